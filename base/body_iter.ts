@@ -1,0 +1,264 @@
+/**
+ * Bodies from iterables, to be sent.
+ *
+ * @module
+ */
+
+import { checkContentLength } from "./body.ts";
+import { BodyUse } from "./body_use.ts";
+import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
+import { type Chunk, formatSourceChunk } from "./chunk.ts";
+import { BodyError, typeName } from "./errors.ts";
+
+type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
+type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
+
+/** What both kinds have in common: one pass over the source, which is always ended or returned. */
+class IterableSource<T> {
+  readonly #iterable: AnyIterable<T>;
+  readonly #use = new BodyUse();
+  #iterator: AnyIterator<T> | null = null;
+
+  constructor(source: AnyIterable<T>) {
+    const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
+    if (
+      typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
+        typeof iterable?.[Symbol.iterator] !== "function")
+    ) {
+      throw new TypeError(`source: need an iterable; got ${typeName(source)}`);
+    }
+    this.#iterable = source;
+  }
+
+  get used(): boolean {
+    return this.#use.used;
+  }
+
+  /** Runs `write` over the items with an open sink; the iterator is ended whatever happens. */
+  async pass(
+    sink: WritableStream<Uint8Array> | ByteSink,
+    write: (next: () => Promise<IteratorResult<T>>, out: OpenSink) => Promise<number>,
+  ): Promise<number> {
+    this.#use.begin("write", true);
+    let out;
+    try {
+      out = openSink(sink);
+    } catch (error) {
+      this.#use.undo();
+      throw error;
+    }
+    let ended = false;
+    try {
+      const iterator = this.#iterator = this.#open();
+      const next = async () => {
+        // From here to the item an error is the iterator's own, which has then ended by itself.
+        ended = true;
+        const result = await iterator.next();
+        ended = result.done === true;
+        return result;
+      };
+      const written = await write(next, out);
+      this.#use.consume();
+      return written;
+    } catch (error) {
+      if (ended) this.#use.fail();
+      else this.cancel();
+      throw error;
+    } finally {
+      out.release();
+    }
+  }
+
+  #open(): AnyIterator<T> {
+    const iterable = this.#iterable as Iterable<T> & AsyncIterable<T>;
+    return typeof iterable[Symbol.asyncIterator] === "function"
+      ? iterable[Symbol.asyncIterator]()
+      : iterable[Symbol.iterator]();
+  }
+
+  async cancel(): Promise<void> {
+    if (this.#use.isOver) return;
+    this.#use.fail();
+    try {
+      await (this.#iterator ?? this.#open()).return?.();
+    } catch {
+      // It was asked to end; that it failed while it ended changes nothing for us.
+    }
+  }
+}
+
+/**
+ * A body of known length from an iterable of byte arrays. It can be sent once.
+ *
+ * The items together have to have exactly `contentLength` bytes. The one that completes them is
+ * written only when the iterable has ended, so that a wrong one never makes a complete message.
+ *
+ * @example
+ * ```ts
+ * import { BodyIter } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const encoder = new TextEncoder();
+ * const body = new BodyIter([encoder.encode("hello, "), encoder.encode("world")], 12);
+ * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+ * const text = new Response(readable).text();
+ * assertEquals(await body.writeTo(writable), 12);
+ * await writable.close();
+ * assertEquals(await text, "hello, world");
+ * ```
+ */
+export class BodyIter {
+  /** The length of the whole body in bytes. */
+  readonly contentLength: number;
+  /** Tells the two kinds of bodies apart. */
+  readonly chunked = false as const;
+  readonly #source: IterableSource<Uint8Array>;
+
+  /**
+   * Makes a body from an iterable whose items have `contentLength` bytes in all.
+   *
+   * @throws {TypeError} where the source is not an iterable, or the length not a number.
+   * @throws {RangeError} where the length is not an integer from 0 to 2⁵³ − 1.
+   */
+  constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, contentLength: number) {
+    checkContentLength(contentLength);
+    this.#source = new IterableSource(source);
+    this.contentLength = contentLength;
+  }
+
+  /** True once anything has been done with the body. */
+  get used(): boolean {
+    return this.#source.used;
+  }
+
+  /**
+   * Writes the whole body to a stream, a file or a connection, which is left open and free.
+   *
+   * @returns How many bytes were written: the content-length.
+   * @throws {BodyError} where the items have more or fewer bytes, or the body was used before.
+   */
+  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return this.#source.pass(sink, async (next, out) => {
+      let left = this.contentLength;
+      let last: Uint8Array | null = null;
+      for (;;) {
+        const { done, value } = await next();
+        if (done) break;
+        if (!(value instanceof Uint8Array)) {
+          throw new BodyError(`the source gave a ${typeName(value)}; need Uint8Array`);
+        }
+        if (value.length > left) {
+          const most = this.contentLength;
+          throw new BodyError(`the source gave more than the content-length of ${most} bytes`);
+        }
+        left -= value.length;
+        if (left > 0) await out.write(out.keepsBytes ? value.slice() : value);
+        // A copy: the source is asked once more, and may use the same memory again.
+        else if (value.length > 0) last = value.slice();
+      }
+      if (left > 0) {
+        throw new BodyError(`the source ended ${left} bytes before the content-length`);
+      }
+      if (last !== null) await out.write(last);
+      return this.contentLength;
+    });
+  }
+
+  /** Gives the body up: ends the iterator. */
+  cancel(_reason?: unknown): Promise<void> {
+    return this.#source.cancel();
+  }
+}
+
+/** Chunks up to this size go out in one write together with their line. */
+const STAGED_BYTES = 131072;
+const CRLF = new Uint8Array([0x0d, 0x0a]);
+
+/** Writes a chunk as it is encoded; returns how many bytes that were. */
+async function writeChunk(out: OpenSink, line: Uint8Array, data: Uint8Array): Promise<number> {
+  const total = line.length + data.length + CRLF.length;
+  if (out.keepsBytes || total <= STAGED_BYTES) {
+    const staged = new Uint8Array(total);
+    staged.set(line);
+    staged.set(data, line.length);
+    staged.set(CRLF, total - CRLF.length);
+    await out.write(staged);
+  } else {
+    await out.write(line);
+    await out.write(data);
+    await out.write(CRLF);
+  }
+  return total;
+}
+
+/**
+ * A chunked body from an iterable of chunks. It can be sent once.
+ *
+ * The last chunk, and only that, has empty data; it is written only when the iterable has ended.
+ *
+ * @example
+ * ```ts
+ * import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const encoder = new TextEncoder();
+ * function* chunks(): Iterable<Chunk> {
+ *   yield [null, encoder.encode("hello")];
+ *   yield [["key", "value"], new Uint8Array(0)];
+ * }
+ * const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+ * const text = new Response(readable).text();
+ * await new ChunkedBodyIter(chunks()).writeTo(writable);
+ * await writable.close();
+ * assertEquals(await text, "5\r\nhello\r\n0;key=value\r\n\r\n");
+ * ```
+ */
+export class ChunkedBodyIter {
+  /** Tells the two kinds of bodies apart. */
+  readonly chunked = true as const;
+  readonly #source: IterableSource<Chunk>;
+
+  /**
+   * Makes a body from an iterable of chunks.
+   *
+   * @throws {TypeError} where the source is not an iterable.
+   */
+  constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
+    this.#source = new IterableSource(source);
+  }
+
+  /** True once anything has been done with the body. */
+  get used(): boolean {
+    return this.#source.used;
+  }
+
+  /**
+   * Writes the whole body, encoded, to a stream, a file or a connection, which is left open and
+   * free.
+   *
+   * @returns How many bytes were written, those of the coding included.
+   * @throws {BodyError} where an item is not a chunk that can be sent, the empty one is not the
+   * last or missing, or the body was used before.
+   */
+  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return this.#source.pass(sink, async (next, out) => {
+      let written = 0;
+      let last: Uint8Array | null = null;
+      for (;;) {
+        const { done, value } = await next();
+        if (done) break;
+        if (last !== null) throw new BodyError("the source gave a chunk after the empty one");
+        const line = formatSourceChunk(value);
+        if (value[1].length === 0) last = line;
+        else written += await writeChunk(out, line, value[1]);
+      }
+      if (last === null) throw new BodyError("the source ended without an empty chunk");
+      return written + await writeChunk(out, last, new Uint8Array(0));
+    });
+  }
+
+  /** Gives the body up: ends the iterator. */
+  cancel(_reason?: unknown): Promise<void> {
+    return this.#source.cancel();
+  }
+}

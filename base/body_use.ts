@@ -1,0 +1,150 @@
+/**
+ * The life of a body: untouched, read in part, consumed, failed. One operation at a time.
+ *
+ * @module
+ */
+
+import { BodyError, typeName } from "./errors.ts";
+import { MAX_READ_BYTES, MAX_UNSEEN_BYTES } from "./limits.ts";
+
+/** Keeps the state of one body and says what it allows. */
+export class BodyUse {
+  #state: "untouched" | "touched" | "consumed" | "failed" = "untouched";
+  #operation: string | null = null;
+  #emptyReadGiven = false;
+
+  /** True once anything has been done with the body. */
+  get used(): boolean {
+    return this.#state !== "untouched" || this.#operation !== null;
+  }
+
+  /** True once the last byte has been taken. */
+  get isConsumed(): boolean {
+    return this.#state === "consumed";
+  }
+
+  /** True once there is nothing more to be taken or given up. */
+  get isOver(): boolean {
+    return this.#state === "consumed" || this.#state === "failed";
+  }
+
+  /**
+   * Begins a read, which may follow other reads.
+   *
+   * @returns False where the body is consumed and this is the one read that gives nothing.
+   */
+  beginRead(): boolean {
+    this.#checkFree("read");
+    if (this.#state !== "consumed") {
+      this.#operation = "read";
+      return true;
+    }
+    if (this.#emptyReadGiven) throw new BodyError("can't read a body that has been consumed");
+    this.#emptyReadGiven = true;
+    return false;
+  }
+
+  /** Begins what takes the whole body or, where `whole` is false, its next chunk. */
+  begin(operation: string, whole: boolean): void {
+    this.#checkFree(operation);
+    if (this.#state === "consumed") {
+      throw new BodyError(`can't ${operation} a body that has been consumed`);
+    }
+    if (whole && this.#state !== "untouched") {
+      throw new BodyError(`can't ${operation} a body of which a part has been read`);
+    }
+    this.#operation = operation;
+  }
+
+  #checkFree(operation: string): void {
+    if (this.#state === "failed") {
+      throw new BodyError(`can't ${operation} a body that has failed or was given up`);
+    }
+    if (this.#operation !== null) {
+      throw new BodyError(`can't ${operation} a body that is in use (${this.#operation})`);
+    }
+  }
+
+  /** Ends an operation that has left something to be taken. */
+  end(): void {
+    this.#state = "touched";
+    this.#operation = null;
+  }
+
+  /** Ends an operation that took nothing and does not count. */
+  undo(): void {
+    this.#operation = null;
+  }
+
+  /** Ends the operation that took the last byte. */
+  consume(): void {
+    this.#state = "consumed";
+    this.#operation = null;
+  }
+
+  /** Marks the read that took the last byte as the one that gave nothing. */
+  giveEmptyRead(): void {
+    this.#emptyReadGiven = true;
+  }
+
+  /** Ends the operation, and the body with it. */
+  fail(): void {
+    this.#state = "failed";
+    this.#operation = null;
+  }
+}
+
+/** Checks the size of a read. */
+export function checkReadSize(size: number): void {
+  if (typeof size !== "number") {
+    throw new TypeError(`size: need a number; got ${typeName(size)}`);
+  }
+  if (!Number.isInteger(size) || size < 0 || size > MAX_READ_BYTES) {
+    throw new RangeError(`size: need an integer from 0 to ${MAX_READ_BYTES}; got ${size}`);
+  }
+}
+
+/** Collects up to `size` bytes; memory grows with what has arrived, not with what was announced. */
+export class Collector {
+  #bytes: Uint8Array<ArrayBuffer>;
+  #length = 0;
+  readonly #size: number;
+
+  /** Makes a collector of up to `size` bytes. */
+  constructor(size: number) {
+    this.#size = size;
+    this.#bytes = new Uint8Array(Math.min(size, MAX_UNSEEN_BYTES));
+  }
+
+  /** How many bytes are still wanted. */
+  get missing(): number {
+    return this.#size - this.#length;
+  }
+
+  /** Where the next bytes belong; never empty while some are missing. */
+  room(): Uint8Array<ArrayBuffer> {
+    if (this.#length === this.#bytes.length) {
+      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * 2));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
+  }
+
+  /** Notes that bytes were put into the room. */
+  add(count: number): void {
+    this.#length += count;
+  }
+
+  /** What has been collected, in an array of its own. */
+  collected(): Uint8Array<ArrayBuffer> {
+    return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
+  }
+}
+
+const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Decodes UTF-8; bytes that are none are a `TypeError`, and a byte order mark is kept. */
+export function decodeText(bytes: Uint8Array): string {
+  return strictDecoder.decode(bytes);
+}

@@ -1,0 +1,220 @@
+/**
+ * A chunked body (RFC 9112 §7.1).
+ *
+ * @module
+ */
+
+import { PIECE_BYTES } from "./body.ts";
+import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
+import { BodyUse, decodeText } from "./body_use.ts";
+import { type ByteSink, openSink } from "./byte_io.ts";
+import type { Chunk } from "./chunk.ts";
+import { ChunkedDecoder } from "./chunked_decoder.ts";
+import { BodyError } from "./errors.ts";
+import { MAX_READ_BYTES } from "./limits.ts";
+
+/**
+ * A chunked body: to be sent, from a source that holds the encoded chunks; or as it was received.
+ * Chunks keep their boundaries and extensions. It can be consumed once.
+ *
+ * @example
+ * ```ts
+ * import { ChunkedBody } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const encoded = new Blob(["5;key=value\r\nhello\r\n0\r\n\r\n"]);
+ * const body = new ChunkedBody(encoded.stream());
+ * const [extension, data] = await body.readChunk();
+ * assertEquals(extension, ["key", "value"]);
+ * assertEquals(new TextDecoder().decode(data), "hello");
+ * assertEquals((await body.readChunk())[1].length, 0);
+ * ```
+ */
+export class ChunkedBody implements AsyncIterable<Chunk> {
+  /** Tells the two kinds of bodies apart. */
+  readonly chunked = true as const;
+  readonly #source: BodySource;
+  readonly #decoder: ChunkedDecoder;
+  readonly #use = new BodyUse();
+  #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
+
+  /**
+   * Makes a body from a source of encoded chunks. From a stream nothing may follow the last one;
+   * from a file or another source of bytes, not a byte that follows it is read.
+   *
+   * @throws {TypeError} where the source is not a free stream, a file or a {@linkcode ByteSource}.
+   */
+  constructor(source: BodyInput) {
+    this.#source = openSource(source);
+    this.#decoder = new ChunkedDecoder(this.#source);
+  }
+
+  /** True once anything has been done with the body. */
+  get used(): boolean {
+    return this.#use.used;
+  }
+
+  /**
+   * The data of the body, decoded, as a byte stream. Taking it starts the body; cancelling it gives
+   * up the rest.
+   *
+   * @throws {BodyError} where something else has been done with the body before.
+   */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#readable ??= this.#makeReadable();
+    return this.#readable;
+  }
+
+  /**
+   * Reads the next chunk: its extension, or `null`, and its data of up to 16777216 bytes. The last
+   * one has empty data; to read beyond it is a {@linkcode BodyError}.
+   */
+  async readChunk(): Promise<Chunk> {
+    this.#use.begin("read a chunk of", false);
+    const chunk = await this.#failing(this.#decoder.nextChunk());
+    this.#endPart();
+    return chunk;
+  }
+
+  /**
+   * Reads the data of all chunks that are left, up to 16777216 bytes; more is a `RangeError` that
+   * gives up the body. The first read after the last chunk gives an empty array.
+   */
+  async read(): Promise<Uint8Array<ArrayBuffer>> {
+    if (!this.#use.beginRead()) return new Uint8Array(0);
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    while (!this.#decoder.done) {
+      const [, data] = await this.#failing(this.#decoder.nextChunk());
+      length += data.length;
+      if (length > MAX_READ_BYTES) {
+        const error = new RangeError(
+          `the body has more than the ${MAX_READ_BYTES} bytes that one read collects; ` +
+            "iterate, or use writeTo",
+        );
+        this.cancel(error);
+        throw error;
+      }
+      pieces.push(data);
+    }
+    this.#endPart();
+    if (pieces.length === 2) return pieces[0] as Uint8Array<ArrayBuffer>;
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    for (const piece of pieces) {
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    return bytes;
+  }
+
+  /** What is left as bytes: {@linkcode read}. */
+  bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    return this.read();
+  }
+
+  /** What is left as text: UTF-8, of which a wrong byte is a `TypeError`; a BOM is kept. */
+  async text(): Promise<string> {
+    return decodeText(await this.read());
+  }
+
+  /** What is left, parsed as JSON. */
+  async json(): Promise<unknown> {
+    return JSON.parse(await this.text());
+  }
+
+  /**
+   * Writes the whole body, encoded as it is, to a stream, a file or a connection, which is left
+   * open and free.
+   *
+   * @returns How many bytes were written, those of the coding included.
+   * @throws {BodyError} where something else has been done with the body before.
+   */
+  async writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    this.#use.begin("write", true);
+    let out;
+    try {
+      out = openSink(sink);
+    } catch (error) {
+      this.#use.undo();
+      throw error;
+    }
+    let written = 0;
+    try {
+      while (!this.#decoder.done) {
+        const encoded = await this.#failing(this.#decoder.nextEncoded());
+        written += encoded.length;
+        await out.write(out.keepsBytes ? encoded.slice() : encoded);
+      }
+      this.#endPart();
+    } catch (error) {
+      this.cancel(error);
+      throw error;
+    } finally {
+      out.release();
+    }
+    return written;
+  }
+
+  /** Iterates over the chunks, the empty last one included. Leaving early gives up the rest. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
+    this.#use.begin("iterate", true);
+    try {
+      while (!this.#decoder.done) {
+        const chunk = await this.#failing(this.#decoder.nextChunk());
+        if (this.#decoder.done) this.#endPart();
+        yield chunk;
+      }
+    } finally {
+      if (!this.#use.isConsumed) this.cancel(new BodyError("the iteration was abandoned"));
+    }
+  }
+
+  /** Gives up the rest: cancels the stream, or closes the connection, that the body comes from. */
+  async cancel(reason?: unknown): Promise<void> {
+    if (this.#use.isOver) return;
+    this.#use.fail();
+    await this.#source.cancel(reason);
+  }
+
+  /** Ends an operation; with the last chunk, the body. */
+  #endPart(): void {
+    if (!this.#decoder.done) {
+      this.#use.end();
+    } else if (!this.#use.isConsumed) {
+      this.#use.consume();
+      this.#source.consumed();
+    }
+  }
+
+  /** Waits for the decoder; its failure is the body's. */
+  async #failing<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise;
+    } catch (error) {
+      this.#use.fail();
+      this.#source.failed(error);
+      throw error;
+    }
+  }
+
+  #makeReadable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    this.#use.begin("stream", true);
+    return new ReadableStream({
+      type: "bytes",
+      autoAllocateChunkSize: PIECE_BYTES,
+      pull: async (controller) => {
+        const request = controller.byobRequest!;
+        const { buffer, byteOffset, byteLength } = request.view!;
+        const into = new Uint8Array(buffer, byteOffset, byteLength);
+        const count = await this.#failing(this.#decoder.nextDataInto(into));
+        if (this.#decoder.done) this.#endPart();
+        // An empty body has no byte to respond with: closing first is the one way to say so.
+        if (count === 0) controller.close();
+        request.respond(count);
+        if (count > 0 && this.#decoder.done) controller.close();
+      },
+      cancel: (reason) => this.cancel(reason),
+    });
+  }
+}

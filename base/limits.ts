@@ -1,0 +1,29 @@
+/**
+ * The limits of the wire, each with the attack or the mistake it stops.
+ *
+ * @module
+ */
+
+/** Bytes of a preamble with its final CR LF CR LF: bounds what a peer can make us keep unparsed. */
+export const MAX_PREAMBLE_BYTES = 32768;
+
+/** Bytes of a header's name: names are kept in a cache. */
+export const MAX_HEADER_NAME_BYTES = 32;
+
+/** Bytes of a chunk's line with its CR LF: stops endless chunk extensions. */
+export const MAX_CHUNK_LINE_BYTES = 4096;
+
+/** Bytes of data in one chunk: a chunk is handed over whole. */
+export const MAX_CHUNK_BYTES = 16777216;
+
+/** Bytes that one read without a size collects, and of a `Uint8Array` body. */
+export const MAX_READ_BYTES = 16777216;
+
+/** The largest content-length, position or total: 2⁵³ − 1, where numbers are still exact. */
+export const MAX_LENGTH = Number.MAX_SAFE_INTEGER;
+
+/** Bytes that are allocated for an announced size before any of them has arrived. */
+export const MAX_UNSEEN_BYTES = 65536;
+
+/** How many path components a router may take off a request. */
+export const MAX_ROUTER_DEPTH = 10;

@@ -1,0 +1,262 @@
+/**
+ * Request and response preambles: what stands before the body, up to and with CR LF CR LF.
+ *
+ * @module
+ */
+
+import { EmptyPreambleError, ProtocolError, quote, typeName } from "./errors.ts";
+import {
+  checkHeaderDict,
+  formatHeaderLines,
+  type Framing,
+  type HeaderContext,
+  type HeaderDict,
+  parseHeaderLines,
+} from "./headers.ts";
+import { MAX_PREAMBLE_BYTES } from "./limits.ts";
+import { allows, decodeAscii, REASON } from "./tables.ts";
+import { parseUri } from "./uri.ts";
+
+/** The methods that are spoken here (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
+export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
+
+/** What a request preamble says. */
+export interface RequestPreamble {
+  /** The method. */
+  readonly method: Method;
+  /** The request target as it was sent. */
+  readonly uri: string;
+  /** The components of the path. */
+  readonly path: string[];
+  /** What follows the `?`, or `null`. */
+  readonly query: string | null;
+  /** By lower-case name, without a prototype. */
+  readonly headers: HeaderDict;
+  /** How the end of the body is known; `null` for no body. */
+  readonly framing: Framing;
+}
+
+/** What a response preamble says. */
+export interface ResponsePreamble {
+  /** 100 to 599. */
+  readonly status: number;
+  /** The reason phrase. */
+  readonly reason: string;
+  /** By lower-case name, without a prototype. */
+  readonly headers: HeaderDict;
+  /** What the headers say of a body; whether one follows depends on method and status, too. */
+  readonly framing: Framing;
+}
+
+const CR = 0x0d, LF = 0x0a;
+
+/**
+ * Finds the end of a preamble: the position after its CR LF CR LF, or -1.
+ *
+ * @param from Where to start to look: the preamble's start, or three bytes before what is new.
+ */
+export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): number {
+  // One of any four bytes in a row of the mark is looked at, so most bytes need not be.
+  let i = from + 3;
+  while (i < end) {
+    const byte = bytes[i]!;
+    if (byte === LF) {
+      if (bytes[i - 1] === CR && bytes[i - 2] === LF && bytes[i - 3] === CR) return i + 1;
+      i += 2;
+    } else if (byte === CR) {
+      i += 1;
+    } else {
+      i += 4;
+    }
+  }
+  return -1;
+}
+
+/** The rules for headers that hold in a request with this method. */
+export function requestContext(method: Method): HeaderContext {
+  return method === "PUT" || method === "POST" ? "request" : "request without body";
+}
+
+function checkNotEmpty(start: number, end: number): void {
+  if (end - start === 4) throw new EmptyPreambleError("the preamble is empty");
+}
+
+const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "DELETE", "PUT", "POST"]);
+const PROTOCOL = "HTTP/1.1";
+
+/** Parses a request preamble that stands in `bytes` from `start` to `end`, CR LF CR LF included. */
+export function parseRequestPreamble(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): RequestPreamble {
+  checkNotEmpty(start, end);
+  const text = decodeAscii(bytes.subarray(start, end));
+  const lineEnd = text.indexOf("\r\n");
+  const first = text.indexOf(" ");
+  const last = text.lastIndexOf(" ", lineEnd);
+  if (first < 0 || first >= last) {
+    const line = quote(text.substring(0, lineEnd));
+    throw new ProtocolError("BAD_REQUEST_LINE", `a request line without two spaces: ${line}`);
+  }
+  const method = text.substring(0, first);
+  if (!METHODS.has(method)) {
+    throw new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
+  }
+  const protocol = text.substring(last + 1, lineEnd);
+  if (protocol !== PROTOCOL) {
+    throw new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
+  }
+  const uri = text.substring(first + 1, last);
+  const { path, query } = parseUri(uri);
+  const { headers, framing } = parseHeaderLines(
+    bytes,
+    start + lineEnd + 2,
+    end,
+    text,
+    start,
+    requestContext(method as Method),
+  );
+  return { method: method as Method, uri, path, query, headers, framing };
+}
+
+/** Parses a response preamble that stands in `bytes` from `start` to `end`, as above. */
+export function parseResponsePreamble(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): ResponsePreamble {
+  checkNotEmpty(start, end);
+  const text = decodeAscii(bytes.subarray(start, end));
+  const lineEnd = text.indexOf("\r\n");
+  // HTTP/1.1 SP three digits SP reason: the positions are fixed.
+  if (!text.startsWith("HTTP/1.1 ") || text.charCodeAt(12) !== 0x20) {
+    throw badStatusLine(text.substring(0, lineEnd));
+  }
+  const status = parseStatus(text);
+  const reason = text.substring(13, lineEnd);
+  if (reason.length < 2 || !allows(REASON, reason)) {
+    throw new ProtocolError("BAD_REASON", `bad reason: ${quote(reason)}`);
+  }
+  const { headers, framing } = parseHeaderLines(
+    bytes,
+    start + lineEnd + 2,
+    end,
+    text,
+    start,
+    "response",
+  );
+  return { status, reason, headers, framing };
+}
+
+function badStatusLine(line: string): ProtocolError {
+  return new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}`);
+}
+
+function parseStatus(text: string): number {
+  const hundreds = text.charCodeAt(9) - 0x30;
+  const tens = text.charCodeAt(10) - 0x30;
+  const ones = text.charCodeAt(11) - 0x30;
+  if (hundreds < 1 || hundreds > 5 || tens < 0 || tens > 9 || ones < 0 || ones > 9) {
+    throw new ProtocolError("BAD_STATUS", `bad status: ${quote(text.substring(9, 12))}`);
+  }
+  return hundreds * 100 + tens * 10 + ones;
+}
+
+// ───────────────────────── formatting
+
+/**
+ * Checks a method that a caller wants to send.
+ *
+ * @throws {TypeError} where it is not a string.
+ * @throws {RangeError} where it is not one of the five.
+ */
+export function checkMethod(method: Method): void {
+  if (typeof method !== "string") {
+    throw new TypeError(`method: need a string; got ${typeName(method)}`);
+  }
+  if (!METHODS.has(method)) {
+    throw new RangeError(
+      `method: need GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`,
+    );
+  }
+}
+
+/** Checks a status that a caller wants to send: an integer from `least` to 599. */
+export function checkStatus(status: number, least = 100): void {
+  if (typeof status !== "number") {
+    throw new TypeError(`status: need a number; got ${typeName(status)}`);
+  }
+  if (!Number.isInteger(status) || status < least || status > 599) {
+    throw new RangeError(`status: need an integer from ${least} to 599; got ${status}`);
+  }
+}
+
+function checkReason(reason: string): void {
+  if (typeof reason !== "string") {
+    throw new TypeError(`reason: need a string; got ${typeName(reason)}`);
+  }
+  if (reason.length < 2 || !allows(REASON, reason)) {
+    throw new RangeError(
+      `reason: need two or more letters, digits, spaces and -; got ${quote(reason)}`,
+    );
+  }
+}
+
+/**
+ * Writes a request preamble at the start of a buffer of at least 32768 bytes and returns its
+ * length in bytes. Headers are checked; what was written by a call that throws is to be ignored.
+ *
+ * @param method The method, checked with {@linkcode checkMethod}.
+ * @param uri The request target, checked with `checkUri`.
+ * @param base Headers that are put over the caller's, or `null`.
+ * @param framing What the body asks for, or `undefined` to send the headers as they are.
+ */
+export function formatRequestPreamble(
+  into: Uint8Array,
+  method: Method,
+  uri: string,
+  headers: HeaderDict,
+  base: HeaderDict | null,
+  framing: Framing | undefined,
+): number {
+  checkHeaderDict(headers);
+  const at = writeAscii(into, 0, `${method} ${uri} HTTP/1.1\r\n`);
+  return finish(into, formatHeaderLines(into, at, headers, base, framing, requestContext(method)));
+}
+
+/**
+ * Writes a response preamble, as {@linkcode formatRequestPreamble} does.
+ *
+ * @param least The lowest status that is allowed.
+ */
+export function formatResponsePreamble(
+  into: Uint8Array,
+  status: number,
+  reason: string,
+  headers: HeaderDict,
+  framing: Framing | undefined,
+  least = 100,
+): number {
+  checkStatus(status, least);
+  checkReason(reason);
+  checkHeaderDict(headers);
+  const at = writeAscii(into, 0, `HTTP/1.1 ${status} ${reason}\r\n`);
+  return finish(into, formatHeaderLines(into, at, headers, null, framing, "response"));
+}
+
+function writeAscii(into: Uint8Array, at: number, text: string): number {
+  for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
+  return at + text.length;
+}
+
+function finish(into: Uint8Array, at: number): number {
+  if (at + 2 > MAX_PREAMBLE_BYTES) {
+    throw new RangeError(
+      `the preamble would have ${at + 2} bytes; at most ${MAX_PREAMBLE_BYTES} are allowed`,
+    );
+  }
+  into[at] = CR;
+  into[at + 1] = LF;
+  return at + 2;
+}

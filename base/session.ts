@@ -1,0 +1,96 @@
+/**
+ * What a server knows of one connection.
+ *
+ * @module
+ */
+
+/** An IPv4 or IPv6 address, or a DNS name, and a port. */
+export type HostAddress = readonly [host: string, port: number];
+/** An IPv6 address with flow information and the index of the interface it is on. */
+export type ScopedAddress = readonly [
+  host: string,
+  port: number,
+  flowinfo: number,
+  scopeid: number,
+];
+
+/**
+ * Where a server is: a host and a port, an IPv6 address with its scope, the absolute path of a Unix
+ * socket, or the bytes of a Linux abstract name, which begin with NUL.
+ */
+export type Address = HostAddress | ScopedAddress | string | Uint8Array;
+
+/** What is known of a peer's certificate, once it has been verified. */
+export interface PeerCertificate {
+  /** The distinguished name of whom it is for, a line per attribute: `CN=name`. */
+  readonly subject: string;
+  /** The distinguished name of who signed it. */
+  readonly issuer: string;
+  /** The names it is for: `DNS:example.com`, `IP Address:127.0.0.1`. */
+  readonly subjectAltNames: string[];
+  /** The SHA-256 of the whole certificate: `AB:CD:…`. */
+  readonly fingerprint256: string;
+  /** The first moment at which it is valid. */
+  readonly validFrom: Date;
+  /** The last one. */
+  readonly validTo: Date;
+  /** The certificate itself, in DER. */
+  readonly raw: Uint8Array;
+}
+
+/** Counts a request that has been answered; returns how many there are now. For servers. */
+export let countRequest: (session: Session) => number;
+
+/** Notes why a session has ended; the first reason stands. For servers. */
+export let endSession: (session: Session, message: string) => void;
+
+/**
+ * One connection to a server, as its application sees it. The same object comes with every request
+ * of the connection.
+ */
+export class Session {
+  /** The address of the peer; `null` for Unix sockets and abstract names, which have none. */
+  readonly address: HostAddress | ScopedAddress | null;
+  /** How many requests the connection may make. */
+  readonly maxRequests: number;
+  /** Where an application keeps what belongs to the connection. */
+  readonly store: Map<string, unknown> = new Map();
+  /** The verified certificate of the peer; `null` where it has none. */
+  readonly peerCertificate: PeerCertificate | null;
+  readonly #name: string;
+  #requests = 0;
+  #message: string | null = null;
+
+  /** Made by the server. */
+  constructor(
+    name: string,
+    address: HostAddress | ScopedAddress | null,
+    maxRequests: number,
+    peerCertificate: PeerCertificate | null = null,
+  ) {
+    this.#name = name;
+    this.address = address;
+    this.maxRequests = maxRequests;
+    this.peerCertificate = peerCertificate;
+  }
+
+  /** How many requests have been answered. */
+  get requests(): number {
+    return this.#requests;
+  }
+
+  /** Why the connection has ended; `null` while it has not. */
+  get message(): string | null {
+    return this.#message;
+  }
+
+  /** The name of the session in logs: the peer's address, or for Unix `<path or name>#<count>`. */
+  toString(): string {
+    return this.#name;
+  }
+
+  static {
+    countRequest = (session) => ++session.#requests;
+    endSession = (session, message) => session.#message ??= message;
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * The small messages that every peer sends: the same bodies and, as far as a peer lets one choose,
+ * the same headers.
+ *
+ * @module
+ */
+
+import type { ExchangeWork } from "./work.ts";
+import { payloadLength } from "./work.ts";
+
+/** Twelve headers as a browser or an API client sends them, beside `host`. */
+export const requestHeaders: Readonly<Record<string, string>> = {
+  "accept": "application/json, text/plain;q=0.9, */*;q=0.8",
+  "accept-encoding": "gzip, deflate, br",
+  "accept-language": "en-GB,en;q=0.7,de;q=0.3",
+  "authorization": "Bearer eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJkZXZpY2UtMTcifQ.c2lnbmF0dXJl",
+  "cache-control": "no-cache",
+  "cookie": "session=0f8b1f6c2d7a4be9; theme=dark",
+  "if-modified-since": "Wed, 21 Oct 2026 07:28:00 GMT",
+  "if-none-match": '"33a64df551425fcc55e4d42a148795d9f25f89d4"',
+  "origin": "https://device-17.example",
+  "referer": "https://device-17.example/items/index.html",
+  "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+  "x-request-id": "4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
+};
+
+/** Twelve headers as an API server sends them, beside those that frame the body. */
+export const responseHeaders: Readonly<Record<string, string>> = {
+  "accept-ranges": "bytes",
+  "age": "17",
+  "cache-control": "private, max-age=60",
+  "content-language": "en-GB",
+  "content-type": "application/json; charset=utf-8",
+  "date": "Wed, 21 Oct 2026 07:28:00 GMT",
+  "etag": '"33a64df551425fcc55e4d42a148795d9f25f89d4"',
+  "expires": "Wed, 21 Oct 2026 07:29:00 GMT",
+  "last-modified": "Tue, 20 Oct 2026 19:01:44 GMT",
+  "server": "device-17 (example)",
+  "vary": "accept-encoding, accept-language",
+  "x-request-id": "4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
+};
+
+/** The header by which each end checks that the other end's headers arrived. */
+export const checkedHeader = "x-request-id";
+
+/** The value that {@link checkedHeader} has in both directions. */
+export const checkedValue = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736";
+
+/** The body that a server under a load generator answers with. */
+export const answerBody: Uint8Array<ArrayBuffer> = makePayload();
+
+/** A body of {@link payloadLength} bytes; the caller may change it. */
+export function makePayload(): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length: payloadLength }, (_, index) => 33 + (index * 7) % 90);
+}
+
+/** Throws unless a response has the status 200. */
+export function checkStatus(status: number): void {
+  if (status !== 200) throw new Error(`expected a response with status 200, not ${status}`);
+}
+
+/** Throws unless `value` is what {@link checkedHeader} must be. */
+export function checkHeader(value: unknown): void {
+  if (value !== checkedValue) {
+    throw new Error(`expected header ${checkedHeader} to be ${checkedValue}, not ${value}`);
+  }
+}
+
+/** Throws unless both have the same bytes. */
+export function checkSame(expected: Uint8Array, actual: Uint8Array): void {
+  if (actual.length !== expected.length) {
+    throw new Error(`expected a body of ${expected.length} bytes, not ${actual.length}`);
+  }
+  for (let index = 0; index < expected.length; index++) {
+    if (actual[index] !== expected[index]) {
+      throw new Error(`the body differs from what was sent at byte ${index}`);
+    }
+  }
+}
+
+const encoder = new TextEncoder();
+const host = "127.0.0.1:12345";
+
+/** The bytes of a request as Degu writes it, up to and with the empty line. */
+export function requestPreamble(message: ExchangeWork["message"]): Uint8Array<ArrayBuffer> {
+  return message === "post"
+    ? formatPreamble("POST / HTTP/1.1", { "content-length": String(payloadLength), host })
+    : formatPreamble("GET / HTTP/1.1", { ...requestHeaders, host });
+}
+
+/** The bytes of a response as Degu writes it, up to and with the empty line. */
+export function responsePreamble(message: ExchangeWork["message"]): Uint8Array<ArrayBuffer> {
+  return message === "post"
+    ? formatPreamble("HTTP/1.1 200 OK", { "content-length": String(payloadLength) })
+    : formatPreamble("HTTP/1.1 200 OK", responseHeaders);
+}
+
+/** A first line and headers sorted by name, as bytes, with the empty line. */
+export function formatPreamble(
+  first: string,
+  headers: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
+  const lines = Object.keys(headers).sort().map((name) => `${name}: ${headers[name]}`);
+  return encoder.encode([first, ...lines, "", ""].join("\r\n"));
+}

@@ -1,0 +1,28 @@
+/**
+ * The encrypted half of this project's client and server, with certificates on both ends.
+ *
+ * @module
+ */
+
+import type { Address } from "../../base.ts";
+import { SSLClient } from "../../client.ts";
+import type { App } from "../../rgi.ts";
+import type { ServerOptions } from "../../server.ts";
+import { SSLServer } from "../../server.ts";
+import type { TlsFiles } from "../work.ts";
+
+/** A server that lets in clients of the private authority only. */
+export function makeServer(
+  tls: TlsFiles,
+  address: Address,
+  app: App,
+  options: ServerOptions,
+): SSLServer {
+  return new SSLServer({ ...tls.server }, address, app, options);
+}
+
+/** A client with a certificate, that trusts the private authority only. */
+export function makeClient(tls: TlsFiles, address: Address): SSLClient {
+  // The authority is private: whoever has a certificate of it is the server.
+  return new SSLClient({ ...tls.client, checkHostname: false }, address);
+}

@@ -1,0 +1,172 @@
+/**
+ * The runtime's own pair: `fetch` and `Deno.serve`.
+ *
+ * @module
+ */
+
+import {
+  answerBody,
+  checkedHeader,
+  checkHeader,
+  checkStatus,
+  requestHeaders,
+  responseHeaders,
+} from "../messages.ts";
+import { checkByReader, PatternChecker, PatternSource } from "../pattern.ts";
+import type { Exchange, Transfer } from "../peer.ts";
+import { runPeer } from "../peer.ts";
+import type { Endpoint, ExchangeWork, FileWork, ServerWork, TransferWork } from "../work.ts";
+
+type Handler = (request: Request) => Response | Promise<Response>;
+
+function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
+  return listen(endpoint, makeHandler(work));
+}
+
+/** Starts `Deno.serve` with a handler, quietly; also for peers that stand on it. */
+export function listen(endpoint: Endpoint, handler: Handler): Promise<Endpoint> {
+  const { promise, resolve } = Promise.withResolvers<Endpoint>();
+  if (endpoint.transport === "unix") {
+    Deno.serve({ path: endpoint.path, onListen: () => resolve(endpoint) }, handler);
+    return promise;
+  }
+  const { hostname, tls } = endpoint;
+  const onListen = ({ port }: Deno.NetAddr) => resolve({ ...endpoint, port });
+  const options = { hostname, port: endpoint.port, onListen };
+  if (tls === undefined) {
+    Deno.serve(options, handler);
+  } else {
+    const cert = Deno.readTextFileSync(tls.server.certFile);
+    const key = Deno.readTextFileSync(tls.server.keyFile);
+    Deno.serve({ ...options, cert, key }, handler);
+  }
+  return promise;
+}
+
+function makeHandler(work: ServerWork): Handler {
+  switch (work.kind) {
+    case "exchange":
+      return work.message === "post" ? echo : answerHeaders;
+    case "transfer":
+      return (request) => answerTransfer(request, work);
+    case "file":
+      return () => sendFile(work);
+    case "relay":
+      return makeRelay(work.upstream);
+    case "answer":
+      return () => new Response(answerBody);
+  }
+}
+
+async function echo(request: Request): Promise<Response> {
+  return new Response(await request.bytes());
+}
+
+function answerHeaders(request: Request): Response {
+  checkHeader(request.headers.get(checkedHeader));
+  return new Response(null, { headers: responseHeaders });
+}
+
+async function answerTransfer(request: Request, work: TransferWork): Promise<Response> {
+  const bytes = Number(new URL(request.url).pathname.slice(1));
+  if (work.direction === "download") {
+    const headers: HeadersInit = work.framing === "length"
+      ? { "content-length": String(bytes) }
+      : {};
+    return new Response(toStream(new PatternSource(bytes), work.pieceLength), { headers });
+  }
+  await take(request.body, work, new PatternChecker(bytes));
+  return new Response(null);
+}
+
+async function sendFile(work: FileWork): Promise<Response> {
+  const file = await Deno.open(`${work.directory}/${work.name}`);
+  const { size } = await file.stat();
+  return new Response(file.readable, { headers: { "content-length": String(size) } });
+}
+
+function makeRelay(upstream: Endpoint): Handler {
+  const client = makeClient(upstream);
+  const base = baseUrl(upstream);
+  return async (request) => {
+    const { method, headers, body } = request;
+    const url = base + new URL(request.url).pathname;
+    return await fetch(url, { method, headers, body, client, redirect: "manual" });
+  };
+}
+
+function baseUrl(endpoint: Endpoint): string {
+  const scheme = endpoint.tls === undefined ? "http" : "https";
+  return endpoint.transport === "tcp"
+    ? `${scheme}://${endpoint.hostname}:${endpoint.port}`
+    : `${scheme}://localhost`;
+}
+
+function makeClient(endpoint: Endpoint): Deno.HttpClient {
+  if (endpoint.transport === "unix") {
+    return Deno.createHttpClient({ proxy: { transport: "unix", path: endpoint.path } });
+  }
+  if (endpoint.tls === undefined) return Deno.createHttpClient({ poolMaxIdlePerHost: 1 });
+  const { caFile, certFile, keyFile } = endpoint.tls.client;
+  return Deno.createHttpClient({
+    poolMaxIdlePerHost: 1,
+    http2: false,
+    caCerts: [Deno.readTextFileSync(caFile)],
+    cert: Deno.readTextFileSync(certFile),
+    key: Deno.readTextFileSync(keyFile),
+  });
+}
+
+function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
+  // A client of its own keeps one connection, as the other peers' exchanges do.
+  const client = makeClient(endpoint);
+  const url = `${baseUrl(endpoint)}/`;
+  const none = new Uint8Array();
+  return Promise.resolve({
+    async request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array> {
+      if (work.message === "headers") {
+        const response = await fetch(url, { client, headers: requestHeaders });
+        checkStatus(response.status);
+        checkHeader(response.headers.get(checkedHeader));
+        await response.bytes();
+        return none;
+      }
+      const response = await fetch(url, { client, method: "POST", body: payload });
+      checkStatus(response.status);
+      return await response.bytes();
+    },
+    close: () => client.close(),
+  });
+}
+
+async function transfer(endpoint: Endpoint, work: Transfer): Promise<void> {
+  using client = makeClient(endpoint);
+  const url = baseUrl(endpoint) + work.uri;
+  if (work.direction === "download") {
+    const response = await fetch(url, { client });
+    checkStatus(response.status);
+    await take(response.body, work, new PatternChecker(work.bytes, work.progress));
+  } else {
+    const body = toStream(new PatternSource(work.bytes, work.progress), work.pieceLength);
+    const response = await fetch(url, { client, method: "POST", body });
+    checkStatus(response.status);
+    await response.bytes();
+  }
+}
+
+function toStream(source: PatternSource, length: number): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return ReadableStream.from(source.pieces(length));
+}
+
+async function take(
+  body: ReadableStream<Uint8Array> | null,
+  work: TransferWork,
+  checker: PatternChecker,
+): Promise<void> {
+  if (body === null) throw new Error("a message without body");
+  if (work.taking === "byob") await checkByReader(body, checker);
+  else for await (const piece of body) checker.check(piece);
+  checker.finish();
+}
+
+if (import.meta.main) await runPeer({ serve, exchange, transfer });

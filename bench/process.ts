@@ -1,0 +1,144 @@
+/**
+ * Programs of a benchmark as processes of their own: started with narrow permissions, spoken to line
+ * by line, and ended, whatever happens.
+ *
+ * @module
+ */
+
+import type { Command } from "./peer.ts";
+import { linesOf } from "./peer.ts";
+
+/** What starts a program. */
+export interface ProgramOptions {
+  /** Put before the command line, e.g. `["taskset", "-c", "1"]`. */
+  readonly prefix: readonly string[];
+  /** The command and its arguments. */
+  readonly command: readonly string[];
+  /** Seconds within which the program must say that it is ready. */
+  readonly timeout: number;
+}
+
+/** What a program answers to a command. */
+export interface Reply {
+  readonly ready?: unknown;
+  readonly seconds?: number;
+  readonly samples?: unknown;
+  readonly error?: string;
+}
+
+/** Characters of a program's error output that are kept. */
+const keptErrorLength = 2000;
+const running = new Set<Program>();
+
+/** A running program that answers commands. */
+export class Program {
+  readonly #process: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #lines: AsyncGenerator<string, void, undefined>;
+  readonly #errors: Promise<void>;
+  #errorText = "";
+  #ready: unknown = null;
+
+  private constructor(process: Deno.ChildProcess) {
+    this.#process = process;
+    this.#input = process.stdin.getWriter();
+    this.#lines = linesOf(process.stdout);
+    this.#errors = this.#collectErrors();
+    running.add(this);
+  }
+
+  /** Starts a program and waits until it is ready. */
+  static async start({ prefix, command, timeout }: ProgramOptions): Promise<Program> {
+    const [executable, ...args] = [...prefix, ...command];
+    if (executable === undefined) throw new TypeError("a command line is not empty");
+    const process = new Deno.Command(executable, {
+      args,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const program = new Program(process);
+    try {
+      program.#ready = (await program.#readReply(timeout)).ready;
+      return program;
+    } catch (error) {
+      await program.stop();
+      throw error;
+    }
+  }
+
+  /** What the program said when it was ready. */
+  get ready(): unknown {
+    return this.#ready;
+  }
+
+  /** Sends a command and waits for its reply, `timeout` seconds at most. */
+  async ask(command: Command, timeout: number): Promise<Reply> {
+    await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
+    return await this.#readReply(timeout);
+  }
+
+  /** Ends the program now and waits until it is gone. */
+  async stop(): Promise<void> {
+    this.kill();
+    await this.#process.status;
+    await this.#errors;
+    running.delete(this);
+  }
+
+  /** Ends the program now. */
+  kill(): void {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch (error) {
+      // It has ended by itself.
+      if (!(error instanceof TypeError || error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+
+  async #readReply(timeout: number): Promise<Reply> {
+    const line = await within(timeout, this.#lines.next());
+    if (line.done) {
+      await this.#errors;
+      throw new Error(`the program ended: ${summarizeErrors(this.#errorText)}`);
+    }
+    const reply: Reply = JSON.parse(line.value);
+    if (reply.error !== undefined) throw new Error(reply.error);
+    return reply;
+  }
+
+  async #collectErrors(): Promise<void> {
+    for await (const text of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
+      this.#errorText = (this.#errorText + text).slice(0, keptErrorLength);
+    }
+  }
+}
+
+/** Ends every program that still runs. */
+export function killAll(): void {
+  for (const program of running) program.kill();
+}
+
+async function within<Value>(seconds: number, promise: Promise<Value>): Promise<Value> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(new Deno.errors.TimedOut(`no answer within ${seconds} s`)),
+    seconds * 1000,
+  );
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The first telling line of what a program wrote to standard error. */
+function summarizeErrors(text: string): string {
+  const lines = stripColours(text).split("\n").map((line) => line.trim()).filter(Boolean);
+  return lines.find((line) => /error/i.test(line)) ?? lines[0] ?? "without a word";
+}
+
+function stripColours(text: string): string {
+  return text.split("\x1b[").map((part, index) => index === 0 ? part : part.replace(/^[\d;]*m/, ""))
+    .join("");
+}

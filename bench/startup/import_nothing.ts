@@ -1,0 +1,3 @@
+import { sayReady } from "./ready.ts";
+
+sayReady();

@@ -1,0 +1,66 @@
+/**
+ * Results as Markdown tables.
+ *
+ * @module
+ */
+
+import type { GroupResult, Result } from "./interleave.ts";
+import { spreadOf } from "./statistics.ts";
+
+/** A heading, what the figures are, a table of them and their ratios, and notes. */
+export function formatGroup(group: GroupResult): string {
+  const { id, title, unit, better, placement, references, results, notes } = group;
+  const lines = [`### ${id}: ${title}`, ""];
+  if (results.length > 0) {
+    lines.push(`In ${unit}, ${better} is better; ${placement}.`, "");
+    const head = ["", `median ${unit}`, "spread", ...references.map((name) => `× ${name}`)];
+    const rows = results.map((result) => formatResult(result, references));
+    lines.push(...formatTable([head, ...rows]), "");
+  }
+  for (const { name, error } of results) {
+    if (error !== null) lines.push(`- ${name} failed: ${firstLine(error)}`);
+  }
+  lines.push(...notes.map((note) => `- ${note}`), "");
+  return lines.join("\n");
+}
+
+function formatResult(result: Result, references: readonly string[]): string[] {
+  const { name, summary, ratios } = result;
+  if (summary === null) return [name, "—", "—", ...references.map(() => "—")];
+  return [
+    name,
+    formatNumber(summary.median),
+    `± ${Math.round(spreadOf(summary) * 100)} %`,
+    ...references.map((reference) => ratios[reference]?.toFixed(2) ?? "—"),
+  ];
+}
+
+/** Four significant digits, thousands apart. */
+function formatNumber(value: number): string {
+  const digits = Math.max(0, 3 - Math.floor(Math.log10(Math.max(1, Math.abs(value)))));
+  const [whole = "", fraction] = value.toFixed(Math.min(digits, 2)).split(".");
+  const spaced = whole.replace(/\B(?=(\d{3})+$)/g, " ");
+  return fraction === undefined ? spaced : `${spaced}.${fraction}`;
+}
+
+function formatTable(rows: readonly (readonly string[])[]): string[] {
+  const [head = []] = rows;
+  const widths = head.map((_, column) => (
+    Math.max(...rows.map((row) => row[column]?.length ?? 0))
+  ));
+  const format = (row: readonly string[]) => {
+    const cells = row.map((cell, column) => (
+      column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)
+    ));
+    return `| ${cells.join(" | ")} |`;
+  };
+  const rule = widths.map((width, column) => (
+    column === 0 ? "-".repeat(width) : "-".repeat(Math.max(1, width - 1)) + ":"
+  ));
+  const [, ...body] = rows;
+  return [format(head), `| ${rule.join(" | ")} |`, ...body.map(format)];
+}
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0] ?? "";
+}

@@ -1,0 +1,251 @@
+/**
+ * The client.
+ *
+ * @example
+ * ```ts
+ * import { Client } from "@degu/degu/client";
+ * import { TempServer } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app = () => [200, "OK", { hello: "world" }, null] as const;
+ * await using server = await TempServer.start(["127.0.0.1", 0], null, app);
+ * const response = await new Client(server.address).request("GET", "/");
+ * assertEquals(response.headers.hello, "world");
+ * ```
+ *
+ * @module
+ */
+
+import type { Socket } from "./base/app.ts";
+import { type Bodies, bodies as defaultBodies, type BodyOut, cancelUnused } from "./base/bodies.ts";
+import { ConnectionClosedError, quote, typeName } from "./base/errors.ts";
+import type { HeaderDict } from "./base/headers.ts";
+import type { Response } from "./base/message.ts";
+import type { Method } from "./base/preamble.ts";
+import type { Address } from "./base/session.ts";
+import { allows, VALUE } from "./base/tables.ts";
+import { checkClientAddress, hostOf } from "./net/addresses.ts";
+import { connectSocket } from "./net/connect.ts";
+import { closeAfterResponse, Connection, DEFAULT_TIMEOUT, transportOf } from "./net/connection.ts";
+import { checkTimeout } from "./net/deadline.ts";
+
+export { Connection };
+export { Response } from "./base/message.ts";
+export type { Socket } from "./base/app.ts";
+export type { Address, PeerCertificate } from "./base/session.ts";
+
+/** How to connect to a server, and what to send with each request. */
+export interface ClientOptions {
+  /**
+   * The value of the `host` header; `null` for none.
+   *
+   * @default {the host of the address, with its port unless that is the scheme's}
+   */
+  host?: string | null;
+  /**
+   * Seconds that connecting, the handshake and each wait may take; `null` for any time. It fires
+   * between 1.0 and 1.25 times its value.
+   *
+   * @default {90}
+   */
+  timeout?: number | null;
+  /**
+   * The classes that the bodies of responses are made from.
+   *
+   * @default {bodies}
+   */
+  bodies?: Bodies;
+  /** The value of the `authorization` header; none where it is left out. */
+  authorization?: string;
+  /** Called with each new connection, which is closed unless this returns exactly `true`. */
+  onConnect?: (conn: Connection) => boolean | Promise<boolean>;
+  /**
+   * Aborts connecting, the handshake, and every connection that this client has made; what waits
+   * rejects with its reason.
+   */
+  signal?: AbortSignal;
+}
+
+const OPTIONS = ["host", "timeout", "bodies", "authorization", "onConnect", "signal"];
+
+/**
+ * Where a server is, and how to connect to it. It holds no connection: make any number of them.
+ *
+ * @example
+ * ```ts
+ * import { Client } from "@degu/degu/client";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new Client(["192.168.1.171", 5984]).host, "192.168.1.171:5984");
+ * assertEquals(new Client(["fe80::e8b:fdff:fe75:402c", 80, 0, 3]).host, "[fe80::e8b:fdff:fe75:402c]");
+ * assertEquals(new Client("/tmp/my.socket").host, null);
+ * assertEquals(new Client("/tmp/my.socket", { host: "example.com" }).host, "example.com");
+ * ```
+ */
+export class Client {
+  /** Where the server is. */
+  readonly address: Address;
+  /** The options that were given. */
+  readonly options: Readonly<ClientOptions>;
+  /** The value of the `host` header, or `null` for none. */
+  readonly host: string | null;
+  /** Seconds that connecting, the handshake and each wait may take, or `null`. */
+  readonly timeout: number | null;
+  /** The classes that the bodies of responses are made from. */
+  readonly bodies: Bodies;
+  readonly #baseHeaders: HeaderDict | null;
+
+  /**
+   * Makes a client; nothing is resolved or connected yet.
+   *
+   * @param address `[host, port]`, `[host, port, flowinfo, scopeid]`, the absolute path of a Unix
+   * socket, or the bytes of a Linux abstract name.
+   * @throws {TypeError} for an address, an option or a value of a wrong type, and for an unknown
+   * option.
+   * @throws {RangeError} for a value that is not allowed.
+   */
+  constructor(address: Address, options: ClientOptions = {}) {
+    this.address = checkClientAddress(address);
+    this.options = Object.freeze(checkOptions(options, this.knownOptions));
+    const { host, timeout, bodies, authorization } = this.options;
+    this.host = host === undefined ? hostOf(this.address, this.defaultPort) : host;
+    this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
+    this.bodies = bodies ?? defaultBodies;
+    this.#baseHeaders = makeBaseHeaders(this.host, authorization);
+  }
+
+  /** The port that is left out of `host`. */
+  protected get defaultPort(): number {
+    return 80;
+  }
+
+  /** The names of the options. */
+  protected get knownOptions(): readonly string[] {
+    return OPTIONS;
+  }
+
+  /** Makes a socket that is connected to the address. Needs `--allow-net`. */
+  createSocket(): Promise<Socket> {
+    return connectSocket(this.address, { timeout: this.timeout, signal: this.options.signal });
+  }
+
+  /**
+   * Makes a connection. Needs `--allow-net`; for the path of a Unix socket also `--allow-read` and
+   * `--allow-write` of it.
+   *
+   * @param bodies The classes that the bodies of responses are made from, in place of the client's.
+   * @throws {Deno.errors.TimedOut} where it takes more than `timeout` seconds.
+   * @throws {ConnectionClosedError} where `onConnect` does not return `true`.
+   */
+  async connect(bodies: Bodies = this.bodies): Promise<Connection> {
+    checkBodies(bodies);
+    const { signal, onConnect } = this.options;
+    const connection = new Connection(
+      await this.createSocket(),
+      this.#baseHeaders,
+      bodies,
+      this.timeout,
+    );
+    if (signal !== undefined) closeOnAbort(connection, signal);
+    if (onConnect === undefined) return connection;
+    try {
+      if (await onConnect(connection) !== true) {
+        throw new ConnectionClosedError("onConnect did not return true");
+      }
+      signal?.throwIfAborted();
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+    return connection;
+  }
+
+  /**
+   * Makes one request over a connection of its own, which is closed once the body has been read.
+   *
+   * @throws what {@linkcode connect} and `connection.request` do.
+   */
+  async request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict = {},
+    body: BodyOut = null,
+  ): Promise<Response> {
+    let connection;
+    try {
+      connection = await this.connect();
+    } catch (error) {
+      cancelUnused(body, error);
+      throw error;
+    }
+    closeAfterResponse(connection);
+    try {
+      return await connection.request(method, uri, headers, body);
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+}
+
+/** The signal knows the transport only, so that a connection that was forgotten can be collected. */
+function closeOnAbort(connection: Connection, signal: AbortSignal): void {
+  const transport = transportOf(connection);
+  const abort = () => transport.close(signal.reason);
+  if (signal.aborted) return abort();
+  signal.addEventListener("abort", abort);
+  const { onClose } = transport;
+  transport.onClose = () => {
+    signal.removeEventListener("abort", abort);
+    onClose?.();
+  };
+}
+
+function checkOptions(options: ClientOptions, known: readonly string[]): ClientOptions {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options: need an object; got ${typeName(options)}`);
+  }
+  const copy = { ...options };
+  for (const name of Object.keys(copy)) {
+    if (!known.includes(name)) {
+      throw new TypeError(`options: unknown option ${quote(name)}; there are ${known.join(", ")}`);
+    }
+  }
+  const { host, timeout, bodies, authorization, onConnect, signal } = copy;
+  if (host !== undefined && host !== null) checkHeaderValue("host", host);
+  if (authorization !== undefined) checkHeaderValue("authorization", authorization);
+  if (timeout !== undefined) checkTimeout(timeout);
+  if (bodies !== undefined) checkBodies(bodies);
+  if (onConnect !== undefined && typeof onConnect !== "function") {
+    throw new TypeError(`onConnect: need a function; got ${typeName(onConnect)}`);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError(`signal: need an AbortSignal; got ${typeName(signal)}`);
+  }
+  return copy;
+}
+
+function checkHeaderValue(name: string, value: string): void {
+  if (typeof value !== "string") {
+    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
+  }
+  if (value === "" || !allows(VALUE, value)) {
+    // The value may be a secret.
+    throw new RangeError(`${name}: need one or more of the characters that a header may have`);
+  }
+}
+
+function checkBodies(bodies: Bodies): void {
+  for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
+    if (typeof bodies?.[name] !== "function") {
+      throw new TypeError(`bodies: need an object with the class ${name}; got ${typeName(bodies)}`);
+    }
+  }
+}
+
+function makeBaseHeaders(host: string | null, authorization: string | undefined) {
+  const headers: HeaderDict = {};
+  if (authorization !== undefined) headers["authorization"] = authorization;
+  if (host !== null) headers["host"] = host;
+  return Object.keys(headers).length === 0 ? null : Object.freeze(headers);
+}

@@ -1,0 +1,30 @@
+/**
+ * Throw-away servers and keys, and helpers for tests and demos.
+ *
+ * @module
+ */
+
+export {
+  formatChunk,
+  formatHeaders,
+  formatRequest,
+  formatResponse,
+  mkreq,
+  mkuri,
+  parseChunkHeader,
+  parseContentRange,
+  type ParsedRequest,
+  type ParsedResponse,
+  parseHeaders,
+  parseRange,
+  parseRequest,
+  parseResponse,
+  parseUri,
+} from "./misc/wire.ts";
+export { createDevicePki, type DevicePki, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
+export {
+  type AppRef,
+  type BuildFunction,
+  type TempAddress,
+  TempServer,
+} from "./misc/temp_server.ts";

@@ -1,0 +1,61 @@
+/**
+ * The names that a certificate is issued for: DNS names and IP addresses of its subjectAltName.
+ *
+ * @module
+ */
+
+/** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6). */
+export interface AlternativeName {
+  /** Whether {@linkcode AlternativeName.value} is a DNS name or an IP address. */
+  readonly type: "dns" | "ip";
+  /** The DNS name in lower case, or the IP address in its canonical text form. */
+  readonly value: string;
+}
+
+const MAX_DNS_NAME_LENGTH = 253;
+const DNS_LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+const OCTET = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
+const IPV4 = new RegExp(`^(?:${OCTET}\\.){3}${OCTET}$`);
+const IPV6_ALPHABET = /^[0-9a-f:.]+$/i;
+
+/**
+ * Reads a DNS name or a literal IP address.
+ *
+ * A DNS name has letters, digits, hyphens and dots alone (RFC 1123 §2.1): no wildcard, no trailing
+ * dot, and no last label of digits, which could be taken for an IPv4 address.
+ *
+ * @param text The name, for example `"camera-1.local"`, `"192.168.7.2"` or `"fe80::1"`.
+ * @returns The name in canonical form.
+ * @throws {RangeError} if it is neither; an IPv6 address with a zone (`fe80::1%eth0`) is one of
+ * these, because a certificate has no place for it.
+ */
+export function parseAlternativeName(text: string): AlternativeName {
+  if (IPV4.test(text)) return { type: "ip", value: text };
+  const address = canonicalIpv6(text);
+  if (address !== null) return { type: "ip", value: address };
+  const name = text.toLowerCase();
+  if (isDnsName(name)) return { type: "dns", value: name };
+  throw new RangeError(
+    `Cannot issue a certificate for ${JSON.stringify(text)}: expected a DNS name or an IP address`,
+  );
+}
+
+/**
+ * Tells whether a text is a DNS name in lower case, by the rules of
+ * {@linkcode parseAlternativeName}.
+ *
+ * @param text The text to check.
+ * @returns Whether it is one.
+ */
+export function isDnsName(text: string): boolean {
+  if (text.length > MAX_DNS_NAME_LENGTH) return false;
+  const labels = text.split(".");
+  return labels.every((label) => DNS_LABEL.test(label)) && !/^\d+$/.test(labels.at(-1) ?? "");
+}
+
+/** The one form of an IPv6 address that has no embedded IPv4 notation, or null if it is not one. */
+function canonicalIpv6(text: string): string | null {
+  if (!text.includes(":") || !IPV6_ALPHABET.test(text)) return null;
+  const url = URL.parse(`http://[${text}]/`);
+  return url === null ? null : url.hostname.slice(1, -1);
+}

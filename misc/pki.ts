@@ -1,0 +1,262 @@
+/**
+ * A throw-away public key infrastructure, for tests and demos of TLS with a private authority.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { type AlternativeName, parseAlternativeName } from "./alternative_names.ts";
+import { createAuthority, createLeaf, type PemPair, randomSuffix } from "./certificates.ts";
+
+export { createDevicePki, type DevicePki } from "./device_pki.ts";
+
+/** Options of {@linkcode TempPKI.create}. */
+export interface TempPKIOptions {
+  /**
+   * Whether to make a second authority, for clients, and a certificate of a client.
+   *
+   * @default {true}
+   */
+  clientPki?: boolean;
+  /**
+   * DNS names and IP addresses that the server's certificate is issued for, besides `localhost`,
+   * `127.0.0.1` and `::1`, which it always has.
+   *
+   * @default {[]}
+   */
+  names?: readonly string[];
+}
+
+/** The *sslconfig* of a server: plain JSON, every path absolute. */
+export interface TempServerSslconfig {
+  /** PEM file with the server's certificate. */
+  readonly certFile: string;
+  /** PEM file with the server's private key. */
+  readonly keyFile: string;
+  /** PEM file with the authority whose clients are let in, and no others. */
+  readonly caFile?: string;
+  /** Present where clients without a certificate are let in. */
+  readonly allowUnauthenticatedClients?: true;
+}
+
+/** The *sslconfig* of a client: plain JSON, every path absolute. */
+export interface TempClientSslconfig {
+  /** PEM file with the one authority whose servers are trusted. */
+  readonly caFile: string;
+  /** Always false, see {@linkcode TempPKI}. */
+  readonly checkHostname: false;
+  /** PEM file with the client's certificate. */
+  readonly certFile?: string;
+  /** PEM file with the client's private key. */
+  readonly keyFile?: string;
+}
+
+/** Days for which the certificates are valid: longer than any test or demo runs. */
+const VALID_DAYS = 30;
+
+const SERVER_NAMES = ["localhost", "127.0.0.1", "::1"] as const;
+
+const FILES = {
+  serverCa: "server_ca.pem",
+  server: "server.pem",
+  serverKey: "server_key.pem",
+  clientCa: "client_ca.pem",
+  client: "client.pem",
+  clientKey: "client_key.pem",
+} as const;
+
+/** PEM texts by the name of their file. */
+type PemFiles = Readonly<Record<string, string>>;
+
+/**
+ * A private authority for servers and another for clients, with a certificate of each, in a
+ * temporary directory that is removed on dispose. Keys are ECDSA P-256, certificates are valid from
+ * a day ago for 30 days, the directory has mode 0700 and its files mode 0600. The private keys of
+ * the two authorities are never written anywhere: nobody can add a certificate later.
+ *
+ * The four configurations are plain JSON with absolute paths, so they can be posted to a worker.
+ * They name files, so they are of use until the directory is removed.
+ *
+ * Clients don't check the server's name (`checkHostname: false`): they trust one authority, which
+ * has issued one certificate, so there is no other server they could be led to; and the same
+ * configuration works over Unix sockets, which have no name to check. The certificate is issued for
+ * `localhost`, `127.0.0.1`, `::1` and the `names` of the options, so over TCP
+ * `{ ...pki.clientSslconfig, checkHostname: true }` works as well.
+ *
+ * Without `await using`, call {@linkcode TempPKI.close}: a directory with keys in it stays until
+ * someone removes it; nothing does that when the process ends or the object is collected.
+ *
+ * Needs `--allow-write` of the temporary directory (`TMPDIR`, else `/tmp`), and no more; whoever
+ * uses the configurations needs `--allow-read` of it too.
+ *
+ * @example Configure both ends
+ * ```ts
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * assertEquals(Object.keys(pki.serverSslconfig), ["certFile", "keyFile", "caFile"]);
+ * assertEquals(pki.clientSslconfig.checkHostname, false);
+ *
+ * const pem = await Deno.readTextFile(pki.serverSslconfig.certFile);
+ * assertEquals(pem.startsWith("-----BEGIN CERTIFICATE-----"), true);
+ * ```
+ */
+export class TempPKI implements AsyncDisposable {
+  /** For a server that lets in the clients of this PKI and no others; see {@linkcode TempPKI.create}. */
+  readonly serverSslconfig: TempServerSslconfig;
+  /** For a client with a certificate of this PKI; see {@linkcode TempPKI.create}. */
+  readonly clientSslconfig: TempClientSslconfig;
+  /** For a server that lets in every client. */
+  readonly anonymousServerSslconfig: TempServerSslconfig;
+  /** For a client that has no certificate. */
+  readonly anonymousClientSslconfig: TempClientSslconfig;
+
+  readonly #dir: string;
+  #removal: Promise<void> | null = null;
+
+  private constructor(dir: string, clientPki: boolean) {
+    this.#dir = dir;
+    const server = { certFile: join(dir, FILES.server), keyFile: join(dir, FILES.serverKey) };
+    const trust = { checkHostname: false, caFile: join(dir, FILES.serverCa) } as const;
+    this.anonymousServerSslconfig = Object.freeze({ ...server, allowUnauthenticatedClients: true });
+    this.anonymousClientSslconfig = Object.freeze(trust);
+    this.serverSslconfig = clientPki
+      ? Object.freeze({ ...server, caFile: join(dir, FILES.clientCa) })
+      : this.anonymousServerSslconfig;
+    this.clientSslconfig = clientPki
+      ? Object.freeze({
+        ...trust,
+        certFile: join(dir, FILES.client),
+        keyFile: join(dir, FILES.clientKey),
+      })
+      : this.anonymousClientSslconfig;
+  }
+
+  /**
+   * Makes the authorities, certificates and files. If that fails, nothing is left behind.
+   *
+   * With `clientPki: false` there is nothing to tell clients apart by: `serverSslconfig` is
+   * `anonymousServerSslconfig` and `clientSslconfig` is `anonymousClientSslconfig`.
+   *
+   * @param options What to make.
+   * @returns The PKI.
+   * @throws {TypeError} if an option is unknown or has the wrong type.
+   * @throws {RangeError} if one of `names` is neither a DNS name nor an IP address.
+   *
+   * @example Name the server, and have clients check the name
+   * ```ts
+   * import { TempPKI } from "@degu/degu/misc";
+   * import { assertEquals } from "@std/assert";
+   * import { X509Certificate } from "node:crypto";
+   *
+   * await using pki = await TempPKI.create({ clientPki: false, names: ["camera-1", "fe80::1"] });
+   * const clientSslconfig = { ...pki.clientSslconfig, checkHostname: true };
+   * assertEquals(Object.keys(clientSslconfig), ["checkHostname", "caFile"]);
+   *
+   * const pem = await Deno.readTextFile(pki.serverSslconfig.certFile);
+   * assertEquals(new X509Certificate(pem).checkHost("camera-1"), "camera-1");
+   * ```
+   */
+  static async create(options: TempPKIOptions = {}): Promise<TempPKI> {
+    const { clientPki, alternativeNames } = parseOptions(options);
+    const files = {
+      ...await makeServerFiles(alternativeNames),
+      ...(clientPki ? await makeClientFiles() : {}),
+    };
+    const dir = await Deno.makeTempDir({ prefix: "degu-pki-" });
+    try {
+      for (const [name, text] of Object.entries(files)) {
+        await Deno.writeTextFile(join(dir, name), text, { createNew: true, mode: 0o600 });
+      }
+    } catch (error) {
+      await Deno.remove(dir, { recursive: true });
+      throw error;
+    }
+    return new TempPKI(dir, clientPki);
+  }
+
+  /**
+   * Removes the directory with all that is in it; does nothing if that has been done.
+   *
+   * @returns When it is gone.
+   */
+  close(): Promise<void> {
+    this.#removal ??= this.#remove();
+    return this.#removal;
+  }
+
+  /**
+   * The same as {@linkcode TempPKI.close}, for `await using`.
+   *
+   * @returns When the directory is gone.
+   */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #remove(): Promise<void> {
+    try {
+      await Deno.remove(this.#dir, { recursive: true });
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      this.#removal = null; // so that closing again tries again
+      throw error;
+    }
+  }
+}
+
+async function makeServerFiles(alternativeNames: readonly AlternativeName[]): Promise<PemFiles> {
+  const authority = await makeAuthority("server");
+  const server = await createLeaf(authority, {
+    subject: { commonName: "TempPKI server" },
+    usages: ["serverAuth"],
+    alternativeNames,
+    days: VALID_DAYS,
+  });
+  return {
+    [FILES.serverCa]: authority.certificate,
+    [FILES.server]: server.certificate,
+    [FILES.serverKey]: server.privateKey,
+  };
+}
+
+async function makeClientFiles(): Promise<PemFiles> {
+  const authority = await makeAuthority("client");
+  const client = await createLeaf(authority, {
+    subject: { commonName: "TempPKI client" },
+    usages: ["clientAuth"],
+    alternativeNames: [],
+    days: VALID_DAYS,
+  });
+  return {
+    [FILES.clientCa]: authority.certificate,
+    [FILES.client]: client.certificate,
+    [FILES.clientKey]: client.privateKey,
+  };
+}
+
+function makeAuthority(role: "server" | "client"): Promise<PemPair> {
+  return createAuthority({ commonName: `TempPKI ${role} CA ${randomSuffix()}` }, VALID_DAYS);
+}
+
+function parseOptions(
+  options: TempPKIOptions,
+): { clientPki: boolean; alternativeNames: readonly AlternativeName[] } {
+  const { clientPki = true, names = [], ...unknown } = options;
+  const [other] = Object.keys(unknown);
+  if (other !== undefined) {
+    throw new TypeError(`Cannot make a TempPKI: there is no option ${JSON.stringify(other)}`);
+  }
+  if (typeof clientPki !== "boolean") {
+    throw new TypeError("Cannot make a TempPKI: the option clientPki must be a boolean");
+  }
+  if (!Array.isArray(names) || names.some((name) => typeof name !== "string")) {
+    throw new TypeError("Cannot make a TempPKI: the option names must be an array of strings");
+  }
+  const byValue = new Map<string, AlternativeName>();
+  for (const name of [...SERVER_NAMES, ...names].map(parseAlternativeName)) {
+    byValue.set(name.value, name);
+  }
+  return { clientPki, alternativeNames: [...byValue.values()] };
+}

@@ -1,0 +1,280 @@
+/**
+ * Parsers and formatters of single parts of a message, and makers of requests: for tests and demos.
+ *
+ * @module
+ */
+
+import { type BodyIn, type BodyOut, outgoingFraming } from "../base/bodies.ts";
+import { type Chunk, encodeChunk, parseChunkLine } from "../base/chunk.ts";
+import { ProtocolError, typeName } from "../base/errors.ts";
+import {
+  checkHeaderDict,
+  formatHeaderLines,
+  type Framing,
+  type HeaderDict,
+  parseHeaderLines,
+} from "../base/headers.ts";
+import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/limits.ts";
+import { Request } from "../base/message.ts";
+import {
+  checkMethod,
+  formatRequestPreamble,
+  formatResponsePreamble,
+  type Method,
+  parseRequestPreamble,
+  parseResponsePreamble,
+} from "../base/preamble.ts";
+import {
+  type ContentRange,
+  parseContentRange as parseContentRangeValue,
+  parseRange as parseRangeValue,
+  type Range,
+} from "../base/range.ts";
+import { decodeAscii } from "../base/tables.ts";
+import { buildUri, checkUri, parseUri as parseUriText, type UriParts } from "../base/uri.ts";
+
+/** The parts of a request preamble. */
+export interface ParsedRequest {
+  /** The method. */
+  method: Method;
+  /** The request target. */
+  uri: string;
+  /** By lower-case name. */
+  headers: HeaderDict;
+  /** The components of the path. */
+  path: string[];
+  /** What follows the `?`, or `null`. */
+  query: string | null;
+}
+
+/** The parts of a response preamble. */
+export interface ParsedResponse {
+  /** The status, 100 to 599. */
+  status: number;
+  /** The reason phrase. */
+  reason: string;
+  /** By lower-case name. */
+  headers: HeaderDict;
+}
+
+function checkBytes(name: string, value: Uint8Array): void {
+  if (!(value instanceof Uint8Array)) {
+    throw new TypeError(`${name}: need a Uint8Array; got ${typeName(value)}`);
+  }
+}
+
+function checkText(name: string, value: string): void {
+  if (typeof value !== "string") {
+    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
+  }
+}
+
+/** A copy that ends as a preamble on the wire does. */
+function terminate(preamble: Uint8Array, end: string): Uint8Array {
+  if (preamble.length + 4 > MAX_PREAMBLE_BYTES) {
+    throw new ProtocolError(
+      "PREAMBLE_TOO_LARGE",
+      `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`,
+    );
+  }
+  const bytes = new Uint8Array(preamble.length + end.length);
+  bytes.set(preamble);
+  for (let i = 0; i < end.length; i++) bytes[preamble.length + i] = end.charCodeAt(i);
+  return bytes;
+}
+
+/**
+ * Parses header lines: joined by CR LF, none in front or behind; none at all is `{}`.
+ *
+ * @param isResponse Whether the rules of a response hold; else those of a PUT or POST request.
+ * @throws {ProtocolError} where the grammar is broken.
+ *
+ * @example
+ * ```ts
+ * import { parseHeaders } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const block = new TextEncoder().encode("Hello: world\r\ncontent-length: 5");
+ * assertEquals({ ...parseHeaders(block) }, { hello: "world", "content-length": 5 });
+ * ```
+ */
+export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict {
+  checkBytes("block", block);
+  const bytes = terminate(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
+  const context = isResponse ? "response" : "request";
+  return parseHeaderLines(bytes, 0, bytes.length, decodeAscii(bytes), 0, context).headers;
+}
+
+/** Formats header lines, sorted by name, without a CR LF behind the last one. */
+export function formatHeaders(headers: HeaderDict): Uint8Array {
+  checkHeaderDict(headers);
+  const into = new Uint8Array(MAX_PREAMBLE_BYTES);
+  const end = formatHeaderLines(into, 0, headers, null, undefined, "any");
+  if (end + 2 > MAX_PREAMBLE_BYTES) {
+    throw new RangeError(`the headers have more than ${MAX_PREAMBLE_BYTES} bytes`);
+  }
+  return into.slice(0, Math.max(0, end - 2));
+}
+
+/**
+ * Parses a request preamble without its final CR LF CR LF.
+ *
+ * @throws {ProtocolError} where the grammar is broken.
+ */
+export function parseRequest(preamble: Uint8Array): ParsedRequest {
+  checkBytes("preamble", preamble);
+  const bytes = terminate(preamble, "\r\n\r\n");
+  const { method, uri, headers, path, query } = parseRequestPreamble(bytes, 0, bytes.length);
+  return { method, uri, headers, path, query };
+}
+
+/**
+ * Parses a response preamble without its final CR LF CR LF.
+ *
+ * @param method The method of the request that it answers.
+ * @throws {ProtocolError} where the grammar is broken.
+ */
+export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
+  checkMethod(method);
+  checkBytes("preamble", preamble);
+  const bytes = terminate(preamble, "\r\n\r\n");
+  const { status, reason, headers } = parseResponsePreamble(bytes, 0, bytes.length);
+  return { status, reason, headers };
+}
+
+/** What the body asks for; headers go out as given where no body is. */
+function framingOf(body: BodyOut | undefined): Framing | undefined {
+  return body === undefined ? undefined : outgoingFraming(body);
+}
+
+/**
+ * Formats a request preamble with its CR LF CR LF.
+ *
+ * @param body Its header is added or checked; left out, the headers go out as they are.
+ *
+ * @example
+ * ```ts
+ * import { formatRequest } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const preamble = formatRequest("POST", "/", { accept: "text/plain" }, new Uint8Array(5));
+ * assertEquals(
+ *   new TextDecoder().decode(preamble),
+ *   "POST / HTTP/1.1\r\naccept: text/plain\r\ncontent-length: 5\r\n\r\n",
+ * );
+ * ```
+ */
+export function formatRequest(
+  method: Method,
+  uri: string,
+  headers: HeaderDict,
+  body?: BodyOut,
+): Uint8Array {
+  checkMethod(method);
+  checkUri(uri);
+  if (body && method !== "PUT" && method !== "POST") {
+    throw new RangeError(`body: need null where the method is ${method}`);
+  }
+  const into = new Uint8Array(MAX_PREAMBLE_BYTES);
+  return into.slice(0, formatRequestPreamble(into, method, uri, headers, null, framingOf(body)));
+}
+
+/** Formats a response preamble with its CR LF CR LF, as {@linkcode formatRequest} does. */
+export function formatResponse(
+  status: number,
+  reason: string,
+  headers: HeaderDict,
+  body?: BodyOut,
+): Uint8Array {
+  const into = new Uint8Array(MAX_PREAMBLE_BYTES);
+  // With a 304 a header may speak of a body that isn't sent (RFC 9110 §15.4.5).
+  const framing = status === 304 && body === null ? undefined : framingOf(body);
+  return into.slice(0, formatResponsePreamble(into, status, reason, headers, framing));
+}
+
+/**
+ * Splits a URI into the components of its path and its query.
+ *
+ * @throws {ProtocolError} where the grammar is broken.
+ */
+export function parseUri(uri: string): UriParts {
+  checkText("uri", uri);
+  return parseUriText(uri);
+}
+
+/** Parses the value of a `range` header. */
+export function parseRange(value: string): Range {
+  checkText("value", value);
+  return parseRangeValue(value);
+}
+
+/** Parses the value of a `content-range` header. */
+export function parseContentRange(value: string): ContentRange {
+  checkText("value", value);
+  return parseContentRangeValue(value);
+}
+
+/**
+ * Parses the line before a chunk's data, without its CR LF.
+ *
+ * @throws {ProtocolError} where the grammar is broken.
+ */
+export function parseChunkHeader(
+  line: Uint8Array,
+): { size: number; extension: [key: string, value: string] | null } {
+  checkBytes("line", line);
+  if (line.length > MAX_CHUNK_LINE_BYTES - 2) {
+    throw new ProtocolError(
+      "CHUNK_LINE_TOO_LONG",
+      `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`,
+    );
+  }
+  return parseChunkLine(line, 0, line.length);
+}
+
+/** Formats a whole chunk: line, data and CR LF. */
+export function formatChunk(chunk: Chunk): Uint8Array {
+  return encodeChunk(chunk);
+}
+
+/**
+ * Makes a request as an application would get it.
+ *
+ * @param shift How many components of the path are in `mount` already.
+ */
+export function mkreq(
+  method: Method,
+  uri: string,
+  headers: HeaderDict = {},
+  body: BodyIn = null,
+  shift = 0,
+): Request {
+  checkMethod(method);
+  const { path, query } = parseUri(uri);
+  if (!Number.isInteger(shift) || shift < 0 || shift > path.length) {
+    throw new RangeError(`shift: need an integer from 0 to ${path.length}; got ${shift}`);
+  }
+  const request = new Request(method, uri, headers, body, [], path, query);
+  for (let i = 0; i < shift; i++) request.shiftPath();
+  return request;
+}
+
+/**
+ * Makes a URI from path components; the last argument may be `{ query }`.
+ *
+ * @example
+ * ```ts
+ * import { mkuri } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(mkuri("foo", "bar", { query: "key=value" }), "/foo/bar?key=value");
+ * ```
+ */
+export function mkuri(...path: (string | { query: string | null })[]): string {
+  const last = path.at(-1);
+  const query = typeof last === "object" && last !== null ? last.query : null;
+  return buildUri(
+    (query === null && typeof last !== "object" ? path : path.slice(0, -1)) as string[],
+    query,
+  );
+}

@@ -1,0 +1,67 @@
+/**
+ * Making connections, within a time and until somebody aborts.
+ *
+ * @module
+ */
+
+import type { Address } from "../base/session.ts";
+import { endpointOf, formatAddress } from "./addresses.ts";
+
+/** What bounds an attempt. */
+export interface ConnectBounds {
+  /** Seconds, or `null`. */
+  readonly timeout: number | null;
+  /** Aborts the attempt with its reason. */
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Connects to a checked address. */
+export async function connectSocket(
+  address: Address,
+  bounds: ConnectBounds,
+): Promise<Deno.TcpConn | Deno.UnixConn> {
+  const endpoint = endpointOf(address);
+  const conn = await bounded<Deno.TcpConn | Deno.UnixConn>(
+    `connecting to ${formatAddress(address)}`,
+    bounds,
+    (signal) =>
+      endpoint.transport === "tcp" ? Deno.connect({ ...endpoint, signal }) : Deno.connect(endpoint),
+  );
+  // A message goes out in one write, and is not to wait for the acknowledgement of the last one.
+  if ("setNoDelay" in conn) conn.setNoDelay(true);
+  return conn;
+}
+
+/**
+ * Runs an attempt until it succeeds, the time is over or the signal aborts. What succeeds too late
+ * is closed.
+ *
+ * @param what Names the attempt in the error.
+ */
+export async function bounded<T extends { close(): void }>(
+  what: string,
+  { timeout, signal }: ConnectBounds,
+  attempt: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const controller = new AbortController();
+  const abort = () => controller.abort(signal!.reason);
+  signal?.addEventListener("abort", abort);
+  const timer = timeout === null ? undefined : setTimeout(
+    () => controller.abort(new Deno.errors.TimedOut(`${what} took over ${timeout} s`)),
+    Math.min(timeout * 1000, 2 ** 31 - 1),
+  );
+  const aborted = new Promise<never>((_, reject) => {
+    controller.signal.addEventListener("abort", () => reject(controller.signal.reason));
+  });
+  const attempting = attempt(controller.signal);
+  try {
+    return await Promise.race([attempting, aborted]);
+  } catch (error) {
+    attempting.then((late) => late.close(), () => {});
+    throw controller.signal.aborted ? controller.signal.reason : error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  }
+}

@@ -1,0 +1,336 @@
+/**
+ * The client's end of a connection.
+ *
+ * @module
+ */
+
+import type { Socket } from "../base/app.ts";
+import {
+  type Bodies,
+  bodies as defaultBodies,
+  type BodyOut,
+  cancelUnused,
+  outgoingFraming,
+} from "../base/bodies.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+} from "../base/errors.ts";
+import { checkHeaderDict, type Framing, type HeaderDict } from "../base/headers.ts";
+import { Response } from "../base/message.ts";
+import {
+  checkMethod,
+  formatRequestPreamble,
+  type Method,
+  parseResponsePreamble,
+  type ResponsePreamble,
+} from "../base/preamble.ts";
+import { isRange, Range } from "../base/range.ts";
+import { checkUri } from "../base/uri.ts";
+import { checkTimeout } from "./deadline.ts";
+import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { Transport } from "./transport.ts";
+
+/** Seconds that a wait may take where nothing else was asked for. */
+export const DEFAULT_TIMEOUT = 90;
+
+const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
+
+/** Closes the socket of a connection that is collected. No closure here may know the connection. */
+function closeWhenForgotten(connection: WeakKey, transport: Transport): void {
+  forgotten.register(connection, transport, transport);
+  transport.onClose = () => forgotten.unregister(transport);
+}
+
+/** Makes a connection close itself once its response has been read. For clients. */
+export let closeAfterResponse: (connection: Connection) => void;
+
+/** What a connection stands on, which must not keep it alive. For clients. */
+export let transportOf: (connection: Connection) => Transport;
+
+/**
+ * One connection to a server: one request at a time, each response's body read before the next.
+ *
+ * `client.connect()` makes one; over any other {@linkcode Socket} make it yourself. It closes itself after any error but a mistake of the caller
+ * that was found before the first byte went out, at the end of a `using` block, and when it is
+ * garbage collected; a body that is in use keeps it alive.
+ *
+ * @example
+ * ```ts
+ * import { Client } from "@degu/degu/client";
+ * import { Server } from "@degu/degu/server";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
+ * const serving = server.serveForever();
+ * using conn = await new Client(server.address).connect();
+ * const response = await conn.get("/");
+ * assertEquals(response.status, 200);
+ * server.close();
+ * await serving;
+ * ```
+ */
+export class Connection implements Disposable {
+  /** The socket that was given to the constructor. */
+  readonly sock: Socket;
+  /** Headers that go with each request, over the caller's; `null` for none. */
+  readonly baseHeaders: HeaderDict | null;
+  /** The classes that the bodies of responses are made from. */
+  readonly bodies: Bodies;
+  readonly #transport: Transport;
+  readonly #owner: BodyOwner;
+  #inFlight = false;
+  #bodyUnread = false;
+  #closeAfterBody = false;
+
+  /**
+   * Makes a connection over a socket, which it owns from then on.
+   *
+   * @param baseHeaders Headers that go with each request, or `null`.
+   * @param bodies The classes that the bodies of responses are made from.
+   * @param timeout Seconds that each wait for the peer may take, or `null` for any time.
+   * @throws {TypeError} or `RangeError` for an argument that is wrong.
+   */
+  constructor(
+    sock: Socket,
+    baseHeaders: HeaderDict | null,
+    bodies: Bodies = defaultBodies,
+    timeout: number | null = DEFAULT_TIMEOUT,
+  ) {
+    if (baseHeaders !== null) checkHeaderDict(baseHeaders);
+    checkTimeout(timeout);
+    this.sock = sock;
+    this.baseHeaders = baseHeaders;
+    this.bodies = bodies;
+    this.#transport = new Transport(sock, timeout);
+    this.#owner = {
+      bodyConsumed: () => this.#finishBody(),
+      bodyFailed: (error) => this.#transport.close(error),
+      bodyCancelled: () => this.close(),
+    };
+    closeWhenForgotten(this, this.#transport);
+  }
+
+  /** True once the connection has been closed, by whomever. */
+  get closed(): boolean {
+    return this.#transport.closed;
+  }
+
+  /**
+   * Makes a request and resolves to the response, whose body, if any, is still to be read.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers By lower-case name; not modified.
+   * @param body `null` unless the method is `PUT` or `POST`.
+   * @throws {TypeError} for an argument of a wrong type.
+   * @throws {RangeError} for a value that is not allowed.
+   * @throws {BodyError} where the previous response's body is unread, or this body can't be sent.
+   * @throws {ConnectionClosedError} where the connection is closed.
+   * @throws {ProtocolError} where the peer breaks the grammar; an `EmptyPreambleError` where it
+   * closes before it answers.
+   * @throws {Deno.errors.TimedOut} where the peer keeps the connection waiting.
+   */
+  async request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict,
+    body: BodyOut,
+  ): Promise<Response> {
+    let framing, length;
+    try {
+      this.#checkReady(method, uri, body);
+      framing = outgoingFraming(body);
+      const { out } = this.#transport;
+      length = formatRequestPreamble(out, method, uri, headers, this.baseHeaders, framing);
+    } catch (error) {
+      cancelUnused(body, error);
+      throw error;
+    }
+    this.#inFlight = true;
+    try {
+      return await this.#exchange(method, length, body, framing);
+    } catch (error) {
+      cancelUnused(body, error);
+      this.#transport.close(error);
+      throw error;
+    } finally {
+      this.#inFlight = false;
+    }
+  }
+
+  #checkReady(method: Method, uri: string, body: BodyOut): void {
+    if (this.closed) throw new ConnectionClosedError();
+    if (this.#inFlight) throw new DeguError("another request is in flight on this connection");
+    checkMethod(method);
+    checkUri(uri);
+    if (body !== null && method !== "PUT" && method !== "POST") {
+      throw new RangeError(`body: need null where the method is ${method}`);
+    }
+    if (this.#bodyUnread) {
+      throw new BodyError("the body of the previous response has not been read to its end");
+    }
+  }
+
+  async #exchange(
+    method: Method,
+    length: number,
+    body: BodyOut,
+    framing: Framing,
+  ): Promise<Response> {
+    const transport = this.#transport;
+    await this.#checkSilence();
+    let refusal: unknown = null;
+    try {
+      await transport.send(length, body, framing);
+    } catch (error) {
+      if (!transport.writeFailed || transport.closed) throw error;
+      // A server that refuses an upload answers and closes, and its answer may be here.
+      refusal = error;
+      this.#closeAfterBody = true;
+    }
+    const preamble = await this.#readPreamble(refusal);
+    if (refusal !== null && preamble.status < 400) throw refusal;
+    return this.#makeResponse(method, preamble);
+  }
+
+  /**
+   * Issues the read for the response before the request is sent. What is there already can't be
+   * an answer to it, and must never be taken for one.
+   */
+  async #checkSilence(): Promise<void> {
+    const transport = this.#transport;
+    if (transport.reader.buffered > 0) throw excessBytes();
+    transport.readAhead();
+    // A read that finds something settles within these turns.
+    await null;
+    await null;
+    await null;
+    if (!transport.aheadSettled) return;
+    if (await this.#readFirst() > 0) throw excessBytes();
+    throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
+  }
+
+  /** Reads; a reset is as good as an end here. */
+  async #readFirst(): Promise<number> {
+    try {
+      return await this.#transport.fill();
+    } catch (error) {
+      if (isReset(error) && !this.closed) return 0;
+      throw error;
+    }
+  }
+
+  async #readPreamble(refusal: unknown): Promise<ResponsePreamble> {
+    const { reader } = this.#transport;
+    let end;
+    try {
+      end = await this.#transport.readPreamble();
+    } catch (error) {
+      if (this.closed || reader.buffered > 0) throw error;
+      if (isReset(error)) throw new EmptyPreambleError();
+      throw refusal === null || error instanceof EmptyPreambleError ? error : refusal;
+    }
+    const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
+    reader.start = end;
+    return preamble;
+  }
+
+  #makeResponse(method: Method, preamble: ResponsePreamble): Response {
+    const { status, reason, headers } = preamble;
+    const framing = responseFraming(method, preamble);
+    this.#bodyUnread = framing !== null;
+    const body = makeIncomingBody(this.bodies, this.#transport, this.#owner, framing);
+    if (body === null) this.#finishBody();
+    return new Response(status, reason, headers, body);
+  }
+
+  #finishBody(): void {
+    this.#bodyUnread = false;
+    if (this.#closeAfterBody) this.close();
+  }
+
+  /** A `PUT` request: `request("PUT", uri, headers, body)`. */
+  put(uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
+    return this.request("PUT", uri, headers, body);
+  }
+
+  /** A `POST` request: `request("POST", uri, headers, body)`. */
+  post(uri: string, headers: HeaderDict, body: BodyOut): Promise<Response> {
+    return this.request("POST", uri, headers, body);
+  }
+
+  /** A `GET` request: `request("GET", uri, headers, null)`. */
+  get(uri: string, headers: HeaderDict = {}): Promise<Response> {
+    return this.request("GET", uri, headers, null);
+  }
+
+  /** A `HEAD` request: `request("HEAD", uri, headers, null)`. */
+  head(uri: string, headers: HeaderDict = {}): Promise<Response> {
+    return this.request("HEAD", uri, headers, null);
+  }
+
+  /** A `DELETE` request: `request("DELETE", uri, headers, null)`. */
+  delete(uri: string, headers: HeaderDict = {}): Promise<Response> {
+    return this.request("DELETE", uri, headers, null);
+  }
+
+  /**
+   * A `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2).
+   *
+   * @param headers A `range` that is there already has to be the same one.
+   */
+  async getRange(
+    uri: string,
+    headers: HeaderDict,
+    start: number,
+    stop: number,
+  ): Promise<Response> {
+    const range = new Range(start, stop);
+    checkHeaderDict(headers);
+    if (Object.hasOwn(headers, "range")) {
+      const given = headers["range"];
+      if (!isRange(given)) throw new TypeError('headers["range"]: need a Range');
+      if (given.start !== start || given.stop !== stop) {
+        throw new RangeError(`headers["range"]: ${given} is not the range that is asked for`);
+      }
+    }
+    return await this.request("GET", uri, { ...headers, range }, null);
+  }
+
+  /** Closes the connection; whatever waits for it rejects. Closing it again does nothing. */
+  close(): void {
+    this.#transport.close();
+  }
+
+  /** Closes the connection. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  static {
+    closeAfterResponse = (connection) => {
+      connection.#closeAfterBody = true;
+    };
+    transportOf = (connection) => connection.#transport;
+  }
+}
+
+/** How the end of the body of a response is known; `null` where none follows (RFC 9112 §6.3). */
+function responseFraming(method: Method, { status, framing }: ResponsePreamble): Framing {
+  if (status < 200 || (status === 204 && framing !== null)) {
+    throw new ProtocolError("UNEXPECTED_STATUS", `a response that can't be: ${status}`);
+  }
+  return method === "HEAD" || status === 304 ? null : framing;
+}
+
+function excessBytes(): ProtocolError {
+  return new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for");
+}
+
+function isReset(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.BrokenPipe;
+}

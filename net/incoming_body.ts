@@ -1,0 +1,151 @@
+/**
+ * Bodies that arrive over a connection.
+ *
+ * @module
+ */
+
+import { Body } from "../base/body.ts";
+import { BodySource } from "../base/body_source.ts";
+import type { Bodies, BodyIn } from "../base/bodies.ts";
+import type { ByteReader, ByteSource } from "../base/byte_io.ts";
+import { ChunkedBody } from "../base/chunked_body.ts";
+import { ChunkedDecoder } from "../base/chunked_decoder.ts";
+import { ProtocolError } from "../base/errors.ts";
+import type { Framing } from "../base/headers.ts";
+import type { Transport } from "./transport.ts";
+
+/** Who has to know what becomes of a body. It is kept alive by the body. */
+export interface BodyOwner {
+  /** The last byte has been taken. */
+  bodyConsumed(): void;
+  /** The peer broke the grammar or went away, or the time was over. */
+  bodyFailed(error: unknown): void;
+  /** Somebody does not want the rest. */
+  bodyCancelled(reason: unknown): void;
+}
+
+/**
+ * Makes the body of a message that has arrived as far as its preamble.
+ *
+ * @param bodies The classes to make it from; they need not be ours.
+ */
+export function makeIncomingBody(
+  bodies: Bodies,
+  transport: Transport,
+  owner: BodyOwner,
+  framing: Framing,
+): BodyIn {
+  if (framing === null) return null;
+  const source = new ConnectionSource(transport, owner);
+  if (framing === "chunked") {
+    const { ChunkedBody: Class } = bodies;
+    return new Class(isOurs(Class, ChunkedBody) ? source : new EncodedSource(source));
+  }
+  const { Body: Class } = bodies;
+  const body = new Class(isOurs(Class, Body) ? source : new LengthSource(source, framing), framing);
+  if (framing === 0) owner.bodyConsumed();
+  return body;
+}
+
+function isOurs(used: unknown, ours: { prototype: unknown }): boolean {
+  return used === ours || (used as { prototype: unknown }).prototype instanceof (ours as never);
+}
+
+/** A connection as our own bodies see it: they share its buffer. */
+class ConnectionSource extends BodySource {
+  readonly reader: ByteReader;
+  readonly exact = false;
+  readonly #transport: Transport;
+  readonly #owner: BodyOwner;
+
+  constructor(transport: Transport, owner: BodyOwner) {
+    super();
+    this.reader = transport.reader;
+    this.#transport = transport;
+    this.#owner = owner;
+  }
+
+  read(into: Uint8Array): Promise<number | null> {
+    return this.#transport.read(into);
+  }
+
+  override consumed(): void {
+    this.#owner.bodyConsumed();
+  }
+
+  override failed(error: unknown): void {
+    this.#owner.bodyFailed(error);
+  }
+
+  override cancel(reason: unknown): Promise<void> {
+    this.#owner.bodyCancelled(reason);
+    return Promise.resolve();
+  }
+
+  override incomplete(missing: number): Error {
+    return new ProtocolError(
+      "BODY_INCOMPLETE",
+      `the peer closed ${missing} bytes before the end of the body`,
+    );
+  }
+}
+
+/** A connection as somebody else's body sees it: the bytes of the body, and then the end. */
+class LengthSource implements ByteSource {
+  readonly #source: BodySource;
+  #remaining: number;
+
+  constructor(source: BodySource, contentLength: number) {
+    this.#source = source;
+    this.#remaining = contentLength;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    if (this.#remaining === 0) return null;
+    const room = into.length > this.#remaining ? into.subarray(0, this.#remaining) : into;
+    let count: number | null = this.#source.reader.take(room);
+    if (count === 0) count = await failing(this.#source, this.#source.read(room));
+    if (count === null) {
+      const error = this.#source.incomplete(this.#remaining);
+      this.#source.failed(error);
+      throw error;
+    }
+    this.#remaining -= count;
+    if (this.#remaining === 0) this.#source.consumed();
+    return count;
+  }
+}
+
+/** The same for a chunked body: the coding, checked, and then the end. */
+class EncodedSource implements ByteSource {
+  readonly #source: BodySource;
+  readonly #decoder: ChunkedDecoder;
+  #encoded: Uint8Array | null = null;
+
+  constructor(source: BodySource) {
+    this.#source = source;
+    this.#decoder = new ChunkedDecoder(source);
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    let encoded = this.#encoded;
+    if (encoded === null) {
+      if (this.#decoder.done) return null;
+      encoded = await failing(this.#source, this.#decoder.nextEncoded());
+    }
+    const count = Math.min(into.length, encoded.length);
+    into.set(encoded.subarray(0, count));
+    this.#encoded = count < encoded.length ? encoded.subarray(count) : null;
+    if (this.#encoded === null && this.#decoder.done) this.#source.consumed();
+    return count;
+  }
+}
+
+async function failing<T>(source: BodySource, promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    source.failed(error);
+    throw error;
+  }
+}

@@ -1,0 +1,296 @@
+/**
+ * The server's end of a connection: one loop, and no answer to anything that is wrong.
+ *
+ * @module
+ */
+
+import type { Api, AppFunction, AppObject, Socket } from "../base/app.ts";
+import { type BodyOut, cancelUnused, outgoingFraming } from "../base/bodies.ts";
+import { BodyError, EmptyPreambleError, ProtocolError, typeName } from "../base/errors.ts";
+import type { Framing, HeaderDict } from "../base/headers.ts";
+import { Request } from "../base/message.ts";
+import {
+  checkStatus,
+  formatResponsePreamble,
+  type Method,
+  parseRequestPreamble,
+} from "../base/preamble.ts";
+import { countRequest, endSession, type Session } from "../base/session.ts";
+import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { Transport } from "./transport.ts";
+
+/** Where a server tells what happens; `console` fits. */
+export interface Logger {
+  /** Connections that were reset or have ended. */
+  debug(message: string): void;
+  /** What peers do wrong: bytes, time-outs, refused handshakes. */
+  info(message: string): void;
+  /** Security concerns. */
+  warn(message: string): void;
+  /** Exceptions of the application. */
+  error(message: string): void;
+}
+
+/** What all connections of a server share. */
+export interface ServerContext {
+  /** The application. */
+  readonly handle: AppFunction;
+  /** The application's say when a peer connects. */
+  readonly onConnect: AppObject["onConnect"] | undefined;
+  /** The application's third argument. */
+  readonly api: Api;
+  /** Seconds, or `null`. */
+  readonly timeout: number | null;
+  /** Where to tell what happens. */
+  readonly logger: Logger;
+  /** True once no further request is to be answered. */
+  stopping: boolean;
+}
+
+/** Statuses of errors after which the connection goes on: they are part of ordinary work. */
+const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
+const LINGER_MILLISECONDS = 1000;
+const LINGER_BYTES = 1048576;
+
+/** What an application has returned, taken apart. */
+interface Answer {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: HeaderDict;
+  readonly body: BodyOut;
+}
+
+/** Serves one connection. */
+export class ServerConnection implements BodyOwner {
+  readonly #context: ServerContext;
+  readonly #transport: Transport;
+  readonly #socket: Socket;
+  readonly #session: Session;
+  #answering = false;
+  #bodyUnread = false;
+
+  /** Takes over a socket that is ready to speak HTTP. */
+  constructor(context: ServerContext, socket: Socket, session: Session) {
+    this.#context = context;
+    this.#socket = socket;
+    this.#session = session;
+    this.#transport = new Transport(socket, context.timeout);
+  }
+
+  /** True while the first byte of a request is being waited for. */
+  get idle(): boolean {
+    return !this.#answering && this.#transport.reader.buffered === 0;
+  }
+
+  /** Closes the connection. */
+  close(): void {
+    this.#transport.close();
+  }
+
+  /** Answers requests until the session is over. Never rejects. */
+  async serve(): Promise<void> {
+    try {
+      if (await this.#welcome()) {
+        while (await this.#serveRequest());
+        await this.#linger();
+      }
+    } catch (error) {
+      this.#report(error);
+    } finally {
+      this.#transport.close();
+    }
+  }
+
+  async #welcome(): Promise<boolean> {
+    const { onConnect, logger } = this.#context;
+    if (onConnect === undefined) return true;
+    try {
+      if (await onConnect(this.#session, this.#socket) === true) return true;
+    } catch (error) {
+      this.#reportApp(error, "onConnect");
+      return false;
+    }
+    endSession(this.#session, "refused by onConnect");
+    logger.info(`${this.#session}: refused by onConnect`);
+    return false;
+  }
+
+  /** Answers one request; false where the session ends in good order. */
+  async #serveRequest(): Promise<boolean> {
+    const { reader } = this.#transport;
+    const end = await this.#transport.readPreamble();
+    this.#answering = true;
+    const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
+    reader.start = end;
+    const { method, uri, headers, framing, path, query } = preamble;
+    this.#bodyUnread = framing !== null;
+    const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
+    const request = new Request(method, uri, headers, body, [], path, query);
+    const status = await this.#answer(request);
+    if (status === null) return false;
+    this.#answering = false;
+    return !this.#isOver(status);
+  }
+
+  /** Calls the application and sends what it returns; `null` where it has failed. */
+  async #answer(request: Request): Promise<number | null> {
+    const transport = this.#transport;
+    let answer: Answer | null = null;
+    let framing, length;
+    try {
+      answer = readAnswer(await this.#context.handle(request, this.#session, this.#context.api));
+      this.#checkStillOpen();
+      ({ framing, length } = this.#format(request, answer));
+    } catch (error) {
+      if (answer !== null && answer.body !== request.body) cancelUnused(answer.body, error);
+      return this.#giveUp(error);
+    }
+    try {
+      await transport.send(length, answer.body, framing);
+    } catch (error) {
+      return this.#giveUp(error);
+    }
+    return answer.status;
+  }
+
+  #checkStillOpen(): void {
+    if (this.#transport.closed) throw this.#transport.failure ?? new BodyError("too late");
+  }
+
+  /** Checks everything that can be checked before the first byte, and formats the preamble. */
+  #format(request: Request, { status, reason, headers, body }: Answer): {
+    framing: Framing | undefined;
+    length: number;
+  } {
+    checkStatus(status, 200);
+    if (body !== null && (body as unknown) === request.body) {
+      throw new BodyError("the body of a request can't be the body of its response");
+    }
+    if (this.#bodyUnread && status < 400) {
+      throw new BodyError(`a response with status ${status}, but the request's body is unread`);
+    }
+    checkBodyAllowed(request.method, status, body);
+    // To HEAD and with 304 the headers may speak of a body that isn't sent (RFC 9110 §15.4.5).
+    const asGiven = request.method === "HEAD" || status === 304;
+    const framing = asGiven ? undefined : outgoingFraming(body);
+    const { out } = this.#transport;
+    return { framing, length: formatResponsePreamble(out, status, reason, headers, framing, 200) };
+  }
+
+  /** Decides after a response whether it was the last one. */
+  #isOver(status: number): boolean {
+    const session = this.#session;
+    const requests = countRequest(session);
+    if (this.#bodyUnread) {
+      endSession(session, `the body of a request was left unread (status ${status})`);
+    } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
+      endSession(session, `a response with status ${status}`);
+    } else if (requests >= session.maxRequests) {
+      endSession(session, `the limit of ${requests} requests`);
+    } else if (this.#context.stopping) {
+      endSession(session, "the server is shutting down");
+    } else {
+      return false;
+    }
+    this.#context.logger.debug(`${session}: ended after ${session.message}`);
+    return true;
+  }
+
+  /** Ends the writing side and drops what arrives, so that no reset outruns the last response. */
+  async #linger(): Promise<void> {
+    const transport = this.#transport;
+    if (transport.closed) return;
+    const timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
+    try {
+      await transport.closeWrite();
+      const { reader } = transport;
+      let dropped = reader.buffered;
+      reader.start = reader.end;
+      while (dropped < LINGER_BYTES) {
+        const count = await transport.fill();
+        if (count === 0) break;
+        dropped += count;
+        reader.start = reader.end;
+      }
+    } catch {
+      // It was to be closed anyway.
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The connection ends at once: the peer is told nothing. */
+  #giveUp(error: unknown): null {
+    const broken = this.#transport.failure !== null || this.#transport.closed;
+    if (broken) this.#report(this.#transport.failure ?? error);
+    else this.#reportApp(error, "the application");
+    this.#transport.close();
+    return null;
+  }
+
+  #reportApp(error: unknown, where: string): void {
+    const text = error instanceof Error ? error.stack ?? String(error) : String(error);
+    endSession(this.#session, `an error of ${where}: ${error}`);
+    this.#context.logger.error(`${this.#session}: an error of ${where}: ${text}`);
+  }
+
+  /** Reports what the peer, the network or the clock did. */
+  #report(error: unknown): void {
+    const { logger } = this.#context;
+    const failure = this.#transport.failure ?? error;
+    if (this.#transport.closed && this.#transport.failure === null) {
+      endSession(this.#session, "closed by the server");
+      logger.debug(`${this.#session}: closed by the server`);
+      return;
+    }
+    const message = failure instanceof Error
+      ? `${failure.name}: ${failure.message}`
+      : String(failure);
+    endSession(this.#session, message);
+    const serious = failure instanceof Deno.errors.TimedOut ||
+      (failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError));
+    logger[serious ? "info" : "debug"](`${this.#session}: ${message}`);
+  }
+
+  /** The request's body has been read. */
+  bodyConsumed(): void {
+    this.#bodyUnread = false;
+  }
+
+  /** The request's body is broken, and the connection with it. */
+  bodyFailed(error: unknown): void {
+    this.#transport.close(error);
+  }
+
+  /** The application does not want the rest: an error may still be the answer. */
+  bodyCancelled(): void {}
+}
+
+/** Takes apart what an application has returned. */
+function readAnswer(answer: unknown): Answer {
+  if (Array.isArray(answer)) {
+    if (answer.length !== 4) {
+      throw new TypeError(
+        `the application returned ${answer.length} items; need [status, reason, headers, body]`,
+      );
+    }
+    const [status, reason, headers, body] = answer;
+    return { status, reason, headers, body };
+  }
+  if (
+    typeof answer === "object" && answer !== null && "status" in answer && "reason" in answer &&
+    "headers" in answer && "body" in answer
+  ) {
+    const { status, reason, headers, body } = answer as Answer;
+    return { status, reason, headers, body };
+  }
+  throw new TypeError(
+    `the application returned a ${typeName(answer)}; need [status, reason, headers, body]`,
+  );
+}
+
+function checkBodyAllowed(method: Method, status: number, body: BodyOut): void {
+  if (body === null) return;
+  const why = method === "HEAD" ? "to HEAD" : status === 204 || status === 304 ? `${status}` : null;
+  if (why !== null) throw new RangeError(`a response ${why} has no body; got ${typeName(body)}`);
+}

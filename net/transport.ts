@@ -1,0 +1,300 @@
+/**
+ * A socket with buffers, a deadline and one way to end.
+ *
+ * @module
+ */
+
+import type { Socket } from "../base/app.ts";
+import type { BodyOut, WritableBody } from "../base/bodies.ts";
+import { ByteReader, type ByteSink, checkCount, writeAll } from "../base/byte_io.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+} from "../base/errors.ts";
+import type { Framing } from "../base/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
+import { findPreambleEnd } from "../base/preamble.ts";
+import { Deadline } from "./deadline.ts";
+
+/** Bytes of the buffer in which preambles, and bodies that fit behind them, are put together. */
+const OUT_BYTES = 65536;
+
+/** What both ends of a connection are made of. */
+export class Transport {
+  /** What has arrived and has not been taken. */
+  readonly reader: ByteReader = new ByteReader({ read: (into) => this.#readSocket(into) });
+  /** Called once, when the connection closes. */
+  onClose: (() => void) | null = null;
+  readonly #socket: Socket;
+  readonly #deadline: Deadline;
+  #out: Uint8Array | null = null;
+  #ahead: Promise<number | null> | null = null;
+  #aheadSettled = false;
+  #closed = false;
+  #failure: unknown = null;
+  #writeFailed = false;
+
+  /**
+   * Takes over a socket.
+   *
+   * @param timeout Seconds that each wait may take, or `null`.
+   */
+  constructor(socket: Socket, timeout: number | null) {
+    this.#socket = socket;
+    this.#deadline = new Deadline(timeout, () => {
+      this.close(
+        new Deno.errors.TimedOut(`the peer kept the connection waiting for over ${timeout} s`),
+      );
+    });
+  }
+
+  /** True once the connection has been closed. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** What broke the connection: an error of the socket, the peer's or the clock's; else `null`. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** True once the socket has refused bytes. */
+  get writeFailed(): boolean {
+    return this.#writeFailed;
+  }
+
+  /** Where the next preamble is to be written. */
+  get out(): Uint8Array {
+    return this.#out ??= new Uint8Array(OUT_BYTES);
+  }
+
+  /**
+   * Closes the socket; whatever waits for it, or tries to use it, rejects.
+   *
+   * @param failure The error to reject with, where it was not the owner's wish.
+   */
+  close(failure: unknown = null): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#failure ??= failure;
+    this.#deadline.close();
+    // What has arrived is not to be read any more.
+    this.reader.start = this.reader.end = 0;
+    try {
+      this.#socket.close();
+    } catch {
+      // It was closed from outside.
+    }
+    this.onClose?.();
+  }
+
+  /** The error for an operation that the socket has failed, or that comes too late. */
+  #explain(error: unknown): unknown {
+    if (this.#closed) return this.#failure ?? new ConnectionClosedError();
+    this.#failure ??= error;
+    return error;
+  }
+
+  /** Reads past the reader; the deadline bounds the wait. */
+  async read(into: Uint8Array): Promise<number | null> {
+    this.#deadline.start();
+    const count = await this.#readSocket(into);
+    this.#deadline.stop();
+    return count;
+  }
+
+  async #readSocket(into: Uint8Array): Promise<number | null> {
+    let count;
+    try {
+      if (this.#closed) throw new ConnectionClosedError();
+      if (this.#ahead !== null) {
+        const ahead = this.#ahead;
+        this.#ahead = null;
+        count = await ahead;
+      } else {
+        count = await this.#socket.read(into);
+      }
+      if (this.#closed) throw new ConnectionClosedError();
+    } catch (error) {
+      throw this.#explain(error);
+    }
+    return checkCount(count, into.length) === 0 ? null : count;
+  }
+
+  /** Fills the reader once; resolves to how many bytes came, 0 at the end. Bounded. */
+  async fill(): Promise<number> {
+    this.#deadline.start();
+    const count = await this.reader.fill();
+    this.#deadline.stop();
+    return count;
+  }
+
+  /**
+   * Issues the next read before anybody waits for it. Nothing else may touch the reader, which has
+   * to be empty, until it has been filled.
+   */
+  readAhead(): void {
+    const settled = () => {
+      this.#aheadSettled = true;
+    };
+    this.#aheadSettled = false;
+    this.#ahead = this.#socket.read(this.reader.room());
+    this.#ahead.then(settled, settled);
+  }
+
+  /** True where the read that was issued ahead has come to its end already. */
+  get aheadSettled(): boolean {
+    return this.#aheadSettled;
+  }
+
+  /**
+   * Reads until a whole preamble is in the reader, and resolves to the position of its end.
+   *
+   * The wait for the first byte is bounded, and from that byte on the whole preamble: a peer that
+   * sends a byte a second gains nothing.
+   */
+  async readPreamble(): Promise<number> {
+    const { reader } = this;
+    this.#deadline.start();
+    let looked = 0;
+    for (;;) {
+      const from = reader.start + Math.max(0, looked - 3);
+      const end = findPreambleEnd(reader.bytes, from, reader.end);
+      if (
+        end < 0 ? reader.buffered >= MAX_PREAMBLE_BYTES : end - reader.start > MAX_PREAMBLE_BYTES
+      ) {
+        throw new ProtocolError(
+          "PREAMBLE_TOO_LARGE",
+          `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`,
+        );
+      }
+      if (end >= 0) {
+        this.#deadline.stop();
+        return end;
+      }
+      looked = reader.buffered;
+      const count = await reader.fill();
+      if (count === 0) {
+        if (looked === 0) throw new EmptyPreambleError();
+        throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
+      }
+      if (looked === 0) this.#deadline.start();
+    }
+  }
+
+  /** Writes all of the bytes; the deadline bounds each write. */
+  async write(bytes: Uint8Array): Promise<void> {
+    try {
+      if (this.#closed) throw new ConnectionClosedError();
+      this.#deadline.start();
+      const written = await this.#socket.write(bytes);
+      if (written !== bytes.length) await this.#writeRest(bytes, written);
+      this.#deadline.stop();
+    } catch (error) {
+      this.#writeFailed = true;
+      throw this.#explain(error);
+    }
+  }
+
+  #writeRest(bytes: Uint8Array, written: number): Promise<void> {
+    const sink: ByteSink = {
+      write: (rest) => {
+        this.#deadline.start();
+        return this.#socket.write(rest);
+      },
+    };
+    return writeAll(sink, bytes.subarray(written));
+  }
+
+  /**
+   * Sends a message whose preamble is in {@linkcode out}; a body that is small, or of which the
+   * beginning is at hand, goes out in the same write.
+   *
+   * @param length Bytes of the preamble.
+   */
+  async send(length: number, body: BodyOut, framing: Framing | undefined): Promise<void> {
+    const { out } = this;
+    if (body === null) {
+      await this.write(out.subarray(0, length));
+    } else if (body instanceof Uint8Array) {
+      const head = Math.min(body.length, out.length - length);
+      out.set(head === body.length ? body : body.subarray(0, head), length);
+      await this.write(out.subarray(0, length + head));
+      if (head < body.length) await this.write(body.subarray(head));
+    } else {
+      await this.#sendBody(length, body, framing);
+    }
+  }
+
+  async #sendBody(
+    length: number,
+    body: WritableBody,
+    framing: Framing | undefined,
+  ): Promise<void> {
+    const sink = new MessageSink(this, length, typeof framing === "number" ? framing : Infinity);
+    const writing = Promise.resolve(body.writeTo(sink));
+    try {
+      // The body may have to wait for its source, which the peer must not have to.
+      await Promise.all([writing, sink.flush()]);
+    } catch (error) {
+      // Where it was the preamble that could not be written the body still waits for its source.
+      Promise.resolve(body.cancel?.(error)).catch(() => {});
+      throw error;
+    }
+    if (typeof framing === "number" && sink.written !== framing) {
+      throw new BodyError(`the body wrote ${sink.written} of ${framing} bytes`);
+    }
+  }
+
+  /** Ends the side that writes. */
+  async closeWrite(): Promise<void> {
+    await this.#socket.closeWrite?.();
+  }
+}
+
+/** Where a body is written: behind its preamble, and not beyond its length. */
+class MessageSink implements ByteSink {
+  /** Bytes of the body so far. */
+  written = 0;
+  readonly #transport: Transport;
+  readonly #limit: number;
+  #preamble: number;
+  #flushing: Promise<void> | null = null;
+
+  constructor(transport: Transport, preamble: number, limit: number) {
+    this.#transport = transport;
+    this.#preamble = preamble;
+    this.#limit = limit;
+  }
+
+  /** Writes the preamble unless the body has taken it along. */
+  flush(): Promise<void> {
+    const length = this.#preamble;
+    if (length === 0) return Promise.resolve();
+    this.#preamble = 0;
+    return this.#flushing = this.#transport.write(this.#transport.out.subarray(0, length));
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    if (bytes.length > this.#limit - this.written) {
+      throw new BodyError(`the body wrote more than its ${this.#limit} bytes`);
+    }
+    this.written += bytes.length;
+    const length = this.#preamble;
+    const { out } = this.#transport;
+    if (length > 0 && length + bytes.length <= out.length) {
+      this.#preamble = 0;
+      out.set(bytes, length);
+      await this.#transport.write(out.subarray(0, length + bytes.length));
+      return;
+    }
+    if (length > 0) this.flush();
+    if (this.#flushing !== null) {
+      await this.#flushing;
+      this.#flushing = null;
+    }
+    await this.#transport.write(bytes);
+  }
+}

@@ -1,0 +1,344 @@
+/**
+ * The server.
+ *
+ * @example
+ * ```ts
+ * import { Client } from "@degu/degu/client";
+ * import { Server } from "@degu/degu/server";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", { hello: "world" }, null]);
+ * const serving = server.serveForever();
+ * const response = await new Client(server.address).request("GET", "/");
+ * assertEquals(response.headers.hello, "world");
+ * server.close();
+ * await serving;
+ * ```
+ *
+ * @module
+ */
+
+import type { Api, App } from "./base/app.ts";
+import { bodies } from "./base/bodies.ts";
+import { quote, typeName } from "./base/errors.ts";
+import { ContentRange, Range } from "./base/range.ts";
+import { type Address, endSession, Session } from "./base/session.ts";
+import { checkServerAddress, formatAddress } from "./net/addresses.ts";
+import { checkTimeout } from "./net/deadline.ts";
+import { type Accepted, type Listener, PlainListener } from "./net/listener.ts";
+import { type Logger, ServerConnection, type ServerContext } from "./net/server_connection.ts";
+
+export { Request } from "./base/message.ts";
+export { Session } from "./base/session.ts";
+export type { Api, App, AppFunction, AppObject, Socket } from "./base/app.ts";
+export type { Address, PeerCertificate } from "./base/session.ts";
+export type { Logger } from "./net/server_connection.ts";
+
+/** The limits of a server, and where it logs. */
+export interface ServerOptions {
+  /**
+   * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
+   *
+   * @default {50}
+   */
+  maxConnections?: number;
+  /**
+   * How many requests one connection may make, or `Infinity`.
+   *
+   * @default {1000}
+   */
+  maxRequests?: number;
+  /**
+   * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
+   * of its body, for a write, for a handshake. `null` for any time. It fires between 1.0 and 1.25
+   * times its value.
+   *
+   * @default {30}
+   */
+  timeout?: number | null;
+  /**
+   * Where to tell what happens; `console` fits.
+   *
+   * @default {warnings and errors, to stderr}
+   */
+  logger?: Logger;
+}
+
+const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
+const WAIT_FOR_PLACE_MILLISECONDS = 2000;
+const ACCEPT_PAUSE_MILLISECONDS = 50;
+
+const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
+
+const standardLogger: Logger = {
+  debug() {},
+  info() {},
+  // deno-lint-ignore no-console
+  warn: (message) => console.warn(message),
+  // deno-lint-ignore no-console
+  error: (message) => console.error(message),
+};
+
+/**
+ * A server of one RGI application. It listens from when it is made, and serves while
+ * {@linkcode serveForever} runs.
+ *
+ * @example
+ * ```ts
+ * import { type App, Server } from "@degu/degu/server";
+ * import { Client } from "@degu/degu/client";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = async (request, session) => {
+ *   const text = request.body === null ? "" : await request.body.text();
+ *   const answer = `request ${session.requests + 1}: ${text.length} characters`;
+ *   return [200, "OK", {}, new TextEncoder().encode(answer)];
+ * };
+ * await using server = new Server(["127.0.0.1", 0], app, { maxRequests: 10 });
+ * const serving = server.serveForever();
+ * const response = await new Client(server.address)
+ *   .request("POST", "/", {}, new TextEncoder().encode("hello"));
+ * assertEquals(await response.body?.text(), "request 1: 5 characters");
+ * await server.shutdown();
+ * await serving;
+ * ```
+ */
+export class Server implements AsyncDisposable {
+  readonly #listener: Listener;
+  readonly #context: ServerContext;
+  readonly #maxConnections: number;
+  readonly #maxRequests: number;
+  readonly #connections = new Set<Place>();
+  readonly #stopped = Promise.withResolvers<void>();
+  #waiting: Accepted | null = null;
+  #placeFreed: (() => void) | null = null;
+  #serving: Promise<void> | null = null;
+  #listening = true;
+  #count = 0;
+
+  /**
+   * Makes a server that is bound to an address. Needs `--allow-net`; for the path of a Unix socket
+   * also `--allow-read` and `--allow-write` of it.
+   *
+   * @param address `[host, port]` or `[host, port, flowinfo, scopeid]` with a literal IP address,
+   * port 0 for a free one; the absolute path of a Unix socket, which must not exist; or the bytes
+   * of a Linux abstract name, empty for a free one.
+   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
+   * @throws {RangeError} for a value that is not allowed.
+   * @throws {Deno.errors.AddrInUse} where the address is taken.
+   */
+  constructor(address: Address, app: App, options: ServerOptions = {}) {
+    const { maxConnections = 50, maxRequests = 1000, timeout = 30, logger = standardLogger } =
+      checkOptions(options);
+    const checkedAddress = checkServerAddress(address);
+    const { handle, onConnect } = readApp(app);
+    this.#maxConnections = maxConnections;
+    this.#maxRequests = maxRequests;
+    this.#context = { handle, onConnect, api: API, timeout, logger, stopping: false };
+    this.#listener = this.listen(checkedAddress, this.#context);
+  }
+
+  /** Binds the address. */
+  protected listen(address: Address, _context: ServerContext): Listener {
+    return new PlainListener(address);
+  }
+
+  /** Resolves once the address is bound, which for a plain server it is from the start. */
+  get ready(): Promise<void> {
+    return this.#listener.ready;
+  }
+
+  /** The address, usable as a client's; its port, scope and name are final once {@linkcode ready}. */
+  get address(): Address {
+    return this.#listener.address;
+  }
+
+  /** Serves connections until {@linkcode close} or {@linkcode shutdown}; then the address is free. */
+  serveForever(): Promise<void> {
+    this.#serving ??= this.#serve();
+    return this.#serving;
+  }
+
+  async #serve(): Promise<void> {
+    await this.ready;
+    while (this.#listening) {
+      const accepted = await this.#accept();
+      if (accepted === null) continue;
+      if (await this.#waitForPlace(accepted)) this.#start(accepted);
+      else closeQuietly(accepted);
+    }
+    await Promise.all(Array.from(this.#connections, (place) => place.ended));
+  }
+
+  /** The next connection; `null` where there was none, which is no reason to end. */
+  async #accept(): Promise<Accepted | null> {
+    try {
+      return await this.#listener.accept();
+    } catch (error) {
+      if (!this.#listening) return null;
+      this.#context.logger.warn(`accepting a connection failed: ${error}`);
+      // Out of file descriptors the next try fails as fast, until a connection has ended.
+      await this.#pause(ACCEPT_PAUSE_MILLISECONDS);
+      return null;
+    }
+  }
+
+  /** Waits until the time is over, a place becomes free or the server stops. */
+  async #pause(milliseconds: number): Promise<void> {
+    const freed = Promise.withResolvers<void>();
+    this.#placeFreed = freed.resolve;
+    const timer = setTimeout(freed.resolve, milliseconds);
+    await Promise.race([freed.promise, this.#stopped.promise]);
+    clearTimeout(timer);
+    this.#placeFreed = null;
+  }
+
+  async #waitForPlace(accepted: Accepted): Promise<boolean> {
+    if (this.#connections.size >= this.#maxConnections) {
+      this.#waiting = accepted;
+      await this.#pause(WAIT_FOR_PLACE_MILLISECONDS);
+      this.#waiting = null;
+    }
+    return this.#listening && this.#connections.size < this.#maxConnections;
+  }
+
+  #start(accepted: Accepted): void {
+    const count = ++this.#count;
+    const name = accepted.address === null
+      ? `${formatAddress(this.address)}#${count}`
+      : formatAddress(accepted.address);
+    const place: Place = {
+      close: () => closeQuietly(accepted),
+      isIdle: () => true,
+      ended: done,
+    };
+    this.#connections.add(place);
+    place.ended = this.#run(place, accepted, name).finally(() => {
+      this.#connections.delete(place);
+      this.#placeFreed?.();
+    });
+  }
+
+  async #run(place: Place, accepted: Accepted, name: string): Promise<void> {
+    const { logger } = this.#context;
+    let socket;
+    try {
+      socket = await accepted.open();
+    } catch (error) {
+      closeQuietly(accepted);
+      const why = error instanceof Error ? error.message : String(error);
+      logger.info(`${name}: the handshake failed: ${why}`);
+      return;
+    }
+    const certificate = socket.peerCertificate ?? null;
+    const session = new Session(name, accepted.address, this.#maxRequests, certificate);
+    const connection = new ServerConnection(this.#context, socket, session);
+    place.close = () => connection.close();
+    place.isIdle = () => connection.idle;
+    await connection.serve();
+    endSession(session, "closed by the server");
+  }
+
+  /**
+   * Closes the listener and every connection, now. The socket file that the server made is removed.
+   */
+  close(): void {
+    this.#stop();
+    if (this.#waiting !== null) closeQuietly(this.#waiting);
+    for (const place of this.#connections) place.close();
+  }
+
+  /**
+   * Closes the listener and the connections that wait for a request; those with a request in flight
+   * are closed after its response. Resolves when there are none left.
+   */
+  async shutdown(): Promise<void> {
+    this.#stop();
+    for (const place of this.#connections) {
+      if (place.isIdle()) place.close();
+    }
+    await Promise.all(Array.from(this.#connections, (place) => place.ended));
+  }
+
+  #stop(): void {
+    this.#context.stopping = true;
+    if (!this.#listening) return;
+    this.#listening = false;
+    this.#listener.close();
+    this.#stopped.resolve();
+  }
+
+  /** Closes the server: {@linkcode close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await Promise.all(Array.from(this.#connections, (place) => place.ended));
+    await this.#serving?.catch(() => {});
+  }
+}
+
+const done = Promise.resolve();
+
+/** A place that a connection takes, from when it was accepted. */
+interface Place {
+  close(): void;
+  isIdle(): boolean;
+  ended: Promise<void>;
+}
+
+function closeQuietly(accepted: Accepted): void {
+  try {
+    accepted.close();
+  } catch {
+    // The peer was faster.
+  }
+}
+
+function readApp(app: App): Pick<ServerContext, "handle" | "onConnect"> {
+  if (typeof app === "function") return { handle: app, onConnect: undefined };
+  if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
+    throw new TypeError(
+      `app: need a function or an object with a method "handle"; got ${typeName(app)}`,
+    );
+  }
+  const { onConnect } = app;
+  if (onConnect !== undefined && typeof onConnect !== "function") {
+    throw new TypeError(`app.onConnect: need a function; got ${typeName(onConnect)}`);
+  }
+  return {
+    handle: (request, session, api) => app.handle(request, session, api),
+    onConnect: onConnect && ((session, sock) => app.onConnect!(session, sock)),
+  };
+}
+
+function checkOptions(options: ServerOptions): ServerOptions {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options: need an object; got ${typeName(options)}`);
+  }
+  const copy = { ...options };
+  for (const name of Object.keys(copy)) {
+    if (!OPTIONS.includes(name)) {
+      throw new TypeError(
+        `options: unknown option ${quote(name)}; there are ${OPTIONS.join(", ")}`,
+      );
+    }
+  }
+  checkCount("maxConnections", copy.maxConnections);
+  checkCount("maxRequests", copy.maxRequests);
+  if (copy.timeout !== undefined) checkTimeout(copy.timeout);
+  for (const level of ["debug", "info", "warn", "error"] as const) {
+    if (copy.logger !== undefined && typeof copy.logger?.[level] !== "function") {
+      throw new TypeError(`logger: need an object with the method ${level}`);
+    }
+  }
+  return copy;
+}
+
+function checkCount(name: string, value: number | undefined): void {
+  if (value === undefined) return;
+  if (typeof value !== "number") {
+    throw new TypeError(`${name}: need a number; got ${typeName(value)}`);
+  }
+  if (value !== Infinity && (!Number.isSafeInteger(value) || value < 1)) {
+    throw new RangeError(`${name}: need an integer of 1 or more, or Infinity; got ${value}`);
+  }
+}

@@ -1,0 +1,370 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import * as fc from "fast-check";
+import { createPrivateKey } from "node:crypto";
+import { basename, dirname, join } from "node:path";
+import { createAuthority, createLeaf, renewLeaf } from "../misc/certificates.ts";
+import { createDevicePki, type DevicePki } from "../misc/pki.ts";
+import {
+  assertNear,
+  covers,
+  exchangeOverTls,
+  keyPair,
+  readCertificate,
+} from "./support/certificates.ts";
+import { entries, mode, snapshot, tempDir } from "./support/directories.ts";
+import { isInstalled, openssl, runScript } from "./support/processes.ts";
+
+const DAY = 24 * 60 * 60 * 1000;
+const onPosix = Deno.build.os !== "windows";
+const hasOpenssl = await isInstalled("openssl");
+if (!hasOpenssl) console.warn("The openssl program is missing: its tests are skipped");
+
+Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1.local");
+  const [ca, cert] = [await readCertificate(device.caFile), await readCertificate(device.certFile)];
+  assertStrictEquals(ca.ca, true);
+  assertStrictEquals(cert.ca, false);
+  assertStrictEquals(cert.verify(ca.publicKey), true);
+  assertStrictEquals(cert.subject, "CN=camera-1.local");
+  assertStringIncludes(ca.subject, "O=camera-1.local");
+  assert(covers(cert, "camera-1.local"));
+  assertNear(Date.parse(ca.validTo), Date.now() + 20 * 365 * DAY);
+  assertNear(device.validTo.getTime(), Date.now() + 365 * DAY);
+  const key = createPrivateKey(await Deno.readTextFile(device.keyFile));
+  assertStrictEquals(cert.checkPrivateKey(key), true);
+});
+
+Deno.test({
+  name: "openssl accepts a device's certificate for both roles",
+  ignore: !hasOpenssl,
+  async fn() {
+    await using dir = await tempDir();
+    const { caFile, certFile } = await createDevicePki(dir.path, "camera-1");
+    for (const purpose of ["sslserver", "sslclient"]) {
+      const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
+      const { success } = await openssl("verify", ...options, "-CAfile", caFile, certFile);
+      assertStrictEquals(success, true, purpose);
+    }
+  },
+});
+
+Deno.test("createDevicePki loads what it made and changes nothing", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  const before = await snapshot(dirname(device.caFile));
+  assertEquals(await createDevicePki(`${dir.path}/./x/../`, "camera-1"), device);
+  assertEquals(await snapshot(dirname(device.caFile)), before);
+  assert(Object.isFrozen(device));
+  assertEquals(structuredClone(device), device);
+});
+
+Deno.test({
+  name: "createDevicePki makes directories of mode 0700 and files of mode 0600",
+  ignore: !onPosix,
+  async fn() {
+    await using dir = await tempDir();
+    const parent = join(dir.path, "var", "pki");
+    const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
+    assertEquals(await entries(parent), ["camera-1"]);
+    for (const path of [parent, home]) assertStrictEquals(await mode(path), 0o700);
+    const names = await entries(home);
+    assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
+    for (const name of names) assertStrictEquals(await mode(join(home, name)), 0o600, name);
+  },
+});
+
+Deno.test("createDevicePki: devices that trust each other shake hands both ways", async (t) => {
+  await using dir = await tempDir();
+  const [camera, viewer, stranger] = await Promise.all(
+    ["camera-1", "viewer-1", "stranger"].map((name) => createDevicePki(dir.path, name)),
+  ) as [DevicePki, DevicePki, DevicePki];
+  const cases: [server: DevicePki, client: DevicePki, trusts: DevicePki, boolean][] = [
+    [camera, viewer, viewer, true],
+    [viewer, camera, camera, true],
+    [camera, stranger, viewer, false],
+    [camera, viewer, camera, false],
+  ];
+  for (const [index, [server, client, trusted, accepted]] of cases.entries()) {
+    await t.step(`case ${index}: ${accepted ? "accepted" : "refused"}`, async () => {
+      const serverName = basename(dirname(server.caFile));
+      const exchange = exchangeOverTls(
+        { ...keyPair(server), caFile: trusted.caFile },
+        { ...keyPair(client), caFile: server.caFile, checkHostname: true },
+        serverName,
+      );
+      if (accepted) assertStrictEquals(await exchange, "hello");
+      else await assertRejects(() => exchange, Error);
+    });
+  }
+});
+
+Deno.test("concurrent calls of createDevicePki agree on one identity", async () => {
+  await using dir = await tempDir();
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 2, max: 6 }), async (calls) => {
+      const parent = join(dir.path, String(run++));
+      const results = await Promise.all(
+        Array.from({ length: calls }, () => createDevicePki(parent, "camera-1")),
+      );
+      for (const result of results) assertEquals(result, results[0]);
+      assertEquals(await entries(parent), ["camera-1"]);
+      assertEquals(await createDevicePki(parent, "camera-1"), results[0]);
+    }),
+    { numRuns: 8 },
+  );
+});
+
+Deno.test("processes that call createDevicePki at once agree, with access to its directory alone", async () => {
+  await using dir = await tempDir();
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../misc/pki.ts"))};
+    const { certFile, caFile, keyFile } = await createDevicePki(${JSON.stringify(dir.path)}, "hub");
+    const texts = await Promise.all([certFile, caFile, keyFile].map((path) => Deno.readTextFile(path)));
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join()));
+    console.log(new Uint8Array(digest).toHex());`;
+  const permissions = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const digests = await Promise.all([1, 2, 3].map(() => runScript(script, permissions, {})));
+  assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
+  assertStrictEquals(new Set(digests).size, 1);
+  assertEquals(await entries(dir.path), ["hub"]);
+});
+
+Deno.test("createDevicePki renews a certificate that expires within 30 days, for the same key", async (t) => {
+  const cases: [days: number, renewed: boolean][] = [[-1, true], [0, true], [29, true], [
+    31,
+    false,
+  ]];
+  for (const [days, renewed] of cases) {
+    await t.step(`${days} days left: ${renewed ? "renewed" : "kept"}`, async () => {
+      await using dir = await tempDir();
+      const { caFile, certFile, keyFile } = await createDevicePki(dir.path, "camera-1");
+      await reissue({ caFile, certFile }, days);
+      const before = await snapshot(dirname(certFile));
+      const results = await Promise.all([1, 2, 3].map(() => createDevicePki(dir.path, "camera-1")));
+
+      const expected = Date.now() + (renewed ? 365 : days) * DAY;
+      for (const { validTo } of results) assertNear(validTo.getTime(), expected);
+      const after = await snapshot(dirname(certFile));
+      assertStrictEquals(after["cert.pem"] === before["cert.pem"], !renewed);
+      assertEquals({ ...after, "cert.pem": "" }, { ...before, "cert.pem": "" });
+      const cert = await readCertificate(certFile);
+      assertStrictEquals(cert.verify((await readCertificate(caFile)).publicKey), true);
+      assertStrictEquals(
+        cert.checkPrivateKey(createPrivateKey(await Deno.readTextFile(keyFile))),
+        true,
+      );
+      assert(covers(cert, "camera-1"));
+    });
+  }
+});
+
+Deno.test("createDevicePki keeps a certificate that lives as long as its authority", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  await replaceIdentity(dirname(device.caFile), 10);
+  const first = await createDevicePki(dir.path, "camera-1");
+  assertNear(first.validTo.getTime(), Date.now() + 10 * DAY);
+  const before = await snapshot(dirname(device.caFile));
+  assertEquals(await createDevicePki(dir.path, "camera-1"), first);
+  assertEquals(await snapshot(dirname(device.caFile)), before);
+});
+
+Deno.test("createDevicePki rejects an authority that has expired", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  await replaceIdentity(dirname(device.caFile), -0.5);
+  await assertRejects(
+    () => createDevicePki(dir.path, "camera-1"),
+    Deno.errors.InvalidData,
+    "ca.pem has expired on",
+  );
+});
+
+Deno.test("createDevicePki rejects a relative directory or a name that is not a DNS name", async (t) => {
+  await using dir = await tempDir();
+  const invalid: [dir: string, name: string][] = [
+    ["", "camera-1"],
+    [".", "camera-1"],
+    ["pki", "camera-1"],
+    ["./pki", "camera-1"],
+    [dir.path, ""],
+    [dir.path, "."],
+    [dir.path, ".."],
+    [dir.path, "../camera-1"],
+    [dir.path, "a/b"],
+    [dir.path, "Camera-1"],
+    [dir.path, "camera 1"],
+    [dir.path, "127.0.0.1"],
+    [dir.path, "::1"],
+    [dir.path, `${"a".repeat(62)}.bb`],
+  ];
+  for (const [path, name] of invalid) {
+    await t.step(JSON.stringify([path === dir.path ? "dir" : path, name]), async () => {
+      await assertRejects(
+        () => createDevicePki(path, name),
+        RangeError,
+        "Cannot make a device PKI",
+      );
+    });
+  }
+  await assertRejects(() => createDevicePki(dir.path, JSON.parse("1")), TypeError);
+  assertEquals(await entries(dir.path), []);
+  const longest = `${"a".repeat(62)}.b`;
+  assertEquals(
+    (await createDevicePki(dir.path, longest)).certFile,
+    join(dir.path, longest, "cert.pem"),
+  );
+});
+
+Deno.test("createDevicePki rejects an identity with a file missing and makes no other", async (t) => {
+  await using dir = await tempDir();
+  for (const [index, file] of ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"].entries()) {
+    await t.step(file, async () => {
+      const name = `camera-${index}a`;
+      const home = dirname((await createDevicePki(dir.path, name)).caFile);
+      await Deno.remove(join(home, file));
+      const before = await snapshot(home);
+      await assertRejects(
+        () => createDevicePki(dir.path, name),
+        Deno.errors.NotFound,
+        `Missing ${join(home, file)}: restore the directory from a backup`,
+      );
+      assertEquals(await snapshot(home), before);
+    });
+  }
+});
+
+Deno.test("createDevicePki rejects files that don't belong together, without quoting them", async (t) => {
+  await using dir = await tempDir();
+  const other = dirname((await createDevicePki(dir.path, "other")).caFile);
+  const cases: [file: string, content: string | null, message: string][] = [
+    ["ca.pem", null, "ca_key.pem does not belong to"],
+    ["ca_key.pem", null, "ca_key.pem does not belong to"],
+    ["cert.pem", null, "key.pem does not belong to"],
+    ["key.pem", null, "key.pem does not belong to"],
+    ["ca.pem", "", "Cannot parse"],
+    [
+      "cert.pem",
+      "-----BEGIN CERTIFICATE-----\nc2VjcmV0\n-----END CERTIFICATE-----\n",
+      "Cannot parse",
+    ],
+    [
+      "key.pem",
+      "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n",
+      "Cannot parse",
+    ],
+  ];
+  for (const [index, [file, content, message]] of cases.entries()) {
+    await t.step(
+      `${file} ${content === null ? "of another device" : "that is damaged"}`,
+      async () => {
+        const name = `camera-${index}a`;
+        const home = dirname((await createDevicePki(dir.path, name)).caFile);
+        const text = content ?? await Deno.readTextFile(join(other, file));
+        await Deno.writeTextFile(join(home, file), text);
+        const error = await assertRejects(
+          () => createDevicePki(dir.path, name),
+          Deno.errors.InvalidData,
+          message,
+        );
+        assert(!/BEGIN|c2VjcmV0|secret/.test(Deno.inspect(error)));
+      },
+    );
+  }
+  await t.step("the whole identity of another device", async () => {
+    await Deno.rename(other, join(dir.path, "renamed"));
+    await assertRejects(
+      () => createDevicePki(dir.path, "renamed"),
+      Deno.errors.InvalidData,
+      "is not for renamed",
+    );
+  });
+});
+
+Deno.test({
+  name: "createDevicePki rejects permissions that let other users in and says what to do",
+  ignore: !onPosix,
+  async fn(t) {
+    const cases: [path: string, mode: number, accepted: boolean][] = [
+      [".", 0o755, true],
+      [".", 0o1777, false],
+      [".", 0o770, false],
+      [".", 0o702, false],
+      ["camera-1", 0o750, true],
+      ["camera-1", 0o720, false],
+      ["camera-1/ca.pem", 0o644, true],
+      ["camera-1/ca.pem", 0o620, false],
+      ["camera-1/cert.pem", 0o602, false],
+      ["camera-1/key.pem", 0o400, true],
+      ["camera-1/key.pem", 0o640, false],
+      ["camera-1/key.pem", 0o604, false],
+      ["camera-1/ca_key.pem", 0o640, false],
+    ];
+    for (const [path, bits, accepted] of cases) {
+      await t.step(`${path} ${bits.toString(8)}: ${accepted}`, async () => {
+        await using dir = await tempDir();
+        await createDevicePki(dir.path, "camera-1");
+        await Deno.chmod(join(dir.path, path), bits);
+        const load = () => createDevicePki(dir.path, "camera-1");
+        if (accepted) {
+          await load();
+        } else {
+          const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
+          assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
+        }
+      });
+    }
+    await t.step("puts no key into a directory that others can write", async () => {
+      await using dir = await tempDir();
+      await Deno.chmod(dir.path, 0o777);
+      await assertRejects(
+        () => createDevicePki(dir.path, "camera-1"),
+        Deno.errors.PermissionDenied,
+        "is open to other users (mode 777)",
+      );
+      assertEquals(await entries(dir.path), []);
+    });
+  },
+});
+
+/** Gives a device's key a certificate that has this many days left. */
+async function reissue(
+  { caFile, certFile }: { caFile: string; certFile: string },
+  days: number,
+): Promise<void> {
+  const authority = {
+    certificate: await Deno.readTextFile(caFile),
+    privateKey: await Deno.readTextFile(join(dirname(caFile), "ca_key.pem")),
+  };
+  const certificate = await renewLeaf(authority, await Deno.readTextFile(certFile), {
+    subject: { commonName: "camera-1" },
+    usages: ["serverAuth", "clientAuth"],
+    alternativeNames: [{ type: "dns", value: "camera-1" }],
+    days,
+  });
+  await Deno.writeTextFile(certFile, certificate);
+}
+
+/** Gives a device an authority that has this many days left, and a certificate with half of them. */
+async function replaceIdentity(home: string, days: number): Promise<void> {
+  const authority = await createAuthority({ commonName: "Device CA" }, days);
+  const leaf = await createLeaf(authority, {
+    subject: { commonName: "camera-1" },
+    usages: ["serverAuth", "clientAuth"],
+    alternativeNames: [{ type: "dns", value: "camera-1" }],
+    days: days / 2,
+  });
+  await Deno.writeTextFile(join(home, "ca.pem"), authority.certificate);
+  await Deno.writeTextFile(join(home, "ca_key.pem"), authority.privateKey);
+  await Deno.writeTextFile(join(home, "cert.pem"), leaf.certificate);
+  await Deno.writeTextFile(join(home, "key.pem"), leaf.privateKey);
+}

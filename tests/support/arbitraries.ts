@@ -1,0 +1,154 @@
+/**
+ * fast-check arbitraries for everything that the wire accepts, and for bytes that come close to it.
+ *
+ * @module
+ */
+
+import fc from "fast-check";
+import { type Chunk, ContentRange, Range } from "../../base.ts";
+import { allowedBytes, latin1, limits, methods } from "./wire_grammar.ts";
+
+/** Text over a set of characters. */
+export function textOver(
+  set: string,
+  minLength: number,
+  maxLength: number,
+): fc.Arbitrary<string> {
+  return fc.string({ unit: fc.constantFrom(...set), minLength, maxLength });
+}
+
+export const method = fc.constantFrom(...methods);
+export const status = fc.integer({ min: 100, max: 599 });
+export const reason = textOver(allowedBytes.reason, 2, 20);
+
+const component = fc.oneof(
+  textOver(allowedBytes.path, 1, 8),
+  fc.constantFrom(".", "...", "..a", "a..", "constructor"),
+).filter((text) => text !== "..");
+
+/** Paths for which `buildUri` and `parseUri` are inverse. */
+export const path: fc.Arbitrary<string[]> = fc.tuple(
+  fc.array(component, { maxLength: 5 }),
+  fc.boolean(),
+).map(([parts, slash]) => slash && parts.length > 0 ? [...parts, ""] : parts);
+
+export const query: fc.Arbitrary<string | null> = fc.option(textOver(allowedBytes.query, 0, 12));
+
+/** The text of a valid URI. */
+export const uri: fc.Arbitrary<string> = fc.tuple(path, query).map(([parts, text]) =>
+  `/${parts.join("/")}${text === null ? "" : `?${text}`}`
+);
+
+const length = fc.oneof(
+  fc.nat(),
+  fc.integer({ min: limits.number - 1000, max: limits.number }),
+);
+
+export const range: fc.Arbitrary<Range> = fc.tuple(length, length)
+  .filter(([a, b]) => a !== b)
+  .map(([a, b]) => new Range(Math.min(a, b), Math.max(a, b)));
+
+export const contentRange: fc.Arbitrary<ContentRange> = fc.tuple(length, length, length)
+  .map((numbers) => numbers.toSorted((a, b) => a - b))
+  .filter(([start = 0, stop = 0]) => start < stop)
+  .map(([start = 0, stop = 0, total = 0]) => new ContentRange(start, stop, total));
+
+const framing = [
+  ...["content-length", "transfer-encoding", "range", "content-range"],
+];
+
+/** Headers without meaning: names in lower case, text values, any order. */
+const plainHeaders = fc.dictionary(
+  fc.oneof(
+    textOver("-0123456789abcdefghijklmnopqrstuvwxyz", 1, limits.headerName),
+    fc.constantFrom("constructor", "tostring", "valueof", "hasownproperty", "1", "10", "a", "a-b"),
+  ).filter((name) => !framing.includes(name)),
+  textOver(allowedBytes.headerValue, 1, 20),
+  { maxKeys: 8 },
+);
+
+/** A value for each header with a meaning, or none, such that they hold together. */
+function withFraming(
+  ...choices: fc.Arbitrary<Record<string, string | number | Range | ContentRange>>[]
+) {
+  return fc.tuple(plainHeaders, fc.oneof(fc.constant({}), ...choices))
+    .map(([plain, special]) => ({ ...plain, ...special }));
+}
+
+const contentLength = length.map((n) => ({ "content-length": n }));
+const transferEncoding = fc.constant({ "transfer-encoding": "chunked" });
+
+/** Valid headers of a request without a body (GET, HEAD, DELETE). */
+export const bodilessHeaders = withFraming(range.map((value) => ({ range: value })));
+
+/** Valid headers of a request with a body (PUT, POST). */
+export const requestHeaders = withFraming(
+  range.map((value) => ({ range: value })),
+  contentLength,
+  transferEncoding,
+);
+
+/** Valid headers of a response. */
+export const responseHeaders = withFraming(
+  contentRange.map((value) => ({ "content-range": value })),
+  contentLength,
+  transferEncoding,
+  fc.tuple(contentRange, length).map(([value, n]) => ({
+    "content-range": value,
+    "content-length": n,
+  })),
+);
+
+/** A request's method with headers that it allows. */
+export const methodAndHeaders = method.chain((name) =>
+  fc.tuple(
+    fc.constant(name),
+    name === "PUT" || name === "POST" ? requestHeaders : bodilessHeaders,
+  )
+);
+
+export const extension: fc.Arbitrary<[key: string, value: string] | null> = fc.option(fc.tuple(
+  textOver(allowedBytes.extensionKey, 1, 10),
+  textOver(allowedBytes.extensionValue, 1, 10),
+));
+
+/** The data of a chunk that is not the last. */
+const chunkData = fc.uint8Array({ minLength: 1, maxLength: 40 });
+
+export const chunk: fc.Arbitrary<Chunk> = fc.tuple(
+  extension,
+  fc.uint8Array({ maxLength: 40 }),
+);
+
+/** A whole chunked body: any number of chunks with data, then the empty one. */
+export const chunks: fc.Arbitrary<Chunk[]> = fc.tuple(
+  fc.array(fc.tuple(extension, chunkData), { maxLength: 5 }),
+  extension,
+).map(([list, last]): Chunk[] => [...list, [last, new Uint8Array(0)]]);
+
+/** Lengths to cut bytes into; never all zero. */
+export const pieceLengths: fc.Arbitrary<number[]> = fc.array(fc.integer({ min: 1, max: 9 }), {
+  minLength: 1,
+  maxLength: 8,
+});
+
+/** A text damaged in a few places: bytes replaced, inserted, removed, or doubled. */
+export function damaged(text: fc.Arbitrary<string>): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
+  const damage = fc.record({
+    position: fc.nat({ max: 400 }),
+    removed: fc.nat({ max: 2 }),
+    inserted: fc.oneof(
+      fc.constantFrom("\r", "\n", "\r\n", " ", ": ", ":", "/", "?", "..", ";", "=", "0", "\0"),
+      fc.integer({ min: 0, max: 255 }).map((byte) => String.fromCharCode(byte)),
+      fc.constant(""),
+    ),
+  });
+  return fc.tuple(text, fc.array(damage, { maxLength: 3 })).map(([whole, damages]) => {
+    let result = whole;
+    for (const { position, removed, inserted } of damages) {
+      const at = position % (result.length + 1);
+      result = result.slice(0, at) + inserted + result.slice(at + removed);
+    }
+    return latin1(result);
+  });
+}

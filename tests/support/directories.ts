@@ -1,0 +1,24 @@
+import { join } from "node:path";
+
+/** Makes a temporary directory that is removed on dispose. */
+export async function tempDir(): Promise<AsyncDisposable & { path: string }> {
+  const path = await Deno.makeTempDir({ prefix: "degu-test-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
+
+/** The names in a directory, sorted. */
+export async function entries(dir: string): Promise<string[]> {
+  return (await Array.fromAsync(Deno.readDir(dir), (entry) => entry.name)).sort();
+}
+
+/** The texts in a directory's files, by name. */
+export async function snapshot(dir: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for (const name of await entries(dir)) files[name] = await Deno.readTextFile(join(dir, name));
+  return files;
+}
+
+/** The permission bits of a file or directory. */
+export async function mode(path: string): Promise<number> {
+  return ((await Deno.stat(path)).mode ?? 0) & 0o7777;
+}

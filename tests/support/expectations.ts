@@ -1,0 +1,135 @@
+/**
+ * Assertions that many tests share: which error a parser throws, which error a caller's mistake throws, and dictionaries in a shape
+ * that compares by value.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, fail } from "@std/assert";
+import { BodyError, ContentRange, ProtocolError, Range } from "../../base.ts";
+import type { FlatHeaders } from "./wire_grammar.ts";
+
+/** The error that a call throws; fails the test where it throws none. */
+export function thrownBy(call: () => unknown, what: string): unknown {
+  let result: unknown;
+  try {
+    result = call();
+  } catch (error) {
+    return error;
+  }
+  return fail(`${what} was accepted: ${Deno.inspect(result).slice(0, 200)}`);
+}
+
+/**
+ * The value that a parser returns, or null where it throws a `ProtocolError`; any other error fails the test. `what` names the input in
+ * that failure; it may be the input itself.
+ */
+export function parsedOrNull<T>(parse: () => T, what: string): T | null {
+  try {
+    return parse();
+  } catch (error) {
+    assert(error instanceof ProtocolError, `${what} threw ${Deno.inspect(error)}`);
+    return null;
+  }
+}
+
+/** Asserts that a parser refuses its input with a `ProtocolError` whose code is one of `codes`. */
+export function assertProtocolError(parse: () => unknown, codes: readonly string[], what: string) {
+  const error = thrownBy(parse, what);
+  assert(error instanceof ProtocolError, `${what} threw ${Deno.inspect(error)}`);
+  assert(codes.includes(error.code), `${what}: ${error.code} is none of ${codes.join(", ")}`);
+}
+
+/** Asserts that a promise rejects with a `ProtocolError` whose code is one of `codes`. */
+export async function assertProtocolRejection(
+  promise: Promise<unknown>,
+  codes: readonly string[],
+  what: string,
+) {
+  const error = await rejectionOf(promise, what);
+  assert(error instanceof ProtocolError, `${what} rejected with ${Deno.inspect(error)}`);
+  assert(codes.includes(error.code), `${what}: ${error.code} is none of ${codes.join(", ")}`);
+}
+
+/** What a promise rejects with; fails the test where it resolves. */
+export async function rejectionOf(promise: Promise<unknown>, what: string): Promise<unknown> {
+  let result: unknown;
+  try {
+    result = await promise;
+  } catch (error) {
+    return error;
+  }
+  return fail(`${what} resolved to ${Deno.inspect(result).slice(0, 200)}`);
+}
+
+/** Asserts that a promise rejects with a `BodyError`. */
+export async function assertBodyError(promise: Promise<unknown>, what: string) {
+  const error = await rejectionOf(promise, what);
+  assert(error instanceof BodyError, `${what} rejected with ${Deno.inspect(error)}`);
+}
+
+/**
+ * Asserts that a body failed because its source ended too early: the caller's source broke its promise (`BodyError`), or the bytes
+ * ended inside a message (`BODY_INCOMPLETE`).
+ */
+export async function assertCutShort(promise: Promise<unknown>, what: string) {
+  const error = await rejectionOf(promise, what);
+  const fits = error instanceof BodyError ||
+    error instanceof ProtocolError && error.code === "BODY_INCOMPLETE";
+  assert(fits, `${what} rejected with ${Deno.inspect(error)}`);
+}
+
+/** Asserts that a call throws a `TypeError`: an argument has the wrong type. */
+export function assertTypeError(call: () => unknown, what: string) {
+  const error = thrownBy(call, what);
+  assert(error instanceof TypeError, `${what} threw ${Deno.inspect(error)}`);
+}
+
+/** Asserts that a call throws a `RangeError`: an argument of the right type has a value that is not allowed. */
+export function assertRangeError(call: () => unknown, what: string) {
+  const error = thrownBy(call, what);
+  assert(error instanceof RangeError, `${what} threw ${Deno.inspect(error)}`);
+}
+
+/** Asserts that a call throws a `TypeError` or a `RangeError`: a caller's mistake, never a peer's. */
+export function assertCallerError(call: () => unknown, what: string) {
+  const error = thrownBy(call, what);
+  assert(
+    error instanceof TypeError || error instanceof RangeError,
+    `${what} threw ${Deno.inspect(error)}`,
+  );
+}
+
+/** Calls a function with arguments that its signature does not allow. */
+export function callWith(
+  callee: (...args: never[]) => unknown,
+  ...args: readonly unknown[]
+): unknown {
+  return Reflect.apply(callee, undefined, args);
+}
+
+/** Calls a constructor with arguments that its signature does not allow. */
+export function constructWith(
+  constructor: abstract new (...args: never[]) => unknown,
+  ...args: readonly unknown[]
+): unknown {
+  return Reflect.construct(constructor, args);
+}
+
+/** A header dictionary as a plain object, ranges as their wire text after checking their class. */
+export function flatten(headers: Record<string, unknown>): FlatHeaders {
+  const flat: FlatHeaders = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (name === "range") assert(value instanceof Range, "range is kept as a Range");
+    if (name === "content-range") assert(value instanceof ContentRange, "kept as a ContentRange");
+    if (name === "content-length") assertEquals(typeof value, "number");
+    flat[name] = typeof value === "number" ? value : String(value);
+  }
+  return flat;
+}
+
+/** A piece of text for the names of steps: escaped and cut. */
+export function shown(text: string): string {
+  const quoted = JSON.stringify(text);
+  return quoted.length <= 70 ? quoted : `${quoted.slice(0, 60)}… (${text.length})`;
+}
