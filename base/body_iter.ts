@@ -7,7 +7,7 @@
 import { checkContentLength } from "./body.ts";
 import { BodyUse } from "./body_use.ts";
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
-import { type Chunk, formatSourceChunk } from "./chunk.ts";
+import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "./chunk.ts";
 import { BodyError, typeName } from "./errors.ts";
 
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
@@ -175,17 +175,13 @@ const STAGED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 
 /** Writes a chunk as it is encoded; returns how many bytes that were. */
-async function writeChunk(out: OpenSink, line: Uint8Array, data: Uint8Array): Promise<number> {
-  const total = line.length + data.length + CRLF.length;
+async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> {
+  const total = chunk.line.length + chunk.data.length + CRLF.length;
   if (out.keepsBytes || total <= STAGED_BYTES) {
-    const staged = new Uint8Array(total);
-    staged.set(line);
-    staged.set(data, line.length);
-    staged.set(CRLF, total - CRLF.length);
-    await out.write(staged);
+    await out.write(encodeChunk(chunk));
   } else {
-    await out.write(line);
-    await out.write(data);
+    await out.write(chunk.line);
+    await out.write(chunk.data);
     await out.write(CRLF);
   }
   return total;
@@ -243,17 +239,17 @@ export class ChunkedBodyIter {
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return this.#source.pass(sink, async (next, out) => {
       let written = 0;
-      let last: Uint8Array | null = null;
+      let last: SendableChunk | null = null;
       for (;;) {
         const { done, value } = await next();
         if (done) break;
         if (last !== null) throw new BodyError("the source gave a chunk after the empty one");
-        const line = formatSourceChunk(value);
-        if (value[1].length === 0) last = line;
-        else written += await writeChunk(out, line, value[1]);
+        const chunk = makeSendableOf(value);
+        if (chunk.data.length === 0) last = chunk;
+        else written += await writeChunk(out, chunk);
       }
       if (last === null) throw new BodyError("the source ended without an empty chunk");
-      return written + await writeChunk(out, last, new Uint8Array(0));
+      return written + await writeChunk(out, last);
     });
   }
 

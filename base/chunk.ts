@@ -70,13 +70,19 @@ function parseExtension(bytes: Uint8Array): [string, string] {
 
 const encoder = new TextEncoder();
 
+/** A chunk that can be sent: its line, CR LF included, and its data. */
+export interface SendableChunk {
+  readonly line: Uint8Array;
+  readonly data: Uint8Array;
+}
+
 /**
- * Formats what stands before a chunk's data, CR LF included.
+ * Checks a chunk that a caller wants to send and formats its line. Each part is read once.
  *
- * @throws {TypeError} where the chunk is not a pair of an extension and a `Uint8Array`.
+ * @throws {TypeError} where it is not a pair of an extension and a `Uint8Array`.
  * @throws {RangeError} where a reader would reject it.
  */
-export function formatChunkLine(chunk: Chunk): Uint8Array {
+export function makeSendable(chunk: Chunk): SendableChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
     throw new TypeError(`chunk: need [extension, data]; got ${typeName(chunk)}`);
   }
@@ -84,20 +90,21 @@ export function formatChunkLine(chunk: Chunk): Uint8Array {
   if (!(data instanceof Uint8Array)) {
     throw new TypeError(`chunk[1]: need a Uint8Array; got ${typeName(data)}`);
   }
-  if (data.length > MAX_CHUNK_BYTES) {
+  const { length } = data;
+  if (length > MAX_CHUNK_BYTES) {
     throw new RangeError(
-      `chunk[1]: ${data.length} bytes of data; at most ${MAX_CHUNK_BYTES} are allowed`,
+      `chunk[1]: ${length} bytes of data; at most ${MAX_CHUNK_BYTES} are allowed`,
     );
   }
-  const size = data.length.toString(16);
-  if (extension === null) return encoder.encode(`${size}\r\n`);
+  const size = length.toString(16);
+  if (extension === null) return { line: encoder.encode(`${size}\r\n`), data };
   const line = encoder.encode(`${size};${formatExtension(extension)}\r\n`);
   if (line.length > MAX_CHUNK_LINE_BYTES) {
     throw new RangeError(
       `chunk[0]: a line of ${line.length} bytes; at most ${MAX_CHUNK_LINE_BYTES} are allowed`,
     );
   }
-  return line;
+  return { line, data };
 }
 
 function formatExtension(extension: readonly [string, string]): string {
@@ -117,10 +124,8 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
-/** Formats a whole chunk: its line as {@linkcode formatChunkLine} does, its data and CR LF. */
-export function encodeChunk(chunk: Chunk): Uint8Array {
-  const line = formatChunkLine(chunk);
-  const data = chunk[1];
+/** Formats a whole chunk that can be sent: line, data and CR LF. */
+export function encodeChunk({ line, data }: SendableChunk): Uint8Array {
   const bytes = new Uint8Array(line.length + data.length + 2);
   bytes.set(line);
   bytes.set(data, line.length);
@@ -220,10 +225,10 @@ export function chunksIncomplete(): ProtocolError {
   return new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did");
 }
 
-/** Checks that a source of chunks keeps its promise; the last chunk is known by its empty data. */
-export function formatSourceChunk(chunk: Chunk): Uint8Array {
+/** As {@linkcode makeSendable}, for a chunk that a source has given: its mistakes are its own. */
+export function makeSendableOf(chunk: Chunk): SendableChunk {
   try {
-    return formatChunkLine(chunk);
+    return makeSendable(chunk);
   } catch (error) {
     throw new BodyError(`the source gave a chunk that can't be sent: ${(error as Error).message}`);
   }

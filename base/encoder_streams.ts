@@ -11,7 +11,9 @@ import {
   ChunkScanner,
   chunksIncomplete,
   encodeChunk,
-  formatSourceChunk,
+  makeSendable,
+  makeSendableOf,
+  type SendableChunk,
 } from "./chunk.ts";
 import { BodyError, typeName } from "./errors.ts";
 
@@ -92,19 +94,18 @@ export class LengthDecoderStream extends LengthStream {
 export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Uint8Array> {
   /** Makes the stream. A chunk that can't be sent, or follows the last one, errors it. */
   constructor() {
-    let last: Chunk | null = null;
+    let last: SendableChunk | null = null;
     super({
       transform(item, controller) {
         if (item instanceof Uint8Array && item.length === 0) return;
         if (last !== null) throw new BodyError("a chunk after the last one");
-        const chunk: Chunk = item instanceof Uint8Array ? [null, item] : item;
-        formatSourceChunk(chunk);
+        const chunk = makeSendableOf(item instanceof Uint8Array ? [null, item] : item);
         // Kept back to the end: what follows would make the message wrong after it was complete.
-        if (chunk[1].length === 0) last = chunk;
+        if (chunk.data.length === 0) last = chunk;
         else controller.enqueue(encodeChunk(chunk));
       },
       flush(controller) {
-        controller.enqueue(encodeChunk(last ?? [null, new Uint8Array(0)]));
+        controller.enqueue(encodeChunk(last ?? makeSendable([null, new Uint8Array(0)])));
       },
     });
   }

@@ -5,14 +5,8 @@
  */
 
 import { EmptyPreambleError, ProtocolError, quote, typeName } from "./errors.ts";
-import {
-  checkHeaderDict,
-  formatHeaderLines,
-  type Framing,
-  type HeaderContext,
-  type HeaderDict,
-  parseHeaderLines,
-} from "./headers.ts";
+import { checkHeaderDict, formatHeaderLines } from "./header_format.ts";
+import { type Framing, type HeaderContext, type HeaderDict, parseHeaderLines } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { allows, decodeAscii, REASON } from "./tables.ts";
 import { parseUri } from "./uri.ts";
@@ -81,8 +75,10 @@ function checkNotEmpty(start: number, end: number): void {
   if (end - start === 4) throw new EmptyPreambleError("the preamble is empty");
 }
 
-const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "DELETE", "PUT", "POST"]);
-const PROTOCOL = "HTTP/1.1";
+const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
+const encoder = new TextEncoder();
+const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
+const PROTOCOL_BYTES = encoder.encode(" HTTP/1.1");
 
 /** Parses a request preamble that stands in `bytes` from `start` to `end`, CR LF CR LF included. */
 export function parseRequestPreamble(
@@ -92,32 +88,59 @@ export function parseRequestPreamble(
 ): RequestPreamble {
   checkNotEmpty(start, end);
   const text = decodeAscii(bytes.subarray(start, end));
-  const lineEnd = text.indexOf("\r\n");
-  const first = text.indexOf(" ");
-  const last = text.lastIndexOf(" ", lineEnd);
-  if (first < 0 || first >= last) {
-    const line = quote(text.substring(0, lineEnd));
-    throw new ProtocolError("BAD_REQUEST_LINE", `a request line without two spaces: ${line}`);
+  const lineEnd = findLineEnd(bytes, start);
+  const method = methodAt(bytes, start);
+  const uriEnd = lineEnd - PROTOCOL_BYTES.length;
+  if (
+    method === null || uriEnd - start <= method.length || bytes[lineEnd + 1] !== LF ||
+    !matches(PROTOCOL_BYTES, bytes, uriEnd)
+  ) {
+    throw badRequestLine(text);
   }
-  const method = text.substring(0, first);
-  if (!METHODS.has(method)) {
-    throw new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
-  }
-  const protocol = text.substring(last + 1, lineEnd);
-  if (protocol !== PROTOCOL) {
-    throw new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
-  }
-  const uri = text.substring(first + 1, last);
+  const uri = text.substring(method.length + 1, uriEnd - start);
   const { path, query } = parseUri(uri);
-  const { headers, framing } = parseHeaderLines(
-    bytes,
-    start + lineEnd + 2,
-    end,
-    text,
-    start,
-    requestContext(method as Method),
-  );
-  return { method: method as Method, uri, path, query, headers, framing };
+  const context = requestContext(method);
+  const { headers, framing } = parseHeaderLines(bytes, lineEnd + 2, end, text, start, context);
+  return { method, uri, path, query, headers, framing };
+}
+
+function findLineEnd(bytes: Uint8Array, start: number): number {
+  let i = start;
+  while (bytes[i] !== CR) i++;
+  return i;
+}
+
+/** The method whose name, and a space, stands at the position; `null` where none does. */
+function methodAt(bytes: Uint8Array, start: number): Method | null {
+  for (let i = 0; i < METHODS.length; i++) {
+    if (matches(METHOD_BYTES[i]!, bytes, start)) return METHODS[i]!;
+  }
+  return null;
+}
+
+function matches(wanted: Uint8Array, bytes: Uint8Array, start: number): boolean {
+  let i = 0;
+  while (i < wanted.length && bytes[start + i] === wanted[i]) i++;
+  return i === wanted.length;
+}
+
+/** Says which part of a line that is already known to be wrong is the wrong one. */
+function badRequestLine(text: string): ProtocolError {
+  const line = text.substring(0, text.indexOf("\r\n"));
+  const first = line.indexOf(" ");
+  const last = line.lastIndexOf(" ");
+  if (first === last) {
+    return new ProtocolError("BAD_REQUEST_LINE", `need two spaces in ${quote(line)}`);
+  }
+  const method = line.substring(0, first);
+  if (!METHODS.includes(method as Method)) {
+    return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
+  }
+  const protocol = line.substring(last + 1);
+  if (protocol !== "HTTP/1.1") {
+    return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
+  }
+  return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
 }
 
 /** Parses a response preamble that stands in `bytes` from `start` to `end`, as above. */
@@ -175,7 +198,7 @@ export function checkMethod(method: Method): void {
   if (typeof method !== "string") {
     throw new TypeError(`method: need a string; got ${typeName(method)}`);
   }
-  if (!METHODS.has(method)) {
+  if (!METHODS.includes(method)) {
     throw new RangeError(
       `method: need GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`,
     );

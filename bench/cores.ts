@@ -54,7 +54,7 @@ export class Cores {
   /** How a table names a placement. */
   describe(placement: "one" | "apart" | "two"): string {
     if (this.problem !== null) return `NOT as it should be: ${this.problem}`;
-    if (placement === "one") return `client and server on the same core (${this.#lists.one})`;
+    if (placement === "one") return `all programs on one core (${this.#lists.one})`;
     if (placement === "two") return `all programs on two cores (${this.#lists.two})`;
     return `server on core ${this.#lists.server}, load on core ${this.#lists.client}`;
   }

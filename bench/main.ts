@@ -22,6 +22,7 @@ import { startupRow } from "./rows/startup.ts";
 import { tlsRow } from "./rows/tls.ts";
 import { formatGroup } from "./table.ts";
 import type { CertificateFiles } from "./work.ts";
+import { findWriteLength } from "./write_length.ts";
 
 const rows: readonly Row[] = [
   oneConnectionRow,
@@ -67,6 +68,7 @@ async function main(): Promise<void> {
     directory,
     timeout: measurementTimeout,
     quick: options.quick,
+    writeLength: await findWriteLength(),
     tls: options.rows.includes(6) ? await makeCertificates(stack) : { problem: "not asked for" },
     hasPythonDegu: await hasPythonDegu(),
   });

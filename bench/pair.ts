@@ -156,8 +156,9 @@ export function startPeer(
   setting: Setting,
   argument: { readonly endpoint: Endpoint; readonly work: ServerWork | ClientWork },
 ): Promise<Program> {
-  const interpreter = peer === "python_degu" ? ["python3"] : denoCommand(setting);
-  const path = `${import.meta.dirname}/peers/${peer === "python_degu" ? peer : `${peer}.ts`}`;
+  const isPython = peer === "python_degu";
+  const interpreter = isPython ? ["python3", "-B"] : denoCommand(setting);
+  const path = `${import.meta.dirname}/peers/${peer}.${isPython ? "py" : "ts"}`;
   return Program.start({
     prefix: setting.cores.prefix(placement),
     command: [...interpreter, path, role, JSON.stringify(argument)],

@@ -8,7 +8,7 @@ import * as echarts from "npm:echarts@^6.1.0";
 import type { GroupResult, Result } from "./interleave.ts";
 
 const width = 860;
-const margin = { left: 250, right: 130, top: 46, bottom: 26 };
+const margin = { left: 250, right: 130, top: 58, bottom: 26 };
 const barHeight = 20;
 
 /** This project's bars stand out from those of its peers and from the references. */
@@ -32,10 +32,13 @@ export function drawPlot(groups: readonly GroupResult[]): string {
       animation: false,
       backgroundColor: "#ffffff",
       title: drawn.map((group, index) => ({
-        text: titleOf(group),
+        text: `${group.id}: ${group.title}`,
+        subtext: axisOf(group),
         left: 8,
         top: (tops[index] ?? 0) + 8,
+        itemGap: 4,
         textStyle: { fontSize: 13, fontWeight: "bold" },
+        subtextStyle: { fontSize: 11 },
       })),
       grid: drawn.map((group, index) => ({
         left: margin.left,
@@ -67,10 +70,11 @@ function usableResults(group: GroupResult): readonly Result[] {
   return group.results.filter(({ summary }) => summary !== null);
 }
 
-function titleOf({ id, title, unit, better, references }: GroupResult): string {
+/** What the bars of a group are. */
+function axisOf({ unit, better, references }: GroupResult): string {
   const [reference] = references;
   const axis = reference === undefined ? unit : `${unit}, as multiples of ${reference}`;
-  return `${id}: ${title} (${axis}; ${better} is better)`;
+  return `${axis}; ${better} is better; lines reach from the smallest to the largest sample`;
 }
 
 /** The bars of a group, and over each the span of its samples. */

@@ -14,7 +14,7 @@ export interface ProgramOptions {
   readonly prefix: readonly string[];
   /** The command and its arguments. */
   readonly command: readonly string[];
-  /** Seconds within which the program must say that it is ready. */
+  /** Seconds within which the program must say that it is ready, or end where it ends by itself. */
   readonly timeout: number;
 }
 
@@ -28,7 +28,8 @@ export interface Reply {
 
 /** Characters of a program's error output that are kept. */
 const keptErrorLength = 2000;
-const running = new Set<Program>();
+/** What has to be ended when the benchmark ends. */
+const running = new Set<{ kill(): void }>();
 
 /** A running program that answers commands. */
 export class Program {
@@ -78,6 +79,16 @@ export class Program {
     return await this.#readReply(timeout);
   }
 
+  /** Ends the program's input and waits until it has ended itself, `timeout` seconds at most. */
+  async finish(timeout: number): Promise<void> {
+    try {
+      await this.#input.close();
+      await within(timeout, this.#process.status);
+    } finally {
+      await this.stop();
+    }
+  }
+
   /** Ends the program now and waits until it is gone. */
   async stop(): Promise<void> {
     this.kill();
@@ -88,12 +99,7 @@ export class Program {
 
   /** Ends the program now. */
   kill(): void {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch (error) {
-      // It has ended by itself.
-      if (!(error instanceof TypeError || error instanceof Deno.errors.NotFound)) throw error;
-    }
+    killProcess(this.#process);
   }
 
   async #readReply(timeout: number): Promise<Reply> {
@@ -114,9 +120,35 @@ export class Program {
   }
 }
 
+/** Runs a command that ends by itself, and gives what it printed; throws where it fails. */
+export async function runToEnd({ prefix, command, timeout }: ProgramOptions): Promise<string> {
+  const [executable, ...args] = [...prefix, ...command];
+  if (executable === undefined) throw new TypeError("a command line is not empty");
+  const process = new Deno.Command(executable, { args, stdout: "piped", stderr: "null" }).spawn();
+  const entry = { kill: () => killProcess(process) };
+  running.add(entry);
+  try {
+    const { stdout, success } = await within(timeout, process.output());
+    if (!success) throw new Error(`${command[0]} failed`);
+    return new TextDecoder().decode(stdout);
+  } finally {
+    entry.kill();
+    running.delete(entry);
+  }
+}
+
 /** Ends every program that still runs. */
 export function killAll(): void {
   for (const program of running) program.kill();
+}
+
+function killProcess(process: Deno.ChildProcess): void {
+  try {
+    process.kill("SIGKILL");
+  } catch (error) {
+    // It has ended by itself.
+    if (!(error instanceof TypeError || error instanceof Deno.errors.NotFound)) throw error;
+  }
 }
 
 async function within<Value>(seconds: number, promise: Promise<Value>): Promise<Value> {

@@ -5,15 +5,10 @@
  */
 
 import { type BodyIn, type BodyOut, outgoingFraming } from "../base/bodies.ts";
-import { type Chunk, encodeChunk, parseChunkLine } from "../base/chunk.ts";
+import { type Chunk, encodeChunk, makeSendable, parseChunkLine } from "../base/chunk.ts";
 import { ProtocolError, typeName } from "../base/errors.ts";
-import {
-  checkHeaderDict,
-  formatHeaderLines,
-  type Framing,
-  type HeaderDict,
-  parseHeaderLines,
-} from "../base/headers.ts";
+import { checkHeaderDict, formatHeaderLines } from "../base/header_format.ts";
+import { type Framing, type HeaderDict, parseHeaderLines } from "../base/headers.ts";
 import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/limits.ts";
 import { Request } from "../base/message.ts";
 import {
@@ -69,18 +64,20 @@ function checkText(name: string, value: string): void {
   }
 }
 
-/** A copy that ends as a preamble on the wire does. */
-function terminate(preamble: Uint8Array, end: string): Uint8Array {
+// Everything here runs to its end at once, so one buffer serves every call.
+const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
+
+/** Copies a preamble into the buffer, with the end it has on the wire; returns where that is. */
+function terminate(preamble: Uint8Array, end: string): number {
   if (preamble.length + 4 > MAX_PREAMBLE_BYTES) {
     throw new ProtocolError(
       "PREAMBLE_TOO_LARGE",
       `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`,
     );
   }
-  const bytes = new Uint8Array(preamble.length + end.length);
-  bytes.set(preamble);
-  for (let i = 0; i < end.length; i++) bytes[preamble.length + i] = end.charCodeAt(i);
-  return bytes;
+  scratch.set(preamble);
+  for (let i = 0; i < end.length; i++) scratch[preamble.length + i] = end.charCodeAt(i);
+  return preamble.length + end.length;
 }
 
 /**
@@ -100,20 +97,23 @@ function terminate(preamble: Uint8Array, end: string): Uint8Array {
  */
 export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict {
   checkBytes("block", block);
-  const bytes = terminate(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
+  if (typeof isResponse !== "boolean") {
+    throw new TypeError(`isResponse: need a boolean; got ${typeName(isResponse)}`);
+  }
+  const end = terminate(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
+  const text = decodeAscii(scratch.subarray(0, end));
   const context = isResponse ? "response" : "request";
-  return parseHeaderLines(bytes, 0, bytes.length, decodeAscii(bytes), 0, context).headers;
+  return parseHeaderLines(scratch, 0, end, text, 0, context).headers;
 }
 
 /** Formats header lines, sorted by name, without a CR LF behind the last one. */
 export function formatHeaders(headers: HeaderDict): Uint8Array {
   checkHeaderDict(headers);
-  const into = new Uint8Array(MAX_PREAMBLE_BYTES);
-  const end = formatHeaderLines(into, 0, headers, null, undefined, "any");
+  const end = formatHeaderLines(scratch, 0, headers, null, undefined, "any");
   if (end + 2 > MAX_PREAMBLE_BYTES) {
     throw new RangeError(`the headers have more than ${MAX_PREAMBLE_BYTES} bytes`);
   }
-  return into.slice(0, Math.max(0, end - 2));
+  return scratch.slice(0, Math.max(0, end - 2));
 }
 
 /**
@@ -123,8 +123,8 @@ export function formatHeaders(headers: HeaderDict): Uint8Array {
  */
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
   checkBytes("preamble", preamble);
-  const bytes = terminate(preamble, "\r\n\r\n");
-  const { method, uri, headers, path, query } = parseRequestPreamble(bytes, 0, bytes.length);
+  const end = terminate(preamble, "\r\n\r\n");
+  const { method, uri, headers, path, query } = parseRequestPreamble(scratch, 0, end);
   return { method, uri, headers, path, query };
 }
 
@@ -137,8 +137,8 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
 export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
   checkMethod(method);
   checkBytes("preamble", preamble);
-  const bytes = terminate(preamble, "\r\n\r\n");
-  const { status, reason, headers } = parseResponsePreamble(bytes, 0, bytes.length);
+  const end = terminate(preamble, "\r\n\r\n");
+  const { status, reason, headers } = parseResponsePreamble(scratch, 0, end);
   return { status, reason, headers };
 }
 
@@ -175,8 +175,8 @@ export function formatRequest(
   if (body && method !== "PUT" && method !== "POST") {
     throw new RangeError(`body: need null where the method is ${method}`);
   }
-  const into = new Uint8Array(MAX_PREAMBLE_BYTES);
-  return into.slice(0, formatRequestPreamble(into, method, uri, headers, null, framingOf(body)));
+  const framing = framingOf(body);
+  return scratch.slice(0, formatRequestPreamble(scratch, method, uri, headers, null, framing));
 }
 
 /** Formats a response preamble with its CR LF CR LF, as {@linkcode formatRequest} does. */
@@ -186,10 +186,9 @@ export function formatResponse(
   headers: HeaderDict,
   body?: BodyOut,
 ): Uint8Array {
-  const into = new Uint8Array(MAX_PREAMBLE_BYTES);
   // With a 304 a header may speak of a body that isn't sent (RFC 9110 §15.4.5).
   const framing = status === 304 && body === null ? undefined : framingOf(body);
-  return into.slice(0, formatResponsePreamble(into, status, reason, headers, framing));
+  return scratch.slice(0, formatResponsePreamble(scratch, status, reason, headers, framing));
 }
 
 /**
@@ -234,7 +233,7 @@ export function parseChunkHeader(
 
 /** Formats a whole chunk: line, data and CR LF. */
 export function formatChunk(chunk: Chunk): Uint8Array {
-  return encodeChunk(chunk);
+  return encodeChunk(makeSendable(chunk));
 }
 
 /**

@@ -19,7 +19,8 @@ import {
   EmptyPreambleError,
   ProtocolError,
 } from "../base/errors.ts";
-import { checkHeaderDict, type Framing, type HeaderDict } from "../base/headers.ts";
+import { checkHeaderDict } from "../base/header_format.ts";
+import type { Framing, HeaderDict } from "../base/headers.ts";
 import { Response } from "../base/message.ts";
 import {
   checkMethod,

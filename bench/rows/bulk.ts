@@ -13,9 +13,6 @@ import type { Row, RowSetting } from "./row.ts";
 
 const mebibyte = 1 << 20;
 
-/** Bytes per write of a body of known length: those of this project's own writers. */
-export const bulkPieceLength = mebibyte;
-
 /** A pair of peers, or three, for a large body. */
 export interface TransferPeers {
   readonly name: string;
@@ -93,7 +90,7 @@ export function* makeTransferGroups(
 ): Generator<Group, void, undefined> {
   const extra = tls === undefined ? {} : { tls };
   const framings = [
-    { framing: "length", pieceLength: bulkPieceLength },
+    { framing: "length", pieceLength: setting.writeLength },
     { framing: "chunked", pieceLength: mebibyte },
     { framing: "chunked", pieceLength: 16 * 1024 },
   ] as const;

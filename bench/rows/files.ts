@@ -9,7 +9,6 @@ import type { Pair, PeerName } from "../pair.ts";
 import { makePairContender } from "../pair.ts";
 import { PatternSource } from "../pattern.ts";
 import type { FileWork, ServerWork, Taking, TransferWork } from "../work.ts";
-import { bulkPieceLength } from "./bulk.ts";
 import type { Row, RowSetting } from "./row.ts";
 
 const mebibyte = 1 << 20;
@@ -75,7 +74,7 @@ function makeContender(
     kind: "transfer",
     direction: "download",
     framing: "length",
-    pieceLength: bulkPieceLength,
+    pieceLength: setting.writeLength,
     taking,
     origin: "source",
   };

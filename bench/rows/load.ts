@@ -8,6 +8,7 @@ import type { Contender, Trial } from "../interleave.ts";
 import { answerBody, checkSame, checkStatus } from "../messages.ts";
 import type { PeerName } from "../pair.ts";
 import { makeEndpoint, startPeer } from "../pair.ts";
+import { runToEnd } from "../process.ts";
 import type { Endpoint } from "../work.ts";
 import type { Row, RowSetting } from "./row.ts";
 import { makeSkippedGroup } from "./row.ts";
@@ -38,7 +39,7 @@ export const loadRow: Row = {
       if (setting.quick && connections !== 8) continue;
       yield {
         id: `7-${connections}`,
-        title: `GET of 108 B under wrk with ${connections} connections`,
+        title: `GET of 108 B under wrk, connections: ${connections}`,
         unit: "requests/s",
         better: "higher",
         placement: setting.cores.describe("apart"),
@@ -108,25 +109,14 @@ async function runWrk(
   seconds: number,
   setting: RowSetting,
 ): Promise<number> {
-  const args = ["--threads", "1", "--connections", String(connections)];
-  const command = [
-    ...setting.cores.prefix("client"),
-    "wrk",
-    ...args,
-    "--duration",
-    `${seconds}s`,
-    url,
-  ];
-  const [executable = "wrk", ...rest] = command;
-  const { stdout, success } = await new Deno.Command(executable, {
-    args: rest,
-    stdout: "piped",
-    stderr: "null",
-    signal: AbortSignal.timeout(setting.timeout * 1000),
-  }).output();
-  const report = new TextDecoder().decode(stdout);
+  const connectionArgs = ["--threads", "1", "--connections", String(connections)];
+  const report = await runToEnd({
+    prefix: setting.cores.prefix("client"),
+    command: ["wrk", ...connectionArgs, "--duration", `${seconds}s`, url],
+    timeout: setting.timeout,
+  });
   const rate = /^Requests\/sec:\s+([\d.]+)$/m.exec(report)?.[1];
-  if (!success || rate === undefined) throw new Error("wrk gave no figures");
+  if (rate === undefined) throw new Error("wrk gave no figures");
   const trouble = /^\s*(Non-2xx or 3xx responses|Socket errors):.*$/m.exec(report)?.[0];
   if (trouble !== undefined) throw new Error(`wrk met trouble: ${trouble.trim()}`);
   return Number(rate);

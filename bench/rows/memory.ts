@@ -9,7 +9,6 @@ import type { Pair, PeerName } from "../pair.ts";
 import { RunningPair } from "../pair.ts";
 import type { MemorySample } from "../peer.ts";
 import type { Taking, TransferWork } from "../work.ts";
-import { bulkPieceLength } from "./bulk.ts";
 import type { Row, RowSetting } from "./row.ts";
 
 const mebibyte = 1 << 20;
@@ -68,7 +67,7 @@ export const memoryRow: Row = {
       yield {
         ...base,
         id: `9-${direction}-late`,
-        title: `Growth after the first ${amount / mebibyte / 4} of them`,
+        title: `Growth after the first ${amount / mebibyte / 4} MiB of the same ${direction}s`,
         contenders: peers.map(({ name }) => makeRecorded(name, growths.get(name) ?? [])),
         notes: ["From the same transfers: the highest point of the rest over the highest before."],
       };
@@ -83,7 +82,7 @@ function makeContender(
   setting: RowSetting,
   growths: Map<string, Growth[]>,
 ): Contender {
-  const pair = makePair(peers, direction, amount);
+  const pair = makePair(peers, direction, amount, setting);
   const recorded: Growth[] = [];
   return {
     name: peers.name,
@@ -106,12 +105,13 @@ function makePair(
   { name, peer, taking = "stream", framing = "length" }: MemoryPeers,
   direction: TransferWork["direction"],
   amount: number,
+  setting: RowSetting,
 ): Pair {
   const work: TransferWork = {
     kind: "transfer",
     direction,
     framing,
-    pieceLength: bulkPieceLength,
+    pieceLength: setting.writeLength,
     taking,
     origin: "source",
   };

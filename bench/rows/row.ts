@@ -12,6 +12,8 @@ import type { TlsFiles } from "../work.ts";
 export interface RowSetting extends Setting {
   /** Whether everything is to be so small that it takes seconds. */
   readonly quick: boolean;
+  /** Bytes per write of a body of known length: as many as this project's own writers write. */
+  readonly writeLength: number;
   /** Certificates of both ends, or why there are none. */
   readonly tls: TlsFiles | { readonly problem: string };
   /** Whether `python3` has the original Degu. */

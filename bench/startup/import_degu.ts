@@ -1,4 +1,4 @@
 import "../../mod.ts";
 import { sayReady } from "./ready.ts";
 
-sayReady();
+await sayReady();

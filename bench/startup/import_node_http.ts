@@ -1,4 +1,4 @@
 import "node:http";
 import { sayReady } from "./ready.ts";
 
-sayReady();
+await sayReady();

@@ -1,3 +1,3 @@
 import { sayReady } from "./ready.ts";
 
-sayReady();
+await sayReady();

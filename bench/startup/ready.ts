@@ -4,9 +4,12 @@
  * @module
  */
 
-/** Says that the program is ready. It then waits to be ended. */
-export function sayReady(): void {
+/** Says that the program is ready, waits until standard input ends, and ends the program. */
+export async function sayReady(): Promise<never> {
   Deno.stdout.writeSync(new TextEncoder().encode('{"ready":true}\n'));
+  const buffer = new Uint8Array(64);
+  while (await Deno.stdin.read(buffer) !== null);
+  Deno.exit(0);
 }
 
 /** Throws unless the first response is the right one. */

@@ -6,4 +6,4 @@ await server.ready;
 server.serveForever();
 const response = await new Client(server.address).request("GET", "/");
 checkFirst(response.status, await response.body?.bytes() ?? new Uint8Array());
-sayReady();
+await sayReady();

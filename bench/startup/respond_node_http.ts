@@ -13,4 +13,4 @@ const request = http.get({ host: "127.0.0.1", port, path: "/" });
 const [response]: http.IncomingMessage[] = await once(request, "response");
 const [body]: Uint8Array[] = response === undefined ? [] : await once(response, "data");
 checkFirst(response?.statusCode ?? 0, body ?? new Uint8Array());
-sayReady();
+await sayReady();

@@ -2,7 +2,8 @@ import { checkFirst, firstBody, sayReady } from "./ready.ts";
 
 const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
 const accepted = listener.accept();
-const client = await Deno.connect(listener.addr as Deno.NetAddr);
+const { port } = listener.addr;
+const client = await Deno.connect({ hostname: "127.0.0.1", port });
 const server = await accepted;
 const buffer = new Uint8Array(16);
 
@@ -10,4 +11,4 @@ await client.write(firstBody);
 await server.read(buffer);
 await server.write(firstBody);
 checkFirst(200, buffer.subarray(0, await client.read(buffer) ?? 0));
-sayReady();
+await sayReady();

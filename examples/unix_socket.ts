@@ -1,0 +1,25 @@
+// deno run --allow-net --allow-read=/tmp --allow-write=/tmp examples/unix_socket.ts
+
+import { type Address, Client, Server } from "@degu/degu";
+
+/** Makes a request at a server on the address. */
+async function tryAddress(address: Address): Promise<void> {
+  await using server = new Server(address, () => [200, "OK", { hello: "world" }, null]);
+  server.serveForever();
+  console.log("A server on", server.address);
+  console.log(await new Client(server.address).request("GET", "/"));
+}
+
+// Whoever may enter the directory of a socket may connect to it, so it gets one of its own, which
+// Deno makes with mode 0700. The server removes the socket when it closes.
+const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
+try {
+  await tryAddress(`${directory}/socket`);
+} finally {
+  await Deno.remove(directory);
+}
+
+// An abstract name has no file and no mode: every process of the machine may connect.
+if (Deno.build.os === "linux") {
+  await tryAddress(new TextEncoder().encode(`\0degu-${Deno.pid}`));
+}

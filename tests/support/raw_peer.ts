@@ -1,0 +1,207 @@
+/**
+ * Peers that speak bytes: what no client or server of this project would say, and what it says seen as it is on the wire. Text is Latin-1,
+ * one character per byte. Every wait is bounded, so that a test that goes wrong fails instead of hanging.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import type { Address } from "../../base.ts";
+import { fromLatin1, latin1 } from "./wire_grammar.ts";
+
+/** Seconds that any wait may take before the test fails; far more than any of them needs. */
+const PATIENCE = 15;
+
+/** The promise, or a rejection after some seconds that says what did not happen. */
+export async function within<T>(
+  promise: Promise<T>,
+  what: string,
+  seconds: number = PATIENCE,
+): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error(`waited ${seconds} s in vain: ${what}`)),
+    seconds * 1000,
+  );
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Connects to an address without the library. */
+export async function dial(address: Address): Promise<Deno.Conn> {
+  if (typeof address === "string") return await Deno.connect({ transport: "unix", path: address });
+  if (address instanceof Uint8Array) {
+    return await Deno.connect({ transport: "unix", path: new TextDecoder().decode(address) });
+  }
+  const [host, port, , scopeid = 0] = address;
+  return await Deno.connect({ hostname: scopeid === 0 ? host : `${host}%${scopeid}`, port });
+}
+
+/** How a connection ended, and what had come until then. */
+export interface Ending {
+  readonly received: string;
+  /** `"reset"` where the other end closed with bytes unread, or broke off; `"end"` where it closed in order. */
+  readonly how: "end" | "reset";
+}
+
+/** One end of a connection, in bytes. */
+export class RawPeer implements Disposable {
+  #received: Uint8Array = new Uint8Array(0);
+  #closed = false;
+
+  constructor(readonly conn: Deno.Conn) {}
+
+  static async connect(address: Address): Promise<RawPeer> {
+    return new RawPeer(await dial(address));
+  }
+
+  /** Sends everything, each part in a write of its own. */
+  async send(...parts: readonly (string | Uint8Array)[]): Promise<void> {
+    for (const part of parts) {
+      let bytes = typeof part === "string" ? latin1(part) : part;
+      while (bytes.length > 0) {
+        const written = await within(this.conn.write(bytes), "the other end takes bytes");
+        bytes = bytes.subarray(written);
+      }
+    }
+  }
+
+  /** Sends until the other end takes no more; returns how many bytes it took. */
+  async sendUntilRefused(bytes: Uint8Array, most: number): Promise<number> {
+    let sent = 0;
+    try {
+      while (sent < most) {
+        sent += await within(this.conn.write(bytes), "the other end takes or refuses bytes");
+      }
+    } catch (error) {
+      if (!isBroken(error)) throw error;
+    }
+    return sent;
+  }
+
+  /** Reads up to and with the first occurrence of the text. */
+  async readUntil(mark: string): Promise<string> {
+    for (;;) {
+      const at = fromLatin1(this.#received).indexOf(mark);
+      if (at >= 0) return this.#take(at + mark.length);
+      if (await this.#fill() === 0) {
+        throw new Error(`the other end closed after ${JSON.stringify(this.text)}`);
+      }
+    }
+  }
+
+  /** Reads a preamble. */
+  readPreamble(): Promise<string> {
+    return this.readUntil("\r\n\r\n");
+  }
+
+  /** Reads a number of bytes. */
+  async readExactly(count: number): Promise<string> {
+    while (this.#received.length < count) {
+      if (await this.#fill() === 0) throw new Error(`the other end closed early: ${this.text}`);
+    }
+    return this.#take(count);
+  }
+
+  /** Reads until the other end closes. */
+  async readToEnd(): Promise<Ending> {
+    let how: Ending["how"] = "end";
+    try {
+      while (await this.#fill() > 0);
+    } catch (error) {
+      if (!isBroken(error)) throw error;
+      how = "reset";
+    }
+    return { received: this.#take(this.#received.length), how };
+  }
+
+  /** Asserts that the other end closes, in whatever way, without another byte. */
+  async assertClosedSilently(what = "the connection"): Promise<void> {
+    const { received } = await this.readToEnd();
+    assertEquals(received, "", `${what} was to be closed without a byte`);
+  }
+
+  /** What has been read and not been taken. */
+  get text(): string {
+    return fromLatin1(this.#received);
+  }
+
+  /** Ends the side that writes. */
+  closeWrite(): Promise<void> {
+    return (this.conn as Deno.TcpConn).closeWrite();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.conn.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #fill(): Promise<number> {
+    const buffer = new Uint8Array(65536);
+    const count = await within(this.conn.read(buffer), `bytes or an end after ${this.text}`) ?? 0;
+    const longer = new Uint8Array(this.#received.length + count);
+    longer.set(this.#received);
+    longer.set(buffer.subarray(0, count), this.#received.length);
+    this.#received = longer;
+    return count;
+  }
+
+  #take(count: number): string {
+    const taken = fromLatin1(this.#received.subarray(0, count));
+    this.#received = this.#received.slice(count);
+    return taken;
+  }
+}
+
+function isBroken(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionAborted;
+}
+
+/** Listens on 127.0.0.1, or on a path, and speaks bytes to who connects. */
+export class RawServer implements Disposable {
+  readonly address: readonly [host: string, port: number] | string;
+  readonly #listener: Deno.Listener;
+  readonly #peers: RawPeer[] = [];
+
+  constructor(path?: string) {
+    if (path === undefined) {
+      const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      this.#listener = listener;
+      this.address = ["127.0.0.1", listener.addr.port];
+    } else {
+      this.#listener = Deno.listen({ transport: "unix", path });
+      this.address = path;
+    }
+  }
+
+  /** The next connection; it is closed with this server. */
+  async accept(): Promise<RawPeer> {
+    const peer = new RawPeer(await within(this.#listener.accept(), "somebody connects"));
+    this.#peers.push(peer);
+    return peer;
+  }
+
+  [Symbol.dispose](): void {
+    for (const peer of this.#peers) peer.close();
+    this.#listener.close();
+  }
+}
+
+/** Resolves once the event loop has looked at its sockets: what has arrived before is known after. */
+export async function turnOfEventLoop(): Promise<void> {
+  using server = new RawServer();
+  using near = await RawPeer.connect(server.address);
+  const far = await server.accept();
+  const reading = far.readExactly(1);
+  await near.send("x");
+  await reading;
+}

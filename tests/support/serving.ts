@@ -1,0 +1,90 @@
+/**
+ * A server that runs for one test, and a logger that keeps what it was told.
+ *
+ * @module
+ */
+
+import type { Address } from "../../base.ts";
+import { Client, type ClientOptions } from "../../client.ts";
+import { type App, type Logger, Server, type ServerOptions } from "../../server.ts";
+import { within } from "./raw_peer.ts";
+
+/** The levels of a logger. */
+export type Level = keyof Logger;
+
+/** Keeps every message with its level. */
+export class RecordingLogger implements Logger {
+  readonly lines: (readonly [level: Level, message: string])[] = [];
+  #waiting: (() => void)[] = [];
+
+  debug(message: string): void {
+    this.#add("debug", message);
+  }
+
+  info(message: string): void {
+    this.#add("info", message);
+  }
+
+  warn(message: string): void {
+    this.#add("warn", message);
+  }
+
+  error(message: string): void {
+    this.#add("error", message);
+  }
+
+  /** The messages of a level. */
+  at(level: Level): string[] {
+    return this.lines.filter(([at]) => at === level).map(([, message]) => message);
+  }
+
+  /** Resolves once the level has a message; to all that it has. */
+  async waitFor(level: Level): Promise<string[]> {
+    while (this.at(level).length === 0) {
+      const added = Promise.withResolvers<void>();
+      this.#waiting.push(added.resolve);
+      await within(added.promise, `a message of level ${level}; got ${Deno.inspect(this.lines)}`);
+    }
+    return this.at(level);
+  }
+
+  #add(level: Level, message: string): void {
+    this.lines.push([level, message]);
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
+
+/** A server while it serves. */
+export interface Serving extends AsyncDisposable {
+  readonly server: Server;
+  readonly address: Address;
+  readonly logger: RecordingLogger;
+  /** What `serveForever()` has returned. */
+  readonly done: Promise<void>;
+  /** A client of it. */
+  makeClient(options?: ClientOptions): Client;
+}
+
+/** Starts a server, on a free port of 127.0.0.1 unless told otherwise; it is closed on dispose. */
+export function serve(
+  app: App,
+  options: ServerOptions = {},
+  address: Address = ["127.0.0.1", 0],
+): Serving {
+  const logger = new RecordingLogger();
+  const server = new Server(address, app, { logger, ...options });
+  const done = server.serveForever();
+  return {
+    server,
+    logger,
+    done,
+    get address() {
+      return server.address;
+    },
+    makeClient: (clientOptions) => new Client(server.address, { timeout: 10, ...clientOptions }),
+    [Symbol.asyncDispose]: async () => {
+      server.close();
+      await within(done, "serveForever() settles after close()");
+    },
+  };
+}
