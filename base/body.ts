@@ -15,6 +15,12 @@ export const PIECE_BYTES = 65536;
 /** Bytes of the buffer that a body of any size is copied through. */
 const COPY_BYTES = 524288;
 
+/** Closes a byte stream; readers that wait with a buffer of their own get it back empty. */
+export function closeByteStream(controller: ReadableByteStreamController): void {
+  controller.close();
+  controller.byobRequest?.respond(0);
+}
+
 /** Checks a content-length that a caller gives. */
 export function checkContentLength(contentLength: number): void {
   if (typeof contentLength !== "number") {
@@ -302,7 +308,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       start: async (controller) => {
         if (this.#remaining > 0) return;
         await this.#finish();
-        controller.close();
+        closeByteStream(controller);
       },
       pull: async (controller) => {
         const request = controller.byobRequest!;
@@ -313,7 +319,7 @@ export class Body implements AsyncIterable<Uint8Array> {
         const ending = this.#takePart(count);
         if (ending !== null) await ending;
         request.respond(count);
-        if (this.#remaining === 0) controller.close();
+        if (this.#remaining === 0) closeByteStream(controller);
       },
       cancel: (reason) => this.cancel(reason),
     });

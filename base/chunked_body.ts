@@ -4,7 +4,7 @@
  * @module
  */
 
-import { PIECE_BYTES } from "./body.ts";
+import { closeByteStream, PIECE_BYTES } from "./body.ts";
 import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
 import { BodyUse, decodeText } from "./body_use.ts";
 import { type ByteSink, openSink } from "./byte_io.ts";
@@ -209,10 +209,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
         const into = new Uint8Array(buffer, byteOffset, byteLength);
         const count = await this.#failing(this.#decoder.nextDataInto(into));
         if (this.#decoder.done) this.#endPart();
-        // An empty body has no byte to respond with: closing first is the one way to say so.
-        if (count === 0) controller.close();
-        request.respond(count);
-        if (count > 0 && this.#decoder.done) controller.close();
+        if (count > 0) request.respond(count);
+        if (this.#decoder.done) closeByteStream(controller);
       },
       cancel: (reason) => this.cancel(reason),
     });

@@ -249,7 +249,15 @@ export function mkreq(
   shift = 0,
 ): Request {
   checkMethod(method);
+  checkUri(uri);
+  checkHeaderDict(headers);
+  if (outgoingFraming(body) !== null && body instanceof Uint8Array) {
+    throw new TypeError("body: need null, a Body or a ChunkedBody; got Uint8Array");
+  }
   const { path, query } = parseUri(uri);
+  if (typeof shift !== "number") {
+    throw new TypeError(`shift: need a number; got ${typeName(shift)}`);
+  }
   if (!Number.isInteger(shift) || shift < 0 || shift > path.length) {
     throw new RangeError(`shift: need an integer from 0 to ${path.length}; got ${shift}`);
   }
@@ -271,9 +279,7 @@ export function mkreq(
  */
 export function mkuri(...path: (string | { query: string | null })[]): string {
   const last = path.at(-1);
-  const query = typeof last === "object" && last !== null ? last.query : null;
-  return buildUri(
-    (query === null && typeof last !== "object" ? path : path.slice(0, -1)) as string[],
-    query,
-  );
+  const hasQuery = typeof last === "object" && last !== null && "query" in last;
+  const components = hasQuery ? path.slice(0, -1) : path;
+  return buildUri(components as string[], hasQuery ? last.query : null);
 }
