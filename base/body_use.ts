@@ -104,6 +104,9 @@ export function checkReadSize(size: number): void {
   }
 }
 
+/** How many times what has arrived is allocated for what may follow. */
+const GROWTH = 8;
+
 /** Collects up to `size` bytes; memory grows with what has arrived, not with what was announced. */
 export class Collector {
   #bytes: Uint8Array<ArrayBuffer>;
@@ -124,7 +127,7 @@ export class Collector {
   /** Where the next bytes belong; never empty while some are missing. */
   room(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
-      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * 2));
+      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * GROWTH));
       larger.set(this.#bytes);
       this.#bytes = larger;
     }

@@ -12,11 +12,17 @@ import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "./
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
 
+/** What is passed on at a time is large from here on, and then goes through a larger buffer. */
+const LARGE_VIEW_BYTES = 32768;
+const LARGE_BUFFER_BYTES = 524288;
+
 /** Decodes one body. What it throws leaves it unusable. */
 export class ChunkedDecoder {
   readonly #source: BodySource;
   readonly #reader: ByteReader;
   readonly #scanner = new ChunkScanner();
+  // Whether as much comes at a time as the buffer holds.
+  #filled = false;
 
   /** Makes a decoder of what the source gives from here on. */
   constructor(source: BodySource) {
@@ -37,18 +43,34 @@ export class ChunkedDecoder {
     return [extension, data];
   }
 
-  /** Reads data of the body into the array; 0 only at the end. */
+  /**
+   * Reads data of the body into the array, across chunks as far as they are there; 0 only at the
+   * end.
+   */
   async nextDataInto(into: Uint8Array): Promise<number> {
     const scanner = this.#scanner;
-    if (scanner.phase === "line") await this.#nextLine();
+    const reader = this.#reader;
     let count = 0;
-    if (scanner.phase === "data") {
-      const room = into.length > scanner.remaining ? into.subarray(0, scanner.remaining) : into;
-      count = this.#reader.take(room) || await this.#readPast(room);
-      scanner.takeData(count);
+    while (!this.done && count < into.length) {
+      if (scanner.phase === "data") {
+        const room = into.subarray(count, count + scanner.remaining);
+        let taken = reader.take(room);
+        if (taken === 0) {
+          if (count > 0) return count;
+          taken = await this.#readPast(room);
+        }
+        scanner.takeData(taken);
+        count += taken;
+      } else {
+        const next = scanner.phase === "line"
+          ? scanner.scanLine(reader.bytes, reader.start, reader.end)
+          : scanner.scanEnd(reader.bytes, reader.start, reader.end);
+        if (next >= 0) reader.start = next;
+        else if (count > 0) return count;
+        else await this.#fill();
+      }
     }
-    // No data of a chunk is the last word until the CR LF behind it has been seen.
-    if (scanner.phase === "end") await this.#nextEnd();
+    if (this.done) await this.#finish();
     return count;
   }
 
@@ -59,13 +81,14 @@ export class ChunkedDecoder {
   async nextEncoded(): Promise<Uint8Array> {
     const reader = this.#reader;
     for (;;) {
+      if (this.#filled) reader.grow(LARGE_BUFFER_BYTES);
       const start = reader.start;
       reader.start = this.#scan(start);
-      if (this.done) {
-        const finishing = this.#source.finish();
-        if (finishing !== null) await finishing;
+      if (this.done) await this.#finish();
+      if (reader.start > start) {
+        this.#filled ||= reader.start - start > LARGE_VIEW_BYTES;
+        return reader.bytes.subarray(start, reader.start);
       }
-      if (reader.start > start) return reader.bytes.subarray(start, reader.start);
       await this.#fill();
     }
   }
@@ -136,7 +159,10 @@ export class ChunkedDecoder {
       }
       await this.#fill();
     }
-    if (!this.done) return;
+    if (this.done) await this.#finish();
+  }
+
+  async #finish(): Promise<void> {
     const finishing = this.#source.finish();
     if (finishing !== null) await finishing;
   }

@@ -57,13 +57,13 @@ async function main(): Promise<void> {
   stack.defer(() => Deno.remove(directory, { recursive: true }));
   stack.defer(killAll);
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => {
+    Deno.addSignalListener(signal, async () => {
       killAll();
-      Deno.removeSync(directory, { recursive: true });
+      await stack.disposeAsync();
       Deno.exit(interruptedStatus);
     });
   }
-  await run(options, {
+  const results = await run(options, {
     cores: await Cores.find(),
     directory,
     timeout: measurementTimeout,
@@ -72,12 +72,17 @@ async function main(): Promise<void> {
     tls: options.rows.includes(6) ? await makeCertificates(stack) : { problem: "not asked for" },
     hasPythonDegu: await hasPythonDegu(),
   });
-  // The signal listeners would keep the process alive.
   await stack.disposeAsync();
-  Deno.exit(0);
+  // Explicit, because the signal listeners keep the process alive.
+  Deno.exit(results.some(hasOwnFailure) ? 1 : 0);
 }
 
-async function run(options: Options, setting: RowSetting): Promise<void> {
+/** Whether a contender of this project failed. A peer that can't be had is not our failure. */
+function hasOwnFailure({ results }: GroupResult): boolean {
+  return results.some(({ name, error }) => name.startsWith("degu") && error !== null);
+}
+
+async function run(options: Options, setting: RowSetting): Promise<GroupResult[]> {
   const facts = describeCircumstances(options, setting.cores.problem);
   write(Deno.stdout, formatCircumstances(facts) + "\n");
   const results: GroupResult[] = [];
@@ -97,6 +102,7 @@ async function run(options: Options, setting: RowSetting): Promise<void> {
     const { drawPlot } = await import("./plot.ts");
     await Deno.writeTextFile(options.plot, drawPlot(results));
   }
+  return results;
 }
 
 /** Certificates for the time of the run, or why there are none. */

@@ -23,12 +23,15 @@ export interface Options {
 /** How to call the benchmark. */
 export const usage = `deno task bench [options]
 
-  --quick           small amounts and few peers, in less than a minute: rows 1, 2, 3, 4, 8 and 10
+  --quick           small amounts and few peers, in less than a minute: rows 1, 2, 3, 4 (without
+                    chunks of 1 MiB), 8 and 10, unless --rows names others
   --rows 1,4,…      only these rows (default: all of them)
   --rounds N        measurements of each contender (default: 7, quick: 3)
   --json FILE.json  write the results with all samples there
   --plot FILE.svg   draw the ratios there
   --help            print this
+
+Everything takes about three quarters of an hour. Nothing else should run meanwhile.
 
 Row  1  POST 108 B → 108 B, one connection, in sequence, over TCP and Unix
      2  the same over eight connections

@@ -30,6 +30,7 @@ export interface Reply {
 const keptErrorLength = 2000;
 /** What has to be ended when the benchmark ends. */
 const running = new Set<{ kill(): void }>();
+let ended = false;
 
 /** A running program that answers commands. */
 export class Program {
@@ -50,15 +51,8 @@ export class Program {
 
   /** Starts a program and waits until it is ready. */
   static async start({ prefix, command, timeout }: ProgramOptions): Promise<Program> {
-    const [executable, ...args] = [...prefix, ...command];
-    if (executable === undefined) throw new TypeError("a command line is not empty");
-    const process = new Deno.Command(executable, {
-      args,
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const program = new Program(process);
+    const process = makeCommand([...prefix, ...command], { stdin: "piped", stderr: "piped" });
+    const program = new Program(process.spawn());
     try {
       program.#ready = (await program.#readReply(timeout)).ready;
       return program;
@@ -122,9 +116,7 @@ export class Program {
 
 /** Runs a command that ends by itself, and gives what it printed; throws where it fails. */
 export async function runToEnd({ prefix, command, timeout }: ProgramOptions): Promise<string> {
-  const [executable, ...args] = [...prefix, ...command];
-  if (executable === undefined) throw new TypeError("a command line is not empty");
-  const process = new Deno.Command(executable, { args, stdout: "piped", stderr: "null" }).spawn();
+  const process = makeCommand([...prefix, ...command], { stderr: "null" }).spawn();
   const entry = { kill: () => killProcess(process) };
   running.add(entry);
   try {
@@ -137,8 +129,16 @@ export async function runToEnd({ prefix, command, timeout }: ProgramOptions): Pr
   }
 }
 
-/** Ends every program that still runs. */
+function makeCommand(words: readonly string[], options: Deno.CommandOptions): Deno.Command {
+  const [executable, ...args] = words;
+  if (executable === undefined) throw new TypeError("a command line is not empty");
+  if (ended) throw new Error("the benchmark is ending");
+  return new Deno.Command(executable, { ...options, args, stdout: "piped" });
+}
+
+/** Ends every program that still runs, and starts no other. */
 export function killAll(): void {
+  ended = true;
   for (const program of running) program.kill();
 }
 

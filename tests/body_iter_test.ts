@@ -12,6 +12,8 @@ import {
   rejectionOf,
 } from "./support/expectations.ts";
 import {
+  collect,
+  concat,
   cut,
   FailingSink,
   PartialSink,
@@ -216,6 +218,37 @@ Deno.test("BodyIter writes an item without waiting for the next one", async () =
     yield latin1("345");
   };
   assertEquals(await new BodyIter(source(), 5).writeTo(sink), 5);
+});
+
+Deno.test("BodyIter allows an iterable that uses the same memory for each item", async (t) => {
+  const source = function* () {
+    const buffer = new Uint8Array(2);
+    for (let i = 0; i < DIGITS.length; i += 2) {
+      buffer.set(DIGITS.subarray(i, i + 2));
+      yield buffer;
+      buffer.fill(0);
+    }
+  };
+  await t.step("to a byte sink", async () => {
+    const sink = new RecordingSink();
+    await new BodyIter(source(), 10).writeTo(sink);
+    assertEquals(sink.bytes, DIGITS);
+  });
+  await t.step("to a stream that is looked at late", async () => {
+    const strategy = { highWaterMark: 100 };
+    const late = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
+    await new BodyIter(source(), 10).writeTo(late.writable);
+    await late.writable.close();
+    assertEquals(concat(await collect(late.readable)), DIGITS);
+  });
+});
+
+Deno.test("BodyIter iterates asynchronously over what can do both", async () => {
+  const items = new TrackedItems([DIGITS]);
+  const both = { ...items.async(), ...new TrackedItems([latin1("wrong")]).sync() };
+  const sink = new RecordingSink();
+  await new BodyIter(both, 10).writeTo(sink);
+  assertEquals(sink.bytes, DIGITS);
 });
 
 Deno.test("BodyIter can be sent once", async () => {

@@ -82,6 +82,18 @@ Deno.test("LengthEncoderStream and LengthDecoderStream fail at excess and at sho
   }
 });
 
+Deno.test("LengthEncoderStream never completes a message whose source is wrong", async () => {
+  for (const texts of [["1234", "56"], ["1234", "5", "6"], ["123456"], ["5", "4321", "x"]]) {
+    const pieces: Uint8Array[] = [];
+    const encoded = streamOf(...texts.map(latin1)).pipeThrough(new LengthEncoderStream(5));
+    const passOn = async () => {
+      for await (const piece of encoded) pieces.push(piece);
+    };
+    assertInstanceOf(await rejectionOf(passOn(), "excess"), DeguError);
+    assert(concat(pieces).length < 5, fromLatin1(concat(pieces)));
+  }
+});
+
 Deno.test("LengthEncoderStream and LengthDecoderStream refuse what is not a length", () => {
   for (const Stream of Object.values(lengthStreams)) {
     for (const length of [undefined, null, "5", 5n, [5], {}]) {
@@ -257,6 +269,23 @@ Deno.test("ChunkedDecoderStream takes chunks of 16 MiB", async () => {
   const pieces = [latin1("1000000\r\n"), data, latin1("\r\n0\r\n\r\n")];
   const [first, last] = await decode(pieces);
   assertEquals([first?.[1].length, first?.[1].at(-1), last?.[1].length], [data.length, 7, 0]);
+});
+
+Deno.test("ChunkedDecoderStream allows a writer that uses the same memory for each piece", async () => {
+  const bytes = latin1("5;k=v\r\nhello\r\n3\r\nabc\r\n0\r\n\r\n");
+  for (const length of [1, 2, 3, 7]) {
+    const { readable, writable } = new ChunkedDecoderStream();
+    const decoded = collect(readable);
+    const writer = writable.getWriter();
+    const buffer = new Uint8Array(length);
+    for (const piece of cut(bytes, length)) {
+      buffer.set(piece);
+      await writer.write(buffer.subarray(0, piece.length));
+      buffer.fill(0);
+    }
+    await writer.close();
+    assertEquals<unknown>((await decoded).map(flat), [["k=v", "hello"], [null, "abc"], [null, ""]]);
+  }
 });
 
 Deno.test("ChunkedDecoderStream gives chunks that later ones leave alone", async () => {

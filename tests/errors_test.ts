@@ -22,14 +22,20 @@ import { rejectionOf, thrownBy } from "./support/expectations.ts";
 import { streamOf } from "./support/streams.ts";
 import { latin1 } from "./support/wire_grammar.ts";
 
+/** Whether instances of the one class are instances of the other. */
+function extendsClass(derived: { prototype: Error }, base: { prototype: Error }): boolean {
+  return base.prototype === derived.prototype ||
+    Object.prototype.isPrototypeOf.call(base.prototype, derived.prototype);
+}
+
 Deno.test("every error of the library extends DeguError and Error", () => {
   for (const each of [ProtocolError, EmptyPreambleError, BodyError, ConnectionClosedError]) {
-    assert(DeguError.prototype.isPrototypeOf(each.prototype), each.name);
+    assert(extendsClass(each, DeguError), each.name);
   }
-  assert(Error.prototype.isPrototypeOf(DeguError.prototype));
-  assert(ProtocolError.prototype.isPrototypeOf(EmptyPreambleError.prototype));
-  for (const each of [TypeError, RangeError]) {
-    assert(!each.prototype.isPrototypeOf(ProtocolError.prototype));
+  assert(extendsClass(DeguError, Error));
+  assert(extendsClass(EmptyPreambleError, ProtocolError));
+  for (const each of [BodyError, ConnectionClosedError, TypeError, RangeError]) {
+    assert(!extendsClass(ProtocolError, each) && !extendsClass(each, ProtocolError), each.name);
   }
 });
 

@@ -13,6 +13,14 @@ import {
   shown,
 } from "./support/expectations.ts";
 import {
+  acceptedContentLengths,
+  acceptedContentRanges,
+  acceptedRanges,
+  refusedContentRanges,
+  refusedNumbers,
+  refusedRanges,
+} from "./support/number_vectors.ts";
+import {
   allowedBytes,
   consistsOf,
   fromLatin1,
@@ -21,16 +29,7 @@ import {
   mutations,
   referenceHeaders,
 } from "./support/wire_grammar.ts";
-import {
-  acceptedContentLengths,
-  acceptedContentRanges,
-  acceptedHeaderBlocks,
-  acceptedRanges,
-  refusedContentRanges,
-  refusedHeaderBlocks,
-  refusedNumbers,
-  refusedRanges,
-} from "./support/wire_vectors.ts";
+import { acceptedHeaderBlocks, refusedHeaderBlocks } from "./support/wire_vectors.ts";
 
 /** The block that formatHeaders gives: lines joined by CR LF, none before the first or after the last. */
 function formatBlock(headers: HeaderDict): string {

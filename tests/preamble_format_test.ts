@@ -122,9 +122,9 @@ Deno.test("formatRequest and formatResponse want a body and its header to agree"
 });
 
 Deno.test("formatRequest and formatResponse want no framing header beside a null body", () => {
-  const rows: HeaderDict[] = [
-    ...[{ "content-length": 0 }, { "content-length": 5 }, { "transfer-encoding": "chunked" }],
-  ];
+  const rows: HeaderDict[] = [{ "content-length": 0 }, { "content-length": 5 }, {
+    "transfer-encoding": "chunked",
+  }];
   for (const headers of rows) {
     const what = Deno.inspect(headers);
     for (const method of methods) {

@@ -13,18 +13,18 @@ import {
   shown,
 } from "./support/expectations.ts";
 import {
-  limits,
-  mutations,
-  referenceContentRange,
-  referenceRange,
-} from "./support/wire_grammar.ts";
-import {
   acceptedContentRanges,
   acceptedRanges,
   refusedContentRanges,
   refusedNumbers,
   refusedRanges,
-} from "./support/wire_vectors.ts";
+} from "./support/number_vectors.ts";
+import {
+  limits,
+  mutations,
+  referenceContentRange,
+  referenceRange,
+} from "./support/wire_grammar.ts";
 
 const MAX = limits.number;
 const NOT_INTEGERS = [-1, 0.5, 1.5, NaN, Infinity, -Infinity, 2 ** 53, 1e300];
@@ -110,7 +110,7 @@ Deno.test("Range.contentLength and contentRange cut the range at the end of the 
 
 Deno.test("Range.contentLength and contentRange refuse a whole that ends before the start", () => {
   const part = new Range(2, 5);
-  for (const total of [2, 1, 0, ...NOT_INTEGERS.filter((value) => value !== 1)]) {
+  for (const total of [2, 1, 0, ...NOT_INTEGERS]) {
     assertRangeError(() => part.contentLength(total), `contentLength(${total})`);
     assertRangeError(() => part.contentRange(total), `contentRange(${total})`);
   }
@@ -150,7 +150,9 @@ Deno.test("parseRange refuses every other form", () => {
 
 Deno.test("parseContentRange refuses every other form", () => {
   const numbers = refusedNumbers.flatMap((n) => [
-    ...[`bytes ${n}-8/9`, `bytes 0-${n}/9`, `bytes 0-0/${n}`],
+    `bytes ${n}-8/9`,
+    `bytes 0-${n}/9`,
+    `bytes 0-0/${n}`,
   ]);
   for (const text of [...refusedContentRanges, ...numbers]) {
     assertProtocolError(() => parseContentRange(text), ["BAD_CONTENT_RANGE"], shown(text));

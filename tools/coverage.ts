@@ -45,12 +45,27 @@ function runSuite(directory: string): Promise<number> {
 
 /** The coverage of all files, in the format of lcov. */
 async function makeReport(directory: string): Promise<string> {
+  await removeUnfinished(directory);
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["coverage", "--lcov", directory],
     cwd: PROJECT_ROOT,
   }).output();
   if (!success) console.log(new TextDecoder().decode(stderr));
   return new TextDecoder().decode(stdout);
+}
+
+/** A process that a test ends by a signal may have been writing its coverage. */
+async function removeUnfinished(directory: string): Promise<void> {
+  for await (const { name } of Deno.readDir(directory)) {
+    const path = `${directory}/${name}`;
+    try {
+      JSON.parse(await Deno.readTextFile(path));
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      console.log(`left out ${name}: the process was ended while it wrote it`);
+      await Deno.remove(path);
+    }
+  }
 }
 
 function readReport(report: string): FileCoverage[] {

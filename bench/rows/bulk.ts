@@ -101,7 +101,7 @@ export function* makeTransferGroups(
       const peers = all.filter((each) => (each.framing ?? framing) === framing)
         .filter((each) => (each.direction ?? direction) === direction)
         .filter((each) => !setting.quick || each.essential);
-      const small = pieceLength < mebibyte && tls === undefined;
+      const small = framing === "chunked" && pieceLength < mebibyte && tls === undefined;
       const reference: TransferPeers[] = small
         ? [{ name: "raw, writes of 1 MiB", server: "raw", client: "raw", pieceLength: mebibyte }]
         : [];

@@ -53,9 +53,7 @@ export const contentRange: fc.Arbitrary<ContentRange> = fc.tuple(length, length,
   .filter(([start = 0, stop = 0]) => start < stop)
   .map(([start = 0, stop = 0, total = 0]) => new ContentRange(start, stop, total));
 
-const framing = [
-  ...["content-length", "transfer-encoding", "range", "content-range"],
-];
+const framing = ["content-length", "transfer-encoding", "range", "content-range"];
 
 /** Headers without meaning: names in lower case, text values, any order. */
 const plainHeaders = fc.dictionary(

@@ -158,7 +158,7 @@ export function referenceChunkLine(
 }
 
 /** Bytes that separate, end or begin something somewhere, and a few that never stand anywhere. */
-const INSERTED = "\0\t\n\r !\"#%&'()*+,-./0:;<=>?@AFaf[\\]_`{|}~\x7f\x80\xa0\xff";
+const INSERTED = "\0\t\n\r #%&,-./0:;=?A[_\x7f\xff";
 
 /**
  * The texts that differ from `text` at one position: with its byte replaced by each of the 255 others, with the byte removed, and with

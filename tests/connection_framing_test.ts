@@ -1,0 +1,150 @@
+/** What keeps one message on a connection from being taken for a part of another. */
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { Body, BodyError, type BodyOut, ProtocolError } from "../base.ts";
+import { connect } from "./support/connected.ts";
+import { assertProtocolRejection } from "./support/expectations.ts";
+import { RawPeer, turnOfEventLoop } from "./support/raw_peer.ts";
+import { serve } from "./support/serving.ts";
+import { latin1 } from "./support/wire_grammar.ts";
+
+/** A body that is known by its shape alone, as one of another copy of this package is. */
+function foreignBody(shape: object, ...pieces: string[]): BodyOut & { sink: Sink } {
+  const body = {
+    ...shape,
+    sink: undefined as Sink | undefined,
+    async writeTo(sink: Sink) {
+      this.sink = sink;
+      for (const piece of pieces) await sink.write(latin1(piece));
+      return pieces.join("").length;
+    },
+  };
+  // deno-lint-ignore no-explicit-any
+  return body as any;
+}
+
+interface Sink {
+  write(bytes: Uint8Array): Promise<number | void>;
+}
+
+Deno.test("a client's connection: reading an old empty body does not release the current one", async () => {
+  using ends = await connect();
+  const first = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  const second = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+  assertEquals(await first.body?.bytes(), new Uint8Array(0));
+  await assertRejects(() => ends.conn.get("/"), BodyError);
+  await ends.peer.send("hello");
+  assertEquals(await second.body?.text(), "hello");
+});
+
+Deno.test("a client's connection: giving up an empty body leaves the connection as it was", async () => {
+  using ends = await connect();
+  const { body } = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+  assertInstanceOf(body, Body);
+  await body.cancel("not wanted");
+  assertEquals(ends.conn.closed, false);
+  assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
+});
+
+Deno.test("a server: reading an old empty body does not release the current one", async () => {
+  const seen: string[] = [];
+  let first: { read(): Promise<Uint8Array> } | null = null;
+  await using serving = serve(async (request) => {
+    seen.push(request.uri);
+    if (request.uri === "/first") first = request.body;
+    else await first?.read();
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("POST /first HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+  await peer.readPreamble();
+  await peer.send("POST /second HTTP/1.1\r\ncontent-length: 26\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n");
+  await peer.closeWrite();
+  await peer.assertClosedSilently("a session with an unread body and status 200");
+  assertEquals(seen, ["/first", "/second"]);
+});
+
+const foreignFaults: readonly (readonly [what: string, shape: object, pieces: string[]])[] = [
+  ["beyond its content-length", { chunked: false, contentLength: 3 }, ["abc", "d"]],
+  ["less than its content-length", { chunked: false, contentLength: 3 }, ["ab"]],
+  ["what is no chunk", { chunked: true }, ["hello"]],
+  ["chunks without a last one", { chunked: true }, ["5\r\nhello\r\n"]],
+  ["after the last chunk", { chunked: true }, ["0\r\n\r\nHTTP/1.1 200 Forged\r\n\r\n"]],
+  ["after the last chunk, later", { chunked: true }, ["0\r\n\r\n", "HTTP/1.1 200 Forged\r\n\r\n"]],
+];
+
+Deno.test("a server: a foreign body that breaks its promise cuts the message", async (t) => {
+  for (const [what, shape, pieces] of foreignFaults) {
+    await t.step(what, async () => {
+      await using serving = serve(() => [200, "OK", {}, foreignBody(shape, ...pieces)]);
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n");
+      const { received } = await peer.readToEnd();
+      const [, body = ""] = received.split("\r\n\r\n", 1).concat(received.replace(/^.*?\r\n\r\n/s, ""));
+      const complete = "contentLength" in shape ? body.length >= 3 : body.endsWith("0\r\n\r\n");
+      assert(!complete && !received.includes("Forged"), JSON.stringify(received));
+      assertEquals(received.split("HTTP/1.1").length - 1 <= 1, true, JSON.stringify(received));
+      await serving.logger.waitFor("error");
+    });
+  }
+});
+
+Deno.test("a client's connection: a foreign body that breaks its promise closes it", async (t) => {
+  for (const [what, shape, pieces] of foreignFaults) {
+    await t.step(what, async () => {
+      using ends = await connect();
+      await assertRejects(() => ends.conn.post("/", {}, foreignBody(shape, ...pieces)), BodyError);
+      assertEquals(ends.conn.closed, true);
+    });
+  }
+});
+
+Deno.test("a foreign body can't write once its message is complete", async (t) => {
+  const shapes = [[{ chunked: false, contentLength: 3 }, "abc"], [{ chunked: true }, "0\r\n\r\n"]] as const;
+  for (const [shape, bytes] of shapes) {
+    await t.step(Deno.inspect(shape), async () => {
+      using ends = await connect();
+      const body = foreignBody(shape, bytes);
+      const responding = ends.conn.post("/", {}, body);
+      await ends.peer.readPreamble();
+      assertEquals(await ends.peer.readExactly(bytes.length), bytes);
+      await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
+      await responding;
+      await assertRejects(async () => await body.sink.write(latin1("GET /forged HTTP/1.1\r\n\r\n")));
+      ends.conn.close();
+      await ends.peer.assertClosedSilently();
+    });
+  }
+});
+
+Deno.test("a client's connection: bytes that nobody asked for are never an answer", async (t) => {
+  await t.step("before the first request", async () => {
+    using ends = await connect();
+    await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
+    await turnOfEventLoop();
+    await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the first request");
+    assertEquals(ends.conn.closed, true);
+  });
+  const answers = [
+    ["without a body", "HTTP/1.1 200 OK\r\n\r\n"],
+    ["with content-length", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"],
+    ["with content-length 0", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
+    ["chunked", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"],
+  ] as const;
+  for (const [what, answer] of answers) {
+    await t.step(`in one piece with a response ${what}`, async () => {
+      using ends = await connect();
+      await (await ends.answer(`${answer}HTTP/1.1 200 Forged\r\n\r\n`)).body?.read();
+      const error = await ends.conn.get("/").then((response) => response.reason, (error) => error);
+      assertInstanceOf(error, ProtocolError);
+      assertEquals([error.code, ends.conn.closed], ["EXCESS_BYTES", true]);
+    });
+    await t.step(`between requests, after a response ${what}`, async () => {
+      using ends = await connect();
+      await (await ends.answer(answer)).body?.read();
+      await ends.peer.send("HTTP/1.1 200 Forged\r\n\r\n");
+      await turnOfEventLoop();
+      await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the next request");
+      assertEquals(ends.conn.closed, true);
+    });
+  }
+});

@@ -1,0 +1,39 @@
+/**
+ * A client's connection whose other end speaks bytes.
+ *
+ * @module
+ */
+
+import type { Response } from "../../base.ts";
+import { Client, type ClientOptions, type Connection } from "../../client.ts";
+import { type RawPeer, RawServer } from "./raw_peer.ts";
+
+/** Both ends of one connection. */
+export interface Connected extends Disposable {
+  readonly conn: Connection;
+  readonly peer: RawPeer;
+  /** Makes a GET request and answers it with these bytes; resolves to the response. */
+  answer(bytes: string): Promise<Response>;
+}
+
+/** Connects a client to a raw peer, over 127.0.0.1 unless a path is given; no `host` unless asked for. */
+export async function connect(options: ClientOptions = {}, path?: string): Promise<Connected> {
+  const server = new RawServer(path);
+  const conn = await new Client(server.address, { host: null, timeout: 10, ...options }).connect();
+  const peer = await server.accept();
+  return {
+    conn,
+    peer,
+    async answer(bytes) {
+      const [response] = await Promise.all([
+        conn.get("/"),
+        peer.readPreamble().then(() => peer.send(bytes)),
+      ]);
+      return response;
+    },
+    [Symbol.dispose]() {
+      conn.close();
+      server[Symbol.dispose]();
+    },
+  };
+}

@@ -1,0 +1,118 @@
+/**
+ * Bodies from web streams, and web streams from bodies.
+ *
+ * @module
+ */
+
+import type { BodyOut, WritableBody } from "../base/bodies.ts";
+import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
+import { EMPTY } from "../base/byte_io.ts";
+import type { Chunk } from "../base/chunk.ts";
+import { ChunkedBody } from "../base/chunked_body.ts";
+import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../base/limits.ts";
+import type { StreamPieces } from "./stream_pieces.ts";
+
+/** Pieces as chunks, with the empty chunk after the last one. */
+class StreamChunks implements AsyncIterableIterator<Chunk> {
+  readonly #pieces: StreamPieces;
+  #rest: Uint8Array = EMPTY;
+  #ended = false;
+
+  constructor(pieces: StreamPieces) {
+    this.#pieces = pieces;
+  }
+
+  async next(): Promise<IteratorResult<Chunk, undefined>> {
+    if (this.#ended) return { done: true, value: undefined };
+    while (this.#rest.length === 0 && !this.#ended) {
+      const { done, value } = await this.#pieces.next();
+      if (done) this.#ended = true;
+      else this.#rest = value;
+    }
+    const data = this.#rest.subarray(0, MAX_CHUNK_BYTES);
+    this.#rest = this.#rest.subarray(data.length);
+    return { done: false, value: [null, data] };
+  }
+
+  async return(): Promise<IteratorResult<Chunk, undefined>> {
+    await this.#pieces.return();
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+/** How the headers say that the body is to be sent. */
+export interface Announced {
+  /** Bytes, where a content-length was given. */
+  readonly contentLength: number | undefined;
+  /** True where a transfer-encoding was given. */
+  readonly chunked: boolean;
+}
+
+/**
+ * Makes a body from the pieces of a stream: with its length where that is announced, or where the
+ * whole stream is at hand without waiting, and else chunked.
+ */
+export async function makeBody(
+  pieces: StreamPieces,
+  { contentLength, chunked }: Announced,
+): Promise<Exclude<BodyOut, null>> {
+  const whole = chunked ? null : await pieces.takeWhole();
+  if (whole !== null) return bodyOfBytes(whole);
+  if (contentLength !== undefined && !chunked) return new BodyIter(pieces, contentLength);
+  return chunkedBody(pieces);
+}
+
+/** A body of known bytes; it can be made from them any number of times. */
+export function bodyOfBytes(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  if (length > MAX_READ_BYTES) return new BodyIter(pieces, length);
+  if (pieces.length === 1) return pieces[0]!;
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+/** A chunked body of the pieces of a stream. */
+export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
+  return new ChunkedBodyIter(new StreamChunks(pieces));
+}
+
+/** What a body carries, without any coding, as a stream. Cancelling it gives up the body. */
+export function streamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
+  if ("readable" in body) return body.readable;
+  return body.chunked ? new ChunkedBody(encodedStreamOf(body)).readable : encodedStreamOf(body);
+}
+
+/** What a body writes, as a stream: nothing is written before somebody wants to read it. */
+export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let wanted = Promise.withResolvers<void>();
+  let started = false;
+  return new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull(controller) {
+      wanted.resolve();
+      if (started) return;
+      started = true;
+      const write = async (bytes: Uint8Array) => {
+        await wanted.promise;
+        wanted = Promise.withResolvers();
+        controller.enqueue(bytes.slice());
+      };
+      body.writeTo({ write }).then(() => controller.close()).catch((error) => {
+        controller.error(error);
+      });
+    },
+    async cancel(reason) {
+      wanted.promise.catch(() => {});
+      wanted.reject(reason);
+      await body.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
+}

@@ -1,0 +1,62 @@
+/**
+ * The headers of the two worlds.
+ *
+ * @module
+ */
+
+import { quote } from "../base/errors.ts";
+import type { HeaderDict } from "../base/headers.ts";
+import { type ContentRange, parseContentRange, parseDecimal, parseRange } from "../base/range.ts";
+import type { Range } from "../base/range.ts";
+
+/** Chooses the one `set-cookie` header that is sent, where there are several. */
+export type ChooseCookie = (cookies: readonly string[]) => string;
+
+function refuseCookies(cookies: readonly string[]): string {
+  throw new RangeError(
+    `headers["set-cookie"]: there are ${cookies.length}, and a name can stand there but once; ` +
+      "set one cookie, or say with the option chooseCookie which one is to be sent",
+  );
+}
+
+/**
+ * Headers as a dictionary. What may not be sent is found when the message is formatted; here is
+ * refused what can't be said in a dictionary.
+ *
+ * @throws {RangeError} for a value of content-length, range or content-range that isn't of the one
+ * form that is spoken here, and for several cookies where none can be chosen.
+ */
+export function dictOf(headers: Headers, chooseCookie: ChooseCookie = refuseCookies): HeaderDict {
+  const dict: HeaderDict = Object.create(null);
+  let cookies = 0;
+  for (const [name, value] of headers) {
+    // Only these come one by one; whatever else stands there twice has been joined with commas.
+    if (name === "set-cookie") cookies++;
+    dict[name] = valueOf(name, value);
+  }
+  if (cookies > 1) dict["set-cookie"] = chooseCookie(headers.getSetCookie());
+  return dict;
+}
+
+function valueOf(name: string, value: string): string | number | Range | ContentRange {
+  try {
+    if (name === "range") return parseRange(value);
+    if (name === "content-range") return parseContentRange(value);
+  } catch {
+    const form = name === "range" ? "bytes=0-499" : "bytes 0-499/1234";
+    throw new RangeError(
+      `headers["${name}"]: need the form ${quote(form)}; got ${quote(value)}`,
+    );
+  }
+  if (name !== "content-length") return value;
+  const length = parseDecimal(value);
+  if (length < 0) {
+    throw new RangeError(`headers["content-length"]: need a plain number; got ${quote(value)}`);
+  }
+  return length;
+}
+
+/** A dictionary as headers. */
+export function headersOf(dict: HeaderDict): Headers {
+  return new Headers(Object.entries(dict).map(([name, value]) => [name, String(value)]));
+}
