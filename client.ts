@@ -17,7 +17,13 @@
  */
 
 import type { Socket } from "./base/app.ts";
-import { type Bodies, bodies as defaultBodies, type BodyOut, cancelUnused } from "./base/bodies.ts";
+import {
+  type Bodies,
+  bodies as defaultBodies,
+  type BodyOut,
+  cancelUnused,
+  checkBodies,
+} from "./base/bodies.ts";
 import { ConnectionClosedError, quote, typeName } from "./base/errors.ts";
 import type { HeaderDict } from "./base/headers.ts";
 import type { Response } from "./base/message.ts";
@@ -232,14 +238,6 @@ function checkHeaderValue(name: string, value: string): void {
   if (value === "" || !allows(VALUE, value)) {
     // The value may be a secret.
     throw new RangeError(`${name}: need one or more of the characters that a header may have`);
-  }
-}
-
-function checkBodies(bodies: Bodies): void {
-  for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
-    if (typeof bodies?.[name] !== "function") {
-      throw new TypeError(`bodies: need an object with the class ${name}; got ${typeName(bodies)}`);
-    }
   }
 }
 

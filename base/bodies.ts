@@ -32,6 +32,15 @@ export interface Bodies {
 /** The four body classes of this package. */
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
+/** Throws a `TypeError` unless the value has the four classes. */
+export function checkBodies(bodies: Bodies): void {
+  for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
+    if (typeof bodies?.[name] !== "function") {
+      throw new TypeError(`bodies: need an object with the class ${name}; got ${typeName(bodies)}`);
+    }
+  }
+}
+
 /** A body that writes itself: one of ours, or of another copy of this package. */
 export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
 

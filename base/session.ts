@@ -53,7 +53,10 @@ export class Session {
   readonly address: HostAddress | ScopedAddress | null;
   /** How many requests the connection may make. */
   readonly maxRequests: number;
-  /** Where an application keeps what belongs to the connection. */
+  /**
+   * Where an application keeps what belongs to the connection. When that has ended, and the
+   * application has returned, every value that has `[Symbol.dispose]` is disposed of, the last first.
+   */
   readonly store: Map<string, unknown> = new Map();
   /** The verified certificate of the peer; `null` where it has none. */
   readonly peerCertificate: PeerCertificate | null;

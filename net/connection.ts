@@ -10,6 +10,7 @@ import {
   bodies as defaultBodies,
   type BodyOut,
   cancelUnused,
+  checkBodies,
   outgoingFraming,
 } from "../base/bodies.ts";
 import {
@@ -18,6 +19,7 @@ import {
   DeguError,
   EmptyPreambleError,
   ProtocolError,
+  typeName,
 } from "../base/errors.ts";
 import { checkHeaderDict } from "../base/header_format.ts";
 import type { Framing, HeaderDict } from "../base/headers.ts";
@@ -101,7 +103,9 @@ export class Connection implements Disposable {
     bodies: Bodies = defaultBodies,
     timeout: number | null = DEFAULT_TIMEOUT,
   ) {
+    checkSocket(sock);
     if (baseHeaders !== null) checkHeaderDict(baseHeaders);
+    checkBodies(bodies);
     checkTimeout(timeout);
     this.sock = sock;
     this.baseHeaders = baseHeaders;
@@ -316,6 +320,14 @@ export class Connection implements Disposable {
       connection.#closeAfterBody = true;
     };
     transportOf = (connection) => connection.#transport;
+  }
+}
+
+function checkSocket(sock: Socket): void {
+  for (const name of ["read", "write", "close"] as const) {
+    if (typeof sock?.[name] !== "function") {
+      throw new TypeError(`sock: need an object with the method ${name}; got ${typeName(sock)}`);
+    }
   }
 }
 

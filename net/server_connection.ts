@@ -77,7 +77,7 @@ export class ServerConnection implements BodyOwner {
     this.#transport = new Transport(socket, context.timeout);
   }
 
-  /** True while the first byte of a request is being waited for. */
+  /** True while nothing is lost by closing: before the first byte of a request. */
   get idle(): boolean {
     return !this.#answering && this.#transport.reader.buffered === 0;
   }
@@ -98,6 +98,18 @@ export class ServerConnection implements BodyOwner {
       this.#report(error);
     } finally {
       this.#transport.close();
+      this.#disposeStore();
+    }
+  }
+
+  /** Gives up what the application has kept for the session: connections, files, locks. */
+  #disposeStore(): void {
+    for (const value of [...this.#session.store.values()].reverse()) {
+      try {
+        (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
+      } catch (error) {
+        this.#reportApp(error, "session.store");
+      }
     }
   }
 
@@ -128,8 +140,9 @@ export class ServerConnection implements BodyOwner {
     const request = new Request(method, uri, headers, body, [], path, query);
     const status = await this.#answer(request);
     if (status === null) return false;
+    if (this.#isOver(status)) return false;
     this.#answering = false;
-    return !this.#isOver(status);
+    return true;
   }
 
   /** Calls the application and sends what it returns; `null` where it has failed. */
