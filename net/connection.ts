@@ -138,7 +138,7 @@ export class Connection implements Disposable {
    * closes before it answers.
    * @throws {Deno.errors.TimedOut} where the peer keeps the connection waiting.
    */
-  async request(
+  request(
     method: Method,
     uri: string,
     headers: HeaderDict,
@@ -152,18 +152,10 @@ export class Connection implements Disposable {
       length = formatRequestPreamble(out, method, uri, headers, this.baseHeaders, framing);
     } catch (error) {
       cancelUnused(body, error);
-      throw error;
+      return Promise.reject(error);
     }
     this.#inFlight = true;
-    try {
-      return await this.#exchange(method, length, body, framing);
-    } catch (error) {
-      cancelUnused(body, error);
-      this.#transport.close(error);
-      throw error;
-    } finally {
-      this.#inFlight = false;
-    }
+    return this.#exchange(method, length, body, framing);
   }
 
   #checkReady(method: Method, uri: string, body: BodyOut): void {
@@ -186,61 +178,51 @@ export class Connection implements Disposable {
     framing: Framing,
   ): Promise<Response> {
     const transport = this.#transport;
-    await this.#checkSilence();
+    const { reader } = transport;
     let refusal: unknown = null;
     try {
-      await transport.send(length, body, framing);
+      if (reader.buffered > 0) throw excessBytes();
+      // What is there before the request is sent can't be an answer to it, and must never be taken
+      // for one. A read that finds something settles within two turns.
+      transport.readAhead();
+      await null;
+      await null;
+      if (transport.aheadSettled) await this.#refuseEarlyBytes();
+      try {
+        await transport.send(length, body, framing);
+      } catch (error) {
+        if (!transport.writeFailed || transport.closed) throw error;
+        // A server that refuses an upload answers and closes, and its answer may be here.
+        refusal = error;
+        this.#closeAfterBody = true;
+      }
+      const end = await transport.readPreamble();
+      const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
+      reader.start = end;
+      if (refusal !== null && preamble.status < 400) throw refusal;
+      return this.#makeResponse(method, preamble);
     } catch (error) {
-      if (!transport.writeFailed || transport.closed) throw error;
-      // A server that refuses an upload answers and closes, and its answer may be here.
-      refusal = error;
-      this.#closeAfterBody = true;
+      const reported = this.#explain(error, refusal);
+      cancelUnused(body, reported);
+      transport.close(reported);
+      throw reported;
+    } finally {
+      this.#inFlight = false;
     }
-    const preamble = await this.#readPreamble(refusal);
-    if (refusal !== null && preamble.status < 400) throw refusal;
-    return this.#makeResponse(method, preamble);
   }
 
-  /**
-   * Issues the read for the response before the request is sent. What is there already can't be
-   * an answer to it, and must never be taken for one.
-   */
-  async #checkSilence(): Promise<void> {
-    const transport = this.#transport;
-    if (transport.reader.buffered > 0) throw excessBytes();
-    transport.readAhead();
-    // A read that finds something settles within these turns.
-    await null;
-    await null;
-    await null;
-    if (!transport.aheadSettled) return;
-    if (await this.#readFirst() > 0) throw excessBytes();
+  async #refuseEarlyBytes(): Promise<never> {
+    if (await this.#transport.fill() > 0) throw excessBytes();
     throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
   }
 
-  /** Reads; a reset is as good as an end here. */
-  async #readFirst(): Promise<number> {
-    try {
-      return await this.#transport.fill();
-    } catch (error) {
-      if (isReset(error) && !this.closed) return 0;
-      throw error;
-    }
-  }
-
-  async #readPreamble(refusal: unknown): Promise<ResponsePreamble> {
-    const { reader } = this.#transport;
-    let end;
-    try {
-      end = await this.#transport.readPreamble();
-    } catch (error) {
-      if (this.closed || reader.buffered > 0) throw error;
-      if (isReset(error)) throw new EmptyPreambleError();
-      throw refusal === null || error instanceof EmptyPreambleError ? error : refusal;
-    }
-    const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
-    reader.start = end;
-    return preamble;
+  /** The error to report: a reset before the first byte of a response is as good as an end. */
+  #explain(error: unknown, refusal: unknown): unknown {
+    const { closed, reader, failure } = this.#transport;
+    if (closed || error === refusal || reader.buffered > 0) return error;
+    const reset = isReset(error) && (refusal !== null || error === failure);
+    if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
+    return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
   }
 
   #makeResponse(method: Method, preamble: ResponsePreamble): Response {

@@ -32,6 +32,9 @@ export class Transport {
   #out: Uint8Array | null = null;
   #ahead: Promise<number | null> | null = null;
   #aheadSettled = false;
+  readonly #settleAhead = () => {
+    this.#aheadSettled = true;
+  };
   #closed = false;
   #failure: unknown = null;
   #writeFailed = false;
@@ -136,12 +139,9 @@ export class Transport {
    * to be empty, until it has been filled.
    */
   readAhead(): void {
-    const settled = () => {
-      this.#aheadSettled = true;
-    };
     this.#aheadSettled = false;
     this.#ahead = this.#socket.read(this.reader.room());
-    this.#ahead.then(settled, settled);
+    this.#ahead.then(this.#settleAhead, this.#settleAhead);
   }
 
   /** True where the read that was issued ahead has come to its end already. */
@@ -175,11 +175,12 @@ export class Transport {
         return end;
       }
       looked = reader.buffered;
-      const count = await reader.fill();
-      if (count === 0) {
+      const count = await this.#readSocket(reader.room());
+      if (count === null) {
         if (looked === 0) throw new EmptyPreambleError();
         throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
       }
+      reader.end += count;
       if (looked === 0) this.#deadline.start();
     }
   }
@@ -214,18 +215,21 @@ export class Transport {
    *
    * @param length Bytes of the preamble.
    */
-  async send(length: number, body: BodyOut, framing: Framing | undefined): Promise<void> {
+  send(length: number, body: BodyOut, framing: Framing | undefined): Promise<void> {
     const { out } = this;
-    if (body === null) {
-      await this.write(out.subarray(0, length));
-    } else if (body instanceof Uint8Array) {
-      const head = Math.min(body.length, out.length - length);
-      out.set(head === body.length ? body : body.subarray(0, head), length);
-      await this.write(out.subarray(0, length + head));
-      if (head < body.length) await this.write(body.subarray(head));
-    } else {
-      await this.#sendBody(length, body, framing);
-    }
+    if (body === null) return this.write(out.subarray(0, length));
+    if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
+    if (length + body.length > out.length) return this.#sendLarge(length, body);
+    out.set(body, length);
+    return this.write(out.subarray(0, length + body.length));
+  }
+
+  async #sendLarge(length: number, body: Uint8Array): Promise<void> {
+    const { out } = this;
+    const head = out.length - length;
+    out.set(body.subarray(0, head), length);
+    await this.write(out);
+    await this.write(body.subarray(head));
   }
 
   async #sendBody(
