@@ -134,7 +134,8 @@ export class Server implements AsyncDisposable {
     const { handle, onConnect } = readApp(app);
     this.#maxConnections = maxConnections;
     this.#maxRequests = maxRequests;
-    this.#context = { handle, onConnect, api: API, timeout, logger, stopping: false };
+    const safeLogger = makeSafe(logger);
+    this.#context = { handle, onConnect, api: API, timeout, logger: safeLogger, stopping: false };
     this.#listener = this.listen(checkedAddress, this.#context);
   }
 
@@ -233,9 +234,14 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, accepted.address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session);
-    place.close = () => connection.close();
+    const closed = Promise.withResolvers<void>();
+    place.close = () => {
+      connection.close();
+      closed.resolve();
+    };
     place.isIdle = () => connection.idle;
-    await connection.serve();
+    // The application may never return, but the server can be closed.
+    await Promise.race([connection.serve(), closed.promise]);
     endSession(session, "closed by the server");
   }
 
@@ -291,6 +297,18 @@ function closeQuietly(accepted: Accepted): void {
   } catch {
     // The peer was faster.
   }
+}
+
+/** A logger whose failures, as of a disk that is full, are not the server's. */
+function makeSafe(logger: Logger): Logger {
+  const log = (level: keyof Logger) => (message: string) => {
+    try {
+      logger[level](message);
+    } catch {
+      // There is nobody left to tell.
+    }
+  };
+  return { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
 }
 
 function readApp(app: App): Pick<ServerContext, "handle" | "onConnect"> {

@@ -134,6 +134,18 @@ export class Collector {
     return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
   }
 
+  /** Copies bytes, no more than are missing. */
+  append(bytes: Uint8Array): void {
+    let at = 0;
+    while (at < bytes.length) {
+      const room = this.room();
+      const piece = bytes.subarray(at, at + room.length);
+      room.set(piece);
+      this.add(piece.length);
+      at += piece.length;
+    }
+  }
+
   /** Notes that bytes were put into the room. */
   add(count: number): void {
     this.#length += count;

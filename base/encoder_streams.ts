@@ -8,13 +8,12 @@ import { checkContentLength } from "./body.ts";
 import { Collector } from "./body_use.ts";
 import {
   type Chunk,
-  ChunkScanner,
-  chunksIncomplete,
   encodeChunk,
   makeSendable,
   makeSendableOf,
   type SendableChunk,
 } from "./chunk.ts";
+import { ChunkWalker } from "./chunk_walker.ts";
 import { BodyError, typeName } from "./errors.ts";
 
 function checkBytes(value: unknown): asserts value is Uint8Array {
@@ -131,74 +130,22 @@ export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Ui
 export class ChunkedDecoderStream extends TransformStream<Uint8Array, Chunk> {
   /** Makes the stream. */
   constructor() {
-    const decoder = new PushDecoder();
+    const walker = new ChunkWalker();
+    let data = new Collector(0);
     super({
       transform(bytes, controller) {
         checkBytes(bytes);
-        decoder.push(bytes, (chunk) => controller.enqueue(chunk));
+        walker.walk(bytes, {
+          line: ({ size }) => {
+            data = new Collector(size);
+          },
+          data: (piece) => data.append(piece),
+          end: ({ extension }) => controller.enqueue([extension, data.collected()]),
+        });
       },
       flush() {
-        decoder.end();
+        walker.end();
       },
     });
   }
-}
-
-/** Decodes what it is given, piece by piece. */
-class PushDecoder {
-  readonly #scanner = new ChunkScanner();
-  // The start of a line or an end whose rest has not come yet.
-  #rest: Uint8Array = new Uint8Array(0);
-  #data: Collector | null = null;
-
-  push(piece: Uint8Array, emit: (chunk: Chunk) => void): void {
-    const bytes = this.#rest.length === 0 ? piece : concatenate(this.#rest, piece);
-    let at = 0;
-    for (;;) {
-      const next = this.#step(bytes, at, emit);
-      if (next < 0) break;
-      at = next;
-    }
-    this.#rest = bytes.slice(at);
-  }
-
-  end(): void {
-    if (this.#scanner.phase !== "done") throw chunksIncomplete();
-  }
-
-  /** Takes the next part of the coding; returns the position after it, or -1 for more bytes. */
-  #step(bytes: Uint8Array, at: number, emit: (chunk: Chunk) => void): number {
-    const scanner = this.#scanner;
-    switch (scanner.phase) {
-      case "line": {
-        const next = scanner.scanLine(bytes, at, bytes.length);
-        if (next >= 0) this.#data = new Collector(scanner.header.size);
-        return next;
-      }
-      case "data": {
-        if (at === bytes.length) return -1;
-        const room = this.#data!.room();
-        const count = Math.min(room.length, bytes.length - at);
-        room.set(bytes.subarray(at, at + count));
-        this.#data!.add(count);
-        scanner.takeData(count);
-        return at + count;
-      }
-      case "end": {
-        const next = scanner.scanEnd(bytes, at, bytes.length);
-        if (next >= 0) emit([scanner.header.extension, this.#data!.collected()]);
-        return next;
-      }
-      case "done":
-        if (at < bytes.length) throw new BodyError("bytes after the last chunk");
-        return -1;
-    }
-  }
-}
-
-function concatenate(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }

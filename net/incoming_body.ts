@@ -43,7 +43,7 @@ export function makeIncomingBody(
   }
   const { Body: Class } = bodies;
   const body = new Class(isOurs(Class, Body) ? source : new LengthSource(source, framing), framing);
-  if (framing === 0) owner.bodyConsumed();
+  if (framing === 0) source.consumed();
   return body;
 }
 
@@ -57,6 +57,7 @@ class ConnectionSource extends BodySource {
   readonly exact = false;
   readonly #transport: Transport;
   readonly #owner: BodyOwner;
+  #over = false;
 
   constructor(transport: Transport, owner: BodyOwner) {
     super();
@@ -69,16 +70,20 @@ class ConnectionSource extends BodySource {
     return this.#transport.read(into);
   }
 
+  // An empty body is consumed from the start, and whoever still holds it may read, fail or give it
+  // up while the connection is at another message.
   override consumed(): void {
+    if (this.#over) return;
+    this.#over = true;
     this.#owner.bodyConsumed();
   }
 
   override failed(error: unknown): void {
-    this.#owner.bodyFailed(error);
+    if (!this.#over) this.#owner.bodyFailed(error);
   }
 
   override cancel(reason: unknown): Promise<void> {
-    this.#owner.bodyCancelled(reason);
+    if (!this.#over) this.#owner.bodyCancelled(reason);
     return Promise.resolve();
   }
 

@@ -184,7 +184,7 @@ export class ServerConnection implements BodyOwner {
     }
     checkBodyAllowed(request.method, status, body);
     // To HEAD and with 304 the headers may speak of a body that isn't sent (RFC 9110 §15.4.5).
-    const asGiven = request.method === "HEAD" || status === 304;
+    const asGiven = status === 304 || (request.method === "HEAD" && status !== 204);
     const framing = asGiven ? undefined : outgoingFraming(body);
     const { out } = this.#transport;
     return { framing, length: formatResponsePreamble(out, status, reason, headers, framing, 200) };
@@ -220,7 +220,8 @@ export class ServerConnection implements BodyOwner {
       let dropped = reader.buffered;
       reader.start = reader.end;
       while (dropped < LINGER_BYTES) {
-        const count = await transport.fill();
+        // The deadline is for peers of whom something is wanted.
+        const count = await reader.fill();
         if (count === 0) break;
         dropped += count;
         reader.start = reader.end;
@@ -242,9 +243,9 @@ export class ServerConnection implements BodyOwner {
   }
 
   #reportApp(error: unknown, where: string): void {
-    const text = error instanceof Error ? error.stack ?? String(error) : String(error);
-    endSession(this.#session, `an error of ${where}: ${error}`);
-    this.#context.logger.error(`${this.#session}: an error of ${where}: ${text}`);
+    const { message, stack } = describe(error);
+    endSession(this.#session, `an error of ${where}: ${message}`);
+    this.#context.logger.error(`${this.#session}: an error of ${where}: ${stack}`);
   }
 
   /** Reports what the peer, the network or the clock did. */
@@ -256,9 +257,7 @@ export class ServerConnection implements BodyOwner {
       logger.debug(`${this.#session}: closed by the server`);
       return;
     }
-    const message = failure instanceof Error
-      ? `${failure.name}: ${failure.message}`
-      : String(failure);
+    const { message } = describe(failure);
     endSession(this.#session, message);
     const serious = failure instanceof Deno.errors.TimedOut ||
       (failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError));
@@ -277,6 +276,17 @@ export class ServerConnection implements BodyOwner {
 
   /** The application does not want the rest: an error may still be the answer. */
   bodyCancelled(): void {}
+}
+
+/** Says what was thrown, which can be anything, even what can't be turned into text. */
+function describe(error: unknown): { message: string; stack: string } {
+  try {
+    if (!(error instanceof Error)) return { message: `${error}`, stack: Deno.inspect(error) };
+    const message = `${error.name}: ${error.message}`;
+    return { message, stack: `${error.stack ?? message}` };
+  } catch {
+    return { message: typeName(error), stack: typeName(error) };
+  }
 }
 
 /** Takes apart what an application has returned. */

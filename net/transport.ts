@@ -7,16 +7,12 @@
 import type { Socket } from "../base/app.ts";
 import type { BodyOut, WritableBody } from "../base/bodies.ts";
 import { ByteReader, type ByteSink, checkCount, writeAll } from "../base/byte_io.ts";
-import {
-  BodyError,
-  ConnectionClosedError,
-  EmptyPreambleError,
-  ProtocolError,
-} from "../base/errors.ts";
+import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
 import { findPreambleEnd } from "../base/preamble.ts";
 import { Deadline } from "./deadline.ts";
+import { MessageSink } from "./message_sink.ts";
 
 /** Bytes of the buffer in which preambles, and bodies that fit behind them, are put together. */
 const OUT_BYTES = 65536;
@@ -38,6 +34,7 @@ export class Transport {
   #closed = false;
   #failure: unknown = null;
   #writeFailed = false;
+  #onClosing: ((error: unknown) => void) | null = null;
 
   /**
    * Takes over a socket.
@@ -90,6 +87,7 @@ export class Transport {
     } catch {
       // It was closed from outside.
     }
+    this.#onClosing?.(this.#failure ?? new ConnectionClosedError());
     this.onClose?.();
   }
 
@@ -237,68 +235,26 @@ export class Transport {
     body: WritableBody,
     framing: Framing | undefined,
   ): Promise<void> {
-    const sink = new MessageSink(this, length, typeof framing === "number" ? framing : Infinity);
+    const sink = new MessageSink(this, length, body, framing);
+    const closing = Promise.withResolvers<never>();
+    this.#onClosing = closing.reject;
     const writing = Promise.resolve(body.writeTo(sink));
     try {
-      // The body may have to wait for its source, which the peer must not have to.
-      await Promise.all([writing, sink.flush()]);
+      // The body may have to wait for its source, which the peer must not have to; and when the
+      // connection closes, nobody has to.
+      await Promise.race([Promise.all([writing, sink.flush()]), closing.promise]);
+      sink.end();
     } catch (error) {
-      // Where it was the preamble that could not be written the body still waits for its source.
+      sink.close(error);
       Promise.resolve(body.cancel?.(error)).catch(() => {});
       throw error;
-    }
-    if (typeof framing === "number" && sink.written !== framing) {
-      throw new BodyError(`the body wrote ${sink.written} of ${framing} bytes`);
+    } finally {
+      this.#onClosing = null;
     }
   }
 
   /** Ends the side that writes. */
   async closeWrite(): Promise<void> {
     await this.#socket.closeWrite?.();
-  }
-}
-
-/** Where a body is written: behind its preamble, and not beyond its length. */
-class MessageSink implements ByteSink {
-  /** Bytes of the body so far. */
-  written = 0;
-  readonly #transport: Transport;
-  readonly #limit: number;
-  #preamble: number;
-  #flushing: Promise<void> | null = null;
-
-  constructor(transport: Transport, preamble: number, limit: number) {
-    this.#transport = transport;
-    this.#preamble = preamble;
-    this.#limit = limit;
-  }
-
-  /** Writes the preamble unless the body has taken it along. */
-  flush(): Promise<void> {
-    const length = this.#preamble;
-    if (length === 0) return Promise.resolve();
-    this.#preamble = 0;
-    return this.#flushing = this.#transport.write(this.#transport.out.subarray(0, length));
-  }
-
-  async write(bytes: Uint8Array): Promise<void> {
-    if (bytes.length > this.#limit - this.written) {
-      throw new BodyError(`the body wrote more than its ${this.#limit} bytes`);
-    }
-    this.written += bytes.length;
-    const length = this.#preamble;
-    const { out } = this.#transport;
-    if (length > 0 && length + bytes.length <= out.length) {
-      this.#preamble = 0;
-      out.set(bytes, length);
-      await this.#transport.write(out.subarray(0, length + bytes.length));
-      return;
-    }
-    if (length > 0) this.flush();
-    if (this.#flushing !== null) {
-      await this.#flushing;
-      this.#flushing = null;
-    }
-    await this.#transport.write(bytes);
   }
 }

@@ -1,0 +1,114 @@
+/**
+ * Where the body of a message is written.
+ *
+ * @module
+ */
+
+import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
+import { Body } from "../base/body.ts";
+import type { WritableBody } from "../base/bodies.ts";
+import type { ByteSink } from "../base/byte_io.ts";
+import { ChunkWalker } from "../base/chunk_walker.ts";
+import { ChunkedBody } from "../base/chunked_body.ts";
+import { BodyError } from "../base/errors.ts";
+import type { Framing } from "../base/headers.ts";
+
+/** What a message goes out through. */
+export interface MessageWriter {
+  /** Where the preamble stands. */
+  readonly out: Uint8Array;
+  /** Writes all of the bytes. */
+  write(bytes: Uint8Array): Promise<void>;
+}
+
+const OUR_CLASSES = [Body, BodyIter, ChunkedBody, ChunkedBodyIter];
+
+/** Writes a body behind its preamble, and lets none break the framing that the preamble promises. */
+export class MessageSink implements ByteSink {
+  readonly #writer: MessageWriter;
+  readonly #limit: number;
+  // Bodies of other makers are not trusted to write the chunked coding.
+  readonly #walker: ChunkWalker | null;
+  #written = 0;
+  #preamble: number;
+  #flushing: Promise<void> | null = null;
+  #closed: unknown = null;
+
+  /**
+   * Makes a sink for one body.
+   *
+   * @param preamble Bytes of the preamble.
+   */
+  constructor(
+    writer: MessageWriter,
+    preamble: number,
+    body: WritableBody,
+    framing: Framing | undefined,
+  ) {
+    this.#writer = writer;
+    this.#preamble = preamble;
+    this.#limit = typeof framing === "number" ? framing : Infinity;
+    const ours = OUR_CLASSES.some((Class) => body.writeTo === Class.prototype.writeTo);
+    this.#walker = ours || framing !== "chunked" ? null : new ChunkWalker();
+  }
+
+  /** Writes the preamble unless the body has taken it along. */
+  flush(): Promise<void> {
+    const length = this.#preamble;
+    if (length === 0) return Promise.resolve();
+    this.#preamble = 0;
+    return this.#flushing = this.#writer.write(this.#writer.out.subarray(0, length));
+  }
+
+  /** Writes some of the body. */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#closed !== null) throw this.#closed;
+    bytes = this.#check(bytes);
+    if (bytes.length === 0) return;
+    const { out } = this.#writer;
+    const length = this.#preamble;
+    if (length > 0 && length + bytes.length <= out.length) {
+      this.#preamble = 0;
+      out.set(bytes, length);
+      await this.#writer.write(out.subarray(0, length + bytes.length));
+      return;
+    }
+    if (length > 0) this.flush();
+    if (this.#flushing !== null) {
+      await this.#flushing;
+      this.#flushing = null;
+    }
+    await this.#writer.write(bytes);
+  }
+
+  /** Checks what is to be written; returns as much of it as is known to be right. */
+  #check(bytes: Uint8Array): Uint8Array {
+    if (bytes.length > this.#limit - this.#written) {
+      throw new BodyError(`the body wrote more than its ${this.#limit} bytes`);
+    }
+    this.#written += bytes.length;
+    return this.#walker === null ? bytes : checked(() => this.#walker!.walk(bytes, null));
+  }
+
+  /** Checks that the body is complete; nothing can be written any more. */
+  end(): void {
+    this.close(new BodyError("the body wrote after its end"));
+    if (this.#limit !== Infinity && this.#written !== this.#limit) {
+      throw new BodyError(`the body wrote ${this.#written} of ${this.#limit} bytes`);
+    }
+    checked(() => this.#walker?.end());
+  }
+
+  /** Lets every later write fail with the error. */
+  close(error: unknown): void {
+    this.#closed ??= error;
+  }
+}
+
+function checked<T>(walk: () => T): T {
+  try {
+    return walk();
+  } catch (error) {
+    throw new BodyError(`the body wrote what is not chunked: ${(error as Error).message}`);
+  }
+}

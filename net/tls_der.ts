@@ -1,0 +1,153 @@
+/**
+ * DER, as far as certificates need it (ITU-T X.690).
+ *
+ * @module
+ */
+
+/** The tags of the types that certificates are made of. */
+export const TAG = {
+  boolean: 0x01,
+  integer: 0x02,
+  bitString: 0x03,
+  octetString: 0x04,
+  objectIdentifier: 0x06,
+  utf8String: 0x0c,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
+  universalString: 0x1c,
+  bmpString: 0x1e,
+  sequence: 0x30,
+  set: 0x31,
+} as const;
+
+/** One element. */
+export interface DerElement {
+  /** Its tag, with the bits of class and form. */
+  readonly tag: number;
+  /** What is in it. */
+  readonly content: Uint8Array;
+}
+
+/** Takes elements from the front of some bytes. */
+export class DerReader {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  /** Reads what is in an element, or a whole encoding. */
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  /** True where no element is left. */
+  get done(): boolean {
+    return this.#at >= this.#bytes.length;
+  }
+
+  /** Takes the next element, whatever it is. */
+  next(): DerElement {
+    const tag = this.#byte();
+    if ((tag & 0x1f) === 0x1f) throw new RangeError("DER: a tag of more than one byte");
+    const length = this.#length();
+    const end = this.#at + length;
+    if (end > this.#bytes.length) throw new RangeError("DER: an element is cut");
+    const content = this.#bytes.subarray(this.#at, end);
+    this.#at = end;
+    return { tag, content };
+  }
+
+  /** Takes the next element, which has to have this tag, and returns what is in it. */
+  take(tag: number): Uint8Array {
+    const element = this.next();
+    if (element.tag !== tag) {
+      throw new RangeError(`DER: need an element with the tag ${tag}; got ${element.tag}`);
+    }
+    return element.content;
+  }
+
+  /** Takes the next element if it has this tag; else `null`. */
+  takeIf(tag: number): Uint8Array | null {
+    return this.#bytes[this.#at] === tag ? this.take(tag) : null;
+  }
+
+  /** Reads what is in the next element, which has to have this tag. */
+  enter(tag: number): DerReader {
+    return new DerReader(this.take(tag));
+  }
+
+  #byte(): number {
+    const byte = this.#bytes[this.#at++];
+    if (byte === undefined) throw new RangeError("DER: an element is cut");
+    return byte;
+  }
+
+  #length(): number {
+    const first = this.#byte();
+    if (first < 0x80) return first;
+    const count = first & 0x7f;
+    if (count === 0 || count > 4) throw new RangeError("DER: a length that is not allowed");
+    let length = 0;
+    for (let i = 0; i < count; i++) length = length * 256 + this.#byte();
+    return length;
+  }
+}
+
+/** Formats an object identifier in dotted decimal. */
+export function formatObjectIdentifier(content: Uint8Array): string {
+  const arcs: number[] = [];
+  let arc = 0;
+  for (const byte of content) {
+    arc = arc * 128 + (byte & 0x7f);
+    if (byte & 0x80) continue;
+    if (arcs.length === 0) {
+      const first = Math.min(Math.floor(arc / 40), 2);
+      arcs.push(first, arc - first * 40);
+    } else {
+      arcs.push(arc);
+    }
+    arc = 0;
+  }
+  return arcs.join(".");
+}
+
+/** Decodes a string of any of the types that names have; what is not valid becomes U+FFFD. */
+export function decodeString({ tag, content }: DerElement): string {
+  switch (tag) {
+    case TAG.utf8String:
+      return new TextDecoder("utf-8", { ignoreBOM: true }).decode(content);
+    case TAG.bmpString:
+      return new TextDecoder("utf-16be", { ignoreBOM: true }).decode(content);
+    case TAG.universalString:
+      return decodeUtf32(content);
+    default:
+      // PrintableString, IA5String and TeletexString, which is Latin-1 in practice.
+      return Array.from(content, (byte) => String.fromCharCode(byte)).join("");
+  }
+}
+
+function decodeUtf32(content: Uint8Array): string {
+  const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
+  let text = "";
+  for (let at = 0; at + 4 <= content.length; at += 4) {
+    const code = view.getUint32(at);
+    text += code > 0x10ffff ? "\ufffd" : String.fromCodePoint(code);
+  }
+  return text;
+}
+
+/** Decodes a UTCTime or a GeneralizedTime in the forms that certificates have (RFC 5280 §4.1.2.5). */
+export function decodeTime({ tag, content }: DerElement): Date {
+  const text = String.fromCharCode(...content);
+  const match = tag === TAG.utcTime
+    ? /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(text)
+    : tag === TAG.generalizedTime
+    ? /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(text)
+    : null;
+  if (match === null) throw new RangeError("DER: a time that is not allowed");
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(1)
+    .map(Number);
+  const fullYear = tag === TAG.generalizedTime ? year : year + (year < 50 ? 2000 : 1900);
+  const date = new Date(0);
+  date.setUTCFullYear(fullYear, month - 1, day);
+  date.setUTCHours(hour, minute, second);
+  return date;
+}

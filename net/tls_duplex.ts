@@ -1,0 +1,51 @@
+/**
+ * A connection of Deno as a stream of `node:stream`, for the addresses that `node:net` can't reach:
+ * those with an IPv6 scope, and names that the kernel chooses. It is slower than a socket of its own.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import type { Duplex } from "node:stream";
+
+const BUFFER_BYTES = 65536;
+/** A buffer with less room left is left to the pieces that were cut from it. */
+const MIN_ROOM = 16384;
+
+/** Wraps a connection, which it owns from then on. */
+export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): Duplex {
+  const { Duplex } = process.getBuiltinModule("node:stream");
+  let room = new Uint8Array(0);
+  const read = async (): Promise<Uint8Array | null> => {
+    if (room.length < MIN_ROOM) room = new Uint8Array(BUFFER_BYTES);
+    const count = await conn.read(room);
+    if (count === null) return null;
+    const piece = room.subarray(0, count);
+    room = room.subarray(count);
+    return piece;
+  };
+  const write = async (bytes: Uint8Array): Promise<void> => {
+    for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+  };
+  return new Duplex({
+    allowHalfOpen: true,
+    highWaterMark: BUFFER_BYTES,
+    read(): void {
+      read().then((piece) => this.push(piece), (error) => this.destroy(error));
+    },
+    write(bytes: Uint8Array, _encoding, callback): void {
+      write(bytes).then(() => callback(), callback);
+    },
+    final(callback): void {
+      conn.closeWrite().then(() => callback(), () => callback());
+    },
+    destroy(error, callback): void {
+      try {
+        conn.close();
+      } catch {
+        // It was closed already.
+      }
+      callback(error);
+    },
+  });
+}

@@ -1,0 +1,52 @@
+/**
+ * The TLS policy of both ends, in one place. It follows RFC 9325, and is stricter where the standard
+ * leaves a choice.
+ *
+ * - TLS 1.2 or 1.3, and nothing older.
+ * - For 1.2 only suites with forward secrecy and authenticated encryption.
+ * - The peer's certificate is verified; nothing switches that off, neither an option nor an
+ *   environment variable.
+ * - A session is resumed only where the same server has verified its certificate before.
+ * - No compression and no renegotiation: the TLS library below has neither.
+ *
+ * @module
+ */
+
+import type { TLSSocket } from "node:tls";
+import { DeguError, quote } from "../base/errors.ts";
+
+/** The oldest version. */
+export const MIN_VERSION = "TLSv1.2";
+/** The newest version. */
+export const MAX_VERSION = "TLSv1.3";
+
+/** Every cipher suite that may be used, by OpenSSL's name. */
+export const CIPHERS: readonly string[] = Object.freeze([
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_AES_128_GCM_SHA256",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+]);
+
+/** The policy, as the TLS library is told it. */
+export const LIBRARY_OPTIONS = Object.freeze({
+  minVersion: MIN_VERSION,
+  maxVersion: MAX_VERSION,
+  ciphers: CIPHERS.join(":"),
+  honorCipherOrder: true,
+});
+
+/** Asserts that what was negotiated is what the policy allows, whatever the library thinks. */
+export function checkNegotiated(socket: TLSSocket): void {
+  const version = socket.getProtocol();
+  if (version !== MIN_VERSION && version !== MAX_VERSION) {
+    throw new DeguError(`the version is ${quote(String(version))}`);
+  }
+  const { name } = socket.getCipher();
+  if (!CIPHERS.includes(name)) throw new DeguError(`the cipher suite is ${quote(String(name))}`);
+}
