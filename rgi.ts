@@ -1,8 +1,26 @@
 /**
- * What an RGI application is.
+ * What an RGI application is, and a middleware that checks that one keeps to it.
+ *
+ * @example
+ * ```ts
+ * import { mkreq } from "@degu/degu/misc";
+ * import { type App, Validator } from "@degu/degu/rgi";
+ * import { bodies, ContentRange, Range, Session } from "@degu/degu";
+ * import { assertRejects } from "@std/assert";
+ *
+ * const app: App = () => [200, "OK", { "Content-Type": "text/plain" }, null];
+ * const session = new Session("test", null, 10);
+ * const api = { ...bodies, Range, ContentRange };
+ * await assertRejects(
+ *   () => new Validator(app).handle(mkreq("GET", "/"), session, api),
+ *   RangeError,
+ *   'response[2]["Content-Type"]: bad name',
+ * );
+ * ```
  *
  * @module
  */
 
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app.ts";
 export type { ResponseTuple } from "./base/message.ts";
+export { Validator } from "./rgi/validator.ts";

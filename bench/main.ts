@@ -10,6 +10,7 @@ import type { GroupResult } from "./interleave.ts";
 import { measureGroup } from "./interleave.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import { killAll } from "./process.ts";
+import type { Circumstances } from "./report.ts";
 import { describeCircumstances, formatCircumstances, formatJson } from "./report.ts";
 import { bulkRow } from "./rows/bulk.ts";
 import { filesRow } from "./rows/files.ts";
@@ -83,6 +84,7 @@ function hasOwnFailure({ results }: GroupResult): boolean {
 }
 
 async function run(options: Options, setting: RowSetting): Promise<GroupResult[]> {
+  const save = await prepareFiles(options);
   const facts = describeCircumstances(options, setting.cores.problem);
   write(Deno.stdout, formatCircumstances(facts) + "\n");
   const results: GroupResult[] = [];
@@ -94,15 +96,28 @@ async function run(options: Options, setting: RowSetting): Promise<GroupResult[]
       reportProgress("");
       write(Deno.stdout, formatGroup(result) + "\n");
       results.push(result);
+      await save(facts, results);
     }
   }
-  if (options.json !== null) await Deno.writeTextFile(options.json, formatJson(facts, results));
-  if (options.plot !== null) {
-    // Loaded on demand: the library is large and most runs draw nothing.
-    const { drawPlot } = await import("./plot.ts");
-    await Deno.writeTextFile(options.plot, drawPlot(results));
-  }
   return results;
+}
+
+/** Writes what has been measured so far to the files that were asked for. */
+type Save = (facts: Circumstances, results: readonly GroupResult[]) => Promise<void>;
+
+/** Makes sure now, not after the measurements, that the results can be written. */
+async function prepareFiles({ json, plot }: Options): Promise<Save> {
+  for (const path of [json, plot]) {
+    if (path !== null) (await Deno.open(path, { write: true, create: true })).close();
+  }
+  // Loaded on demand: the library is large and most runs draw nothing.
+  const drawing = plot === null ? null : await import("./plot.ts");
+  return async (facts, results) => {
+    if (json !== null) await Deno.writeTextFile(json, formatJson(facts, results));
+    if (plot !== null && drawing !== null) {
+      await Deno.writeTextFile(plot, drawing.drawPlot(results));
+    }
+  };
 }
 
 /** Certificates for the time of the run, or why there are none. */

@@ -51,6 +51,8 @@ export interface FileWork {
   readonly kind: "file";
   readonly directory: string;
   readonly name: string;
+  /** Bytes that a server which reads the file itself takes at once. */
+  readonly pieceLength: number;
 }
 
 /** A server that passes each message on to another server. */

@@ -158,9 +158,13 @@ export class Connection implements Disposable {
     return this.#exchange(method, length, body, framing);
   }
 
-  #checkReady(method: Method, uri: string, body: BodyOut): void {
+  #checkFree(): void {
     if (this.closed) throw new ConnectionClosedError();
     if (this.#inFlight) throw new DeguError("another request is in flight on this connection");
+  }
+
+  #checkReady(method: Method, uri: string, body: BodyOut): void {
+    this.#checkFree();
     checkMethod(method);
     checkUri(uri);
     if (body !== null && method !== "PUT" && method !== "POST") {
@@ -212,7 +216,7 @@ export class Connection implements Disposable {
   }
 
   async #refuseEarlyBytes(): Promise<never> {
-    if (await this.#transport.fill() > 0) throw excessBytes();
+    if (await this.#transport.reader.fill() > 0) throw excessBytes();
     throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
   }
 
@@ -275,6 +279,7 @@ export class Connection implements Disposable {
     start: number,
     stop: number,
   ): Promise<Response> {
+    this.#checkFree();
     const range = new Range(start, stop);
     checkHeaderDict(headers);
     if (Object.hasOwn(headers, "range")) {

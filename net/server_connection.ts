@@ -216,16 +216,7 @@ export class ServerConnection implements BodyOwner {
     const timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
     try {
       await transport.closeWrite();
-      const { reader } = transport;
-      let dropped = reader.buffered;
-      reader.start = reader.end;
-      while (dropped < LINGER_BYTES) {
-        // The deadline is for peers of whom something is wanted.
-        const count = await reader.fill();
-        if (count === 0) break;
-        dropped += count;
-        reader.start = reader.end;
-      }
+      await transport.drain(LINGER_BYTES);
     } catch {
       // It was to be closed anyway.
     } finally {

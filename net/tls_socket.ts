@@ -94,8 +94,8 @@ export class TlsSocket implements Socket {
     if (this.#closed) return;
     this.#closed = true;
     this.#pieces.length = 0;
-    // Where everything has been written the peer is told so. A message that is cut must not be
-    // followed by something that looks like an end in good order (RFC 8446 §6.1).
+    // The peer is told that this is the end (RFC 8446 §6.1), but not where bytes are still under way,
+    // which are lost now.
     if (this.#writers.size === 0 && !this.#socket.destroyed) this.#socket.end();
     this.#socket.destroy();
     this.#fail(new Deno.errors.Interrupted("the socket was closed"));
@@ -105,11 +105,7 @@ export class TlsSocket implements Socket {
     if (this.#closed) return;
     this.#pieces.push(piece);
     this.#buffered += piece.length;
-    const reader = this.#reader;
-    if (reader !== null) {
-      this.#endWait(() => this.#reader = null);
-      reader.resolve(this.#take(this.#into));
-    }
+    this.#endReading()?.resolve(this.#take(this.#into));
     if (this.#buffered > PAUSE_BYTES && !this.#paused) {
       this.#paused = true;
       this.#socket.pause();
@@ -140,21 +136,16 @@ export class TlsSocket implements Socket {
 
   #end(): void {
     this.#ended = true;
-    const reader = this.#reader;
-    if (reader === null) return;
-    this.#endWait(() => this.#reader = null);
-    reader.resolve(null);
+    this.#endReading()?.resolve(null);
   }
 
   #fail(error: unknown): void {
     this.#failure ??= error;
-    const waiting = [...this.#writers];
-    if (this.#reader !== null) waiting.push(this.#reader);
-    this.#endWait(() => {
-      this.#reader = null;
-      this.#writers.clear();
-    });
-    for (const { reject } of waiting) reject(this.#failure);
+    const writers = [...this.#writers];
+    this.#writers.clear();
+    this.#endReading()?.reject(this.#failure);
+    for (const { reject } of writers) reject(this.#failure);
+    this.#rest();
   }
 
   /** Runs something that calls back when it is done, and waits for that or for the end of it all. */
@@ -164,16 +155,44 @@ export class TlsSocket implements Socket {
       this.#writers.add(writer);
       this.#socket.ref();
       run((error) => {
-        if (!this.#writers.has(writer)) return;
-        this.#endWait(() => this.#writers.delete(writer));
+        if (!this.#writers.delete(writer)) return;
+        this.#rest();
         if (error) reject(translateError(error));
         else resolve(result);
       });
     });
   }
 
-  #endWait(end: () => void): void {
-    end();
+  /** Whoever waits for bytes, and does so no longer. */
+  #endReading(): Waiting | null {
+    const reader = this.#reader;
+    this.#reader = null;
+    this.#rest();
+    return reader;
+  }
+
+  #rest(): void {
     if (this.#reader === null && this.#writers.size === 0) this.#socket.unref();
   }
+}
+
+/**
+ * Where the two ends of a connection are.
+ *
+ * @param conn The connection of Deno below, where there is one.
+ */
+export function addressesOf(
+  socket: TLSSocket,
+  conn: Deno.TcpConn | Deno.UnixConn | null,
+): { local: Deno.Addr | undefined; remote: Deno.Addr | undefined } {
+  if (conn !== null) return { local: conn.localAddr, remote: conn.remoteAddr };
+  return {
+    local: netAddress(socket.localAddress, socket.localPort),
+    remote: netAddress(socket.remoteAddress, socket.remotePort),
+  };
+}
+
+function netAddress(hostname: string | undefined, port: number | undefined): Deno.Addr | undefined {
+  if (hostname === undefined || port === undefined) return undefined;
+  return { transport: "tcp", hostname, port };
 }

@@ -20,7 +20,7 @@ const OUT_BYTES = 65536;
 /** What both ends of a connection are made of. */
 export class Transport {
   /** What has arrived and has not been taken. */
-  readonly reader: ByteReader = new ByteReader({ read: (into) => this.#readSocket(into) });
+  readonly reader: ByteReader = new ByteReader({ read: (into) => this.read(into) });
   /** Called once, when the connection closes. */
   onClose: (() => void) | null = null;
   readonly #socket: Socket;
@@ -124,12 +124,15 @@ export class Transport {
     return checkCount(count, into.length) === 0 ? null : count;
   }
 
-  /** Fills the reader once; resolves to how many bytes came, 0 at the end. Bounded. */
-  async fill(): Promise<number> {
-    this.#deadline.start();
-    const count = await this.reader.fill();
-    this.#deadline.stop();
-    return count;
+  /** Drops what has arrived and then what arrives, up to the peer's end or `most` bytes. */
+  async drain(most: number): Promise<void> {
+    const { reader } = this;
+    let dropped: number | null = reader.buffered;
+    while (dropped !== null && most > dropped) {
+      most -= dropped;
+      reader.start = reader.end;
+      dropped = await this.#readSocket(reader.room());
+    }
   }
 
   /**

@@ -1,10 +1,9 @@
 /** How a server ends: `close()`, `shutdown()`, dispose. */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { Body, type BodyOut } from "../base.ts";
 import { Server } from "../server.ts";
 import { RawPeer, within } from "./support/raw_peer.ts";
-import { RecordingLogger, serve } from "./support/serving.ts";
-import { TrackedStream } from "./support/streams.ts";
+import { serve } from "./support/serving.ts";
 
 Deno.test("close(): serveForever() settles although an application never returns", async () => {
   const asked = Promise.withResolvers<void>();
@@ -56,70 +55,9 @@ Deno.test("shutdown(): a response that was sent is not lost while the session li
   const down = serving.server.shutdown();
   await peer.sendUntilRefused(new Uint8Array(10_000), 50_000);
   const { received } = await peer.readToEnd();
-  assertEquals(received.length, "HTTP/1.1 413 Too Large\r\ncontent-length: 2000000\r\n\r\n".length + size);
+  assertEquals(
+    received.length,
+    "HTTP/1.1 413 Too Large\r\ncontent-length: 2000000\r\n\r\n".length + size,
+  );
   await down;
-});
-
-Deno.test("a logger that throws neither ends the server nor reaches the peer", async () => {
-  const fail = () => {
-    throw new Error("the disk is full");
-  };
-  const app = (request: { uri: string }) => {
-    if (request.uri === "/bad") throw new Error("no");
-    return [200, "OK", {}, null] as const;
-  };
-  const logger = { debug: fail, info: fail, warn: fail, error: fail };
-  await using serving = serve(app, { logger });
-  for (const request of ["GET /bad HTTP/1.1\r\n\r\n", "NONSENSE\r\n\r\n", "GET / HTTP/1.1"]) {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(request);
-    await peer.closeWrite();
-    await peer.assertClosedSilently();
-  }
-  assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
-});
-
-Deno.test("whatever an application throws is logged as an error, and nothing is sent", async (t) => {
-  const thrown: readonly unknown[] = [
-    new Error("secret"),
-    "text",
-    null,
-    undefined,
-    0,
-    Symbol("symbol"),
-    Object.create(null),
-    { toString: () => fail() },
-    Object.defineProperty(new Error("x"), "stack", { get: () => fail() }),
-  ];
-  function fail(): never {
-    throw new Error("can't be shown");
-  }
-  for (const [i, value] of thrown.entries()) {
-    for (const when of ["handle", "onConnect"] as const) {
-      await t.step(`value ${i}, by ${when}`, async () => {
-        const logger = new RecordingLogger();
-        const raise = () => {
-          throw value;
-        };
-        await using serving = serve({ handle: raise, onConnect: () => when === "handle" || raise() }, {
-          logger,
-        });
-        using peer = await RawPeer.connect(serving.address);
-        await peer.send("GET / HTTP/1.1\r\n\r\n");
-        await peer.assertClosedSilently();
-        const [message = ""] = await logger.waitFor("error");
-        const { port } = peer.conn.localAddr as Deno.NetAddr;
-        assert(message.startsWith(`127.0.0.1:${port}: `), message);
-      });
-    }
-  }
-});
-
-Deno.test("a source that was handed over is settled when its message is refused", async () => {
-  const tracked = new TrackedStream([new Uint8Array(5)]);
-  await using serving = serve(() => [200, "bad reason!", {}, new Body(tracked.stream, 5)]);
-  using peer = await RawPeer.connect(serving.address);
-  await peer.send("GET / HTTP/1.1\r\n\r\n");
-  await peer.assertClosedSilently();
-  assertEquals(tracked.settled, true);
 });

@@ -1,5 +1,4 @@
 /** Which responses a server refuses to send although each part of them is valid. */
-import { assertEquals } from "@std/assert";
 import { RawPeer } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
 
@@ -10,10 +9,10 @@ Deno.test("a 204 with content-length or transfer-encoding is refused, to HEAD to
         await using serving = serve(() => [204, "No Content", { ...headers }, null]);
         using peer = await RawPeer.connect(serving.address);
         await peer.send(`${method} / HTTP/1.1\r\n\r\n`);
+        await peer.closeWrite();
         await peer.assertClosedSilently();
         await serving.logger.waitFor("error");
       });
     }
   }
 });
-

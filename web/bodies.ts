@@ -9,6 +9,7 @@ import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
 import { EMPTY } from "../base/byte_io.ts";
 import type { Chunk } from "../base/chunk.ts";
 import { ChunkedBody } from "../base/chunked_body.ts";
+import type { HeaderDict } from "../base/headers.ts";
 import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../base/limits.ts";
 import type { StreamPieces } from "./stream_pieces.ts";
 
@@ -44,26 +45,33 @@ class StreamChunks implements AsyncIterableIterator<Chunk> {
   }
 }
 
-/** How the headers say that the body is to be sent. */
-export interface Announced {
-  /** Bytes, where a content-length was given. */
-  readonly contentLength: number | undefined;
-  /** True where a transfer-encoding was given. */
-  readonly chunked: boolean;
-}
-
 /**
- * Makes a body from the pieces of a stream: with its length where that is announced, or where the
+ * Makes a body from the pieces of a stream: with its length where the headers say it, or where the
  * whole stream is at hand without waiting, and else chunked.
  */
 export async function makeBody(
   pieces: StreamPieces,
-  { contentLength, chunked }: Announced,
+  headers: HeaderDict,
 ): Promise<Exclude<BodyOut, null>> {
-  const whole = chunked ? null : await pieces.takeWhole();
-  if (whole !== null) return bodyOfBytes(whole);
-  if (contentLength !== undefined && !chunked) return new BodyIter(pieces, contentLength);
-  return chunkedBody(pieces);
+  const whole = await takeWhole(pieces, headers);
+  return whole === null ? streamedBody(pieces, headers) : bodyOfBytes(whole);
+}
+
+/** All pieces, where they need not be waited for and may be sent with their length; else `null`. */
+export async function takeWhole(
+  pieces: StreamPieces,
+  headers: HeaderDict,
+): Promise<Uint8Array[] | null> {
+  return Object.hasOwn(headers, "transfer-encoding") ? null : await pieces.takeWhole();
+}
+
+/** A body of pieces that are still to come: with the length that the headers say, or chunked. */
+export function streamedBody(
+  pieces: StreamPieces,
+  headers: HeaderDict,
+): BodyIter | ChunkedBodyIter {
+  const { "content-length": length } = headers;
+  return typeof length === "number" ? new BodyIter(pieces, length) : chunkedBody(pieces);
 }
 
 /** A body of known bytes; it can be made from them any number of times. */

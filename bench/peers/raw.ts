@@ -37,7 +37,7 @@ async function makeHandler(work: ServerWork): Promise<Handler> {
     case "file": {
       const path = `${work.directory}/${work.name}`;
       const { size } = await Deno.stat(path);
-      return (conn) => sendFile(conn, path, size);
+      return (conn) => sendFile(conn, path, size, work.pieceLength);
     }
     case "relay":
       return (conn) => relay(conn, work.upstream);
@@ -216,11 +216,16 @@ async function receive(conn: Deno.Conn, bytes: number, checker: PatternChecker):
   checker.finish();
 }
 
-async function sendFile(conn: Deno.Conn, path: string, size: number): Promise<void> {
+async function sendFile(
+  conn: Deno.Conn,
+  path: string,
+  size: number,
+  pieceLength: number,
+): Promise<void> {
   const bytes = await readPrefix(conn);
   if (bytes !== size) throw new Error(`the file has ${size} bytes, not ${bytes}`);
   using file = await Deno.open(path);
-  const buffer = new Uint8Array(readLength);
+  const buffer = new Uint8Array(pieceLength);
   while (true) {
     const count = await file.read(buffer);
     if (count === null) return;

@@ -47,6 +47,7 @@ const peers: readonly TransferPeers[] = [
   { name: "degu, default stream", ...degu, taking: "stream" },
   { name: "degu, iterated", ...degu, taking: "iterate" },
   { name: "degu, relayed by ProxyApp", ...degu, relay: "degu", taking: "writeTo", essential: true },
+  { name: "raw, relayed", server: "raw", client: "raw", relay: "raw" },
   { name: "fetch + Deno.serve", server: "fetch", client: "fetch", essential: true },
   { name: "fetch + Deno.serve, BYOB reader", server: "fetch", client: "fetch", taking: "byob" },
   {

@@ -70,15 +70,16 @@ function makeContender(
   size: number,
   setting: RowSetting,
 ): Contender {
+  const pieceLength = setting.writeLength;
   const transfer: TransferWork = {
     kind: "transfer",
     direction: "download",
     framing: "length",
-    pieceLength: setting.writeLength,
+    pieceLength,
     taking,
     origin: "source",
   };
-  const file: FileWork = { kind: "file", directory, name: fileName };
+  const file: FileWork = { kind: "file", directory, name: fileName, pieceLength };
   const serverWork: ServerWork = fromMemory ? transfer : file;
   const pair: Pair = {
     name,

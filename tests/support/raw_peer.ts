@@ -10,7 +10,7 @@ import type { Address } from "../../base.ts";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /** Seconds that any wait may take before the test fails; far more than any of them needs. */
-const PATIENCE = 15;
+const PATIENCE = 5;
 
 /** The promise, or a rejection after some seconds that says what did not happen. */
 export async function within<T>(

@@ -1,0 +1,27 @@
+/**
+ * Applications to build applications from: routing, a choice of methods, a reverse proxy.
+ *
+ * @example
+ * ```ts
+ * import { AllowedMethods, ProxyApp, Router } from "@degu/degu/applib";
+ * import { Client } from "@degu/degu/client";
+ * import { Server } from "@degu/degu/server";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using backend = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
+ * backend.serveForever();
+ *
+ * const proxy = new ProxyApp(new Client(backend.address));
+ * const router = new Router(new Map([["api", new AllowedMethods("GET").wrap(proxy)]]));
+ * await using server = new Server(["127.0.0.1", 0], router);
+ * server.serveForever();
+ *
+ * assertEquals((await new Client(server.address).request("GET", "/api")).status, 200);
+ * ```
+ *
+ * @module
+ */
+
+export { AllowedMethods, MethodFilter } from "./applib/method_filter.ts";
+export { type AppMap, Router } from "./applib/router.ts";
+export { ProxyApp, type ProxyOptions } from "./applib/proxy.ts";

@@ -1,0 +1,101 @@
+/**
+ * The middleware that lets only some methods through.
+ *
+ * @module
+ */
+
+import type { Api, App, AppObject, Socket } from "../base/app.ts";
+import type { Request, Response, ResponseTuple } from "../base/message.ts";
+import { checkMethod, type Method } from "../base/preamble.ts";
+import type { Session } from "../base/session.ts";
+import { type AppParts, readApp } from "../rgi/app_parts.ts";
+
+function checkMethods(methods: Iterable<Method>): ReadonlySet<Method> {
+  const checked = new Set<Method>();
+  for (const method of methods) {
+    checkMethod(method);
+    checked.add(method);
+  }
+  return checked;
+}
+
+/**
+ * Which methods an application is to see. One of these can wrap any number of applications.
+ *
+ * @example
+ * ```ts
+ * import { AllowedMethods, type App, Client, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = () => [200, "OK", {}, null];
+ * const readOnly = new AllowedMethods("GET", "HEAD");
+ *
+ * await using server = new Server(["127.0.0.1", 0], readOnly.wrap(app));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * assertEquals((await client.request("GET", "/")).status, 200);
+ * assertEquals((await client.request("DELETE", "/")).status, 405);
+ * ```
+ */
+export class AllowedMethods {
+  readonly #methods: ReadonlySet<Method>;
+
+  /**
+   * Allows these methods and no other.
+   *
+   * @throws {TypeError} where one is not a string.
+   * @throws {RangeError} where one is none of GET, HEAD, DELETE, PUT, POST.
+   */
+  constructor(...methods: Method[]) {
+    this.#methods = checkMethods(methods);
+  }
+
+  /** The methods, each once. */
+  get methods(): readonly Method[] {
+    return [...this.#methods];
+  }
+
+  /**
+   * Makes an application that hands on the requests with one of the methods.
+   *
+   * @throws {TypeError} where `app` is not an application.
+   */
+  wrap(app: App): MethodFilter {
+    return new MethodFilter(app, this.#methods);
+  }
+}
+
+/**
+ * An application behind a choice of methods: every other one is answered with
+ * `405 Method Not Allowed`. {@linkcode AllowedMethods.wrap} makes it.
+ */
+export class MethodFilter implements AppObject {
+  readonly #app: AppParts;
+  readonly #methods: ReadonlySet<Method>;
+
+  /**
+   * Wraps an application.
+   *
+   * @throws {TypeError} where `app` is not an application, or a method not a string.
+   * @throws {RangeError} where a method is none of the five.
+   */
+  constructor(app: App, methods: Iterable<Method>) {
+    this.#app = readApp(app, "app");
+    this.#methods = checkMethods(methods);
+  }
+
+  /** Hands a request on, or answers `405 Method Not Allowed`. */
+  handle(
+    request: Request,
+    session: Session,
+    api: Api,
+  ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
+    if (!this.#methods.has(request.method)) return [405, "Method Not Allowed", {}, null];
+    return this.#app.handle(request, session, api);
+  }
+
+  /** Asks the application, where it has a say; else lets every peer in. */
+  onConnect(session: Session, sock: Socket): boolean | Promise<boolean> {
+    return this.#app.onConnect === null || this.#app.onConnect(session, sock);
+  }
+}

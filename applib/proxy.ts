@@ -1,0 +1,175 @@
+/**
+ * The application that makes each request that it gets at another server.
+ *
+ * @module
+ */
+
+import type { AppObject } from "../base/app.ts";
+import { makeOutputFromInput } from "../base/bodies.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  quote,
+  typeName,
+} from "../base/errors.ts";
+import type { Request, Response, ResponseTuple } from "../base/message.ts";
+import type { Session } from "../base/session.ts";
+import type { Client, Connection } from "../client.ts";
+import type { Logger } from "../server.ts";
+import { holdBody } from "./held_body.ts";
+
+/** How a proxy behaves. */
+export interface ProxyOptions {
+  /**
+   * Where to tell, as a warning, why a request could not be relayed; the client is not told.
+   *
+   * @default {nowhere}
+   */
+  logger?: Pick<Logger, "warn">;
+}
+
+/** Which proxy has made a connection: two with the same key must not use each other's. */
+const makers = new WeakMap<Connection, ProxyApp>();
+
+/**
+ * A reverse proxy: relays each request to a server and its response back, with nothing changed:
+ * method, path and query (without what was shifted to `mount`), headers, body, the boundaries and
+ * extensions of chunks, status, reason. Only a `host` or `authorization` of the client takes the
+ * place of the one that came with the request.
+ *
+ * Each session has an upstream connection of its own, in `session.store` under `key`, which is
+ * closed when the session ends.
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, ProxyApp, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = (request) => [200, "OK", { path: request.uri }, null];
+ * await using upstream = new Server(["127.0.0.1", 0], app);
+ * upstream.serveForever();
+ *
+ * await using proxy = new Server(["127.0.0.1", 0], new ProxyApp(new Client(upstream.address)));
+ * proxy.serveForever();
+ *
+ * const response = await new Client(proxy.address).request("GET", "/foo?bar");
+ * assertEquals({ ...response.headers }, { path: "/foo?bar" });
+ * ```
+ */
+export class ProxyApp implements AppObject {
+  readonly #client: Client;
+  readonly #key: string;
+  readonly #logger: Pick<Logger, "warn"> | null;
+
+  /**
+   * Makes a proxy to the server that a client is for.
+   *
+   * @param key Where in `session.store` the connection is kept. Each proxy that the same session can
+   * reach needs a key of its own.
+   * @throws {TypeError} for an argument of a wrong type.
+   */
+  constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
+    if (typeof client?.connect !== "function") {
+      throw new TypeError(`client: need a Client; got ${typeName(client)}`);
+    }
+    if (typeof key !== "string") throw new TypeError(`key: need a string; got ${typeName(key)}`);
+    const { logger, ...unknown } = options;
+    for (const name of Object.keys(unknown)) {
+      throw new TypeError(`options: unknown option ${quote(name)}; there is logger`);
+    }
+    if (logger !== undefined && typeof logger?.warn !== "function") {
+      throw new TypeError("logger: need an object with the method warn");
+    }
+    this.#client = client;
+    this.#key = key;
+    this.#logger = logger ?? null;
+  }
+
+  /**
+   * Relays a request. Where the upstream can't be reached, or breaks off before it has answered:
+   * `502 Bad Gateway`; where it takes longer than the client's `timeout`: `504 Gateway Timeout`.
+   */
+  async handle(request: Request, session: Session): Promise<ResponseTuple | Response> {
+    const uri = request.buildProxyUri();
+    // Whoever has used the body before has to hear of it, rather than the client of a bad gateway.
+    makeOutputFromInput(request.body);
+    const stored = this.#findConnection(request, session);
+    try {
+      return await this.#relay(request, uri, session, stored);
+    } catch (error) {
+      // Mistakes of this side: headers that grew too long with the client's, a missing permission.
+      if (isMistake(error)) throw error;
+      this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);
+      return error instanceof Deno.errors.TimedOut
+        ? [504, "Gateway Timeout", {}, null]
+        : [502, "Bad Gateway", {}, null];
+    }
+  }
+
+  /** The connection of the session, where there is one that this request may go over. */
+  #findConnection({ method, body }: Request, session: Session): Connection | null {
+    const stored = session.store.get(this.#key);
+    if (stored === undefined) return null;
+    if (!isConnection(stored) || (makers.get(stored) ?? this) !== this) {
+      throw new DeguError(
+        `session.store has something of somebody else under ${quote(this.#key)}; ` +
+          "give each ProxyApp a key of its own",
+      );
+    }
+    if (stored.closed) return null;
+    // Of a POST without a body nobody can tell, when the upstream has closed, whether it was done;
+    // nothing may do it twice (RFC 9110 §9.2.2), and a new connection was not closed while idle.
+    if (method === "POST" && body === null) {
+      stored.close();
+      return null;
+    }
+    return stored;
+  }
+
+  async #relay(
+    request: Request,
+    uri: string,
+    session: Session,
+    stored: Connection | null,
+  ): Promise<Response> {
+    const { method, headers, body } = request;
+    const connection = stored ?? await this.#connect(session);
+    try {
+      return await connection.request(method, uri, headers, holdBody(body));
+    } catch (error) {
+      const untouched = body === null || !body.used;
+      if (stored === null || !untouched || !isStale(error)) throw error;
+    }
+    connection.close();
+    const another = await this.#connect(session);
+    return await another.request(method, uri, headers, body);
+  }
+
+  async #connect(session: Session): Promise<Connection> {
+    const connection = await this.#client.connect();
+    makers.set(connection, this);
+    session.store.set(this.#key, connection);
+    return connection;
+  }
+}
+
+function isConnection(value: unknown): value is Connection {
+  return typeof (value as Partial<Connection> | null)?.request === "function" &&
+    typeof (value as Connection).close === "function";
+}
+
+/**
+ * True where a connection that has served before turned out to be of no use any more: closed by the
+ * upstream while it was idle, or left with a response that somebody has not read.
+ */
+function isStale(error: unknown): boolean {
+  return error instanceof EmptyPreambleError || error instanceof ConnectionClosedError ||
+    error instanceof BodyError;
+}
+
+function isMistake(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError ||
+    error instanceof Deno.errors.NotCapable;
+}

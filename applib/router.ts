@@ -1,0 +1,129 @@
+/**
+ * The application that hands each request to another one, by its path.
+ *
+ * @module
+ */
+
+import type { Api, App, AppFunction, AppObject, Socket } from "../base/app.ts";
+import { quote, typeName } from "../base/errors.ts";
+import { MAX_ROUTER_DEPTH } from "../base/limits.ts";
+import type { Request, Response, ResponseTuple } from "../base/message.ts";
+import type { Session } from "../base/session.ts";
+import { allows, PATH } from "../base/tables.ts";
+import { allLetIn, type OnConnect, readApp } from "../rgi/app_parts.ts";
+
+/**
+ * Which application answers for which component of a path: `null` where the path has no more of
+ * them, `""` where it ends with a slash. A map in place of an application decides by the next
+ * component.
+ */
+export type AppMap = ReadonlyMap<string | null, App | AppMap>;
+
+/** The same, copied, with each application taken apart. */
+type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
+
+/**
+ * Hands each request to the application that a map names for its path, and answers `410 Gone` where
+ * there is none.
+ *
+ * For each map that it goes through, one component of the path is shifted to `mount`, so the
+ * application sees the rest of the path, as if it stood alone.
+ *
+ * When a peer connects, every application in the map that has an `onConnect` is asked, each object
+ * once, in the order of the map; the peer is let in where all of them return exactly `true`. (It has
+ * not said yet what it will ask for, so there is no other choice.)
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, Router, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const echoPath: App = (request) => [200, "OK", { path: request.buildProxyUri() }, null];
+ * const router = new Router(
+ *   new Map([["api", new Map([["v1", echoPath]])]]),
+ * );
+ *
+ * await using server = new Server(["127.0.0.1", 0], router);
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * assertEquals((await client.request("GET", "/api/v1/foo?bar")).headers["path"], "/foo?bar");
+ * assertEquals((await client.request("GET", "/api/v2/foo")).status, 410);
+ * ```
+ */
+export class Router implements AppObject {
+  readonly #routes: Routes;
+  readonly #askers: readonly OnConnect[];
+
+  /**
+   * Makes a router of a map, which is copied with all maps in it.
+   *
+   * @throws {TypeError} where a map is not a `Map`, a key is neither a string nor `null`, or a value
+   * is neither an application nor a map.
+   * @throws {RangeError} where a key can't be a component of a path, or more than 10 maps stand
+   * inside of each other.
+   */
+  constructor(appmap: AppMap) {
+    const askers = new Map<App, OnConnect>();
+    this.#routes = copyMap(appmap, "appmap", 1, askers);
+    this.#askers = [...askers.values()];
+  }
+
+  /** Hands a request on; `410 Gone` where nobody is there for it. */
+  handle(
+    request: Request,
+    session: Session,
+    api: Api,
+  ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
+    let target: AppFunction | Routes | undefined = this.#routes;
+    while (typeof target === "object") target = target.get(request.shiftPath());
+    if (target === undefined) return [410, "Gone", {}, null];
+    return target(request, session, api);
+  }
+
+  /** Lets a peer in where every application in the map does. */
+  onConnect(session: Session, sock: Socket): Promise<boolean> {
+    return allLetIn(this.#askers, session, sock);
+  }
+}
+
+function copyMap(
+  appmap: AppMap,
+  name: string,
+  depth: number,
+  askers: Map<App, OnConnect>,
+): Routes {
+  if (!(appmap instanceof Map)) {
+    throw new TypeError(`${name}: need a Map; got ${typeName(appmap)}`);
+  }
+  // A map that contains itself ends here, too.
+  if (depth > MAX_ROUTER_DEPTH) {
+    throw new RangeError(`${name}: more than ${MAX_ROUTER_DEPTH} maps inside of each other`);
+  }
+  const routes = new Map<string | null, AppFunction | Routes>();
+  for (const [key, value] of appmap as AppMap) {
+    checkKey(key, name);
+    const valueName = `${name}[${key === null ? "null" : quote(key)}]`;
+    if (value instanceof Map) {
+      routes.set(key, copyMap(value, valueName, depth + 1, askers));
+      continue;
+    }
+    const app = value as App;
+    const { handle, onConnect } = readApp(app, valueName);
+    routes.set(key, handle);
+    if (onConnect !== null && !askers.has(app)) askers.set(app, onConnect);
+  }
+  return routes;
+}
+
+function checkKey(key: string | null, name: string): void {
+  if (key === null) return;
+  if (typeof key !== "string") {
+    throw new TypeError(`${name}: need keys that are strings or null; got ${typeName(key)}`);
+  }
+  if (key === ".." || !allows(PATH, key)) {
+    throw new RangeError(
+      `${name}: the key ${quote(key)} can't be a component of a path, which has letters, digits ` +
+        'and - + . : _ ~, and is not ".."',
+    );
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * Opening a file that a peer names, and no other.
+ *
+ * @module
+ */
+
+import { constants, type FileHandle, lstat, open } from "node:fs/promises";
+import { allows, PATH } from "../base/tables.ts";
+
+/** A file that is open for reading, with what it was when it was opened. */
+export interface OpenFile {
+  readonly handle: FileHandle;
+  /** In bytes. */
+  readonly size: number;
+  /** When it was last written, in nanoseconds since 1970. */
+  readonly modified: bigint;
+}
+
+/** What stands for a path: a file, a directory, or nothing that anybody is to see. */
+export type Found = OpenFile | "directory" | null;
+
+/**
+ * Opens the file that stands for a path below a directory.
+ *
+ * A symbolic link is followed where it leads to a file in the directory. Everything else, what
+ * leads out of it, is no regular file or can't be read, is as good as absent.
+ *
+ * Between a check and the use of what was checked somebody else can exchange a directory for a
+ * link. So the path is resolved again once the file is open, and the file has to be the one that
+ * was looked at before. That leaves no room for one exchange; it can't rule out one there and back.
+ *
+ * @param root The real path of the directory.
+ * @param components The path, without empty components.
+ */
+export async function openBelow(root: string, components: readonly string[]): Promise<Found> {
+  if (!components.every(isPlainName)) return null;
+  const prefix = root.endsWith("/") ? root : `${root}/`;
+  const path = prefix + components.join("/");
+  try {
+    const real = await Deno.realPath(path);
+    if (real !== root && !real.startsWith(prefix)) return null;
+    // Looked at before it is opened: to open a device can have effects.
+    const seen = await lstat(real, { bigint: true });
+    if (seen.isDirectory()) return "directory";
+    if (!seen.isFile()) return null;
+    return await openSame(path, real, seen);
+  } catch (error) {
+    if (isAbsence(error)) return null;
+    throw error;
+  }
+}
+
+/** What identifies a file. */
+interface Identity {
+  readonly dev: bigint;
+  readonly ino: bigint;
+}
+
+async function openSame(path: string, real: string, seen: Identity): Promise<OpenFile | null> {
+  // A FIFO that has taken the place of the file would block the opening until somebody writes.
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+  const handle = await open(real, flags);
+  try {
+    const [opened, realNow] = await Promise.all([
+      handle.stat({ bigint: true }),
+      Deno.realPath(path),
+    ]);
+    if (opened.isFile() && opened.dev === seen.dev && opened.ino === seen.ino && realNow === real) {
+      return { handle, size: Number(opened.size), modified: opened.mtimeNs };
+    }
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+  await handle.close();
+  return null;
+}
+
+/** True for a name that has one meaning; a peer can send `.`, and another server anything. */
+function isPlainName(component: string): boolean {
+  return component !== "" && component !== "." && component !== ".." && allows(PATH, component);
+}
+
+const ABSENCE: ReadonlySet<unknown> = new Set([
+  "ENOENT",
+  "ENOTDIR",
+  "EACCES",
+  "ELOOP",
+  "ENAMETOOLONG",
+  // What a socket answers, if one takes the place of the file.
+  "ENXIO",
+]);
+
+function isAbsence(error: unknown): boolean {
+  // Deno has the last word: it refuses what leads out of what the program may read.
+  return error instanceof Deno.errors.NotCapable || ABSENCE.has((error as { code?: unknown }).code);
+}

@@ -1,0 +1,157 @@
+/**
+ * The client's side of a handshake.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import type { Duplex } from "node:stream";
+import type { SecureContext, TLSSocket } from "node:tls";
+import { DeguError, quote, typeName } from "../base/errors.ts";
+import type { Address } from "../base/session.ts";
+import { endpointOf, formatAddress } from "./addresses.ts";
+import { bounded, type ConnectBounds, connectSocket } from "./connect.ts";
+import {
+  describeCertificate,
+  parseCertificate,
+  usageProblem,
+  validityProblem,
+} from "./tls_certificate.ts";
+import { type ClientSslctx, clientMaterialOf } from "./tls_context.ts";
+import { makeDuplex } from "./tls_duplex.ts";
+import { handshakeError, translateError } from "./tls_errors.ts";
+import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./tls_names.ts";
+import { checkNegotiated } from "./tls_policy.ts";
+import { addressesOf, TlsSocket } from "./tls_socket.ts";
+
+/** A stream below TLS, and the two addresses where `node:net` does not know them. */
+interface Raw {
+  readonly stream: Duplex;
+  readonly conn: Deno.TcpConn | Deno.UnixConn | null;
+  close(): void;
+}
+
+/** The name that a server's certificate is checked against; `null` where the address has none. */
+export function sslHostOf(address: Address): string | null {
+  if (typeof address === "string" || address instanceof Uint8Array) return null;
+  const [host] = address;
+  return normaliseIpAddress(host) === null ? host : host.split("%")[0] ?? host;
+}
+
+/**
+ * Checks the name that a server's certificate is checked against.
+ *
+ * @throws {TypeError} for a wrong type.
+ * @throws {RangeError} where it is neither a DNS name nor an IP address, or missing but needed.
+ */
+export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void {
+  if (sslHost === null) {
+    if (!sslctx.checkHostname) return;
+    throw new RangeError(
+      "sslHost: need a name to check the server's certificate against, as the address has none; " +
+        "or checkHostname: false in the sslconfig",
+    );
+  }
+  if (typeof sslHost !== "string") {
+    throw new TypeError(`sslHost: need a string or null; got ${typeName(sslHost)}`);
+  }
+  if (normaliseIpAddress(sslHost) === null && normaliseDnsName(sslHost) === null) {
+    throw new RangeError(`sslHost: need a DNS name or an IP address; got ${quote(sslHost)}`);
+  }
+}
+
+/** Connects to a checked address, does the handshake, and verifies the server. */
+export async function connectTls(
+  address: Address,
+  sslctx: ClientSslctx,
+  sslHost: string | null,
+  bounds: ConnectBounds,
+): Promise<TlsSocket> {
+  const raw = await connectRaw(address, bounds);
+  const who = formatAddress(address);
+  return await bounded(`the TLS handshake with ${who}`, bounds, async (signal) => {
+    signal.addEventListener("abort", () => raw.close());
+    try {
+      return await shakeHands(raw, sslctx, sslHost);
+    } catch (error) {
+      raw.close();
+      throw handshakeError(who, error);
+    }
+  });
+}
+
+/** `node:net` can't reach an address with a scope. */
+async function connectRaw(address: Address, bounds: ConnectBounds): Promise<Raw> {
+  const endpoint = endpointOf(address);
+  if (endpoint.transport === "tcp" && endpoint.hostname.includes("%")) {
+    const conn = await connectSocket(address, bounds);
+    const stream = makeDuplex(conn);
+    return { stream, conn, close: () => stream.destroy() };
+  }
+  const where = endpoint.transport === "tcp"
+    ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
+    : { path: endpoint.path };
+  return await bounded(`connecting to ${formatAddress(address)}`, bounds, (signal) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Raw>();
+    const stream = process.getBuiltinModule("node:net").connect({ ...where, allowHalfOpen: true });
+    const close = () => void stream.destroy();
+    signal.addEventListener("abort", close);
+    stream.on("error", (error) => reject(translateError(error)));
+    stream.once("connect", () => resolve({ stream, conn: null, close }));
+    return promise;
+  });
+}
+
+async function shakeHands(
+  raw: Raw,
+  sslctx: ClientSslctx,
+  sslHost: string | null,
+): Promise<TlsSocket> {
+  const socket = startTls(raw.stream, clientMaterialOf(sslctx), sslHost);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  socket.once("secureConnect", resolve);
+  socket.on("error", reject);
+  socket.once("close", () => reject(new DeguError("the peer closed the connection")));
+  raw.stream.once("error", reject);
+  try {
+    await promise;
+    const peerCertificate = checkServer(socket, sslctx.checkHostname ? sslHost : null);
+    return new TlsSocket(socket, peerCertificate, addressesOf(socket, raw.conn));
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+function startTls(
+  stream: Duplex,
+  secureContext: SecureContext,
+  sslHost: string | null,
+): TLSSocket {
+  const isName = sslHost !== null && normaliseIpAddress(sslHost) === null;
+  return process.getBuiltinModule("node:tls").connect({
+    socket: stream,
+    secureContext,
+    // Said aloud, as the default can be changed by an environment variable.
+    rejectUnauthorized: true,
+    // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
+    servername: isName ? normaliseDnsName(sslHost) ?? "" : "",
+    // The names are checked below: the library falls back to the subject.
+    checkServerIdentity: () => undefined,
+  });
+}
+
+/** Verifies what the library leaves open, and tells what the server's certificate says. */
+function checkServer(socket: TLSSocket, host: string | null) {
+  checkNegotiated(socket);
+  if (!socket.authorized) throw new DeguError("the server's certificate was not verified");
+  if (socket.isSessionReused()) throw new DeguError("the session was resumed");
+  const der = socket.getPeerX509Certificate()?.raw;
+  if (der === undefined) throw new DeguError("the server sent no certificate");
+  const certificate = parseCertificate(der);
+  const problem = usageProblem(certificate, "serverAuth") ??
+    validityProblem(certificate, Date.now()) ??
+    (host === null ? null : nameProblem(certificate, host));
+  if (problem !== null) throw new DeguError(`the server's certificate ${problem}`);
+  return describeCertificate(certificate);
+}

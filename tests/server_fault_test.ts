@@ -1,0 +1,51 @@
+/** What a server does with the faults of an application: the connection closes, nobody but the logger is told. */
+import { assert, assertEquals } from "@std/assert";
+import { Body } from "../base.ts";
+import { RawPeer } from "./support/raw_peer.ts";
+import { serve } from "./support/serving.ts";
+import { TrackedStream } from "./support/streams.ts";
+
+Deno.test("whatever an application throws is logged as an error, and nothing is sent", async (t) => {
+  const thrown: readonly unknown[] = [
+    new Error("secret"),
+    "text",
+    null,
+    undefined,
+    0,
+    Symbol("symbol"),
+    Object.create(null),
+    { toString: () => fail() },
+    Object.defineProperty(new Error("x"), "stack", { get: () => fail() }),
+  ];
+  function fail(): never {
+    throw new Error("can't be shown");
+  }
+  for (const [i, value] of thrown.entries()) {
+    for (const when of ["handle", "onConnect"] as const) {
+      await t.step(`value ${i}, by ${when}`, async () => {
+        const raise = () => {
+          throw value;
+        };
+        await using serving = serve({
+          handle: raise,
+          onConnect: () => when === "handle" || raise(),
+        });
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send("GET / HTTP/1.1\r\n\r\n");
+        await peer.assertClosedSilently();
+        const [message = ""] = await serving.logger.waitFor("error");
+        const { port } = peer.conn.localAddr as Deno.NetAddr;
+        assert(message.startsWith(`127.0.0.1:${port}: `), message);
+      });
+    }
+  }
+});
+
+Deno.test("a source that was handed over is settled when its message is refused", async () => {
+  const tracked = new TrackedStream([new Uint8Array(5)]);
+  await using serving = serve(() => [200, "bad reason!", {}, new Body(tracked.stream, 5)]);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET / HTTP/1.1\r\n\r\n");
+  await peer.assertClosedSilently();
+  assertEquals(tracked.settled, true);
+});

@@ -1,0 +1,44 @@
+/**
+ * Responses as `fetch` gives them.
+ *
+ * @module
+ */
+
+/** A response that knows where it came from. */
+export class FetchResponse extends Response {
+  readonly #url: string;
+  readonly #redirected: boolean;
+
+  /** Makes a response to the request for `url`. */
+  constructor(
+    body: ReadableStream<Uint8Array<ArrayBuffer>> | null,
+    init: ResponseInit,
+    url: string,
+    redirected: boolean,
+  ) {
+    super(body, init);
+    this.#url = url;
+    this.#redirected = redirected;
+  }
+
+  /** The URL that was requested last, without its fragment. */
+  override get url(): string {
+    return this.#url;
+  }
+
+  /** True where that was not the first one. */
+  override get redirected(): boolean {
+    return this.#redirected;
+  }
+
+  /** What a response is that nothing was hidden from. */
+  override get type(): ResponseType {
+    return "basic";
+  }
+
+  /** The same response a second time, whose body is read independently. */
+  override clone(): FetchResponse {
+    const { body, status, statusText, headers } = super.clone();
+    return new FetchResponse(body, { status, statusText, headers }, this.#url, this.#redirected);
+  }
+}

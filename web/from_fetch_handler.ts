@@ -1,0 +1,244 @@
+/**
+ * Fetch-style handlers as applications.
+ *
+ * @module
+ */
+
+import type { AppFunction } from "../base/app.ts";
+import { BodyError, quote, typeName } from "../base/errors.ts";
+import type { HeaderDict } from "../base/headers.ts";
+import type { Request as AppRequest, ResponseTuple } from "../base/message.ts";
+import type { Session } from "../base/session.ts";
+import { makeBody } from "./bodies.ts";
+import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
+import { IncomingStream } from "./incoming_stream.ts";
+import { reasonOf } from "./reason.ts";
+import { StreamPieces } from "./stream_pieces.ts";
+
+/** What a fetch-style handler gets beside the request. In Hono it is the `env` of the context. */
+export interface FetchHandlerInfo {
+  /** The request as our server sees it. */
+  readonly request: AppRequest;
+  /** The connection: its peer's certificate, and a store for what belongs to it. */
+  readonly session: Session;
+  /** The address of the peer, as `Deno.serve` gives it; the path of a Unix peer is empty. */
+  readonly remoteAddr: Deno.NetAddr | Deno.UnixAddr;
+}
+
+/** A function from a request to a response, both of the Fetch standard. */
+export type FetchHandler = (
+  request: Request,
+  info: FetchHandlerInfo,
+) => Response | Promise<Response>;
+
+/** What may be decided about a fetch-style handler. */
+export interface FromFetchHandlerOptions {
+  /**
+   * The origin of the URLs of requests, such as `"https://device.local"`.
+   *
+   * @default {http or, for a peer with a certificate, https, and what the host header says}
+   */
+  origin?: string;
+  /**
+   * Chooses the one `set-cookie` header that is sent, where a response has several.
+   *
+   * @default {several are an error}
+   */
+  chooseCookie?: ChooseCookie;
+  /**
+   * How many bytes of a request's body may be dropped that a handler has left unread when it
+   * responds with a status below 400.
+   *
+   * @default {1048576}
+   */
+  maxUnreadBytes?: number;
+}
+
+const OPTIONS = ["origin", "chooseCookie", "maxUnreadBytes"];
+const MAX_UNREAD_BYTES = 1048576;
+
+/**
+ * Makes an application from a fetch-style handler: a function, or an object with a method `fetch`,
+ * as a Hono app is.
+ *
+ * A body streams both ways. The body of a request has to be read before the response; what a handler
+ * leaves is dropped. What the strict grammar has no form for (several `set-cookie` headers, a
+ * character, a header's name) is an error that goes to the server's logger, as the handler's
+ * exceptions do. docs/web.md lists all of it.
+ *
+ * @throws {TypeError} for an argument or an option of a wrong type, and for an unknown option.
+ * @throws {RangeError} for a value that is not allowed.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { fromFetchHandler } from "@degu/degu/web";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app = fromFetchHandler(async (request) => {
+ *   const { pathname } = new URL(request.url);
+ *   return Response.json({ pathname, text: await request.text() });
+ * });
+ * await using server = new Server(["127.0.0.1", 0], app);
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * const response = await client.request("POST", "/hello", {}, new TextEncoder().encode("world"));
+ * assertEquals(await response.body?.json(), { pathname: "/hello", text: "world" });
+ * ```
+ */
+export function fromFetchHandler(
+  handler: FetchHandler | { readonly fetch: FetchHandler },
+  options: FromFetchHandlerOptions = {},
+): AppFunction {
+  const { origin, chooseCookie, maxUnreadBytes = MAX_UNREAD_BYTES } = checkOptions(options);
+  const handle = readHandler(handler);
+  return async (request, session) => {
+    const url = urlOf(request, origin ?? originOf(request, session));
+    if (url === null) return [400, "Bad Request", {}, null];
+    const aborter = new AbortController();
+    const abort = (reason: unknown) => aborter.abort(reason);
+    const incoming = hasContent(request) ? new IncomingStream(request.body, abort) : null;
+    try {
+      const response = await handle(
+        new Request(url, {
+          method: request.method,
+          headers: headersOf(request.headers),
+          body: incoming?.stream ?? null,
+          signal: aborter.signal,
+        }),
+        { request, session, remoteAddr: remoteAddrOf(session) },
+      );
+      checkResponse(response);
+      try {
+        if (response.body !== null && response.body === incoming?.stream) {
+          throw new BodyError("the body of a request can't be the body of its response");
+        }
+        const headers = dictOf(response.headers, chooseCookie);
+        if (response.status < 400) await incoming?.drain(maxUnreadBytes);
+        return await answerOf(request, response, headers, abort);
+      } catch (error) {
+        cancel(response.body, error);
+        throw error;
+      }
+    } finally {
+      incoming?.abandon();
+    }
+  };
+}
+
+type RequestWithBody = AppRequest & { readonly body: NonNullable<AppRequest["body"]> };
+
+function hasContent(request: AppRequest): request is RequestWithBody {
+  return request.body !== null && (request.body.chunked || request.body.contentLength > 0);
+}
+
+/** Says in our words what the response says. */
+async function answerOf(
+  { method }: AppRequest,
+  { status, statusText, body }: Response,
+  headers: HeaderDict,
+  abort: (reason: unknown) => void,
+): Promise<ResponseTuple> {
+  const reason = statusText === "" ? reasonOf(status) : statusText;
+  if (method === "HEAD") {
+    cancel(body, new BodyError("a response to HEAD has no body"));
+    return [status, reason, headers, null];
+  }
+  if (body === null) {
+    // Without a length other clients than ours would wait for the end of the connection.
+    const empty = status === 204 || status === 304 ? null : new Uint8Array(0);
+    return [status, reason, headers, empty];
+  }
+  return [status, reason, headers, await makeBody(new StreamPieces(body, abort), headers)];
+}
+
+function cancel(body: ReadableStream<Uint8Array> | null, reason: unknown): void {
+  // Where it is locked, it is somebody else's.
+  body?.cancel(reason).catch(() => {});
+}
+
+function checkResponse(response: unknown): asserts response is Response {
+  // By its shape: packages that run everywhere bring a class of their own.
+  const { status, headers, body, bodyUsed, type } = (response ?? {}) as Partial<Response>;
+  if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
+    throw new TypeError(`the handler returned a ${typeName(response)}; need a Response`);
+  }
+  if (type === "error" || status < 200) {
+    throw new RangeError(`the handler returned a Response with status ${status}; need 200 to 599`);
+  }
+  if (bodyUsed === true || body?.locked === true) {
+    throw new BodyError("the handler returned a Response whose body has been used");
+  }
+}
+
+/** A host and a port, and nothing that could become another part of a URL. */
+const HOST = /^([-0-9A-Za-z._~]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$/;
+
+function originOf({ headers }: AppRequest, { peerCertificate }: Session): string | null {
+  const { host = "localhost" } = headers;
+  if (typeof host !== "string" || !HOST.test(host)) return null;
+  return `${peerCertificate === null ? "http" : "https"}://${host}`;
+}
+
+/** The URL of a request; `null` where there is none that says the same. */
+function urlOf(request: AppRequest, origin: string | null): string | null {
+  if (origin === null) return null;
+  const uri = request.buildProxyUri();
+  const url = URL.parse(origin + uri);
+  // A path with a component `.` is one of its own here, and URLs have no spelling for it.
+  return url !== null && url.href.slice(url.origin.length) === uri ? url.href : null;
+}
+
+function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
+  if (address === null) return { transport: "unix", path: "" };
+  return { transport: "tcp", hostname: address[0], port: address[1] };
+}
+
+function readHandler(handler: FetchHandler | { readonly fetch: FetchHandler }): FetchHandler {
+  if (typeof handler === "function") return handler;
+  if (typeof handler?.fetch === "function") return (request, info) => handler.fetch(request, info);
+  throw new TypeError(
+    `handler: need a function, or an object with a method "fetch"; got ${typeName(handler)}`,
+  );
+}
+
+function checkOptions(options: FromFetchHandlerOptions): FromFetchHandlerOptions {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options: need an object; got ${typeName(options)}`);
+  }
+  const copy = { ...options };
+  for (const name of Object.keys(copy)) {
+    if (!OPTIONS.includes(name)) {
+      throw new TypeError(
+        `options: unknown option ${quote(name)}; there are ${OPTIONS.join(", ")}`,
+      );
+    }
+  }
+  const { origin, chooseCookie, maxUnreadBytes } = copy;
+  if (origin !== undefined) copy.origin = checkOrigin(origin);
+  if (chooseCookie !== undefined && typeof chooseCookie !== "function") {
+    throw new TypeError(`chooseCookie: need a function; got ${typeName(chooseCookie)}`);
+  }
+  if (maxUnreadBytes !== undefined) checkBytes(maxUnreadBytes);
+  return copy;
+}
+
+function checkOrigin(origin: string): string {
+  if (typeof origin !== "string") {
+    throw new TypeError(`origin: need a string; got ${typeName(origin)}`);
+  }
+  const url = URL.parse(origin);
+  if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
+    throw new RangeError(`origin: need "http://host" or "https://host:port"; got ${quote(origin)}`);
+  }
+  return url.origin;
+}
+
+function checkBytes(count: number): void {
+  if (typeof count !== "number") {
+    throw new TypeError(`maxUnreadBytes: need a number; got ${typeName(count)}`);
+  }
+  if (count !== Infinity && (!Number.isSafeInteger(count) || count < 0)) {
+    throw new RangeError(`maxUnreadBytes: need an integer from 0, or Infinity; got ${count}`);
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * The body of a request that is made with `fetch`.
+ *
+ * @module
+ */
+
+import type { BodyOut } from "../base/bodies.ts";
+import { BodyIter } from "../base/body_iter.ts";
+import type { HeaderDict } from "../base/headers.ts";
+import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
+import { StreamPieces } from "./stream_pieces.ts";
+
+/** What a request carries, for as often as it is sent. */
+export interface RequestContent {
+  /** False where it is a stream, which can be sent once. */
+  readonly replayable: boolean;
+  /** The body for the next time that it is sent. */
+  take(): BodyOut;
+  /** Gives up what has not been sent. */
+  cancel(reason: unknown): void;
+}
+
+/** No content. */
+export const noContent: RequestContent = {
+  replayable: true,
+  take: () => null,
+  cancel() {},
+};
+
+/** Finds out what a request carries. */
+export async function contentOf(
+  request: Request,
+  given: unknown,
+  headers: HeaderDict,
+): Promise<RequestContent> {
+  if (given instanceof Blob) return contentOfBlob(given);
+  if (isFixed(given)) return contentOfBytes([await request.bytes()]);
+  if (request.body === null) {
+    // A length of 0 where there could be a body (Fetch standard, HTTP-network-or-cache fetch, 8).
+    const expected = request.method === "PUT" || request.method === "POST";
+    return expected ? contentOfBytes([]) : noContent;
+  }
+  // A Request does not tell what its body was made from.
+  return await contentOfStream(request.body, headers);
+}
+
+/** True for text, bytes and forms: whatever is no stream. */
+function isFixed(given: unknown): boolean {
+  if (given === undefined || given === null) return false;
+  return typeof given !== "object" || !(Symbol.asyncIterator in given);
+}
+
+function contentOfBytes(pieces: readonly Uint8Array[]): RequestContent {
+  return { replayable: true, take: () => bodyOfBytes(pieces), cancel() {} };
+}
+
+function contentOfBlob(blob: Blob): RequestContent {
+  let pieces: StreamPieces | null = null;
+  return {
+    replayable: true,
+    take: () => {
+      pieces = new StreamPieces(blob.stream());
+      return new BodyIter(pieces, blob.size);
+    },
+    cancel: (reason) => pieces?.cancel(reason),
+  };
+}
+
+async function contentOfStream(
+  stream: ReadableStream<Uint8Array>,
+  headers: HeaderDict,
+): Promise<RequestContent> {
+  const pieces = new StreamPieces(stream);
+  const whole = await takeWhole(pieces, headers);
+  if (whole !== null) return contentOfBytes(whole);
+  return {
+    replayable: false,
+    take: () => streamedBody(pieces, headers),
+    cancel: (reason) => pieces.cancel(reason),
+  };
+}
