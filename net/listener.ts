@@ -39,7 +39,9 @@ export class PlainListener implements Listener {
   /** Binds a checked address, or throws. */
   constructor(address: Address) {
     const endpoint = endpointOf(address);
-    this.#listener = endpoint.transport === "tcp" ? Deno.listen(endpoint) : Deno.listen(endpoint);
+    if (endpoint.transport === "tcp") this.#listener = Deno.listen(endpoint);
+    else if (endpoint.path === "") this.#listener = listenOnFreeName();
+    else this.#listener = Deno.listen(endpoint);
     this.address = boundAddress(address, this.#listener.addr);
   }
 
@@ -55,5 +57,23 @@ export class PlainListener implements Listener {
 
   close(): void {
     this.#listener.close();
+  }
+}
+
+/**
+ * Listens on an abstract name that is free, in the form of the kernel's own. The kernel would choose
+ * one itself for an empty path, which Deno allows only together with all other permissions.
+ */
+function listenOnFreeName(): Deno.UnixListener {
+  for (;;) {
+    const number = crypto.getRandomValues(new Uint32Array(1))[0]! & 0xfffff;
+    try {
+      return Deno.listen({
+        transport: "unix",
+        path: `\0${number.toString(16).padStart(5, "0")}`,
+      });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
   }
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { type AppMap, Router } from "../applib.ts";
-import { type Method, type ResponseTuple } from "../base.ts";
+import type { Method, ResponseTuple } from "../base.ts";
 import { mkreq, mkuri } from "../misc.ts";
 import type { App, AppFunction } from "../rgi.ts";
 import { api, deadSocket, makeSession } from "./support/calling.ts";
