@@ -248,20 +248,15 @@ export function formatRequestPreamble(
   return finish(into, formatHeaderLines(into, at, headers, base, framing, requestContext(method)));
 }
 
-/**
- * Writes a response preamble, as {@linkcode formatRequestPreamble} does.
- *
- * @param least The lowest status that is allowed.
- */
+/** Writes a response preamble, as {@linkcode formatRequestPreamble} does. */
 export function formatResponsePreamble(
   into: Uint8Array,
   status: number,
   reason: string,
   headers: HeaderDict,
   framing: Framing | undefined,
-  least = 100,
 ): number {
-  checkStatus(status, least);
+  checkStatus(status);
   checkReason(reason);
   checkHeaderDict(headers);
   const at = writeAscii(into, 0, `HTTP/1.1 ${status} ${reason}\r\n`);

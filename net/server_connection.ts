@@ -127,54 +127,46 @@ export class ServerConnection implements BodyOwner {
     return false;
   }
 
-  /** Answers one request; false where the session ends in good order. */
+  /** Answers one request; false where the session ends in good order, or was ended. */
   async #serveRequest(): Promise<boolean> {
+    const transport = this.#transport;
+    const { handle, api } = this.#context;
+    const request = this.#takeRequest(await transport.readPreamble());
+    let answer: Answer | null = null;
+    try {
+      answer = readAnswer(await handle(request, this.#session, api));
+      this.#checkStillOpen();
+      const { status, reason, headers, body } = answer;
+      const framing = this.#checkAnswer(request, answer);
+      const length = formatResponsePreamble(transport.out, status, reason, headers, framing);
+      await transport.send(length, body, framing);
+    } catch (error) {
+      if (answer !== null && answer.body !== request.body) cancelUnused(answer.body, error);
+      this.#giveUp(error);
+      return false;
+    }
+    if (this.#isOver(answer.status)) return false;
+    this.#answering = false;
+    return true;
+  }
+
+  #takeRequest(end: number): Request {
     const { reader } = this.#transport;
-    const end = await this.#transport.readPreamble();
     this.#answering = true;
     const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
     reader.start = end;
     const { method, uri, headers, framing, path, query } = preamble;
     this.#bodyUnread = framing !== null;
     const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
-    const request = new Request(method, uri, headers, body, [], path, query);
-    const status = await this.#answer(request);
-    if (status === null) return false;
-    if (this.#isOver(status)) return false;
-    this.#answering = false;
-    return true;
-  }
-
-  /** Calls the application and sends what it returns; `null` where it has failed. */
-  async #answer(request: Request): Promise<number | null> {
-    const transport = this.#transport;
-    let answer: Answer | null = null;
-    let framing, length;
-    try {
-      answer = readAnswer(await this.#context.handle(request, this.#session, this.#context.api));
-      this.#checkStillOpen();
-      ({ framing, length } = this.#format(request, answer));
-    } catch (error) {
-      if (answer !== null && answer.body !== request.body) cancelUnused(answer.body, error);
-      return this.#giveUp(error);
-    }
-    try {
-      await transport.send(length, answer.body, framing);
-    } catch (error) {
-      return this.#giveUp(error);
-    }
-    return answer.status;
+    return new Request(method, uri, headers, body, [], path, query);
   }
 
   #checkStillOpen(): void {
     if (this.#transport.closed) throw this.#transport.failure ?? new BodyError("too late");
   }
 
-  /** Checks everything that can be checked before the first byte, and formats the preamble. */
-  #format(request: Request, { status, reason, headers, body }: Answer): {
-    framing: Framing | undefined;
-    length: number;
-  } {
+  /** Checks what can be checked before the first byte; returns how the body's end will be known. */
+  #checkAnswer(request: Request, { status, body }: Answer): Framing | undefined {
     checkStatus(status, 200);
     if (body !== null && (body as unknown) === request.body) {
       throw new BodyError("the body of a request can't be the body of its response");
@@ -185,9 +177,7 @@ export class ServerConnection implements BodyOwner {
     checkBodyAllowed(request.method, status, body);
     // To HEAD and with 304 the headers may speak of a body that isn't sent (RFC 9110 §15.4.5).
     const asGiven = status === 304 || (request.method === "HEAD" && status !== 204);
-    const framing = asGiven ? undefined : outgoingFraming(body);
-    const { out } = this.#transport;
-    return { framing, length: formatResponsePreamble(out, status, reason, headers, framing, 200) };
+    return asGiven ? undefined : outgoingFraming(body);
   }
 
   /** Decides after a response whether it was the last one. */
@@ -225,12 +215,11 @@ export class ServerConnection implements BodyOwner {
   }
 
   /** The connection ends at once: the peer is told nothing. */
-  #giveUp(error: unknown): null {
+  #giveUp(error: unknown): void {
     const broken = this.#transport.failure !== null || this.#transport.closed;
     if (broken) this.#report(this.#transport.failure ?? error);
     else this.#reportApp(error, "the application");
     this.#transport.close();
-    return null;
   }
 
   #reportApp(error: unknown, where: string): void {
@@ -288,8 +277,7 @@ function readAnswer(answer: unknown): Answer {
         `the application returned ${answer.length} items; need [status, reason, headers, body]`,
       );
     }
-    const [status, reason, headers, body] = answer;
-    return { status, reason, headers, body };
+    return { status: answer[0], reason: answer[1], headers: answer[2], body: answer[3] };
   }
   if (
     typeof answer === "object" && answer !== null && "status" in answer && "reason" in answer &&
