@@ -31,11 +31,19 @@ import type { Method } from "./base/preamble.ts";
 import type { Address } from "./base/session.ts";
 import { allows, VALUE } from "./base/tables.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
-import { connectSocket } from "./net/connect.ts";
+import { connectSocket, untilAborted } from "./net/connect.ts";
 import { closeAfterResponse, Connection, DEFAULT_TIMEOUT, transportOf } from "./net/connection.ts";
 import { checkTimeout } from "./net/deadline.ts";
+import { checkSslHost, connectTls, sslHostOf } from "./net/tls_client.ts";
+import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls_context.ts";
 
 export { Connection };
+export {
+  buildClientSslctx,
+  type ClientSslconfig,
+  type ClientSslctx,
+  type Sslctx,
+} from "./net/tls_context.ts";
 export { Response } from "./base/message.ts";
 export type { Socket } from "./base/app.ts";
 export type { Address, PeerCertificate } from "./base/session.ts";
@@ -155,7 +163,7 @@ export class Client {
     if (signal !== undefined) closeOnAbort(connection, signal);
     if (onConnect === undefined) return connection;
     try {
-      if (await onConnect(connection) !== true) {
+      if (await untilAborted(onConnect(connection), signal) !== true) {
         throw new ConnectionClosedError("onConnect did not return true");
       }
       signal?.throwIfAborted();
@@ -246,4 +254,88 @@ function makeBaseHeaders(host: string | null, authorization: string | undefined)
   if (authorization !== undefined) headers["authorization"] = authorization;
   if (host !== null) headers["host"] = host;
   return Object.keys(headers).length === 0 ? null : Object.freeze(headers);
+}
+
+/** The options of a client, and the name of the server. */
+export interface SSLClientOptions extends ClientOptions {
+  /**
+   * The name that is sent to the server, if it is a DNS name, and that the server's certificate has to
+   * be for; `null` for none.
+   *
+   * @default {the host of the address; null for Unix sockets and abstract names}
+   */
+  sslHost?: string | null;
+}
+
+/**
+ * Where an HTTPS server is, how to connect to it, and which servers to trust.
+ *
+ * The server's certificate is always verified. With `{}` it has to come from an authority that Deno
+ * trusts by default; with `caFile` or `caPath` from one of those, and from no other. Its names are those
+ * in its subjectAltName (RFC 9525 §6.3). A connection's server is told by `conn.sock.peerCertificate`.
+ *
+ * @example A client and a server that know one another
+ * ```ts
+ * import { SSLClient } from "@degu/degu/client";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { SSLServer } from "@degu/degu/server";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * const app = () => [200, "OK", { hello: "world" }, null] as const;
+ * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
+ * const serving = server.serveForever();
+ * await server.ready;
+ *
+ * const client = new SSLClient(pki.clientSslconfig, server.address);
+ * const response = await client.request("GET", "/");
+ * assertEquals(response.headers.hello, "world");
+ *
+ * server.close();
+ * await serving;
+ * ```
+ */
+export class SSLClient extends Client {
+  /** The options that were given. */
+  declare readonly options: Readonly<SSLClientOptions>;
+  /** What the client trusts and who it is, and the policy. */
+  readonly sslctx: ClientSslctx;
+  /** The name that the server's certificate has to be for, or `null`. */
+  readonly sslHost: string | null;
+
+  /**
+   * Makes a client; the files are read, but nothing is resolved or connected yet.
+   *
+   * @param sslctx What {@linkcode buildClientSslctx} has made, or its argument.
+   * @param address As for {@linkcode Client}.
+   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
+   * @throws {RangeError} for a value that is not allowed; where the server's name is to be checked,
+   * but neither the address nor `sslHost` has one.
+   * @throws what {@linkcode buildClientSslctx} does.
+   */
+  constructor(
+    sslctx: ClientSslctx | ClientSslconfig,
+    address: Address,
+    options: SSLClientOptions = {},
+  ) {
+    super(address, options);
+    const { sslHost } = this.options;
+    this.sslctx = asClientSslctx(sslctx);
+    this.sslHost = sslHost === undefined ? sslHostOf(this.address) : sslHost;
+    checkSslHost(this.sslHost, this.sslctx);
+  }
+
+  protected override get defaultPort(): number {
+    return 443;
+  }
+
+  protected override get knownOptions(): readonly string[] {
+    return [...OPTIONS, "sslHost"];
+  }
+
+  /** Makes a socket that is connected to the address and encrypted, its server verified. */
+  override createSocket(): Promise<Socket> {
+    const { timeout, options: { signal } } = this;
+    return connectTls(this.address, this.sslctx, this.sslHost, { timeout, signal });
+  }
 }

@@ -21,3 +21,5 @@ export * from "./base.ts";
 export * from "./client.ts";
 export * from "./server.ts";
 export * from "./rgi.ts";
+export * from "./applib.ts";
+export * from "./web.ts";

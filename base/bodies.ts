@@ -84,9 +84,12 @@ function shapeOf(body: WritableBody): Framing {
  * theirs. Never throws.
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
-  const { writeTo, cancel, used } = (body ?? {}) as Partial<WritableBody>;
-  if (typeof writeTo === "function" && typeof cancel === "function" && used !== true) {
+  try {
+    const { writeTo, cancel, used } = (body ?? {}) as Partial<WritableBody>;
+    if (typeof writeTo !== "function" || typeof cancel !== "function" || used === true) return;
     Promise.resolve(cancel.call(body, reason)).catch(() => {});
+  } catch {
+    // It was not a body of ours.
   }
 }
 

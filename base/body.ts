@@ -99,36 +99,43 @@ export class Body implements AsyncIterable<Uint8Array> {
    * stays as it was.
    * @throws {BodyError} where the body is in use, has failed, or was consumed before.
    */
-  async read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
-    if (size !== undefined) checkReadSize(size);
-    if (!this.#use.beginRead()) return new Uint8Array(0);
-    const wanted = Math.min(size ?? Infinity, this.#remaining);
-    if (wanted > MAX_READ_BYTES) {
-      this.#use.undo();
-      throw new RangeError(
-        `${wanted} bytes are left, more than the ${MAX_READ_BYTES} that one read collects; ` +
-          "give a size, iterate, or use writeTo",
-      );
-    }
-    if (wanted === 0) {
-      if (this.#remaining > 0) {
-        this.#use.end();
-      } else {
-        await this.#finish();
-        this.#use.giveEmptyRead();
+  read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      if (size !== undefined) checkReadSize(size);
+      if (!this.#use.beginRead()) return Promise.resolve(new Uint8Array(0));
+      const wanted = Math.min(size ?? Infinity, this.#remaining);
+      if (wanted > MAX_READ_BYTES) {
+        this.#use.undo();
+        throw new RangeError(
+          `${wanted} bytes are left, more than the ${MAX_READ_BYTES} that one read collects; ` +
+            "give a size, iterate, or use writeTo",
+        );
       }
-      return new Uint8Array(0);
+      return wanted === 0 ? this.#readNothing() : this.#take(wanted) ?? this.#collect(wanted);
+    } catch (error) {
+      return Promise.reject(error);
     }
+  }
+
+  async #readNothing(): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#remaining > 0) {
+      this.#use.end();
+    } else {
+      await this.#finish();
+      this.#use.giveEmptyRead();
+    }
+    return new Uint8Array(0);
+  }
+
+  /** Takes bytes that are all there already; `null` where they are not. */
+  #take(wanted: number): Promise<Uint8Array<ArrayBuffer>> | null {
     const { reader } = this.#source;
-    if (wanted <= reader.buffered) {
-      const start = reader.start;
-      const bytes = (reader.bytes as Uint8Array<ArrayBuffer>).slice(start, start + wanted);
-      reader.start += wanted;
-      const ending = this.#took(wanted);
-      if (ending !== null) await ending;
-      return bytes;
-    }
-    return await this.#collect(wanted);
+    const { start } = reader;
+    if (wanted > reader.buffered) return null;
+    const bytes = (reader.bytes as Uint8Array<ArrayBuffer>).slice(start, start + wanted);
+    reader.start += wanted;
+    const ending = this.#took(wanted);
+    return ending === null ? Promise.resolve(bytes) : ending.then(() => bytes);
   }
 
   /** What is left as bytes: {@linkcode read} without a size. */

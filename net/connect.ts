@@ -65,3 +65,20 @@ export async function bounded<T extends { close(): void }>(
     signal?.removeEventListener("abort", abort);
   }
 }
+
+/** Waits for what can't be stopped, but no longer than until the signal aborts. */
+export async function untilAborted<T>(
+  value: T | Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (signal === undefined) return await value;
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([aborted.promise, value]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}

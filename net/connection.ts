@@ -158,13 +158,9 @@ export class Connection implements Disposable {
     return this.#exchange(method, length, body, framing);
   }
 
-  #checkFree(): void {
+  #checkReady(method: Method, uri: string, body: BodyOut): void {
     if (this.closed) throw new ConnectionClosedError();
     if (this.#inFlight) throw new DeguError("another request is in flight on this connection");
-  }
-
-  #checkReady(method: Method, uri: string, body: BodyOut): void {
-    this.#checkFree();
     checkMethod(method);
     checkUri(uri);
     if (body !== null && method !== "PUT" && method !== "POST") {
@@ -195,7 +191,7 @@ export class Connection implements Disposable {
       try {
         await transport.send(length, body, framing);
       } catch (error) {
-        if (!transport.writeFailed || transport.closed) throw error;
+        if (!transport.writeFailed || transport.closed || !isReset(error)) throw error;
         // A server that refuses an upload answers and closes, and its answer may be here.
         refusal = error;
         this.#closeAfterBody = true;
@@ -216,7 +212,8 @@ export class Connection implements Disposable {
   }
 
   async #refuseEarlyBytes(): Promise<never> {
-    if (await this.#transport.reader.fill() > 0) throw excessBytes();
+    await this.#transport.takeAhead();
+    if (this.#transport.reader.buffered > 0) throw excessBytes();
     throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
   }
 
@@ -279,7 +276,7 @@ export class Connection implements Disposable {
     start: number,
     stop: number,
   ): Promise<Response> {
-    this.#checkFree();
+    this.#checkReady("GET", uri, null);
     const range = new Range(start, stop);
     checkHeaderDict(headers);
     if (Object.hasOwn(headers, "range")) {

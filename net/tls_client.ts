@@ -17,12 +17,12 @@ import {
   usageProblem,
   validityProblem,
 } from "./tls_certificate.ts";
-import { type ClientSslctx, clientMaterialOf } from "./tls_context.ts";
+import { clientMaterialOf, type ClientSslctx } from "./tls_context.ts";
 import { makeDuplex } from "./tls_duplex.ts";
 import { handshakeError, translateError } from "./tls_errors.ts";
 import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./tls_names.ts";
 import { checkNegotiated } from "./tls_policy.ts";
-import { addressesOf, TlsSocket } from "./tls_socket.ts";
+import { addressesOf, tieLives, TlsSocket } from "./tls_socket.ts";
 
 /** A stream below TLS, and the two addresses where `node:net` does not know them. */
 interface Raw {
@@ -91,14 +91,14 @@ async function connectRaw(address: Address, bounds: ConnectBounds): Promise<Raw>
   const where = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
-  return await bounded(`connecting to ${formatAddress(address)}`, bounds, (signal) => {
+  return await bounded(`connecting to ${formatAddress(address)}`, bounds, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<Raw>();
-    const stream = process.getBuiltinModule("node:net").connect({ ...where, allowHalfOpen: true });
+    const stream = process.getBuiltinModule("node:net").connect(where);
     const close = () => void stream.destroy();
     signal.addEventListener("abort", close);
     stream.on("error", (error) => reject(translateError(error)));
     stream.once("connect", () => resolve({ stream, conn: null, close }));
-    return promise;
+    return await promise;
   });
 }
 
@@ -107,19 +107,26 @@ async function shakeHands(
   sslctx: ClientSslctx,
   sslHost: string | null,
 ): Promise<TlsSocket> {
-  const socket = startTls(raw.stream, clientMaterialOf(sslctx), sslHost);
+  const { stream, conn } = raw;
+  const socket = startTls(stream, clientMaterialOf(sslctx), sslHost);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // The library comes a little later with the reason, if there is one.
+  const closed = () =>
+    void setTimeout(() => reject(new DeguError("the peer closed the connection")));
   socket.once("secureConnect", resolve);
   socket.on("error", reject);
-  socket.once("close", () => reject(new DeguError("the peer closed the connection")));
-  raw.stream.once("error", reject);
+  stream.on("error", reject);
+  stream.once("close", closed);
   try {
     await promise;
     const peerCertificate = checkServer(socket, sslctx.checkHostname ? sslHost : null);
-    return new TlsSocket(socket, peerCertificate, addressesOf(socket, raw.conn));
+    tieLives(socket, stream);
+    return new TlsSocket(socket, peerCertificate, addressesOf(socket, conn));
   } catch (error) {
     socket.destroy();
     throw error;
+  } finally {
+    stream.removeListener("close", closed);
   }
 }
 

@@ -27,8 +27,8 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): Duplex {
   const write = async (bytes: Uint8Array): Promise<void> => {
     for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
   };
-  return new Duplex({
-    allowHalfOpen: true,
+  const stream = new Duplex({
+    allowHalfOpen: false,
     highWaterMark: BUFFER_BYTES,
     read(): void {
       read().then((piece) => this.push(piece), (error) => this.destroy(error));
@@ -48,4 +48,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): Duplex {
       callback(error);
     },
   });
+  // Who uses the stream listens too; this is for the time before and after.
+  stream.on("error", () => {});
+  return stream;
 }

@@ -23,6 +23,8 @@ const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOpti
   ETIMEDOUT: Deno.errors.TimedOut,
 };
 
+const MAX_REASON_LENGTH = 300;
+
 /** The error that a socket of Deno would have given; any other passes through. */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
@@ -30,22 +32,39 @@ export function translateError(error: unknown): unknown {
   return Class === undefined ? error : new Class(error.message, { cause: error });
 }
 
-/** The error of a handshake that failed; a reset and a missing permission keep their classes. */
+/** What the TLS library's codes for certificates mean; one stands for several faults. */
+const CERTIFICATE_FAULTS: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: "it has expired",
+  CERT_NOT_YET_VALID: "it is not valid yet",
+  DEPTH_ZERO_SELF_SIGNED_CERT: "it signed itself",
+  INVALID_PURPOSE: "its extendedKeyUsage is for something else",
+  SELF_SIGNED_CERT_IN_CHAIN: "it is of an authority that is not trusted",
+  UNABLE_TO_GET_ISSUER_CERT: "it is of an authority that is not trusted",
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "it is of an authority that is not trusted",
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    "it is of an authority that is not trusted, an intermediate is " +
+    "missing, it has expired or is not valid yet, or its key or usage is not allowed",
+};
+
+/** The error of a client's handshake that failed; a reset and a missing permission keep their classes. */
 export function handshakeError(who: string, error: unknown): unknown {
-  if (!(error instanceof Error)) return error;
-  const message = `the TLS handshake with ${who} failed: ${reasonOf(error)}`;
-  if (error instanceof Deno.errors.NotCapable) return error;
-  const Class = CLASSES[codeOf(error) ?? ""] ?? DeguError;
-  return Object.assign(new Class(message), { cause: error });
+  if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
+  const code = codeOf(error) ?? "";
+  const reason = describeCertificateFault("server", code) ?? reasonOf(error);
+  const Class = CLASSES[code] ?? DeguError;
+  return new Class(`the TLS handshake with ${who} failed: ${reason}`, { cause: error });
+}
+
+/** Why a certificate was not accepted, given the library's code; `null` for any other code. */
+export function describeCertificateFault(whose: "client" | "server", code: string): string | null {
+  const fault = CERTIFICATE_FAULTS[code];
+  return fault === undefined ? null : `the ${whose}'s certificate was refused (${code}): ${fault}`;
 }
 
 /** Why a handshake failed, in a line that no peer can forge. */
 export function reasonOf(error: Error): string {
-  const code = codeOf(error);
-  const text = error.message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, 200);
-  if (code === "ECONNRESET") return "the peer closed the connection";
-  if (code === undefined || /^ERR_SSL_|^ERR_TLS_/.test(code)) return text;
-  return `${text} (${code})`;
+  if (codeOf(error) === "ECONNRESET") return "the peer closed the connection";
+  return error.message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, MAX_REASON_LENGTH);
 }
 
 function codeOf(error: Error): string | undefined {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../base/app.ts";
 import type { PeerCertificate } from "../base/session.ts";
@@ -20,10 +21,19 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+/** Where the two ends of a connection are. */
+export interface SocketAddresses {
+  readonly local: Deno.Addr | undefined;
+  readonly remote: Deno.Addr | undefined;
+}
+
 /** Reads and writes over a `TLSSocket` whose handshake is done. */
 export class TlsSocket implements Socket {
+  /** The verified certificate of the peer, or `null`. */
   readonly peerCertificate: PeerCertificate | null;
+  /** Where this end is; undefined for Unix sockets and abstract names. */
   readonly localAddr: Deno.Addr | undefined;
+  /** Where the other end is; undefined for Unix sockets and abstract names. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
   /** What has arrived; of the first piece everything before `#taken` is gone. */
@@ -46,7 +56,7 @@ export class TlsSocket implements Socket {
   constructor(
     socket: TLSSocket,
     peerCertificate: PeerCertificate | null,
-    addresses: { local: Deno.Addr | undefined; remote: Deno.Addr | undefined },
+    addresses: SocketAddresses,
   ) {
     this.#socket = socket;
     this.peerCertificate = peerCertificate;
@@ -96,9 +106,10 @@ export class TlsSocket implements Socket {
     this.#pieces.length = 0;
     // The peer is told that this is the end (RFC 8446 §6.1), but not where bytes are still under way,
     // which are lost now.
-    if (this.#writers.size === 0 && !this.#socket.destroyed) this.#socket.end();
-    this.#socket.destroy();
+    const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
     this.#fail(new Deno.errors.Interrupted("the socket was closed"));
+    if (inOrder) this.#socket.end();
+    this.#socket.destroy();
   }
 
   #receive(piece: Uint8Array): void {
@@ -177,14 +188,14 @@ export class TlsSocket implements Socket {
 }
 
 /**
- * Where the two ends of a connection are.
+ * Finds out where the two ends of a connection are.
  *
  * @param conn The connection of Deno below, where there is one.
  */
 export function addressesOf(
   socket: TLSSocket,
   conn: Deno.TcpConn | Deno.UnixConn | null,
-): { local: Deno.Addr | undefined; remote: Deno.Addr | undefined } {
+): SocketAddresses {
   if (conn !== null) return { local: conn.localAddr, remote: conn.remoteAddr };
   return {
     local: netAddress(socket.localAddress, socket.localPort),
@@ -195,4 +206,16 @@ export function addressesOf(
 function netAddress(hostname: string | undefined, port: number | undefined): Deno.Addr | undefined {
   if (hostname === undefined || port === undefined) return undefined;
   return { transport: "tcp", hostname, port };
+}
+
+/**
+ * Lets a TLS connection and the stream below it end together, also where that is no socket, and lets
+ * either side write on after the other has ended. For after the handshake: before, an end is a failure.
+ */
+export function tieLives(socket: TLSSocket, stream: Duplex): void {
+  socket.allowHalfOpen = true;
+  stream.allowHalfOpen = true;
+  stream.on("error", (error) => socket.destroy(error));
+  stream.on("close", () => socket.destroy());
+  socket.on("close", () => stream.destroy());
 }

@@ -26,11 +26,8 @@ export class Transport {
   readonly #socket: Socket;
   readonly #deadline: Deadline;
   #out: Uint8Array | null = null;
-  #ahead: Promise<number | null> | null = null;
+  #ahead: Promise<number | null | Thrown> | null = null;
   #aheadSettled = false;
-  readonly #settleAhead = () => {
-    this.#aheadSettled = true;
-  };
   #closed = false;
   #failure: unknown = null;
   #writeFailed = false;
@@ -107,21 +104,14 @@ export class Transport {
   }
 
   async #readSocket(into: Uint8Array): Promise<number | null> {
-    let count;
     try {
       if (this.#closed) throw new ConnectionClosedError();
-      if (this.#ahead !== null) {
-        const ahead = this.#ahead;
-        this.#ahead = null;
-        count = await ahead;
-      } else {
-        count = await this.#socket.read(into);
-      }
+      const count = await this.#socket.read(into);
       if (this.#closed) throw new ConnectionClosedError();
+      return checkCount(count, into.length) === 0 ? null : count;
     } catch (error) {
       throw this.#explain(error);
     }
-    return checkCount(count, into.length) === 0 ? null : count;
   }
 
   /** Drops what has arrived and then what arrives, up to the peer's end or `most` bytes. */
@@ -136,18 +126,36 @@ export class Transport {
   }
 
   /**
-   * Issues the next read before anybody waits for it. Nothing else may touch the reader, which has
-   * to be empty, until it has been filled.
+   * Issues the read for the next preamble before anybody waits for it. Nothing else may touch the
+   * reader, which has to be empty, until {@linkcode readPreamble}.
    */
   readAhead(): void {
     this.#aheadSettled = false;
-    this.#ahead = this.#socket.read(this.reader.room());
-    this.#ahead.then(this.#settleAhead, this.#settleAhead);
+    this.#ahead = this.#issueRead();
+  }
+
+  /** Never rejects, as nobody may ever wait for it: gives what was thrown instead. */
+  async #issueRead(): Promise<number | null | Thrown> {
+    try {
+      return await this.#socket.read(this.reader.room());
+    } catch (error) {
+      return new Thrown(error);
+    } finally {
+      this.#aheadSettled = true;
+    }
   }
 
   /** True where the read that was issued ahead has come to its end already. */
   get aheadSettled(): boolean {
     return this.#aheadSettled;
+  }
+
+  /** Puts what was read ahead into the reader; nothing where that was the end. */
+  async takeAhead(): Promise<void> {
+    const count = await this.#ahead;
+    this.#ahead = null;
+    if (count instanceof Thrown) throw this.#explain(count.error);
+    this.reader.end += count ?? 0;
   }
 
   /**
@@ -158,31 +166,30 @@ export class Transport {
    */
   async readPreamble(): Promise<number> {
     const { reader } = this;
-    this.#deadline.start();
     let looked = 0;
-    for (;;) {
-      const from = reader.start + Math.max(0, looked - 3);
-      const end = findPreambleEnd(reader.bytes, from, reader.end);
-      if (
-        end < 0 ? reader.buffered >= MAX_PREAMBLE_BYTES : end - reader.start > MAX_PREAMBLE_BYTES
-      ) {
-        throw new ProtocolError(
-          "PREAMBLE_TOO_LARGE",
-          `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`,
-        );
+    this.#deadline.start();
+    try {
+      for (;;) {
+        const from = reader.start + Math.max(0, looked - 3);
+        const end = findPreambleEnd(reader.bytes, from, reader.end);
+        checkPreambleSize(end < 0 ? reader.buffered + 1 : end - reader.start);
+        if (end >= 0) {
+          this.#deadline.stop();
+          return end;
+        }
+        looked = reader.buffered;
+        const room = reader.room();
+        const reading = this.#ahead ?? this.#socket.read(room);
+        this.#ahead = null;
+        const count = await reading;
+        if (count instanceof Thrown) throw count.error;
+        if (this.#closed) throw new ConnectionClosedError();
+        if (count === null) throw preambleEnded(looked);
+        reader.end += checkCount(count, room.length);
+        if (looked === 0) this.#deadline.start();
       }
-      if (end >= 0) {
-        this.#deadline.stop();
-        return end;
-      }
-      looked = reader.buffered;
-      const count = await this.#readSocket(reader.room());
-      if (count === null) {
-        if (looked === 0) throw new EmptyPreambleError();
-        throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
-      }
-      reader.end += count;
-      if (looked === 0) this.#deadline.start();
+    } catch (error) {
+      throw this.#explain(error);
     }
   }
 
@@ -260,4 +267,20 @@ export class Transport {
   async closeWrite(): Promise<void> {
     await this.#socket.closeWrite?.();
   }
+}
+
+/** What was thrown, in place of a value. */
+class Thrown {
+  constructor(readonly error: unknown) {}
+}
+
+function checkPreambleSize(least: number): void {
+  if (least <= MAX_PREAMBLE_BYTES) return;
+  const message = `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`;
+  throw new ProtocolError("PREAMBLE_TOO_LARGE", message);
+}
+
+function preambleEnded(read: number): ProtocolError {
+  if (read === 0) return new EmptyPreambleError();
+  return new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
 }

@@ -1,0 +1,147 @@
+/**
+ * The server's side of handshakes, and the only place where a client is found good enough.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import type { Duplex } from "node:stream";
+import type { Server as TlsServer, TLSSocket } from "node:tls";
+import { DeguError } from "../base/errors.ts";
+import type { PeerCertificate } from "../base/session.ts";
+import {
+  describeCertificate,
+  parseCertificate,
+  usageProblem,
+  validityProblem,
+} from "./tls_certificate.ts";
+import type { ServerMaterial } from "./tls_context.ts";
+import { describeCertificateFault } from "./tls_errors.ts";
+import { checkNegotiated } from "./tls_policy.ts";
+import { tieLives } from "./tls_socket.ts";
+
+/** Servers that are kept for the next handshake; making one takes longer than a handshake. */
+const MAX_IDLE = 8;
+/** Certificates that are remembered for resumed sessions, so that strangers can't fill the memory. */
+const MAX_VERIFIED = 10_000;
+/** `node:tls` wants a limit of its own; the one that counts is the server's time-out. */
+const NO_TIMEOUT = 2 ** 31 - 1;
+
+/** A connection that is encrypted, and the verified certificate of its client. */
+export interface Shaken {
+  readonly socket: TLSSocket;
+  readonly peerCertificate: PeerCertificate | null;
+}
+
+/** Does the handshakes of one context. */
+export class Handshakes {
+  readonly #material: ServerMaterial;
+  readonly #idle: TlsServer[] = [];
+
+  /** Makes handshakes with what belongs to a context. */
+  constructor(material: ServerMaterial) {
+    this.#material = material;
+  }
+
+  /** Does a handshake over a stream, which it destroys where it rejects. */
+  async shake(stream: Duplex): Promise<Shaken> {
+    try {
+      const socket = await this.#run(stream);
+      try {
+        return { socket, peerCertificate: this.#checkClient(socket) };
+      } catch (error) {
+        socket.destroy();
+        throw error;
+      }
+    } catch (error) {
+      stream.destroy();
+      throw error;
+    }
+  }
+
+  /**
+   * The events of `node:tls` come from a server, and don't say which stream they are about. So a
+   * server has one handshake at a time; where that has failed another event may still come, and the
+   * server is not used again.
+   */
+  async #run(stream: Duplex): Promise<TLSSocket> {
+    const server = this.#idle.pop() ?? this.#makeServer();
+    const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>();
+    const fail = (error: Error, failed?: TLSSocket) => reject(findReason(error, failed));
+    // The library comes a little later with the reason, if there is one.
+    const closed = () =>
+      void setTimeout(() => reject(new DeguError("the peer closed the connection")));
+    server.once("secureConnection", resolve);
+    server.once("tlsClientError", fail);
+    stream.once("error", fail);
+    stream.once("close", closed);
+    server.emit("connection", stream);
+    let socket;
+    try {
+      socket = await promise;
+    } finally {
+      stream.removeListener("error", fail);
+      stream.removeListener("close", closed);
+    }
+    server.removeAllListeners("secureConnection");
+    server.removeAllListeners("tlsClientError");
+    socket.on("error", () => {});
+    tieLives(socket, stream);
+    if (this.#idle.length < MAX_IDLE) this.#idle.push(server);
+    return socket;
+  }
+
+  #makeServer(): TlsServer {
+    const { ca, ...options } = this.#material.options;
+    return process.getBuiltinModule("node:tls").createServer({
+      ...options,
+      ...(ca === undefined ? {} : { ca: [...ca] }),
+      handshakeTimeout: NO_TIMEOUT,
+    });
+  }
+
+  /** Verifies what the library leaves open, and tells what the client's certificate says. */
+  #checkClient(socket: TLSSocket): PeerCertificate | null {
+    checkNegotiated(socket);
+    if (!this.#material.options.requestCert) return null;
+    // A resumed session may come without a certificate, and the library lets it pass.
+    if (!socket.authorized) throw new DeguError("the client's certificate was not verified");
+    const der = socket.getPeerX509Certificate()?.raw;
+    if (der === undefined) throw new DeguError("the client sent no certificate");
+    const certificate = parseCertificate(der);
+    const problem = usageProblem(certificate, "clientAuth") ??
+      validityProblem(certificate, Date.now());
+    if (problem !== null) throw new DeguError(`the client's certificate ${problem}`);
+    const description = describeCertificate(certificate);
+    this.#checkVerified(socket.isSessionReused(), description.fingerprint256);
+    return description;
+  }
+
+  /**
+   * The tickets of all TLS servers in a process are sealed with one key, and a resumed session brings
+   * along its certificate without it being verified again. So what another server has let in, with
+   * other authorities or with none, would be let in here. A session is resumed only where this
+   * context has verified the same certificate before.
+   */
+  #checkVerified(resumed: boolean, fingerprint: string): void {
+    const { verified } = this.#material;
+    if (resumed && !verified.has(fingerprint)) {
+      throw new DeguError("the client resumed a session that this server has not begun");
+    }
+    verified.delete(fingerprint);
+    verified.add(fingerprint);
+    if (verified.size > MAX_VERIFIED) {
+      for (const oldest of verified) {
+        verified.delete(oldest);
+        break;
+      }
+    }
+  }
+}
+
+/** Where a certificate was refused the library's own error says only that the connection is gone. */
+function findReason(error: Error, socket: TLSSocket | undefined): Error {
+  const code = socket?.authorizationError ?? ("code" in error ? error.code : "");
+  const fault = describeCertificateFault("client", String(code));
+  return fault === null ? error : new DeguError(fault, { cause: error });
+}
