@@ -27,12 +27,20 @@ import { checkServerAddress, formatAddress } from "./net/addresses.ts";
 import { checkTimeout } from "./net/deadline.ts";
 import { type Accepted, type Listener, PlainListener } from "./net/listener.ts";
 import { type Logger, ServerConnection, type ServerContext } from "./net/server_connection.ts";
+import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls_context.ts";
+import { TlsListener } from "./net/tls_server.ts";
 
 export { Request } from "./base/message.ts";
 export { Session } from "./base/session.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app.ts";
 export type { Address, PeerCertificate } from "./base/session.ts";
 export type { Logger } from "./net/server_connection.ts";
+export {
+  buildServerSslctx,
+  type ServerSslconfig,
+  type ServerSslctx,
+  type Sslctx,
+} from "./net/tls_context.ts";
 
 /** The limits of a server, and where it logs. */
 export interface ServerOptions {
@@ -358,5 +366,67 @@ function checkCount(name: string, value: number | undefined): void {
   }
   if (value !== Infinity && (!Number.isSafeInteger(value) || value < 1)) {
     throw new RangeError(`${name}: need an integer of 1 or more, or Infinity; got ${value}`);
+  }
+}
+
+/**
+ * A server of one RGI application over TLS, which lets in the clients of one authority only, or says
+ * aloud that it lets in all.
+ *
+ * A client that is refused gets not one byte of HTTP, and the application never hears of it. Who was
+ * let in is told by `session.peerCertificate`, also to `onConnect`, which may refuse it yet.
+ *
+ * It is bound a little later than a plain server: await {@linkcode Server.ready} before asking for the
+ * port. Where the address can't be bound, `ready` and `serveForever()` reject.
+ *
+ * @example Let in one client by name
+ * ```ts
+ * import { SSLClient } from "@degu/degu/client";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { type App, SSLServer } from "@degu/degu/server";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * const app: App = {
+ *   onConnect: (session) => session.peerCertificate?.subject === "CN=TempPKI client",
+ *   handle: () => [204, "No Content", {}, null],
+ * };
+ * await using server = new SSLServer(pki.serverSslconfig, ["::1", 0], app);
+ * const serving = server.serveForever();
+ * await server.ready;
+ *
+ * const client = new SSLClient(pki.clientSslconfig, server.address);
+ * assertEquals((await client.request("GET", "/")).status, 204);
+ *
+ * await server.shutdown();
+ * await serving;
+ * ```
+ */
+export class SSLServer extends Server {
+  /** Which clients the server trusts and who it is, and the policy. */
+  readonly sslctx: ServerSslctx;
+
+  /**
+   * Makes a server, and begins to bind its address; the files are read before.
+   *
+   * @param sslctx What {@linkcode buildServerSslctx} has made, or its argument.
+   * @param address As for {@linkcode Server}.
+   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
+   * @throws {RangeError} for a value that is not allowed.
+   * @throws what {@linkcode buildServerSslctx} does.
+   */
+  constructor(
+    sslctx: ServerSslctx | ServerSslconfig,
+    address: Address,
+    app: App,
+    options: ServerOptions = {},
+  ) {
+    const checked = asServerSslctx(sslctx);
+    super(address, app, options);
+    this.sslctx = checked;
+  }
+
+  protected override listen(address: Address, context: ServerContext): Listener {
+    return new TlsListener(address, context, () => this.sslctx);
   }
 }

@@ -118,7 +118,6 @@ export class ProxyApp implements AppObject {
           "give each ProxyApp a key of its own",
       );
     }
-    if (stored.closed) return null;
     // Of a POST without a body nobody can tell, when the upstream has closed, whether it was done;
     // nothing may do it twice (RFC 9110 §9.2.2), and a new connection was not closed while idle.
     if (method === "POST" && body === null) {

@@ -248,8 +248,8 @@ export class Transport {
     const sink = new MessageSink(this, length, body, framing);
     const closing = Promise.withResolvers<never>();
     this.#onClosing = closing.reject;
-    const writing = Promise.resolve(body.writeTo(sink));
     try {
+      const writing = body.writeTo(sink);
       // The body may have to wait for its source, which the peer must not have to; and when the
       // connection closes, nobody has to.
       await Promise.race([Promise.all([writing, sink.flush()]), closing.promise]);

@@ -11,7 +11,10 @@ import { BodyError, quote } from "../base/errors.ts";
  * `status: …` or `headers["name"]: …`, and puts the place where it stands in the place of the name.
  */
 export function labelled<T>(label: string, check: () => T): T {
-  return relabelled(check, (message) => `${label}${message.replace(/^\w+(?=[:[])/, "")}`);
+  return relabelled(check, (message) => {
+    const place = /^\w+(?=[:[])/.exec(message);
+    return place === null ? `${label}: ${message}` : label + message.slice(place[0].length);
+  });
 }
 
 /** The same for a check of the one thing that the label names, whatever the error calls it. */

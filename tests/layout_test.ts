@@ -6,6 +6,7 @@ const ROOT = new URL("../", import.meta.url);
 interface Configuration {
   readonly exports: Record<string, string>;
   readonly imports: Record<string, string>;
+  readonly publish: { readonly include: readonly string[] };
   readonly tasks: Record<string, { readonly command: string }>;
 }
 
@@ -76,14 +77,18 @@ Deno.test("mod.ts loads this project and nothing else", async () => {
   assert(modules.length > 10, "the graph of mod.ts was not read");
 });
 
-Deno.test("every file of base/ and net/ is used by a public module", async () => {
+Deno.test("the package holds just the modules that its public ones load or start", async () => {
   const { exports } = await readConfiguration();
-  const used = new Set<string>();
+  const loaded = new Set<string>();
   for (const entry of Object.values(exports)) {
-    for (const { specifier } of (await graphOf(entry)).modules) used.add(specifier);
+    for (const { specifier } of (await graphOf(entry)).modules) {
+      if (specifier.startsWith(ROOT.href)) loaded.add(specifier.slice(ROOT.href.length));
+    }
   }
-  const files = [...await filesUnder("base", ".ts"), ...await filesUnder("net", ".ts")];
-  assertEquals(files.filter((path) => !used.has(new URL(path, ROOT).href)), []);
+  const packed = await libraryFiles();
+  assertEquals([...loaded].filter((path) => !packed.includes(path)), []);
+  const started = ["misc/temp_server_worker.ts"]; // by its URL
+  assertEquals(packed.filter((path) => !loaded.has(path) && !started.includes(path)), []);
 });
 
 Deno.test("the offline import map has every name that deno.json has", async () => {
@@ -146,20 +151,31 @@ Deno.test("the demo task runs the tutorial as its first line says", async () => 
   assertEquals(firstLine, `// ${(await readConfiguration()).tasks["demo"]?.command}`);
 });
 
-/** The lower half of the project, with the beginnings of what each part may import. */
+/** The parts of the library, with the beginnings of what each may import. */
 async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
+  const connected = ["base/", "net/", "rgi/", "client.ts", "server.ts"];
   return [
-    { paths: await filesUnder("base", ".ts"), mayImport: ["base/"] },
-    { paths: ["base.ts", "rgi.ts"], mayImport: ["base/"] },
+    { paths: await part("base"), mayImport: ["base/"] },
+    { paths: await part("rgi"), mayImport: ["base/", "rgi/"] },
     { paths: await filesUnder("net", ".ts"), mayImport: ["base/", "net/", "node:"] },
     { paths: ["client.ts", "server.ts"], mayImport: ["base/", "net/"] },
+    { paths: await part("applib"), mayImport: [...connected, "applib/"] },
+    { paths: await part("files"), mayImport: [...connected, "files/", "node:", "mime"] },
+    { paths: await part("web"), mayImport: [...connected, "web/"] },
   ];
 }
 
-/** The paths of what users import, directly or not. */
+/** The paths of a public module and of the folder behind it. */
+async function part(name: string): Promise<string[]> {
+  return [`${name}.ts`, ...await filesUnder(name, ".ts")];
+}
+
+/** The paths of the modules that the package holds. */
 async function libraryFiles(): Promise<string[]> {
-  const folders = await Promise.all(["base", "net", "misc"].map((dir) => filesUnder(dir, ".ts")));
-  return [...folders.flat(), ...await filesUnder("", ".ts", false)].toSorted();
+  const { publish } = await readConfiguration();
+  const folders = publish.include.filter((path) => !/^docs$|\.|^LICENSE$/.test(path));
+  const inFolders = await Promise.all(folders.map((dir) => filesUnder(dir, ".ts")));
+  return [...inFolders.flat(), ...await filesUnder("", ".ts", false)].toSorted();
 }
 
 function read(path: string): Promise<string> {

@@ -10,26 +10,22 @@
 
 import { findStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
-/** What `deno test --doc` goes through: tests, doc comments, documentation. */
-const EVERYTHING = [
-  "tests",
-  "base",
-  "net",
-  "misc",
-  ...await publicEntries(),
-  "README.md",
-  "docs",
-];
-
 const standardLibrary = await findStandardLibrary();
 console.log(standardLibrary.description);
-const targets = await namesFile(Deno.args) ? [] : ["--doc", ...EVERYTHING];
+const targets = await namesFile(Deno.args) ? [] : ["--doc", "tests", ...await publishedPaths()];
 const args = Deno.args.map(nameThisDeno);
 Deno.exit(await runDeno(["test", ...standardLibrary.flags, ...args, ...targets]));
 
-async function publicEntries(): Promise<string[]> {
-  const { exports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
-  return Object.values<string>(exports);
+/** The public modules, the folders behind them and the documentation: what the package holds. */
+async function publishedPaths(): Promise<string[]> {
+  const { exports, publish } = JSON.parse(
+    await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)),
+  );
+  const paths: string[] = publish.include;
+  return [
+    ...Object.values<string>(exports),
+    ...paths.filter((path) => !/^(\*\.ts|LICENSE)$/.test(path)),
+  ];
 }
 
 async function namesFile(args: readonly string[]): Promise<boolean> {

@@ -1,12 +1,17 @@
 /**
- * Calls of applications without a server: the arguments that one would hand over.
+ * Calls of applications without a server: the arguments that one would hand over, and the errors that come of them.
  *
  * @module
  */
 
+import { assertEquals, assertInstanceOf } from "@std/assert";
 import { bodies, ContentRange, Range } from "../../base.ts";
 import type { Api, Socket } from "../../rgi.ts";
 import { Session } from "../../server.ts";
+import { rejectionOf } from "./expectations.ts";
+
+/** A class of errors. */
+export type ErrorClass = abstract new (...args: never[]) => Error;
 
 /** What an application gets as its third argument. */
 export const api: Api = { ...bodies, Range, ContentRange };
@@ -22,3 +27,14 @@ export const deadSocket: Socket = {
   write: (bytes) => Promise.resolve(bytes.length),
   close: () => {},
 };
+
+/** Asserts that a promise rejects with just this class and a message that begins so. */
+export async function assertBegins(
+  promise: Promise<unknown>,
+  errorClass: ErrorClass,
+  beginning: string,
+) {
+  const error = await rejectionOf(promise, beginning);
+  assertInstanceOf(error, errorClass);
+  assertEquals(error.message.slice(0, beginning.length), beginning);
+}

@@ -37,3 +37,8 @@ export async function connect(options: ClientOptions = {}, path?: string): Promi
     },
   };
 }
+
+/** Calls `request` with arguments that its signature does not allow. */
+export function requestWith(conn: Connection, ...args: readonly unknown[]): Promise<unknown> {
+  return Reflect.apply(conn.request, conn, args);
+}

@@ -49,10 +49,14 @@ export interface Ending {
 
 /** One end of a connection, in bytes. */
 export class RawPeer implements Disposable {
-  #received: Uint8Array = new Uint8Array(0);
+  #buffer: Uint8Array<ArrayBuffer> = new Uint8Array(131072);
+  #end = 0;
   #closed = false;
 
-  constructor(readonly conn: Deno.Conn) {}
+  constructor(readonly conn: Deno.Conn) {
+    // A piece is not to wait for the acknowledgement of the one before.
+    if ("setNoDelay" in conn) (conn as Deno.TcpConn).setNoDelay(true);
+  }
 
   static async connect(address: Address): Promise<RawPeer> {
     return new RawPeer(await dial(address));
@@ -85,7 +89,7 @@ export class RawPeer implements Disposable {
   /** Reads up to and with the first occurrence of the text. */
   async readUntil(mark: string): Promise<string> {
     for (;;) {
-      const at = fromLatin1(this.#received).indexOf(mark);
+      const at = fromLatin1(this.#buffer.subarray(0, this.#end)).indexOf(mark);
       if (at >= 0) return this.#take(at + mark.length);
       if (await this.#fill() === 0) {
         throw new Error(`the other end closed after ${JSON.stringify(this.text)}`);
@@ -100,8 +104,10 @@ export class RawPeer implements Disposable {
 
   /** Reads a number of bytes. */
   async readExactly(count: number): Promise<string> {
-    while (this.#received.length < count) {
-      if (await this.#fill() === 0) throw new Error(`the other end closed early: ${this.text}`);
+    while (this.#end < count) {
+      if (await this.#fill() === 0) {
+        throw new Error(`the other end closed early: ${this.text.slice(0, 200)}`);
+      }
     }
     return this.#take(count);
   }
@@ -115,7 +121,7 @@ export class RawPeer implements Disposable {
       if (!isBroken(error)) throw error;
       how = "reset";
     }
-    return { received: this.#take(this.#received.length), how };
+    return { received: this.#take(this.#end), how };
   }
 
   /** Asserts that the other end closes, in whatever way, without another byte. */
@@ -124,9 +130,9 @@ export class RawPeer implements Disposable {
     assertEquals(received, "", `${what} was to be closed without a byte`);
   }
 
-  /** What has been read and not been taken. */
+  /** What has been read and not been taken; of more than 64 KiB the beginning. */
   get text(): string {
-    return fromLatin1(this.#received);
+    return fromLatin1(this.#buffer.subarray(0, Math.min(this.#end, 65536)));
   }
 
   /** Ends the side that writes. */
@@ -145,18 +151,21 @@ export class RawPeer implements Disposable {
   }
 
   async #fill(): Promise<number> {
-    const buffer = new Uint8Array(65536);
-    const count = await within(this.conn.read(buffer), `bytes or an end after ${this.text}`) ?? 0;
-    const longer = new Uint8Array(this.#received.length + count);
-    longer.set(this.#received);
-    longer.set(buffer.subarray(0, count), this.#received.length);
-    this.#received = longer;
+    if (this.#buffer.length - this.#end < 65536) {
+      const larger = new Uint8Array(2 * this.#buffer.length);
+      larger.set(this.#buffer.subarray(0, this.#end));
+      this.#buffer = larger;
+    }
+    const reading = this.conn.read(this.#buffer.subarray(this.#end));
+    const count = await within(reading, `bytes or an end after ${this.text.slice(-200)}`) ?? 0;
+    this.#end += count;
     return count;
   }
 
   #take(count: number): string {
-    const taken = fromLatin1(this.#received.subarray(0, count));
-    this.#received = this.#received.slice(count);
+    const taken = fromLatin1(this.#buffer.subarray(0, count));
+    this.#buffer.copyWithin(0, count, this.#end);
+    this.#end -= count;
     return taken;
   }
 }

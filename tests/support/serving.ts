@@ -6,7 +6,15 @@
 
 import type { Address } from "../../base.ts";
 import { Client, type ClientOptions } from "../../client.ts";
-import { type App, type Logger, Server, type ServerOptions } from "../../server.ts";
+import {
+  type Api,
+  type App,
+  type Logger,
+  type Request,
+  Server,
+  type ServerOptions,
+  type Session,
+} from "../../server.ts";
 import { within } from "./raw_peer.ts";
 
 /** The levels of a logger. */
@@ -87,4 +95,17 @@ export function serve(
       await within(done, "serveForever() settles after close()");
     },
   };
+}
+
+/** An application that may return what its type does not allow. */
+export function lawless(
+  handle: (request: Request, session: Session, api: Api) => unknown,
+): App {
+  const app: unknown = handle;
+  if (!isApp(app)) throw new TypeError("need a function");
+  return app;
+}
+
+function isApp(value: unknown): value is App {
+  return typeof value === "function";
 }

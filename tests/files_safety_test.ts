@@ -1,0 +1,444 @@
+/** FilesApp: what it must not serve, and what it must not leave open. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { ProtocolError, type ResponseTuple } from "../base.ts";
+import { FilesApp } from "../files.ts";
+import { mkreq } from "../misc.ts";
+import type { App } from "../rgi.ts";
+import { Request, type ServerOptions } from "../server.ts";
+import { tempDir } from "./support/directories.ts";
+import { runScript } from "./support/processes.ts";
+import { RawPeer, within } from "./support/raw_peer.ts";
+import { serve } from "./support/serving.ts";
+import { makeFifo, makeLinks, openFilesBelow, startExchanging } from "./support/special_files.ts";
+
+const linux = Deno.build.os === "linux";
+
+/** A directory `root` with what may be served, and beside it what may not. */
+async function makeTree() {
+  const dir = await tempDir();
+  const path = await Deno.realPath(dir.path);
+  for (const name of ["root/sub", "outside", "root-too"]) {
+    await Deno.mkdir(`${path}/${name}`, { recursive: true });
+  }
+  await Deno.writeTextFile(`${path}/root/file`, "public");
+  await Deno.writeTextFile(`${path}/root/sub/file`, "public");
+  for (const name of ["outside/secret", "root-too/secret", "secret"]) {
+    await Deno.writeTextFile(`${path}/${name}`, "secret");
+  }
+  return { path, root: `${path}/root`, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
+}
+
+async function statusOf(app: FilesApp, ...path: string[]): Promise<number> {
+  const request = new Request("GET", "/", {}, null, [], path, null);
+  const [status] = await app.handle(request);
+  return status;
+}
+
+// ───────────────────────── ways out
+
+Deno.test("no component of a path leads out of the directory, whoever sends it", async () => {
+  await using tree = await makeTree();
+  const app = new FilesApp(tree.root);
+  const paths = [
+    ["..", "secret"],
+    ["sub", "..", "..", "secret"],
+    ["sub", "..", "file"],
+    ["."],
+    [".", "file"],
+    ["sub", ".", "file"],
+    ["../secret"],
+    ["sub/../../secret"],
+    ["sub/file"],
+    ["/etc/hostname"],
+    ["", "etc", "hostname"],
+    ["", "file"],
+    ["sub", "", "file"],
+    ["%2e%2e", "secret"],
+    ["%2E%2E%2Fsecret"],
+    ["..%2fsecret"],
+    ["..\\secret"],
+    ["file\0"],
+    ["file\0.html"],
+    ["\0"],
+    ["f\u0131le"],
+    ["file\n"],
+    ["..", ""],
+    [".", ""],
+    ["..", "root", "file"],
+    [`${tree.root}/file`],
+  ];
+  for (const path of paths) {
+    assertEquals(await statusOf(app, ...path), 404, Deno.inspect(path));
+  }
+  assertEquals(await statusOf(app, "sub", "file"), 200);
+});
+
+Deno.test("what the wire has for the same is not even looked at", async () => {
+  await using tree = await makeTree();
+  await using serving = serve(new FilesApp(tree.root));
+  const targets = [
+    "/../secret",
+    "/sub/../file",
+    "/%2e%2e/secret",
+    "/..%2fsecret",
+    "/..\\secret",
+    "//etc/hostname",
+    "/file\0",
+    "/file%00",
+    "/./../secret",
+    "../secret",
+    "file:///etc/hostname",
+  ];
+  for (const target of targets) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`GET ${target} HTTP/1.1\r\n\r\n`);
+    await peer.assertClosedSilently(target);
+  }
+});
+
+Deno.test("links are followed inside of the directory, and not out of it", async () => {
+  await using tree = await makeTree();
+  const { path, root } = tree;
+  await makeLinks({
+    [`${root}/in`]: "file",
+    [`${root}/in-absolute`]: `${root}/sub/file`,
+    [`${root}/in-sub`]: "sub",
+    [`${root}/sub/up`]: "../file",
+    [`${root}/out-and-in`]: "../root/file",
+    [`${root}/self`]: ".",
+    [`${root}/out`]: "../secret",
+    [`${root}/out-absolute`]: `${path}/secret`,
+    [`${root}/out-dir`]: "../outside",
+    [`${root}/out-beside`]: "../root-too",
+    [`${root}/out-root`]: "/",
+    [`${root}/parent`]: "..",
+    [`${root}/device`]: "/dev/zero",
+    [`${root}/proc`]: "/proc/self/environ",
+    [`${root}/second`]: "out",
+    [`${root}/loop`]: "loop",
+    [`${root}/none`]: "nothing",
+    [`${root}/sub/index.html`]: "../../secret",
+  });
+  const app = new FilesApp(root);
+  const inside = [["in"], ["in-absolute"], ["in-sub", "file"], ["sub", "up"], ["out-and-in"], [
+    "self",
+    "self",
+    "file",
+  ]];
+  for (const names of inside) assertEquals(await statusOf(app, ...names), 200, names.join("/"));
+  const outside = [
+    ["out"],
+    ["out-absolute"],
+    ["out-dir"],
+    ["out-dir", ""],
+    ["out-dir", "secret"],
+    ["out-beside", "secret"],
+    ["out-root", "etc", "passwd"],
+    ["parent", "secret"],
+    ["parent", "root", "..", "secret"],
+    ["device"],
+    ["proc"],
+    ["second"],
+    ["loop"],
+    ["none"],
+    ["sub", ""],
+  ];
+  for (const names of outside) assertEquals(await statusOf(app, ...names), 404, names.join("/"));
+});
+
+Deno.test("FIFOs and sockets are not opened", async () => {
+  await using tree = await makeTree();
+  await makeFifo(`${tree.root}/fifo`);
+  await makeFifo(`${tree.root}/sub/index.html`);
+  using _listener = Deno.listen({ transport: "unix", path: `${tree.root}/socket` });
+  const app = new FilesApp(tree.root);
+  for (const path of [["fifo"], ["sub", ""], ["socket"]]) {
+    assertEquals(await statusOf(app, ...path), 404, path.join("/"));
+  }
+});
+
+Deno.test("FilesApp needs --allow-read of its directory, and nothing else", async () => {
+  await using tree = await makeTree();
+  await makeLinks({ [`${tree.root}/in`]: "file", [`${tree.root}/out`]: "../secret" });
+  const script = `
+    import { FilesApp } from "./files.ts";
+    import { Request } from "./server.ts";
+    const app = new FilesApp(${JSON.stringify(tree.root)});
+    for (const name of ["file", "in", "out", "none"]) {
+      const [status] = await app.handle(new Request("GET", "/", {}, null, [], [name], null));
+      console.log(name, status);
+    }
+    try {
+      new FilesApp(${JSON.stringify(tree.path)});
+    } catch (error) {
+      console.log(error.name);
+    }
+  `;
+  const printed = await runScript(script, [`--allow-read=${tree.root}`], {});
+  assertEquals(printed, "file 200\nin 200\nout 404\nnone 404\nNotCapable\n");
+});
+
+Deno.test("no way out opens while a directory is exchanged for a link, again and again", async () => {
+  await using tree = await makeTree();
+  await Deno.writeTextFile(`${tree.path}/outside/file`, "secret");
+  await using exchanger = await startExchanging(`${tree.root}/sub`, `${tree.path}/outside`);
+  const app = new FilesApp(tree.root);
+  const seen = new Set<string>();
+  for (let i = 0; i < 3000; i++) {
+    const [status, , , body] = await app.handle(mkreq("GET", "/sub/file"));
+    seen.add(`${status} ${body instanceof Uint8Array ? new TextDecoder().decode(body) : body}`);
+  }
+  assert(exchanger.running, "the exchange of directory and link has ended");
+  assertEquals([...seen].sort(), ["200 public", "404 null"]);
+});
+
+// ───────────────────────── while files change
+
+const LARGE = 4_000_000;
+
+/** A server of a directory with one large file. */
+async function serveLarge(options: ServerOptions = {}, wrap = (app: FilesApp): App => app) {
+  const tree = await makeTree();
+  await Deno.writeFile(`${tree.root}/large`, new Uint8Array(LARGE).fill(1));
+  const serving = serve(wrap(new FilesApp(tree.root)), options);
+  return {
+    ...tree,
+    serving,
+    [Symbol.asyncDispose]: async () => {
+      await serving[Symbol.asyncDispose]();
+      await tree[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("a file that becomes shorter cuts the response, and never completes it", async () => {
+  await using large = await serveLarge();
+  // More than fits into all buffers on the way.
+  await Deno.truncate(`${large.root}/large`, 64 * 1048576);
+  using conn = await large.serving.makeClient().connect();
+  const { body } = await conn.get("/large");
+  await Deno.truncate(`${large.root}/large`, 1000);
+  const error = await assertRejects(() => body!.writeTo(new WritableStream()), ProtocolError);
+  assertEquals(error.code, "BODY_INCOMPLETE");
+  assertStringIncludes((await large.serving.logger.waitFor("error"))[0]!, "BodyError");
+  if (linux) assertEquals(await openFilesBelow(large.root), []);
+});
+
+Deno.test("a file that grows, or is replaced, arrives as it was announced", async () => {
+  await using large = await serveLarge();
+  using conn = await large.serving.makeClient().connect();
+  {
+    const { body } = await conn.get("/large");
+    await Deno.writeFile(`${large.root}/large`, new Uint8Array(100).fill(2), { append: true });
+    const bytes = await body!.bytes();
+    assertEquals(bytes.length, LARGE);
+    assert(bytes.every((byte) => byte === 1));
+  }
+  const { body } = await conn.get("/large");
+  await Deno.writeFile(`${large.root}/new`, new Uint8Array(5).fill(3));
+  await Deno.rename(`${large.root}/new`, `${large.root}/large`);
+  assertEquals((await body!.bytes()).length, LARGE + 100);
+  assertEquals((await (await conn.get("/large")).body!.bytes()).length, 5);
+  assertEquals(large.serving.logger.at("error"), []);
+});
+
+// ───────────────────────── nothing stays open
+
+interface Leaving {
+  readonly options?: ServerOptions;
+  readonly wrap?: (app: FilesApp) => App;
+  leave(peer: RawPeer): Promise<void>;
+}
+
+const get = "GET /large HTTP/1.1\r\n\r\n";
+
+/** Reads bytes of which nobody wants to know what they are. */
+async function drop(peer: RawPeer, count: number): Promise<void> {
+  const buffer = new Uint8Array(65536);
+  count -= peer.text.length;
+  while (count > 0) {
+    const read = await within(peer.conn.read(buffer), "the rest of the response");
+    assert(read !== null, "the server has closed early");
+    count -= read;
+  }
+}
+
+/** What a peer, or an app around it, may do to a response. */
+const leavings: Record<string, Leaving> = {
+  "that reads everything": {
+    async leave(peer) {
+      await peer.send(get);
+      await peer.readPreamble();
+      await drop(peer, LARGE);
+    },
+  },
+  "that reads a small file": {
+    async leave(peer) {
+      await peer.send("GET /file HTTP/1.1\r\n\r\n");
+      await peer.readUntil("public");
+    },
+  },
+  "that asks for the head alone": {
+    async leave(peer) {
+      await peer.send(get.replace("GET", "HEAD"));
+      await peer.readPreamble();
+    },
+  },
+  "that asks for a part": {
+    async leave(peer) {
+      await peer.send("GET /large HTTP/1.1\r\nrange: bytes=1000-3000000\r\n\r\n");
+      await peer.readPreamble();
+      await drop(peer, 2999001);
+    },
+  },
+  "that asks for what is beyond the end": {
+    async leave(peer) {
+      await peer.send("GET /large HTTP/1.1\r\nrange: bytes=5000000-6000000\r\n\r\n");
+      await peer.readToEnd();
+    },
+  },
+  "that has it already": {
+    async leave(peer) {
+      await peer.send("GET /large HTTP/1.1\r\nif-none-match: *\r\n\r\n");
+      await peer.readPreamble();
+    },
+  },
+  "that has another one": {
+    async leave(peer) {
+      await peer.send('GET /large HTTP/1.1\r\nif-match: "a"\r\n\r\n');
+      await peer.readPreamble();
+    },
+  },
+  "that goes away before the response": {
+    async leave(peer) {
+      await peer.send(get);
+    },
+  },
+  "that goes away within it": {
+    async leave(peer) {
+      await peer.send(get);
+      await peer.readPreamble();
+    },
+  },
+  "that reads nothing": {
+    options: { timeout: 0.1 },
+    async leave(peer) {
+      await peer.send(get.repeat(10));
+      await peer.readPreamble();
+      // Not a sleep: the server closes when it has waited long enough, and then this fails.
+      await peer.sendUntilRefused(new TextEncoder().encode("x"), Infinity);
+    },
+  },
+  "whose response is broken by another app": {
+    wrap: (app) => async (request) => {
+      const [status, reason, headers, body] = await app.handle(request);
+      return [status, reason, { ...headers, "Bad Header": "x" }, body];
+    },
+    async leave(peer) {
+      await peer.send(get);
+      await peer.assertClosedSilently();
+    },
+  },
+  "whose response gets a status without a body": {
+    wrap: (app) => async (request): Promise<ResponseTuple> => {
+      const [, , , body] = await app.handle(request);
+      return [204, "No Content", {}, body];
+    },
+    async leave(peer) {
+      await peer.send(get);
+      await peer.assertClosedSilently();
+    },
+  },
+};
+
+for (const [what, { options, wrap, leave }] of Object.entries(leavings)) {
+  Deno.test({
+    name: `no file stays open behind a peer ${what}`,
+    ignore: !linux,
+    async fn() {
+      await using large = await serveLarge(options, wrap);
+      {
+        using peer = await RawPeer.connect(large.serving.address);
+        await leave(peer);
+      }
+      // The last that a server does for a connection is to log its end.
+      await large.serving.server.shutdown();
+      assertEquals(await openFilesBelow(large.root), []);
+    },
+  });
+}
+
+Deno.test({
+  name: "openFilesBelow sees a file that is open",
+  ignore: !linux,
+  async fn() {
+    await using tree = await makeTree();
+    using _file = await Deno.open(`${tree.root}/file`);
+    assertEquals(await openFilesBelow(tree.root), [`${tree.root}/file`]);
+  },
+});
+
+Deno.test({
+  name: "a file is closed when its response is given up",
+  ignore: !linux,
+  async fn() {
+    await using large = await serveLarge();
+    const app = new FilesApp(large.root);
+    const [, , , body] = await app.handle(mkreq("GET", "/large"));
+    assertEquals(await openFilesBelow(large.root), [`${large.root}/large`]);
+    assert(body !== null && !(body instanceof Uint8Array));
+    await body.cancel();
+    assertEquals(await openFilesBelow(large.root), []);
+  },
+});
+
+Deno.test({
+  name: "a file is closed when its response is forgotten",
+  ignore: !linux,
+  async fn() {
+    await using large = await serveLarge();
+    const script = `
+      import { FilesApp } from "./files.ts";
+      import { Request } from "./server.ts";
+      const app = new FilesApp(${JSON.stringify(large.root)});
+      const countFiles = () => {
+        const links = Array.from(Deno.readDirSync("/proc/self/fd"), ({ name }) => {
+          try {
+            return Deno.readLinkSync("/proc/self/fd/" + name);
+          } catch {
+            return "";
+          }
+        });
+        return links.filter((path) => path.startsWith(${JSON.stringify(large.root)} + "/")).length;
+      };
+      await app.handle(new Request("GET", "/", {}, null, [], ["large"], null));
+      console.log(countFiles());
+      for (let turn = 0; turn < 100 && countFiles() > 0; turn++) {
+        gc();
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      console.log(countFiles());
+    `;
+    assertEquals(await runScript(script, ["-A", "--v8-flags=--expose-gc"], {}), "1\n0\n");
+  },
+});
+
+Deno.test("a large file is streamed with little memory", async () => {
+  const size = 256 * 1048576;
+  await using large = await serveLarge();
+  await Deno.truncate(`${large.root}/large`, size);
+  using conn = await large.serving.makeClient().connect();
+  let received = 0;
+  let most = 0;
+  const before = Deno.memoryUsage().rss;
+  const { body } = await conn.get("/large");
+  await body!.writeTo({
+    write(bytes) {
+      received += bytes.length;
+      most = Math.max(most, Deno.memoryUsage().rss - before);
+      return Promise.resolve();
+    },
+  });
+  assertEquals(received, size);
+  assert(most < 100 * 1048576, `resident memory grew by ${most} bytes`);
+});

@@ -1,0 +1,91 @@
+/**
+ * Chunked bodies from any source, cut at every boundary, read in every way, and the decoder as a stream.
+ *
+ * @module
+ */
+
+import { ChunkedBody } from "../../base/chunked_body.ts";
+import { ChunkedDecoderStream } from "../../base/encoder_streams.ts";
+import { BodyError, ProtocolError } from "../../base/errors.ts";
+import { bytesOf, textOf } from "./bytes.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { chunks } from "./grammar.ts";
+import { MemorySocket, splits } from "./memory_socket.ts";
+import type { ModelBody } from "./model.ts";
+import { readChunks } from "./oracle.ts";
+import { receive, seenAs, WAYS } from "./received.ts";
+
+const MOST_SPLITS = 200;
+
+/** What was received, or the code of the error. */
+type Result = { readonly body: ModelBody } | { readonly code: string };
+
+async function resultOf(reading: Promise<ModelBody>): Promise<Result> {
+  try {
+    return { body: await reading };
+  } catch (error) {
+    if (error instanceof ProtocolError) return { code: error.code };
+    throw error;
+  }
+}
+
+/** Through the decoder as a TransformStream, where bytes after the last chunk are an error. */
+async function decode(pieces: readonly Uint8Array[]): Promise<ModelBody | null> {
+  try {
+    const stream = ReadableStream.from(pieces).pipeThrough(new ChunkedDecoderStream());
+    const received = await Array.fromAsync(stream);
+    return received.map(([extension, data]) => [extension, textOf(data)]);
+  } catch (error) {
+    if (error instanceof ProtocolError || error instanceof BodyError) return null;
+    throw error;
+  }
+}
+
+/** Chunked bodies. */
+export function chunkStreams(mostSplits = MOST_SPLITS): Fuzzer {
+  let executions = 0;
+  return {
+    name: "chunk-stream",
+    grammar: chunks,
+    async check(input): Promise<Outcome> {
+      const bytes = bytesOf(input);
+      const expected = readChunks(input, 0);
+      const codes = new Set<string>();
+      let index = 0;
+      for (const pieces of splits(bytes, mostSplits)) {
+        const way = WAYS[(input.length + index++) % WAYS.length]!;
+        const where = `(${way}, pieces ${pieces.map(({ length }) => length)})`;
+        // A source of bytes, not a stream: what follows the body is left alone.
+        const result = await resultOf(receive(new ChunkedBody(new MemorySocket(pieces)), way));
+        executions++;
+        if ("code" in result) {
+          demand(expected === null, `refused what the oracle accepts: ${result.code} ${where}`);
+          codes.add(result.code);
+        } else {
+          demand(expected !== null, `accepted what the oracle refuses ${where}`);
+          demand(
+            JSON.stringify(result.body) === JSON.stringify(seenAs(expected.chunks, way)),
+            `${JSON.stringify(result.body)} ${where}`,
+          );
+        }
+        if (index % 16 !== 1) continue;
+        const decoded = await decode(pieces);
+        executions++;
+        const complete = expected !== null && expected.end === input.length;
+        demand(
+          (decoded !== null) === complete,
+          `the stream ${complete ? "refused" : "accepted"} it`,
+        );
+        if (complete) {
+          demand(
+            JSON.stringify(decoded) === JSON.stringify(expected.chunks),
+            `${decoded} ${where}`,
+          );
+        }
+      }
+      demand(codes.size < 2, `the codes depend on the pieces: ${[...codes]}`);
+      return expected === null ? "rejected" : "accepted";
+    },
+    executions: () => executions,
+  };
+}

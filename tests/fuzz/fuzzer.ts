@@ -1,0 +1,145 @@
+/**
+ * What a fuzzer is, and how one is run: seeded, bounded, and with its findings made small.
+ *
+ * @module
+ */
+
+import { literal } from "./bytes.ts";
+import { InputSource } from "./mutation.ts";
+import { Random } from "./random.ts";
+
+/** What became of an input that no oracle objected to. */
+export type Outcome = "accepted" | "rejected";
+
+/** A target with the oracles that watch it. Inputs are Latin-1 text, one character per byte. */
+export interface Fuzzer {
+  /** How `--target` calls it. */
+  readonly name: string;
+  /** Makes an input that is right or nearly so. */
+  grammar(random: Random): string;
+  /** Runs an input, and throws where an oracle objects. The same input has to do the same again. */
+  check(input: string): Outcome | Promise<Outcome>;
+  /** How often the code under test has run; where it is left out, once for each input. */
+  executions?(): number;
+  /** Gives up what it has opened. */
+  close?(): Promise<void>;
+}
+
+/** How long to run: up to a time, a number of inputs, or both. */
+export interface Bounds {
+  readonly seed: number;
+  readonly seconds?: number;
+  readonly inputs?: number;
+}
+
+/** What a run has done. */
+export interface Report {
+  readonly name: string;
+  readonly seed: number;
+  readonly inputs: number;
+  readonly executions: number;
+  readonly accepted: number;
+  readonly seconds: number;
+}
+
+/** An input to which an oracle objected. */
+export class Finding extends Error {
+  /** The name of the class. */
+  override readonly name = "Finding";
+
+  /** Makes an error that says how to see it again. */
+  constructor(
+    readonly target: string,
+    readonly seed: number,
+    /** The smallest input that was found. */
+    readonly input: string,
+    override readonly cause: unknown,
+  ) {
+    super(
+      `${target}: ${cause instanceof Error ? cause.message : String(cause)}\n` +
+        `seed ${seed}, minimal bytes (${input.length}): ${literal(input)}`,
+      { cause },
+    );
+  }
+}
+
+/** Thrown by an oracle. */
+export class Objection extends Error {
+  /** The name of the class. */
+  override readonly name = "Objection";
+}
+
+/** Throws an {@linkcode Objection} unless the condition holds. */
+export function demand(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new Objection(what);
+}
+
+const BATCH = 128;
+const LONGEST_BATCH_MILLISECONDS = 50;
+
+/** Runs a fuzzer; throws a {@linkcode Finding} at the first objection. */
+export async function run(fuzzer: Fuzzer, bounds: Bounds): Promise<Report> {
+  const { seed, seconds = Infinity, inputs: most = Infinity } = bounds;
+  const source = new InputSource((random) => fuzzer.grammar(random), new Random(seed));
+  const start = performance.now();
+  const end = start + seconds * 1000;
+  let inputs = 0, accepted = 0;
+  for (let now = start; now < end && inputs < most; now = performance.now()) {
+    const batchEnd = Math.min(end, now + LONGEST_BATCH_MILLISECONDS);
+    for (let i = 0; i < BATCH && inputs < most; i++) {
+      const input = source.next();
+      inputs++;
+      try {
+        const pending = fuzzer.check(input);
+        const outcome = typeof pending === "string" ? pending : await pending;
+        if (outcome === "accepted") {
+          accepted++;
+          source.keep(input);
+        }
+      } catch (error) {
+        const [smallest, cause] = await shrink(fuzzer, input, error);
+        throw new Finding(fuzzer.name, seed, smallest, cause);
+      }
+      if ((i & 15) === 15 && performance.now() > batchEnd) break;
+    }
+  }
+  const executions = fuzzer.executions?.() ?? inputs;
+  const elapsed = (performance.now() - start) / 1000;
+  return { name: fuzzer.name, seed, inputs, executions, accepted, seconds: elapsed };
+}
+
+const MOST_ATTEMPTS = 3000, MOST_SHRINK_MILLISECONDS = 20_000;
+
+/** Makes an input smaller, and its bytes plainer, as long as an oracle still objects. */
+export async function shrink(
+  fuzzer: Fuzzer,
+  input: string,
+  error: unknown,
+): Promise<readonly [input: string, error: unknown]> {
+  const end = performance.now() + MOST_SHRINK_MILLISECONDS;
+  let smallest = input, cause = error, attempts = 0;
+  const stillFails = async (candidate: string): Promise<boolean> => {
+    if (attempts++ >= MOST_ATTEMPTS || performance.now() > end) return false;
+    try {
+      await fuzzer.check(candidate);
+      return false;
+    } catch (caught) {
+      smallest = candidate;
+      cause = caught;
+      return true;
+    }
+  };
+  for (let size = Math.ceil(input.length / 2); size >= 1; size = size === 1 ? 0 : size >> 1) {
+    for (let at = 0; at < smallest.length;) {
+      const shorter = smallest.slice(0, at) + smallest.slice(at + size);
+      if (!await stillFails(shorter)) at += size;
+    }
+  }
+  for (let at = 0; at < smallest.length; at++) {
+    for (const plain of ["a", "0"]) {
+      if (smallest[at] === plain) break;
+      if (await stillFails(smallest.slice(0, at) + plain + smallest.slice(at + 1))) break;
+    }
+  }
+  return [smallest, cause];
+}

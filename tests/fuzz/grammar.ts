@@ -1,0 +1,271 @@
+/**
+ * Texts that are right or nearly so: what the grammar produces, with the values at which the rules change.
+ *
+ * @module
+ */
+
+import { allowedBytes, limits } from "../support/wire_grammar.ts";
+import type { Random } from "./random.ts";
+
+const NAMES = [
+  "a",
+  "b",
+  "Host",
+  "host",
+  "x-y",
+  "0",
+  "1",
+  "constructor",
+  "toString",
+  "connection",
+  "Connection",
+  "expect",
+  "upgrade",
+  "te",
+  "trailer",
+  "set-cookie",
+  "Set-Cookie",
+  "x".repeat(limits.headerName),
+]; // deno-fmt-ignore
+const SPECIAL_NAMES = [
+  "content-length", "Content-Length", "CONTENT-LENGTH", "transfer-encoding", "Transfer-Encoding",
+  "range", "Range", "content-range", "Content-Range",
+]; // deno-fmt-ignore
+const BAD_NAMES = [
+  "", " ", "a ", " a", "a_b", "a\t", "\xe0", "a\0", "content-length ", "content_length",
+  " transfer-encoding", "Transfer-Encoding\t", "x".repeat(limits.headerName + 1), "__proto__",
+]; // deno-fmt-ignore
+const NUMBERS = [
+  "0", "1", "4", "5", "9", "10", "255", "65535", "65536", "16777216", "16777217", "4294967296",
+  "999999999999999", "9007199254740990", "9007199254740991", "9007199254740992",
+  "9999999999999999", "10000000000000000", "18446744073709551616", "00", "05", "+5", "-1", "5 ",
+  " 5", "0x5", "5,5", "5.0", "1e3", "",
+]; // deno-fmt-ignore
+const CODINGS = [
+  "chunked", "chunked", "chunked", "Chunked", "chunked ", " chunked", "gzip", "gzip, chunked",
+  "chunked, chunked", "chunked;q=1", "identity", "xchunked", "\x0bchunked", "chunke",
+]; // deno-fmt-ignore
+const VALUES = [
+  "b", "close", "keep-alive", "100-continue", "h2c", "content-length", "a b", " ", "  b  ",
+  "text/plain; charset=utf-8", 'W/"abc"', "[::1]:80", "*", "%0d%0a", "-", "a: b",
+]; // deno-fmt-ignore
+const BAD_VALUES = ["", "\t", "a\tb", "\xe9", "a\0", "a\rb", "a\nb", "{}", "@", "a\\b", "#", "$"];
+const METHODS = ["GET", "GET", "PUT", "POST", "HEAD", "DELETE"];
+const BAD_METHODS = ["get", "", "PATCH", "OPTIONS", "CONNECT", "TRACE", "G", "GETT", " GET", "PRI"];
+const BAD_URIS = [
+  "*",
+  "",
+  "//",
+  "/../",
+  "/a/..",
+  "/a//b",
+  "/%2e%2e/",
+  "http://a/",
+  "a",
+  "/a#b",
+  "/a?b?c",
+  "/?/",
+  "/a\\b",
+  "/a;b",
+  "a:80",
+  "/ ",
+  "/..?",
+  "/\xe9",
+]; // deno-fmt-ignore
+const PROTOCOLS = ["HTTP/1.0", "HTTP/0.9", "HTTP/2", "HTTP/1.2", "http/1.1", "", "HTTP/1.1 "];
+
+/** A decimal number. */
+export function number(random: Random): string {
+  return random.chance(50)
+    ? random.pick(NUMBERS)
+    : String(random.below(1 << (1 + random.below(30))));
+}
+
+/** The value of a `range` header. */
+export function range(random: Random): string {
+  const unit = random.chance(90) ? "bytes=" : random.pick(["bytes ", "Bytes=", "", "bytes"]);
+  const form = random.below(20);
+  if (form === 0) return `${unit}-${number(random)}`;
+  if (form === 1) return `${unit}${number(random)}-`;
+  if (form === 2) return `${unit}${number(random)}-${number(random)},${number(random)}-9`;
+  return unit + ordered(random).join("-");
+}
+
+/** The value of a `content-range` header. */
+export function contentRange(random: Random): string {
+  const unit = random.chance(90) ? "bytes " : random.pick(["bytes=", "Bytes ", "", "bytes  "]);
+  const form = random.below(20);
+  if (form === 0) return `${unit}*/${number(random)}`;
+  if (form === 1) return `${unit}${ordered(random).join("-")}/*`;
+  const [first, last] = ordered(random);
+  const total = random.chance(70) ? String(Number(last) + 1 + random.below(3)) : number(random);
+  return `${unit}${first}-${last}/${total}`;
+}
+
+function ordered(random: Random): [string, string] {
+  const a = number(random), b = number(random);
+  return random.chance(80) && Number(a) > Number(b) ? [b, a] : [a, b];
+}
+
+/** A URI. */
+export function uri(random: Random): string {
+  if (random.chance(10)) return random.pick(BAD_URIS);
+  let text = "";
+  for (let n = random.below(5); n > 0; n--) {
+    text += "/" +
+      (random.chance(10)
+        ? random.pick([".", "..", "...", "", "..a"])
+        : random.text(allowedBytes.path, 1, 6));
+  }
+  if (text === "" || random.chance(20)) text += "/";
+  return random.chance(30) ? `${text}?${random.text(allowedBytes.query, 0, 8)}` : text;
+}
+
+/** The value of a header. */
+export function headerValue(name: string, random: Random): string {
+  const dice = random.below(100);
+  if (dice < 4) return random.pick(BAD_VALUES);
+  switch (name.toLowerCase()) {
+    case "content-length":
+      return number(random);
+    case "transfer-encoding":
+      return random.pick(CODINGS);
+    case "range":
+      return range(random);
+    case "content-range":
+      return contentRange(random);
+  }
+  return dice < 40 ? random.pick(VALUES) : random.text(allowedBytes.headerValue, 1, 12);
+}
+
+/** The name of a header. */
+export function headerName(random: Random): string {
+  const dice = random.below(100);
+  if (dice < 3) return random.pick(BAD_NAMES);
+  if (dice < 30) return random.pick(SPECIAL_NAMES);
+  return dice < 60 ? random.pick(NAMES) : random.text(allowedBytes.headerName, 1, 12);
+}
+
+/** Header lines, each with a CR LF before it. */
+export function headerLines(random: Random): string {
+  let lines = "";
+  for (let n = random.below(5); n > 0; n--) {
+    const name = headerName(random);
+    const separator = random.chance(97) ? ": " : random.pick([":", " : ", ":  ", ":\t", "=", " "]);
+    lines += `\r\n${name}${separator}${headerValue(name, random)}`;
+  }
+  if (random.below(2000) === 0) lines = padded(lines, random);
+  return lines;
+}
+
+/** With so many more lines that the preamble is about as long as it may be. */
+function padded(lines: string, random: Random): string {
+  const length = limits.preamble - 80 + random.below(100);
+  for (let i = 0; lines.length < length - 300; i++) lines += `\r\np${i}: ${"v".repeat(200)}`;
+  return `${lines}\r\npad: ${"v".repeat(Math.max(1, length - lines.length))}`;
+}
+
+/** A request line. */
+export function requestLine(random: Random): string {
+  const method = random.chance(95) ? random.pick(METHODS) : random.pick(BAD_METHODS);
+  const protocol = random.chance(97) ? "HTTP/1.1" : random.pick(PROTOCOLS);
+  const space = random.chance(98) ? " " : random.pick(["  ", "\t", "", " \t"]);
+  return `${method}${space}${uri(random)} ${protocol}`;
+}
+
+/** A status line. */
+export function statusLine(random: Random): string {
+  const status = random.chance(90)
+    ? String(100 + random.below(500))
+    : random.pick(["000", "099", "600", "999", "20", "2000", "+20", "2e2", " 20"]);
+  const reason = random.chance(90)
+    ? random.text(allowedBytes.reason, 2, 12)
+    : random.pick(["", "O", "O.K", "\xd6K", "OK\t", " ", "  "]);
+  return `${random.chance(97) ? "HTTP/1.1" : random.pick(PROTOCOLS)} ${status} ${reason}`;
+}
+
+/** A request preamble without its final CR LF CR LF. */
+export function requestPreamble(random: Random): string {
+  return requestLine(random) + headerLines(random);
+}
+
+/** A response preamble without its final CR LF CR LF. */
+export function responsePreamble(random: Random): string {
+  return statusLine(random) + headerLines(random);
+}
+
+/** A chunk line without its CR LF. */
+export function chunkLine(size: number, random: Random): string {
+  let digits = size.toString(16);
+  if (random.chance(20)) digits = digits.toUpperCase();
+  if (random.chance(4)) {
+    digits = random.pick([
+      "0" + digits,
+      `+${digits}`,
+      `0x${digits}`,
+      `${digits} `,
+      "",
+      "fffffff",
+      "10000000",
+      "-1",
+      "g",
+      "100000000000000000",
+    ]); // deno-fmt-ignore
+  }
+  if (random.chance(60)) return digits;
+  if (random.chance(8)) {
+    return digits + random.pick([";", ";k", ";=v", ";k=", ";k=v;a=b", "; k=v", ';k="v\n"', ";\r"]);
+  }
+  const value = random.below(400) === 0
+    ? "v".repeat(limits.chunkLine - 20 + random.below(20))
+    : random.text(allowedBytes.extensionValue, 1, 6);
+  return `${digits};${random.text(allowedBytes.extensionKey, 1, 4)}=${value}`;
+}
+
+/** A chunked body. */
+export function chunks(random: Random): string {
+  let text = "";
+  for (let n = random.below(4); n > 0; n--) text += chunk(1 + random.below(20), random);
+  if (random.chance(97)) text += chunk(0, random);
+  if (random.chance(3)) text += random.pick(["a: b\r\n", "\r\n", "0\r\n\r\n", "x"]);
+  return text;
+}
+
+function chunk(size: number, random: Random): string {
+  const data = random.chance(50) ? "x".repeat(size) : random.text("ab\r\n0;: \xff", size, size);
+  const end = random.chance(98) ? "\r\n" : random.pick(["", "\n", "\r", "\r\n\r\n", "xx"]);
+  return `${chunkLine(size, random)}\r\n${data}${end}`;
+}
+
+/** A whole request: right as a rule, with a body that fits its headers. */
+export function request(random: Random): string {
+  return message(random, requestLine(random), random.chance(90) ? ["PUT ", "POST "] : null);
+}
+
+/** A whole response. */
+export function response(random: Random): string {
+  return message(random, statusLine(random), null);
+}
+
+function message(random: Random, line: string, withBody: readonly string[] | null): string {
+  let text = line;
+  const names = new Set<string>();
+  for (let n = random.below(3); n > 0; n--) {
+    const name = random.pick(NAMES);
+    if (names.has(name.toLowerCase())) continue;
+    names.add(name.toLowerCase());
+    text += `\r\n${name}: ${random.pick(VALUES)}`;
+  }
+  if (random.chance(5)) text += headerLines(random);
+  if (withBody !== null && !withBody.some((start) => line.startsWith(start))) {
+    return `${text}\r\n\r\n`;
+  }
+  const dice = random.below(100);
+  if (dice < 35) return `${text}\r\nTransfer-Encoding: chunked\r\n\r\n${chunks(random)}`;
+  if (dice < 85) {
+    const length = random.below(20);
+    const body = random.text("ab\r\n \xff", length, length);
+    return `${text}\r\ncontent-length: ${length}\r\n\r\n${body}`;
+  }
+  return `${text}\r\n\r\n`;
+}

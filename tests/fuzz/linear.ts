@@ -1,0 +1,167 @@
+/**
+ * Time that grows no faster than the input: a part of a text is repeated until the text is long, and longer, and what is longer has to
+ * take as much longer and no more.
+ *
+ * @module
+ */
+
+import { ChunkScanner } from "../../base/chunk.ts";
+import { ChunkedBody } from "../../base/chunked_body.ts";
+import { Transport } from "../../net/transport.ts";
+import { parseChunkHeader, parseRequest, parseResponse, parseUri } from "../../misc/wire.ts";
+import { bytesOf } from "./bytes.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { chunkLine, chunks, requestPreamble, responsePreamble, uri } from "./grammar.ts";
+import { MemorySocket, single } from "./memory_socket.ts";
+import type { Random } from "./random.ts";
+
+/** How much longer the long text is than the short one. */
+const LONGER = 16;
+/** How much more time a byte of the long text may take. Quadratic time would be 16 times as much. */
+const MOST_GROWTH = 3;
+/** Times below this are not told apart from the clock's own. */
+const LEAST_MILLISECONDS = 0.02;
+const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 8;
+
+/** Something whose time is measured. */
+interface Target {
+  /** Characters of the long text: within the limit up to which it is read at all. */
+  readonly long: number;
+  /** Prepares a text; what is returned is measured. */
+  make(text: string): () => unknown;
+}
+
+async function settle(work: () => unknown): Promise<void> {
+  try {
+    await work();
+  } catch {
+    // Whether it is accepted is judged elsewhere.
+  }
+}
+
+const PREAMBLE = 32000, CHUNK_LINE = 4000;
+
+/** What is measured, by the first character of the input. */
+const TARGETS: readonly Target[] = [
+  {
+    long: PREAMBLE,
+    make(text) {
+      const bytes = bytesOf(text);
+      return () => parseRequest(bytes);
+    },
+  },
+  {
+    long: PREAMBLE,
+    make(text) {
+      const bytes = bytesOf(text);
+      return () => parseResponse("GET", bytes);
+    },
+  },
+  { long: PREAMBLE, make: (text) => () => parseUri(text) },
+  {
+    long: CHUNK_LINE,
+    make(text) {
+      const bytes = bytesOf(text);
+      return () => parseChunkHeader(bytes);
+    },
+  },
+  {
+    long: CHUNK_LINE,
+    make(text) {
+      const bytes = bytesOf(text);
+      return () => scanDrip(bytes);
+    },
+  },
+  {
+    long: PREAMBLE,
+    make(text) {
+      const pieces = single(bytesOf(text));
+      return () => new Transport(new MemorySocket(pieces), null).readPreamble();
+    },
+  },
+  {
+    long: PREAMBLE,
+    make(text) {
+      const pieces = single(bytesOf(text));
+      return () => new ChunkedBody(new MemorySocket(pieces)).read();
+    },
+  },
+];
+
+/** The chunked coding as it comes in one byte at a time. */
+function scanDrip(bytes: Uint8Array): void {
+  const scanner = new ChunkScanner();
+  let at = 0;
+  for (let end = 1; end <= bytes.length && scanner.phase !== "done"; end++) {
+    if (scanner.phase === "data") {
+      scanner.takeData(1);
+      at = end;
+      continue;
+    }
+    const next = scanner.phase === "line"
+      ? scanner.scanLine(bytes, at, end)
+      : scanner.scanEnd(bytes, at, end);
+    if (next >= 0) at = next;
+  }
+}
+
+/** The shortest of a few measurements, of which there are fewer where they are long. */
+async function fastest(work: () => unknown, best: number): Promise<number> {
+  const end = performance.now() + MOST_MILLISECONDS;
+  for (let i = 0, now = 0; i < REPETITIONS && now < end; i++) {
+    const start = performance.now();
+    await settle(work);
+    now = performance.now();
+    best = Math.min(best, now - start);
+  }
+  return best;
+}
+
+/** Repeats a part of a text until it has a length. */
+function pump(before: string, part: string, after: string, length: number): string {
+  const room = Math.max(0, length - before.length - after.length);
+  return before + part.repeat(Math.ceil(room / part.length)).slice(0, room) + after;
+}
+
+const line = (random: Random) => chunkLine(random.below(20), random);
+const GRAMMARS = [requestPreamble, responsePreamble, uri, line, line, requestPreamble, chunks];
+
+function pumped(random: Random): string {
+  const target = random.below(TARGETS.length);
+  const text = GRAMMARS[target]!(random).slice(0, 300);
+  const start = random.below(text.length + 1);
+  const length = 1 + random.below(random.chance(60) ? 4 : 40);
+  // The parts are told apart by characters that no grammar has.
+  return [
+    String.fromCharCode(target),
+    text.slice(0, start),
+    text.slice(start, start + length),
+    text.slice(start + length),
+  ].join("\x1e"); // deno-fmt-ignore
+}
+
+/** The time that every scanner and parser takes. */
+export const linearTime: Fuzzer = {
+  name: "linear-time",
+  grammar: pumped,
+  async check(input): Promise<Outcome> {
+    const [kind = "", before = "", part = "", after = ""] = input.split("\x1e");
+    if (part === "") return "rejected";
+    const { long, make } = TARGETS[(kind.charCodeAt(0) || 0) % TARGETS.length]!;
+    const short = Math.floor(long / LONGER);
+    const workShort = make(pump(before, part, after, short));
+    const workLong = make(pump(before, part, after, long));
+    let shortTime = Infinity, longTime = Infinity;
+    // Whoever shares the machine makes a single measurement longer, never shorter.
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      shortTime = await fastest(workShort, shortTime);
+      longTime = await fastest(workLong, longTime);
+      const most = Math.max(shortTime, LEAST_MILLISECONDS) * MOST_GROWTH * LONGER;
+      if (longTime <= most) return "accepted";
+    }
+    demand(
+      false,
+      `${short} characters took ${shortTime.toFixed(3)} ms, ${long} ${longTime.toFixed(3)} ms`,
+    );
+  },
+};

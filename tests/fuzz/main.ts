@@ -1,0 +1,90 @@
+/**
+ * `deno task fuzz [--seconds N] [--seed N] [--target name]…`: runs the fuzzers, each for its part of the time.
+ *
+ * Prints the seed, and for each target the inputs, the executions of what is under test, how many there were in a second, and what part of
+ * the inputs was accepted. At the first objection of an oracle it prints the seed and the smallest bytes that still show it, and ends
+ * with status 1.
+ *
+ * @module
+ */
+
+import { Finding, type Report, run } from "./fuzzer.ts";
+import { targets } from "./targets.ts";
+
+interface Options {
+  readonly seconds: number;
+  readonly seed: number;
+  readonly names: readonly string[];
+}
+
+const USAGE = `usage: deno task fuzz [--seconds N] [--seed N] [--target name]…
+--seconds  for all targets together, 60 where it is left out
+--seed     an integer; a new one where it is left out
+--target   may be given again; all targets where it is left out: ${
+  Object.keys(targets).join(", ")
+}`;
+
+class UsageError extends Error {}
+
+function readOptions(args: readonly string[]): Options {
+  let seconds = 60, seed = Math.floor(Math.random() * 2 ** 31);
+  const names: string[] = [];
+  for (let i = 0; i < args.length; i += 2) {
+    const flag = args[i], value = args[i + 1] ?? "";
+    if (flag === "--seconds") seconds = readNumber(flag, value);
+    else if (flag === "--seed") seed = readNumber(flag, value);
+    else if (flag === "--target" && Object.hasOwn(targets, value)) names.push(value);
+    else throw new UsageError(`unknown argument: ${flag} ${value}`);
+  }
+  return { seconds, seed, names: names.length > 0 ? names : Object.keys(targets) };
+}
+
+function readNumber(flag: string, value: string): number {
+  const number = Number(value);
+  if (value === "" || !(number >= 0 && number < Infinity)) {
+    throw new UsageError(`${flag}: need a number; got ${value}`);
+  }
+  return number;
+}
+
+function format({ name, inputs, executions, accepted, seconds }: Report): string {
+  const rate = Math.round(executions / seconds);
+  const share = (accepted / inputs * 100).toFixed(1);
+  return [
+    name.padEnd(18),
+    inputs.toLocaleString("en").padStart(13),
+    executions.toLocaleString("en").padStart(13),
+    rate.toLocaleString("en").padStart(9) + "/s",
+    `${share.padStart(5)} %`,
+    `${seconds.toFixed(1).padStart(6)} s`,
+  ].join("  ");
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const { seconds, seed, names } = readOptions(args);
+  // Most of the time of an error that nobody looks at goes into its stack.
+  Error.stackTraceLimit = 0;
+  console.log(`seed ${seed}`);
+  console.log(
+    `${"target".padEnd(18)}  ${"inputs".padStart(13)}  ${"executions".padStart(13)}  ` +
+      `${"speed".padStart(11)}  accepted     time`,
+  );
+  for (const name of names) {
+    const fuzzer = targets[name]!();
+    try {
+      console.log(format(await run(fuzzer, { seed, seconds: seconds / names.length })));
+    } finally {
+      await fuzzer.close?.();
+    }
+  }
+  return 0;
+}
+
+try {
+  Deno.exit(await main(Deno.args));
+} catch (error) {
+  if (error instanceof UsageError) console.error(`${error.message}\n${USAGE}`);
+  else if (error instanceof Finding) console.error(`FINDING ${error.message}`);
+  else console.error(error);
+  Deno.exit(1);
+}

@@ -1,0 +1,48 @@
+/**
+ * Random numbers that a seed repeats.
+ *
+ * @module
+ */
+
+/** A generator of pseudo-random numbers (mulberry32): small, fast, and the same on every machine. */
+export class Random {
+  #state: number;
+
+  /** Makes a generator; the same seed gives the same numbers. */
+  constructor(seed: number) {
+    this.#state = seed | 0;
+  }
+
+  /** The next number, from 0 up to, not including, 2³². */
+  next(): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0;
+    let mixed = this.#state;
+    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return (mixed ^ (mixed >>> 14)) >>> 0;
+  }
+
+  /** An integer from 0 up to, not including, `limit`. */
+  below(limit: number): number {
+    return Math.floor(this.next() / 4294967296 * limit);
+  }
+
+  /** True in `percent` of a hundred cases. */
+  chance(percent: number): boolean {
+    return this.below(100) < percent;
+  }
+
+  /** One of the items, of which there is at least one. */
+  pick<T>(items: readonly T[]): T {
+    return items[this.below(items.length)] as T;
+  }
+
+  /** A text of `least` to `most` characters of a set. */
+  text(set: string, least: number, most: number): string {
+    let text = "";
+    for (let n = least + this.below(most - least + 1); n > 0; n--) {
+      text += set[this.below(set.length)];
+    }
+    return text;
+  }
+}

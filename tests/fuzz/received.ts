@@ -1,0 +1,86 @@
+/**
+ * What the library has received, in the model's terms.
+ *
+ * @module
+ */
+
+import type { BodyIn } from "../../base/bodies.ts";
+import type { HeaderDict } from "../../base/headers.ts";
+import type { FlatHeaders } from "../support/wire_grammar.ts";
+import { textOf } from "./bytes.ts";
+import type { ModelBody } from "./model.ts";
+
+/** Headers with ranges as their text. */
+export function flatten(headers: HeaderDict): FlatHeaders {
+  const flat: FlatHeaders = {};
+  for (const [name, value] of Object.entries(headers)) {
+    flat[name] = typeof value === "object" ? String(value) : value;
+  }
+  return flat;
+}
+
+/** The ways to read a body. */
+export const WAYS = ["read", "pieces", "iterate", "readable", "writeTo"] as const;
+
+/** One of the ways to read a body. */
+export type Way = typeof WAYS[number];
+
+/** Reads a body to its end; `null` for none. Chunks are kept where the way of reading shows them. */
+export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
+  if (body === null) return null;
+  if (body.chunked) {
+    if (way === "iterate" || way === "pieces") {
+      const chunks = [];
+      if (way === "iterate") { for await (const chunk of body) chunks.push(chunk); }
+      else do chunks.push(await body.readChunk()); while (chunks.at(-1)![1].length > 0);
+      return chunks.map(([extension, data]) => [extension, textOf(data)]);
+    }
+    if (way === "read") return textOf(await body.read());
+    if (way === "readable") return await collect(body.readable);
+    return await written((sink) => body.writeTo(sink));
+  }
+  if (way === "pieces") {
+    let text = "";
+    for (;;) {
+      const piece = await body.read(7);
+      text += textOf(piece);
+      if (piece.length < 7) return text;
+    }
+  }
+  if (way === "read") return textOf(await body.read());
+  if (way === "writeTo") return await written((sink) => body.writeTo(sink));
+  return await collect(way === "readable" ? body.readable : body);
+}
+
+async function collect(pieces: AsyncIterable<Uint8Array>): Promise<string> {
+  let text = "";
+  for await (const piece of pieces) text += textOf(piece);
+  return text;
+}
+
+interface TextSink {
+  write(bytes: Uint8Array): Promise<void>;
+}
+
+async function written(write: (sink: TextSink) => Promise<number>): Promise<string> {
+  let text = "";
+  await write({
+    write(bytes) {
+      text += textOf(bytes);
+      return Promise.resolve();
+    },
+  });
+  return text;
+}
+
+/** What a body of the model looks like to somebody who reads it in this way. */
+export function seenAs(body: ModelBody, way: Way): ModelBody {
+  if (body === null || typeof body === "string") return body;
+  if (way === "iterate" || way === "pieces") return body;
+  if (way !== "writeTo") return body.map(([, data]) => data).join("");
+  // As it stands on the wire, with sizes in lower case.
+  return body.map(([extension, data]) => {
+    const suffix = extension === null ? "" : `;${extension.join("=")}`;
+    return `${data.length.toString(16)}${suffix}\r\n${data}\r\n`;
+  }).join("");
+}

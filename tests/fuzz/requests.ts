@@ -1,0 +1,228 @@
+/**
+ * Streams of requests to a server: over sockets in memory, cut at every boundary, and over real ones.
+ *
+ * @module
+ */
+
+import type { App } from "../../base/app.ts";
+import { ProtocolError } from "../../base/errors.ts";
+import type { Address } from "../../base/session.ts";
+import type { Accepted, Listener } from "../../net/listener.ts";
+import { Server } from "../../server.ts";
+import { bytesOf, textOf } from "./bytes.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { request } from "./grammar.ts";
+import { MemorySocket, splits, whole } from "./memory_socket.ts";
+import { describeMessage, readRequests } from "./model.ts";
+import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
+import type { Random } from "./random.ts";
+
+const ANSWER = "HTTP/1.1 200 OK\r\n\r\n";
+const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** What the application under the server was given. */
+class Record {
+  way: Way = "read";
+  calls = 0;
+  readonly requests: string[] = [];
+  readonly strange: unknown[] = [];
+
+  readonly app: App = async ({ method, uri, headers, body }) => {
+    this.calls++;
+    try {
+      const content = await receive(body, this.way);
+      this.requests.push(
+        describeMessage({ method, uri, headers: flatten(headers), body: content }),
+      );
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) this.strange.push(error);
+      throw error;
+    }
+    return [200, "OK", {}, null];
+  };
+
+  begin(way: Way): void {
+    this.way = way;
+    this.calls = 0;
+    this.requests.length = 0;
+    this.strange.length = 0;
+  }
+}
+
+/** Demands that the server has made of the bytes exactly what the oracle does. */
+function checkRecord(record: Record, input: string, written: string, where: string): boolean {
+  const expected = readRequests(input);
+  const { way, requests, calls, strange } = record;
+  demand(strange.length === 0, `the application met ${strange[0]} ${where}`);
+  const complete = expected.requests.map((message) =>
+    describeMessage({ ...message, body: seenAs(message.body, way) })
+  );
+  demand(
+    requests.length === complete.length && requests.every((text, i) => text === complete[i]),
+    `the application got ${requests.join(" | ")} in place of ${complete.join(" | ")} ${where}`,
+  );
+  const begun = complete.length + (expected.broken === null ? 0 : 1);
+  demand(calls === begun, `${calls} calls of the application in place of ${begun} ${where}`);
+  demand(written === ANSWER.repeat(complete.length), `${written} was answered ${where}`);
+  return expected.clean && complete.length > 0;
+}
+
+/** Accepts sockets that are handed to it. */
+class MemoryListener implements Listener {
+  readonly ready: Promise<void> = Promise.resolve();
+  readonly address: Address = ["127.0.0.1", 1];
+  readonly #waiting: MemorySocket[] = [];
+  #accept: PromiseWithResolvers<Accepted> | null = null;
+
+  offer(socket: MemorySocket): void {
+    this.#waiting.push(socket);
+    this.#match();
+  }
+
+  accept(): Promise<Accepted> {
+    this.#accept = Promise.withResolvers();
+    const { promise } = this.#accept;
+    this.#match();
+    return promise;
+  }
+
+  close(): void {
+    this.#accept?.reject(new Deno.errors.BadResource("closed"));
+  }
+
+  #match(): void {
+    const socket = this.#accept === null ? undefined : this.#waiting.shift();
+    if (socket === undefined) return;
+    this.#accept?.resolve({
+      address: null,
+      open: () => Promise.resolve(socket),
+      close: () => socket.close(),
+    });
+    this.#accept = null;
+  }
+}
+
+/** A server whose connections are in memory; all else is the real one. */
+class MemoryServer extends Server {
+  declare memory: MemoryListener;
+
+  constructor(app: App) {
+    super(["127.0.0.1", 1], app, {
+      timeout: null,
+      logger: quiet,
+      maxConnections: Infinity,
+      maxRequests: Infinity,
+    });
+  }
+
+  protected override listen(): Listener {
+    this.memory = new MemoryListener();
+    return this.memory;
+  }
+}
+
+const MOST_SPLITS = 400;
+
+/** One to three requests. */
+function requestStream(random: Random): string {
+  let text = "";
+  for (let n = 1 + random.below(3); n > 0; n--) text += request(random);
+  return text;
+}
+
+/** Streams of requests over sockets in memory, cut at every boundary. */
+export function requestStreams(mostSplits = MOST_SPLITS): Fuzzer {
+  const record = new Record();
+  const server = new MemoryServer(record.app);
+  const serving = server.serveForever();
+  let executions = 0;
+  return {
+    name: "request-stream",
+    grammar: requestStream,
+    async check(input): Promise<Outcome> {
+      const bytes = bytesOf(input);
+      let accepted = false;
+      let index = 0;
+      for (const pieces of splits(bytes, mostSplits)) {
+        record.begin(WAYS[(input.length + index) % WAYS.length]!);
+        const socket = new MemorySocket(pieces);
+        server.memory.offer(socket);
+        await socket.closed;
+        executions++;
+        const where = `(${record.way}, ${pieces.length} pieces, the first of ${
+          pieces[0]?.length ?? 0
+        } bytes)`;
+        accepted = checkRecord(record, input, socket.written, where);
+        index++;
+      }
+      return accepted ? "accepted" : "rejected";
+    },
+    executions: () => executions,
+    async close() {
+      server.close();
+      await serving;
+    },
+  };
+}
+
+/** Streams of requests over sockets of the loopback interface, in one piece or two. */
+export function loopbackRequests(): Fuzzer {
+  const record = new Record();
+  const server = new Server(["127.0.0.1", 0], record.app, { logger: quiet, maxRequests: Infinity });
+  const serving = server.serveForever();
+  const [hostname, port] = server.address as readonly [string, number];
+  return {
+    name: "request-loopback",
+    grammar: requestStream,
+    async check(input): Promise<Outcome> {
+      const bytes = bytesOf(input);
+      record.begin(WAYS[input.length % WAYS.length]!);
+      const split = input.length * 31 % (bytes.length + 1);
+      const pieces = input.length % 3 === 0
+        ? whole(bytes)
+        : [bytes.subarray(0, split), bytes.subarray(split)];
+      const written = await exchange(await Deno.connect({ hostname, port }), pieces);
+      return checkRecord(record, input, written, `over loopback, cut at ${split}`)
+        ? "accepted"
+        : "rejected";
+    },
+    async close() {
+      server.close();
+      await serving;
+    },
+  };
+}
+
+/** Sends the pieces and an end, and reads to the end; a reset is an end, too. */
+async function exchange(conn: Deno.TcpConn, pieces: readonly Uint8Array[]): Promise<string> {
+  conn.setNoDelay(true);
+  try {
+    for (const piece of pieces) {
+      for (let sent = 0; sent < piece.length;) sent += await conn.write(piece.subarray(sent));
+    }
+    await conn.closeWrite();
+  } catch (error) {
+    if (!isBroken(error)) throw error;
+  }
+  let text = "";
+  try {
+    const buffer = new Uint8Array(4096);
+    for (;;) {
+      const count = await conn.read(buffer);
+      if (count === null) return text;
+      text += textOf(buffer.subarray(0, count));
+    }
+  } catch (error) {
+    // A reset drops what was answered before, so the answers can't be judged.
+    if (!isBroken(error)) throw error;
+    return text;
+  } finally {
+    conn.close();
+  }
+}
+
+function isBroken(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.ConnectionAborted;
+}

@@ -1,0 +1,188 @@
+/**
+ * Answers to a client's requests: through a real connection over a socket in memory, cut at every boundary.
+ *
+ * @module
+ */
+
+import { ProtocolError } from "../../base/errors.ts";
+import type { Method } from "../../base/preamble.ts";
+import { Connection } from "../../client.ts";
+import { bytesOf } from "./bytes.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import { response } from "./grammar.ts";
+import { MemorySocket, splits } from "./memory_socket.ts";
+import { describeMessage, readOneResponse } from "./model.ts";
+import type { Random } from "./random.ts";
+import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
+
+const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "DELETE", "PUT"];
+
+/** Separates the answers within an input; the first character of each selects the request's method. */
+const SEPARATOR = "\x1e";
+
+interface Exchange {
+  readonly method: Method;
+  readonly answer: string;
+}
+
+function exchangesOf(input: string): Exchange[] {
+  return input.split(SEPARATOR).map((part) => ({
+    method: METHODS[(part.charCodeAt(0) || 0) % METHODS.length]!,
+    answer: part.slice(1),
+  }));
+}
+
+function answers(random: Random): string {
+  const parts = [];
+  for (let n = 1 + random.below(3); n > 0; n--) {
+    parts.push(random.pick(["\x00", "\x00", "\x01", "\x02", "\x03"]) + response(random));
+  }
+  return parts.join(SEPARATOR);
+}
+
+/** A peer that answers each request with the next bytes, and ends where it is asked for more. */
+class AnsweringSocket extends MemorySocket {
+  readonly #answers: (readonly Uint8Array[])[];
+  #answering = false;
+  #waiting: { into: Uint8Array; resolve(count: Promise<number | null>): void } | null = null;
+
+  constructor(answers: (readonly Uint8Array[])[]) {
+    super([]);
+    this.#answers = answers;
+  }
+
+  override read(into: Uint8Array): Promise<number | null> {
+    if (!this.empty || this.#answering || this.isClosed) return super.read(into);
+    // Nobody has asked for anything yet, so there is nothing until somebody does.
+    return new Promise((resolve) => this.#waiting = { into, resolve });
+  }
+
+  override write(bytes: Uint8Array): Promise<number> {
+    if (this.isClosed) return super.write(bytes);
+    this.#answering = true;
+    this.deliver(this.#answers.shift() ?? []);
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    waiting?.resolve(super.read(waiting.into));
+    return super.write(bytes);
+  }
+
+  /** The exchange is over: what is left is early for the next request. */
+  rest(): void {
+    this.#answering = false;
+  }
+
+  override close(): void {
+    super.close();
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    waiting?.resolve(Promise.reject(new Deno.errors.BadResource("closed")));
+  }
+}
+
+/** What a client made of the answers. */
+interface Seen {
+  readonly messages: string[];
+  /** The code of the error that ended it, or `null`. */
+  code: string | null;
+  /** The preamble of a response whose body then failed. */
+  broken: string | null;
+}
+
+async function perform(
+  exchanges: readonly Exchange[],
+  pieces: (readonly Uint8Array[])[],
+  way: Way,
+): Promise<Seen> {
+  const socket = new AnsweringSocket(pieces);
+  const connection = new Connection(socket, null, undefined, null);
+  const seen: Seen = { messages: [], code: null, broken: null };
+  for (const { method } of exchanges) {
+    try {
+      const { status, reason, headers, body } = await connection.request(method, "/", {}, null);
+      const preamble = { status, reason, headers: flatten(headers) };
+      seen.broken = describeMessage(preamble);
+      seen.messages.push(describeMessage({ ...preamble, body: await receive(body, way) }));
+      seen.broken = null;
+      socket.rest();
+    } catch (error) {
+      demand(error instanceof ProtocolError, `${error} in place of a ProtocolError`);
+      demand(connection.closed && socket.isClosed, "still open after an error");
+      seen.code = error.code;
+      break;
+    }
+  }
+  connection.close();
+  return seen;
+}
+
+/** What the oracle makes of the answers: what the client has to see, and whether it ends well. */
+function expect(exchanges: readonly Exchange[], way: Way): Seen & { clean: boolean } {
+  const messages: string[] = [];
+  for (const [i, { method, answer }] of exchanges.entries()) {
+    const model = readOneResponse(method, answer);
+    if (model === null) return { messages, code: null, broken: null, clean: false };
+    const { status, reason, headers, body, excess } = model;
+    const preamble = { status, reason, headers };
+    if (body === undefined) {
+      return { messages, code: null, broken: describeMessage(preamble), clean: false };
+    }
+    messages.push(describeMessage({ ...preamble, body: seenAs(body, way) }));
+    if (excess > 0 && i + 1 < exchanges.length) {
+      return { messages, code: "EXCESS_BYTES", broken: null, clean: false };
+    }
+  }
+  return { messages, code: null, broken: null, clean: true };
+}
+
+const MOST_SPLITS = 400;
+
+/** Streams of responses. */
+export function responseStreams(mostSplits = MOST_SPLITS): Fuzzer {
+  let executions = 0;
+  return {
+    name: "response-stream",
+    grammar: answers,
+    async check(input): Promise<Outcome> {
+      const exchanges = exchangesOf(input);
+      const bytes = exchanges.map(({ answer }) => bytesOf(answer));
+      const codes = new Set<string | null>();
+      let clean = false;
+      let index = 0;
+      for (const pieces of splitsOfAll(bytes, mostSplits)) {
+        const way = WAYS[(input.length + index++) % WAYS.length]!;
+        const expected = expect(exchanges, way);
+        const seen = await perform(exchanges, pieces, way);
+        executions++;
+        const where = `(${way}, pieces ${pieces.map((list) => list.map((p) => p.length))})`;
+        demand(
+          seen.messages.join("\n") === expected.messages.join("\n"),
+          `${seen.messages} in place of ${expected.messages} ${where}`,
+        );
+        demand((seen.code === null) === expected.clean, `ended with ${seen.code} ${where}`);
+        demand(seen.broken === expected.broken, `began ${seen.broken} ${where}`);
+        if (expected.code !== null) demand(seen.code === expected.code, `${seen.code} ${where}`);
+        codes.add(seen.code);
+        clean = expected.clean;
+      }
+      demand(codes.size === 1, `the codes depend on the pieces: ${[...codes]}`);
+      return clean ? "accepted" : "rejected";
+    },
+    executions: () => executions,
+  };
+}
+
+/** All whole, all byte by byte, and each answer in turn cut at every boundary. */
+function* splitsOfAll(
+  answers: readonly Uint8Array[],
+  most: number,
+): Generator<(readonly Uint8Array[])[]> {
+  const all = answers.map((bytes) => [...splits(bytes, most)]);
+  yield all.map(([whole]) => whole!);
+  yield all.map(([, single]) => single!);
+  for (const [i, ways] of all.entries()) {
+    for (const pieces of ways.slice(2)) {
+      yield all.map(([whole], other) => other === i ? pieces : whole!);
+    }
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * Every target there is.
+ *
+ * @module
+ */
+
+import { chunkStreams } from "./chunk_streams.ts";
+import { chunkFormats, requestFormats, responseFormats } from "./formats.ts";
+import type { Fuzzer } from "./fuzzer.ts";
+import { linearTime } from "./linear.ts";
+import { requestPreambles, responsePreambles } from "./preambles.ts";
+import { loopbackRequests, requestStreams } from "./requests.ts";
+import { responseStreams } from "./responses.ts";
+import { chunkLines, contentRanges, ranges, uris } from "./values.ts";
+
+/** Makes each fuzzer, by its name. One that is made has to be closed. */
+export const targets: Readonly<Record<string, () => Fuzzer>> = {
+  "request-preamble": () => requestPreambles,
+  "response-preamble": () => responsePreambles,
+  "request-format": () => requestFormats,
+  "response-format": () => responseFormats,
+  "uri": () => uris,
+  "range": () => ranges,
+  "content-range": () => contentRanges,
+  "chunk-line": () => chunkLines,
+  "chunk-format": () => chunkFormats,
+  "chunk-stream": chunkStreams,
+  "request-stream": requestStreams,
+  "response-stream": responseStreams,
+  "request-loopback": loopbackRequests,
+  "linear-time": () => linearTime,
+};

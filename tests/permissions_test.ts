@@ -1,0 +1,258 @@
+/**
+ * What docs/permissions.md says: each entry works in a process with exactly the permissions of its row, and without any one of them it
+ * fails with NotCapable.
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { createFetch } from "../web.ts";
+import { Client, type Connection, SSLClient } from "../client.ts";
+import { type App, Server, SSLServer } from "../server.ts";
+import { createDevicePki, TempPKI } from "../misc.ts";
+import { tempDir } from "./support/directories.ts";
+import { within } from "./support/raw_peer.ts";
+
+const ROOT = new URL("../", import.meta.url);
+const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc"];
+
+/** Processes at a time: each needs most of a core for as long as it starts. */
+const AT_A_TIME = 3;
+/** Seconds that a process may take on a busy machine. */
+const PATIENCE = 30;
+
+/** How a process ended. */
+interface Ended {
+  readonly success: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Something that needs permissions, as a program. */
+interface Case {
+  readonly name: string;
+  /** Without `--allow-`; each is needed. */
+  readonly permissions: readonly string[];
+  readonly script: string;
+  /** What its first line, which is JSON, is used for, where somebody else has to do something. */
+  drive?(value: string): Promise<void>;
+}
+
+/** Makes flags of permissions: those of one kind become one list. */
+function flagsOf(permissions: readonly string[]): string[] {
+  const lists = new Map<string, string[]>();
+  for (const permission of permissions) {
+    const [kind = "", value] = permission.split(/=(.*)/s);
+    const list = lists.get(kind) ?? [];
+    if (value !== undefined) list.push(value);
+    lists.set(kind, list);
+  }
+  return [...lists].map(([kind, values]) =>
+    `--allow-${kind}${values.length === 0 ? "" : `=${values.join(",")}`}`
+  );
+}
+
+async function runProgram(
+  script: string,
+  permissions: readonly string[],
+  drive?: Case["drive"],
+): Promise<Ended> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--quiet", "--no-lock", ...flagsOf(permissions), "-"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(script));
+  await writer.close();
+  const stderr = new Response(child.stderr).text();
+  let stdout = "";
+  let driven = drive === undefined;
+  try {
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      stdout += text;
+      if (driven || !stdout.includes("\n")) continue;
+      driven = true;
+      await drive?.(JSON.parse(stdout.slice(0, stdout.indexOf("\n"))));
+    }
+    const { success } = await within(child.status, `the program ends: ${script}`, PATIENCE);
+    return { success, stdout, stderr: await stderr };
+  } catch (error) {
+    child.kill("SIGKILL");
+    await child.status;
+    await stderr;
+    throw error;
+  }
+}
+
+/** Runs a case with its permissions, and once without each. */
+async function runCase({ name, permissions, script, drive }: Case): Promise<void> {
+  const { success, stderr } = await runProgram(script, permissions, drive);
+  assert(success, `${name} with ${flagsOf(permissions).join(" ")}: ${stderr}`);
+  for (const left of permissions) {
+    const fewer = permissions.filter((permission) => permission !== left);
+    const failed = await runProgram(script, fewer);
+    assert(!failed.success, `${name} works without ${left}`);
+    assertStringIncludes(failed.stderr, "NotCapable", `${name} without ${left}`);
+  }
+}
+
+/** Runs all cases, a few at a time, and fails with the first that failed. */
+async function runCases(cases: readonly Case[]): Promise<void> {
+  const waiting = [...cases];
+  const errors: unknown[] = [];
+  await Promise.all(Array.from({ length: AT_A_TIME }, async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      await runCase(next).catch((error) => errors.push(error));
+    }
+  }));
+  if (errors.length > 0) throw errors[0];
+}
+
+const ANSWERS = `
+const { promise: answered, resolve } = Promise.withResolvers();
+const app = () => { resolve(); return [200, "OK", {}, null]; };
+`;
+/** Tells where the server is, and ends after the first request. */
+const SERVE = `
+const serving = server.serveForever();
+await server.ready;
+const { address } = server;
+console.log(JSON.stringify(address instanceof Uint8Array ? [...address] : address));
+await answered;
+await server.shutdown();
+await serving;
+`;
+
+function serverScript(construct: string): string {
+  return `import { Server, SSLServer } from "./server.ts";${ANSWERS}
+const server = ${construct};${SERVE}`;
+}
+
+function clientScript(construct: string): string {
+  return `import { Client, SSLClient } from "./client.ts";
+const response = await ${construct}.request("GET", "/");
+if (response.status !== 200) throw new Error(String(response.status));`;
+}
+
+/** Makes one request of a server that a program has told of. */
+async function request(client: Client): Promise<void> {
+  assertEquals((await client.request("GET", "/")).status, 200);
+}
+
+function requestAt(address: string | readonly number[] | readonly [string, number]): Promise<void> {
+  if (typeof address === "string") return request(new Client(address));
+  const [first] = address;
+  return request(
+    new Client(
+      typeof first === "number"
+        ? Uint8Array.from(address as readonly number[])
+        : address as readonly [string, number],
+    ),
+  );
+}
+
+const ok: App = () => [200, "OK", {}, null];
+
+Deno.test("importing any module needs no permission", async () => {
+  await runCases(ENTRIES.map((name) => ({
+    name,
+    permissions: [],
+    script: `import * as module from "./${name}.ts";
+if (Object.keys(module).length === 0 && "${name}" !== "rgi") throw new Error("nothing");`,
+  })));
+});
+
+Deno.test("plain clients and servers need what the table says", async () => {
+  await using dir = await tempDir();
+  await using tcp = new Server(["127.0.0.1", 0], ok);
+  await using unix = new Server(join(dir.path, "served"), ok);
+  await using abstract = new Server(new Uint8Array(), ok);
+  for (const server of [tcp, unix, abstract]) server.serveForever();
+  const [, port] = tcp.address as readonly [string, number];
+  const path = join(dir.path, "socket");
+  const abstractName = JSON.stringify([...abstract.address as Uint8Array]);
+  const client = (construct: string) => clientScript(`new Client(${construct})`);
+  const server = (address: string) => serverScript(`new Server(${address}, app)`);
+  const drive = (address: string) => requestAt(address);
+  await runCases([
+    {
+      name: "Server on a host",
+      permissions: ["net=127.0.0.1:0"],
+      script: server('["127.0.0.1", 0]'),
+      drive,
+    },
+    {
+      name: "Server on IPv6",
+      permissions: ["net=[::1]:0"],
+      script: server('["::1", 0, 0, 0]'),
+      drive,
+    },
+    {
+      name: "Server on a path",
+      permissions: [`net=unix:${path}`, `read=${path}`, `write=${path}`],
+      script: server(JSON.stringify(path)),
+      drive,
+    },
+    {
+      name: "Server on an abstract name",
+      permissions: ["net"],
+      script: server("new Uint8Array()"),
+      drive,
+    },
+    {
+      name: "Client of a host",
+      permissions: [`net=127.0.0.1:${port}`],
+      script: client(`["127.0.0.1", ${port}]`),
+    },
+    {
+      name: "Client of a name",
+      permissions: [`net=localhost:${port}`],
+      script: client(`["localhost", ${port}]`),
+    },
+    {
+      name: "Client of a path",
+      permissions: [`net=unix:${unix.address}`, `read=${unix.address}`, `write=${unix.address}`],
+      script: client(JSON.stringify(unix.address)),
+    },
+    {
+      name: "Client of an abstract name",
+      permissions: ["net"],
+      script: client(`Uint8Array.from(${abstractName})`),
+    },
+    {
+      name: "createFetch",
+      permissions: [`net=127.0.0.1:${port}`],
+      script: `import { Client } from "./client.ts";
+import { createFetch } from "./web.ts";
+await createFetch(new Client(["127.0.0.1", ${port}]))("/");`,
+    },
+    {
+      name: "ProxyApp",
+      permissions: ["net=127.0.0.1:0", `net=127.0.0.1:${port}`],
+      script: `import { Client } from "./client.ts";
+import { ProxyApp } from "./applib.ts";
+import { Server } from "./server.ts";
+const proxy = new ProxyApp(new Client(["127.0.0.1", ${port}]));
+const { promise: answered, resolve } = Promise.withResolvers();
+const app = async (request, session) => {
+  try {
+    return await proxy.handle(request, session);
+  } catch (error) {
+    console.error(error);
+    Deno.exit(1);
+  } finally {
+    resolve();
+  }
+};
+const server = new Server(["127.0.0.1", 0], app);${SERVE}`,
+      drive,
+    },
+  ].map((row) => row.name === "ProxyApp" ? proxyCase(row) : row));
+});
+
+/** Without the permission for the upstream the server starts, so somebody has to make a request. */
+function proxyCase(row: Case): Case {
+  return row;
+}

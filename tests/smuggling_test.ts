@@ -1,0 +1,151 @@
+/** What comes of bytes that two parties could read in two ways: at our server, and behind our proxy. */
+import { assert, assertEquals } from "@std/assert";
+import { ProxyApp } from "../applib.ts";
+import { type Address, ProtocolError } from "../base.ts";
+import { Client } from "../client.ts";
+import type { App } from "../server.ts";
+import { describeMessage, readRequests } from "./fuzz/model.ts";
+import { flatten, receive } from "./fuzz/received.ts";
+import { RawPeer } from "./support/raw_peer.ts";
+import { serve } from "./support/serving.ts";
+import {
+  type BackEnd,
+  startApache,
+  startDenoServe,
+  startNginx,
+  startNodeHttp,
+  whyNot,
+} from "./support/smuggling_backends.ts";
+import { smugglingCorpus, type SmugglingRow } from "./support/smuggling_corpus.ts";
+import { Tap } from "./support/smuggling_tap.ts";
+
+const ANSWER = "HTTP/1.1 200 OK\r\n\r\n";
+
+Deno.test("the corpus says of each row what the grammar says", () => {
+  assertEquals(new Set(smugglingCorpus.map(({ name }) => name)).size, smugglingCorpus.length);
+  for (const { name, bytes, accepted, broken } of smugglingCorpus) {
+    const model = readRequests(bytes);
+    assertEquals(model.requests.map(describeMessage), accepted.map(describeMessage), name);
+    assertEquals(model.broken?.uri, broken, name);
+  }
+});
+
+Deno.test("the server accepts exactly what each row says, and closes on all else without a byte", async () => {
+  let calls: string[] = [];
+  let complete: string[] = [];
+  const app: App = async ({ method, uri, headers, body }) => {
+    calls.push(uri);
+    try {
+      const content = await receive(body, "pieces");
+      complete.push(describeMessage({ method, uri, headers: flatten(headers), body: content }));
+    } catch (error) {
+      assert(error instanceof ProtocolError, String(error));
+      throw error;
+    }
+    return [200, "OK", {}, null];
+  };
+  await using serving = serve(app);
+  for (const row of smugglingCorpus) {
+    calls = [];
+    complete = [];
+    const received = await sendAll(serving.address, row.bytes);
+    assertEquals(complete, row.accepted.map(describeMessage), row.name);
+    const begun = row.accepted.map(({ uri }) => uri);
+    assertEquals(calls, row.broken === undefined ? begun : [...begun, row.broken], row.name);
+    // A reset, which comes where bytes are left unread, may take answers along.
+    assert(ANSWER.repeat(row.accepted.length).startsWith(received), `${row.name}: ${received}`);
+  }
+});
+
+/** Sends the bytes and an end, and reads to the other's end. */
+async function sendAll(address: Address, bytes: string): Promise<string> {
+  using peer = await RawPeer.connect(address);
+  try {
+    await peer.send(bytes);
+    await peer.closeWrite();
+  } catch (error) {
+    if (
+      !(error instanceof Deno.errors.BrokenPipe) &&
+      !(error instanceof Deno.errors.ConnectionReset) &&
+      !(error instanceof Deno.errors.NotConnected)
+    ) {
+      throw error;
+    }
+  }
+  return (await peer.readToEnd()).received;
+}
+
+interface Kind {
+  readonly name: string;
+  readonly program?: string;
+  start(): Promise<BackEnd>;
+  /** The request target as this back end tells it. */
+  uriOf?(uri: string): string;
+}
+
+const kinds: readonly Kind[] = [
+  { name: "node:http", start: startNodeHttp },
+  {
+    name: "Deno.serve",
+    start: startDenoServe,
+    uriOf(uri) {
+      const { pathname, search } = new URL(uri, "http://a");
+      return pathname + (uri.endsWith("?") ? "?" : search);
+    },
+  },
+  { name: "nginx", program: "nginx", start: startNginx },
+  { name: "Apache", program: "apache2", start: startApache },
+];
+
+for (const kind of kinds) {
+  const missing = kind.program === undefined ? null : await whyNot(kind.program);
+  if (missing !== null) console.warn(`${missing}: nothing is forwarded to it here`);
+  Deno.test({
+    name: `nothing ambiguous is forwarded to ${kind.name}`,
+    ignore: missing !== null,
+    fn: () => forwardAll(kind),
+  });
+}
+
+async function forwardAll(kind: Kind): Promise<void> {
+  await using backEnd = await kind.start();
+  await using tap = new Tap(backEnd.endpoint);
+  // The headers have to come out as they went in, without a host of the client's own.
+  const client = new Client(tap.address, { host: null, timeout: 10 });
+  await using proxy = serve(new ProxyApp(client));
+  let answered = 0;
+  for (const row of smugglingCorpus) {
+    const received = await sendAll(proxy.address, row.bytes);
+    assertForwarded(row, await tap.takeSent());
+    const answers = [...received.matchAll(/HTTP\/1\.1 200 OK\r\n/g)].length;
+    assertSeen(row, kind, backEnd.take(), answers);
+    answered += answers;
+  }
+  assert(answered >= 20, `the back end has answered ${answered} requests: too few to say anything`);
+}
+
+/** What went over the wire is the accepted requests, each whole, in order and once, and of a broken one no end. */
+function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
+  const streams = sent.map(readRequests);
+  const requests = streams.flatMap((stream) => stream.requests);
+  assertEquals(requests.map(describeMessage), row.accepted.map(describeMessage), row.name);
+  const unfinished = streams.filter(({ clean }) => !clean);
+  if (row.broken === undefined) assertEquals(unfinished, [], row.name);
+  for (const { broken } of unfinished) assertEquals(broken?.uri, row.broken, row.name);
+}
+
+/** What the back end has seen is the beginning of what was accepted, and nothing else. */
+function assertSeen(
+  row: SmugglingRow,
+  { uriOf = (uri) => uri }: Kind,
+  seen: readonly { method: string; uri: string; body: string }[],
+  answers: number,
+): void {
+  assert(answers <= seen.length, `${row.name}: ${answers} answers to ${seen.length} requests`);
+  const expected = row.accepted.map(({ method, uri, body }) => ({
+    method,
+    uri: uriOf(uri),
+    body: typeof body === "string" ? body : (body ?? []).map(([, data]) => data).join(""),
+  }));
+  assertEquals(seen, expected.slice(0, seen.length), row.name);
+}

@@ -1,0 +1,57 @@
+/**
+ * Proxies on servers of their own, with peers on both sides that speak bytes.
+ *
+ * @module
+ */
+
+import { ProxyApp } from "../../applib.ts";
+import { type Address, ChunkedBodyIter } from "../../base.ts";
+import { Client, type ClientOptions } from "../../client.ts";
+import type { AppFunction } from "../../rgi.ts";
+import { RawPeer, RawServer } from "./raw_peer.ts";
+import { serve, type Serving } from "./serving.ts";
+
+/** A proxy on a server of its own; its client sends no `host` and waits for 10 s unless told. */
+export function serveProxy(upstream: Address, options: ClientOptions = {}): Serving {
+  return serve(new ProxyApp(new Client(upstream, { host: null, timeout: 10, ...options })));
+}
+
+/** A proxy, a peer that is connected to it, and the server that it connects to. */
+export async function connectThrough(options: ClientOptions = {}) {
+  const upstream = new RawServer();
+  const proxy = serveProxy(upstream.address, options);
+  const near = await RawPeer.connect(proxy.address);
+  return {
+    upstream,
+    proxy,
+    near,
+    [Symbol.asyncDispose]: async () => {
+      near.close();
+      upstream[Symbol.dispose]();
+      await proxy[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Requests of every kind, as they stand on the wire. */
+export const REQUESTS: readonly string[] = [
+  "GET / HTTP/1.1\r\n\r\n",
+  "GET /foo/?bar=baz&x HTTP/1.1\r\naccept: text/html, */*;q=0.5\r\nhost: example.com\r\n\r\n",
+  "GET /foo HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n",
+  'HEAD /foo/bar? HTTP/1.1\r\nif-none-match: "abc"\r\n\r\n',
+  "DELETE /a.b/~c HTTP/1.1\r\nconnection: keep-alive\r\n\r\n",
+  "PUT / HTTP/1.1\r\n\r\n",
+  "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+  "POST / HTTP/1.1\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\nhello",
+  "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+  "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" +
+  "1\r\na\r\n5;key=value\r\nhello\r\n1\r\nb\r\n0;last=one;two\r\n\r\n",
+];
+
+/** Sends back what arrives as a body, in the shape in which it came. */
+export const echo: AppFunction = async ({ body }) => {
+  if (body === null) return [200, "OK", {}, null];
+  if (!body.chunked) return [200, "OK", {}, await body.bytes()];
+  const chunks = await Array.fromAsync(body);
+  return [200, "OK", {}, new ChunkedBodyIter(chunks)];
+};

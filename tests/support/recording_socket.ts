@@ -1,0 +1,83 @@
+/**
+ * A socket without a network: it keeps each write by itself, and gives what the test tells it to give.
+ *
+ * @module
+ */
+
+import type { Socket } from "../../client.ts";
+import { fromLatin1, latin1 } from "./wire_grammar.ts";
+
+/** How much a socket takes and gives at a time, in bytes. */
+export interface Portions {
+  readonly perWrite?: number;
+  readonly perRead?: number;
+}
+
+/** One end of a connection whose other end is the test. */
+export class RecordingSocket implements Socket {
+  /** What was written, as Latin-1, an item per write. */
+  readonly writes: string[] = [];
+  /** How often `close()` was called. */
+  closings = 0;
+  /** What the next write rejects with. */
+  writeFailure: unknown = null;
+  #given: Uint8Array = new Uint8Array(0);
+  #ended = false;
+  #failure: unknown = null;
+  #waiting: PromiseWithResolvers<void> | null = null;
+  #writing: PromiseWithResolvers<void> | null = null;
+
+  constructor(readonly portions: Portions = {}) {}
+
+  /** Lets the other end send these bytes. */
+  give(bytes: string): void {
+    this.#given = latin1(fromLatin1(this.#given) + bytes);
+    this.#waiting?.resolve();
+  }
+
+  /** Lets the other end end its side. */
+  end(): void {
+    this.#ended = true;
+    this.#waiting?.resolve();
+  }
+
+  /** Lets every further read fail. */
+  fail(error: unknown): void {
+    this.#failure = error;
+    this.#waiting?.resolve();
+  }
+
+  /** Resolves once there has been a write after the call. */
+  written(): Promise<void> {
+    this.#writing = Promise.withResolvers();
+    return this.#writing.promise;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    while (this.#given.length === 0 && !this.#ended && this.#failure === null) {
+      this.#waiting = Promise.withResolvers();
+      await this.#waiting.promise;
+    }
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#given.length === 0) return null;
+    const { perRead = Infinity } = this.portions;
+    const count = Math.min(this.#given.length, into.length, perRead);
+    into.set(this.#given.subarray(0, count));
+    this.#given = this.#given.slice(count);
+    return count;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    if (this.writeFailure !== null) return Promise.reject(this.writeFailure);
+    const { perWrite = Infinity } = this.portions;
+    const taken = bytes.subarray(0, perWrite);
+    this.writes.push(fromLatin1(taken));
+    this.#writing?.resolve();
+    return Promise.resolve(taken.length);
+  }
+
+  close(): void {
+    this.closings++;
+    this.fail(new Deno.errors.BadResource("closed"));
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * What the suite may not do with files by itself, done by a process that may: links can be made only with permission for everything,
+ * and which files a process has open nobody else is told.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+
+/** Runs code in a Deno of its own that may do anything; returns what it printed. */
+async function evaluate(code: string, ...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", code, ...args],
+    stdin: "null",
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+/** Makes symbolic links: to a target, by path. */
+export async function makeLinks(links: Readonly<Record<string, string>>): Promise<void> {
+  await evaluate(
+    "for (const [path, target] of Object.entries(JSON.parse(Deno.args[0]))) Deno.symlinkSync(target, path);",
+    JSON.stringify(links),
+  );
+}
+
+/** Makes a FIFO. */
+export async function makeFifo(path: string): Promise<void> {
+  await evaluate(
+    "Deno.exit(new Deno.Command('mkfifo', { args: [Deno.args[0]] }).outputSync().code);",
+    path,
+  );
+}
+
+/** The paths below a directory of the files that this process has open; on Linux. */
+export async function openFilesBelow(dir: string): Promise<string[]> {
+  const printed = await evaluate(
+    `const [pid, dir] = Deno.args;
+    const paths = [];
+    for (const { name } of Deno.readDirSync("/proc/" + pid + "/fd")) {
+      try {
+        paths.push(Deno.readLinkSync("/proc/" + pid + "/fd/" + name));
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+    console.log(JSON.stringify(paths.filter((path) => path.startsWith(dir + "/"))));`,
+    `${Deno.pid}`,
+    dir,
+  );
+  return JSON.parse(printed);
+}
+
+/** A process that keeps exchanging something. */
+export interface Exchanger extends AsyncDisposable {
+  /** False once it has ended by itself. */
+  readonly running: boolean;
+}
+
+/**
+ * Puts, without end, a link to a target in the place of a directory, and the directory back; ends on dispose, with the directory in its
+ * place.
+ */
+export async function startExchanging(directory: string, target: string): Promise<Exchanger> {
+  const code = `
+    const [directory, target] = Deno.args;
+    let over = false;
+    Deno.stdin.read(new Uint8Array(1)).then(() => over = true);
+    console.log("started");
+    while (!over) {
+      for (let turn = 0; turn < 100; turn++) {
+        Deno.renameSync(directory, directory + ".kept");
+        Deno.symlinkSync(target, directory);
+        Deno.removeSync(directory);
+        Deno.renameSync(directory + ".kept", directory);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }`;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["eval", code, directory, target],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  let running = true;
+  child.status.then(() => running = false);
+  const reader = child.stdout.getReader();
+  assert(!(await reader.read()).done, "the exchanging process did not start");
+  return {
+    get running() {
+      return running;
+    },
+    async [Symbol.asyncDispose]() {
+      await child.stdin.close();
+      while (!(await reader.read()).done);
+      await child.status;
+    },
+  };
+}

@@ -1,0 +1,61 @@
+/**
+ * Servers and clients over TLS, for tests.
+ *
+ * @module
+ */
+
+import type { Address } from "../../base.ts";
+import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "../../client.ts";
+import { type App, type ServerOptions, type ServerSslconfig, SSLServer } from "../../server.ts";
+import { within } from "./raw_peer.ts";
+import { RecordingLogger } from "./serving.ts";
+
+/** What the two ends trust; a `TempPKI` is one. */
+export interface Trust {
+  readonly serverSslconfig: ServerSslconfig;
+  readonly clientSslconfig: ClientSslconfig;
+}
+
+/** The options of both ends. */
+export interface TlsEndpointOptions {
+  readonly server?: ServerOptions;
+  readonly client?: SSLClientOptions;
+}
+
+/** A server over TLS while it serves, and a client of it. */
+export interface TlsEndpoint extends AsyncDisposable {
+  readonly server: SSLServer;
+  readonly client: SSLClient;
+  readonly logger: RecordingLogger;
+  /** What `serveForever()` has returned. */
+  readonly done: Promise<void>;
+}
+
+/**
+ * Starts a server over TLS, on a free port of 127.0.0.1 unless told otherwise; it is closed on dispose.
+ *
+ * @param translate Where the client is to connect to, given the server's address.
+ */
+export async function startTls(
+  trust: Trust,
+  app: App,
+  options: TlsEndpointOptions = {},
+  address: Address = ["127.0.0.1", 0],
+  translate: (address: Address) => Address = (bound) => bound,
+): Promise<TlsEndpoint> {
+  const logger = new RecordingLogger();
+  const server = new SSLServer(trust.serverSslconfig, address, app, { logger, ...options.server });
+  const done = server.serveForever();
+  await within(server.ready, "the server is bound");
+  const clientOptions = { timeout: 10, ...options.client };
+  return {
+    server,
+    client: new SSLClient(trust.clientSslconfig, translate(server.address), clientOptions),
+    logger,
+    done,
+    [Symbol.asyncDispose]: async () => {
+      server.close();
+      await within(done, "serveForever() settles after close()");
+    },
+  };
+}

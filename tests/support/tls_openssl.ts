@@ -1,0 +1,274 @@
+/**
+ * Certificates made by the openssl program, and programs that nobody here wrote as peers.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { fromLatin1, latin1 } from "./wire_grammar.ts";
+import { within } from "./raw_peer.ts";
+
+/** How programs are asked for their version, where it is not `--version`. */
+const VERSION: Readonly<Record<string, string>> = { openssl: "version", ip: "-V" };
+
+/** Tells whether a program can be run. */
+export async function hasProgram(program: string): Promise<boolean> {
+  try {
+    const args = [VERSION[program] ?? "--version"];
+    return (await new Deno.Command(program, { args, stdin: "null" }).output()).success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Skips a test where a program is missing, and says so. */
+export async function unlessMissing(...programs: string[]): Promise<{ ignore: boolean }> {
+  const missing: string[] = [];
+  for (const program of programs) if (!await hasProgram(program)) missing.push(program);
+  if (missing.length > 0) console.warn(`${missing.join(", ")} missing: some tests are skipped`);
+  return { ignore: missing.length > 0 };
+}
+
+/** A certificate with its key. */
+export interface Issued {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+/** What a certificate is to be like. */
+export interface Wanted {
+  /** Who signs it; itself where it is left out. */
+  readonly issuer?: Issued;
+  /** Lines of an extension file; `basicConstraints` is added. */
+  readonly extensions?: readonly string[];
+  readonly isAuthority?: boolean;
+  /** Arguments of `openssl genpkey`. */
+  readonly key?: readonly string[];
+  /** `YYYYMMDDHHMMSSZ` */
+  readonly from?: string;
+  readonly to?: string;
+}
+
+/** The kinds of keys. */
+export const KEY = {
+  p256: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+  p384: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+  rsa2048: ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+  rsa1024: ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
+  ed25519: ["-algorithm", "ED25519"],
+} as const;
+
+const CONFIGURATION = `[ca]
+default_ca = own
+[own]
+database = index.txt
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+unique_subject = no
+policy = any
+[any]
+commonName = supplied
+[req]
+distinguished_name = name
+[name]
+`;
+
+/** Makes certificates in a temporary directory, which is removed on dispose. */
+export class OpensslPki implements AsyncDisposable {
+  private constructor(readonly dir: string) {}
+
+  static async create(): Promise<OpensslPki> {
+    const dir = await Deno.makeTempDir({ prefix: "degu-openssl-" });
+    await Deno.writeTextFile(join(dir, "ca.cnf"), CONFIGURATION);
+    await Deno.writeTextFile(join(dir, "index.txt"), "");
+    return new OpensslPki(dir);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Deno.remove(this.dir, { recursive: true });
+  }
+
+  /** The path of a file in the directory. */
+  path(name: string): string {
+    return join(this.dir, name);
+  }
+
+  /** Writes a file made of others. */
+  async join(name: string, ...parts: readonly string[]): Promise<string> {
+    const texts = await Promise.all(parts.map((part) => Deno.readTextFile(part)));
+    await Deno.writeTextFile(this.path(name), texts.join(""));
+    return this.path(name);
+  }
+
+  /** Makes an authority. */
+  authority(name: string, wanted: Wanted = {}): Promise<Issued> {
+    return this.issue(name, { ...wanted, isAuthority: true });
+  }
+
+  /** Makes a certificate for clients. */
+  client(name: string, wanted: Wanted): Promise<Issued> {
+    return this.issue(name, { extensions: ["extendedKeyUsage=clientAuth"], ...wanted });
+  }
+
+  /** Makes a certificate for servers on loopback. */
+  server(name: string, wanted: Wanted): Promise<Issued> {
+    const extensions = [
+      "extendedKeyUsage=serverAuth",
+      "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1",
+    ];
+    return this.issue(name, { extensions, ...wanted });
+  }
+
+  /** Makes a key and a certificate. */
+  async issue(name: string, wanted: Wanted): Promise<Issued> {
+    const { issuer, extensions = [], isAuthority = false, key = KEY.p256 } = wanted;
+    const issued = { certFile: this.path(`${name}.pem`), keyFile: this.path(`${name}.key`) };
+    await this.run("genpkey", ...key, "-out", issued.keyFile);
+    const request = this.path(`${name}.csr`);
+    await this.run(
+      ...["req", "-new", "-config", "ca.cnf", "-key", issued.keyFile],
+      ...["-subj", `/CN=${name}`, "-out", request],
+    );
+    await Deno.writeTextFile(
+      this.path(`${name}.ext`),
+      [`basicConstraints=critical,CA:${isAuthority}`, ...extensions, ""].join("\n"),
+    );
+    const signer = issuer === undefined
+      ? ["-selfsign", "-keyfile", issued.keyFile]
+      : ["-cert", issuer.certFile, "-keyfile", issuer.keyFile];
+    await this.run(
+      ...["ca", "-batch", "-config", "ca.cnf", "-notext", ...signer, "-in", request],
+      ...["-startdate", wanted.from ?? "20200101000000Z", "-enddate", wanted.to ?? timeFromNow(10)],
+      ...["-extfile", `${name}.ext`, "-out", issued.certFile],
+    );
+    return issued;
+  }
+
+  /** Runs openssl in the directory. */
+  async run(...args: readonly string[]): Promise<void> {
+    const { success, stderr } = await new Deno.Command("openssl", {
+      args: [...args],
+      cwd: this.dir,
+      stdin: "null",
+    }).output();
+    if (!success) throw new Error(`openssl ${args.join(" ")}\n${new TextDecoder().decode(stderr)}`);
+  }
+}
+
+/** A time as openssl wants it told, some days from now. */
+export function timeFromNow(days: number): string {
+  const time = new Date(Date.now() + days * 86400000).toISOString();
+  return `${time.slice(0, 19).replaceAll(/[-:T]/g, "")}Z`;
+}
+
+/** What a program has said. */
+export interface Said {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly code: number;
+}
+
+/** Runs a program that gets some bytes and is waited for. */
+export async function converse(
+  program: string,
+  args: readonly string[],
+  input: string,
+): Promise<Said> {
+  const child = new Deno.Command(program, {
+    args: [...args],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const output = child.output();
+  try {
+    const writer = child.stdin.getWriter();
+    await writer.write(latin1(input));
+    await writer.close();
+  } catch {
+    // It has ended before it read everything.
+  }
+  try {
+    const { code, stdout, stderr } = await within(output, `${program} ends`);
+    return { stdout: fromLatin1(stdout), stderr: fromLatin1(stderr), code };
+  } catch (error) {
+    child.kill();
+    await output;
+    throw error;
+  }
+}
+
+/** A program that serves while a test runs, and is ended on dispose. */
+export class ServingProgram implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  #said = "";
+
+  constructor(program: string, args: readonly string[], cwd?: string) {
+    this.#child = new Deno.Command(program, {
+      args: [...args],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+      ...(cwd === undefined ? {} : { cwd }),
+    }).spawn();
+    this.#reader = this.#child.stdout.getReader();
+    this.#writer = this.#child.stdin.getWriter();
+  }
+
+  /** `openssl s_server` on a free port of 127.0.0.1, and that port. */
+  static async openssl(
+    args: readonly string[],
+  ): Promise<{ program: ServingProgram; port: number }> {
+    const program = new ServingProgram("openssl", ["s_server", "-accept", "127.0.0.1:0", ...args]);
+    const [, port] = await program.waitFor(/ACCEPT 127\.0\.0\.1:(\d+)\n/);
+    return { program, port: Number(port) };
+  }
+
+  /** Waits until the program has said something, and returns the match; what came before is gone. */
+  async waitFor(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.#said);
+      if (match !== null) {
+        this.#said = this.#said.slice(match.index + match[0].length);
+        return match;
+      }
+      const { value, done } = await within(this.#reader.read(), `the program says ${pattern}`);
+      if (done) throw new Error(`the program ended after ${JSON.stringify(this.#said)}`);
+      this.#said += fromLatin1(value);
+    }
+  }
+
+  /** Waits until the program has ended, and returns what it said before. */
+  async waitForEnd(): Promise<string> {
+    for (;;) {
+      const { value, done } = await within(this.#reader.read(), "the program ends");
+      if (done) return this.#said;
+      this.#said += fromLatin1(value);
+    }
+  }
+
+  /** Types something. */
+  async say(text: string): Promise<void> {
+    await this.#writer.write(latin1(text));
+  }
+
+  /** Ends its input. */
+  async endInput(): Promise<void> {
+    await this.#writer.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writer.abort().catch(() => {});
+    try {
+      this.#child.kill();
+    } catch {
+      // It has ended by itself.
+    }
+    await this.#reader.cancel();
+    await this.#child.status;
+  }
+}

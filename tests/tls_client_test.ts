@@ -1,0 +1,351 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import { X509Certificate } from "node:crypto";
+import type { AddressInfo } from "node:net";
+import * as tls from "node:tls";
+import {
+  type Address,
+  ConnectionClosedError,
+  type PeerCertificate,
+  ProtocolError,
+  type Socket,
+} from "../base.ts";
+import { SSLClient } from "../client.ts";
+import { TempPKI } from "../misc/pki.ts";
+import type { Session } from "../server.ts";
+import { runScript } from "./support/processes.ts";
+import { RawServer, within } from "./support/raw_peer.ts";
+import { startTls } from "./support/tls_endpoints.ts";
+
+/** A server of `node:tls` for one connection, with the certificates of a PKI. */
+async function serveRaw(pki: TempPKI, handle: (socket: tls.TLSSocket) => void) {
+  const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+  const server = tls.createServer({
+    ca: await Deno.readTextFile(caFile),
+    cert: await Deno.readTextFile(certFile),
+    key: await Deno.readTextFile(keyFile),
+    requestCert: true,
+    rejectUnauthorized: true,
+  }, (socket) => {
+    socket.on("error", () => {});
+    handle(socket);
+  });
+  const sockets = new Set<{ destroy(): void }>();
+  server.on("connection", (socket) => sockets.add(socket));
+  const listening = Promise.withResolvers<void>();
+  server.listen(0, "127.0.0.1", () => listening.resolve());
+  await listening.promise;
+  const address: Address = ["127.0.0.1", (server.address() as AddressInfo).port];
+  return {
+    client: new SSLClient(pki.clientSslconfig, address, { timeout: 10 }),
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      const closed = Promise.withResolvers<void>();
+      server.close(() => closed.resolve());
+      await within(closed.promise, "node:tls closes");
+    },
+  };
+}
+
+Deno.test("connecting over TLS is bounded by timeout and by signal, in each phase", async (t) => {
+  await using pki = await TempPKI.create();
+  using silent = new RawServer();
+  await t.step("a server that never answers the handshake", async () => {
+    const client = new SSLClient(pki.clientSslconfig, silent.address, { timeout: 0.1 });
+    const error = await assertRejects(() => client.connect(), Deno.errors.TimedOut);
+    assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ took over 0\.1 s$/);
+    await (await silent.accept()).readToEnd();
+  });
+  await t.step("aborted within the handshake", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const client = new SSLClient(pki.clientSslconfig, silent.address, { signal });
+    const connecting = client.connect();
+    const peer = await silent.accept();
+    await peer.readExactly(1);
+    controller.abort(new Error("enough"));
+    await assertRejects(() => connecting, Error, "enough");
+    await peer.readToEnd();
+  });
+  await t.step("aborted before", async () => {
+    const signal = AbortSignal.abort(new Error("never"));
+    const client = new SSLClient(pki.clientSslconfig, silent.address, { signal });
+    await assertRejects(() => client.connect(), Error, "never");
+  });
+  await t.step("aborted later", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    await using endpoint = await startTls(pki, () => new Promise(() => {}), { client: { signal } });
+    using conn = await endpoint.client.connect();
+    const asking = conn.get("/");
+    controller.abort(new Error("enough"));
+    await assertRejects(() => asking, Error, "enough");
+    assert(conn.closed);
+  });
+});
+
+Deno.test("an error of connecting has the class that a plain client's has", async (t) => {
+  await using pki = await TempPKI.create();
+  const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = free.addr;
+  free.close();
+  const rows: readonly [Address, new () => Error][] = [
+    [["127.0.0.1", port], Deno.errors.ConnectionRefused],
+    [["::1", port, 0, 1], Error],
+    ["/no/such/socket", Deno.errors.NotFound],
+    [new TextEncoder().encode("\0degu-nobody"), Deno.errors.ConnectionRefused],
+  ];
+  for (const [address, Class] of rows) {
+    await t.step(Deno.inspect(address), async () => {
+      const client = new SSLClient(pki.clientSslconfig, address, { timeout: 10 });
+      assertInstanceOf(await assertRejects(() => client.connect()), Class);
+    });
+  }
+  await t.step("a server that speaks no TLS", async () => {
+    using server = new RawServer();
+    const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 10 });
+    const connecting = client.connect();
+    const peer = await server.accept();
+    await peer.readExactly(1);
+    await peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
+    const error = await assertRejects(() => connecting, Error, "the TLS handshake with 127.0.0.1:");
+    assertMatch(error.message, /corrupt message/);
+  });
+  await t.step("a server that closes", async () => {
+    using server = new RawServer();
+    const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 10 });
+    const connecting = client.connect();
+    (await server.accept()).close();
+    await assertRejects(() => connecting, Error, "failed: the peer closed the connection");
+  });
+});
+
+Deno.test("both ends tell the certificate of the other", async () => {
+  await using pki = await TempPKI.create();
+  const sessions: Session[] = [];
+  const socks: Socket[] = [];
+  const app = {
+    onConnect(session: Session, sock: Socket) {
+      sessions.push(session);
+      socks.push(sock);
+      return true;
+    },
+    handle: () => [204, "No Content", {}, null] as const,
+  };
+  await using endpoint = await startTls(pki, app);
+  using conn = await endpoint.client.connect();
+  assertEquals((await conn.get("/")).status, 204);
+  const [session] = sessions;
+  assertStrictEquals(socks[0]?.peerCertificate, session?.peerCertificate);
+  const assertDescribes = async (
+    certificate: PeerCertificate | null | undefined,
+    path: string,
+    names: string[],
+  ) => {
+    const expected = new X509Certificate(await Deno.readTextFile(path));
+    assertEquals(certificate?.subject, expected.subject);
+    assertEquals(certificate?.issuer, expected.issuer);
+    assertEquals(certificate?.subjectAltNames, names);
+    assertEquals(certificate?.fingerprint256, expected.fingerprint256);
+    assertEquals(certificate?.validFrom, new Date(expected.validFrom));
+    assertEquals(certificate?.validTo, new Date(expected.validTo));
+    assertEquals(certificate?.raw, new Uint8Array(expected.raw));
+  };
+  await assertDescribes(conn.sock.peerCertificate, pki.serverSslconfig.certFile, [
+    "DNS:localhost",
+    "IP Address:127.0.0.1",
+    "IP Address:::1",
+  ]);
+  await assertDescribes(session?.peerCertificate, pki.clientSslconfig.certFile!, []);
+  const local = conn.sock.localAddr as Deno.NetAddr;
+  assertEquals(session?.address, ["127.0.0.1", local.port]);
+  assertEquals(conn.sock.remoteAddr, {
+    transport: "tcp",
+    hostname: "127.0.0.1",
+    port: endpoint.server.address[1],
+  });
+});
+
+Deno.test("a response that is cut is an error, whether or not the cut says it is an end", async (t) => {
+  await using pki = await TempPKI.create();
+  const cuts = { "close_notify": "end", "no close_notify": "destroy" } as const;
+  const messages: readonly [string, string, code: string][] = [
+    ["nothing", "", "EMPTY_PREAMBLE"],
+    ["a preamble", "HTTP/1.1 200 OK\r\ncontent-le", "PREAMBLE_INCOMPLETE"],
+    [
+      "a body",
+      "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+      "BODY_INCOMPLETE",
+    ],
+    [
+      "a chunk",
+      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\na\r\nhello",
+      "BODY_INCOMPLETE",
+    ],
+    [
+      "the chunks but the last",
+      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+      "BODY_INCOMPLETE",
+    ],
+  ];
+  for (const [how, method] of Object.entries(cuts)) {
+    for (const [what, text, code] of messages) {
+      await t.step(`${what}, ${how}`, async () => {
+        await using server = await serveRaw(pki, (socket) => {
+          socket.once("data", () => {
+            if (text === "") socket[method]();
+            else socket.write(text, () => socket[method]());
+          });
+        });
+        using conn = await server.client.connect();
+        const error = await assertRejects(async () => await (await conn.get("/")).body?.bytes());
+        assertInstanceOf(error, ProtocolError);
+        assertEquals(error.code, code);
+        assert(conn.closed);
+      });
+    }
+  }
+});
+
+Deno.test("a request that is cut never reaches the application as a whole", async (t) => {
+  await using pki = await TempPKI.create();
+  const bodies: unknown[] = [];
+  await using endpoint = await startTls(pki, async (request) => {
+    try {
+      bodies.push(await request.body?.bytes());
+    } catch (error) {
+      bodies.push(error);
+    }
+    return [204, "No Content", {}, null];
+  });
+  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+  const options = {
+    host: "127.0.0.1",
+    port: Number(endpoint.server.address[1]),
+    ca: await Deno.readTextFile(caFile),
+    cert: await Deno.readTextFile(certFile),
+    key: await Deno.readTextFile(keyFile),
+    checkServerIdentity: () => undefined,
+  };
+  for (const method of ["end", "destroy"] as const) {
+    await t.step(method === "end" ? "with close_notify" : "without close_notify", async () => {
+      bodies.length = 0;
+      endpoint.logger.lines.length = 0;
+      const closed = Promise.withResolvers<void>();
+      const socket = tls.connect(options, () => {
+        socket.write("POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello", () => socket[method]());
+      });
+      let answer = "";
+      socket.on("data", (piece: Uint8Array) => answer += String(piece));
+      socket.on("error", () => {});
+      socket.on("close", () => closed.resolve());
+      await endpoint.logger.waitFor("info");
+      await within(closed.promise, "the connection ends");
+      assertEquals(answer, "");
+      assertEquals(bodies.length, 1);
+      assertInstanceOf(bodies[0], ProtocolError);
+    });
+  }
+});
+
+Deno.test("a peer that sends without end does not fill the memory of one that does not read", async () => {
+  await using pki = await TempPKI.create();
+  const piece = new Uint8Array(65536);
+  let sent = 0;
+  let stuck = Promise.withResolvers<void>();
+  await using server = await serveRaw(pki, (socket) => {
+    const send = () => {
+      while (socket.writableLength < 1_000_000) {
+        socket.write(piece, () => sent += piece.length);
+      }
+    };
+    socket.once("data", () => {
+      socket.write("HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n");
+      send();
+    });
+    socket.on("drain", send);
+    // When nothing has moved for a while the kernel's buffers and ours are full.
+    let before = -1;
+    const timer = setInterval(() => {
+      if (sent > 0 && sent === before) stuck.resolve();
+      before = sent;
+    }, 100);
+    socket.on("close", () => clearInterval(timer));
+  });
+  using conn = await server.client.connect();
+  const response = await conn.get("/");
+  await within(stuck.promise, "the server waits");
+  const first = sent;
+  assert(first < 32_000_000, `${first} bytes were taken that nobody has read`);
+  stuck = Promise.withResolvers();
+  for (let read = 0; read < 32_000_000;) read += (await response.body!.read(1_000_000)).length;
+  assert(sent > first, "reading did not let the server go on");
+});
+
+Deno.test("close() ends what waits on a TLS socket, and using it later fails", async () => {
+  await using pki = await TempPKI.create();
+  await using server = await serveRaw(pki, () => {});
+  const sock = await server.client.createSocket();
+  const reading = assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Interrupted);
+  await assertRejects(() => sock.read(new Uint8Array(10)), Deno.errors.Busy);
+  assertEquals(await sock.write(new Uint8Array(0)), 0);
+  const piece = new Uint8Array(1_000_000);
+  const writing = assertRejects(async () => {
+    // Nobody reads, so that a write has to wait at some time.
+    for (;;) await sock.write(piece);
+  }, Deno.errors.Interrupted);
+  assertEquals(await Promise.race([writing, Promise.resolve("waits")]), "waits");
+  await new Promise((resolve) => setTimeout(resolve));
+  sock.close();
+  sock.close();
+  await Promise.all([reading, writing]);
+  await assertRejects(() => sock.read(new Uint8Array(1)), Deno.errors.BadResource);
+  await assertRejects(() => sock.write(new Uint8Array(1)), Deno.errors.BadResource);
+});
+
+Deno.test("a connection is closed by close(), and its other requests reject", async () => {
+  await using pki = await TempPKI.create();
+  await using server = await serveRaw(pki, () => {});
+  using conn = await server.client.connect();
+  const asking = conn.get("/");
+  conn.close();
+  await assertRejects(() => asking, ConnectionClosedError);
+  await assertRejects(() => conn.get("/"), ConnectionClosedError);
+});
+
+Deno.test("an idle TLS connection and an idle TLS server keep no process alive", async () => {
+  await using pki = await TempPKI.create();
+  await using server = await serveRaw(pki, () => {});
+  const script = `
+    import { SSLClient } from "./client.ts";
+    import { SSLServer } from "./server.ts";
+    const { address, clientSslconfig, serverSslconfig } = JSON.parse(Deno.env.get("CONFIG"));
+    const server = new SSLServer(serverSslconfig, ["127.0.0.1", 0], () => {});
+    await server.ready;
+    globalThis.kept = [server, await new SSLClient(clientSslconfig, address).connect()];
+    console.log("connected");
+  `;
+  const { clientSslconfig, serverSslconfig } = pki;
+  const config = { address: server.client.address, clientSslconfig, serverSslconfig };
+  const running = runScript(
+    script,
+    ["--allow-net=127.0.0.1", "--allow-read", "--allow-env=CONFIG"],
+    { CONFIG: JSON.stringify(config) },
+  );
+  assertEquals(await within(running, "the process ends by itself"), "connected\n");
+});
+
+Deno.test("what TLS needs is loaded when it is needed, and not before", async () => {
+  for await (const { name } of Deno.readDir(new URL("../net/", import.meta.url))) {
+    const text = await Deno.readTextFile(new URL(`../net/${name}`, import.meta.url));
+    for (const [line] of text.matchAll(/^import .* from "node:.*$/gm)) {
+      assertMatch(line, /^import type |"node:process"/, `net/${name} loads a module at start`);
+    }
+  }
+});
