@@ -325,10 +325,12 @@ export class SSLClient extends Client {
     checkSslHost(this.sslHost, this.sslctx);
   }
 
+  /** The port that is left out of `host`. */
   protected override get defaultPort(): number {
     return 443;
   }
 
+  /** The names of the options. */
   protected override get knownOptions(): readonly string[] {
     return [...OPTIONS, "sslHost"];
   }

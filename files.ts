@@ -22,7 +22,7 @@
  * @module
  */
 
-import mime from "mime";
+import mime from "npm:mime@^4.1.2";
 import type { AppObject } from "./base/app.ts";
 import { typeName } from "./base/errors.ts";
 import type { HeaderDict } from "./base/headers.ts";

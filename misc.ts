@@ -21,10 +21,20 @@ export {
   parseResponse,
   parseUri,
 } from "./misc/wire.ts";
-export { createDevicePki, type DevicePki, TempPKI, type TempPKIOptions } from "./misc/pki.ts";
+export type { UriParts } from "./base/uri.ts";
+export {
+  createDevicePki,
+  type DevicePki,
+  type TempClientSslconfig,
+  TempPKI,
+  type TempPKIOptions,
+  type TempServerSslconfig,
+} from "./misc/pki.ts";
 export {
   type AppRef,
   type BuildFunction,
   type TempAddress,
   TempServer,
+  TempSSLServer,
+  WorkerServer,
 } from "./misc/temp_server.ts";

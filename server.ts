@@ -147,7 +147,11 @@ export class Server implements AsyncDisposable {
     this.#listener = this.listen(checkedAddress, this.#context);
   }
 
-  /** Binds the address. */
+  /**
+   * Binds the address.
+   *
+   * @internal
+   */
   protected listen(address: Address, _context: ServerContext): Listener {
     return new PlainListener(address);
   }
@@ -426,6 +430,11 @@ export class SSLServer extends Server {
     this.sslctx = checked;
   }
 
+  /**
+   * Binds the address.
+   *
+   * @internal
+   */
   protected override listen(address: Address, context: ServerContext): Listener {
     return new TlsListener(address, context, () => this.sslctx);
   }

@@ -23,28 +23,29 @@ function checkBytes(value: unknown): asserts value is Uint8Array {
 }
 
 /** Passes bytes on and errors at the first byte too many, or at the end where some are missing. */
-class LengthStream extends TransformStream<Uint8Array, Uint8Array> {
-  constructor(contentLength: number, keepLast: boolean) {
-    checkContentLength(contentLength);
-    let left = contentLength;
-    let last: Uint8Array | null = null;
-    super({
-      transform(bytes, controller) {
-        checkBytes(bytes);
-        if (bytes.length > left) {
-          throw new BodyError(`more than the content-length of ${contentLength} bytes`);
-        }
-        if (bytes.length === 0) return;
-        left -= bytes.length;
-        if (left === 0 && keepLast) last = bytes;
-        else controller.enqueue(bytes);
-      },
-      flush(controller) {
-        if (left > 0) throw new BodyError(`${left} bytes less than the content-length`);
-        if (last !== null) controller.enqueue(last);
-      },
-    });
-  }
+function checkLength(
+  contentLength: number,
+  keepLast: boolean,
+): Transformer<Uint8Array, Uint8Array> {
+  checkContentLength(contentLength);
+  let left = contentLength;
+  let last: Uint8Array | null = null;
+  return {
+    transform(bytes, controller) {
+      checkBytes(bytes);
+      if (bytes.length > left) {
+        throw new BodyError(`more than the content-length of ${contentLength} bytes`);
+      }
+      if (bytes.length === 0) return;
+      left -= bytes.length;
+      if (left === 0 && keepLast) last = bytes;
+      else controller.enqueue(bytes);
+    },
+    flush(controller) {
+      if (left > 0) throw new BodyError(`${left} bytes less than the content-length`);
+      if (last !== null) controller.enqueue(last);
+    },
+  };
 }
 
 /**
@@ -60,18 +61,18 @@ class LengthStream extends TransformStream<Uint8Array, Uint8Array> {
  * assertEquals(await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text(), "hello");
  * ```
  */
-export class LengthEncoderStream extends LengthStream {
+export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array> {
   /** Makes the stream. */
   constructor(contentLength: number) {
-    super(contentLength, true);
+    super(checkLength(contentLength, true));
   }
 }
 
 /** A transform stream of bytes that arrive: errors unless exactly `contentLength` bytes pass. */
-export class LengthDecoderStream extends LengthStream {
+export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array> {
   /** Makes the stream. */
   constructor(contentLength: number) {
-    super(contentLength, false);
+    super(checkLength(contentLength, false));
   }
 }
 

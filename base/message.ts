@@ -17,13 +17,12 @@ export type ResponseTuple = readonly [
   body: BodyOut,
 ];
 
-type Inspect = (value: unknown, options?: unknown) => string;
 const INSPECT = Symbol.for("Deno.customInspect");
 
 function inspectFields(
   name: string,
   fields: Record<string, unknown>,
-  inspect: Inspect,
+  inspect: (value: unknown, options?: unknown) => string,
   options: unknown,
 ): string {
   const parts = Object.entries(fields).map(([key, value]) => {
@@ -78,7 +77,7 @@ export class Response {
   }
 
   /** What `console.log` and `Deno.inspect` show. */
-  [INSPECT](inspect: Inspect, options: unknown): string {
+  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { status, reason, headers, body } = this;
     return inspectFields("Response", { status, reason, headers, body }, inspect, options);
   }
@@ -148,7 +147,7 @@ export class Request {
   }
 
   /** What `console.log` and `Deno.inspect` show. */
-  [INSPECT](inspect: Inspect, options: unknown): string {
+  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { method, uri, headers, body, mount, path, query } = this;
     const fields = { method, uri, headers, body, mount, path, query };
     return inspectFields("Request", fields, inspect, options);

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { constants, type FileHandle, lstat, open } from "node:fs/promises";
+import { constants, lstatSync } from "node:fs";
+import { type FileHandle, lstat, open } from "node:fs/promises";
 import { allows, PATH } from "../base/tables.ts";
 
 /** A file that is open for reading, with what it was when it was opened. */
@@ -26,8 +27,10 @@ export type Found = OpenFile | "directory" | null;
  * leads out of it, is no regular file or can't be read, is as good as absent.
  *
  * Between a check and the use of what was checked somebody else can exchange a directory for a
- * link. So the path is resolved again once the file is open, and the file has to be the one that
- * was looked at before. That leaves no room for one exchange; it can't rule out one there and back.
+ * link. So once the file is open the path is looked at again, several times: each time it has to
+ * lead to the same place, and the same file has to be there. Who wants to get past that has to
+ * exchange directory and link at just the right moments each time, within some microseconds. (What
+ * would rule it out, to open a path component by component, Deno can't do.)
  *
  * @param root The real path of the directory.
  * @param components The path, without empty components.
@@ -61,11 +64,8 @@ async function openSame(path: string, real: string, seen: Identity): Promise<Ope
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
   const handle = await open(real, flags);
   try {
-    const [opened, realNow] = await Promise.all([
-      handle.stat({ bigint: true }),
-      Deno.realPath(path),
-    ]);
-    if (opened.isFile() && opened.dev === seen.dev && opened.ino === seen.ino && realNow === real) {
+    const opened = await handle.stat({ bigint: true });
+    if (opened.isFile() && isSame(opened, seen) && isStillThere(path, real, opened)) {
       return { handle, size: Number(opened.size), modified: opened.mtimeNs };
     }
   } catch (error) {
@@ -74,6 +74,22 @@ async function openSame(path: string, real: string, seen: Identity): Promise<Ope
   }
   await handle.close();
   return null;
+}
+
+/** How often the path of an open file is looked at. */
+const LOOKS = 3;
+
+/** Synchronous, to leave less time between two looks: what was opened just now is in the cache. */
+function isStillThere(path: string, real: string, opened: Identity): boolean {
+  for (let look = 0; look < LOOKS; look++) {
+    if (Deno.realPathSync(path) !== real) return false;
+    if (!isSame(lstatSync(real, { bigint: true }), opened)) return false;
+  }
+  return true;
+}
+
+function isSame(one: Identity, other: Identity): boolean {
+  return one.dev === other.dev && one.ino === other.ino;
 }
 
 /** True for a name that has one meaning; a peer can send `.`, and another server anything. */

@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { Extension, X509Certificate } from "@peculiar/x509";
+import type { Extension, X509Certificate } from "npm:@peculiar/x509@^1.14.3";
 import type { AlternativeName } from "./alternative_names.ts";
 
 /** A certificate and its private key, both as PEM text. */
@@ -43,7 +43,7 @@ export interface LeafProfile {
   readonly days: number;
 }
 
-type X509 = typeof import("@peculiar/x509");
+type X509 = typeof import("npm:@peculiar/x509@^1.14.3");
 
 const DAY = 24 * 60 * 60 * 1000;
 
@@ -157,7 +157,7 @@ async function signLeaf(
 }
 
 function loadX509(): Promise<X509> {
-  return import("@peculiar/x509");
+  return import("npm:@peculiar/x509@^1.14.3");
 }
 
 /** The key is extractable because it goes to a file. */

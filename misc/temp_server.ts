@@ -7,7 +7,7 @@
 import type { App, AppFunction } from "../base/app.ts";
 import { quote, typeName } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
-import type { ServerOptions } from "../server.ts";
+import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import {
   type Command,
   fromPlainError,
@@ -34,6 +34,33 @@ const forgotten = new FinalizationRegistry<Worker>((worker) => {
   stopWorker(worker);
 });
 
+/** What temporary servers have in common: a worker, and its end. */
+export class WorkerServer implements AsyncDisposable {
+  /** The address, usable as a client's. */
+  readonly address: Address;
+  readonly #worker: Worker;
+  #closing: Promise<void> | null = null;
+
+  /** Takes over a worker that has a server. */
+  protected constructor(worker: Worker, address: Address) {
+    this.#worker = worker;
+    this.address = address;
+    forgotten.register(this, worker, worker);
+  }
+
+  /** Closes the server and ends the worker; when it resolves the address is free again. */
+  close(): Promise<void> {
+    forgotten.unregister(this.#worker);
+    this.#closing ??= stopWorker(this.#worker);
+    return this.#closing;
+  }
+
+  /** Closes the server: {@linkcode close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
 /**
  * A server that runs in a worker until it is closed: for tests, demos, and to try things.
  *
@@ -54,18 +81,7 @@ const forgotten = new FinalizationRegistry<Worker>((worker) => {
  * assertEquals((await new Client(other.address).request("GET", "/")).status, 201);
  * ```
  */
-export class TempServer implements AsyncDisposable {
-  /** The address, usable as a client's. */
-  readonly address: Address;
-  readonly #worker: Worker;
-  #closing: Promise<void> | null = null;
-
-  private constructor(worker: Worker, address: Address) {
-    this.#worker = worker;
-    this.address = address;
-    forgotten.register(this, worker, worker);
-  }
-
+export class TempServer extends WorkerServer {
   /**
    * Starts a server in a worker of its own and resolves when it can be reached. Needs what a server
    * needs, and `--allow-read` for local modules.
@@ -82,24 +98,45 @@ export class TempServer implements AsyncDisposable {
     build: AppRef<BuildFunction> | null,
     ...args: unknown[]
   ): Promise<TempServer> {
-    const [worker, bound] = await startWorker(makeCommand(address, build, args));
-    return new TempServer(worker, bound);
+    return new TempServer(...await startWorker(makeCommand(null, address, build, args)));
   }
+}
 
-  /** Closes the server and ends the worker; when it resolves the address is free again. */
-  close(): Promise<void> {
-    forgotten.unregister(this.#worker);
-    this.#closing ??= stopWorker(this.#worker);
-    return this.#closing;
-  }
-
-  /** Closes the server: {@linkcode close}. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+/**
+ * The same with TLS.
+ *
+ * @example
+ * ```ts
+ * import { SSLClient } from "@degu/degu";
+ * import { TempPKI, TempSSLServer } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * const app = () => [200, "OK", { hello: "world" }, null] as const;
+ * const { serverSslconfig, clientSslconfig } = pki;
+ * await using server = await TempSSLServer.start(serverSslconfig, ["127.0.0.1", 0], null, app);
+ * const client = new SSLClient(clientSslconfig, server.address);
+ * assertEquals((await client.request("GET", "/")).status, 200);
+ * ```
+ */
+export class TempSSLServer extends WorkerServer {
+  /**
+   * Starts a server in a worker of its own, as `TempServer.start` does.
+   *
+   * @param sslconfig Which clients to trust and who the server is; files that the worker reads.
+   */
+  static async start(
+    sslconfig: ServerSslconfig,
+    address: TempAddress,
+    build: AppRef<BuildFunction> | null,
+    ...args: unknown[]
+  ): Promise<TempSSLServer> {
+    return new TempSSLServer(...await startWorker(makeCommand(sslconfig, address, build, args)));
   }
 }
 
 function makeCommand(
+  sslconfig: ServerSslconfig | null,
   place: TempAddress,
   build: AppRef<BuildFunction> | null,
   args: readonly unknown[],
@@ -108,15 +145,12 @@ function makeCommand(
   if ((options as ServerOptions).logger !== undefined) {
     throw new TypeError("options.logger: functions can't cross into a worker; use Server instead");
   }
-  if (build !== null) {
-    const reference = refer("build", build);
-    return { type: "start", address, options: { ...options }, build: reference, app: null, args };
-  }
+  const common = { type: "start" as const, sslconfig, address, options: { ...options } };
+  if (build !== null) return { ...common, build: refer("build", build), app: null, args };
   if (args.length !== 1) {
     throw new TypeError(`where build is null, need one more argument, the app; got ${args.length}`);
   }
-  const app = refer("app", args[0] as AppRef<AppFunction>);
-  return { type: "start", address, options: { ...options }, build: null, app, args: [] };
+  return { ...common, build: null, app: refer("app", args[0] as AppRef<AppFunction>), args: [] };
 }
 
 function isAddress(place: TempAddress): place is Address {

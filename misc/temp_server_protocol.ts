@@ -5,6 +5,7 @@
  */
 
 import type { Address } from "../base/session.ts";
+import type { ServerSslconfig } from "../server.ts";
 
 /** A function that is to be had in the worker: by its source, or as an export of a module. */
 export type FunctionReference =
@@ -15,6 +16,8 @@ export type FunctionReference =
 export type Command =
   | {
     readonly type: "start";
+    /** `null` for a plain server. */
+    readonly sslconfig: ServerSslconfig | null;
     readonly address: Address;
     readonly options: Record<string, unknown>;
     /** The function that builds the app from the arguments, or, where it is `null`, the app. */

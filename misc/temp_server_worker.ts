@@ -5,7 +5,7 @@
  */
 
 import type { App } from "../base/app.ts";
-import { Server, type ServerOptions } from "../server.ts";
+import { Server, type ServerOptions, SSLServer } from "../server.ts";
 import type { Command, FunctionReference, Report } from "./temp_server_protocol.ts";
 import { toPlainError } from "./temp_server_protocol.ts";
 
@@ -18,6 +18,8 @@ interface WorkerScope {
 // The types of a worker's scope exclude those of a window, which everything else is checked with.
 const scope = globalThis as unknown as WorkerScope;
 
+type StartCommand = Command & { type: "start" };
+
 let server: Server | null = null;
 
 scope.onmessage = ({ data }) => {
@@ -25,11 +27,10 @@ scope.onmessage = ({ data }) => {
   else start(data);
 };
 
-async function start(command: Command & { type: "start" }): Promise<void> {
+async function start(command: StartCommand): Promise<void> {
   let serving;
   try {
-    const app = await makeApp(command);
-    server = new Server(command.address, app, command.options as ServerOptions);
+    server = makeServer(command, await makeApp(command));
     await server.ready;
     serving = server.serveForever();
   } catch (error) {
@@ -41,7 +42,13 @@ async function start(command: Command & { type: "start" }): Promise<void> {
   scope.postMessage({ type: "closed" });
 }
 
-async function makeApp({ build, app, args }: Command & { type: "start" }): Promise<App> {
+function makeServer({ address, sslconfig, options }: StartCommand, app: App): Server {
+  return sslconfig === null
+    ? new Server(address, app, options as ServerOptions)
+    : new SSLServer(sslconfig, address, app, options as ServerOptions);
+}
+
+async function makeApp({ build, app, args }: StartCommand): Promise<App> {
   if (build === null) return await resolve(app!) as App;
   return await (await resolve(build))(...args) as App;
 }

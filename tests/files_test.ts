@@ -1,7 +1,7 @@
 /** FilesApp: what it serves, in which pieces, and to which conditions. */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
-import mime from "mime";
+import mime from "npm:mime@^4.1.2";
 import { Buffer } from "node:buffer";
 import { Router } from "../applib.ts";
 import { type HeaderDict, type Method, Range, type Response } from "../base.ts";

@@ -2,17 +2,20 @@
  * What docs/permissions.md says: each entry works in a process with exactly the permissions of its row, and without any one of them it
  * fails with NotCapable.
  */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
-import { createFetch } from "../web.ts";
-import { Client, type Connection, SSLClient } from "../client.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { dirname, join } from "node:path";
+import type { Address } from "../base.ts";
+import { Client, SSLClient } from "../client.ts";
 import { type App, Server, SSLServer } from "../server.ts";
-import { createDevicePki, TempPKI } from "../misc.ts";
+import { TempPKI } from "../misc.ts";
 import { tempDir } from "./support/directories.ts";
 import { within } from "./support/raw_peer.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc"];
+
+/** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */
+const REFUSED = /NotCapable|Requires read access to ".*\/misc\/temp_server_worker\.ts"/;
 
 /** Processes at a time: each needs most of a core for as long as it starts. */
 const AT_A_TIME = 3;
@@ -33,7 +36,7 @@ interface Case {
   readonly permissions: readonly string[];
   readonly script: string;
   /** What its first line, which is JSON, is used for, where somebody else has to do something. */
-  drive?(value: string): Promise<void>;
+  drive?(value: Address): Promise<void>;
 }
 
 /** Makes flags of permissions: those of one kind become one list. */
@@ -74,7 +77,7 @@ async function runProgram(
       stdout += text;
       if (driven || !stdout.includes("\n")) continue;
       driven = true;
-      await drive?.(JSON.parse(stdout.slice(0, stdout.indexOf("\n"))));
+      await drive?.(readAddress(stdout.slice(0, stdout.indexOf("\n"))));
     }
     const { success } = await within(child.status, `the program ends: ${script}`, PATIENCE);
     return { success, stdout, stderr: await stderr };
@@ -86,6 +89,12 @@ async function runProgram(
   }
 }
 
+/** An address from JSON, in which an abstract name is an array of bytes. */
+function readAddress(json: string): Address {
+  const value = JSON.parse(json);
+  return typeof value[0] === "number" ? Uint8Array.from(value) : value;
+}
+
 /** Runs a case with its permissions, and once without each. */
 async function runCase({ name, permissions, script, drive }: Case): Promise<void> {
   const { success, stderr } = await runProgram(script, permissions, drive);
@@ -94,7 +103,7 @@ async function runCase({ name, permissions, script, drive }: Case): Promise<void
     const fewer = permissions.filter((permission) => permission !== left);
     const failed = await runProgram(script, fewer);
     assert(!failed.success, `${name} works without ${left}`);
-    assertStringIncludes(failed.stderr, "NotCapable", `${name} without ${left}`);
+    assertMatch(failed.stderr, REFUSED, `${name} without ${left}`);
   }
 }
 
@@ -141,18 +150,6 @@ async function request(client: Client): Promise<void> {
   assertEquals((await client.request("GET", "/")).status, 200);
 }
 
-function requestAt(address: string | readonly number[] | readonly [string, number]): Promise<void> {
-  if (typeof address === "string") return request(new Client(address));
-  const [first] = address;
-  return request(
-    new Client(
-      typeof first === "number"
-        ? Uint8Array.from(address as readonly number[])
-        : address as readonly [string, number],
-    ),
-  );
-}
-
 const ok: App = () => [200, "OK", {}, null];
 
 Deno.test("importing any module needs no permission", async () => {
@@ -175,7 +172,7 @@ Deno.test("plain clients and servers need what the table says", async () => {
   const abstractName = JSON.stringify([...abstract.address as Uint8Array]);
   const client = (construct: string) => clientScript(`new Client(${construct})`);
   const server = (address: string) => serverScript(`new Server(${address}, app)`);
-  const drive = (address: string) => requestAt(address);
+  const drive = (address: Address) => request(new Client(address));
   await runCases([
     {
       name: "Server on a host",
@@ -230,29 +227,119 @@ await createFetch(new Client(["127.0.0.1", ${port}]))("/");`,
     },
     {
       name: "ProxyApp",
-      permissions: ["net=127.0.0.1:0", `net=127.0.0.1:${port}`],
+      permissions: [`net=127.0.0.1:${port}`],
       script: `import { Client } from "./client.ts";
 import { ProxyApp } from "./applib.ts";
-import { Server } from "./server.ts";
+import { mkreq } from "./misc.ts";
+import { Session } from "./server.ts";
 const proxy = new ProxyApp(new Client(["127.0.0.1", ${port}]));
-const { promise: answered, resolve } = Promise.withResolvers();
-const app = async (request, session) => {
-  try {
-    return await proxy.handle(request, session);
-  } catch (error) {
-    console.error(error);
-    Deno.exit(1);
-  } finally {
-    resolve();
-  }
-};
-const server = new Server(["127.0.0.1", 0], app);${SERVE}`,
-      drive,
+const session = new Session("peer", null, 1);
+const { status } = await proxy.handle(mkreq("GET", "/"), session);
+if (status !== 200) throw new Error(String(status));
+session.store.get("conn").close();`,
     },
-  ].map((row) => row.name === "ProxyApp" ? proxyCase(row) : row));
+  ]);
 });
 
-/** Without the permission for the upstream the server starts, so somebody has to make a request. */
-function proxyCase(row: Case): Case {
-  return row;
+Deno.test("clients and servers with TLS need what the table says", async () => {
+  await using dir = await tempDir();
+  await using pki = await TempPKI.create();
+  const { serverSslconfig, clientSslconfig } = pki;
+  await using tcp = new SSLServer(serverSslconfig, ["127.0.0.1", 0], ok);
+  tcp.serveForever();
+  await tcp.ready;
+  const [, port] = tcp.address as readonly [string, number];
+  const path = join(dir.path, "socket");
+  const serverFiles = readsOf(serverSslconfig);
+  const clientFiles = readsOf(clientSslconfig);
+  const drive = (address: Address) => request(new SSLClient(clientSslconfig, address));
+  const server = (address: string) =>
+    serverScript(`new SSLServer(${JSON.stringify(serverSslconfig)}, ${address}, app)`);
+  await runCases([
+    {
+      name: "SSLServer on a host",
+      permissions: ["net=127.0.0.1:0", ...serverFiles],
+      script: server('["127.0.0.1", 0]'),
+      drive,
+    },
+    {
+      name: "SSLServer on a path",
+      permissions: [`net=unix:${path}`, `read=${path}`, `write=${path}`, ...serverFiles],
+      script: server(JSON.stringify(path)),
+      drive,
+    },
+    {
+      name: "SSLServer on an abstract name",
+      permissions: ["net", ...serverFiles],
+      script: server("new Uint8Array()"),
+      drive,
+    },
+    {
+      name: "SSLClient of a host",
+      permissions: [`net=127.0.0.1:${port}`, ...clientFiles],
+      script: clientScript(
+        `new SSLClient(${JSON.stringify(clientSslconfig)}, ["127.0.0.1", ${port}])`,
+      ),
+    },
+    {
+      name: "buildClientSslctx",
+      permissions: clientFiles,
+      script: `import { buildClientSslctx } from "./client.ts";
+buildClientSslctx(${JSON.stringify(clientSslconfig)});`,
+    },
+    {
+      name: "buildServerSslctx",
+      permissions: serverFiles,
+      script: `import { buildServerSslctx } from "./server.ts";
+buildServerSslctx(${JSON.stringify(serverSslconfig)});`,
+    },
+  ]);
+});
+
+/** The files of a configuration, each as a permission. */
+function readsOf(sslconfig: object): string[] {
+  return Object.entries(sslconfig).filter(([key]) => key.endsWith("File"))
+    .map(([, path]) => `read=${path}`);
 }
+
+Deno.test("files, keys and temporary servers need what the table says", async () => {
+  await using dir = await tempDir();
+  const files = join(dir.path, "files");
+  await Deno.mkdir(files);
+  await Deno.writeTextFile(join(files, "hello.txt"), "hello");
+  const keys = join(dir.path, "keys");
+  await Deno.mkdir(keys, { mode: 0o700 });
+  const temporary = dirname(dir.path);
+  await runCases([
+    {
+      name: "FilesApp",
+      permissions: [`read=${files}`],
+      script: `import { FilesApp } from "./files.ts";
+import { mkreq } from "./misc.ts";
+const [status, , , body] = await new FilesApp(${JSON.stringify(files)})
+  .handle(mkreq("GET", "/hello.txt"));
+if (status !== 200) throw new Error(String(status));
+if (body === null) throw new Error("no body");`,
+    },
+    {
+      name: "TempPKI",
+      permissions: [`write=${temporary}`],
+      script: `import { TempPKI } from "./misc.ts";
+await using pki = await TempPKI.create();`,
+    },
+    {
+      name: "createDevicePki",
+      permissions: [`read=${keys}`, `write=${keys}`],
+      script: `import { createDevicePki } from "./misc.ts";
+await createDevicePki(${JSON.stringify(keys)}, "camera");`,
+    },
+    {
+      name: "TempServer",
+      permissions: ["net=127.0.0.1:0", `read=${decodeURIComponent(ROOT.pathname)}`],
+      script: `import { TempServer } from "./misc.ts";
+const app = () => [200, "OK", {}, null];
+await using server = await TempServer.start(["127.0.0.1", 0], null, app);
+console.log(JSON.stringify(server.address));`,
+    },
+  ]);
+});

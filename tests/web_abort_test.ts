@@ -14,10 +14,7 @@ const PIECE = new Uint8Array(65536);
 function endless(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unknown> } {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   const stream = new ReadableStream({
-    async pull(controller) {
-      await new Promise((resolve) => setTimeout(resolve));
-      controller.enqueue(PIECE);
-    },
+    pull: (controller) => controller.enqueue(PIECE),
     cancel: resolve,
   });
   return { stream, cancelled: within(promise, "the stream is cancelled") };

@@ -6,7 +6,7 @@
 
 import type { AddressInfo } from "node:net";
 import type { Buffer } from "node:buffer";
-import fastify from "fastify";
+import fastify from "npm:fastify@^5.12.8";
 import { answerBody, checkedHeader, checkHeader, responseHeaders } from "../messages.ts";
 import { runPeer } from "../peer.ts";
 import type { Endpoint, ServerWork } from "../work.ts";

@@ -6,7 +6,7 @@
 
 import { readFileSync } from "node:fs";
 import { Readable } from "node:stream";
-import { Client } from "undici";
+import { Client } from "npm:undici@^8.12.4";
 import { checkedHeader, checkHeader, checkStatus, requestHeaders } from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
 import type { Exchange, Transfer } from "../peer.ts";

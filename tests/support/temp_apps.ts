@@ -1,0 +1,42 @@
+/**
+ * Applications that tests run in workers, by this module's name.
+ *
+ * @module
+ */
+
+import { type Address, buildUri, makeOutputFromInput } from "../../base.ts";
+import { Client } from "../../client.ts";
+import type { App, AppFunction } from "../../server.ts";
+
+/** Sends back what it gets: chunks as chunks. */
+export const echo: AppFunction = async ({ body }, _session, api) => {
+  if (body === null) return [200, "OK", {}, null];
+  if (!body.chunked) return [200, "OK", {}, await body.bytes()];
+  return [200, "OK", {}, new api.ChunkedBodyIter(await Array.fromAsync(body))];
+};
+
+/** Builds an application with one answer. */
+export function build(status: number): AppFunction {
+  return () => [status, "As told", {}, null];
+}
+
+/** Builds a reverse proxy. */
+export function buildProxyApp(address: Address): App {
+  const client = new Client(address);
+  return {
+    handle: async ({ method, path, query, headers, body }) => {
+      const uri = buildUri(path, query);
+      const response = await client.request(method, uri, headers, makeOutputFromInput(body));
+      const { status, reason } = response;
+      return [status, reason, response.headers, makeOutputFromInput(response.body)];
+    },
+  };
+}
+
+/** Builds nothing. */
+export function buildBroken(): App {
+  throw new Error("the module broke");
+}
+
+/** Nothing that can be called. */
+export const constant = 5;

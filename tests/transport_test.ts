@@ -1,0 +1,142 @@
+/** Connections over sockets of other makers: ones that do less than they should, or something else. */
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { BodyIter, ConnectionClosedError } from "../base.ts";
+import { Connection, type Socket } from "../client.ts";
+import { rejectionOf } from "./support/expectations.ts";
+import { within } from "./support/raw_peer.ts";
+import { RecordingSocket } from "./support/recording_socket.ts";
+import { latin1 } from "./support/wire_grammar.ts";
+
+/** A socket that behaves but for what is given. */
+function socketWith(faults: Partial<Socket>): { socket: Socket; inner: RecordingSocket } {
+  const inner = new RecordingSocket();
+  const socket: Socket = {
+    read: (into) => inner.read(into),
+    write: (bytes) => inner.write(bytes),
+    close: () => inner.close(),
+    ...faults,
+  };
+  return { socket, inner };
+}
+
+Deno.test("a socket that claims a count that can't be is an error, and is closed", async (t) => {
+  for (const count of [-1, 0.5, NaN, Infinity, 2 ** 40]) {
+    await t.step(`a read of ${count} bytes`, async () => {
+      const { socket, inner } = socketWith({ read: () => Promise.resolve(count) });
+      using conn = new Connection(socket, null);
+      await assertRejects(() => within(conn.get("/"), "the request rejects", 1));
+      assertEquals([conn.closed, inner.closings], [true, 1]);
+    });
+    await t.step(`a write of ${count} bytes`, async () => {
+      const { socket, inner } = socketWith({ write: () => Promise.resolve(count) });
+      using conn = new Connection(socket, null);
+      const putting = conn.put("/", {}, latin1("hello"));
+      inner.end();
+      await assertRejects(() => within(putting, "the request rejects", 1));
+      assertEquals([conn.closed, inner.closings], [true, 1]);
+    });
+  }
+  await t.step("a write of 0 bytes", async () => {
+    const { socket, inner } = socketWith({ write: () => Promise.resolve(0) });
+    using conn = new Connection(socket, null);
+    const putting = conn.put("/", {}, latin1("hello"));
+    inner.end();
+    await assertRejects(() => within(putting, "the request rejects", 1));
+    assertEquals(conn.closed, true);
+  });
+});
+
+Deno.test("a socket that throws instead of rejecting is an error like any other", async () => {
+  const failure = new Error("thrown");
+  const fail = () => {
+    throw failure;
+  };
+  for (const faults of [{ read: fail }, { write: fail }]) {
+    const { socket, inner } = socketWith(faults);
+    using conn = new Connection(socket, null);
+    const requesting = conn.get("/");
+    inner.end();
+    await assertRejects(() => within(requesting, "the request rejects", 1));
+    assertEquals(conn.closed, true);
+  }
+});
+
+Deno.test("a socket whose close() throws is closed all the same", async () => {
+  const { socket, inner } = socketWith({
+    close: () => {
+      inner.close();
+      throw new Error("closed already");
+    },
+  });
+  const conn = new Connection(socket, null);
+  const error = rejectionOf(conn.get("/"), "a request that waits");
+  conn.close();
+  conn.close();
+  assertInstanceOf(await error, ConnectionClosedError);
+  assertEquals([conn.closed, inner.closings], [true, 1]);
+});
+
+Deno.test("a socket is closed exactly once, whatever happens", async () => {
+  const socket = new RecordingSocket();
+  const conn = new Connection(socket, null);
+  const written = socket.written();
+  const error = rejectionOf(conn.get("/"), "nonsense");
+  await written;
+  socket.give("NONSENSE\r\n\r\n");
+  await error;
+  conn.close();
+  conn[Symbol.dispose]();
+  assertEquals(socket.closings, 1);
+});
+
+Deno.test("everything works over a socket that gives and takes a byte at a time", async () => {
+  const socket = new RecordingSocket({ perRead: 1, perWrite: 1 });
+  using conn = new Connection(socket, { host: "a" });
+  for (let i = 0; i < 3; i++) {
+    const written = socket.written();
+    const responding = conn.put("/", {}, new BodyIter([latin1("he"), latin1("llo")], 5));
+    await written;
+    socket.give("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nworld\r\n0\r\n\r\n");
+    assertEquals(await (await responding).body?.text(), "world");
+  }
+  const request = "PUT / HTTP/1.1\r\ncontent-length: 5\r\nhost: a\r\n\r\nhello";
+  assertEquals(socket.writes.join(""), request.repeat(3));
+  assert(socket.writes.every((piece) => piece.length === 1));
+});
+
+Deno.test("a pair of web streams is a socket as good as any", async () => {
+  const up = new TransformStream<Uint8Array, Uint8Array>();
+  const down = new TransformStream<Uint8Array, Uint8Array>();
+  const reader = down.readable.getReader();
+  const writer = up.writable.getWriter();
+  let rest = new Uint8Array(0);
+  const socket: Socket = {
+    async read(into) {
+      if (rest.length === 0) {
+        const { done, value } = await reader.read();
+        if (done) return null;
+        rest = Uint8Array.from(value);
+      }
+      const count = Math.min(into.length, rest.length);
+      into.set(rest.subarray(0, count));
+      rest = rest.subarray(count);
+      return count;
+    },
+    async write(bytes) {
+      await writer.write(bytes.slice());
+      return bytes.length;
+    },
+    close() {
+      reader.cancel().catch(() => {});
+      writer.abort().catch(() => {});
+    },
+  };
+  using conn = new Connection(socket, null);
+  const responding = conn.get("/");
+  const peer = up.readable.getReader();
+  assertEquals(new TextDecoder().decode((await peer.read()).value), "GET / HTTP/1.1\r\n\r\n");
+  await down.writable.getWriter().write(
+    latin1("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
+  );
+  assertEquals(await (await responding).body?.text(), "hello");
+});
