@@ -21,10 +21,19 @@ export function checkTimeout(timeout: number | null): void {
   }
 }
 
-/** Bounds waits, one at a time. It fires between 1.0 and 1.25 times the time-out. */
+/** A wait that may be under way. */
+export class Wait {
+  /** The tick at which it began; -1 while there is none. */
+  since = -1;
+}
+
+/** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
 export class Deadline {
+  /** The wait for bytes. */
+  readonly reading: Wait = new Wait();
+  /** The wait to get rid of bytes, which may be under way at the same time. */
+  readonly writing: Wait = new Wait();
   #tick = 0;
-  #since = -1;
   readonly #timer: ReturnType<typeof setInterval> | undefined;
 
   /**
@@ -38,29 +47,34 @@ export class Deadline {
     const interval = Math.min(timeout * 1000 / TICKS, MAX_INTERVAL);
     const timer = setInterval(() => {
       this.#tick++;
-      // The wait began somewhere between two ticks, hence one more than fit in the time.
-      if (this.#since >= 0 && this.#tick - this.#since > TICKS) {
-        this.#since = -1;
-        onExpire();
-      }
+      if (!this.#isOver(this.reading) && !this.#isOver(this.writing)) return;
+      this.stop(this.reading);
+      this.stop(this.writing);
+      onExpire();
     }, interval);
     Deno.unrefTimer(timer as unknown as number);
     this.#timer = timer;
   }
 
-  /** Begins a wait, or begins it again. */
-  start(): void {
-    this.#since = this.#tick;
+  #isOver({ since }: Wait): boolean {
+    // The wait began somewhere between two ticks, hence one more than fit in the time.
+    return since >= 0 && this.#tick - since > TICKS;
   }
 
-  /** Ends the wait. */
-  stop(): void {
-    this.#since = -1;
+  /** Begins a wait, one for bytes unless told otherwise, or begins it again. */
+  start(wait: Wait = this.reading): void {
+    wait.since = this.#tick;
+  }
+
+  /** Ends a wait. */
+  stop(wait: Wait = this.reading): void {
+    wait.since = -1;
   }
 
   /** Stops the timer for good. */
   close(): void {
-    this.#since = -1;
+    this.stop(this.reading);
+    this.stop(this.writing);
     clearInterval(this.#timer);
   }
 }

@@ -22,14 +22,8 @@ import { makeDuplex } from "./tls_duplex.ts";
 import { handshakeError, translateError } from "./tls_errors.ts";
 import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./tls_names.ts";
 import { checkNegotiated } from "./tls_policy.ts";
-import { addressesOf, tieLives, TlsSocket } from "./tls_socket.ts";
-
-/** A stream below TLS, and the two addresses where `node:net` does not know them. */
-interface Raw {
-  readonly stream: Duplex;
-  readonly conn: Deno.TcpConn | Deno.UnixConn | null;
-  close(): void;
-}
+import { TlsSocket } from "./tls_socket.ts";
+import { makeNetStream, type TlsStream } from "./tls_stream.ts";
 
 /** The name that a server's certificate is checked against; `null` where the address has none. */
 export function sslHostOf(address: Address): string | null {
@@ -67,47 +61,48 @@ export async function connectTls(
   sslHost: string | null,
   bounds: ConnectBounds,
 ): Promise<TlsSocket> {
-  const raw = await connectRaw(address, bounds);
+  const below = await connectStream(address, bounds);
   const who = formatAddress(address);
-  return await bounded(`the TLS handshake with ${who}`, bounds, async (signal) => {
-    signal.addEventListener("abort", () => raw.close());
-    try {
-      return await shakeHands(raw, sslctx, sslHost);
-    } catch (error) {
-      raw.close();
-      throw handshakeError(who, error);
-    }
-  });
+  try {
+    return await bounded(`the TLS handshake with ${who}`, bounds, async () => {
+      try {
+        return await shakeHands(below, sslctx, sslHost);
+      } catch (error) {
+        throw handshakeError(who, error);
+      }
+    });
+  } catch (error) {
+    below.close();
+    throw error;
+  }
 }
 
 /** `node:net` can't reach an address with a scope. */
-async function connectRaw(address: Address, bounds: ConnectBounds): Promise<Raw> {
+async function connectStream(address: Address, bounds: ConnectBounds): Promise<TlsStream> {
   const endpoint = endpointOf(address);
   if (endpoint.transport === "tcp" && endpoint.hostname.includes("%")) {
-    const conn = await connectSocket(address, bounds);
-    const stream = makeDuplex(conn);
-    return { stream, conn, close: () => stream.destroy() };
+    return makeDuplex(await connectSocket(address, bounds));
   }
   const where = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
   return await bounded(`connecting to ${formatAddress(address)}`, bounds, async (signal) => {
-    const { promise, resolve, reject } = Promise.withResolvers<Raw>();
-    const stream = process.getBuiltinModule("node:net").connect(where);
-    const close = () => void stream.destroy();
-    signal.addEventListener("abort", close);
-    stream.on("error", (error) => reject(translateError(error)));
-    stream.once("connect", () => resolve({ stream, conn: null, close }));
-    return await promise;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const socket = process.getBuiltinModule("node:net").connect(where);
+    signal.addEventListener("abort", () => socket.destroy());
+    socket.on("error", (error) => reject(translateError(error)));
+    socket.once("connect", resolve);
+    await promise;
+    return makeNetStream(socket);
   });
 }
 
 async function shakeHands(
-  raw: Raw,
+  below: TlsStream,
   sslctx: ClientSslctx,
   sslHost: string | null,
 ): Promise<TlsSocket> {
-  const { stream, conn } = raw;
+  const { stream } = below;
   const socket = startTls(stream, clientMaterialOf(sslctx), sslHost);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   // The library comes a little later with the reason, if there is one.
@@ -120,8 +115,7 @@ async function shakeHands(
   try {
     await promise;
     const peerCertificate = checkServer(socket, sslctx.checkHostname ? sslHost : null);
-    tieLives(socket, stream);
-    return new TlsSocket(socket, peerCertificate, addressesOf(socket, conn));
+    return new TlsSocket(socket, below, peerCertificate);
   } catch (error) {
     socket.destroy();
     throw error;

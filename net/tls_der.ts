@@ -95,7 +95,11 @@ export class DerReader {
 export function formatObjectIdentifier(content: Uint8Array): string {
   const arcs: number[] = [];
   let arc = 0;
+  let begins = true;
   for (const byte of content) {
+    // One number could be written in many ways, were it allowed to begin with zeros.
+    if (begins && byte === 0x80) throw new RangeError("DER: an object identifier is padded");
+    begins = byte < 0x80;
     arc = arc * 128 + (byte & 0x7f);
     if (byte & 0x80) continue;
     if (arcs.length === 0) {

@@ -6,17 +6,19 @@
  */
 
 import process from "node:process";
-import type { Duplex } from "node:stream";
+import type { TlsStream } from "./tls_stream.ts";
 
 const BUFFER_BYTES = 65536;
 /** A buffer with less room left is left to the pieces that were cut from it. */
 const MIN_ROOM = 16384;
 
 /** Wraps a connection, which it owns from then on. */
-export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): Duplex {
+export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
   const { Duplex } = process.getBuiltinModule("node:stream");
   let room = new Uint8Array(0);
+  let held: PromiseWithResolvers<void> | null = null;
   const read = async (): Promise<Uint8Array | null> => {
+    while (held !== null) await held.promise;
     if (room.length < MIN_ROOM) room = new Uint8Array(BUFFER_BYTES);
     const count = await conn.read(room);
     if (count === null) return null;
@@ -26,6 +28,10 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): Duplex {
   };
   const write = async (bytes: Uint8Array): Promise<void> => {
     for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
+  };
+  const release = () => {
+    held?.resolve();
+    held = null;
   };
   const stream = new Duplex({
     allowHalfOpen: false,
@@ -40,6 +46,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): Duplex {
       conn.closeWrite().then(() => callback(), () => callback());
     },
     destroy(error, callback): void {
+      release();
       try {
         conn.close();
       } catch {
@@ -50,5 +57,11 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): Duplex {
   });
   // Who uses the stream listens too; this is for the time before and after.
   stream.on("error", () => {});
-  return stream;
+  return {
+    stream,
+    conn,
+    hold: () => held ??= Promise.withResolvers(),
+    release,
+    close: () => void stream.destroy(),
+  };
 }

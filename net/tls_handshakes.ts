@@ -18,7 +18,6 @@ import {
 import type { ServerMaterial } from "./tls_context.ts";
 import { describeCertificateFault } from "./tls_errors.ts";
 import { checkNegotiated } from "./tls_policy.ts";
-import { tieLives } from "./tls_socket.ts";
 
 /** Servers that are kept for the next handshake; making one takes longer than a handshake. */
 const MAX_IDLE = 8;
@@ -86,7 +85,6 @@ export class Handshakes {
     server.removeAllListeners("secureConnection");
     server.removeAllListeners("tlsClientError");
     socket.on("error", () => {});
-    tieLives(socket, stream);
     if (this.#idle.length < MAX_IDLE) this.#idle.push(server);
     return socket;
   }

@@ -6,19 +6,17 @@
 
 import process from "node:process";
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
-import type { Duplex } from "node:stream";
 import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "./addresses.ts";
 import { PlainListener } from "./listener.ts";
 import { makeDuplex } from "./tls_duplex.ts";
 import { translateError } from "./tls_errors.ts";
+import { makeNetStream, type TlsStream } from "./tls_stream.ts";
 
 /** A connection before its handshake. */
 export interface RawConnection {
   /** What to do the handshake over. */
-  readonly stream: Duplex;
-  /** The connection of Deno below, where there is one. */
-  readonly conn: Deno.TcpConn | Deno.UnixConn | null;
+  readonly below: TlsStream;
   /** Where it comes from; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
 }
@@ -74,7 +72,7 @@ class DenoListener implements RawListener {
     const accepted = await this.#plain!.accept();
     // A plain listener opens nothing but connections of Deno.
     const conn = await accepted.open() as Deno.TcpConn | Deno.UnixConn;
-    return { stream: makeDuplex(conn), conn, address: accepted.address };
+    return { below: makeDuplex(conn), address: accepted.address };
   }
 
   close(): void {
@@ -156,7 +154,7 @@ class NodeListener implements RawListener {
     this.#server.close();
     // Where it was not bound yet it never will be, and nobody is to wait for that.
     this.#bound.resolve();
-    for (const { stream } of this.#queue.splice(0)) stream.destroy();
+    for (const { below } of this.#queue.splice(0)) below.close();
     this.#endWait()?.reject(new Deno.errors.Interrupted("the listener was closed"));
   }
 
@@ -178,7 +176,7 @@ class NodeListener implements RawListener {
     const { remoteAddress: hostname, remotePort: port } = socket;
     const isTcp = Array.isArray(this.address);
     if (isTcp && (hostname === undefined || port === undefined)) return null;
-    return { stream: socket, conn: null, address: peerAddress(this.address, { hostname, port }) };
+    return { below: makeNetStream(socket), address: peerAddress(this.address, { hostname, port }) };
   }
 
   #fail(error: unknown): void {

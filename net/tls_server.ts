@@ -13,7 +13,7 @@ import { serverMaterialOf, type ServerSslctx } from "./tls_context.ts";
 import { reasonOf } from "./tls_errors.ts";
 import { Handshakes } from "./tls_handshakes.ts";
 import { listenRaw, type RawConnection, type RawListener } from "./tls_listen.ts";
-import { addressesOf, TlsSocket } from "./tls_socket.ts";
+import { TlsSocket } from "./tls_socket.ts";
 
 /** What a listener has to know of its server. */
 export interface ServerSide {
@@ -57,7 +57,7 @@ export class TlsListener implements Listener {
     return {
       address: raw.address,
       open: () => this.#open(raw),
-      close: () => void raw.stream.destroy(),
+      close: () => raw.below.close(),
     };
   }
 
@@ -66,14 +66,14 @@ export class TlsListener implements Listener {
   }
 
   /** Does the handshake. No error of it has words that the peer has chosen. */
-  async #open({ stream, conn }: RawConnection): Promise<Socket> {
+  async #open({ below }: RawConnection): Promise<Socket> {
     this.#handshakes ??= new Handshakes(serverMaterialOf(this.#findSslctx()));
     const handshakes = this.#handshakes;
     const bounds = { timeout: this.#timeout, signal: undefined };
     return await bounded("the TLS handshake", bounds, async () => {
       try {
-        const { socket, peerCertificate } = await handshakes.shake(stream);
-        return new TlsSocket(socket, peerCertificate, addressesOf(socket, conn));
+        const { socket, peerCertificate } = await handshakes.shake(below.stream);
+        return new TlsSocket(socket, below, peerCertificate);
       } catch (error) {
         throw error instanceof Error ? new DeguError(reasonOf(error), { cause: error }) : error;
       }

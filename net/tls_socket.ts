@@ -4,27 +4,23 @@
  * @module
  */
 
-import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../base/app.ts";
 import type { PeerCertificate } from "../base/session.ts";
 import { translateError } from "./tls_errors.ts";
+import { tieLives, type TlsStream } from "./tls_stream.ts";
 
 /** Reading stops above this many bytes that nobody has taken, so that a fast peer fills no memory. */
-const PAUSE_BYTES = 131072;
+const HOLD_BYTES = 131072;
 /** And goes on below this many. */
-const RESUME_BYTES = 32768;
+const RELEASE_BYTES = 32768;
+/** More can't have been under way; the connection ends before a peer that nothing holds back wins. */
+const MAX_BYTES = 16777216;
 
 /** Somebody who waits. */
 interface Waiting {
   resolve(count: number | null): void;
   reject(error: unknown): void;
-}
-
-/** Where the two ends of a connection are. */
-export interface SocketAddresses {
-  readonly local: Deno.Addr | undefined;
-  readonly remote: Deno.Addr | undefined;
 }
 
 /** Reads and writes over a `TLSSocket` whose handshake is done. */
@@ -36,11 +32,12 @@ export class TlsSocket implements Socket {
   /** Where the other end is; undefined for Unix sockets and abstract names. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
+  readonly #below: TlsStream;
   /** What has arrived; of the first piece everything before `#taken` is gone. */
   readonly #pieces: Uint8Array[] = [];
   #taken = 0;
   #buffered = 0;
-  #paused = false;
+  #held = false;
   #ended = false;
   #closed = false;
   #failure: unknown = null;
@@ -51,17 +48,21 @@ export class TlsSocket implements Socket {
   /**
    * Takes over a socket.
    *
+   * @param below What it runs over, which is taken over too.
    * @param peerCertificate The verified certificate of the peer, or `null`.
    */
   constructor(
     socket: TLSSocket,
+    below: TlsStream,
     peerCertificate: PeerCertificate | null,
-    addresses: SocketAddresses,
   ) {
     this.#socket = socket;
+    this.#below = below;
     this.peerCertificate = peerCertificate;
-    this.localAddr = addresses.local;
-    this.remoteAddr = addresses.remote;
+    const { conn } = below;
+    this.localAddr = conn?.localAddr ?? netAddress(socket.localAddress, socket.localPort);
+    this.remoteAddr = conn?.remoteAddr ?? netAddress(socket.remoteAddress, socket.remotePort);
+    tieLives(socket, below.stream);
     socket.on("data", (piece: Uint8Array) => this.#receive(piece));
     socket.on("end", () => this.#end());
     socket.on("error", (error) => this.#fail(translateError(error)));
@@ -117,9 +118,13 @@ export class TlsSocket implements Socket {
     this.#pieces.push(piece);
     this.#buffered += piece.length;
     this.#endReading()?.resolve(this.#take(this.#into));
-    if (this.#buffered > PAUSE_BYTES && !this.#paused) {
-      this.#paused = true;
-      this.#socket.pause();
+    if (this.#buffered <= HOLD_BYTES) return;
+    if (!this.#held) {
+      this.#held = true;
+      this.#below.hold();
+    } else if (this.#buffered > MAX_BYTES) {
+      this.#fail(new Deno.errors.ConnectionAborted("the peer can't be held back"));
+      this.close();
     }
   }
 
@@ -138,9 +143,9 @@ export class TlsSocket implements Socket {
         this.#taken = 0;
       }
     }
-    if (this.#paused && this.#buffered < RESUME_BYTES) {
-      this.#paused = false;
-      this.#socket.resume();
+    if (this.#held && this.#buffered < RELEASE_BYTES) {
+      this.#held = false;
+      this.#below.release();
     }
     return filled;
   }
@@ -187,35 +192,7 @@ export class TlsSocket implements Socket {
   }
 }
 
-/**
- * Finds out where the two ends of a connection are.
- *
- * @param conn The connection of Deno below, where there is one.
- */
-export function addressesOf(
-  socket: TLSSocket,
-  conn: Deno.TcpConn | Deno.UnixConn | null,
-): SocketAddresses {
-  if (conn !== null) return { local: conn.localAddr, remote: conn.remoteAddr };
-  return {
-    local: netAddress(socket.localAddress, socket.localPort),
-    remote: netAddress(socket.remoteAddress, socket.remotePort),
-  };
-}
-
 function netAddress(hostname: string | undefined, port: number | undefined): Deno.Addr | undefined {
   if (hostname === undefined || port === undefined) return undefined;
   return { transport: "tcp", hostname, port };
-}
-
-/**
- * Lets a TLS connection and the stream below it end together, also where that is no socket, and lets
- * either side write on after the other has ended. For after the handshake: before, an end is a failure.
- */
-export function tieLives(socket: TLSSocket, stream: Duplex): void {
-  socket.allowHalfOpen = true;
-  stream.allowHalfOpen = true;
-  stream.on("error", (error) => socket.destroy(error));
-  stream.on("close", () => socket.destroy());
-  socket.on("close", () => stream.destroy());
 }

@@ -197,10 +197,10 @@ export class Transport {
   async write(bytes: Uint8Array): Promise<void> {
     try {
       if (this.#closed) throw new ConnectionClosedError();
-      this.#deadline.start();
+      this.#deadline.start(this.#deadline.writing);
       const written = await this.#socket.write(bytes);
       if (written !== bytes.length) await this.#writeRest(bytes, written);
-      this.#deadline.stop();
+      this.#deadline.stop(this.#deadline.writing);
     } catch (error) {
       this.#writeFailed = true;
       throw this.#explain(error);
@@ -210,7 +210,7 @@ export class Transport {
   #writeRest(bytes: Uint8Array, written: number): Promise<void> {
     const sink: ByteSink = {
       write: (rest) => {
-        this.#deadline.start();
+        this.#deadline.start(this.#deadline.writing);
         return this.#socket.write(rest);
       },
     };

@@ -160,7 +160,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: await filesUnder("net", ".ts"), mayImport: ["base/", "net/", "node:"] },
     { paths: ["client.ts", "server.ts"], mayImport: ["base/", "net/"] },
     { paths: await part("applib"), mayImport: [...connected, "applib/"] },
-    { paths: await part("files"), mayImport: [...connected, "files/", "node:", "mime"] },
+    { paths: await part("files"), mayImport: [...connected, "files/", "node:", "npm:mime"] },
     { paths: await part("web"), mayImport: [...connected, "web/"] },
   ];
 }

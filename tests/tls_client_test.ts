@@ -18,7 +18,8 @@ import {
 } from "../base.ts";
 import { SSLClient } from "../client.ts";
 import { TempPKI } from "../misc/pki.ts";
-import type { Session } from "../server.ts";
+import type { Request, Session } from "../server.ts";
+import { hasIPv6 } from "./support/endpoints.ts";
 import { runScript } from "./support/processes.ts";
 import { RawServer, within } from "./support/raw_peer.ts";
 import { startTls } from "./support/tls_endpoints.ts";
@@ -254,38 +255,99 @@ Deno.test("a request that is cut never reaches the application as a whole", asyn
   }
 });
 
-Deno.test("a peer that sends without end does not fill the memory of one that does not read", async () => {
-  await using pki = await TempPKI.create();
+/** Sends until nothing has been taken for a while, and goes on where something is taken again. */
+function flood(socket: tls.TLSSocket): { sent(): number; stuck(): Promise<void> } {
   const piece = new Uint8Array(65536);
   let sent = 0;
-  let stuck = Promise.withResolvers<void>();
-  await using server = await serveRaw(pki, (socket) => {
-    const send = () => {
-      while (socket.writableLength < 1_000_000) {
-        socket.write(piece, () => sent += piece.length);
+  const send = () => {
+    while (!socket.destroyed && socket.writableLength < 1_000_000) {
+      socket.write(piece, () => sent += piece.length);
+    }
+  };
+  socket.on("drain", send);
+  send();
+  return {
+    sent: () => sent,
+    async stuck() {
+      for (let before = -1; before !== sent;) {
+        before = sent;
+        await new Promise((resolve) => setTimeout(resolve, 100));
       }
-    };
+    },
+  };
+}
+
+/** More than the buffers of the kernel and ours hold, and far less than a peer sends in that time. */
+const MOST_UNREAD = 32_000_000;
+
+Deno.test("a server that sends without end does not fill the memory of a client that does not read", async () => {
+  await using pki = await TempPKI.create();
+  const flooding = Promise.withResolvers<ReturnType<typeof flood>>();
+  await using server = await serveRaw(pki, (socket) => {
     socket.once("data", () => {
       socket.write("HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n");
-      send();
+      flooding.resolve(flood(socket));
     });
-    socket.on("drain", send);
-    // When nothing has moved for a while the kernel's buffers and ours are full.
-    let before = -1;
-    const timer = setInterval(() => {
-      if (sent > 0 && sent === before) stuck.resolve();
-      before = sent;
-    }, 100);
-    socket.on("close", () => clearInterval(timer));
   });
   using conn = await server.client.connect();
   const response = await conn.get("/");
-  await within(stuck.promise, "the server waits");
-  const first = sent;
-  assert(first < 32_000_000, `${first} bytes were taken that nobody has read`);
-  stuck = Promise.withResolvers();
-  for (let read = 0; read < 32_000_000;) read += (await response.body!.read(1_000_000)).length;
-  assert(sent > first, "reading did not let the server go on");
+  const { sent, stuck } = await flooding.promise;
+  await within(stuck(), "the server has to wait");
+  const unread = sent();
+  assert(unread < MOST_UNREAD, `${unread} bytes were taken that nobody has read`);
+  for (let read = 0; read < MOST_UNREAD;) read += (await response.body!.read(1_000_000)).length;
+  assert(sent() > unread, "reading did not let the server go on");
+});
+
+Deno.test("a client that sends without end does not fill the memory of a server that does not read", async (t) => {
+  await using pki = await TempPKI.create();
+  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+  const identity = {
+    ca: await Deno.readTextFile(caFile),
+    cert: await Deno.readTextFile(certFile),
+    key: await Deno.readTextFile(keyFile),
+    checkServerIdentity: () => undefined,
+  };
+  const addresses: Record<string, Address> = {
+    "over a socket of node:net": ["127.0.0.1", 0],
+    "over a connection of Deno": ["::1", 0, 0, 1],
+  };
+  for (const [how, address] of Object.entries(addresses)) {
+    await t.step({
+      name: how,
+      ignore: address[0] === "::1" && !hasIPv6,
+      fn: async () => {
+        const reading = Promise.withResolvers<void>();
+        const read = Promise.withResolvers<void>();
+        const app = async (request: Request) => {
+          await reading.promise;
+          for (let count = 0; count < MOST_UNREAD;) {
+            count += (await request.body!.read(1_000_000)).length;
+          }
+          read.resolve();
+          return [503, "Service Unavailable", {}, null] as const;
+        };
+        await using endpoint = await startTls(pki, app, {}, address);
+        const [host, port] = endpoint.server.address as [string, number];
+        const connected = Promise.withResolvers<void>();
+        const closed = Promise.withResolvers<void>();
+        const socket = tls.connect({ host, port, ...identity }, () => connected.resolve());
+        socket.on("error", () => {});
+        socket.on("close", () => closed.resolve());
+        await connected.promise;
+        socket.write("POST / HTTP/1.1\r\ncontent-length: 1073741824\r\n\r\n");
+        const { sent, stuck } = flood(socket);
+        await within(stuck(), "the client has to wait");
+        const unread = sent();
+        assert(unread < MOST_UNREAD, `${unread} bytes were taken that nobody has read`);
+        reading.resolve();
+        await within(read.promise, "the application gets the bytes");
+        assert(sent() > unread, "reading did not let the client go on");
+        socket.destroy();
+        await within(closed.promise, "the client is closed");
+      },
+    });
+  }
 });
 
 Deno.test("close() ends what waits on a TLS socket, and using it later fails", async () => {

@@ -4,11 +4,16 @@ import { type Chunk, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { createFetch, fromFetchHandler, toFetchHandler } from "@degu/degu/web";
-import { rejectionOf } from "./support/expectations.ts";
+import { rejectionOf as unboundedRejectionOf } from "./support/expectations.ts";
 import { RawPeer, RawServer, within } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
 
 const PIECE = new Uint8Array(65536);
+
+/** What a promise rejects with, soon. */
+function rejectionOf(promise: Promise<unknown>, what: string): Promise<unknown> {
+  return within(unboundedRejectionOf(promise, what), `${what} rejects`);
+}
 
 /** A stream without an end, and what it is told about being cancelled. */
 function endless(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unknown> } {
@@ -92,6 +97,28 @@ Deno.test("abort while waiting for the response", async () => {
   aborter.abort(reason);
   assertStrictEquals(await rejection, reason);
   await peer.assertClosedSilently();
+});
+
+Deno.test("abort while sending never looks like the end of the body", async (t) => {
+  for (const headers of [{}, { "content-length": "70000" }]) {
+    await t.step(Object.keys(headers)[0] ?? "chunked", async () => {
+      const aborter = new AbortController();
+      const { stream, cancelled } = stuck();
+      using server = new RawServer();
+      const { signal } = aborter;
+      const init = { method: "POST", body: stream, headers, signal };
+      const responding = createFetch(new Client(server.address))("/", init);
+      const rejection = rejectionOf(responding, "an aborted fetch");
+      const peer = await server.accept();
+      await peer.readPreamble();
+      await peer.readExactly(PIECE.length);
+      aborter.abort();
+      await rejection;
+      await cancelled;
+      const { received } = await peer.readToEnd();
+      assert(received.replaceAll("\0", "").length <= "\r\n".length, JSON.stringify(received));
+    });
+  }
 });
 
 for (const [name, make] of streams) {

@@ -1,8 +1,10 @@
 /** createFetch: redirects within the origin (Fetch standard, HTTP-redirect fetch). */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { Client } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
 import { createFetch } from "@degu/degu/web";
 import { rejectionOf } from "./support/expectations.ts";
+import { RawServer } from "./support/raw_peer.ts";
 import { serve, type Serving } from "./support/serving.ts";
 import { slowStream } from "./support/web_serving.ts";
 
@@ -238,4 +240,33 @@ Deno.test("an abort ends a chain of redirects", async () => {
   const responding = createFetch(serving.makeClient())("/", { signal: aborter.signal });
   assertEquals(await rejectionOf(responding, "an abort"), reason);
   assert(count === 3, `${count} requests`);
+});
+
+Deno.test("the connection of a redirect is closed, whatever is left to read of it", async (t) => {
+  const rows: [name: string, location: string, redirect: RequestRedirect][] = [
+    ["followed", "/there", "follow"],
+    ["refused", "http://other.local/", "follow"],
+    ["forbidden", "/there", "error"],
+  ];
+  for (const [name, location, redirect] of rows) {
+    await t.step(name, async () => {
+      using server = new RawServer();
+      const fetching = createFetch(new Client(server.address))("http://device.local/", {
+        redirect,
+      });
+      const peer = await server.accept();
+      await peer.readPreamble();
+      const answered = fetching.then((response) => response.status, () => "an error");
+      await peer.send(
+        `HTTP/1.1 302 Found\r\ncontent-length: 9\r\nlocation: ${location}\r\n\r\n123`,
+      );
+      if (name === "followed") {
+        const next = await server.accept();
+        await next.readPreamble();
+        await next.send("HTTP/1.1 200 OK\r\n\r\n");
+      }
+      assertEquals(await answered, name === "followed" ? 200 : "an error");
+      await peer.assertClosedSilently();
+    });
+  }
 });

@@ -51,6 +51,7 @@ Deno.test("the origin of the URL is that of the host header, or the option's", a
 Deno.test("a request that has no URL of its own is answered with 400", async (t) => {
   const rows: [uri: string, host: string][] = [
     ["/a", "a/b"],
+    ["/a", "a/.."],
     ["/a", "a?b"],
     ["/a", "a b"],
     ["/a", "user:password"],
@@ -176,8 +177,11 @@ Deno.test("a reader with memory of its own can read the body of a request", asyn
     }
   });
   using conn = await serving.makeClient().connect();
-  const response = await conn.post("/", {}, encoder.encode("12345678"));
-  assertEquals(await response.body?.json(), [3, 3, 2]);
+  const bytes = encoder.encode("12345678");
+  const chunks: Chunk[] = [[null, bytes], [null, new Uint8Array(0)]];
+  for (const body of [bytes, new ChunkedBodyIter(chunks)]) {
+    assertEquals(await (await conn.post("/", {}, body)).body?.json(), [3, 3, 2]);
+  }
 });
 
 Deno.test("a response keeps status, headers and body", async (t) => {

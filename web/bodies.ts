@@ -124,3 +124,29 @@ export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<A
     },
   }, { highWaterMark: 0 });
 }
+
+/** The same stream, with a function that is called when it has ended, failed or been cancelled. */
+export function endingWith(
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+  ended: () => void,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const reader = stream.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      let result;
+      try {
+        result = await reader.read();
+      } catch (error) {
+        ended();
+        throw error;
+      }
+      if (!result.done) return controller.enqueue(result.value);
+      ended();
+      controller.close();
+    },
+    async cancel(reason) {
+      ended();
+      await reader.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
+}

@@ -19,7 +19,7 @@ import { ContentRange, Range } from "../base/range.ts";
 import { endSession, Session } from "../base/session.ts";
 import { readApp } from "../rgi/app_parts.ts";
 import { checkResponse } from "../rgi/response_rules.ts";
-import { chunkedBody, encodedStreamOf, streamOf } from "./bodies.ts";
+import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
 import { headersOf } from "./headers.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
@@ -172,7 +172,7 @@ function makeResponse(
   }
   const stream = streamOf(body);
   // What the session keeps may be where the body comes from.
-  if (session.store.size > 0) return new Response(endingWith(stream, session), init);
+  if (session.store.size > 0) return new Response(endingWith(stream, () => end(session)), init);
   end(session);
   return new Response(stream, init);
 }
@@ -181,31 +181,6 @@ function partsOf(answer: ResponseTuple | AppResponse): ResponseTuple {
   if (!("status" in answer)) return answer;
   const { status, reason, headers, body } = answer;
   return [status, reason, headers, body];
-}
-
-/** The same stream; the session ends with it. */
-function endingWith(
-  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-  session: Session,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const reader = stream.getReader();
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        const { done, value } = await reader.read();
-        if (!done) return controller.enqueue(value);
-      } catch (error) {
-        end(session);
-        throw error;
-      }
-      end(session);
-      controller.close();
-    },
-    async cancel(reason) {
-      end(session);
-      await reader.cancel(reason);
-    },
-  }, { highWaterMark: 0 });
 }
 
 /** Ends a session, and gives up what the application has kept for it, as our own server does. */

@@ -1,0 +1,223 @@
+/**
+ * What clients do that are broken, slow, hostile or gone, and what servers do that are broken: none of it may reach anybody else.
+ *
+ * @module
+ */
+
+import { BodyIter, type Client, type Connection, type Socket } from "../../mod.ts";
+import { Random } from "../fuzz/random.ts";
+import { serverFaults } from "./app.ts";
+import type { Tally } from "./traffic.ts";
+
+const encoder = new TextEncoder();
+
+async function send(socket: Socket, text: string): Promise<void> {
+  let bytes = encoder.encode(text);
+  while (bytes.length > 0) bytes = bytes.subarray(await socket.write(bytes));
+}
+
+/** Reads to the end, or up to a number of bytes; resolves to how many there were. A reset is an end. */
+async function readUpTo(socket: Socket, most: number): Promise<number> {
+  const buffer = new Uint8Array(16384);
+  let total = 0;
+  try {
+    while (total < most) {
+      const count = await socket.read(buffer);
+      if (count === null) break;
+      total += count;
+    }
+  } catch {
+    // Who is hostile has to reckon with that.
+  }
+  return total;
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** Something that goes wrong on a socket; resolves to what must not be, or to `null`. */
+type SocketFault = (socket: Socket, random: Random) => Promise<string | null>;
+
+/** What no client of ours would do. */
+const socketFaults: Readonly<Record<string, SocketFault>> = {
+  "connects and goes": () => Promise.resolve(null),
+  "sends garbage": async (socket, random) => {
+    let garbage = "";
+    for (let n = 1 + random.below(300); n > 0; n--) {
+      garbage += String.fromCharCode(random.below(128));
+    }
+    await send(socket, `${garbage}\r\n\r\n`);
+    const answered = await readUpTo(socket, 1);
+    return answered === 0 ? null : `${answered} bytes in answer to garbage`;
+  },
+  "stops in a preamble": async (socket, random) => {
+    const preamble =
+      "PUT /data?seed=1&size=1 HTTP/1.1\r\nchecksum: 0-0\r\ncontent-length: 10\r\n\r\n";
+    await send(socket, preamble.slice(0, 1 + random.below(preamble.length - 4)));
+    return null;
+  },
+  "stops in a body": async (socket, random) => {
+    await send(socket, `PUT / HTTP/1.1\r\nchecksum: x\r\ncontent-length: 100000\r\n\r\n`);
+    await send(socket, "x".repeat(random.below(70000)));
+    return null;
+  },
+  "stops in a chunk": async (socket, random) => {
+    await send(socket, "PUT / HTTP/1.1\r\nchecksum: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    const chunks = "10;a=b\r\n0123456789abcdef\r\n5\r\nhello\r\n";
+    await send(socket, chunks.slice(0, random.below(chunks.length)));
+    return null;
+  },
+  "breaks a chunk": async (socket) => {
+    await send(
+      socket,
+      "PUT / HTTP/1.1\r\nchecksum: x\r\ntransfer-encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+    );
+    const answered = await readUpTo(socket, 1);
+    return answered === 0 ? null : "an answer to a broken chunk";
+  },
+  "goes while a body is sent to it": async (socket, random) => {
+    await send(socket, "GET /data?seed=5&size=3000000&kind=iter HTTP/1.1\r\nchecksum: 0-0\r\n\r\n");
+    await readUpTo(socket, 1 + random.below(200000));
+    return null;
+  },
+  "does not read for a while": async (socket, random) => {
+    await send(
+      socket,
+      "GET /data?seed=6&size=3000000&kind=chunked HTTP/1.1\r\nchecksum: 0-0\r\n\r\n",
+    );
+    await pause(random.below(100));
+    return null;
+  },
+  "drips": async (socket, random) => {
+    for (const byte of "GET /fault/slow HTTP/1.1\r\nx: y\r\n".slice(0, 1 + random.below(30))) {
+      await send(socket, byte);
+      await pause(random.below(5));
+    }
+    return null;
+  },
+  "pipelines": async (socket) => {
+    const request = "GET /data?seed=0&size=0 HTTP/1.1\r\nchecksum: 0-0\r\n\r\n";
+    const answer = "HTTP/1.1 200 OK\r\nchecksum: 0-0\r\n\r\n";
+    const count = 40;
+    await send(socket, request.repeat(count));
+    const received = await readUpTo(socket, answer.length * count);
+    return received === answer.length * count ? null : `${received} bytes in answer to ${count}`;
+  },
+  "sends more than one request, the second wrong": async (socket) => {
+    await send(
+      socket,
+      "GET /data?seed=0&size=0 HTTP/1.1\r\nchecksum: 0-0\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+    );
+    await readUpTo(socket, 1000);
+    return null;
+  },
+};
+
+/** Something that goes wrong over a connection of ours; resolves to what must not be, or to `null`. */
+type ConnectionFault = (connection: Connection, random: Random) => Promise<string | null>;
+
+function* breaking(): Generator<Uint8Array> {
+  yield new Uint8Array(80000);
+  throw new Error("the source of a body failed");
+}
+
+/** Whether the promise rejects. */
+async function fails(promise: Promise<unknown>): Promise<boolean> {
+  try {
+    await promise;
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
+  "its body fails": async (connection) => {
+    const body = new BodyIter(breaking(), 200000);
+    const failed = await fails(connection.put("/data", { checksum: "x" }, body));
+    return failed && connection.closed ? null : "a body that failed was taken for whole";
+  },
+  "its body is too short": async (connection) => {
+    const body = new BodyIter([new Uint8Array(10)], 20);
+    const failed = await fails(connection.put("/data", { checksum: "x" }, body));
+    return failed && connection.closed ? null : "a body that was too short was taken for whole";
+  },
+  "it leaves a body unread": async (connection) => {
+    const uri = "/data?seed=7&size=2000000&kind=chunked";
+    const { body } = await connection.get(uri, { checksum: "0-0" });
+    await (body?.chunked ? body.readChunk() : null);
+    return null;
+  },
+  "it closes while it waits": async (connection, random) => {
+    const failing = fails(connection.get("/fault/slow"));
+    setTimeout(() => connection.close(), random.below(20));
+    return await failing ? null : "a closed connection was answered";
+  },
+};
+
+async function serverFault(
+  connection: Connection,
+  name: string,
+  expected: number | null,
+): Promise<string | null> {
+  const body = name.endsWith("unread") ? new Uint8Array(100) : new Uint8Array(0);
+  try {
+    const response = await connection.request("POST", `/fault/${name}`, {}, body);
+    await response.body?.read();
+    if (response.status === expected) return null;
+    // A proxy tells that what is behind it broke off.
+    return expected === null && response.status === 502 ? null : `status ${response.status}`;
+  } catch (error) {
+    return expected === null ? null : String(error);
+  }
+}
+
+function count(tally: Tally, name: string): void {
+  tally.faults.set(name, (tally.faults.get(name) ?? 0) + 1);
+}
+
+/** Injects faults until the signal is aborted. */
+export async function runFaulty(
+  name: string,
+  client: Client,
+  seed: number,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<void> {
+  const random = new Random(seed);
+  while (!signal.aborted) {
+    const [fault, problem] = await injectOne(client, random);
+    count(tally, fault);
+    if (problem !== null) tally.failures.push(`${name}: ${fault}: ${problem}`);
+    await pause(random.below(10));
+  }
+}
+
+async function injectOne(client: Client, random: Random): Promise<[string, string | null]> {
+  const dice = random.below(3);
+  if (dice === 0) {
+    const [name, fault] = random.pick(Object.entries(socketFaults));
+    const socket = await client.createSocket();
+    try {
+      return [`client: ${name}`, await fault(socket, random)];
+    } catch (error) {
+      // A server that closes at once may do so before everything has been sent.
+      return [`client: ${name}`, isBroken(error) ? null : Deno.inspect(error)];
+    } finally {
+      socket.close();
+    }
+  }
+  using connection = await client.connect();
+  if (dice === 1) {
+    const [name, fault] = random.pick(Object.entries(connectionFaults));
+    return [`client: ${name}`, await fault(connection, random)];
+  }
+  const [name, expected] = random.pick(Object.entries(serverFaults));
+  return [`server: ${name}`, await serverFault(connection, name, expected)];
+}
+
+function isBroken(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe || error instanceof Deno.errors.ConnectionAborted;
+}

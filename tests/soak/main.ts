@@ -1,0 +1,138 @@
+/**
+ * `deno task soak MINUTES`: well-behaved and hostile traffic over TCP, Unix sockets, abstract names, mutual TLS and a proxy, with faults on
+ * both sides, for as long as it is told. Every byte is checksummed at both ends.
+ *
+ * Reports requests, faults, memory and descriptors at the start and at the end, and ends with status 1 after any mismatch, failure of
+ * a well-behaved client, leak or unhandled rejection.
+ *
+ * @module
+ */
+
+import type { Ledger } from "./app.ts";
+import { makeApp } from "./app.ts";
+import { runFaulty } from "./faults.ts";
+import { measure, type Resources, settle } from "./resources.ts";
+import { type Servers, startServers } from "./servers.ts";
+import { runHonestly, type Tally } from "./traffic.ts";
+
+const HONEST_CLIENTS = 3, FAULTY_CLIENTS = 2;
+const WARM_UP_SECONDS = 10, SETTLE_SECONDS = 15;
+/** Caches that fill later, and memory that the allocator keeps, are no leak; ten times as much is. */
+const MOST_GROWTH_BYTES = 64 * 1024 * 1024;
+
+function makeTally(): Tally {
+  return { requests: 0, bytes: 0, connections: 0, faults: new Map(), failures: [] };
+}
+
+/** Lets all clients of all servers run for some seconds, and waits for each to end. */
+async function runTraffic(servers: Servers, seconds: number, seed: number): Promise<Tally> {
+  const tally = makeTally();
+  const ending = new AbortController();
+  const timer = setTimeout(() => ending.abort(), seconds * 1000);
+  const running: Promise<void>[] = [runStranger(servers, tally, ending.signal)];
+  for (const [name, client] of servers.clients) {
+    for (let i = 0; i < HONEST_CLIENTS; i++) {
+      running.push(runHonestly(name, client, seed++, tally, ending.signal));
+    }
+    for (let i = 0; i < FAULTY_CLIENTS; i++) {
+      running.push(runFaulty(name, client, seed++, tally, ending.signal));
+    }
+  }
+  await Promise.all(running);
+  clearTimeout(timer);
+  return tally;
+}
+
+/** Clients that are not let in. */
+async function runStranger(
+  { stranger }: Servers,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<void> {
+  const name = "client: no certificate";
+  while (!signal.aborted) {
+    try {
+      const { status } = await stranger.request("GET", "/data", { checksum: "0-0" });
+      tally.failures.push(`${name}: answered with ${status}`);
+    } catch {
+      tally.faults.set(name, (tally.faults.get(name) ?? 0) + 1);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+const mebibytes = (bytes: number) => `${(bytes / 1048576).toFixed(1)} MiB`;
+
+function describe({ rss, heap, descriptors }: Resources): string {
+  return `RSS ${mebibytes(rss)}, heap ${mebibytes(heap)}, ${descriptors} descriptors`;
+}
+
+function report(tally: Tally, seconds: number): void {
+  const { requests, bytes, connections, faults } = tally;
+  const rate = Math.round(requests / seconds);
+  console.log(
+    `${requests} requests (${rate}/s) over ${connections} connections, ${mebibytes(bytes)} ` +
+      "checksummed",
+  );
+  const total = [...faults.values()].reduce((sum, n) => sum + n, 0);
+  console.log(`${total} faults:`);
+  for (const [name, n] of [...faults].sort()) console.log(`  ${String(n).padStart(7)}  ${name}`);
+}
+
+/** What must not be, of both ends. */
+function problemsOf(
+  tallies: readonly Tally[],
+  ledger: Ledger,
+  rejections: readonly string[],
+  before: Resources,
+  start: Resources,
+  end: Resources,
+): string[] {
+  const problems = [
+    ...tallies.flatMap(({ failures }) => failures),
+    ...ledger.mismatches.map((text) => `the server received ${text}`),
+    ...rejections.map((text) => `unhandled rejection: ${text}`),
+  ];
+  // The first traffic opens what stays open, so it is the second that shows a leak.
+  const leaked = end.descriptors - Math.max(before.descriptors, start.descriptors);
+  if (leaked > 0) problems.push(`${leaked} descriptors have leaked`);
+  const grown = end.rss - start.rss;
+  if (grown > MOST_GROWTH_BYTES) problems.push(`memory has grown by ${mebibytes(grown)}`);
+  return problems;
+}
+
+async function soak(minutes: number): Promise<readonly string[]> {
+  const rejections: string[] = [];
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    rejections.push(Deno.inspect(event.reason));
+  });
+  const dir = await Deno.makeTempDir({ prefix: "degu-soak-" });
+  try {
+    const ledger: Ledger = { requests: 0, bytes: 0, mismatches: [] };
+    await using servers = await startServers(makeApp(ledger), dir);
+    const before = await measure();
+    const warmUp = await runTraffic(servers, WARM_UP_SECONDS, 1);
+    const start = await settle(before.descriptors, SETTLE_SECONDS);
+    console.log(`start: ${describe(start)}, after ${WARM_UP_SECONDS} s of warming up`);
+    const began = performance.now();
+    const tally = await runTraffic(servers, minutes * 60, 1000);
+    report(tally, (performance.now() - began) / 1000);
+    const end = await settle(start.descriptors, SETTLE_SECONDS);
+    console.log(`end:   ${describe(end)}, after ${minutes} min`);
+    return problemsOf([warmUp, tally], ledger, rejections, before, start, end);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const minutes = Number(Deno.args[0]);
+if (Deno.args.length !== 1 || !(minutes > 0 && minutes < Infinity)) {
+  console.error("usage: deno task soak MINUTES");
+  Deno.exit(2);
+}
+const problems = await soak(minutes);
+for (const problem of problems.slice(0, 20)) console.error(`FAILED ${problem}`);
+if (problems.length > 20) console.error(`and ${problems.length - 20} more`);
+console.log(problems.length === 0 ? "nothing lost, nothing leaked" : "FAILED");
+Deno.exit(problems.length === 0 ? 0 : 1);

@@ -1,0 +1,77 @@
+/**
+ * Bytes that a number stands for, so that both ends can tell whether any of them was lost, changed or doubled.
+ *
+ * @module
+ */
+
+import { crc32 } from "node:zlib";
+import type { Chunk } from "../../base.ts";
+
+/** What is to be made: `size` bytes, which `seed` decides. */
+export interface Payload {
+  readonly seed: number;
+  readonly size: number;
+}
+
+const BLOCK = 65536;
+
+/** The bytes, in pieces of uneven lengths. */
+export function* pieces({ seed, size }: Payload): Generator<Uint8Array<ArrayBuffer>> {
+  let state = seed | 0;
+  for (let made = 0; made < size;) {
+    const words = new Uint32Array(1 + (state >>> 3) % (BLOCK / 4));
+    for (let i = 0; i < words.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0;
+      words[i] = state;
+    }
+    const piece = new Uint8Array(words.buffer).subarray(0, size - made);
+    made += piece.length;
+    yield piece;
+  }
+}
+
+/** The same as chunks, some of them with an extension, and the empty one. */
+export function* chunks(payload: Payload): Generator<Chunk> {
+  let index = 0;
+  for (const piece of pieces(payload)) {
+    yield [index % 3 === 0 ? ["index", String(index)] : null, piece];
+    index++;
+  }
+  yield [["end", "yes"], new Uint8Array()];
+}
+
+/** All the bytes in one array. */
+export function whole(payload: Payload): Uint8Array {
+  const bytes = new Uint8Array(payload.size);
+  let at = 0;
+  for (const piece of pieces(payload)) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+/** A checksum that grows with the pieces. */
+export class Checksum {
+  #value = 0;
+  /** Bytes so far. */
+  size = 0;
+
+  /** Takes a piece. */
+  add(piece: Uint8Array): void {
+    this.#value = crc32(piece, this.#value);
+    this.size += piece.length;
+  }
+
+  /** The checksum, with the size. */
+  toString(): string {
+    return `${this.size}-${this.#value.toString(16)}`;
+  }
+}
+
+/** The checksum of a payload. */
+export function checksumOf(payload: Payload): string {
+  const checksum = new Checksum();
+  for (const piece of pieces(payload)) checksum.add(piece);
+  return String(checksum);
+}

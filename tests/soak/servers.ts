@@ -1,0 +1,53 @@
+/**
+ * What the traffic goes to: a server over each kind of connection, and a proxy.
+ *
+ * @module
+ */
+
+import { ProxyApp } from "../../applib.ts";
+import { TempPKI } from "../../misc.ts";
+import { type App, Client, Server, type ServerOptions, SSLClient, SSLServer } from "../../mod.ts";
+
+/** Servers that run, with a client of each. */
+export interface Servers extends AsyncDisposable {
+  readonly clients: ReadonlyMap<string, Client>;
+  /** A client of the server with TLS that has no certificate. */
+  readonly stranger: SSLClient;
+}
+
+const OPTIONS: ServerOptions = {
+  maxConnections: 200,
+  timeout: 5,
+  // The faults would fill the screen.
+  logger: { debug() {}, info() {}, warn() {}, error() {} },
+};
+const CLIENT_OPTIONS = { timeout: 20 };
+
+/** Starts a server of the application over TCP, a Unix socket, an abstract name and mutual TLS, and a proxy. */
+export async function startServers(app: App, dir: string): Promise<Servers> {
+  const stack = new AsyncDisposableStack();
+  const start = async <S extends Server>(server: S): Promise<S> => {
+    stack.use(server);
+    server.serveForever();
+    await server.ready;
+    return server;
+  };
+  const pki = stack.use(await TempPKI.create());
+  const tcp = await start(new Server(["127.0.0.1", 0], app, OPTIONS));
+  const unix = await start(new Server(`${dir}/socket`, app, OPTIONS));
+  const abstract = await start(new Server(new Uint8Array(), app, OPTIONS));
+  const tls = await start(new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, OPTIONS));
+  const upstream = new Client(unix.address, CLIENT_OPTIONS);
+  const proxy = await start(new Server(["::1", 0], new ProxyApp(upstream), OPTIONS));
+  return {
+    clients: new Map<string, Client>([
+      ["TCP", new Client(tcp.address, CLIENT_OPTIONS)],
+      ["Unix", upstream],
+      ["abstract", new Client(abstract.address, CLIENT_OPTIONS)],
+      ["mTLS", new SSLClient(pki.clientSslconfig, tls.address, CLIENT_OPTIONS)],
+      ["proxy", new Client(proxy.address, CLIENT_OPTIONS)],
+    ]),
+    stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}

@@ -1,0 +1,87 @@
+/**
+ * What well-behaved clients do: exchanges of every kind, each checked to the last byte.
+ *
+ * @module
+ */
+
+import {
+  BodyIter,
+  type BodyOut,
+  ChunkedBodyIter,
+  type Client,
+  type Connection,
+  type HeaderDict,
+} from "../../mod.ts";
+import { Random } from "../fuzz/random.ts";
+import { checksumOfBody } from "./app.ts";
+import { checksumOf, chunks, type Payload, pieces, whole } from "./payload.ts";
+
+/** What the clients have done. */
+export interface Tally {
+  requests: number;
+  bytes: number;
+  connections: number;
+  /** How often each fault was injected. */
+  readonly faults: Map<string, number>;
+  /** What must not be. */
+  readonly failures: string[];
+}
+
+/** One of a few sizes of which some are around the limits of buffers. */
+function someSize(random: Random): number {
+  const dice = random.below(100);
+  if (dice < 25) return 0;
+  if (dice < 60) return random.below(2000);
+  if (dice < 80) return 65536 - 200 + random.below(400);
+  if (dice < 98) return random.below(300000);
+  return random.below(4000000);
+}
+
+/** Makes requests over one connection after the other until the signal is aborted. */
+export async function runHonestly(
+  name: string,
+  client: Client,
+  seed: number,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<void> {
+  const random = new Random(seed);
+  while (!signal.aborted) {
+    try {
+      using connection = await client.connect();
+      tally.connections++;
+      for (let n = 1 + random.below(60); n > 0 && !signal.aborted; n--) {
+        await exchange(connection, random, tally);
+      }
+    } catch (error) {
+      tally.failures.push(`${name}: ${Deno.inspect(error)}`);
+    }
+  }
+}
+
+async function exchange(connection: Connection, random: Random, tally: Tally): Promise<void> {
+  const method = random.pick(["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE"] as const);
+  const sent: Payload = { seed: random.next(), size: someSize(random) };
+  const wanted: Payload = { seed: random.next(), size: someSize(random) };
+  const kind = random.pick(["array", "iter", "chunked"]);
+  const uri = `/data?seed=${wanted.seed}&size=${wanted.size}&kind=${kind}`;
+  const body = method === "PUT" || method === "POST" ? makeBody(sent, random) : null;
+  const headers: HeaderDict = { checksum: body === null ? "0-0" : checksumOf(sent) };
+  const response = await connection.request(method, uri, headers, body);
+  const expected = checksumOf(wanted);
+  const received = method === "HEAD" ? expected : await checksumOfBody(response.body);
+  if (response.status !== 200 || response.headers.checksum !== expected || received !== expected) {
+    tally.failures.push(
+      `${method} ${uri}: ${response.status}, ${received}, ${response.headers.checksum}`,
+    );
+  }
+  tally.requests++;
+  tally.bytes += (body === null ? 0 : sent.size) + (method === "HEAD" ? 0 : wanted.size);
+}
+
+function makeBody(payload: Payload, random: Random): BodyOut {
+  const dice = random.below(3);
+  if (dice === 0) return whole(payload);
+  if (dice === 1) return new BodyIter(pieces(payload), payload.size);
+  return new ChunkedBodyIter(chunks(payload));
+}

@@ -1,0 +1,72 @@
+/**
+ * Redirects (Fetch standard, HTTP-redirect fetch).
+ *
+ * @module
+ */
+
+import type { Response as AppResponse } from "../base/message.ts";
+import type { Exchange } from "./exchange.ts";
+import { noContent } from "./request_content.ts";
+
+const STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const MAX_REDIRECTS = 20;
+/** The headers that speak of a body (Fetch standard, request-body-header name), and its framing. */
+const BODY_HEADERS = [
+  "content-encoding",
+  "content-language",
+  "content-location",
+  "content-type",
+  "content-length",
+  "transfer-encoding",
+];
+
+/**
+ * Turns the exchange to where the response says.
+ *
+ * @param redirects How many have been followed before.
+ * @returns False where the response is no redirect, or none that is to be followed.
+ * @throws {TypeError} where it may not be followed.
+ */
+export function redirect(
+  exchange: Exchange,
+  { status, headers }: AppResponse,
+  mode: RequestRedirect,
+  redirects: number,
+): boolean {
+  if (mode === "manual" || !STATUSES.has(status)) return false;
+  if (mode === "error") throw new TypeError(`a redirect (status ${status}), which was forbidden`);
+  const { location } = headers;
+  if (typeof location !== "string") return false;
+  const url = URL.parse(location, exchange.url);
+  if (url === null) throw new TypeError(`a redirect to "${location}", which is no URL`);
+  checkOrigin(exchange, url);
+  if (redirects === MAX_REDIRECTS) throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
+  if (status !== 303 && !exchange.content.replayable) {
+    throw new TypeError(
+      `a redirect (status ${status}), but the body is a stream and has been sent`,
+    );
+  }
+  if (becomesGet(exchange.method, status)) {
+    exchange.method = "GET";
+    exchange.content = noContent;
+    const rest = Object.entries(exchange.headers).filter(([name]) => !BODY_HEADERS.includes(name));
+    exchange.headers = Object.fromEntries(rest);
+  }
+  exchange.url = url;
+  return true;
+}
+
+/** All requests go to one server, so a redirect has to stay there. */
+function checkOrigin({ url: from, route }: Exchange, to: URL): void {
+  // The server knows itself by the host header, which need not be the host of the URL.
+  const isHere = to.origin === from.origin ||
+    (to.protocol === from.protocol && to.host === route.host);
+  if (!isHere) {
+    throw new TypeError(`a redirect from ${from.origin} to ${to.origin}, another origin`);
+  }
+}
+
+function becomesGet(method: string, status: number): boolean {
+  if (status === 303) return method !== "GET" && method !== "HEAD";
+  return method === "POST" && (status === 301 || status === 302);
+}
