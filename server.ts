@@ -19,6 +19,7 @@
  */
 
 import type { Api, App } from "./base/app.ts";
+import { readApp } from "./base/app_parts.ts";
 import { bodies } from "./base/bodies.ts";
 import { quote, typeName } from "./base/errors.ts";
 import { ContentRange, Range } from "./base/range.ts";
@@ -139,7 +140,7 @@ export class Server implements AsyncDisposable {
     const { maxConnections = 50, maxRequests = 1000, timeout = 30, logger = standardLogger } =
       checkOptions(options);
     const checkedAddress = checkServerAddress(address);
-    const { handle, onConnect } = readApp(app);
+    const { handle, onConnect } = readApp(app, "app");
     this.#maxConnections = maxConnections;
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafe(logger);
@@ -321,23 +322,6 @@ function makeSafe(logger: Logger): Logger {
     }
   };
   return { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
-}
-
-function readApp(app: App): Pick<ServerContext, "handle" | "onConnect"> {
-  if (typeof app === "function") return { handle: app, onConnect: undefined };
-  if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
-    throw new TypeError(
-      `app: need a function or an object with a method "handle"; got ${typeName(app)}`,
-    );
-  }
-  const { onConnect } = app;
-  if (onConnect !== undefined && typeof onConnect !== "function") {
-    throw new TypeError(`app.onConnect: need a function; got ${typeName(onConnect)}`);
-  }
-  return {
-    handle: (request, session, api) => app.handle(request, session, api),
-    onConnect: onConnect && ((session, sock) => app.onConnect!(session, sock)),
-  };
 }
 
 function checkOptions(options: ServerOptions): ServerOptions {

@@ -8,7 +8,7 @@ import type { Api, App, AppObject, Socket } from "../base/app.ts";
 import type { Request, Response, ResponseTuple } from "../base/message.ts";
 import { checkMethod, type Method } from "../base/preamble.ts";
 import type { Session } from "../base/session.ts";
-import { type AppParts, readApp } from "../rgi/app_parts.ts";
+import { type AppParts, readApp } from "../base/app_parts.ts";
 
 function checkMethods(methods: Iterable<Method>): ReadonlySet<Method> {
   const checked = new Set<Method>();

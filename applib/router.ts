@@ -10,7 +10,7 @@ import { MAX_ROUTER_DEPTH } from "../base/limits.ts";
 import type { Request, Response, ResponseTuple } from "../base/message.ts";
 import type { Session } from "../base/session.ts";
 import { allows, PATH } from "../base/tables.ts";
-import { allLetIn, type OnConnect, readApp } from "../rgi/app_parts.ts";
+import { allLetIn, type OnConnect, readApp } from "../base/app_parts.ts";
 
 /**
  * Which application answers for which component of a path: `null` where the path has no more of
@@ -110,7 +110,7 @@ function copyMap(
     const app = value as App;
     const { handle, onConnect } = readApp(app, valueName);
     routes.set(key, handle);
-    if (onConnect !== null && !askers.has(app)) askers.set(app, onConnect);
+    if (onConnect !== null) askers.set(app, onConnect);
   }
   return routes;
 }

@@ -5,8 +5,8 @@
  */
 
 import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
-import { BodyUse, checkReadSize, Collector, decodeText } from "./body_use.ts";
-import { type ByteSink, EMPTY, openSink } from "./byte_io.ts";
+import { BodyUse, checkReadSize, Collector, decodeText, writeWhole } from "./body_use.ts";
+import { type ByteSink, EMPTY } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "./limits.ts";
 
@@ -159,24 +159,11 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @returns How many bytes were written: the content-length.
    * @throws {BodyError} where something else has been done with the body before.
    */
-  async writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    this.#use.begin("write", true);
-    let out;
-    try {
-      out = openSink(sink);
-    } catch (error) {
-      this.#use.undo();
-      throw error;
-    }
-    try {
+  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return writeWhole(this.#use, sink, async (out) => {
       await this.#copyTo(out, out.keepsBytes);
-    } catch (error) {
-      this.cancel(error);
-      throw error;
-    } finally {
-      out.release();
-    }
-    return this.contentLength;
+      return this.contentLength;
+    }, (error) => this.cancel(error));
   }
 
   async #copyTo(out: ByteSink, keepsBytes: boolean): Promise<void> {

@@ -5,8 +5,8 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { BodyUse } from "./body_use.ts";
-import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
+import { BodyUse, writeWhole } from "./body_use.ts";
+import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "./chunk.ts";
 import { BodyError, typeName } from "./errors.ts";
 
@@ -35,20 +35,12 @@ class IterableSource<T> {
   }
 
   /** Runs `write` over the items with an open sink; the iterator is ended whatever happens. */
-  async pass(
+  pass(
     sink: WritableStream<Uint8Array> | ByteSink,
     write: (next: () => Promise<IteratorResult<T>>, out: OpenSink) => Promise<number>,
   ): Promise<number> {
-    this.#use.begin("write", true);
-    let out;
-    try {
-      out = openSink(sink);
-    } catch (error) {
-      this.#use.undo();
-      throw error;
-    }
     let ended = false;
-    try {
+    return writeWhole(this.#use, sink, async (out) => {
       const iterator = this.#iterator = this.#open();
       const next = async () => {
         // From here to the item an error is the iterator's own, which has then ended by itself.
@@ -60,13 +52,10 @@ class IterableSource<T> {
       const written = await write(next, out);
       this.#use.consume();
       return written;
-    } catch (error) {
+    }, () => {
       if (ended) this.#use.fail();
       else this.cancel();
-      throw error;
-    } finally {
-      out.release();
-    }
+    });
   }
 
   #open(): AnyIterator<T> {

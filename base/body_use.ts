@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 import { MAX_READ_BYTES, MAX_UNSEEN_BYTES } from "./limits.ts";
 
@@ -91,6 +92,37 @@ export class BodyUse {
   fail(): void {
     this.#state = "failed";
     this.#operation = null;
+  }
+}
+
+/**
+ * Writes a whole body to a sink, which is given back whatever happens. Runs up to the first write
+ * at once, so that it can go out together with what stands before the body.
+ *
+ * @param write Writes the body, ends its use, and resolves to how many bytes it wrote.
+ * @param giveUp Called with the error where that fails.
+ */
+export async function writeWhole(
+  use: BodyUse,
+  sink: WritableStream<Uint8Array> | ByteSink,
+  write: (out: OpenSink) => Promise<number>,
+  giveUp: (error: unknown) => void,
+): Promise<number> {
+  use.begin("write", true);
+  let out;
+  try {
+    out = openSink(sink);
+  } catch (error) {
+    use.undo();
+    throw error;
+  }
+  try {
+    return await write(out);
+  } catch (error) {
+    giveUp(error);
+    throw error;
+  } finally {
+    out.release();
   }
 }
 

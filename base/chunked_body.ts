@@ -6,8 +6,8 @@
 
 import { closeByteStream, PIECE_BYTES } from "./body.ts";
 import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
-import { BodyUse, decodeText } from "./body_use.ts";
-import { type ByteSink, openSink } from "./byte_io.ts";
+import { BodyUse, decodeText, writeWhole } from "./body_use.ts";
+import type { ByteSink } from "./byte_io.ts";
 import type { Chunk } from "./chunk.ts";
 import { ChunkedDecoder } from "./chunked_decoder.ts";
 import { BodyError } from "./errors.ts";
@@ -130,30 +130,17 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @returns How many bytes were written, those of the coding included.
    * @throws {BodyError} where something else has been done with the body before.
    */
-  async writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    this.#use.begin("write", true);
-    let out;
-    try {
-      out = openSink(sink);
-    } catch (error) {
-      this.#use.undo();
-      throw error;
-    }
-    let written = 0;
-    try {
+  writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return writeWhole(this.#use, sink, async (out) => {
+      let written = 0;
       while (!this.#decoder.done) {
         const encoded = await this.#failing(this.#decoder.nextEncoded());
         written += encoded.length;
         await out.write(out.keepsBytes ? encoded.slice() : encoded);
       }
       this.#endPart();
-    } catch (error) {
-      this.cancel(error);
-      throw error;
-    } finally {
-      out.release();
-    }
-    return written;
+      return written;
+    }, (error) => this.cancel(error));
   }
 
   /** Iterates over the chunks, the empty last one included. Leaving early gives up the rest. */

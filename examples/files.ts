@@ -1,4 +1,4 @@
-// deno run --allow-net --allow-read=examples,/tmp --allow-write=/tmp --allow-run=curl examples/files.ts
+// deno run --allow-net --allow-read=docs,/tmp --allow-write=/tmp --allow-run=curl examples/files.ts
 
 import { Server } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
@@ -25,19 +25,16 @@ async function curl(socket: string, ...args: string[]): Promise<string | null> {
 const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
 try {
   const socket = `${directory}/socket`;
-  await using server = new Server(socket, new FilesApp("examples"));
+  await using server = new Server(socket, new FilesApp("docs"));
   server.serveForever();
-  console.log(
-    "This directory is served on a Unix socket. Its shortest program, as curl gets it:\n",
-  );
-  const program = await curl(socket, "http://localhost/minimal.ts");
-  if (program === null) {
+  console.log("The documentation is served on a Unix socket. Its tutorial, as curl gets it:\n");
+  const head = await curl(socket, "--head", "http://localhost/tutorial.md");
+  if (head === null) {
     console.log("(curl is not installed)");
   } else {
-    console.log(program);
-    console.log("Its first 15 bytes, with headers:\n");
-    const part = await curl(socket, "--include", "--range", "0-14", "http://localhost/minimal.ts");
-    console.log(part?.replaceAll("\r", ""));
+    console.log(head.replaceAll("\r", ""));
+    const range = await curl(socket, "--include", "--range", "0-9", "http://localhost/tutorial.md");
+    console.log(range?.replaceAll("\r", ""));
   }
 } finally {
   await Deno.remove(directory, { recursive: true });

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Api, AppFunction, AppObject, Socket } from "../base/app.ts";
+import type { Api, AppFunction, Socket } from "../base/app.ts";
+import type { OnConnect } from "../base/app_parts.ts";
 import { type BodyOut, cancelUnused, outgoingFraming } from "../base/bodies.ts";
 import { BodyError, EmptyPreambleError, ProtocolError, typeName } from "../base/errors.ts";
 import type { Framing, HeaderDict } from "../base/headers.ts";
@@ -36,7 +37,7 @@ export interface ServerContext {
   /** The application. */
   readonly handle: AppFunction;
   /** The application's say when a peer connects. */
-  readonly onConnect: AppObject["onConnect"] | undefined;
+  readonly onConnect: OnConnect | null;
   /** The application's third argument. */
   readonly api: Api;
   /** Seconds, or `null`. */
@@ -115,7 +116,7 @@ export class ServerConnection implements BodyOwner {
 
   async #welcome(): Promise<boolean> {
     const { onConnect, logger } = this.#context;
-    if (onConnect === undefined) return true;
+    if (onConnect === null) return true;
     try {
       if (await onConnect(this.#session, this.#socket) === true) return true;
     } catch (error) {

@@ -119,7 +119,6 @@ function checkBodyAllowed(method: Method, status: number, body: BodyOut, label: 
  */
 async function isConsumed(body: NonNullable<BodyIn>): Promise<boolean> {
   if (!body.chunked && body.contentLength === 0) return true;
-  if (body.used === false) return false;
   let consumed = false;
   const read: Promise<boolean> = body.chunked
     ? body.readChunk().then(() => false)

@@ -8,7 +8,7 @@ import type { Api, App, AppObject, Socket } from "../base/app.ts";
 import { typeName } from "../base/errors.ts";
 import type { Request, Response, ResponseTuple } from "../base/message.ts";
 import type { Session } from "../base/session.ts";
-import { type AppParts, readApp } from "./app_parts.ts";
+import { type AppParts, readApp } from "../base/app_parts.ts";
 import { checkApi, checkRequest, checkSession, checkSocket } from "./request_rules.ts";
 import { checkResponse } from "./response_rules.ts";
 

@@ -4,7 +4,7 @@ import type { Address } from "../base.ts";
 import { Client } from "../client.ts";
 import { type App, Server } from "../server.ts";
 import { tempDir } from "./support/directories.ts";
-import { endpointKinds, hasIPv6 } from "./support/endpoints.ts";
+import { hasIPv6, plainKinds } from "./support/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "./support/expectations.ts";
 import { serve } from "./support/serving.ts";
 
@@ -81,7 +81,7 @@ Deno.test("an address with a value that is not allowed is a RangeError", () => {
   }
 });
 
-for (const { name, available, start } of endpointKinds) {
+for (const { name, available, start } of plainKinds) {
   Deno.test({
     name: `${name}: the server's address is final and usable, and free again after close()`,
     ignore: !available,

@@ -10,6 +10,7 @@ import { RawPeer } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
 import {
   type BackEnd,
+  type SeenRequest,
   startApache,
   startDenoServe,
   startNginx,
@@ -114,11 +115,18 @@ async function forwardAll(kind: Kind): Promise<void> {
   const client = new Client(tap.address, { host: null, timeout: 10 });
   await using proxy = serve(new ProxyApp(client));
   let answered = 0;
+  let late: SeenRequest[] = [];
   for (const row of smugglingCorpus) {
     const received = await sendAll(proxy.address, row.bytes);
     assertForwarded(row, await tap.takeSent());
     const answers = [...received.matchAll(/HTTP\/1\.1 200 OK\r\n/g)].length;
-    assertSeen(row, kind, backEnd.take(), answers);
+    const seen = backEnd.take();
+    const expected = expectedAt(kind, row);
+    dropLate(seen, expected, late);
+    assert(answers <= seen.length, `${row.name}: ${answers} answers to ${seen.length} requests`);
+    // The back end has seen the beginning of what was accepted, and nothing else.
+    assertEquals(seen, expected.slice(0, seen.length), row.name);
+    late = expected.slice(seen.length);
     answered += answers;
   }
   assert(answered >= 20, `the back end has answered ${answered} requests: too few to say anything`);
@@ -134,18 +142,24 @@ function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
   for (const { broken } of unfinished) assertEquals(broken?.uri, row.broken, row.name);
 }
 
-/** What the back end has seen is the beginning of what was accepted, and nothing else. */
-function assertSeen(
-  row: SmugglingRow,
-  { uriOf = (uri) => uri }: Kind,
-  seen: readonly { method: string; uri: string; body: string }[],
-  answers: number,
-): void {
-  assert(answers <= seen.length, `${row.name}: ${answers} answers to ${seen.length} requests`);
-  const expected = row.accepted.map(({ method, uri, body }) => ({
+/** The requests of a row as a back end tells them. */
+function expectedAt({ uriOf = (uri) => uri }: Kind, { accepted }: SmugglingRow): SeenRequest[] {
+  return accepted.map(({ method, uri, body }) => ({
     method,
     uri: uriOf(uri),
     body: typeof body === "string" ? body : (body ?? []).map(([, data]) => data).join(""),
   }));
-  assertEquals(seen, expected.slice(0, seen.length), row.name);
+}
+
+/**
+ * Takes out what belongs to the row before: where our client gives up a back end that is a proxy itself, what is behind that one may see
+ * the request later.
+ */
+function dropLate(seen: SeenRequest[], expected: SeenRequest[], late: SeenRequest[]): void {
+  const same = (a?: SeenRequest, b?: SeenRequest) => JSON.stringify(a) === JSON.stringify(b);
+  while (late.length > 0 && same(seen[0], late[0])) {
+    if (seen.length <= expected.length && same(seen[0], expected[0])) return;
+    seen.shift();
+    late.shift();
+  }
 }

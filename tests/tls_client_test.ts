@@ -7,7 +7,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import type { AddressInfo } from "node:net";
+import * as net from "node:net";
 import * as tls from "node:tls";
 import {
   type Address,
@@ -42,7 +42,7 @@ async function serveRaw(pki: TempPKI, handle: (socket: tls.TLSSocket) => void) {
   const listening = Promise.withResolvers<void>();
   server.listen(0, "127.0.0.1", () => listening.resolve());
   await listening.promise;
-  const address: Address = ["127.0.0.1", (server.address() as AddressInfo).port];
+  const address: Address = ["127.0.0.1", (server.address() as net.AddressInfo).port];
   return {
     client: new SSLClient(pki.clientSslconfig, address, { timeout: 10 }),
     async [Symbol.asyncDispose]() {
@@ -99,7 +99,7 @@ Deno.test("an error of connecting has the class that a plain client's has", asyn
   const rows: readonly [Address, new () => Error][] = [
     [["127.0.0.1", port], Deno.errors.ConnectionRefused],
     [["::1", port, 0, 1], Error],
-    ["/no/such/socket", Deno.errors.NotFound],
+    ["/tmp/degu-no-such-socket", Deno.errors.NotFound],
     [new TextEncoder().encode("\0degu-nobody"), Deno.errors.ConnectionRefused],
   ];
   for (const [address, Class] of rows) {
@@ -214,6 +214,37 @@ Deno.test("a response that is cut is an error, whether or not the cut says it is
   }
 });
 
+/** The files of a client, for `tls.connect`. */
+async function readIdentity({ clientSslconfig }: TempPKI) {
+  const { caFile, certFile = "", keyFile = "" } = clientSslconfig;
+  return {
+    ca: await Deno.readTextFile(caFile),
+    cert: await Deno.readTextFile(certFile),
+    key: await Deno.readTextFile(keyFile),
+    checkServerIdentity: () => undefined,
+  };
+}
+
+Deno.test("a client that has said everything and ends its side is still answered", async () => {
+  await using pki = await TempPKI.create();
+  const body = new Uint8Array(300_000).fill(120);
+  await using endpoint = await startTls(pki, () => [200, "OK", {}, body]);
+  const below = net.connect({
+    host: "127.0.0.1",
+    port: Number(endpoint.server.address[1]),
+    allowHalfOpen: true,
+  });
+  const closed = Promise.withResolvers<void>();
+  const socket = tls.connect({ socket: below, ...await readIdentity(pki) }, () => {
+    socket.end("GET / HTTP/1.1\r\n\r\n");
+  });
+  let answer = "";
+  socket.on("data", (piece: Uint8Array) => answer += String(piece));
+  socket.on("close", () => closed.resolve());
+  await within(closed.promise, "the server ends its side too");
+  assertEquals(answer, `HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n${"x".repeat(300_000)}`);
+});
+
 Deno.test("a request that is cut never reaches the application as a whole", async (t) => {
   await using pki = await TempPKI.create();
   const bodies: unknown[] = [];
@@ -225,15 +256,8 @@ Deno.test("a request that is cut never reaches the application as a whole", asyn
     }
     return [204, "No Content", {}, null];
   });
-  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
-  const options = {
-    host: "127.0.0.1",
-    port: Number(endpoint.server.address[1]),
-    ca: await Deno.readTextFile(caFile),
-    cert: await Deno.readTextFile(certFile),
-    key: await Deno.readTextFile(keyFile),
-    checkServerIdentity: () => undefined,
-  };
+  const port = Number(endpoint.server.address[1]);
+  const options = { host: "127.0.0.1", port, ...await readIdentity(pki) };
   for (const method of ["end", "destroy"] as const) {
     await t.step(method === "end" ? "with close_notify" : "without close_notify", async () => {
       bodies.length = 0;
@@ -301,13 +325,7 @@ Deno.test("a server that sends without end does not fill the memory of a client 
 
 Deno.test("a client that sends without end does not fill the memory of a server that does not read", async (t) => {
   await using pki = await TempPKI.create();
-  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
-  const identity = {
-    ca: await Deno.readTextFile(caFile),
-    cert: await Deno.readTextFile(certFile),
-    key: await Deno.readTextFile(keyFile),
-    checkServerIdentity: () => undefined,
-  };
+  const identity = await readIdentity(pki);
   const addresses: Record<string, Address> = {
     "over a socket of node:net": ["127.0.0.1", 0],
     "over a connection of Deno": ["::1", 0, 0, 1],

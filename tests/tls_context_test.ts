@@ -168,11 +168,12 @@ Deno.test("a file that is missing or not what it should be is named with its opt
   const second = await write("second.pem", certificate + certificate.replace("MII", "AAA"));
   const der = join(dir.path, "der.pem");
   await Deno.writeFile(der, Uint8Array.fromBase64(certificate.split("-----")[2]!));
+  const missing = join(dir.path, "missing");
   const twoKeys = await write("two_keys.pem", key + key);
   const cutKey = await write("cut_key.pem", key.replace(/^M.{30}/m, "MAAA"));
   const rows: readonly [string, ClientSslconfig, new () => Error, RegExp][] = [
-    ["missing", { caFile: "/no/such" }, Deno.errors.NotFound, /^caFile: .*\/no\/such/],
-    ["missing directory", { caPath: "/no/such" }, Deno.errors.NotFound, /^caPath: /],
+    ["missing", { caFile: missing }, Deno.errors.NotFound, /^caFile: .*\/missing/],
+    ["missing directory", { caPath: missing }, Deno.errors.NotFound, /^caPath: /],
     ["a directory", { caFile: dir.path }, Error, /^caFile: /],
     ["no PEM", { caFile: await write("text", "hello") }, RangeError, /^caFile: .* no certificate/],
     ["empty", { caFile: await write("empty", "") }, RangeError, /^caFile: .* no certificate/],
@@ -307,7 +308,7 @@ Deno.test({
     await Deno.mkdir(join(caPath, "folder.pem"), { recursive: true });
     await Deno.writeTextFile(join(caPath, "README"), "not looked at");
     await pki.join("authorities/bundle.crt", first.certFile, second.certFile);
-    await Deno.symlink(third.certFile, join(caPath, "0a1b2c3d.0"));
+    await Deno.copyFile(third.certFile, join(caPath, "0a1b2c3d.0"));
     const own = await pki.server("own", { issuer: first });
     const trust = {
       serverSslconfig: { ...own, caFile: fourth.certFile, caPath },
@@ -320,9 +321,6 @@ Deno.test({
       const sslclient = new SSLClient(sslconfig, endpoint.server.address, { timeout: 10 });
       assertEquals((await sslclient.request("GET", "/")).status, 204);
     }
-    await Deno.remove(third.certFile);
-    const error = assertThrows(() => buildClientSslctx({ caPath }), Deno.errors.NotFound);
-    assertStringIncludes(error.message, "caPath: ");
   },
 });
 

@@ -1,5 +1,5 @@
 /** Programs that nobody here wrote, at the other end of a connection with certificates on both sides. */
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import * as https from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TLSSocket } from "node:tls";
@@ -170,6 +170,43 @@ Deno.test({
   },
 });
 
+const PYTHON_WITNESS = `
+import socket, ssl, sys
+ca, cert, key = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(cert, key)
+context.load_verify_locations(ca)
+context.verify_mode = ssl.CERT_REQUIRED
+listener = socket.create_server(("127.0.0.1", 0))
+print("PORT", listener.getsockname()[1], flush=True)
+conn, _ = listener.accept()
+with context.wrap_socket(conn, server_side=True, suppress_ragged_eofs=False) as sock:
+    while not sock.recv(1000).endswith(b"\\r\\n\\r\\n"): pass
+    sock.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n")
+    try:
+        print("END", len(sock.recv(1000)), flush=True)
+    except ssl.SSLError as error:
+        print("CUT", error, flush=True)
+`;
+
+Deno.test({
+  name: "close() says good-bye with close_notify",
+  ...await unlessMissing("python3"),
+  async fn() {
+    await using pki = await TempPKI.create();
+    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+    await using program = new ServingProgram("python3", [
+      ...["-u", "-c", PYTHON_WITNESS, caFile, certFile, keyFile],
+    ]);
+    const [, port] = await program.waitFor(/PORT (\d+)\n/);
+    const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", Number(port)]);
+    using conn = await client.connect();
+    assertEquals((await conn.get("/")).status, 204);
+    conn.close();
+    await program.waitFor(/END 0\n/);
+  },
+});
+
 Deno.test({
   name: "the client asks openssl s_server, which demands a certificate",
   ...await unlessMissing("openssl"),
@@ -258,4 +295,44 @@ Deno.test("node:https is answered", async () => {
   request.end("hello");
   assertEquals(await within(answered.promise, "an answer"), "200 CN=TempPKI client hello");
   await within(closed.promise, "node:https closes");
+});
+
+Deno.test({
+  name: "the openssl commands in docs/tls.md make what both ends take",
+  ...await unlessMissing("openssl"),
+  async fn() {
+    await using dir = await tempDir();
+    const page = await Deno.readTextFile(new URL("../docs/tls.md", import.meta.url));
+    const [, block = ""] = /^```sh\n(.*?)^```$/ms.exec(page) ?? [];
+    const commands = block.trim().split("\n");
+    assertEquals(commands.length, 4);
+    for (const command of commands) {
+      const [program = "", ...args] = command.match(/"[^"]*"|\S+/g) ?? [];
+      assertEquals(program, "openssl");
+      const { success, stderr } = await new Deno.Command(program, {
+        args: args.map((arg) => arg.replaceAll('"', "")),
+        cwd: dir.path,
+        stdin: "null",
+      }).output();
+      assert(success, `${command}\n${new TextDecoder().decode(stderr)}`);
+    }
+    const file = (name: string) => `${dir.path}/${name}`;
+    const trust = {
+      serverSslconfig: {
+        certFile: file("server.pem"),
+        keyFile: file("server.key"),
+        caFile: file("client_ca.pem"),
+      },
+      clientSslconfig: {
+        certFile: file("client.pem"),
+        keyFile: file("client.key"),
+        caFile: file("server_ca.pem"),
+      },
+    };
+    await using endpoint = await startTls(trust, echo, { client: { sslHost: "camera" } });
+    assertEquals(endpoint.server.sslctx.warnings, []);
+    assertEquals(endpoint.client.sslctx.warnings, []);
+    const { headers } = await endpoint.client.request("GET", "/");
+    assertEquals(headers["who"], "CN=viewer");
+  },
 });

@@ -150,9 +150,11 @@ Deno.test("each session has the certificate of its own client, however many knoc
       return "refused";
     }
   };
-  const got = await Promise.all(Array.from({ length: 36 }, (_, index) => knock(index)));
-  assertEquals(got, Array.from({ length: 12 }, () => ["DNS:one", "DNS:two", "refused"]).flat());
-  assertEquals(endpoint.logger.at("info").length, 12);
+  for (let round = 0; round < 3; round++) {
+    const got = await Promise.all(Array.from({ length: 24 }, (_, index) => knock(index)));
+    assertEquals(got, Array.from({ length: 8 }, () => ["DNS:one", "DNS:two", "refused"]).flat());
+  }
+  assertEquals(endpoint.logger.at("info").length, 24);
   for (const line of endpoint.logger.at("info")) {
     assertMatch(line, /client's certificate was refused/);
   }

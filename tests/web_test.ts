@@ -377,3 +377,21 @@ Deno.test("a peer with a certificate has asked by https", async () => {
   }
   assertEquals(urls, ["https://device.local/a", "http://device.local/a"]);
 });
+
+Deno.test("Deno's own fetch asks a handler, again and again over one connection", async () => {
+  await using serving = serveHandler(async (request, { session }) => {
+    if (request.method === "DELETE") return new Response(null);
+    return new Response(`${session.requests} ${await request.text()}`);
+  });
+  const [host, port] = serving.address as [string, number];
+  using client = Deno.createHttpClient({ poolMaxIdlePerHost: 1 });
+  const ask = async (init: RequestInit) =>
+    await (await fetch(`http://${host}:${port}/`, { ...init, client })).text();
+  assertEquals(await ask({}), "0 ");
+  assertEquals(await ask({ method: "POST", body: "hello" }), "1 hello");
+  assertEquals(await ask({ method: "PUT", body: slowStream("a", "b") }), "2 ab");
+  // Without a length the client would wait for the end of the connection.
+  assertEquals(await ask({ method: "DELETE" }), "");
+  assertEquals(await ask({}), "4 ");
+  assertEquals(serving.logger.at("error"), []);
+});

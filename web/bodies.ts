@@ -5,6 +5,7 @@
  */
 
 import type { BodyOut, WritableBody } from "../base/bodies.ts";
+import type { Body } from "../base/body.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
 import { EMPTY } from "../base/byte_io.ts";
 import type { Chunk } from "../base/chunk.ts";
@@ -95,8 +96,31 @@ export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
 
 /** What a body carries, without any coding, as a stream. Cancelling it gives up the body. */
 export function streamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
-  if ("readable" in body) return body.readable;
-  return body.chunked ? new ChunkedBody(encodedStreamOf(body)).readable : encodedStreamOf(body);
+  if (body.chunked) {
+    return "readable" in body ? body.readable : new ChunkedBody(encodedStreamOf(body)).readable;
+  }
+  return Symbol.asyncIterator in body ? iteratedStreamOf(body) : encodedStreamOf(body);
+}
+
+/** The same as the stream that the body itself has; for a body of a few bytes a lot faster. */
+function iteratedStreamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const pieces = body[Symbol.asyncIterator]();
+  let missing = body.contentLength;
+  return new ReadableStream({
+    type: "bytes",
+    pull: async (controller) => {
+      const { done, value } = await pieces.next();
+      if (!done) {
+        missing -= value.length;
+        controller.enqueue(value);
+      }
+      if (!done && missing > 0) return;
+      controller.close();
+      // A reader with memory of its own is told of the end only by an answer (Streams standard).
+      controller.byobRequest?.respond(0);
+    },
+    cancel: (reason) => body.cancel(reason),
+  });
 }
 
 /** What a body writes, as a stream: nothing is written before somebody wants to read it. */

@@ -128,7 +128,7 @@ async function makeResponse(
     return new FetchResponse(null, init, url.href, redirected);
   }
   const stream = streamOf(body);
-  // Of a connection that closes with the body an abort can't harm the next request.
+  // After the body an abort must not close a connection that goes on.
   const shown = route.kept ? endingWith(stream, ended) : stream;
   return new FetchResponse(shown, init, url.href, redirected);
 }

@@ -90,8 +90,11 @@ export interface Answer {
 export async function send(exchange: Exchange): Promise<Answer> {
   const { route, signal, method, url, headers, content } = exchange;
   const connection = await connect(route, signal, content);
-  if (!route.kept) closeAfterResponse(connection);
   const ended = closeOnAbort(connection, signal, content);
+  if (!route.kept) {
+    closeAfterResponse(connection);
+    callOnClose(connection, ended);
+  }
   const uri = url.href.slice(url.origin.length);
   try {
     // The connection checks all of this, the method too.
@@ -105,11 +108,13 @@ export async function send(exchange: Exchange): Promise<Answer> {
   }
 }
 
-/** Does away with a body that nobody wants. A connection that is kept stays usable. */
+/** Does away with a body that nobody wants. A connection that is kept stays usable, if it can. */
 export async function discard({ kept }: Route, { response: { body }, ended }: Answer) {
   if (body === null) return;
-  if (kept) await body.read();
-  else cancelUnused(body, new TypeError("the response was not wanted"));
+  const giveUp = () => cancelUnused(body, new TypeError("the response was not wanted"));
+  // One that is too long to be read is not worth a connection.
+  if (kept) await body.read().catch(giveUp);
+  else giveUp();
   ended();
 }
 
@@ -153,4 +158,13 @@ function closeOnAbort(
   if (signal.aborted) abort();
   else signal.addEventListener("abort", abort);
   return () => signal.removeEventListener("abort", abort);
+}
+
+function callOnClose(connection: Connection, ended: () => void): void {
+  const transport = transportOf(connection);
+  const { onClose } = transport;
+  transport.onClose = () => {
+    ended();
+    onClose?.();
+  };
 }

@@ -17,7 +17,7 @@ import type { ResponseTuple } from "../base/message.ts";
 import { parseRequestPreamble, type RequestPreamble } from "../base/preamble.ts";
 import { ContentRange, Range } from "../base/range.ts";
 import { endSession, Session } from "../base/session.ts";
-import { readApp } from "../rgi/app_parts.ts";
+import { readApp } from "../base/app_parts.ts";
 import { checkResponse } from "../rgi/response_rules.ts";
 import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
 import { headersOf } from "./headers.ts";
@@ -89,8 +89,7 @@ export function toFetchHandler(app: App): (request: Request, info?: PeerInfo) =>
 /** Puts the preamble together as it would have arrived, so that the same rules hold for it. */
 function parsePreamble(request: Request): RequestPreamble {
   // A server hands the URL over as it came, and a URL parser would take "/a/../b" for "/b".
-  const [, host = "", target = ""] = /^[^:]*:\/\/([^/?#]*)([^#]*)/.exec(request.url) ?? [];
-  const uri = target.startsWith("/") ? target : `/${target}`;
+  const [, host = "", uri = ""] = /^[^:]*:\/\/([^/?#]*)([^#]*)/.exec(request.url) ?? [];
   let text = `${request.method} ${uri} HTTP/1.1\r\n`;
   for (const [name, value] of request.headers) text += `${name}: ${value}\r\n`;
   // HTTP/2 says it elsewhere; who translates to HTTP/1.1 has to add it (RFC 9113 §8.3.1).

@@ -16,9 +16,11 @@ import { type Servers, startServers } from "./servers.ts";
 import { runHonestly, type Tally } from "./traffic.ts";
 
 const HONEST_CLIENTS = 3, FAULTY_CLIENTS = 2;
-const WARM_UP_SECONDS = 10, SETTLE_SECONDS = 15;
-/** Caches that fill later, and memory that the allocator keeps, are no leak; ten times as much is. */
-const MOST_GROWTH_BYTES = 64 * 1024 * 1024;
+const WARM_UP_SECONDS = 10;
+/** What may be more at the end: a leak of a hundred bytes by each request of two minutes is more. */
+const MOST_HEAP_GROWTH_BYTES = 4 * 1024 * 1024;
+/** The allocator keeps what was needed at some time. */
+const MOST_RSS_GROWTH_BYTES = 96 * 1024 * 1024;
 
 function makeTally(): Tally {
   return { requests: 0, bytes: 0, connections: 0, faults: new Map(), failures: [] };
@@ -96,8 +98,10 @@ function problemsOf(
   // The first traffic opens what stays open, so it is the second that shows a leak.
   const leaked = end.descriptors - Math.max(before.descriptors, start.descriptors);
   if (leaked > 0) problems.push(`${leaked} descriptors have leaked`);
-  const grown = end.rss - start.rss;
-  if (grown > MOST_GROWTH_BYTES) problems.push(`memory has grown by ${mebibytes(grown)}`);
+  const heap = end.heap - start.heap;
+  if (heap > MOST_HEAP_GROWTH_BYTES) problems.push(`the heap has grown by ${mebibytes(heap)}`);
+  const rss = end.rss - start.rss;
+  if (rss > MOST_RSS_GROWTH_BYTES) problems.push(`memory has grown by ${mebibytes(rss)}`);
   return problems;
 }
 
@@ -113,12 +117,12 @@ async function soak(minutes: number): Promise<readonly string[]> {
     await using servers = await startServers(makeApp(ledger), dir);
     const before = await measure();
     const warmUp = await runTraffic(servers, WARM_UP_SECONDS, 1);
-    const start = await settle(before.descriptors, SETTLE_SECONDS);
+    const start = await settle(before.descriptors);
     console.log(`start: ${describe(start)}, after ${WARM_UP_SECONDS} s of warming up`);
     const began = performance.now();
     const tally = await runTraffic(servers, minutes * 60, 1000);
     report(tally, (performance.now() - began) / 1000);
-    const end = await settle(start.descriptors, SETTLE_SECONDS);
+    const end = await settle(start.descriptors);
     console.log(`end:   ${describe(end)}, after ${minutes} min`);
     return problemsOf([warmUp, tally], ledger, rejections, before, start, end);
   } finally {

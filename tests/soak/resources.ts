@@ -11,9 +11,15 @@ export interface Resources {
   readonly descriptors: number;
 }
 
-/** Measures, after a collection where the process was started with one. */
+const COLLECTIONS = 8, PAUSE_MILLISECONDS = 25;
+
+/** Measures, after collections where the process was started with `--v8-flags=--expose-gc`. */
 export async function measure(): Promise<Resources> {
-  (globalThis as { gc?: () => void }).gc?.();
+  // What a finalizer lets go of is only found by the next one.
+  for (let i = 0; i < COLLECTIONS; i++) {
+    (globalThis as { gc?: () => void }).gc?.();
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
+  }
   const { rss, heapUsed } = Deno.memoryUsage();
   return { rss, heap: heapUsed, descriptors: await countDescriptors() };
 }
@@ -28,11 +34,15 @@ async function countDescriptors(): Promise<number> {
   return new TextDecoder().decode(stdout).split("\n").length - 1;
 }
 
-/** Waits, for some seconds at most, until there are no more descriptors than before. */
-export async function settle(before: number, seconds: number): Promise<Resources> {
-  for (let i = 0;; i++) {
+/** Longer than any time-out of the servers, to which some connections are left. */
+const IDLE_MILLISECONDS = 7000;
+const MOST_ATTEMPTS = 20;
+
+/** Waits until nothing can be going on any more, and then until there are no more descriptors than before, but not for ever. */
+export async function settle(before: number): Promise<Resources> {
+  await new Promise((resolve) => setTimeout(resolve, IDLE_MILLISECONDS));
+  for (let attempt = 0;; attempt++) {
     const now = await measure();
-    if (now.descriptors <= before || i >= seconds * 5) return now;
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    if (now.descriptors <= before || attempt === MOST_ATTEMPTS) return now;
   }
 }

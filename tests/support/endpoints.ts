@@ -7,8 +7,10 @@
 import type { Address } from "../../base.ts";
 import { Client, type ClientOptions } from "../../client.ts";
 import type { App, Server, ServerOptions } from "../../server.ts";
+import { TempPKI } from "../../misc.ts";
 import { tempDir } from "./directories.ts";
 import { type RecordingLogger, serve } from "./serving.ts";
+import { startTls } from "./tls_endpoints.ts";
 
 /** The options of both ends. */
 export interface EndpointOptions {
@@ -91,8 +93,8 @@ function abstractName() {
   return Promise.resolve({ address: new TextEncoder().encode(name) });
 }
 
-/** Every kind of address that needs no set-up of the machine. */
-export const endpointKinds: readonly EndpointKind[] = [
+/** Every kind of address that needs no set-up of the machine, without encryption. */
+export const plainKinds: readonly EndpointKind[] = [
   kind("IPv4", ["127.0.0.1", 0]),
   kind("IPv4 by a DNS name", ["127.0.0.1", 0], { translate: atHost("localhost") }),
   kind("every IPv4 address", ["0.0.0.0", 0]),
@@ -107,3 +109,37 @@ export const endpointKinds: readonly EndpointKind[] = [
   kind("abstract name", abstractName),
   kind("abstract name that is free", new Uint8Array(0)),
 ];
+
+function tlsKind(name: string, makeAddress: MakeAddress, available = true): EndpointKind {
+  return {
+    name: `TLS over ${name}`,
+    available,
+    async start(app, options = {}) {
+      const pki = await TempPKI.create();
+      const { address, directory } = await makeAddress();
+      const endpoint = await startTls(pki, app, options, address);
+      const { server, client, logger } = endpoint;
+      return {
+        server,
+        client,
+        logger,
+        async [Symbol.asyncDispose]() {
+          await endpoint[Symbol.asyncDispose]();
+          await directory?.[Symbol.asyncDispose]();
+          await pki[Symbol.asyncDispose]();
+        },
+      };
+    },
+  };
+}
+
+/** The same with certificates at both ends. */
+export const tlsKinds: readonly EndpointKind[] = [
+  tlsKind("IPv4", () => Promise.resolve({ address: ["127.0.0.1", 0] })),
+  tlsKind("IPv6 in four parts", () => Promise.resolve({ address: ["::1", 0, 0, 0] }), hasIPv6),
+  tlsKind("a Unix path", socketPath),
+  tlsKind("an abstract name", abstractName),
+];
+
+/** Everything over which two ends can meet. */
+export const endpointKinds: readonly EndpointKind[] = [...plainKinds, ...tlsKinds];

@@ -85,6 +85,7 @@ error_log ${dir}/error.log;
 events {}
 http {
   access_log off;
+  lingering_timeout 100ms;
   client_body_temp_path ${dir}/body;
   proxy_temp_path ${dir}/proxy;
   fastcgi_temp_path ${dir}/fastcgi;

@@ -178,6 +178,19 @@ const accepted: readonly SmugglingRow[] = [
       body: [[["0", "0"], "hello"], [["a", "5;"], ""]],
     }],
   },
+  ...[["a quote that is not closed", 'a="'], ["a semicolon at the end", "a=b;"], [
+    "a digit for a key",
+    "0=0",
+  ], ["brackets", "a=<b>[c](d)"]].map(([name = "", extension = ""]): SmugglingRow => ({
+    name: `an extension with ${name}`,
+    bytes: message("PUT /b HTTP/1.1", TE, `5;${extension}\r\nhello\r\n0\r\n\r\n`),
+    accepted: [{
+      method: "PUT",
+      uri: "/b",
+      headers: { host: "a", "transfer-encoding": "chunked" },
+      body: [[extension.split("=") as [string, string], "hello"], [null, ""]],
+    }],
+  })),
   {
     name: "no length at all, and another request",
     bytes: message("POST /b HTTP/1.1", "", message("GET /second HTTP/1.1", "", "")),

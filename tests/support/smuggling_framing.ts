@@ -146,6 +146,8 @@ const chunkStreams: readonly SmugglingRow[] = [
   brokenChunks("data that ends with CR", `5\r\nhello\r0\r\n\r\n${SMUGGLED}`),
   brokenChunks("data without an end", `5\r\nhello0\r\n\r\n${SMUGGLED}`),
   brokenChunks("data followed by two other bytes", `5\r\nhelloXX0\r\n\r\n${SMUGGLED}`),
+  brokenChunks("data followed by CR and another byte", `5\r\nhello\rX0\r\n\r\n${SMUGGLED}`),
+  brokenChunks("a last chunk followed by CR and another byte", `${hello}0\r\n\rX${SMUGGLED}`),
   brokenChunks("data that is longer than its size", `5\r\nhello!\r\n0\r\n\r\n`),
   brokenChunks("data that is shorter than its size", `6\r\nhello\r\n0\r\n\r\n`),
   brokenChunks("LF in an extension", `5;a\nx: y\r\nhello\r\n0\r\n\r\n`),

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { turnOfEventLoop } from "./raw_peer.ts";
 import { fromLatin1 } from "./wire_grammar.ts";
 
 /** Where a back end listens. */
@@ -29,6 +30,8 @@ export class Tap implements AsyncDisposable {
 
   /** Waits until every connection has ended at both ends; gives what the proxy has sent on each. */
   async takeSent(): Promise<string[]> {
+    // A connection that was broken off may still wait to be accepted.
+    await turnOfEventLoop();
     await Promise.all(this.#relays.map(({ ended }) => ended));
     const sent = this.#relays.map((relay) => relay.sent);
     this.#relays = [];

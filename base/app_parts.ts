@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { App, AppFunction, AppObject, Socket } from "../base/app.ts";
-import { typeName } from "../base/errors.ts";
-import type { Session } from "../base/session.ts";
+import type { App, AppFunction, AppObject, Socket } from "./app.ts";
+import { typeName } from "./errors.ts";
+import type { Session } from "./session.ts";
 
 /** What an application decides about a connection. */
 export type OnConnect = NonNullable<AppObject["onConnect"]>;

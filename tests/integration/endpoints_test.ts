@@ -1,0 +1,116 @@
+/** Both ends over every kind of address, in one process. */
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter, Range } from "../../base.ts";
+import type { App } from "../../server.ts";
+import { endpointKinds } from "../support/endpoints.ts";
+import { latin1 } from "../support/wire_grammar.ts";
+
+const MEBIBYTE = 1048576;
+
+/** Bytes that depend on their place, in pieces of odd sizes. */
+function* pattern(total: number): Generator<Uint8Array> {
+  for (let at = 0; at < total;) {
+    const piece = new Uint8Array(Math.min(total - at, 70_001));
+    for (let i = 0; i < piece.length; i++) piece[i] = (at + i) * 31 >> 3;
+    at += piece.length;
+    yield piece;
+  }
+}
+
+/** Fails where the bytes are not those of the pattern; returns how many there were. */
+async function checkPattern(pieces: AsyncIterable<Uint8Array>): Promise<number> {
+  let at = 0;
+  for await (const piece of pieces) {
+    for (let i = 0; i < piece.length; i++) {
+      if (piece[i] !== ((at + i) * 31 >> 3 & 255)) throw new Error(`byte ${at + i} is wrong`);
+    }
+    at += piece.length;
+  }
+  return at;
+}
+
+const app: App = async ({ uri, method, headers, body }, _session, api) => {
+  if (uri === "/throw") throw new Error("the application broke");
+  if (uri === "/413") return [413, "Content Too Large", {}, latin1("no")];
+  if (uri === "/download") {
+    return [200, "OK", {}, new api.BodyIter(pattern(4 * MEBIBYTE), 4 * MEBIBYTE)];
+  }
+  if (uri === "/upload" && body instanceof Body) {
+    return [200, "OK", { total: `${await checkPattern(body)}` }, null];
+  }
+  const { range } = headers;
+  if (range instanceof Range) {
+    return [
+      206,
+      "Partial Content",
+      { "content-range": range.contentRange(10) },
+      latin1("0123456789").slice(range.start, range.stop),
+    ];
+  }
+  if (body instanceof ChunkedBody) {
+    return [200, "OK", {}, new api.ChunkedBodyIter(await Array.fromAsync(body))];
+  }
+  if (body !== null) return [200, "OK", {}, await body.bytes()];
+  return [200, "OK", { method, host: String(headers["host"] ?? "none") }, null];
+};
+
+for (const { name, available, start } of endpointKinds) {
+  Deno.test({
+    name: `${name}: everything that two ends say to each other`,
+    ignore: !available,
+    fn: async (t) => {
+      await using endpoint = await start(app);
+      const { client, logger } = endpoint;
+      await t.step("methods and host", async () => {
+        using conn = await client.connect();
+        for (const method of ["GET", "PUT", "POST", "HEAD", "DELETE"] as const) {
+          const { headers } = await conn.request(method, "/", {}, null);
+          assertEquals([headers["method"], headers["host"]], [method, client.host ?? "none"]);
+        }
+      });
+      await t.step("a body there and back, and its chunks", async () => {
+        using conn = await client.connect();
+        assertEquals(await (await conn.put("/", {}, latin1("hello"))).body?.text(), "hello");
+        const chunks: Chunk[] = [[["k", "v"], latin1("hello")], [null, latin1("!")], [
+          null,
+          latin1(""),
+        ]];
+        const { body } = await conn.post("/", {}, new ChunkedBodyIter(chunks));
+        assertInstanceOf(body, ChunkedBody);
+        assertEquals(await Array.fromAsync(body), chunks);
+        assertEquals(await (await conn.getRange("/", {}, 2, 5)).body?.text(), "234");
+      });
+      await t.step("4 MiB up and down", async () => {
+        using conn = await client.connect();
+        const upload = new BodyIter(pattern(4 * MEBIBYTE), 4 * MEBIBYTE);
+        assertEquals((await conn.put("/upload", {}, upload)).headers["total"], `${4 * MEBIBYTE}`);
+        const { body } = await conn.get("/download");
+        assertInstanceOf(body, Body);
+        assertEquals(await checkPattern(body), 4 * MEBIBYTE);
+      });
+      await t.step("an early answer to an upload", async () => {
+        const upload = new BodyIter(pattern(64 * MEBIBYTE), 64 * MEBIBYTE);
+        const { status, body } = await client.request("PUT", "/413", {}, upload);
+        assertEquals([status, await body?.text()], [413, "no"]);
+      });
+      await t.step("20 connections at a time", async () => {
+        await Promise.all(Array.from({ length: 20 }, async (_, i) => {
+          using conn = await client.connect();
+          for (let j = 0; j < 5; j++) {
+            const text = `${i} ${j}`;
+            assertEquals(await (await conn.put("/", {}, latin1(text))).body?.text(), text);
+          }
+        }));
+      });
+      await t.step("an exception of the application", async () => {
+        using conn = await client.connect();
+        assertEquals(logger.at("error"), []);
+        await assertRejects(() => conn.get("/throw"));
+        assertEquals(conn.closed, true);
+        const [message = ""] = await logger.waitFor("error");
+        assert(message.includes("the application broke"), message);
+        assertEquals((await client.request("GET", "/")).status, 200);
+      });
+    },
+  });
+}

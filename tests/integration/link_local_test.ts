@@ -1,0 +1,45 @@
+/** Link-local IPv6 with its scope, in a network namespace that the test makes. */
+import { assert, assertEquals } from "@std/assert";
+import { runProgram } from "../support/programs.ts";
+
+/** Makes a namespace, and what is needed in it; says why where that can't be. */
+const THROUGH = ["unshare", "--map-root-user", "--net"];
+
+async function obstacle(): Promise<string | null> {
+  const script = "ip link add left type veth peer name right";
+  try {
+    const [program = "", ...args] = [...THROUGH, "ip", ...script.split(" ").slice(1)];
+    const { success, stderr } = await new Deno.Command(program, { args }).output();
+    return success ? null : new TextDecoder().decode(stderr).trim();
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+const why = await obstacle();
+
+Deno.test({
+  name: why === null
+    ? "link-local addresses: server, client, zones, names, and an address where nobody is"
+    : `link-local addresses: left out, no network namespace can be made here (${why})`,
+  ignore: why !== null,
+  fn: async () => {
+    const flags = ["--allow-net", "--allow-run=ip", "--allow-sys=networkInterfaces"];
+    const found = JSON.parse(await runProgram("link_local.ts", { flags, through: THROUGH }));
+    const { scopeid, address, session } = found;
+    assert(scopeid > 0);
+    const [host, port] = address;
+    assertEquals(address, ["fe80::1", port, 0, scopeid]);
+    assert(port > 0);
+    const hostHeader = `[${host}]:${port}`;
+    for (const name of ["ownAddress", "zoneByName", "zoneByNumber"]) {
+      assertEquals(found[name], [200, hostHeader], name);
+    }
+    const [[peerHost, peerPort, flowinfo, peerScope], name] = session;
+    assertEquals([peerHost.startsWith("fe80::"), flowinfo, peerScope], [true, 0, scopeid]);
+    assert(name.includes(peerHost) && name.includes(`:${peerPort}`), name);
+    assertEquals([found["unscoped"], found["taken"]], ["refused", true]);
+    const [timedOut, seconds] = found["lost"];
+    assert(timedOut && seconds >= 0.4 && seconds < 2, `${seconds} s`);
+  },
+});

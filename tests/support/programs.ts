@@ -1,0 +1,63 @@
+/**
+ * Programs that tests run in a process of their own, from tests/support/programs.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+import { within } from "./raw_peer.ts";
+
+/** How to run a program. */
+export interface ProgramOptions {
+  /** Flags of `deno run`, permissions among them. */
+  readonly flags?: readonly string[];
+  readonly args?: readonly string[];
+  /** A command that runs the command that is its arguments. */
+  readonly through?: readonly string[];
+  /** Seconds. */
+  readonly patience?: number;
+}
+
+/** The command that runs a program. */
+export function programCommand(
+  name: string,
+  { flags = [], args = [], through = [] }: ProgramOptions,
+  stdin: "null" | "piped" = "null",
+): Deno.Command {
+  const path = decodeURIComponent(new URL(`programs/${name}`, import.meta.url).pathname);
+  const [program = "", ...rest] = [
+    ...through,
+    Deno.execPath(),
+    "run",
+    "--no-prompt",
+    "--quiet",
+    "--no-check",
+    ...flags,
+    path,
+    ...args,
+  ];
+  return new Deno.Command(program, { args: rest, stdin, stdout: "piped", stderr: "piped" });
+}
+
+/** Runs a program to its end and returns what it printed; fails the test where it does not succeed. */
+export async function runProgram(name: string, options: ProgramOptions = {}): Promise<string> {
+  const child = programCommand(name, options).spawn();
+  const output = child.output();
+  try {
+    const { success, stdout, stderr } = await within(
+      output,
+      `${name} ends`,
+      options.patience ?? 15,
+    );
+    assert(success, `${name}: ${new TextDecoder().decode(stderr)}`);
+    return new TextDecoder().decode(stdout);
+  } catch (error) {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await output;
+    throw error;
+  }
+}

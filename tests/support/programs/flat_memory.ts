@@ -1,0 +1,83 @@
+/**
+ * Moves much through slow readers and looks at the memory that it takes. Prints what was found as JSON, in MiB.
+ *
+ * @module
+ */
+
+import { BodyIter, type Chunk, ChunkedBodyIter } from "../../../base.ts";
+import { Client } from "../../../client.ts";
+import { Server } from "../../../server.ts";
+
+const MEBIBYTE = 1048576;
+const TOTAL = 96 * MEBIBYTE;
+const piece = new Uint8Array(65536);
+let produced = 0;
+
+function* pieces(): Generator<Uint8Array> {
+  for (let i = 0; i < TOTAL / piece.length; i++) {
+    produced += piece.length;
+    yield piece;
+  }
+}
+
+function* chunks(): Generator<Chunk> {
+  for (const data of pieces()) yield [null, data];
+  yield [null, new Uint8Array(0)];
+}
+
+let peak = 0;
+function look(): void {
+  peak = Math.max(peak, Deno.memoryUsage().rss);
+}
+
+/** Takes a few MiB, waits for a while without reading, takes the rest; returns how much was produced meanwhile. */
+async function readSlowly(body: ReadableStream<Uint8Array>): Promise<number> {
+  let taken = 0;
+  let ahead = 0;
+  for await (const bytes of body) {
+    taken += bytes.length;
+    if (ahead === 0 && taken > 4 * MEBIBYTE) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      ahead = produced - taken;
+    }
+    look();
+  }
+  if (taken !== TOTAL) throw new Error(`${taken} bytes`);
+  return ahead;
+}
+
+let uploadAhead = 0;
+const server = new Server(["127.0.0.1", 0], async ({ uri, body }, _session, api) => {
+  if (body !== null) uploadAhead = await readSlowly(body.readable);
+  if (uri === "/length") return [200, "OK", {}, new api.BodyIter(pieces(), TOTAL)];
+  if (uri === "/chunked") return [200, "OK", {}, new api.ChunkedBodyIter(chunks())];
+  return [200, "OK", {}, null];
+});
+const serving = server.serveForever();
+using conn = await new Client(server.address).connect();
+const found: Record<string, number> = {};
+
+async function measure(what: string, run: () => Promise<number>): Promise<void> {
+  produced = 0;
+  found[`${what}: produced ahead of the reader`] = await run() / MEBIBYTE;
+}
+
+// Once around, so that code and buffers are there.
+await measure("warm-up", async () => await readSlowly((await conn.get("/length")).body!.readable));
+const before = Deno.memoryUsage().rss;
+peak = 0;
+await measure("download", async () => await readSlowly((await conn.get("/length")).body!.readable));
+await measure("chunked", async () => await readSlowly((await conn.get("/chunked")).body!.readable));
+await measure("upload", async () => {
+  await conn.put("/", {}, new BodyIter(pieces(), TOTAL));
+  return uploadAhead;
+});
+await measure("chunked upload", async () => {
+  await conn.put("/", {}, new ChunkedBodyIter(chunks()));
+  return uploadAhead;
+});
+found["growth of the peak"] = (peak - before) / MEBIBYTE;
+conn.close();
+server.close();
+await serving;
+console.log(JSON.stringify(found));

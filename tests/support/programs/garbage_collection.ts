@@ -1,0 +1,158 @@
+/**
+ * Forgets connections and looks at what becomes of them; run with `--v8-flags=--expose-gc`. Prints a JSON array of findings.
+ *
+ * @module
+ */
+
+import { bodies, ChunkedBody } from "../../../base.ts";
+import { Client, type ClientOptions } from "../../../client.ts";
+import { TempServer } from "../../../misc.ts";
+
+declare const gc: () => void;
+
+const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+const address = ["127.0.0.1", listener.addr.port] as const;
+const findings: (readonly [what: string, found: unknown])[] = [];
+
+/** Collects garbage until the promise settles, or for a while; tells whether it has settled. */
+async function settlesByCollection(promise: Promise<unknown>, rounds = 60): Promise<boolean> {
+  let settled = false;
+  promise.then(() => settled = true);
+  for (let i = 0; i < rounds && !settled; i++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return settled;
+}
+
+/** Resolves when the other end has closed. */
+async function closed(peer: Deno.Conn): Promise<void> {
+  const buffer = new Uint8Array(10000);
+  try {
+    while (await peer.read(buffer) !== null);
+  } catch (error) {
+    // This end has been closed before the other.
+    if (!(error instanceof Deno.errors.Interrupted)) throw error;
+  }
+}
+
+/** Answers a request; resolves to the response and the other end of its connection. */
+async function respond(answer: string, options: ClientOptions = {}) {
+  const connection = await new Client(address, options).connect();
+  const peer = await listener.accept();
+  const responding = connection.get("/");
+  await peer.read(new Uint8Array(10000));
+  await peer.write(new TextEncoder().encode(answer));
+  return { response: await responding, peer };
+}
+
+const half = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe";
+const wholeChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+const rest = new TextEncoder().encode("llo");
+
+async function forgotten(what: string, make: () => Promise<Deno.Conn>): Promise<void> {
+  const peer = await make();
+  findings.push([what, await settlesByCollection(closed(peer))]);
+  peer.close();
+}
+
+await forgotten("a connection that was never used closes", async () => {
+  await new Client(address).connect();
+  return await listener.accept();
+});
+await forgotten("a connection that was used closes", async () => {
+  return (await respond("HTTP/1.1 200 OK\r\n\r\n")).peer;
+});
+await forgotten("a connection whose body was read closes", async () => {
+  const { response, peer } = await respond(half + "llo");
+  await response.body?.read();
+  return peer;
+});
+await forgotten("a connection and its unread body close", async () => (await respond(half)).peer);
+await forgotten("a one-shot request and its unread body close", async () => {
+  const requesting = new Client(address).request("GET", "/");
+  const peer = await listener.accept();
+  await peer.read(new Uint8Array(10000));
+  await peer.write(new TextEncoder().encode(half));
+  await requesting;
+  return peer;
+});
+const controller = new AbortController();
+await forgotten("a connection whose signal lives on closes", async () => {
+  await new Client(address, { signal: controller.signal }).connect();
+  return await listener.accept();
+});
+
+{
+  const { body, peer } = await respond(half).then(({ response, peer }) => ({
+    body: response.body,
+    peer,
+  }));
+  findings.push(["a body keeps its connection", !await settlesByCollection(closed(peer), 20)]);
+  await peer.write(rest);
+  findings.push(["which can be read to its end", await body?.text() === "hello"]);
+  peer.close();
+}
+for (const [kind, answer] of Object.entries({ length: `${half}llo`, chunked: wholeChunked })) {
+  const held: unknown[] = [];
+  const peer = await (async () => {
+    const { response, peer } = await respond(answer);
+    await response.body?.text();
+    held.push(response);
+    return peer;
+  })();
+  const isClosed = await settlesByCollection(closed(peer));
+  findings.push([`a ${kind} body that is consumed keeps nothing`, isClosed && held.length === 1]);
+  peer.close();
+}
+{
+  const { stream, peer } = await respond(half).then(({ response, peer }) => ({
+    stream: response.body?.readable,
+    peer,
+  }));
+  findings.push(["a stream keeps its connection", !await settlesByCollection(closed(peer), 20)]);
+  await peer.write(rest);
+  findings.push(["which can be read", await new Response(stream ?? null).text() === "hello"]);
+  peer.close();
+}
+{
+  const { reading, peer } = await respond(half).then(({ response, peer }) => ({
+    reading: response.body?.text(),
+    peer,
+  }));
+  findings.push(["a read that waits keeps all", !await settlesByCollection(closed(peer), 20)]);
+  await peer.write(rest);
+  findings.push(["and gets what comes", await reading === "hello"]);
+  peer.close();
+}
+{
+  const connection = await new Client(address).connect();
+  const peer = await listener.accept();
+  findings.push(["a connection that is held stays", !await settlesByCollection(closed(peer), 20)]);
+  connection.close();
+  peer.close();
+}
+{
+  const { address: place } = await TempServer.start(
+    ["127.0.0.1", 0],
+    null,
+    () => [200, "OK", {}, null],
+  );
+  const port = Number(place[1]);
+  const free = (async () => {
+    for (;;) {
+      try {
+        Deno.listen({ hostname: "127.0.0.1", port }).close();
+        return;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
+  })();
+  findings.push(["a TempServer that was forgotten ends", await settlesByCollection(free, 200)]);
+}
+findings.push(["the classes are there", bodies.ChunkedBody === ChunkedBody]);
+
+listener.close();
+console.log(JSON.stringify(findings));
+Deno.exit();

@@ -1,0 +1,70 @@
+/**
+ * Speaks over link-local addresses, in a network namespace of its own that it may set up: run it through `unshare -rn`. Prints what was
+ * found as JSON.
+ *
+ * @module
+ */
+
+import { Client } from "../../../client.ts";
+import { Server, type Session } from "../../../server.ts";
+
+async function ip(...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command("ip", { args }).output();
+  if (!success) throw new Error(`ip ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
+  return new TextDecoder().decode(stdout);
+}
+
+await ip("link", "set", "lo", "up");
+await ip("link", "add", "left", "type", "veth", "peer", "name", "right");
+// An address is usable at once where nobody else is asked for it.
+await ip("address", "add", "fe80::1/64", "dev", "left", "nodad");
+await ip("address", "add", "fe80::2/64", "dev", "right", "nodad");
+await ip("link", "set", "left", "up");
+await ip("link", "set", "right", "up");
+const scopeid = Deno.networkInterfaces().find(({ name }) => name === "left")?.scopeid ?? 0;
+
+const found: Record<string, unknown> = { scopeid };
+const sessions: Session[] = [];
+const server = new Server(["fe80::1", 0, 0, scopeid], async ({ headers, body }, session) => {
+  sessions.push(session);
+  await body?.read();
+  return [200, "OK", { host: String(headers["host"]) }, null];
+});
+const serving = server.serveForever();
+const { address } = server;
+const port = Number(address[1]);
+found["address"] = address;
+
+const clients = {
+  ownAddress: new Client(address),
+  zoneByName: new Client(["fe80::1%left", port]),
+  zoneByNumber: new Client([`fe80::1%${scopeid}`, port]),
+};
+for (const [name, client] of Object.entries(clients)) {
+  const { status, headers } = await client.request("PUT", "/", {}, new Uint8Array(100_000));
+  found[name] = [status, headers["host"]];
+}
+const [session] = sessions;
+found["session"] = [session?.address, `${session}`];
+found["unscoped"] = await new Client(["fe80::1", port], { timeout: 5 }).connect().then(
+  () => "connected",
+  () => "refused",
+);
+let error = null;
+try {
+  new Server(address, () => [200, "OK", {}, null]).close();
+} catch (taken) {
+  error = taken;
+}
+found["taken"] = error instanceof Deno.errors.AddrInUse;
+server.close();
+await serving;
+new Server(address, () => [200, "OK", {}, null]).close();
+
+// Nobody is there, and nobody says so: packets to this address are lost.
+await ip("address", "add", "10.9.8.1/24", "dev", "left");
+await ip("neighbour", "add", "10.9.8.7", "lladdr", "02:00:00:00:00:07", "dev", "left");
+const start = performance.now();
+const lost = await new Client(["10.9.8.7", 80], { timeout: 0.4 }).connect().catch((error) => error);
+found["lost"] = [lost instanceof Deno.errors.TimedOut, (performance.now() - start) / 1000];
+console.log(JSON.stringify(found));
