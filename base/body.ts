@@ -298,7 +298,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     this.#use.begin("stream", true);
     return new ReadableStream({
       type: "bytes",
-      autoAllocateChunkSize: PIECE_BYTES,
+      autoAllocateChunkSize: Math.max(1, Math.min(PIECE_BYTES, this.#remaining)),
       start: async (controller) => {
         if (this.#remaining > 0) return;
         await this.#finish();

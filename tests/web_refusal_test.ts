@@ -88,6 +88,16 @@ Deno.test("a response that can't be sent gives up its body", async (t) => {
   }
 });
 
+Deno.test("a stream of something else than bytes is an error, and cancelled", async () => {
+  const source = new TrackedStream<unknown>(["hello", "world"]);
+  const body = source.stream as ReadableStream<Uint8Array>;
+  await using serving = serveHandler(() => new Response(body));
+  const { body: received } = await exchange(serving, "GET / HTTP/1.1\r\n\r\n");
+  assertEquals(received, "");
+  assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "need Uint8Array");
+  assertEquals(source.cancelled.length, 1);
+});
+
 Deno.test("a body that is shorter or longer than its content-length is seen to be cut", async (t) => {
   for (const length of [11, 13]) {
     await t.step(`${length} instead of 12`, async () => {
