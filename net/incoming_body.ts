@@ -56,8 +56,7 @@ class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
   readonly exact = false;
   readonly #transport: Transport;
-  readonly #owner: BodyOwner;
-  #over = false;
+  #owner: BodyOwner | null;
 
   constructor(transport: Transport, owner: BodyOwner) {
     super();
@@ -71,19 +70,24 @@ class ConnectionSource extends BodySource {
   }
 
   // An empty body is consumed from the start, and whoever still holds it may read, fail or give it
-  // up while the connection is at another message.
+  // up while the connection is at another message. Nor does a body that is over keep the
+  // connection alive.
+  #takeOwner(): BodyOwner | null {
+    const owner = this.#owner;
+    this.#owner = null;
+    return owner;
+  }
+
   override consumed(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#owner.bodyConsumed();
+    this.#takeOwner()?.bodyConsumed();
   }
 
   override failed(error: unknown): void {
-    if (!this.#over) this.#owner.bodyFailed(error);
+    this.#takeOwner()?.bodyFailed(error);
   }
 
   override cancel(reason: unknown): Promise<void> {
-    if (!this.#over) this.#owner.bodyCancelled(reason);
+    this.#takeOwner()?.bodyCancelled(reason);
     return Promise.resolve();
   }
 

@@ -52,6 +52,7 @@ export interface ServerContext {
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
+const LAST_CHANCE_MILLISECONDS = 20;
 
 /** What an application has returned, taken apart. */
 interface Answer {
@@ -204,10 +205,17 @@ export class ServerConnection implements BodyOwner {
   async #linger(): Promise<void> {
     const transport = this.#transport;
     if (transport.closed) return;
-    const timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
+    const closed = Promise.withResolvers<void>();
+    transport.onClose = closed.resolve;
+    let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
     try {
       await transport.closeWrite();
-      await transport.drain(LINGER_BYTES);
+      if (!await transport.drain(LINGER_BYTES)) {
+        // A peer that only writes comes to read when its writes begin to wait.
+        clearTimeout(timer);
+        timer = setTimeout(() => transport.close(), LAST_CHANCE_MILLISECONDS);
+        await closed.promise;
+      }
     } catch {
       // It was to be closed anyway.
     } finally {

@@ -67,7 +67,7 @@ export class TlsListener implements Listener {
 
   /** Does the handshake. No error of it has words that the peer has chosen. */
   async #open({ below }: RawConnection): Promise<Socket> {
-    this.#handshakes ??= new Handshakes(serverMaterialOf(this.#findSslctx()));
+    this.#handshakes ??= new Handshakes(serverMaterialOf(this.#findSslctx()), this.#timeout);
     const handshakes = this.#handshakes;
     const bounds = { timeout: this.#timeout, signal: undefined };
     return await bounded("the TLS handshake", bounds, async () => {

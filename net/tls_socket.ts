@@ -17,6 +17,9 @@ const RELEASE_BYTES = 32768;
 /** More can't have been under way; the connection ends before a peer that nothing holds back wins. */
 const MAX_BYTES = 16777216;
 
+/** So many bytes are written at a time. */
+const WRITE_BYTES = 262144;
+
 /** Somebody who waits. */
 interface Waiting {
   resolve(count: number | null): void;
@@ -86,12 +89,14 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** Writes all of the bytes, which have to stay as they are until it resolves, to their number. */
+  /** Writes bytes, which have to stay as they are until it resolves, to how many it was. */
   write(bytes: Uint8Array): Promise<number> {
     if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#failure !== null) return Promise.reject(this.#failure);
     if (bytes.length === 0) return Promise.resolve(0);
-    return this.#expect((done) => this.#socket.write(bytes, done), bytes.length);
+    // In pieces, between which an early answer can arrive: once a write has failed it would be lost.
+    const piece = bytes.length > WRITE_BYTES ? bytes.subarray(0, WRITE_BYTES) : bytes;
+    return this.#expect((done) => this.#socket.write(piece, done), piece.length);
   }
 
   /** Tells the peer that nothing more comes, and ends the side that writes. */

@@ -114,8 +114,12 @@ export class Transport {
     }
   }
 
-  /** Drops what has arrived and then what arrives, up to the peer's end or `most` bytes. */
-  async drain(most: number): Promise<void> {
+  /**
+   * Drops what has arrived and then what arrives, up to the peer's end or about `most` bytes.
+   *
+   * @returns Whether the peer's end was reached.
+   */
+  async drain(most: number): Promise<boolean> {
     const { reader } = this;
     let dropped: number | null = reader.buffered;
     while (dropped !== null && most > dropped) {
@@ -123,6 +127,7 @@ export class Transport {
       reader.start = reader.end;
       dropped = await this.#readSocket(reader.room());
     }
+    return dropped === null;
   }
 
   /**

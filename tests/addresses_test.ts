@@ -7,6 +7,7 @@ import { tempDir } from "./support/directories.ts";
 import { hasIPv6, plainKinds } from "./support/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "./support/expectations.ts";
 import { serve } from "./support/serving.ts";
+import { makeLinks } from "./support/special_files.ts";
 
 const ok: App = () => [200, "OK", {}, null];
 
@@ -154,8 +155,7 @@ Deno.test("a path that exists is not overwritten, whatever it is", async () => {
   const link = `${directory.path}/link`;
   const dangling = `${directory.path}/dangling`;
   await Deno.writeTextFile(file, "precious");
-  await Deno.symlink(file, link);
-  await Deno.symlink(`${directory.path}/nowhere`, dangling);
+  await makeLinks({ [link]: file, [dangling]: `${directory.path}/nowhere` });
   for (const path of [file, link, dangling, directory.path]) {
     assertThrows(() => new Server(path, ok), Deno.errors.AddrInUse);
   }

@@ -1,7 +1,7 @@
 /** How a client connects: what `connect()` and the one-shot `request()` do, refuse and close. */
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { Body, type BodyOut, ConnectionClosedError, EmptyPreambleError } from "../base.ts";
-import { Client, type Connection } from "../client.ts";
+import { Client, type Connection, type Socket } from "../client.ts";
 import { callWith, rejectionOf } from "./support/expectations.ts";
 import { RawPeer, RawServer, within } from "./support/raw_peer.ts";
 import { TrackedStream } from "./support/streams.ts";
@@ -235,6 +235,24 @@ Deno.test("connect() rejects with the signal's reason, whatever onConnect return
     });
     assertStrictEquals(await rejectionOf(client.connect(), `${value}`), reason);
   }
+});
+
+Deno.test("a signal that aborts while the socket is handed over closes it", async () => {
+  using server = new RawServer();
+  const controller = new AbortController();
+  class Slow extends Client {
+    override async createSocket(): Promise<Socket> {
+      const sock = await super.createSocket();
+      controller.abort(reason);
+      return sock;
+    }
+  }
+  const reason = new Error("no longer wanted");
+  let calls = 0;
+  const onConnect = () => ++calls > 0;
+  const client = new Slow(server.address, { signal: controller.signal, onConnect });
+  assertStrictEquals(await rejectionOf(client.connect(), "connect"), reason);
+  await (await server.accept()).assertClosedSilently();
 });
 
 Deno.test("a signal that outlives its connections keeps nothing of them", async () => {

@@ -285,4 +285,3 @@ Deno.test("a body that fails to begin rejects, and nothing is left behind", asyn
     }
   }
 });
-

@@ -206,6 +206,11 @@ Deno.test("a request says everything that was sent, and nothing more", async () 
   assertEquals(request.shiftPath(), "foo");
   assertEquals([request.mount, request.path], [["foo"], ["bar", ""]]);
   assertEquals(request.buildProxyUri(), "/bar/?k=v");
+  const shown = Deno.inspect(request);
+  assert(/^Request\(method="GET", uri="\/foo\/bar\/\?k=v", headers=\{/.test(shown), shown);
+  assertEquals([request.shiftPath(), request.shiftPath(), request.shiftPath()], ["bar", "", null]);
+  assertEquals([request.mount, request.path], [["foo", "bar", ""], []]);
+  assertEquals(request.buildProxyUri(), "/?k=v");
 });
 
 Deno.test("connection: close and connection: upgrade mean nothing", async () => {

@@ -1,6 +1,6 @@
 /** When a session ends although nothing is wrong, and that its last response gets through. */
 import { assert, assertEquals } from "@std/assert";
-import type { App, AppFunction, Session } from "../server.ts";
+import type { App, AppFunction, Request, Session } from "../server.ts";
 import { RawPeer, turnOfEventLoop } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
 
@@ -172,4 +172,26 @@ Deno.test("a body error that the application swallows still ends the session wit
   const [message = ""] = await serving.logger.waitFor("info");
   assert(message.includes("ProtocolError") || message.includes("BAD_CHUNK"), message);
   assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("an application that gives up a request's body may answer with an error, and with nothing else", async () => {
+  const ways: readonly ((body: NonNullable<Request["body"]>) => Promise<unknown>)[] = [
+    (body) => body.readable.cancel("not wanted"),
+    async (body) => {
+      for await (const _ of body as AsyncIterable<unknown>) break;
+    },
+  ];
+  for (const giveUp of ways) {
+    for (const status of [200, 404, 413]) {
+      await using serving = serve(async ({ body }) => {
+        if (body !== null) await giveUp(body);
+        return [status, "As it is", {}, null];
+      });
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+      const { received } = await peer.readToEnd();
+      const expected = status === 200 ? "" : `HTTP/1.1 ${status} As it is\r\n\r\n`;
+      assertEquals(received, expected);
+    }
+  }
 });

@@ -76,6 +76,15 @@ Deno.test("a socket whose close() throws is closed all the same", async () => {
   assertEquals([conn.closed, inner.closings], [true, 1]);
 });
 
+Deno.test("bytes that a socket gives after close() are not taken", async () => {
+  const late = Promise.withResolvers<number>();
+  const { socket } = socketWith({ read: () => late.promise, close: () => late.resolve(19) });
+  const conn = new Connection(socket, null);
+  const error = rejectionOf(conn.get("/"), "a request that waits");
+  conn.close();
+  assertInstanceOf(await error, ConnectionClosedError);
+});
+
 Deno.test("a socket is closed exactly once, whatever happens", async () => {
   const socket = new RecordingSocket();
   const conn = new Connection(socket, null);
