@@ -75,6 +75,7 @@ export class Handshakes {
    * server is not used again.
    */
   async #run(stream: Duplex): Promise<TLSSocket> {
+    if (stream.destroyed) throw new DeguError("the peer closed the connection");
     const server = this.#idle.pop() ?? this.#makeServer();
     const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>();
     const fail = (error: Error, failed?: TLSSocket) => reject(findReason(error, failed));

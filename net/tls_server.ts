@@ -12,8 +12,9 @@ import type { Accepted, Listener } from "./listener.ts";
 import { serverMaterialOf, type ServerSslctx } from "./tls_context.ts";
 import { reasonOf } from "./tls_errors.ts";
 import { Handshakes } from "./tls_handshakes.ts";
-import { listenRaw, type RawConnection, type RawListener } from "./tls_listen.ts";
+import { listenRaw, type RawListener } from "./tls_listen.ts";
 import { TlsSocket } from "./tls_socket.ts";
+import type { TlsStream } from "./tls_stream.ts";
 
 /** What a listener has to know of its server. */
 export interface ServerSide {
@@ -53,11 +54,15 @@ export class TlsListener implements Listener {
   }
 
   async accept(): Promise<Accepted> {
-    const raw = await this.#raw.accept();
+    const { below, address } = await this.#raw.accept();
+    let closed = false;
     return {
-      address: raw.address,
-      open: () => this.#open(raw),
-      close: () => raw.below.close(),
+      address,
+      open: () => this.#open(below, () => closed),
+      close: () => {
+        closed = true;
+        below.close();
+      },
     };
   }
 
@@ -66,7 +71,7 @@ export class TlsListener implements Listener {
   }
 
   /** Does the handshake. No error of it has words that the peer has chosen. */
-  async #open({ below }: RawConnection): Promise<Socket> {
+  async #open(below: TlsStream, isClosed: () => boolean): Promise<Socket> {
     this.#handshakes ??= new Handshakes(serverMaterialOf(this.#findSslctx()), this.#timeout);
     const handshakes = this.#handshakes;
     const bounds = { timeout: this.#timeout, signal: undefined };
@@ -75,7 +80,9 @@ export class TlsListener implements Listener {
         const { socket, peerCertificate } = await handshakes.shake(below.stream);
         return new TlsSocket(socket, below, peerCertificate);
       } catch (error) {
-        throw error instanceof Error ? new DeguError(reasonOf(error), { cause: error }) : error;
+        if (!(error instanceof Error)) throw error;
+        const reason = isClosed() ? "the server closed the connection" : reasonOf(error);
+        throw new DeguError(reason, { cause: error });
       }
     });
   }

@@ -77,12 +77,38 @@ Deno.test("a socket whose close() throws is closed all the same", async () => {
 });
 
 Deno.test("bytes that a socket gives after close() are not taken", async () => {
-  const late = Promise.withResolvers<number>();
-  const { socket } = socketWith({ read: () => late.promise, close: () => late.resolve(19) });
-  const conn = new Connection(socket, null);
-  const error = rejectionOf(conn.get("/"), "a request that waits");
-  conn.close();
-  assertInstanceOf(await error, ConnectionClosedError);
+  const answer = latin1("HTTP/1.1 200 OK\r\n\r\n");
+  for (const isSent of [false, true]) {
+    const late = Promise.withResolvers<void>();
+    const { socket, inner } = socketWith({
+      read: async (into) => {
+        await late.promise;
+        into.set(answer);
+        return answer.length;
+      },
+      close: () => late.resolve(),
+    });
+    const conn = new Connection(socket, null);
+    const written = inner.written();
+    const error = rejectionOf(conn.get("/"), "a request that waits");
+    if (isSent) await written;
+    conn.close();
+    assertInstanceOf(await error, ConnectionClosedError);
+  }
+});
+
+Deno.test("a read that claims a count that can't be, once the request is sent, is an error", async () => {
+  for (const count of [-1, 0.5, NaN, 65537, 2 ** 40]) {
+    const late = Promise.withResolvers<number>();
+    const { socket, inner } = socketWith({ read: () => late.promise });
+    using conn = new Connection(socket, null);
+    const written = inner.written();
+    const error = rejectionOf(conn.get("/"), `${count}`);
+    await written;
+    late.resolve(count);
+    assertInstanceOf(await within(error, "the request rejects", 1), Error);
+    assertEquals([conn.closed, inner.closings], [true, 1]);
+  }
 });
 
 Deno.test("a socket is closed exactly once, whatever happens", async () => {

@@ -35,7 +35,7 @@ async function countDescriptors(): Promise<number> {
 }
 
 /** Longer than any time-out of the servers, to which some connections are left. */
-const IDLE_MILLISECONDS = 7000;
+const IDLE_MILLISECONDS = 9000;
 const MOST_ATTEMPTS = 20;
 
 /** Waits until nothing can be going on any more, and then until there are no more descriptors than before, but not for ever. */
