@@ -102,16 +102,11 @@ async function shakeHands(
   sslctx: ClientSslctx,
   sslHost: string | null,
 ): Promise<TlsSocket> {
-  const { stream } = below;
-  const socket = startTls(stream, clientMaterialOf(sslctx), sslHost);
+  const socket = startTls(below.stream, clientMaterialOf(sslctx), sslHost);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  // The library comes a little later with the reason, if there is one.
-  const closed = () =>
-    void setTimeout(() => reject(new DeguError("the peer closed the connection")));
   socket.once("secureConnect", resolve);
   socket.on("error", reject);
-  stream.on("error", reject);
-  stream.once("close", closed);
+  socket.once("close", () => reject(new DeguError("the peer closed the connection")));
   try {
     await promise;
     const peerCertificate = checkServer(socket, sslctx.checkHostname ? sslHost : null);
@@ -119,8 +114,6 @@ async function shakeHands(
   } catch (error) {
     socket.destroy();
     throw error;
-  } finally {
-    stream.removeListener("close", closed);
   }
 }
 

@@ -78,22 +78,11 @@ export class Handshakes {
     if (stream.destroyed) throw new DeguError("the peer closed the connection");
     const server = this.#idle.pop() ?? this.#makeServer();
     const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>();
-    const fail = (error: Error, failed?: TLSSocket) => reject(findReason(error, failed));
-    // The library comes a little later with the reason, if there is one.
-    const closed = () =>
-      void setTimeout(() => reject(new DeguError("the peer closed the connection")));
     server.once("secureConnection", resolve);
-    server.once("tlsClientError", fail);
-    stream.once("error", fail);
-    stream.once("close", closed);
+    // This comes however the stream or the handshake ends.
+    server.once("tlsClientError", (error, failed) => reject(findReason(error, failed)));
     server.emit("connection", stream);
-    let socket;
-    try {
-      socket = await promise;
-    } finally {
-      stream.removeListener("error", fail);
-      stream.removeListener("close", closed);
-    }
+    const socket = await promise;
     server.removeAllListeners("secureConnection");
     server.removeAllListeners("tlsClientError");
     socket.on("error", () => {});
@@ -150,8 +139,8 @@ export class Handshakes {
 }
 
 /** Where a certificate was refused the library's own error says only that the connection is gone. */
-function findReason(error: Error, socket: TLSSocket | undefined): Error {
-  const code = socket?.authorizationError ?? ("code" in error ? error.code : "");
+function findReason(error: Error, socket: TLSSocket): Error {
+  const code = socket.authorizationError ?? ("code" in error ? error.code : "");
   const fault = describeCertificateFault("client", String(code));
   return fault === null ? error : new DeguError(fault, { cause: error });
 }

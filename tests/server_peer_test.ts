@@ -16,7 +16,9 @@ const reader: App = async ({ body, uri }) => {
 
 /** Asserts that somebody else is served, now. */
 async function assertServes(serving: Serving): Promise<void> {
-  const { status } = await within(serving.makeClient().request("GET", "/"), "others are served");
+  const asking = serving.makeClient().request("GET", "/");
+  const { status, body } = await within(asking, "others are served");
+  await body?.read();
   assertEquals(status, 200);
   assertEquals(serving.logger.at("error"), []);
 }
