@@ -5,7 +5,6 @@
  * @module
  */
 
-import process from "node:process";
 import type { PeerCertificate } from "../base/session.ts";
 import {
   decodeString,
@@ -15,6 +14,7 @@ import {
   formatObjectIdentifier,
   TAG,
 } from "./tls_der.ts";
+import { loadBuiltin } from "./tls_modules.ts";
 
 /** What an end may use its certificate for, as the object identifiers of RFC 5280 §4.2.1.12. */
 export const PURPOSE = {
@@ -141,7 +141,7 @@ export function describeCertificate(certificate: Certificate): PeerCertificate {
 
 /** The SHA-256 of a certificate in DER: `AB:CD:…`. */
 export function fingerprint256(der: Uint8Array): string {
-  const { createHash } = process.getBuiltinModule("node:crypto");
+  const { createHash } = loadBuiltin("node:crypto");
   const digest = createHash("sha256").update(der).digest("hex");
   return digest.toUpperCase().replaceAll(/(..)(?!$)/g, "$1:");
 }

@@ -4,7 +4,6 @@
  * @module
  */
 
-import process from "node:process";
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
 import { DeguError, quote, typeName } from "../base/errors.ts";
@@ -20,6 +19,7 @@ import {
 import { clientMaterialOf, type ClientSslctx } from "./tls_context.ts";
 import { makeDuplex } from "./tls_duplex.ts";
 import { handshakeError, translateError } from "./tls_errors.ts";
+import { loadBuiltin } from "./tls_modules.ts";
 import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./tls_names.ts";
 import { checkNegotiated } from "./tls_policy.ts";
 import { TlsSocket } from "./tls_socket.ts";
@@ -88,7 +88,7 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<T
     : { path: endpoint.path };
   return await bounded(`connecting to ${formatAddress(address)}`, bounds, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const socket = process.getBuiltinModule("node:net").connect(where);
+    const socket = loadBuiltin("node:net").connect(where);
     signal.addEventListener("abort", () => socket.destroy());
     socket.on("error", (error) => reject(translateError(error)));
     socket.once("connect", resolve);
@@ -123,7 +123,7 @@ function startTls(
   sslHost: string | null,
 ): TLSSocket {
   const isName = sslHost !== null && normaliseIpAddress(sslHost) === null;
-  return process.getBuiltinModule("node:tls").connect({
+  return loadBuiltin("node:tls").connect({
     socket: stream,
     secureContext,
     // Said aloud, as the default can be changed by an environment variable.

@@ -4,10 +4,10 @@
  * @module
  */
 
-import process from "node:process";
 import type { SecureContext } from "node:tls";
 import { quote, typeName } from "../base/errors.ts";
 import { type Identity, type Read, readAuthorities, readIdentity } from "./tls_files.ts";
+import { loadBuiltin } from "./tls_modules.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./tls_policy.ts";
 
 /** What a client trusts, and who it is: plain JSON, every path absolute. */
@@ -136,7 +136,7 @@ export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
     ? null
     : readIdentity(certFile, keyFile, "clientAuth");
   const authorities = hasAuthority ? readAuthorities(caFile, caPath) : null;
-  const { createSecureContext } = process.getBuiltinModule("node:tls");
+  const { createSecureContext } = loadBuiltin("node:tls");
   const material = createSecureContext({
     ...LIBRARY_OPTIONS,
     ...identity?.value,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import process from "node:process";
+import { loadBuiltin } from "./tls_modules.ts";
 import type { TlsStream } from "./tls_stream.ts";
 
 const BUFFER_BYTES = 65536;
@@ -14,7 +14,7 @@ const MIN_ROOM = 16384;
 
 /** Wraps a connection, which it owns from then on. */
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
-  const { Duplex } = process.getBuiltinModule("node:stream");
+  const { Duplex } = loadBuiltin("node:stream");
   let room = new Uint8Array(0);
   let held: PromiseWithResolvers<void> | null = null;
   const read = async (): Promise<Uint8Array | null> => {

@@ -5,7 +5,6 @@
  * @module
  */
 
-import process from "node:process";
 import type { KeyObject } from "node:crypto";
 import { quote } from "../base/errors.ts";
 import {
@@ -16,6 +15,7 @@ import {
   usageProblem,
   validityProblem,
 } from "./tls_certificate.ts";
+import { loadBuiltin } from "./tls_modules.ts";
 
 /** What the TLS library is given, in PEM. */
 export interface Identity {
@@ -62,7 +62,7 @@ export function readIdentity(
   const chain = readCertificates("certFile", certFile);
   const { pem: key, keyObject } = readKey(keyFile);
   const [leaf] = chain;
-  const { X509Certificate } = process.getBuiltinModule("node:crypto");
+  const { X509Certificate } = loadBuiltin("node:crypto");
   if (!new X509Certificate(leaf!.pem).checkPrivateKey(keyObject)) {
     throw new RangeError(
       `keyFile: the key in ${quote(keyFile)} does not belong to the first certificate in ` +
@@ -170,7 +170,7 @@ function parseBlock(base64: string | undefined): Certificate | null {
   if (base64 === undefined) return null;
   try {
     const der = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-    const { X509Certificate } = process.getBuiltinModule("node:crypto");
+    const { X509Certificate } = loadBuiltin("node:crypto");
     new X509Certificate(der);
     return parseCertificate(der);
   } catch {
@@ -204,7 +204,7 @@ function readKey(path: string): { pem: string; keyObject: KeyObject } {
 }
 
 function parseKey(pem: string, path: string): KeyObject {
-  const { createPrivateKey } = process.getBuiltinModule("node:crypto");
+  const { createPrivateKey } = loadBuiltin("node:crypto");
   let keyObject;
   try {
     keyObject = createPrivateKey(pem);

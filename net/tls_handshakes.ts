@@ -4,7 +4,6 @@
  * @module
  */
 
-import process from "node:process";
 import type { Duplex } from "node:stream";
 import type { Server as TlsServer, TLSSocket } from "node:tls";
 import { DeguError } from "../base/errors.ts";
@@ -17,6 +16,7 @@ import {
 } from "./tls_certificate.ts";
 import type { ServerMaterial } from "./tls_context.ts";
 import { describeCertificateFault } from "./tls_errors.ts";
+import { loadBuiltin } from "./tls_modules.ts";
 import { checkNegotiated } from "./tls_policy.ts";
 
 /** Servers that are kept for the next handshake; making one takes longer than a handshake. */
@@ -92,7 +92,7 @@ export class Handshakes {
 
   #makeServer(): TlsServer {
     const { ca, ...options } = this.#material.options;
-    return process.getBuiltinModule("node:tls").createServer({
+    return loadBuiltin("node:tls").createServer({
       ...options,
       ...(ca === undefined ? {} : { ca: [...ca] }),
       handshakeTimeout: this.#handshakeTimeout,

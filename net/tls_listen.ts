@@ -4,13 +4,13 @@
  * @module
  */
 
-import process from "node:process";
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "./addresses.ts";
 import { PlainListener } from "./listener.ts";
 import { makeDuplex } from "./tls_duplex.ts";
 import { translateError } from "./tls_errors.ts";
+import { loadBuiltin } from "./tls_modules.ts";
 import { makeNetStream, type TlsStream } from "./tls_stream.ts";
 
 /** A connection before its handshake. */
@@ -94,7 +94,7 @@ class NodeListener implements RawListener {
   constructor(address: Address) {
     this.address = address;
     this.ready = this.#bound.promise;
-    this.#server = process.getBuiltinModule("node:net").createServer(
+    this.#server = loadBuiltin("node:net").createServer(
       // Nothing is read before the handshake, so that it can't get lost.
       { pauseOnConnect: true, noDelay: true },
       (socket) => this.#receive(socket),
