@@ -42,7 +42,7 @@ export interface ResponsePreamble {
   readonly framing: Framing;
 }
 
-const CR = 0x0d, LF = 0x0a;
+const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
 
 /**
  * Finds the end of a preamble: the position after its CR LF CR LF, or -1.
@@ -79,6 +79,8 @@ const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 const encoder = new TextEncoder();
 const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
 const PROTOCOL_BYTES = encoder.encode(" HTTP/1.1");
+const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
+const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
 /** Parses a request preamble that stands in `bytes` from `start` to `end`, CR LF CR LF included. */
 export function parseRequestPreamble(
@@ -244,7 +246,10 @@ export function formatRequestPreamble(
   framing: Framing | undefined,
 ): number {
   checkHeaderDict(headers);
-  const at = writeAscii(into, 0, `${method} ${uri} HTTP/1.1\r\n`);
+  let at = writeAscii(into, 0, method);
+  into[at++] = SPACE;
+  at = writeAscii(into, at, uri);
+  at = writeBytes(into, at, REQUEST_LINE_END);
   return finish(into, formatHeaderLines(into, at, headers, base, framing, requestContext(method)));
 }
 
@@ -259,13 +264,25 @@ export function formatResponsePreamble(
   checkStatus(status);
   checkReason(reason);
   checkHeaderDict(headers);
-  const at = writeAscii(into, 0, `HTTP/1.1 ${status} ${reason}\r\n`);
+  let at = writeBytes(into, 0, STATUS_LINE_START);
+  into[at++] = 0x30 + Math.floor(status / 100);
+  into[at++] = 0x30 + Math.floor(status / 10) % 10;
+  into[at++] = 0x30 + status % 10;
+  into[at++] = SPACE;
+  at = writeAscii(into, at, reason);
+  into[at++] = CR;
+  into[at++] = LF;
   return finish(into, formatHeaderLines(into, at, headers, null, framing, "response"));
 }
 
 function writeAscii(into: Uint8Array, at: number, text: string): number {
   for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
   return at + text.length;
+}
+
+function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
+  for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
+  return at + bytes.length;
 }
 
 function finish(into: Uint8Array, at: number): number {
