@@ -54,7 +54,8 @@ export async function bounded<T extends { close(): void }>(
   const aborted = new Promise<never>((_, reject) => {
     controller.signal.addEventListener("abort", () => reject(controller.signal.reason));
   });
-  const attempting = attempt(controller.signal);
+  // In a function of its own, so that what it throws at once is cleaned up after, too.
+  const attempting = (async () => await attempt(controller.signal))();
   try {
     return await Promise.race([attempting, aborted]);
   } catch (error) {
