@@ -12,8 +12,6 @@ import { MAX_LENGTH, MAX_READ_BYTES } from "./limits.ts";
 
 /** Bytes of one piece of a body that is iterated or streamed. */
 export const PIECE_BYTES = 65536;
-/** Bytes of the buffer that a body of any size is copied through. */
-const COPY_BYTES = 524288;
 
 /** Closes a byte stream; readers that wait with a buffer of their own get it back empty. */
 export function closeByteStream(controller: ReadableByteStreamController): void {
@@ -174,7 +172,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       reader.start += here;
       await this.#passOn(keepsBytes ? piece.slice() : piece, out);
     }
-    const size = keepsBytes ? PIECE_BYTES : COPY_BYTES;
+    const size = keepsBytes ? PIECE_BYTES : this.#source.pieceBytes;
     let buffer = EMPTY;
     while (this.#remaining > 0) {
       if (keepsBytes || buffer.length === 0) {

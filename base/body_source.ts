@@ -7,6 +7,9 @@
 import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 
+/** Bytes of the buffer that a body of any size is copied through: large writes are the fastest. */
+export const COPY_BYTES = 524288;
+
 /** What a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
@@ -16,6 +19,8 @@ export abstract class BodySource implements ByteSource {
   abstract readonly reader: ByteReader;
   /** True where not one byte beyond the body may be read. */
   abstract readonly exact: boolean;
+  /** How many bytes are best read at a time where they are passed on. */
+  abstract readonly pieceBytes: number;
   /** Reads past the reader, which must be empty. */
   abstract read(into: Uint8Array): Promise<number | null>;
 
@@ -66,6 +71,7 @@ export function openSource(input: BodyInput): BodySource {
 class PlainSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = true;
+  readonly pieceBytes = COPY_BYTES;
   readonly #source: ByteSource;
 
   constructor(source: ByteSource) {
@@ -83,6 +89,7 @@ class PlainSource extends BodySource {
 class StreamSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = false;
+  readonly pieceBytes = COPY_BYTES;
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;

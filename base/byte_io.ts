@@ -87,7 +87,7 @@ export class ByteReader {
   /** Where they end. */
   end = 0;
   readonly #source: ByteSource;
-  #capacity: number;
+  readonly #capacity: number;
 
   /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
   constructor(source: ByteSource, capacity = CAPACITY) {
@@ -111,17 +111,6 @@ export class ByteReader {
       this.start = 0;
     }
     return this.end === 0 ? this.bytes : this.bytes.subarray(this.end);
-  }
-
-  /** Makes the buffer larger, for a body that fills it again and again. */
-  grow(capacity: number): void {
-    if (capacity <= this.#capacity) return;
-    this.#capacity = capacity;
-    const larger = new Uint8Array(capacity);
-    larger.set(this.bytes.subarray(this.start, this.end));
-    this.end -= this.start;
-    this.start = 0;
-    this.bytes = larger;
   }
 
   /** Reads up to `limit` more bytes; resolves to how many, 0 at the end of the source. */

@@ -12,17 +12,11 @@ import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "./
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
 
-/** What is passed on at a time is large from here on, and then goes through a larger buffer. */
-const LARGE_VIEW_BYTES = 32768;
-const LARGE_BUFFER_BYTES = 524288;
-
 /** Decodes one body. What it throws leaves it unusable. */
 export class ChunkedDecoder {
   readonly #source: BodySource;
   readonly #reader: ByteReader;
   readonly #scanner = new ChunkScanner();
-  // Whether as much comes at a time as the buffer holds.
-  #filled = false;
 
   /** Makes a decoder of what the source gives from here on. */
   constructor(source: BodySource) {
@@ -81,14 +75,10 @@ export class ChunkedDecoder {
   async nextEncoded(): Promise<Uint8Array> {
     const reader = this.#reader;
     for (;;) {
-      if (this.#filled) reader.grow(LARGE_BUFFER_BYTES);
       const start = reader.start;
       reader.start = this.#scan(start);
       if (this.done) await this.#finish();
-      if (reader.start > start) {
-        this.#filled ||= reader.start - start > LARGE_VIEW_BYTES;
-        return reader.bytes.subarray(start, reader.start);
-      }
+      if (reader.start > start) return reader.bytes.subarray(start, reader.start);
       await this.#fill();
     }
   }

@@ -55,6 +55,8 @@ function isOurs(used: unknown, ours: { prototype: unknown }): boolean {
 class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
   readonly exact = false;
+  // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
+  readonly pieceBytes = 65536;
   readonly #transport: Transport;
   #owner: BodyOwner | null;
 
