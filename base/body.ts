@@ -6,7 +6,7 @@
 
 import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
 import { BodyUse, checkReadSize, Collector, decodeText, writeWhole } from "./body_use.ts";
-import { type ByteSink, EMPTY } from "./byte_io.ts";
+import { type ByteSink, EMPTY, type OpenSink } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "./limits.ts";
 
@@ -159,20 +159,21 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
     return writeWhole(this.#use, sink, async (out) => {
-      await this.#copyTo(out, out.keepsBytes);
+      await this.#copyTo(out);
       return this.contentLength;
     }, (error) => this.cancel(error));
   }
 
-  async #copyTo(out: ByteSink, keepsBytes: boolean): Promise<void> {
+  async #copyTo(out: OpenSink): Promise<void> {
     const { reader } = this.#source;
+    const { keepsBytes } = out;
     const here = Math.min(reader.buffered, this.#remaining);
     if (here > 0) {
       const piece = reader.bytes.subarray(reader.start, reader.start + here);
       reader.start += here;
       await this.#passOn(keepsBytes ? piece.slice() : piece, out);
     }
-    const size = keepsBytes ? PIECE_BYTES : this.#source.pieceBytes;
+    const size = keepsBytes ? PIECE_BYTES : out.pieceBytes ?? this.#source.pieceBytes;
     let buffer = EMPTY;
     while (this.#remaining > 0) {
       if (keepsBytes || buffer.length === 0) {

@@ -19,6 +19,8 @@ export interface ByteSink {
    * has written that many, and gets the rest again.
    */
   write(bytes: Uint8Array): Promise<number | void>;
+  /** How many bytes it is best given at a time, where it matters. */
+  readonly pieceBytes?: number;
 }
 
 /** Writes all of the bytes, however many writes the sink needs. */
@@ -69,6 +71,7 @@ export function openSink(sink: WritableStream<Uint8Array> | ByteSink): OpenSink 
   if (typeof (sink as ByteSink | null)?.write === "function") {
     return {
       keepsBytes: false,
+      ...pieceBytesOf(sink as ByteSink),
       write: (bytes) => writeAll(sink as ByteSink, bytes),
       release: () => {},
     };
@@ -76,6 +79,13 @@ export function openSink(sink: WritableStream<Uint8Array> | ByteSink): OpenSink 
   throw new TypeError(`sink: need a WritableStream or a ByteSink; got ${typeName(sink)}`);
 }
 
+function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefined {
+  return Number.isSafeInteger(pieceBytes) && pieceBytes! > 0
+    ? { pieceBytes: Math.min(pieceBytes!, MAX_PIECE_BYTES) }
+    : undefined;
+}
+
+const MAX_PIECE_BYTES = 1048576;
 const CAPACITY = 65536;
 
 /** A buffer over a source: what has been read and not been taken stands from `start` to `end`. */
@@ -87,7 +97,7 @@ export class ByteReader {
   /** Where they end. */
   end = 0;
   readonly #source: ByteSource;
-  readonly #capacity: number;
+  #capacity: number;
 
   /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
   constructor(source: ByteSource, capacity = CAPACITY) {
@@ -111,6 +121,17 @@ export class ByteReader {
       this.start = 0;
     }
     return this.end === 0 ? this.bytes : this.bytes.subarray(this.end);
+  }
+
+  /** Makes the buffer larger, for a body that fills it again and again. */
+  grow(capacity: number): void {
+    if (capacity <= this.#capacity) return;
+    this.#capacity = capacity;
+    const larger = new Uint8Array(capacity);
+    larger.set(this.bytes.subarray(this.start, this.end));
+    this.end -= this.start;
+    this.start = 0;
+    this.bytes = larger;
   }
 
   /** Reads up to `limit` more bytes; resolves to how many, 0 at the end of the source. */

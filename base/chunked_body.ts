@@ -134,7 +134,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return writeWhole(this.#use, sink, async (out) => {
       let written = 0;
       while (!this.#decoder.done) {
-        const encoded = await this.#failing(this.#decoder.nextEncoded());
+        const encoded = await this.#failing(this.#decoder.nextEncoded(out.pieceBytes));
         written += encoded.length;
         await out.write(out.keepsBytes ? encoded.slice() : encoded);
       }

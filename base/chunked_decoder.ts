@@ -12,11 +12,15 @@ import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "./
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
 
+const LARGE_VIEW_BYTES = 32768;
+
 /** Decodes one body. What it throws leaves it unusable. */
 export class ChunkedDecoder {
   readonly #source: BodySource;
   readonly #reader: ByteReader;
   readonly #scanner = new ChunkScanner();
+  // Whether as much comes at a time as half of a buffer.
+  #large = false;
 
   /** Makes a decoder of what the source gives from here on. */
   constructor(source: BodySource) {
@@ -71,14 +75,20 @@ export class ChunkedDecoder {
   /**
    * Reads as much of the coding as there is and has been checked. The view is valid until the next
    * call; sizes are in lower case.
+   *
+   * @param pieceBytes How many bytes are best passed on at a time, where it matters.
    */
-  async nextEncoded(): Promise<Uint8Array> {
+  async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
     const reader = this.#reader;
+    if (this.#large) reader.grow(pieceBytes);
     for (;;) {
       const start = reader.start;
       reader.start = this.#scan(start);
       if (this.done) await this.#finish();
-      if (reader.start > start) return reader.bytes.subarray(start, reader.start);
+      if (reader.start > start) {
+        this.#large = reader.start - start > LARGE_VIEW_BYTES;
+        return reader.bytes.subarray(start, reader.start);
+      }
       await this.#fill();
     }
   }
