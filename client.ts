@@ -24,9 +24,10 @@ import {
   cancelUnused,
   checkBodies,
 } from "./base/bodies.ts";
-import { ConnectionClosedError, quote, typeName } from "./base/errors.ts";
+import { ConnectionClosedError, typeName } from "./base/errors.ts";
 import type { HeaderDict } from "./base/headers.ts";
 import type { Response } from "./base/message.ts";
+import { copyOptions } from "./base/options.ts";
 import type { Method } from "./base/preamble.ts";
 import type { Address } from "./base/session.ts";
 import { allows, VALUE } from "./base/tables.ts";
@@ -216,15 +217,7 @@ function closeOnAbort(connection: Connection, signal: AbortSignal): void {
 }
 
 function checkOptions(options: ClientOptions, known: readonly string[]): ClientOptions {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options: need an object; got ${typeName(options)}`);
-  }
-  const copy = { ...options };
-  for (const name of Object.keys(copy)) {
-    if (!known.includes(name)) {
-      throw new TypeError(`options: unknown option ${quote(name)}; there are ${known.join(", ")}`);
-    }
-  }
+  const copy = copyOptions(options, known);
   const { host, timeout, bodies, authorization, onConnect, signal } = copy;
   if (host !== undefined && host !== null) checkHeaderValue("host", host);
   if (authorization !== undefined) checkHeaderValue("authorization", authorization);

@@ -21,7 +21,8 @@
 import type { Api, App } from "./base/app.ts";
 import { readApp } from "./base/app_parts.ts";
 import { bodies } from "./base/bodies.ts";
-import { quote, typeName } from "./base/errors.ts";
+import { typeName } from "./base/errors.ts";
+import { copyOptions } from "./base/options.ts";
 import { ContentRange, Range } from "./base/range.ts";
 import { type Address, endSession, Session } from "./base/session.ts";
 import { checkServerAddress, formatAddress } from "./net/addresses.ts";
@@ -325,17 +326,7 @@ function makeSafe(logger: Logger): Logger {
 }
 
 function checkOptions(options: ServerOptions): ServerOptions {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options: need an object; got ${typeName(options)}`);
-  }
-  const copy = { ...options };
-  for (const name of Object.keys(copy)) {
-    if (!OPTIONS.includes(name)) {
-      throw new TypeError(
-        `options: unknown option ${quote(name)}; there are ${OPTIONS.join(", ")}`,
-      );
-    }
-  }
+  const copy = copyOptions(options, OPTIONS);
   checkCount("maxConnections", copy.maxConnections);
   checkCount("maxRequests", copy.maxRequests);
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);

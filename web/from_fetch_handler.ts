@@ -8,6 +8,7 @@ import type { AppFunction } from "../base/app.ts";
 import { BodyError, quote, typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/headers.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/message.ts";
+import { copyOptions } from "../base/options.ts";
 import type { Session } from "../base/session.ts";
 import { makeBody } from "./bodies.ts";
 import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
@@ -203,17 +204,7 @@ function readHandler(handler: FetchHandler | { readonly fetch: FetchHandler }): 
 }
 
 function checkOptions(options: FromFetchHandlerOptions): FromFetchHandlerOptions {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options: need an object; got ${typeName(options)}`);
-  }
-  const copy = { ...options };
-  for (const name of Object.keys(copy)) {
-    if (!OPTIONS.includes(name)) {
-      throw new TypeError(
-        `options: unknown option ${quote(name)}; there are ${OPTIONS.join(", ")}`,
-      );
-    }
-  }
+  const copy = copyOptions(options, OPTIONS);
   const { origin, chooseCookie, maxUnreadBytes } = copy;
   if (origin !== undefined) copy.origin = checkOrigin(origin);
   if (chooseCookie !== undefined && typeof chooseCookie !== "function") {
