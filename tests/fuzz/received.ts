@@ -5,6 +5,7 @@
  */
 
 import type { BodyIn } from "../../base/bodies.ts";
+import type { Body } from "../../base/body.ts";
 import type { HeaderDict } from "../../base/headers.ts";
 import type { FlatHeaders } from "../support/wire_grammar.ts";
 import { textOf } from "./bytes.ts";
@@ -25,6 +26,9 @@ export const WAYS = ["read", "pieces", "iterate", "readable", "writeTo"] as cons
 /** One of the ways to read a body. */
 export type Way = typeof WAYS[number];
 
+/** The bytes that one read without a size collects. */
+const MOST_AT_ONCE = 16777216;
+
 /** Reads a body to its end; `null` for none. Chunks are kept where the way of reading shows them. */
 export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
   if (body === null) return null;
@@ -39,6 +43,10 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
     if (way === "readable") return await collect(body.readable);
     return await written((sink) => body.writeTo(sink));
   }
+  if (way === "read" && body.contentLength > MOST_AT_ONCE) {
+    await refuseToCollect(body);
+    return await receive(body, "pieces");
+  }
   if (way === "pieces") {
     let text = "";
     for (;;) {
@@ -50,6 +58,17 @@ export async function receive(body: BodyIn, way: Way): Promise<ModelBody> {
   if (way === "read") return textOf(await body.read());
   if (way === "writeTo") return await written((sink) => body.writeTo(sink));
   return await collect(way === "readable" ? body.readable : body);
+}
+
+/** One read does not collect so much: it says so, and leaves the body as it was. */
+async function refuseToCollect(body: Body): Promise<void> {
+  try {
+    await body.read();
+  } catch (error) {
+    if (error instanceof RangeError) return;
+    throw error;
+  }
+  throw new Error(`one read has collected ${body.contentLength} bytes`);
 }
 
 async function collect(pieces: AsyncIterable<Uint8Array>): Promise<string> {
