@@ -150,11 +150,13 @@ Deno.test("links are followed inside of the directory, and not out of it", async
 
 Deno.test("FIFOs and sockets are not opened", async () => {
   await using tree = await makeTree();
-  await makeFifo(`${tree.root}/fifo`);
-  await makeFifo(`${tree.root}/sub/index.html`);
+  const made = await makeFifo(`${tree.root}/fifo`) &&
+    await makeFifo(`${tree.root}/sub/index.html`);
+  if (!made) console.log("mkfifo is missing: only sockets are tested");
   using _listener = Deno.listen({ transport: "unix", path: `${tree.root}/socket` });
   const app = new FilesApp(tree.root);
-  for (const path of [["fifo"], ["sub", ""], ["socket"]]) {
+  const fifos = made ? [["fifo"], ["sub", ""]] : [];
+  for (const path of [...fifos, ["socket"]]) {
     assertEquals(await statusOf(app, ...path), 404, path.join("/"));
   }
 });

@@ -25,12 +25,19 @@ export async function makeLinks(links: Readonly<Record<string, string>>): Promis
   );
 }
 
-/** Makes a FIFO. */
-export async function makeFifo(path: string): Promise<void> {
-  await evaluate(
-    "Deno.exit(new Deno.Command('mkfifo', { args: [Deno.args[0]] }).outputSync().code);",
+/** Makes a FIFO; false where the program that does it is missing. */
+export async function makeFifo(path: string): Promise<boolean> {
+  const printed = await evaluate(
+    `try {
+      console.log(new Deno.Command("mkfifo", { args: [Deno.args[0]] }).outputSync().code);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      console.log("missing");
+    }`,
     path,
   );
+  assert(printed === "0\n" || printed === "missing\n", printed);
+  return printed === "0\n";
 }
 
 /** The paths below a directory of the files that this process has open; on Linux. */
