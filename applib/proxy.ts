@@ -15,6 +15,7 @@ import {
   typeName,
 } from "../base/errors.ts";
 import type { Request, Response, ResponseTuple } from "../base/message.ts";
+import { copyOptions } from "../base/options.ts";
 import type { Session } from "../base/session.ts";
 import type { Client, Connection } from "../client.ts";
 import type { Logger } from "../server.ts";
@@ -29,6 +30,8 @@ export interface ProxyOptions {
    */
   logger?: Pick<Logger, "warn">;
 }
+
+const OPTIONS = ["logger"];
 
 /** Which proxy has made a connection: two with the same key must not use each other's. */
 const makers = new WeakMap<Connection, ProxyApp>();
@@ -75,10 +78,7 @@ export class ProxyApp implements AppObject {
       throw new TypeError(`client: need a Client; got ${typeName(client)}`);
     }
     if (typeof key !== "string") throw new TypeError(`key: need a string; got ${typeName(key)}`);
-    const { logger, ...unknown } = options;
-    for (const name of Object.keys(unknown)) {
-      throw new TypeError(`options: unknown option ${quote(name)}; there is logger`);
-    }
+    const { logger } = copyOptions(options, OPTIONS);
     if (logger !== undefined && typeof logger?.warn !== "function") {
       throw new TypeError("logger: need an object with the method warn");
     }

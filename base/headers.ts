@@ -122,7 +122,8 @@ const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slo
 /** Which name comes first, as if it followed one. */
 const beforeFirst: KnownName = { ...knownNames[0]! };
 
-function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
+/** True where the wanted bytes stand at the position. */
+export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
   let i = 0;
   while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
   return i === wanted.length;

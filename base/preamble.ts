@@ -6,7 +6,13 @@
 
 import { EmptyPreambleError, ProtocolError, quote, typeName } from "./errors.ts";
 import { checkHeaderDict, formatHeaderLines } from "./header_format.ts";
-import { type Framing, type HeaderContext, type HeaderDict, parseHeaderLines } from "./headers.ts";
+import {
+  type Framing,
+  type HeaderContext,
+  type HeaderDict,
+  parseHeaderLines,
+  startsWith,
+} from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { allows, decodeAscii, REASON } from "./tables.ts";
 import { parseUri } from "./uri.ts";
@@ -95,7 +101,7 @@ export function parseRequestPreamble(
   const uriEnd = lineEnd - PROTOCOL_BYTES.length;
   if (
     method === null || uriEnd - start <= method.length || bytes[lineEnd + 1] !== LF ||
-    !matches(PROTOCOL_BYTES, bytes, uriEnd)
+    !startsWith(bytes, uriEnd, PROTOCOL_BYTES)
   ) {
     throw badRequestLine(text);
   }
@@ -115,15 +121,9 @@ function findLineEnd(bytes: Uint8Array, start: number): number {
 /** The method whose name, and a space, stands at the position; `null` where none does. */
 function methodAt(bytes: Uint8Array, start: number): Method | null {
   for (let i = 0; i < METHODS.length; i++) {
-    if (matches(METHOD_BYTES[i]!, bytes, start)) return METHODS[i]!;
+    if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
   }
   return null;
-}
-
-function matches(wanted: Uint8Array, bytes: Uint8Array, start: number): boolean {
-  let i = 0;
-  while (i < wanted.length && bytes[start + i] === wanted[i]) i++;
-  return i === wanted.length;
 }
 
 /** Says which part of a line that is already known to be wrong is the wrong one. */
