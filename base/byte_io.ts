@@ -25,14 +25,16 @@ export interface ByteSink {
 
 /** Writes all of the bytes, however many writes the sink needs. */
 export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void> {
-  for (;;) {
-    const written = await sink.write(bytes);
-    if (written === undefined || written === bytes.length) return;
-    if (!Number.isInteger(written) || written < 1 || written > bytes.length) {
-      throw new BodyError(`the sink claims to have written ${written} of ${bytes.length} bytes`);
-    }
-    bytes = bytes.subarray(written);
+  do bytes = notWritten(bytes, await sink.write(bytes)); while (bytes.length > 0);
+}
+
+/** What is left of the bytes after a write that has resolved to `written`. */
+export function notWritten(bytes: Uint8Array, written: number | void): Uint8Array {
+  if (written === undefined || written === bytes.length) return EMPTY;
+  if (!Number.isInteger(written) || written < 1 || written > bytes.length) {
+    throw new BodyError(`the sink claims to have written ${written} of ${bytes.length} bytes`);
   }
+  return bytes.subarray(written);
 }
 
 /** Checks how many bytes a source claims to have read; `null` becomes 0, which it may not claim. */
@@ -138,9 +140,14 @@ export class ByteReader {
   async fill(limit = Infinity): Promise<number> {
     let room = this.room();
     if (room.length > limit) room = room.subarray(0, limit);
-    const count = checkCount(await this.#source.read(room), room.length);
-    this.end += count;
-    return count;
+    return this.filled(await this.#source.read(room));
+  }
+
+  /** Notes what a read into the {@linkcode room} has resolved to; returns how many bytes it was. */
+  filled(count: number | null): number {
+    const added = checkCount(count, this.bytes.length - this.end);
+    this.end += added;
+    return added;
   }
 
   /** Copies and takes as many of the bytes that are there as fit; returns how many. */

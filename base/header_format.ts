@@ -32,20 +32,21 @@ export function checkHeaderDict(headers: HeaderDict): void {
   }
 }
 
-/** A name that is fit to be sent. */
-interface SendableName {
+/** A line that is to be written, but for its value. */
+interface Line {
   readonly name: string;
-  /** Its bytes, with the colon and the space. */
+  /** The bytes of the name, with the colon and the space. */
   readonly bytes: Uint8Array;
   readonly special: number;
+  /** Which of the names it is, in the order in which they came. */
+  readonly index: number;
 }
 
-/** The names of one set of headers, checked and sorted. */
+/** What is known of one set of names. */
 interface Plan {
-  /** The names in the order in which they came. */
   readonly names: readonly string[];
-  /** The names in byte order. */
-  readonly lines: readonly SendableName[];
+  /** By name in byte order. */
+  readonly lines: readonly Line[];
 }
 
 // An application sends the same few sets of names again and again: to see that the names are those
@@ -53,7 +54,7 @@ interface Plan {
 const PLAN_SLOTS = 32;
 const plans = new Array<Plan | undefined>(PLAN_SLOTS).fill(undefined);
 
-function planFor(names: readonly string[]): readonly SendableName[] {
+function planFor(names: readonly string[]): readonly Line[] {
   const count = names.length;
   const slot = count & (PLAN_SLOTS - 1);
   const plan = plans[slot];
@@ -62,19 +63,19 @@ function planFor(names: readonly string[]): readonly SendableName[] {
     while (i < count && names[i] === plan.names[i]) i++;
     if (i === count) return plan.lines;
   }
-  const lines = names.map(makeSendable).sort((a, b) => a.name < b.name ? -1 : 1);
+  const lines = names.map(makeLine).sort((a, b) => a.name < b.name ? -1 : 1);
   if (count < PLAN_SLOTS) plans[slot] = { names, lines };
   return lines;
 }
 
-function makeSendable(name: string): SendableName {
+function makeLine(name: string, index: number): Line {
   if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
     throw new RangeError(
       `headers: bad name ${quote(name)}; need 1 to ${MAX_HEADER_NAME_BYTES} of a-z, 0-9 and -`,
     );
   }
   const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
-  return { name, bytes, special: specialOf(name) };
+  return { name, bytes, special: specialOf(name), index };
 }
 
 /**
@@ -96,20 +97,17 @@ export function formatHeaderLines(
   context: HeaderContext,
 ): number {
   const names = Object.keys(headers);
-  if (base !== null) {
-    for (const name of Object.keys(base)) if (!Object.hasOwn(headers, name)) names.push(name);
-  }
-  const added = addedName(headers, framing);
-  if (added !== null) names.push(added);
+  const values: unknown[] = Object.values(headers);
+  if (base !== null) putOver(base, names, values);
+  addFraming(framing, names, values);
   const lines = planFor(names);
   let present = 0;
   for (let n = 0; n < lines.length; n++) {
-    const { name, bytes, special } = lines[n]!;
-    let value: unknown = base !== null && Object.hasOwn(base, name) ? base[name] : headers[name];
+    const { name, bytes, special, index } = lines[n]!;
+    let value = values[index];
     if (special !== 0) {
       present |= special;
-      if (name === added) value = framing;
-      else checkFraming(name, special, value, framing);
+      checkFraming(name, special, value, framing);
       value = formatSpecial(name, special, value);
     }
     for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
@@ -122,11 +120,25 @@ export function formatHeaderLines(
   return at;
 }
 
-/** The header that the body adds; `null` where there is none, or the caller gave it. */
-function addedName(headers: HeaderDict, framing: Framing | undefined): string | null {
-  if (framing === null || framing === undefined) return null;
+function putOver(base: HeaderDict, names: string[], values: unknown[]): void {
+  for (const name of Object.keys(base)) {
+    const index = names.indexOf(name);
+    if (index >= 0) {
+      values[index] = base[name];
+    } else {
+      names.push(name);
+      values.push(base[name]);
+    }
+  }
+}
+
+/** Adds the header that the body asks for, unless the caller gave it. */
+function addFraming(framing: Framing | undefined, names: string[], values: unknown[]): void {
+  if (framing === null || framing === undefined) return;
   const name = framing === "chunked" ? "transfer-encoding" : "content-length";
-  return Object.hasOwn(headers, name) ? null : name;
+  if (names.includes(name)) return;
+  names.push(name);
+  values.push(framing);
 }
 
 function writeValue(into: Uint8Array, at: number, name: string, value: unknown): number {

@@ -189,20 +189,23 @@ export class Connection implements Disposable {
       await null;
       if (transport.aheadSettled) await this.#refuseEarlyBytes();
       try {
-        await transport.send(length, body, framing);
-      } catch (error) {
+        const rest = transport.sent(await transport.send(length, body, framing));
+        if (rest !== null) await rest;
+      } catch (thrown) {
+        const error = transport.explain(thrown);
         if (!transport.writeFailed || transport.closed || !isReset(error)) throw error;
         // A server that refuses an upload answers and closes, and its answer may be here.
         refusal = error;
         this.#closeAfterBody = true;
       }
-      const end = await transport.readPreamble();
+      let end;
+      while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (refusal !== null && preamble.status < 400) throw refusal;
       return this.#makeResponse(method, preamble);
     } catch (error) {
-      const reported = this.#explain(error, refusal);
+      const reported = this.#explain(transport.explain(error), refusal);
       cancelUnused(body, reported);
       transport.close(reported);
       throw reported;

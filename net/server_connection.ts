@@ -97,7 +97,7 @@ export class ServerConnection implements BodyOwner {
         await this.#linger();
       }
     } catch (error) {
-      this.#report(error);
+      this.#report(this.#transport.explain(error));
     } finally {
       this.#transport.close();
       this.#disposeStore();
@@ -133,18 +133,22 @@ export class ServerConnection implements BodyOwner {
   async #serveRequest(): Promise<boolean> {
     const transport = this.#transport;
     const { handle, api } = this.#context;
-    const request = this.#takeRequest(await transport.readPreamble());
+    let end;
+    while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
+    const request = this.#takeRequest(end);
     let answer: Answer | null = null;
     try {
-      answer = readAnswer(await handle(request, this.#session, api));
+      const returned = handle(request, this.#session, api);
+      answer = readAnswer(Array.isArray(returned) ? returned : await returned);
       this.#checkStillOpen();
       const { status, reason, headers, body } = answer;
       const framing = this.#checkAnswer(request, answer);
       const length = formatResponsePreamble(transport.out, status, reason, headers, framing);
-      await transport.send(length, body, framing);
+      const rest = transport.sent(await transport.send(length, body, framing));
+      if (rest !== null) await rest;
     } catch (error) {
       if (answer !== null && answer.body !== request.body) cancelUnused(answer.body, error);
-      this.#giveUp(error);
+      this.#giveUp(transport.explain(error));
       return false;
     }
     if (this.#isOver(answer.status)) return false;

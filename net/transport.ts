@@ -6,7 +6,7 @@
 
 import type { Socket } from "../base/app.ts";
 import type { BodyOut, WritableBody } from "../base/bodies.ts";
-import { ByteReader, type ByteSink, checkCount, writeAll } from "../base/byte_io.ts";
+import { ByteReader, checkCount, notWritten } from "../base/byte_io.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
@@ -26,8 +26,14 @@ export class Transport {
   readonly #socket: Socket;
   readonly #deadline: Deadline;
   #out: Uint8Array | null = null;
-  #ahead: Promise<number | null | Thrown> | null = null;
+  #ahead: Promise<number | null> | null = null;
   #aheadSettled = false;
+  readonly #noteAhead = (): void => {
+    this.#aheadSettled = true;
+  };
+  #looked = 0;
+  #receiving = false;
+  #sending: Uint8Array | null = null;
   #closed = false;
   #failure: unknown = null;
   #writeFailed = false;
@@ -88,6 +94,18 @@ export class Transport {
     this.onClose?.();
   }
 
+  /**
+   * The error to report for what was thrown while a message was received or sent, which need not be
+   * the socket's: the connection's own, where it had failed or was closed before.
+   */
+  explain(error: unknown): unknown {
+    if (this.#sending !== null) this.#writeFailed = true;
+    const socketFailed = this.#sending !== null || this.#receiving;
+    this.#sending = null;
+    this.#receiving = false;
+    return socketFailed || this.#closed ? this.#explain(error) : error;
+  }
+
   /** The error for an operation that the socket has failed, or that comes too late. */
   #explain(error: unknown): unknown {
     if (this.#closed) return this.#failure ?? new ConnectionClosedError();
@@ -98,16 +116,11 @@ export class Transport {
   /** Reads past the reader; the deadline bounds the wait. */
   async read(into: Uint8Array): Promise<number | null> {
     this.#deadline.start();
-    const count = await this.#readSocket(into);
-    this.#deadline.stop();
-    return count;
-  }
-
-  async #readSocket(into: Uint8Array): Promise<number | null> {
     try {
       if (this.#closed) throw new ConnectionClosedError();
       const count = await this.#socket.read(into);
       if (this.#closed) throw new ConnectionClosedError();
+      this.#deadline.stop();
       return checkCount(count, into.length) === 0 ? null : count;
     } catch (error) {
       throw this.#explain(error);
@@ -115,39 +128,31 @@ export class Transport {
   }
 
   /**
-   * Drops what has arrived and then what arrives, up to the peer's end or about `most` bytes.
+   * Drops what has arrived and then what arrives, up to the peer's end or about `most` bytes. It
+   * is the last thing to be done, and the caller bounds its time.
    *
    * @returns Whether the peer's end was reached.
    */
   async drain(most: number): Promise<boolean> {
     const { reader } = this;
+    this.#deadline.close();
     let dropped: number | null = reader.buffered;
     while (dropped !== null && most > dropped) {
       most -= dropped;
       reader.start = reader.end;
-      dropped = await this.#readSocket(reader.room());
+      dropped = await this.read(reader.room());
     }
     return dropped === null;
   }
 
   /**
    * Issues the read for the next preamble before anybody waits for it. Nothing else may touch the
-   * reader, which has to be empty, until {@linkcode readPreamble}.
+   * reader, which has to be empty, until {@linkcode receive}.
    */
   readAhead(): void {
     this.#aheadSettled = false;
-    this.#ahead = this.#issueRead();
-  }
-
-  /** Never rejects, as nobody may ever wait for it: gives what was thrown instead. */
-  async #issueRead(): Promise<number | null | Thrown> {
-    try {
-      return await this.#socket.read(this.reader.room());
-    } catch (error) {
-      return new Thrown(error);
-    } finally {
-      this.#aheadSettled = true;
-    }
+    this.#ahead = Promise.resolve(this.#socket.read(this.reader.room()));
+    this.#ahead.then(this.#noteAhead, this.#noteAhead);
   }
 
   /** True where the read that was issued ahead has come to its end already. */
@@ -157,54 +162,63 @@ export class Transport {
 
   /** Puts what was read ahead into the reader; nothing where that was the end. */
   async takeAhead(): Promise<void> {
-    const count = await this.#ahead;
-    this.#ahead = null;
-    if (count instanceof Thrown) throw this.#explain(count.error);
-    this.reader.end += count ?? 0;
-  }
-
-  /**
-   * Reads until a whole preamble is in the reader, and resolves to the position of its end.
-   *
-   * The wait for the first byte is bounded, and from that byte on the whole preamble: a peer that
-   * sends a byte a second gains nothing.
-   */
-  async readPreamble(): Promise<number> {
-    const { reader } = this;
-    let looked = 0;
-    this.#deadline.start();
     try {
-      for (;;) {
-        const from = reader.start + Math.max(0, looked - 3);
-        const end = findPreambleEnd(reader.bytes, from, reader.end);
-        checkPreambleSize(end < 0 ? reader.buffered + 1 : end - reader.start);
-        if (end >= 0) {
-          this.#deadline.stop();
-          return end;
-        }
-        looked = reader.buffered;
-        const room = reader.room();
-        const reading = this.#ahead ?? this.#socket.read(room);
-        this.#ahead = null;
-        const count = await reading;
-        if (count instanceof Thrown) throw count.error;
-        if (this.#closed) throw new ConnectionClosedError();
-        if (count === null) throw preambleEnded(looked);
-        reader.end += checkCount(count, room.length);
-        if (looked === 0) this.#deadline.start();
-      }
+      this.reader.filled(await this.#ahead);
     } catch (error) {
       throw this.#explain(error);
     }
   }
 
+  // A message takes one read and one write, and an asynchronous function around either would cost as
+  // much as parsing it. So both are begun by one method, which gives the promise of the socket, and
+  // ended by another; who waits in between hands what is thrown to explain.
+
+  /**
+   * Looks for a whole preamble in the reader.
+   *
+   * @returns The position of its end, or -1 where more has to be received.
+   */
+  findPreamble(): number {
+    const { reader } = this;
+    const from = reader.start + Math.max(0, this.#looked - 3);
+    const end = findPreambleEnd(reader.bytes, from, reader.end);
+    checkPreambleSize(end < 0 ? reader.buffered + 1 : end - reader.start);
+    if (end < 0) {
+      this.#looked = reader.buffered;
+    } else {
+      this.#looked = 0;
+      this.#deadline.stop();
+    }
+    return end;
+  }
+
+  /**
+   * Begins to read more of a preamble; {@linkcode received} takes what the promise gives.
+   *
+   * The wait for the first byte is bounded, and from that byte on the whole preamble: a peer that
+   * sends a byte a second gains nothing.
+   */
+  receive(): Promise<number | null> {
+    this.#receiving = true;
+    if (this.#closed) throw new ConnectionClosedError();
+    if (!this.#deadline.isWaiting()) this.#deadline.start();
+    const ahead = this.#ahead;
+    this.#ahead = null;
+    return ahead ?? this.#socket.read(this.reader.room());
+  }
+
+  /** Ends a read that {@linkcode receive} has begun. */
+  received(count: number | null): void {
+    if (this.#closed) throw new ConnectionClosedError();
+    if (this.reader.filled(count) === 0) throw preambleEnded(this.#looked);
+    if (this.#looked === 0) this.#deadline.start();
+    this.#receiving = false;
+  }
+
   /** Writes all of the bytes; the deadline bounds each write. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
-      if (this.#closed) throw new ConnectionClosedError();
-      this.#deadline.start(this.#deadline.writing);
-      const written = await this.#socket.write(bytes);
-      if (written !== bytes.length) await this.#writeRest(bytes, written);
+      do bytes = notWritten(bytes, await this.#beginWrite(bytes)); while (bytes.length > 0);
       this.#deadline.stop(this.#deadline.writing);
     } catch (error) {
       this.#writeFailed = true;
@@ -212,29 +226,39 @@ export class Transport {
     }
   }
 
-  #writeRest(bytes: Uint8Array, written: number): Promise<void> {
-    const sink: ByteSink = {
-      write: (rest) => {
-        this.#deadline.start(this.#deadline.writing);
-        return this.#socket.write(rest);
-      },
-    };
-    return writeAll(sink, bytes.subarray(written));
+  #beginWrite(bytes: Uint8Array): Promise<number> {
+    if (this.#closed) throw new ConnectionClosedError();
+    this.#deadline.start(this.#deadline.writing);
+    return this.#socket.write(bytes);
   }
 
   /**
-   * Sends a message whose preamble is in {@linkcode out}; a body that is small, or of which the
-   * beginning is at hand, goes out in the same write.
+   * Begins to send a message whose preamble is in {@linkcode out}; a body that is small, or of which
+   * the beginning is at hand, goes out in the same write. {@linkcode sent} takes what the promise
+   * gives.
    *
    * @param length Bytes of the preamble.
    */
-  send(length: number, body: BodyOut, framing: Framing | undefined): Promise<void> {
+  send(length: number, body: BodyOut, framing: Framing | undefined): Promise<number | void> {
     const { out } = this;
-    if (body === null) return this.write(out.subarray(0, length));
-    if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
-    if (length + body.length > out.length) return this.#sendLarge(length, body);
-    out.set(body, length);
-    return this.write(out.subarray(0, length + body.length));
+    if (body !== null) {
+      if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
+      if (length + body.length > out.length) return this.#sendLarge(length, body);
+      out.set(body, length);
+      length += body.length;
+    }
+    this.#sending = out.subarray(0, length);
+    return this.#beginWrite(this.#sending);
+  }
+
+  /** Ends what {@linkcode send} has begun; `null` where nothing is left to wait for. */
+  sent(written: number | void): Promise<void> | null {
+    // What was larger was written piece by piece.
+    if (this.#sending === null) return null;
+    const rest = notWritten(this.#sending, written);
+    this.#sending = null;
+    this.#deadline.stop(this.#deadline.writing);
+    return rest.length === 0 ? null : this.write(rest);
   }
 
   async #sendLarge(length: number, body: Uint8Array): Promise<void> {
@@ -272,11 +296,6 @@ export class Transport {
   async closeWrite(): Promise<void> {
     await this.#socket.closeWrite?.();
   }
-}
-
-/** What was thrown, in place of a value. */
-class Thrown {
-  constructor(readonly error: unknown) {}
 }
 
 function checkPreambleSize(least: number): void {

@@ -77,7 +77,7 @@ const TARGETS: readonly Target[] = [
     long: PREAMBLE,
     make(text) {
       const pieces = single(bytesOf(text));
-      return () => new Transport(new MemorySocket(pieces), null).readPreamble();
+      return () => receivePreamble(new Transport(new MemorySocket(pieces), null));
     },
   },
   {
@@ -88,6 +88,10 @@ const TARGETS: readonly Target[] = [
     },
   },
 ];
+
+async function receivePreamble(transport: Transport): Promise<void> {
+  while (transport.findPreamble() < 0) transport.received(await transport.receive());
+}
 
 /** The chunked coding as it comes in one byte at a time. */
 function scanDrip(bytes: Uint8Array): void {
