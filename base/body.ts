@@ -10,8 +10,10 @@ import { type ByteSink, EMPTY, type OpenSink } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "./limits.ts";
 
-/** Bytes of one piece of a body that is iterated or streamed. */
+/** Bytes of one piece of a body that is iterated or streamed, and of the first that is passed on. */
 export const PIECE_BYTES = 65536;
+/** How many times as large a buffer may be as the one before it, which was full. */
+const GROWTH = 4;
 
 /** Closes a byte stream; readers that wait with a buffer of their own get it back empty. */
 export function closeByteStream(controller: ReadableByteStreamController): void {
@@ -173,17 +175,23 @@ export class Body implements AsyncIterable<Uint8Array> {
       reader.start += here;
       await this.#passOn(keepsBytes ? piece.slice() : piece, out);
     }
-    const size = keepsBytes ? PIECE_BYTES : out.pieceBytes ?? this.#source.pieceBytes;
+    const most = keepsBytes ? PIECE_BYTES : this.#bestPiece(out);
+    let size = Math.min(most, PIECE_BYTES);
     let buffer = EMPTY;
     while (this.#remaining > 0) {
-      if (keepsBytes || buffer.length === 0) {
-        buffer = new Uint8Array(Math.min(size, this.#remaining));
-      }
-      const room = buffer.length > this.#remaining ? buffer.subarray(0, this.#remaining) : buffer;
-      const count = await this.#readSome(room);
-      await this.#passOn(room.subarray(0, count), out);
+      const wanted = Math.min(size, this.#remaining);
+      if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
+      const count = await this.#readSome(buffer.subarray(0, Math.min(size, this.#remaining)));
+      // A source that has filled the buffer has more at hand; slow ones don't get much memory.
+      if (count === size) size = Math.min(size * GROWTH, most);
+      await this.#passOn(buffer.subarray(0, count), out);
     }
     if (!this.#use.isConsumed) await this.#finish();
+  }
+
+  #bestPiece({ pieceBytes }: ByteSink): number {
+    const { pieceBytes: usual, mostBytes } = this.#source;
+    return Math.min(pieceBytes ?? usual, mostBytes);
   }
 
   /** Writes a piece; the last one only when the source has kept its promise. */

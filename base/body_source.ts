@@ -7,7 +7,7 @@
 import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 
-/** Bytes of the buffer that a body of any size is copied through: large writes are the fastest. */
+/** Bytes of the buffer that a body of any size is copied through: more leave the cache. */
 export const COPY_BYTES = 524288;
 
 /** What a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
@@ -19,8 +19,10 @@ export abstract class BodySource implements ByteSource {
   abstract readonly reader: ByteReader;
   /** True where not one byte beyond the body may be read. */
   abstract readonly exact: boolean;
-  /** How many bytes are best read at a time where they are passed on. */
+  /** How many bytes are best read at a time where whoever takes them does not say. */
   abstract readonly pieceBytes: number;
+  /** How many bytes are worth reading at a time at most. */
+  abstract readonly mostBytes: number;
   /** Reads past the reader, which must be empty. */
   abstract read(into: Uint8Array): Promise<number | null>;
 
@@ -72,6 +74,7 @@ class PlainSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = true;
   readonly pieceBytes = COPY_BYTES;
+  readonly mostBytes = COPY_BYTES;
   readonly #source: ByteSource;
 
   constructor(source: ByteSource) {
@@ -90,6 +93,7 @@ class StreamSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = false;
   readonly pieceBytes = COPY_BYTES;
+  readonly mostBytes = COPY_BYTES;
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;

@@ -87,7 +87,8 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
     : undefined;
 }
 
-const MAX_PIECE_BYTES = 1048576;
+/** As many bytes as are passed on at a time at most. */
+export const MAX_PIECE_BYTES = 2097152;
 const CAPACITY = 65536;
 
 /** A buffer over a source: what has been read and not been taken stands from `start` to `end`. */
@@ -99,12 +100,13 @@ export class ByteReader {
   /** Where they end. */
   end = 0;
   readonly #source: ByteSource;
+  readonly #usual: number;
   #capacity: number;
 
   /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
   constructor(source: ByteSource, capacity = CAPACITY) {
     this.#source = source;
-    this.#capacity = capacity;
+    this.#usual = this.#capacity = capacity;
   }
 
   /** How many bytes are there. */
@@ -134,6 +136,16 @@ export class ByteReader {
     this.end -= this.start;
     this.start = 0;
     this.bytes = larger;
+  }
+
+  /** Gives up what {@linkcode grow} has added, once that body is over. */
+  shrink(): void {
+    if (this.#capacity === this.#usual || this.buffered > this.#usual) return;
+    this.#capacity = this.#usual;
+    const smaller = new Uint8Array(this.#usual);
+    this.end = this.take(smaller);
+    this.start = 0;
+    this.bytes = smaller;
   }
 
   /** Reads up to `limit` more bytes; resolves to how many, 0 at the end of the source. */

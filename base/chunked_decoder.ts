@@ -12,15 +12,16 @@ import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "./
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
 
-const LARGE_VIEW_BYTES = 32768;
+/** How many times as large a buffer may be as the one before it, of which more than half was used. */
+const GROWTH = 4;
 
 /** Decodes one body. What it throws leaves it unusable. */
 export class ChunkedDecoder {
   readonly #source: BodySource;
   readonly #reader: ByteReader;
   readonly #scanner = new ChunkScanner();
-  // Whether as much comes at a time as half of a buffer.
-  #large = false;
+  // How many bytes the last view had.
+  #viewed = 0;
 
   /** Makes a decoder of what the source gives from here on. */
   constructor(source: BodySource) {
@@ -80,13 +81,16 @@ export class ChunkedDecoder {
    */
   async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
     const reader = this.#reader;
-    if (this.#large) reader.grow(pieceBytes);
+    const { length } = reader.bytes;
+    if (this.#viewed * 2 > length) {
+      reader.grow(Math.min(length * GROWTH, pieceBytes, this.#source.mostBytes));
+    }
     for (;;) {
       const start = reader.start;
       reader.start = this.#scan(start);
       if (this.done) await this.#finish();
       if (reader.start > start) {
-        this.#large = reader.start - start > LARGE_VIEW_BYTES;
+        this.#viewed = reader.start - start;
         return reader.bytes.subarray(start, reader.start);
       }
       await this.#fill();

@@ -7,7 +7,7 @@
 import { Body } from "../base/body.ts";
 import { BodySource } from "../base/body_source.ts";
 import type { Bodies, BodyIn } from "../base/bodies.ts";
-import type { ByteReader, ByteSource } from "../base/byte_io.ts";
+import { type ByteReader, type ByteSource, MAX_PIECE_BYTES } from "../base/byte_io.ts";
 import { ChunkedBody } from "../base/chunked_body.ts";
 import { ChunkedDecoder } from "../base/chunked_decoder.ts";
 import { ProtocolError } from "../base/errors.ts";
@@ -57,6 +57,8 @@ class ConnectionSource extends BodySource {
   readonly exact = false;
   // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
   readonly pieceBytes = 65536;
+  // From connection to connection the fewest turns win over the cache.
+  readonly mostBytes = MAX_PIECE_BYTES;
   readonly #transport: Transport;
   #owner: BodyOwner | null;
 
@@ -81,6 +83,7 @@ class ConnectionSource extends BodySource {
   }
 
   override consumed(): void {
+    this.reader.shrink();
     this.#takeOwner()?.bodyConsumed();
   }
 

@@ -7,7 +7,7 @@
 import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
 import { Body } from "../base/body.ts";
 import type { WritableBody } from "../base/bodies.ts";
-import type { ByteSink } from "../base/byte_io.ts";
+import { type ByteSink, MAX_PIECE_BYTES } from "../base/byte_io.ts";
 import { ChunkWalker } from "../base/chunk_walker.ts";
 import { ChunkedBody } from "../base/chunked_body.ts";
 import { BodyError } from "../base/errors.ts";
@@ -26,7 +26,7 @@ const OUR_CLASSES = [Body, BodyIter, ChunkedBody, ChunkedBodyIter];
 /** Writes a body behind its preamble, and lets none break the framing that the preamble promises. */
 export class MessageSink implements ByteSink {
   /** Large writes are the fastest, also where reading so much at a time is slower. */
-  readonly pieceBytes = 524288;
+  readonly pieceBytes = MAX_PIECE_BYTES;
   readonly #writer: MessageWriter;
   readonly #limit: number;
   // Bodies of other makers are not trusted to write the chunked coding.
