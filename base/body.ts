@@ -101,20 +101,28 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
     try {
-      if (size !== undefined) checkReadSize(size);
-      if (!this.#use.beginRead()) return Promise.resolve(new Uint8Array(0));
-      const wanted = Math.min(size ?? Infinity, this.#remaining);
-      if (wanted > MAX_READ_BYTES) {
-        this.#use.undo();
-        throw new RangeError(
-          `${wanted} bytes are left, more than the ${MAX_READ_BYTES} that one read collects; ` +
-            "give a size, iterate, or use writeTo",
-        );
-      }
-      return wanted === 0 ? this.#readNothing() : this.#take(wanted) ?? this.#collect(wanted);
+      return this.#readWanted(this.#beginRead(size));
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** Begins a read; returns how many bytes it is for, `null` where it is the one after the last. */
+  #beginRead(size?: number): number | null {
+    if (size !== undefined) checkReadSize(size);
+    if (!this.#use.beginRead()) return null;
+    const wanted = Math.min(size ?? Infinity, this.#remaining);
+    if (wanted <= MAX_READ_BYTES) return wanted;
+    this.#use.undo();
+    throw new RangeError(
+      `${wanted} bytes are left, more than the ${MAX_READ_BYTES} that one read collects; ` +
+        "give a size, iterate, or use writeTo",
+    );
+  }
+
+  #readWanted(wanted: number | null): Promise<Uint8Array<ArrayBuffer>> {
+    if (wanted === null) return Promise.resolve(new Uint8Array(0));
+    return wanted === 0 ? this.#readNothing() : this.#take(wanted) ?? this.#collect(wanted);
   }
 
   async #readNothing(): Promise<Uint8Array<ArrayBuffer>> {
@@ -145,7 +153,17 @@ export class Body implements AsyncIterable<Uint8Array> {
 
   /** What is left as text: UTF-8, of which a wrong byte is a `TypeError`; a BOM is kept. */
   async text(): Promise<string> {
-    return decodeText(await this.read());
+    const { reader } = this.#source;
+    const wanted = this.#beginRead();
+    if (wanted === null || wanted === 0 || wanted > reader.buffered) {
+      return decodeText(await this.#readWanted(wanted));
+    }
+    // Decoded where it stands: an array of its own is what a small body costs most.
+    const bytes = reader.bytes.subarray(reader.start, reader.start + wanted);
+    reader.start += wanted;
+    const ending = this.#took(wanted);
+    if (ending !== null) await ending;
+    return decodeText(bytes);
   }
 
   /** What is left, parsed as JSON. */

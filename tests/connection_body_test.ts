@@ -6,6 +6,7 @@ import { connect, type Connected } from "./support/connected.ts";
 import { assertProtocolRejection, callWith, rejectionOf } from "./support/expectations.ts";
 import { RawServer, turnOfEventLoop } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
+import { latin1 } from "./support/wire_grammar.ts";
 
 const kinds = [
   ["a length body", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", "hello", "world"],
@@ -198,6 +199,27 @@ Deno.test("reading one body twice at a time is a BodyError, and the first goes o
   await ends.peer.send("world");
   assertEquals(new TextDecoder().decode(await first), "helloworld");
   assertEquals(ends.conn.closed, false);
+});
+
+Deno.test("text is strict UTF-8 whether it is there already or arrives in pieces", async () => {
+  const wrong = [[0xff], [0xc3], [0x61, 0xed, 0xa0, 0x80], [0xc0, 0x80]];
+  const right = ["a", "é€😀", "\ufeffa", "a\0b"];
+  using ends = await connect();
+  for (const text of [...right, ...wrong]) {
+    const bytes = typeof text === "string" ? new TextEncoder().encode(text) : Uint8Array.from(text);
+    const preamble = latin1(`HTTP/1.1 200 OK\r\ncontent-length: ${bytes.length}\r\n\r\n`);
+    for (const here of [0, bytes.length]) {
+      const sent = new Uint8Array([...preamble, ...bytes.subarray(0, here)]);
+      const { body } = await ends.answer(sent);
+      assert(body instanceof Body);
+      const reading = typeof text === "string" ? body.text() : rejectionOf(body.text(), `${text}`);
+      await ends.peer.send(bytes.subarray(here));
+      if (typeof text === "string") assertEquals(await reading, text);
+      else assertInstanceOf(await reading, TypeError);
+      assertEquals([body.used, (await body.read()).length], [true, 0]);
+      await assertRejects(() => body.text(), BodyError);
+    }
+  }
 });
 
 Deno.test("injected classes make the bodies of responses", async (t) => {

@@ -13,7 +13,7 @@ export interface Connected extends Disposable {
   readonly conn: Connection;
   readonly peer: RawPeer;
   /** Makes a GET request and answers it with these bytes; resolves to the response. */
-  answer(bytes: string): Promise<Response>;
+  answer(bytes: string | Uint8Array): Promise<Response>;
 }
 
 /** Connects a client to a raw peer, over 127.0.0.1 unless a path is given; no `host` unless asked for. */
