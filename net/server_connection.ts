@@ -93,7 +93,7 @@ export class ServerConnection implements BodyOwner {
   async serve(): Promise<void> {
     try {
       if (await this.#welcome()) {
-        while (await this.#serveRequest());
+        await this.#serveRequests();
         await this.#linger();
       }
     } catch (error) {
@@ -129,31 +129,28 @@ export class ServerConnection implements BodyOwner {
     return false;
   }
 
-  /** Answers one request; false where the session ends in good order, or was ended. */
-  async #serveRequest(): Promise<boolean> {
+  /** Answers requests until the session is over. */
+  async #serveRequests(): Promise<void> {
     const transport = this.#transport;
     const { handle, api } = this.#context;
-    let end;
-    while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
-    const request = this.#takeRequest(end);
-    let answer: Answer | null = null;
-    try {
-      const returned = handle(request, this.#session, api);
-      answer = readAnswer(Array.isArray(returned) ? returned : await returned);
-      this.#checkStillOpen();
-      const { status, reason, headers, body } = answer;
-      const framing = this.#checkAnswer(request, answer);
-      const length = formatResponsePreamble(transport.out, status, reason, headers, framing);
-      const rest = transport.sent(await transport.send(length, body, framing));
-      if (rest !== null) await rest;
-    } catch (error) {
-      if (answer !== null && answer.body !== request.body) cancelUnused(answer.body, error);
-      this.#giveUp(transport.explain(error));
-      return false;
+    for (;;) {
+      let end;
+      while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
+      const request = this.#takeRequest(end);
+      let answer: Answer | null = null;
+      try {
+        const returned = handle(request, this.#session, api);
+        answer = readAnswer(Array.isArray(returned) ? returned : await returned);
+        const rest = transport.sent(await this.#send(request, answer));
+        if (rest !== null) await rest;
+      } catch (error) {
+        if (answer !== null && answer.body !== request.body) cancelUnused(answer.body, error);
+        this.#giveUp(transport.explain(error));
+        return;
+      }
+      if (this.#isOver(answer.status)) return;
+      this.#answering = false;
     }
-    if (this.#isOver(answer.status)) return false;
-    this.#answering = false;
-    return true;
   }
 
   #takeRequest(end: number): Request {
@@ -167,8 +164,14 @@ export class ServerConnection implements BodyOwner {
     return new Request(method, uri, headers, body, [], path, query);
   }
 
-  #checkStillOpen(): void {
-    if (this.#transport.closed) throw this.#transport.failure ?? new BodyError("too late");
+  /** Begins to send an answer. */
+  #send(request: Request, answer: Answer): Promise<number | void> {
+    const transport = this.#transport;
+    if (transport.closed) throw transport.failure ?? new BodyError("too late");
+    const { status, reason, headers, body } = answer;
+    const framing = this.#checkAnswer(request, answer);
+    const length = formatResponsePreamble(transport.out, status, reason, headers, framing);
+    return transport.send(length, body, framing);
   }
 
   /** Checks what can be checked before the first byte; returns how the body's end will be known. */
