@@ -4,6 +4,8 @@
  * @module
  */
 
+import { canonicalIPAddress } from "../net/addresses.ts";
+
 /** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6). */
 export interface AlternativeName {
   /** Whether {@linkcode AlternativeName.value} is a DNS name or an IP address. */
@@ -14,9 +16,6 @@ export interface AlternativeName {
 
 const MAX_DNS_NAME_LENGTH = 253;
 const DNS_LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-const OCTET = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
-const IPV4 = new RegExp(`^(?:${OCTET}\\.){3}${OCTET}$`);
-const IPV6_ALPHABET = /^[0-9a-f:.]+$/i;
 
 /**
  * Reads a DNS name or a literal IP address.
@@ -30,8 +29,7 @@ const IPV6_ALPHABET = /^[0-9a-f:.]+$/i;
  * these, because a certificate has no place for it.
  */
 export function parseAlternativeName(text: string): AlternativeName {
-  if (IPV4.test(text)) return { type: "ip", value: text };
-  const address = canonicalIpv6(text);
+  const address = canonicalIPAddress(text);
   if (address !== null) return { type: "ip", value: address };
   const name = text.toLowerCase();
   if (isDnsName(name)) return { type: "dns", value: name };
@@ -51,11 +49,4 @@ export function isDnsName(text: string): boolean {
   if (text.length > MAX_DNS_NAME_LENGTH) return false;
   const labels = text.split(".");
   return labels.every((label) => DNS_LABEL.test(label)) && !/^\d+$/.test(labels.at(-1) ?? "");
-}
-
-/** The one form of an IPv6 address that has no embedded IPv4 notation, or null if it is not one. */
-function canonicalIpv6(text: string): string | null {
-  if (!text.includes(":") || !IPV6_ALPHABET.test(text)) return null;
-  const url = URL.parse(`http://[${text}]/`);
-  return url === null ? null : url.hostname.slice(1, -1);
 }

@@ -144,6 +144,12 @@ export function isIPv6(host: string): boolean {
   return /^[0-9A-Fa-f:.]+$/.test(host) && host.includes(":") && URL.canParse(`http://[${host}]/`);
 }
 
+/** The one form of an IP address in which it is compared (RFC 5952); `null` where it is none. */
+export function canonicalIPAddress(text: string): string | null {
+  if (isIPv4(text)) return text;
+  return isIPv6(text) ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : null;
+}
+
 /** The value of the `host` header for an address (RFC 9110 §7.2); `null` for sockets with a name. */
 export function hostOf(address: Address, defaultPort: number): string | null {
   if (typeof address === "string" || address instanceof Uint8Array) return null;

@@ -6,17 +6,16 @@
  */
 
 import { quote } from "../base/errors.ts";
-import { isIPv4, isIPv6 } from "./addresses.ts";
+import { canonicalIPAddress } from "./addresses.ts";
 import type { AlternativeName, Certificate } from "./tls_certificate.ts";
 
 const MAX_NAME_LENGTH = 253;
 const LABEL = /^[0-9A-Za-z_-]{1,63}$/;
 
-/** The IP address in the form that it is compared in; `null` where it is none. */
+/** The IP address in the form that it is compared in, without a zone; `null` where it is none. */
 export function normaliseIpAddress(host: string): string | null {
   const [address = ""] = host.split("%");
-  if (isIPv4(address)) return address;
-  return isIPv6(address) ? new URL(`http://[${address}]/`).hostname.slice(1, -1) : null;
+  return canonicalIPAddress(address);
 }
 
 /** The DNS name in the form that it is compared in; `null` where it is none. */

@@ -265,6 +265,16 @@ Deno.test("Body allocates little for a length that was announced", async () => {
   assert(grown < 40 * 512 * 1024, `${grown} bytes for 40 stalled bodies`);
 });
 
+Deno.test("Body.writeTo asks for more at a time only of a source that fills what it is offered", async () => {
+  const sink = { pieceBytes: 2 ** 21, write: () => Promise.resolve() };
+  const fast = new PieceSource([new Uint8Array(2 ** 21)]);
+  await new Body(fast, 2 ** 21).writeTo(sink);
+  assertEquals(fast.offered.slice(0, 4), [2 ** 16, 2 ** 18, 2 ** 19, 2 ** 19]);
+  const slow = new PieceSource(cut(new Uint8Array(2 ** 21), 2 ** 15));
+  await new Body(slow, 2 ** 21).writeTo(sink);
+  assertEquals(Math.max(...slow.offered), 2 ** 16);
+});
+
 Deno.test("Body.text decodes UTF-8 strictly and keeps the byte order mark", async () => {
   const encoder = new TextEncoder();
   for (const text of ["", "a", "é€😀", "\ufeffa", "\ufeff", "a\0b", "\ufeff\ufeffa"]) {

@@ -11,6 +11,7 @@ import { Connection, type Socket } from "../client.ts";
 import { rejectionOf } from "./support/expectations.ts";
 import { within } from "./support/raw_peer.ts";
 import { RecordingSocket } from "./support/recording_socket.ts";
+import { PieceSource } from "./support/streams.ts";
 import { latin1 } from "./support/wire_grammar.ts";
 
 /** A socket that behaves but for what is given. */
@@ -174,4 +175,47 @@ Deno.test("a pair of web streams is a socket as good as any", async () => {
     latin1("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
   );
   assertEquals(await (await responding).body?.text(), "hello");
+});
+
+Deno.test("a connection gives the memory back that a body took on its way to another", async (t) => {
+  const length = 2 ** 23;
+  const large = new Uint8Array(length);
+  const bodies = {
+    "a length": [`content-length: ${length}\r\n\r\n`, large],
+    "chunks": [
+      "transfer-encoding: chunked\r\n\r\n",
+      `${length.toString(16)}\r\n`,
+      large,
+      "\r\n0\r\n\r\n",
+    ],
+  };
+  for (const [kind, parts] of Object.entries(bodies)) {
+    await t.step(kind, async () => {
+      const pieces = ["HTTP/1.1 200 OK\r\n", ...parts, "HTTP/1.1 204 No Content\r\n\r\n"];
+      const source = new PieceSource(
+        pieces.map((piece) => typeof piece === "string" ? latin1(piece) : piece),
+      );
+      const offered: number[] = [];
+      let isSent = Promise.withResolvers<void>();
+      const { socket } = socketWith({
+        async read(into) {
+          offered.push(into.length);
+          await isSent.promise;
+          return source.read(into);
+        },
+        write(bytes) {
+          isSent.resolve();
+          return Promise.resolve(bytes.length);
+        },
+      });
+      using conn = new Connection(socket, null);
+      const { body } = await conn.get("/");
+      await body!.writeTo({ pieceBytes: 2 ** 21, write: () => Promise.resolve() });
+      assertEquals(Math.max(...offered), 2 ** 21);
+      isSent = Promise.withResolvers();
+      offered.length = 0;
+      assertEquals((await conn.get("/")).status, 204);
+      assertEquals(offered, [2 ** 16]);
+    });
+  }
 });
