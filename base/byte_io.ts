@@ -152,12 +152,15 @@ export class ByteReader {
   async fill(limit = Infinity): Promise<number> {
     let room = this.room();
     if (room.length > limit) room = room.subarray(0, limit);
-    return this.filled(await this.#source.read(room));
+    return this.filled(await this.#source.read(room), room.length);
   }
 
-  /** Notes what a read into the {@linkcode room} has resolved to; returns how many bytes it was. */
-  filled(count: number | null): number {
-    const added = checkCount(count, this.bytes.length - this.end);
+  /**
+   * Notes what a read into the {@linkcode room}, or its first bytes, has resolved to; returns how
+   * many bytes it was.
+   */
+  filled(count: number | null, room: number = this.bytes.length - this.end): number {
+    const added = checkCount(count, room);
     this.end += added;
     return added;
   }
