@@ -160,7 +160,7 @@ function makeTransferContender(
     serverPlacement: "two",
     clientPlacement: "two",
     amount,
-    warmUp: Math.min(amount, 64 * mebibyte),
+    warmUp: Math.min(amount, 256 * mebibyte),
   };
   return makePairContender(pair, setting, 1 / mebibyte);
 }
