@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
+import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
 import { BodyUse, checkReadSize, Collector, decodeText, writeWhole } from "./body_use.ts";
 import { type ByteSink, EMPTY, type OpenSink } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
@@ -12,8 +12,13 @@ import { MAX_LENGTH, MAX_READ_BYTES } from "./limits.ts";
 
 /** Bytes of one piece of a body that is iterated or streamed, and of the first that is passed on. */
 export const PIECE_BYTES = 65536;
-/** How many times as large a buffer may be as the one before it, which was full. */
-const GROWTH = 4;
+
+/** Makes something of a part of a buffer that is used again afterwards. */
+type MakeOfPart<Made> = (buffer: Uint8Array, start: number, end: number) => Made;
+
+const copyOf: MakeOfPart<Uint8Array<ArrayBuffer>> = (buffer, start, end) =>
+  (buffer as Uint8Array<ArrayBuffer>).slice(start, end);
+const textOf: MakeOfPart<string> = (buffer, start, end) => decodeText(buffer.subarray(start, end));
 
 /** Closes a byte stream; readers that wait with a buffer of their own get it back empty. */
 export function closeByteStream(controller: ReadableByteStreamController): void {
@@ -122,7 +127,7 @@ export class Body implements AsyncIterable<Uint8Array> {
 
   #readWanted(wanted: number | null): Promise<Uint8Array<ArrayBuffer>> {
     if (wanted === null) return Promise.resolve(new Uint8Array(0));
-    return wanted === 0 ? this.#readNothing() : this.#take(wanted) ?? this.#collect(wanted);
+    return wanted === 0 ? this.#readNothing() : this.#take(wanted, copyOf) ?? this.#collect(wanted);
   }
 
   async #readNothing(): Promise<Uint8Array<ArrayBuffer>> {
@@ -135,15 +140,17 @@ export class Body implements AsyncIterable<Uint8Array> {
     return new Uint8Array(0);
   }
 
-  /** Takes bytes that are all there already; `null` where they are not. */
-  #take(wanted: number): Promise<Uint8Array<ArrayBuffer>> | null {
+  /** Takes bytes that are all there already, and makes something of them; `null` where they are not. */
+  #take<Made>(wanted: number, make: MakeOfPart<Made>): Promise<Made> | null {
     const { reader } = this.#source;
-    const { start } = reader;
+    const { bytes, start } = reader;
     if (wanted > reader.buffered) return null;
-    const bytes = (reader.bytes as Uint8Array<ArrayBuffer>).slice(start, start + wanted);
     reader.start += wanted;
     const ending = this.#took(wanted);
-    return ending === null ? Promise.resolve(bytes) : ending.then(() => bytes);
+    const end = start + wanted;
+    return ending === null
+      ? Promise.resolve(make(bytes, start, end))
+      : ending.then(() => make(bytes, start, end));
   }
 
   /** What is left as bytes: {@linkcode read} without a size. */
@@ -153,17 +160,10 @@ export class Body implements AsyncIterable<Uint8Array> {
 
   /** What is left as text: UTF-8, of which a wrong byte is a `TypeError`; a BOM is kept. */
   async text(): Promise<string> {
-    const { reader } = this.#source;
     const wanted = this.#beginRead();
-    if (wanted === null || wanted === 0 || wanted > reader.buffered) {
-      return decodeText(await this.#readWanted(wanted));
-    }
     // Decoded where it stands: an array of its own is what a small body costs most.
-    const bytes = reader.bytes.subarray(reader.start, reader.start + wanted);
-    reader.start += wanted;
-    const ending = this.#took(wanted);
-    if (ending !== null) await ending;
-    return decodeText(bytes);
+    const text = wanted ? this.#take(wanted, textOf) : null;
+    return text === null ? decodeText(await this.#readWanted(wanted)) : await text;
   }
 
   /** What is left, parsed as JSON. */
@@ -199,9 +199,9 @@ export class Body implements AsyncIterable<Uint8Array> {
     while (this.#remaining > 0) {
       const wanted = Math.min(size, this.#remaining);
       if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
-      const count = await this.#readSome(buffer.subarray(0, Math.min(size, this.#remaining)));
+      const count = await this.#readSome(buffer.subarray(0, wanted));
       // A source that has filled the buffer has more at hand; slow ones don't get much memory.
-      if (count === size) size = Math.min(size * GROWTH, most);
+      if (count === size) size = largerPiece(size, most);
       await this.#passOn(buffer.subarray(0, count), out);
     }
     if (!this.#use.isConsumed) await this.#finish();

@@ -10,6 +10,11 @@ import { BodyError, typeName } from "./errors.ts";
 /** Bytes of the buffer that a body of any size is copied through: more leave the cache. */
 export const COPY_BYTES = 524288;
 
+/** How large a piece may be after one that was full: a source gets memory as it fills it. */
+export function largerPiece(bytes: number, most: number): number {
+  return Math.min(bytes * 4, most);
+}
+
 /** What a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 

@@ -5,15 +5,12 @@
  * @module
  */
 
-import type { BodySource } from "./body_source.ts";
+import { type BodySource, largerPiece } from "./body_source.ts";
 import { Collector } from "./body_use.ts";
 import type { ByteReader } from "./byte_io.ts";
 import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "./chunk.ts";
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
-
-/** How many times as large a buffer may be as the one before it, of which more than half was used. */
-const GROWTH = 4;
 
 /** Decodes one body. What it throws leaves it unusable. */
 export class ChunkedDecoder {
@@ -83,7 +80,7 @@ export class ChunkedDecoder {
     const reader = this.#reader;
     const { length } = reader.bytes;
     if (this.#viewed * 2 > length) {
-      reader.grow(Math.min(length * GROWTH, pieceBytes, this.#source.mostBytes));
+      reader.grow(largerPiece(length, Math.min(pieceBytes, this.#source.mostBytes)));
     }
     for (;;) {
       const start = reader.start;

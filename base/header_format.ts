@@ -110,8 +110,7 @@ export function formatHeaderLines(
       checkFraming(name, special, value, framing);
       value = formatSpecial(name, special, value);
     }
-    for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
-    at = writeValue(into, at + bytes.length, name, value);
+    at = writeValue(into, writeBytes(into, at, bytes), name, value);
   }
   if (present !== 0) {
     const error = checkPresence(present, context);
@@ -139,6 +138,15 @@ function addFraming(framing: Framing | undefined, names: string[], values: unkno
   if (names.includes(name)) return;
   names.push(name);
   values.push(framing);
+}
+
+/**
+ * Copies a few bytes, for which `set` takes longer, and returns the position after them; what is
+ * beyond the end of the buffer is dropped.
+ */
+export function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
+  for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
+  return at + bytes.length;
 }
 
 function writeValue(into: Uint8Array, at: number, name: string, value: unknown): number {

@@ -5,7 +5,7 @@
  */
 
 import { EmptyPreambleError, ProtocolError, quote, typeName } from "./errors.ts";
-import { checkHeaderDict, formatHeaderLines } from "./header_format.ts";
+import { checkHeaderDict, formatHeaderLines, writeBytes } from "./header_format.ts";
 import {
   type Framing,
   type HeaderContext,
@@ -278,11 +278,6 @@ export function formatResponsePreamble(
 function writeAscii(into: Uint8Array, at: number, text: string): number {
   for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
   return at + text.length;
-}
-
-function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
-  for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
-  return at + bytes.length;
 }
 
 function finish(into: Uint8Array, at: number): number {

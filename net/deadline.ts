@@ -61,9 +61,9 @@ export class Deadline {
     return since >= 0 && this.#tick - since > TICKS;
   }
 
-  /** True while there is a wait, one for bytes unless told otherwise. */
-  isWaiting(wait: Wait = this.reading): boolean {
-    return wait.since >= 0;
+  /** True during a wait for bytes. */
+  get isReading(): boolean {
+    return this.reading.since >= 0;
   }
 
   /** Begins a wait, one for bytes unless told otherwise, or begins it again. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { writeAll } from "../base/byte_io.ts";
 import { loadBuiltin } from "./tls_modules.ts";
 import type { TlsStream } from "./tls_stream.ts";
 
@@ -26,9 +27,6 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
     room = room.subarray(count);
     return piece;
   };
-  const write = async (bytes: Uint8Array): Promise<void> => {
-    for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
-  };
   const release = () => {
     held?.resolve();
     held = null;
@@ -40,7 +38,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
       read().then((piece) => this.push(piece), (error) => this.destroy(error));
     },
     write(bytes: Uint8Array, _encoding, callback): void {
-      write(bytes).then(() => callback(), callback);
+      writeAll(conn, bytes).then(() => callback(), callback);
     },
     final(callback): void {
       conn.closeWrite().then(() => callback(), () => callback());

@@ -201,7 +201,7 @@ export class Transport {
   receive(): Promise<number | null> {
     this.#receiving = true;
     if (this.#closed) throw new ConnectionClosedError();
-    if (!this.#deadline.isWaiting()) this.#deadline.start();
+    if (!this.#deadline.isReading) this.#deadline.start();
     const ahead = this.#ahead;
     this.#ahead = null;
     return ahead ?? this.#socket.read(this.reader.room());

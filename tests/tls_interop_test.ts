@@ -161,12 +161,14 @@ Deno.test({
   async fn() {
     await using pki = await TempPKI.create();
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-    await using program = new ServingProgram("python3", [
-      ...["-u", "-c", PYTHON_SERVER, caFile, certFile, keyFile],
+    const { program, port } = await ServingProgram.python(PYTHON_SERVER, [
+      caFile,
+      certFile,
+      keyFile,
     ]);
-    const [, port] = await program.waitFor(/PORT (\d+)\n/);
+    await using _program = program;
     const config = { ...pki.clientSslconfig, checkHostname: true };
-    await askAll(new SSLClient(config, ["127.0.0.1", Number(port)], { timeout: 10 }));
+    await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 10 }));
   },
 });
 
@@ -195,11 +197,13 @@ Deno.test({
   async fn() {
     await using pki = await TempPKI.create();
     const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
-    await using program = new ServingProgram("python3", [
-      ...["-u", "-c", PYTHON_WITNESS, caFile, certFile, keyFile],
+    const { program, port } = await ServingProgram.python(PYTHON_WITNESS, [
+      caFile,
+      certFile,
+      keyFile,
     ]);
-    const [, port] = await program.waitFor(/PORT (\d+)\n/);
-    const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", Number(port)]);
+    await using _program = program;
+    const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", port]);
     using conn = await client.connect();
     assertEquals((await conn.get("/")).status, 204);
     conn.close();

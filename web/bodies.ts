@@ -5,7 +5,7 @@
  */
 
 import type { BodyOut, WritableBody } from "../base/bodies.ts";
-import type { Body } from "../base/body.ts";
+import { type Body, closeByteStream } from "../base/body.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
 import { EMPTY } from "../base/byte_io.ts";
 import type { Chunk } from "../base/chunk.ts";
@@ -115,9 +115,7 @@ function iteratedStreamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
         controller.enqueue(value);
       }
       if (!done && missing > 0) return;
-      controller.close();
-      // A reader with memory of its own is told of the end only by an answer (Streams standard).
-      controller.byobRequest?.respond(0);
+      closeByteStream(controller);
     },
     cancel: (reason) => body.cancel(reason),
   });

@@ -228,6 +228,16 @@ export class ServingProgram implements AsyncDisposable {
     return { program, port: Number(port) };
   }
 
+  /** A Python script that says `PORT` and the free port of 127.0.0.1 it listens on, and that port. */
+  static async python(
+    script: string,
+    args: readonly string[],
+  ): Promise<{ program: ServingProgram; port: number }> {
+    const program = new ServingProgram("python3", ["-u", "-c", script, ...args]);
+    const [, port] = await program.waitFor(/PORT (\d+)\n/);
+    return { program, port: Number(port) };
+  }
+
   /** Waits until the program has said something, and returns the match; what came before is gone. */
   async waitFor(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
