@@ -70,10 +70,13 @@ export function viewOf(bytes: Uint8Array): Uint8Array {
 
 /** Throws a {@linkcode BodyError} unless an array has as many bytes as were announced. */
 export function checkUnchanged(bytes: Uint8Array, announced: number): void {
-  const length = realLength(bytes);
-  if (length === announced) return;
-  throw new BodyError(
-    `an array of ${announced} bytes had ${length} when it was to be sent; ` +
+  if (realLength(bytes) !== announced) throw changedError(bytes, announced);
+}
+
+/** The error for an array that has another length than was announced. */
+export function changedError(bytes: Uint8Array, announced: number): BodyError {
+  return new BodyError(
+    `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
       "don't resize or transfer its buffer before that",
   );
 }

@@ -6,7 +6,15 @@
 
 import type { Socket } from "../base/app.ts";
 import { type BodyOut, cancelQuietly, type WritableBody } from "../base/bodies.ts";
-import { ByteReader, checkCount, checkUnchanged, notWritten, viewOf } from "../base/byte_io.ts";
+import {
+  ByteReader,
+  changedError,
+  checkCount,
+  checkUnchanged,
+  notWritten,
+  realLength,
+  viewOf,
+} from "../base/byte_io.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
@@ -257,15 +265,16 @@ export class Transport {
 
   /** Writes all of the bytes; the deadline bounds each write. */
   async write(bytes: Uint8Array): Promise<void> {
+    let { length } = bytes;
     try {
-      do {
-        const { length } = bytes;
+      while (length > 0) {
         bytes = notWritten(bytes, length, await this.#beginWrite(bytes));
-      } while (bytes.length > 0);
+        ({ length } = bytes);
+      }
       this.#deadline.stop(this.#deadline.writing);
     } catch (error) {
       this.#writeFailed = true;
-      throw this.#explain(error);
+      throw this.#explain(realLength(bytes) === length ? error : changedError(bytes, length));
     }
   }
 
