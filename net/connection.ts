@@ -26,6 +26,7 @@ import type { Framing, HeaderDict } from "../base/headers.ts";
 import { Response } from "../base/message.ts";
 import {
   checkMethod,
+  checkResponseStart,
   formatRequestPreamble,
   type Method,
   parseResponsePreamble,
@@ -110,7 +111,7 @@ export class Connection implements Disposable {
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout);
+    this.#transport = new Transport(sock, timeout, checkResponseStart);
     this.#owner = {
       bodyConsumed: () => this.#finishBody(),
       bodyFailed: (error) => this.#transport.close(error),

@@ -11,6 +11,7 @@ import { BodyError, EmptyPreambleError, ProtocolError, typeName } from "../base/
 import type { Framing, HeaderDict } from "../base/headers.ts";
 import { Request } from "../base/message.ts";
 import {
+  checkRequestStart,
   checkStatus,
   formatResponsePreamble,
   type Method,
@@ -76,7 +77,7 @@ export class ServerConnection implements BodyOwner {
     this.#context = context;
     this.#socket = socket;
     this.#session = session;
-    this.#transport = new Transport(socket, context.timeout);
+    this.#transport = new Transport(socket, context.timeout, checkRequestStart);
   }
 
   /** True while nothing is lost by closing: before the first byte of a request. */
