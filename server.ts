@@ -317,7 +317,8 @@ function closeQuietly(accepted: Accepted): void {
 function makeSafe(logger: Logger): Logger {
   const log = (level: keyof Logger) => (message: string) => {
     try {
-      logger[level](message);
+      // An asynchronous method is a `() => void` to the types, and nobody else waits for it.
+      Promise.resolve<unknown>(logger[level](message)).catch(() => {});
     } catch {
       // There is nobody left to tell.
     }

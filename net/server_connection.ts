@@ -17,7 +17,7 @@ import {
   type Method,
   parseRequestPreamble,
 } from "../base/preamble.ts";
-import { countRequest, endSession, type Session } from "../base/session.ts";
+import { countRequest, disposeStore, endSession, type Session } from "../base/session.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { Transport } from "./transport.ts";
 
@@ -101,18 +101,7 @@ export class ServerConnection implements BodyOwner {
       this.#report(this.#transport.explain(error));
     } finally {
       this.#transport.close();
-      this.#disposeStore();
-    }
-  }
-
-  /** Gives up what the application has kept for the session: connections, files, locks. */
-  #disposeStore(): void {
-    for (const value of [...this.#session.store.values()].reverse()) {
-      try {
-        (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
-      } catch (error) {
-        this.#reportApp(error, "session.store");
-      }
+      disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
     }
   }
 

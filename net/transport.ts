@@ -288,6 +288,8 @@ export class Transport {
   ): Promise<void> {
     const sink = new MessageSink(this, length, body, framing);
     const closing = Promise.withResolvers<never>();
+    // Where the body throws at once nobody waits for it.
+    closing.promise.catch(() => {});
     this.#onClosing = closing.reject;
     try {
       const writing = body.writeTo(sink);
