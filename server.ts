@@ -24,6 +24,7 @@ import { bodies } from "./base/bodies.ts";
 import { typeName } from "./base/errors.ts";
 import { copyOptions } from "./base/options.ts";
 import { ContentRange, Range } from "./base/range.ts";
+import { makeSafeLogger } from "./base/safe_logger.ts";
 import { type Address, endSession, Session } from "./base/session.ts";
 import { checkServerAddress, formatAddress } from "./net/addresses.ts";
 import { checkTimeout } from "./net/deadline.ts";
@@ -75,6 +76,7 @@ export interface ServerOptions {
 }
 
 const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
+const LEVELS = ["debug", "info", "warn", "error"] as const;
 const WAIT_FOR_PLACE_MILLISECONDS = 2000;
 const ACCEPT_PAUSE_MILLISECONDS = 50;
 
@@ -144,7 +146,7 @@ export class Server implements AsyncDisposable {
     const { handle, onConnect } = readApp(app, "app");
     this.#maxConnections = maxConnections;
     this.#maxRequests = maxRequests;
-    const safeLogger = makeSafe(logger);
+    const safeLogger = makeSafeLogger(logger, LEVELS);
     this.#context = { handle, onConnect, api: API, timeout, logger: safeLogger, stopping: false };
     this.#listener = this.listen(checkedAddress, this.#context);
   }
@@ -313,25 +315,12 @@ function closeQuietly(accepted: Accepted): void {
   }
 }
 
-/** A logger whose failures, as of a disk that is full, are not the server's. */
-function makeSafe(logger: Logger): Logger {
-  const log = (level: keyof Logger) => (message: string) => {
-    try {
-      // An asynchronous method is a `() => void` to the types, and nobody else waits for it.
-      Promise.resolve<unknown>(logger[level](message)).catch(() => {});
-    } catch {
-      // There is nobody left to tell.
-    }
-  };
-  return { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
-}
-
 function checkOptions(options: ServerOptions): ServerOptions {
   const copy = copyOptions(options, OPTIONS);
   checkCount("maxConnections", copy.maxConnections);
   checkCount("maxRequests", copy.maxRequests);
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
-  for (const level of ["debug", "info", "warn", "error"] as const) {
+  for (const level of LEVELS) {
     if (copy.logger !== undefined && typeof copy.logger?.[level] !== "function") {
       throw new TypeError(`logger: need an object with the method ${level}`);
     }
