@@ -52,13 +52,13 @@ export interface ServerOptions {
    *
    * @default {50}
    */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /**
    * How many requests one connection may make, or `Infinity`.
    *
    * @default {1000}
    */
-  maxRequests?: number;
+  maxRequests?: number | undefined;
   /**
    * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
    * of its body, for a write, for a handshake. `null` for any time. It fires between 1.0 and 1.25
@@ -66,13 +66,13 @@ export interface ServerOptions {
    *
    * @default {30}
    */
-  timeout?: number | null;
+  timeout?: number | null | undefined;
   /**
    * Where to tell what happens; `console` fits.
    *
    * @default {warnings and errors, to stderr}
    */
-  logger?: Logger;
+  logger?: Logger | undefined;
 }
 
 const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];

@@ -29,7 +29,7 @@ export interface ProxyOptions {
    *
    * @default {nowhere}
    */
-  logger?: Pick<Logger, "warn">;
+  logger?: Pick<Logger, "warn"> | undefined;
 }
 
 const OPTIONS = ["logger"];

@@ -18,18 +18,18 @@ export interface ClientSslconfig {
    *
    * @default {true}
    */
-  checkHostname?: boolean;
+  checkHostname?: boolean | undefined;
   /** PEM file with the authorities whose servers are trusted, and no others. */
-  caFile?: string;
+  caFile?: string | undefined;
   /**
    * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or are those that OpenSSL
    * makes from hashes. Without `caFile` and `caPath` Deno's default trust store counts.
    */
-  caPath?: string;
+  caPath?: string | undefined;
   /** PEM file with the client's certificate, followed by those that lead to its authority. */
-  certFile?: string;
+  certFile?: string | undefined;
   /** PEM file with the private key of that certificate. */
-  keyFile?: string;
+  keyFile?: string | undefined;
 }
 
 /** Which clients a server trusts, and who it is: plain JSON, every path absolute. */
@@ -39,11 +39,11 @@ export interface ServerSslconfig {
   /** PEM file with the private key of that certificate. */
   keyFile: string;
   /** PEM file with the authorities whose clients are let in, and no others. */
-  caFile?: string;
+  caFile?: string | undefined;
   /** Directory of such files, as for {@linkcode ClientSslconfig.caPath}. */
-  caPath?: string;
+  caPath?: string | undefined;
   /** In place of `caFile` and `caPath`: lets every client in, without asking who it is. */
-  allowUnauthenticatedClients?: true;
+  allowUnauthenticatedClients?: true | undefined;
 }
 
 /** The policy that holds for both ends, and what is doubtful about the files. */
