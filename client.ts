@@ -76,7 +76,7 @@ export interface ClientOptions {
   onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
   /**
    * Aborts connecting, the handshake, and every connection that this client has made; what waits
-   * rejects with its reason.
+   * rejects with its reason, and so does whatever comes later: it is for the client's whole life.
    */
   signal?: AbortSignal | undefined;
 }
