@@ -7,7 +7,7 @@
 import type { Api, AppFunction, Socket } from "../base/app.ts";
 import type { OnConnect } from "../base/app_parts.ts";
 import { type BodyOut, cancelUnused, outgoingFraming } from "../base/bodies.ts";
-import { BodyError, EmptyPreambleError, ProtocolError, typeName } from "../base/errors.ts";
+import { BodyError, EmptyPreambleError, ProtocolError, quote, typeName } from "../base/errors.ts";
 import type { Framing, HeaderDict } from "../base/headers.ts";
 import { Request } from "../base/message.ts";
 import {
@@ -71,6 +71,8 @@ export class ServerConnection implements BodyOwner {
   readonly #session: Session;
   #answering = false;
   #bodyUnread = false;
+  /** The `expect` of the request whose body is unread, if it had one. */
+  #expectation: unknown = undefined;
 
   /** Takes over a socket that is ready to speak HTTP. */
   constructor(context: ServerContext, socket: Socket, session: Session) {
@@ -150,6 +152,7 @@ export class ServerConnection implements BodyOwner {
     reader.start = end;
     const { method, uri, headers, framing, path, query } = preamble;
     this.#bodyUnread = framing !== null;
+    this.#expectation = this.#bodyUnread ? headers["expect"] : undefined;
     const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
     return new Request(method, uri, headers, body, [], path, query);
   }
@@ -243,11 +246,21 @@ export class ServerConnection implements BodyOwner {
       logger.debug(`${this.#session}: closed by the server`);
       return;
     }
-    const { message } = describe(failure);
+    const timedOut = failure instanceof Deno.errors.TimedOut;
+    const message = describe(failure).message + (timedOut ? this.#describeExpectation() : "");
     endSession(this.#session, message);
-    const serious = failure instanceof Deno.errors.TimedOut ||
+    const serious = timedOut ||
       (failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError));
     logger[serious ? "info" : "debug"](`${this.#session}: ${message}`);
+  }
+
+  /** What a peer that has timed out may have waited for itself (RFC 9110 §10.1.1). */
+  #describeExpectation(): string {
+    if (!this.#bodyUnread || this.#expectation === undefined) return "";
+    return `; its request has expect: ${
+      quote(String(this.#expectation))
+    }, but no interim response ` +
+      "is ever sent: set the client not to wait for one";
   }
 
   /** The request's body has been read. */

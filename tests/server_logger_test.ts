@@ -1,5 +1,6 @@
-/** What a server does where its logger fails. */
+/** What a server's logger is told of peers that keep it waiting, and what happens where the logger fails. */
 import { assertEquals } from "@std/assert";
+import type { BodyIn } from "../base.ts";
 import { RawPeer, turnOfEventLoop } from "./support/raw_peer.ts";
 import { unhandledRejections } from "./support/rejections.ts";
 import { serve } from "./support/serving.ts";
@@ -51,4 +52,34 @@ Deno.test("a logger with asynchronous methods that reject ends neither the serve
   assertEquals(called.slice(0, 2), ["error", "info"]);
   await turnOfEventLoop();
   assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("the line of a time-out names the expectation of a peer that waits for 100 Continue", async () => {
+  const app = async ({ body }: { body: BodyIn }) => {
+    await body?.bytes();
+    return [200, "OK", {}, null] as const;
+  };
+  const waiting = "the peer kept the connection waiting for over 0.2 s";
+  const expectation =
+    `${waiting}; its request has expect: "100-continue", but no interim response ` +
+    "is ever sent: set the client not to wait for one";
+  const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n";
+  const rows = [
+    ["nothing of the body", `${put}Expect: 100-continue\r\n\r\n`, expectation],
+    ["no expectation", `${put}\r\n`, waiting],
+    ["it has sent the body", `${put}expect: 100-continue\r\n\r\nhello`, waiting],
+    [
+      "the request after it has none",
+      `${put}expect: 100-continue\r\n\r\nhello${put}\r\n`,
+      waiting,
+    ],
+  ] as const;
+  await Promise.all(rows.map(async ([what, bytes, expected]) => {
+    await using serving = serve(app, { timeout: 0.2 });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(bytes);
+    await peer.readToEnd();
+    const [line = ""] = await serving.logger.waitFor("info");
+    assertEquals(line.slice(line.indexOf("TimedOut: ")), `TimedOut: ${expected}`, what);
+  }));
 });
