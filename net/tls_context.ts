@@ -6,6 +6,7 @@
 
 import type { SecureContext } from "node:tls";
 import { quote, typeName } from "../base/errors.ts";
+import { checkDenoVersion } from "./deno_version.ts";
 import { type Identity, type Read, readAuthorities, readIdentity } from "./tls_files.ts";
 import { loadBuiltin } from "./tls_modules.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./tls_policy.ts";
@@ -102,6 +103,7 @@ const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
  * @throws {RangeError} for a relative path; for files that hold no certificate or no key, that don't
  * belong together, or whose key is encrypted; for `checkHostname: false` without an authority.
  * @throws {Deno.errors.NotFound} where a file is missing, and other errors of reading files.
+ * @throws {DeguError} where Deno is older than 2.9.6.
  *
  * @example Trust one authority alone
  * ```ts
@@ -117,6 +119,7 @@ const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
  * ```
  */
 export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
+  checkDenoVersion();
   checkConfig(config, CLIENT_OPTIONS);
   const { checkHostname = true, caFile, caPath, certFile, keyFile } = config;
   if (typeof checkHostname !== "boolean") {
@@ -161,6 +164,7 @@ export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
  * @throws {RangeError} for a relative path; for files that hold no certificate or no key, that don't
  * belong together, or whose key is encrypted; where not exactly one of the two choices was made.
  * @throws {Deno.errors.NotFound} where a file is missing, and other errors of reading files.
+ * @throws {DeguError} where Deno is older than 2.9.6.
  *
  * @example Let in the clients of one authority
  * ```ts
@@ -174,6 +178,7 @@ export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
  * ```
  */
 export function buildServerSslctx(config: ServerSslconfig): ServerSslctx {
+  checkDenoVersion();
   checkConfig(config, SERVER_OPTIONS);
   const { certFile, keyFile, caFile, caPath } = config;
   for (const [name, value] of Object.entries({ certFile, keyFile })) {
