@@ -97,13 +97,8 @@ const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
  */
 export function checkRequestStart(first: number): void {
   if (METHOD_BYTES.some((method) => method[0] === first)) return;
-  throw new ProtocolError(
-    "BAD_METHOD",
-    `a request that begins with ${quote(Uint8Array.of(first))}` +
-      (TLS_STARTS.includes(first)
-        ? ": the client seems to speak TLS, which takes an SSLServer"
-        : ""),
-  );
+  const hint = "the client seems to speak TLS, which takes an SSLServer";
+  throw new ProtocolError("BAD_METHOD", `no request begins with ${describeStart(first, hint)}`);
 }
 
 /**
@@ -114,13 +109,16 @@ export function checkRequestStart(first: number): void {
  */
 export function checkResponseStart(first: number): void {
   if (first === STATUS_LINE_START[0] || first === CR) return;
+  const hint = "the server seems to speak TLS, which takes an SSLClient";
   throw new ProtocolError(
     "BAD_STATUS_LINE",
-    `a response that begins with ${quote(Uint8Array.of(first))}` +
-      (TLS_STARTS.includes(first)
-        ? ": the server seems to speak TLS, which takes an SSLClient"
-        : ""),
+    `no response begins with ${describeStart(first, hint)}`,
   );
+}
+
+function describeStart(first: number, tlsHint: string): string {
+  const byte = quote(Uint8Array.of(first));
+  return TLS_STARTS.includes(first) ? `${byte}: ${tlsHint}` : byte;
 }
 
 /** Parses a request preamble that stands in `bytes` from `start` to `end`, CR LF CR LF included. */

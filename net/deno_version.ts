@@ -1,5 +1,6 @@
 /**
- * Which versions of Deno TLS can be relied on with. Loads on older ones too, so that they can be told.
+ * Which versions of Deno TLS can be relied on with. This loads on older ones too, so that they can be
+ * told.
  *
  * @module
  */
@@ -7,17 +8,18 @@
 import { DeguError, quote } from "../base/errors.ts";
 
 /**
- * The oldest Deno that is supported. `node:tls`, which all TLS stands on, is young in Deno: until the spring of
- * 2026 servers did not ask for client certificates, and up to 2.9.5 clients resumed sessions across contexts.
+ * The oldest Deno that is supported. `node:tls`, which all TLS stands on, is young in Deno: until the
+ * spring of 2026 servers did not ask for client certificates, and up to 2.9.5 clients resumed sessions
+ * across contexts.
  */
 export const MIN_DENO_VERSION = "2.9.6";
 
 const VERSION = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
 
 /**
- * Whether a version of Deno is {@linkcode MIN_DENO_VERSION} or later, as Semantic Versioning orders them: a
- * pre-release (`2.9.6-rc.1`) comes before its release, and the commit of a canary (`2.9.6+1a2b3c4`) does not
- * count. What is not a version is none that is supported.
+ * Whether a version of Deno is {@linkcode MIN_DENO_VERSION} or later, as Semantic Versioning orders
+ * them: a pre-release (`2.9.6-rc.1`) comes before its release, and the commit of a canary
+ * (`2.9.6+1a2b3c4`) does not count. What is not a version is not supported.
  */
 export function isSupportedDeno(version: string): boolean {
   const match = VERSION.exec(version);
@@ -40,7 +42,8 @@ export function checkDenoVersion(version: string = Deno.version.deno): void {
   throw new DeguError(
     `this is Deno ${
       quote(version)
-    }, but TLS needs ${MIN_DENO_VERSION} or later: older ones do not verify ` +
-      'client certificates reliably. Upgrade it with "deno upgrade" or "npm install --global deno"',
+    }, but TLS needs ${MIN_DENO_VERSION} or later: older ones do not ` +
+      'verify client certificates reliably. Upgrade it with "deno upgrade" or ' +
+      '"npm install --global deno"',
   );
 }

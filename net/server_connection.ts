@@ -257,10 +257,9 @@ export class ServerConnection implements BodyOwner {
   /** What a peer that has timed out may have waited for itself (RFC 9110 §10.1.1). */
   #describeExpectation(): string {
     if (!this.#bodyUnread || this.#expectation === undefined) return "";
-    return `; its request has expect: ${
-      quote(String(this.#expectation))
-    }, but no interim response ` +
-      "is ever sent: set the client not to wait for one";
+    const expectation = quote(String(this.#expectation));
+    return `; its request has expect: ${expectation}, but no interim response is ever sent: ` +
+      "set the client not to wait for one";
   }
 
   /** The request's body has been read. */

@@ -14,8 +14,8 @@ import { findStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.t
 if (!isSupportedDeno(Deno.version.deno)) {
   // Older ones fail tests, and some of them abort in the middle of the suite.
   console.error(
-    `This is Deno ${Deno.version.deno}, but the suite needs ${MIN_DENO_VERSION} or later: run "deno upgrade" or ` +
-      '"npm install --global deno".',
+    `This is Deno ${Deno.version.deno}, but the suite needs ${MIN_DENO_VERSION} or later: ` +
+      'run "deno upgrade" or "npm install --global deno".',
   );
   Deno.exit(1);
 }
