@@ -39,11 +39,9 @@ export function isSupportedDeno(version: string): boolean {
  */
 export function checkDenoVersion(version: string = Deno.version.deno): void {
   if (isSupportedDeno(version)) return;
+  const why = "older ones do not verify client certificates reliably";
+  const what = 'upgrade it with "deno upgrade" or "npm install --global deno"';
   throw new DeguError(
-    `this is Deno ${
-      quote(version)
-    }, but TLS needs ${MIN_DENO_VERSION} or later: older ones do not ` +
-      'verify client certificates reliably. Upgrade it with "deno upgrade" or ' +
-      '"npm install --global deno"',
+    `this is Deno ${quote(version)}, but TLS needs ${MIN_DENO_VERSION} or later: ${why}; ${what}`,
   );
 }
