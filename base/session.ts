@@ -130,3 +130,23 @@ export class Session {
     };
   }
 }
+
+/**
+ * Gives up what an application has kept for a session that has ended: connections, files, locks. For
+ * servers. A second call finds nothing.
+ *
+ * @param report Is told of each failure; later, where a dispose has returned a promise that rejects.
+ */
+export function disposeStore(session: Session, report: (error: unknown) => void): void {
+  const values = [...session.store.values()].reverse();
+  session.store.clear();
+  for (const value of values) {
+    try {
+      const returned = (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
+      // An asynchronous function is a `() => void` to the types, and nobody else waits for it.
+      Promise.resolve<unknown>(returned).catch(report);
+    } catch (error) {
+      report(error);
+    }
+  }
+}

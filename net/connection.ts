@@ -26,6 +26,7 @@ import type { Framing, HeaderDict } from "../base/headers.ts";
 import { Response } from "../base/message.ts";
 import {
   checkMethod,
+  checkResponseStart,
   formatRequestPreamble,
   type Method,
   parseResponsePreamble,
@@ -110,7 +111,7 @@ export class Connection implements Disposable {
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout);
+    this.#transport = new Transport(sock, timeout, checkResponseStart);
     this.#owner = {
       bodyConsumed: () => this.#finishBody(),
       bodyFailed: (error) => this.#transport.close(error),
@@ -320,8 +321,13 @@ function checkSocket(sock: Socket): void {
 
 /** How the end of the body of a response is known; `null` where none follows (RFC 9112 §6.3). */
 function responseFraming(method: Method, { status, framing }: ResponsePreamble): Framing {
-  if (status < 200 || (status === 204 && framing !== null)) {
-    throw new ProtocolError("UNEXPECTED_STATUS", `a response that can't be: ${status}`);
+  if (status < 200) {
+    const why = "interim responses are refused; a request has one response";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
+  }
+  if (status === 204 && framing !== null) {
+    const why = "has no body; its content-length or transfer-encoding is refused";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
   }
   return method === "HEAD" || status === 304 ? null : framing;
 }

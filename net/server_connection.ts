@@ -12,11 +12,13 @@ import {
   ConnectionClosedError,
   EmptyPreambleError,
   ProtocolError,
+  quote,
   typeName,
 } from "../base/errors.ts";
 import type { Framing, HeaderDict } from "../base/headers.ts";
 import { Request } from "../base/message.ts";
 import {
+  checkRequestStart,
   checkStatus,
   formatResponsePreamble,
   type Method,
@@ -25,6 +27,7 @@ import {
 import {
   abortSession,
   countRequest,
+  disposeStore,
   endSession,
   onSignalWanted,
   type Session,
@@ -86,13 +89,15 @@ export class ServerConnection implements BodyOwner {
   #bodyUnread = false;
   #watching: ReturnType<typeof setInterval> | undefined;
   #onClosed: (() => void) | null = null;
+  /** The `expect` of the request whose body is unread, if it had one. */
+  #expectation: unknown = undefined;
 
   /** Takes over a socket that is ready to speak HTTP. */
   constructor(context: ServerContext, socket: Socket, session: Session) {
     this.#context = context;
     this.#socket = socket;
     this.#session = session;
-    this.#transport = new Transport(socket, context.timeout);
+    this.#transport = new Transport(socket, context.timeout, checkRequestStart);
     this.#transport.onClose = () => this.#closed();
     onSignalWanted(session, () => this.#watch());
   }
@@ -139,18 +144,7 @@ export class ServerConnection implements BodyOwner {
       this.#report(this.#transport.explain(error));
     } finally {
       this.#transport.close();
-      this.#disposeStore();
-    }
-  }
-
-  /** Gives up what the application has kept for the session: connections, files, locks. */
-  #disposeStore(): void {
-    for (const value of [...this.#session.store.values()].reverse()) {
-      try {
-        (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
-      } catch (error) {
-        this.#reportApp(error, "session.store");
-      }
+      disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
     }
   }
 
@@ -211,6 +205,7 @@ export class ServerConnection implements BodyOwner {
     reader.start = end;
     const { method, uri, headers, framing, path, query } = preamble;
     this.#bodyUnread = framing !== null;
+    this.#expectation = this.#bodyUnread ? headers["expect"] : undefined;
     const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
     return new Request(method, uri, headers, body, [], path, query);
   }
@@ -304,11 +299,20 @@ export class ServerConnection implements BodyOwner {
       logger.debug(`${this.#session}: closed by the server`);
       return;
     }
-    const { message } = describe(failure);
+    const timedOut = failure instanceof Deno.errors.TimedOut;
+    const message = describe(failure).message + (timedOut ? this.#describeExpectation() : "");
     endSession(this.#session, message);
-    const serious = failure instanceof Deno.errors.TimedOut ||
+    const serious = timedOut ||
       (failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError));
     logger[serious ? "info" : "debug"](`${this.#session}: ${message}`);
+  }
+
+  /** What a peer that has timed out may have waited for itself (RFC 9110 §10.1.1). */
+  #describeExpectation(): string {
+    if (!this.#bodyUnread || this.#expectation === undefined) return "";
+    const expectation = quote(String(this.#expectation));
+    return `; its request has expect: ${expectation}, but no interim response is ever sent: ` +
+      "set the client not to wait for one";
   }
 
   /** The request's body has been read. */

@@ -36,6 +36,7 @@ export class Transport {
   onClose: (() => void) | null = null;
   readonly #socket: Socket;
   readonly #deadline: Deadline;
+  readonly #checkStart: (first: number) => void;
   #out: Uint8Array | null = null;
   // A read that puts what arrives elsewhere than into the reader.
   #reading: Promise<number | null> | null = null;
@@ -52,9 +53,15 @@ export class Transport {
    * Takes over a socket.
    *
    * @param timeout Seconds that each wait may take, or `null`.
+   * @param checkStart Throws where no preamble begins with this byte.
    */
-  constructor(socket: Socket, timeout: number | null) {
+  constructor(
+    socket: Socket,
+    timeout: number | null,
+    checkStart: (first: number) => void = () => {},
+  ) {
     this.#socket = socket;
+    this.#checkStart = checkStart;
     this.#deadline = new Deadline(timeout, () => {
       this.close(
         new Deno.errors.TimedOut(`the peer kept the connection waiting for over ${timeout} s`),
@@ -221,7 +228,12 @@ export class Transport {
     const { reader } = this;
     const from = reader.start + Math.max(0, this.#looked - 3);
     const end = findPreambleEnd(reader.bytes, from, reader.end);
-    checkPreambleSize(end < 0 ? reader.buffered + 1 : end - reader.start);
+    const size = end < 0 ? reader.buffered + 1 : end - reader.start;
+    // What is whole is left to the parser, which says more of what is wrong.
+    if (this.#looked === 0 && reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
+      this.#checkStart(reader.bytes[reader.start]!);
+    }
+    checkPreambleSize(size);
     if (end < 0) {
       this.#looked = reader.buffered;
     } else {
