@@ -194,8 +194,7 @@ export class ServerConnection implements BodyOwner {
 
   /** Gives up whatever an application has handed over that looks like a body. */
   #cancelBodies(returned: unknown, request: Request, error: unknown): void {
-    const bodies = Array.isArray(returned) ? returned : [(returned as Partial<Answer>)?.body];
-    for (const body of bodies) if (body !== request.body) cancelUnused(body, error);
+    for (const body of bodiesOf(returned)) if (body !== request.body) cancelUnused(body, error);
   }
 
   #takeRequest(end: number): Request {
@@ -328,6 +327,16 @@ export class ServerConnection implements BodyOwner {
   /** The application does not want the rest: an error may still be the answer. */
   bodyCancelled(): void {
     this.#transport.abandonRead();
+  }
+}
+
+/** What may be a body in something that is not an answer. */
+function bodiesOf(returned: unknown): readonly unknown[] {
+  if (Array.isArray(returned)) return returned;
+  try {
+    return [(returned as Partial<Answer> | null | undefined)?.body];
+  } catch {
+    return [];
   }
 }
 
