@@ -6,19 +6,17 @@
 
 import type { App } from "../../base/app.ts";
 import { ProtocolError } from "../../base/errors.ts";
-import type { Address } from "../../base/session.ts";
-import type { Accepted, Listener } from "../../net/listener.ts";
 import { Server } from "../../server.ts";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
+import { MemoryServer, quiet } from "./memory_server.ts";
 import { MemorySocket, splits, whole } from "./memory_socket.ts";
 import { describeMessage, readRequests } from "./model.ts";
 import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 
 const ANSWER = "HTTP/1.1 200 OK\r\n\r\n";
-const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** What the application under the server was given. */
 class Record {
@@ -73,60 +71,6 @@ function checkRecord(
   const answered = reset ? answers.startsWith(written) : written === answers;
   demand(answered, `${written} was answered ${where}`);
   return expected.clean && complete.length > 0;
-}
-
-/** Accepts sockets that are handed to it. */
-class MemoryListener implements Listener {
-  readonly ready: Promise<void> = Promise.resolve();
-  readonly address: Address = ["127.0.0.1", 1];
-  readonly #waiting: MemorySocket[] = [];
-  #accept: PromiseWithResolvers<Accepted> | null = null;
-
-  offer(socket: MemorySocket): void {
-    this.#waiting.push(socket);
-    this.#match();
-  }
-
-  accept(): Promise<Accepted> {
-    this.#accept = Promise.withResolvers();
-    const { promise } = this.#accept;
-    this.#match();
-    return promise;
-  }
-
-  close(): void {
-    this.#accept?.reject(new Deno.errors.BadResource("closed"));
-  }
-
-  #match(): void {
-    const socket = this.#accept === null ? undefined : this.#waiting.shift();
-    if (socket === undefined) return;
-    this.#accept?.resolve({
-      address: null,
-      open: () => Promise.resolve(socket),
-      close: () => socket.close(),
-    });
-    this.#accept = null;
-  }
-}
-
-/** A server whose connections are in memory; all else is the real one. */
-class MemoryServer extends Server {
-  declare memory: MemoryListener;
-
-  constructor(app: App) {
-    super(["127.0.0.1", 1], app, {
-      timeout: null,
-      logger: quiet,
-      maxConnections: Infinity,
-      maxRequests: Infinity,
-    });
-  }
-
-  protected override listen(): Listener {
-    this.memory = new MemoryListener();
-    return this.memory;
-  }
 }
 
 const MOST_SPLITS = 400;

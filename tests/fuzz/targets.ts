@@ -4,6 +4,7 @@
  * @module
  */
 
+import { cancelledBodies } from "./cancelled.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { chunkFormats, requestFormats, responseFormats } from "./formats.ts";
 import type { Fuzzer } from "./fuzzer.ts";
@@ -11,6 +12,7 @@ import { linearTime } from "./linear.ts";
 import { requestPreambles, responsePreambles } from "./preambles.ts";
 import { loopbackRequests, requestStreams } from "./requests.ts";
 import { responseStreams } from "./responses.ts";
+import { carelessSenders } from "./senders.ts";
 import { chunkLines, contentRanges, ranges, uris } from "./values.ts";
 
 /** Makes each fuzzer, by its name. One that is made has to be closed. */
@@ -28,5 +30,7 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-stream": requestStreams,
   "response-stream": responseStreams,
   "request-loopback": loopbackRequests,
+  "cancelled-body": cancelledBodies,
+  "careless-sender": () => carelessSenders,
   "linear-time": () => linearTime,
 };

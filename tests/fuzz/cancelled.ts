@@ -1,0 +1,162 @@
+/**
+ * Bodies that are cancelled at any moment while they are read, at both ends of a connection.
+ *
+ * @module
+ */
+
+import type { App } from "../../base/app.ts";
+import { BodyError, ProtocolError } from "../../base/errors.ts";
+import { Connection } from "../../client.ts";
+import { bytesOf } from "./bytes.ts";
+import { demand, type Fuzzer, Objection, type Outcome } from "./fuzzer.ts";
+import { MemoryServer } from "./memory_server.ts";
+import { MemorySocket } from "./memory_socket.ts";
+import type { Random } from "./random.ts";
+import { receive, WAYS } from "./received.ts";
+import type { Body } from "../../base/body.ts";
+import type { ChunkedBody } from "../../base/chunked_body.ts";
+
+const MOST_TURNS = 60;
+
+/** A body on the wire: framing, bytes, and how they are cut. */
+interface Case {
+  readonly framing: string;
+  readonly content: string;
+  readonly pieces: Uint8Array[];
+  /** After how many turns it is cancelled. */
+  readonly turns: number;
+  readonly way: typeof WAYS[number];
+}
+
+/** Reads a case from a text: `way turns (chunked? size cut)…`. */
+function caseOf(input: string, start: string, after: string): Case {
+  const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
+  const [way = 0, turns = 0, cut = 7, ...sizes] = numbers;
+  const chunked = input.startsWith("c");
+  const content = chunked
+    ? [...sizes.filter((size) => size > 0), 0]
+      .map((size) => `${size.toString(16)}\r\n${"x".repeat(size)}\r\n`).join("")
+    : "x".repeat(sizes.reduce((sum, size) => sum + size, 0));
+  const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${content.length}`;
+  const bytes = bytesOf(`${start}${framing}\r\n\r\n${content}${after}`);
+  const pieces: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += cut + 1) pieces.push(bytes.subarray(at, at + cut + 1));
+  return { framing, content, pieces, turns: turns % MOST_TURNS, way: WAYS[way % WAYS.length]! };
+}
+
+function grammar(random: Random): string {
+  const sizes = Array.from({ length: random.below(6) }, () => random.below(300));
+  const numbers = [
+    random.below(WAYS.length),
+    random.below(MOST_TURNS),
+    random.below(200),
+    ...sizes,
+  ];
+  return random.pick(["c", "l"]) + numbers.join(" ");
+}
+
+/** Reads a body, cancels it meanwhile, and demands that what comes of it is one of the two. */
+async function cancelMeanwhile(
+  body: Body | ChunkedBody,
+  { way, turns }: Case,
+): Promise<"read" | "cancelled"> {
+  const reason = new Error("cancelled");
+  const reading = receive(body, way).then(() => null, (error: unknown) => ({ error }));
+  for (let turn = 0; turn < turns; turn++) await null;
+  await body.cancel(reason);
+  const failure = await reading;
+  if (failure === null) return "read";
+  // One that began after the cancellation has the reason as its cause.
+  const { error } = failure;
+  demand(error === reason || isRefused(error, reason), `the read rejected with ${error}`);
+  const after = await body.read().then(() => null, (later: unknown) => later);
+  demand(isRefused(after, reason), `the next read rejected with ${after}`);
+  return "cancelled";
+}
+
+function isRefused(error: unknown, reason: unknown): boolean {
+  return error instanceof BodyError && error.cause === reason;
+}
+
+async function checkClient(input: string): Promise<boolean> {
+  const each = caseOf(input, "HTTP/1.1 200 OK\r\n", "");
+  const socket = new MemorySocket([]);
+  using connection = new Connection(new Answering(socket, each.pieces), null, undefined, null);
+  const { body } = await connection.get("/");
+  if (body === null) throw new Objection("a response without its body");
+  const outcome = await cancelMeanwhile(body, each);
+  demand(
+    connection.closed === (outcome === "cancelled"),
+    `${outcome}, closed: ${connection.closed}`,
+  );
+  return outcome === "read";
+}
+
+/** Answers when it has been asked. */
+class Answering {
+  constructor(readonly socket: MemorySocket, readonly pieces: Uint8Array[]) {}
+  #asked = Promise.withResolvers<void>();
+
+  async read(into: Uint8Array): Promise<number | null> {
+    await this.#asked.promise;
+    return await this.socket.read(into);
+  }
+
+  async write(bytes: Uint8Array): Promise<number> {
+    const count = await this.socket.write(bytes);
+    this.socket.deliver(this.pieces);
+    this.#asked.resolve();
+    return count;
+  }
+
+  close(): void {
+    this.socket.close();
+    this.#asked.resolve();
+  }
+}
+
+const ANSWER = "HTTP/1.1 409 Conflict\r\n\r\n";
+
+/** Bodies that are cancelled while they are read. */
+export function cancelledBodies(): Fuzzer {
+  let outcomes: ("read" | "cancelled")[] = [];
+  let current: Case | null = null;
+  let objection: unknown = null;
+  const app: App = async ({ body }) => {
+    try {
+      if (body !== null) outcomes.push(await cancelMeanwhile(body, current!));
+      else outcomes.push("read");
+    } catch (error) {
+      objection ??= error;
+    }
+    return [409, "Conflict", {}, null];
+  };
+  const server = new MemoryServer(app);
+  const serving = server.serveForever();
+  let executions = 0;
+  return {
+    name: "cancelled-body",
+    grammar,
+    async check(input): Promise<Outcome> {
+      outcomes = [];
+      objection = null;
+      current = caseOf(input, "PUT / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n\r\n");
+      const socket = new MemorySocket(current.pieces);
+      server.memory.offer(socket);
+      await socket.closed;
+      executions++;
+      if (objection !== null && !(objection instanceof ProtocolError)) throw objection;
+      const whole = outcomes[0] === "read";
+      demand(outcomes.length === (whole ? 2 : 1), `${outcomes.length} requests: ${outcomes}`);
+      demand(socket.written === ANSWER.repeat(outcomes.length), `answered ${socket.written}`);
+      const same = await checkClient(input);
+      executions++;
+      return whole && same ? "accepted" : "rejected";
+    },
+    executions: () => executions,
+    async close() {
+      server.close();
+      await serving;
+    },
+  };
+}

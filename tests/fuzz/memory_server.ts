@@ -1,0 +1,68 @@
+/**
+ * A server whose connections are in memory.
+ *
+ * @module
+ */
+
+import type { App } from "../../base/app.ts";
+import type { Address } from "../../base/session.ts";
+import type { Accepted, Listener } from "../../net/listener.ts";
+import { Server } from "../../server.ts";
+import type { MemorySocket } from "./memory_socket.ts";
+
+/** A logger that says nothing. */
+export const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** Accepts sockets that are handed to it. */
+class MemoryListener implements Listener {
+  readonly ready: Promise<void> = Promise.resolve();
+  readonly address: Address = ["127.0.0.1", 1];
+  readonly #waiting: MemorySocket[] = [];
+  #accept: PromiseWithResolvers<Accepted> | null = null;
+
+  offer(socket: MemorySocket): void {
+    this.#waiting.push(socket);
+    this.#match();
+  }
+
+  accept(): Promise<Accepted> {
+    this.#accept = Promise.withResolvers();
+    const { promise } = this.#accept;
+    this.#match();
+    return promise;
+  }
+
+  close(): void {
+    this.#accept?.reject(new Deno.errors.BadResource("closed"));
+  }
+
+  #match(): void {
+    const socket = this.#accept === null ? undefined : this.#waiting.shift();
+    if (socket === undefined) return;
+    this.#accept?.resolve({
+      address: null,
+      open: () => Promise.resolve(socket),
+      close: () => socket.close(),
+    });
+    this.#accept = null;
+  }
+}
+
+/** A server whose connections are in memory; all else is the real one. */
+export class MemoryServer extends Server {
+  declare memory: MemoryListener;
+
+  constructor(app: App) {
+    super(["127.0.0.1", 1], app, {
+      timeout: null,
+      logger: quiet,
+      maxConnections: Infinity,
+      maxRequests: Infinity,
+    });
+  }
+
+  protected override listen(): Listener {
+    this.memory = new MemoryListener();
+    return this.memory;
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * Bodies that are careless with what they are given: they write without waiting, and change arrays that are being sent. Whatever they
+ * do, the peer gets the message that was announced, or a beginning of it and then an end.
+ *
+ * @module
+ */
+
+import type { BodyOut } from "../../base/bodies.ts";
+import { BodyIter, ChunkedBodyIter } from "../../base/body_iter.ts";
+import type { ByteSink } from "../../base/byte_io.ts";
+import type { Chunk } from "../../base/chunk.ts";
+import { BodyError } from "../../base/errors.ts";
+import type { Socket } from "../../base/app.ts";
+import { Connection } from "../../client.ts";
+import { bytesOf, textOf } from "./bytes.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import type { Random } from "./random.ts";
+
+/** What can be in an array that is sent. Anything else that arrives was never announced. */
+const FILLING = "x", BEHIND = "y";
+const ANSWER = "HTTP/1.1 204 No Content\r\n\r\n";
+
+/** How large the arrays are: in one write with the preamble, behind it, and beyond what is staged. */
+const SIZES: readonly number[] = [1, 5, 1000, 70_000, 140_000];
+
+/** A socket that takes its time over each write, and looks at the bytes only then. */
+class SlowSocket implements Socket {
+  received = "";
+  readonly #isWhole: (received: string) => boolean;
+  readonly #portion: number;
+  readonly #over = Promise.withResolvers<void>();
+  #answered = false;
+  #isClosed = false;
+
+  constructor(portion: number, isWhole: (received: string) => boolean) {
+    this.#portion = portion;
+    this.#isWhole = isWhole;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    if (this.#answered) return null;
+    await this.#over.promise;
+    if (this.#isClosed) throw new Deno.errors.BadResource("closed");
+    this.#answered = true;
+    into.set(bytesOf(ANSWER));
+    return ANSWER.length;
+  }
+
+  async write(bytes: Uint8Array): Promise<number> {
+    const count = Math.min(this.#portion, bytes.length);
+    for (let turn = 0; turn < 3; turn++) await null;
+    if (this.#isClosed) throw new Deno.errors.BadResource("closed");
+    if (bytes.length < count) throw new Error("Bad address (os error 14)");
+    this.received += textOf(bytes.subarray(0, count));
+    if (this.#isWhole(this.received)) this.#over.resolve();
+    return count;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#over.resolve();
+  }
+}
+
+/** An array, and what can happen to it: `change` is called when it has been handed over. */
+function makeArray(kind: string, size: number): { bytes: Uint8Array; change(): void } {
+  const buffer = new ArrayBuffer(size, { maxByteLength: size + 100 });
+  const bytes = new Uint8Array(buffer).fill(FILLING.charCodeAt(0));
+  if (kind === "t") return { bytes, change: () => void buffer.transfer() };
+  if (kind === "s") return { bytes, change: () => buffer.resize(size >> 1) };
+  const grow = () => {
+    buffer.resize(size + 100);
+    bytes.fill(BEHIND.charCodeAt(0), size);
+  };
+  return { bytes, change: kind === "g" ? grow : () => {} };
+}
+
+/** One write: what becomes of its array, how large that is, and whether the body waits for it. */
+interface Step {
+  readonly kind: string;
+  readonly size: number;
+  readonly awaited: boolean;
+  readonly late: boolean;
+}
+
+function stepsOf(script: string): Step[] {
+  return Array.from(script.matchAll(/([wtgs])([0-4])(!?)(l?)/g), ([, kind, size, hasty, late]) => ({
+    kind: kind!,
+    size: SIZES[Number(size)]!,
+    awaited: hasty === "",
+    late: late === "l",
+  }));
+}
+
+/** Changes an array some turns later: before, while or after its bytes go out. */
+async function changeSoon({ late }: Step, least: number, change: () => void): Promise<void> {
+  for (let turn = 0; turn < least + (late ? 4 : 0); turn++) await null;
+  change();
+}
+
+function foreignBody(steps: readonly Step[], length: number): BodyOut {
+  const body: unknown = {
+    chunked: false,
+    contentLength: length,
+    async writeTo(sink: ByteSink) {
+      for (const step of steps) {
+        const { bytes, change } = makeArray(step.kind, step.size);
+        const writing = Promise.resolve(sink.write(bytes));
+        changeSoon(step, 1, change);
+        if (step.awaited) await writing;
+        else writing.catch(() => {});
+      }
+    },
+    cancel: () => Promise.resolve(),
+  };
+  return body as BodyOut;
+}
+
+function* arrays(steps: readonly Step[]): Generator<Uint8Array> {
+  for (const step of steps) {
+    const { bytes, change } = makeArray(step.kind, step.size);
+    // What was changed before anybody looked was never announced.
+    changeSoon(step, 5, change);
+    yield bytes;
+  }
+}
+
+function* chunks(steps: readonly Step[]): Generator<Chunk> {
+  for (const bytes of arrays(steps)) yield [null, bytes];
+  yield [null, new Uint8Array(0)];
+}
+
+/** Makes the body of a script, and the message body that it announces. */
+function makeBody(input: string, steps: readonly Step[]): { body: BodyOut; announced: string } {
+  const total = steps.reduce((sum, { size }) => sum + size, 0);
+  const announced = FILLING.repeat(total);
+  if (input.startsWith("C")) {
+    const encoded = steps.map(({ size }) => `${size.toString(16)}\r\n${FILLING.repeat(size)}\r\n`);
+    return {
+      body: new ChunkedBodyIter(chunks(steps)),
+      announced: `${encoded.join("")}0\r\n\r\n`,
+    };
+  }
+  if (input.startsWith("I")) return { body: new BodyIter(arrays(steps), total), announced };
+  if (input.startsWith("A") && steps[0] !== undefined) {
+    const { bytes, change } = makeArray(steps[0].kind, steps[0].size);
+    changeSoon(steps[0], 1, change);
+    return { body: bytes, announced: FILLING.repeat(steps[0].size) };
+  }
+  return { body: foreignBody(steps, total), announced };
+}
+
+/** Bodies of all kinds whose arrays change, and bodies of other makers that don't wait. */
+export const carelessSenders: Fuzzer = {
+  name: "careless-sender",
+  grammar(random: Random): string {
+    let script = random.pick(["C", "I", "A", "F"]);
+    for (let n = random.below(5); n >= 0; n--) {
+      const kind = random.chance(70) ? "w" : random.pick(["t", "g", "s"]);
+      script += kind + random.below(SIZES.length) + (random.chance(10) ? "!" : "");
+      if (random.chance(50)) script += "l";
+    }
+    return script;
+  },
+  async check(input): Promise<Outcome> {
+    const steps = stepsOf(input);
+    const { body, announced } = makeBody(input, steps);
+    const bodyOf = (received: string) => received.slice(received.indexOf("\r\n\r\n") + 4);
+    const portion = input.length % 3 === 0 ? 50_000 : Infinity;
+    const socket = new SlowSocket(
+      portion,
+      (received) => received.includes("\r\n\r\n") && bodyOf(received) === announced,
+    );
+    using connection = new Connection(socket, null, undefined, null);
+    let error: unknown = null;
+    try {
+      await connection.put("/", {}, body);
+    } catch (thrown) {
+      error = thrown;
+    }
+    const sent = socket.received.includes("\r\n\r\n") ? bodyOf(socket.received) : "";
+    demand(announced.startsWith(sent), `${sent.length} bytes, which were not announced`);
+    if (error === null) {
+      demand(sent === announced, `answered after ${sent.length} of ${announced.length} bytes`);
+      return "accepted";
+    }
+    demand(error instanceof BodyError, `rejected with ${error}`);
+    demand(connection.closed, "the connection is still open");
+    return "rejected";
+  },
+};
