@@ -24,6 +24,7 @@
 
 import mime from "npm:mime@^4.1.2";
 import type { AppObject } from "./base/app.ts";
+import { makeEmptyResponse } from "./base/empty_response.ts";
 import { typeName } from "./base/errors.ts";
 import type { HeaderDict } from "./base/headers.ts";
 import type { Request, ResponseTuple } from "./base/message.ts";
@@ -97,36 +98,40 @@ export class FilesApp implements AppObject {
   /** Answers with a file, or part of one, or says why not. */
   async handle(request: Request): Promise<ResponseTuple> {
     const { method, mount, path } = request;
-    if (method !== "GET" && method !== "HEAD") return [405, "Method Not Allowed", {}, null];
+    if (method !== "GET" && method !== "HEAD") {
+      return makeEmptyResponse(method, 405, "Method Not Allowed", { allow: "GET, HEAD" });
+    }
     // Mounted at /foo, a request for /foo has an empty path here.
     const last = path.at(-1) ?? mount.at(-1) ?? "";
     const endsWithSlash = last === "";
     const names = path.at(-1) === "" ? path.slice(0, -1) : [...path];
     if (endsWithSlash) names.push(INDEX);
     const found = await openBelow(this.#root, names);
-    if (found === "directory" && !endsWithSlash) return redirect(last, request.query);
-    if (found === null || found === "directory") return [404, "Not Found", {}, null];
+    if (found === "directory" && !endsWithSlash) return redirect(request, last);
+    if (found === null || found === "directory") {
+      return makeEmptyResponse(method, 404, "Not Found");
+    }
     return await answer(request, found, endsWithSlash ? INDEX : last);
   }
 }
 
 /** The same path with a slash, said relative to it, so that it holds behind a proxy, too. */
-function redirect(last: string, query: string | null): ResponseTuple {
+function redirect({ method, query }: Request, last: string): ResponseTuple {
   const location = `./${last}/${query === null ? "" : `?${query}`}`;
-  return [301, "Moved Permanently", { location }, null];
+  return makeEmptyResponse(method, 301, "Moved Permanently", { location });
 }
 
 async function answer(request: Request, file: OpenFile, name: string): Promise<ResponseTuple> {
   let handedOver = false;
   try {
     const { method, headers } = request;
-    const validators = makeValidators(file.size, file.modified);
+    const validators = makeValidators(file.state, file.lookedAt);
     const condition = checkConditions(headers, validators);
-    if (condition === 412) return [412, "Precondition Failed", {}, null];
+    if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
     const range = wantedRange(request, validators);
     if (range !== null && range.start >= file.size) {
-      return [416, "Range Not Satisfiable", {}, null];
+      return makeEmptyResponse(method, 416, "Range Not Satisfiable");
     }
     const answerHeaders = { "content-type": typeOf(name), ...validatorHeaders(validators) };
     if (method === "HEAD") {
@@ -151,7 +156,10 @@ function wantedRange({ method, headers }: Request, validators: Validators): Rang
 }
 
 function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
-  return { etag, "last-modified": formatDate(lastModified) };
+  return {
+    ...(etag === null ? {} : { etag }),
+    ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),
+  };
 }
 
 function typeOf(name: string): string {
