@@ -194,11 +194,13 @@ for (const [having, permission] of Object.entries(PERMISSIONS)) {
       await using exchanger = await startExchanging(`${root}/${name}`, `${path}/${target}`);
       const printed = await runProgram("files_app.ts", {
         flags: [permission(root)],
-        args: [root, asked, "2000"],
+        args: [root, asked, "4000"],
       });
       assert(exchanger.running, "the exchange for a link has ended");
-      const answers = Object.keys(JSON.parse(printed)).toSorted();
-      assertEquals(answers, ["200 public", "404 "], printed);
+      const answers = JSON.parse(printed);
+      // To exchange the file changes its ctime, of which nobody can tell whether bytes have changed.
+      if (name === "sub/file") delete answers["cut"];
+      assertEquals(Object.keys(answers).toSorted(), ["200 public", "404 "], printed);
     });
   }
 }
