@@ -47,12 +47,14 @@ const UNKNOWN_TYPE = "application/octet-stream";
  * Serves the files below a directory to GET and HEAD. Needs `--allow-read` of the directory.
  *
  * A path that ends with a slash stands for the `index.html` of a directory; without the slash a
- * directory is answered with a redirect to it. Files have `content-type`, `last-modified` and
- * `etag`; a single range and conditional requests (RFC 9110 §13, §14) are answered as they are
- * meant. Everything else is `404 Not Found`: what does not exist, can't be read, is no regular file,
- * or is reached by a symbolic link that leads out of the directory.
+ * directory is answered with a redirect to it. Files have `content-type` and, once they have not
+ * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
+ * requests (RFC 9110 §13, §14) are answered as they are meant. Everything else is `404 Not Found`:
+ * what does not exist, can't be read, is no regular file, or is reached by a symbolic link that leads
+ * out of the directory.
  *
- * A file is read in pieces while it is sent, and closed whatever the peer does.
+ * A file is read in pieces while it is sent, and closed whatever the peer does. One that is
+ * overwritten in place meanwhile is not sent to its end.
  *
  * @example
  * ```ts
