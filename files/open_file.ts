@@ -12,11 +12,13 @@ import { type FileState, isSameFile } from "./file_state.ts";
 /** A file that is open for reading, with what it was when it was opened. */
 export interface OpenFile {
   readonly handle: FileHandle;
+  /** Where it was found, without links. */
   readonly path: string;
   /** In bytes. */
   readonly size: number;
+  /** What the file system said of it. */
   readonly state: FileState;
-  /** When that was looked at, or just before, in milliseconds since 1970. */
+  /** When it said so, or just before, in milliseconds since 1970. */
   readonly lookedAt: number;
 }
 
