@@ -38,14 +38,15 @@ export function makeValidators(state: FileState, lookedAt: number): Validators {
   const parts = [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16));
   return {
     etag: Math.max(mtime, ctime) <= settled ? `"${parts.join("-")}"` : null,
-    // Not in the future, whatever the file system says (RFC 9110 §8.8.2.1).
-    lastModified: mtime > lookedAt
-      ? Math.floor(lookedAt / 1000)
-      : mtime <= settled
-      ? modified
-      : null,
+    lastModified: mtime <= settled ? modified : pastOf(modified, lookedAt),
     modified,
   };
+}
+
+/** The present for what lies in a future second, as RFC 9110 §8.8.2.1 has it; else `null`. */
+function pastOf(modified: number, lookedAt: number): number | null {
+  const present = Math.floor(lookedAt / 1000);
+  return modified > present ? present : null;
 }
 
 /** A time in whole seconds since 1970 as an HTTP-date (RFC 9110 §5.6.7). */
@@ -63,8 +64,8 @@ function parseDate(value: string): number | null {
 /**
  * Checks the preconditions of a GET or HEAD in the order of RFC 9110 §13.2.2.
  *
- * What has no tag has none of those that a client can name, and what has not been told when it
- * was changed has changed since then.
+ * A file without a tag matches none that a client can name, and one of which is not told when it
+ * was changed counts as changed.
  *
  * @returns 412 or 304 where the request is not to be carried out, else `null`.
  */
