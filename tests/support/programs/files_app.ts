@@ -1,4 +1,6 @@
-/** Asks a FilesApp of a directory for a path, many times; prints how often each answer came. */
+/**
+ * Asks a FilesApp of a directory for a path, so many times, and on until it has been served and refused; prints how often each answer came.
+ */
 import { BodyError } from "../../../base.ts";
 import { FilesApp } from "../../../files.ts";
 import { Request } from "../../../server.ts";
@@ -18,7 +20,8 @@ async function ask(): Promise<string> {
 }
 
 const answers: Record<string, number> = {};
-for (let i = 0; i < Number(times); i++) {
+const isSeen = (status: string) => Object.keys(answers).some((answer) => answer.startsWith(status));
+for (let i = 0; i < Number(times) || !isSeen("200") || !isSeen("404"); i++) {
   const answer = await ask();
   answers[answer] = (answers[answer] ?? 0) + 1;
 }
