@@ -24,6 +24,7 @@
 
 import mime from "npm:mime@^4.1.2";
 import type { AppObject } from "./base/app.ts";
+import { makeEmptyResponse } from "./base/empty_response.ts";
 import { typeName } from "./base/errors.ts";
 import type { HeaderDict } from "./base/headers.ts";
 import type { Request, ResponseTuple } from "./base/message.ts";
@@ -46,12 +47,14 @@ const UNKNOWN_TYPE = "application/octet-stream";
  * Serves the files below a directory to GET and HEAD. Needs `--allow-read` of the directory.
  *
  * A path that ends with a slash stands for the `index.html` of a directory; without the slash a
- * directory is answered with a redirect to it. Files have `content-type`, `last-modified` and
- * `etag`; a single range and conditional requests (RFC 9110 §13, §14) are answered as they are
- * meant. Everything else is `404 Not Found`: what does not exist, can't be read, is no regular file,
- * or is reached by a symbolic link that leads out of the directory.
+ * directory is answered with a redirect to it. Files have `content-type` and, once they have not
+ * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
+ * requests (RFC 9110 §13, §14) are answered as they are meant. Everything else is `404 Not Found`:
+ * what does not exist, can't be read, is no regular file, or is reached by a symbolic link that leads
+ * out of the directory.
  *
- * A file is read in pieces while it is sent, and closed whatever the peer does.
+ * A file is read in pieces while it is sent, and closed whatever the peer does. One that is
+ * overwritten in place meanwhile is not sent to its end.
  *
  * @example
  * ```ts
@@ -97,36 +100,40 @@ export class FilesApp implements AppObject {
   /** Answers with a file, or part of one, or says why not. */
   async handle(request: Request): Promise<ResponseTuple> {
     const { method, mount, path } = request;
-    if (method !== "GET" && method !== "HEAD") return [405, "Method Not Allowed", {}, null];
+    if (method !== "GET" && method !== "HEAD") {
+      return makeEmptyResponse(method, 405, "Method Not Allowed", { allow: "GET, HEAD" });
+    }
     // Mounted at /foo, a request for /foo has an empty path here.
     const last = path.at(-1) ?? mount.at(-1) ?? "";
     const endsWithSlash = last === "";
     const names = path.at(-1) === "" ? path.slice(0, -1) : [...path];
     if (endsWithSlash) names.push(INDEX);
     const found = await openBelow(this.#root, names);
-    if (found === "directory" && !endsWithSlash) return redirect(last, request.query);
-    if (found === null || found === "directory") return [404, "Not Found", {}, null];
+    if (found === "directory" && !endsWithSlash) return redirect(request, last);
+    if (found === null || found === "directory") {
+      return makeEmptyResponse(method, 404, "Not Found");
+    }
     return await answer(request, found, endsWithSlash ? INDEX : last);
   }
 }
 
 /** The same path with a slash, said relative to it, so that it holds behind a proxy, too. */
-function redirect(last: string, query: string | null): ResponseTuple {
+function redirect({ method, query }: Request, last: string): ResponseTuple {
   const location = `./${last}/${query === null ? "" : `?${query}`}`;
-  return [301, "Moved Permanently", { location }, null];
+  return makeEmptyResponse(method, 301, "Moved Permanently", { location });
 }
 
 async function answer(request: Request, file: OpenFile, name: string): Promise<ResponseTuple> {
   let handedOver = false;
   try {
     const { method, headers } = request;
-    const validators = makeValidators(file.size, file.modified);
+    const validators = makeValidators(file.state, file.lookedAt);
     const condition = checkConditions(headers, validators);
-    if (condition === 412) return [412, "Precondition Failed", {}, null];
+    if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
     const range = wantedRange(request, validators);
     if (range !== null && range.start >= file.size) {
-      return [416, "Range Not Satisfiable", {}, null];
+      return makeEmptyResponse(method, 416, "Range Not Satisfiable");
     }
     const answerHeaders = { "content-type": typeOf(name), ...validatorHeaders(validators) };
     if (method === "HEAD") {
@@ -151,7 +158,10 @@ function wantedRange({ method, headers }: Request, validators: Validators): Rang
 }
 
 function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
-  return { etag, "last-modified": formatDate(lastModified) };
+  return {
+    ...(etag === null ? {} : { etag }),
+    ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),
+  };
 }
 
 function typeOf(name: string): string {

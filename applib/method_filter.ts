@@ -5,6 +5,8 @@
  */
 
 import type { Api, App, AppObject, Socket } from "../base/app.ts";
+import { makeEmptyResponse } from "../base/empty_response.ts";
+import type { HeaderDict } from "../base/headers.ts";
 import type { Request, Response, ResponseTuple } from "../base/message.ts";
 import { checkMethod, type Method } from "../base/preamble.ts";
 import type { Session } from "../base/session.ts";
@@ -67,11 +69,13 @@ export class AllowedMethods {
 
 /**
  * An application behind a choice of methods: every other one is answered with
- * `405 Method Not Allowed`. {@linkcode AllowedMethods.wrap} makes it.
+ * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110 §15.5.6).
+ * {@linkcode AllowedMethods.wrap} makes it.
  */
 export class MethodFilter implements AppObject {
   readonly #app: AppParts;
   readonly #methods: ReadonlySet<Method>;
+  readonly #refusal: HeaderDict;
 
   /**
    * Wraps an application.
@@ -82,6 +86,8 @@ export class MethodFilter implements AppObject {
   constructor(app: App, methods: Iterable<Method>) {
     this.#app = readApp(app, "app");
     this.#methods = checkMethods(methods);
+    // A header's value is never empty, so nothing is said where no method is allowed.
+    this.#refusal = this.#methods.size === 0 ? {} : { allow: [...this.#methods].join(", ") };
   }
 
   /** Hands a request on, or answers `405 Method Not Allowed`. */
@@ -90,7 +96,10 @@ export class MethodFilter implements AppObject {
     session: Session,
     api: Api,
   ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
-    if (!this.#methods.has(request.method)) return [405, "Method Not Allowed", {}, null];
+    const { method } = request;
+    if (!this.#methods.has(method)) {
+      return makeEmptyResponse(method, 405, "Method Not Allowed", { ...this.#refusal });
+    }
     return this.#app.handle(request, session, api);
   }
 

@@ -6,6 +6,7 @@
 
 import type { AppObject } from "../base/app.ts";
 import { makeOutputFromInput } from "../base/bodies.ts";
+import { makeEmptyResponse } from "../base/empty_response.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -14,13 +15,14 @@ import {
   quote,
   typeName,
 } from "../base/errors.ts";
-import type { Request, Response, ResponseTuple } from "../base/message.ts";
+import { type Request, Response, type ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Session } from "../base/session.ts";
 import type { Client, Connection } from "../client.ts";
 import type { Logger } from "../server.ts";
 import { holdBody } from "./held_body.ts";
+import { endToEndHeaders, saysClose } from "./hop_by_hop.ts";
 
 /** How a proxy behaves. */
 export interface ProxyOptions {
@@ -37,11 +39,15 @@ const OPTIONS = ["logger"];
 /** Which proxy has made a connection: two with the same key must not use each other's. */
 const makers = new WeakMap<Connection, ProxyApp>();
 
+/** Connections that the upstream closes once it has answered: no further request may go there. */
+const ending = new WeakSet<Connection>();
+
 /**
  * A reverse proxy: relays each request to a server and its response back, with nothing changed:
  * method, path and query (without what was shifted to `mount`), headers, body, the boundaries and
- * extensions of chunks, status, reason. Only a `host` or `authorization` of the client takes the
- * place of the one that came with the request.
+ * extensions of chunks, status, reason. A `host` or `authorization` of the client takes the place of
+ * the one that came with the request, and what is for one connection only goes no further (RFC 9110
+ * §7.6.1): `connection` and what it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
  *
  * Each session has an upstream connection of its own, in `session.store` under `key`, which is
  * closed when the session ends.
@@ -104,8 +110,8 @@ export class ProxyApp implements AppObject {
       if (isMistake(error)) throw error;
       this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);
       return error instanceof Deno.errors.TimedOut
-        ? [504, "Gateway Timeout", {}, null]
-        : [502, "Bad Gateway", {}, null];
+        ? makeEmptyResponse(request.method, 504, "Gateway Timeout")
+        : makeEmptyResponse(request.method, 502, "Bad Gateway");
     }
   }
 
@@ -121,11 +127,10 @@ export class ProxyApp implements AppObject {
     }
     // Of a POST without a body nobody can tell, when the upstream has closed, whether it was done;
     // nothing may do it twice (RFC 9110 §9.2.2), and a new connection was not closed while idle.
-    if (method === "POST" && body === null) {
-      stored.close();
-      return null;
-    }
-    return stored;
+    const onlyOnce = method === "POST" && body === null;
+    if (!onlyOnce && !ending.has(stored)) return stored;
+    stored.close();
+    return null;
   }
 
   async #relay(
@@ -134,17 +139,18 @@ export class ProxyApp implements AppObject {
     session: Session,
     stored: Connection | null,
   ): Promise<Response> {
-    const { method, headers, body } = request;
+    const { method, body } = request;
+    const headers = endToEndHeaders(request.headers);
     const connection = stored ?? await this.#connect(session);
     try {
-      return await connection.request(method, uri, headers, holdBody(body));
+      return passOn(connection, await connection.request(method, uri, headers, holdBody(body)));
     } catch (error) {
       const untouched = body === null || !body.used;
       if (stored === null || !untouched || !isStale(error)) throw error;
     }
     connection.close();
     const another = await this.#connect(session);
-    return await another.request(method, uri, headers, body);
+    return passOn(another, await another.request(method, uri, headers, body));
   }
 
   async #connect(session: Session): Promise<Connection> {
@@ -153,6 +159,14 @@ export class ProxyApp implements AppObject {
     session.store.set(this.#key, connection);
     return connection;
   }
+}
+
+/** The response as the client gets it; what it says of its own connection is noted here. */
+function passOn(connection: Connection, response: Response): Response {
+  const { status, reason, headers, body } = response;
+  if (saysClose(headers)) ending.add(connection);
+  const kept = endToEndHeaders(headers);
+  return kept === headers ? response : new Response(status, reason, kept, body);
 }
 
 function isConnection(value: unknown): value is Connection {

@@ -5,23 +5,48 @@
  */
 
 import type { HeaderDict } from "../base/headers.ts";
+import type { FileState } from "./file_state.ts";
 
 /** What a version of a file is known by. */
 export interface Validators {
-  /** A strong entity tag, in its quotes. */
-  readonly etag: string;
-  /** When it was last changed, in whole seconds since 1970. */
-  readonly lastModified: number;
+  /** A strong entity tag, in its quotes; `null` while another version could still get the same. */
+  readonly etag: string | null;
+  /** When the file was last changed, as it is told; `null` while that could still become wrong. */
+  readonly lastModified: number | null;
+  /** When the file was last changed, whatever is told. In whole seconds since 1970, as the other. */
+  readonly modified: number;
 }
 
-/** The validators of a file with a size in bytes that was changed at a time in nanoseconds. */
-export function makeValidators(size: number, modified: bigint): Validators {
-  const second = Number(modified / 1_000_000_000n);
+/**
+ * How long a file must not have changed before it is known by its times: clocks of file systems
+ * stand still for some milliseconds, and Deno cuts ctime to seconds, so that a file that changes
+ * twice in this time can look the same after both.
+ */
+const SETTLED_MILLISECONDS = 2000;
+
+/**
+ * The validators of a file.
+ *
+ * @param lookedAt When it had this state, in milliseconds since 1970.
+ */
+export function makeValidators(state: FileState, lookedAt: number): Validators {
+  const { dev, ino, size, mtimeNs, ctimeNs } = state;
+  const mtime = Number(mtimeNs / 1_000_000n);
+  const ctime = Number(ctimeNs / 1_000_000n);
+  const modified = Math.floor(mtime / 1000);
+  const settled = lookedAt - SETTLED_MILLISECONDS;
+  const parts = [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16));
   return {
-    etag: `"${size.toString(16)}-${modified.toString(16)}"`,
-    // Not in the future, whatever the file system says (RFC 9110 §8.8.2.1).
-    lastModified: Math.min(second, Math.floor(Date.now() / 1000)),
+    etag: Math.max(mtime, ctime) <= settled ? `"${parts.join("-")}"` : null,
+    lastModified: mtime <= settled ? modified : pastOf(modified, lookedAt),
+    modified,
   };
+}
+
+/** The present for what lies in a future second, as RFC 9110 §8.8.2.1 has it; else `null`. */
+function pastOf(modified: number, lookedAt: number): number | null {
+  const present = Math.floor(lookedAt / 1000);
+  return modified > present ? present : null;
 }
 
 /** A time in whole seconds since 1970 as an HTTP-date (RFC 9110 §5.6.7). */
@@ -39,21 +64,24 @@ function parseDate(value: string): number | null {
 /**
  * Checks the preconditions of a GET or HEAD in the order of RFC 9110 §13.2.2.
  *
+ * A file without a tag matches none that a client can name, and one of which is not told when it
+ * was changed counts as changed.
+ *
  * @returns 412 or 304 where the request is not to be carried out, else `null`.
  */
 export function checkConditions(headers: HeaderDict, validators: Validators): 304 | 412 | null {
-  const { etag, lastModified } = validators;
+  const { etag, lastModified, modified } = validators;
   const ifMatch = text(headers, "if-match");
   if (ifMatch !== null) {
     if (!listHas(ifMatch, etag, false)) return 412;
   } else {
     const since = date(headers, "if-unmodified-since");
-    if (since !== null && lastModified > since) return 412;
+    if (since !== null && modified > since) return 412;
   }
   const ifNoneMatch = text(headers, "if-none-match");
   if (ifNoneMatch !== null) return listHas(ifNoneMatch, etag, true) ? 304 : null;
   const since = date(headers, "if-modified-since");
-  return since !== null && lastModified <= since ? 304 : null;
+  return since !== null && lastModified !== null && modified <= since ? 304 : null;
 }
 
 /**
@@ -76,8 +104,9 @@ function date(headers: HeaderDict, name: string): number | null {
 }
 
 /** Whether a list of entity tags, or `*`, has one; weak ones count where `weak` is true. */
-function listHas(list: string, etag: string, weak: boolean): boolean {
+function listHas(list: string, etag: string | null, weak: boolean): boolean {
   if (list.trim() === "*") return true;
+  if (etag === null) return false;
   // No tag of ours has a comma, so a tag that is cut at one is not taken for ours.
   return list.split(",").some((item) => {
     const tag = item.trim();

@@ -7,14 +7,19 @@
 import { constants, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";
 import { allows, PATH } from "../base/tables.ts";
+import { type FileState, isSameFile } from "./file_state.ts";
 
 /** A file that is open for reading, with what it was when it was opened. */
 export interface OpenFile {
   readonly handle: FileHandle;
+  /** Where it was found, without links. */
+  readonly path: string;
   /** In bytes. */
   readonly size: number;
-  /** When it was last written, in nanoseconds since 1970. */
-  readonly modified: bigint;
+  /** What the file system said of it. */
+  readonly state: FileState;
+  /** When it said so, or just before, in milliseconds since 1970. */
+  readonly lookedAt: number;
 }
 
 /** What stands for a path: a file, a directory, or nothing that anybody is to see. */
@@ -53,20 +58,18 @@ export async function openBelow(root: string, components: readonly string[]): Pr
   }
 }
 
-/** What identifies a file. */
-interface Identity {
-  readonly dev: bigint;
-  readonly ino: bigint;
-}
-
-async function openSame(path: string, real: string, seen: Identity): Promise<OpenFile | null> {
+async function openSame(path: string, real: string, seen: FileState): Promise<OpenFile | null> {
   // A FIFO that has taken the place of the file would block the opening until somebody writes.
+  // O_NOFOLLOW has an effect only where the program may read everything: else Deno resolves the
+  // links of a path before it opens what they lead to, wherever that is. So nothing relies on it;
+  // what counts is that the file that was opened is the one that was looked at.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
   const handle = await open(real, flags);
   try {
-    const opened = await handle.stat({ bigint: true });
-    if (opened.isFile() && isSame(opened, seen) && isStillThere(path, real, opened)) {
-      return { handle, size: Number(opened.size), modified: opened.mtimeNs };
+    const lookedAt = Date.now();
+    const state = await handle.stat({ bigint: true });
+    if (state.isFile() && isSameFile(state, seen) && isStillThere(path, real, state)) {
+      return { handle, path: real, size: Number(state.size), state, lookedAt };
     }
   } catch (error) {
     await handle.close();
@@ -80,16 +83,12 @@ async function openSame(path: string, real: string, seen: Identity): Promise<Ope
 const LOOKS = 3;
 
 /** Synchronous, to leave less time between two looks: what was opened just now is in the cache. */
-function isStillThere(path: string, real: string, opened: Identity): boolean {
+function isStillThere(path: string, real: string, opened: FileState): boolean {
   for (let look = 0; look < LOOKS; look++) {
     if (Deno.realPathSync(path) !== real) return false;
-    if (!isSame(lstatSync(real, { bigint: true }), opened)) return false;
+    if (!isSameFile(lstatSync(real, { bigint: true }), opened)) return false;
   }
   return true;
-}
-
-function isSame(one: Identity, other: Identity): boolean {
-  return one.dev === other.dev && one.ino === other.ino;
 }
 
 /** True for a name that has one meaning; a peer can send `.`, and another server anything. */
@@ -108,6 +107,6 @@ const ABSENCE: ReadonlySet<unknown> = new Set([
 ]);
 
 function isAbsence(error: unknown): boolean {
-  // Deno has the last word: it refuses what leads out of what the program may read.
+  // A part of the directory may be denied to the program; where links lead to, Deno does not ask.
   return error instanceof Deno.errors.NotCapable || ABSENCE.has((error as { code?: unknown }).code);
 }

@@ -1,7 +1,7 @@
 /** AllowedMethods and MethodFilter, and how the applications of applib.ts fit together. */
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 import { AllowedMethods, MethodFilter, ProxyApp, Router } from "../applib.ts";
-import type { Method, ResponseTuple } from "../base.ts";
+import type { HeaderDict, Method, ResponseTuple } from "../base.ts";
 import { FilesApp } from "../files.ts";
 import { mkreq } from "../misc.ts";
 import { type App, type AppFunction, Validator } from "../rgi.ts";
@@ -26,9 +26,11 @@ Deno.test("MethodFilter lets the allowed methods through and answers 405 to the 
     const filter = new AllowedMethods(...allowed).wrap(app);
     for (const method of METHODS) {
       const response = await filter.handle(mkreq(method, "/foo"), makeSession(), api);
+      const headers: HeaderDict = allowed.length === 0 ? {} : { allow: allowed.join(", ") };
+      const body = method === "HEAD" ? null : new Uint8Array();
       const expected: ResponseTuple = allowed.includes(method)
         ? [200, "OK", {}, null]
-        : [405, "Method Not Allowed", {}, null];
+        : [405, "Method Not Allowed", headers, body];
       assertEquals([...response], [...expected], `${method} of ${allowed}`);
     }
   }
@@ -114,7 +116,10 @@ Deno.test("a 405 to an upload leaves the body unread and ends the session", asyn
   await using serving = serve(new AllowedMethods("GET").wrap(app));
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel");
-  assertEquals((await peer.readToEnd()).received, "HTTP/1.1 405 Method Not Allowed\r\n\r\n");
+  assertEquals(
+    (await peer.readToEnd()).received,
+    "HTTP/1.1 405 Method Not Allowed\r\nallow: GET\r\ncontent-length: 0\r\n\r\n",
+  );
   assertEquals(serving.logger.at("error"), []);
 });
 

@@ -33,16 +33,16 @@ export async function connectThrough(options: ClientOptions = {}) {
   };
 }
 
-/** Requests of every kind, as they stand on the wire. */
+/** Requests of every kind, as they stand on the wire; nothing in them is for one connection only. */
 export const REQUESTS: readonly string[] = [
   "GET / HTTP/1.1\r\n\r\n",
   "GET /foo/?bar=baz&x HTTP/1.1\r\naccept: text/html, */*;q=0.5\r\nhost: example.com\r\n\r\n",
   "GET /foo HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n",
   'HEAD /foo/bar? HTTP/1.1\r\nif-none-match: "abc"\r\n\r\n',
-  "DELETE /a.b/~c HTTP/1.1\r\nconnection: keep-alive\r\n\r\n",
+  "DELETE /a.b/~c HTTP/1.1\r\nconnection-x: keep-alive\r\n\r\n",
   "PUT / HTTP/1.1\r\n\r\n",
   "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
-  "POST / HTTP/1.1\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\nhello",
+  "POST / HTTP/1.1\r\ncontent-length: 5\r\nx-expect: 100-continue\r\n\r\nhello",
   "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
   "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" +
   "1\r\na\r\n5;key=value\r\nhello\r\n1\r\nb\r\n0;last=one;two\r\n\r\n",
@@ -55,3 +55,16 @@ export const echo: AppFunction = async ({ body }) => {
   const chunks = await Array.fromAsync(body);
   return [200, "OK", {}, new ChunkedBodyIter(chunks)];
 };
+
+/** What RFC 9110 §7.6.1 has a proxy keep to itself, and `expect`; whatever else there is. */
+const FOR_ONE_CONNECTION = /^(connection|keep-alive|te|upgrade|expect|proxy-.*)$/;
+const NEVER_DROPPED = /^(host|content-length|transfer-encoding|range|content-range)$/;
+
+/** The headers that go through a proxy. */
+export function endToEnd<T>(headers: Readonly<Record<string, T>>): Record<string, T> {
+  const connection = `${headers["connection"] ?? ""}`;
+  const isDropped = (name: string) =>
+    FOR_ONE_CONNECTION.test(name) || new RegExp(`(^|,) *${name} *(,|$)`, "i").test(connection);
+  const kept = ([name]: [string, T]) => NEVER_DROPPED.test(name) || !isDropped(name);
+  return Object.fromEntries(Object.entries(headers).filter(kept));
+}

@@ -1,0 +1,56 @@
+/**
+ * Headers that are for one connection, and not for who is behind it.
+ *
+ * @module
+ */
+
+import { type HeaderDict, specialOf } from "../base/headers.ts";
+
+/**
+ * What RFC 9110 §7.6.1 has an intermediary leave out, besides those that begin with `proxy-`; and
+ * `expect`, since no interim response goes through here that could meet it (§10.1.1).
+ */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "te",
+  "upgrade",
+  "expect",
+]);
+
+function isHopByHop(name: string): boolean {
+  return HOP_BY_HOP.has(name) || name.startsWith("proxy-");
+}
+
+/**
+ * The headers without those of the connection that they came over, and without what `connection`
+ * names. Not `host`, nor what says where a body ends or which part of something it is: a message
+ * without these would be another one, so whoever names them is not heeded.
+ *
+ * @returns The same object where nothing is to be left out.
+ */
+export function endToEndHeaders(headers: HeaderDict): HeaderDict {
+  const names = Object.keys(headers);
+  if (!names.some(isHopByHop)) return headers;
+  const options = connectionOptions(headers);
+  // Without a prototype, as headers are received.
+  const kept: HeaderDict = Object.setPrototypeOf({}, null);
+  for (const name of names) {
+    const isNamed = options.has(name) && name !== "host" && specialOf(name) === 0;
+    if (!isHopByHop(name) && !isNamed) kept[name] = headers[name]!;
+  }
+  return kept;
+}
+
+/** Whether the peer will close the connection after this message (RFC 9112 §9.6). */
+export function saysClose(headers: HeaderDict): boolean {
+  return connectionOptions(headers).has("close");
+}
+
+/** The elements of `connection`, in lower case. */
+function connectionOptions({ connection }: HeaderDict): ReadonlySet<string> {
+  if (typeof connection !== "string") return NONE;
+  return new Set(connection.split(",").map((option) => option.trim().toLowerCase()));
+}
+
+const NONE: ReadonlySet<string> = new Set();

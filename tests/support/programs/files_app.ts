@@ -1,0 +1,28 @@
+/**
+ * Asks a FilesApp of a directory for a path, so many times, and on until it has been served and refused; prints how often each answer came.
+ */
+import { BodyError } from "../../../base.ts";
+import { FilesApp } from "../../../files.ts";
+import { Request } from "../../../server.ts";
+
+const [dir = "", path = "", times = ""] = Deno.args;
+const app = new FilesApp(dir);
+
+async function ask(): Promise<string> {
+  const request = new Request("GET", path, {}, null, [], path.slice(1).split("/"), null);
+  try {
+    const [status, , , body] = await app.handle(request);
+    return `${status} ${body instanceof Uint8Array ? new TextDecoder().decode(body) : "no bytes"}`;
+  } catch (error) {
+    if (error instanceof BodyError) return "cut";
+    throw error;
+  }
+}
+
+const answers: Record<string, number> = {};
+const isSeen = (status: string) => Object.keys(answers).some((answer) => answer.startsWith(status));
+for (let i = 0; i < Number(times) || !isSeen("200") || !isSeen("404"); i++) {
+  const answer = await ask();
+  answers[answer] = (answers[answer] ?? 0) + 1;
+}
+console.log(JSON.stringify(answers));

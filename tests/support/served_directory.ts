@@ -1,0 +1,88 @@
+/**
+ * Directories that are served by FilesApp.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import type { Response } from "../../base.ts";
+import { FilesApp } from "../../files.ts";
+import type { App } from "../../rgi.ts";
+import type { ServerOptions } from "../../server.ts";
+import { tempDir } from "./directories.ts";
+import { serve } from "./serving.ts";
+import { fromLatin1, latin1 } from "./wire_grammar.ts";
+
+/** A directory that is served, and a connection to it. */
+export async function serveDirectory(makeApp = (dir: string): App => new FilesApp(dir)) {
+  const dir = await tempDir();
+  const serving = serve(makeApp(dir.path));
+  const conn = await serving.makeClient().connect();
+  return {
+    path: dir.path,
+    conn,
+    serving,
+    write: (name: string, content: string | Uint8Array) =>
+      Deno.writeFile(
+        `${dir.path}/${name}`,
+        typeof content === "string" ? latin1(content) : content,
+      ),
+    mkdir: (name: string) => Deno.mkdir(`${dir.path}/${name}`, { recursive: true }),
+    [Symbol.asyncDispose]: async () => {
+      conn.close();
+      await serving[Symbol.asyncDispose]();
+      await dir[Symbol.asyncDispose]();
+      assertEquals(serving.logger.at("error"), []);
+    },
+  };
+}
+
+/** Status, headers that are asked for, and the text of a response. */
+export async function summarize(response: Response, ...names: string[]) {
+  const body = await response.body?.bytes();
+  return [
+    response.status,
+    ...names.map((name) => {
+      const value = response.headers[name];
+      return typeof value === "object" ? String(value) : value;
+    }),
+    body === undefined ? null : fromLatin1(body),
+  ];
+}
+
+/** Bytes with a period of a prime length, so that no two pieces are the same. */
+export function pattern(length: number): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length }, (_, i) => i % 251);
+}
+/** A directory `root` with what may be served, and beside it what may not. */
+export async function makeTree() {
+  const dir = await tempDir();
+  const path = await Deno.realPath(dir.path);
+  for (const name of ["root/sub", "outside", "root-too"]) {
+    await Deno.mkdir(`${path}/${name}`, { recursive: true });
+  }
+  await Deno.writeTextFile(`${path}/root/file`, "public");
+  await Deno.writeTextFile(`${path}/root/sub/file`, "public");
+  for (const name of ["outside/secret", "root-too/secret", "secret"]) {
+    await Deno.writeTextFile(`${path}/${name}`, "secret");
+  }
+  return { path, root: `${path}/root`, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
+}
+
+/** Bytes of the file of {@linkcode serveLarge}. */
+export const LARGE = 4_000_000;
+
+/** A server of a directory with one large file. */
+export async function serveLarge(options: ServerOptions = {}, wrap = (app: FilesApp): App => app) {
+  const tree = await makeTree();
+  await Deno.writeFile(`${tree.root}/large`, new Uint8Array(LARGE).fill(1));
+  const serving = serve(wrap(new FilesApp(tree.root)), options);
+  return {
+    ...tree,
+    serving,
+    [Symbol.asyncDispose]: async () => {
+      await serving[Symbol.asyncDispose]();
+      await tree[Symbol.asyncDispose]();
+    },
+  };
+}
