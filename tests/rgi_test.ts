@@ -1,5 +1,11 @@
 /** Validator: what an app returns, and how it works with a server. */
-import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
+import {
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
 import fc from "fast-check";
 import {
   Body,
@@ -34,13 +40,19 @@ function validate(response: unknown, request = mkreq("GET", "/")) {
 
 /** A request with a body of five bytes, and of five bytes in two chunks. */
 const uploads: Record<string, () => Request> = {
-  length: () => mkreq("PUT", "/", { "content-length": 5 }, new Body(streamOf(latin1("hello")), 5)),
+  length: () =>
+    mkreq(
+      "PUT",
+      "/",
+      { "content-length": 5 },
+      new Body(streamOf(latin1("hel"), latin1("lo")), 5),
+    ),
   chunked: () =>
     mkreq(
       "POST",
       "/",
       { "transfer-encoding": "chunked" },
-      new ChunkedBody(streamOf(latin1("3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"))),
+      new ChunkedBody(streamOf(latin1("3\r\nhel\r\n"), latin1("2\r\nlo\r\n0\r\n\r\n"))),
     ),
 };
 
@@ -322,6 +334,19 @@ const readers: Record<string, [consumed: boolean, read: (body: Body | ChunkedBod
     for await (const _ of body);
   }],
   "writes it somewhere": [true, (body) => body.writeTo(new WritableStream())],
+  "reads a part and gives up the rest": [false, async (body) => {
+    await (body.chunked ? body.readChunk() : body.read(4));
+    await body.cancel();
+  }],
+  "gives it up": [false, (body) => body.cancel()],
+  "gives it up with a reason": [false, (body) => body.cancel(new Error("not wanted"))],
+  "takes the stream and leaves it alone": [false, (body) => void body.readable],
+  "takes the stream and cancels it": [false, (body) => body.readable.cancel()],
+  "reads a piece of the stream": [false, (body) => body.readable.getReader().read()],
+  "leaves a loop": [false, async (body) => {
+    for await (const _ of body) break;
+  }],
+  "stops inside a loop": [false, (body) => body[Symbol.asyncIterator]().next()],
   "takes the stream to its end": [true, (body) => body.readable.pipeTo(new WritableStream())],
 };
 
@@ -340,6 +365,66 @@ for (const [kind, makeRequest] of Object.entries(uploads)) {
     });
   }
 }
+
+Deno.test("Validator refuses an unread body wherever a server does", async (t) => {
+  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
+    "a read that is not awaited": (body) => void body.read().catch(() => {}),
+    "a text that is not awaited": (body) => void body.text().catch(() => {}),
+    "a body that is given up": (body) => body.cancel(),
+    "a body that is given up with a reason": (body) => body.cancel(new Error("not wanted")),
+    "a stream that is taken": (body) => void body.readable,
+    "a stream that is cancelled": (body) => body.readable.cancel(),
+    "a loop that is left": async (body) => {
+      for await (const _ of body) break;
+    },
+  };
+  const messages: Record<string, string> = {
+    length: "content-length: 5\r\n\r\nhel",
+    chunked: "transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n",
+  };
+  for (const [way, use] of Object.entries(ways)) {
+    for (const [kind, message] of Object.entries(messages)) {
+      await t.step(`${way}, ${kind}`, async () => {
+        const app: App = async ({ body }) => {
+          await use(body!);
+          return [200, "OK", {}, null];
+        };
+        for (const served of [app, new Validator(app)]) {
+          await using serving = serve(served);
+          using peer = await RawPeer.connect(serving.address);
+          await peer.send(`PUT / HTTP/1.1\r\n${message}`);
+          await peer.assertClosedSilently();
+          const [said = ""] = await serving.logger.waitFor("error");
+          if (served !== app) assertStringIncludes(said, "request.body: it has to be read");
+        }
+      });
+    }
+  }
+});
+
+Deno.test("Validator finds out what it can of a body of somebody else's class", async () => {
+  const foreign = (body: Body): Body =>
+    new Proxy(body, {
+      get(target, name) {
+        const value = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  for (const consumed of [true, false]) {
+    const request = mkreq(
+      "PUT",
+      "/",
+      { "content-length": 5 },
+      foreign(new Body(streamOf(latin1("hello")), 5)),
+    );
+    const handled = new Validator(async ({ body }) => {
+      if (consumed) await body?.bytes();
+      return [200, "OK", {}, null];
+    }).handle(request, makeSession(), api);
+    if (consumed) assertEquals((await handled as ResponseTuple)[0], 200);
+    else await assertBegins(handled, BodyError, "request.body: it has to be read to its end");
+  }
+});
 
 Deno.test("Validator takes an empty body as read", async () => {
   const request = mkreq("PUT", "/", { "content-length": 0 }, new Body(streamOf(), 0));
