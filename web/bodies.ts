@@ -147,13 +147,17 @@ export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<A
   }, { highWaterMark: 0 });
 }
 
-/** The same stream, with a function that is called when it has ended, failed or been cancelled. */
+/**
+ * The same as a byte stream, with a function that is called when it has ended, failed or been
+ * cancelled.
+ */
 export function endingWith(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
   ended: () => void,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const reader = stream.getReader();
   return new ReadableStream({
+    type: "bytes",
     async pull(controller) {
       let result;
       try {
@@ -164,11 +168,11 @@ export function endingWith(
       }
       if (!result.done) return controller.enqueue(result.value);
       ended();
-      controller.close();
+      closeByteStream(controller);
     },
     async cancel(reason) {
       ended();
       await reader.cancel(reason);
     },
-  }, { highWaterMark: 0 });
+  });
 }
