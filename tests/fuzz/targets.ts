@@ -5,6 +5,7 @@
  */
 
 import { chunkStreams } from "./chunk_streams.ts";
+import { fetchRequests } from "./fetch_requests.ts";
 import { chunkFormats, requestFormats, responseFormats } from "./formats.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { linearTime } from "./linear.ts";
@@ -28,5 +29,6 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-stream": requestStreams,
   "response-stream": responseStreams,
   "request-loopback": loopbackRequests,
+  "fetch-request": fetchRequests,
   "linear-time": () => linearTime,
 };
