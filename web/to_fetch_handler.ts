@@ -10,13 +10,14 @@ import {
   type BodyIn,
   type BodyOut,
   cancelUnused,
+  isConsumed,
   outgoingFraming,
 } from "../base/bodies.ts";
 import { Body } from "../base/body.ts";
 import { ChunkedBodyIter } from "../base/body_iter.ts";
 import type { ByteSource } from "../base/byte_io.ts";
 import { ChunkedBody } from "../base/chunked_body.ts";
-import { ProtocolError, typeName } from "../base/errors.ts";
+import { BodyError, ProtocolError, typeName } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
 import { Request as AppRequest, type Response as AppResponse } from "../base/message.ts";
 import type { ResponseTuple } from "../base/message.ts";
@@ -95,7 +96,10 @@ export function toFetchHandler(
     }
     const { method, uri, headers, path, query } = preamble;
     const session = makeSession(info.remoteAddr);
-    const end = () => finishSession(session, logger);
+    const end = () => {
+      giveUp(body, new BodyError("the request was answered, and the rest of its body is gone"));
+      finishSession(session, logger);
+    };
     try {
       if (onConnect !== null && await onConnect(session, makeSocket(info)) !== true) {
         end();
@@ -106,6 +110,7 @@ export function toFetchHandler(
       await checkResponse(answer, appRequest);
       return makeResponse(appRequest, answer, session, end);
     } catch (error) {
+      giveUp(body, error);
       end();
       throw error;
     }
@@ -142,6 +147,15 @@ async function makeRequestBody(
   return new ChunkedBody(encodedStreamOf(chunkedBody(pieces)));
 }
 
+function isUnread(body: BodyIn): boolean {
+  return body !== null && isConsumed(body) !== true;
+}
+
+/** Makes everybody who still reads fail, as our own server does when it closes. */
+function giveUp(body: BodyIn, reason: unknown): void {
+  if (isUnread(body)) body?.cancel(reason).catch(() => {});
+}
+
 function emptyChunked(): ReadableStream<Uint8Array> {
   return encodedStreamOf(new ChunkedBodyIter([[null, new Uint8Array(0)]]));
 }
@@ -158,13 +172,13 @@ function refusal({ code, message }: ProtocolError): Response {
 
 /** Makes a response of what the application has returned, which has been checked. */
 function makeResponse(
-  { method }: AppRequest,
+  request: AppRequest,
   answer: ResponseTuple | AppResponse,
   session: Session,
   end: () => void,
 ): Response {
   const [status, reason, headers, given] = partsOf(answer);
-  const framing = method === "HEAD" || status === 304 ? null : outgoingFraming(given);
+  const framing = request.method === "HEAD" || status === 304 ? null : outgoingFraming(given);
   const body = status === 205 ? withoutBody(given, framing) : given;
   const fetchHeaders = headersOf(headers);
   // How a body is framed is up to the server, which may speak HTTP/2; a length it takes from here.
@@ -176,8 +190,9 @@ function makeResponse(
     return new Response(body as Uint8Array<ArrayBuffer> | null, init);
   }
   const stream = streamOf(body);
-  // What the session keeps may be where the body comes from.
-  if (session.store.size > 0) return new Response(endingWith(stream, end), init);
+  // What the session keeps, and what an error has left unread, may be where the body comes from.
+  const isLast = session.store.size === 0 && !isUnread(request.body);
+  if (!isLast) return new Response(endingWith(stream, end), init);
   end();
   return new Response(stream, init);
 }
