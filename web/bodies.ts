@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { BodyOut, WritableBody } from "../base/bodies.ts";
+import type { WritableBody } from "../base/bodies.ts";
 import { type Body, closeByteStream } from "../base/body.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
 import { EMPTY } from "../base/byte_io.ts";
@@ -44,18 +44,6 @@ class StreamChunks implements AsyncIterableIterator<Chunk> {
   [Symbol.asyncIterator](): this {
     return this;
   }
-}
-
-/**
- * Makes a body from the pieces of a stream: with its length where the headers say it, or where the
- * whole stream is at hand without waiting, and else chunked.
- */
-export async function makeBody(
-  pieces: StreamPieces,
-  headers: HeaderDict,
-): Promise<Exclude<BodyOut, null>> {
-  const whole = await takeWhole(pieces, headers);
-  return whole === null ? streamedBody(pieces, headers) : bodyOfBytes(whole);
 }
 
 /** All pieces, where they need not be waited for and may be sent with their length; else `null`. */
