@@ -5,7 +5,7 @@
  */
 
 import type { AppFunction } from "../base/app.ts";
-import { BodyError, quote, typeName } from "../base/errors.ts";
+import { BodyError, typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/headers.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
@@ -14,6 +14,7 @@ import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
 import { IncomingStream } from "./incoming_stream.ts";
 import { reasonOf } from "./reason.ts";
+import { quoteUrl } from "./request_url.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
 /** What a fetch-style handler gets beside the request. In Hono it is the `env` of the context. */
@@ -242,7 +243,9 @@ function checkOrigin(origin: string): string {
   }
   const url = URL.parse(origin);
   if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
-    throw new RangeError(`origin: need "http://host" or "https://host:port"; got ${quote(origin)}`);
+    throw new RangeError(
+      `origin: need "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+    );
   }
   return url.origin;
 }
