@@ -20,8 +20,9 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
 /**
  * Makes a `fetch` whose requests all go to one server.
  *
- * Of a URL only path and query count; one without an origin will do. No headers are added but those
- * that the Fetch standard derives from the body, and the client's. Redirects are followed within the
+ * Of a URL only path and query count, and where the client has no host, over Unix sockets and abstract
+ * names, the host; one without an origin will do. No headers are added but those that the Fetch
+ * standard derives from the body, and the client's. Redirects are followed within the
  * origin. As with any `fetch` whatever fails is a `TypeError`, with the error itself as its `cause`,
  * and an abort rejects with the signal's reason. docs/web.md has the details.
  *

@@ -61,10 +61,11 @@ const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
  * Each request is a session of its own: fetch knows no connections. An application's `onConnect` is
  * asked before each request, with a socket that can't be read or written; where it does not return
  * `true` the response is 403. A request that our own server would not have let in is answered with
- * 400, or with 501 where it's the method; what the application may not return, and its exceptions,
- * reject.
+ * 400, or with 501 where it's the method, as far as a handler can see it: docs/web.md lists what a
+ * server may have evened out before. What the application may not return, and its exceptions, reject.
  *
- * @throws {TypeError} where `app` is no application.
+ * @throws {TypeError} where `app` is no application, for an option of a wrong type, and for an
+ * unknown option.
  *
  * @example
  * ```ts
