@@ -26,6 +26,7 @@ import type { RequestPreamble } from "../base/preamble.ts";
 import { ContentRange, Range } from "../base/range.ts";
 import type { Session } from "../base/session.ts";
 import { readApp } from "../base/app_parts.ts";
+import { standardLogger } from "../net/standard_logger.ts";
 import { checkResponse } from "../rgi/response_rules.ts";
 import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
 import {
@@ -49,9 +50,6 @@ export interface ToFetchHandlerOptions {
    */
   logger?: ErrorLogger;
 }
-
-// deno-lint-ignore no-console -- the same as where a server has no logger
-const standardLogger: ErrorLogger = { error: (message) => console.error(message) };
 
 const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
