@@ -2,6 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { AppFunction } from "@degu/degu/server";
 import { toFetchHandler } from "@degu/degu/web";
+import { tempDir } from "./support/directories.ts";
 import { RawPeer } from "./support/raw_peer.ts";
 import { type DenoServing, serveWithDeno } from "./support/web_serving.ts";
 
@@ -167,12 +168,30 @@ Deno.test("an authorization that a server has joined from two is refused", async
   }
 });
 
-Deno.test("a request without a host gets none from the path of a socket", async () => {
-  const handler = toFetchHandler((
-    { headers },
-  ) => [200, "OK", { host: `${headers["host"]}` }, null]);
-  const request = new Request("http+unix://%2Frun%2Fsocket/a");
-  assertEquals((await handler(request)).headers.get("host"), "undefined");
+Deno.test("over a Unix socket of Deno's server a request has the host that it was sent with", async (t) => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/socket`;
+  const app: AppFunction = ({ uri, headers }) => {
+    return [200, "OK", {}, encoder.encode(`${uri} ${headers["host"]}`)];
+  };
+  await using _server = Deno.serve({ path, onListen() {} }, toFetchHandler(app));
+  const rows: [target: string, host: string | null, status: number, seen: string][] = [
+    ["/a", "b", 200, "/a b"],
+    ["/a", "b:80", 200, "/a b:80"],
+    // Deno makes a host of the path of the socket, which is nobody's business.
+    ["/a", null, 200, "/a undefined"],
+    ["/a", "b/c", 400, ""],
+    ["http://c/a", "b", 400, ""],
+  ];
+  for (const [target, host, status, seen] of rows) {
+    await t.step(`${target}, ${host}`, async () => {
+      using peer = await RawPeer.connect(path);
+      const line = host === null ? "" : `host: ${host}\r\n`;
+      const answer = await ask(peer, `GET ${target} HTTP/1.1\r\n${line}\r\n`);
+      assertEquals(answer.status, status);
+      if (status === 200) assertEquals(answer.text, seen);
+    });
+  }
 });
 
 Deno.test("after a request that was refused the connection is not to be used", async () => {

@@ -71,6 +71,16 @@ Deno.test("each request is a session of its own, which ends with the response", 
       assertEquals(disposed.splice(0), ["second", "first"]);
     });
   }
+  await t.step("with a body that has empty pieces", async () => {
+    const pieces = ["", "he", "", "llo", ""].map((text) => encoder.encode(text));
+    const response = await toFetchHandler((_request, session) => {
+      keep(session);
+      return [200, "OK", {}, new BodyIter(pieces, 5)];
+    })(new Request("http://a/"));
+    assertEquals(disposed, []);
+    assertEquals(await response.text(), "hello");
+    assertEquals(disposed.splice(0), ["second", "first"]);
+  });
   await t.step("with an exception", async () => {
     const handler = toFetchHandler((_request, session) => {
       keep(session);

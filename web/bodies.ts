@@ -149,7 +149,8 @@ export function endingWith(
     async pull(controller) {
       let result;
       try {
-        result = await reader.read();
+        // A byte stream has no empty pieces.
+        do result = await reader.read(); while (result.value?.length === 0);
       } catch (error) {
         ended();
         throw error;
