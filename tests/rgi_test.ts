@@ -1,11 +1,5 @@
 /** Validator: what an app returns, and how it works with a server. */
-import {
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-  assertStringIncludes,
-} from "@std/assert";
+import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   Body,
@@ -21,9 +15,8 @@ import {
 } from "../base.ts";
 import { mkreq } from "../misc.ts";
 import { type App, type AppFunction, Validator } from "../rgi.ts";
-import type { Request } from "../server.ts";
 import * as arbitrary from "./support/arbitraries.ts";
-import { api, assertBegins, type ErrorClass, makeSession } from "./support/calling.ts";
+import { api, assertBegins, type ErrorClass, makeSession, uploads } from "./support/calling.ts";
 import { assertCallerError, callWith, constructWith, rejectionOf } from "./support/expectations.ts";
 import { RawPeer } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
@@ -37,24 +30,6 @@ function validate(response: unknown, request = mkreq("GET", "/")) {
   const app: AppFunction = () => response as ResponseTuple;
   return new Validator(app).handle(request, makeSession(), api);
 }
-
-/** A request with a body of five bytes, and of five bytes in two chunks. */
-const uploads: Record<string, () => Request> = {
-  length: () =>
-    mkreq(
-      "PUT",
-      "/",
-      { "content-length": 5 },
-      new Body(streamOf(latin1("hel"), latin1("lo")), 5),
-    ),
-  chunked: () =>
-    mkreq(
-      "POST",
-      "/",
-      { "transfer-encoding": "chunked" },
-      new ChunkedBody(streamOf(latin1("3\r\nhel\r\n"), latin1("2\r\nlo\r\n0\r\n\r\n"))),
-    ),
-};
 
 // ───────────────────────── what is in order
 
@@ -313,137 +288,6 @@ Deno.test("Validator gives up the body of a response that it refuses", async () 
   const response = new Response(200, "OK", { A: "b" }, new Body(stream.stream, 5));
   await rejectionOf(validate(response), "a bad header");
   assertEquals(stream.cancelled.length, 1);
-});
-
-// ───────────────────────── the body of the request
-
-/** What an app may do with a body, and whether it has then been read to its end. */
-const readers: Record<string, [consumed: boolean, read: (body: Body | ChunkedBody) => unknown]> = {
-  "leaves it alone": [false, () => {}],
-  "reads a part": [false, (body) => body.chunked ? body.readChunk() : body.read(4)],
-  "reads all of it": [true, (body) => body.text()],
-  "reads all, and the end": [true, async (body) => {
-    await body.bytes();
-    await body.read();
-  }],
-  "reads pieces to the end": [true, async (body) => {
-    if (body.chunked) { while ((await body.readChunk())[1].length > 0); }
-    else while ((await body.read(2)).length > 0);
-  }],
-  "iterates": [true, async (body) => {
-    for await (const _ of body);
-  }],
-  "writes it somewhere": [true, (body) => body.writeTo(new WritableStream())],
-  "reads a part and gives up the rest": [false, async (body) => {
-    await (body.chunked ? body.readChunk() : body.read(4));
-    await body.cancel();
-  }],
-  "gives it up": [false, (body) => body.cancel()],
-  "gives it up with a reason": [false, (body) => body.cancel(new Error("not wanted"))],
-  "takes the stream and leaves it alone": [false, (body) => void body.readable],
-  "takes the stream and cancels it": [false, (body) => body.readable.cancel()],
-  "reads a piece of the stream": [false, (body) => body.readable.getReader().read()],
-  "leaves a loop": [false, async (body) => {
-    for await (const _ of body) break;
-  }],
-  "stops inside a loop": [false, (body) => body[Symbol.asyncIterator]().next()],
-  "takes the stream to its end": [true, (body) => body.readable.pipeTo(new WritableStream())],
-};
-
-for (const [kind, makeRequest] of Object.entries(uploads)) {
-  for (const [what, [consumed, read]] of Object.entries(readers)) {
-    Deno.test(`Validator: an app ${what} (${kind})`, async () => {
-      for (const status of [200, 302, 399, 400, 404, 500]) {
-        const app: App = async ({ body }) => {
-          await read(body!);
-          return [status, "As you like", {}, null];
-        };
-        const handled = new Validator(app).handle(makeRequest(), makeSession(), api);
-        if (consumed || status >= 400) assertEquals((await handled as ResponseTuple)[0], status);
-        else await assertBegins(handled, BodyError, "request.body: it has to be read to its end");
-      }
-    });
-  }
-}
-
-Deno.test("Validator refuses an unread body wherever a server does", async (t) => {
-  const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
-    "a read that is not awaited": (body) => void body.read().catch(() => {}),
-    "a text that is not awaited": (body) => void body.text().catch(() => {}),
-    "a body that is given up": (body) => body.cancel(),
-    "a body that is given up with a reason": (body) => body.cancel(new Error("not wanted")),
-    "a stream that is taken": (body) => void body.readable,
-    "a stream that is cancelled": (body) => body.readable.cancel(),
-    "a loop that is left": async (body) => {
-      for await (const _ of body) break;
-    },
-  };
-  const messages: Record<string, string> = {
-    length: "content-length: 5\r\n\r\nhel",
-    chunked: "transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n",
-  };
-  for (const [way, use] of Object.entries(ways)) {
-    for (const [kind, message] of Object.entries(messages)) {
-      await t.step(`${way}, ${kind}`, async () => {
-        const app: App = async ({ body }) => {
-          await use(body!);
-          return [200, "OK", {}, null];
-        };
-        for (const served of [app, new Validator(app)]) {
-          await using serving = serve(served);
-          using peer = await RawPeer.connect(serving.address);
-          await peer.send(`PUT / HTTP/1.1\r\n${message}`);
-          await peer.assertClosedSilently();
-          const [said = ""] = await serving.logger.waitFor("error");
-          if (served !== app) assertStringIncludes(said, "request.body: it has to be read");
-        }
-      });
-    }
-  }
-});
-
-Deno.test("Validator finds out what it can of a body of somebody else's class", async () => {
-  const foreign = (body: Body): Body =>
-    new Proxy(body, {
-      get(target, name) {
-        const value = Reflect.get(target, name);
-        return typeof value === "function" ? value.bind(target) : value;
-      },
-    });
-  for (const consumed of [true, false]) {
-    const request = mkreq(
-      "PUT",
-      "/",
-      { "content-length": 5 },
-      foreign(new Body(streamOf(latin1("hello")), 5)),
-    );
-    const handled = new Validator(async ({ body }) => {
-      if (consumed) await body?.bytes();
-      return [200, "OK", {}, null];
-    }).handle(request, makeSession(), api);
-    if (consumed) assertEquals((await handled as ResponseTuple)[0], 200);
-    else await assertBegins(handled, BodyError, "request.body: it has to be read to its end");
-  }
-});
-
-Deno.test("Validator takes an empty body as read", async () => {
-  const request = mkreq("PUT", "/", { "content-length": 0 }, new Body(streamOf(), 0));
-  assertStrictEquals((await validate([200, "OK", {}, null], request) as ResponseTuple)[0], 200);
-});
-
-Deno.test("Validator does not wait for a peer that has not sent the rest of a body", async () => {
-  const app: App = async ({ body }) => {
-    await (body as Body).read(1);
-    return [200, "OK", {}, null];
-  };
-  await using serving = serve(new Validator(app));
-  for (const sent of ["h", "he"]) {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(`PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n${sent}`);
-    await peer.assertClosedSilently();
-  }
-  const errors = await serving.logger.waitFor("error");
-  for (const error of errors) assertEquals(error.includes("BodyError: request.body: it has"), true);
 });
 
 // ───────────────────────── together with a server
