@@ -96,7 +96,9 @@ export function toFetchHandler(
     const { method, uri, headers, path, query } = preamble;
     const session = makeSession(info.remoteAddr);
     const end = () => {
-      giveUp(body, new BodyError("the request was answered, and the rest of its body is gone"));
+      if (isUnread(body)) {
+        giveUp(body, new BodyError("the request was answered, and the rest is gone"));
+      }
       finishSession(session, logger);
     };
     try {
@@ -146,13 +148,13 @@ async function makeRequestBody(
   return new ChunkedBody(encodedStreamOf(chunkedBody(pieces)));
 }
 
-function isUnread(body: BodyIn): boolean {
+function isUnread(body: BodyIn): body is NonNullable<BodyIn> {
   return body !== null && isConsumed(body) !== true;
 }
 
 /** Makes everybody who still reads fail, as our own server does when it closes. */
 function giveUp(body: BodyIn, reason: unknown): void {
-  if (isUnread(body)) body?.cancel(reason).catch(() => {});
+  body?.cancel(reason).catch(() => {});
 }
 
 function emptyChunked(): ReadableStream<Uint8Array> {
