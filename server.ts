@@ -30,6 +30,7 @@ import { checkServerAddress, formatAddress } from "./net/addresses.ts";
 import { checkTimeout } from "./net/deadline.ts";
 import { type Accepted, type Listener, PlainListener } from "./net/listener.ts";
 import { type Logger, ServerConnection, type ServerContext } from "./net/server_connection.ts";
+import { standardLogger } from "./net/standard_logger.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls_context.ts";
 import { TlsListener } from "./net/tls_server.ts";
 
@@ -81,15 +82,6 @@ const WAIT_FOR_PLACE_MILLISECONDS = 2000;
 const ACCEPT_PAUSE_MILLISECONDS = 50;
 
 const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
-
-const standardLogger: Logger = {
-  debug() {},
-  info() {},
-  // deno-lint-ignore no-console
-  warn: (message) => console.warn(message),
-  // deno-lint-ignore no-console
-  error: (message) => console.error(message),
-};
 
 /**
  * A server of one RGI application. It listens from when it is made, and serves while

@@ -26,5 +26,6 @@ export {
   type FromFetchHandlerOptions,
 } from "./web/from_fetch_handler.ts";
 export { type ChooseCookie } from "./web/headers.ts";
-export { type PeerInfo, toFetchHandler } from "./web/to_fetch_handler.ts";
+export { type ErrorLogger, type PeerInfo } from "./web/fetch_session.ts";
+export { toFetchHandler, type ToFetchHandlerOptions } from "./web/to_fetch_handler.ts";
 export { createFetch } from "./web/create_fetch.ts";

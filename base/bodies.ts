@@ -4,10 +4,10 @@
  * @module
  */
 
-import { Body } from "./body.ts";
+import { Body, isBodyConsumed } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
-import { ChunkedBody } from "./chunked_body.ts";
 import { realLength } from "./byte_io.ts";
+import { ChunkedBody, isChunkedBodyConsumed } from "./chunked_body.ts";
 import { BodyError, typeName } from "./errors.ts";
 import type { Framing } from "./headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "./limits.ts";
@@ -103,6 +103,14 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
   } catch {
     // It has failed in another way, which changes nothing.
   }
+}
+
+/**
+ * Whether a received body has been read to its end: `null` where it can't be known, since the body is
+ * of somebody else's class. For servers, and for what stands in for one.
+ */
+export function isConsumed(body: NonNullable<BodyIn>): boolean | null {
+  return isBodyConsumed(body) ?? isChunkedBodyConsumed(body);
 }
 
 /**

@@ -50,6 +50,9 @@ export function checkContentLength(contentLength: number): void {
   }
 }
 
+/** Whether the last byte of a body has been taken; `null` where it is of another class. */
+export let isBodyConsumed: (body: object) => boolean | null;
+
 /**
  * A body of known length: to be sent, from a stream, a file or another source; or as it was
  * received. It can be consumed once.
@@ -358,5 +361,13 @@ export class Body implements AsyncIterable<Uint8Array> {
       },
       cancel: (reason) => this.cancel(reason),
     });
+  }
+
+  static {
+    isBodyConsumed = (body) => {
+      if (!(#use in body)) return null;
+      // An empty one is at its end from the start.
+      return body.#use.isConsumed || body.contentLength === 0;
+    };
   }
 }

@@ -13,6 +13,9 @@ import { ChunkedDecoder } from "./chunked_decoder.ts";
 import { BodyError } from "./errors.ts";
 import { MAX_READ_BYTES } from "./limits.ts";
 
+/** Whether the last chunk of a body has been taken; `null` where it is of another class. */
+export let isChunkedBodyConsumed: (body: object) => boolean | null;
+
 /**
  * A chunked body: to be sent, from a source that holds the encoded chunks; or as it was received.
  * Chunks keep their boundaries and extensions. It can be consumed once.
@@ -197,5 +200,9 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
       },
       cancel: (reason) => this.cancel(reason),
     });
+  }
+
+  static {
+    isChunkedBodyConsumed = (body) => #use in body ? body.#use.isConsumed : null;
   }
 }

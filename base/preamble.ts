@@ -82,6 +82,12 @@ function checkNotEmpty(start: number, end: number): void {
 }
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
+
+/** True for the five methods that are spoken here. */
+export function isMethod(text: string): text is Method {
+  return (METHODS as readonly string[]).includes(text);
+}
+
 const encoder = new TextEncoder();
 const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
 const PROTOCOL_BYTES = encoder.encode(" HTTP/1.1");
@@ -168,7 +174,7 @@ function badRequestLine(text: string): ProtocolError {
     return new ProtocolError("BAD_REQUEST_LINE", `need two spaces in ${quote(line)}`);
   }
   const method = line.substring(0, first);
-  if (!METHODS.includes(method as Method)) {
+  if (!isMethod(method)) {
     return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
   }
   const protocol = line.substring(last + 1);
@@ -233,7 +239,7 @@ export function checkMethod(method: Method): void {
   if (typeof method !== "string") {
     throw new TypeError(`method: need a string; got ${typeName(method)}`);
   }
-  if (!METHODS.includes(method)) {
+  if (!isMethod(method)) {
     throw new RangeError(
       `method: need GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`,
     );

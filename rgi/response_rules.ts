@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type BodyIn, type BodyOut, cancelUnused, outgoingFraming } from "../base/bodies.ts";
+import {
+  type BodyIn,
+  type BodyOut,
+  cancelUnused,
+  isConsumed,
+  outgoingFraming,
+} from "../base/bodies.ts";
 import { BodyError, typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
@@ -33,7 +39,10 @@ export async function checkResponse(response: unknown, request: Request): Promis
   const parts = readResponse(response);
   try {
     checkParts(parts, request);
-    if (request.body !== null && parts.status < 400 && !await isConsumed(request.body)) {
+    const { body } = request;
+    const unread = body !== null && parts.status < 400 &&
+      !(isConsumed(body) ?? await seemsConsumed(body));
+    if (unread) {
       throw new BodyError(
         "request.body: it has to be read to its end, since the response has the status " +
           `${parts.status}; it may stay unread where that is 400 or above`,
@@ -112,12 +121,12 @@ function checkBodyAllowed(method: Method, status: number, body: BodyOut, label: 
 }
 
 /**
- * Whether a received body has been read to its end. A body doesn't say, but of a consumed one the
- * next read gives nothing, or fails, without having to wait for the peer.
+ * Whether a foreign body has been read to its end. It doesn't say, but of a consumed one the next
+ * read gives nothing, or fails, without having to wait for the peer.
  *
  * Of one that is not, it takes something; then the response is refused in any case.
  */
-async function isConsumed(body: NonNullable<BodyIn>): Promise<boolean> {
+async function seemsConsumed(body: NonNullable<BodyIn>): Promise<boolean> {
   if (!body.chunked && body.contentLength === 0) return true;
   let consumed = false;
   const read: Promise<boolean> = body.chunked

@@ -64,7 +64,7 @@ Deno.test("nothing is printed but by the default logger and for a failing worker
   for (const path of await libraryFiles()) {
     if (/\bconsole\b/.test(await codeOf(path))) printing.push(path);
   }
-  assertEquals(printing, ["misc/temp_server.ts", "server.ts"]);
+  assertEquals(printing, ["misc/temp_server.ts", "net/standard_logger.ts"]);
 });
 
 Deno.test("mod.ts loads this project and nothing else", async () => {

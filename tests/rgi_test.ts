@@ -15,9 +15,8 @@ import {
 } from "../base.ts";
 import { mkreq } from "../misc.ts";
 import { type App, type AppFunction, Validator } from "../rgi.ts";
-import type { Request } from "../server.ts";
 import * as arbitrary from "./support/arbitraries.ts";
-import { api, assertBegins, type ErrorClass, makeSession } from "./support/calling.ts";
+import { api, assertBegins, type ErrorClass, makeSession, uploads } from "./support/calling.ts";
 import { assertCallerError, callWith, constructWith, rejectionOf } from "./support/expectations.ts";
 import { RawPeer } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
@@ -31,18 +30,6 @@ function validate(response: unknown, request = mkreq("GET", "/")) {
   const app: AppFunction = () => response as ResponseTuple;
   return new Validator(app).handle(request, makeSession(), api);
 }
-
-/** A request with a body of five bytes, and of five bytes in two chunks. */
-const uploads: Record<string, () => Request> = {
-  length: () => mkreq("PUT", "/", { "content-length": 5 }, new Body(streamOf(latin1("hello")), 5)),
-  chunked: () =>
-    mkreq(
-      "POST",
-      "/",
-      { "transfer-encoding": "chunked" },
-      new ChunkedBody(streamOf(latin1("3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"))),
-    ),
-};
 
 // ───────────────────────── what is in order
 
@@ -301,64 +288,6 @@ Deno.test("Validator gives up the body of a response that it refuses", async () 
   const response = new Response(200, "OK", { A: "b" }, new Body(stream.stream, 5));
   await rejectionOf(validate(response), "a bad header");
   assertEquals(stream.cancelled.length, 1);
-});
-
-// ───────────────────────── the body of the request
-
-/** What an app may do with a body, and whether it has then been read to its end. */
-const readers: Record<string, [consumed: boolean, read: (body: Body | ChunkedBody) => unknown]> = {
-  "leaves it alone": [false, () => {}],
-  "reads a part": [false, (body) => body.chunked ? body.readChunk() : body.read(4)],
-  "reads all of it": [true, (body) => body.text()],
-  "reads all, and the end": [true, async (body) => {
-    await body.bytes();
-    await body.read();
-  }],
-  "reads pieces to the end": [true, async (body) => {
-    if (body.chunked) { while ((await body.readChunk())[1].length > 0); }
-    else while ((await body.read(2)).length > 0);
-  }],
-  "iterates": [true, async (body) => {
-    for await (const _ of body);
-  }],
-  "writes it somewhere": [true, (body) => body.writeTo(new WritableStream())],
-  "takes the stream to its end": [true, (body) => body.readable.pipeTo(new WritableStream())],
-};
-
-for (const [kind, makeRequest] of Object.entries(uploads)) {
-  for (const [what, [consumed, read]] of Object.entries(readers)) {
-    Deno.test(`Validator: an app ${what} (${kind})`, async () => {
-      for (const status of [200, 302, 399, 400, 404, 500]) {
-        const app: App = async ({ body }) => {
-          await read(body!);
-          return [status, "As you like", {}, null];
-        };
-        const handled = new Validator(app).handle(makeRequest(), makeSession(), api);
-        if (consumed || status >= 400) assertEquals((await handled as ResponseTuple)[0], status);
-        else await assertBegins(handled, BodyError, "request.body: it has to be read to its end");
-      }
-    });
-  }
-}
-
-Deno.test("Validator takes an empty body as read", async () => {
-  const request = mkreq("PUT", "/", { "content-length": 0 }, new Body(streamOf(), 0));
-  assertStrictEquals((await validate([200, "OK", {}, null], request) as ResponseTuple)[0], 200);
-});
-
-Deno.test("Validator does not wait for a peer that has not sent the rest of a body", async () => {
-  const app: App = async ({ body }) => {
-    await (body as Body).read(1);
-    return [200, "OK", {}, null];
-  };
-  await using serving = serve(new Validator(app));
-  for (const sent of ["h", "he"]) {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(`PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n${sent}`);
-    await peer.assertClosedSilently();
-  }
-  const errors = await serving.logger.waitFor("error");
-  for (const error of errors) assertEquals(error.includes("BodyError: request.body: it has"), true);
 });
 
 // ───────────────────────── together with a server

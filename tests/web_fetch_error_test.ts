@@ -1,5 +1,11 @@
 /** createFetch: what it rejects with. */
-import { assertEquals, assertInstanceOf, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { createFetch } from "@degu/degu/web";
@@ -59,12 +65,42 @@ Deno.test("what the platform refuses rejects as it does there", async (t) => {
     ["a body of GET", () => fetch("/", { body: "a" })],
     ["a header value with a line end", () => fetch("/", { headers: { a: "b\r\nc: d" } })],
     ["a used Request", () => fetch(used)],
-    ["a URL with a user", () => fetch("http://user:password@a/")],
     ["Deno's own clients", () => fetch("/", { client: {} } as RequestInit)],
   ];
   for (const [name, start] of rows) {
     await t.step(name, async () => {
       assertInstanceOf(await rejectionOf(start(), name), TypeError);
+    });
+  }
+});
+
+Deno.test("a URL with a user or a password is refused, and not quoted", async (t) => {
+  const location = "http://user:secret@device.local/a";
+  await using plain = serve(() => [200, "OK", {}, null]);
+  const fetch = createFetch(plain.makeClient());
+  const refused = "has a user name or a password";
+  const rows: [name: string, start: () => Promise<Response>, said: string][] = [
+    ["text", () => fetch(location), refused],
+    ["a URL", () => fetch(new URL(location)), refused],
+    ["a Request", () => fetch(new Request(location)), refused],
+    [
+      "a Request with a body",
+      () => fetch(new Request(location, { method: "POST", body: "a" })),
+      refused,
+    ],
+    ["a user", () => fetch("http://secret@device.local/"), refused],
+    ["a password", () => fetch("http://:secret@device.local/"), refused],
+    ["without slashes", () => fetch("https:user:secret@device.local"), refused],
+    ["relative to the scheme", () => fetch("//user:secret@device.local/"), refused],
+    ["one that is no URL", () => fetch("http://user:secret@device.local:x/"), "is no URL"],
+    ["another scheme", () => fetch("ftp://user:secret@device.local/"), refused],
+  ];
+  for (const [name, start, said] of rows) {
+    await t.step(name, async () => {
+      const error = await rejectionOf(start(), name);
+      assertInstanceOf(error, TypeError);
+      assertStringIncludes(error.message, said);
+      assert(!Deno.inspect(error).includes("secret"), Deno.inspect(error));
     });
   }
 });

@@ -3,7 +3,6 @@ import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@s
 import { type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { createFetch } from "@degu/degu/web";
-import { tempDir } from "./support/directories.ts";
 import { RawServer, within } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
 import { slowStream } from "./support/web_serving.ts";
@@ -261,26 +260,33 @@ Deno.test("a response is a Response that knows its URL", async () => {
 Deno.test("a reader with memory of its own can read a response", async (t) => {
   const chunks = (bytes: Uint8Array): Chunk[] =>
     [bytes, new Uint8Array(0)].map((data) => [null, data]);
-  const rows: [name: string, make: () => BodyOut, expected: number[]][] = [
+  const rows: [name: string, make: () => BodyOut, expected: number[] | null][] = [
     ["of known length", () => encoder.encode("12345678"), [3, 3, 2]],
     ["chunked", () => new ChunkedBodyIter(chunks(encoder.encode("12345678"))), [3, 3, 2]],
     ["empty", () => new Uint8Array(0), []],
+    ["large", () => new Uint8Array(200_000), null],
   ];
   for (const [name, make, expected] of rows) {
-    await t.step(name, async () => {
-      await using serving = serve(() => [200, "OK", {}, make()]);
-      const response = await createFetch(serving.makeClient())("/");
-      const reader = response.body!.getReader({ mode: "byob" });
-      const lengths: number[] = [];
-      for (let buffer = new ArrayBuffer(3);;) {
-        const reading = reader.read(new Uint8Array(buffer));
-        const { done, value } = await within(reading, "a piece or the end");
-        if (done) break;
-        lengths.push(value.length);
-        buffer = value.buffer;
-      }
-      assertEquals(lengths, expected);
-    });
+    for (const over of ["a client", "a connection"]) {
+      await t.step(`${name}, over ${over}`, async () => {
+        await using serving = serve(() => [200, "OK", {}, make()]);
+        using conn = await serving.makeClient().connect();
+        const fetch = createFetch(over === "a client" ? serving.makeClient() : conn);
+        const response = await fetch("/");
+        const reader = response.body!.getReader({ mode: "byob" });
+        const lengths: number[] = [];
+        for (let buffer = new ArrayBuffer(expected === null ? 997 : 3);;) {
+          const reading = reader.read(new Uint8Array(buffer));
+          const { done, value } = await within(reading, "a piece or the end");
+          if (done) break;
+          lengths.push(value.length);
+          buffer = value.buffer;
+        }
+        if (expected !== null) assertEquals(lengths, expected);
+        else assertEquals(lengths.reduce((sum, length) => sum + length, 0), 200_000);
+        if (over === "a connection") assertEquals((await fetch("/")).status, 200);
+      });
+    }
   }
 });
 
@@ -296,12 +302,32 @@ Deno.test("a form has its length, however large it is", async () => {
   assertEquals(await response.text(), "true true");
 });
 
-Deno.test("over a socket without a host a path will do for a URL", async () => {
-  await using dir = await tempDir();
-  const app = () => [200, "OK", {}, encoder.encode("hello")] as const;
-  await using serving = serve(app, {}, `${dir.path}/socket`);
-  const response = await createFetch(serving.makeClient())("/a");
-  assertEquals([response.url, await response.text()], ["http://localhost/a", "hello"]);
+Deno.test("init may be null, as for any fetch", async () => {
+  await using serving = serve(() => [200, "OK", {}, encoder.encode("hello")]);
+  const fetch = createFetch(serving.makeClient());
+  const response: Response = await Reflect.apply(fetch, undefined, ["/", null]);
+  assertEquals(await response.text(), "hello");
+});
+
+Deno.test("a response with status 205 has no body, over a client and over a connection", async (t) => {
+  const bodies: [name: string, make: () => BodyOut][] = [
+    ["null", () => null],
+    ["no bytes", () => new Uint8Array(0)],
+    ["bytes that are not to be there", () => encoder.encode("hello")],
+    ["no chunks", () => new ChunkedBodyIter([[null, new Uint8Array(0)]])],
+  ];
+  for (const [name, make] of bodies) {
+    await t.step(name, async () => {
+      await using serving = serve(() => [205, "Reset Content", {}, make()]);
+      using conn = await serving.makeClient().connect();
+      for (const fetch of [createFetch(serving.makeClient()), createFetch(conn)]) {
+        for (let i = 0; i < 2; i++) {
+          const { status, statusText, body } = await fetch("/");
+          assertEquals([status, statusText, body], [205, "Reset Content", null]);
+        }
+      }
+    });
+  }
 });
 
 Deno.test("fetches side by side have connections of their own", async () => {

@@ -1,5 +1,5 @@
-/** toFetchHandler: what becomes of an application's responses, and of its session. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+/** toFetchHandler: what becomes of an application's responses. */
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import {
   Body,
@@ -11,10 +11,11 @@ import {
   type ResponseTuple,
 } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import type { AppFunction, Session } from "@degu/degu/server";
+import type { AppFunction } from "@degu/degu/server";
 import { toFetchHandler } from "@degu/degu/web";
 import { rejectionOf } from "./support/expectations.ts";
 import { serve } from "./support/serving.ts";
+import { TrackedStream } from "./support/streams.ts";
 import { serveWithDeno } from "./support/web_serving.ts";
 
 const encoder = new TextEncoder();
@@ -128,74 +129,43 @@ Deno.test("an error may leave the body of a request unread", async () => {
   assertEquals(server.errors, []);
 });
 
-Deno.test("each request is a session of its own, which ends with the response", async (t) => {
-  const sessions: Session[] = [];
-  const disposed: string[] = [];
-  const keep = (session: Session) => {
-    sessions.push(session);
-    for (const name of ["first", "second"]) {
-      session.store.set(name, { [Symbol.dispose]: () => void disposed.push(name) });
-    }
-  };
-  await t.step("over TCP", async () => {
-    await using server = serveWithDeno((_request, session) => {
-      keep(session);
-      return [200, "OK", {}, null];
-    });
-    for (let i = 0; i < 2; i++) await (await fetch(server.url)).body?.cancel();
-    assertEquals(disposed.splice(0), ["second", "first", "second", "first"]);
-    const [one, two] = sessions.splice(0);
-    assert(one !== two);
-    assertEquals(one?.address?.[0], "127.0.0.1");
-    assertStringIncludes(String(one), `127.0.0.1:${one?.address?.[1]}`);
-    assertStringIncludes(one?.message ?? "", "one request");
-  });
-  const stream = (end: (controller: ReadableStreamDefaultController) => void) =>
-    new Body(
-      new ReadableStream({
-        pull(controller) {
-          // What the session keeps may be what the body comes from.
-          assertEquals(disposed, []);
-          end(controller);
-        },
-      }, { highWaterMark: 0 }),
-      5,
-    );
-  const ends: [name: string, body: () => Body, take: (response: Response) => Promise<unknown>][] = [
-    ["with the body", () =>
-      stream((controller) => {
-        controller.enqueue(encoder.encode("hello"));
-        controller.close();
-      }), (response) => response.text()],
-    [
-      "with a body that fails",
-      () => stream((controller) => controller.error(new Error("gone"))),
-      (response) => rejectionOf(response.text(), "a body that fails"),
-    ],
-    [
-      "with a body that is cancelled",
-      () => stream(() => {}),
-      (response) => response.body!.cancel(),
-    ],
+Deno.test("toFetchHandler refuses options that are wrong", () => {
+  const rows: [options: unknown, said: string][] = [
+    [null, "options"],
+    [{ loger: console }, '"loger"'],
+    [{ logger: {} }, "logger: need"],
+    [{ logger: null }, "logger: need"],
   ];
-  for (const [name, body, take] of ends) {
+  for (const [options, said] of rows) {
+    const make = () => Reflect.apply(toFetchHandler, undefined, [() => {}, options]);
+    assertThrows(make, TypeError, said);
+  }
+});
+
+Deno.test("a response with status 205 has no body, and may say so in every way there is", async (t) => {
+  const empty = new TrackedStream<Uint8Array>([]);
+  const bodies: [name: string, make: () => ResponseTuple[3]][] = [
+    ["null", () => null],
+    ["no bytes", () => new Uint8Array(0)],
+    ["a body of length 0", () => new Body(empty.stream, 0)],
+    ["an iterable of length 0", () => new BodyIter([], 0)],
+  ];
+  for (const [name, make] of bodies) {
     await t.step(name, async () => {
-      const response = await toFetchHandler((_request, session) => {
-        keep(session);
-        return [200, "OK", {}, body()];
-      })(new Request("http://a/"));
-      assertEquals(disposed, []);
-      await take(response);
-      assertEquals(disposed.splice(0), ["second", "first"]);
+      const app: AppFunction = () => [205, "Reset Content", { "x-a": "b" }, make()];
+      await using server = serveWithDeno(app);
+      const response = await fetch(server.url);
+      assertEquals([response.status, response.headers.get("x-a")], [205, "b"]);
+      assertEquals([response.body, server.errors], [null, []]);
     });
   }
-  await t.step("with an exception", async () => {
-    const handler = toFetchHandler((_request, session) => {
-      keep(session);
-      throw new Error("thrown on purpose");
-    });
-    await rejectionOf(handler(new Request("http://a/")), "an exception");
-    assertEquals(disposed.splice(0), ["second", "first"]);
+  assertEquals(empty.cancelled.length, 1);
+  await t.step("one with bytes is refused, and given up", async () => {
+    const stream = new TrackedStream([encoder.encode("hello")]);
+    const handler = toFetchHandler(() => [205, "Reset Content", {}, new Body(stream.stream, 5)]);
+    const error = await rejectionOf(handler(new Request("http://a/")), "a body of 205");
+    assertStringIncludes(String(error), "205");
+    assertEquals(stream.cancelled.length, 1);
   });
 });
 

@@ -39,15 +39,19 @@ Deno.test("a handler serves the clients of a private authority, and a fetch is o
   const addresses: [name: string, address: Address, host: string | null][] = [
     ["TCP", ["127.0.0.1", 0], null],
     ["Unix", `${dir.path}/socket`, "device.local"],
+    ["Unix, without a host", `${dir.path}/socket`, null],
   ];
   for (const [name, address, host] of addresses) {
     await t.step(`over ${name}`, () =>
       withServer(pki, false, address, app, async (address) => {
         const client = new SSLClient(pki.clientSslconfig, address, host === null ? {} : { host });
-        const response = await createFetch(client)("/a?b", init);
-        const url = `https://${client.host}/a?b`;
-        assertEquals(response.url, url);
-        assertEquals(await response.json(), [url, "CN=TempPKI client", "hello"]);
+        using conn = await client.connect();
+        for (const fetch of [createFetch(client), createFetch(conn)]) {
+          const response = await fetch("/a?b", init);
+          const url = `https://${client.host ?? "localhost"}/a?b`;
+          assertEquals(response.url, url);
+          assertEquals(await response.json(), [url, "CN=TempPKI client", "hello"]);
+        }
       }));
   }
   await t.step(

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ChunkedBodyIter, EmptyPreambleError } from "@degu/degu/base";
 import { rejectionOf } from "./support/expectations.ts";
+import { within } from "./support/raw_peer.ts";
 import { serveHandler } from "./support/web_serving.ts";
 
 const encoder = new TextEncoder();
@@ -128,6 +129,65 @@ Deno.test("a response can't be made from a body that is still arriving", async (
     await rejectionOf(response.body!.bytes(), "the body was not sent to its end");
     assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "is gone");
   });
+});
+
+Deno.test("an answer that is at hand goes out, whoever holds the body of the request", async (t) => {
+  const holds: [name: string, hold: (request: Request) => unknown][] = [
+    ["a clone", (request) => request.clone()],
+    ["a clone of a clone", (request) => request.clone().clone()],
+    ["a request made of it", (request) => new Request(request, { headers: { a: "b" } })],
+    ["a reader", (request) => request.body!.getReader()],
+    ["a reader that has read a piece", (request) => request.body!.getReader().read()],
+    ["a read that is not awaited", (request) => void request.text().catch(() => {})],
+    ["a reader of a clone", (request) => request.clone().body!.getReader().read()],
+    [
+      "a pipe",
+      (request) =>
+        void request.body!.pipeTo(new WritableStream({ write: () => new Promise(() => {}) }))
+          .catch(() => {}),
+    ],
+  ];
+  const answers: [name: string, make: () => Response, status: number, text: string][] = [
+    ["text", () => new Response("hello"), 200, "hello"],
+    ["JSON", () => Response.json({}, { status: 201 }), 201, "{}"],
+    ["nothing", () => new Response(null), 200, ""],
+    ["204", () => new Response(null, { status: 204 }), 204, ""],
+    ["205", () => new Response(null, { status: 205 }), 205, ""],
+  ];
+  const bodies: (() => Uint8Array | ChunkedBodyIter)[] = [
+    () => new Uint8Array(300_000),
+    () => new ChunkedBodyIter([[null, new Uint8Array(300_000)], [null, new Uint8Array(0)]]),
+  ];
+  for (const [hold, use] of holds) {
+    for (const [answer, make, status, text] of answers) {
+      await t.step(`${hold}, ${answer}`, async () => {
+        await using serving = serveHandler(async (request) => {
+          if (request.method === "POST") await use(request);
+          return make();
+        });
+        using conn = await serving.makeClient().connect();
+        for (const body of bodies) {
+          const response = await conn.post("/", {}, body());
+          assertEquals([response.status, await response.body?.text() ?? ""], [status, text]);
+        }
+        assertEquals((await conn.get("/")).status, status);
+        assertEquals(serving.logger.at("error"), []);
+      });
+    }
+  }
+});
+
+Deno.test("who still reads a request's body when the answer goes out is told that it is gone", async () => {
+  const told = Promise.withResolvers<unknown>();
+  await using serving = serveHandler((request) => {
+    const reader = request.clone().body!.getReader();
+    // It goes on to read after the response has been made.
+    setTimeout(() => reader.read().then(told.resolve, told.resolve));
+    return new Response("hello");
+  });
+  const response = await serving.makeClient().request("POST", "/", {}, new Uint8Array(300_000));
+  assertEquals(await response.body?.text(), "hello");
+  assertStringIncludes(String(await within(told.promise, "the reader is told")), "is gone");
 });
 
 Deno.test("a clone of a request can be read in place of it", async () => {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { BodyOut, WritableBody } from "../base/bodies.ts";
+import type { WritableBody } from "../base/bodies.ts";
 import { type Body, closeByteStream } from "../base/body.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
 import { EMPTY } from "../base/byte_io.ts";
@@ -44,18 +44,6 @@ class StreamChunks implements AsyncIterableIterator<Chunk> {
   [Symbol.asyncIterator](): this {
     return this;
   }
-}
-
-/**
- * Makes a body from the pieces of a stream: with its length where the headers say it, or where the
- * whole stream is at hand without waiting, and else chunked.
- */
-export async function makeBody(
-  pieces: StreamPieces,
-  headers: HeaderDict,
-): Promise<Exclude<BodyOut, null>> {
-  const whole = await takeWhole(pieces, headers);
-  return whole === null ? streamedBody(pieces, headers) : bodyOfBytes(whole);
 }
 
 /** All pieces, where they need not be waited for and may be sent with their length; else `null`. */
@@ -147,28 +135,33 @@ export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<A
   }, { highWaterMark: 0 });
 }
 
-/** The same stream, with a function that is called when it has ended, failed or been cancelled. */
+/**
+ * The same as a byte stream, with a function that is called when it has ended, failed or been
+ * cancelled.
+ */
 export function endingWith(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
   ended: () => void,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const reader = stream.getReader();
   return new ReadableStream({
+    type: "bytes",
     async pull(controller) {
       let result;
       try {
-        result = await reader.read();
+        // A byte stream has no empty pieces.
+        do result = await reader.read(); while (result.value?.length === 0);
       } catch (error) {
         ended();
         throw error;
       }
       if (!result.done) return controller.enqueue(result.value);
       ended();
-      controller.close();
+      closeByteStream(controller);
     },
     async cancel(reason) {
       ended();
       await reader.cancel(reason);
     },
-  }, { highWaterMark: 0 });
+  });
 }

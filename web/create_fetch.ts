@@ -12,6 +12,7 @@ import { FetchResponse } from "./fetch_response.ts";
 import { dictOf, headersOf } from "./headers.ts";
 import { redirect } from "./redirect.ts";
 import { contentOf } from "./request_content.ts";
+import { parseRequestUrl } from "./request_url.ts";
 
 /** Statuses whose responses have no body in the Fetch standard. */
 const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
@@ -19,8 +20,9 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
 /**
  * Makes a `fetch` whose requests all go to one server.
  *
- * Of a URL only path and query count; one without an origin will do. No headers are added but those
- * that the Fetch standard derives from the body, and the client's. Redirects are followed within the
+ * Of a URL only path and query count, and where the client has no host, over Unix sockets and abstract
+ * names, the host; one without an origin will do. No headers are added but those that the Fetch
+ * standard derives from the body, and the client's. Redirects are followed within the
  * origin. As with any `fetch` whatever fails is a `TypeError`, with the error itself as its `cause`,
  * and an abort rejects with the signal's reason. docs/web.md has the details.
  *
@@ -64,14 +66,14 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
  */
 export function createFetch(client: Client | Connection): typeof fetch {
   const route = routeOf(client);
-  return async (input: RequestInfo | URL, init: RequestInit = {}) => {
+  return async (input: RequestInfo | URL, given?: RequestInit | null) => {
+    const init = given ?? {};
     if ("client" in init) {
       throw new TypeError('init: the option "client" is for Deno\'s fetch; this one has a client');
     }
-    const request = new Request(
-      input instanceof Request ? input : new URL(input, route.base),
-      init,
-    );
+    const isRequest = input instanceof Request;
+    const url = parseRequestUrl(isRequest ? input.url : String(input), route.base);
+    const request = new Request(isRequest ? input : url, init);
     try {
       return await follow(await makeExchange(route, request, init), request.redirect);
     } catch (error) {
@@ -88,6 +90,7 @@ async function makeExchange(route: Route, request: Request, init: RequestInit): 
   if (!/^https?:$/.test(url.protocol)) throw new TypeError(`can't fetch ${url.protocol} URLs`);
   url.hash = "";
   const headers = dictOf(request.headers);
+  if (route.isUnnamed) headers["host"] ??= url.host;
   const content = await contentOf(request, init.body, headers);
   return { route, signal, method, url, headers, content };
 }

@@ -19,6 +19,8 @@ export interface Route {
   readonly base: URL;
   /** The value of the `host` header, or `null`. */
   readonly host: string | null;
+  /** True where only a URL can say which host is meant: over Unix sockets and abstract names. */
+  readonly isUnnamed: boolean;
   /** Aborts whatever is done here, if there is one. */
   readonly signal: AbortSignal | undefined;
   /** True where all requests go over one connection, which belongs to somebody else. */
@@ -34,9 +36,10 @@ export interface Route {
  */
 export function routeOf(target: Client | Connection): Route {
   if (isClient(target)) {
-    const { host, options: { signal } } = target;
+    const { address, host, options: { signal } } = target;
     const base = baseOf(target instanceof SSLClient, host);
-    return { base, host, signal, kept: false, connect: () => target.connect() };
+    const isUnnamed = host === null && !Array.isArray(address);
+    return { base, host, isUnnamed, signal, kept: false, connect: () => target.connect() };
   }
   if (typeof target?.request !== "function" || typeof target.close !== "function") {
     throw new TypeError(`client: need a Client or a Connection; got ${typeName(target)}`);
@@ -47,6 +50,7 @@ export function routeOf(target: Client | Connection): Route {
   return {
     base,
     host: text,
+    isUnnamed: text === null && !hasHostname(target.sock.remoteAddr),
     signal: undefined,
     kept: true,
     connect: () => Promise.resolve(target),
@@ -55,6 +59,11 @@ export function routeOf(target: Client | Connection): Route {
 
 function isClient(target: Client | Connection): target is Client {
   return typeof (target as Client | null)?.connect === "function";
+}
+
+/** Whether an address is that of a host, as Deno tells it; Unix sockets have a path or nothing. */
+function hasHostname(address: unknown): boolean {
+  return typeof (address as Partial<Deno.NetAddr> | null | undefined)?.hostname === "string";
 }
 
 function baseOf(secure: boolean, host: string | null): URL {

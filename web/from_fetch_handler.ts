@@ -5,15 +5,16 @@
  */
 
 import type { AppFunction } from "../base/app.ts";
-import { BodyError, quote, typeName } from "../base/errors.ts";
+import { BodyError, typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/headers.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
 import type { Session } from "../base/session.ts";
-import { makeBody } from "./bodies.ts";
+import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
 import { IncomingStream } from "./incoming_stream.ts";
 import { reasonOf } from "./reason.ts";
+import { quoteUrl } from "./request_url.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
 /** What a fetch-style handler gets beside the request. In Hono it is the `env` of the context. */
@@ -115,8 +116,15 @@ export function fromFetchHandler(
           throw new BodyError("the body of a request can't be the body of its response");
         }
         const headers = dictOf(response.headers, chooseCookie);
-        if (response.status < 400) await incoming?.drain(maxUnreadBytes);
-        return await answerOf(request, response, headers, abort);
+        const unread = response.status < 400 ? incoming : null;
+        const isHeld = unread?.isHeld === true;
+        // A clone that nobody reads holds the body as well as somebody who reads it for the response.
+        // What the response is made of has to be there without it.
+        if (isHeld) unread?.abandon();
+        else await unread?.drain(maxUnreadBytes);
+        const answer = await answerOf(request, response, headers, isHeld, abort);
+        if (isHeld) await unread?.drain(maxUnreadBytes);
+        return answer;
       } catch (error) {
         cancel(response.body, error);
         throw error;
@@ -133,11 +141,16 @@ function hasContent(request: AppRequest): request is RequestWithBody {
   return request.body !== null && (request.body.chunked || request.body.contentLength > 0);
 }
 
-/** Says in our words what the response says. */
+/**
+ * Says in our words what the response says.
+ *
+ * @param wholeOnly True where the body has to be there already.
+ */
 async function answerOf(
   { method }: AppRequest,
   { status, statusText, body }: Response,
   headers: HeaderDict,
+  wholeOnly: boolean,
   abort: (reason: unknown) => void,
 ): Promise<ResponseTuple> {
   const reason = statusText === "" ? reasonOf(status) : statusText;
@@ -150,7 +163,17 @@ async function answerOf(
     const empty = status === 204 || status === 304 ? null : new Uint8Array(0);
     return [status, reason, headers, empty];
   }
-  return [status, reason, headers, await makeBody(new StreamPieces(body, abort), headers)];
+  const pieces = new StreamPieces(body, abort);
+  const whole = await takeWhole(pieces, headers);
+  if (whole !== null) return [status, reason, headers, bodyOfBytes(whole)];
+  if (!wholeOnly) return [status, reason, headers, streamedBody(pieces, headers)];
+  const error = new BodyError(
+    "the handler has responded with a stream while the body of the request was still being read, " +
+      "or held by a clone; read it to its end before the response: none can be made from a body " +
+      "that is still arriving",
+  );
+  pieces.cancel(error);
+  throw error;
 }
 
 function cancel(body: ReadableStream<Uint8Array> | null, reason: unknown): void {
@@ -220,7 +243,9 @@ function checkOrigin(origin: string): string {
   }
   const url = URL.parse(origin);
   if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
-    throw new RangeError(`origin: need "http://host" or "https://host:port"; got ${quote(origin)}`);
+    throw new RangeError(
+      `origin: need "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+    );
   }
   return url.origin;
 }

@@ -75,19 +75,18 @@ export class IncomingStream {
     return result.value;
   }
 
+  /** True where somebody has laid hold of what is left of the body, and may be reading it. */
+  get isHeld(): boolean {
+    return this.stream.locked && !this.#ended && !this.#cancelled;
+  }
+
   /**
    * Takes the rest of the body, which a handler that has answered doesn't want.
    *
-   * @throws {BodyError} where somebody is reading it, or more than `limit` bytes are left.
+   * @throws {BodyError} where more than `limit` bytes are left.
    */
   async drain(limit: number): Promise<void> {
     if (this.#ended) return;
-    if (this.stream.locked && !this.#cancelled) {
-      throw new BodyError(
-        "the handler has responded while the body of the request was still being read; read it " +
-          "to its end before the response: none can be made from a body that is still arriving",
-      );
-    }
     this.abandon();
     const tooMuch = new BodyError(
       `the handler has left over ${limit} bytes of the request's body unread; read them, or ` +

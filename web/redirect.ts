@@ -57,10 +57,10 @@ export function redirect(
 }
 
 /** All requests go to one server, so a redirect has to stay there. */
-function checkOrigin({ url: from, route }: Exchange, to: URL): void {
+function checkOrigin({ url: from, route, headers }: Exchange, to: URL): void {
   // The server knows itself by the host header, which need not be the host of the URL.
-  const isHere = to.origin === from.origin ||
-    (to.protocol === from.protocol && to.host === route.host);
+  const host = route.host ?? headers["host"];
+  const isHere = to.origin === from.origin || (to.protocol === from.protocol && to.host === host);
   if (!isHere) {
     throw new TypeError(`a redirect from ${from.origin} to ${to.origin}, another origin`);
   }

@@ -4,29 +4,52 @@
  * @module
  */
 
-import type { Api, App, Socket } from "../base/app.ts";
-import { bodies, type BodyIn, outgoingFraming } from "../base/bodies.ts";
+import type { Api, App } from "../base/app.ts";
+import {
+  bodies,
+  type BodyIn,
+  type BodyOut,
+  cancelUnused,
+  isConsumed,
+  outgoingFraming,
+} from "../base/bodies.ts";
 import { Body } from "../base/body.ts";
 import { ChunkedBodyIter } from "../base/body_iter.ts";
 import type { ByteSource } from "../base/byte_io.ts";
 import { ChunkedBody } from "../base/chunked_body.ts";
-import { ProtocolError } from "../base/errors.ts";
-import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
+import { BodyError, ProtocolError, typeName } from "../base/errors.ts";
+import type { Framing } from "../base/headers.ts";
 import { Request as AppRequest, type Response as AppResponse } from "../base/message.ts";
 import type { ResponseTuple } from "../base/message.ts";
-import { parseRequestPreamble, type RequestPreamble } from "../base/preamble.ts";
+import { copyOptions } from "../base/options.ts";
+import type { RequestPreamble } from "../base/preamble.ts";
 import { ContentRange, Range } from "../base/range.ts";
-import { endSession, Session } from "../base/session.ts";
+import type { Session } from "../base/session.ts";
 import { readApp } from "../base/app_parts.ts";
+import { makeSafeLogger } from "../base/safe_logger.ts";
+import { standardLogger } from "../net/standard_logger.ts";
 import { checkResponse } from "../rgi/response_rules.ts";
 import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
+import {
+  type ErrorLogger,
+  finishSession,
+  makeSession,
+  makeSocket,
+  type PeerInfo,
+} from "./fetch_session.ts";
+import { readForeignRequest } from "./foreign_request.ts";
 import { headersOf } from "./headers.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
-/** What a server of fetch-style handlers tells beside the request; `Deno.serve` does. */
-export interface PeerInfo {
-  /** The address of the peer. */
-  readonly remoteAddr?: Deno.Addr | undefined;
+/** What may be decided about how an application is run. */
+export interface ToFetchHandlerOptions {
+  /**
+   * Where is told what fails when there is a response already: what `session.store` holds can't be
+   * disposed of.
+   *
+   * @default {errors, to stderr}
+   */
+  logger?: ErrorLogger | undefined;
 }
 
 const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
@@ -37,10 +60,11 @@ const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
  * Each request is a session of its own: fetch knows no connections. An application's `onConnect` is
  * asked before each request, with a socket that can't be read or written; where it does not return
  * `true` the response is 403. A request that our own server would not have let in is answered with
- * 400, or with 501 where it's the method; what the application may not return, and its exceptions,
- * reject.
+ * 400, or with 501 where it's the method, as far as a handler can see it: docs/web.md lists what a
+ * server may have evened out before. What the application may not return, and its exceptions, reject.
  *
- * @throws {TypeError} where `app` is no application.
+ * @throws {TypeError} where `app` is no application, for an option of a wrong type, and for an
+ * unknown option.
  *
  * @example
  * ```ts
@@ -55,12 +79,16 @@ const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
  * assertEquals(response.headers.get("path"), "hello world");
  * ```
  */
-export function toFetchHandler(app: App): (request: Request, info?: PeerInfo) => Promise<Response> {
+export function toFetchHandler(
+  app: App,
+  options: ToFetchHandlerOptions = {},
+): (request: Request, info?: PeerInfo) => Promise<Response> {
   const { handle, onConnect } = readApp(app, "app");
+  const logger = makeSafeLogger(checkOptions(options).logger ?? standardLogger, ["error"]);
   return async (request, info = {}) => {
     let preamble, body;
     try {
-      preamble = parsePreamble(request);
+      preamble = readForeignRequest(request, info.remoteAddr !== undefined);
       body = await makeRequestBody(preamble, request.body);
     } catch (error) {
       if (error instanceof ProtocolError) return refusal(error);
@@ -68,40 +96,38 @@ export function toFetchHandler(app: App): (request: Request, info?: PeerInfo) =>
     }
     const { method, uri, headers, path, query } = preamble;
     const session = makeSession(info.remoteAddr);
+    const end = () => {
+      if (isUnread(body)) {
+        giveUp(body, new BodyError("the request was answered, and the rest is gone"));
+      }
+      finishSession(session, logger);
+    };
     try {
       if (onConnect !== null && await onConnect(session, makeSocket(info)) !== true) {
-        end(session);
+        end();
         return new Response(null, { status: 403, statusText: "Forbidden" });
       }
       const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
       const answer = await handle(appRequest, session, API);
       await checkResponse(answer, appRequest);
-      return makeResponse(appRequest, answer, session);
+      return makeResponse(appRequest, answer, session, end);
     } catch (error) {
-      end(session);
+      giveUp(body, error);
+      end();
       throw error;
     }
   };
 }
 
-// ───────────────────────── the request
-
-/** Puts the preamble together as it would have arrived, so that the same rules hold for it. */
-function parsePreamble(request: Request): RequestPreamble {
-  // A server hands the URL over as it came, and a URL parser would take "/a/../b" for "/b".
-  const [, host = "", uri = ""] = /^[^:]*:\/\/([^/?#]*)([^#]*)/.exec(request.url) ?? [];
-  let text = `${request.method} ${uri} HTTP/1.1\r\n`;
-  for (const [name, value] of request.headers) text += `${name}: ${value}\r\n`;
-  // HTTP/2 says it elsewhere; who translates to HTTP/1.1 has to add it (RFC 9113 §8.3.1).
-  if (!request.headers.has("host") && host !== "") text += `host: ${host}\r\n`;
-  text += "\r\n";
-  if (text.length > MAX_PREAMBLE_BYTES) {
-    throw new ProtocolError("PREAMBLE_TOO_LARGE", `more than ${MAX_PREAMBLE_BYTES} bytes`);
+function checkOptions(options: ToFetchHandlerOptions): ToFetchHandlerOptions {
+  const copy = copyOptions(options, ["logger"]);
+  if (copy.logger !== undefined && typeof copy.logger?.error !== "function") {
+    throw new TypeError("logger: need an object with the method error");
   }
-  // Only values of headers can be outside of ASCII, and their characters are bytes.
-  const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
-  return parseRequestPreamble(bytes, 0, bytes.length);
+  return copy;
 }
+
+// ───────────────────────── the request
 
 const noBytes: ByteSource = { read: () => Promise.resolve(null) };
 
@@ -123,70 +149,68 @@ async function makeRequestBody(
   return new ChunkedBody(encodedStreamOf(chunkedBody(pieces)));
 }
 
+function isUnread(body: BodyIn): body is NonNullable<BodyIn> {
+  return body !== null && isConsumed(body) !== true;
+}
+
+/** Makes everybody who still reads fail, as our own server does when it closes. */
+function giveUp(body: BodyIn, reason: unknown): void {
+  body?.cancel(reason).catch(() => {});
+}
+
 function emptyChunked(): ReadableStream<Uint8Array> {
   return encodedStreamOf(new ChunkedBodyIter([[null, new Uint8Array(0)]]));
 }
 
+/** After what our own server would have closed on, nothing more of the connection is believed. */
 function refusal({ code, message }: ProtocolError): Response {
-  const init = code === "BAD_METHOD"
-    ? { status: 501, statusText: "Not Implemented" }
-    : { status: 400, statusText: "Bad Request" };
-  return new Response(`${message}\n`, init);
-}
-
-function makeSession(remoteAddr: Deno.Addr | undefined): Session {
-  if (remoteAddr === undefined || !("hostname" in remoteAddr)) {
-    return new Session("fetch", null, 1);
-  }
-  const { hostname, port } = remoteAddr;
-  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-  return new Session(`${host}:${port}`, [hostname, port], 1);
-}
-
-/** What is known of the connection. There is none that could be read or written. */
-function makeSocket({ remoteAddr }: PeerInfo): Socket {
-  const refuse = () =>
-    Promise.reject(new TypeError("a handler of fetch requests has no socket to read or write"));
-  return { read: refuse, write: refuse, close() {}, remoteAddr };
+  const [status, statusText] = code === "BAD_METHOD"
+    ? [501, "Not Implemented"]
+    : [400, "Bad Request"];
+  return new Response(`${message}\n`, { status, statusText, headers: { connection: "close" } });
 }
 
 // ───────────────────────── the response
 
 /** Makes a response of what the application has returned, which has been checked. */
 function makeResponse(
-  { method }: AppRequest,
+  request: AppRequest,
   answer: ResponseTuple | AppResponse,
   session: Session,
+  end: () => void,
 ): Response {
-  const [status, reason, headers, body] = partsOf(answer);
-  const framing = method === "HEAD" || status === 304 ? null : outgoingFraming(body);
+  const [status, reason, headers, given] = partsOf(answer);
+  const framing = request.method === "HEAD" || status === 304 ? null : outgoingFraming(given);
+  const body = status === 205 ? withoutBody(given, framing) : given;
   const fetchHeaders = headersOf(headers);
   // How a body is framed is up to the server, which may speak HTTP/2; a length it takes from here.
   fetchHeaders.delete("transfer-encoding");
   if (typeof framing === "number") fetchHeaders.set("content-length", String(framing));
   const init = { status, statusText: reason, headers: fetchHeaders };
   if (body === null || body instanceof Uint8Array) {
-    end(session);
+    end();
     return new Response(body as Uint8Array<ArrayBuffer> | null, init);
   }
   const stream = streamOf(body);
-  // What the session keeps may be where the body comes from.
-  if (session.store.size > 0) return new Response(endingWith(stream, () => end(session)), init);
-  end(session);
+  // What the session keeps, and what an error has left unread, may be where the body comes from.
+  const isLast = session.store.size === 0 && !isUnread(request.body);
+  if (!isLast) return new Response(endingWith(stream, end), init);
+  end();
   return new Response(stream, init);
+}
+
+/** A `Response` with status 205 has no body, not even an empty one, which is the one that HTTP allows. */
+function withoutBody(body: BodyOut, framing: Framing): null {
+  const reason = new RangeError(
+    `response.body: need null or 0 bytes with status 205 (RFC 9110 §15.3.6); got ${typeName(body)}`,
+  );
+  cancelUnused(body, reason);
+  if (body === null || framing === 0) return null;
+  throw reason;
 }
 
 function partsOf(answer: ResponseTuple | AppResponse): ResponseTuple {
   if (!("status" in answer)) return answer;
   const { status, reason, headers, body } = answer;
   return [status, reason, headers, body];
-}
-
-/** Ends a session, and gives up what the application has kept for it, as our own server does. */
-function end(session: Session): void {
-  endSession(session, "a session has one request where it comes from fetch");
-  for (const value of [...session.store.values()].reverse()) {
-    (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
-  }
-  session.store.clear();
 }

@@ -6,6 +6,7 @@
 
 import { cancelledBodies } from "./cancelled.ts";
 import { chunkStreams } from "./chunk_streams.ts";
+import { fetchRequests } from "./fetch_requests.ts";
 import { chunkFormats, requestFormats, responseFormats } from "./formats.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { linearTime } from "./linear.ts";
@@ -32,5 +33,6 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-loopback": loopbackRequests,
   "cancelled-body": cancelledBodies,
   "careless-sender": () => carelessSenders,
+  "fetch-request": fetchRequests,
   "linear-time": () => linearTime,
 };

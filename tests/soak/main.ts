@@ -11,6 +11,7 @@
 import type { Ledger } from "./app.ts";
 import { makeApp } from "./app.ts";
 import { runFaulty } from "./faults.ts";
+import { runForger } from "./forgers.ts";
 import { measure, type Resources, settle } from "./resources.ts";
 import { type Servers, startServers } from "./servers.ts";
 import { runHonestly, type Tally } from "./traffic.ts";
@@ -40,6 +41,8 @@ async function runTraffic(servers: Servers, seconds: number, seed: number): Prom
       running.push(runFaulty(name, client, seed++, tally, ending.signal));
     }
   }
+  running.push(runHonestly("Deno.serve", servers.foreign, seed++, tally, ending.signal));
+  running.push(runForger(servers.foreign, seed++, tally, ending.signal));
   await Promise.all(running);
   clearTimeout(timer);
   return tally;

@@ -6,13 +6,23 @@
 
 import { ProxyApp } from "../../applib.ts";
 import { TempPKI } from "../../misc.ts";
-import { type App, Client, Server, type ServerOptions, SSLClient, SSLServer } from "../../mod.ts";
+import {
+  type App,
+  Client,
+  Server,
+  type ServerOptions,
+  SSLClient,
+  SSLServer,
+  toFetchHandler,
+} from "../../mod.ts";
 
 /** Servers that run, with a client of each. */
 export interface Servers extends AsyncDisposable {
   readonly clients: ReadonlyMap<string, Client>;
   /** A client of the server with TLS that has no certificate. */
   readonly stranger: SSLClient;
+  /** A client of Deno's server, under which the application runs, too. */
+  readonly foreign: Client;
 }
 
 const OPTIONS: ServerOptions = {
@@ -39,6 +49,9 @@ export async function startServers(app: App, dir: string): Promise<Servers> {
   const tls = await start(new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, OPTIONS));
   const upstream = new Client(unix.address, CLIENT_OPTIONS);
   const proxy = await start(new Server(["::1", 0], new ProxyApp(upstream), OPTIONS));
+  const foreign = stack.use(
+    Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, toFetchHandler(app)),
+  );
   return {
     clients: new Map<string, Client>([
       ["TCP", new Client(tcp.address, CLIENT_OPTIONS)],
@@ -48,6 +61,7 @@ export async function startServers(app: App, dir: string): Promise<Servers> {
       ["proxy", new Client(proxy.address, CLIENT_OPTIONS)],
     ]),
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
+    foreign: new Client(["127.0.0.1", foreign.addr.port], CLIENT_OPTIONS),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }

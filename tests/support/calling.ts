@@ -5,10 +5,13 @@
  */
 
 import { assertEquals, assertInstanceOf } from "@std/assert";
-import { bodies, ContentRange, Range } from "../../base.ts";
+import { bodies, Body, ChunkedBody, ContentRange, Range } from "../../base.ts";
+import { mkreq } from "../../misc.ts";
 import type { Api, Socket } from "../../rgi.ts";
-import { Session } from "../../server.ts";
+import { type Request, Session } from "../../server.ts";
 import { rejectionOf } from "./expectations.ts";
+import { streamOf } from "./streams.ts";
+import { latin1 } from "./wire_grammar.ts";
 
 /** A class of errors. */
 export type ErrorClass = abstract new (...args: never[]) => Error;
@@ -26,6 +29,24 @@ export const deadSocket: Socket = {
   read: () => Promise.resolve(null),
   write: (bytes) => Promise.resolve(bytes.length),
   close: () => {},
+};
+
+/** Makes a request with a body of five bytes, and with one of five bytes in two chunks; either comes in two pieces. */
+export const uploads: Record<string, () => Request> = {
+  length: () =>
+    mkreq(
+      "PUT",
+      "/",
+      { "content-length": 5 },
+      new Body(streamOf(latin1("hel"), latin1("lo")), 5),
+    ),
+  chunked: () =>
+    mkreq(
+      "POST",
+      "/",
+      { "transfer-encoding": "chunked" },
+      new ChunkedBody(streamOf(latin1("3\r\nhel\r\n"), latin1("2\r\nlo\r\n0\r\n\r\n"))),
+    ),
 };
 
 /** Asserts that a promise rejects with just this class and a message that begins so. */

@@ -19,8 +19,14 @@ import {
   type SmugglingRow,
   TE,
 } from "./smuggling_rows.ts";
+import { fromLatin1 } from "./wire_grammar.ts";
 
 export type { SmugglingRow } from "./smuggling_rows.ts";
+
+/** Raw UTF-8. Of the characters here the low bytes, or the letters in lower case, are ASCII. */
+const utf8 = (text: string) => fromLatin1(new TextEncoder().encode(text));
+const CUT_LINE_END = "\u010d\u010a";
+const CUT_SPACE = "\u0120";
 
 const { length } = SMUGGLED;
 
@@ -41,6 +47,14 @@ const lines: readonly SmugglingRow[] = [
   refusedHeader("NUL in a name", "x\0y: z"),
   refusedHeader("DEL in a value", "x: \x7f"),
   refusedHeader("a byte above 127 in a value", "x: \xe9"),
+  refusedHeader("a value with UTF-8 line ends", `x: y${utf8(`${CUT_LINE_END}z:${CUT_SPACE}w`)}`),
+  refusedHeader("a name with UTF-8 line ends", `x${utf8(`:${CUT_SPACE}y${CUT_LINE_END}z`)}: w`),
+  refused(
+    "a host with UTF-8 line ends",
+    `GET / HTTP/1.1\r\nhost: a${utf8(`${CUT_LINE_END}x:${CUT_SPACE}y`)}\r\n\r\n`,
+  ),
+  refused("a host with a UTF-8 letter", `GET / HTTP/1.1\r\nhost: ${utf8("\u212a")}\r\n\r\n`),
+  refused("a host with a path", "GET / HTTP/1.1\r\nhost: a/b#c\r\n\r\n"),
   refusedHeader("underscore in a name", "x_y: z"),
   refusedHeader("dot in a name", "x.y: z"),
   refusedHeader("a name of 33 bytes", `${"x".repeat(33)}: y`),
@@ -103,6 +117,18 @@ const requestLines: readonly SmugglingRow[] = [
   ["dots and a slash in the query", "GET /a?../b HTTP/1.1"],
   ["braces", "GET /{a} HTTP/1.1"],
   ["a byte above 127", "GET /\xe9 HTTP/1.1"],
+  [
+    "UTF-8 line ends",
+    `GET /admin${utf8(`${CUT_SPACE}HTTP/1.1${CUT_LINE_END}x-user:${CUT_SPACE}root`)} HTTP/1.1`,
+  ],
+  ["UTF-8 space", `GET /admin${utf8(CUT_SPACE)} HTTP/1.1`],
+  ["UTF-8 dots", `GET /a/${utf8("\u012e\u012e")}/b HTTP/1.1`],
+  ["UTF-8 slash", `GET /a${utf8("\u012f")}b HTTP/1.1`],
+  ["UTF-8 question mark", `GET /a${utf8("\u013f")}b HTTP/1.1`],
+  ["UTF-8 letters", `GET /${utf8("\u0161\u0164\u016d\u0169\u016e")} HTTP/1.1`],
+  ["a UTF-8 letter whose lower case is ASCII", `GET /${utf8("\u212a")} HTTP/1.1`],
+  ["UTF-8 of four bytes", `GET /${utf8("\u{1f431}")} HTTP/1.1`],
+  ["UTF-8 in the query", `GET /a?${utf8(CUT_SPACE)} HTTP/1.1`],
   ["NUL", "GET /a\0b HTTP/1.1"],
   ["tab in the target", "GET /a\tb HTTP/1.1"],
   ["space in the target", "GET /a b HTTP/1.1"],
