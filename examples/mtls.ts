@@ -1,4 +1,4 @@
-// deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp examples/mtls.ts
+// deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid examples/mtls.ts
 
 import { type App, SSLClient, SSLServer } from "@degu/degu";
 import { createDevicePki } from "@degu/degu/misc";

@@ -15,6 +15,17 @@ import {
   randomSuffix,
   renewLeaf,
 } from "./certificates.ts";
+import {
+  checkFiles,
+  exists,
+  type IdentityFiles,
+  identityFiles,
+  removeLeftBehind,
+  replaceCertificate,
+  START_OVER,
+  writeIdentity,
+} from "./identity_files.ts";
+import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** Where the pieces of a device's identity are: plain data that can be posted to a worker. */
 export interface DevicePki {
@@ -29,14 +40,11 @@ export interface DevicePki {
   readonly keyFile: string;
   /** When the certificate expires; 30 days before, the next call renews it. */
   readonly validTo: Date;
-}
-
-/** The files of an identity, in its directory. */
-interface IdentityFiles {
-  readonly caFile: string;
-  readonly caKeyFile: string;
-  readonly certFile: string;
-  readonly keyFile: string;
+  /**
+   * What works, but not for long, each a text to log: a certificate that is due and could not be
+   * renewed, something left behind that could not be removed. Usually empty.
+   */
+  readonly warnings: readonly string[];
 }
 
 /** What the files of an identity hold, as far as it is needed to renew the certificate. */
@@ -45,6 +53,8 @@ interface Identity {
   readonly certificate: string;
   /** When the authority expires, in milliseconds since the epoch. */
   readonly authorityValidTo: number;
+  /** When the certificate begins to be valid, in milliseconds since the epoch. */
+  readonly certificateValidFrom: number;
   /** When the certificate expires, in milliseconds since the epoch. */
   readonly certificateValidTo: number;
 }
@@ -62,22 +72,25 @@ const RENEWAL_DAYS = 30;
 /** A common name has at most this many characters (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_NAME_LENGTH = 64;
 
-/** Who can write a certificate, or a directory, can put something else into its place. */
-const WRITABLE_BY_OTHERS = 0o022;
-const USABLE_BY_OTHERS = 0o077;
-
-const START_OVER = "restore the directory from a backup, or remove it and pair the device again";
-
 /**
  * Makes a device's own authority and certificate the first time, and loads them afterwards.
  *
  * They are kept in `<dir>/<name>`, which has mode 0700; its files have mode 0600. The directory
  * appears complete or not at all, also when the power fails or several processes call this at once:
- * one of them makes the identity, and all return it. A certificate that has expired, or will within
- * 30 days, is replaced when it is loaded, by one for the same key; that is what the private key of
- * the authority is kept for. A process that runs for months has to call this again before `validTo`
- * and to use the new certificate. The authority lives for 20 years. The clock has to be right when
- * an identity is made, and off by less than a day at a peer.
+ * one of them makes the identity, and all return it. What a call leaves behind that is cut by a
+ * crash is removed by one that comes an hour later or more.
+ *
+ * A certificate that has expired, or will within 30 days, is replaced when it is loaded, by one for
+ * the same key; that is what the private key of the authority is kept for. So is one that is not
+ * valid yet, since it was made while the clock was ahead. Where a new one can't be written, one that
+ * is still valid is returned, and `warnings` says so. A process that runs for months has to call this
+ * again before `validTo` and to use the new certificate. The authority lives for 20 years. The clock
+ * has to be right when an identity is made, and off by less than a day at a peer.
+ *
+ * Everything has to belong to the user of this process or to root, and nobody else may be able to
+ * change it: the directory, its files, and the directories and links that lead to it, as far as the
+ * program has `--allow-read` of those. A directory above may be one for all (`/tmp`) where its sticky
+ * bit keeps others from replacing what is not theirs. Nothing of this is checked on Windows.
  *
  * Two devices are paired by giving each the text of the other's `caFile`, over a channel that both
  * trust (a QR code, a cable, a comparison of fingerprints by their owner). From then on each
@@ -91,7 +104,8 @@ const START_OVER = "restore the directory from a backup, or remove it and pair t
  * by `checkHostname: false`; it may as well check the name with `sslHost: "<name of the peer>"`,
  * which the certificate is issued for, whatever the peer's address is.
  *
- * Needs `--allow-read` and `--allow-write` of `dir`.
+ * Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` where
+ * nothing has to be made or renewed.
  *
  * @param dir Absolute path of a directory, made if absent (with mode 0700).
  * @param name Name of the device: a DNS name in lower case of at most 64 characters, such as
@@ -100,10 +114,11 @@ const START_OVER = "restore the directory from a backup, or remove it and pair t
  * @throws {TypeError} if `dir` or `name` is not a string.
  * @throws {RangeError} if `dir` is relative or `name` is not a DNS name in lower case.
  * @throws {Deno.errors.NotFound} if some of the identity's files are missing.
- * @throws {Deno.errors.PermissionDenied} if other users can write `dir` or the identity's
- * directory or files, or read one of its keys (not checked on Windows).
- * @throws {Deno.errors.InvalidData} if a file can't be parsed, the files don't belong together, or
- * the authority has expired.
+ * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory, one of its files or
+ * what leads to them belongs to another user, or others can write it or read one of the keys.
+ * @throws {Deno.errors.NotCapable} without one of the permissions.
+ * @throws {Deno.errors.InvalidData} if a file can't be parsed, the files don't belong together, the
+ * authority has expired or is not valid yet, or the certificate is not valid and can't be renewed.
  *
  * @example Pair a camera with a viewer
  * ```ts
@@ -139,23 +154,22 @@ const START_OVER = "restore the directory from a backup, or remove it and pair t
  */
 export async function createDevicePki(dir: string, name: string): Promise<DevicePki> {
   checkArguments(dir, name);
+  const paths = new PrivatePaths();
   const parent = normalize(dir);
   const home = join(parent, name);
-  if (!await exists(home)) await makeIdentity(parent, name);
-  await checkMode(parent, WRITABLE_BY_OTHERS);
+  if (!await exists(home)) await makeIdentity(parent, name, paths);
+  await paths.check(parent, WRITABLE_BY_OTHERS);
   const files = identityFiles(home);
-  await checkFiles(home, files);
+  await checkFiles(home, files, paths);
 
-  let identity = await loadIdentity(files, name);
-  if (needsRenewal(identity)) {
-    await renewCertificate(files, identity, name);
-    identity = await loadIdentity(files, name);
-  }
+  const { identity, warnings } = await loadCurrentIdentity(files, name);
+  warnings.push(...await removeLeftBehind(parent, name, paths));
   return Object.freeze({
     caFile: files.caFile,
     certFile: files.certFile,
     keyFile: files.keyFile,
     validTo: new Date(identity.certificateValidTo),
+    warnings: Object.freeze(warnings),
   });
 }
 
@@ -176,15 +190,6 @@ function checkArguments(dir: string, name: string): void {
   }
 }
 
-function identityFiles(home: string): IdentityFiles {
-  return {
-    caFile: join(home, "ca.pem"),
-    caKeyFile: join(home, "ca_key.pem"),
-    certFile: join(home, "cert.pem"),
-    keyFile: join(home, "key.pem"),
-  };
-}
-
 function leafProfile(name: string): LeafProfile {
   return {
     subject: { commonName: name },
@@ -194,40 +199,70 @@ function leafProfile(name: string): LeafProfile {
   };
 }
 
-/**
- * Makes the identity in a directory of another name and then renames that one. Since a directory
- * never replaces one with files in it, only the first of several processes succeeds.
- */
-async function makeIdentity(dir: string, name: string): Promise<void> {
+async function makeIdentity(dir: string, name: string, paths: PrivatePaths): Promise<void> {
+  await paths.checkWay(dir);
   await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
-  await checkMode(dir, WRITABLE_BY_OTHERS);
+  await paths.check(dir, WRITABLE_BY_OTHERS);
   const authority = await createAuthority({
     organization: name,
     commonName: `Device CA ${randomSuffix()}`,
   }, AUTHORITY_DAYS);
   const device = await createLeaf(authority, leafProfile(name));
-
-  const home = join(dir, name);
-  const temporary = await Deno.makeTempDir({ dir, prefix: `.${name}.` });
-  try {
-    const files = identityFiles(temporary);
-    await writePrivateFile(files.caFile, authority.certificate);
-    await writePrivateFile(files.caKeyFile, authority.privateKey);
-    await writePrivateFile(files.certFile, device.certificate);
-    await writePrivateFile(files.keyFile, device.privateKey);
-    await syncDirectory(temporary);
-    await Deno.rename(temporary, home);
-  } catch (error) {
-    await Deno.remove(temporary, { recursive: true });
-    if (!await exists(home)) throw error;
-    return; // another process was first
-  }
-  await syncDirectory(dir);
+  await writeIdentity(dir, name, {
+    caFile: authority.certificate,
+    caKeyFile: authority.privateKey,
+    certFile: device.certificate,
+    keyFile: device.privateKey,
+  });
 }
 
-function needsRenewal({ certificateValidTo, authorityValidTo }: Identity): boolean {
-  return certificateValidTo < Date.now() + RENEWAL_DAYS * DAY &&
-    certificateValidTo < authorityValidTo;
+/**
+ * Loads an identity, and renews its certificate where that is due. Where it can't be renewed, for
+ * example because the program may not write, a certificate that is valid is still as good as ever.
+ */
+async function loadCurrentIdentity(
+  files: IdentityFiles,
+  name: string,
+): Promise<{ identity: Identity; warnings: string[] }> {
+  const loaded = await loadIdentity(files, name);
+  if (!needsRenewal(loaded)) return { identity: loaded, warnings: [] };
+  let failure: unknown = null;
+  try {
+    await renewCertificate(files, loaded, name);
+  } catch (error) {
+    failure = error;
+  }
+  const identity = await loadIdentity(files, name); // another process may have renewed it
+  if (failure === null || !needsRenewal(identity)) return { identity, warnings: [] };
+  const problem = `The certificate in ${files.certFile} ${describeValidity(identity)}, and could ` +
+    `not be renewed: ${failure instanceof Error ? failure.message : failure}`;
+  if (!isValid(identity)) {
+    const advice = "correct the clock if it is wrong";
+    throw new Deno.errors.InvalidData(`${problem}; ${advice}`, { cause: failure });
+  }
+  return { identity, warnings: [problem] };
+}
+
+function isValid({ certificateValidFrom, certificateValidTo }: Identity): boolean {
+  return certificateValidFrom <= Date.now() && Date.now() < certificateValidTo;
+}
+
+function describeValidity({ certificateValidFrom, certificateValidTo }: Identity): string {
+  if (Date.now() < certificateValidFrom) return `is valid from ${formatTime(certificateValidFrom)}`;
+  const verb = Date.now() < certificateValidTo ? "expires" : "has expired";
+  return `${verb} on ${formatTime(certificateValidTo)}`;
+}
+
+function formatTime(milliseconds: number): string {
+  return new Date(milliseconds).toISOString();
+}
+
+/** A certificate that is not valid yet was made while the clock was ahead. */
+function needsRenewal(
+  { certificateValidFrom, certificateValidTo, authorityValidTo }: Identity,
+): boolean {
+  return certificateValidFrom > Date.now() ||
+    certificateValidTo < Date.now() + RENEWAL_DAYS * DAY && certificateValidTo < authorityValidTo;
 }
 
 /** The key stays, so that the pair matches at every moment, for every process. */
@@ -236,15 +271,7 @@ async function renewCertificate(
   { authority, certificate }: Identity,
   name: string,
 ): Promise<void> {
-  const renewed = await renewLeaf(authority, certificate, leafProfile(name));
-  const temporary = `${files.certFile}.${randomSuffix()}`;
-  try {
-    await writePrivateFile(temporary, renewed);
-    await Deno.rename(temporary, files.certFile);
-  } catch (error) {
-    await removeIfPresent(temporary);
-    throw error;
-  }
+  await replaceCertificate(files, await renewLeaf(authority, certificate, leafProfile(name)));
 }
 
 /** Reads the files and makes sure that they belong together and to the name. */
@@ -264,18 +291,33 @@ async function loadIdentity(files: IdentityFiles, name: string): Promise<Identit
     );
   }
   const authorityValidTo = Date.parse(ca.value.validTo);
-  if (authorityValidTo <= Date.now()) {
-    throw new Deno.errors.InvalidData(
-      `The authority in ${files.caFile} has expired on ${ca.value.validTo}: if the clock is right, ` +
-        "remove the directory that it is in and pair the device again",
-    );
-  }
+  checkAuthorityValidity(files.caFile, Date.parse(ca.value.validFrom), authorityValidTo);
   return {
     authority: { certificate: ca.pem, privateKey: caKey.pem },
     certificate: cert.pem,
     authorityValidTo,
+    certificateValidFrom: Date.parse(cert.value.validFrom),
     certificateValidTo: Date.parse(cert.value.validTo),
   };
+}
+
+/** Peers are paired with the authority, so it is not for us to make another. */
+function checkAuthorityValidity(caFile: string, validFrom: number, validTo: number): void {
+  if (Date.now() < validFrom) {
+    throw new Deno.errors.InvalidData(
+      `The authority in ${caFile} is not valid before ${
+        formatTime(validFrom)
+      }: correct the clock; ` +
+        "if it is right, it was ahead when the authority was made, so remove the directory that it " +
+        "is in and pair the device again",
+    );
+  }
+  if (validTo <= Date.now()) {
+    throw new Deno.errors.InvalidData(
+      `The authority in ${caFile} has expired on ${formatTime(validTo)}: if the clock is right, ` +
+        "remove the directory that it is in and pair the device again",
+    );
+  }
 }
 
 async function parseFile<T>(
@@ -294,60 +336,4 @@ async function parseFile<T>(
 function checkMatch(matches: boolean, path: string, otherPath: string): void {
   if (matches) return;
   throw new Deno.errors.InvalidData(`${path} does not belong to ${otherPath}: ${START_OVER}`);
-}
-
-async function checkFiles(home: string, files: IdentityFiles): Promise<void> {
-  const paths = Object.values(files);
-  const found = await Promise.all(paths.map(exists));
-  const missing = paths.filter((_, index) => !found[index]);
-  if (missing.length > 0) {
-    throw new Deno.errors.NotFound(`Missing ${missing.join(", ")}: ${START_OVER}`);
-  }
-  await checkMode(home, WRITABLE_BY_OTHERS);
-  await checkMode(files.caFile, WRITABLE_BY_OTHERS);
-  await checkMode(files.certFile, WRITABLE_BY_OTHERS);
-  await checkMode(files.caKeyFile, USABLE_BY_OTHERS);
-  await checkMode(files.keyFile, USABLE_BY_OTHERS);
-}
-
-async function checkMode(path: string, forbidden: number): Promise<void> {
-  const { mode, isDirectory } = await Deno.stat(path);
-  if (mode === null || (mode & forbidden) === 0) return; // null on Windows
-  throw new Deno.errors.PermissionDenied(
-    `${path} is open to other users (mode ${(mode & 0o777).toString(8)}): ` +
-      `run chmod ${isDirectory ? "700" : "600"} on it, and if any of them may have used that, ` +
-      "remove the identity and pair the device again",
-  );
-}
-
-/** Writes a new file that is on the disk when this returns. */
-async function writePrivateFile(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(path, text, { createNew: true, mode: 0o600 });
-  using file = await Deno.open(path, { write: true });
-  await file.sync();
-}
-
-/** Makes the names in a directory durable, where the system can open directories. */
-async function syncDirectory(dir: string): Promise<void> {
-  if (Deno.build.os === "windows") return;
-  using handle = await Deno.open(dir, { read: true });
-  await handle.sync();
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-async function removeIfPresent(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }

@@ -51,6 +51,9 @@ export interface TempClientSslconfig {
   readonly keyFile?: string;
 }
 
+/** What only {@linkcode TempPKI.create} can give to the constructor. */
+const CREATED = Symbol("created");
+
 /** Days for which the certificates are valid: longer than any test or demo runs. */
 const VALID_DAYS = 30;
 
@@ -115,7 +118,12 @@ export class TempPKI implements AsyncDisposable {
   readonly #dir: string;
   #removal: Promise<void> | null = null;
 
-  private constructor(dir: string, clientPki: boolean) {
+  private constructor(created: typeof CREATED, dir: string, clientPki: boolean) {
+    if (created !== CREATED) {
+      throw new TypeError(
+        "a TempPKI is made by TempPKI.create(), which resolves to it, and not by new",
+      );
+    }
     this.#dir = dir;
     const server = { certFile: join(dir, FILES.server), keyFile: join(dir, FILES.serverKey) };
     const trust = { checkHostname: false, caFile: join(dir, FILES.serverCa) } as const;
@@ -173,7 +181,7 @@ export class TempPKI implements AsyncDisposable {
       await Deno.remove(dir, { recursive: true });
       throw error;
     }
-    return new TempPKI(dir, clientPki);
+    return new TempPKI(CREATED, dir, clientPki);
   }
 
   /**

@@ -5,47 +5,47 @@
  */
 
 import type { App, AppFunction } from "../base/app.ts";
-import { quote, typeName } from "../base/errors.ts";
+import { typeName } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
-import {
-  type Command,
-  fromPlainError,
-  type FunctionReference,
-  type Report,
-} from "./temp_server_protocol.ts";
+import { type AppRef, refer } from "./function_reference.ts";
+import { ServerWorker } from "./server_worker.ts";
+import type { StartCommand } from "./temp_server_protocol.ts";
+
+export type { AppRef } from "./function_reference.ts";
 
 /**
- * A function for a worker: a self-contained one, which crosses by its source, or an export of a
- * module by the module's absolute URL (`import.meta.resolve("./app.ts")`) and its name.
+ * An address; or that with the options of the server (no logger, which can't cross), and a signal
+ * that gives up starting the server, or closes it later.
  */
-export type AppRef<F> = F | { module: string | URL; name: string };
-
-/** An address, or an address and the options of the server; no logger, which can't cross. */
 export type TempAddress = Address | {
   address: Address;
   options?: Omit<ServerOptions, "logger"> | undefined;
+  signal?: AbortSignal | undefined;
 };
 
 /** A function that makes an app in the worker, from arguments that can be cloned. */
 // deno-lint-ignore no-explicit-any
 export type BuildFunction = (...args: any[]) => App | Promise<App>;
 
-const TERMINATE_AFTER_MILLISECONDS = 2000;
-
-const forgotten = new FinalizationRegistry<Worker>((worker) => {
-  stopWorker(worker);
+const forgotten = new FinalizationRegistry<ServerWorker>((worker) => {
+  worker.stop();
 });
 
 /** What temporary servers have in common: a worker, and its end. */
 export class WorkerServer implements AsyncDisposable {
   /** The address, usable as a client's. */
   readonly address: Address;
-  readonly #worker: Worker;
-  #closing: Promise<void> | null = null;
+  readonly #worker: ServerWorker;
 
-  /** Takes over a worker that has a server. */
-  protected constructor(worker: Worker, address: Address) {
+  /** Takes over a worker that has a server, which the static method `start` of a subclass has made. */
+  protected constructor(worker: ServerWorker, address: Address) {
+    if (!(worker instanceof ServerWorker)) {
+      throw new TypeError(
+        "a temporary server is made by TempServer.start() or TempSSLServer.start(), which resolve " +
+          "to it, and not by new",
+      );
+    }
     this.#worker = worker;
     this.address = address;
     forgotten.register(this, worker, worker);
@@ -54,8 +54,7 @@ export class WorkerServer implements AsyncDisposable {
   /** Closes the server and ends the worker; when it resolves the address is free again. */
   close(): Promise<void> {
     forgotten.unregister(this.#worker);
-    this.#closing ??= stopWorker(this.#worker);
-    return this.#closing;
+    return this.#worker.stop();
   }
 
   /** Closes the server: {@linkcode close}. */
@@ -89,19 +88,21 @@ export class TempServer extends WorkerServer {
    * Starts a server in a worker of its own and resolves when it can be reached. Needs what a server
    * needs, and `--allow-read` for local modules.
    *
-   * @param address Where to listen, or that and the server's options.
+   * @param address Where to listen, or `{ address, options, signal }`: that, the server's options, and
+   * a signal that gives up starting it (`start` rejects with its reason) or, later, closes it.
    * @param build A function that is called with the arguments in the worker and returns the app;
    * `null` where the one argument is the app itself, a function.
    * @param args Values that can be cloned.
    * @throws {TypeError} where a function can't cross into a worker, and for wrong arguments.
    * @throws the error of the worker: of the module, of the build function, of the address.
+   * @throws {Error} where the worker ends itself before the server can be reached.
    */
   static async start(
     address: TempAddress,
     build: AppRef<BuildFunction> | null,
     ...args: unknown[]
   ): Promise<TempServer> {
-    return new TempServer(...await startWorker(makeCommand(null, address, build, args)));
+    return new TempServer(...await startWorker(null, address, build, args));
   }
 }
 
@@ -134,26 +135,47 @@ export class TempSSLServer extends WorkerServer {
     build: AppRef<BuildFunction> | null,
     ...args: unknown[]
   ): Promise<TempSSLServer> {
-    return new TempSSLServer(...await startWorker(makeCommand(sslconfig, address, build, args)));
+    return new TempSSLServer(...await startWorker(sslconfig, address, build, args));
   }
 }
 
-function makeCommand(
+/** Starts a worker with a server; resolves to both when the server can be reached. */
+function startWorker(
   sslconfig: ServerSslconfig | null,
   place: TempAddress,
   build: AppRef<BuildFunction> | null,
   args: readonly unknown[],
-): Command {
-  const { address, options = {} } = isAddress(place) ? { address: place } : place;
+): Promise<[ServerWorker, Address]> {
+  const { address, options, signal } = readPlace(place);
+  const command = { sslconfig, address, options, ...referToApp(build, args) };
+  return ServerWorker.start(command, signal, (what) => {
+    // deno-lint-ignore no-console -- there is nobody left whose promise could be rejected
+    console.error(`the worker of a TempServer ${what}`);
+  });
+}
+
+/** Takes apart the first argument. */
+function readPlace(place: TempAddress): {
+  address: Address;
+  options: Record<string, unknown>;
+  signal: AbortSignal | undefined;
+} {
+  if (isAddress(place)) return { address: place, options: {}, signal: undefined };
+  const { address, options = {}, signal, ...unknown } = place;
+  const [other] = Object.keys(unknown);
+  if (other !== undefined) {
+    throw new TypeError(
+      `${other}: there is no such property beside address; need options or signal, and what is ` +
+        "an option of the server in options",
+    );
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new TypeError(`signal: need an AbortSignal; got ${typeName(signal)}`);
+  }
   if ((options as ServerOptions).logger !== undefined) {
     throw new TypeError("options.logger: functions can't cross into a worker; use Server instead");
   }
-  const common = { type: "start" as const, sslconfig, address, options: { ...options } };
-  if (build !== null) return { ...common, build: refer("build", build), app: null, args };
-  if (args.length !== 1) {
-    throw new TypeError(`where build is null, need one more argument, the app; got ${args.length}`);
-  }
-  return { ...common, build: null, app: refer("app", args[0] as AppRef<AppFunction>), args: [] };
+  return { address, options: { ...options }, signal };
 }
 
 function isAddress(place: TempAddress): place is Address {
@@ -161,82 +183,23 @@ function isAddress(place: TempAddress): place is Address {
   return Array.isArray(place) || place instanceof Uint8Array;
 }
 
-/** Says how the worker gets at a function. */
-function refer(what: string, value: AppRef<unknown>): FunctionReference {
-  if (typeof value === "function") return { kind: "source", source: sourceOf(what, value) };
-  const { module, name } = (value ?? {}) as Partial<{ module: string | URL; name: string }>;
-  if (!(typeof module === "string" || module instanceof URL) || typeof name !== "string") {
+/** Says how the worker gets at the app, or at what builds it. */
+function referToApp(
+  build: AppRef<BuildFunction> | null,
+  args: readonly unknown[],
+): Pick<StartCommand, "build" | "app" | "args"> {
+  if (build === null) {
+    if (args.length === 1) {
+      return { build, app: refer("app", args[0] as AppRef<AppFunction>), args: [] };
+    }
+    throw new TypeError(`where build is null, need one more argument, the app; got ${args.length}`);
+  }
+  const reference = refer("build", build);
+  if (typeof build === "function" && build.length > 0 && args.length === 0) {
     throw new TypeError(
-      `${what}: need a self-contained function, or { module, name } of one that a module exports; ` +
-        `got ${typeName(value)}`,
+      `build: takes ${build.length === 1 ? "an argument" : `${build.length} arguments`}, and got ` +
+        "none; if it is the app itself, put null before it: start(address, null, app)",
     );
   }
-  if (!URL.canParse(module)) {
-    throw new RangeError(
-      `${what}.module: need an absolute URL, as of import.meta.resolve(); got ${
-        quote(`${module}`)
-      }`,
-    );
-  }
-  return { kind: "module", module: String(module), name };
-}
-
-function sourceOf(what: string, value: unknown): string {
-  const source: string = Function.prototype.toString.call(value);
-  if (/\{\s*\[native code\]\s*\}$/.test(source)) {
-    throw new TypeError(`${what}: a native or bound function has no source; ${INSTEAD}`);
-  }
-  if (/^class\b/.test(source)) throw new TypeError(`${what}: a class can't be called; ${INSTEAD}`);
-  try {
-    new Function(`"use strict"; return (${source}\n);`);
-  } catch {
-    throw new TypeError(`${what}: the source of a method is not a function; ${INSTEAD}`);
-  }
-  return source;
-}
-
-const INSTEAD = "use a function that is self-contained, or { module, name } of an export";
-
-/** Starts a worker with a server; resolves to both when the server can be reached. */
-async function startWorker(command: Command): Promise<[Worker, Address]> {
-  const worker = new Worker(new URL("./temp_server_worker.ts", import.meta.url), {
-    type: "module",
-    name: "TempServer",
-  });
-  try {
-    return [worker, await ready(worker, command)];
-  } catch (error) {
-    worker.terminate();
-    throw error;
-  }
-}
-
-function ready(worker: Worker, command: Command): Promise<Address> {
-  return new Promise((resolve, reject) => {
-    worker.onmessage = ({ data }: MessageEvent<Report>) => {
-      if (data.type === "ready") resolve(data.address);
-      else if (data.type === "failed") reject(fromPlainError(data.error));
-    };
-    worker.onerror = (event) => {
-      // Else it would end this thread, too. After the start there is nobody left to reject for.
-      event.preventDefault();
-      reject(new Error(event.message));
-      // deno-lint-ignore no-console
-      console.error(`the worker of a TempServer has failed: ${event.message}`);
-    };
-    worker.postMessage(command);
-  });
-}
-
-/** Lets the server free its address, and then ends the worker, which may be too busy to listen. */
-async function stopWorker(worker: Worker): Promise<void> {
-  const closed = Promise.withResolvers<void>();
-  worker.onmessage = ({ data }: MessageEvent<Report>) => {
-    if (data.type === "closed") closed.resolve();
-  };
-  const timer = setTimeout(closed.resolve, TERMINATE_AFTER_MILLISECONDS);
-  worker.postMessage({ type: "close" } satisfies Command);
-  await closed.promise;
-  clearTimeout(timer);
-  worker.terminate();
+  return { build: reference, app: null, args };
 }

@@ -6,40 +6,37 @@
 
 import type { App } from "../base/app.ts";
 import { Server, type ServerOptions, SSLServer } from "../server.ts";
-import type { Command, FunctionReference, Report } from "./temp_server_protocol.ts";
-import { toPlainError } from "./temp_server_protocol.ts";
+import { toPlainError } from "./plain_error.ts";
+import type { Beginning, FunctionReference, Report, StartCommand } from "./temp_server_protocol.ts";
 
 interface WorkerScope {
-  postMessage(report: Report): void;
-  onmessage: ((event: MessageEvent<Command>) => void) | null;
-  close(): void;
+  onmessage: ((event: MessageEvent<Beginning>) => void) | null;
 }
 
 // The types of a worker's scope exclude those of a window, which everything else is checked with.
 const scope = globalThis as unknown as WorkerScope;
 
-type StartCommand = Command & { type: "start" };
-
-let server: Server | null = null;
-
-scope.onmessage = ({ data }) => {
-  if (data.type === "close") server?.close();
-  else start(data);
+scope.onmessage = ({ data: { command, port } }) => {
+  // Here it is a port of the web, since nobody has loaded node:worker_threads in this worker.
+  start(command, port as unknown as MessagePort);
 };
 
-async function start(command: StartCommand): Promise<void> {
+async function start(command: StartCommand, port: MessagePort): Promise<void> {
+  const report = (message: Report) => port.postMessage(message);
+  let server: Server;
   let serving;
   try {
     server = makeServer(command, await makeApp(command));
     await server.ready;
     serving = server.serveForever();
   } catch (error) {
-    scope.postMessage({ type: "failed", error: toPlainError(error) });
+    report({ type: "failed", error: toPlainError(error) });
     return;
   }
-  scope.postMessage({ type: "ready", address: server.address });
+  port.onmessage = () => server.close();
+  report({ type: "ready", address: server.address });
   await serving;
-  scope.postMessage({ type: "closed" });
+  report({ type: "closed" });
 }
 
 function makeServer({ address, sslconfig, options }: StartCommand, app: App): Server {
@@ -50,7 +47,12 @@ function makeServer({ address, sslconfig, options }: StartCommand, app: App): Se
 
 async function makeApp({ build, app, args }: StartCommand): Promise<App> {
   if (build === null) return await resolve(app!) as App;
-  return await (await resolve(build))(...args) as App;
+  const built = await (await resolve(build))(...args);
+  if (!Array.isArray(built)) return built as App;
+  throw new TypeError(
+    "build: returned an array, as an app does, and not an app; if it is the app itself, put null " +
+      "before it: start(address, null, app)",
+  );
 }
 
 type AnyFunction = (...args: unknown[]) => unknown;

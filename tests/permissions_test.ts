@@ -356,14 +356,14 @@ await using pki = await TempPKI.create();`,
     },
     {
       name: "createDevicePki that makes keys",
-      permissions: [`read=${keys}`, `write=${keys}`],
+      permissions: [`read=${keys}`, `write=${keys}`, "sys=uid"],
       script: `import { createDevicePki } from "./misc.ts";
 const name = "camera-" + crypto.randomUUID();
 await createDevicePki(${JSON.stringify(keys)}, name);`,
     },
     {
       name: "createDevicePki that finds keys",
-      permissions: [`read=${keys}`],
+      permissions: [`read=${keys}`, "sys=uid"],
       script: `import { createDevicePki } from "./misc.ts";
 await createDevicePki(${JSON.stringify(keys)}, "viewer");`,
     },

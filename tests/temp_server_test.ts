@@ -8,7 +8,14 @@ import {
 } from "@std/assert";
 import { type Address, buildUri, ChunkedBody, makeOutputFromInput } from "../base.ts";
 import { Client } from "../client.ts";
-import { type AppRef, type BuildFunction, TempServer } from "../misc.ts";
+import {
+  type AppRef,
+  type BuildFunction,
+  TempPKI,
+  TempServer,
+  TempSSLServer,
+  WorkerServer,
+} from "../misc.ts";
 import { type AppFunction, Server } from "../server.ts";
 import { tempDir } from "./support/directories.ts";
 import { hasIPv6 } from "./support/endpoints.ts";
@@ -221,6 +228,99 @@ Deno.test("what fails in the worker rejects start() with the real cause", async 
         assertStringIncludes(error.stack ?? "", words);
       }
     });
+  }
+});
+
+Deno.test("errors cross with what they carry: causes, and the errors of an AggregateError", async (t) => {
+  const rows: readonly (readonly [string, BuildFunction, (error: Error) => void])[] = [
+    ["a cause", () => {
+      throw new TypeError("outer", { cause: new RangeError("inner", { cause: { code: 5 } }) });
+    }, (error) => {
+      assert(error instanceof TypeError && error.cause instanceof RangeError);
+      assertEquals([error.message, error.cause.message], ["outer", "inner"]);
+      assertEquals(error.cause.cause, { code: 5 });
+    }],
+    ["a cause that can't be cloned", () => {
+      throw new Error("outer", { cause: () => "the cause" });
+    }, (error) => assertEquals(typeof error.cause, "string")],
+    ["no cause", () => {
+      throw new Error("outer");
+    }, (error) => assertEquals("cause" in error, false)],
+    ["an AggregateError", () => {
+      const errors = [
+        new Deno.errors.NotFound("a"),
+        "b",
+        new AggregateError([new SyntaxError("c")]),
+      ];
+      throw new AggregateError(errors, "all of them", { cause: new Error("d") });
+    }, (error) => {
+      assert(error instanceof AggregateError && error.cause instanceof Error);
+      assertEquals([error.message, error.cause.message], ["all of them", "d"]);
+      const [first, second, third] = error.errors;
+      assert(first instanceof Deno.errors.NotFound && third instanceof AggregateError);
+      assertEquals([first.message, second], ["a", "b"]);
+      assert(third.errors[0] instanceof SyntaxError);
+    }],
+    ["one of Promise.any()", () => Promise.any([Promise.reject(new URIError("a"))]), (error) => {
+      assert(error instanceof AggregateError && error.errors[0] instanceof URIError);
+      assertStringIncludes(error.stack ?? "", "AggregateError");
+    }],
+    ["a DOMException", () => Promise.reject(AbortSignal.abort().reason), (error) => {
+      assert(error instanceof DOMException);
+      assertEquals(error.name, "AbortError");
+    }],
+    ["one with a name of its own", () => {
+      const error = new Error("text");
+      error.name = "SuppressedError";
+      throw error;
+    }, (error) => assertEquals([error.name, error.message], ["SuppressedError", "text"])],
+    ["one that is its own cause", () => {
+      const error = new Error("round");
+      error.cause = new AggregateError([error]);
+      throw error;
+    }, (error) => {
+      assert(error.cause instanceof AggregateError);
+      assertEquals(error.cause.errors[0] === error, true);
+    }],
+    ["an object without a prototype", () => {
+      throw Object.assign(Object.create(null), { code: 5 });
+    }, (error) => assertStringIncludes(error.message, "code: 5")],
+  ];
+  for (const [what, build, check] of rows) {
+    await t.step(what, async () => {
+      const error = await rejectionOf(within(TempServer.start(anywhere, build), what), what);
+      assert(error instanceof Error);
+      check(error);
+    });
+  }
+});
+
+Deno.test("an app in the place of the function that builds it is a TypeError that says null", async () => {
+  const apps: readonly BuildFunction[] = [
+    ({ path }) => [200, "OK", { path: `${path}` }, null] as never,
+    async (_request, _session, api) => await Promise.resolve([200, "OK", {}, api] as never),
+    uselessApp as never,
+  ];
+  for (const app of apps) {
+    const error = await rejectionOf(TempServer.start(anywhere, app), Deno.inspect(app));
+    assert(error instanceof TypeError, Deno.inspect(error));
+    assertStringIncludes(error.message, "put null before it: start(address, null, app)");
+  }
+  const build = (status = 200): AppFunction => () => [status, "OK", {}, null];
+  await (await TempServer.start(anywhere, build)).close();
+});
+
+Deno.test("new is no way to a temporary server or PKI, and its error names the way", () => {
+  const classes = [
+    [TempServer, "TempServer.start()"],
+    [TempSSLServer, "TempSSLServer.start()"],
+    [WorkerServer, "TempServer.start() or TempSSLServer.start()"],
+    [TempPKI, "TempPKI.create()"],
+  ] as const;
+  for (const [Class, way] of classes) {
+    for (const args of [[], [null, anywhere], [anywhere, null, uselessApp], ["/tmp", true]]) {
+      assertThrows(() => Reflect.construct(Class, args), TypeError, way);
+    }
   }
 });
 

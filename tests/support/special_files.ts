@@ -25,6 +25,15 @@ export async function makeLinks(links: Readonly<Record<string, string>>): Promis
   );
 }
 
+/** Gives a link itself, and not what it leads to, to another user. */
+export async function giveLinkAway(path: string, user: number): Promise<void> {
+  await evaluate(
+    `import { lchownSync } from "node:fs"; lchownSync(Deno.args[0], Number(Deno.args[1]), 0);`,
+    path,
+    String(user),
+  );
+}
+
 /** Makes a FIFO; false where the program that does it is missing. */
 export async function makeFifo(path: string): Promise<boolean> {
   const printed = await evaluate(

@@ -1,0 +1,208 @@
+/**
+ * The files of a device's identity: where they are, how they get there whole, and what a call that
+ * was cut leaves behind.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { randomSuffix } from "./certificates.ts";
+import { type PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
+
+/** The files of an identity, in its directory. */
+export interface IdentityFiles {
+  readonly caFile: string;
+  readonly caKeyFile: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+/** What the files of a new identity hold, as PEM text. */
+export type IdentityTexts = Readonly<Record<keyof IdentityFiles, string>>;
+
+/** Says what is to be done about an identity that can't be used. */
+export const START_OVER =
+  "restore the directory from a backup, or remove it and pair the device again";
+
+const NAMES: IdentityTexts = {
+  caFile: "ca.pem",
+  caKeyFile: "ca_key.pem",
+  certFile: "cert.pem",
+  keyFile: "key.pem",
+};
+
+/** How old something temporary has to be, in milliseconds, before it counts as left behind. */
+const LEFT_BEHIND_AFTER = 60 * 60 * 1000;
+
+/**
+ * The ends of temporary names: 16 hexadecimal digits, and fewer from `Deno.makeTempDir`, which made
+ * them once. Digits alone are a date that somebody has given to a copy.
+ */
+const TEMPORARY_SUFFIX = /^(?!\d+$)[0-9a-f]{8,16}$/;
+
+/** Says where the files of an identity are. */
+export function identityFiles(home: string): IdentityFiles {
+  return {
+    caFile: join(home, NAMES.caFile),
+    caKeyFile: join(home, NAMES.caKeyFile),
+    certFile: join(home, NAMES.certFile),
+    keyFile: join(home, NAMES.keyFile),
+  };
+}
+
+/**
+ * Writes a new identity into a directory of another name and then renames that one. Since a
+ * directory never replaces one with files in it, only the first of several processes succeeds.
+ */
+export async function writeIdentity(
+  dir: string,
+  name: string,
+  texts: IdentityTexts,
+): Promise<void> {
+  const home = join(dir, name);
+  const temporary = join(dir, `.${name}.${randomSuffix()}`);
+  try {
+    await Deno.mkdir(temporary, { mode: 0o700 });
+    const files = identityFiles(temporary);
+    await writePrivateFile(files.caFile, texts.caFile);
+    await writePrivateFile(files.caKeyFile, texts.caKeyFile);
+    await writePrivateFile(files.certFile, texts.certFile);
+    await writePrivateFile(files.keyFile, texts.keyFile);
+    await syncDirectory(temporary);
+    await Deno.rename(temporary, home);
+  } catch (error) {
+    await removeIfPossible(temporary);
+    if (!await exists(home)) throw error;
+    return; // another process was first
+  }
+  await syncDirectory(dir);
+}
+
+/** Puts a new certificate into the place of the old one: every reader finds one of them, whole. */
+export async function replaceCertificate({ certFile }: IdentityFiles, pem: string): Promise<void> {
+  const temporary = `${certFile}.${randomSuffix()}`;
+  try {
+    await writePrivateFile(temporary, pem);
+    await Deno.rename(temporary, certFile);
+  } catch (error) {
+    await removeIfPossible(temporary);
+    throw error;
+  }
+}
+
+/**
+ * Makes sure that all files of an identity are there, and that nobody else has a hand in them.
+ *
+ * @throws {Deno.errors.NotFound} if one is missing.
+ * @throws {Deno.errors.PermissionDenied} as {@linkcode PrivatePaths.check} does.
+ */
+export async function checkFiles(
+  home: string,
+  files: IdentityFiles,
+  paths: PrivatePaths,
+): Promise<void> {
+  await paths.check(home, WRITABLE_BY_OTHERS);
+  const all = Object.values(files);
+  const found = await Promise.all(all.map(exists));
+  const missing = all.filter((_, index) => !found[index]);
+  if (missing.length > 0) {
+    throw new Deno.errors.NotFound(`Missing ${missing.join(", ")}: ${START_OVER}`);
+  }
+  await paths.check(files.caFile, WRITABLE_BY_OTHERS);
+  await paths.check(files.certFile, WRITABLE_BY_OTHERS);
+  await paths.check(files.caKeyFile, USABLE_BY_OTHERS);
+  await paths.check(files.keyFile, USABLE_BY_OTHERS);
+}
+
+/**
+ * Removes what calls for an identity have left behind that were cut, by a crash or a power failure,
+ * where the program may write. The identity must be there: whoever is still about to make it then
+ * finds that another was first.
+ *
+ * @returns A warning for each that can't be removed.
+ */
+export async function removeLeftBehind(
+  dir: string,
+  name: string,
+  paths: PrivatePaths,
+): Promise<string[]> {
+  const leftBehind = [
+    ...await findTemporary(dir, `.${name}.`),
+    ...await findTemporary(join(dir, name), `${NAMES.certFile}.`),
+  ];
+  const warnings: string[] = [];
+  for (const path of leftBehind) {
+    try {
+      const info = await ifPresent(Deno.lstat(path));
+      if (info === null || !paths.isOwn(info) || !isOld(info) || !await isWritable(path)) continue;
+      await removeIfPresent(path);
+    } catch (error) {
+      warnings.push(
+        `${path} was left behind by a call that was cut, and can't be removed: ${error}`,
+      );
+    }
+  }
+  return warnings;
+}
+
+/** Finds what has a temporary name; nothing in a directory that the program may use but not list. */
+async function findTemporary(dir: string, prefix: string): Promise<string[]> {
+  const found: string[] = [];
+  try {
+    for await (const { name } of Deno.readDir(dir)) {
+      if (!name.startsWith(prefix) || !TEMPORARY_SUFFIX.test(name.slice(prefix.length))) continue;
+      found.push(join(dir, name));
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+  }
+  return found;
+}
+
+/** Tells whether the program has leave to write, without asking anybody for it. */
+async function isWritable(path: string): Promise<boolean> {
+  return (await Deno.permissions.query({ name: "write", path })).state === "granted";
+}
+
+/** A time in the future is from a clock that was ahead. */
+function isOld({ mtime }: Deno.FileInfo): boolean {
+  return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > LEFT_BEHIND_AFTER;
+}
+
+/** Writes a new file that is on the disk when this returns. */
+async function writePrivateFile(path: string, text: string): Promise<void> {
+  await Deno.writeTextFile(path, text, { createNew: true, mode: 0o600 });
+  using file = await Deno.open(path, { write: true });
+  await file.sync();
+}
+
+/** Makes the names in a directory durable, where the system can open directories. */
+async function syncDirectory(dir: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  using handle = await Deno.open(dir, { read: true });
+  await handle.sync();
+}
+
+/** Tells whether there is something of this name. */
+export async function exists(path: string): Promise<boolean> {
+  return await ifPresent(Deno.stat(path)) !== null;
+}
+
+async function removeIfPresent(path: string): Promise<void> {
+  await ifPresent(Deno.remove(path, { recursive: true }));
+}
+
+/** For after an error, which tells more; what stays is removed by a later call. */
+async function removeIfPossible(path: string): Promise<void> {
+  await removeIfPresent(path).catch(() => {});
+}
+
+/** Resolves to `null` where there is nothing of the name that was asked for. */
+async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
+  try {
+    return await result;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}

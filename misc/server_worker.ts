@@ -1,0 +1,146 @@
+/**
+ * The worker of a temporary server, as seen from outside.
+ *
+ * @module
+ */
+
+import type { MessagePort } from "node:worker_threads";
+import type { Address } from "../base/session.ts";
+import { fromPlainError } from "./plain_error.ts";
+import type { Beginning, Report, StartCommand } from "./temp_server_protocol.ts";
+
+const TERMINATE_AFTER_MILLISECONDS = 2000;
+
+/** How much later than its end the error may arrive that a worker has ended with. */
+const ERROR_DELAY_MILLISECONDS = 100;
+
+/**
+ * Never called. That it is written here is what tells `deno cache`, and whatever else reads the
+ * code, of a module that is started by its URL.
+ */
+const _importWorker = () => import("./temp_server_worker.ts");
+
+/**
+ * A worker with a server.
+ *
+ * A `Worker` tells nobody when it ends itself. Its end of a message channel is closed then, though,
+ * and in `node:worker_threads` the other end of that has an event for it.
+ */
+export class ServerWorker {
+  readonly #worker: Worker;
+  readonly #port: MessagePort;
+  readonly #signal: AbortSignal | undefined;
+  /** Says what has happened to a server that has started. */
+  readonly #tell: (what: string) => void;
+  readonly #ready = Promise.withResolvers<Address>();
+  /** Resolves when the server is closed, or the worker has ended. */
+  readonly #closed = Promise.withResolvers<void>();
+  #state: "starting" | "serving" | "failed" | "ended" = "starting";
+  #stopping: Promise<void> | null = null;
+  #errorTimer: ReturnType<typeof setTimeout> | undefined;
+
+  private constructor(
+    port: MessagePort,
+    signal: AbortSignal | undefined,
+    tell: (what: string) => void,
+  ) {
+    this.#port = port;
+    this.#signal = signal;
+    this.#tell = tell;
+    this.#worker = new Worker(new URL("./temp_server_worker.ts", import.meta.url), {
+      type: "module",
+      name: "TempServer",
+    });
+    this.#worker.onerror = (event) => {
+      event.preventDefault(); // else it would end this thread, too
+      this.#fail(new Error(event.message), `has failed: ${event.message}`);
+    };
+    port.on("message", (report: Report) => this.#receive(report));
+    port.on("close", () => this.#workerEnded());
+    signal?.addEventListener("abort", this.#abort);
+  }
+
+  /**
+   * Starts a server in a worker of its own.
+   *
+   * @param command What to start.
+   * @param signal Gives up, and rejects with its reason; later it stops the server.
+   * @param tell Is called when the worker fails, or ends, later and without being asked to.
+   * @returns The worker and the address, when the server can be reached.
+   */
+  static async start(
+    command: StartCommand,
+    signal: AbortSignal | undefined,
+    tell: (what: string) => void,
+  ): Promise<[ServerWorker, Address]> {
+    const { MessageChannel } = await import("node:worker_threads");
+    signal?.throwIfAborted();
+    const { port1, port2 } = new MessageChannel();
+    const worker = new ServerWorker(port1, signal, tell);
+    try {
+      // The types of a worker's messages don't know the ports of node:worker_threads.
+      const transfer = [port2 as unknown as Transferable];
+      worker.#worker.postMessage({ command, port: port2 } satisfies Beginning, transfer);
+      return [worker, await worker.#ready.promise];
+    } catch (error) {
+      worker.#terminate();
+      port2.close();
+      throw error;
+    }
+  }
+
+  /** Lets the server free its address, and then ends the worker, which may be too busy to listen. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#port.postMessage("close");
+    const timer = setTimeout(this.#closed.resolve, TERMINATE_AFTER_MILLISECONDS);
+    await this.#closed.promise;
+    clearTimeout(timer);
+    this.#terminate();
+  }
+
+  #terminate(): void {
+    this.#state = "ended";
+    clearTimeout(this.#errorTimer);
+    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#worker.terminate();
+    this.#port.close();
+  }
+
+  #receive(report: Report): void {
+    if (this.#state === "ended") return;
+    if (report.type === "ready") {
+      this.#state = "serving";
+      this.#ready.resolve(report.address);
+    } else if (report.type === "failed") {
+      this.#ready.reject(fromPlainError(report.error));
+    } else {
+      this.#closed.resolve();
+    }
+  }
+
+  readonly #abort = () => {
+    if (this.#state === "starting") this.#ready.reject(this.#signal?.reason);
+    else this.stop();
+  };
+
+  #workerEnded(): void {
+    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#closed.resolve();
+    if (this.#state === "ended" || this.#state === "failed") return;
+    const what = "has ended by itself, as with Deno.exit() or self.close()";
+    const fail = () => this.#fail(new Error(`the worker of a TempServer ${what}`), what);
+    this.#errorTimer = setTimeout(fail, ERROR_DELAY_MILLISECONDS);
+  }
+
+  #fail(error: Error, what: string): void {
+    if (this.#state === "ended") return;
+    if (this.#state === "starting") this.#ready.reject(error);
+    else if (this.#state === "serving") this.#tell(what);
+    this.#state = "failed";
+  }
+}
