@@ -90,6 +90,13 @@ function forbidden(name: string, where: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${where}`);
 }
 
+/** True where the headers of a response say that its connection ends with it (RFC 9112 §9.6). */
+export function saysClose(headers: HeaderDict): boolean {
+  const { connection } = headers;
+  return typeof connection === "string" &&
+    connection.split(",").some((option) => option.trim().toLowerCase() === "close");
+}
+
 // ───────────────────────── parsing
 
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;

@@ -22,7 +22,7 @@ import {
   typeName,
 } from "../base/errors.ts";
 import { checkHeaderDict } from "../base/header_format.ts";
-import type { Framing, HeaderDict } from "../base/headers.ts";
+import { type Framing, type HeaderDict, saysClose } from "../base/headers.ts";
 import { Response } from "../base/message.ts";
 import {
   checkMethod,
@@ -180,6 +180,7 @@ export class Connection implements Disposable {
     const transport = this.#transport;
     const { reader } = transport;
     let refusal: unknown = null;
+    let answered = false;
     try {
       if (reader.buffered > 0) throw excessBytes();
       // What is there before the request is sent can't be an answer to it, and must never be taken
@@ -203,9 +204,12 @@ export class Connection implements Disposable {
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (refusal !== null && preamble.status < 400) throw refusal;
+      answered = true;
+      if (this.#endsByClosing(method, preamble)) await this.#expectEnd(refusal !== null);
       return this.#makeResponse(method, preamble);
-    } catch (error) {
-      const reported = this.#explain(transport.explain(error), refusal);
+    } catch (thrown) {
+      const error = transport.explain(thrown);
+      const reported = answered ? error : this.#explain(error, refusal);
       cancelUnused(body, reported);
       transport.close(reported);
       throw reported;
@@ -229,9 +233,33 @@ export class Connection implements Disposable {
     return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
   }
 
+  /** Whether the response would have a body that ends with the connection (RFC 9112 §6.3, case 8). */
+  #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
+    if (status < 200 || (status === 204 && framing !== null)) {
+      throw new ProtocolError("UNEXPECTED_STATUS", `a response that can't be: ${status}`);
+    }
+    const closes = saysClose(headers);
+    if (closes) this.#closeAfterBody = true;
+    if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
+    if (this.#transport.reader.buffered > 0) throw unframedBody();
+    return closes;
+  }
+
+  /** Reads on to the end of the connection, before which nothing may come. */
+  async #expectEnd(refused: boolean): Promise<void> {
+    const transport = this.#transport;
+    try {
+      if (await transport.read(transport.reader.room()) !== null) throw unframedBody();
+    } catch (error) {
+      // Where the connection broke while the request was sent, this is how its end is told.
+      if (!refused || !isReset(error)) throw error;
+    }
+  }
+
   #makeResponse(method: Method, preamble: ResponsePreamble): Response {
     const { status, reason, headers } = preamble;
-    const framing = responseFraming(method, preamble);
+    const bodiless = method === "HEAD" || status === 304;
+    const framing = bodiless ? null : preamble.framing;
     this.#bodyUnread = framing !== null;
     const body = makeIncomingBody(this.bodies, this.#transport, this.#owner, framing);
     if (body === null) this.#finishBody();
@@ -318,12 +346,11 @@ function checkSocket(sock: Socket): void {
   }
 }
 
-/** How the end of the body of a response is known; `null` where none follows (RFC 9112 §6.3). */
-function responseFraming(method: Method, { status, framing }: ResponsePreamble): Framing {
-  if (status < 200 || (status === 204 && framing !== null)) {
-    throw new ProtocolError("UNEXPECTED_STATUS", `a response that can't be: ${status}`);
-  }
-  return method === "HEAD" || status === 304 ? null : framing;
+function unframedBody(): ProtocolError {
+  return new ProtocolError(
+    "UNFRAMED_BODY",
+    "the response has a body, but neither content-length nor transfer-encoding",
+  );
 }
 
 function excessBytes(): ProtocolError {

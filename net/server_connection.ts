@@ -8,7 +8,7 @@ import type { Api, AppFunction, Socket } from "../base/app.ts";
 import type { OnConnect } from "../base/app_parts.ts";
 import { type BodyOut, cancelUnused, outgoingFraming } from "../base/bodies.ts";
 import { BodyError, EmptyPreambleError, ProtocolError, typeName } from "../base/errors.ts";
-import type { Framing, HeaderDict } from "../base/headers.ts";
+import { type Framing, type HeaderDict, saysClose } from "../base/headers.ts";
 import { Request } from "../base/message.ts";
 import {
   checkStatus,
@@ -148,7 +148,7 @@ export class ServerConnection implements BodyOwner {
         this.#giveUp(transport.explain(error));
         return;
       }
-      if (this.#isOver(answer.status)) return;
+      if (this.#isOver(answer)) return;
       this.#answering = false;
     }
   }
@@ -190,10 +190,12 @@ export class ServerConnection implements BodyOwner {
   }
 
   /** Decides after a response whether it was the last one. */
-  #isOver(status: number): boolean {
+  #isOver({ status, headers }: Answer): boolean {
     const session = this.#session;
     const requests = countRequest(session);
-    if (this.#bodyUnread) {
+    if (saysClose(headers)) {
+      endSession(session, `a response with connection: close (status ${status})`);
+    } else if (this.#bodyUnread) {
       endSession(session, `the body of a request was left unread (status ${status})`);
     } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
       endSession(session, `a response with status ${status}`);
