@@ -40,6 +40,12 @@ import { Transport } from "./transport.ts";
 /** Seconds that a wait may take where nothing else was asked for. */
 export const DEFAULT_TIMEOUT = 90;
 
+/**
+ * After so long without bytes of the peer a request waits for a turn of the event loop. What has come
+ * while the program computed is known only then, and must not be taken for the answer.
+ */
+const PAUSE_MILLISECONDS = 10;
+
 const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
 
 /** Closes the socket of a connection that is collected. No closure here may know the connection. */
@@ -188,6 +194,9 @@ export class Connection implements Disposable {
       transport.readAhead();
       await null;
       await null;
+      if (performance.now() - transport.lastArrival > PAUSE_MILLISECONDS) {
+        await turnOfEventLoop();
+      }
       if (transport.aheadSettled) await this.#refuseEarlyBytes();
       try {
         const rest = transport.sent(await transport.send(length, body, framing));
@@ -201,6 +210,7 @@ export class Connection implements Disposable {
       }
       let end;
       while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
+      transport.lastArrival = performance.now();
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (refusal !== null && preamble.status < 400) throw refusal;
@@ -351,6 +361,11 @@ function unframedBody(): ProtocolError {
     "UNFRAMED_BODY",
     "the response has a body, but neither content-length nor transfer-encoding",
   );
+}
+
+/** Lets the runtime look at its sockets, which only a timer is sure to do. */
+function turnOfEventLoop(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
 }
 
 function excessBytes(): ProtocolError {

@@ -23,6 +23,8 @@ export class Transport {
   readonly reader: ByteReader = new ByteReader({ read: (into) => this.read(into) });
   /** Called once, when the connection closes. */
   onClose: (() => void) | null = null;
+  /** When bytes have come last, by `performance.now()`: those of a body, and those that the owner notes. */
+  lastArrival: number = performance.now();
   readonly #socket: Socket;
   readonly #deadline: Deadline;
   #out: Uint8Array | null = null;
@@ -121,6 +123,7 @@ export class Transport {
       const count = await this.#socket.read(into);
       if (this.#closed) throw new ConnectionClosedError();
       this.#deadline.stop();
+      this.lastArrival = performance.now();
       return checkCount(count, into.length) === 0 ? null : count;
     } catch (error) {
       throw this.#explain(error);
