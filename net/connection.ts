@@ -23,6 +23,7 @@ import {
 } from "../base/errors.ts";
 import { checkHeaderDict } from "../base/header_format.ts";
 import { type Framing, type HeaderDict, saysClose } from "../base/headers.ts";
+import { hideSecrets, INSPECT, type Inspect, inspectFields } from "../base/inspect.ts";
 import { Response } from "../base/message.ts";
 import {
   checkMethod,
@@ -338,6 +339,13 @@ export class Connection implements Disposable {
   /** Closes the connection. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** What `console.log` and `Deno.inspect` show: everything but what is secret in `baseHeaders`. */
+  [INSPECT](inspect: Inspect, options: unknown): string {
+    const { closed, baseHeaders, sock } = this;
+    const shown = baseHeaders && hideSecrets(baseHeaders);
+    return inspectFields("Connection", { closed, baseHeaders: shown, sock }, inspect, options);
   }
 
   static {
