@@ -173,6 +173,19 @@ Deno.test("a refusal of an upload that says connection: close is the answer", as
   assertEquals([status, body, ends.conn.closed], [413, null, true]);
 });
 
+Deno.test("a reset behind the refusal of an upload that says connection: close is its end", async () => {
+  const socket = new RecordingSocket();
+  using conn = new Connection(socket, null);
+  socket.writeFailure = new Deno.errors.BrokenPipe("the peer has closed");
+  const upload = conn.put("/", {}, latin1("hello"));
+  await turnOfEventLoop();
+  socket.give(closing("close", "413 Content Too Large"));
+  await turnOfEventLoop();
+  socket.fail(new Deno.errors.ConnectionReset("reset"));
+  const { status, body } = await upload;
+  assertEquals([status, body, conn.closed], [413, null, true]);
+});
+
 // ───────────────────────── what stands on a connection
 
 /** A server that answers every request with these bytes, and then closes or waits. */
