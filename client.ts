@@ -57,29 +57,29 @@ export interface ClientOptions {
    *
    * @default {the host of the address, with its port unless that is the scheme's}
    */
-  host?: string | null;
+  host?: string | null | undefined;
   /**
    * Seconds that connecting, the handshake and each wait may take; `null` for any time. It fires
    * between 1.0 and 1.25 times its value.
    *
    * @default {90}
    */
-  timeout?: number | null;
+  timeout?: number | null | undefined;
   /**
    * The classes that the bodies of responses are made from.
    *
    * @default {bodies}
    */
-  bodies?: Bodies;
+  bodies?: Bodies | undefined;
   /** The value of the `authorization` header; none where it is left out. */
-  authorization?: string;
+  authorization?: string | undefined;
   /** Called with each new connection, which is closed unless this returns exactly `true`. */
-  onConnect?: (conn: Connection) => boolean | Promise<boolean>;
+  onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
   /**
    * Aborts connecting, the handshake, and every connection that this client has made; what waits
-   * rejects with its reason.
+   * rejects with its reason, and so does whatever comes later: it is for the client's whole life.
    */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 const OPTIONS = ["host", "timeout", "bodies", "authorization", "onConnect", "signal"];
@@ -265,7 +265,7 @@ export interface SSLClientOptions extends ClientOptions {
    *
    * @default {the host of the address; null for Unix sockets and abstract names}
    */
-  sslHost?: string | null;
+  sslHost?: string | null | undefined;
 }
 
 /**

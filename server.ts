@@ -24,6 +24,7 @@ import { bodies } from "./base/bodies.ts";
 import { typeName } from "./base/errors.ts";
 import { copyOptions } from "./base/options.ts";
 import { ContentRange, Range } from "./base/range.ts";
+import { makeSafeLogger } from "./base/safe_logger.ts";
 import { type Address, endSession, Session } from "./base/session.ts";
 import { checkServerAddress, formatAddress } from "./net/addresses.ts";
 import { checkTimeout } from "./net/deadline.ts";
@@ -51,13 +52,13 @@ export interface ServerOptions {
    *
    * @default {50}
    */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /**
    * How many requests one connection may make, or `Infinity`.
    *
    * @default {1000}
    */
-  maxRequests?: number;
+  maxRequests?: number | undefined;
   /**
    * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
    * of its body, for a write, for a handshake. `null` for any time. It fires between 1.0 and 1.25
@@ -65,16 +66,17 @@ export interface ServerOptions {
    *
    * @default {30}
    */
-  timeout?: number | null;
+  timeout?: number | null | undefined;
   /**
    * Where to tell what happens; `console` fits.
    *
    * @default {warnings and errors, to stderr}
    */
-  logger?: Logger;
+  logger?: Logger | undefined;
 }
 
 const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
+const LEVELS = ["debug", "info", "warn", "error"] as const;
 const WAIT_FOR_PLACE_MILLISECONDS = 2000;
 const ACCEPT_PAUSE_MILLISECONDS = 50;
 
@@ -144,7 +146,7 @@ export class Server implements AsyncDisposable {
     const { handle, onConnect } = readApp(app, "app");
     this.#maxConnections = maxConnections;
     this.#maxRequests = maxRequests;
-    const safeLogger = makeSafe(logger);
+    const safeLogger = makeSafeLogger(logger, LEVELS);
     this.#context = { handle, onConnect, api: API, timeout, logger: safeLogger, stopping: false };
     this.#listener = this.listen(checkedAddress, this.#context);
   }
@@ -313,24 +315,12 @@ function closeQuietly(accepted: Accepted): void {
   }
 }
 
-/** A logger whose failures, as of a disk that is full, are not the server's. */
-function makeSafe(logger: Logger): Logger {
-  const log = (level: keyof Logger) => (message: string) => {
-    try {
-      logger[level](message);
-    } catch {
-      // There is nobody left to tell.
-    }
-  };
-  return { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
-}
-
 function checkOptions(options: ServerOptions): ServerOptions {
   const copy = copyOptions(options, OPTIONS);
   checkCount("maxConnections", copy.maxConnections);
   checkCount("maxRequests", copy.maxRequests);
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
-  for (const level of ["debug", "info", "warn", "error"] as const) {
+  for (const level of LEVELS) {
     if (copy.logger !== undefined && typeof copy.logger?.[level] !== "function") {
       throw new TypeError(`logger: need an object with the method ${level}`);
     }

@@ -16,6 +16,7 @@ import {
 } from "../base/errors.ts";
 import type { Request, Response, ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
+import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Session } from "../base/session.ts";
 import type { Client, Connection } from "../client.ts";
 import type { Logger } from "../server.ts";
@@ -28,7 +29,7 @@ export interface ProxyOptions {
    *
    * @default {nowhere}
    */
-  logger?: Pick<Logger, "warn">;
+  logger?: Pick<Logger, "warn"> | undefined;
 }
 
 const OPTIONS = ["logger"];
@@ -84,7 +85,7 @@ export class ProxyApp implements AppObject {
     }
     this.#client = client;
     this.#key = key;
-    this.#logger = logger ?? null;
+    this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
   }
 
   /**

@@ -7,6 +7,7 @@
 import { Body } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
 import { ChunkedBody } from "./chunked_body.ts";
+import { realLength } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 import type { Framing } from "./headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "./limits.ts";
@@ -54,9 +55,10 @@ export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
 export function outgoingFraming(body: BodyOut): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
-    if (body.length <= MAX_READ_BYTES) return body.length;
+    const length = realLength(body);
+    if (length <= MAX_READ_BYTES) return length;
     throw new RangeError(
-      `body: ${body.length} bytes; more than ${MAX_READ_BYTES} have to be a Body or a BodyIter`,
+      `body: ${length} bytes; more than ${MAX_READ_BYTES} have to be a Body or a BodyIter`,
     );
   }
   const framing = shapeOf(body);
@@ -85,11 +87,21 @@ function shapeOf(body: WritableBody): Framing {
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
   try {
-    const { writeTo, cancel, used } = (body ?? {}) as Partial<WritableBody>;
-    if (typeof writeTo !== "function" || typeof cancel !== "function" || used === true) return;
+    if ((body as Partial<WritableBody> | null | undefined)?.used === true) return;
+  } catch {
+    return; // It was not a body of ours.
+  }
+  cancelQuietly(body, reason);
+}
+
+/** Gives up a body, whoever has made it. Never throws. */
+export function cancelQuietly(body: unknown, reason: unknown): void {
+  try {
+    const { writeTo, cancel } = (body ?? {}) as Partial<WritableBody>;
+    if (typeof writeTo !== "function" || typeof cancel !== "function") return;
     Promise.resolve(cancel.call(body, reason)).catch(() => {});
   } catch {
-    // It was not a body of ours.
+    // It has failed in another way, which changes nothing.
   }
 }
 

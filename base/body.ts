@@ -5,7 +5,14 @@
  */
 
 import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
-import { BodyUse, checkReadSize, Collector, decodeText, writeWhole } from "./body_use.ts";
+import {
+  BodyUse,
+  cancellation,
+  checkReadSize,
+  Collector,
+  decodeText,
+  writeWhole,
+} from "./body_use.ts";
 import { type ByteSink, EMPTY, type OpenSink } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "./limits.ts";
@@ -19,6 +26,11 @@ type MakeOfPart<Made> = (buffer: Uint8Array, start: number, end: number) => Made
 const copyOf: MakeOfPart<Uint8Array<ArrayBuffer>> = (buffer, start, end) =>
   (buffer as Uint8Array<ArrayBuffer>).slice(start, end);
 const textOf: MakeOfPart<string> = (buffer, start, end) => decodeText(buffer.subarray(start, end));
+
+/** The first bytes of a piece, in memory of their own where they would keep much more alive. */
+function partOf(piece: Uint8Array<ArrayBuffer>, count: number): Uint8Array<ArrayBuffer> {
+  return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
+}
 
 /** Closes a byte stream; readers that wait with a buffer of their own get it back empty. */
 export function closeByteStream(controller: ReadableByteStreamController): void {
@@ -216,12 +228,12 @@ export class Body implements AsyncIterable<Uint8Array> {
   async #passOn(piece: Uint8Array, out: ByteSink): Promise<void> {
     if (piece.length < this.#remaining) {
       this.#remaining -= piece.length;
-      await out.write(piece);
+      await this.#use.wait(out.write(piece));
       return;
     }
     const finishing = this.#source.finish();
     if (finishing !== null) await this.#failing(finishing);
-    await out.write(piece);
+    await this.#use.wait(out.write(piece));
     this.#remaining = 0;
     this.#consume();
   }
@@ -238,7 +250,7 @@ export class Body implements AsyncIterable<Uint8Array> {
         const count = await this.#readSome(piece);
         const ending = this.#takePart(count);
         if (ending !== null) await ending;
-        yield count === piece.length ? piece : piece.subarray(0, count);
+        yield partOf(piece, count);
       }
       if (!this.#use.isConsumed) await this.#finish();
     } finally {
@@ -246,20 +258,29 @@ export class Body implements AsyncIterable<Uint8Array> {
     }
   }
 
-  /** Gives up the rest: cancels the stream, or closes the connection, that the body comes from. */
+  /**
+   * Gives up the rest: cancels the stream, or closes the connection, that the body comes from; on a
+   * server the connection stays open for an error response. Whatever waits for the body rejects at
+   * once with the reason, or with a {@linkcode BodyError} whose `cause` it is; so does every later
+   * operation.
+   */
   async cancel(reason?: unknown): Promise<void> {
     if (this.#use.isOver) return;
-    this.#use.fail();
-    await this.#source.cancel(reason);
+    const error = cancellation(reason);
+    this.#use.fail(error);
+    await this.#source.cancel(error);
   }
 
   /** Reads at least one byte into the array. */
   async #readSome(into: Uint8Array): Promise<number> {
+    this.#use.checkAlive();
     const taken = this.#source.reader.take(into);
     if (taken > 0) return taken;
     const count = await this.#failing(this.#source.read(into));
-    if (count === null) this.#fail(this.#source.incomplete(this.#remaining));
-    return count;
+    if (count !== null) return count;
+    const error = this.#source.incomplete(this.#remaining);
+    this.#fail(error);
+    throw error;
   }
 
   async #collect(wanted: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -305,18 +326,13 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /** Waits for the source; its failure is the body's. */
-  async #failing<T>(promise: Promise<T>): Promise<T> {
-    try {
-      return await promise;
-    } catch (error) {
-      this.#fail(error);
-    }
+  #failing<T>(promise: Promise<T>): Promise<T> {
+    return this.#use.wait(promise, (error) => this.#fail(error));
   }
 
-  #fail(error: unknown): never {
-    this.#use.fail();
+  #fail(error: unknown): void {
+    this.#use.fail(error);
     this.#source.failed(error);
-    throw error;
   }
 
   #makeReadable(): ReadableStream<Uint8Array<ArrayBuffer>> {

@@ -5,8 +5,8 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { BodyUse, writeWhole } from "./body_use.ts";
-import type { ByteSink, OpenSink } from "./byte_io.ts";
+import { BodyUse, cancellation, writeWhole } from "./body_use.ts";
+import { type ByteSink, checkUnchanged, type OpenSink, viewOf } from "./byte_io.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "./chunk.ts";
 import { BodyError, typeName } from "./errors.ts";
 
@@ -18,6 +18,9 @@ class IterableSource<T> {
   readonly #iterable: AnyIterable<T>;
   readonly #use = new BodyUse();
   #iterator: AnyIterator<T> | null = null;
+  // True from when the iterator is asked for an item until it gives one.
+  #asked = false;
+  #ended = false;
 
   constructor(source: AnyIterable<T>) {
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
@@ -39,23 +42,30 @@ class IterableSource<T> {
     sink: WritableStream<Uint8Array> | ByteSink,
     write: (next: () => Promise<IteratorResult<T>>, out: OpenSink) => Promise<number>,
   ): Promise<number> {
-    let ended = false;
     return writeWhole(this.#use, sink, async (out) => {
       const iterator = this.#iterator = this.#open();
-      const next = async () => {
-        // From here to the item an error is the iterator's own, which has then ended by itself.
-        ended = true;
-        const result = await iterator.next();
-        ended = result.done === true;
-        return result;
-      };
-      const written = await write(next, out);
+      const written = await write(() => this.#use.wait(this.#next(iterator)), {
+        ...out,
+        write: (bytes) => this.#use.wait(out.write(bytes)),
+      });
       this.#use.consume();
       return written;
-    }, () => {
-      if (ended) this.#use.fail();
-      else this.cancel();
-    });
+    }, (error) => this.cancel(error));
+  }
+
+  async #next(iterator: AnyIterator<T>): Promise<IteratorResult<T>> {
+    this.#asked = true;
+    try {
+      const result = await iterator.next();
+      this.#ended = result.done === true;
+      return result;
+    } catch (error) {
+      // An iterator that throws has ended by itself.
+      this.#ended = true;
+      throw error;
+    } finally {
+      this.#asked = false;
+    }
   }
 
   #open(): AnyIterator<T> {
@@ -65,11 +75,15 @@ class IterableSource<T> {
       : iterable[Symbol.iterator]();
   }
 
-  async cancel(): Promise<void> {
+  async cancel(reason: unknown): Promise<void> {
     if (this.#use.isOver) return;
-    this.#use.fail();
+    this.#use.fail(cancellation(reason));
+    if (this.#ended) return;
     try {
-      await (this.#iterator ?? this.#open()).return?.();
+      const returning = (this.#iterator ?? this.#open()).return?.();
+      if (!this.#asked) await returning;
+      // A generator returns only after the item that it was asked for, which may never come.
+      else Promise.resolve(returning).catch(() => {});
     } catch {
       // It was asked to end; that it failed while it ended changes nothing for us.
     }
@@ -136,14 +150,15 @@ export class BodyIter {
         if (!(value instanceof Uint8Array)) {
           throw new BodyError(`the source gave a ${typeName(value)}; need Uint8Array`);
         }
-        if (value.length > left) {
+        const bytes = viewOf(value);
+        if (bytes.length > left) {
           const most = this.contentLength;
           throw new BodyError(`the source gave more than the content-length of ${most} bytes`);
         }
-        left -= value.length;
-        if (left > 0) await out.write(out.keepsBytes ? value.slice() : value);
+        left -= bytes.length;
+        if (left > 0) await out.write(out.keepsBytes ? bytes.slice() : bytes);
         // A copy: the source is asked once more, and may use the same memory again.
-        else if (value.length > 0) last = value.slice();
+        else if (bytes.length > 0) last = bytes.slice();
       }
       if (left > 0) {
         throw new BodyError(`the source ended ${left} bytes before the content-length`);
@@ -153,9 +168,12 @@ export class BodyIter {
     });
   }
 
-  /** Gives the body up: ends the iterator. */
-  cancel(_reason?: unknown): Promise<void> {
-    return this.#source.cancel();
+  /**
+   * Gives the body up: ends the iterator. If it is being sent, that rejects at once with the reason,
+   * or with a {@linkcode BodyError} whose `cause` it is, and the message is cut.
+   */
+  cancel(reason?: unknown): Promise<void> {
+    return this.#source.cancel(reason);
   }
 }
 
@@ -165,11 +183,12 @@ const CRLF = new Uint8Array([0x0d, 0x0a]);
 
 /** Writes a chunk as it is encoded; returns how many bytes that were. */
 async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> {
-  const total = chunk.line.length + chunk.data.length + CRLF.length;
+  const total = chunk.line.length + chunk.size + CRLF.length;
   if (out.keepsBytes || total <= STAGED_BYTES) {
     await out.write(encodeChunk(chunk));
   } else {
     await out.write(chunk.line);
+    checkUnchanged(chunk.data, chunk.size);
     await out.write(chunk.data);
     await out.write(CRLF);
   }
@@ -234,7 +253,7 @@ export class ChunkedBodyIter {
         if (done) break;
         if (last !== null) throw new BodyError("the source gave a chunk after the empty one");
         const chunk = makeSendableOf(value);
-        if (chunk.data.length === 0) last = chunk;
+        if (chunk.size === 0) last = chunk;
         else written += await writeChunk(out, chunk);
       }
       if (last === null) throw new BodyError("the source ended without an empty chunk");
@@ -242,8 +261,11 @@ export class ChunkedBodyIter {
     });
   }
 
-  /** Gives the body up: ends the iterator. */
-  cancel(_reason?: unknown): Promise<void> {
-    return this.#source.cancel();
+  /**
+   * Gives the body up: ends the iterator. If it is being sent, that rejects at once with the reason,
+   * or with a {@linkcode BodyError} whose `cause` it is, and the message is cut.
+   */
+  cancel(reason?: unknown): Promise<void> {
+    return this.#source.cancel(reason);
   }
 }

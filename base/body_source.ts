@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
+import { ByteReader, type ByteSource, checkCount, checkUnchanged, viewOf } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
 
 /** Bytes of the buffer that a body of any size is copied through: more leave the cache. */
@@ -102,6 +102,7 @@ class StreamSource extends BodySource {
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;
+  #length = 0;
   #taken = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {
@@ -113,6 +114,7 @@ class StreamSource extends BodySource {
   async read(into: Uint8Array): Promise<number | null> {
     const item = this.#item ?? await this.#nextItem();
     if (item === null) return null;
+    checkUnchanged(item, this.#length);
     const count = Math.min(into.length, item.length - this.#taken);
     into.set(item.subarray(this.#taken, this.#taken + count));
     this.#taken += count;
@@ -133,7 +135,9 @@ class StreamSource extends BodySource {
       if (!(value instanceof Uint8Array)) {
         throw new BodyError(`the stream gave a ${typeName(value)}; need Uint8Array`);
       }
-      if (value.length > 0) return value;
+      const item = viewOf(value);
+      this.#length = item.length;
+      if (item.length > 0) return item;
     }
   }
 

@@ -13,6 +13,9 @@ export class BodyUse {
   #state: "untouched" | "touched" | "consumed" | "failed" = "untouched";
   #operation: string | null = null;
   #emptyReadGiven = false;
+  #failure: unknown;
+  // Rejects what the operation waits for.
+  #interrupt: ((error: unknown) => void) | null = null;
 
   /** True once anything has been done with the body. */
   get used(): boolean {
@@ -59,15 +62,18 @@ export class BodyUse {
 
   #checkFree(operation: string): void {
     if (this.#state === "failed") {
-      throw new BodyError(`can't ${operation} a body that has failed or was given up`);
+      throw new BodyError(`can't ${operation} a body that has failed or was cancelled`, {
+        cause: this.#failure,
+      });
     }
     if (this.#operation !== null) {
       throw new BodyError(`can't ${operation} a body that is in use (${this.#operation})`);
     }
   }
 
-  /** Ends an operation that has left something to be taken. */
+  /** Ends an operation that has left something to be taken; throws if the body was cancelled since. */
   end(): void {
+    this.checkAlive();
     this.#state = "touched";
     this.#operation = null;
   }
@@ -77,8 +83,9 @@ export class BodyUse {
     this.#operation = null;
   }
 
-  /** Ends the operation that took the last byte. */
+  /** Ends the operation that took the last byte; throws if the body was cancelled since. */
   consume(): void {
+    this.checkAlive();
     this.#state = "consumed";
     this.#operation = null;
   }
@@ -88,11 +95,47 @@ export class BodyUse {
     this.#emptyReadGiven = true;
   }
 
-  /** Ends the operation, and the body with it. */
-  fail(): void {
+  /** Ends the body; an operation that waits rejects with the error now. */
+  fail(error: unknown): void {
     this.#state = "failed";
     this.#operation = null;
+    this.#failure = error;
+    const interrupt = this.#interrupt;
+    this.#interrupt = null;
+    interrupt?.(error);
   }
+
+  /** Throws what the body has failed with, or was cancelled for, since the operation began. */
+  checkAlive(): void {
+    if (this.#state === "failed") throw this.#failure;
+  }
+
+  /**
+   * Waits for the source or the sink, and no longer than until the body fails or is cancelled.
+   *
+   * @param onFailure Called with what the promise rejects with, unless the body is over already.
+   */
+  wait<T>(promise: Promise<T>, onFailure?: (error: unknown) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#state === "failed") reject(this.#failure);
+      else this.#interrupt = reject;
+      promise.then((value) => {
+        if (this.#interrupt === reject) this.#interrupt = null;
+        resolve(value);
+      }, (error) => {
+        if (this.#interrupt !== reject) return;
+        this.#interrupt = null;
+        onFailure?.(error);
+        reject(error);
+      });
+    });
+  }
+}
+
+/** What a body fails with when it is cancelled: the reason, where that is an error. */
+export function cancellation(reason: unknown): Error {
+  if (reason instanceof Error) return reason;
+  return new BodyError("the body was cancelled", { cause: reason });
 }
 
 /**
@@ -136,19 +179,39 @@ export function checkReadSize(size: number): void {
   }
 }
 
-/** How many times what has arrived is allocated for what may follow. */
-const GROWTH = 8;
+/** Growth factor for a size that was announced: the new buffer relative to what has arrived. */
+const ANNOUNCED_GROWTH = 8;
+/** The same where nobody knows the size: a buffer and the one before it are in memory at once. */
+const UNKNOWN_GROWTH = 2;
+/** Bytes of the first buffer where nobody knows the size. */
+const UNKNOWN_BYTES = 4096;
 
 /** Collects up to `size` bytes; memory grows with what has arrived, not with what was announced. */
 export class Collector {
   #bytes: Uint8Array<ArrayBuffer>;
   #length = 0;
   readonly #size: number;
+  readonly #growth: number;
 
-  /** Makes a collector of up to `size` bytes. */
-  constructor(size: number) {
+  /**
+   * Makes a collector.
+   *
+   * @param size How many bytes were announced.
+   */
+  constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
     this.#size = size;
-    this.#bytes = new Uint8Array(Math.min(size, MAX_UNSEEN_BYTES));
+    this.#growth = growth;
+    this.#bytes = new Uint8Array(Math.min(size, first));
+  }
+
+  /** Makes a collector of an unknown number of bytes, up to `most`. */
+  static upTo(most: number): Collector {
+    return new Collector(most, UNKNOWN_BYTES, UNKNOWN_GROWTH);
+  }
+
+  /** How many bytes have been collected. */
+  get length(): number {
+    return this.#length;
   }
 
   /** How many bytes are still wanted. */
@@ -159,7 +222,7 @@ export class Collector {
   /** Where the next bytes belong; never empty while some are missing. */
   room(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
-      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * GROWTH));
+      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growth));
       larger.set(this.#bytes);
       this.#bytes = larger;
     }

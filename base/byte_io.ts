@@ -25,16 +25,60 @@ export interface ByteSink {
 
 /** Writes all of the bytes, however many writes the sink needs. */
 export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void> {
-  do bytes = notWritten(bytes, await sink.write(bytes)); while (bytes.length > 0);
+  let rest = bytes;
+  do {
+    const { length } = rest;
+    rest = notWritten(rest, length, await sink.write(rest));
+  } while (rest.length > 0);
 }
 
-/** What is left of the bytes after a write that has resolved to `written`. */
-export function notWritten(bytes: Uint8Array, written: number | void): Uint8Array {
-  if (written === undefined || written === bytes.length) return EMPTY;
-  if (!Number.isInteger(written) || written < 1 || written > bytes.length) {
-    throw new BodyError(`the sink claims to have written ${written} of ${bytes.length} bytes`);
+/**
+ * What is left of the bytes after a write that has resolved to `written`.
+ *
+ * @param length How many bytes there were when the write began.
+ * @throws {BodyError} if the sink claims the impossible, or the array has lost its bytes since.
+ */
+export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
+  if (written === undefined || written === length) return EMPTY;
+  if (!Number.isInteger(written) || written < 1 || written > length) {
+    throw new BodyError(`the sink claims to have written ${written} of ${length} bytes`);
   }
+  checkUnchanged(bytes, length);
   return bytes.subarray(written);
+}
+
+const lengthOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  "length",
+)!.get!;
+
+/**
+ * The real length of an array: one over a resizable buffer has another after each resize, one that
+ * was transferred has none, and a subclass may report anything.
+ */
+export function realLength(bytes: Uint8Array): number {
+  return lengthOf.call(bytes);
+}
+
+/**
+ * A plain view of the bytes that an array has now. It never grows; when its buffer shrinks or is
+ * transferred, it has no bytes left, which {@linkcode checkUnchanged} finds.
+ */
+export function viewOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, realLength(bytes));
+}
+
+/** Throws a {@linkcode BodyError} unless an array has as many bytes as were announced. */
+export function checkUnchanged(bytes: Uint8Array, announced: number): void {
+  if (realLength(bytes) !== announced) throw changedError(bytes, announced);
+}
+
+/** The error for an array that has another length than was announced. */
+export function changedError(bytes: Uint8Array, announced: number): BodyError {
+  return new BodyError(
+    `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
+      "don't resize or transfer its buffer before that",
+  );
 }
 
 /** Checks how many bytes a source claims to have read; `null` becomes 0, which it may not claim. */
@@ -102,6 +146,9 @@ export class ByteReader {
   readonly #source: ByteSource;
   readonly #usual: number;
   #capacity: number;
+  // A read that was issued before anybody waits for it. Until it settles, the buffer stays as it is.
+  #ahead: Promise<number | null> | null = null;
+  #aheadFailure: { readonly error: unknown } | null = null;
 
   /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
   constructor(source: ByteSource, capacity = CAPACITY) {
@@ -114,7 +161,10 @@ export class ByteReader {
     return this.end - this.start;
   }
 
-  /** Makes room behind `end` and returns it; never empty while less than the capacity is there. */
+  /**
+   * Makes room behind `end` and returns it; never empty while less than the capacity is there. Not
+   * to be called while a read {@linkcode ahead} is under way.
+   */
   room(): Uint8Array {
     if (this.bytes.length === 0) this.bytes = new Uint8Array(this.#capacity);
     if (this.start === this.end) {
@@ -127,9 +177,20 @@ export class ByteReader {
     return this.end === 0 ? this.bytes : this.bytes.subarray(this.end);
   }
 
+  /** Makes room behind `end` as {@linkcode room} does, with a new buffer instead of moving bytes. */
+  #roomBehind(): Uint8Array {
+    if (this.end === this.bytes.length) {
+      const another = new Uint8Array(this.#capacity);
+      this.end = this.take(another);
+      this.start = 0;
+      this.bytes = another;
+    }
+    return this.bytes.subarray(this.end);
+  }
+
   /** Makes the buffer larger, for a body that fills it again and again. */
   grow(capacity: number): void {
-    if (capacity <= this.#capacity) return;
+    if (capacity <= this.#capacity || this.#ahead !== null) return;
     this.#capacity = capacity;
     const larger = new Uint8Array(capacity);
     larger.set(this.bytes.subarray(this.start, this.end));
@@ -141,6 +202,7 @@ export class ByteReader {
   /** Gives up what {@linkcode grow} has added, once that body is over. */
   shrink(): void {
     if (this.#capacity === this.#usual || this.buffered > this.#usual) return;
+    if (this.#ahead !== null) return;
     this.#capacity = this.#usual;
     const smaller = new Uint8Array(this.#usual);
     this.end = this.take(smaller);
@@ -148,8 +210,73 @@ export class ByteReader {
     this.bytes = smaller;
   }
 
+  /** A read that was issued ahead and has not settled; `null` where there is none. */
+  get ahead(): Promise<number | null> | null {
+    return this.#ahead;
+  }
+
+  /**
+   * Issues a read before anybody waits for it. What it brings is in the buffer once it has settled.
+   * Does nothing while another one is under way, or where the buffer is full.
+   *
+   * @param source What to read from, past the reader's own source.
+   * @param lent Whether somebody may still use a view of bytes that were taken: they stay in place.
+   * @returns What the read resolves to, `null` where none was issued.
+   */
+  readAhead(source: ByteSource, lent: boolean): Promise<number | null> | null {
+    if (this.#ahead !== null || this.buffered === this.#capacity) return null;
+    const room = lent ? this.#roomBehind() : this.room();
+    try {
+      this.#ahead = Promise.resolve(source.read(room));
+    } catch (error) {
+      this.#ahead = Promise.reject(error);
+    }
+    this.#ahead.then(this.#endAhead, this.#failAhead);
+    return this.#ahead;
+  }
+
+  readonly #endAhead = (count: number | null): void => {
+    this.#ahead = null;
+    try {
+      this.filled(count);
+    } catch (error) {
+      this.#aheadFailure = { error };
+    }
+  };
+
+  // A socket may report a reset once only, so it is kept for whoever reads next.
+  readonly #failAhead = (error: unknown): void => {
+    this.#ahead = null;
+    this.#aheadFailure = { error };
+  };
+
+  /**
+   * Waits for the read that was issued ahead, if any; resolves to how many bytes are there.
+   *
+   * @throws what that read has failed with.
+   */
+  async settleAhead(): Promise<number> {
+    try {
+      await this.#ahead;
+    } catch {
+      // It is kept.
+    }
+    this.checkAhead();
+    return this.buffered;
+  }
+
+  /** Throws what a read that was issued ahead has failed with. */
+  checkAhead(): void {
+    if (this.#aheadFailure !== null) throw this.#aheadFailure.error;
+  }
+
   /** Reads up to `limit` more bytes; resolves to how many, 0 at the end of the source. */
   async fill(limit = Infinity): Promise<number> {
+    if (this.#ahead !== null) {
+      const before = this.buffered;
+      return await this.settleAhead() - before;
+    }
+    this.checkAhead();
     let room = this.room();
     if (room.length > limit) room = room.subarray(0, limit);
     return this.filled(await this.#source.read(room), room.length);

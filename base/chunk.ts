@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkUnchanged, viewOf } from "./byte_io.ts";
 import { BodyError, ProtocolError, quote, typeName } from "./errors.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, decodeAscii, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
@@ -73,6 +74,9 @@ const encoder = new TextEncoder();
 /** A chunk that can be sent: its line, CR LF included, and its data. */
 export interface SendableChunk {
   readonly line: Uint8Array;
+  /** Bytes of data that the line announces. */
+  readonly size: number;
+  /** A view of the data, which may have lost its bytes before they are sent. */
   readonly data: Uint8Array;
 }
 
@@ -86,25 +90,26 @@ export function makeSendable(chunk: Chunk): SendableChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
     throw new TypeError(`chunk: need [extension, data]; got ${typeName(chunk)}`);
   }
-  const [extension, data] = chunk as Chunk;
-  if (!(data instanceof Uint8Array)) {
-    throw new TypeError(`chunk[1]: need a Uint8Array; got ${typeName(data)}`);
+  const [extension, bytes] = chunk as Chunk;
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(`chunk[1]: need a Uint8Array; got ${typeName(bytes)}`);
   }
-  const { length } = data;
-  if (length > MAX_CHUNK_BYTES) {
+  const data = viewOf(bytes);
+  const size = data.length;
+  if (size > MAX_CHUNK_BYTES) {
     throw new RangeError(
-      `chunk[1]: ${length} bytes of data; at most ${MAX_CHUNK_BYTES} are allowed`,
+      `chunk[1]: ${size} bytes of data; at most ${MAX_CHUNK_BYTES} are allowed`,
     );
   }
-  const size = length.toString(16);
-  if (extension === null) return { line: encoder.encode(`${size}\r\n`), data };
-  const line = encoder.encode(`${size};${formatExtension(extension)}\r\n`);
+  const digits = size.toString(16);
+  if (extension === null) return { line: encoder.encode(`${digits}\r\n`), size, data };
+  const line = encoder.encode(`${digits};${formatExtension(extension)}\r\n`);
   if (line.length > MAX_CHUNK_LINE_BYTES) {
     throw new RangeError(
       `chunk[0]: a line of ${line.length} bytes; at most ${MAX_CHUNK_LINE_BYTES} are allowed`,
     );
   }
-  return { line, data };
+  return { line, size, data };
 }
 
 function formatExtension(extension: readonly [string, string]): string {
@@ -124,8 +129,13 @@ function formatExtension(extension: readonly [string, string]): string {
   return `${key}=${value}`;
 }
 
-/** Formats a whole chunk that can be sent: line, data and CR LF. */
-export function encodeChunk({ line, data }: SendableChunk): Uint8Array {
+/**
+ * Formats a whole chunk that can be sent: line, data and CR LF.
+ *
+ * @throws {BodyError} if the data has lost its bytes since the line was formatted.
+ */
+export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array {
+  checkUnchanged(data, size);
   const bytes = new Uint8Array(line.length + data.length + 2);
   bytes.set(line);
   bytes.set(data, line.length);

@@ -6,7 +6,7 @@
 
 import { closeByteStream, PIECE_BYTES } from "./body.ts";
 import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
-import { BodyUse, decodeText, writeWhole } from "./body_use.ts";
+import { BodyUse, cancellation, Collector, decodeText, writeWhole } from "./body_use.ts";
 import type { ByteSink } from "./byte_io.ts";
 import type { Chunk } from "./chunk.ts";
 import { ChunkedDecoder } from "./chunked_decoder.ts";
@@ -82,12 +82,11 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    */
   async read(): Promise<Uint8Array<ArrayBuffer>> {
     if (!this.#use.beginRead()) return new Uint8Array(0);
-    const pieces: Uint8Array[] = [];
-    let length = 0;
+    // One more than is allowed, so that the byte too many has a place.
+    const collector = Collector.upTo(MAX_READ_BYTES + 1);
     while (!this.#decoder.done) {
-      const [, data] = await this.#failing(this.#decoder.nextChunk());
-      length += data.length;
-      if (length > MAX_READ_BYTES) {
+      collector.add(await this.#failing(this.#decoder.nextDataInto(collector.room())));
+      if (collector.length > MAX_READ_BYTES) {
         const error = new RangeError(
           `the body has more than the ${MAX_READ_BYTES} bytes that one read collects; ` +
             "iterate, or use writeTo",
@@ -95,17 +94,9 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
         this.cancel(error);
         throw error;
       }
-      pieces.push(data);
     }
     this.#endPart();
-    if (pieces.length === 2) return pieces[0] as Uint8Array<ArrayBuffer>;
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const piece of pieces) {
-      bytes.set(piece, at);
-      at += piece.length;
-    }
-    return bytes;
+    return collector.collected();
   }
 
   /** What is left as bytes: {@linkcode read}. */
@@ -136,7 +127,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
       while (!this.#decoder.done) {
         const encoded = await this.#failing(this.#decoder.nextEncoded(out.pieceBytes));
         written += encoded.length;
-        await out.write(out.keepsBytes ? encoded.slice() : encoded);
+        await this.#use.wait(out.write(out.keepsBytes ? encoded.slice() : encoded));
       }
       this.#endPart();
       return written;
@@ -148,6 +139,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     this.#use.begin("iterate", true);
     try {
       while (!this.#decoder.done) {
+        this.#use.checkAlive();
         const chunk = await this.#failing(this.#decoder.nextChunk());
         if (this.#decoder.done) this.#endPart();
         yield chunk;
@@ -157,11 +149,17 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     }
   }
 
-  /** Gives up the rest: cancels the stream, or closes the connection, that the body comes from. */
+  /**
+   * Gives up the rest: cancels the stream, or closes the connection, that the body comes from; on a
+   * server the connection stays open for an error response. Whatever waits for the body rejects at
+   * once with the reason, or with a {@linkcode BodyError} whose `cause` it is; so does every later
+   * operation.
+   */
   async cancel(reason?: unknown): Promise<void> {
     if (this.#use.isOver) return;
-    this.#use.fail();
-    await this.#source.cancel(reason);
+    const error = cancellation(reason);
+    this.#use.fail(error);
+    await this.#source.cancel(error);
   }
 
   /** Ends an operation; with the last chunk, the body. */
@@ -175,14 +173,11 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   }
 
   /** Waits for the decoder; its failure is the body's. */
-  async #failing<T>(promise: Promise<T>): Promise<T> {
-    try {
-      return await promise;
-    } catch (error) {
-      this.#use.fail();
+  #failing<T>(promise: Promise<T>): Promise<T> {
+    return this.#use.wait(promise, (error) => {
+      this.#use.fail(error);
       this.#source.failed(error);
-      throw error;
-    }
+    });
   }
 
   #makeReadable(): ReadableStream<Uint8Array<ArrayBuffer>> {
@@ -191,6 +186,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
       type: "bytes",
       autoAllocateChunkSize: PIECE_BYTES,
       pull: async (controller) => {
+        this.#use.checkAlive();
         const request = controller.byobRequest!;
         const { buffer, byteOffset, byteLength } = request.view!;
         const into = new Uint8Array(buffer, byteOffset, byteLength);

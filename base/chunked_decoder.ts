@@ -7,7 +7,7 @@
 
 import { type BodySource, largerPiece } from "./body_source.ts";
 import { Collector } from "./body_use.ts";
-import type { ByteReader } from "./byte_io.ts";
+import { type ByteReader, checkUnchanged } from "./byte_io.ts";
 import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "./chunk.ts";
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
@@ -88,7 +88,10 @@ export class ChunkedDecoder {
       if (this.done) await this.#finish();
       if (reader.start > start) {
         this.#viewed = reader.start - start;
-        return reader.bytes.subarray(start, reader.start);
+        const view = reader.bytes.subarray(start, reader.start);
+        // A source may have kept the array that it was given, and transferred it since.
+        checkUnchanged(view, this.#viewed);
+        return view;
       }
       await this.#fill();
     }

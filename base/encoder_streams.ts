@@ -13,6 +13,7 @@ import {
   makeSendableOf,
   type SendableChunk,
 } from "./chunk.ts";
+import { viewOf } from "./byte_io.ts";
 import { ChunkWalker } from "./chunk_walker.ts";
 import { BodyError, typeName } from "./errors.ts";
 
@@ -31,14 +32,16 @@ function checkLength(
   let left = contentLength;
   let last: Uint8Array | null = null;
   return {
-    transform(bytes, controller) {
-      checkBytes(bytes);
+    transform(item, controller) {
+      checkBytes(item);
+      const bytes = viewOf(item);
       if (bytes.length > left) {
         throw new BodyError(`more than the content-length of ${contentLength} bytes`);
       }
       if (bytes.length === 0) return;
       left -= bytes.length;
-      if (left === 0 && keepLast) last = bytes;
+      // A copy: whoever wrote it may use the same memory again.
+      if (left === 0 && keepLast) last = bytes.slice();
       else controller.enqueue(bytes);
     },
     flush(controller) {
@@ -101,7 +104,7 @@ export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Ui
         if (last !== null) throw new BodyError("a chunk after the last one");
         const chunk = makeSendableOf(item instanceof Uint8Array ? [null, item] : item);
         // Kept back to the end: what follows would make the message wrong after it was complete.
-        if (chunk.data.length === 0) last = chunk;
+        if (chunk.size === 0) last = chunk;
         else controller.enqueue(encodeChunk(chunk));
       },
       flush(controller) {

@@ -85,8 +85,41 @@ const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 const encoder = new TextEncoder();
 const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
 const PROTOCOL_BYTES = encoder.encode(" HTTP/1.1");
+/** The first byte of an alert and of a handshake of TLS (RFC 8446 §5.1). */
+const TLS_STARTS: readonly number[] = [0x15, 0x16];
 const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
+
+/**
+ * Refuses the first byte of a request with which none can begin, so that nobody waits for the rest.
+ *
+ * @throws {ProtocolError} where no method begins with it.
+ */
+export function checkRequestStart(first: number): void {
+  if (METHOD_BYTES.some((method) => method[0] === first)) return;
+  const hint = "the client seems to speak TLS, which takes an SSLServer";
+  throw new ProtocolError("BAD_METHOD", `no request begins with ${describeStart(first, hint)}`);
+}
+
+/**
+ * Refuses the first byte of a response with which none can begin. CR passes: what it begins may be the
+ * empty preamble, which has an error of its own.
+ *
+ * @throws {ProtocolError} where neither `HTTP/1.1` nor the empty preamble begins with it.
+ */
+export function checkResponseStart(first: number): void {
+  if (first === STATUS_LINE_START[0] || first === CR) return;
+  const hint = "the server seems to speak TLS, which takes an SSLClient";
+  throw new ProtocolError(
+    "BAD_STATUS_LINE",
+    `no response begins with ${describeStart(first, hint)}`,
+  );
+}
+
+function describeStart(first: number, tlsHint: string): string {
+  const byte = quote(Uint8Array.of(first));
+  return TLS_STARTS.includes(first) ? `${byte}: ${tlsHint}` : byte;
+}
 
 /** Parses a request preamble that stands in `bytes` from `start` to `end`, CR LF CR LF included. */
 export function parseRequestPreamble(

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ProtocolError, quote } from "./errors.ts";
+import { ProtocolError, quote, typeName } from "./errors.ts";
 import { MAX_LENGTH } from "./limits.ts";
 
 // Registered symbols, so that two copies of this package recognise each other's ranges.
@@ -14,7 +14,7 @@ const CONTENT_RANGE = Symbol.for("degu.ContentRange");
 
 function checkInteger(name: string, value: number): void {
   if (typeof value !== "number") {
-    throw new TypeError(`${name}: need a number; got ${typeof value}`);
+    throw new TypeError(`${name}: need a number; got ${typeName(value)}`);
   }
   if (!Number.isSafeInteger(value) || value < 0) {
     throw new RangeError(`${name}: need an integer from 0 to ${MAX_LENGTH}; got ${value}`);

@@ -44,6 +44,12 @@ export let countRequest: (session: Session) => number;
 /** Notes why a session has ended; the first reason stands. For servers. */
 export let endSession: (session: Session, message: string) => void;
 
+/** Aborts the signal of a session; the first reason stands. For servers. */
+export let abortSession: (session: Session, reason: unknown) => void;
+
+/** Has a function called when somebody asks for the signal of a session. For servers. */
+export let onSignalWanted: (session: Session, watch: () => void) => void;
+
 /**
  * One connection to a server, as its application sees it. The same object comes with every request
  * of the connection.
@@ -63,6 +69,10 @@ export class Session {
   readonly #name: string;
   #requests = 0;
   #message: string | null = null;
+  // Most applications never ask for the signal, and it costs more than the session.
+  #aborting: AbortController | null = null;
+  #abortReason: { readonly reason: unknown } | null = null;
+  #watch: (() => void) | null = null;
 
   /** Made by the server. */
   constructor(
@@ -87,6 +97,23 @@ export class Session {
     return this.#message;
   }
 
+  /**
+   * Aborted when the session ends, and within a second of when the peer closes or resets its
+   * connection, also while the app works on a request: then nobody waits for the response.
+   *
+   * The end of the peer's input counts as its leaving: a peer that has ended only its writing side
+   * looks the same. A response that the app returns all the same is still sent. The peer's leaving is
+   * seen where no more than 64 KiB of what it has sent are unread.
+   */
+  get signal(): AbortSignal {
+    if (this.#aborting === null) {
+      this.#aborting = new AbortController();
+      if (this.#abortReason !== null) this.#aborting.abort(this.#abortReason.reason);
+      else this.#watch?.();
+    }
+    return this.#aborting.signal;
+  }
+
   /** The name of the session in logs: the peer's address, or for Unix `<path or name>#<count>`. */
   toString(): string {
     return this.#name;
@@ -95,5 +122,31 @@ export class Session {
   static {
     countRequest = (session) => ++session.#requests;
     endSession = (session, message) => session.#message ??= message;
+    onSignalWanted = (session, watch) => session.#watch = watch;
+    abortSession = (session, reason) => {
+      if (session.#abortReason !== null) return;
+      session.#abortReason = { reason };
+      session.#aborting?.abort(reason);
+    };
+  }
+}
+
+/**
+ * Gives up what an application has kept for a session that has ended: connections, files, locks. For
+ * servers. A second call finds nothing.
+ *
+ * @param report Is told of each failure; later, where a dispose has returned a promise that rejects.
+ */
+export function disposeStore(session: Session, report: (error: unknown) => void): void {
+  const values = [...session.store.values()].reverse();
+  session.store.clear();
+  for (const value of values) {
+    try {
+      const returned = (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
+      // An asynchronous function is a `() => void` to the types, and nobody else waits for it.
+      Promise.resolve<unknown>(returned).catch(report);
+    } catch (error) {
+      report(error);
+    }
   }
 }

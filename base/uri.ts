@@ -17,9 +17,14 @@ export interface UriParts {
 
 const SLASH = 0x2f;
 
+const URI_RULE = "a URI has letters, digits and - + . : _ ~ % & = / ?";
+const PATH_RULE = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
+const QUERY_RULE = "a query has letters, digits and - + . : _ ~ % & =";
+const ONE_SPELLING = "each path has one spelling";
+
 /** Splits and checks a URI; a mistake is a {@linkcode ProtocolError}. */
 export function parseUri(uri: string): UriParts {
-  if (uri.charCodeAt(0) !== SLASH) throw badUri(uri);
+  if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it has to begin with "/"');
   const mark = uri.indexOf("?");
   const end = mark < 0 ? uri.length : mark;
   const path: string[] = [];
@@ -27,13 +32,16 @@ export function parseUri(uri: string): UriParts {
   for (let i = 1; i <= end; i++) {
     const code = i < end ? uri.charCodeAt(i) : SLASH;
     if (code === SLASH) {
-      if (i === start && i < end) throw badPath(uri);
+      if (i === start && i < end) throw badPath(uri, notAllowed("//", ONE_SPELLING));
       const component = uri.substring(start, i);
-      if (component === "..") throw badPath(uri);
+      if (component === "..") throw badPath(uri, notAllowed("..", ONE_SPELLING));
       path.push(component);
       start = i + 1;
     } else if (PATH[code] !== 1) {
-      throw URI[code] === 1 ? badPath(uri) : badUri(uri);
+      const rest = uri.substring(i, end);
+      throw URI[code] === 1
+        ? badPath(uri, characterProblem(PATH, rest, PATH_RULE))
+        : badUri(uri, characterProblem(URI, rest, URI_RULE));
     }
   }
   if (end === 1) path.pop();
@@ -41,18 +49,33 @@ export function parseUri(uri: string): UriParts {
   const query = uri.substring(mark + 1);
   if (!allows(QUERY, query)) {
     throw allows(URI, query)
-      ? new ProtocolError("BAD_QUERY", `bad query in the URI ${quote(uri)}`)
-      : badUri(uri);
+      ? new ProtocolError(
+        "BAD_QUERY",
+        `bad query in the URI ${quote(uri)}: ${characterProblem(QUERY, query, QUERY_RULE)}`,
+      )
+      : badUri(uri, characterProblem(URI, query, URI_RULE));
   }
   return { path, query };
 }
 
-function badUri(uri: string): ProtocolError {
-  return new ProtocolError("BAD_URI", `bad URI: ${quote(uri)}`);
+function badUri(uri: string, problem: string): ProtocolError {
+  return new ProtocolError("BAD_URI", `bad URI ${quote(uri)}: ${problem}`);
 }
 
-function badPath(uri: string): ProtocolError {
-  return new ProtocolError("BAD_PATH", `bad path in the URI ${quote(uri)}`);
+function badPath(uri: string, problem: string): ProtocolError {
+  return new ProtocolError("BAD_PATH", `bad path in the URI ${quote(uri)}: ${problem}`);
+}
+
+function notAllowed(part: string, rule: string): string {
+  return `${quote(part)} is not allowed; ${rule}`;
+}
+
+/** Names the first character of a text that a table does not allow. */
+function characterProblem(table: Uint8Array, text: string, rule: string): string {
+  for (const character of text) {
+    if (!allows(table, character)) return notAllowed(character, rule);
+  }
+  return rule;
 }
 
 /**
@@ -102,7 +125,10 @@ export function buildUri(path: readonly string[], query: string | null): string 
   if (typeof query !== "string") {
     throw new TypeError(`query: need a string or null; got ${typeName(query)}`);
   }
-  if (!allows(QUERY, query)) throw new RangeError(`query: bad character in ${quote(query)}`);
+  if (!allows(QUERY, query)) {
+    const problem = characterProblem(QUERY, query, QUERY_RULE);
+    throw new RangeError(`query: ${quote(query)}: ${problem}`);
+  }
   return `${uri}?${query}`;
 }
 
@@ -111,9 +137,11 @@ function checkComponent(component: unknown, index: number, last: boolean): void 
     throw new TypeError(`path[${index}]: need a string; got ${typeName(component)}`);
   }
   if (!allows(PATH, component)) {
-    throw new RangeError(`path[${index}]: bad character in ${quote(component)}`);
+    const problem = characterProblem(PATH, component, PATH_RULE);
+    throw new RangeError(`path[${index}]: ${quote(component)}: ${problem}`);
   }
-  if (component === ".." || (component === "" && !last)) {
-    throw new RangeError(`path[${index}]: ${quote(component)} is not allowed here`);
+  if (component === "..") throw new RangeError(`path[${index}]: ${notAllowed("..", ONE_SPELLING)}`);
+  if (component === "" && !last) {
+    throw new RangeError(`path[${index}]: "" is not allowed here, but as the last one`);
   }
 }

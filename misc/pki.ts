@@ -17,14 +17,14 @@ export interface TempPKIOptions {
    *
    * @default {true}
    */
-  clientPki?: boolean;
+  clientPki?: boolean | undefined;
   /**
    * DNS names and IP addresses that the server's certificate is issued for, besides `localhost`,
    * `127.0.0.1` and `::1`, which it always has.
    *
    * @default {[]}
    */
-  names?: readonly string[];
+  names?: readonly string[] | undefined;
 }
 
 /** The *sslconfig* of a server: plain JSON, every path absolute. */

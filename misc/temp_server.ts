@@ -22,7 +22,10 @@ import {
 export type AppRef<F> = F | { module: string | URL; name: string };
 
 /** An address, or an address and the options of the server; no logger, which can't cross. */
-export type TempAddress = Address | { address: Address; options?: Omit<ServerOptions, "logger"> };
+export type TempAddress = Address | {
+  address: Address;
+  options?: Omit<ServerOptions, "logger"> | undefined;
+};
 
 /** A function that makes an app in the worker, from arguments that can be cloned. */
 // deno-lint-ignore no-explicit-any

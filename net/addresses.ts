@@ -26,7 +26,9 @@ const encoder = new TextEncoder();
 export function checkClientAddress(address: Address): Address {
   if (address instanceof Uint8Array) {
     if (address.length === 0) {
-      throw new RangeError("address: an abstract name begins with a NUL byte; got an empty array");
+      throw new RangeError(
+        "address: an abstract name must begin with a NUL byte; got an empty array",
+      );
     }
     return checkName(address);
   }
@@ -101,16 +103,18 @@ function checkName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
     throw new RangeError(
-      `address: an abstract name has at most ${MAX_NAME_BYTES} bytes; got ${copy.length}`,
+      `address: an abstract name must have at most ${MAX_NAME_BYTES} bytes; got ${copy.length}`,
     );
   }
   if (copy.length > 0 && copy[0] !== 0) {
-    throw new RangeError(`address: an abstract name begins with a NUL byte; got ${quote(copy)}`);
+    throw new RangeError(
+      `address: an abstract name must begin with a NUL byte; got ${quote(copy)}`,
+    );
   }
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(copy);
   } catch {
-    throw new RangeError(`address: an abstract name is valid UTF-8; got ${quote(copy)}`);
+    throw new RangeError(`address: an abstract name must be valid UTF-8; got ${quote(copy)}`);
   }
   return copy;
 }
@@ -122,14 +126,16 @@ function checkPath(path: string): string {
 }
 
 function pathProblem(path: string): string | null {
-  if (!path.startsWith("/")) return "is absolute";
-  if (path.includes("\0")) return "has no NUL";
+  if (!path.startsWith("/")) return "must be absolute";
+  if (path.includes("\0")) return "must not have a NUL";
   const components = path.slice(1).split("/");
   if (components.some((component) => ["", ".", ".."].includes(component))) {
-    return 'is normalised, without "//", "/./", "/../" and a slash at the end';
+    return 'must be normalised, without "//", "/./", "/../" and a slash at the end';
   }
-  if (!path.isWellFormed()) return "is valid Unicode";
-  if (encoder.encode(path).length > MAX_PATH_BYTES) return `has at most ${MAX_PATH_BYTES} bytes`;
+  if (!path.isWellFormed()) return "must be valid Unicode";
+  if (encoder.encode(path).length > MAX_PATH_BYTES) {
+    return `must have at most ${MAX_PATH_BYTES} bytes`;
+  }
   return null;
 }
 

@@ -27,6 +27,7 @@ import { hideSecrets, INSPECT, type Inspect, inspectFields } from "../base/inspe
 import { Response } from "../base/message.ts";
 import {
   checkMethod,
+  checkResponseStart,
   formatRequestPreamble,
   type Method,
   parseResponsePreamble,
@@ -117,7 +118,7 @@ export class Connection implements Disposable {
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout);
+    this.#transport = new Transport(sock, timeout, checkResponseStart);
     this.#owner = {
       bodyConsumed: () => this.#finishBody(),
       bodyFailed: (error) => this.#transport.close(error),
@@ -245,10 +246,9 @@ export class Connection implements Disposable {
   }
 
   /** Whether the response would have a body that ends with the connection (RFC 9112 §6.3, case 8). */
-  #endsByClosing(method: Method, { status, headers, framing }: ResponsePreamble): boolean {
-    if (status < 200 || (status === 204 && framing !== null)) {
-      throw new ProtocolError("UNEXPECTED_STATUS", `a response that can't be: ${status}`);
-    }
+  #endsByClosing(method: Method, preamble: ResponsePreamble): boolean {
+    checkPossible(preamble);
+    const { status, headers, framing } = preamble;
     const closes = saysClose(headers);
     if (closes) this.#closeAfterBody = true;
     if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
@@ -258,9 +258,8 @@ export class Connection implements Disposable {
 
   /** Reads on to the end of the connection, before which nothing may come. */
   async #expectEnd(refused: boolean): Promise<void> {
-    const transport = this.#transport;
     try {
-      if (await transport.read(transport.reader.room()) !== null) throw unframedBody();
+      if (await this.#transport.reader.fill() > 0) throw unframedBody();
     } catch (error) {
       // Where the connection broke while the request was sent, this is how its end is told.
       if (!refused || !isReset(error)) throw error;
@@ -361,6 +360,18 @@ function checkSocket(sock: Socket): void {
     if (typeof sock?.[name] !== "function") {
       throw new TypeError(`sock: need an object with the method ${name}; got ${typeName(sock)}`);
     }
+  }
+}
+
+/** Refuses a response that no request of ours can have (RFC 9110 §15.2, §15.3.5). */
+function checkPossible({ status, framing }: ResponsePreamble): void {
+  if (status < 200) {
+    const why = "interim responses are refused; a request has one response";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
+  }
+  if (status === 204 && framing !== null) {
+    const why = "has no body; its content-length or transfer-encoding is refused";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
   }
 }
 

@@ -10,7 +10,7 @@ import type { Bodies, BodyIn } from "../base/bodies.ts";
 import { type ByteReader, type ByteSource, MAX_PIECE_BYTES } from "../base/byte_io.ts";
 import { ChunkedBody } from "../base/chunked_body.ts";
 import { ChunkedDecoder } from "../base/chunked_decoder.ts";
-import { ProtocolError } from "../base/errors.ts";
+import { BodyError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
 import type { Transport } from "./transport.ts";
 
@@ -70,6 +70,8 @@ class ConnectionSource extends BodySource {
   }
 
   read(into: Uint8Array): Promise<number | null> {
+    // Whoever reads on in the background, for a body that was cancelled, would take what follows it.
+    if (this.#owner === null) return Promise.reject(new BodyError("the body is over"));
     return this.#transport.read(into);
   }
 
@@ -83,8 +85,10 @@ class ConnectionSource extends BodySource {
   }
 
   override consumed(): void {
+    const owner = this.#takeOwner();
+    if (owner === null) return;
     this.reader.shrink();
-    this.#takeOwner()?.bodyConsumed();
+    owner.bodyConsumed();
   }
 
   override failed(error: unknown): void {

@@ -7,7 +7,7 @@
 import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
 import { Body } from "../base/body.ts";
 import type { WritableBody } from "../base/bodies.ts";
-import { type ByteSink, MAX_PIECE_BYTES } from "../base/byte_io.ts";
+import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES, viewOf } from "../base/byte_io.ts";
 import { ChunkWalker } from "../base/chunk_walker.ts";
 import { ChunkedBody } from "../base/chunked_body.ts";
 import { BodyError } from "../base/errors.ts";
@@ -31,27 +31,32 @@ export class MessageSink implements ByteSink {
   readonly #limit: number;
   // Bodies of other makers are not trusted to write the chunked coding.
   readonly #walker: ChunkWalker | null;
+  readonly #onFailure: (error: unknown) => void;
   #written = 0;
   #preamble: number;
   #flushing: Promise<void> | null = null;
+  #writing = false;
   #closed: unknown = null;
 
   /**
    * Makes a sink for one body.
    *
    * @param preamble Bytes of the preamble.
+   * @param onFailure Called when the body has broken the framing, which it may not care to report.
    */
   constructor(
     writer: MessageWriter,
     preamble: number,
     body: WritableBody,
     framing: Framing | undefined,
+    onFailure: (error: unknown) => void,
   ) {
     this.#writer = writer;
     this.#preamble = preamble;
     this.#limit = typeof framing === "number" ? framing : Infinity;
     const ours = OUR_CLASSES.some((Class) => body.writeTo === Class.prototype.writeTo);
     this.#walker = ours || framing !== "chunked" ? null : new ChunkWalker();
+    this.#onFailure = onFailure;
   }
 
   /** Writes the preamble unless the body has taken it along. */
@@ -62,23 +67,44 @@ export class MessageSink implements ByteSink {
     return this.#flushing = this.#writer.write(this.#writer.out.subarray(0, length));
   }
 
-  /** Writes some of the body. */
+  /** Writes some of the body. One write at a time: two would mix their bytes. */
   async write(bytes: Uint8Array): Promise<void> {
+    try {
+      this.#begin();
+      bytes = this.#check(viewOf(bytes));
+      const { length } = bytes;
+      if (length > 0) await this.#write(bytes, length);
+      this.#writing = false;
+    } catch (error) {
+      this.close(error);
+      this.#onFailure(error);
+      throw error;
+    }
+  }
+
+  #begin(): void {
     if (this.#closed !== null) throw this.#closed;
-    bytes = this.#check(bytes);
-    if (bytes.length === 0) return;
+    if (this.#writing) {
+      throw new BodyError("the body wrote again before its last write had ended; await each write");
+    }
+    this.#writing = true;
+  }
+
+  async #write(bytes: Uint8Array, length: number): Promise<void> {
     const { out } = this.#writer;
-    const length = this.#preamble;
-    if (length > 0 && length + bytes.length <= out.length) {
+    const preamble = this.#preamble;
+    if (preamble > 0 && preamble + length <= out.length) {
       this.#preamble = 0;
-      out.set(bytes, length);
-      await this.#writer.write(out.subarray(0, length + bytes.length));
+      out.set(bytes, preamble);
+      await this.#writer.write(out.subarray(0, preamble + length));
       return;
     }
-    if (length > 0) this.flush();
+    if (preamble > 0) this.flush();
     if (this.#flushing !== null) {
       await this.#flushing;
       this.#flushing = null;
+      if (this.#closed !== null) throw this.#closed;
+      checkUnchanged(bytes, length);
     }
     await this.#writer.write(bytes);
   }
@@ -94,7 +120,11 @@ export class MessageSink implements ByteSink {
 
   /** Checks that the body is complete; nothing can be written any more. */
   end(): void {
+    if (this.#closed !== null) throw this.#closed;
     this.close(new BodyError("the body wrote after its end"));
+    if (this.#writing) {
+      throw new BodyError("the body ended before its last write had; await each write");
+    }
     if (this.#limit !== Infinity && this.#written !== this.#limit) {
       throw new BodyError(`the body wrote ${this.#written} of ${this.#limit} bytes`);
     }

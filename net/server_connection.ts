@@ -6,17 +6,32 @@
 
 import type { Api, AppFunction, Socket } from "../base/app.ts";
 import type { OnConnect } from "../base/app_parts.ts";
-import { type BodyOut, cancelUnused, outgoingFraming } from "../base/bodies.ts";
-import { BodyError, EmptyPreambleError, ProtocolError, typeName } from "../base/errors.ts";
+import { type BodyOut, cancelQuietly, cancelUnused, outgoingFraming } from "../base/bodies.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  quote,
+  typeName,
+} from "../base/errors.ts";
 import { type Framing, type HeaderDict, saysClose } from "../base/headers.ts";
 import { Request } from "../base/message.ts";
 import {
+  checkRequestStart,
   checkStatus,
   formatResponsePreamble,
   type Method,
   parseRequestPreamble,
 } from "../base/preamble.ts";
-import { countRequest, endSession, type Session } from "../base/session.ts";
+import {
+  abortSession,
+  countRequest,
+  disposeStore,
+  endSession,
+  onSignalWanted,
+  type Session,
+} from "../base/session.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { Transport } from "./transport.ts";
 
@@ -53,6 +68,8 @@ const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
 const LAST_CHANCE_MILLISECONDS = 20;
+/** How often somebody who wants to know looks whether the peer is still there. */
+const WATCH_MILLISECONDS = 400;
 
 /** What an application has returned, taken apart. */
 interface Answer {
@@ -70,13 +87,40 @@ export class ServerConnection implements BodyOwner {
   readonly #session: Session;
   #answering = false;
   #bodyUnread = false;
+  #watching: ReturnType<typeof setInterval> | undefined;
+  #onClosed: (() => void) | null = null;
+  /** The `expect` of the request whose body is unread, if it had one. */
+  #expectation: unknown = undefined;
 
   /** Takes over a socket that is ready to speak HTTP. */
   constructor(context: ServerContext, socket: Socket, session: Session) {
     this.#context = context;
     this.#socket = socket;
     this.#session = session;
-    this.#transport = new Transport(socket, context.timeout);
+    this.#transport = new Transport(socket, context.timeout, checkRequestStart);
+    this.#transport.onClose = () => this.#closed();
+    onSignalWanted(session, () => this.#watch());
+  }
+
+  #closed(): void {
+    clearInterval(this.#watching);
+    const { failure } = this.#transport;
+    abortSession(this.#session, failure ?? new ConnectionClosedError("the session has ended"));
+    this.#onClosed?.();
+  }
+
+  /**
+   * Looks from time to time whether the peer is still there while an app works. Between requests, and
+   * while a body is read, there is always a read that reports it.
+   */
+  #watch(): void {
+    const onEnd = () => {
+      abortSession(this.#session, new ConnectionClosedError("the peer has closed the connection"));
+    };
+    this.#watching = setInterval(() => {
+      if (this.#answering) this.#transport.watch(onEnd);
+    }, WATCH_MILLISECONDS);
+    Deno.unrefTimer(this.#watching as unknown as number);
   }
 
   /** True while nothing is lost by closing: before the first byte of a request. */
@@ -100,18 +144,7 @@ export class ServerConnection implements BodyOwner {
       this.#report(this.#transport.explain(error));
     } finally {
       this.#transport.close();
-      this.#disposeStore();
-    }
-  }
-
-  /** Gives up what the application has kept for the session: connections, files, locks. */
-  #disposeStore(): void {
-    for (const value of [...this.#session.store.values()].reverse()) {
-      try {
-        (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
-      } catch (error) {
-        this.#reportApp(error, "session.store");
-      }
+      disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
     }
   }
 
@@ -138,19 +171,30 @@ export class ServerConnection implements BodyOwner {
       while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
       const request = this.#takeRequest(end);
       let answer: Answer | null = null;
+      let returned: unknown;
       try {
-        const returned = handle(request, this.#session, api);
-        answer = readAnswer(Array.isArray(returned) ? returned : await returned);
+        returned = handle(request, this.#session, api);
+        if (!Array.isArray(returned)) returned = await returned;
+        answer = readAnswer(returned);
         const rest = transport.sent(await this.#send(request, answer));
         if (rest !== null) await rest;
       } catch (error) {
-        if (answer !== null && answer.body !== request.body) cancelUnused(answer.body, error);
+        this.#cancelBodies(answer === null ? returned : [answer.body], request, error);
         this.#giveUp(transport.explain(error));
         return;
       }
-      if (this.#isOver(answer)) return;
+      if (this.#isOver(answer)) {
+        // What follows is dropped, and nobody else is to get a part of it.
+        if (this.#bodyUnread) cancelQuietly(request.body, unreadError(answer.status));
+        return;
+      }
       this.#answering = false;
     }
+  }
+
+  /** Gives up whatever an application has handed over that looks like a body. */
+  #cancelBodies(returned: unknown, request: Request, error: unknown): void {
+    for (const body of bodiesOf(returned)) if (body !== request.body) cancelUnused(body, error);
   }
 
   #takeRequest(end: number): Request {
@@ -160,6 +204,7 @@ export class ServerConnection implements BodyOwner {
     reader.start = end;
     const { method, uri, headers, framing, path, query } = preamble;
     this.#bodyUnread = framing !== null;
+    this.#expectation = this.#bodyUnread ? headers["expect"] : undefined;
     const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
     return new Request(method, uri, headers, body, [], path, query);
   }
@@ -215,7 +260,7 @@ export class ServerConnection implements BodyOwner {
     const transport = this.#transport;
     if (transport.closed) return;
     const closed = Promise.withResolvers<void>();
-    transport.onClose = closed.resolve;
+    this.#onClosed = closed.resolve;
     let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
     try {
       await transport.closeWrite();
@@ -255,11 +300,20 @@ export class ServerConnection implements BodyOwner {
       logger.debug(`${this.#session}: closed by the server`);
       return;
     }
-    const { message } = describe(failure);
+    const timedOut = failure instanceof Deno.errors.TimedOut;
+    const message = describe(failure).message + (timedOut ? this.#describeExpectation() : "");
     endSession(this.#session, message);
-    const serious = failure instanceof Deno.errors.TimedOut ||
+    const serious = timedOut ||
       (failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError));
     logger[serious ? "info" : "debug"](`${this.#session}: ${message}`);
+  }
+
+  /** What a peer that has timed out may have waited for itself (RFC 9110 §10.1.1). */
+  #describeExpectation(): string {
+    if (!this.#bodyUnread || this.#expectation === undefined) return "";
+    const expectation = quote(String(this.#expectation));
+    return `; its request has expect: ${expectation}, but no interim response is ever sent: ` +
+      "set the client not to wait for one";
   }
 
   /** The request's body has been read. */
@@ -273,7 +327,23 @@ export class ServerConnection implements BodyOwner {
   }
 
   /** The application does not want the rest: an error may still be the answer. */
-  bodyCancelled(): void {}
+  bodyCancelled(): void {
+    this.#transport.abandonRead();
+  }
+}
+
+/** What may be a body in something that is not an answer. */
+function bodiesOf(returned: unknown): readonly unknown[] {
+  if (Array.isArray(returned)) return returned;
+  try {
+    return [(returned as Partial<Answer> | null | undefined)?.body];
+  } catch {
+    return [];
+  }
+}
+
+function unreadError(status: number): BodyError {
+  return new BodyError(`the response, with status ${status}, was sent before this body was read`);
 }
 
 /** Says what was thrown, which can be anything, even what can't be turned into text. */

@@ -6,6 +6,7 @@
 
 import type { SecureContext } from "node:tls";
 import { quote, typeName } from "../base/errors.ts";
+import { checkDenoVersion } from "./deno_version.ts";
 import { type Identity, type Read, readAuthorities, readIdentity } from "./tls_files.ts";
 import { loadBuiltin } from "./tls_modules.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./tls_policy.ts";
@@ -18,18 +19,18 @@ export interface ClientSslconfig {
    *
    * @default {true}
    */
-  checkHostname?: boolean;
+  checkHostname?: boolean | undefined;
   /** PEM file with the authorities whose servers are trusted, and no others. */
-  caFile?: string;
+  caFile?: string | undefined;
   /**
    * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or are those that OpenSSL
    * makes from hashes. Without `caFile` and `caPath` Deno's default trust store counts.
    */
-  caPath?: string;
+  caPath?: string | undefined;
   /** PEM file with the client's certificate, followed by those that lead to its authority. */
-  certFile?: string;
+  certFile?: string | undefined;
   /** PEM file with the private key of that certificate. */
-  keyFile?: string;
+  keyFile?: string | undefined;
 }
 
 /** Which clients a server trusts, and who it is: plain JSON, every path absolute. */
@@ -39,11 +40,11 @@ export interface ServerSslconfig {
   /** PEM file with the private key of that certificate. */
   keyFile: string;
   /** PEM file with the authorities whose clients are let in, and no others. */
-  caFile?: string;
+  caFile?: string | undefined;
   /** Directory of such files, as for {@linkcode ClientSslconfig.caPath}. */
-  caPath?: string;
+  caPath?: string | undefined;
   /** In place of `caFile` and `caPath`: lets every client in, without asking who it is. */
-  allowUnauthenticatedClients?: true;
+  allowUnauthenticatedClients?: true | undefined;
 }
 
 /** The policy that holds for both ends, and what is doubtful about the files. */
@@ -102,6 +103,7 @@ const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
  * @throws {RangeError} for a relative path; for files that hold no certificate or no key, that don't
  * belong together, or whose key is encrypted; for `checkHostname: false` without an authority.
  * @throws {Deno.errors.NotFound} where a file is missing, and other errors of reading files.
+ * @throws {DeguError} where Deno is older than 2.9.6.
  *
  * @example Trust one authority alone
  * ```ts
@@ -117,6 +119,7 @@ const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
  * ```
  */
 export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
+  checkDenoVersion();
   checkConfig(config, CLIENT_OPTIONS);
   const { checkHostname = true, caFile, caPath, certFile, keyFile } = config;
   if (typeof checkHostname !== "boolean") {
@@ -161,6 +164,7 @@ export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
  * @throws {RangeError} for a relative path; for files that hold no certificate or no key, that don't
  * belong together, or whose key is encrypted; where not exactly one of the two choices was made.
  * @throws {Deno.errors.NotFound} where a file is missing, and other errors of reading files.
+ * @throws {DeguError} where Deno is older than 2.9.6.
  *
  * @example Let in the clients of one authority
  * ```ts
@@ -174,6 +178,7 @@ export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
  * ```
  */
 export function buildServerSslctx(config: ServerSslconfig): ServerSslctx {
+  checkDenoVersion();
   checkConfig(config, SERVER_OPTIONS);
   const { certFile, keyFile, caFile, caPath } = config;
   for (const [name, value] of Object.entries({ certFile, keyFile })) {

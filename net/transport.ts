@@ -5,8 +5,16 @@
  */
 
 import type { Socket } from "../base/app.ts";
-import type { BodyOut, WritableBody } from "../base/bodies.ts";
-import { ByteReader, checkCount, notWritten } from "../base/byte_io.ts";
+import { type BodyOut, cancelQuietly, type WritableBody } from "../base/bodies.ts";
+import {
+  ByteReader,
+  changedError,
+  checkCount,
+  checkUnchanged,
+  notWritten,
+  realLength,
+  viewOf,
+} from "../base/byte_io.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
@@ -16,6 +24,9 @@ import { MessageSink } from "./message_sink.ts";
 
 /** Bytes of the buffer in which preambles, and bodies that fit behind them, are put together. */
 const OUT_BYTES = 65536;
+
+/** Where bytes go that nobody will look at. */
+const DISCARDED = new Uint8Array(65536);
 
 /** What both ends of a connection are made of. */
 export class Transport {
@@ -27,12 +38,11 @@ export class Transport {
   lastArrival: number = performance.now();
   readonly #socket: Socket;
   readonly #deadline: Deadline;
+  readonly #checkStart: (first: number) => void;
   #out: Uint8Array | null = null;
-  #ahead: Promise<number | null> | null = null;
-  #aheadSettled = false;
-  readonly #noteAhead = (): void => {
-    this.#aheadSettled = true;
-  };
+  // A read that puts what arrives elsewhere than into the reader.
+  #reading: Promise<number | null> | null = null;
+  #receivesAhead = false;
   #looked = 0;
   #receiving = false;
   #sending: Uint8Array | null = null;
@@ -45,9 +55,15 @@ export class Transport {
    * Takes over a socket.
    *
    * @param timeout Seconds that each wait may take, or `null`.
+   * @param checkStart Throws where no preamble begins with this byte.
    */
-  constructor(socket: Socket, timeout: number | null) {
+  constructor(
+    socket: Socket,
+    timeout: number | null,
+    checkStart: (first: number) => void = () => {},
+  ) {
     this.#socket = socket;
+    this.#checkStart = checkStart;
     this.#deadline = new Deadline(timeout, () => {
       this.close(
         new Deno.errors.TimedOut(`the peer kept the connection waiting for over ${timeout} s`),
@@ -115,19 +131,36 @@ export class Transport {
     return error;
   }
 
-  /** Reads past the reader; the deadline bounds the wait. */
+  /** Reads past the reader, which must be empty; the deadline bounds the wait. */
   async read(into: Uint8Array): Promise<number | null> {
     this.#deadline.start();
     try {
       if (this.#closed) throw new ConnectionClosedError();
-      const count = await this.#socket.read(into);
+      const { reader } = this;
+      if (reader.ahead !== null && await reader.settleAhead() > 0) {
+        return this.#endRead(reader.take(into));
+      }
+      reader.checkAhead();
       if (this.#closed) throw new ConnectionClosedError();
-      this.#deadline.stop();
-      this.lastArrival = performance.now();
-      return checkCount(count, into.length) === 0 ? null : count;
+      this.#reading = this.#socket.read(into);
+      const count = await this.#reading;
+      this.#reading = null;
+      return this.#endRead(checkCount(count, into.length)) || null;
     } catch (error) {
       throw this.#explain(error);
     }
+  }
+
+  #endRead(count: number): number {
+    if (this.#closed) throw new ConnectionClosedError();
+    this.#deadline.stop();
+    this.lastArrival = performance.now();
+    return count;
+  }
+
+  /** Nobody waits any longer for a read that is under way. */
+  abandonRead(): void {
+    this.#deadline.stop();
   }
 
   /**
@@ -139,11 +172,13 @@ export class Transport {
   async drain(most: number): Promise<boolean> {
     const { reader } = this;
     this.#deadline.close();
-    let dropped: number | null = reader.buffered;
+    // Somebody may have left a read that is under way, and a socket has one at a time.
+    await this.#reading;
+    let dropped: number | null = await reader.settleAhead();
+    reader.start = reader.end;
     while (dropped !== null && most > dropped) {
       most -= dropped;
-      reader.start = reader.end;
-      dropped = await this.read(reader.room());
+      dropped = await this.read(DISCARDED);
     }
     return dropped === null;
   }
@@ -153,23 +188,34 @@ export class Transport {
    * reader, which has to be empty, until {@linkcode receive}.
    */
   readAhead(): void {
-    this.#aheadSettled = false;
-    this.#ahead = Promise.resolve(this.#socket.read(this.reader.room()));
-    this.#ahead.then(this.#noteAhead, this.#noteAhead);
+    this.reader.readAhead(this.#socket, false);
   }
 
   /** True where the read that was issued ahead has come to its end already. */
   get aheadSettled(): boolean {
-    return this.#aheadSettled;
+    return this.reader.ahead === null;
   }
 
-  /** Puts what was read ahead into the reader; nothing where that was the end. */
+  /** Waits for what was read ahead; nothing is in the reader where that was the end. */
   async takeAhead(): Promise<void> {
     try {
-      this.reader.filled(await this.#ahead);
+      await this.reader.settleAhead();
     } catch (error) {
       throw this.#explain(error);
     }
+  }
+
+  /**
+   * Looks whether the peer is still there while nobody reads: reads ahead, as far as the reader has
+   * room.
+   *
+   * @param onEnd Called when the peer has ended its side, or the connection is broken.
+   */
+  watch(onEnd: () => void): void {
+    const { reader } = this;
+    if (this.#closed || this.#reading !== null || reader.ahead !== null) return;
+    const ahead = reader.readAhead(this.#socket, true);
+    ahead?.then((count) => count === null && onEnd(), onEnd);
   }
 
   // A message takes one read and one write, and an asynchronous function around either would cost as
@@ -185,7 +231,12 @@ export class Transport {
     const { reader } = this;
     const from = reader.start + Math.max(0, this.#looked - 3);
     const end = findPreambleEnd(reader.bytes, from, reader.end);
-    checkPreambleSize(end < 0 ? reader.buffered + 1 : end - reader.start);
+    const size = end < 0 ? reader.buffered + 1 : end - reader.start;
+    // What is whole is left to the parser, which says more of what is wrong.
+    if (this.#looked === 0 && reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
+      this.#checkStart(reader.bytes[reader.start]!);
+    }
+    checkPreambleSize(size);
     if (end < 0) {
       this.#looked = reader.buffered;
     } else {
@@ -205,27 +256,40 @@ export class Transport {
     this.#receiving = true;
     if (this.#closed) throw new ConnectionClosedError();
     if (!this.#deadline.isReading) this.#deadline.start();
-    const ahead = this.#ahead;
-    this.#ahead = null;
-    return ahead ?? this.#socket.read(this.reader.room());
+    const { reader } = this;
+    this.#receivesAhead = reader.ahead !== null;
+    if (reader.ahead !== null) return reader.ahead;
+    reader.checkAhead();
+    return this.#socket.read(reader.room());
   }
 
   /** Ends a read that {@linkcode receive} has begun. */
   received(count: number | null): void {
     if (this.#closed) throw new ConnectionClosedError();
-    if (this.reader.filled(count) === 0) throw preambleEnded(this.#looked);
+    if (this.#arrived(count) === 0) throw preambleEnded(this.#looked);
     if (this.#looked === 0) this.#deadline.start();
     this.#receiving = false;
   }
 
+  #arrived(count: number | null): number {
+    // What was read ahead is in the reader already.
+    if (!this.#receivesAhead) return this.reader.filled(count);
+    this.reader.checkAhead();
+    return count ?? 0;
+  }
+
   /** Writes all of the bytes; the deadline bounds each write. */
   async write(bytes: Uint8Array): Promise<void> {
+    let { length } = bytes;
     try {
-      do bytes = notWritten(bytes, await this.#beginWrite(bytes)); while (bytes.length > 0);
+      while (length > 0) {
+        bytes = notWritten(bytes, length, await this.#beginWrite(bytes));
+        ({ length } = bytes);
+      }
       this.#deadline.stop(this.#deadline.writing);
     } catch (error) {
       this.#writeFailed = true;
-      throw this.#explain(error);
+      throw this.#explain(realLength(bytes) === length ? error : changedError(bytes, length));
     }
   }
 
@@ -246,9 +310,10 @@ export class Transport {
     const { out } = this;
     if (body !== null) {
       if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
-      if (length + body.length > out.length) return this.#sendLarge(length, body);
+      checkUnchanged(body, framing as number);
+      if (length + (framing as number) > out.length) return this.#sendLarge(length, viewOf(body));
       out.set(body, length);
-      length += body.length;
+      length += framing as number;
     }
     this.#sending = out.subarray(0, length);
     return this.#beginWrite(this.#sending);
@@ -258,7 +323,7 @@ export class Transport {
   sent(written: number | void): Promise<void> | null {
     // What was larger was written piece by piece.
     if (this.#sending === null) return null;
-    const rest = notWritten(this.#sending, written);
+    const rest = notWritten(this.#sending, this.#sending.length, written);
     this.#sending = null;
     this.#deadline.stop(this.#deadline.writing);
     return rest.length === 0 ? null : this.write(rest);
@@ -266,9 +331,11 @@ export class Transport {
 
   async #sendLarge(length: number, body: Uint8Array): Promise<void> {
     const { out } = this;
+    const announced = body.length;
     const head = out.length - length;
     out.set(body.subarray(0, head), length);
     await this.write(out);
+    checkUnchanged(body, announced);
     await this.write(body.subarray(head));
   }
 
@@ -277,18 +344,20 @@ export class Transport {
     body: WritableBody,
     framing: Framing | undefined,
   ): Promise<void> {
-    const sink = new MessageSink(this, length, body, framing);
-    const closing = Promise.withResolvers<never>();
-    this.#onClosing = closing.reject;
+    const failing = Promise.withResolvers<never>();
+    // A body that throws at once may have closed the connection before anybody waits for this.
+    failing.promise.catch(() => {});
+    const sink = new MessageSink(this, length, body, framing, failing.reject);
+    this.#onClosing = failing.reject;
     try {
       const writing = body.writeTo(sink);
       // The body may have to wait for its source, which the peer must not have to; and when the
       // connection closes, nobody has to.
-      await Promise.race([Promise.all([writing, sink.flush()]), closing.promise]);
+      await Promise.race([Promise.all([writing, sink.flush()]), failing.promise]);
       sink.end();
     } catch (error) {
       sink.close(error);
-      Promise.resolve(body.cancel?.(error)).catch(() => {});
+      cancelQuietly(body, error);
       throw error;
     } finally {
       this.#onClosing = null;

@@ -317,3 +317,15 @@ Deno.test("Body.readable goes wherever a stream goes", async (t) => {
     assertEquals(fromLatin1(concat(await collect(make().readable))), text);
   });
 });
+
+Deno.test("an item of an iterated body keeps no more than twice its own bytes alive", async () => {
+  const lengths = [1, 100, 20_000, 32_767, 32_768, 65_536, 1];
+  const total = lengths.reduce((sum, length) => sum + length);
+  const body = new Body(streamOf(...lengths.map((length) => new Uint8Array(length))), total);
+  let count = 0;
+  for await (const { length, buffer } of body) {
+    count++;
+    assert(buffer.byteLength <= 2 * length, `${length} bytes keep ${buffer.byteLength}`);
+  }
+  assertEquals(count, lengths.length);
+});

@@ -10,7 +10,7 @@ import { Body, ChunkedBody, EmptyPreambleError, ProtocolError, type Response } f
 import { Connection } from "../client.ts";
 import { connect } from "./support/connected.ts";
 import { assertProtocolRejection, rejectionOf, shown } from "./support/expectations.ts";
-import { turnOfEventLoop } from "./support/raw_peer.ts";
+import { turnOfEventLoop, within } from "./support/raw_peer.ts";
 import { RecordingSocket } from "./support/recording_socket.ts";
 
 const lengthResponse = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello";
@@ -255,6 +255,31 @@ Deno.test("a response that can't be closes the connection, and the peer is told 
       await ends.peer.assertClosedSilently();
     });
   }
+});
+
+Deno.test("a first byte that begins no response is an error at once, without waiting for the rest", async () => {
+  for (let byte = 0; byte < 256; byte++) {
+    const first = String.fromCharCode(byte);
+    if ("H\r".includes(first)) continue;
+    using ends = await connect({ timeout: null });
+    const error = rejectionOf(ends.answer(first), `a response that begins with ${shown(first)}`);
+    const rejected = await within(error, `an error for ${shown(first)}`);
+    assertInstanceOf(rejected, ProtocolError);
+    assertEquals(rejected.code, "BAD_STATUS_LINE");
+    assertEquals(rejected.message.includes("TLS"), byte === 0x15 || byte === 0x16);
+    assertEquals(ends.conn.closed, true);
+  }
+});
+
+Deno.test("a response that is empty is told by its code, however its bytes come", async () => {
+  using ends = await connect();
+  const requesting = assertProtocolRejection(ends.conn.get("/"), ["EMPTY_PREAMBLE"], "empty");
+  await ends.peer.readPreamble();
+  for (const character of "\r\n\r\n") {
+    await ends.peer.send(character);
+    await turnOfEventLoop();
+  }
+  await requesting;
 });
 
 Deno.test("a response of 32768 bytes is read, with its body behind it", async () => {

@@ -14,6 +14,7 @@ import type { App, AppFunction } from "../rgi.ts";
 import { makeSession } from "./support/calling.ts";
 import { RawPeer, RawServer, turnOfEventLoop } from "./support/raw_peer.ts";
 import { connectThrough, echo, REQUESTS, serveProxy } from "./support/proxies.ts";
+import { unhandledRejections } from "./support/rejections.ts";
 import { RecordingLogger, serve } from "./support/serving.ts";
 import { latin1 } from "./support/wire_grammar.ts";
 
@@ -308,6 +309,29 @@ Deno.test("the reason for a bad gateway goes to the logger, and not to the clien
   assertEquals({ ...response.headers }, {});
   const [warning = ""] = logger.at("warn");
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
+});
+
+Deno.test("a proxy whose logger fails answers all the same", async (t) => {
+  const gone = new RawServer();
+  gone[Symbol.dispose]();
+  const failure = new Error("the disk is full");
+  const ways: Record<string, () => unknown> = {
+    throws: () => {
+      throw failure;
+    },
+    rejects: () => Promise.reject(failure),
+  };
+  for (const [how, warn] of Object.entries(ways)) {
+    await t.step(how, async () => {
+      using unhandled = unhandledRejections();
+      await using proxy = serve(
+        new ProxyApp(new Client(gone.address), "conn", { logger: { warn } }),
+      );
+      assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
+      await turnOfEventLoop();
+      assertEquals(unhandled.reasons, []);
+    });
+  }
 });
 
 Deno.test("a response that breaks off is never completed", async () => {

@@ -1,8 +1,9 @@
 /** What a server does with the faults of an application: the connection closes, nobody but the logger is told. */
 import { assert, assertEquals } from "@std/assert";
 import { Body } from "../base.ts";
-import { RawPeer } from "./support/raw_peer.ts";
-import { serve } from "./support/serving.ts";
+import { RawPeer, turnOfEventLoop, within } from "./support/raw_peer.ts";
+import { unhandledRejections } from "./support/rejections.ts";
+import { lawless, serve } from "./support/serving.ts";
 import { TrackedStream } from "./support/streams.ts";
 
 Deno.test("whatever an application throws is logged as an error, and nothing is sent", async (t) => {
@@ -48,4 +49,42 @@ Deno.test("a source that was handed over is settled when its message is refused"
   await peer.send("GET / HTTP/1.1\r\n\r\n");
   await peer.assertClosedSilently();
   assertEquals(tracked.settled, true);
+});
+
+Deno.test("a body whose writeTo throws while its cancel closes the server leaves no rejection unhandled", async (t) => {
+  const failure = new Error("the disk is full");
+  const fail = () => {
+    throw failure;
+  };
+  const writings: Record<string, () => Promise<number>> = {
+    "throws": fail,
+    "rejects": () => Promise.reject(failure),
+  };
+  const thens: Record<string, () => unknown> = {
+    "nothing": () => {},
+    "throws": fail,
+    "rejects": () => Promise.reject(failure),
+  };
+  for (const [how, writeTo] of Object.entries(writings)) {
+    for (const [then, finish] of Object.entries(thens)) {
+      await t.step(`writeTo ${how}, cancel closes and then ${then}`, async () => {
+        using unhandled = unhandledRejections();
+        let cancelled = 0;
+        const cancel = () => {
+          cancelled++;
+          serving.server.close();
+          return finish();
+        };
+        const body = { chunked: true, writeTo, cancel };
+        await using serving = serve(lawless(() => [200, "OK", {}, body]));
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send("GET / HTTP/1.1\r\n\r\n");
+        await peer.readToEnd();
+        await within(serving.done, "serveForever() settles");
+        await turnOfEventLoop();
+        assert(cancelled > 0);
+        assertEquals(unhandled.reasons, []);
+      });
+    }
+  }
 });

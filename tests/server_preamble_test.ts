@@ -118,6 +118,41 @@ Deno.test("what is no preamble closes the connection without a byte, and is told
   }
 });
 
+Deno.test("a first byte that begins no method closes the connection, without waiting for the rest", async () => {
+  await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
+  for (let byte = 0; byte < 256; byte++) {
+    const first = String.fromCharCode(byte);
+    if ("GHDP".includes(first)) continue;
+    // So it is behind an answered request.
+    for (const before of ["", "GET / HTTP/1.1\r\n\r\n"]) {
+      using peer = await RawPeer.connect(serving.address);
+      if (before !== "") {
+        await peer.send(before);
+        await peer.readPreamble();
+      }
+      await peer.send(first);
+      await peer.assertClosedSilently(`${shown(first)} behind ${shown(before)}`);
+    }
+  }
+  assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
+  for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"]) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(method.slice(0, 1));
+    await turnOfEventLoop();
+    await peer.send(`${method.slice(1)} / HTTP/1.1\r\n\r\n`);
+    assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n", method);
+  }
+});
+
+Deno.test("the logger is told that a client speaks TLS", async () => {
+  await using serving = serve(teller);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("\x16\x03\x01\x02\x00\x01");
+  await peer.assertClosedSilently();
+  const [message = ""] = await serving.logger.waitFor("info");
+  assert(message.includes('begins with "\\x16": the client seems to speak TLS'), message);
+});
+
 Deno.test("a ProtocolError is an info, a peer that goes away a debug message", async () => {
   await using wrong = serve(teller);
   using first = await RawPeer.connect(wrong.address);

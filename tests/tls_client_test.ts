@@ -16,12 +16,14 @@ import {
   ProtocolError,
   type Socket,
 } from "../base.ts";
-import { SSLClient } from "../client.ts";
+import { Client, SSLClient } from "../client.ts";
 import { TempPKI } from "../misc/pki.ts";
 import type { Request, Session } from "../server.ts";
 import { hasIPv6 } from "./support/endpoints.ts";
+import { rejectionOf } from "./support/expectations.ts";
 import { runScript } from "./support/processes.ts";
 import { RawServer, within } from "./support/raw_peer.ts";
+import { serve } from "./support/serving.ts";
 import { startTls } from "./support/tls_endpoints.ts";
 
 /** A server of `node:tls` for one connection, with the certificates of a PKI. */
@@ -212,6 +214,41 @@ Deno.test("a response that is cut is an error, whether or not the cut says it is
       });
     }
   }
+});
+
+Deno.test("where one end speaks TLS and the other does not, neither waits for a time-out", async (t) => {
+  await using pki = await TempPKI.create();
+  const app = () => [200, "OK", {}, null] as const;
+  const options = { timeout: null };
+  await t.step("an SSLClient at a server without TLS", async () => {
+    await using serving = serve(app, options);
+    const client = new SSLClient(pki.clientSslconfig, serving.address, options);
+    const failed = await within(rejectionOf(client.connect(), "connecting"), "an error");
+    assertInstanceOf(failed, Error);
+    assertMatch(failed.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: /);
+    const [line = ""] = await serving.logger.waitFor("info");
+    assertMatch(line, /the client seems to speak TLS/);
+  });
+  await t.step("a client without TLS at an SSLServer", async () => {
+    await using endpoint = await startTls(pki, app, { server: options });
+    const client = new Client(endpoint.server.address, options);
+    const failed = await within(rejectionOf(client.request("GET", "/"), "a request"), "an error");
+    assertInstanceOf(failed, ProtocolError);
+    await endpoint.logger.waitFor("info");
+  });
+  await t.step("a client without TLS at a server that only sends an alert", async () => {
+    using server = new RawServer();
+    const failing = rejectionOf(
+      new Client(server.address, options).request("GET", "/"),
+      "a request",
+    );
+    const peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send("\x15\x03\x03\x00\x02\x02\x16");
+    const failed = await within(failing, "an error");
+    assertInstanceOf(failed, ProtocolError);
+    assertMatch(failed.message, /the server seems to speak TLS/);
+  });
 });
 
 /** The files of a client, for `tls.connect`. */

@@ -8,8 +8,17 @@
  * @module
  */
 
+import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
 import { findStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
+if (!isSupportedDeno(Deno.version.deno)) {
+  // Older ones fail tests, and some of them abort in the middle of the suite.
+  console.error(
+    `This is Deno ${Deno.version.deno}, but the suite needs ${MIN_DENO_VERSION} or later: ` +
+      'run "deno upgrade" or "npm install --global deno".',
+  );
+  Deno.exit(1);
+}
 const standardLibrary = await findStandardLibrary();
 console.log(standardLibrary.description);
 const targets = await namesFile(Deno.args) ? [] : ["--doc", "tests", ...await publishedPaths()];

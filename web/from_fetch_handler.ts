@@ -39,20 +39,20 @@ export interface FromFetchHandlerOptions {
    *
    * @default {http or, for a peer with a certificate, https, and what the host header says}
    */
-  origin?: string;
+  origin?: string | undefined;
   /**
    * Chooses the one `set-cookie` header that is sent, where a response has several.
    *
    * @default {several are an error}
    */
-  chooseCookie?: ChooseCookie;
+  chooseCookie?: ChooseCookie | undefined;
   /**
    * How many bytes of a request's body may be dropped that a handler has left unread when it
    * responds with a status below 400.
    *
    * @default {1048576}
    */
-  maxUnreadBytes?: number;
+  maxUnreadBytes?: number | undefined;
 }
 
 const OPTIONS = ["origin", "chooseCookie", "maxUnreadBytes"];

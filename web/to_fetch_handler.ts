@@ -26,7 +26,7 @@ import { StreamPieces } from "./stream_pieces.ts";
 /** What a server of fetch-style handlers tells beside the request; `Deno.serve` does. */
 export interface PeerInfo {
   /** The address of the peer. */
-  readonly remoteAddr?: Deno.Addr;
+  readonly remoteAddr?: Deno.Addr | undefined;
 }
 
 const API: Api = Object.freeze({ ...bodies, Range, ContentRange });

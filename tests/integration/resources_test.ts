@@ -30,3 +30,11 @@ Deno.test("a slow reader holds the socket, and memory stays flat", async (t) => 
     });
   }
 });
+
+Deno.test("what collects a body in chunks of one byte takes memory by its data, not by its chunks", async (t) => {
+  const output = await runProgram("tiny_chunks.ts", { flags: ["--v8-flags=--expose-gc"] });
+  const found: Record<string, { data: number; held: number }> = JSON.parse(output);
+  for (const [way, { data, held }] of Object.entries(found)) {
+    await t.step(way, () => assert(held < 4 * data + 1048576, `${held} bytes for ${data}`));
+  }
+});

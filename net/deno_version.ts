@@ -1,0 +1,47 @@
+/**
+ * Which versions of Deno TLS can be relied on with. This loads on older ones too, so that they can be
+ * told.
+ *
+ * @module
+ */
+
+import { DeguError, quote } from "../base/errors.ts";
+
+/**
+ * The oldest Deno that is supported. `node:tls`, which all TLS stands on, is young in Deno: until the
+ * spring of 2026 servers did not ask for client certificates, and up to 2.9.5 clients resumed sessions
+ * across contexts.
+ */
+export const MIN_DENO_VERSION = "2.9.6";
+
+const VERSION = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
+
+/**
+ * Whether a version of Deno is {@linkcode MIN_DENO_VERSION} or later, as Semantic Versioning orders
+ * them: a pre-release (`2.9.6-rc.1`) comes before its release, and the commit of a canary
+ * (`2.9.6+1a2b3c4`) does not count. What is not a version is not supported.
+ */
+export function isSupportedDeno(version: string): boolean {
+  const match = VERSION.exec(version);
+  if (match === null) return false;
+  const least = MIN_DENO_VERSION.split(".");
+  for (let i = 0; i < least.length; i++) {
+    const difference = Number(match[i + 1]) - Number(least[i]);
+    if (difference !== 0) return difference > 0;
+  }
+  return match[4] === undefined;
+}
+
+/**
+ * Refuses to go on with a Deno that is too old for TLS.
+ *
+ * @throws {DeguError} where it is older than {@linkcode MIN_DENO_VERSION}.
+ */
+export function checkDenoVersion(version: string = Deno.version.deno): void {
+  if (isSupportedDeno(version)) return;
+  const why = "older ones do not verify client certificates reliably";
+  const what = 'upgrade it with "deno upgrade" or "npm install --global deno"';
+  throw new DeguError(
+    `this is Deno ${quote(version)}, but TLS needs ${MIN_DENO_VERSION} or later: ${why}; ${what}`,
+  );
+}

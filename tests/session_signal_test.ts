@@ -1,0 +1,173 @@
+/** A session's signal: its app hears when the client has left, also while it works. */
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { ConnectionClosedError } from "../base.ts";
+import type { App, Session } from "../server.ts";
+import { endpointKinds } from "./support/endpoints.ts";
+import { RawPeer, within } from "./support/raw_peer.ts";
+import { serve } from "./support/serving.ts";
+
+const get = "GET / HTTP/1.1\r\n\r\n";
+
+/** Resolves when the signal is aborted, to its reason. */
+function aborted({ signal }: Session): Promise<unknown> {
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  if (signal.aborted) resolve(signal.reason);
+  signal.addEventListener("abort", () => resolve(signal.reason));
+  return within(promise, "the signal is aborted", 2);
+}
+
+/** An app that waits until its client has left. */
+function waiting(reasons: unknown[], begun: () => void = () => {}): App {
+  return async ({ body }, session) => {
+    begun();
+    reasons.push(await aborted(session));
+    await body?.cancel();
+    return [400, "Bad Request", {}, null];
+  };
+}
+
+const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
+  "closes": (peer) => peer.close(),
+  "ends its writing side": (peer) => peer.closeWrite(),
+};
+
+const requests: Readonly<Record<string, string>> = {
+  "no body": get,
+  "an unread body": "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+  "an unread body of 60,000 bytes": `PUT / HTTP/1.1\r\ncontent-length: 60000\r\n\r\n${
+    "x".repeat(60_000)
+  }`,
+  "a body that was cut": "PUT / HTTP/1.1\r\ncontent-length: 500\r\n\r\nhello",
+  "the next request behind it": get + get,
+};
+
+for (const [how, leave] of Object.entries(leaving)) {
+  for (const [what, request] of Object.entries(requests)) {
+    Deno.test(`the signal is aborted when a client ${how} while an app works on ${what}`, async () => {
+      const reasons: unknown[] = [];
+      const begun = Promise.withResolvers<void>();
+      const ended = Promise.withResolvers<void>();
+      const app = waiting(reasons, begun.resolve);
+      await using serving = serve({
+        handle: async (...args) => {
+          const answer = await (typeof app === "function" ? app : app.handle)(...args);
+          ended.resolve();
+          return answer;
+        },
+      });
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(request);
+      await within(begun.promise, "the app works");
+      await leave(peer);
+      await within(ended.promise, "the app ends");
+      assertInstanceOf(reasons[0], ConnectionClosedError);
+    });
+  }
+}
+
+Deno.test("a client that resets aborts the signal", async () => {
+  const reasons: unknown[] = [];
+  const ended = Promise.withResolvers<void>();
+  await using serving = serve(async (_request, session) => {
+    reasons.push(await aborted(session));
+    ended.resolve();
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET /1 HTTP/1.1\r\n\r\n");
+  // What is unread when a socket is closed makes the kernel send a reset.
+  peer.close();
+  await within(ended.promise, "the app ends");
+  assertEquals(reasons.length, 1);
+});
+
+Deno.test("an app that answers a client that has ended its writing side still reaches it", async () => {
+  await using serving = serve(async (_request, session) => {
+    await aborted(session);
+    return [200, "OK", { hello: "world" }, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.closeWrite();
+  assertEquals((await peer.readToEnd()).received, "HTTP/1.1 200 OK\r\nhello: world\r\n\r\n");
+});
+
+Deno.test("the signal is aborted when the server is closed, and when the session ends", async () => {
+  const sessions: Session[] = [];
+  const serving = serve((_request, session) => {
+    sessions.push(session);
+    return [200, "OK", {}, null];
+  });
+  const peers = [await RawPeer.connect(serving.address), await RawPeer.connect(serving.address)];
+  for (const peer of peers) {
+    await peer.send(get);
+    await peer.readPreamble();
+  }
+  const [first, second] = sessions;
+  assert(!first!.signal.aborted && !second!.signal.aborted);
+  const over = aborted(first!);
+  peers[0]!.close();
+  await over;
+  await serving[Symbol.asyncDispose]();
+  assertInstanceOf(await aborted(second!), ConnectionClosedError);
+  peers[1]!.close();
+});
+
+Deno.test("a signal that is asked for after the session has ended is aborted", async () => {
+  const sessions: Session[] = [];
+  await using serving = serve((_request, session) => {
+    sessions.push(session);
+    return [500, "Internal Server Error", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.readToEnd();
+  peer.close();
+  await within(
+    (async () => {
+      while (sessions[0]!.message === null) await Promise.resolve();
+    })(),
+    "the session ends",
+  );
+  await aborted(sessions[0]!);
+});
+
+Deno.test("watching a client loses not a byte of what it sends meanwhile", async () => {
+  const watched = new Set(["IPv4", "Unix path", "TLS over IPv4", "TLS over a Unix path"]);
+  const kinds = endpointKinds.filter(({ name, available }) => available && watched.has(name));
+  assertEquals(kinds.length, watched.size);
+  await Promise.all(kinds.map(async (kind) => {
+    await using endpoint = await kind.start(async ({ uri, body }, session) => {
+      // From here on the connection is watched, a few times during this work.
+      assert(!session.signal.aborted);
+      if (uri === "/slow") await new Promise((resolve) => setTimeout(resolve, 900));
+      return [200, "OK", {}, new TextEncoder().encode(uri + (await body?.text() ?? ""))];
+    });
+    using conn = await endpoint.client.connect();
+    for (const [uri, text] of [["/1", "x"], ["/slow", "hello ".repeat(5_000)], ["/2", "y"]]) {
+      const response = await conn.post(uri!, {}, new TextEncoder().encode(text));
+      assertEquals(await response.body?.text(), `${uri}${text}`);
+    }
+  }));
+});
+
+Deno.test("requests that arrive, whole and in part, while a client is watched are answered in order", async () => {
+  const watched = Promise.withResolvers<void>();
+  await using serving = serve(async ({ uri, body }, session) => {
+    assert(!session.signal.aborted);
+    if (uri === "/1") {
+      await watched.promise;
+      await new Promise((resolve) => setTimeout(resolve, 900));
+    }
+    return [200, "OK", { uri }, await body?.bytes() ?? null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT /1 HTTP/1.1\r\ncontent-length: 3\r\n\r\none");
+  await peer.send("PUT /2 HTTP/1.1\r\ncontent-length: 3\r\n\r\ntwoPUT /3 HTTP/1.1\r\n");
+  watched.resolve();
+  const answer = (uri: string, text: string) =>
+    `HTTP/1.1 200 OK\r\ncontent-length: ${text.length}\r\nuri: ${uri}\r\n\r\n${text}`;
+  assertEquals(await peer.readUntil("two"), answer("/1", "one") + answer("/2", "two"));
+  await peer.send("content-length: 5\r\n\r\nthree");
+  assertEquals(await peer.readUntil("three"), answer("/3", "three"));
+});
