@@ -26,6 +26,7 @@ import {
 } from "./base/bodies.ts";
 import { ConnectionClosedError, typeName } from "./base/errors.ts";
 import type { HeaderDict } from "./base/headers.ts";
+import { hideSecretsOf, INSPECT, type Inspect, inspectFields } from "./base/inspect.ts";
 import type { Response } from "./base/message.ts";
 import { copyOptions } from "./base/options.ts";
 import type { Method } from "./base/preamble.ts";
@@ -121,7 +122,7 @@ export class Client {
    */
   constructor(address: Address, options: ClientOptions = {}) {
     this.address = checkClientAddress(address);
-    this.options = Object.freeze(checkOptions(options, this.knownOptions));
+    this.options = Object.freeze(hideSecretsOf(checkOptions(options, this.knownOptions)));
     const { host, timeout, bodies, authorization } = this.options;
     this.host = host === undefined ? hostOf(this.address, this.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
@@ -201,6 +202,13 @@ export class Client {
       throw error;
     }
   }
+
+  /** What `console.log` and `Deno.inspect` show: everything but the value of `authorization`. */
+  [INSPECT](inspect: Inspect, options: unknown): string {
+    const { address, host, timeout, options: given } = this;
+    const fields = { address, host, timeout, options: given };
+    return inspectFields(this.constructor.name, fields, inspect, options);
+  }
 }
 
 /** The signal knows the transport only, so that a connection that was forgotten can be collected. */
@@ -246,7 +254,7 @@ function makeBaseHeaders(host: string | null, authorization: string | undefined)
   const headers: HeaderDict = {};
   if (authorization !== undefined) headers["authorization"] = authorization;
   if (host !== null) headers["host"] = host;
-  return Object.keys(headers).length === 0 ? null : Object.freeze(headers);
+  return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsOf(headers));
 }
 
 /** The options of a client, and the name of the server. */
@@ -326,6 +334,13 @@ export class SSLClient extends Client {
   /** The names of the options. */
   protected override get knownOptions(): readonly string[] {
     return [...OPTIONS, "sslHost"];
+  }
+
+  /** As a client's, with what it has more. */
+  override [INSPECT](inspect: Inspect, options: unknown): string {
+    const { address, host, sslHost, timeout, options: given, sslctx } = this;
+    const fields = { address, host, sslHost, timeout, options: given, sslctx };
+    return inspectFields(this.constructor.name, fields, inspect, options);
   }
 
   /** Makes a socket that is connected to the address and encrypted, its server verified. */

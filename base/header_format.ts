@@ -15,6 +15,7 @@ import {
   specialOf,
   TRANSFER_ENCODING,
 } from "./headers.ts";
+import { quoteValue } from "./inspect.ts";
 import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
 import { isContentRange, isRange, parseContentRange, parseRange } from "./range.ts";
 import { allows, NAME_LOWER, VALUE } from "./tables.ts";
@@ -158,7 +159,7 @@ function writeValue(into: Uint8Array, at: number, name: string, value: unknown):
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
     if (VALUE[code] !== 1) {
-      throw new RangeError(`headers["${name}"]: bad character in ${quote(value)}`);
+      throw new RangeError(`headers["${name}"]: bad character in ${quoteValue(name, value)}`);
     }
     into[at + i] = code;
   }

@@ -5,6 +5,7 @@
  */
 
 import { ProtocolError, quote } from "./errors.ts";
+import { quoteLine, quoteValue } from "./inspect.ts";
 import { MAX_HEADER_NAME_BYTES } from "./limits.ts";
 import {
   type ContentRange,
@@ -13,7 +14,7 @@ import {
   parseRange,
   type Range,
 } from "./range.ts";
-import { NAME, VALUE } from "./tables.ts";
+import { decodeAscii, NAME, VALUE } from "./tables.ts";
 
 /**
  * Headers by name. As received: lower-case names and no prototype. As sent: a plain object. In both
@@ -88,6 +89,13 @@ function conflict(names: string): ProtocolError {
 
 function forbidden(name: string, where: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${where}`);
+}
+
+/** True where the headers of a response say that its connection ends with it (RFC 9112 §9.6). */
+export function saysClose(headers: HeaderDict): boolean {
+  const { connection } = headers;
+  return typeof connection === "string" &&
+    connection.split(",").some((option) => option.trim().toLowerCase() === "close");
 }
 
 // ───────────────────────── parsing
@@ -239,14 +247,15 @@ function badLine(bytes: Uint8Array, start: number, end: number): ProtocolError {
   let colon = 0;
   while (colon < line.length && !(line[colon] === COLON && line[colon + 1] === SPACE)) colon++;
   if (colon === line.length) {
-    return new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quote(line)}`);
+    return new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quoteLine(line)}`);
   }
   const name = line.subarray(0, colon);
   if (
     name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || name.some((byte) => !NAME[byte])
   ) {
-    return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${quote(name)}`);
+    return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${quoteLine(name)}`);
   }
   const value = line.subarray(colon + 2);
-  return new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${quote(value)}`);
+  const shown = quoteValue(decodeAscii(name), value);
+  return new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${shown}`);
 }

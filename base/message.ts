@@ -6,6 +6,7 @@
 
 import type { BodyIn, BodyOut } from "./bodies.ts";
 import type { HeaderDict } from "./headers.ts";
+import { INSPECT, type Inspect, inspectFields } from "./inspect.ts";
 import type { Method } from "./preamble.ts";
 import { buildUri } from "./uri.ts";
 
@@ -16,22 +17,6 @@ export type ResponseTuple = readonly [
   headers: HeaderDict,
   body: BodyOut,
 ];
-
-const INSPECT = Symbol.for("Deno.customInspect");
-
-function inspectFields(
-  name: string,
-  fields: Record<string, unknown>,
-  inspect: (value: unknown, options?: unknown) => string,
-  options: unknown,
-): string {
-  const parts = Object.entries(fields).map(([key, value]) => {
-    // Headers have no prototype, of which a reader need not be told each time.
-    const shown = key === "headers" ? { ...(value as HeaderDict) } : value;
-    return `${key}=${inspect(shown, options)}`;
-  });
-  return `${name}(${parts.join(", ")})`;
-}
 
 /**
  * A response as a client gets it; an application may return it as it is. Nothing is checked here.
@@ -77,7 +62,7 @@ export class Response {
   }
 
   /** What `console.log` and `Deno.inspect` show. */
-  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
+  [INSPECT](inspect: Inspect, options: unknown): string {
     const { status, reason, headers, body } = this;
     return inspectFields("Response", { status, reason, headers, body }, inspect, options);
   }
@@ -147,7 +132,7 @@ export class Request {
   }
 
   /** What `console.log` and `Deno.inspect` show. */
-  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
+  [INSPECT](inspect: Inspect, options: unknown): string {
     const { method, uri, headers, body, mount, path, query } = this;
     const fields = { method, uri, headers, body, mount, path, query };
     return inspectFields("Request", fields, inspect, options);

@@ -6,12 +6,15 @@
 
 import { quote, typeName } from "../base/errors.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
-import { VALUE } from "../base/tables.ts";
 
 const MAX_PATH_BYTES = 107;
 const MAX_NAME_BYTES = 108;
 const MAX_PORT = 65535;
 const MAX_UINT32 = 2 ** 32 - 1;
+/** DNS names, and zones of IPv6 addresses, as far as they can be told from everything else. */
+const DNS_NAME = /^[-.0-9A-Z_a-z]+$/;
+const PREFIX = /\/[0-9]{1,3}$/;
+const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
 
 /**
@@ -31,9 +34,10 @@ export function checkClientAddress(address: Address): Address {
   }
   if (typeof address === "string") return checkPath(address);
   const [host, port, flowinfo, scopeid] = checkTuple(address);
-  if (host === "" || [...encoder.encode(host)].some((byte) => byte === 0x20 || !VALUE[byte])) {
-    throw new RangeError(`address[0]: need a host without spaces; got ${quote(host)}`);
-  }
+  // A program may have the address of an interface as the system prints it, with the length of its prefix.
+  const checked = flowinfo === undefined ? host : host.replace(PREFIX, "");
+  if (isIPv6(withoutZone(checked))) checkScope(checked, scopeid);
+  else if (!DNS_NAME.test(host)) throw badHost(host, "an IP address or a DNS name");
   return freeze(host, checkPort(port, 1), flowinfo, scopeid);
 }
 
@@ -42,11 +46,57 @@ export function checkServerAddress(address: Address): Address {
   if (address instanceof Uint8Array) return checkName(address);
   if (typeof address === "string") return checkPath(address);
   const [host, port, flowinfo, scopeid] = checkTuple(address);
-  if (!isIPv6(host) && (flowinfo !== undefined || !isIPv4(host))) {
-    const wanted = flowinfo === undefined ? "an IPv4 or IPv6 address" : "an IPv6 address";
-    throw new RangeError(`address[0]: need ${wanted}; got ${quote(host)}`);
+  if (isIPv6(withoutZone(host))) {
+    checkScope(host, scopeid);
+  } else if (flowinfo !== undefined || !isIPv4(host)) {
+    throw badHost(host, flowinfo === undefined ? "an IPv4 or IPv6 address" : "an IPv6 address");
   }
   return freeze(host, checkPort(port, 0), flowinfo, scopeid);
+}
+
+/** Checks what says, behind an IPv6 address or beside it, which interface it is on. */
+function checkScope(host: string, scopeid = 0): void {
+  const zone = zoneOf(host);
+  if (zone !== null && !DNS_NAME.test(zone)) {
+    throw new RangeError(
+      `address[0]: what follows % has to be the name or the number of an interface; got ${
+        quote(host)
+      }`,
+    );
+  }
+  if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
+    throw new RangeError(`address: the scope is given twice: ${quote(host)} and ${scopeid}`);
+  }
+  const scoped = scopeid !== 0 || (zone !== null && !/^0+$/.test(zone));
+  if (scoped || !isLinkLocal(host)) return;
+  throw new RangeError(
+    `address[0]: ${quote(host)} is link-local and needs a scope, the interface that it is on: ` +
+      `["${withoutZone(host)}%eth0", port] or ["${withoutZone(host)}", port, 0, scopeid]`,
+  );
+}
+
+function badHost(host: string, wanted: string): RangeError {
+  const mistake = mistakeOf(host);
+  const hint = mistake === null ? "" : `; this looks like ${mistake}`;
+  // What stands before an at sign may be a password.
+  const got = host.includes("@") ? "" : `; got ${quote(host)}`;
+  return new RangeError(`address[0]: need ${wanted}${got}${hint}`);
+}
+
+/** What was given in place of a host, as far as that can be told. */
+function mistakeOf(host: string): string | null {
+  if (host.includes("://")) return "a URL: give its host, and the port as the second item";
+  if (host.includes("@")) return "a host with a user: give the host alone";
+  if (host.startsWith("[")) return "an IPv6 address in brackets: leave them out";
+  if (host.includes("/")) {
+    const isPrefix = canonicalIPAddress(withoutZone(host.replace(PREFIX, ""))) !== null;
+    return isPrefix
+      ? "an address with the length of its prefix: leave it out"
+      : "a host with a path: give the host alone";
+  }
+  if (/^[^:]+:[0-9]*$/.test(host)) return "a host with a port: give the port as the second item";
+  if (host.includes("%")) return "a zone, which only an IPv6 address has";
+  return host.includes(":") ? "an IPv6 address, but is none" : null;
 }
 
 function checkName(name: Uint8Array): Uint8Array {
@@ -169,6 +219,16 @@ function withoutZone(host: string): string {
   return percent < 0 ? host : host.slice(0, percent);
 }
 
+function zoneOf(host: string): string | null {
+  const percent = host.indexOf("%");
+  return percent < 0 ? null : host.slice(percent + 1);
+}
+
+/** True for an IPv6 address that means something on one link only (RFC 4291 §2.5.6). */
+function isLinkLocal(host: string): boolean {
+  return /^fe[89ab][0-9a-f]:/i.test(host);
+}
+
 /** Where to connect or listen, as Deno wants it told. */
 export type Endpoint =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
@@ -198,14 +258,23 @@ export function boundAddress(asked: Address, bound: Deno.Addr): Address {
     : Object.freeze([asked[0], port, asked[2], asked[3]] as const);
 }
 
-/** The address of a peer, in the form of the server's; `null` where it has none. */
+/**
+ * The address of a peer, in the form of the server's, but for IPv4 peers of a server that listens on
+ * IPv6; `null` where it has none.
+ */
 export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
   if (typeof server === "string" || server instanceof Uint8Array) return null;
   const { hostname, port } = peer as Deno.NetAddr;
-  return server.length === 2
-    ? Object.freeze([hostname, port] as const)
-    // The kernel has told the scope only by where the connection arrived.
-    : Object.freeze([hostname, port, 0, server[3]] as const);
+  const host = MAPPED_IPV4.exec(hostname)?.[1] ?? hostname;
+  if (isIPv4(host)) return Object.freeze([host, port] as const);
+  const [ownHost, , , ownScope] = server;
+  // The system tells the scope of a peer only by where its connection has arrived.
+  const shares = isLinkLocal(host) && isLinkLocal(ownHost);
+  const zone = shares ? zoneOf(ownHost) : null;
+  const shown = zone === null ? host : `${host}%${zone}`;
+  return ownScope === undefined
+    ? Object.freeze([shown, port] as const)
+    : Object.freeze([shown, port, 0, shares ? ownScope : 0] as const);
 }
 
 /** An address for people: `127.0.0.1:80`, `[fe80::1%3]:80`, `/run/socket`, `@name`. */

@@ -22,7 +22,8 @@ import {
   typeName,
 } from "../base/errors.ts";
 import { checkHeaderDict } from "../base/header_format.ts";
-import type { Framing, HeaderDict } from "../base/headers.ts";
+import { type Framing, type HeaderDict, saysClose } from "../base/headers.ts";
+import { hideSecrets, INSPECT, type Inspect, inspectFields } from "../base/inspect.ts";
 import { Response } from "../base/message.ts";
 import {
   checkMethod,
@@ -40,6 +41,12 @@ import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take where nothing else was asked for. */
 export const DEFAULT_TIMEOUT = 90;
+
+/**
+ * After so long without bytes of the peer a request waits for a turn of the event loop. What has come
+ * while the program computed is known only then, and must not be taken for the answer.
+ */
+const PAUSE_MILLISECONDS = 10;
 
 const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
 
@@ -181,6 +188,7 @@ export class Connection implements Disposable {
     const transport = this.#transport;
     const { reader } = transport;
     let refusal: unknown = null;
+    let answered = false;
     try {
       if (reader.buffered > 0) throw excessBytes();
       // What is there before the request is sent can't be an answer to it, and must never be taken
@@ -188,6 +196,9 @@ export class Connection implements Disposable {
       transport.readAhead();
       await null;
       await null;
+      if (performance.now() - transport.lastArrival > PAUSE_MILLISECONDS) {
+        await turnOfEventLoop();
+      }
       if (transport.aheadSettled) await this.#refuseEarlyBytes();
       try {
         const rest = transport.sent(await transport.send(length, body, framing));
@@ -201,12 +212,16 @@ export class Connection implements Disposable {
       }
       let end;
       while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
+      transport.lastArrival = performance.now();
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (refusal !== null && preamble.status < 400) throw refusal;
+      answered = true;
+      if (this.#endsByClosing(method, preamble)) await this.#expectEnd(refusal !== null);
       return this.#makeResponse(method, preamble);
-    } catch (error) {
-      const reported = this.#explain(transport.explain(error), refusal);
+    } catch (thrown) {
+      const error = transport.explain(thrown);
+      const reported = answered ? error : this.#explain(error, refusal);
       cancelUnused(body, reported);
       transport.close(reported);
       throw reported;
@@ -230,9 +245,31 @@ export class Connection implements Disposable {
     return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
   }
 
+  /** Whether the response would have a body that ends with the connection (RFC 9112 §6.3, case 8). */
+  #endsByClosing(method: Method, preamble: ResponsePreamble): boolean {
+    checkPossible(preamble);
+    const { status, headers, framing } = preamble;
+    const closes = saysClose(headers);
+    if (closes) this.#closeAfterBody = true;
+    if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
+    if (this.#transport.reader.buffered > 0) throw unframedBody();
+    return closes;
+  }
+
+  /** Reads on to the end of the connection, before which nothing may come. */
+  async #expectEnd(refused: boolean): Promise<void> {
+    try {
+      if (await this.#transport.reader.fill() > 0) throw unframedBody();
+    } catch (error) {
+      // Where the connection broke while the request was sent, this is how its end is told.
+      if (!refused || !isReset(error)) throw error;
+    }
+  }
+
   #makeResponse(method: Method, preamble: ResponsePreamble): Response {
     const { status, reason, headers } = preamble;
-    const framing = responseFraming(method, preamble);
+    const bodiless = method === "HEAD" || status === 304;
+    const framing = bodiless ? null : preamble.framing;
     this.#bodyUnread = framing !== null;
     const body = makeIncomingBody(this.bodies, this.#transport, this.#owner, framing);
     if (body === null) this.#finishBody();
@@ -303,6 +340,13 @@ export class Connection implements Disposable {
     this.close();
   }
 
+  /** What `console.log` and `Deno.inspect` show: everything but what is secret in `baseHeaders`. */
+  [INSPECT](inspect: Inspect, options: unknown): string {
+    const { closed, baseHeaders, sock } = this;
+    const shown = baseHeaders && hideSecrets(baseHeaders);
+    return inspectFields("Connection", { closed, baseHeaders: shown, sock }, inspect, options);
+  }
+
   static {
     closeAfterResponse = (connection) => {
       connection.#closeAfterBody = true;
@@ -319,8 +363,8 @@ function checkSocket(sock: Socket): void {
   }
 }
 
-/** How the end of the body of a response is known; `null` where none follows (RFC 9112 §6.3). */
-function responseFraming(method: Method, { status, framing }: ResponsePreamble): Framing {
+/** Refuses a response that no request of ours can have (RFC 9110 §15.2, §15.3.5). */
+function checkPossible({ status, framing }: ResponsePreamble): void {
   if (status < 200) {
     const why = "interim responses are refused; a request has one response";
     throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
@@ -329,7 +373,18 @@ function responseFraming(method: Method, { status, framing }: ResponsePreamble):
     const why = "has no body; its content-length or transfer-encoding is refused";
     throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
   }
-  return method === "HEAD" || status === 304 ? null : framing;
+}
+
+function unframedBody(): ProtocolError {
+  return new ProtocolError(
+    "UNFRAMED_BODY",
+    "the response has a body, but neither content-length nor transfer-encoding",
+  );
+}
+
+/** Lets the runtime look at its sockets, which only a timer is sure to do. */
+function turnOfEventLoop(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
 }
 
 function excessBytes(): ProtocolError {

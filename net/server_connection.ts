@@ -15,7 +15,7 @@ import {
   quote,
   typeName,
 } from "../base/errors.ts";
-import type { Framing, HeaderDict } from "../base/headers.ts";
+import { type Framing, type HeaderDict, saysClose } from "../base/headers.ts";
 import { Request } from "../base/message.ts";
 import {
   checkRequestStart,
@@ -183,7 +183,7 @@ export class ServerConnection implements BodyOwner {
         this.#giveUp(transport.explain(error));
         return;
       }
-      if (this.#isOver(answer.status)) {
+      if (this.#isOver(answer)) {
         // What follows is dropped, and nobody else is to get a part of it.
         if (this.#bodyUnread) cancelQuietly(request.body, unreadError(answer.status));
         return;
@@ -235,10 +235,12 @@ export class ServerConnection implements BodyOwner {
   }
 
   /** Decides after a response whether it was the last one. */
-  #isOver(status: number): boolean {
+  #isOver({ status, headers }: Answer): boolean {
     const session = this.#session;
     const requests = countRequest(session);
-    if (this.#bodyUnread) {
+    if (saysClose(headers)) {
+      endSession(session, `a response with connection: close (status ${status})`);
+    } else if (this.#bodyUnread) {
       endSession(session, `the body of a request was left unread (status ${status})`);
     } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
       endSession(session, `a response with status ${status}`);

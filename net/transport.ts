@@ -34,6 +34,8 @@ export class Transport {
   readonly reader: ByteReader = new ByteReader({ read: (into) => this.read(into) });
   /** Called once, when the connection closes. */
   onClose: (() => void) | null = null;
+  /** When bytes have come last, by `performance.now()`: those of a body, and those that the owner notes. */
+  lastArrival: number = performance.now();
   readonly #socket: Socket;
   readonly #deadline: Deadline;
   readonly #checkStart: (first: number) => void;
@@ -152,6 +154,7 @@ export class Transport {
   #endRead(count: number): number {
     if (this.#closed) throw new ConnectionClosedError();
     this.#deadline.stop();
+    this.lastArrival = performance.now();
     return count;
   }
 

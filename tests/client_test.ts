@@ -174,6 +174,78 @@ Deno.test("an address at a limit is accepted", () => {
   for (const address of addresses) assertEquals(new Client(address).address, address);
 });
 
+Deno.test("what can't be a host is a RangeError that says what it looks like", () => {
+  const rows: readonly (readonly [host: string, words: string])[] = [
+    ["[::1]", "brackets"],
+    ["[::1]:80", "brackets"],
+    ["[fe80::1%eth0]", "brackets"],
+    ["http://x", "a URL"],
+    ["https://[::1]:80/", "a URL"],
+    ["unix:///run/a.socket", "a URL"],
+    ["a/b", "a path"],
+    ["/run/my.socket", "a path"],
+    ["127.0.0.1/24", "prefix"],
+    ["::1/64", "prefix"],
+    ["127.0.0.1:80", "a port"],
+    ["example.com:80", "a port"],
+    ["localhost:", "a port"],
+    ["user@host", "a user"],
+    ["user:password@host", "a user"],
+    ["http://user:password@host/", "a URL"],
+    ["::g", "IPv6"],
+    ["1:2:3", "IPv6"],
+    ["::1%", "interface"],
+    ["::1%a/b", "interface"],
+    ["example.com%eth0", "zone"],
+    ["127.0.0.1%eth0", "zone"],
+    ["a,b", "DNS name"],
+    ["a*", "DNS name"],
+    ["%41", "zone"],
+    ["a?b", "DNS name"],
+  ];
+  for (const [host, words] of rows) {
+    const error = assertThrows(() => new Client([host, 80]), RangeError, words);
+    assert(error.message.startsWith("address[0]: "), error.message);
+    assert(!error.message.includes("password"), error.message);
+  }
+  for (const host of ["example.com/64", "127.0.0.1/24", "::1/", "::1/x", "::1/1000", "[::1]/64"]) {
+    assertThrows(() => new Client([host, 80, 0, 0]), RangeError, "address[0]: ");
+  }
+});
+
+Deno.test("a link-local address needs a scope, said once", () => {
+  const without: readonly Address[] = [
+    ["fe80::1", 80],
+    ["FE80::1", 80],
+    ["febf:ffff::1", 80],
+    ["fe80::1", 80, 0, 0],
+    ["fe80::1/64", 80, 0, 0],
+    ["fe80::1%0", 80],
+    ["fe80::1%0", 80, 0, 0],
+  ];
+  for (const address of without) {
+    assertThrows(() => new Client(address), RangeError, "scope", Deno.inspect(address));
+  }
+  const twice: readonly Address[] = [["fe80::1%2", 80, 0, 3], ["fe80::1%eth0", 80, 0, 3]];
+  for (const address of twice) {
+    assertThrows(() => new Client(address), RangeError, "twice", Deno.inspect(address));
+  }
+  const scoped: readonly Address[] = [
+    ["fe80::1%eth0", 80],
+    ["fe80::1%eth0.100", 80],
+    ["fe80::1%3", 80],
+    ["fe80::1%3", 80, 0, 3],
+    ["fe80::1%eth0", 80, 0, 0],
+    ["fe80::1", 80, 0, 3],
+    ["fe80::1/64", 80, 0, 3],
+    ["2001:db8::1/64", 80, 0, 0],
+    ["fec0::1", 80],
+    ["fe7f::1", 80],
+    ["::fe80:1", 80],
+  ];
+  for (const address of scoped) assertEquals(new Client(address).address, address);
+});
+
 Deno.test("an error of an address says what was wrong", () => {
   const error = assertThrows(() => new Client(["127.0.0.1", 65536]), RangeError);
   assert(error.message.includes("65536") && error.message.includes("65535"), error.message);

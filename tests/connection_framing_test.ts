@@ -1,8 +1,8 @@
 /** What keeps one message on a connection from being taken for a part of another. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
-import { Body, BodyError, ProtocolError } from "../base.ts";
+import { Body, BodyError, ConnectionClosedError } from "../base.ts";
 import { connect } from "./support/connected.ts";
-import { assertProtocolRejection } from "./support/expectations.ts";
+import { assertProtocolRejection, rejectionOf } from "./support/expectations.ts";
 import { RawPeer, turnOfEventLoop } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
 import { latin1 } from "./support/wire_grammar.ts";
@@ -178,12 +178,17 @@ Deno.test("a client's connection: bytes that nobody asked for are never an answe
     ["chunked", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"],
   ] as const;
   for (const [what, answer] of answers) {
+    const unframed = what === "without a body";
     await t.step(`in one piece with a response ${what}`, async () => {
       using ends = await connect();
-      await (await ends.answer(`${answer}HTTP/1.1 200 Forged\r\n\r\n`)).body?.read();
-      const error = await ends.conn.get("/").then((response) => response.reason, (error) => error);
-      assertInstanceOf(error, ProtocolError);
-      assertEquals([error.code, ends.conn.closed], ["EXCESS_BYTES", true]);
+      const answered = ends.answer(`${answer}HTTP/1.1 200 Forged\r\n\r\n`);
+      if (unframed) {
+        await assertProtocolRejection(answered, ["UNFRAMED_BODY"], "the response");
+      } else {
+        await (await answered).body?.read();
+        await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the next request");
+      }
+      assertEquals(ends.conn.closed, true);
     });
     await t.step(`between requests, after a response ${what}`, async () => {
       using ends = await connect();
@@ -194,4 +199,50 @@ Deno.test("a client's connection: bytes that nobody asked for are never an answe
       assertEquals(ends.conn.closed, true);
     });
   }
+});
+
+/** Keeps the event loop from going on, as work does. */
+function compute(milliseconds: number): void {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+}
+
+Deno.test("a client's connection: bytes that arrive while the client computes are never an answer", async (t) => {
+  const forged = latin1("HTTP/1.1 200 Forged\r\n\r\n");
+  const withBody = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+  await t.step("before the first request", async () => {
+    using ends = await connect();
+    const sending = ends.peer.conn.write(forged);
+    compute(30);
+    await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the first request");
+    assertEquals([await sending, ends.conn.closed], [forged.length, true]);
+  });
+  await t.step("between two requests", async () => {
+    using ends = await connect();
+    await ends.answer("HTTP/1.1 200 OK\r\n\r\n");
+    const sending = ends.peer.conn.write(forged);
+    compute(30);
+    await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the next request");
+    assertEquals([await sending, ends.conn.closed], [forged.length, true]);
+  });
+  await t.step("between the response and the reading of its body", async () => {
+    using ends = await connect();
+    const { body } = await ends.answer(withBody);
+    const sending = ends.peer.conn.write(forged);
+    compute(30);
+    assertEquals(await body?.text(), "hi");
+    await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the next request");
+    assertEquals([await sending, ends.conn.closed], [forged.length, true]);
+  });
+});
+
+Deno.test("a client's connection: closing it while it looks for early bytes ends the request, which is not sent", async () => {
+  using ends = await connect();
+  compute(30);
+  const responding = rejectionOf(ends.conn.get("/"), "a request on a closed connection");
+  // The request is where it waits for the event loop.
+  for (let i = 0; i < 10; i++) await null;
+  ends.conn.close();
+  assertInstanceOf(await responding, ConnectionClosedError);
+  await ends.peer.assertClosedSilently();
 });

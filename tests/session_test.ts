@@ -1,7 +1,9 @@
 /** What an application knows of a connection, and what is left when it has ended. */
 import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
 import type { Address } from "../base.ts";
-import type { App, Session } from "../server.ts";
+import { Client, SSLClient } from "../client.ts";
+import { TempPKI } from "../misc.ts";
+import { type App, Server, type Session, SSLServer } from "../server.ts";
 import { tempDir } from "./support/directories.ts";
 import { hasIPv6 } from "./support/endpoints.ts";
 import { RawPeer, turnOfEventLoop, within } from "./support/raw_peer.ts";
@@ -55,6 +57,38 @@ Deno.test({
       const { port } = peer.conn.localAddr as Deno.NetAddr;
       assertEquals(session.address, address.length === 2 ? ["::1", port] : ["::1", port, 0, 0]);
       assertEquals(`${session}`, `[::1]:${port}`);
+    }
+  },
+});
+
+Deno.test({
+  name: "a server for IPv6 and IPv4 gives the address of an IPv4 peer as IPv4",
+  ignore: !hasIPv6,
+  fn: async () => {
+    await using pki = await TempPKI.create();
+    const addresses: readonly Address[] = [["::", 0], ["::", 0, 0, 0]];
+    for (const address of addresses) {
+      for (const secure of [false, true]) {
+        const { sessions, app } = keeper();
+        await using server = secure
+          ? new SSLServer(pki.serverSslconfig, address, app)
+          : new Server(address, app);
+        const serving = server.serveForever();
+        await server.ready;
+        const port = Number(server.address[1]);
+        for (const host of ["127.0.0.1", "::1"]) {
+          const client = secure
+            ? new SSLClient(pki.clientSslconfig, [host, port])
+            : new Client([host, port]);
+          await client.request("GET", "/");
+          const [seen, seenPort, ...more] = sessions.at(-1)?.address ?? [];
+          assertEquals([seen, more], [host, host === "::1" ? address.slice(2) : []]);
+          const text = host === "::1" ? `[::1]:${seenPort}` : `127.0.0.1:${seenPort}`;
+          assertEquals(`${sessions.at(-1)}`, text);
+        }
+        server.close();
+        await serving;
+      }
     }
   },
 });

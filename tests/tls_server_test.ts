@@ -265,16 +265,22 @@ import { SSLClient } from "./client.ts";
 import { SSLServer } from "./server.ts";
 const { serverSslconfig, clientSslconfig } = JSON.parse(Deno.env.get("CONFIG"));
 const scopeOf = (name) => Deno.networkInterfaces().find((each) => each.name === name).scopeid;
-const app = (_request, session) => [200, "OK", { peer: session.peerCertificate.subject }, null];
-const server = new SSLServer(serverSslconfig, ["fe80::1", 0, 0, scopeOf("left")], app);
-const serving = server.serveForever();
-await server.ready;
-const [host, port] = server.address;
-for (const address of [[host, port, 0, scopeOf("right")], [host + "%right", port]]) {
-  console.log((await new SSLClient(clientSslconfig, address).request("GET", "/")).headers.peer);
+const app = (_request, session) => {
+  const [address, , , scopeid = "none"] = session.address;
+  return [200, "OK", { peer: session.peerCertificate.subject, address, scopeid: \`\${scopeid}\` }, null];
+};
+for (const address of [["fe80::1", 0, 0, scopeOf("left")], ["fe80::1%left", 0]]) {
+  const server = new SSLServer(serverSslconfig, address, app);
+  const serving = server.serveForever();
+  await server.ready;
+  const [, port] = server.address;
+  for (const address of [["fe80::1", port, 0, scopeOf("right")], ["fe80::1%right", port]]) {
+    const { headers } = await new SSLClient(clientSslconfig, address).request("GET", "/");
+    console.log(headers.peer, headers.address, headers.scopeid === \`\${scopeOf("left")}\`);
+  }
+  server.close();
+  await serving;
 }
-server.close();
-await serving;
 `;
 
 Deno.test({
@@ -294,6 +300,9 @@ Deno.test({
       stdin: "null",
     }).output();
     const text = new TextDecoder();
-    assertEquals(text.decode(stdout), "CN=TempPKI client\n".repeat(2), text.decode(stderr));
+    const lines = (address: string, scoped: boolean) =>
+      `CN=TempPKI client ${address} ${scoped}\n`.repeat(2);
+    const expected = lines("fe80::2", true) + lines("fe80::2%left", false);
+    assertEquals(text.decode(stdout), expected, text.decode(stderr));
   },
 });

@@ -52,6 +52,10 @@ export interface ModelResponse {
   readonly body: ModelBody | undefined;
   /** Characters that follow the response. */
   readonly excess: number;
+  /** True where nothing says how long a body would be. */
+  readonly unframed: boolean;
+  /** True where the connection ends with it. */
+  readonly closes: boolean;
 }
 
 /** Reads the response at the start of what a peer sends in answer to a request. */
@@ -62,12 +66,15 @@ export function readOneResponse(method: string, text: string): ModelResponse | n
   const { status, headers } = preamble;
   const framed = "content-length" in headers || "transfer-encoding" in headers;
   if (status < 200 || (status === 204 && framed)) return null;
+  const closes = /(^|,) *close *(,|$)/i.test(String(headers["connection"]));
+  const unframed = !framed && method !== "HEAD" && status !== 204 && status !== 304;
+  const ending = { unframed, closes };
   if (method === "HEAD" || status === 304) {
-    return { ...preamble, body: null, excess: text.length - end - 4 };
+    return { ...preamble, ...ending, body: null, excess: text.length - end - 4 };
   }
   const content = readBody(text, end + 4, headers);
-  if (content === null) return { ...preamble, body: undefined, excess: 0 };
-  return { ...preamble, body: content.body, excess: text.length - content.end };
+  if (content === null) return { ...preamble, ...ending, body: undefined, excess: 0 };
+  return { ...preamble, ...ending, body: content.body, excess: text.length - content.end };
 }
 
 /** Where the CR LF CR LF of a preamble is, or -1 where it is not in time. */

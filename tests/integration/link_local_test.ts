@@ -38,7 +38,13 @@ Deno.test({
     const [[peerHost, peerPort, flowinfo, peerScope], name] = session;
     assertEquals([peerHost.startsWith("fe80::"), flowinfo, peerScope], [true, 0, scopeid]);
     assert(name.includes(peerHost) && name.includes(`:${peerPort}`), name);
-    assertEquals([found["unscoped"], found["taken"]], ["refused", true]);
+    for (const zone of ["left", String(scopeid)]) {
+      const [status, own, peer, length, name] = found["forms"][zone];
+      assertEquals([status, own, length], [200, `fe80::1%${zone}`, 2]);
+      assert(peer.startsWith("fe80::") && peer.endsWith(`%${zone}`), peer);
+      assert(name.startsWith(`[${peer}]:`), name);
+    }
+    assertEquals(found["taken"], true);
     const [timedOut, seconds] = found["lost"];
     assert(timedOut && seconds >= 0.4 && seconds < 2, `${seconds} s`);
   },

@@ -46,10 +46,20 @@ for (const [name, client] of Object.entries(clients)) {
 }
 const [session] = sessions;
 found["session"] = [session?.address, `${session}`];
-found["unscoped"] = await new Client(["fe80::1", port], { timeout: 5 }).connect().then(
-  () => "connected",
-  () => "refused",
-);
+const forms: Record<string, unknown> = {};
+for (const zone of ["left", String(scopeid)]) {
+  const inPair = new Server([`fe80::1%${zone}`, 0], (_request, session) => {
+    sessions.push(session);
+    return [200, "OK", {}, null];
+  });
+  const served = inPair.serveForever();
+  const { status } = await new Client(inPair.address).request("GET", "/");
+  const peer = sessions.at(-1)?.address ?? [];
+  forms[zone] = [status, inPair.address[0], peer[0], peer.length, `${sessions.at(-1)}`];
+  inPair.close();
+  await served;
+}
+found["forms"] = forms;
 let error = null;
 try {
   new Server(address, () => [200, "OK", {}, null]).close();

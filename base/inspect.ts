@@ -1,0 +1,62 @@
+/**
+ * What objects show of themselves when they are printed, and values in error messages: no secrets.
+ *
+ * @module
+ */
+
+import { quote } from "./errors.ts";
+import type { HeaderDict } from "./headers.ts";
+import { decodeAscii } from "./tables.ts";
+
+/** The name of the method that `console.log` and `Deno.inspect` call; `util.inspect` in Deno calls it too. */
+export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");
+
+/** How that method prints what it shows. */
+export type Inspect = (value: unknown, options?: unknown) => string;
+
+/** Prints an object as `Name(key=value, …)`. */
+export function inspectFields(
+  name: string,
+  fields: Record<string, unknown>,
+  inspect: Inspect,
+  options: unknown,
+): string {
+  const parts = Object.entries(fields).map(([key, value]) => {
+    // Headers have no prototype, of which a reader need not be told each time.
+    const shown = key === "headers" ? { ...(value as HeaderDict) } : value;
+    return `${key}=${inspect(shown, options)}`;
+  });
+  return `${name}(${parts.join(", ")})`;
+}
+
+const SECRET: ReadonlySet<string> = new Set(["authorization", "cookie", "proxy-authorization"]);
+
+function isSecret(name: string): boolean {
+  return SECRET.has(name.toLowerCase());
+}
+
+/** Copies headers or options, with something else in place of what proves who the caller is. */
+export function hideSecrets<T extends object>(values: T): Record<string, unknown> {
+  const entries: [string, unknown][] = Object.entries(values);
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name, isSecret(name) ? "[hidden]" : value]),
+  );
+}
+
+/** Makes headers or options print themselves with their secrets hidden; nothing else changes. */
+export function hideSecretsOf<T extends object>(values: T): T {
+  return Object.defineProperty(values, INSPECT, {
+    value: (inspect: Inspect, options: unknown) => inspect(hideSecrets(values), options),
+  });
+}
+
+/** Quotes the value of a header for an error message, unless it may be a secret. */
+export function quoteValue(name: string, value: string | Uint8Array): string {
+  return isSecret(name) ? "a value that is not shown" : quote(value);
+}
+
+/** Quotes a header line, or the beginning of one; a value that may be a secret is left out. */
+export function quoteLine(line: Uint8Array): string {
+  const name = line.subarray(0, Math.max(0, line.indexOf(0x3a)));
+  return quote(isSecret(decodeAscii(name).trim()) ? name : line);
+}

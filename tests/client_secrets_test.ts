@@ -1,0 +1,105 @@
+/** What a client sends in confidence stands neither in what it and its connections show of themselves nor in an error. */
+import { inspect } from "node:util";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ProtocolError } from "../base.ts";
+import { Client, type ClientOptions, Connection, SSLClient } from "../client.ts";
+import { parseHeaders } from "../misc.ts";
+import { connect } from "./support/connected.ts";
+import { rejectionOf, thrownBy } from "./support/expectations.ts";
+import { RawPeer } from "./support/raw_peer.ts";
+import { RecordingSocket } from "./support/recording_socket.ts";
+import { serve } from "./support/serving.ts";
+import { latin1 } from "./support/wire_grammar.ts";
+
+const SECRET = "Basic c2VjcmV0";
+const options: ClientOptions = { authorization: SECRET, timeout: 5 };
+
+/** Everything that can be seen of a value by printing it. */
+function printed(value: unknown): string {
+  const deep = { depth: Infinity, showHidden: true };
+  return [
+    Deno.inspect(value, deep),
+    Deno.inspect([{ value }], deep),
+    inspect(value, deep),
+    inspect({ value }),
+  ].join("\n");
+}
+
+Deno.test("a client and its options show everything but authorization when they are printed", () => {
+  const clients = [
+    new Client(["127.0.0.1", 8080], options),
+    new SSLClient({}, ["127.0.0.1", 8080], options),
+  ];
+  for (const client of clients) {
+    assertEquals(client.options.authorization, SECRET);
+    assertEquals({ ...client.options }, options);
+    for (const text of [printed(client), printed(client.options)]) {
+      assert(!text.includes("c2VjcmV0"), text);
+      assertStringIncludes(text, "authorization");
+      assertStringIncludes(text, "timeout");
+    }
+    assertStringIncludes(Deno.inspect(client), "127.0.0.1:8080");
+  }
+  assertEquals(
+    Deno.inspect(new Client(["127.0.0.1", 80], { timeout: 5 })),
+    'Client(address=[ "127.0.0.1", 80 ], host="127.0.0.1", timeout=5, options={ timeout: 5 })',
+  );
+  assertStringIncludes(Deno.inspect(clients[1]), 'SSLClient(address=[ "127.0.0.1", 8080 ]');
+  assertStringIncludes(Deno.inspect(clients[1]), 'sslHost="127.0.0.1"');
+});
+
+Deno.test("a connection and its base headers show everything but authorization when they are printed", async () => {
+  using ends = await connect({ ...options, host: "example.com" });
+  const { conn } = ends;
+  assertEquals(conn.baseHeaders, { authorization: SECRET, host: "example.com" });
+  for (const text of [printed(conn), printed(conn.baseHeaders)]) {
+    assert(!text.includes("c2VjcmV0"), text);
+    assertStringIncludes(text, "authorization");
+    assertStringIncludes(text, "example.com");
+  }
+  const headers = { "authorization": SECRET, "cookie": SECRET, "proxy-authorization": SECRET };
+  using own = new Connection(new RecordingSocket(), { ...headers, "user-agent": "example" });
+  assert(!printed(own).includes("c2VjcmV0"), printed(own));
+  assertStringIncludes(printed(own), "example");
+});
+
+Deno.test("a bad credential of a request or of a connection is not quoted", async (t) => {
+  for (const name of ["authorization", "proxy-authorization", "cookie"]) {
+    await t.step(name, async () => {
+      const bad = { [name]: `${SECRET}\n` };
+      using ends = await connect();
+      using own = new Connection(new RecordingSocket(), bad);
+      const errors = [
+        await rejectionOf(ends.conn.get("/", bad), name),
+        await rejectionOf(ends.conn.getRange("/", bad, 0, 1), name),
+        await rejectionOf(own.get("/"), name),
+      ];
+      for (const error of errors) {
+        assert(error instanceof RangeError);
+        assert(!printed(error).includes("c2VjcmV0"), error.message);
+        assertStringIncludes(error.message, `"${name}"`);
+      }
+    });
+  }
+});
+
+Deno.test("a bad credential of a peer is not quoted", async () => {
+  const lines = [
+    `Authorization: ${SECRET}\t`,
+    `authorization:${SECRET}`,
+    `AUTHORIZATION:${SECRET}: x`,
+    `Authorization : ${SECRET}`,
+    `cookie: ${SECRET}{`,
+    `proxy-authorization: ${SECRET}\x7f`,
+  ];
+  for (const line of lines) {
+    const error = thrownBy(() => parseHeaders(latin1(line)), line);
+    assert(error instanceof ProtocolError);
+    assert(!error.message.includes("c2VjcmV0"), error.message);
+    await using serving = serve(() => [200, "OK", {}, null]);
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`GET / HTTP/1.1\r\n${line}\r\n\r\n`);
+    const [message = ""] = await serving.logger.waitFor("info");
+    assert(!message.includes("c2VjcmV0"), message);
+  }
+});
