@@ -50,7 +50,8 @@ const ending = new WeakSet<Connection>();
  * §7.6.1): `connection` and what it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
  *
  * Each session has an upstream connection of its own, in `session.store` under `key`, which is
- * closed when the session ends.
+ * closed when the session ends, and within a second of when the client leaves: also while the upstream
+ * works on its request. A client that ends its writing side counts as gone.
  *
  * @example
  * ```ts
@@ -72,6 +73,7 @@ export class ProxyApp implements AppObject {
   readonly #client: Client;
   readonly #key: string;
   readonly #logger: Pick<Logger, "warn"> | null;
+  readonly #followed = new WeakSet<Session>();
 
   /**
    * Makes a proxy to the server that a client is for.
@@ -108,7 +110,9 @@ export class ProxyApp implements AppObject {
     } catch (error) {
       // Mistakes of this side: headers that grew too long with the client's, a missing permission.
       if (isMistake(error)) throw error;
-      this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);
+      // A client that has left has taken its upstream connection along.
+      const left = session.signal.aborted;
+      if (!left) this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);
       return error instanceof Deno.errors.TimedOut
         ? makeEmptyResponse(request.method, 504, "Gateway Timeout")
         : makeEmptyResponse(request.method, 502, "Bad Gateway");
@@ -146,7 +150,7 @@ export class ProxyApp implements AppObject {
       return passOn(connection, await connection.request(method, uri, headers, holdBody(body)));
     } catch (error) {
       const untouched = body === null || !body.used;
-      if (stored === null || !untouched || !isStale(error)) throw error;
+      if (stored === null || !untouched || !isStale(error) || session.signal.aborted) throw error;
     }
     connection.close();
     const another = await this.#connect(session);
@@ -157,7 +161,21 @@ export class ProxyApp implements AppObject {
     const connection = await this.#client.connect();
     makers.set(connection, this);
     session.store.set(this.#key, connection);
+    this.#closeWith(session);
     return connection;
+  }
+
+  /** Closes the upstream connection of a session as soon as its client has left. */
+  #closeWith(session: Session): void {
+    const { signal } = session;
+    const close = () => {
+      const connection = session.store.get(this.#key);
+      if (isConnection(connection)) connection.close();
+    };
+    if (signal.aborted) return close();
+    if (this.#followed.has(session)) return;
+    this.#followed.add(session);
+    signal.addEventListener("abort", close, { once: true });
   }
 }
 

@@ -22,6 +22,7 @@ import {
   type FromFetchHandlerOptions,
   type PeerInfo,
   toFetchHandler,
+  type ToFetchHandlerOptions,
 } from "../web.ts";
 
 /** Every option that there is, each of them `undefined`; one that is missing here is an error of types. */
@@ -117,7 +118,11 @@ Deno.test("the options of apps, handlers and temporary servers may be undefined"
   const handlerOptions: FromFetchHandlerOptions = undefinedHandler;
   const undefinedInfo: Undefined<PeerInfo> = { remoteAddr: undefined };
   const info: PeerInfo = undefinedInfo;
-  const handler = toFetchHandler(fromFetchHandler(() => new Response("hello"), handlerOptions));
+  const undefinedOptions: Undefined<ToFetchHandlerOptions> = { logger: undefined };
+  const handler = toFetchHandler(
+    fromFetchHandler(() => new Response("hello"), handlerOptions),
+    undefinedOptions,
+  );
   const response = await handler(new Request("http://localhost/"), info);
   assertEquals(await response.text(), "hello");
 

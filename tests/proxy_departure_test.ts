@@ -1,0 +1,59 @@
+/** ProxyApp: a client that leaves while the upstream works takes its upstream connection along. */
+import { assertEquals } from "@std/assert";
+import { ProxyApp } from "../applib.ts";
+import { Client } from "../client.ts";
+import { RawPeer, RawServer, within } from "./support/raw_peer.ts";
+import { connectThrough } from "./support/proxies.ts";
+import { serve } from "./support/serving.ts";
+
+const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
+  "closes": (peer) => peer.close(),
+  "ends its writing side": (peer) => peer.closeWrite(),
+};
+
+for (const [how, leave] of Object.entries(leaving)) {
+  Deno.test(`the upstream connection of a client that ${how} is closed while it is waited for`, async (t) => {
+    const requests = {
+      "no body": "GET /slow HTTP/1.1\r\n\r\n",
+      "a whole body": "PUT /slow HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+    };
+    for (const [what, request] of Object.entries(requests)) {
+      await t.step(what, async () => {
+        await using through = await connectThrough();
+        await through.near.send(request);
+        const far = await through.upstream.accept();
+        assertEquals(await far.readExactly(request.length), request);
+        await leave(through.near);
+        assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+      });
+    }
+  });
+}
+
+Deno.test("a request whose client has left is not made again, and is nobody's bad gateway", async () => {
+  const warnings: string[] = [];
+  using upstream = new RawServer();
+  const client = new Client(upstream.address, { host: null, timeout: 10 });
+  const logger = { warn: (message: string) => void warnings.push(message) };
+  const proxy = new ProxyApp(client, "conn", { logger });
+  const ended = Promise.withResolvers<unknown>();
+  await using serving = serve(async (request, session) => {
+    const response = await proxy.handle(request, session);
+    if (request.uri === "/2") ended.resolve(response);
+    return response;
+  });
+  using near = await RawPeer.connect(serving.address);
+  await near.send("GET /1 HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 204 No Content\r\n\r\n");
+  await near.readPreamble();
+  // The second request goes over the connection that is there, which is lost with the client.
+  await near.send("GET /2 HTTP/1.1\r\n\r\n");
+  await far.readPreamble();
+  near.close();
+  assertEquals((await far.readToEnd()).received, "");
+  const [status] = await within(ended.promise, "the proxy gives up") as [number];
+  assertEquals(status, 502);
+  assertEquals(warnings, []);
+});
