@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type HeaderDict, specialOf } from "../base/headers.ts";
+import { connectionOptions, type HeaderDict, specialOf } from "../base/headers.ts";
 
 /**
  * What RFC 9110 §7.6.1 has an intermediary leave out, besides those that begin with `proxy-`; and
@@ -36,21 +36,8 @@ export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   // Without a prototype, as headers are received.
   const kept: HeaderDict = Object.setPrototypeOf({}, null);
   for (const name of names) {
-    const isNamed = options.has(name) && name !== "host" && specialOf(name) === 0;
+    const isNamed = options.includes(name) && name !== "host" && specialOf(name) === 0;
     if (!isHopByHop(name) && !isNamed) kept[name] = headers[name]!;
   }
   return kept;
 }
-
-/** Whether the peer will close the connection after this message (RFC 9112 §9.6). */
-export function saysClose(headers: HeaderDict): boolean {
-  return connectionOptions(headers).has("close");
-}
-
-/** The elements of `connection`, in lower case. */
-function connectionOptions({ connection }: HeaderDict): ReadonlySet<string> {
-  if (typeof connection !== "string") return NONE;
-  return new Set(connection.split(",").map((option) => option.trim().toLowerCase()));
-}
-
-const NONE: ReadonlySet<string> = new Set();

@@ -22,7 +22,7 @@ import type { Session } from "../base/session.ts";
 import type { Client, Connection } from "../client.ts";
 import type { Logger } from "../server.ts";
 import { holdBody } from "./held_body.ts";
-import { endToEndHeaders, saysClose } from "./hop_by_hop.ts";
+import { endToEndHeaders } from "./hop_by_hop.ts";
 
 /** How a proxy behaves. */
 export interface ProxyOptions {
@@ -38,9 +38,6 @@ const OPTIONS = ["logger"];
 
 /** Which proxy has made a connection: two with the same key must not use each other's. */
 const makers = new WeakMap<Connection, ProxyApp>();
-
-/** Connections that the upstream closes once it has answered: no further request may go there. */
-const ending = new WeakSet<Connection>();
 
 /**
  * A reverse proxy: relays each request to a server and its response back, with nothing changed:
@@ -132,7 +129,7 @@ export class ProxyApp implements AppObject {
     // Of a POST without a body nobody can tell, when the upstream has closed, whether it was done;
     // nothing may do it twice (RFC 9110 §9.2.2), and a new connection was not closed while idle.
     const onlyOnce = method === "POST" && body === null;
-    if (!onlyOnce && !ending.has(stored)) return stored;
+    if (!onlyOnce && !stored.closed) return stored;
     stored.close();
     return null;
   }
@@ -147,14 +144,14 @@ export class ProxyApp implements AppObject {
     const headers = endToEndHeaders(request.headers);
     const connection = stored ?? await this.#connect(session);
     try {
-      return passOn(connection, await connection.request(method, uri, headers, holdBody(body)));
+      return passOn(await connection.request(method, uri, headers, holdBody(body)));
     } catch (error) {
       const untouched = body === null || !body.used;
       if (stored === null || !untouched || !isStale(error) || session.signal.aborted) throw error;
     }
     connection.close();
     const another = await this.#connect(session);
-    return passOn(another, await another.request(method, uri, headers, body));
+    return passOn(await another.request(method, uri, headers, body));
   }
 
   async #connect(session: Session): Promise<Connection> {
@@ -179,10 +176,9 @@ export class ProxyApp implements AppObject {
   }
 }
 
-/** The response as the client gets it; what it says of its own connection is noted here. */
-function passOn(connection: Connection, response: Response): Response {
+/** The response as the client gets it. */
+function passOn(response: Response): Response {
   const { status, reason, headers, body } = response;
-  if (saysClose(headers)) ending.add(connection);
   const kept = endToEndHeaders(headers);
   return kept === headers ? response : new Response(status, reason, kept, body);
 }

@@ -91,12 +91,18 @@ function forbidden(name: string, where: string): ProtocolError {
   return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${where}`);
 }
 
-/** True where the headers of a response say that its connection ends with it (RFC 9112 §9.6). */
+/** True if the headers of a response say that its connection ends with it (RFC 9112 §9.6). */
 export function saysClose(headers: HeaderDict): boolean {
-  const { connection } = headers;
-  return typeof connection === "string" &&
-    connection.split(",").some((option) => option.trim().toLowerCase() === "close");
+  return connectionOptions(headers).includes("close");
 }
+
+/** The elements of `connection`, in lower case (RFC 9110 §7.6.1). */
+export function connectionOptions({ connection }: HeaderDict): readonly string[] {
+  if (typeof connection !== "string") return NONE;
+  return connection.split(",").map((option) => option.trim().toLowerCase());
+}
+
+const NONE: readonly string[] = [];
 
 // ───────────────────────── parsing
 
