@@ -49,6 +49,7 @@ export {
 export interface ServerOptions {
   /**
    * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
+   * TLS handshakes are not among them: 64 may be under way, of which the oldest gives way to the next.
    *
    * @default {50}
    */
@@ -173,7 +174,8 @@ export class Server implements AsyncDisposable {
     while (this.#listening) {
       const accepted = await this.#accept();
       if (accepted === null) break;
-      if (await this.#places.wait()) this.#start(accepted);
+      const free = await this.#places.wait();
+      if (free && this.#listening) this.#start(accepted);
       else closeQuietly(accepted.socket);
     }
     await this.#ended();
