@@ -34,7 +34,9 @@ export interface Listener {
 
 /** Where a listener tells what happens. */
 export interface ListenerLog {
+  /** Peers that were gone before they were accepted. */
   debug(message: string): void;
+  /** Failures to accept, which are not a peer's. */
   warn(message: string): void;
 }
 
@@ -85,7 +87,7 @@ export class PlainListener implements Listener {
     return { name: peerName(this.address, address, ++this.#count), address, socket };
   }
 
-  /** Waits for the next connection of Deno; as {@linkcode accept}. */
+  /** As {@linkcode accept}, for who gives the peer a name. */
   async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
     for (;;) {
       const conn = await this.#tryAccept();

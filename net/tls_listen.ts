@@ -6,7 +6,7 @@
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
-import { boundAddress, endpointOf, peerAddress } from "./addresses.ts";
+import { boundAddress, type Endpoint, endpointOf, peerAddress } from "./addresses.ts";
 import { type ListenerLog, PlainListener } from "./listener.ts";
 import { Queue } from "./queue.ts";
 import { makeDuplex } from "./tls_duplex.ts";
@@ -85,6 +85,9 @@ class DenoListener implements RawListener {
   }
 }
 
+/** Where to listen at a port. */
+type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
+
 /** Listens with `node:net`, over whose sockets TLS is fastest. */
 class NodeListener implements RawListener {
   readonly ready: Promise<void>;
@@ -95,7 +98,7 @@ class NodeListener implements RawListener {
   #again: ReturnType<typeof setInterval> | undefined;
   #closed = false;
 
-  constructor(address: Address, endpoint: { hostname: string; port: number }, log: ListenerLog) {
+  constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog) {
     this.address = address;
     this.ready = this.#bound.promise;
     this.#server = loadBuiltin("node:net").createServer(
@@ -122,7 +125,7 @@ class NodeListener implements RawListener {
     }
   }
 
-  #listen({ hostname, port }: { hostname: string; port: number }): void {
+  #listen({ hostname, port }: TcpEndpoint): void {
     // Without the permission `node:net` would throw a little later, where nobody can catch it.
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     if (Deno.permissions.requestSync({ name: "net", host }).state !== "granted") {

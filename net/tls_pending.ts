@@ -11,13 +11,13 @@ import { DeguError } from "../base/errors.ts";
  * the places of those who are let in, and no more memory and descriptors than this. When it is full
  * the oldest one gives way, so that strangers who never go keep nobody out.
  */
-export const MAX_PENDING = 64;
+const MAX_PENDING = 64;
 
 /**
  * No handshake gives way before it has had this long, and the next one waits instead: strangers who
  * connect again at once leave enough time for a handshake, and cost a bounded part of the processor.
  */
-export const LEAST_MILLISECONDS = 250;
+const LEAST_MILLISECONDS = 250;
 
 /** A handshake under way. */
 export class PendingHandshake {
