@@ -1,9 +1,10 @@
 /** Handshakes under way: they take no place, the oldest gives way, and nobody waits for one of somebody else. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { EmptyPreambleError } from "../base.ts";
+import { type Address, EmptyPreambleError } from "../base.ts";
 import { type ClientSslconfig, SSLClient } from "../client.ts";
 import { TempPKI } from "../misc/pki.ts";
 import type { App } from "../server.ts";
+import { hasIPv6 } from "./support/endpoints.ts";
 import { RawPeer, turnOfEventLoop, within } from "./support/raw_peer.ts";
 import { startTls, type TlsEndpoint } from "./support/tls_endpoints.ts";
 
@@ -137,10 +138,26 @@ Deno.test("clients who wait for a place get one in turn, or lose their wait afte
   });
 });
 
+Deno.test("one client waits for a place and 64 behind it, with their handshake done; no more", async () => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent, { server: { maxConnections: 1 } });
+  using holder = await endpoint.client.connect();
+  await holder.get("/");
+  const conns = [];
+  for (let i = 0; i < 65; i++) conns.push(await endpoint.client.connect());
+  await turnOfEventLoop();
+  assertEquals(endpoint.logger.at("info"), []);
+  using last = await endpoint.client.connect();
+  await assertRejects(() => last.get("/"), EmptyPreambleError);
+  assertMatch((await endpoint.logger.waitFor("info")).join(), /^[^,]*: too many wait for a place$/);
+  for (const conn of conns) conn.close();
+});
+
 Deno.test("a server that ends closes handshakes, and those who wait for a place", async (t) => {
   await using pki = await TempPKI.create();
-  const scoped = ["::1", 0, 0, 1] as const;
-  for (const address of [["127.0.0.1", 0], scoped] as const) {
+  const addresses: Address[] = [["127.0.0.1", 0]];
+  if (hasIPv6) addresses.push(["::1", 0, 0, 1]);
+  for (const address of addresses) {
     for (const end of ["close", "shutdown", "dispose"] as const) {
       await t.step(`${end} at ${address[0]}`, async () => {
         const server = { maxConnections: 1, timeout: null };
