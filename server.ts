@@ -18,7 +18,7 @@
  * @module
  */
 
-import type { Api, App } from "./base/app.ts";
+import type { Api, App, Socket } from "./base/app.ts";
 import { readApp } from "./base/app_parts.ts";
 import { bodies } from "./base/bodies.ts";
 import { typeName } from "./base/errors.ts";
@@ -26,9 +26,10 @@ import { copyOptions } from "./base/options.ts";
 import { ContentRange, Range } from "./base/range.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import { type Address, endSession, Session } from "./base/session.ts";
-import { checkServerAddress, formatAddress } from "./net/addresses.ts";
+import { checkServerAddress } from "./net/addresses.ts";
 import { checkTimeout } from "./net/deadline.ts";
 import { type Accepted, type Listener, PlainListener } from "./net/listener.ts";
+import { Places } from "./net/places.ts";
 import { type Logger, ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { standardLogger } from "./net/standard_logger.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls_context.ts";
@@ -50,6 +51,7 @@ export {
 export interface ServerOptions {
   /**
    * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
+   * TLS handshakes are not among them: 64 may be under way, of which the oldest gives way to the next.
    *
    * @default {50}
    */
@@ -78,8 +80,6 @@ export interface ServerOptions {
 
 const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
 const LEVELS = ["debug", "info", "warn", "error"] as const;
-const WAIT_FOR_PLACE_MILLISECONDS = 2000;
-const ACCEPT_PAUSE_MILLISECONDS = 50;
 
 const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
@@ -110,15 +110,10 @@ const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
 export class Server implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #context: ServerContext;
-  readonly #maxConnections: number;
   readonly #maxRequests: number;
-  readonly #connections = new Set<Place>();
-  readonly #stopped = Promise.withResolvers<void>();
-  #waiting: Accepted | null = null;
-  #placeFreed: (() => void) | null = null;
+  readonly #places: Places;
   #serving: Promise<void> | null = null;
   #listening = true;
-  #count = 0;
 
   /**
    * Makes a server that is bound to an address. Needs `--allow-net`; for the path of a Unix socket
@@ -136,7 +131,7 @@ export class Server implements AsyncDisposable {
       checkOptions(options);
     const checkedAddress = checkServerAddress(address);
     const { handle, onConnect } = readApp(app, "app");
-    this.#maxConnections = maxConnections;
+    this.#places = new Places(maxConnections);
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
     this.#context = { handle, onConnect, api: API, timeout, logger: safeLogger, stopping: false };
@@ -148,8 +143,8 @@ export class Server implements AsyncDisposable {
    *
    * @internal
    */
-  protected listen(address: Address, _context: ServerContext): Listener {
-    return new PlainListener(address);
+  protected listen(address: Address, { logger }: ServerContext): Listener {
+    return new PlainListener(address, logger);
   }
 
   /** Resolves once the address is bound, which for a plain server it is from the start. */
@@ -172,85 +167,43 @@ export class Server implements AsyncDisposable {
     await this.ready;
     while (this.#listening) {
       const accepted = await this.#accept();
-      if (accepted === null) continue;
-      if (await this.#waitForPlace(accepted)) this.#start(accepted);
-      else closeQuietly(accepted);
+      if (accepted === null) break;
+      const free = await this.#places.wait();
+      if (free && this.#listening) this.#start(accepted);
+      else closeQuietly(accepted.socket);
     }
-    await Promise.all(Array.from(this.#connections, (place) => place.ended));
+    await this.#ended();
   }
 
-  /** The next connection; `null` where there was none, which is no reason to end. */
+  /** The next connection; `null` where there won't be any. */
   async #accept(): Promise<Accepted | null> {
     try {
       return await this.#listener.accept();
     } catch (error) {
-      if (!this.#listening) return null;
-      this.#context.logger.warn(`accepting a connection failed: ${error}`);
-      // Out of file descriptors the next try fails as fast, until a connection has ended.
-      await this.#pause(ACCEPT_PAUSE_MILLISECONDS);
+      if (this.#listening) throw error;
       return null;
     }
   }
 
-  /** Waits until the time is over, a place becomes free or the server stops. */
-  async #pause(milliseconds: number): Promise<void> {
-    const freed = Promise.withResolvers<void>();
-    this.#placeFreed = freed.resolve;
-    const timer = setTimeout(freed.resolve, milliseconds);
-    await Promise.race([freed.promise, this.#stopped.promise]);
-    clearTimeout(timer);
-    this.#placeFreed = null;
-  }
-
-  async #waitForPlace(accepted: Accepted): Promise<boolean> {
-    if (this.#connections.size >= this.#maxConnections) {
-      this.#waiting = accepted;
-      await this.#pause(WAIT_FOR_PLACE_MILLISECONDS);
-      this.#waiting = null;
-    }
-    return this.#listening && this.#connections.size < this.#maxConnections;
-  }
-
-  #start(accepted: Accepted): void {
-    const count = ++this.#count;
-    const name = accepted.address === null
-      ? `${formatAddress(this.address)}#${count}`
-      : formatAddress(accepted.address);
-    const place: Place = {
-      close: () => closeQuietly(accepted),
-      isIdle: () => true,
-      ended: done,
-    };
-    this.#connections.add(place);
-    place.ended = this.#run(place, accepted, name).finally(() => {
-      this.#connections.delete(place);
-      this.#placeFreed?.();
-    });
-  }
-
-  async #run(place: Place, accepted: Accepted, name: string): Promise<void> {
-    const { logger } = this.#context;
-    let socket;
-    try {
-      socket = await accepted.open();
-    } catch (error) {
-      closeQuietly(accepted);
-      const why = error instanceof Error ? error.message : String(error);
-      logger.info(`${name}: the handshake failed: ${why}`);
-      return;
-    }
+  #start({ name, address, socket }: Accepted): void {
     const certificate = socket.peerCertificate ?? null;
-    const session = new Session(name, accepted.address, this.#maxRequests, certificate);
+    const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session);
     const closed = Promise.withResolvers<void>();
-    place.close = () => {
-      connection.close();
-      closed.resolve();
+    const place = {
+      close: () => {
+        connection.close();
+        closed.resolve();
+      },
+      isIdle: () => connection.idle,
     };
-    place.isIdle = () => connection.idle;
     // The application may never return, but the server can be closed.
-    await Promise.race([connection.serve(), closed.promise]);
-    endSession(session, "closed by the server");
+    const serving = Promise.race([connection.serve(), closed.promise]);
+    this.#places.take(place, serving.then(() => endSession(session, "closed by the server")));
+  }
+
+  async #ended(): Promise<void> {
+    await Promise.all([this.#listener.ended(), this.#places.ended()]);
   }
 
   /**
@@ -258,8 +211,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    if (this.#waiting !== null) closeQuietly(this.#waiting);
-    for (const place of this.#connections) place.close();
+    this.#places.close();
   }
 
   /**
@@ -268,10 +220,8 @@ export class Server implements AsyncDisposable {
    */
   async shutdown(): Promise<void> {
     this.#stop();
-    for (const place of this.#connections) {
-      if (place.isIdle()) place.close();
-    }
-    await Promise.all(Array.from(this.#connections, (place) => place.ended));
+    this.#places.closeIdle();
+    await this.#ended();
   }
 
   #stop(): void {
@@ -279,29 +229,20 @@ export class Server implements AsyncDisposable {
     if (!this.#listening) return;
     this.#listening = false;
     this.#listener.close();
-    this.#stopped.resolve();
+    this.#places.stop();
   }
 
   /** Closes the server: {@linkcode close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
-    await Promise.all(Array.from(this.#connections, (place) => place.ended));
+    await this.#ended();
     await this.#serving?.catch(() => {});
   }
 }
 
-const done = Promise.resolve();
-
-/** A place that a connection takes, from when it was accepted. */
-interface Place {
-  close(): void;
-  isIdle(): boolean;
-  ended: Promise<void>;
-}
-
-function closeQuietly(accepted: Accepted): void {
+function closeQuietly(socket: Socket): void {
   try {
-    accepted.close();
+    socket.close();
   } catch {
     // The peer was faster.
   }

@@ -284,3 +284,8 @@ export function formatAddress(address: Address): string {
   const { hostname, port } = endpointOf(address) as { hostname: string; port: number };
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
+
+/** What a peer is called in logs: its address, or where it has none that of the server and a number. */
+export function peerName(server: Address, peer: Address | null, count: number): string {
+  return peer === null ? `${formatAddress(server)}#${count}` : formatAddress(peer);
+}

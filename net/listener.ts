@@ -6,16 +6,16 @@
 
 import type { Socket } from "../base/app.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
-import { boundAddress, endpointOf, peerAddress } from "./addresses.ts";
+import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 
-/** A connection that was accepted, before any handshake. */
+/** A connection that was accepted. */
 export interface Accepted {
+  /** What the peer is called in logs. */
+  readonly name: string;
   /** Where it comes from; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
-  /** Does the handshake, if there is one, and resolves to the socket to speak HTTP over. */
-  open(): Promise<Socket>;
-  /** Closes it; what waits for it rejects. */
-  close(): void;
+  /** What to speak HTTP over; its handshake, if there is one, is done. */
+  readonly socket: Socket;
 }
 
 /** What a server accepts connections from. */
@@ -24,39 +24,126 @@ export interface Listener {
   readonly ready: Promise<void>;
   /** The address it is bound to; final once ready. */
   readonly address: Address;
-  /** Waits for the next connection. Rejects when closed. */
+  /** Waits for the next connection; for one caller at a time. Rejects once closed, and never before. */
   accept(): Promise<Accepted>;
-  /** Frees the address. */
+  /** Frees the address, and ends the handshakes under way. */
   close(): void;
+  /** Resolves when nothing is left of what {@linkcode close} has ended. */
+  ended(): Promise<void>;
 }
+
+/** Where a listener tells what happens. */
+export interface ListenerLog {
+  /** Peers that were gone before they were accepted. */
+  debug(message: string): void;
+  /** Failures to accept, which are not a peer's. */
+  warn(message: string): void;
+}
+
+/** What a peer may have done that is gone before it was accepted, on Linux also its network (accept(2)). */
+const PEER_CODES: ReadonlySet<unknown> = new Set([
+  "ECONNABORTED",
+  "ECONNRESET",
+  "EHOSTDOWN",
+  "EHOSTUNREACH",
+  "ENETDOWN",
+  "ENETUNREACH",
+  "ENONET",
+  "ENOPROTOOPT",
+  "ENOTCONN",
+  "EOPNOTSUPP",
+  "EPIPE",
+  "EPROTO",
+  "ETIMEDOUT",
+]);
+
+/** With no file descriptor left the next try fails as fast, until a connection has ended. */
+const PAUSE_MILLISECONDS = 50;
 
 /** Listens for plain connections. */
 export class PlainListener implements Listener {
   readonly ready: Promise<void> = Promise.resolve();
   readonly address: Address;
   readonly #listener: Deno.TcpListener | Deno.UnixListener;
+  readonly #log: ListenerLog;
+  #count = 0;
+  #closed = false;
+  #failing = false;
+  #endPause: (() => void) | null = null;
 
   /** Binds a checked address, or throws. */
-  constructor(address: Address) {
+  constructor(address: Address, log: ListenerLog) {
     const endpoint = endpointOf(address);
     if (endpoint.transport === "tcp") this.#listener = Deno.listen(endpoint);
     else if (endpoint.path === "") this.#listener = listenOnFreeName();
     else this.#listener = Deno.listen(endpoint);
     this.address = boundAddress(address, this.#listener.addr);
+    this.#log = log;
   }
 
   async accept(): Promise<Accepted> {
-    const conn = await this.#listener.accept();
-    if ("setNoDelay" in conn) conn.setNoDelay(true);
-    return {
-      address: peerAddress(this.address, conn.remoteAddr),
-      open: () => Promise.resolve(conn),
-      close: () => conn.close(),
-    };
+    const socket = await this.acceptConn();
+    const address = peerAddress(this.address, socket.remoteAddr);
+    return { name: peerName(this.address, address, ++this.#count), address, socket };
+  }
+
+  /** As {@linkcode accept}, for who gives the peer a name. */
+  async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
+    for (;;) {
+      const conn = await this.#tryAccept();
+      if (conn === null) continue;
+      try {
+        if ("setNoDelay" in conn) conn.setNoDelay(true);
+        return conn;
+      } catch (error) {
+        conn.close();
+        this.#reportGone(error);
+      }
+    }
+  }
+
+  /** The next connection; `null` where there was none, which is no reason to end. */
+  async #tryAccept(): Promise<Deno.TcpConn | Deno.UnixConn | null> {
+    try {
+      const conn = await this.#listener.accept();
+      this.#failing = false;
+      return conn;
+    } catch (error) {
+      if (this.#closed) throw error;
+      if (error instanceof Error && "code" in error && PEER_CODES.has(error.code)) {
+        this.#reportGone(error);
+      } else {
+        // Once, and not with each try.
+        if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`);
+        this.#failing = true;
+        await this.#pause();
+      }
+      return null;
+    }
+  }
+
+  #reportGone(error: unknown): void {
+    this.#log.debug(`a peer was gone before it was accepted: ${error}`);
+  }
+
+  async #pause(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#endPause = resolve;
+    const timer = setTimeout(resolve, PAUSE_MILLISECONDS);
+    await promise;
+    clearTimeout(timer);
+    this.#endPause = null;
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#listener.close();
+    this.#endPause?.();
+  }
+
+  ended(): Promise<void> {
+    return this.ready;
   }
 }
 

@@ -23,9 +23,11 @@ import { checkNegotiated } from "./tls_policy.ts";
 const MAX_IDLE = 8;
 /** Certificates that are remembered for resumed sessions, so that strangers can't fill the memory. */
 const MAX_VERIFIED = 10_000;
-/** `node:tls` has a time-out of its own, which is to come after the server's. */
-const LATER_MILLISECONDS = 1000;
-const MAX_TIMEOUT_MILLISECONDS = 3_600_000;
+/**
+ * `node:tls` has no time-out of its own then, as the caller has one. The timer would keep what belongs
+ * to a handshake until it fires, also where that has failed.
+ */
+const NO_TIMEOUT = -1;
 
 /** A connection that is encrypted, and the verified certificate of its client. */
 export interface Shaken {
@@ -36,21 +38,11 @@ export interface Shaken {
 /** Does the handshakes of one context. */
 export class Handshakes {
   readonly #material: ServerMaterial;
-  readonly #handshakeTimeout: number;
   readonly #idle: TlsServer[] = [];
 
-  /**
-   * Makes handshakes with what belongs to a context.
-   *
-   * @param timeout Seconds that the caller allows, or `null`.
-   */
-  constructor(material: ServerMaterial, timeout: number | null) {
+  /** Makes handshakes with what belongs to a context. */
+  constructor(material: ServerMaterial) {
     this.#material = material;
-    // Until this timer fires `node:tls` keeps what belongs to a handshake, also if it has failed.
-    this.#handshakeTimeout = Math.min(
-      (timeout ?? Infinity) * 1000 + LATER_MILLISECONDS,
-      MAX_TIMEOUT_MILLISECONDS,
-    );
   }
 
   /** Does a handshake over a stream, which it destroys where it rejects. */
@@ -95,7 +87,7 @@ export class Handshakes {
     return loadBuiltin("node:tls").createServer({
       ...options,
       ...(ca === undefined ? {} : { ca: [...ca] }),
-      handshakeTimeout: this.#handshakeTimeout,
+      handshakeTimeout: NO_TIMEOUT,
     });
   }
 

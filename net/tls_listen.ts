@@ -7,7 +7,8 @@
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "./addresses.ts";
-import { PlainListener } from "./listener.ts";
+import { type ListenerLog, PlainListener } from "./listener.ts";
+import { Queue } from "./queue.ts";
 import { makeDuplex } from "./tls_duplex.ts";
 import { translateError } from "./tls_errors.ts";
 import { loadBuiltin } from "./tls_modules.ts";
@@ -27,7 +28,7 @@ export interface RawListener {
   readonly ready: Promise<void>;
   /** The address it is bound to; final once ready. */
   readonly address: Address;
-  /** Waits for the next connection. Rejects when closed. */
+  /** Waits for the next connection; for one caller at a time. Rejects once closed, and never before. */
   accept(): Promise<RawConnection>;
   /** Frees the address. */
   close(): void;
@@ -39,13 +40,19 @@ export interface RawListener {
  */
 export const MAX_QUEUED = 64;
 
-/** Listens on a checked address, with a socket of `node:net` wherever that can. */
-export function listenRaw(address: Address): RawListener {
+/** `node:net` stops listening when there was no file descriptor for a connection, and tells nobody. */
+const LISTEN_AGAIN_MILLISECONDS = 1000;
+/** Connections in the kernel's queue: the default of `node:net`. */
+const BACKLOG = 511;
+
+/**
+ * Listens on a checked address, with a socket of `node:net` where that is a TCP address that it can
+ * reach. A Unix socket of `node:net` can't be made to listen again after it has stopped.
+ */
+export function listenRaw(address: Address, log: ListenerLog): RawListener {
   const endpoint = endpointOf(address);
-  const needsDeno = endpoint.transport === "tcp"
-    ? endpoint.hostname.includes("%")
-    : endpoint.path === "";
-  return needsDeno ? new DenoListener(address) : new NodeListener(address);
+  const forNode = endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
+  return forNode ? new NodeListener(address, endpoint, log) : new DenoListener(address, log);
 }
 
 /** Listens as a plain server does. */
@@ -54,10 +61,10 @@ class DenoListener implements RawListener {
   readonly #asked: Address;
   readonly #plain: PlainListener | null = null;
 
-  constructor(address: Address) {
+  constructor(address: Address, log: ListenerLog) {
     this.#asked = address;
     try {
-      this.#plain = new PlainListener(address);
+      this.#plain = new PlainListener(address, log);
       this.ready = this.#plain.ready;
     } catch (error) {
       this.ready = Promise.reject(error);
@@ -69,10 +76,8 @@ class DenoListener implements RawListener {
   }
 
   async accept(): Promise<RawConnection> {
-    const accepted = await this.#plain!.accept();
-    // A plain listener opens nothing but connections of Deno.
-    const conn = await accepted.open() as Deno.TcpConn | Deno.UnixConn;
-    return { below: makeDuplex(conn), address: accepted.address };
+    const conn = await this.#plain!.acceptConn();
+    return { below: makeDuplex(conn), address: peerAddress(this.address, conn.remoteAddr) };
   }
 
   close(): void {
@@ -80,18 +85,20 @@ class DenoListener implements RawListener {
   }
 }
 
+/** Where to listen at a port. */
+type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
+
 /** Listens with `node:net`, over whose sockets TLS is fastest. */
 class NodeListener implements RawListener {
   readonly ready: Promise<void>;
   address: Address;
   readonly #server: NetServer;
   readonly #bound = Promise.withResolvers<void>();
-  readonly #queue: RawConnection[] = [];
-  #waiting: PromiseWithResolvers<RawConnection> | null = null;
-  #failure: unknown = null;
+  readonly #queue = new Queue<RawConnection>(MAX_QUEUED);
+  #again: ReturnType<typeof setInterval> | undefined;
   #closed = false;
 
-  constructor(address: Address) {
+  constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog) {
     this.address = address;
     this.ready = this.#bound.promise;
     this.#server = loadBuiltin("node:net").createServer(
@@ -99,32 +106,41 @@ class NodeListener implements RawListener {
       { pauseOnConnect: true, noDelay: true },
       (socket) => this.#receive(socket),
     );
-    this.#server.on("error", (error) => this.#fail(translateError(error)));
+    this.#server.on("error", (error) => {
+      if (this.#server.listening) log.warn(`accepting connections fails: ${error.message}`);
+      else this.#bound.reject(translateError(error));
+    });
     this.#server.once("listening", () => {
       this.address = this.#findAddress(address);
+      this.#again = setInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
+      Deno.unrefTimer(this.#again as unknown as number);
       this.#bound.resolve();
     });
     // As with Deno's own listeners it is the wait in accept() that keeps the process alive.
     this.#server.unref();
     try {
-      this.#listen(endpointOf(address));
+      this.#listen(endpoint);
     } catch (error) {
       this.#bound.reject(translateError(error));
     }
   }
 
-  #listen(endpoint: Endpoint): void {
-    if (endpoint.transport === "unix") {
-      this.#server.listen({ path: endpoint.path });
-      return;
-    }
-    const { hostname, port } = endpoint;
+  #listen({ hostname, port }: TcpEndpoint): void {
     // Without the permission `node:net` would throw a little later, where nobody can catch it.
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     if (Deno.permissions.requestSync({ name: "net", host }).state !== "granted") {
       throw new Deno.errors.NotCapable(`Requires net access to "${host}": --allow-net`);
     }
-    this.#server.listen({ host: hostname, port });
+    this.#server.listen({ host: hostname, port, backlog: BACKLOG });
+  }
+
+  /**
+   * Has no effect but where the listener has stopped, of which there is no sign. The property is not
+   * part of the types, but every server that listens has it.
+   */
+  #listenAgain(): void {
+    const { _handle: handle } = this.#server as NetServer & { readonly _handle?: Handle | null };
+    handle?.listen?.(BACKLOG);
   }
 
   #findAddress(asked: Address): Address {
@@ -134,62 +150,41 @@ class NodeListener implements RawListener {
     return boundAddress(asked, { transport: "tcp", hostname: address, port });
   }
 
-  accept(): Promise<RawConnection> {
-    const next = this.#queue.shift();
-    if (next !== undefined) return Promise.resolve(next);
-    if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
-    if (this.#failure !== null) {
-      const failure = this.#failure;
-      this.#failure = null;
-      return Promise.reject(failure);
-    }
-    this.#waiting = Promise.withResolvers();
+  async accept(): Promise<RawConnection> {
     this.#server.ref();
-    return this.#waiting.promise;
+    try {
+      return await this.#queue.next();
+    } finally {
+      this.#server.unref();
+    }
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearInterval(this.#again);
     this.#server.close();
     // Where it was not bound yet it never will be, and nobody is to wait for that.
     this.#bound.resolve();
-    for (const { below } of this.#queue.splice(0)) below.close();
-    this.#endWait()?.reject(new Deno.errors.Interrupted("the listener was closed"));
+    for (const { below } of this.#queue.close()) below.close();
   }
 
   #receive(socket: NetSocket): void {
     // A peer may be gone before anybody looks, and nobody else would hear of it.
     socket.on("error", () => {});
     const connection = this.#describe(socket);
-    if (connection === null || this.#closed || this.#queue.length >= MAX_QUEUED) {
-      socket.destroy();
-      return;
-    }
-    const waiting = this.#endWait();
-    if (waiting === null) this.#queue.push(connection);
-    else waiting.resolve(connection);
+    if (connection === null || !this.#queue.push(connection)) socket.destroy();
   }
 
-  /** `null` for a TCP peer that is gone already: nobody can tell who it was. */
+  /** `null` for a peer that is gone already: nobody can tell who it was. */
   #describe(socket: NetSocket): RawConnection | null {
     const { remoteAddress: hostname, remotePort: port } = socket;
-    const isTcp = Array.isArray(this.address);
-    if (isTcp && (hostname === undefined || port === undefined)) return null;
+    if (hostname === undefined || port === undefined) return null;
     return { below: makeNetStream(socket), address: peerAddress(this.address, { hostname, port }) };
   }
+}
 
-  #fail(error: unknown): void {
-    this.#bound.reject(error);
-    const waiting = this.#endWait();
-    if (waiting === null) this.#failure = error;
-    else waiting.reject(error);
-  }
-
-  #endWait(): PromiseWithResolvers<RawConnection> | null {
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    if (waiting !== null) this.#server.unref();
-    return waiting;
-  }
+/** What of the handle of a server is used. */
+interface Handle {
+  listen?(backlog: number): number;
 }

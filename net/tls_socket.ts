@@ -30,9 +30,9 @@ interface Waiting {
 export class TlsSocket implements Socket {
   /** The verified certificate of the peer, or `null`. */
   readonly peerCertificate: PeerCertificate | null;
-  /** Where this end is; undefined for Unix sockets and abstract names. */
+  /** Where this end is; undefined for Unix sockets and abstract names of `node:net`. */
   readonly localAddr: Deno.Addr | undefined;
-  /** Where the other end is; undefined for Unix sockets and abstract names. */
+  /** Where the other end is; undefined for Unix sockets and abstract names of `node:net`. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
   readonly #below: TlsStream;

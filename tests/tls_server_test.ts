@@ -54,21 +54,6 @@ Deno.test("SSLServer and SSLClient meet at addresses with a scope, which node:ne
   }
 });
 
-Deno.test("a handshake counts as a connection and has a deadline", async () => {
-  await using pki = await TempPKI.create();
-  const options = { server: { maxConnections: 1, timeout: 0.2 } };
-  await using endpoint = await startTls(pki, noContent, options);
-  using silent = await RawPeer.connect(endpoint.server.address);
-  const begun = performance.now();
-  // It waits for the only place until the silent one has lost it.
-  assertEquals((await endpoint.client.request("GET", "/")).status, 204);
-  assert(performance.now() - begun >= 190, "the silent peer held no place");
-  await silent.assertClosedSilently();
-  assertEquals(endpoint.logger.at("info").map((line) => line.replace(/^.*:\d+: /, "")), [
-    "the handshake failed: the TLS handshake took over 0.2 s",
-  ]);
-});
-
 Deno.test("a peer that says a byte at a time gains no time for its handshake", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent, { server: { timeout: 0.3 } });

@@ -36,14 +36,14 @@ class MemoryListener implements Listener {
     this.#accept?.reject(new Deno.errors.BadResource("closed"));
   }
 
+  ended(): Promise<void> {
+    return this.ready;
+  }
+
   #match(): void {
     const socket = this.#accept === null ? undefined : this.#waiting.shift();
     if (socket === undefined) return;
-    this.#accept?.resolve({
-      address: null,
-      open: () => Promise.resolve(socket),
-      close: () => socket.close(),
-    });
+    this.#accept?.resolve({ name: "memory", address: null, socket });
     this.#accept = null;
   }
 }

@@ -1,0 +1,78 @@
+/**
+ * Lets handshakes fail in every way, and prints by how many bytes the heap and the buffers have grown
+ * two seconds after, as JSON; run with `--v8-flags=--expose-gc`. Its argument is the configurations of
+ * both ends and the server's time-out, in JSON.
+ *
+ * @module
+ */
+
+import { type ClientSslconfig, SSLClient } from "../../../client.ts";
+import { type ServerSslconfig, SSLServer } from "../../../server.ts";
+
+declare const gc: () => void;
+
+const { serverSslconfig, clientSslconfig, timeout }: {
+  serverSslconfig: ServerSslconfig;
+  clientSslconfig: ClientSslconfig;
+  timeout: number | null;
+} = JSON.parse(Deno.args[0]!);
+
+const EACH = 300;
+const SIDE_BY_SIDE = 20;
+
+let failed = 0;
+const logger = { debug() {}, info: () => void failed++, warn() {}, error: console.error };
+const server = new SSLServer(
+  serverSslconfig,
+  ["127.0.0.1", 0],
+  () => [204, "No Content", {}, null],
+  { timeout, logger },
+);
+const serving = server.serveForever();
+await server.ready;
+const [hostname, port] = server.address as [string, number];
+const anonymous = new SSLClient(
+  { caFile: clientSslconfig.caFile!, checkHostname: false },
+  server.address,
+);
+
+/** Sends bytes, and then ends or waits to be closed. */
+async function send(bytes: Uint8Array, then: "end" | "wait"): Promise<void> {
+  using conn = await Deno.connect({ hostname, port });
+  await conn.write(bytes).catch(() => {});
+  if (then === "end") await conn.closeWrite().catch(() => {});
+  await conn.read(new Uint8Array(1000)).catch(() => {});
+}
+
+const ways: Record<string, () => Promise<unknown>> = {
+  "no certificate": () => anonymous.request("GET", "/").catch(() => {}),
+  "plain HTTP": () => send(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"), "wait"),
+  "the beginning of a handshake": () => send(Uint8Array.of(0x16, 3, 1, 2, 0, 1), "end"),
+};
+
+async function fail(way: () => Promise<unknown>, count: number): Promise<void> {
+  for (let i = 0; i < count; i += SIDE_BY_SIDE) {
+    await Promise.all(Array.from({ length: SIDE_BY_SIDE }, way));
+  }
+}
+
+async function measure(): Promise<number> {
+  for (let i = 0; i < 4; i++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  const { heapUsed, external } = Deno.memoryUsage();
+  return heapUsed + external;
+}
+
+for (const way of Object.values(ways)) await fail(way, 60);
+const before = await measure();
+const wanted = failed + Object.keys(ways).length * EACH;
+for (const way of Object.values(ways)) await fail(way, EACH);
+// What is let go of late may take two seconds.
+for (let i = 0; i < 20 && failed < wanted; i++) await new Promise((r) => setTimeout(r, 20));
+await new Promise((resolve) => setTimeout(resolve, 1900));
+const growth = await measure() - before;
+server.close();
+await serving;
+console.log(JSON.stringify({ failed: failed - wanted, growth }));
