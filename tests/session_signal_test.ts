@@ -171,3 +171,30 @@ Deno.test("requests that arrive, whole and in part, while a client is watched ar
   await peer.send("content-length: 5\r\n\r\nthree");
   assertEquals(await peer.readUntil("three"), answer("/3", "three"));
 });
+
+Deno.test("a request that arrives while a client is watched behind a large body is not lost", async () => {
+  // The large body has made the buffer large; it must not be made small under a read that is under way.
+  const slow = Promise.withResolvers<void>();
+  await using serving = serve(async ({ uri, body }, session) => {
+    assert(!session.signal.aborted);
+    let left = 2 * 1048576;
+    await body?.writeTo({
+      pieceBytes: 1048576,
+      async write(bytes) {
+        left -= bytes.length;
+        if (left > 0 || uri !== "/large") return;
+        slow.resolve();
+        await new Promise((resolve) => setTimeout(resolve, 900));
+      },
+    });
+    return [200, "OK", { uri }, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  const chunk = `100000\r\n${"x".repeat(1048576)}\r\n`;
+  await peer.send("PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+  await peer.send(chunk, chunk, "0\r\n\r\n");
+  await within(slow.promise, "the body is there");
+  await peer.send("GET /next HTTP/1.1\r\n\r\n");
+  const answers = ["/large", "/next"].map((uri) => `HTTP/1.1 200 OK\r\nuri: ${uri}\r\n\r\n`);
+  assertEquals(await peer.readExactly(answers.join("").length), answers.join(""));
+});
