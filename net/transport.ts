@@ -350,11 +350,11 @@ export class Transport {
     const sink = new MessageSink(this, length, body, framing, failing.reject);
     this.#onClosing = failing.reject;
     try {
-      const writing = body.writeTo(sink);
+      // Looked at as soon as the body has ended: a write that it has not awaited is under way then.
+      const writing = Promise.resolve(body.writeTo(sink)).then(() => sink.end());
       // The body may have to wait for its source, which the peer must not have to; and when the
       // connection closes, nobody has to.
       await Promise.race([Promise.all([writing, sink.flush()]), failing.promise]);
-      sink.end();
     } catch (error) {
       sink.close(error);
       cancelQuietly(body, error);
