@@ -102,7 +102,7 @@ export class Transport {
     this.#failure ??= failure;
     this.#deadline.close();
     // What has arrived is not to be read any more.
-    this.reader.start = this.reader.end = 0;
+    this.reader.discard();
     try {
       this.#socket.close();
     } catch {
