@@ -69,7 +69,9 @@ export class MessageSink implements ByteSink {
       const { length } = checked;
       if (length > 0) {
         const joined = this.#join(checked);
-        if (joined === null && this.#flushing !== null) await this.#flushed(checked, length);
+        if (joined === null && this.#flushing !== null) await this.#flushed();
+        // The last thing before the write: whatever was waited for, an array may have changed.
+        if (joined === null) checkUnchanged(checked, length);
         await this.#writer.write(joined ?? checked);
       }
       this.#writing = false;
@@ -102,12 +104,10 @@ export class MessageSink implements ByteSink {
     return out.subarray(0, preamble + bytes.length);
   }
 
-  /** Waits for the preamble, during which an array may change. */
-  async #flushed(bytes: Uint8Array, length: number): Promise<void> {
+  async #flushed(): Promise<void> {
     await this.#flushing;
     this.#flushing = null;
     if (this.#closed !== null) throw this.#closed;
-    checkUnchanged(bytes, length);
   }
 
   /** Checks what is to be written; returns as much of it as is known to be right. */
