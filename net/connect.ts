@@ -4,8 +4,9 @@
  * @module
  */
 
+import { addressText } from "../base/address.ts";
 import type { Address } from "../base/session.ts";
-import { endpointOf, formatAddress } from "./addresses.ts";
+import { endpointOf } from "./addresses.ts";
 
 /** What bounds an attempt. */
 export interface ConnectBounds {
@@ -22,7 +23,7 @@ export async function connectSocket(
 ): Promise<Deno.TcpConn | Deno.UnixConn> {
   const endpoint = endpointOf(address);
   const conn = await bounded<Deno.TcpConn | Deno.UnixConn>(
-    `connecting to ${formatAddress(address)}`,
+    `connecting to ${addressText(address)}`,
     bounds,
     (signal) =>
       endpoint.transport === "tcp" ? Deno.connect({ ...endpoint, signal }) : Deno.connect(endpoint),
