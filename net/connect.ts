@@ -84,3 +84,32 @@ export async function untilAborted<T>(
     signal.removeEventListener("abort", abort);
   }
 }
+
+/** One signal for several, until it is disposed of: then they know nothing of it any more. */
+export class JoinedSignal implements Disposable {
+  /** Is aborted with the first of them; `undefined` where there are none. */
+  readonly signal: AbortSignal | undefined;
+  readonly #joined: readonly AbortSignal[];
+  #follow: (event: Event) => void = () => {};
+
+  /** Begins to follow those that there are. */
+  constructor(...signals: readonly (AbortSignal | undefined)[]) {
+    const given = signals.filter((signal) => signal !== undefined);
+    const aborted = given.find((signal) => signal.aborted);
+    // What needs nobody that follows it is taken as it is.
+    const isPlain = given.length < 2 || aborted !== undefined;
+    this.#joined = isPlain ? [] : given;
+    this.signal = isPlain ? aborted ?? given[0] : this.#join();
+  }
+
+  #join(): AbortSignal {
+    const controller = new AbortController();
+    this.#follow = ({ target }) => controller.abort((target as AbortSignal).reason);
+    for (const signal of this.#joined) signal.addEventListener("abort", this.#follow);
+    return controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of this.#joined) signal.removeEventListener("abort", this.#follow);
+  }
+}

@@ -135,6 +135,12 @@ export class MessageSink implements ByteSink {
   close(error: unknown): void {
     this.#closed ??= error;
   }
+
+  /** The same, and the preamble is not written either if it has not been. */
+  discard(error: unknown): void {
+    this.#preamble = 0;
+    this.close(error);
+  }
 }
 
 function checked<T>(walk: () => T): T {
