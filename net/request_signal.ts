@@ -93,6 +93,8 @@ export class RequestAbort {
       this.#transport.close(reason);
       interruption?.abort(reason);
     } else {
+      // A read is under way since, and whether it has found something only the event loop can tell.
+      this.#transport.lastArrival = -Infinity;
       this.#transport.abandon(reason);
     }
   };
