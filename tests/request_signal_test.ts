@@ -587,6 +587,21 @@ Deno.test("no listener is left on a signal after thousands of requests", async (
   assert(count.most <= 2, `${count.most} at a time`);
 });
 
+Deno.test("no listener is left on the client's signal either", async () => {
+  await using serving = serve(() => [200, "OK", {}, new Uint8Array(5)]);
+  const ofClient = new AbortController().signal;
+  const ofRequest = new AbortController().signal;
+  const counts = [counted(ofClient), counted(ofRequest)];
+  const client = serving.makeClient({ signal: ofClient });
+  for (let i = 0; i < 50; i++) {
+    const response = await client.request("GET", "/", {}, null, { signal: ofRequest });
+    await response.body?.text();
+    (await client.createSocket({ signal: ofRequest })).close();
+  }
+  assertEquals(counts.map(({ now }) => now), [0, 0]);
+  assert(counts.every(({ most }) => most > 0));
+});
+
 Deno.test("an abort of a request that has failed changes nothing", async () => {
   const { signal, abort } = withAbort();
   using connected = await connect();
