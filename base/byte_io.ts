@@ -149,6 +149,7 @@ export class ByteReader {
   // A read that was issued before anybody waits for it. Until it settles, the buffer stays as it is.
   #ahead: Promise<number | null> | null = null;
   #aheadFailure: { readonly error: unknown } | null = null;
+  #discarded = false;
 
   /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
   constructor(source: ByteSource, capacity = CAPACITY) {
@@ -237,6 +238,7 @@ export class ByteReader {
 
   readonly #endAhead = (count: number | null): void => {
     this.#ahead = null;
+    if (this.#discarded) return;
     try {
       this.filled(count);
     } catch (error) {
@@ -290,6 +292,12 @@ export class ByteReader {
     const added = checkCount(count, room);
     this.end += added;
     return added;
+  }
+
+  /** Drops what is there, and what a read that is under way may still bring. */
+  discard(): void {
+    this.#discarded = true;
+    this.start = this.end = 0;
   }
 
   /** Copies and takes as many of the bytes that are there as fit; returns how many. */

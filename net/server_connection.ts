@@ -67,7 +67,7 @@ export interface ServerContext {
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
-const LAST_CHANCE_MILLISECONDS = 20;
+const LAST_CHANCE_MILLISECONDS = 200;
 /** How often somebody who wants to know looks whether the peer is still there. */
 const WATCH_MILLISECONDS = 400;
 

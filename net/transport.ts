@@ -104,7 +104,7 @@ export class Transport {
     this.#failure ??= failure;
     this.#deadline.close();
     // What has arrived is not to be read any more.
-    this.reader.start = this.reader.end = 0;
+    this.reader.discard();
     try {
       this.#socket.close();
     } catch {
@@ -361,11 +361,11 @@ export class Transport {
       failing.reject(error);
     };
     try {
-      const writing = body.writeTo(sink);
+      // Looked at as soon as the body has ended: a write that it has not awaited is under way then.
+      const writing = Promise.resolve(body.writeTo(sink)).then(() => sink.end());
       // The body may have to wait for its source, which the peer must not have to; and when the
       // connection closes, nobody has to.
       await Promise.race([Promise.all([writing, sink.flush()]), failing.promise]);
-      sink.end();
     } catch (error) {
       sink.close(error);
       cancelQuietly(body, error);

@@ -171,3 +171,29 @@ Deno.test("requests that arrive, whole and in part, while a client is watched ar
   await peer.send("content-length: 5\r\n\r\nthree");
   assertEquals(await peer.readUntil("three"), answer("/3", "three"));
 });
+
+Deno.test("a request that arrives after a client was watched behind a large body is not lost", async () => {
+  // The large body has made the buffer large; it must not be made small under a read that is under way.
+  await using serving = serve(async ({ uri, body }, session) => {
+    assert(!session.signal.aborted);
+    let left = 2 * 1048576;
+    await body?.writeTo({
+      pieceBytes: 1048576,
+      async write(bytes) {
+        left -= bytes.length;
+        if (left > 0 || uri !== "/large") return;
+        await new Promise((resolve) => setTimeout(resolve, 900));
+      },
+    });
+    return [200, "OK", { uri }, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  const chunk = `100000\r\n${"x".repeat(1048576)}\r\n`;
+  await peer.send("PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+  await peer.send(chunk, chunk, "0\r\n\r\n");
+  for (const uri of ["/large", "/next"]) {
+    const answer = `HTTP/1.1 200 OK\r\nuri: ${uri}\r\n\r\n`;
+    assertEquals(await peer.readExactly(answer.length), answer);
+    if (uri === "/large") await peer.send("GET /next HTTP/1.1\r\n\r\n");
+  }
+});

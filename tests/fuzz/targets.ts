@@ -14,6 +14,7 @@ import { requestPreambles, responsePreambles } from "./preambles.ts";
 import { loopbackRequests, requestStreams } from "./requests.ts";
 import { responseStreams } from "./responses.ts";
 import { carelessSenders } from "./senders.ts";
+import { tinyChunks } from "./tiny_chunks.ts";
 import { chunkLines, contentRanges, ranges, uris } from "./values.ts";
 
 /** Makes each fuzzer, by its name. One that is made has to be closed. */
@@ -34,5 +35,6 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "cancelled-body": cancelledBodies,
   "careless-sender": () => carelessSenders,
   "fetch-request": fetchRequests,
+  "tiny-chunks": () => tinyChunks,
   "linear-time": () => linearTime,
 };
