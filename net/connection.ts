@@ -24,8 +24,6 @@ import { Exchanges } from "./exchanges.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
 import { Transport } from "./transport.ts";
 
-export type { RequestOptions };
-
 /** Seconds that a wait may take where nothing else was asked for. */
 export const DEFAULT_TIMEOUT = 90;
 
