@@ -88,6 +88,7 @@ export class ServerConnection implements BodyOwner {
   #answering = false;
   #bodyUnread = false;
   #watching: ReturnType<typeof setInterval> | undefined;
+  #peerLeft = false;
   #onClosed: (() => void) | null = null;
   /** The `expect` of the request whose body is unread, if it had one. */
   #expectation: unknown = undefined;
@@ -115,6 +116,7 @@ export class ServerConnection implements BodyOwner {
    */
   #watch(): void {
     const onEnd = () => {
+      this.#peerLeft = true;
       abortSession(this.#session, new ConnectionClosedError("the peer has closed the connection"));
     };
     this.#watching = setInterval(() => {
@@ -279,7 +281,9 @@ export class ServerConnection implements BodyOwner {
 
   /** The connection ends at once: the peer is told nothing. */
   #giveUp(error: unknown): void {
-    const broken = this.#transport.failure !== null || this.#transport.closed;
+    // What was closed because the peer has left fails with that, which is no mistake of the application.
+    const broken = this.#transport.failure !== null || this.#transport.closed ||
+      (this.#peerLeft && error instanceof ConnectionClosedError);
     if (broken) this.#report(this.#transport.failure ?? error);
     else this.#reportApp(error, "the application");
     this.#transport.close();
