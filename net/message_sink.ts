@@ -69,7 +69,13 @@ export class MessageSink implements ByteSink {
       const { length } = checked;
       if (length > 0) {
         const joined = this.#join(checked);
-        if (joined === null && this.#flushing !== null) await this.#flushed(checked, length);
+        if (joined === null && this.#flushing !== null) {
+          await this.#flushing;
+          this.#flushing = null;
+          if (this.#closed !== null) throw this.#closed;
+          // Here, in the turn of the write: an array may change in any turn before it.
+          checkUnchanged(checked, length);
+        }
         await this.#writer.write(joined ?? checked);
       }
       this.#writing = false;
@@ -100,14 +106,6 @@ export class MessageSink implements ByteSink {
     this.#preamble = 0;
     out.set(bytes, preamble);
     return out.subarray(0, preamble + bytes.length);
-  }
-
-  /** Waits for the preamble, during which an array may change. */
-  async #flushed(bytes: Uint8Array, length: number): Promise<void> {
-    await this.#flushing;
-    this.#flushing = null;
-    if (this.#closed !== null) throw this.#closed;
-    checkUnchanged(bytes, length);
   }
 
   /** Checks what is to be written; returns as much of it as is known to be right. */
