@@ -18,12 +18,11 @@
  * @module
  */
 
-import type { Api, App, Socket } from "./base/app.ts";
+import { api } from "./base/api.ts";
+import type { App, Socket } from "./base/app.ts";
 import { readApp } from "./base/app_parts.ts";
-import { bodies } from "./base/bodies.ts";
 import { typeName } from "./base/errors.ts";
 import { copyOptions } from "./base/options.ts";
-import { ContentRange, Range } from "./base/range.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import { type Address, endSession, Session } from "./base/session.ts";
 import { checkServerAddress } from "./net/addresses.ts";
@@ -81,8 +80,6 @@ export interface ServerOptions {
 const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
-
 /**
  * A server of one RGI application. It listens from when it is made, and serves while
  * {@linkcode serveForever} runs.
@@ -134,7 +131,7 @@ export class Server implements AsyncDisposable {
     this.#places = new Places(maxConnections);
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
-    this.#context = { handle, onConnect, api: API, timeout, logger: safeLogger, stopping: false };
+    this.#context = { handle, onConnect, api, timeout, logger: safeLogger, stopping: false };
     this.#listener = this.listen(checkedAddress, this.#context);
   }
 

@@ -69,9 +69,13 @@ export class MessageSink implements ByteSink {
       const { length } = checked;
       if (length > 0) {
         const joined = this.#join(checked);
-        if (joined === null && this.#flushing !== null) await this.#flushed();
-        // The last thing before the write: whatever was waited for, an array may have changed.
-        if (joined === null) checkUnchanged(checked, length);
+        if (joined === null && this.#flushing !== null) {
+          await this.#flushing;
+          this.#flushing = null;
+          if (this.#closed !== null) throw this.#closed;
+          // Here, in the turn of the write: an array may change in any turn before it.
+          checkUnchanged(checked, length);
+        }
         await this.#writer.write(joined ?? checked);
       }
       this.#writing = false;
@@ -104,12 +108,6 @@ export class MessageSink implements ByteSink {
     return out.subarray(0, preamble + bytes.length);
   }
 
-  async #flushed(): Promise<void> {
-    await this.#flushing;
-    this.#flushing = null;
-    if (this.#closed !== null) throw this.#closed;
-  }
-
   /** Checks what is to be written; returns as much of it as is known to be right. */
   #check(bytes: Uint8Array): Uint8Array {
     if (bytes.length > this.#limit - this.#written) {
@@ -137,6 +135,12 @@ export class MessageSink implements ByteSink {
   /** Lets every later write fail with the error. */
   close(error: unknown): void {
     this.#closed ??= error;
+  }
+
+  /** The same, and the preamble is not written either if it has not been. */
+  discard(error: unknown): void {
+    this.#preamble = 0;
+    this.close(error);
   }
 }
 

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Api, App } from "../base/app.ts";
+import { api } from "../base/api.ts";
+import type { App } from "../base/app.ts";
 import {
-  bodies,
   type BodyIn,
   type BodyOut,
   cancelUnused,
@@ -23,7 +23,6 @@ import { Request as AppRequest, type Response as AppResponse } from "../base/mes
 import type { ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
 import type { RequestPreamble } from "../base/preamble.ts";
-import { ContentRange, Range } from "../base/range.ts";
 import type { Session } from "../base/session.ts";
 import { readApp } from "../base/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
@@ -51,8 +50,6 @@ export interface ToFetchHandlerOptions {
    */
   logger?: ErrorLogger | undefined;
 }
-
-const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
 /**
  * Makes a fetch-style handler from an application, so that it runs under `Deno.serve`.
@@ -108,7 +105,7 @@ export function toFetchHandler(
         return new Response(null, { status: 403, statusText: "Forbidden" });
       }
       const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
-      const answer = await handle(appRequest, session, API);
+      const answer = await handle(appRequest, session, api);
       await checkResponse(answer, appRequest);
       return makeResponse(appRequest, answer, session, end);
     } catch (error) {

@@ -11,6 +11,7 @@ import {
   type Client,
   type Connection,
   type HeaderDict,
+  type RequestOptions,
 } from "../../mod.ts";
 import { Random } from "../fuzz/random.ts";
 import { checksumOfBody } from "./app.ts";
@@ -59,7 +60,13 @@ export async function runHonestly(
   }
 }
 
-async function exchange(connection: Connection, random: Random, tally: Tally): Promise<void> {
+/** Makes a request of any kind and checks the answer. */
+export async function exchange(
+  connection: Connection,
+  random: Random,
+  tally: Tally,
+  options?: RequestOptions,
+): Promise<void> {
   const method = random.pick(["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE"] as const);
   const sent: Payload = { seed: random.next(), size: someSize(random) };
   const wanted: Payload = { seed: random.next(), size: someSize(random) };
@@ -67,7 +74,7 @@ async function exchange(connection: Connection, random: Random, tally: Tally): P
   const uri = `/data?seed=${wanted.seed}&size=${wanted.size}&kind=${kind}`;
   const body = method === "PUT" || method === "POST" ? makeBody(sent, random) : null;
   const headers: HeaderDict = { checksum: body === null ? "0-0" : checksumOf(sent) };
-  const response = await connection.request(method, uri, headers, body);
+  const response = await connection.request(method, uri, headers, body, options);
   const expected = checksumOf(wanted);
   const received = method === "HEAD" ? expected : await checksumOfBody(response.body);
   if (response.status !== 200 || response.headers.checksum !== expected || received !== expected) {
