@@ -74,10 +74,18 @@ export class Exchanges {
     signal: AbortSignal | undefined,
   ): Promise<Response> {
     this.checkReady(method, uri, body);
-    const framing = outgoingFraming(body);
-    const { out } = this.#transport;
-    const length = formatRequestPreamble(out, method, uri, headers, this.#baseHeaders, framing);
+    // Getters of the headers and the body run now, and may try to make another request.
     this.#inFlight = true;
+    let framing, length;
+    try {
+      framing = outgoingFraming(body);
+      const { out } = this.#transport;
+      length = formatRequestPreamble(out, method, uri, headers, this.#baseHeaders, framing);
+      signal?.throwIfAborted();
+    } catch (error) {
+      this.#inFlight = false;
+      throw error;
+    }
     if (signal !== undefined) {
       this.#abort ??= new RequestAbort(this.#transport);
       this.#abort.begin(signal);

@@ -5,15 +5,18 @@ import {
   assertInstanceOf,
   assertRejects,
   assertStrictEquals,
+  assertStringIncludes,
 } from "@std/assert";
 import {
   Body,
   BodyError,
   BodyIter,
   type BodyOut,
+  type ByteSink,
   ChunkedBody,
   ChunkedBodyIter,
   ConnectionClosedError,
+  type HeaderDict,
   Range,
 } from "../base.ts";
 import { Client, Connection } from "../client.ts";
@@ -355,5 +358,47 @@ Deno.test("every kind of body arrives as it was sent", async () => {
     assertEquals(await ends.peer.readExactly(bytes.length), bytes);
     await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
     await responding;
+  }
+});
+
+Deno.test("a request that is made while another one is looked at is refused", async () => {
+  const makes: Record<string, (inner: () => void) => readonly [HeaderDict, BodyOut]> = {
+    "a header's getter": (inner) => [{
+      get "x-header"() {
+        inner();
+        return "value";
+      },
+    }, null],
+    "a body's getter": (inner) => {
+      const body: unknown = {
+        chunked: false,
+        contentLength: 5,
+        writeTo: (sink: ByteSink) => sink.write(latin1("hello")),
+        cancel: () => {},
+        get used() {
+          inner();
+          return false;
+        },
+      };
+      return [{}, body as BodyOut];
+    },
+  };
+  for (const make of Object.values(makes)) {
+    using ends = await connect();
+    const refused: Promise<unknown>[] = [];
+    const [headers, body] = make(() => {
+      if (refused.length === 0) refused.push(rejectionOf(ends.conn.get("/inner"), "the second"));
+    });
+    const outer = ends.conn.post("/outer", headers, body);
+    assertStringIncludes(await ends.peer.readPreamble(), "POST /outer HTTP/1.1\r\n");
+    if (body !== null) assertEquals(await ends.peer.readExactly(5), "hello");
+    await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assertEquals((await outer).status, 204);
+    assertStringIncludes(String(await refused[0]), "in flight");
+    // What was refused has left nothing behind.
+    const next = ends.conn.get("/next");
+    assertEquals(await ends.peer.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
+    await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assertEquals((await next).status, 204);
   }
 });
