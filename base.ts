@@ -46,6 +46,7 @@ export { ContentRange, Range } from "./base/range.ts";
 export {
   type Address,
   type HostAddress,
+  type PeerAuthority,
   type PeerCertificate,
   type ScopedAddress,
 } from "./base/session.ts";

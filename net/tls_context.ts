@@ -7,7 +7,14 @@
 import type { SecureContext } from "node:tls";
 import { quote, typeName } from "../base/errors.ts";
 import { checkDenoVersion } from "./deno_version.ts";
-import { type Identity, type Read, readAuthorities, readIdentity } from "./tls_files.ts";
+import { Authorities } from "./tls_authority.ts";
+import {
+  type Identity,
+  type PemCertificate,
+  type Read,
+  readAuthorities,
+  readIdentity,
+} from "./tls_files.ts";
 import { loadBuiltin } from "./tls_modules.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./tls_policy.ts";
 
@@ -81,12 +88,23 @@ export interface ServerMaterial {
     readonly requestCert: boolean;
     readonly rejectUnauthorized: true;
   };
+  /** The authorities whose clients are let in; none where everybody is, or nobody yet. */
+  readonly authorities: Authorities;
+  /** Whether the key of one of them has this SHA-256, as `PeerAuthority.publicKey256` tells it. */
+  trusts(publicKey256: string): boolean;
   /** Fingerprints of the certificates that this context has verified, the latest last. */
   readonly verified: Set<string>;
 }
 
+/** What the TLS library is given to make a client, and what it trusts. */
+export interface ClientMaterial {
+  readonly secureContext: SecureContext;
+  /** `null` where the system's store is trusted. */
+  readonly authorities: Authorities | null;
+}
+
 /** The keys are kept beside the contexts, where nothing that prints or copies one finds them. */
-const clientMaterials = new WeakMap<object, SecureContext>();
+const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
 
 const CLIENT_OPTIONS = ["checkHostname", "caFile", "caPath", "certFile", "keyFile"];
@@ -140,17 +158,20 @@ export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
     : readIdentity(certFile, keyFile, "clientAuth");
   const authorities = hasAuthority ? readAuthorities(caFile, caPath) : null;
   const { createSecureContext } = loadBuiltin("node:tls");
-  const material = createSecureContext({
+  const secureContext = createSecureContext({
     ...LIBRARY_OPTIONS,
     ...identity?.value,
-    ...(authorities === null ? {} : { ca: [...authorities.value] }),
+    ...(authorities === null ? {} : { ca: authorities.value.map(({ pem }) => pem) }),
   });
   const sslctx = Object.freeze({
     ...makeSslctx(identity, authorities),
     verify: true as const,
     checkHostname,
   });
-  clientMaterials.set(sslctx, material);
+  clientMaterials.set(sslctx, {
+    secureContext,
+    authorities: authorities === null ? null : makeAuthorities(authorities.value),
+  });
   return sslctx;
 }
 
@@ -188,14 +209,17 @@ export function buildServerSslctx(config: ServerSslconfig): ServerSslctx {
   const identity = readIdentity(certFile, keyFile, "serverAuth");
   const authorities = verify ? readAuthorities(caFile, caPath) : null;
   const sslctx = Object.freeze({ ...makeSslctx(identity, authorities), verify });
+  const trusted = makeAuthorities(authorities?.value ?? []);
   serverMaterials.set(sslctx, {
     options: {
       ...LIBRARY_OPTIONS,
       ...identity.value,
-      ...(authorities === null ? {} : { ca: authorities.value }),
+      ...(authorities === null ? {} : { ca: authorities.value.map(({ pem }) => pem) }),
       requestCert: verify,
       rejectUnauthorized: true,
     },
+    authorities: trusted,
+    trusts: (publicKey256) => trusted.trusts(publicKey256),
     verified: new Set(),
   });
   return sslctx;
@@ -214,13 +238,17 @@ export function asServerSslctx(value: ServerSslctx | ServerSslconfig): ServerSsl
 }
 
 /** What belongs to a client's context. */
-export function clientMaterialOf(sslctx: ClientSslctx): SecureContext {
+export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
   return clientMaterials.get(sslctx)!;
 }
 
 /** What belongs to a server's context. */
 export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
   return serverMaterials.get(sslctx)!;
+}
+
+function makeAuthorities(certificates: readonly PemCertificate[]): Authorities {
+  return new Authorities(certificates.map(({ certificate }) => certificate.raw));
 }
 
 function makeSslctx(...read: readonly (Read<unknown> | null)[]): Sslctx {

@@ -15,6 +15,7 @@ import {
   usageProblem,
   validityProblem,
 } from "./tls_certificate.ts";
+import { isUsableKey, USABLE_KEYS } from "./tls_keys.ts";
 import { loadBuiltin } from "./tls_modules.ts";
 
 /** What the TLS library is given, in PEM. */
@@ -31,10 +32,6 @@ export interface Read<T> {
   readonly warnings: readonly string[];
 }
 
-/** Keys that the TLS library can use, and that are strong enough (RFC 9325 §4.5). */
-const MIN_RSA_BITS = 2048;
-const CURVES = ["prime256v1", "secp384r1", "secp521r1"];
-
 const KEY_BLOCK = /-----BEGIN ((?:RSA |EC |)PRIVATE KEY)-----[^-]+-----END \1-----/g;
 const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED/;
 const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g;
@@ -44,7 +41,7 @@ const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 
 /** A certificate with its PEM. */
-interface PemCertificate {
+export interface PemCertificate {
   readonly pem: string;
   readonly certificate: Certificate;
 }
@@ -84,15 +81,15 @@ export function readIdentity(
 export function readAuthorities(
   caFile: string | undefined,
   caPath: string | undefined,
-): Read<readonly string[]> {
-  const authorities = new Map<string, string>();
+): Read<readonly PemCertificate[]> {
+  const authorities = new Map<string, PemCertificate>();
   const warnings: string[] = [];
   const add = (option: string, path: string) => {
     for (const [index, each] of readCertificates(option, path).entries()) {
       const fingerprint = fingerprint256(each.certificate.raw);
       if (authorities.has(fingerprint)) continue;
       checkAuthority(option, path, each.certificate, index);
-      authorities.set(fingerprint, each.pem);
+      authorities.set(fingerprint, each);
       warnings.push(...validityWarnings(option, each, index, path));
     }
   };
@@ -212,24 +209,10 @@ function parseKey(pem: string, path: string): KeyObject {
     // The error of the library may show what it could not read.
     throw new RangeError(`keyFile: the private key in ${quote(path)} can't be read`);
   }
-  if (isUsable(keyObject)) return keyObject;
+  if (isUsableKey(keyObject)) return keyObject;
   throw new RangeError(
-    `keyFile: the key in ${quote(path)} is of a kind that can't be used; need ECDSA with P-256, ` +
-      `P-384 or P-521, Ed25519, or RSA with ${MIN_RSA_BITS} bits or more`,
+    `keyFile: the key in ${quote(path)} is of a kind that can't be used; need ${USABLE_KEYS}`,
   );
-}
-
-function isUsable({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): boolean {
-  switch (asymmetricKeyType) {
-    case "ec":
-      return CURVES.includes(asymmetricKeyDetails?.namedCurve ?? "");
-    case "ed25519":
-      return true;
-    case "rsa":
-      return (asymmetricKeyDetails?.modulusLength ?? 0) >= MIN_RSA_BITS;
-    default:
-      return false;
-  }
 }
 
 function readText(option: string, path: string): string {

@@ -10,10 +10,12 @@ import { DeguError } from "../base/errors.ts";
 import type { PeerCertificate } from "../base/session.ts";
 import {
   describeCertificate,
+  fingerprint256,
   parseCertificate,
   usageProblem,
   validityProblem,
 } from "./tls_certificate.ts";
+import { presentedChain } from "./tls_chain.ts";
 import type { ServerMaterial } from "./tls_context.ts";
 import { describeCertificateFault } from "./tls_errors.ts";
 import { loadBuiltin } from "./tls_modules.ts";
@@ -97,15 +99,16 @@ export class Handshakes {
     if (!this.#material.options.requestCert) return null;
     // A resumed session may come without a certificate, and the library lets it pass.
     if (!socket.authorized) throw new DeguError("the client's certificate was not verified");
-    const der = socket.getPeerX509Certificate()?.raw;
-    if (der === undefined) throw new DeguError("the client sent no certificate");
-    const certificate = parseCertificate(der);
+    const chain = presentedChain(socket);
+    if (chain === null) throw new DeguError("the client sent no certificate");
+    const certificate = parseCertificate(chain[0]);
     const problem = usageProblem(certificate, "clientAuth") ??
       validityProblem(certificate, Date.now());
     if (problem !== null) throw new DeguError(`the client's certificate ${problem}`);
-    const description = describeCertificate(certificate);
-    this.#checkVerified(socket.isSessionReused(), description.fingerprint256);
-    return description;
+    this.#checkVerified(socket.isSessionReused(), fingerprint256(certificate.raw));
+    const authority = this.#material.authorities.find(chain, "clientAuth");
+    if (authority === null) throw new DeguError("no authority has vouched for the client");
+    return describeCertificate(certificate, authority);
   }
 
   /**
