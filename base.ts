@@ -19,6 +19,9 @@ export {
   DeguError,
   EmptyPreambleError,
   ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
 } from "./base/errors.ts";
 export { type ByteSink, type ByteSource } from "./base/byte_io.ts";
 export { type BodyInput } from "./base/body_source.ts";
