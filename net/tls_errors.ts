@@ -32,33 +32,36 @@ export function translateError(error: unknown): unknown {
   return Class === undefined ? error : new Class(error.message, { cause: error });
 }
 
-/** What is wrong with a certificate, or with its peer. */
+/** What is wrong with a certificate. */
 type Fault = readonly [code: TlsErrorCode, what: string];
 
-const UNTRUSTED = "it is of an authority that is not trusted";
-const MISSING = "an intermediate certificate is missing";
+const UNKNOWN_ISSUER: Fault = [
+  "UNTRUSTED",
+  "its authority is not trusted, or an intermediate is missing",
+];
 
 /**
  * What the TLS library's codes for certificates mean. It has checked more than it tells, and there is no
  * certificate to look at.
  */
 const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
+  CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
   CERT_HAS_EXPIRED: ["EXPIRED", "it has expired"],
   CERT_NOT_YET_VALID: ["NOT_YET_VALID", "it is not valid yet"],
-  CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
-  EE_KEY_TOO_SMALL: ["WEAK", "its key is too weak"],
-  INVALID_PURPOSE: ["WRONG_PURPOSE", "its extendedKeyUsage is for something else"],
   DEPTH_ZERO_SELF_SIGNED_CERT: [
     "UNTRUSTED",
-    "it signed itself, or is the certificate of an authority",
+    "it signed itself, or it is the certificate of an authority",
   ],
-  SELF_SIGNED_CERT_IN_CHAIN: ["UNTRUSTED", UNTRUSTED],
-  UNABLE_TO_GET_ISSUER_CERT: ["UNTRUSTED", `${UNTRUSTED}, or ${MISSING}`],
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ["UNTRUSTED", `${UNTRUSTED}, or ${MISSING}`],
+  EE_KEY_TOO_SMALL: ["WEAK", "its key is too weak"],
+  INVALID_PURPOSE: ["WRONG_PURPOSE", "its extendedKeyUsage is for something else"],
+  SELF_SIGNED_CERT_IN_CHAIN: ["UNTRUSTED", "its authority is not trusted"],
+  UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_ISSUER,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_ISSUER,
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: [
     "UNTRUSTED",
-    `${UNTRUSTED}, ${MISSING}, it has expired or is not valid yet, it is a version 1 certificate, ` +
-    "a key or a signature is weak, or it is not for this purpose",
+    "possible reasons are an authority that is not trusted, a missing intermediate, a certificate that " +
+    "has expired or is not valid yet, a version 1 certificate, a weak key or signature (RSA below 2048 " +
+    "bits, SHA-1), and an extendedKeyUsage for something else",
   ],
 };
 
