@@ -24,6 +24,8 @@ const MAX_CHAIN = 32;
  * that it makes up takes long.
  */
 const MAX_SIGNATURES = 128;
+/** Certificates of which it is remembered whose key has signed them. */
+const MAX_SIGNERS = 1000;
 
 /**
  * Finds the trusted certificate that vouched for a chain: that at which the shortest valid path ends,
@@ -34,7 +36,7 @@ const MAX_SIGNATURES = 128;
  * @param trusted The certificates that are trusted, in DER, in the order of the configuration.
  * @param purpose What the peer uses its certificate for; the authorities in between have to allow it.
  * @returns `null` where none of them is found to have vouched for it.
- * @throws {RangeError} where a certificate can't be read.
+ * @throws {RangeError} where a trusted certificate, or the peer's own, can't be read.
  */
 export function findAuthority(
   chain: readonly Uint8Array[],
@@ -50,6 +52,7 @@ export class Authorities {
   readonly certificates: readonly Uint8Array[];
   readonly #bySubject: IssuersBySubject;
   readonly #publicKeys: ReadonlySet<string>;
+  readonly #signers = new Signers();
 
   /**
    * Takes the certificates apart.
@@ -71,13 +74,34 @@ export class Authorities {
 
   /** Finds the one that vouched for a chain, as {@linkcode findAuthority} does. */
   find(chain: readonly Uint8Array[], purpose?: keyof typeof PURPOSE): PeerAuthority | null {
-    const search = new PathSearch(chain, this.#bySubject, purpose);
+    const search = new PathSearch(chain, this.#bySubject, this.#signers, purpose);
     const [certain] = search.run("yes");
     if (certain !== undefined) return describeAuthority(certain.certificate);
     // The TLS library has found a path, so where only one authority is left it is that one.
     const [possible, ...others] = search.run("maybe");
     const isAlone = others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256);
     return possible === undefined || !isAlone ? null : describeAuthority(possible.certificate);
+  }
+}
+
+/**
+ * Whose key has signed a certificate, where that was verified: it stays true, and finding out takes long
+ * where many authorities have one name.
+ */
+class Signers {
+  readonly #keys = new Map<string, string>();
+
+  get(certificate256: string): string | undefined {
+    return this.#keys.get(certificate256);
+  }
+
+  add(certificate256: string, publicKey256: string): void {
+    this.#keys.set(certificate256, publicKey256);
+    if (this.#keys.size <= MAX_SIGNERS) return;
+    for (const oldest of this.#keys.keys()) {
+      this.#keys.delete(oldest);
+      break;
+    }
   }
 }
 
@@ -91,6 +115,7 @@ class Issuer {
   /** The name of who signed it. */
   readonly issuer: string;
   #key: KeyObject | null | undefined;
+  #certificate256: string | undefined;
   #publicKey256: string | undefined;
 
   constructor(der: Uint8Array, order: number) {
@@ -106,6 +131,10 @@ class Issuer {
     return this.#key;
   }
 
+  get certificate256(): string {
+    return this.#certificate256 ??= fingerprint256(this.certificate.raw);
+  }
+
   get publicKey256(): string {
     return this.#publicKey256 ??= fingerprint256(this.certificate.publicKey);
   }
@@ -118,6 +147,7 @@ class PathSearch {
   readonly #leaf: Issuer | null;
   readonly #between: IssuersBySubject;
   readonly #trusted: IssuersBySubject;
+  readonly #signers: Signers;
   /** What was found out, by certificate and key. */
   readonly #verdicts = new Map<Issuer, Map<string, Verdict>>();
   #signatures = MAX_SIGNATURES;
@@ -125,15 +155,16 @@ class PathSearch {
   constructor(
     chain: readonly Uint8Array[],
     trusted: IssuersBySubject,
+    signers: Signers,
     purpose: keyof typeof PURPOSE | undefined,
   ) {
-    const [leaf = null, ...rest] = chain.slice(0, MAX_CHAIN).map((der, index) =>
-      new Issuer(der, index)
-    );
-    const between = rest.filter(({ certificate }) => maySignOthers(certificate, purpose));
-    this.#leaf = leaf;
+    const [leaf, ...rest] = chain.slice(0, MAX_CHAIN);
+    const between = rest.flatMap((der, index) => readIssuer(der, index) ?? [])
+      .filter(({ certificate }) => maySignOthers(certificate, purpose));
+    this.#leaf = leaf === undefined ? null : new Issuer(leaf, 0);
     this.#between = Map.groupBy(between, ({ subject }) => subject);
     this.#trusted = trusted;
+    this.#signers = signers;
     for (const { length } of trusted.values()) this.#signatures += 2 * length;
   }
 
@@ -179,26 +210,39 @@ class PathSearch {
     return possible;
   }
 
-  /** By key, those first that the certificate hints at: there may be many of one name. */
+  /** By key, those first that have been found or that the certificate hints at. */
   #byLikelihood(child: Issuer, candidates: readonly Issuer[]): [string, Issuer[]][] {
+    const signer = this.#signers.get(child.certificate256);
     const hint = child.certificate.links.authorityKeyId?.toHex();
-    const isHinted = ([, [first]]: [string, Issuer[]]) =>
-      hint !== undefined && first!.certificate.links.subjectKeyId?.toHex() === hint;
+    const isLikely = ([key256, [first]]: [string, Issuer[]]) =>
+      key256 === signer ||
+      (hint !== undefined && first!.certificate.links.subjectKeyId?.toHex() === hint);
     const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
-    return [...keys.filter(isHinted), ...keys.filter((each) => !isHinted(each))];
+    return [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
   }
 
   #verify(child: Issuer, issuer: Issuer, key256: string): Verdict {
+    if (this.#signers.get(child.certificate256) === key256) return "yes";
     let verdicts = this.#verdicts.get(child);
     if (verdicts === undefined) this.#verdicts.set(child, verdicts = new Map());
-    let verdict = verdicts.get(key256);
-    if (verdict === undefined) {
-      const { key } = issuer;
-      if (key !== null && --this.#signatures < 0) return "no";
-      verdict = key === null ? "no" : verifySignature(child.certificate, key);
-      verdicts.set(key256, verdict);
-    }
+    const known = verdicts.get(key256);
+    if (known !== undefined) return known;
+    const { key } = issuer;
+    if (key !== null && --this.#signatures < 0) return "no";
+    const verdict = key === null ? "no" : verifySignature(child.certificate, key);
+    if (verdict === "yes") this.#signers.add(child.certificate256, key256);
+    verdicts.set(key256, verdict);
     return verdict;
+  }
+}
+
+/** `null` for what the peer has sent along and nobody can read. */
+function readIssuer(der: Uint8Array, order: number): Issuer | null {
+  try {
+    return new Issuer(der, order);
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
   }
 }
 
