@@ -157,6 +157,22 @@ export class OpensslPki implements AsyncDisposable {
     return issued;
   }
 
+  /** Makes a certificate as they were before there were extensions. */
+  async version1(name: string, issuer: Issued): Promise<Issued> {
+    const issued = { certFile: this.path(`${name}.pem`), keyFile: this.path(`${name}.key`) };
+    const request = this.path(`${name}.csr`);
+    await this.run("genpkey", ...KEY.p256, "-out", issued.keyFile);
+    await this.run(
+      ...["req", "-new", "-config", "ca.cnf", "-key", issued.keyFile],
+      ...["-subj", `/CN=${name}`, "-out", request],
+    );
+    await this.run(
+      ...["x509", "-req", "-in", request, "-CA", issuer.certFile, "-CAkey", issuer.keyFile],
+      ...["-set_serial", "1", "-days", "2", "-out", issued.certFile],
+    );
+    return issued;
+  }
+
   /** Runs openssl in the directory. */
   async run(...args: readonly string[]): Promise<void> {
     const { success, stderr } = await new Deno.Command("openssl", {
