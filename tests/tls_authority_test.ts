@@ -1,7 +1,7 @@
 /** Who vouched for a peer: by signatures, with certificates of the openssl program. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { type PeerAuthority, type PeerCertificate } from "../base.ts";
+import type { PeerAuthority, PeerCertificate } from "../base.ts";
 import { buildServerSslctx, type ServerSslconfig } from "../server.ts";
 import { SSLClient } from "../client.ts";
 import { createAuthority } from "../misc/certificates.ts";
