@@ -199,10 +199,10 @@ class PathSearch {
     for (const [key256, issuers] of this.#byLikelihood(child, candidates)) {
       const verdict = this.#verify(child, issuers[0]!, key256);
       if (verdict === "no") continue;
-      // What the names are constrained to is left to the TLS library, which may have refused them.
+      // Other rules are left to the TLS library, which may have refused this path for one of them.
       const fit = least === "maybe"
         ? issuers
-        : issuers.filter(({ certificate }) => !certificate.links.constrainsNames);
+        : issuers.filter(({ certificate }) => !certificate.links.hasMoreRules);
       // No other key can have made the same signature.
       if (verdict === "yes") return fit;
       if (least === "maybe") possible.push(...fit);

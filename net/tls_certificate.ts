@@ -72,8 +72,8 @@ export interface CertificateLinks {
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
-  /** Whether it says which names may be certified below it. */
-  readonly constrainsNames: boolean;
+  /** Whether it has rules that are not looked at here: for names below it, or others that are critical. */
+  readonly hasMoreRules: boolean;
   /** The part that is signed, in DER. */
   readonly signed: Uint8Array;
   /** The object identifier of the signature's algorithm. */
@@ -92,6 +92,8 @@ const EXTENSION = {
   authorityKeyIdentifier: "2.5.29.35",
   extendedKeyUsage: "2.5.29.37",
 } as const;
+
+const LOOKED_AT: readonly string[] = Object.values(EXTENSION);
 
 /** The short names of the attributes that distinguished names have. */
 const ATTRIBUTES: Readonly<Record<string, string>> = {
@@ -146,7 +148,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
   const validTo = decodeTime(validity.next());
   const subject = body.take(TAG.sequence);
   const publicKey = body.takeWhole(TAG.sequence);
-  const extensions = readExtensions(body);
+  const { extensions, critical } = readExtensions(body);
   const constraints = readBasicConstraints(extensions.get(EXTENSION.basicConstraints));
   const keyUsage = extensions.get(EXTENSION.keyUsage)?.take(TAG.bitString);
   const algorithm = whole.enter(TAG.sequence).take(TAG.objectIdentifier);
@@ -171,7 +173,8 @@ export function parseCertificate(der: Uint8Array): Certificate {
         .takeIf(0x80) ?? null,
       pathLength: constraints.pathLength,
       maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
-      constrainsNames: extensions.has(EXTENSION.nameConstraints),
+      hasMoreRules: extensions.has(EXTENSION.nameConstraints) ||
+        critical.some((type) => !LOOKED_AT.includes(type)),
       signed,
       algorithm: formatObjectIdentifier(algorithm),
       // The first byte is the count of unused bits.
@@ -260,8 +263,11 @@ function escapeText(text: string): string {
   );
 }
 
-function readExtensions(body: DerReader): Map<string, DerReader> {
+function readExtensions(
+  body: DerReader,
+): { extensions: Map<string, DerReader>; critical: string[] } {
   const extensions = new Map<string, DerReader>();
+  const critical: string[] = [];
   while (!body.done) {
     const { tag, content } = body.next();
     // [3] is the list of extensions; [1] and [2] are identifiers that nobody uses.
@@ -270,12 +276,12 @@ function readExtensions(body: DerReader): Map<string, DerReader> {
     while (!list.done) {
       const extension = list.enter(TAG.sequence);
       const type = formatObjectIdentifier(extension.take(TAG.objectIdentifier));
-      extension.takeIf(TAG.boolean);
+      if ((extension.takeIf(TAG.boolean)?.[0] ?? 0) !== 0) critical.push(type);
       if (extensions.has(type)) throw new RangeError(`DER: two extensions of the type ${type}`);
       extensions.set(type, extension.enter(TAG.octetString));
     }
   }
-  return extensions;
+  return { extensions, critical };
 }
 
 function readAlternativeNames(extension: DerReader | undefined): AlternativeName[] | null {

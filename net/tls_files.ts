@@ -161,7 +161,7 @@ function checkAuthority(
 function nameWarnings(authorities: readonly PemCertificate[]): string[] {
   const byName = Map.groupBy(authorities, ({ certificate }) => certificate.links.subject.toHex());
   return [...byName.values()].filter(({ length }) => length > MAX_NAMESAKES).map((namesakes) =>
-    `ca: ${namesakes.length} authorities have the name ` +
+    `${namesakes.length} authorities have the name ` +
     `${quote(namesakes[0]!.certificate.subject)}, of which the TLS library tries the first ` +
     `${MAX_NAMESAKES}: give each a name of its own`
   );

@@ -198,6 +198,10 @@ Deno.test({
     };
     const shortPath = await pki.authority("short_path", { issuer: root, pathLength: 0 });
     const tooLong = await pki.authority("too_long", { issuer: shortPath });
+    const key1 = await pki.authority("circle1");
+    const circle2 = await pki.authority("circle2", { issuer: key1 });
+    const circle = { issuer: circle2, commonName: "circle1", keyOf: key1 };
+    const circle1 = await pki.authority("circle1_by_2", circle);
     const rows: readonly [string, readonly Issued[], readonly Issued[], Issued | null][] = [
       ["signed by it", [leaf], [root], root],
       ["signed by a namesake", [leaf], [namesake], null],
@@ -284,38 +288,38 @@ Deno.test({
 });
 
 Deno.test({
-  name: "constraints of names are the TLS library's business; nobody is guessed where they matter",
+  name: "rules that only the TLS library knows: nobody is guessed where they matter",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
-    const constrained = (name: string, issuer?: Issued, keyOf?: Issued) =>
-      pki.authority(name, {
-        ...(issuer === undefined ? {} : { issuer }),
-        ...(keyOf === undefined ? {} : { keyOf }),
-        commonName: issuer === undefined ? name : "between",
-        extensions: ["nameConstraints=critical,permitted;DNS:example.com"],
-      });
-    const one = await constrained("one");
+    const one = await pki.authority("one");
     const two = await pki.authority("two");
-    const between = await constrained("between1", one);
-    const crossed = await constrained("between2", two, between);
-    const free = await pki.authority("free", {
-      issuer: two,
-      commonName: "between",
-      keyOf: between,
-    });
-    const leaf = await pki.client("leaf", { issuer: between });
-    const rows: readonly [string, readonly Issued[], readonly Issued[], Issued | null][] = [
-      ["there is but one way", [leaf, between], [one], one],
-      ["two ways to two authorities", [leaf, between, crossed], [one, two], null],
-      ["one of the ways has none", [leaf, between, free], [one, two], two],
-    ];
-    for (const [name, chain, trusted, expected] of rows) {
-      await t.step(name, async () => {
-        const found = findAuthority(await readDers(chain), await readDers(trusted));
-        if (expected === null) assertEquals(found, null);
-        else await assertAuthority(found, expected);
-      });
+    const rules = [
+      ["names", "nameConstraints=critical,permitted;DNS:example.com"],
+      ["a_critical_extension", "1.2.3.4=critical,ASN1:NULL"],
+    ] as const;
+    for (const [name, rule] of rules) {
+      const ruled = { extensions: [rule], commonName: name };
+      const between = await pki.authority(name, { issuer: one, ...ruled });
+      const keyOf = between;
+      const crossed = await pki.authority(`${name}2`, { issuer: two, ...ruled, keyOf });
+      const free = await pki.authority(`${name}3`, { issuer: two, commonName: name, keyOf });
+      const root = await pki.authority(`${name}_root`, { extensions: [rule] });
+      const leaf = await pki.client(`${name}_leaf`, { issuer: between });
+      const ofRoot = await pki.client(`${name}_root_leaf`, { issuer: root });
+      const rows: readonly [string, readonly Issued[], readonly Issued[], Issued | null][] = [
+        ["there is but one way", [leaf, between], [one], one],
+        ["two ways to two authorities", [leaf, between, crossed], [one, two], null],
+        ["one of the ways has none", [leaf, between, free], [one, two], two],
+        ["an authority has one", [ofRoot], [one, root], root],
+      ];
+      for (const [which, chain, trusted, expected] of rows) {
+        await t.step(`${name}: ${which}`, async () => {
+          const found = findAuthority(await readDers(chain), await readDers(trusted));
+          if (expected === null) assertEquals(found, null);
+          else await assertAuthority(found, expected);
+        });
+      }
     }
   },
 });

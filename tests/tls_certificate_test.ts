@@ -153,7 +153,7 @@ const leaf: Certificate = {
     authorityKeyId: null,
     pathLength: null,
     maySignCertificates: true,
-    constrainsNames: false,
+    hasMoreRules: false,
     signed: new Uint8Array(),
     algorithm: "1.3.101.112",
     signature: new Uint8Array(),
