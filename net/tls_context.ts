@@ -27,7 +27,7 @@ import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./tls_policy
 
 export type { ClientSslconfig, ServerSslconfig } from "./tls_config.ts";
 
-/** The policy that holds for both ends, and what is doubtful about the files. */
+/** The policy that holds for both ends, and what is doubtful about the configuration. */
 export interface Sslctx {
   /** The oldest version of TLS. */
   readonly minVersion: "TLSv1.2";
@@ -35,7 +35,10 @@ export interface Sslctx {
   readonly maxVersion: "TLSv1.3";
   /** The cipher suites, by OpenSSL's name. */
   readonly ciphers: readonly string[];
-  /** Certificates that have expired or are not valid yet, and others that peers will not like. */
+  /**
+   * Certificates that have expired or are not valid yet, and others that peers will not like; that nobody
+   * is trusted yet.
+   */
   readonly warnings: readonly string[];
 }
 

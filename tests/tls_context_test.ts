@@ -19,6 +19,7 @@ import {
 import { TempPKI } from "../misc/pki.ts";
 import { buildServerSslctx, type ServerSslconfig, SSLServer } from "../server.ts";
 import { tempDir } from "./support/directories.ts";
+import { runScript } from "./support/processes.ts";
 import { startTls } from "./support/tls_endpoints.ts";
 import { KEY, OpensslPki, timeFromNow, unlessMissing } from "./support/tls_openssl.ts";
 
@@ -202,6 +203,27 @@ Deno.test("PEM text takes the place of files, on both ends, in one piece or in s
       assertEquals(headers["authority"], new X509Certificate(server.ca).fingerprint256);
     });
   }
+});
+
+Deno.test("PEM text needs no permission to read", async () => {
+  await using pki = await TempPKI.create();
+  const { cert, key, ca } = await readTexts(pki.serverSslconfig);
+  const client = { ...await readTexts(pki.clientSslconfig), checkHostname: false };
+  const script = `
+    import { SSLClient } from "./client.ts";
+    import { SSLServer } from "./server.ts";
+    const { server: own, client: other } = JSON.parse(Deno.env.get("CONFIGS"));
+    const server = new SSLServer(own, ["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+    const serving = server.serveForever();
+    await server.ready;
+    const { status } = await new SSLClient(other, server.address).request("GET", "/");
+    server.close();
+    await serving;
+    console.log(status);
+  `;
+  const env = { CONFIGS: JSON.stringify({ server: { cert, key, ca }, client }) };
+  const permissions = ["--allow-net=127.0.0.1", "--allow-env=CONFIGS"];
+  assertEquals(await runScript(script, permissions, env), "204\n");
 });
 
 Deno.test("text that can't be used, and text beside files, are errors that show none of it", async (t) => {
