@@ -215,6 +215,16 @@ Deno.test({
       ["it is for both", await make("e", ["extendedKeyUsage=serverAuth,clientAuth"]), [root], root],
       ["it has expired", await make("f", [], { to: timeFromNow(-1) }), [root], null],
       ["it is not valid yet", await make("g", [], { from: timeFromNow(1) }), [root], null],
+      [
+        "a circle",
+        [
+          await pki.client("below_circle", { issuer: circle1 }),
+          circle1,
+          circle2,
+        ],
+        [root],
+        null,
+      ],
       ["a leaf in between", [await pki.client("below_leaf", { issuer: leaf }), leaf], [root], null],
       [
         "as many as may be",
