@@ -101,6 +101,10 @@ export function tlsErrorOf(
     const refused = `the ${whose}'s certificate was refused (${certificateCode}): ${what}`;
     return new TlsError(code, refused, { cause });
   }
+  // What the TLS library has accepted may still be more than the parser of certificates takes.
+  if (error instanceof RangeError) {
+    return new TlsError("UNTRUSTED", `the ${whose}'s certificate can't be read`, { cause });
+  }
   if (cause !== error) return new TlsError("CLOSED", "the peer closed the connection", { cause });
   const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([begin]) => begin.test(error.message)) ?? [];
   return new TlsError(code, printable(error.message), { cause });

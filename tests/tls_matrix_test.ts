@@ -111,6 +111,16 @@ async function makePeers(
       role === "client" ? UNVERIFIED : /^UNTRUSTED: .* has version 1 in place of 3/,
       show(await pki.version1("version1", trusted)),
     ],
+    [
+      "an extension that can't be read",
+      /^UNTRUSTED: the .*certificate can't be read$|^REFUSED_BY_PEER: .*alert: HandshakeFailure$/,
+      show(
+        await make("unreadable", {
+          issuer: trusted,
+          extensions: [names, "2.5.29.35=DER:01:01:ff"],
+        }),
+      ),
+    ],
     ["a signature with SHA-1", UNVERIFIED, [
       ...show(await make("sha1", { issuer: trusted, signing: ["-md", "sha1"] })),
       ...WEAK,
