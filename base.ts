@@ -19,6 +19,9 @@ export {
   DeguError,
   EmptyPreambleError,
   ProtocolError,
+  type ProtocolErrorCode,
+  TlsError,
+  type TlsErrorCode,
 } from "./base/errors.ts";
 export { type ByteSink, type ByteSource } from "./base/byte_io.ts";
 export { type BodyInput } from "./base/body_source.ts";
@@ -47,6 +50,7 @@ export { ContentRange, Range } from "./base/range.ts";
 export {
   type Address,
   type HostAddress,
+  type PeerAuthority,
   type PeerCertificate,
   type ScopedAddress,
 } from "./base/session.ts";

@@ -50,7 +50,7 @@ export {
 } from "./net/tls_context.ts";
 export { Response } from "./base/message.ts";
 export type { Socket } from "./base/app.ts";
-export type { Address, PeerCertificate } from "./base/session.ts";
+export type { Address, PeerAuthority, PeerCertificate } from "./base/session.ts";
 
 /** How to connect to a server, and what to send with each request. */
 export interface ClientOptions {

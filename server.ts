@@ -37,7 +37,7 @@ import { TlsListener } from "./net/tls_server.ts";
 export { Request } from "./base/message.ts";
 export { Session } from "./base/session.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app.ts";
-export type { Address, PeerCertificate } from "./base/session.ts";
+export type { Address, PeerAuthority, PeerCertificate } from "./base/session.ts";
 export type { Logger } from "./net/server_connection.ts";
 export {
   buildServerSslctx,

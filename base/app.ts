@@ -21,6 +21,10 @@ export interface Socket {
   closeWrite?(): Promise<void>;
   /** The verified certificate of the peer, where there is one. */
   readonly peerCertificate?: PeerCertificate | null;
+  /** The version of TLS, of a socket that speaks it: `"TLSv1.3"`. */
+  readonly protocol?: string;
+  /** The cipher suite, of a socket that speaks TLS, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
+  readonly cipher?: string;
   /** Where this end is. */
   readonly localAddr?: unknown;
   /** Where the other end is. */

@@ -11,6 +11,40 @@ export class DeguError extends Error {
   override readonly name: string = "DeguError";
 }
 
+/** The rules that bytes of a peer can break; `docs/base.md` says what each means. */
+export type ProtocolErrorCode =
+  | "EMPTY_PREAMBLE"
+  | "PREAMBLE_INCOMPLETE"
+  | "PREAMBLE_TOO_LARGE"
+  | "BAD_REQUEST_LINE"
+  | "BAD_METHOD"
+  | "BAD_URI"
+  | "BAD_PATH"
+  | "BAD_QUERY"
+  | "BAD_PROTOCOL"
+  | "BAD_STATUS_LINE"
+  | "BAD_STATUS"
+  | "BAD_REASON"
+  | "UNEXPECTED_STATUS"
+  | "BAD_HEADER_LINE"
+  | "BAD_HEADER_NAME"
+  | "BAD_HEADER_VALUE"
+  | "DUPLICATE_HEADER"
+  | "BAD_CONTENT_LENGTH"
+  | "BAD_TRANSFER_ENCODING"
+  | "BAD_RANGE"
+  | "BAD_CONTENT_RANGE"
+  | "CONFLICTING_HEADERS"
+  | "FORBIDDEN_HEADER"
+  | "BAD_CHUNK_LINE"
+  | "BAD_CHUNK_EXTENSION"
+  | "CHUNK_LINE_TOO_LONG"
+  | "CHUNK_TOO_LARGE"
+  | "BAD_CHUNK_END"
+  | "BODY_INCOMPLETE"
+  | "EXCESS_BYTES"
+  | "UNFRAMED_BODY";
+
 /**
  * Bytes from the peer broke the grammar. The connection they came from is closed.
  *
@@ -31,10 +65,10 @@ export class ProtocolError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ProtocolError";
   /** Names the rule that was broken, in capitals: `"BAD_HEADER_NAME"`. Stable, unlike the message. */
-  readonly code: string;
+  readonly code: ProtocolErrorCode;
 
   /** Makes an error with a stable code and a message that quotes the bytes, escaped and cut. */
-  constructor(code: string, message: string) {
+  constructor(code: ProtocolErrorCode, message: string) {
     super(message);
     this.code = code;
   }
@@ -48,6 +82,67 @@ export class EmptyPreambleError extends ProtocolError {
   /** Makes an error with the code `"EMPTY_PREAMBLE"`. */
   constructor(message = "the peer closed the connection before the first byte of a message") {
     super("EMPTY_PREAMBLE", message);
+  }
+}
+
+/**
+ * Why there is no TLS connection.
+ *
+ * - `"UNTRUSTED"`: the peer's certificate was not verified. Where the TLS library tells no more, that
+ *   stands for any reason, and the message lists those that are possible.
+ * - `"EXPIRED"`, `"NOT_YET_VALID"`: it is not valid now, as the clock of this end tells.
+ * - `"WRONG_PURPOSE"`: it is not for this end of a connection, or it is an authority's own.
+ * - `"WRONG_NAME"`: it is not for the host.
+ * - `"WEAK"`: its key, or a signature, is too weak.
+ * - `"NO_CERTIFICATE"`: the peer has sent none.
+ * - `"REFUSED_BY_PEER"`: the peer has sent an alert, which the message names.
+ * - `"POLICY"`: the two have no version or cipher suite in common, or the session can't be resumed.
+ * - `"NOT_TLS"`: what the peer has sent is not TLS.
+ * - `"CLOSED"`: the peer has closed or reset the connection, and has not said why.
+ */
+export type TlsErrorCode =
+  | "UNTRUSTED"
+  | "EXPIRED"
+  | "NOT_YET_VALID"
+  | "WRONG_PURPOSE"
+  | "WRONG_NAME"
+  | "WEAK"
+  | "NO_CERTIFICATE"
+  | "REFUSED_BY_PEER"
+  | "POLICY"
+  | "NOT_TLS"
+  | "CLOSED";
+
+/**
+ * A TLS handshake has failed. `cause` is the error of the socket or of the TLS library, where there is one.
+ *
+ * @example
+ * ```ts
+ * import { SSLClient, SSLServer, TlsError } from "@degu/degu";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * await using stranger = await TempPKI.create();
+ * const app = () => [204, "No Content", {}, null] as const;
+ * await using server = new SSLServer(stranger.serverSslconfig, ["127.0.0.1", 0], app);
+ * server.serveForever();
+ * await server.ready;
+ * const client = new SSLClient(pki.clientSslconfig, server.address);
+ * const error = await assertRejects(() => client.connect(), TlsError);
+ * assertEquals(error.code, "UNTRUSTED");
+ * ```
+ */
+export class TlsError extends DeguError {
+  /** The name of the class. */
+  override readonly name: string = "TlsError";
+  /** Why, in capitals: `"UNTRUSTED"`. Stable, unlike the message. */
+  readonly code: TlsErrorCode;
+
+  /** Makes an error with a stable code, and with the error below it as its cause. */
+  constructor(code: TlsErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
   }
 }
 

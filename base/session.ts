@@ -20,6 +20,18 @@ export type ScopedAddress = readonly [
  */
 export type Address = HostAddress | ScopedAddress | string | Uint8Array;
 
+/** The trusted certificate that vouched for a peer. */
+export interface PeerAuthority {
+  /** Its distinguished name, a line per attribute. A name is only as good as who gave it. */
+  readonly subject: string;
+  /** The SHA-256 of the whole certificate: `AB:CD:…`. */
+  readonly fingerprint256: string;
+  /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
+  readonly publicKey256: string;
+  /** The certificate itself, in DER. */
+  readonly raw: Uint8Array;
+}
+
 /** What is known of a peer's certificate, once it has been verified. */
 export interface PeerCertificate {
   /** The distinguished name of whom it is for, a line per attribute: `CN=name`. */
@@ -28,8 +40,16 @@ export interface PeerCertificate {
   readonly issuer: string;
   /** The names it is for: `DNS:example.com`, `IP Address:127.0.0.1`. */
   readonly subjectAltNames: string[];
-  /** The SHA-256 of the whole certificate: `AB:CD:…`. */
+  /** The SHA-256 of the whole certificate: `AB:CD:…`. Another one when it is renewed. */
   readonly fingerprint256: string;
+  /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. Stays when it is renewed with its key. */
+  readonly publicKey256: string;
+  /**
+   * The trusted certificate that vouched for it: that at which the shortest valid path ends, of equal
+   * ones the first of those that were given. It is found by signatures, never by names. `null` only
+   * where the system's store is trusted.
+   */
+  readonly authority: PeerAuthority | null;
   /** The first moment at which it is valid. */
   readonly validFrom: Date;
   /** The last one. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { PeerCertificate } from "../base/session.ts";
+import type { PeerAuthority, PeerCertificate } from "../base/session.ts";
 import {
   decodeString,
   decodeTime,
@@ -52,15 +52,48 @@ export interface Certificate {
   readonly maySign: boolean;
   /** The certificate itself, in DER. */
   readonly raw: Uint8Array;
+  /** The SubjectPublicKeyInfo, in DER. */
+  readonly publicKey: Uint8Array;
+  /** What tells whether it is part of a path to an authority. */
+  readonly links: CertificateLinks;
+}
+
+/** What leads from a certificate to the one that has signed it (RFC 5280 §6.1). */
+export interface CertificateLinks {
+  /** The name of the subject, in DER. */
+  readonly subject: Uint8Array;
+  /** The name of the issuer, in DER. */
+  readonly issuer: Uint8Array;
+  /** A hint at the subject's key; `null` without the extension. */
+  readonly subjectKeyId: Uint8Array | null;
+  /** A hint at the issuer's key; `null` without the extension. */
+  readonly authorityKeyId: Uint8Array | null;
+  /** So many authorities may follow below this one; `null` where there is no limit. */
+  readonly pathLength: number | null;
+  /** Whether its key may sign certificates; true without the extension. */
+  readonly maySignCertificates: boolean;
+  /** Whether it has rules that are not looked at here: for names below it, or others that are critical. */
+  readonly hasMoreRules: boolean;
+  /** The part that is signed, in DER. */
+  readonly signed: Uint8Array;
+  /** The object identifier of the signature's algorithm. */
+  readonly algorithm: string;
+  /** The signature. */
+  readonly signature: Uint8Array;
 }
 
 /** The extensions that are looked at. */
 const EXTENSION = {
+  subjectKeyIdentifier: "2.5.29.14",
   keyUsage: "2.5.29.15",
   subjectAltName: "2.5.29.17",
   basicConstraints: "2.5.29.19",
+  nameConstraints: "2.5.29.30",
+  authorityKeyIdentifier: "2.5.29.35",
   extendedKeyUsage: "2.5.29.37",
 } as const;
+
+const LOOKED_AT: readonly string[] = Object.values(EXTENSION);
 
 /** The short names of the attributes that distinguished names have. */
 const ATTRIBUTES: Readonly<Record<string, string>> = {
@@ -79,6 +112,9 @@ const ATTRIBUTES: Readonly<Record<string, string>> = {
   "0.9.2342.19200300.100.1.25": "DC",
   "1.2.840.113549.1.9.1": "emailAddress",
 };
+
+/** Bits of the extension keyUsage. */
+const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04 } as const;
 
 const NAME_TYPES = [
   "othername",
@@ -100,46 +136,84 @@ const NAME_TYPES = [
  */
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);
-  const body = new DerReader(raw).enter(TAG.sequence).enter(TAG.sequence);
+  const whole = new DerReader(raw).enter(TAG.sequence);
+  const signed = whole.takeWhole(TAG.sequence);
+  const body = new DerReader(signed).enter(TAG.sequence);
   const version = (body.takeIf(0xa0)?.at(-1) ?? 0) + 1;
   body.take(TAG.integer);
   body.take(TAG.sequence);
-  const issuer = readName(body.enter(TAG.sequence));
+  const issuer = body.take(TAG.sequence);
   const validity = body.enter(TAG.sequence);
   const validFrom = decodeTime(validity.next());
   const validTo = decodeTime(validity.next());
-  const subject = readName(body.enter(TAG.sequence));
-  body.take(TAG.sequence);
-  const extensions = readExtensions(body);
+  const subject = body.take(TAG.sequence);
+  const publicKey = body.takeWhole(TAG.sequence);
+  const { extensions, critical } = readExtensions(body);
+  const constraints = readBasicConstraints(extensions.get(EXTENSION.basicConstraints));
+  const keyUsage = extensions.get(EXTENSION.keyUsage)?.take(TAG.bitString);
+  const algorithm = whole.enter(TAG.sequence).take(TAG.objectIdentifier);
   return {
     version,
-    subject,
-    issuer,
+    subject: readName(new DerReader(subject)),
+    issuer: readName(new DerReader(issuer)),
     validFrom,
     validTo,
     names: readAlternativeNames(extensions.get(EXTENSION.subjectAltName)),
-    isAuthority: readAuthority(extensions.get(EXTENSION.basicConstraints)),
+    isAuthority: constraints.isAuthority,
     purposes: readPurposes(extensions.get(EXTENSION.extendedKeyUsage)),
-    maySign: readMaySign(extensions.get(EXTENSION.keyUsage)),
+    maySign: hasUsage(keyUsage, KEY_USAGE.digitalSignature),
     raw,
+    publicKey,
+    links: {
+      subject,
+      issuer,
+      subjectKeyId: extensions.get(EXTENSION.subjectKeyIdentifier)?.take(TAG.octetString) ?? null,
+      // [0] is the key's identifier; what may follow names the issuer's own issuer.
+      authorityKeyId: extensions.get(EXTENSION.authorityKeyIdentifier)?.enter(TAG.sequence)
+        .takeIf(0x80) ?? null,
+      pathLength: constraints.pathLength,
+      maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
+      hasMoreRules: extensions.has(EXTENSION.nameConstraints) ||
+        critical.some((type) => !LOOKED_AT.includes(type)),
+      signed,
+      algorithm: formatObjectIdentifier(algorithm),
+      // The first byte is the count of unused bits.
+      signature: whole.take(TAG.bitString).subarray(1),
+    },
   };
 }
 
 /** What a session or a socket tells of the certificate of its peer. */
-export function describeCertificate(certificate: Certificate): PeerCertificate {
-  const { subject, issuer, names, validFrom, validTo, raw } = certificate;
+export function describeCertificate(
+  certificate: Certificate,
+  authority: PeerAuthority | null,
+): PeerCertificate {
+  const { subject, issuer, names, validFrom, validTo, raw, publicKey } = certificate;
   return Object.freeze({
     subject,
     issuer,
     subjectAltNames: (names ?? []).map(({ type, value }) => `${type}:${escapeText(value)}`),
     fingerprint256: fingerprint256(raw),
+    publicKey256: fingerprint256(publicKey),
+    authority,
     validFrom,
     validTo,
     raw,
   });
 }
 
-/** The SHA-256 of a certificate in DER: `AB:CD:…`. */
+/** What is told of an authority. */
+export function describeAuthority({ subject, raw, publicKey }: Certificate): PeerAuthority {
+  return Object.freeze({
+    subject,
+    fingerprint256: fingerprint256(raw),
+    publicKey256: fingerprint256(publicKey),
+    // Whoever is told of it may change the bytes.
+    raw: Uint8Array.from(raw),
+  });
+}
+
+/** The SHA-256 of a certificate, or of a key, in DER: `AB:CD:…`. */
 export function fingerprint256(der: Uint8Array): string {
   const { createHash } = loadBuiltin("node:crypto");
   const digest = createHash("sha256").update(der).digest("hex");
@@ -189,8 +263,11 @@ function escapeText(text: string): string {
   );
 }
 
-function readExtensions(body: DerReader): Map<string, DerReader> {
+function readExtensions(
+  body: DerReader,
+): { extensions: Map<string, DerReader>; critical: string[] } {
   const extensions = new Map<string, DerReader>();
+  const critical: string[] = [];
   while (!body.done) {
     const { tag, content } = body.next();
     // [3] is the list of extensions; [1] and [2] are identifiers that nobody uses.
@@ -199,12 +276,12 @@ function readExtensions(body: DerReader): Map<string, DerReader> {
     while (!list.done) {
       const extension = list.enter(TAG.sequence);
       const type = formatObjectIdentifier(extension.take(TAG.objectIdentifier));
-      extension.takeIf(TAG.boolean);
+      if ((extension.takeIf(TAG.boolean)?.[0] ?? 0) !== 0) critical.push(type);
       if (extensions.has(type)) throw new RangeError(`DER: two extensions of the type ${type}`);
       extensions.set(type, extension.enter(TAG.octetString));
     }
   }
-  return extensions;
+  return { extensions, critical };
 }
 
 function readAlternativeNames(extension: DerReader | undefined): AlternativeName[] | null {
@@ -242,8 +319,16 @@ function formatIpAddress(bytes: Uint8Array): string {
   return new URL(`http://[${groups.join(":")}]/`).hostname.slice(1, -1);
 }
 
-function readAuthority(extension: DerReader | undefined): boolean {
-  return (extension?.enter(TAG.sequence).takeIf(TAG.boolean)?.[0] ?? 0) !== 0;
+function readBasicConstraints(
+  extension: DerReader | undefined,
+): { isAuthority: boolean; pathLength: number | null } {
+  const constraints = extension?.enter(TAG.sequence);
+  const isAuthority = (constraints?.takeIf(TAG.boolean)?.[0] ?? 0) !== 0;
+  const length = constraints?.takeIf(TAG.integer) ?? null;
+  return {
+    isAuthority,
+    pathLength: length === null ? null : length.reduce((value, byte) => value * 256 + byte, 0),
+  };
 }
 
 function readPurposes(extension: DerReader | undefined): string[] | null {
@@ -254,7 +339,7 @@ function readPurposes(extension: DerReader | undefined): string[] | null {
   return purposes;
 }
 
-/** The first bit after the count of unused bits is digitalSignature (RFC 5280 §4.2.1.3). */
-function readMaySign(extension: DerReader | undefined): boolean {
-  return extension === undefined || ((extension.take(TAG.bitString)[1] ?? 0) & 0x80) !== 0;
+/** The bits follow the count of unused ones (RFC 5280 §4.2.1.3). */
+function hasUsage(keyUsage: Uint8Array | undefined, bit: number): boolean {
+  return keyUsage === undefined || ((keyUsage[1] ?? 0) & bit) !== 0;
 }

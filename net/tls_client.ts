@@ -7,21 +7,19 @@
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
 import { addressText } from "../base/address.ts";
-import { DeguError, quote, typeName } from "../base/errors.ts";
-import type { Address } from "../base/session.ts";
+import { quote, TlsError, typeName } from "../base/errors.ts";
+import type { Address, PeerCertificate } from "../base/session.ts";
 import { endpointOf } from "./addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "./connect.ts";
-import {
-  describeCertificate,
-  parseCertificate,
-  usageProblem,
-  validityProblem,
-} from "./tls_certificate.ts";
+import type { Authorities } from "./tls_authority.ts";
+import { describeCertificate, parseCertificate } from "./tls_certificate.ts";
+import { presentedChain } from "./tls_chain.ts";
 import { clientMaterialOf, type ClientSslctx } from "./tls_context.ts";
 import { makeDuplex } from "./tls_duplex.ts";
 import { handshakeError, translateError } from "./tls_errors.ts";
 import { loadBuiltin } from "./tls_modules.ts";
 import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./tls_names.ts";
+import { checkPeer, noAuthority } from "./tls_peer.ts";
 import { checkNegotiated } from "./tls_policy.ts";
 import { TlsSocket } from "./tls_socket.ts";
 import { makeNetStream, type TlsStream } from "./tls_stream.ts";
@@ -103,14 +101,15 @@ async function shakeHands(
   sslctx: ClientSslctx,
   sslHost: string | null,
 ): Promise<TlsSocket> {
-  const socket = startTls(below.stream, clientMaterialOf(sslctx), sslHost);
+  const { secureContext, authorities } = clientMaterialOf(sslctx);
+  const socket = startTls(below.stream, secureContext, sslHost);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   socket.once("secureConnect", resolve);
   socket.on("error", reject);
-  socket.once("close", () => reject(new DeguError("the peer closed the connection")));
+  socket.once("close", () => reject(new TlsError("CLOSED", "the peer closed the connection")));
   try {
     await promise;
-    const peerCertificate = checkServer(socket, sslctx.checkHostname ? sslHost : null);
+    const peerCertificate = checkServer(socket, authorities, sslctx.checkHostname ? sslHost : null);
     return new TlsSocket(socket, below, peerCertificate);
   } catch (error) {
     socket.destroy();
@@ -137,16 +136,24 @@ function startTls(
 }
 
 /** Verifies what the library leaves open, and tells what the server's certificate says. */
-function checkServer(socket: TLSSocket, host: string | null) {
+function checkServer(
+  socket: TLSSocket,
+  authorities: Authorities | null,
+  host: string | null,
+): PeerCertificate {
   checkNegotiated(socket);
-  if (!socket.authorized) throw new DeguError("the server's certificate was not verified");
-  if (socket.isSessionReused()) throw new DeguError("the session was resumed");
-  const der = socket.getPeerX509Certificate()?.raw;
-  if (der === undefined) throw new DeguError("the server sent no certificate");
-  const certificate = parseCertificate(der);
-  const problem = usageProblem(certificate, "serverAuth") ??
-    validityProblem(certificate, Date.now()) ??
-    (host === null ? null : nameProblem(certificate, host));
-  if (problem !== null) throw new DeguError(`the server's certificate ${problem}`);
-  return describeCertificate(certificate);
+  if (!socket.authorized) {
+    throw new TlsError("UNTRUSTED", "the server's certificate was not verified");
+  }
+  if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
+  const chain = presentedChain(socket);
+  if (chain === null) throw new TlsError("NO_CERTIFICATE", "the server sent no certificate");
+  const certificate = parseCertificate(chain[0]);
+  checkPeer("server", certificate);
+  const problem = host === null ? null : nameProblem(certificate, host);
+  if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
+  if (authorities === null) return describeCertificate(certificate, null);
+  const authority = authorities.find(chain, "serverAuth");
+  if (authority === null) throw noAuthority("server");
+  return describeCertificate(certificate, authority);
 }

@@ -55,6 +55,13 @@ export class DerReader {
     return { tag, content };
   }
 
+  /** Takes the next element, which has to have this tag, and returns it with its tag and length. */
+  takeWhole(tag: number): Uint8Array {
+    const start = this.#at;
+    this.take(tag);
+    return this.#bytes.subarray(start, this.#at);
+  }
+
   /** Takes the next element, which has to have this tag, and returns what is in it. */
   take(tag: number): Uint8Array {
     const element = this.next();

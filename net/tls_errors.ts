@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DeguError } from "../base/errors.ts";
+import { TlsError, type TlsErrorCode } from "../base/errors.ts";
 
 const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOptions) => Error>> = {
   EACCES: Deno.errors.PermissionDenied,
@@ -32,39 +32,93 @@ export function translateError(error: unknown): unknown {
   return Class === undefined ? error : new Class(error.message, { cause: error });
 }
 
-/** What the TLS library's codes for certificates mean; one stands for several faults. */
-const CERTIFICATE_FAULTS: Readonly<Record<string, string>> = {
-  CERT_HAS_EXPIRED: "it has expired",
-  CERT_NOT_YET_VALID: "it is not valid yet",
-  DEPTH_ZERO_SELF_SIGNED_CERT: "it signed itself",
-  INVALID_PURPOSE: "its extendedKeyUsage is for something else",
-  SELF_SIGNED_CERT_IN_CHAIN: "it is of an authority that is not trusted",
-  UNABLE_TO_GET_ISSUER_CERT: "it is of an authority that is not trusted",
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "it is of an authority that is not trusted",
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-    "it is of an authority that is not trusted, an intermediate is " +
-    "missing, it has expired or is not valid yet, or its key or usage is not allowed",
+/** What is wrong with a certificate. */
+type Fault = readonly [code: TlsErrorCode, what: string];
+
+const UNKNOWN_ISSUER: Fault = [
+  "UNTRUSTED",
+  "its authority is not trusted, or an intermediate is missing",
+];
+
+/**
+ * What the TLS library's codes for certificates mean. It has checked more than it tells, and there is no
+ * certificate to look at.
+ */
+const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
+  CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
+  CERT_HAS_EXPIRED: ["EXPIRED", "it has expired"],
+  CERT_NOT_YET_VALID: ["NOT_YET_VALID", "it is not valid yet"],
+  DEPTH_ZERO_SELF_SIGNED_CERT: [
+    "UNTRUSTED",
+    "it signed itself, or it is the certificate of an authority",
+  ],
+  EE_KEY_TOO_SMALL: ["WEAK", "its key is too weak"],
+  INVALID_PURPOSE: ["WRONG_PURPOSE", "its extendedKeyUsage is for something else"],
+  SELF_SIGNED_CERT_IN_CHAIN: ["UNTRUSTED", "its authority is not trusted"],
+  UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_ISSUER,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_ISSUER,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: [
+    "UNTRUSTED",
+    "possible reasons are an authority that is not trusted, a missing intermediate, a certificate that " +
+    "has expired or is not valid yet, a version 1 certificate, a weak key or signature (RSA below 2048 " +
+    "bits, SHA-1), and an extendedKeyUsage for something else",
+  ],
 };
 
-/** The error of a client's handshake that failed; a reset and a missing permission keep their classes. */
+/** What the messages of the TLS library begin with, where its codes say less. */
+const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
+  [/^received fatal alert/, "REFUSED_BY_PEER"],
+  [/^peer sent no certificates/, "NO_CERTIFICATE"],
+  [/^peer is incompatible/, "POLICY"],
+  [/^peer (?:closed|sent unexpected eof)|eof/i, "CLOSED"],
+];
+
+/** The error of a client's handshake that failed; a time-out and a missing permission keep their classes. */
 export function handshakeError(who: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
-  const code = codeOf(error) ?? "";
-  const reason = describeCertificateFault("server", code) ?? reasonOf(error);
-  const Class = CLASSES[code] ?? DeguError;
-  return new Class(`the TLS handshake with ${who} failed: ${reason}`, { cause: error });
+  const { code, message, cause } = tlsErrorOf("server", error);
+  const said = `the TLS handshake with ${who} failed: ${message}`;
+  if (cause instanceof Deno.errors.TimedOut) return new Deno.errors.TimedOut(said, { cause });
+  return new TlsError(code, said, cause === undefined ? undefined : { cause });
 }
 
-/** Why a certificate was not accepted, given the library's code; `null` for any other code. */
-export function describeCertificateFault(whose: "client" | "server", code: string): string | null {
-  const fault = CERTIFICATE_FAULTS[code];
-  return fault === undefined ? null : `the ${whose}'s certificate was refused (${code}): ${fault}`;
+/**
+ * Why a handshake failed, in a line that no peer can forge.
+ *
+ * @param whose Whose certificate was not accepted, if that is why.
+ * @param certificateCode The library's code for certificates, where the error has another one.
+ */
+export function tlsErrorOf(
+  whose: "client" | "server",
+  error: Error,
+  certificateCode = codeOf(error),
+): TlsError {
+  if (error instanceof TlsError) return error;
+  const fault = CERTIFICATE_FAULTS[certificateCode ?? ""];
+  const cause = translateError(error);
+  if (fault !== undefined) {
+    const [code, what] = fault;
+    const refused = `the ${whose}'s certificate was refused (${certificateCode}): ${what}`;
+    return new TlsError(code, refused, { cause });
+  }
+  // What the TLS library has accepted may still be more than the parser of certificates takes.
+  if (error instanceof RangeError) {
+    return new TlsError("UNTRUSTED", `the ${whose}'s certificate can't be read`, { cause });
+  }
+  if (cause !== error) return new TlsError("CLOSED", "the peer closed the connection", { cause });
+  const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([begin]) => begin.test(error.message)) ?? [];
+  return new TlsError(code, printable(error.message), { cause });
 }
 
-/** Why a handshake failed, in a line that no peer can forge. */
-export function reasonOf(error: Error): string {
-  if (codeOf(error) === "ECONNRESET") return "the peer closed the connection";
-  return error.message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, MAX_REASON_LENGTH);
+/** The error of a connection whose handshake this end has done: with TLS 1.3 the peer judges later. */
+export function connectionError(error: unknown): unknown {
+  return error instanceof Error && error.message.startsWith("received fatal alert")
+    ? tlsErrorOf("client", error)
+    : translateError(error);
+}
+
+function printable(message: string): string {
+  return message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, MAX_REASON_LENGTH);
 }
 
 function codeOf(error: Error): string | undefined {

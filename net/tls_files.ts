@@ -15,6 +15,7 @@ import {
   usageProblem,
   validityProblem,
 } from "./tls_certificate.ts";
+import { isUsableKey, USABLE_KEYS } from "./tls_keys.ts";
 import { loadBuiltin } from "./tls_modules.ts";
 
 /** What the TLS library is given, in PEM. */
@@ -31,20 +32,34 @@ export interface Read<T> {
   readonly warnings: readonly string[];
 }
 
-/** Keys that the TLS library can use, and that are strong enough (RFC 9325 §4.5). */
-const MIN_RSA_BITS = 2048;
-const CURVES = ["prime256v1", "secp384r1", "secp521r1"];
-
 const KEY_BLOCK = /-----BEGIN ((?:RSA |EC |)PRIVATE KEY)-----[^-]+-----END \1-----/g;
 const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED/;
 const CERTIFICATE_BLOCK = /-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g;
 const CERTIFICATE_BEGIN = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----/g;
 
+const MAX_NAMESAKES = 100;
+
 /** The files that a directory of authorities is made of; OpenSSL names them by hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 
+/** Where PEM text is to be had. */
+export interface PemSource {
+  /** The option that it was given by. */
+  readonly option: string;
+  /** What messages call it. */
+  readonly name: string;
+  /** Reads it. */
+  read(): string;
+}
+
+/** Where a certificate and its key are to be had. */
+export interface IdentitySources {
+  readonly certificates: PemSource;
+  readonly privateKey: PemSource;
+}
+
 /** A certificate with its PEM. */
-interface PemCertificate {
+export interface PemCertificate {
   readonly pem: string;
   readonly certificate: Certificate;
 }
@@ -55,77 +70,100 @@ interface PemCertificate {
  * @throws {RangeError} where they can't be used; an error of the file system where they can't be read.
  */
 export function readIdentity(
-  certFile: string,
-  keyFile: string,
+  { certificates, privateKey }: IdentitySources,
   purpose: keyof typeof PURPOSE,
 ): Read<Identity> {
-  const chain = readCertificates("certFile", certFile);
-  const { pem: key, keyObject } = readKey(keyFile);
+  const chain = readCertificates(certificates);
+  const { pem: key, keyObject } = readKey(privateKey);
   const [leaf] = chain;
   const { X509Certificate } = loadBuiltin("node:crypto");
   if (!new X509Certificate(leaf!.pem).checkPrivateKey(keyObject)) {
     throw new RangeError(
-      `keyFile: the key in ${quote(keyFile)} does not belong to the first certificate in ` +
-        `${quote(certFile)}`,
+      `${privateKey.option}: the key in ${privateKey.name} does not belong to the first ` +
+        `certificate in ${certificates.name}`,
     );
   }
+  const { option } = certificates;
   const usage = usageProblem(leaf!.certificate, purpose);
-  const warnings = chain.flatMap((each, index) => validityWarnings("certFile", each, index));
-  if (usage !== null) warnings.unshift(`certFile: the certificate ${usage}; peers will refuse it`);
+  const warnings = chain.flatMap((each, index) => validityWarnings(option, each, index));
+  if (usage !== null) warnings.unshift(`${option}: the certificate ${usage}; peers will refuse it`);
   return { value: { cert: chain.map(({ pem }) => pem).join(""), key }, warnings };
 }
 
 /**
- * Reads the authorities to trust: those in a file, those in a directory, or both together.
+ * Reads the authorities to trust, all of those in the sources together.
  *
- * @throws {RangeError} where there is none, or one that can't sign; an error of the file system
- * where they can't be read.
+ * @throws {RangeError} where a source has none, or one that can't sign; an error of the file system
+ * where it can't be read.
  */
-export function readAuthorities(
-  caFile: string | undefined,
-  caPath: string | undefined,
-): Read<readonly string[]> {
-  const authorities = new Map<string, string>();
+export function readAuthorities(sources: readonly PemSource[]): Read<readonly PemCertificate[]> {
+  const authorities = new Map<string, PemCertificate>();
   const warnings: string[] = [];
-  const add = (option: string, path: string) => {
-    for (const [index, each] of readCertificates(option, path).entries()) {
+  for (const source of sources) {
+    for (const [index, each] of readCertificates(source).entries()) {
       const fingerprint = fingerprint256(each.certificate.raw);
       if (authorities.has(fingerprint)) continue;
-      checkAuthority(option, path, each.certificate, index);
-      authorities.set(fingerprint, each.pem);
-      warnings.push(...validityWarnings(option, each, index, path));
+      checkAuthority(source, each.certificate, index);
+      authorities.set(fingerprint, each);
+      warnings.push(...validityWarnings(source.option, each, index, source.name));
     }
-  };
-  if (caFile !== undefined) add("caFile", caFile);
-  if (caPath !== undefined) {
-    for (const path of listAuthorityFiles(caPath)) add("caPath", path);
   }
-  return { value: [...authorities.values()], warnings };
+  const read = [...authorities.values()];
+  return { value: read, warnings: [...warnings, ...nameWarnings(read)] };
 }
 
-function listAuthorityFiles(caPath: string): string[] {
-  const names = attempt("caPath", () => Array.from(Deno.readDirSync(caPath), ({ name }) => name));
+/** A file of PEM text. */
+export function pemFile(option: string, path: string): PemSource {
+  const read = () => attempt(option, () => Deno.readTextFileSync(path));
+  return { option, name: quote(path), read };
+}
+
+/**
+ * The files of a directory of authorities.
+ *
+ * @throws {RangeError} where there is none; an error of the file system where it can't be read.
+ */
+export function pemDirectory(option: string, path: string): PemSource[] {
+  return listAuthorityFiles(option, path).map((file) => pemFile(option, file));
+}
+
+/** Text that was given itself; none of it is shown. */
+export function pemText(option: string, text: string, name = "the text"): PemSource {
+  return { option, name, read: () => text };
+}
+
+function listAuthorityFiles(option: string, caPath: string): string[] {
+  const names = attempt(option, () => Array.from(Deno.readDirSync(caPath), ({ name }) => name));
   const separator = /[\\/]$/.test(caPath) ? "" : "/";
   const paths = names.filter((name) => AUTHORITY_FILE.test(name)).sort()
     .map((name) => `${caPath}${separator}${name}`)
-    .filter((path) => attempt("caPath", () => Deno.statSync(path)).isFile);
+    .filter((path) => attempt(option, () => Deno.statSync(path)).isFile);
   if (paths.length > 0) return paths;
   throw new RangeError(
-    `caPath: ${quote(caPath)} has no file whose name ends with .pem, .crt or .cer`,
+    `${option}: ${quote(caPath)} has no file whose name ends with .pem, .crt or .cer`,
   );
 }
 
 /** Version 1 has no extension to say so; version 3 has to say it (RFC 5280 §4.2.1.9). */
 function checkAuthority(
-  option: string,
-  path: string,
+  { option, name }: PemSource,
   { version, isAuthority, subject }: Certificate,
   index: number,
 ): void {
   if (isAuthority || version === 1) return;
   throw new RangeError(
-    `${option}: certificate ${index + 1} in ${quote(path)}, of ${quote(subject)}, is not the ` +
+    `${option}: certificate ${index + 1} in ${name}, of ${quote(subject)}, is not the ` +
       "certificate of an authority: its basicConstraints don't say CA:TRUE",
+  );
+}
+
+/** The TLS library gives up after so many signatures, of which one of another name costs none. */
+function nameWarnings(authorities: readonly PemCertificate[]): string[] {
+  const byName = Map.groupBy(authorities, ({ certificate }) => certificate.links.subject.toHex());
+  return [...byName.values()].filter(({ length }) => length > MAX_NAMESAKES).map((namesakes) =>
+    `${namesakes.length} authorities have the name ` +
+    `${quote(namesakes[0]!.certificate.subject)}, of which the TLS library tries the first ` +
+    `${MAX_NAMESAKES}: give each a name of its own`
   );
 }
 
@@ -133,24 +171,24 @@ function validityWarnings(
   option: string,
   { certificate }: PemCertificate,
   index: number,
-  path?: string,
+  name?: string,
 ): string[] {
   const problem = validityProblem(certificate, Date.now());
   if (problem === null) return [];
-  const where = path === undefined ? "" : ` in ${quote(path)}`;
+  const where = name === undefined ? "" : ` in ${name}`;
   return [
     `${option}: certificate ${index + 1}${where}, of ${quote(certificate.subject)}, ${problem}`,
   ];
 }
 
-/** All certificates in a file, of which there has to be one at least. */
-function readCertificates(option: string, path: string): PemCertificate[] {
-  const text = readText(option, path);
+/** All certificates in a source, of which there has to be one at least. */
+function readCertificates({ option, name, read }: PemSource): PemCertificate[] {
+  const text = read();
   const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
   const begun = [...text.matchAll(CERTIFICATE_BEGIN)].length;
   if (begun === 0) {
     throw new RangeError(
-      `${option}: ${quote(path)} holds no certificate in PEM form, which begins with ` +
+      `${option}: ${name} holds no certificate in PEM form, which begins with ` +
         '"-----BEGIN CERTIFICATE-----"',
     );
   }
@@ -158,8 +196,8 @@ function readCertificates(option: string, path: string): PemCertificate[] {
     const certificate = parseBlock(blocks[index]?.[1]);
     if (certificate === null) {
       throw new RangeError(
-        `${option}: certificate ${index + 1} in ${quote(path)} can't be read; ` +
-          "is the file cut, or of another format?",
+        `${option}: certificate ${index + 1} in ${name} can't be read; ` +
+          "is it cut, or of another format?",
       );
     }
     return { pem: formatPem(certificate.raw), certificate };
@@ -185,55 +223,38 @@ function formatPem(der: Uint8Array): string {
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }
 
-function readKey(path: string): { pem: string; keyObject: KeyObject } {
-  const text = readText("keyFile", path);
+function readKey(source: PemSource): { pem: string; keyObject: KeyObject } {
+  const { option, name } = source;
+  const text = source.read();
   if (ENCRYPTED_KEY.test(text)) {
     throw new RangeError(
-      `keyFile: the key in ${quote(path)} is encrypted; decrypt it with "openssl pkey", and ` +
-        "protect the file by its permissions",
+      `${option}: the key in ${name} is encrypted; decrypt it with "openssl pkey", and protect ` +
+        "what it is kept in",
     );
   }
   const blocks = text.match(KEY_BLOCK) ?? [];
   if (blocks.length !== 1) {
     throw new RangeError(
-      `keyFile: need one private key in PEM form in ${quote(path)}; found ${blocks.length}`,
+      `${option}: need one private key in PEM form in ${name}; found ${blocks.length}`,
     );
   }
   const pem = `${blocks[0]}\n`;
-  return { pem, keyObject: parseKey(pem, path) };
+  return { pem, keyObject: parseKey(pem, source) };
 }
 
-function parseKey(pem: string, path: string): KeyObject {
+function parseKey(pem: string, { option, name }: PemSource): KeyObject {
   const { createPrivateKey } = loadBuiltin("node:crypto");
   let keyObject;
   try {
     keyObject = createPrivateKey(pem);
   } catch {
     // The error of the library may show what it could not read.
-    throw new RangeError(`keyFile: the private key in ${quote(path)} can't be read`);
+    throw new RangeError(`${option}: the private key in ${name} can't be read`);
   }
-  if (isUsable(keyObject)) return keyObject;
+  if (isUsableKey(keyObject)) return keyObject;
   throw new RangeError(
-    `keyFile: the key in ${quote(path)} is of a kind that can't be used; need ECDSA with P-256, ` +
-      `P-384 or P-521, Ed25519, or RSA with ${MIN_RSA_BITS} bits or more`,
+    `${option}: the key in ${name} is of a kind that can't be used; need ${USABLE_KEYS}`,
   );
-}
-
-function isUsable({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): boolean {
-  switch (asymmetricKeyType) {
-    case "ec":
-      return CURVES.includes(asymmetricKeyDetails?.namedCurve ?? "");
-    case "ed25519":
-      return true;
-    case "rsa":
-      return (asymmetricKeyDetails?.modulusLength ?? 0) >= MIN_RSA_BITS;
-    default:
-      return false;
-  }
-}
-
-function readText(option: string, path: string): string {
-  return attempt(option, () => Deno.readTextFileSync(path));
 }
 
 /** Says for which option the file system refused; the class of the error stays. */

@@ -6,17 +6,14 @@
 
 import type { Duplex } from "node:stream";
 import type { Server as TlsServer, TLSSocket } from "node:tls";
-import { DeguError } from "../base/errors.ts";
+import { TlsError } from "../base/errors.ts";
 import type { PeerCertificate } from "../base/session.ts";
-import {
-  describeCertificate,
-  parseCertificate,
-  usageProblem,
-  validityProblem,
-} from "./tls_certificate.ts";
+import { describeCertificate, fingerprint256, parseCertificate } from "./tls_certificate.ts";
+import { presentedChain } from "./tls_chain.ts";
 import type { ServerMaterial } from "./tls_context.ts";
-import { describeCertificateFault } from "./tls_errors.ts";
+import { tlsErrorOf } from "./tls_errors.ts";
 import { loadBuiltin } from "./tls_modules.ts";
+import { checkPeer, noAuthority } from "./tls_peer.ts";
 import { checkNegotiated } from "./tls_policy.ts";
 
 /** Servers that are kept for the next handshake; making one takes longer than a handshake. */
@@ -67,7 +64,7 @@ export class Handshakes {
    * server is not used again.
    */
   async #run(stream: Duplex): Promise<TLSSocket> {
-    if (stream.destroyed) throw new DeguError("the peer closed the connection");
+    if (stream.destroyed) throw new TlsError("CLOSED", "the peer closed the connection");
     const server = this.#idle.pop() ?? this.#makeServer();
     const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>();
     server.once("secureConnection", resolve);
@@ -96,16 +93,17 @@ export class Handshakes {
     checkNegotiated(socket);
     if (!this.#material.options.requestCert) return null;
     // A resumed session may come without a certificate, and the library lets it pass.
-    if (!socket.authorized) throw new DeguError("the client's certificate was not verified");
-    const der = socket.getPeerX509Certificate()?.raw;
-    if (der === undefined) throw new DeguError("the client sent no certificate");
-    const certificate = parseCertificate(der);
-    const problem = usageProblem(certificate, "clientAuth") ??
-      validityProblem(certificate, Date.now());
-    if (problem !== null) throw new DeguError(`the client's certificate ${problem}`);
-    const description = describeCertificate(certificate);
-    this.#checkVerified(socket.isSessionReused(), description.fingerprint256);
-    return description;
+    if (!socket.authorized) {
+      throw new TlsError("UNTRUSTED", "the client's certificate was not verified");
+    }
+    const chain = presentedChain(socket);
+    if (chain === null) throw new TlsError("NO_CERTIFICATE", "the client sent no certificate");
+    const certificate = parseCertificate(chain[0]);
+    checkPeer("client", certificate);
+    this.#checkVerified(socket.isSessionReused(), fingerprint256(certificate.raw));
+    const authority = this.#material.authorities.find(chain, "clientAuth");
+    if (authority === null) throw noAuthority("client");
+    return describeCertificate(certificate, authority);
   }
 
   /**
@@ -117,7 +115,10 @@ export class Handshakes {
   #checkVerified(resumed: boolean, fingerprint: string): void {
     const { verified } = this.#material;
     if (resumed && !verified.has(fingerprint)) {
-      throw new DeguError("the client resumed a session that this server has not begun");
+      throw new TlsError(
+        "POLICY",
+        "the client resumed a session that this server has not begun",
+      );
     }
     verified.delete(fingerprint);
     verified.add(fingerprint);
@@ -131,8 +132,7 @@ export class Handshakes {
 }
 
 /** Where a certificate was refused the library's own error says only that the connection is gone. */
-function findReason(error: Error, socket: TLSSocket): Error {
-  const code = socket.authorizationError ?? ("code" in error ? error.code : "");
-  const fault = describeCertificateFault("client", String(code));
-  return fault === null ? error : new DeguError(fault, { cause: error });
+function findReason(error: Error, socket: TLSSocket): TlsError {
+  const code: unknown = socket.authorizationError;
+  return tlsErrorOf("client", error, typeof code === "string" ? code : undefined);
 }

@@ -13,7 +13,7 @@
  */
 
 import type { TLSSocket } from "node:tls";
-import { DeguError, quote } from "../base/errors.ts";
+import { quote, TlsError } from "../base/errors.ts";
 
 /** The oldest version. */
 export const MIN_VERSION = "TLSv1.2";
@@ -45,8 +45,10 @@ export const LIBRARY_OPTIONS = Object.freeze({
 export function checkNegotiated(socket: TLSSocket): void {
   const version = socket.getProtocol();
   if (version !== MIN_VERSION && version !== MAX_VERSION) {
-    throw new DeguError(`the version is ${quote(String(version))}`);
+    throw new TlsError("POLICY", `the version is ${quote(String(version))}`);
   }
   const { name } = socket.getCipher();
-  if (!CIPHERS.includes(name)) throw new DeguError(`the cipher suite is ${quote(String(name))}`);
+  if (!CIPHERS.includes(name)) {
+    throw new TlsError("POLICY", `the cipher suite is ${quote(String(name))}`);
+  }
 }

@@ -5,14 +5,14 @@
  */
 
 import type { Socket } from "../base/app.ts";
-import { DeguError } from "../base/errors.ts";
+import { TlsError } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
 import { peerName } from "./addresses.ts";
 import { bounded } from "./connect.ts";
 import type { Accepted, Listener, ListenerLog } from "./listener.ts";
 import { Queue } from "./queue.ts";
 import { serverMaterialOf, type ServerSslctx } from "./tls_context.ts";
-import { reasonOf } from "./tls_errors.ts";
+import { tlsErrorOf } from "./tls_errors.ts";
 import { Handshakes } from "./tls_handshakes.ts";
 import { listenRaw, type RawConnection, type RawListener } from "./tls_listen.ts";
 import { PendingHandshakes } from "./tls_pending.ts";
@@ -111,7 +111,8 @@ export class TlsListener implements Listener {
       if (!this.#closed) this.#side.logger.info(`${name}: too many wait for a place`);
     } catch (error) {
       below.close();
-      const why = error instanceof Error ? error.message : String(error);
+      const code = error instanceof TlsError ? `${error.code}: ` : "";
+      const why = error instanceof Error ? code + error.message : String(error);
       this.#side.logger.info(`${name}: the handshake failed: ${why}`);
     } finally {
       this.#pending.delete(handshake);
@@ -127,8 +128,7 @@ export class TlsListener implements Listener {
         const { socket, peerCertificate } = await handshakes.shake(below.stream);
         return new TlsSocket(socket, below, peerCertificate);
       } catch (error) {
-        if (!(error instanceof Error)) throw error;
-        throw new DeguError(reasonOf(error), { cause: error });
+        throw error instanceof Error ? tlsErrorOf("client", error) : error;
       }
     });
   }

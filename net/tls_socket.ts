@@ -7,7 +7,7 @@
 import type { TLSSocket } from "node:tls";
 import type { Socket } from "../base/app.ts";
 import type { PeerCertificate } from "../base/session.ts";
-import { translateError } from "./tls_errors.ts";
+import { connectionError } from "./tls_errors.ts";
 import { tieLives, type TlsStream } from "./tls_stream.ts";
 
 /** Reading stops above this many bytes that nobody has taken, so that a fast peer fills no memory. */
@@ -30,6 +30,10 @@ interface Waiting {
 export class TlsSocket implements Socket {
   /** The verified certificate of the peer, or `null`. */
   readonly peerCertificate: PeerCertificate | null;
+  /** The version of TLS: `"TLSv1.3"` or `"TLSv1.2"`. */
+  readonly protocol: string;
+  /** The cipher suite, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
+  readonly cipher: string;
   /** Where this end is; undefined for Unix sockets and abstract names of `node:net`. */
   readonly localAddr: Deno.Addr | undefined;
   /** Where the other end is; undefined for Unix sockets and abstract names of `node:net`. */
@@ -62,13 +66,15 @@ export class TlsSocket implements Socket {
     this.#socket = socket;
     this.#below = below;
     this.peerCertificate = peerCertificate;
+    this.protocol = socket.getProtocol() ?? "";
+    this.cipher = socket.getCipher().name;
     const { conn } = below;
     this.localAddr = conn?.localAddr ?? netAddress(socket.localAddress, socket.localPort);
     this.remoteAddr = conn?.remoteAddr ?? netAddress(socket.remoteAddress, socket.remotePort);
     tieLives(socket, below.stream);
     socket.on("data", (piece: Uint8Array) => this.#receive(piece));
     socket.on("end", () => this.#end());
-    socket.on("error", (error) => this.#fail(translateError(error)));
+    socket.on("error", (error) => this.#fail(connectionError(error)));
     socket.on("close", () => this.#fail(new Deno.errors.ConnectionReset("the connection is gone")));
     // As with Deno's own sockets it is a wait that keeps the process alive, not the connection.
     socket.unref();
@@ -178,7 +184,7 @@ export class TlsSocket implements Socket {
       run((error) => {
         if (!this.#writers.delete(writer)) return;
         this.#rest();
-        if (error) reject(translateError(error));
+        if (error) reject(connectionError(error));
         else resolve(result);
       });
     });

@@ -6,6 +6,7 @@ import {
   DeguError,
   EmptyPreambleError,
   ProtocolError,
+  TlsError,
 } from "../base.ts";
 import {
   formatHeaders,
@@ -29,7 +30,15 @@ function extendsClass(derived: { prototype: Error }, base: { prototype: Error })
 }
 
 Deno.test("every error of the library extends DeguError and Error", () => {
-  for (const each of [ProtocolError, EmptyPreambleError, BodyError, ConnectionClosedError]) {
+  for (
+    const each of [
+      ProtocolError,
+      EmptyPreambleError,
+      BodyError,
+      ConnectionClosedError,
+      TlsError,
+    ]
+  ) {
     assert(extendsClass(each, DeguError), each.name);
   }
   assert(extendsClass(DeguError, Error));
@@ -48,6 +57,34 @@ Deno.test("ProtocolError keeps its code and message and says its name", () => {
   ]);
   assert(String(error.stack).includes("ProtocolError"));
   assert(Deno.inspect(error).includes("the URI is bad"));
+});
+
+Deno.test("docs/base.md lists the codes of ProtocolError and of TlsError, and no others", async () => {
+  const [source, docs] = await Promise.all(
+    ["../base/errors.ts", "../docs/base.md"].map((path) =>
+      Deno.readTextFile(new URL(path, import.meta.url))
+    ),
+  );
+  const find = (text: string, section: RegExp, code: RegExp) =>
+    Array.from((section.exec(text)?.[0] ?? "").matchAll(code), ([, found]) => found).toSorted();
+  for (const name of ["ProtocolError", "TlsError"]) {
+    const codes = find(source!, new RegExp(`type ${name}Code =[^;]*;`), /"([A-Z_]+)"/g);
+    const listed = find(docs!, new RegExp(`\n### ${name}\n[^]*?\n##`), /^\| `([A-Z_]+)` /gm);
+    assert(codes.length > 10, name);
+    assertEquals(listed, codes);
+  }
+});
+
+Deno.test("TlsError keeps its code, message and cause and says its name", () => {
+  const cause = new Error("below");
+  const error = new TlsError("UNTRUSTED", "who is that?", { cause });
+  assertEquals([error.code, error.message, error.name, error.cause], [
+    "UNTRUSTED",
+    "who is that?",
+    "TlsError",
+    cause,
+  ]);
+  assert(!("cause" in new TlsError("CLOSED", "gone")));
 });
 
 Deno.test("errors carry the names of their classes", async () => {

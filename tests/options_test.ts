@@ -48,9 +48,12 @@ const serverOptions: Undefined<ServerOptions> = {
 };
 const clientSslconfig: Undefined<ClientSslconfig> = {
   checkHostname: undefined,
+  ca: undefined,
   caFile: undefined,
   caPath: undefined,
+  cert: undefined,
   certFile: undefined,
+  key: undefined,
   keyFile: undefined,
 };
 
@@ -102,6 +105,11 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
   await using pki = await TempPKI.create(pkiOptions);
   const { certFile, keyFile, caFile } = pki.serverSslconfig;
   const undefinedServer: Undefined<ServerSslconfig> = {
+    cert: undefined,
+    certFile: undefined,
+    key: undefined,
+    keyFile: undefined,
+    ca: undefined,
     caFile: undefined,
     caPath: undefined,
     allowUnauthenticatedClients: undefined,

@@ -43,7 +43,7 @@ Deno.test({
       await t.step(certFile.slice(pki.dir.length), async () => {
         const expected = new X509Certificate(await Deno.readTextFile(certFile));
         const certificate = parseCertificate(await readDer(certFile));
-        const described = describeCertificate(certificate);
+        const described = describeCertificate(certificate, null);
         assertEquals(certificate.version, 3);
         assertEquals(described.subject, expected.subject);
         assertEquals(described.issuer, expected.issuer);
@@ -96,7 +96,7 @@ Deno.test({
     const certificate = parseCertificate(await readDer(pki.path("odd.pem")));
     assertEquals(certificate.subject.split("\n").length, 2);
     assert(certificate.subject.startsWith("CN=one\\u{a}O=two\n"), certificate.subject);
-    assertEquals(describeCertificate(certificate).subjectAltNames, [
+    assertEquals(describeCertificate(certificate, null).subjectAltNames, [
       "DNS:a.example, DNS:evil.example",
       "othername:<unsupported>",
       "DirName:CN=listed",
@@ -127,7 +127,7 @@ Deno.test("bytes that are no certificate are a RangeError, whatever they are", a
       const bytes = Uint8Array.from(der);
       for (const [index, byte] of mutations) bytes[index] = byte;
       const certificate = parse(bytes);
-      if (certificate !== null) describeCertificate(certificate);
+      if (certificate !== null) describeCertificate(certificate, null);
     }),
     { numRuns: 3000 },
   );
@@ -145,6 +145,19 @@ const leaf: Certificate = {
   purposes: null,
   maySign: true,
   raw: new Uint8Array(),
+  publicKey: new Uint8Array(),
+  links: {
+    subject: new Uint8Array(),
+    issuer: new Uint8Array(),
+    subjectKeyId: null,
+    authorityKeyId: null,
+    pathLength: null,
+    maySignCertificates: true,
+    hasMoreRules: false,
+    signed: new Uint8Array(),
+    algorithm: "1.3.101.112",
+    signature: new Uint8Array(),
+  },
 };
 
 function named(...dns: string[]): Certificate {

@@ -3,10 +3,12 @@ import {
   assertEquals,
   assertInstanceOf,
   assertMatch,
+  assertRejects,
   assertStrictEquals,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
 import {
   buildClientSslctx,
@@ -17,6 +19,7 @@ import {
 import { TempPKI } from "../misc/pki.ts";
 import { buildServerSslctx, type ServerSslconfig, SSLServer } from "../server.ts";
 import { tempDir } from "./support/directories.ts";
+import { runScript } from "./support/processes.ts";
 import { startTls } from "./support/tls_endpoints.ts";
 import { KEY, OpensslPki, timeFromNow, unlessMissing } from "./support/tls_openssl.ts";
 
@@ -153,6 +156,186 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
   }
 });
 
+/** The texts in the files of a configuration. */
+async function readTexts(files: { certFile?: string; keyFile?: string; caFile?: string }) {
+  const [cert, key, ca] = await Promise.all(
+    [files.certFile, files.keyFile, files.caFile].map((path) => Deno.readTextFile(path!)),
+  );
+  return { cert: cert!, key: key!, ca: ca! };
+}
+
+Deno.test("PEM text takes the place of files, on both ends, in one piece or in several", async (t) => {
+  await using pki = await TempPKI.create();
+  await using other = await TempPKI.create();
+  const server = await readTexts(pki.serverSslconfig);
+  const client = { ...await readTexts(pki.clientSslconfig), checkHostname: false };
+  const stranger = await readTexts(other.serverSslconfig);
+  const crlf = (text: string) => text.replaceAll("\n", "\r\n");
+  const rows: readonly [string, ServerSslconfig, ClientSslconfig][] = [
+    ["one text", server, client],
+    ["a list", { ...server, ca: [server.ca] }, { ...client, ca: [client.ca] }],
+    ["several", { ...server, ca: [stranger.ca, server.ca] }, {
+      ...client,
+      ca: [stranger.ca + client.ca, stranger.ca],
+    }],
+    ["text around it, other line ends", { ...server, ca: `Hello\n${server.ca}world` }, {
+      ...client,
+      cert: crlf(client.cert),
+      key: crlf(client.key),
+      ca: crlf(client.ca),
+    }],
+    ["text for the one, files for the other", {
+      cert: server.cert,
+      key: server.key,
+      caFile: pki.serverSslconfig.caFile,
+    }, { ...pki.clientSslconfig, caFile: undefined, ca: client.ca }],
+  ];
+  for (const [name, serverSslconfig, clientSslconfig] of rows) {
+    await t.step(name, async () => {
+      const sslconfigs = { serverSslconfig, clientSslconfig };
+      await using endpoint = await startTls(sslconfigs, (_, { peerCertificate }) => [
+        200,
+        "OK",
+        { authority: peerCertificate?.authority?.fingerprint256 ?? "nobody" },
+        null,
+      ]);
+      const { headers } = await endpoint.client.request("GET", "/");
+      assertEquals(headers["authority"], new X509Certificate(server.ca).fingerprint256);
+    });
+  }
+});
+
+Deno.test("PEM text needs no permission to read", async () => {
+  await using pki = await TempPKI.create();
+  const { cert, key, ca } = await readTexts(pki.serverSslconfig);
+  const client = { ...await readTexts(pki.clientSslconfig), checkHostname: false };
+  const script = `
+    import { SSLClient } from "./client.ts";
+    import { SSLServer } from "./server.ts";
+    const { server: own, client: other } = JSON.parse(Deno.env.get("CONFIGS"));
+    const server = new SSLServer(own, ["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+    const serving = server.serveForever();
+    await server.ready;
+    const { status } = await new SSLClient(other, server.address).request("GET", "/");
+    server.close();
+    await serving;
+    console.log(status);
+  `;
+  const env = { CONFIGS: JSON.stringify({ server: { cert, key, ca }, client }) };
+  const permissions = ["--allow-net=127.0.0.1", "--allow-env=CONFIGS"];
+  assertEquals(await runScript(script, permissions, env), "204\n");
+});
+
+Deno.test("text that can't be used, and text beside files, are errors that show none of it", async (t) => {
+  await using pki = await TempPKI.create();
+  const { certFile, keyFile, caFile } = pki.clientSslconfig;
+  const { cert, key, ca } = await readTexts(pki.clientSslconfig);
+  const { key: otherKey } = await readTexts(pki.serverSslconfig);
+  const gaps: unknown[] = [ca];
+  gaps.length = 2;
+  const both: readonly [string, unknown, ErrorConstructor, RegExp][] = [
+    ["ca and caFile", { ca, caFile }, TypeError, /^ca, caFile: .*got both/],
+    ["ca and caPath", { ca, caPath: pki.clientSslconfig.caFile }, TypeError, /^ca, caPath: /],
+    ["an empty ca and caFile", { ca: [], caFile }, TypeError, /^ca, caFile: /],
+    ["cert and certFile", { cert, key, certFile }, TypeError, /^cert, certFile: /],
+    ["key and keyFile", { cert, key, keyFile }, TypeError, /^cert, keyFile: /],
+    ["cert with keyFile", { cert, keyFile, ca }, TypeError, /^cert, keyFile: /],
+    ["certFile with key", { certFile, key, ca }, TypeError, /^key, certFile: /],
+    ["a ca that is a number", { ca: 1 }, TypeError, /^ca: need a string or an array/],
+    ["a ca that is null", { ca: null }, TypeError, /^ca: .*got null/],
+    ["a ca of bytes", { ca: new Uint8Array(3) }, TypeError, /^ca: .*got Uint8Array/],
+    ["a list with a number", { ca: [ca, 1] }, TypeError, /^ca: need an array of strings/],
+    ["a list with a gap", { ca: gaps }, TypeError, /^ca: need an array of strings/],
+    ["a list in a list", { ca: [[ca]] }, TypeError, /^ca: need an array of strings/],
+    ["a cert in a list", { cert: [cert], key }, TypeError, /^cert: need a string/],
+    ["a key of bytes", { cert, key: new Uint8Array(3) }, TypeError, /^key: need a string/],
+    ["an empty text", { cert, key, ca: "" }, RangeError, /^ca: the text holds no certificate/],
+    ["an empty text in a list", { cert, key, ca: [ca, ""] }, RangeError, /^ca: text 2 holds no/],
+    ["a path as text", { cert, key, ca: caFile }, RangeError, /^ca: the text holds no cert/],
+    [
+      "a leaf",
+      { cert, key, ca: [ca, cert] },
+      RangeError,
+      /^ca: certificate 1 in text 2, .*CA:TRUE/,
+    ],
+    [
+      "a key as authority",
+      { cert, key, ca: key },
+      RangeError,
+      /^ca: the text holds no certificate/,
+    ],
+    ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, RangeError, /^ca: certificate 1 in the text/],
+    ["a key of another", { cert, key: otherKey, ca }, RangeError, /^key: .* does not belong/],
+    ["no key in it", { cert, key: cert, ca }, RangeError, /^key: need one private key/],
+    ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, RangeError, /^key: the/],
+    ["a text as path", { certFile, keyFile: key, ca }, RangeError, /^keyFile: .*belongs in key$/],
+    ["a text as caFile", { caFile: ca, cert, key }, RangeError, /^caFile: .*belongs in ca$/],
+  ];
+  const clients: typeof both = [
+    ["an empty ca", { ca: [] }, RangeError, /^ca: need an authority/],
+    ["a cert without key", { cert, ca }, RangeError, /^cert, key: need both or neither/],
+    ["a key without cert", { key, ca }, RangeError, /^cert, key: need both or neither/],
+  ];
+  const servers: typeof both = [
+    ["a cert without key", { cert, ca }, TypeError, /^key: need a string/],
+    ["a key without cert", { key, ca }, TypeError, /^cert: need a string/],
+    [
+      "ca and everybody",
+      { cert, key, ca, allowUnauthenticatedClients: true },
+      RangeError,
+      /got both/,
+    ],
+    [
+      "nobody and everybody",
+      { cert, key, ca: [], allowUnauthenticatedClients: true },
+      RangeError,
+      /got both/,
+    ],
+    ["no ca", { cert, key }, RangeError, /got neither/],
+  ];
+  const secrets = [cert, key, ca, otherKey].map((text) => text.split("\n")[1]!.slice(0, 16));
+  const check = (build: (config: never) => unknown, rows: typeof both) => {
+    for (const [name, config, Class, message] of rows) {
+      const error = assertThrows(() => buildWith(build, config), Class);
+      assertMatch(error.message, message, name);
+      for (const secret of secrets) assert(!error.message.includes(secret), error.message);
+      assertNoSecret(error.message);
+    }
+  };
+  await t.step("client", () => check(buildClientSslctx, [...both, ...clients]));
+  await t.step("server", () => check(buildServerSslctx, [...both, ...servers]));
+});
+
+Deno.test("a server with an empty ca lets nobody in yet, and says so", async (t) => {
+  await using pki = await TempPKI.create();
+  const { cert, key } = await readTexts(pki.serverSslconfig);
+  const serverSslconfig = { cert, key, ca: [] };
+  const sslctx = buildServerSslctx(serverSslconfig);
+  assertEquals(sslctx.verify, true);
+  assertEquals(sslctx.warnings, ["ca: no authority is trusted yet, so nobody is let in"]);
+  let requests = 0;
+  const trust = { serverSslconfig, clientSslconfig: pki.clientSslconfig };
+  await using endpoint = await startTls(trust, () => {
+    requests++;
+    return [204, "No Content", {}, null];
+  });
+  const { server: { address }, logger } = endpoint;
+  const rows: readonly [string, ClientSslconfig, string][] = [
+    ["a client with a certificate", pki.clientSslconfig, "UNTRUSTED"],
+    ["a client without", pki.anonymousClientSslconfig, "NO_CERTIFICATE"],
+  ];
+  for (const [name, config, code] of rows) {
+    await t.step(name, async () => {
+      logger.lines.length = 0;
+      const client = new SSLClient(config, address, { timeout: 10 });
+      await assertRejects(() => client.request("GET", "/"));
+      const [line] = await logger.waitFor("info");
+      assertStringIncludes(line!, `the handshake failed: ${code}: `);
+    });
+  }
+  assertEquals(requests, 0);
+});
+
 Deno.test("a file that is missing or not what it should be is named with its option", async (t) => {
   await using pki = await TempPKI.create();
   await using dir = await tempDir();
@@ -258,7 +441,7 @@ Deno.test({
       { ...config("good"), keyFile: await pki.join("both.pem", good.certFile, good.keyFile) },
     ];
     for (const given of taken) {
-      await t.step(`taken: ${given.keyFile.slice(pki.dir.length)}`, () => {
+      await t.step(`taken: ${given.keyFile?.slice(pki.dir.length)}`, () => {
         assertEquals(buildServerSslctx(given).warnings, []);
       });
     }

@@ -1,5 +1,6 @@
 /** Who is let in and whom a client trusts, with certificates and peers of the openssl program. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { TlsError } from "../base.ts";
 import { buildClientSslctx, type ClientSslconfig, SSLClient } from "../client.ts";
 import { type App, buildServerSslctx } from "../server.ts";
 import { startTls, type TlsEndpoint } from "./support/tls_endpoints.ts";
@@ -15,14 +16,18 @@ import {
 
 const needsOpenssl = await unlessMissing("openssl");
 
-/** Accepted, or refused for this reason. */
+/** Accepted, or refused with this code and for this reason. */
 type Verdict = "accepted" | RegExp;
 const VERSIONS = ["tls1_3", "tls1_2"] as const;
 const WEAK = ["-cipher", "ALL@SECLEVEL=0"];
 /** What the TLS library says of a certificate that does not lead to the authority, or not now. */
-const UNVERIFIED = /certificate was refused \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)/;
-const SELF_SIGNED = /certificate was refused \([A-Z_]*(SELF_SIGNED|VERIFY_LEAF)[A-Z_]*\)/;
-const IS_AUTHORITY = /certificate is the certificate of an authority/;
+const UNVERIFIED =
+  /^UNTRUSTED: the (?:client|server)'s certificate was refused \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\): .*missing intermediate, .* expired or is not valid yet, .*version 1.*weak key.*extendedKeyUsage/;
+const SELF_SIGNED =
+  /^UNTRUSTED: .*certificate was refused \([A-Z_]*(SELF_SIGNED|VERIFY_LEAF)[A-Z_]*\)/;
+const IS_AUTHORITY = /^WRONG_PURPOSE: .*certificate is the certificate of an authority/;
+const INCOMPATIBLE =
+  /^POLICY: .*(?:NoKxGroupsInCommon|NoCipherSuitesInCommon|SignatureAlgorithms)|^REFUSED_BY_PEER: received fatal alert: (?:HandshakeFailure|ProtocolVersion)$/;
 
 /** What all rows of one role need. */
 interface Certificates {
@@ -90,7 +95,7 @@ async function makePeers(
     ],
     [
       "a keyUsage without digitalSignature",
-      /keyUsage without digitalSignature|alert: HandshakeFailure/,
+      /^WRONG_PURPOSE: .*keyUsage without digitalSignature|^REFUSED_BY_PEER: .*alert: HandshakeFailure/,
       show(
         await make("key_usage", { issuer: trusted, extensions: ["keyUsage=keyAgreement", names] }),
       ),
@@ -101,7 +106,26 @@ async function makePeers(
       SELF_SIGNED,
       show(await make("sub_authority", { issuer: trusted, isAuthority: true })),
     ],
-    ["RSA 1024", /UNABLE_TO_VERIFY_LEAF_SIGNATURE/, [
+    [
+      "a certificate of version 1",
+      role === "client" ? UNVERIFIED : /^UNTRUSTED: .* has version 1 in place of 3/,
+      show(await pki.version1("version1", trusted)),
+    ],
+    [
+      "an extension that can't be read",
+      /^UNTRUSTED: the .*certificate can't be read$|^REFUSED_BY_PEER: .*alert: HandshakeFailure$/,
+      show(
+        await make("unreadable", {
+          issuer: trusted,
+          extensions: [names, "2.5.29.35=DER:01:01:ff"],
+        }),
+      ),
+    ],
+    ["a signature with SHA-1", UNVERIFIED, [
+      ...show(await make("sha1", { issuer: trusted, signing: ["-md", "sha1"] })),
+      ...WEAK,
+    ]],
+    ["RSA 1024", UNVERIFIED, [
       ...show(await make("short", { issuer: trusted, key: KEY.rsa1024 })),
       ...WEAK,
     ]],
@@ -155,8 +179,9 @@ async function assertAsked(
     assertEquals(stdout, "");
     const refusals = await logger.waitFor("info");
     assertEquals(refusals.length, 1, `logged: ${refusals}`);
-    assertMatch(refusals[0]!, /^127\.0\.0\.1:\d+: the handshake failed: [\x20-\x7e]+$/);
-    assertMatch(refusals[0]!, verdict);
+    const [, reason = ""] = /^127\.0\.0\.1:\d+: the handshake failed: ([\x20-\x7e]+)$/
+      .exec(refusals[0]!) ?? [];
+    assertMatch(reason, verdict);
   }
   assertEquals(witness.asked.has(uri), verdict === "accepted");
 }
@@ -181,7 +206,7 @@ Deno.test({
       for (
         const [name, verdict, args] of [
           ...peers,
-          ["no certificate", /peer sent no certificates/, []] as const,
+          ["no certificate", /^NO_CERTIFICATE: peer sent no certificates$/, []] as const,
         ]
       ) {
         await t.step(`${version}: ${name}${outcome(verdict)}`, () => {
@@ -191,30 +216,30 @@ Deno.test({
       }
     }
     const handshakes: readonly Peer[] = [
-      ["TLS 1.1 only", /SignatureAlgorithmsExtensionRequired|alert: ProtocolVersion/, [
+      ["TLS 1.1 only", INCOMPATIBLE, [
         "-tls1_1",
         ...WEAK,
       ]],
-      ["TLS 1.0 only", /SignatureAlgorithmsExtensionRequired/, ["-tls1", ...WEAK]],
+      ["TLS 1.0 only", INCOMPATIBLE, ["-tls1", ...WEAK]],
       ["ECDHE with AES-GCM", "accepted", ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"]],
       ["ECDHE with ChaCha20", "accepted", ["-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"]],
-      ["no forward secrecy", /NoKxGroupsInCommon|alert: HandshakeFailure/, [
+      ["no forward secrecy", INCOMPATIBLE, [
         "-tls1_2",
         "-cipher",
         "AES128-GCM-SHA256",
       ]],
-      ["DHE", /NoKxGroupsInCommon|alert: HandshakeFailure/, [
+      ["DHE", INCOMPATIBLE, [
         "-tls1_2",
         "-cipher",
         "DHE-RSA-AES128-GCM-SHA256",
       ]],
-      ["CBC", /NoCipherSuitesInCommon|alert: HandshakeFailure/, [
+      ["CBC", INCOMPATIBLE, [
         "-tls1_2",
         "-cipher",
         "ECDHE-RSA-AES128-SHA256",
       ]],
       ["TLS 1.3 with AES-128", "accepted", ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]],
-      ["TLS 1.3 with CCM", /NoCipherSuitesInCommon/, [
+      ["TLS 1.3 with CCM", INCOMPATIBLE, [
         "-tls1_3",
         "-ciphersuites",
         "TLS_AES_128_CCM_SHA256",
@@ -249,12 +274,10 @@ async function assertTrusted(
     await program.say("HTTP/1.1 200 OK\r\n\r\n");
     assertEquals((await requesting).status, 200);
   } else {
-    const error = await assertRejects(() => client.request("GET", "/"), Error);
-    assertMatch(
-      error.message,
-      /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/,
-    );
-    assertMatch(error.message, verdict);
+    const error = await assertRejects(() => client.request("GET", "/"), TlsError);
+    const [, reason = ""] = /^the TLS handshake with 127\.0\.0\.1:\d+ failed: ([\x20-\x7e]+)$/
+      .exec(error.message) ?? [];
+    assertMatch(`${error.code}: ${reason}`, verdict);
     const said = await program.waitForEnd();
     assert(!said.includes("GET /"), said);
   }
@@ -282,9 +305,9 @@ Deno.test({
     const rsa = show(await pki.server("rsa_server", { issuer: trusted, key: KEY.rsa2048 }));
     const hosts: readonly (readonly [...Peer, sslHost: string])[] = [
       ["the address", "accepted", good, "127.0.0.1"],
-      ["another address", /is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
-      ["another host", /is not for "other\.example"/, good, "other.example"],
-      ["a host below", /is not for "a\.localhost"/, good, "a.localhost"],
+      ["another address", /^WRONG_NAME: .* is not for "127\.0\.0\.2"/, good, "127.0.0.2"],
+      ["another host", /^WRONG_NAME: .* is not for "other\.example"/, good, "other.example"],
+      ["a host below", /^WRONG_NAME: .* is not for "a\.localhost"/, good, "a.localhost"],
       [
         "a wildcard",
         "accepted",
@@ -293,25 +316,25 @@ Deno.test({
       ],
       [
         "a wildcard, two labels",
-        /is not for "c\.b\.a\.example"/,
+        /^WRONG_NAME: .* is not for "c\.b\.a\.example"/,
         await named("w2", "subjectAltName=DNS:*.a.example"),
         "c.b.a.example",
       ],
       [
         "a name in the subject alone",
-        /has no subjectAltName/,
+        /^WRONG_NAME: .* has no subjectAltName/,
         await named("localhost"),
         "localhost",
       ],
       [
         "a name in the subject, another in the extension",
-        /is not for "both\.example"/,
+        /^WRONG_NAME: .* is not for "both\.example"/,
         await named("both.example", "subjectAltName=DNS:localhost"),
         "both.example",
       ],
       [
         "an address as a DNS name",
-        /is not for "127\.0\.0\.1"/,
+        /^WRONG_NAME: .* is not for "127\.0\.0\.1"/,
         await named("ip", "subjectAltName=DNS:127.0.0.1"),
         "127.0.0.1",
       ],
@@ -323,30 +346,30 @@ Deno.test({
       );
     }
     const handshakes: readonly Peer[] = [
-      ["TLS 1.1 only", /SignatureAlgorithmsExtensionRequired|alert: ProtocolVersion/, [
+      ["TLS 1.1 only", INCOMPATIBLE, [
         ...rsa,
         "-tls1_1",
         ...WEAK,
       ]],
-      ["no forward secrecy", /NoKxGroupsInCommon|alert: HandshakeFailure/, [
+      ["no forward secrecy", INCOMPATIBLE, [
         ...rsa,
         "-tls1_2",
         "-cipher",
         "AES128-GCM-SHA256",
       ]],
-      ["DHE", /NoKxGroupsInCommon|alert: HandshakeFailure/, [
+      ["DHE", INCOMPATIBLE, [
         ...rsa,
         "-tls1_2",
         "-cipher",
         "DHE-RSA-AES128-GCM-SHA256",
       ]],
-      ["CBC", /NoCipherSuitesInCommon|alert: HandshakeFailure/, [
+      ["CBC", INCOMPATIBLE, [
         ...rsa,
         "-tls1_2",
         "-cipher",
         "ECDHE-RSA-AES128-SHA256",
       ]],
-      ["no certificate at all", /alert: HandshakeFailure/, [
+      ["no certificate at all", INCOMPATIBLE, [
         "-nocert",
         "-tls1_2",
         "-cipher",

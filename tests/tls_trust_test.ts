@@ -141,7 +141,7 @@ async function outcome(serverSslconfig, clientSslconfig) {
     const { status } = await new SSLClient(clientSslconfig, server.address, { sslHost: "localhost" }).request("GET", "/");
     return status === 204 ? "accepted" : "other";
   } catch (error) {
-    return error.name === "DeguError" && error.message.includes("was refused") ? "refused by the client"
+    return error.code === "UNTRUSTED" ? "refused by the client"
       : error.name === "EmptyPreambleError" ? "refused by the server" : String(error);
   } finally {
     server.close();

@@ -364,6 +364,8 @@ Deno.test("a peer with a certificate has asked by https", async () => {
     issuer: "CN=authority",
     subjectAltNames: [],
     fingerprint256: "AB:CD",
+    publicKey256: "12:34",
+    authority: null,
     validFrom: new Date(0),
     validTo: new Date(1),
     raw: new Uint8Array(1),

@@ -43,8 +43,16 @@ export interface Wanted {
   /** Lines of an extension file; `basicConstraints` is added. */
   readonly extensions?: readonly string[];
   readonly isAuthority?: boolean;
+  /** How many authorities may follow below it. */
+  readonly pathLength?: number;
+  /** Arguments of `openssl ca` that say how it is signed. */
+  readonly signing?: readonly string[];
   /** Arguments of `openssl genpkey`. */
   readonly key?: readonly string[];
+  /** Whose key it takes in place of a new one. */
+  readonly keyOf?: Issued;
+  /** Its common name; the name of its files where it is left out. */
+  readonly commonName?: string;
   /** `YYYYMMDDHHMMSSZ` */
   readonly from?: string;
   readonly to?: string;
@@ -124,16 +132,19 @@ export class OpensslPki implements AsyncDisposable {
   /** Makes a key and a certificate. */
   async issue(name: string, wanted: Wanted): Promise<Issued> {
     const { issuer, extensions = [], isAuthority = false, key = KEY.p256 } = wanted;
-    const issued = { certFile: this.path(`${name}.pem`), keyFile: this.path(`${name}.key`) };
-    await this.run("genpkey", ...key, "-out", issued.keyFile);
+    const { keyOf, commonName = name, signing = [] } = wanted;
+    const pathLength = wanted.pathLength === undefined ? "" : `,pathlen:${wanted.pathLength}`;
+    const keyFile = keyOf?.keyFile ?? this.path(`${name}.key`);
+    const issued = { certFile: this.path(`${name}.pem`), keyFile };
+    if (keyOf === undefined) await this.run("genpkey", ...key, "-out", keyFile);
     const request = this.path(`${name}.csr`);
     await this.run(
       ...["req", "-new", "-config", "ca.cnf", "-key", issued.keyFile],
-      ...["-subj", `/CN=${name}`, "-out", request],
+      ...["-subj", `/CN=${commonName}`, "-out", request],
     );
     await Deno.writeTextFile(
       this.path(`${name}.ext`),
-      [`basicConstraints=critical,CA:${isAuthority}`, ...extensions, ""].join("\n"),
+      [`basicConstraints=critical,CA:${isAuthority}${pathLength}`, ...extensions, ""].join("\n"),
     );
     const signer = issuer === undefined
       ? ["-selfsign", "-keyfile", issued.keyFile]
@@ -141,19 +152,41 @@ export class OpensslPki implements AsyncDisposable {
     await this.run(
       ...["ca", "-batch", "-config", "ca.cnf", "-notext", ...signer, "-in", request],
       ...["-startdate", wanted.from ?? "20200101000000Z", "-enddate", wanted.to ?? timeFromNow(10)],
-      ...["-extfile", `${name}.ext`, "-out", issued.certFile],
+      ...["-extfile", `${name}.ext`, ...signing, "-out", issued.certFile],
     );
     return issued;
   }
 
-  /** Runs openssl in the directory. */
-  async run(...args: readonly string[]): Promise<void> {
-    const { success, stderr } = await new Deno.Command("openssl", {
+  /** Makes a certificate as they were before there were extensions. */
+  async version1(name: string, issuer: Issued): Promise<Issued> {
+    const issued = { certFile: this.path(`${name}.pem`), keyFile: this.path(`${name}.key`) };
+    const request = this.path(`${name}.csr`);
+    await this.run("genpkey", ...KEY.p256, "-out", issued.keyFile);
+    await this.run(
+      ...["req", "-new", "-config", "ca.cnf", "-key", issued.keyFile],
+      ...["-subj", `/CN=${name}`, "-out", request],
+    );
+    await this.run(
+      ...["x509", "-req", "-in", request, "-CA", issuer.certFile, "-CAkey", issuer.keyFile],
+      ...["-set_serial", "1", "-days", "2", "-out", issued.certFile],
+    );
+    return issued;
+  }
+
+  /** What openssl says of a certificate. */
+  show({ certFile }: Issued): Promise<string> {
+    return this.run("x509", "-in", certFile, "-noout", "-text");
+  }
+
+  /** Runs openssl in the directory; returns what it has said. */
+  async run(...args: readonly string[]): Promise<string> {
+    const { success, stdout, stderr } = await new Deno.Command("openssl", {
       args: [...args],
       cwd: this.dir,
       stdin: "null",
     }).output();
     if (!success) throw new Error(`openssl ${args.join(" ")}\n${new TextDecoder().decode(stderr)}`);
+    return new TextDecoder().decode(stdout);
   }
 }
 

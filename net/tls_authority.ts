@@ -1,0 +1,256 @@
+/**
+ * Which of the trusted certificates has vouched for a peer. The TLS library verifies that one of them
+ * has, and does not say which; this finds it by the signatures, as names can be given twice.
+ *
+ * @module
+ */
+
+import type { KeyObject } from "node:crypto";
+import type { PeerAuthority } from "../base/session.ts";
+import {
+  type Certificate,
+  describeAuthority,
+  fingerprint256,
+  parseCertificate,
+  PURPOSE,
+  validityProblem,
+} from "./tls_certificate.ts";
+import { publicKeyOf, type Verdict, verifySignature } from "./tls_signature.ts";
+
+/** More certificates than this are not looked at; the TLS library follows far fewer. */
+const MAX_CHAIN = 32;
+/**
+ * So many signatures are verified for one peer, and two for each trusted certificate, so that no chain
+ * that it makes up takes long.
+ */
+const MAX_SIGNATURES = 128;
+/** Certificates of which it is remembered whose key has signed them. */
+const MAX_SIGNERS = 1000;
+
+/**
+ * Finds the trusted certificate that vouched for a chain: that at which the shortest valid path ends,
+ * of equal ones the first. It is for chains that the TLS library has verified against the same trusted
+ * certificates.
+ *
+ * @param chain What the peer sent, in DER, its own certificate first.
+ * @param trusted The certificates that are trusted, in DER, in the order of the configuration.
+ * @param purpose What the peer uses its certificate for; the authorities in between have to allow it.
+ * @returns `null` where none of them is found to have vouched for it.
+ * @throws {RangeError} where a trusted certificate, or the peer's own, can't be read.
+ */
+export function findAuthority(
+  chain: readonly Uint8Array[],
+  trusted: readonly Uint8Array[],
+  purpose?: keyof typeof PURPOSE,
+): PeerAuthority | null {
+  return new Authorities(trusted).find(chain, purpose);
+}
+
+/** The certificates that one configuration trusts. */
+export class Authorities {
+  /** The certificates themselves, in DER, in the order of the configuration. */
+  readonly certificates: readonly Uint8Array[];
+  readonly #bySubject: IssuersBySubject;
+  readonly #publicKeys: ReadonlySet<string>;
+  readonly #signers = new Signers();
+
+  /**
+   * Takes the certificates apart.
+   *
+   * @param certificates In DER, in the order of the configuration.
+   * @throws {RangeError} where one can't be read.
+   */
+  constructor(certificates: readonly Uint8Array[]) {
+    const issuers = certificates.map((der, index) => new Issuer(der, index));
+    this.certificates = issuers.map(({ certificate }) => certificate.raw);
+    this.#bySubject = Map.groupBy(issuers, ({ subject }) => subject);
+    this.#publicKeys = new Set(issuers.map(({ publicKey256 }) => publicKey256));
+  }
+
+  /** Whether the key of one of them has this SHA-256, as {@linkcode PeerAuthority} tells it. */
+  trusts(publicKey256: string): boolean {
+    return this.#publicKeys.has(publicKey256);
+  }
+
+  /** Finds the one that vouched for a chain, as {@linkcode findAuthority} does. */
+  find(chain: readonly Uint8Array[], purpose?: keyof typeof PURPOSE): PeerAuthority | null {
+    const search = new PathSearch(chain, this.#bySubject, this.#signers, purpose);
+    const [certain] = search.run("yes");
+    if (certain !== undefined) return describeAuthority(certain.certificate);
+    // The TLS library has found a path, so where only one authority is left it is that one.
+    const [possible, ...others] = search.run("maybe");
+    const isAlone = others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256);
+    return possible === undefined || !isAlone ? null : describeAuthority(possible.certificate);
+  }
+}
+
+/**
+ * Whose key has signed a certificate, where that was verified: it stays true, and finding out takes long
+ * where many authorities have one name.
+ */
+class Signers {
+  readonly #keys = new Map<string, string>();
+
+  get(certificate256: string): string | undefined {
+    return this.#keys.get(certificate256);
+  }
+
+  add(certificate256: string, publicKey256: string): void {
+    this.#keys.set(certificate256, publicKey256);
+    if (this.#keys.size <= MAX_SIGNERS) return;
+    for (const oldest of this.#keys.keys()) {
+      this.#keys.delete(oldest);
+      break;
+    }
+  }
+}
+
+/** A certificate that may have signed others. */
+class Issuer {
+  readonly certificate: Certificate;
+  /** Its place among those that it came with. */
+  readonly order: number;
+  /** Its name, in a form to look it up by. */
+  readonly subject: string;
+  /** The name of who signed it. */
+  readonly issuer: string;
+  #key: KeyObject | null | undefined;
+  #certificate256: string | undefined;
+  #publicKey256: string | undefined;
+
+  constructor(der: Uint8Array, order: number) {
+    this.certificate = parseCertificate(der);
+    this.order = order;
+    this.subject = this.certificate.links.subject.toHex();
+    this.issuer = this.certificate.links.issuer.toHex();
+  }
+
+  /** Its key; `null` where that can't be used. */
+  get key(): KeyObject | null {
+    if (this.#key === undefined) this.#key = publicKeyOf(this.certificate);
+    return this.#key;
+  }
+
+  get certificate256(): string {
+    return this.#certificate256 ??= fingerprint256(this.certificate.raw);
+  }
+
+  get publicKey256(): string {
+    return this.#publicKey256 ??= fingerprint256(this.certificate.publicKey);
+  }
+}
+
+type IssuersBySubject = ReadonlyMap<string, readonly Issuer[]>;
+
+/** Looks for paths from the certificate of a peer to a trusted one, the shortest first. */
+class PathSearch {
+  readonly #leaf: Issuer | null;
+  readonly #between: IssuersBySubject;
+  readonly #trusted: IssuersBySubject;
+  readonly #signers: Signers;
+  /** What was found out, by certificate and key. */
+  readonly #verdicts = new Map<Issuer, Map<string, Verdict>>();
+  #signatures = MAX_SIGNATURES;
+
+  constructor(
+    chain: readonly Uint8Array[],
+    trusted: IssuersBySubject,
+    signers: Signers,
+    purpose: keyof typeof PURPOSE | undefined,
+  ) {
+    const [leaf, ...rest] = chain.slice(0, MAX_CHAIN);
+    const between = rest.flatMap((der, index) => readIssuer(der, index) ?? [])
+      .filter(({ certificate }) => maySignOthers(certificate, purpose));
+    this.#leaf = leaf === undefined ? null : new Issuer(leaf, 0);
+    this.#between = Map.groupBy(between, ({ subject }) => subject);
+    this.#trusted = trusted;
+    this.#signers = signers;
+    for (const { length } of trusted.values()) this.#signatures += 2 * length;
+  }
+
+  /**
+   * Finds the trusted certificates at which paths end: the nearest ones first, and those in their order.
+   *
+   * @param least Every link of a path has to be at least so sure.
+   */
+  run(least: "yes" | "maybe"): Issuer[] {
+    const found = new Set<Issuer>();
+    const seen = new Set<Issuer>();
+    let level = this.#leaf === null ? [] : [this.#leaf];
+    for (let depth = 0; level.length > 0; depth++) {
+      const ends = level.flatMap((child) => this.#issuersOf(child, this.#trusted, least));
+      for (const end of ends.sort((a, b) => a.order - b.order)) found.add(end);
+      const next = new Set<Issuer>();
+      for (const issuer of level.flatMap((child) => this.#issuersOf(child, this.#between, least))) {
+        const { pathLength } = issuer.certificate.links;
+        if (!seen.has(issuer) && (pathLength === null || pathLength >= depth)) next.add(issuer);
+      }
+      for (const issuer of next) seen.add(issuer);
+      level = [...next];
+    }
+    return this.#signatures < 0 ? [] : [...found];
+  }
+
+  /** Who of these has signed a certificate: all those with one key, or several where none is sure. */
+  #issuersOf(child: Issuer, among: IssuersBySubject, least: "yes" | "maybe"): Issuer[] {
+    const candidates = among.get(child.issuer);
+    if (candidates === undefined) return [];
+    const possible: Issuer[] = [];
+    for (const [key256, issuers] of this.#byLikelihood(child, candidates)) {
+      const verdict = this.#verify(child, issuers[0]!, key256);
+      if (verdict === "no") continue;
+      // Other rules are left to the TLS library, which may have refused this path for one of them.
+      const fit = least === "maybe"
+        ? issuers
+        : issuers.filter(({ certificate }) => !certificate.links.hasMoreRules);
+      // No other key can have made the same signature.
+      if (verdict === "yes") return fit;
+      if (least === "maybe") possible.push(...fit);
+    }
+    return possible;
+  }
+
+  /** By key, those first that have been found or that the certificate hints at. */
+  #byLikelihood(child: Issuer, candidates: readonly Issuer[]): [string, Issuer[]][] {
+    const signer = this.#signers.get(child.certificate256);
+    const hint = child.certificate.links.authorityKeyId?.toHex();
+    const isLikely = ([key256, [first]]: [string, Issuer[]]) =>
+      key256 === signer ||
+      (hint !== undefined && first!.certificate.links.subjectKeyId?.toHex() === hint);
+    const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
+    return [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
+  }
+
+  #verify(child: Issuer, issuer: Issuer, key256: string): Verdict {
+    if (this.#signers.get(child.certificate256) === key256) return "yes";
+    let verdicts = this.#verdicts.get(child);
+    if (verdicts === undefined) this.#verdicts.set(child, verdicts = new Map());
+    const known = verdicts.get(key256);
+    if (known !== undefined) return known;
+    const { key } = issuer;
+    if (key !== null && --this.#signatures < 0) return "no";
+    const verdict = key === null ? "no" : verifySignature(child.certificate, key);
+    if (verdict === "yes") this.#signers.add(child.certificate256, key256);
+    verdicts.set(key256, verdict);
+    return verdict;
+  }
+}
+
+/** `null` for what the peer has sent along and nobody can read. */
+function readIssuer(der: Uint8Array, order: number): Issuer | null {
+  try {
+    return new Issuer(der, order);
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
+  }
+}
+
+/** Whether a certificate that a peer sent can stand between its own and an authority. */
+function maySignOthers(certificate: Certificate, purpose?: keyof typeof PURPOSE): boolean {
+  const { version, isAuthority, purposes, links } = certificate;
+  const isForPurpose = purposes === null || purpose === undefined ||
+    purposes.includes(PURPOSE[purpose]);
+  return version === 3 && isAuthority && links.maySignCertificates && isForPurpose &&
+    validityProblem(certificate, Date.now()) === null;
+}

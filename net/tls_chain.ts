@@ -1,0 +1,28 @@
+/**
+ * The certificates that a peer has shown.
+ *
+ * @module
+ */
+
+import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
+
+/**
+ * The certificates in DER, the peer's own first, then the others as they were sent; the TLS library may
+ * add one that it trusts, by name. So only signatures tell which belong together.
+ *
+ * @returns `null` where the peer has shown none.
+ */
+export function presentedChain(socket: TLSSocket): [Uint8Array, ...Uint8Array[]] | null {
+  const leaf = socket.getPeerX509Certificate()?.raw;
+  if (leaf === undefined) return null;
+  const chain: [Uint8Array, ...Uint8Array[]] = [leaf];
+  const seen = new Set<DetailedPeerCertificate>();
+  let shown: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+  // The last one is its own issuer.
+  for (;;) {
+    seen.add(shown);
+    shown = shown.issuerCertificate;
+    if (shown?.raw === undefined || seen.has(shown)) return chain;
+    chain.push(shown.raw);
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * What the configurations of TLS may say.
+ *
+ * @module
+ */
+
+import { quote, typeName } from "../base/errors.ts";
+import {
+  type IdentitySources,
+  pemDirectory,
+  pemFile,
+  type PemSource,
+  pemText,
+} from "./tls_files.ts";
+
+/** What a client trusts, and who it is: plain JSON, every path absolute. */
+export interface ClientSslconfig {
+  /**
+   * Whether the server's certificate has to be for the host that is connected to. It can be `false`
+   * only together with an authority of one's own.
+   *
+   * @default {true}
+   */
+  checkHostname?: boolean | undefined;
+  /** In place of `caFile` and `caPath`: PEM text with the authorities, in one piece or in several. */
+  ca?: string | readonly string[] | undefined;
+  /** PEM file with the authorities whose servers are trusted, and no others. */
+  caFile?: string | undefined;
+  /**
+   * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or are those that OpenSSL
+   * makes from hashes. Without `ca`, `caFile` and `caPath` Deno's default trust store counts.
+   */
+  caPath?: string | undefined;
+  /** In place of `certFile`, together with `key`: PEM text. */
+  cert?: string | undefined;
+  /** PEM file with the client's certificate, followed by those that lead to its authority. */
+  certFile?: string | undefined;
+  /** In place of `keyFile`, together with `cert`: PEM text. */
+  key?: string | undefined;
+  /** PEM file with the private key of that certificate. */
+  keyFile?: string | undefined;
+}
+
+/** Which clients a server trusts, and who it is: plain JSON, every path absolute. */
+export interface ServerSslconfig {
+  /** In place of `certFile`, together with `key`: PEM text. */
+  cert?: string | undefined;
+  /** PEM file with the server's certificate, followed by those that lead to its authority. */
+  certFile?: string | undefined;
+  /** In place of `keyFile`, together with `cert`: PEM text. */
+  key?: string | undefined;
+  /** PEM file with the private key of that certificate. */
+  keyFile?: string | undefined;
+  /**
+   * In place of `caFile` and `caPath`: PEM text with the authorities, in one piece or in several. `[]`
+   * stands for a server that lets nobody in yet.
+   */
+  ca?: string | readonly string[] | undefined;
+  /** PEM file with the authorities whose clients are let in, and no others. */
+  caFile?: string | undefined;
+  /** Directory of such files, as for {@linkcode ClientSslconfig.caPath}. */
+  caPath?: string | undefined;
+  /** In place of the authorities: lets every client in, without asking who it is. */
+  allowUnauthenticatedClients?: true | undefined;
+}
+
+const TRUST_OPTIONS = ["ca", "caFile", "caPath"];
+const IDENTITY_OPTIONS = ["cert", "certFile", "key", "keyFile"];
+const CLIENT_OPTIONS = ["checkHostname", ...TRUST_OPTIONS, ...IDENTITY_OPTIONS];
+const SERVER_OPTIONS = [...IDENTITY_OPTIONS, ...TRUST_OPTIONS, "allowUnauthenticatedClients"];
+const ABSOLUTE_PATH = /^(?:\/|[A-Za-z]:[\\/]|\\\\)/;
+const PEM_BEGIN = "-----BEGIN ";
+
+/**
+ * Checks a client's configuration, but not what is in the files and texts.
+ *
+ * @throws {TypeError} for an option that does not exist, a wrong type, and two ways to say one thing.
+ * @throws {RangeError} for a relative path, and for a choice that is not allowed.
+ */
+export function checkClientConfig(config: ClientSslconfig): void {
+  checkConfig(config, CLIENT_OPTIONS);
+  const { checkHostname = true, ca } = config;
+  if (typeof checkHostname !== "boolean") {
+    throw new TypeError(`checkHostname: need a boolean; got ${typeName(checkHostname)}`);
+  }
+  if (Array.isArray(ca) && ca.length === 0) {
+    throw new RangeError("ca: need an authority, or leave it out; a client has to trust somebody");
+  }
+  if (!checkHostname && !namesAuthorities(config)) {
+    throw new RangeError(
+      "checkHostname: false needs a ca, caFile or caPath: the default trust store vouches for " +
+        "every server in the world, and only the name tells them apart",
+    );
+  }
+  const isText = config.cert !== undefined || config.key !== undefined;
+  const [cert, key] = isText ? ["cert", "key"] as const : ["certFile", "keyFile"] as const;
+  if ((config[cert] === undefined) !== (config[key] === undefined)) {
+    throw new RangeError(`${cert}, ${key}: need both or neither`);
+  }
+}
+
+/**
+ * Checks a server's configuration, but not what is in the files and texts.
+ *
+ * @throws {TypeError} for an option that does not exist, a wrong type, two ways to say one thing, and
+ * without a certificate or key.
+ * @throws {RangeError} for a relative path, and where it does not say in one way who is let in.
+ */
+export function checkServerConfig(config: ServerSslconfig): void {
+  checkConfig(config, SERVER_OPTIONS);
+  const isText = config.cert !== undefined || config.key !== undefined;
+  for (const name of isText ? ["cert", "key"] as const : ["certFile", "keyFile"] as const) {
+    if (config[name] === undefined) {
+      throw new TypeError(`${name}: need a string; a server has to have it`);
+    }
+  }
+  const allow: unknown = config.allowUnauthenticatedClients;
+  if (allow !== undefined && typeof allow !== "boolean") {
+    throw new TypeError(`allowUnauthenticatedClients: need true; got ${typeName(allow)}`);
+  }
+  if (allow === false) {
+    throw new RangeError("allowUnauthenticatedClients: need true, or leave it out");
+  }
+  if (namesAuthorities(config) !== (allow === true)) return;
+  throw new RangeError(
+    "sslconfig: need either ca, caFile or caPath, for the clients of those authorities alone, or " +
+      `allowUnauthenticatedClients: true; got ${allow === true ? "both" : "neither"}`,
+  );
+}
+
+/** Where the authorities are to be had; `null` where the configuration names none. */
+export function authoritySources(
+  { ca, caFile, caPath }: ClientSslconfig | ServerSslconfig,
+): PemSource[] | null {
+  if (typeof ca === "string") return [pemText("ca", ca)];
+  if (ca !== undefined) return ca.map((text, index) => pemText("ca", text, `text ${index + 1}`));
+  if (caFile === undefined && caPath === undefined) return null;
+  return [
+    ...(caFile === undefined ? [] : [pemFile("caFile", caFile)]),
+    ...(caPath === undefined ? [] : pemDirectory("caPath", caPath)),
+  ];
+}
+
+/** Where the certificate and its key are to be had; `null` where the configuration names none. */
+export function identitySources(
+  { cert, certFile, key, keyFile }: ClientSslconfig | ServerSslconfig,
+): IdentitySources | null {
+  if (cert !== undefined && key !== undefined) {
+    return { certificates: pemText("cert", cert), privateKey: pemText("key", key) };
+  }
+  if (certFile === undefined || keyFile === undefined) return null;
+  return { certificates: pemFile("certFile", certFile), privateKey: pemFile("keyFile", keyFile) };
+}
+
+function namesAuthorities({ ca, caFile, caPath }: ClientSslconfig | ServerSslconfig): boolean {
+  return ca !== undefined || caFile !== undefined || caPath !== undefined;
+}
+
+function checkConfig(config: ClientSslconfig | ServerSslconfig, known: readonly string[]): void {
+  if (typeof config !== "object" || config === null || Array.isArray(config)) {
+    throw new TypeError(`sslconfig: need an object or an sslctx; got ${typeName(config)}`);
+  }
+  for (const [name, value] of Object.entries(config)) {
+    if (!known.includes(name)) {
+      throw new TypeError(
+        `sslconfig: unknown option ${quote(name)}; there are ${known.join(", ")}`,
+      );
+    }
+    if (value === undefined) continue;
+    if (/(?:File|Path)$/.test(name)) checkPath(name, value);
+    else if (name === "ca" && Array.isArray(value)) checkTexts(name, value);
+    else if (/^(?:ca|cert|key)$/.test(name)) checkText(name, value);
+  }
+  const { ca, caFile, caPath, cert, certFile, key, keyFile } = config;
+  checkNotBoth({ ca }, { caFile, caPath });
+  checkNotBoth({ cert, key }, { certFile, keyFile });
+}
+
+/** Text in one option and a file in another could be of two identities. */
+function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unknown>): void {
+  const given = (options: Record<string, unknown>) =>
+    Object.keys(options).filter((name) => options[name] !== undefined);
+  const [text] = given(texts);
+  const [file] = given(files);
+  if (text === undefined || file === undefined) return;
+  throw new TypeError(
+    `${text}, ${file}: need text or files; got both. ${
+      Object.keys(texts).join(" and ")
+    } take the ` +
+      `place of ${Object.keys(files).join(" and ")}`,
+  );
+}
+
+function checkText(name: string, value: unknown): void {
+  if (typeof value === "string") return;
+  const need = name === "ca" ? "a string or an array of strings" : "a string";
+  throw new TypeError(`${name}: need ${need}, PEM text; got ${typeName(value)}`);
+}
+
+function checkTexts(name: string, values: readonly unknown[]): void {
+  // Not forEach(), which passes over the gaps of an array.
+  for (const value of values) {
+    if (typeof value === "string") continue;
+    throw new TypeError(`${name}: need an array of strings, PEM texts; got a ${typeName(value)}`);
+  }
+}
+
+function checkPath(name: string, value: unknown): void {
+  if (typeof value !== "string") {
+    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
+  }
+  if (ABSOLUTE_PATH.test(value) && !value.includes("\0")) return;
+  // What somebody has taken for a path may be a key.
+  const got = value.includes(PEM_BEGIN)
+    ? `PEM text, which belongs in ${name.replace(/(?:File|Path)$/, "")}`
+    : quote(value);
+  throw new RangeError(`${name}: need an absolute path; got ${got}`);
+}
