@@ -207,13 +207,13 @@ export class Transport {
 
   /**
    * Looks whether the peer is still there while nobody reads: reads ahead, as far as the reader has
-   * room.
+   * room. Whoever reads finds out by himself.
    *
    * @param onEnd Called when the peer has ended its side, or the connection is broken.
    */
   watch(onEnd: () => void): void {
     const { reader } = this;
-    if (this.#closed || this.#reading !== null || reader.ahead !== null) return;
+    if (this.#closed || this.#receiving || this.#reading !== null || reader.ahead !== null) return;
     const ahead = reader.readAhead(this.#socket, true);
     ahead?.then((count) => count === null && onEnd(), onEnd);
   }
