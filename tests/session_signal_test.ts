@@ -1,6 +1,6 @@
 /** A session's signal: its app hears when the client has left, also while it works. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { ConnectionClosedError } from "../base.ts";
+import { BodyIter, ConnectionClosedError } from "../base.ts";
 import type { App, Session } from "../server.ts";
 import { endpointKinds } from "./support/endpoints.ts";
 import { RawPeer, within } from "./support/raw_peer.ts";
@@ -196,4 +196,104 @@ Deno.test("a request that arrives after a client was watched behind a large body
     assertEquals(await peer.readExactly(answer.length), answer);
     if (uri === "/large") await peer.send("GET /next HTTP/1.1\r\n\r\n");
   }
+});
+
+for (const [how, leave] of Object.entries(leaving)) {
+  Deno.test(`the signal is aborted when a client ${how} while onConnect waits`, async () => {
+    const connecting = Promise.withResolvers<Session>();
+    const ended = Promise.withResolvers<unknown>();
+    let handled = 0;
+    await using serving = serve({
+      async onConnect(session) {
+        connecting.resolve(session);
+        ended.resolve(await aborted(session));
+        return false;
+      },
+      handle: () => {
+        handled++;
+        return [200, "OK", {}, null];
+      },
+    });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(get);
+    await within(connecting.promise, "onConnect is called");
+    await leave(peer);
+    assertInstanceOf(await within(ended.promise, "onConnect goes on"), ConnectionClosedError);
+    await serving.logger.waitFor("info");
+    assertEquals(handled, 0);
+  });
+}
+
+Deno.test("watching a client while onConnect waits loses nothing of what it sends", async () => {
+  const waited = Promise.withResolvers<void>();
+  await using serving = serve({
+    async onConnect({ signal }) {
+      assert(!signal.aborted);
+      await waited.promise;
+      return true;
+    },
+    handle: async ({ body }) => [200, "OK", {}, await body!.bytes()],
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
+  // Until then it has been looked at, with what is here and with what is not yet.
+  await new Promise((resolve) => setTimeout(resolve, 900));
+  await peer.send("l");
+  waited.resolve();
+  await peer.send("lo");
+  assertEquals(
+    await peer.readUntil("hello"),
+    "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+  );
+});
+
+Deno.test("the signal is aborted when a client leaves while a response is sent and idle", async () => {
+  let ended = Promise.withResolvers<unknown>();
+  await using serving = serve((_request, session) => {
+    async function* pieces() {
+      yield new TextEncoder().encode("hello");
+      ended.resolve(await aborted(session));
+      yield new TextEncoder().encode("world");
+    }
+    return [200, "OK", {}, new BodyIter(pieces(), 10)];
+  });
+  for (const leave of Object.values(leaving)) {
+    ended = Promise.withResolvers();
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(get);
+    await peer.readUntil("hello");
+    await leave(peer);
+    assertInstanceOf(await within(ended.promise, "the app is told"), ConnectionClosedError);
+    // Who has ended only its writing side gets the rest.
+    if (leave === leaving["ends its writing side"]) await peer.readUntil("world");
+  }
+});
+
+Deno.test("the signal says that the server was closed, also while an app works", async () => {
+  const begun = Promise.withResolvers<Session>();
+  const serving = serve((_request, session) => {
+    begun.resolve(session);
+    return new Promise(() => {});
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  const session = await within(begun.promise, "the app works");
+  const over = aborted(session);
+  await serving[Symbol.asyncDispose]();
+  const why = await over;
+  assertInstanceOf(why, ConnectionClosedError);
+  assertEquals(why.message, "the session has ended: closed by the server");
+  assertEquals(session.message, "closed by the server");
+});
+
+Deno.test("an app that passes on what the signal has told it is no error", async () => {
+  await using serving = serve(async (_request, session) => {
+    throw await aborted(session);
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.closeWrite();
+  await peer.assertClosedSilently();
+  await serving.logger.waitFor("debug");
+  assertEquals(serving.logger.at("error"), []);
 });
