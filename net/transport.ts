@@ -101,8 +101,7 @@ export class Transport {
     this.#closed = true;
     this.#failure ??= failure;
     this.#deadline.close();
-    // What has arrived is not to be read any more.
-    this.reader.discard();
+    this.reader.close(this.#failure);
     try {
       this.#socket.close();
     } catch {
@@ -140,7 +139,7 @@ export class Transport {
       if (reader.ahead !== null && await reader.settleAhead() > 0) {
         return this.#endRead(reader.take(into));
       }
-      reader.checkAhead();
+      reader.checkFailure();
       if (this.#closed) throw new ConnectionClosedError();
       this.#reading = this.#socket.read(into);
       const count = await this.#reading;
@@ -259,7 +258,7 @@ export class Transport {
     const { reader } = this;
     this.#receivesAhead = reader.ahead !== null;
     if (reader.ahead !== null) return reader.ahead;
-    reader.checkAhead();
+    reader.checkFailure();
     return this.#socket.read(reader.room());
   }
 
@@ -274,7 +273,7 @@ export class Transport {
   #arrived(count: number | null): number {
     // What was read ahead is in the reader already.
     if (!this.#receivesAhead) return this.reader.filled(count);
-    this.reader.checkAhead();
+    this.reader.checkFailure();
     return count ?? 0;
   }
 
