@@ -13,7 +13,6 @@ import {
   EmptyPreambleError,
   ProtocolError,
   quote,
-  typeName,
 } from "../base/errors.ts";
 import { type Framing, saysClose } from "../base/headers.ts";
 import { Request } from "../base/message.ts";
@@ -36,6 +35,7 @@ import { type Answer, bodiesOf, checkBodyAllowed, readAnswer, unreadError } from
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { linger } from "./linger.ts";
 import type { Place } from "./places.ts";
+import { describe } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
 /** Where a server tells what happens; `console` fits. */
@@ -350,16 +350,5 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   /** The application does not want the rest: an error may still be the answer. */
   bodyCancelled(): void {
     this.#transport.abandonRead();
-  }
-}
-
-/** Says what was thrown, which can be anything, even what can't be turned into text. */
-function describe(error: unknown): { message: string; stack: string } {
-  try {
-    if (!(error instanceof Error)) return { message: `${error}`, stack: Deno.inspect(error) };
-    const message = `${error.name}: ${error.message}`;
-    return { message, stack: `${error.stack ?? message}` };
-  } catch {
-    return { message: typeName(error), stack: typeName(error) };
   }
 }

@@ -269,6 +269,26 @@ Deno.test("the signal is aborted when a client leaves while a response is sent a
   }
 });
 
+Deno.test("over every kind of address the signal is aborted when a client closes", async () => {
+  const kinds = endpointKinds.filter(({ available }) => available);
+  await Promise.all(kinds.map(async (kind) => {
+    const begun = Promise.withResolvers<void>();
+    const told = Promise.withResolvers<unknown>();
+    await using endpoint = await kind.start(async (_request, session) => {
+      begun.resolve();
+      told.resolve(await aborted(session));
+      return [200, "OK", {}, null];
+    });
+    using conn = await endpoint.client.connect();
+    const answer = conn.get("/").catch(() => null);
+    await within(begun.promise, `the app works: ${kind.name}`);
+    conn.close();
+    const why = await within(told.promise, `the app is told: ${kind.name}`);
+    assertInstanceOf(why, ConnectionClosedError, kind.name);
+    assertEquals(await answer, null);
+  }));
+});
+
 Deno.test("the signal says that the server was closed, also while an app works", async () => {
   const begun = Promise.withResolvers<Session>();
   const serving = serve((_request, session) => {

@@ -15,6 +15,7 @@ import {
   type SessionOwner,
 } from "../base/session.ts";
 import type { Logger } from "../net/server_connection.ts";
+import { describe } from "../net/thrown.ts";
 
 /** What a server of fetch-style handlers tells beside the request; `Deno.serve` does. */
 export interface PeerInfo {
@@ -69,7 +70,7 @@ export class FetchSession implements SessionOwner {
   /** The application has closed the session. */
   sessionClosed(reason: unknown): void {
     if (this.session.message !== null) return;
-    this.#end("closed by the application", reason);
+    this.#end(`closed by the application: ${describe(reason).message}`, reason);
     this.#closing.reject(reason);
   }
 
@@ -88,8 +89,7 @@ export class FetchSession implements SessionOwner {
     const message = "a session has one request where it comes from fetch";
     this.#end(message, new ConnectionClosedError(`the session has ended: ${message}`));
     disposeStore(session, (error) => {
-      const text = error instanceof Error ? error.stack ?? String(error) : Deno.inspect(error);
-      this.#logger.error(`${session}: an error of session.store: ${text}`);
+      this.#logger.error(`${session}: an error of session.store: ${describe(error).stack}`);
     });
   }
 }
