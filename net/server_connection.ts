@@ -70,8 +70,11 @@ export interface ServerContext {
 
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
-/** How often somebody who wants to know looks whether the peer is still there. */
-const WATCH_MILLISECONDS = 400;
+/**
+ * How often somebody who wants to know looks whether the peer is still there. What it had sent before is
+ * found first, so its leaving is seen at the second look.
+ */
+const WATCH_MILLISECONDS = 300;
 
 /** Serves one connection. */
 export class ServerConnection implements BodyOwner, SessionOwner, Place {
