@@ -3,6 +3,7 @@
  *
  * @module
  */
+
 import { INSPECT, type Inspect } from "./inspect.ts";
 
 /** Shows what is in a set at every moment, and offers no way to change it. */

@@ -127,17 +127,17 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
     Deno.unrefTimer(this.#watching as unknown as number);
   }
 
-  /** The application has closed the session. */
+  /** The application has closed the session. After its last response that waits to be received. */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    if (!transport.closed) {
+    if (!this.#over) {
       this.#closedByApp = true;
       const message = `closed by the application: ${describe(reason).message}`;
       endSession(this.#session, message);
       this.#context.logger.debug(`${this.#session}: ${message}`);
       transport.close(reason);
     }
-    this.#cut.resolve();
+    if (transport.closed) this.#cut.resolve();
   }
 
   /** True while nothing is lost by closing: before the first byte of a request. */
