@@ -358,6 +358,7 @@ Deno.test("to close a session after its last response has no effect, and the res
   session!.close(reason);
   assertEquals(session!.message, message);
   assertStrictEquals(signal.reason, ended);
+  assertEquals(serving.logger.lines, [["debug", `${session}: ended after ${message}`]]);
 });
 
 Deno.test("to close a session that has ended, or again, has no effect", async () => {
