@@ -129,7 +129,8 @@ export class Session {
   /**
    * Ends the session now, whatever it is at: what waits for its connection (the body of a request, the
    * response that is being sent) rejects with the reason, and nothing more is sent. Called in
-   * `onConnect`, nobody is let in, whatever that returns. Once the session has ended it has no effect.
+   * `onConnect`, nobody is let in, whatever that returns. Once the session has ended it has no effect;
+   * what was sent as its last response still arrives.
    *
    * @param reason What {@linkcode signal} is aborted with; a `ConnectionClosedError` where it is left
    * out.

@@ -127,7 +127,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
     Deno.unrefTimer(this.#watching as unknown as number);
   }
 
-  /** The application has closed the session. After its last response that waits to be received. */
+  /** The application has closed the session. Once the last response is sent, that is still to be received. */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
     if (!this.#over) {
