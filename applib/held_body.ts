@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { BodyIn, BodyOut } from "../base/bodies.ts";
+import { type BodyIn, type BodyOut, standFor } from "../base/bodies.ts";
 import { Body } from "../base/body.ts";
 import type { ByteSink, ByteSource } from "../base/byte_io.ts";
 import { ChunkedBody } from "../base/chunked_body.ts";
@@ -17,7 +17,9 @@ import { ChunkedBody } from "../base/chunked_body.ts";
  */
 export function holdBody(body: BodyIn): BodyOut {
   if (body === null) return null;
-  return body.chunked ? new HeldChunkedBody(body) : new HeldBody(body);
+  const held = body.chunked ? new HeldChunkedBody(body) : new HeldBody(body);
+  standFor(held, body);
+  return held;
 }
 
 /** Never read: each use of the body goes to the one that it stands for. */

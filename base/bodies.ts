@@ -42,6 +42,20 @@ export function checkBodies(bodies: Bodies): void {
   }
 }
 
+const OUR_CLASSES = [Body, BodyIter, ChunkedBody, ChunkedBodyIter];
+const stoodFor = new WeakMap<WritableBody, WritableBody>();
+
+/** Notes that a body does nothing but write another one. */
+export function standFor(body: WritableBody, other: WritableBody): void {
+  stoodFor.set(body, other);
+}
+
+/** True if a body is written by this package, which keeps to the framing; false if by somebody else. */
+export function isOurs(body: WritableBody): boolean {
+  const { writeTo } = stoodFor.get(body) ?? body;
+  return OUR_CLASSES.some((Class) => writeTo === Class.prototype.writeTo);
+}
+
 /** A body that writes itself: one of ours, or of another copy of this package. */
 export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
 

@@ -12,6 +12,12 @@ export interface ByteSource {
   read(into: Uint8Array): Promise<number | null>;
 }
 
+/** A source of which reads can be issued ahead. */
+export interface AheadSource extends ByteSource {
+  /** Waits for the read of the reader that was issued ahead, no longer than for any other read. */
+  settle?(): Promise<void>;
+}
+
 /** Where bytes go: a connection, a file, or anything else with this one method. */
 export interface ByteSink {
   /**
@@ -143,7 +149,7 @@ export class ByteReader {
   start = 0;
   /** Where they end. */
   end = 0;
-  readonly #source: ByteSource;
+  readonly #source: AheadSource;
   readonly #usual: number;
   #capacity: number;
   // A read that was issued before anybody waits for it. Until it settles, the buffer stays as it is.
@@ -151,7 +157,7 @@ export class ByteReader {
   #failure: { readonly error: unknown } | null = null;
 
   /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
-  constructor(source: ByteSource, capacity = CAPACITY) {
+  constructor(source: AheadSource, capacity = CAPACITY) {
     this.#source = source;
     this.#usual = this.#capacity = capacity;
   }
@@ -177,10 +183,14 @@ export class ByteReader {
     return this.end === 0 ? this.bytes : this.bytes.subarray(this.end);
   }
 
-  /** Makes room behind `end` as {@linkcode room} does, with a new buffer instead of moving bytes. */
+  /**
+   * Makes room behind `end` as {@linkcode room} does, with a new buffer instead of moving bytes; one
+   * of the usual size, so that an idle connection keeps no more.
+   */
   #roomBehind(): Uint8Array {
-    if (this.end === this.bytes.length) {
-      const another = new Uint8Array(this.#capacity);
+    if (this.end === this.bytes.length || this.#capacity > this.#usual) {
+      this.#capacity = this.#usual;
+      const another = new Uint8Array(this.#usual);
       this.end = this.take(another);
       this.start = 0;
       this.bytes = another;
@@ -217,14 +227,15 @@ export class ByteReader {
 
   /**
    * Issues a read before anybody waits for it. What it brings is in the buffer once it has settled.
-   * Does nothing while another one is under way, or where the buffer is full.
+   * Does nothing while another one is under way, or if a full buffer of the usual size is
+   * there already.
    *
    * @param source What to read from, past the reader's own source.
    * @param lent Whether somebody may still use a view of bytes that were taken: they stay in place.
    * @returns What the read resolves to, `null` where none was issued.
    */
   readAhead(source: ByteSource, lent: boolean): Promise<number | null> | null {
-    if (this.#ahead !== null || this.buffered === this.#capacity) return null;
+    if (this.#ahead !== null || this.buffered >= this.#usual) return null;
     const room = lent ? this.#roomBehind() : this.room();
     try {
       this.#ahead = Promise.resolve(source.read(room));
@@ -286,7 +297,9 @@ export class ByteReader {
   async fill(limit = Infinity): Promise<number> {
     if (this.#ahead !== null) {
       const before = this.buffered;
-      return await this.settleAhead() - before;
+      await (this.#source.settle?.() ?? this.settleAhead());
+      this.checkFailure();
+      return this.buffered - before;
     }
     this.checkFailure();
     let room = this.room();

@@ -69,9 +69,25 @@ export class ConnectionClosedError extends DeguError {
 }
 
 const QUOTED_LENGTH = 64;
+const SEARCHED_LENGTH = 4096;
 
-/** Quotes text or bytes of a peer for an error message: printable ASCII, the rest escaped, cut. */
+/** Credentials in a header line, a password in a URL, a key in PEM. */
+const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
+
+/**
+ * Quotes text or bytes of a peer for an error message: printable ASCII, the rest escaped, cut. What
+ * looks like a secret is not shown: messages end in logs.
+ */
 export function quote(value: string | Uint8Array): string {
+  if (
+    SECRET_TEXT.test(
+      typeof value === "string"
+        ? value
+        : String.fromCharCode(...value.subarray(0, SEARCHED_LENGTH)),
+    )
+  ) {
+    return `text that is not shown, ${value.length} in all`;
+  }
   const cut = value.length > QUOTED_LENGTH;
   let quoted = '"';
   for (let i = 0; i < Math.min(value.length, QUOTED_LENGTH); i++) {

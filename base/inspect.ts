@@ -23,13 +23,18 @@ export function inspectFields(
 ): string {
   const parts = Object.entries(fields).map(([key, value]) => {
     // Headers have no prototype, of which a reader need not be told each time.
-    const shown = key === "headers" ? { ...(value as HeaderDict) } : value;
+    const shown = key === "headers" ? hideSecrets(value as HeaderDict) : value;
     return `${key}=${inspect(shown, options)}`;
   });
   return `${name}(${parts.join(", ")})`;
 }
 
-const SECRET: ReadonlySet<string> = new Set(["authorization", "cookie", "proxy-authorization"]);
+const SECRET: ReadonlySet<string> = new Set([
+  "authorization",
+  "cookie",
+  "proxy-authorization",
+  "set-cookie",
+]);
 
 function isSecret(name: string): boolean {
   return SECRET.has(name.toLowerCase());
@@ -57,6 +62,8 @@ export function quoteValue(name: string, value: string | Uint8Array): string {
 
 /** Quotes a header line, or the beginning of one; a value that may be a secret is left out. */
 export function quoteLine(line: Uint8Array): string {
+  // The rest of a line that was folded, which may be the rest of a secret.
+  if (line[0] === 0x20 || line[0] === 0x09) return "a line that begins with a space or a tab";
   const name = line.subarray(0, Math.max(0, line.indexOf(0x3a)));
   return quote(isSecret(decodeAscii(name).trim()) ? name : line);
 }

@@ -35,10 +35,16 @@ export async function makeFileBody(
   start: number,
   stop: number,
 ): Promise<Uint8Array | BodyIter> {
-  if (stop - start > SMALL_BYTES) {
-    return new BodyIter(new FilePieces(file, start, stop), stop - start);
-  }
   const { handle } = file;
+  if (stop - start > SMALL_BYTES) {
+    try {
+      return new BodyIter(new FilePieces(file, start, stop), stop - start);
+    } catch (error) {
+      // A sparse file can be longer than any content-length.
+      await handle.close();
+      throw error;
+    }
+  }
   try {
     const bytes = new Uint8Array(stop - start);
     let length = 0;

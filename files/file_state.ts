@@ -35,7 +35,7 @@ export function isSameFile(
 export function isOverwritten(first: FileState, now: FileState): boolean {
   if (now.size > first.size) return false;
   if (now.size < first.size || now.mtimeNs !== first.mtimeNs) return true;
-  // A name that was added or taken away, as by a rename over the file, changes ctime and no byte.
-  // Whoever has overwritten bytes and set mtime back, has changed ctime as well.
-  return now.ctimeNs !== first.ctimeNs && now.nlink === first.nlink;
+  // A name that was taken away, as by a rename over the file, changes ctime and no byte. Whoever has
+  // overwritten bytes and set mtime back, has changed ctime as well.
+  return now.ctimeNs !== first.ctimeNs && now.nlink >= first.nlink;
 }

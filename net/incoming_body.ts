@@ -108,53 +108,75 @@ class ConnectionSource extends BodySource {
   }
 }
 
-/** A connection as somebody else's body sees it: the bytes of the body, and then the end. */
-class LengthSource implements ByteSource {
-  readonly #source: BodySource;
-  #remaining: number;
+/** A connection as somebody else's body sees it: one read at a time of what belongs to the body. */
+abstract class ForeignSource implements ByteSource {
+  protected readonly source: BodySource;
+  #reading = false;
 
-  constructor(source: BodySource, contentLength: number) {
-    this.#source = source;
-    this.#remaining = contentLength;
+  constructor(source: BodySource) {
+    this.source = source;
   }
 
   async read(into: Uint8Array): Promise<number | null> {
+    if (this.#reading) {
+      throw new BodyError("the body reads again before its last read has ended; await each read");
+    }
+    this.#reading = true;
+    try {
+      return await this.readNext(into);
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  protected abstract readNext(into: Uint8Array): Promise<number | null>;
+}
+
+/** The bytes of a body of known length, and then the end. */
+class LengthSource extends ForeignSource {
+  #remaining: number;
+
+  constructor(source: BodySource, contentLength: number) {
+    super(source);
+    this.#remaining = contentLength;
+  }
+
+  protected async readNext(into: Uint8Array): Promise<number | null> {
     if (this.#remaining === 0) return null;
     const room = into.length > this.#remaining ? into.subarray(0, this.#remaining) : into;
-    let count: number | null = this.#source.reader.take(room);
-    if (count === 0) count = await failing(this.#source, this.#source.read(room));
+    let count: number | null = this.source.reader.take(room);
+    if (count === 0) count = await failing(this.source, this.source.read(room));
     if (count === null) {
-      const error = this.#source.incomplete(this.#remaining);
-      this.#source.failed(error);
+      const error = this.source.incomplete(this.#remaining);
+      this.source.failed(error);
       throw error;
     }
     this.#remaining -= count;
-    if (this.#remaining === 0) this.#source.consumed();
+    if (this.#remaining === 0) this.source.consumed();
     return count;
   }
 }
 
 /** The same for a chunked body: the coding, checked, and then the end. */
-class EncodedSource implements ByteSource {
-  readonly #source: BodySource;
+class EncodedSource extends ForeignSource {
   readonly #decoder: ChunkedDecoder;
   #encoded: Uint8Array | null = null;
 
   constructor(source: BodySource) {
-    this.#source = source;
+    super(source);
     this.#decoder = new ChunkedDecoder(source);
   }
 
-  async read(into: Uint8Array): Promise<number | null> {
+  protected async readNext(into: Uint8Array): Promise<number | null> {
     let encoded = this.#encoded;
     if (encoded === null) {
       if (this.#decoder.done) return null;
-      encoded = await failing(this.#source, this.#decoder.nextEncoded());
+      encoded = await failing(this.source, this.#decoder.nextEncoded());
     }
     const count = Math.min(into.length, encoded.length);
     into.set(encoded.subarray(0, count));
     this.#encoded = count < encoded.length ? encoded.subarray(count) : null;
-    if (this.#encoded === null && this.#decoder.done) this.#source.consumed();
+    if (this.#encoded === null && this.#decoder.done) this.source.consumed();
     return count;
   }
 }

@@ -4,12 +4,9 @@
  * @module
  */
 
-import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
-import { Body } from "../base/body.ts";
-import type { WritableBody } from "../base/bodies.ts";
+import { isOurs, type WritableBody } from "../base/bodies.ts";
 import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES, viewOf } from "../base/byte_io.ts";
 import { ChunkWalker } from "../base/chunk_walker.ts";
-import { ChunkedBody } from "../base/chunked_body.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
 
@@ -20,8 +17,6 @@ export interface MessageWriter {
   /** Writes all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
 }
-
-const OUR_CLASSES = [Body, BodyIter, ChunkedBody, ChunkedBodyIter];
 
 /** Writes a body behind its preamble, and lets none break the framing that the preamble promises. */
 export class MessageSink implements ByteSink {
@@ -54,8 +49,7 @@ export class MessageSink implements ByteSink {
     this.#writer = writer;
     this.#preamble = preamble;
     this.#limit = typeof framing === "number" ? framing : Infinity;
-    const ours = OUR_CLASSES.some((Class) => body.writeTo === Class.prototype.writeTo);
-    this.#walker = ours || framing !== "chunked" ? null : new ChunkWalker();
+    this.#walker = framing !== "chunked" || isOurs(body) ? null : new ChunkWalker();
     this.#onFailure = onFailure;
   }
 
@@ -125,7 +119,9 @@ export class MessageSink implements ByteSink {
       throw new BodyError(`the body wrote more than its ${this.#limit} bytes`);
     }
     this.#written += bytes.length;
-    return this.#walker === null ? bytes : checked(() => this.#walker!.walk(bytes, null));
+    if (this.#walker === null) return bytes;
+    // A copy, which nobody changes after it was checked.
+    return checked(() => this.#walker!.walk(bytes.slice(), null));
   }
 
   /** Checks that the body is complete; nothing can be written any more. */

@@ -85,6 +85,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   #answering = false;
   #bodyUnread = false;
   #watching: ReturnType<typeof setInterval> | undefined;
+  #peerLeft = false;
   #over = false;
   #closedByApp = false;
   /** Resolves where the connection is closed by somebody who does not wait for the application. */
@@ -120,6 +121,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
    */
   signalWanted(): void {
     const onEnd = () => {
+      this.#peerLeft = true;
       clearInterval(this.#watching);
       abortSession(this.#session, new ConnectionClosedError("the peer has closed the connection"));
     };
@@ -295,17 +297,12 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
 
   /** The connection ends at once: the peer is told nothing. */
   #giveUp(error: unknown, where: string): void {
-    const broken = this.#transport.failure !== null || this.#transport.closed;
+    // What was closed because the peer has left fails with that, which is no mistake of the application.
+    const broken = this.#transport.failure !== null || this.#transport.closed ||
+      (this.#peerLeft && error instanceof ConnectionClosedError);
     if (broken) this.#report(this.#transport.failure ?? error);
-    else if (this.#isPeersEnd(error)) this.#report(error);
     else this.#reportApp(error, where);
     this.#transport.close();
-  }
-
-  /** Whether an application has only passed on what the signal has told it: that the peer has left. */
-  #isPeersEnd(error: unknown): boolean {
-    const { signal } = this.#session;
-    return signal.aborted && error === signal.reason;
   }
 
   #reportApp(error: unknown, where: string): void {

@@ -17,12 +17,14 @@ const MIN_ROOM = 16384;
 export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
   const { Duplex } = loadBuiltin("node:stream");
   let room = new Uint8Array(0);
+  let heard = false;
   let held: PromiseWithResolvers<void> | null = null;
   const read = async (): Promise<Uint8Array | null> => {
     while (held !== null) await held.promise;
     if (room.length < MIN_ROOM) room = new Uint8Array(BUFFER_BYTES);
     const count = await conn.read(room);
     if (count === null) return null;
+    heard = true;
     const piece = room.subarray(0, count);
     room = room.subarray(count);
     return piece;
@@ -58,6 +60,9 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
   return {
     stream,
     conn,
+    get heard() {
+      return heard;
+    },
     hold: () => held ??= Promise.withResolvers(),
     release,
     close: () => void stream.destroy(),

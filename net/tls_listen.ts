@@ -38,7 +38,7 @@ export interface RawListener {
  * Connections that may wait until they are accepted; `node:net` takes them from the kernel at once,
  * so this stands for the kernel's queue, and keeps a flood from taking all file descriptors.
  */
-export const MAX_QUEUED = 64;
+const MAX_QUEUED = 64;
 
 /** `node:net` stops listening when there was no file descriptor for a connection, and tells nobody. */
 const LISTEN_AGAIN_MILLISECONDS = 1000;
@@ -92,6 +92,7 @@ type TcpEndpoint = Endpoint & { readonly transport: "tcp" };
 class NodeListener implements RawListener {
   readonly ready: Promise<void>;
   address: Address;
+  readonly #log: ListenerLog;
   readonly #server: NetServer;
   readonly #bound = Promise.withResolvers<void>();
   readonly #queue = new Queue<RawConnection>(MAX_QUEUED);
@@ -100,6 +101,7 @@ class NodeListener implements RawListener {
 
   constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog) {
     this.address = address;
+    this.#log = log;
     this.ready = this.#bound.promise;
     this.#server = loadBuiltin("node:net").createServer(
       // Nothing is read before the handshake, so that it can't get lost.
@@ -174,7 +176,9 @@ class NodeListener implements RawListener {
     // A peer may be gone before anybody looks, and nobody else would hear of it.
     socket.on("error", () => {});
     const connection = this.#describe(socket);
-    if (connection === null || !this.#queue.push(connection)) socket.destroy();
+    if (connection !== null && this.#queue.push(connection)) return;
+    socket.destroy();
+    if (!this.#closed) this.#log.debug("a connection was closed: too many wait for a handshake");
   }
 
   /** `null` for a peer that is gone already: nobody can tell who it was. */

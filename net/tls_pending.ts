@@ -9,7 +9,8 @@ import { DeguError } from "../base/errors.ts";
 /**
  * So many handshakes may be under way at a time. Strangers who connect and say nothing take none of
  * the places of those who are let in, and no more memory and descriptors than this. When it is full
- * the oldest one gives way, so that strangers who never go keep nobody out.
+ * the oldest one gives way of those whose peer has said nothing, or else of all: strangers who never
+ * go keep nobody out, also not a client that is slow.
  */
 const MAX_PENDING = 64;
 
@@ -23,7 +24,14 @@ const LEAST_MILLISECONDS = 250;
 export class PendingHandshake {
   /** When it began, in milliseconds. */
   readonly since: number = performance.now();
+  /** True while the peer has not sent a byte; a client of TLS speaks first. */
+  readonly isSilent: () => boolean;
   readonly #controller = new AbortController();
+
+  /** Makes one that begins now. */
+  constructor(isSilent: () => boolean) {
+    this.isSilent = isSilent;
+  }
 
   /** Aborts, with a `DeguError` that says why, when the handshake has to end. */
   get signal(): AbortSignal {
@@ -44,15 +52,23 @@ export class PendingHandshakes {
   /** Waits until there is room for one more; for one caller at a time. */
   async makeRoom(): Promise<void> {
     while (this.#oldestFirst.size >= MAX_PENDING) {
-      const [oldest] = this.#oldestFirst;
-      const left = oldest!.since + LEAST_MILLISECONDS - performance.now();
+      const next = this.#nextToGo();
+      const left = next.since + LEAST_MILLISECONDS - performance.now();
       if (left > 0) {
         await this.#wait(left);
       } else {
-        this.delete(oldest!);
-        oldest!.cut(`it gave way to a newer one, with ${MAX_PENDING} under way`);
+        this.delete(next);
+        next.cut(`it gave way to a newer one, with ${MAX_PENDING} under way`);
       }
     }
+  }
+
+  #nextToGo(): PendingHandshake {
+    for (const handshake of this.#oldestFirst) {
+      if (handshake.isSilent()) return handshake;
+    }
+    const [oldest] = this.#oldestFirst;
+    return oldest!;
   }
 
   /** Waits for the time to be over, or for a handshake to end. */
@@ -66,8 +82,8 @@ export class PendingHandshakes {
   }
 
   /** Adds one that begins now. */
-  add(): PendingHandshake {
-    const handshake = new PendingHandshake();
+  add(isSilent: () => boolean): PendingHandshake {
+    const handshake = new PendingHandshake(isSilent);
     this.#oldestFirst.add(handshake);
     return handshake;
   }

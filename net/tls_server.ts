@@ -14,10 +14,13 @@ import { Queue } from "./queue.ts";
 import { serverMaterialOf, type ServerSslctx } from "./tls_context.ts";
 import { reasonOf } from "./tls_errors.ts";
 import { Handshakes } from "./tls_handshakes.ts";
-import { listenRaw, MAX_QUEUED, type RawConnection, type RawListener } from "./tls_listen.ts";
+import { listenRaw, type RawConnection, type RawListener } from "./tls_listen.ts";
 import { PendingHandshakes } from "./tls_pending.ts";
 import { TlsSocket } from "./tls_socket.ts";
 import type { TlsStream } from "./tls_stream.ts";
+
+/** Clients whose handshake is done that may wait behind the one that waits for a place. */
+const MAX_WAITING = 64;
 
 /** What a listener has to know of its server. */
 export interface ServerSide {
@@ -37,7 +40,7 @@ export class TlsListener implements Listener {
   readonly #side: ServerSide;
   readonly #findSslctx: () => ServerSslctx;
   readonly #pending = new PendingHandshakes();
-  readonly #letIn = new Queue<Accepted>(MAX_QUEUED);
+  readonly #letIn = new Queue<Accepted>(MAX_WAITING);
   readonly #running = new Set<Promise<void>>();
   #receiving: Promise<void> | null = null;
   #handshakes: Handshakes | null = null;
@@ -100,7 +103,7 @@ export class TlsListener implements Listener {
   /** Lets in a peer whose handshake succeeds. Never rejects. */
   async #welcome({ below, address }: RawConnection): Promise<void> {
     const name = peerName(this.address, address, ++this.#count);
-    const handshake = this.#pending.add();
+    const handshake = this.#pending.add(() => !below.heard);
     try {
       const socket = await this.#open(below, handshake.signal);
       if (this.#letIn.push({ name, address, socket })) return;

@@ -14,6 +14,8 @@ export interface TlsStream {
   readonly stream: Duplex;
   /** The connection of Deno in it, where there is one. */
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
+  /** True once the peer has sent a byte. */
+  readonly heard: boolean;
   /** Stops reading, so that the peer has to wait. */
   hold(): void;
   /** Goes on reading. */
@@ -40,6 +42,9 @@ export function makeNetStream(stream: NetSocket): TlsStream {
   return {
     stream,
     conn: null,
+    get heard() {
+      return stream.bytesRead > 0;
+    },
     hold: () => void handle()?.readStop(),
     release: () => void handle()?.readStart(),
     close: () => void stream.destroy(),

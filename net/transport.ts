@@ -31,7 +31,10 @@ const DISCARDED = new Uint8Array(65536);
 /** What both ends of a connection are made of. */
 export class Transport {
   /** What has arrived and has not been taken. */
-  readonly reader: ByteReader = new ByteReader({ read: (into) => this.read(into) });
+  readonly reader: ByteReader = new ByteReader({
+    read: (into) => this.read(into),
+    settle: () => this.#settleAhead(),
+  });
   /** Called once, when the connection closes. */
   onClose: (() => void) | null = null;
   /** When bytes have come last, by `performance.now()`: those of a body, and those that the owner notes. */
@@ -132,19 +135,30 @@ export class Transport {
 
   /** Reads past the reader, which must be empty; the deadline bounds the wait. */
   async read(into: Uint8Array): Promise<number | null> {
+    const { reader } = this;
+    if (reader.ahead !== null) {
+      await this.#settleAhead();
+      if (reader.buffered > 0) return reader.take(into);
+    }
     this.#deadline.start();
     try {
       if (this.#closed) throw new ConnectionClosedError();
-      const { reader } = this;
-      if (reader.ahead !== null && await reader.settleAhead() > 0) {
-        return this.#endRead(reader.take(into));
-      }
       reader.checkFailure();
-      if (this.#closed) throw new ConnectionClosedError();
       this.#reading = this.#socket.read(into);
       const count = await this.#reading;
       this.#reading = null;
       return this.#endRead(checkCount(count, into.length)) || null;
+    } catch (error) {
+      this.#reading = null;
+      throw this.#explain(error);
+    }
+  }
+
+  /** Waits for what was read ahead; the deadline bounds that, too. */
+  async #settleAhead(): Promise<void> {
+    this.#deadline.start();
+    try {
+      this.#endRead(await this.reader.settleAhead());
     } catch (error) {
       throw this.#explain(error);
     }

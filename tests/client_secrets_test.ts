@@ -103,3 +103,42 @@ Deno.test("a bad credential of a peer is not quoted", async () => {
     assert(!message.includes("c2VjcmV0"), message);
   }
 });
+
+Deno.test("whatever is wrong around a secret, a server's log does not show it", async (t) => {
+  const broken: Readonly<Record<string, string>> = {
+    "a folded line": "GET / HTTP/1.1\r\nauthorization: Basic\r\n c2VjcmV0\r\n\r\n",
+    "a bare line feed": `GET / HTTP/1.1\r\nx: 1\nauthorization: ${SECRET}\r\n\r\n`,
+    "no colon": `GET / HTTP/1.1\r\nauthorization ${SECRET}\r\n\r\n`,
+    "a user in the target": "GET http://user:c2VjcmV0@host/ HTTP/1.1\r\n\r\n",
+    "a length that is too small":
+      `PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\nauthorization: ${SECRET}\r\n\r\n`,
+  };
+  for (const [what, request] of Object.entries(broken)) {
+    await t.step(what, async () => {
+      await using serving = serve(() => [200, "OK", {}, null]);
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(request);
+      await peer.readToEnd();
+      const [message = ""] = await serving.logger.waitFor("info");
+      assert(!message.includes("c2VjcmV0"), message);
+    });
+  }
+});
+
+Deno.test("a URL with a password in the place of a URI is not quoted", async () => {
+  using conn = new Connection(new RecordingSocket(), null);
+  const error = await rejectionOf(conn.get("http://user:c2VjcmV0@host/"), "the request");
+  assert(!String(error).includes("c2VjcmV0"), String(error));
+});
+
+Deno.test("requests and responses show everything but what is secret when they are printed", async () => {
+  const shown: string[] = [];
+  await using serving = serve((request) => {
+    shown.push(printed(request));
+    return [200, "OK", { "set-cookie": "c2VjcmV0", "hello": "world" }, null];
+  });
+  const response = await serving.makeClient({ authorization: SECRET }).request("GET", "/");
+  assertEquals(response.headers["set-cookie"], "c2VjcmV0");
+  for (const text of [...shown, printed(response)]) assert(!text.includes("c2VjcmV0"), text);
+  assertStringIncludes(printed(response), "world");
+});

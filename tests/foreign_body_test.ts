@@ -1,6 +1,6 @@
 /** Bodies of other makers: whatever they do, one message stays one message. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
-import { BodyError, type ByteSink } from "../base.ts";
+import { bodies, BodyError, type ByteSink, type ByteSource } from "../base.ts";
 import type { BodyOut } from "../base/bodies.ts";
 import { connect } from "./support/connected.ts";
 import { rejectionOf } from "./support/expectations.ts";
@@ -141,6 +141,48 @@ Deno.test("an answer that can't be taken apart has its bodies cancelled", async 
       await peer.assertClosedSilently();
       assertEquals(cancelled.length, 1);
       assertEquals(serving.logger.at("error").length, 1);
+    });
+  }
+});
+
+Deno.test("a chunked body that changes its array after it was checked sends what was checked", async () => {
+  using connected = await connect();
+  const data = 70_000;
+  const encoded = latin1(`${data.toString(16)}\r\n${"x".repeat(data)}\r\n0\r\n\r\n`);
+  const body = foreign("chunked", async (sink) => {
+    const writing = sink.write(encoded);
+    // The preamble is on its way; another chunk size would be another message.
+    encoded.set(latin1("0\r\n\r\n"));
+    await writing;
+  });
+  const putting = connected.conn.put("/", {}, body);
+  await connected.peer.readPreamble();
+  assertEquals(await connected.peer.readExactly(7), "11170\r\n");
+  assertEquals(await connected.peer.readExactly(data), "x".repeat(data));
+  assertEquals(await connected.peer.readExactly(7), "\r\n0\r\n\r\n");
+  await connected.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  assertEquals((await putting).status, 204);
+});
+
+Deno.test("a body of another class that reads twice at once takes nothing of the next message", async (t) => {
+  for (const framing of ["content-length: 4", "transfer-encoding: chunked"]) {
+    await t.step(framing, async () => {
+      const sources: ByteSource[] = [];
+      class Foreign {
+        constructor(source: ByteSource) {
+          sources.push(source);
+        }
+      }
+      const foreignBodies: unknown = { ...bodies, Body: Foreign, ChunkedBody: Foreign };
+      using connected = await connect({ bodies: foreignBodies as typeof bodies });
+      const content = framing.includes("chunked") ? "4\r\n1111\r\n0\r\n\r\n" : "1111";
+      await connected.answer(`HTTP/1.1 200 OK\r\n${framing}\r\n\r\n`);
+      const [source] = sources;
+      const first = source!.read(new Uint8Array(100));
+      const second = rejectionOf(source!.read(new Uint8Array(100)), "the second read");
+      await connected.peer.send(content);
+      assert(await first !== null);
+      assertInstanceOf(await second, BodyError);
     });
   }
 });

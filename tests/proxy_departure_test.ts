@@ -116,3 +116,17 @@ Deno.test("a request whose client has left is not made again, and is nobody's ba
   assertEquals(status, 502);
   assertEquals(warnings, []);
 });
+
+Deno.test("a client that leaves during a download that waits leaves no error in the log", async () => {
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await through.upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhello");
+  await through.near.readUntil("hello");
+  await through.near.closeWrite();
+  assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+  await through.near.readToEnd();
+  await through.proxy.logger.waitFor("debug");
+  assertEquals(through.proxy.logger.at("error"), []);
+});

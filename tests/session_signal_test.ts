@@ -308,3 +308,46 @@ Deno.test("an app that passes on what the signal has told it is no error", async
   await serving.logger.waitFor("debug");
   assertEquals(serving.logger.at("error"), []);
 });
+
+Deno.test("what is read ahead does not take the bound off the wait for a body", async (t) => {
+  for (const framing of ["content-length: 5", "transfer-encoding: chunked"]) {
+    await t.step(framing, async () => {
+      const begun = Promise.withResolvers<void>();
+      await using serving = serve(async ({ body }, session) => {
+        assert(!session.signal.aborted);
+        // Long enough for the connection to be watched.
+        await new Promise((resolve) => setTimeout(resolve, 600));
+        begun.resolve();
+        await body?.bytes();
+        return [200, "OK", {}, null];
+      }, { timeout: 0.5 });
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n`);
+      await within(begun.promise, "the body is read");
+      await peer.assertClosedSilently();
+      const [message] = await serving.logger.waitFor("info");
+      assert(message?.includes("TimedOut"), message);
+    });
+  }
+});
+
+Deno.test("a reset aborts the signal also after a read was given up", async () => {
+  const reasons: unknown[] = [];
+  const ended = Promise.withResolvers<void>();
+  const cancelled = Promise.withResolvers<void>();
+  await using serving = serve(async ({ body }, session) => {
+    const reading = body?.read().catch(() => {});
+    await body?.cancel();
+    await reading;
+    cancelled.resolve();
+    reasons.push(await aborted(session));
+    ended.resolve();
+    return [400, "Bad Request", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 100\r\n\r\n");
+  await within(cancelled.promise, "the body is cancelled");
+  peer.close();
+  await within(ended.promise, "the app ends");
+  assertEquals(reasons.length, 1);
+});

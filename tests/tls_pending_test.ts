@@ -93,6 +93,26 @@ Deno.test("the oldest of 64 handshakes gives way to the next, without a byte, bu
   for (const peer of peers) peer.close();
 });
 
+Deno.test("a handshake that has begun does not give way to strangers who say nothing", async () => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent, { server: { timeout: null } });
+  // It has sent the beginning of a ClientHello, and is slow with the rest.
+  using slow = await RawPeer.connect(endpoint.server.address);
+  await slow.send("\x16\x03\x01\x02\x00");
+  await turnOfEventLoop();
+  const peers = await connectSilently(endpoint, MAX_PENDING - 1);
+  for (const oldest of peers.slice(0, 3)) {
+    peers.push(await RawPeer.connect(endpoint.server.address));
+    await oldest.assertClosedSilently("the oldest that is silent");
+  }
+  assertEquals(reasonsOf(endpoint).length, 3);
+  // It is still there, and fails by itself.
+  await slow.send("x".repeat(0x200));
+  await slow.readToEnd();
+  assertEquals(reasonsOf(endpoint).filter((reason) => !reason.includes("gave way")).length, 1);
+  for (const peer of peers) peer.close();
+});
+
 Deno.test("who waits for a place and who does a handshake don't wait for one another", async () => {
   await using pki = await TempPKI.create();
   const options = { server: { maxConnections: 1, timeout: null } };

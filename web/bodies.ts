@@ -165,7 +165,8 @@ export function endingWith(
         ended();
         throw error;
       }
-      if (!result.done) return controller.enqueue(result.value);
+      // A copy: a byte stream takes the memory of what it is given, which may be used again.
+      if (!result.done) return controller.enqueue(result.value.slice());
       ended();
       closeByteStream(controller);
     },
