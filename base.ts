@@ -42,6 +42,7 @@ export {
 export { type HeaderDict } from "./base/headers.ts";
 export { type Method } from "./base/preamble.ts";
 export { Response, type ResponseTuple } from "./base/message.ts";
+export { formatAddress, parseAddress } from "./base/address.ts";
 export { ContentRange, Range } from "./base/range.ts";
 export {
   type Address,
@@ -49,5 +50,6 @@ export {
   type PeerCertificate,
   type ScopedAddress,
 } from "./base/session.ts";
-export { type Socket } from "./base/app.ts";
+export { api } from "./base/api.ts";
+export { type Api, type Socket } from "./base/app.ts";
 export { buildUri } from "./base/uri.ts";

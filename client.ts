@@ -25,6 +25,7 @@ import {
   checkBodies,
 } from "./base/bodies.ts";
 import { ConnectionClosedError, typeName } from "./base/errors.ts";
+import { checkBaseHeaders } from "./base/header_format.ts";
 import type { HeaderDict } from "./base/headers.ts";
 import { hideSecretsOf, INSPECT, type Inspect, inspectFields } from "./base/inspect.ts";
 import type { Response } from "./base/message.ts";
@@ -33,13 +34,14 @@ import type { Method } from "./base/preamble.ts";
 import type { Address } from "./base/session.ts";
 import { allows, VALUE } from "./base/tables.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
-import { connectSocket, untilAborted } from "./net/connect.ts";
+import { connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
 import { closeAfterResponse, Connection, DEFAULT_TIMEOUT, transportOf } from "./net/connection.ts";
 import { checkTimeout } from "./net/deadline.ts";
+import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import { checkSslHost, connectTls, sslHostOf } from "./net/tls_client.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls_context.ts";
 
-export { Connection };
+export { Connection, type RequestOptions };
 export {
   buildClientSslctx,
   type ClientSslconfig,
@@ -73,6 +75,12 @@ export interface ClientOptions {
   bodies?: Bodies | undefined;
   /** The value of the `authorization` header; none where it is left out. */
   authorization?: string | undefined;
+  /**
+   * Headers that go with every request, over the caller's. Not `host` and `authorization`, which have
+   * options of their own, nor what belongs to one message: `content-length`, `transfer-encoding`,
+   * `range`, `content-range`.
+   */
+  headers?: HeaderDict | undefined;
   /** Called with each new connection, which is closed unless this returns exactly `true`. */
   onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
   /**
@@ -82,7 +90,7 @@ export interface ClientOptions {
   signal?: AbortSignal | undefined;
 }
 
-const OPTIONS = ["host", "timeout", "bodies", "authorization", "onConnect", "signal"];
+const OPTIONS = ["host", "timeout", "bodies", "authorization", "headers", "onConnect", "signal"];
 
 /**
  * Where a server is, and how to connect to it. It holds no connection: make any number of them.
@@ -123,11 +131,11 @@ export class Client {
   constructor(address: Address, options: ClientOptions = {}) {
     this.address = checkClientAddress(address);
     this.options = Object.freeze(hideSecretsOf(checkOptions(options, this.knownOptions)));
-    const { host, timeout, bodies, authorization } = this.options;
+    const { host, timeout, bodies } = this.options;
     this.host = host === undefined ? hostOf(this.address, this.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
     this.bodies = bodies ?? defaultBodies;
-    this.#baseHeaders = makeBaseHeaders(this.host, authorization);
+    this.#baseHeaders = makeBaseHeaders(this.host, this.options);
   }
 
   /** The port that is left out of `host`. */
@@ -140,9 +148,14 @@ export class Client {
     return OPTIONS;
   }
 
-  /** Makes a socket that is connected to the address. Needs `--allow-net`. */
-  createSocket(): Promise<Socket> {
-    return connectSocket(this.address, { timeout: this.timeout, signal: this.options.signal });
+  /**
+   * Makes a socket that is connected to the address. Needs `--allow-net`.
+   *
+   * @param options A signal that aborts this attempt, as the client's does.
+   */
+  async createSocket(options?: RequestOptions): Promise<Socket> {
+    using joined = new JoinedSignal(this.options.signal, requestSignal(options));
+    return await connectSocket(this.address, { timeout: this.timeout, signal: joined.signal });
   }
 
   /**
@@ -150,14 +163,17 @@ export class Client {
    * `--allow-write` of it.
    *
    * @param bodies The classes that the bodies of responses are made from, in place of the client's.
+   * @param options A signal that aborts connecting, the handshake and `onConnect`, and has no effect
+   * on the connection later.
    * @throws {Deno.errors.TimedOut} where it takes more than `timeout` seconds.
    * @throws {ConnectionClosedError} where `onConnect` does not return `true`.
    */
-  async connect(bodies: Bodies = this.bodies): Promise<Connection> {
+  async connect(bodies: Bodies = this.bodies, options?: RequestOptions): Promise<Connection> {
     checkBodies(bodies);
     const { signal, onConnect } = this.options;
+    using joined = new JoinedSignal(signal, requestSignal(options));
     const connection = new Connection(
-      await this.createSocket(),
+      await this.createSocket(options),
       this.#baseHeaders,
       bodies,
       this.timeout,
@@ -165,10 +181,10 @@ export class Client {
     if (signal !== undefined) closeOnAbort(connection, signal);
     if (onConnect === undefined) return connection;
     try {
-      if (await untilAborted(onConnect(connection), signal) !== true) {
+      if (await untilAborted(onConnect(connection), joined.signal) !== true) {
         throw new ConnectionClosedError("onConnect did not return true");
       }
-      signal?.throwIfAborted();
+      joined.signal?.throwIfAborted();
     } catch (error) {
       connection.close();
       throw error;
@@ -179,6 +195,8 @@ export class Client {
   /**
    * Makes one request over a connection of its own, which is closed once the body has been read.
    *
+   * @param options A signal that aborts this request, from connecting to the end of the response's
+   * body.
    * @throws what {@linkcode connect} and `connection.request` do.
    */
   async request(
@@ -186,24 +204,25 @@ export class Client {
     uri: string,
     headers: HeaderDict = {},
     body: BodyOut = null,
+    options?: RequestOptions,
   ): Promise<Response> {
     let connection;
     try {
-      connection = await this.connect();
+      connection = await this.connect(this.bodies, options);
     } catch (error) {
       cancelUnused(body, error);
       throw error;
     }
     closeAfterResponse(connection);
     try {
-      return await connection.request(method, uri, headers, body);
+      return await connection.request(method, uri, headers, body, options);
     } catch (error) {
       connection.close();
       throw error;
     }
   }
 
-  /** What `console.log` and `Deno.inspect` show: everything but the value of `authorization`. */
+  /** What `console.log` and `Deno.inspect` show: everything but what is secret in the headers. */
   [INSPECT](inspect: Inspect, options: unknown): string {
     const { address, host, timeout, options: given } = this;
     const fields = { address, host, timeout, options: given };
@@ -226,7 +245,7 @@ function closeOnAbort(connection: Connection, signal: AbortSignal): void {
 
 function checkOptions(options: ClientOptions, known: readonly string[]): ClientOptions {
   const copy = copyOptions(options, known);
-  const { host, timeout, bodies, authorization, onConnect, signal } = copy;
+  const { host, timeout, bodies, authorization, headers, onConnect, signal } = copy;
   if (host !== undefined && host !== null) checkHeaderValue("host", host);
   if (authorization !== undefined) checkHeaderValue("authorization", authorization);
   if (timeout !== undefined) checkTimeout(timeout);
@@ -234,8 +253,10 @@ function checkOptions(options: ClientOptions, known: readonly string[]): ClientO
   if (onConnect !== undefined && typeof onConnect !== "function") {
     throw new TypeError(`onConnect: need a function; got ${typeName(onConnect)}`);
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`signal: need an AbortSignal; got ${typeName(signal)}`);
+  checkSignal(signal);
+  if (headers !== undefined) {
+    checkBaseHeaders(headers);
+    copy.headers = Object.freeze(hideSecretsOf({ ...headers }));
   }
   return copy;
 }
@@ -250,8 +271,8 @@ function checkHeaderValue(name: string, value: string): void {
   }
 }
 
-function makeBaseHeaders(host: string | null, authorization: string | undefined) {
-  const headers: HeaderDict = {};
+function makeBaseHeaders(host: string | null, { headers: given, authorization }: ClientOptions) {
+  const headers: HeaderDict = { ...given };
   if (authorization !== undefined) headers["authorization"] = authorization;
   if (host !== null) headers["host"] = host;
   return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsOf(headers));
@@ -344,8 +365,9 @@ export class SSLClient extends Client {
   }
 
   /** Makes a socket that is connected to the address and encrypted, its server verified. */
-  override createSocket(): Promise<Socket> {
-    const { timeout, options: { signal } } = this;
-    return connectTls(this.address, this.sslctx, this.sslHost, { timeout, signal });
+  override async createSocket(options?: RequestOptions): Promise<Socket> {
+    using joined = new JoinedSignal(this.options.signal, requestSignal(options));
+    const bounds = { timeout: this.timeout, signal: joined.signal };
+    return await connectTls(this.address, this.sslctx, this.sslHost, bounds);
   }
 }

@@ -18,12 +18,11 @@
  * @module
  */
 
-import type { Api, App, Socket } from "./base/app.ts";
+import { api } from "./base/api.ts";
+import type { App, Socket } from "./base/app.ts";
 import { readApp } from "./base/app_parts.ts";
-import { bodies } from "./base/bodies.ts";
 import { typeName } from "./base/errors.ts";
 import { copyOptions } from "./base/options.ts";
-import { ContentRange, Range } from "./base/range.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import { type Address, Session } from "./base/session.ts";
 import { SetView } from "./base/set_view.ts";
@@ -81,8 +80,6 @@ export interface ServerOptions {
 
 const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
 const LEVELS = ["debug", "info", "warn", "error"] as const;
-
-const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
 /**
  * A server of one RGI application. It listens from when it is made, and serves while
@@ -143,6 +140,7 @@ export class Server implements AsyncDisposable {
     this.#places = new Places(maxConnections);
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
+<<<<<<< HEAD
     const sessions = new Set<Session>();
     this.sessions = new SetView(sessions);
     this.#context = {
@@ -154,6 +152,9 @@ export class Server implements AsyncDisposable {
       sessions,
       stopping: false,
     };
+=======
+    this.#context = { handle, onConnect, api, timeout, logger: safeLogger, stopping: false };
+>>>>>>> main
     this.#listener = this.listen(checkedAddress, this.#context);
   }
 

@@ -77,7 +77,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   /** Tells the two kinds of bodies apart. */
   readonly chunked = false as const;
   readonly #source: BodySource;
-  readonly #use = new BodyUse();
+  readonly #use: BodyUse;
   #remaining: number;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
 
@@ -91,6 +91,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   constructor(source: BodyInput, contentLength: number) {
     checkContentLength(contentLength);
     this.#source = openSource(source);
+    this.#use = new BodyUse(this.#source.interruption);
     this.contentLength = this.#remaining = contentLength;
   }
 

@@ -80,7 +80,8 @@ class IterableSource<T> {
     this.#use.fail(cancellation(reason));
     if (this.#ended) return;
     try {
-      const returning = (this.#iterator ?? this.#open()).return?.();
+      // The iterator of a stream cancels it with this.
+      const returning = (this.#iterator ?? this.#open()).return?.(reason);
       if (!this.#asked) await returning;
       // A generator returns only after the item that it was asked for, which may never come.
       else Promise.resolve(returning).catch(() => {});

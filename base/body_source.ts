@@ -6,6 +6,7 @@
 
 import { ByteReader, type ByteSource, checkCount, checkUnchanged, viewOf } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
+import type { Interruption } from "./interruption.ts";
 
 /** Bytes of the buffer that a body of any size is copied through: more leave the cache. */
 export const COPY_BYTES = 524288;
@@ -28,6 +29,8 @@ export abstract class BodySource implements ByteSource {
   abstract readonly pieceBytes: number;
   /** How many bytes are worth reading at a time at most. */
   abstract readonly mostBytes: number;
+  /** What tells the body that it is aborted, if anything can. */
+  readonly interruption: Interruption | null = null;
   /** Reads past the reader, which must be empty. */
   abstract read(into: Uint8Array): Promise<number | null>;
 

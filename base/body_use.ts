@@ -6,6 +6,7 @@
 
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
 import { BodyError, typeName } from "./errors.ts";
+import type { Interruption } from "./interruption.ts";
 import { MAX_READ_BYTES, MAX_UNSEEN_BYTES } from "./limits.ts";
 
 /** Keeps the state of one body and says what it allows. */
@@ -16,6 +17,12 @@ export class BodyUse {
   #failure: unknown;
   // Rejects what the operation waits for.
   #interrupt: ((error: unknown) => void) | null = null;
+  readonly #interruption: Interruption | null;
+
+  /** Makes the state of a body that nothing has been done with. */
+  constructor(interruption: Interruption | null = null) {
+    this.#interruption = interruption;
+  }
 
   /** True once anything has been done with the body. */
   get used(): boolean {
@@ -61,6 +68,7 @@ export class BodyUse {
   }
 
   #checkFree(operation: string): void {
+    this.#interruption?.throwIfAborted();
     if (this.#state === "failed") {
       throw new BodyError(`can't ${operation} a body that has failed or was cancelled`, {
         cause: this.#failure,
@@ -107,6 +115,7 @@ export class BodyUse {
 
   /** Throws what the body has failed with, or was cancelled for, since the operation began. */
   checkAlive(): void {
+    this.#interruption?.throwIfAborted();
     if (this.#state === "failed") throw this.#failure;
   }
 
@@ -117,18 +126,34 @@ export class BodyUse {
    */
   wait<T>(promise: Promise<T>, onFailure?: (error: unknown) => void): Promise<T> {
     return new Promise((resolve, reject) => {
-      if (this.#state === "failed") reject(this.#failure);
-      else this.#interrupt = reject;
+      this.#listen(reject);
       promise.then((value) => {
-        if (this.#interrupt === reject) this.#interrupt = null;
+        this.#unlisten(reject);
         resolve(value);
       }, (error) => {
-        if (this.#interrupt !== reject) return;
-        this.#interrupt = null;
+        if (!this.#unlisten(reject)) return;
         onFailure?.(error);
         reject(error);
       });
     });
+  }
+
+  #listen(reject: (error: unknown) => void): void {
+    try {
+      this.checkAlive();
+    } catch (error) {
+      return reject(error);
+    }
+    this.#interrupt = reject;
+    if (this.#interruption !== null) this.#interruption.waiting = reject;
+  }
+
+  /** Ends a wait; false where the body was over before. */
+  #unlisten(reject: (error: unknown) => void): boolean {
+    if (this.#interrupt !== reject) return false;
+    this.#interrupt = null;
+    if (this.#interruption !== null) this.#interruption.waiting = null;
+    return true;
   }
 }
 

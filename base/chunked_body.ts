@@ -38,7 +38,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   readonly chunked = true as const;
   readonly #source: BodySource;
   readonly #decoder: ChunkedDecoder;
-  readonly #use = new BodyUse();
+  readonly #use: BodyUse;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
 
   /**
@@ -49,6 +49,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    */
   constructor(source: BodyInput) {
     this.#source = openSource(source);
+    this.#use = new BodyUse(this.#source.interruption);
     this.#decoder = new ChunkedDecoder(this.#source);
   }
 

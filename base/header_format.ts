@@ -16,7 +16,7 @@ import {
   TRANSFER_ENCODING,
 } from "./headers.ts";
 import { quoteValue } from "./inspect.ts";
-import { MAX_HEADER_NAME_BYTES, MAX_LENGTH } from "./limits.ts";
+import { MAX_HEADER_NAME_BYTES, MAX_LENGTH, MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { isContentRange, isRange, parseContentRange, parseRange } from "./range.ts";
 import { allows, NAME_LOWER, VALUE } from "./tables.ts";
 
@@ -30,6 +30,35 @@ export function checkHeaderDict(headers: HeaderDict): void {
   const prototype = Object.getPrototypeOf(headers);
   if (prototype !== null && prototype !== Object.prototype) {
     throw new TypeError(`headers: need a plain object; got ${typeName(headers)}`);
+  }
+}
+
+/** The headers of a client that have an option of their own. */
+const OPTIONS: readonly string[] = ["host", "authorization"];
+
+/**
+ * Checks headers that are to go with every request of a client: names and values, and that none of
+ * them is said elsewhere or belongs to a single message.
+ *
+ * @throws {TypeError} for what is no dictionary, and for a value that is not a string.
+ * @throws {RangeError} for a name or a value that can't be sent, or a header that can't stand here.
+ */
+export function checkBaseHeaders(headers: HeaderDict): void {
+  checkHeaderDict(headers);
+  let size = 0;
+  for (const [name, value] of Object.entries(headers)) {
+    const { bytes, special } = makeLine(name, 0);
+    if (OPTIONS.includes(name)) {
+      throw new RangeError(`headers["${name}"]: give the option ${name} instead`);
+    }
+    if (special !== 0) {
+      throw new RangeError(`headers["${name}"]: it belongs to one message, not to every request`);
+    }
+    const room = new Uint8Array(typeof value === "string" ? value.length + 2 : 0);
+    size += bytes.length + writeValue(room, 0, name, value);
+  }
+  if (size > MAX_PREAMBLE_BYTES) {
+    throw new RangeError(`headers: ${size} bytes; a preamble has at most ${MAX_PREAMBLE_BYTES}`);
   }
 }
 

@@ -4,8 +4,9 @@
  * @module
  */
 
+import { addressText } from "../base/address.ts";
 import type { Address } from "../base/session.ts";
-import { endpointOf, formatAddress } from "./addresses.ts";
+import { endpointOf } from "./addresses.ts";
 
 /** What bounds an attempt. */
 export interface ConnectBounds {
@@ -22,7 +23,7 @@ export async function connectSocket(
 ): Promise<Deno.TcpConn | Deno.UnixConn> {
   const endpoint = endpointOf(address);
   const conn = await bounded<Deno.TcpConn | Deno.UnixConn>(
-    `connecting to ${formatAddress(address)}`,
+    `connecting to ${addressText(address)}`,
     bounds,
     (signal) =>
       endpoint.transport === "tcp" ? Deno.connect({ ...endpoint, signal }) : Deno.connect(endpoint),
@@ -81,5 +82,34 @@ export async function untilAborted<T>(
     return await Promise.race([aborted.promise, value]);
   } finally {
     signal.removeEventListener("abort", abort);
+  }
+}
+
+/** One signal for several, until it is disposed of: then they know nothing of it any more. */
+export class JoinedSignal implements Disposable {
+  /** Is aborted with the first of them; `undefined` where there are none. */
+  readonly signal: AbortSignal | undefined;
+  readonly #joined: readonly AbortSignal[];
+  #follow: (event: Event) => void = () => {};
+
+  /** Begins to follow those that there are. */
+  constructor(...signals: readonly (AbortSignal | undefined)[]) {
+    const given = signals.filter((signal) => signal !== undefined);
+    const aborted = given.find((signal) => signal.aborted);
+    // What needs nobody that follows it is taken as it is.
+    const isPlain = given.length < 2 || aborted !== undefined;
+    this.#joined = isPlain ? [] : given;
+    this.signal = isPlain ? aborted ?? given[0] : this.#join();
+  }
+
+  #join(): AbortSignal {
+    const controller = new AbortController();
+    this.#follow = ({ target }) => controller.abort((target as AbortSignal).reason);
+    for (const signal of this.#joined) signal.addEventListener("abort", this.#follow);
+    return controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of this.#joined) signal.removeEventListener("abort", this.#follow);
   }
 }

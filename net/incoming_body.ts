@@ -12,6 +12,7 @@ import { ChunkedBody } from "../base/chunked_body.ts";
 import { ChunkedDecoder } from "../base/chunked_decoder.ts";
 import { BodyError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
+import type { Interruption } from "../base/interruption.ts";
 import type { Transport } from "./transport.ts";
 
 /** Who has to know what becomes of a body. It is kept alive by the body. */
@@ -28,15 +29,17 @@ export interface BodyOwner {
  * Makes the body of a message that has arrived as far as its preamble.
  *
  * @param bodies The classes to make it from; they need not be ours.
+ * @param interruption What tells the body that it is aborted, if anything can.
  */
 export function makeIncomingBody(
   bodies: Bodies,
   transport: Transport,
   owner: BodyOwner,
   framing: Framing,
+  interruption: Interruption | null = null,
 ): BodyIn {
   if (framing === null) return null;
-  const source = new ConnectionSource(transport, owner);
+  const source = new ConnectionSource(transport, owner, interruption);
   if (framing === "chunked") {
     const { ChunkedBody: Class } = bodies;
     return new Class(isOurs(Class, ChunkedBody) ? source : new EncodedSource(source));
@@ -59,11 +62,13 @@ class ConnectionSource extends BodySource {
   readonly pieceBytes = 65536;
   // From connection to connection the fewest turns win over the cache.
   readonly mostBytes = MAX_PIECE_BYTES;
+  override readonly interruption: Interruption | null;
   readonly #transport: Transport;
   #owner: BodyOwner | null;
 
-  constructor(transport: Transport, owner: BodyOwner) {
+  constructor(transport: Transport, owner: BodyOwner, interruption: Interruption | null) {
     super();
+    this.interruption = interruption;
     this.reader = transport.reader;
     this.#transport = transport;
     this.#owner = owner;
@@ -71,8 +76,9 @@ class ConnectionSource extends BodySource {
 
   read(into: Uint8Array): Promise<number | null> {
     // Whoever reads on in the background, for a body that was cancelled, would take what follows it.
-    if (this.#owner === null) return Promise.reject(new BodyError("the body is over"));
-    return this.#transport.read(into);
+    if (this.#owner !== null) return this.#transport.read(into);
+    const aborted = this.interruption?.aborted;
+    return Promise.reject(aborted ? aborted.reason : new BodyError("the body is over"));
   }
 
   // An empty body is consumed from the start, and whoever still holds it may read, fail or give it

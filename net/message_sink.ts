@@ -70,8 +70,10 @@ export class MessageSink implements ByteSink {
       if (length > 0) {
         const joined = this.#join(checked);
         if (joined === null && this.#flushing !== null) {
-          await this.#flushed();
-          // An array may change until the very moment in which it is written.
+          await this.#flushing;
+          this.#flushing = null;
+          if (this.#closed !== null) throw this.#closed;
+          // Here, in the turn of the write: an array may change in any turn before it.
           checkUnchanged(checked, length);
         }
         await this.#writer.write(joined ?? checked);
@@ -106,13 +108,6 @@ export class MessageSink implements ByteSink {
     return out.subarray(0, preamble + bytes.length);
   }
 
-  /** Waits for the preamble. */
-  async #flushed(): Promise<void> {
-    await this.#flushing;
-    this.#flushing = null;
-    if (this.#closed !== null) throw this.#closed;
-  }
-
   /** Checks what is to be written; returns as much of it as is known to be right. */
   #check(bytes: Uint8Array): Uint8Array {
     if (bytes.length > this.#limit - this.#written) {
@@ -140,6 +135,12 @@ export class MessageSink implements ByteSink {
   /** Lets every later write fail with the error. */
   close(error: unknown): void {
     this.#closed ??= error;
+  }
+
+  /** The same, and the preamble is not written either if it has not been. */
+  discard(error: unknown): void {
+    this.#preamble = 0;
+    this.close(error);
   }
 }
 

@@ -6,9 +6,10 @@
 
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
+import { addressText } from "../base/address.ts";
 import { DeguError, quote, typeName } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
-import { endpointOf, formatAddress } from "./addresses.ts";
+import { endpointOf } from "./addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "./connect.ts";
 import {
   describeCertificate,
@@ -62,7 +63,7 @@ export async function connectTls(
   bounds: ConnectBounds,
 ): Promise<TlsSocket> {
   const below = await connectStream(address, bounds);
-  const who = formatAddress(address);
+  const who = addressText(address);
   try {
     return await bounded(`the TLS handshake with ${who}`, bounds, async () => {
       try {
@@ -86,7 +87,7 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<T
   const where = endpoint.transport === "tcp"
     ? { host: endpoint.hostname, port: endpoint.port, noDelay: true }
     : { path: endpoint.path };
-  return await bounded(`connecting to ${formatAddress(address)}`, bounds, async (signal) => {
+  return await bounded(`connecting to ${addressText(address)}`, bounds, async (signal) => {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const socket = loadBuiltin("node:net").connect(where);
     signal.addEventListener("abort", () => socket.destroy());

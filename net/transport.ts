@@ -39,6 +39,8 @@ export class Transport {
   onClose: (() => void) | null = null;
   /** When bytes have come last, by `performance.now()`: those of a body, and those that the owner notes. */
   lastArrival: number = performance.now();
+  /** Set to true by the first byte that is handed to the socket; who wants to know sets it to false. */
+  begun = false;
   readonly #socket: Socket;
   readonly #deadline: Deadline;
   readonly #checkStart: (first: number) => void;
@@ -112,6 +114,11 @@ export class Transport {
     }
     this.#onClosing?.(this.#failure ?? new ConnectionClosedError());
     this.onClose?.();
+  }
+
+  /** Gives up the body that was asked for the first bytes of a message: none of them is sent. */
+  abandon(reason: unknown): void {
+    this.#onClosing?.(reason ?? new ConnectionClosedError());
   }
 
   /**
@@ -308,6 +315,7 @@ export class Transport {
 
   #beginWrite(bytes: Uint8Array): Promise<number> {
     if (this.#closed) throw new ConnectionClosedError();
+    this.begun = true;
     this.#deadline.start(this.#deadline.writing);
     return this.#socket.write(bytes);
   }
@@ -361,7 +369,10 @@ export class Transport {
     // A body that throws at once may have closed the connection before anybody waits for this.
     failing.promise.catch(() => {});
     const sink = new MessageSink(this, length, body, framing, failing.reject);
-    this.#onClosing = failing.reject;
+    this.#onClosing = (error) => {
+      sink.discard(error);
+      failing.reject(error);
+    };
     try {
       // Looked at as soon as the body has ended: a write that it has not awaited is under way then.
       const writing = Promise.resolve(body.writeTo(sink)).then(() => sink.end());

@@ -63,6 +63,27 @@ Deno.test("a connection and its base headers show everything but authorization w
   assertStringIncludes(printed(own), "example");
 });
 
+Deno.test("headers of a client that are secret are hidden in what is printed", async () => {
+  const headers = { "cookie": SECRET, "proxy-authorization": SECRET, "x-kind": "camera" };
+  const given: ClientOptions = { ...options, headers };
+  const client = new Client(["127.0.0.1", 8080], given);
+  assertEquals(client.options.headers, headers);
+  const { options: { headers: kept } } = client;
+  using ends = await connect(given);
+  for (const value of [client, client.options, kept, { ...client.options }.headers, ends.conn]) {
+    const text = printed(value);
+    assert(!text.includes("c2VjcmV0"), text);
+    assertStringIncludes(text, "proxy-authorization");
+    assertStringIncludes(text, "camera");
+  }
+  for (const name of ["cookie", "proxy-authorization"]) {
+    const bad = { headers: { [name]: `${SECRET}\n` } };
+    const error = thrownBy(() => new Client(["127.0.0.1", 80], bad), name);
+    assert(error instanceof RangeError);
+    assert(!printed(error).includes("c2VjcmV0"), error.message);
+  }
+});
+
 Deno.test("a bad credential of a request or of a connection is not quoted", async (t) => {
   for (const name of ["authorization", "proxy-authorization", "cookie"]) {
     await t.step(name, async () => {

@@ -6,6 +6,7 @@ import {
   Client,
   type ClientOptions,
   type ClientSslconfig,
+  type RequestOptions,
   SSLClient,
   type SSLClientOptions,
 } from "../client.ts";
@@ -35,6 +36,7 @@ const clientOptions: Undefined<ClientOptions> = {
   timeout: undefined,
   bodies: undefined,
   authorization: undefined,
+  headers: undefined,
   onConnect: undefined,
   signal: undefined,
 };
@@ -66,6 +68,19 @@ Deno.test("a client's options may be undefined", () => {
   const undefinedOptions: Undefined<SSLClientOptions> = { ...clientOptions, sslHost: undefined };
   const options: SSLClientOptions = undefinedOptions;
   assertEquals(new SSLClient({}, ["127.0.0.1", 444], options).sslHost, "127.0.0.1");
+});
+
+Deno.test("the options of a request may be undefined", async () => {
+  const undefinedOptions: Undefined<RequestOptions> = { signal: undefined };
+  const options: RequestOptions = undefinedOptions;
+  await using server = new Server(["127.0.0.1", 0], app);
+  const serving = server.serveForever();
+  const client = new Client(server.address);
+  assertEquals((await client.request(...request, {}, null, options)).status, 200);
+  using conn = await client.connect(undefined, options);
+  assertEquals((await conn.get("/", {}, options)).status, 200);
+  server.close();
+  await serving;
 });
 
 Deno.test("a server's options may be undefined", async () => {

@@ -158,7 +158,18 @@ Deno.test("a body that fetch does not show is read", async () => {
   assertEquals(await (await fetch("/a")).text(), "1 /a ");
 });
 
-Deno.test("an abort closes the connection while it is in use, and not after", async (t) => {
+Deno.test("an abort closes the connection while it is in use, and neither before nor after", async (t) => {
+  await t.step("before the first byte", async () => {
+    await using connected = await connect(countingApp);
+    const { fetch, conn } = connected;
+    const reason = new Error("never mind");
+    const early = fetch("/", { signal: AbortSignal.abort(reason) });
+    assertEquals(await rejectionOf(early, "an abort"), reason);
+    const request = new Request("http://a/", { signal: AbortSignal.abort(reason) });
+    assertEquals(await rejectionOf(fetch(request), "an abort"), reason);
+    assert(!conn.closed);
+    assertEquals(await (await fetch("/a")).text(), "0 /a ");
+  });
   await t.step("while waiting for the response", async () => {
     using server = new RawServer();
     using conn = await new Client(server.address).connect();

@@ -36,8 +36,8 @@ class StreamChunks implements AsyncIterableIterator<Chunk> {
     return { done: false, value: [null, data] };
   }
 
-  async return(): Promise<IteratorResult<Chunk, undefined>> {
-    await this.#pieces.return();
+  async return(reason?: unknown): Promise<IteratorResult<Chunk, undefined>> {
+    await this.#pieces.return(reason);
     return { done: true, value: undefined };
   }
 

@@ -4,10 +4,11 @@
  * @module
  */
 
+import type { Response as AppResponse } from "../base/message.ts";
 import type { Client } from "../client.ts";
 import type { Connection } from "../net/connection.ts";
-import { endingWith, streamOf } from "./bodies.ts";
-import { type Answer, discard, type Exchange, type Route, routeOf, send } from "./exchange.ts";
+import { streamOf } from "./bodies.ts";
+import { discard, type Exchange, type Route, routeOf, send } from "./exchange.ts";
 import { FetchResponse } from "./fetch_response.ts";
 import { dictOf, headersOf } from "./headers.ts";
 import { redirect } from "./redirect.ts";
@@ -109,7 +110,7 @@ async function follow(exchange: Exchange, mode: RequestRedirect): Promise<Respon
     const answer = await send(exchange);
     let isRedirect;
     try {
-      isRedirect = redirect(exchange, answer.response, mode, redirects);
+      isRedirect = redirect(exchange, answer, mode, redirects);
     } catch (error) {
       await discard(exchange.route, answer);
       throw error;
@@ -121,17 +122,14 @@ async function follow(exchange: Exchange, mode: RequestRedirect): Promise<Respon
 
 async function makeResponse(
   { method, url, route }: Exchange,
-  answer: Answer,
+  answer: AppResponse,
   redirected: boolean,
 ): Promise<Response> {
-  const { response: { status, reason, headers, body }, ended } = answer;
+  const { status, reason, headers, body } = answer;
   const init = { status, statusText: reason, headers: headersOf(headers) };
   if (body === null || NULL_BODY.has(status) || method === "HEAD") {
     await discard(route, answer);
     return new FetchResponse(null, init, url.href, redirected);
   }
-  const stream = streamOf(body);
-  // After the body an abort must not close a connection that goes on.
-  const shown = route.kept ? endingWith(stream, ended) : stream;
-  return new FetchResponse(shown, init, url.href, redirected);
+  return new FetchResponse(streamOf(body), init, url.href, redirected);
 }

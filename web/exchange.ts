@@ -4,13 +4,12 @@
  * @module
  */
 
-import { cancelUnused } from "../base/bodies.ts";
+import { type BodyOut, cancelUnused } from "../base/bodies.ts";
 import { typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/headers.ts";
 import type { Response as AppResponse } from "../base/message.ts";
 import type { Method } from "../base/preamble.ts";
-import { type Client, SSLClient } from "../client.ts";
-import { closeAfterResponse, type Connection, transportOf } from "../net/connection.ts";
+import { type Client, type Connection, type RequestOptions, SSLClient } from "../client.ts";
 import type { RequestContent } from "./request_content.ts";
 
 /** Where requests go, and over what. */
@@ -25,8 +24,14 @@ export interface Route {
   readonly signal: AbortSignal | undefined;
   /** True where all requests go over one connection, which belongs to somebody else. */
   readonly kept: boolean;
-  /** Gives the connection for a request. */
-  connect(): Promise<Connection>;
+  /** Makes a request. */
+  request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict,
+    body: BodyOut,
+    options: RequestOptions,
+  ): Promise<AppResponse>;
 }
 
 /**
@@ -35,11 +40,12 @@ export interface Route {
  * @throws {TypeError} where it is neither.
  */
 export function routeOf(target: Client | Connection): Route {
+  const request: Route["request"] = (...args) => target.request(...args);
   if (isClient(target)) {
     const { address, host, options: { signal } } = target;
     const base = baseOf(target instanceof SSLClient, host);
     const isUnnamed = host === null && !Array.isArray(address);
-    return { base, host, isUnnamed, signal, kept: false, connect: () => target.connect() };
+    return { base, host, isUnnamed, signal, kept: false, request };
   }
   if (typeof target?.request !== "function" || typeof target.close !== "function") {
     throw new TypeError(`client: need a Client or a Connection; got ${typeName(target)}`);
@@ -53,7 +59,7 @@ export function routeOf(target: Client | Connection): Route {
     isUnnamed: text === null && !hasHostname(target.sock.remoteAddr),
     signal: undefined,
     kept: true,
-    connect: () => Promise.resolve(target),
+    request,
   };
 }
 
@@ -87,93 +93,19 @@ export interface Exchange {
   content: RequestContent;
 }
 
-/** A response, of which no more than the preamble has been read. */
-export interface Answer {
-  /** The response. */
-  readonly response: AppResponse;
-  /** To be called when the body has come to its end: from then on an abort is none of its business. */
-  readonly ended: () => void;
-}
-
-/** Makes a request. */
-export async function send(exchange: Exchange): Promise<Answer> {
+/** Makes a request. Its signal aborts it until the body of the response is consumed. */
+export async function send(exchange: Exchange): Promise<AppResponse> {
   const { route, signal, method, url, headers, content } = exchange;
-  const connection = await connect(route, signal, content);
-  const ended = closeOnAbort(connection, signal, content);
-  if (!route.kept) {
-    closeAfterResponse(connection);
-    callOnClose(connection, ended);
-  }
   const uri = url.href.slice(url.origin.length);
-  try {
-    // The connection checks all of this, the method too.
-    const response = await connection.request(method as Method, uri, headers, content.take());
-    if (response.body === null) ended();
-    return { response, ended };
-  } catch (error) {
-    ended();
-    if (!route.kept) connection.close();
-    throw error;
-  }
+  // The connection checks all of this, the method too, and gives up a body that it doesn't send.
+  return await route.request(method as Method, uri, headers, content.take(), { signal });
 }
 
 /** Does away with a body that nobody wants. A connection that is kept stays usable, if it can. */
-export async function discard({ kept }: Route, { response: { body }, ended }: Answer) {
+export async function discard({ kept }: Route, { body }: AppResponse): Promise<void> {
   if (body === null) return;
   const giveUp = () => cancelUnused(body, new TypeError("the response was not wanted"));
   // One that is too long to be read is not worth a connection.
   if (kept) await body.read().catch(giveUp);
   else giveUp();
-  ended();
-}
-
-/** Connects, unless the signal is faster: then a connection that still comes about is closed. */
-async function connect(
-  route: Route,
-  signal: AbortSignal,
-  content: RequestContent,
-): Promise<Connection> {
-  const connecting = route.connect();
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  try {
-    signal.throwIfAborted();
-    return await Promise.race([connecting, aborted.promise]);
-  } catch (error) {
-    content.cancel(error);
-    if (!route.kept) connecting.then((connection) => connection.close(), () => {});
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
-}
-
-/**
- * Closes the connection when the signal says so; returns a function that ends this. The signal knows
- * the transport only, so that a response that was forgotten can be collected.
- */
-function closeOnAbort(
-  connection: Connection,
-  signal: AbortSignal,
-  content: RequestContent,
-): () => void {
-  const transport = transportOf(connection);
-  const abort = () => {
-    transport.close(signal.reason);
-    // Nobody else would tell a source that is being waited for.
-    content.cancel(signal.reason);
-  };
-  if (signal.aborted) abort();
-  else signal.addEventListener("abort", abort);
-  return () => signal.removeEventListener("abort", abort);
-}
-
-function callOnClose(connection: Connection, ended: () => void): void {
-  const transport = transportOf(connection);
-  const { onClose } = transport;
-  transport.onClose = () => {
-    ended();
-    onClose?.();
-  };
 }

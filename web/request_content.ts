@@ -16,15 +16,12 @@ export interface RequestContent {
   readonly replayable: boolean;
   /** The body for the next time that it is sent. */
   take(): BodyOut;
-  /** Gives up what has not been sent. */
-  cancel(reason: unknown): void;
 }
 
 /** No content. */
 export const noContent: RequestContent = {
   replayable: true,
   take: () => null,
-  cancel() {},
 };
 
 /** Finds out what a request carries. */
@@ -51,19 +48,12 @@ function isFixed(given: unknown): boolean {
 }
 
 function contentOfBytes(pieces: readonly Uint8Array[]): RequestContent {
-  return { replayable: true, take: () => bodyOfBytes(pieces), cancel() {} };
+  return { replayable: true, take: () => bodyOfBytes(pieces) };
 }
 
 function contentOfBlob(blob: Blob): RequestContent {
-  let pieces: StreamPieces | null = null;
-  return {
-    replayable: true,
-    take: () => {
-      pieces = new StreamPieces(blob.stream());
-      return new BodyIter(pieces, blob.size);
-    },
-    cancel: (reason) => pieces?.cancel(reason),
-  };
+  const take = () => new BodyIter(new StreamPieces(blob.stream()), blob.size);
+  return { replayable: true, take };
 }
 
 async function contentOfStream(
@@ -73,9 +63,5 @@ async function contentOfStream(
   const pieces = new StreamPieces(stream);
   const whole = await takeWhole(pieces, headers);
   if (whole !== null) return contentOfBytes(whole);
-  return {
-    replayable: false,
-    take: () => streamedBody(pieces, headers),
-    cancel: (reason) => pieces.cancel(reason),
-  };
+  return { replayable: false, take: () => streamedBody(pieces, headers) };
 }

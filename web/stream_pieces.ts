@@ -72,6 +72,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     return { done, value: value as Bytes };
   }
 
+<<<<<<< HEAD
   async #take(): Promise<ReadableStreamReadResult<Uint8Array>> {
     this.#waits++;
     this.#waiting = true;
@@ -90,6 +91,11 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   /** Cancels what is left. */
   return(): Promise<IteratorResult<Bytes, undefined>> {
     this.cancel(new BodyError("the message was not sent to its end"));
+=======
+  /** Cancels what is left, with a reason if there is one. */
+  return(reason?: unknown): Promise<IteratorResult<Bytes, undefined>> {
+    this.cancel(reason ?? new BodyError("the message was not sent to its end"));
+>>>>>>> main
     return Promise.resolve({ done: true, value: undefined });
   }
 

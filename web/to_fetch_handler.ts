@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Api, App } from "../base/app.ts";
+import { api } from "../base/api.ts";
+import type { App } from "../base/app.ts";
 import {
-  bodies,
   type BodyIn,
   type BodyOut,
   cancelUnused,
@@ -23,7 +23,11 @@ import { Request as AppRequest, type Response as AppResponse } from "../base/mes
 import type { ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
 import type { RequestPreamble } from "../base/preamble.ts";
+<<<<<<< HEAD
 import { ContentRange, Range } from "../base/range.ts";
+=======
+import type { Session } from "../base/session.ts";
+>>>>>>> main
 import { readApp } from "../base/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { bodiesOf } from "../net/answer.ts";
@@ -45,8 +49,6 @@ export interface ToFetchHandlerOptions {
    */
   logger?: ErrorLogger | undefined;
 }
-
-const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
 
 /**
  * Makes a fetch-style handler from an application, so that it runs under `Deno.serve`.
@@ -116,9 +118,21 @@ export function toFetchHandler(
         end();
         throw error;
       }
+<<<<<<< HEAD
     };
     // The application may never return, but it can close the session.
     return await Promise.race([respond(), closed]);
+=======
+      const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
+      const answer = await handle(appRequest, session, api);
+      await checkResponse(answer, appRequest);
+      return makeResponse(appRequest, answer, session, end);
+    } catch (error) {
+      giveUp(body, error);
+      end();
+      throw error;
+    }
+>>>>>>> main
   };
 }
 

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { runAborting } from "./aborts.ts";
 import type { Ledger } from "./app.ts";
 import { makeApp } from "./app.ts";
 import { runAmongClosed, runCloser } from "./closing.ts";
@@ -17,7 +18,7 @@ import { measure, type Resources, settle } from "./resources.ts";
 import { type Servers, startServers } from "./servers.ts";
 import { runHonestly, type Tally } from "./traffic.ts";
 
-const HONEST_CLIENTS = 3, FAULTY_CLIENTS = 2;
+const HONEST_CLIENTS = 3, FAULTY_CLIENTS = 2, ABORTING_CLIENTS = 2;
 const WARM_UP_SECONDS = 10;
 /** What may be more at the end: a leak of a hundred bytes by each request of two minutes is more. */
 const MOST_HEAP_GROWTH_BYTES = 4 * 1024 * 1024;
@@ -40,6 +41,11 @@ async function runTraffic(servers: Servers, seconds: number, seed: number): Prom
     }
     for (let i = 0; i < FAULTY_CLIENTS; i++) {
       running.push(runFaulty(name, client, seed++, tally, ending.signal));
+    }
+  }
+  for (const [name, client] of servers.clients) {
+    for (let i = 0; i < ABORTING_CLIENTS; i++) {
+      running.push(runAborting(name, client, seed++, tally, ending.signal));
     }
   }
   running.push(runHonestly("Deno.serve", servers.foreign, seed++, tally, ending.signal));

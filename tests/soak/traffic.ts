@@ -11,6 +11,7 @@ import {
   type Client,
   type Connection,
   type HeaderDict,
+  type RequestOptions,
 } from "../../mod.ts";
 import { Random } from "../fuzz/random.ts";
 import { checksumOfBody } from "./app.ts";
@@ -59,11 +60,19 @@ export async function runHonestly(
   }
 }
 
+<<<<<<< HEAD
 /** Makes one request, and checks what comes back. */
+=======
+/** Makes a request of any kind and checks the answer. */
+>>>>>>> main
 export async function exchange(
   connection: Connection,
   random: Random,
   tally: Tally,
+<<<<<<< HEAD
+=======
+  options?: RequestOptions,
+>>>>>>> main
 ): Promise<void> {
   const method = random.pick(["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE"] as const);
   const sent: Payload = { seed: random.next(), size: someSize(random) };
@@ -72,7 +81,7 @@ export async function exchange(
   const uri = `/data?seed=${wanted.seed}&size=${wanted.size}&kind=${kind}`;
   const body = method === "PUT" || method === "POST" ? makeBody(sent, random) : null;
   const headers: HeaderDict = { checksum: body === null ? "0-0" : checksumOf(sent) };
-  const response = await connection.request(method, uri, headers, body);
+  const response = await connection.request(method, uri, headers, body, options);
   const expected = checksumOf(wanted);
   const received = method === "HEAD" ? expected : await checksumOfBody(response.body);
   if (response.status !== 200 || response.headers.checksum !== expected || received !== expected) {

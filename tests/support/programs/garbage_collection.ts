@@ -5,8 +5,10 @@
  */
 
 import { bodies, ChunkedBody } from "../../../base.ts";
-import { Client, type ClientOptions } from "../../../client.ts";
+import { Client, type ClientOptions, type RequestOptions } from "../../../client.ts";
 import { TempServer } from "../../../misc.ts";
+import { Server } from "../../../server.ts";
+import { createFetch } from "../../../web.ts";
 
 declare const gc: () => void;
 
@@ -37,10 +39,14 @@ async function closed(peer: Deno.Conn): Promise<void> {
 }
 
 /** Answers a request; resolves to the response and the other end of its connection. */
-async function respond(answer: string, options: ClientOptions = {}) {
+async function respond(
+  answer: string,
+  options: ClientOptions = {},
+  requestOptions: RequestOptions = {},
+) {
   const connection = await new Client(address, options).connect();
   const peer = await listener.accept();
-  const responding = connection.get("/");
+  const responding = connection.get("/", {}, requestOptions);
   await peer.read(new Uint8Array(10000));
   await peer.write(new TextEncoder().encode(answer));
   return { response: await responding, peer };
@@ -82,6 +88,68 @@ await forgotten("a connection whose signal lives on closes", async () => {
   await new Client(address, { signal: controller.signal }).connect();
   return await listener.accept();
 });
+
+await forgotten("a body whose request's signal lives on closes", async () => {
+  return (await respond(half, {}, { signal: controller.signal })).peer;
+});
+await forgotten("a response of fetch whose signal lives on closes", async () => {
+  const fetching = createFetch(new Client(address))("/", { signal: controller.signal });
+  const peer = await listener.accept();
+  await peer.read(new Uint8Array(10000));
+  await peer.write(new TextEncoder().encode(half));
+  await fetching;
+  return peer;
+});
+{
+  // Nobody knows the sink, and so nobody but the signal knows who waits for it.
+  const aborter = new AbortController();
+  const told = Promise.withResolvers<unknown>();
+  const peer = await (async () => {
+    const { response, peer } = await respond(half, {}, { signal: aborter.signal });
+    response.body?.writeTo({ write: () => new Promise(() => {}) }).catch(told.resolve);
+    return peer;
+  })();
+  for (let i = 0; i < 20; i++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  aborter.abort("enough");
+  const late = new Promise((resolve) => setTimeout(resolve, 1000, "nothing"));
+  const found = await Promise.race([told.promise, late]);
+  findings.push(["what waits for a sink that nobody knows is aborted", found === "enough"]);
+  peer.close();
+}
+{
+  await using server = new Server(
+    ["127.0.0.1", 0],
+    () => [200, "OK", {}, new Uint8Array(5)],
+    { maxRequests: Infinity },
+  );
+  const serving = server.serveForever();
+  const client = new Client(server.address);
+  using connection = await client.connect();
+  const { signal } = controller;
+  const fetch = createFetch(connection);
+  const made: Readonly<Record<string, () => Promise<unknown>>> = {
+    "by a connection": async () => (await connection.get("/", {}, { signal })).body?.text(),
+    "by fetch": async () => (await fetch("/", { signal })).text(),
+  };
+  for (const [how, make] of Object.entries(made)) {
+    const heap = async (requests: number) => {
+      for (let i = 0; i < requests; i++) await make();
+      for (let i = 0; i < 3; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        gc();
+      }
+      return Deno.memoryUsage().heapUsed;
+    };
+    const before = await heap(1000);
+    const grown = await heap(3000) - before;
+    findings.push([`requests ${how} leave nothing on a signal`, grown < 3000 * 50]);
+  }
+  server.close();
+  await serving;
+}
 
 {
   const { body, peer } = await respond(half).then(({ response, peer }) => ({

@@ -1,0 +1,184 @@
+/**
+ * Addresses as text.
+ *
+ * @module
+ */
+
+import {
+  badHost,
+  checkName,
+  checkPath,
+  checkPort,
+  checkScope,
+  checkScopeNumber,
+  checkTuple,
+  isDnsName,
+  isIPv6,
+  makeTuple,
+  withoutZone,
+  zoneOf,
+} from "./address_rules.ts";
+import { quote, typeName } from "./errors.ts";
+import type { Address } from "./session.ts";
+
+const UNIX = "unix:";
+const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
+/** A scope by its number; whatever else stands behind `%` is the name of an interface. */
+const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
+/** What would not be seen in a line of a log, or would end it. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
+const encoder = new TextEncoder();
+
+/**
+ * Writes an address as text: the inverse of {@linkcode parseAddress}, and what logs and the names of
+ * sessions have.
+ *
+ * A scope by number looks the same in a pair and in a four-tuple, and is read back as the four-tuple; a
+ * four-tuple with the scope 0, which is none, is read back as the pair.
+ *
+ * @throws {TypeError} where it has none of the forms of an address.
+ * @throws {RangeError} where a part of it is not allowed, or has no place in the text: flowinfo other
+ * than 0.
+ *
+ * @example
+ * ```ts
+ * import { formatAddress } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(formatAddress(["127.0.0.1", 80]), "127.0.0.1:80");
+ * assertEquals(formatAddress(["fe80::1", 80, 0, 3]), "[fe80::1%3]:80");
+ * assertEquals(formatAddress("/run/a.socket"), "unix:/run/a.socket");
+ * assertEquals(formatAddress(new TextEncoder().encode("\0name")), "unix:@name");
+ * ```
+ */
+export function formatAddress(address: Address): string {
+  if (address instanceof Uint8Array) return addressText(checkName(address));
+  if (typeof address === "string") return addressText(checkPath(address));
+  const [host, port, flowinfo, scopeid] = checkTuple(address);
+  checkHost(host, flowinfo !== undefined, scopeid);
+  checkPort(port, 0);
+  if (flowinfo) {
+    throw new RangeError(`address[2]: flowinfo has no place in the text; need 0, got ${flowinfo}`);
+  }
+  return addressText(makeTuple(host, port, flowinfo, scopeid));
+}
+
+/**
+ * Reads an address that stands in a configuration or on a command line.
+ *
+ * `127.0.0.1:80`, `camera.local:80`, `[::1]:80`, `[fe80::1%eth0]:80`; with a scope by number,
+ * `[fe80::1%3]:80`, a four-tuple; `unix:/run/a.socket`, and `unix:@name` for an abstract name. In those
+ * two `%`, control characters and others that can't be seen are written as `%25`, `%0A` and so on. The
+ * port may be 0, for a server.
+ *
+ * @throws {TypeError} where it is not text.
+ * @throws {RangeError} where the text is no address, or is not how {@linkcode formatAddress} writes it;
+ * the message says what is wrong.
+ *
+ * @example
+ * ```ts
+ * import { parseAddress } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(parseAddress("camera.local:80"), ["camera.local", 80]);
+ * assertEquals(parseAddress("[fe80::1%3]:80"), ["fe80::1", 80, 0, 3]);
+ * assertEquals(parseAddress("[fe80::1%eth0]:80"), ["fe80::1%eth0", 80]);
+ * assertEquals(parseAddress("unix:/run/a.socket"), "/run/a.socket");
+ * ```
+ */
+export function parseAddress(text: string): Address {
+  if (typeof text !== "string") throw new TypeError(`address: need text; got ${typeName(text)}`);
+  return text.startsWith(UNIX) ? parsePlace(text.slice(UNIX.length)) : parseHostAndPort(text);
+}
+
+/** The text of an address that was checked; flowinfo, which it can't have, is left out. For logs. */
+export function addressText(address: Address): string {
+  if (typeof address === "string" || address instanceof Uint8Array) {
+    return UNIX + placeText(address);
+  }
+  const [host, port, , scopeid = 0] = address;
+  const zone = scopeid === 0 ? zoneOf(host) : String(scopeid);
+  const scoped = zone === null || zone === "0" ? withoutZone(host) : `${withoutZone(host)}%${zone}`;
+  return scoped.includes(":") ? `[${scoped}]:${port}` : `${scoped}:${port}`;
+}
+
+/** The path or the name of a Unix socket as text, `/run/a.socket` or `@name`; else the address. */
+export function placeText(address: Address): string {
+  if (typeof address === "string") return address.replace(UNSEEN, encodeURIComponent);
+  if (!(address instanceof Uint8Array)) return addressText(address);
+  // The name that the kernel is to choose.
+  if (address.length === 0) return "";
+  const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
+  return `@${name.replace(UNSEEN, encodeURIComponent)}`;
+}
+
+/** Checks a host for either end; in a pair it may be a name. */
+function checkHost(host: string, isScoped: boolean, scopeid: number | undefined): void {
+  if (isIPv6(withoutZone(host))) {
+    checkScope(host, scopeid);
+    const zone = zoneOf(host);
+    if (zone !== null && SCOPE_NUMBER.test(zone)) checkScopeNumber(Number(zone));
+  } else if (isScoped || !isDnsName(host)) {
+    throw badHost(host, isScoped ? "an IPv6 address" : "an IP address or a DNS name");
+  }
+}
+
+function parseHostAndPort(text: string): Address {
+  const [, literal, name, digits = ""] = HOST_AND_PORT.exec(text) ?? [];
+  if ((literal === undefined && !name) || String(Number(digits)) !== digits) throw badText(text);
+  const port = checkPort(Number(digits), 0);
+  const host = literal ?? name!;
+  if (literal !== undefined && !isIPv6(withoutZone(host))) throw badHost(host, "an IPv6 address");
+  checkHost(host, false, undefined);
+  const zone = zoneOf(host);
+  if (zone === null || !SCOPE_NUMBER.test(zone)) return makeTuple(host, port);
+  if (zone !== "0") return makeTuple(withoutZone(host), port, 0, Number(zone));
+  throw new RangeError(`address: the scope 0 is none: leave it out; got ${quote(text)}`);
+}
+
+function parsePlace(text: string): Address {
+  const place = unescape(text);
+  const address = place === ""
+    ? new Uint8Array(0)
+    : place.startsWith("@")
+    ? checkName(encoder.encode(`\0${place.slice(1)}`))
+    : checkPath(place);
+  if (placeText(address) === text) return address;
+  throw new RangeError(
+    `address: need ${quote(addressText(address))}, the one way to write this; got ${
+      quote(UNIX + text)
+    }`,
+  );
+}
+
+function unescape(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    const hint = "write a percent sign as %25, and no others but characters that can't be seen";
+    throw new RangeError(`address: a percent sign that escapes nothing in ${quote(text)}; ${hint}`);
+  }
+}
+
+/** The error for text that has not even the form of an address. */
+function badText(text: string): RangeError {
+  // What stands before an at sign may be a password.
+  const got = text.includes("@") ? "" : `; got ${quote(text)}`;
+  return new RangeError(`address: ${problemOf(text)}${got}`);
+}
+
+function problemOf(text: string): string {
+  if (text.startsWith("/")) return "the path of a Unix socket is written unix:/path";
+  if (text.startsWith("@")) return "an abstract name is written unix:@name";
+  if (text.includes("://")) return "need host:port, not a URL";
+  if (text.includes("@")) return "need host:port, without a user";
+  if (!text.startsWith("[") && text.split(":").length > 2) {
+    return "an IPv6 address is written in brackets, as in [::1]:80";
+  }
+  const digits = /:([0-9]*)$/.exec(text)?.[1];
+  if (digits === undefined) return "need a port, as in 127.0.0.1:80 or [::1]:80";
+  if (digits === "" || (digits.startsWith("0") && digits !== "0")) {
+    return "need a port from 0 to 65535 in plain decimal digits";
+  }
+  return "need host:port, [IPv6 address]:port or unix:/path";
+}

@@ -1,0 +1,212 @@
+/**
+ * What addresses are made of: hosts, scopes, ports, paths and names.
+ *
+ * @module
+ */
+
+import { quote, typeName } from "./errors.ts";
+import type { Address } from "./session.ts";
+
+const MAX_PATH_BYTES = 107;
+const MAX_NAME_BYTES = 108;
+const MAX_PORT = 65535;
+const MAX_UINT32 = 2 ** 32 - 1;
+/** DNS names, and zones of IPv6 addresses, as far as they can be told from everything else. */
+const DNS_NAME = /^[-.0-9A-Z_a-z]+$/;
+const PREFIX = /\/[0-9]{1,3}$/;
+const encoder = new TextEncoder();
+
+/** True for what may be a DNS name; an IPv4 address may be one, too. */
+export function isDnsName(host: string): boolean {
+  return DNS_NAME.test(host);
+}
+
+/** Leaves out the length of a prefix, `/64`, behind an address. */
+export function withoutPrefix(host: string): string {
+  return host.replace(PREFIX, "");
+}
+
+/** Checks what says, behind an IPv6 address or beside it, which interface it is on. */
+export function checkScope(host: string, scopeid = 0): void {
+  const zone = zoneOf(host);
+  if (zone !== null && !DNS_NAME.test(zone)) {
+    throw new RangeError(
+      `address[0]: what follows % has to be the name or the number of an interface; got ${
+        quote(host)
+      }`,
+    );
+  }
+  if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
+    throw new RangeError(`address: the scope is given twice: ${quote(host)} and ${scopeid}`);
+  }
+  const scoped = scopeid !== 0 || (zone !== null && !/^0+$/.test(zone));
+  if (scoped || !isLinkLocal(host)) return;
+  throw new RangeError(
+    `address[0]: ${quote(host)} is link-local and needs a scope, the interface that it is on: ` +
+      `["${withoutZone(host)}%eth0", port] or ["${withoutZone(host)}", port, 0, scopeid]`,
+  );
+}
+
+/** The error for a host that is none, with what it looks like. */
+export function badHost(host: string, wanted: string): RangeError {
+  const mistake = mistakeOf(host);
+  const hint = mistake === null ? "" : `; this looks like ${mistake}`;
+  // What stands before an at sign may be a password.
+  const got = host.includes("@") ? "" : `; got ${quote(host)}`;
+  return new RangeError(`address[0]: need ${wanted}${got}${hint}`);
+}
+
+/** What was given in place of a host, as far as that can be told. */
+function mistakeOf(host: string): string | null {
+  if (host.includes("://")) return "a URL: give its host, and the port as the second item";
+  if (host.includes("@")) return "a host with a user: give the host alone";
+  if (host.startsWith("[")) return "an IPv6 address in brackets: leave them out";
+  if (host.includes("/")) {
+    const isPrefix = canonicalIPAddress(withoutZone(withoutPrefix(host))) !== null;
+    return isPrefix
+      ? "an address with the length of its prefix: leave it out"
+      : "a host with a path: give the host alone";
+  }
+  if (/^[^:]+:[0-9]*$/.test(host)) return "a host with a port: give the port as the second item";
+  if (host.includes("%")) return "a zone, which only an IPv6 address has";
+  return host.includes(":") ? "an IPv6 address, but is none" : null;
+}
+
+/** Checks an abstract name, and copies it; an empty one is left to the kernel to choose. */
+export function checkName(name: Uint8Array): Uint8Array {
+  const copy = Uint8Array.from(name);
+  if (copy.length > MAX_NAME_BYTES) {
+    throw new RangeError(
+      `address: an abstract name must have at most ${MAX_NAME_BYTES} bytes; got ${copy.length}`,
+    );
+  }
+  if (copy.length > 0 && copy[0] !== 0) {
+    throw new RangeError(
+      `address: an abstract name must begin with a NUL byte; got ${quote(copy)}`,
+    );
+  }
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(copy);
+  } catch {
+    throw new RangeError(`address: an abstract name must be valid UTF-8; got ${quote(copy)}`);
+  }
+  return copy;
+}
+
+/** Checks the path of a Unix socket. */
+export function checkPath(path: string): string {
+  const problem = pathProblem(path);
+  if (problem === null) return path;
+  throw new RangeError(`address: the path of a Unix socket ${problem}; got ${quote(path)}`);
+}
+
+function pathProblem(path: string): string | null {
+  if (!path.startsWith("/")) return "must be absolute";
+  if (path.includes("\0")) return "must not have a NUL";
+  const components = path.slice(1).split("/");
+  if (components.some((component) => ["", ".", ".."].includes(component))) {
+    return 'must be normalised, without "//", "/./", "/../" and a slash at the end';
+  }
+  if (!path.isWellFormed()) return "must be valid Unicode";
+  if (encoder.encode(path).length > MAX_PATH_BYTES) {
+    return `must have at most ${MAX_PATH_BYTES} bytes`;
+  }
+  return null;
+}
+
+/** The parts of a tuple; flowinfo and scopeid are undefined in a pair. */
+export type Parts = [host: string, port: number, flowinfo?: number, scopeid?: number];
+
+/** Checks how many items a tuple has and their types, but the host and the range of the port. */
+export function checkTuple(address: Address): Parts {
+  if (!Array.isArray(address)) {
+    throw new TypeError(
+      "address: need [host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array; " +
+        `got ${typeName(address)}`,
+    );
+  }
+  const parts = [...address] as unknown as Parts;
+  if (parts.length !== 2 && parts.length !== 4) {
+    throw new TypeError(`address: need 2 or 4 items; got ${parts.length}`);
+  }
+  const [host, port, flowinfo = 0, scopeid = 0] = parts;
+  if (typeof host !== "string") {
+    throw new TypeError(`address[0]: need a string; got ${typeName(host)}`);
+  }
+  checkNumber("address[1]", port);
+  if (parts.length === 2) return [host, port];
+  checkInteger("address[2]", flowinfo, 0, MAX_UINT32);
+  checkInteger("address[3]", scopeid, 0, MAX_UINT32);
+  return [host, port, flowinfo, scopeid];
+}
+
+/** Checks the number of an interface. */
+export function checkScopeNumber(scopeid: number): void {
+  checkInteger("address: the scope", scopeid, 0, MAX_UINT32);
+}
+
+function checkNumber(name: string, value: number): void {
+  if (typeof value !== "number") {
+    throw new TypeError(`${name}: need a number; got ${typeName(value)}`);
+  }
+}
+
+function checkInteger(name: string, value: number, least: number, most: number): void {
+  checkNumber(name, value);
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new RangeError(`${name}: need an integer from ${least} to ${most}; got ${value}`);
+  }
+}
+
+/** Checks a port. */
+export function checkPort(port: number, least: number): number {
+  checkInteger("address[1]", port, least, MAX_PORT);
+  return port;
+}
+
+/** A tuple of its parts. */
+export function makeTuple(
+  host: string,
+  port: number,
+  flowinfo?: number,
+  scopeid?: number,
+): Address {
+  return flowinfo === undefined
+    ? Object.freeze([host, port] as const)
+    : Object.freeze([host, port, flowinfo, scopeid!] as const);
+}
+
+/** True for an IPv4 address in dotted decimal. */
+export function isIPv4(host: string): boolean {
+  const parts = host.split(".");
+  return parts.length === 4 &&
+    parts.every((part) => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255);
+}
+
+/** True for an IPv6 address without a zone. */
+export function isIPv6(host: string): boolean {
+  return /^[0-9A-Fa-f:.]+$/.test(host) && host.includes(":") && URL.canParse(`http://[${host}]/`);
+}
+
+/** The one form of an IP address in which it is compared (RFC 5952); `null` where it is none. */
+export function canonicalIPAddress(text: string): string | null {
+  if (isIPv4(text)) return text;
+  return isIPv6(text) ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : null;
+}
+
+/** Leaves out the zone, `%eth0`, behind an IPv6 address. */
+export function withoutZone(host: string): string {
+  const percent = host.indexOf("%");
+  return percent < 0 ? host : host.slice(0, percent);
+}
+
+/** The zone behind an IPv6 address; `null` where it has none. */
+export function zoneOf(host: string): string | null {
+  const percent = host.indexOf("%");
+  return percent < 0 ? null : host.slice(percent + 1);
+}
+
+/** True for an IPv6 address that means something on one link only (RFC 4291 §2.5.6). */
+export function isLinkLocal(host: string): boolean {
+  return /^fe[89ab][0-9a-f]:/i.test(host);
+}
