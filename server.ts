@@ -140,21 +140,17 @@ export class Server implements AsyncDisposable {
     this.#places = new Places(maxConnections);
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
-<<<<<<< HEAD
     const sessions = new Set<Session>();
     this.sessions = new SetView(sessions);
     this.#context = {
       handle,
       onConnect,
-      api: API,
+      api,
       timeout,
       logger: safeLogger,
       sessions,
       stopping: false,
     };
-=======
-    this.#context = { handle, onConnect, api, timeout, logger: safeLogger, stopping: false };
->>>>>>> main
     this.#listener = this.listen(checkedAddress, this.#context);
   }
 

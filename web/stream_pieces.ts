@@ -72,7 +72,6 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     return { done, value: value as Bytes };
   }
 
-<<<<<<< HEAD
   async #take(): Promise<ReadableStreamReadResult<Uint8Array>> {
     this.#waits++;
     this.#waiting = true;
@@ -88,14 +87,9 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     }
   }
 
-  /** Cancels what is left. */
-  return(): Promise<IteratorResult<Bytes, undefined>> {
-    this.cancel(new BodyError("the message was not sent to its end"));
-=======
   /** Cancels what is left, with a reason if there is one. */
   return(reason?: unknown): Promise<IteratorResult<Bytes, undefined>> {
     this.cancel(reason ?? new BodyError("the message was not sent to its end"));
->>>>>>> main
     return Promise.resolve({ done: true, value: undefined });
   }
 

@@ -23,11 +23,6 @@ import { Request as AppRequest, type Response as AppResponse } from "../base/mes
 import type { ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
 import type { RequestPreamble } from "../base/preamble.ts";
-<<<<<<< HEAD
-import { ContentRange, Range } from "../base/range.ts";
-=======
-import type { Session } from "../base/session.ts";
->>>>>>> main
 import { readApp } from "../base/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { bodiesOf } from "../net/answer.ts";
@@ -108,7 +103,7 @@ export function toFetchHandler(
         }
         life.throwIfClosed();
         const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
-        const answer = await handle(appRequest, session, API);
+        const answer = await handle(appRequest, session, api);
         if (session.message !== null) giveUpAnswer(answer, body, session.signal.reason);
         life.throwIfClosed();
         await checkResponse(answer, appRequest);
@@ -118,21 +113,9 @@ export function toFetchHandler(
         end();
         throw error;
       }
-<<<<<<< HEAD
     };
     // The application may never return, but it can close the session.
     return await Promise.race([respond(), closed]);
-=======
-      const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
-      const answer = await handle(appRequest, session, api);
-      await checkResponse(answer, appRequest);
-      return makeResponse(appRequest, answer, session, end);
-    } catch (error) {
-      giveUp(body, error);
-      end();
-      throw error;
-    }
->>>>>>> main
   };
 }
 

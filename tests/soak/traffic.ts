@@ -60,19 +60,12 @@ export async function runHonestly(
   }
 }
 
-<<<<<<< HEAD
-/** Makes one request, and checks what comes back. */
-=======
 /** Makes a request of any kind and checks the answer. */
->>>>>>> main
 export async function exchange(
   connection: Connection,
   random: Random,
   tally: Tally,
-<<<<<<< HEAD
-=======
   options?: RequestOptions,
->>>>>>> main
 ): Promise<void> {
   const method = random.pick(["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE"] as const);
   const sent: Payload = { seed: random.next(), size: someSize(random) };
