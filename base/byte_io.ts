@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BodyError, typeName } from "./errors.ts";
+import { BodyError, ConnectionClosedError, typeName } from "./errors.ts";
 
 /** Where bytes come from: a connection, a file, or anything else with this one method. */
 export interface ByteSource {
@@ -154,8 +154,7 @@ export class ByteReader {
   #capacity: number;
   // A read that was issued before anybody waits for it. Until it settles, the buffer stays as it is.
   #ahead: Promise<number | null> | null = null;
-  #aheadFailure: { readonly error: unknown } | null = null;
-  #discarded = false;
+  #failure: { readonly error: unknown } | null = null;
 
   /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
   constructor(source: AheadSource, capacity = CAPACITY) {
@@ -249,18 +248,18 @@ export class ByteReader {
 
   readonly #endAhead = (count: number | null): void => {
     this.#ahead = null;
-    if (this.#discarded) return;
+    if (this.#failure !== null) return;
     try {
       this.filled(count);
     } catch (error) {
-      this.#aheadFailure = { error };
+      this.#failure = { error };
     }
   };
 
   // A socket may report a reset once only, so it is kept for whoever reads next.
   readonly #failAhead = (error: unknown): void => {
     this.#ahead = null;
-    this.#aheadFailure = { error };
+    this.#failure ??= { error };
   };
 
   /**
@@ -274,13 +273,24 @@ export class ByteReader {
     } catch {
       // It is kept.
     }
-    this.checkAhead();
+    this.checkFailure();
     return this.buffered;
   }
 
-  /** Throws what a read that was issued ahead has failed with. */
-  checkAhead(): void {
-    if (this.#aheadFailure !== null) throw this.#aheadFailure.error;
+  /** Throws what a read that was issued ahead has failed with, or {@linkcode close} was called with. */
+  checkFailure(): void {
+    if (this.#failure !== null) throw this.#failure.error ?? new ConnectionClosedError();
+  }
+
+  /**
+   * Drops what is there, and lets everybody fail who reads on. A read that is just coming to its end
+   * adds nothing: it would be taken for bytes that are somewhere else.
+   *
+   * @param error What they fail with; `null` for a {@linkcode ConnectionClosedError}.
+   */
+  close(error: unknown): void {
+    this.start = this.end = 0;
+    this.#failure = { error };
   }
 
   /** Reads up to `limit` more bytes; resolves to how many, 0 at the end of the source. */
@@ -288,12 +298,15 @@ export class ByteReader {
     if (this.#ahead !== null) {
       const before = this.buffered;
       await (this.#source.settle?.() ?? this.settleAhead());
+      this.checkFailure();
       return this.buffered - before;
     }
-    this.checkAhead();
+    this.checkFailure();
     let room = this.room();
     if (room.length > limit) room = room.subarray(0, limit);
-    return this.filled(await this.#source.read(room), room.length);
+    const count = await this.#source.read(room);
+    this.checkFailure();
+    return this.filled(count, room.length);
   }
 
   /**
@@ -304,12 +317,6 @@ export class ByteReader {
     const added = checkCount(count, room);
     this.end += added;
     return added;
-  }
-
-  /** Drops what is there, and what a read that is under way may still bring. */
-  discard(): void {
-    this.#discarded = true;
-    this.start = this.end = 0;
   }
 
   /** Copies and takes as many of the bytes that are there as fit; returns how many. */

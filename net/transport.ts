@@ -106,8 +106,7 @@ export class Transport {
     this.#closed = true;
     this.#failure ??= failure;
     this.#deadline.close();
-    // What has arrived is not to be read any more.
-    this.reader.discard();
+    this.reader.close(this.#failure);
     try {
       this.#socket.close();
     } catch {
@@ -151,7 +150,7 @@ export class Transport {
     this.#deadline.start();
     try {
       if (this.#closed) throw new ConnectionClosedError();
-      reader.checkAhead();
+      reader.checkFailure();
       this.#reading = this.#socket.read(into);
       const count = await this.#reading;
       this.#reading = null;
@@ -228,13 +227,13 @@ export class Transport {
 
   /**
    * Looks whether the peer is still there while nobody reads: reads ahead, as far as the reader has
-   * room.
+   * room. Whoever reads finds out by himself.
    *
    * @param onEnd Called when the peer has ended its side, or the connection is broken.
    */
   watch(onEnd: () => void): void {
     const { reader } = this;
-    if (this.#closed || this.#reading !== null || reader.ahead !== null) return;
+    if (this.#closed || this.#receiving || this.#reading !== null || reader.ahead !== null) return;
     const ahead = reader.readAhead(this.#socket, true);
     ahead?.then((count) => count === null && onEnd(), onEnd);
   }
@@ -280,7 +279,7 @@ export class Transport {
     const { reader } = this;
     this.#receivesAhead = reader.ahead !== null;
     if (reader.ahead !== null) return reader.ahead;
-    reader.checkAhead();
+    reader.checkFailure();
     return this.#socket.read(reader.room());
   }
 
@@ -295,7 +294,7 @@ export class Transport {
   #arrived(count: number | null): number {
     // What was read ahead is in the reader already.
     if (!this.#receivesAhead) return this.reader.filled(count);
-    this.reader.checkAhead();
+    this.reader.checkFailure();
     return count ?? 0;
   }
 

@@ -7,6 +7,7 @@
 import { cancelledBodies } from "./cancelled.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { fetchRequests } from "./fetch_requests.ts";
+import { closedSessions } from "./closed_sessions.ts";
 import { chunkFormats, requestFormats, responseFormats } from "./formats.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { linearTime } from "./linear.ts";
@@ -33,6 +34,7 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "response-stream": responseStreams,
   "request-loopback": loopbackRequests,
   "cancelled-body": cancelledBodies,
+  "closed-session": closedSessions,
   "careless-sender": () => carelessSenders,
   "fetch-request": fetchRequests,
   "tiny-chunks": () => tinyChunks,
