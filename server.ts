@@ -25,7 +25,8 @@ import { typeName } from "./base/errors.ts";
 import { copyOptions } from "./base/options.ts";
 import { ContentRange, Range } from "./base/range.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
-import { type Address, endSession, Session } from "./base/session.ts";
+import { type Address, Session } from "./base/session.ts";
+import { SetView } from "./base/set_view.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { checkTimeout } from "./net/deadline.ts";
 import { type Accepted, type Listener, PlainListener } from "./net/listener.ts";
@@ -108,6 +109,13 @@ const API: Api = Object.freeze({ ...bodies, Range, ContentRange });
  * ```
  */
 export class Server implements AsyncDisposable {
+  /** The options that were given. */
+  readonly options: Readonly<ServerOptions>;
+  /**
+   * The sessions at this moment: those that were let in (their handshake and `onConnect` are done) and
+   * are not over. It changes by itself, and can't be changed; `session.close()` takes one out.
+   */
+  readonly sessions: ReadonlySet<Session>;
   readonly #listener: Listener;
   readonly #context: ServerContext;
   readonly #maxRequests: number;
@@ -127,14 +135,25 @@ export class Server implements AsyncDisposable {
    * @throws {Deno.errors.AddrInUse} where the address is taken.
    */
   constructor(address: Address, app: App, options: ServerOptions = {}) {
+    this.options = Object.freeze(checkOptions(options));
     const { maxConnections = 50, maxRequests = 1000, timeout = 30, logger = standardLogger } =
-      checkOptions(options);
+      this.options;
     const checkedAddress = checkServerAddress(address);
     const { handle, onConnect } = readApp(app, "app");
     this.#places = new Places(maxConnections);
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
-    this.#context = { handle, onConnect, api: API, timeout, logger: safeLogger, stopping: false };
+    const sessions = new Set<Session>();
+    this.sessions = new SetView(sessions);
+    this.#context = {
+      handle,
+      onConnect,
+      api: API,
+      timeout,
+      logger: safeLogger,
+      sessions,
+      stopping: false,
+    };
     this.#listener = this.listen(checkedAddress, this.#context);
   }
 
@@ -189,17 +208,7 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session);
-    const closed = Promise.withResolvers<void>();
-    const place = {
-      close: () => {
-        connection.close();
-        closed.resolve();
-      },
-      isIdle: () => connection.idle,
-    };
-    // The application may never return, but the server can be closed.
-    const serving = Promise.race([connection.serve(), closed.promise]);
-    this.#places.take(place, serving.then(() => endSession(session, "closed by the server")));
+    this.#places.take(connection, connection.serve());
   }
 
   async #ended(): Promise<void> {

@@ -143,6 +143,7 @@ export class ProxyApp implements AppObject {
     const { method, body } = request;
     const headers = endToEndHeaders(request.headers);
     const connection = stored ?? await this.#connect(session);
+    this.#endWith(session);
     try {
       return passOn(await connection.request(method, uri, headers, holdBody(body)));
     } catch (error) {
@@ -151,6 +152,7 @@ export class ProxyApp implements AppObject {
     }
     connection.close();
     const another = await this.#connect(session);
+    this.#endWith(session);
     return passOn(await another.request(method, uri, headers, body));
   }
 
@@ -158,21 +160,23 @@ export class ProxyApp implements AppObject {
     const connection = await this.#client.connect();
     makers.set(connection, this);
     session.store.set(this.#key, connection);
-    this.#closeWith(session);
     return connection;
   }
 
-  /** Closes the upstream connection of a session as soon as its client has left. */
-  #closeWith(session: Session): void {
+  /** Ends a session, and its upstream connection with it, as soon as its client has left. */
+  #endWith(session: Session): void {
     const { signal } = session;
-    const close = () => {
-      const connection = session.store.get(this.#key);
-      if (isConnection(connection)) connection.close();
-    };
-    if (signal.aborted) return close();
+    if (signal.aborted) return this.#end(session);
     if (this.#followed.has(session)) return;
     this.#followed.add(session);
-    signal.addEventListener("abort", close, { once: true });
+    signal.addEventListener("abort", () => this.#end(session), { once: true });
+  }
+
+  #end(session: Session): void {
+    // This comes first: what fails with the upstream connection is then no mistake of anybody.
+    session.close(session.signal.reason);
+    const connection = session.store.get(this.#key);
+    if (isConnection(connection)) connection.close();
   }
 }
 

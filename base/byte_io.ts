@@ -4,7 +4,7 @@
  * @module
  */
 
-import { BodyError, typeName } from "./errors.ts";
+import { BodyError, ConnectionClosedError, typeName } from "./errors.ts";
 
 /** Where bytes come from: a connection, a file, or anything else with this one method. */
 export interface ByteSource {
@@ -148,7 +148,7 @@ export class ByteReader {
   #capacity: number;
   // A read that was issued before anybody waits for it. Until it settles, the buffer stays as it is.
   #ahead: Promise<number | null> | null = null;
-  #aheadFailure: { readonly error: unknown } | null = null;
+  #failure: { readonly error: unknown } | null = null;
 
   /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
   constructor(source: ByteSource, capacity = CAPACITY) {
@@ -237,17 +237,18 @@ export class ByteReader {
 
   readonly #endAhead = (count: number | null): void => {
     this.#ahead = null;
+    if (this.#failure !== null) return;
     try {
       this.filled(count);
     } catch (error) {
-      this.#aheadFailure = { error };
+      this.#failure = { error };
     }
   };
 
   // A socket may report a reset once only, so it is kept for whoever reads next.
   readonly #failAhead = (error: unknown): void => {
     this.#ahead = null;
-    this.#aheadFailure = { error };
+    this.#failure ??= { error };
   };
 
   /**
@@ -261,13 +262,24 @@ export class ByteReader {
     } catch {
       // It is kept.
     }
-    this.checkAhead();
+    this.checkFailure();
     return this.buffered;
   }
 
-  /** Throws what a read that was issued ahead has failed with. */
-  checkAhead(): void {
-    if (this.#aheadFailure !== null) throw this.#aheadFailure.error;
+  /** Throws what a read that was issued ahead has failed with, or {@linkcode close} was called with. */
+  checkFailure(): void {
+    if (this.#failure !== null) throw this.#failure.error ?? new ConnectionClosedError();
+  }
+
+  /**
+   * Drops what is there, and lets everybody fail who reads on. A read that is just coming to its end
+   * adds nothing: it would be taken for bytes that are somewhere else.
+   *
+   * @param error What they fail with; `null` for a {@linkcode ConnectionClosedError}.
+   */
+  close(error: unknown): void {
+    this.start = this.end = 0;
+    this.#failure = { error };
   }
 
   /** Reads up to `limit` more bytes; resolves to how many, 0 at the end of the source. */
@@ -276,10 +288,12 @@ export class ByteReader {
       const before = this.buffered;
       return await this.settleAhead() - before;
     }
-    this.checkAhead();
+    this.checkFailure();
     let room = this.room();
     if (room.length > limit) room = room.subarray(0, limit);
-    return this.filled(await this.#source.read(room), room.length);
+    const count = await this.#source.read(room);
+    this.checkFailure();
+    return this.filled(count, room.length);
   }
 
   /**

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { ConnectionClosedError } from "./errors.ts";
+
 /** An IPv4 or IPv6 address, or a DNS name, and a port. */
 export type HostAddress = readonly [host: string, port: number];
 /** An IPv6 address with flow information and the index of the interface it is on. */
@@ -67,8 +69,16 @@ export let endSession: (session: Session, message: string) => void;
 /** Aborts the signal of a session; the first reason stands. For servers. */
 export let abortSession: (session: Session, reason: unknown) => void;
 
-/** Has a function called when somebody asks for the signal of a session. For servers. */
-export let onSignalWanted: (session: Session, watch: () => void) => void;
+/** Whoever holds the connection of a session, and has to know what an application does with that. */
+export interface SessionOwner {
+  /** Somebody has asked for the signal, which from now on has to tell when the peer leaves. */
+  signalWanted(): void;
+  /** The application has closed the session: the connection has to end now. */
+  sessionClosed(reason: unknown): void;
+}
+
+/** Says who holds the connection of a session. For servers. */
+export let ownSession: (session: Session, owner: SessionOwner) => void;
 
 /**
  * One connection to a server, as its application sees it. The same object comes with every request
@@ -92,7 +102,8 @@ export class Session {
   // Most applications never ask for the signal, and it costs more than the session.
   #aborting: AbortController | null = null;
   #abortReason: { readonly reason: unknown } | null = null;
-  #watch: (() => void) | null = null;
+  #owner: SessionOwner | null = null;
+  #closed = false;
 
   /** Made by the server. */
   constructor(
@@ -119,7 +130,8 @@ export class Session {
 
   /**
    * Aborted when the session ends, and within a second of when the peer closes or resets its
-   * connection, also while the app works on a request: then nobody waits for the response.
+   * connection, also while the app works on a request, or on letting the peer in: then nobody waits
+   * for the response. Its reason is that of {@linkcode close}, or an error that says how it ended.
    *
    * The end of the peer's input counts as its leaving: a peer that has ended only its writing side
    * looks the same. A response that the app returns all the same is still sent. The peer's leaving is
@@ -129,9 +141,44 @@ export class Session {
     if (this.#aborting === null) {
       this.#aborting = new AbortController();
       if (this.#abortReason !== null) this.#aborting.abort(this.#abortReason.reason);
-      else this.#watch?.();
+      else this.#owner?.signalWanted();
     }
     return this.#aborting.signal;
+  }
+
+  /**
+   * Ends the session now, whatever it is at: what waits for its connection (the body of a request, the
+   * response that is being sent) rejects with the reason, and nothing more is sent. Called in
+   * `onConnect`, nobody is let in, whatever that returns. Once the session has ended it has no effect;
+   * what was sent as its last response still arrives.
+   *
+   * @param reason What {@linkcode signal} is aborted with; a `ConnectionClosedError` where it is left
+   * out.
+   *
+   * @example End the sessions of one peer
+   * ```ts
+   * import { Client, EmptyPreambleError, Server } from "@degu/degu";
+   * import { assertEquals, assertRejects } from "@std/assert";
+   *
+   * await using server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+   * server.serveForever();
+   * using conn = await new Client(server.address).connect();
+   * await conn.get("/");
+   *
+   * for (const session of server.sessions) {
+   *   if (session.address?.[0] === "127.0.0.1") session.close(new Error("no longer wanted"));
+   * }
+   * assertEquals(server.sessions.size, 0);
+   * await assertRejects(() => conn.get("/"), EmptyPreambleError);
+   * ```
+   */
+  close(reason?: unknown): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const given = reason ?? new ConnectionClosedError("the session was closed by its application");
+    if (this.#owner !== null) return this.#owner.sessionClosed(given);
+    endSession(this, "closed by the application");
+    abortSession(this, given);
   }
 
   /** The name of the session in logs: the peer's address, or for Unix `<path or name>#<count>`. */
@@ -142,7 +189,7 @@ export class Session {
   static {
     countRequest = (session) => ++session.#requests;
     endSession = (session, message) => session.#message ??= message;
-    onSignalWanted = (session, watch) => session.#watch = watch;
+    ownSession = (session, owner) => session.#owner = owner;
     abortSession = (session, reason) => {
       if (session.#abortReason !== null) return;
       session.#abortReason = { reason };

@@ -71,9 +71,13 @@ export class MessageSink implements ByteSink {
   async write(bytes: Uint8Array): Promise<void> {
     try {
       this.#begin();
-      bytes = this.#check(viewOf(bytes));
-      const { length } = bytes;
-      if (length > 0) await this.#write(bytes, length);
+      const checked = this.#check(viewOf(bytes));
+      const { length } = checked;
+      if (length > 0) {
+        const joined = this.#join(checked);
+        if (joined === null && this.#flushing !== null) await this.#flushed(checked, length);
+        await this.#writer.write(joined ?? checked);
+      }
       this.#writing = false;
     } catch (error) {
       this.close(error);
@@ -90,23 +94,26 @@ export class MessageSink implements ByteSink {
     this.#writing = true;
   }
 
-  async #write(bytes: Uint8Array, length: number): Promise<void> {
+  /** Puts bytes that fit behind the preamble, to go out with it; else begins to write that. */
+  #join(bytes: Uint8Array): Uint8Array | null {
     const { out } = this.#writer;
     const preamble = this.#preamble;
-    if (preamble > 0 && preamble + length <= out.length) {
-      this.#preamble = 0;
-      out.set(bytes, preamble);
-      await this.#writer.write(out.subarray(0, preamble + length));
-      return;
+    if (preamble === 0) return null;
+    if (preamble + bytes.length > out.length) {
+      this.flush();
+      return null;
     }
-    if (preamble > 0) this.flush();
-    if (this.#flushing !== null) {
-      await this.#flushing;
-      this.#flushing = null;
-      if (this.#closed !== null) throw this.#closed;
-      checkUnchanged(bytes, length);
-    }
-    await this.#writer.write(bytes);
+    this.#preamble = 0;
+    out.set(bytes, preamble);
+    return out.subarray(0, preamble + bytes.length);
+  }
+
+  /** Waits for the preamble, during which an array may change. */
+  async #flushed(bytes: Uint8Array, length: number): Promise<void> {
+    await this.#flushing;
+    this.#flushing = null;
+    if (this.#closed !== null) throw this.#closed;
+    checkUnchanged(bytes, length);
   }
 
   /** Checks what is to be written; returns as much of it as is known to be right. */

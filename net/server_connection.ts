@@ -6,22 +6,20 @@
 
 import type { Api, AppFunction, Socket } from "../base/app.ts";
 import type { OnConnect } from "../base/app_parts.ts";
-import { type BodyOut, cancelQuietly, cancelUnused, outgoingFraming } from "../base/bodies.ts";
+import { cancelQuietly, cancelUnused, outgoingFraming } from "../base/bodies.ts";
 import {
   BodyError,
   ConnectionClosedError,
   EmptyPreambleError,
   ProtocolError,
   quote,
-  typeName,
 } from "../base/errors.ts";
-import { type Framing, type HeaderDict, saysClose } from "../base/headers.ts";
+import { type Framing, saysClose } from "../base/headers.ts";
 import { Request } from "../base/message.ts";
 import {
   checkRequestStart,
   checkStatus,
   formatResponsePreamble,
-  type Method,
   parseRequestPreamble,
 } from "../base/preamble.ts";
 import {
@@ -29,10 +27,15 @@ import {
   countRequest,
   disposeStore,
   endSession,
-  onSignalWanted,
+  ownSession,
   type Session,
+  type SessionOwner,
 } from "../base/session.ts";
+import { type Answer, bodiesOf, checkBodyAllowed, readAnswer, unreadError } from "./answer.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { linger } from "./linger.ts";
+import type { Place } from "./places.ts";
+import { describe } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
 /** Where a server tells what happens; `console` fits. */
@@ -59,28 +62,22 @@ export interface ServerContext {
   readonly timeout: number | null;
   /** Where to tell what happens. */
   readonly logger: Logger;
+  /** Those that were let in and are not over. */
+  readonly sessions: Set<Session>;
   /** True once no further request is to be answered. */
   stopping: boolean;
 }
 
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
-const LINGER_MILLISECONDS = 1000;
-const LINGER_BYTES = 1048576;
-const LAST_CHANCE_MILLISECONDS = 20;
-/** How often somebody who wants to know looks whether the peer is still there. */
-const WATCH_MILLISECONDS = 400;
-
-/** What an application has returned, taken apart. */
-interface Answer {
-  readonly status: number;
-  readonly reason: string;
-  readonly headers: HeaderDict;
-  readonly body: BodyOut;
-}
+/**
+ * How often somebody who wants to know looks whether the peer is still there. What it had sent before is
+ * found first, so its leaving is seen at the second look.
+ */
+const WATCH_MILLISECONDS = 300;
 
 /** Serves one connection. */
-export class ServerConnection implements BodyOwner {
+export class ServerConnection implements BodyOwner, SessionOwner, Place {
   readonly #context: ServerContext;
   readonly #transport: Transport;
   readonly #socket: Socket;
@@ -88,7 +85,10 @@ export class ServerConnection implements BodyOwner {
   #answering = false;
   #bodyUnread = false;
   #watching: ReturnType<typeof setInterval> | undefined;
-  #onClosed: (() => void) | null = null;
+  #over = false;
+  #closedByApp = false;
+  /** Resolves where the connection is closed by somebody who does not wait for the application. */
+  readonly #cut = Promise.withResolvers<void>();
   /** The `expect` of the request whose body is unread, if it had one. */
   #expectation: unknown = undefined;
 
@@ -98,47 +98,76 @@ export class ServerConnection implements BodyOwner {
     this.#socket = socket;
     this.#session = session;
     this.#transport = new Transport(socket, context.timeout, checkRequestStart);
-    this.#transport.onClose = () => this.#closed();
-    onSignalWanted(session, () => this.#watch());
+    this.#transport.onClose = () => this.#end();
+    ownSession(session, this);
   }
 
-  #closed(): void {
+  /** The session is over, or its connection closed. */
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
     clearInterval(this.#watching);
+    const session = this.#session;
+    this.#context.sessions.delete(session);
     const { failure } = this.#transport;
-    abortSession(this.#session, failure ?? new ConnectionClosedError("the session has ended"));
-    this.#onClosed?.();
+    const message = `the session has ended: ${session.message}`;
+    abortSession(session, failure ?? new ConnectionClosedError(message));
   }
 
   /**
    * Looks from time to time whether the peer is still there while an app works. Between requests, and
    * while a body is read, there is always a read that reports it.
    */
-  #watch(): void {
+  signalWanted(): void {
     const onEnd = () => {
+      clearInterval(this.#watching);
       abortSession(this.#session, new ConnectionClosedError("the peer has closed the connection"));
     };
-    this.#watching = setInterval(() => {
-      if (this.#answering) this.#transport.watch(onEnd);
-    }, WATCH_MILLISECONDS);
+    this.#watching = setInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
     Deno.unrefTimer(this.#watching as unknown as number);
   }
 
+  /** The application has closed the session. Once the last response is sent, that is still to be received. */
+  sessionClosed(reason: unknown): void {
+    const transport = this.#transport;
+    if (!this.#over) {
+      this.#closedByApp = true;
+      const message = `closed by the application: ${describe(reason).message}`;
+      endSession(this.#session, message);
+      this.#context.logger.debug(`${this.#session}: ${message}`);
+      transport.close(reason);
+    }
+    if (transport.closed) this.#cut.resolve();
+  }
+
   /** True while nothing is lost by closing: before the first byte of a request. */
-  get idle(): boolean {
+  isIdle(): boolean {
     return !this.#answering && this.#transport.reader.buffered === 0;
   }
 
   /** Closes the connection. */
   close(): void {
+    const { closed, failure } = this.#transport;
+    const broken = closed && failure !== null;
+    endSession(this.#session, broken ? describe(failure).message : "closed by the server");
     this.#transport.close();
+    this.#cut.resolve();
   }
 
-  /** Answers requests until the session is over. Never rejects. */
-  async serve(): Promise<void> {
+  /**
+   * Answers requests until the session is over, or closed: the application may never return. Never
+   * rejects.
+   */
+  serve(): Promise<void> {
+    return Promise.race([this.#serve(), this.#cut.promise]);
+  }
+
+  async #serve(): Promise<void> {
     try {
       if (await this.#welcome()) {
         await this.#serveRequests();
-        await this.#linger();
+        this.#end();
+        await linger(this.#transport);
       }
     } catch (error) {
       this.#report(this.#transport.explain(error));
@@ -149,17 +178,24 @@ export class ServerConnection implements BodyOwner {
   }
 
   async #welcome(): Promise<boolean> {
-    const { onConnect, logger } = this.#context;
-    if (onConnect === null) return true;
+    const { onConnect, logger, sessions } = this.#context;
+    const session = this.#session;
+    let letIn = true;
     try {
-      if (await onConnect(this.#session, this.#socket) === true) return true;
+      if (onConnect !== null) letIn = await onConnect(session, this.#socket) === true;
     } catch (error) {
-      this.#reportApp(error, "onConnect");
+      this.#giveUp(error, "onConnect");
       return false;
     }
-    endSession(this.#session, "refused by onConnect");
-    logger.info(`${this.#session}: refused by onConnect`);
-    return false;
+    const { closed, failure } = this.#transport;
+    if (closed) throw failure ?? new ConnectionClosedError();
+    if (letIn) {
+      sessions.add(session);
+    } else {
+      endSession(session, "refused by onConnect");
+      logger.info(`${session}: refused by onConnect`);
+    }
+    return letIn;
   }
 
   /** Answers requests until the session is over. */
@@ -180,7 +216,7 @@ export class ServerConnection implements BodyOwner {
         if (rest !== null) await rest;
       } catch (error) {
         this.#cancelBodies(answer === null ? returned : [answer.body], request, error);
-        this.#giveUp(transport.explain(error));
+        this.#giveUp(transport.explain(error), "the application");
         return;
       }
       if (this.#isOver(answer)) {
@@ -238,6 +274,8 @@ export class ServerConnection implements BodyOwner {
   #isOver({ status, headers }: Answer): boolean {
     const session = this.#session;
     const requests = countRequest(session);
+    // Whoever has closed it while the last bytes were sent has said why.
+    if (this.#transport.closed) return false;
     if (saysClose(headers)) {
       endSession(session, `a response with connection: close (status ${status})`);
     } else if (this.#bodyUnread) {
@@ -255,34 +293,19 @@ export class ServerConnection implements BodyOwner {
     return true;
   }
 
-  /** Ends the writing side and drops what arrives, so that no reset outruns the last response. */
-  async #linger(): Promise<void> {
-    const transport = this.#transport;
-    if (transport.closed) return;
-    const closed = Promise.withResolvers<void>();
-    this.#onClosed = closed.resolve;
-    let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
-    try {
-      await transport.closeWrite();
-      if (!await transport.drain(LINGER_BYTES)) {
-        // A peer that only writes comes to read when its writes begin to wait.
-        clearTimeout(timer);
-        timer = setTimeout(() => transport.close(), LAST_CHANCE_MILLISECONDS);
-        await closed.promise;
-      }
-    } catch {
-      // It was to be closed anyway.
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
   /** The connection ends at once: the peer is told nothing. */
-  #giveUp(error: unknown): void {
+  #giveUp(error: unknown, where: string): void {
     const broken = this.#transport.failure !== null || this.#transport.closed;
     if (broken) this.#report(this.#transport.failure ?? error);
-    else this.#reportApp(error, "the application");
+    else if (this.#isPeersEnd(error)) this.#report(error);
+    else this.#reportApp(error, where);
     this.#transport.close();
+  }
+
+  /** Whether an application has only passed on what the signal has told it: that the peer has left. */
+  #isPeersEnd(error: unknown): boolean {
+    const { signal } = this.#session;
+    return signal.aborted && error === signal.reason;
   }
 
   #reportApp(error: unknown, where: string): void {
@@ -293,6 +316,7 @@ export class ServerConnection implements BodyOwner {
 
   /** Reports what the peer, the network or the clock did. */
   #report(error: unknown): void {
+    if (this.#closedByApp) return;
     const { logger } = this.#context;
     const failure = this.#transport.failure ?? error;
     if (this.#transport.closed && this.#transport.failure === null) {
@@ -330,57 +354,4 @@ export class ServerConnection implements BodyOwner {
   bodyCancelled(): void {
     this.#transport.abandonRead();
   }
-}
-
-/** What may be a body in something that is not an answer. */
-function bodiesOf(returned: unknown): readonly unknown[] {
-  if (Array.isArray(returned)) return returned;
-  try {
-    return [(returned as Partial<Answer> | null | undefined)?.body];
-  } catch {
-    return [];
-  }
-}
-
-function unreadError(status: number): BodyError {
-  return new BodyError(`the response, with status ${status}, was sent before this body was read`);
-}
-
-/** Says what was thrown, which can be anything, even what can't be turned into text. */
-function describe(error: unknown): { message: string; stack: string } {
-  try {
-    if (!(error instanceof Error)) return { message: `${error}`, stack: Deno.inspect(error) };
-    const message = `${error.name}: ${error.message}`;
-    return { message, stack: `${error.stack ?? message}` };
-  } catch {
-    return { message: typeName(error), stack: typeName(error) };
-  }
-}
-
-/** Takes apart what an application has returned. */
-function readAnswer(answer: unknown): Answer {
-  if (Array.isArray(answer)) {
-    if (answer.length !== 4) {
-      throw new TypeError(
-        `the application returned ${answer.length} items; need [status, reason, headers, body]`,
-      );
-    }
-    return { status: answer[0], reason: answer[1], headers: answer[2], body: answer[3] };
-  }
-  if (
-    typeof answer === "object" && answer !== null && "status" in answer && "reason" in answer &&
-    "headers" in answer && "body" in answer
-  ) {
-    const { status, reason, headers, body } = answer as Answer;
-    return { status, reason, headers, body };
-  }
-  throw new TypeError(
-    `the application returned a ${typeName(answer)}; need [status, reason, headers, body]`,
-  );
-}
-
-function checkBodyAllowed(method: Method, status: number, body: BodyOut): void {
-  if (body === null) return;
-  const why = method === "HEAD" ? "to HEAD" : status === 204 || status === 304 ? `${status}` : null;
-  if (why !== null) throw new RangeError(`a response ${why} has no body; got ${typeName(body)}`);
 }

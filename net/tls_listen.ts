@@ -111,6 +111,7 @@ class NodeListener implements RawListener {
       else this.#bound.reject(translateError(error));
     });
     this.#server.once("listening", () => {
+      if (this.#closed) return;
       this.address = this.#findAddress(address);
       this.#again = setInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
       Deno.unrefTimer(this.#again as unknown as number);

@@ -101,8 +101,7 @@ export class Transport {
     this.#closed = true;
     this.#failure ??= failure;
     this.#deadline.close();
-    // What has arrived is not to be read any more.
-    this.reader.start = this.reader.end = 0;
+    this.reader.close(this.#failure);
     try {
       this.#socket.close();
     } catch {
@@ -140,7 +139,7 @@ export class Transport {
       if (reader.ahead !== null && await reader.settleAhead() > 0) {
         return this.#endRead(reader.take(into));
       }
-      reader.checkAhead();
+      reader.checkFailure();
       if (this.#closed) throw new ConnectionClosedError();
       this.#reading = this.#socket.read(into);
       const count = await this.#reading;
@@ -207,13 +206,13 @@ export class Transport {
 
   /**
    * Looks whether the peer is still there while nobody reads: reads ahead, as far as the reader has
-   * room.
+   * room. Whoever reads finds out by himself.
    *
    * @param onEnd Called when the peer has ended its side, or the connection is broken.
    */
   watch(onEnd: () => void): void {
     const { reader } = this;
-    if (this.#closed || this.#reading !== null || reader.ahead !== null) return;
+    if (this.#closed || this.#receiving || this.#reading !== null || reader.ahead !== null) return;
     const ahead = reader.readAhead(this.#socket, true);
     ahead?.then((count) => count === null && onEnd(), onEnd);
   }
@@ -259,7 +258,7 @@ export class Transport {
     const { reader } = this;
     this.#receivesAhead = reader.ahead !== null;
     if (reader.ahead !== null) return reader.ahead;
-    reader.checkAhead();
+    reader.checkFailure();
     return this.#socket.read(reader.room());
   }
 
@@ -274,7 +273,7 @@ export class Transport {
   #arrived(count: number | null): number {
     // What was read ahead is in the reader already.
     if (!this.#receivesAhead) return this.reader.filled(count);
-    this.reader.checkAhead();
+    this.reader.checkFailure();
     return count ?? 0;
   }
 
@@ -350,11 +349,11 @@ export class Transport {
     const sink = new MessageSink(this, length, body, framing, failing.reject);
     this.#onClosing = failing.reject;
     try {
-      const writing = body.writeTo(sink);
+      // Looked at as soon as the body has ended: a write that it has not awaited is under way then.
+      const writing = Promise.resolve(body.writeTo(sink)).then(() => sink.end());
       // The body may have to wait for its source, which the peer must not have to; and when the
       // connection closes, nobody has to.
       await Promise.race([Promise.all([writing, sink.flush()]), failing.promise]);
-      sink.end();
     } catch (error) {
       sink.close(error);
       cancelQuietly(body, error);

@@ -177,7 +177,9 @@ Deno.test("a reset behind the refusal of an upload that says connection: close i
   const socket = new RecordingSocket();
   using conn = new Connection(socket, null);
   socket.writeFailure = new Deno.errors.BrokenPipe("the peer has closed");
+  const tried = socket.written();
   const upload = conn.put("/", {}, latin1("hello"));
+  await tried;
   await turnOfEventLoop();
   socket.give(closing("close", "413 Content Too Large"));
   await turnOfEventLoop();

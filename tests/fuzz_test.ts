@@ -10,6 +10,9 @@ const INPUTS: Readonly<Record<string, number>> = {
   "request-stream": 40,
   "response-stream": 40,
   "request-loopback": 300,
+  "careless-sender": 500,
+  "cancelled-body": 1000,
+  "tiny-chunks": 30,
   "linear-time": 30,
 };
 const OTHERWISE = 5000;

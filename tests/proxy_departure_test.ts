@@ -30,6 +30,65 @@ for (const [how, leave] of Object.entries(leaving)) {
   });
 }
 
+for (const [how, leave] of Object.entries(leaving)) {
+  Deno.test(`the upstream connection of a client that ${how} is closed while the response is idle`, async (t) => {
+    const responses = {
+      "a Body": "content-length: 100\r\n\r\nhello",
+      "a ChunkedBody": "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    };
+    for (const [what, response] of Object.entries(responses)) {
+      await t.step(what, async () => {
+        await using through = await connectThrough();
+        await through.near.send("GET /events HTTP/1.1\r\n\r\n");
+        const far = await through.upstream.accept();
+        await far.readPreamble();
+        await far.send(`HTTP/1.1 200 OK\r\n${response}`);
+        await through.near.readUntil("hello");
+        await leave(through.near);
+        assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+        // It is the client that has ended it: no mistake of anybody.
+        await through.proxy.logger.waitFor("debug");
+        assertEquals(through.proxy.server.sessions.size, 0);
+        assertEquals(through.proxy.logger.at("error"), []);
+      });
+    }
+  });
+}
+
+Deno.test("a connection that an app has put under the key is closed, too, when the client leaves", async () => {
+  using upstream = new RawServer();
+  const client = new Client(upstream.address, { host: null, timeout: 10 });
+  const proxy = new ProxyApp(client, "mine");
+  await using serving = serve(async (request, session) => {
+    session.store.set("mine", await client.connect());
+    return await proxy.handle(request, session);
+  });
+  using near = await RawPeer.connect(serving.address);
+  await near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  await far.readPreamble();
+  near.close();
+  assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+});
+
+Deno.test("a session that is closed takes its upstream connection along", async () => {
+  for (const idle of [false, true]) {
+    await using through = await connectThrough();
+    await through.near.send("GET /events HTTP/1.1\r\n\r\n");
+    const far = await through.upstream.accept();
+    await far.readPreamble();
+    if (idle) {
+      await far.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello");
+      await through.near.readUntil("hello");
+    }
+    const [session] = through.proxy.server.sessions;
+    session!.close(new Error("revoked"));
+    assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
+    await through.near.assertClosedSilently();
+    assertEquals(through.proxy.logger.at("error"), []);
+  }
+});
+
 Deno.test("a request whose client has left is not made again, and is nobody's bad gateway", async () => {
   const warnings: string[] = [];
   using upstream = new RawServer();

@@ -1,7 +1,7 @@
 /** A session's signal: its app hears when the client has left, also while it works. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { ConnectionClosedError } from "../base.ts";
-import type { App, Session } from "../server.ts";
+import { BodyIter, ConnectionClosedError } from "../base.ts";
+import type { Session } from "../server.ts";
 import { endpointKinds } from "./support/endpoints.ts";
 import { RawPeer, within } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
@@ -14,16 +14,6 @@ function aborted({ signal }: Session): Promise<unknown> {
   if (signal.aborted) resolve(signal.reason);
   signal.addEventListener("abort", () => resolve(signal.reason));
   return within(promise, "the signal is aborted", 2);
-}
-
-/** An app that waits until its client has left. */
-function waiting(reasons: unknown[], begun: () => void = () => {}): App {
-  return async ({ body }, session) => {
-    begun();
-    reasons.push(await aborted(session));
-    await body?.cancel();
-    return [400, "Bad Request", {}, null];
-  };
 }
 
 const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
@@ -41,28 +31,27 @@ const requests: Readonly<Record<string, string>> = {
   "the next request behind it": get + get,
 };
 
+/** What can be side by side takes no longer than one of it, of which each takes a part of a second. */
 for (const [how, leave] of Object.entries(leaving)) {
-  for (const [what, request] of Object.entries(requests)) {
-    Deno.test(`the signal is aborted when a client ${how} while an app works on ${what}`, async () => {
-      const reasons: unknown[] = [];
-      const begun = Promise.withResolvers<void>();
-      const ended = Promise.withResolvers<void>();
-      const app = waiting(reasons, begun.resolve);
-      await using serving = serve({
-        handle: async (...args) => {
-          const answer = await (typeof app === "function" ? app : app.handle)(...args);
-          ended.resolve();
-          return answer;
-        },
-      });
-      using peer = await RawPeer.connect(serving.address);
-      await peer.send(request);
-      await within(begun.promise, "the app works");
-      await leave(peer);
-      await within(ended.promise, "the app ends");
-      assertInstanceOf(reasons[0], ConnectionClosedError);
-    });
-  }
+  Deno.test(`the signal is aborted when a client ${how} while an app works`, async () => {
+    await Promise.all(
+      Object.entries(requests).map(async ([what, request]) => {
+        const begun = Promise.withResolvers<void>();
+        const told = Promise.withResolvers<unknown>();
+        await using serving = serve(async ({ body }, session) => {
+          begun.resolve();
+          told.resolve(await aborted(session));
+          await body?.cancel();
+          return [400, "Bad Request", {}, null];
+        });
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send(request);
+        await within(begun.promise, `the app works on ${what}`);
+        await leave(peer);
+        assertInstanceOf(await within(told.promise, what), ConnectionClosedError, what);
+      }),
+    );
+  });
 }
 
 Deno.test("a client that resets aborts the signal", async () => {
@@ -170,4 +159,152 @@ Deno.test("requests that arrive, whole and in part, while a client is watched ar
   assertEquals(await peer.readUntil("two"), answer("/1", "one") + answer("/2", "two"));
   await peer.send("content-length: 5\r\n\r\nthree");
   assertEquals(await peer.readUntil("three"), answer("/3", "three"));
+});
+
+Deno.test("a request that arrives after a client was watched behind a large body is not lost", async () => {
+  // The large body has made the buffer large; it must not be made small under a read that is under way.
+  await using serving = serve(async ({ uri, body }, session) => {
+    assert(!session.signal.aborted);
+    let left = 2 * 1048576;
+    await body?.writeTo({
+      pieceBytes: 1048576,
+      async write(bytes) {
+        left -= bytes.length;
+        if (left > 0 || uri !== "/large") return;
+        await new Promise((resolve) => setTimeout(resolve, 900));
+      },
+    });
+    return [200, "OK", { uri }, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  const chunk = `100000\r\n${"x".repeat(1048576)}\r\n`;
+  await peer.send("PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+  await peer.send(chunk, chunk, "0\r\n\r\n");
+  for (const uri of ["/large", "/next"]) {
+    const answer = `HTTP/1.1 200 OK\r\nuri: ${uri}\r\n\r\n`;
+    assertEquals(await peer.readExactly(answer.length), answer);
+    if (uri === "/large") await peer.send("GET /next HTTP/1.1\r\n\r\n");
+  }
+});
+
+Deno.test("the signal is aborted when a client leaves while onConnect waits", async () => {
+  await Promise.all(
+    Object.entries(leaving).map(async ([how, leave]) => {
+      const connecting = Promise.withResolvers<void>();
+      const told = Promise.withResolvers<unknown>();
+      let handled = 0;
+      await using serving = serve({
+        async onConnect(session) {
+          connecting.resolve();
+          told.resolve(await aborted(session));
+          return false;
+        },
+        handle: () => {
+          handled++;
+          return [200, "OK", {}, null];
+        },
+      });
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(get);
+      await within(connecting.promise, "onConnect is called");
+      await leave(peer);
+      assertInstanceOf(await within(told.promise, how), ConnectionClosedError, how);
+      await serving.logger.waitFor("info");
+      assertEquals(handled, 0);
+    }),
+  );
+});
+
+Deno.test("watching a client while onConnect waits loses nothing of what it sends", async () => {
+  const waited = Promise.withResolvers<void>();
+  await using serving = serve({
+    async onConnect({ signal }) {
+      assert(!signal.aborted);
+      await waited.promise;
+      return true;
+    },
+    handle: async ({ body }) => [200, "OK", {}, await body!.bytes()],
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhe");
+  // Until then it has been looked at, with what is here and with what is not yet.
+  await new Promise((resolve) => setTimeout(resolve, 900));
+  await peer.send("l");
+  waited.resolve();
+  await peer.send("lo");
+  assertEquals(
+    await peer.readUntil("hello"),
+    "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+  );
+});
+
+Deno.test("the signal is aborted when a client leaves while a response is sent and idle", async () => {
+  let ended = Promise.withResolvers<unknown>();
+  await using serving = serve((_request, session) => {
+    async function* pieces() {
+      yield new TextEncoder().encode("hello");
+      ended.resolve(await aborted(session));
+      yield new TextEncoder().encode("world");
+    }
+    return [200, "OK", {}, new BodyIter(pieces(), 10)];
+  });
+  for (const leave of Object.values(leaving)) {
+    ended = Promise.withResolvers();
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(get);
+    await peer.readUntil("hello");
+    await leave(peer);
+    assertInstanceOf(await within(ended.promise, "the app is told"), ConnectionClosedError);
+    // Who has ended only its writing side gets the rest.
+    if (leave === leaving["ends its writing side"]) await peer.readUntil("world");
+  }
+});
+
+Deno.test("over every kind of address the signal is aborted when a client closes", async () => {
+  const kinds = endpointKinds.filter(({ available }) => available);
+  await Promise.all(kinds.map(async (kind) => {
+    const begun = Promise.withResolvers<void>();
+    const told = Promise.withResolvers<unknown>();
+    await using endpoint = await kind.start(async (_request, session) => {
+      begun.resolve();
+      told.resolve(await aborted(session));
+      return [200, "OK", {}, null];
+    });
+    using conn = await endpoint.client.connect();
+    const answer = conn.get("/").catch(() => null);
+    await within(begun.promise, `the app works: ${kind.name}`);
+    conn.close();
+    const why = await within(told.promise, `the app is told: ${kind.name}`);
+    assertInstanceOf(why, ConnectionClosedError, kind.name);
+    assertEquals(await answer, null);
+  }));
+});
+
+Deno.test("the signal says that the server was closed, also while an app works", async () => {
+  const begun = Promise.withResolvers<Session>();
+  const serving = serve((_request, session) => {
+    begun.resolve(session);
+    return new Promise(() => {});
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  const session = await within(begun.promise, "the app works");
+  const over = aborted(session);
+  await serving[Symbol.asyncDispose]();
+  const why = await over;
+  assertInstanceOf(why, ConnectionClosedError);
+  assertEquals(why.message, "the session has ended: closed by the server");
+  assertEquals(session.message, "closed by the server");
+});
+
+Deno.test("an app that passes on what the signal has told it is no error", async () => {
+  await using serving = serve(async (_request, session) => {
+    throw await aborted(session);
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.closeWrite();
+  await peer.assertClosedSilently();
+  await serving.logger.waitFor("debug");
+  assertEquals(serving.logger.at("error"), []);
 });

@@ -74,15 +74,17 @@ Deno.test("with 120 silent peers that reconnect at once a client gets in within 
   }
 });
 
-Deno.test("the oldest of 64 handshakes gives way to the next, without a byte", async () => {
+Deno.test("the oldest of 64 handshakes gives way to the next, without a byte, but not within 250 ms", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent, { server: { timeout: null } });
+  const begun = performance.now();
   const peers = await connectSilently(endpoint, MAX_PENDING);
   await turnOfEventLoop();
   assertEquals(reasonsOf(endpoint), []);
   for (const oldest of peers.slice(0, 3)) {
     peers.push(await RawPeer.connect(endpoint.server.address));
     await oldest.assertClosedSilently("the oldest");
+    assert(performance.now() - begun >= 250, "it had no time for its handshake");
   }
   assertEquals(
     reasonsOf(endpoint),

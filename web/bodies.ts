@@ -138,14 +138,24 @@ export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<A
 /**
  * The same as a byte stream, with a function that is called when it has ended, failed or been
  * cancelled.
+ *
+ * @param cut Where it rejects, the stream fails with that.
  */
 export function endingWith(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
   ended: () => void,
+  cut?: Promise<never>,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const reader = stream.getReader();
   return new ReadableStream({
     type: "bytes",
+    start(controller) {
+      cut?.catch((reason) => {
+        controller.error(reason);
+        ended();
+        reader.cancel(reason).catch(() => {});
+      });
+    },
     async pull(controller) {
       let result;
       try {

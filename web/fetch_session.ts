@@ -5,8 +5,17 @@
  */
 
 import type { Socket } from "../base/app.ts";
-import { disposeStore, endSession, Session } from "../base/session.ts";
+import { ConnectionClosedError } from "../base/errors.ts";
+import {
+  abortSession,
+  disposeStore,
+  endSession,
+  ownSession,
+  Session,
+  type SessionOwner,
+} from "../base/session.ts";
 import type { Logger } from "../net/server_connection.ts";
+import { describe } from "../net/thrown.ts";
 
 /** What a server of fetch-style handlers tells beside the request; `Deno.serve` does. */
 export interface PeerInfo {
@@ -17,8 +26,75 @@ export interface PeerInfo {
 /** Where is told what fails after there is a response; a server's logger fits, and so does `console`. */
 export type ErrorLogger = Pick<Logger, "error">;
 
-/** Makes the session of one request. */
-export function makeSession(remoteAddr: Deno.Addr | undefined): Session {
+/**
+ * The session of one request. Its signal follows that of the request, but listens only where somebody
+ * asks for it.
+ */
+export class FetchSession implements SessionOwner {
+  /** The session as an application sees it. */
+  readonly session: Session;
+  readonly #request: Request;
+  readonly #logger: ErrorLogger;
+  readonly #closing = Promise.withResolvers<never>();
+  #unfollow: () => void = () => {};
+
+  /** Makes the session of a request. */
+  constructor(request: Request, { remoteAddr }: PeerInfo, logger: ErrorLogger) {
+    this.session = makeSession(remoteAddr);
+    this.#request = request;
+    this.#logger = logger;
+    ownSession(this.session, this);
+    // It may be closed when nobody waits.
+    this.closed.catch(() => {});
+  }
+
+  /** Rejects with the reason when the application closes the session. */
+  get closed(): Promise<never> {
+    return this.#closing.promise;
+  }
+
+  /** Throws the reason where the application has closed the session. */
+  throwIfClosed(): void {
+    if (this.session.message !== null) this.session.signal.throwIfAborted();
+  }
+
+  /** Lets the signal of the session follow that of the request. */
+  signalWanted(): void {
+    const { signal } = this.#request;
+    const abort = () => abortSession(this.session, signal.reason);
+    if (signal.aborted) return abort();
+    signal.addEventListener("abort", abort);
+    this.#unfollow = () => signal.removeEventListener("abort", abort);
+  }
+
+  /** The application has closed the session. */
+  sessionClosed(reason: unknown): void {
+    if (this.session.message !== null) return;
+    this.#end(`closed by the application: ${describe(reason).message}`, reason);
+    this.#closing.reject(reason);
+  }
+
+  #end(message: string, reason: unknown): void {
+    this.#unfollow();
+    endSession(this.session, message);
+    abortSession(this.session, reason);
+  }
+
+  /**
+   * Ends the session, and gives up what the application has kept for it, as our own server does. Never
+   * throws: a response that is finished is not lost.
+   */
+  finish(): void {
+    const { session } = this;
+    const message = "a session has one request where it comes from fetch";
+    this.#end(message, new ConnectionClosedError(`the session has ended: ${message}`));
+    disposeStore(session, (error) => {
+      this.#logger.error(`${session}: an error of session.store: ${describe(error).stack}`);
+    });
+  }
+}
+
+function makeSession(remoteAddr: Deno.Addr | undefined): Session {
   if (remoteAddr === undefined || !("hostname" in remoteAddr)) {
     return new Session("fetch", null, 1);
   }
@@ -32,16 +108,4 @@ export function makeSocket({ remoteAddr }: PeerInfo): Socket {
   const refuse = () =>
     Promise.reject(new TypeError("a handler of fetch requests has no socket to read or write"));
   return { read: refuse, write: refuse, close() {}, remoteAddr };
-}
-
-/**
- * Ends a session, and gives up what the application has kept for it, as our own server does. Never
- * throws: a response that is finished is not lost.
- */
-export function finishSession(session: Session, logger: ErrorLogger): void {
-  endSession(session, "a session has one request where it comes from fetch");
-  disposeStore(session, (error) => {
-    const text = error instanceof Error ? error.stack ?? String(error) : Deno.inspect(error);
-    logger.error(`${session}: an error of session.store: ${text}`);
-  });
 }

@@ -14,8 +14,8 @@ import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
 import { IncomingStream } from "./incoming_stream.ts";
 import { reasonOf } from "./reason.ts";
+import { RequestLife } from "./request_life.ts";
 import { quoteUrl } from "./request_url.ts";
-import { StreamPieces } from "./stream_pieces.ts";
 
 /** What a fetch-style handler gets beside the request. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
@@ -97,16 +97,15 @@ export function fromFetchHandler(
   return async (request, session) => {
     const url = urlOf(request, origin ?? originOf(request, session));
     if (url === null) return [400, "Bad Request", {}, null];
-    const aborter = new AbortController();
-    const abort = (reason: unknown) => aborter.abort(reason);
-    const incoming = hasContent(request) ? new IncomingStream(request.body, abort) : null;
+    const life = new RequestLife(session);
+    const incoming = hasContent(request) ? new IncomingStream(request.body, life.abort) : null;
     try {
       const response = await handle(
         new Request(url, {
           method: request.method,
           headers: headersOf(request.headers),
           body: incoming?.stream ?? null,
-          signal: aborter.signal,
+          signal: life.signal,
         }),
         { request, session, remoteAddr: remoteAddrOf(session) },
       );
@@ -122,7 +121,7 @@ export function fromFetchHandler(
         // What the response is made of has to be there without it.
         if (isHeld) unread?.abandon();
         else await unread?.drain(maxUnreadBytes);
-        const answer = await answerOf(request, response, headers, isHeld, abort);
+        const answer = await answerOf(request, response, headers, isHeld, life);
         if (isHeld) await unread?.drain(maxUnreadBytes);
         return answer;
       } catch (error) {
@@ -131,6 +130,7 @@ export function fromFetchHandler(
       }
     } finally {
       incoming?.abandon();
+      if (!life.isStreaming) life.end();
     }
   };
 }
@@ -151,7 +151,7 @@ async function answerOf(
   { status, statusText, body }: Response,
   headers: HeaderDict,
   wholeOnly: boolean,
-  abort: (reason: unknown) => void,
+  life: RequestLife,
 ): Promise<ResponseTuple> {
   const reason = statusText === "" ? reasonOf(status) : statusText;
   if (method === "HEAD") {
@@ -163,10 +163,13 @@ async function answerOf(
     const empty = status === 204 || status === 304 ? null : new Uint8Array(0);
     return [status, reason, headers, empty];
   }
-  const pieces = new StreamPieces(body, abort);
+  const pieces = life.takePieces(body);
   const whole = await takeWhole(pieces, headers);
   if (whole !== null) return [status, reason, headers, bodyOfBytes(whole)];
-  if (!wholeOnly) return [status, reason, headers, streamedBody(pieces, headers)];
+  if (!wholeOnly) {
+    life.stream(pieces);
+    return [status, reason, headers, streamedBody(pieces, headers)];
+  }
   const error = new BodyError(
     "the handler has responded with a stream while the body of the request was still being read, " +
       "or held by a clone; read it to its end before the response: none can be made from a body " +

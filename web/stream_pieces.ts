@@ -24,29 +24,44 @@ const MAX_PIECES_AHEAD = 16;
 export class StreamPieces implements AsyncIterableIterator<Bytes> {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #onCut: (reason: unknown) => void;
+  readonly #onEnd: () => void;
   readonly #ahead: Promise<ReadableStreamReadResult<Uint8Array>>[] = [];
   #over = false;
   #cut: { readonly reason: unknown } | null = null;
+  #waits = 0;
+  #waiting = false;
 
   /**
    * Takes hold of a stream.
    *
-   * @param onCut Called where the stream is cancelled before its end.
+   * @param onCut Called where the stream is cancelled before its end, or fails.
+   * @param onEnd Called when {@linkcode next} has come to the end.
    * @throws {TypeError} where the stream is locked.
    */
-  constructor(stream: ReadableStream<Uint8Array>, onCut: (reason: unknown) => void = () => {}) {
+  constructor(
+    stream: ReadableStream<Uint8Array>,
+    onCut: (reason: unknown) => void = () => {},
+    onEnd: () => void = () => {},
+  ) {
     this.#reader = stream.getReader();
     this.#onCut = onCut;
+    this.#onEnd = onEnd;
+  }
+
+  /** Which wait for a piece is under way, by a number of its own; 0 where none is. */
+  get wait(): number {
+    return this.#waiting ? this.#waits : 0;
   }
 
   /** The next piece, which may be empty. */
   async next(): Promise<IteratorResult<Bytes, undefined>> {
     if (this.#over) return { done: true, value: undefined };
-    const { done, value } = await (this.#ahead.shift() ?? this.#reader.read());
+    const { done, value } = await this.#take();
     // To be cut and to come to the end are the same to a reader, but must not be to a message.
     if (this.#cut !== null) throw this.#cut.reason;
     if (done) {
       this.#over = true;
+      this.#onEnd();
       return { done, value: undefined };
     }
     if (!(value instanceof Uint8Array)) {
@@ -55,6 +70,21 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
       throw error;
     }
     return { done, value: value as Bytes };
+  }
+
+  async #take(): Promise<ReadableStreamReadResult<Uint8Array>> {
+    this.#waits++;
+    this.#waiting = true;
+    try {
+      return await (this.#ahead.shift() ?? this.#reader.read());
+    } catch (error) {
+      // There is nothing left to be cancelled.
+      if (this.#cut === null) this.#onCut(error);
+      this.#cut ??= { reason: error };
+      throw error;
+    } finally {
+      this.#waiting = false;
+    }
   }
 
   /** Cancels what is left. */

@@ -24,19 +24,13 @@ import type { ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
 import type { RequestPreamble } from "../base/preamble.ts";
 import { ContentRange, Range } from "../base/range.ts";
-import type { Session } from "../base/session.ts";
 import { readApp } from "../base/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
+import { bodiesOf } from "../net/answer.ts";
 import { standardLogger } from "../net/standard_logger.ts";
 import { checkResponse } from "../rgi/response_rules.ts";
 import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
-import {
-  type ErrorLogger,
-  finishSession,
-  makeSession,
-  makeSocket,
-  type PeerInfo,
-} from "./fetch_session.ts";
+import { type ErrorLogger, FetchSession, makeSocket, type PeerInfo } from "./fetch_session.ts";
 import { readForeignRequest } from "./foreign_request.ts";
 import { headersOf } from "./headers.ts";
 import { StreamPieces } from "./stream_pieces.ts";
@@ -95,27 +89,36 @@ export function toFetchHandler(
       throw error;
     }
     const { method, uri, headers, path, query } = preamble;
-    const session = makeSession(info.remoteAddr);
+    const life = new FetchSession(request, info, logger);
+    const { session, closed } = life;
+    closed.catch((reason) => giveUp(body, reason));
     const end = () => {
       if (isUnread(body)) {
         giveUp(body, new BodyError("the request was answered, and the rest is gone"));
       }
-      finishSession(session, logger);
+      life.finish();
     };
-    try {
-      if (onConnect !== null && await onConnect(session, makeSocket(info)) !== true) {
+    const respond = async () => {
+      try {
+        if (onConnect !== null && await onConnect(session, makeSocket(info)) !== true) {
+          end();
+          return new Response(null, { status: 403, statusText: "Forbidden" });
+        }
+        life.throwIfClosed();
+        const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
+        const answer = await handle(appRequest, session, API);
+        if (session.message !== null) giveUpAnswer(answer, body, session.signal.reason);
+        life.throwIfClosed();
+        await checkResponse(answer, appRequest);
+        return makeResponse(appRequest, answer, closed, end);
+      } catch (error) {
+        giveUp(body, error);
         end();
-        return new Response(null, { status: 403, statusText: "Forbidden" });
+        throw error;
       }
-      const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
-      const answer = await handle(appRequest, session, API);
-      await checkResponse(answer, appRequest);
-      return makeResponse(appRequest, answer, session, end);
-    } catch (error) {
-      giveUp(body, error);
-      end();
-      throw error;
-    }
+    };
+    // The application may never return, but it can close the session.
+    return await Promise.race([respond(), closed]);
   };
 }
 
@@ -158,6 +161,11 @@ function giveUp(body: BodyIn, reason: unknown): void {
   body?.cancel(reason).catch(() => {});
 }
 
+/** Gives up the body of an answer that comes too late. */
+function giveUpAnswer(answer: unknown, body: BodyIn, reason: unknown): void {
+  for (const late of bodiesOf(answer)) if (late !== body) cancelUnused(late, reason);
+}
+
 function emptyChunked(): ReadableStream<Uint8Array> {
   return encodedStreamOf(new ChunkedBodyIter([[null, new Uint8Array(0)]]));
 }
@@ -176,7 +184,7 @@ function refusal({ code, message }: ProtocolError): Response {
 function makeResponse(
   request: AppRequest,
   answer: ResponseTuple | AppResponse,
-  session: Session,
+  closed: Promise<never>,
   end: () => void,
 ): Response {
   const [status, reason, headers, given] = partsOf(answer);
@@ -191,12 +199,7 @@ function makeResponse(
     end();
     return new Response(body as Uint8Array<ArrayBuffer> | null, init);
   }
-  const stream = streamOf(body);
-  // What the session keeps, and what an error has left unread, may be where the body comes from.
-  const isLast = session.store.size === 0 && !isUnread(request.body);
-  if (!isLast) return new Response(endingWith(stream, end), init);
-  end();
-  return new Response(stream, init);
+  return new Response(endingWith(streamOf(body), end, closed), init);
 }
 
 /** A `Response` with status 205 has no body, not even an empty one, which is the one that HTTP allows. */

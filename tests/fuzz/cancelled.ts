@@ -19,17 +19,17 @@ import type { ChunkedBody } from "../../base/chunked_body.ts";
 const MOST_TURNS = 60;
 
 /** A body on the wire: framing, bytes, and how they are cut. */
-interface Case {
+export interface CutBody {
   readonly framing: string;
   readonly content: string;
   readonly pieces: Uint8Array[];
-  /** After how many turns it is cancelled. */
+  /** After how many turns something happens to it. */
   readonly turns: number;
   readonly way: typeof WAYS[number];
 }
 
 /** Reads a case from a text: `way turns (chunked? size cut)…`. */
-function caseOf(input: string, start: string, after: string): Case {
+export function caseOf(input: string, start: string, after: string): CutBody {
   const numbers = Array.from(input.matchAll(/\d+/g), ([digits]) => Number(digits) % 1000);
   const [way = 0, turns = 0, cut = 7, ...sizes] = numbers;
   const chunked = input.startsWith("c");
@@ -44,7 +44,8 @@ function caseOf(input: string, start: string, after: string): Case {
   return { framing, content, pieces, turns: turns % MOST_TURNS, way: WAYS[way % WAYS.length]! };
 }
 
-function grammar(random: Random): string {
+/** Makes a text that {@linkcode caseOf} reads. */
+export function cutBody(random: Random): string {
   const sizes = Array.from({ length: random.below(6) }, () => random.below(300));
   const numbers = [
     random.below(WAYS.length),
@@ -58,7 +59,7 @@ function grammar(random: Random): string {
 /** Reads a body, cancels it meanwhile, and demands that what comes of it is one of the two. */
 async function cancelMeanwhile(
   body: Body | ChunkedBody,
-  { way, turns }: Case,
+  { way, turns }: CutBody,
 ): Promise<"read" | "cancelled"> {
   const reason = new Error("cancelled");
   const reading = receive(body, way).then(() => null, (error: unknown) => ({ error }));
@@ -74,7 +75,8 @@ async function cancelMeanwhile(
   return "cancelled";
 }
 
-function isRefused(error: unknown, reason: unknown): boolean {
+/** Whether a body has refused an operation because it was cancelled for the reason. */
+export function isRefused(error: unknown, reason: unknown): boolean {
   return error instanceof BodyError && error.cause === reason;
 }
 
@@ -120,7 +122,7 @@ const ANSWER = "HTTP/1.1 409 Conflict\r\n\r\n";
 /** Bodies that are cancelled while they are read. */
 export function cancelledBodies(): Fuzzer {
   let outcomes: ("read" | "cancelled")[] = [];
-  let current: Case | null = null;
+  let current: CutBody | null = null;
   let objection: unknown = null;
   const app: App = async ({ body }) => {
     try {
@@ -136,7 +138,7 @@ export function cancelledBodies(): Fuzzer {
   let executions = 0;
   return {
     name: "cancelled-body",
-    grammar,
+    grammar: cutBody,
     async check(input): Promise<Outcome> {
       outcomes = [];
       objection = null;

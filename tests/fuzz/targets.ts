@@ -7,6 +7,7 @@
 import { cancelledBodies } from "./cancelled.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { fetchRequests } from "./fetch_requests.ts";
+import { closedSessions } from "./closed_sessions.ts";
 import { chunkFormats, requestFormats, responseFormats } from "./formats.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { linearTime } from "./linear.ts";
@@ -14,6 +15,7 @@ import { requestPreambles, responsePreambles } from "./preambles.ts";
 import { loopbackRequests, requestStreams } from "./requests.ts";
 import { responseStreams } from "./responses.ts";
 import { carelessSenders } from "./senders.ts";
+import { tinyChunks } from "./tiny_chunks.ts";
 import { chunkLines, contentRanges, ranges, uris } from "./values.ts";
 
 /** Makes each fuzzer, by its name. One that is made has to be closed. */
@@ -32,7 +34,9 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "response-stream": responseStreams,
   "request-loopback": loopbackRequests,
   "cancelled-body": cancelledBodies,
+  "closed-session": closedSessions,
   "careless-sender": () => carelessSenders,
   "fetch-request": fetchRequests,
+  "tiny-chunks": () => tinyChunks,
   "linear-time": () => linearTime,
 };

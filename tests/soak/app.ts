@@ -32,6 +32,8 @@ export const serverFaults: Readonly<Record<string, number | null>> = {
   "bad-header": null,
   "unread": null,
   "refuses-unread": 413,
+  "cancels-unread": 409,
+  "cancels-its-answer": null,
   "slow": 200,
 };
 
@@ -78,6 +80,28 @@ function* failing(): Generator<Uint8Array> {
   throw new Planned("inside the body");
 }
 
+/** Cancels a body that is being read: what reads it has to hear that, and nothing else. */
+async function cancelWhileReading(body: BodyIn): Promise<ResponseTuple> {
+  const reason = new Planned("cancelled");
+  const reading = body?.read().then(() => null, (error: unknown) => error);
+  await body?.cancel(reason);
+  const outcome = await reading;
+  if (outcome !== undefined && outcome !== null && outcome !== reason) throw outcome;
+  return [409, "Conflict", {}, null];
+}
+
+async function* endless(): AsyncGenerator<Uint8Array> {
+  for (;;) {
+    yield new Uint8Array(1000);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+function cancelSoon(body: BodyIter): BodyIter {
+  setTimeout(() => body.cancel(new Planned("no answer after all")), 5);
+  return body;
+}
+
 async function fail(request: Request, kind: string): Promise<ResponseTuple> {
   switch (kind) {
     case "throws":
@@ -96,6 +120,14 @@ async function fail(request: Request, kind: string): Promise<ResponseTuple> {
       return [200, "OK", {}, null];
     case "refuses-unread":
       return [413, "Content Too Large", {}, null];
+    case "cancels-unread":
+      return await cancelWhileReading(request.body);
+    case "cancels-its-answer":
+      return [200, "OK", {}, cancelSoon(new BodyIter(endless(), 5_000_000))];
+    case "collects": {
+      const bytes = await request.body?.bytes();
+      return [200, "OK", {}, new TextEncoder().encode(`${bytes?.length}`)];
+    }
     default:
       await checksumOfBody(request.body);
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -4,9 +4,20 @@
  * @module
  */
 
-import { BodyIter, type Client, type Connection, type Socket } from "../../mod.ts";
+import {
+  BodyError,
+  BodyIter,
+  type BodyOut,
+  type ByteSink,
+  type Chunk,
+  ChunkedBodyIter,
+  type Client,
+  type Connection,
+  type Socket,
+} from "../../mod.ts";
 import { Random } from "../fuzz/random.ts";
 import { serverFaults } from "./app.ts";
+import { Checksum } from "./payload.ts";
 import type { Tally } from "./traffic.ts";
 
 const encoder = new TextEncoder();
@@ -117,6 +128,12 @@ const socketFaults: Readonly<Record<string, SocketFault>> = {
 /** Something that goes wrong over a connection of ours; resolves to what must not be, or to `null`. */
 type ConnectionFault = (connection: Connection, random: Random) => Promise<string | null>;
 
+/** Some pieces, and then none for ever. */
+async function* waiting(pieces: number): AsyncGenerator<Uint8Array> {
+  for (let i = 0; i < pieces; i++) yield new Uint8Array(80000);
+  await new Promise(() => {});
+}
+
 function* breaking(): Generator<Uint8Array> {
   yield new Uint8Array(80000);
   throw new Error("the source of a body failed");
@@ -142,6 +159,51 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     const body = new BodyIter([new Uint8Array(10)], 20);
     const failed = await fails(connection.put("/data", { checksum: "x" }, body));
     return failed && connection.closed ? null : "a body that was too short was taken for whole";
+  },
+  "its body is cancelled": async (connection, random) => {
+    const reason = new Error("cancelled");
+    const body = new BodyIter(waiting(random.below(4)), 400000);
+    const putting = connection.put("/data", { checksum: "x" }, body).catch((error) => error);
+    setTimeout(() => body.cancel(reason), random.below(10));
+    const error = await putting;
+    return error === reason && connection.closed ? null : `a cancelled body: ${error}`;
+  },
+  "its array is transferred while it is sent": async (connection, random) => {
+    const bytes = new Uint8Array(100000 + random.below(2000000));
+    const checksum = new Checksum();
+    checksum.add(bytes);
+    const headers = { checksum: String(checksum) };
+    const putting = connection.put("/data?seed=0&size=0", headers, bytes).catch((error) => error);
+    for (let turn = random.below(8); turn > 0; turn--) await null;
+    bytes.buffer.transfer();
+    const outcome = await putting;
+    // What the system had taken as a whole is no fault any more.
+    const sent = !(outcome instanceof Error) && outcome.status === 200;
+    const cut = outcome instanceof BodyError && connection.closed;
+    if (sent) await outcome.body?.read();
+    return sent || cut ? null : `a transferred array: ${outcome}`;
+  },
+  "its body awaits no write": async (connection) => {
+    const piece = new Uint8Array(60000);
+    const body: unknown = {
+      chunked: false,
+      contentLength: 120000,
+      writeTo: (sink: ByteSink) => Promise.allSettled([sink.write(piece), sink.write(piece)]),
+      cancel: () => Promise.resolve(),
+    };
+    const failed = await fails(connection.put("/data", { checksum: "x" }, body as BodyOut));
+    return failed && connection.closed ? null : "two writes at once were taken for whole";
+  },
+  "its body comes in tiny chunks": async (connection, random) => {
+    const count = 1000 + random.below(4000);
+    const data = new Uint8Array(1);
+    const chunks = function* (): Generator<Chunk> {
+      for (let i = 0; i < count; i++) yield [null, data];
+      yield [null, new Uint8Array(0)];
+    };
+    const response = await connection.put("/fault/collects", {}, new ChunkedBodyIter(chunks()));
+    const text = await response.body?.text();
+    return text === `${count}` ? null : `${text} of ${count} bytes in tiny chunks`;
   },
   "it leaves a body unread": async (connection) => {
     const uri = "/data?seed=7&size=2000000&kind=chunked";

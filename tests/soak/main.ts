@@ -1,6 +1,6 @@
 /**
  * `deno task soak MINUTES`: well-behaved and hostile traffic over TCP, Unix sockets, abstract names, mutual TLS and a proxy, with faults on
- * both sides, for as long as it is told. Every byte is checksummed at both ends.
+ * both sides, and with sessions that are closed, for as long as it is told. Every byte is checksummed at both ends.
  *
  * Reports requests, faults, memory and descriptors at the start and at the end, and ends with status 1 after any mismatch, failure of
  * a well-behaved client, leak or unhandled rejection.
@@ -10,6 +10,7 @@
 
 import type { Ledger } from "./app.ts";
 import { makeApp } from "./app.ts";
+import { runAmongClosed, runCloser } from "./closing.ts";
 import { runFaulty } from "./faults.ts";
 import { runForger } from "./forgers.ts";
 import { measure, type Resources, settle } from "./resources.ts";
@@ -43,6 +44,12 @@ async function runTraffic(servers: Servers, seconds: number, seed: number): Prom
   }
   running.push(runHonestly("Deno.serve", servers.foreign, seed++, tally, ending.signal));
   running.push(runForger(servers.foreign, seed++, tally, ending.signal));
+  for (const closing of servers.closing) {
+    running.push(runCloser(closing, seed++, tally, ending.signal));
+    for (let i = 0; i < HONEST_CLIENTS; i++) {
+      running.push(runAmongClosed(closing, seed++, tally, ending.signal));
+    }
+  }
   await Promise.all(running);
   clearTimeout(timer);
   return tally;
@@ -127,7 +134,10 @@ async function soak(minutes: number): Promise<readonly string[]> {
     report(tally, (performance.now() - began) / 1000);
     const end = await settle(start.descriptors);
     console.log(`end:   ${describe(end)}, after ${minutes} min`);
-    return problemsOf([warmUp, tally], ledger, rejections, before, start, end);
+    const problems = problemsOf([warmUp, tally], ledger, rejections, before, start, end);
+    const left = servers.countSessions();
+    if (left > 0) problems.push(`${left} sessions are left`);
+    return problems;
   } finally {
     await Deno.remove(dir, { recursive: true });
   }

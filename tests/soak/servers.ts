@@ -15,6 +15,7 @@ import {
   SSLServer,
   toFetchHandler,
 } from "../../mod.ts";
+import { type Closing, noting } from "./closing.ts";
 
 /** Servers that run, with a client of each. */
 export interface Servers extends AsyncDisposable {
@@ -23,6 +24,10 @@ export interface Servers extends AsyncDisposable {
   readonly stranger: SSLClient;
   /** A client of Deno's server, under which the application runs, too. */
   readonly foreign: Client;
+  /** Servers whose sessions are closed by themselves. */
+  readonly closing: readonly Closing[];
+  /** How many sessions all of them have at this moment. */
+  countSessions(): number;
 }
 
 const OPTIONS: ServerOptions = {
@@ -36,8 +41,10 @@ const CLIENT_OPTIONS = { timeout: 20 };
 /** Starts a server of the application over TCP, a Unix socket, an abstract name and mutual TLS, and a proxy. */
 export async function startServers(app: App, dir: string): Promise<Servers> {
   const stack = new AsyncDisposableStack();
+  const started: Server[] = [];
   const start = async <S extends Server>(server: S): Promise<S> => {
     stack.use(server);
+    started.push(server);
     server.serveForever();
     await server.ready;
     return server;
@@ -49,6 +56,10 @@ export async function startServers(app: App, dir: string): Promise<Servers> {
   const tls = await start(new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, OPTIONS));
   const upstream = new Client(unix.address, CLIENT_OPTIONS);
   const proxy = await start(new Server(["::1", 0], new ProxyApp(upstream), OPTIONS));
+  const closing = await start(new Server(["127.0.0.1", 0], noting(app), OPTIONS));
+  const closingTls = await start(
+    new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], noting(app), OPTIONS),
+  );
   const foreign = stack.use(
     Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, toFetchHandler(app)),
   );
@@ -62,6 +73,15 @@ export async function startServers(app: App, dir: string): Promise<Servers> {
     ]),
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
     foreign: new Client(["127.0.0.1", foreign.addr.port], CLIENT_OPTIONS),
+    closing: [
+      { server: closing, client: new Client(closing.address), closed: new Set() },
+      {
+        server: closingTls,
+        client: new SSLClient(pki.clientSslconfig, closingTls.address),
+        closed: new Set(),
+      },
+    ],
+    countSessions: () => started.reduce((sum, { sessions }) => sum + sessions.size, 0),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }

@@ -59,7 +59,12 @@ export async function runHonestly(
   }
 }
 
-async function exchange(connection: Connection, random: Random, tally: Tally): Promise<void> {
+/** Makes one request, and checks what comes back. */
+export async function exchange(
+  connection: Connection,
+  random: Random,
+  tally: Tally,
+): Promise<void> {
   const method = random.pick(["GET", "GET", "PUT", "POST", "POST", "HEAD", "DELETE"] as const);
   const sent: Payload = { seed: random.next(), size: someSize(random) };
   const wanted: Payload = { seed: random.next(), size: someSize(random) };

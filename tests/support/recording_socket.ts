@@ -47,7 +47,7 @@ export class RecordingSocket implements Socket {
     this.#waiting?.resolve();
   }
 
-  /** Resolves once there has been a write after the call. */
+  /** Resolves once there has been a write, or an attempt to write, after the call. */
   written(): Promise<void> {
     this.#writing = Promise.withResolvers();
     return this.#writing.promise;
@@ -68,11 +68,11 @@ export class RecordingSocket implements Socket {
   }
 
   write(bytes: Uint8Array): Promise<number> {
+    this.#writing?.resolve();
     if (this.writeFailure !== null) return Promise.reject(this.writeFailure);
     const { perWrite = Infinity } = this.portions;
     const taken = bytes.subarray(0, perWrite);
     this.writes.push(fromLatin1(taken));
-    this.#writing?.resolve();
     return Promise.resolve(taken.length);
   }
 

@@ -1,0 +1,78 @@
+/**
+ * Bodies in tiny chunks, collected in every way: the right bytes, and memory that follows the data and not the number of chunks.
+ *
+ * @module
+ */
+
+import { ChunkedBody } from "../../base/chunked_body.ts";
+import { bytesOf, textOf } from "./bytes.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import type { Random } from "./random.ts";
+
+const CHUNKS = 20_000;
+const PIECE_BYTES = 10_000;
+const FIXED_BYTES = 1_048_576;
+
+/** Collects the garbage, where the process was started with --v8-flags=--expose-gc. */
+const collectGarbage = (globalThis as { gc?: () => void }).gc;
+
+function heldBytes(): number {
+  collectGarbage?.();
+  const { heapUsed, external } = Deno.memoryUsage();
+  return heapUsed + external;
+}
+
+const WAYS = {
+  bytes: async (body: ChunkedBody) => textOf(await body.bytes()),
+  read: async (body: ChunkedBody) => textOf(await body.read()),
+  text: (body: ChunkedBody) => body.text(),
+  json: async (body: ChunkedBody) => String(await body.json()),
+};
+
+/** One chunk for each letter of a script, again and again: `a` has a byte of data, `b` two …; a capital has an extension. */
+function encode(script: string): { encoded: string; data: string; whole: boolean } {
+  let encoded = "", data = "";
+  for (let i = 0; i < CHUNKS; i++) {
+    const letter = script[i % script.length]!;
+    const size = 1 + letter.toLowerCase().charCodeAt(0) % 8;
+    const content = "7".repeat(size);
+    encoded += `${size}${/[A-Z]/.test(letter) ? ";k=v" : ""}\r\n${content}\r\n`;
+    data += content;
+  }
+  // A script with an exclamation mark is cut.
+  const whole = !script.includes("!");
+  return { encoded: whole ? `${encoded}0\r\n\r\n` : encoded, data, whole };
+}
+
+/** Bodies in tiny chunks. */
+export const tinyChunks: Fuzzer = {
+  name: "tiny-chunks",
+  grammar: (random: Random) => random.text("aAbBcdefgh", 1, 12) + (random.chance(30) ? "!" : ""),
+  async check(input): Promise<Outcome> {
+    if (input === "") return "rejected";
+    const { encoded, data, whole } = encode(input);
+    const [way, collect] = Object.entries(WAYS)[input.length % 4]!;
+    let atEnd = 0;
+    const before = heldBytes();
+    function* pieces(): Generator<Uint8Array> {
+      for (let at = 0; at < encoded.length; at += PIECE_BYTES) {
+        if (at + PIECE_BYTES >= encoded.length) atEnd = heldBytes();
+        yield bytesOf(encoded.slice(at, at + PIECE_BYTES));
+      }
+    }
+    let collected: string | null = null;
+    try {
+      collected = await collect(new ChunkedBody(ReadableStream.from(pieces())));
+    } catch (error) {
+      demand(!whole, `${way} of a whole body rejected with ${error}`);
+    }
+    if (collectGarbage !== undefined) {
+      const held = atEnd - before;
+      demand(held < 4 * data.length + FIXED_BYTES, `${held} bytes for ${data.length} (${way})`);
+    }
+    if (collected === null) return "rejected";
+    const expected = way === "json" ? String(JSON.parse(data)) : data;
+    demand(whole && collected === expected, `${way} gave ${collected.length} characters`);
+    return "accepted";
+  },
+};
