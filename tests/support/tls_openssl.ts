@@ -173,14 +173,20 @@ export class OpensslPki implements AsyncDisposable {
     return issued;
   }
 
-  /** Runs openssl in the directory. */
-  async run(...args: readonly string[]): Promise<void> {
-    const { success, stderr } = await new Deno.Command("openssl", {
+  /** What openssl says of a certificate. */
+  show({ certFile }: Issued): Promise<string> {
+    return this.run("x509", "-in", certFile, "-noout", "-text");
+  }
+
+  /** Runs openssl in the directory; returns what it has said. */
+  async run(...args: readonly string[]): Promise<string> {
+    const { success, stdout, stderr } = await new Deno.Command("openssl", {
       args: [...args],
       cwd: this.dir,
       stdin: "null",
     }).output();
     if (!success) throw new Error(`openssl ${args.join(" ")}\n${new TextDecoder().decode(stderr)}`);
+    return new TextDecoder().decode(stdout);
   }
 }
 
