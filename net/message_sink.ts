@@ -75,7 +75,11 @@ export class MessageSink implements ByteSink {
       const { length } = checked;
       if (length > 0) {
         const joined = this.#join(checked);
-        if (joined === null && this.#flushing !== null) await this.#flushed(checked, length);
+        if (joined === null && this.#flushing !== null) {
+          await this.#flushed();
+          // An array may change until the very moment in which it is written.
+          checkUnchanged(checked, length);
+        }
         await this.#writer.write(joined ?? checked);
       }
       this.#writing = false;
@@ -108,12 +112,11 @@ export class MessageSink implements ByteSink {
     return out.subarray(0, preamble + bytes.length);
   }
 
-  /** Waits for the preamble, during which an array may change. */
-  async #flushed(bytes: Uint8Array, length: number): Promise<void> {
+  /** Waits for the preamble. */
+  async #flushed(): Promise<void> {
     await this.#flushing;
     this.#flushing = null;
     if (this.#closed !== null) throw this.#closed;
-    checkUnchanged(bytes, length);
   }
 
   /** Checks what is to be written; returns as much of it as is known to be right. */
