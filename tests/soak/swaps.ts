@@ -59,7 +59,9 @@ async function swapAtRandom(
     trust.guest = guest;
     count(tally, `server: a context ${guest ? "with" : "without"} the guest`);
     if (!guest && random.below(2) === 0) closeGuests(swapping, tally);
-    await new Promise((resolve) => setTimeout(resolve, random.below(150)));
+    // Now and then long enough for whole connections under one and the same context.
+    const most = random.chance(50) ? 100 : 2000;
+    await new Promise((resolve) => setTimeout(resolve, random.below(most)));
   }
 }
 
