@@ -48,6 +48,7 @@ export {
   type ClientSslctx,
   type Sslctx,
 } from "./net/tls_context.ts";
+export { publicKey256 } from "./net/tls_public_key.ts";
 export { Response } from "./base/message.ts";
 export type { Socket } from "./base/app.ts";
 export type { Address, PeerAuthority, PeerCertificate } from "./base/session.ts";

@@ -28,7 +28,7 @@ import { type Address, Session } from "./base/session.ts";
 import { SetView } from "./base/set_view.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { checkTimeout } from "./net/deadline.ts";
-import { type Accepted, type Listener, PlainListener } from "./net/listener.ts";
+import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { Places } from "./net/places.ts";
 import { type Logger, ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { standardLogger } from "./net/standard_logger.ts";
@@ -40,6 +40,7 @@ export { Session } from "./base/session.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app.ts";
 export type { Address, PeerAuthority, PeerCertificate } from "./base/session.ts";
 export type { Logger } from "./net/server_connection.ts";
+export { publicKey256 } from "./net/tls_public_key.ts";
 export {
   buildServerSslctx,
   type ServerSslconfig,
@@ -131,7 +132,19 @@ export class Server implements AsyncDisposable {
    * @throws {RangeError} for a value that is not allowed.
    * @throws {Deno.errors.AddrInUse} where the address is taken.
    */
-  constructor(address: Address, app: App, options: ServerOptions = {}) {
+  constructor(address: Address, app: App, options?: ServerOptions);
+  /**
+   * Makes a server that accepts connections in a way of its own.
+   *
+   * @internal
+   */
+  constructor(address: Address, app: App, options: ServerOptions, listen: Listen);
+  constructor(
+    address: Address,
+    app: App,
+    options: ServerOptions = {},
+    listen: Listen = listenPlain,
+  ) {
     this.options = Object.freeze(checkOptions(options));
     const { maxConnections = 50, maxRequests = 1000, timeout = 30, logger = standardLogger } =
       this.options;
@@ -151,16 +164,7 @@ export class Server implements AsyncDisposable {
       sessions,
       stopping: false,
     };
-    this.#listener = this.listen(checkedAddress, this.#context);
-  }
-
-  /**
-   * Binds the address.
-   *
-   * @internal
-   */
-  protected listen(address: Address, { logger }: ServerContext): Listener {
-    return new PlainListener(address, logger);
+    this.#listener = listen(checkedAddress, this.#context);
   }
 
   /** Resolves once the address is bound, which for a plain server it is from the start. */
@@ -201,10 +205,10 @@ export class Server implements AsyncDisposable {
     }
   }
 
-  #start({ name, address, socket }: Accepted): void {
+  #start({ name, address, socket, isTrusted }: Accepted): void {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
-    const connection = new ServerConnection(this.#context, socket, session);
+    const connection = new ServerConnection(this.#context, socket, session, isTrusted);
     this.#places.take(connection, connection.serve());
   }
 
@@ -287,16 +291,17 @@ function checkCount(name: string, value: number | undefined): void {
  * It is bound a little later than a plain server: await {@linkcode Server.ready} before asking for the
  * port. Where the address can't be bound, `ready` and `serveForever()` reject.
  *
- * @example Let in one client by name
+ * @example Let in one client by its public key
  * ```ts
  * import { SSLClient } from "@degu/degu/client";
  * import { TempPKI } from "@degu/degu/misc";
- * import { type App, SSLServer } from "@degu/degu/server";
+ * import { type App, publicKey256, SSLServer } from "@degu/degu/server";
  * import { assertEquals } from "@std/assert";
  *
  * await using pki = await TempPKI.create();
+ * const known = publicKey256(await Deno.readTextFile(pki.clientSslconfig.certFile!));
  * const app: App = {
- *   onConnect: (session) => session.peerCertificate?.subject === "CN=TempPKI client",
+ *   onConnect: (session) => session.peerCertificate?.publicKey256 === known,
  *   handle: () => [204, "No Content", {}, null],
  * };
  * await using server = new SSLServer(pki.serverSslconfig, ["::1", 0], app);
@@ -311,8 +316,7 @@ function checkCount(name: string, value: number | undefined): void {
  * ```
  */
 export class SSLServer extends Server {
-  /** Which clients the server trusts and who it is, and the policy. */
-  readonly sslctx: ServerSslctx;
+  readonly #listener: TlsListener;
 
   /**
    * Makes a server, and begins to bind its address; the files are read before.
@@ -330,16 +334,51 @@ export class SSLServer extends Server {
     options: ServerOptions = {},
   ) {
     const checked = asServerSslctx(sslctx);
-    super(address, app, options);
-    this.sslctx = checked;
+    let listener!: TlsListener;
+    super(address, app, options, (address, side) => {
+      listener = new TlsListener(address, side, checked);
+      return listener;
+    });
+    this.#listener = listener;
+  }
+
+  /** The context in force: which clients the server trusts and who it is, and the policy. */
+  get sslctx(): ServerSslctx {
+    return this.#listener.sslctx;
   }
 
   /**
-   * Binds the address.
+   * Puts another context in force, at once, while the server runs: to trust one more peer or one less,
+   * or with a renewed certificate.
    *
-   * @internal
+   * From then on only clients are let in whose authority is trusted by it: also a client whose
+   * handshake, wait for a place or `onConnect` is under way. A client that is trusted before and after
+   * is not disturbed. Live sessions go on; close those that are no longer wanted. Where this throws,
+   * the context that was in force stays.
+   *
+   * @param sslctx What {@linkcode buildServerSslctx} has made, or its argument.
+   * @throws what {@linkcode buildServerSslctx} does.
+   *
+   * @example Trust somebody else
+   * ```ts
+   * import { EmptyPreambleError, SSLClient, SSLServer } from "@degu/degu";
+   * import { TempPKI } from "@degu/degu/misc";
+   * import { assertEquals, assertRejects } from "@std/assert";
+   *
+   * await using pki = await TempPKI.create();
+   * await using other = await TempPKI.create();
+   * const app = () => [204, "No Content", {}, null] as const;
+   * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
+   * server.serveForever();
+   * await server.ready;
+   * const client = new SSLClient(pki.clientSslconfig, server.address);
+   * assertEquals((await client.request("GET", "/")).status, 204);
+   *
+   * server.setSslctx({ ...pki.serverSslconfig, caFile: other.serverSslconfig.caFile });
+   * await assertRejects(() => client.request("GET", "/"), EmptyPreambleError);
+   * ```
    */
-  protected override listen(address: Address, context: ServerContext): Listener {
-    return new TlsListener(address, context, () => this.sslctx);
+  setSslctx(sslctx: ServerSslctx | ServerSslconfig): void {
+    this.#listener.setSslctx(asServerSslctx(sslctx));
   }
 }

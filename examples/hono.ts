@@ -5,9 +5,9 @@ import { SSLClient, SSLServer } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
 import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu/web";
 
-// A Hono app like any other. Its env says who is asking: here, the name in a client's certificate.
+// A Hono app like any other. Its env says who is asking: here, the public key of a client's certificate.
 const app = new Hono<{ Bindings: FetchHandlerInfo }>();
-app.get("/whoami", (c) => c.json({ you: c.env.session.peerCertificate?.subject }));
+app.get("/whoami", (c) => c.json({ you: c.env.session.peerCertificate?.publicKey256 }));
 app.post("/shout", async (c) => {
   const text = c.req.raw.body!.pipeThrough(new TextDecoderStream());
   return c.text(await upperCase(text));

@@ -1,6 +1,6 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid examples/mtls.ts
 
-import { type App, SSLClient, SSLServer } from "@degu/degu";
+import { type App, publicKey256, SSLClient, SSLServer } from "@degu/degu";
 import { createDevicePki } from "@degu/degu/misc";
 
 // Three devices, each with an authority of its own. In earnest the directory stays, on the device.
@@ -10,9 +10,12 @@ try {
   const viewer = await createDevicePki(directory, "viewer");
   const stranger = await createDevicePki(directory, "stranger");
 
-  // The camera has been given the viewer's authority, and trusts nobody else.
-  const app: App = (_request, session) => {
-    const who = session.peerCertificate?.subjectAltNames.join(", ") ?? "nobody";
+  // The camera has been given the viewer's authority, and trusts nobody else. It knows its peers by
+  // the keys of their authorities: what a certificate calls itself proves nothing.
+  const viewerKey = publicKey256(await Deno.readTextFile(viewer.caFile));
+  const names = new Map([[viewerKey, "viewer"]]);
+  const app: App = (_request, { peerCertificate }) => {
+    const who = names.get(peerCertificate?.authority?.publicKey256 ?? "") ?? "somebody";
     return [200, "OK", {}, new TextEncoder().encode(`Here I am, ${who}.`)];
   };
   const { certFile, keyFile } = camera;
@@ -22,7 +25,7 @@ try {
   await server.ready;
 
   // The viewer has been given the camera's authority, and checks that it is the camera who answers.
-  for (const { certFile, keyFile } of [viewer, stranger]) {
+  const ask = async ({ certFile, keyFile }: typeof viewer) => {
     const clientSslconfig = { certFile, keyFile, caFile: camera.caFile };
     const client = new SSLClient(clientSslconfig, server.address, { sslHost: "camera" });
     try {
@@ -31,7 +34,16 @@ try {
     } catch (error) {
       console.log("Refused:", error instanceof Error ? error.message : error);
     }
-  }
+  };
+  await ask(viewer);
+  await ask(stranger);
+
+  // Trust can change while the camera runs: now it is the stranger who is let in, and the viewer is not.
+  names.delete(viewerKey);
+  names.set(publicKey256(await Deno.readTextFile(stranger.caFile)), "new friend");
+  server.setSslctx({ certFile, keyFile, caFile: stranger.caFile });
+  await ask(viewer);
+  await ask(stranger);
 } finally {
   await Deno.remove(directory, { recursive: true });
 }

@@ -16,6 +16,8 @@ export interface Accepted {
   readonly address: HostAddress | ScopedAddress | null;
   /** What to speak HTTP over; its handshake, if there is one, is done. */
   readonly socket: Socket;
+  /** Whether the peer may be let in yet: what is trusted can change while it waits. */
+  readonly isTrusted: () => boolean;
 }
 
 /** What a server accepts connections from. */
@@ -32,6 +34,17 @@ export interface Listener {
   ended(): Promise<void>;
 }
 
+/** What a listener has to know of its server. */
+export interface ListenerSide {
+  /** Seconds that a handshake may take, or `null`. */
+  readonly timeout: number | null;
+  /** Where to tell what happens. */
+  readonly logger: ListenerLog & { info(message: string): void };
+}
+
+/** Binds a checked address, or throws. */
+export type Listen = (address: Address, side: ListenerSide) => Listener;
+
 /** Where a listener tells what happens. */
 export interface ListenerLog {
   /** Peers that were gone before they were accepted. */
@@ -39,6 +52,12 @@ export interface ListenerLog {
   /** Failures to accept, which are not a peer's. */
   warn(message: string): void;
 }
+
+/** Listens for plain connections. */
+export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
+
+/** Nobody is asked who they are, so nothing can change. */
+const trusted = () => true;
 
 /** What a peer may have done that is gone before it was accepted, on Linux also its network (accept(2)). */
 const PEER_CODES: ReadonlySet<unknown> = new Set([
@@ -84,7 +103,8 @@ export class PlainListener implements Listener {
   async accept(): Promise<Accepted> {
     const socket = await this.acceptConn();
     const address = peerAddress(this.address, socket.remoteAddr);
-    return { name: peerName(this.address, address, ++this.#count), address, socket };
+    const name = peerName(this.address, address, ++this.#count);
+    return { name, address, socket, isTrusted: trusted };
   }
 
   /** As {@linkcode accept}, for who gives the peer a name. */

@@ -82,6 +82,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   readonly #transport: Transport;
   readonly #socket: Socket;
   readonly #session: Session;
+  readonly #isTrusted: () => boolean;
   #answering = false;
   #bodyUnread = false;
   #watching: ReturnType<typeof setInterval> | undefined;
@@ -93,11 +94,21 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   /** The `expect` of the request whose body is unread, if it had one. */
   #expectation: unknown = undefined;
 
-  /** Takes over a socket that is ready to speak HTTP. */
-  constructor(context: ServerContext, socket: Socket, session: Session) {
+  /**
+   * Takes over a socket that is ready to speak HTTP.
+   *
+   * @param isTrusted Whether the peer may be let in, as things are when it is asked.
+   */
+  constructor(
+    context: ServerContext,
+    socket: Socket,
+    session: Session,
+    isTrusted: () => boolean,
+  ) {
     this.#context = context;
     this.#socket = socket;
     this.#session = session;
+    this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout, checkRequestStart);
     this.#transport.onClose = () => this.#end();
     ownSession(session, this);
@@ -182,6 +193,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   async #welcome(): Promise<boolean> {
     const { onConnect, logger, sessions } = this.#context;
     const session = this.#session;
+    if (!this.#checkTrust()) return false;
     let letIn = true;
     try {
       if (onConnect !== null) letIn = await onConnect(session, this.#socket) === true;
@@ -191,13 +203,23 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
     }
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
-    if (letIn) {
-      sessions.add(session);
-    } else {
+    if (!letIn) {
       endSession(session, "refused by onConnect");
       logger.info(`${session}: refused by onConnect`);
+      return false;
     }
-    return letIn;
+    if (!this.#checkTrust()) return false;
+    sessions.add(session);
+    return true;
+  }
+
+  /** Trust may have been withdrawn while the peer waited for a place, or for `onConnect`. */
+  #checkTrust(): boolean {
+    if (this.#isTrusted()) return true;
+    const message = "UNTRUSTED: the client's authority is not trusted any more";
+    endSession(this.#session, message);
+    this.#context.logger.info(`${this.#session}: ${message}`);
+    return false;
   }
 
   /** Answers requests until the session is over. */

@@ -51,7 +51,8 @@ export class Authorities {
   /** The certificates themselves, in DER, in the order of the configuration. */
   readonly certificates: readonly Uint8Array[];
   readonly #bySubject: IssuersBySubject;
-  readonly #publicKeys: ReadonlySet<string>;
+  /** By the key; of those with one key the first. */
+  readonly #byKey = new Map<string, Issuer>();
   readonly #signers = new Signers();
 
   /**
@@ -64,12 +65,20 @@ export class Authorities {
     const issuers = certificates.map((der, index) => new Issuer(der, index));
     this.certificates = issuers.map(({ certificate }) => certificate.raw);
     this.#bySubject = Map.groupBy(issuers, ({ subject }) => subject);
-    this.#publicKeys = new Set(issuers.map(({ publicKey256 }) => publicKey256));
+    for (const issuer of issuers) {
+      if (!this.trusts(issuer.publicKey256)) this.#byKey.set(issuer.publicKey256, issuer);
+    }
   }
 
   /** Whether the key of one of them has this SHA-256, as {@linkcode PeerAuthority} tells it. */
   trusts(publicKey256: string): boolean {
-    return this.#publicKeys.has(publicKey256);
+    return this.#byKey.has(publicKey256);
+  }
+
+  /** Describes the first one whose key has this SHA-256; `null` where there is none. */
+  describe(publicKey256: string): PeerAuthority | null {
+    const issuer = this.#byKey.get(publicKey256);
+    return issuer === undefined ? null : describeAuthority(issuer.certificate);
   }
 
   /** Finds the one that vouched for a chain, as {@linkcode findAuthority} does. */
@@ -81,6 +90,19 @@ export class Authorities {
     const [possible, ...others] = search.run("maybe");
     const isAlone = others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256);
     return possible === undefined || !isAlone ? null : describeAuthority(possible.certificate);
+  }
+
+  /**
+   * Finds the one that vouched for a chain which the TLS library has verified against others than
+   * these: every signature has to be certain.
+   */
+  findCertain(
+    chain: readonly Uint8Array[],
+    purpose?: keyof typeof PURPOSE,
+  ): PeerAuthority | null {
+    const search = new PathSearch(chain, this.#bySubject, this.#signers, purpose);
+    const [certain] = search.run("yes");
+    return certain === undefined ? null : describeAuthority(certain.certificate);
   }
 }
 

@@ -68,8 +68,6 @@ export interface ServerMaterial {
   readonly authorities: Authorities;
   /** Whether the key of one of them has this SHA-256, as `PeerAuthority.publicKey256` tells it. */
   trusts(publicKey256: string): boolean;
-  /** Fingerprints of the certificates that this context has verified, the latest last. */
-  readonly verified: Set<string>;
 }
 
 /** What the TLS library is given to make a client, and what it trusts. */
@@ -183,7 +181,6 @@ export function buildServerSslctx(config: ServerSslconfig): ServerSslctx {
     },
     authorities: trusted,
     trusts: (publicKey256) => trusted.trusts(publicKey256),
-    verified: new Set(),
   });
   return sslctx;
 }

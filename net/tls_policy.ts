@@ -6,7 +6,7 @@
  * - For 1.2 only suites with forward secrecy and authenticated encryption.
  * - The peer's certificate is verified; nothing switches that off, neither an option nor an
  *   environment variable.
- * - A session is resumed only where the same server has verified its certificate before.
+ * - A session is resumed only where its certificate was verified before, and its authority is trusted now.
  * - No compression and no renegotiation: the TLS library below has neither.
  *
  * @module

@@ -4,14 +4,14 @@
  * @module
  */
 
-import type { Socket } from "../base/app.ts";
 import { TlsError } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
 import { peerName } from "./addresses.ts";
 import { bounded } from "./connect.ts";
-import type { Accepted, Listener, ListenerLog } from "./listener.ts";
+import type { Accepted, Listener, ListenerSide } from "./listener.ts";
 import { Queue } from "./queue.ts";
-import { serverMaterialOf, type ServerSslctx } from "./tls_context.ts";
+import { isStillTrusted } from "./tls_clients.ts";
+import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./tls_context.ts";
 import { tlsErrorOf } from "./tls_errors.ts";
 import { Handshakes } from "./tls_handshakes.ts";
 import { listenRaw, type RawConnection, type RawListener } from "./tls_listen.ts";
@@ -22,14 +22,6 @@ import type { TlsStream } from "./tls_stream.ts";
 /** Clients whose handshake is done that may wait behind the one that waits for a place. */
 const MAX_WAITING = 64;
 
-/** What a listener has to know of its server. */
-export interface ServerSide {
-  /** Seconds that a handshake may take, or `null`. */
-  readonly timeout: number | null;
-  /** Where to tell what happens. */
-  readonly logger: ListenerLog & { info(message: string): void };
-}
-
 /**
  * Listens for TLS connections, and gives out those whose handshake has succeeded. The handshakes are
  * done side by side, however long a connection has to wait until it is taken.
@@ -37,30 +29,26 @@ export interface ServerSide {
 export class TlsListener implements Listener {
   readonly ready: Promise<void>;
   readonly #raw: RawListener;
-  readonly #side: ServerSide;
-  readonly #findSslctx: () => ServerSslctx;
+  readonly #side: ListenerSide;
+  readonly #handshakes: Handshakes;
   readonly #pending = new PendingHandshakes();
   readonly #letIn = new Queue<Accepted>(MAX_WAITING);
   readonly #running = new Set<Promise<void>>();
   #receiving: Promise<void> | null = null;
-  #handshakes: Handshakes | null = null;
+  #sslctx: ServerSslctx;
+  #bound = false;
   #count = 0;
   #closed = false;
 
-  /**
-   * Binds a checked address.
-   *
-   * @param findSslctx Tells the context, from when the caller is back in the event loop.
-   */
-  constructor(address: Address, side: ServerSide, findSslctx: () => ServerSslctx) {
+  /** Binds a checked address. */
+  constructor(address: Address, side: ListenerSide, sslctx: ServerSslctx) {
     this.#raw = listenRaw(address, side.logger);
     this.#side = side;
-    this.#findSslctx = findSslctx;
+    this.#sslctx = sslctx;
+    this.#handshakes = new Handshakes(() => this.#material);
     this.ready = this.#raw.ready.then(() => {
-      if (this.#findSslctx().verify) return;
-      side.logger.warn(
-        "every client is let in, whoever it is: allowUnauthenticatedClients is true",
-      );
+      this.#bound = true;
+      if (!this.#sslctx.verify) this.#warn();
     });
     // serveForever() reports it, and whoever waits for `ready`.
     this.ready.catch(() => {});
@@ -68,6 +56,28 @@ export class TlsListener implements Listener {
 
   get address(): Address {
     return this.#raw.address;
+  }
+
+  /** The context in force. */
+  get sslctx(): ServerSslctx {
+    return this.#sslctx;
+  }
+
+  get #material(): ServerMaterial {
+    return serverMaterialOf(this.#sslctx);
+  }
+
+  /** Puts another context in force. */
+  setSslctx(sslctx: ServerSslctx): void {
+    const opened = this.#sslctx.verify && !sslctx.verify;
+    this.#sslctx = sslctx;
+    if (opened && this.#bound) this.#warn();
+  }
+
+  #warn(): void {
+    this.#side.logger.warn(
+      "every client is let in, whoever it is: allowUnauthenticatedClients is true",
+    );
   }
 
   accept(): Promise<Accepted> {
@@ -106,7 +116,8 @@ export class TlsListener implements Listener {
     const handshake = this.#pending.add(() => !below.heard);
     try {
       const socket = await this.#open(below, handshake.signal);
-      if (this.#letIn.push({ name, address, socket })) return;
+      const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#material);
+      if (this.#letIn.push({ name, address, socket, isTrusted })) return;
       socket.close();
       if (!this.#closed) this.#side.logger.info(`${name}: too many wait for a place`);
     } catch (error) {
@@ -120,12 +131,10 @@ export class TlsListener implements Listener {
   }
 
   /** Does the handshake. No error of it has words that the peer has chosen. */
-  async #open(below: TlsStream, signal: AbortSignal): Promise<Socket> {
-    this.#handshakes ??= new Handshakes(serverMaterialOf(this.#findSslctx()));
-    const handshakes = this.#handshakes;
+  async #open(below: TlsStream, signal: AbortSignal): Promise<TlsSocket> {
     return await bounded("the TLS handshake", { timeout: this.#side.timeout, signal }, async () => {
       try {
-        const { socket, peerCertificate } = await handshakes.shake(below.stream);
+        const { socket, peerCertificate } = await this.#handshakes.shake(below.stream);
         return new TlsSocket(socket, below, peerCertificate);
       } catch (error) {
         throw error instanceof Error ? tlsErrorOf("client", error) : error;

@@ -43,26 +43,24 @@ class MemoryListener implements Listener {
   #match(): void {
     const socket = this.#accept === null ? undefined : this.#waiting.shift();
     if (socket === undefined) return;
-    this.#accept?.resolve({ name: "memory", address: null, socket });
+    this.#accept?.resolve({ name: "memory", address: null, socket, isTrusted: () => true });
     this.#accept = null;
   }
 }
 
 /** A server whose connections are in memory; all else is the real one. */
 export class MemoryServer extends Server {
-  declare memory: MemoryListener;
+  readonly memory: MemoryListener;
 
   constructor(app: App) {
-    super(["127.0.0.1", 1], app, {
+    const memory = new MemoryListener();
+    const options = {
       timeout: null,
       logger: quiet,
       maxConnections: Infinity,
       maxRequests: Infinity,
-    });
-  }
-
-  protected override listen(): Listener {
-    this.memory = new MemoryListener();
-    return this.memory;
+    };
+    super(["127.0.0.1", 1], app, options, () => memory);
+    this.memory = memory;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * `deno task soak MINUTES`: well-behaved and hostile traffic over TCP, Unix sockets, abstract names, mutual TLS and a proxy, with faults on
- * both sides, and with sessions that are closed, for as long as it is told. Every byte is checksummed at both ends.
+ * `deno task soak MINUTES`: well-behaved and hostile traffic over TCP, Unix sockets, abstract names, mutual TLS whose trust changes and a
+ * proxy, with faults on both sides, and with sessions that are closed, for as long as it is told. Every byte is checksummed at both ends.
  *
  * Reports requests, faults, memory and descriptors at the start and at the end, and ends with status 1 after any mismatch, failure of
  * a well-behaved client, leak or unhandled rejection.
@@ -16,6 +16,7 @@ import { runFaulty } from "./faults.ts";
 import { runForger } from "./forgers.ts";
 import { measure, type Resources, settle } from "./resources.ts";
 import { type Servers, startServers } from "./servers.ts";
+import { runSwaps } from "./swaps.ts";
 import { runHonestly, type Tally } from "./traffic.ts";
 
 const HONEST_CLIENTS = 3, FAULTY_CLIENTS = 2, ABORTING_CLIENTS = 2;
@@ -34,7 +35,10 @@ async function runTraffic(servers: Servers, seconds: number, seed: number): Prom
   const tally = makeTally();
   const ending = new AbortController();
   const timer = setTimeout(() => ending.abort(), seconds * 1000);
-  const running: Promise<void>[] = [runStranger(servers, tally, ending.signal)];
+  const running: Promise<void>[] = [
+    runStranger(servers, tally, ending.signal),
+    runSwaps(servers.swapping, seed++, tally, ending.signal),
+  ];
   for (const [name, client] of servers.clients) {
     for (let i = 0; i < HONEST_CLIENTS; i++) {
       running.push(runHonestly(name, client, seed++, tally, ending.signal));

@@ -9,8 +9,10 @@ import { TempPKI } from "../../misc.ts";
 import {
   type App,
   Client,
+  publicKey256,
   Server,
   type ServerOptions,
+  type ServerSslconfig,
   SSLClient,
   SSLServer,
   toFetchHandler,
@@ -22,12 +24,43 @@ export interface Servers extends AsyncDisposable {
   readonly clients: ReadonlyMap<string, Client>;
   /** A client of the server with TLS that has no certificate. */
   readonly stranger: SSLClient;
+  /** A server with TLS, and the one of its clients that it does not always trust. */
+  readonly swapping: Swapping;
   /** A client of Deno's server, under which the application runs, too. */
   readonly foreign: Client;
   /** Servers whose sessions are closed by themselves. */
   readonly closing: readonly Closing[];
   /** How many sessions all of them have at this moment. */
   countSessions(): number;
+}
+
+/** A server, of whose clients one is not always trusted. */
+export interface Swapping {
+  readonly server: SSLServer;
+  /** What the server is, and that it trusts the clients that are always trusted. */
+  readonly withoutGuest: ServerSslconfig;
+  /** And the other one. */
+  readonly withGuest: ServerSslconfig;
+  /** The client that is not always trusted. */
+  readonly guest: SSLClient;
+  /** The SHA-256 of the key of its authority. */
+  readonly guestKey: string;
+}
+
+async function makeSwapping(server: SSLServer, pki: TempPKI, guestPki: TempPKI): Promise<Swapping> {
+  const { certFile, keyFile, caFile } = pki.serverSslconfig;
+  const ca = await Promise.all(
+    [caFile!, guestPki.serverSslconfig.caFile!].map((path) => Deno.readTextFile(path)),
+  );
+  const { certFile: guestCert, keyFile: guestKey } = guestPki.clientSslconfig;
+  const sslconfig = { ...pki.clientSslconfig, certFile: guestCert, keyFile: guestKey };
+  return {
+    server,
+    withoutGuest: { certFile, keyFile, ca: ca.slice(0, 1) },
+    withGuest: { certFile, keyFile, ca },
+    guest: new SSLClient(sslconfig, server.address, CLIENT_OPTIONS),
+    guestKey: publicKey256(ca[1]!),
+  };
 }
 
 const OPTIONS: ServerOptions = {
@@ -50,6 +83,7 @@ export async function startServers(app: App, dir: string): Promise<Servers> {
     return server;
   };
   const pki = stack.use(await TempPKI.create());
+  const guest = stack.use(await TempPKI.create());
   const tcp = await start(new Server(["127.0.0.1", 0], app, OPTIONS));
   const unix = await start(new Server(`${dir}/socket`, app, OPTIONS));
   const abstract = await start(new Server(new Uint8Array(), app, OPTIONS));
@@ -71,6 +105,7 @@ export async function startServers(app: App, dir: string): Promise<Servers> {
       ["mTLS", new SSLClient(pki.clientSslconfig, tls.address, CLIENT_OPTIONS)],
       ["proxy", new Client(proxy.address, CLIENT_OPTIONS)],
     ]),
+    swapping: await makeSwapping(tls, pki, guest),
     stranger: new SSLClient(pki.anonymousClientSslconfig, tls.address, CLIENT_OPTIONS),
     foreign: new Client(["127.0.0.1", foreign.addr.port], CLIENT_OPTIONS),
     closing: [

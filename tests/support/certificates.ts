@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { type AddressInfo, isIP } from "node:net";
 import * as tls from "node:tls";
 
@@ -101,4 +101,12 @@ async function readFiles(
     ...(keyFile === undefined ? {} : { key: await Deno.readTextFile(keyFile) }),
     ...(caFile === undefined ? {} : { ca: await Deno.readTextFile(caFile) }),
   };
+}
+
+/** The SHA-256 of the public key of a certificate in PEM, found without the library. */
+export function publicKey256(pem: string): string {
+  const { publicKey } = new X509Certificate(pem);
+  const der = publicKey.export({ type: "spki", format: "der" });
+  const digest = createHash("sha256").update(der).digest("hex").toUpperCase();
+  return digest.match(/../g)!.join(":");
 }

@@ -1,0 +1,98 @@
+/**
+ * Which clients are let in: the only place where one is found good enough.
+ *
+ * @module
+ */
+
+import type { TLSSocket } from "node:tls";
+import { TlsError } from "../base/errors.ts";
+import type { PeerAuthority, PeerCertificate } from "../base/session.ts";
+import { describeCertificate, fingerprint256, parseCertificate } from "./tls_certificate.ts";
+import { presentedChain } from "./tls_chain.ts";
+import type { ServerMaterial } from "./tls_context.ts";
+import { checkPeer, noAuthority } from "./tls_peer.ts";
+import { checkNegotiated } from "./tls_policy.ts";
+import { verifiedClients } from "./tls_verified.ts";
+
+/**
+ * Verifies what the TLS library leaves open, once a handshake is over, and tells what the client's
+ * certificate says; `null` where none is asked for.
+ *
+ * @param begun What the handshake began with; by this the library has verified the certificate.
+ * @param inForce What holds now; it decides.
+ * @throws {TlsError} where the client is not let in.
+ */
+export function checkClient(
+  socket: TLSSocket,
+  begun: ServerMaterial,
+  inForce: ServerMaterial,
+): PeerCertificate | null {
+  checkNegotiated(socket);
+  if (!inForce.options.requestCert) return null;
+  if (!begun.options.requestCert) {
+    throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
+  }
+  // A resumed session may come without a certificate, and the library lets it pass.
+  if (!socket.authorized) {
+    throw new TlsError("UNTRUSTED", "the client's certificate was not verified");
+  }
+  const chain = presentedChain(socket);
+  if (chain === null) throw new TlsError("NO_CERTIFICATE", "the client sent no certificate");
+  const certificate = parseCertificate(chain[0]);
+  checkPeer("client", certificate);
+  const authority = socket.isSessionReused()
+    ? recallAuthority(chain, inForce)
+    : verifyAuthority(chain, begun, inForce);
+  return describeCertificate(certificate, authority);
+}
+
+/** Whether a client that was found good enough is trusted by what is in force. */
+export function isStillTrusted(
+  certificate: PeerCertificate | null | undefined,
+  inForce: ServerMaterial,
+): boolean {
+  if (!inForce.options.requestCert) return true;
+  const authority = certificate?.authority ?? null;
+  return authority !== null && inForce.trusts(authority.publicKey256);
+}
+
+/** A chain as the peer has sent it, its own certificate first. */
+type Chain = readonly [Uint8Array, ...Uint8Array[]];
+
+/** The authority that has vouched for a certificate which the library has just verified. */
+function verifyAuthority(
+  chain: Chain,
+  begun: ServerMaterial,
+  inForce: ServerMaterial,
+): PeerAuthority {
+  const verified = begun.authorities.find(chain, "clientAuth");
+  if (verified === null) throw noAuthority("client");
+  verifiedClients.add(fingerprint256(chain[0]), verified.publicKey256);
+  if (begun === inForce) return verified;
+  const authority = inForce.authorities.findCertain(chain, "clientAuth") ??
+    inForce.authorities.describe(verified.publicKey256);
+  if (authority === null) {
+    throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
+  }
+  return authority;
+}
+
+/**
+ * The authority of a session that is resumed: the library has not verified its certificate, so it has to
+ * have been verified before, and by an authority that is trusted now.
+ */
+function recallAuthority(chain: Chain, inForce: ServerMaterial): PeerAuthority {
+  const vouchers = verifiedClients.vouchersOf(fingerprint256(chain[0]));
+  for (const publicKey256 of vouchers) {
+    const authority = inForce.authorities.describe(publicKey256);
+    if (authority === null) continue;
+    return inForce.authorities.findCertain(chain, "clientAuth") ?? authority;
+  }
+  if (vouchers.size > 0) {
+    throw new TlsError("UNTRUSTED", "the client resumed a session, whose authority is not trusted");
+  }
+  throw new TlsError(
+    "POLICY",
+    "the client resumed a session whose certificate was not verified by this process",
+  );
+}

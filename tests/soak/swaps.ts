@@ -1,0 +1,105 @@
+/**
+ * Trust that changes while a server runs: who is always trusted must not notice, and who is not trusted must not get in.
+ *
+ * @module
+ */
+
+import { buildServerSslctx, type ServerSslconfig } from "../../mod.ts";
+import { Random } from "../fuzz/random.ts";
+import type { Swapping } from "./servers.ts";
+import type { Tally } from "./traffic.ts";
+
+const GUESTS = 2;
+
+/** Whom the server trusts at the moment. */
+interface Trust {
+  /** Counts the changes. */
+  version: number;
+  guest: boolean;
+}
+
+/** Swaps the contexts of a server at random until the signal is aborted, and lets the guest connect meanwhile. */
+export async function runSwaps(
+  swapping: Swapping,
+  seed: number,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<void> {
+  const trust: Trust = { version: 0, guest: false };
+  const guests = Array.from({ length: GUESTS }, () => runGuest(swapping, trust, tally, signal));
+  await swapAtRandom(swapping, trust, new Random(seed), tally, signal);
+  await Promise.all(guests);
+}
+
+async function swapAtRandom(
+  swapping: Swapping,
+  trust: Trust,
+  random: Random,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<void> {
+  const { server, withGuest, withoutGuest } = swapping;
+  const contexts = { true: buildServerSslctx(withGuest), false: buildServerSslctx(withoutGuest) };
+  const bad: ServerSslconfig = { ...withGuest, certFile: `${withGuest.certFile}.missing` };
+  while (!signal.aborted) {
+    const guest = random.below(2) === 0;
+    const before = server.sslctx;
+    if (random.below(5) === 0) {
+      try {
+        server.setSslctx(bad);
+        tally.failures.push("setSslctx: took a certificate that is missing");
+      } catch {
+        count(tally, "server: a context that can't be built");
+      }
+      if (server.sslctx !== before) tally.failures.push("setSslctx: threw, and has changed");
+    }
+    const config = guest ? withGuest : withoutGuest;
+    server.setSslctx(random.below(2) === 0 ? contexts[`${guest}`] : config);
+    trust.version++;
+    trust.guest = guest;
+    count(tally, `server: a context ${guest ? "with" : "without"} the guest`);
+    if (!guest && random.below(2) === 0) closeGuests(swapping, tally);
+    // Now and then long enough for whole connections under one and the same context.
+    const most = random.chance(50) ? 100 : 2000;
+    await new Promise((resolve) => setTimeout(resolve, random.below(most)));
+  }
+}
+
+/** Ends the live sessions of the guest, as whoever withdraws trust does. */
+function closeGuests({ server, guestKey }: Swapping, tally: Tally): void {
+  for (const session of server.sessions) {
+    if (session.peerCertificate?.authority?.publicKey256 !== guestKey) continue;
+    session.close();
+    count(tally, "server: a session of the guest closed");
+  }
+}
+
+/** Connects as the guest, who has to be let in just while it is trusted. */
+async function runGuest(
+  { guest }: Swapping,
+  trust: Trust,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    const { version, guest: isTrusted } = trust;
+    let problem: unknown = null;
+    try {
+      await guest.request("GET", "/data?seed=1&size=1&kind=array", { checksum: "0-0" });
+    } catch (error) {
+      problem = error;
+    }
+    if (version !== trust.version) {
+      count(tally, "guest: its trust has changed meanwhile");
+    } else if (isTrusted !== (problem === null)) {
+      tally.failures.push(`guest, trusted: ${isTrusted}: ${Deno.inspect(problem)}`);
+    } else {
+      count(tally, `guest: ${isTrusted ? "trusted, answered" : "not trusted, refused"}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+function count(tally: Tally, name: string): void {
+  tally.faults.set(name, (tally.faults.get(name) ?? 0) + 1);
+}
