@@ -10,7 +10,7 @@ import {
 import * as fc from "fast-check";
 import { createPrivateKey, type X509Certificate } from "node:crypto";
 import { dirname, join } from "node:path";
-import { parseAlternativeName } from "../misc/alternative_names.ts";
+import { parseAlternativeName } from "../pki/alternative_names.ts";
 import { TempPKI, type TempPKIOptions } from "../misc/pki.ts";
 import {
   assertNear,
