@@ -114,6 +114,7 @@ Deno.test("TempPKI refuses a name that is neither a DNS name nor an IP address",
     "a-",
     "a_b",
     "ä",
+    "\u212a.local", // the Kelvin sign, which is k in lower case
     "a b",
     "a\0",
     "a\n",
