@@ -243,13 +243,14 @@ Deno.test("createDevicePki derives the same name for all time", async (t) => {
     ["KÜCHE", "kuche-867294d0bc78cabc"],
     ["KU\u0308CHE", "kuche-867294d0bc78cabc"],
     ["名前", "device-7ec26292414bccef"],
+    ["../../camera-1", "camera-1-d9597a6328d2f812"],
   ];
   for (const [name, expected] of rows) {
     await t.step(expected, async () => {
       assertStrictEquals((await createDevicePki(dir.path, name)).name, expected);
     });
   }
-  assertStrictEquals((await entries(dir.path)).length, 3);
+  assertStrictEquals((await entries(dir.path)).length, 4);
 });
 
 Deno.test("createDevicePki derives a DNS name from any text, another for each", async () => {

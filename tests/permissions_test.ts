@@ -369,6 +369,12 @@ await createDevicePki(${JSON.stringify(keys)}, name);`,
 await createDevicePki(${JSON.stringify(keys)}, "viewer");`,
     },
     {
+      name: "createDevicePki with renew: false",
+      permissions: [`read=${keys}`, "sys=uid"],
+      script: `import { createDevicePki } from "./pki.ts";
+await createDevicePki(${JSON.stringify(keys)}, "viewer", { renew: false });`,
+    },
+    {
       name: "TempServer",
       permissions: ["net=127.0.0.1:0", TREE],
       script: `import { TempServer } from "./misc.ts";
