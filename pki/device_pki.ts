@@ -266,36 +266,50 @@ async function makeIdentity(
   });
 }
 
-/**
- * Loads an identity, and renews its certificate where that is due. Where it can't be renewed, for
- * example because the program may not write, a certificate that is valid is still as good as ever.
- */
+/** An identity, and what there is to log of it. */
+interface Loaded {
+  readonly identity: Identity;
+  readonly warnings: string[];
+}
+
+/** Loads an identity, and renews its certificate where that is due and wanted. */
 async function loadCurrentIdentity(
   files: IdentityFiles,
   name: string,
   life: CertificateLife,
   renew: boolean,
-): Promise<{ identity: Identity; warnings: string[] }> {
-  let identity = await loadIdentity(files, name);
-  if (!isDue(identity, life)) return { identity, warnings: [] };
+): Promise<Loaded> {
+  const loaded = await loadIdentity(files, name);
+  if (!isDue(loaded, life)) return { identity: loaded, warnings: [] };
+  if (!renew) return keep(files, loaded, "is not renewed, as renew is false");
   let failure: unknown = null;
-  let reason = "is not renewed, as renew is false";
-  if (renew) {
-    try {
-      await renewCertificate(files, identity, leafProfile(name, life));
-    } catch (error) {
-      failure = error;
-      reason = `could not be renewed: ${error instanceof Error ? error.message : error}`;
-    }
-    identity = await loadIdentity(files, name); // another process may have renewed it
-    if (failure === null || !isDue(identity, life)) return { identity, warnings: [] };
+  try {
+    await renewCertificate(files, loaded, leafProfile(name, life));
+  } catch (error) {
+    failure = error;
   }
-  const problem = `The certificate in ${files.certFile} ` +
-    `${describeValidity(identity.certificateValidity)}, and ${reason}`;
-  if (isValid(identity.certificateValidity)) return { identity, warnings: [problem] };
-  const advice = renew ? "correct the clock if it is wrong" : "correct the clock if it is wrong, " +
-    "or call createDevicePki without renew: false in a program that may write there";
-  throw new Deno.errors.InvalidData(`${problem}; ${advice}`, { cause: failure });
+  const identity = await loadIdentity(files, name); // another process may have renewed it
+  if (failure === null || !isDue(identity, life)) return { identity, warnings: [] };
+  const reason = failure instanceof Error ? failure.message : String(failure);
+  return keep(files, identity, `could not be renewed: ${reason}`, { cause: failure });
+}
+
+/** Takes a certificate that was not renewed: as long as it is valid it is as good as ever. */
+function keep(
+  { certFile }: IdentityFiles,
+  identity: Identity,
+  why: string,
+  options?: ErrorOptions,
+): Loaded {
+  const { certificateValidity } = identity;
+  const problem = `The certificate in ${certFile} ${
+    describeValidity(certificateValidity)
+  }, and ${why}`;
+  if (isValid(certificateValidity)) return { identity, warnings: [problem] };
+  throw new Deno.errors.InvalidData(
+    `${problem}; correct the clock if it is wrong, else have it renewed by a program that may write`,
+    options,
+  );
 }
 
 /** A certificate that is not valid yet was made while the clock was ahead. */
