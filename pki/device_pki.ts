@@ -86,7 +86,7 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
 /**
  * Makes a device's own authority and certificate the first time, and loads them afterwards.
  *
- * They are kept in `<dir>/<name>`, or under the name derived from it, which has mode 0700; its files have mode 0600. The directory
+ * They are kept in `<dir>/<name>`, which has mode 0700; its files have mode 0600. The directory
  * appears complete or not at all, also when the power fails or several processes call this at once:
  * one of them makes the identity, and all return it. What a call leaves behind that is cut by a
  * crash is removed by one that comes an hour later or more.
@@ -95,9 +95,9 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * the same key; that is what the private key of the authority is kept for. So is one that is not
  * valid yet, since it was made while the clock was ahead. Where a new one can't be written, one that
  * is still valid is returned, and `warnings` says so. A process that runs for months has to call this
- * again before `validTo` and to use the new certificate. The authority lives for 20 years, and `warnings`
- * says so 30 days before it ends. The clock has to be right when an identity is made, and off by less
- * than a day at a peer.
+ * again before `validTo` and to use the new certificate: a server with `setSslctx`, a client as a new
+ * one. The authority lives for 20 years and is never replaced; in its last 30 days `warnings` says so.
+ * The clock has to be right when an identity is made, and off by less than a day at a peer.
  *
  * With `renew: false` nothing is ever written: nothing is made, renewed or removed.
  *
@@ -123,10 +123,11 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  *
  * @param dir Absolute path of a directory, made if absent (with mode 0700).
  * @param name Name of the device; another name is another identity. A DNS name in lower case of at
- * most 64 characters, such as `camera-1` or `camera-1.local`, is used as it is. Of every other one,
- * such as `Anna's camera`, the letters and digits are used and 16 digits of its SHA-256, so that two
- * names never share an identity: `anna-s-camera-ca91…`. The same text typed as other code points (by
- * Unicode's Normalization Form C) is the same name.
+ * most 64 characters, such as `camera-1` or `camera-1.local`, is used as it is. From every other one,
+ * such as `Anna's camera`, a DNS name is derived for the directory and the certificate: its letters and
+ * digits of ASCII, and 16 digits of its SHA-256, which keep names apart that differ in something else
+ * (`anna-s-camera-ca91…`). The same text in other code points, by Unicode's Normalization Form C, is
+ * the same name.
  * @param options Whether anything may be written.
  * @returns Where the pieces are.
  * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong type.

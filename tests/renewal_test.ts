@@ -78,7 +78,9 @@ Deno.test("two ends that renew their certificates go on where they would have ex
 
   // What has been renewed is what both ends show, and the connection from before is still there.
   using connection = await client.connect();
-  assert(connection.sock.peerCertificate!.validTo > camera.validTo);
+  const [first, latest] = [kept.sock.peerCertificate!, connection.sock.peerCertificate!];
+  assert(latest.validTo > camera.validTo);
+  assertEquals(latest.publicKey256, first.publicKey256);
   assertEquals((await connection.request("GET", "/", {}, null)).status, 204);
   assert(shown.at(-1)! > viewer.validTo);
   assertEquals((await kept.request("GET", "/", {}, null)).status, 204);
