@@ -23,8 +23,6 @@ export {
 } from "./misc/wire.ts";
 export type { UriParts } from "./base/uri.ts";
 export {
-  createDevicePki,
-  type DevicePki,
   type TempClientSslconfig,
   TempPKI,
   type TempPKIOptions,

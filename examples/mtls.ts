@@ -1,7 +1,7 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp --allow-sys=uid examples/mtls.ts
 
 import { type App, publicKey256, SSLClient, SSLServer } from "@degu/degu";
-import { createDevicePki } from "@degu/degu/misc";
+import { createDevicePki } from "@degu/degu/pki";
 
 // Three devices, each with an authority of its own. In earnest the directory stays, on the device.
 const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });

@@ -5,10 +5,8 @@
  */
 
 import { join } from "node:path";
-import { type AlternativeName, parseAlternativeName } from "./alternative_names.ts";
-import { createAuthority, createLeaf, type PemPair, randomSuffix } from "./certificates.ts";
-
-export { createDevicePki, type DevicePki } from "./device_pki.ts";
+import { type AlternativeName, parseAlternativeName } from "../pki/alternative_names.ts";
+import { createAuthority, createLeaf, type PemPair, randomSuffix } from "../pki/certificates.ts";
 
 /** Options of {@linkcode TempPKI.create}. */
 export interface TempPKIOptions {

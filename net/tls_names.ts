@@ -18,13 +18,15 @@ export function normaliseIpAddress(host: string): string | null {
   return canonicalIPAddress(address);
 }
 
-/** The DNS name in the form that it is compared in; `null` where it is none. */
+/** The DNS name in the form that it is compared in, without a last dot; `null` where it is none. */
 export function normaliseDnsName(host: string): string | null {
-  const name = (host.endsWith(".") ? host.slice(0, -1) : host).toLowerCase();
+  const name = host.endsWith(".") ? host.slice(0, -1) : host;
+  if (name.length > MAX_NAME_LENGTH) return null;
   const labels = name.split(".");
-  const isName = name.length <= MAX_NAME_LENGTH && labels.every((label) => LABEL.test(label)) &&
+  const isName = labels.every((label) => LABEL.test(label)) &&
     !/^[0-9]+$/.test(labels.at(-1) ?? "");
-  return isName ? name : null;
+  // Checked before, as other letters have an ASCII one in lower case: the Kelvin sign has k.
+  return isName ? name.toLowerCase() : null;
 }
 
 /** Why a certificate is not for this host; `null` where it is. */

@@ -9,8 +9,8 @@ import {
 } from "@std/assert";
 import { createPrivateKey } from "node:crypto";
 import { dirname, join } from "node:path";
-import { createAuthority, createLeaf, renewLeaf } from "../misc/certificates.ts";
-import { createDevicePki } from "../misc/pki.ts";
+import { createAuthority, createLeaf, renewLeaf } from "../pki/certificates.ts";
+import { createDevicePki } from "../pki.ts";
 import { assertNear, covers, readCertificate } from "./support/certificates.ts";
 import { entries, snapshot, tempDir } from "./support/directories.ts";
 import { runScript } from "./support/processes.ts";
@@ -55,6 +55,25 @@ Deno.test("createDevicePki keeps a certificate that lives as long as its authori
   const before = await snapshot(dirname(device.caFile));
   assertEquals(await createDevicePki(dir.path, "camera-1"), first);
   assertEquals(await snapshot(dirname(device.caFile)), before);
+});
+
+Deno.test("createDevicePki warns of an authority that expires within 30 days", async (t) => {
+  const cases: [days: number, warned: boolean][] = [[31, false], [29, true], [1, true]];
+  for (const [days, warned] of cases) {
+    await t.step(`${days} days left: ${warned}`, async () => {
+      await using dir = await tempDir();
+      const { caFile } = await createDevicePki(dir.path, "camera-1");
+      await replaceIdentity(dirname(caFile), days);
+      for (const renew of [true, true, false]) {
+        const { warnings } = await createDevicePki(dir.path, "camera-1", { renew });
+        assertStrictEquals(warnings.length, warned ? 1 : 0, String(warnings));
+        if (!warned) continue;
+        const date = new Date(Date.now() + days * DAY).toISOString().slice(0, 10);
+        assertStringIncludes(warnings[0] ?? "", `The authority in ${caFile} expires on ${date}T`);
+        assertStringIncludes(warnings[0] ?? "", "pair the device again");
+      }
+    });
+  }
 });
 
 Deno.test("createDevicePki rejects an authority that has expired", async () => {
@@ -102,7 +121,7 @@ Deno.test("createDevicePki returns a valid certificate that it may not renew, an
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../misc/pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../pki.ts"))};
     const { validTo, warnings } = await createDevicePki(${JSON.stringify(dir.path)}, "camera-1")
       .catch((error) => ({ validTo: null, warnings: [error.name, error.message] }));
     console.log(JSON.stringify({ validTo, warnings }));`;
@@ -136,7 +155,10 @@ Deno.test("createDevicePki returns a valid certificate that it may not renew, an
     await whileClockIsAhead(3, () => reissue(device, 365));
     const { warnings: [name, message] } = await load();
     assertStrictEquals(name, "InvalidData");
-    assertMatch(message, /cert\.pem is valid from .* could not be renewed: Requires write access/);
+    assertMatch(
+      message,
+      /cert\.pem is not valid before .* could not be renewed: Requires write access/,
+    );
   });
 });
 
@@ -148,23 +170,80 @@ Deno.test({
     const device = await createDevicePki(dir.path, "camera-1");
     await reissue(device, 29);
     await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
-    const script = `
-      import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../misc/pki.ts"))};
-      const { validTo, warnings } = await createDevicePki(${JSON.stringify(dir.path)}, "camera-1");
-      console.log(JSON.stringify({ validTo, warnings }));`;
-    const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
-    const module = `data:text/javascript,${encodeURIComponent(script)}`;
-    const permissions = [...readOnly(dir.path), `--allow-write=${dir.path}`];
-    const program = [Deno.execPath(), "run", "--no-prompt", "--quiet", ...permissions, module];
-    const { success, stdout, stderr } = await new Deno.Command("unshare", {
-      args: ["-rm", "sh", "-c", mount, dir.path, ...program],
-    }).output();
-    assert(success, new TextDecoder().decode(stderr));
-    const { validTo, warnings } = JSON.parse(new TextDecoder().decode(stdout));
+    const { validTo, warnings } = await loadOnReadOnlyMount(dir.path, {});
     assertNear(Date.parse(validTo), Date.now() + 29 * DAY);
     assertStrictEquals(warnings.length, 2);
     for (const warning of warnings) assertStringIncludes(warning, "Read-only file system");
+
+    const unrenewed = await loadOnReadOnlyMount(dir.path, { renew: false });
+    assertNear(Date.parse(unrenewed.validTo), Date.now() + 29 * DAY);
+    assertStrictEquals(unrenewed.warnings.length, 1);
+    assertStringIncludes(unrenewed.warnings[0] ?? "", "is not renewed, as renew is false");
   },
+});
+
+Deno.test("createDevicePki with renew: false writes nothing, where it may and where it may not", async (t) => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
+  await plantTemporary(dirname(device.certFile), "cert.pem.0123456789abcdef", 2);
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../pki.ts"))};
+    const result = await createDevicePki(${JSON.stringify(dir.path)}, "camera-1", { renew: false })
+      .catch((error) => ({ error: error.name + ": " + error.message }));
+    console.log(JSON.stringify(result));`;
+  const load = async (permissions: string[]) =>
+    JSON.parse(await runScript(script, [...readOnly(dir.path), ...permissions], {}));
+  const steps: [name: string, make: () => Promise<void>, days: number, outcome: RegExp][] = [
+    ["31 days left: not due", () => reissue(device, 31), 31, /^$/],
+    [
+      "29 days left: a warning",
+      () => reissue(device, 29),
+      29,
+      /cert\.pem expires on .* not renewed/,
+    ],
+    ["expired: an error", () => reissue(device, -0.5), 0, /^InvalidData: .*pem has expired on /],
+    [
+      "not valid yet: an error",
+      () => whileClockIsAhead(3, () => reissue(device, 365)),
+      0,
+      /^InvalidData: .*pem is not valid before .* correct the clock/,
+    ],
+  ];
+  for (const [name, make, days, outcome] of steps) {
+    await t.step(name, async () => {
+      await make();
+      const before = [await stamps(dir.path), await stamps(dirname(device.certFile))];
+      for (const permissions of [[], [`--allow-write=${dir.path}`]]) {
+        const { validTo, warnings = [], error = warnings.join("\n") } = await load(permissions);
+        assertMatch(error, outcome);
+        if (days > 0) assertNear(Date.parse(validTo), Date.now() + days * DAY);
+        const after = [await stamps(dir.path), await stamps(dirname(device.certFile))];
+        assertEquals(after, before);
+      }
+    });
+  }
+});
+
+Deno.test("createDevicePki with renew: false rejects where there is no identity, and makes none", async (t) => {
+  await using dir = await tempDir();
+  await createDevicePki(dir.path, "camera-1");
+  const rows: [dir: string, name: string][] = [
+    [dir.path, "camera-2"],
+    [dir.path, "Camera-1"],
+    [join(dir.path, "no", "such"), "camera-1"],
+  ];
+  for (const [path, name] of rows) {
+    await t.step(`${path.slice(dir.path.length)} ${name}`, async () => {
+      const error = await assertRejects(
+        () => createDevicePki(path, name, { renew: false }),
+        Deno.errors.NotFound,
+        `There is no identity in ${path}`,
+      );
+      assertStringIncludes(error.message, "call createDevicePki without it once");
+      assertEquals(await entries(dir.path), ["camera-1"]);
+    });
+  }
 });
 
 Deno.test("createDevicePki removes what a crash left behind, and nothing else", async () => {
@@ -197,7 +276,7 @@ Deno.test("createDevicePki leaves what a crash left behind where it may not writ
   await createDevicePki(dir.path, "camera-1");
   await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../misc/pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../pki.ts"))};
     console.log((await createDevicePki(${JSON.stringify(dir.path)}, "camera-1")).warnings.length);`;
   assertStrictEquals(await runScript(script, readOnly(dir.path), {}), "0\n");
   assertEquals(await entries(dir.path), [".camera-1.0123456789abcdef", "camera-1"]);
@@ -206,7 +285,7 @@ Deno.test("createDevicePki leaves what a crash left behind where it may not writ
 Deno.test("a process that is killed in the middle leaves nothing that stays, and no half identity", async () => {
   await using dir = await tempDir();
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../misc/pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../pki.ts"))};
     for (let i = 0;; i++) {
       console.log(i);
       await Promise.all(["a", "b", "c"].map((letter) =>
@@ -263,6 +342,36 @@ async function canMount(): Promise<boolean> {
   }
   console.warn("This user can't mount anything with unshare: a test is skipped");
   return false;
+}
+
+/** Loads an identity in a process whose file system can't be written there, with leave to write. */
+async function loadOnReadOnlyMount(
+  dir: string,
+  options: { renew?: boolean },
+): Promise<{ validTo: string; warnings: string[] }> {
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../pki.ts"))};
+    const call = ${JSON.stringify([dir, "camera-1", options])};
+    const { validTo, warnings } = await createDevicePki(...call);
+    console.log(JSON.stringify({ validTo, warnings }));`;
+  const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
+  const module = `data:text/javascript,${encodeURIComponent(script)}`;
+  const permissions = [...readOnly(dir), `--allow-write=${dir}`];
+  const program = [Deno.execPath(), "run", "--no-prompt", "--quiet", ...permissions, module];
+  const { success, stdout, stderr } = await new Deno.Command("unshare", {
+    args: ["-rm", "sh", "-c", mount, dir, ...program],
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** What shows that something in a directory was written: its times, its size, which file it is. */
+async function stamps(dir: string): Promise<unknown[]> {
+  const paths = [dir, ...(await entries(dir)).map((name) => join(dir, name))];
+  return await Promise.all(paths.map(async (path) => {
+    const { mtime, ctime, size, ino } = await Deno.lstat(path);
+    return [path, mtime, ctime, size, ino];
+  }));
 }
 
 /** Makes what a call leaves behind that is cut, so many hours ago. */

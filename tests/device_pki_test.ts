@@ -9,7 +9,7 @@ import {
 import * as fc from "fast-check";
 import { createPrivateKey } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { createDevicePki, type DevicePki } from "../misc/pki.ts";
+import { createDevicePki, type DevicePki } from "../pki.ts";
 import {
   assertNear,
   covers,
@@ -125,7 +125,7 @@ Deno.test("concurrent calls of createDevicePki agree on one identity", async () 
 Deno.test("processes that call createDevicePki at once agree, with access to its directory alone", async () => {
   await using dir = await tempDir();
   const script = `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../misc/pki.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../pki.ts"))};
     const { certFile, caFile, keyFile } = await createDevicePki(${JSON.stringify(dir.path)}, "hub");
     const texts = await Promise.all([certFile, caFile, keyFile].map((path) => Deno.readTextFile(path)));
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join()));
@@ -141,40 +141,138 @@ Deno.test("processes that call createDevicePki at once agree, with access to its
   assertEquals(await entries(dir.path), ["hub"]);
 });
 
-Deno.test("createDevicePki rejects a relative directory or a name that is not a DNS name", async (t) => {
+Deno.test("createDevicePki rejects a relative directory, a name that is none, unknown options", async (t) => {
   await using dir = await tempDir();
-  const invalid: [dir: string, name: string][] = [
-    ["", "camera-1"],
-    [".", "camera-1"],
-    ["pki", "camera-1"],
-    ["./pki", "camera-1"],
-    [dir.path, ""],
-    [dir.path, "."],
-    [dir.path, ".."],
-    [dir.path, "../camera-1"],
-    [dir.path, "a/b"],
-    [dir.path, "Camera-1"],
-    [dir.path, "camera 1"],
-    [dir.path, "127.0.0.1"],
-    [dir.path, "::1"],
-    [dir.path, `${"a".repeat(62)}.bb`],
+  const invalid: [dir: string, name: string, message: string][] = [
+    ["", "camera-1", "not an absolute path"],
+    [".", "camera-1", "not an absolute path"],
+    ["pki", "camera-1", "not an absolute path"],
+    ["./pki", "camera-1", "not an absolute path"],
+    [`${dir.path}/a\0b`, "camera-1", "not an absolute path"],
+    [dir.path, "", "it is empty"],
+    [dir.path, "\u3000 ", "it is empty"],
+    [dir.path, "camera-1\n", "white space"], // a line of a file, as it was read
+    [dir.path, " camera-1", "white space"],
+    [dir.path, "\ufeffcamera-1", "white space"],
+    [dir.path, "a\0b", "control character"],
+    [dir.path, "a\u2028b", "line break"],
+    [dir.path, "a\x1b[31mb", "control character"],
+    [dir.path, "a\ud800b", "surrogate"],
   ];
-  for (const [path, name] of invalid) {
-    await t.step(JSON.stringify([path === dir.path ? "dir" : path, name]), async () => {
-      await assertRejects(
+  for (const [path, name, message] of invalid) {
+    await t.step(JSON.stringify([path.replace(dir.path, "dir"), name]), async () => {
+      const error = await assertRejects(
         () => createDevicePki(path, name),
         RangeError,
         "Cannot make a device PKI",
       );
+      assertStringIncludes(error.message, message);
     });
   }
-  await assertRejects(() => createDevicePki(dir.path, JSON.parse("1")), TypeError);
+  const wrong: unknown[][] = [
+    [dir.path, 1],
+    [null, "camera-1"],
+    [dir.path],
+    [dir.path, "camera-1", { renewal: false }],
+    [dir.path, "camera-1", { renew: "no" }],
+    [dir.path, "camera-1", { renew: null }],
+    [dir.path, "camera-1", null],
+    [dir.path, "camera-1", false],
+  ];
+  for (const [index, values] of wrong.entries()) {
+    await t.step(`wrong types ${index}`, async () => {
+      // What a program in JavaScript may do.
+      const call = createDevicePki as unknown as (...values: unknown[]) => Promise<DevicePki>;
+      await assertRejects(() => call(...values), TypeError);
+    });
+  }
   assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("createDevicePki takes any name of a device, and finds it again", async (t) => {
+  await using dir = await tempDir();
   const longest = `${"a".repeat(62)}.b`;
-  assertEquals(
-    (await createDevicePki(dir.path, longest)).certFile,
-    join(dir.path, longest, "cert.pem"),
+  const rows: [name: string, dnsName: string | RegExp][] = [
+    ["camera-1", "camera-1"],
+    ["camera-1.local", "camera-1.local"],
+    [longest, longest],
+    ["Camera-1", /^camera-1-[0-9a-f]{16}$/],
+    ["camera_1", /^camera-1-[0-9a-f]{16}$/],
+    ["Anna's camera", /^anna-s-camera-[0-9a-f]{16}$/],
+    ["KÜCHE", /^kuche-[0-9a-f]{16}$/],
+    ["\u212a.local", /^k-local-[0-9a-f]{16}$/],
+    ["名前", /^device-[0-9a-f]{16}$/],
+    ["📷", /^device-[0-9a-f]{16}$/],
+    ["127.0.0.1", /^127-0-0-1-[0-9a-f]{16}$/],
+    ["x".repeat(300), /^x{46}-[0-9a-f]{16}$/],
+    [`${"x".repeat(45)} y`, /^x{45}-[0-9a-f]{16}$/],
+    [`${longest}b`, /^a{46}-[0-9a-f]{16}$/],
+    [".", /^device-[0-9a-f]{16}$/],
+    ["..", /^device-[0-9a-f]{16}$/],
+    ["../../camera-1", /^camera-1-[0-9a-f]{16}$/],
+    ["/etc/passwd", /^etc-passwd-[0-9a-f]{16}$/],
+    ["C:\\camera", /^c-camera-[0-9a-f]{16}$/],
+    ["*.local", /^local-[0-9a-f]{16}$/],
+    ["camera-1.", /^camera-1-[0-9a-f]{16}$/],
+  ];
+  const made = new Set<string>();
+  for (const [name, expected] of rows) {
+    await t.step(`${name.slice(0, 30)} (${name.length})`, async () => {
+      const device = await createDevicePki(dir.path, name);
+      if (typeof expected === "string") assertStrictEquals(device.name, expected);
+      else assertMatch(device.name, expected);
+      assertStrictEquals(device.certFile, join(dir.path, device.name, "cert.pem"));
+      const cert = await readCertificate(device.certFile);
+      assertStrictEquals(cert.subject, `CN=${device.name}`);
+      assertStrictEquals(cert.subjectAltName, `DNS:${device.name}`);
+      assertEquals(await createDevicePki(dir.path, name, { renew: false }), device);
+      // What was derived stands for itself.
+      assertEquals(await createDevicePki(dir.path, device.name, { renew: false }), device);
+      made.add(device.name);
+    });
+  }
+  assertStrictEquals(made.size, rows.length);
+  assertEquals(await entries(dir.path), [...made].sort());
+});
+
+Deno.test("createDevicePki derives the same name for all time", async (t) => {
+  await using dir = await tempDir();
+  // SHA-256 of what stands here in UTF-8, from another program.
+  const rows: [name: string, dnsName: string][] = [
+    ["Anna's camera", "anna-s-camera-ca91bfd7af397728"],
+    ["KÜCHE", "kuche-867294d0bc78cabc"],
+    ["KU\u0308CHE", "kuche-867294d0bc78cabc"],
+    ["名前", "device-7ec26292414bccef"],
+    ["../../camera-1", "camera-1-d9597a6328d2f812"],
+  ];
+  for (const [name, expected] of rows) {
+    await t.step(expected, async () => {
+      assertStrictEquals((await createDevicePki(dir.path, name)).name, expected);
+    });
+  }
+  assertStrictEquals((await entries(dir.path)).length, 4);
+});
+
+Deno.test("createDevicePki derives a DNS name from any text, another for each", async () => {
+  await using dir = await tempDir();
+  const seen = new Map<string, string>();
+  const text = fc.oneof(
+    fc.string({ unit: "binary", minLength: 1, maxLength: 80 }),
+    fc.string({ unit: fc.constantFrom("a", "A", "-", ".", "_", "/", " ", "\u212a", "ä", "9") }),
   );
+  await fc.assert(fc.asyncProperty(text, async (name) => {
+    // Nothing is made; the message says what the name is.
+    const error = await assertRejects(() => createDevicePki(dir.path, name, { renew: false }));
+    if (error instanceof RangeError) return;
+    assert(error instanceof Deno.errors.NotFound, String(error));
+    const [, dnsName = ""] = error.message.match(/There is no identity in (.*), and with/) ?? [];
+    assertStrictEquals(dirname(dnsName), dir.path);
+    assertMatch(basename(dnsName), /^(?=.{1,64}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/);
+    const normal = name.normalize("NFC");
+    assertStrictEquals(seen.get(dnsName) ?? normal, normal);
+    seen.set(dnsName, normal);
+  }));
+  assertEquals(await entries(dir.path), []);
 });
 
 Deno.test("createDevicePki rejects an identity with a file missing and makes no other", async (t) => {

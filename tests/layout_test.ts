@@ -162,6 +162,11 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: await part("applib"), mayImport: [...connected, "applib/"] },
     { paths: await part("files"), mayImport: [...connected, "files/", "node:", "npm:mime"] },
     { paths: await part("web"), mayImport: [...connected, "web/"] },
+    {
+      paths: await part("pki"),
+      mayImport: ["base/", "net/", "pki/", "node:", "npm:@peculiar/x509"],
+    },
+    { paths: await part("misc"), mayImport: [...connected, "pki/", "misc/", "node:"] },
   ];
 }
 

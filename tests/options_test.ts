@@ -11,6 +11,7 @@ import {
   type SSLClientOptions,
 } from "../client.ts";
 import { TempPKI, type TempPKIOptions, TempServer } from "../misc.ts";
+import { createDevicePki, type DevicePkiOptions } from "../pki.ts";
 import {
   buildServerSslctx,
   Server,
@@ -25,6 +26,7 @@ import {
   toFetchHandler,
   type ToFetchHandlerOptions,
 } from "../web.ts";
+import { tempDir } from "./support/directories.ts";
 
 /** Every option that there is, each of them `undefined`; one that is missing here is an error of types. */
 type Undefined<Options> = {
@@ -126,6 +128,14 @@ Deno.test("the options of an sslconfig may be undefined", async () => {
   assertEquals((await client.request(...request)).status, 200);
   server.close();
   await serving;
+});
+
+Deno.test("the options of createDevicePki may be undefined", async () => {
+  const options: Undefined<DevicePkiOptions> = { renew: undefined };
+  const plain: DevicePkiOptions = options;
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1", plain); // made, as by default
+  assertEquals(await createDevicePki(dir.path, "camera-1", undefined), device);
 });
 
 Deno.test("the options of apps, handlers and temporary servers may be undefined", async () => {

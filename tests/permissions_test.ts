@@ -7,14 +7,15 @@ import { dirname, join } from "node:path";
 import type { Address } from "../base.ts";
 import { Client, SSLClient } from "../client.ts";
 import { type App, Server, SSLServer } from "../server.ts";
-import { createDevicePki, TempPKI } from "../misc.ts";
+import { TempPKI } from "../misc.ts";
+import { createDevicePki } from "../pki.ts";
 import { tempDir } from "./support/directories.ts";
 import { within } from "./support/raw_peer.ts";
 
 const ROOT = new URL("../", import.meta.url);
 /** A worker reads its modules as files. */
 const TREE = `read=${decodeURIComponent(ROOT.pathname)}`;
-const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc"];
+const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc", "pki"];
 
 /** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */
 const REFUSED = /NotCapable|Requires read access to ".*\/misc\/temp_server_worker\.ts"/;
@@ -357,15 +358,21 @@ await using pki = await TempPKI.create();`,
     {
       name: "createDevicePki that makes keys",
       permissions: [`read=${keys}`, `write=${keys}`, "sys=uid"],
-      script: `import { createDevicePki } from "./misc.ts";
+      script: `import { createDevicePki } from "./pki.ts";
 const name = "camera-" + crypto.randomUUID();
 await createDevicePki(${JSON.stringify(keys)}, name);`,
     },
     {
       name: "createDevicePki that finds keys",
       permissions: [`read=${keys}`, "sys=uid"],
-      script: `import { createDevicePki } from "./misc.ts";
+      script: `import { createDevicePki } from "./pki.ts";
 await createDevicePki(${JSON.stringify(keys)}, "viewer");`,
+    },
+    {
+      name: "createDevicePki with renew: false",
+      permissions: [`read=${keys}`, "sys=uid"],
+      script: `import { createDevicePki } from "./pki.ts";
+await createDevicePki(${JSON.stringify(keys)}, "viewer", { renew: false });`,
     },
     {
       name: "TempServer",

@@ -7,7 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
-import { createDevicePki } from "../misc.ts";
+import { createDevicePki } from "../pki.ts";
 import { entries, tempDir } from "./support/directories.ts";
 import { runScript } from "./support/processes.ts";
 import { giveLinkAway, makeLinks } from "./support/special_files.ts";
@@ -207,7 +207,7 @@ Deno.test({
 /** A program that loads an identity, or says why not. */
 function loadingScript(dir: string): string {
   return `
-    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../misc.ts"))};
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../pki.ts"))};
     try {
       await createDevicePki(${JSON.stringify(dir)}, "camera-1");
       console.log("loaded as " + Deno.uid());

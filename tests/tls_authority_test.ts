@@ -5,7 +5,7 @@ import type { PeerAuthority, PeerCertificate } from "../base.ts";
 import { buildServerSslctx, type ServerSslconfig } from "../server.ts";
 import { SSLClient } from "../client.ts";
 import { TempPKI } from "../misc/pki.ts";
-import { createAuthority } from "../misc/certificates.ts";
+import { createAuthority } from "../pki/certificates.ts";
 import { findAuthority } from "../net/tls_authority.ts";
 import { startTls } from "./support/tls_endpoints.ts";
 import { type Issued, KEY, OpensslPki, timeFromNow, unlessMissing } from "./support/tls_openssl.ts";

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as fc from "fast-check";
 import { X509Certificate } from "node:crypto";
+import { SSLClient } from "../client.ts";
 import { TempPKI } from "../misc/pki.ts";
 import {
   type Certificate,
@@ -252,6 +253,21 @@ Deno.test("nameProblem() takes an IP address in whatever form it is written", ()
   for (const [value, host, matches] of rows) {
     const certificate = { ...leaf, names: [{ type: "IP Address", value }] };
     assertEquals(nameProblem(certificate, host) === null, matches, `${value} for ${host}`);
+  }
+});
+
+Deno.test("a DNS name has letters of ASCII alone, also before they are lower case", () => {
+  const rows: readonly [host: string, name: string | null][] = [
+    ["K.local", "k.local"],
+    ["\u212a.local", null], // the Kelvin sign, which is k in lower case
+    ["k.\u212aOM", null],
+    ["\u0130.local", null],
+  ];
+  for (const [host, name] of rows) {
+    assertEquals(normaliseDnsName(host), name, host);
+    const check = () => new SSLClient({}, ["127.0.0.1", 443], { sslHost: host });
+    if (name === null) assertThrows(check, RangeError, "need a DNS name or an IP address");
+    else check();
   }
 });
 

@@ -8,7 +8,7 @@ import { assert } from "@std/assert";
 import * as tls from "node:tls";
 import { type Address, EmptyPreambleError } from "../../base.ts";
 import { SSLClient } from "../../client.ts";
-import { createDevicePki } from "../../misc/pki.ts";
+import { createDevicePki } from "../../pki.ts";
 import type {
   App,
   AppFunction,

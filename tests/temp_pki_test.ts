@@ -10,7 +10,7 @@ import {
 import * as fc from "fast-check";
 import { createPrivateKey, type X509Certificate } from "node:crypto";
 import { dirname, join } from "node:path";
-import { parseAlternativeName } from "../misc/alternative_names.ts";
+import { parseAlternativeName } from "../pki/alternative_names.ts";
 import { TempPKI, type TempPKIOptions } from "../misc/pki.ts";
 import {
   assertNear,
@@ -114,6 +114,7 @@ Deno.test("TempPKI refuses a name that is neither a DNS name nor an IP address",
     "a-",
     "a_b",
     "ä",
+    "\u212a.local", // the Kelvin sign, which is k in lower case
     "a b",
     "a\0",
     "a\n",

@@ -5,6 +5,7 @@
  */
 
 import { canonicalIPAddress } from "../net/addresses.ts";
+import { normaliseDnsName } from "../net/tls_names.ts";
 
 /** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6). */
 export interface AlternativeName {
@@ -14,8 +15,8 @@ export interface AlternativeName {
   readonly value: string;
 }
 
-const MAX_DNS_NAME_LENGTH = 253;
-const DNS_LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+/** Without what some hosts have in their names, but no certificate may: underscores, hyphens at an end. */
+const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /**
  * Reads a DNS name or a literal IP address.
@@ -31,8 +32,8 @@ const DNS_LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 export function parseAlternativeName(text: string): AlternativeName {
   const address = canonicalIPAddress(text);
   if (address !== null) return { type: "ip", value: address };
-  const name = text.toLowerCase();
-  if (isDnsName(name)) return { type: "dns", value: name };
+  const name = text.endsWith(".") ? null : normaliseDnsName(text);
+  if (name !== null && isDnsName(name)) return { type: "dns", value: name };
   throw new RangeError(
     `Cannot issue a certificate for ${JSON.stringify(text)}: expected a DNS name or an IP address`,
   );
@@ -46,7 +47,6 @@ export function parseAlternativeName(text: string): AlternativeName {
  * @returns Whether it is one.
  */
 export function isDnsName(text: string): boolean {
-  if (text.length > MAX_DNS_NAME_LENGTH) return false;
-  const labels = text.split(".");
-  return labels.every((label) => DNS_LABEL.test(label)) && !/^\d+$/.test(labels.at(-1) ?? "");
+  return normaliseDnsName(text) === text &&
+    text.split(".").every((label) => HOST_LABEL.test(label));
 }

@@ -1,0 +1,341 @@
+/**
+ * The persistent identity of a device: an authority of its own and a certificate from it, made
+ * once and loaded from then on.
+ *
+ * @module
+ */
+
+import { isAbsolute, join, normalize } from "node:path";
+import { quote, typeName } from "../base/errors.ts";
+import { copyOptions } from "../base/options.ts";
+import {
+  createAuthority,
+  createLeaf,
+  type LeafProfile,
+  randomSuffix,
+  renewLeaf,
+} from "./certificates.ts";
+import { deriveDnsName } from "./device_name.ts";
+import { describeValidity, type Identity, isValid, loadIdentity } from "./identity.ts";
+import {
+  checkFiles,
+  exists,
+  type IdentityFiles,
+  identityFiles,
+  removeLeftBehind,
+  replaceCertificate,
+  writeIdentity,
+} from "./identity_files.ts";
+import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
+
+/** Where the pieces of a device's identity are: plain data that can be posted to a worker. */
+export interface DevicePki {
+  /**
+   * The DNS name that the certificate is issued for, and that the directory has: the name that was
+   * given, or what was derived from it. A peer that checks names checks this one.
+   */
+  readonly name: string;
+  /**
+   * Absolute path of the PEM file with the device's authority. It holds no secret: its text is what
+   * a peer is given when the two are paired, to trust this device and no other.
+   */
+  readonly caFile: string;
+  /** Absolute path of the PEM file with the device's certificate, for both roles. */
+  readonly certFile: string;
+  /** Absolute path of the PEM file with the device's private key. */
+  readonly keyFile: string;
+  /** When the certificate expires; 30 days before, the next call renews it. */
+  readonly validTo: Date;
+  /**
+   * What works, but not for long, each a text to log: a certificate that is due and was not renewed,
+   * an authority that expires within 30 days, something left behind that could not be removed.
+   * Usually empty.
+   */
+  readonly warnings: readonly string[];
+}
+
+/** Options of {@linkcode createDevicePki}. */
+export interface DevicePkiOptions {
+  /**
+   * Whether to make what is missing and to replace a certificate that is due. With `false` nothing is
+   * ever written: for programs that use an identity which another one keeps.
+   *
+   * @default {true}
+   */
+  renew?: boolean | undefined;
+}
+
+/** How long the certificates of a device live, in days; parts of a day count. */
+export interface CertificateLife {
+  /** From the moment at which one is made. */
+  readonly days: number;
+  /** One that has no more than this left is replaced. */
+  readonly renewalDays: number;
+}
+
+const DAY = 24 * 60 * 60 * 1000;
+
+/** Peers are paired with the authority, so it has to outlive the device. */
+const AUTHORITY_DAYS = 20 * 365;
+
+/** An authority that has no more days than this left is a reason for a warning. */
+const AUTHORITY_WARNING_DAYS = 30;
+
+const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
+
+/**
+ * Makes a device's own authority and certificate the first time, and loads them afterwards.
+ *
+ * They are kept in `<dir>/<name>`, which has mode 0700; its files have mode 0600. The directory
+ * appears complete or not at all, also when the power fails or several processes call this at once:
+ * one of them makes the identity, and all return it. What a call leaves behind that is cut by a
+ * crash is removed by one that comes an hour later or more.
+ *
+ * A certificate that has expired, or will within 30 days, is replaced when it is loaded, by one for
+ * the same key; that is what the private key of the authority is kept for. So is one that is not
+ * valid yet, since it was made while the clock was ahead. Where a new one can't be written, one that
+ * is still valid is returned, and `warnings` says so. A process that runs for months has to call this
+ * again before `validTo` and to use the new certificate: a server with `setSslctx`, a client as a new
+ * one. The authority lives for 20 years and is never replaced; in its last 30 days `warnings` says so.
+ * The clock has to be right when an identity is made, and off by less than a day at a peer.
+ *
+ * With `renew: false` nothing is ever written: nothing is made, renewed or removed.
+ *
+ * Everything has to belong to the user of this process or to root, and nobody else may be able to
+ * change it: the directory, its files, and the directories and links that lead to it, as far as the
+ * program has `--allow-read` of those. A directory above may be one for all (`/tmp`) where its sticky
+ * bit keeps others from replacing what is not theirs. Nothing of this is checked on Windows.
+ *
+ * Two devices are paired by giving each the text of the other's `caFile`, over a channel that both
+ * trust (a QR code, a cable, a comparison of fingerprints by their owner). From then on each
+ * presents its own `certFile` and `keyFile`, and trusts the peer's authority alone, whichever of the
+ * two is the server:
+ *
+ * - the server's *sslconfig* is `{ certFile, keyFile, caFile: peerCaFile }`,
+ * - the client's is `{ certFile, keyFile, caFile: peerCaFile, checkHostname: false }`.
+ *
+ * Since the peer's authority has issued the peer's certificate and no other, a client loses nothing
+ * by `checkHostname: false`; it may as well check the name with `sslHost: "<name of the peer>"`, the
+ * `name` of the peer's result, which the certificate is issued for, whatever the peer's address is.
+ *
+ * Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` where
+ * nothing has to be made or renewed, and never with `renew: false`.
+ *
+ * @param dir Absolute path of a directory, made if absent (with mode 0700).
+ * @param name Name of the device; another name is another identity. A DNS name in lower case of at
+ * most 64 characters, such as `camera-1` or `camera-1.local`, is used as it is. From every other one,
+ * such as `Anna's camera`, a DNS name is derived for the directory and the certificate: its letters and
+ * digits of ASCII, and 16 digits of its SHA-256, which keep names apart that differ in something else
+ * (`anna-s-camera-ca91…`). The same text in other code points, by Unicode's Normalization Form C, is
+ * the same name.
+ * @param options Whether anything may be written.
+ * @returns Where the pieces are.
+ * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong type.
+ * @throws {RangeError} if `dir` is relative, or `name` is empty, begins or ends with white space, or
+ * has a control character, a line break or half of a surrogate pair.
+ * @throws {Deno.errors.NotFound} if some of the identity's files are missing; with `renew: false` also
+ * if there is no identity.
+ * @throws {Deno.errors.PermissionDenied} if `dir`, the identity's directory, one of its files or
+ * what leads to them belongs to another user, or others can write it or read one of the keys.
+ * @throws {Deno.errors.NotCapable} without one of the permissions.
+ * @throws {Deno.errors.InvalidData} if a file can't be parsed, the files don't belong together, the
+ * authority has expired or is not valid yet, or the certificate is not valid and can't be renewed.
+ *
+ * @example Pair a camera with a viewer
+ * ```ts
+ * import { createDevicePki } from "@degu/degu/pki";
+ * import { assert, assertEquals } from "@std/assert";
+ * import { X509Certificate } from "node:crypto";
+ *
+ * const dir = await Deno.makeTempDir(); // in a device: a directory of its own, that stays
+ * const camera = await createDevicePki(dir, "camera-1");
+ * const viewer = await createDevicePki(dir, "viewer-1");
+ *
+ * // At the camera, once the text of the viewer's caFile is in a file there:
+ * const { certFile, keyFile } = camera;
+ * const serverSslconfig = { certFile, keyFile, caFile: viewer.caFile };
+ *
+ * // At the viewer, once the text of the camera's caFile is in a file there:
+ * const clientSslconfig = {
+ *   certFile: viewer.certFile,
+ *   keyFile: viewer.keyFile,
+ *   caFile: camera.caFile,
+ *   checkHostname: false,
+ * };
+ *
+ * const read = async (path: string) => new X509Certificate(await Deno.readTextFile(path));
+ * const trustedByServer = await read(serverSslconfig.caFile);
+ * const trustedByClient = await read(clientSslconfig.caFile);
+ * assert((await read(clientSslconfig.certFile)).verify(trustedByServer.publicKey));
+ * assert((await read(serverSslconfig.certFile)).verify(trustedByClient.publicKey));
+ *
+ * assertEquals(await createDevicePki(dir, "camera-1"), camera); // made once
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function createDevicePki(
+  dir: string,
+  name: string,
+  options: DevicePkiOptions = {},
+): Promise<DevicePki> {
+  return await openDevicePki(dir, name, options, CERTIFICATE_LIFE);
+}
+
+/** Does what {@linkcode createDevicePki} does, with certificates of another life. */
+export async function openDevicePki(
+  dir: string,
+  name: string,
+  options: DevicePkiOptions,
+  life: CertificateLife,
+): Promise<DevicePki> {
+  const renew = checkArguments(dir, name, options);
+  const dnsName = await deriveDnsName(name);
+  const paths = new PrivatePaths();
+  const parent = normalize(dir);
+  const home = join(parent, dnsName);
+  if (!await exists(home)) {
+    if (!renew) throw noIdentity(home);
+    await makeIdentity(parent, dnsName, life, paths);
+  }
+  await paths.check(parent, WRITABLE_BY_OTHERS);
+  const files = identityFiles(home);
+  await checkFiles(home, files, paths);
+
+  const { identity, warnings } = await loadCurrentIdentity(files, dnsName, life, renew);
+  warnings.push(...authorityWarnings(files, identity));
+  if (renew) warnings.push(...await removeLeftBehind(parent, dnsName, paths));
+  return Object.freeze({
+    name: dnsName,
+    caFile: files.caFile,
+    certFile: files.certFile,
+    keyFile: files.keyFile,
+    validTo: new Date(identity.certificateValidity.to),
+    warnings: Object.freeze(warnings),
+  });
+}
+
+/** Checks all but what the name says, and returns whether to renew. */
+function checkArguments(dir: string, name: string, options: DevicePkiOptions): boolean {
+  if (typeof dir !== "string" || typeof name !== "string") {
+    throw new TypeError("Cannot make a device PKI: dir and name must be strings");
+  }
+  const { renew = true } = copyOptions(options, ["renew"]);
+  if (typeof renew !== "boolean") {
+    throw new TypeError(`renew: need a boolean; got ${typeName(renew)}`);
+  }
+  if (!isAbsolute(dir) || dir.includes("\0")) {
+    throw new RangeError(`Cannot make a device PKI in ${quote(dir)}: not an absolute path`);
+  }
+  return renew;
+}
+
+function noIdentity(home: string): Error {
+  return new Deno.errors.NotFound(
+    `There is no identity in ${home}, and with renew: false none is made: call createDevicePki ` +
+      "without it once, in a program that may write there, or look whether dir and name are right",
+  );
+}
+
+function leafProfile(name: string, { days }: CertificateLife): LeafProfile {
+  return {
+    subject: { commonName: name },
+    usages: ["serverAuth", "clientAuth"],
+    alternativeNames: [{ type: "dns", value: name }],
+    days,
+  };
+}
+
+async function makeIdentity(
+  dir: string,
+  name: string,
+  life: CertificateLife,
+  paths: PrivatePaths,
+): Promise<void> {
+  await paths.checkWay(dir);
+  await Deno.mkdir(dir, { recursive: true, mode: 0o700 });
+  await paths.check(dir, WRITABLE_BY_OTHERS);
+  const authority = await createAuthority({
+    organization: name,
+    commonName: `Device CA ${randomSuffix()}`,
+  }, AUTHORITY_DAYS);
+  const device = await createLeaf(authority, leafProfile(name, life));
+  await writeIdentity(dir, name, {
+    caFile: authority.certificate,
+    caKeyFile: authority.privateKey,
+    certFile: device.certificate,
+    keyFile: device.privateKey,
+  });
+}
+
+/** An identity, and what there is to log of it. */
+interface Loaded {
+  readonly identity: Identity;
+  readonly warnings: string[];
+}
+
+/** Loads an identity, and renews its certificate where that is due and wanted. */
+async function loadCurrentIdentity(
+  files: IdentityFiles,
+  name: string,
+  life: CertificateLife,
+  renew: boolean,
+): Promise<Loaded> {
+  const loaded = await loadIdentity(files, name);
+  if (!isDue(loaded, life)) return { identity: loaded, warnings: [] };
+  if (!renew) return keep(files, loaded, "is not renewed, as renew is false");
+  let failure: unknown = null;
+  try {
+    await renewCertificate(files, loaded, leafProfile(name, life));
+  } catch (error) {
+    failure = error;
+  }
+  const identity = await loadIdentity(files, name); // another process may have renewed it
+  if (failure === null || !isDue(identity, life)) return { identity, warnings: [] };
+  const reason = failure instanceof Error ? failure.message : String(failure);
+  return keep(files, identity, `could not be renewed: ${reason}`, { cause: failure });
+}
+
+/** Takes a certificate that was not renewed: as long as it is valid it is as good as ever. */
+function keep(
+  { certFile }: IdentityFiles,
+  identity: Identity,
+  why: string,
+  options?: ErrorOptions,
+): Loaded {
+  const { certificateValidity } = identity;
+  const problem = `The certificate in ${certFile} ${
+    describeValidity(certificateValidity)
+  }, and ${why}`;
+  if (isValid(certificateValidity)) return { identity, warnings: [problem] };
+  throw new Deno.errors.InvalidData(
+    `${problem}; correct the clock if it is wrong, else have it renewed by a program that may write`,
+    options,
+  );
+}
+
+/** A certificate that is not valid yet was made while the clock was ahead. */
+function isDue(
+  { certificateValidity, authorityValidity }: Identity,
+  { renewalDays }: CertificateLife,
+): boolean {
+  const { from, to } = certificateValidity;
+  return from > Date.now() || to < Date.now() + renewalDays * DAY && to < authorityValidity.to;
+}
+
+/** Nothing can renew an authority: whoever trusts it would have to trust another. */
+function authorityWarnings({ caFile }: IdentityFiles, { authorityValidity }: Identity): string[] {
+  if (authorityValidity.to >= Date.now() + AUTHORITY_WARNING_DAYS * DAY) return [];
+  return [
+    `The authority in ${caFile} ${describeValidity(authorityValidity)}, and can't be renewed: if ` +
+    "the clock is right, remove the directory that it is in before then and pair the device again",
+  ];
+}
+
+/** The key stays, so that the pair matches at every moment, for every process. */
+async function renewCertificate(
+  files: IdentityFiles,
+  { authority, certificate }: Identity,
+  profile: LeafProfile,
+): Promise<void> {
+  await replaceCertificate(files, await renewLeaf(authority, certificate, profile));
+}
