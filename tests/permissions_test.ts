@@ -10,6 +10,7 @@ import { type App, Server, SSLServer } from "../server.ts";
 import { TempPKI } from "../misc.ts";
 import { createDevicePki } from "../pki.ts";
 import { tempDir } from "./support/directories.ts";
+import { spawnScript } from "./support/processes.ts";
 import { within } from "./support/raw_peer.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -61,17 +62,7 @@ async function runProgram(
   permissions: readonly string[],
   drive?: Case["drive"],
 ): Promise<Ended> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--quiet", "--no-lock", ...flagsOf(permissions), "-"],
-    cwd: ROOT,
-    env: { NO_COLOR: "1" },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(script));
-  await writer.close();
+  const child = await spawnScript(script, flagsOf(permissions), { NO_COLOR: "1" });
   const stderr = new Response(child.stderr).text();
   let stdout = "";
   let driven = drive === undefined;

@@ -6,6 +6,7 @@ import { type BuildFunction, TempPKI, TempServer, TempSSLServer } from "../misc.
 import { Server } from "../server.ts";
 import { tempDir } from "./support/directories.ts";
 import { rejectionOf } from "./support/expectations.ts";
+import { spawnScript } from "./support/processes.ts";
 import { turnOfEventLoop, within } from "./support/raw_peer.ts";
 import { makeLinks } from "./support/special_files.ts";
 
@@ -69,17 +70,7 @@ Deno.test("a worker that ends itself later is told of, and holds up neither clos
     });
     console.log("started");
     // It is never closed, and the process ends all the same.`;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--quiet", "--allow-net", "--allow-read", "-"],
-    cwd: ROOT,
-    env: { NO_COLOR: "1" },
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(script));
-  await writer.close();
+  const child = await spawnScript(script, ["--allow-net", "--allow-read"], { NO_COLOR: "1" });
   const output = child.output();
   try {
     const { success, stdout, stderr } = await within(output, "the program ends", PATIENCE);

@@ -1,13 +1,13 @@
 import { assert } from "@std/assert";
 
-/** Runs a module in a Deno of its own with these permissions and returns what it printed. */
-export async function runScript(
+/** Begins to run a module in a Deno of its own, with these flags. */
+export async function spawnScript(
   script: string,
-  permissions: string[],
-  env: Record<string, string>,
-): Promise<string> {
+  flags: readonly string[],
+  env: Record<string, string> = {},
+): Promise<Deno.ChildProcess> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--quiet", ...permissions, "-"],
+    args: ["run", "--no-prompt", "--quiet", "--no-lock", ...flags, "-"],
     cwd: new URL("../..", import.meta.url),
     env,
     stdin: "piped",
@@ -17,6 +17,16 @@ export async function runScript(
   const writer = child.stdin.getWriter();
   await writer.write(new TextEncoder().encode(script));
   await writer.close();
+  return child;
+}
+
+/** Runs a module in a Deno of its own with these permissions and returns what it printed. */
+export async function runScript(
+  script: string,
+  permissions: string[],
+  env: Record<string, string>,
+): Promise<string> {
+  const child = await spawnScript(script, permissions, env);
   const { success, stdout, stderr } = await child.output();
   assert(success, new TextDecoder().decode(stderr));
   return new TextDecoder().decode(stdout);
