@@ -125,7 +125,8 @@ export class Exchanges {
       transport.readAhead();
       await null;
       await null;
-      if (performance.now() - transport.lastArrival > PAUSE_MILLISECONDS) {
+      // A clock that was set back has paused, too.
+      if (Math.abs(Date.now() - transport.lastArrival) > PAUSE_MILLISECONDS) {
         await turnOfEventLoop();
       }
       // What was read ahead is there for the next request.
@@ -143,7 +144,7 @@ export class Exchanges {
       }
       let end;
       while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
-      transport.lastArrival = performance.now();
+      transport.lastArrival = Date.now();
       const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
       reader.start = end;
       if (refusal !== null && preamble.status < 400) throw refusal;

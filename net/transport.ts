@@ -37,8 +37,11 @@ export class Transport {
   });
   /** Called once, when the connection closes. */
   onClose: (() => void) | null = null;
-  /** When bytes have come last, by `performance.now()`: those of a body, and those that the owner notes. */
-  lastArrival: number = performance.now();
+  /**
+   * When bytes have come last, by `Date.now()`, which costs a tenth of `performance.now()`: those of a
+   * body, and those that the owner notes.
+   */
+  lastArrival: number = Date.now();
   /** Set to true by the first byte that is handed to the socket; who wants to know sets it to false. */
   begun = false;
   readonly #socket: Socket;
@@ -174,7 +177,7 @@ export class Transport {
   #endRead(count: number): number {
     if (this.#closed) throw new ConnectionClosedError();
     this.#deadline.stop();
-    this.lastArrival = performance.now();
+    this.lastArrival = Date.now();
     return count;
   }
 
