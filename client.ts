@@ -35,11 +35,16 @@ import type { Address } from "./base/session.ts";
 import { allows, VALUE } from "./base/tables.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
 import { connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
-import { closeAfterResponse, Connection, DEFAULT_TIMEOUT, transportOf } from "./net/connection.ts";
+import {
+  closeAfterResponse,
+  Connection,
+  DEFAULT_TIMEOUT,
+  transportOf,
+} from "./net/client_connection.ts";
 import { checkTimeout } from "./net/deadline.ts";
 import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
-import { checkSslHost, connectTls, sslHostOf } from "./net/tls_client.ts";
-import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls_context.ts";
+import { checkSslHost, connectTls, sslHostOf } from "./net/tls/client_handshake.ts";
+import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
 
 export { Connection, type RequestOptions };
 export {
@@ -47,8 +52,8 @@ export {
   type ClientSslconfig,
   type ClientSslctx,
   type Sslctx,
-} from "./net/tls_context.ts";
-export { publicKey256 } from "./net/tls_public_key.ts";
+} from "./net/tls/context.ts";
+export { publicKey256 } from "./net/tls/public_key.ts";
 export { Response } from "./base/message.ts";
 export type { Socket } from "./base/app.ts";
 export type { Address, PeerAuthority, PeerCertificate } from "./base/session.ts";

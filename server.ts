@@ -32,21 +32,21 @@ import { type Accepted, type Listen, type Listener, listenPlain } from "./net/li
 import { Places } from "./net/places.ts";
 import { type Logger, ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { standardLogger } from "./net/standard_logger.ts";
-import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls_context.ts";
-import { TlsListener } from "./net/tls_server.ts";
+import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
+import { TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/message.ts";
 export { Session } from "./base/session.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app.ts";
 export type { Address, PeerAuthority, PeerCertificate } from "./base/session.ts";
 export type { Logger } from "./net/server_connection.ts";
-export { publicKey256 } from "./net/tls_public_key.ts";
+export { publicKey256 } from "./net/tls/public_key.ts";
 export {
   buildServerSslctx,
   type ServerSslconfig,
   type ServerSslctx,
   type Sslctx,
-} from "./net/tls_context.ts";
+} from "./net/tls/context.ts";
 
 /** The limits of a server, and where it logs. */
 export interface ServerOptions {

@@ -5,7 +5,7 @@
  */
 
 import { canonicalIPAddress } from "../net/addresses.ts";
-import { normaliseDnsName } from "../net/tls_names.ts";
+import { normaliseDnsName } from "../net/tls/names.ts";
 
 /** One entry of a certificate's subjectAltName (RFC 5280 §4.2.1.6). */
 export interface AlternativeName {

@@ -6,7 +6,7 @@ import { buildServerSslctx, type ServerSslconfig } from "../server.ts";
 import { SSLClient } from "../client.ts";
 import { TempPKI } from "../misc/pki.ts";
 import { createAuthority } from "../pki/certificates.ts";
-import { findAuthority } from "../net/tls_authority.ts";
+import { findAuthority } from "../net/tls/authority.ts";
 import { startTls } from "./support/tls_endpoints.ts";
 import { type Issued, KEY, OpensslPki, timeFromNow, unlessMissing } from "./support/tls_openssl.ts";
 

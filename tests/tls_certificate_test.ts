@@ -10,8 +10,8 @@ import {
   PURPOSE,
   usageProblem,
   validityProblem,
-} from "../net/tls_certificate.ts";
-import { nameProblem, normaliseDnsName, normaliseIpAddress } from "../net/tls_names.ts";
+} from "../net/tls/certificate.ts";
+import { nameProblem, normaliseDnsName, normaliseIpAddress } from "../net/tls/names.ts";
 import { KEY, OpensslPki, unlessMissing } from "./support/tls_openssl.ts";
 
 const needsOpenssl = await unlessMissing("openssl");

@@ -6,7 +6,7 @@
 
 import type { Response as AppResponse } from "../base/message.ts";
 import type { Client } from "../client.ts";
-import type { Connection } from "../net/connection.ts";
+import type { Connection } from "../net/client_connection.ts";
 import { streamOf } from "./bodies.ts";
 import { discard, type Exchange, type Route, routeOf, send } from "./exchange.ts";
 import { FetchResponse } from "./fetch_response.ts";

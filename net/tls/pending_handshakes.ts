@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DeguError } from "../base/errors.ts";
+import { DeguError } from "../../base/errors.ts";
 
 /**
  * So many handshakes may be under way at a time. Strangers who connect and say nothing take none of

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { PeerAuthority, PeerCertificate } from "../base/session.ts";
+import type { PeerAuthority, PeerCertificate } from "../../base/session.ts";
 import {
   decodeString,
   decodeTime,
@@ -13,8 +13,8 @@ import {
   DerReader,
   formatObjectIdentifier,
   TAG,
-} from "./tls_der.ts";
-import { loadBuiltin } from "./tls_modules.ts";
+} from "./der.ts";
+import { loadBuiltin } from "./modules.ts";
 
 /** What an end may use its certificate for, as the object identifiers of RFC 5280 §4.2.1.12. */
 export const PURPOSE = {

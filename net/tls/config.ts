@@ -4,14 +4,8 @@
  * @module
  */
 
-import { quote, typeName } from "../base/errors.ts";
-import {
-  type IdentitySources,
-  pemDirectory,
-  pemFile,
-  type PemSource,
-  pemText,
-} from "./tls_files.ts";
+import { quote, typeName } from "../../base/errors.ts";
+import { type IdentitySources, pemDirectory, pemFile, type PemSource, pemText } from "./files.ts";
 
 /** What a client trusts, and who it is: plain JSON, every path absolute. */
 export interface ClientSslconfig {

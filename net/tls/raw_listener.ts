@@ -5,14 +5,14 @@
  */
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
-import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
-import { boundAddress, type Endpoint, endpointOf, peerAddress } from "./addresses.ts";
-import { type ListenerLog, PlainListener } from "./listener.ts";
-import { Queue } from "./queue.ts";
-import { makeDuplex } from "./tls_duplex.ts";
-import { translateError } from "./tls_errors.ts";
-import { loadBuiltin } from "./tls_modules.ts";
-import { makeNetStream, type TlsStream } from "./tls_stream.ts";
+import type { Address, HostAddress, ScopedAddress } from "../../base/session.ts";
+import { boundAddress, type Endpoint, endpointOf, peerAddress } from "../addresses.ts";
+import { type ListenerLog, PlainListener } from "../listener.ts";
+import { Queue } from "../queue.ts";
+import { makeDuplex } from "./deno_stream.ts";
+import { translateError } from "./errors.ts";
+import { loadBuiltin } from "./modules.ts";
+import { makeNetStream, type TlsStream } from "./raw_stream.ts";
 
 /** A connection before its handshake. */
 export interface RawConnection {

@@ -6,7 +6,7 @@
  */
 
 import type { KeyObject } from "node:crypto";
-import { quote } from "../base/errors.ts";
+import { quote } from "../../base/errors.ts";
 import {
   type Certificate,
   fingerprint256,
@@ -14,9 +14,9 @@ import {
   type PURPOSE,
   usageProblem,
   validityProblem,
-} from "./tls_certificate.ts";
-import { isUsableKey, USABLE_KEYS } from "./tls_keys.ts";
-import { loadBuiltin } from "./tls_modules.ts";
+} from "./certificate.ts";
+import { isUsableKey, USABLE_KEYS } from "./keys.ts";
+import { loadBuiltin } from "./modules.ts";
 
 /** What the TLS library is given, in PEM. */
 export interface Identity {

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { typeName } from "../base/errors.ts";
-import { fingerprint256, parseCertificate } from "./tls_certificate.ts";
-import { loadBuiltin } from "./tls_modules.ts";
+import { typeName } from "../../base/errors.ts";
+import { fingerprint256, parseCertificate } from "./certificate.ts";
+import { loadBuiltin } from "./modules.ts";
 
 /**
  * The SHA-256 of the public key of a certificate: `AB:CD:…`, of its SubjectPublicKeyInfo (RFC 5280

@@ -6,23 +6,23 @@
 
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
-import { addressText } from "../base/address.ts";
-import { quote, TlsError, typeName } from "../base/errors.ts";
-import type { Address, PeerCertificate } from "../base/session.ts";
-import { endpointOf } from "./addresses.ts";
-import { bounded, type ConnectBounds, connectSocket } from "./connect.ts";
-import type { Authorities } from "./tls_authority.ts";
-import { describeCertificate, parseCertificate } from "./tls_certificate.ts";
-import { presentedChain } from "./tls_chain.ts";
-import { clientMaterialOf, type ClientSslctx } from "./tls_context.ts";
-import { makeDuplex } from "./tls_duplex.ts";
-import { handshakeError, translateError } from "./tls_errors.ts";
-import { loadBuiltin } from "./tls_modules.ts";
-import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./tls_names.ts";
-import { checkPeer, noAuthority } from "./tls_peer.ts";
-import { checkNegotiated } from "./tls_policy.ts";
-import { TlsSocket } from "./tls_socket.ts";
-import { makeNetStream, type TlsStream } from "./tls_stream.ts";
+import { addressText } from "../../base/address.ts";
+import { quote, TlsError, typeName } from "../../base/errors.ts";
+import type { Address, PeerCertificate } from "../../base/session.ts";
+import { endpointOf } from "../addresses.ts";
+import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
+import type { Authorities } from "./authority.ts";
+import { describeCertificate, parseCertificate } from "./certificate.ts";
+import { presentedChain } from "./chain.ts";
+import { clientMaterialOf, type ClientSslctx } from "./context.ts";
+import { makeDuplex } from "./deno_stream.ts";
+import { handshakeError, translateError } from "./errors.ts";
+import { loadBuiltin } from "./modules.ts";
+import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./names.ts";
+import { checkPeer, noAuthority } from "./peer.ts";
+import { checkNegotiated } from "./policy.ts";
+import { TlsSocket } from "./socket.ts";
+import { makeNetStream, type TlsStream } from "./raw_stream.ts";
 
 /** The name that a server's certificate is checked against; `null` where the address has none. */
 export function sslHostOf(address: Address): string | null {

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { writeAll } from "../base/byte_io.ts";
-import { loadBuiltin } from "./tls_modules.ts";
-import type { TlsStream } from "./tls_stream.ts";
+import { writeAll } from "../../base/byte_io.ts";
+import { loadBuiltin } from "./modules.ts";
+import type { TlsStream } from "./raw_stream.ts";
 
 const BUFFER_BYTES = 65536;
 /** A buffer with less room left is left to the pieces that were cut from it. */

@@ -6,7 +6,7 @@
  */
 
 import type { KeyObject } from "node:crypto";
-import type { PeerAuthority } from "../base/session.ts";
+import type { PeerAuthority } from "../../base/session.ts";
 import {
   type Certificate,
   describeAuthority,
@@ -14,8 +14,8 @@ import {
   parseCertificate,
   PURPOSE,
   validityProblem,
-} from "./tls_certificate.ts";
-import { publicKeyOf, type Verdict, verifySignature } from "./tls_signature.ts";
+} from "./certificate.ts";
+import { publicKeyOf, type Verdict, verifySignature } from "./signature.ts";
 
 /** More certificates than this are not looked at; the TLS library follows far fewer. */
 const MAX_CHAIN = 32;

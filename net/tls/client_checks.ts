@@ -5,14 +5,14 @@
  */
 
 import type { TLSSocket } from "node:tls";
-import { TlsError } from "../base/errors.ts";
-import type { PeerAuthority, PeerCertificate } from "../base/session.ts";
-import { describeCertificate, fingerprint256, parseCertificate } from "./tls_certificate.ts";
-import { presentedChain } from "./tls_chain.ts";
-import type { ServerMaterial } from "./tls_context.ts";
-import { checkPeer, noAuthority } from "./tls_peer.ts";
-import { checkNegotiated } from "./tls_policy.ts";
-import { verifiedClients } from "./tls_verified.ts";
+import { TlsError } from "../../base/errors.ts";
+import type { PeerAuthority, PeerCertificate } from "../../base/session.ts";
+import { describeCertificate, fingerprint256, parseCertificate } from "./certificate.ts";
+import { presentedChain } from "./chain.ts";
+import type { ServerMaterial } from "./context.ts";
+import { checkPeer, noAuthority } from "./peer.ts";
+import { checkNegotiated } from "./policy.ts";
+import { verifiedClients } from "./verified_clients.ts";
 
 /**
  * Verifies what the TLS library leaves open, once a handshake is over, and tells what the client's

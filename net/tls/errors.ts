@@ -4,7 +4,7 @@
  * @module
  */
 
-import { TlsError, type TlsErrorCode } from "../base/errors.ts";
+import { TlsError, type TlsErrorCode } from "../../base/errors.ts";
 
 const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOptions) => Error>> = {
   EACCES: Deno.errors.PermissionDenied,

@@ -5,8 +5,8 @@
  */
 
 import type { SecureContext } from "node:tls";
-import { checkDenoVersion } from "./deno_version.ts";
-import { Authorities } from "./tls_authority.ts";
+import { checkDenoVersion } from "../deno_version.ts";
+import { Authorities } from "./authority.ts";
 import {
   authoritySources,
   checkClientConfig,
@@ -14,18 +14,18 @@ import {
   type ClientSslconfig,
   identitySources,
   type ServerSslconfig,
-} from "./tls_config.ts";
+} from "./config.ts";
 import {
   type Identity,
   type PemCertificate,
   type Read,
   readAuthorities,
   readIdentity,
-} from "./tls_files.ts";
-import { loadBuiltin } from "./tls_modules.ts";
-import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./tls_policy.ts";
+} from "./files.ts";
+import { loadBuiltin } from "./modules.ts";
+import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
 
-export type { ClientSslconfig, ServerSslconfig } from "./tls_config.ts";
+export type { ClientSslconfig, ServerSslconfig } from "./config.ts";
 
 /** The policy that holds for both ends, and what is doubtful about the configuration. */
 export interface Sslctx {

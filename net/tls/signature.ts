@@ -5,9 +5,9 @@
  */
 
 import type { KeyObject } from "node:crypto";
-import type { Certificate } from "./tls_certificate.ts";
-import { isUsableKey } from "./tls_keys.ts";
-import { loadBuiltin } from "./tls_modules.ts";
+import type { Certificate } from "./certificate.ts";
+import { isUsableKey } from "./keys.ts";
+import { loadBuiltin } from "./modules.ts";
 
 /** `"maybe"` is said of what the TLS library can verify and `node:crypto` can't. */
 export type Verdict = "yes" | "no" | "maybe";

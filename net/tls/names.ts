@@ -5,9 +5,9 @@
  * @module
  */
 
-import { quote } from "../base/errors.ts";
-import { canonicalIPAddress } from "./addresses.ts";
-import type { AlternativeName, Certificate } from "./tls_certificate.ts";
+import { quote } from "../../base/errors.ts";
+import { canonicalIPAddress } from "../addresses.ts";
+import type { AlternativeName, Certificate } from "./certificate.ts";
 
 const MAX_NAME_LENGTH = 253;
 const LABEL = /^[0-9A-Za-z_-]{1,63}$/;

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { TlsError } from "../base/errors.ts";
-import { type Certificate, usageProblem, validityProblem } from "./tls_certificate.ts";
-import { USABLE_KEYS } from "./tls_keys.ts";
-import { publicKeyOf } from "./tls_signature.ts";
+import { TlsError } from "../../base/errors.ts";
+import { type Certificate, usageProblem, validityProblem } from "./certificate.ts";
+import { USABLE_KEYS } from "./keys.ts";
+import { publicKeyOf } from "./signature.ts";
 
 /**
  * Checks the certificate of the other end.

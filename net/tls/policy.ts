@@ -13,7 +13,7 @@
  */
 
 import type { TLSSocket } from "node:tls";
-import { quote, TlsError } from "../base/errors.ts";
+import { quote, TlsError } from "../../base/errors.ts";
 
 /** The oldest version. */
 export const MIN_VERSION = "TLSv1.2";

@@ -5,10 +5,10 @@
  */
 
 import type { TLSSocket } from "node:tls";
-import type { Socket } from "../base/app.ts";
-import type { PeerCertificate } from "../base/session.ts";
-import { connectionError } from "./tls_errors.ts";
-import { tieLives, type TlsStream } from "./tls_stream.ts";
+import type { Socket } from "../../base/app.ts";
+import type { PeerCertificate } from "../../base/session.ts";
+import { connectionError } from "./errors.ts";
+import { tieLives, type TlsStream } from "./raw_stream.ts";
 
 /** Reading stops above this many bytes that nobody has taken, so that a fast peer fills no memory. */
 const HOLD_BYTES = 131072;

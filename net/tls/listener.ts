@@ -4,20 +4,20 @@
  * @module
  */
 
-import { TlsError } from "../base/errors.ts";
-import type { Address } from "../base/session.ts";
-import { peerName } from "./addresses.ts";
-import { bounded } from "./connect.ts";
-import type { Accepted, Listener, ListenerSide } from "./listener.ts";
-import { Queue } from "./queue.ts";
-import { isStillTrusted } from "./tls_clients.ts";
-import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./tls_context.ts";
-import { tlsErrorOf } from "./tls_errors.ts";
-import { Handshakes } from "./tls_handshakes.ts";
-import { listenRaw, type RawConnection, type RawListener } from "./tls_listen.ts";
-import { PendingHandshakes } from "./tls_pending.ts";
-import { TlsSocket } from "./tls_socket.ts";
-import type { TlsStream } from "./tls_stream.ts";
+import { TlsError } from "../../base/errors.ts";
+import type { Address } from "../../base/session.ts";
+import { peerName } from "../addresses.ts";
+import { bounded } from "../connect.ts";
+import type { Accepted, Listener, ListenerSide } from "../listener.ts";
+import { Queue } from "../queue.ts";
+import { isStillTrusted } from "./client_checks.ts";
+import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
+import { tlsErrorOf } from "./errors.ts";
+import { Handshakes } from "./server_handshakes.ts";
+import { listenRaw, type RawConnection, type RawListener } from "./raw_listener.ts";
+import { PendingHandshakes } from "./pending_handshakes.ts";
+import { TlsSocket } from "./socket.ts";
+import type { TlsStream } from "./raw_stream.ts";
 
 /** Clients whose handshake is done that may wait behind the one that waits for a place. */
 const MAX_WAITING = 64;

@@ -6,12 +6,12 @@
 
 import type { Duplex } from "node:stream";
 import type { Server as TlsServer, TLSSocket } from "node:tls";
-import { TlsError } from "../base/errors.ts";
-import type { PeerCertificate } from "../base/session.ts";
-import { checkClient } from "./tls_clients.ts";
-import type { ServerMaterial } from "./tls_context.ts";
-import { tlsErrorOf } from "./tls_errors.ts";
-import { loadBuiltin } from "./tls_modules.ts";
+import { TlsError } from "../../base/errors.ts";
+import type { PeerCertificate } from "../../base/session.ts";
+import { checkClient } from "./client_checks.ts";
+import type { ServerMaterial } from "./context.ts";
+import { tlsErrorOf } from "./errors.ts";
+import { loadBuiltin } from "./modules.ts";
 
 /** Servers that are kept for the next handshake; making one takes longer than a handshake. */
 const MAX_IDLE = 8;
