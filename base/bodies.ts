@@ -6,7 +6,7 @@
 
 import { Body, isBodyConsumed } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
-import { realLength } from "./byte_io.ts";
+import { realLength } from "./bytes.ts";
 import { ChunkedBody, isChunkedBodyConsumed } from "./chunked_body.ts";
 import { BodyError, typeName } from "./errors.ts";
 import type { Framing } from "./headers.ts";

@@ -6,7 +6,8 @@
 
 import { checkContentLength } from "./body.ts";
 import { BodyUse, cancellation, writeWhole } from "./body_use.ts";
-import { type ByteSink, checkUnchanged, type OpenSink, viewOf } from "./byte_io.ts";
+import type { ByteSink, OpenSink } from "./byte_io.ts";
+import { checkUnchanged, viewOf } from "./bytes.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "./chunk.ts";
 import { BodyError, typeName } from "./errors.ts";
 

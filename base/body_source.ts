@@ -4,7 +4,8 @@
  * @module
  */
 
-import { ByteReader, type ByteSource, checkCount, checkUnchanged, viewOf } from "./byte_io.ts";
+import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
+import { checkUnchanged, viewOf } from "./bytes.ts";
 import { BodyError, typeName } from "./errors.ts";
 import type { Interruption } from "./interruption.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkUnchanged, viewOf } from "./byte_io.ts";
+import { checkUnchanged, viewOf } from "./bytes.ts";
 import { BodyError, ProtocolError, quote, typeName } from "./errors.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, decodeAscii, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";

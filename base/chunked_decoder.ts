@@ -7,7 +7,8 @@
 
 import { type BodySource, largerPiece } from "./body_source.ts";
 import { Collector } from "./body_use.ts";
-import { type ByteReader, checkUnchanged } from "./byte_io.ts";
+import type { ByteReader } from "./byte_io.ts";
+import { checkUnchanged } from "./bytes.ts";
 import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "./chunk.ts";
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;

@@ -13,7 +13,7 @@ import {
   makeSendableOf,
   type SendableChunk,
 } from "./chunk.ts";
-import { viewOf } from "./byte_io.ts";
+import { viewOf } from "./bytes.ts";
 import { ChunkWalker } from "./chunk_walker.ts";
 import { BodyError, typeName } from "./errors.ts";
 

@@ -5,7 +5,6 @@
  */
 
 import { quote } from "./errors.ts";
-import type { HeaderDict } from "./headers.ts";
 import { decodeAscii } from "./tables.ts";
 
 /** The name of the method that `console.log` and `Deno.inspect` call; `util.inspect` in Deno calls it too. */
@@ -23,7 +22,7 @@ export function inspectFields(
 ): string {
   const parts = Object.entries(fields).map(([key, value]) => {
     // Headers have no prototype, of which a reader need not be told each time.
-    const shown = key === "headers" ? hideSecrets(value as HeaderDict) : value;
+    const shown = key === "headers" ? hideSecrets(value as object) : value;
     return `${key}=${inspect(shown, options)}`;
   });
   return `${name}(${parts.join(", ")})`;

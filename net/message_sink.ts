@@ -5,7 +5,8 @@
  */
 
 import { isOurs, type WritableBody } from "../base/bodies.ts";
-import { type ByteSink, checkUnchanged, MAX_PIECE_BYTES, viewOf } from "../base/byte_io.ts";
+import { type ByteSink, MAX_PIECE_BYTES } from "../base/byte_io.ts";
+import { checkUnchanged, viewOf } from "../base/bytes.ts";
 import { ChunkWalker } from "../base/chunk_walker.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";

@@ -6,15 +6,8 @@
 
 import type { Socket } from "../base/app.ts";
 import { type BodyOut, cancelQuietly, type WritableBody } from "../base/bodies.ts";
-import {
-  ByteReader,
-  changedError,
-  checkCount,
-  checkUnchanged,
-  notWritten,
-  realLength,
-  viewOf,
-} from "../base/byte_io.ts";
+import { ByteReader, checkCount, notWritten } from "../base/byte_io.ts";
+import { changedError, checkUnchanged, realLength, viewOf } from "../base/bytes.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import type { Framing } from "../base/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";

@@ -459,10 +459,13 @@ Deno.test("an idle TLS connection and an idle TLS server keep no process alive",
 });
 
 Deno.test("what TLS needs is loaded when it is needed, and not before", async () => {
-  for await (const { name } of Deno.readDir(new URL("../net/", import.meta.url))) {
-    const text = await Deno.readTextFile(new URL(`../net/${name}`, import.meta.url));
-    for (const [line] of text.matchAll(/^import .* from "node:.*$/gm)) {
-      assertMatch(line, /^import type /, `net/${name} loads a module at start`);
+  for (const folder of ["net", "net/tls"]) {
+    for await (const { name, isFile } of Deno.readDir(new URL(`../${folder}/`, import.meta.url))) {
+      if (!isFile) continue;
+      const text = await Deno.readTextFile(new URL(`../${folder}/${name}`, import.meta.url));
+      for (const [line] of text.matchAll(/^import .* from "node:.*$/gm)) {
+        assertMatch(line, /^import type /, `${folder}/${name} loads a module at start`);
+      }
     }
   }
 });

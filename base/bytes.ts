@@ -1,0 +1,41 @@
+/**
+ * Byte arrays, which can change at any time.
+ *
+ * @module
+ */
+
+import { BodyError } from "./errors.ts";
+
+const lengthOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  "length",
+)!.get!;
+
+/**
+ * The real length of an array: one over a resizable buffer has another after each resize, one that
+ * was transferred has none, and a subclass may report anything.
+ */
+export function realLength(bytes: Uint8Array): number {
+  return lengthOf.call(bytes);
+}
+
+/**
+ * A plain view of the bytes that an array has now. It never grows; when its buffer shrinks or is
+ * transferred, it has no bytes left, which {@linkcode checkUnchanged} finds.
+ */
+export function viewOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, realLength(bytes));
+}
+
+/** Throws a {@linkcode BodyError} unless an array has as many bytes as were announced. */
+export function checkUnchanged(bytes: Uint8Array, announced: number): void {
+  if (realLength(bytes) !== announced) throw changedError(bytes, announced);
+}
+
+/** The error for an array that has another length than was announced. */
+export function changedError(bytes: Uint8Array, announced: number): BodyError {
+  return new BodyError(
+    `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
+      "don't resize or transfer its buffer before that",
+  );
+}
