@@ -23,12 +23,13 @@
  */
 
 import mime from "npm:mime@^4.1.2";
-import type { AppObject } from "./base/app.ts";
+import type { Api, AppObject } from "./base/app.ts";
 import { makeEmptyResponse } from "./base/empty_response.ts";
 import { typeName } from "./base/errors.ts";
 import type { HeaderDict } from "./base/headers.ts";
 import type { Request, ResponseTuple } from "./base/message.ts";
 import { isRange, type Range } from "./base/range.ts";
+import type { Session } from "./base/session.ts";
 import {
   checkConditions,
   formatDate,
@@ -91,14 +92,14 @@ export class FilesApp implements AppObject {
     if (dir === "" || dir.includes("\0")) {
       throw new RangeError("dir: need the path of a directory, without NUL bytes");
     }
-    this.#root = Deno.realPathSync(dir);
+    this.#root = realPathOf(dir);
     if (!Deno.statSync(this.#root).isDirectory) {
       throw new Deno.errors.NotADirectory(`dir: ${dir} is not a directory`);
     }
   }
 
   /** Answers with a file, or part of one, or says why not. */
-  async handle(request: Request): Promise<ResponseTuple> {
+  async handle(request: Request, _session?: Session, _api?: Api): Promise<ResponseTuple> {
     const { method, mount, path } = request;
     if (method !== "GET" && method !== "HEAD") {
       return makeEmptyResponse(method, 405, "Method Not Allowed", { allow: "GET, HEAD" });
@@ -167,4 +168,14 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 function typeOf(name: string): string {
   // With a slash, lest a file that is called "html" be taken for an extension.
   return mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
+}
+
+/** The real path of a directory; errors name the argument. */
+function realPathOf(dir: string): string {
+  try {
+    return Deno.realPathSync(dir);
+  } catch (error) {
+    if (error instanceof Error) error.message = `dir: ${error.message}`;
+    throw error;
+  }
 }

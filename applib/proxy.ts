@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AppObject } from "../base/app.ts";
+import type { Api, AppObject } from "../base/app.ts";
 import { makeOutputFromInput } from "../base/bodies.ts";
 import { makeEmptyResponse } from "../base/empty_response.ts";
 import {
@@ -97,7 +97,7 @@ export class ProxyApp implements AppObject {
    * Relays a request. Where the upstream can't be reached, or breaks off before it has answered:
    * `502 Bad Gateway`; where it takes longer than the client's `timeout`: `504 Gateway Timeout`.
    */
-  async handle(request: Request, session: Session): Promise<ResponseTuple | Response> {
+  async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
     // Whoever has used the body before has to hear of it, rather than the client of a bad gateway.
     makeOutputFromInput(request.body);

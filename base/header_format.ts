@@ -188,7 +188,12 @@ function writeValue(into: Uint8Array, at: number, name: string, value: unknown):
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
     if (VALUE[code] !== 1) {
-      throw new RangeError(`headers["${name}"]: bad character in ${quoteValue(name, value)}`);
+      throw new RangeError(
+        `headers["${name}"]: bad character in ${quoteValue(name, value)}: ${
+          quote(value.charAt(i))
+        } is not one of the letters and digits of ASCII, the space and ` +
+          "- + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]; encodeURIComponent() makes text of these",
+      );
     }
     into[at + i] = code;
   }

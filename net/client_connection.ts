@@ -87,7 +87,12 @@ export class Connection implements Disposable {
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout, checkResponseStart);
-    this.#exchanges = new Exchanges(this.#transport, baseHeaders, bodies);
+    this.#exchanges = new Exchanges(
+      this.#transport,
+      baseHeaders,
+      bodies,
+      sock.protocol !== undefined,
+    );
   }
 
   /** True once the connection has been closed, by whomever. */

@@ -47,13 +47,24 @@ export class Exchanges {
   readonly #baseHeaders: HeaderDict | null;
   readonly #bodies: Bodies;
   readonly #owner: BodyOwner;
+  #mayBeRefused: boolean;
   #inFlight = false;
   #bodyUnread = false;
   // Made for the first request that has a signal.
   #abort: RequestAbort | null = null;
 
-  /** Makes what a connection does over a transport. */
-  constructor(transport: Transport, baseHeaders: HeaderDict | null, bodies: Bodies) {
+  /**
+   * Makes what a connection does over a transport.
+   *
+   * @param encrypted Whether that is TLS, where a server may refuse a client after its handshake.
+   */
+  constructor(
+    transport: Transport,
+    baseHeaders: HeaderDict | null,
+    bodies: Bodies,
+    encrypted: boolean,
+  ) {
+    this.#mayBeRefused = encrypted;
     this.#transport = transport;
     this.#baseHeaders = baseHeaders;
     this.#bodies = bodies;
@@ -149,6 +160,7 @@ export class Exchanges {
       reader.start = end;
       if (refusal !== null && preamble.status < 400) throw refusal;
       answered = true;
+      this.#mayBeRefused = false;
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd(refusal !== null);
       return this.#makeResponse(method, preamble, signal !== undefined);
     } catch (thrown) {
@@ -178,6 +190,9 @@ export class Exchanges {
     const { closed, reader, failure } = this.#transport;
     if (closed || error === refusal || reader.buffered > 0) return error;
     const reset = isReset(error) && (refusal !== null || error === failure);
+    if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
+      return new EmptyPreambleError(REFUSED_MESSAGE);
+    }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
     return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
   }
@@ -227,6 +242,10 @@ export class Exchanges {
     if (this.closeAfterBody) this.#transport.close();
   }
 }
+
+const REFUSED_MESSAGE =
+  "the server closed the connection before it answered anything, which over TLS may be its way to " +
+  "refuse this client's certificate: the server's log says why, at level info";
 
 /** Lets the runtime look at its sockets, which only a timer is sure to do. */
 function turnOfEventLoop(): Promise<void> {

@@ -240,7 +240,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
         if (rest !== null) await rest;
       } catch (error) {
         this.#cancelBodies(answer === null ? returned : [answer.body], request, error);
-        this.#giveUp(transport.explain(error), "the application");
+        this.#giveUp(transport.explain(error), "the application", request);
         return;
       }
       if (this.#isOver(answer)) {
@@ -286,7 +286,10 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
       throw new BodyError("the body of a request can't be the body of its response");
     }
     if (this.#bodyUnread && status < 400) {
-      throw new BodyError(`a response with status ${status}, but the request's body is unread`);
+      throw new BodyError(
+        `a response with status ${status}, but the request's body is unread; ` +
+          "read it to its end, or answer with a status of 400 or above",
+      );
     }
     checkBodyAllowed(request.method, status, body);
     // To HEAD and with 304 the headers may speak of a body that isn't sent (RFC 9110 §15.4.5).
@@ -318,19 +321,20 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   }
 
   /** The connection ends at once: the peer is told nothing. */
-  #giveUp(error: unknown, where: string): void {
+  #giveUp(error: unknown, where: string, request?: Request): void {
     // What was closed because the peer has left fails with that, which is no mistake of the application.
     const broken = this.#transport.failure !== null || this.#transport.closed ||
       (this.#peerLeft && error instanceof ConnectionClosedError);
     if (broken) this.#report(this.#transport.failure ?? error);
-    else this.#reportApp(error, where);
+    else this.#reportApp(error, where, request);
     this.#transport.close();
   }
 
-  #reportApp(error: unknown, where: string): void {
+  #reportApp(error: unknown, where: string, request?: Request): void {
     const { message, stack } = describe(error);
     endSession(this.#session, `an error of ${where}: ${message}`);
-    this.#context.logger.error(`${this.#session}: an error of ${where}: ${stack}`);
+    const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
+    this.#context.logger.error(`${this.#session}: an error of ${where}: ${stack}${what}`);
   }
 
   /** Reports what the peer, the network or the clock did. */
