@@ -27,7 +27,7 @@ import {
 import { ConnectionClosedError, typeName } from "./base/errors.ts";
 import { checkBaseHeaders } from "./base/header_format.ts";
 import type { HeaderDict } from "./base/headers.ts";
-import { hideSecretsOf, INSPECT, type Inspect, inspectFields } from "./base/inspect.ts";
+import { hideSecretsOf, INSPECT, inspectFields } from "./base/inspect.ts";
 import type { Response } from "./base/message.ts";
 import { copyOptions } from "./base/options.ts";
 import type { Method } from "./base/preamble.ts";
@@ -229,7 +229,7 @@ export class Client {
   }
 
   /** What `console.log` and `Deno.inspect` show: everything but what is secret in the headers. */
-  [INSPECT](inspect: Inspect, options: unknown): string {
+  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { address, host, timeout, options: given } = this;
     const fields = { address, host, timeout, options: given };
     return inspectFields(this.constructor.name, fields, inspect, options);
@@ -364,7 +364,10 @@ export class SSLClient extends Client {
   }
 
   /** As a client's, with what it has more. */
-  override [INSPECT](inspect: Inspect, options: unknown): string {
+  override [INSPECT](
+    inspect: (value: unknown, options?: unknown) => string,
+    options: unknown,
+  ): string {
     const { address, host, sslHost, timeout, options: given, sslctx } = this;
     const fields = { address, host, sslHost, timeout, options: given, sslctx };
     return inspectFields(this.constructor.name, fields, inspect, options);

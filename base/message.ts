@@ -6,7 +6,7 @@
 
 import type { BodyIn, BodyOut } from "./bodies.ts";
 import type { HeaderDict } from "./headers.ts";
-import { INSPECT, type Inspect, inspectFields } from "./inspect.ts";
+import { INSPECT, inspectFields } from "./inspect.ts";
 import type { Method } from "./preamble.ts";
 import { buildUri } from "./uri.ts";
 
@@ -62,7 +62,7 @@ export class Response {
   }
 
   /** What `console.log` and `Deno.inspect` show. */
-  [INSPECT](inspect: Inspect, options: unknown): string {
+  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { status, reason, headers, body } = this;
     return inspectFields("Response", { status, reason, headers, body }, inspect, options);
   }
@@ -132,7 +132,7 @@ export class Request {
   }
 
   /** What `console.log` and `Deno.inspect` show. */
-  [INSPECT](inspect: Inspect, options: unknown): string {
+  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { method, uri, headers, body, mount, path, query } = this;
     const fields = { method, uri, headers, body, mount, path, query };
     return inspectFields("Request", fields, inspect, options);

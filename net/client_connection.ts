@@ -15,7 +15,7 @@ import {
 import { typeName } from "../base/errors.ts";
 import { checkHeaderDict } from "../base/header_format.ts";
 import type { HeaderDict } from "../base/headers.ts";
-import { hideSecrets, INSPECT, type Inspect, inspectFields } from "../base/inspect.ts";
+import { hideSecrets, INSPECT, inspectFields } from "../base/inspect.ts";
 import type { Response } from "../base/message.ts";
 import { checkResponseStart, type Method } from "../base/preamble.ts";
 import { isRange, Range } from "../base/range.ts";
@@ -195,7 +195,7 @@ export class Connection implements Disposable {
   }
 
   /** What `console.log` and `Deno.inspect` show: everything but what is secret in `baseHeaders`. */
-  [INSPECT](inspect: Inspect, options: unknown): string {
+  [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { closed, baseHeaders, sock } = this;
     const shown = baseHeaders && hideSecrets(baseHeaders);
     return inspectFields("Connection", { closed, baseHeaders: shown, sock }, inspect, options);

@@ -92,14 +92,14 @@ export class Exchanges {
       framing = outgoingFraming(body);
       const { out } = this.#transport;
       length = formatRequestPreamble(out, method, uri, headers, this.#baseHeaders, framing);
-      signal?.throwIfAborted();
+      if (signal !== undefined) {
+        signal.throwIfAborted();
+        this.#abort ??= new RequestAbort(this.#transport);
+        this.#abort.begin(signal);
+      }
     } catch (error) {
       this.#inFlight = false;
       throw error;
-    }
-    if (signal !== undefined) {
-      this.#abort ??= new RequestAbort(this.#transport);
-      this.#abort.begin(signal);
     }
     return this.#exchange(method, length, body, framing, signal);
   }

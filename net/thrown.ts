@@ -4,8 +4,6 @@
  * @module
  */
 
-import { typeName } from "../base/errors.ts";
-
 /** Says what was thrown, which can be anything, even what can't be turned into text. */
 export function describe(error: unknown): { message: string; stack: string } {
   try {
@@ -13,6 +11,6 @@ export function describe(error: unknown): { message: string; stack: string } {
     const message = `${error.name}: ${error.message}`;
     return { message, stack: `${error.stack ?? message}` };
   } catch {
-    return { message: typeName(error), stack: typeName(error) };
+    return { message: "what can't be told", stack: "what can't be told" };
   }
 }

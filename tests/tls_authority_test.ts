@@ -336,6 +336,56 @@ Deno.test({
 
 Deno.test({
   name:
+    "an authority that is left after something was left out is not taken for the one that vouched",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const victim = await pki.authority("victim", {
+      key: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+    });
+    const attacker = await pki.authority("attacker");
+    // The TLS library goes over it all the same: it does not look at keyUsage.
+    const between = await pki.authority("between", {
+      issuer: attacker,
+      commonName: "victim",
+      extensions: ["keyUsage=critical,digitalSignature"],
+    });
+    const leaf = await pki.client("leaf", { issuer: between, commonName: "x" });
+    const trusted = await readDers([victim, attacker]);
+    await t.step("by its keyUsage", async () => {
+      assertEquals(findAuthority(await readDers([leaf, between]), trusted), null);
+    });
+    await t.step("as one too many", async () => {
+      const signing = await pki.authority("signing", { issuer: attacker, commonName: "victim" });
+      const own = await pki.client("own", { issuer: signing, commonName: "x" });
+      const [first, issuer] = await readDers([own, signing]);
+      const junk = await readDers(
+        new Array(40).fill(await pki.client("junk", { issuer: attacker })),
+      );
+      assertEquals(findAuthority([first!, ...junk, issuer!], trusted), null);
+      await assertAuthority(findAuthority([first!, issuer!], trusted), attacker);
+    });
+    await t.step("by the rules of another certificate of its key", async () => {
+      const names = "nameConstraints=critical,permitted;DNS:guest.example";
+      const ruled = await pki.authority("ruled", {
+        issuer: attacker,
+        commonName: "guest",
+        extensions: [names],
+      });
+      const other = await pki.authority("other", {
+        issuer: victim,
+        commonName: "guest",
+        keyOf: ruled,
+        extensions: ["keyUsage=critical,digitalSignature"],
+      });
+      const guest = await pki.client("guest_leaf", { issuer: ruled });
+      assertEquals(findAuthority(await readDers([guest, ruled, other]), trusted), null);
+    });
+  },
+});
+
+Deno.test({
+  name:
     "among 130 authorities of one name each client's own is found, and more than 100 are warned of",
   ...needsOpenssl,
   async fn() {

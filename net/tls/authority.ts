@@ -86,9 +86,12 @@ export class Authorities {
     const search = new PathSearch(chain, this.#bySubject, this.#signers, purpose);
     const [certain] = search.run("yes");
     if (certain !== undefined) return describeAuthority(certain.certificate);
-    // The TLS library has found a path, so where only one authority is left it is that one.
+    // The TLS library has found a path, by rules that are not all known here. Where one key alone is
+    // trusted it ends there; else only if every certificate is looked at that it may have gone over, and
+    // all ways lead to one authority. Otherwise none is guessed.
     const [possible, ...others] = search.run("maybe");
-    const isAlone = others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256);
+    const isAlone = this.#byKey.size === 1 || (search.isComplete &&
+      others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256));
     return possible === undefined || !isAlone ? null : describeAuthority(possible.certificate);
   }
 
@@ -166,6 +169,8 @@ type IssuersBySubject = ReadonlyMap<string, readonly Issuer[]>;
 
 /** Looks for paths from the certificate of a peer to a trusted one, the shortest first. */
 class PathSearch {
+  /** True if nothing of what the peer sent was left out. */
+  readonly isComplete: boolean;
   readonly #leaf: Issuer | null;
   readonly #between: IssuersBySubject;
   readonly #trusted: IssuersBySubject;
@@ -183,6 +188,7 @@ class PathSearch {
     const [leaf, ...rest] = chain.slice(0, MAX_CHAIN);
     const between = rest.flatMap((der, index) => readIssuer(der, index) ?? [])
       .filter(({ certificate }) => maySignOthers(certificate, purpose));
+    this.isComplete = between.length === chain.length - 1;
     this.#leaf = leaf === undefined ? null : new Issuer(leaf, 0);
     this.#between = Map.groupBy(between, ({ subject }) => subject);
     this.#trusted = trusted;

@@ -68,11 +68,12 @@ const PEM_BEGIN = "-----BEGIN ";
 /**
  * Checks a client's configuration, but not what is in the files and texts.
  *
+ * @returns A copy, so that what was checked is what counts.
  * @throws {TypeError} for an option that does not exist, a wrong type, and two ways to say one thing.
  * @throws {RangeError} for a relative path, and for a choice that is not allowed.
  */
-export function checkClientConfig(config: ClientSslconfig): void {
-  checkConfig(config, CLIENT_OPTIONS);
+export function checkClientConfig(given: ClientSslconfig): ClientSslconfig {
+  const config = checkConfig(given, CLIENT_OPTIONS);
   const { checkHostname = true, ca } = config;
   if (typeof checkHostname !== "boolean") {
     throw new TypeError(`checkHostname: need a boolean; got ${typeName(checkHostname)}`);
@@ -91,17 +92,19 @@ export function checkClientConfig(config: ClientSslconfig): void {
   if ((config[cert] === undefined) !== (config[key] === undefined)) {
     throw new RangeError(`${cert}, ${key}: need both or neither`);
   }
+  return config;
 }
 
 /**
  * Checks a server's configuration, but not what is in the files and texts.
  *
+ * @returns A copy, so that what was checked is what counts.
  * @throws {TypeError} for an option that does not exist, a wrong type, two ways to say one thing, and
  * without a certificate or key.
  * @throws {RangeError} for a relative path, and where it does not say in one way who is let in.
  */
-export function checkServerConfig(config: ServerSslconfig): void {
-  checkConfig(config, SERVER_OPTIONS);
+export function checkServerConfig(given: ServerSslconfig): ServerSslconfig {
+  const config = checkConfig(given, SERVER_OPTIONS);
   const isText = config.cert !== undefined || config.key !== undefined;
   for (const name of isText ? ["cert", "key"] as const : ["certFile", "keyFile"] as const) {
     if (config[name] === undefined) {
@@ -115,7 +118,7 @@ export function checkServerConfig(config: ServerSslconfig): void {
   if (allow === false) {
     throw new RangeError("allowUnauthenticatedClients: need true, or leave it out");
   }
-  if (namesAuthorities(config) !== (allow === true)) return;
+  if (namesAuthorities(config) !== (allow === true)) return config;
   throw new RangeError(
     "sslconfig: need either ca, caFile or caPath, for the clients of those authorities alone, or " +
       `allowUnauthenticatedClients: true; got ${allow === true ? "both" : "neither"}`,
@@ -150,10 +153,15 @@ function namesAuthorities({ ca, caFile, caPath }: ClientSslconfig | ServerSslcon
   return ca !== undefined || caFile !== undefined || caPath !== undefined;
 }
 
-function checkConfig(config: ClientSslconfig | ServerSslconfig, known: readonly string[]): void {
-  if (typeof config !== "object" || config === null || Array.isArray(config)) {
-    throw new TypeError(`sslconfig: need an object or an sslctx; got ${typeName(config)}`);
+function checkConfig<Config extends ClientSslconfig | ServerSslconfig>(
+  given: Config,
+  known: readonly string[],
+): Config {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw new TypeError(`sslconfig: need an object or an sslctx; got ${typeName(given)}`);
   }
+  const config = { ...given };
+  if (Array.isArray(config.ca)) config.ca = Array.from(config.ca);
   for (const [name, value] of Object.entries(config)) {
     if (!known.includes(name)) {
       throw new TypeError(
@@ -168,6 +176,7 @@ function checkConfig(config: ClientSslconfig | ServerSslconfig, known: readonly 
   const { ca, caFile, caPath, cert, certFile, key, keyFile } = config;
   checkNotBoth({ ca }, { caFile, caPath });
   checkNotBoth({ cert, key }, { certFile, keyFile });
+  return config;
 }
 
 /** Text in one option and a file in another could be of two identities. */
@@ -207,6 +216,8 @@ function checkPath(name: string, value: unknown): void {
   // What somebody has taken for a path may be a key.
   const got = value.includes(PEM_BEGIN)
     ? `PEM text, which belongs in ${name.replace(/(?:File|Path)$/, "")}`
+    : name === "keyFile"
+    ? "text that is none, and is not shown"
     : quote(value);
   throw new RangeError(`${name}: need an absolute path; got ${got}`);
 }

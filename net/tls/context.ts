@@ -109,9 +109,9 @@ const serverMaterials = new WeakMap<object, ServerMaterial>();
  * assertEquals(sslctx.warnings, []);
  * ```
  */
-export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
+export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
   checkDenoVersion();
-  checkClientConfig(config);
+  const config = checkClientConfig(sslconfig);
   const { checkHostname = true } = config;
   const own = identitySources(config);
   const identity = own === null ? null : readIdentity(own, "clientAuth");
@@ -160,9 +160,9 @@ export function buildClientSslctx(config: ClientSslconfig): ClientSslctx {
  * assertEquals(buildServerSslctx(pki.anonymousServerSslconfig).verify, false);
  * ```
  */
-export function buildServerSslctx(config: ServerSslconfig): ServerSslctx {
+export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   checkDenoVersion();
-  checkServerConfig(config);
+  const config = checkServerConfig(sslconfig);
   // A server's configuration has been checked to name them.
   const identity = readIdentity(identitySources(config)!, "serverAuth");
   const sources = authoritySources(config);
