@@ -282,8 +282,8 @@ function checkCount(name: string, value: number | undefined): void {
 }
 
 /**
- * A server of one RGI application over TLS, which lets in the clients of one authority only, or says
- * aloud that it lets in all.
+ * A server of one RGI application over TLS, which lets in the clients of one authority only, or, only
+ * if told explicitly, all clients.
  *
  * A client that is refused gets not one byte of HTTP, and the application never hears of it. Who was
  * let in is told by `session.peerCertificate`, also to `onConnect`, which may refuse it yet.
@@ -352,8 +352,8 @@ export class SSLServer extends Server {
    * or with a renewed certificate.
    *
    * From then on only clients are let in whose authority is trusted by it: also a client whose
-   * handshake, wait for a place or `onConnect` is under way. A client that is trusted before and after
-   * is not disturbed. Live sessions go on; close those that are no longer wanted. Where this throws,
+   * handshake, wait for a place or `onConnect` is under way. A client whose authority, by its key,
+   * is trusted before and after is not disturbed. Live sessions go on; close those that are no longer wanted. Where this throws,
    * the context that was in force stays.
    *
    * @param sslctx What {@linkcode buildServerSslctx} has made, or its argument.

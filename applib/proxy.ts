@@ -142,8 +142,8 @@ export class ProxyApp implements AppObject {
   ): Promise<Response> {
     const { method, body } = request;
     const headers = endToEndHeaders(request.headers);
-    const connection = stored ?? await this.#connect(session);
     this.#endWith(session);
+    const connection = stored ?? await this.#connect(session);
     try {
       return passOn(await connection.request(method, uri, headers, holdBody(body)));
     } catch (error) {
@@ -152,12 +152,11 @@ export class ProxyApp implements AppObject {
     }
     connection.close();
     const another = await this.#connect(session);
-    this.#endWith(session);
     return passOn(await another.request(method, uri, headers, body));
   }
 
   async #connect(session: Session): Promise<Connection> {
-    const connection = await this.#client.connect();
+    const connection = await this.#client.connect(undefined, { signal: session.signal });
     makers.set(connection, this);
     session.store.set(this.#key, connection);
     return connection;

@@ -136,6 +136,8 @@ export class Session {
    * The end of the peer's input counts as its leaving: a peer that has ended only its writing side
    * looks the same. A response that the app returns all the same is still sent. The peer's leaving is
    * seen where no more than 64 KiB of what it has sent are unread.
+   *
+   * A listener must not throw: nobody could catch it, and the process would end.
    */
   get signal(): AbortSignal {
     if (this.#aborting === null) {

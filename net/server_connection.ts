@@ -140,7 +140,10 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
     Deno.unrefTimer(this.#watching as unknown as number);
   }
 
-  /** The application has closed the session. Once the last response is sent, that is still to be received. */
+  /**
+   * The application has closed the session. Once the last response has been sent, closing has no effect:
+   * the peer may still be receiving it.
+   */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
     if (!this.#over) {

@@ -35,7 +35,7 @@ export class Transport {
    * body, and those that the owner notes.
    */
   lastArrival: number = Date.now();
-  /** Set to true by the first byte that is handed to the socket; who wants to know sets it to false. */
+  /** True once a byte has been handed to the socket; reset by the owner before each request. */
   begun = false;
   readonly #socket: Socket;
   readonly #deadline: Deadline;

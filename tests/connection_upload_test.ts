@@ -285,3 +285,22 @@ Deno.test("a body that fails to begin rejects, and nothing is left behind", asyn
     }
   }
 });
+
+Deno.test("a body whose own source was reset is no refusal by the server", async () => {
+  using connected = await connect();
+  const failure = new Deno.errors.ConnectionReset("the source of the body");
+  let given = false;
+  const source = {
+    read(into: Uint8Array): Promise<number | null> {
+      if (given) return Promise.reject(failure);
+      given = true;
+      return Promise.resolve(into.length);
+    },
+  };
+  const putting = connected.conn.put("/", {}, new Body(source, 1_000_000));
+  await connected.peer.readPreamble();
+  // An answer that is there is not taken for the answer to a request that was never whole.
+  await connected.peer.send("HTTP/1.1 413 Content Too Large\r\n\r\n");
+  assertEquals(await rejectionOf(putting, "the upload"), failure);
+  assertEquals(connected.conn.closed, true);
+});

@@ -330,6 +330,17 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
       },
     );
   }
+  await t.step("the authority of another device, with its key", async () => {
+    const home = dirname((await createDevicePki(dir.path, "camera-b")).caFile);
+    for (const file of ["ca.pem", "ca_key.pem"]) {
+      await Deno.writeTextFile(join(home, file), await Deno.readTextFile(join(other, file)));
+    }
+    await assertRejects(
+      () => createDevicePki(dir.path, "camera-b"),
+      Deno.errors.InvalidData,
+      "cert.pem does not belong to",
+    );
+  });
   await t.step("the whole identity of another device", async () => {
     await Deno.rename(other, join(dir.path, "renamed"));
     await assertRejects(

@@ -1,7 +1,8 @@
 /** ProxyApp: a client that leaves while the upstream works takes its upstream connection along. */
 import { assertEquals } from "@std/assert";
 import { ProxyApp } from "../applib.ts";
-import { Client } from "../client.ts";
+import { Client, SSLClient } from "../client.ts";
+import { TempPKI } from "../misc.ts";
 import { RawPeer, RawServer, within } from "./support/raw_peer.ts";
 import { connectThrough } from "./support/proxies.ts";
 import { serve } from "./support/serving.ts";
@@ -129,4 +130,20 @@ Deno.test("a client that leaves during a download that waits leaves no error in 
   await through.near.readToEnd();
   await through.proxy.logger.waitFor("debug");
   assertEquals(through.proxy.logger.at("error"), []);
+});
+
+Deno.test("a client that leaves while the upstream is being connected to ends its session", async () => {
+  await using pki = await TempPKI.create();
+  // It accepts, and never answers the handshake.
+  using upstream = new RawServer();
+  const client = new SSLClient(pki.clientSslconfig, upstream.address, { timeout: 30 });
+  await using serving = serve(new ProxyApp(client), { maxConnections: 1 });
+  using near = await RawPeer.connect(serving.address);
+  await near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  near.close();
+  await within(far.readToEnd(), "the connection to the upstream is given up", 2);
+  const [message] = await serving.logger.waitFor("debug");
+  assertEquals(serving.logger.at("error"), [], message);
+  assertEquals(serving.server.sessions.size, 0);
 });

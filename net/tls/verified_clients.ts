@@ -8,7 +8,7 @@
  * @module
  */
 
-/** So many are remembered, the latest ones; a session of any other begins anew. */
+/** So many are remembered, the latest ones; resuming a session with any other is refused. */
 const MAX_VERIFIED = 10_000;
 
 /** Certificates, each with the keys of the authorities that have vouched for it. */
