@@ -297,10 +297,11 @@ Deno.test("a body whose own source was reset is no refusal by the server", async
       return Promise.resolve(into.length);
     },
   };
-  const putting = connected.conn.put("/", {}, new Body(source, 1_000_000));
+  const body = new Body(source, 1_000_000);
+  const putting = rejectionOf(connected.conn.put("/", {}, body), "the upload");
   await connected.peer.readPreamble();
   // An answer that is there is not taken for the answer to a request that was never whole.
   await connected.peer.send("HTTP/1.1 413 Content Too Large\r\n\r\n");
-  assertEquals(await rejectionOf(putting, "the upload"), failure);
+  assertEquals(await putting, failure);
   assertEquals(connected.conn.closed, true);
 });
