@@ -5,6 +5,7 @@
  */
 
 import { typeName } from "../base/errors.ts";
+import { type Interval, startInterval } from "./interval.ts";
 
 /** The timer ticks this often in the time that a wait may take. */
 const TICKS = 8;
@@ -34,7 +35,7 @@ export class Deadline {
   /** The wait to get rid of bytes, which may be under way at the same time. */
   readonly writing: Wait = new Wait();
   #tick = 0;
-  readonly #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #timer: Interval | undefined;
 
   /**
    * Starts the timer, which does not keep the process alive: a wait does.
@@ -45,15 +46,13 @@ export class Deadline {
   constructor(timeout: number | null, onExpire: () => void) {
     if (timeout === null) return;
     const interval = Math.min(timeout * 1000 / TICKS, MAX_INTERVAL);
-    const timer = setInterval(() => {
+    this.#timer = startInterval(() => {
       this.#tick++;
       if (!this.#isOver(this.reading) && !this.#isOver(this.writing)) return;
       this.stop(this.reading);
       this.stop(this.writing);
       onExpire();
     }, interval);
-    Deno.unrefTimer(timer as unknown as number);
-    this.#timer = timer;
   }
 
   #isOver({ since }: Wait): boolean {

@@ -33,6 +33,7 @@ import {
 } from "../base/session.ts";
 import { type Answer, bodiesOf, checkBodyAllowed, readAnswer, unreadError } from "./answer.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { type Interval, startInterval } from "./interval.ts";
 import { linger } from "./linger.ts";
 import type { Place } from "./places.ts";
 import { describe } from "./thrown.ts";
@@ -85,7 +86,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   readonly #isTrusted: () => boolean;
   #answering = false;
   #bodyUnread = false;
-  #watching: ReturnType<typeof setInterval> | undefined;
+  #watching: Interval | undefined;
   #peerLeft = false;
   #over = false;
   #closedByApp = false;
@@ -136,8 +137,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
       clearInterval(this.#watching);
       abortSession(this.#session, new ConnectionClosedError("the peer has closed the connection"));
     };
-    this.#watching = setInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
-    Deno.unrefTimer(this.#watching as unknown as number);
+    this.#watching = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
   }
 
   /**

@@ -7,6 +7,7 @@
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { Address, HostAddress, ScopedAddress } from "../../base/session.ts";
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "../addresses.ts";
+import { type Interval, startInterval } from "../interval.ts";
 import { type ListenerLog, PlainListener } from "../listener.ts";
 import { Queue } from "../queue.ts";
 import { makeDuplex } from "./deno_stream.ts";
@@ -96,7 +97,7 @@ class NodeListener implements RawListener {
   readonly #server: NetServer;
   readonly #bound = Promise.withResolvers<void>();
   readonly #queue = new Queue<RawConnection>(MAX_QUEUED);
-  #again: ReturnType<typeof setInterval> | undefined;
+  #again: Interval | undefined;
   #closed = false;
 
   constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog) {
@@ -115,8 +116,7 @@ class NodeListener implements RawListener {
     this.#server.once("listening", () => {
       if (this.#closed) return;
       this.address = this.#findAddress(address);
-      this.#again = setInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
-      Deno.unrefTimer(this.#again as unknown as number);
+      this.#again = startInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
       this.#bound.resolve();
     });
     // As with Deno's own listeners it is the wait in accept() that keeps the process alive.
