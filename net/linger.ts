@@ -8,13 +8,18 @@ import type { Transport } from "./transport.ts";
 
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
-const LAST_CHANCE_MILLISECONDS = 200;
+/** A peer that only writes has so long to come and read, once its writes begin to wait. */
+const LAST_CHANCE_MILLISECONDS = 20;
+/** Over TLS it loses what it has not decrypted when a write fails, and a busy one takes longer for that. */
+const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
 
 /**
  * Ends the writing side and drops what arrives, so that no reset outruns the last response. Resolves
  * when the connection can be closed, or has been. Never rejects.
+ *
+ * @param encrypted Whether the connection is one of TLS.
  */
-export async function linger(transport: Transport): Promise<void> {
+export async function linger(transport: Transport, encrypted: boolean): Promise<void> {
   if (transport.closed) return;
   const closed = Promise.withResolvers<void>();
   const { onClose } = transport;
@@ -26,9 +31,9 @@ export async function linger(transport: Transport): Promise<void> {
   try {
     await transport.closeWrite();
     if (!await transport.drain(LINGER_BYTES)) {
-      // A peer that only writes comes to read when its writes begin to wait.
       clearTimeout(timer);
-      timer = setTimeout(() => transport.close(), LAST_CHANCE_MILLISECONDS);
+      const chance = encrypted ? LAST_CHANCE_ENCRYPTED_MILLISECONDS : LAST_CHANCE_MILLISECONDS;
+      timer = setTimeout(() => transport.close(), chance);
       await closed.promise;
     }
   } catch {

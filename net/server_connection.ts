@@ -183,7 +183,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
       if (await this.#welcome()) {
         await this.#serveRequests();
         this.#end();
-        await linger(this.#transport);
+        await linger(this.#transport, this.#socket.protocol !== undefined);
       }
     } catch (error) {
       this.#report(this.#transport.explain(error));
