@@ -7,6 +7,7 @@ import { mkreq } from "../misc.ts";
 import type { App } from "../rgi.ts";
 import type { ServerOptions } from "../server.ts";
 import { runScript } from "./support/processes.ts";
+import { runProgram } from "./support/programs.ts";
 import { RawPeer } from "./support/raw_peer.ts";
 import { LARGE, makeTree, serveLarge } from "./support/served_directory.ts";
 import { openFilesBelow } from "./support/special_files.ts";
@@ -183,18 +184,9 @@ Deno.test("a large file is streamed with little memory", async () => {
   const size = 256 * 1048576;
   await using large = await serveLarge();
   await Deno.truncate(`${large.root}/large`, size);
-  using conn = await large.serving.makeClient().connect();
-  let received = 0;
-  let most = 0;
-  const before = Deno.memoryUsage().rss;
-  const { body } = await conn.get("/large");
-  await body!.writeTo({
-    write(bytes) {
-      received += bytes.length;
-      most = Math.max(most, Deno.memoryUsage().rss - before);
-      return Promise.resolve();
-    },
-  });
+  const flags = ["--allow-net=127.0.0.1", "--allow-read"];
+  const printed = await runProgram("large_file.ts", { flags, args: [large.root] });
+  const { received, most } = JSON.parse(printed);
   assertEquals(received, size);
   assert(most < 100 * 1048576, `resident memory grew by ${most} bytes`);
 });

@@ -1,0 +1,28 @@
+/**
+ * Moves the file `large` of a directory, its first argument, through a server and a client, and prints how many bytes came and by how
+ * many the resident memory has grown meanwhile, as JSON. In a process of its own: memory is counted for a whole process.
+ *
+ * @module
+ */
+
+import { Client } from "../../../client.ts";
+import { FilesApp } from "../../../files.ts";
+import { Server } from "../../../server.ts";
+
+const server = new Server(["127.0.0.1", 0], new FilesApp(Deno.args[0]!));
+const serving = server.serveForever();
+const conn = await new Client(server.address).connect();
+let received = 0, most = 0;
+const before = Deno.memoryUsage().rss;
+const { body } = await conn.get("/large");
+await body!.writeTo({
+  write(bytes) {
+    received += bytes.length;
+    most = Math.max(most, Deno.memoryUsage().rss - before);
+    return Promise.resolve();
+  },
+});
+console.log(JSON.stringify({ received, most }));
+conn.close();
+server.close();
+await serving;
