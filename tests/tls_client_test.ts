@@ -12,6 +12,7 @@ import * as tls from "node:tls";
 import {
   type Address,
   ConnectionClosedError,
+  DeguError,
   type PeerCertificate,
   ProtocolError,
   type Socket,
@@ -22,12 +23,16 @@ import type { Request, Session } from "../server.ts";
 import { hasIPv6 } from "./support/endpoints.ts";
 import { rejectionOf } from "./support/expectations.ts";
 import { runScript } from "./support/processes.ts";
-import { RawServer, within } from "./support/raw_peer.ts";
+import { RawPeer, RawServer, within } from "./support/raw_peer.ts";
 import { serve } from "./support/serving.ts";
 import { startTls } from "./support/tls_endpoints.ts";
 
 /** A server of `node:tls` for one connection, with the certificates of a PKI. */
-async function serveRaw(pki: TempPKI, handle: (socket: tls.TLSSocket) => void) {
+async function serveRaw(
+  pki: TempPKI,
+  handle: (socket: tls.TLSSocket) => void,
+  options: tls.TlsOptions = {},
+) {
   const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
   const server = tls.createServer({
     ca: await Deno.readTextFile(caFile),
@@ -35,6 +40,7 @@ async function serveRaw(pki: TempPKI, handle: (socket: tls.TLSSocket) => void) {
     key: await Deno.readTextFile(keyFile),
     requestCert: true,
     rejectUnauthorized: true,
+    ...options,
   }, (socket) => {
     socket.on("error", () => {});
     handle(socket);
@@ -46,6 +52,7 @@ async function serveRaw(pki: TempPKI, handle: (socket: tls.TLSSocket) => void) {
   await listening.promise;
   const address: Address = ["127.0.0.1", (server.address() as net.AddressInfo).port];
   return {
+    address,
     client: new SSLClient(pki.clientSslconfig, address, { timeout: 10 }),
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
@@ -55,6 +62,37 @@ async function serveRaw(pki: TempPKI, handle: (socket: tls.TLSSocket) => void) {
     },
   };
 }
+
+/** Relays a connection; what the server sends after its first words arrives at once, with its end. */
+async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
+  const client = await relay.accept();
+  using server = await RawPeer.connect(address);
+  const flight = new Uint8Array(65536);
+  const pass = async (from: RawPeer, to: RawPeer) => {
+    const count = await within(from.conn.read(flight), "the handshake goes on") ?? 0;
+    await to.send(flight.slice(0, count));
+  };
+  await pass(client, server);
+  await pass(server, client);
+  await pass(client, server);
+  await client.send((await server.readToEnd()).received);
+  await client.closeWrite();
+}
+
+Deno.test("a client hears of a server that sends much with the handshake, and is gone before it is read", async () => {
+  await using pki = await TempPKI.create();
+  const answer = new Uint8Array(200_000);
+  new TextEncoder().encodeInto("HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", answer);
+  // In TLS 1.2 the last word of the handshake is the server's.
+  const options = { maxVersion: "TLSv1.2" } as const;
+  await using server = await serveRaw(pki, (socket) => void socket.end(answer), options);
+  using relay = new RawServer();
+  const relayed = relayAtOnce(relay, server.address);
+  using conn = await new SSLClient(pki.clientSslconfig, relay.address, { timeout: 30 }).connect();
+  const exchange = async () => await (await conn.get("/")).body?.bytes();
+  await within(assertRejects(exchange, DeguError), "the client hears that the server is gone", 2);
+  await relayed;
+});
 
 Deno.test("connecting over TLS is bounded by timeout and by signal, in each phase", async (t) => {
   await using pki = await TempPKI.create();

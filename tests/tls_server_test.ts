@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import * as fc from "fast-check";
 import { join } from "node:path";
-import { type Address, EmptyPreambleError } from "../base.ts";
+import { type Address, DeguError, EmptyPreambleError } from "../base.ts";
 import { SSLClient } from "../client.ts";
 import { TempPKI } from "../misc/pki.ts";
 import { createDevicePki } from "../pki.ts";
@@ -144,6 +144,35 @@ Deno.test("each session has the certificate of its own client, however many knoc
   for (const line of endpoint.logger.at("info")) {
     assertMatch(line, /client's certificate was refused/);
   }
+});
+
+Deno.test("an app hears of clients that send much with the handshake, and are gone before it is read", async () => {
+  await using pki = await TempPKI.create();
+  const clients = 10;
+  let heard = 0;
+  const allHeard = Promise.withResolvers<void>();
+  const app: App = async ({ body }, { signal }) => {
+    const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    await assertRejects(async () => await body?.bytes(), DeguError);
+    if (!signal.aborted) await aborted;
+    if (++heard === clients) allHeard.resolve();
+    return [400, "Bad Request", {}, null];
+  };
+  await using endpoint = await startTls(pki, app, { server: { timeout: 30 } });
+  const { caFile, certFile, keyFile } = pki.clientSslconfig;
+  const read = (path: string | undefined) => Deno.readTextFile(path!);
+  const own = { cert: await read(certFile), key: await read(keyFile) };
+  const trust = { hostname: "localhost", caCerts: [await read(caFile)] };
+  const port = Number(endpoint.server.address[1]);
+  const upload = new Uint8Array(300_000);
+  new TextEncoder().encodeInto("PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n", upload);
+  for (let i = 0; i < clients; i++) {
+    // It ends its handshake with the first write, so that all of it arrives at once.
+    using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...own }));
+    await peer.send(upload);
+  }
+  await within(allHeard.promise, "the app hears that every client is gone", 2);
+  await within(endpoint.server.shutdown(), "no session is left", 2);
 });
 
 Deno.test("an address that can't be bound rejects ready and serveForever()", async (t) => {

@@ -103,14 +103,19 @@ async function shakeHands(
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
   const socket = startTls(below.stream, secureContext, sslHost);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  socket.once("secureConnect", resolve);
+  const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
+  socket.once("secureConnect", () => {
+    try {
+      const host = sslctx.checkHostname ? sslHost : null;
+      resolve(new TlsSocket(socket, below, checkServer(socket, authorities, host)));
+    } catch (error) {
+      reject(error);
+    }
+  });
   socket.on("error", reject);
   socket.once("close", () => reject(new TlsError("CLOSED", "the peer closed the connection")));
   try {
-    await promise;
-    const peerCertificate = checkServer(socket, authorities, sslctx.checkHostname ? sslHost : null);
-    return new TlsSocket(socket, below, peerCertificate);
+    return await promise;
   } catch (error) {
     socket.destroy();
     throw error;

@@ -134,8 +134,10 @@ export class TlsListener implements Listener {
   async #open(below: TlsStream, signal: AbortSignal): Promise<TlsSocket> {
     return await bounded("the TLS handshake", { timeout: this.#side.timeout, signal }, async () => {
       try {
-        const { socket, peerCertificate } = await this.#handshakes.shake(below.stream);
-        return new TlsSocket(socket, below, peerCertificate);
+        return await this.#handshakes.shake(
+          below.stream,
+          ({ socket, peerCertificate }) => new TlsSocket(socket, below, peerCertificate),
+        );
       } catch (error) {
         throw error instanceof Error ? tlsErrorOf("client", error) : error;
       }

@@ -44,17 +44,17 @@ export class Handshakes {
     this.#material = inForce();
   }
 
-  /** Does a handshake over a stream, which it destroys where it rejects. */
-  async shake(stream: Duplex): Promise<Shaken> {
+  /**
+   * Does a handshake over a stream, which it destroys where it rejects.
+   *
+   * @param take Takes over the connection, in the event that says that its handshake is done.
+   */
+  async shake<T>(stream: Duplex, take: (shaken: Shaken) => T): Promise<T> {
     try {
       const begun = this.#inForce();
-      const socket = await this.#run(stream, begun);
-      try {
-        return { socket, peerCertificate: checkClient(socket, begun, this.#inForce()) };
-      } catch (error) {
-        socket.destroy();
-        throw error;
-      }
+      return await this.#run(stream, begun, (socket) => {
+        return take({ socket, peerCertificate: checkClient(socket, begun, this.#inForce()) });
+      });
     } catch (error) {
       stream.destroy();
       throw error;
@@ -66,21 +66,33 @@ export class Handshakes {
    * server has one handshake at a time; where that has failed another event may still come, and the
    * server is not used again.
    */
-  async #run(stream: Duplex, material: ServerMaterial): Promise<TLSSocket> {
+  async #run<T>(
+    stream: Duplex,
+    material: ServerMaterial,
+    take: (socket: TLSSocket) => T,
+  ): Promise<T> {
     if (stream.destroyed) throw new TlsError("CLOSED", "the peer closed the connection");
     const idle = this.#idleFor(material);
     const server = idle.pop() ?? makeServer(material);
-    const { promise, resolve, reject } = Promise.withResolvers<TLSSocket>();
-    server.once("secureConnection", resolve);
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    server.once("secureConnection", (socket) => {
+      server.removeAllListeners("tlsClientError");
+      if (idle.length < MAX_IDLE) idle.push(server);
+      socket.on("error", () => {});
+      try {
+        resolve(take(socket));
+      } catch (error) {
+        socket.destroy();
+        reject(error);
+      }
+    });
     // This comes however the stream or the handshake ends.
-    server.once("tlsClientError", (error, failed) => reject(findReason(error, failed)));
+    server.once("tlsClientError", (error, failed) => {
+      server.removeAllListeners("secureConnection");
+      reject(findReason(error, failed));
+    });
     server.emit("connection", stream);
-    const socket = await promise;
-    server.removeAllListeners("secureConnection");
-    server.removeAllListeners("tlsClientError");
-    socket.on("error", () => {});
-    if (idle.length < MAX_IDLE) idle.push(server);
-    return socket;
+    return await promise;
   }
 
   /** The idle servers that were made with this; nobody needs those of another context any more. */

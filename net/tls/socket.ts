@@ -53,7 +53,9 @@ export class TlsSocket implements Socket {
   readonly #writers = new Set<Waiting>();
 
   /**
-   * Takes over a socket.
+   * Takes over a socket, in the very event that says that its handshake is done. What the peer has sent
+   * since comes next in the same turn, and Deno's `node:tls` loses the end of a connection whose bytes
+   * nobody takes: no event tells of it ever after.
    *
    * @param below What it runs over, which is taken over too.
    * @param peerCertificate The verified certificate of the peer, or `null`.
