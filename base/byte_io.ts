@@ -156,11 +156,7 @@ export class ByteReader {
    */
   #roomBehind(): Uint8Array {
     if (this.end === this.bytes.length || this.#capacity > this.#usual) {
-      this.#capacity = this.#usual;
-      const another = new Uint8Array(this.#usual);
-      this.end = this.take(another);
-      this.start = 0;
-      this.bytes = another;
+      this.#moveTo(this.#usual);
     }
     return this.bytes.subarray(this.end);
   }
@@ -168,23 +164,23 @@ export class ByteReader {
   /** Makes the buffer larger, for a body that fills it again and again. */
   grow(capacity: number): void {
     if (capacity <= this.#capacity || this.#ahead !== null) return;
-    this.#capacity = capacity;
-    const larger = new Uint8Array(capacity);
-    larger.set(this.bytes.subarray(this.start, this.end));
-    this.end -= this.start;
-    this.start = 0;
-    this.bytes = larger;
+    this.#moveTo(capacity);
   }
 
   /** Gives up what {@linkcode grow} has added, once that body is over. */
   shrink(): void {
     if (this.#capacity === this.#usual || this.buffered > this.#usual) return;
     if (this.#ahead !== null) return;
-    this.#capacity = this.#usual;
-    const smaller = new Uint8Array(this.#usual);
-    this.end = this.take(smaller);
+    this.#moveTo(this.#usual);
+  }
+
+  /** Moves what is there to a buffer of another size, in which it has room. */
+  #moveTo(capacity: number): void {
+    this.#capacity = capacity;
+    const another = new Uint8Array(capacity);
+    this.end = this.take(another);
     this.start = 0;
-    this.bytes = smaller;
+    this.bytes = another;
   }
 
   /** A read that was issued ahead and has not settled; `null` where there is none. */

@@ -74,11 +74,16 @@ export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): n
 
 /** The rules for headers that hold in a request with this method. */
 export function requestContext(method: Method): HeaderContext {
-  return method === "PUT" || method === "POST" ? "request" : "request without body";
+  return mayHaveBody(method) ? "request" : "request without body";
 }
 
 function checkNotEmpty(start: number, end: number): void {
   if (end - start === 4) throw new EmptyPreambleError("the preamble is empty");
+}
+
+/** True if a request with this method may have a body. */
+export function mayHaveBody(method: string): boolean {
+  return method === "PUT" || method === "POST";
 }
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];

@@ -15,6 +15,7 @@ import {
   checkMethod,
   formatRequestPreamble,
   formatResponsePreamble,
+  mayHaveBody,
   type Method,
   parseRequestPreamble,
   parseResponsePreamble,
@@ -172,7 +173,7 @@ export function formatRequest(
 ): Uint8Array {
   checkMethod(method);
   checkUri(uri);
-  if (body && method !== "PUT" && method !== "POST") {
+  if (body && !mayHaveBody(method)) {
     throw new RangeError(`body: need null where the method is ${method}`);
   }
   const framing = framingOf(body);

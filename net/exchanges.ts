@@ -12,6 +12,7 @@ import { Response } from "../base/message.ts";
 import {
   checkMethod,
   formatRequestPreamble,
+  mayHaveBody,
   type Method,
   parseResponsePreamble,
   type ResponsePreamble,
@@ -110,7 +111,7 @@ export class Exchanges {
     if (this.#inFlight) throw new DeguError("another request is in flight on this connection");
     checkMethod(method);
     checkUri(uri);
-    if (body !== null && method !== "PUT" && method !== "POST") {
+    if (body !== null && !mayHaveBody(method)) {
       throw new RangeError(`body: need null where the method is ${method}`);
     }
     if (this.#bodyUnread) {

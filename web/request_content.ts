@@ -7,6 +7,7 @@
 import type { BodyOut } from "../base/bodies.ts";
 import { BodyIter } from "../base/body_iter.ts";
 import type { HeaderDict } from "../base/headers.ts";
+import { mayHaveBody } from "../base/preamble.ts";
 import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
@@ -34,7 +35,7 @@ export async function contentOf(
   if (isFixed(given)) return contentOfBytes([await request.bytes()]);
   if (request.body === null) {
     // A length of 0 where there could be a body (Fetch standard, HTTP-network-or-cache fetch, 8).
-    const expected = request.method === "PUT" || request.method === "POST";
+    const expected = mayHaveBody(request.method);
     return expected ? contentOfBytes([]) : noContent;
   }
   // A Request does not tell what its body was made from.

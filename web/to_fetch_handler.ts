@@ -22,7 +22,7 @@ import type { Framing } from "../base/headers.ts";
 import { Request as AppRequest, type Response as AppResponse } from "../base/message.ts";
 import type { ResponseTuple } from "../base/message.ts";
 import { copyOptions } from "../base/options.ts";
-import type { RequestPreamble } from "../base/preamble.ts";
+import { mayHaveBody, type RequestPreamble } from "../base/preamble.ts";
 import { readApp } from "../base/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { bodiesOf } from "../net/answer.ts";
@@ -141,7 +141,7 @@ async function makeRequestBody(
   // HTTP/2 frames bodies by itself, and a Request that was made here has no framing at all.
   if (framing === null) {
     if (!await pieces.hasBytes()) return null;
-    if (method !== "PUT" && method !== "POST") {
+    if (!mayHaveBody(method)) {
       throw new ProtocolError("FORBIDDEN_HEADER", `a request with method ${method} has no body`);
     }
     headers["transfer-encoding"] = "chunked";

@@ -15,6 +15,7 @@ import {
   PURPOSE,
   validityProblem,
 } from "./certificate.ts";
+import { forgetOldest } from "./forget_oldest.ts";
 import { publicKeyOf, type Verdict, verifySignature } from "./signature.ts";
 
 /** More certificates than this are not looked at; the TLS library follows far fewer. */
@@ -122,11 +123,7 @@ class Signers {
 
   add(certificate256: string, publicKey256: string): void {
     this.#keys.set(certificate256, publicKey256);
-    if (this.#keys.size <= MAX_SIGNERS) return;
-    for (const oldest of this.#keys.keys()) {
-      this.#keys.delete(oldest);
-      break;
-    }
+    forgetOldest(this.#keys, MAX_SIGNERS);
   }
 }
 

@@ -8,6 +8,8 @@
  * @module
  */
 
+import { forgetOldest } from "./forget_oldest.ts";
+
 /** So many are remembered, the latest ones; resuming a session with any other is refused. */
 const MAX_VERIFIED = 10_000;
 
@@ -20,11 +22,7 @@ class VerifiedCertificates {
   add(fingerprint256: string, publicKey256: string): void {
     const vouchers = this.vouchersOf(fingerprint256);
     this.#vouchers.set(fingerprint256, vouchers.add(publicKey256));
-    if (this.#vouchers.size <= MAX_VERIFIED) return;
-    for (const oldest of this.#vouchers.keys()) {
-      this.#vouchers.delete(oldest);
-      break;
-    }
+    forgetOldest(this.#vouchers, MAX_VERIFIED);
   }
 
   /** The keys of those who have vouched for a certificate; none where it was never verified. */

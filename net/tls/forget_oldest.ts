@@ -1,0 +1,14 @@
+/**
+ * Maps that strangers can't fill without end.
+ *
+ * @module
+ */
+
+/** Removes the oldest entry of a map, if one more than `most` has been added. */
+export function forgetOldest<Key>(map: Map<Key, unknown>, most: number): void {
+  if (map.size <= most) return;
+  for (const oldest of map.keys()) {
+    map.delete(oldest);
+    return;
+  }
+}
