@@ -23,37 +23,32 @@ export {
   TlsError,
   type TlsErrorCode,
 } from "./base/errors.ts";
-export { type ByteSink, type ByteSource } from "./base/byte_io.ts";
-export { type BodyInput } from "./base/body_source.ts";
-export { Body } from "./base/body.ts";
-export { BodyIter, ChunkedBodyIter } from "./base/body_iter.ts";
-export { ChunkedBody } from "./base/chunked_body.ts";
-export { type Chunk, type ChunkExtension } from "./base/chunk.ts";
+export { type ByteSink, type ByteSource } from "./base/body/byte_io.ts";
+export { type BodyInput } from "./base/body/body_source.ts";
+export { Body } from "./base/body/body.ts";
+export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
+export { ChunkedBody } from "./base/body/chunked_body.ts";
+export { type Chunk, type ChunkExtension } from "./base/wire/chunk.ts";
 export {
   type Bodies,
   bodies,
   type BodyIn,
   type BodyOut,
   makeOutputFromInput,
-} from "./base/bodies.ts";
+} from "./base/body/bodies.ts";
 export {
   ChunkedDecoderStream,
   ChunkedEncoderStream,
   LengthDecoderStream,
   LengthEncoderStream,
-} from "./base/encoder_streams.ts";
-export { type HeaderDict } from "./base/headers.ts";
-export { type Method } from "./base/preamble.ts";
-export { Response, type ResponseTuple } from "./base/message.ts";
+} from "./base/body/encoder_streams.ts";
+export { type HeaderDict } from "./base/wire/headers.ts";
+export { type Method } from "./base/wire/preamble.ts";
+export { Response, type ResponseTuple } from "./base/app/message.ts";
 export { formatAddress, parseAddress } from "./base/address.ts";
-export { ContentRange, Range } from "./base/range.ts";
-export {
-  type Address,
-  type HostAddress,
-  type PeerAuthority,
-  type PeerCertificate,
-  type ScopedAddress,
-} from "./base/session.ts";
-export { api } from "./base/api.ts";
-export { type Api, type Socket } from "./base/app.ts";
-export { buildUri } from "./base/uri.ts";
+export { ContentRange, Range } from "./base/wire/range.ts";
+export type { Address, HostAddress, ScopedAddress } from "./base/address_rules.ts";
+export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
+export { api } from "./base/app/api.ts";
+export { type Api, type Socket } from "./base/app/app.ts";
+export { buildUri } from "./base/wire/uri.ts";

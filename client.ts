@@ -16,23 +16,23 @@
  * @module
  */
 
-import type { Socket } from "./base/app.ts";
+import type { Socket } from "./base/app/app.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
   type BodyOut,
   cancelUnused,
   checkBodies,
-} from "./base/bodies.ts";
+} from "./base/body/bodies.ts";
 import { ConnectionClosedError, typeName } from "./base/errors.ts";
-import { checkBaseHeaders } from "./base/header_format.ts";
-import type { HeaderDict } from "./base/headers.ts";
+import { checkBaseHeaders } from "./base/wire/header_format.ts";
+import type { HeaderDict } from "./base/wire/headers.ts";
 import { hideSecretsOf, INSPECT, inspectFields } from "./base/inspect.ts";
-import type { Response } from "./base/message.ts";
+import type { Response } from "./base/app/message.ts";
 import { copyOptions } from "./base/options.ts";
-import type { Method } from "./base/preamble.ts";
-import type { Address } from "./base/session.ts";
-import { allows, VALUE } from "./base/tables.ts";
+import type { Method } from "./base/wire/preamble.ts";
+import type { Address } from "./base/address_rules.ts";
+import { allows, VALUE } from "./base/wire/tables.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
 import { connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
 import {
@@ -54,9 +54,10 @@ export {
   type Sslctx,
 } from "./net/tls/context.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
-export { Response } from "./base/message.ts";
-export type { Socket } from "./base/app.ts";
-export type { Address, PeerAuthority, PeerCertificate } from "./base/session.ts";
+export { Response } from "./base/app/message.ts";
+export type { Socket } from "./base/app/app.ts";
+export type { Address } from "./base/address_rules.ts";
+export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
 /** How to connect to a server, and what to send with each request. */
 export interface ClientOptions {

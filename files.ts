@@ -23,13 +23,13 @@
  */
 
 import mime from "npm:mime@^4.1.2";
-import type { Api, AppObject } from "./base/app.ts";
-import { makeEmptyResponse } from "./base/empty_response.ts";
+import type { Api, AppObject } from "./base/app/app.ts";
+import { makeEmptyResponse } from "./base/app/empty_response.ts";
 import { typeName } from "./base/errors.ts";
-import type { HeaderDict } from "./base/headers.ts";
-import type { Request, ResponseTuple } from "./base/message.ts";
-import { isRange, type Range } from "./base/range.ts";
-import type { Session } from "./base/session.ts";
+import type { HeaderDict } from "./base/wire/headers.ts";
+import type { Request, ResponseTuple } from "./base/app/message.ts";
+import { isRange, type Range } from "./base/wire/range.ts";
+import type { Session } from "./base/app/session.ts";
 import {
   checkConditions,
   formatDate,

@@ -21,7 +21,7 @@ export {
   parseResponse,
   parseUri,
 } from "./misc/wire.ts";
-export type { UriParts } from "./base/uri.ts";
+export type { UriParts } from "./base/wire/uri.ts";
 export {
   type TempClientSslconfig,
   TempPKI,

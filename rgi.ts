@@ -21,6 +21,6 @@
  * @module
  */
 
-export type { Api, App, AppFunction, AppObject, Socket } from "./base/app.ts";
-export type { ResponseTuple } from "./base/message.ts";
+export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
+export type { ResponseTuple } from "./base/app/message.ts";
 export { Validator } from "./rgi/validator.ts";

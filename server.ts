@@ -18,14 +18,15 @@
  * @module
  */
 
-import { api } from "./base/api.ts";
-import type { App, Socket } from "./base/app.ts";
-import { readApp } from "./base/app_parts.ts";
+import { api } from "./base/app/api.ts";
+import type { App, Socket } from "./base/app/app.ts";
+import { readApp } from "./base/app/app_parts.ts";
 import { typeName } from "./base/errors.ts";
 import { copyOptions } from "./base/options.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
-import { type Address, Session } from "./base/session.ts";
-import { SetView } from "./base/set_view.ts";
+import type { Address } from "./base/address_rules.ts";
+import { Session } from "./base/app/session.ts";
+import { SetView } from "./base/app/set_view.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { checkTimeout } from "./net/deadline.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
@@ -35,10 +36,11 @@ import { standardLogger } from "./net/standard_logger.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { TlsListener } from "./net/tls/listener.ts";
 
-export { Request } from "./base/message.ts";
-export { Session } from "./base/session.ts";
-export type { Api, App, AppFunction, AppObject, Socket } from "./base/app.ts";
-export type { Address, PeerAuthority, PeerCertificate } from "./base/session.ts";
+export { Request } from "./base/app/message.ts";
+export { Session } from "./base/app/session.ts";
+export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
+export type { Address } from "./base/address_rules.ts";
+export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 export type { Logger } from "./net/server_connection.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
 export {

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { type BodyIn, type BodyOut, standFor } from "../base/bodies.ts";
-import { Body } from "../base/body.ts";
-import type { ByteSink, ByteSource } from "../base/byte_io.ts";
-import { ChunkedBody } from "../base/chunked_body.ts";
+import { type BodyIn, type BodyOut, standFor } from "../base/body/bodies.ts";
+import { Body } from "../base/body/body.ts";
+import type { ByteSink, ByteSource } from "../base/body/byte_io.ts";
+import { ChunkedBody } from "../base/body/chunked_body.ts";
 
 /**
  * Wraps a body so that a connection that fails before it has used the body does not give it up.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { connectionOptions, type HeaderDict, specialOf } from "../base/headers.ts";
+import { connectionOptions, type HeaderDict, specialOf } from "../base/wire/headers.ts";
 
 /**
  * What RFC 9110 §7.6.1 has an intermediary leave out, besides those that begin with `proxy-`; and

@@ -4,13 +4,13 @@
  * @module
  */
 
-import type { Api, App, AppObject, Socket } from "../base/app.ts";
-import { makeEmptyResponse } from "../base/empty_response.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import type { Request, Response, ResponseTuple } from "../base/message.ts";
-import { checkMethod, type Method } from "../base/preamble.ts";
-import type { Session } from "../base/session.ts";
-import { type AppParts, readApp } from "../base/app_parts.ts";
+import type { Api, App, AppObject, Socket } from "../base/app/app.ts";
+import { makeEmptyResponse } from "../base/app/empty_response.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
+import { checkMethod, type Method } from "../base/wire/preamble.ts";
+import type { Session } from "../base/app/session.ts";
+import { type AppParts, readApp } from "../base/app/app_parts.ts";
 
 function checkMethods(methods: Iterable<Method>): ReadonlySet<Method> {
   const checked = new Set<Method>();

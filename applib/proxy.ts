@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Api, AppObject } from "../base/app.ts";
-import { makeOutputFromInput } from "../base/bodies.ts";
-import { makeEmptyResponse } from "../base/empty_response.ts";
+import type { Api, AppObject } from "../base/app/app.ts";
+import { makeOutputFromInput } from "../base/body/bodies.ts";
+import { makeEmptyResponse } from "../base/app/empty_response.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -15,10 +15,10 @@ import {
   quote,
   typeName,
 } from "../base/errors.ts";
-import { type Request, Response, type ResponseTuple } from "../base/message.ts";
+import { type Request, Response, type ResponseTuple } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
-import type { Session } from "../base/session.ts";
+import type { Session } from "../base/app/session.ts";
 import type { Client, Connection } from "../client.ts";
 import type { Logger } from "../server.ts";
 import { holdBody } from "./held_body.ts";

@@ -4,13 +4,13 @@
  * @module
  */
 
-import type { Api, App, AppFunction, AppObject, Socket } from "../base/app.ts";
+import type { Api, App, AppFunction, AppObject, Socket } from "../base/app/app.ts";
 import { quote, typeName } from "../base/errors.ts";
-import { MAX_ROUTER_DEPTH } from "../base/limits.ts";
-import type { Request, Response, ResponseTuple } from "../base/message.ts";
-import type { Session } from "../base/session.ts";
-import { allows, PATH } from "../base/tables.ts";
-import { allLetIn, type OnConnect, readApp } from "../base/app_parts.ts";
+import { MAX_ROUTER_DEPTH } from "../base/wire/limits.ts";
+import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
+import { allows, PATH } from "../base/wire/tables.ts";
+import { allLetIn, type OnConnect, readApp } from "../base/app/app_parts.ts";
 
 /**
  * Which application answers for which component of a path: `null` where the path has no more of

@@ -19,7 +19,7 @@ import {
   zoneOf,
 } from "./address_rules.ts";
 import { quote, typeName } from "./errors.ts";
-import type { Address } from "./session.ts";
+import type { Address } from "./address_rules.ts";
 
 const UNIX = "unix:";
 const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;

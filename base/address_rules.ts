@@ -5,7 +5,22 @@
  */
 
 import { quote, typeName } from "./errors.ts";
-import type { Address } from "./session.ts";
+
+/** An IPv4 or IPv6 address, or a DNS name, and a port. */
+export type HostAddress = readonly [host: string, port: number];
+/** An IPv6 address with flow information and the index of the interface it is on. */
+export type ScopedAddress = readonly [
+  host: string,
+  port: number,
+  flowinfo: number,
+  scopeid: number,
+];
+
+/**
+ * Where a server is: a host and a port, an IPv6 address with its scope, the absolute path of a Unix
+ * socket, or the bytes of a Linux abstract name, which begin with NUL.
+ */
+export type Address = HostAddress | ScopedAddress | string | Uint8Array;
 
 const MAX_PATH_BYTES = 107;
 const MAX_NAME_BYTES = 108;

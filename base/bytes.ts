@@ -39,3 +39,14 @@ export function changedError(bytes: Uint8Array, announced: number): BodyError {
       "don't resize or transfer its buffer before that",
   );
 }
+
+/**
+ * Decodes bytes that a table allows, or that are about to be checked with one. Every byte outside
+ * ASCII becomes characters that no table allows, and a byte order mark is kept, so that what passes
+ * a check afterwards is byte for byte what arrived.
+ */
+export function decodeAscii(bytes: Uint8Array): string {
+  return asciiDecoder.decode(bytes);
+}
+
+const asciiDecoder = new TextDecoder("utf-8", { ignoreBOM: true });

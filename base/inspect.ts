@@ -4,8 +4,8 @@
  * @module
  */
 
+import { decodeAscii } from "./bytes.ts";
 import { quote } from "./errors.ts";
-import { decodeAscii } from "./tables.ts";
 
 /** The name of the method that `console.log` and `Deno.inspect` call; `util.inspect` in Deno calls it too. */
 export const INSPECT: unique symbol = Symbol.for("Deno.customInspect");

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { HeaderDict } from "../base/headers.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import type { FileState } from "./file_state.ts";
 
 /** What a version of a file is known by. */

@@ -6,7 +6,7 @@
 
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { BodyIter } from "../base/body_iter.ts";
+import { BodyIter } from "../base/body/body_iter.ts";
 import { BodyError } from "../base/errors.ts";
 import { isOverwritten } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";

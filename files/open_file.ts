@@ -6,7 +6,7 @@
 
 import { constants, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";
-import { allows, PATH } from "../base/tables.ts";
+import { allows, PATH } from "../base/wire/tables.ts";
 import { type FileState, isSameFile } from "./file_state.ts";
 
 /** A file that is open for reading, with what it was when it was opened. */

@@ -5,7 +5,7 @@
  */
 
 import type { MessagePort } from "node:worker_threads";
-import type { Address } from "../base/session.ts";
+import type { Address } from "../base/address_rules.ts";
 import { fromPlainError } from "./plain_error.ts";
 import type { Beginning, Report, StartCommand } from "./temp_server_protocol.ts";
 

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { App, AppFunction } from "../base/app.ts";
+import type { App, AppFunction } from "../base/app/app.ts";
 import { typeName } from "../base/errors.ts";
-import type { Address } from "../base/session.ts";
+import type { Address } from "../base/address_rules.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { type AppRef, refer } from "./function_reference.ts";
 import { ServerWorker } from "./server_worker.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { MessagePort } from "node:worker_threads";
-import type { Address } from "../base/session.ts";
+import type { Address } from "../base/address_rules.ts";
 import type { ServerSslconfig } from "../server.ts";
 import type { PlainError } from "./plain_error.ts";
 

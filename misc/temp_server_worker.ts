@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { App } from "../base/app.ts";
+import type { App } from "../base/app/app.ts";
 import { Server, type ServerOptions, SSLServer } from "../server.ts";
 import { toPlainError } from "./plain_error.ts";
 import type { Beginning, FunctionReference, Report, StartCommand } from "./temp_server_protocol.ts";

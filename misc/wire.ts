@@ -4,13 +4,14 @@
  * @module
  */
 
-import { type BodyIn, type BodyOut, outgoingFraming } from "../base/bodies.ts";
-import { type Chunk, encodeChunk, makeSendable, parseChunkLine } from "../base/chunk.ts";
+import { decodeAscii } from "../base/bytes.ts";
+import { type BodyIn, type BodyOut, outgoingFraming } from "../base/body/bodies.ts";
+import { type Chunk, encodeChunk, makeSendable, parseChunkLine } from "../base/wire/chunk.ts";
 import { ProtocolError, typeName } from "../base/errors.ts";
-import { checkHeaderDict, formatHeaderLines } from "../base/header_format.ts";
-import { type Framing, type HeaderDict, parseHeaderLines } from "../base/headers.ts";
-import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/limits.ts";
-import { Request } from "../base/message.ts";
+import { checkHeaderDict, formatHeaderLines } from "../base/wire/header_format.ts";
+import { type Framing, type HeaderDict, parseHeaderLines } from "../base/wire/headers.ts";
+import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { Request } from "../base/app/message.ts";
 import {
   checkMethod,
   formatRequestPreamble,
@@ -19,15 +20,14 @@ import {
   type Method,
   parseRequestPreamble,
   parseResponsePreamble,
-} from "../base/preamble.ts";
+} from "../base/wire/preamble.ts";
 import {
   type ContentRange,
   parseContentRange as parseContentRangeValue,
   parseRange as parseRangeValue,
   type Range,
-} from "../base/range.ts";
-import { decodeAscii } from "../base/tables.ts";
-import { buildUri, checkUri, parseUri as parseUriText, type UriParts } from "../base/uri.ts";
+} from "../base/wire/range.ts";
+import { buildUri, checkUri, parseUri as parseUriText, type UriParts } from "../base/wire/uri.ts";
 
 /** The parts of a request preamble. */
 export interface ParsedRequest {

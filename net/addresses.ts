@@ -21,7 +21,7 @@ import {
   withoutZone,
   zoneOf,
 } from "../base/address_rules.ts";
-import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
+import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
 
 export { canonicalIPAddress, isIPv4, isIPv6 } from "../base/address_rules.ts";
 

@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { BodyOut } from "../base/bodies.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
 import { BodyError, typeName } from "../base/errors.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import type { Method } from "../base/preamble.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Method } from "../base/wire/preamble.ts";
 
 /** What an application has returned, taken apart. */
 export interface Answer {

@@ -4,21 +4,21 @@
  * @module
  */
 
-import type { Socket } from "../base/app.ts";
+import type { Socket } from "../base/app/app.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
   type BodyOut,
   cancelUnused,
   checkBodies,
-} from "../base/bodies.ts";
+} from "../base/body/bodies.ts";
 import { typeName } from "../base/errors.ts";
-import { checkHeaderDict } from "../base/header_format.ts";
-import type { HeaderDict } from "../base/headers.ts";
+import { checkHeaderDict } from "../base/wire/header_format.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../base/inspect.ts";
-import type { Response } from "../base/message.ts";
-import { checkResponseStart, type Method } from "../base/preamble.ts";
-import { isRange, Range } from "../base/range.ts";
+import type { Response } from "../base/app/message.ts";
+import { checkResponseStart, type Method } from "../base/wire/preamble.ts";
+import { isRange, Range } from "../base/wire/range.ts";
 import { checkTimeout } from "./deadline.ts";
 import { Exchanges } from "./exchanges.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";

@@ -5,7 +5,7 @@
  */
 
 import { addressText } from "../base/address.ts";
-import type { Address } from "../base/session.ts";
+import type { Address } from "../base/address_rules.ts";
 import { endpointOf } from "./addresses.ts";
 
 /** What bounds an attempt. */

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { type Bodies, type BodyOut, cancelUnused, outgoingFraming } from "../base/bodies.ts";
+import { type Bodies, type BodyOut, cancelUnused, outgoingFraming } from "../base/body/bodies.ts";
 import { BodyError, ConnectionClosedError, DeguError, EmptyPreambleError } from "../base/errors.ts";
-import { type Framing, type HeaderDict, saysClose } from "../base/headers.ts";
-import { Interruption } from "../base/interruption.ts";
-import { Response } from "../base/message.ts";
+import { type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
+import { Interruption } from "../base/body/interruption.ts";
+import { Response } from "../base/app/message.ts";
 import {
   checkMethod,
   formatRequestPreamble,
@@ -16,8 +16,8 @@ import {
   type Method,
   parseResponsePreamble,
   type ResponsePreamble,
-} from "../base/preamble.ts";
-import { checkUri } from "../base/uri.ts";
+} from "../base/wire/preamble.ts";
+import { checkUri } from "../base/wire/uri.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { RequestAbort } from "./request_signal.ts";
 import { checkPossible, excessBytes, isReset, unframedBody } from "./response_rules.ts";

@@ -4,15 +4,15 @@
  * @module
  */
 
-import { Body } from "../base/body.ts";
-import { BodySource } from "../base/body_source.ts";
-import type { Bodies, BodyIn } from "../base/bodies.ts";
-import { type ByteReader, type ByteSource, MAX_PIECE_BYTES } from "../base/byte_io.ts";
-import { ChunkedBody } from "../base/chunked_body.ts";
-import { ChunkedDecoder } from "../base/chunked_decoder.ts";
+import { Body } from "../base/body/body.ts";
+import { BodySource } from "../base/body/body_source.ts";
+import type { Bodies, BodyIn } from "../base/body/bodies.ts";
+import { type ByteReader, type ByteSource, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
+import { ChunkedBody } from "../base/body/chunked_body.ts";
+import { ChunkedDecoder } from "../base/body/chunked_decoder.ts";
 import { BodyError, ProtocolError } from "../base/errors.ts";
-import type { Framing } from "../base/headers.ts";
-import type { Interruption } from "../base/interruption.ts";
+import type { Framing } from "../base/wire/headers.ts";
+import type { Interruption } from "../base/body/interruption.ts";
 import type { Transport } from "./transport.ts";
 
 /** Who has to know what becomes of a body. It is kept alive by the body. */

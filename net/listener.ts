@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Socket } from "../base/app.ts";
-import type { Address, HostAddress, ScopedAddress } from "../base/session.ts";
+import type { Socket } from "../base/app/app.ts";
+import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 
 /** A connection that was accepted. */

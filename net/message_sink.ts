@@ -4,12 +4,12 @@
  * @module
  */
 
-import { isOurs, type WritableBody } from "../base/bodies.ts";
-import { type ByteSink, MAX_PIECE_BYTES } from "../base/byte_io.ts";
+import { isOurs, type WritableBody } from "../base/body/bodies.ts";
+import { type ByteSink, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
 import { checkUnchanged, viewOf } from "../base/bytes.ts";
-import { ChunkWalker } from "../base/chunk_walker.ts";
+import { ChunkWalker } from "../base/body/chunk_walker.ts";
 import { BodyError } from "../base/errors.ts";
-import type { Framing } from "../base/headers.ts";
+import type { Framing } from "../base/wire/headers.ts";
 
 /** What a message goes out through. */
 export interface MessageWriter {

@@ -5,7 +5,7 @@
  */
 
 import { typeName } from "../base/errors.ts";
-import type { Interruption } from "../base/interruption.ts";
+import type { Interruption } from "../base/body/interruption.ts";
 import { copyOptions } from "../base/options.ts";
 import type { Transport } from "./transport.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import { ProtocolError } from "../base/errors.ts";
-import type { ResponsePreamble } from "../base/preamble.ts";
+import type { ResponsePreamble } from "../base/wire/preamble.ts";
 
 /** Refuses a response that no request of ours can have (RFC 9110 §15.2, §15.3.5). */
 export function checkPossible({ status, framing }: ResponsePreamble): void {

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Api, AppFunction, Socket } from "../base/app.ts";
-import type { OnConnect } from "../base/app_parts.ts";
-import { cancelQuietly, cancelUnused, outgoingFraming } from "../base/bodies.ts";
+import type { Api, AppFunction, Socket } from "../base/app/app.ts";
+import type { OnConnect } from "../base/app/app_parts.ts";
+import { cancelQuietly, cancelUnused, outgoingFraming } from "../base/body/bodies.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -14,14 +14,14 @@ import {
   ProtocolError,
   quote,
 } from "../base/errors.ts";
-import { type Framing, saysClose } from "../base/headers.ts";
-import { Request } from "../base/message.ts";
+import { type Framing, saysClose } from "../base/wire/headers.ts";
+import { Request } from "../base/app/message.ts";
 import {
   checkRequestStart,
   checkStatus,
   formatResponsePreamble,
   parseRequestPreamble,
-} from "../base/preamble.ts";
+} from "../base/wire/preamble.ts";
 import {
   abortSession,
   countRequest,
@@ -30,7 +30,7 @@ import {
   ownSession,
   type Session,
   type SessionOwner,
-} from "../base/session.ts";
+} from "../base/app/session.ts";
 import { type Answer, bodiesOf, checkBodyAllowed, readAnswer, unreadError } from "./answer.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./interval.ts";

@@ -4,14 +4,14 @@
  * @module
  */
 
-import type { Socket } from "../base/app.ts";
-import { type BodyOut, cancelQuietly, type WritableBody } from "../base/bodies.ts";
-import { ByteReader, checkCount, notWritten } from "../base/byte_io.ts";
+import type { Socket } from "../base/app/app.ts";
+import { type BodyOut, cancelQuietly, type WritableBody } from "../base/body/bodies.ts";
+import { ByteReader, checkCount, notWritten } from "../base/body/byte_io.ts";
 import { changedError, checkUnchanged, realLength, viewOf } from "../base/bytes.ts";
 import { ConnectionClosedError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
-import type { Framing } from "../base/headers.ts";
-import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
-import { findPreambleEnd } from "../base/preamble.ts";
+import type { Framing } from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { findPreambleEnd } from "../base/wire/preamble.ts";
 import { Deadline } from "./deadline.ts";
 import { MessageSink } from "./message_sink.ts";
 

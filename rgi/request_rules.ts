@@ -4,15 +4,15 @@
  * @module
  */
 
-import type { Api, Socket } from "../base/app.ts";
-import type { BodyIn } from "../base/bodies.ts";
+import type { Api, Socket } from "../base/app/app.ts";
+import type { BodyIn } from "../base/body/bodies.ts";
 import { BodyError, quote, typeName } from "../base/errors.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
-import type { Request } from "../base/message.ts";
-import { checkMethod, formatRequestPreamble } from "../base/preamble.ts";
-import type { Session } from "../base/session.ts";
-import { checkUri, parseUri } from "../base/uri.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import type { Request } from "../base/app/message.ts";
+import { checkMethod, formatRequestPreamble } from "../base/wire/preamble.ts";
+import type { Session } from "../base/app/session.ts";
+import { checkUri, parseUri } from "../base/wire/uri.ts";
 import { itemOf, labelled, labelledWhole } from "./labels.ts";
 
 /** Nobody reads it: formatting is the check. */

@@ -10,13 +10,13 @@ import {
   cancelUnused,
   isConsumed,
   outgoingFraming,
-} from "../base/bodies.ts";
+} from "../base/body/bodies.ts";
 import { BodyError, typeName } from "../base/errors.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
-import type { Request } from "../base/message.ts";
-import type { Method } from "../base/preamble.ts";
-import { checkStatus, formatResponsePreamble } from "../base/preamble.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import type { Request } from "../base/app/message.ts";
+import type { Method } from "../base/wire/preamble.ts";
+import { checkStatus, formatResponsePreamble } from "../base/wire/preamble.ts";
 import { itemOf, labelled, labelledWhole } from "./labels.ts";
 
 /** Nobody reads it: formatting is the check. */

@@ -4,11 +4,11 @@
  * @module
  */
 
-import type { Api, App, AppObject, Socket } from "../base/app.ts";
+import type { Api, App, AppObject, Socket } from "../base/app/app.ts";
 import { typeName } from "../base/errors.ts";
-import type { Request, Response, ResponseTuple } from "../base/message.ts";
-import type { Session } from "../base/session.ts";
-import { type AppParts, readApp } from "../base/app_parts.ts";
+import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
+import { type AppParts, readApp } from "../base/app/app_parts.ts";
 import { checkApi, checkRequest, checkSession, checkSocket } from "./request_rules.ts";
 import { checkResponse } from "./response_rules.ts";
 

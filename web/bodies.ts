@@ -4,14 +4,14 @@
  * @module
  */
 
-import type { WritableBody } from "../base/bodies.ts";
-import { type Body, closeByteStream } from "../base/body.ts";
-import { BodyIter, ChunkedBodyIter } from "../base/body_iter.ts";
-import { EMPTY } from "../base/byte_io.ts";
-import type { Chunk } from "../base/chunk.ts";
-import { ChunkedBody } from "../base/chunked_body.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../base/limits.ts";
+import type { WritableBody } from "../base/body/bodies.ts";
+import { type Body, closeByteStream } from "../base/body/body.ts";
+import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { EMPTY } from "../base/body/byte_io.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
+import { ChunkedBody } from "../base/body/chunked_body.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../base/wire/limits.ts";
 import type { StreamPieces } from "./stream_pieces.ts";
 
 /** Pieces as chunks, with the empty chunk after the last one. */

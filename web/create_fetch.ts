@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Response as AppResponse } from "../base/message.ts";
+import type { Response as AppResponse } from "../base/app/message.ts";
 import type { Client } from "../client.ts";
 import type { Connection } from "../net/client_connection.ts";
 import { streamOf } from "./bodies.ts";

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { type BodyOut, cancelUnused } from "../base/bodies.ts";
+import { type BodyOut, cancelUnused } from "../base/body/bodies.ts";
 import { typeName } from "../base/errors.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import type { Response as AppResponse } from "../base/message.ts";
-import type { Method } from "../base/preamble.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Response as AppResponse } from "../base/app/message.ts";
+import type { Method } from "../base/wire/preamble.ts";
 import { type Client, type Connection, type RequestOptions, SSLClient } from "../client.ts";
 import type { RequestContent } from "./request_content.ts";
 

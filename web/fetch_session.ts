@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Socket } from "../base/app.ts";
+import type { Socket } from "../base/app/app.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import {
   abortSession,
@@ -13,7 +13,7 @@ import {
   ownSession,
   Session,
   type SessionOwner,
-} from "../base/session.ts";
+} from "../base/app/session.ts";
 import type { Logger } from "../net/server_connection.ts";
 import { describe } from "../net/thrown.ts";
 

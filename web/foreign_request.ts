@@ -5,11 +5,11 @@
  */
 
 import { ProtocolError, quote } from "../base/errors.ts";
-import { parseHeaderLines } from "../base/headers.ts";
-import { MAX_PREAMBLE_BYTES } from "../base/limits.ts";
-import { isMethod, requestContext, type RequestPreamble } from "../base/preamble.ts";
-import { allows, NAME, VALUE } from "../base/tables.ts";
-import { parseUri } from "../base/uri.ts";
+import { parseHeaderLines } from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import { isMethod, requestContext, type RequestPreamble } from "../base/wire/preamble.ts";
+import { allows, NAME, VALUE } from "../base/wire/tables.ts";
+import { parseUri } from "../base/wire/uri.ts";
 
 /**
  * The parts of a request's URL as far as the server has put it together itself: a URL parser would

@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { AppFunction } from "../base/app.ts";
+import type { AppFunction } from "../base/app/app.ts";
 import { BodyError, typeName } from "../base/errors.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import type { Request as AppRequest, ResponseTuple } from "../base/message.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
-import type { Session } from "../base/session.ts";
+import type { Session } from "../base/app/session.ts";
 import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
 import { IncomingStream } from "./incoming_stream.ts";

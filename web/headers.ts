@@ -5,9 +5,14 @@
  */
 
 import { quote } from "../base/errors.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import { type ContentRange, parseContentRange, parseDecimal, parseRange } from "../base/range.ts";
-import type { Range } from "../base/range.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import {
+  type ContentRange,
+  parseContentRange,
+  parseDecimal,
+  parseRange,
+} from "../base/wire/range.ts";
+import type { Range } from "../base/wire/range.ts";
 
 /** Chooses the one `set-cookie` header that is sent, where there are several. */
 export type ChooseCookie = (cookies: readonly string[]) => string;

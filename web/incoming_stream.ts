@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Body } from "../base/body.ts";
-import type { ChunkedBody } from "../base/chunked_body.ts";
+import type { Body } from "../base/body/body.ts";
+import type { ChunkedBody } from "../base/body/chunked_body.ts";
 import { BodyError } from "../base/errors.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Response as AppResponse } from "../base/message.ts";
+import type { Response as AppResponse } from "../base/app/message.ts";
 import type { Exchange } from "./exchange.ts";
 import { noContent } from "./request_content.ts";
 

@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { BodyOut } from "../base/bodies.ts";
-import { BodyIter } from "../base/body_iter.ts";
-import type { HeaderDict } from "../base/headers.ts";
-import { mayHaveBody } from "../base/preamble.ts";
+import type { BodyOut } from "../base/body/bodies.ts";
+import { BodyIter } from "../base/body/body_iter.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { mayHaveBody } from "../base/wire/preamble.ts";
 import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 

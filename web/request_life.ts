@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Session } from "../base/session.ts";
+import type { Session } from "../base/app/session.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
 /**

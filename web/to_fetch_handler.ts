@@ -4,26 +4,26 @@
  * @module
  */
 
-import { api } from "../base/api.ts";
-import type { App } from "../base/app.ts";
+import { api } from "../base/app/api.ts";
+import type { App } from "../base/app/app.ts";
 import {
   type BodyIn,
   type BodyOut,
   cancelUnused,
   isConsumed,
   outgoingFraming,
-} from "../base/bodies.ts";
-import { Body } from "../base/body.ts";
-import { ChunkedBodyIter } from "../base/body_iter.ts";
-import type { ByteSource } from "../base/byte_io.ts";
-import { ChunkedBody } from "../base/chunked_body.ts";
+} from "../base/body/bodies.ts";
+import { Body } from "../base/body/body.ts";
+import { ChunkedBodyIter } from "../base/body/body_iter.ts";
+import type { ByteSource } from "../base/body/byte_io.ts";
+import { ChunkedBody } from "../base/body/chunked_body.ts";
 import { BodyError, ProtocolError, typeName } from "../base/errors.ts";
-import type { Framing } from "../base/headers.ts";
-import { Request as AppRequest, type Response as AppResponse } from "../base/message.ts";
-import type { ResponseTuple } from "../base/message.ts";
+import type { Framing } from "../base/wire/headers.ts";
+import { Request as AppRequest, type Response as AppResponse } from "../base/app/message.ts";
+import type { ResponseTuple } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
-import { mayHaveBody, type RequestPreamble } from "../base/preamble.ts";
-import { readApp } from "../base/app_parts.ts";
+import { mayHaveBody, type RequestPreamble } from "../base/wire/preamble.ts";
+import { readApp } from "../base/app/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { bodiesOf } from "../net/answer.ts";
 import { standardLogger } from "../net/standard_logger.ts";

@@ -6,7 +6,7 @@
  */
 
 import type { KeyObject } from "node:crypto";
-import type { PeerAuthority } from "../../base/session.ts";
+import type { PeerAuthority } from "../../base/app/session.ts";
 import {
   type Certificate,
   describeAuthority,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { PeerAuthority, PeerCertificate } from "../../base/session.ts";
+import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import {
   decodeString,
   decodeTime,

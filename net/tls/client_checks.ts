@@ -6,7 +6,7 @@
 
 import type { TLSSocket } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
-import type { PeerAuthority, PeerCertificate } from "../../base/session.ts";
+import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import { describeCertificate, fingerprint256, parseCertificate } from "./certificate.ts";
 import { presentedChain } from "./chain.ts";
 import type { ServerMaterial } from "./context.ts";

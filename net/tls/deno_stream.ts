@@ -5,7 +5,7 @@
  * @module
  */
 
-import { writeAll } from "../../base/byte_io.ts";
+import { writeAll } from "../../base/body/byte_io.ts";
 import { loadBuiltin } from "./modules.ts";
 import type { TlsStream } from "./raw_stream.ts";
 

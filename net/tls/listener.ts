@@ -5,7 +5,7 @@
  */
 
 import { TlsError } from "../../base/errors.ts";
-import type { Address } from "../../base/session.ts";
+import type { Address } from "../../base/address_rules.ts";
 import { peerName } from "../addresses.ts";
 import { bounded } from "../connect.ts";
 import type { Accepted, Listener, ListenerSide } from "../listener.ts";

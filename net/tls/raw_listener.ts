@@ -5,7 +5,7 @@
  */
 
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
-import type { Address, HostAddress, ScopedAddress } from "../../base/session.ts";
+import type { Address, HostAddress, ScopedAddress } from "../../base/address_rules.ts";
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "../addresses.ts";
 import { type Interval, startInterval } from "../interval.ts";
 import { type ListenerLog, PlainListener } from "../listener.ts";

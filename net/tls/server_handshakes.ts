@@ -7,7 +7,7 @@
 import type { Duplex } from "node:stream";
 import type { Server as TlsServer, TLSSocket } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
-import type { PeerCertificate } from "../../base/session.ts";
+import type { PeerCertificate } from "../../base/app/session.ts";
 import { checkClient } from "./client_checks.ts";
 import type { ServerMaterial } from "./context.ts";
 import { tlsErrorOf } from "./errors.ts";

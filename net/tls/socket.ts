@@ -5,8 +5,8 @@
  */
 
 import type { TLSSocket } from "node:tls";
-import type { Socket } from "../../base/app.ts";
-import type { PeerCertificate } from "../../base/session.ts";
+import type { Socket } from "../../base/app/app.ts";
+import type { PeerCertificate } from "../../base/app/session.ts";
 import { connectionError } from "./errors.ts";
 import { tieLives, type TlsStream } from "./raw_stream.ts";
 

@@ -4,17 +4,17 @@
  * @module
  */
 
-import type { App } from "../../base/app.ts";
-import { BodyError, ProtocolError } from "../../base/errors.ts";
-import { Connection } from "../../client.ts";
+import type { App } from "@degu/internal/base/app/app.ts";
+import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
+import { Connection } from "@degu/degu/client";
 import { bytesOf } from "./bytes.ts";
 import { demand, type Fuzzer, Objection, type Outcome } from "./fuzzer.ts";
 import { MemoryServer } from "./memory_server.ts";
 import { MemorySocket } from "./memory_socket.ts";
 import type { Random } from "./random.ts";
 import { receive, WAYS } from "./received.ts";
-import type { Body } from "../../base/body.ts";
-import type { ChunkedBody } from "../../base/chunked_body.ts";
+import type { Body } from "@degu/internal/base/body/body.ts";
+import type { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
 
 const MOST_TURNS = 60;
 

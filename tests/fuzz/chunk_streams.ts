@@ -4,9 +4,9 @@
  * @module
  */
 
-import { ChunkedBody } from "../../base/chunked_body.ts";
-import { ChunkedDecoderStream } from "../../base/encoder_streams.ts";
-import { BodyError, ProtocolError } from "../../base/errors.ts";
+import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
+import { ChunkedDecoderStream } from "@degu/internal/base/body/encoder_streams.ts";
+import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { chunks } from "./grammar.ts";

@@ -5,10 +5,10 @@
  * @module
  */
 
-import type { App } from "../../base/app.ts";
-import type { BodyIn, BodyOut } from "../../base/bodies.ts";
-import { BodyIter, ChunkedBodyIter } from "../../mod.ts";
-import type { Session } from "../../server.ts";
+import type { App } from "@degu/internal/base/app/app.ts";
+import type { BodyIn, BodyOut } from "@degu/internal/base/body/bodies.ts";
+import { BodyIter, ChunkedBodyIter } from "@degu/degu";
+import type { Session } from "@degu/degu/server";
 import { caseOf, type CutBody, cutBody, isRefused } from "./cancelled.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { MemoryServer } from "./memory_server.ts";

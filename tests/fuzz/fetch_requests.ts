@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { App } from "../../base/app.ts";
-import { toFetchHandler } from "../../web.ts";
+import type { App } from "@degu/internal/base/app/app.ts";
+import { toFetchHandler } from "@degu/degu/web";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { requestPreamble } from "./grammar.ts";

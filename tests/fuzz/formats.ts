@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { HeaderDict } from "../../base/headers.ts";
-import type { Method } from "../../base/preamble.ts";
-import { ContentRange, Range } from "../../base/range.ts";
-import { formatChunk, formatRequest, formatResponse } from "../../misc/wire.ts";
+import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
+import type { Method } from "@degu/internal/base/wire/preamble.ts";
+import { ContentRange, Range } from "@degu/internal/base/wire/range.ts";
+import { formatChunk, formatRequest, formatResponse } from "@degu/internal/misc/wire.ts";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { chunkLine, requestPreamble, responsePreamble } from "./grammar.ts";

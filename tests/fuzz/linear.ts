@@ -6,10 +6,15 @@
  */
 
 import process from "node:process";
-import { ChunkScanner } from "../../base/chunk.ts";
-import { ChunkedBody } from "../../base/chunked_body.ts";
-import { Transport } from "../../net/transport.ts";
-import { parseChunkHeader, parseRequest, parseResponse, parseUri } from "../../misc/wire.ts";
+import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
+import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
+import { Transport } from "@degu/internal/net/transport.ts";
+import {
+  parseChunkHeader,
+  parseRequest,
+  parseResponse,
+  parseUri,
+} from "@degu/internal/misc/wire.ts";
 import { bytesOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { chunkLine, chunks, requestPreamble, responsePreamble, uri } from "./grammar.ts";

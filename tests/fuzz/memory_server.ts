@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { App } from "../../base/app.ts";
-import type { Address } from "../../base/session.ts";
-import type { Accepted, Listener } from "../../net/listener.ts";
-import { Server } from "../../server.ts";
+import type { App } from "@degu/internal/base/app/app.ts";
+import type { Address } from "@degu/internal/base/address_rules.ts";
+import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
+import { Server } from "@degu/degu/server";
 import type { MemorySocket } from "./memory_socket.ts";
 
 /** A logger that says nothing. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Socket } from "../../base/app.ts";
+import type { Socket } from "@degu/internal/base/app/app.ts";
 import { textOf } from "./bytes.ts";
 
 /** A socket that reads what it was given and keeps what is written. */

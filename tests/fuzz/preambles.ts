@@ -4,11 +4,16 @@
  * @module
  */
 
-import { findPreambleEnd } from "../../base/preamble.ts";
-import { ProtocolError } from "../../base/errors.ts";
-import type { HeaderDict } from "../../base/headers.ts";
-import type { Method } from "../../base/preamble.ts";
-import { formatRequest, formatResponse, parseRequest, parseResponse } from "../../misc/wire.ts";
+import { findPreambleEnd } from "@degu/internal/base/wire/preamble.ts";
+import { ProtocolError } from "@degu/internal/base/errors.ts";
+import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
+import type { Method } from "@degu/internal/base/wire/preamble.ts";
+import {
+  formatRequest,
+  formatResponse,
+  parseRequest,
+  parseResponse,
+} from "@degu/internal/misc/wire.ts";
 import type { FlatHeaders } from "../support/wire_grammar.ts";
 import { view } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";

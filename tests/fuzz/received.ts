@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { BodyIn } from "../../base/bodies.ts";
-import type { Body } from "../../base/body.ts";
-import type { HeaderDict } from "../../base/headers.ts";
+import type { BodyIn } from "@degu/internal/base/body/bodies.ts";
+import type { Body } from "@degu/internal/base/body/body.ts";
+import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
 import type { FlatHeaders } from "../support/wire_grammar.ts";
 import { textOf } from "./bytes.ts";
 import type { ModelBody } from "./model.ts";

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { App } from "../../base/app.ts";
-import { ProtocolError } from "../../base/errors.ts";
-import { Server } from "../../server.ts";
+import type { App } from "@degu/internal/base/app/app.ts";
+import { ProtocolError } from "@degu/internal/base/errors.ts";
+import { Server } from "@degu/degu/server";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { ProtocolError } from "../../base/errors.ts";
-import type { Method } from "../../base/preamble.ts";
-import { Connection } from "../../client.ts";
+import { ProtocolError } from "@degu/internal/base/errors.ts";
+import type { Method } from "@degu/internal/base/wire/preamble.ts";
+import { Connection } from "@degu/degu/client";
 import { bytesOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { response } from "./grammar.ts";

@@ -5,13 +5,13 @@
  * @module
  */
 
-import type { BodyOut } from "../../base/bodies.ts";
-import { BodyIter, ChunkedBodyIter } from "../../base/body_iter.ts";
-import type { ByteSink } from "../../base/byte_io.ts";
-import type { Chunk } from "../../base/chunk.ts";
-import { BodyError } from "../../base/errors.ts";
-import type { Socket } from "../../base/app.ts";
-import { Connection } from "../../client.ts";
+import type { BodyOut } from "@degu/internal/base/body/bodies.ts";
+import { BodyIter, ChunkedBodyIter } from "@degu/internal/base/body/body_iter.ts";
+import type { ByteSink } from "@degu/internal/base/body/byte_io.ts";
+import type { Chunk } from "@degu/internal/base/wire/chunk.ts";
+import { BodyError } from "@degu/internal/base/errors.ts";
+import type { Socket } from "@degu/internal/base/app/app.ts";
+import { Connection } from "@degu/degu/client";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";

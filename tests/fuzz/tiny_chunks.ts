@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ChunkedBody } from "../../base/chunked_body.ts";
+import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";

@@ -4,15 +4,15 @@
  * @module
  */
 
-import { ContentRange, Range } from "../../base/range.ts";
-import { buildUri } from "../../base/uri.ts";
+import { ContentRange, Range } from "@degu/internal/base/wire/range.ts";
+import { buildUri } from "@degu/internal/base/wire/uri.ts";
 import {
   formatChunk,
   parseChunkHeader,
   parseContentRange,
   parseRange,
   parseUri,
-} from "../../misc/wire.ts";
+} from "@degu/internal/misc/wire.ts";
 import { referenceUri } from "../support/wire_grammar.ts";
 import { textOf, view } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";

@@ -1,9 +1,9 @@
 /** Both ends over every kind of address, in one process. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter, Range } from "../../base.ts";
-import type { App } from "../../server.ts";
-import { endpointKinds } from "../support/endpoints.ts";
-import { latin1 } from "../support/wire_grammar.ts";
+import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter, Range } from "@degu/degu/base";
+import type { App } from "@degu/degu/server";
+import { endpointKinds } from "@degu/testing/endpoints.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const MEBIBYTE = 1048576;
 

@@ -1,6 +1,6 @@
 /** Link-local IPv6 with its scope, in a network namespace that the test makes. */
 import { assert, assertEquals } from "@std/assert";
-import { runProgram } from "../support/programs.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 
 /** Makes a namespace, and what is needed in it; says why where that can't be. */
 const THROUGH = ["unshare", "--map-root-user", "--net"];

@@ -1,12 +1,12 @@
 /** Both ends in processes of their own. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import type { Address } from "../../base.ts";
-import { Client } from "../../client.ts";
-import { tempDir } from "../support/directories.ts";
-import { hasIPv6 } from "../support/endpoints.ts";
-import { programCommand } from "../support/programs.ts";
-import { within } from "../support/raw_peer.ts";
-import { latin1 } from "../support/wire_grammar.ts";
+import type { Address } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { tempDir } from "@degu/testing/directories.ts";
+import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 /** A server in another process. */
 async function startProcess(

@@ -1,9 +1,9 @@
 /** Few file descriptors, slow readers: what a process of its own shows. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { TempPKI } from "../../misc/pki.ts";
-import { tempDir } from "../support/directories.ts";
-import { runProgram } from "../support/programs.ts";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { runProgram } from "@degu/testing/programs.ts";
 
 /** Runs a command with few file descriptors. */
 const FEW_DESCRIPTORS = `

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Client, Connection } from "../../mod.ts";
+import type { Client, Connection } from "@degu/degu";
 import { Random } from "../fuzz/random.ts";
 import { exchange, type Tally } from "./traffic.ts";
 

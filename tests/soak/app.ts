@@ -12,7 +12,7 @@ import {
   ChunkedBodyIter,
   type Request,
   type ResponseTuple,
-} from "../../mod.ts";
+} from "@degu/degu";
 import { Checksum, checksumOf, chunks, type Payload, pieces, whole } from "./payload.ts";
 
 /** What the application has seen that must not be. */

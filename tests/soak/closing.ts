@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type App, type AppFunction, type Client, Connection, type Server } from "../../mod.ts";
+import { type App, type AppFunction, type Client, Connection, type Server } from "@degu/degu";
 import { Random } from "../fuzz/random.ts";
 import { exchange, type Tally } from "./traffic.ts";
 

@@ -14,7 +14,7 @@ import {
   type Client,
   type Connection,
   type Socket,
-} from "../../mod.ts";
+} from "@degu/degu";
 import { Random } from "../fuzz/random.ts";
 import { serverFaults } from "./app.ts";
 import { Checksum } from "./payload.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Client } from "../../mod.ts";
+import type { Client } from "@degu/degu";
 import { Random } from "../fuzz/random.ts";
 import type { Tally } from "./traffic.ts";
 

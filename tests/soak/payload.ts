@@ -5,7 +5,7 @@
  */
 
 import { crc32 } from "node:zlib";
-import type { Chunk } from "../../base.ts";
+import type { Chunk } from "@degu/degu/base";
 
 /** What is to be made: `size` bytes, which `seed` decides. */
 export interface Payload {

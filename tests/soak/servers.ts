@@ -4,8 +4,8 @@
  * @module
  */
 
-import { ProxyApp } from "../../applib.ts";
-import { TempPKI } from "../../misc.ts";
+import { ProxyApp } from "@degu/degu/applib";
+import { TempPKI } from "@degu/degu/misc";
 import {
   type App,
   Client,
@@ -16,7 +16,7 @@ import {
   SSLClient,
   SSLServer,
   toFetchHandler,
-} from "../../mod.ts";
+} from "@degu/degu";
 import { type Closing, noting } from "./closing.ts";
 
 /** Servers that run, with a client of each. */

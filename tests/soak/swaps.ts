@@ -4,7 +4,7 @@
  * @module
  */
 
-import { buildServerSslctx, type ServerSslconfig } from "../../mod.ts";
+import { buildServerSslctx, type ServerSslconfig } from "@degu/degu";
 import { Random } from "../fuzz/random.ts";
 import type { Swapping } from "./servers.ts";
 import type { Tally } from "./traffic.ts";

@@ -12,7 +12,7 @@ import {
   type Connection,
   type HeaderDict,
   type RequestOptions,
-} from "../../mod.ts";
+} from "@degu/degu";
 import { Random } from "../fuzz/random.ts";
 import { checksumOfBody } from "./app.ts";
 import { checksumOf, chunks, type Payload, pieces, whole } from "./payload.ts";

@@ -5,7 +5,7 @@
  */
 
 import fc from "fast-check";
-import { type Chunk, ContentRange, Range } from "../../base.ts";
+import { type Chunk, ContentRange, Range } from "@degu/degu/base";
 import { allowedBytes, latin1, limits, methods } from "./wire_grammar.ts";
 
 /** Text over a set of characters. */

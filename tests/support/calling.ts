@@ -5,10 +5,10 @@
  */
 
 import { assertEquals, assertInstanceOf } from "@std/assert";
-import { bodies, Body, ChunkedBody, ContentRange, Range } from "../../base.ts";
-import { mkreq } from "../../misc.ts";
-import type { Api, Socket } from "../../rgi.ts";
-import { type Request, Session } from "../../server.ts";
+import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
+import { mkreq } from "@degu/degu/misc";
+import type { Api, Socket } from "@degu/degu/rgi";
+import { type Request, Session } from "@degu/degu/server";
 import { rejectionOf } from "./expectations.ts";
 import { streamOf } from "./streams.ts";
 import { latin1 } from "./wire_grammar.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Response } from "../../base.ts";
-import { Client, type ClientOptions, type Connection } from "../../client.ts";
+import type { Response } from "@degu/degu/base";
+import { Client, type ClientOptions, type Connection } from "@degu/degu/client";
 import { type RawPeer, RawServer } from "./raw_peer.ts";
 
 /** Both ends of one connection. */

@@ -4,10 +4,10 @@
  * @module
  */
 
-import type { Address } from "../../base.ts";
-import { Client, type ClientOptions } from "../../client.ts";
-import type { App, Server, ServerOptions } from "../../server.ts";
-import { TempPKI } from "../../misc.ts";
+import type { Address } from "@degu/degu/base";
+import { Client, type ClientOptions } from "@degu/degu/client";
+import type { App, Server, ServerOptions } from "@degu/degu/server";
+import { TempPKI } from "@degu/degu/misc";
 import { tempDir } from "./directories.ts";
 import { type RecordingLogger, serve } from "./serving.ts";
 import { startTls } from "./tls_endpoints.ts";

@@ -6,7 +6,7 @@
  */
 
 import { assert, assertEquals, fail } from "@std/assert";
-import { BodyError, ContentRange, ProtocolError, Range } from "../../base.ts";
+import { BodyError, ContentRange, ProtocolError, Range } from "@degu/degu/base";
 import type { FlatHeaders } from "./wire_grammar.ts";
 
 /** The error that a call throws; fails the test where it throws none. */

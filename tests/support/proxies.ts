@@ -4,10 +4,10 @@
  * @module
  */
 
-import { ProxyApp } from "../../applib.ts";
-import { type Address, ChunkedBodyIter } from "../../base.ts";
-import { Client, type ClientOptions } from "../../client.ts";
-import type { AppFunction } from "../../rgi.ts";
+import { ProxyApp } from "@degu/degu/applib";
+import { type Address, ChunkedBodyIter } from "@degu/degu/base";
+import { Client, type ClientOptions } from "@degu/degu/client";
+import type { AppFunction } from "@degu/degu/rgi";
 import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 

@@ -6,7 +6,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { Address } from "../../base.ts";
+import type { Address } from "@degu/degu/base";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /** Seconds that any wait may take before the test fails; far more than any of them needs. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Socket } from "../../client.ts";
+import type { Socket } from "@degu/degu/client";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /** How much a socket takes and gives at a time, in bytes. */

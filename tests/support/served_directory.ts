@@ -5,10 +5,10 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { Response } from "../../base.ts";
-import { FilesApp } from "../../files.ts";
-import type { App } from "../../rgi.ts";
-import type { ServerOptions } from "../../server.ts";
+import type { Response } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
+import type { App } from "@degu/degu/rgi";
+import type { ServerOptions } from "@degu/degu/server";
 import { tempDir } from "./directories.ts";
 import { serve } from "./serving.ts";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { Address } from "../../base.ts";
-import { Client, type ClientOptions } from "../../client.ts";
+import type { Address } from "@degu/degu/base";
+import { Client, type ClientOptions } from "@degu/degu/client";
 import {
   type Api,
   type App,
@@ -14,7 +14,7 @@ import {
   Server,
   type ServerOptions,
   type Session,
-} from "../../server.ts";
+} from "@degu/degu/server";
 import { within } from "./raw_peer.ts";
 
 /** The levels of a logger. */

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { type Address, buildUri, makeOutputFromInput } from "../../base.ts";
-import { Client } from "../../client.ts";
-import type { App, AppFunction } from "../../server.ts";
+import { type Address, buildUri, makeOutputFromInput } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import type { App, AppFunction } from "@degu/degu/server";
 
 /** Sends back what it gets: chunks as chunks. */
 export const echo: AppFunction = async ({ body }, _session, api) => {

@@ -6,16 +6,16 @@
 
 import { assert } from "@std/assert";
 import * as tls from "node:tls";
-import { type Address, EmptyPreambleError } from "../../base.ts";
-import { SSLClient } from "../../client.ts";
-import { createDevicePki } from "../../pki.ts";
+import { type Address, EmptyPreambleError } from "@degu/degu/base";
+import { SSLClient } from "@degu/degu/client";
+import { createDevicePki } from "@degu/degu/pki";
 import type {
   App,
   AppFunction,
   PeerCertificate,
   ServerOptions,
   ServerSslconfig,
-} from "../../server.ts";
+} from "@degu/degu/server";
 import { publicKey256 } from "./certificates.ts";
 import { tempDir } from "./directories.ts";
 import { within } from "./raw_peer.ts";

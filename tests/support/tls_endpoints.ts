@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { Address } from "../../base.ts";
-import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "../../client.ts";
-import { type App, type ServerOptions, type ServerSslconfig, SSLServer } from "../../server.ts";
+import type { Address } from "@degu/degu/base";
+import { type ClientSslconfig, SSLClient, type SSLClientOptions } from "@degu/degu/client";
+import { type App, type ServerOptions, type ServerSslconfig, SSLServer } from "@degu/degu/server";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
 

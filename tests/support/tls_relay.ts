@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Address } from "../../base.ts";
+import type { Address } from "@degu/degu/base";
 import { dial, within } from "./raw_peer.ts";
 
 /** Connections through it stop where the client is to send the second part of its handshake. */

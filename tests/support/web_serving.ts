@@ -4,13 +4,13 @@
  * @module
  */
 
-import type { App } from "../../server.ts";
+import type { App } from "@degu/degu/server";
 import {
   type FetchHandler,
   fromFetchHandler,
   type FromFetchHandlerOptions,
   toFetchHandler,
-} from "../../web.ts";
+} from "@degu/degu/web";
 import { RawPeer, within } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 

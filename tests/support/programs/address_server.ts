@@ -5,8 +5,8 @@
  * @module
  */
 
-import type { Address } from "../../../base.ts";
-import { Server } from "../../../server.ts";
+import type { Address } from "@degu/degu/base";
+import { Server } from "@degu/degu/server";
 
 interface Place {
   readonly address: Exclude<Address, Uint8Array>;

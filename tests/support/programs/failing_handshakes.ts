@@ -6,8 +6,8 @@
  * @module
  */
 
-import { type ClientSslconfig, SSLClient } from "../../../client.ts";
-import { type ServerSslconfig, SSLServer } from "../../../server.ts";
+import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
+import { type ServerSslconfig, SSLServer } from "@degu/degu/server";
 
 declare const gc: () => void;
 

@@ -6,9 +6,9 @@
  * @module
  */
 
-import type { Address } from "../../../base.ts";
-import { Client, type ClientSslconfig, SSLClient } from "../../../client.ts";
-import { type App, Server, type ServerSslconfig, SSLServer } from "../../../server.ts";
+import type { Address } from "@degu/degu/base";
+import { Client, type ClientSslconfig, SSLClient } from "@degu/degu/client";
+import { type App, Server, type ServerSslconfig, SSLServer } from "@degu/degu/server";
 
 const { address, trust }: {
   address: Address;

@@ -1,9 +1,9 @@
 /**
  * Asks a FilesApp of a directory for a path, so many times, and on until it has been served and refused; prints how often each answer came.
  */
-import { BodyError } from "../../../base.ts";
-import { FilesApp } from "../../../files.ts";
-import { Request } from "../../../server.ts";
+import { BodyError } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
+import { Request } from "@degu/degu/server";
 
 const [dir = "", path = "", times = ""] = Deno.args;
 const app = new FilesApp(dir);

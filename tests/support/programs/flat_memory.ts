@@ -4,9 +4,9 @@
  * @module
  */
 
-import { BodyIter, type Chunk, ChunkedBodyIter } from "../../../base.ts";
-import { Client } from "../../../client.ts";
-import { Server } from "../../../server.ts";
+import { BodyIter, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { Server } from "@degu/degu/server";
 
 const MEBIBYTE = 1048576;
 const TOTAL = 96 * MEBIBYTE;

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { bodies, ChunkedBody } from "../../../base.ts";
-import { Client, type ClientOptions, type RequestOptions } from "../../../client.ts";
-import { TempServer } from "../../../misc.ts";
-import { Server } from "../../../server.ts";
-import { createFetch } from "../../../web.ts";
+import { bodies, ChunkedBody } from "@degu/degu/base";
+import { Client, type ClientOptions, type RequestOptions } from "@degu/degu/client";
+import { TempServer } from "@degu/degu/misc";
+import { Server } from "@degu/degu/server";
+import { createFetch } from "@degu/degu/web";
 
 declare const gc: () => void;
 

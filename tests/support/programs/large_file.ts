@@ -5,9 +5,9 @@
  * @module
  */
 
-import { Client } from "../../../client.ts";
-import { FilesApp } from "../../../files.ts";
-import { Server } from "../../../server.ts";
+import { Client } from "@degu/degu/client";
+import { FilesApp } from "@degu/degu/files";
+import { Server } from "@degu/degu/server";
 
 const server = new Server(["127.0.0.1", 0], new FilesApp(Deno.args[0]!));
 const serving = server.serveForever();

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { Client } from "../../../client.ts";
-import { Server, type Session } from "../../../server.ts";
+import { Client } from "@degu/degu/client";
+import { Server, type Session } from "@degu/degu/server";
 
 async function ip(...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command("ip", { args }).output();

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { ChunkedBody } from "../../../base.ts";
+import { ChunkedBody } from "@degu/degu/base";
 
 const CHUNKS = 1_000_000;
 const PIECE_CHUNKS = 5_000;

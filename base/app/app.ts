@@ -1,0 +1,58 @@
+/**
+ * The types of an RGI application.
+ *
+ * @module
+ */
+
+import type { Bodies } from "../body/bodies.ts";
+import type { Request, Response, ResponseTuple } from "./message.ts";
+import type { ContentRange, Range } from "../wire/range.ts";
+import type { PeerCertificate, Session } from "./session.ts";
+
+/** A connection under a client or a server; a `Deno.Conn` is one. */
+export interface Socket {
+  /** Reads up to `into.length` bytes; resolves to how many, or to `null` at the end. */
+  read(into: Uint8Array): Promise<number | null>;
+  /** Writes bytes; resolves to how many. */
+  write(bytes: Uint8Array): Promise<number>;
+  /** Closes the connection; what waits for it rejects. */
+  close(): void;
+  /** Ends the side that writes, where the socket can. */
+  closeWrite?(): Promise<void>;
+  /** The verified certificate of the peer, where there is one. */
+  readonly peerCertificate?: PeerCertificate | null;
+  /** The version of TLS, of a socket that speaks it: `"TLSv1.3"`. */
+  readonly protocol?: string;
+  /** The cipher suite, of a socket that speaks TLS, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
+  readonly cipher?: string;
+  /** Where this end is. */
+  readonly localAddr?: unknown;
+  /** Where the other end is. */
+  readonly remoteAddr?: unknown;
+}
+
+/** What an application gets as its third argument: the classes to make a response from. */
+export interface Api extends Bodies {
+  /** What `range` headers are parsed to. */
+  readonly Range: typeof Range;
+  /** What `content-range` headers are parsed to. */
+  readonly ContentRange: typeof ContentRange;
+}
+
+/** An application that is a function. */
+export type AppFunction = (
+  request: Request,
+  session: Session,
+  api: Api,
+) => ResponseTuple | Response | Promise<ResponseTuple | Response>;
+
+/** An application that is an object, which may have a say when a peer connects. */
+export interface AppObject {
+  /** Answers a request. */
+  handle: AppFunction;
+  /** Lets a connection in by returning exactly `true`. */
+  onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
+}
+
+/** An RGI application. */
+export type App = AppFunction | AppObject;

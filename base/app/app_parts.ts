@@ -1,0 +1,58 @@
+/**
+ * An application taken apart, whichever of its two forms it has.
+ *
+ * @module
+ */
+
+import type { App, AppFunction, AppObject, Socket } from "./app.ts";
+import { typeName } from "../errors.ts";
+import type { Session } from "./session.ts";
+
+/** What an application decides about a connection. */
+export type OnConnect = NonNullable<AppObject["onConnect"]>;
+
+/** The two functions of an application. */
+export interface AppParts {
+  /** Answers a request. */
+  readonly handle: AppFunction;
+  /** Lets a connection in; `null` where the application has no say. */
+  readonly onConnect: OnConnect | null;
+}
+
+/**
+ * Takes an application apart. The methods of an object are looked up when they are called.
+ *
+ * @param name What to call it in an error.
+ * @throws {TypeError} where it is neither a function nor an object with a method `handle`.
+ */
+export function readApp(app: App, name: string): AppParts {
+  if (typeof app === "function") return { handle: app, onConnect: null };
+  if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
+    throw new TypeError(
+      `${name}: need a function or an object with a method "handle"; got ${typeName(app)}`,
+    );
+  }
+  const { onConnect } = app;
+  if (onConnect !== undefined && typeof onConnect !== "function") {
+    throw new TypeError(`${name}.onConnect: need a function; got ${typeName(onConnect)}`);
+  }
+  return {
+    handle: (request, session, api) => app.handle(request, session, api),
+    onConnect: onConnect === undefined ? null : (session, sock) => app.onConnect!(session, sock),
+  };
+}
+
+/**
+ * Asks each application in turn whether a peer may connect; false as soon as one of them does not
+ * say exactly `true`.
+ */
+export async function allLetIn(
+  askers: Iterable<OnConnect>,
+  session: Session,
+  sock: Socket,
+): Promise<boolean> {
+  for (const onConnect of askers) {
+    if (await onConnect(session, sock) !== true) return false;
+  }
+  return true;
+}

@@ -1,0 +1,25 @@
+/**
+ * Responses that say nothing but their status.
+ *
+ * @module
+ */
+
+import { EMPTY } from "../body/byte_io.ts";
+import type { HeaderDict } from "../wire/headers.ts";
+import type { ResponseTuple } from "./message.ts";
+import type { Method } from "../wire/preamble.ts";
+
+/**
+ * Makes a response with an empty body; to HEAD, which gets no body, with none.
+ *
+ * With a body of `null` the response would have neither a content-length nor a coding. Other
+ * clients read such a response until the connection closes (RFC 9112 §6.3), which it need not.
+ */
+export function makeEmptyResponse(
+  method: Method,
+  status: number,
+  reason: string,
+  headers: HeaderDict = {},
+): ResponseTuple {
+  return [status, reason, headers, method === "HEAD" ? null : EMPTY];
+}

@@ -1,0 +1,193 @@
+/**
+ * Reads the chunked coding from a source, in one of three forms: chunks, data, or the coding as it
+ * stands, checked.
+ *
+ * @module
+ */
+
+import { type BodySource, largerPiece } from "./body_source.ts";
+import { Collector } from "./body_use.ts";
+import type { ByteReader } from "./byte_io.ts";
+import { checkUnchanged } from "../bytes.ts";
+import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
+
+const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
+
+/** Decodes one body. What it throws leaves it unusable. */
+export class ChunkedDecoder {
+  readonly #source: BodySource;
+  readonly #reader: ByteReader;
+  readonly #scanner = new ChunkScanner();
+  // How many bytes the last view had.
+  #viewed = 0;
+
+  /** Makes a decoder of what the source gives from here on. */
+  constructor(source: BodySource) {
+    this.#source = source;
+    this.#reader = source.reader;
+  }
+
+  /** True once the last chunk has been taken. */
+  get done(): boolean {
+    return this.#scanner.phase === "done";
+  }
+
+  /** Reads a whole chunk; the source has agreed to the end before the last one is given. */
+  async nextChunk(): Promise<Chunk> {
+    const { size, extension } = await this.#nextLine();
+    const data = await this.#nextData(size);
+    await this.#nextEnd();
+    return [extension, data];
+  }
+
+  /**
+   * Reads data of the body into the array, across chunks as far as they are there; 0 only at the
+   * end.
+   */
+  async nextDataInto(into: Uint8Array): Promise<number> {
+    const scanner = this.#scanner;
+    const reader = this.#reader;
+    let count = 0;
+    while (!this.done && count < into.length) {
+      if (scanner.phase === "data") {
+        const room = into.subarray(count, count + scanner.remaining);
+        let taken = reader.take(room);
+        if (taken === 0) {
+          if (count > 0) return count;
+          taken = await this.#readPast(room);
+        }
+        scanner.takeData(taken);
+        count += taken;
+      } else {
+        const next = scanner.phase === "line"
+          ? scanner.scanLine(reader.bytes, reader.start, reader.end)
+          : scanner.scanEnd(reader.bytes, reader.start, reader.end);
+        if (next >= 0) reader.start = next;
+        else if (count > 0) return count;
+        else await this.#fill();
+      }
+    }
+    if (this.done) await this.#finish();
+    return count;
+  }
+
+  /**
+   * Reads as much of the coding as there is and has been checked. The view is valid until the next
+   * call; sizes are in lower case.
+   *
+   * @param pieceBytes How many bytes are best passed on at a time, where it matters.
+   */
+  async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
+    const reader = this.#reader;
+    const { length } = reader.bytes;
+    if (this.#viewed * 2 > length) {
+      reader.grow(largerPiece(length, Math.min(pieceBytes, this.#source.mostBytes)));
+    }
+    for (;;) {
+      const start = reader.start;
+      reader.start = this.#scan(start);
+      if (this.done) await this.#finish();
+      if (reader.start > start) {
+        this.#viewed = reader.start - start;
+        const view = reader.bytes.subarray(start, reader.start);
+        // A source may have kept the array that it was given, and transferred it since.
+        checkUnchanged(view, this.#viewed);
+        return view;
+      }
+      await this.#fill();
+    }
+  }
+
+  /** Checks the coding as far as it is there; returns the position up to which it is complete. */
+  #scan(at: number): number {
+    const { bytes, end } = this.#reader;
+    const scanner = this.#scanner;
+    for (;;) {
+      let next = -1;
+      if (scanner.phase === "line") {
+        next = scanner.scanLine(bytes, at, end);
+        lowerSize(bytes, at, next);
+      } else if (scanner.phase === "data") {
+        const count = Math.min(scanner.remaining, end - at);
+        if (count > 0) {
+          scanner.takeData(count);
+          next = at + count;
+        }
+      } else if (scanner.phase === "end") {
+        next = scanner.scanEnd(bytes, at, end);
+      }
+      if (next < 0) return at;
+      at = next;
+    }
+  }
+
+  async #nextLine(): Promise<ChunkHeader> {
+    const reader = this.#reader;
+    for (;;) {
+      const next = this.#scanner.scanLine(reader.bytes, reader.start, reader.end);
+      if (next >= 0) {
+        reader.start = next;
+        return this.#scanner.header;
+      }
+      await this.#fill();
+    }
+  }
+
+  async #nextData(size: number): Promise<Uint8Array<ArrayBuffer>> {
+    const reader = this.#reader;
+    if (size <= reader.buffered) {
+      const data = (reader.bytes as Uint8Array<ArrayBuffer>).slice(
+        reader.start,
+        reader.start + size,
+      );
+      reader.start += size;
+      if (size > 0) this.#scanner.takeData(size);
+      return data;
+    }
+    const collector = new Collector(size);
+    while (collector.missing > 0) {
+      const room = collector.room();
+      const count = reader.take(room) || await this.#readPast(room);
+      collector.add(count);
+      this.#scanner.takeData(count);
+    }
+    return collector.collected();
+  }
+
+  async #nextEnd(): Promise<void> {
+    const reader = this.#reader;
+    for (;;) {
+      const next = this.#scanner.scanEnd(reader.bytes, reader.start, reader.end);
+      if (next >= 0) {
+        reader.start = next;
+        break;
+      }
+      await this.#fill();
+    }
+    if (this.done) await this.#finish();
+  }
+
+  async #finish(): Promise<void> {
+    const finishing = this.#source.finish();
+    if (finishing !== null) await finishing;
+  }
+
+  async #fill(): Promise<void> {
+    const limit = this.#source.exact ? this.#scanner.leastToCome(this.#reader.buffered) : Infinity;
+    if (await this.#reader.fill(limit) === 0) throw chunksIncomplete();
+  }
+
+  async #readPast(into: Uint8Array): Promise<number> {
+    const count = await this.#source.read(into);
+    if (count === null) throw chunksIncomplete();
+    return count;
+  }
+}
+
+/** Writes the size of a chunk's line in lower case, as it is sent. */
+function lowerSize(bytes: Uint8Array, at: number, end: number): void {
+  for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) {
+    const byte = bytes[at]!;
+    if (byte >= UPPER_A && byte <= UPPER_F) bytes[at] = byte | 0x20;
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * The two ways to frame a body as transform streams.
+ *
+ * @module
+ */
+
+import { checkContentLength } from "./body.ts";
+import { Collector } from "./body_use.ts";
+import {
+  type Chunk,
+  encodeChunk,
+  makeSendable,
+  makeSendableOf,
+  type SendableChunk,
+} from "../wire/chunk.ts";
+import { viewOf } from "../bytes.ts";
+import { ChunkWalker } from "./chunk_walker.ts";
+import { BodyError, typeName } from "../errors.ts";
+
+function checkBytes(value: unknown): asserts value is Uint8Array {
+  if (!(value instanceof Uint8Array)) {
+    throw new TypeError(`chunk: need a Uint8Array; got ${typeName(value)}`);
+  }
+}
+
+/** Passes bytes on and errors at the first byte too many, or at the end where some are missing. */
+function checkLength(
+  contentLength: number,
+  keepLast: boolean,
+): Transformer<Uint8Array, Uint8Array> {
+  checkContentLength(contentLength);
+  let left = contentLength;
+  let last: Uint8Array | null = null;
+  return {
+    transform(item, controller) {
+      checkBytes(item);
+      const bytes = viewOf(item);
+      if (bytes.length > left) {
+        throw new BodyError(`more than the content-length of ${contentLength} bytes`);
+      }
+      if (bytes.length === 0) return;
+      left -= bytes.length;
+      // A copy: whoever wrote it may use the same memory again.
+      if (left === 0 && keepLast) last = bytes.slice();
+      else controller.enqueue(bytes);
+    },
+    flush(controller) {
+      if (left > 0) throw new BodyError(`${left} bytes less than the content-length`);
+      if (last !== null) controller.enqueue(last);
+    },
+  };
+}
+
+/**
+ * A transform stream of bytes to be sent that errors unless exactly `contentLength` bytes pass. What
+ * completes them is passed on at the end, so that a wrong source never makes a complete message.
+ *
+ * @example
+ * ```ts
+ * import { LengthEncoderStream } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const stream = new Blob(["hello"]).stream().pipeThrough(new LengthEncoderStream(5));
+ * assertEquals(await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text(), "hello");
+ * ```
+ */
+export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array> {
+  /** Makes the stream. */
+  constructor(contentLength: number) {
+    super(checkLength(contentLength, true));
+  }
+}
+
+/** A transform stream of bytes that arrive: errors unless exactly `contentLength` bytes pass. */
+export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array> {
+  /** Makes the stream. */
+  constructor(contentLength: number) {
+    super(checkLength(contentLength, false));
+  }
+}
+
+/**
+ * A transform stream from bytes, or chunks with extensions, to the chunked coding. Empty byte
+ * arrays are skipped; the last chunk is added at the end unless it was written.
+ *
+ * @example
+ * ```ts
+ * import { ChunkedEncoderStream } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const stream = ReadableStream.from([new TextEncoder().encode("hello")])
+ *   .pipeThrough(new ChunkedEncoderStream());
+ * const text = await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text();
+ * assertEquals(text, "5\r\nhello\r\n0\r\n\r\n");
+ * ```
+ */
+export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Uint8Array> {
+  /** Makes the stream. A chunk that can't be sent, or follows the last one, errors it. */
+  constructor() {
+    let last: SendableChunk | null = null;
+    super({
+      transform(item, controller) {
+        if (item instanceof Uint8Array && item.length === 0) return;
+        if (last !== null) throw new BodyError("a chunk after the last one");
+        const chunk = makeSendableOf(item instanceof Uint8Array ? [null, item] : item);
+        // Kept back to the end: what follows would make the message wrong after it was complete.
+        if (chunk.size === 0) last = chunk;
+        else controller.enqueue(encodeChunk(chunk));
+      },
+      flush(controller) {
+        controller.enqueue(encodeChunk(last ?? makeSendable([null, new Uint8Array(0)])));
+      },
+    });
+  }
+}
+
+/**
+ * A transform stream from the chunked coding to chunks, the empty last one included. Bytes that
+ * break the coding are a `ProtocolError`, bytes after the last chunk a `BodyError`.
+ *
+ * @example
+ * ```ts
+ * import { ChunkedDecoderStream } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const encoded = new Blob(["5;key=value\r\nhello\r\n0\r\n\r\n"]).stream();
+ * const extensions = [];
+ * for await (const [extension] of encoded.pipeThrough(new ChunkedDecoderStream())) {
+ *   extensions.push(extension);
+ * }
+ * assertEquals(extensions, [["key", "value"], null]);
+ * ```
+ */
+export class ChunkedDecoderStream extends TransformStream<Uint8Array, Chunk> {
+  /** Makes the stream. */
+  constructor() {
+    const walker = new ChunkWalker();
+    let data = new Collector(0);
+    super({
+      transform(bytes, controller) {
+        checkBytes(bytes);
+        walker.walk(bytes, {
+          line: ({ size }) => {
+            data = new Collector(size);
+          },
+          data: (piece) => data.append(piece),
+          end: ({ extension }) => controller.enqueue([extension, data.collected()]),
+        });
+      },
+      flush() {
+        walker.end();
+      },
+    });
+  }
+}

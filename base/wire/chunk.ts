@@ -1,0 +1,245 @@
+/**
+ * The chunked coding (RFC 9112 §7.1): one optional extension a chunk, no trailers.
+ *
+ * @module
+ */
+
+import { checkUnchanged, decodeAscii, viewOf } from "../bytes.ts";
+import { BodyError, ProtocolError, quote, typeName } from "../errors.ts";
+import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
+import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
+
+/** A chunk's extension, or `null` where it has none. */
+export type ChunkExtension = readonly [key: string, value: string] | null;
+
+/** A chunk: its extension and its data; the last one of a body has empty data. */
+export type Chunk = readonly [extension: ChunkExtension, data: Uint8Array];
+
+/** What the line before a chunk's data says. */
+export interface ChunkHeader {
+  /** Bytes of data. */
+  readonly size: number;
+  /** The extension, or `null`. */
+  readonly extension: [key: string, value: string] | null;
+}
+
+const CR = 0x0d, LF = 0x0a, SEMICOLON = 0x3b;
+const MAX_SIZE_DIGITS = 7;
+
+function hexDigit(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const lower = byte | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}
+
+/** Parses a chunk's line, which stands in `bytes` from `start` to `end` without its CR LF. */
+export function parseChunkLine(bytes: Uint8Array, start: number, end: number): ChunkHeader {
+  let size = 0;
+  let i = start;
+  for (; i < end && bytes[i] !== SEMICOLON; i++) {
+    const digit = hexDigit(bytes[i]!);
+    if (digit < 0 || i - start >= MAX_SIZE_DIGITS) throw badLine(bytes, start, end);
+    size = size * 16 + digit;
+  }
+  if (i === start || (bytes[start] === 0x30 && i - start > 1)) throw badLine(bytes, start, end);
+  if (size > MAX_CHUNK_BYTES) {
+    throw new ProtocolError(
+      "CHUNK_TOO_LARGE",
+      `a chunk of ${size} bytes; at most ${MAX_CHUNK_BYTES} are allowed`,
+    );
+  }
+  return { size, extension: i === end ? null : parseExtension(bytes.subarray(i + 1, end)) };
+}
+
+function badLine(bytes: Uint8Array, start: number, end: number): ProtocolError {
+  const line = quote(bytes.subarray(start, end));
+  return new ProtocolError("BAD_CHUNK_LINE", `bad chunk line: ${line}`);
+}
+
+function parseExtension(bytes: Uint8Array): [string, string] {
+  const text = decodeAscii(bytes);
+  const equals = text.indexOf("=");
+  const key = text.substring(0, equals);
+  const value = text.substring(equals + 1);
+  if (
+    equals <= 0 || value === "" || !allows(EXTENSION_KEY, key) || !allows(EXTENSION_VALUE, value)
+  ) {
+    throw new ProtocolError("BAD_CHUNK_EXTENSION", `bad chunk extension: ${quote(bytes)}`);
+  }
+  return [key, value];
+}
+
+const encoder = new TextEncoder();
+
+/** A chunk that can be sent: its line, CR LF included, and its data. */
+export interface SendableChunk {
+  readonly line: Uint8Array;
+  /** Bytes of data that the line announces. */
+  readonly size: number;
+  /** A view of the data, which may have lost its bytes before they are sent. */
+  readonly data: Uint8Array;
+}
+
+/**
+ * Checks a chunk that a caller wants to send and formats its line. Each part is read once.
+ *
+ * @throws {TypeError} where it is not a pair of an extension and a `Uint8Array`.
+ * @throws {RangeError} where a reader would reject it.
+ */
+export function makeSendable(chunk: Chunk): SendableChunk {
+  if (!Array.isArray(chunk) || chunk.length !== 2) {
+    throw new TypeError(`chunk: need [extension, data]; got ${typeName(chunk)}`);
+  }
+  const [extension, bytes] = chunk as Chunk;
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(`chunk[1]: need a Uint8Array; got ${typeName(bytes)}`);
+  }
+  const data = viewOf(bytes);
+  const size = data.length;
+  if (size > MAX_CHUNK_BYTES) {
+    throw new RangeError(
+      `chunk[1]: ${size} bytes of data; at most ${MAX_CHUNK_BYTES} are allowed`,
+    );
+  }
+  const digits = size.toString(16);
+  if (extension === null) return { line: encoder.encode(`${digits}\r\n`), size, data };
+  const line = encoder.encode(`${digits};${formatExtension(extension)}\r\n`);
+  if (line.length > MAX_CHUNK_LINE_BYTES) {
+    throw new RangeError(
+      `chunk[0]: a line of ${line.length} bytes; at most ${MAX_CHUNK_LINE_BYTES} are allowed`,
+    );
+  }
+  return { line, size, data };
+}
+
+function formatExtension(extension: readonly [string, string]): string {
+  if (!Array.isArray(extension) || extension.length !== 2) {
+    throw new TypeError(`chunk[0]: need null or [key, value]; got ${typeName(extension)}`);
+  }
+  const [key, value] = extension;
+  if (typeof key !== "string" || typeof value !== "string") {
+    throw new TypeError("chunk[0]: need a key and a value that are strings");
+  }
+  if (key === "" || !allows(EXTENSION_KEY, key)) {
+    throw new RangeError(`chunk[0][0]: bad key ${quote(key)}`);
+  }
+  if (value === "" || !allows(EXTENSION_VALUE, value)) {
+    throw new RangeError(`chunk[0][1]: bad value ${quote(value)}`);
+  }
+  return `${key}=${value}`;
+}
+
+/**
+ * Formats a whole chunk that can be sent: line, data and CR LF.
+ *
+ * @throws {BodyError} if the data has lost its bytes since the line was formatted.
+ */
+export function encodeChunk({ line, size, data }: SendableChunk): Uint8Array {
+  checkUnchanged(data, size);
+  const bytes = new Uint8Array(line.length + data.length + 2);
+  bytes.set(line);
+  bytes.set(data, line.length);
+  bytes[bytes.length - 2] = CR;
+  bytes[bytes.length - 1] = LF;
+  return bytes;
+}
+
+/** Where in the chunked coding the next byte belongs. */
+export type ChunkPhase = "line" | "data" | "end" | "done";
+
+/**
+ * The state machine of the chunked coding: pure, over whatever bytes are there.
+ *
+ * In the phase `"line"` call {@linkcode scanLine}, in `"data"` take up to `remaining` bytes and say
+ * so with {@linkcode takeData}, in `"end"` call {@linkcode scanEnd}.
+ */
+export class ChunkScanner {
+  /** What comes next. */
+  phase: ChunkPhase = "line";
+  /** Bytes of data of the current chunk that were not taken yet. */
+  remaining = 0;
+  /** The current chunk. */
+  header: ChunkHeader = { size: 0, extension: null };
+  // How many bytes of an unfinished line are known to hold no CR LF: no byte is looked at twice.
+  #looked = 0;
+
+  /**
+   * Takes a chunk's line.
+   *
+   * @returns The position after the line, or -1 where its end is not there yet: then call again
+   * with the same start and more bytes.
+   */
+  scanLine(bytes: Uint8Array, start: number, end: number): number {
+    const limit = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
+    let i = start + this.#looked;
+    while (i + 1 < limit && !(bytes[i] === CR && bytes[i + 1] === LF)) i++;
+    if (i + 1 >= limit) {
+      if (limit - start === MAX_CHUNK_LINE_BYTES) {
+        throw new ProtocolError(
+          "CHUNK_LINE_TOO_LONG",
+          `a chunk line of more than ${MAX_CHUNK_LINE_BYTES} bytes`,
+        );
+      }
+      this.#looked = Math.max(0, limit - start - 1);
+      return -1;
+    }
+    this.#looked = 0;
+    this.header = parseChunkLine(bytes, start, i);
+    this.remaining = this.header.size;
+    this.phase = this.remaining === 0 ? "end" : "data";
+    return i + 2;
+  }
+
+  /** Notes that bytes of data were taken. */
+  takeData(count: number): void {
+    this.remaining -= count;
+    if (this.remaining === 0) this.phase = "end";
+  }
+
+  /** Takes the CR LF after a chunk's data; returns the position after it, or -1. */
+  scanEnd(bytes: Uint8Array, start: number, end: number): number {
+    const first = start < end ? bytes[start] : CR;
+    const second = start + 1 < end ? bytes[start + 1] : LF;
+    if (first !== CR || second !== LF) {
+      const found = quote(bytes.subarray(start, Math.min(end, start + 2)));
+      throw new ProtocolError("BAD_CHUNK_END", `need CR LF after a chunk's data; got ${found}`);
+    }
+    if (start + 2 > end) return -1;
+    this.phase = this.header.size === 0 ? "done" : "line";
+    return start + 2;
+  }
+
+  /**
+   * The least number of bytes that are still to come: what may be read without reading too far.
+   *
+   * @param buffered How many bytes of an unfinished line or end are there already.
+   */
+  leastToCome(buffered: number): number {
+    // The shortest line and end there is: "0" CR LF CR LF.
+    const shortest = 5;
+    switch (this.phase) {
+      case "line":
+        return buffered === 0 ? shortest : 3;
+      case "data":
+        return this.remaining + 2 + shortest;
+      case "end":
+        return 2 - buffered + (this.header.size === 0 ? 0 : shortest);
+      case "done":
+        return 0;
+    }
+  }
+}
+
+/** The error for a source that ends inside the chunked coding. */
+export function chunksIncomplete(): ProtocolError {
+  return new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did");
+}
+
+/** As {@linkcode makeSendable}, for a chunk that a source has given: its mistakes are its own. */
+export function makeSendableOf(chunk: Chunk): SendableChunk {
+  try {
+    return makeSendable(chunk);
+  } catch (error) {
+    throw new BodyError(`the source gave a chunk that can't be sent: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,268 @@
+/**
+ * Header lines: parsing, formatting, and the rules that hold for both.
+ *
+ * @module
+ */
+
+import { decodeAscii } from "../bytes.ts";
+import { ProtocolError, quote } from "../errors.ts";
+import { quoteLine, quoteValue } from "../inspect.ts";
+import { MAX_HEADER_NAME_BYTES } from "./limits.ts";
+import {
+  type ContentRange,
+  parseContentRange,
+  parseDecimal,
+  parseRange,
+  type Range,
+} from "./range.ts";
+import { NAME, VALUE } from "./tables.ts";
+
+/**
+ * Headers by name. As received: lower-case names and no prototype. As sent: a plain object. In both
+ * `content-length` is a number, `range` a {@linkcode Range}, `content-range` a
+ * {@linkcode ContentRange} and everything else a string.
+ */
+export type HeaderDict = Record<string, string | number | Range | ContentRange>;
+
+/** Which message the headers belong to; a body is possible only in PUT and POST requests. */
+export type HeaderContext = "request" | "request without body" | "response" | "any";
+
+/**
+ * How the end of a body is known: its length in bytes, `"chunked"`, or `null` for no body
+ * (RFC 9112 §6.3, without "until the connection closes").
+ */
+export type Framing = number | "chunked" | null;
+
+/** The bit of `content-length` in a set of the four headers that have a meaning here. */
+export const CONTENT_LENGTH = 1;
+/** The bit of `transfer-encoding`. */
+export const TRANSFER_ENCODING = 2;
+/** The bit of `range`. */
+export const RANGE = 4;
+/** The bit of `content-range`. */
+export const CONTENT_RANGE = 8;
+
+const SPECIAL: Readonly<Record<string, number>> = Object.freeze(Object.assign(
+  Object.create(null),
+  {
+    "content-length": CONTENT_LENGTH,
+    "transfer-encoding": TRANSFER_ENCODING,
+    "range": RANGE,
+    "content-range": CONTENT_RANGE,
+  },
+));
+
+/** The bit of a header; 0 where it is ordinary. */
+export function specialOf(name: string): number {
+  return SPECIAL[name] ?? 0;
+}
+
+/**
+ * The one place that says which headers may not stand together, or not in this message.
+ *
+ * @param present Which of the four there are, as a set of bits.
+ */
+export function checkPresence(present: number, context: HeaderContext): ProtocolError | null {
+  const framed = present & (CONTENT_LENGTH | TRANSFER_ENCODING);
+  if (framed === (CONTENT_LENGTH | TRANSFER_ENCODING)) {
+    return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
+  }
+  if (present & RANGE && (framed || present & CONTENT_RANGE)) {
+    return conflict("range and a header of a message with content");
+  }
+  if (context === "any") return null;
+  if (context === "response") {
+    return present & RANGE ? forbidden("range", "a response") : null;
+  }
+  if (present & CONTENT_RANGE) return forbidden("content-range", "a request");
+  if (framed && context === "request without body") {
+    return forbidden(
+      present & CONTENT_LENGTH ? "content-length" : "transfer-encoding",
+      "such a request",
+    );
+  }
+  return null;
+}
+
+function conflict(names: string): ProtocolError {
+  return new ProtocolError("CONFLICTING_HEADERS", `headers that exclude each other: ${names}`);
+}
+
+function forbidden(name: string, where: string): ProtocolError {
+  return new ProtocolError("FORBIDDEN_HEADER", `the header ${name} is not allowed in ${where}`);
+}
+
+/** True if the headers of a response say that its connection ends with it (RFC 9112 §9.6). */
+export function saysClose(headers: HeaderDict): boolean {
+  return connectionOptions(headers).includes("close");
+}
+
+/** The elements of `connection`, in lower case (RFC 9110 §7.6.1). */
+export function connectionOptions({ connection }: HeaderDict): readonly string[] {
+  if (typeof connection !== "string") return NONE;
+  return connection.split(",").map((option) => option.trim().toLowerCase());
+}
+
+const NONE: readonly string[] = [];
+
+// ───────────────────────── parsing
+
+const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
+
+/** A header's name as it arrived, and what it means. */
+interface KnownName {
+  /** Its bytes, with the colon and the space. */
+  readonly bytes: Uint8Array;
+  readonly name: string;
+  readonly special: number;
+  readonly slot: number;
+  /** The slot of the name that followed last time: most messages of a peer have the same names. */
+  nextSlot: number;
+}
+
+// Names repeat from message to message: a name that was seen before is compared byte by byte with
+// the one in its slot, and needs no string of its own. A slot is overwritten on a miss, and names
+// refer to each other by their slots only, so a peer that sends ever new names costs time but no
+// memory.
+const KNOWN_NAME_SLOTS = 512;
+const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slot) => ({
+  // Longer than any name, so that it matches none.
+  bytes: new Uint8Array(MAX_HEADER_NAME_BYTES + 3),
+  name: "",
+  special: 0,
+  slot,
+  nextSlot: 0,
+}));
+
+/** Which name comes first, as if it followed one. */
+const beforeFirst: KnownName = { ...knownNames[0]! };
+
+/** True where the wanted bytes stand at the position. */
+export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
+  let i = 0;
+  while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
+  return i === wanted.length;
+}
+
+/** Reads a name with its colon and space; `null` where there is none. */
+function readName(bytes: Uint8Array, start: number): KnownName | null {
+  let i = start;
+  while (NAME[bytes[i]!] === 1) i++;
+  const length = i - start;
+  if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
+  if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
+  const slot = (bytes[start]! * 7 + bytes[i - 1]! * 31 + bytes[(start + i) >> 1]! * 3 +
+    length * 13) & (KNOWN_NAME_SLOTS - 1);
+  const known = knownNames[slot]!;
+  if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
+  const name = String.fromCharCode(...bytes.subarray(start, i)).toLowerCase();
+  return knownNames[slot] = {
+    bytes: bytes.slice(start, i + 2),
+    name,
+    special: specialOf(name),
+    slot,
+    nextSlot: 0,
+  };
+}
+
+/** What a block of header lines says. */
+export interface ParsedHeaders {
+  /** By lower-case name, without a prototype. */
+  readonly headers: HeaderDict;
+  /** How the end of the body would be known. */
+  readonly framing: Framing;
+}
+
+/**
+ * Parses header lines up to the empty line that ends them.
+ *
+ * @param bytes Where they stand; an empty line, CR LF, must be in it.
+ * @param start Where the first line starts.
+ * @param text The same bytes as text, from `start - textOffset` on in `bytes`.
+ * @param textOffset What to subtract from a position in `bytes` to get one in `text`.
+ * @param end The position after the empty line.
+ */
+export function parseHeaderLines(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  text: string,
+  textOffset: number,
+  context: HeaderContext,
+): ParsedHeaders {
+  // A fast object without a prototype; Object.create(null) would be one in dictionary mode.
+  const headers: HeaderDict = Object.setPrototypeOf({}, null);
+  let framing: Framing = null;
+  let present = 0;
+  let previous = beforeFirst;
+  let i = start;
+  while (bytes[i] !== CR) {
+    const lineStart = i;
+    let known: KnownName | null = knownNames[previous.nextSlot]!;
+    if (!startsWith(bytes, lineStart, known.bytes)) {
+      known = readName(bytes, lineStart);
+      if (known === null) throw badLine(bytes, lineStart, end);
+      previous.nextSlot = known.slot;
+    }
+    previous = known;
+    const { name, special } = known;
+    const valueStart = lineStart + known.bytes.length;
+    i = valueStart;
+    while (VALUE[bytes[i]!] === 1) i++;
+    if (i === valueStart || bytes[i] !== CR || bytes[i + 1] !== LF) {
+      throw badLine(bytes, lineStart, end);
+    }
+    if (headers[name] !== undefined) {
+      throw new ProtocolError("DUPLICATE_HEADER", `the header ${name} stands there twice`);
+    }
+    const value = text.substring(valueStart - textOffset, i - textOffset);
+    if (special === 0) {
+      headers[name] = value;
+    } else {
+      present |= special;
+      const parsed = headers[name] = parseSpecial(special, value);
+      if (special === CONTENT_LENGTH) framing = parsed as number;
+      else if (special === TRANSFER_ENCODING) framing = "chunked";
+    }
+    i += 2;
+  }
+  if (i !== end - 2 || bytes[i + 1] !== LF) throw badLine(bytes, i, end);
+  if (present !== 0) {
+    const error = checkPresence(present, context);
+    if (error !== null) throw error;
+  }
+  return { headers, framing };
+}
+
+function parseSpecial(special: number, value: string): string | number | Range | ContentRange {
+  if (special === RANGE) return parseRange(value);
+  if (special === CONTENT_RANGE) return parseContentRange(value);
+  if (special === TRANSFER_ENCODING) {
+    if (value === "chunked") return value;
+    throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
+  }
+  const length = parseDecimal(value);
+  if (length >= 0) return length;
+  throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
+}
+
+/** Says which part of a line that is already known to be wrong is the wrong one. */
+function badLine(bytes: Uint8Array, start: number, end: number): ProtocolError {
+  let stop = start;
+  while (stop < end - 2 && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;
+  const line = bytes.subarray(start, stop);
+  let colon = 0;
+  while (colon < line.length && !(line[colon] === COLON && line[colon + 1] === SPACE)) colon++;
+  if (colon === line.length) {
+    return new ProtocolError("BAD_HEADER_LINE", `a header line without ": ": ${quoteLine(line)}`);
+  }
+  const name = line.subarray(0, colon);
+  if (
+    name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || name.some((byte) => !NAME[byte])
+  ) {
+    return new ProtocolError("BAD_HEADER_NAME", `bad header name: ${quoteLine(name)}`);
+  }
+  const value = line.subarray(colon + 2);
+  const shown = quoteValue(decodeAscii(name), value);
+  return new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${shown}`);
+}

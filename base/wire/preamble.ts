@@ -1,0 +1,337 @@
+/**
+ * Request and response preambles: what stands before the body, up to and with CR LF CR LF.
+ *
+ * @module
+ */
+
+import { decodeAscii } from "../bytes.ts";
+import { EmptyPreambleError, ProtocolError, quote, typeName } from "../errors.ts";
+import { checkHeaderDict, formatHeaderLines, writeBytes } from "./header_format.ts";
+import {
+  type Framing,
+  type HeaderContext,
+  type HeaderDict,
+  parseHeaderLines,
+  startsWith,
+} from "./headers.ts";
+import { MAX_PREAMBLE_BYTES } from "./limits.ts";
+import { allows, REASON } from "./tables.ts";
+import { parseUri } from "./uri.ts";
+
+/** The methods that are spoken here (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
+export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
+
+/** What a request preamble says. */
+export interface RequestPreamble {
+  /** The method. */
+  readonly method: Method;
+  /** The request target as it was sent. */
+  readonly uri: string;
+  /** The components of the path. */
+  readonly path: string[];
+  /** What follows the `?`, or `null`. */
+  readonly query: string | null;
+  /** By lower-case name, without a prototype. */
+  readonly headers: HeaderDict;
+  /** How the end of the body is known; `null` for no body. */
+  readonly framing: Framing;
+}
+
+/** What a response preamble says. */
+export interface ResponsePreamble {
+  /** 100 to 599. */
+  readonly status: number;
+  /** The reason phrase. */
+  readonly reason: string;
+  /** By lower-case name, without a prototype. */
+  readonly headers: HeaderDict;
+  /** What the headers say of a body; whether one follows depends on method and status, too. */
+  readonly framing: Framing;
+}
+
+const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
+
+/**
+ * Finds the end of a preamble: the position after its CR LF CR LF, or -1.
+ *
+ * @param from Where to start to look: the preamble's start, or three bytes before what is new.
+ */
+export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): number {
+  // One of any four bytes in a row of the mark is looked at, so most bytes need not be.
+  let i = from + 3;
+  while (i < end) {
+    const byte = bytes[i]!;
+    if (byte === LF) {
+      if (bytes[i - 1] === CR && bytes[i - 2] === LF && bytes[i - 3] === CR) return i + 1;
+      i += 2;
+    } else if (byte === CR) {
+      i += 1;
+    } else {
+      i += 4;
+    }
+  }
+  return -1;
+}
+
+/** The rules for headers that hold in a request with this method. */
+export function requestContext(method: Method): HeaderContext {
+  return mayHaveBody(method) ? "request" : "request without body";
+}
+
+function checkNotEmpty(start: number, end: number): void {
+  if (end - start === 4) throw new EmptyPreambleError("the preamble is empty");
+}
+
+/** True if a request with this method may have a body. */
+export function mayHaveBody(method: string): boolean {
+  return method === "PUT" || method === "POST";
+}
+
+const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
+
+/** True for the five methods that are spoken here. */
+export function isMethod(text: string): text is Method {
+  return (METHODS as readonly string[]).includes(text);
+}
+
+const encoder = new TextEncoder();
+const METHOD_BYTES = METHODS.map((method) => encoder.encode(`${method} `));
+const PROTOCOL_BYTES = encoder.encode(" HTTP/1.1");
+/** The first byte of an alert and of a handshake of TLS (RFC 8446 §5.1). */
+const TLS_STARTS: readonly number[] = [0x15, 0x16];
+const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
+const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
+
+/**
+ * Refuses the first byte of a request with which none can begin, so that nobody waits for the rest.
+ *
+ * @throws {ProtocolError} where no method begins with it.
+ */
+export function checkRequestStart(first: number): void {
+  if (METHOD_BYTES.some((method) => method[0] === first)) return;
+  const hint = "the client seems to speak TLS, which takes an SSLServer";
+  throw new ProtocolError("BAD_METHOD", `no request begins with ${describeStart(first, hint)}`);
+}
+
+/**
+ * Refuses the first byte of a response with which none can begin. CR passes: what it begins may be the
+ * empty preamble, which has an error of its own.
+ *
+ * @throws {ProtocolError} where neither `HTTP/1.1` nor the empty preamble begins with it.
+ */
+export function checkResponseStart(first: number): void {
+  if (first === STATUS_LINE_START[0] || first === CR) return;
+  const hint = "the server seems to speak TLS, which takes an SSLClient";
+  throw new ProtocolError(
+    "BAD_STATUS_LINE",
+    `no response begins with ${describeStart(first, hint)}`,
+  );
+}
+
+function describeStart(first: number, tlsHint: string): string {
+  const byte = quote(Uint8Array.of(first));
+  return TLS_STARTS.includes(first) ? `${byte}: ${tlsHint}` : byte;
+}
+
+/** Parses a request preamble that stands in `bytes` from `start` to `end`, CR LF CR LF included. */
+export function parseRequestPreamble(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): RequestPreamble {
+  checkNotEmpty(start, end);
+  const text = decodeAscii(bytes.subarray(start, end));
+  const lineEnd = findLineEnd(bytes, start);
+  const method = methodAt(bytes, start);
+  const uriEnd = lineEnd - PROTOCOL_BYTES.length;
+  if (
+    method === null || uriEnd - start <= method.length || bytes[lineEnd + 1] !== LF ||
+    !startsWith(bytes, uriEnd, PROTOCOL_BYTES)
+  ) {
+    throw badRequestLine(text);
+  }
+  const uri = text.substring(method.length + 1, uriEnd - start);
+  const { path, query } = parseUri(uri);
+  const context = requestContext(method);
+  const { headers, framing } = parseHeaderLines(bytes, lineEnd + 2, end, text, start, context);
+  return { method, uri, path, query, headers, framing };
+}
+
+function findLineEnd(bytes: Uint8Array, start: number): number {
+  let i = start;
+  while (bytes[i] !== CR) i++;
+  return i;
+}
+
+/** The method whose name, and a space, stands at the position; `null` where none does. */
+function methodAt(bytes: Uint8Array, start: number): Method | null {
+  for (let i = 0; i < METHODS.length; i++) {
+    if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
+  }
+  return null;
+}
+
+/** Says which part of a line that is already known to be wrong is the wrong one. */
+function badRequestLine(text: string): ProtocolError {
+  const line = text.substring(0, text.indexOf("\r\n"));
+  const first = line.indexOf(" ");
+  const last = line.lastIndexOf(" ");
+  if (first === last) {
+    return new ProtocolError("BAD_REQUEST_LINE", `need two spaces in ${quote(line)}`);
+  }
+  const method = line.substring(0, first);
+  if (!isMethod(method)) {
+    return new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
+  }
+  const protocol = line.substring(last + 1);
+  if (protocol !== "HTTP/1.1") {
+    return new ProtocolError("BAD_PROTOCOL", `unknown protocol: ${quote(protocol)}`);
+  }
+  return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
+}
+
+/** Parses a response preamble that stands in `bytes` from `start` to `end`, as above. */
+export function parseResponsePreamble(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): ResponsePreamble {
+  checkNotEmpty(start, end);
+  const text = decodeAscii(bytes.subarray(start, end));
+  const lineEnd = text.indexOf("\r\n");
+  // HTTP/1.1 SP three digits SP reason: the positions are fixed.
+  if (!text.startsWith("HTTP/1.1 ") || text.charCodeAt(12) !== 0x20) {
+    throw badStatusLine(text.substring(0, lineEnd));
+  }
+  const status = parseStatus(text);
+  const reason = text.substring(13, lineEnd);
+  if (reason.length < 2 || !allows(REASON, reason)) {
+    throw new ProtocolError("BAD_REASON", `bad reason: ${quote(reason)}`);
+  }
+  const { headers, framing } = parseHeaderLines(
+    bytes,
+    start + lineEnd + 2,
+    end,
+    text,
+    start,
+    "response",
+  );
+  return { status, reason, headers, framing };
+}
+
+function badStatusLine(line: string): ProtocolError {
+  return new ProtocolError("BAD_STATUS_LINE", `bad status line: ${quote(line)}`);
+}
+
+function parseStatus(text: string): number {
+  const hundreds = text.charCodeAt(9) - 0x30;
+  const tens = text.charCodeAt(10) - 0x30;
+  const ones = text.charCodeAt(11) - 0x30;
+  if (hundreds < 1 || hundreds > 5 || tens < 0 || tens > 9 || ones < 0 || ones > 9) {
+    throw new ProtocolError("BAD_STATUS", `bad status: ${quote(text.substring(9, 12))}`);
+  }
+  return hundreds * 100 + tens * 10 + ones;
+}
+
+// ───────────────────────── formatting
+
+/**
+ * Checks a method that a caller wants to send.
+ *
+ * @throws {TypeError} where it is not a string.
+ * @throws {RangeError} where it is not one of the five.
+ */
+export function checkMethod(method: Method): void {
+  if (typeof method !== "string") {
+    throw new TypeError(`method: need a string; got ${typeName(method)}`);
+  }
+  if (!isMethod(method)) {
+    throw new RangeError(
+      `method: need GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`,
+    );
+  }
+}
+
+/** Checks a status that a caller wants to send: an integer from `least` to 599. */
+export function checkStatus(status: number, least = 100): void {
+  if (typeof status !== "number") {
+    throw new TypeError(`status: need a number; got ${typeName(status)}`);
+  }
+  if (!Number.isInteger(status) || status < least || status > 599) {
+    throw new RangeError(`status: need an integer from ${least} to 599; got ${status}`);
+  }
+}
+
+function checkReason(reason: string): void {
+  if (typeof reason !== "string") {
+    throw new TypeError(`reason: need a string; got ${typeName(reason)}`);
+  }
+  if (reason.length < 2 || !allows(REASON, reason)) {
+    throw new RangeError(
+      `reason: need two or more letters, digits, spaces and -; got ${quote(reason)}`,
+    );
+  }
+}
+
+/**
+ * Writes a request preamble at the start of a buffer of at least 32768 bytes and returns its
+ * length in bytes. Headers are checked; what was written by a call that throws is to be ignored.
+ *
+ * @param method The method, checked with {@linkcode checkMethod}.
+ * @param uri The request target, checked with `checkUri`.
+ * @param base Headers that are put over the caller's, or `null`.
+ * @param framing What the body asks for, or `undefined` to send the headers as they are.
+ */
+export function formatRequestPreamble(
+  into: Uint8Array,
+  method: Method,
+  uri: string,
+  headers: HeaderDict,
+  base: HeaderDict | null,
+  framing: Framing | undefined,
+): number {
+  checkHeaderDict(headers);
+  let at = writeAscii(into, 0, method);
+  into[at++] = SPACE;
+  at = writeAscii(into, at, uri);
+  at = writeBytes(into, at, REQUEST_LINE_END);
+  return finish(into, formatHeaderLines(into, at, headers, base, framing, requestContext(method)));
+}
+
+/** Writes a response preamble, as {@linkcode formatRequestPreamble} does. */
+export function formatResponsePreamble(
+  into: Uint8Array,
+  status: number,
+  reason: string,
+  headers: HeaderDict,
+  framing: Framing | undefined,
+): number {
+  checkStatus(status);
+  checkReason(reason);
+  checkHeaderDict(headers);
+  let at = writeBytes(into, 0, STATUS_LINE_START);
+  into[at++] = 0x30 + Math.floor(status / 100);
+  into[at++] = 0x30 + Math.floor(status / 10) % 10;
+  into[at++] = 0x30 + status % 10;
+  into[at++] = SPACE;
+  at = writeAscii(into, at, reason);
+  into[at++] = CR;
+  into[at++] = LF;
+  return finish(into, formatHeaderLines(into, at, headers, null, framing, "response"));
+}
+
+function writeAscii(into: Uint8Array, at: number, text: string): number {
+  for (let i = 0; i < text.length; i++) into[at + i] = text.charCodeAt(i);
+  return at + text.length;
+}
+
+function finish(into: Uint8Array, at: number): number {
+  if (at + 2 > MAX_PREAMBLE_BYTES) {
+    throw new RangeError(
+      `the preamble would have ${at + 2} bytes; at most ${MAX_PREAMBLE_BYTES} are allowed`,
+    );
+  }
+  into[at] = CR;
+  into[at + 1] = LF;
+  return at + 2;
+}

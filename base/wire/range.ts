@@ -1,0 +1,191 @@
+/**
+ * Byte ranges: the one form of RFC 9110 §14 that is spoken here, `first-last`, as half-open
+ * intervals.
+ *
+ * @module
+ */
+
+import { ProtocolError, quote, typeName } from "../errors.ts";
+import { MAX_LENGTH } from "./limits.ts";
+
+// Registered symbols, so that two copies of this package recognise each other's ranges.
+const RANGE = Symbol.for("degu.Range");
+const CONTENT_RANGE = Symbol.for("degu.ContentRange");
+
+function checkInteger(name: string, value: number): void {
+  if (typeof value !== "number") {
+    throw new TypeError(`${name}: need a number; got ${typeName(value)}`);
+  }
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new RangeError(`${name}: need an integer from 0 to ${MAX_LENGTH}; got ${value}`);
+  }
+}
+
+/**
+ * The half-open interval `[start, stop)` of bytes that a request asks for (RFC 9110 §14.2).
+ *
+ * @example
+ * ```ts
+ * import { Range } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const range = new Range(2, 5);
+ * assertEquals(String(range), "bytes=2-4");
+ * assertEquals(range.contentLength(4), 2);
+ * assertEquals(String(range.contentRange(10)), "bytes 2-4/10");
+ * ```
+ */
+export class Range {
+  /** The position of the first byte. */
+  readonly start: number;
+  /** The position after the last byte. */
+  readonly stop: number;
+
+  /**
+   * Makes a range of the bytes from `start` up to, not including, `stop`.
+   *
+   * @throws {TypeError} where one is not a number.
+   * @throws {RangeError} unless 0 ≤ start < stop ≤ 2⁵³ − 1, both integers.
+   */
+  constructor(start: number, stop: number) {
+    checkInteger("start", start);
+    checkInteger("stop", stop);
+    if (start >= stop) throw new RangeError(`need start < stop; got ${start} and ${stop}`);
+    this.start = start;
+    this.stop = stop;
+  }
+
+  /** Marks ranges of every copy of this package. */
+  get [RANGE](): true {
+    return true;
+  }
+
+  /**
+   * How many bytes of a representation of `total` bytes the range covers.
+   *
+   * @throws {RangeError} unless start < total.
+   */
+  contentLength(total: number): number {
+    checkInteger("total", total);
+    if (this.start >= total) {
+      throw new RangeError(`the range starts at ${this.start}, beyond the total of ${total}`);
+    }
+    return Math.min(this.stop, total) - this.start;
+  }
+
+  /**
+   * What to answer with for a representation of `total` bytes.
+   *
+   * @throws {RangeError} unless start < total.
+   */
+  contentRange(total: number): ContentRange {
+    return new ContentRange(this.start, this.start + this.contentLength(total), total);
+  }
+
+  /** The value of the header: `bytes=2-4` for `new Range(2, 5)`. */
+  toString(): string {
+    return `bytes=${this.start}-${this.stop - 1}`;
+  }
+}
+
+/**
+ * The half-open interval `[start, stop)` of a representation of `total` bytes that a response
+ * carries (RFC 9110 §14.4).
+ *
+ * @example
+ * ```ts
+ * import { ContentRange } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(String(new ContentRange(2, 5, 10)), "bytes 2-4/10");
+ * ```
+ */
+export class ContentRange {
+  /** The position of the first byte. */
+  readonly start: number;
+  /** The position after the last byte. */
+  readonly stop: number;
+  /** The size of the whole representation in bytes. */
+  readonly total: number;
+
+  /**
+   * Makes a content range of the bytes from `start` up to, not including, `stop`.
+   *
+   * @throws {TypeError} where one is not a number.
+   * @throws {RangeError} unless 0 ≤ start < stop ≤ total ≤ 2⁵³ − 1, all integers.
+   */
+  constructor(start: number, stop: number, total: number) {
+    checkInteger("start", start);
+    checkInteger("stop", stop);
+    checkInteger("total", total);
+    if (start >= stop || stop > total) {
+      throw new RangeError(`need start < stop ≤ total; got ${start}, ${stop} and ${total}`);
+    }
+    this.start = start;
+    this.stop = stop;
+    this.total = total;
+  }
+
+  /** Marks content ranges of every copy of this package. */
+  get [CONTENT_RANGE](): true {
+    return true;
+  }
+
+  /** The value of the header: `bytes 2-4/10` for `new ContentRange(2, 5, 10)`. */
+  toString(): string {
+    return `bytes ${this.start}-${this.stop - 1}/${this.total}`;
+  }
+}
+
+/** True for a {@linkcode Range} of this or another copy of the package. */
+export function isRange(value: unknown): value is Range {
+  return typeof value === "object" && value !== null && RANGE in value;
+}
+
+/** True for a {@linkcode ContentRange} of this or another copy of the package. */
+export function isContentRange(value: unknown): value is ContentRange {
+  return typeof value === "object" && value !== null && CONTENT_RANGE in value;
+}
+
+/**
+ * Reads the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1, or gives -1: no sign, no leading
+ * zero, no space, so that two readers can never see two numbers.
+ */
+export function parseDecimal(text: string): number {
+  const digits = text.length;
+  if (digits === 0 || digits > 16) return -1;
+  if (text.charCodeAt(0) === 0x30) return digits === 1 ? 0 : -1;
+  let value = 0;
+  for (let i = 0; i < digits; i++) {
+    const digit = text.charCodeAt(i) - 0x30;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  // 16 digits are at most 10¹⁶ − 1: beyond the exact integers, but not by so much that the sum
+  // could round down to a safe one.
+  return value <= MAX_LENGTH ? value : -1;
+}
+
+/** Reads the value of a `range` header. */
+export function parseRange(value: string): Range {
+  const dash = value.indexOf("-");
+  const first = value.startsWith("bytes=") ? parseDecimal(value.slice(6, dash)) : -1;
+  const last = parseDecimal(value.slice(dash + 1));
+  if (dash < 0 || first < 0 || last < first || last >= MAX_LENGTH) {
+    throw new ProtocolError("BAD_RANGE", `bad range: ${quote(value)}`);
+  }
+  return new Range(first, last + 1);
+}
+
+/** Reads the value of a `content-range` header. */
+export function parseContentRange(value: string): ContentRange {
+  const dash = value.indexOf("-");
+  const slash = value.indexOf("/");
+  const first = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dash)) : -1;
+  const last = parseDecimal(value.slice(dash + 1, slash));
+  const total = parseDecimal(value.slice(slash + 1));
+  if (dash < 0 || slash < dash || first < 0 || last < first || last >= total) {
+    throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
+  }
+  return new ContentRange(first, last + 1, total);
+}

@@ -1,0 +1,147 @@
+/**
+ * Request targets: one spelling for each path, nothing to decode (RFC 9112 §3.2.1, origin-form).
+ *
+ * @module
+ */
+
+import { ProtocolError, quote, typeName } from "../errors.ts";
+import { allows, PATH, QUERY, URI } from "./tables.ts";
+
+/** A request target in parts. */
+export interface UriParts {
+  /** The components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
+  path: string[];
+  /** What follows the `?`, neither parsed nor decoded; `null` where there is none. */
+  query: string | null;
+}
+
+const SLASH = 0x2f;
+
+const URI_RULE = "a URI has letters, digits and - + . : _ ~ % & = / ?";
+const PATH_RULE = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
+const QUERY_RULE = "a query has letters, digits and - + . : _ ~ % & =";
+const ONE_SPELLING = "each path has one spelling";
+
+/** Splits and checks a URI; a mistake is a {@linkcode ProtocolError}. */
+export function parseUri(uri: string): UriParts {
+  if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it has to begin with "/"');
+  const mark = uri.indexOf("?");
+  const end = mark < 0 ? uri.length : mark;
+  const path: string[] = [];
+  let start = 1;
+  for (let i = 1; i <= end; i++) {
+    const code = i < end ? uri.charCodeAt(i) : SLASH;
+    if (code === SLASH) {
+      if (i === start && i < end) throw badPath(uri, notAllowed("//", ONE_SPELLING));
+      const component = uri.substring(start, i);
+      if (component === "..") throw badPath(uri, notAllowed("..", ONE_SPELLING));
+      path.push(component);
+      start = i + 1;
+    } else if (PATH[code] !== 1) {
+      const rest = uri.substring(i, end);
+      throw URI[code] === 1
+        ? badPath(uri, characterProblem(PATH, rest, PATH_RULE))
+        : badUri(uri, characterProblem(URI, rest, URI_RULE));
+    }
+  }
+  if (end === 1) path.pop();
+  if (mark < 0) return { path, query: null };
+  const query = uri.substring(mark + 1);
+  if (!allows(QUERY, query)) {
+    throw allows(URI, query)
+      ? new ProtocolError(
+        "BAD_QUERY",
+        `bad query in the URI ${quote(uri)}: ${characterProblem(QUERY, query, QUERY_RULE)}`,
+      )
+      : badUri(uri, characterProblem(URI, query, URI_RULE));
+  }
+  return { path, query };
+}
+
+function badUri(uri: string, problem: string): ProtocolError {
+  return new ProtocolError("BAD_URI", `bad URI ${quote(uri)}: ${problem}`);
+}
+
+function badPath(uri: string, problem: string): ProtocolError {
+  return new ProtocolError("BAD_PATH", `bad path in the URI ${quote(uri)}: ${problem}`);
+}
+
+function notAllowed(part: string, rule: string): string {
+  return `${quote(part)} is not allowed; ${rule}`;
+}
+
+/** Names the first character of a text that a table does not allow. */
+function characterProblem(table: Uint8Array, text: string, rule: string): string {
+  for (const character of text) {
+    if (!allows(table, character)) return notAllowed(character, rule);
+  }
+  return rule;
+}
+
+/**
+ * Checks a URI that a caller wants to send.
+ *
+ * @throws {TypeError} where it is not a string.
+ * @throws {RangeError} where a reader would reject it.
+ */
+export function checkUri(uri: string): void {
+  if (typeof uri !== "string") throw new TypeError(`uri: need a string; got ${typeName(uri)}`);
+  // The target of most requests of most devices, and it needs no look at all.
+  if (uri === "/") return;
+  try {
+    parseUri(uri);
+  } catch (error) {
+    throw new RangeError(`uri: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * Puts a URI together from path components and a query.
+ *
+ * @param path Its components; `[]` and `[""]` both give `/`.
+ * @param query What stands after the `?`, or `null` for none.
+ * @throws {TypeError} where a component or the query has the wrong type.
+ * @throws {RangeError} where one has a character that is not allowed, a component is `..`, or one
+ * is empty that is not the last.
+ *
+ * @example
+ * ```ts
+ * import { buildUri } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(buildUri([], null), "/");
+ * assertEquals(buildUri(["foo", "bar", ""], "key=value"), "/foo/bar/?key=value");
+ * ```
+ */
+export function buildUri(path: readonly string[], query: string | null): string {
+  if (!Array.isArray(path)) throw new TypeError(`path: need an array; got ${typeName(path)}`);
+  // Copied first: what was checked is what is used, even where reading has side effects.
+  const components: unknown[] = [...path];
+  components.forEach((component, i) => {
+    checkComponent(component, i, i === components.length - 1);
+  });
+  const uri = "/" + components.join("/");
+  if (query === null) return uri;
+  if (typeof query !== "string") {
+    throw new TypeError(`query: need a string or null; got ${typeName(query)}`);
+  }
+  if (!allows(QUERY, query)) {
+    const problem = characterProblem(QUERY, query, QUERY_RULE);
+    throw new RangeError(`query: ${quote(query)}: ${problem}`);
+  }
+  return `${uri}?${query}`;
+}
+
+function checkComponent(component: unknown, index: number, last: boolean): void {
+  if (typeof component !== "string") {
+    throw new TypeError(`path[${index}]: need a string; got ${typeName(component)}`);
+  }
+  if (!allows(PATH, component)) {
+    const problem = characterProblem(PATH, component, PATH_RULE);
+    throw new RangeError(`path[${index}]: ${quote(component)}: ${problem}`);
+  }
+  if (component === "..") throw new RangeError(`path[${index}]: ${notAllowed("..", ONE_SPELLING)}`);
+  if (component === "" && !last) {
+    throw new RangeError(`path[${index}]: "" is not allowed here, but as the last one`);
+  }
+}

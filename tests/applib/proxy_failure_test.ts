@@ -1,0 +1,440 @@
+/** ProxyApp: its connections, and what it does when one of them fails. */
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { ProxyApp } from "@degu/degu/applib";
+import { BodyIter, ProtocolError, type ResponseTuple } from "@degu/degu/base";
+import { Client, type Connection } from "@degu/degu/client";
+import { mkreq } from "@degu/degu/misc";
+import type { App, AppFunction } from "@degu/degu/rgi";
+import { makeSession } from "@degu/testing/calling.ts";
+import { RawPeer, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { connectThrough, echo, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
+
+// ───────────────────────── connections
+
+/** An app that tells which session and which request of it this is. */
+function countSessions(): AppFunction {
+  const sessions: unknown[] = [];
+  return (_request, session) => {
+    if (!sessions.includes(session)) sessions.push(session);
+    return [200, "OK", {
+      session: `${sessions.indexOf(session)}`,
+      request: `${session.requests}`,
+    }, null];
+  };
+}
+
+Deno.test("each session has one upstream connection", async () => {
+  await using upstream = serve(countSessions());
+  await using proxy = serveProxy(upstream.address);
+  using first = await proxy.makeClient().connect();
+  using second = await proxy.makeClient().connect();
+  const seen: unknown[] = [];
+  for (let i = 0; i < 3; i++) {
+    for (const conn of [first, second]) seen.push({ ...(await conn.get("/")).headers });
+  }
+  assertEquals(
+    seen,
+    [0, 0, 1, 1, 2, 2].map((request, i) => ({
+      session: `${i % 2}`,
+      request: `${request}`,
+    })),
+  );
+});
+
+Deno.test("the upstream connection is in session.store, and closed when the session ends", async () => {
+  await using upstream = serve(echo);
+  const app = new ProxyApp(upstream.makeClient(), "upstream");
+  let connection: Connection | undefined;
+  await using proxy = serve(async (request, session) => {
+    const response = await app.handle(request, session);
+    connection = session.store.get("upstream") as Connection;
+    return response;
+  });
+  using conn = await proxy.makeClient().connect();
+  await conn.get("/");
+  const first = connection;
+  assertEquals(first?.closed, false);
+  await conn.get("/");
+  assertStrictEquals(connection, first);
+  conn.close();
+  await upstream.logger.waitFor("debug");
+  assertEquals(first?.closed, true);
+});
+
+Deno.test("an upstream connection ends with its session, also where that fails", async () => {
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await through.upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 200 OK\r\n\r\n");
+  await through.near.readPreamble();
+  await through.near.send("nonsense\r\n\r\n");
+  await through.near.assertClosedSilently();
+  assertEquals((await far.readToEnd()).received, "");
+});
+
+/** Makes the upstream close its idle connection after an answer, and waits until that is known. */
+async function exchangeAndClose(near: RawPeer, far: RawPeer | Promise<RawPeer>): Promise<void> {
+  await near.send("GET /first HTTP/1.1\r\n\r\n");
+  const peer = await far;
+  assertEquals(await peer.readPreamble(), "GET /first HTTP/1.1\r\n\r\n");
+  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(await near.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  peer.close();
+  await turnOfEventLoop();
+}
+
+Deno.test("an idle connection that the upstream has closed is replaced", async (t) => {
+  for (const request of REQUESTS) {
+    await t.step(JSON.stringify(request), async () => {
+      await using through = await connectThrough();
+      await exchangeAndClose(through.near, through.upstream.accept());
+      await through.near.send(request);
+      const far = await through.upstream.accept();
+      assertEquals(await far.readExactly(request.length), request);
+      await far.send("HTTP/1.1 201 Created\r\n\r\n");
+      assertEquals(await through.near.readPreamble(), "HTTP/1.1 201 Created\r\n\r\n");
+      assertEquals(through.proxy.logger.at("error"), []);
+    });
+  }
+});
+
+Deno.test("it is replaced once, and a new connection not at all", async () => {
+  {
+    await using through = await connectThrough();
+    await exchangeAndClose(through.near, through.upstream.accept());
+    await through.near.send("GET / HTTP/1.1\r\n\r\n");
+    const far = await through.upstream.accept();
+    await far.readPreamble();
+    far.close();
+    assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
+  }
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await through.upstream.accept();
+  await far.readPreamble();
+  far.close();
+  assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
+});
+
+Deno.test("a request is not repeated once a byte of its body has been used", async () => {
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await through.upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 200 OK\r\n\r\n");
+  await through.near.readPreamble();
+  await through.near.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+  await far.readUntil("hello");
+  far.close();
+  await through.near.send("world");
+  const { received } = await through.near.readToEnd();
+  assertEquals(received, BAD_GATEWAY);
+  // The next that connects to the upstream is not the proxy.
+  using probe = await RawPeer.connect(through.upstream.address);
+  await probe.send("probe");
+  assertEquals(await (await through.upstream.accept()).readExactly(5), "probe");
+});
+
+Deno.test("a POST without a body is never sent twice: it has a new connection", async () => {
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const first = await through.upstream.accept();
+  await first.readPreamble();
+  await first.send("HTTP/1.1 200 OK\r\n\r\n");
+  await through.near.readPreamble();
+  await through.near.send("POST / HTTP/1.1\r\n\r\n");
+  const second = await through.upstream.accept();
+  assertEquals(await second.readPreamble(), "POST / HTTP/1.1\r\n\r\n");
+  second.close();
+  const { received } = await through.near.readToEnd();
+  assertEquals(received, BAD_GATEWAY);
+  assertEquals((await first.readToEnd()).received, "");
+});
+
+Deno.test("a response that a middleware has dropped does not get in the way of the next", async () => {
+  await using upstream = serve(() => [200, "OK", {}, latin1("hello")]);
+  const app = new ProxyApp(upstream.makeClient());
+  await using proxy = serve(async (request, session) => {
+    const response = await app.handle(request, session);
+    return request.path[0] === "dropped" ? [200, "OK", {}, null] : response;
+  });
+  using conn = await proxy.makeClient().connect();
+  assertEquals((await conn.get("/dropped")).body, null);
+  assertEquals(await (await conn.get("/")).body?.text(), "hello");
+  // The connection of the dropped response has been closed.
+  await upstream.logger.waitFor("debug");
+  assertEquals(proxy.logger.at("error"), []);
+});
+
+Deno.test("a connection that an app has put into session.store is used", async () => {
+  await using upstream = serve(countSessions());
+  const app = new ProxyApp(new Client(["127.0.0.1", 1]), "given");
+  await using proxy = serve(async (request, session) => {
+    if (session.requests === 0) {
+      session.store.set("given", await upstream.makeClient().connect());
+    }
+    return app.handle(request, session);
+  });
+  using conn = await proxy.makeClient().connect();
+  assertEquals((await conn.get("/")).headers["request"], "0");
+  assertEquals((await conn.get("/")).headers["request"], "1");
+});
+
+Deno.test("two proxies do not use each other's connections", async () => {
+  await using one = serve(() => [200, "OK", { from: "one" }, null]);
+  await using other = serve(() => [200, "OK", { from: "other" }, null]);
+  const apps: Record<string, App & { handle: AppFunction }> = {
+    one: new ProxyApp(one.makeClient()),
+    other: new ProxyApp(other.makeClient(), "other"),
+    clash: new ProxyApp(other.makeClient()),
+  };
+  await using proxy = serve((request, session, api) =>
+    apps[request.shiftPath()!]!.handle(request, session, api)
+  );
+  using conn = await proxy.makeClient().connect();
+  assertEquals((await conn.get("/one")).headers["from"], "one");
+  assertEquals((await conn.get("/other")).headers["from"], "other");
+  await assertRejects(() => conn.get("/clash"));
+  const [error = ""] = await proxy.logger.waitFor("error");
+  assertStringIncludes(error, "give each ProxyApp a key of its own");
+});
+
+Deno.test("something else in the place of the connection is an error", async () => {
+  for (const value of [null, 5, "conn", {}, { request() {} }]) {
+    const session = makeSession();
+    session.store.set("conn", value);
+    const app = new ProxyApp(new Client(["127.0.0.1", 1]));
+    await assertRejects(() => app.handle(mkreq("GET", "/"), session), Error, "session.store");
+    assertStrictEquals(session.store.get("conn"), value);
+  }
+});
+
+// ───────────────────────── what goes wrong upstream
+
+Deno.test("an early error of the upstream reaches the client", async () => {
+  const refusal = (): ResponseTuple => [
+    413,
+    "Content Too Large",
+    { why: "too large" },
+    latin1("no more"),
+  ];
+  await using upstream = serve(refusal);
+  await using proxy = serveProxy(upstream.address);
+  const mebibyte = new Uint8Array(1048576);
+  let taken = 0;
+  function* pieces(): Iterable<Uint8Array> {
+    for (; taken < 256; taken++) yield mebibyte;
+  }
+  const body = new BodyIter(pieces(), 256 * mebibyte.length);
+  const response = await proxy.makeClient().request("PUT", "/", {}, body);
+  assertEquals([response.status, response.reason], [413, "Content Too Large"]);
+  assertEquals({ ...response.headers }, { "content-length": 7, why: "too large" });
+  assertEquals(await response.body?.text(), "no more");
+  assert(taken < 256, "everything was uploaded");
+  for (const { logger } of [upstream, proxy]) assertEquals(logger.at("error"), []);
+});
+
+Deno.test("an upstream that is not there, or does not speak HTTP, is a bad gateway", async (t) => {
+  const answers: Record<string, string> = {
+    "nothing": "",
+    "nonsense": "nonsense\r\n\r\n",
+    "a part of a preamble": "HTTP/1.1 200 OK\r\nfoo: ",
+    "an interim response": "HTTP/1.1 100 Continue\r\n\r\n",
+    "a 204 with a body": "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello",
+    "both framings": "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+    "a cookie twice": "HTTP/1.1 200 OK\r\nset-cookie: a=b\r\nset-cookie: c=d\r\n\r\n",
+    "a status of 600": "HTTP/1.1 600 OK\r\n\r\n",
+    "too many headers": `HTTP/1.1 200 OK\r\na: ${"b".repeat(32768)}\r\n\r\n`,
+  };
+  for (const [what, answer] of Object.entries(answers)) {
+    await t.step(what, async () => {
+      await using through = await connectThrough();
+      await through.near.send("GET / HTTP/1.1\r\n\r\n");
+      const far = await through.upstream.accept();
+      await far.readPreamble();
+      await far.send(answer);
+      far.close();
+      const { received } = await through.near.readToEnd();
+      assertEquals(received, BAD_GATEWAY);
+      assertEquals(through.proxy.logger.at("error"), []);
+    });
+  }
+  await t.step("nobody", async () => {
+    const gone = new RawServer();
+    gone[Symbol.dispose]();
+    await using proxy = serveProxy(gone.address);
+    const response = await proxy.makeClient().request("PUT", "/", {}, latin1("hello"));
+    assertEquals([response.status, response.reason], [502, "Bad Gateway"]);
+    assertEquals(await response.body?.text(), "");
+    const head = await proxy.makeClient().request("HEAD", "/");
+    assertEquals([...head], [502, "Bad Gateway", {}, null]);
+  });
+  await t.step("refused by onConnect of the client", async () => {
+    await using upstream = serve(echo);
+    await using proxy = serveProxy(upstream.address, { onConnect: () => false });
+    assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
+  });
+});
+
+Deno.test("an upstream that keeps the proxy waiting is a gateway time-out", async (t) => {
+  for (const answer of ["", "HTTP/1.1 200 OK\r\n"]) {
+    await t.step(`after ${JSON.stringify(answer)}`, async () => {
+      await using through = await connectThrough({ timeout: 0.1 });
+      await through.near.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
+      const far = await through.upstream.accept();
+      await far.readUntil("hello");
+      await far.send(answer);
+      const { received } = await through.near.readToEnd();
+      assertEquals(received, "HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\n\r\n");
+    });
+  }
+});
+
+Deno.test("the reason for a bad gateway goes to the logger, and not to the client", async () => {
+  const logger = new RecordingLogger();
+  const gone = new RawServer();
+  gone[Symbol.dispose]();
+  const app = new ProxyApp(new Client(gone.address), "conn", { logger });
+  await using proxy = serve(app);
+  using conn = await proxy.makeClient().connect();
+  const response = await conn.get("/");
+  assertEquals({ ...response.headers }, { "content-length": 0 });
+  const [warning = ""] = logger.at("warn");
+  assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
+});
+
+Deno.test("a proxy whose logger fails answers all the same", async (t) => {
+  const gone = new RawServer();
+  gone[Symbol.dispose]();
+  const failure = new Error("the disk is full");
+  const ways: Record<string, () => unknown> = {
+    throws: () => {
+      throw failure;
+    },
+    rejects: () => Promise.reject(failure),
+  };
+  for (const [how, warn] of Object.entries(ways)) {
+    await t.step(how, async () => {
+      using unhandled = unhandledRejections();
+      await using proxy = serve(
+        new ProxyApp(new Client(gone.address), "conn", { logger: { warn } }),
+      );
+      assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
+      await turnOfEventLoop();
+      assertEquals(unhandled.reasons, []);
+    });
+  }
+});
+
+Deno.test("a response that breaks off is never completed", async () => {
+  const beginnings = [
+    "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense",
+  ];
+  for (const beginning of beginnings) {
+    using upstream = new RawServer();
+    await using proxy = serveProxy(upstream.address);
+    using conn = await proxy.makeClient().connect();
+    const responding = conn.get("/");
+    const far = await upstream.accept();
+    await far.readPreamble();
+    await far.send(beginning);
+    const { body } = await responding;
+    far.close();
+    const error = await assertRejects(() => body!.bytes(), ProtocolError);
+    assertEquals(error.code, "BODY_INCOMPLETE");
+    await proxy.logger.waitFor("error");
+  }
+});
+
+// ───────────────────────── what goes wrong on the client's side
+
+Deno.test("an upload that breaks off, breaks off upstream, and nobody is told anything", async () => {
+  const logger = new RecordingLogger();
+  using upstream = new RawServer();
+  await using proxy = serve(new ProxyApp(new Client(upstream.address), "conn", { logger }));
+  const endings = ["", "5\r\nworld", "nonsense\r\n"];
+  for (const ending of endings) {
+    using near = await RawPeer.connect(proxy.address);
+    await near.send("PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    const far = await upstream.accept();
+    await far.readUntil("hello\r\n");
+    await near.send(ending);
+    await near.closeWrite();
+    await near.assertClosedSilently();
+    const { received } = await far.readToEnd();
+    assert(ending.startsWith(received), `what never came arrived: ${received}`);
+  }
+  assertEquals(proxy.logger.at("error"), []);
+  // It goes on.
+  using near = await RawPeer.connect(proxy.address);
+  await near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(await near.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+});
+
+Deno.test("an upload that stalls times out on the client's side, and ends upstream", async () => {
+  using upstream = new RawServer();
+  const app = new ProxyApp(new Client(upstream.address));
+  await using proxy = serve(app, { timeout: 0.1 });
+  using near = await RawPeer.connect(proxy.address);
+  await near.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+  const far = await upstream.accept();
+  await far.readUntil("hello");
+  await near.assertClosedSilently();
+  assertEquals((await far.readToEnd()).received, "");
+  assertEquals(proxy.logger.at("error"), []);
+});
+
+Deno.test("a client that goes away during a download ends it upstream", async () => {
+  await using through = await connectThrough();
+  await through.near.send("GET / HTTP/1.1\r\n\r\n");
+  const far = await through.upstream.accept();
+  await far.readPreamble();
+  await far.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n");
+  await through.near.readPreamble();
+  through.near.close();
+  const piece = new Uint8Array(1048576);
+  const sent = await far.sendUntilRefused(piece, 1000 * piece.length);
+  assert(sent < 500 * piece.length, `${sent} bytes were taken for nobody`);
+});
+
+Deno.test("headers that do not fit with the client's are a mistake of the proxy", async () => {
+  await using upstream = serve(echo);
+  await using proxy = serveProxy(upstream.address, { host: "a.host.name" });
+  using near = await RawPeer.connect(proxy.address);
+  const long = "b".repeat(32768 - "GET / HTTP/1.1\r\na: \r\n\r\n".length);
+  await near.send(`GET / HTTP/1.1\r\na: ${long}\r\n\r\n`);
+  await near.assertClosedSilently();
+  const [error = ""] = await proxy.logger.waitFor("error");
+  assertStringIncludes(error, "RangeError: the preamble would have");
+});
+
+Deno.test("a body that somebody has read before is a mistake of theirs", async () => {
+  await using upstream = serve(echo);
+  const app = new ProxyApp(upstream.makeClient());
+  await using proxy = serve(async (request, session) => {
+    await request.body?.bytes();
+    return await app.handle(request, session);
+  });
+  using near = await RawPeer.connect(proxy.address);
+  await near.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
+  await near.assertClosedSilently();
+  const [error = ""] = await proxy.logger.waitFor("error");
+  assertStringIncludes(error, "BodyError");
+});

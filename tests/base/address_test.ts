@@ -1,0 +1,246 @@
+/** Addresses as text: both ways, for every kind of address. */
+import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import {
+  type Address,
+  api,
+  bodies,
+  ContentRange,
+  formatAddress,
+  parseAddress,
+  Range,
+} from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import type { Session } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { assertRangeError, assertTypeError, callWith } from "@degu/testing/expectations.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+const encoder = new TextEncoder();
+const abstract = (name: string) => encoder.encode(`\0${name}`);
+
+const pairs: readonly (readonly [text: string, address: Address])[] = [
+  ["127.0.0.1:80", ["127.0.0.1", 80]],
+  ["127.0.0.1:0", ["127.0.0.1", 0]],
+  ["127.0.0.1:65535", ["127.0.0.1", 65535]],
+  ["0.0.0.0:80", ["0.0.0.0", 80]],
+  ["camera.local:80", ["camera.local", 80]],
+  ["localhost:80", ["localhost", 80]],
+  ["[::1]:80", ["::1", 80]],
+  ["[::]:0", ["::", 0]],
+  ["[2001:DB8::1]:80", ["2001:DB8::1", 80]],
+  ["[::ffff:192.0.2.1]:80", ["::ffff:192.0.2.1", 80]],
+  ["[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
+  ["[fe80::1%4294967295]:80", ["fe80::1", 80, 0, 4294967295]],
+  ["[fe80::1%eth0]:80", ["fe80::1%eth0", 80]],
+  ["[fe80::1%007]:80", ["fe80::1%007", 80]],
+  ["[::1%3]:80", ["::1", 80, 0, 3]],
+  ["unix:/run/a.socket", "/run/a.socket"],
+  ["unix:/run/a b@c:80", "/run/a b@c:80"],
+  ["unix:/100%25", "/100%"],
+  ["unix:/%250A", "/%0A"],
+  ["unix:/two%0Alines", "/two\nlines"],
+  ["unix:/ä", "/ä"],
+  ["unix:/%E2%80%AEx", "/\u202ex"],
+  ["unix:@name", abstract("name")],
+  ["unix:@", abstract("")],
+  ["unix:@@", abstract("@")],
+  ["unix:@a%00b%25", abstract("a\0b%")],
+  ["unix:@%EF%BB%BFx", abstract("\ufeffx")],
+  ["unix:", new Uint8Array(0)],
+];
+
+Deno.test("an address and its text", async (t) => {
+  for (const [text, address] of pairs) {
+    await t.step(text, () => {
+      assertEquals(formatAddress(address), text);
+      assertEquals(parseAddress(text), address);
+    });
+  }
+});
+
+Deno.test("a scope of 0 is none, and one by number stands beside the host", () => {
+  const rows: readonly (readonly [Address, string, Address])[] = [
+    [["::1", 80, 0, 0], "[::1]:80", ["::1", 80]],
+    [["::1%0", 80], "[::1]:80", ["::1", 80]],
+    [["fe80::1%3", 80], "[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
+    [["fe80::1%3", 80, 0, 3], "[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
+    [["fe80::1%eth0", 80, 0, 0], "[fe80::1%eth0]:80", ["fe80::1%eth0", 80]],
+  ];
+  for (const [address, text, read] of rows) {
+    assertEquals(formatAddress(address), text);
+    assertEquals(parseAddress(text), read);
+  }
+});
+
+const group = fc.nat({ max: 0xffff }).map((value) => value.toString(16));
+const ipv4 = fc.ipV4();
+const ipv6 = fc.oneof(
+  fc.ipV6().filter((text) => !/^fe[89ab]/i.test(text)),
+  fc.array(group, { minLength: 8, maxLength: 8 }).map((groups) =>
+    `2001:${groups.slice(1).join(":")}`
+  ),
+);
+const linkLocal = group.map((last) => `fe80::${last}`);
+const label = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/);
+const port = fc.integer({ min: 0, max: 65535 });
+const scope = fc.integer({ min: 1, max: 2 ** 32 - 1 });
+const interfaceName = label.filter((name) => !/^(0|[1-9][0-9]*)$/.test(name) && !/^0+$/.test(name));
+const name = fc.string({ unit: "binary", maxLength: 25 }).filter((text) => text.isWellFormed());
+const place = name.filter((text) => !/[\0/]/.test(text) && !["", ".", ".."].includes(text));
+
+const addresses: Record<string, fc.Arbitrary<Address>> = {
+  "IPv4": fc.tuple(ipv4, port),
+  "a name": fc.tuple(label, port),
+  "IPv6": fc.tuple(ipv6, port),
+  "IPv6 with an interface by name": fc.tuple(linkLocal, interfaceName, port)
+    .map(([host, zone, at]) => [`${host}%${zone}`, at] as const),
+  "IPv6 with a scope": fc.tuple(fc.oneof(ipv6, linkLocal), port, fc.constant(0), scope),
+  "a path": fc.array(place, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join("/")}`)
+    .filter((path) => encoder.encode(path).length <= 107),
+  "an abstract name": name.map(abstract).filter((bytes) => bytes.length <= 108),
+};
+
+for (const [kind, arbitrary] of Object.entries(addresses)) {
+  Deno.test(`${kind}: reads back what was written, in one line that can be seen`, () => {
+    fc.assert(fc.property(arbitrary, (address) => {
+      const text = formatAddress(address);
+      assertEquals(parseAddress(text), address);
+      assert(!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text));
+    }));
+  });
+}
+
+Deno.test("whatever can be read is written the same", () => {
+  const near = fc.oneof(
+    fc.string({ unit: fc.constantFrom(..."[]:%0a1.@/ -unix\n"), maxLength: 14 }),
+    fc.tuple(
+      fc.constantFrom(...pairs.map(([text]) => text)),
+      fc.nat({ max: 20 }),
+      fc.string({ maxLength: 1 }),
+    )
+      .map(([text, at, change]) => text.slice(0, at) + change + text.slice(at + 1)),
+  );
+  fc.assert(
+    fc.property(near, (text) => {
+      let address;
+      try {
+        address = parseAddress(text);
+      } catch (error) {
+        assertInstanceOf(error, RangeError);
+        return;
+      }
+      assertEquals(formatAddress(address), text);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+Deno.test("text that is no address is a RangeError that says why", () => {
+  const rows: readonly (readonly [text: string, why: string])[] = [
+    ["", "need a port"],
+    ["127.0.0.1", "need a port"],
+    ["127.0.0.1:", "plain decimal"],
+    ["127.0.0.1:080", "plain decimal"],
+    ["127.0.0.1:65536", "65535"],
+    ["127.0.0.1:-1", "need a port"],
+    ["127.0.0.1:80 ", "need a port"],
+    [" 127.0.0.1:80", "need an IP address or a DNS name"],
+    [":80", "need host:port"],
+    ["::1:80", "brackets"],
+    ["::1", "brackets"],
+    ["[::1]", "need a port"],
+    ["[127.0.0.1]:80", "an IPv6 address"],
+    ["[::g]:80", "an IPv6 address"],
+    ["[fe80::1]:80", "needs a scope"],
+    ["[fe80::1%0]:80", "needs a scope"],
+    ["[::1%0]:80", "scope 0"],
+    ["[::1%4294967296]:80", "scope"],
+    ["[::1%]:80", "name or the number"],
+    ["camera.local%eth0:80", "only an IPv6 address has"],
+    ["http://camera.local:80", "URL"],
+    ["me@camera.local:80", "user"],
+    ["/run/a.socket", "unix:/path"],
+    ["@name", "unix:@name"],
+    ["unix:a.socket", "absolute"],
+    ["unix:/a/../b", "normalised"],
+    ["unix:/a%20b", "the one way"],
+    ["unix:/a%2", "%25"],
+    ["unix:/a%0a", "the one way"],
+    ["unix:/a\nb", "the one way"],
+    ["unix:/a%00", "NUL"],
+    [`unix:/${"a".repeat(107)}`, "107"],
+    [`unix:@${"a".repeat(108)}`, "108"],
+    ["UNIX:/a", "need a port"],
+  ];
+  for (const [text, why] of rows) assertThrows(() => parseAddress(text), RangeError, why, text);
+});
+
+Deno.test("what is no address has no text", () => {
+  for (const value of [undefined, null, 80, ["::1"], ["::1", "80"], {}]) {
+    assertTypeError(() => callWith(formatAddress, value), Deno.inspect(value));
+  }
+  for (const value of [undefined, null, 80, ["::1", 80], new Uint8Array(1)]) {
+    assertTypeError(() => callWith(parseAddress, value), Deno.inspect(value));
+  }
+  const wrong: readonly Address[] = [
+    ["::1", 80, 5, 0],
+    ["::1", 65536],
+    ["localhost", 80, 0, 0],
+    ["a b", 80],
+    ["fe80::1", 80],
+    ["fe80::1%4294967296", 80],
+    "relative",
+    Uint8Array.of(1),
+    Uint8Array.of(0, 0xff),
+  ];
+  for (const address of wrong) {
+    assertRangeError(() => formatAddress(address), Deno.inspect(address));
+  }
+});
+
+Deno.test("a password in a text is not repeated", () => {
+  for (const text of ["me:secret@host:80", "http://me:secret@host:80", "me:secret@host"]) {
+    const error = assertThrows(() => parseAddress(text), RangeError);
+    assert(!error.message.includes("secret"), error.message);
+  }
+});
+
+Deno.test("a session is called as its address is written", async () => {
+  const sessions: Session[] = [];
+  const app = (_request: unknown, session: Session) => {
+    sessions.push(session);
+    return [200, "OK", {}, null] as const;
+  };
+  await using directory = await tempDir();
+  const path = `${directory.path}/two\nlines`;
+  const id = `degu-test-${crypto.randomUUID()}`;
+  const rows: readonly (readonly [Address, string | null])[] = [
+    [["127.0.0.1", 0], null],
+    [path, `${directory.path}/two%0Alines#1`],
+    [abstract(id), `@${id}#1`],
+  ];
+  for (const [address, expected] of rows) {
+    await using serving = serve(app, {}, address);
+    await serving.makeClient().request("GET", "/");
+    const session = sessions.pop();
+    assertEquals(String(session), expected ?? formatAddress(session!.address!));
+  }
+});
+
+Deno.test("flowinfo, which has no text, is no reason not to connect", async () => {
+  const client = new Client(["::1", 1, 5, 0]);
+  const error = await client.connect().then(() => null, (error) => error);
+  assert(!(error instanceof RangeError) && error !== null, String(error));
+});
+
+Deno.test("api is what an app gets", async () => {
+  let given: unknown;
+  await using serving = serve((_request, _session, third) => {
+    given = third;
+    return [200, "OK", {}, null];
+  });
+  await serving.makeClient().request("GET", "/");
+  assert(given === api && Object.isFrozen(api));
+  assertEquals({ ...api }, { ...bodies, Range, ContentRange });
+});

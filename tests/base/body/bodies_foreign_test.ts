@@ -1,0 +1,188 @@
+/** Bodies of other makers: whatever they do, one message stays one message. */
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { bodies, BodyError, type ByteSink, type ByteSource } from "@degu/degu/base";
+import type { BodyOut } from "@degu/internal/base/body/bodies.ts";
+import { connect } from "@degu/testing/connected.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { lawless, serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+/** A body that writes itself in its own way. */
+function foreign(
+  framing: number | "chunked",
+  writeTo: (sink: ByteSink) => Promise<unknown>,
+  cancel: (reason?: unknown) => unknown = () => {},
+): BodyOut {
+  const body: unknown = framing === "chunked"
+    ? { chunked: true, writeTo, cancel }
+    : { chunked: false, contentLength: framing, writeTo, cancel };
+  return body as BodyOut;
+}
+
+const half = latin1("x".repeat(50_000));
+
+/** What a body may do wrong with its sink, all of 100,000 bytes or as chunks. */
+const careless: Readonly<Record<string, (sink: ByteSink) => Promise<unknown>>> = {
+  "does not await its first write": async (sink) => {
+    sink.write(half)?.catch(() => {});
+    await sink.write(half);
+  },
+  "does not await its last write": async (sink) => {
+    await sink.write(half);
+    sink.write(half)?.catch(() => {});
+  },
+  "awaits no write": (sink) => {
+    sink.write(half)?.catch(() => {});
+    sink.write(half)?.catch(() => {});
+    return Promise.resolve();
+  },
+  "awaits two writes at once": (sink) => Promise.allSettled([sink.write(half), sink.write(half)]),
+  "hides the failure of a write, and never ends": async (sink) => {
+    sink.write(half)?.catch(() => {});
+    await sink.write(half)?.catch(() => {});
+    await new Promise(() => {});
+  },
+};
+
+/** What was sent is the beginning of one message, and at most the whole of it. */
+function assertNoMore(received: string): void {
+  const [, body = ""] = received.split("\r\n\r\n");
+  assert(/^x*$/.test(body) && body.length <= 100_000, `${body.length} bytes`);
+}
+
+for (const [what, writeTo] of Object.entries(careless)) {
+  Deno.test(`a body that ${what} rejects the request, and closes`, async () => {
+    using connected = await connect();
+    const body = foreign(100_000, writeTo);
+    const error = await rejectionOf(connected.conn.put("/", {}, body), "the request");
+    assertInstanceOf(error, BodyError);
+    assertStringIncludes(error.message, "await each write");
+    assert(connected.conn.closed);
+    const { received } = await connected.peer.readToEnd();
+    assertNoMore(received);
+  });
+
+  Deno.test(`a response whose body ${what} ends the session, and the next request is not answered`, async () => {
+    await using serving = serve(lawless(() => [200, "OK", {}, foreign(100_000, writeTo)]));
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+    const { received } = await peer.readToEnd();
+    assertEquals(received.match(/HTTP\/1\.1/g)?.length ?? 0, received === "" ? 0 : 1);
+    assertNoMore(received);
+    const [message] = await serving.logger.waitFor("error");
+    assertStringIncludes(message ?? "", "await each write");
+  });
+}
+
+Deno.test("a body that writes after its message has ended is refused, and disturbs no other", async () => {
+  using connected = await connect();
+  const kept: ByteSink[] = [];
+  const body = foreign(5, async (sink) => {
+    kept.push(sink);
+    await sink.write(latin1("hello"));
+  });
+  const putting = connected.conn.put("/1", {}, body);
+  await connected.peer.readUntil("hello");
+  await connected.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  await putting;
+  const next = connected.conn.get("/2");
+  assertInstanceOf(await rejectionOf(kept[0]!.write(half) as Promise<void>, "it"), BodyError);
+  assertEquals(await connected.peer.readPreamble(), "GET /2 HTTP/1.1\r\n\r\n");
+  await connected.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  assertEquals((await next).status, 204);
+});
+
+Deno.test("a body that throws, and whose cancel() fails as well, ends its own session only", async (t) => {
+  using unhandled = unhandledRejections();
+  const failure = new Error("no body today");
+  const fail = () => {
+    throw failure;
+  };
+  const ways = { throws: fail, rejects: () => Promise.reject(failure) };
+  for (const [how, cancel] of Object.entries(ways)) {
+    await t.step(`cancel() ${how}`, async () => {
+      await using serving = serve(lawless(() => [200, "OK", {}, foreign(5, fail, cancel)]));
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send("GET / HTTP/1.1\r\n\r\n");
+      await peer.assertClosedSilently();
+      const [message] = await serving.logger.waitFor("error");
+      assertStringIncludes(message ?? "", "no body today");
+    });
+  }
+  assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("an answer that can't be taken apart has its bodies cancelled", async (t) => {
+  const answers: Record<string, (body: unknown) => unknown> = {
+    "five items": (body) => [200, "OK", {}, body, null],
+    "three items": (body) => [200, "OK", body],
+    "no headers": (body) => ({ status: 200, reason: "OK", body }),
+    "headers that throw": (body) => ({
+      status: 200,
+      reason: "OK",
+      get headers(): unknown {
+        throw new Error("no headers");
+      },
+      body,
+    }),
+    "headers of a wrong type": (body) => [200, "OK", "none", body],
+  };
+  for (const [name, make] of Object.entries(answers)) {
+    await t.step(name, async () => {
+      const cancelled: unknown[] = [];
+      const source = new ReadableStream({ cancel: (reason) => void cancelled.push(reason) });
+      await using serving = serve(
+        lawless((_request, _session, { Body }) => make(new Body(source, 5))),
+      );
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send("GET / HTTP/1.1\r\n\r\n");
+      await peer.assertClosedSilently();
+      assertEquals(cancelled.length, 1);
+      assertEquals(serving.logger.at("error").length, 1);
+    });
+  }
+});
+
+Deno.test("a chunked body that changes its array after it was checked sends what was checked", async () => {
+  using connected = await connect();
+  const data = 70_000;
+  const encoded = latin1(`${data.toString(16)}\r\n${"x".repeat(data)}\r\n0\r\n\r\n`);
+  const body = foreign("chunked", async (sink) => {
+    const writing = sink.write(encoded);
+    // The preamble is on its way; another chunk size would be another message.
+    encoded.set(latin1("0\r\n\r\n"));
+    await writing;
+  });
+  const putting = connected.conn.put("/", {}, body);
+  await connected.peer.readPreamble();
+  assertEquals(await connected.peer.readExactly(7), "11170\r\n");
+  assertEquals(await connected.peer.readExactly(data), "x".repeat(data));
+  assertEquals(await connected.peer.readExactly(7), "\r\n0\r\n\r\n");
+  await connected.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  assertEquals((await putting).status, 204);
+});
+
+Deno.test("a body of another class that reads twice at once takes nothing of the next message", async (t) => {
+  for (const framing of ["content-length: 4", "transfer-encoding: chunked"]) {
+    await t.step(framing, async () => {
+      const sources: ByteSource[] = [];
+      class Foreign {
+        constructor(source: ByteSource) {
+          sources.push(source);
+        }
+      }
+      const foreignBodies: unknown = { ...bodies, Body: Foreign, ChunkedBody: Foreign };
+      using connected = await connect({ bodies: foreignBodies as typeof bodies });
+      const content = framing.includes("chunked") ? "4\r\n1111\r\n0\r\n\r\n" : "1111";
+      await connected.answer(`HTTP/1.1 200 OK\r\n${framing}\r\n\r\n`);
+      const [source] = sources;
+      const first = source!.read(new Uint8Array(100));
+      const second = rejectionOf(source!.read(new Uint8Array(100)), "the second read");
+      await connected.peer.send(content);
+      assert(await first !== null);
+      assertInstanceOf(await second, BodyError);
+    });
+  }
+});

@@ -1,0 +1,399 @@
+import { toText } from "@std/streams";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import fc from "fast-check";
+import { type Chunk, ChunkedBody, DeguError } from "@degu/degu/base";
+import { formatChunk } from "@degu/degu/misc";
+import { chunks as chunksArbitrary, damaged, pieceLengths } from "@degu/testing/arbitraries.ts";
+import {
+  assertBodyError,
+  assertCutShort,
+  assertProtocolRejection,
+  assertTypeError,
+  callWith,
+  constructWith,
+  rejectionOf,
+  shown,
+} from "@degu/testing/expectations.ts";
+import {
+  collect,
+  concat,
+  cut,
+  everySplit,
+  PieceSource,
+  RecordingSink,
+  StallingSource,
+  streamOf,
+  withFile,
+} from "@degu/testing/streams.ts";
+import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { acceptedChunkLines, refusedChunkLines } from "@degu/testing/wire_vectors.ts";
+
+const ENCODED = latin1("3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0\r\n\r\n");
+const DATA = "1234567890";
+const CHUNKS = [[null, "123"], ["k=v", "4567"], [null, "890"], [null, ""]];
+
+/** A chunk as text: `["k=v", "data"]`. */
+function flat([extension, data]: Chunk): [string | null, string] {
+  return [extension && extension.join("="), fromLatin1(data)];
+}
+
+/** All chunks that readChunk gives, the last one included. */
+async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
+  const chunks: Chunk[] = [];
+  for (;;) {
+    const chunk = await body.readChunk();
+    chunks.push(chunk);
+    if (chunk[1].length === 0) return chunks;
+  }
+}
+
+/** Everything that can be done with a chunked body, each as a promise. */
+const operations: Record<string, (body: ChunkedBody) => Promise<unknown>> = {
+  "read()": (body) => body.read(),
+  "readChunk()": (body) => body.readChunk(),
+  "bytes()": (body) => body.bytes(),
+  "text()": (body) => body.text(),
+  "json()": (body) => body.json(),
+  "iteration": (body) => collect(body),
+  "writeTo()": (body) => body.writeTo(new RecordingSink()),
+  "readable": async (body) => await new Response(body.readable).bytes(),
+};
+
+/** The operations that take a body to its end. */
+const finishers = { ...operations, "readChunk()": readChunks };
+
+/** Runs a test with the encoded bytes in each kind of source. */
+async function withEachSource(
+  t: Deno.TestContext,
+  bytes: Uint8Array,
+  run: (body: ChunkedBody) => Promise<void>,
+) {
+  await t.step("stream", () => run(new ChunkedBody(streamOf(...cut(bytes, 5)))));
+  await t.step("byte source", () => run(new ChunkedBody(new PieceSource(cut(bytes, 1)))));
+  await t.step("file", () => withFile(bytes, (file) => run(new ChunkedBody(file))));
+}
+
+Deno.test("ChunkedBody says that it is chunked", () => {
+  assertStrictEquals(new ChunkedBody(new PieceSource([])).chunked, true);
+});
+
+Deno.test("ChunkedBody refuses what is not a source", () => {
+  const sources = [null, undefined, "0\r\n\r\n", 5, {}, [], ENCODED, new Blob(["a"]), { read: 5 }];
+  for (const source of sources) {
+    assertTypeError(() => constructWith(ChunkedBody, source), Deno.inspect(source));
+  }
+});
+
+Deno.test("ChunkedBody.readChunk gives each chunk as it was sent, the empty one last", async (t) => {
+  await withEachSource(t, ENCODED, async (body) => {
+    assertEquals<unknown>((await readChunks(body)).map(flat), CHUNKS);
+    await assertBodyError(body.readChunk(), "readChunk() after the last one");
+  });
+});
+
+Deno.test("ChunkedBody iterates over the chunks, the empty one last", async (t) => {
+  await withEachSource(t, ENCODED, async (body) => {
+    assertEquals<unknown>((await collect(body)).map(flat), CHUNKS);
+    await assertBodyError(body.readChunk(), "readChunk() after it");
+  });
+});
+
+Deno.test("ChunkedBody.read, bytes, text and json give all the data", async (t) => {
+  await withEachSource(
+    t,
+    ENCODED,
+    async (body) => assertEquals(fromLatin1(await body.read()), DATA),
+  );
+  await withEachSource(
+    t,
+    ENCODED,
+    async (body) => assertEquals(fromLatin1(await body.bytes()), DATA),
+  );
+  await withEachSource(t, ENCODED, async (body) => assertEquals(await body.text(), DATA));
+  await withEachSource(t, ENCODED, async (body) => assertEquals(await body.json(), Number(DATA)));
+});
+
+Deno.test("ChunkedBody.read collects what is left after some chunks", async () => {
+  const body = new ChunkedBody(streamOf(ENCODED));
+  assertEquals(flat(await body.readChunk()), [null, "123"]);
+  assertEquals(fromLatin1(await body.read()), "4567890");
+  assertEquals(await body.read(), new Uint8Array(0));
+  await assertBodyError(body.read(), "the second read after the end");
+});
+
+Deno.test("ChunkedBody reads the same chunks in any split", async () => {
+  for (const pieces of everySplit(ENCODED)) {
+    assertEquals<unknown>((await collect(new ChunkedBody(streamOf(...pieces)))).map(flat), CHUNKS);
+    const body = new ChunkedBody(new PieceSource(pieces));
+    assertEquals<unknown>((await readChunks(body)).map(flat), CHUNKS);
+  }
+  await fc.assert(
+    fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
+      const bytes = concat(chunks.map(formatChunk));
+      const body = new ChunkedBody(streamOf(...cut(bytes, ...lengths)));
+      assertEquals((await readChunks(body)).map(flat), chunks.map(flat));
+    }),
+    { numRuns: 50 },
+  );
+});
+
+Deno.test("ChunkedBody gives the same result or error in any split", async () => {
+  const outcome = async (source: ReadableStream<Uint8Array> | PieceSource): Promise<unknown> => {
+    try {
+      return (await readChunks(new ChunkedBody(source))).map(flat);
+    } catch (error) {
+      assert(error instanceof DeguError, Deno.inspect(error));
+      return [error.name, "code" in error ? error.code : null];
+    }
+  };
+  const text = chunksArbitrary.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
+  await fc.assert(
+    fc.asyncProperty(damaged(text), pieceLengths, async (bytes, lengths) => {
+      const whole = await outcome(streamOf(...[bytes].filter((piece) => piece.length > 0)));
+      assertEquals(await outcome(streamOf(...cut(bytes, ...lengths))), whole);
+      assertEquals(await outcome(streamOf(...cut(bytes, 1))), whole);
+      const source = await outcome(new PieceSource([bytes]));
+      assertEquals(await outcome(new PieceSource(cut(bytes, ...lengths))), source);
+    }),
+    { numRuns: 100 },
+  );
+});
+
+Deno.test("ChunkedBody gives an empty array to the first read after its end, then errors", async (t) => {
+  for (const [finisher, finish] of Object.entries(finishers)) {
+    for (const read of ["read()", "bytes()"]) {
+      await t.step(`${read} after ${finisher}`, async () => {
+        const body = new ChunkedBody(streamOf(...cut(ENCODED, 4)));
+        await finish(body);
+        assertEquals(await operations[read]?.(body), new Uint8Array(0));
+        for (const [operation, run] of Object.entries(operations)) {
+          if (operation === "readable" && finisher === "readable") continue;
+          await assertBodyError(run(body), `a later ${operation}`);
+        }
+      });
+    }
+  }
+});
+
+Deno.test("ChunkedBody rejects every other operation after its end", async (t) => {
+  for (const [finisher, finish] of Object.entries(finishers)) {
+    for (const operation of ["readChunk()", "iteration", "writeTo()", "readable"]) {
+      if (operation === finisher && operation === "readable") continue;
+      await t.step(`${operation} after ${finisher}`, async () => {
+        const body = new ChunkedBody(new PieceSource([ENCODED]));
+        await finish(body);
+        await assertBodyError(operations[operation]?.(body) ?? Promise.resolve(), operation);
+      });
+    }
+  }
+});
+
+Deno.test("ChunkedBody starts iterating, readable and writeTo only where nothing has been read", async (t) => {
+  for (const start of ["readChunk()", "readable"]) {
+    for (const operation of ["iteration", "writeTo()", "readable", "read()"]) {
+      if (operation === start || operation === "read()" && start === "readChunk()") continue;
+      await t.step(`${operation} after ${start}`, async () => {
+        const body = new ChunkedBody(streamOf(ENCODED));
+        if (start === "readable") assert(body.readable instanceof ReadableStream);
+        else await body.readChunk();
+        await assertBodyError(operations[operation]?.(body) ?? Promise.resolve(), operation);
+      });
+    }
+  }
+});
+
+Deno.test("ChunkedBody is over only when its empty chunk has been taken", async () => {
+  const body = new ChunkedBody(streamOf(ENCODED));
+  for (let i = 0; i < 3; i++) await body.readChunk();
+  assertEquals(flat(await body.readChunk()), [null, ""]);
+  assertEquals(await body.read(), new Uint8Array(0));
+  const empty = new ChunkedBody(streamOf(latin1("0;k=v\r\n\r\n")));
+  assertEquals(flat(await empty.readChunk()), ["k=v", ""]);
+  await assertBodyError(empty.readChunk(), "readChunk() after the last one");
+});
+
+Deno.test("ChunkedBody.readable gives the data without the chunks", async () => {
+  const body = new ChunkedBody(streamOf(...cut(ENCODED, 3)));
+  const readable = body.readable;
+  assertStrictEquals(body.readable, readable);
+  assertEquals(await toText(readable), DATA);
+  const reader = new ChunkedBody(new PieceSource(cut(ENCODED, 2))).readable.getReader({
+    mode: "byob",
+  });
+  const pieces: Uint8Array[] = [];
+  for (let turn = 0; turn < 20; turn++) {
+    const { done, value } = await reader.read(new Uint8Array(2));
+    if (done) break;
+    pieces.push(value.slice());
+  }
+  assertEquals(fromLatin1(concat(pieces)), DATA);
+  await reader.closed;
+});
+
+Deno.test("ChunkedBody reads every form of chunk line", async () => {
+  for (const [line, size, extension] of acceptedChunkLines) {
+    if (size > 1000) continue;
+    const data = "x".repeat(size);
+    const rest = size === 0 ? "\r\n" : `${data}\r\n0\r\n\r\n`;
+    const body = new ChunkedBody(streamOf(latin1(`${line}\r\n${rest}`)));
+    assertEquals(flat(await body.readChunk()), [extension && extension.join("="), data]);
+  }
+});
+
+Deno.test("ChunkedBody refuses what is not a chunk, whatever is asked of it", async (t) => {
+  const rows: (readonly [text: string, ...codes: string[]])[] = [
+    ...refusedChunkLines.map(([line, ...codes]) => [`${line}\r\n`, ...codes] as const),
+    ["5\r\nhelloXY0\r\n\r\n", "BAD_CHUNK_END"],
+    ["5\r\nhello\n", "BAD_CHUNK_END", "BODY_INCOMPLETE"],
+    ["5\r\nhello\n\r", "BAD_CHUNK_END"],
+    ["0\r\nXY", "BAD_CHUNK_END"],
+    ["0\r\na: b\r\n\r\n", "BAD_CHUNK_END"],
+    [`5;k=${"v".repeat(4091)}\r\n`, "CHUNK_LINE_TOO_LONG"],
+    ["1".repeat(4097), "CHUNK_LINE_TOO_LONG", "BAD_CHUNK_LINE"],
+  ];
+  for (const [text, ...codes] of rows) {
+    await t.step(shown(text), async () => {
+      for (const [operation, run] of Object.entries(operations)) {
+        for (const source of [streamOf(latin1(text)), new PieceSource(cut(latin1(text), 1))]) {
+          const body = new ChunkedBody(source);
+          await assertProtocolRejection(run(body), codes, operation);
+          await assertBodyError(body.read(), `read() after a failed ${operation}`);
+        }
+      }
+    });
+  }
+});
+
+Deno.test("ChunkedBody takes chunk lines of 4096 bytes with their CR LF", async () => {
+  const value = "v".repeat(4096 - "5;k=\r\n".length);
+  const bytes = latin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
+  for (
+    const source of [streamOf(bytes), streamOf(...cut(bytes, 4095)), new PieceSource(cut(bytes, 1))]
+  ) {
+    assertEquals(flat(await new ChunkedBody(source).readChunk()), [`k=${value}`, "hello"]);
+  }
+});
+
+Deno.test("ChunkedBody fails where its source ends inside, wherever that is", async () => {
+  for (let length = 0; length < ENCODED.length; length++) {
+    const part = ENCODED.slice(0, length);
+    const pieces = part.length > 0 ? [part] : [];
+    for (const take of [readChunks, operations["read()"], operations["writeTo()"]]) {
+      for (const source of [streamOf(...pieces), new PieceSource(pieces)]) {
+        const body = new ChunkedBody(source);
+        await assertCutShort(take?.(body) ?? Promise.resolve(), shown(fromLatin1(part)));
+        await assertBodyError(body.read(), "read() after it");
+      }
+    }
+  }
+});
+
+Deno.test("ChunkedBody.readChunk takes chunks of 16 MiB", async () => {
+  const data = new Uint8Array(limits.chunkData);
+  data[data.length - 1] = 7;
+  const pieces = [latin1("1000000\r\n"), data, latin1("\r\n0\r\n\r\n")];
+  for (const source of [streamOf(...pieces), new PieceSource(pieces)]) {
+    const [, read] = await new ChunkedBody(source).readChunk();
+    assertEquals([read.length, read.at(-1)], [data.length, 7]);
+  }
+});
+
+Deno.test("ChunkedBody.read collects 16 MiB and fails at more", async () => {
+  const half = new Uint8Array(limits.collected / 2);
+  const chunk = concat([latin1("800000\r\n"), half, latin1("\r\n")]);
+  const end = latin1("0\r\n\r\n");
+  const most = new ChunkedBody(new PieceSource([chunk, chunk, end]));
+  assertEquals((await most.read()).length, limits.collected);
+  const more = new ChunkedBody(new PieceSource([chunk, chunk, latin1("1\r\nx\r\n"), end]));
+  assert(await rejectionOf(more.read(), "a byte more than 16 MiB") instanceof Error);
+  await assertBodyError(more.read(), "read() after it");
+});
+
+Deno.test("ChunkedBody allocates little for a chunk size that was announced", async () => {
+  const before = Deno.memoryUsage().external;
+  const sources = Array.from({ length: 40 }, () => new StallingSource(latin1("1000000\r\nabc")));
+  const reads = sources.map((source) => new ChunkedBody(source).readChunk());
+  await Promise.all(sources.map((source) => source.stalled));
+  const grown = Deno.memoryUsage().external - before;
+  for (const source of sources) source.release();
+  const results = await Promise.allSettled(reads);
+  assert(results.every(({ status }) => status === "rejected"));
+  assert(grown < 40 * 512 * 1024, `${grown} bytes for 40 stalled chunks`);
+});
+
+Deno.test("ChunkedBody rejects what is asked of it while it is busy", async () => {
+  const source = new StallingSource(latin1("5\r\nhel"));
+  const body = new ChunkedBody(source);
+  const first = body.readChunk();
+  await source.stalled;
+  for (const [operation, run] of Object.entries(operations)) {
+    await assertBodyError(run(body), `${operation} while reading`);
+  }
+  source.release();
+  await assertCutShort(first, "the first");
+});
+
+Deno.test("ChunkedBody gives chunks of their own, which later reads leave alone", async (t) => {
+  await withEachSource(t, ENCODED, async (body) => {
+    const chunks = await readChunks(body);
+    const texts = chunks.map(flat);
+    chunks[1]?.[1].fill(0);
+    assertEquals<unknown>(texts, CHUNKS);
+    assertEquals(chunks[0] && flat(chunks[0]), [null, "123"]);
+    assertEquals(chunks[2] && flat(chunks[2]), [null, "890"]);
+  });
+});
+
+Deno.test("ChunkedBody.text decodes UTF-8 strictly across chunks and keeps the byte order mark", async () => {
+  const encode = (bytes: Uint8Array) =>
+    concat([...cut(bytes, 1).map((data) => formatChunk([null, data])), latin1("0\r\n\r\n")]);
+  const text = "\ufeffé€😀";
+  const bytes = encode(new TextEncoder().encode(text));
+  assertEquals(await new ChunkedBody(streamOf(bytes)).text(), text);
+  const bad = new ChunkedBody(streamOf(encode(Uint8Array.of(0xc3, 0x28))));
+  assert(await rejectionOf(bad.text(), "bad UTF-8") instanceof Error);
+});
+
+Deno.test("ChunkedBody.writeTo refuses what is not a sink", async () => {
+  for (const sink of [null, undefined, "a", 5, {}, { write: 5 }]) {
+    const body = new ChunkedBody(streamOf(ENCODED));
+    const promise = callWith(body.writeTo.bind(body), sink);
+    assert(promise instanceof Promise, "writeTo throws instead of rejecting");
+    assert(await rejectionOf(promise, Deno.inspect(sink)) instanceof TypeError);
+  }
+});
+
+Deno.test("ChunkedBody gives a chunk, and its end, without waiting for more", async () => {
+  const body = new ChunkedBody(new StallingSource(ENCODED));
+  assertEquals<unknown>((await readChunks(body)).map(flat), CHUNKS);
+  assertEquals(fromLatin1(await new ChunkedBody(new StallingSource(ENCODED)).read()), DATA);
+  const part = new ChunkedBody(new StallingSource(ENCODED.slice(0, 8)));
+  assertEquals(flat(await part.readChunk()), [null, "123"]);
+});
+
+Deno.test("ChunkedBody leaves what follows it in a byte source", async () => {
+  const names = ["read()", "iteration", "writeTo()", "readable"];
+  const takers = [readChunks, ...names.map((name) => operations[name])];
+  await fc.assert(
+    fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
+      const bytes = concat(chunks.map(formatChunk));
+      const followed = concat([bytes, latin1("what follows it")]);
+      for (const take of takers) {
+        for (const pieces of [[followed], cut(followed, ...lengths)]) {
+          const source = new PieceSource(pieces);
+          await take?.(new ChunkedBody(source));
+          assertEquals(source.taken, bytes.length);
+        }
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("ChunkedBody leaves what follows it in a file", async () => {
+  await withFile(concat([ENCODED, ENCODED]), async (file) => {
+    assertEquals(await new ChunkedBody(file).text(), DATA);
+    assertEquals(await file.seek(0, Deno.SeekMode.Current), ENCODED.length);
+    assertEquals(await new ChunkedBody(file).text(), DATA);
+  });
+});

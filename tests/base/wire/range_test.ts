@@ -1,0 +1,236 @@
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import fc from "fast-check";
+import { ContentRange, Range } from "@degu/degu/base";
+import { parseContentRange, parseRange } from "@degu/degu/misc";
+import { contentRange, range } from "@degu/testing/arbitraries.ts";
+import {
+  assertProtocolError,
+  assertRangeError,
+  assertTypeError,
+  callWith,
+  constructWith,
+  parsedOrNull,
+  shown,
+} from "@degu/testing/expectations.ts";
+import {
+  acceptedContentRanges,
+  acceptedRanges,
+  refusedContentRanges,
+  refusedNumbers,
+  refusedRanges,
+} from "@degu/testing/number_vectors.ts";
+import {
+  limits,
+  mutations,
+  referenceContentRange,
+  referenceRange,
+} from "@degu/testing/wire_grammar.ts";
+
+const MAX = limits.number;
+const NOT_INTEGERS = [-1, 0.5, 1.5, NaN, Infinity, -Infinity, 2 ** 53, 1e300];
+const NOT_NUMBERS: unknown[] = ["1", null, undefined, 1n, [1], {}, true, new Number(1), {
+  valueOf: () => 1,
+}];
+
+/** start, stop and total as the object itself says. */
+function parts(value: ContentRange) {
+  return { start: value.start, stop: value.stop, total: value.total };
+}
+
+Deno.test("Range keeps start and stop and reads as its header's value", () => {
+  for (const [text, start, stop] of acceptedRanges) {
+    const made = new Range(start, stop);
+    assertEquals([made.start, made.stop, `${made}`], [start, stop, text]);
+  }
+});
+
+Deno.test("ContentRange keeps start, stop and total and reads as its header's value", () => {
+  for (const [text, start, stop, total] of acceptedContentRanges) {
+    const made = new ContentRange(start, stop, total);
+    assertEquals({ ...parts(made), text: `${made}` }, { start, stop, total, text });
+  }
+});
+
+Deno.test("Range refuses values that are no range", () => {
+  const rows = [[0, 0], [1, 1], [2, 1], [-1, 1], [-2, -1], [MAX, MAX], [MAX, MAX - 1]] as const;
+  for (const [start, stop] of rows) {
+    assertRangeError(() => new Range(start, stop), `${start}, ${stop}`);
+  }
+  for (const value of NOT_INTEGERS) {
+    assertRangeError(() => new Range(value, MAX), `start ${value}`);
+    assertRangeError(() => new Range(0, value), `stop ${value}`);
+  }
+});
+
+Deno.test("ContentRange refuses values that are no part of a whole", () => {
+  const rows = [[0, 0, 0], [0, 0, 1], [1, 1, 1], [2, 1, 3], [0, 2, 1], [0, 1, 0], [
+    5,
+    6,
+    5,
+  ]] as const;
+  for (const [start, stop, total] of rows) {
+    assertRangeError(() => new ContentRange(start, stop, total), `${start}, ${stop}, ${total}`);
+  }
+  for (const value of NOT_INTEGERS) {
+    assertRangeError(() => new ContentRange(value, MAX, MAX), `start ${value}`);
+    assertRangeError(() => new ContentRange(0, value, MAX), `stop ${value}`);
+    assertRangeError(() => new ContentRange(0, 1, value), `total ${value}`);
+  }
+});
+
+Deno.test("Range and ContentRange refuse what is not a number", () => {
+  for (const value of NOT_NUMBERS) {
+    const what = Deno.inspect(value);
+    assertTypeError(() => constructWith(Range, value, 5), `Range start ${what}`);
+    assertTypeError(() => constructWith(Range, 0, value), `Range stop ${what}`);
+    assertTypeError(() => constructWith(ContentRange, value, 5, 9), `ContentRange start ${what}`);
+    assertTypeError(() => constructWith(ContentRange, 0, value, 9), `ContentRange stop ${what}`);
+    assertTypeError(() => constructWith(ContentRange, 0, 5, value), `ContentRange total ${what}`);
+  }
+});
+
+Deno.test("Range.contentLength and contentRange cut the range at the end of the whole", async (t) => {
+  const rows = [
+    { start: 0, stop: 1, total: 1, length: 1, text: "bytes 0-0/1" },
+    { start: 2, stop: 5, total: 10, length: 3, text: "bytes 2-4/10" },
+    { start: 2, stop: 5, total: 5, length: 3, text: "bytes 2-4/5" },
+    { start: 2, stop: 5, total: 4, length: 2, text: "bytes 2-3/4" },
+    { start: 2, stop: 5, total: 3, length: 1, text: "bytes 2-2/3" },
+    { start: 0, stop: MAX, total: MAX, length: MAX, text: `bytes 0-${MAX - 1}/${MAX}` },
+  ];
+  for (const { start, stop, total, length, text } of rows) {
+    await t.step(`${start}-${stop} of ${total}`, () => {
+      const part = new Range(start, stop);
+      assertEquals(part.contentLength(total), length);
+      assertInstanceOf(part.contentRange(total), ContentRange);
+      assertEquals(`${part.contentRange(total)}`, text);
+    });
+  }
+});
+
+Deno.test("Range.contentLength and contentRange refuse a whole that ends before the start", () => {
+  const part = new Range(2, 5);
+  for (const total of [2, 1, 0, ...NOT_INTEGERS]) {
+    assertRangeError(() => part.contentLength(total), `contentLength(${total})`);
+    assertRangeError(() => part.contentRange(total), `contentRange(${total})`);
+  }
+  for (const total of NOT_NUMBERS) {
+    const what = Deno.inspect(total);
+    assertTypeError(() => callWith(part.contentLength.bind(part), total), `contentLength ${what}`);
+    assertTypeError(() => callWith(part.contentRange.bind(part), total), `contentRange ${what}`);
+  }
+});
+
+Deno.test("parseRange reads the one form of range that the wire knows", async (t) => {
+  for (const [text, start, stop] of acceptedRanges) {
+    await t.step(shown(text), () => {
+      const parsed = parseRange(text);
+      assertInstanceOf(parsed, Range);
+      assertEquals([parsed.start, parsed.stop], [start, stop]);
+    });
+  }
+});
+
+Deno.test("parseContentRange reads the one form of content-range that the wire knows", async (t) => {
+  for (const [text, start, stop, total] of acceptedContentRanges) {
+    await t.step(shown(text), () => {
+      const parsed = parseContentRange(text);
+      assertInstanceOf(parsed, ContentRange);
+      assertEquals(parts(parsed), { start, stop, total });
+    });
+  }
+});
+
+Deno.test("parseRange refuses every other form", () => {
+  const numbers = refusedNumbers.flatMap((n) => [`bytes=${n}-9`, `bytes=0-${n}`]);
+  for (const text of [...refusedRanges, ...numbers]) {
+    assertProtocolError(() => parseRange(text), ["BAD_RANGE"], shown(text));
+  }
+});
+
+Deno.test("parseContentRange refuses every other form", () => {
+  const numbers = refusedNumbers.flatMap((n) => [
+    `bytes ${n}-8/9`,
+    `bytes 0-${n}/9`,
+    `bytes 0-0/${n}`,
+  ]);
+  for (const text of [...refusedContentRanges, ...numbers]) {
+    assertProtocolError(() => parseContentRange(text), ["BAD_CONTENT_RANGE"], shown(text));
+  }
+});
+
+Deno.test("parseRange and parseContentRange agree with the grammar for every byte at every position", () => {
+  for (const text of mutations("bytes=8-10")) {
+    const parsed = parsedOrNull(() => parseRange(text), text);
+    const expected = referenceRange(text);
+    assertEquals(parsed && { start: parsed.start, stop: parsed.stop }, expected, text);
+  }
+  for (const text of mutations("bytes 8-10/12")) {
+    const parsed = parsedOrNull(() => parseContentRange(text), text);
+    assertEquals(parsed && parts(parsed), referenceContentRange(text), text);
+  }
+});
+
+Deno.test("parseRange refuses digits and letters beyond Latin-1", () => {
+  for (
+    const text of ["bytes=0-\u0661", "bytes=\uff10-\uff11", "byte\u017f=0-1", "bytes=0-\u0131"]
+  ) {
+    assertProtocolError(() => parseRange(text), ["BAD_RANGE"], shown(text));
+    const other = text.replace("=", " ") + "/9";
+    assertProtocolError(() => parseContentRange(other), ["BAD_CONTENT_RANGE"], shown(other));
+  }
+});
+
+Deno.test("parseRange and parseContentRange agree with the grammar on texts of their characters", () => {
+  const unit = fc.constantFrom(..."0123459-/=* ,", "9007199254740991", "bytes");
+  fc.assert(
+    fc.property(fc.string({ unit, maxLength: 6 }), (tail) => {
+      const range = parsedOrNull(() => parseRange(`bytes=${tail}`), tail);
+      const expected = referenceRange(`bytes=${tail}`);
+      assertEquals(range && { start: range.start, stop: range.stop }, expected, tail);
+      const contentRange = parsedOrNull(() => parseContentRange(`bytes ${tail}`), tail);
+      assertEquals(
+        contentRange && parts(contentRange),
+        referenceContentRange(`bytes ${tail}`),
+        tail,
+      );
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+Deno.test("parseRange and parseContentRange undo toString", () => {
+  fc.assert(fc.property(range, (value) => {
+    const { start, stop } = parseRange(value.toString());
+    assertEquals({ start, stop }, { start: value.start, stop: value.stop });
+  }));
+  fc.assert(fc.property(contentRange, (value) => {
+    assertEquals(parts(parseContentRange(value.toString())), parts(value));
+  }));
+});
+
+Deno.test("Range.contentRange has the length that contentLength says", () => {
+  fc.assert(fc.property(range, fc.nat(), (value, extra) => {
+    const total = Math.min(value.start + 1 + extra, MAX);
+    const { start, stop, total: whole } = value.contentRange(total);
+    assertEquals(stop - start, value.contentLength(total));
+    assertEquals([start, whole], [value.start, total]);
+    assert(stop <= value.stop && stop <= total);
+  }));
+});
+
+Deno.test("parseRange and parseContentRange refuse arguments that are no strings", () => {
+  const values = [
+    null,
+    undefined,
+    5,
+    {},
+    new String("bytes=0-1"),
+    new Range(0, 1),
+    new Uint8Array(1),
+  ];
+  for (const value of values) {
+    assertTypeError(() => callWith(parseRange, value), `parseRange ${Deno.inspect(value)}`);
+    assertTypeError(() => callWith(parseContentRange, value), `parseContentRange ${value}`);
+  }
+});

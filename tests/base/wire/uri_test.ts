@@ -1,0 +1,203 @@
+import { assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { buildUri } from "@degu/degu/base";
+import { parseUri } from "@degu/degu/misc";
+import { path as pathArbitrary, query as queryArbitrary, uri } from "@degu/testing/arbitraries.ts";
+import {
+  assertCallerError,
+  assertProtocolError,
+  assertRangeError,
+  assertTypeError,
+  callWith,
+  parsedOrNull,
+  shown,
+} from "@degu/testing/expectations.ts";
+import { mutations, referenceUri } from "@degu/testing/wire_grammar.ts";
+import { acceptedUris, refusedUris } from "@degu/testing/wire_vectors.ts";
+
+/** Characters beyond Latin-1 that a careless table, mask or case folding takes for an allowed one. */
+const LOOK_ALIKES = ["\u0141", "\u012f", "\u212a", "\u017f", "\u0130", "\uff0f", "\ud800", "😀"];
+
+Deno.test("parseUri splits a URI into path and query", async (t) => {
+  for (const [text, path, query] of acceptedUris) {
+    await t.step(shown(text), () => {
+      assertEquals(parseUri(text), { path: [...path], query });
+    });
+  }
+});
+
+Deno.test("buildUri joins what parseUri splits", async (t) => {
+  for (const [text, path, query] of acceptedUris) {
+    await t.step(shown(text), () => assertEquals(buildUri(path, query), text));
+  }
+});
+
+Deno.test("parseUri refuses what is not a URI of the wire", async (t) => {
+  for (const [text, ...codes] of refusedUris) {
+    await t.step(shown(text), () => assertProtocolError(() => parseUri(text), codes, shown(text)));
+  }
+});
+
+Deno.test("parseUri refuses characters beyond Latin-1 that resemble allowed ones", () => {
+  for (const character of LOOK_ALIKES) {
+    for (const text of [`/${character}`, `/a${character}b`, `/?${character}`, `${character}a`]) {
+      assertProtocolError(
+        () => parseUri(text),
+        ["BAD_URI", "BAD_PATH", "BAD_QUERY"],
+        shown(text),
+      );
+    }
+  }
+});
+
+Deno.test("parseUri agrees with the grammar for every byte at every position", () => {
+  for (const sample of ["/foo/b.r/?k=v%20", "/a/..b", "/"]) {
+    for (const text of mutations(sample)) {
+      assertEquals(parsedOrNull(() => parseUri(text), text), referenceUri(text), text);
+    }
+  }
+});
+
+Deno.test("parseUri agrees with the grammar on anything made of its separators", () => {
+  const text = fc.string({
+    unit: fc.constantFrom("/", "?", ".", "a", "%", "&", "#"),
+    maxLength: 9,
+  });
+  fc.assert(fc.property(text, (tail) => {
+    const whole = `/${tail}`;
+    assertEquals(parsedOrNull(() => parseUri(whole), whole), referenceUri(whole));
+  }));
+});
+
+Deno.test("parseUri throws nothing but ProtocolError for any text", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 20 }), (tail) => {
+      for (const text of [tail, `/${tail}`, `/?${tail}`]) {
+        const parsed = parsedOrNull(() => parseUri(text), text);
+        assertEquals(parsed, referenceUri(text));
+      }
+    }),
+    { numRuns: 50 },
+  );
+});
+
+Deno.test("parseUri undoes buildUri", () => {
+  fc.assert(fc.property(pathArbitrary, queryArbitrary, (path, query) => {
+    assertEquals(parseUri(buildUri(path, query)), { path, query });
+  }));
+});
+
+Deno.test("buildUri undoes parseUri", () => {
+  fc.assert(fc.property(uri, (text) => {
+    const { path, query } = parseUri(text);
+    assertEquals(buildUri(path, query), text);
+  }));
+});
+
+Deno.test("buildUri gives the root for a path of one empty component", () => {
+  assertEquals(buildUri([""], null), "/");
+  assertEquals(buildUri([""], ""), "/?");
+  assertEquals(buildUri([""], "a=b"), "/?a=b");
+});
+
+Deno.test("buildUri refuses what would not be read back", async (t) => {
+  const paths: string[][] = [
+    ...[["", ""], ["", "a"], ["a", "", "b"], ["a", "", ""], ["", "", ""]],
+    ...[[".."], ["a", ".."], ["..", "a"], ["a", "..", "b"], ["a", "..", ""]],
+    ...[["a/b"], ["/"], ["/a"], ["a/"], ["a", "b/c"], ["a?b"], ["a", "b?"], ["?"], ["%41"], [
+      "a&b",
+    ]],
+    ...[["a=b"], ["a b"], [" "], ["a#b"], ["a\r\nb"], ["a\n"], ["a\0"], ["é"], ["a\\b"], ["\t"]],
+    ...LOOK_ALIKES.map((character) => ["a", character]),
+  ];
+  for (const path of paths) {
+    await t.step(`path ${shown(JSON.stringify(path))}`, () => {
+      assertRangeError(() => buildUri(path, null), "path");
+      assertRangeError(() => buildUri(path, "a=b"), "path with a query");
+    });
+  }
+  const queries = [
+    "?",
+    "a?b",
+    "/",
+    "a/b",
+    "a b",
+    "#",
+    "a\r\nb",
+    "\n",
+    "\0",
+    "é",
+    "a;b",
+    ...LOOK_ALIKES,
+  ];
+  for (const query of queries) {
+    await t.step(`query ${shown(query)}`, () => {
+      assertRangeError(() => buildUri([], query), "query of the root");
+      assertRangeError(() => buildUri(["a"], query), "query");
+    });
+  }
+});
+
+Deno.test("buildUri agrees with the grammar for every byte in a component and in a query", () => {
+  for (let byte = 0; byte < 256; byte++) {
+    const character = String.fromCharCode(byte);
+    for (const text of [character, `${character}a`, `a${character}`, `a${character}b`]) {
+      const asPath = referenceUri(`/${text}`)?.path.length === 1 && !text.includes("?");
+      if (asPath) assertEquals(buildUri([text], null), `/${text}`);
+      else assertRangeError(() => buildUri([text], null), shown(text));
+      if (referenceUri(`/?${text}`) !== null) assertEquals(buildUri([], text), `/?${text}`);
+      else assertRangeError(() => buildUri([], text), shown(text));
+    }
+  }
+});
+
+Deno.test("buildUri refuses arguments of the wrong type", () => {
+  for (const path of [null, undefined, "a", "/a", 5, {}, new Set(["a"]), { length: 1, 0: "a" }]) {
+    assertTypeError(() => callWith(buildUri, path, null), `path ${Deno.inspect(path)}`);
+  }
+  for (const item of [null, undefined, 5, ["a"], {}, new String("a"), Symbol("a")]) {
+    assertTypeError(() => callWith(buildUri, [item], null), `component ${Deno.inspect(item)}`);
+    assertTypeError(() => callWith(buildUri, ["a", item], null), "a later component");
+  }
+  assertTypeError(() => callWith(buildUri, new Array(2), null), "an array with holes");
+  for (const query of [5, [], {}, ["a=b"], new URLSearchParams("a=b"), new String("a"), false]) {
+    assertTypeError(() => callWith(buildUri, [], query), `query ${Deno.inspect(query)}`);
+  }
+});
+
+Deno.test("buildUri does not trust what a component turns into when it is read again", () => {
+  const path = ["a", "b"];
+  let reads = 0;
+  Object.defineProperty(path, 1, { get: () => reads++ === 0 ? "b" : "x HTTP/1.1\r\nevil: y" });
+  let built = "";
+  try {
+    built = buildUri(path, null);
+  } catch (error) {
+    assertCallerError(() => {
+      throw error;
+    }, "a path that changes");
+  }
+  assertEquals(built.includes("\r"), false);
+});
+
+Deno.test("buildUri leaves its path unchanged and takes a frozen one", () => {
+  const path = Object.freeze(["a", "b", ""]);
+  assertEquals(buildUri(path, ""), "/a/b/?");
+  const open = ["a", "b"];
+  buildUri(open, null);
+  assertEquals(open, ["a", "b"]);
+});
+
+Deno.test("parseUri refuses arguments that are no strings", () => {
+  const values = [null, undefined, 5, [], ["/"], {}, new String("/"), new Uint8Array([47])];
+  for (const value of [...values, new URL("http://localhost/")]) {
+    assertTypeError(() => callWith(parseUri, value), Deno.inspect(value));
+  }
+});
+
+Deno.test("parseUri gives a new path each time", () => {
+  parseUri("/a/b").path.push("c");
+  assertEquals(parseUri("/a/b").path, ["a", "b"]);
+  parseUri("/").path.push("c");
+  assertEquals(parseUri("/").path, []);
+});

@@ -1,0 +1,299 @@
+/** How a client connects: what `connect()` and the one-shot `request()` do, refuse and close. */
+import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { Body, type BodyOut, ConnectionClosedError, EmptyPreambleError } from "@degu/degu/base";
+import { Client, type Connection, type Socket } from "@degu/degu/client";
+import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { TrackedStream } from "@degu/testing/streams.ts";
+
+/** Addresses where nobody listens. */
+async function deadAddress(): Promise<readonly [string, number]> {
+  using server = new RawServer();
+  assert(typeof server.address !== "string");
+  await Promise.resolve();
+  return server.address;
+}
+
+Deno.test("errors of the socket pass through unchanged", async () => {
+  const refused = new Client(await deadAddress());
+  await assertRejects(() => refused.connect(), Deno.errors.ConnectionRefused);
+  await assertRejects(() => refused.createSocket(), Deno.errors.ConnectionRefused);
+  await assertRejects(() => refused.request("GET", "/"), Deno.errors.ConnectionRefused);
+  const missing = new Client("/tmp/degu-test-no-such.socket");
+  await assertRejects(() => missing.connect(), Deno.errors.NotFound);
+  const nameless = new Client(new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`));
+  await assertRejects(() => nameless.connect(), Deno.errors.ConnectionRefused);
+});
+
+Deno.test("a body that was handed over is cancelled where connecting fails", async () => {
+  const tracked = new TrackedStream([new Uint8Array(5)]);
+  const client = new Client(await deadAddress());
+  const body = new Body(tracked.stream, 5);
+  await assertRejects(
+    () => client.request("POST", "/", {}, body),
+    Deno.errors.ConnectionRefused,
+  );
+  assert(tracked.cancelled.length === 1, "the source was not cancelled");
+});
+
+Deno.test("createSocket() makes a socket, not a connection", async () => {
+  using server = new RawServer();
+  const sock = await new Client(server.address).createSocket();
+  const peer = await server.accept();
+  await sock.write(new TextEncoder().encode("as it is"));
+  assertEquals(await peer.readExactly(8), "as it is");
+  sock.close();
+  await peer.assertClosedSilently();
+});
+
+Deno.test("connect() fails and closes unless onConnect returns exactly true", async (t) => {
+  for (const value of [false, 1, "true", null, undefined, {}, [], new Boolean(true)]) {
+    await t.step(Deno.inspect(value), async () => {
+      using server = new RawServer();
+      let made: Connection | null = null;
+      const onConnect = (conn: Connection) => {
+        made = conn;
+        return value;
+      };
+      const client = callWith(
+        (options) => new Client(server.address, options),
+        { onConnect },
+      );
+      assert(client instanceof Client);
+      await assertRejects(() => client.connect(), ConnectionClosedError);
+      assert(isClosed(made));
+      await (await server.accept()).assertClosedSilently();
+      await assertRejects(() => client.request("GET", "/"), ConnectionClosedError);
+      await (await server.accept()).assertClosedSilently();
+    });
+  }
+});
+
+function isClosed(conn: Connection | null): boolean {
+  return conn?.closed ?? false;
+}
+
+Deno.test("connect() rejects with what onConnect throws", async () => {
+  using server = new RawServer();
+  const failure = new Error("not this one");
+  const throwing = new Client(server.address, {
+    onConnect: () => {
+      throw failure;
+    },
+  });
+  assertStrictEquals(await rejectionOf(throwing.connect(), "throws"), failure);
+  const rejecting = new Client(server.address, { onConnect: () => Promise.reject(failure) });
+  assertStrictEquals(await rejectionOf(rejecting.connect(), "rejects"), failure);
+  for (let i = 0; i < 2; i++) await (await server.accept()).assertClosedSilently();
+});
+
+Deno.test("onConnect may make requests before it agrees", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, {
+    onConnect: async (conn) => (await conn.get("/version")).status === 204,
+  });
+  const connecting = client.connect();
+  const peer = await server.accept();
+  assert((await peer.readPreamble()).startsWith("GET /version HTTP/1.1\r\n"));
+  await peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+  using conn = await connecting;
+  assertEquals(conn.closed, false);
+});
+
+Deno.test("request() closes its connection once the body is read, or at once without a body", async (t) => {
+  const answers = [
+    ["HTTP/1.1 200 OK\r\n\r\n", ""],
+    ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""],
+    ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "hello"],
+    ["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "hello"],
+  ] as const;
+  for (const [answer, text] of answers) {
+    await t.step(JSON.stringify(answer), async () => {
+      using server = new RawServer();
+      const responding = new Client(server.address).request("GET", "/");
+      const peer = await server.accept();
+      await peer.readPreamble();
+      await peer.send(answer);
+      const { body } = await responding;
+      if (text !== "") assertEquals(await body?.text(), text);
+      assertEquals(await peer.readToEnd(), { received: "", how: "end" });
+    });
+  }
+});
+
+Deno.test("request() closes its connection after an error", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address);
+  for (const args of [["FOO", "/"], ["GET", ""], ["GET", "/", { A: "b" }]]) {
+    await assertRejects(async () => await Reflect.apply(client.request, client, args), RangeError);
+    await (await server.accept()).assertClosedSilently();
+  }
+  const responding = rejectionOf(client.request("GET", "/"), "a cut response");
+  const peer = await server.accept();
+  await peer.readPreamble();
+  await peer.closeWrite();
+  assert(await responding instanceof EmptyPreambleError);
+  assertEquals((await peer.readToEnd()).received, "");
+});
+
+Deno.test("a client has any number of connections at a time", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address);
+  const conns = await Promise.all(Array.from({ length: 10 }, () => client.connect()));
+  const peers = [];
+  for (const _ of conns) peers.push(await server.accept());
+  conns[4]?.close();
+  assertEquals(conns.map((conn) => conn.closed), conns.map((_, i) => i === 4));
+  for (const conn of conns) conn.close();
+  for (const peer of peers) await peer.assertClosedSilently();
+});
+
+Deno.test("a signal that has aborted keeps connect() and request() from connecting", async () => {
+  using server = new RawServer();
+  const reason = new Error("no longer wanted");
+  const client = new Client(server.address, { signal: AbortSignal.abort(reason) });
+  assertStrictEquals(await rejectionOf(client.connect(), "connect"), reason);
+  assertStrictEquals(await rejectionOf(client.createSocket(), "createSocket"), reason);
+  const tracked = new TrackedStream([new Uint8Array(5)]);
+  const body: BodyOut = new Body(tracked.stream, 5);
+  assertStrictEquals(await rejectionOf(client.request("PUT", "/", {}, body), "request"), reason);
+  assert(tracked.settled);
+  using plain = await RawPeer.connect(server.address);
+  // The one that connects is the one that is accepted: nobody came before.
+  const accepted = await server.accept();
+  await plain.send("x");
+  assertEquals(await accepted.readExactly(1), "x");
+});
+
+Deno.test("a signal ends every connection of its client, and what waits rejects with its reason", async () => {
+  using server = new RawServer();
+  const controller = new AbortController();
+  const client = new Client(server.address, { signal: controller.signal });
+  const idle = await client.connect();
+  const idlePeer = await server.accept();
+  const waiting = await client.connect();
+  const waitingPeer = await server.accept();
+  const responding = rejectionOf(waiting.get("/"), "a request that waits");
+  await waitingPeer.readPreamble();
+  const reading = await client.connect();
+  const readingPeer = await server.accept();
+  const respondingToRead = reading.get("/");
+  await readingPeer.readPreamble();
+  await readingPeer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe");
+  const read = rejectionOf((await respondingToRead).body!.read(), "a read that waits");
+  const shot = rejectionOf(client.request("GET", "/"), "a one-shot request that waits");
+  const shotPeer = await server.accept();
+  await shotPeer.readPreamble();
+
+  const reason = new Error("no longer wanted");
+  controller.abort(reason);
+  for (const error of [responding, read, shot]) assertStrictEquals(await error, reason);
+  assertEquals([idle, waiting, reading].map((conn) => conn.closed), [true, true, true]);
+  await assertRejects(() => idle.get("/"));
+  for (const peer of [idlePeer, waitingPeer, readingPeer, shotPeer]) {
+    await peer.assertClosedSilently();
+  }
+});
+
+Deno.test("a signal ends a connect() whose onConnect has not settled", async () => {
+  using server = new RawServer();
+  const controller = new AbortController();
+  const never = Promise.withResolvers<boolean>();
+  const called = Promise.withResolvers<void>();
+  const client = new Client(server.address, {
+    signal: controller.signal,
+    onConnect: () => {
+      called.resolve();
+      return never.promise;
+    },
+  });
+  const connecting = rejectionOf(client.connect(), "connect");
+  const peer = await server.accept();
+  await called.promise;
+  const reason = new Error("no longer wanted");
+  controller.abort(reason);
+  await peer.assertClosedSilently();
+  try {
+    assertStrictEquals(await within(connecting, "connect() rejects", 1), reason);
+  } finally {
+    never.resolve(true);
+    await connecting;
+  }
+});
+
+Deno.test("connect() rejects with the signal's reason, whatever onConnect returns after it", async () => {
+  for (const value of [true, false]) {
+    using server = new RawServer();
+    const controller = new AbortController();
+    const reason = new Error("no longer wanted");
+    const client = new Client(server.address, {
+      signal: controller.signal,
+      onConnect: () => {
+        controller.abort(reason);
+        return value;
+      },
+    });
+    assertStrictEquals(await rejectionOf(client.connect(), `${value}`), reason);
+  }
+});
+
+Deno.test("a signal that aborts while the socket is handed over closes it", async () => {
+  using server = new RawServer();
+  const controller = new AbortController();
+  class Slow extends Client {
+    override async createSocket(): Promise<Socket> {
+      const sock = await super.createSocket();
+      controller.abort(reason);
+      return sock;
+    }
+  }
+  const reason = new Error("no longer wanted");
+  let calls = 0;
+  const onConnect = () => ++calls > 0;
+  const client = new Slow(server.address, { signal: controller.signal, onConnect });
+  assertStrictEquals(await rejectionOf(client.connect(), "connect"), reason);
+  await (await server.accept()).assertClosedSilently();
+});
+
+Deno.test("a signal that outlives its connections keeps nothing of them", async () => {
+  using server = new RawServer();
+  const controller = new AbortController();
+  let listeners = 0;
+  const { signal } = controller;
+  const add = signal.addEventListener.bind(signal);
+  const remove = signal.removeEventListener.bind(signal);
+  signal.addEventListener = (...args: Parameters<typeof add>) => (listeners++, add(...args));
+  signal.removeEventListener = (
+    ...args: Parameters<typeof remove>
+  ) => (listeners--, remove(...args));
+  const client = new Client(server.address, { signal });
+  for (let i = 0; i < 3; i++) {
+    (await client.connect()).close();
+    await (await server.accept()).assertClosedSilently();
+  }
+  assertEquals(listeners, 0);
+});
+
+Deno.test("timeout bounds connecting", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
+  const address = ["127.0.0.1", listener.addr.port] as const;
+  const waiting = [];
+  try {
+    // Nobody accepts, and the queue is full after these.
+    for (let i = 0; i < 2; i++) waiting.push(await RawPeer.connect(address));
+    const start = performance.now();
+    const client = new Client(address, { timeout: 0.3 });
+    await assertRejects(() => client.connect(), Deno.errors.TimedOut);
+    const seconds = (performance.now() - start) / 1000;
+    assert(seconds >= 0.3 && seconds < 1.5, `${seconds} s`);
+
+    const controller = new AbortController();
+    const patient = new Client(address, { timeout: null, signal: controller.signal });
+    const connecting = rejectionOf(patient.connect(), "connect");
+    const reason = new Error("no longer wanted");
+    controller.abort(reason);
+    assertStrictEquals(await within(connecting, "connect() rejects", 1), reason);
+  } finally {
+    for (const peer of waiting) peer.close();
+  }
+});

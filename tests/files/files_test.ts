@@ -1,0 +1,250 @@
+/** FilesApp: what it serves, and how it answers to what it does not. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Buffer } from "node:buffer";
+import mime from "npm:mime@^4.1.2";
+import { Router } from "@degu/degu/applib";
+import { FilesApp } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+import type { App } from "@degu/degu/rgi";
+import { tempDir } from "@degu/testing/directories.ts";
+import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { pattern, serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { allowedBytes, consistsOf, latin1 } from "@degu/testing/wire_grammar.ts";
+
+Deno.test("FilesApp serves files of every size, in whole and as HEAD", async (t) => {
+  await using files = await serveDirectory();
+  const sizes = [0, 1, 32767, 32768, 32769, 65536, 524287, 524288, 524289, 1048577, 3000000];
+  for (const size of sizes) {
+    await t.step(`${size} bytes`, async () => {
+      const content = pattern(size);
+      await files.write("file.bin", content);
+      const response = await files.conn.get("/file.bin");
+      assertEquals([response.status, response.reason], [200, "OK"]);
+      assertEquals(response.headers["content-length"], size);
+      assertEquals(Buffer.compare(await response.body!.bytes(), content), 0);
+      const head = await files.conn.head("/file.bin");
+      assertEquals([head.status, head.reason, head.body], [200, "OK", null]);
+      assertEquals(head.headers, response.headers);
+    });
+  }
+});
+
+Deno.test("FilesApp finds files by every name that a path can have", async () => {
+  await using files = await serveDirectory();
+  await files.mkdir("a/b.c/~d");
+  const names = ["x", ".hidden", "..x", "...", "x.", "-", "a:b", "a+b", "_", "%41".slice(1), "A"];
+  for (const dir of ["", "a/", "a/b.c/", "a/b.c/~d/"]) {
+    for (const name of names) await files.write(`${dir}${name}`, `${dir}${name}`);
+    for (const name of names) {
+      const response = await files.conn.get(`/${dir}${name}?query`);
+      assertEquals(await summarize(response), [200, `${dir}${name}`]);
+    }
+  }
+  assertEquals((await files.conn.get("/X")).status, 404, "names are case-sensitive");
+});
+
+Deno.test("FilesApp answers 404 to what is not there", async () => {
+  await using files = await serveDirectory();
+  await files.write("file.txt", "text");
+  await files.mkdir("empty");
+  const uris = [
+    "/",
+    "/none",
+    "/none/",
+    "/none/none",
+    "/file.txt/",
+    "/file.txt/none",
+    "/empty/",
+    "/empty/none",
+    "/.",
+    "/./file.txt",
+    "/file.txt/.",
+    "/" + "n".repeat(300),
+    "/" + "n/".repeat(5000),
+  ];
+  for (const uri of uris) {
+    const answer = await summarize(await files.conn.get(uri), "content-length");
+    assertEquals(answer, [404, 0, ""], uri.slice(0, 50));
+    assertEquals([...await files.conn.head(uri)], [404, "Not Found", {}, null], uri.slice(0, 50));
+  }
+});
+
+Deno.test("FilesApp knows no other methods than GET and HEAD", async () => {
+  await using files = await serveDirectory();
+  await files.write("file.txt", "text");
+  for (const method of ["PUT", "POST", "DELETE"] as const) {
+    const response = await files.serving.makeClient().request(method, "/file.txt");
+    assertEquals(response.reason, "Method Not Allowed");
+    assertEquals(await summarize(response, "allow"), [405, "GET, HEAD", ""], method);
+  }
+});
+
+Deno.test({
+  name: "curl does not wait for more than it gets, whatever the answer",
+  ...await unlessMissing("curl"),
+  async fn() {
+    await using files = await serveDirectory();
+    await files.write("file.txt", "text");
+    await files.mkdir("sub");
+    const asked: [expected: string, ...args: string[]][] = [
+      ["200 text/plain", "/file.txt"],
+      ["404 ", "/none"],
+      ["301 ", "/sub"],
+      ["412 ", "/file.txt", "--header", 'if-match: "another"'],
+      ["404 ", "/none", "--head"],
+      ["304 ", "/file.txt", "--header", "if-none-match: *"],
+      ["200 text/plain", "/file.txt"],
+      // After these the server closes.
+      ["416 ", "/file.txt", "--range", "10-20"],
+      ["405 ", "/file.txt", "--request", "DELETE"],
+    ];
+    const [, port] = files.serving.address as [string, number];
+    const args = asked.flatMap(([, path = "", ...rest], i) => [
+      ...(i === 0 ? [] : ["--next"]),
+      ...["--silent", "--show-error", "--noproxy", "*", "--max-time", "5"],
+      ...["--output", "/dev/null", "--write-out", "%{http_code} %{content_type}\n"],
+      ...rest,
+      `http://127.0.0.1:${port}${path}`,
+    ]);
+    const { stdout, code } = await converse("curl", args, "");
+    assertEquals(stdout, asked.map(([expected]) => `${expected}\n`).join(""));
+    assertEquals(code, 0);
+    // One for the answers that leave it open, one for the 405 after the 416; and one of this test.
+    const ended = files.serving.logger.at("debug").filter((line) => line.includes("ended after"));
+    assertEquals(ended.length, 2);
+  },
+});
+
+// ───────────────────────── types
+
+Deno.test("FilesApp names the type by the extension", async () => {
+  await using files = await serveDirectory();
+  const types: Record<string, string> = {
+    "a.html": "text/html",
+    "a.txt": "text/plain",
+    "a.JSON": "application/json",
+    "a.b.svg": "image/svg+xml",
+    "a.tar.gz": "application/gzip",
+    "a.wasm": "application/wasm",
+    "a.unknown": "application/octet-stream",
+    "a": "application/octet-stream",
+    "html": "application/octet-stream",
+    ".html": "application/octet-stream",
+    "a.": "application/octet-stream",
+  };
+  for (const [name, type] of Object.entries(types)) {
+    await files.write(name, "x");
+    const head = await files.conn.head(`/${name}`);
+    assertEquals(head.headers["content-type"], type, name);
+  }
+  await makeLinks({ [`${files.path}/link.txt`]: "a.html" });
+  assertEquals((await files.conn.head("/link.txt")).headers["content-type"], "text/plain");
+});
+
+Deno.test("every type that there is fits into a header", () => {
+  const characters = "abcdefghijklmnopqrstuvwxyz0123456789-+";
+  const types = new Set<string>();
+  const look = (extension: string) => {
+    const type = mime.getType(`/x.${extension}`);
+    if (type !== null) types.add(type);
+  };
+  for (const a of characters) {
+    for (const b of ["", ...characters]) {
+      for (const c of ["", ...characters]) look(a + b + c);
+    }
+  }
+  for (const type of types) {
+    for (const extension of mime.getAllExtensions(type) ?? []) look(extension);
+    assert(consistsOf(type, allowedBytes.headerValue, 1), type);
+  }
+  assert(types.size > 300, `only ${types.size} types were found`);
+});
+
+// ───────────────────────── directories
+
+Deno.test("a path that ends with a slash stands for the index.html of a directory", async () => {
+  await using files = await serveDirectory();
+  await files.mkdir("sub/deep");
+  await files.mkdir("odd/index.html");
+  for (const dir of ["", "sub/", "sub/deep/"]) {
+    await files.write(`${dir}index.html`, `index of /${dir}`);
+    const summary = await summarize(await files.conn.get(`/${dir}`), "content-type");
+    assertEquals(summary, [200, "text/html", `index of /${dir}`]);
+    const named = await files.conn.get(`/${dir}index.html`);
+    assertEquals(await summarize(named), [200, `index of /${dir}`]);
+  }
+  assertEquals((await files.conn.get("/odd/")).status, 404);
+});
+
+Deno.test("a directory without a slash is redirected to itself with one", async () => {
+  await using files = await serveDirectory();
+  await files.mkdir("sub/de:ep");
+  const cases: [asked: string, location: string, target: string][] = [
+    ["/sub", "./sub/", "/sub/"],
+    ["/sub?", "./sub/?", "/sub/?"],
+    ["/sub?a=b", "./sub/?a=b", "/sub/?a=b"],
+    ["/sub/de:ep", "./de:ep/", "/sub/de:ep/"],
+  ];
+  for (const [asked, location, target] of cases) {
+    const response = await files.conn.get(asked);
+    assertEquals(response.reason, "Moved Permanently");
+    assertEquals(await summarize(response, "location"), [301, location, ""], asked);
+    const head = await files.conn.head(asked);
+    assertEquals([...head], [301, "Moved Permanently", { location }, null], asked);
+    const resolved = new URL(location, `http://localhost${asked}`);
+    assertEquals(resolved.href, `http://localhost${target}`);
+  }
+});
+
+Deno.test("FilesApp may be mounted anywhere", async () => {
+  const makeApp = (dir: string) => {
+    const app = new FilesApp(dir);
+    return new Router(new Map<string, App>([["a", app], ["b", new Router(new Map([["c", app]]))]]));
+  };
+  await using files = await serveDirectory(makeApp);
+  await files.write("index.html", "index");
+  await files.mkdir("sub");
+  for (const mount of ["/a", "/b/c"]) {
+    assertEquals(await summarize(await files.conn.get(`${mount}/`)), [200, "index"]);
+    assertEquals(await summarize(await files.conn.get(`${mount}/index.html`)), [200, "index"]);
+    const name = mount.slice(-1);
+    const redirect = await summarize(await files.conn.get(mount), "location");
+    assertEquals(redirect, [301, `./${name}/`, ""]);
+    const deeper = await summarize(await files.conn.get(`${mount}/sub`), "location");
+    assertEquals(deeper, [301, "./sub/", ""]);
+  }
+});
+
+// ───────────────────────── the constructor
+
+Deno.test("FilesApp wants a directory that exists", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  for (const wrong of [undefined, null, 5, {}, ["/tmp"], new URL("file:///tmp")]) {
+    assertTypeError(() => constructWith(FilesApp, wrong), Deno.inspect(wrong));
+  }
+  for (const wrong of ["", "\0", `${dir.path}\0`]) {
+    assertRangeError(() => new FilesApp(wrong), Deno.inspect(wrong));
+  }
+  const make = (path: string) => () => Promise.resolve().then(() => new FilesApp(path));
+  await assertRejects(make(`${dir.path}/none`), Deno.errors.NotFound);
+  await assertRejects(make(`${dir.path}/file`), Deno.errors.NotADirectory);
+});
+
+Deno.test("FilesApp takes a relative path, a slash at the end, and a link to a directory", async () => {
+  await using dir = await tempDir();
+  await Deno.mkdir(`${dir.path}/real`);
+  await Deno.writeTextFile(`${dir.path}/real/file`, "text");
+  await makeLinks({ [`${dir.path}/link`]: "real" });
+  const handle = async (path: string) => {
+    const [status, , , body] = await new FilesApp(path).handle(mkreq("GET", "/file"));
+    return [status, body];
+  };
+  for (const path of ["real", "real/", "link", "link/", "real/../real/."]) {
+    assertEquals(await handle(`${dir.path}/${path}`), [200, latin1("text")], path);
+  }
+  const [status] = await new FilesApp("tests/files").handle(mkreq("GET", "/files_test.ts"));
+  assertEquals(status, 200);
+});

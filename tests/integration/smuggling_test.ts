@@ -1,0 +1,256 @@
+/** What comes of bytes that two parties could read in two ways: at our server, behind our proxy, and under Deno's server. */
+import { assert, assertEquals, AssertionError } from "@std/assert";
+import { ProxyApp } from "@degu/degu/applib";
+import { type Address, ProtocolError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import type { App } from "@degu/degu/server";
+import { describeMessage, readRequests } from "../fuzz/model.ts";
+import { endToEnd } from "@degu/testing/proxies.ts";
+import { readRequest } from "../fuzz/oracle.ts";
+import { flatten, receive, seenAs } from "../fuzz/received.ts";
+import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import {
+  type BackEnd,
+  type SeenRequest,
+  startApache,
+  startDenoServe,
+  startNginx,
+  startNodeHttp,
+  whyNot,
+} from "@degu/testing/smuggling_backends.ts";
+import { smugglingCorpus, type SmugglingRow } from "@degu/testing/smuggling_corpus.ts";
+import { Tap } from "@degu/testing/smuggling_tap.ts";
+import { serveWithDeno } from "@degu/testing/web_serving.ts";
+
+const ANSWER = "HTTP/1.1 200 OK\r\n\r\n";
+
+Deno.test("the corpus says of each row what the grammar says", () => {
+  assertEquals(new Set(smugglingCorpus.map(({ name }) => name)).size, smugglingCorpus.length);
+  for (const { name, bytes, accepted, broken } of smugglingCorpus) {
+    const model = readRequests(bytes);
+    assertEquals(model.requests.map(describeMessage), accepted.map(describeMessage), name);
+    assertEquals(model.broken?.uri, broken, name);
+  }
+});
+
+Deno.test("the server accepts exactly what each row says, and closes on all else without a byte", async () => {
+  let calls: string[] = [];
+  let complete: string[] = [];
+  const app: App = async ({ method, uri, headers, body }) => {
+    calls.push(uri);
+    try {
+      const content = await receive(body, "pieces");
+      complete.push(describeMessage({ method, uri, headers: flatten(headers), body: content }));
+    } catch (error) {
+      assert(error instanceof ProtocolError, String(error));
+      throw error;
+    }
+    return [200, "OK", {}, null];
+  };
+  await using serving = serve(app);
+  for (const row of smugglingCorpus) {
+    calls = [];
+    complete = [];
+    const received = await sendAll(serving.address, row.bytes);
+    assertEquals(complete, row.accepted.map(describeMessage), row.name);
+    const begun = row.accepted.map(({ uri }) => uri);
+    assertEquals(calls, row.broken === undefined ? begun : [...begun, row.broken], row.name);
+    // A reset, which comes where bytes are left unread, may take answers along.
+    assert(ANSWER.repeat(row.accepted.length).startsWith(received), `${row.name}: ${received}`);
+  }
+});
+
+/** Sends the bytes and an end, and reads to the other's end. */
+async function sendAll(address: Address, bytes: string): Promise<string> {
+  using peer = await RawPeer.connect(address);
+  try {
+    await peer.send(bytes);
+    await peer.closeWrite();
+  } catch (error) {
+    if (
+      !(error instanceof Deno.errors.BrokenPipe) &&
+      !(error instanceof Deno.errors.ConnectionReset) &&
+      !(error instanceof Deno.errors.NotConnected)
+    ) {
+      throw error;
+    }
+  }
+  return (await peer.readToEnd()).received;
+}
+
+/**
+ * The rows of which Deno's server lets something in, or of which it has evened out the difference before a handler can see it. docs/web.md
+ * names these kinds.
+ */
+const unseenByHandlers: ReadonlySet<string> = new Set([
+  // Spaces and tabs around a value.
+  ...["TE.TE", "CL"].flatMap((name) => [`${name}: two spaces`, `${name}: no space`]),
+  "TE.TE: trailing space",
+  "TE.TE: tab",
+  "TE.TE: tab after the value",
+  "CL: trailing space",
+  "CL: trailing tab",
+  // A line that ends with LF alone, and an empty line before a request.
+  "TE.TE: behind a bare LF",
+  "CL: behind a bare LF",
+  "bare LF in a value",
+  "LF CR LF",
+  "lines that end with LF alone",
+  "an empty line with LF alone",
+  "a preamble that ends with LF CR LF",
+  "an empty line first",
+  "two empty lines first",
+  "an empty line with LF first",
+  "a request, and an empty line",
+  "chunks, and an empty line more",
+  // Chunks.
+  ...[
+    "leading zero",
+    "zeros for the last chunk",
+    "space behind the size",
+    "space before the size",
+    "extension without a value",
+    "extension without a key",
+    "empty extension",
+    "space before an extension",
+    "space in an extension",
+    "two extensions",
+    "trailers",
+    "a trailer with a length",
+    "a trailer with a coding",
+    "a trailer with a host",
+  ].map((name) => `chunks: ${name}`),
+  // A header that comes twice.
+  "a second header of the same value",
+  // A target with the host of the header, HTTP/1.0, and a host that was made up.
+  "request line: absolute form",
+  "request line: absolute form with https",
+  "request line: HTTP/1.0",
+  "HTTP/1.0 without headers",
+  "HTTP/1.0 that keeps alive",
+  "a request, and one that is refused",
+  "a request without host",
+  // What follows a request that was refused: the connection is not the handler's.
+  "CL: underscore",
+  ...["GET", "HEAD", "DELETE"].flatMap((method) => [
+    `${method} with length 0`,
+    `${method} with chunks`,
+  ]),
+]);
+
+Deno.test("under Deno.serve an app sees what each row says, but for what no handler can see", async () => {
+  let seen: string[] = [];
+  const app: App = async ({ method, uri, headers, body }) => {
+    const described = { method, uri, headers: flatten(headers) };
+    // Whatever it is, it is something that our own server could have let in.
+    const lines = Object.entries(described.headers).map(([name, value]) => `${name}: ${value}`);
+    const preamble = [`${method} ${uri} HTTP/1.1`, ...lines].join("\r\n");
+    assert(readRequest(preamble) !== null, preamble);
+    seen.push(describeMessage({ ...described, body: await receive(body, "read") }));
+    return [200, "OK", {}, null];
+  };
+  await using server = serveWithDeno(app);
+  for (const row of smugglingCorpus) {
+    seen = [];
+    await sendAll(server.address, row.bytes);
+    if (unseenByHandlers.has(row.name)) continue;
+    const expected = row.accepted.map(({ body, ...rest }) =>
+      describeMessage({ ...rest, body: seenAs(body, "read") })
+    );
+    assertEquals(seen, expected, row.name);
+  }
+  for (const error of server.errors) assert(!(error instanceof AssertionError), String(error));
+});
+
+interface Kind {
+  readonly name: string;
+  readonly program?: string;
+  start(): Promise<BackEnd>;
+  /** The request target as this back end tells it. */
+  uriOf?(uri: string): string;
+}
+
+const kinds: readonly Kind[] = [
+  { name: "node:http", start: startNodeHttp },
+  {
+    name: "Deno.serve",
+    start: startDenoServe,
+    uriOf(uri) {
+      const { pathname, search } = new URL(uri, "http://a");
+      return pathname + (uri.endsWith("?") ? "?" : search);
+    },
+  },
+  { name: "nginx", program: "nginx", start: startNginx },
+  { name: "Apache", program: "apache2", start: startApache },
+];
+
+for (const kind of kinds) {
+  const missing = kind.program === undefined ? null : await whyNot(kind.program);
+  if (missing !== null) console.warn(`${missing}: nothing is forwarded to it here`);
+  Deno.test({
+    name: `nothing ambiguous is forwarded to ${kind.name}`,
+    ignore: missing !== null,
+    fn: () => forwardAll(kind),
+  });
+}
+
+async function forwardAll(kind: Kind): Promise<void> {
+  await using backEnd = await kind.start();
+  await using tap = new Tap(backEnd.endpoint);
+  // The headers have to come out as they went in, without a host of the client's own.
+  const client = new Client(tap.address, { host: null, timeout: 10 });
+  await using proxy = serve(new ProxyApp(client));
+  let answered = 0;
+  let late: SeenRequest[] = [];
+  for (const row of smugglingCorpus) {
+    const received = await sendAll(proxy.address, row.bytes);
+    assertForwarded(row, await tap.takeSent());
+    const answers = [...received.matchAll(/HTTP\/1\.1 200 OK\r\n/g)].length;
+    const seen = backEnd.take();
+    const expected = expectedAt(kind, row);
+    dropLate(seen, expected, late);
+    assert(answers <= seen.length, `${row.name}: ${answers} answers to ${seen.length} requests`);
+    // The back end has seen the beginning of what was accepted, and nothing else.
+    assertEquals(seen, expected.slice(0, seen.length), row.name);
+    late = expected.slice(seen.length);
+    answered += answers;
+  }
+  assert(answered >= 20, `the back end has answered ${answered} requests: too few to say anything`);
+}
+
+/**
+ * What went over the wire is the accepted requests, each whole but for what is for one connection, in order and once, and of a broken one
+ * no end.
+ */
+function assertForwarded(row: SmugglingRow, sent: readonly string[]): void {
+  const streams = sent.map(readRequests);
+  const requests = streams.flatMap((stream) => stream.requests);
+  const expected = row.accepted.map((it) => ({ ...it, headers: endToEnd(it.headers) }));
+  assertEquals(requests.map(describeMessage), expected.map(describeMessage), row.name);
+  const unfinished = streams.filter(({ clean }) => !clean);
+  if (row.broken === undefined) assertEquals(unfinished, [], row.name);
+  for (const { broken } of unfinished) assertEquals(broken?.uri, row.broken, row.name);
+}
+
+/** The requests of a row as a back end tells them. */
+function expectedAt({ uriOf = (uri) => uri }: Kind, { accepted }: SmugglingRow): SeenRequest[] {
+  return accepted.map(({ method, uri, body }) => ({
+    method,
+    uri: uriOf(uri),
+    body: typeof body === "string" ? body : (body ?? []).map(([, data]) => data).join(""),
+  }));
+}
+
+/**
+ * Takes out what belongs to the row before: where our client gives up a back end that is a proxy itself, what is behind that one may see
+ * the request later.
+ */
+function dropLate(seen: SeenRequest[], expected: SeenRequest[], late: SeenRequest[]): void {
+  const same = (a?: SeenRequest, b?: SeenRequest) => JSON.stringify(a) === JSON.stringify(b);
+  while (late.length > 0 && same(seen[0], late[0])) {
+    if (seen.length <= expected.length && same(seen[0], expected[0])) return;
+    seen.shift();
+    late.shift();
+  }
+}

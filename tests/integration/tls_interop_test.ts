@@ -1,0 +1,342 @@
+/** Programs that nobody here wrote, at the other end of a connection with certificates on both sides. */
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import * as https from "node:https";
+import type { AddressInfo } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import type { App } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { converse, ServingProgram, unlessMissing } from "@degu/testing/tls_openssl.ts";
+
+/** Says who asked, and sends the body back. */
+const echo: App = async (request, session) => {
+  // A client that is not ours takes a response without length as one that ends with the connection.
+  const body = await request.body?.bytes() ?? new Uint8Array();
+  return [200, "OK", { who: session.peerCertificate?.subject ?? "nobody" }, body];
+};
+
+/** The paths of a client's files, for a program. */
+async function startEcho() {
+  const pki = await TempPKI.create();
+  const endpoint = await startTls(pki, echo, { server: { timeout: 10 } });
+  const [, port] = endpoint.server.address as [string, number];
+  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+  return {
+    port,
+    files: { caFile, certFile, keyFile },
+    logger: endpoint.logger,
+    async [Symbol.asyncDispose]() {
+      await endpoint[Symbol.asyncDispose]();
+      await pki.close();
+    },
+  };
+}
+
+Deno.test({
+  name: "curl with a certificate is answered over TCP, one without is not",
+  ...await unlessMissing("curl"),
+  async fn() {
+    await using server = await startEcho();
+    const { caFile, certFile, keyFile } = server.files;
+    const url = `https://localhost:${server.port}/`;
+    const args = ["--silent", "--show-error", "--noproxy", "*", "--cacert", caFile, "--include"];
+    const identity = ["--cert", certFile, "--key", keyFile];
+    const { stdout, code } = await converse(
+      "curl",
+      [
+        ...args,
+        ...identity,
+        "--data-binary",
+        "@-",
+        url,
+        "--next",
+        ...args,
+        ...identity,
+        url,
+      ],
+      "hello",
+    );
+    assertEquals(code, 0);
+    assertEquals(
+      stdout,
+      "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nwho: CN=TempPKI client\r\n\r\nhello" +
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nwho: CN=TempPKI client\r\n\r\n",
+    );
+    const refused = await converse("curl", [...args, url], "");
+    assertEquals([refused.code !== 0, refused.stdout], [true, ""]);
+    assertMatch((await server.logger.waitFor("info"))[0]!, /peer sent no certificates/);
+  },
+});
+
+Deno.test({
+  name: "curl with a certificate is answered over a Unix socket",
+  ...await unlessMissing("curl"),
+  async fn() {
+    await using dir = await tempDir();
+    await using pki = await TempPKI.create();
+    const path = `${dir.path}/socket`;
+    await using _endpoint = await startTls(pki, echo, {}, path);
+    const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+    const { stdout } = await converse("curl", [
+      ...["--silent", "--show-error", "--unix-socket", path, "--cacert", caFile],
+      ...[
+        "--cert",
+        certFile,
+        "--key",
+        keyFile,
+        "--write-out",
+        "%{http_code}",
+        "https://localhost/",
+      ],
+    ], "");
+    assertEquals(stdout, "200");
+  },
+});
+
+const PYTHON_CLIENT = `
+import http.client, ssl, sys
+port, ca, cert, key = sys.argv[1:]
+context = ssl.create_default_context(cafile=ca)
+context.load_cert_chain(cert, key)
+conn = http.client.HTTPSConnection("localhost", int(port), context=context, timeout=10)
+for i in range(3):
+    body = b"x" * 10 ** (i * 2)
+    conn.request("POST", "/", body, {"content-length": str(len(body))})
+    response = conn.getresponse()
+    data = response.read()
+    print(response.status, response.getheader("who"), data == body)
+conn.close()
+`;
+
+Deno.test({
+  name: "Python's http.client is answered",
+  ...await unlessMissing("python3"),
+  async fn() {
+    await using server = await startEcho();
+    const { caFile, certFile, keyFile } = server.files;
+    const args = ["-c", PYTHON_CLIENT, String(server.port), caFile, certFile, keyFile];
+    const { stdout, stderr } = await converse("python3", args, "");
+    assertEquals(stdout, "200 CN=TempPKI client True\n".repeat(3), stderr);
+  },
+});
+
+const PYTHON_SERVER = `
+import http.server, ssl, sys
+ca, cert, key = sys.argv[1:]
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        subject = dict(pair[0] for pair in self.connection.getpeercert()["subject"])
+        self.wfile.write(b"HTTP/1.1 200 OK\\r\\nwho: " + subject["commonName"].encode()
+            + b"\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(body) + body)
+    def log_message(self, *args): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(cert, key)
+context.load_verify_locations(ca)
+context.verify_mode = ssl.CERT_REQUIRED
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print("PORT", server.server_port, flush=True)
+server.serve_forever()
+`;
+
+/** Makes three requests over one connection, and checks what comes back. */
+async function askAll(client: SSLClient): Promise<void> {
+  using conn = await client.connect();
+  for (const length of [0, 1000, 100_000]) {
+    const body = crypto.getRandomValues(new Uint8Array(Math.min(length, 65536)));
+    const response = await conn.post("/", {}, body);
+    assertEquals([response.status, response.headers["who"]], [200, "TempPKI client"]);
+    assertEquals(await response.body?.bytes(), body);
+  }
+}
+
+Deno.test({
+  name: "the client asks Python's http.server",
+  ...await unlessMissing("python3"),
+  async fn() {
+    await using pki = await TempPKI.create();
+    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+    const { program, port } = await ServingProgram.python(PYTHON_SERVER, [
+      caFile,
+      certFile,
+      keyFile,
+    ]);
+    await using _program = program;
+    const config = { ...pki.clientSslconfig, checkHostname: true };
+    await askAll(new SSLClient(config, ["127.0.0.1", port], { timeout: 10 }));
+  },
+});
+
+const PYTHON_WITNESS = `
+import socket, ssl, sys
+ca, cert, key = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(cert, key)
+context.load_verify_locations(ca)
+context.verify_mode = ssl.CERT_REQUIRED
+listener = socket.create_server(("127.0.0.1", 0))
+print("PORT", listener.getsockname()[1], flush=True)
+conn, _ = listener.accept()
+with context.wrap_socket(conn, server_side=True, suppress_ragged_eofs=False) as sock:
+    while not sock.recv(1000).endswith(b"\\r\\n\\r\\n"): pass
+    sock.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n")
+    try:
+        print("END", len(sock.recv(1000)), flush=True)
+    except ssl.SSLError as error:
+        print("CUT", error, flush=True)
+`;
+
+Deno.test({
+  name: "close() says good-bye with close_notify",
+  ...await unlessMissing("python3"),
+  async fn() {
+    await using pki = await TempPKI.create();
+    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+    const { program, port } = await ServingProgram.python(PYTHON_WITNESS, [
+      caFile,
+      certFile,
+      keyFile,
+    ]);
+    await using _program = program;
+    const client = new SSLClient(pki.clientSslconfig, ["127.0.0.1", port]);
+    using conn = await client.connect();
+    assertEquals((await conn.get("/")).status, 204);
+    conn.close();
+    await program.waitFor(/END 0\n/);
+  },
+});
+
+Deno.test({
+  name: "the client asks openssl s_server, which demands a certificate",
+  ...await unlessMissing("openssl"),
+  async fn() {
+    await using pki = await TempPKI.create();
+    const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+    const { program, port } = await ServingProgram.openssl([
+      ...["-cert", certFile, "-key", keyFile, "-CAfile", caFile, "-Verify", "1"],
+      "-verify_return_error",
+    ]);
+    await using _program = program;
+    const client = new SSLClient(pki.clientSslconfig, ["localhost", port], { timeout: 10 });
+    using conn = await client.connect();
+    assertEquals(conn.sock.peerCertificate?.subject, "CN=TempPKI server");
+    const asking = conn.get("/");
+    await program.waitFor(/GET \/ HTTP\/1\.1\r?\nhost: localhost:\d+\r?\n\r?\n/);
+    await program.say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    assertEquals(await (await asking).body?.text(), "hello");
+    conn.close();
+
+    const anonymous = new SSLClient(pki.anonymousClientSslconfig, ["localhost", port], {
+      timeout: 10,
+    });
+    const error = await assertRejects(() => anonymous.request("GET", "/"), Error);
+    // With TLS 1.3 the client learns of it when it reads (RFC 8446 §4.4.2.4).
+    assertMatch(error.message, /CertificateRequired|closed the connection/);
+  },
+});
+
+Deno.test("the client asks node:https", async () => {
+  await using pki = await TempPKI.create();
+  const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
+  const server = https.createServer({
+    ca: await Deno.readTextFile(caFile),
+    cert: await Deno.readTextFile(certFile),
+    key: await Deno.readTextFile(keyFile),
+    requestCert: true,
+    rejectUnauthorized: true,
+  }, async (request, response) => {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of request) pieces.push(piece);
+    const { CN } = (request.socket as TLSSocket).getPeerCertificate().subject;
+    const length = pieces.reduce((sum, { length }) => sum + length, 0);
+    response.sendDate = false;
+    response.writeHead(200, { who: CN, "content-length": length });
+    for (const piece of pieces) response.write(piece);
+    response.end();
+  });
+  const listening = Promise.withResolvers<void>();
+  server.listen(0, "127.0.0.1", () => listening.resolve());
+  await listening.promise;
+  try {
+    const { port } = server.address() as AddressInfo;
+    await askAll(new SSLClient(pki.clientSslconfig, ["127.0.0.1", port], { timeout: 10 }));
+  } finally {
+    const closed = Promise.withResolvers<void>();
+    server.close(() => closed.resolve());
+    server.closeAllConnections();
+    await within(closed.promise, "node:https closes");
+  }
+});
+
+Deno.test("node:https is answered", async () => {
+  await using server = await startEcho();
+  const { caFile, certFile, keyFile } = server.files;
+  const answered = Promise.withResolvers<string>();
+  const request = https.request({
+    host: "127.0.0.1",
+    port: server.port,
+    servername: "localhost",
+    method: "POST",
+    path: "/",
+    agent: false,
+    headers: { "content-length": 5 },
+    ca: await Deno.readTextFile(caFile),
+    cert: await Deno.readTextFile(certFile),
+    key: await Deno.readTextFile(keyFile),
+  }, async (response) => {
+    let text = `${response.statusCode} ${response.headers["who"]} `;
+    for await (const piece of response) text += piece;
+    answered.resolve(text);
+  });
+  const closed = Promise.withResolvers<void>();
+  request.on("error", answered.reject);
+  request.on("close", closed.resolve);
+  request.end("hello");
+  assertEquals(await within(answered.promise, "an answer"), "200 CN=TempPKI client hello");
+  await within(closed.promise, "node:https closes");
+});
+
+Deno.test({
+  name: "the openssl commands in docs/tls.md make what both ends take",
+  ...await unlessMissing("openssl"),
+  async fn() {
+    await using dir = await tempDir();
+    const page = await Deno.readTextFile(new URL("../../docs/tls.md", import.meta.url));
+    const [, block = ""] = /^```sh\n(.*?)^```$/ms.exec(page) ?? [];
+    const commands = block.trim().split("\n");
+    assertEquals(commands.length, 4);
+    for (const command of commands) {
+      const [program = "", ...args] = command.match(/"[^"]*"|\S+/g) ?? [];
+      assertEquals(program, "openssl");
+      const { success, stderr } = await new Deno.Command(program, {
+        args: args.map((arg) => arg.replaceAll('"', "")),
+        cwd: dir.path,
+        stdin: "null",
+      }).output();
+      assert(success, `${command}\n${new TextDecoder().decode(stderr)}`);
+    }
+    const file = (name: string) => `${dir.path}/${name}`;
+    const trust = {
+      serverSslconfig: {
+        certFile: file("server.pem"),
+        keyFile: file("server.key"),
+        caFile: file("client_ca.pem"),
+      },
+      clientSslconfig: {
+        certFile: file("client.pem"),
+        keyFile: file("client.key"),
+        caFile: file("server_ca.pem"),
+      },
+    };
+    await using endpoint = await startTls(trust, echo, { client: { sslHost: "camera" } });
+    assertEquals(endpoint.server.sslctx.warnings, []);
+    assertEquals(endpoint.client.sslctx.warnings, []);
+    const { headers } = await endpoint.client.request("GET", "/");
+    assertEquals(headers["who"], "CN=viewer");
+  },
+});

@@ -1,0 +1,426 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import * as fc from "fast-check";
+import { createPrivateKey, type X509Certificate } from "node:crypto";
+import { dirname, join } from "node:path";
+import { parseAlternativeName } from "@degu/internal/pki/alternative_names.ts";
+import { TempPKI, type TempPKIOptions } from "@degu/internal/misc/pki.ts";
+import {
+  assertNear,
+  type ClientFiles,
+  covers,
+  exchangeOverTls,
+  keyPair,
+  readCertificate,
+  type ServerFiles,
+} from "@degu/testing/certificates.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { isInstalled, openssl, runScript } from "@degu/testing/processes.ts";
+
+const DAY = 24 * 60 * 60 * 1000;
+const onPosix = Deno.build.os !== "windows";
+const hasOpenssl = await isInstalled("openssl");
+if (!hasOpenssl) console.warn("The openssl program is missing: its tests are skipped");
+
+Deno.test("TempPKI certificates are signed by the authority of their role alone", async () => {
+  await using pki = await TempPKI.create();
+  const { serverCa, server, clientCa, client } = await readAll(pki);
+  for (const authority of [serverCa, clientCa]) {
+    assertStrictEquals(authority.ca, true);
+    assertStrictEquals(authority.verify(authority.publicKey), true);
+    assertEquals(authority.subject, authority.issuer);
+  }
+  assertNotEquals(serverCa.subject, clientCa.subject);
+  for (const [leaf, own, other] of [[server, serverCa, clientCa], [client, clientCa, serverCa]]) {
+    assert(leaf && own && other);
+    assertStrictEquals(leaf.ca, false);
+    assertStrictEquals(leaf.checkIssued(own), true);
+    assertStrictEquals(leaf.verify(own.publicKey), true);
+    assertStrictEquals(leaf.verify(other.publicKey), false);
+  }
+});
+
+Deno.test("TempPKI keys belong to the certificate beside them", async () => {
+  await using pki = await TempPKI.create();
+  const { server, client } = await readAll(pki);
+  const serverKey = createPrivateKey(await Deno.readTextFile(pki.serverSslconfig.keyFile));
+  const clientKey = createPrivateKey(await Deno.readTextFile(pki.clientSslconfig.keyFile ?? ""));
+  assertStrictEquals(server.checkPrivateKey(serverKey), true);
+  assertStrictEquals(client.checkPrivateKey(clientKey), true);
+  assertStrictEquals(server.checkPrivateKey(clientKey), false);
+});
+
+Deno.test("TempPKI certificates have random 128-bit serials and begin a day ago", async () => {
+  await using pki = await TempPKI.create();
+  const certificates = Object.values(await readAll(pki));
+  for (const { serialNumber, validFrom, validTo } of certificates) {
+    assertMatch(serialNumber, /^[4-7][0-9A-F]{31}$/);
+    assertNear(Date.parse(validFrom), Date.now() - DAY);
+    assertNear(Date.parse(validTo), Date.now() + 30 * DAY);
+  }
+  assertStrictEquals(new Set(certificates.map((each) => each.serialNumber)).size, 4);
+});
+
+Deno.test("TempPKI issues the server's certificate for localhost, loopback and the names given", async (t) => {
+  await using pki = await TempPKI.create({ names: ["Camera-1.local", "::ffff:10.1.2.3"] });
+  const { server, client } = await readAll(pki);
+  const names: [name: string, covered: boolean][] = [
+    ["localhost", true],
+    ["127.0.0.1", true],
+    ["::1", true],
+    ["camera-1.local", true],
+    ["::ffff:a01:203", true],
+    ["local", false],
+    ["a.localhost", false],
+    ["127.0.0.2", false],
+    ["::2", false],
+  ];
+  for (const [name, covered] of names) {
+    await t.step(`${name}: ${covered}`, () => {
+      assertStrictEquals(covers(server, name), covered);
+      assertStrictEquals(covers(client, name), false);
+    });
+  }
+});
+
+Deno.test("TempPKI issues a certificate for any DNS name and any IP address", async () => {
+  const name = fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6());
+  await fc.assert(
+    fc.asyncProperty(fc.array(name, { maxLength: 3 }), async (names) => {
+      await using pki = await TempPKI.create({ clientPki: false, names });
+      const server = await readCertificate(pki.serverSslconfig.certFile);
+      for (const { value } of names.map(parseAlternativeName)) assert(covers(server, value), value);
+    }),
+    { numRuns: 25 },
+  );
+});
+
+Deno.test("TempPKI refuses a name that is neither a DNS name nor an IP address", async (t) => {
+  const label = "a".repeat(63);
+  const invalid = [
+    "",
+    ".",
+    "a..b",
+    "example.com.",
+    "*.example.com",
+    "-a",
+    "a-",
+    "a_b",
+    "ä",
+    "\u212a.local", // the Kelvin sign, which is k in lower case
+    "a b",
+    "a\0",
+    "a\n",
+    "1.2.3",
+    "1.2.3.256",
+    "01.2.3.4",
+    "1.2.3.4.",
+    "a.1",
+    "[::1]",
+    "::1::",
+    "fe80::1%eth0",
+    "::1]/",
+    "1.2.3.4:80",
+    `${label}a`,
+    `${label}.${label}.${label}.${label}`,
+  ];
+  for (const name of invalid) {
+    await t.step(JSON.stringify(name), async () => {
+      await assertRejects(
+        () => TempPKI.create({ names: [name] }),
+        RangeError,
+        "a DNS name or an IP",
+      );
+    });
+  }
+});
+
+Deno.test("TempPKI.create rejects options of a wrong type or name", async (t) => {
+  const invalid: [options: unknown, message: string][] = [
+    [{ clientPKI: false }, `no option "clientPKI"`],
+    [{ clientPki: 1 }, "clientPki must be a boolean"],
+    [{ clientPki: null }, "clientPki must be a boolean"],
+    [{ names: "localhost" }, "names must be an array of strings"],
+    [{ names: ["localhost", 1] }, "names must be an array of strings"],
+  ];
+  for (const [options, message] of invalid) {
+    await t.step(message, async () => {
+      await assertRejects(
+        () => TempPKI.create(options as TempPKIOptions),
+        TypeError,
+        message,
+      );
+    });
+  }
+});
+
+Deno.test("TempPKI configurations are frozen plain JSON with the paths of one directory", async () => {
+  await using pki = await TempPKI.create();
+  const dir = directory(pki);
+  const [certFile, keyFile] = [join(dir, "server.pem"), join(dir, "server_key.pem")];
+  const trust = { caFile: join(dir, "server_ca.pem"), checkHostname: false };
+  const configs = {
+    serverSslconfig: { certFile, keyFile, caFile: join(dir, "client_ca.pem") },
+    clientSslconfig: {
+      ...trust,
+      certFile: join(dir, "client.pem"),
+      keyFile: join(dir, "client_key.pem"),
+    },
+    anonymousServerSslconfig: { certFile, keyFile, allowUnauthenticatedClients: true },
+    anonymousClientSslconfig: trust,
+  };
+  for (const [name, expected] of Object.entries<unknown>(configs)) {
+    const config: unknown = pki[name as keyof typeof configs];
+    assertEquals(config, expected);
+    assertEquals(JSON.parse(JSON.stringify(config)), expected);
+    assertEquals(structuredClone(config), expected);
+    assert(Object.isFrozen(config), name);
+  }
+});
+
+Deno.test("TempPKI without a client PKI has anonymous configurations alone", async () => {
+  await using pki = await TempPKI.create({ clientPki: false });
+  assertStrictEquals(pki.serverSslconfig, pki.anonymousServerSslconfig);
+  assertStrictEquals(pki.clientSslconfig, pki.anonymousClientSslconfig);
+  assertEquals(await entries(directory(pki)), ["server.pem", "server_ca.pem", "server_key.pem"]);
+});
+
+Deno.test({
+  name: "TempPKI makes a directory of mode 0700 with files of mode 0600",
+  ignore: !onPosix,
+  async fn() {
+    await using pki = await TempPKI.create();
+    const dir = directory(pki);
+    assertStrictEquals(await mode(dir), 0o700);
+    const names = await entries(dir);
+    assertStrictEquals(names.length, 6);
+    for (const name of names) assertStrictEquals(await mode(join(dir, name)), 0o600, name);
+  },
+});
+
+Deno.test("TempPKI removes its directory on dispose, also after an error, and once", async () => {
+  const paths: string[] = [];
+  await assertRejects(
+    async () => {
+      await using pki = await TempPKI.create();
+      paths.push(directory(pki));
+      throw new Error("the app failed");
+    },
+    Error,
+    "the app failed",
+  );
+  for (const path of paths) await assertRejects(() => Deno.stat(path), Deno.errors.NotFound);
+
+  const pki = await TempPKI.create();
+  await Promise.all([pki.close(), pki.close()]);
+  await assertRejects(() => Deno.stat(directory(pki)), Deno.errors.NotFound);
+  await pki[Symbol.asyncDispose]();
+
+  const gone = await TempPKI.create();
+  await Deno.remove(directory(gone), { recursive: true });
+  await gone.close();
+});
+
+Deno.test("two TempPKIs made at once share neither directory nor key nor authority", async () => {
+  const [a, b] = await Promise.all([TempPKI.create(), TempPKI.create()]);
+  await using _a = a;
+  await using _b = b;
+  assertNotEquals(directory(a), directory(b));
+  const [ours, theirs] = [await readAll(a), await readAll(b)];
+  assertNotEquals(ours.serverCa.subject, theirs.serverCa.subject);
+  assertStrictEquals(ours.server.verify(theirs.serverCa.publicKey), false);
+  assertStrictEquals(ours.client.verify(theirs.clientCa.publicKey), false);
+});
+
+Deno.test("TempPKI.create needs write permission alone and loads the library on first use", async () => {
+  await using dir = await tempDir();
+  const output = await runScript(
+    `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};
+     const before = "getMetadata" in Reflect;
+     const pki = await TempPKI.create();
+     await pki.close();
+     console.log(JSON.stringify([before, "getMetadata" in Reflect]));`,
+    [`--allow-write=${dir.path}`],
+    { TMPDIR: dir.path },
+  );
+  assertEquals(JSON.parse(output), [false, true]);
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test({
+  name: "TempPKI.create leaves no directory behind where its files can't be written",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    await using dir = await tempDir();
+    // So deep that a directory of 25 characters still has a valid path, but no file in it has.
+    const deep = deepPath(dir.path, 4060);
+    await Deno.mkdir(deep, { recursive: true });
+    const output = await runScript(
+      `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};
+       const { makeTempDir } = Deno;
+       Deno.makeTempDir = async (options) => {
+         const path = await makeTempDir(options);
+         console.log(path);
+         return path;
+       };
+       await TempPKI.create().catch((error) => console.log(error.message));`,
+      [`--allow-write=${deep}`],
+      { TMPDIR: deep },
+    );
+    assertMatch(output, /\/degu-pki-[0-9a-f]+\n.*File name too long/);
+    assertEquals(await entries(deep), []);
+  },
+});
+
+Deno.test("TempPKI: server and client of one PKI shake hands, every other pair does not", async (t) => {
+  await using pki = await TempPKI.create({ names: ["camera-1"] });
+  await using other = await TempPKI.create();
+  const { serverSslconfig: server, clientSslconfig: client } = pki;
+  const named = { ...client, checkHostname: true };
+  const cases: [
+    name: string,
+    server: ServerFiles,
+    client: ClientFiles,
+    host: string | null,
+    boolean,
+  ][] = [
+    ["same PKI", server, client, null, true],
+    ["same PKI, localhost", server, named, "localhost", true],
+    ["same PKI, name given", server, named, "camera-1", true],
+    ["same PKI, IP address", server, named, null, true],
+    ["same PKI, wrong name", server, named, "camera-2", false],
+    ["anonymous server", pki.anonymousServerSslconfig, client, null, true],
+    ["both anonymous", pki.anonymousServerSslconfig, pki.anonymousClientSslconfig, null, true],
+    ["client without certificate", server, pki.anonymousClientSslconfig, null, false],
+    [
+      "client of another PKI",
+      server,
+      { ...client, ...keyPair(other.clientSslconfig) },
+      null,
+      false,
+    ],
+    ["server of another PKI", other.anonymousServerSslconfig, client, null, false],
+    [
+      "server's certificate as client, under its own authority",
+      { ...server, caFile: client.caFile },
+      { ...client, ...keyPair(server) },
+      null,
+      false,
+    ],
+    [
+      "client's certificate as server, under its own authority",
+      { ...keyPair(client), caFile: client.caFile },
+      { checkHostname: false, caFile: server.caFile ?? "" },
+      null,
+      false,
+    ],
+  ];
+  for (const [name, serverFiles, clientFiles, host, accepted] of cases) {
+    await t.step(`${name}: ${accepted ? "accepted" : "refused"}`, async () => {
+      const exchange = exchangeOverTls(serverFiles, clientFiles, host);
+      if (accepted) assertStrictEquals(await exchange, "hello");
+      else await assertRejects(() => exchange, Error);
+    });
+  }
+});
+
+Deno.test({
+  name: "openssl accepts TempPKI's certificates for their role and no other",
+  ignore: !hasOpenssl,
+  async fn(t) {
+    await using pki = await TempPKI.create();
+    const dir = directory(pki);
+    const cases: [ca: string, leaf: string, purpose: string, accepted: boolean][] = [
+      ["server_ca.pem", "server.pem", "sslserver", true],
+      ["client_ca.pem", "client.pem", "sslclient", true],
+      ["server_ca.pem", "server.pem", "sslclient", false],
+      ["client_ca.pem", "client.pem", "sslserver", false],
+      ["client_ca.pem", "server.pem", "sslserver", false],
+      ["server_ca.pem", "client.pem", "sslclient", false],
+    ];
+    for (const [ca, leaf, purpose, accepted] of cases) {
+      await t.step(`${leaf} as ${purpose} under ${ca}: ${accepted}`, async () => {
+        const options = ["-x509_strict", "-purpose", purpose];
+        const { success } = await openssl(
+          "verify",
+          ...options,
+          "-CAfile",
+          join(dir, ca),
+          join(dir, leaf),
+        );
+        assertStrictEquals(success, accepted);
+      });
+    }
+  },
+});
+
+Deno.test({
+  name: "openssl reads the extensions that the issuer wrote",
+  ignore: !hasOpenssl,
+  async fn(t) {
+    await using pki = await TempPKI.create();
+    const dir = directory(pki);
+    const critical = (name: string, value: string) => `X509v3 ${name}: critical ${value}`;
+    const authority = [
+      critical("Basic Constraints", "CA:TRUE, pathlen:0"),
+      critical("Key Usage", "Certificate Sign, CRL Sign"),
+      "X509v3 Subject Key Identifier:",
+    ];
+    const leaf = [
+      critical("Basic Constraints", "CA:FALSE"),
+      critical("Key Usage", "Digital Signature"),
+      "X509v3 Subject Key Identifier:",
+      "X509v3 Authority Key Identifier:",
+      "Public-Key: (256 bit)",
+      "NIST CURVE: P-256",
+      "Signature Algorithm: ecdsa-with-SHA256",
+    ];
+    const serverUsage = "X509v3 Extended Key Usage: TLS Web Server Authentication X509v3";
+    const clientUsage = "X509v3 Extended Key Usage: TLS Web Client Authentication X509v3";
+    const names = "DNS:localhost, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1 ";
+    const expected: Record<string, string[]> = {
+      "server_ca.pem": authority,
+      "client_ca.pem": authority,
+      "server.pem": [...leaf, serverUsage, names],
+      "client.pem": [...leaf, clientUsage],
+    };
+    for (const [file, lines] of Object.entries(expected)) {
+      await t.step(file, async () => {
+        const { stdout } = await openssl("x509", "-text", "-noout", "-in", join(dir, file));
+        const text = stdout.replace(/\s+/g, " ");
+        for (const line of lines) assertStringIncludes(text, line);
+      });
+    }
+  },
+});
+
+async function readAll(pki: TempPKI): Promise<
+  Record<"serverCa" | "server" | "clientCa" | "client", X509Certificate>
+> {
+  return {
+    serverCa: await readCertificate(pki.clientSslconfig.caFile),
+    server: await readCertificate(pki.serverSslconfig.certFile),
+    clientCa: await readCertificate(pki.serverSslconfig.caFile ?? ""),
+    client: await readCertificate(pki.clientSslconfig.certFile ?? ""),
+  };
+}
+
+function directory(pki: TempPKI): string {
+  return dirname(pki.serverSslconfig.certFile);
+}
+
+/** A path of exactly this many bytes below a directory. */
+function deepPath(root: string, length: number): string {
+  let path = root;
+  while (path.length < length) {
+    path += `/${"d".repeat(Math.min(200, length - path.length - 1))}`;
+  }
+  return path;
+}

@@ -1,0 +1,195 @@
+/** The worker of a temporary server: that its end is noticed, that it can be stopped, and where its code comes from. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import type { Address } from "@degu/degu/base";
+import { type BuildFunction, TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
+import { Server } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+const anywhere: Address = ["127.0.0.1", 0];
+const app = () => [200, "OK", {}, null] as const;
+
+/** Seconds: the suite checks the types of the worker's module before the first one starts. */
+const PATIENCE = 30;
+
+Deno.test("start() rejects where the worker ends itself before the server can be reached", async (t) => {
+  const rows: [what: string, build: BuildFunction, words: string][] = [
+    ["Deno.exit()", () => Deno.exit(0), "has ended by itself"],
+    ["self.close()", () => (self.close(), new Promise(() => {})), "has ended by itself"],
+    [
+      "self.close() later",
+      () => (setTimeout(() => self.close(), 20), new Promise(() => {})),
+      "has ended by itself",
+    ],
+    [
+      "an error that nobody catches",
+      () => {
+        setTimeout(() => {
+          throw new Error("the real cause");
+        });
+        return new Promise(() => {});
+      },
+      "the real cause",
+    ],
+    [
+      "a rejection that nobody handles",
+      () => (Promise.reject(new Error("the real cause")), new Promise(() => {})),
+      "the real cause",
+    ],
+  ];
+  for (const [what, build, words] of rows) {
+    await t.step(what, async () => {
+      const error = await rejectionOf(
+        within(TempServer.start(anywhere, build), what, PATIENCE),
+        what,
+      );
+      assert(error instanceof Error);
+      assertStringIncludes(error.message, words);
+    });
+  }
+});
+
+Deno.test("a worker that ends itself later is told of, and holds up neither close() nor the process", async () => {
+  const script = `
+    import { Client } from "./client.ts";
+    import { TempServer } from "./misc.ts";
+    for (const end of [() => Deno.exit(0), () => self.close()]) {
+      const build = new Function("return () => () => { (" + end + ")(); return new Promise(() => {}); }")();
+      const server = await TempServer.start(["127.0.0.1", 0], build);
+      await new Client(server.address).request("GET", "/").catch(() => {});
+      await server.close();
+    }
+    const last = await TempServer.start(["127.0.0.1", 0], () => {
+      setTimeout(() => self.close(), 20);
+      return () => [200, "OK", {}, null];
+    });
+    console.log("started");
+    // It is never closed, and the process ends all the same.`;
+  const child = await spawnScript(script, ["--allow-net", "--allow-read"], { NO_COLOR: "1" });
+  const output = child.output();
+  try {
+    const { success, stdout, stderr } = await within(output, "the program ends", PATIENCE);
+    const printed = new TextDecoder().decode(stderr);
+    assert(success, printed);
+    assertEquals(new TextDecoder().decode(stdout), "started\n");
+    const line =
+      "the worker of a TempServer has ended by itself, as with Deno.exit() or self.close()\n";
+    assertStringIncludes(printed, line);
+  } catch (error) {
+    child.kill("SIGKILL");
+    await output;
+    throw error;
+  }
+});
+
+Deno.test("a signal gives up starting a server", async (t) => {
+  const never: BuildFunction = () => new Promise(() => {});
+  await t.step("that was aborted before", async () => {
+    const reason = new Error("no more");
+    const signal = AbortSignal.abort(reason);
+    const error = await rejectionOf(TempServer.start({ address: anywhere, signal }, null, app), "");
+    assertEquals(error, reason);
+  });
+  await t.step("that never gets ready", async () => {
+    const signal = AbortSignal.timeout(50);
+    const started = within(TempServer.start({ address: anywhere, signal }, never), "it rejects");
+    await assertRejects(() => started, DOMException, "aborted due to timeout");
+  });
+  await t.step("at the same moment", async () => {
+    const controller = new AbortController();
+    const reason = new Error("no more");
+    const started = TempServer.start({ address: anywhere, signal: controller.signal }, null, app);
+    controller.abort(reason);
+    assertEquals(await rejectionOf(started, "aborted at once"), reason);
+  });
+});
+
+Deno.test("a signal closes a server that has started, with or without TLS", async () => {
+  await using pki = await TempPKI.create();
+  const controller = new AbortController();
+  const place = { address: anywhere, signal: controller.signal, options: { maxRequests: 5 } };
+  const servers = [
+    await TempServer.start(place, null, app),
+    await TempSSLServer.start(pki.serverSslconfig, place, null, app),
+  ];
+  controller.abort();
+  for (const server of servers) {
+    await within(server.close(), "close() resolves");
+    new Server(server.address, app).close();
+  }
+});
+
+Deno.test("a signal that outlives a server that was closed does nothing", async () => {
+  const controller = new AbortController();
+  const place = { address: anywhere, signal: controller.signal };
+  await (await TempServer.start(place, null, app)).close();
+  controller.abort();
+  await turnOfEventLoop();
+});
+
+Deno.test("a signal of another type, or an unknown property beside the address, is a TypeError", async () => {
+  const rows: [place: unknown, words: string][] = [
+    [{ address: anywhere, signal: new AbortController() }, "signal: need an AbortSignal"],
+    [{ address: anywhere, signal: null }, "signal: need an AbortSignal"],
+    [{ address: anywhere, timeout: 5 }, "timeout: there is no such property"],
+  ];
+  for (const [place, words] of rows) {
+    await assertRejects(
+      () => Reflect.apply(TempServer.start, TempServer, [place, null, app]),
+      TypeError,
+      words,
+    );
+  }
+});
+
+Deno.test("a program that was cached finds the worker without its server", async () => {
+  await using dir = await tempDir();
+  // What the certificates are made with is a dependency of the same modules, and in the cache of this process.
+  const info = await runDeno(["info", "--json"], {});
+  const { npmCache } = JSON.parse(info);
+  await makeLinks({ [join(dir.path, "npm")]: npmCache });
+  const program = `
+    import { TempServer } from "./misc.ts";
+    import { Client } from "./client.ts";
+    await using server = await TempServer.start(["127.0.0.1", 0], null, () => [204, "OK", {}, null]);
+    console.log((await new Client(server.address).request("GET", "/")).status);`;
+  const site = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
+    const { pathname } = new URL(url);
+    const text = pathname === "/main.ts"
+      ? program
+      : await Deno.readTextFile(new URL(`.${pathname}`, ROOT));
+    return new Response(text, { headers: { "content-type": "application/typescript" } });
+  });
+  const host = `127.0.0.1:${site.addr.port}`;
+  const main = `http://${host}/main.ts`;
+  const environment = { DENO_DIR: dir.path, HTTPS_PROXY: `http://${host}` }; // nothing else is reached
+  try {
+    await runDeno(["cache", `--allow-import=${host}`, main], environment);
+  } finally {
+    await site.shutdown();
+  }
+  const flags = ["--cached-only", "--no-prompt", "--allow-net=127.0.0.1"];
+  assertEquals(await runDeno(["run", ...flags, main], environment), "204\n");
+});
+
+/** Runs `deno` to its end; returns what it printed. */
+async function runDeno(args: string[], env: Record<string, string>): Promise<string> {
+  const command = new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1", ...env } });
+  const { success, stdout, stderr } = await within(
+    command.output(),
+    `deno ${args[0]} ends`,
+    PATIENCE,
+  );
+  assert(success, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+Deno.test("loading misc.ts runs nothing of the worker", async () => {
+  await import("@degu/degu/misc");
+  assertEquals(Reflect.get(globalThis, "onmessage") ?? null, null);
+});

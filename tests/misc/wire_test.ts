@@ -1,0 +1,122 @@
+import { assertEquals, assertStrictEquals } from "@std/assert";
+import fc from "fast-check";
+import { Body, type BodyIn, Range } from "@degu/degu/base";
+import { mkreq, mkuri, parseUri } from "@degu/degu/misc";
+import { path as pathArbitrary, query as queryArbitrary } from "@degu/testing/arbitraries.ts";
+import {
+  assertCallerError,
+  assertRangeError,
+  assertTypeError,
+  callWith,
+  flatten,
+  shown,
+} from "@degu/testing/expectations.ts";
+import { PieceSource } from "@degu/testing/streams.ts";
+import { methods } from "@degu/testing/wire_grammar.ts";
+import { acceptedUris, refusedUris } from "@degu/testing/wire_vectors.ts";
+
+Deno.test("mkuri joins its arguments, and a query where there is one", () => {
+  assertEquals(mkuri(), "/");
+  assertEquals(mkuri("foo"), "/foo");
+  assertEquals(mkuri("foo", "bar"), "/foo/bar");
+  assertEquals(mkuri("foo", ""), "/foo/");
+  assertEquals(callWith(mkuri, { query: "a=b" }), "/?a=b");
+  assertEquals(callWith(mkuri, "foo", { query: "" }), "/foo?");
+  assertEquals(callWith(mkuri, "foo", "bar", { query: "a=b" }), "/foo/bar?a=b");
+  assertEquals(callWith(mkuri, "foo", { query: null }), "/foo");
+});
+
+Deno.test("mkuri makes what parseUri splits", () => {
+  fc.assert(fc.property(pathArbitrary, queryArbitrary, (path, query) => {
+    const uri = callWith(mkuri, ...path, { query });
+    assertEquals(parseUri(String(uri)), { path, query });
+  }));
+});
+
+Deno.test("mkuri refuses what is no path or no query", () => {
+  for (const part of ["..", "a/b", "a?b", "a b", "%41", "é", "a\r\nb"]) {
+    assertRangeError(() => mkuri(part), shown(part));
+    assertRangeError(() => mkuri("a", part), shown(part));
+  }
+  for (const query of ["?", "a/b", "a b", "é", "#"]) {
+    assertRangeError(() => callWith(mkuri, "a", { query }), shown(query));
+  }
+  for (const part of [5, null, undefined, ["a"], true]) {
+    assertTypeError(() => callWith(mkuri, part), Deno.inspect(part));
+    assertTypeError(() => callWith(mkuri, part, "a"), Deno.inspect(part));
+  }
+  assertTypeError(() => callWith(mkuri, { query: "a" }, "b"), "a query that is not last");
+  assertTypeError(() => callWith(mkuri, { query: 5 }), "a query that is no string");
+});
+
+Deno.test("mkreq makes the request that an application gets", async (t) => {
+  for (const [uri, path, query] of acceptedUris) {
+    await t.step(shown(uri), () => {
+      for (const method of methods) {
+        const request = mkreq(method, uri);
+        assertEquals([request.method, request.uri, request.query], [method, uri, query]);
+        assertEquals([request.mount, request.path], [[], [...path]]);
+        assertEquals(Object.keys(request.headers), []);
+        assertStrictEquals(request.body, null);
+      }
+    });
+  }
+});
+
+Deno.test("mkreq keeps headers and body", () => {
+  const headers = { a: "b", range: new Range(0, 5) };
+  assertEquals(flatten(mkreq("GET", "/", headers).headers), { a: "b", range: "bytes=0-4" });
+  assertEquals(Object.keys(headers), ["a", "range"]);
+  const body = new Body(new PieceSource([]), 5);
+  assertStrictEquals(mkreq("PUT", "/", { "content-length": 5 }, body).body, body);
+});
+
+Deno.test("mkreq shifts path components to the mount", () => {
+  const shifted = (uri: string, shift: number) => {
+    const body: BodyIn = null;
+    const { mount, path } = mkreq("GET", uri, {}, body, shift);
+    return [mount, path];
+  };
+  assertEquals(shifted("/foo/bar", 0), [[], ["foo", "bar"]]);
+  assertEquals(shifted("/foo/bar", 1), [["foo"], ["bar"]]);
+  assertEquals(shifted("/foo/bar", 2), [["foo", "bar"], []]);
+  assertEquals(shifted("/foo/", 1), [["foo"], [""]]);
+  assertEquals(shifted("/foo/", 2), [["foo", ""], []]);
+  for (const shift of [-1, 1.5, NaN]) {
+    assertRangeError(() => mkreq("GET", "/foo", {}, null, shift), `${shift}`);
+  }
+  assertTypeError(() => callWith(mkreq, "GET", "/foo", {}, null, "1"), "shift as a string");
+});
+
+Deno.test("mkreq's request shifts its path and builds the URI for an upstream server", () => {
+  const request = mkreq("GET", "/foo/bar/?a=b");
+  assertEquals(request.buildProxyUri(), "/foo/bar/?a=b");
+  assertEquals(request.shiftPath(), "foo");
+  assertEquals([request.mount, request.path], [["foo"], ["bar", ""]]);
+  assertEquals(request.buildProxyUri(), "/bar/?a=b");
+  assertEquals(request.shiftPath(), "bar");
+  assertEquals(request.buildProxyUri(), "/?a=b");
+  assertEquals(request.shiftPath(), "");
+  assertEquals([request.mount, request.path], [["foo", "bar", ""], []]);
+  assertEquals(request.buildProxyUri(), "/?a=b");
+  assertStrictEquals(request.shiftPath(), null);
+  assertEquals([request.mount, request.path], [["foo", "bar", ""], []]);
+  assertEquals(request.uri, "/foo/bar/?a=b");
+});
+
+Deno.test("mkreq refuses what could not have been received", () => {
+  for (const [uri] of refusedUris) assertCallerError(() => mkreq("GET", uri), shown(uri));
+  for (const method of ["get", "PATCH", "", "constructor"]) {
+    assertRangeError(() => callWith(mkreq, method, "/"), method);
+  }
+  for (const value of [null, 5, ["GET"], {}]) {
+    assertTypeError(() => callWith(mkreq, value, "/"), `method ${Deno.inspect(value)}`);
+    assertTypeError(() => callWith(mkreq, "GET", value), `uri ${Deno.inspect(value)}`);
+  }
+  for (const headers of [5, "a: b", [], new Headers(), new Map()]) {
+    assertTypeError(() => callWith(mkreq, "GET", "/", headers), Deno.inspect(headers));
+  }
+  for (const body of [5, "hello", {}, []]) {
+    assertTypeError(() => callWith(mkreq, "PUT", "/", {}, body), Deno.inspect(body));
+  }
+});

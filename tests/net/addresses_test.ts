@@ -1,0 +1,220 @@
+/** Addresses of servers: what is refused, what is bound, and what is left when the server has closed. */
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
+import type { Address } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { type App, Server } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
+import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+
+const ok: App = () => [200, "OK", {}, null];
+
+Deno.test("an address of a wrong type is a TypeError", () => {
+  const addresses: readonly unknown[] = [
+    undefined,
+    null,
+    80,
+    {},
+    { hostname: "127.0.0.1", port: 0 },
+    [],
+    ["127.0.0.1"],
+    ["127.0.0.1", 0, 0],
+    ["::1", 0, 0, 0, 0],
+    [127001, 0],
+    ["127.0.0.1", "0"],
+    ["127.0.0.1", undefined],
+    ["::1", 0, "0", 0],
+    ["::1", 0, 0, "0"],
+    new ArrayBuffer(8),
+  ];
+  for (const address of addresses) {
+    assertTypeError(() => constructWith(Server, address, ok), Deno.inspect(address));
+  }
+});
+
+Deno.test("an address with a value that is not allowed is a RangeError", () => {
+  const addresses: readonly unknown[] = [
+    ["localhost", 0],
+    ["example.com", 0],
+    ["", 0],
+    [" 127.0.0.1", 0],
+    ["127.0.0.1 ", 0],
+    ["127.1", 0],
+    ["127.0.0.256", 0],
+    ["127.0.0.01", 0],
+    ["127.0.0.1.", 0],
+    ["0x7f.0.0.1", 0],
+    ["2130706433", 0],
+    ["*", 0],
+    ["[::1]", 0],
+    ["::1::", 0],
+    [":::", 0],
+    ["1:2:3:4:5:6:7", 0],
+    ["::g", 0],
+    ["::1/64", 0],
+    ["::1/64", 0, 0, 0],
+    ["fe80::1", 0],
+    ["fe80::1", 0, 0, 0],
+    ["fe80::1%0", 0],
+    ["fe80::1%", 0],
+    ["fe80::1%a/b", 0],
+    ["fe80::1%2", 0, 0, 3],
+    ["localhost%eth0", 0],
+    ["127.0.0.1%lo", 0],
+    ["http://127.0.0.1", 0],
+    ["127.0.0.1:0", 0],
+    ["::1", -1, 0, 0],
+    ["127.0.0.1", 0, 0, 0],
+    ["localhost", 0, 0, 0],
+    ["127.0.0.1", -1],
+    ["127.0.0.1", 65536],
+    ["127.0.0.1", 0.5],
+    ["127.0.0.1", NaN],
+    ["::1", 0, -1, 0],
+    ["::1", 0, 2 ** 32, 0],
+    ["::1", 0, 0, -1],
+    ["::1", 0, 0, 2 ** 32],
+    "",
+    "socket",
+    "./socket",
+    "/tmp/",
+    "/tmp//socket",
+    "/tmp/../socket",
+    "/tmp/so\0cket",
+    "/" + "a".repeat(107),
+    Uint8Array.of(1),
+    new Uint8Array(109),
+    Uint8Array.of(0, 0xff),
+  ];
+  for (const address of addresses) {
+    assertRangeError(() => constructWith(Server, address, ok), Deno.inspect(address));
+  }
+});
+
+for (const { name, available, start } of plainKinds) {
+  Deno.test({
+    name: `${name}: the server's address is final and usable, and free again after close()`,
+    ignore: !available,
+    fn: async () => {
+      const { server, client, ...endpoint } = await start(ok);
+      try {
+        await server.ready;
+        const { address } = server;
+        assertEquals(server.address, address);
+        if (Array.isArray(address)) assert(address[1] > 0 && address[1] < 65536);
+        if (address instanceof Uint8Array) assert(address.length > 1 && address[0] === 0);
+        assertEquals((await client.request("GET", "/")).status, 200);
+        const direct = new Client(address);
+        assertEquals((await direct.request("GET", "/")).status, 200);
+        assertThrows(() => new Server(address, ok));
+        // With a connection that is still open at the other end.
+        using conn = await client.connect();
+        await conn.get("/");
+        const serving = server.serveForever();
+        server.close();
+        await serving;
+        const again = serve(ok, {}, address);
+        assertEquals(again.address, address);
+        assertEquals((await client.request("GET", "/")).status, 200);
+        await again[Symbol.asyncDispose]();
+      } finally {
+        await endpoint[Symbol.asyncDispose]();
+      }
+    },
+  });
+}
+
+Deno.test("flowinfo and scopeid are kept", { ignore: !hasIPv6 }, async () => {
+  await using server = new Server(["::1", 0, 5, 0], ok);
+  const [host, port, flowinfo, scopeid] = server.address as readonly [
+    string,
+    number,
+    number,
+    number,
+  ];
+  assertEquals([host, flowinfo, scopeid], ["::1", 5, 0]);
+  assert(port > 0);
+});
+
+Deno.test("a free abstract name is another each time", async () => {
+  await using first = new Server(new Uint8Array(0), ok);
+  await using second = new Server(new Uint8Array(0), ok);
+  assertInstanceOf(first.address, Uint8Array);
+  assert(first.address.length > 1 && first.address[0] === 0);
+  assert(String(first.address) !== String(second.address));
+});
+
+Deno.test("an address that is taken is refused with AddrInUse", async () => {
+  await using directory = await tempDir();
+  const addresses: readonly Address[] = [
+    ["127.0.0.1", 0],
+    `${directory.path}/socket`,
+    new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`),
+  ];
+  for (const address of addresses) {
+    await using serving = serve(ok, {}, address);
+    assertThrows(() => new Server(serving.address, ok), Deno.errors.AddrInUse);
+    assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+  }
+});
+
+Deno.test("a path that exists is not overwritten, whatever it is", async () => {
+  await using directory = await tempDir();
+  const file = `${directory.path}/file`;
+  const link = `${directory.path}/link`;
+  const dangling = `${directory.path}/dangling`;
+  await Deno.writeTextFile(file, "precious");
+  await makeLinks({ [link]: file, [dangling]: `${directory.path}/nowhere` });
+  for (const path of [file, link, dangling, directory.path]) {
+    assertThrows(() => new Server(path, ok), Deno.errors.AddrInUse);
+  }
+  assertEquals(await Deno.readTextFile(file), "precious");
+  assertEquals(await Deno.readTextFile(link), "precious");
+  assertEquals(await Deno.readLink(dangling), `${directory.path}/nowhere`);
+});
+
+Deno.test("the socket file is removed by every way to close", async () => {
+  await using directory = await tempDir();
+  const path = `${directory.path}/socket`;
+  const ways: readonly ((server: Server) => unknown)[] = [
+    (server) => server.close(),
+    (server) => server.shutdown(),
+    (server) => server[Symbol.asyncDispose](),
+  ];
+  for (const end of ways) {
+    for (const serves of [true, false]) {
+      const server = new Server(path, ok);
+      assert((await Deno.lstat(path)).isSocket);
+      const serving = serves ? server.serveForever() : Promise.resolve();
+      if (serves) assertEquals((await new Client(path).request("GET", "/")).status, 200);
+      await end(server);
+      await serving;
+      await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+    }
+  }
+});
+
+Deno.test("a socket file that has been removed is no error", async () => {
+  await using directory = await tempDir();
+  const path = `${directory.path}/socket`;
+  const server = new Server(path, ok);
+  await Deno.remove(path);
+  server.close();
+  await server.serveForever();
+  await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+});
+
+Deno.test("later changes of the address have no effect", async () => {
+  const address: [string, number] = ["127.0.0.1", 0];
+  await using server = new Server(address, ok);
+  const bound = server.address;
+  address[0] = "127.0.0.2";
+  assertEquals(server.address, bound);
+  const name = new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`);
+  const copy = Uint8Array.from(name);
+  await using named = new Server(name, ok);
+  name.fill(0);
+  assertEquals(named.address, copy);
+});

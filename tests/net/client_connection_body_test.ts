@@ -1,0 +1,328 @@
+/** The body of a response and its connection: what closing, failing, or giving up one does to the other. */
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { bodies, Body, BodyError, ChunkedBody, ProtocolError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { connect, type Connected } from "@degu/testing/connected.ts";
+import { assertProtocolRejection, callWith, rejectionOf } from "@degu/testing/expectations.ts";
+import { RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+const kinds = [
+  ["a length body", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n", "hello", "world"],
+  [
+    "a chunked body",
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+    "5\r\nhello\r\n",
+    "5\r\nworld\r\n0\r\n\r\n",
+  ],
+] as const;
+
+type AnyBody = Body | ChunkedBody;
+
+/** A response of which half of the body has arrived. */
+async function halfOf(ends: Connected, preamble: string, half: string): Promise<AnyBody> {
+  const { body } = await ends.answer(preamble + half);
+  assert(body !== null);
+  return body;
+}
+
+/** Takes the first five bytes, which are there. */
+async function takeHalf(body: AnyBody): Promise<void> {
+  if (body instanceof Body) await body.read(5);
+  else await body.readChunk();
+}
+
+for (const [kind, preamble, half, rest] of kinds) {
+  Deno.test(`${kind}: close() ends a read that waits`, async () => {
+    using ends = await connect();
+    const body = await halfOf(ends, preamble, half);
+    const reading = rejectionOf(body.read(), "a read that waits");
+    await turnOfEventLoop();
+    ends.conn.close();
+    assertInstanceOf(await reading, Error);
+    await assertRejects(() => body.read());
+    await ends.peer.assertClosedSilently();
+  });
+
+  Deno.test(`${kind}: after close() reading rejects, even if everything had arrived`, async () => {
+    for (const begin of [false, true]) {
+      using ends = await connect();
+      const body = await halfOf(ends, preamble, half + rest);
+      if (begin) await takeHalf(body);
+      ends.conn.close();
+      await assertRejects(() => body.read());
+      await assertRejects(() => body.text());
+    }
+  });
+
+  Deno.test(`${kind}: close() takes nothing from a body that has been consumed`, async () => {
+    using ends = await connect();
+    const body = await halfOf(ends, preamble, half + rest);
+    await takeHalf(body);
+    await takeHalf(body);
+    if (body instanceof ChunkedBody) await body.readChunk();
+    ends.conn.close();
+    assertEquals((await body.read()).length, 0);
+    await assertRejects(() => body.read(), BodyError);
+  });
+
+  Deno.test(`${kind}: an abandoned iteration closes the connection`, async () => {
+    for (const arrived of [half, half + rest]) {
+      using ends = await connect();
+      const body: AsyncIterable<unknown> = await halfOf(ends, preamble, arrived);
+      // A length body that has arrived whole may come as one piece, which is its end.
+      for await (const _ of body) break;
+      if (kind === "a length body" && arrived !== half) continue;
+      assertEquals(ends.conn.closed, true);
+      await ends.peer.assertClosedSilently();
+      await assertRejects(() => ends.conn.get("/"));
+    }
+  });
+
+  Deno.test(`${kind}: an iteration that throws closes the connection`, async () => {
+    using ends = await connect();
+    const body: AsyncIterable<unknown> = await halfOf(ends, preamble, half);
+    const failure = new Error("not this");
+    const error = await rejectionOf(
+      (async () => {
+        for await (const _ of body) throw failure;
+      })(),
+      "the iteration",
+    );
+    assertEquals(error, failure);
+    assertEquals(ends.conn.closed, true);
+  });
+
+  Deno.test(`${kind}: a cancelled stream closes the connection`, async () => {
+    for (const begin of [false, true]) {
+      using ends = await connect();
+      const { readable } = await halfOf(ends, preamble, half);
+      const reader = readable.getReader();
+      if (begin) await reader.read();
+      await reader.cancel("no longer wanted");
+      assertEquals(ends.conn.closed, true);
+      await ends.peer.assertClosedSilently();
+    }
+  });
+
+  Deno.test(`${kind}: a sink that fails closes the connection`, async () => {
+    using ends = await connect();
+    const body = await halfOf(ends, preamble, half);
+    const failure = new Error("the disk is full");
+    const error = await rejectionOf(
+      body.writeTo({ write: () => Promise.reject(failure) }),
+      "writeTo",
+    );
+    assertEquals(error, failure);
+    assertEquals(ends.conn.closed, true);
+  });
+
+  Deno.test(`${kind}: every way to read to the end leaves the connection usable`, async () => {
+    const ways: readonly ((body: AnyBody) => Promise<unknown>)[] = [
+      (body) => body.read(),
+      (body) => body.bytes(),
+      (body) => body.text(),
+      (body) => Array.fromAsync<unknown>(body),
+      (body) => new Response(body.readable).text(),
+      (body) => body.readable.pipeTo(new WritableStream()),
+      (body) => body.writeTo(new WritableStream()),
+      (body) => body.writeTo({ write: () => Promise.resolve() }),
+    ];
+    using ends = await connect();
+    for (const consume of ways) {
+      const consuming = consume(await halfOf(ends, preamble, half));
+      await turnOfEventLoop();
+      await ends.peer.send(rest);
+      await consuming;
+      assertEquals(ends.conn.closed, false);
+    }
+    await assertRejects(async () => {
+      await (await halfOf(ends, preamble, half + rest)).json();
+    }, SyntaxError);
+    assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
+  });
+
+  Deno.test(`${kind}: cut by the peer it fails, and the connection closes`, async () => {
+    for (const begin of [false, true]) {
+      using ends = await connect();
+      const body = await halfOf(ends, preamble, half);
+      if (begin) await takeHalf(body);
+      await ends.peer.closeWrite();
+      await assertProtocolRejection(body.read(), ["BODY_INCOMPLETE"], "a cut body");
+      assertEquals(ends.conn.closed, true);
+      await assertRejects(() => body.read(), BodyError);
+    }
+  });
+}
+
+Deno.test("a chunked body that breaks the grammar closes the connection", async (t) => {
+  const rows = [
+    ["5\nhello\r\n0\r\n\r\n", "BAD_CHUNK_LINE"],
+    ["05\r\nhello\r\n0\r\n\r\n", "BAD_CHUNK_LINE"],
+    ["5 \r\nhello\r\n0\r\n\r\n", "BAD_CHUNK_LINE"],
+    ["5;k\r\nhello\r\n0\r\n\r\n", "BAD_CHUNK_EXTENSION"],
+    ["5\r\nhelloXX0\r\n\r\n", "BAD_CHUNK_END"],
+    ["1000001\r\n", "CHUNK_TOO_LARGE"],
+    [`5;k=${"v".repeat(5000)}`, "CHUNK_LINE_TOO_LONG"],
+    ["0\r\nx: y\r\n\r\n", "BAD_CHUNK_END"],
+  ] as const;
+  for (const [bytes, code] of rows) {
+    await t.step(JSON.stringify(bytes.slice(0, 40)), async () => {
+      using ends = await connect();
+      const { body } = await ends.answer(
+        `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${bytes}`,
+      );
+      await assertProtocolRejection(body!.read(), [code], bytes);
+      assertEquals(ends.conn.closed, true);
+      await ends.peer.assertClosedSilently();
+    });
+  }
+});
+
+Deno.test("a body of more than 16 MiB is refused by read() and can be read in pieces", async () => {
+  using ends = await connect();
+  const { body } = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 16777217\r\n\r\nhello");
+  assertInstanceOf(body, Body);
+  await assertRejects(() => body.read(), RangeError);
+  await assertRejects(() => body.bytes(), RangeError);
+  assertEquals(ends.conn.closed, false);
+  assertEquals(new TextDecoder().decode(await body.read(5)), "hello");
+});
+
+Deno.test("reading one body twice at a time is a BodyError, and the first goes on", async () => {
+  using ends = await connect();
+  const { body } = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+  const first = body!.read();
+  await assertRejects(() => body!.read(), BodyError);
+  await assertRejects(() => body!.text(), BodyError);
+  await ends.peer.send("world");
+  assertEquals(new TextDecoder().decode(await first), "helloworld");
+  assertEquals(ends.conn.closed, false);
+});
+
+Deno.test("text is strict UTF-8 whether it is there already or arrives in pieces", async () => {
+  const wrong = [[0xff], [0xc3], [0x61, 0xed, 0xa0, 0x80], [0xc0, 0x80]];
+  const right = ["a", "é€😀", "\ufeffa", "a\0b"];
+  using ends = await connect();
+  for (const text of [...right, ...wrong]) {
+    const bytes = typeof text === "string" ? new TextEncoder().encode(text) : Uint8Array.from(text);
+    const preamble = latin1(`HTTP/1.1 200 OK\r\ncontent-length: ${bytes.length}\r\n\r\n`);
+    for (const here of [0, bytes.length]) {
+      const sent = new Uint8Array([...preamble, ...bytes.subarray(0, here)]);
+      const { body } = await ends.answer(sent);
+      assert(body instanceof Body);
+      const reading = typeof text === "string" ? body.text() : rejectionOf(body.text(), `${text}`);
+      await ends.peer.send(bytes.subarray(here));
+      if (typeof text === "string") assertEquals(await reading, text);
+      else assertInstanceOf(await reading, TypeError);
+      assertEquals([body.used, (await body.read()).length], [true, 0]);
+      await assertRejects(() => body.text(), BodyError);
+    }
+  }
+});
+
+Deno.test("injected classes make the bodies of responses", async (t) => {
+  class LoudBody extends Body {
+    override async text(): Promise<string> {
+      return (await super.text()).toUpperCase();
+    }
+  }
+  class LoudChunkedBody extends ChunkedBody {
+    override async text(): Promise<string> {
+      return (await super.text()).toUpperCase();
+    }
+  }
+  const loud = { ...bodies, Body: LoudBody, ChunkedBody: LoudChunkedBody };
+  for (const [kind, preamble, half, rest] of kinds) {
+    await t.step(`${kind}, by the client's option`, async () => {
+      using ends = await connect({ bodies: loud });
+      const body = await halfOf(ends, preamble, half + rest);
+      assert(body instanceof LoudBody || body instanceof LoudChunkedBody);
+      assertEquals(await body.text(), "HELLOWORLD");
+      assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).body, null);
+    });
+    await t.step(`${kind}, by connect()`, async () => {
+      using server = new RawServer();
+      const client = new Client(server.address);
+      using conn = await client.connect(loud);
+      assertEquals([conn.bodies, client.bodies], [loud, bodies]);
+      const responding = conn.get("/");
+      const peer = await server.accept();
+      await peer.readPreamble();
+      await peer.send(preamble + half + rest);
+      assertEquals(await (await responding).body?.text(), "HELLOWORLD");
+    });
+  }
+});
+
+/** A body class of another maker, which knows a source by its `read` alone. */
+class PlainBody {
+  constructor(
+    readonly source: { read(into: Uint8Array): Promise<number | null> },
+    readonly contentLength?: number,
+  ) {}
+
+  async all(): Promise<string> {
+    let text = "";
+    const into = new Uint8Array(3);
+    for (;;) {
+      const count = await this.source.read(into);
+      if (count === null) return text;
+      text += new TextDecoder().decode(into.subarray(0, count));
+    }
+  }
+}
+
+Deno.test("classes of another maker get a source that ends with the body", async (t) => {
+  const foreign = { ...bodies, Body: PlainBody, ChunkedBody: PlainBody };
+  for (const [kind, preamble, half, rest] of kinds) {
+    await t.step(kind, async () => {
+      using server = new RawServer();
+      const client = new Client(server.address);
+      using conn = await callWith(client.connect.bind(client), foreign) as Awaited<
+        ReturnType<Client["connect"]>
+      >;
+      const peer = await server.accept();
+      for (let i = 0; i < 2; i++) {
+        const responding = conn.get("/");
+        await peer.readPreamble();
+        await peer.send(preamble + half + rest);
+        const body: unknown = (await responding).body;
+        assertInstanceOf(body, PlainBody);
+        await assertRejects(() => conn.get("/"), BodyError);
+        const expected = kind === "a length body" ? "helloworld" : half + rest;
+        assertEquals(await body.all(), expected);
+        assertEquals(body.contentLength, kind === "a length body" ? 10 : undefined);
+      }
+      const cut = conn.get("/");
+      await peer.readPreamble();
+      await peer.send(preamble + half);
+      await peer.closeWrite();
+      const body: unknown = (await cut).body;
+      assertInstanceOf(body, PlainBody);
+      const error = await rejectionOf(body.all(), "a cut body");
+      assertInstanceOf(error, ProtocolError);
+      assertEquals([error.code, conn.closed], ["BODY_INCOMPLETE", true]);
+    });
+  }
+});
+
+Deno.test("the chunks of a response are those that the application sent", async () => {
+  await using serving = serve((_request, _session, api) => {
+    const chunks = [
+      [["k", "v;w"], new Uint8Array(3).fill(0x61)],
+      [null, new Uint8Array(2).fill(0x62)],
+      [["last", "1"], new Uint8Array(0)],
+    ] as const;
+    return [200, "OK", {}, new api.ChunkedBodyIter(chunks)];
+  });
+  using conn = await serving.makeClient().connect();
+  const { body } = await conn.get("/");
+  assertInstanceOf(body, ChunkedBody);
+  const chunks = await Array.fromAsync(body);
+  assertEquals(
+    chunks.map(([extension, data]) => [extension, new TextDecoder().decode(data)]),
+    [[["k", "v;w"], "aaa"], [null, "bb"], [["last", "1"], ""]],
+  );
+});

@@ -1,0 +1,404 @@
+/** Requests over one connection: the methods, the headers, and the mistakes that are found before the first byte. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import {
+  Body,
+  BodyError,
+  BodyIter,
+  type BodyOut,
+  type ByteSink,
+  ChunkedBody,
+  ChunkedBodyIter,
+  ConnectionClosedError,
+  type HeaderDict,
+  Range,
+} from "@degu/degu/base";
+import { Client, Connection } from "@degu/degu/client";
+import { connect, type Connected, requestWith } from "@degu/testing/connected.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawServer } from "@degu/testing/raw_peer.ts";
+import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+/** What a request is on the wire, answered with an empty response. */
+async function sent(ends: Connected, request: Promise<unknown>): Promise<string> {
+  const preamble = await ends.peer.readPreamble();
+  await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await request;
+  return preamble;
+}
+
+Deno.test("the shortcuts are requests with their methods", async () => {
+  using ends = await connect();
+  const { conn } = ends;
+  const headers = { accept: "text/plain" };
+  const line = (method: string) => `${method} /a?b HTTP/1.1\r\n`;
+  const accept = "accept: text/plain\r\n";
+  assertEquals(await sent(ends, conn.get("/a?b", headers)), `${line("GET")}${accept}\r\n`);
+  assertEquals(await sent(ends, conn.get("/a?b")), `${line("GET")}\r\n`);
+  assertEquals(await sent(ends, conn.head("/a?b", headers)), `${line("HEAD")}${accept}\r\n`);
+  assertEquals(await sent(ends, conn.head("/a?b")), `${line("HEAD")}\r\n`);
+  assertEquals(await sent(ends, conn.delete("/a?b", headers)), `${line("DELETE")}${accept}\r\n`);
+  assertEquals(await sent(ends, conn.delete("/a?b")), `${line("DELETE")}\r\n`);
+  assertEquals(await sent(ends, conn.put("/a?b", headers, null)), `${line("PUT")}${accept}\r\n`);
+  assertEquals(await sent(ends, conn.post("/a?b", {}, null)), `${line("POST")}\r\n`);
+  for (const method of ["put", "post"] as const) {
+    const preamble = await sent(ends, conn[method]("/a?b", headers, latin1("")));
+    assertEquals(preamble, `${line(method.toUpperCase())}${accept}content-length: 0\r\n\r\n`);
+  }
+});
+
+Deno.test("request() makes every method", async () => {
+  using ends = await connect();
+  for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"] as const) {
+    const preamble = await sent(ends, ends.conn.request(method, "/", { a: "b" }, null));
+    assertEquals(preamble, `${method} / HTTP/1.1\r\na: b\r\n\r\n`);
+  }
+});
+
+Deno.test("host and authorization go over the caller's headers, which are not modified", async () => {
+  using ends = await connect({ host: "example.com:80", authorization: "Basic dTpw" });
+  const headers = Object.freeze({ zeta: "1", host: "mine", authorization: "mine", alpha: "2" });
+  const preamble = await sent(ends, ends.conn.get("/", headers));
+  assertEquals(
+    preamble,
+    "GET / HTTP/1.1\r\nalpha: 2\r\nauthorization: Basic dTpw\r\nhost: example.com:80\r\nzeta: 1\r\n\r\n",
+  );
+  assertEquals(headers, { zeta: "1", host: "mine", authorization: "mine", alpha: "2" });
+  const own: Record<string, string> = { alpha: "2" };
+  await sent(ends, ends.conn.post("/", own, null));
+  await sent(ends, ends.conn.getRange("/", own, 0, 5));
+  assertEquals(own, { alpha: "2" });
+});
+
+Deno.test("without host and authorization the caller's headers are all", async () => {
+  using ends = await connect({ host: null });
+  assertEquals(
+    await sent(ends, ends.conn.get("/", { host: "mine", authorization: "mine" })),
+    "GET / HTTP/1.1\r\nauthorization: mine\r\nhost: mine\r\n\r\n",
+  );
+});
+
+Deno.test("host alone is sent by default, with the port", async () => {
+  using server = new RawServer();
+  using conn = await new Client(server.address).connect();
+  const peer = await server.accept();
+  const responding = conn.get("/");
+  const [, port] = server.address;
+  assertEquals(await peer.readPreamble(), `GET / HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n\r\n`);
+  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await responding;
+});
+
+Deno.test("baseHeaders that can't be sent fail each request, and nothing is sent", async () => {
+  using server = new RawServer();
+  const sock = await new Client(server.address).createSocket();
+  const peer = await server.accept();
+  using conn = new Connection(sock, { host: "a\r\nb: c" });
+  await assertRejects(() => conn.get("/"), RangeError);
+  conn.close();
+  await peer.assertClosedSilently();
+});
+
+Deno.test("response headers have no prototype, lower-case names, and numbers and ranges as such", async () => {
+  using ends = await connect();
+  const { status, reason, headers, body } = await ends.answer(
+    "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-4/10\r\nX-Mixed: AbC\r\n" +
+      "constructor: x\r\nContent-Length: 3\r\n\r\nabc",
+  );
+  assertEquals([status, reason], [206, "Partial Content"]);
+  assertStrictEquals(Object.getPrototypeOf(headers), null);
+  assertEquals(Object.keys(headers).toSorted(), [
+    "constructor",
+    "content-length",
+    "content-range",
+    "x-mixed",
+  ]);
+  assertStrictEquals(headers["content-length"], 3);
+  assertEquals(String(headers["content-range"]), "bytes 2-4/10");
+  assertEquals(headers["x-mixed"], "AbC");
+  assertStrictEquals(headers["toString"], undefined);
+  assertEquals(await body?.text(), "abc");
+});
+
+/** Mistakes of a caller, and the error that tells of them. */
+const mistakes: readonly (readonly [what: string, args: readonly unknown[], Class: ErrorClass])[] =
+  [
+    ["method unknown", ["FOO", "/", {}, null], RangeError],
+    ["method in lower case", ["get", "/", {}, null], RangeError],
+    ["method no string", [null, "/", {}, null], TypeError],
+    ["uri empty", ["GET", "", {}, null], RangeError],
+    ["uri relative", ["GET", "foo", {}, null], RangeError],
+    ["uri absolute", ["GET", "http://localhost/", {}, null], RangeError],
+    ["uri with a space", ["GET", "/a b", {}, null], RangeError],
+    ["uri with a line", ["GET", "/ HTTP/1.1\r\na: b\r\n\r\nGET /", {}, null], RangeError],
+    ["uri with a fragment", ["GET", "/#a", {}, null], RangeError],
+    ["uri with //", ["GET", "//a", {}, null], RangeError],
+    ["uri with ..", ["GET", "/../a", {}, null], RangeError],
+    ["uri no string", ["GET", new URL("http://localhost/"), {}, null], TypeError],
+    ["GET with a body", ["GET", "/", {}, latin1("x")], RangeError],
+    ["HEAD with a body", ["HEAD", "/", {}, latin1("")], RangeError],
+    ["DELETE with a body", ["DELETE", "/", {}, latin1("x")], RangeError],
+    ["headers null", ["GET", "/", null, null], TypeError],
+    ["headers Headers", ["GET", "/", new Headers(), null], TypeError],
+    ["headers Map", ["GET", "/", new Map(), null], TypeError],
+    ["headers array", ["GET", "/", [], null], TypeError],
+    ["name in upper case", ["GET", "/", { A: "b" }, null], RangeError],
+    ["name empty", ["GET", "/", { "": "b" }, null], RangeError],
+    ["name too long", ["GET", "/", { ["a".repeat(33)]: "b" }, null], RangeError],
+    ["value empty", ["GET", "/", { a: "" }, null], RangeError],
+    ["value with a line", ["GET", "/", { a: "b\r\nc: d" }, null], RangeError],
+    ["value a number", ["GET", "/", { a: 5 }, null], TypeError],
+    ["value undefined", ["GET", "/", { a: undefined }, null], TypeError],
+    ["range as text", ["GET", "/", { range: "bytes=0-1" }, null], TypeError],
+    ["range with a body", ["PUT", "/", { range: new Range(0, 1) }, latin1("x")], RangeError],
+    ["content-length in GET", ["GET", "/", { "content-length": 0 }, null], RangeError],
+    ["content-length without a body", ["PUT", "/", { "content-length": 0 }, null], RangeError],
+    [
+      "content-length of another body",
+      ["PUT", "/", { "content-length": 2 }, latin1("x")],
+      RangeError,
+    ],
+    ["content-length as text", ["PUT", "/", { "content-length": "1" }, latin1("x")], TypeError],
+    ["chunked without a body", ["PUT", "/", { "transfer-encoding": "chunked" }, null], RangeError],
+    [
+      "chunked beside a length",
+      ["PUT", "/", { "transfer-encoding": "chunked" }, latin1("x")],
+      RangeError,
+    ],
+    ["body text", ["PUT", "/", {}, "text"], TypeError],
+    ["body undefined", ["PUT", "/", {}, undefined], TypeError],
+    ["body ArrayBuffer", ["PUT", "/", {}, new ArrayBuffer(1)], TypeError],
+    ["body stream", ["PUT", "/", {}, new Blob(["x"]).stream()], TypeError],
+    ["body over 16 MiB", ["PUT", "/", {}, new Uint8Array(16777217)], RangeError],
+    ["preamble over 32768 bytes", ["GET", `/${"a".repeat(32768)}`, {}, null], RangeError],
+  ];
+type ErrorClass = typeof TypeError | typeof RangeError;
+
+Deno.test("a mistake of the caller sends nothing and leaves the connection as it was", async (t) => {
+  using ends = await connect();
+  for (const [what, args, Class] of mistakes) {
+    await t.step(what, async () => {
+      const error = await rejectionOf(requestWith(ends.conn, ...args), what);
+      assertInstanceOf(error, Class);
+      assertEquals(ends.conn.closed, false);
+      assertEquals(await sent(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
+    });
+  }
+});
+
+Deno.test("a body that was handed over is cancelled where a check fails", async (t) => {
+  using closed = await connect();
+  closed.conn.close();
+  using unread = await connect();
+  await unread.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
+  using free = await connect();
+  const rows = [
+    ["closed", closed, ["PUT", "/", {}]],
+    ["previous body unread", unread, ["PUT", "/", {}]],
+    ["method", free, ["FOO", "/", {}]],
+    ["uri", free, ["PUT", "", {}]],
+    ["method without a body", free, ["GET", "/", {}]],
+    ["headers", free, ["PUT", "/", { A: "b" }]],
+    ["content-length", free, ["PUT", "/", { "content-length": 6 }]],
+  ] as const;
+  for (const [what, { conn }, args] of rows) {
+    await t.step(what, async () => {
+      const stream = new TrackedStream([new Uint8Array(5)]);
+      const items = new TrackedItems([new Uint8Array(5)]);
+      await assertRejects(() => requestWith(conn, ...args, new Body(stream.stream, 5)));
+      await assertRejects(() => requestWith(conn, ...args, new BodyIter(items.async(), 5)));
+      assert(stream.settled, "the stream was not cancelled");
+      assert(items.settled || items.returned, "the iterator was not returned");
+    });
+  }
+});
+
+Deno.test("a body that can't be sent any more is a BodyError", async () => {
+  using ends = await connect();
+  const body = new Body(streamOf(latin1("x")), 1);
+  await body.read();
+  await assertRejects(() => ends.conn.put("/", {}, body), BodyError);
+  assertEquals(ends.conn.closed, false);
+});
+
+/** Everything is wrong in this request from some check on. */
+function wrongFrom(check: "method" | "uri" | "body" | "headers"): readonly unknown[] {
+  const order = ["method", "uri", "body", "headers"];
+  const isWrong = (name: string) => order.indexOf(name) >= order.indexOf(check);
+  return [
+    isWrong("method") ? null : "GET",
+    isWrong("uri") ? "http:" : "/",
+    isWrong("headers") ? new Headers() : {},
+    isWrong("body") ? latin1("x") : null,
+  ];
+}
+
+Deno.test("the checks come in their order", async () => {
+  using closed = await connect();
+  await closed.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
+  closed.conn.close();
+  await assertRejects(
+    () => requestWith(closed.conn, ...wrongFrom("method")),
+    ConnectionClosedError,
+  );
+
+  using busy = await connect();
+  const first = busy.conn.get("/");
+  const second = await rejectionOf(requestWith(busy.conn, ...wrongFrom("method")), "a second");
+  assert(!(second instanceof TypeError) && !(second instanceof ConnectionClosedError));
+  await sent(busy, first);
+
+  using unread = await connect();
+  const { body } = await unread.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx");
+  // Each row is wrong in what its error does not tell of, too: the type of the error says which check came first.
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("method")), TypeError);
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("uri")), RangeError);
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("body")), RangeError);
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("headers")), BodyError);
+  await body?.read();
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("headers")), TypeError);
+});
+
+Deno.test("a request while another is in flight rejects, and the other goes on", async () => {
+  using ends = await connect();
+  const first = ends.conn.get("/first");
+  await assertRejects(() => ends.conn.get("/second"));
+  assertEquals(await sent(ends, first), "GET /first HTTP/1.1\r\n\r\n");
+  assertEquals(ends.conn.closed, false);
+  assertEquals(await sent(ends, ends.conn.get("/third")), "GET /third HTTP/1.1\r\n\r\n");
+});
+
+Deno.test("a request before the previous body is consumed rejects, after that it does not", async (t) => {
+  const preamble = "HTTP/1.1 200 OK\r\n";
+  const answers = [
+    `${preamble}content-length: 5\r\n\r\nhello`,
+    `${preamble}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
+  ];
+  for (const answer of answers) {
+    await t.step(JSON.stringify(answer), async () => {
+      using ends = await connect();
+      const { body } = await ends.answer(answer);
+      await assertRejects(() => ends.conn.get("/"), BodyError);
+      if (body instanceof Body) await body.read(4);
+      else await body?.readChunk();
+      await assertRejects(() => ends.conn.get("/"), BodyError);
+      if (body instanceof ChunkedBody) await body.readChunk();
+      else await body?.read();
+      assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
+    });
+  }
+});
+
+Deno.test("a promise-returning method rejects and never throws", async () => {
+  using ends = await connect();
+  const hostile: readonly unknown[] = [
+    Object.defineProperty({}, "chunked", { get: () => fail() }),
+    new Proxy({}, { get: () => fail() }),
+    { chunked: true, writeTo: () => Promise.resolve(0), cancel: () => fail() },
+  ];
+  function fail(): never {
+    throw new Error("no");
+  }
+  for (const body of hostile) {
+    for (const method of ["GET", "PUT"]) {
+      const headers = method === "GET" ? {} : { A: "wrong" };
+      let result: Promise<unknown> | null = null;
+      try {
+        result = requestWith(ends.conn, method, "/", headers, body);
+      } catch (error) {
+        assert(false, `threw ${Deno.inspect(error)}`);
+      }
+      await assertRejects(() => result ?? Promise.resolve());
+    }
+  }
+  assertEquals(ends.conn.closed, false);
+});
+
+Deno.test("close() is final, idempotent and what `using` does", async () => {
+  const ends = await connect();
+  using _server = ends;
+  {
+    using conn = ends.conn;
+    assertEquals(conn.closed, false);
+  }
+  assertEquals(ends.conn.closed, true);
+  ends.conn.close();
+  await assertRejects(() => ends.conn.get("/"), ConnectionClosedError);
+  await assertRejects(() => ends.conn.getRange("/", {}, 0, 1), ConnectionClosedError);
+  await ends.peer.assertClosedSilently();
+});
+
+Deno.test("every kind of body arrives as it was sent", async () => {
+  using ends = await connect();
+  const bodies: readonly (readonly [() => BodyOut, string, string])[] = [
+    [() => latin1("hello"), "content-length: 5", "hello"],
+    [() => new Body(streamOf(latin1("hel"), latin1("lo")), 5), "content-length: 5", "hello"],
+    [() => new BodyIter([latin1("hel"), latin1("lo")], 5), "content-length: 5", "hello"],
+    [
+      () => new ChunkedBody(streamOf(latin1("5;k=v\r\nhello\r\n0\r\n\r\n"))),
+      "transfer-encoding: chunked",
+      "5;k=v\r\nhello\r\n0\r\n\r\n",
+    ],
+    [
+      () => new ChunkedBodyIter([[["k", "v"], latin1("hello")], [null, latin1("")]]),
+      "transfer-encoding: chunked",
+      "5;k=v\r\nhello\r\n0\r\n\r\n",
+    ],
+  ];
+  for (const [make, header, bytes] of bodies) {
+    const responding = ends.conn.put("/", {}, make());
+    assertEquals(await ends.peer.readPreamble(), `PUT / HTTP/1.1\r\n${header}\r\n\r\n`);
+    assertEquals(await ends.peer.readExactly(bytes.length), bytes);
+    await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
+    await responding;
+  }
+});
+
+Deno.test("a request that is made while another one is looked at is refused", async () => {
+  const makes: Record<string, (inner: () => void) => readonly [HeaderDict, BodyOut]> = {
+    "a header's getter": (inner) => [{
+      get "x-header"() {
+        inner();
+        return "value";
+      },
+    }, null],
+    "a body's getter": (inner) => {
+      const body: unknown = {
+        chunked: false,
+        contentLength: 5,
+        writeTo: (sink: ByteSink) => sink.write(latin1("hello")),
+        cancel: () => {},
+        get used() {
+          inner();
+          return false;
+        },
+      };
+      return [{}, body as BodyOut];
+    },
+  };
+  for (const make of Object.values(makes)) {
+    using ends = await connect();
+    const refused: Promise<unknown>[] = [];
+    const [headers, body] = make(() => {
+      if (refused.length === 0) refused.push(rejectionOf(ends.conn.get("/inner"), "the second"));
+    });
+    const outer = ends.conn.post("/outer", headers, body);
+    assertStringIncludes(await ends.peer.readPreamble(), "POST /outer HTTP/1.1\r\n");
+    if (body !== null) assertEquals(await ends.peer.readExactly(5), "hello");
+    await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assertEquals((await outer).status, 204);
+    assertStringIncludes(String(await refused[0]), "in flight");
+    // What was refused has left nothing behind.
+    const next = ends.conn.get("/next");
+    assertEquals(await ends.peer.readPreamble(), "GET /next HTTP/1.1\r\n\r\n");
+    await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
+    assertEquals((await next).status, 204);
+  }
+});

@@ -1,0 +1,318 @@
+/** Responses that say nothing of a length, and `connection: close`, at both ends and through what stands on them. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import { ProxyApp } from "@degu/degu/applib";
+import { ProtocolError, type ResponseTuple } from "@degu/degu/base";
+import { Client, Connection, type Response } from "@degu/degu/client";
+import type { Session } from "@degu/degu/server";
+import { createFetch } from "@degu/degu/web";
+import { connect } from "@degu/testing/connected.ts";
+import { assertProtocolRejection, rejectionOf, shown } from "@degu/testing/expectations.ts";
+import { serveProxy } from "@degu/testing/proxies.ts";
+import { RawPeer, RawServer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+
+const CLOSES = [
+  "close",
+  "Close",
+  "CLOSE",
+  "keep-alive, close",
+  "close, keep-alive",
+  "x,cLoSe,y",
+  "upgrade ,  close  , x",
+];
+const DOES_NOT_CLOSE = [
+  "keep-alive",
+  "closed",
+  "not-close",
+  "close-not",
+  "close:",
+  '"close"',
+  "close x",
+  "x close",
+];
+
+function closing(value: string, status = "200 OK"): string {
+  return `HTTP/1.1 ${status}\r\nconnection: ${value}\r\n\r\n`;
+}
+
+Deno.test("bytes behind a response without a length are a ProtocolError, UNFRAMED_BODY", async (t) => {
+  const preambles = [
+    "HTTP/1.1 200 OK\r\n\r\n",
+    "HTTP/1.1 205 Reset Content\r\nx: y\r\n\r\n",
+    "HTTP/1.1 404 Not Found\r\n\r\n",
+    ...[...CLOSES, ...DOES_NOT_CLOSE].map((value) => closing(value)),
+  ];
+  for (const preamble of preambles) {
+    for (const bytes of ["h", "hello", "HTTP/1.1 200 Forged\r\n\r\n"]) {
+      await t.step(shown(preamble + bytes), async () => {
+        using ends = await connect();
+        const answer = ends.answer(preamble + bytes);
+        await assertProtocolRejection(answer, ["UNFRAMED_BODY"], "a body without a length");
+        assertEquals(ends.conn.closed, true);
+        await ends.peer.assertClosedSilently();
+      });
+    }
+  }
+});
+
+Deno.test("after connection: close the end of the connection ends a response without a length", async (t) => {
+  for (const value of CLOSES) {
+    await t.step(value, async () => {
+      using ends = await connect();
+      const answer = ends.answer(closing(value));
+      await turnOfEventLoop();
+      assertEquals(ends.conn.closed, false);
+      await ends.peer.closeWrite();
+      const { status, headers, body } = await answer;
+      assertEquals([status, headers["connection"], body], [200, value, null]);
+      assertEquals(ends.conn.closed, true);
+      await ends.peer.assertClosedSilently();
+    });
+    await t.step(`${value}, and bytes that come later`, async () => {
+      using ends = await connect();
+      const answer = rejectionOf(ends.answer(closing(value)), "a body without a length");
+      await turnOfEventLoop();
+      await ends.peer.send("h");
+      const error = await answer;
+      assertInstanceOf(error, ProtocolError);
+      assertEquals([error.code, ends.conn.closed], ["UNFRAMED_BODY", true]);
+    });
+  }
+});
+
+Deno.test("a response without a length that does not say close is there at once, and the connection goes on", async () => {
+  using ends = await connect();
+  for (const value of DOES_NOT_CLOSE) {
+    assertStrictEquals((await ends.answer(closing(value))).body, null);
+    assertEquals(ends.conn.closed, false, value);
+  }
+});
+
+Deno.test("the wait for the end after connection: close is bounded by timeout", async () => {
+  using ends = await connect({ timeout: 0.2 });
+  const error = await rejectionOf(ends.answer(closing("close")), "a peer that does not close");
+  assertInstanceOf(error, Deno.errors.TimedOut);
+  assertEquals(ends.conn.closed, true);
+});
+
+Deno.test("a reset in place of the end after connection: close is no end, and no reset before the answer", async () => {
+  const socket = new RecordingSocket();
+  using conn = new Connection(socket, null);
+  const written = socket.written();
+  const answer = rejectionOf(conn.get("/"), "a reset");
+  await written;
+  socket.give(closing("close"));
+  await turnOfEventLoop();
+  const reset = new Deno.errors.ConnectionReset("reset");
+  socket.fail(reset);
+  assertStrictEquals(await answer, reset);
+  assertEquals([conn.closed, socket.closings], [true, 1]);
+});
+
+Deno.test("close() ends the wait for the end after connection: close", async () => {
+  using ends = await connect();
+  const answer = rejectionOf(ends.answer(closing("close")), "a closed connection");
+  await turnOfEventLoop();
+  const another = await rejectionOf(ends.conn.get("/"), "a request while the first is in flight");
+  assert(`${another}`.includes("in flight"), `${another}`);
+  ends.conn.close();
+  assertEquals((await answer as Error).name, "ConnectionClosedError");
+});
+
+Deno.test("after connection: close the connection closes behind every kind of response", async (t) => {
+  const rows: readonly (readonly [method: "GET" | "HEAD", status: string, rest: string])[] = [
+    ["HEAD", "200 OK", "\r\n"],
+    ["HEAD", "200 OK", "content-length: 5\r\n\r\n"],
+    ["GET", "204 No Content", "\r\n"],
+    ["GET", "304 Not Modified", "content-length: 5\r\n\r\n"],
+    ["GET", "200 OK", "content-length: 0\r\n\r\n"],
+    ["GET", "200 OK", "content-length: 5\r\n\r\nhello"],
+    ["GET", "200 OK", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
+  ];
+  for (const [method, status, rest] of rows) {
+    await t.step(`${method}: ${status} ${shown(rest)}`, async () => {
+      using ends = await connect();
+      const responding = ends.conn.request(method, "/", {}, null);
+      await ends.peer.readPreamble();
+      await ends.peer.send(`HTTP/1.1 ${status}\r\nconnection: close\r\n${rest}`);
+      const { body } = await responding;
+      const hasBytes = rest.includes("hello");
+      assertEquals(ends.conn.closed, !hasBytes);
+      if (body !== null) assertEquals(await body.text(), hasBytes ? "hello" : "");
+      assertEquals(ends.conn.closed, true);
+      await ends.peer.assertClosedSilently();
+    });
+  }
+});
+
+Deno.test("a status that can't be is found before a body without a length", async () => {
+  for (const status of ["100 Continue", "103 Early Hints"]) {
+    for (const bytes of ["", "hello"]) {
+      using ends = await connect();
+      const answer = ends.answer(closing("close", status) + bytes);
+      await assertProtocolRejection(answer, ["UNEXPECTED_STATUS"], `${status} ${bytes}`);
+    }
+  }
+});
+
+Deno.test("a refusal of an upload that says connection: close is the answer", async () => {
+  using ends = await connect();
+  const upload = ends.conn.put("/", {}, new Uint8Array(16777216));
+  await ends.peer.readPreamble();
+  await ends.peer.send(closing("close", "413 Content Too Large"));
+  ends.peer.close();
+  const { status, body } = await upload;
+  assertEquals([status, body, ends.conn.closed], [413, null, true]);
+});
+
+Deno.test("a reset behind the refusal of an upload that says connection: close is its end", async () => {
+  const socket = new RecordingSocket();
+  using conn = new Connection(socket, null);
+  socket.writeFailure = new Deno.errors.BrokenPipe("the peer has closed");
+  const tried = socket.written();
+  const upload = conn.put("/", {}, latin1("hello"));
+  await tried;
+  await turnOfEventLoop();
+  socket.give(closing("close", "413 Content Too Large"));
+  await turnOfEventLoop();
+  socket.fail(new Deno.errors.ConnectionReset("reset"));
+  const { status, body } = await upload;
+  assertEquals([status, body, conn.closed], [413, null, true]);
+});
+
+// ───────────────────────── what stands on a connection
+
+/** A server that answers every request with these bytes, and then closes or waits. */
+async function answerAll(server: RawServer, bytes: string, closes: boolean): Promise<void> {
+  for (;;) {
+    let peer: RawPeer;
+    try {
+      peer = await server.accept();
+    } catch {
+      return;
+    }
+    await peer.readPreamble();
+    await peer.send(bytes);
+    if (closes) peer.close();
+  }
+}
+
+/** What a promise resolves or rejects with. */
+async function outcome(promise: Promise<{ readonly status: number }>): Promise<unknown> {
+  try {
+    const response = await promise;
+    return [response.status, (response as Response).body === null ? null : "a body"];
+  } catch (error) {
+    const thrown = error instanceof TypeError ? error.cause : error;
+    return thrown instanceof ProtocolError ? thrown.code : (thrown as Error).name;
+  }
+}
+
+Deno.test("client.request, createFetch and ProxyApp know what a response without a length is", async (t) => {
+  const rows: readonly [bytes: string, closes: boolean, client: unknown, proxy: unknown][] = [
+    [closing("close") + "hello", true, "UNFRAMED_BODY", [502, "a body"]],
+    [closing("close"), true, [200, null], [200, null]],
+    [closing("close"), false, "TimedOut", [504, "a body"]],
+    ["HTTP/1.1 200 OK\r\n\r\nhello", true, "UNFRAMED_BODY", [502, "a body"]],
+  ];
+  for (const [bytes, closes, client, proxy] of rows) {
+    await t.step(`${shown(bytes)}, ${closes ? "and closes" : "and stays"}`, async () => {
+      const server = new RawServer();
+      const answering = answerAll(server, bytes, closes);
+      try {
+        const upstream = new Client(server.address, { timeout: 0.3 });
+        assertEquals(await outcome(upstream.request("GET", "/")), client);
+        assertEquals(await outcome(createFetch(upstream)("/")), client);
+        await using relay = serveProxy(server.address, { timeout: 0.3 });
+        assertEquals(await outcome(relay.makeClient().request("GET", "/")), proxy);
+      } finally {
+        server[Symbol.dispose]();
+        await within(answering, "the server ends");
+      }
+    });
+  }
+});
+
+Deno.test("createFetch over a connection that the server closes gives the response, and then an error", async () => {
+  using ends = await connect();
+  const fetch = createFetch(ends.conn);
+  const answer = fetch("/");
+  await ends.peer.readPreamble();
+  await ends.peer.send(closing("close"));
+  await ends.peer.closeWrite();
+  assertEquals((await answer).status, 200);
+  assertEquals(ends.conn.closed, true);
+  await assertRejects(() => fetch("/"), TypeError, "closed");
+});
+
+// ───────────────────────── the server
+
+Deno.test("an application's connection: close ends the session after that response", async (t) => {
+  for (const [values, ends] of [[CLOSES, true], [DOES_NOT_CLOSE, false]] as const) {
+    for (const value of values) {
+      await t.step(value, async () => {
+        const sessions: Session[] = [];
+        await using serving = serve((_request, session) => {
+          sessions.push(session);
+          return [200, "OK", { connection: value }, latin1("hello")];
+        });
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send("GET / HTTP/1.1\r\n\r\n".repeat(3));
+        // Its end is told while this side is still open.
+        if (!ends) await peer.closeWrite();
+        const { received, how } = await peer.readToEnd();
+        assertEquals([received.split("hello").length - 1, how], [ends ? 1 : 3, "end"]);
+        assertEquals(sessions[0]?.requests, ends ? 1 : 3);
+        const message = sessions[0]?.message ?? "";
+        assertEquals(message.includes("connection: close"), ends, message);
+        assertEquals(serving.logger.at("error"), []);
+      });
+    }
+  }
+});
+
+Deno.test("a client of a server that says connection: close closes after the response, whatever its body", async () => {
+  const bodies = [null, latin1(""), latin1("hello")];
+  await using serving = serve(({ uri }) => [
+    200,
+    "OK",
+    { connection: "close" },
+    bodies[Number(uri.slice(1))] ?? null,
+  ]);
+  for (const [number, body] of bodies.entries()) {
+    using conn = await serving.makeClient().connect();
+    const response = await conn.get(`/${number}`);
+    assertEquals(await response.body?.text(), body === null ? undefined : fromLatin1(body));
+    assertEquals(conn.closed, true);
+  }
+});
+
+Deno.test("a proxy goes on with a new connection after connection: close of its upstream", async () => {
+  const sessions = new Set<Session>();
+  await using upstream = serve(async ({ body }, session) => {
+    sessions.add(session);
+    const received = await body?.bytes() ?? null;
+    return [200, "OK", { connection: "close" }, received];
+  });
+  const app = new ProxyApp(upstream.makeClient());
+  await using proxy = serve(async (request, session) => {
+    // The proxy's own connection is to go on.
+    const [status, reason, , body] = await app.handle(request, session) as ResponseTuple;
+    return [status, reason, {}, body];
+  });
+  using conn = await proxy.makeClient().connect();
+  assertEquals((await conn.get("/")).status, 200);
+  const echoed = await conn.post("/", {}, latin1("hello"));
+  assertEquals([echoed.status, await echoed.body?.text()], [200, "hello"]);
+  assertEquals((await conn.post("/", {}, null)).status, 200);
+  assertEquals((await conn.get("/")).status, 200);
+  assertEquals([sessions.size, conn.closed], [4, false]);
+});

@@ -1,0 +1,83 @@
+/** Which versions of Deno are let through, and that the others are refused before anything is done with TLS. */
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { DeguError } from "@degu/degu/base";
+import { buildClientSslctx, SSLClient } from "@degu/degu/client";
+import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
+import { buildServerSslctx, SSLServer } from "@degu/degu/server";
+
+Deno.test("versions are compared by their numbers, with what comes before and after a release", () => {
+  const supported = [
+    "2.9.6",
+    "2.9.7",
+    "2.9.10",
+    "2.10.0",
+    "2.10.0-rc.1",
+    "2.100.0",
+    "3.0.0",
+    "3.0.0-rc.0+1a2b3c4",
+    "10.0.0",
+    "2.9.6+1a2b3c4",
+    "2.9.16-alpha",
+  ];
+  const refused = [
+    "2.9.5",
+    "2.9.0",
+    "2.8.99",
+    "1.46.3",
+    "0.99.99",
+    "2.9.5+1a2b3c4",
+    "2.9.6-rc.1",
+    "2.9.6-rc.1+1a2b3c4",
+    "2.9.6-2.9.7",
+    "2.9",
+    "2.9.6.1",
+    "v2.9.6",
+    " 2.9.6",
+    "2.9.6 ",
+    "2.9.x",
+    "-3.0.0",
+    "3e0.0.0",
+    "",
+    "unknown",
+  ];
+  for (const version of supported) assertEquals(isSupportedDeno(version), true, version);
+  for (const version of refused) assertEquals(isSupportedDeno(version), false, version);
+  assertEquals(isSupportedDeno(Deno.version.deno), true);
+});
+
+Deno.test("on an older Deno neither SSLServer nor SSLClient can be made, and the error names it", () => {
+  const app = () => [200, "OK", {}, null] as const;
+  const serverSslconfig = {
+    certFile: "/nowhere/cert.pem",
+    keyFile: "/nowhere/key.pem",
+    allowUnauthenticatedClients: true,
+  } as const;
+  const { version } = Deno;
+  // The suite does not run on an older one: this is what the library sees of it.
+  Object.defineProperty(Deno, "version", { value: { ...version, deno: "2.9.5" } });
+  try {
+    for (
+      const make of [
+        () => new SSLClient({}, ["127.0.0.1", 443]),
+        () => new SSLServer(serverSslconfig, ["127.0.0.1", 0], app),
+        () => buildClientSslctx({}),
+        () => buildServerSslctx(serverSslconfig),
+      ]
+    ) {
+      const { message } = assertThrows(make, DeguError);
+      assertStringIncludes(message, 'this is Deno "2.9.5"');
+      assertStringIncludes(message, `needs ${MIN_DENO_VERSION} or later`);
+      assertStringIncludes(message, "do not verify client certificates reliably");
+    }
+  } finally {
+    Object.defineProperty(Deno, "version", { value: version });
+  }
+  assertEquals(buildClientSslctx({}).verify, true);
+});
+
+Deno.test("the README, the documentation and the guide for contributors name the oldest Deno", async () => {
+  for (const path of ["README.md", "CONTRIBUTING.md", "docs/tls.md"]) {
+    const text = await Deno.readTextFile(new URL(`../../${path}`, import.meta.url));
+    assertEquals(/Deno (\d+\.[\d.]*\d) or later/.exec(text)?.[1], MIN_DENO_VERSION, path);
+  }
+});

@@ -1,0 +1,132 @@
+/** `maxConnections`: who gets a place, who waits for one, who is turned away. */
+import { assert, assertEquals } from "@std/assert";
+import type { App } from "@degu/degu/server";
+import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+const get = "GET / HTTP/1.1\r\n\r\n";
+const ok: App = () => [200, "OK", {}, null];
+
+Deno.test("the first maxConnections have a place, the next waits and gets the one that becomes free", async () => {
+  await using serving = serve(ok, { maxConnections: 3 });
+  const peers = [];
+  for (let i = 0; i < 3; i++) {
+    const peer = await RawPeer.connect(serving.address);
+    peers.push(peer);
+    await peer.send(get);
+    await peer.readPreamble();
+  }
+  using waiting = await RawPeer.connect(serving.address);
+  await waiting.send(get);
+  await turnOfEventLoop();
+  await turnOfEventLoop();
+  assertEquals(waiting.text, "");
+  peers[1]?.close();
+  assertEquals(await waiting.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  for (const peer of peers) peer.close();
+});
+
+Deno.test("who waits is closed after 2 s without a byte, and then the next waits", async () => {
+  let calls = 0;
+  await using serving = serve(() => {
+    calls++;
+    return [200, "OK", {}, null];
+  }, { maxConnections: 1 });
+  using holder = await RawPeer.connect(serving.address);
+  await holder.send(get);
+  await holder.readPreamble();
+  const start = performance.now();
+  using first = await RawPeer.connect(serving.address);
+  await first.send(get);
+  await turnOfEventLoop();
+  // The kernel has accepted this one; the server has not, so nothing happens to it meanwhile.
+  using second = await RawPeer.connect(serving.address);
+  await second.send(get);
+  await first.assertClosedSilently("who waited");
+  const seconds = (performance.now() - start) / 1000;
+  assert(seconds >= 1.99 && seconds < 3.5, `${seconds} s`);
+  assertEquals(calls, 1);
+  holder.close();
+  assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+});
+
+Deno.test("a place is free again after every way to end", async (t) => {
+  const throwing: App = ({ uri }) => {
+    if (uri === "/throw") throw new Error("no");
+    return uri === "/error" ? [500, "Internal Server Error", {}, null] : [200, "OK", {}, null];
+  };
+  const ways: readonly (readonly [what: string, bytes: string])[] = [
+    ["nothing", ""],
+    ["half a preamble", "GET / HT"],
+    ["nonsense", "NONSENSE\r\n\r\n"],
+    ["a request", get],
+    ["an error", "GET /error HTTP/1.1\r\n\r\n"],
+    ["an exception", "GET /throw HTTP/1.1\r\n\r\n"],
+    ["an unread body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel"],
+  ];
+  for (const [what, bytes] of ways) {
+    await t.step(what, async () => {
+      await using serving = serve(throwing, { maxConnections: 2 });
+      for (let i = 0; i < 6; i++) {
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send(bytes);
+      }
+      assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+    });
+  }
+});
+
+Deno.test("onConnect takes a place, and refusing gives it back", async () => {
+  let calls = 0;
+  await using serving = serve({ handle: ok, onConnect: () => ++calls > 5 }, { maxConnections: 1 });
+  for (let i = 0; i < 5; i++) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.assertClosedSilently("who was refused");
+  }
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+});
+
+Deno.test("1000 connections at once share 10 places, and each is answered", async () => {
+  await using serving = serve(ok, { maxConnections: 10 });
+  const client = serving.makeClient();
+  const statuses = await Promise.all(
+    Array.from({ length: 1000 }, async () => (await client.request("GET", "/")).status),
+  );
+  assertEquals(statuses, new Array(1000).fill(200));
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("several hundred connections one after the other leave nothing behind", async () => {
+  await using serving = serve(ok, { maxConnections: 1 });
+  const client = serving.makeClient();
+  for (let i = 0; i < 400; i++) {
+    assertEquals((await client.request("GET", "/")).status, 200);
+  }
+});
+
+Deno.test("any number of connections where maxConnections is Infinity", async () => {
+  await using serving = serve(ok, { maxConnections: Infinity });
+  const peers = [];
+  for (let i = 0; i < 200; i++) peers.push(await RawPeer.connect(serving.address));
+  for (const peer of peers) await peer.send(get);
+  for (const peer of peers) assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  for (const peer of peers) peer.close();
+});
+
+Deno.test("close() and shutdown() turn away who waits, without a byte", async () => {
+  for (const end of ["close", "shutdown"] as const) {
+    await using serving = serve(ok, { maxConnections: 1 });
+    using holder = await RawPeer.connect(serving.address);
+    await holder.send(get);
+    await holder.readPreamble();
+    using waiting = await RawPeer.connect(serving.address);
+    await waiting.send(get);
+    await turnOfEventLoop();
+    const start = performance.now();
+    await serving.server[end]();
+    await waiting.assertClosedSilently("who waited");
+    await holder.assertClosedSilently("who was idle");
+    await serving.done;
+    assert(performance.now() - start < 1500, "it waited for its 2 s");
+  }
+});

@@ -1,0 +1,288 @@
+/** What a server takes from an application as an answer; anything else closes the connection without a byte. */
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import {
+  bodies,
+  Body,
+  BodyIter,
+  ChunkedBody,
+  ChunkedBodyIter,
+  ContentRange,
+  Range,
+  Response,
+} from "@degu/degu/base";
+import type { Api, Request } from "@degu/degu/server";
+import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { lawless, serve } from "@degu/testing/serving.ts";
+import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+const get = "GET / HTTP/1.1\r\n\r\n";
+const head = "HEAD / HTTP/1.1\r\n\r\n";
+const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+
+/** Sends a request and another behind it; returns what came back and what was logged as an error. */
+async function exchange(
+  handle: (request: Request) => unknown,
+  request: string,
+): Promise<{ received: string; errors: string[] }> {
+  await using serving = serve(lawless(handle));
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(request + get);
+  await peer.closeWrite();
+  const { received } = await peer.readToEnd();
+  return { received, errors: serving.logger.at("error") };
+}
+
+/** Answers that must never get out. */
+const wrong: readonly (readonly [what: string, answer: unknown, request?: string])[] = [
+  ["nothing", undefined],
+  ["null", null],
+  ["a number", 200],
+  ["text", "200"],
+  ["an empty array", []],
+  ["three items", [200, "OK", {}]],
+  ["five items", [200, "OK", {}, null, null]],
+  ["an empty object", {}],
+  ["an object without a body", { status: 200, reason: "OK", headers: {} }],
+  ["a fetch response", new globalThis.Response("x")],
+  ["status 0", [0, "OK", {}, null]],
+  ["status 100", [100, "Continue", {}, null]],
+  ["status 199", [199, "OK", {}, null]],
+  ["status 600", [600, "OK", {}, null]],
+  ["status 200.5", [200.5, "OK", {}, null]],
+  ["status NaN", [NaN, "OK", {}, null]],
+  ["status as text", ["200", "OK", {}, null]],
+  ["reason of one byte", [200, "O", {}, null]],
+  ["reason empty", [200, "", {}, null]],
+  ["reason with a line", [200, "OK\r\na: b", {}, null]],
+  ["reason with an umlaut", [200, "schön", {}, null]],
+  ["reason with a dot", [200, "OK.", {}, null]],
+  ["reason null", [200, null, {}, null]],
+  ["headers null", [200, "OK", null, null]],
+  ["headers Headers", [200, "OK", new Headers(), null]],
+  ["headers Map", [200, "OK", new Map(), null]],
+  ["headers array", [200, "OK", [["a", "b"]], null]],
+  ["name in upper case", [200, "OK", { A: "b" }, null]],
+  ["name with a line", [200, "OK", { "a\r\nb": "c" }, null]],
+  ["value with a line", [200, "OK", { a: "b\r\n\r\nHTTP/1.1 200 Forged" }, null]],
+  ["value with LF", [200, "OK", { a: "b\nc: d" }, null]],
+  ["value with NUL", [200, "OK", { a: "b\0" }, null]],
+  ["value empty", [200, "OK", { a: "" }, null]],
+  ["value a number", [200, "OK", { a: 5 }, null]],
+  ["value an array", [200, "OK", { "set-cookie": ["a", "b"] }, null]],
+  ["content-length as text", [200, "OK", { "content-length": "5" }, latin1("hello")]],
+  ["content-length of another body", [200, "OK", { "content-length": 6 }, latin1("hello")]],
+  ["content-length without a body", [200, "OK", { "content-length": 0 }, null]],
+  ["chunked without a body", [200, "OK", { "transfer-encoding": "chunked" }, null]],
+  ["chunked beside a length", [200, "OK", { "transfer-encoding": "chunked" }, latin1("x")]],
+  ["content-range as text", [206, "xx", { "content-range": "bytes 0-1/2" }, null]],
+  ["range", [200, "OK", { range: new Range(0, 1) }, null]],
+  ["both framings to HEAD", [200, "OK", {
+    "content-length": 5,
+    "transfer-encoding": "chunked",
+  }, null], head],
+  ["a wrong length to HEAD", [200, "OK", { "content-length": -1 }, null], head],
+  ["a wrong coding to HEAD", [200, "OK", { "transfer-encoding": "gzip" }, null], head],
+  ["both framings with 304", [304, "xx", {
+    "content-length": 5,
+    "transfer-encoding": "chunked",
+  }, null]],
+  ["body undefined", [200, "OK", {}, undefined]],
+  ["body text", [200, "OK", {}, "hello"]],
+  ["body an array", [200, "OK", {}, [104]]],
+  ["body a stream", [200, "OK", {}, new Blob(["x"]).stream()]],
+  ["body an ArrayBuffer", [200, "OK", {}, new ArrayBuffer(1)]],
+  ["body over 16 MiB", [200, "OK", {}, new Uint8Array(16777217)]],
+  ["body to HEAD", [200, "OK", {}, latin1("hello")], head],
+  ["empty body to HEAD", [200, "OK", {}, latin1("")], head],
+  ["body with 204", [204, "No Content", {}, latin1("hello")]],
+  ["empty body with 204", [204, "No Content", {}, latin1("")]],
+  ["body with 304", [304, "Not Modified", {}, latin1("hello")]],
+  ["body unread and status 200", [200, "OK", {}, null], put],
+  ["body unread and status 399", [399, "xx", {}, null], put],
+  ["preamble over 32768 bytes", [200, "OK", { a: "b".repeat(32768) }, null]],
+];
+
+Deno.test("a wrong answer closes the connection without a byte, and is logged as an error", async (t) => {
+  for (const [what, answer, request = get] of wrong) {
+    await t.step(what, async () => {
+      const { received, errors } = await exchange(() => answer, request);
+      assertEquals(received, "");
+      assertEquals(errors.length, 1);
+    });
+  }
+});
+
+Deno.test("right answers, at the limits", async (t) => {
+  const rows: readonly (readonly [answer: unknown, received: string, request?: string])[] = [
+    [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\n\r\n"],
+    [[404, "a-B 9", {}, null], "HTTP/1.1 404 a-B 9\r\n\r\n"],
+    [[204, "No Content", {}, null], "HTTP/1.1 204 No Content\r\n\r\n"],
+    [[200, "OK", {}, latin1("")], "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
+    [new Response(200, "OK", { a: "b" }, null), "HTTP/1.1 200 OK\r\na: b\r\n\r\n"],
+    [
+      { status: 200, reason: "OK", headers: { a: "b" }, body: null },
+      "HTTP/1.1 200 OK\r\na: b\r\n\r\n",
+    ],
+    [Promise.resolve([200, "OK", {}, null]), "HTTP/1.1 200 OK\r\n\r\n"],
+    [
+      Object.freeze([200, "OK", Object.freeze({ a: "b" }), null]),
+      "HTTP/1.1 200 OK\r\na: b\r\n\r\n",
+    ],
+    [
+      [206, "Partial Content", { "content-range": new ContentRange(2, 5, 10) }, latin1("abc")],
+      "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n\r\nabc",
+    ],
+    [
+      [200, "OK", { "content-length": 5 }, null],
+      "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+      head,
+    ],
+  ];
+  for (const [answer, expected, request = get] of rows) {
+    await t.step(JSON.stringify(expected), async () => {
+      const { received, errors } = await exchange(() => answer, request);
+      assertEquals(received, expected + (request === head ? "" : expected));
+      assertEquals(errors.length, request === head ? 1 : 0);
+    });
+  }
+});
+
+Deno.test("a body whose request is the same can't be its response", async () => {
+  for (const status of [200, 400]) {
+    const { received, errors } = await exchange(({ body }) => [status, "OK", {}, body], put);
+    assertEquals([received, errors.length], ["", 1]);
+  }
+  const read = await exchange(async ({ body }) => {
+    await body?.read();
+    return [200, "OK", {}, body];
+  }, put);
+  assertEquals([read.received, read.errors.length], ["", 1]);
+});
+
+/** Bodies that break after the preamble could be sent. */
+const broken: readonly (readonly [what: string, make: () => unknown, complete: RegExp])[] = [
+  ["too short", () => new Body(streamOf(latin1("hell")), 5), /hello/],
+  ["too long", () => new Body(streamOf(latin1("hello"), latin1("!")), 5), /hello/],
+  ["an iterable too short", () => new BodyIter([latin1("hell")], 5), /hello/],
+  ["an iterable too long", () => new BodyIter([latin1("hell"), latin1("o!")], 5), /hello/],
+  ["a source that fails", () => new BodyIter(failing(), 5), /hello/],
+  ["chunks without an end", () => new ChunkedBodyIter([[null, latin1("hello")]]), /0\r\n\r\n/],
+  ["coded chunks that are cut", () => new ChunkedBody(streamOf(latin1("5\r\nhe"))), /0\r\n\r\n/],
+];
+
+function* failing(): Generator<Uint8Array> {
+  yield latin1("he");
+  throw new Error("the source broke");
+}
+
+Deno.test("a body that breaks its promise is cut, and the connection closes", async (t) => {
+  for (const [what, make, complete] of broken) {
+    await t.step(what, async () => {
+      const { received, errors } = await exchange(() => [200, "OK", {}, make()], get);
+      const body = received.slice(received.indexOf("\r\n\r\n") + 4);
+      assert(!complete.test(body), JSON.stringify(received));
+      assert(!body.includes("HTTP/1.1"), "nothing follows a broken message");
+      assertEquals(errors.length, 1);
+    });
+  }
+});
+
+Deno.test("a body that was used before, or belongs to another request, is an error", async (t) => {
+  await t.step("read before", async () => {
+    const { received, errors } = await exchange(async () => {
+      const body = new Body(streamOf(latin1("hello")), 5);
+      await body.read();
+      return [200, "OK", {}, body];
+    }, get);
+    assertEquals([received, errors.length], ["", 1]);
+  });
+  await t.step("of an earlier request of the session", async () => {
+    let kept: unknown = null;
+    const { received, errors } = await exchange(async ({ body }) => {
+      if (body === null) return [200, "OK", {}, kept];
+      kept = body;
+      await body.read();
+      return [200, "OK", {}, null];
+    }, put);
+    assertEquals([received, errors.length], ["HTTP/1.1 200 OK\r\n\r\n", 1]);
+  });
+  await t.step("of another connection that is closed", async () => {
+    let kept: unknown = null;
+    await using serving = serve(lawless(({ body }) => {
+      if (body === null) return [200, "OK", {}, kept];
+      kept = body;
+      return [400, "Bad Request", {}, null];
+    }));
+    using first = await RawPeer.connect(serving.address);
+    await first.send(put);
+    await first.closeWrite();
+    await first.readToEnd();
+    using second = await RawPeer.connect(serving.address);
+    await second.send(get);
+    const { received } = await second.readToEnd();
+    assert(!received.includes("hello"), received);
+  });
+});
+
+Deno.test("sources that were handed over are settled, whatever is wrong with the answer", async (t) => {
+  const answers: readonly ((body: unknown) => unknown)[] = [
+    (body) => [199, "OK", {}, body],
+    (body) => [200, "O", {}, body],
+    (body) => [200, "OK", { A: "b" }, body],
+    (body) => [200, "OK", { "content-length": 6 }, body],
+    (body) => [204, "No Content", {}, body],
+  ];
+  for (const [i, answer] of answers.entries()) {
+    await t.step(`answer ${i}`, async () => {
+      const stream = new TrackedStream([latin1("hello")]);
+      await exchange(() => answer(new Body(stream.stream, 5)), get);
+      assert(stream.settled, "the stream was not cancelled");
+      const items = new TrackedItems([latin1("hello")]);
+      await exchange(() => answer(new BodyIter(items.sync(), 5)), get);
+      assert(items.settled, "the iterator was not returned");
+    });
+  }
+});
+
+Deno.test("an application that streams is told when its peer has gone", async () => {
+  const items = new TrackedItems(Array.from({ length: 1000 }, () => new Uint8Array(65536)));
+  await using serving = serve(() => [200, "OK", {}, new BodyIter(items.async(), 65536000)]);
+  const peer = await RawPeer.connect(serving.address);
+  await peer.send(get);
+  await peer.readExactly(100_000);
+  peer.close();
+  const ended = serving.logger.waitFor("debug");
+  await within(ended, "the session ends");
+  assertEquals([items.settled, items.ended], [true, false]);
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("an application gets the classes to answer with", async () => {
+  let given: Api | null = null;
+  await using serving = serve((_request, _session, api) => {
+    given = api;
+    return [200, "OK", {}, new api.BodyIter([latin1("hello")], 5)];
+  });
+  const response = await serving.makeClient().request("GET", "/");
+  assertEquals(await response.body?.text(), "hello");
+  assertEquals({ ...given! as Api }, { ...bodies, Range, ContentRange });
+});
+
+Deno.test("an application that is an object keeps its `this`", async () => {
+  class Counter {
+    count = 0;
+    handle() {
+      return [200, "OK", { count: `${++this.count}` }, null] as const;
+    }
+    onConnect() {
+      return this.count < 10;
+    }
+  }
+  const app = new Counter();
+  await using serving = serve(app);
+  const client = serving.makeClient();
+  assertEquals((await client.request("GET", "/")).headers["count"], "1");
+  assertEquals((await client.request("GET", "/")).headers["count"], "2");
+  assertInstanceOf(app, Counter);
+});

@@ -1,0 +1,197 @@
+/** When a session ends although nothing is wrong, and that its last response gets through. */
+import { assert, assertEquals } from "@std/assert";
+import type { App, AppFunction, Request, Session } from "@degu/degu/server";
+import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+const get = "GET / HTTP/1.1\r\n\r\n";
+const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+
+/** How many of two requests that were sent at once are answered. */
+async function answersOf(app: App, request: string): Promise<number> {
+  await using serving = serve(app);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(request + get);
+  await peer.closeWrite();
+  const { received, how } = await peer.readToEnd();
+  assertEquals(how, "end");
+  assertEquals(serving.logger.at("error"), []);
+  return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
+}
+
+Deno.test("a status of 400 and above ends the session, but for 404, 409 and 412", async () => {
+  const goOn = [200, 201, 204, 206, 301, 304, 399, 404, 409, 412];
+  const end = [400, 401, 403, 405, 408, 410, 411, 413, 416, 418, 429, 499, 500, 501, 503, 599];
+  for (const status of [...goOn, ...end]) {
+    const answers = await answersOf(() => [status, "As it is", {}, null], get);
+    assertEquals(answers, goOn.includes(status) ? 2 : 1, `status ${status}`);
+  }
+});
+
+Deno.test("an unread body ends the session with every status that may leave it unread", async () => {
+  for (const status of [400, 404, 409, 412, 413, 500]) {
+    for (const read of [false, true]) {
+      const answers = await answersOf(async ({ body }) => {
+        if (read) await body?.read();
+        return [status, "As it is", {}, null];
+      }, put);
+      const goesOn = read && [404, 409, 412].includes(status);
+      assertEquals(answers, goesOn ? 2 : 1, `status ${status}, body read: ${read}`);
+    }
+  }
+});
+
+Deno.test("a body of which a part was read counts as unread", async () => {
+  const app: App = async ({ body }) => {
+    if (body !== null && !body.chunked) await body.read(3);
+    return [404, "Not Found", {}, null];
+  };
+  assertEquals(await answersOf(app, put), 1);
+});
+
+Deno.test("maxRequests ends the session after that many requests, answered in order", async () => {
+  for (const maxRequests of [1, 2, 5]) {
+    const sessions: Session[] = [];
+    await using serving = serve((_request, session) => {
+      sessions.push(session);
+      return [200, "OK", { number: `${session.requests}` }, null];
+    }, { maxRequests });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(get.repeat(7));
+    const { received, how } = await peer.readToEnd();
+    const numbers = [...received.matchAll(/number: (\d+)/g)].map(([, number]) => Number(number));
+    assertEquals(numbers, Array.from({ length: maxRequests }, (_, i) => i));
+    assertEquals(how, "end");
+    assertEquals(sessions[0]?.maxRequests, maxRequests);
+    assertEquals(sessions[0]?.requests, maxRequests);
+    assert(sessions.every((session) => session === sessions[0]), "one session per connection");
+  }
+});
+
+Deno.test("a connection makes 1000 requests by default, or any number", async () => {
+  await using limited = serve(() => [200, "OK", {}, null]);
+  using conn = await limited.makeClient().connect();
+  for (let i = 0; i < 1000; i++) await conn.get("/");
+  await conn.get("/").then(() => assert(false, "request 1001 was answered"), () => {});
+
+  await using unlimited = serve(() => [200, "OK", {}, null], { maxRequests: Infinity });
+  using other = await unlimited.makeClient().connect();
+  for (let i = 0; i < 1100; i++) await other.get("/");
+});
+
+Deno.test("the last response is not lost although the client still sends up to 1 MiB", async (t) => {
+  const body = new Uint8Array(50_000).fill(0x61);
+  for (const status of [404, 413, 500]) {
+    for (const rest of [1, 100_000, 900_000]) {
+      await t.step(`status ${status}, ${rest} bytes`, async () => {
+        await using serving = serve(() => [status, "As it is", {}, body]);
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send(`PUT / HTTP/1.1\r\ncontent-length: ${rest}\r\n\r\n`);
+        await serving.logger.waitFor("debug");
+        await peer.send(new Uint8Array(rest));
+        await peer.closeWrite();
+        const { received, how } = await peer.readToEnd();
+        const preamble = `HTTP/1.1 ${status} As it is\r\ncontent-length: 50000\r\n\r\n`;
+        assertEquals([received.length, how], [preamble.length + body.length, "end"]);
+      });
+    }
+  }
+});
+
+Deno.test("a session that has ended shuts its write side at once, and drops what has arrived", async () => {
+  const seen: string[] = [];
+  await using serving = serve(({ uri }) => {
+    seen.push(uri);
+    return [500, "Internal Server Error", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET /1 HTTP/1.1\r\n\r\n");
+  // The end arrives although this side is still open.
+  assertEquals(await peer.readToEnd(), {
+    received: "HTTP/1.1 500 Internal Server Error\r\n\r\n",
+    how: "end",
+  });
+  await peer.send("GET /2 HTTP/1.1\r\n\r\n");
+  await turnOfEventLoop();
+  await peer.closeWrite();
+  assertEquals(seen, ["/1"]);
+});
+
+Deno.test("a session that has ended drops no more than about 1 MiB", async () => {
+  await using serving = serve(() => [413, "Content Too Large", {}, null]);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 1000000000\r\n\r\n");
+  const start = performance.now();
+  const taken = await peer.sendUntilRefused(new Uint8Array(65536), 64 * 1048576);
+  // What the kernel buffers on both sides comes on top.
+  assert(taken < 32 * 1048576, `${taken} bytes were taken`);
+  assert(performance.now() - start < 3000);
+});
+
+Deno.test("after an error the connection closes at once, and nothing more is sent", async (t) => {
+  const faults: readonly (readonly [what: string, app: AppFunction, request: string])[] = [
+    ["an application that throws", () => {
+      throw new Error("no");
+    }, get],
+    ["an answer that is none", () => [200, "O", {}, null], get],
+    ["a request that is none", () => [200, "OK", {}, null], "GET / HTTP/1.0\r\n\r\n"],
+    ["a body that is none", async ({ body }) => {
+      await body?.read();
+      return [200, "OK", {}, null];
+    }, "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n"],
+  ];
+  for (const [what, app, request] of faults) {
+    await t.step(what, async () => {
+      await using serving = serve((incoming, session, api) => {
+        if (incoming.uri === "/first") return [200, "OK", {}, null];
+        return app(incoming, session, api);
+      }, { maxConnections: 1 });
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send("GET /first HTTP/1.1\r\n\r\n");
+      await peer.readPreamble();
+      const start = performance.now();
+      await peer.send(request);
+      await peer.assertClosedSilently(what);
+      // Its place is free although this side was never closed: nobody lingers.
+      using next = await RawPeer.connect(serving.address);
+      await next.send("GET /first HTTP/1.1\r\n\r\n");
+      await next.readPreamble();
+      assert(performance.now() - start < 800, "it lingered");
+    });
+  }
+});
+
+Deno.test("a body error that the application swallows still ends the session without a byte", async () => {
+  await using serving = serve(async ({ body }) => {
+    await body?.read().catch(() => {});
+    return [400, "Bad Request", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n");
+  await peer.assertClosedSilently();
+  const [message = ""] = await serving.logger.waitFor("info");
+  assert(message.includes("ProtocolError") || message.includes("BAD_CHUNK"), message);
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("an application that gives up a request's body may answer with an error, and with nothing else", async () => {
+  const ways: readonly ((body: NonNullable<Request["body"]>) => Promise<unknown>)[] = [
+    (body) => body.readable.cancel("not wanted"),
+    async (body) => {
+      for await (const _ of body as AsyncIterable<unknown>) break;
+    },
+  ];
+  for (const giveUp of ways) {
+    for (const status of [200, 404, 413]) {
+      await using serving = serve(async ({ body }) => {
+        if (body !== null) await giveUp(body);
+        return [status, "As it is", {}, null];
+      });
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
+      const { received } = await peer.readToEnd();
+      const expected = status === 200 ? "" : `HTTP/1.1 ${status} As it is\r\n\r\n`;
+      assertEquals(received, expected);
+    }
+  }
+});

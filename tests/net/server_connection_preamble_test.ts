@@ -1,0 +1,260 @@
+/** How a server takes requests from a stream of bytes: where they begin and end, however the bytes come. */
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { type Chunk, ChunkedBody } from "@degu/degu/base";
+import type { App, Request } from "@degu/degu/server";
+import { shown } from "@degu/testing/expectations.ts";
+import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+const getRequest = "GET /a/b?c=d HTTP/1.1\r\nX-Mixed: AbC\r\n\r\n";
+const lengthRequest = "PUT /length HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
+const chunkedRequest =
+  "POST /chunked HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;k=v\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+const stream = getRequest + lengthRequest + chunkedRequest + getRequest;
+
+/** Everything that a request says, as one line of text. */
+async function told({ method, uri, headers, body, path, query }: Request): Promise<string> {
+  const content: unknown[] = [];
+  if (body instanceof ChunkedBody) {
+    for await (const [extension, data] of body as AsyncIterable<Chunk>) {
+      content.push([extension, new TextDecoder().decode(data)]);
+    }
+  } else if (body !== null) {
+    content.push(await body.text());
+  }
+  return JSON.stringify({ method, uri, headers, path, query, content });
+}
+
+const teller: App = async (request) => [200, "OK", {}, latin1(await told(request))];
+
+/** Sends the parts with time between them, ends, and returns what came back. */
+async function answersTo(peer: RawPeer, ...parts: string[]): Promise<string> {
+  for (const [i, part] of parts.entries()) {
+    if (i > 0) await turnOfEventLoop();
+    await peer.send(part);
+  }
+  await peer.closeWrite();
+  return (await peer.readToEnd()).received;
+}
+
+Deno.test("requests say the same however their bytes were split, and are answered in order", async () => {
+  await using serving = serve(teller);
+  using whole = await RawPeer.connect(serving.address);
+  const expected = await answersTo(whole, stream);
+  assertEquals(expected.match(/HTTP\/1\.1 200 OK/g)?.length, 4);
+  const uris = [...expected.matchAll(/"uri":"([^"]*)"/g)].map(([, uri]) => uri);
+  assertEquals(uris, ["/a/b?c=d", "/length", "/chunked", "/a/b?c=d"]);
+  for (let at = 1; at < stream.length; at++) {
+    using peer = await RawPeer.connect(serving.address);
+    const answers = await answersTo(peer, stream.slice(0, at), stream.slice(at));
+    assertEquals(answers, expected, `split at ${at}`);
+  }
+  using slow = await RawPeer.connect(serving.address);
+  assertEquals(await answersTo(slow, ...stream), expected, "byte by byte");
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("a stream of requests that is cut after any byte has the answers of those that were whole", async () => {
+  await using serving = serve(teller);
+  const requests = [getRequest, lengthRequest, chunkedRequest, getRequest];
+  const ends = requests.map((_, i) => requests.slice(0, i + 1).join("").length);
+  for (let at = 0; at < stream.length; at++) {
+    using peer = await RawPeer.connect(serving.address);
+    const answers = await answersTo(peer, stream.slice(0, at));
+    const complete = ends.filter((end) => end <= at).length;
+    assertEquals(answers.match(/HTTP\/1\.1 200 OK/g)?.length ?? 0, complete, `cut after ${at}`);
+  }
+  assertEquals(serving.logger.at("error"), []);
+  const { status, body } = await serving.makeClient().request("GET", "/");
+  await body?.read();
+  assertEquals(status, 200);
+});
+
+Deno.test("what is no preamble closes the connection without a byte, and is told to the logger alone", async (t) => {
+  const rows: readonly string[] = [
+    "\r\n\r\n",
+    "\r\nGET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\n\n",
+    "GET / HTTP/1.1\r\r\n\n",
+    "GET / HTTP/1.1\n\r\n\r\n",
+    "GET / HTTP/1.0\r\n\r\n",
+    "GET / HTTP/2.0\r\n\r\n",
+    "GET /\r\n\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "OPTIONS * HTTP/1.1\r\n\r\n",
+    "CONNECT a:80 HTTP/1.1\r\n\r\n",
+    "GET http://localhost/ HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost : a\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost:a\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\n b\r\n\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\nHost: a\r\n\r\n",
+    "GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+    "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "PUT / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+    "PUT / HTTP/1.1\r\ncontent-length: +5\r\n\r\nhello",
+    "PUT / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+    "PUT / HTTP/1.1\r\ncontent-range: bytes 0-1/2\r\n\r\n",
+    "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    `GET /${"a".repeat(32768)}`,
+    `GET / HTTP/1.1\r\na: ${"b".repeat(40000)}\r\n\r\n`,
+    "GET / HTTP/1.1\r\nhost: a",
+  ];
+  for (const bytes of rows) {
+    await t.step(shown(bytes), async () => {
+      let calls = 0;
+      await using serving = serve(() => {
+        calls++;
+        return [200, "OK", {}, null];
+      });
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(bytes);
+      if (!bytes.endsWith("\r\n\r\n")) await peer.closeWrite();
+      await peer.assertClosedSilently(shown(bytes));
+      assertEquals(calls, 0);
+      assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
+      assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+    });
+  }
+});
+
+Deno.test("a first byte that begins no method closes the connection, without waiting for the rest", async () => {
+  await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
+  for (let byte = 0; byte < 256; byte++) {
+    const first = String.fromCharCode(byte);
+    if ("GHDP".includes(first)) continue;
+    // So it is behind an answered request.
+    for (const before of ["", "GET / HTTP/1.1\r\n\r\n"]) {
+      using peer = await RawPeer.connect(serving.address);
+      if (before !== "") {
+        await peer.send(before);
+        await peer.readPreamble();
+      }
+      await peer.send(first);
+      await peer.assertClosedSilently(`${shown(first)} behind ${shown(before)}`);
+    }
+  }
+  assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
+  for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"]) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(method.slice(0, 1));
+    await turnOfEventLoop();
+    await peer.send(`${method.slice(1)} / HTTP/1.1\r\n\r\n`);
+    assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n", method);
+  }
+});
+
+Deno.test("the logger is told that a client speaks TLS", async () => {
+  await using serving = serve(teller);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("\x16\x03\x01\x02\x00\x01");
+  await peer.assertClosedSilently();
+  const [message = ""] = await serving.logger.waitFor("info");
+  assert(message.includes('begins with "\\x16": the client seems to speak TLS'), message);
+});
+
+Deno.test("a ProtocolError is an info, a peer that goes away a debug message", async () => {
+  await using wrong = serve(teller);
+  using first = await RawPeer.connect(wrong.address);
+  await first.send("NONSENSE\r\n\r\n");
+  await first.assertClosedSilently();
+  const { port } = first.conn.localAddr as Deno.NetAddr;
+  const [message = ""] = await wrong.logger.waitFor("info");
+  assert(message.startsWith(`127.0.0.1:${port}: `), message);
+  await using gone = serve(teller);
+  using second = await RawPeer.connect(gone.address);
+  await second.closeWrite();
+  await second.assertClosedSilently();
+  await gone.logger.waitFor("debug");
+  assertEquals(gone.logger.at("info"), []);
+});
+
+Deno.test("a request after one that breaks the grammar is not read", async () => {
+  const seen: string[] = [];
+  await using serving = serve(({ uri }) => {
+    seen.push(uri);
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.0\r\n\r\nGET /3 HTTP/1.1\r\n\r\n");
+  assertEquals((await peer.readToEnd()).received, "HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(seen, ["/1"]);
+});
+
+Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
+  await using serving = serve(({ headers }) => {
+    return [200, "OK", { "a-length": `${String(headers["a"]).length}` }, null];
+  });
+  const start = "GET / HTTP/1.1\r\na: ";
+  for (const extra of [0, 1]) {
+    // The count begins anew behind each message.
+    for (const before of ["", "GET /?first HTTP/1.1\r\na: b\r\n\r\n"]) {
+      const value = "b".repeat(32768 - start.length - 4 + extra);
+      using peer = await RawPeer.connect(serving.address);
+      const received = await answersTo(peer, `${before}${start}${value}\r\n\r\n`);
+      assertEquals(received.includes(`a-length: ${value.length}\r\n`), extra === 0);
+    }
+  }
+});
+
+Deno.test("many header lines are read as long as they fit", async () => {
+  await using serving = serve(({ headers }) => {
+    return [200, "OK", { count: `${Object.keys(headers).length}` }, null];
+  });
+  const count = 3500;
+  const lines = Array.from({ length: count }, (_, i) => `${i.toString(36)}: x\r\n`);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(`GET / HTTP/1.1\r\n${lines.join("")}\r\n`);
+  assertEquals(await peer.readPreamble(), `HTTP/1.1 200 OK\r\ncount: ${count}\r\n\r\n`);
+});
+
+Deno.test("a request says everything that was sent, and nothing more", async () => {
+  const requests: Request[] = [];
+  await using serving = serve((request) => {
+    requests.push(request);
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(
+    "GET /foo/bar/?k=v HTTP/1.1\r\nRange: bytes=2-4\r\nproto: x\r\n" +
+      "constructor: c\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n",
+  );
+  await peer.readPreamble();
+  const [request] = requests;
+  assert(request !== undefined);
+  const { method, uri, headers, body, mount, path, query } = request;
+  assertEquals<unknown>([method, uri, body, mount, path, query], [
+    "GET",
+    "/foo/bar/?k=v",
+    null,
+    [],
+    ["foo", "bar", ""],
+    "k=v",
+  ]);
+  assertStrictEquals(Object.getPrototypeOf(headers), null);
+  const { range, ...others } = headers;
+  assertEquals(String(range), "bytes=2-4");
+  assertEquals<unknown>(others, {
+    proto: "x",
+    constructor: "c",
+    connection: "close",
+    expect: "100-continue",
+  });
+  assertEquals(request.shiftPath(), "foo");
+  assertEquals([request.mount, request.path], [["foo"], ["bar", ""]]);
+  assertEquals(request.buildProxyUri(), "/bar/?k=v");
+  const shown = Deno.inspect(request);
+  assert(/^Request\(method="GET", uri="\/foo\/bar\/\?k=v", headers=\{/.test(shown), shown);
+  assertEquals([request.shiftPath(), request.shiftPath(), request.shiftPath()], ["bar", "", null]);
+  assertEquals([request.mount, request.path], [["foo", "bar", ""], []]);
+  assertEquals(request.buildProxyUri(), "/?k=v");
+});
+
+Deno.test("connection: close and connection: upgrade mean nothing", async () => {
+  await using serving = serve(() => [200, "OK", {}, null]);
+  using peer = await RawPeer.connect(serving.address);
+  for (const value of ["close", "upgrade", "keep-alive"]) {
+    await peer.send(`GET / HTTP/1.1\r\nconnection: ${value}\r\nupgrade: websocket\r\n\r\n`);
+    assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  }
+});

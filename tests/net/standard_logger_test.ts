@@ -1,0 +1,85 @@
+/** What a server's logger is told of peers that keep it waiting, and what happens where the logger fails. */
+import { assertEquals } from "@std/assert";
+import type { BodyIn } from "@degu/degu/base";
+import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+Deno.test("a logger that throws neither ends the server nor reaches the peer", async () => {
+  const fail = () => {
+    throw new Error("the disk is full");
+  };
+  const app = (request: { uri: string }) => {
+    if (request.uri === "/bad") throw new Error("no");
+    return [200, "OK", {}, null] as const;
+  };
+  const logger = { debug: fail, info: fail, warn: fail, error: fail };
+  await using serving = serve(app, { logger });
+  for (const request of ["GET /bad HTTP/1.1\r\n\r\n", "NONSENSE\r\n\r\n", "GET / HTTP/1.1"]) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(request);
+    await peer.closeWrite();
+    await peer.assertClosedSilently();
+  }
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+});
+
+Deno.test("a logger with asynchronous methods that reject ends neither the server nor the process", async () => {
+  using unhandled = unhandledRejections();
+  const called: string[] = [];
+  const fail = (level: string) => async () => {
+    called.push(level);
+    await null;
+    throw new Error("the log server is gone");
+  };
+  const app = (request: { uri: string }) => {
+    if (request.uri === "/bad") throw new Error("no");
+    return [200, "OK", {}, null] as const;
+  };
+  const logger = {
+    debug: fail("debug"),
+    info: fail("info"),
+    warn: fail("warn"),
+    error: fail("error"),
+  };
+  await using serving = serve(app, { logger });
+  for (const request of ["GET /bad HTTP/1.1\r\n\r\n", "NONSENSE\r\n\r\n"]) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(request);
+    await peer.assertClosedSilently();
+  }
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+  assertEquals(called.slice(0, 2), ["error", "info"]);
+  await turnOfEventLoop();
+  assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("the line of a time-out names the expectation of a peer that waits for 100 Continue", async () => {
+  const app = async ({ body }: { body: BodyIn }) => {
+    await body?.bytes();
+    return [200, "OK", {}, null] as const;
+  };
+  const waiting = "the peer kept the connection waiting for over 0.2 s";
+  const expectation =
+    `${waiting}; its request has expect: "100-continue", but no interim response ` +
+    "is ever sent: set the client not to wait for one";
+  const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n";
+  const rows = [
+    ["nothing of the body", `${put}Expect: 100-continue\r\n\r\n`, expectation],
+    ["no expectation", `${put}\r\n`, waiting],
+    ["it has sent the body", `${put}expect: 100-continue\r\n\r\nhello`, waiting],
+    [
+      "the request after it has none",
+      `${put}expect: 100-continue\r\n\r\nhello${put}\r\n`,
+      waiting,
+    ],
+  ] as const;
+  await Promise.all(rows.map(async ([what, bytes, expected]) => {
+    await using serving = serve(app, { timeout: 0.2 });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(bytes);
+    await peer.readToEnd();
+    const [line = ""] = await serving.logger.waitFor("info");
+    assertEquals(line.slice(line.indexOf("TimedOut: ")), `TimedOut: ${expected}`, what);
+  }));
+});

@@ -1,0 +1,284 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import * as fc from "fast-check";
+import { X509Certificate } from "node:crypto";
+import { SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import {
+  type Certificate,
+  describeCertificate,
+  parseCertificate,
+  PURPOSE,
+  usageProblem,
+  validityProblem,
+} from "@degu/internal/net/tls/certificate.ts";
+import { nameProblem, normaliseDnsName, normaliseIpAddress } from "@degu/internal/net/tls/names.ts";
+import { KEY, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+
+const needsOpenssl = await unlessMissing("openssl");
+
+async function readDer(path: string): Promise<Uint8Array> {
+  return new Uint8Array(new X509Certificate(await Deno.readTextFile(path)).raw);
+}
+
+Deno.test({
+  name: "a certificate is read as node:crypto reads it, where that is without doubt",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const authority = await pki.authority("authority", {
+      extensions: ["keyUsage=keyCertSign,cRLSign"],
+      to: "20991231235959Z",
+    });
+    const extensions = [
+      "subjectAltName=DNS:a.example,DNS:*.b.example,IP:192.0.2.1,IP:2001:db8::1:0:0:1,email:a@b.example,URI:https://c.example/d",
+      "extendedKeyUsage=serverAuth,clientAuth,1.2.3.4.5",
+      "keyUsage=critical,digitalSignature,keyEncipherment",
+    ];
+    const rows = [
+      authority,
+      await pki.issue("everything", { issuer: authority, extensions }),
+      await pki.issue("no_extensions", { issuer: authority, key: KEY.ed25519 }),
+      await pki.issue("rsa", { issuer: authority, key: KEY.rsa2048, from: "19700101000000Z" }),
+    ];
+    for (const { certFile } of rows) {
+      await t.step(certFile.slice(pki.dir.length), async () => {
+        const expected = new X509Certificate(await Deno.readTextFile(certFile));
+        const certificate = parseCertificate(await readDer(certFile));
+        const described = describeCertificate(certificate, null);
+        assertEquals(certificate.version, 3);
+        assertEquals(described.subject, expected.subject);
+        assertEquals(described.issuer, expected.issuer);
+        assertEquals(described.subjectAltNames.join(", "), expected.subjectAltName ?? "");
+        assertEquals(described.validFrom.getTime(), Date.parse(expected.validFrom));
+        assertEquals(described.validTo.getTime(), Date.parse(expected.validTo));
+        assertEquals(described.fingerprint256, expected.fingerprint256);
+        assertEquals(certificate.isAuthority, expected.ca);
+      });
+    }
+    await t.step("what node:crypto does not tell", async () => {
+      const { purposes, maySign } = parseCertificate(await readDer(pki.path("everything.pem")));
+      assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth, "1.2.3.4.5"]);
+      assertEquals(maySign, true);
+      assertEquals(parseCertificate(await readDer(authority.certFile)).maySign, false);
+      assertEquals(parseCertificate(await readDer(pki.path("rsa.pem"))).purposes, null);
+    });
+  },
+});
+
+Deno.test({
+  name: "no name of a certificate can be made to look like two",
+  ...needsOpenssl,
+  async fn() {
+    await using pki = await OpensslPki.create();
+    const configuration = [
+      "[req]",
+      "distinguished_name = subject",
+      "x509_extensions = extensions",
+      "prompt = no",
+      "[subject]",
+      "CN = one\\nO=two",
+      "O = a\\\\, b",
+      "[extensions]",
+      "subjectAltName = @names",
+      "[names]",
+      "DNS.1 = a.example, DNS:evil.example",
+      "otherName.1 = 1.2.3;UTF8:text",
+      "dirName.1 = directory",
+      "RID.1 = 1.2.3.4",
+      "[directory]",
+      "CN = listed",
+    ];
+    await Deno.writeTextFile(pki.path("odd.cnf"), configuration.join("\n"));
+    await pki.run("genpkey", ...KEY.p256, "-out", "odd.key");
+    await pki.run(
+      ...["req", "-x509", "-config", "odd.cnf", "-key", "odd.key", "-days", "2", "-utf8"],
+      ...["-out", "odd.pem"],
+    );
+    const certificate = parseCertificate(await readDer(pki.path("odd.pem")));
+    assertEquals(certificate.subject.split("\n").length, 2);
+    assert(certificate.subject.startsWith("CN=one\\u{a}O=two\n"), certificate.subject);
+    assertEquals(describeCertificate(certificate, null).subjectAltNames, [
+      "DNS:a.example, DNS:evil.example",
+      "othername:<unsupported>",
+      "DirName:CN=listed",
+      "Registered ID:1.2.3.4",
+    ]);
+    assert(nameProblem(certificate, "evil.example") !== null);
+    assert(nameProblem(certificate, "a.example") !== null);
+  },
+});
+
+Deno.test("bytes that are no certificate are a RangeError, whatever they are", async () => {
+  await using pki = await TempPKI.create({ names: ["a.example"] });
+  const der = await readDer(pki.serverSslconfig.certFile);
+  const parse = (bytes: Uint8Array) => {
+    try {
+      return parseCertificate(bytes);
+    } catch (error) {
+      if (error instanceof RangeError) return null;
+      throw error;
+    }
+  };
+  for (let length = 0; length < der.length; length++) {
+    assertThrows(() => parseCertificate(der.subarray(0, length)), RangeError);
+  }
+  const mutation = fc.tuple(fc.nat(der.length - 1), fc.nat(255));
+  fc.assert(
+    fc.property(fc.array(mutation, { minLength: 1, maxLength: 4 }), (mutations) => {
+      const bytes = Uint8Array.from(der);
+      for (const [index, byte] of mutations) bytes[index] = byte;
+      const certificate = parse(bytes);
+      if (certificate !== null) describeCertificate(certificate, null);
+    }),
+    { numRuns: 3000 },
+  );
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void parse(bytes)));
+});
+
+const leaf: Certificate = {
+  version: 3,
+  subject: "CN=leaf",
+  issuer: "CN=authority",
+  validFrom: new Date("2026-01-01T00:00:00Z"),
+  validTo: new Date("2026-12-31T23:59:59Z"),
+  names: [],
+  isAuthority: false,
+  purposes: null,
+  maySign: true,
+  raw: new Uint8Array(),
+  publicKey: new Uint8Array(),
+  links: {
+    subject: new Uint8Array(),
+    issuer: new Uint8Array(),
+    subjectKeyId: null,
+    authorityKeyId: null,
+    pathLength: null,
+    maySignCertificates: true,
+    hasMoreRules: false,
+    signed: new Uint8Array(),
+    algorithm: "1.3.101.112",
+    signature: new Uint8Array(),
+  },
+};
+
+function named(...dns: string[]): Certificate {
+  return { ...leaf, names: dns.map((value) => ({ type: "DNS", value })) };
+}
+
+Deno.test("usageProblem() and validityProblem() allow an end of a connection, now, and nothing else", () => {
+  const both = [PURPOSE.serverAuth, PURPOSE.clientAuth];
+  const rows: readonly [Partial<Certificate>, server: boolean, client: boolean][] = [
+    [{}, true, true],
+    [{ purposes: both }, true, true],
+    [{ purposes: [PURPOSE.serverAuth] }, true, false],
+    [{ purposes: [PURPOSE.clientAuth] }, false, true],
+    [{ purposes: [] }, false, false],
+    [{ purposes: ["2.5.29.37.0"] }, false, false],
+    [{ isAuthority: true }, false, false],
+    [{ version: 1 }, false, false],
+    [{ maySign: false }, false, false],
+  ];
+  for (const [change, server, client] of rows) {
+    const certificate = { ...leaf, ...change };
+    assertEquals(usageProblem(certificate, "serverAuth") === null, server, Deno.inspect(change));
+    assertEquals(usageProblem(certificate, "clientAuth") === null, client, Deno.inspect(change));
+  }
+  const times: readonly [string, boolean][] = [
+    ["2025-12-31T23:59:59.999Z", false],
+    ["2026-01-01T00:00:00Z", true],
+    ["2026-12-31T23:59:59Z", true],
+    ["2026-12-31T23:59:59.001Z", false],
+  ];
+  for (const [time, valid] of times) {
+    assertEquals(validityProblem(leaf, Date.parse(time)) === null, valid, time);
+  }
+});
+
+Deno.test("nameProblem() takes a DNS name as RFC 9525 says", () => {
+  const rows: readonly [presented: string, host: string, matches: boolean][] = [
+    ["a.example", "a.example", true],
+    ["A.Example", "a.eXample", true],
+    ["a.example", "a.example.", true],
+    ["a.example.", "a.example", false],
+    ["a.example", "b.a.example", false],
+    ["a.example", "aaexample", false],
+    ["a.example", "a.example.com", false],
+    ["camera", "camera", true],
+    ["*.a.example", "b.a.example", true],
+    ["*.A.example", "B.a.EXAMPLE", true],
+    ["*.a.example", "a.example", false],
+    ["*.a.example", ".a.example", false],
+    ["*.a.example", "c.b.a.example", false],
+    ["*.example", "a.example", false],
+    ["*", "example", false],
+    ["*.", "example", false],
+    ["b*.a.example", "bc.a.example", false],
+    ["*b.a.example", "cb.a.example", false],
+    ["b.*.example", "b.a.example", false],
+    ["*.*.example", "b.a.example", false],
+    ["127.0.0.1", "127.0.0.1", false],
+    ["*.0.0.1", "127.0.0.1", false],
+    ["a.example\0.evil", "a.example", false],
+    ["", "a.example", false],
+    ["xn--bcher-kva.example", "xn--bcher-kva.example", true],
+  ];
+  for (const [presented, host, matches] of rows) {
+    const problem = nameProblem(named(presented), host);
+    assertEquals(problem === null, matches, `${presented} for ${host}`);
+    assertEquals(nameProblem(named("other.example", presented), host) === null, matches);
+  }
+  assertEquals(
+    nameProblem({ ...leaf, subject: "CN=a.example", names: null }, "a.example"),
+    "has no subjectAltName, and its subject does not count",
+  );
+  for (const type of ["URI", "email", "othername", "IP Address"]) {
+    const certificate = { ...leaf, names: [{ type, value: "a.example" }] };
+    assert(nameProblem(certificate, "a.example") !== null, type);
+  }
+});
+
+Deno.test("nameProblem() takes an IP address in whatever form it is written", () => {
+  const rows: readonly [presented: string, host: string, matches: boolean][] = [
+    ["192.0.2.1", "192.0.2.1", true],
+    ["192.0.2.1", "192.0.2.2", false],
+    ["192.0.2.1", "192.0.2.01", false],
+    ["2001:db8::1", "2001:DB8:0:0::1", true],
+    ["2001:db8::1", "2001:db8:0000:0000:0000:0000:0000:0001", true],
+    ["2001:db8::1", "2001:db8::2", false],
+    ["fe80::1", "fe80::1%eth0", true],
+    ["::ffff:c000:201", "::ffff:192.0.2.1", true],
+    ["192.0.2.1", "::ffff:192.0.2.1", false],
+    ["::ffff:c000:201", "192.0.2.1", false],
+  ];
+  for (const [value, host, matches] of rows) {
+    const certificate = { ...leaf, names: [{ type: "IP Address", value }] };
+    assertEquals(nameProblem(certificate, host) === null, matches, `${value} for ${host}`);
+  }
+});
+
+Deno.test("a DNS name has letters of ASCII alone, also before they are lower case", () => {
+  const rows: readonly [host: string, name: string | null][] = [
+    ["K.local", "k.local"],
+    ["\u212a.local", null], // the Kelvin sign, which is k in lower case
+    ["k.\u212aOM", null],
+    ["\u0130.local", null],
+  ];
+  for (const [host, name] of rows) {
+    assertEquals(normaliseDnsName(host), name, host);
+    const check = () => new SSLClient({}, ["127.0.0.1", 443], { sslHost: host });
+    if (name === null) assertThrows(check, RangeError, "need a DNS name or an IP address");
+    else check();
+  }
+});
+
+Deno.test("a host is an IP address or a DNS name or neither, and never both", () => {
+  fc.assert(fc.property(fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6(), fc.string()), (host) => {
+    const address = normaliseIpAddress(host);
+    const name = normaliseDnsName(host);
+    assert(address === null || name === null, host);
+    if (address !== null) assertEquals(normaliseIpAddress(address), address);
+    if (name !== null) assertEquals(normaliseDnsName(name), name);
+  }));
+  fc.assert(fc.property(fc.ipV6(), (host) => assert(normaliseIpAddress(host) !== null, host)));
+  fc.assert(fc.property(fc.domain(), (host) => assert(normaliseDnsName(host) !== null, host)));
+});

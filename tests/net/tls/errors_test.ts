@@ -1,0 +1,207 @@
+/** What each end is told of a handshake that has failed. */
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
+import { DeguError, EmptyPreambleError, type Socket, TlsError } from "@degu/degu/base";
+import { SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import type { App, Session } from "@degu/degu/server";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
+
+const needsOpenssl = await unlessMissing("openssl");
+
+const noContent: App = () => [204, "No Content", {}, null];
+
+/** A TLS record with a fatal alert. */
+function alert(description: number): Uint8Array {
+  return Uint8Array.of(21, 3, 3, 0, 2, 2, description);
+}
+
+/** Waits for the line that tells why a handshake failed, without who it was. */
+async function reasonOf({ logger }: Awaited<ReturnType<typeof startTls>>): Promise<string> {
+  const [line = "", ...more] = await logger.waitFor("info");
+  assertEquals(more, []);
+  logger.lines.length = 0;
+  return line.replace(/^.*:\d+: the handshake failed: /, "");
+}
+
+Deno.test("a client's TlsError has the code of what the other end does, and the error below", async (t) => {
+  await using pki = await TempPKI.create();
+  using server = new RawServer();
+  const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp, new () => Error][] = [
+    [
+      "it speaks HTTP",
+      (peer) => peer.send("HTTP/1.1 400 Bad Request\r\n\r\n"),
+      /^NOT_TLS .*corrupt message/,
+      Error,
+    ],
+    [
+      "it says nothing that means anything",
+      (peer) => peer.send(new Uint8Array(64)),
+      /^NOT_TLS /,
+      Error,
+    ],
+    [
+      "it closes",
+      (peer) => Promise.resolve(peer.close()),
+      /^CLOSED .*: the peer closed the connection$/,
+      Error,
+    ],
+    [
+      "it ends its side",
+      (peer) => peer.closeWrite(),
+      /^CLOSED .*: the peer closed the connection$/,
+      Error,
+    ],
+    [
+      "it sends an alert",
+      (peer) => peer.send(alert(40)),
+      /^REFUSED_BY_PEER .*alert: HandshakeFailure$/,
+      Error,
+    ],
+    [
+      "it sends an alert that nobody knows",
+      (peer) => peer.send(alert(200)),
+      /^REFUSED_BY_PEER .*alert: [\x20-\x7e]+$/,
+      Error,
+    ],
+  ];
+  for (const [name, act, expected, Cause] of rows) {
+    await t.step(name, async () => {
+      const client = new SSLClient(pki.clientSslconfig, server.address, { timeout: 10 });
+      const connecting = rejectionOf(client.connect(), "connecting");
+      const peer = await server.accept();
+      await peer.readExactly(1);
+      await act(peer);
+      const error = await within(connecting, "an error");
+      assertInstanceOf(error, TlsError);
+      assertInstanceOf(error, DeguError);
+      assertEquals(error.name, "TlsError");
+      assertMatch(`${error.code} ${error.message}`, expected);
+      assertMatch(error.message, /^the TLS handshake with 127\.0\.0\.1:\d+ failed: [\x20-\x7e]+$/);
+      assertInstanceOf(error.cause, Cause);
+      peer.close();
+    });
+  }
+});
+
+Deno.test("a server's log has the code of what a client does", async (t) => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent);
+  const { server: { address } } = endpoint;
+  const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp][] = [
+    ["it speaks HTTP", (peer) => peer.send("GET / HTTP/1.1\r\n\r\n"), /^NOT_TLS: [\x20-\x7e]+$/],
+    ["it closes", (peer) => Promise.resolve(peer.close()), /^CLOSED: the peer closed the connect/],
+    ["it ends its side", (peer) => peer.closeWrite(), /^CLOSED: the peer closed the connection$/],
+    ["it sends an alert", (peer) => peer.send(alert(48)), /^REFUSED_BY_PEER: .*alert: UnknownCA$/],
+  ];
+  for (const [name, act, expected] of rows) {
+    await t.step(name, async () => {
+      using peer = await RawPeer.connect(address);
+      await act(peer);
+      assertMatch(await reasonOf(endpoint), expected);
+    });
+  }
+});
+
+Deno.test("each end is told of the other's refusal, as far as TLS tells it", async (t) => {
+  await using pki = await TempPKI.create();
+  await using other = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent);
+  const { server: { address } } = endpoint;
+  const connect = (sslconfig: object) =>
+    new SSLClient({ ...pki.clientSslconfig, ...sslconfig }, address, { timeout: 10 });
+  await t.step("the client does not trust the server", async () => {
+    const { caFile } = other.clientSslconfig;
+    const error = await assertRejects(() => connect({ caFile }).connect(), TlsError);
+    assertEquals(error.code, "UNTRUSTED");
+    assertInstanceOf(error.cause, Error);
+    assert("code" in error.cause, "the library's error");
+    assertMatch(await reasonOf(endpoint), /^REFUSED_BY_PEER: received fatal alert: UnknownCA$/);
+  });
+  await t.step("the server's certificate is for another host", async () => {
+    const client = new SSLClient(
+      { ...pki.clientSslconfig, checkHostname: true },
+      address,
+      { timeout: 10, sslHost: "door.local" },
+    );
+    const error = await assertRejects(() => client.connect(), TlsError);
+    assertEquals(error.code, "WRONG_NAME");
+    assertMatch(error.message, /is not for "door\.local"/);
+  });
+  await t.step("the client has no certificate", async () => {
+    const client = new SSLClient(pki.anonymousClientSslconfig, address, { timeout: 10 });
+    endpoint.logger.lines.length = 0;
+    using conn = await client.connect();
+    const error = await assertRejects(() => conn.get("/"), TlsError);
+    assertEquals(error.code, "REFUSED_BY_PEER");
+    assertEquals(error.message, "received fatal alert: CertificateRequired");
+    assertInstanceOf(error.cause, Error);
+    assert(conn.closed);
+    assertEquals(await reasonOf(endpoint), "NO_CERTIFICATE: peer sent no certificates");
+  });
+  await t.step("the server does not trust the client, and says nothing", async () => {
+    const { certFile, keyFile } = other.clientSslconfig;
+    await assertRejects(
+      () => connect({ certFile, keyFile }).request("GET", "/"),
+      EmptyPreambleError,
+    );
+    assertMatch(
+      await reasonOf(endpoint),
+      /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /,
+    );
+  });
+  await t.step("nobody waits for ever: a time-out stays one", async () => {
+    using silent = new RawServer();
+    const client = new SSLClient(pki.clientSslconfig, silent.address, { timeout: 0.1 });
+    await assertRejects(() => client.connect(), Deno.errors.TimedOut);
+  });
+});
+
+Deno.test({
+  name: "a TLS socket tells its version and cipher suite, on both ends; another one has none",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await TempPKI.create();
+    const socks: Socket[] = [];
+    const app = {
+      onConnect(_session: Session, sock: Socket) {
+        socks.push(sock);
+        return true;
+      },
+      handle: noContent,
+    };
+    await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
+    await t.step("TLS 1.3", async () => {
+      using conn = await endpoint.client.connect();
+      await conn.get("/");
+      for (const { protocol, cipher } of [conn.sock, socks.pop()!]) {
+        assertEquals([protocol, cipher], ["TLSv1.3", "TLS_AES_256_GCM_SHA384"]);
+      }
+    });
+    await t.step("TLS 1.2", async () => {
+      const [host, port] = endpoint.server.address as [string, number];
+      const { certFile, keyFile } = pki.clientSslconfig;
+      const suite = "ECDHE-ECDSA-AES128-GCM-SHA256";
+      const { stdout } = await converse(
+        "openssl",
+        [
+          ...["s_client", "-connect", `${host}:${port}`, "-quiet", "-tls1_2", "-cipher", suite],
+          ...["-cert", certFile!, "-key", keyFile!],
+        ],
+        "GET / HTTP/1.1\r\n\r\n",
+      );
+      assertMatch(stdout, /^HTTP\/1\.1 204 /);
+      const { protocol, cipher } = socks.pop()!;
+      assertEquals([protocol, cipher], ["TLSv1.2", suite]);
+    });
+    await t.step("no TLS", async () => {
+      using server = new RawServer();
+      using peer = await RawPeer.connect(server.address);
+      const sock: Socket = peer.conn;
+      assertEquals([sock.protocol, sock.cipher], [undefined, undefined]);
+      (await server.accept()).close();
+    });
+  },
+});

@@ -1,0 +1,316 @@
+/** What a running server trusts can be changed, and that holds at once. */
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { buildClientSslctx, publicKey256, SSLClient } from "@degu/degu/client";
+import { type App, buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/server";
+import { within } from "@degu/testing/raw_peer.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { type Device, Devices, REFUSED, whoAmI } from "@degu/testing/tls_devices.ts";
+import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+
+const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
+
+Deno.test("setSslctx lets in a new client and shuts out an old one, and live sessions go on", async () => {
+  await using devices = await Devices.create();
+  const { one, two } = devices;
+  await using endpoint = await devices.start(devices.trusting());
+  const { server } = endpoint;
+  const first = buildServerSslctx(devices.trusting(one));
+  server.setSslctx(first);
+  assertEquals(server.sslctx, first);
+  using live = await devices.client(one, server.address).connect();
+  const askLive = async () => (await live.get("/")).headers["who"];
+  assertEquals(await askLive(), "one");
+  assertEquals(await devices.ask(two, server.address), REFUSED);
+  server.setSslctx(devices.trusting(one, two));
+  assertEquals(await devices.ask(one, server.address), "one");
+  assertEquals(await devices.ask(two, server.address), "two");
+  server.setSslctx(devices.trusting(two));
+  assertEquals(await devices.ask(one, server.address), REFUSED);
+  assertEquals(await devices.ask(two, server.address), "two");
+  assertEquals(await askLive(), "one");
+  server.setSslctx(devices.trusting());
+  assertEquals(await devices.ask(two, server.address), REFUSED);
+  server.setSslctx(first);
+  assertEquals(await devices.ask(one, server.address), "one");
+  assertEquals(await askLive(), "one");
+});
+
+Deno.test("setSslctx works before the server is bound, and after it was closed", async () => {
+  await using devices = await Devices.create();
+  const { one, two } = devices;
+  await using server = new SSLServer(devices.trusting(two), ["127.0.0.1", 0], devices.greet);
+  server.setSslctx(devices.trusting(one));
+  const serving = server.serveForever();
+  await server.ready;
+  assertEquals(await devices.ask(one, server.address), "one");
+  server.close();
+  await serving;
+  const last = buildServerSslctx(devices.trusting(two));
+  server.setSslctx(last);
+  assertEquals(server.sslctx, last);
+});
+
+Deno.test("setSslctx changes the server's own certificate", async () => {
+  await using devices = await Devices.create();
+  const { camera, one, two } = devices;
+  await using endpoint = await devices.start(devices.trusting(one));
+  const { server } = endpoint;
+  const { certFile, keyFile } = two;
+  server.setSslctx({ certFile, keyFile, ca: one.ca });
+  const clientOf = ({ ca, name }: Device) => {
+    const sslconfig = { certFile: one.certFile, keyFile: one.keyFile, ca };
+    return new SSLClient(sslconfig, server.address, { sslHost: name, timeout: 10 });
+  };
+  assertEquals(await whoAmI(clientOf(two)), "one");
+  await assertRejects(() => clientOf(camera).connect(), Error, "was refused");
+});
+
+Deno.test("a handshake under way ends outside where its client is trusted no more, else inside", async (t) => {
+  await using devices = await Devices.create();
+  const { one, two } = devices;
+  for (const version of VERSIONS) {
+    await t.step(version, async () => {
+      const asked: string[] = [];
+      const app: App = {
+        onConnect: ({ peerCertificate }) => asked.push(devices.nameOf(peerCertificate)) > 0,
+        handle: devices.greet,
+      };
+      await using endpoint = await devices.start(devices.trusting(one, two), app);
+      await using relay = new HandshakeRelay(endpoint.server.address);
+      const asking = [one, two, two].map((device) =>
+        devices.askWith(version, device, relay.address)
+      );
+      await relay.waitForHeld(3);
+      endpoint.server.setSslctx(devices.trusting(two));
+      relay.release();
+      assertEquals(await Promise.all(asking), [REFUSED, "two", "two"]);
+      assertEquals(asked, ["two", "two"]);
+      const [line, ...more] = endpoint.logger.at("info");
+      assertMatch(line!, /the handshake failed: .*authority.* trusted/);
+      assertEquals(more, []);
+    });
+  }
+});
+
+Deno.test({
+  name: "a handshake under way ends inside where another authority vouches for its client, too",
+  ...await unlessMissing("openssl"),
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const issuer = await pki.authority("server_authority");
+    const own = await pki.server("server", { issuer });
+    const ca = issuer.certFile;
+    const root = await pki.authority("root");
+    const middle = await pki.authority("middle", { issuer: root });
+    const client = await pki.client("client", { issuer: middle });
+    const stranger = await pki.authority("stranger");
+    const certFile = await pki.join("chain.pem", client.certFile, middle.certFile);
+    const begun = { ...own, caFile: root.certFile };
+    const [rootKey, middleKey] = await Promise.all(
+      [root, middle].map(async ({ certFile }) => publicKey256(await Deno.readTextFile(certFile))),
+    );
+    const rows: readonly [string, string, string | undefined][] = [
+      ["the one in between", middle.certFile, middleKey],
+      ["both", await pki.join("both.pem", root.certFile, middle.certFile), middleKey],
+      ["the same one", await pki.join("same.pem", stranger.certFile, root.certFile), rootKey],
+      ["neither", stranger.certFile, REFUSED],
+    ];
+    for (const [name, caFile, expected] of rows) {
+      await t.step(name, async () => {
+        const trust = { serverSslconfig: begun, clientSslconfig: { caFile: ca } };
+        await using endpoint = await startTls(trust, (_request, { peerCertificate }) => {
+          return [200, "OK", { who: peerCertificate?.authority?.publicKey256 ?? "nobody" }, null];
+        });
+        await using relay = new HandshakeRelay(endpoint.server.address);
+        const asking = whoAmI(
+          new SSLClient({ caFile: ca, certFile, keyFile: client.keyFile }, relay.address),
+        );
+        await relay.waitForHeld(1);
+        endpoint.server.setSslctx({ ...own, caFile });
+        relay.release();
+        assertEquals(await asking, expected);
+      });
+    }
+  },
+});
+
+Deno.test("a handshake that begins with everybody let in ends outside where certificates are asked for", async (t) => {
+  await using devices = await Devices.create();
+  const { one } = devices;
+  for (const version of VERSIONS) {
+    await t.step(version, async () => {
+      await using endpoint = await devices.start(devices.trustingAll());
+      const { server, logger } = endpoint;
+      await using relay = new HandshakeRelay(server.address);
+      const asking = [null, one].map((device) => devices.askWith(version, device, relay.address));
+      await relay.waitForHeld(2);
+      server.setSslctx(devices.trusting(one));
+      relay.release();
+      assertEquals(await Promise.all(asking), [REFUSED, REFUSED]);
+      for (const line of logger.at("info")) assertMatch(line, /NO_CERTIFICATE: .* not asked for/);
+      assertEquals(await devices.ask(one, server.address), "one");
+      assertEquals(await devices.ask(null, server.address), REFUSED);
+      assertEquals(logger.at("warn").length, 1);
+    });
+  }
+});
+
+Deno.test("a handshake that begins with certificates asked for ends inside where everybody is let in", async () => {
+  await using devices = await Devices.create();
+  const { one } = devices;
+  await using endpoint = await devices.start(devices.trusting(one));
+  const { server, logger } = endpoint;
+  await using relay = new HandshakeRelay(server.address);
+  const asking = VERSIONS.map((version) => devices.askWith(version, one, relay.address));
+  await relay.waitForHeld(2);
+  assertEquals(logger.at("warn"), []);
+  for (let i = 0; i < 2; i++) server.setSslctx(devices.trustingAll());
+  assertEquals(logger.at("warn").length, 1);
+  assertMatch(logger.at("warn")[0]!, /allowUnauthenticatedClients/);
+  relay.release();
+  // Nothing is said of a certificate that nobody trusts.
+  assertEquals(await Promise.all(asking), ["nobody", "nobody"]);
+});
+
+Deno.test("an onConnect under way ends outside where its client is trusted no more", async () => {
+  await using devices = await Devices.create();
+  const { one, two } = devices;
+  const begun = { one: Promise.withResolvers<void>(), two: Promise.withResolvers<void>() };
+  const release = Promise.withResolvers<void>();
+  const handled: string[] = [];
+  const app: App = {
+    async onConnect({ peerCertificate }) {
+      begun[devices.nameOf(peerCertificate) as "one" | "two"].resolve();
+      await release.promise;
+      return true;
+    },
+    handle(_request, { peerCertificate }) {
+      const who = devices.nameOf(peerCertificate);
+      handled.push(who);
+      return [200, "OK", { who }, null];
+    },
+  };
+  await using endpoint = await devices.start(devices.trusting(one, two), app);
+  const { server, logger } = endpoint;
+  const asking = [devices.ask(one, server.address), devices.ask(two, server.address)];
+  await within(Promise.all([begun.one.promise, begun.two.promise]), "onConnect is called");
+  server.setSslctx(devices.trusting(two));
+  release.resolve();
+  assertEquals(await Promise.all(asking), [REFUSED, "two"]);
+  assertEquals(handled, ["two"]);
+  assertMatch(logger.at("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
+});
+
+Deno.test("who waits for a place ends outside where trusted no more, and onConnect is not asked", async () => {
+  await using devices = await Devices.create();
+  const { one, two } = devices;
+  const asked: string[] = [];
+  const app: App = {
+    onConnect: ({ peerCertificate }) => asked.push(devices.nameOf(peerCertificate)) > 0,
+    handle: devices.greet,
+  };
+  await using endpoint = await devices.start(devices.trusting(one, two), app, {
+    maxConnections: 1,
+  });
+  const { server } = endpoint;
+  using live = await devices.client(two, server.address).connect();
+  assertEquals((await live.get("/")).headers["who"], "two");
+  // The client's half of the handshake of TLS 1.2 is over when the server's is.
+  const { secured, answer } = devices.connectWith("TLSv1.2", one, server.address);
+  await within(secured, "the handshake is over");
+  server.setSslctx(devices.trusting(two));
+  live.close();
+  assertEquals(await answer, REFUSED);
+  assertEquals(asked, ["two"]);
+});
+
+Deno.test("bad input throws, and leaves the running server with the context in force", async (t) => {
+  await using devices = await Devices.create();
+  const { camera, one, two } = devices;
+  const { certFile, keyFile } = camera;
+  const ca = two.ca;
+  await using endpoint = await devices.start(devices.trusting(one));
+  const { server } = endpoint;
+  const before = server.sslctx;
+  using live = await devices.client(one, server.address).connect();
+  const text = join(devices.dir.path, "text");
+  const empty = join(devices.dir.path, "empty");
+  await Deno.writeTextFile(text, "text");
+  await Deno.mkdir(empty);
+  const missing = join(devices.dir.path, "missing");
+  const rows: readonly [string, unknown, new () => Error][] = [
+    ["nothing", undefined, TypeError],
+    ["null", null, TypeError],
+    ["a string", certFile, TypeError],
+    ["a list", [devices.trusting(two)], TypeError],
+    ["a client's context", buildClientSslctx({ ca }), TypeError],
+    ["a copy of a context", { ...before }, TypeError],
+    ["an unknown option", { ...devices.trusting(two), timeout: 1 }, TypeError],
+    ["a path that is no string", { certFile, keyFile, caFile: 1 }, TypeError],
+    ["no certificate", { ca }, TypeError],
+    ["no word on whom to trust", { certFile, keyFile }, RangeError],
+    ["a relative path", { certFile, keyFile, caFile: "ca.pem" }, RangeError],
+    ["the key of another", { certFile, keyFile: two.keyFile, ca }, RangeError],
+    ["a key that is none", { certFile, keyFile: text, ca }, RangeError],
+    ["a certificate that is none", { certFile: text, keyFile, ca }, RangeError],
+    ["an authority that is none", { certFile, keyFile, caFile: text }, RangeError],
+    ["a certificate of no authority", { certFile, keyFile, caFile: two.certFile }, RangeError],
+    ["an empty directory", { certFile, keyFile, caPath: empty }, RangeError],
+    ["a missing certificate", { certFile: missing, keyFile, ca }, Deno.errors.NotFound],
+    ["a missing authority", { certFile, keyFile, caFile: missing }, Deno.errors.NotFound],
+    ["a directory for a file", { certFile, keyFile: empty, ca }, Error],
+  ];
+  for (const [name, value, Class] of rows) {
+    await t.step(name, async () => {
+      assertThrows(() => server.setSslctx(value as ServerSslconfig), Class);
+      assertEquals(server.sslctx, before);
+      assertEquals(await devices.ask(one, server.address), "one");
+    });
+  }
+  assertEquals(await devices.ask(two, server.address), REFUSED);
+  assertEquals((await live.get("/")).headers["who"], "one");
+  await t.step("sslctx can't be set", () => {
+    assertThrows(() => Object.assign(server, { sslctx: null }), TypeError);
+  });
+});
+
+Deno.test("while contexts are swapped no client that stays trusted is lost, and no other gets in", async () => {
+  await using devices = await Devices.create();
+  const { one, two } = devices;
+  let trustsTwo = true;
+  const strangers: string[] = [];
+  const app: App = {
+    async onConnect({ peerCertificate }) {
+      const who = devices.nameOf(peerCertificate);
+      if (who !== "one" && !trustsTwo) strangers.push(who);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      return true;
+    },
+    handle: devices.greet,
+  };
+  await using endpoint = await devices.start(devices.trusting(one, two), app);
+  const { server } = endpoint;
+  const outcomes = { one: new Map<string, number>(), two: new Map<string, number>() };
+  let left = 60;
+  const keepAsking = async (name: "one" | "two") => {
+    while (left-- > 0) {
+      const got = await devices.ask(devices[name], server.address);
+      outcomes[name].set(got, (outcomes[name].get(got) ?? 0) + 1);
+    }
+  };
+  const asking = [keepAsking("one"), keepAsking("one"), keepAsking("two"), keepAsking("two")];
+  const contexts = [devices.trusting(one), devices.trusting(two, one)].map(buildServerSslctx);
+  let swaps = 0;
+  while (left > 0) {
+    trustsTwo = swaps % 2 === 1;
+    server.setSslctx(contexts[swaps++ % 2]!);
+    await new Promise((resolve) => setTimeout(resolve, swaps % 7));
+  }
+  await Promise.all(asking);
+  assertEquals([...outcomes.one.keys()], ["one"]);
+  assertEquals([...outcomes.two.keys()].filter((got) => got !== "two" && got !== REFUSED), []);
+  assertEquals(strangers, []);
+  assert(swaps > 10, `only ${swaps} swaps`);
+});

@@ -1,0 +1,323 @@
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
+import * as fc from "fast-check";
+import { join } from "node:path";
+import { type Address, DeguError, EmptyPreambleError } from "@degu/degu/base";
+import { SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { createDevicePki } from "@degu/degu/pki";
+import { type App, SSLServer } from "@degu/degu/server";
+import { tempDir } from "@degu/testing/directories.ts";
+import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+import { hasProgram } from "@degu/testing/tls_openssl.ts";
+
+const noContent: App = () => [204, "No Content", {}, null];
+
+Deno.test("SSLServer and SSLClient meet at addresses with a scope, which node:net can't reach", async (t) => {
+  if (!hasIPv6) return console.warn("there is no IPv6: skipped");
+  await using pki = await TempPKI.create();
+  const length = 1_000_000;
+  const app: App = async (request, session) => {
+    assertEquals(session.peerCertificate?.subject, "CN=TempPKI client");
+    const body = await request.body?.bytes();
+    return [200, "OK", {}, body ?? null];
+  };
+  // The index of the loopback interface, wherever there is one.
+  const scope = 1;
+  const rows: readonly [string, Address, (address: Address) => Address][] = [
+    ["the server's", ["::1", 0, 0, scope], (address) => ["::1", Number(address[1])]],
+    ["the client's", ["::1", 0], (address) => ["::1", Number(address[1]), 0, scope]],
+    ["both", ["::1", 0, 0, scope], (address) => address],
+  ];
+  for (const [which, address, translate] of rows) {
+    await t.step(which, async () => {
+      await using endpoint = await startTls(pki, app, {}, address, translate);
+      using conn = await endpoint.client.connect();
+      const body = crypto.getRandomValues(new Uint8Array(65536));
+      for (let i = 0; i < 2; i++) {
+        const response = await conn.post("/", {}, body);
+        assertEquals(await response.body?.bytes(), body);
+      }
+      const long = new Uint8Array(length).fill(7);
+      assertEquals((await (await conn.put("/", {}, long)).body?.bytes())?.length, length);
+      conn.close();
+      await endpoint.server.shutdown();
+    });
+  }
+});
+
+Deno.test("a peer that says a byte at a time gains no time for its handshake", async () => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent, { server: { timeout: 0.3 } });
+  using slow = await RawPeer.connect(endpoint.server.address);
+  const hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+  const refused = endpoint.logger.waitFor("info");
+  let over = false;
+  refused.then(() => over = true);
+  for (let i = 0; !over && i < 100; i++) {
+    await slow.send(Uint8Array.of(hello[i] ?? 0)).catch(() => over = true);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assertMatch((await refused)[0]!, /the TLS handshake took over 0\.3 s/);
+});
+
+Deno.test("what is not TLS is refused without a byte of HTTP, and logged once", async (t) => {
+  await using pki = await TempPKI.create();
+  let requests = 0;
+  const app: App = () => {
+    requests++;
+    return [204, "No Content", {}, null];
+  };
+  await using endpoint = await startTls(pki, app, { server: { timeout: 2 } });
+  const assertRefused = async (bytes: Uint8Array | string) => {
+    endpoint.logger.lines.length = 0;
+    using peer = await RawPeer.connect(endpoint.server.address);
+    await peer.send(bytes).catch(() => {});
+    await peer.closeWrite().catch(() => {});
+    const { received } = await peer.readToEnd();
+    assert(!received.includes("HTTP"), received);
+    const [line, ...more] = await endpoint.logger.waitFor("info");
+    assertEquals(more, []);
+    assertMatch(line!, /^127\.0\.0\.1:\d+: the handshake failed: [\x20-\x7e]+$/);
+  };
+  await t.step("plain HTTP", () => assertRefused("GET / HTTP/1.1\r\n\r\n"));
+  await t.step("nothing at all", () => assertRefused(""));
+  await t.step("any bytes", async () => {
+    const record = fc.tuple(
+      fc.constantFrom(0x14, 0x15, 0x16, 0x17, 0x80),
+      fc.uint8Array({ minLength: 1, maxLength: 300 }),
+    ).map(([type, rest]) => Uint8Array.of(type, 3, 1, ...rest));
+    const bytes = fc.oneof(fc.uint8Array({ minLength: 1, maxLength: 300 }), record);
+    await fc.assert(fc.asyncProperty(bytes, assertRefused), { numRuns: 60 });
+  });
+  assertEquals(requests, 0);
+  assertEquals((await endpoint.client.request("GET", "/")).status, 204);
+});
+
+Deno.test("each session has the certificate of its own client, however many knock at a time", async () => {
+  await using dir = await tempDir();
+  const names = ["one", "two", "stranger"];
+  const devices = await Promise.all(names.map((name) => createDevicePki(dir.path, name)));
+  const [one, two] = devices;
+  const texts = await Promise.all([one!, two!].map(({ caFile }) => Deno.readTextFile(caFile)));
+  const caFile = join(dir.path, "trusted.pem");
+  await Deno.writeTextFile(caFile, texts.join(""));
+  const own = { certFile: one!.certFile, keyFile: one!.keyFile };
+  const trust = { serverSslconfig: { ...own, caFile }, clientSslconfig: { caFile: one!.caFile } };
+  const app: App = (_request, session) => [
+    200,
+    "OK",
+    { name: session.peerCertificate?.subjectAltNames.join() ?? "nobody" },
+    null,
+  ];
+  await using endpoint = await startTls(trust, app);
+  const clients = devices.map(({ certFile, keyFile }) =>
+    new SSLClient(
+      { certFile, keyFile, caFile: one!.caFile },
+      endpoint.server.address,
+      { sslHost: "one", timeout: 10 },
+    )
+  );
+  const knock = async (index: number): Promise<string> => {
+    try {
+      using conn = await clients[index % 3]!.connect();
+      return String((await conn.get("/")).headers["name"]);
+    } catch (error) {
+      assertInstanceOf(error, EmptyPreambleError);
+      return "refused";
+    }
+  };
+  for (let round = 0; round < 3; round++) {
+    const got = await Promise.all(Array.from({ length: 24 }, (_, index) => knock(index)));
+    assertEquals(got, Array.from({ length: 8 }, () => ["DNS:one", "DNS:two", "refused"]).flat());
+  }
+  assertEquals(endpoint.logger.at("info").length, 24);
+  for (const line of endpoint.logger.at("info")) {
+    assertMatch(line, /client's certificate was refused/);
+  }
+});
+
+Deno.test("an app hears of clients that send much with the handshake, and are gone before it is read", async () => {
+  await using pki = await TempPKI.create();
+  const clients = 10;
+  let heard = 0;
+  const allHeard = Promise.withResolvers<void>();
+  const app: App = async ({ body }, { signal }) => {
+    const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    await assertRejects(async () => await body?.bytes(), DeguError);
+    if (!signal.aborted) await aborted;
+    if (++heard === clients) allHeard.resolve();
+    return [400, "Bad Request", {}, null];
+  };
+  await using endpoint = await startTls(pki, app, { server: { timeout: 30 } });
+  const { caFile, certFile, keyFile } = pki.clientSslconfig;
+  const read = (path: string | undefined) => Deno.readTextFile(path!);
+  const own = { cert: await read(certFile), key: await read(keyFile) };
+  const trust = { hostname: "localhost", caCerts: [await read(caFile)] };
+  const port = Number(endpoint.server.address[1]);
+  const upload = new Uint8Array(300_000);
+  new TextEncoder().encodeInto("PUT / HTTP/1.1\r\ncontent-length: 400000\r\n\r\n", upload);
+  for (let i = 0; i < clients; i++) {
+    // It ends its handshake with the first write, so that all of it arrives at once.
+    using peer = new RawPeer(await Deno.connectTls({ port, ...trust, ...own }));
+    await peer.send(upload);
+  }
+  await within(allHeard.promise, "the app hears that every client is gone", 2);
+  await within(endpoint.server.shutdown(), "no session is left", 2);
+});
+
+Deno.test("an address that can't be bound rejects ready and serveForever()", async (t) => {
+  await using pki = await TempPKI.create();
+  await using dir = await tempDir();
+  const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const file = join(dir.path, "file");
+  await Deno.writeTextFile(file, "mine");
+  const rows: readonly [string, Address, new () => Error][] = [
+    ["a port that is taken", ["127.0.0.1", taken.addr.port], Deno.errors.AddrInUse],
+    ["a path that exists", file, Deno.errors.AddrInUse],
+    ["a path without directory", join(dir.path, "no", "socket"), Deno.errors.NotFound],
+    ["an address of another machine", ["203.0.113.7", 0], Error],
+    ["an address with a scope of another machine", ["fe80::1", 0, 0, 1], Error],
+  ];
+  for (const [name, address, Class] of rows) {
+    await t.step(name, async () => {
+      await using server = new SSLServer(pki.serverSslconfig, address, noContent);
+      const serving = server.serveForever();
+      assertInstanceOf(await assertRejects(() => server.ready), Class);
+      assertInstanceOf(await assertRejects(() => serving), Class);
+      assertEquals(server.address, address);
+    });
+  }
+  await t.step("a missing permission", async () => {
+    const script = `
+      import { SSLServer } from "./server.ts";
+      const server = new SSLServer(JSON.parse(Deno.env.get("CONFIG")), ["127.0.0.1", 0], () => {});
+      const name = (error) => error.name;
+      const serving = server.serveForever();
+      console.log(await server.ready.catch(name), await serving.catch(name));
+    `;
+    const permissions = ["--allow-read", "--allow-env=CONFIG"];
+    const env = { CONFIG: JSON.stringify(pki.serverSslconfig) };
+    assertEquals(await runScript(script, permissions, env), "NotCapable NotCapable\n");
+  });
+  taken.close();
+  assertEquals(await Deno.readTextFile(file), "mine");
+});
+
+Deno.test("a server closes as soon as it is told, and its address is free", async (t) => {
+  await using pki = await TempPKI.create();
+  await using dir = await tempDir();
+  const path = join(dir.path, "socket");
+  const make = (address: Address) => new SSLServer(pki.serverSslconfig, address, noContent);
+  await t.step("before it is bound", async () => {
+    await using server = make(["127.0.0.1", 0]);
+    const serving = server.serveForever();
+    server.close();
+    await within(server.ready, "ready settles");
+    await within(serving, "serveForever() settles");
+  });
+  await t.step("a path", async () => {
+    for (let i = 0; i < 2; i++) {
+      await using server = make(path);
+      const serving = server.serveForever();
+      await server.ready;
+      assert((await Deno.lstat(path)).isSocket);
+      server.close();
+      await within(serving, "serveForever() settles");
+      await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+    }
+  });
+  await t.step("a port", async () => {
+    await using server = make(["127.0.0.1", 0]);
+    const serving = server.serveForever();
+    await server.ready;
+    const [hostname, port] = server.address as [string, number];
+    assertNotEquals(port, 0);
+    server.close();
+    await within(serving, "serveForever() settles");
+    Deno.listen({ hostname, port }).close();
+  });
+  await t.step("with a handshake under way", async () => {
+    await using server = make(["127.0.0.1", 0]);
+    const serving = server.serveForever();
+    await server.ready;
+    using peer = await RawPeer.connect(server.address);
+    await peer.send(Uint8Array.of(0x16, 3, 1));
+    server.close();
+    await within(serving, "serveForever() settles");
+    await peer.assertClosedSilently();
+  });
+});
+
+const hasNamespaces = await hasProgram("unshare") && await hasProgram("ip") &&
+  (await new Deno.Command("unshare", { args: ["-rn", "true"], stdin: "null" }).output()).success;
+if (!hasNamespaces) console.warn("no network namespaces: TLS over link-local IPv6 is not tested");
+
+/** Two interfaces that are connected with one another, in a network of their own. */
+const LINK = `
+  ip link set lo up
+  ip link add left type veth peer name right
+  ip link set left addrgenmode none
+  ip link set right addrgenmode none
+  ip address add fe80::1/64 dev left nodad
+  ip address add fe80::2/64 dev right nodad
+  ip link set left up
+  ip link set right up
+  exec "$@"
+`;
+
+const OVER_LINK = `
+import { SSLClient } from "./client.ts";
+import { SSLServer } from "./server.ts";
+const { serverSslconfig, clientSslconfig } = JSON.parse(Deno.env.get("CONFIG"));
+const scopeOf = (name) => Deno.networkInterfaces().find((each) => each.name === name).scopeid;
+const app = (_request, session) => {
+  const [address, , , scopeid = "none"] = session.address;
+  return [200, "OK", { peer: session.peerCertificate.subject, address, scopeid: \`\${scopeid}\` }, null];
+};
+for (const address of [["fe80::1", 0, 0, scopeOf("left")], ["fe80::1%left", 0]]) {
+  const server = new SSLServer(serverSslconfig, address, app);
+  const serving = server.serveForever();
+  await server.ready;
+  const [, port] = server.address;
+  for (const address of [["fe80::1", port, 0, scopeOf("right")], ["fe80::1%right", port]]) {
+    const { headers } = await new SSLClient(clientSslconfig, address).request("GET", "/");
+    console.log(headers.peer, headers.address, headers.scopeid === \`\${scopeOf("left")}\`);
+  }
+  server.close();
+  await serving;
+}
+`;
+
+Deno.test({
+  name: "SSLServer and SSLClient meet over link-local IPv6",
+  ignore: !hasNamespaces,
+  async fn() {
+    await using pki = await TempPKI.create();
+    await using dir = await tempDir();
+    const script = join(dir.path, "script.ts");
+    const root = new URL("../../../", import.meta.url).href;
+    await Deno.writeTextFile(script, OVER_LINK.replaceAll('"./', `"${root}`));
+    const deno = [Deno.execPath(), "run", "--no-prompt", "--quiet", "--allow-net", "--allow-read"];
+    const permissions = ["--allow-env=CONFIG", "--allow-sys=networkInterfaces", script];
+    const { stdout, stderr } = await new Deno.Command("unshare", {
+      args: ["-rn", "sh", "-ec", LINK, "sh", ...deno, ...permissions],
+      env: { CONFIG: JSON.stringify(pki) },
+      stdin: "null",
+    }).output();
+    const text = new TextDecoder();
+    const lines = (address: string, scoped: boolean) =>
+      `CN=TempPKI client ${address} ${scoped}\n`.repeat(2);
+    const expected = lines("fe80::2", true) + lines("fe80::2%left", false);
+    assertEquals(text.decode(stdout), expected, text.decode(stderr));
+  },
+});

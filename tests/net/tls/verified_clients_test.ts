@@ -1,0 +1,204 @@
+/** TLS sessions are not resumed by clients whose trust was withdrawn. */
+import { assertEquals, assertMatch } from "@std/assert";
+import type { AddressInfo } from "node:net";
+import * as tls from "node:tls";
+import type { Address } from "@degu/degu/base";
+import { type ServerSslconfig, SSLServer } from "@degu/degu/server";
+import { RecordingLogger } from "@degu/testing/serving.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { converse, type Issued, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
+
+const needsOpenssl = await unlessMissing("openssl");
+
+/** How a client fared that had a session to resume, or none. */
+type Fate = "answered" | "resumed, answered" | "resumed, refused" | "refused";
+
+/** Asks with `openssl s_client`, which tells whether the session was resumed. */
+async function ask(address: Address, ...args: readonly string[]): Promise<Fate> {
+  const [host, port] = address as readonly [string, number];
+  const { stdout } = await converse(
+    "openssl",
+    ["s_client", "-connect", `${host}:${port}`, "-ign_eof", ...args],
+    "GET / HTTP/1.1\r\n\r\n",
+  );
+  const resumed = stdout.includes("\nReused, TLSv1.") ? "resumed, " : "";
+  return `${resumed}${stdout.includes("HTTP/1.1 204") ? "answered" : "refused"}` as Fate;
+}
+
+/** A server that counts its requests, of which each connection makes one. */
+class CountingServer implements AsyncDisposable {
+  readonly logger = new RecordingLogger();
+  readonly ssl: SSLServer;
+  requests = 0;
+  readonly #done: Promise<void>;
+
+  private constructor(sslconfig: ServerSslconfig) {
+    const app = () => {
+      this.requests++;
+      return [204, "No Content", {}, null] as const;
+    };
+    const options = { maxRequests: 1, logger: this.logger };
+    this.ssl = new SSLServer(sslconfig, ["127.0.0.1", 0], app, options);
+    this.#done = this.ssl.serveForever();
+  }
+
+  static async start(sslconfig: ServerSslconfig): Promise<CountingServer> {
+    const server = new CountingServer(sslconfig);
+    await within(server.ssl.ready, "the server is bound");
+    return server;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.ssl.close();
+    await within(this.#done, "serveForever() settles after close()");
+  }
+}
+
+const VERSIONS = ["tls1_2", "tls1_3"] as const;
+
+Deno.test({
+  name: "a session is resumed only while its authority is trusted by the context in force",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const serverAuthority = await pki.authority("server_authority");
+    const own = await pki.server("server", { issuer: serverAuthority });
+    const authority = await pki.authority("authority");
+    const other = await pki.authority("other");
+    const client = await pki.client("client", { issuer: authority });
+    const both = await pki.join("both.pem", other.certFile, authority.certFile);
+    const renewed = await renew(pki, "authority");
+    const trusting = (caFile: string): ServerSslconfig => ({ ...own, caFile });
+    for (const version of VERSIONS) {
+      const ticket = pki.path(`${version}.ticket`);
+      const anew = [`-${version}`, "-cert", client.certFile, "-key", client.keyFile];
+      const resuming = [`-${version}`, "-sess_in", ticket];
+      await using server = await CountingServer.start(trusting(authority.certFile));
+      const { ssl } = server;
+      await t.step(`${version}: a session begins`, async () => {
+        assertEquals(await ask(ssl.address, ...anew, "-sess_out", ticket), "answered");
+      });
+      const rows: readonly [string, string, "resumed, answered" | "resumed, refused"][] = [
+        ["the same authority again", authority.certFile, "resumed, answered"],
+        ["that one and another", both, "resumed, answered"],
+        ["its authority is withdrawn", other.certFile, "resumed, refused"],
+        ["it is trusted again", authority.certFile, "resumed, answered"],
+        ["its authority with the same key", renewed, "resumed, answered"],
+      ];
+      for (const [name, caFile, expected] of rows) {
+        await t.step(`${version}: ${name}`, async () => {
+          ssl.setSslctx(trusting(caFile));
+          const before = server.requests;
+          const isTrusted = expected === "resumed, answered";
+          assertEquals(await ask(ssl.address, ...resuming), expected);
+          assertEquals(server.requests - before, isTrusted ? 1 : 0);
+          assertEquals(await ask(ssl.address, ...anew), isTrusted ? "answered" : "refused");
+        });
+      }
+      await t.step(`${version}: at another server, which never trusted it`, async () => {
+        await using another = await CountingServer.start(trusting(other.certFile));
+        assertEquals(await ask(another.ssl.address, ...resuming), "resumed, refused");
+        assertEquals(another.requests, 0);
+      });
+      await t.step(`${version}: at another server, when the first one is gone`, async () => {
+        ssl.close();
+        await using another = await CountingServer.start(trusting(both));
+        assertEquals(await ask(another.ssl.address, ...resuming), "resumed, answered");
+      });
+    }
+  },
+});
+
+Deno.test({
+  name:
+    "a session that began with everybody let in is not resumed where certificates are asked for",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
+    const authority = await pki.authority("authority");
+    const client = await pki.client("client", { issuer: authority });
+    const shown = ["-cert", client.certFile, "-key", client.keyFile];
+    for (const version of VERSIONS) {
+      await t.step(version, async () => {
+        const open = { ...own, allowUnauthenticatedClients: true } as const;
+        await using server = await CountingServer.start(open);
+        const { ssl } = server;
+        const ticket = pki.path(`${version}.ticket`);
+        const anew = [`-${version}`, ...shown];
+        assertEquals(await ask(ssl.address, ...anew, "-sess_out", ticket), "answered");
+        ssl.setSslctx({ ...own, caFile: authority.certFile });
+        const resumed = await ask(ssl.address, `-${version}`, "-sess_in", ticket, ...shown);
+        assertEquals(resumed, "resumed, refused");
+        assertEquals(server.requests, 1);
+        assertEquals(await ask(ssl.address, ...anew), "answered");
+        for (const line of server.logger.at("info")) assertMatch(line, /was not verified/);
+      });
+    }
+  },
+});
+
+Deno.test({
+  name: "a session that began at a server of node:tls is resumed once its certificate was verified",
+  ...needsOpenssl,
+  async fn(t) {
+    await using pki = await OpensslPki.create();
+    const own = await pki.server("server", { issuer: await pki.authority("server_authority") });
+    const authority = await pki.authority("authority");
+    await using lax = await LaxServer.start(own);
+    await using server = await CountingServer.start({ ...own, caFile: authority.certFile });
+    for (const version of VERSIONS) {
+      await t.step(version, async () => {
+        const { certFile, keyFile } = await pki.client(version, { issuer: authority });
+        const ticket = pki.path(`${version}.ticket`);
+        const anew = [`-${version}`, "-cert", certFile, "-key", keyFile];
+        const resuming = [...anew, "-sess_in", ticket];
+        assertEquals(await ask(lax.address, ...anew, "-sess_out", ticket), "answered");
+        assertEquals(await ask(server.ssl.address, ...resuming), "resumed, refused");
+        assertMatch(server.logger.at("info").at(-1)!, /POLICY: .* was not verified/);
+        assertEquals(await ask(server.ssl.address, ...anew), "answered");
+        assertEquals(await ask(server.ssl.address, ...resuming), "resumed, answered");
+      });
+    }
+  },
+});
+
+/** A server of `node:tls`, which asks for certificates and takes any. */
+class LaxServer implements AsyncDisposable {
+  private constructor(readonly server: tls.Server) {}
+
+  static async start({ certFile, keyFile }: Issued): Promise<LaxServer> {
+    const [cert, key] = await Promise.all(
+      [certFile, keyFile].map((path) => Deno.readTextFile(path)),
+    );
+    const options = { cert: cert!, key: key!, requestCert: true, rejectUnauthorized: false };
+    const server = tls.createServer(options, (socket) => {
+      socket.on("error", () => {});
+      socket.once("data", () => socket.end("HTTP/1.1 204 No Content\r\n\r\n"));
+    });
+    const listening = Promise.withResolvers<void>();
+    server.listen(0, "127.0.0.1", () => listening.resolve());
+    await within(listening.promise, "the server listens");
+    return new LaxServer(server);
+  }
+
+  get address(): Address {
+    return ["127.0.0.1", (this.server.address() as AddressInfo).port];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = Promise.withResolvers<void>();
+    this.server.close(() => closed.resolve());
+    await within(closed.promise, "the server closes");
+  }
+}
+
+/** Makes another certificate of an authority, with its key and name. */
+async function renew(pki: OpensslPki, name: string): Promise<string> {
+  const certFile = pki.path(`${name}.renewed.pem`);
+  await pki.run(
+    ...["req", "-x509", "-new", "-config", "ca.cnf", "-key", `${name}.key`, "-subj", `/CN=${name}`],
+    ...["-days", "5", "-addext", "basicConstraints=critical,CA:TRUE", "-out", certFile],
+  );
+  return certFile;
+}

@@ -1,0 +1,409 @@
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import * as fc from "fast-check";
+import { createPrivateKey } from "node:crypto";
+import { basename, dirname, join } from "node:path";
+import { createDevicePki, type DevicePki } from "@degu/degu/pki";
+import {
+  assertNear,
+  covers,
+  exchangeOverTls,
+  keyPair,
+  readCertificate,
+} from "@degu/testing/certificates.ts";
+import { entries, mode, snapshot, tempDir } from "@degu/testing/directories.ts";
+import { isInstalled, openssl, runScript } from "@degu/testing/processes.ts";
+
+const DAY = 24 * 60 * 60 * 1000;
+const onPosix = Deno.build.os !== "windows";
+const hasOpenssl = await isInstalled("openssl");
+if (!hasOpenssl) console.warn("The openssl program is missing: its tests are skipped");
+
+Deno.test("createDevicePki makes a certificate for both roles and its own authority", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1.local");
+  const [ca, cert] = [await readCertificate(device.caFile), await readCertificate(device.certFile)];
+  assertStrictEquals(ca.ca, true);
+  assertStrictEquals(cert.ca, false);
+  assertStrictEquals(cert.verify(ca.publicKey), true);
+  assertStrictEquals(cert.subject, "CN=camera-1.local");
+  assertStringIncludes(ca.subject, "O=camera-1.local");
+  assert(covers(cert, "camera-1.local"));
+  assertNear(Date.parse(ca.validTo), Date.now() + 20 * 365 * DAY);
+  assertNear(device.validTo.getTime(), Date.now() + 365 * DAY);
+  const key = createPrivateKey(await Deno.readTextFile(device.keyFile));
+  assertStrictEquals(cert.checkPrivateKey(key), true);
+});
+
+Deno.test({
+  name: "openssl accepts a device's certificate for both roles",
+  ignore: !hasOpenssl,
+  async fn() {
+    await using dir = await tempDir();
+    const { caFile, certFile } = await createDevicePki(dir.path, "camera-1");
+    for (const purpose of ["sslserver", "sslclient"]) {
+      const options = ["-x509_strict", "-purpose", purpose, "-verify_hostname", "camera-1"];
+      const { success } = await openssl("verify", ...options, "-CAfile", caFile, certFile);
+      assertStrictEquals(success, true, purpose);
+    }
+  },
+});
+
+Deno.test("createDevicePki loads what it made and changes nothing", async () => {
+  await using dir = await tempDir();
+  const device = await createDevicePki(dir.path, "camera-1");
+  const before = await snapshot(dirname(device.caFile));
+  assertEquals(await createDevicePki(`${dir.path}/./x/../`, "camera-1"), device);
+  assertEquals(await snapshot(dirname(device.caFile)), before);
+  assert(Object.isFrozen(device));
+  assertEquals(structuredClone(device), device);
+});
+
+Deno.test({
+  name: "createDevicePki makes directories of mode 0700 and files of mode 0600",
+  ignore: !onPosix,
+  async fn() {
+    await using dir = await tempDir();
+    const parent = join(dir.path, "var", "pki");
+    const home = dirname((await createDevicePki(parent, "camera-1")).caFile);
+    assertEquals(await entries(parent), ["camera-1"]);
+    for (const path of [parent, home]) assertStrictEquals(await mode(path), 0o700);
+    const names = await entries(home);
+    assertEquals(names, ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"]);
+    for (const name of names) assertStrictEquals(await mode(join(home, name)), 0o600, name);
+  },
+});
+
+Deno.test("createDevicePki: devices that trust each other shake hands both ways", async (t) => {
+  await using dir = await tempDir();
+  const [camera, viewer, stranger] = await Promise.all(
+    ["camera-1", "viewer-1", "stranger"].map((name) => createDevicePki(dir.path, name)),
+  ) as [DevicePki, DevicePki, DevicePki];
+  const cases: [server: DevicePki, client: DevicePki, trusts: DevicePki, boolean][] = [
+    [camera, viewer, viewer, true],
+    [viewer, camera, camera, true],
+    [camera, stranger, viewer, false],
+    [camera, viewer, camera, false],
+  ];
+  for (const [index, [server, client, trusted, accepted]] of cases.entries()) {
+    await t.step(`case ${index}: ${accepted ? "accepted" : "refused"}`, async () => {
+      const serverName = basename(dirname(server.caFile));
+      const exchange = exchangeOverTls(
+        { ...keyPair(server), caFile: trusted.caFile },
+        { ...keyPair(client), caFile: server.caFile, checkHostname: true },
+        serverName,
+      );
+      if (accepted) assertStrictEquals(await exchange, "hello");
+      else await assertRejects(() => exchange, Error);
+    });
+  }
+});
+
+Deno.test("concurrent calls of createDevicePki agree on one identity", async () => {
+  await using dir = await tempDir();
+  let run = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 2, max: 6 }), async (calls) => {
+      const parent = join(dir.path, String(run++));
+      const results = await Promise.all(
+        Array.from({ length: calls }, () => createDevicePki(parent, "camera-1")),
+      );
+      for (const result of results) assertEquals(result, results[0]);
+      assertEquals(await entries(parent), ["camera-1"]);
+      assertEquals(await createDevicePki(parent, "camera-1"), results[0]);
+    }),
+    { numRuns: 8 },
+  );
+});
+
+Deno.test("processes that call createDevicePki at once agree, with access to its directory alone", async () => {
+  await using dir = await tempDir();
+  const script = `
+    import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
+    const { certFile, caFile, keyFile } = await createDevicePki(${JSON.stringify(dir.path)}, "hub");
+    const texts = await Promise.all([certFile, caFile, keyFile].map((path) => Deno.readTextFile(path)));
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join()));
+    console.log(new Uint8Array(digest).toHex());`;
+  const permissions = [
+    `--allow-read=${dir.path}`,
+    `--allow-write=${dir.path}`,
+    "--allow-sys=uid",
+  ];
+  const digests = await Promise.all([1, 2, 3].map(() => runScript(script, permissions, {})));
+  assertMatch(digests[0] ?? "", /^[0-9a-f]{64}\n$/);
+  assertStrictEquals(new Set(digests).size, 1);
+  assertEquals(await entries(dir.path), ["hub"]);
+});
+
+Deno.test("createDevicePki rejects a relative directory, a name that is none, unknown options", async (t) => {
+  await using dir = await tempDir();
+  const invalid: [dir: string, name: string, message: string][] = [
+    ["", "camera-1", "not an absolute path"],
+    [".", "camera-1", "not an absolute path"],
+    ["pki", "camera-1", "not an absolute path"],
+    ["./pki", "camera-1", "not an absolute path"],
+    [`${dir.path}/a\0b`, "camera-1", "not an absolute path"],
+    [dir.path, "", "it is empty"],
+    [dir.path, "\u3000 ", "it is empty"],
+    [dir.path, "camera-1\n", "white space"], // a line of a file, as it was read
+    [dir.path, " camera-1", "white space"],
+    [dir.path, "\ufeffcamera-1", "white space"],
+    [dir.path, "a\0b", "control character"],
+    [dir.path, "a\u2028b", "line break"],
+    [dir.path, "a\x1b[31mb", "control character"],
+    [dir.path, "a\ud800b", "surrogate"],
+  ];
+  for (const [path, name, message] of invalid) {
+    await t.step(JSON.stringify([path.replace(dir.path, "dir"), name]), async () => {
+      const error = await assertRejects(
+        () => createDevicePki(path, name),
+        RangeError,
+        "Cannot make a device PKI",
+      );
+      assertStringIncludes(error.message, message);
+    });
+  }
+  const wrong: unknown[][] = [
+    [dir.path, 1],
+    [null, "camera-1"],
+    [dir.path],
+    [dir.path, "camera-1", { renewal: false }],
+    [dir.path, "camera-1", { renew: "no" }],
+    [dir.path, "camera-1", { renew: null }],
+    [dir.path, "camera-1", null],
+    [dir.path, "camera-1", false],
+  ];
+  for (const [index, values] of wrong.entries()) {
+    await t.step(`wrong types ${index}`, async () => {
+      // What a program in JavaScript may do.
+      const call = createDevicePki as unknown as (...values: unknown[]) => Promise<DevicePki>;
+      await assertRejects(() => call(...values), TypeError);
+    });
+  }
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("createDevicePki takes any name of a device, and finds it again", async (t) => {
+  await using dir = await tempDir();
+  const longest = `${"a".repeat(62)}.b`;
+  const rows: [name: string, dnsName: string | RegExp][] = [
+    ["camera-1", "camera-1"],
+    ["camera-1.local", "camera-1.local"],
+    [longest, longest],
+    ["Camera-1", /^camera-1-[0-9a-f]{16}$/],
+    ["camera_1", /^camera-1-[0-9a-f]{16}$/],
+    ["Anna's camera", /^anna-s-camera-[0-9a-f]{16}$/],
+    ["KÜCHE", /^kuche-[0-9a-f]{16}$/],
+    ["\u212a.local", /^k-local-[0-9a-f]{16}$/],
+    ["名前", /^device-[0-9a-f]{16}$/],
+    ["📷", /^device-[0-9a-f]{16}$/],
+    ["127.0.0.1", /^127-0-0-1-[0-9a-f]{16}$/],
+    ["x".repeat(300), /^x{46}-[0-9a-f]{16}$/],
+    [`${"x".repeat(45)} y`, /^x{45}-[0-9a-f]{16}$/],
+    [`${longest}b`, /^a{46}-[0-9a-f]{16}$/],
+    [".", /^device-[0-9a-f]{16}$/],
+    ["..", /^device-[0-9a-f]{16}$/],
+    ["../../camera-1", /^camera-1-[0-9a-f]{16}$/],
+    ["/etc/passwd", /^etc-passwd-[0-9a-f]{16}$/],
+    ["C:\\camera", /^c-camera-[0-9a-f]{16}$/],
+    ["*.local", /^local-[0-9a-f]{16}$/],
+    ["camera-1.", /^camera-1-[0-9a-f]{16}$/],
+  ];
+  const made = new Set<string>();
+  for (const [name, expected] of rows) {
+    await t.step(`${name.slice(0, 30)} (${name.length})`, async () => {
+      const device = await createDevicePki(dir.path, name);
+      if (typeof expected === "string") assertStrictEquals(device.name, expected);
+      else assertMatch(device.name, expected);
+      assertStrictEquals(device.certFile, join(dir.path, device.name, "cert.pem"));
+      const cert = await readCertificate(device.certFile);
+      assertStrictEquals(cert.subject, `CN=${device.name}`);
+      assertStrictEquals(cert.subjectAltName, `DNS:${device.name}`);
+      assertEquals(await createDevicePki(dir.path, name, { renew: false }), device);
+      // What was derived stands for itself.
+      assertEquals(await createDevicePki(dir.path, device.name, { renew: false }), device);
+      made.add(device.name);
+    });
+  }
+  assertStrictEquals(made.size, rows.length);
+  assertEquals(await entries(dir.path), [...made].sort());
+});
+
+Deno.test("createDevicePki derives the same name for all time", async (t) => {
+  await using dir = await tempDir();
+  // SHA-256 of what stands here in UTF-8, from another program.
+  const rows: [name: string, dnsName: string][] = [
+    ["Anna's camera", "anna-s-camera-ca91bfd7af397728"],
+    ["KÜCHE", "kuche-867294d0bc78cabc"],
+    ["KU\u0308CHE", "kuche-867294d0bc78cabc"],
+    ["名前", "device-7ec26292414bccef"],
+    ["../../camera-1", "camera-1-d9597a6328d2f812"],
+  ];
+  for (const [name, expected] of rows) {
+    await t.step(expected, async () => {
+      assertStrictEquals((await createDevicePki(dir.path, name)).name, expected);
+    });
+  }
+  assertStrictEquals((await entries(dir.path)).length, 4);
+});
+
+Deno.test("createDevicePki derives a DNS name from any text, another for each", async () => {
+  await using dir = await tempDir();
+  const seen = new Map<string, string>();
+  const text = fc.oneof(
+    fc.string({ unit: "binary", minLength: 1, maxLength: 80 }),
+    fc.string({ unit: fc.constantFrom("a", "A", "-", ".", "_", "/", " ", "\u212a", "ä", "9") }),
+  );
+  await fc.assert(fc.asyncProperty(text, async (name) => {
+    // Nothing is made; the message says what the name is.
+    const error = await assertRejects(() => createDevicePki(dir.path, name, { renew: false }));
+    if (error instanceof RangeError) return;
+    assert(error instanceof Deno.errors.NotFound, String(error));
+    const [, dnsName = ""] = error.message.match(/There is no identity in (.*), and with/) ?? [];
+    assertStrictEquals(dirname(dnsName), dir.path);
+    assertMatch(basename(dnsName), /^(?=.{1,64}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/);
+    const normal = name.normalize("NFC");
+    assertStrictEquals(seen.get(dnsName) ?? normal, normal);
+    seen.set(dnsName, normal);
+  }));
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("createDevicePki rejects an identity with a file missing and makes no other", async (t) => {
+  await using dir = await tempDir();
+  for (const [index, file] of ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"].entries()) {
+    await t.step(file, async () => {
+      const name = `camera-${index}a`;
+      const home = dirname((await createDevicePki(dir.path, name)).caFile);
+      await Deno.remove(join(home, file));
+      const before = await snapshot(home);
+      await assertRejects(
+        () => createDevicePki(dir.path, name),
+        Deno.errors.NotFound,
+        `Missing ${join(home, file)}: restore the directory from a backup`,
+      );
+      assertEquals(await snapshot(home), before);
+    });
+  }
+});
+
+Deno.test("createDevicePki rejects files that don't belong together, without quoting them", async (t) => {
+  await using dir = await tempDir();
+  const other = dirname((await createDevicePki(dir.path, "other")).caFile);
+  const cases: [file: string, content: string | null, message: string][] = [
+    ["ca.pem", null, "ca_key.pem does not belong to"],
+    ["ca_key.pem", null, "ca_key.pem does not belong to"],
+    ["cert.pem", null, "key.pem does not belong to"],
+    ["key.pem", null, "key.pem does not belong to"],
+    ["ca.pem", "", "Cannot parse"],
+    [
+      "cert.pem",
+      "-----BEGIN CERTIFICATE-----\nc2VjcmV0\n-----END CERTIFICATE-----\n",
+      "Cannot parse",
+    ],
+    [
+      "key.pem",
+      "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n",
+      "Cannot parse",
+    ],
+  ];
+  for (const [index, [file, content, message]] of cases.entries()) {
+    await t.step(
+      `${file} ${content === null ? "of another device" : "that is damaged"}`,
+      async () => {
+        const name = `camera-${index}a`;
+        const home = dirname((await createDevicePki(dir.path, name)).caFile);
+        const text = content ?? await Deno.readTextFile(join(other, file));
+        await Deno.writeTextFile(join(home, file), text);
+        const error = await assertRejects(
+          () => createDevicePki(dir.path, name),
+          Deno.errors.InvalidData,
+          message,
+        );
+        assert(!/BEGIN|c2VjcmV0|secret/.test(Deno.inspect(error)));
+      },
+    );
+  }
+  await t.step("the authority of another device, with its key", async () => {
+    const home = dirname((await createDevicePki(dir.path, "camera-b")).caFile);
+    for (const file of ["ca.pem", "ca_key.pem"]) {
+      await Deno.writeTextFile(join(home, file), await Deno.readTextFile(join(other, file)));
+    }
+    await assertRejects(
+      () => createDevicePki(dir.path, "camera-b"),
+      Deno.errors.InvalidData,
+      "cert.pem does not belong to",
+    );
+  });
+  await t.step("the whole identity of another device", async () => {
+    await Deno.rename(other, join(dir.path, "renamed"));
+    await assertRejects(
+      () => createDevicePki(dir.path, "renamed"),
+      Deno.errors.InvalidData,
+      "is not for renamed",
+    );
+  });
+});
+
+Deno.test({
+  name: "createDevicePki rejects permissions that let other users in and says what to do",
+  ignore: !onPosix,
+  async fn(t) {
+    const cases: [path: string, mode: number, accepted: boolean][] = [
+      [".", 0o755, true],
+      [".", 0o770, false],
+      [".", 0o702, false],
+      ["camera-1", 0o750, true],
+      ["camera-1", 0o720, false],
+      ["camera-1/ca.pem", 0o644, true],
+      ["camera-1/ca.pem", 0o620, false],
+      ["camera-1/cert.pem", 0o602, false],
+      ["camera-1/key.pem", 0o400, true],
+      ["camera-1/key.pem", 0o640, false],
+      ["camera-1/key.pem", 0o604, false],
+      ["camera-1/ca_key.pem", 0o640, false],
+    ];
+    for (const [path, bits, accepted] of cases) {
+      await t.step(`${path} ${bits.toString(8)}: ${accepted}`, async () => {
+        await using dir = await tempDir();
+        await createDevicePki(dir.path, "camera-1");
+        await Deno.chmod(join(dir.path, path), bits);
+        const load = () => createDevicePki(dir.path, "camera-1");
+        if (accepted) {
+          await load();
+        } else {
+          const error = await assertRejects(load, Deno.errors.PermissionDenied, "to other users");
+          assertMatch(error.message, path.endsWith(".pem") ? /chmod 600/ : /chmod 700/);
+        }
+      });
+    }
+    await t.step("puts no key into a directory that others can write", async () => {
+      await using dir = await tempDir();
+      await Deno.chmod(dir.path, 0o777);
+      await assertRejects(
+        () => createDevicePki(dir.path, "camera-1"),
+        Deno.errors.PermissionDenied,
+        "is open to other users (mode 777)",
+      );
+      assertEquals(await entries(dir.path), []);
+    });
+    await t.step("advises to take another directory than one for all", async () => {
+      await using dir = await tempDir();
+      await Deno.chmod(dir.path, 0o1777);
+      const error = await assertRejects(
+        () => createDevicePki(dir.path, "camera-1"),
+        Deno.errors.PermissionDenied,
+        "take a directory of its own",
+      );
+      assert(!error.message.includes("chmod"), error.message);
+      assertEquals(await entries(dir.path), []);
+      await createDevicePki(join(dir.path, "own"), "camera-1");
+    });
+  },
+});

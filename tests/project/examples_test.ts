@@ -1,0 +1,125 @@
+/** Every program in examples/ runs with the permissions that its first line names, and needs them. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+
+const ROOT = new URL("../../", import.meta.url);
+const DIRECTORY = "examples/";
+/** How the first line of a program begins: its path and what it is to be run with follow. */
+const PROGRAM = "// deno run ";
+/** How the first line of a module begins that others import; why it is there follows. */
+const NO_PROGRAM = "// Not a program: ";
+/** The longest that a program may take, in milliseconds. */
+const TIME_LIMIT = 60_000;
+
+/** Runs a command in a network of its own that has 127.0.0.1 and nothing else. */
+const WITHOUT_IPV6 = `
+import os, subprocess, sys
+with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w") as file: file.write("1")
+subprocess.check_call(["ip", "link", "set", "lo", "up"])
+os.execv(sys.argv[1], sys.argv[1:])
+`;
+
+interface Result {
+  readonly success: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+for (const path of await examplePaths()) {
+  const [firstLine = ""] = (await Deno.readTextFile(new URL(path, ROOT))).split("\n");
+  if (firstLine.startsWith(NO_PROGRAM)) {
+    const reason = firstLine.slice(NO_PROGRAM.length);
+    Deno.test({ name: `${path} is no program: ${reason}`, ignore: true, fn() {} });
+    continue;
+  }
+
+  Deno.test(`${path} runs as its first line says`, async () => {
+    const { success, stdout, stderr } = await runExample(path, flagsOf(path, firstLine));
+    assert(success, `${firstLine}\n${stdout}\n${stderr}`);
+    assert(stdout !== "", `${path} prints nothing`);
+    // deno-lint-ignore no-control-regex
+    assertMatch(stdout, /^[^\x00-\x09\x0b-\x1f]*$/, "control characters, but no terminal");
+  });
+
+  Deno.test(`${path} needs every permission that it names`, async () => {
+    const flags = flagsOf(path, firstLine);
+    for (const flag of flags.filter((flag) => flag.startsWith("--allow-"))) {
+      const { success } = await runExample(path, flags.filter((other) => other !== flag));
+      assert(!success, `${path} runs without ${flag}, too`);
+    }
+  });
+}
+
+Deno.test("the tutorial shows the same response twice, and two transfers", async () => {
+  const [, response, , sameResponse, ...progress] = await runTutorial();
+  const expected = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';
+  assertEquals([response, sameResponse], [expected, expected]);
+  assertEquals(progress.map((line) => line.split(/ +/)[0]), [
+    ...new Array(4).fill("upload"),
+    ...new Array(4).fill("download"),
+  ]);
+  for (const line of [progress[3], progress[7]]) {
+    assertMatch(line ?? "", / 256 of 256 MiB in \d+\.\d\d s: [1-9]\d* MiB\/s$/);
+  }
+});
+
+Deno.test({
+  name: "the tutorial takes 127.0.0.1 where there is no IPv6, and says so (needs unshare, python3)",
+  ignore: !await canMakeNetworks(),
+  async fn() {
+    const lines = await runTutorial("unshare", "-rn", "python3", "-c", WITHOUT_IPV6);
+    assertStringIncludes(lines[2] ?? "", "no IPv6");
+    assertMatch(lines[3] ?? "", /proxy.* 127\.0\.0\.1:\d+:$/);
+    assertEquals(lines[4], lines[1]);
+  },
+});
+
+async function examplePaths(): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(new URL(DIRECTORY, ROOT)));
+  return entries.map(({ name }) => DIRECTORY + name).filter((path) => path.endsWith(".ts")).sort();
+}
+
+function flagsOf(path: string, firstLine: string): string[] {
+  assert(
+    firstLine.startsWith(PROGRAM) && firstLine.endsWith(` ${path}`),
+    `${path}: its first line must be "${PROGRAM}<flags> ${path}" or "${NO_PROGRAM}<reason>"`,
+  );
+  return firstLine.slice(PROGRAM.length, -path.length).split(" ").filter((flag) => flag !== "");
+}
+
+/** Runs a program of examples/ as a process of its own, perhaps by another command. */
+async function runExample(
+  path: string,
+  flags: readonly string[],
+  ...wrapper: string[]
+): Promise<Result> {
+  const [program, ...args] = [...wrapper, Deno.execPath(), "run", "--no-prompt", ...flags, path];
+  const { success, stdout, stderr } = await new Deno.Command(program!, {
+    args,
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    signal: AbortSignal.timeout(TIME_LIMIT),
+  }).output();
+  const decoder = new TextDecoder();
+  return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** The lines that the tutorial prints. */
+async function runTutorial(...wrapper: string[]): Promise<string[]> {
+  const path = `${DIRECTORY}tutorial.ts`;
+  const [firstLine = ""] = (await Deno.readTextFile(new URL(path, ROOT))).split("\n");
+  const { success, stdout, stderr } = await runExample(path, flagsOf(path, firstLine), ...wrapper);
+  assert(success, stderr);
+  return stdout.trimEnd().split("\n");
+}
+
+/** Whether a network of one's own can be made, and changed. */
+async function canMakeNetworks(): Promise<boolean> {
+  try {
+    const args = ["-rn", "python3", "-c", WITHOUT_IPV6, Deno.execPath(), "--version"];
+    return (await new Deno.Command("unshare", { args, stdin: "null" }).output()).success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

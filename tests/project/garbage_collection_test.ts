@@ -1,0 +1,12 @@
+/** What is forgotten is closed, and what is in use is not. */
+import { assert, assertEquals } from "@std/assert";
+import { runProgram } from "@degu/testing/programs.ts";
+
+Deno.test("what is forgotten closes itself, and what is in use keeps what it needs", async (t) => {
+  const output = await runProgram("garbage_collection.ts", {
+    flags: ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"],
+  });
+  const findings: [string, unknown][] = JSON.parse(output);
+  assert(findings.length > 10);
+  for (const [what, found] of findings) await t.step(what, () => assertEquals(found, true));
+});

@@ -1,0 +1,377 @@
+/**
+ * What docs/permissions.md says: each entry works in a process with exactly the permissions of its row, and without any one of them it
+ * fails with NotCapable.
+ */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { dirname, join } from "node:path";
+import type { Address } from "@degu/degu/base";
+import { Client, SSLClient } from "@degu/degu/client";
+import { type App, Server, SSLServer } from "@degu/degu/server";
+import { TempPKI } from "@degu/degu/misc";
+import { createDevicePki } from "@degu/degu/pki";
+import { tempDir } from "@degu/testing/directories.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+/** A worker reads its modules as files. */
+const TREE = `read=${decodeURIComponent(ROOT.pathname)}`;
+const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc", "pki"];
+
+/** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */
+const REFUSED = /NotCapable|Requires read access to ".*\/misc\/temp_server_worker\.ts"/;
+
+/** Processes at a time: each needs most of a core for as long as it starts. */
+const AT_A_TIME = 3;
+/** Seconds that a process may take on a busy machine. */
+const PATIENCE = 30;
+
+/** How a process ended. */
+interface Ended {
+  readonly success: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Something that needs permissions, as a program. */
+interface Case {
+  readonly name: string;
+  /** Without `--allow-`; each is needed. */
+  readonly permissions: readonly string[];
+  readonly script: string;
+  /** What its first line, which is JSON, is used for, where somebody else has to do something. */
+  drive?(value: Address): Promise<void>;
+}
+
+/** Makes flags of permissions: those of one kind become one list. */
+function flagsOf(permissions: readonly string[]): string[] {
+  const lists = new Map<string, string[]>();
+  for (const permission of permissions) {
+    const [kind = "", value] = permission.split(/=(.*)/s);
+    const list = lists.get(kind) ?? [];
+    if (value !== undefined) list.push(value);
+    lists.set(kind, list);
+  }
+  return [...lists].map(([kind, values]) =>
+    `--allow-${kind}${values.length === 0 ? "" : `=${values.join(",")}`}`
+  );
+}
+
+async function runProgram(
+  script: string,
+  permissions: readonly string[],
+  drive?: Case["drive"],
+): Promise<Ended> {
+  const child = await spawnScript(script, flagsOf(permissions), { NO_COLOR: "1" });
+  const stderr = new Response(child.stderr).text();
+  let stdout = "";
+  let driven = drive === undefined;
+  try {
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      stdout += text;
+      if (driven || !stdout.includes("\n")) continue;
+      driven = true;
+      await drive?.(readAddress(stdout.slice(0, stdout.indexOf("\n"))));
+    }
+    const { success } = await within(child.status, `the program ends: ${script}`, PATIENCE);
+    return { success, stdout, stderr: await stderr };
+  } catch (error) {
+    child.kill("SIGKILL");
+    await child.status;
+    await stderr;
+    throw error;
+  }
+}
+
+/** An address from JSON, in which an abstract name is an array of bytes. */
+function readAddress(json: string): Address {
+  const value = JSON.parse(json);
+  return typeof value[0] === "number" ? Uint8Array.from(value) : value;
+}
+
+/** Runs a case with its permissions, and once without each. */
+async function runCase({ name, permissions, script, drive }: Case): Promise<void> {
+  const { success, stderr } = await runProgram(script, permissions, drive);
+  assert(success, `${name} with ${flagsOf(permissions).join(" ")}: ${stderr}`);
+  for (const left of permissions) {
+    const fewer = permissions.filter((permission) => permission !== left);
+    const failed = await runProgram(script, fewer);
+    assert(!failed.success, `${name} works without ${left}`);
+    assertMatch(failed.stderr, REFUSED, `${name} without ${left}`);
+  }
+}
+
+/** Runs all cases, a few at a time, and fails with the first that failed. */
+async function runCases(cases: readonly Case[]): Promise<void> {
+  const waiting = [...cases];
+  const errors: unknown[] = [];
+  await Promise.all(Array.from({ length: AT_A_TIME }, async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      await runCase(next).catch((error) => errors.push(error));
+    }
+  }));
+  if (errors.length > 0) throw errors[0];
+}
+
+const ANSWERS = `
+const { promise: answered, resolve } = Promise.withResolvers();
+const app = () => { resolve(); return [200, "OK", {}, null]; };
+`;
+/** Tells where the server is, and ends after the first request. */
+const SERVE = `
+const serving = server.serveForever();
+await server.ready;
+const { address } = server;
+console.log(JSON.stringify(address instanceof Uint8Array ? [...address] : address));
+await answered;
+await server.shutdown();
+await serving;
+`;
+
+function serverScript(construct: string): string {
+  return `import { Server, SSLServer } from "./server.ts";${ANSWERS}
+const server = ${construct};${SERVE}`;
+}
+
+function clientScript(construct: string): string {
+  return `import { Client, SSLClient } from "./client.ts";
+const response = await ${construct}.request("GET", "/");
+if (response.status !== 200) throw new Error(String(response.status));`;
+}
+
+/** Makes one request of a server that a program has told of. */
+async function request(client: Client): Promise<void> {
+  assertEquals((await client.request("GET", "/")).status, 200);
+}
+
+const ok: App = () => [200, "OK", {}, null];
+
+Deno.test("importing every module needs no permission", async () => {
+  const imports = ENTRIES.map((name) => `import "./${name}.ts";`).join("\n");
+  const script = `${imports}\nimport { Client } from "./mod.ts";\nnew Client(["127.0.0.1", 1]);`;
+  await runCases([{ name: "every module", permissions: [], script }]);
+});
+
+Deno.test("plain clients and servers need what the table says", async () => {
+  await using dir = await tempDir();
+  await using tcp = new Server(["127.0.0.1", 0], ok);
+  await using unix = new Server(join(dir.path, "served"), ok);
+  await using abstract = new Server(new Uint8Array(), ok);
+  for (const server of [tcp, unix, abstract]) server.serveForever();
+  const [, port] = tcp.address as readonly [string, number];
+  const path = join(dir.path, "socket");
+  const abstractName = JSON.stringify([...abstract.address as Uint8Array]);
+  const client = (construct: string) => clientScript(`new Client(${construct})`);
+  const server = (address: string) => serverScript(`new Server(${address}, app)`);
+  const drive = (address: Address) => request(new Client(address));
+  await runCases([
+    {
+      name: "Server on a host",
+      permissions: ["net=127.0.0.1:0"],
+      script: server('["127.0.0.1", 0]'),
+      drive,
+    },
+    {
+      name: "Server on IPv6",
+      permissions: ["net=[::1]:0"],
+      script: server('["::1", 0, 0, 0]'),
+      drive,
+    },
+    {
+      name: "Server on a path",
+      permissions: [`net=unix:${path}`, `read=${path}`, `write=${path}`],
+      script: server(JSON.stringify(path)),
+      drive,
+    },
+    {
+      name: "Server on an abstract name",
+      permissions: ["net"],
+      script: server("new Uint8Array()"),
+      drive,
+    },
+    {
+      name: "Client of a host",
+      permissions: [`net=127.0.0.1:${port}`],
+      script: client(`["127.0.0.1", ${port}]`),
+    },
+    {
+      name: "Client of a name",
+      permissions: [`net=localhost:${port}`],
+      script: client(`["localhost", ${port}]`),
+    },
+    {
+      name: "Client of a path",
+      permissions: [`net=unix:${unix.address}`, `read=${unix.address}`, `write=${unix.address}`],
+      script: client(JSON.stringify(unix.address)),
+    },
+    {
+      name: "Client of an abstract name",
+      permissions: ["net"],
+      script: client(`Uint8Array.from(${abstractName})`),
+    },
+    {
+      name: "createFetch",
+      permissions: [`net=127.0.0.1:${port}`],
+      script: `import { Client } from "./client.ts";
+import { createFetch } from "./web.ts";
+await createFetch(new Client(["127.0.0.1", ${port}]))("/");`,
+    },
+    {
+      name: "ProxyApp",
+      permissions: [`net=127.0.0.1:${port}`],
+      script: `import { Client } from "./client.ts";
+import { ProxyApp } from "./applib.ts";
+import { mkreq } from "./misc.ts";
+import { Session } from "./server.ts";
+const proxy = new ProxyApp(new Client(["127.0.0.1", ${port}]));
+const session = new Session("peer", null, 1);
+const { status } = await proxy.handle(mkreq("GET", "/"), session);
+if (status !== 200) throw new Error(String(status));
+session.store.get("conn").close();`,
+    },
+  ]);
+});
+
+Deno.test("clients and servers with TLS need what the table says", async () => {
+  await using dir = await tempDir();
+  await using pki = await TempPKI.create();
+  const { serverSslconfig, clientSslconfig } = pki;
+  await using tcp = new SSLServer(serverSslconfig, ["127.0.0.1", 0], ok);
+  tcp.serveForever();
+  await tcp.ready;
+  const [, port] = tcp.address as readonly [string, number];
+  const path = join(dir.path, "socket");
+  const authorities = join(dir.path, "authorities");
+  await Deno.mkdir(authorities);
+  await Deno.copyFile(clientSslconfig.caFile, join(authorities, "ca.pem"));
+  const serverFiles = readsOf(serverSslconfig);
+  const clientFiles = readsOf(clientSslconfig);
+  const drive = (address: Address) => request(new SSLClient(clientSslconfig, address));
+  const server = (address: string) =>
+    serverScript(`new SSLServer(${JSON.stringify(serverSslconfig)}, ${address}, app)`);
+  await runCases([
+    {
+      name: "SSLServer on a host",
+      permissions: ["net=127.0.0.1:0", ...serverFiles],
+      script: server('["127.0.0.1", 0]'),
+      drive,
+    },
+    {
+      name: "SSLServer on a path",
+      permissions: [`net=unix:${path}`, `read=${path}`, `write=${path}`, ...serverFiles],
+      script: server(JSON.stringify(path)),
+      drive,
+    },
+    {
+      name: "SSLClient of a host",
+      permissions: [`net=127.0.0.1:${port}`, ...clientFiles],
+      script: clientScript(
+        `new SSLClient(${JSON.stringify(clientSslconfig)}, ["127.0.0.1", ${port}])`,
+      ),
+    },
+    {
+      name: "SSLClient that trusts the system's authorities",
+      permissions: [`net=127.0.0.1:${port}`],
+      script: `import { SSLClient } from "./client.ts";
+try {
+  await new SSLClient({}, ["127.0.0.1", ${port}]).request("GET", "/");
+} catch (error) {
+  // Nobody whom the system trusts has signed this server's certificate.
+  if (!/certificate|UnknownIssuer/i.test(error.message)) throw error;
+}`,
+    },
+    {
+      name: "buildClientSslctx with a directory",
+      permissions: [`read=${authorities}`],
+      script: `import { buildClientSslctx } from "./client.ts";
+buildClientSslctx({ caPath: ${JSON.stringify(authorities)} });`,
+    },
+    {
+      name: "buildClientSslctx",
+      permissions: clientFiles,
+      script: `import { buildClientSslctx } from "./client.ts";
+buildClientSslctx(${JSON.stringify(clientSslconfig)});`,
+    },
+    {
+      name: "buildServerSslctx",
+      permissions: serverFiles,
+      script: `import { buildServerSslctx } from "./server.ts";
+buildServerSslctx(${JSON.stringify(serverSslconfig)});`,
+    },
+  ]);
+});
+
+/** The files of a configuration, each as a permission. */
+function readsOf(sslconfig: object): string[] {
+  return Object.entries(sslconfig).filter(([key]) => key.endsWith("File"))
+    .map(([, path]) => `read=${path}`);
+}
+
+Deno.test("temporary servers with TLS need what the table says", async () => {
+  await using pki = await TempPKI.create();
+  await runCases([{
+    name: "TempSSLServer",
+    permissions: ["net=127.0.0.1:0", TREE, ...readsOf(pki.serverSslconfig)],
+    script: `import { TempSSLServer } from "./misc.ts";
+const app = () => [200, "OK", {}, null];
+const sslconfig = ${JSON.stringify(pki.serverSslconfig)};
+await using server = await TempSSLServer.start(sslconfig, ["127.0.0.1", 0], null, app);
+console.log(JSON.stringify(server.address));`,
+  }]);
+});
+
+Deno.test("files, keys and temporary servers need what the table says", async () => {
+  await using dir = await tempDir();
+  const files = join(dir.path, "files");
+  await Deno.mkdir(files);
+  await Deno.writeTextFile(join(files, "hello.txt"), "hello");
+  const keys = join(dir.path, "keys");
+  await Deno.mkdir(keys, { mode: 0o700 });
+  await createDevicePki(keys, "viewer");
+  const temporary = dirname(dir.path);
+  await runCases([
+    {
+      name: "FilesApp",
+      permissions: [`read=${files}`],
+      script: `import { FilesApp } from "./files.ts";
+import { mkreq } from "./misc.ts";
+const [status, , , body] = await new FilesApp(${JSON.stringify(files)})
+  .handle(mkreq("GET", "/hello.txt"));
+if (status !== 200) throw new Error(String(status));
+if (body === null) throw new Error("no body");`,
+    },
+    {
+      name: "TempPKI",
+      permissions: [`write=${temporary}`],
+      script: `import { TempPKI } from "./misc.ts";
+await using pki = await TempPKI.create();`,
+    },
+    {
+      name: "createDevicePki that makes keys",
+      permissions: [`read=${keys}`, `write=${keys}`, "sys=uid"],
+      script: `import { createDevicePki } from "./pki.ts";
+const name = "camera-" + crypto.randomUUID();
+await createDevicePki(${JSON.stringify(keys)}, name);`,
+    },
+    {
+      name: "createDevicePki that finds keys",
+      permissions: [`read=${keys}`, "sys=uid"],
+      script: `import { createDevicePki } from "./pki.ts";
+await createDevicePki(${JSON.stringify(keys)}, "viewer");`,
+    },
+    {
+      name: "createDevicePki with renew: false",
+      permissions: [`read=${keys}`, "sys=uid"],
+      script: `import { createDevicePki } from "./pki.ts";
+await createDevicePki(${JSON.stringify(keys)}, "viewer", { renew: false });`,
+    },
+    {
+      name: "TempServer",
+      permissions: ["net=127.0.0.1:0", TREE],
+      script: `import { TempServer } from "./misc.ts";
+const app = () => [200, "OK", {}, null];
+await using server = await TempServer.start(["127.0.0.1", 0], null, app);
+console.log(JSON.stringify(server.address));`,
+    },
+  ]);
+});

@@ -1,0 +1,347 @@
+/** createFetch: what is sent for a Request, and what becomes of the response. */
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { Client, type ClientOptions } from "@degu/degu/client";
+import { createFetch } from "@degu/degu/web";
+import { RawServer, within } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { slowStream } from "@degu/testing/web_serving.ts";
+
+type Fetch = typeof fetch;
+const encoder = new TextEncoder();
+
+/** Makes a fetch at a peer that answers with these bytes; resolves to what was sent, and the response. */
+async function answered(
+  start: (fetch: Fetch) => Promise<Response>,
+  answer: string,
+  options: ClientOptions = {},
+): Promise<{ sent: string; response: Response }> {
+  using server = new RawServer();
+  const fetch = createFetch(new Client(server.address, { host: null, timeout: 10, ...options }));
+  const responding = start(fetch);
+  const peer = await server.accept();
+  let sent = await peer.readPreamble();
+  const length = /content-length: (\d+)/.exec(sent)?.[1];
+  if (length !== undefined) sent += await peer.readExactly(Number(length));
+  if (sent.includes("transfer-encoding: chunked")) sent += await peer.readUntil("0\r\n\r\n");
+  await peer.send(answer);
+  const response = await responding;
+  // Read here, while the peer is there; what is returned has the bytes.
+  const bytes = response.body === null ? null : await response.clone().bytes();
+  await response.body?.cancel();
+  const { status, statusText, headers } = response;
+  const init = { status, statusText, headers };
+  return { sent, response: Object.assign(new Response(bytes, init)) };
+}
+
+const OK = "HTTP/1.1 200 OK\r\n\r\n";
+
+Deno.test("only path and query of a URL count", async (t) => {
+  const rows: [input: string | URL | Request, target: string][] = [
+    ["/", "/"],
+    ["/a/b?c=d&e", "/a/b?c=d&e"],
+    ["a/b", "/a/b"],
+    ["?a", "/?a"],
+    ["", "/"],
+    ["http://localhost/a", "/a"],
+    ["https://device.local:8443/a/?b", "/a/?b"],
+    ["http://[fe80::1]:80/a?", "/a?"],
+    ["http://localhost/a#fragment", "/a"],
+    ["/a?b#c?d", "/a?b"],
+    ["/a/../b/./c", "/b/c"],
+    [new URL("http://localhost/url"), "/url"],
+    [new Request("http://localhost/request?a#b"), "/request?a"],
+  ];
+  for (const [input, target] of rows) {
+    await t.step(String(input instanceof Request ? input.url : input), async () => {
+      const { sent } = await answered((fetch) => fetch(input), OK);
+      assertEquals(sent, `GET ${target} HTTP/1.1\r\n\r\n`);
+    });
+  }
+});
+
+Deno.test("a request is sent as it is, and nothing is added but the client's headers", async (t) => {
+  const headers = { "X-Thing": "One", accept: "text/plain" };
+  const lines = "accept: text/plain\r\nx-thing: One\r\n";
+  const form = new FormData();
+  form.set("name", "value");
+  const post = (body: BodyInit | null, more: Record<string, string> = {}): RequestInit => ({
+    method: "POST",
+    body,
+    headers: more,
+  });
+  const text = "text/plain;charset=UTF-8";
+  const rows: [name: string, start: (fetch: Fetch) => Promise<Response>, sent: string][] = [
+    ["GET", (fetch) => fetch("/", { headers }), `GET / HTTP/1.1\r\n${lines}\r\n`],
+    [
+      "a method in lower case",
+      (fetch) => fetch("/", { method: "delete" }),
+      "DELETE / HTTP/1.1\r\n\r\n",
+    ],
+    ["HEAD", (fetch) => fetch("/", { method: "HEAD" }), "HEAD / HTTP/1.1\r\n\r\n"],
+    [
+      "POST without a body",
+      (fetch) => fetch("/", { method: "POST" }),
+      "POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+    ],
+    [
+      "PUT of null",
+      (fetch) => fetch("/", { method: "PUT", body: null }),
+      "PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+    ],
+    [
+      "text",
+      (fetch) => fetch("/", post("h\xe9llo")),
+      `POST / HTTP/1.1\r\ncontent-length: 6\r\ncontent-type: ${text}\r\n\r\nh\xc3\xa9llo`,
+    ],
+    [
+      "an empty text",
+      (fetch) => fetch("/", post("")),
+      `POST / HTTP/1.1\r\ncontent-length: 0\r\ncontent-type: ${text}\r\n\r\n`,
+    ],
+    [
+      "text of another type",
+      (fetch) => fetch("/", post("a", { "content-type": "b" })),
+      "POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-type: b\r\n\r\na",
+    ],
+    [
+      "bytes",
+      (fetch) => fetch("/", post(new Uint8Array([65, 66]))),
+      "POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nAB",
+    ],
+    [
+      "a buffer",
+      (fetch) => fetch("/", post(new Uint8Array([65, 66]).buffer)),
+      "POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nAB",
+    ],
+    [
+      "a view of other elements",
+      (fetch) => fetch("/", post(new Uint16Array([0x4241, 0x4443]).subarray(1))),
+      "POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nCD",
+    ],
+    [
+      "parameters",
+      (fetch) => fetch("/", post(new URLSearchParams({ a: "b c", d: "&" }))),
+      "POST / HTTP/1.1\r\ncontent-length: 11\r\n" +
+      "content-type: application/x-www-form-urlencoded;charset=UTF-8\r\n\r\na=b+c&d=%26",
+    ],
+    [
+      "a blob",
+      (fetch) => fetch("/", post(new Blob(["abc"], { type: "a/b" }))),
+      "POST / HTTP/1.1\r\ncontent-length: 3\r\ncontent-type: a/b\r\n\r\nabc",
+    ],
+    [
+      "a stream",
+      (fetch) => fetch("/", post(slowStream("hello", "world"))),
+      "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n",
+    ],
+    [
+      "a stream of known length",
+      (fetch) => fetch("/", post(slowStream("hello", "world"), { "content-length": "10" })),
+      "POST / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhelloworld",
+    ],
+    [
+      "a Request with text",
+      (fetch) => fetch(new Request("http://a/", { method: "PUT", body: "hello", headers })),
+      `PUT / HTTP/1.1\r\naccept: text/plain\r\ncontent-length: 5\r\ncontent-type: ${text}\r\n` +
+      "x-thing: One\r\n\r\nhello",
+    ],
+    [
+      "a Request with bytes, cloned",
+      (fetch) => {
+        const request = new Request("http://a/", { method: "PUT", body: encoder.encode("hello") });
+        request.clone();
+        return fetch(request.clone());
+      },
+      "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
+    ],
+    [
+      "a Request with a stream",
+      (fetch) => fetch(new Request("http://a/", { method: "PUT", body: slowStream("hello") })),
+      "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ],
+    [
+      "a Request under an init",
+      (fetch) => fetch(new Request("http://a/b", { headers: { c: "d" } }), post("e", { f: "g" })),
+      `POST /b HTTP/1.1\r\ncontent-length: 1\r\ncontent-type: ${text}\r\nf: g\r\n\r\ne`,
+    ],
+    [
+      "a range",
+      (fetch) => fetch("/", { headers: { range: "bytes=2-4" } }),
+      "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n",
+    ],
+  ];
+  for (const [name, start, expected] of rows) {
+    await t.step(name, async () => assertEquals((await answered(start, OK)).sent, expected));
+  }
+  await t.step("a form", async () => {
+    const { sent } = await answered((fetch) => fetch("/", post(form)), OK);
+    const [preamble = "", body = ""] = sent.split("\r\n\r\n", 2);
+    const boundary = /boundary=(\S+)/.exec(preamble)?.[1] ?? "none";
+    assertStringIncludes(preamble, "content-type: multipart/form-data");
+    assertStringIncludes(body, `--${boundary}\r\nContent-Disposition: form-data; name="name"`);
+    assert(sent.endsWith(`value\r\n--${boundary}--\r\n`) || sent.endsWith(`--${boundary}--`), sent);
+  });
+  await t.step("with the client's headers over those of the request", async () => {
+    const options = { host: "device.local", authorization: "Bearer a" };
+    const start = (fetch: Fetch) => fetch("http://other/", { headers: { authorization: "b" } });
+    const { sent } = await answered(start, OK, options);
+    const expected = "GET / HTTP/1.1\r\nauthorization: Bearer a\r\nhost: device.local\r\n\r\n";
+    assertEquals(sent, expected);
+  });
+});
+
+Deno.test("a response keeps status, reason, headers and body", async (t) => {
+  const rows: [
+    answer: string,
+    status: number,
+    headers: Record<string, string>,
+    body: string | null,
+  ][] = [
+    ["200 OK\r\n\r\n", 200, {}, null],
+    ["200 OK\r\ncontent-length: 0\r\n\r\n", 200, { "content-length": "0" }, ""],
+    ["299 Some Thing\r\nX-A: b\r\n\r\n", 299, { "x-a": "b" }, null],
+    ["404 Not Found\r\ncontent-length: 4\r\n\r\nnone", 404, { "content-length": "4" }, "none"],
+    [
+      "500 xx\r\ntransfer-encoding: chunked\r\n\r\n2;k=v\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+      500,
+      { "transfer-encoding": "chunked" },
+      "abc",
+    ],
+    ["204 No Content\r\n\r\n", 204, {}, null],
+    ["205 Reset Content\r\ncontent-length: 0\r\n\r\n", 205, { "content-length": "0" }, null],
+    ["205 Reset Content\r\ncontent-length: 3\r\n\r\nabc", 205, { "content-length": "3" }, null],
+    ["304 Not Modified\r\ncontent-length: 9\r\n\r\n", 304, { "content-length": "9" }, null],
+    [
+      "200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nzip",
+      200,
+      { "content-encoding": "gzip", "content-length": "3" },
+      "zip",
+    ],
+    ["200 OK\r\nset-cookie: a=b\r\n\r\n", 200, { "set-cookie": "a=b" }, null],
+    [
+      "206 Partial Content\r\ncontent-length: 1\r\ncontent-range: bytes 2-2/9\r\n\r\nc",
+      206,
+      { "content-length": "1", "content-range": "bytes 2-2/9" },
+      "c",
+    ],
+  ];
+  for (const [answer, status, headers, body] of rows) {
+    await t.step(JSON.stringify(answer), async () => {
+      const { response } = await answered((fetch) => fetch("/"), `HTTP/1.1 ${answer}`);
+      assertEquals(response.status, status);
+      assertEquals(response.statusText, answer.slice(4, answer.indexOf("\r")));
+      assertEquals(Object.fromEntries(response.headers), headers);
+      assertEquals(response.body === null ? null : await response.text(), body);
+    });
+  }
+});
+
+Deno.test("a response to HEAD has no body, and its headers stay", async () => {
+  const start = (fetch: Fetch) => fetch("/", { method: "HEAD" });
+  const { response } = await answered(start, "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n");
+  assertEquals([response.body, response.headers.get("content-length")], [null, "12"]);
+});
+
+Deno.test("a response is a Response that knows its URL", async () => {
+  await using serving = serve(() => [200, "OK", { "x-a": "b" }, encoder.encode("hello")]);
+  const fetch = createFetch(serving.makeClient());
+  const response = await fetch("http://device.local/a?b#c");
+  const copy = response.clone();
+  for (const each of [response, copy]) {
+    assertInstanceOf(each, Response);
+    assertEquals([each.ok, each.status, each.type, each.redirected], [true, 200, "basic", false]);
+    assertEquals(each.url, "http://device.local/a?b");
+    assertEquals(each.headers.get("x-a"), "b");
+    assertEquals(await each.text(), "hello");
+  }
+});
+
+Deno.test("a reader with memory of its own can read a response", async (t) => {
+  const chunks = (bytes: Uint8Array): Chunk[] =>
+    [bytes, new Uint8Array(0)].map((data) => [null, data]);
+  const rows: [name: string, make: () => BodyOut, expected: number[] | null][] = [
+    ["of known length", () => encoder.encode("12345678"), [3, 3, 2]],
+    ["chunked", () => new ChunkedBodyIter(chunks(encoder.encode("12345678"))), [3, 3, 2]],
+    ["empty", () => new Uint8Array(0), []],
+    ["large", () => new Uint8Array(200_000), null],
+  ];
+  for (const [name, make, expected] of rows) {
+    for (const over of ["a client", "a connection"]) {
+      await t.step(`${name}, over ${over}`, async () => {
+        await using serving = serve(() => [200, "OK", {}, make()]);
+        using conn = await serving.makeClient().connect();
+        const fetch = createFetch(over === "a client" ? serving.makeClient() : conn);
+        const response = await fetch("/");
+        const reader = response.body!.getReader({ mode: "byob" });
+        const lengths: number[] = [];
+        for (let buffer = new ArrayBuffer(expected === null ? 997 : 3);;) {
+          const reading = reader.read(new Uint8Array(buffer));
+          const { done, value } = await within(reading, "a piece or the end");
+          if (done) break;
+          lengths.push(value.length);
+          buffer = value.buffer;
+        }
+        if (expected !== null) assertEquals(lengths, expected);
+        else assertEquals(lengths.reduce((sum, length) => sum + length, 0), 200_000);
+        if (over === "a connection") assertEquals((await fetch("/")).status, 200);
+      });
+    }
+  }
+});
+
+Deno.test("a form has its length, however large it is", async () => {
+  await using serving = serve(async (request) => {
+    const length = request.headers["content-length"] as number;
+    const bytes = await request.body!.bytes();
+    return [200, "OK", {}, encoder.encode(`${length > 4_000_000} ${bytes.length === length}`)];
+  });
+  const body = new FormData();
+  body.set("file", new Blob([new Uint8Array(4_000_000)]));
+  const response = await createFetch(serving.makeClient())("/", { method: "POST", body });
+  assertEquals(await response.text(), "true true");
+});
+
+Deno.test("init may be null, as for any fetch", async () => {
+  await using serving = serve(() => [200, "OK", {}, encoder.encode("hello")]);
+  const fetch = createFetch(serving.makeClient());
+  const response: Response = await Reflect.apply(fetch, undefined, ["/", null]);
+  assertEquals(await response.text(), "hello");
+});
+
+Deno.test("a response with status 205 has no body, over a client and over a connection", async (t) => {
+  const bodies: [name: string, make: () => BodyOut][] = [
+    ["null", () => null],
+    ["no bytes", () => new Uint8Array(0)],
+    ["bytes that are not to be there", () => encoder.encode("hello")],
+    ["no chunks", () => new ChunkedBodyIter([[null, new Uint8Array(0)]])],
+  ];
+  for (const [name, make] of bodies) {
+    await t.step(name, async () => {
+      await using serving = serve(() => [205, "Reset Content", {}, make()]);
+      using conn = await serving.makeClient().connect();
+      for (const fetch of [createFetch(serving.makeClient()), createFetch(conn)]) {
+        for (let i = 0; i < 2; i++) {
+          const { status, statusText, body } = await fetch("/");
+          assertEquals([status, statusText, body], [205, "Reset Content", null]);
+        }
+      }
+    });
+  }
+});
+
+Deno.test("fetches side by side have connections of their own", async () => {
+  const waiting: (() => void)[] = [];
+  await using serving = serve(async (request, session) => {
+    // Nobody is answered before all have asked.
+    await new Promise<void>((resolve) => {
+      if (waiting.push(resolve) === 5) waiting.forEach((go) => go());
+    });
+    return [200, "OK", {}, encoder.encode(`${request.path} ${session.requests}`)];
+  });
+  const fetch = createFetch(serving.makeClient());
+  const texts = await Promise.all(
+    [0, 1, 2, 3, 4].map(async (i) => await (await fetch(`/${i}`)).text()),
+  );
+  assertEquals(texts, [0, 1, 2, 3, 4].map((i) => `${i} 0`));
+});
