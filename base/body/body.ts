@@ -5,15 +5,10 @@
  */
 
 import { type BodyInput, type BodySource, largerPiece, openSource } from "./body_source.ts";
-import {
-  BodyUse,
-  cancellation,
-  checkReadSize,
-  Collector,
-  decodeText,
-  writeWhole,
-} from "./body_use.ts";
-import { type ByteSink, EMPTY, type OpenSink } from "./byte_io.ts";
+import { BodyUse, cancellation, checkReadSize, writeWhole } from "./body_use.ts";
+import { Collector } from "./collector.ts";
+import type { ByteSink, OpenSink } from "./byte_io.ts";
+import { decodeText, EMPTY } from "../bytes.ts";
 import { BodyError, typeName } from "../errors.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 

@@ -5,6 +5,7 @@
  */
 
 import { type ChunkHeader, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
+import { concatenate, EMPTY } from "../bytes.ts";
 import { BodyError } from "../errors.ts";
 
 /** Told what is met on the way. */
@@ -21,7 +22,7 @@ export interface ChunkVisitor {
 export class ChunkWalker {
   readonly #scanner = new ChunkScanner();
   // The start of a line or of an end whose rest has not come yet.
-  #rest: Uint8Array = new Uint8Array(0);
+  #rest: Uint8Array = EMPTY;
 
   /**
    * Walks over the next piece and returns what has been walked over to its end: that piece, less
@@ -31,7 +32,7 @@ export class ChunkWalker {
    * @throws {BodyError} where something follows the last chunk.
    */
   walk(piece: Uint8Array, visitor: ChunkVisitor | null): Uint8Array {
-    const bytes = this.#rest.length === 0 ? piece : concatenate(this.#rest, piece);
+    const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);
     let at = 0;
     for (;;) {
       const next = this.#step(bytes, at, visitor);
@@ -73,11 +74,4 @@ export class ChunkWalker {
         return -1;
     }
   }
-}
-
-function concatenate(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }

@@ -6,7 +6,9 @@
 
 import { closeByteStream, PIECE_BYTES } from "./body.ts";
 import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
-import { BodyUse, cancellation, Collector, decodeText, writeWhole } from "./body_use.ts";
+import { BodyUse, cancellation, writeWhole } from "./body_use.ts";
+import { decodeText } from "../bytes.ts";
+import { Collector } from "./collector.ts";
 import type { ByteSink } from "./byte_io.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { ChunkedDecoder } from "./chunked_decoder.ts";

@@ -6,7 +6,7 @@
  */
 
 import { type BodySource, largerPiece } from "./body_source.ts";
-import { Collector } from "./body_use.ts";
+import { Collector } from "./collector.ts";
 import type { ByteReader } from "./byte_io.ts";
 import { checkUnchanged } from "../bytes.ts";
 import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
