@@ -4,7 +4,12 @@
  * @module
  */
 
-import { type ChunkHeader, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
+import {
+  type ChunkHeader,
+  type ChunkPhase,
+  ChunkScanner,
+  chunksIncomplete,
+} from "../wire/chunk.ts";
 import { concatenate, EMPTY } from "../bytes.ts";
 import { BodyError } from "../errors.ts";
 
@@ -35,43 +40,31 @@ export class ChunkWalker {
     const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);
     let at = 0;
     for (;;) {
-      const next = this.#step(bytes, at, visitor);
-      if (next < 0) break;
+      const { phase } = this.#scanner;
+      const next = this.#scanner.advance(bytes, at, bytes.length);
+      if (next === -1) break;
+      if (visitor !== null) this.#report(phase, bytes.subarray(at, next), visitor);
       at = next;
     }
+    if (this.isComplete && at < bytes.length) throw new BodyError("bytes after the last chunk");
     this.#rest = bytes.slice(at);
     return bytes.subarray(0, at);
   }
 
-  /** Checks that the last chunk has been seen. */
-  end(): void {
-    if (this.#scanner.phase !== "done") throw chunksIncomplete();
+  /** True once the last chunk has been seen. */
+  get isComplete(): boolean {
+    return this.#scanner.phase === "done";
   }
 
-  /** Takes the next part of the coding; returns the position after it, or -1 for more bytes. */
-  #step(bytes: Uint8Array, at: number, visitor: ChunkVisitor | null): number {
-    const scanner = this.#scanner;
-    switch (scanner.phase) {
-      case "line": {
-        const next = scanner.scanLine(bytes, at, bytes.length);
-        if (next >= 0) visitor?.line(scanner.header);
-        return next;
-      }
-      case "data": {
-        const count = Math.min(scanner.remaining, bytes.length - at);
-        if (count === 0) return -1;
-        visitor?.data(bytes.subarray(at, at + count));
-        scanner.takeData(count);
-        return at + count;
-      }
-      case "end": {
-        const next = scanner.scanEnd(bytes, at, bytes.length);
-        if (next >= 0) visitor?.end(scanner.header);
-        return next;
-      }
-      case "done":
-        if (at < bytes.length) throw new BodyError("bytes after the last chunk");
-        return -1;
-    }
+  /** Checks that the last chunk has been seen. */
+  end(): void {
+    if (!this.isComplete) throw chunksIncomplete();
+  }
+
+  #report(phase: ChunkPhase, part: Uint8Array, visitor: ChunkVisitor): void {
+    const { header } = this.#scanner;
+    if (phase === "line") visitor.line(header);
+    else if (phase === "data") visitor.data(part);
+    else visitor.end(header);
   }
 }
