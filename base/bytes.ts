@@ -41,7 +41,7 @@ export function changedError(bytes: Uint8Array, announced: number): BodyError {
 }
 
 /** No bytes. */
-export const EMPTY: Uint8Array = new Uint8Array(0);
+export const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 /** True if `wanted` is found in `bytes` at the position. */
 export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
