@@ -4,23 +4,27 @@
  * @module
  */
 
-import { quote, typeName } from "./errors.ts";
+import { checkObject } from "./checks.ts";
+import { quote } from "./errors.ts";
 
 /**
  * Copies options, so that what was checked is what counts.
  *
- * @throws {TypeError} where they are no object, or one of them is unknown: it is most often a known
- * one, misspelt.
+ * @param label What errors call them.
+ * @throws {TypeError} if they are not an object, or one of them is unknown, most often misspelled.
  */
-export function copyOptions<T extends object>(options: T, known: readonly string[]): T {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options: need an object; got ${typeName(options)}`);
-  }
+export function copyOptions<T extends object>(
+  options: T,
+  known: readonly string[],
+  label = "options",
+): T {
+  checkObject(label, options);
   const copy = { ...options };
   for (const name of Object.keys(copy)) {
-    if (!known.includes(name)) {
-      throw new TypeError(`options: unknown option ${quote(name)}; there are ${known.join(", ")}`);
-    }
+    if (known.includes(name)) continue;
+    throw new TypeError(
+      `${label}: unknown option ${quote(name)}; the options are ${known.join(", ")}`,
+    );
   }
   return copy;
 }

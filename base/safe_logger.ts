@@ -1,26 +1,31 @@
 /**
- * Loggers of applications, which may fail.
+ * Loggers given by users, which may fail.
  *
  * @module
  */
 
+import { checkMethods } from "./checks.ts";
+
 /**
- * Makes a logger whose failures, as of a disk that is full, are not the caller's: what a method throws,
- * and what a promise of it rejects with, is dropped.
+ * Wraps a logger so that its failures (a full disk, say) don't reach the caller: what a method throws
+ * is dropped, and what its promise rejects with.
+ *
+ * @throws {TypeError} if the logger lacks a method for one of the levels.
  */
 export function makeSafeLogger<Level extends string>(
   logger: Readonly<Record<Level, (message: string) => void>>,
   levels: readonly Level[],
 ): Record<Level, (message: string) => void> {
+  checkMethods("logger", logger, levels);
   const log = (level: Level) => (message: string) => {
     try {
-      // An asynchronous method is a `() => void` to the types, and nobody else waits for it.
+      // To the types an async method is a `() => void`, and nobody else awaits it.
       Promise.resolve<unknown>(logger[level](message)).catch(() => {});
     } catch {
-      // There is nobody left to tell.
+      // Nowhere to report it to.
     }
   };
   const entries = levels.map((level) => [level, log(level)] as const);
-  // `fromEntries` doesn't know that there is one for each level.
+  // `fromEntries` doesn't know that each level has an entry.
   return Object.fromEntries(entries) as Record<Level, (message: string) => void>;
 }

@@ -1,83 +1,74 @@
 /**
- * Walks over the chunked coding as it comes, in pieces of any size.
+ * The chunked coding in pieces of any size, checked and reported.
  *
  * @module
  */
 
-import { type ChunkHeader, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
+import {
+  type ChunkHeader,
+  type ChunkPhase,
+  ChunkScanner,
+  chunksIncomplete,
+} from "../wire/chunk.ts";
+import { concatenate, EMPTY } from "../bytes.ts";
 import { BodyError } from "../errors.ts";
 
-/** Told what is met on the way. */
+/** Receives the parts of the coding, in order. */
 export interface ChunkVisitor {
-  /** A chunk's line has ended. */
+  /** The line of a chunk has ended. */
   line(header: ChunkHeader): void;
-  /** Some of a chunk's data, never empty; a view of what is walked over. */
+  /** Some of the chunk's data, never empty; a view of the bytes that are checked. */
   data(piece: Uint8Array): void;
-  /** A chunk has ended. */
+  /** The chunk has ended. */
   end(header: ChunkHeader): void;
 }
 
-/** Checks the coding, and tells a visitor of it. */
+/** Checks the coding, and reports its parts to a visitor. */
 export class ChunkWalker {
   readonly #scanner = new ChunkScanner();
-  // The start of a line or of an end whose rest has not come yet.
-  #rest: Uint8Array = new Uint8Array(0);
+  // The beginning of a line or an end that is not complete yet.
+  #rest: Uint8Array = EMPTY;
 
   /**
-   * Walks over the next piece and returns what has been walked over to its end: that piece, less
-   * the start of a line at its end, and with the one that was left over before.
+   * Checks the next piece. Returns the bytes that are known to be valid: the piece, without an
+   * incomplete line at its end, and preceded by the incomplete line of the piece before.
    *
-   * @throws {ProtocolError} where the grammar is broken.
-   * @throws {BodyError} where something follows the last chunk.
+   * @throws {ProtocolError} if the grammar is broken.
+   * @throws {BodyError} if anything follows the last chunk.
    */
   walk(piece: Uint8Array, visitor: ChunkVisitor | null): Uint8Array {
-    const bytes = this.#rest.length === 0 ? piece : concatenate(this.#rest, piece);
+    const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);
     let at = 0;
     for (;;) {
-      const next = this.#step(bytes, at, visitor);
-      if (next < 0) break;
+      const { phase } = this.#scanner;
+      const next = this.#scanner.advance(bytes, at, bytes.length);
+      if (next === -1) break;
+      if (visitor !== null) this.#report(phase, bytes.subarray(at, next), visitor);
       at = next;
     }
+    if (this.isComplete && at < bytes.length) throw new BodyError("bytes after the last chunk");
     this.#rest = bytes.slice(at);
     return bytes.subarray(0, at);
   }
 
-  /** Checks that the last chunk has been seen. */
+  /** True once the last chunk has been seen. */
+  get isComplete(): boolean {
+    return this.#scanner.phase === "done";
+  }
+
+  /**
+   * Checks that the last chunk has been seen.
+   *
+   * @throws {ProtocolError} if it has not.
+   */
   end(): void {
-    if (this.#scanner.phase !== "done") throw chunksIncomplete();
+    if (!this.isComplete) throw chunksIncomplete();
   }
 
-  /** Takes the next part of the coding; returns the position after it, or -1 for more bytes. */
-  #step(bytes: Uint8Array, at: number, visitor: ChunkVisitor | null): number {
-    const scanner = this.#scanner;
-    switch (scanner.phase) {
-      case "line": {
-        const next = scanner.scanLine(bytes, at, bytes.length);
-        if (next >= 0) visitor?.line(scanner.header);
-        return next;
-      }
-      case "data": {
-        const count = Math.min(scanner.remaining, bytes.length - at);
-        if (count === 0) return -1;
-        visitor?.data(bytes.subarray(at, at + count));
-        scanner.takeData(count);
-        return at + count;
-      }
-      case "end": {
-        const next = scanner.scanEnd(bytes, at, bytes.length);
-        if (next >= 0) visitor?.end(scanner.header);
-        return next;
-      }
-      case "done":
-        if (at < bytes.length) throw new BodyError("bytes after the last chunk");
-        return -1;
-    }
+  #report(phase: ChunkPhase, part: Uint8Array, visitor: ChunkVisitor): void {
+    const { header } = this.#scanner;
+    if (phase === "line") visitor.line(header);
+    else if (phase === "data") visitor.data(part);
+    else visitor.end(header);
   }
-}
-
-function concatenate(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }
