@@ -103,7 +103,9 @@ export function checkUint8Array(label: string, value: unknown): asserts value is
  */
 export function checkMethods(label: string, value: unknown, names: readonly string[]): void {
   for (const name of names) {
-    if (typeof (value as Record<string, unknown> | null | undefined)?.[name] === "function") continue;
+    if (typeof (value as Record<string, unknown> | null | undefined)?.[name] === "function") {
+      continue;
+    }
     throw wrongType(label, `an object with the method ${name}`, value);
   }
 }

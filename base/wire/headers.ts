@@ -34,21 +34,21 @@ export type HeaderContext = "request" | "request without body" | "response" | "a
 export type Framing = number | "chunked" | null;
 
 /** The bit of `content-length` in a set of the four headers that have a meaning here. */
-export const CONTENT_LENGTH = 1;
+export const CONTENT_LENGTH_BIT = 1;
 /** The bit of `transfer-encoding`. */
-export const TRANSFER_ENCODING = 2;
+export const TRANSFER_ENCODING_BIT = 2;
 /** The bit of `range`. */
-export const RANGE = 4;
+export const RANGE_BIT = 4;
 /** The bit of `content-range`. */
-export const CONTENT_RANGE = 8;
+export const CONTENT_RANGE_BIT = 8;
 
 const SPECIAL: Readonly<Record<string, number>> = Object.freeze(Object.assign(
   Object.create(null),
   {
-    "content-length": CONTENT_LENGTH,
-    "transfer-encoding": TRANSFER_ENCODING,
-    "range": RANGE,
-    "content-range": CONTENT_RANGE,
+    "content-length": CONTENT_LENGTH_BIT,
+    "transfer-encoding": TRANSFER_ENCODING_BIT,
+    "range": RANGE_BIT,
+    "content-range": CONTENT_RANGE_BIT,
   },
 ));
 
@@ -58,26 +58,26 @@ export function specialOf(name: string): number {
 }
 
 /**
- * The one place that says which headers may not stand together, or not in this message.
+ * The rules for which headers exclude each other, and which are not allowed in this message.
  *
  * @param present Which of the four there are, as a set of bits.
  */
 export function checkPresence(present: number, context: HeaderContext): ProtocolError | null {
-  const framed = present & (CONTENT_LENGTH | TRANSFER_ENCODING);
-  if (framed === (CONTENT_LENGTH | TRANSFER_ENCODING)) {
+  const framed = present & (CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT);
+  if (framed === (CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT)) {
     return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
-  if (present & RANGE && (framed || present & CONTENT_RANGE)) {
+  if (present & RANGE_BIT && (framed || present & CONTENT_RANGE_BIT)) {
     return conflict("range and a header of a message with content");
   }
   if (context === "any") return null;
   if (context === "response") {
-    return present & RANGE ? forbidden("range", "a response") : null;
+    return present & RANGE_BIT ? forbidden("range", "a response") : null;
   }
-  if (present & CONTENT_RANGE) return forbidden("content-range", "a request");
+  if (present & CONTENT_RANGE_BIT) return forbidden("content-range", "a request");
   if (framed && context === "request without body") {
     return forbidden(
-      present & CONTENT_LENGTH ? "content-length" : "transfer-encoding",
+      present & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding",
       "such a request",
     );
   }
@@ -137,7 +137,7 @@ const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slo
 /** Which name comes first, as if it followed one. */
 const beforeFirst: KnownName = { ...knownNames[0]! };
 
-/** True where the wanted bytes stand at the position. */
+/** True if the wanted bytes are at the position. */
 export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
   let i = 0;
   while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
@@ -176,9 +176,9 @@ export interface ParsedHeaders {
 /**
  * Parses header lines up to the empty line that ends them.
  *
- * @param bytes Where they stand; an empty line, CR LF, must be in it.
+ * @param bytes Contains the lines and the empty line, CR LF, that ends them.
  * @param start Where the first line starts.
- * @param text The same bytes as text, from `start - textOffset` on in `bytes`.
+ * @param text The preamble decoded: its first character is `bytes[textOffset]`.
  * @param textOffset What to subtract from a position in `bytes` to get one in `text`.
  * @param end The position after the empty line.
  */
@@ -213,7 +213,7 @@ export function parseHeaderLines(
       throw badLine(bytes, lineStart, end);
     }
     if (headers[name] !== undefined) {
-      throw new ProtocolError("DUPLICATE_HEADER", `the header ${name} stands there twice`);
+      throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
     }
     const value = text.substring(valueStart - textOffset, i - textOffset);
     if (special === 0) {
@@ -221,8 +221,8 @@ export function parseHeaderLines(
     } else {
       present |= special;
       const parsed = headers[name] = parseSpecial(special, value);
-      if (special === CONTENT_LENGTH) framing = parsed as number;
-      else if (special === TRANSFER_ENCODING) framing = "chunked";
+      if (special === CONTENT_LENGTH_BIT) framing = parsed as number;
+      else if (special === TRANSFER_ENCODING_BIT) framing = "chunked";
     }
     i += 2;
   }
@@ -235,9 +235,9 @@ export function parseHeaderLines(
 }
 
 function parseSpecial(special: number, value: string): string | number | Range | ContentRange {
-  if (special === RANGE) return parseRange(value);
-  if (special === CONTENT_RANGE) return parseContentRange(value);
-  if (special === TRANSFER_ENCODING) {
+  if (special === RANGE_BIT) return parseRange(value);
+  if (special === CONTENT_RANGE_BIT) return parseContentRange(value);
+  if (special === TRANSFER_ENCODING_BIT) {
     if (value === "chunked") return value;
     throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
   }
