@@ -120,11 +120,13 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
 }
 
 /**
- * Whether a received body has been read to its end: `null` where it can't be known, since the body is
- * of somebody else's class. For servers, and for what stands in for one.
+ * Whether a received body has been read to its end. A body that was cancelled, has failed or was only
+ * read in part has not. A body of another class does not report that: once used, it counts as
+ * consumed.
  */
-export function isConsumed(body: NonNullable<BodyIn>): boolean | null {
-  return isBodyConsumed(body) ?? isChunkedBodyConsumed(body);
+export function isConsumed(body: NonNullable<BodyIn>): boolean {
+  return isBodyConsumed(body) ?? isChunkedBodyConsumed(body) ??
+    (body.used === true || (!body.chunked && body.contentLength === 0));
 }
 
 /**
