@@ -5,6 +5,7 @@
  */
 
 import type { Api, AppObject } from "../base/app/app.ts";
+import { checkString, wrongType } from "../base/checks.ts";
 import { makeOutputFromInput } from "../base/body/bodies.ts";
 import { makeEmptyResponse } from "../base/app/empty_response.ts";
 import {
@@ -13,7 +14,6 @@ import {
   DeguError,
   EmptyPreambleError,
   quote,
-  typeName,
 } from "../base/errors.ts";
 import { type Request, Response, type ResponseTuple } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
@@ -33,8 +33,6 @@ export interface ProxyOptions {
    */
   logger?: Pick<Logger, "warn"> | undefined;
 }
-
-const OPTIONS = ["logger"];
 
 /** Which proxy has made a connection: two with the same key must not use each other's. */
 const makers = new WeakMap<Connection, ProxyApp>();
@@ -80,14 +78,9 @@ export class ProxyApp implements AppObject {
    * @throws {TypeError} for an argument of a wrong type.
    */
   constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
-    if (typeof client?.connect !== "function") {
-      throw new TypeError(`client: need a Client; got ${typeName(client)}`);
-    }
-    if (typeof key !== "string") throw new TypeError(`key: need a string; got ${typeName(key)}`);
-    const { logger } = copyOptions(options, OPTIONS);
-    if (logger !== undefined && typeof logger?.warn !== "function") {
-      throw new TypeError("logger: need an object with the method warn");
-    }
+    if (typeof client?.connect !== "function") throw wrongType("client", "a Client", client);
+    checkString("key", key);
+    const { logger } = copyOptions(options, ["logger"]);
     this.#client = client;
     this.#key = key;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
@@ -99,7 +92,7 @@ export class ProxyApp implements AppObject {
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
-    // Whoever has used the body before has to hear of it, rather than the client of a bad gateway.
+    // A body that was already used is this app's mistake: throw it, don't answer 502.
     makeOutputFromInput(request.body);
     const stored = this.#findConnection(request, session);
     try {

@@ -5,11 +5,19 @@
  */
 
 import { decodeAscii } from "../base/bytes.ts";
+import { responseFraming } from "../base/app/answer.ts";
 import { type BodyIn, type BodyOut, outgoingFraming } from "../base/body/bodies.ts";
 import { type Chunk, encodeChunk, makeSendable, parseChunkLine } from "../base/wire/chunk.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkString,
+  checkUint8Array,
+  wrongType,
+} from "../base/checks.ts";
 import { ProtocolError, typeName } from "../base/errors.ts";
 import { checkHeaderDict, formatHeaderLines } from "../base/wire/header_format.ts";
-import { type Framing, type HeaderDict, parseHeaderLines } from "../base/wire/headers.ts";
+import { type HeaderDict, parseHeaderLines } from "../base/wire/headers.ts";
 import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { Request } from "../base/app/message.ts";
 import {
@@ -53,18 +61,6 @@ export interface ParsedResponse {
   headers: HeaderDict;
 }
 
-function checkBytes(name: string, value: Uint8Array): void {
-  if (!(value instanceof Uint8Array)) {
-    throw new TypeError(`${name}: need a Uint8Array; got ${typeName(value)}`);
-  }
-}
-
-function checkText(name: string, value: string): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
-  }
-}
-
 // Everything here runs to its end at once, so one buffer serves every call.
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
@@ -97,10 +93,8 @@ function terminate(preamble: Uint8Array, end: string): number {
  * ```
  */
 export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict {
-  checkBytes("block", block);
-  if (typeof isResponse !== "boolean") {
-    throw new TypeError(`isResponse: need a boolean; got ${typeName(isResponse)}`);
-  }
+  checkUint8Array("block", block);
+  checkBoolean("isResponse", isResponse);
   const end = terminate(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeAscii(scratch.subarray(0, end));
   const context = isResponse ? "response" : "request";
@@ -123,7 +117,7 @@ export function formatHeaders(headers: HeaderDict): Uint8Array {
  * @throws {ProtocolError} where the grammar is broken.
  */
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
-  checkBytes("preamble", preamble);
+  checkUint8Array("preamble", preamble);
   const end = terminate(preamble, "\r\n\r\n");
   const { method, uri, headers, path, query } = parseRequestPreamble(scratch, 0, end);
   return { method, uri, headers, path, query };
@@ -137,15 +131,10 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
  */
 export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
   checkMethod(method);
-  checkBytes("preamble", preamble);
+  checkUint8Array("preamble", preamble);
   const end = terminate(preamble, "\r\n\r\n");
   const { status, reason, headers } = parseResponsePreamble(scratch, 0, end);
   return { status, reason, headers };
-}
-
-/** What the body asks for; headers go out as given where no body is. */
-function framingOf(body: BodyOut | undefined): Framing | undefined {
-  return body === undefined ? undefined : outgoingFraming(body);
 }
 
 /**
@@ -174,9 +163,9 @@ export function formatRequest(
   checkMethod(method);
   checkUri(uri);
   if (body && !mayHaveBody(method)) {
-    throw new RangeError(`body: need null where the method is ${method}`);
+    throw new RangeError(`body: must be null in a ${method} request; got ${typeName(body)}`);
   }
-  const framing = framingOf(body);
+  const framing = body === undefined ? undefined : outgoingFraming(body);
   return scratch.slice(0, formatRequestPreamble(scratch, method, uri, headers, null, framing));
 }
 
@@ -187,8 +176,7 @@ export function formatResponse(
   headers: HeaderDict,
   body?: BodyOut,
 ): Uint8Array {
-  // With a 304 a header may speak of a body that isn't sent (RFC 9110 §15.4.5).
-  const framing = status === 304 && body === null ? undefined : framingOf(body);
+  const framing = body === undefined ? undefined : responseFraming("GET", status, body);
   return scratch.slice(0, formatResponsePreamble(scratch, status, reason, headers, framing));
 }
 
@@ -198,19 +186,19 @@ export function formatResponse(
  * @throws {ProtocolError} where the grammar is broken.
  */
 export function parseUri(uri: string): UriParts {
-  checkText("uri", uri);
+  checkString("uri", uri);
   return parseUriText(uri);
 }
 
 /** Parses the value of a `range` header. */
 export function parseRange(value: string): Range {
-  checkText("value", value);
+  checkString("value", value);
   return parseRangeValue(value);
 }
 
 /** Parses the value of a `content-range` header. */
 export function parseContentRange(value: string): ContentRange {
-  checkText("value", value);
+  checkString("value", value);
   return parseContentRangeValue(value);
 }
 
@@ -222,7 +210,7 @@ export function parseContentRange(value: string): ContentRange {
 export function parseChunkHeader(
   line: Uint8Array,
 ): { size: number; extension: [key: string, value: string] | null } {
-  checkBytes("line", line);
+  checkUint8Array("line", line);
   if (line.length > MAX_CHUNK_LINE_BYTES - 2) {
     throw new ProtocolError(
       "CHUNK_LINE_TOO_LONG",
@@ -253,15 +241,10 @@ export function mkreq(
   checkUri(uri);
   checkHeaderDict(headers);
   if (outgoingFraming(body) !== null && body instanceof Uint8Array) {
-    throw new TypeError("body: need null, a Body or a ChunkedBody; got Uint8Array");
+    throw wrongType("body", "null, a Body or a ChunkedBody", body);
   }
   const { path, query } = parseUri(uri);
-  if (typeof shift !== "number") {
-    throw new TypeError(`shift: need a number; got ${typeName(shift)}`);
-  }
-  if (!Number.isInteger(shift) || shift < 0 || shift > path.length) {
-    throw new RangeError(`shift: need an integer from 0 to ${path.length}; got ${shift}`);
-  }
+  checkInteger("shift", shift, 0, path.length);
   const request = new Request(method, uri, headers, body, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;

@@ -6,28 +6,21 @@
 
 import { api } from "../base/app/api.ts";
 import type { App } from "../base/app/app.ts";
-import {
-  type BodyIn,
-  type BodyOut,
-  cancelUnused,
-  isConsumed,
-  outgoingFraming,
-} from "../base/body/bodies.ts";
+import { cancelAnswer } from "../base/app/answer.ts";
+import { type BodyIn, type BodyOut, cancelUnused, isConsumed } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import type { ByteSource } from "../base/body/byte_io.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
 import { BodyError, ProtocolError, typeName } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
-import { Request as AppRequest, type Response as AppResponse } from "../base/app/message.ts";
-import type { ResponseTuple } from "../base/app/message.ts";
+import { Request as AppRequest } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
 import { mayHaveBody, type RequestPreamble } from "../base/wire/preamble.ts";
 import { readApp } from "../base/app/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
-import { bodiesOf } from "../net/answer.ts";
 import { standardLogger } from "../net/standard_logger.ts";
-import { checkResponse } from "../rgi/response_rules.ts";
+import { type CheckedAnswer, checkResponse } from "../rgi/response_rules.ts";
 import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
 import { type ErrorLogger, FetchSession, makeSocket, type PeerInfo } from "./fetch_session.ts";
 import { readForeignRequest } from "./foreign_request.ts";
@@ -75,7 +68,8 @@ export function toFetchHandler(
   options: ToFetchHandlerOptions = {},
 ): (request: Request, info?: PeerInfo) => Promise<Response> {
   const { handle, onConnect } = readApp(app, "app");
-  const logger = makeSafeLogger(checkOptions(options).logger ?? standardLogger, ["error"]);
+  const { logger: given = standardLogger } = copyOptions(options, ["logger"]);
+  const logger = makeSafeLogger(given, ["error"]);
   return async (request, info = {}) => {
     let preamble, body;
     try {
@@ -103,11 +97,10 @@ export function toFetchHandler(
         }
         life.throwIfClosed();
         const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
-        const answer = await handle(appRequest, session, api);
-        if (session.message !== null) giveUpAnswer(answer, body, session.signal.reason);
+        const returned = await handle(appRequest, session, api);
+        if (session.message !== null) cancelAnswer(returned, body, session.signal.reason);
         life.throwIfClosed();
-        await checkResponse(answer, appRequest);
-        return makeResponse(appRequest, answer, closed, end);
+        return makeResponse(checkResponse(returned, { method, body }), closed, end);
       } catch (error) {
         giveUp(body, error);
         end();
@@ -117,14 +110,6 @@ export function toFetchHandler(
     // The application may never return, but it can close the session.
     return await Promise.race([respond(), closed]);
   };
-}
-
-function checkOptions(options: ToFetchHandlerOptions): ToFetchHandlerOptions {
-  const copy = copyOptions(options, ["logger"]);
-  if (copy.logger !== undefined && typeof copy.logger?.error !== "function") {
-    throw new TypeError("logger: need an object with the method error");
-  }
-  return copy;
 }
 
 // ───────────────────────── the request
@@ -150,17 +135,12 @@ async function makeRequestBody(
 }
 
 function isUnread(body: BodyIn): body is NonNullable<BodyIn> {
-  return body !== null && isConsumed(body) !== true;
+  return body !== null && !isConsumed(body);
 }
 
 /** Makes everybody who still reads fail, as our own server does when it closes. */
 function giveUp(body: BodyIn, reason: unknown): void {
   body?.cancel(reason).catch(() => {});
-}
-
-/** Gives up the body of an answer that comes too late. */
-function giveUpAnswer(answer: unknown, body: BodyIn, reason: unknown): void {
-  for (const late of bodiesOf(answer)) if (late !== body) cancelUnused(late, reason);
 }
 
 function emptyChunked(): ReadableStream<Uint8Array> {
@@ -177,15 +157,12 @@ function refusal({ code, message }: ProtocolError): Response {
 
 // ───────────────────────── the response
 
-/** Makes a response of what the application has returned, which has been checked. */
+/** Makes a response from what the app has returned. */
 function makeResponse(
-  request: AppRequest,
-  answer: ResponseTuple | AppResponse,
+  { status, reason, headers, body: given, framing }: CheckedAnswer,
   closed: Promise<never>,
   end: () => void,
 ): Response {
-  const [status, reason, headers, given] = partsOf(answer);
-  const framing = request.method === "HEAD" || status === 304 ? null : outgoingFraming(given);
   const body = status === 205 ? withoutBody(given, framing) : given;
   const fetchHeaders = headersOf(headers);
   // How a body is framed is up to the server, which may speak HTTP/2; a length it takes from here.
@@ -200,17 +177,13 @@ function makeResponse(
 }
 
 /** A `Response` with status 205 has no body, not even an empty one, which is the one that HTTP allows. */
-function withoutBody(body: BodyOut, framing: Framing): null {
+function withoutBody(body: BodyOut, framing: Framing | undefined): null {
   const reason = new RangeError(
-    `response.body: need null or 0 bytes with status 205 (RFC 9110 §15.3.6); got ${typeName(body)}`,
+    `response.body: must be null or 0 bytes with status 205 (RFC 9110 §15.3.6); got ${
+      typeName(body)
+    }`,
   );
   cancelUnused(body, reason);
   if (body === null || framing === 0) return null;
   throw reason;
-}
-
-function partsOf(answer: ResponseTuple | AppResponse): ResponseTuple {
-  if (!("status" in answer)) return answer;
-  const { status, reason, headers, body } = answer;
-  return [status, reason, headers, body];
 }

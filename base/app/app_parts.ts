@@ -5,7 +5,7 @@
  */
 
 import type { App, AppFunction, AppObject, Socket } from "./app.ts";
-import { typeName } from "../errors.ts";
+import { wrongType } from "../checks.ts";
 import type { Session } from "./session.ts";
 
 /** What an application decides about a connection. */
@@ -22,19 +22,17 @@ export interface AppParts {
 /**
  * Takes an application apart. The methods of an object are looked up when they are called.
  *
- * @param name What to call it in an error.
+ * @param label What errors call it.
  * @throws {TypeError} where it is neither a function nor an object with a method `handle`.
  */
-export function readApp(app: App, name: string): AppParts {
+export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
-    throw new TypeError(
-      `${name}: need a function or an object with a method "handle"; got ${typeName(app)}`,
-    );
+    throw wrongType(label, 'a function or an object with a method "handle"', app);
   }
   const { onConnect } = app;
   if (onConnect !== undefined && typeof onConnect !== "function") {
-    throw new TypeError(`${name}.onConnect: need a function; got ${typeName(onConnect)}`);
+    throw wrongType(`${label}.onConnect`, "a function", onConnect);
   }
   return {
     handle: (request, session, api) => app.handle(request, session, api),

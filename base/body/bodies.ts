@@ -8,6 +8,7 @@ import { Body, isBodyConsumed } from "./body.ts";
 import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
 import { realLength } from "../bytes.ts";
 import { ChunkedBody, isChunkedBodyConsumed } from "./chunked_body.ts";
+import { wrongType } from "../checks.ts";
 import { BodyError, typeName } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
@@ -66,23 +67,21 @@ export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
  * @throws {RangeError} where it is a `Uint8Array` of more than 16777216 bytes.
  * @throws {BodyError} where it has been used before.
  */
-export function outgoingFraming(body: BodyOut): Framing {
+export function outgoingFraming(body: BodyOut, label = "body"): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLength(body);
     if (length <= MAX_READ_BYTES) return length;
     throw new RangeError(
-      `body: ${length} bytes; more than ${MAX_READ_BYTES} have to be a Body or a BodyIter`,
+      `${label}: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
     );
   }
   const framing = shapeOf(body);
   if (framing === null) {
-    throw new TypeError(
-      "body: need null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter; " +
-        `got ${typeName(body)}`,
-    );
+    const wanted = "null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
+    throw wrongType(label, wanted, body);
   }
-  if (body.used === true) throw new BodyError("body: it has been used before");
+  if (body.used === true) throw new BodyError(`${label}: has been used before`);
   return framing;
 }
 
