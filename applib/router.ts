@@ -5,7 +5,8 @@
  */
 
 import type { Api, App, AppFunction, AppObject, Socket } from "../base/app/app.ts";
-import { quote, typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
 import { MAX_ROUTER_DEPTH } from "../base/wire/limits.ts";
 import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
@@ -88,42 +89,38 @@ export class Router implements AppObject {
 
 function copyMap(
   appmap: AppMap,
-  name: string,
+  label: string,
   depth: number,
   askers: Map<App, OnConnect>,
 ): Routes {
-  if (!(appmap instanceof Map)) {
-    throw new TypeError(`${name}: need a Map; got ${typeName(appmap)}`);
-  }
+  if (!(appmap instanceof Map)) throw wrongType(label, "a Map", appmap);
   // A map that contains itself ends here, too.
   if (depth > MAX_ROUTER_DEPTH) {
-    throw new RangeError(`${name}: more than ${MAX_ROUTER_DEPTH} maps inside of each other`);
+    throw new RangeError(`${label}: must be at most ${MAX_ROUTER_DEPTH} nested maps; got more`);
   }
   const routes = new Map<string | null, AppFunction | Routes>();
   for (const [key, value] of appmap as AppMap) {
-    checkKey(key, name);
-    const valueName = `${name}[${key === null ? "null" : quote(key)}]`;
+    checkKey(label, key);
+    const valueLabel = `${label}[${key === null ? "null" : quote(key)}]`;
     if (value instanceof Map) {
-      routes.set(key, copyMap(value, valueName, depth + 1, askers));
+      routes.set(key, copyMap(value, valueLabel, depth + 1, askers));
       continue;
     }
     const app = value as App;
-    const { handle, onConnect } = readApp(app, valueName);
+    const { handle, onConnect } = readApp(app, valueLabel);
     routes.set(key, handle);
     if (onConnect !== null) askers.set(app, onConnect);
   }
   return routes;
 }
 
-function checkKey(key: string | null, name: string): void {
+function checkKey(label: string, key: string | null): void {
   if (key === null) return;
-  if (typeof key !== "string") {
-    throw new TypeError(`${name}: need keys that are strings or null; got ${typeName(key)}`);
-  }
+  if (typeof key !== "string") throw wrongType(label, "a Map whose keys are strings or null", key);
   if (key === ".." || !allows(PATH, key)) {
     throw new RangeError(
-      `${name}: the key ${quote(key)} can't be a component of a path, which has letters, digits ` +
-        'and - + . : _ ~, and is not ".."',
+      `${label}: a key must be a component of a path (letters, digits and - + . : _ ~, not ".."); ` +
+        `got ${quote(key)}`,
     );
   }
 }

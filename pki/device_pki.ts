@@ -6,7 +6,8 @@
  */
 
 import { isAbsolute, join, normalize } from "node:path";
-import { quote, typeName } from "../base/errors.ts";
+import { checkBoolean, checkString } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
 import {
   createAuthority,
@@ -16,7 +17,7 @@ import {
   renewLeaf,
 } from "./certificates.ts";
 import { deriveDnsName } from "./device_name.ts";
-import { describeValidity, type Identity, isValid, loadIdentity } from "./identity.ts";
+import { describeValidity, type DeviceIdentity, isValid, loadIdentity } from "./identity.ts";
 import {
   checkFiles,
   exists,
@@ -216,15 +217,12 @@ export async function openDevicePki(
 
 /** Checks all but what the name says, and returns whether to renew. */
 function checkArguments(dir: string, name: string, options: DevicePkiOptions): boolean {
-  if (typeof dir !== "string" || typeof name !== "string") {
-    throw new TypeError("Cannot make a device PKI: dir and name must be strings");
-  }
+  checkString("dir", dir);
+  checkString("name", name);
   const { renew = true } = copyOptions(options, ["renew"]);
-  if (typeof renew !== "boolean") {
-    throw new TypeError(`renew: need a boolean; got ${typeName(renew)}`);
-  }
+  checkBoolean("renew", renew);
   if (!isAbsolute(dir) || dir.includes("\0")) {
-    throw new RangeError(`Cannot make a device PKI in ${quote(dir)}: not an absolute path`);
+    throw new RangeError(`dir: must be an absolute path; got ${quote(dir)}`);
   }
   return renew;
 }
@@ -269,7 +267,7 @@ async function makeIdentity(
 
 /** An identity, and what there is to log of it. */
 interface Loaded {
-  readonly identity: Identity;
+  readonly identity: DeviceIdentity;
   readonly warnings: string[];
 }
 
@@ -298,7 +296,7 @@ async function loadCurrentIdentity(
 /** Takes a certificate that was not renewed: as long as it is valid it is as good as ever. */
 function keep(
   { certFile }: IdentityFiles,
-  identity: Identity,
+  identity: DeviceIdentity,
   why: string,
   options?: ErrorOptions,
 ): Loaded {
@@ -315,7 +313,7 @@ function keep(
 
 /** A certificate that is not valid yet was made while the clock was ahead. */
 function isDue(
-  { certificateValidity, authorityValidity }: Identity,
+  { certificateValidity, authorityValidity }: DeviceIdentity,
   { renewalDays }: CertificateLife,
 ): boolean {
   const { from, to } = certificateValidity;
@@ -323,7 +321,10 @@ function isDue(
 }
 
 /** Nothing can renew an authority: whoever trusts it would have to trust another. */
-function authorityWarnings({ caFile }: IdentityFiles, { authorityValidity }: Identity): string[] {
+function authorityWarnings(
+  { caFile }: IdentityFiles,
+  { authorityValidity }: DeviceIdentity,
+): string[] {
   if (authorityValidity.to >= Date.now() + AUTHORITY_WARNING_DAYS * DAY) return [];
   return [
     `The authority in ${caFile} ${describeValidity(authorityValidity)}, and can't be renewed: if ` +
@@ -334,7 +335,7 @@ function authorityWarnings({ caFile }: IdentityFiles, { authorityValidity }: Ide
 /** The key stays, so that the pair matches at every moment, for every process. */
 async function renewCertificate(
   files: IdentityFiles,
-  { authority, certificate }: Identity,
+  { authority, certificate }: DeviceIdentity,
   profile: LeafProfile,
 ): Promise<void> {
   await replaceCertificate(files, await renewLeaf(authority, certificate, profile));

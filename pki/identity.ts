@@ -16,7 +16,7 @@ export interface Validity {
 }
 
 /** An identity that was read, as far as it is needed to renew its certificate. */
-export interface Identity {
+export interface DeviceIdentity {
   /** The authority, with its key. */
   readonly authority: PemPair;
   /** How long the authority is valid; it is now. */
@@ -44,7 +44,7 @@ export function describeValidity({ from, to }: Validity): string {
  * @throws {Deno.errors.InvalidData} where they don't, or can't be parsed, and where the authority is
  * not valid.
  */
-export async function loadIdentity(files: IdentityFiles, name: string): Promise<Identity> {
+export async function loadIdentity(files: IdentityFiles, name: string): Promise<DeviceIdentity> {
   const { createPrivateKey, X509Certificate } = await import("node:crypto");
   const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
   const caKey = await parseFile(files.caKeyFile, (pem) => createPrivateKey(pem));

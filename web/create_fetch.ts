@@ -70,7 +70,9 @@ export function createFetch(client: Client | Connection): typeof fetch {
   return async (input: RequestInfo | URL, given?: RequestInit | null) => {
     const init = given ?? {};
     if ("client" in init) {
-      throw new TypeError('init: the option "client" is for Deno\'s fetch; this one has a client');
+      throw new TypeError(
+        'init: must not have the option "client", which is for the fetch of Deno',
+      );
     }
     const isRequest = input instanceof Request;
     const url = parseRequestUrl(isRequest ? input.url : String(input), route.base);
@@ -79,7 +81,7 @@ export function createFetch(client: Client | Connection): typeof fetch {
       return await follow(await makeExchange(route, request, init), request.redirect);
     } catch (error) {
       if (request.body !== null && !request.body.locked) request.body.cancel(error).catch(() => {});
-      throw explain(error, request, route);
+      throw asFetchError(error, request, route);
     }
   };
 }
@@ -97,7 +99,7 @@ async function makeExchange(route: Route, request: Request, init: RequestInit): 
 }
 
 /** What a `fetch` rejects with. */
-function explain(error: unknown, { method, url, signal }: Request, route: Route): unknown {
+function asFetchError(error: unknown, { method, url, signal }: Request, route: Route): unknown {
   if (signal.aborted) return signal.reason;
   if (route.signal?.aborted) return route.signal.reason;
   const message = error instanceof Error ? error.message : String(error);

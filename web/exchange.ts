@@ -5,7 +5,7 @@
  */
 
 import { type BodyOut, cancelUnused } from "../base/body/bodies.ts";
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response as AppResponse } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -48,7 +48,7 @@ export function routeOf(target: Client | Connection): Route {
     return { base, host, isUnnamed, signal, kept: false, request };
   }
   if (typeof target?.request !== "function" || typeof target.close !== "function") {
-    throw new TypeError(`client: need a Client or a Connection; got ${typeName(target)}`);
+    throw wrongType("client", "a Client or a Connection", target);
   }
   const { host } = target.baseHeaders ?? {};
   const text = typeof host === "string" ? host : null;

@@ -5,6 +5,7 @@
  */
 
 import type { AppFunction } from "../base/app/app.ts";
+import { checkFunction, checkInteger, checkString, wrongType } from "../base/checks.ts";
 import { BodyError, typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
@@ -13,7 +14,7 @@ import type { Session } from "../base/app/session.ts";
 import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
 import { IncomingStream } from "./incoming_stream.ts";
-import { reasonOf } from "./reason.ts";
+import { reasonPhrase } from "./reason.ts";
 import { RequestLife } from "./request_life.ts";
 import { quoteUrl } from "./request_url.ts";
 
@@ -153,7 +154,7 @@ async function answerOf(
   wholeOnly: boolean,
   life: RequestLife,
 ): Promise<ResponseTuple> {
-  const reason = statusText === "" ? reasonOf(status) : statusText;
+  const reason = statusText === "" ? reasonPhrase(status) : statusText;
   if (method === "HEAD") {
     cancel(body, new BodyError("a response to HEAD has no body"));
     return [status, reason, headers, null];
@@ -188,13 +189,13 @@ function checkResponse(response: unknown): asserts response is Response {
   // By its shape: packages that run everywhere bring a class of their own.
   const { status, headers, body, bodyUsed, type } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
-    throw new TypeError(`the handler returned a ${typeName(response)}; need a Response`);
+    throw new TypeError(`handler: must return a Response; got ${typeName(response)}`);
   }
   if (type === "error" || status < 200) {
-    throw new RangeError(`the handler returned a Response with status ${status}; need 200 to 599`);
+    throw new RangeError(`handler: must return a Response with status 200 to 599; got ${status}`);
   }
   if (bodyUsed === true || body?.locked === true) {
-    throw new BodyError("the handler returned a Response whose body has been used");
+    throw new BodyError("handler: must return a Response whose body is unused; got a used one");
   }
 }
 
@@ -224,40 +225,25 @@ function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
 function readHandler(handler: FetchHandler | { readonly fetch: FetchHandler }): FetchHandler {
   if (typeof handler === "function") return handler;
   if (typeof handler?.fetch === "function") return (request, info) => handler.fetch(request, info);
-  throw new TypeError(
-    `handler: need a function, or an object with a method "fetch"; got ${typeName(handler)}`,
-  );
+  throw wrongType("handler", 'a function or an object with a method "fetch"', handler);
 }
 
 function checkOptions(options: FromFetchHandlerOptions): FromFetchHandlerOptions {
   const copy = copyOptions(options, OPTIONS);
   const { origin, chooseCookie, maxUnreadBytes } = copy;
-  if (origin !== undefined) copy.origin = checkOrigin(origin);
-  if (chooseCookie !== undefined && typeof chooseCookie !== "function") {
-    throw new TypeError(`chooseCookie: need a function; got ${typeName(chooseCookie)}`);
-  }
-  if (maxUnreadBytes !== undefined) checkBytes(maxUnreadBytes);
+  if (origin !== undefined) copy.origin = readOrigin(origin);
+  if (chooseCookie !== undefined) checkFunction("chooseCookie", chooseCookie);
+  if (maxUnreadBytes !== undefined) checkInteger("maxUnreadBytes", maxUnreadBytes, 0, Infinity);
   return copy;
 }
 
-function checkOrigin(origin: string): string {
-  if (typeof origin !== "string") {
-    throw new TypeError(`origin: need a string; got ${typeName(origin)}`);
-  }
+function readOrigin(origin: string): string {
+  checkString("origin", origin);
   const url = URL.parse(origin);
   if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
     throw new RangeError(
-      `origin: need "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+      `origin: must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
     );
   }
   return url.origin;
-}
-
-function checkBytes(count: number): void {
-  if (typeof count !== "number") {
-    throw new TypeError(`maxUnreadBytes: need a number; got ${typeName(count)}`);
-  }
-  if (count !== Infinity && (!Number.isSafeInteger(count) || count < 0)) {
-    throw new RangeError(`maxUnreadBytes: need an integer from 0, or Infinity; got ${count}`);
-  }
 }

@@ -19,8 +19,8 @@ export type ChooseCookie = (cookies: readonly string[]) => string;
 
 function refuseCookies(cookies: readonly string[]): string {
   throw new RangeError(
-    `headers["set-cookie"]: there are ${cookies.length}, and a name can stand there but once; ` +
-      "set one cookie, or say with the option chooseCookie which one is to be sent",
+    `headers["set-cookie"]: ${cookies.length} set-cookie headers, but a header can occur only once; ` +
+      "set one cookie, or choose the one to send with the option chooseCookie",
   );
 }
 
@@ -49,14 +49,12 @@ function valueOf(name: string, value: string): string | number | Range | Content
     if (name === "content-range") return parseContentRange(value);
   } catch {
     const form = name === "range" ? "bytes=0-499" : "bytes 0-499/1234";
-    throw new RangeError(
-      `headers["${name}"]: need the form ${quote(form)}; got ${quote(value)}`,
-    );
+    throw new RangeError(`headers["${name}"]: must have the form ${form}; got ${quote(value)}`);
   }
   if (name !== "content-length") return value;
   const length = parseDecimal(value);
   if (length < 0) {
-    throw new RangeError(`headers["content-length"]: need a plain number; got ${quote(value)}`);
+    throw new RangeError(`headers["content-length"]: must be a plain number; got ${quote(value)}`);
   }
   return length;
 }

@@ -39,7 +39,7 @@ export function redirect(
   if (typeof location !== "string") return false;
   const url = URL.parse(location, exchange.url);
   if (url === null) throw new TypeError(`a redirect to "${location}", which is no URL`);
-  checkOrigin(exchange, url);
+  checkSameOrigin(exchange, url);
   if (redirects === MAX_REDIRECTS) throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
   if (status !== 303 && !exchange.content.replayable) {
     throw new TypeError(
@@ -57,7 +57,7 @@ export function redirect(
 }
 
 /** All requests go to one server, so a redirect has to stay there. */
-function checkOrigin({ url: from, route, headers }: Exchange, to: URL): void {
+function checkSameOrigin({ url: from, route, headers }: Exchange, to: URL): void {
   // The server knows itself by the host header, which need not be the host of the URL.
   const host = route.host ?? headers["host"];
   const isHere = to.origin === from.origin || (to.protocol === from.protocol && to.host === host);

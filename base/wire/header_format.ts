@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkInteger, checkObject, checkString, wrongType } from "../checks.ts";
+import { checkInteger, checkString, wrongType } from "../checks.ts";
 import { quote } from "../errors.ts";
 import {
   checkPresence,
@@ -25,9 +25,10 @@ const CR = 0x0d, LF = 0x0a;
 
 /** Throws a `TypeError` unless the value can be a dictionary of headers. */
 export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
-  checkObject(label, headers);
-  const prototype = Object.getPrototypeOf(headers);
-  if (prototype === null || prototype === Object.prototype) return;
+  if (typeof headers === "object" && headers !== null) {
+    const prototype = Object.getPrototypeOf(headers);
+    if (prototype === null || prototype === Object.prototype) return;
+  }
   throw wrongType(label, "a plain object", headers);
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { formatIPAddress } from "../../base/address_rules.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import {
   decodeString,
@@ -23,7 +24,7 @@ export const PURPOSE = {
 } as const;
 
 /** One name of a certificate (RFC 5280 §4.2.1.6). */
-export interface AlternativeName {
+export interface CertificateName {
   /** `"DNS"`, `"IP Address"`, `"URI"`, `"email"` or another type. */
   readonly type: string;
   /** The name, as it stands in the certificate; a literal IP address for `"IP Address"`. */
@@ -43,7 +44,7 @@ export interface Certificate {
   /** The last one. */
   readonly validTo: Date;
   /** The names it is for; `null` without the extension. */
-  readonly names: readonly AlternativeName[] | null;
+  readonly names: readonly CertificateName[] | null;
   /** Whether it may sign other certificates. */
   readonly isAuthority: boolean;
   /** What it may be used for; `null` without the extension. */
@@ -284,15 +285,15 @@ function readExtensions(
   return { extensions, critical };
 }
 
-function readAlternativeNames(extension: DerReader | undefined): AlternativeName[] | null {
+function readAlternativeNames(extension: DerReader | undefined): CertificateName[] | null {
   if (extension === undefined) return null;
-  const names: AlternativeName[] = [];
+  const names: CertificateName[] = [];
   const list = extension.enter(TAG.sequence);
   while (!list.done) names.push(readAlternativeName(list.next()));
   return names;
 }
 
-function readAlternativeName(element: DerElement): AlternativeName {
+function readAlternativeName(element: DerElement): CertificateName {
   const type = NAME_TYPES[element.tag & 0x1f] ?? "unknown";
   switch (type) {
     case "email":
@@ -300,7 +301,7 @@ function readAlternativeName(element: DerElement): AlternativeName {
     case "URI":
       return { type, value: decodeString(element) };
     case "IP Address":
-      return { type, value: formatIpAddress(element.content) };
+      return { type, value: formatIPAddress(element.content) ?? "<invalid>" };
     case "DirName":
       return { type, value: readName(new DerReader(element.content).enter(TAG.sequence)) };
     case "Registered ID":
@@ -308,15 +309,6 @@ function readAlternativeName(element: DerElement): AlternativeName {
     default:
       return { type, value: "<unsupported>" };
   }
-}
-
-/** Formats an address as `normaliseIpAddress` does; other than 4 or 16 bytes are no address. */
-function formatIpAddress(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join(".");
-  if (bytes.length !== 16) return "<invalid>";
-  const groups = [];
-  for (let at = 0; at < 16; at += 2) groups.push((bytes[at]! * 256 + bytes[at + 1]!).toString(16));
-  return new URL(`http://[${groups.join(":")}]/`).hostname.slice(1, -1);
 }
 
 function readBasicConstraints(

@@ -7,8 +7,9 @@
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
 import { addressText } from "../../base/address.ts";
-import { quote, TlsError, typeName } from "../../base/errors.ts";
-import type { Address } from "../../base/address_rules.ts";
+import { wrongType } from "../../base/checks.ts";
+import { quote, TlsError } from "../../base/errors.ts";
+import { type Address, canonicalDnsName, withoutZone } from "../../base/address_rules.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
@@ -19,7 +20,7 @@ import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { makeDuplex } from "./deno_stream.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./names.ts";
+import { hostAddress, nameProblem } from "./names.ts";
 import { checkPeer, noAuthority } from "./peer.ts";
 import { checkNegotiated } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
@@ -29,7 +30,7 @@ import { makeNetStream, type TlsStream } from "./raw_stream.ts";
 export function sslHostOf(address: Address): string | null {
   if (typeof address === "string" || address instanceof Uint8Array) return null;
   const [host] = address;
-  return normaliseIpAddress(host) === null ? host : host.split("%")[0] ?? host;
+  return hostAddress(host) === null ? host : withoutZone(host);
 }
 
 /**
@@ -42,15 +43,13 @@ export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void
   if (sslHost === null) {
     if (!sslctx.checkHostname) return;
     throw new RangeError(
-      "sslHost: need a name to check the server's certificate against, as the address has none; " +
-        "or checkHostname: false in the sslconfig",
+      "sslHost: must be the name to check the server's certificate against, as the address has none; " +
+        "got null: give one, or checkHostname: false in the sslconfig",
     );
   }
-  if (typeof sslHost !== "string") {
-    throw new TypeError(`sslHost: need a string or null; got ${typeName(sslHost)}`);
-  }
-  if (normaliseIpAddress(sslHost) === null && normaliseDnsName(sslHost) === null) {
-    throw new RangeError(`sslHost: need a DNS name or an IP address; got ${quote(sslHost)}`);
+  if (typeof sslHost !== "string") throw wrongType("sslHost", "a string or null", sslHost);
+  if (hostAddress(sslHost) === null && canonicalDnsName(sslHost) === null) {
+    throw new RangeError(`sslHost: must be a DNS name or an IP address; got ${quote(sslHost)}`);
   }
 }
 
@@ -128,14 +127,14 @@ function startTls(
   secureContext: SecureContext,
   sslHost: string | null,
 ): TLSSocket {
-  const isName = sslHost !== null && normaliseIpAddress(sslHost) === null;
+  const isName = sslHost !== null && hostAddress(sslHost) === null;
   return loadBuiltin("node:tls").connect({
     socket: stream,
     secureContext,
     // Said aloud, as the default can be changed by an environment variable.
     rejectUnauthorized: true,
     // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
-    servername: isName ? normaliseDnsName(sslHost) ?? "" : "",
+    servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
     // The names are checked below: the library falls back to the subject.
     checkServerIdentity: () => undefined,
   });

@@ -4,7 +4,9 @@
  * @module
  */
 
-import { quote, typeName } from "../../base/errors.ts";
+import { checkBoolean, checkString, wrongType } from "../../base/checks.ts";
+import { quote } from "../../base/errors.ts";
+import { copyOptions } from "../../base/options.ts";
 import { type IdentitySources, pemDirectory, pemFile, type PemSource, pemText } from "./files.ts";
 
 /** What a client trusts, and who it is: plain JSON, every path absolute. */
@@ -75,22 +77,20 @@ const PEM_BEGIN = "-----BEGIN ";
 export function checkClientConfig(given: ClientSslconfig): ClientSslconfig {
   const config = checkConfig(given, CLIENT_OPTIONS);
   const { checkHostname = true, ca } = config;
-  if (typeof checkHostname !== "boolean") {
-    throw new TypeError(`checkHostname: need a boolean; got ${typeName(checkHostname)}`);
-  }
+  checkBoolean("checkHostname", checkHostname);
   if (Array.isArray(ca) && ca.length === 0) {
-    throw new RangeError("ca: need an authority, or leave it out; a client has to trust somebody");
+    throw new RangeError("ca: must have an authority or be left out, for a client; got none");
   }
   if (!checkHostname && !namesAuthorities(config)) {
     throw new RangeError(
-      "checkHostname: false needs a ca, caFile or caPath: the default trust store vouches for " +
-        "every server in the world, and only the name tells them apart",
+      "checkHostname: must be true without ca, caFile or caPath; got false: the default trust store " +
+        "vouches for every server in the world, and only the name tells them apart",
     );
   }
   const isText = config.cert !== undefined || config.key !== undefined;
   const [cert, key] = isText ? ["cert", "key"] as const : ["certFile", "keyFile"] as const;
   if ((config[cert] === undefined) !== (config[key] === undefined)) {
-    throw new RangeError(`${cert}, ${key}: need both or neither`);
+    throw new RangeError(`${cert}, ${key}: must both be given or both be left out; got one`);
   }
   return config;
 }
@@ -107,21 +107,19 @@ export function checkServerConfig(given: ServerSslconfig): ServerSslconfig {
   const config = checkConfig(given, SERVER_OPTIONS);
   const isText = config.cert !== undefined || config.key !== undefined;
   for (const name of isText ? ["cert", "key"] as const : ["certFile", "keyFile"] as const) {
-    if (config[name] === undefined) {
-      throw new TypeError(`${name}: need a string; a server has to have it`);
-    }
+    if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
   }
   const allow: unknown = config.allowUnauthenticatedClients;
   if (allow !== undefined && typeof allow !== "boolean") {
-    throw new TypeError(`allowUnauthenticatedClients: need true; got ${typeName(allow)}`);
+    throw wrongType("allowUnauthenticatedClients", "true", allow);
   }
   if (allow === false) {
-    throw new RangeError("allowUnauthenticatedClients: need true, or leave it out");
+    throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
   }
   if (namesAuthorities(config) !== (allow === true)) return config;
   throw new RangeError(
-    "sslconfig: need either ca, caFile or caPath, for the clients of those authorities alone, or " +
-      `allowUnauthenticatedClients: true; got ${allow === true ? "both" : "neither"}`,
+    "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, " +
+      `or allowUnauthenticatedClients: true; got ${allow === true ? "both" : "neither"}`,
   );
 }
 
@@ -158,16 +156,11 @@ function checkConfig<Config extends ClientSslconfig | ServerSslconfig>(
   known: readonly string[],
 ): Config {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw new TypeError(`sslconfig: need an object or an sslctx; got ${typeName(given)}`);
+    throw wrongType("sslconfig", "an object or an sslctx", given);
   }
-  const config = { ...given };
+  const config = copyOptions(given, known, "sslconfig");
   if (Array.isArray(config.ca)) config.ca = Array.from(config.ca);
   for (const [name, value] of Object.entries(config)) {
-    if (!known.includes(name)) {
-      throw new TypeError(
-        `sslconfig: unknown option ${quote(name)}; there are ${known.join(", ")}`,
-      );
-    }
     if (value === undefined) continue;
     if (/(?:File|Path)$/.test(name)) checkPath(name, value);
     else if (name === "ca" && Array.isArray(value)) checkTexts(name, value);
@@ -187,37 +180,38 @@ function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unkn
   const [file] = given(files);
   if (text === undefined || file === undefined) return;
   throw new TypeError(
-    `${text}, ${file}: need text or files; got both. ${
+    `${text}, ${file}: must be text or files; got both: give ${
       Object.keys(texts).join(" and ")
-    } take the ` +
-      `place of ${Object.keys(files).join(" and ")}`,
+    }, ` +
+      `or ${Object.keys(files).join(" and ")}`,
   );
 }
 
 function checkText(name: string, value: unknown): void {
   if (typeof value === "string") return;
-  const need = name === "ca" ? "a string or an array of strings" : "a string";
-  throw new TypeError(`${name}: need ${need}, PEM text; got ${typeName(value)}`);
+  throw wrongType(
+    name,
+    `${name === "ca" ? "a string or an array of strings" : "a string"}, PEM text`,
+    value,
+  );
 }
 
 function checkTexts(name: string, values: readonly unknown[]): void {
-  // Not forEach(), which passes over the gaps of an array.
+  // Not forEach(), which skips the gaps of an array.
   for (const value of values) {
     if (typeof value === "string") continue;
-    throw new TypeError(`${name}: need an array of strings, PEM texts; got a ${typeName(value)}`);
+    throw wrongType(name, "an array of strings, PEM texts", value);
   }
 }
 
 function checkPath(name: string, value: unknown): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
-  }
+  checkString(name, value);
   if (ABSOLUTE_PATH.test(value) && !value.includes("\0")) return;
-  // What somebody has taken for a path may be a key.
+  // What was taken for a path may be a key.
   const got = value.includes(PEM_BEGIN)
     ? `PEM text, which belongs in ${name.replace(/(?:File|Path)$/, "")}`
     : name === "keyFile"
-    ? "text that is none, and is not shown"
+    ? "other text, not shown because it may be a key"
     : quote(value);
-  throw new RangeError(`${name}: need an absolute path; got ${got}`);
+  throw new RangeError(`${name}: must be an absolute path; got ${got}`);
 }

@@ -16,11 +16,11 @@ import {
   type ServerSslconfig,
 } from "./config.ts";
 import {
-  type Identity,
   type PemCertificate,
-  type Read,
   readAuthorities,
   readIdentity,
+  type TlsIdentity,
+  type WithWarnings,
 } from "./files.ts";
 import { loadBuiltin } from "./modules.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
@@ -59,7 +59,7 @@ export interface ServerSslctx extends Sslctx {
 /** What the TLS library is given to make a server. */
 export interface ServerMaterial {
   /** The options of `tls.createServer`. */
-  readonly options: Identity & typeof LIBRARY_OPTIONS & {
+  readonly options: TlsIdentity & typeof LIBRARY_OPTIONS & {
     readonly ca?: readonly string[];
     readonly requestCert: boolean;
     readonly rejectUnauthorized: true;
@@ -77,7 +77,7 @@ export interface ClientMaterial {
   readonly authorities: Authorities | null;
 }
 
-const NOBODY = "ca: no authority is trusted yet, so nobody is let in";
+const NOBODY = "ca: no authority is trusted yet, so no client is accepted";
 
 /** The keys are kept beside the contexts, where nothing that prints or copies one finds them. */
 const clientMaterials = new WeakMap<object, ClientMaterial>();
@@ -211,7 +211,7 @@ function makeAuthorities(certificates: readonly PemCertificate[]): Authorities {
   return new Authorities(certificates.map(({ certificate }) => certificate.raw));
 }
 
-function makeSslctx(...read: readonly (Read<unknown> | null)[]): Sslctx {
+function makeSslctx(...read: readonly (WithWarnings<unknown> | null)[]): Sslctx {
   return {
     minVersion: MIN_VERSION,
     maxVersion: MAX_VERSION,

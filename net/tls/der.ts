@@ -46,10 +46,10 @@ export class DerReader {
   /** Takes the next element, whatever it is. */
   next(): DerElement {
     const tag = this.#byte();
-    if ((tag & 0x1f) === 0x1f) throw new RangeError("DER: a tag of more than one byte");
+    if ((tag & 0x1f) === 0x1f) throw new RangeError("DER: a tag has more than one byte");
     const length = this.#length();
     const end = this.#at + length;
-    if (end > this.#bytes.length) throw new RangeError("DER: an element is cut");
+    if (end > this.#bytes.length) throw new RangeError("DER: an element is truncated");
     const content = this.#bytes.subarray(this.#at, end);
     this.#at = end;
     return { tag, content };
@@ -66,7 +66,7 @@ export class DerReader {
   take(tag: number): Uint8Array {
     const element = this.next();
     if (element.tag !== tag) {
-      throw new RangeError(`DER: need an element with the tag ${tag}; got ${element.tag}`);
+      throw new RangeError(`DER: expected an element with the tag ${tag}; got ${element.tag}`);
     }
     return element.content;
   }
@@ -83,7 +83,7 @@ export class DerReader {
 
   #byte(): number {
     const byte = this.#bytes[this.#at++];
-    if (byte === undefined) throw new RangeError("DER: an element is cut");
+    if (byte === undefined) throw new RangeError("DER: an element is truncated");
     return byte;
   }
 

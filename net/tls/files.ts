@@ -19,7 +19,7 @@ import { isUsableKey, USABLE_KEYS } from "./keys.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** What the TLS library is given, in PEM. */
-export interface Identity {
+export interface TlsIdentity {
   /** The certificate, and those that lead to its authority. */
   readonly cert: string;
   /** Its private key. */
@@ -27,7 +27,7 @@ export interface Identity {
 }
 
 /** What was read, and what is doubtful about it. */
-export interface Read<T> {
+export interface WithWarnings<T> {
   readonly value: T;
   readonly warnings: readonly string[];
 }
@@ -72,7 +72,7 @@ export interface PemCertificate {
 export function readIdentity(
   { certificates, privateKey }: IdentitySources,
   purpose: keyof typeof PURPOSE,
-): Read<Identity> {
+): WithWarnings<TlsIdentity> {
   const chain = readCertificates(certificates);
   const { pem: key, keyObject } = readKey(privateKey);
   const [leaf] = chain;
@@ -96,7 +96,9 @@ export function readIdentity(
  * @throws {RangeError} where a source has none, or one that can't sign; an error of the file system
  * where it can't be read.
  */
-export function readAuthorities(sources: readonly PemSource[]): Read<readonly PemCertificate[]> {
+export function readAuthorities(
+  sources: readonly PemSource[],
+): WithWarnings<readonly PemCertificate[]> {
   const authorities = new Map<string, PemCertificate>();
   const warnings: string[] = [];
   for (const source of sources) {
@@ -197,7 +199,7 @@ function readCertificates({ option, name, read }: PemSource): PemCertificate[] {
     if (certificate === null) {
       throw new RangeError(
         `${option}: certificate ${index + 1} in ${name} can't be read; ` +
-          "is it cut, or of another format?",
+          "is it truncated, or in another format?",
       );
     }
     return { pem: formatPem(certificate.raw), certificate };
@@ -228,14 +230,14 @@ function readKey(source: PemSource): { pem: string; keyObject: KeyObject } {
   const text = source.read();
   if (ENCRYPTED_KEY.test(text)) {
     throw new RangeError(
-      `${option}: the key in ${name} is encrypted; decrypt it with "openssl pkey", and protect ` +
-        "what it is kept in",
+      `${option}: the key in ${name} is encrypted; decrypt it with "openssl pkey", and restrict who ` +
+        "can read it",
     );
   }
   const blocks = text.match(KEY_BLOCK) ?? [];
   if (blocks.length !== 1) {
     throw new RangeError(
-      `${option}: need one private key in PEM form in ${name}; found ${blocks.length}`,
+      `${option}: must have one private key in PEM form in ${name}; got ${blocks.length}`,
     );
   }
   const pem = `${blocks[0]}\n`;
@@ -253,7 +255,7 @@ function parseKey(pem: string, { option, name }: PemSource): KeyObject {
   }
   if (isUsableKey(keyObject)) return keyObject;
   throw new RangeError(
-    `${option}: the key in ${name} is of a kind that can't be used; need ${USABLE_KEYS}`,
+    `${option}: the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
   );
 }
 

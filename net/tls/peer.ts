@@ -29,7 +29,7 @@ export function checkPeer(whose: "client" | "server", certificate: Certificate):
     throw refuse(isEarly ? "NOT_YET_VALID" : "EXPIRED", validity);
   }
   if (publicKeyOf(certificate) === null) {
-    throw refuse("WEAK", `has a key of a kind that can't be used; need ${USABLE_KEYS}`);
+    throw refuse("WEAK", `has a key of an unsupported kind; must be ${USABLE_KEYS}`);
   }
 }
 

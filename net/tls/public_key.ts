@@ -4,7 +4,7 @@
  * @module
  */
 
-import { typeName } from "../../base/errors.ts";
+import { checkString } from "../../base/checks.ts";
 import { fingerprint256, parseCertificate } from "./certificate.ts";
 import { loadBuiltin } from "./modules.ts";
 
@@ -35,16 +35,14 @@ import { loadBuiltin } from "./modules.ts";
  * ```
  */
 export function publicKey256(pem: string): string {
-  if (typeof pem !== "string") {
-    throw new TypeError(`pem: need the text of a certificate; got ${typeName(pem)}`);
-  }
+  checkString("pem", pem);
   const { X509Certificate } = loadBuiltin("node:crypto");
   let der;
   try {
     der = new X509Certificate(pem).raw;
   } catch {
     throw new RangeError(
-      'pem: need a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
+      'pem: must be a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
     );
   }
   return fingerprint256(parseCertificate(der).publicKey);
