@@ -78,22 +78,13 @@ export class Authorities {
 
   /** Describes the first one whose key has this SHA-256; `null` where there is none. */
   describe(publicKey256: string): PeerAuthority | null {
-    const issuer = this.#byKey.get(publicKey256);
-    return issuer === undefined ? null : describeAuthority(issuer.certificate);
+    return describe(this.#byKey.get(publicKey256));
   }
 
   /** Finds the one that vouched for a chain, as {@linkcode findAuthority} does. */
   find(chain: readonly Uint8Array[], purpose?: keyof typeof PURPOSE): PeerAuthority | null {
-    const search = new PathSearch(chain, this.#bySubject, this.#signers, purpose);
-    const [certain] = search.run("yes");
-    if (certain !== undefined) return describeAuthority(certain.certificate);
-    // The TLS library has found a path, by rules that are not all known here. Where one key alone is
-    // trusted it ends there; else only if every certificate is looked at that it may have gone over, and
-    // all ways lead to one authority. Otherwise none is guessed.
-    const [possible, ...others] = search.run("maybe");
-    const isAlone = this.#byKey.size === 1 || (search.isComplete &&
-      others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256));
-    return possible === undefined || !isAlone ? null : describeAuthority(possible.certificate);
+    const search = this.#search(chain, purpose);
+    return describe(search.run("yes")[0] ?? this.#onlyPossible(search));
   }
 
   /**
@@ -104,10 +95,28 @@ export class Authorities {
     chain: readonly Uint8Array[],
     purpose?: keyof typeof PURPOSE,
   ): PeerAuthority | null {
-    const search = new PathSearch(chain, this.#bySubject, this.#signers, purpose);
-    const [certain] = search.run("yes");
-    return certain === undefined ? null : describeAuthority(certain.certificate);
+    return describe(this.#search(chain, purpose).run("yes")[0]);
   }
+
+  #search(chain: readonly Uint8Array[], purpose?: keyof typeof PURPOSE): PathSearch {
+    return new PathSearch(chain, this.#bySubject, this.#signers, purpose);
+  }
+
+  /**
+   * The one that the TLS library's path must end at, which it found by rules that are not all known
+   * here. With one trusted key it ends there; otherwise only if every certificate was examined that the
+   * path may have gone over, and all ways lead to one key. None is guessed.
+   */
+  #onlyPossible(search: PathSearch): Issuer | undefined {
+    const [possible, ...others] = search.run("maybe");
+    const isAlone = this.#byKey.size === 1 || (search.isComplete &&
+      others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256));
+    return isAlone ? possible : undefined;
+  }
+}
+
+function describe(issuer: Issuer | undefined): PeerAuthority | null {
+  return issuer === undefined ? null : describeAuthority(issuer.certificate);
 }
 
 /**

@@ -7,10 +7,10 @@
 import type { TLSSocket } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
-import { describeCertificate, fingerprint256, parseCertificate } from "./certificate.ts";
-import { presentedChain } from "./chain.ts";
+import { describeCertificate, fingerprint256 } from "./certificate.ts";
+import type { Chain } from "./chain.ts";
 import type { ServerMaterial } from "./context.ts";
-import { checkPeer, noAuthority } from "./peer.ts";
+import { findVoucher, verifyPeer } from "./peer.ts";
 import { checkNegotiated } from "./policy.ts";
 import { verifiedClients } from "./verified_clients.ts";
 
@@ -32,14 +32,7 @@ export function checkClient(
   if (!begun.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
-  // A resumed session may come without a certificate, and the library lets it pass.
-  if (!socket.authorized) {
-    throw new TlsError("UNTRUSTED", "the client's certificate was not verified");
-  }
-  const chain = presentedChain(socket);
-  if (chain === null) throw new TlsError("NO_CERTIFICATE", "the client sent no certificate");
-  const certificate = parseCertificate(chain[0]);
-  checkPeer("client", certificate);
+  const { chain, certificate } = verifyPeer("client", socket);
   const authority = socket.isSessionReused()
     ? recallAuthority(chain, inForce)
     : verifyAuthority(chain, begun, inForce);
@@ -56,17 +49,13 @@ export function isStillTrusted(
   return authority !== null && inForce.trusts(authority.publicKey256);
 }
 
-/** A chain as the peer has sent it, its own certificate first. */
-type Chain = readonly [Uint8Array, ...Uint8Array[]];
-
 /** The authority that has vouched for a certificate which the library has just verified. */
 function verifyAuthority(
   chain: Chain,
   begun: ServerMaterial,
   inForce: ServerMaterial,
 ): PeerAuthority {
-  const verified = begun.authorities.find(chain, "clientAuth");
-  if (verified === null) throw noAuthority("client");
+  const verified = findVoucher("client", begun.authorities, chain);
   verifiedClients.add(fingerprint256(chain[0]), verified.publicKey256);
   if (begun === inForce) return verified;
   const authority = inForce.authorities.findCertain(chain, "clientAuth") ??

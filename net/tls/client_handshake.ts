@@ -14,17 +14,16 @@ import type { PeerCertificate } from "../../base/app/session.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
 import type { Authorities } from "./authority.ts";
-import { describeCertificate, parseCertificate } from "./certificate.ts";
-import { presentedChain } from "./chain.ts";
+import { describeCertificate } from "./certificate.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { makeDuplex } from "./deno_stream.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { hostAddress, nameProblem } from "./names.ts";
-import { checkPeer, noAuthority } from "./peer.ts";
+import { findVoucher, verifyPeer } from "./peer.ts";
 import { checkNegotiated } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
-import { makeNetStream, type TlsStream } from "./raw_stream.ts";
+import { makeNetStream, type RawStream } from "./raw_stream.ts";
 
 /** The name that a server's certificate is checked against; `null` where the address has none. */
 export function sslHostOf(address: Address): string | null {
@@ -65,7 +64,7 @@ export async function connectTls(
   try {
     return await bounded(`the TLS handshake with ${who}`, bounds, async () => {
       try {
-        return await shakeHands(below, sslctx, sslHost);
+        return await handshake(below, sslctx, sslHost);
       } catch (error) {
         throw handshakeError(who, error);
       }
@@ -77,7 +76,7 @@ export async function connectTls(
 }
 
 /** `node:net` can't reach an address with a scope. */
-async function connectStream(address: Address, bounds: ConnectBounds): Promise<TlsStream> {
+async function connectStream(address: Address, bounds: ConnectBounds): Promise<RawStream> {
   const endpoint = endpointOf(address);
   if (endpoint.transport === "tcp" && endpoint.hostname.includes("%")) {
     return makeDuplex(await connectSocket(address, bounds));
@@ -96,8 +95,8 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<T
   });
 }
 
-async function shakeHands(
-  below: TlsStream,
+async function handshake(
+  below: RawStream,
   sslctx: ClientSslctx,
   sslHost: string | null,
 ): Promise<TlsSocket> {
@@ -107,7 +106,7 @@ async function shakeHands(
   socket.once("secureConnect", () => {
     try {
       const host = sslctx.checkHostname ? sslHost : null;
-      resolve(new TlsSocket(socket, below, checkServer(socket, authorities, host)));
+      resolve(new TlsSocket(socket, below, verifyServer(socket, authorities, host)));
     } catch (error) {
       reject(error);
     }
@@ -131,7 +130,7 @@ function startTls(
   return loadBuiltin("node:tls").connect({
     socket: stream,
     secureContext,
-    // Said aloud, as the default can be changed by an environment variable.
+    // Explicit, because an environment variable can change the default.
     rejectUnauthorized: true,
     // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
     servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
@@ -140,25 +139,17 @@ function startTls(
   });
 }
 
-/** Verifies what the library leaves open, and tells what the server's certificate says. */
-function checkServer(
+/** Verifies the server, and describes its certificate. */
+function verifyServer(
   socket: TLSSocket,
   authorities: Authorities | null,
   host: string | null,
 ): PeerCertificate {
   checkNegotiated(socket);
-  if (!socket.authorized) {
-    throw new TlsError("UNTRUSTED", "the server's certificate was not verified");
-  }
   if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
-  const chain = presentedChain(socket);
-  if (chain === null) throw new TlsError("NO_CERTIFICATE", "the server sent no certificate");
-  const certificate = parseCertificate(chain[0]);
-  checkPeer("server", certificate);
+  const { chain, certificate } = verifyPeer("server", socket);
   const problem = host === null ? null : nameProblem(certificate, host);
   if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
-  if (authorities === null) return describeCertificate(certificate, null);
-  const authority = authorities.find(chain, "serverAuth");
-  if (authority === null) throw noAuthority("server");
+  const authority = authorities === null ? null : findVoucher("server", authorities, chain);
   return describeCertificate(certificate, authority);
 }

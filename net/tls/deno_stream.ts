@@ -7,14 +7,14 @@
 
 import { writeAll } from "../../base/body/byte_io.ts";
 import { loadBuiltin } from "./modules.ts";
-import type { TlsStream } from "./raw_stream.ts";
+import type { RawStream } from "./raw_stream.ts";
 
 const BUFFER_BYTES = 65536;
 /** A buffer with less room left is left to the pieces that were cut from it. */
 const MIN_ROOM = 16384;
 
 /** Wraps a connection, which it owns from then on. */
-export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
+export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
   let room = new Uint8Array(0);
   let heard = false;

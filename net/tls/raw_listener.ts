@@ -13,12 +13,12 @@ import { Queue } from "../queue.ts";
 import { makeDuplex } from "./deno_stream.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { makeNetStream, type TlsStream } from "./raw_stream.ts";
+import { makeNetStream, type RawStream } from "./raw_stream.ts";
 
 /** A connection before its handshake. */
 export interface RawConnection {
   /** What to do the handshake over. */
-  readonly below: TlsStream;
+  readonly below: RawStream;
   /** Where it comes from; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
 }

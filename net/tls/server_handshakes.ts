@@ -22,7 +22,7 @@ const MAX_IDLE = 8;
 const NO_TIMEOUT = -1;
 
 /** A connection that is encrypted, and the verified certificate of its client. */
-export interface Shaken {
+export interface HandshakeResult {
   readonly socket: TLSSocket;
   readonly peerCertificate: PeerCertificate | null;
 }
@@ -49,7 +49,7 @@ export class Handshakes {
    *
    * @param take Takes over the connection, in the event that says that its handshake is done.
    */
-  async shake<T>(stream: Duplex, take: (shaken: Shaken) => T): Promise<T> {
+  async handshake<T>(stream: Duplex, take: (result: HandshakeResult) => T): Promise<T> {
     try {
       const begun = this.#inForce();
       return await this.#run(stream, begun, (socket) => {

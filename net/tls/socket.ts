@@ -8,7 +8,7 @@ import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { connectionError } from "./errors.ts";
-import { tieLives, type TlsStream } from "./raw_stream.ts";
+import { type RawStream, tieLives } from "./raw_stream.ts";
 
 /** Reading stops above this many bytes that nobody has taken, so that a fast peer fills no memory. */
 const HOLD_BYTES = 131072;
@@ -39,7 +39,7 @@ export class TlsSocket implements Socket {
   /** Where the other end is; undefined for Unix sockets and abstract names of `node:net`. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
-  readonly #below: TlsStream;
+  readonly #below: RawStream;
   /** What has arrived; of the first piece everything before `#taken` is gone. */
   readonly #pieces: Uint8Array[] = [];
   #taken = 0;
@@ -62,7 +62,7 @@ export class TlsSocket implements Socket {
    */
   constructor(
     socket: TLSSocket,
-    below: TlsStream,
+    below: RawStream,
     peerCertificate: PeerCertificate | null,
   ) {
     this.#socket = socket;
