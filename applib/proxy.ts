@@ -6,7 +6,7 @@
 
 import type { Api, AppObject } from "../base/app/app.ts";
 import { checkString, wrongType } from "../base/checks.ts";
-import { makeOutputFromInput } from "../base/body/bodies.ts";
+import { keepUnused, makeOutputFromInput, releaseKept } from "../base/body/bodies.ts";
 import { makeEmptyResponse } from "../base/app/empty_response.ts";
 import {
   BodyError,
@@ -21,7 +21,6 @@ import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Session } from "../base/app/session.ts";
 import type { Client, Connection } from "../client.ts";
 import type { Logger } from "../server.ts";
-import { holdBody } from "./held_body.ts";
 import { endToEndHeaders } from "./hop_by_hop.ts";
 
 /** How a proxy behaves. */
@@ -137,11 +136,15 @@ export class ProxyApp implements AppObject {
     const headers = endToEndHeaders(request.headers);
     this.#endWith(session);
     const connection = stored ?? await this.#connect(session);
+    // If the stored connection turns out to be stale, a new one needs the same body.
+    keepUnused(body);
     try {
-      return passOn(await connection.request(method, uri, headers, holdBody(body)));
+      return passOn(await connection.request(method, uri, headers, body));
     } catch (error) {
       const untouched = body === null || !body.used;
       if (stored === null || !untouched || !isStale(error) || session.signal.aborted) throw error;
+    } finally {
+      releaseKept(body);
     }
     connection.close();
     const another = await this.#connect(session);

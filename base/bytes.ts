@@ -40,6 +40,43 @@ export function changedError(bytes: Uint8Array, announced: number): BodyError {
   );
 }
 
+/** No bytes. */
+export const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+
+/** True if `wanted` is found in `bytes` at the position. */
+export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
+  let i = 0;
+  while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
+  return i === wanted.length;
+}
+
+/**
+ * Copies a few bytes, for which `set` takes longer, and returns the position after them. Bytes beyond
+ * the end of the buffer are dropped.
+ */
+export function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
+  for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
+  return at + bytes.length;
+}
+
+/** Copies arrays, one after the other, into a new one. */
+export function concatenate(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Decodes UTF-8 and keeps a byte order mark; anything else is a `TypeError`. */
+export function decodeText(bytes: Uint8Array): string {
+  return strictDecoder.decode(bytes);
+}
+
 /**
  * Decodes bytes that a table allows, or that are about to be checked with one. Every byte outside
  * ASCII becomes characters that no table allows, and a byte order mark is kept, so that what passes

@@ -7,10 +7,10 @@
 import { Body } from "../base/body/body.ts";
 import { BodySource } from "../base/body/body_source.ts";
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
-import { type ByteReader, type ByteSource, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
+import { type ByteReader, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
-import { ChunkedDecoder } from "../base/body/chunked_decoder.ts";
 import { BodyError, ProtocolError } from "../base/errors.ts";
+import { sourceFor } from "../base/body/foreign_bodies.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Interruption } from "../base/body/interruption.ts";
 import type { Transport } from "./transport.ts";
@@ -42,22 +42,19 @@ export function makeIncomingBody(
   const source = new ConnectionSource(transport, owner, interruption);
   if (framing === "chunked") {
     const { ChunkedBody: Class } = bodies;
-    return new Class(isOurs(Class, ChunkedBody) ? source : new EncodedSource(source));
+    return new Class(sourceFor(Class, ChunkedBody, source, framing));
   }
   const { Body: Class } = bodies;
-  const body = new Class(isOurs(Class, Body) ? source : new LengthSource(source, framing), framing);
+  const body = new Class(sourceFor(Class, Body, source, framing), framing);
   if (framing === 0) source.consumed();
   return body;
-}
-
-function isOurs(used: unknown, ours: { prototype: unknown }): boolean {
-  return used === ours || (used as { prototype: unknown }).prototype instanceof (ours as never);
 }
 
 /** A connection as our own bodies see it: they share its buffer. */
 class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
   readonly exact = false;
+  readonly isPrivate = true;
   // Larger reads are slower: what the kernel has copied is gone from the cache before it is used.
   readonly pieceBytes = 65536;
   // From connection to connection the fewest turns win over the cache.
@@ -111,87 +108,5 @@ class ConnectionSource extends BodySource {
       "BODY_INCOMPLETE",
       `the peer closed ${missing} bytes before the end of the body`,
     );
-  }
-}
-
-/** A connection as somebody else's body sees it: one read at a time of what belongs to the body. */
-abstract class ForeignSource implements ByteSource {
-  protected readonly source: BodySource;
-  #reading = false;
-
-  constructor(source: BodySource) {
-    this.source = source;
-  }
-
-  async read(into: Uint8Array): Promise<number | null> {
-    if (this.#reading) {
-      throw new BodyError("the body reads again before its last read has ended; await each read");
-    }
-    this.#reading = true;
-    try {
-      return await this.readNext(into);
-    } finally {
-      this.#reading = false;
-    }
-  }
-
-  protected abstract readNext(into: Uint8Array): Promise<number | null>;
-}
-
-/** The bytes of a body of known length, and then the end. */
-class LengthSource extends ForeignSource {
-  #remaining: number;
-
-  constructor(source: BodySource, contentLength: number) {
-    super(source);
-    this.#remaining = contentLength;
-  }
-
-  protected async readNext(into: Uint8Array): Promise<number | null> {
-    if (this.#remaining === 0) return null;
-    const room = into.length > this.#remaining ? into.subarray(0, this.#remaining) : into;
-    let count: number | null = this.source.reader.take(room);
-    if (count === 0) count = await failing(this.source, this.source.read(room));
-    if (count === null) {
-      const error = this.source.incomplete(this.#remaining);
-      this.source.failed(error);
-      throw error;
-    }
-    this.#remaining -= count;
-    if (this.#remaining === 0) this.source.consumed();
-    return count;
-  }
-}
-
-/** The same for a chunked body: the coding, checked, and then the end. */
-class EncodedSource extends ForeignSource {
-  readonly #decoder: ChunkedDecoder;
-  #encoded: Uint8Array | null = null;
-
-  constructor(source: BodySource) {
-    super(source);
-    this.#decoder = new ChunkedDecoder(source);
-  }
-
-  protected async readNext(into: Uint8Array): Promise<number | null> {
-    let encoded = this.#encoded;
-    if (encoded === null) {
-      if (this.#decoder.done) return null;
-      encoded = await failing(this.source, this.#decoder.nextEncoded());
-    }
-    const count = Math.min(into.length, encoded.length);
-    into.set(encoded.subarray(0, count));
-    this.#encoded = count < encoded.length ? encoded.subarray(count) : null;
-    if (this.#encoded === null && this.#decoder.done) this.source.consumed();
-    return count;
-  }
-}
-
-async function failing<T>(source: BodySource, promise: Promise<T>): Promise<T> {
-  try {
-    return await promise;
-  } catch (error) {
-    source.failed(error);
-    throw error;
   }
 }

@@ -1,33 +1,34 @@
 /**
- * Where the body of a message is written.
+ * How the body of a message is written.
  *
  * @module
  */
 
-import { isOurs, type WritableBody } from "../base/body/bodies.ts";
+import { type WritableBody, writeTrusted } from "../base/body/bodies.ts";
 import { type ByteSink, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
 import { checkUnchanged, viewOf } from "../base/bytes.ts";
-import { ChunkWalker } from "../base/body/chunk_walker.ts";
+import { CodingCheck } from "../base/body/foreign_bodies.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 
 /** What a message goes out through. */
 export interface MessageWriter {
-  /** Where the preamble stands. */
+  /** Where the preamble is. */
   readonly out: Uint8Array;
   /** Writes all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
 }
 
-/** Writes a body behind its preamble, and lets none break the framing that the preamble promises. */
+/** Writes a body after its preamble, and keeps it within the framing that the preamble announces. */
 export class MessageSink implements ByteSink {
-  /** Large writes are the fastest, also where reading so much at a time is slower. */
+  /** Large writes are the fastest, even if reading that much at a time is slower. */
   readonly pieceBytes = MAX_PIECE_BYTES;
   readonly #writer: MessageWriter;
+  readonly #body: WritableBody;
+  readonly #framing: Framing | undefined;
   readonly #limit: number;
-  // Bodies of other makers are not trusted to write the chunked coding.
-  readonly #walker: ChunkWalker | null;
   readonly #onFailure: (error: unknown) => void;
+  #check: CodingCheck | null = null;
   #written = 0;
   #preamble: number;
   #flushing: Promise<void> | null = null;
@@ -38,7 +39,7 @@ export class MessageSink implements ByteSink {
    * Makes a sink for one body.
    *
    * @param preamble Bytes of the preamble.
-   * @param onFailure Called when the body has broken the framing, which it may not care to report.
+   * @param onFailure Called when the body has broken the framing, which it may not report itself.
    */
   constructor(
     writer: MessageWriter,
@@ -49,12 +50,39 @@ export class MessageSink implements ByteSink {
   ) {
     this.#writer = writer;
     this.#preamble = preamble;
+    this.#body = body;
+    this.#framing = framing;
     this.#limit = typeof framing === "number" ? framing : Infinity;
-    this.#walker = framing !== "chunked" || isOurs(body) ? null : new ChunkWalker();
     this.#onFailure = onFailure;
   }
 
-  /** Writes the preamble unless the body has taken it along. */
+  /**
+   * Writes the whole body, and checks that it is complete. Runs up to the first write at once, so
+   * that the preamble and the beginning of the body go out together.
+   *
+   * @throws {BodyError} if the body breaks the framing.
+   */
+  async writeBody(): Promise<void> {
+    try {
+      await this.#begin();
+      this.#end();
+    } catch (error) {
+      this.discard(error);
+      throw error;
+    }
+  }
+
+  #begin(): Promise<unknown> {
+    const body = this.#body;
+    if (this.#framing === "chunked") {
+      const writing = writeTrusted(body, this);
+      if (writing !== null) return writing;
+      this.#check = new CodingCheck();
+    }
+    return body.writeTo(new BodySink(this));
+  }
+
+  /** Writes the preamble unless it has gone out with the body. */
   flush(): Promise<void> {
     const length = this.#preamble;
     if (length === 0) return Promise.resolve();
@@ -65,8 +93,8 @@ export class MessageSink implements ByteSink {
   /** Writes some of the body. One write at a time: two would mix their bytes. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
-      this.#begin();
-      const checked = this.#check(viewOf(bytes));
+      this.#beginWrite();
+      const checked = this.#checkNext(viewOf(bytes));
       const { length } = checked;
       if (length > 0) {
         const joined = this.#join(checked);
@@ -74,7 +102,7 @@ export class MessageSink implements ByteSink {
           await this.#flushing;
           this.#flushing = null;
           if (this.#closed !== null) throw this.#closed;
-          // Here, in the turn of the write: an array may change in any turn before it.
+          // Here, in the turn of the write: the array may have changed in any turn before it.
           checkUnchanged(checked, length);
         }
         await this.#writer.write(joined ?? checked);
@@ -87,7 +115,7 @@ export class MessageSink implements ByteSink {
     }
   }
 
-  #begin(): void {
+  #beginWrite(): void {
     if (this.#closed !== null) throw this.#closed;
     if (this.#writing) {
       throw new BodyError("the body wrote again before its last write had ended; await each write");
@@ -95,7 +123,16 @@ export class MessageSink implements ByteSink {
     this.#writing = true;
   }
 
-  /** Puts bytes that fit behind the preamble, to go out with it; else begins to write that. */
+  /** Checks what is to be written; returns as much of it as is known to be valid. */
+  #checkNext(bytes: Uint8Array): Uint8Array {
+    if (bytes.length > this.#limit - this.#written) {
+      throw new BodyError(`the body wrote more than its ${this.#limit} bytes`);
+    }
+    this.#written += bytes.length;
+    return this.#check === null ? bytes : this.#check.check(bytes);
+  }
+
+  /** Copies bytes that fit behind the preamble, to go out with it; else begins to write that. */
   #join(bytes: Uint8Array): Uint8Array | null {
     const { out } = this.#writer;
     const preamble = this.#preamble;
@@ -109,19 +146,8 @@ export class MessageSink implements ByteSink {
     return out.subarray(0, preamble + bytes.length);
   }
 
-  /** Checks what is to be written; returns as much of it as is known to be right. */
-  #check(bytes: Uint8Array): Uint8Array {
-    if (bytes.length > this.#limit - this.#written) {
-      throw new BodyError(`the body wrote more than its ${this.#limit} bytes`);
-    }
-    this.#written += bytes.length;
-    if (this.#walker === null) return bytes;
-    // A copy, which nobody changes after it was checked.
-    return checked(() => this.#walker!.walk(bytes.slice(), null));
-  }
-
   /** Checks that the body is complete; nothing can be written any more. */
-  end(): void {
+  #end(): void {
     if (this.#closed !== null) throw this.#closed;
     this.close(new BodyError("the body wrote after its end"));
     if (this.#writing) {
@@ -130,25 +156,32 @@ export class MessageSink implements ByteSink {
     if (this.#limit !== Infinity && this.#written !== this.#limit) {
       throw new BodyError(`the body wrote ${this.#written} of ${this.#limit} bytes`);
     }
-    checked(() => this.#walker?.end());
+    this.#check?.end();
   }
 
-  /** Lets every later write fail with the error. */
+  /** Makes every later write fail with the error. */
   close(error: unknown): void {
     this.#closed ??= error;
   }
 
-  /** The same, and the preamble is not written either if it has not been. */
+  /** Does the same, and drops the preamble if it has not been written. */
   discard(error: unknown): void {
     this.#preamble = 0;
     this.close(error);
   }
 }
 
-function checked<T>(walk: () => T): T {
-  try {
-    return walk();
-  } catch (error) {
-    throw new BodyError(`the body wrote what is not chunked: ${(error as Error).message}`);
+/** What a body gets to write to: nothing in it ends the message, or changes how one is checked. */
+class BodySink implements ByteSink {
+  readonly pieceBytes = MAX_PIECE_BYTES;
+  readonly #sink: MessageSink;
+
+  constructor(sink: MessageSink) {
+    this.#sink = sink;
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return this.#sink.write(bytes);
   }
 }
+Object.freeze(BodySink.prototype);

@@ -370,8 +370,7 @@ export class Transport {
       failing.reject(error);
     };
     try {
-      // Looked at as soon as the body has ended: a write that it has not awaited is under way then.
-      const writing = Promise.resolve(body.writeTo(sink)).then(() => sink.end());
+      const writing = sink.writeBody();
       // The body may have to wait for its source, which the peer must not have to; and when the
       // connection closes, nobody has to.
       await Promise.race([Promise.all([writing, sink.flush()]), failing.promise]);

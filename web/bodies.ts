@@ -5,9 +5,10 @@
  */
 
 import type { WritableBody } from "../base/body/bodies.ts";
-import { type Body, closeByteStream } from "../base/body/body.ts";
+import type { Body } from "../base/body/body.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
-import { EMPTY } from "../base/body/byte_io.ts";
+import { concatenate, EMPTY } from "../base/bytes.ts";
+import { closeByteStream } from "../base/body/source_use.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
@@ -67,14 +68,7 @@ export function streamedBody(
 export function bodyOfBytes(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (length > MAX_READ_BYTES) return new BodyIter(pieces, length);
-  if (pieces.length === 1) return pieces[0]!;
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
+  return pieces.length === 1 ? pieces[0]! : concatenate(pieces);
 }
 
 /** A chunked body of the pieces of a stream. */

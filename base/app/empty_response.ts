@@ -4,7 +4,7 @@
  * @module
  */
 
-import { EMPTY } from "../body/byte_io.ts";
+import { EMPTY } from "../bytes.ts";
 import type { HeaderDict } from "../wire/headers.ts";
 import type { ResponseTuple } from "./message.ts";
 import type { Method } from "../wire/preamble.ts";

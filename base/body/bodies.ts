@@ -1,25 +1,26 @@
 /**
- * Which bodies there are, and what of a message a body decides.
+ * The kinds of bodies, and how a message is framed that has one.
  *
  * @module
  */
 
 import { Body, isBodyConsumed } from "./body.ts";
-import { BodyIter, ChunkedBodyIter } from "./body_iter.ts";
+import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
+import type { ByteSink } from "./byte_io.ts";
 import { realLength } from "../bytes.ts";
-import { ChunkedBody, isChunkedBodyConsumed } from "./chunked_body.ts";
 import { wrongType } from "../checks.ts";
-import { BodyError, typeName } from "../errors.ts";
+import { ChunkedBody, isChunkedBodyConsumed, writeTrustedChunks } from "./chunked_body.ts";
+import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
-/** What is received as a body. */
+/** The body of a received message. */
 export type BodyIn = null | Body | ChunkedBody;
 
-/** What may be sent as a body. */
+/** The body of a message to be sent. */
 export type BodyOut = null | Uint8Array | Body | BodyIter | ChunkedBody | ChunkedBodyIter;
 
-/** The four body classes; the `bodies` option of a client takes others of the same kind. */
+/** The four body classes. The `bodies` option of a client accepts other classes with the same members. */
 export interface Bodies {
   /** A body of known length, from a stream, a file or another source of bytes. */
   readonly Body: typeof Body;
@@ -34,38 +35,27 @@ export interface Bodies {
 /** The four body classes of this package. */
 export const bodies: Bodies = Object.freeze({ Body, BodyIter, ChunkedBody, ChunkedBodyIter });
 
-/** Throws a `TypeError` unless the value has the four classes. */
+/**
+ * Checks the `bodies` option.
+ *
+ * @throws {TypeError} if a class is missing.
+ */
 export function checkBodies(bodies: Bodies): void {
   for (const name of ["Body", "BodyIter", "ChunkedBody", "ChunkedBodyIter"] as const) {
-    if (typeof bodies?.[name] !== "function") {
-      throw new TypeError(`bodies: need an object with the class ${name}; got ${typeName(bodies)}`);
-    }
+    if (typeof bodies?.[name] === "function") continue;
+    throw wrongType("bodies", `an object with the class ${name}`, bodies);
   }
 }
 
-const OUR_CLASSES = [Body, BodyIter, ChunkedBody, ChunkedBodyIter];
-const stoodFor = new WeakMap<WritableBody, WritableBody>();
-
-/** Notes that a body does nothing but write another one. */
-export function standFor(body: WritableBody, other: WritableBody): void {
-  stoodFor.set(body, other);
-}
-
-/** True if a body is written by this package, which keeps to the framing; false if by somebody else. */
-export function isOurs(body: WritableBody): boolean {
-  const { writeTo } = stoodFor.get(body) ?? body;
-  return OUR_CLASSES.some((Class) => writeTo === Class.prototype.writeTo);
-}
-
-/** A body that writes itself: one of ours, or of another copy of this package. */
+/** A body that writes itself: of this package, of another copy of it, or of another class. */
 export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
 
 /**
- * Checks a body that a caller wants to send, by its shape, and says how its end will be known.
+ * Checks a body that a caller wants to send, by its members, and returns its framing.
  *
- * @throws {TypeError} where it is none.
- * @throws {RangeError} where it is a `Uint8Array` of more than 16777216 bytes.
- * @throws {BodyError} where it has been used before.
+ * @throws {TypeError} if it is not a body.
+ * @throws {RangeError} if it is a `Uint8Array` of more than 16777216 bytes.
+ * @throws {BodyError} if it has been used before.
  */
 export function outgoingFraming(body: BodyOut, label = "body"): Framing {
   if (body === null) return null;
@@ -76,7 +66,7 @@ export function outgoingFraming(body: BodyOut, label = "body"): Framing {
       `${label}: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
     );
   }
-  const framing = shapeOf(body);
+  const framing = framingOf(body);
   if (framing === null) {
     const wanted = "null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
     throw wrongType(label, wanted, body);
@@ -85,7 +75,7 @@ export function outgoingFraming(body: BodyOut, label = "body"): Framing {
   return framing;
 }
 
-function shapeOf(body: WritableBody): Framing {
+function framingOf(body: WritableBody): Framing {
   if (typeof body !== "object" || typeof body.writeTo !== "function") return null;
   if (body.chunked === true) return "chunked";
   const { chunked, contentLength } = body;
@@ -94,28 +84,52 @@ function shapeOf(body: WritableBody): Framing {
   return valid ? contentLength : null;
 }
 
+const kept = new WeakSet<object>();
+
 /**
- * Gives up a body that was handed over and will not be sent; one that somebody has begun to use is
- * theirs. Never throws.
+ * Makes {@linkcode cancelUnused} leave a body as it is until {@linkcode releaseKept}: a request that
+ * fails before it has used the body can then be made again, with the same body.
+ */
+export function keepUnused(body: BodyIn): void {
+  if (body !== null) kept.add(body);
+}
+
+/** Ends what {@linkcode keepUnused} has begun. */
+export function releaseKept(body: BodyIn): void {
+  if (body !== null) kept.delete(body);
+}
+
+/**
+ * Cancels a body that was handed over and will not be sent, unless somebody has begun to use it, or
+ * has asked to {@linkcode keepUnused keep} it. Never throws.
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
   try {
+    if (kept.has(body as object)) return;
     if ((body as Partial<WritableBody> | null | undefined)?.used === true) return;
   } catch {
-    return; // It was not a body of ours.
+    return; // It is a foreign body with a getter that throws.
   }
   cancelQuietly(body, reason);
 }
 
-/** Gives up a body, whoever has made it. Never throws. */
+/** Cancels a body, whatever its class. Never throws. */
 export function cancelQuietly(body: unknown, reason: unknown): void {
   try {
     const { writeTo, cancel } = (body ?? {}) as Partial<WritableBody>;
     if (typeof writeTo !== "function" || typeof cancel !== "function") return;
     Promise.resolve(cancel.call(body, reason)).catch(() => {});
   } catch {
-    // It has failed in another way, which changes nothing.
+    // How it fails makes no difference: it is not wanted.
   }
+}
+
+/**
+ * Writes a chunked body whose coding needs no second check; returns `null`, having done nothing, if
+ * the body has to be checked.
+ */
+export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number> | null {
+  return writeTrustedChunks(body, sink) ?? writeTrustedIter(body, sink);
 }
 
 /**
@@ -129,10 +143,10 @@ export function isConsumed(body: NonNullable<BodyIn>): boolean {
 }
 
 /**
- * Turns the body of a received message into one that can be sent on: the same object, checked.
+ * Checks that the body of a received message can be sent on, and returns it.
  *
- * @throws {TypeError} where it is none.
- * @throws {BodyError} where it has been used before.
+ * @throws {TypeError} if it is not a body.
+ * @throws {BodyError} if it has been used before.
  *
  * @example
  * ```ts

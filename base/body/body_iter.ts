@@ -5,53 +5,50 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { BodyUse, cancellation, writeWhole } from "./body_use.ts";
+import { BodyUse } from "./body_use.ts";
 import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
+import { wrongType } from "../checks.ts";
 import { type Chunk, encodeChunk, makeSendableOf, type SendableChunk } from "../wire/chunk.ts";
 import { BodyError, typeName } from "../errors.ts";
 
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** What both kinds have in common: one pass over the source, which is always ended or returned. */
-class IterableSource<T> {
+/** What both kinds have in common: one pass over the iterable, whose iterator is always ended. */
+class IterableUse<T> extends BodyUse {
   readonly #iterable: AnyIterable<T>;
-  readonly #use = new BodyUse();
   #iterator: AnyIterator<T> | null = null;
-  // True from when the iterator is asked for an item until it gives one.
+  // True from when the iterator is asked for an item until it returns one.
   #asked = false;
   #ended = false;
 
   constructor(source: AnyIterable<T>) {
+    super();
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
     if (
       typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
         typeof iterable?.[Symbol.iterator] !== "function")
     ) {
-      throw new TypeError(`source: need an iterable; got ${typeName(source)}`);
+      throw wrongType("source", "an iterable", source);
     }
     this.#iterable = source;
   }
 
-  get used(): boolean {
-    return this.#use.used;
-  }
-
-  /** Runs `write` over the items with an open sink; the iterator is ended whatever happens. */
+  /** Runs `write` over the items with an open sink. */
   pass(
     sink: WritableStream<Uint8Array> | ByteSink,
     write: (next: () => Promise<IteratorResult<T>>, out: OpenSink) => Promise<number>,
   ): Promise<number> {
-    return writeWhole(this.#use, sink, async (out) => {
+    return this.write(sink, async (out) => {
       const iterator = this.#iterator = this.#open();
-      const written = await write(() => this.#use.wait(this.#next(iterator)), {
+      const written = await write(() => this.wait(this.#next(iterator)), {
         ...out,
-        write: (bytes) => this.#use.wait(out.write(bytes)),
+        write: (bytes) => this.wait(out.write(bytes)),
       });
-      this.#use.consume();
+      this.consume();
       return written;
-    }, (error) => this.cancel(error));
+    });
   }
 
   async #next(iterator: AnyIterator<T>): Promise<IteratorResult<T>> {
@@ -76,18 +73,16 @@ class IterableSource<T> {
       : iterable[Symbol.iterator]();
   }
 
-  async cancel(reason: unknown): Promise<void> {
-    if (this.#use.isOver) return;
-    this.#use.fail(cancellation(reason));
+  protected override async release(_error: Error, reason: unknown): Promise<void> {
     if (this.#ended) return;
     try {
-      // The iterator of a stream cancels it with this.
+      // The iterator of a stream cancels the stream with the reason.
       const returning = (this.#iterator ?? this.#open()).return?.(reason);
       if (!this.#asked) await returning;
       // A generator returns only after the item that it was asked for, which may never come.
       else Promise.resolve(returning).catch(() => {});
     } catch {
-      // It was asked to end; that it failed while it ended changes nothing for us.
+      // It was asked to end; how it failed to makes no difference here.
     }
   }
 }
@@ -95,8 +90,8 @@ class IterableSource<T> {
 /**
  * A body of known length from an iterable of byte arrays. It can be sent once.
  *
- * The items together have to have exactly `contentLength` bytes. The one that completes them is
- * written only when the iterable has ended, so that a wrong one never makes a complete message.
+ * The items must have exactly `contentLength` bytes in all. The last one is written only after the
+ * iterable has ended, so that a wrong iterable never makes a complete message.
  *
  * @example
  * ```ts
@@ -115,51 +110,52 @@ class IterableSource<T> {
 export class BodyIter {
   /** The length of the whole body in bytes. */
   readonly contentLength: number;
-  /** Tells the two kinds of bodies apart. */
+  /** False: the body has a known length and no chunks. */
   readonly chunked = false as const;
-  readonly #source: IterableSource<Uint8Array>;
+  readonly #use: IterableUse<Uint8Array>;
 
   /**
    * Makes a body from an iterable whose items have `contentLength` bytes in all.
    *
-   * @throws {TypeError} where the source is not an iterable, or the length not a number.
-   * @throws {RangeError} where the length is not an integer from 0 to 2⁵³ − 1.
+   * @throws {TypeError} if the source is not an iterable, or the length not a number.
+   * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
   constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, contentLength: number) {
     checkContentLength(contentLength);
-    this.#source = new IterableSource(source);
+    this.#use = new IterableUse(source);
     this.contentLength = contentLength;
   }
 
   /** True once anything has been done with the body. */
   get used(): boolean {
-    return this.#source.used;
+    return this.#use.used;
   }
 
   /**
-   * Writes the whole body to a stream, a file or a connection, which is left open and free.
+   * Writes the whole body to a stream, a file or a connection, which is left open and unlocked.
    *
    * @returns How many bytes were written: the content-length.
-   * @throws {BodyError} where the items have more or fewer bytes, or the body was used before.
+   * @throws {BodyError} if the items have more or fewer bytes, or the body was used before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#source.pass(sink, async (next, out) => {
+    return this.#use.pass(sink, async (next, out) => {
       let left = this.contentLength;
       let last: Uint8Array | null = null;
       for (;;) {
         const { done, value } = await next();
         if (done) break;
         if (!(value instanceof Uint8Array)) {
-          throw new BodyError(`the source gave a ${typeName(value)}; need Uint8Array`);
+          throw new BodyError(`the source's items must be Uint8Arrays; got ${typeName(value)}`);
         }
         const bytes = viewOf(value);
         if (bytes.length > left) {
-          const most = this.contentLength;
-          throw new BodyError(`the source gave more than the content-length of ${most} bytes`);
+          throw new BodyError(
+            `the source has more than the content-length of ${this.contentLength} bytes`,
+          );
         }
         left -= bytes.length;
         if (left > 0) await out.write(out.keepsBytes ? bytes.slice() : bytes);
-        // A copy: the source is asked once more, and may use the same memory again.
+        // A copy: the source is asked for another item, and may reuse the memory.
         else if (bytes.length > 0) last = bytes.slice();
       }
       if (left > 0) {
@@ -171,19 +167,19 @@ export class BodyIter {
   }
 
   /**
-   * Gives the body up: ends the iterator. If it is being sent, that rejects at once with the reason,
-   * or with a {@linkcode BodyError} whose `cause` it is, and the message is cut.
+   * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once with
+   * the reason, or with a {@linkcode BodyError} whose `cause` it is, and the message is cut off.
    */
   cancel(reason?: unknown): Promise<void> {
-    return this.#source.cancel(reason);
+    return this.#use.cancel(reason);
   }
 }
 
-/** Chunks up to this size go out in one write together with their line. */
+/** A chunk of up to this many bytes is written together with its line. */
 const STAGED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 
-/** Writes a chunk as it is encoded; returns how many bytes that were. */
+/** Writes an encoded chunk; returns how many bytes it has. */
 async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> {
   const total = chunk.line.length + chunk.size + CRLF.length;
   if (out.keepsBytes || total <= STAGED_BYTES) {
@@ -198,9 +194,16 @@ async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> 
 }
 
 /**
+ * Writes a body that is known to keep to the chunked coding; returns `null`, having done nothing, for
+ * any other object.
+ */
+export let writeTrustedIter: (body: object, sink: ByteSink) => Promise<number> | null;
+
+/**
  * A chunked body from an iterable of chunks. It can be sent once.
  *
- * The last chunk, and only that, has empty data; it is written only when the iterable has ended.
+ * The last chunk, and no other, must have empty data. It is written only after the iterable has
+ * ended.
  *
  * @example
  * ```ts
@@ -220,40 +223,46 @@ async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> 
  * ```
  */
 export class ChunkedBodyIter {
-  /** Tells the two kinds of bodies apart. */
+  /** True: the body consists of chunks. */
   readonly chunked = true as const;
-  readonly #source: IterableSource<Chunk>;
+  readonly #use: IterableUse<Chunk>;
+  readonly #trusted: boolean;
 
   /**
    * Makes a body from an iterable of chunks.
    *
-   * @throws {TypeError} where the source is not an iterable.
+   * @throws {TypeError} if the source is not an iterable.
    */
   constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
-    this.#source = new IterableSource(source);
+    this.#use = new IterableUse(source);
+    this.#trusted = new.target === ChunkedBodyIter;
   }
 
   /** True once anything has been done with the body. */
   get used(): boolean {
-    return this.#source.used;
+    return this.#use.used;
   }
 
   /**
    * Writes the whole body, encoded, to a stream, a file or a connection, which is left open and
-   * free.
+   * unlocked.
    *
-   * @returns How many bytes were written, those of the coding included.
-   * @throws {BodyError} where an item is not a chunk that can be sent, the empty one is not the
-   * last or missing, or the body was used before.
+   * @returns How many bytes were written, chunk lines included.
+   * @throws {BodyError} if an item is not a chunk that can be sent, the empty chunk is missing or not
+   * the last one, or the body was used before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#source.pass(sink, async (next, out) => {
+    return this.#write(sink);
+  }
+
+  #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return this.#use.pass(sink, async (next, out) => {
       let written = 0;
       let last: SendableChunk | null = null;
       for (;;) {
         const { done, value } = await next();
         if (done) break;
-        if (last !== null) throw new BodyError("the source gave a chunk after the empty one");
+        if (last !== null) throw new BodyError("the source has a chunk after the empty one");
         const chunk = makeSendableOf(value);
         if (chunk.size === 0) last = chunk;
         else written += await writeChunk(out, chunk);
@@ -264,10 +273,16 @@ export class ChunkedBodyIter {
   }
 
   /**
-   * Gives the body up: ends the iterator. If it is being sent, that rejects at once with the reason,
-   * or with a {@linkcode BodyError} whose `cause` it is, and the message is cut.
+   * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once with
+   * the reason, or with a {@linkcode BodyError} whose `cause` it is, and the message is cut off.
    */
   cancel(reason?: unknown): Promise<void> {
-    return this.#source.cancel(reason);
+    return this.#use.cancel(reason);
+  }
+
+  static {
+    const { writeTo } = ChunkedBodyIter.prototype;
+    writeTrustedIter = (body, sink) =>
+      #use in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
   }
 }

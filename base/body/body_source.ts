@@ -1,18 +1,19 @@
 /**
- * What stands under a body: a stream, a file or another source of bytes, or a connection.
+ * What a body reads from: a stream, a file or another source of bytes, or a connection.
  *
  * @module
  */
 
 import { ByteReader, type ByteSource, checkCount } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
+import { wrongType } from "../checks.ts";
 import { BodyError, typeName } from "../errors.ts";
 import type { Interruption } from "./interruption.ts";
 
-/** Bytes of the buffer that a body of any size is copied through: more leave the cache. */
-export const COPY_BYTES = 524288;
+/** Bytes of the buffer that a body of any size is copied through; a larger one leaves the cache. */
+const COPY_BYTES = 524288;
 
-/** How large a piece may be after one that was full: a source gets memory as it fills it. */
+/** How large a piece may be after a full one of this many bytes: a source gets memory as it fills it. */
 export function largerPiece(bytes: number, most: number): number {
   return Math.min(bytes * 4, most);
 }
@@ -20,24 +21,26 @@ export function largerPiece(bytes: number, most: number): number {
 /** What a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
-/** A source together with what a body has to tell it. */
+/** A source of bytes that is told what becomes of the body. */
 export abstract class BodySource implements ByteSource {
-  /** What was read ahead. */
+  /** The buffer for what is read ahead. */
   abstract readonly reader: ByteReader;
-  /** True where not one byte beyond the body may be read. */
+  /** True if not one byte beyond the body may be read. */
   abstract readonly exact: boolean;
-  /** How many bytes are best read at a time where whoever takes them does not say. */
+  /** True if nobody else can change bytes in the buffer after they were checked. */
+  abstract readonly isPrivate: boolean;
+  /** How many bytes are best read at a time, unless the sink says. */
   abstract readonly pieceBytes: number;
   /** How many bytes are worth reading at a time at most. */
   abstract readonly mostBytes: number;
-  /** What tells the body that it is aborted, if anything can. */
+  /** Aborts the body from outside; `null` if nothing can. */
   readonly interruption: Interruption | null = null;
   /** Reads past the reader, which must be empty. */
   abstract read(into: Uint8Array): Promise<number | null>;
 
   /**
-   * Called when the last byte was taken and before it is handed on: resolves when the source has
-   * reported its end, rejects where it gives more. `null` where the rest is to be left alone.
+   * Called after the last byte was read and before it is passed on. Resolves once the source has
+   * ended, and rejects if it has more bytes; `null` if whatever follows is to be left alone.
    */
   finish(): Promise<void> | null {
     return null;
@@ -46,24 +49,24 @@ export abstract class BodySource implements ByteSource {
   /** Called when the body has been consumed. */
   consumed(): void {}
 
-  /** Called when the source, or what it gave, was found to be broken. */
+  /** Called when the source has failed, or its bytes are invalid. */
   failed(_error: unknown): void {}
 
-  /** Called when the rest of the body is not wanted. Never rejects. */
+  /** Called when the rest of the body is cancelled. Never rejects. */
   cancel(_reason: unknown): Promise<void> {
     return Promise.resolve();
   }
 
-  /** The error for a source that ends `missing` bytes too early. */
+  /** The error if the source ends `missing` bytes too early. */
   incomplete(missing: number): Error {
     return new BodyError(`the source ended ${missing} bytes before the content-length`);
   }
 }
 
 /**
- * Takes hold of what a body is made from.
+ * Makes the source of a body from what the body's constructor was given.
  *
- * @throws {TypeError} where it is neither a stream that is free nor has a `read` method.
+ * @throws {TypeError} if that is neither an unlocked stream nor has a `read` method.
  */
 export function openSource(input: BodyInput): BodySource {
   if (input instanceof BodySource) return input;
@@ -73,15 +76,15 @@ export function openSource(input: BodyInput): BodySource {
   if (typeof (input as ByteSource | null)?.read === "function") {
     return new PlainSource(input as ByteSource);
   }
-  throw new TypeError(
-    `source: need a ReadableStream, a Deno.FsFile or a ByteSource; got ${typeName(input)}`,
-  );
+  throw wrongType("source", "a ReadableStream, a Deno.FsFile or a ByteSource", input);
 }
 
-/** A file or another source with a position: exactly the bytes of the body are taken from it. */
+/** A file or another source with a position: exactly the bytes of the body are read from it. */
 class PlainSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = true;
+  // Whoever wrote read() has seen the buffer, and may have kept it.
+  readonly isPrivate = false;
   readonly pieceBytes = COPY_BYTES;
   readonly mostBytes = COPY_BYTES;
   readonly #source: ByteSource;
@@ -97,21 +100,22 @@ class PlainSource extends BodySource {
   }
 }
 
-/** A stream of byte arrays, which has to end where the body does. */
+/** A stream of byte arrays, which must end where the body does. */
 class StreamSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = false;
+  readonly isPrivate = true;
   readonly pieceBytes = COPY_BYTES;
   readonly mostBytes = COPY_BYTES;
   readonly #stream: ReadableStream<Uint8Array>;
   #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
   #item: Uint8Array | null = null;
   #length = 0;
-  #taken = 0;
+  #position = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {
     super();
-    if (stream.locked) throw new TypeError("source: the stream is locked to another reader");
+    if (stream.locked) throw new TypeError("source: must be an unlocked stream; got a locked one");
     this.#stream = stream;
   }
 
@@ -119,16 +123,16 @@ class StreamSource extends BodySource {
     const item = this.#item ?? await this.#nextItem();
     if (item === null) return null;
     checkUnchanged(item, this.#length);
-    const count = Math.min(into.length, item.length - this.#taken);
-    into.set(item.subarray(this.#taken, this.#taken + count));
-    this.#taken += count;
-    this.#item = this.#taken === item.length ? null : item;
+    const count = Math.min(into.length, item.length - this.#position);
+    into.set(item.subarray(this.#position, this.#position + count));
+    this.#position += count;
+    this.#item = this.#position === item.length ? null : item;
     return count;
   }
 
   /** The next item that is not empty, or `null` at the end. */
   async #nextItem(): Promise<Uint8Array | null> {
-    this.#taken = 0;
+    this.#position = 0;
     this.#streamReader ??= this.#stream.getReader();
     for (;;) {
       const { done, value } = await this.#streamReader.read();
@@ -137,7 +141,7 @@ class StreamSource extends BodySource {
         return null;
       }
       if (!(value instanceof Uint8Array)) {
-        throw new BodyError(`the stream gave a ${typeName(value)}; need Uint8Array`);
+        throw new BodyError(`the stream's pieces must be Uint8Arrays; got ${typeName(value)}`);
       }
       const item = viewOf(value);
       this.#length = item.length;
@@ -147,7 +151,7 @@ class StreamSource extends BodySource {
 
   override async finish(): Promise<void> {
     if (this.reader.buffered > 0 || (this.#item ?? await this.#nextItem()) !== null) {
-      throw new BodyError("the source gave more bytes after the end of the body");
+      throw new BodyError("the source has more bytes than the body");
     }
   }
 
@@ -160,7 +164,7 @@ class StreamSource extends BodySource {
       await (this.#streamReader ?? this.#stream).cancel(reason);
       this.#streamReader?.releaseLock();
     } catch {
-      // The stream has failed by itself, or has been taken by somebody else: it isn't ours any more.
+      // The stream has failed, or somebody else has locked it: either way it is no longer ours.
     }
   }
 }

@@ -5,21 +5,20 @@
  */
 
 import { type ByteSink, type OpenSink, openSink } from "./byte_io.ts";
-import { BodyError, typeName } from "../errors.ts";
+import { BodyError } from "../errors.ts";
 import type { Interruption } from "./interruption.ts";
-import { MAX_READ_BYTES, MAX_UNSEEN_BYTES } from "../wire/limits.ts";
 
-/** Keeps the state of one body and says what it allows. */
+/** The state of one body, and the operations that it allows. */
 export class BodyUse {
   #state: "untouched" | "touched" | "consumed" | "failed" = "untouched";
   #operation: string | null = null;
   #emptyReadGiven = false;
   #failure: unknown;
-  // Rejects what the operation waits for.
+  // Rejects the promise that the operation waits for.
   #interrupt: ((error: unknown) => void) | null = null;
   readonly #interruption: Interruption | null;
 
-  /** Makes the state of a body that nothing has been done with. */
+  /** Makes the state of an untouched body. */
   constructor(interruption: Interruption | null = null) {
     this.#interruption = interruption;
   }
@@ -29,12 +28,12 @@ export class BodyUse {
     return this.#state !== "untouched" || this.#operation !== null;
   }
 
-  /** True once the last byte has been taken. */
+  /** True once the last byte has been read. */
   get isConsumed(): boolean {
     return this.#state === "consumed";
   }
 
-  /** True once there is nothing more to be taken or given up. */
+  /** True once nothing is left to be read or cancelled. */
   get isOver(): boolean {
     return this.#state === "consumed" || this.#state === "failed";
   }
@@ -42,7 +41,8 @@ export class BodyUse {
   /**
    * Begins a read, which may follow other reads.
    *
-   * @returns False where the body is consumed and this is the one read that gives nothing.
+   * @returns False if the body is consumed and this is the one read that returns no bytes.
+   * @throws {BodyError} if the body is in use, has failed, or has answered such a read before.
    */
   beginRead(): boolean {
     this.#checkFree("read");
@@ -55,14 +55,18 @@ export class BodyUse {
     return false;
   }
 
-  /** Begins what takes the whole body or, where `whole` is false, its next chunk. */
+  /**
+   * Begins an operation on the next chunk or, if `whole` is true, on the whole body.
+   *
+   * @throws {BodyError} if the body is in use, has failed, or has too little left.
+   */
   begin(operation: string, whole: boolean): void {
     this.#checkFree(operation);
     if (this.#state === "consumed") {
       throw new BodyError(`can't ${operation} a body that has been consumed`);
     }
     if (whole && this.#state !== "untouched") {
-      throw new BodyError(`can't ${operation} a body of which a part has been read`);
+      throw new BodyError(`can't ${operation} a body that has been read in part`);
     }
     this.#operation = operation;
   }
@@ -79,31 +83,31 @@ export class BodyUse {
     }
   }
 
-  /** Ends an operation that has left something to be taken; throws if the body was cancelled since. */
+  /** Ends an operation that left something to be read; throws if the body was cancelled since. */
   end(): void {
     this.checkAlive();
     this.#state = "touched";
     this.#operation = null;
   }
 
-  /** Ends an operation that took nothing and does not count. */
+  /** Withdraws an operation that consumed nothing. */
   undo(): void {
     this.#operation = null;
   }
 
-  /** Ends the operation that took the last byte; throws if the body was cancelled since. */
+  /** Ends the operation that read the last byte; throws if the body was cancelled since. */
   consume(): void {
     this.checkAlive();
     this.#state = "consumed";
     this.#operation = null;
   }
 
-  /** Marks the read that took the last byte as the one that gave nothing. */
+  /** Counts the read that ended the body as the one that returns no bytes. */
   giveEmptyRead(): void {
     this.#emptyReadGiven = true;
   }
 
-  /** Ends the body; an operation that waits rejects with the error now. */
+  /** Fails the body; an operation that waits rejects with the error at once. */
   fail(error: unknown): void {
     this.#state = "failed";
     this.#operation = null;
@@ -113,16 +117,16 @@ export class BodyUse {
     interrupt?.(error);
   }
 
-  /** Throws what the body has failed with, or was cancelled for, since the operation began. */
+  /** Throws the error that the body has failed with, or was cancelled with, since the operation began. */
   checkAlive(): void {
     this.#interruption?.throwIfAborted();
     if (this.#state === "failed") throw this.#failure;
   }
 
   /**
-   * Waits for the source or the sink, and no longer than until the body fails or is cancelled.
+   * Waits for the source or the sink, but only until the body fails or is cancelled.
    *
-   * @param onFailure Called with what the promise rejects with, unless the body is over already.
+   * @param onFailure Called with the error of the promise, unless the body is over already.
    */
   wait<T>(promise: Promise<T>, onFailure?: (error: unknown) => void): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -148,138 +152,61 @@ export class BodyUse {
     if (this.#interruption !== null) this.#interruption.waiting = reject;
   }
 
-  /** Ends a wait; false where the body was over before. */
+  /** Ends a wait; false if the body was over before. */
   #unlisten(reject: (error: unknown) => void): boolean {
     if (this.#interrupt !== reject) return false;
     this.#interrupt = null;
     if (this.#interruption !== null) this.#interruption.waiting = null;
     return true;
   }
-}
-
-/** What a body fails with when it is cancelled: the reason, where that is an error. */
-export function cancellation(reason: unknown): Error {
-  if (reason instanceof Error) return reason;
-  return new BodyError("the body was cancelled", { cause: reason });
-}
-
-/**
- * Writes a whole body to a sink, which is given back whatever happens. Runs up to the first write
- * at once, so that it can go out together with what stands before the body.
- *
- * @param write Writes the body, ends its use, and resolves to how many bytes it wrote.
- * @param giveUp Called with the error where that fails.
- */
-export async function writeWhole(
-  use: BodyUse,
-  sink: WritableStream<Uint8Array> | ByteSink,
-  write: (out: OpenSink) => Promise<number>,
-  giveUp: (error: unknown) => void,
-): Promise<number> {
-  use.begin("write", true);
-  let out;
-  try {
-    out = openSink(sink);
-  } catch (error) {
-    use.undo();
-    throw error;
-  }
-  try {
-    return await write(out);
-  } catch (error) {
-    giveUp(error);
-    throw error;
-  } finally {
-    out.release();
-  }
-}
-
-/** Checks the size of a read. */
-export function checkReadSize(size: number): void {
-  if (typeof size !== "number") {
-    throw new TypeError(`size: need a number; got ${typeName(size)}`);
-  }
-  if (!Number.isInteger(size) || size < 0 || size > MAX_READ_BYTES) {
-    throw new RangeError(`size: need an integer from 0 to ${MAX_READ_BYTES}; got ${size}`);
-  }
-}
-
-/** Growth factor for a size that was announced: the new buffer relative to what has arrived. */
-const ANNOUNCED_GROWTH = 8;
-/** The same where nobody knows the size: a buffer and the one before it are in memory at once. */
-const UNKNOWN_GROWTH = 2;
-/** Bytes of the first buffer where nobody knows the size. */
-const UNKNOWN_BYTES = 4096;
-
-/** Collects up to `size` bytes; memory grows with what has arrived, not with what was announced. */
-export class Collector {
-  #bytes: Uint8Array<ArrayBuffer>;
-  #length = 0;
-  readonly #size: number;
-  readonly #growth: number;
 
   /**
-   * Makes a collector.
+   * Cancels what is left of the body, if anything.
    *
-   * @param size How many bytes were announced.
+   * @param reason What the body fails with; if it isn't an error, the `cause` of one.
    */
-  constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
-    this.#size = size;
-    this.#growth = growth;
-    this.#bytes = new Uint8Array(Math.min(size, first));
+  async cancel(reason: unknown): Promise<void> {
+    if (this.isOver) return;
+    const error = cancellation(reason);
+    this.fail(error);
+    await this.release(error, reason);
   }
 
-  /** Makes a collector of an unknown number of bytes, up to `most`. */
-  static upTo(most: number): Collector {
-    return new Collector(most, UNKNOWN_BYTES, UNKNOWN_GROWTH);
-  }
+  /** Called when the body is cancelled, to let go of what it comes from. Never rejects. */
+  protected async release(_error: Error, _reason: unknown): Promise<void> {}
 
-  /** How many bytes have been collected. */
-  get length(): number {
-    return this.#length;
-  }
-
-  /** How many bytes are still wanted. */
-  get missing(): number {
-    return this.#size - this.#length;
-  }
-
-  /** Where the next bytes belong; never empty while some are missing. */
-  room(): Uint8Array<ArrayBuffer> {
-    if (this.#length === this.#bytes.length) {
-      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growth));
-      larger.set(this.#bytes);
-      this.#bytes = larger;
+  /**
+   * Writes the whole body to a sink, which is released whatever happens. Runs up to the first write
+   * at once, so that the preamble and the beginning of the body go out together.
+   *
+   * @param write Writes the body, ends its use, and resolves to how many bytes it wrote. If it fails,
+   * the body is cancelled.
+   */
+  async write(
+    sink: WritableStream<Uint8Array> | ByteSink,
+    write: (out: OpenSink) => Promise<number>,
+  ): Promise<number> {
+    this.begin("write", true);
+    let out;
+    try {
+      out = openSink(sink);
+    } catch (error) {
+      this.undo();
+      throw error;
     }
-    return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
-  }
-
-  /** Copies bytes, no more than are missing. */
-  append(bytes: Uint8Array): void {
-    let at = 0;
-    while (at < bytes.length) {
-      const room = this.room();
-      const piece = bytes.subarray(at, at + room.length);
-      room.set(piece);
-      this.add(piece.length);
-      at += piece.length;
+    try {
+      return await write(out);
+    } catch (error) {
+      this.cancel(error);
+      throw error;
+    } finally {
+      out.release();
     }
-  }
-
-  /** Notes that bytes were put into the room. */
-  add(count: number): void {
-    this.#length += count;
-  }
-
-  /** What has been collected, in an array of its own. */
-  collected(): Uint8Array<ArrayBuffer> {
-    return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }
 }
 
-const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-/** Decodes UTF-8; bytes that are none are a `TypeError`, and a byte order mark is kept. */
-export function decodeText(bytes: Uint8Array): string {
-  return strictDecoder.decode(bytes);
+/** What a body fails with when it is cancelled: the reason if that is an error. */
+function cancellation(reason: unknown): Error {
+  if (reason instanceof Error) return reason;
+  return new BodyError("the body was cancelled", { cause: reason });
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkUnchanged } from "../bytes.ts";
+import { checkUnchanged, EMPTY } from "../bytes.ts";
 import { BodyError, ConnectionClosedError, typeName } from "../errors.ts";
 
 /** Where bytes come from: a connection, a file, or anything else with this one method. */
@@ -292,6 +292,3 @@ export class ByteReader {
     return count;
   }
 }
-
-/** No bytes. */
-export const EMPTY: Uint8Array = new Uint8Array(0);

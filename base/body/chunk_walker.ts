@@ -4,7 +4,13 @@
  * @module
  */
 
-import { type ChunkHeader, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
+import {
+  type ChunkHeader,
+  type ChunkPhase,
+  ChunkScanner,
+  chunksIncomplete,
+} from "../wire/chunk.ts";
+import { concatenate, EMPTY } from "../bytes.ts";
 import { BodyError } from "../errors.ts";
 
 /** Told what is met on the way. */
@@ -21,7 +27,7 @@ export interface ChunkVisitor {
 export class ChunkWalker {
   readonly #scanner = new ChunkScanner();
   // The start of a line or of an end whose rest has not come yet.
-  #rest: Uint8Array = new Uint8Array(0);
+  #rest: Uint8Array = EMPTY;
 
   /**
    * Walks over the next piece and returns what has been walked over to its end: that piece, less
@@ -31,53 +37,34 @@ export class ChunkWalker {
    * @throws {BodyError} where something follows the last chunk.
    */
   walk(piece: Uint8Array, visitor: ChunkVisitor | null): Uint8Array {
-    const bytes = this.#rest.length === 0 ? piece : concatenate(this.#rest, piece);
+    const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);
     let at = 0;
     for (;;) {
-      const next = this.#step(bytes, at, visitor);
-      if (next < 0) break;
+      const { phase } = this.#scanner;
+      const next = this.#scanner.advance(bytes, at, bytes.length);
+      if (next === -1) break;
+      if (visitor !== null) this.#report(phase, bytes.subarray(at, next), visitor);
       at = next;
     }
+    if (this.isComplete && at < bytes.length) throw new BodyError("bytes after the last chunk");
     this.#rest = bytes.slice(at);
     return bytes.subarray(0, at);
   }
 
+  /** True once the last chunk has been seen. */
+  get isComplete(): boolean {
+    return this.#scanner.phase === "done";
+  }
+
   /** Checks that the last chunk has been seen. */
   end(): void {
-    if (this.#scanner.phase !== "done") throw chunksIncomplete();
+    if (!this.isComplete) throw chunksIncomplete();
   }
 
-  /** Takes the next part of the coding; returns the position after it, or -1 for more bytes. */
-  #step(bytes: Uint8Array, at: number, visitor: ChunkVisitor | null): number {
-    const scanner = this.#scanner;
-    switch (scanner.phase) {
-      case "line": {
-        const next = scanner.scanLine(bytes, at, bytes.length);
-        if (next >= 0) visitor?.line(scanner.header);
-        return next;
-      }
-      case "data": {
-        const count = Math.min(scanner.remaining, bytes.length - at);
-        if (count === 0) return -1;
-        visitor?.data(bytes.subarray(at, at + count));
-        scanner.takeData(count);
-        return at + count;
-      }
-      case "end": {
-        const next = scanner.scanEnd(bytes, at, bytes.length);
-        if (next >= 0) visitor?.end(scanner.header);
-        return next;
-      }
-      case "done":
-        if (at < bytes.length) throw new BodyError("bytes after the last chunk");
-        return -1;
-    }
+  #report(phase: ChunkPhase, part: Uint8Array, visitor: ChunkVisitor): void {
+    const { header } = this.#scanner;
+    if (phase === "line") visitor.line(header);
+    else if (phase === "data") visitor.data(part);
+    else visitor.end(header);
   }
-}
-
-function concatenate(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
 }

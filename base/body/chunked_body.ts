@@ -4,21 +4,32 @@
  * @module
  */
 
-import { closeByteStream, PIECE_BYTES } from "./body.ts";
-import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
-import { BodyUse, cancellation, Collector, decodeText, writeWhole } from "./body_use.ts";
+import type { BodyInput } from "./body_source.ts";
 import type { ByteSink } from "./byte_io.ts";
+import { decodeText } from "../bytes.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { ChunkedDecoder } from "./chunked_decoder.ts";
-import { BodyError } from "../errors.ts";
+import { Collector } from "./collector.ts";
+import { PIECE_BYTES, SourceUse } from "./source_use.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
-/** Whether the last chunk of a body has been taken; `null` where it is of another class. */
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Whether the last chunk of a body has been read; `null` for a body of another class. */
 export let isChunkedBodyConsumed: (body: object) => boolean | null;
 
 /**
- * A chunked body: to be sent, from a source that holds the encoded chunks; or as it was received.
- * Chunks keep their boundaries and extensions. It can be consumed once.
+ * Writes a body that is known to keep to the chunked coding; returns `null`, having done nothing, for
+ * any other object.
+ *
+ * Known are the bodies that this very class has made, unless their `writeTo` was replaced, and whose
+ * buffer nobody else can change. What is called is private, so nobody can replace it after the check.
+ */
+export let writeTrustedChunks: (body: object, sink: ByteSink) => Promise<number> | null;
+
+/**
+ * A chunked body: one to be sent, from a source of encoded chunks, or one that was received. Chunks
+ * keep their boundaries and extensions. It can be consumed once.
  *
  * @example
  * ```ts
@@ -34,23 +45,22 @@ export let isChunkedBodyConsumed: (body: object) => boolean | null;
  * ```
  */
 export class ChunkedBody implements AsyncIterable<Chunk> {
-  /** Tells the two kinds of bodies apart. */
+  /** True: the body consists of chunks. */
   readonly chunked = true as const;
-  readonly #source: BodySource;
+  readonly #use: SourceUse;
   readonly #decoder: ChunkedDecoder;
-  readonly #use: BodyUse;
-  #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
+  readonly #trusted: boolean;
 
   /**
-   * Makes a body from a source of encoded chunks. From a stream nothing may follow the last one;
-   * from a file or another source of bytes, not a byte that follows it is read.
+   * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a file,
+   * or any other source of bytes, nothing is read beyond it.
    *
-   * @throws {TypeError} where the source is not a free stream, a file or a {@linkcode ByteSource}.
+   * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
    */
   constructor(source: BodyInput) {
-    this.#source = openSource(source);
-    this.#use = new BodyUse(this.#source.interruption);
-    this.#decoder = new ChunkedDecoder(this.#source);
+    this.#use = new SourceUse(source);
+    this.#decoder = new ChunkedDecoder(this.#use.source);
+    this.#trusted = new.target === ChunkedBody && this.#use.source.isPrivate;
   }
 
   /** True once anything has been done with the body. */
@@ -59,43 +69,51 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   }
 
   /**
-   * The data of the body, decoded, as a byte stream. Taking it starts the body; cancelling it gives
-   * up the rest.
+   * The data of the body, decoded, as a byte stream. Getting it starts the body; cancelling it
+   * cancels the rest of the body.
    *
-   * @throws {BodyError} where something else has been done with the body before.
+   * @throws {BodyError} if something else has been done with the body before.
    */
-  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    this.#readable ??= this.#makeReadable();
-    return this.#readable;
+  get readable(): ReadableStream<Bytes> {
+    return this.#use.stream(
+      PIECE_BYTES,
+      (into) => this.#readInto(into),
+      () => this.#decoder.done,
+    );
   }
 
   /**
    * Reads the next chunk: its extension, or `null`, and its data of up to 16777216 bytes. The last
-   * one has empty data; to read beyond it is a {@linkcode BodyError}.
+   * chunk has empty data.
+   *
+   * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
   async readChunk(): Promise<Chunk> {
     this.#use.begin("read a chunk of", false);
-    const chunk = await this.#failing(this.#decoder.nextChunk());
+    const chunk = await this.#use.fromSource(this.#decoder.nextChunk());
     this.#endPart();
     return chunk;
   }
 
   /**
-   * Reads the data of all chunks that are left, up to 16777216 bytes; more is a `RangeError` that
-   * gives up the body. The first read after the last chunk gives an empty array.
+   * Reads the data of all chunks that are left. The first read after the last chunk returns an empty
+   * array.
+   *
+   * @throws {RangeError} if more than 16777216 bytes are left; the rest is then cancelled.
+   * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
-  async read(): Promise<Uint8Array<ArrayBuffer>> {
+  async read(): Promise<Bytes> {
     if (!this.#use.beginRead()) return new Uint8Array(0);
-    // One more than is allowed, so that the byte too many has a place.
+    // Room for one byte more than is allowed, to find out whether there is one.
     const collector = Collector.upTo(MAX_READ_BYTES + 1);
     while (!this.#decoder.done) {
-      collector.add(await this.#failing(this.#decoder.nextDataInto(collector.room())));
+      collector.add(await this.#use.fromSource(this.#decoder.nextDataInto(collector.room())));
       if (collector.length > MAX_READ_BYTES) {
         const error = new RangeError(
-          `the body has more than the ${MAX_READ_BYTES} bytes that one read collects; ` +
+          `one read returns at most ${MAX_READ_BYTES} bytes; more are left: ` +
             "iterate, or use writeTo",
         );
-        this.cancel(error);
+        this.#use.cancel(error);
         throw error;
       }
     }
@@ -103,107 +121,86 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return collector.collected();
   }
 
-  /** What is left as bytes: {@linkcode read}. */
-  bytes(): Promise<Uint8Array<ArrayBuffer>> {
+  /** The data that is left: {@linkcode read}. */
+  bytes(): Promise<Bytes> {
     return this.read();
   }
 
-  /** What is left as text: UTF-8, of which a wrong byte is a `TypeError`; a BOM is kept. */
+  /** The data that is left, decoded as UTF-8: a wrong byte is a `TypeError`, a BOM is kept. */
   async text(): Promise<string> {
     return decodeText(await this.read());
   }
 
-  /** What is left, parsed as JSON. */
+  /** The data that is left, parsed as JSON. */
   async json(): Promise<unknown> {
     return JSON.parse(await this.text());
   }
 
   /**
-   * Writes the whole body, encoded as it is, to a stream, a file or a connection, which is left
-   * open and free.
+   * Writes the whole body, encoded, to a stream, a file or a connection, which is left open and
+   * unlocked.
    *
-   * @returns How many bytes were written, those of the coding included.
-   * @throws {BodyError} where something else has been done with the body before.
+   * @returns How many bytes were written, chunk lines included.
+   * @throws {BodyError} if something else has been done with the body before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return writeWhole(this.#use, sink, async (out) => {
+    return this.#write(sink);
+  }
+
+  #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
+    return this.#use.write(sink, async (out) => {
       let written = 0;
       while (!this.#decoder.done) {
-        const encoded = await this.#failing(this.#decoder.nextEncoded(out.pieceBytes));
+        const encoded = await this.#use.fromSource(this.#decoder.nextEncoded(out.pieceBytes));
         written += encoded.length;
         await this.#use.wait(out.write(out.keepsBytes ? encoded.slice() : encoded));
       }
       this.#endPart();
       return written;
-    }, (error) => this.cancel(error));
+    });
   }
 
-  /** Iterates over the chunks, the empty last one included. Leaving early gives up the rest. */
+  /** Iterates over the chunks, the empty last one included. Leaving early cancels the rest. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
     this.#use.begin("iterate", true);
     try {
       while (!this.#decoder.done) {
         this.#use.checkAlive();
-        const chunk = await this.#failing(this.#decoder.nextChunk());
+        const chunk = await this.#use.fromSource(this.#decoder.nextChunk());
         if (this.#decoder.done) this.#endPart();
         yield chunk;
       }
     } finally {
-      if (!this.#use.isConsumed) this.cancel(new BodyError("the iteration was abandoned"));
+      this.#use.endIteration();
     }
   }
 
   /**
-   * Gives up the rest: cancels the stream, or closes the connection, that the body comes from; on a
-   * server the connection stays open for an error response. Whatever waits for the body rejects at
-   * once with the reason, or with a {@linkcode BodyError} whose `cause` it is; so does every later
-   * operation.
+   * Cancels the rest: the stream, or the connection, that the body comes from. A server keeps the
+   * connection open for an error response. Whatever waits for the body rejects at once with the
+   * reason, or with a {@linkcode BodyError} whose `cause` it is; so does every later operation.
    */
-  async cancel(reason?: unknown): Promise<void> {
-    if (this.#use.isOver) return;
-    const error = cancellation(reason);
-    this.#use.fail(error);
-    await this.#source.cancel(error);
+  cancel(reason?: unknown): Promise<void> {
+    return this.#use.cancel(reason);
+  }
+
+  async #readInto(into: Bytes): Promise<number> {
+    this.#use.checkAlive();
+    const count = await this.#use.fromSource(this.#decoder.nextDataInto(into));
+    if (this.#decoder.done) this.#endPart();
+    return count;
   }
 
   /** Ends an operation; with the last chunk, the body. */
   #endPart(): void {
-    if (!this.#decoder.done) {
-      this.#use.end();
-    } else if (!this.#use.isConsumed) {
-      this.#use.consume();
-      this.#source.consumed();
-    }
-  }
-
-  /** Waits for the decoder; its failure is the body's. */
-  #failing<T>(promise: Promise<T>): Promise<T> {
-    return this.#use.wait(promise, (error) => {
-      this.#use.fail(error);
-      this.#source.failed(error);
-    });
-  }
-
-  #makeReadable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    this.#use.begin("stream", true);
-    return new ReadableStream({
-      type: "bytes",
-      autoAllocateChunkSize: PIECE_BYTES,
-      pull: async (controller) => {
-        this.#use.checkAlive();
-        const request = controller.byobRequest!;
-        const { buffer, byteOffset, byteLength } = request.view!;
-        const into = new Uint8Array(buffer, byteOffset, byteLength);
-        const count = await this.#failing(this.#decoder.nextDataInto(into));
-        if (this.#decoder.done) this.#endPart();
-        if (count > 0) request.respond(count);
-        if (this.#decoder.done) closeByteStream(controller);
-      },
-      cancel: (reason) => this.cancel(reason),
-    });
+    if (!this.#decoder.done) this.#use.end();
+    else if (!this.#use.isConsumed) this.#use.consume();
   }
 
   static {
+    const { writeTo } = ChunkedBody.prototype;
     isChunkedBodyConsumed = (body) => #use in body ? body.#use.isConsumed : null;
+    writeTrustedChunks = (body, sink) =>
+      #use in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
   }
 }

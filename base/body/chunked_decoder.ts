@@ -6,10 +6,10 @@
  */
 
 import { type BodySource, largerPiece } from "./body_source.ts";
-import { Collector } from "./body_use.ts";
+import { Collector } from "./collector.ts";
 import type { ByteReader } from "./byte_io.ts";
 import { checkUnchanged } from "../bytes.ts";
-import { type Chunk, type ChunkHeader, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
+import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
 
@@ -34,9 +34,11 @@ export class ChunkedDecoder {
 
   /** Reads a whole chunk; the source has agreed to the end before the last one is given. */
   async nextChunk(): Promise<Chunk> {
-    const { size, extension } = await this.#nextLine();
+    await this.#nextFraming();
+    const { size, extension } = this.#scanner.header;
     const data = await this.#nextData(size);
-    await this.#nextEnd();
+    await this.#nextFraming();
+    if (this.done) await this.#finish();
     return [extension, data];
   }
 
@@ -49,22 +51,22 @@ export class ChunkedDecoder {
     const reader = this.#reader;
     let count = 0;
     while (!this.done && count < into.length) {
-      if (scanner.phase === "data") {
-        const room = into.subarray(count, count + scanner.remaining);
-        let taken = reader.take(room);
-        if (taken === 0) {
-          if (count > 0) return count;
-          taken = await this.#readPast(room);
-        }
-        scanner.takeData(taken);
-        count += taken;
+      const { start } = reader;
+      const inData = scanner.phase === "data";
+      const end = inData ? Math.min(reader.end, start + into.length - count) : reader.end;
+      const next = scanner.advance(reader.bytes, start, end);
+      if (next >= 0) {
+        reader.start = next;
+        if (!inData) continue;
+        into.set(reader.bytes.subarray(start, next), count);
+        count += next - start;
+      } else if (count > 0) {
+        return count;
+      } else if (inData) {
+        count = await this.#readPast(into.subarray(0, scanner.remaining));
+        scanner.takeData(count);
       } else {
-        const next = scanner.phase === "line"
-          ? scanner.scanLine(reader.bytes, reader.start, reader.end)
-          : scanner.scanEnd(reader.bytes, reader.start, reader.end);
-        if (next >= 0) reader.start = next;
-        else if (count > 0) return count;
-        else await this.#fill();
+        await this.#fill();
       }
     }
     if (this.done) await this.#finish();
@@ -103,34 +105,22 @@ export class ChunkedDecoder {
     const { bytes, end } = this.#reader;
     const scanner = this.#scanner;
     for (;;) {
-      let next = -1;
-      if (scanner.phase === "line") {
-        next = scanner.scanLine(bytes, at, end);
-        lowerSize(bytes, at, next);
-      } else if (scanner.phase === "data") {
-        const count = Math.min(scanner.remaining, end - at);
-        if (count > 0) {
-          scanner.takeData(count);
-          next = at + count;
-        }
-      } else if (scanner.phase === "end") {
-        next = scanner.scanEnd(bytes, at, end);
-      }
+      const { phase } = scanner;
+      const next = scanner.advance(bytes, at, end);
       if (next < 0) return at;
+      if (phase === "line") lowerSize(bytes, at, next);
       at = next;
     }
   }
 
-  async #nextLine(): Promise<ChunkHeader> {
+  /** Takes the line or the end of a chunk, however many reads it needs. */
+  async #nextFraming(): Promise<void> {
     const reader = this.#reader;
-    for (;;) {
-      const next = this.#scanner.scanLine(reader.bytes, reader.start, reader.end);
-      if (next >= 0) {
-        reader.start = next;
-        return this.#scanner.header;
-      }
+    let next;
+    while ((next = this.#scanner.advance(reader.bytes, reader.start, reader.end)) < 0) {
       await this.#fill();
     }
+    reader.start = next;
   }
 
   async #nextData(size: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -152,19 +142,6 @@ export class ChunkedDecoder {
       this.#scanner.takeData(count);
     }
     return collector.collected();
-  }
-
-  async #nextEnd(): Promise<void> {
-    const reader = this.#reader;
-    for (;;) {
-      const next = this.#scanner.scanEnd(reader.bytes, reader.start, reader.end);
-      if (next >= 0) {
-        reader.start = next;
-        break;
-      }
-      await this.#fill();
-    }
-    if (this.done) await this.#finish();
   }
 
   async #finish(): Promise<void> {

@@ -5,7 +5,7 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { Collector } from "./body_use.ts";
+import { Collector } from "./collector.ts";
 import {
   type Chunk,
   encodeChunk,

@@ -155,8 +155,8 @@ export type ChunkPhase = "line" | "data" | "end" | "done";
 /**
  * The state machine of the chunked coding: pure, over whatever bytes are there.
  *
- * In the phase `"line"` call {@linkcode scanLine}, in `"data"` take up to `remaining` bytes and say
- * so with {@linkcode takeData}, in `"end"` call {@linkcode scanEnd}.
+ * Call {@linkcode advance} with what has arrived, until it returns -1. Data that never comes into a
+ * buffer is reported with {@linkcode takeData}.
  */
 export class ChunkScanner {
   /** What comes next. */
@@ -169,12 +169,30 @@ export class ChunkScanner {
   #looked = 0;
 
   /**
-   * Takes a chunk's line.
+   * Scans the next part: a chunk's line, as much of its data as is there, or the CR LF after it.
    *
-   * @returns The position after the line, or -1 where its end is not there yet: then call again
-   * with the same start and more bytes.
+   * @returns The position after the part; -1 if the last chunk has ended or more bytes are needed.
+   * Then call again with the same position and more bytes.
+   * @throws {ProtocolError} if the grammar is broken.
    */
-  scanLine(bytes: Uint8Array, start: number, end: number): number {
+  advance(bytes: Uint8Array, at: number, end: number): number {
+    switch (this.phase) {
+      case "line":
+        return this.#scanLine(bytes, at, end);
+      case "data": {
+        const count = Math.min(this.remaining, end - at);
+        if (count === 0) return -1;
+        this.takeData(count);
+        return at + count;
+      }
+      case "end":
+        return this.#scanEnd(bytes, at, end);
+      case "done":
+        return -1;
+    }
+  }
+
+  #scanLine(bytes: Uint8Array, start: number, end: number): number {
     const limit = Math.min(end, start + MAX_CHUNK_LINE_BYTES);
     let i = start + this.#looked;
     while (i + 1 < limit && !(bytes[i] === CR && bytes[i + 1] === LF)) i++;
@@ -195,14 +213,13 @@ export class ChunkScanner {
     return i + 2;
   }
 
-  /** Notes that bytes of data were taken. */
+  /** Records that bytes of data were taken, which {@linkcode advance} has not seen. */
   takeData(count: number): void {
     this.remaining -= count;
     if (this.remaining === 0) this.phase = "end";
   }
 
-  /** Takes the CR LF after a chunk's data; returns the position after it, or -1. */
-  scanEnd(bytes: Uint8Array, start: number, end: number): number {
+  #scanEnd(bytes: Uint8Array, start: number, end: number): number {
     const first = start < end ? bytes[start] : CR;
     const second = start + 1 < end ? bytes[start + 1] : LF;
     if (first !== CR || second !== LF) {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { writeBytes } from "../bytes.ts";
 import { checkInteger, checkString, wrongType } from "../checks.ts";
 import { quote } from "../errors.ts";
 import {
@@ -180,15 +181,6 @@ function addFraming(framing: Framing | undefined, names: string[], values: unkno
   if (names.includes(name)) return;
   names.push(name);
   values.push(framing);
-}
-
-/**
- * Copies a few bytes, for which `set` takes longer, and returns the position after them; what is
- * beyond the end of the buffer is dropped.
- */
-export function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
-  for (let i = 0; i < bytes.length; i++) into[at + i] = bytes[i]!;
-  return at + bytes.length;
 }
 
 function writeValue(

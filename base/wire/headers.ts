@@ -4,7 +4,7 @@
  * @module
  */
 
-import { decodeAscii } from "../bytes.ts";
+import { decodeAscii, startsWith } from "../bytes.ts";
 import { ProtocolError, quote } from "../errors.ts";
 import { quoteLine, quoteValue } from "../inspect.ts";
 import { MAX_HEADER_NAME_BYTES } from "./limits.ts";
@@ -136,13 +136,6 @@ const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slo
 
 /** Which name comes first, as if it followed one. */
 const beforeFirst: KnownName = { ...knownNames[0]! };
-
-/** True if the wanted bytes are at the position. */
-export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
-  let i = 0;
-  while (i < wanted.length && bytes[at + i] === wanted[i]) i++;
-  return i === wanted.length;
-}
 
 /** Reads a name with its colon and space; `null` where there is none. */
 function readName(bytes: Uint8Array, start: number): KnownName | null {

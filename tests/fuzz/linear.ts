@@ -103,14 +103,7 @@ function scanDrip(bytes: Uint8Array): void {
   const scanner = new ChunkScanner();
   let at = 0;
   for (let end = 1; end <= bytes.length && scanner.phase !== "done"; end++) {
-    if (scanner.phase === "data") {
-      scanner.takeData(1);
-      at = end;
-      continue;
-    }
-    const next = scanner.phase === "line"
-      ? scanner.scanLine(bytes, at, end)
-      : scanner.scanEnd(bytes, at, end);
+    const next = scanner.advance(bytes, at, end);
     if (next >= 0) at = next;
   }
 }
