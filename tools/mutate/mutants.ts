@@ -1,0 +1,130 @@
+/**
+ * The mutants of a module: small changes of its code, each of which a test should notice.
+ *
+ * @module
+ */
+
+import ts from "npm:typescript@^5.9.3";
+
+/** One change of a module's text. */
+export interface Mutant {
+  /** The module's path, relative to the project's directory. */
+  readonly path: string;
+  /** The line, from 1. */
+  readonly line: number;
+  /** That line, without the white space around it. */
+  readonly code: string;
+  /** The code that is replaced, and what replaces it. */
+  readonly before: string;
+  readonly after: string;
+  /** Where the code begins and ends in the module's text, in UTF-16 code units. */
+  readonly start: number;
+  readonly end: number;
+}
+
+const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
+  [ts.SyntaxKind.LessThanToken, "<="],
+  [ts.SyntaxKind.LessThanEqualsToken, "<"],
+  [ts.SyntaxKind.GreaterThanToken, ">="],
+  [ts.SyntaxKind.GreaterThanEqualsToken, ">"],
+  [ts.SyntaxKind.EqualsEqualsEqualsToken, "!=="],
+  [ts.SyntaxKind.ExclamationEqualsEqualsToken, "==="],
+  [ts.SyntaxKind.AmpersandAmpersandToken, "||"],
+  [ts.SyntaxKind.BarBarToken, "&&"],
+  [ts.SyntaxKind.QuestionQuestionToken, "&&"],
+  [ts.SyntaxKind.PlusToken, "-"],
+  [ts.SyntaxKind.MinusToken, "+"],
+  [ts.SyntaxKind.AsteriskToken, "/"],
+  [ts.SyntaxKind.SlashToken, "*"],
+  [ts.SyntaxKind.PercentToken, "*"],
+  [ts.SyntaxKind.PlusEqualsToken, "-="],
+  [ts.SyntaxKind.MinusEqualsToken, "+="],
+  [ts.SyntaxKind.AmpersandToken, "|"],
+  [ts.SyntaxKind.BarToken, "&"],
+]);
+
+/** All mutants of a module, in the order of its text. */
+export function mutantsOf(path: string, text: string): Mutant[] {
+  const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
+  const lines = text.split("\n");
+  const mutants: Mutant[] = [];
+  const add = (start: number, end: number, after: string) => {
+    const index = source.getLineAndCharacterOfPosition(start).line;
+    const code = (lines[index] ?? "").trim();
+    const before = text.slice(start, end);
+    mutants.push({ path, line: index + 1, code, before, after, start, end });
+  };
+  const visit = (node: ts.Node): void => {
+    if (isOutside(node)) return;
+    mutate(node, source, add);
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return mutants.sort((a, b) => a.start - b.start || a.end - b.end);
+}
+
+/** Types run nothing, and what an error says is for tests of messages. */
+function isOutside(node: ts.Node): boolean {
+  return ts.isTypeNode(node) || ts.isInterfaceDeclaration(node) ||
+    ts.isTypeAliasDeclaration(node) || ts.isImportDeclaration(node) ||
+    ts.isExportDeclaration(node) || ts.isTemplateExpression(node) ||
+    (ts.isNewExpression(node) && /Error$/.test(node.expression.getText()));
+}
+
+type Add = (start: number, end: number, after: string) => void;
+
+function mutate(node: ts.Node, source: ts.SourceFile, add: Add): void {
+  if (ts.isBinaryExpression(node)) {
+    const { operatorToken } = node;
+    const after = OPERATORS.get(operatorToken.kind);
+    if (after !== undefined && !isText(node.left) && !isText(node.right)) {
+      add(operatorToken.getStart(source), operatorToken.end, after);
+    }
+  }
+  const condition = conditionOf(node);
+  if (condition !== undefined && !isConstant(condition)) {
+    const [start, end] = [condition.getStart(source), condition.end];
+    // A loop that never ends is found by its time only: that costs more than it shows.
+    if (!isLoop(node)) add(start, end, "true");
+    add(start, end, "false");
+  }
+  if (ts.isNumericLiteral(node) && !isInDeclaredName(node)) {
+    add(node.getStart(source), node.end, String(Number(node.text.replaceAll("_", "")) + 1));
+  }
+  if (node.kind === ts.SyntaxKind.TrueKeyword) add(node.getStart(source), node.end, "false");
+  if (node.kind === ts.SyntaxKind.FalseKeyword) add(node.getStart(source), node.end, "true");
+  if (ts.isExpressionStatement(node) && !isSuperCall(node.expression)) {
+    add(node.getStart(source), node.end, ";");
+  }
+  if (ts.isPrefixUnaryExpression(node) && node.operator === ts.SyntaxKind.ExclamationToken) {
+    add(node.getStart(source), node.operand.getStart(source), "");
+  }
+}
+
+function conditionOf(node: ts.Node): ts.Expression | undefined {
+  if (ts.isIfStatement(node) || ts.isWhileStatement(node) || ts.isDoStatement(node)) {
+    return node.expression;
+  }
+  if (ts.isConditionalExpression(node) || ts.isForStatement(node)) return node.condition;
+  return undefined;
+}
+
+function isLoop(node: ts.Node): boolean {
+  return ts.isWhileStatement(node) || ts.isDoStatement(node) || ts.isForStatement(node);
+}
+
+function isConstant(node: ts.Expression): boolean {
+  return node.kind === ts.SyntaxKind.TrueKeyword || node.kind === ts.SyntaxKind.FalseKeyword;
+}
+
+function isText(node: ts.Expression): boolean {
+  return ts.isStringLiteralLike(node) || ts.isTemplateExpression(node);
+}
+
+function isInDeclaredName(node: ts.Node): boolean {
+  return ts.isPropertyAssignment(node.parent) && node.parent.name === node;
+}
+
+function isSuperCall(node: ts.Expression): boolean {
+  return ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.SuperKeyword;
+}
