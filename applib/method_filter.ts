@@ -45,8 +45,8 @@ export class AllowedMethods {
   /**
    * Allows these methods and no other.
    *
-   * @throws {TypeError} where one is not a string.
-   * @throws {RangeError} where one is none of GET, HEAD, DELETE, PUT, POST.
+   * @throws {TypeError} if one is not a string.
+   * @throws {RangeError} if one is not GET, HEAD, DELETE, PUT or POST.
    */
   constructor(...methods: Method[]) {
     this.#methods = checkMethods(methods);
@@ -60,7 +60,7 @@ export class AllowedMethods {
   /**
    * Makes an application that hands on the requests with one of the methods.
    *
-   * @throws {TypeError} where `app` is not an application.
+   * @throws {TypeError} if `app` is not an app.
    */
   wrap(app: App): MethodFilter {
     return new MethodFilter(app, this.#methods);
@@ -80,8 +80,8 @@ export class MethodFilter implements AppObject {
   /**
    * Wraps an application.
    *
-   * @throws {TypeError} where `app` is not an application, or a method not a string.
-   * @throws {RangeError} where a method is none of the five.
+   * @throws {TypeError} if `app` is not an app, or a method is not a string.
+   * @throws {RangeError} if a method is not one of the five.
    */
   constructor(app: App, methods: Iterable<Method>) {
     this.#app = readApp(app, "app");

@@ -74,7 +74,7 @@ export class ProxyApp implements AppObject {
    *
    * @param key Where in `session.store` the connection is kept. Each proxy that the same session can
    * reach needs a key of its own.
-   * @throws {TypeError} for an argument of a wrong type.
+   * @throws {TypeError} if an argument has a wrong type.
    */
   constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
     if (typeof client?.connect !== "function") throw wrongType("client", "a Client", client);

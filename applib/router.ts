@@ -58,10 +58,9 @@ export class Router implements AppObject {
   /**
    * Makes a router of a map, which is copied with all maps in it.
    *
-   * @throws {TypeError} where a map is not a `Map`, a key is neither a string nor `null`, or a value
-   * is neither an application nor a map.
-   * @throws {RangeError} where a key can't be a component of a path, or more than 10 maps stand
-   * inside of each other.
+   * @throws {TypeError} if a map is not a `Map`, a key is neither a string nor `null`, or a value is
+   * neither an app nor a map.
+   * @throws {RangeError} if a key can't be a component of a path, or more than 10 maps are nested.
    */
   constructor(appmap: AppMap) {
     const askers = new Map<App, OnConnect>();

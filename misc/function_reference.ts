@@ -19,8 +19,8 @@ const INSTEAD = "use a function that is self-contained, or { module, name } of a
 /**
  * Says how the worker gets at a function.
  *
- * @throws {TypeError} where it can't cross.
- * @throws {RangeError} where its module has no absolute URL.
+ * @throws {TypeError} if it can't be sent to one.
+ * @throws {RangeError} if its module has no absolute URL.
  */
 export function refer(label: string, value: AppRef<unknown>): FunctionReference {
   if (typeof value === "function") return { kind: "source", source: sourceOf(label, value) };

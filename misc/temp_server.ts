@@ -94,9 +94,9 @@ export class TempServer extends WorkerServer {
    * @param build A function that is called with the arguments in the worker and returns the app;
    * `null` where the one argument is the app itself, a function.
    * @param args Values that can be cloned.
-   * @throws {TypeError} where a function can't cross into a worker, and for wrong arguments.
-   * @throws the error of the worker: of the module, of the build function, of the address.
-   * @throws {Error} where the worker ends itself before the server can be reached.
+   * @throws {TypeError} if a function can't be sent to a worker, or an argument has a wrong type.
+   * @throws {Error} the error of the worker, if the module, the build function or the address fails.
+   * @throws {Error} if the worker ends by itself before the server can be reached.
    */
   static async start(
     address: TempAddress,

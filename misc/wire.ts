@@ -81,7 +81,7 @@ function terminate(preamble: Uint8Array, end: string): number {
  * Parses header lines: joined by CR LF, none in front or behind; none at all is `{}`.
  *
  * @param isResponse Whether the rules of a response hold; else those of a PUT or POST request.
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  *
  * @example
  * ```ts
@@ -114,7 +114,7 @@ export function formatHeaders(headers: HeaderDict): Uint8Array {
 /**
  * Parses a request preamble without its final CR LF CR LF.
  *
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
   checkUint8Array("preamble", preamble);
@@ -127,7 +127,7 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
  * Parses a response preamble without its final CR LF CR LF.
  *
  * @param method The method of the request that it answers.
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
   checkMethod(method);
@@ -183,7 +183,7 @@ export function formatResponse(
 /**
  * Splits a URI into the components of its path and its query.
  *
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseUri(uri: string): UriParts {
   checkString("uri", uri);
@@ -205,7 +205,7 @@ export function parseContentRange(value: string): ContentRange {
 /**
  * Parses the line before a chunk's data, without its CR LF.
  *
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseChunkHeader(
   line: Uint8Array,

@@ -30,7 +30,7 @@ const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
  * (of the UTF-8 of its Normalization Form C), which keep names apart that look alike without what was
  * left out: `"Anna's camera"` becomes `"anna-s-camera-ca91…"`.
  *
- * @throws {RangeError} where it is empty, begins or ends with white space, or has a control character,
+ * @throws {RangeError} if it is empty, begins or ends with white space, or has a control character,
  * a line break or half of a surrogate pair.
  */
 export async function deriveDnsName(name: string): Promise<string> {

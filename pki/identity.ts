@@ -41,8 +41,7 @@ export function describeValidity({ from, to }: Validity): string {
 /**
  * Reads the files and makes sure that they belong together and to the name.
  *
- * @throws {Deno.errors.InvalidData} where they don't, or can't be parsed, and where the authority is
- * not valid.
+ * @throws {Deno.errors.InvalidData} if they don't, or can't be parsed, or the authority is not valid.
  */
 export async function loadIdentity(files: IdentityFiles, name: string): Promise<DeviceIdentity> {
   const { createPrivateKey, X509Certificate } = await import("node:crypto");

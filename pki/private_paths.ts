@@ -42,7 +42,7 @@ export class PrivatePaths {
    *
    * @param path An absolute path of something that exists.
    * @param forbidden Permission bits.
-   * @throws {Deno.errors.PermissionDenied} where somebody else could.
+   * @throws {Deno.errors.PermissionDenied} if another user could.
    */
   async check(path: string, forbidden: number): Promise<void> {
     if (this.#user === null) return;
@@ -65,7 +65,7 @@ export class PrivatePaths {
    * system does, one name after the other.
    *
    * @param path An absolute path, of which nothing has to exist.
-   * @throws {Deno.errors.PermissionDenied} where somebody else could change it.
+   * @throws {Deno.errors.PermissionDenied} if another user could change it.
    */
   async checkWay(path: string): Promise<void> {
     if (this.#user === null) return;

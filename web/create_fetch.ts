@@ -30,7 +30,7 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
  * @param client A client: then every request has a connection of its own, which is closed once the
  * body of the response has been read or cancelled. Or a connection: then they go over this one, which
  * takes one at a time, and its owner closes it.
- * @throws {TypeError} where it is neither.
+ * @throws {TypeError} if it is neither.
  *
  * @example
  * ```ts

@@ -37,7 +37,7 @@ export interface Route {
 /**
  * The way of a client's requests, each over a connection of its own, or of those over one connection.
  *
- * @throws {TypeError} where it is neither.
+ * @throws {TypeError} if it is neither.
  */
 export function routeOf(target: Client | Connection): Route {
   const request: Route["request"] = (...args) => target.request(...args);

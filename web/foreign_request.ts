@@ -29,7 +29,7 @@ const encoder = new TextEncoder();
  * that would mean something else.
  *
  * @param connected True where it came over a connection, on which there are no fragments.
- * @throws {ProtocolError} where it is refused.
+ * @throws {ProtocolError} if it is refused.
  */
 export function readForeignRequest(request: Request, connected: boolean): RequestPreamble {
   const { method } = request;

@@ -69,8 +69,8 @@ const MAX_UNREAD_BYTES = 1048576;
  * character, a header's name) is an error that goes to the server's logger, as the handler's
  * exceptions do. docs/web.md lists all of it.
  *
- * @throws {TypeError} for an argument or an option of a wrong type, and for an unknown option.
- * @throws {RangeError} for a value that is not allowed.
+ * @throws {TypeError} if an argument or an option has a wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed.
  *
  * @example
  * ```ts

@@ -28,8 +28,8 @@ function refuseCookies(cookies: readonly string[]): string {
  * Headers as a dictionary. What may not be sent is found when the message is formatted; here is
  * refused what can't be said in a dictionary.
  *
- * @throws {RangeError} for a value of content-length, range or content-range that isn't of the one
- * form that is spoken here, and for several cookies where none can be chosen.
+ * @throws {RangeError} if a value of content-length, range or content-range doesn't have the one
+ * supported form, or there are several cookies and no way to choose one.
  */
 export function dictOf(headers: Headers, chooseCookie: ChooseCookie = refuseCookies): HeaderDict {
   const dict: HeaderDict = Object.create(null);

@@ -25,7 +25,7 @@ const BODY_HEADERS = [
  *
  * @param redirects How many have been followed before.
  * @returns False where the response is no redirect, or none that is to be followed.
- * @throws {TypeError} where it may not be followed.
+ * @throws {TypeError} if it may not be followed.
  */
 export function redirect(
   exchange: Exchange,

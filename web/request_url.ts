@@ -9,7 +9,7 @@ import { quote } from "../base/errors.ts";
 /**
  * Parses a URL, absolute or relative to `base`.
  *
- * @throws {TypeError} where it is none, or has a user name or a password. Neither is in the message.
+ * @throws {TypeError} if it is not a URL, or has a user name or a password. Neither is in the message.
  */
 export function parseRequestUrl(text: string, base: URL): URL {
   const url = URL.parse(text, base);

@@ -47,8 +47,7 @@ export interface ToFetchHandlerOptions {
  * 400, or with 501 where it's the method, as far as a handler can see it: docs/web.md lists what a
  * server may have evened out before. What the application may not return, and its exceptions, reject.
  *
- * @throws {TypeError} where `app` is no application, for an option of a wrong type, and for an
- * unknown option.
+ * @throws {TypeError} if `app` is not an app, or an option is unknown or has a wrong type.
  *
  * @example
  * ```ts

@@ -23,7 +23,7 @@ export interface AppParts {
  * Takes an application apart. The methods of an object are looked up when they are called.
  *
  * @param label What errors call it.
- * @throws {TypeError} where it is neither a function nor an object with a method `handle`.
+ * @throws {TypeError} if it is neither a function nor an object with a method `handle`.
  */
 export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };

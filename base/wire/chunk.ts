@@ -84,8 +84,8 @@ export interface SendableChunk {
 /**
  * Checks a chunk that a caller wants to send and formats its line. Each part is read once.
  *
- * @throws {TypeError} where it is not a pair of an extension and a `Uint8Array`.
- * @throws {RangeError} where a reader would reject it.
+ * @throws {TypeError} if it is not a pair of an extension and a `Uint8Array`.
+ * @throws {RangeError} if a reader would reject it.
  */
 export function makeSendable(chunk: Chunk): SendableChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {

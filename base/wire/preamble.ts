@@ -100,7 +100,7 @@ const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 /**
  * Refuses the first byte of a request with which none can begin, so that nobody waits for the rest.
  *
- * @throws {ProtocolError} where no method begins with it.
+ * @throws {ProtocolError} if no method begins with it.
  */
 export function checkRequestStart(first: number): void {
   if (METHOD_BYTES.some((method) => method[0] === first)) return;
@@ -112,7 +112,7 @@ export function checkRequestStart(first: number): void {
  * Refuses the first byte of a response with which none can begin. CR passes: what it begins may be the
  * empty preamble, which has an error of its own.
  *
- * @throws {ProtocolError} where neither `HTTP/1.1` nor the empty preamble begins with it.
+ * @throws {ProtocolError} if neither `HTTP/1.1` nor the empty preamble begins with it.
  */
 export function checkResponseStart(first: number): void {
   if (first === STATUS_LINE_START[0] || first === CR) return;

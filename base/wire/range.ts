@@ -39,7 +39,7 @@ export class Range {
   /**
    * Makes a range of the bytes from `start` up to, not including, `stop`.
    *
-   * @throws {TypeError} where one is not a number.
+   * @throws {TypeError} if one is not a number.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ 2⁵³ − 1, both integers.
    */
   constructor(start: number, stop: number) {
@@ -110,7 +110,7 @@ export class ContentRange {
   /**
    * Makes a content range of the bytes from `start` up to, not including, `stop`.
    *
-   * @throws {TypeError} where one is not a number.
+   * @throws {TypeError} if one is not a number.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ total ≤ 2⁵³ − 1, all integers.
    */
   constructor(start: number, stop: number, total: number) {

@@ -82,8 +82,8 @@ function characterProblem(table: Uint8Array, text: string, rule: string): string
 /**
  * Checks a URI that a caller wants to send.
  *
- * @throws {TypeError} where it is not a string.
- * @throws {RangeError} where a reader would reject it.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if a reader would reject it.
  */
 export function checkUri(uri: string, label = "uri"): void {
   checkString(label, uri);
@@ -101,9 +101,9 @@ export function checkUri(uri: string, label = "uri"): void {
  *
  * @param path Its components; `[]` and `[""]` both give `/`.
  * @param query What follows the `?`, or `null` for none.
- * @throws {TypeError} where a component or the query has the wrong type.
- * @throws {RangeError} where one has a character that is not allowed, a component is `..`, or one
- * is empty that is not the last.
+ * @throws {TypeError} if a component or the query has a wrong type.
+ * @throws {RangeError} if one has a character that is not allowed, a component is `..`, or one other
+ * than the last is empty.
  *
  * @example
  * ```ts

@@ -37,7 +37,7 @@ const MAX_SIGNERS = 1000;
  * @param trusted The certificates that are trusted, in DER, in the order of the configuration.
  * @param purpose What the peer uses its certificate for; the authorities in between have to allow it.
  * @returns `null` where none of them is found to have vouched for it.
- * @throws {RangeError} where a trusted certificate, or the peer's own, can't be read.
+ * @throws {RangeError} if a trusted certificate, or the peer's own, can't be read.
  */
 export function findAuthority(
   chain: readonly Uint8Array[],
@@ -60,7 +60,7 @@ export class Authorities {
    * Takes the certificates apart.
    *
    * @param certificates In DER, in the order of the configuration.
-   * @throws {RangeError} where one can't be read.
+   * @throws {RangeError} if one can't be read.
    */
   constructor(certificates: readonly Uint8Array[]) {
     const issuers = certificates.map((der, index) => new Issuer(der, index));

@@ -133,7 +133,7 @@ const NAME_TYPES = [
  * Takes a certificate apart.
  *
  * @param der The certificate in DER.
- * @throws {RangeError} where it isn't one.
+ * @throws {RangeError} if it isn't one.
  */
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);

@@ -20,7 +20,7 @@ import { verifiedClients } from "./verified_clients.ts";
  *
  * @param begun What the handshake began with; by this the library has verified the certificate.
  * @param inForce What holds now; it decides.
- * @throws {TlsError} where the client is not let in.
+ * @throws {TlsError} if the client is refused.
  */
 export function checkClient(
   socket: TLSSocket,

@@ -35,8 +35,8 @@ export function sslHostOf(address: Address): string | null {
 /**
  * Checks the name that a server's certificate is checked against.
  *
- * @throws {TypeError} for a wrong type.
- * @throws {RangeError} where it is neither a DNS name nor an IP address, or missing but needed.
+ * @throws {TypeError} if it is neither a string nor `null`.
+ * @throws {RangeError} if it is neither a DNS name nor an IP address, or is missing but needed.
  */
 export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void {
   if (sslHost === null) {

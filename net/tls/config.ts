@@ -71,8 +71,8 @@ const PEM_BEGIN = "-----BEGIN ";
  * Checks a client's configuration, but not what is in the files and texts.
  *
  * @returns A copy, so that what was checked is what counts.
- * @throws {TypeError} for an option that does not exist, a wrong type, and two ways to say one thing.
- * @throws {RangeError} for a relative path, and for a choice that is not allowed.
+ * @throws {TypeError} if an option is unknown or has a wrong type, or text and files are given together.
+ * @throws {RangeError} if a path is relative, or a combination is not allowed.
  */
 export function checkClientConfig(given: ClientSslconfig): ClientSslconfig {
   const config = checkConfig(given, CLIENT_OPTIONS);
@@ -99,9 +99,9 @@ export function checkClientConfig(given: ClientSslconfig): ClientSslconfig {
  * Checks a server's configuration, but not what is in the files and texts.
  *
  * @returns A copy, so that what was checked is what counts.
- * @throws {TypeError} for an option that does not exist, a wrong type, two ways to say one thing, and
- * without a certificate or key.
- * @throws {RangeError} for a relative path, and where it does not say in one way who is let in.
+ * @throws {TypeError} if an option is unknown or has a wrong type, text and files are given together, or
+ * the certificate or the key is missing.
+ * @throws {RangeError} if a path is relative, or which clients to accept is not said exactly once.
  */
 export function checkServerConfig(given: ServerSslconfig): ServerSslconfig {
   const config = checkConfig(given, SERVER_OPTIONS);

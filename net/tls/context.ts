@@ -89,12 +89,12 @@ const serverMaterials = new WeakMap<object, ServerMaterial>();
  * `{}` stands for the authorities that Deno trusts by default, and for checking the server's name. With `ca`,
  * `caFile` or `caPath` those authorities are the only ones. The server's certificate is always verified.
  *
- * @throws {TypeError} for a value of a wrong type, for an option that does not exist, and for text and
- * files together.
- * @throws {RangeError} for a relative path; for files or text that hold no certificate or no key, that
- * don't belong together, or whose key is encrypted; for `checkHostname: false` without an authority.
- * @throws {Deno.errors.NotFound} where a file is missing, and other errors of reading files.
- * @throws {DeguError} where Deno is older than 2.9.6.
+ * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
+ * together.
+ * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
+ * belong together, or the key is encrypted; if `checkHostname` is `false` without an authority.
+ * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
+ * @throws {DeguError} if Deno is older than 2.9.6.
  *
  * @example Trust one authority alone
  * ```ts
@@ -142,12 +142,12 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
  * `allowUnauthenticatedClients: true` is the one other choice. Giving both, or neither, is an error.
  * With `ca: []` nobody is let in yet, and `warnings` says so.
  *
- * @throws {TypeError} for a value of a wrong type, for an option that does not exist, and for text and
- * files together.
- * @throws {RangeError} for a relative path; for files or text that hold no certificate or no key, that
- * don't belong together, or whose key is encrypted; where not exactly one of the two choices was made.
- * @throws {Deno.errors.NotFound} where a file is missing, and other errors of reading files.
- * @throws {DeguError} where Deno is older than 2.9.6.
+ * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
+ * together.
+ * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
+ * belong together, or the key is encrypted; unless exactly one of the two choices was made.
+ * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
+ * @throws {DeguError} if Deno is older than 2.9.6.
  *
  * @example Let in the clients of one authority
  * ```ts

@@ -67,7 +67,7 @@ export interface PemCertificate {
 /**
  * Reads a certificate with its chain, and its private key.
  *
- * @throws {RangeError} where they can't be used; an error of the file system where they can't be read.
+ * @throws {RangeError} if they can't be used; an error of the file system if they can't be read.
  */
 export function readIdentity(
   { certificates, privateKey }: IdentitySources,
@@ -93,8 +93,8 @@ export function readIdentity(
 /**
  * Reads the authorities to trust, all of those in the sources together.
  *
- * @throws {RangeError} where a source has none, or one that can't sign; an error of the file system
- * where it can't be read.
+ * @throws {RangeError} if a source has none, or one that can't sign; an error of the file system if
+ * it can't be read.
  */
 export function readAuthorities(
   sources: readonly PemSource[],
@@ -123,7 +123,7 @@ export function pemFile(option: string, path: string): PemSource {
 /**
  * The files of a directory of authorities.
  *
- * @throws {RangeError} where there is none; an error of the file system where it can't be read.
+ * @throws {RangeError} if there is none; an error of the file system if it can't be read.
  */
 export function pemDirectory(option: string, path: string): PemSource[] {
   return listAuthorityFiles(option, path).map((file) => pemFile(option, file));

@@ -13,8 +13,8 @@ import { loadBuiltin } from "./modules.ts";
  * §4.1.2.7). It is what `publicKey256` of a peer and of its authority is compared with.
  *
  * @param pem The text of a PEM file; of several certificates the first one counts.
- * @throws {TypeError} where it is no string.
- * @throws {RangeError} where it holds no certificate.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it holds no certificate.
  *
  * @example Know a client by its authority
  * ```ts
