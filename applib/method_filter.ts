@@ -22,7 +22,7 @@ function checkMethods(methods: Iterable<Method>): ReadonlySet<Method> {
 }
 
 /**
- * Which methods an application is to see. One of these can wrap any number of applications.
+ * Which methods an app is to see. One of these can wrap any number of apps.
  *
  * @example
  * ```ts
@@ -58,7 +58,7 @@ export class AllowedMethods {
   }
 
   /**
-   * Makes an application that hands on the requests with one of the methods.
+   * Makes an app that hands on the requests with one of the methods.
    *
    * @throws {TypeError} if `app` is not an app.
    */
@@ -68,7 +68,7 @@ export class AllowedMethods {
 }
 
 /**
- * An application behind a choice of methods: every other one is answered with
+ * An app behind a choice of methods: every other one is answered with
  * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110 §15.5.6).
  * {@linkcode AllowedMethods.wrap} makes it.
  */
@@ -78,7 +78,7 @@ export class MethodFilter implements AppObject {
   readonly #refusal: HeaderDict;
 
   /**
-   * Wraps an application.
+   * Wraps an app.
    *
    * @throws {TypeError} if `app` is not an app, or a method is not a string.
    * @throws {RangeError} if a method is not one of the five.
@@ -103,7 +103,7 @@ export class MethodFilter implements AppObject {
     return this.#app.handle(request, session, api);
   }
 
-  /** Asks the application, where it has a say; else lets every peer in. */
+  /** Asks the app, where it has a say; else lets every peer in. */
   onConnect(session: Session, sock: Socket): boolean | Promise<boolean> {
     return this.#app.onConnect === null || this.#app.onConnect(session, sock);
   }

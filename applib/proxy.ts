@@ -1,5 +1,5 @@
 /**
- * The application that makes each request that it gets at another server.
+ * The app that makes each request that it gets at another server.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The application that hands each request to another one, by its path.
+ * The app that hands each request to another one, by its path.
  *
  * @module
  */
@@ -14,23 +14,23 @@ import { allows, PATH } from "../base/wire/tables.ts";
 import { allLetIn, type OnConnect, readApp } from "../base/app/app_parts.ts";
 
 /**
- * Which application answers for which component of a path: `null` where the path has no more of
- * them, `""` where it ends with a slash. A map in place of an application decides by the next
+ * Which app answers for which component of a path: `null` where the path has no more of
+ * them, `""` where it ends with a slash. A map in place of an app decides by the next
  * component.
  */
 export type AppMap = ReadonlyMap<string | null, App | AppMap>;
 
-/** The same, copied, with each application taken apart. */
+/** The same, copied, with each app taken apart. */
 type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
 
 /**
- * Hands each request to the application that a map names for its path, and answers `410 Gone` where
+ * Hands each request to the app that a map names for its path, and answers `410 Gone` where
  * there is none.
  *
  * For each map that it goes through, one component of the path is shifted to `mount`, so the
- * application sees the rest of the path, as if it stood alone.
+ * app sees the rest of the path, as if it stood alone.
  *
- * When a peer connects, every application in the map that has an `onConnect` is asked, each object
+ * When a peer connects, every app in the map that has an `onConnect` is asked, each object
  * once, in the order of the map; the peer is let in where all of them return exactly `true`. (It has
  * not said yet what it will ask for, so there is no other choice.)
  *
@@ -80,7 +80,7 @@ export class Router implements AppObject {
     return target(request, session, api);
   }
 
-  /** Lets a peer in where every application in the map does. */
+  /** Lets a peer in where every app in the map does. */
   onConnect(session: Session, sock: Socket): Promise<boolean> {
     return allLetIn(this.#askers, session, sock);
   }

@@ -226,7 +226,7 @@ export function formatChunk(chunk: Chunk): Uint8Array {
 }
 
 /**
- * Makes a request as an application would get it.
+ * Makes a request as an app would get it.
  *
  * @param shift How many components of the path are in `mount` already.
  */

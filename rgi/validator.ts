@@ -1,5 +1,5 @@
 /**
- * The middleware that checks both sides of the contract between a server and an application.
+ * The middleware that checks both sides of the contract between a server and an app.
  *
  * @module
  */

@@ -31,7 +31,7 @@ export type ErrorLogger = Pick<Logger, "error">;
  * asks for it.
  */
 export class FetchSession implements SessionOwner {
-  /** The session as an application sees it. */
+  /** The session as an app sees it. */
   readonly session: Session;
   readonly #request: Request;
   readonly #logger: ErrorLogger;
@@ -48,12 +48,12 @@ export class FetchSession implements SessionOwner {
     this.closed.catch(() => {});
   }
 
-  /** Rejects with the reason when the application closes the session. */
+  /** Rejects with the reason when the app closes the session. */
   get closed(): Promise<never> {
     return this.#closing.promise;
   }
 
-  /** Throws the reason where the application has closed the session. */
+  /** Throws the reason where the app has closed the session. */
   throwIfClosed(): void {
     if (this.session.message !== null) this.session.signal.throwIfAborted();
   }
@@ -67,10 +67,10 @@ export class FetchSession implements SessionOwner {
     this.#unfollow = () => signal.removeEventListener("abort", abort);
   }
 
-  /** The application has closed the session. */
+  /** The app has closed the session. */
   sessionClosed(reason: unknown): void {
     if (this.session.message !== null) return;
-    this.#end(`closed by the application: ${describe(reason).message}`, reason);
+    this.#end(`closed by the app: ${describe(reason).message}`, reason);
     this.#closing.reject(reason);
   }
 
@@ -81,7 +81,7 @@ export class FetchSession implements SessionOwner {
   }
 
   /**
-   * Ends the session, and gives up what the application has kept for it, as our own server does. Never
+   * Ends the session, and gives up what the app has kept for it, as our own server does. Never
    * throws: a response that is finished is not lost.
    */
   finish(): void {

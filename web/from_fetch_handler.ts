@@ -1,5 +1,5 @@
 /**
- * Fetch-style handlers as applications.
+ * Fetch-style handlers as apps.
  *
  * @module
  */
@@ -61,7 +61,7 @@ const OPTIONS = ["origin", "chooseCookie", "maxUnreadBytes"];
 const MAX_UNREAD_BYTES = 1048576;
 
 /**
- * Makes an application from a fetch-style handler: a function, or an object with a method `fetch`,
+ * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`,
  * as a Hono app is.
  *
  * A body streams both ways. The body of a request has to be read before the response; what a handler

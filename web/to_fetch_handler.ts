@@ -1,5 +1,5 @@
 /**
- * Applications as fetch-style handlers.
+ * Apps as fetch-style handlers.
  *
  * @module
  */
@@ -27,7 +27,7 @@ import { readForeignRequest } from "./foreign_request.ts";
 import { headersOf } from "./headers.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
-/** What may be decided about how an application is run. */
+/** What may be decided about how an app is run. */
 export interface ToFetchHandlerOptions {
   /**
    * Where is told what fails when there is a response already: what `session.store` holds can't be
@@ -39,13 +39,13 @@ export interface ToFetchHandlerOptions {
 }
 
 /**
- * Makes a fetch-style handler from an application, so that it runs under `Deno.serve`.
+ * Makes a fetch-style handler from an app, so that it runs under `Deno.serve`.
  *
- * Each request is a session of its own: fetch knows no connections. An application's `onConnect` is
+ * Each request is a session of its own: fetch knows no connections. An app's `onConnect` is
  * asked before each request, with a socket that can't be read or written; where it does not return
  * `true` the response is 403. A request that our own server would not have let in is answered with
  * 400, or with 501 where it's the method, as far as a handler can see it: docs/web.md lists what a
- * server may have evened out before. What the application may not return, and its exceptions, reject.
+ * server may have evened out before. What the app may not return, and its exceptions, reject.
  *
  * @throws {TypeError} if `app` is not an app, or an option is unknown or has a wrong type.
  *
@@ -106,7 +106,7 @@ export function toFetchHandler(
         throw error;
       }
     };
-    // The application may never return, but it can close the session.
+    // The app may never return, but it can close the session.
     return await Promise.race([respond(), closed]);
   };
 }

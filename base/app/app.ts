@@ -1,5 +1,5 @@
 /**
- * The types of an RGI application.
+ * The types of an RGI app.
  *
  * @module
  */
@@ -31,7 +31,7 @@ export interface Socket {
   readonly remoteAddr?: unknown;
 }
 
-/** What an application gets as its third argument: the classes to make a response from. */
+/** What an app gets as its third argument: the classes to make a response from. */
 export interface Api extends Bodies {
   /** What `range` headers are parsed to. */
   readonly Range: typeof Range;
@@ -39,14 +39,14 @@ export interface Api extends Bodies {
   readonly ContentRange: typeof ContentRange;
 }
 
-/** An application that is a function. */
+/** An app that is a function. */
 export type AppFunction = (
   request: Request,
   session: Session,
   api: Api,
 ) => ResponseTuple | Response | Promise<ResponseTuple | Response>;
 
-/** An application that is an object, which may have a say when a peer connects. */
+/** An app that is an object, which may have a say when a peer connects. */
 export interface AppObject {
   /** Answers a request. */
   handle: AppFunction;
@@ -54,5 +54,5 @@ export interface AppObject {
   onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
 }
 
-/** An RGI application. */
+/** An RGI app. */
 export type App = AppFunction | AppObject;

@@ -1,5 +1,5 @@
 /**
- * An application taken apart, whichever of its two forms it has.
+ * An app taken apart, whichever of its two forms it has.
  *
  * @module
  */
@@ -8,19 +8,19 @@ import type { App, AppFunction, AppObject, Socket } from "./app.ts";
 import { wrongType } from "../checks.ts";
 import type { Session } from "./session.ts";
 
-/** What an application decides about a connection. */
+/** What an app decides about a connection. */
 export type OnConnect = NonNullable<AppObject["onConnect"]>;
 
-/** The two functions of an application. */
+/** The two functions of an app. */
 export interface AppParts {
   /** Answers a request. */
   readonly handle: AppFunction;
-  /** Lets a connection in; `null` where the application has no say. */
+  /** Lets a connection in; `null` where the app has no say. */
   readonly onConnect: OnConnect | null;
 }
 
 /**
- * Takes an application apart. The methods of an object are looked up when they are called.
+ * Takes an app apart. The methods of an object are looked up when they are called.
  *
  * @param label What errors call it.
  * @throws {TypeError} if it is neither a function nor an object with a method `handle`.
@@ -41,7 +41,7 @@ export function readApp(app: App, label: string): AppParts {
 }
 
 /**
- * Asks each application in turn whether a peer may connect; false as soon as one of them does not
+ * Asks each app in turn whether a peer may connect; false as soon as one of them does not
  * say exactly `true`.
  */
 export async function allLetIn(

@@ -54,11 +54,11 @@ export let endSession: (session: Session, message: string) => void;
 /** Aborts the signal of a session; the first reason stands. For servers. */
 export let abortSession: (session: Session, reason: unknown) => void;
 
-/** Whoever holds the connection of a session, and has to know what an application does with that. */
+/** Whoever holds the connection of a session, and has to know what an app does with that. */
 export interface SessionOwner {
   /** Somebody has asked for the signal, which from now on has to tell when the peer leaves. */
   signalWanted(): void;
-  /** The application has closed the session: the connection has to end now. */
+  /** The app has closed the session: the connection has to end now. */
   sessionClosed(reason: unknown): void;
 }
 
@@ -66,7 +66,7 @@ export interface SessionOwner {
 export let ownSession: (session: Session, owner: SessionOwner) => void;
 
 /**
- * One connection to a server, as its application sees it. The same object comes with every request
+ * One connection to a server, as its app sees it. The same object comes with every request
  * of the connection.
  */
 export class Session {
@@ -75,8 +75,8 @@ export class Session {
   /** How many requests the connection may make. */
   readonly maxRequests: number;
   /**
-   * Where an application keeps what belongs to the connection. When that has ended, and the
-   * application has returned, every value that has `[Symbol.dispose]` is disposed of, the last first.
+   * Where an app keeps what belongs to the connection. When that has ended, and the
+   * app has returned, every value that has `[Symbol.dispose]` is disposed of, the last first.
    */
   readonly store: Map<string, unknown> = new Map();
   /** The verified certificate of the peer; `null` where it has none. */
@@ -84,7 +84,7 @@ export class Session {
   readonly #name: string;
   #requests = 0;
   #message: string | null = null;
-  // Most applications never ask for the signal, and it costs more than the session.
+  // Most apps never ask for the signal, and it costs more than the session.
   #aborting: AbortController | null = null;
   #abortReason: { readonly reason: unknown } | null = null;
   #owner: SessionOwner | null = null;
@@ -162,9 +162,9 @@ export class Session {
   close(reason?: unknown): void {
     if (this.#closed) return;
     this.#closed = true;
-    const given = reason ?? new ConnectionClosedError("the session was closed by its application");
+    const given = reason ?? new ConnectionClosedError("the session was closed by its app");
     if (this.#owner !== null) return this.#owner.sessionClosed(given);
-    endSession(this, "closed by the application");
+    endSession(this, "closed by the app");
     abortSession(this, given);
   }
 
@@ -186,7 +186,7 @@ export class Session {
 }
 
 /**
- * Gives up what an application has kept for a session that has ended: connections, files, locks. For
+ * Gives up what an app has kept for a session that has ended: connections, files, locks. For
  * servers. A second call finds nothing.
  *
  * @param report Is told of each failure; later, where a dispose has returned a promise that rejects.

@@ -88,7 +88,7 @@ interface Plan {
   readonly lines: readonly Line[];
 }
 
-// An application sends the same few sets of names again and again: to see that the names are those
+// An app sends the same few sets of names again and again: to see that the names are those
 // of last time is faster than to check and to sort them.
 const PLAN_SLOTS = 32;
 const plans = new Array<Plan | undefined>(PLAN_SLOTS).fill(undefined);
