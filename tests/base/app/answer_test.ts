@@ -4,7 +4,7 @@ import {
   Body,
   BodyIter,
   type ByteSource,
-  ChunkedBody,
+  type ChunkedBody,
   ChunkedBodyIter,
   type Method,
   Response as AppResponse,
