@@ -1,5 +1,5 @@
 /** What an app may answer: a server, Validator and toFetchHandler say the same. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import {
   Body,
   BodyIter,
@@ -11,6 +11,12 @@ import {
 } from "@degu/degu/base";
 import { type AppFunction, Validator } from "@degu/degu/rgi";
 import { toFetchHandler } from "@degu/degu/web";
+import {
+  cancelAnswer,
+  labelsOf,
+  readAnswer,
+  responseFraming,
+} from "@degu/internal/base/app/answer.ts";
 import { api, makeSession, uploads } from "@degu/testing/calling.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";
@@ -154,4 +160,68 @@ Deno.test("everyone who runs an app says the same of its answers", async (t) => 
       assertEquals(await verdictsOn(app, "POST", kind), all("refused"));
     });
   }
+});
+
+Deno.test("readAnswer wants a tuple of four, or an object with all four parts", () => {
+  const parts = { status: 200, reason: "OK", headers: {}, body: null };
+  assertEquals(readAnswer([200, "OK", {}, null]), parts);
+  assertEquals(readAnswer(new AppResponse(200, "OK", {}, null)), parts);
+  assertEquals(readAnswer({ ...parts, more: 1 }), parts);
+  for (const missing of Object.keys(parts)) {
+    const { [missing as keyof typeof parts]: _, ...rest } = parts;
+    assertThrows(() => readAnswer(rest), TypeError, "or a Response; got Object", missing);
+  }
+  for (const [wrong, got] of [[null, "null"], [undefined, "undefined"], ["a", "string"]] as const) {
+    assertThrows(() => readAnswer(wrong), TypeError, `or a Response; got ${got}`);
+  }
+  assertThrows(() => readAnswer([200, "OK", {}]), TypeError, "got 3 items");
+});
+
+Deno.test("labelsOf names the parts of a tuple by number, of anything else by name", () => {
+  assertEquals(labelsOf([]).headers, "response[2]");
+  assertEquals(labelsOf({}).headers, "response.headers");
+});
+
+Deno.test("responseFraming says why there must be no body", () => {
+  const body = latin1("a");
+  const rows: [method: Method, status: number, why: string][] = [
+    ["HEAD", 200, "response[3]: must be null in a response to HEAD; got Uint8Array"],
+    ["HEAD", 304, "response[3]: must be null in a response to HEAD; got Uint8Array"],
+    ["GET", 204, "response[3]: must be null with status 204; got Uint8Array"],
+    ["GET", 304, "response[3]: must be null with status 304; got Uint8Array"],
+  ];
+  for (const [method, status, why] of rows) {
+    assertThrows(() => responseFraming(method, status, body, "response[3]"), RangeError, why);
+  }
+  assertEquals(responseFraming("GET", 200, body), 1);
+  assertEquals(responseFraming("GET", 200, null), null);
+  assertEquals(responseFraming("HEAD", 204, null), null);
+  assertEquals(responseFraming("HEAD", 200, null), undefined);
+  assertEquals(responseFraming("GET", 304, null), undefined);
+});
+
+Deno.test("cancelAnswer cancels what looks like an unused body, but not the request's", async () => {
+  const reason = new Error("too late");
+  const cancelled: string[] = [];
+  const make = (name: string, used = false) => ({
+    used,
+    writeTo() {},
+    cancel(given: unknown) {
+      assertInstanceOf(given, Error);
+      cancelled.push(`${name}: ${given.message}`);
+      return Promise.resolve();
+    },
+  });
+  const own = make("the request's") as unknown as Body;
+  cancelAnswer([make("in a list"), make("used", true), own, null], own, reason);
+  cancelAnswer({ body: make("in an object") }, own, reason);
+  cancelAnswer({ body: own }, own, reason);
+  const failing = {
+    get body() {
+      throw new Error("a getter that fails");
+    },
+  };
+  for (const nothing of [null, undefined, 5, failing]) cancelAnswer(nothing, own, reason);
+  await Promise.resolve();
+  assertEquals(cancelled, ["in a list: too late", "in an object: too late"]);
 });
