@@ -68,8 +68,7 @@ export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): n
   return -1;
 }
 
-/** The rules for headers that hold in a request with this method. */
-export function requestContext(method: Method): HeaderContext {
+function requestContext(method: Method): HeaderContext {
   return mayHaveBody(method) ? "request" : "request without body";
 }
 

@@ -283,8 +283,8 @@ Deno.test("text that can't be used, and text beside files, are errors that show 
   ];
   const clients: typeof both = [
     ["an empty ca", { ca: [] }, RangeError, /^ca: must have an authority/],
-    ["a cert without key", { cert, ca }, RangeError, /^cert, key: must be both or neither/],
-    ["a key without cert", { key, ca }, RangeError, /^cert, key: must be both or neither/],
+    ["a cert without key", { cert, ca }, RangeError, /^cert, key: must both be given/],
+    ["a key without cert", { key, ca }, RangeError, /^cert, key: must both be given/],
   ];
   const servers: typeof both = [
     ["a cert without key", { cert, ca }, TypeError, /^key: must be a string/],
