@@ -86,11 +86,11 @@ export class MethodFilter implements AppObject {
   constructor(app: App, methods: Iterable<Method>) {
     this.#app = readApp(app, "app");
     this.#methods = checkMethods(methods);
-    // A header's value is never empty, so nothing is said where no method is allowed.
+    // A header can't have an empty value, so it is left out if no method is allowed.
     this.#refusal = this.#methods.size === 0 ? {} : { allow: [...this.#methods].join(", ") };
   }
 
-  /** Hands a request on, or answers `405 Method Not Allowed`. */
+  /** Passes a request on, or answers `405 Method Not Allowed`. */
   handle(
     request: Request,
     session: Session,
@@ -103,7 +103,7 @@ export class MethodFilter implements AppObject {
     return this.#app.handle(request, session, api);
   }
 
-  /** Asks the app, where it has a say; else lets every peer in. */
+  /** Asks the app whether to accept a peer; accepts every peer if the app has no `onConnect`. */
   onConnect(session: Session, sock: Socket): boolean | Promise<boolean> {
     return this.#app.onConnect === null || this.#app.onConnect(session, sock);
   }

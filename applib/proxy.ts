@@ -26,7 +26,7 @@ import { endToEndHeaders } from "./hop_by_hop.ts";
 /** How a proxy behaves. */
 export interface ProxyOptions {
   /**
-   * Where to tell, as a warning, why a request could not be relayed; the client is not told.
+   * Gets a warning with the reason if a request could not be relayed; the client gets none.
    *
    * @default {nowhere}
    */
@@ -39,8 +39,8 @@ const makers = new WeakMap<Connection, ProxyApp>();
 /**
  * A reverse proxy: relays each request to a server and its response back, with nothing changed:
  * method, path and query (without what was shifted to `mount`), headers, body, the boundaries and
- * extensions of chunks, status, reason. A `host` or `authorization` of the client takes the place of
- * the one that came with the request, and what is for one connection only goes no further (RFC 9110
+ * extensions of chunks, status, reason. A `host` or `authorization` of the client replaces the one
+ * that came with the request, and what is for one connection only goes no further (RFC 9110
  * §7.6.1): `connection` and what it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
  *
  * Each session has an upstream connection of its own, in `session.store` under `key`, which is
@@ -86,8 +86,8 @@ export class ProxyApp implements AppObject {
   }
 
   /**
-   * Relays a request. Where the upstream can't be reached, or breaks off before it has answered:
-   * `502 Bad Gateway`; where it takes longer than the client's `timeout`: `504 Gateway Timeout`.
+   * Relays a request. If the upstream can't be reached, or fails before it has answered, the response is
+   * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`.
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
@@ -108,18 +108,20 @@ export class ProxyApp implements AppObject {
     }
   }
 
-  /** The connection of the session, where there is one that this request may go over. */
+  /** The connection of the session, if there is one that this request may use. */
   #findConnection({ method, body }: Request, session: Session): Connection | null {
     const stored = session.store.get(this.#key);
     if (stored === undefined) return null;
     if (!isConnection(stored) || (makers.get(stored) ?? this) !== this) {
       throw new DeguError(
-        `session.store has something of somebody else under ${quote(this.#key)}; ` +
-          "give each ProxyApp a key of its own",
+        `session.store: ${
+          quote(this.#key)
+        } is in use by something else; give each ProxyApp a key of ` +
+          "its own",
       );
     }
-    // Of a POST without a body nobody can tell, when the upstream has closed, whether it was done;
-    // nothing may do it twice (RFC 9110 §9.2.2), and a new connection was not closed while idle.
+    // If the upstream closes, it is unknown whether a POST without a body was processed, and it must not
+    // be sent twice (RFC 9110 §9.2.2); a new connection was not closed while idle.
     const onlyOnce = method === "POST" && body === null;
     if (!onlyOnce && !stored.closed) return stored;
     stored.close();
@@ -188,8 +190,8 @@ function isConnection(value: unknown): value is Connection {
 }
 
 /**
- * True where a connection that has served before turned out to be of no use any more: closed by the
- * upstream while it was idle, or left with a response that somebody has not read.
+ * True if a connection that was used before turned out to be unusable: closed by the upstream while it
+ * was idle, or left with an unread response.
  */
 function isStale(error: unknown): boolean {
   return error instanceof EmptyPreambleError || error instanceof ConnectionClosedError ||

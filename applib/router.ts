@@ -11,28 +11,27 @@ import { MAX_ROUTER_DEPTH } from "../base/wire/limits.ts";
 import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { allows, PATH } from "../base/wire/tables.ts";
-import { allLetIn, type OnConnect, readApp } from "../base/app/app_parts.ts";
+import { allAccept, type OnConnect, readApp } from "../base/app/app_parts.ts";
 
 /**
- * Which app answers for which component of a path: `null` where the path has no more of
- * them, `""` where it ends with a slash. A map in place of an app decides by the next
- * component.
+ * Which app answers for which component of a path: `null` if the path has no more of them, `""` if it
+ * ends with a slash. A map instead of an app decides by the next component.
  */
 export type AppMap = ReadonlyMap<string | null, App | AppMap>;
 
-/** The same, copied, with each app taken apart. */
+/** A copy of such a map, with the function of each app. */
 type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
 
 /**
- * Hands each request to the app that a map names for its path, and answers `410 Gone` where
- * there is none.
+ * Passes each request to the app that a map names for its path, and answers `410 Gone` if there is
+ * none.
  *
  * For each map that it goes through, one component of the path is shifted to `mount`, so the
- * app sees the rest of the path, as if it stood alone.
+ * app sees the rest of the path, as if it were on its own.
  *
- * When a peer connects, every app in the map that has an `onConnect` is asked, each object
- * once, in the order of the map; the peer is let in where all of them return exactly `true`. (It has
- * not said yet what it will ask for, so there is no other choice.)
+ * When a peer connects, every app in the map that has an `onConnect` is asked, each object once, in
+ * the order of the map; the peer is accepted if all of them return exactly `true`. (Its requests are
+ * not known yet, so all have to agree.)
  *
  * @example
  * ```ts
@@ -68,7 +67,7 @@ export class Router implements AppObject {
     this.#askers = [...askers.values()];
   }
 
-  /** Hands a request on; `410 Gone` where nobody is there for it. */
+  /** Passes a request on; answers `410 Gone` if there is no app for its path. */
   handle(
     request: Request,
     session: Session,
@@ -80,9 +79,9 @@ export class Router implements AppObject {
     return target(request, session, api);
   }
 
-  /** Lets a peer in where every app in the map does. */
+  /** Accepts a peer if every app in the map does. */
   onConnect(session: Session, sock: Socket): Promise<boolean> {
-    return allLetIn(this.#askers, session, sock);
+    return allAccept(this.#askers, session, sock);
   }
 }
 

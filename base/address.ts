@@ -35,7 +35,7 @@ const encoder = new TextEncoder();
  * sessions have.
  *
  * A scope by number looks the same in a pair and in a four-tuple, and is read back as the four-tuple; a
- * four-tuple with the scope 0, which is none, is read back as the pair.
+ * four-tuple with the scope 0, which means none, is read back as the pair.
  *
  * @throws {TypeError} if it has none of the forms of an address.
  * @throws {RangeError} if a part of it is not allowed, or can't be written as text: flowinfo other
@@ -65,7 +65,7 @@ export function formatAddress(address: Address): string {
 }
 
 /**
- * Reads an address that stands in a configuration or on a command line.
+ * Reads an address as it is written in a configuration or on a command line.
  *
  * `127.0.0.1:80`, `camera.local:80`, `[::1]:80`, `[fe80::1%eth0]:80`; with a scope by number,
  * `[fe80::1%3]:80`, a four-tuple; `unix:/run/a.socket`, and `unix:@name` for an abstract name. In those

@@ -49,17 +49,17 @@ export function canonicalDnsName(text: string): string | null {
   return isName ? name.toLowerCase() : null;
 }
 
-/** True for a host that can stand in an address without a zone: a DNS name or an IPv4 address. */
+/** True for a host that needs no zone: a DNS name or an IPv4 address. */
 export function isNameOrIPv4(host: string): boolean {
   return isIPv4(host) || canonicalDnsName(host) !== null;
 }
 
-/** Leaves out the length of a prefix, `/64`, behind an address. */
+/** Removes the length of a prefix, `/64`, from an address. */
 export function withoutPrefix(host: string): string {
   return host.replace(PREFIX, "");
 }
 
-/** Checks what says, behind an IPv6 address or beside it, which interface it is on. */
+/** Checks the scope of an IPv6 address: the zone after it or the number given with it. */
 export function checkScope(host: string, scopeid = 0): void {
   const zone = zoneOf(host);
   if (zone !== null && !ZONE.test(zone)) {
@@ -87,7 +87,7 @@ export function badHost(host: string, wanted: string): RangeError {
   return new RangeError(`address[0]: must be ${wanted}${got}${hint}`);
 }
 
-/** What was given in place of a host, as far as that can be told. */
+/** What was probably given instead of a host; `null` if there is no good guess. */
 function mistakeOf(host: string): string | null {
   if (host.includes("://")) return "a URL: give its host, and the port as the second item";
   if (host.includes("@")) return "a host with a user: give the host alone";
@@ -103,7 +103,7 @@ function mistakeOf(host: string): string | null {
   return host.includes(":") ? "an IPv6 address, but is none" : null;
 }
 
-/** Checks an abstract name, and copies it; an empty one is left to the kernel to choose. */
+/** Checks and copies an abstract name; for an empty one the kernel chooses the name. */
 export function checkName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
@@ -217,19 +217,19 @@ export function formatIPAddress(bytes: Uint8Array): string | null {
   return canonicalIPAddress(groups.join(":"));
 }
 
-/** Leaves out the zone, `%eth0`, behind an IPv6 address. */
+/** Removes the zone, `%eth0`, from an IPv6 address. */
 export function withoutZone(host: string): string {
   const percent = host.indexOf("%");
   return percent < 0 ? host : host.slice(0, percent);
 }
 
-/** The zone behind an IPv6 address; `null` where it has none. */
+/** The zone of an IPv6 address; `null` if it has none. */
 export function zoneOf(host: string): string | null {
   const percent = host.indexOf("%");
   return percent < 0 ? null : host.slice(percent + 1);
 }
 
-/** True for an IPv6 address that means something on one link only (RFC 4291 §2.5.6). */
+/** True for an IPv6 address that is valid on one link only (RFC 4291 §2.5.6). */
 export function isLinkLocal(host: string): boolean {
   return /^fe[89ab][0-9a-f]:/i.test(host);
 }

@@ -1,5 +1,5 @@
 /**
- * How a function crosses into a worker: by its source, or as an export of a module.
+ * How a function is sent to a worker: by its source, or as an export of a module.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { quote } from "../base/errors.ts";
 import type { FunctionReference } from "./temp_server_protocol.ts";
 
 /**
- * A function for a worker: a self-contained one, which crosses by its source, or an export of a
+ * A function for a worker: a self-contained one, which is sent as its source, or an export of a
  * module by the module's absolute URL (`import.meta.resolve("./app.ts")`) and its name.
  */
 export type AppRef<F> = F | { module: string | URL; name: string };
@@ -17,7 +17,7 @@ export type AppRef<F> = F | { module: string | URL; name: string };
 const INSTEAD = "use a function that is self-contained, or { module, name } of an export";
 
 /**
- * Says how the worker gets at a function.
+ * Describes how the worker gets a function.
  *
  * @throws {TypeError} if it can't be sent to one.
  * @throws {RangeError} if its module has no absolute URL.

@@ -82,7 +82,7 @@ type PemFiles = Readonly<Record<string, string>>;
  * ```
  */
 export class TempPKI implements AsyncDisposable {
-  /** For a server that lets in the clients of this PKI and no others; see {@linkcode TempPKI.create}. */
+  /** For a server that accepts the clients of this PKI and no others; see {@linkcode TempPKI.create}. */
   readonly serverSslconfig: {
     readonly certFile: string;
     readonly keyFile: string;
@@ -96,7 +96,7 @@ export class TempPKI implements AsyncDisposable {
     readonly certFile?: string;
     readonly keyFile?: string;
   };
-  /** For a server that lets in every client. */
+  /** For a server that accepts every client. */
   readonly anonymousServerSslconfig: TempPKI["serverSslconfig"];
   /** For a client that has no certificate. */
   readonly anonymousClientSslconfig: TempPKI["clientSslconfig"];
@@ -130,7 +130,7 @@ export class TempPKI implements AsyncDisposable {
   /**
    * Makes the authorities, certificates and files. If that fails, nothing is left behind.
    *
-   * With `clientPki: false` there is nothing to tell clients apart by: `serverSslconfig` is
+   * With `clientPki: false` clients have no identity: `serverSslconfig` is
    * `anonymousServerSslconfig` and `clientSslconfig` is `anonymousClientSslconfig`.
    *
    * @param options What to make.

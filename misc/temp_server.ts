@@ -16,8 +16,8 @@ import type { StartCommand } from "./temp_server_protocol.ts";
 export type { AppRef } from "./function_reference.ts";
 
 /**
- * An address; or that with the options of the server (no logger, which can't cross), and a signal
- * that gives up starting the server, or closes it later.
+ * An address; or that with the options of the server (no logger, which can't be sent), and a signal
+ * that aborts starting the server, or closes it later.
  */
 export type TempAddress = Address | {
   address: Address;
@@ -90,9 +90,9 @@ export class TempServer extends WorkerServer {
    * needs, and `--allow-read` for local modules.
    *
    * @param address Where to listen, or `{ address, options, signal }`: that, the server's options, and
-   * a signal that gives up starting it (`start` rejects with its reason) or, later, closes it.
+   * a signal that aborts starting it (`start` rejects with its reason) or, later, closes it.
    * @param build A function that is called with the arguments in the worker and returns the app;
-   * `null` where the one argument is the app itself, a function.
+   * `null` if the one argument is the app itself, a function.
    * @param args Values that can be cloned.
    * @throws {TypeError} if a function can't be sent to a worker, or an argument has a wrong type.
    * @throws {Error} the error of the worker, if the module, the build function or the address fails.
@@ -150,7 +150,7 @@ function startWorker(
   const { address, options, signal } = readTarget(target);
   const command = { sslconfig, address, options, ...referToApp(build, args) };
   return ServerWorker.start(command, signal, (what) => {
-    // deno-lint-ignore no-console -- there is nobody left whose promise could be rejected
+    // deno-lint-ignore no-console -- no promise is left that could be rejected
     console.error(`the worker of a TempServer ${what}`);
   });
 }
@@ -179,7 +179,7 @@ function isAddress(target: TempAddress): target is Address {
   return Array.isArray(target) || target instanceof Uint8Array;
 }
 
-/** Says how the worker gets at the app, or at what builds it. */
+/** Describes how the worker gets the app, or the function that builds it. */
 function referToApp(
   build: AppRef<BuildFunction> | null,
   args: readonly unknown[],

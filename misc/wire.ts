@@ -64,7 +64,7 @@ export interface ParsedResponse {
 // Everything here runs to its end at once, so one buffer serves every call.
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
-/** Copies a preamble into the buffer, with the end it has on the wire; returns where that is. */
+/** Copies a preamble into the buffer and appends the end that it has on the wire; returns its length. */
 function terminate(preamble: Uint8Array, end: string): number {
   if (preamble.length + 4 > MAX_PREAMBLE_BYTES) {
     throw new ProtocolError(
@@ -78,7 +78,7 @@ function terminate(preamble: Uint8Array, end: string): number {
 }
 
 /**
- * Parses header lines: joined by CR LF, none in front or behind; none at all is `{}`.
+ * Parses header lines, separated by CR LF, without one before or after; no line at all is `{}`.
  *
  * @param isResponse Whether the rules of a response hold; else those of a PUT or POST request.
  * @throws {ProtocolError} if the grammar is broken.
@@ -101,7 +101,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
   return parseHeaderLines(scratch, 0, end, text, 0, context).headers;
 }
 
-/** Formats header lines, sorted by name, without a CR LF behind the last one. */
+/** Formats header lines, sorted by name, without a CR LF after the last one. */
 export function formatHeaders(headers: HeaderDict): Uint8Array {
   checkHeaderDict(headers);
   const end = formatHeaderLines(scratch, 0, headers, null, undefined, "any");

@@ -25,7 +25,7 @@ const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
  * Derives the name of a device's directory and certificate: always a DNS name in lower case, of at
  * most 64 characters, and the same for all time.
  *
- * A name that is such a DNS name already stands for itself. Every other one becomes the letters and
+ * A name that already is such a DNS name is used as it is. Every other one becomes the letters and
  * digits that it has or is composed of, with hyphens between, and 16 hexadecimal digits of its SHA-256
  * (of the UTF-8 of its Normalization Form C), which keep names apart that look alike without what was
  * left out: `"Anna's camera"` becomes `"anna-s-camera-ca91…"`.

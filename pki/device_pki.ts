@@ -29,7 +29,7 @@ import {
 } from "./identity_files.ts";
 import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
-/** Where the pieces of a device's identity are: plain data that can be posted to a worker. */
+/** Where the files of a device's identity are: plain data that can be posted to a worker. */
 export interface DevicePki {
   /**
    * The DNS name that the certificate is issued for, and that the directory has: the name that was
@@ -94,18 +94,18 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  *
  * A certificate that has expired, or will within 30 days, is replaced when it is loaded, by one for
  * the same key; that is what the private key of the authority is kept for. So is one that is not
- * valid yet, since it was made while the clock was ahead. Where a new one can't be written, one that
- * is still valid is returned, and `warnings` says so. A process that runs for months has to call this
+ * valid yet, since it was made while the clock was ahead. If a new one can't be written, one that
+ * is still valid is returned, with a warning. A process that runs for months has to call this
  * again before `validTo` and to use the new certificate: a server with `setSslctx`, a client as a new
- * one. The authority lives for 20 years and is never replaced; in its last 30 days `warnings` says so.
+ * one. The authority lives for 20 years and is never replaced; in its last 30 days there is a warning.
  * The clock has to be right when an identity is made, and off by less than a day at a peer.
  *
  * With `renew: false` nothing is ever written: nothing is made, renewed or removed.
  *
- * Everything has to belong to the user of this process or to root, and nobody else may be able to
+ * Everything must belong to the user of this process or to root, and no other user may be able to
  * change it: the directory, its files, and the directories and links that lead to it, as far as the
- * program has `--allow-read` of those. A directory above may be one for all (`/tmp`) where its sticky
- * bit keeps others from replacing what is not theirs. Nothing of this is checked on Windows.
+ * program has `--allow-read` of those. A directory above may be shared by all (`/tmp`) if its sticky
+ * bit keeps others from replacing what is not theirs. On Windows none of this is checked.
  *
  * Two devices are paired by giving each the text of the other's `caFile`, over a channel that both
  * trust (a QR code, a cable, a comparison of fingerprints by their owner). From then on each
@@ -119,7 +119,7 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * by `checkHostname: false`; it may as well check the name with `sslHost: "<name of the peer>"`, the
  * `name` of the peer's result, which the certificate is issued for, whatever the peer's address is.
  *
- * Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` where
+ * Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` if
  * nothing has to be made or renewed, and never with `renew: false`.
  *
  * @param dir Absolute path of a directory, made if absent (with mode 0700).
@@ -130,7 +130,7 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * (`anna-s-camera-ca91…`). The same text in other code points, by Unicode's Normalization Form C, is
  * the same name.
  * @param options Whether anything may be written.
- * @returns Where the pieces are.
+ * @returns Where the files are.
  * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong type.
  * @throws {RangeError} if `dir` is relative, or `name` is empty, begins or ends with white space, or
  * has a control character, a line break or half of a surrogate pair.
@@ -215,7 +215,7 @@ export async function openDevicePki(
   });
 }
 
-/** Checks all but what the name says, and returns whether to renew. */
+/** Checks everything but the form of the name; returns whether to renew. */
 function checkArguments(dir: string, name: string, options: DevicePkiOptions): boolean {
   checkString("dir", dir);
   checkString("name", name);
@@ -271,7 +271,7 @@ interface Loaded {
   readonly warnings: string[];
 }
 
-/** Loads an identity, and renews its certificate where that is due and wanted. */
+/** Loads an identity, and renews its certificate if that is due and wanted. */
 async function loadCurrentIdentity(
   files: IdentityFiles,
   name: string,
@@ -320,7 +320,7 @@ function isDue(
   return from > Date.now() || to < Date.now() + renewalDays * DAY && to < authorityValidity.to;
 }
 
-/** Nothing can renew an authority: whoever trusts it would have to trust another. */
+/** An authority can't be renewed: its peers would have to trust another one. */
 function authorityWarnings(
   { caFile }: IdentityFiles,
   { authorityValidity }: DeviceIdentity,

@@ -27,12 +27,12 @@ export interface DeviceIdentity {
   readonly certificateValidity: Validity;
 }
 
-/** Tells whether something is valid now. */
+/** True if something is valid now. */
 export function isValid({ from, to }: Validity): boolean {
   return from <= Date.now() && Date.now() < to;
 }
 
-/** Says of something that is not valid, or not for long, when it is: the end of a sentence. */
+/** Describes from or until when something is valid, as the end of a sentence. */
 export function describeValidity({ from, to }: Validity): string {
   if (Date.now() < from) return `is not valid before ${formatTime(from)}`;
   return `${Date.now() < to ? "expires" : "has expired"} on ${formatTime(to)}`;
@@ -76,7 +76,7 @@ function formatTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString();
 }
 
-/** Peers are paired with the authority, so it is not for us to make another. */
+/** Peers are paired with the authority, so it must not be replaced by another. */
 function checkAuthorityValidity(caFile: string, validity: Validity): void {
   if (isValid(validity)) return;
   const advice = Date.now() < validity.from

@@ -22,7 +22,7 @@ import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { checkMethod, formatRequestPreamble } from "../base/wire/preamble.ts";
 import { checkUri, parseUri } from "../base/wire/uri.ts";
 
-/** Nobody reads it: formatting is the check. */
+/** Never read: formatting is the check. */
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** Checks a request as an app gets it. */

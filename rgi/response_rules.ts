@@ -17,7 +17,7 @@ import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { formatResponsePreamble } from "../base/wire/preamble.ts";
 
-/** Nobody reads it: formatting is the check. */
+/** Never read: formatting is the check. */
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** An answer that can be sent. */

@@ -39,11 +39,11 @@ export interface FromFetchHandlerOptions {
   /**
    * The origin of the URLs of requests, such as `"https://device.local"`.
    *
-   * @default {http or, for a peer with a certificate, https, and what the host header says}
+   * @default {http or, for a peer with a certificate, https, and the host header}
    */
   origin?: string | undefined;
   /**
-   * Chooses the one `set-cookie` header that is sent, where a response has several.
+   * Chooses the one `set-cookie` header to send, if a response has several.
    *
    * @default {several are an error}
    */
@@ -118,8 +118,8 @@ export function fromFetchHandler(
         const headers = dictOf(response.headers, chooseCookie);
         const unread = response.status < 400 ? incoming : null;
         const isHeld = unread?.isHeld === true;
-        // A clone that nobody reads holds the body as well as somebody who reads it for the response.
-        // What the response is made of has to be there without it.
+        // An unread clone holds the body just as a reader does whose data the response needs. So the
+        // response must be complete without the rest of the body.
         if (isHeld) unread?.abandon();
         else await unread?.drain(maxUnreadBytes);
         const answer = await answerOf(request, response, headers, isHeld, life);
@@ -143,9 +143,9 @@ function hasContent(request: AppRequest): request is RequestWithBody {
 }
 
 /**
- * Says in our words what the response says.
+ * Converts a response to an answer.
  *
- * @param wholeOnly True where the body has to be there already.
+ * @param wholeOnly Whether the whole body must be available already.
  */
 async function answerOf(
   { method }: AppRequest,
@@ -181,7 +181,7 @@ async function answerOf(
 }
 
 function cancel(body: ReadableStream<Uint8Array> | null, reason: unknown): void {
-  // Where it is locked, it is somebody else's.
+  // A locked one has another owner.
   body?.cancel(reason).catch(() => {});
 }
 
@@ -208,7 +208,7 @@ function originOf({ headers }: AppRequest, { peerCertificate }: Session): string
   return `${peerCertificate === null ? "http" : "https"}://${host}`;
 }
 
-/** The URL of a request; `null` where there is none that says the same. */
+/** The URL of a request; `null` if there is no equivalent one. */
 function urlOf(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();

@@ -1,5 +1,5 @@
 /**
- * The headers of the two worlds.
+ * Headers of fetch as dictionaries, and back.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import {
 } from "../base/wire/range.ts";
 import type { Range } from "../base/wire/range.ts";
 
-/** Chooses the one `set-cookie` header that is sent, where there are several. */
+/** Chooses the one `set-cookie` header to send, if there are several. */
 export type ChooseCookie = (cookies: readonly string[]) => string;
 
 function refuseCookies(cookies: readonly string[]): string {
@@ -25,8 +25,8 @@ function refuseCookies(cookies: readonly string[]): string {
 }
 
 /**
- * Headers as a dictionary. What may not be sent is found when the message is formatted; here is
- * refused what can't be said in a dictionary.
+ * Headers as a dictionary. What must not be sent is found when the message is formatted; this refuses
+ * what a dictionary can't hold.
  *
  * @throws {RangeError} if a value of content-length, range or content-range doesn't have the one
  * supported form, or there are several cookies and no way to choose one.
@@ -35,7 +35,7 @@ export function dictOf(headers: Headers, chooseCookie: ChooseCookie = refuseCook
   const dict: HeaderDict = Object.create(null);
   let cookies = 0;
   for (const [name, value] of headers) {
-    // Only these come one by one; whatever else stands there twice has been joined with commas.
+    // Only these come one by one; all other duplicates have been joined with commas.
     if (name === "set-cookie") cookies++;
     dict[name] = valueOf(name, value);
   }

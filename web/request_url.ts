@@ -14,7 +14,7 @@ import { quote } from "../base/errors.ts";
 export function parseRequestUrl(text: string, base: URL): URL {
   const url = URL.parse(text, base);
   if (url === null) throw new TypeError(`input: must be a URL; got ${quoteUrl(text)}`);
-  // Whatever shows the URL would show them, as the errors of a fetch do.
+  // Errors of a fetch show the URL, and would show them.
   if (url.username === "" && url.password === "") return url;
   throw new TypeError(
     "input: must be a URL without a user name and a password; remove them, and set the authorization " +

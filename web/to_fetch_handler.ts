@@ -27,11 +27,10 @@ import { readForeignRequest } from "./foreign_request.ts";
 import { headersOf } from "./headers.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
-/** What may be decided about how an app is run. */
+/** How an app is run. */
 export interface ToFetchHandlerOptions {
   /**
-   * Where is told what fails when there is a response already: what `session.store` holds can't be
-   * disposed of.
+   * Gets what fails after the response was made: a value in `session.store` that can't be disposed of.
    *
    * @default {errors, to stderr}
    */
@@ -41,11 +40,11 @@ export interface ToFetchHandlerOptions {
 /**
  * Makes a fetch-style handler from an app, so that it runs under `Deno.serve`.
  *
- * Each request is a session of its own: fetch knows no connections. An app's `onConnect` is
- * asked before each request, with a socket that can't be read or written; where it does not return
- * `true` the response is 403. A request that our own server would not have let in is answered with
- * 400, or with 501 where it's the method, as far as a handler can see it: docs/web.md lists what a
- * server may have evened out before. What the app may not return, and its exceptions, reject.
+ * Each request is a session of its own, because fetch has no connections. An app's `onConnect` is
+ * called before each request, with a socket that can't be read or written; unless it returns `true`,
+ * the response is 403. A request that our own server would have refused is answered with 400, or with
+ * 501 because of its method, as far as a handler can see it: docs/web.md lists what a server may have
+ * normalized before. An answer that is not allowed, and an exception of the app, reject.
  *
  * @throws {TypeError} if `app` is not an app, or an option is unknown or has a wrong type.
  *
@@ -81,10 +80,10 @@ export function toFetchHandler(
     const { method, uri, headers, path, query } = preamble;
     const life = new FetchSession(request, info, logger);
     const { session, closed } = life;
-    closed.catch((reason) => giveUp(body, reason));
+    closed.catch((reason) => cancelBody(body, reason));
     const end = () => {
       if (isUnread(body)) {
-        giveUp(body, new BodyError("the request was answered, and the rest is gone"));
+        cancelBody(body, new BodyError("the request was answered, and the rest is gone"));
       }
       life.finish();
     };
@@ -101,7 +100,7 @@ export function toFetchHandler(
         life.throwIfClosed();
         return makeResponse(checkResponse(returned, { method, body }), closed, end);
       } catch (error) {
-        giveUp(body, error);
+        cancelBody(body, error);
         end();
         throw error;
       }
@@ -137,8 +136,8 @@ function isUnread(body: BodyIn): body is NonNullable<BodyIn> {
   return body !== null && !isConsumed(body);
 }
 
-/** Makes everybody who still reads fail, as our own server does when it closes. */
-function giveUp(body: BodyIn, reason: unknown): void {
+/** Makes every read of the body fail, as our own server does when it closes. */
+function cancelBody(body: BodyIn, reason: unknown): void {
   body?.cancel(reason).catch(() => {});
 }
 
@@ -146,7 +145,7 @@ function emptyChunked(): ReadableStream<Uint8Array> {
   return encodedStreamOf(new ChunkedBodyIter([[null, new Uint8Array(0)]]));
 }
 
-/** After what our own server would have closed on, nothing more of the connection is believed. */
+/** Our own server would have closed the connection, so nothing more of it is trusted. */
 function refusal({ code, message }: ProtocolError): Response {
   const [status, statusText] = code === "BAD_METHOD"
     ? [501, "Not Implemented"]

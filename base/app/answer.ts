@@ -131,7 +131,7 @@ function bodiesIn(returned: unknown): readonly unknown[] {
   }
 }
 
-/** The error for whoever reads the body of a request that was answered with an error before. */
+/** The error for reading the body of a request that was already answered with an error. */
 export function unreadError(status: number): BodyError {
   return new BodyError(`the response, with status ${status}, was sent before this body was read`);
 }

@@ -1,5 +1,5 @@
 /**
- * What an app is given beside its request.
+ * What an app gets in addition to its request.
  *
  * @module
  */

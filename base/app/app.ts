@@ -17,17 +17,17 @@ export interface Socket {
   write(bytes: Uint8Array): Promise<number>;
   /** Closes the connection; what waits for it rejects. */
   close(): void;
-  /** Ends the side that writes, where the socket can. */
+  /** Closes the writing side, if the socket can. */
   closeWrite?(): Promise<void>;
-  /** The verified certificate of the peer, where there is one. */
+  /** The verified certificate of the peer, if there is one. */
   readonly peerCertificate?: PeerCertificate | null;
-  /** The version of TLS, of a socket that speaks it: `"TLSv1.3"`. */
+  /** The version of TLS, if the socket uses it: `"TLSv1.3"`. */
   readonly protocol?: string;
-  /** The cipher suite, of a socket that speaks TLS, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
+  /** The cipher suite, if the socket uses TLS, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
   readonly cipher?: string;
-  /** Where this end is. */
+  /** The address of this end. */
   readonly localAddr?: unknown;
-  /** Where the other end is. */
+  /** The address of the peer. */
   readonly remoteAddr?: unknown;
 }
 
@@ -46,11 +46,11 @@ export type AppFunction = (
   api: Api,
 ) => ResponseTuple | Response | Promise<ResponseTuple | Response>;
 
-/** An app that is an object, which may have a say when a peer connects. */
+/** An app that is an object, which may decide about a peer when it connects. */
 export interface AppObject {
   /** Answers a request. */
   handle: AppFunction;
-  /** Lets a connection in by returning exactly `true`. */
+  /** Accepts a connection by returning exactly `true`. */
   onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
 }
 

@@ -1,5 +1,5 @@
 /**
- * An app taken apart, whichever of its two forms it has.
+ * The functions of an app, whichever of its two forms it has.
  *
  * @module
  */
@@ -15,12 +15,12 @@ export type OnConnect = NonNullable<AppObject["onConnect"]>;
 export interface AppParts {
   /** Answers a request. */
   readonly handle: AppFunction;
-  /** Lets a connection in; `null` where the app has no say. */
+  /** Accepts or refuses a connection; `null` if the app accepts all. */
   readonly onConnect: OnConnect | null;
 }
 
 /**
- * Takes an app apart. The methods of an object are looked up when they are called.
+ * Returns the functions of an app. The methods of an object are looked up when they are called.
  *
  * @param label What errors call it.
  * @throws {TypeError} if it is neither a function nor an object with a method `handle`.
@@ -41,10 +41,10 @@ export function readApp(app: App, label: string): AppParts {
 }
 
 /**
- * Asks each app in turn whether a peer may connect; false as soon as one of them does not
- * say exactly `true`.
+ * Asks each app in turn whether to accept a peer; false as soon as one of them does not return
+ * exactly `true`.
  */
-export async function allLetIn(
+export async function allAccept(
   askers: Iterable<OnConnect>,
   session: Session,
   sock: Socket,

@@ -10,7 +10,7 @@ import { BodyError, ProtocolError, quote, typeName } from "../errors.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
 
-/** A chunk's extension, or `null` where it has none. */
+/** A chunk's extension, or `null` if it has none. */
 export type ChunkExtension = readonly [key: string, value: string] | null;
 
 /** A chunk: its extension and its data; the last one of a body has empty data. */
@@ -77,7 +77,7 @@ export interface SendableChunk {
   readonly line: Uint8Array;
   /** Bytes of data that the line announces. */
   readonly size: number;
-  /** A view of the data, which may have lost its bytes before they are sent. */
+  /** A view of the data; its buffer may be detached before they are sent. */
   readonly data: Uint8Array;
 }
 
@@ -257,7 +257,7 @@ export function chunksIncomplete(): ProtocolError {
   return new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did");
 }
 
-/** As {@linkcode makeSendable}, for a chunk that a source has given: its mistakes are its own. */
+/** As {@linkcode makeSendable}, for a chunk that a source has given: an invalid one is the source's mistake. */
 export function makeSendableOf(chunk: Chunk): SendableChunk {
   try {
     return makeSendable(chunk);

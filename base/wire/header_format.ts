@@ -88,8 +88,8 @@ interface Plan {
   readonly lines: readonly Line[];
 }
 
-// An app sends the same few sets of names again and again: to see that the names are those
-// of last time is faster than to check and to sort them.
+// An app sends the same few sets of names again and again: comparing them with the last time is faster
+// than checking and sorting them.
 const PLAN_SLOTS = 32;
 const plans = new Array<Plan | undefined>(PLAN_SLOTS).fill(undefined);
 
@@ -126,7 +126,7 @@ function makeLine(name: string, index: number, label: string): Line {
  * @param into Where to write.
  * @param at Where the first line starts.
  * @param headers The caller's headers, which are not changed.
- * @param base Headers that are put over the caller's.
+ * @param base Headers that override the caller's.
  * @param framing What the body asks for, or `undefined` to send the headers as they are.
  * @param label What errors call the headers.
  */
@@ -216,7 +216,7 @@ function badCharacter(label: string, name: string, value: string, index: number)
   );
 }
 
-/** A framing header that the caller gives must say what the body says. */
+/** A framing header from the caller must match the body. */
 function checkFraming(
   name: string,
   special: number,

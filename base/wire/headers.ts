@@ -52,7 +52,7 @@ const SPECIAL: Readonly<Record<string, number>> = Object.freeze(Object.assign(
   },
 ));
 
-/** The bit of a header; 0 where it is ordinary. */
+/** The bit of a header; 0 for all others. */
 export function specialOf(name: string): number {
   return SPECIAL[name] ?? 0;
 }
@@ -120,10 +120,9 @@ interface KnownName {
   nextSlot: number;
 }
 
-// Names repeat from message to message: a name that was seen before is compared byte by byte with
-// the one in its slot, and needs no string of its own. A slot is overwritten on a miss, and names
-// refer to each other by their slots only, so a peer that sends ever new names costs time but no
-// memory.
+// Names repeat from message to message: a name that was seen before is compared byte by byte with the
+// one in its slot, and needs no new string. A miss overwrites the slot, and names refer to each other by
+// their slots only, so a peer that keeps sending new names costs time but no memory.
 const KNOWN_NAME_SLOTS = 512;
 const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slot) => ({
   // Longer than any name, so that it matches none.
@@ -137,7 +136,7 @@ const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slo
 /** Which name comes first, as if it followed one. */
 const beforeFirst: KnownName = { ...knownNames[0]! };
 
-/** Reads a name with its colon and space; `null` where there is none. */
+/** Reads a name with its colon and space; `null` if there is none. */
 function readName(bytes: Uint8Array, start: number): KnownName | null {
   let i = start;
   while (NAME[bytes[i]!] === 1) i++;
@@ -239,7 +238,7 @@ function parseSpecial(special: number, value: string): string | number | Range |
   throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
 }
 
-/** Says which part of a line that is already known to be wrong is the wrong one. */
+/** Finds the wrong part of a line that is known to be wrong. */
 function badLine(bytes: Uint8Array, start: number, end: number): ProtocolError {
   let stop = start;
   while (stop < end - 2 && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;

@@ -1,5 +1,5 @@
 /**
- * Request and response preambles: what stands before the body, up to and with CR LF CR LF.
+ * Request and response preambles: everything before the body, including CR LF CR LF.
  *
  * @module
  */
@@ -97,7 +97,7 @@ const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
 /**
- * Refuses the first byte of a request with which none can begin, so that nobody waits for the rest.
+ * Refuses a first byte that no request begins with, so that nobody waits for the rest.
  *
  * @throws {ProtocolError} if no method begins with it.
  */
@@ -108,8 +108,8 @@ export function checkRequestStart(first: number): void {
 }
 
 /**
- * Refuses the first byte of a response with which none can begin. CR passes: what it begins may be the
- * empty preamble, which has an error of its own.
+ * Refuses a first byte that no response begins with. CR is accepted: it may begin the empty preamble,
+ * which has an error of its own.
  *
  * @throws {ProtocolError} if neither `HTTP/1.1` nor the empty preamble begins with it.
  */
@@ -127,7 +127,7 @@ function describeStart(first: number, tlsHint: string): string {
   return TLS_STARTS.includes(first) ? `${byte}: ${tlsHint}` : byte;
 }
 
-/** Parses a request preamble that stands in `bytes` from `start` to `end`, CR LF CR LF included. */
+/** Parses a request preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
 export function parseRequestPreamble(
   bytes: Uint8Array,
   start: number,
@@ -157,7 +157,7 @@ function findLineEnd(bytes: Uint8Array, start: number): number {
   return i;
 }
 
-/** The method whose name, and a space, stands at the position; `null` where none does. */
+/** The method whose name, and a space, is at the position; `null` if none is. */
 function methodAt(bytes: Uint8Array, start: number): Method | null {
   for (let i = 0; i < METHODS.length; i++) {
     if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
@@ -165,7 +165,7 @@ function methodAt(bytes: Uint8Array, start: number): Method | null {
   return null;
 }
 
-/** Says which part of a line that is already known to be wrong is the wrong one. */
+/** Finds the wrong part of a line that is known to be wrong. */
 function badRequestLine(text: string): ProtocolError {
   const line = text.substring(0, text.indexOf("\r\n"));
   const first = line.indexOf(" ");
@@ -184,7 +184,7 @@ function badRequestLine(text: string): ProtocolError {
   return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
 }
 
-/** Parses a response preamble that stands in `bytes` from `start` to `end`, as above. */
+/** Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
 export function parseResponsePreamble(
   bytes: Uint8Array,
   start: number,
@@ -260,7 +260,7 @@ function checkReason(reason: string, label: string): void {
  *
  * @param method The method, checked with {@linkcode checkMethod}.
  * @param uri The request target, checked with `checkUri`.
- * @param base Headers that are put over the caller's, or `null`.
+ * @param base Headers that override the caller's, or `null`.
  * @param framing What the body asks for, or `undefined` to send the headers as they are.
  * @param label What errors call the headers.
  */

@@ -12,7 +12,7 @@ import { allows, PATH, QUERY, URI } from "./tables.ts";
 export interface UriParts {
   /** The components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   path: string[];
-  /** What follows the `?`, neither parsed nor decoded; `null` where there is none. */
+  /** What follows the `?`, neither parsed nor decoded; `null` if there is none. */
   query: string | null;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Which clients are let in: the only place where one is found good enough.
+ * Which clients are accepted: every decision about a client's certificate is made here.
  *
  * @module
  */
@@ -15,11 +15,11 @@ import { checkNegotiated } from "./policy.ts";
 import { verifiedClients } from "./verified_clients.ts";
 
 /**
- * Verifies what the TLS library leaves open, once a handshake is over, and tells what the client's
- * certificate says; `null` where none is asked for.
+ * Verifies what the TLS library leaves open, once a handshake is over, and describes the client's
+ * certificate; `null` if none is requested.
  *
- * @param begun What the handshake began with; by this the library has verified the certificate.
- * @param inForce What holds now; it decides.
+ * @param begun What the handshake began with, and the library has verified the certificate with.
+ * @param inForce What is in force now, and decides.
  * @throws {TlsError} if the client is refused.
  */
 export function checkClient(
@@ -39,7 +39,7 @@ export function checkClient(
   return describeCertificate(certificate, authority);
 }
 
-/** Whether a client that was found good enough is trusted by what is in force. */
+/** Whether a client that was accepted is trusted by what is in force. */
 export function isStillTrusted(
   certificate: PeerCertificate | null | undefined,
   inForce: ServerMaterial,
@@ -67,8 +67,8 @@ function verifyAuthority(
 }
 
 /**
- * The authority of a session that is resumed: the library has not verified its certificate, so it has to
- * have been verified before, and by an authority that is trusted now.
+ * The authority of a resumed session: the library has not verified its certificate, so it must have been
+ * verified before, by an authority that is trusted now.
  */
 function recallAuthority(chain: Chain, inForce: ServerMaterial): PeerAuthority {
   const vouchers = verifiedClients.vouchersOf(fingerprint256(chain[0]));

@@ -25,7 +25,7 @@ import { checkNegotiated } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeNetStream, type RawStream } from "./raw_stream.ts";
 
-/** The name that a server's certificate is checked against; `null` where the address has none. */
+/** The name that a server's certificate is checked against; `null` if the address has none. */
 export function sslHostOf(address: Address): string | null {
   if (typeof address === "string" || address instanceof Uint8Array) return null;
   const [host] = address;

@@ -1,5 +1,5 @@
 /**
- * What the configurations of TLS may say.
+ * The configurations of TLS, and what they allow.
  *
  * @module
  */
@@ -9,54 +9,54 @@ import { quote } from "../../base/errors.ts";
 import { copyOptions } from "../../base/options.ts";
 import { type IdentitySources, pemDirectory, pemFile, type PemSource, pemText } from "./files.ts";
 
-/** What a client trusts, and who it is: plain JSON, every path absolute. */
+/** What a client trusts, and its identity: plain JSON, every path absolute. */
 export interface ClientSslconfig {
   /**
-   * Whether the server's certificate has to be for the host that is connected to. It can be `false`
-   * only together with an authority of one's own.
+   * Whether the server's certificate must be for the host that is connected to. It can be `false` only
+   * together with `ca`, `caFile` or `caPath`.
    *
    * @default {true}
    */
   checkHostname?: boolean | undefined;
-  /** In place of `caFile` and `caPath`: PEM text with the authorities, in one piece or in several. */
+  /** Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. */
   ca?: string | readonly string[] | undefined;
   /** PEM file with the authorities whose servers are trusted, and no others. */
   caFile?: string | undefined;
   /**
    * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or are those that OpenSSL
-   * makes from hashes. Without `ca`, `caFile` and `caPath` Deno's default trust store counts.
+   * makes from hashes. Without `ca`, `caFile` and `caPath` the default trust store of Deno is used.
    */
   caPath?: string | undefined;
-  /** In place of `certFile`, together with `key`: PEM text. */
+  /** Instead of `certFile`, together with `key`: PEM text. */
   cert?: string | undefined;
   /** PEM file with the client's certificate, followed by those that lead to its authority. */
   certFile?: string | undefined;
-  /** In place of `keyFile`, together with `cert`: PEM text. */
+  /** Instead of `keyFile`, together with `cert`: PEM text. */
   key?: string | undefined;
   /** PEM file with the private key of that certificate. */
   keyFile?: string | undefined;
 }
 
-/** Which clients a server trusts, and who it is: plain JSON, every path absolute. */
+/** Which clients a server trusts, and its identity: plain JSON, every path absolute. */
 export interface ServerSslconfig {
-  /** In place of `certFile`, together with `key`: PEM text. */
+  /** Instead of `certFile`, together with `key`: PEM text. */
   cert?: string | undefined;
   /** PEM file with the server's certificate, followed by those that lead to its authority. */
   certFile?: string | undefined;
-  /** In place of `keyFile`, together with `cert`: PEM text. */
+  /** Instead of `keyFile`, together with `cert`: PEM text. */
   key?: string | undefined;
   /** PEM file with the private key of that certificate. */
   keyFile?: string | undefined;
   /**
-   * In place of `caFile` and `caPath`: PEM text with the authorities, in one piece or in several. `[]`
-   * stands for a server that lets nobody in yet.
+   * Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. `[]`
+   * is for a server that accepts no client yet.
    */
   ca?: string | readonly string[] | undefined;
-  /** PEM file with the authorities whose clients are let in, and no others. */
+  /** PEM file with the authorities whose clients are accepted, and no others. */
   caFile?: string | undefined;
   /** Directory of such files, as for {@linkcode ClientSslconfig.caPath}. */
   caPath?: string | undefined;
-  /** In place of the authorities: lets every client in, without asking who it is. */
+  /** Instead of the authorities: accepts every client, without a certificate. */
   allowUnauthenticatedClients?: true | undefined;
 }
 
@@ -123,7 +123,7 @@ export function checkServerConfig(given: ServerSslconfig): ServerSslconfig {
   );
 }
 
-/** Where the authorities are to be had; `null` where the configuration names none. */
+/** The sources of the authorities; `null` if the configuration names none. */
 export function authoritySources(
   { ca, caFile, caPath }: ClientSslconfig | ServerSslconfig,
 ): PemSource[] | null {
@@ -136,7 +136,7 @@ export function authoritySources(
   ];
 }
 
-/** Where the certificate and its key are to be had; `null` where the configuration names none. */
+/** The sources of the certificate and its key; `null` if the configuration names none. */
 export function identitySources(
   { cert, certFile, key, keyFile }: ClientSslconfig | ServerSslconfig,
 ): IdentitySources | null {
@@ -172,7 +172,7 @@ function checkConfig<Config extends ClientSslconfig | ServerSslconfig>(
   return config;
 }
 
-/** Text in one option and a file in another could be of two identities. */
+/** Text in one option and a file in another could belong to two identities. */
 function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unknown>): void {
   const given = (options: Record<string, unknown>) =>
     Object.keys(options).filter((name) => options[name] !== undefined);

@@ -1,6 +1,6 @@
 /**
  * A connection of Deno as a stream of `node:stream`, for the addresses that `node:net` can't reach:
- * those with an IPv6 scope, and names that the kernel chooses. It is slower than a socket of its own.
+ * those with an IPv6 scope, and names that the kernel chooses. It is slower than a socket of `node:net`.
  *
  * @module
  */
@@ -55,7 +55,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
       callback(error);
     },
   });
-  // Who uses the stream listens too; this is for the time before and after.
+  // The user of the stream listens too; this is for the time before and after.
   stream.on("error", () => {});
   return {
     stream,

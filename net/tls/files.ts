@@ -26,7 +26,7 @@ export interface TlsIdentity {
   readonly key: string;
 }
 
-/** What was read, and what is doubtful about it. */
+/** A value that was read, and warnings about it. */
 export interface WithWarnings<T> {
   readonly value: T;
   readonly warnings: readonly string[];
@@ -42,17 +42,17 @@ const MAX_NAMESAKES = 100;
 /** The files that a directory of authorities is made of; OpenSSL names them by hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 
-/** Where PEM text is to be had. */
+/** A source of PEM text. */
 export interface PemSource {
-  /** The option that it was given by. */
+  /** The option that names it. */
   readonly option: string;
-  /** What messages call it. */
+  /** What messages call the source. */
   readonly name: string;
   /** Reads it. */
   read(): string;
 }
 
-/** Where a certificate and its key are to be had. */
+/** The sources of a certificate and its key. */
 export interface IdentitySources {
   readonly certificates: PemSource;
   readonly privateKey: PemSource;
@@ -129,7 +129,7 @@ export function pemDirectory(option: string, path: string): PemSource[] {
   return listAuthorityFiles(option, path).map((file) => pemFile(option, file));
 }
 
-/** Text that was given itself; none of it is shown. */
+/** Text that was given directly; never shown. */
 export function pemText(option: string, text: string, name = "the text"): PemSource {
   return { option, name, read: () => text };
 }
@@ -146,7 +146,7 @@ function listAuthorityFiles(option: string, caPath: string): string[] {
   );
 }
 
-/** Version 1 has no extension to say so; version 3 has to say it (RFC 5280 §4.2.1.9). */
+/** Version 1 has no extension for it; version 3 must have it (RFC 5280 §4.2.1.9). */
 function checkAuthority(
   { option, name }: PemSource,
   { version, isAuthority, subject }: Certificate,
@@ -159,7 +159,7 @@ function checkAuthority(
   );
 }
 
-/** The TLS library gives up after so many signatures, of which one of another name costs none. */
+/** The TLS library stops after this many signatures; authorities with another name cost none. */
 function nameWarnings(authorities: readonly PemCertificate[]): string[] {
   const byName = Map.groupBy(authorities, ({ certificate }) => certificate.links.subject.toHex());
   return [...byName.values()].filter(({ length }) => length > MAX_NAMESAKES).map((namesakes) =>
@@ -183,7 +183,7 @@ function validityWarnings(
   ];
 }
 
-/** All certificates in a source, of which there has to be one at least. */
+/** All certificates in a source, which must have at least one. */
 function readCertificates({ option, name, read }: PemSource): PemCertificate[] {
   const text = read();
   const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
@@ -218,7 +218,7 @@ function parseBlock(base64: string | undefined): Certificate | null {
   }
 }
 
-/** The TLS library gets what was checked, and not what stands around it in the file. */
+/** The TLS library gets what was checked, and nothing else from the file. */
 function formatPem(der: Uint8Array): string {
   const base64 = btoa(Array.from(der, (byte) => String.fromCharCode(byte)).join(""));
   const lines = base64.match(/.{1,64}/g) ?? [];
@@ -250,7 +250,7 @@ function parseKey(pem: string, { option, name }: PemSource): KeyObject {
   try {
     keyObject = createPrivateKey(pem);
   } catch {
-    // The error of the library may show what it could not read.
+    // The library's own error may show what it could not parse.
     throw new RangeError(`${option}: the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return keyObject;
@@ -259,7 +259,7 @@ function parseKey(pem: string, { option, name }: PemSource): KeyObject {
   );
 }
 
-/** Says for which option the file system refused; the class of the error stays. */
+/** Adds the option to an error of the file system, and keeps its class. */
 function attempt<T>(option: string, read: () => T): T {
   try {
     return read();

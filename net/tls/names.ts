@@ -1,6 +1,6 @@
 /**
- * Whether a certificate is for the server that was meant (RFC 9525): by its subjectAltName alone, never
- * by its subject.
+ * Whether a certificate is for the intended server (RFC 9525): by its subjectAltName only, never by its
+ * subject.
  *
  * @module
  */
@@ -14,7 +14,7 @@ export function hostAddress(host: string): string | null {
   return canonicalIPAddress(withoutZone(host));
 }
 
-/** Why a certificate is not for this host; `null` where it is. */
+/** Why a certificate is not for this host; `null` if it is. */
 export function nameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
   const address = hostAddress(host);

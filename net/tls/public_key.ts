@@ -1,5 +1,5 @@
 /**
- * The public key of a certificate, as peers are told apart by.
+ * The public key of a certificate, by which peers are identified.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { loadBuiltin } from "./modules.ts";
  * The SHA-256 of the public key of a certificate: `AB:CD:…`, of its SubjectPublicKeyInfo (RFC 5280
  * §4.1.2.7). It is what `publicKey256` of a peer and of its authority is compared with.
  *
- * @param pem The text of a PEM file; of several certificates the first one counts.
+ * @param pem The text of a PEM file; if it has several certificates, the first one is used.
  * @throws {TypeError} if it is not a string.
  * @throws {RangeError} if it holds no certificate.
  *
