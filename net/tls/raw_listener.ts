@@ -98,7 +98,6 @@ class NodeListener implements RawListener {
   readonly #bound = Promise.withResolvers<void>();
   readonly #queue = new Queue<RawConnection>(MAX_QUEUED);
   #again: Interval | undefined;
-  #closed = false;
 
   constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog) {
     this.address = address;
@@ -114,7 +113,6 @@ class NodeListener implements RawListener {
       else this.#bound.reject(translateError(error));
     });
     this.#server.once("listening", () => {
-      if (this.#closed) return;
       this.address = this.#findAddress(address);
       this.#again = startInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
       this.#bound.resolve();
@@ -163,8 +161,6 @@ class NodeListener implements RawListener {
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
     clearInterval(this.#again);
     this.#server.close();
     // If it was not bound yet, it never will be, and nothing must wait for that.
@@ -178,7 +174,7 @@ class NodeListener implements RawListener {
     const connection = this.#describe(socket);
     if (connection !== null && this.#queue.push(connection)) return;
     socket.destroy();
-    if (!this.#closed) this.#log.debug("a connection was closed: too many wait for a handshake");
+    this.#log.debug("a connection was closed: too many wait for a handshake");
   }
 
   /** `null` for a peer that is gone already, whose address is no longer known. */

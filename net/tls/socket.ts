@@ -115,7 +115,6 @@ export class TlsSocket implements Socket {
 
   /** Closes the connection; what waits for it rejects. */
   close(): void {
-    if (this.#closed) return;
     this.#closed = true;
     this.#pieces.length = 0;
     // The peer is told that this is the end (RFC 8446 §6.1), but not where bytes are still under way,

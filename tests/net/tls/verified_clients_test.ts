@@ -92,6 +92,12 @@ Deno.test({
           const before = server.requests;
           const isTrusted = expected === "resumed, answered";
           assertEquals(await ask(ssl.address, ...resuming), expected);
+          if (!isTrusted) {
+            assertMatch(
+              server.logger.at("info").at(-1)!,
+              /UNTRUSTED: the client resumed a session/,
+            );
+          }
           assertEquals(server.requests - before, isTrusted ? 1 : 0);
           assertEquals(await ask(ssl.address, ...anew), isTrusted ? "answered" : "refused");
         });
