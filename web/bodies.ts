@@ -15,7 +15,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../base/wire/limits.ts";
 import type { StreamPieces } from "./stream_pieces.ts";
 
-/** Pieces as chunks, with the empty chunk after the last one. */
+/** The pieces of a stream as chunks, and the empty chunk after the last one. */
 class StreamChunks implements AsyncIterableIterator<Chunk> {
   readonly #pieces: StreamPieces;
   #rest: Uint8Array = EMPTY;
@@ -47,7 +47,7 @@ class StreamChunks implements AsyncIterableIterator<Chunk> {
   }
 }
 
-/** All pieces, where they need not be waited for and may be sent with their length; else `null`. */
+/** All pieces, if they are available at once and may be sent with their length; else `null`. */
 export async function takeWhole(
   pieces: StreamPieces,
   headers: HeaderDict,
@@ -55,7 +55,7 @@ export async function takeWhole(
   return Object.hasOwn(headers, "transfer-encoding") ? null : await pieces.takeWhole();
 }
 
-/** A body of pieces that are still to come: with the length that the headers say, or chunked. */
+/** A body of pieces that are still to come: of the length in the headers, or chunked. */
 export function streamedBody(
   pieces: StreamPieces,
   headers: HeaderDict,
@@ -64,7 +64,7 @@ export function streamedBody(
   return typeof length === "number" ? new BodyIter(pieces, length) : chunkedBody(pieces);
 }
 
-/** A body of known bytes; it can be made from them any number of times. */
+/** A body of known bytes; can be called any number of times with the same pieces. */
 export function bodyOfBytes(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (length > MAX_READ_BYTES) return new BodyIter(pieces, length);
@@ -76,7 +76,7 @@ export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
   return new ChunkedBodyIter(new StreamChunks(pieces));
 }
 
-/** What a body carries, without any coding, as a stream. Cancelling it gives up the body. */
+/** The content of a body, without any coding, as a stream. Cancelling it cancels the body. */
 export function streamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
   if (body.chunked) {
     return "readable" in body ? body.readable : new ChunkedBody(encodedStreamOf(body)).readable;
@@ -84,7 +84,7 @@ export function streamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuf
   return Symbol.asyncIterator in body ? iteratedStreamOf(body) : encodedStreamOf(body);
 }
 
-/** The same as the stream that the body itself has; for a body of a few bytes a lot faster. */
+/** As `body.readable`, but much faster for a body of a few bytes. */
 function iteratedStreamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
   const pieces = body[Symbol.asyncIterator]();
   let missing = body.contentLength;
@@ -103,7 +103,7 @@ function iteratedStreamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
   });
 }
 
-/** What a body writes, as a stream: nothing is written before somebody wants to read it. */
+/** What a body writes, as a stream. Nothing is written before it is asked for. */
 export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
   let wanted = Promise.withResolvers<void>();
   let started = false;
@@ -130,10 +130,10 @@ export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<A
 }
 
 /**
- * The same as a byte stream, with a function that is called when it has ended, failed or been
- * cancelled.
+ * A byte stream with the same content.
  *
- * @param cut Where it rejects, the stream fails with that.
+ * @param ended Called when the stream has ended, failed or been cancelled.
+ * @param cut If it rejects, the stream fails with the reason.
  */
 export function endingWith(
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
@@ -159,7 +159,7 @@ export function endingWith(
         ended();
         throw error;
       }
-      // A copy: a byte stream takes the memory of what it is given, which may be used again.
+      // A copy: a byte stream detaches the memory that it is given, and this may be in use.
       if (!result.done) return controller.enqueue(result.value.slice());
       ended();
       closeByteStream(controller);

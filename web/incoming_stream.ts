@@ -1,5 +1,5 @@
 /**
- * The body of a request to our server, as a fetch-style handler sees it.
+ * The body of a request to our server, as a fetch handler gets it.
  *
  * @module
  */
@@ -7,15 +7,16 @@
 import type { Body } from "../base/body/body.ts";
 import type { ChunkedBody } from "../base/body/chunked_body.ts";
 import { BodyError } from "../base/errors.ts";
+import { closeByteStream } from "../base/body/source_use.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * A stream over the body of a request, which knows whether it has been read to its end. To cancel it
- * means no more than that its reader wants no more of it.
+ * A stream over the body of a request, which knows whether it has been read to its end. If its reader
+ * cancels it, the body is not cancelled, only left unread.
  */
 export class IncomingStream {
-  /** What the handler gets. */
+  /** The stream for the handler. */
   readonly stream: ReadableStream<Bytes>;
   readonly #pieces: AsyncIterator<Bytes, unknown>;
   readonly #onFailure: (error: unknown) => void;
@@ -24,14 +25,14 @@ export class IncomingStream {
   #cancelled = false;
 
   /**
-   * Takes over a body that has at least one byte or is chunked. Nothing of it is read before it is
-   * asked for.
+   * Takes over a body that has at least one byte or is chunked. Nothing is read before it is asked
+   * for.
    *
-   * @param onFailure Called where the body breaks.
+   * @param onFailure Called if the body fails.
    */
   constructor(body: Body | ChunkedBody, onFailure: (error: unknown) => void) {
     this.#onFailure = onFailure;
-    // To iterate is faster than to read a stream, but a chunk would come only when it is complete.
+    // Iterating is faster than a stream, but yields a chunk only once it is complete.
     this.#pieces = (body.chunked ? body.readable : body)[Symbol.asyncIterator]();
     this.#missing = body.chunked ? Infinity : body.contentLength;
     this.stream = new ReadableStream({
@@ -43,9 +44,7 @@ export class IncomingStream {
         const piece = await this.#next();
         if (piece !== null) controller.enqueue(piece);
         if (!this.#ended) return;
-        controller.close();
-        // A reader with memory of its own is told of the end only by an answer (Streams standard).
-        controller.byobRequest?.respond(0);
+        closeByteStream(controller);
       },
       cancel: () => {
         this.#cancelled = true;
@@ -53,12 +52,12 @@ export class IncomingStream {
     });
   }
 
-  /** True once the last byte has been taken. */
+  /** True once the last byte has been read. */
   get #ended(): boolean {
     return this.#missing === 0;
   }
 
-  /** The next piece; `null` where the end is all that is left. */
+  /** The next piece; `null` at the end. */
   async #next(): Promise<Bytes | null> {
     let result;
     try {
@@ -75,21 +74,21 @@ export class IncomingStream {
     return result.value;
   }
 
-  /** True where somebody has laid hold of what is left of the body, and may be reading it. */
+  /** True if what is left of the body has a reader, which may be waiting for it. */
   get isHeld(): boolean {
     return this.stream.locked && !this.#ended && !this.#cancelled;
   }
 
   /**
-   * Takes the rest of the body, which a handler that has answered doesn't want.
+   * Reads the rest of the body, which a handler that has responded doesn't want.
    *
-   * @throws {BodyError} where more than `limit` bytes are left.
+   * @throws {BodyError} if more than `limit` bytes are left.
    */
   async drain(limit: number): Promise<void> {
     if (this.#ended) return;
     this.abandon();
     const tooMuch = new BodyError(
-      `the handler has left over ${limit} bytes of the request's body unread; read them, or ` +
+      `the handler left more than ${limit} bytes of the request's body unread; read them, or ` +
         "respond with an error, or raise the option maxUnreadBytes",
     );
     if (Number.isFinite(this.#missing) && this.#missing > limit) throw tooMuch;
@@ -100,11 +99,11 @@ export class IncomingStream {
     }
   }
 
-  /** Makes everybody who reads from now on fail: what they would miss must not look like an end. */
+  /** Makes every later read fail: bytes that were dropped must not look like the end of the body. */
   abandon(): void {
     if (this.#ended || this.#cancelled) return;
     this.#controller?.error(
-      new BodyError("the handler has responded, and what it left of the request's body is gone"),
+      new BodyError("the handler has responded, so the rest of the request's body was dropped"),
     );
   }
 }

@@ -9,17 +9,17 @@ import { BodyError, typeName } from "../base/errors.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * How many turns of the microtask queue a read may take to count as one that did not wait. Text and
- * bytes are there after two, through a `TransformStream` after four; whatever comes from a file, a
- * socket or a timer takes more turns than any number.
+ * How many turns of the microtask queue a read may take to count as immediate. Text and bytes take
+ * two, through a `TransformStream` four. A read from a file, a socket or a timer takes a turn of the
+ * event loop, which is longer than any number of these.
  */
 const TURNS = 8;
-/** How many pieces of a stream are looked at in this way. */
+/** How many pieces of a stream are read in this way. */
 const MAX_PIECES_AHEAD = 16;
 
 /**
- * The pieces of a stream, each as it comes. Whoever makes this object owns the stream: it is read to
- * its end, or cancelled.
+ * The pieces of a stream, one at a time. This object owns the stream, which is read to its end or
+ * cancelled.
  */
 export class StreamPieces implements AsyncIterableIterator<Bytes> {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -32,11 +32,11 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   #waiting = false;
 
   /**
-   * Takes hold of a stream.
+   * Locks a stream.
    *
-   * @param onCut Called where the stream is cancelled before its end, or fails.
-   * @param onEnd Called when {@linkcode next} has come to the end.
-   * @throws {TypeError} where the stream is locked.
+   * @param onCut Called if the stream is cancelled before its end, or fails.
+   * @param onEnd Called when {@linkcode next} has reached the end.
+   * @throws {TypeError} if the stream is locked.
    */
   constructor(
     stream: ReadableStream<Uint8Array>,
@@ -48,7 +48,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     this.#onEnd = onEnd;
   }
 
-  /** Which wait for a piece is under way, by a number of its own; 0 where none is. */
+  /** The number of the wait for a piece that is under way; each has another one. 0 if there is none. */
   get wait(): number {
     return this.#waiting ? this.#waits : 0;
   }
@@ -56,8 +56,8 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   /** The next piece, which may be empty. */
   async next(): Promise<IteratorResult<Bytes, undefined>> {
     if (this.#over) return { done: true, value: undefined };
-    const { done, value } = await this.#take();
-    // To be cut and to come to the end are the same to a reader, but must not be to a message.
+    const { done, value } = await this.#readNext();
+    // A cancelled stream reads as if it had ended, but its message is not complete.
     if (this.#cut !== null) throw this.#cut.reason;
     if (done) {
       this.#over = true;
@@ -65,20 +65,22 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
       return { done, value: undefined };
     }
     if (!(value instanceof Uint8Array)) {
-      const error = new BodyError(`the stream gave a ${typeName(value)}; need Uint8Array`);
+      const error = new BodyError(
+        `the stream's pieces must be Uint8Arrays; got ${typeName(value)}`,
+      );
       this.cancel(error);
       throw error;
     }
     return { done, value: value as Bytes };
   }
 
-  async #take(): Promise<ReadableStreamReadResult<Uint8Array>> {
+  async #readNext(): Promise<ReadableStreamReadResult<Uint8Array>> {
     this.#waits++;
     this.#waiting = true;
     try {
       return await (this.#ahead.shift() ?? this.#reader.read());
     } catch (error) {
-      // There is nothing left to be cancelled.
+      // The stream has failed, so there is nothing to cancel.
       if (this.#cut === null) this.#onCut(error);
       this.#cut ??= { reason: error };
       throw error;
@@ -87,13 +89,13 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     }
   }
 
-  /** Cancels what is left, with a reason if there is one. */
+  /** Cancels the rest of the stream, with the reason if there is one. */
   return(reason?: unknown): Promise<IteratorResult<Bytes, undefined>> {
     this.cancel(reason ?? new BodyError("the message was not sent to its end"));
     return Promise.resolve({ done: true, value: undefined });
   }
 
-  /** Cancels what is left, with a reason. Never throws. */
+  /** Cancels the rest of the stream. Never throws. */
   cancel(reason: unknown): void {
     if (this.#over || this.#cut !== null) return;
     this.#cut = { reason };
@@ -106,7 +108,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     return this;
   }
 
-  /** Waits for the first piece that is not empty; false where there is none. */
+  /** Waits for the first piece that is not empty; resolves to false if there is none. */
   async hasBytes(): Promise<boolean> {
     for (;;) {
       const reading = this.#reader.read();
@@ -118,8 +120,8 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   }
 
   /**
-   * All pieces, where they are there already, as those of a text are; else `null`, and nothing is
-   * lost: {@linkcode next} gives what was seen.
+   * All pieces, if they are available at once, as those of a text are. Else `null`, and nothing is
+   * lost: {@linkcode next} returns the pieces that were read.
    */
   async takeWhole(): Promise<Bytes[] | null> {
     const pieces: Bytes[] = [];
@@ -139,10 +141,10 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   }
 }
 
-/** What the promise resolves to, where it does within some turns of the microtask queue. */
+/** What the promise resolves to within a few turns of the microtask queue; else `null`. */
 async function settledWithinTurns<T>(promise: Promise<T>): Promise<T | null> {
   let result: T | null = null;
-  // A failure is told to whoever takes the piece.
+  // next() reports a failure.
   promise.then((value) => result = value, () => {});
   for (let turn = 0; turn < TURNS && result === null; turn++) await null;
   return result;

@@ -12,16 +12,15 @@ import { Collector } from "./collector.ts";
 import { PIECE_BYTES, SourceUse } from "./source_use.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
-type Bytes = Uint8Array<ArrayBuffer>;
-
 /** Converts part of a reused buffer into a value that outlives it. */
 type Convert<Value> = (buffer: Uint8Array, start: number, end: number) => Value;
 
-const copyOf: Convert<Bytes> = (buffer, start, end) => (buffer as Bytes).slice(start, end);
+const copyOf: Convert<Uint8Array<ArrayBuffer>> = (buffer, start, end) =>
+  (buffer as Uint8Array<ArrayBuffer>).slice(start, end);
 const textOf: Convert<string> = (buffer, start, end) => decodeText(buffer.subarray(start, end));
 
 /** The first bytes of a piece, copied if they would keep much more memory alive. */
-function partOf(piece: Bytes, count: number): Bytes {
+function partOf(piece: Uint8Array<ArrayBuffer>, count: number): Uint8Array<ArrayBuffer> {
   return count * 2 < piece.length ? piece.slice(0, count) : piece.subarray(0, count);
 }
 
@@ -88,7 +87,7 @@ export class Body implements AsyncIterable<Uint8Array> {
    *
    * @throws {BodyError} if something else has been done with the body before.
    */
-  get readable(): ReadableStream<Bytes> {
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#use.stream(
       Math.min(PIECE_BYTES, this.#remaining),
       (into) => this.#readInto(into),
@@ -105,7 +104,7 @@ export class Body implements AsyncIterable<Uint8Array> {
    * stays as it was.
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
-  read(size?: number): Promise<Bytes> {
+  read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
     try {
       return this.#readWanted(this.#beginRead(size));
     } catch (error) {
@@ -126,13 +125,13 @@ export class Body implements AsyncIterable<Uint8Array> {
     );
   }
 
-  #readWanted(wanted: number | null): Promise<Bytes> {
+  #readWanted(wanted: number | null): Promise<Uint8Array<ArrayBuffer>> {
     if (wanted === null) return Promise.resolve(new Uint8Array(0));
     if (wanted === 0) return this.#readNothing();
     return this.#takeBuffered(wanted, copyOf) ?? this.#collect(wanted);
   }
 
-  async #readNothing(): Promise<Bytes> {
+  async #readNothing(): Promise<Uint8Array<ArrayBuffer>> {
     if (this.#remaining > 0) {
       this.#use.end();
     } else {
@@ -155,7 +154,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       : ending.then(() => convert(bytes, start, end));
   }
 
-  async #collect(wanted: number): Promise<Bytes> {
+  async #collect(wanted: number): Promise<Uint8Array<ArrayBuffer>> {
     const collector = new Collector(wanted);
     while (collector.missing > 0) {
       const count = await this.#readSome(collector.room());
@@ -176,7 +175,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /** The bytes that are left: {@linkcode read} without a size. */
-  bytes(): Promise<Bytes> {
+  bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }
 
@@ -252,7 +251,7 @@ export class Body implements AsyncIterable<Uint8Array> {
    * Iterates over the body in pieces of up to 64 KiB, each an array of its own. Leaving the loop
    * early cancels the rest.
    */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Bytes, void, void> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     this.#use.begin("iterate", true);
     try {
       while (this.#remaining > 0) {

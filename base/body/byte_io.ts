@@ -1,36 +1,37 @@
 /**
- * The two small interfaces under everything, and a buffer that reads ahead.
+ * Sources and sinks of bytes, and a buffer that reads ahead.
  *
  * @module
  */
 
 import { checkUnchanged, EMPTY } from "../bytes.ts";
-import { BodyError, ConnectionClosedError, typeName } from "../errors.ts";
+import { wrongType } from "../checks.ts";
+import { BodyError, ConnectionClosedError } from "../errors.ts";
 
-/** Where bytes come from: a connection, a file, or anything else with this one method. */
+/** A source of bytes: a connection, a file, or any other object with this one method. */
 export interface ByteSource {
   /** Reads up to `into.length` bytes; resolves to how many, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null>;
 }
 
-/** A source of which reads can be issued ahead. */
+/** A source whose reads can be issued ahead. */
 export interface AheadSource extends ByteSource {
-  /** Waits for the read of the reader that was issued ahead, no longer than for any other read. */
+  /** Waits for the read that was issued ahead, with the time limit of any other read. */
   settle?(): Promise<void>;
 }
 
-/** Where bytes go: a connection, a file, or anything else with this one method. */
+/** A sink of bytes: a connection, a file, or any other object with this one method. */
 export interface ByteSink {
   /**
-   * Writes bytes, which are valid only until the promise settles. A sink that resolves to a number
-   * has written that many, and gets the rest again.
+   * Writes bytes, which are valid only until the promise settles. If it resolves to a number, that
+   * many were written, and the rest is passed again.
    */
   write(bytes: Uint8Array): Promise<number | void>;
-  /** How many bytes it is best given at a time, where it matters. */
+  /** How many bytes are best written at a time, if it matters. */
   readonly pieceBytes?: number;
 }
 
-/** Writes all of the bytes, however many writes the sink needs. */
+/** Writes all of the bytes, in as many writes as the sink needs. */
 export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void> {
   let rest = bytes;
   do {
@@ -40,10 +41,10 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
 }
 
 /**
- * What is left of the bytes after a write that has resolved to `written`.
+ * The bytes that are left after a write that has resolved to `written`.
  *
  * @param length How many bytes there were when the write began.
- * @throws {BodyError} if the sink claims the impossible, or the array has lost its bytes since.
+ * @throws {BodyError} if the sink can't have written as many, or the array has lost its bytes since.
  */
 export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
@@ -54,7 +55,7 @@ export function notWritten(bytes: Uint8Array, length: number, written: number | 
   return bytes.subarray(written);
 }
 
-/** Checks how many bytes a source claims to have read; `null` becomes 0, which it may not claim. */
+/** Checks how many bytes a source claims to have read. `null`, the end, becomes 0, which is no valid claim. */
 export function checkCount(count: number | null, room: number): number {
   if (count === null) return 0;
   if (!Number.isInteger(count) || count < 1 || count > room) {
@@ -63,20 +64,20 @@ export function checkCount(count: number | null, room: number): number {
   return count;
 }
 
-/** A writer of bytes over either kind of sink. */
+/** A stream or a sink that a body is written to. */
 export interface OpenSink extends ByteSink {
-  /** True where the sink may keep the bytes after the write has settled. */
+  /** True if the sink may keep the bytes after the write has settled. */
   readonly keepsBytes: boolean;
   /** Writes all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
-  /** Gives the sink back, open. */
+  /** Unlocks the sink, which stays open. */
   release(): void;
 }
 
 /**
- * Takes hold of a sink.
+ * Opens a sink for writing; locks it if it is a stream.
  *
- * @throws {TypeError} where it is neither a stream that is free nor has a `write` method.
+ * @throws {TypeError} if it is neither an unlocked stream nor has a `write` method.
  */
 export function openSink(sink: WritableStream<Uint8Array> | ByteSink): OpenSink {
   if (typeof (sink as WritableStream | null)?.getWriter === "function") {
@@ -95,7 +96,7 @@ export function openSink(sink: WritableStream<Uint8Array> | ByteSink): OpenSink 
       release: () => {},
     };
   }
-  throw new TypeError(`sink: need a WritableStream or a ByteSink; got ${typeName(sink)}`);
+  throw wrongType("sink", "a WritableStream or a ByteSink", sink);
 }
 
 function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefined {
@@ -104,39 +105,39 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
     : undefined;
 }
 
-/** As many bytes as are passed on at a time at most. */
+/** At most this many bytes are passed on at a time. */
 export const MAX_PIECE_BYTES = 2097152;
 const CAPACITY = 65536;
 
-/** A buffer over a source: what has been read and not been taken stands from `start` to `end`. */
+/** A buffer over a source: the bytes from `start` to `end` have been read but not yet consumed. */
 export class ByteReader {
-  /** The buffer; made on first use. */
+  /** The buffer; allocated on first use. */
   bytes: Uint8Array = EMPTY;
-  /** Where the bytes that were not taken yet start. */
+  /** Where the unconsumed bytes start. */
   start = 0;
   /** Where they end. */
   end = 0;
   readonly #source: AheadSource;
   readonly #usual: number;
   #capacity: number;
-  // A read that was issued before anybody waits for it. Until it settles, the buffer stays as it is.
+  // A read that was issued before anything waits for it. Until it settles, the buffer must not move.
   #ahead: Promise<number | null> | null = null;
   #failure: { readonly error: unknown } | null = null;
 
-  /** Makes an empty buffer of at least as many bytes as the longest thing that must fit in it. */
+  /** Makes an empty buffer with the capacity of the longest item that must fit in it. */
   constructor(source: AheadSource, capacity = CAPACITY) {
     this.#source = source;
     this.#usual = this.#capacity = capacity;
   }
 
-  /** How many bytes are there. */
+  /** How many bytes are buffered. */
   get buffered(): number {
     return this.end - this.start;
   }
 
   /**
-   * Makes room behind `end` and returns it; never empty while less than the capacity is there. Not
-   * to be called while a read {@linkcode ahead} is under way.
+   * Makes room behind `end` and returns it; never empty unless the buffer is full. Must not be called
+   * while a read {@linkcode ahead} is under way.
    */
   room(): Uint8Array {
     if (this.bytes.length === 0) this.bytes = new Uint8Array(this.#capacity);
@@ -151,8 +152,8 @@ export class ByteReader {
   }
 
   /**
-   * Makes room behind `end` as {@linkcode room} does, with a new buffer instead of moving bytes; one
-   * of the usual size, so that an idle connection keeps no more.
+   * Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes.
+   * The new one has the usual size, so that an idle connection keeps no more.
    */
   #roomBehind(): Uint8Array {
     if (this.end === this.bytes.length || this.#capacity > this.#usual) {
@@ -161,20 +162,20 @@ export class ByteReader {
     return this.bytes.subarray(this.end);
   }
 
-  /** Makes the buffer larger, for a body that fills it again and again. */
+  /** Enlarges the buffer, for a body that fills it again and again. */
   grow(capacity: number): void {
     if (capacity <= this.#capacity || this.#ahead !== null) return;
     this.#moveTo(capacity);
   }
 
-  /** Gives up what {@linkcode grow} has added, once that body is over. */
+  /** Undoes {@linkcode grow}, once that body has ended. */
   shrink(): void {
     if (this.#capacity === this.#usual || this.buffered > this.#usual) return;
     if (this.#ahead !== null) return;
     this.#moveTo(this.#usual);
   }
 
-  /** Moves what is there to a buffer of another size, in which it has room. */
+  /** Moves the buffered bytes to a new buffer, in which they must fit. */
   #moveTo(capacity: number): void {
     this.#capacity = capacity;
     const another = new Uint8Array(capacity);
@@ -183,19 +184,18 @@ export class ByteReader {
     this.bytes = another;
   }
 
-  /** A read that was issued ahead and has not settled; `null` where there is none. */
+  /** The read that was issued ahead and has not settled; `null` if there is none. */
   get ahead(): Promise<number | null> | null {
     return this.#ahead;
   }
 
   /**
-   * Issues a read before anybody waits for it. What it brings is in the buffer once it has settled.
-   * Does nothing while another one is under way, or if a full buffer of the usual size is
-   * there already.
+   * Issues a read before anything waits for it. Its bytes are in the buffer once it has settled. Does
+   * nothing while another one is under way, or if as many bytes as the usual capacity are buffered.
    *
-   * @param source What to read from, past the reader's own source.
-   * @param lent Whether somebody may still use a view of bytes that were taken: they stay in place.
-   * @returns What the read resolves to, `null` where none was issued.
+   * @param source What to read from, in place of the reader's own source.
+   * @param lent Whether views of consumed bytes may still be in use: those bytes stay where they are.
+   * @returns The read; `null` if none was issued.
    */
   readAhead(source: ByteSource, lent: boolean): Promise<number | null> | null {
     if (this.#ahead !== null || this.buffered >= this.#usual) return null;
@@ -219,44 +219,44 @@ export class ByteReader {
     }
   };
 
-  // A socket may report a reset once only, so it is kept for whoever reads next.
+  // A socket may report a reset only once, so the error is kept for the next read.
   readonly #failAhead = (error: unknown): void => {
     this.#ahead = null;
     this.#failure ??= { error };
   };
 
   /**
-   * Waits for the read that was issued ahead, if any; resolves to how many bytes are there.
+   * Waits for the read that was issued ahead, if any; resolves to how many bytes are buffered.
    *
-   * @throws what that read has failed with.
+   * @throws the error of that read.
    */
   async settleAhead(): Promise<number> {
     try {
       await this.#ahead;
     } catch {
-      // It is kept.
+      // #failAhead has kept it.
     }
     this.checkFailure();
     return this.buffered;
   }
 
-  /** Throws what a read that was issued ahead has failed with, or {@linkcode close} was called with. */
+  /** Throws the error of a read that was issued ahead, or the one given to {@linkcode close}. */
   checkFailure(): void {
     if (this.#failure !== null) throw this.#failure.error ?? new ConnectionClosedError();
   }
 
   /**
-   * Drops what is there, and lets everybody fail who reads on. A read that is just coming to its end
-   * adds nothing: it would be taken for bytes that are somewhere else.
+   * Drops the buffered bytes, and makes every further read fail. A read that is under way adds
+   * nothing: its bytes are no longer expected here.
    *
-   * @param error What they fail with; `null` for a {@linkcode ConnectionClosedError}.
+   * @param error What reads fail with; `null` for a {@linkcode ConnectionClosedError}.
    */
   close(error: unknown): void {
     this.start = this.end = 0;
     this.#failure = { error };
   }
 
-  /** Reads up to `limit` more bytes; resolves to how many, 0 at the end of the source. */
+  /** Reads up to `limit` more bytes; resolves to how many, or to 0 at the end of the source. */
   async fill(limit = Infinity): Promise<number> {
     if (this.#ahead !== null) {
       const before = this.buffered;
@@ -273,8 +273,9 @@ export class ByteReader {
   }
 
   /**
-   * Notes what a read into the {@linkcode room}, or its first bytes, has resolved to; returns how
-   * many bytes it was.
+   * Adds the bytes of a read into the {@linkcode room}, or into its first bytes; returns how many.
+   *
+   * @param count What the read has resolved to.
    */
   filled(count: number | null, room: number = this.bytes.length - this.end): number {
     const added = checkCount(count, room);
@@ -282,7 +283,7 @@ export class ByteReader {
     return added;
   }
 
-  /** Copies and takes as many of the bytes that are there as fit; returns how many. */
+  /** Consumes as many bytes as fit into the array, which they are copied to; returns how many. */
   take(into: Uint8Array): number {
     const count = Math.min(into.length, this.end - this.start);
     if (count > 0) {

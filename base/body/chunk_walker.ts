@@ -1,5 +1,5 @@
 /**
- * Walks over the chunked coding as it comes, in pieces of any size.
+ * The chunked coding in pieces of any size, checked and reported.
  *
  * @module
  */
@@ -13,28 +13,28 @@ import {
 import { concatenate, EMPTY } from "../bytes.ts";
 import { BodyError } from "../errors.ts";
 
-/** Told what is met on the way. */
+/** Receives the parts of the coding, in order. */
 export interface ChunkVisitor {
-  /** A chunk's line has ended. */
+  /** The line of a chunk has ended. */
   line(header: ChunkHeader): void;
-  /** Some of a chunk's data, never empty; a view of what is walked over. */
+  /** Some of the chunk's data, never empty; a view of the bytes that are checked. */
   data(piece: Uint8Array): void;
-  /** A chunk has ended. */
+  /** The chunk has ended. */
   end(header: ChunkHeader): void;
 }
 
-/** Checks the coding, and tells a visitor of it. */
+/** Checks the coding, and reports its parts to a visitor. */
 export class ChunkWalker {
   readonly #scanner = new ChunkScanner();
-  // The start of a line or of an end whose rest has not come yet.
+  // The beginning of a line or an end that is not complete yet.
   #rest: Uint8Array = EMPTY;
 
   /**
-   * Walks over the next piece and returns what has been walked over to its end: that piece, less
-   * the start of a line at its end, and with the one that was left over before.
+   * Checks the next piece. Returns the bytes that are known to be valid: the piece, without an
+   * incomplete line at its end, and preceded by the incomplete line of the piece before.
    *
-   * @throws {ProtocolError} where the grammar is broken.
-   * @throws {BodyError} where something follows the last chunk.
+   * @throws {ProtocolError} if the grammar is broken.
+   * @throws {BodyError} if anything follows the last chunk.
    */
   walk(piece: Uint8Array, visitor: ChunkVisitor | null): Uint8Array {
     const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);
@@ -56,7 +56,11 @@ export class ChunkWalker {
     return this.#scanner.phase === "done";
   }
 
-  /** Checks that the last chunk has been seen. */
+  /**
+   * Checks that the last chunk has been seen.
+   *
+   * @throws {ProtocolError} if it has not.
+   */
   end(): void {
     if (!this.isComplete) throw chunksIncomplete();
   }

@@ -13,8 +13,6 @@ import { Collector } from "./collector.ts";
 import { PIECE_BYTES, SourceUse } from "./source_use.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
-type Bytes = Uint8Array<ArrayBuffer>;
-
 /** Whether the last chunk of a body has been read; `null` for a body of another class. */
 export let isChunkedBodyConsumed: (body: object) => boolean | null;
 
@@ -74,7 +72,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    *
    * @throws {BodyError} if something else has been done with the body before.
    */
-  get readable(): ReadableStream<Bytes> {
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#use.stream(
       PIECE_BYTES,
       (into) => this.#readInto(into),
@@ -102,7 +100,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {RangeError} if more than 16777216 bytes are left; the rest is then cancelled.
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
-  async read(): Promise<Bytes> {
+  async read(): Promise<Uint8Array<ArrayBuffer>> {
     if (!this.#use.beginRead()) return new Uint8Array(0);
     // Room for one byte more than is allowed, to find out whether there is one.
     const collector = Collector.upTo(MAX_READ_BYTES + 1);
@@ -122,7 +120,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   }
 
   /** The data that is left: {@linkcode read}. */
-  bytes(): Promise<Bytes> {
+  bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }
 
@@ -184,7 +182,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return this.#use.cancel(reason);
   }
 
-  async #readInto(into: Bytes): Promise<number> {
+  async #readInto(into: Uint8Array<ArrayBuffer>): Promise<number> {
     this.#use.checkAlive();
     const count = await this.#use.fromSource(this.#decoder.nextDataInto(into));
     if (this.#decoder.done) this.#endPart();

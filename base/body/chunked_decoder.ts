@@ -1,6 +1,6 @@
 /**
- * Reads the chunked coding from a source, in one of three forms: chunks, data, or the coding as it
- * stands, checked.
+ * Reads the chunked coding from a source, in one of three forms: chunks, their data, or the encoded
+ * bytes, checked.
  *
  * @module
  */
@@ -13,26 +13,26 @@ import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 
 const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
 
-/** Decodes one body. What it throws leaves it unusable. */
+/** Decodes one body. After any error it must not be used again. */
 export class ChunkedDecoder {
   readonly #source: BodySource;
   readonly #reader: ByteReader;
   readonly #scanner = new ChunkScanner();
-  // How many bytes the last view had.
+  // How many bytes the last view of encoded bytes had.
   #viewed = 0;
 
-  /** Makes a decoder of what the source gives from here on. */
+  /** Makes a decoder that starts at the source's current position. */
   constructor(source: BodySource) {
     this.#source = source;
     this.#reader = source.reader;
   }
 
-  /** True once the last chunk has been taken. */
+  /** True once the last chunk has been read. */
   get done(): boolean {
     return this.#scanner.phase === "done";
   }
 
-  /** Reads a whole chunk; the source has agreed to the end before the last one is given. */
+  /** Reads a whole chunk. The last one is returned only after the source has confirmed its end. */
   async nextChunk(): Promise<Chunk> {
     await this.#nextFraming();
     const { size, extension } = this.#scanner.header;
@@ -43,8 +43,8 @@ export class ChunkedDecoder {
   }
 
   /**
-   * Reads data of the body into the array, across chunks as far as they are there; 0 only at the
-   * end.
+   * Reads data into the array, of all the chunks that are buffered; resolves to how many bytes, 0 only
+   * at the end.
    */
   async nextDataInto(into: Uint8Array): Promise<number> {
     const scanner = this.#scanner;
@@ -64,7 +64,7 @@ export class ChunkedDecoder {
         return count;
       } else if (inData) {
         count = await this.#readPast(into.subarray(0, scanner.remaining));
-        scanner.takeData(count);
+        scanner.skipData(count);
       } else {
         await this.#fill();
       }
@@ -74,10 +74,10 @@ export class ChunkedDecoder {
   }
 
   /**
-   * Reads as much of the coding as there is and has been checked. The view is valid until the next
-   * call; sizes are in lower case.
+   * Reads encoded bytes: as many as are buffered and valid. The view is valid until the next call;
+   * the sizes in it are in lower case.
    *
-   * @param pieceBytes How many bytes are best passed on at a time, where it matters.
+   * @param pieceBytes How many bytes are best passed on at a time, if it matters.
    */
   async nextEncoded(pieceBytes = 0): Promise<Uint8Array> {
     const reader = this.#reader;
@@ -92,7 +92,7 @@ export class ChunkedDecoder {
       if (reader.start > start) {
         this.#viewed = reader.start - start;
         const view = reader.bytes.subarray(start, reader.start);
-        // A source may have kept the array that it was given, and transferred it since.
+        // A source may have kept the array that it read into, and transferred it since.
         checkUnchanged(view, this.#viewed);
         return view;
       }
@@ -100,7 +100,7 @@ export class ChunkedDecoder {
     }
   }
 
-  /** Checks the coding as far as it is there; returns the position up to which it is complete. */
+  /** Checks what is buffered; returns the position up to which it is valid and complete. */
   #scan(at: number): number {
     const { bytes, end } = this.#reader;
     const scanner = this.#scanner;
@@ -113,7 +113,7 @@ export class ChunkedDecoder {
     }
   }
 
-  /** Takes the line or the end of a chunk, however many reads it needs. */
+  /** Reads the line or the end of a chunk. */
   async #nextFraming(): Promise<void> {
     const reader = this.#reader;
     let next;
@@ -131,7 +131,7 @@ export class ChunkedDecoder {
         reader.start + size,
       );
       reader.start += size;
-      if (size > 0) this.#scanner.takeData(size);
+      if (size > 0) this.#scanner.skipData(size);
       return data;
     }
     const collector = new Collector(size);
@@ -139,7 +139,7 @@ export class ChunkedDecoder {
       const room = collector.room();
       const count = reader.take(room) || await this.#readPast(room);
       collector.add(count);
-      this.#scanner.takeData(count);
+      this.#scanner.skipData(count);
     }
     return collector.collected();
   }
@@ -161,7 +161,7 @@ export class ChunkedDecoder {
   }
 }
 
-/** Writes the size of a chunk's line in lower case, as it is sent. */
+/** Puts the size in a chunk's line in lower case, as it is sent. */
 function lowerSize(bytes: Uint8Array, at: number, end: number): void {
   for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) {
     const byte = bytes[at]!;

@@ -8,12 +8,12 @@ import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";
 
 /** Growth factor for a size that was announced: the new buffer relative to what has arrived. */
 const ANNOUNCED_GROWTH = 8;
-/** The same where nobody knows the size: a buffer and the one before it are in memory at once. */
+/** The same for an unknown size: smaller, since the last buffer and the one before are both in memory. */
 const UNKNOWN_GROWTH = 2;
-/** Bytes of the first buffer where nobody knows the size. */
+/** Bytes of the first buffer for an unknown size. */
 const UNKNOWN_BYTES = 4096;
 
-/** Collects up to `size` bytes; memory grows with what has arrived, not with what was announced. */
+/** Collects up to `size` bytes. Its memory grows with what has arrived, not with what was announced. */
 export class Collector {
   #bytes: Uint8Array<ArrayBuffer>;
   #length = 0;
@@ -24,6 +24,8 @@ export class Collector {
    * Makes a collector.
    *
    * @param size How many bytes were announced.
+   * @param first Bytes of the first buffer, at most.
+   * @param growth How many times as large each buffer is as the one before, at most.
    */
   constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
     this.#size = size;
@@ -31,7 +33,7 @@ export class Collector {
     this.#bytes = new Uint8Array(Math.min(size, first));
   }
 
-  /** Makes a collector of an unknown number of bytes, up to `most`. */
+  /** Makes a collector for an unknown number of bytes, up to `most`. */
   static upTo(most: number): Collector {
     return new Collector(most, UNKNOWN_BYTES, UNKNOWN_GROWTH);
   }
@@ -41,12 +43,12 @@ export class Collector {
     return this.#length;
   }
 
-  /** How many bytes are still wanted. */
+  /** How many bytes are still missing. */
   get missing(): number {
     return this.#size - this.#length;
   }
 
-  /** Where the next bytes belong; never empty while some are missing. */
+  /** Where to put the next bytes; never empty while some are missing. */
   room(): Uint8Array<ArrayBuffer> {
     if (this.#length === this.#bytes.length) {
       const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growth));
@@ -56,7 +58,7 @@ export class Collector {
     return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
   }
 
-  /** Copies bytes, no more than are missing. */
+  /** Copies bytes, which must not be more than are missing. */
   append(bytes: Uint8Array): void {
     let at = 0;
     while (at < bytes.length) {
@@ -68,12 +70,12 @@ export class Collector {
     }
   }
 
-  /** Notes that bytes were put into the room. */
+  /** Adds bytes that were put into the {@linkcode room}. */
   add(count: number): void {
     this.#length += count;
   }
 
-  /** What has been collected, in an array of its own. */
+  /** The bytes collected so far, in an array of their own. */
   collected(): Uint8Array<ArrayBuffer> {
     return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }

@@ -1,5 +1,5 @@
 /**
- * The two ways to frame a body as transform streams.
+ * Transform streams for the two ways to frame a body: known length and chunked.
  *
  * @module
  */
@@ -14,16 +14,11 @@ import {
   type SendableChunk,
 } from "../wire/chunk.ts";
 import { viewOf } from "../bytes.ts";
+import { checkUint8Array } from "../checks.ts";
 import { ChunkWalker } from "./chunk_walker.ts";
-import { BodyError, typeName } from "../errors.ts";
+import { BodyError } from "../errors.ts";
 
-function checkBytes(value: unknown): asserts value is Uint8Array {
-  if (!(value instanceof Uint8Array)) {
-    throw new TypeError(`chunk: need a Uint8Array; got ${typeName(value)}`);
-  }
-}
-
-/** Passes bytes on and errors at the first byte too many, or at the end where some are missing. */
+/** Passes bytes on; errors at the first byte too many, or at the end if some are missing. */
 function checkLength(
   contentLength: number,
   keepLast: boolean,
@@ -33,27 +28,29 @@ function checkLength(
   let last: Uint8Array | null = null;
   return {
     transform(item, controller) {
-      checkBytes(item);
+      checkUint8Array("chunk", item);
       const bytes = viewOf(item);
       if (bytes.length > left) {
         throw new BodyError(`more than the content-length of ${contentLength} bytes`);
       }
       if (bytes.length === 0) return;
       left -= bytes.length;
-      // A copy: whoever wrote it may use the same memory again.
+      // A copy: the writer may reuse the memory.
       if (left === 0 && keepLast) last = bytes.slice();
       else controller.enqueue(bytes);
     },
     flush(controller) {
-      if (left > 0) throw new BodyError(`${left} bytes less than the content-length`);
+      if (left > 0) {
+        throw new BodyError(`${left} bytes fewer than the content-length of ${contentLength}`);
+      }
       if (last !== null) controller.enqueue(last);
     },
   };
 }
 
 /**
- * A transform stream of bytes to be sent that errors unless exactly `contentLength` bytes pass. What
- * completes them is passed on at the end, so that a wrong source never makes a complete message.
+ * A transform stream for bytes to be sent. It errors unless exactly `contentLength` bytes pass. The
+ * last piece is passed on at the end, so that a wrong source never makes a complete message.
  *
  * @example
  * ```ts
@@ -65,15 +62,25 @@ function checkLength(
  * ```
  */
 export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array> {
-  /** Makes the stream. */
+  /**
+   * Makes the stream.
+   *
+   * @throws {TypeError} if the length is not a number.
+   * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
+   */
   constructor(contentLength: number) {
     super(checkLength(contentLength, true));
   }
 }
 
-/** A transform stream of bytes that arrive: errors unless exactly `contentLength` bytes pass. */
+/** A transform stream for received bytes. It errors unless exactly `contentLength` bytes pass. */
 export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array> {
-  /** Makes the stream. */
+  /**
+   * Makes the stream.
+   *
+   * @throws {TypeError} if the length is not a number.
+   * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
+   */
   constructor(contentLength: number) {
     super(checkLength(contentLength, false));
   }
@@ -81,7 +88,7 @@ export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array>
 
 /**
  * A transform stream from bytes, or chunks with extensions, to the chunked coding. Empty byte
- * arrays are skipped; the last chunk is added at the end unless it was written.
+ * arrays are skipped. The last chunk is added at the end unless it was written.
  *
  * @example
  * ```ts
@@ -95,7 +102,7 @@ export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array>
  * ```
  */
 export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Uint8Array> {
-  /** Makes the stream. A chunk that can't be sent, or follows the last one, errors it. */
+  /** Makes the stream. A chunk that can't be sent, or that follows the last one, errors it. */
   constructor() {
     let last: SendableChunk | null = null;
     super({
@@ -103,7 +110,7 @@ export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Ui
         if (item instanceof Uint8Array && item.length === 0) return;
         if (last !== null) throw new BodyError("a chunk after the last one");
         const chunk = makeSendableOf(item instanceof Uint8Array ? [null, item] : item);
-        // Kept back to the end: what follows would make the message wrong after it was complete.
+        // Held back until the end: a chunk after it must not follow a complete message.
         if (chunk.size === 0) last = chunk;
         else controller.enqueue(encodeChunk(chunk));
       },
@@ -116,7 +123,7 @@ export class ChunkedEncoderStream extends TransformStream<Uint8Array | Chunk, Ui
 
 /**
  * A transform stream from the chunked coding to chunks, the empty last one included. Bytes that
- * break the coding are a `ProtocolError`, bytes after the last chunk a `BodyError`.
+ * break the coding cause a `ProtocolError`, bytes after the last chunk a `BodyError`.
  *
  * @example
  * ```ts
@@ -138,7 +145,7 @@ export class ChunkedDecoderStream extends TransformStream<Uint8Array, Chunk> {
     let data = new Collector(0);
     super({
       transform(bytes, controller) {
-        checkBytes(bytes);
+        checkUint8Array("chunk", bytes);
         walker.walk(bytes, {
           line: ({ size }) => {
             data = new Collector(size);

@@ -1,27 +1,27 @@
 /**
- * How a body learns that the request whose response it belongs to was aborted.
+ * How a body of a response learns that its request was aborted.
  *
  * @module
  */
 
 /**
- * Stands between a signal and a body. The signal may live for ever, so this knows the body only while
- * that waits for something: a body that was forgotten can be collected.
+ * The link from a signal to a body. The signal may live forever, so the link refers to the body only
+ * while the body waits for something: an unreachable body can be collected.
  */
 export class Interruption {
-  /** Rejects what the body waits for. */
+  /** Rejects the promise that the body waits for. */
   waiting: ((reason: unknown) => void) | null = null;
-  /** The reason, once there is one. */
+  /** The reason, once the request was aborted. */
   aborted: { readonly reason: unknown } | null = null;
 
-  /** Rejects what the body waits for, and lets whatever is done with it later fail with the reason. */
+  /** Makes what the body waits for, and every later operation, reject with the reason. */
   abort(reason: unknown): void {
     this.aborted = { reason };
     this.waiting?.(reason);
     this.waiting = null;
   }
 
-  /** Throws the reason, itself, once there is one. */
+  /** Throws the reason itself, once there is one. */
   throwIfAborted(): void {
     if (this.aborted !== null) throw this.aborted.reason;
   }

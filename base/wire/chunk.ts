@@ -156,7 +156,7 @@ export type ChunkPhase = "line" | "data" | "end" | "done";
  * The state machine of the chunked coding: pure, over whatever bytes are there.
  *
  * Call {@linkcode advance} with what has arrived, until it returns -1. Data that never comes into a
- * buffer is reported with {@linkcode takeData}.
+ * buffer is reported with {@linkcode skipData}.
  */
 export class ChunkScanner {
   /** What comes next. */
@@ -182,7 +182,7 @@ export class ChunkScanner {
       case "data": {
         const count = Math.min(this.remaining, end - at);
         if (count === 0) return -1;
-        this.takeData(count);
+        this.skipData(count);
         return at + count;
       }
       case "end":
@@ -214,7 +214,7 @@ export class ChunkScanner {
   }
 
   /** Records that bytes of data were taken, which {@linkcode advance} has not seen. */
-  takeData(count: number): void {
+  skipData(count: number): void {
     this.remaining -= count;
     if (this.remaining === 0) this.phase = "end";
   }

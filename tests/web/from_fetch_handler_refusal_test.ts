@@ -94,7 +94,7 @@ Deno.test("a stream of something else than bytes is an error, and cancelled", as
   await using serving = serveHandler(() => new Response(body));
   const { body: received } = await exchange(serving, "GET / HTTP/1.1\r\n\r\n");
   assertEquals(received, "");
-  assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "need Uint8Array");
+  assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "must be Uint8Arrays");
   assertEquals(source.cancelled.length, 1);
 });
 

@@ -77,7 +77,7 @@ Deno.test("more than maxUnreadBytes are not dropped", async (t) => {
       } else {
         await rejectionOf(responding, "too much is unread");
         const [message = ""] = await serving.logger.waitFor("error");
-        assertStringIncludes(message, `over ${maxUnreadBytes} bytes`);
+        assertStringIncludes(message, `more than ${maxUnreadBytes} bytes`);
       }
     });
   }
@@ -127,7 +127,7 @@ Deno.test("a response can't be made from a body that is still arriving", async (
     );
     const response = await serving.makeClient().request("POST", "/", {}, new Uint8Array(9));
     await rejectionOf(response.body!.bytes(), "the body was not sent to its end");
-    assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "is gone");
+    assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "was dropped");
   });
 });
 
@@ -177,7 +177,7 @@ Deno.test("an answer that is at hand goes out, whoever holds the body of the req
   }
 });
 
-Deno.test("who still reads a request's body when the answer goes out is told that it is gone", async () => {
+Deno.test("who still reads a request's body when the answer goes out is told that it was dropped", async () => {
   const told = Promise.withResolvers<unknown>();
   await using serving = serveHandler((request) => {
     const reader = request.clone().body!.getReader();
@@ -187,7 +187,7 @@ Deno.test("who still reads a request's body when the answer goes out is told tha
   });
   const response = await serving.makeClient().request("POST", "/", {}, new Uint8Array(300_000));
   assertEquals(await response.body?.text(), "hello");
-  assertStringIncludes(String(await within(told.promise, "the reader is told")), "is gone");
+  assertStringIncludes(String(await within(told.promise, "the reader is told")), "was dropped");
 });
 
 Deno.test("a clone of a request can be read in place of it", async () => {

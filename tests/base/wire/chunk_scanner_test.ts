@@ -1,109 +1,103 @@
-/** The state machine of the chunked coding, over bytes that come in any pieces. */
-import { assertEquals } from "@std/assert";
-import { ChunkScanner, parseChunkLine } from "@degu/internal/base/wire/chunk.ts";
-import { assertProtocolError } from "@degu/testing/expectations.ts";
+/** ChunkScanner: each part of the coding is taken once, whatever the buffer holds of it. */
+import { assertEquals, assertInstanceOf } from "@std/assert";
+import fc from "fast-check";
+import { ProtocolError } from "@degu/degu/base";
+import { formatChunk } from "@degu/degu/misc";
+import { type ChunkPhase, ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
+import * as arbitrary from "@degu/testing/arbitraries.ts";
+import { thrownBy } from "@degu/testing/expectations.ts";
+import { concat } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
-const encoded = "3;key=value\r\nabc\r\n10\r\n0123456789abcdef\r\n0;last=1\r\n\r\n";
-
-/** Scans as far as the bytes go. */
-function scan(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: number): number {
-  let at = from;
-  for (;;) {
-    const next = scanner.advance(bytes, at, end);
-    if (next < 0) return at;
-    at = next;
+/** The phases and positions of a scan of bytes of which `ends` are there, one after the other. */
+function scan(bytes: Uint8Array, ends: Iterable<number>, at = 0): [ChunkPhase, number][] {
+  const scanner = new ChunkScanner();
+  const parts: [ChunkPhase, number][] = [];
+  for (const end of ends) {
+    for (;;) {
+      const { phase } = scanner;
+      const next = scanner.advance(bytes, at, end);
+      if (next === -1) break;
+      parts.push([phase, next]);
+      at = next;
+    }
   }
+  parts.push([scanner.phase, at]);
+  return parts;
 }
 
-Deno.test("ChunkScanner comes to the same end however the bytes are cut", () => {
-  // What precedes the coding in the buffer looks like the end of a line.
-  const before = "\r\n\r\n";
-  const bytes = latin1(`${before}${encoded}`);
-  for (let cut = before.length; cut <= bytes.length; cut++) {
-    const scanner = new ChunkScanner();
-    const at = scan(scanner, bytes, before.length, cut);
-    assertEquals(scan(scanner, bytes, at, bytes.length), bytes.length, `cut at ${cut}`);
-    assertEquals(scanner.phase, "done", `cut at ${cut}`);
-    assertEquals(scanner.header, { size: 0, extension: ["last", "1"] });
-  }
-  const scanner = new ChunkScanner();
-  let at = before.length;
-  for (let end = at; end <= bytes.length; end++) at = scan(scanner, bytes, at, end);
-  assertEquals([at, scanner.phase], [bytes.length, "done"], "byte by byte");
+Deno.test("ChunkScanner takes a line, data and an end, one at a time", () => {
+  const bytes = latin1("??5;a=b\r\nhello\r\n0\r\n\r\n!");
+  assertEquals(scan(bytes, [bytes.length], 2), [
+    ["line", 9],
+    ["data", 14],
+    ["end", 16],
+    ["line", 19],
+    ["end", 21],
+    ["done", 21],
+  ]);
 });
 
-Deno.test("leastToCome never counts more than is still to come, and is 0 at the end alone", () => {
-  const bytes = latin1(encoded);
-  const scanner = new ChunkScanner();
-  let at = 0;
-  for (let end = 0; end <= bytes.length; end++) {
-    at = scan(scanner, bytes, at, end);
-    const least = scanner.leastToCome(end - at);
-    const left = bytes.length - end;
-    assertEquals(least <= left, true, `${least} of ${left} bytes after ${end}`);
-    assertEquals(least === 0, left === 0, `${least} of ${left} bytes after ${end}`);
-  }
+Deno.test("ChunkScanner takes data as it comes, and lines and ends as a whole", () => {
+  const bytes = latin1("5\r\nhello\r\n0\r\n\r\n");
+  const everyEnd = Array.from(bytes, (_, i) => i + 1);
+  const single = scan(bytes, everyEnd).filter(([phase]) => phase !== "data");
+  assertEquals(single, scan(bytes, [bytes.length]).filter(([phase]) => phase !== "data"));
+  assertEquals(scan(bytes, everyEnd).filter(([phase]) => phase === "data").length, 5);
 });
 
-Deno.test("leastToCome counts all that has to follow in the shortest coding", () => {
-  const rows: [seen: string, least: number][] = [
-    ["", 5],
-    ["0", 3],
-    ["0\r\n", 2],
-    ["0\r\n\r", 1],
-    ["0\r\n\r\n", 0],
-    ["3\r\n", 3 + 2 + 5],
-    ["3\r\nab", 1 + 2 + 5],
-    ["3\r\nabc", 2 + 5],
-    ["3\r\nabc\r", 1 + 5],
-    ["3\r\nabc\r\n", 5],
-  ];
-  for (const [seen, least] of rows) {
-    const bytes = latin1(seen);
-    const scanner = new ChunkScanner();
-    const at = scan(scanner, bytes, 0, bytes.length);
-    assertEquals(scanner.leastToCome(bytes.length - at), least, JSON.stringify(seen));
-  }
+Deno.test("ChunkScanner reaches the end of any chunks, however many bytes are there", () => {
+  fc.assert(
+    fc.property(
+      arbitrary.chunks,
+      fc.infiniteStream(fc.integer({ min: 1, max: 40 })),
+      (chunks, steps) => {
+        const bytes = concat(chunks.map(formatChunk));
+        const ends: number[] = [];
+        for (let end = 0; end < bytes.length; end += steps.next().value) ends.push(end);
+        const parts = scan(bytes, [...ends, bytes.length]);
+        assertEquals(parts.at(-1), ["done", bytes.length]);
+        assertEquals(parts.filter(([phase]) => phase === "line").length, chunks.length);
+      },
+    ),
+  );
 });
 
-Deno.test("takeData counts as if the data had been scanned", () => {
-  const bytes = latin1("3\r\n\r\n0\r\n\r\n");
+Deno.test("ChunkScanner counts data that it was told to skip", () => {
   const scanner = new ChunkScanner();
-  let at = scanner.advance(bytes, 0, bytes.length);
-  scanner.takeData(1);
-  assertEquals([scanner.phase, scanner.remaining], ["data", 2]);
-  scanner.takeData(2);
+  assertEquals(scanner.advance(latin1("a\r\n"), 0, 3), 3);
+  assertEquals([scanner.phase, scanner.remaining], ["data", 10]);
+  scanner.skipData(4);
+  assertEquals([scanner.phase, scanner.remaining], ["data", 6]);
+  assertEquals(scanner.advance(latin1("123456789"), 0, 9), 6);
   assertEquals([scanner.phase, scanner.remaining], ["end", 0]);
-  at = scan(scanner, bytes, at, bytes.length);
-  assertEquals([at, scanner.phase], [bytes.length, "done"]);
 });
 
-Deno.test("a size has at most seven digits, whatever it comes to", () => {
-  const parse = (line: string) => () => parseChunkLine(latin1(line), 0, line.length);
-  assertEquals(parse("1000000")(), { size: 16777216, extension: null });
-  assertProtocolError(parse("1000001"), ["CHUNK_TOO_LARGE"], "seven digits");
-  assertProtocolError(parse("10000000"), ["BAD_CHUNK_LINE"], "eight digits");
-});
-
-Deno.test("a chunk line has at most 4096 bytes with its CR LF, also one that is not there yet", () => {
-  const start = "1;k=";
-  const lineOf = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
-  const longest = latin1(lineOf(4096));
-  assertEquals(new ChunkScanner().advance(longest, 0, longest.length), 4096);
-  for (const text of [lineOf(4097), `${start}${"v".repeat(4092)}`]) {
-    const bytes = latin1(text);
-    const advance = () => new ChunkScanner().advance(bytes, 0, bytes.length);
-    assertProtocolError(advance, ["CHUNK_LINE_TOO_LONG"], `${text.length} bytes`);
-  }
-  const unfinished = latin1(`${start}${"v".repeat(4091)}`);
-  assertEquals(new ChunkScanner().advance(unfinished, 0, unfinished.length), -1);
-});
-
-Deno.test("what follows a chunk's data is refused at its first wrong byte", () => {
-  for (const wrong of ["x", "\n", "\rx", "\r\r"]) {
-    const bytes = latin1(`1\r\na${wrong}`);
+Deno.test("ChunkScanner asks for no byte more than the coding is sure to have", () => {
+  fc.assert(fc.property(arbitrary.chunks, (chunks) => {
+    const bytes = concat(chunks.map(formatChunk));
     const scanner = new ChunkScanner();
-    assertProtocolError(() => scan(scanner, bytes, 0, bytes.length), ["BAD_CHUNK_END"], wrong);
+    let at = 0;
+    let end = 0;
+    while (scanner.phase !== "done") {
+      end += scanner.leastToCome(end - at);
+      if (end > bytes.length) throw new Error(`${end} of ${bytes.length} bytes`);
+      let next;
+      while ((next = scanner.advance(bytes, at, end)) >= 0) at = next;
+    }
+    assertEquals([at, end, scanner.leastToCome(0)], [bytes.length, bytes.length, 0]);
+  }));
+});
+
+Deno.test("ChunkScanner refuses what is no end as soon as one byte shows it", () => {
+  for (
+    const [text, there] of [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], [
+      "0\r\n\rx",
+      5,
+    ]] as const
+  ) {
+    const error = thrownBy(() => scan(latin1(text), [there]), text);
+    assertInstanceOf(error, ProtocolError);
+    assertEquals(error.code, "BAD_CHUNK_END");
   }
 });

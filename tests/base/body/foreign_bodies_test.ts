@@ -1,4 +1,4 @@
-/** Bodies of other makers: whatever they do, one message stays one message. */
+/** Foreign bodies: whatever a body of another class does, one message stays one message. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { bodies, BodyError, type ByteSink, type ByteSource } from "@degu/degu/base";
 import type { BodyOut } from "@degu/internal/base/body/bodies.ts";

@@ -1,0 +1,345 @@
+/** Sources and sinks of bytes, and the buffer that reads ahead. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import fc from "fast-check";
+import { BodyError, ConnectionClosedError } from "@degu/degu/base";
+import {
+  ByteReader,
+  checkCount,
+  MAX_PIECE_BYTES,
+  notWritten,
+  openSink,
+  writeAll,
+} from "@degu/internal/base/body/byte_io.ts";
+import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
+import { concat, cut, PartialSink, PieceSource, RecordingSink } from "@degu/testing/streams.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+
+const impossible = [-1, 0, 0.5, NaN, Infinity, 6, "5" as unknown as number];
+
+// ───────────────────────── sinks
+
+Deno.test("writeAll writes every byte, however few a sink takes at a time", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.uint8Array({ maxLength: 50 }),
+      fc.integer({ min: 1, max: 60 }),
+      async (bytes, most) => {
+        const sink = new PartialSink(most);
+        if (bytes.length > 0) await writeAll(sink, bytes);
+        assertEquals(sink.bytes, bytes);
+      },
+    ),
+  );
+});
+
+Deno.test("notWritten returns the rest, and refuses counts that can't be", () => {
+  const bytes = latin1("hello");
+  assertEquals(fromLatin1(notWritten(bytes, 5, 2)), "llo");
+  for (const all of [5, undefined]) assertEquals(notWritten(bytes, 5, all).length, 0);
+  for (const count of impossible) {
+    assertThrows(() => notWritten(bytes, 5, count), BodyError, "claims");
+  }
+});
+
+Deno.test("notWritten refuses an array that has lost its bytes during the write", () => {
+  const bytes = latin1("hello");
+  bytes.buffer.transfer();
+  assertThrows(() => notWritten(bytes, 5, 2), BodyError);
+  assertEquals(notWritten(bytes, 5, 5).length, 0);
+});
+
+Deno.test("openSink locks a stream until it is released, and keeps pieces of a sink within bounds", async () => {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const out = openSink(writable);
+  assertEquals([writable.locked, out.keepsBytes, out.pieceBytes], [true, true, undefined]);
+  assertThrows(() => openSink(writable), TypeError);
+  out.release();
+  assertEquals(writable.locked, false);
+  await readable.cancel();
+  const sizes = [[1, 1], [MAX_PIECE_BYTES, MAX_PIECE_BYTES], [
+    MAX_PIECE_BYTES + 1,
+    MAX_PIECE_BYTES,
+  ]];
+  for (const [pieceBytes, used] of sizes) {
+    const sink = { pieceBytes: pieceBytes!, write: () => Promise.resolve() };
+    assertEquals([openSink(sink).pieceBytes, openSink(sink).keepsBytes], [used, false]);
+  }
+  for (const pieceBytes of [0, -1, 1.5, NaN, Infinity, "9"]) {
+    const sink = { pieceBytes: pieceBytes as number, write: () => Promise.resolve() };
+    assertEquals(openSink(sink).pieceBytes, undefined);
+  }
+  const recording = new RecordingSink();
+  await openSink(recording).write(latin1("hello"));
+  assertEquals(fromLatin1(recording.bytes), "hello");
+  for (const none of [null, undefined, 5, {}, { write: "no" }]) {
+    assertThrows(() => openSink(none as never), TypeError, "sink: must be a WritableStream");
+  }
+});
+
+Deno.test("checkCount takes null for the end, and refuses counts that can't be", () => {
+  assertEquals([checkCount(null, 5), checkCount(1, 5), checkCount(5, 5)], [0, 1, 5]);
+  for (const count of impossible) assertThrows(() => checkCount(count, 5), BodyError, "claims");
+});
+
+// ───────────────────────── the reader
+
+/** A source whose reads the test settles, one at a time. */
+class ManualSource {
+  readonly rooms: Uint8Array[] = [];
+  #settle: PromiseWithResolvers<number | null> | null = null;
+
+  read(into: Uint8Array): Promise<number | null> {
+    this.rooms.push(into);
+    this.#settle = Promise.withResolvers();
+    return this.#settle.promise;
+  }
+
+  async give(text: string | null): Promise<void> {
+    if (text !== null) this.rooms.at(-1)!.set(latin1(text));
+    this.#settle!.resolve(text === null ? null : text.length);
+    for (let turn = 0; turn < 5; turn++) await null;
+  }
+
+  async fail(error: unknown): Promise<void> {
+    this.#settle!.reject(error);
+    for (let turn = 0; turn < 5; turn++) await null;
+  }
+}
+
+/** What is buffered. */
+function textIn(reader: ByteReader): string {
+  return fromLatin1(reader.bytes.subarray(reader.start, reader.end));
+}
+
+/** A reader of 8 bytes in which this is buffered. */
+async function readerOf(text: string, capacity = 8): Promise<ByteReader> {
+  const reader = new ByteReader(new PieceSource([latin1(text)]), capacity);
+  if (text !== "") await reader.fill();
+  return reader;
+}
+
+Deno.test("ByteReader returns the bytes in order, however they are read, taken, moved and grown", async () => {
+  const operation = fc.oneof(
+    fc.record({ fill: fc.integer({ min: 1, max: 20 }) }),
+    fc.record({ take: fc.nat(20) }),
+    fc.record({ grow: fc.nat(40) }),
+    fc.constant("shrink" as const),
+    fc.constant("ahead" as const),
+    fc.constant("lent" as const),
+  );
+  const bytes = Uint8Array.from({ length: 300 }, (_, i) => i);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(operation, { maxLength: 40 }),
+      fc.nat(12),
+      async (operations, size) => {
+        const source = new PieceSource(cut(bytes, size + 1));
+        const reader = new ByteReader(source, 16);
+        const taken: Uint8Array[] = [];
+        for (const step of operations) {
+          if (step === "shrink") reader.shrink();
+          else if (step === "ahead") await reader.readAhead(source, false);
+          else if (step === "lent") await reader.readAhead(source, true);
+          else if ("grow" in step) reader.grow(step.grow);
+          else if ("fill" in step) {
+            if (reader.buffered < 16) await reader.fill(step.fill);
+          } else {
+            const into = new Uint8Array(step.take);
+            taken.push(into.subarray(0, reader.take(into)));
+          }
+          assert(reader.start <= reader.end && reader.end <= reader.bytes.length);
+        }
+        const rest = new Uint8Array(300);
+        for (let count = 0; (count = reader.take(rest)) > 0;) taken.push(rest.slice(0, count));
+        assertEquals(concat(taken), bytes.subarray(0, source.taken));
+      },
+    ),
+  );
+});
+
+Deno.test("ByteReader fills no more than asked for, and ends with its source", async () => {
+  const reader = new ByteReader(new PieceSource([latin1("hello, world")]), 8);
+  assertEquals([await reader.fill(3), textIn(reader)], [3, "hel"]);
+  assertEquals([await reader.fill(), textIn(reader)], [5, "hello, w"]);
+  reader.start = 7;
+  assertEquals([await reader.fill(), textIn(reader)], [4, "world"]);
+  assertEquals([await reader.fill(), textIn(reader)], [0, "world"]);
+});
+
+Deno.test("ByteReader starts its buffer again once it is empty, and moves what is left to the front", async () => {
+  const reader = await readerOf("12345678");
+  reader.start = 8;
+  assertEquals([reader.room().length, reader.start, reader.end], [8, 0, 0]);
+  const other = await readerOf("12345678");
+  const { bytes } = other;
+  other.start = 5;
+  assertEquals([other.room().length, textIn(other), other.start], [5, "678", 0]);
+  assertStrictEquals(other.bytes, bytes);
+});
+
+Deno.test("ByteReader grows for a larger capacity only, and keeps what is buffered", async () => {
+  const reader = await readerOf("12345678");
+  reader.start = 2;
+  const { bytes } = reader;
+  for (const capacity of [0, 7, 8]) {
+    reader.grow(capacity);
+    assertStrictEquals(reader.bytes, bytes);
+  }
+  reader.grow(9);
+  assertEquals([reader.bytes.length, reader.start, textIn(reader)], [9, 0, "345678"]);
+  reader.grow(8);
+  assertEquals(reader.bytes.length, 9);
+  reader.shrink();
+  assertEquals([reader.bytes.length, textIn(reader)], [8, "345678"]);
+});
+
+Deno.test("ByteReader shrinks only after it has grown, and only if what is buffered fits", async () => {
+  const reader = await readerOf("12345678");
+  const { bytes } = reader;
+  reader.shrink();
+  assertStrictEquals(reader.bytes, bytes);
+  reader.grow(12);
+  reader.end = reader.bytes.length;
+  reader.shrink();
+  assertEquals(reader.bytes.length, 12);
+  reader.start = 3;
+  reader.shrink();
+  assertEquals(reader.bytes.length, 12);
+  reader.start = 4;
+  reader.shrink();
+  assertEquals([reader.bytes.length, reader.buffered], [8, 8]);
+});
+
+Deno.test("ByteReader neither grows nor shrinks while a read is under way", async () => {
+  const source = new ManualSource();
+  const reader = new ByteReader(source, 8);
+  reader.readAhead(source, false);
+  const { bytes } = reader;
+  reader.grow(16);
+  assertStrictEquals(reader.bytes, bytes);
+  await source.give("abc");
+  reader.grow(16);
+  reader.readAhead(source, false);
+  const grown = reader.bytes;
+  reader.shrink();
+  assertStrictEquals(reader.bytes, grown);
+  await source.give("def");
+  assertEquals(textIn(reader), "abcdef");
+});
+
+Deno.test("a read that is issued ahead is in the buffer once it has settled, and no other begins before", async () => {
+  const source = new ManualSource();
+  const reader = new ByteReader(source, 8);
+  const reading = reader.readAhead(source, false);
+  assertStrictEquals(reader.ahead, reading);
+  assertEquals(reader.readAhead(source, false), null);
+  const filling = reader.fill();
+  await source.give("abc");
+  assertEquals([await reading, await filling, reader.ahead, textIn(reader)], [3, 3, null, "abc"]);
+  assertEquals([await reader.settleAhead(), source.rooms.length], [3, 1]);
+});
+
+Deno.test("no read is issued ahead if the usual capacity is buffered", async () => {
+  for (const [text, issued] of [["1234567", true], ["12345678", false]] as const) {
+    const reader = await readerOf(text);
+    const source = new ManualSource();
+    assertEquals(reader.readAhead(source, false) !== null, issued);
+    if (issued) await source.give(null);
+  }
+});
+
+Deno.test("a read ahead leaves views that are lent where they are", async () => {
+  const reader = await readerOf("12345678");
+  const view = reader.bytes.subarray(0, 4);
+  reader.start = 4;
+  const source = new ManualSource();
+  reader.readAhead(source, true);
+  await source.give("xyz");
+  assertEquals([fromLatin1(view), textIn(reader)], ["1234", "5678xyz"]);
+  // A buffer that was grown isn't kept for an idle connection.
+  const grown = await readerOf("12");
+  grown.grow(100);
+  grown.readAhead(source, true);
+  await source.give("3");
+  assertEquals([grown.bytes.length, textIn(grown)], [8, "123"]);
+});
+
+Deno.test("the failure of a read ahead is kept for the next read", async () => {
+  const failure = new Error("reset");
+  const faults: ((source: ManualSource) => Promise<void>)[] = [
+    (source) => source.fail(failure),
+    (source) => source.give("x".repeat(0)),
+  ];
+  for (const fault of faults) {
+    const source = new ManualSource();
+    const reader = new ByteReader(source, 8);
+    const reading = reader.readAhead(source, false)!;
+    reading.catch(() => {});
+    await fault(source);
+    const thrown = thrownBy(() => reader.checkFailure(), "a failed reader");
+    assert(thrown === failure || thrown instanceof BodyError);
+    assertStrictEquals(await rejectionOf(reader.fill(), "a read"), thrown);
+    assertStrictEquals(await rejectionOf(reader.settleAhead(), "a wait"), thrown);
+  }
+  const throws = { read: () => thrower(failure) };
+  const reader = new ByteReader(throws, 8);
+  await rejectionOf(reader.readAhead(throws, false)!, "a source that throws");
+  assertStrictEquals(await rejectionOf(reader.fill(), "a read"), failure);
+});
+
+function thrower(error: unknown): never {
+  throw error;
+}
+
+Deno.test("a closed reader has no bytes, adds none, and fails every read", async () => {
+  const failure = new Error("closed");
+  for (const [error, expected] of [[failure, failure], [null, null]] as const) {
+    const source = new ManualSource();
+    const reader = new ByteReader(source, 8);
+    reader.readAhead(source, false);
+    reader.close(error);
+    await source.give("abc");
+    assertEquals(reader.buffered, 0);
+    const thrown = await rejectionOf(reader.fill(), "a read of a closed reader");
+    if (expected === null) assertInstanceOf(thrown, ConnectionClosedError);
+    else assertStrictEquals(thrown, expected);
+  }
+  const source = new ManualSource();
+  const reader = new ByteReader(source, 8);
+  const filling = rejectionOf(reader.fill(), "a read that is cut");
+  reader.close(failure);
+  await source.give("abc");
+  assertEquals([await filling, reader.buffered], [failure, 0]);
+});
+
+Deno.test("ByteReader waits for a read ahead with the time limit of its source", async () => {
+  let settled = 0;
+  const source = new ManualSource();
+  const reader: ByteReader = new ByteReader({
+    read: (into) => source.read(into),
+    settle: async () => {
+      settled++;
+      await reader.settleAhead();
+    },
+  }, 8);
+  reader.readAhead(source, false);
+  const filling = reader.fill();
+  await source.give("abc");
+  assertEquals([await filling, settled], [3, 1]);
+});
+
+Deno.test("ByteReader refuses counts that its source can't have read", async () => {
+  for (const count of impossible) {
+    const reader = new ByteReader({ read: () => Promise.resolve(count) }, 5);
+    assertInstanceOf(await rejectionOf(reader.fill(), `${count}`), BodyError);
+    assertThrows(() => reader.filled(count), BodyError);
+  }
+  const limited = new ByteReader({ read: () => Promise.resolve(4) }, 5);
+  assertInstanceOf(await rejectionOf(limited.fill(3), "more than asked for"), BodyError);
+});

@@ -1,0 +1,182 @@
+/** ChunkedDecoder: the same chunks, data and encoded bytes, however the source delivers them. */
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import fc from "fast-check";
+import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
+import { formatChunk } from "@degu/degu/misc";
+import { openSource } from "@degu/internal/base/body/body_source.ts";
+import { ChunkedDecoder } from "@degu/internal/base/body/chunked_decoder.ts";
+import * as arbitrary from "@degu/testing/arbitraries.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { concat, cut, PieceSource, streamOf, ZeroSource } from "@degu/testing/streams.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+
+const ENCODED = "5;key=value\r\nhello\r\n1\r\nx\r\n0;a=b\r\n\r\n";
+
+/** Both kinds of sources, of pieces of these lengths. */
+const sources = {
+  stream: (bytes: Uint8Array, ...lengths: number[]) =>
+    openSource(streamOf(...cut(bytes, ...lengths))),
+  "byte source": (bytes: Uint8Array, ...lengths: number[]) =>
+    openSource(new PieceSource(cut(bytes, ...lengths))),
+};
+
+async function chunksOf(decoder: ChunkedDecoder): Promise<Chunk[]> {
+  const chunks: Chunk[] = [];
+  while (!decoder.done) chunks.push(await decoder.nextChunk());
+  return chunks;
+}
+
+async function dataOf(decoder: ChunkedDecoder, room: number): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  for (;;) {
+    const into = new Uint8Array(room);
+    const count = await decoder.nextDataInto(into);
+    pieces.push(into.subarray(0, count));
+    if (count === 0 || decoder.done) return concat(pieces);
+  }
+}
+
+async function encodedOf(decoder: ChunkedDecoder, pieceBytes?: number): Promise<string[]> {
+  const pieces: string[] = [];
+  while (!decoder.done) pieces.push(fromLatin1(await decoder.nextEncoded(pieceBytes)));
+  return pieces;
+}
+
+for (const [kind, make] of Object.entries(sources)) {
+  Deno.test(`ChunkedDecoder reads the same from a ${kind}, however it is cut`, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        arbitrary.chunks,
+        fc.oneof(arbitrary.pieceLengths, fc.constant([1000])),
+        fc.integer({ min: 1, max: 60 }),
+        async (chunks, lengths, room) => {
+          const bytes = concat(chunks.map(formatChunk));
+          const decoder = () => new ChunkedDecoder(make(bytes, ...lengths));
+          assertEquals(await chunksOf(decoder()), chunks);
+          assertEquals(await dataOf(decoder(), room), concat(chunks.map(([, data]) => data)));
+          assertEquals((await encodedOf(decoder())).join(""), fromLatin1(bytes));
+        },
+      ),
+    );
+  });
+
+  Deno.test(`ChunkedDecoder fails in the same way whatever is read from a ${kind}`, async () => {
+    const text = arbitrary.chunks.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
+    await fc.assert(
+      fc.asyncProperty(arbitrary.damaged(text), arbitrary.pieceLengths, async (bytes, lengths) => {
+        const outcomes = [];
+        for (const read of [chunksOf, encodedOf, (it: ChunkedDecoder) => dataOf(it, 7)]) {
+          outcomes.push(
+            await read(new ChunkedDecoder(make(bytes, ...lengths))).then(
+              () => "complete",
+              (error) => error instanceof ProtocolError ? error.code : (error as Error).name,
+            ),
+          );
+        }
+        assertEquals(new Set(outcomes).size, 1, `${outcomes}`);
+      }),
+    );
+  });
+}
+
+Deno.test("ChunkedDecoder reads no byte beyond the last chunk of a byte source", async () => {
+  const readers = [chunksOf, encodedOf, (it: ChunkedDecoder) => dataOf(it, 100)];
+  for (const read of readers) {
+    const source = new PieceSource([latin1(ENCODED + "what follows it")]);
+    await read(new ChunkedDecoder(openSource(source)));
+    assertEquals(source.taken, ENCODED.length);
+  }
+});
+
+Deno.test("ChunkedDecoder reads as much of a stream as there is", async () => {
+  const pieces = await encodedOf(new ChunkedDecoder(openSource(streamOf(latin1(ENCODED)))));
+  assertEquals(pieces, [ENCODED]);
+});
+
+Deno.test("ChunkedDecoder reads data that is not buffered straight into the array", async () => {
+  const source = new PieceSource([latin1("30d40\r\n"), new Uint8Array(200_000)]);
+  const decoder = new ChunkedDecoder(openSource(source));
+  while (source.taken < 200_000) await decoder.nextDataInto(new Uint8Array(150_000));
+  assert(source.offered.includes(150_000), `${source.offered}`);
+});
+
+Deno.test("ChunkedDecoder returns data without waiting for more", async () => {
+  const never = new Promise<null>(() => {});
+  const first = new PieceSource([latin1("5\r\nhello\r\n5\r\nwo")]);
+  const stream = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const into = new Uint8Array(100);
+      const count = await first.read(into) ?? await never;
+      controller.enqueue(into.subarray(0, count!));
+    },
+  });
+  const decoder = new ChunkedDecoder(openSource(stream));
+  const into = new Uint8Array(100);
+  assertEquals(fromLatin1(into.subarray(0, await decoder.nextDataInto(into))), "hellowo");
+});
+
+Deno.test("ChunkedDecoder refuses bytes of a stream that follow the last chunk", async () => {
+  for (const read of [chunksOf, encodedOf, (it: ChunkedDecoder) => dataOf(it, 100)]) {
+    for (const pieces of [[ENCODED + "x"], [ENCODED, "x"]]) {
+      const decoder = new ChunkedDecoder(openSource(streamOf(...pieces.map(latin1))));
+      assertInstanceOf(await rejectionOf(read(decoder), "a byte too many"), BodyError);
+    }
+  }
+});
+
+Deno.test("ChunkedDecoder puts sizes in lower case, and nothing else", async () => {
+  const data = "ABCDEF".repeat(2);
+  for (const [sent, relayed] of [["C", "c"], ["C;C=C", "c;C=C"]]) {
+    const source = streamOf(latin1(`${sent}\r\n${data}\r\n0;A=B\r\n\r\n`));
+    const encoded = await encodedOf(new ChunkedDecoder(openSource(source)));
+    assertEquals(encoded.join(""), `${relayed}\r\n${data}\r\n0;A=B\r\n\r\n`);
+  }
+  const big = streamOf(latin1(`ABC\r\n${"x".repeat(0xabc)}\r\n0\r\n\r\n`));
+  assert((await encodedOf(new ChunkedDecoder(openSource(big))))[0]!.startsWith("abc\r\n"));
+});
+
+/** The lengths of the pieces in which a chunk of 4 MiB is passed on. */
+async function sizesFor(pieceBytes?: number): Promise<number[]> {
+  const size = 4194304;
+  const [head, tail] = ["400000\r\n", "\r\n0\r\n\r\n"];
+  const parts = [
+    new PieceSource([latin1(head)]),
+    new ZeroSource(size),
+    new PieceSource([latin1(tail)]),
+  ];
+  const source = openSource({
+    async read(into) {
+      for (const part of parts) {
+        const count = await part.read(into);
+        if (count !== null) return count;
+      }
+      return null;
+    },
+  });
+  const decoder = new ChunkedDecoder(source);
+  const sizes: number[] = [];
+  while (!decoder.done) sizes.push((await decoder.nextEncoded(pieceBytes)).length);
+  assertEquals(sizes.reduce((sum, each) => sum + each, 0), head.length + size + tail.length);
+  return sizes;
+}
+
+Deno.test("ChunkedDecoder enlarges its buffer for a sink that is best given more, step by step", async () => {
+  const steps = (sizes: number[]) => [...new Set(sizes.slice(1, -1))];
+  assertEquals(steps(await sizesFor()).filter((size) => size > 65536), []);
+  const most = 524288;
+  for (const pieceBytes of [most, 16777216]) {
+    const sizes = await sizesFor(pieceBytes);
+    assertEquals(Math.max(...sizes), most);
+    assert(sizes.indexOf(65536) < sizes.indexOf(262144), `${sizes}`);
+    assert(sizes.indexOf(262144) < sizes.indexOf(most), `${sizes}`);
+  }
+});
+
+Deno.test("ChunkedDecoder keeps its buffer for a source that does not fill it", async () => {
+  const chunk = latin1("1\r\nx\r\n");
+  const list = Array.from({ length: 100 }, () => chunk);
+  const source = openSource(streamOf(...list, latin1("0\r\n\r\n")));
+  const decoder = new ChunkedDecoder(source);
+  while (!decoder.done) await decoder.nextEncoded(16777216);
+  assertEquals(source.reader.bytes.length, 65536);
+});

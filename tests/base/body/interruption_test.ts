@@ -1,0 +1,26 @@
+/** Interruption: what reaches a body when its request is aborted. */
+import { assertEquals, assertThrows } from "@std/assert";
+import { Interruption } from "@degu/internal/base/body/interruption.ts";
+import { thrownBy } from "@degu/testing/expectations.ts";
+
+Deno.test("Interruption rejects what waits, once, and whatever comes later throws the reason itself", () => {
+  for (const reason of [new Error("enough"), "enough", undefined, null]) {
+    const interruption = new Interruption();
+    interruption.throwIfAborted();
+    const rejected: unknown[] = [];
+    interruption.waiting = (error) => rejected.push(error);
+    interruption.abort(reason);
+    assertEquals([rejected, interruption.aborted, interruption.waiting], [
+      [reason],
+      { reason },
+      null,
+    ]);
+    assertEquals(thrownBy(() => interruption.throwIfAborted(), "an aborted one"), reason);
+  }
+});
+
+Deno.test("Interruption is aborted also while nothing waits", () => {
+  const interruption = new Interruption();
+  interruption.abort(new RangeError("enough"));
+  assertThrows(() => interruption.throwIfAborted(), RangeError, "enough");
+});
