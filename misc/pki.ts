@@ -51,7 +51,7 @@ type PemFiles = Readonly<Record<string, string>>;
  * A private authority for servers and another for clients, with a certificate of each, in a
  * temporary directory that is removed on dispose. Keys are ECDSA P-256, certificates are valid from
  * a day ago for 30 days, the directory has mode 0700 and its files mode 0600. The private keys of
- * the two authorities are never written anywhere: nobody can add a certificate later.
+ * the two authorities are never written anywhere, so no certificate can be added later.
  *
  * The four configurations are plain JSON with absolute paths, so they can be posted to a worker.
  * They name files, so they are of use until the directory is removed.

@@ -31,7 +31,7 @@ export class ServerWorker {
   readonly #port: MessagePort;
   readonly #signal: AbortSignal | undefined;
   /** Reports what has happened to a server that has started. */
-  readonly #tell: (what: string) => void;
+  readonly #report: (what: string) => void;
   readonly #ready = Promise.withResolvers<Address>();
   /** Resolves when the server is closed, or the worker has ended. */
   readonly #closed = Promise.withResolvers<void>();
@@ -42,11 +42,11 @@ export class ServerWorker {
   private constructor(
     port: MessagePort,
     signal: AbortSignal | undefined,
-    tell: (what: string) => void,
+    report: (what: string) => void,
   ) {
     this.#port = port;
     this.#signal = signal;
-    this.#tell = tell;
+    this.#report = report;
     this.#worker = new Worker(new URL("./temp_server_worker.ts", import.meta.url), {
       type: "module",
       name: "TempServer",
@@ -65,18 +65,18 @@ export class ServerWorker {
    *
    * @param command What to start.
    * @param signal Aborts starting, which rejects with its reason; later it stops the server.
-   * @param tell Called if the worker fails or ends later, without being asked to.
+   * @param report Called if the worker fails or ends later, without being asked to.
    * @returns The worker and the address, when the server can be reached.
    */
   static async start(
     command: StartCommand,
     signal: AbortSignal | undefined,
-    tell: (what: string) => void,
+    report: (what: string) => void,
   ): Promise<[ServerWorker, Address]> {
     const { MessageChannel } = await import("node:worker_threads");
     signal?.throwIfAborted();
     const { port1, port2 } = new MessageChannel();
-    const worker = new ServerWorker(port1, signal, tell);
+    const worker = new ServerWorker(port1, signal, report);
     try {
       // The types of a worker's messages don't know the ports of node:worker_threads.
       const transfer = [port2 as unknown as Transferable];
@@ -140,7 +140,7 @@ export class ServerWorker {
   #fail(error: Error, what: string): void {
     if (this.#state === "ended") return;
     if (this.#state === "starting") this.#ready.reject(error);
-    else if (this.#state === "serving") this.#tell(what);
+    else if (this.#state === "serving") this.#report(what);
     this.#state = "failed";
   }
 }

@@ -163,7 +163,7 @@ function makeResponse(
 ): Response {
   const body = status === 205 ? withoutBody(given, framing) : given;
   const fetchHeaders = headersOf(headers);
-  // How a body is framed is up to the server, which may speak HTTP/2; a length it takes from here.
+  // The server frames the body, perhaps in HTTP/2; it uses a length from here.
   fetchHeaders.delete("transfer-encoding");
   if (typeof framing === "number") fetchHeaders.set("content-length", String(framing));
   const init = { status, statusText: reason, headers: fetchHeaders };

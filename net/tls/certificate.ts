@@ -27,7 +27,7 @@ export const PURPOSE = {
 export interface CertificateName {
   /** `"DNS"`, `"IP Address"`, `"URI"`, `"email"` or another type. */
   readonly type: string;
-  /** The name, as it stands in the certificate; a literal IP address for `"IP Address"`. */
+  /** The name, as it is in the certificate; a literal IP address for `"IP Address"`. */
   readonly value: string;
 }
 

@@ -53,9 +53,9 @@ export class TlsSocket implements Socket {
   readonly #writers = new Set<Waiting>();
 
   /**
-   * Takes over a socket, in the very event that says that its handshake is done. What the peer has sent
-   * since comes next in the same turn, and Deno's `node:tls` loses the end of a connection whose bytes
-   * nobody takes: no event tells of it ever after.
+   * Takes over a socket, in the very event that its handshake is done. What the peer has sent since comes
+   * next in the same turn, and Deno's `node:tls` never reports the end of a connection whose bytes were
+   * not read.
    *
    * @param below What it runs over, which is taken over too.
    * @param peerCertificate The verified certificate of the peer, or `null`.
@@ -117,8 +117,7 @@ export class TlsSocket implements Socket {
   close(): void {
     this.#closed = true;
     this.#pieces.length = 0;
-    // The peer is told that this is the end (RFC 8446 §6.1), but not where bytes are still under way,
-    // which are lost now.
+    // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost now.
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
     this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     if (inOrder) this.#socket.end();
