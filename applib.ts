@@ -1,5 +1,5 @@
 /**
- * Applications to build applications from: routing, a choice of methods, a reverse proxy.
+ * Apps to build apps from: routing, a choice of methods, a reverse proxy.
  *
  * @example
  * ```ts

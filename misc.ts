@@ -22,17 +22,12 @@ export {
   parseUri,
 } from "./misc/wire.ts";
 export type { UriParts } from "./base/wire/uri.ts";
-export {
-  type TempClientSslconfig,
-  TempPKI,
-  type TempPKIOptions,
-  type TempServerSslconfig,
-} from "./misc/pki.ts";
+export { TempPKI, type TempPKIOptions } from "./misc/pki.ts";
 export {
   type AppRef,
   type BuildFunction,
   type TempAddress,
   TempServer,
   TempSSLServer,
-  WorkerServer,
+  type WorkerServer,
 } from "./misc/temp_server.ts";

@@ -1,5 +1,5 @@
 /**
- * What an RGI application is, and a middleware that checks that one keeps to it.
+ * What an RGI app is, and a middleware that checks that an app follows the rules.
  *
  * @example
  * ```ts
@@ -14,7 +14,7 @@
  * await assertRejects(
  *   () => new Validator(app).handle(mkreq("GET", "/"), session, api),
  *   RangeError,
- *   'response[2]["Content-Type"]: bad name',
+ *   'response[2]["Content-Type"]: the name must be',
  * );
  * ```
  *

@@ -265,11 +265,6 @@ function checkOptions(options: ServerOptions): ServerOptions {
   checkCount("maxConnections", copy.maxConnections);
   checkCount("maxRequests", copy.maxRequests);
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
-  for (const level of LEVELS) {
-    if (copy.logger !== undefined && typeof copy.logger?.[level] !== "function") {
-      throw new TypeError(`logger: need an object with the method ${level}`);
-    }
-  }
   return copy;
 }
 

@@ -1,5 +1,5 @@
 /**
- * The bridge to what speaks fetch: handlers of `Request` and `Response`, and `fetch` itself.
+ * The bridge to fetch: handlers of `Request` and `Response`, and `fetch` itself.
  *
  * @example
  * ```ts

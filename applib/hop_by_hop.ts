@@ -1,5 +1,5 @@
 /**
- * Headers that are for one connection, and not for who is behind it.
+ * Headers that are for one connection, and not for who is beyond it.
  *
  * @module
  */
@@ -24,10 +24,10 @@ function isHopByHop(name: string): boolean {
 
 /**
  * The headers without those of the connection that they came over, and without what `connection`
- * names. Not `host`, nor what says where a body ends or which part of something it is: a message
- * without these would be another one, so whoever names them is not heeded.
+ * names. `host` and the headers that define a body's end or range are kept even if it names them: the
+ * message would be a different one without them.
  *
- * @returns The same object where nothing is to be left out.
+ * @returns The same object if there is nothing to leave out.
  */
 export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);

@@ -22,7 +22,7 @@ function checkMethods(methods: Iterable<Method>): ReadonlySet<Method> {
 }
 
 /**
- * Which methods an application is to see. One of these can wrap any number of applications.
+ * Which methods an app is to see. One of these can wrap any number of apps.
  *
  * @example
  * ```ts
@@ -45,8 +45,8 @@ export class AllowedMethods {
   /**
    * Allows these methods and no other.
    *
-   * @throws {TypeError} where one is not a string.
-   * @throws {RangeError} where one is none of GET, HEAD, DELETE, PUT, POST.
+   * @throws {TypeError} if one is not a string.
+   * @throws {RangeError} if one is not GET, HEAD, DELETE, PUT or POST.
    */
   constructor(...methods: Method[]) {
     this.#methods = checkMethods(methods);
@@ -58,9 +58,9 @@ export class AllowedMethods {
   }
 
   /**
-   * Makes an application that hands on the requests with one of the methods.
+   * Makes an app that hands on the requests with one of the methods.
    *
-   * @throws {TypeError} where `app` is not an application.
+   * @throws {TypeError} if `app` is not an app.
    */
   wrap(app: App): MethodFilter {
     return new MethodFilter(app, this.#methods);
@@ -68,7 +68,7 @@ export class AllowedMethods {
 }
 
 /**
- * An application behind a choice of methods: every other one is answered with
+ * An app behind a choice of methods: every other one is answered with
  * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110 §15.5.6).
  * {@linkcode AllowedMethods.wrap} makes it.
  */
@@ -78,19 +78,19 @@ export class MethodFilter implements AppObject {
   readonly #refusal: HeaderDict;
 
   /**
-   * Wraps an application.
+   * Wraps an app.
    *
-   * @throws {TypeError} where `app` is not an application, or a method not a string.
-   * @throws {RangeError} where a method is none of the five.
+   * @throws {TypeError} if `app` is not an app, or a method is not a string.
+   * @throws {RangeError} if a method is not one of the five.
    */
   constructor(app: App, methods: Iterable<Method>) {
     this.#app = readApp(app, "app");
     this.#methods = checkMethods(methods);
-    // A header's value is never empty, so nothing is said where no method is allowed.
+    // A header can't have an empty value, so it is left out if no method is allowed.
     this.#refusal = this.#methods.size === 0 ? {} : { allow: [...this.#methods].join(", ") };
   }
 
-  /** Hands a request on, or answers `405 Method Not Allowed`. */
+  /** Passes a request on, or answers `405 Method Not Allowed`. */
   handle(
     request: Request,
     session: Session,
@@ -103,7 +103,7 @@ export class MethodFilter implements AppObject {
     return this.#app.handle(request, session, api);
   }
 
-  /** Asks the application, where it has a say; else lets every peer in. */
+  /** Asks the app whether to accept a peer; accepts every peer if the app has no `onConnect`. */
   onConnect(session: Session, sock: Socket): boolean | Promise<boolean> {
     return this.#app.onConnect === null || this.#app.onConnect(session, sock);
   }

@@ -1,10 +1,11 @@
 /**
- * The application that makes each request that it gets at another server.
+ * The app that makes each request that it gets at another server.
  *
  * @module
  */
 
 import type { Api, AppObject } from "../base/app/app.ts";
+import { checkString, wrongType } from "../base/checks.ts";
 import { keepUnused, makeOutputFromInput, releaseKept } from "../base/body/bodies.ts";
 import { makeEmptyResponse } from "../base/app/empty_response.ts";
 import {
@@ -13,7 +14,6 @@ import {
   DeguError,
   EmptyPreambleError,
   quote,
-  typeName,
 } from "../base/errors.ts";
 import { type Request, Response, type ResponseTuple } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
@@ -26,14 +26,12 @@ import { endToEndHeaders } from "./hop_by_hop.ts";
 /** How a proxy behaves. */
 export interface ProxyOptions {
   /**
-   * Where to tell, as a warning, why a request could not be relayed; the client is not told.
+   * Gets a warning with the reason if a request could not be relayed; the client gets none.
    *
    * @default {nowhere}
    */
   logger?: Pick<Logger, "warn"> | undefined;
 }
-
-const OPTIONS = ["logger"];
 
 /** Which proxy has made a connection: two with the same key must not use each other's. */
 const makers = new WeakMap<Connection, ProxyApp>();
@@ -41,8 +39,8 @@ const makers = new WeakMap<Connection, ProxyApp>();
 /**
  * A reverse proxy: relays each request to a server and its response back, with nothing changed:
  * method, path and query (without what was shifted to `mount`), headers, body, the boundaries and
- * extensions of chunks, status, reason. A `host` or `authorization` of the client takes the place of
- * the one that came with the request, and what is for one connection only goes no further (RFC 9110
+ * extensions of chunks, status, reason. A `host` or `authorization` of the client replaces the one
+ * that came with the request, and what is for one connection only goes no further (RFC 9110
  * §7.6.1): `connection` and what it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
  *
  * Each session has an upstream connection of its own, in `session.store` under `key`, which is
@@ -76,29 +74,24 @@ export class ProxyApp implements AppObject {
    *
    * @param key Where in `session.store` the connection is kept. Each proxy that the same session can
    * reach needs a key of its own.
-   * @throws {TypeError} for an argument of a wrong type.
+   * @throws {TypeError} if an argument has a wrong type.
    */
   constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
-    if (typeof client?.connect !== "function") {
-      throw new TypeError(`client: need a Client; got ${typeName(client)}`);
-    }
-    if (typeof key !== "string") throw new TypeError(`key: need a string; got ${typeName(key)}`);
-    const { logger } = copyOptions(options, OPTIONS);
-    if (logger !== undefined && typeof logger?.warn !== "function") {
-      throw new TypeError("logger: need an object with the method warn");
-    }
+    if (typeof client?.connect !== "function") throw wrongType("client", "a Client", client);
+    checkString("key", key);
+    const { logger } = copyOptions(options, ["logger"]);
     this.#client = client;
     this.#key = key;
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
   }
 
   /**
-   * Relays a request. Where the upstream can't be reached, or breaks off before it has answered:
-   * `502 Bad Gateway`; where it takes longer than the client's `timeout`: `504 Gateway Timeout`.
+   * Relays a request. If the upstream can't be reached, or fails before it has answered, the response is
+   * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`.
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();
-    // Whoever has used the body before has to hear of it, rather than the client of a bad gateway.
+    // A body that was already used is this app's mistake: throw it, don't answer 502.
     makeOutputFromInput(request.body);
     const stored = this.#findConnection(request, session);
     try {
@@ -115,18 +108,20 @@ export class ProxyApp implements AppObject {
     }
   }
 
-  /** The connection of the session, where there is one that this request may go over. */
+  /** The connection of the session, if there is one that this request may use. */
   #findConnection({ method, body }: Request, session: Session): Connection | null {
     const stored = session.store.get(this.#key);
     if (stored === undefined) return null;
     if (!isConnection(stored) || (makers.get(stored) ?? this) !== this) {
       throw new DeguError(
-        `session.store has something of somebody else under ${quote(this.#key)}; ` +
-          "give each ProxyApp a key of its own",
+        `session.store: ${
+          quote(this.#key)
+        } is in use by something else; give each ProxyApp a key of ` +
+          "its own",
       );
     }
-    // Of a POST without a body nobody can tell, when the upstream has closed, whether it was done;
-    // nothing may do it twice (RFC 9110 §9.2.2), and a new connection was not closed while idle.
+    // If the upstream closes, it is unknown whether a POST without a body was processed, and it must not
+    // be sent twice (RFC 9110 §9.2.2); a new connection was not closed while idle.
     const onlyOnce = method === "POST" && body === null;
     if (!onlyOnce && !stored.closed) return stored;
     stored.close();
@@ -195,8 +190,8 @@ function isConnection(value: unknown): value is Connection {
 }
 
 /**
- * True where a connection that has served before turned out to be of no use any more: closed by the
- * upstream while it was idle, or left with a response that somebody has not read.
+ * True if a connection that was used before turned out to be unusable: closed by the upstream while it
+ * was idle, or left with an unread response.
  */
 function isStale(error: unknown): boolean {
   return error instanceof EmptyPreambleError || error instanceof ConnectionClosedError ||

@@ -1,37 +1,37 @@
 /**
- * The application that hands each request to another one, by its path.
+ * The app that hands each request to another one, by its path.
  *
  * @module
  */
 
 import type { Api, App, AppFunction, AppObject, Socket } from "../base/app/app.ts";
-import { quote, typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
 import { MAX_ROUTER_DEPTH } from "../base/wire/limits.ts";
 import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { allows, PATH } from "../base/wire/tables.ts";
-import { allLetIn, type OnConnect, readApp } from "../base/app/app_parts.ts";
+import { allAccept, type OnConnect, readApp } from "../base/app/app_parts.ts";
 
 /**
- * Which application answers for which component of a path: `null` where the path has no more of
- * them, `""` where it ends with a slash. A map in place of an application decides by the next
- * component.
+ * Which app answers for which component of a path: `null` if the path has no more of them, `""` if it
+ * ends with a slash. A map instead of an app decides by the next component.
  */
 export type AppMap = ReadonlyMap<string | null, App | AppMap>;
 
-/** The same, copied, with each application taken apart. */
+/** A copy of such a map, with the function of each app. */
 type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
 
 /**
- * Hands each request to the application that a map names for its path, and answers `410 Gone` where
- * there is none.
+ * Passes each request to the app that a map names for its path, and answers `410 Gone` if there is
+ * none.
  *
  * For each map that it goes through, one component of the path is shifted to `mount`, so the
- * application sees the rest of the path, as if it stood alone.
+ * app sees the rest of the path, as if it were on its own.
  *
- * When a peer connects, every application in the map that has an `onConnect` is asked, each object
- * once, in the order of the map; the peer is let in where all of them return exactly `true`. (It has
- * not said yet what it will ask for, so there is no other choice.)
+ * When a peer connects, every app in the map that has an `onConnect` is asked, each object once, in
+ * the order of the map; the peer is accepted if all of them return exactly `true`. (Its requests are
+ * not known yet, so all have to agree.)
  *
  * @example
  * ```ts
@@ -57,10 +57,9 @@ export class Router implements AppObject {
   /**
    * Makes a router of a map, which is copied with all maps in it.
    *
-   * @throws {TypeError} where a map is not a `Map`, a key is neither a string nor `null`, or a value
-   * is neither an application nor a map.
-   * @throws {RangeError} where a key can't be a component of a path, or more than 10 maps stand
-   * inside of each other.
+   * @throws {TypeError} if a map is not a `Map`, a key is neither a string nor `null`, or a value is
+   * neither an app nor a map.
+   * @throws {RangeError} if a key can't be a component of a path, or more than 10 maps are nested.
    */
   constructor(appmap: AppMap) {
     const askers = new Map<App, OnConnect>();
@@ -68,7 +67,7 @@ export class Router implements AppObject {
     this.#askers = [...askers.values()];
   }
 
-  /** Hands a request on; `410 Gone` where nobody is there for it. */
+  /** Passes a request on; answers `410 Gone` if there is no app for its path. */
   handle(
     request: Request,
     session: Session,
@@ -80,50 +79,46 @@ export class Router implements AppObject {
     return target(request, session, api);
   }
 
-  /** Lets a peer in where every application in the map does. */
+  /** Accepts a peer if every app in the map does. */
   onConnect(session: Session, sock: Socket): Promise<boolean> {
-    return allLetIn(this.#askers, session, sock);
+    return allAccept(this.#askers, session, sock);
   }
 }
 
 function copyMap(
   appmap: AppMap,
-  name: string,
+  label: string,
   depth: number,
   askers: Map<App, OnConnect>,
 ): Routes {
-  if (!(appmap instanceof Map)) {
-    throw new TypeError(`${name}: need a Map; got ${typeName(appmap)}`);
-  }
+  if (!(appmap instanceof Map)) throw wrongType(label, "a Map", appmap);
   // A map that contains itself ends here, too.
   if (depth > MAX_ROUTER_DEPTH) {
-    throw new RangeError(`${name}: more than ${MAX_ROUTER_DEPTH} maps inside of each other`);
+    throw new RangeError(`${label}: must be at most ${MAX_ROUTER_DEPTH} nested maps; got more`);
   }
   const routes = new Map<string | null, AppFunction | Routes>();
   for (const [key, value] of appmap as AppMap) {
-    checkKey(key, name);
-    const valueName = `${name}[${key === null ? "null" : quote(key)}]`;
+    checkKey(label, key);
+    const valueLabel = `${label}[${key === null ? "null" : quote(key)}]`;
     if (value instanceof Map) {
-      routes.set(key, copyMap(value, valueName, depth + 1, askers));
+      routes.set(key, copyMap(value, valueLabel, depth + 1, askers));
       continue;
     }
     const app = value as App;
-    const { handle, onConnect } = readApp(app, valueName);
+    const { handle, onConnect } = readApp(app, valueLabel);
     routes.set(key, handle);
     if (onConnect !== null) askers.set(app, onConnect);
   }
   return routes;
 }
 
-function checkKey(key: string | null, name: string): void {
+function checkKey(label: string, key: string | null): void {
   if (key === null) return;
-  if (typeof key !== "string") {
-    throw new TypeError(`${name}: need keys that are strings or null; got ${typeName(key)}`);
-  }
+  if (typeof key !== "string") throw wrongType(label, "a Map whose keys are strings or null", key);
   if (key === ".." || !allows(PATH, key)) {
     throw new RangeError(
-      `${name}: the key ${quote(key)} can't be a component of a path, which has letters, digits ` +
-        'and - + . : _ ~, and is not ".."',
+      `${label}: a key must be a component of a path (letters, digits and - + . : _ ~, not ".."); ` +
+        `got ${quote(key)}`,
     );
   }
 }

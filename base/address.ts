@@ -12,20 +12,21 @@ import {
   checkScope,
   checkScopeNumber,
   checkTuple,
-  isDnsName,
   isIPv6,
+  isNameOrIPv4,
   makeTuple,
   withoutZone,
   zoneOf,
 } from "./address_rules.ts";
-import { quote, typeName } from "./errors.ts";
+import { checkString } from "./checks.ts";
+import { quote } from "./errors.ts";
 import type { Address } from "./address_rules.ts";
 
 const UNIX = "unix:";
 const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
-/** A scope by its number; whatever else stands behind `%` is the name of an interface. */
+/** A scope by its number; anything else after `%` is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
-/** What would not be seen in a line of a log, or would end it. */
+/** What would be invisible in a line of a log, or would end it. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 const encoder = new TextEncoder();
 
@@ -34,10 +35,10 @@ const encoder = new TextEncoder();
  * sessions have.
  *
  * A scope by number looks the same in a pair and in a four-tuple, and is read back as the four-tuple; a
- * four-tuple with the scope 0, which is none, is read back as the pair.
+ * four-tuple with the scope 0, which means none, is read back as the pair.
  *
- * @throws {TypeError} where it has none of the forms of an address.
- * @throws {RangeError} where a part of it is not allowed, or has no place in the text: flowinfo other
+ * @throws {TypeError} if it has none of the forms of an address.
+ * @throws {RangeError} if a part of it is not allowed, or can't be written as text: flowinfo other
  * than 0.
  *
  * @example
@@ -58,21 +59,21 @@ export function formatAddress(address: Address): string {
   checkHost(host, flowinfo !== undefined, scopeid);
   checkPort(port, 0);
   if (flowinfo) {
-    throw new RangeError(`address[2]: flowinfo has no place in the text; need 0, got ${flowinfo}`);
+    throw new RangeError(`address[2]: must be 0, as text has no flowinfo; got ${flowinfo}`);
   }
   return addressText(makeTuple(host, port, flowinfo, scopeid));
 }
 
 /**
- * Reads an address that stands in a configuration or on a command line.
+ * Reads an address as it is written in a configuration or on a command line.
  *
  * `127.0.0.1:80`, `camera.local:80`, `[::1]:80`, `[fe80::1%eth0]:80`; with a scope by number,
  * `[fe80::1%3]:80`, a four-tuple; `unix:/run/a.socket`, and `unix:@name` for an abstract name. In those
  * two `%`, control characters and others that can't be seen are written as `%25`, `%0A` and so on. The
  * port may be 0, for a server.
  *
- * @throws {TypeError} where it is not text.
- * @throws {RangeError} where the text is no address, or is not how {@linkcode formatAddress} writes it;
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if the text is not an address, or not as {@linkcode formatAddress} writes it;
  * the message says what is wrong.
  *
  * @example
@@ -87,14 +88,14 @@ export function formatAddress(address: Address): string {
  * ```
  */
 export function parseAddress(text: string): Address {
-  if (typeof text !== "string") throw new TypeError(`address: need text; got ${typeName(text)}`);
-  return text.startsWith(UNIX) ? parsePlace(text.slice(UNIX.length)) : parseHostAndPort(text);
+  checkString("address", text);
+  return text.startsWith(UNIX) ? parseSocketName(text.slice(UNIX.length)) : parseHostAndPort(text);
 }
 
 /** The text of an address that was checked; flowinfo, which it can't have, is left out. For logs. */
 export function addressText(address: Address): string {
   if (typeof address === "string" || address instanceof Uint8Array) {
-    return UNIX + placeText(address);
+    return UNIX + socketName(address);
   }
   const [host, port, , scopeid = 0] = address;
   const zone = scopeid === 0 ? zoneOf(host) : String(scopeid);
@@ -103,7 +104,7 @@ export function addressText(address: Address): string {
 }
 
 /** The path or the name of a Unix socket as text, `/run/a.socket` or `@name`; else the address. */
-export function placeText(address: Address): string {
+export function socketName(address: Address): string {
   if (typeof address === "string") return address.replace(UNSEEN, encodeURIComponent);
   if (!(address instanceof Uint8Array)) return addressText(address);
   // The name that the kernel is to choose.
@@ -118,7 +119,7 @@ function checkHost(host: string, isScoped: boolean, scopeid: number | undefined)
     checkScope(host, scopeid);
     const zone = zoneOf(host);
     if (zone !== null && SCOPE_NUMBER.test(zone)) checkScopeNumber(Number(zone));
-  } else if (isScoped || !isDnsName(host)) {
+  } else if (isScoped || !isNameOrIPv4(host)) {
     throw badHost(host, isScoped ? "an IPv6 address" : "an IP address or a DNS name");
   }
 }
@@ -133,19 +134,19 @@ function parseHostAndPort(text: string): Address {
   const zone = zoneOf(host);
   if (zone === null || !SCOPE_NUMBER.test(zone)) return makeTuple(host, port);
   if (zone !== "0") return makeTuple(withoutZone(host), port, 0, Number(zone));
-  throw new RangeError(`address: the scope 0 is none: leave it out; got ${quote(text)}`);
+  throw new RangeError(`address: must have no scope in place of 0; got ${quote(text)}`);
 }
 
-function parsePlace(text: string): Address {
-  const place = unescape(text);
-  const address = place === ""
+function parseSocketName(text: string): Address {
+  const name = unescape(text);
+  const address = name === ""
     ? new Uint8Array(0)
-    : place.startsWith("@")
-    ? checkName(encoder.encode(`\0${place.slice(1)}`))
-    : checkPath(place);
-  if (placeText(address) === text) return address;
+    : name.startsWith("@")
+    ? checkName(encoder.encode(`\0${name.slice(1)}`))
+    : checkPath(name);
+  if (socketName(address) === text) return address;
   throw new RangeError(
-    `address: need ${quote(addressText(address))}, the one way to write this; got ${
+    `address: must be ${quote(addressText(address))}, the one way to write this; got ${
       quote(UNIX + text)
     }`,
   );
@@ -155,30 +156,30 @@ function unescape(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    const hint = "write a percent sign as %25, and no others but characters that can't be seen";
+    const hint = "write a percent sign as %25, and escape only invisible characters";
     throw new RangeError(`address: a percent sign that escapes nothing in ${quote(text)}; ${hint}`);
   }
 }
 
-/** The error for text that has not even the form of an address. */
+/** The error for text that doesn't have the form of an address. */
 function badText(text: string): RangeError {
-  // What stands before an at sign may be a password.
+  // The text before an at sign may be a password.
   const got = text.includes("@") ? "" : `; got ${quote(text)}`;
   return new RangeError(`address: ${problemOf(text)}${got}`);
 }
 
 function problemOf(text: string): string {
-  if (text.startsWith("/")) return "the path of a Unix socket is written unix:/path";
-  if (text.startsWith("@")) return "an abstract name is written unix:@name";
-  if (text.includes("://")) return "need host:port, not a URL";
-  if (text.includes("@")) return "need host:port, without a user";
+  if (text.startsWith("/")) return "the path of a Unix socket must be written unix:/path";
+  if (text.startsWith("@")) return "an abstract name must be written unix:@name";
+  if (text.includes("://")) return "must be host:port, not a URL";
+  if (text.includes("@")) return "must be host:port, without a user";
   if (!text.startsWith("[") && text.split(":").length > 2) {
-    return "an IPv6 address is written in brackets, as in [::1]:80";
+    return "an IPv6 address must be in brackets, as in [::1]:80";
   }
   const digits = /:([0-9]*)$/.exec(text)?.[1];
-  if (digits === undefined) return "need a port, as in 127.0.0.1:80 or [::1]:80";
+  if (digits === undefined) return "must have a port, as in 127.0.0.1:80 or [::1]:80";
   if (digits === "" || (digits.startsWith("0") && digits !== "0")) {
-    return "need a port from 0 to 65535 in plain decimal digits";
+    return "must have a port from 0 to 65535 in plain decimal digits";
   }
-  return "need host:port, [IPv6 address]:port or unix:/path";
+  return "must be host:port, [IPv6 address]:port or unix:/path";
 }

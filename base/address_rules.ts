@@ -4,7 +4,8 @@
  * @module
  */
 
-import { quote, typeName } from "./errors.ts";
+import { checkInteger, checkNumber, checkString, wrongType } from "./checks.ts";
+import { quote } from "./errors.ts";
 
 /** An IPv4 or IPv6 address, or a DNS name, and a port. */
 export type HostAddress = readonly [host: string, port: number];
@@ -26,52 +27,67 @@ const MAX_PATH_BYTES = 107;
 const MAX_NAME_BYTES = 108;
 const MAX_PORT = 65535;
 const MAX_UINT32 = 2 ** 32 - 1;
-/** DNS names, and zones of IPv6 addresses, as far as they can be told from everything else. */
-const DNS_NAME = /^[-.0-9A-Z_a-z]+$/;
+const MAX_DNS_NAME_LENGTH = 253;
+/** With the underscore, which some hosts have in their names although RFC 1123 §2.1 forbids it. */
+const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
+/** The zone of an IPv6 address: the name or the number of an interface. */
+const ZONE = /^[-.0-9A-Z_a-z]+$/;
 const PREFIX = /\/[0-9]{1,3}$/;
 const encoder = new TextEncoder();
 
-/** True for what may be a DNS name; an IPv4 address may be one, too. */
-export function isDnsName(host: string): boolean {
-  return DNS_NAME.test(host);
+/**
+ * The form in which DNS names are compared: in lower case, without a trailing dot; `null` if the text is
+ * not a DNS name. The last label of one is not all digits: it could be taken for an IPv4 address.
+ */
+export function canonicalDnsName(text: string): string | null {
+  const name = text.endsWith(".") ? text.slice(0, -1) : text;
+  if (name.length > MAX_DNS_NAME_LENGTH) return null;
+  const labels = name.split(".");
+  const isName = labels.every((label) => DNS_LABEL.test(label)) &&
+    !/^[0-9]+$/.test(labels.at(-1) ?? "");
+  // Checked first, because other letters have an ASCII one in lower case: the Kelvin sign has k.
+  return isName ? name.toLowerCase() : null;
 }
 
-/** Leaves out the length of a prefix, `/64`, behind an address. */
+/** True for a host that needs no zone: a DNS name or an IPv4 address. */
+export function isNameOrIPv4(host: string): boolean {
+  return isIPv4(host) || canonicalDnsName(host) !== null;
+}
+
+/** Removes the length of a prefix, `/64`, from an address. */
 export function withoutPrefix(host: string): string {
   return host.replace(PREFIX, "");
 }
 
-/** Checks what says, behind an IPv6 address or beside it, which interface it is on. */
+/** Checks the scope of an IPv6 address: the zone after it or the number given with it. */
 export function checkScope(host: string, scopeid = 0): void {
   const zone = zoneOf(host);
-  if (zone !== null && !DNS_NAME.test(zone)) {
+  if (zone !== null && !ZONE.test(zone)) {
     throw new RangeError(
-      `address[0]: what follows % has to be the name or the number of an interface; got ${
-        quote(host)
-      }`,
+      `address[0]: must have the name or the number of an interface after %; got ${quote(host)}`,
     );
   }
   if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
-    throw new RangeError(`address: the scope is given twice: ${quote(host)} and ${scopeid}`);
+    throw new RangeError(`address: must give the scope once; got ${quote(host)} and ${scopeid}`);
   }
   const scoped = scopeid !== 0 || (zone !== null && !/^0+$/.test(zone));
   if (scoped || !isLinkLocal(host)) return;
   throw new RangeError(
-    `address[0]: ${quote(host)} is link-local and needs a scope, the interface that it is on: ` +
-      `["${withoutZone(host)}%eth0", port] or ["${withoutZone(host)}", port, 0, scopeid]`,
+    `address[0]: must have a scope, the interface of a link-local address; got ${quote(host)}: ` +
+      `write ["${withoutZone(host)}%eth0", port] or ["${withoutZone(host)}", port, 0, scopeid]`,
   );
 }
 
-/** The error for a host that is none, with what it looks like. */
+/** The error for text that is not a host, with what it looks like. */
 export function badHost(host: string, wanted: string): RangeError {
   const mistake = mistakeOf(host);
   const hint = mistake === null ? "" : `; this looks like ${mistake}`;
-  // What stands before an at sign may be a password.
+  // The text before an at sign may be a password.
   const got = host.includes("@") ? "" : `; got ${quote(host)}`;
-  return new RangeError(`address[0]: need ${wanted}${got}${hint}`);
+  return new RangeError(`address[0]: must be ${wanted}${got}${hint}`);
 }
 
-/** What was given in place of a host, as far as that can be told. */
+/** What was probably given instead of a host; `null` if there is no good guess. */
 function mistakeOf(host: string): string | null {
   if (host.includes("://")) return "a URL: give its host, and the port as the second item";
   if (host.includes("@")) return "a host with a user: give the host alone";
@@ -87,7 +103,7 @@ function mistakeOf(host: string): string | null {
   return host.includes(":") ? "an IPv6 address, but is none" : null;
 }
 
-/** Checks an abstract name, and copies it; an empty one is left to the kernel to choose. */
+/** Checks and copies an abstract name; for an empty one the kernel chooses the name. */
 export function checkName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
@@ -117,10 +133,10 @@ export function checkPath(path: string): string {
 
 function pathProblem(path: string): string | null {
   if (!path.startsWith("/")) return "must be absolute";
-  if (path.includes("\0")) return "must not have a NUL";
+  if (path.includes("\0")) return "must not contain a NUL";
   const components = path.slice(1).split("/");
   if (components.some((component) => ["", ".", ".."].includes(component))) {
-    return 'must be normalised, without "//", "/./", "/../" and a slash at the end';
+    return 'must be normalized, without "//", "/./", "/../" and a trailing slash';
   }
   if (!path.isWellFormed()) return "must be valid Unicode";
   if (encoder.encode(path).length > MAX_PATH_BYTES) {
@@ -135,19 +151,15 @@ export type Parts = [host: string, port: number, flowinfo?: number, scopeid?: nu
 /** Checks how many items a tuple has and their types, but the host and the range of the port. */
 export function checkTuple(address: Address): Parts {
   if (!Array.isArray(address)) {
-    throw new TypeError(
-      "address: need [host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array; " +
-        `got ${typeName(address)}`,
-    );
+    const wanted = "[host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array";
+    throw wrongType("address", wanted, address);
   }
   const parts = [...address] as unknown as Parts;
   if (parts.length !== 2 && parts.length !== 4) {
-    throw new TypeError(`address: need 2 or 4 items; got ${parts.length}`);
+    throw new TypeError(`address: must have 2 or 4 items; got ${parts.length}`);
   }
   const [host, port, flowinfo = 0, scopeid = 0] = parts;
-  if (typeof host !== "string") {
-    throw new TypeError(`address[0]: need a string; got ${typeName(host)}`);
-  }
+  checkString("address[0]", host);
   checkNumber("address[1]", port);
   if (parts.length === 2) return [host, port];
   checkInteger("address[2]", flowinfo, 0, MAX_UINT32);
@@ -158,19 +170,6 @@ export function checkTuple(address: Address): Parts {
 /** Checks the number of an interface. */
 export function checkScopeNumber(scopeid: number): void {
   checkInteger("address: the scope", scopeid, 0, MAX_UINT32);
-}
-
-function checkNumber(name: string, value: number): void {
-  if (typeof value !== "number") {
-    throw new TypeError(`${name}: need a number; got ${typeName(value)}`);
-  }
-}
-
-function checkInteger(name: string, value: number, least: number, most: number): void {
-  checkNumber(name, value);
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(`${name}: need an integer from ${least} to ${most}; got ${value}`);
-  }
 }
 
 /** Checks a port. */
@@ -203,25 +202,34 @@ export function isIPv6(host: string): boolean {
   return /^[0-9A-Fa-f:.]+$/.test(host) && host.includes(":") && URL.canParse(`http://[${host}]/`);
 }
 
-/** The one form of an IP address in which it is compared (RFC 5952); `null` where it is none. */
+/** The form in which IP addresses are compared (RFC 5952); `null` if the text is not one. */
 export function canonicalIPAddress(text: string): string | null {
   if (isIPv4(text)) return text;
   return isIPv6(text) ? new URL(`http://[${text}]/`).hostname.slice(1, -1) : null;
 }
 
-/** Leaves out the zone, `%eth0`, behind an IPv6 address. */
+/** The same form of an address in 4 or 16 bytes; `null` for any other number of bytes. */
+export function formatIPAddress(bytes: Uint8Array): string | null {
+  if (bytes.length === 4) return bytes.join(".");
+  if (bytes.length !== 16) return null;
+  const groups = [];
+  for (let at = 0; at < 16; at += 2) groups.push((bytes[at]! * 256 + bytes[at + 1]!).toString(16));
+  return canonicalIPAddress(groups.join(":"));
+}
+
+/** Removes the zone, `%eth0`, from an IPv6 address. */
 export function withoutZone(host: string): string {
   const percent = host.indexOf("%");
   return percent < 0 ? host : host.slice(0, percent);
 }
 
-/** The zone behind an IPv6 address; `null` where it has none. */
+/** The zone of an IPv6 address; `null` if it has none. */
 export function zoneOf(host: string): string | null {
   const percent = host.indexOf("%");
   return percent < 0 ? null : host.slice(percent + 1);
 }
 
-/** True for an IPv6 address that means something on one link only (RFC 4291 §2.5.6). */
+/** True for an IPv6 address that is valid on one link only (RFC 4291 §2.5.6). */
 export function isLinkLocal(host: string): boolean {
   return /^fe[89ab][0-9a-f]:/i.test(host);
 }

@@ -1,6 +1,6 @@
 /**
- * The errors of this library. A wrong type of argument is a `TypeError` and a right type with a
- * value that is not allowed a `RangeError`; what stands here is everything else.
+ * The errors of this library, besides those for arguments: a `TypeError` for a wrong type, and a
+ * `RangeError` for a value that is not allowed.
  *
  * @module
  */
@@ -11,7 +11,7 @@ export class DeguError extends Error {
   override readonly name: string = "DeguError";
 }
 
-/** The rules that bytes of a peer can break; `docs/base.md` says what each means. */
+/** The rules that bytes of a peer can break; `docs/base.md` explains each. */
 export type ProtocolErrorCode =
   | "EMPTY_PREAMBLE"
   | "PREAMBLE_INCOMPLETE"
@@ -88,9 +88,9 @@ export class EmptyPreambleError extends ProtocolError {
 /**
  * Why there is no TLS connection.
  *
- * - `"UNTRUSTED"`: the peer's certificate was not verified. Where the TLS library tells no more, that
- *   stands for any reason, and the message lists those that are possible.
- * - `"EXPIRED"`, `"NOT_YET_VALID"`: it is not valid now, as the clock of this end tells.
+ * - `"UNTRUSTED"`: the peer's certificate was not verified. If the TLS library reports no reason, this
+ *   may be any, and the message lists the possible ones.
+ * - `"EXPIRED"`, `"NOT_YET_VALID"`: it is not valid now, by the clock of this end.
  * - `"WRONG_PURPOSE"`: it is not for this end of a connection, or it is an authority's own.
  * - `"WRONG_NAME"`: it is not for the host.
  * - `"WEAK"`: its key, or a signature, is too weak.
@@ -98,7 +98,7 @@ export class EmptyPreambleError extends ProtocolError {
  * - `"REFUSED_BY_PEER"`: the peer has sent an alert, which the message names.
  * - `"POLICY"`: the two have no version or cipher suite in common, or the session can't be resumed.
  * - `"NOT_TLS"`: what the peer has sent is not TLS.
- * - `"CLOSED"`: the peer has closed or reset the connection, and has not said why.
+ * - `"CLOSED"`: the peer has closed or reset the connection without a reason.
  */
 export type TlsErrorCode =
   | "UNTRUSTED"
@@ -114,7 +114,7 @@ export type TlsErrorCode =
   | "CLOSED";
 
 /**
- * A TLS handshake has failed. `cause` is the error of the socket or of the TLS library, where there is one.
+ * A TLS handshake has failed. `cause` is the error of the socket or of the TLS library, if there is one.
  *
  * @example
  * ```ts
@@ -146,7 +146,7 @@ export class TlsError extends DeguError {
   }
 }
 
-/** A body was used in a state that does not allow it, or its source broke its promise. */
+/** A body was used in a state that does not allow it, or its source misbehaved. */
 export class BodyError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "BodyError";
@@ -157,7 +157,7 @@ export class ConnectionClosedError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ConnectionClosedError";
 
-  /** Makes an error that says that the connection is closed, and why where that is known. */
+  /** Makes an error that says that the connection is closed and, if known, why. */
   constructor(message = "the connection is closed; make a new one with client.connect()") {
     super(message);
   }
@@ -170,8 +170,8 @@ const SEARCHED_LENGTH = 4096;
 const SECRET_TEXT = /(authorization|cookie)[^a-z-]|:\/\/[^/]*@|-----BEGIN/i;
 
 /**
- * Quotes text or bytes of a peer for an error message: printable ASCII, the rest escaped, cut. What
- * looks like a secret is not shown: messages end in logs.
+ * Quotes text or bytes of a peer for an error message: printable ASCII, the rest escaped, truncated.
+ * What looks like a secret is not shown, because messages end up in logs.
  */
 export function quote(value: string | Uint8Array): string {
   if (

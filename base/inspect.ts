@@ -1,5 +1,5 @@
 /**
- * What objects show of themselves when they are printed, and values in error messages: no secrets.
+ * How objects are printed, and values in error messages: without secrets.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export function inspectFields(
   options: unknown,
 ): string {
   const parts = Object.entries(fields).map(([key, value]) => {
-    // Headers have no prototype, of which a reader need not be told each time.
+    // A copy with a prototype: printing its absence each time helps nobody.
     const shown = key === "headers" ? hideSecrets(value as object) : value;
     return `${key}=${inspect(shown, options)}`;
   });
@@ -39,7 +39,7 @@ function isSecret(name: string): boolean {
   return SECRET.has(name.toLowerCase());
 }
 
-/** Copies headers or options, with something else in place of what proves who the caller is. */
+/** Copies headers or options, with credentials replaced. */
 export function hideSecrets<T extends object>(values: T): Record<string, unknown> {
   const entries: [string, unknown][] = Object.entries(values);
   return Object.fromEntries(
@@ -47,7 +47,7 @@ export function hideSecrets<T extends object>(values: T): Record<string, unknown
   );
 }
 
-/** Makes headers or options print themselves with their secrets hidden; nothing else changes. */
+/** Makes headers or options print with their secrets hidden; nothing else changes. */
 export function hideSecretsOf<T extends object>(values: T): T {
   return Object.defineProperty(values, INSPECT, {
     value: (inspect: Inspect, options: unknown) => inspect(hideSecrets(values), options),
@@ -59,9 +59,9 @@ export function quoteValue(name: string, value: string | Uint8Array): string {
   return isSecret(name) ? "a value that is not shown" : quote(value);
 }
 
-/** Quotes a header line, or the beginning of one; a value that may be a secret is left out. */
+/** Quotes a header line, or the start of one, without a value that may be a secret. */
 export function quoteLine(line: Uint8Array): string {
-  // The rest of a line that was folded, which may be the rest of a secret.
+  // The continuation of a folded line may continue a secret.
   if (line[0] === 0x20 || line[0] === 0x09) return "a line that begins with a space or a tab";
   const name = line.subarray(0, Math.max(0, line.indexOf(0x3a)));
   return quote(isSecret(decodeAscii(name).trim()) ? name : line);

@@ -5,6 +5,8 @@
  */
 
 import { join } from "node:path";
+import { checkArray, checkBoolean, checkString } from "../base/checks.ts";
+import { copyOptions } from "../base/options.ts";
 import { type AlternativeName, parseAlternativeName } from "../pki/alternative_names.ts";
 import { createAuthority, createLeaf, type PemPair, randomSuffix } from "../pki/certificates.ts";
 
@@ -23,30 +25,6 @@ export interface TempPKIOptions {
    * @default {[]}
    */
   names?: readonly string[] | undefined;
-}
-
-/** The *sslconfig* of a server: plain JSON, every path absolute. */
-export interface TempServerSslconfig {
-  /** PEM file with the server's certificate. */
-  readonly certFile: string;
-  /** PEM file with the server's private key. */
-  readonly keyFile: string;
-  /** PEM file with the authority whose clients are let in, and no others. */
-  readonly caFile?: string;
-  /** Present where clients without a certificate are let in. */
-  readonly allowUnauthenticatedClients?: true;
-}
-
-/** The *sslconfig* of a client: plain JSON, every path absolute. */
-export interface TempClientSslconfig {
-  /** PEM file with the one authority whose servers are trusted. */
-  readonly caFile: string;
-  /** Always false, see {@linkcode TempPKI}. */
-  readonly checkHostname: false;
-  /** PEM file with the client's certificate. */
-  readonly certFile?: string;
-  /** PEM file with the client's private key. */
-  readonly keyFile?: string;
 }
 
 /** What only {@linkcode TempPKI.create} can give to the constructor. */
@@ -73,7 +51,7 @@ type PemFiles = Readonly<Record<string, string>>;
  * A private authority for servers and another for clients, with a certificate of each, in a
  * temporary directory that is removed on dispose. Keys are ECDSA P-256, certificates are valid from
  * a day ago for 30 days, the directory has mode 0700 and its files mode 0600. The private keys of
- * the two authorities are never written anywhere: nobody can add a certificate later.
+ * the two authorities are never written anywhere, so no certificate can be added later.
  *
  * The four configurations are plain JSON with absolute paths, so they can be posted to a worker.
  * They name files, so they are of use until the directory is removed.
@@ -104,14 +82,24 @@ type PemFiles = Readonly<Record<string, string>>;
  * ```
  */
 export class TempPKI implements AsyncDisposable {
-  /** For a server that lets in the clients of this PKI and no others; see {@linkcode TempPKI.create}. */
-  readonly serverSslconfig: TempServerSslconfig;
+  /** For a server that accepts the clients of this PKI and no others; see {@linkcode TempPKI.create}. */
+  readonly serverSslconfig: {
+    readonly certFile: string;
+    readonly keyFile: string;
+    readonly caFile?: string;
+    readonly allowUnauthenticatedClients?: true;
+  };
   /** For a client with a certificate of this PKI; see {@linkcode TempPKI.create}. */
-  readonly clientSslconfig: TempClientSslconfig;
-  /** For a server that lets in every client. */
-  readonly anonymousServerSslconfig: TempServerSslconfig;
+  readonly clientSslconfig: {
+    readonly caFile: string;
+    readonly checkHostname: false;
+    readonly certFile?: string;
+    readonly keyFile?: string;
+  };
+  /** For a server that accepts every client. */
+  readonly anonymousServerSslconfig: TempPKI["serverSslconfig"];
   /** For a client that has no certificate. */
-  readonly anonymousClientSslconfig: TempClientSslconfig;
+  readonly anonymousClientSslconfig: TempPKI["clientSslconfig"];
 
   readonly #dir: string;
   #removal: Promise<void> | null = null;
@@ -142,7 +130,7 @@ export class TempPKI implements AsyncDisposable {
   /**
    * Makes the authorities, certificates and files. If that fails, nothing is left behind.
    *
-   * With `clientPki: false` there is nothing to tell clients apart by: `serverSslconfig` is
+   * With `clientPki: false` clients have no identity: `serverSslconfig` is
    * `anonymousServerSslconfig` and `clientSslconfig` is `anonymousClientSslconfig`.
    *
    * @param options What to make.
@@ -249,19 +237,13 @@ function makeAuthority(role: "server" | "client"): Promise<PemPair> {
 function parseOptions(
   options: TempPKIOptions,
 ): { clientPki: boolean; alternativeNames: readonly AlternativeName[] } {
-  const { clientPki = true, names = [], ...unknown } = options;
-  const [other] = Object.keys(unknown);
-  if (other !== undefined) {
-    throw new TypeError(`Cannot make a TempPKI: there is no option ${JSON.stringify(other)}`);
-  }
-  if (typeof clientPki !== "boolean") {
-    throw new TypeError("Cannot make a TempPKI: the option clientPki must be a boolean");
-  }
-  if (!Array.isArray(names) || names.some((name) => typeof name !== "string")) {
-    throw new TypeError("Cannot make a TempPKI: the option names must be an array of strings");
-  }
+  const { clientPki = true, names = [] } = copyOptions(options, ["clientPki", "names"]);
+  checkBoolean("clientPki", clientPki);
+  checkArray("names", names);
+  names.forEach((name, index) => checkString(`names[${index}]`, name));
   const byValue = new Map<string, AlternativeName>();
-  for (const name of [...SERVER_NAMES, ...names].map(parseAlternativeName)) {
+  for (const text of [...SERVER_NAMES, ...names]) {
+    const name = parseAlternativeName("names", text);
     byValue.set(name.value, name);
   }
   return { clientPki, alternativeNames: [...byValue.values()] };

@@ -1,10 +1,10 @@
 /**
- * Errors as plain data, which cross from a worker with all that they carry.
+ * Errors as plain data, which a worker can post with everything that they carry.
  *
  * @module
  */
 
-/** An error as it crosses. What was thrown and isn't an error has no `stack`. */
+/** An error as it is posted. What was thrown and isn't an error has no `stack`. */
 export interface PlainError {
   readonly name: string;
   readonly message: string;
@@ -22,14 +22,14 @@ export type PlainValue =
   | { readonly error: PlainError }
   | { readonly value: unknown };
 
-/** Takes apart what was thrown. */
+/** Converts what was thrown. */
 export function toPlainError(thrown: unknown): PlainError {
   if (thrown instanceof Error) return takeApart(thrown, new Map());
   const message = typeof thrown === "string" ? thrown : Deno.inspect(thrown);
   return { name: "Error", message, stack: undefined, isDomException: false };
 }
 
-/** Puts an error together again, as the class it had where everybody has that class. */
+/** Restores an error, with its class if that is a built-in one. */
 export function fromPlainError(plain: PlainError): Error {
   return putTogether(plain, new Map());
 }

@@ -15,23 +15,23 @@ const TERMINATE_AFTER_MILLISECONDS = 2000;
 const ERROR_DELAY_MILLISECONDS = 100;
 
 /**
- * Never called. That it is written here is what tells `deno cache`, and whatever else reads the
- * code, of a module that is started by its URL.
+ * Never called. Written here so that `deno cache`, and whatever else analyzes the code, finds the
+ * module that is started by its URL.
  */
 const _importWorker = () => import("./temp_server_worker.ts");
 
 /**
  * A worker with a server.
  *
- * A `Worker` tells nobody when it ends itself. Its end of a message channel is closed then, though,
- * and in `node:worker_threads` the other end of that has an event for it.
+ * A `Worker` has no event for when it ends itself. But its end of a message channel is closed then, and
+ * in `node:worker_threads` the other end has an event for that.
  */
 export class ServerWorker {
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #signal: AbortSignal | undefined;
-  /** Says what has happened to a server that has started. */
-  readonly #tell: (what: string) => void;
+  /** Reports what has happened to a server that has started. */
+  readonly #report: (what: string) => void;
   readonly #ready = Promise.withResolvers<Address>();
   /** Resolves when the server is closed, or the worker has ended. */
   readonly #closed = Promise.withResolvers<void>();
@@ -42,11 +42,11 @@ export class ServerWorker {
   private constructor(
     port: MessagePort,
     signal: AbortSignal | undefined,
-    tell: (what: string) => void,
+    report: (what: string) => void,
   ) {
     this.#port = port;
     this.#signal = signal;
-    this.#tell = tell;
+    this.#report = report;
     this.#worker = new Worker(new URL("./temp_server_worker.ts", import.meta.url), {
       type: "module",
       name: "TempServer",
@@ -64,19 +64,19 @@ export class ServerWorker {
    * Starts a server in a worker of its own.
    *
    * @param command What to start.
-   * @param signal Gives up, and rejects with its reason; later it stops the server.
-   * @param tell Is called when the worker fails, or ends, later and without being asked to.
+   * @param signal Aborts starting, which rejects with its reason; later it stops the server.
+   * @param report Called if the worker fails or ends later, without being asked to.
    * @returns The worker and the address, when the server can be reached.
    */
   static async start(
     command: StartCommand,
     signal: AbortSignal | undefined,
-    tell: (what: string) => void,
+    report: (what: string) => void,
   ): Promise<[ServerWorker, Address]> {
     const { MessageChannel } = await import("node:worker_threads");
     signal?.throwIfAborted();
     const { port1, port2 } = new MessageChannel();
-    const worker = new ServerWorker(port1, signal, tell);
+    const worker = new ServerWorker(port1, signal, report);
     try {
       // The types of a worker's messages don't know the ports of node:worker_threads.
       const transfer = [port2 as unknown as Transferable];
@@ -140,7 +140,7 @@ export class ServerWorker {
   #fail(error: Error, what: string): void {
     if (this.#state === "ended") return;
     if (this.#state === "starting") this.#ready.reject(error);
-    else if (this.#state === "serving") this.#tell(what);
+    else if (this.#state === "serving") this.#report(what);
     this.#state = "failed";
   }
 }

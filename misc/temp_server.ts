@@ -5,7 +5,8 @@
  */
 
 import type { App, AppFunction } from "../base/app/app.ts";
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
+import { copyOptions } from "../base/options.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { type AppRef, refer } from "./function_reference.ts";
@@ -15,8 +16,8 @@ import type { StartCommand } from "./temp_server_protocol.ts";
 export type { AppRef } from "./function_reference.ts";
 
 /**
- * An address; or that with the options of the server (no logger, which can't cross), and a signal
- * that gives up starting the server, or closes it later.
+ * An address; or that with the options of the server (no logger, which can't be sent), and a signal
+ * that aborts starting the server, or closes it later.
  */
 export type TempAddress = Address | {
   address: Address;
@@ -28,7 +29,7 @@ export type TempAddress = Address | {
 // deno-lint-ignore no-explicit-any
 export type BuildFunction = (...args: any[]) => App | Promise<App>;
 
-const forgotten = new FinalizationRegistry<ServerWorker>((worker) => {
+const abandonedServers = new FinalizationRegistry<ServerWorker>((worker) => {
   worker.stop();
 });
 
@@ -48,12 +49,12 @@ export class WorkerServer implements AsyncDisposable {
     }
     this.#worker = worker;
     this.address = address;
-    forgotten.register(this, worker, worker);
+    abandonedServers.register(this, worker, worker);
   }
 
   /** Closes the server and ends the worker; when it resolves the address is free again. */
   close(): Promise<void> {
-    forgotten.unregister(this.#worker);
+    abandonedServers.unregister(this.#worker);
     return this.#worker.stop();
   }
 
@@ -89,13 +90,13 @@ export class TempServer extends WorkerServer {
    * needs, and `--allow-read` for local modules.
    *
    * @param address Where to listen, or `{ address, options, signal }`: that, the server's options, and
-   * a signal that gives up starting it (`start` rejects with its reason) or, later, closes it.
+   * a signal that aborts starting it (`start` rejects with its reason) or, later, closes it.
    * @param build A function that is called with the arguments in the worker and returns the app;
-   * `null` where the one argument is the app itself, a function.
+   * `null` if the one argument is the app itself, a function.
    * @param args Values that can be cloned.
-   * @throws {TypeError} where a function can't cross into a worker, and for wrong arguments.
-   * @throws the error of the worker: of the module, of the build function, of the address.
-   * @throws {Error} where the worker ends itself before the server can be reached.
+   * @throws {TypeError} if a function can't be sent to a worker, or an argument has a wrong type.
+   * @throws {Error} the error of the worker, if the module, the build function or the address fails.
+   * @throws {Error} if the worker ends by itself before the server can be reached.
    */
   static async start(
     address: TempAddress,
@@ -142,35 +143,28 @@ export class TempSSLServer extends WorkerServer {
 /** Starts a worker with a server; resolves to both when the server can be reached. */
 function startWorker(
   sslconfig: ServerSslconfig | null,
-  place: TempAddress,
+  target: TempAddress,
   build: AppRef<BuildFunction> | null,
   args: readonly unknown[],
 ): Promise<[ServerWorker, Address]> {
-  const { address, options, signal } = readPlace(place);
+  const { address, options, signal } = readTarget(target);
   const command = { sslconfig, address, options, ...referToApp(build, args) };
   return ServerWorker.start(command, signal, (what) => {
-    // deno-lint-ignore no-console -- there is nobody left whose promise could be rejected
+    // deno-lint-ignore no-console -- no promise is left that could be rejected
     console.error(`the worker of a TempServer ${what}`);
   });
 }
 
 /** Takes apart the first argument. */
-function readPlace(place: TempAddress): {
+function readTarget(target: TempAddress): {
   address: Address;
   options: Record<string, unknown>;
   signal: AbortSignal | undefined;
 } {
-  if (isAddress(place)) return { address: place, options: {}, signal: undefined };
-  const { address, options = {}, signal, ...unknown } = place;
-  const [other] = Object.keys(unknown);
-  if (other !== undefined) {
-    throw new TypeError(
-      `${other}: there is no such property beside address; need options or signal, and what is ` +
-        "an option of the server in options",
-    );
-  }
+  if (isAddress(target)) return { address: target, options: {}, signal: undefined };
+  const { address, options = {}, signal } = copyOptions(target, PROPERTIES, "address");
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`signal: need an AbortSignal; got ${typeName(signal)}`);
+    throw wrongType("signal", "an AbortSignal", signal);
   }
   if ((options as ServerOptions).logger !== undefined) {
     throw new TypeError("options.logger: functions can't cross into a worker; use Server instead");
@@ -178,12 +172,14 @@ function readPlace(place: TempAddress): {
   return { address, options: { ...options }, signal };
 }
 
-function isAddress(place: TempAddress): place is Address {
-  if (typeof place !== "object" || place === null) return true;
-  return Array.isArray(place) || place instanceof Uint8Array;
+const PROPERTIES = ["address", "options", "signal"];
+
+function isAddress(target: TempAddress): target is Address {
+  if (typeof target !== "object" || target === null) return true;
+  return Array.isArray(target) || target instanceof Uint8Array;
 }
 
-/** Says how the worker gets at the app, or at what builds it. */
+/** Describes how the worker gets the app, or the function that builds it. */
 function referToApp(
   build: AppRef<BuildFunction> | null,
   args: readonly unknown[],
@@ -192,7 +188,9 @@ function referToApp(
     if (args.length === 1) {
       return { build, app: refer("app", args[0] as AppRef<AppFunction>), args: [] };
     }
-    throw new TypeError(`where build is null, need one more argument, the app; got ${args.length}`);
+    throw new TypeError(
+      `build: must be followed by one argument, the app, if it is null; got ${args.length}`,
+    );
   }
   const reference = refer("build", build);
   if (typeof build === "function" && build.length > 0 && args.length === 0) {

@@ -20,7 +20,7 @@ export interface StartCommand {
   readonly sslconfig: ServerSslconfig | null;
   readonly address: Address;
   readonly options: Record<string, unknown>;
-  /** The function that builds the app from the arguments, or, where it is `null`, the app. */
+  /** The function that builds the app from the arguments; `null` if `app` is given. */
   readonly build: FunctionReference | null;
   readonly app: FunctionReference | null;
   readonly args: readonly unknown[];
@@ -31,12 +31,12 @@ export interface Beginning {
   readonly command: StartCommand;
   /**
    * Carries the reports; any message to the worker asks it to close. It closes by itself when the
-   * worker ends, for whatever reason, which a `Worker` tells nobody.
+   * worker ends for any reason, for which a `Worker` has no event.
    */
   readonly port: MessagePort;
 }
 
-/** What the worker says. */
+/** What the worker reports. */
 export type Report =
   | { readonly type: "ready"; readonly address: Address }
   | { readonly type: "failed"; readonly error: PlainError }

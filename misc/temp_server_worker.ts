@@ -17,7 +17,7 @@ interface WorkerScope {
 const scope = globalThis as unknown as WorkerScope;
 
 scope.onmessage = ({ data: { command, port } }) => {
-  // Here it is a port of the web, since nobody has loaded node:worker_threads in this worker.
+  // Here it is a port of the web, since node:worker_threads is not loaded in this worker.
   start(command, port as unknown as MessagePort);
 };
 

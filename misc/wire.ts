@@ -5,11 +5,19 @@
  */
 
 import { decodeAscii } from "../base/bytes.ts";
+import { responseFraming } from "../base/app/answer.ts";
 import { type BodyIn, type BodyOut, outgoingFraming } from "../base/body/bodies.ts";
 import { type Chunk, encodeChunk, makeSendable, parseChunkLine } from "../base/wire/chunk.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkString,
+  checkUint8Array,
+  wrongType,
+} from "../base/checks.ts";
 import { ProtocolError, typeName } from "../base/errors.ts";
 import { checkHeaderDict, formatHeaderLines } from "../base/wire/header_format.ts";
-import { type Framing, type HeaderDict, parseHeaderLines } from "../base/wire/headers.ts";
+import { type HeaderDict, parseHeaderLines } from "../base/wire/headers.ts";
 import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { Request } from "../base/app/message.ts";
 import {
@@ -53,22 +61,10 @@ export interface ParsedResponse {
   headers: HeaderDict;
 }
 
-function checkBytes(name: string, value: Uint8Array): void {
-  if (!(value instanceof Uint8Array)) {
-    throw new TypeError(`${name}: need a Uint8Array; got ${typeName(value)}`);
-  }
-}
-
-function checkText(name: string, value: string): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
-  }
-}
-
 // Everything here runs to its end at once, so one buffer serves every call.
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
-/** Copies a preamble into the buffer, with the end it has on the wire; returns where that is. */
+/** Copies a preamble into the buffer and appends the end that it has on the wire; returns its length. */
 function terminate(preamble: Uint8Array, end: string): number {
   if (preamble.length + 4 > MAX_PREAMBLE_BYTES) {
     throw new ProtocolError(
@@ -82,10 +78,10 @@ function terminate(preamble: Uint8Array, end: string): number {
 }
 
 /**
- * Parses header lines: joined by CR LF, none in front or behind; none at all is `{}`.
+ * Parses header lines, separated by CR LF, without one before or after; no line at all is `{}`.
  *
  * @param isResponse Whether the rules of a response hold; else those of a PUT or POST request.
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  *
  * @example
  * ```ts
@@ -97,17 +93,15 @@ function terminate(preamble: Uint8Array, end: string): number {
  * ```
  */
 export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict {
-  checkBytes("block", block);
-  if (typeof isResponse !== "boolean") {
-    throw new TypeError(`isResponse: need a boolean; got ${typeName(isResponse)}`);
-  }
+  checkUint8Array("block", block);
+  checkBoolean("isResponse", isResponse);
   const end = terminate(block, block.length === 0 ? "\r\n" : "\r\n\r\n");
   const text = decodeAscii(scratch.subarray(0, end));
   const context = isResponse ? "response" : "request";
   return parseHeaderLines(scratch, 0, end, text, 0, context).headers;
 }
 
-/** Formats header lines, sorted by name, without a CR LF behind the last one. */
+/** Formats header lines, sorted by name, without a CR LF after the last one. */
 export function formatHeaders(headers: HeaderDict): Uint8Array {
   checkHeaderDict(headers);
   const end = formatHeaderLines(scratch, 0, headers, null, undefined, "any");
@@ -120,10 +114,10 @@ export function formatHeaders(headers: HeaderDict): Uint8Array {
 /**
  * Parses a request preamble without its final CR LF CR LF.
  *
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
-  checkBytes("preamble", preamble);
+  checkUint8Array("preamble", preamble);
   const end = terminate(preamble, "\r\n\r\n");
   const { method, uri, headers, path, query } = parseRequestPreamble(scratch, 0, end);
   return { method, uri, headers, path, query };
@@ -133,19 +127,14 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
  * Parses a response preamble without its final CR LF CR LF.
  *
  * @param method The method of the request that it answers.
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
   checkMethod(method);
-  checkBytes("preamble", preamble);
+  checkUint8Array("preamble", preamble);
   const end = terminate(preamble, "\r\n\r\n");
   const { status, reason, headers } = parseResponsePreamble(scratch, 0, end);
   return { status, reason, headers };
-}
-
-/** What the body asks for; headers go out as given where no body is. */
-function framingOf(body: BodyOut | undefined): Framing | undefined {
-  return body === undefined ? undefined : outgoingFraming(body);
 }
 
 /**
@@ -174,9 +163,9 @@ export function formatRequest(
   checkMethod(method);
   checkUri(uri);
   if (body && !mayHaveBody(method)) {
-    throw new RangeError(`body: need null where the method is ${method}`);
+    throw new RangeError(`body: must be null in a ${method} request; got ${typeName(body)}`);
   }
-  const framing = framingOf(body);
+  const framing = body === undefined ? undefined : outgoingFraming(body);
   return scratch.slice(0, formatRequestPreamble(scratch, method, uri, headers, null, framing));
 }
 
@@ -187,42 +176,41 @@ export function formatResponse(
   headers: HeaderDict,
   body?: BodyOut,
 ): Uint8Array {
-  // With a 304 a header may speak of a body that isn't sent (RFC 9110 §15.4.5).
-  const framing = status === 304 && body === null ? undefined : framingOf(body);
+  const framing = body === undefined ? undefined : responseFraming("GET", status, body);
   return scratch.slice(0, formatResponsePreamble(scratch, status, reason, headers, framing));
 }
 
 /**
  * Splits a URI into the components of its path and its query.
  *
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseUri(uri: string): UriParts {
-  checkText("uri", uri);
+  checkString("uri", uri);
   return parseUriText(uri);
 }
 
 /** Parses the value of a `range` header. */
 export function parseRange(value: string): Range {
-  checkText("value", value);
+  checkString("value", value);
   return parseRangeValue(value);
 }
 
 /** Parses the value of a `content-range` header. */
 export function parseContentRange(value: string): ContentRange {
-  checkText("value", value);
+  checkString("value", value);
   return parseContentRangeValue(value);
 }
 
 /**
  * Parses the line before a chunk's data, without its CR LF.
  *
- * @throws {ProtocolError} where the grammar is broken.
+ * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseChunkHeader(
   line: Uint8Array,
 ): { size: number; extension: [key: string, value: string] | null } {
-  checkBytes("line", line);
+  checkUint8Array("line", line);
   if (line.length > MAX_CHUNK_LINE_BYTES - 2) {
     throw new ProtocolError(
       "CHUNK_LINE_TOO_LONG",
@@ -238,7 +226,7 @@ export function formatChunk(chunk: Chunk): Uint8Array {
 }
 
 /**
- * Makes a request as an application would get it.
+ * Makes a request as an app would get it.
  *
  * @param shift How many components of the path are in `mount` already.
  */
@@ -253,15 +241,10 @@ export function mkreq(
   checkUri(uri);
   checkHeaderDict(headers);
   if (outgoingFraming(body) !== null && body instanceof Uint8Array) {
-    throw new TypeError("body: need null, a Body or a ChunkedBody; got Uint8Array");
+    throw wrongType("body", "null, a Body or a ChunkedBody", body);
   }
   const { path, query } = parseUri(uri);
-  if (typeof shift !== "number") {
-    throw new TypeError(`shift: need a number; got ${typeName(shift)}`);
-  }
-  if (!Number.isInteger(shift) || shift < 0 || shift > path.length) {
-    throw new RangeError(`shift: need an integer from 0 to ${path.length}; got ${shift}`);
-  }
+  checkInteger("shift", shift, 0, path.length);
   const request = new Request(method, uri, headers, body, [], path, query);
   for (let i = 0; i < shift; i++) request.shiftPath();
   return request;

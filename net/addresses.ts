@@ -4,7 +4,7 @@
  * @module
  */
 
-import { addressText, placeText } from "../base/address.ts";
+import { addressText, socketName } from "../base/address.ts";
 import {
   badHost,
   checkName,
@@ -12,18 +12,16 @@ import {
   checkPort,
   checkScope,
   checkTuple,
-  isDnsName,
   isIPv4,
   isIPv6,
   isLinkLocal,
+  isNameOrIPv4,
   makeTuple,
   withoutPrefix,
   withoutZone,
   zoneOf,
 } from "../base/address_rules.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
-
-export { canonicalIPAddress, isIPv4, isIPv6 } from "../base/address_rules.ts";
 
 const MAPPED_IPV4 = /^::ffff:([0-9.]+)$/i;
 const encoder = new TextEncoder();
@@ -48,7 +46,7 @@ export function checkClientAddress(address: Address): Address {
   // A program may have the address of an interface as the system prints it, with the length of its prefix.
   const checked = flowinfo === undefined ? host : withoutPrefix(host);
   if (isIPv6(withoutZone(checked))) checkScope(checked, scopeid);
-  else if (!isDnsName(host)) throw badHost(host, "an IP address or a DNS name");
+  else if (!isNameOrIPv4(host)) throw badHost(host, "an IP address or a DNS name");
   return makeTuple(host, checkPort(port, 1), flowinfo, scopeid);
 }
 
@@ -123,5 +121,5 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
 
 /** What a peer is called in logs: its address, or where it has none that of the server and a number. */
 export function peerName(server: Address, peer: Address | null, count: number): string {
-  return peer === null ? `${placeText(server)}#${count}` : addressText(peer);
+  return peer === null ? `${socketName(server)}#${count}` : addressText(peer);
 }

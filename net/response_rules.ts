@@ -1,5 +1,5 @@
 /**
- * What a client refuses of a peer, and how a peer's leaving is told.
+ * Which responses a client refuses, and which errors mean that the peer has left.
  *
  * @module
  */

@@ -4,9 +4,16 @@
  * @module
  */
 
+import {
+  type Answer,
+  answerFraming,
+  cancelAnswer,
+  readAnswer,
+  unreadError,
+} from "../base/app/answer.ts";
 import type { Api, AppFunction, Socket } from "../base/app/app.ts";
 import type { OnConnect } from "../base/app/app_parts.ts";
-import { cancelQuietly, cancelUnused, outgoingFraming } from "../base/body/bodies.ts";
+import { cancelQuietly } from "../base/body/bodies.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -14,11 +21,10 @@ import {
   ProtocolError,
   quote,
 } from "../base/errors.ts";
-import { type Framing, saysClose } from "../base/wire/headers.ts";
+import { saysClose } from "../base/wire/headers.ts";
 import { Request } from "../base/app/message.ts";
 import {
   checkRequestStart,
-  checkStatus,
   formatResponsePreamble,
   parseRequestPreamble,
 } from "../base/wire/preamble.ts";
@@ -31,7 +37,6 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import { type Answer, bodiesOf, checkBodyAllowed, readAnswer, unreadError } from "./answer.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./interval.ts";
 import { linger } from "./linger.ts";
@@ -242,7 +247,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
         const rest = transport.sent(await this.#send(request, answer));
         if (rest !== null) await rest;
       } catch (error) {
-        this.#cancelBodies(answer === null ? returned : [answer.body], request, error);
+        cancelAnswer(answer ?? returned, request.body, error);
         this.#giveUp(transport.explain(error), "the application", request);
         return;
       }
@@ -253,11 +258,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
       }
       this.#answering = false;
     }
-  }
-
-  /** Gives up whatever an application has handed over that looks like a body. */
-  #cancelBodies(returned: unknown, request: Request, error: unknown): void {
-    for (const body of bodiesOf(returned)) if (body !== request.body) cancelUnused(body, error);
   }
 
   #takeRequest(end: number): Request {
@@ -277,27 +277,9 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
     const transport = this.#transport;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers, body } = answer;
-    const framing = this.#checkAnswer(request, answer);
+    const framing = answerFraming(request, this.#bodyUnread, answer);
     const length = formatResponsePreamble(transport.out, status, reason, headers, framing);
     return transport.send(length, body, framing);
-  }
-
-  /** Checks what can be checked before the first byte; returns how the body's end will be known. */
-  #checkAnswer(request: Request, { status, body }: Answer): Framing | undefined {
-    checkStatus(status, 200);
-    if (body !== null && (body as unknown) === request.body) {
-      throw new BodyError("the body of a request can't be the body of its response");
-    }
-    if (this.#bodyUnread && status < 400) {
-      throw new BodyError(
-        `a response with status ${status}, but the request's body is unread; ` +
-          "read it to its end, or answer with a status of 400 or above",
-      );
-    }
-    checkBodyAllowed(request.method, status, body);
-    // To HEAD and with 304 the headers may speak of a body that isn't sent (RFC 9110 §15.4.5).
-    const asGiven = status === 304 || (request.method === "HEAD" && status !== 204);
-    return asGiven ? undefined : outgoingFraming(body);
   }
 
   /** Decides after a response whether it was the last one. */

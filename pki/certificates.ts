@@ -49,7 +49,7 @@ const DAY = 24 * 60 * 60 * 1000;
 
 /**
  * Certificates begin to be valid this many milliseconds before they are made: the clock of a peer
- * may be behind, by hours where it keeps local time as if it were UTC.
+ * may be behind, by hours if it keeps local time as if it were UTC.
  */
 const CLOCK_SKEW = DAY;
 

@@ -5,7 +5,7 @@
  */
 
 import { quote } from "../base/errors.ts";
-import { isDnsName } from "./alternative_names.ts";
+import { isHostName } from "./alternative_names.ts";
 
 /** A common name has at most this many characters (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_NAME_LENGTH = 64;
@@ -25,17 +25,17 @@ const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
  * Derives the name of a device's directory and certificate: always a DNS name in lower case, of at
  * most 64 characters, and the same for all time.
  *
- * A name that is such a DNS name already stands for itself. Every other one becomes the letters and
+ * A name that already is such a DNS name is used as it is. Every other one becomes the letters and
  * digits that it has or is composed of, with hyphens between, and 16 hexadecimal digits of its SHA-256
  * (of the UTF-8 of its Normalization Form C), which keep names apart that look alike without what was
  * left out: `"Anna's camera"` becomes `"anna-s-camera-ca91…"`.
  *
- * @throws {RangeError} where it is empty, begins or ends with white space, or has a control character,
+ * @throws {RangeError} if it is empty, begins or ends with white space, or has a control character,
  * a line break or half of a surrogate pair.
  */
 export async function deriveDnsName(name: string): Promise<string> {
   checkName(name);
-  if (name.length <= MAX_NAME_LENGTH && isDnsName(name)) return name;
+  if (name.length <= MAX_NAME_LENGTH && isHostName(name)) return name;
   const text = new TextEncoder().encode(name.normalize("NFC"));
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", text)).toHex();
   return `${readablePart(name)}-${digest.slice(0, DIGEST_DIGITS)}`;
@@ -43,17 +43,16 @@ export async function deriveDnsName(name: string): Promise<string> {
 
 /** What keeps control characters out also finds the line that was read with its end, from a file. */
 function checkName(name: string): void {
-  const problem = name.trim() === ""
-    ? "it is empty"
+  const rule = name.trim() === ""
+    ? "must not be empty"
     : name.trim() !== name
-    ? "it begins or ends with white space"
+    ? "must not begin or end with white space"
     : LINE_BREAK_OR_CONTROL.test(name)
-    ? "it has a control character or a line break"
+    ? "must not have a control character or a line break"
     : name.isWellFormed()
     ? null
-    : "it has half of a surrogate pair";
-  if (problem === null) return;
-  throw new RangeError(`Cannot make a device PKI for ${quote(name)}: as a name ${problem}`);
+    : "must not have half of a surrogate pair";
+  if (rule !== null) throw new RangeError(`name: ${rule}; got ${quote(name)}`);
 }
 
 /** For people alone, who look into the directory or at a certificate. */

@@ -6,7 +6,8 @@
  */
 
 import { isAbsolute, join, normalize } from "node:path";
-import { quote, typeName } from "../base/errors.ts";
+import { checkBoolean, checkString } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
 import {
   createAuthority,
@@ -16,7 +17,7 @@ import {
   renewLeaf,
 } from "./certificates.ts";
 import { deriveDnsName } from "./device_name.ts";
-import { describeValidity, type Identity, isValid, loadIdentity } from "./identity.ts";
+import { describeValidity, type DeviceIdentity, isValid, loadIdentity } from "./identity.ts";
 import {
   checkFiles,
   exists,
@@ -28,7 +29,7 @@ import {
 } from "./identity_files.ts";
 import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
-/** Where the pieces of a device's identity are: plain data that can be posted to a worker. */
+/** Where the files of a device's identity are: plain data that can be posted to a worker. */
 export interface DevicePki {
   /**
    * The DNS name that the certificate is issued for, and that the directory has: the name that was
@@ -93,18 +94,18 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  *
  * A certificate that has expired, or will within 30 days, is replaced when it is loaded, by one for
  * the same key; that is what the private key of the authority is kept for. So is one that is not
- * valid yet, since it was made while the clock was ahead. Where a new one can't be written, one that
- * is still valid is returned, and `warnings` says so. A process that runs for months has to call this
+ * valid yet, since it was made while the clock was ahead. If a new one can't be written, one that
+ * is still valid is returned, with a warning. A process that runs for months has to call this
  * again before `validTo` and to use the new certificate: a server with `setSslctx`, a client as a new
- * one. The authority lives for 20 years and is never replaced; in its last 30 days `warnings` says so.
+ * one. The authority lives for 20 years and is never replaced; in its last 30 days there is a warning.
  * The clock has to be right when an identity is made, and off by less than a day at a peer.
  *
  * With `renew: false` nothing is ever written: nothing is made, renewed or removed.
  *
- * Everything has to belong to the user of this process or to root, and nobody else may be able to
+ * Everything must belong to the user of this process or to root, and no other user may be able to
  * change it: the directory, its files, and the directories and links that lead to it, as far as the
- * program has `--allow-read` of those. A directory above may be one for all (`/tmp`) where its sticky
- * bit keeps others from replacing what is not theirs. Nothing of this is checked on Windows.
+ * program has `--allow-read` of those. A directory above may be shared by all (`/tmp`) if its sticky
+ * bit keeps others from replacing what is not theirs. On Windows none of this is checked.
  *
  * Two devices are paired by giving each the text of the other's `caFile`, over a channel that both
  * trust (a QR code, a cable, a comparison of fingerprints by their owner). From then on each
@@ -118,7 +119,7 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * by `checkHostname: false`; it may as well check the name with `sslHost: "<name of the peer>"`, the
  * `name` of the peer's result, which the certificate is issued for, whatever the peer's address is.
  *
- * Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` where
+ * Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` if
  * nothing has to be made or renewed, and never with `renew: false`.
  *
  * @param dir Absolute path of a directory, made if absent (with mode 0700).
@@ -129,7 +130,7 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * (`anna-s-camera-ca91…`). The same text in other code points, by Unicode's Normalization Form C, is
  * the same name.
  * @param options Whether anything may be written.
- * @returns Where the pieces are.
+ * @returns Where the files are.
  * @throws {TypeError} if `dir` or `name` is not a string, or an option is unknown or of a wrong type.
  * @throws {RangeError} if `dir` is relative, or `name` is empty, begins or ends with white space, or
  * has a control character, a line break or half of a surrogate pair.
@@ -214,17 +215,14 @@ export async function openDevicePki(
   });
 }
 
-/** Checks all but what the name says, and returns whether to renew. */
+/** Checks everything but the form of the name; returns whether to renew. */
 function checkArguments(dir: string, name: string, options: DevicePkiOptions): boolean {
-  if (typeof dir !== "string" || typeof name !== "string") {
-    throw new TypeError("Cannot make a device PKI: dir and name must be strings");
-  }
+  checkString("dir", dir);
+  checkString("name", name);
   const { renew = true } = copyOptions(options, ["renew"]);
-  if (typeof renew !== "boolean") {
-    throw new TypeError(`renew: need a boolean; got ${typeName(renew)}`);
-  }
+  checkBoolean("renew", renew);
   if (!isAbsolute(dir) || dir.includes("\0")) {
-    throw new RangeError(`Cannot make a device PKI in ${quote(dir)}: not an absolute path`);
+    throw new RangeError(`dir: must be an absolute path; got ${quote(dir)}`);
   }
   return renew;
 }
@@ -269,11 +267,11 @@ async function makeIdentity(
 
 /** An identity, and what there is to log of it. */
 interface Loaded {
-  readonly identity: Identity;
+  readonly identity: DeviceIdentity;
   readonly warnings: string[];
 }
 
-/** Loads an identity, and renews its certificate where that is due and wanted. */
+/** Loads an identity, and renews its certificate if that is due and wanted. */
 async function loadCurrentIdentity(
   files: IdentityFiles,
   name: string,
@@ -298,7 +296,7 @@ async function loadCurrentIdentity(
 /** Takes a certificate that was not renewed: as long as it is valid it is as good as ever. */
 function keep(
   { certFile }: IdentityFiles,
-  identity: Identity,
+  identity: DeviceIdentity,
   why: string,
   options?: ErrorOptions,
 ): Loaded {
@@ -315,15 +313,18 @@ function keep(
 
 /** A certificate that is not valid yet was made while the clock was ahead. */
 function isDue(
-  { certificateValidity, authorityValidity }: Identity,
+  { certificateValidity, authorityValidity }: DeviceIdentity,
   { renewalDays }: CertificateLife,
 ): boolean {
   const { from, to } = certificateValidity;
   return from > Date.now() || to < Date.now() + renewalDays * DAY && to < authorityValidity.to;
 }
 
-/** Nothing can renew an authority: whoever trusts it would have to trust another. */
-function authorityWarnings({ caFile }: IdentityFiles, { authorityValidity }: Identity): string[] {
+/** An authority can't be renewed: its peers would have to trust another one. */
+function authorityWarnings(
+  { caFile }: IdentityFiles,
+  { authorityValidity }: DeviceIdentity,
+): string[] {
   if (authorityValidity.to >= Date.now() + AUTHORITY_WARNING_DAYS * DAY) return [];
   return [
     `The authority in ${caFile} ${describeValidity(authorityValidity)}, and can't be renewed: if ` +
@@ -334,7 +335,7 @@ function authorityWarnings({ caFile }: IdentityFiles, { authorityValidity }: Ide
 /** The key stays, so that the pair matches at every moment, for every process. */
 async function renewCertificate(
   files: IdentityFiles,
-  { authority, certificate }: Identity,
+  { authority, certificate }: DeviceIdentity,
   profile: LeafProfile,
 ): Promise<void> {
   await replaceCertificate(files, await renewLeaf(authority, certificate, profile));

@@ -16,7 +16,7 @@ export interface Validity {
 }
 
 /** An identity that was read, as far as it is needed to renew its certificate. */
-export interface Identity {
+export interface DeviceIdentity {
   /** The authority, with its key. */
   readonly authority: PemPair;
   /** How long the authority is valid; it is now. */
@@ -27,12 +27,12 @@ export interface Identity {
   readonly certificateValidity: Validity;
 }
 
-/** Tells whether something is valid now. */
+/** True if something is valid now. */
 export function isValid({ from, to }: Validity): boolean {
   return from <= Date.now() && Date.now() < to;
 }
 
-/** Says of something that is not valid, or not for long, when it is: the end of a sentence. */
+/** Describes from or until when something is valid, as the end of a sentence. */
 export function describeValidity({ from, to }: Validity): string {
   if (Date.now() < from) return `is not valid before ${formatTime(from)}`;
   return `${Date.now() < to ? "expires" : "has expired"} on ${formatTime(to)}`;
@@ -41,10 +41,9 @@ export function describeValidity({ from, to }: Validity): string {
 /**
  * Reads the files and makes sure that they belong together and to the name.
  *
- * @throws {Deno.errors.InvalidData} where they don't, or can't be parsed, and where the authority is
- * not valid.
+ * @throws {Deno.errors.InvalidData} if they don't, or can't be parsed, or the authority is not valid.
  */
-export async function loadIdentity(files: IdentityFiles, name: string): Promise<Identity> {
+export async function loadIdentity(files: IdentityFiles, name: string): Promise<DeviceIdentity> {
   const { createPrivateKey, X509Certificate } = await import("node:crypto");
   const ca = await parseFile(files.caFile, (pem) => new X509Certificate(pem));
   const caKey = await parseFile(files.caKeyFile, (pem) => createPrivateKey(pem));
@@ -77,7 +76,7 @@ function formatTime(milliseconds: number): string {
   return new Date(milliseconds).toISOString();
 }
 
-/** Peers are paired with the authority, so it is not for us to make another. */
+/** Peers are paired with the authority, so it must not be replaced by another. */
 function checkAuthorityValidity(caFile: string, validity: Validity): void {
   if (isValid(validity)) return;
   const advice = Date.now() < validity.from

@@ -1,6 +1,6 @@
 /**
- * The files of a device's identity: where they are, how they get there whole, and what a call that
- * was cut leaves behind.
+ * The files of a device's identity: where they are, how they are written atomically, and what an
+ * interrupted call leaves behind.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export interface IdentityFiles {
 /** What the files of a new identity hold, as PEM text. */
 export type IdentityTexts = Readonly<Record<keyof IdentityFiles, string>>;
 
-/** Says what is to be done about an identity that can't be used. */
+/** What to do about an identity that can't be used. */
 export const START_OVER =
   "restore the directory from a backup, or remove it and pair the device again";
 
@@ -35,12 +35,12 @@ const NAMES: IdentityTexts = {
 const LEFT_BEHIND_AFTER = 60 * 60 * 1000;
 
 /**
- * The ends of temporary names: 16 hexadecimal digits, and fewer from `Deno.makeTempDir`, which made
- * them once. Digits alone are a date that somebody has given to a copy.
+ * The ends of temporary names: 16 hexadecimal digits, or fewer from `Deno.makeTempDir`, which older
+ * versions used. Decimal digits alone are the date in the name of a copy.
  */
 const TEMPORARY_SUFFIX = /^(?!\d+$)[0-9a-f]{8,16}$/;
 
-/** Says where the files of an identity are. */
+/** Returns the paths of the files of an identity. */
 export function identityFiles(home: string): IdentityFiles {
   return {
     caFile: join(home, NAMES.caFile),
@@ -78,7 +78,7 @@ export async function writeIdentity(
   await syncDirectory(dir);
 }
 
-/** Puts a new certificate into the place of the old one: every reader finds one of them, whole. */
+/** Replaces the certificate atomically: every reader finds the old one or the new one. */
 export async function replaceCertificate({ certFile }: IdentityFiles, pem: string): Promise<void> {
   const temporary = `${certFile}.${randomSuffix()}`;
   try {
@@ -91,7 +91,7 @@ export async function replaceCertificate({ certFile }: IdentityFiles, pem: strin
 }
 
 /**
- * Makes sure that all files of an identity are there, and that nobody else has a hand in them.
+ * Makes sure that all files of an identity exist, and that no other user can access them.
  *
  * @throws {Deno.errors.NotFound} if one is missing.
  * @throws {Deno.errors.PermissionDenied} as {@linkcode PrivatePaths.check} does.
@@ -115,9 +115,9 @@ export async function checkFiles(
 }
 
 /**
- * Removes what calls for an identity have left behind that were cut, by a crash or a power failure,
- * where the program may write. The identity must be there: whoever is still about to make it then
- * finds that another was first.
+ * Removes what calls for an identity have left behind that were interrupted by a crash or a power
+ * failure, if the program may write. The identity must exist: a process that is still about to make it
+ * then finds that another was first.
  *
  * @returns A warning for each that can't be removed.
  */
@@ -159,7 +159,7 @@ async function findTemporary(dir: string, prefix: string): Promise<string[]> {
   return found;
 }
 
-/** Tells whether the program has leave to write, without asking anybody for it. */
+/** True if the program has the permission to write; never prompts for it. */
 async function isWritable(path: string): Promise<boolean> {
   return (await Deno.permissions.query({ name: "write", path })).state === "granted";
 }
@@ -176,14 +176,14 @@ async function writePrivateFile(path: string, text: string): Promise<void> {
   await file.sync();
 }
 
-/** Makes the names in a directory durable, where the system can open directories. */
+/** Makes the names in a directory durable, if the system can open directories. */
 async function syncDirectory(dir: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   using handle = await Deno.open(dir, { read: true });
   await handle.sync();
 }
 
-/** Tells whether there is something of this name. */
+/** True if there is something at this path. */
 export async function exists(path: string): Promise<boolean> {
   return await ifPresent(Deno.stat(path)) !== null;
 }
@@ -192,12 +192,12 @@ async function removeIfPresent(path: string): Promise<void> {
   await ifPresent(Deno.remove(path, { recursive: true }));
 }
 
-/** For after an error, which tells more; what stays is removed by a later call. */
+/** For use after an error, which is reported instead; a later call removes what remains. */
 async function removeIfPossible(path: string): Promise<void> {
   await removeIfPresent(path).catch(() => {});
 }
 
-/** Resolves to `null` where there is nothing of the name that was asked for. */
+/** Resolves to `null` if there is nothing at the path. */
 async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;

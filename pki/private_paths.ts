@@ -1,5 +1,5 @@
 /**
- * Whether other users of the system could read a file, or put another one into its place.
+ * Whether other users of the system could read or replace a file.
  *
  * @module
  */
@@ -20,7 +20,7 @@ const MAX_LINKS = 40;
 
 /** Looks at paths, and at each directory and link above them once. */
 export class PrivatePaths {
-  /** `null` on Windows, where nothing of this is checked: access is no matter of modes there. */
+  /** `null` on Windows, where nothing is checked because access doesn't depend on modes. */
   readonly #user: number | null;
   readonly #checked = new Set<string>();
 
@@ -35,14 +35,14 @@ export class PrivatePaths {
 
   /**
    * Makes sure that a file or directory, and every directory and link that leads to it, belongs to
-   * the user of this process or to root, and that nobody else can change it. The file itself, or
-   * where it is a link what that leads to, must have none of the forbidden bits. What is above may be
-   * writable where the sticky bit keeps others from replacing what is not theirs; and the program may
-   * lack `--allow-read` of it, then it isn't looked at.
+   * the user of this process or to root, and that no other user can change it. The file itself, or the
+   * target of a link, must have none of the forbidden bits. Directories above may be writable if the
+   * sticky bit keeps others from replacing what is not theirs. What the program may not read is not
+   * checked.
    *
    * @param path An absolute path of something that exists.
    * @param forbidden Permission bits.
-   * @throws {Deno.errors.PermissionDenied} where somebody else could.
+   * @throws {Deno.errors.PermissionDenied} if another user could.
    */
   async check(path: string, forbidden: number): Promise<void> {
     if (this.#user === null) return;
@@ -55,7 +55,7 @@ export class PrivatePaths {
     );
   }
 
-  /** Tells whether something belongs to the user of this process; on Windows always. */
+  /** True if something belongs to the user of this process; on Windows always. */
   isOwn({ uid }: Deno.FileInfo): boolean {
     return this.#user === null || uid === this.#user;
   }
@@ -65,7 +65,7 @@ export class PrivatePaths {
    * system does, one name after the other.
    *
    * @param path An absolute path, of which nothing has to exist.
-   * @throws {Deno.errors.PermissionDenied} where somebody else could change it.
+   * @throws {Deno.errors.PermissionDenied} if another user could change it.
    */
   async checkWay(path: string): Promise<void> {
     if (this.#user === null) return;
@@ -87,7 +87,7 @@ export class PrivatePaths {
     }
   }
 
-  /** Returns where a path leads to; `null` where it isn't a link that can be seen. */
+  /** Returns the target of a link; `null` if it isn't a link, or can't be read. */
   async #checkLink(path: string): Promise<string | null> {
     const info = await lookAt(path);
     if (info === null || !info.isSymlink) return null;
@@ -123,14 +123,14 @@ const ELSEWHERE = "take a directory elsewhere";
 
 const IF_USED = "and if somebody may have used that, remove the identity and pair the device again";
 
-/** Says how to close what is open; a directory that everybody shares is to be left as it is. */
+/** How to restrict access; a directory that is shared by all must be left as it is. */
 function howToClose({ mode, isDirectory }: Deno.FileInfo): string {
   if (!isDirectory) return "run chmod 600 on it";
   if (((mode ?? 0) & STICKY) === 0) return "run chmod 700 on it";
   return "it is shared by many, so take a directory of its own, which may be in it";
 }
 
-/** Looks at what is there and the program may read, without asking anybody for leave to. */
+/** Looks at a path if the program may read it; never prompts for the permission. */
 async function lookAt(path: string): Promise<Deno.FileInfo | null> {
   const { state } = await Deno.permissions.query({ name: "read", path });
   if (state !== "granted") return null;

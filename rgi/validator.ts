@@ -1,11 +1,11 @@
 /**
- * The middleware that checks both sides of the contract between a server and an application.
+ * The middleware that checks both sides of the contract between a server and an app.
  *
  * @module
  */
 
 import type { Api, App, AppObject, Socket } from "../base/app/app.ts";
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
 import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { type AppParts, readApp } from "../base/app/app_parts.ts";
@@ -13,12 +13,12 @@ import { checkApi, checkRequest, checkSession, checkSocket } from "./request_rul
 import { checkResponse } from "./response_rules.ts";
 
 /**
- * Wraps an application and checks every rule of the contract: what the server hands to it, and what
- * it returns. A broken rule is an error whose message begins with the place:
- * `response[2]["Content-Type"]: bad name …`.
+ * Wraps an app and checks every rule of the contract: what the server hands to it, and what it
+ * returns. A broken rule is an error whose message begins with what is wrong:
+ * `response[2]["Content-Type"]: the name must be …`.
  *
- * A server checks a response, too, before it sends it. This says more, checks the server as well,
- * and works without one: for tests of applications, servers and middleware.
+ * A server checks a response before it sends it, too. A validator also checks the server, and works
+ * without one: for tests of apps, servers and middleware.
  *
  * @example
  * ```ts
@@ -35,41 +35,43 @@ export class Validator implements AppObject {
   readonly #app: AppParts;
 
   /**
-   * Wraps an application.
+   * Wraps an app.
    *
-   * @throws {TypeError} where `app` is not an application.
+   * @throws {TypeError} if `app` is not an app.
    */
   constructor(app: App) {
     this.#app = readApp(app, "app");
   }
 
   /**
-   * Hands a request on, and passes on what the application returns, as it is.
+   * Passes a request on, and returns what the app returns, unchanged.
    *
-   * @throws {TypeError} where something has a wrong type.
-   * @throws {RangeError} where something has a value that is not allowed.
-   * @throws {BodyError} where a body is in a state in which it must not be.
+   * @throws {TypeError} if something has a wrong type.
+   * @throws {RangeError} if something has a value that is not allowed.
+   * @throws {BodyError} if a body is not in a state that allows the request or the response.
    */
   async handle(request: Request, session: Session, api: Api): Promise<ResponseTuple | Response> {
     checkRequest(request);
     checkSession(session);
     checkApi(api);
+    // As they are now: an app can replace what a request holds.
+    const { method, body } = request;
     const response = await this.#app.handle(request, session, api);
-    await checkResponse(response, request);
+    checkResponse(response, { method, body });
     return response;
   }
 
   /**
-   * Asks the application, where it has a say; else lets every peer in.
+   * Asks the app whether to accept a peer; accepts every peer if the app has no `onConnect`.
    *
-   * @throws {TypeError} where the application answers with something else than `true` or `false`.
+   * @throws {TypeError} if the app returns anything but `true` or `false`.
    */
   async onConnect(session: Session, sock: Socket): Promise<boolean> {
     checkSession(session);
     checkSocket(sock);
     if (this.#app.onConnect === null) return true;
-    const answer: unknown = await this.#app.onConnect(session, sock);
-    if (typeof answer === "boolean") return answer;
-    throw new TypeError(`onConnect: need true or false; got ${typeName(answer)}`);
+    const allowed: unknown = await this.#app.onConnect(session, sock);
+    if (typeof allowed === "boolean") return allowed;
+    throw wrongType("onConnect", "a function that returns true or false", allowed);
   }
 }

@@ -21,16 +21,16 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
 /**
  * Makes a `fetch` whose requests all go to one server.
  *
- * Of a URL only path and query count, and where the client has no host, over Unix sockets and abstract
- * names, the host; one without an origin will do. No headers are added but those that the Fetch
- * standard derives from the body, and the client's. Redirects are followed within the
- * origin. As with any `fetch` whatever fails is a `TypeError`, with the error itself as its `cause`,
- * and an abort rejects with the signal's reason. docs/web.md has the details.
+ * Only the path and query of a URL are used, and its host if the client has none (over Unix sockets and
+ * abstract names); the origin can be left out. The only headers added are those that the Fetch standard
+ * derives from the body, and the client's. Redirects are followed within the origin. As with any
+ * `fetch`, every failure is a `TypeError` with the error itself as its `cause`, and an abort rejects
+ * with the signal's reason. docs/web.md has the details.
  *
- * @param client A client: then every request has a connection of its own, which is closed once the
- * body of the response has been read or cancelled. Or a connection: then they go over this one, which
- * takes one at a time, and its owner closes it.
- * @throws {TypeError} where it is neither.
+ * @param client A client: each request gets a connection of its own, which is closed once the body of
+ * the response has been read or cancelled. Or a connection: all requests use it, one at a time, and its
+ * owner closes it.
+ * @throws {TypeError} if it is neither.
  *
  * @example
  * ```ts
@@ -70,7 +70,9 @@ export function createFetch(client: Client | Connection): typeof fetch {
   return async (input: RequestInfo | URL, given?: RequestInit | null) => {
     const init = given ?? {};
     if ("client" in init) {
-      throw new TypeError('init: the option "client" is for Deno\'s fetch; this one has a client');
+      throw new TypeError(
+        'init: must not have the option "client", which is for the fetch of Deno',
+      );
     }
     const isRequest = input instanceof Request;
     const url = parseRequestUrl(isRequest ? input.url : String(input), route.base);
@@ -79,7 +81,7 @@ export function createFetch(client: Client | Connection): typeof fetch {
       return await follow(await makeExchange(route, request, init), request.redirect);
     } catch (error) {
       if (request.body !== null && !request.body.locked) request.body.cancel(error).catch(() => {});
-      throw explain(error, request, route);
+      throw asFetchError(error, request, route);
     }
   };
 }
@@ -97,14 +99,14 @@ async function makeExchange(route: Route, request: Request, init: RequestInit): 
 }
 
 /** What a `fetch` rejects with. */
-function explain(error: unknown, { method, url, signal }: Request, route: Route): unknown {
+function asFetchError(error: unknown, { method, url, signal }: Request, route: Route): unknown {
   if (signal.aborted) return signal.reason;
   if (route.signal?.aborted) return route.signal.reason;
   const message = error instanceof Error ? error.message : String(error);
   return new TypeError(`${method} ${url}: ${message}`, { cause: error });
 }
 
-/** Makes a request and, as far as redirects are to be followed, those that it leads to. */
+/** Makes a request, and those that it is redirected to if redirects are followed. */
 async function follow(exchange: Exchange, mode: RequestRedirect): Promise<Response> {
   for (let redirects = 0;; redirects++) {
     const answer = await send(exchange);

@@ -5,24 +5,24 @@
  */
 
 import { type BodyOut, cancelUnused } from "../base/body/bodies.ts";
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response as AppResponse } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { type Client, type Connection, type RequestOptions, SSLClient } from "../client.ts";
 import type { RequestContent } from "./request_content.ts";
 
-/** Where requests go, and over what. */
+/** Where requests go, and over which connections. */
 export interface Route {
   /** What URLs without an origin are relative to. */
   readonly base: URL;
   /** The value of the `host` header, or `null`. */
   readonly host: string | null;
-  /** True where only a URL can say which host is meant: over Unix sockets and abstract names. */
+  /** True if only a URL can name the host: over Unix sockets and abstract names. */
   readonly isUnnamed: boolean;
   /** Aborts whatever is done here, if there is one. */
   readonly signal: AbortSignal | undefined;
-  /** True where all requests go over one connection, which belongs to somebody else. */
+  /** True if all requests use one connection, which the caller owns. */
   readonly kept: boolean;
   /** Makes a request. */
   request(
@@ -35,9 +35,9 @@ export interface Route {
 }
 
 /**
- * The way of a client's requests, each over a connection of its own, or of those over one connection.
+ * The route of a client's requests, each over a connection of its own, or of those over one connection.
  *
- * @throws {TypeError} where it is neither.
+ * @throws {TypeError} if it is neither.
  */
 export function routeOf(target: Client | Connection): Route {
   const request: Route["request"] = (...args) => target.request(...args);
@@ -48,7 +48,7 @@ export function routeOf(target: Client | Connection): Route {
     return { base, host, isUnnamed, signal, kept: false, request };
   }
   if (typeof target?.request !== "function" || typeof target.close !== "function") {
-    throw new TypeError(`client: need a Client or a Connection; got ${typeName(target)}`);
+    throw wrongType("client", "a Client or a Connection", target);
   }
   const { host } = target.baseHeaders ?? {};
   const text = typeof host === "string" ? host : null;
@@ -67,7 +67,7 @@ function isClient(target: Client | Connection): target is Client {
   return typeof (target as Client | null)?.connect === "function";
 }
 
-/** Whether an address is that of a host, as Deno tells it; Unix sockets have a path or nothing. */
+/** True for the address of a host, in the form of Deno; Unix sockets have a path or nothing. */
 function hasHostname(address: unknown): boolean {
   return typeof (address as Partial<Deno.NetAddr> | null | undefined)?.hostname === "string";
 }
@@ -97,15 +97,15 @@ export interface Exchange {
 export async function send(exchange: Exchange): Promise<AppResponse> {
   const { route, signal, method, url, headers, content } = exchange;
   const uri = url.href.slice(url.origin.length);
-  // The connection checks all of this, the method too, and gives up a body that it doesn't send.
+  // The connection checks all of this, the method too, and cancels a body that it doesn't send.
   return await route.request(method as Method, uri, headers, content.take(), { signal });
 }
 
-/** Does away with a body that nobody wants. A connection that is kept stays usable, if it can. */
+/** Discards an unwanted body. A connection that is kept stays usable, if possible. */
 export async function discard({ kept }: Route, { body }: AppResponse): Promise<void> {
   if (body === null) return;
   const giveUp = () => cancelUnused(body, new TypeError("the response was not wanted"));
-  // One that is too long to be read is not worth a connection.
+  // A body that is too long to read is not worth keeping the connection.
   if (kept) await body.read().catch(giveUp);
   else giveUp();
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** A response that knows where it came from. */
+/** A response with the URL that it came from. */
 export class FetchResponse extends Response {
   readonly #url: string;
   readonly #redirected: boolean;
@@ -26,12 +26,12 @@ export class FetchResponse extends Response {
     return this.#url;
   }
 
-  /** True where that was not the first one. */
+  /** True if that was not the first one. */
   override get redirected(): boolean {
     return this.#redirected;
   }
 
-  /** What a response is that nothing was hidden from. */
+  /** The type of a response that is not filtered. */
   override get type(): ResponseType {
     return "basic";
   }

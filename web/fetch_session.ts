@@ -17,21 +17,21 @@ import {
 import type { Logger } from "../net/server_connection.ts";
 import { describe } from "../net/thrown.ts";
 
-/** What a server of fetch-style handlers tells beside the request; `Deno.serve` does. */
+/** What a server of fetch-style handlers passes with the request, as `Deno.serve` does. */
 export interface PeerInfo {
   /** The address of the peer. */
   readonly remoteAddr?: Deno.Addr | undefined;
 }
 
-/** Where is told what fails after there is a response; a server's logger fits, and so does `console`. */
+/** Gets what fails after the response was made; a server's logger fits, and so does `console`. */
 export type ErrorLogger = Pick<Logger, "error">;
 
 /**
- * The session of one request. Its signal follows that of the request, but listens only where somebody
- * asks for it.
+ * The session of one request. Its signal follows that of the request, but listens only once it is
+ * requested.
  */
 export class FetchSession implements SessionOwner {
-  /** The session as an application sees it. */
+  /** The session as an app sees it. */
   readonly session: Session;
   readonly #request: Request;
   readonly #logger: ErrorLogger;
@@ -44,21 +44,21 @@ export class FetchSession implements SessionOwner {
     this.#request = request;
     this.#logger = logger;
     ownSession(this.session, this);
-    // It may be closed when nobody waits.
+    // It may be closed while nothing waits for it.
     this.closed.catch(() => {});
   }
 
-  /** Rejects with the reason when the application closes the session. */
+  /** Rejects with the reason when the app closes the session. */
   get closed(): Promise<never> {
     return this.#closing.promise;
   }
 
-  /** Throws the reason where the application has closed the session. */
+  /** Throws the reason if the app has closed the session. */
   throwIfClosed(): void {
     if (this.session.message !== null) this.session.signal.throwIfAborted();
   }
 
-  /** Lets the signal of the session follow that of the request. */
+  /** Makes the signal of the session follow that of the request. */
   signalWanted(): void {
     const { signal } = this.#request;
     const abort = () => abortSession(this.session, signal.reason);
@@ -67,10 +67,10 @@ export class FetchSession implements SessionOwner {
     this.#unfollow = () => signal.removeEventListener("abort", abort);
   }
 
-  /** The application has closed the session. */
+  /** The app has closed the session. */
   sessionClosed(reason: unknown): void {
     if (this.session.message !== null) return;
-    this.#end(`closed by the application: ${describe(reason).message}`, reason);
+    this.#end(`closed by the app: ${describe(reason).message}`, reason);
     this.#closing.reject(reason);
   }
 
@@ -81,8 +81,8 @@ export class FetchSession implements SessionOwner {
   }
 
   /**
-   * Ends the session, and gives up what the application has kept for it, as our own server does. Never
-   * throws: a response that is finished is not lost.
+   * Ends the session, and disposes of what the app has stored for it, as our own server does. Never
+   * throws, so that a finished response is not lost.
    */
   finish(): void {
     const { session } = this;
@@ -103,7 +103,7 @@ function makeSession(remoteAddr: Deno.Addr | undefined): Session {
   return new Session(`${host}:${port}`, [hostname, port], 1);
 }
 
-/** What is known of the connection. There is none that could be read or written. */
+/** What is known of the connection, which can't be read or written. */
 export function makeSocket({ remoteAddr }: PeerInfo): Socket {
   const refuse = () =>
     Promise.reject(new TypeError("a handler of fetch requests has no socket to read or write"));

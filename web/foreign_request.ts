@@ -1,35 +1,30 @@
 /**
- * Requests that another server has taken apart, held to the rules of our own.
+ * Requests that another server has parsed, checked by the rules of our own.
  *
  * @module
  */
 
 import { ProtocolError, quote } from "../base/errors.ts";
-import { parseHeaderLines } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { isMethod, requestContext, type RequestPreamble } from "../base/wire/preamble.ts";
+import { isMethod, parseRequestPreamble, type RequestPreamble } from "../base/wire/preamble.ts";
 import { allows, NAME, VALUE } from "../base/wire/tables.ts";
-import { parseUri } from "../base/wire/uri.ts";
 
 /**
- * The parts of a request's URL as far as the server has put it together itself: a URL parser would
- * take "/a/../b" for "/b". Over Unix sockets Deno has schemes of its own.
+ * The parts of a request's URL, which the server has put together: a URL parser would read "/a/../b"
+ * as "/b". Over Unix sockets Deno has schemes of its own.
  */
 const URL_PARTS = /^(https?|http\+(?:unix|vsock)):\/\/([^/?#]*)([^#]*)(#?)/;
-/** What the request line and the line ends take beside method, target and headers. */
-const FIXED_BYTES = "  HTTP/1.1\r\n\r\n".length;
-
 const encoder = new TextEncoder();
 
 /**
- * Reads the preamble of a request. What our own server would not have let in is refused as far as it
+ * Reads the preamble of a request. What our own server would have refused is refused, as far as it
  * can still be seen.
  *
- * No text becomes bytes before it has been checked as text: a character is never cut down to a byte
- * that would mean something else.
+ * All text is checked before it becomes bytes, so that no character turns into bytes that mean
+ * something else.
  *
- * @param connected True where it came over a connection, on which there are no fragments.
- * @throws {ProtocolError} where it is refused.
+ * @param connected Whether it came over a connection, on which a target has no fragment.
+ * @throws {ProtocolError} if it is refused.
  */
 export function readForeignRequest(request: Request, connected: boolean): RequestPreamble {
   const { method } = request;
@@ -37,25 +32,22 @@ export function readForeignRequest(request: Request, connected: boolean): Reques
     throw new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
   }
   const { uri, host } = readTarget(request, connected);
-  const { path, query } = parseUri(uri);
-  const lines = headerLines(request.headers, host);
-  if (method.length + uri.length + lines.length + FIXED_BYTES > MAX_PREAMBLE_BYTES) {
+  const bytes = encoder.encode(
+    `${method} ${uri} HTTP/1.1\r\n${headerLines(request.headers, host)}\r\n`,
+  );
+  if (bytes.length > MAX_PREAMBLE_BYTES) {
     throw new ProtocolError("PREAMBLE_TOO_LARGE", `more than ${MAX_PREAMBLE_BYTES} bytes`);
   }
-  const text = `${lines}\r\n`;
-  const bytes = encoder.encode(text);
-  const context = requestContext(method);
-  const { headers, framing } = parseHeaderLines(bytes, 0, bytes.length, text, 0, context);
-  return { method, uri, path, query, headers, framing };
+  return parseRequestPreamble(bytes, 0, bytes.length);
 }
 
-/** The target, and the host where only the URL has it, else `null`. */
+/** The target, and the host if only the URL has it. */
 function readTarget(
   { url, headers }: Request,
   connected: boolean,
 ): { uri: string; host: string | null } {
   const [, scheme = "", authority = "", uri = "", mark = ""] = URL_PARTS.exec(url) ?? [];
-  // Deno hands raw UTF-8 on as characters. Lower case makes ASCII of some that look like it.
+  // Deno decodes raw UTF-8, and some characters beyond ASCII become ASCII in lower case.
   if (scheme === "" || /[^!-~]/.test(url)) {
     throw new ProtocolError("BAD_URI", `bad URL: ${quote(url)}`);
   }
@@ -70,8 +62,8 @@ function readTarget(
       `the target is for ${quote(authority)}, the header host says ${quote(host)}`,
     );
   }
-  // HTTP/2 says it elsewhere; who translates to HTTP/1.1 has to add it (RFC 9113 §8.3.1). For a
-  // socket with a name Deno has made one up.
+  // HTTP/2 has it in a field of its own; a translation to HTTP/1.1 must add it (RFC 9113 §8.3.1).
+  // For a Unix socket Deno has invented one.
   const isNamed = authority !== "" && /^https?$/.test(scheme);
   return { uri, host: isNamed ? authority : null };
 }
@@ -107,7 +99,7 @@ const ONE_TOKEN = /^[a-z]+(?: +[^ ,]+)? *$/i;
 /** One of these schemes in a list, which this header is not. */
 const LISTED = /, *(?:basic|bearer) /i;
 
-/** A server has joined a header that came twice with a comma, and who reads the first of the two decides. */
+/** A server joins duplicate headers with a comma, and readers could differ on which of the two counts. */
 function checkAuthorization(value: string): void {
   if (!LISTED.test(value) && (!SINGLE_TOKEN.test(value) || ONE_TOKEN.test(value))) return;
   throw new ProtocolError("DUPLICATE_HEADER", "the header authorization has more than one value");

@@ -1,10 +1,11 @@
 /**
- * Fetch-style handlers as applications.
+ * Fetch-style handlers as apps.
  *
  * @module
  */
 
 import type { AppFunction } from "../base/app/app.ts";
+import { checkFunction, checkInteger, checkString, wrongType } from "../base/checks.ts";
 import { BodyError, typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
@@ -13,7 +14,7 @@ import type { Session } from "../base/app/session.ts";
 import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
 import { IncomingStream } from "./incoming_stream.ts";
-import { reasonOf } from "./reason.ts";
+import { reasonPhrase } from "./reason.ts";
 import { RequestLife } from "./request_life.ts";
 import { quoteUrl } from "./request_url.ts";
 
@@ -38,11 +39,11 @@ export interface FromFetchHandlerOptions {
   /**
    * The origin of the URLs of requests, such as `"https://device.local"`.
    *
-   * @default {http or, for a peer with a certificate, https, and what the host header says}
+   * @default {http or, for a peer with a certificate, https, and the host header}
    */
   origin?: string | undefined;
   /**
-   * Chooses the one `set-cookie` header that is sent, where a response has several.
+   * Chooses the one `set-cookie` header to send, if a response has several.
    *
    * @default {several are an error}
    */
@@ -60,7 +61,7 @@ const OPTIONS = ["origin", "chooseCookie", "maxUnreadBytes"];
 const MAX_UNREAD_BYTES = 1048576;
 
 /**
- * Makes an application from a fetch-style handler: a function, or an object with a method `fetch`,
+ * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`,
  * as a Hono app is.
  *
  * A body streams both ways. The body of a request has to be read before the response; what a handler
@@ -68,8 +69,8 @@ const MAX_UNREAD_BYTES = 1048576;
  * character, a header's name) is an error that goes to the server's logger, as the handler's
  * exceptions do. docs/web.md lists all of it.
  *
- * @throws {TypeError} for an argument or an option of a wrong type, and for an unknown option.
- * @throws {RangeError} for a value that is not allowed.
+ * @throws {TypeError} if an argument or an option has a wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed.
  *
  * @example
  * ```ts
@@ -117,8 +118,8 @@ export function fromFetchHandler(
         const headers = dictOf(response.headers, chooseCookie);
         const unread = response.status < 400 ? incoming : null;
         const isHeld = unread?.isHeld === true;
-        // A clone that nobody reads holds the body as well as somebody who reads it for the response.
-        // What the response is made of has to be there without it.
+        // An unread clone holds the body just as a reader does whose data the response needs. So the
+        // response must be complete without the rest of the body.
         if (isHeld) unread?.abandon();
         else await unread?.drain(maxUnreadBytes);
         const answer = await answerOf(request, response, headers, isHeld, life);
@@ -142,9 +143,9 @@ function hasContent(request: AppRequest): request is RequestWithBody {
 }
 
 /**
- * Says in our words what the response says.
+ * Converts a response to an answer.
  *
- * @param wholeOnly True where the body has to be there already.
+ * @param wholeOnly Whether the whole body must be available already.
  */
 async function answerOf(
   { method }: AppRequest,
@@ -153,7 +154,7 @@ async function answerOf(
   wholeOnly: boolean,
   life: RequestLife,
 ): Promise<ResponseTuple> {
-  const reason = statusText === "" ? reasonOf(status) : statusText;
+  const reason = statusText === "" ? reasonPhrase(status) : statusText;
   if (method === "HEAD") {
     cancel(body, new BodyError("a response to HEAD has no body"));
     return [status, reason, headers, null];
@@ -180,7 +181,7 @@ async function answerOf(
 }
 
 function cancel(body: ReadableStream<Uint8Array> | null, reason: unknown): void {
-  // Where it is locked, it is somebody else's.
+  // A locked one has another owner.
   body?.cancel(reason).catch(() => {});
 }
 
@@ -188,13 +189,13 @@ function checkResponse(response: unknown): asserts response is Response {
   // By its shape: packages that run everywhere bring a class of their own.
   const { status, headers, body, bodyUsed, type } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
-    throw new TypeError(`the handler returned a ${typeName(response)}; need a Response`);
+    throw new TypeError(`handler: must return a Response; got ${typeName(response)}`);
   }
   if (type === "error" || status < 200) {
-    throw new RangeError(`the handler returned a Response with status ${status}; need 200 to 599`);
+    throw new RangeError(`handler: must return a Response with status 200 to 599; got ${status}`);
   }
   if (bodyUsed === true || body?.locked === true) {
-    throw new BodyError("the handler returned a Response whose body has been used");
+    throw new BodyError("handler: must return a Response whose body is unused; got a used one");
   }
 }
 
@@ -207,7 +208,7 @@ function originOf({ headers }: AppRequest, { peerCertificate }: Session): string
   return `${peerCertificate === null ? "http" : "https"}://${host}`;
 }
 
-/** The URL of a request; `null` where there is none that says the same. */
+/** The URL of a request; `null` if there is no equivalent one. */
 function urlOf(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();
@@ -224,40 +225,25 @@ function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
 function readHandler(handler: FetchHandler | { readonly fetch: FetchHandler }): FetchHandler {
   if (typeof handler === "function") return handler;
   if (typeof handler?.fetch === "function") return (request, info) => handler.fetch(request, info);
-  throw new TypeError(
-    `handler: need a function, or an object with a method "fetch"; got ${typeName(handler)}`,
-  );
+  throw wrongType("handler", 'a function or an object with a method "fetch"', handler);
 }
 
 function checkOptions(options: FromFetchHandlerOptions): FromFetchHandlerOptions {
   const copy = copyOptions(options, OPTIONS);
   const { origin, chooseCookie, maxUnreadBytes } = copy;
-  if (origin !== undefined) copy.origin = checkOrigin(origin);
-  if (chooseCookie !== undefined && typeof chooseCookie !== "function") {
-    throw new TypeError(`chooseCookie: need a function; got ${typeName(chooseCookie)}`);
-  }
-  if (maxUnreadBytes !== undefined) checkBytes(maxUnreadBytes);
+  if (origin !== undefined) copy.origin = readOrigin(origin);
+  if (chooseCookie !== undefined) checkFunction("chooseCookie", chooseCookie);
+  if (maxUnreadBytes !== undefined) checkInteger("maxUnreadBytes", maxUnreadBytes, 0, Infinity);
   return copy;
 }
 
-function checkOrigin(origin: string): string {
-  if (typeof origin !== "string") {
-    throw new TypeError(`origin: need a string; got ${typeName(origin)}`);
-  }
+function readOrigin(origin: string): string {
+  checkString("origin", origin);
   const url = URL.parse(origin);
   if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
     throw new RangeError(
-      `origin: need "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+      `origin: must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
     );
   }
   return url.origin;
-}
-
-function checkBytes(count: number): void {
-  if (typeof count !== "number") {
-    throw new TypeError(`maxUnreadBytes: need a number; got ${typeName(count)}`);
-  }
-  if (count !== Infinity && (!Number.isSafeInteger(count) || count < 0)) {
-    throw new RangeError(`maxUnreadBytes: need an integer from 0, or Infinity; got ${count}`);
-  }
 }

@@ -1,5 +1,5 @@
 /**
- * The headers of the two worlds.
+ * Headers of fetch as dictionaries, and back.
  *
  * @module
  */
@@ -14,28 +14,28 @@ import {
 } from "../base/wire/range.ts";
 import type { Range } from "../base/wire/range.ts";
 
-/** Chooses the one `set-cookie` header that is sent, where there are several. */
+/** Chooses the one `set-cookie` header to send, if there are several. */
 export type ChooseCookie = (cookies: readonly string[]) => string;
 
 function refuseCookies(cookies: readonly string[]): string {
   throw new RangeError(
-    `headers["set-cookie"]: there are ${cookies.length}, and a name can stand there but once; ` +
-      "set one cookie, or say with the option chooseCookie which one is to be sent",
+    `headers["set-cookie"]: ${cookies.length} set-cookie headers, but a header can occur only once; ` +
+      "set one cookie, or choose the one to send with the option chooseCookie",
   );
 }
 
 /**
- * Headers as a dictionary. What may not be sent is found when the message is formatted; here is
- * refused what can't be said in a dictionary.
+ * Headers as a dictionary. What must not be sent is found when the message is formatted; this refuses
+ * what a dictionary can't hold.
  *
- * @throws {RangeError} for a value of content-length, range or content-range that isn't of the one
- * form that is spoken here, and for several cookies where none can be chosen.
+ * @throws {RangeError} if a value of content-length, range or content-range doesn't have the one
+ * supported form, or there are several cookies and no way to choose one.
  */
 export function dictOf(headers: Headers, chooseCookie: ChooseCookie = refuseCookies): HeaderDict {
   const dict: HeaderDict = Object.create(null);
   let cookies = 0;
   for (const [name, value] of headers) {
-    // Only these come one by one; whatever else stands there twice has been joined with commas.
+    // Only these come one by one; all other duplicates have been joined with commas.
     if (name === "set-cookie") cookies++;
     dict[name] = valueOf(name, value);
   }
@@ -49,14 +49,12 @@ function valueOf(name: string, value: string): string | number | Range | Content
     if (name === "content-range") return parseContentRange(value);
   } catch {
     const form = name === "range" ? "bytes=0-499" : "bytes 0-499/1234";
-    throw new RangeError(
-      `headers["${name}"]: need the form ${quote(form)}; got ${quote(value)}`,
-    );
+    throw new RangeError(`headers["${name}"]: must have the form ${form}; got ${quote(value)}`);
   }
   if (name !== "content-length") return value;
   const length = parseDecimal(value);
   if (length < 0) {
-    throw new RangeError(`headers["content-length"]: need a plain number; got ${quote(value)}`);
+    throw new RangeError(`headers["content-length"]: must be a plain number; got ${quote(value)}`);
   }
   return length;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** The phrases of the IANA registry (RFC 9110 §16.2.1), in the letters that are spoken here. */
+/** The phrases of the IANA registry (RFC 9110 §16.2.1), in the characters that are allowed here. */
 const REASONS: Readonly<Record<number, string>> = {
   200: "OK",
   201: "Created",
@@ -65,6 +65,6 @@ const REASONS: Readonly<Record<number, string>> = {
 };
 
 /** The usual phrase for a status; one that has none is `Unknown`. */
-export function reasonOf(status: number): string {
+export function reasonPhrase(status: number): string {
   return REASONS[status] ?? "Unknown";
 }

@@ -7,10 +7,11 @@
 import type { Response as AppResponse } from "../base/app/message.ts";
 import type { Exchange } from "./exchange.ts";
 import { noContent } from "./request_content.ts";
+import { quoteUrl } from "./request_url.ts";
 
 const STATUSES: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const MAX_REDIRECTS = 20;
-/** The headers that speak of a body (Fetch standard, request-body-header name), and its framing. */
+/** The headers that describe a body (Fetch standard, request-body-header name), and its framing. */
 const BODY_HEADERS = [
   "content-encoding",
   "content-language",
@@ -21,11 +22,11 @@ const BODY_HEADERS = [
 ];
 
 /**
- * Turns the exchange to where the response says.
+ * Redirects an exchange to the location of a response.
  *
  * @param redirects How many have been followed before.
- * @returns False where the response is no redirect, or none that is to be followed.
- * @throws {TypeError} where it may not be followed.
+ * @returns False if the response is not a redirect, or is not to be followed.
+ * @throws {TypeError} if it may not be followed.
  */
 export function redirect(
   exchange: Exchange,
@@ -38,8 +39,8 @@ export function redirect(
   const { location } = headers;
   if (typeof location !== "string") return false;
   const url = URL.parse(location, exchange.url);
-  if (url === null) throw new TypeError(`a redirect to "${location}", which is no URL`);
-  checkOrigin(exchange, url);
+  if (url === null) throw new TypeError(`a redirect to ${quoteUrl(location)}, which is not a URL`);
+  checkSameOrigin(exchange, url);
   if (redirects === MAX_REDIRECTS) throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
   if (status !== 303 && !exchange.content.replayable) {
     throw new TypeError(
@@ -57,7 +58,7 @@ export function redirect(
 }
 
 /** All requests go to one server, so a redirect has to stay there. */
-function checkOrigin({ url: from, route, headers }: Exchange, to: URL): void {
+function checkSameOrigin({ url: from, route, headers }: Exchange, to: URL): void {
   // The server knows itself by the host header, which need not be the host of the URL.
   const host = route.host ?? headers["host"];
   const isHere = to.origin === from.origin || (to.protocol === from.protocol && to.host === host);

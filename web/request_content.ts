@@ -13,7 +13,7 @@ import { StreamPieces } from "./stream_pieces.ts";
 
 /** What a request carries, for as often as it is sent. */
 export interface RequestContent {
-  /** False where it is a stream, which can be sent once. */
+  /** False for a stream, which can be sent only once. */
   readonly replayable: boolean;
   /** The body for the next time that it is sent. */
   take(): BodyOut;
@@ -34,11 +34,11 @@ export async function contentOf(
   if (given instanceof Blob) return contentOfBlob(given);
   if (isFixed(given)) return contentOfBytes([await request.bytes()]);
   if (request.body === null) {
-    // A length of 0 where there could be a body (Fetch standard, HTTP-network-or-cache fetch, 8).
+    // A length of 0 if the method allows a body (Fetch standard, HTTP-network-or-cache fetch, 8).
     const expected = mayHaveBody(request.method);
     return expected ? contentOfBytes([]) : noContent;
   }
-  // A Request does not tell what its body was made from.
+  // A Request doesn't show what its body was made from.
   return await contentOfStream(request.body, headers);
 }
 

@@ -1,5 +1,5 @@
 /**
- * How a fetch-style handler hears that nobody waits for its response any more.
+ * How a fetch-style handler learns that its response is no longer wanted.
  *
  * @module
  */
@@ -8,34 +8,31 @@ import type { Session } from "../base/app/session.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
 /**
- * How long the stream of a response may give nothing once the client has left. It may have ended only
- * its writing side: what still comes in time is sent.
+ * How long the stream of a response may stay silent once the client has left. The client may have ended
+ * only its writing side, so what still comes in time is sent.
  */
 const IDLE_MILLISECONDS = 500;
 
-/** Which request a session is at. There is one at a time, so all share one listener. */
-interface Place {
-  current: RequestLife | null;
+/** The request that a session is processing: one at a time, so all of them share one listener. */
+interface Current {
+  life: RequestLife | null;
 }
 
-const places = new WeakMap<Session, Place>();
+const currents = new WeakMap<Session, Current>();
 
-function placeOf(session: Session): Place {
-  let place = places.get(session);
-  if (place === undefined) {
-    const made: Place = { current: null };
-    places.set(session, made);
-    const { signal } = session;
-    signal.addEventListener("abort", () => made.current?.sessionEnded(), { once: true });
-    place = made;
-  }
-  return place;
+function currentOf(session: Session): Current {
+  const known = currents.get(session);
+  if (known !== undefined) return known;
+  const current: Current = { life: null };
+  currents.set(session, current);
+  session.signal.addEventListener("abort", () => current.life?.sessionEnded(), { once: true });
+  return current;
 }
 
-/** One request, from when a handler gets it until its response has been sent, or never will be. */
+/** One request, from when a handler gets it until its response has been sent or cancelled. */
 export class RequestLife {
   readonly #session: Session;
-  readonly #place: Place;
+  readonly #current: Current;
   readonly #aborter = new AbortController();
   #pieces: StreamPieces | null = null;
   #watching: ReturnType<typeof setInterval> | undefined;
@@ -43,30 +40,30 @@ export class RequestLife {
   /** Begins the life of the next request of a session. */
   constructor(session: Session) {
     this.#session = session;
-    this.#place = placeOf(session);
-    this.#place.current = this;
+    this.#current = currentOf(session);
+    this.#current.life = this;
     if (session.signal.aborted) this.#aborter.abort(session.signal.reason);
   }
 
   /**
-   * Aborted when the session ends or its client leaves, when the body of the request breaks off, and
-   * when that of the response can't be sent to its end. What is over is not aborted any more.
+   * Aborted when the session ends or its client leaves, when the body of the request fails, and when
+   * that of the response can't be sent to its end. A request that is over is no longer aborted.
    */
   get signal(): AbortSignal {
     return this.#aborter.signal;
   }
 
-  /** True where the response is a stream that is still being sent. */
+  /** True if the response is a stream that is still being sent. */
   get isStreaming(): boolean {
     return this.#pieces !== null;
   }
 
-  /** The body of the request has broken off, or that of the response was cut. */
+  /** The body of the request has failed, or that of the response was cut. */
   readonly abort = (reason: unknown): void => {
     this.#aborter.abort(reason);
   };
 
-  /** Takes the stream of a response apart, with which the life ends. */
+  /** Takes over the stream of a response; the life ends with it. */
   takePieces(stream: ReadableStream<Uint8Array>): StreamPieces {
     const cut = (reason: unknown) => {
       this.end();
@@ -87,7 +84,7 @@ export class RequestLife {
     if (this.#pieces !== null) this.#leave(this.#pieces);
   }
 
-  /** Gives up a stream that nobody waits for: at once, or when it gives nothing for a while. */
+  /** Cancels a stream that is no longer wanted: at once, or when it has been silent for a while. */
   #leave(pieces: StreamPieces): void {
     const session = this.#session;
     const { reason } = session.signal;
@@ -104,10 +101,10 @@ export class RequestLife {
     }, IDLE_MILLISECONDS);
   }
 
-  /** Nothing is left to be sent, or nothing will be. */
+  /** Nothing more will be sent. */
   end(): void {
     clearInterval(this.#watching);
     this.#pieces = null;
-    if (this.#place.current === this) this.#place.current = null;
+    if (this.#current.life === this) this.#current.life = null;
   }
 }

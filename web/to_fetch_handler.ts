@@ -1,44 +1,36 @@
 /**
- * Applications as fetch-style handlers.
+ * Apps as fetch-style handlers.
  *
  * @module
  */
 
 import { api } from "../base/app/api.ts";
 import type { App } from "../base/app/app.ts";
-import {
-  type BodyIn,
-  type BodyOut,
-  cancelUnused,
-  isConsumed,
-  outgoingFraming,
-} from "../base/body/bodies.ts";
+import { cancelAnswer } from "../base/app/answer.ts";
+import { type BodyIn, type BodyOut, cancelUnused, isConsumed } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import type { ByteSource } from "../base/body/byte_io.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
 import { BodyError, ProtocolError, typeName } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
-import { Request as AppRequest, type Response as AppResponse } from "../base/app/message.ts";
-import type { ResponseTuple } from "../base/app/message.ts";
+import { Request as AppRequest } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
 import { mayHaveBody, type RequestPreamble } from "../base/wire/preamble.ts";
 import { readApp } from "../base/app/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
-import { bodiesOf } from "../net/answer.ts";
 import { standardLogger } from "../net/standard_logger.ts";
-import { checkResponse } from "../rgi/response_rules.ts";
+import { type CheckedAnswer, checkResponse } from "../rgi/response_rules.ts";
 import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
 import { type ErrorLogger, FetchSession, makeSocket, type PeerInfo } from "./fetch_session.ts";
 import { readForeignRequest } from "./foreign_request.ts";
 import { headersOf } from "./headers.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
-/** What may be decided about how an application is run. */
+/** How an app is run. */
 export interface ToFetchHandlerOptions {
   /**
-   * Where is told what fails when there is a response already: what `session.store` holds can't be
-   * disposed of.
+   * Gets what fails after the response was made: a value in `session.store` that can't be disposed of.
    *
    * @default {errors, to stderr}
    */
@@ -46,16 +38,15 @@ export interface ToFetchHandlerOptions {
 }
 
 /**
- * Makes a fetch-style handler from an application, so that it runs under `Deno.serve`.
+ * Makes a fetch-style handler from an app, so that it runs under `Deno.serve`.
  *
- * Each request is a session of its own: fetch knows no connections. An application's `onConnect` is
- * asked before each request, with a socket that can't be read or written; where it does not return
- * `true` the response is 403. A request that our own server would not have let in is answered with
- * 400, or with 501 where it's the method, as far as a handler can see it: docs/web.md lists what a
- * server may have evened out before. What the application may not return, and its exceptions, reject.
+ * Each request is a session of its own, because fetch has no connections. An app's `onConnect` is
+ * called before each request, with a socket that can't be read or written; unless it returns `true`,
+ * the response is 403. A request that our own server would have refused is answered with 400, or with
+ * 501 because of its method, as far as a handler can see it: docs/web.md lists what a server may have
+ * normalized before. An answer that is not allowed, and an exception of the app, reject.
  *
- * @throws {TypeError} where `app` is no application, for an option of a wrong type, and for an
- * unknown option.
+ * @throws {TypeError} if `app` is not an app, or an option is unknown or has a wrong type.
  *
  * @example
  * ```ts
@@ -75,7 +66,8 @@ export function toFetchHandler(
   options: ToFetchHandlerOptions = {},
 ): (request: Request, info?: PeerInfo) => Promise<Response> {
   const { handle, onConnect } = readApp(app, "app");
-  const logger = makeSafeLogger(checkOptions(options).logger ?? standardLogger, ["error"]);
+  const { logger: given = standardLogger } = copyOptions(options, ["logger"]);
+  const logger = makeSafeLogger(given, ["error"]);
   return async (request, info = {}) => {
     let preamble, body;
     try {
@@ -88,10 +80,10 @@ export function toFetchHandler(
     const { method, uri, headers, path, query } = preamble;
     const life = new FetchSession(request, info, logger);
     const { session, closed } = life;
-    closed.catch((reason) => giveUp(body, reason));
+    closed.catch((reason) => cancelBody(body, reason));
     const end = () => {
       if (isUnread(body)) {
-        giveUp(body, new BodyError("the request was answered, and the rest is gone"));
+        cancelBody(body, new BodyError("the request was answered, and the rest is gone"));
       }
       life.finish();
     };
@@ -103,28 +95,19 @@ export function toFetchHandler(
         }
         life.throwIfClosed();
         const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
-        const answer = await handle(appRequest, session, api);
-        if (session.message !== null) giveUpAnswer(answer, body, session.signal.reason);
+        const returned = await handle(appRequest, session, api);
+        if (session.message !== null) cancelAnswer(returned, body, session.signal.reason);
         life.throwIfClosed();
-        await checkResponse(answer, appRequest);
-        return makeResponse(appRequest, answer, closed, end);
+        return makeResponse(checkResponse(returned, { method, body }), closed, end);
       } catch (error) {
-        giveUp(body, error);
+        cancelBody(body, error);
         end();
         throw error;
       }
     };
-    // The application may never return, but it can close the session.
+    // The app may never return, but it can close the session.
     return await Promise.race([respond(), closed]);
   };
-}
-
-function checkOptions(options: ToFetchHandlerOptions): ToFetchHandlerOptions {
-  const copy = copyOptions(options, ["logger"]);
-  if (copy.logger !== undefined && typeof copy.logger?.error !== "function") {
-    throw new TypeError("logger: need an object with the method error");
-  }
-  return copy;
 }
 
 // ───────────────────────── the request
@@ -150,24 +133,19 @@ async function makeRequestBody(
 }
 
 function isUnread(body: BodyIn): body is NonNullable<BodyIn> {
-  return body !== null && isConsumed(body) !== true;
+  return body !== null && !isConsumed(body);
 }
 
-/** Makes everybody who still reads fail, as our own server does when it closes. */
-function giveUp(body: BodyIn, reason: unknown): void {
+/** Makes every read of the body fail, as our own server does when it closes. */
+function cancelBody(body: BodyIn, reason: unknown): void {
   body?.cancel(reason).catch(() => {});
-}
-
-/** Gives up the body of an answer that comes too late. */
-function giveUpAnswer(answer: unknown, body: BodyIn, reason: unknown): void {
-  for (const late of bodiesOf(answer)) if (late !== body) cancelUnused(late, reason);
 }
 
 function emptyChunked(): ReadableStream<Uint8Array> {
   return encodedStreamOf(new ChunkedBodyIter([[null, new Uint8Array(0)]]));
 }
 
-/** After what our own server would have closed on, nothing more of the connection is believed. */
+/** Our own server would have closed the connection, so nothing more of it is trusted. */
 function refusal({ code, message }: ProtocolError): Response {
   const [status, statusText] = code === "BAD_METHOD"
     ? [501, "Not Implemented"]
@@ -177,18 +155,15 @@ function refusal({ code, message }: ProtocolError): Response {
 
 // ───────────────────────── the response
 
-/** Makes a response of what the application has returned, which has been checked. */
+/** Makes a response from what the app has returned. */
 function makeResponse(
-  request: AppRequest,
-  answer: ResponseTuple | AppResponse,
+  { status, reason, headers, body: given, framing }: CheckedAnswer,
   closed: Promise<never>,
   end: () => void,
 ): Response {
-  const [status, reason, headers, given] = partsOf(answer);
-  const framing = request.method === "HEAD" || status === 304 ? null : outgoingFraming(given);
   const body = status === 205 ? withoutBody(given, framing) : given;
   const fetchHeaders = headersOf(headers);
-  // How a body is framed is up to the server, which may speak HTTP/2; a length it takes from here.
+  // The server frames the body, perhaps in HTTP/2; it uses a length from here.
   fetchHeaders.delete("transfer-encoding");
   if (typeof framing === "number") fetchHeaders.set("content-length", String(framing));
   const init = { status, statusText: reason, headers: fetchHeaders };
@@ -200,17 +175,13 @@ function makeResponse(
 }
 
 /** A `Response` with status 205 has no body, not even an empty one, which is the one that HTTP allows. */
-function withoutBody(body: BodyOut, framing: Framing): null {
+function withoutBody(body: BodyOut, framing: Framing | undefined): null {
   const reason = new RangeError(
-    `response.body: need null or 0 bytes with status 205 (RFC 9110 §15.3.6); got ${typeName(body)}`,
+    `response.body: must be null or 0 bytes with status 205 (RFC 9110 §15.3.6); got ${
+      typeName(body)
+    }`,
   );
   cancelUnused(body, reason);
   if (body === null || framing === 0) return null;
   throw reason;
-}
-
-function partsOf(answer: ResponseTuple | AppResponse): ResponseTuple {
-  if (!("status" in answer)) return answer;
-  const { status, reason, headers, body } = answer;
-  return [status, reason, headers, body];
 }

@@ -1,5 +1,5 @@
 /**
- * What an application is given beside its request.
+ * What an app gets in addition to its request.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { bodies } from "../body/bodies.ts";
 import { ContentRange, Range } from "../wire/range.ts";
 
 /**
- * What an application gets as its third argument: the four body classes, `Range` and `ContentRange`.
+ * What an app gets as its third argument: the four body classes, `Range` and `ContentRange`.
  *
  * @example An app that is called without a server
  * ```ts

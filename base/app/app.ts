@@ -1,5 +1,5 @@
 /**
- * The types of an RGI application.
+ * The types of an RGI app.
  *
  * @module
  */
@@ -17,21 +17,21 @@ export interface Socket {
   write(bytes: Uint8Array): Promise<number>;
   /** Closes the connection; what waits for it rejects. */
   close(): void;
-  /** Ends the side that writes, where the socket can. */
+  /** Closes the writing side, if the socket can. */
   closeWrite?(): Promise<void>;
-  /** The verified certificate of the peer, where there is one. */
+  /** The verified certificate of the peer, if there is one. */
   readonly peerCertificate?: PeerCertificate | null;
-  /** The version of TLS, of a socket that speaks it: `"TLSv1.3"`. */
+  /** The version of TLS, if the socket uses it: `"TLSv1.3"`. */
   readonly protocol?: string;
-  /** The cipher suite, of a socket that speaks TLS, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
+  /** The cipher suite, if the socket uses TLS, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
   readonly cipher?: string;
-  /** Where this end is. */
+  /** The address of this end. */
   readonly localAddr?: unknown;
-  /** Where the other end is. */
+  /** The address of the peer. */
   readonly remoteAddr?: unknown;
 }
 
-/** What an application gets as its third argument: the classes to make a response from. */
+/** What an app gets as its third argument: the classes to make a response from. */
 export interface Api extends Bodies {
   /** What `range` headers are parsed to. */
   readonly Range: typeof Range;
@@ -39,20 +39,20 @@ export interface Api extends Bodies {
   readonly ContentRange: typeof ContentRange;
 }
 
-/** An application that is a function. */
+/** An app that is a function. */
 export type AppFunction = (
   request: Request,
   session: Session,
   api: Api,
 ) => ResponseTuple | Response | Promise<ResponseTuple | Response>;
 
-/** An application that is an object, which may have a say when a peer connects. */
+/** An app that is an object, which may decide about a peer when it connects. */
 export interface AppObject {
   /** Answers a request. */
   handle: AppFunction;
-  /** Lets a connection in by returning exactly `true`. */
+  /** Accepts a connection by returning exactly `true`. */
   onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
 }
 
-/** An RGI application. */
+/** An RGI app. */
 export type App = AppFunction | AppObject;

@@ -1,40 +1,38 @@
 /**
- * An application taken apart, whichever of its two forms it has.
+ * The functions of an app, whichever of its two forms it has.
  *
  * @module
  */
 
 import type { App, AppFunction, AppObject, Socket } from "./app.ts";
-import { typeName } from "../errors.ts";
+import { wrongType } from "../checks.ts";
 import type { Session } from "./session.ts";
 
-/** What an application decides about a connection. */
+/** What an app decides about a connection. */
 export type OnConnect = NonNullable<AppObject["onConnect"]>;
 
-/** The two functions of an application. */
+/** The two functions of an app. */
 export interface AppParts {
   /** Answers a request. */
   readonly handle: AppFunction;
-  /** Lets a connection in; `null` where the application has no say. */
+  /** Accepts or refuses a connection; `null` if the app accepts all. */
   readonly onConnect: OnConnect | null;
 }
 
 /**
- * Takes an application apart. The methods of an object are looked up when they are called.
+ * Returns the functions of an app. The methods of an object are looked up when they are called.
  *
- * @param name What to call it in an error.
- * @throws {TypeError} where it is neither a function nor an object with a method `handle`.
+ * @param label What errors call it.
+ * @throws {TypeError} if it is neither a function nor an object with a method `handle`.
  */
-export function readApp(app: App, name: string): AppParts {
+export function readApp(app: App, label: string): AppParts {
   if (typeof app === "function") return { handle: app, onConnect: null };
   if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
-    throw new TypeError(
-      `${name}: need a function or an object with a method "handle"; got ${typeName(app)}`,
-    );
+    throw wrongType(label, 'a function or an object with a method "handle"', app);
   }
   const { onConnect } = app;
   if (onConnect !== undefined && typeof onConnect !== "function") {
-    throw new TypeError(`${name}.onConnect: need a function; got ${typeName(onConnect)}`);
+    throw wrongType(`${label}.onConnect`, "a function", onConnect);
   }
   return {
     handle: (request, session, api) => app.handle(request, session, api),
@@ -43,10 +41,10 @@ export function readApp(app: App, name: string): AppParts {
 }
 
 /**
- * Asks each application in turn whether a peer may connect; false as soon as one of them does not
- * say exactly `true`.
+ * Asks each app in turn whether to accept a peer; false as soon as one of them does not return
+ * exactly `true`.
  */
-export async function allLetIn(
+export async function allAccept(
   askers: Iterable<OnConnect>,
   session: Session,
   sock: Socket,

@@ -1,5 +1,5 @@
 /**
- * Responses that say nothing but their status.
+ * Responses with nothing but a status.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { ResponseTuple } from "./message.ts";
 import type { Method } from "../wire/preamble.ts";
 
 /**
- * Makes a response with an empty body; to HEAD, which gets no body, with none.
+ * Makes a response with an empty body; in answer to HEAD, without one.
  *
  * With a body of `null` the response would have neither a content-length nor a coding. Other
  * clients read such a response until the connection closes (RFC 9112 §6.3), which it need not.

@@ -1,5 +1,5 @@
 /**
- * Requests as an application gets them, and responses as a client does.
+ * Requests as an app gets them, and responses as a client does.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { INSPECT, inspectFields } from "../inspect.ts";
 import type { Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
-/** What an application may return in place of a {@linkcode Response}. */
+/** What an app may return instead of a {@linkcode Response}. */
 export type ResponseTuple = readonly [
   status: number,
   reason: string,
@@ -19,7 +19,7 @@ export type ResponseTuple = readonly [
 ];
 
 /**
- * A response as a client gets it; an application may return it as it is. Nothing is checked here.
+ * A response as a client gets it; an app may return it as it is. Nothing is checked here.
  *
  * @example
  * ```ts
@@ -69,7 +69,7 @@ export class Response {
 }
 
 /**
- * A request as an application gets it.
+ * A request as an app gets it.
  *
  * @example
  * ```ts
@@ -96,7 +96,7 @@ export class Request {
   readonly mount: string[];
   /** The components of the path that are left: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   readonly path: string[];
-  /** What follows the `?`, neither parsed nor decoded; `null` where there is none. */
+  /** What follows the `?`, neither parsed nor decoded; `null` if there is none. */
   readonly query: string | null;
 
   /** Makes a request from its parts; nothing is checked here. */
@@ -118,7 +118,7 @@ export class Request {
     this.query = query;
   }
 
-  /** Moves the first component of the path to `mount` and returns it; `null` where none is left. */
+  /** Moves the first component of the path to `mount` and returns it; `null` if none is left. */
   shiftPath(): string | null {
     const component = this.path.shift();
     if (component === undefined) return null;
@@ -126,7 +126,7 @@ export class Request {
     return component;
   }
 
-  /** The request target for what is behind this application: path and query, without `mount`. */
+  /** The request target for what is behind this app: path and query, without `mount`. */
   buildProxyUri(): string {
     return buildUri(this.path, this.query);
   }

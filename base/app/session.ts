@@ -1,5 +1,5 @@
 /**
- * What a server knows of one connection.
+ * What a server knows about one connection.
  *
  * @module
  */
@@ -34,7 +34,7 @@ export interface PeerCertificate {
   /**
    * The trusted certificate that vouched for it: that at which the shortest valid path ends, of equal
    * ones the first of those that were given. It is found by signatures, never by names. `null` only
-   * where the system's store is trusted.
+   * if the system's store is trusted.
    */
   readonly authority: PeerAuthority | null;
   /** The first moment at which it is valid. */
@@ -48,25 +48,25 @@ export interface PeerCertificate {
 /** Counts a request that has been answered; returns how many there are now. For servers. */
 export let countRequest: (session: Session) => number;
 
-/** Notes why a session has ended; the first reason stands. For servers. */
+/** Records why a session has ended; only the first reason counts. For servers. */
 export let endSession: (session: Session, message: string) => void;
 
-/** Aborts the signal of a session; the first reason stands. For servers. */
+/** Aborts the signal of a session; only the first reason counts. For servers. */
 export let abortSession: (session: Session, reason: unknown) => void;
 
-/** Whoever holds the connection of a session, and has to know what an application does with that. */
+/** Owns the connection of a session, and is notified of what the app does with the session. */
 export interface SessionOwner {
-  /** Somebody has asked for the signal, which from now on has to tell when the peer leaves. */
+  /** The signal was requested: from now on it must be aborted when the peer leaves. */
   signalWanted(): void;
-  /** The application has closed the session: the connection has to end now. */
+  /** The app has closed the session: the connection has to end now. */
   sessionClosed(reason: unknown): void;
 }
 
-/** Says who holds the connection of a session. For servers. */
+/** Sets the owner of the connection of a session. For servers. */
 export let ownSession: (session: Session, owner: SessionOwner) => void;
 
 /**
- * One connection to a server, as its application sees it. The same object comes with every request
+ * One connection to a server, as its app sees it. The same object comes with every request
  * of the connection.
  */
 export class Session {
@@ -75,16 +75,16 @@ export class Session {
   /** How many requests the connection may make. */
   readonly maxRequests: number;
   /**
-   * Where an application keeps what belongs to the connection. When that has ended, and the
-   * application has returned, every value that has `[Symbol.dispose]` is disposed of, the last first.
+   * Where an app keeps what belongs to the connection. When that has ended, and the
+   * app has returned, every value that has `[Symbol.dispose]` is disposed of, the last first.
    */
   readonly store: Map<string, unknown> = new Map();
-  /** The verified certificate of the peer; `null` where it has none. */
+  /** The verified certificate of the peer; `null` if it has none. */
   readonly peerCertificate: PeerCertificate | null;
   readonly #name: string;
   #requests = 0;
   #message: string | null = null;
-  // Most applications never ask for the signal, and it costs more than the session.
+  // Most apps never ask for the signal, and it costs more than the session.
   #aborting: AbortController | null = null;
   #abortReason: { readonly reason: unknown } | null = null;
   #owner: SessionOwner | null = null;
@@ -115,14 +115,14 @@ export class Session {
 
   /**
    * Aborted when the session ends, and within a second of when the peer closes or resets its
-   * connection, also while the app works on a request, or on letting the peer in: then nobody waits
-   * for the response. Its reason is that of {@linkcode close}, or an error that says how it ended.
+   * connection, also while the app processes a request or decides in `onConnect`: nobody waits for the
+   * response then. Its reason is that of {@linkcode close}, or an error that says how it ended.
    *
-   * The end of the peer's input counts as its leaving: a peer that has ended only its writing side
-   * looks the same. A response that the app returns all the same is still sent. The peer's leaving is
-   * seen where no more than 64 KiB of what it has sent are unread.
+   * A peer that closes its writing side counts as gone, because it looks the same; a response that the
+   * app returns nevertheless is sent. That the peer is gone is detected while at most 64 KiB of what it
+   * has sent are unread.
    *
-   * A listener must not throw: nobody could catch it, and the process would end.
+   * A listener must not throw: nothing would catch it, and the process would end.
    */
   get signal(): AbortSignal {
     if (this.#aborting === null) {
@@ -134,10 +134,10 @@ export class Session {
   }
 
   /**
-   * Ends the session now, whatever it is at: what waits for its connection (the body of a request, the
-   * response that is being sent) rejects with the reason, and nothing more is sent. Called in
-   * `onConnect`, nobody is let in, whatever that returns. Once the session has ended it has no effect;
-   * what was sent as its last response still arrives.
+   * Ends the session now, whatever it is doing: what waits for its connection (the body of a request,
+   * the response that is being sent) rejects with the reason, and nothing more is sent. Called in
+   * `onConnect`, it refuses the peer, whatever that returns. Once the session has ended it has no effect;
+   * the last response that was sent still arrives.
    *
    * @param reason What {@linkcode signal} is aborted with; a `ConnectionClosedError` where it is left
    * out.
@@ -162,9 +162,9 @@ export class Session {
   close(reason?: unknown): void {
     if (this.#closed) return;
     this.#closed = true;
-    const given = reason ?? new ConnectionClosedError("the session was closed by its application");
+    const given = reason ?? new ConnectionClosedError("the session was closed by its app");
     if (this.#owner !== null) return this.#owner.sessionClosed(given);
-    endSession(this, "closed by the application");
+    endSession(this, "closed by the app");
     abortSession(this, given);
   }
 
@@ -186,10 +186,10 @@ export class Session {
 }
 
 /**
- * Gives up what an application has kept for a session that has ended: connections, files, locks. For
- * servers. A second call finds nothing.
+ * Disposes of what an app has stored for a session that has ended: connections, files, locks. For
+ * servers. A second call does nothing.
  *
- * @param report Is told of each failure; later, where a dispose has returned a promise that rejects.
+ * @param report Called with each failure; later, if a dispose has returned a promise that rejects.
  */
 export function disposeStore(session: Session, report: (error: unknown) => void): void {
   const values = [...session.store.values()].reverse();
@@ -197,7 +197,7 @@ export function disposeStore(session: Session, report: (error: unknown) => void)
   for (const value of values) {
     try {
       const returned = (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
-      // An asynchronous function is a `() => void` to the types, and nobody else waits for it.
+      // To the types an async function is a `() => void`, and nobody else awaits it.
       Promise.resolve<unknown>(returned).catch(report);
     } catch (error) {
       report(error);

@@ -10,7 +10,7 @@ import type { ByteSink } from "./byte_io.ts";
 import { realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
 import { ChunkedBody, isChunkedBodyConsumed, writeTrustedChunks } from "./chunked_body.ts";
-import { BodyError, typeName } from "../errors.ts";
+import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
@@ -57,23 +57,21 @@ export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
  * @throws {RangeError} if it is a `Uint8Array` of more than 16777216 bytes.
  * @throws {BodyError} if it has been used before.
  */
-export function outgoingFraming(body: BodyOut): Framing {
+export function outgoingFraming(body: BodyOut, label = "body"): Framing {
   if (body === null) return null;
   if (body instanceof Uint8Array) {
     const length = realLength(body);
     if (length <= MAX_READ_BYTES) return length;
     throw new RangeError(
-      `body: ${length} bytes; more than ${MAX_READ_BYTES} have to be a Body or a BodyIter`,
+      `${label}: must be a Body or a BodyIter above ${MAX_READ_BYTES} bytes; got a Uint8Array of ${length}`,
     );
   }
   const framing = framingOf(body);
   if (framing === null) {
-    throw new TypeError(
-      "body: need null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter; " +
-        `got ${typeName(body)}`,
-    );
+    const wanted = "null, a Uint8Array, Body, BodyIter, ChunkedBody or ChunkedBodyIter";
+    throw wrongType(label, wanted, body);
   }
-  if (body.used === true) throw new BodyError("body: it has been used before");
+  if (body.used === true) throw new BodyError(`${label}: has been used before`);
   return framing;
 }
 

@@ -5,11 +5,12 @@
  */
 
 import { checkUnchanged, decodeAscii, viewOf } from "../bytes.ts";
+import { checkUint8Array, wrongType } from "../checks.ts";
 import { BodyError, ProtocolError, quote, typeName } from "../errors.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
 import { allows, EXTENSION_KEY, EXTENSION_VALUE } from "./tables.ts";
 
-/** A chunk's extension, or `null` where it has none. */
+/** A chunk's extension, or `null` if it has none. */
 export type ChunkExtension = readonly [key: string, value: string] | null;
 
 /** A chunk: its extension and its data; the last one of a body has empty data. */
@@ -32,7 +33,7 @@ function hexDigit(byte: number): number {
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
-/** Parses a chunk's line, which stands in `bytes` from `start` to `end` without its CR LF. */
+/** Parses a chunk's line, `bytes` from `start` to `end`, without its CR LF. */
 export function parseChunkLine(bytes: Uint8Array, start: number, end: number): ChunkHeader {
   let size = 0;
   let i = start;
@@ -45,7 +46,7 @@ export function parseChunkLine(bytes: Uint8Array, start: number, end: number): C
   if (size > MAX_CHUNK_BYTES) {
     throw new ProtocolError(
       "CHUNK_TOO_LARGE",
-      `a chunk of ${size} bytes; at most ${MAX_CHUNK_BYTES} are allowed`,
+      `a chunk of ${size} bytes, more than the ${MAX_CHUNK_BYTES} allowed`,
     );
   }
   return { size, extension: i === end ? null : parseExtension(bytes.subarray(i + 1, end)) };
@@ -76,29 +77,27 @@ export interface SendableChunk {
   readonly line: Uint8Array;
   /** Bytes of data that the line announces. */
   readonly size: number;
-  /** A view of the data, which may have lost its bytes before they are sent. */
+  /** A view of the data; its buffer may be detached before they are sent. */
   readonly data: Uint8Array;
 }
 
 /**
  * Checks a chunk that a caller wants to send and formats its line. Each part is read once.
  *
- * @throws {TypeError} where it is not a pair of an extension and a `Uint8Array`.
- * @throws {RangeError} where a reader would reject it.
+ * @throws {TypeError} if it is not a pair of an extension and a `Uint8Array`.
+ * @throws {RangeError} if a reader would reject it.
  */
 export function makeSendable(chunk: Chunk): SendableChunk {
   if (!Array.isArray(chunk) || chunk.length !== 2) {
-    throw new TypeError(`chunk: need [extension, data]; got ${typeName(chunk)}`);
+    throw wrongType("chunk", "[extension, data]", chunk);
   }
   const [extension, bytes] = chunk as Chunk;
-  if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(`chunk[1]: need a Uint8Array; got ${typeName(bytes)}`);
-  }
+  checkUint8Array("chunk[1]", bytes);
   const data = viewOf(bytes);
   const size = data.length;
   if (size > MAX_CHUNK_BYTES) {
     throw new RangeError(
-      `chunk[1]: ${size} bytes of data; at most ${MAX_CHUNK_BYTES} are allowed`,
+      `chunk[1]: must have at most ${MAX_CHUNK_BYTES} bytes; got ${size} bytes`,
     );
   }
   const digits = size.toString(16);
@@ -106,7 +105,7 @@ export function makeSendable(chunk: Chunk): SendableChunk {
   const line = encoder.encode(`${digits};${formatExtension(extension)}\r\n`);
   if (line.length > MAX_CHUNK_LINE_BYTES) {
     throw new RangeError(
-      `chunk[0]: a line of ${line.length} bytes; at most ${MAX_CHUNK_LINE_BYTES} are allowed`,
+      `chunk[0]: must fit in a chunk line of ${MAX_CHUNK_LINE_BYTES} bytes; got ${line.length} bytes`,
     );
   }
   return { line, size, data };
@@ -114,17 +113,23 @@ export function makeSendable(chunk: Chunk): SendableChunk {
 
 function formatExtension(extension: readonly [string, string]): string {
   if (!Array.isArray(extension) || extension.length !== 2) {
-    throw new TypeError(`chunk[0]: need null or [key, value]; got ${typeName(extension)}`);
+    throw wrongType("chunk[0]", "null or [key, value]", extension);
   }
   const [key, value] = extension;
   if (typeof key !== "string" || typeof value !== "string") {
-    throw new TypeError("chunk[0]: need a key and a value that are strings");
+    throw new TypeError(
+      `chunk[0]: must be two strings; got ${typeName(key)} and ${typeName(value)}`,
+    );
   }
   if (key === "" || !allows(EXTENSION_KEY, key)) {
-    throw new RangeError(`chunk[0][0]: bad key ${quote(key)}`);
+    throw new RangeError(`chunk[0][0]: must be letters, digits and -; got ${quote(key)}`);
   }
   if (value === "" || !allows(EXTENSION_VALUE, value)) {
-    throw new RangeError(`chunk[0][1]: bad value ${quote(value)}`);
+    throw new RangeError(
+      `chunk[0][1]: must be letters, digits and - + . : _ ~ " ' ( ) * , ; < > [ ]; got ${
+        quote(value)
+      }`,
+    );
   }
   return `${key}=${value}`;
 }
@@ -219,7 +224,7 @@ export class ChunkScanner {
     const second = start + 1 < end ? bytes[start + 1] : LF;
     if (first !== CR || second !== LF) {
       const found = quote(bytes.subarray(start, Math.min(end, start + 2)));
-      throw new ProtocolError("BAD_CHUNK_END", `need CR LF after a chunk's data; got ${found}`);
+      throw new ProtocolError("BAD_CHUNK_END", `no CR LF after a chunk's data, but ${found}`);
     }
     if (start + 2 > end) return -1;
     this.phase = this.header.size === 0 ? "done" : "line";
@@ -252,7 +257,7 @@ export function chunksIncomplete(): ProtocolError {
   return new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did");
 }
 
-/** As {@linkcode makeSendable}, for a chunk that a source has given: its mistakes are its own. */
+/** As {@linkcode makeSendable}, for a chunk that a source has given: an invalid one is the source's mistake. */
 export function makeSendableOf(chunk: Chunk): SendableChunk {
   try {
     return makeSendable(chunk);

@@ -5,16 +5,17 @@
  */
 
 import { writeBytes } from "../bytes.ts";
-import { quote, typeName } from "../errors.ts";
+import { checkInteger, checkString, wrongType } from "../checks.ts";
+import { quote } from "../errors.ts";
 import {
   checkPresence,
-  CONTENT_LENGTH,
+  CONTENT_LENGTH_BIT,
   type Framing,
   type HeaderContext,
   type HeaderDict,
-  RANGE,
+  RANGE_BIT,
   specialOf,
-  TRANSFER_ENCODING,
+  TRANSFER_ENCODING_BIT,
 } from "./headers.ts";
 import { quoteValue } from "../inspect.ts";
 import { MAX_HEADER_NAME_BYTES, MAX_LENGTH, MAX_PREAMBLE_BYTES } from "./limits.ts";
@@ -24,42 +25,49 @@ import { allows, NAME_LOWER, VALUE } from "./tables.ts";
 const CR = 0x0d, LF = 0x0a;
 
 /** Throws a `TypeError` unless the value can be a dictionary of headers. */
-export function checkHeaderDict(headers: HeaderDict): void {
-  if (typeof headers !== "object" || headers === null) {
-    throw new TypeError(`headers: need a plain object; got ${typeName(headers)}`);
+export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
+  if (typeof headers === "object" && headers !== null) {
+    const prototype = Object.getPrototypeOf(headers);
+    if (prototype === null || prototype === Object.prototype) return;
   }
-  const prototype = Object.getPrototypeOf(headers);
-  if (prototype !== null && prototype !== Object.prototype) {
-    throw new TypeError(`headers: need a plain object; got ${typeName(headers)}`);
-  }
+  throw wrongType(label, "a plain object", headers);
+}
+
+/** What errors call one header: `headers["content-type"]`. */
+function itemLabel(label: string, name: string): string {
+  return `${label}[${quote(name)}]`;
 }
 
 /** The headers of a client that have an option of their own. */
 const OPTIONS: readonly string[] = ["host", "authorization"];
 
 /**
- * Checks headers that are to go with every request of a client: names and values, and that none of
- * them is said elsewhere or belongs to a single message.
+ * Checks headers that a client sends with every request: names and values, and that none of them
+ * has an option of its own or describes a single message.
  *
- * @throws {TypeError} for what is no dictionary, and for a value that is not a string.
- * @throws {RangeError} for a name or a value that can't be sent, or a header that can't stand here.
+ * @throws {TypeError} if they are not a dictionary, or a value is not a string.
+ * @throws {RangeError} if a name or a value can't be sent, or a header is not allowed here.
  */
 export function checkBaseHeaders(headers: HeaderDict): void {
   checkHeaderDict(headers);
   let size = 0;
   for (const [name, value] of Object.entries(headers)) {
-    const { bytes, special } = makeLine(name, 0);
+    const { bytes, special } = makeLine(name, 0, "headers");
     if (OPTIONS.includes(name)) {
-      throw new RangeError(`headers["${name}"]: give the option ${name} instead`);
+      throw new RangeError(`headers["${name}"]: must be given as the option ${name}`);
     }
     if (special !== 0) {
-      throw new RangeError(`headers["${name}"]: it belongs to one message, not to every request`);
+      throw new RangeError(
+        `headers["${name}"]: is for one message, and can't be sent with every request`,
+      );
     }
     const room = new Uint8Array(typeof value === "string" ? value.length + 2 : 0);
-    size += bytes.length + writeValue(room, 0, name, value);
+    size += bytes.length + writeValue(room, 0, name, value, "headers");
   }
   if (size > MAX_PREAMBLE_BYTES) {
-    throw new RangeError(`headers: ${size} bytes; a preamble has at most ${MAX_PREAMBLE_BYTES}`);
+    throw new RangeError(
+      `headers: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
+    );
   }
 }
 
@@ -80,12 +88,12 @@ interface Plan {
   readonly lines: readonly Line[];
 }
 
-// An application sends the same few sets of names again and again: to see that the names are those
-// of last time is faster than to check and to sort them.
+// An app sends the same few sets of names again and again: comparing them with the last time is faster
+// than checking and sorting them.
 const PLAN_SLOTS = 32;
 const plans = new Array<Plan | undefined>(PLAN_SLOTS).fill(undefined);
 
-function planFor(names: readonly string[]): readonly Line[] {
+function planFor(names: readonly string[], label: string): readonly Line[] {
   const count = names.length;
   const slot = count & (PLAN_SLOTS - 1);
   const plan = plans[slot];
@@ -94,15 +102,17 @@ function planFor(names: readonly string[]): readonly Line[] {
     while (i < count && names[i] === plan.names[i]) i++;
     if (i === count) return plan.lines;
   }
-  const lines = names.map(makeLine).sort((a, b) => a.name < b.name ? -1 : 1);
+  const lines = names.map((name, index) => makeLine(name, index, label))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
   if (count < PLAN_SLOTS) plans[slot] = { names, lines };
   return lines;
 }
 
-function makeLine(name: string, index: number): Line {
+function makeLine(name: string, index: number, label: string): Line {
   if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
     throw new RangeError(
-      `headers: bad name ${quote(name)}; need 1 to ${MAX_HEADER_NAME_BYTES} of a-z, 0-9 and -`,
+      `${itemLabel(label, name)}: the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
+        "characters a-z, 0-9 and -",
     );
   }
   const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
@@ -116,8 +126,9 @@ function makeLine(name: string, index: number): Line {
  * @param into Where to write.
  * @param at Where the first line starts.
  * @param headers The caller's headers, which are not changed.
- * @param base Headers that are put over the caller's.
+ * @param base Headers that override the caller's.
  * @param framing What the body asks for, or `undefined` to send the headers as they are.
+ * @param label What errors call the headers.
  */
 export function formatHeaderLines(
   into: Uint8Array,
@@ -126,26 +137,27 @@ export function formatHeaderLines(
   base: HeaderDict | null,
   framing: Framing | undefined,
   context: HeaderContext,
+  label = "headers",
 ): number {
   const names = Object.keys(headers);
   const values: unknown[] = Object.values(headers);
   if (base !== null) putOver(base, names, values);
   addFraming(framing, names, values);
-  const lines = planFor(names);
+  const lines = planFor(names, label);
   let present = 0;
   for (let n = 0; n < lines.length; n++) {
     const { name, bytes, special, index } = lines[n]!;
     let value = values[index];
     if (special !== 0) {
       present |= special;
-      checkFraming(name, special, value, framing);
-      value = formatSpecial(name, special, value);
+      checkFraming(name, special, value, framing, label);
+      value = formatSpecial(name, special, value, label);
     }
-    at = writeValue(into, writeBytes(into, at, bytes), name, value);
+    at = writeValue(into, writeBytes(into, at, bytes), name, value, label);
   }
   if (present !== 0) {
     const error = checkPresence(present, context);
-    if (error !== null) throw new RangeError(`headers: ${error.message}`);
+    if (error !== null) throw new RangeError(`${label}: ${error.message}`);
   }
   return at;
 }
@@ -171,22 +183,21 @@ function addFraming(framing: Framing | undefined, names: string[], values: unkno
   values.push(framing);
 }
 
-function writeValue(into: Uint8Array, at: number, name: string, value: unknown): number {
-  if (typeof value !== "string") {
-    throw new TypeError(`headers["${name}"]: need a string; got ${typeName(value)}`);
-  }
+function writeValue(
+  into: Uint8Array,
+  at: number,
+  name: string,
+  value: unknown,
+  label: string,
+): number {
+  if (typeof value !== "string") throw wrongType(itemLabel(label, name), "a string", value);
   const length = value.length;
-  if (length === 0) throw new RangeError(`headers["${name}"]: need at least one character`);
+  if (length === 0) {
+    throw new RangeError(`${itemLabel(label, name)}: must have at least one character; got ""`);
+  }
   for (let i = 0; i < length; i++) {
     const code = value.charCodeAt(i);
-    if (VALUE[code] !== 1) {
-      throw new RangeError(
-        `headers["${name}"]: bad character in ${quoteValue(name, value)}: ${
-          quote(value.charAt(i))
-        } is not one of the letters and digits of ASCII, the space and ` +
-          "- + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]; encodeURIComponent() makes text of these",
-      );
-    }
+    if (VALUE[code] !== 1) throw badCharacter(itemLabel(label, name), name, value, i);
     into[at + i] = code;
   }
   into[at + length] = CR;
@@ -194,47 +205,62 @@ function writeValue(into: Uint8Array, at: number, name: string, value: unknown):
   return at + length + 2;
 }
 
-/** A framing header that the caller gives must say what the body says. */
-function checkFraming(name: string, special: number, value: unknown, framing?: Framing): void {
-  if (framing === undefined || !(special & (CONTENT_LENGTH | TRANSFER_ENCODING))) return;
-  if (framing === null) {
-    throw new RangeError(`headers["${name}"]: there is no body that it could describe`);
-  }
-  const fits = special === CONTENT_LENGTH ? typeof value === "number" : typeof value === "string";
-  if (!fits) {
-    const wanted = special === CONTENT_LENGTH ? "number" : "string";
-    throw new TypeError(`headers["${name}"]: need a ${wanted}; got ${typeName(value)}`);
-  }
-  if (value !== framing) {
-    const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
-    throw new RangeError(`headers["${name}"]: ${quote(String(value))}, but the body ${body}`);
-  }
+function badCharacter(label: string, name: string, value: string, index: number): RangeError {
+  const character = quote(value.charAt(index));
+  return new RangeError(
+    `${label}: bad character ${character} in ${
+      quoteValue(name, value)
+    }; must be letters and digits ` +
+      "of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: encodeURIComponent() " +
+      "turns any text into these",
+  );
 }
 
-function formatSpecial(name: string, special: number, value: unknown): unknown {
-  if (special === TRANSFER_ENCODING) {
+/** A framing header from the caller must match the body. */
+function checkFraming(
+  name: string,
+  special: number,
+  value: unknown,
+  framing: Framing | undefined,
+  label: string,
+): void {
+  if (framing === undefined || value === framing) return;
+  if (!(special & (CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT))) return;
+  const item = itemLabel(label, name);
+  if (framing === null) throw new RangeError(`${item}: must be left out, as there is no body`);
+  if (special === CONTENT_LENGTH_BIT) checkInteger(item, value, 0, MAX_LENGTH);
+  else checkString(item, value);
+  const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
+  throw new RangeError(
+    `${item}: must match the body, which ${body}, or be left out; got ${quote(String(value))}`,
+  );
+}
+
+function formatSpecial(name: string, special: number, value: unknown, label: string): unknown {
+  if (special === TRANSFER_ENCODING_BIT) {
     if (typeof value !== "string" || value === "chunked") return value;
-    throw new RangeError(`headers["${name}"]: need "chunked"; got ${quote(value)}`);
+    throw new RangeError(`${itemLabel(label, name)}: must be "chunked"; got ${quote(value)}`);
   }
-  if (special === CONTENT_LENGTH) {
-    if (typeof value !== "number") {
-      throw new TypeError(`headers["${name}"]: need a number; got ${typeName(value)}`);
-    }
-    if (Number.isSafeInteger(value) && value >= 0 && !Object.is(value, -0)) return String(value);
-    throw new RangeError(
-      `headers["${name}"]: need an integer from 0 to ${MAX_LENGTH}; got ${value}`,
-    );
-  }
-  const fits = special === RANGE ? isRange(value) : isContentRange(value);
+  if (special === CONTENT_LENGTH_BIT) return formatLength(name, value, label);
+  const fits = special === RANGE_BIT ? isRange(value) : isContentRange(value);
   if (!fits) {
-    const wanted = special === RANGE ? "Range" : "ContentRange";
-    throw new TypeError(`headers["${name}"]: need a ${wanted}; got ${typeName(value)}`);
+    const wanted = special === RANGE_BIT ? "a Range" : "a ContentRange";
+    throw wrongType(itemLabel(label, name), wanted, value);
   }
   // Formatted from a parse of itself: an object that only claims to be a range can't send more.
   const text = String(value);
   try {
-    return String(special === RANGE ? parseRange(text) : parseContentRange(text));
+    return String(special === RANGE_BIT ? parseRange(text) : parseContentRange(text));
   } catch (error) {
-    throw new RangeError(`headers["${name}"]: ${(error as Error).message}`);
+    throw new RangeError(`${itemLabel(label, name)}: ${(error as Error).message}`);
   }
+}
+
+function formatLength(name: string, value: unknown, label: string): string {
+  if (Number.isSafeInteger(value) && value as number >= 0 && !Object.is(value, -0)) {
+    return String(value);
+  }
+  const item = itemLabel(label, name);
+  checkInteger(item, value, 0, MAX_LENGTH);
+  throw new RangeError(`${item}: must be an integer from 0 to ${MAX_LENGTH}; got -0`);
 }

@@ -34,50 +34,50 @@ export type HeaderContext = "request" | "request without body" | "response" | "a
 export type Framing = number | "chunked" | null;
 
 /** The bit of `content-length` in a set of the four headers that have a meaning here. */
-export const CONTENT_LENGTH = 1;
+export const CONTENT_LENGTH_BIT = 1;
 /** The bit of `transfer-encoding`. */
-export const TRANSFER_ENCODING = 2;
+export const TRANSFER_ENCODING_BIT = 2;
 /** The bit of `range`. */
-export const RANGE = 4;
+export const RANGE_BIT = 4;
 /** The bit of `content-range`. */
-export const CONTENT_RANGE = 8;
+export const CONTENT_RANGE_BIT = 8;
 
 const SPECIAL: Readonly<Record<string, number>> = Object.freeze(Object.assign(
   Object.create(null),
   {
-    "content-length": CONTENT_LENGTH,
-    "transfer-encoding": TRANSFER_ENCODING,
-    "range": RANGE,
-    "content-range": CONTENT_RANGE,
+    "content-length": CONTENT_LENGTH_BIT,
+    "transfer-encoding": TRANSFER_ENCODING_BIT,
+    "range": RANGE_BIT,
+    "content-range": CONTENT_RANGE_BIT,
   },
 ));
 
-/** The bit of a header; 0 where it is ordinary. */
+/** The bit of a header; 0 for all others. */
 export function specialOf(name: string): number {
   return SPECIAL[name] ?? 0;
 }
 
 /**
- * The one place that says which headers may not stand together, or not in this message.
+ * The rules for which headers exclude each other, and which are not allowed in this message.
  *
  * @param present Which of the four there are, as a set of bits.
  */
 export function checkPresence(present: number, context: HeaderContext): ProtocolError | null {
-  const framed = present & (CONTENT_LENGTH | TRANSFER_ENCODING);
-  if (framed === (CONTENT_LENGTH | TRANSFER_ENCODING)) {
+  const framed = present & (CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT);
+  if (framed === (CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT)) {
     return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
-  if (present & RANGE && (framed || present & CONTENT_RANGE)) {
+  if (present & RANGE_BIT && (framed || present & CONTENT_RANGE_BIT)) {
     return conflict("range and a header of a message with content");
   }
   if (context === "any") return null;
   if (context === "response") {
-    return present & RANGE ? forbidden("range", "a response") : null;
+    return present & RANGE_BIT ? forbidden("range", "a response") : null;
   }
-  if (present & CONTENT_RANGE) return forbidden("content-range", "a request");
+  if (present & CONTENT_RANGE_BIT) return forbidden("content-range", "a request");
   if (framed && context === "request without body") {
     return forbidden(
-      present & CONTENT_LENGTH ? "content-length" : "transfer-encoding",
+      present & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding",
       "such a request",
     );
   }
@@ -120,10 +120,9 @@ interface KnownName {
   nextSlot: number;
 }
 
-// Names repeat from message to message: a name that was seen before is compared byte by byte with
-// the one in its slot, and needs no string of its own. A slot is overwritten on a miss, and names
-// refer to each other by their slots only, so a peer that sends ever new names costs time but no
-// memory.
+// Names repeat from message to message: a name that was seen before is compared byte by byte with the
+// one in its slot, and needs no new string. A miss overwrites the slot, and names refer to each other by
+// their slots only, so a peer that keeps sending new names costs time but no memory.
 const KNOWN_NAME_SLOTS = 512;
 const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slot) => ({
   // Longer than any name, so that it matches none.
@@ -137,7 +136,7 @@ const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slo
 /** Which name comes first, as if it followed one. */
 const beforeFirst: KnownName = { ...knownNames[0]! };
 
-/** Reads a name with its colon and space; `null` where there is none. */
+/** Reads a name with its colon and space; `null` if there is none. */
 function readName(bytes: Uint8Array, start: number): KnownName | null {
   let i = start;
   while (NAME[bytes[i]!] === 1) i++;
@@ -169,9 +168,9 @@ export interface ParsedHeaders {
 /**
  * Parses header lines up to the empty line that ends them.
  *
- * @param bytes Where they stand; an empty line, CR LF, must be in it.
+ * @param bytes Contains the lines and the empty line, CR LF, that ends them.
  * @param start Where the first line starts.
- * @param text The same bytes as text, from `start - textOffset` on in `bytes`.
+ * @param text The preamble decoded: its first character is `bytes[textOffset]`.
  * @param textOffset What to subtract from a position in `bytes` to get one in `text`.
  * @param end The position after the empty line.
  */
@@ -206,7 +205,7 @@ export function parseHeaderLines(
       throw badLine(bytes, lineStart, end);
     }
     if (headers[name] !== undefined) {
-      throw new ProtocolError("DUPLICATE_HEADER", `the header ${name} stands there twice`);
+      throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
     }
     const value = text.substring(valueStart - textOffset, i - textOffset);
     if (special === 0) {
@@ -214,8 +213,8 @@ export function parseHeaderLines(
     } else {
       present |= special;
       const parsed = headers[name] = parseSpecial(special, value);
-      if (special === CONTENT_LENGTH) framing = parsed as number;
-      else if (special === TRANSFER_ENCODING) framing = "chunked";
+      if (special === CONTENT_LENGTH_BIT) framing = parsed as number;
+      else if (special === TRANSFER_ENCODING_BIT) framing = "chunked";
     }
     i += 2;
   }
@@ -228,9 +227,9 @@ export function parseHeaderLines(
 }
 
 function parseSpecial(special: number, value: string): string | number | Range | ContentRange {
-  if (special === RANGE) return parseRange(value);
-  if (special === CONTENT_RANGE) return parseContentRange(value);
-  if (special === TRANSFER_ENCODING) {
+  if (special === RANGE_BIT) return parseRange(value);
+  if (special === CONTENT_RANGE_BIT) return parseContentRange(value);
+  if (special === TRANSFER_ENCODING_BIT) {
     if (value === "chunked") return value;
     throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
   }
@@ -239,7 +238,7 @@ function parseSpecial(special: number, value: string): string | number | Range |
   throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
 }
 
-/** Says which part of a line that is already known to be wrong is the wrong one. */
+/** Finds the wrong part of a line that is known to be wrong. */
 function badLine(bytes: Uint8Array, start: number, end: number): ProtocolError {
   let stop = start;
   while (stop < end - 2 && !(bytes[stop] === CR && bytes[stop + 1] === LF)) stop++;

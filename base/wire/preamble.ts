@@ -1,18 +1,19 @@
 /**
- * Request and response preambles: what stands before the body, up to and with CR LF CR LF.
+ * Request and response preambles: everything before the body, including CR LF CR LF.
  *
  * @module
  */
 
 import { decodeAscii, startsWith, writeBytes } from "../bytes.ts";
-import { EmptyPreambleError, ProtocolError, quote, typeName } from "../errors.ts";
+import { checkInteger, checkString } from "../checks.ts";
+import { EmptyPreambleError, ProtocolError, quote } from "../errors.ts";
 import { checkHeaderDict, formatHeaderLines } from "./header_format.ts";
 import { type Framing, type HeaderContext, type HeaderDict, parseHeaderLines } from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { allows, REASON } from "./tables.ts";
 import { parseUri } from "./uri.ts";
 
-/** The methods that are spoken here (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
+/** The supported methods (RFC 9110 §9.3, without CONNECT, OPTIONS and TRACE). */
 export type Method = "GET" | "HEAD" | "DELETE" | "PUT" | "POST";
 
 /** What a request preamble says. */
@@ -51,7 +52,7 @@ const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
  * @param from Where to start to look: the preamble's start, or three bytes before what is new.
  */
 export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): number {
-  // One of any four bytes in a row of the mark is looked at, so most bytes need not be.
+  // CR LF CR LF has four bytes, so looking at every fourth byte can't miss it.
   let i = from + 3;
   while (i < end) {
     const byte = bytes[i]!;
@@ -67,8 +68,7 @@ export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): n
   return -1;
 }
 
-/** The rules for headers that hold in a request with this method. */
-export function requestContext(method: Method): HeaderContext {
+function requestContext(method: Method): HeaderContext {
   return mayHaveBody(method) ? "request" : "request without body";
 }
 
@@ -83,7 +83,7 @@ export function mayHaveBody(method: string): boolean {
 
 const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 
-/** True for the five methods that are spoken here. */
+/** True for the five supported methods. */
 export function isMethod(text: string): text is Method {
   return (METHODS as readonly string[]).includes(text);
 }
@@ -97,9 +97,9 @@ const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
 /**
- * Refuses the first byte of a request with which none can begin, so that nobody waits for the rest.
+ * Refuses a first byte that no request begins with, so that nobody waits for the rest.
  *
- * @throws {ProtocolError} where no method begins with it.
+ * @throws {ProtocolError} if no method begins with it.
  */
 export function checkRequestStart(first: number): void {
   if (METHOD_BYTES.some((method) => method[0] === first)) return;
@@ -108,10 +108,10 @@ export function checkRequestStart(first: number): void {
 }
 
 /**
- * Refuses the first byte of a response with which none can begin. CR passes: what it begins may be the
- * empty preamble, which has an error of its own.
+ * Refuses a first byte that no response begins with. CR is accepted: it may begin the empty preamble,
+ * which has an error of its own.
  *
- * @throws {ProtocolError} where neither `HTTP/1.1` nor the empty preamble begins with it.
+ * @throws {ProtocolError} if neither `HTTP/1.1` nor the empty preamble begins with it.
  */
 export function checkResponseStart(first: number): void {
   if (first === STATUS_LINE_START[0] || first === CR) return;
@@ -127,7 +127,7 @@ function describeStart(first: number, tlsHint: string): string {
   return TLS_STARTS.includes(first) ? `${byte}: ${tlsHint}` : byte;
 }
 
-/** Parses a request preamble that stands in `bytes` from `start` to `end`, CR LF CR LF included. */
+/** Parses a request preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
 export function parseRequestPreamble(
   bytes: Uint8Array,
   start: number,
@@ -157,7 +157,7 @@ function findLineEnd(bytes: Uint8Array, start: number): number {
   return i;
 }
 
-/** The method whose name, and a space, stands at the position; `null` where none does. */
+/** The method whose name, and a space, is at the position; `null` if none is. */
 function methodAt(bytes: Uint8Array, start: number): Method | null {
   for (let i = 0; i < METHODS.length; i++) {
     if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
@@ -165,7 +165,7 @@ function methodAt(bytes: Uint8Array, start: number): Method | null {
   return null;
 }
 
-/** Says which part of a line that is already known to be wrong is the wrong one. */
+/** Finds the wrong part of a line that is known to be wrong. */
 function badRequestLine(text: string): ProtocolError {
   const line = text.substring(0, text.indexOf("\r\n"));
   const first = line.indexOf(" ");
@@ -184,7 +184,7 @@ function badRequestLine(text: string): ProtocolError {
   return new ProtocolError("BAD_URI", `bad URI: ${quote(line.substring(first + 1, last))}`);
 }
 
-/** Parses a response preamble that stands in `bytes` from `start` to `end`, as above. */
+/** Parses a response preamble: `bytes` from `start` to `end`, including CR LF CR LF. */
 export function parseResponsePreamble(
   bytes: Uint8Array,
   start: number,
@@ -232,39 +232,26 @@ function parseStatus(text: string): number {
 /**
  * Checks a method that a caller wants to send.
  *
- * @throws {TypeError} where it is not a string.
- * @throws {RangeError} where it is not one of the five.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it is not one of the five.
  */
-export function checkMethod(method: Method): void {
-  if (typeof method !== "string") {
-    throw new TypeError(`method: need a string; got ${typeName(method)}`);
-  }
-  if (!isMethod(method)) {
-    throw new RangeError(
-      `method: need GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`,
-    );
-  }
+export function checkMethod(method: Method, label = "method"): void {
+  checkString(label, method);
+  if (isMethod(method)) return;
+  throw new RangeError(`${label}: must be GET, HEAD, DELETE, PUT or POST; got ${quote(method)}`);
 }
 
 /** Checks a status that a caller wants to send: an integer from `least` to 599. */
-export function checkStatus(status: number, least = 100): void {
-  if (typeof status !== "number") {
-    throw new TypeError(`status: need a number; got ${typeName(status)}`);
-  }
-  if (!Number.isInteger(status) || status < least || status > 599) {
-    throw new RangeError(`status: need an integer from ${least} to 599; got ${status}`);
-  }
+export function checkStatus(status: number, least = 100, label = "status"): void {
+  checkInteger(label, status, least, 599);
 }
 
-function checkReason(reason: string): void {
-  if (typeof reason !== "string") {
-    throw new TypeError(`reason: need a string; got ${typeName(reason)}`);
-  }
-  if (reason.length < 2 || !allows(REASON, reason)) {
-    throw new RangeError(
-      `reason: need two or more letters, digits, spaces and -; got ${quote(reason)}`,
-    );
-  }
+function checkReason(reason: string, label: string): void {
+  checkString(label, reason);
+  if (reason.length >= 2 && allows(REASON, reason)) return;
+  throw new RangeError(
+    `${label}: must be two or more letters, digits, spaces and -; got ${quote(reason)}`,
+  );
 }
 
 /**
@@ -273,8 +260,9 @@ function checkReason(reason: string): void {
  *
  * @param method The method, checked with {@linkcode checkMethod}.
  * @param uri The request target, checked with `checkUri`.
- * @param base Headers that are put over the caller's, or `null`.
+ * @param base Headers that override the caller's, or `null`.
  * @param framing What the body asks for, or `undefined` to send the headers as they are.
+ * @param label What errors call the headers.
  */
 export function formatRequestPreamble(
   into: Uint8Array,
@@ -283,14 +271,32 @@ export function formatRequestPreamble(
   headers: HeaderDict,
   base: HeaderDict | null,
   framing: Framing | undefined,
+  label = "headers",
 ): number {
-  checkHeaderDict(headers);
+  checkHeaderDict(headers, label);
   let at = writeAscii(into, 0, method);
   into[at++] = SPACE;
   at = writeAscii(into, at, uri);
   at = writeBytes(into, at, REQUEST_LINE_END);
-  return finish(into, formatHeaderLines(into, at, headers, base, framing, requestContext(method)));
+  const context = requestContext(method);
+  return finish(into, formatHeaderLines(into, at, headers, base, framing, context, label), label);
 }
+
+/** What errors call the parts of a response. */
+export interface ResponseLabels {
+  readonly status: string;
+  readonly reason: string;
+  readonly headers: string;
+  readonly body: string;
+}
+
+/** The names of the parts themselves. */
+export const RESPONSE_LABELS: ResponseLabels = Object.freeze({
+  status: "status",
+  reason: "reason",
+  headers: "headers",
+  body: "body",
+});
 
 /** Writes a response preamble, as {@linkcode formatRequestPreamble} does. */
 export function formatResponsePreamble(
@@ -299,10 +305,11 @@ export function formatResponsePreamble(
   reason: string,
   headers: HeaderDict,
   framing: Framing | undefined,
+  labels: ResponseLabels = RESPONSE_LABELS,
 ): number {
-  checkStatus(status);
-  checkReason(reason);
-  checkHeaderDict(headers);
+  checkStatus(status, 100, labels.status);
+  checkReason(reason, labels.reason);
+  checkHeaderDict(headers, labels.headers);
   let at = writeBytes(into, 0, STATUS_LINE_START);
   into[at++] = 0x30 + Math.floor(status / 100);
   into[at++] = 0x30 + Math.floor(status / 10) % 10;
@@ -311,7 +318,12 @@ export function formatResponsePreamble(
   at = writeAscii(into, at, reason);
   into[at++] = CR;
   into[at++] = LF;
-  return finish(into, formatHeaderLines(into, at, headers, null, framing, "response"));
+  const label = labels.headers;
+  return finish(
+    into,
+    formatHeaderLines(into, at, headers, null, framing, "response", label),
+    label,
+  );
 }
 
 function writeAscii(into: Uint8Array, at: number, text: string): number {
@@ -319,10 +331,10 @@ function writeAscii(into: Uint8Array, at: number, text: string): number {
   return at + text.length;
 }
 
-function finish(into: Uint8Array, at: number): number {
+function finish(into: Uint8Array, at: number, label: string): number {
   if (at + 2 > MAX_PREAMBLE_BYTES) {
     throw new RangeError(
-      `the preamble would have ${at + 2} bytes; at most ${MAX_PREAMBLE_BYTES} are allowed`,
+      `${label}: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${at + 2} bytes`,
     );
   }
   into[at] = CR;

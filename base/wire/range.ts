@@ -1,24 +1,19 @@
 /**
- * Byte ranges: the one form of RFC 9110 §14 that is spoken here, `first-last`, as half-open
- * intervals.
+ * Byte ranges: the one supported form of RFC 9110 §14, `first-last`, as half-open intervals.
  *
  * @module
  */
 
-import { ProtocolError, quote, typeName } from "../errors.ts";
+import { checkInteger } from "../checks.ts";
+import { ProtocolError, quote } from "../errors.ts";
 import { MAX_LENGTH } from "./limits.ts";
 
-// Registered symbols, so that two copies of this package recognise each other's ranges.
-const RANGE = Symbol.for("degu.Range");
-const CONTENT_RANGE = Symbol.for("degu.ContentRange");
+// Registered symbols, so that two copies of this package recognize each other's ranges.
+const RANGE_BRAND = Symbol.for("degu.Range");
+const CONTENT_RANGE_BRAND = Symbol.for("degu.ContentRange");
 
-function checkInteger(name: string, value: number): void {
-  if (typeof value !== "number") {
-    throw new TypeError(`${name}: need a number; got ${typeName(value)}`);
-  }
-  if (!Number.isSafeInteger(value) || value < 0) {
-    throw new RangeError(`${name}: need an integer from 0 to ${MAX_LENGTH}; got ${value}`);
-  }
+function checkPosition(label: string, value: number): void {
+  checkInteger(label, value, 0, MAX_LENGTH);
 }
 
 /**
@@ -44,19 +39,21 @@ export class Range {
   /**
    * Makes a range of the bytes from `start` up to, not including, `stop`.
    *
-   * @throws {TypeError} where one is not a number.
+   * @throws {TypeError} if one is not a number.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ 2⁵³ − 1, both integers.
    */
   constructor(start: number, stop: number) {
-    checkInteger("start", start);
-    checkInteger("stop", stop);
-    if (start >= stop) throw new RangeError(`need start < stop; got ${start} and ${stop}`);
+    checkPosition("start", start);
+    checkPosition("stop", stop);
+    if (start >= stop) {
+      throw new RangeError(`start, stop: must be start < stop; got ${start} and ${stop}`);
+    }
     this.start = start;
     this.stop = stop;
   }
 
   /** Marks ranges of every copy of this package. */
-  get [RANGE](): true {
+  get [RANGE_BRAND](): true {
     return true;
   }
 
@@ -66,9 +63,11 @@ export class Range {
    * @throws {RangeError} unless start < total.
    */
   contentLength(total: number): number {
-    checkInteger("total", total);
+    checkPosition("total", total);
     if (this.start >= total) {
-      throw new RangeError(`the range starts at ${this.start}, beyond the total of ${total}`);
+      throw new RangeError(
+        `total: must be greater than ${this.start}, where the range starts; got ${total}`,
+      );
     }
     return Math.min(this.stop, total) - this.start;
   }
@@ -111,15 +110,17 @@ export class ContentRange {
   /**
    * Makes a content range of the bytes from `start` up to, not including, `stop`.
    *
-   * @throws {TypeError} where one is not a number.
+   * @throws {TypeError} if one is not a number.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ total ≤ 2⁵³ − 1, all integers.
    */
   constructor(start: number, stop: number, total: number) {
-    checkInteger("start", start);
-    checkInteger("stop", stop);
-    checkInteger("total", total);
+    checkPosition("start", start);
+    checkPosition("stop", stop);
+    checkPosition("total", total);
     if (start >= stop || stop > total) {
-      throw new RangeError(`need start < stop ≤ total; got ${start}, ${stop} and ${total}`);
+      throw new RangeError(
+        `start, stop, total: must be start < stop ≤ total; got ${start}, ${stop} and ${total}`,
+      );
     }
     this.start = start;
     this.stop = stop;
@@ -127,7 +128,7 @@ export class ContentRange {
   }
 
   /** Marks content ranges of every copy of this package. */
-  get [CONTENT_RANGE](): true {
+  get [CONTENT_RANGE_BRAND](): true {
     return true;
   }
 
@@ -139,12 +140,12 @@ export class ContentRange {
 
 /** True for a {@linkcode Range} of this or another copy of the package. */
 export function isRange(value: unknown): value is Range {
-  return typeof value === "object" && value !== null && RANGE in value;
+  return typeof value === "object" && value !== null && RANGE_BRAND in value;
 }
 
 /** True for a {@linkcode ContentRange} of this or another copy of the package. */
 export function isContentRange(value: unknown): value is ContentRange {
-  return typeof value === "object" && value !== null && CONTENT_RANGE in value;
+  return typeof value === "object" && value !== null && CONTENT_RANGE_BRAND in value;
 }
 
 /**

@@ -35,7 +35,7 @@ export const EXTENSION_KEY: Uint8Array = tableOf(ALPHANUMERIC + "-");
 /** Values of chunk extensions. */
 export const EXTENSION_VALUE: Uint8Array = tableOf(ALPHANUMERIC + "-+.:_~\"'()*,;<>[]");
 
-/** True where each character of the text is allowed by the table; true for an empty text. */
+/** True if the table allows every character of the text; true for an empty text. */
 export function allows(table: Uint8Array, text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     // A code above 255 finds undefined.

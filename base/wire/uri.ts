@@ -4,14 +4,15 @@
  * @module
  */
 
-import { ProtocolError, quote, typeName } from "../errors.ts";
+import { checkArray, checkString, wrongType } from "../checks.ts";
+import { ProtocolError, quote } from "../errors.ts";
 import { allows, PATH, QUERY, URI } from "./tables.ts";
 
 /** A request target in parts. */
 export interface UriParts {
   /** The components of the path: `/foo/` is `["foo", ""]`, `/` is `[]`. */
   path: string[];
-  /** What follows the `?`, neither parsed nor decoded; `null` where there is none. */
+  /** What follows the `?`, neither parsed nor decoded; `null` if there is none. */
   query: string | null;
 }
 
@@ -24,7 +25,7 @@ const ONE_SPELLING = "each path has one spelling";
 
 /** Splits and checks a URI; a mistake is a {@linkcode ProtocolError}. */
 export function parseUri(uri: string): UriParts {
-  if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it has to begin with "/"');
+  if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it must begin with "/"');
   const mark = uri.indexOf("?");
   const end = mark < 0 ? uri.length : mark;
   const path: string[] = [];
@@ -81,17 +82,17 @@ function characterProblem(table: Uint8Array, text: string, rule: string): string
 /**
  * Checks a URI that a caller wants to send.
  *
- * @throws {TypeError} where it is not a string.
- * @throws {RangeError} where a reader would reject it.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if a reader would reject it.
  */
-export function checkUri(uri: string): void {
-  if (typeof uri !== "string") throw new TypeError(`uri: need a string; got ${typeName(uri)}`);
-  // The target of most requests of most devices, and it needs no look at all.
+export function checkUri(uri: string, label = "uri"): void {
+  checkString(label, uri);
+  // Fast path for the most common target.
   if (uri === "/") return;
   try {
     parseUri(uri);
   } catch (error) {
-    throw new RangeError(`uri: ${(error as Error).message}`);
+    throw new RangeError(`${label}: ${(error as Error).message}`);
   }
 }
 
@@ -99,10 +100,10 @@ export function checkUri(uri: string): void {
  * Puts a URI together from path components and a query.
  *
  * @param path Its components; `[]` and `[""]` both give `/`.
- * @param query What stands after the `?`, or `null` for none.
- * @throws {TypeError} where a component or the query has the wrong type.
- * @throws {RangeError} where one has a character that is not allowed, a component is `..`, or one
- * is empty that is not the last.
+ * @param query What follows the `?`, or `null` for none.
+ * @throws {TypeError} if a component or the query has a wrong type.
+ * @throws {RangeError} if one has a character that is not allowed, a component is `..`, or one other
+ * than the last is empty.
  *
  * @example
  * ```ts
@@ -114,17 +115,15 @@ export function checkUri(uri: string): void {
  * ```
  */
 export function buildUri(path: readonly string[], query: string | null): string {
-  if (!Array.isArray(path)) throw new TypeError(`path: need an array; got ${typeName(path)}`);
-  // Copied first: what was checked is what is used, even where reading has side effects.
+  checkArray("path", path);
+  // Copied first: what was checked is what is used, even if reading has side effects.
   const components: unknown[] = [...path];
   components.forEach((component, i) => {
     checkComponent(component, i, i === components.length - 1);
   });
   const uri = "/" + components.join("/");
   if (query === null) return uri;
-  if (typeof query !== "string") {
-    throw new TypeError(`query: need a string or null; got ${typeName(query)}`);
-  }
+  if (typeof query !== "string") throw wrongType("query", "a string or null", query);
   if (!allows(QUERY, query)) {
     const problem = characterProblem(QUERY, query, QUERY_RULE);
     throw new RangeError(`query: ${quote(query)}: ${problem}`);
@@ -133,15 +132,13 @@ export function buildUri(path: readonly string[], query: string | null): string 
 }
 
 function checkComponent(component: unknown, index: number, last: boolean): void {
-  if (typeof component !== "string") {
-    throw new TypeError(`path[${index}]: need a string; got ${typeName(component)}`);
-  }
+  if (typeof component !== "string") throw wrongType(`path[${index}]`, "a string", component);
   if (!allows(PATH, component)) {
     const problem = characterProblem(PATH, component, PATH_RULE);
     throw new RangeError(`path[${index}]: ${quote(component)}: ${problem}`);
   }
   if (component === "..") throw new RangeError(`path[${index}]: ${notAllowed("..", ONE_SPELLING)}`);
   if (component === "" && !last) {
-    throw new RangeError(`path[${index}]: "" is not allowed here, but as the last one`);
+    throw new RangeError(`path[${index}]: "" is allowed only as the last component`);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Which of the trusted certificates has vouched for a peer. The TLS library verifies that one of them
- * has, and does not say which; this finds it by the signatures, as names can be given twice.
+ * has, but doesn't report which; this finds it by signatures, because two authorities can share a name.
  *
  * @module
  */
@@ -18,14 +18,14 @@ import {
 import { forgetOldest } from "./forget_oldest.ts";
 import { publicKeyOf, type Verdict, verifySignature } from "./signature.ts";
 
-/** More certificates than this are not looked at; the TLS library follows far fewer. */
+/** More certificates than this are ignored; the TLS library follows far fewer. */
 const MAX_CHAIN = 32;
 /**
- * So many signatures are verified for one peer, and two for each trusted certificate, so that no chain
- * that it makes up takes long.
+ * At most this many signatures are verified for one peer, plus two for each trusted certificate, so that
+ * no forged chain takes long.
  */
 const MAX_SIGNATURES = 128;
-/** Certificates of which it is remembered whose key has signed them. */
+/** How many certificates the cache of verified signers holds. */
 const MAX_SIGNERS = 1000;
 
 /**
@@ -35,9 +35,9 @@ const MAX_SIGNERS = 1000;
  *
  * @param chain What the peer sent, in DER, its own certificate first.
  * @param trusted The certificates that are trusted, in DER, in the order of the configuration.
- * @param purpose What the peer uses its certificate for; the authorities in between have to allow it.
- * @returns `null` where none of them is found to have vouched for it.
- * @throws {RangeError} where a trusted certificate, or the peer's own, can't be read.
+ * @param purpose What the peer uses its certificate for; the intermediate authorities must allow it.
+ * @returns `null` if none of them is found to have vouched for it.
+ * @throws {RangeError} if a trusted certificate, or the peer's own, can't be read.
  */
 export function findAuthority(
   chain: readonly Uint8Array[],
@@ -57,10 +57,10 @@ export class Authorities {
   readonly #signers = new Signers();
 
   /**
-   * Takes the certificates apart.
+   * Parses the certificates.
    *
    * @param certificates In DER, in the order of the configuration.
-   * @throws {RangeError} where one can't be read.
+   * @throws {RangeError} if one can't be read.
    */
   constructor(certificates: readonly Uint8Array[]) {
     const issuers = certificates.map((der, index) => new Issuer(der, index));
@@ -71,29 +71,20 @@ export class Authorities {
     }
   }
 
-  /** Whether the key of one of them has this SHA-256, as {@linkcode PeerAuthority} tells it. */
+  /** Whether the key of one of them has this SHA-256, as in {@linkcode PeerAuthority}. */
   trusts(publicKey256: string): boolean {
     return this.#byKey.has(publicKey256);
   }
 
-  /** Describes the first one whose key has this SHA-256; `null` where there is none. */
+  /** Describes the first one whose key has this SHA-256; `null` if there is none. */
   describe(publicKey256: string): PeerAuthority | null {
-    const issuer = this.#byKey.get(publicKey256);
-    return issuer === undefined ? null : describeAuthority(issuer.certificate);
+    return describe(this.#byKey.get(publicKey256));
   }
 
   /** Finds the one that vouched for a chain, as {@linkcode findAuthority} does. */
   find(chain: readonly Uint8Array[], purpose?: keyof typeof PURPOSE): PeerAuthority | null {
-    const search = new PathSearch(chain, this.#bySubject, this.#signers, purpose);
-    const [certain] = search.run("yes");
-    if (certain !== undefined) return describeAuthority(certain.certificate);
-    // The TLS library has found a path, by rules that are not all known here. Where one key alone is
-    // trusted it ends there; else only if every certificate is looked at that it may have gone over, and
-    // all ways lead to one authority. Otherwise none is guessed.
-    const [possible, ...others] = search.run("maybe");
-    const isAlone = this.#byKey.size === 1 || (search.isComplete &&
-      others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256));
-    return possible === undefined || !isAlone ? null : describeAuthority(possible.certificate);
+    const search = this.#search(chain, purpose);
+    return describe(search.run("yes")[0] ?? this.#onlyPossible(search));
   }
 
   /**
@@ -104,15 +95,33 @@ export class Authorities {
     chain: readonly Uint8Array[],
     purpose?: keyof typeof PURPOSE,
   ): PeerAuthority | null {
-    const search = new PathSearch(chain, this.#bySubject, this.#signers, purpose);
-    const [certain] = search.run("yes");
-    return certain === undefined ? null : describeAuthority(certain.certificate);
+    return describe(this.#search(chain, purpose).run("yes")[0]);
+  }
+
+  #search(chain: readonly Uint8Array[], purpose?: keyof typeof PURPOSE): PathSearch {
+    return new PathSearch(chain, this.#bySubject, this.#signers, purpose);
+  }
+
+  /**
+   * The one that the TLS library's path must end at, which it found by rules that are not all known
+   * here. With one trusted key it ends there; otherwise only if every certificate was examined that the
+   * path may have gone over, and all ways lead to one key. None is guessed.
+   */
+  #onlyPossible(search: PathSearch): Issuer | undefined {
+    const [possible, ...others] = search.run("maybe");
+    const isAlone = this.#byKey.size === 1 || (search.isComplete &&
+      others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256));
+    return isAlone ? possible : undefined;
   }
 }
 
+function describe(issuer: Issuer | undefined): PeerAuthority | null {
+  return issuer === undefined ? null : describeAuthority(issuer.certificate);
+}
+
 /**
- * Whose key has signed a certificate, where that was verified: it stays true, and finding out takes long
- * where many authorities have one name.
+ * Whose key has signed a certificate, once that was verified: it stays true, and finding it takes long if
+ * many authorities share a name.
  */
 class Signers {
   readonly #keys = new Map<string, string>();
@@ -130,7 +139,7 @@ class Signers {
 /** A certificate that may have signed others. */
 class Issuer {
   readonly certificate: Certificate;
-  /** Its place among those that it came with. */
+  /** Its position among those that it came with. */
   readonly order: number;
   /** Its name, in a form to look it up by. */
   readonly subject: string;
@@ -147,7 +156,7 @@ class Issuer {
     this.issuer = this.certificate.links.issuer.toHex();
   }
 
-  /** Its key; `null` where that can't be used. */
+  /** Its key; `null` if that can't be used. */
   get key(): KeyObject | null {
     if (this.#key === undefined) this.#key = publicKeyOf(this.certificate);
     return this.#key;
@@ -196,7 +205,7 @@ class PathSearch {
   /**
    * Finds the trusted certificates at which paths end: the nearest ones first, and those in their order.
    *
-   * @param least Every link of a path has to be at least so sure.
+   * @param least How certain every link of a path must be, at least.
    */
   run(least: "yes" | "maybe"): Issuer[] {
     const found = new Set<Issuer>();
@@ -216,7 +225,7 @@ class PathSearch {
     return this.#signatures < 0 ? [] : [...found];
   }
 
-  /** Who of these has signed a certificate: all those with one key, or several where none is sure. */
+  /** Who of these has signed a certificate: all those with one key, or several if none is certain. */
   #issuersOf(child: Issuer, among: IssuersBySubject, least: "yes" | "maybe"): Issuer[] {
     const candidates = among.get(child.issuer);
     if (candidates === undefined) return [];
@@ -261,7 +270,7 @@ class PathSearch {
   }
 }
 
-/** `null` for what the peer has sent along and nobody can read. */
+/** `null` for what the peer has sent and can't be parsed. */
 function readIssuer(der: Uint8Array, order: number): Issuer | null {
   try {
     return new Issuer(der, order);
@@ -271,7 +280,7 @@ function readIssuer(der: Uint8Array, order: number): Issuer | null {
   }
 }
 
-/** Whether a certificate that a peer sent can stand between its own and an authority. */
+/** Whether a certificate that a peer sent can be an intermediate one. */
 function maySignOthers(certificate: Certificate, purpose?: keyof typeof PURPOSE): boolean {
   const { version, isAuthority, purposes, links } = certificate;
   const isForPurpose = purposes === null || purpose === undefined ||

@@ -1,10 +1,11 @@
 /**
- * What a certificate says (RFC 5280). The signatures are the business of the TLS library; this reads
- * names without the doubts of a text form, in which one name can be made to look like two.
+ * The contents of a certificate (RFC 5280). The TLS library verifies signatures; this reads names from
+ * the DER, because in a text form one name can be made to look like two.
  *
  * @module
  */
 
+import { formatIPAddress } from "../../base/address_rules.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
 import {
   decodeString,
@@ -23,14 +24,14 @@ export const PURPOSE = {
 } as const;
 
 /** One name of a certificate (RFC 5280 §4.2.1.6). */
-export interface AlternativeName {
+export interface CertificateName {
   /** `"DNS"`, `"IP Address"`, `"URI"`, `"email"` or another type. */
   readonly type: string;
-  /** The name, as it stands in the certificate; a literal IP address for `"IP Address"`. */
+  /** The name, as it is in the certificate; a literal IP address for `"IP Address"`. */
   readonly value: string;
 }
 
-/** A certificate, taken apart. */
+/** A parsed certificate. */
 export interface Certificate {
   /** The version, 3 for all that have extensions. */
   readonly version: number;
@@ -43,7 +44,7 @@ export interface Certificate {
   /** The last one. */
   readonly validTo: Date;
   /** The names it is for; `null` without the extension. */
-  readonly names: readonly AlternativeName[] | null;
+  readonly names: readonly CertificateName[] | null;
   /** Whether it may sign other certificates. */
   readonly isAuthority: boolean;
   /** What it may be used for; `null` without the extension. */
@@ -54,7 +55,7 @@ export interface Certificate {
   readonly raw: Uint8Array;
   /** The SubjectPublicKeyInfo, in DER. */
   readonly publicKey: Uint8Array;
-  /** What tells whether it is part of a path to an authority. */
+  /** What decides whether it is part of a path to an authority. */
   readonly links: CertificateLinks;
 }
 
@@ -68,11 +69,11 @@ export interface CertificateLinks {
   readonly subjectKeyId: Uint8Array | null;
   /** A hint at the issuer's key; `null` without the extension. */
   readonly authorityKeyId: Uint8Array | null;
-  /** So many authorities may follow below this one; `null` where there is no limit. */
+  /** How many authorities may follow below this one; `null` if there is no limit. */
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
-  /** Whether it has rules that are not looked at here: for names below it, or others that are critical. */
+  /** Whether it has rules that are not checked here: for names below it, or others that are critical. */
   readonly hasMoreRules: boolean;
   /** The part that is signed, in DER. */
   readonly signed: Uint8Array;
@@ -82,7 +83,7 @@ export interface CertificateLinks {
   readonly signature: Uint8Array;
 }
 
-/** The extensions that are looked at. */
+/** The extensions that are read. */
 const EXTENSION = {
   subjectKeyIdentifier: "2.5.29.14",
   keyUsage: "2.5.29.15",
@@ -93,7 +94,7 @@ const EXTENSION = {
   extendedKeyUsage: "2.5.29.37",
 } as const;
 
-const LOOKED_AT: readonly string[] = Object.values(EXTENSION);
+const KNOWN_EXTENSIONS: readonly string[] = Object.values(EXTENSION);
 
 /** The short names of the attributes that distinguished names have. */
 const ATTRIBUTES: Readonly<Record<string, string>> = {
@@ -129,10 +130,10 @@ const NAME_TYPES = [
 ] as const;
 
 /**
- * Takes a certificate apart.
+ * Parses a certificate.
  *
  * @param der The certificate in DER.
- * @throws {RangeError} where it isn't one.
+ * @throws {RangeError} if it isn't one.
  */
 export function parseCertificate(der: Uint8Array): Certificate {
   const raw = Uint8Array.from(der);
@@ -174,7 +175,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
       pathLength: constraints.pathLength,
       maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
       hasMoreRules: extensions.has(EXTENSION.nameConstraints) ||
-        critical.some((type) => !LOOKED_AT.includes(type)),
+        critical.some((type) => !KNOWN_EXTENSIONS.includes(type)),
       signed,
       algorithm: formatObjectIdentifier(algorithm),
       // The first byte is the count of unused bits.
@@ -183,7 +184,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
   };
 }
 
-/** What a session or a socket tells of the certificate of its peer. */
+/** Describes the certificate of a peer, for a session or a socket. */
 export function describeCertificate(
   certificate: Certificate,
   authority: PeerAuthority | null,
@@ -202,13 +203,13 @@ export function describeCertificate(
   });
 }
 
-/** What is told of an authority. */
+/** Describes an authority. */
 export function describeAuthority({ subject, raw, publicKey }: Certificate): PeerAuthority {
   return Object.freeze({
     subject,
     fingerprint256: fingerprint256(raw),
     publicKey256: fingerprint256(publicKey),
-    // Whoever is told of it may change the bytes.
+    // A copy, because the receiver may change it.
     raw: Uint8Array.from(raw),
   });
 }
@@ -220,14 +221,14 @@ export function fingerprint256(der: Uint8Array): string {
   return digest.toUpperCase().replaceAll(/(..)(?!$)/g, "$1:");
 }
 
-/** Why a certificate can't be used at this time; `null` where it can. */
+/** Why a certificate can't be used at this time; `null` if it can. */
 export function validityProblem({ validFrom, validTo }: Certificate, now: number): string | null {
   if (now < validFrom.getTime()) return `is not valid before ${validFrom.toISOString()}`;
   if (now > validTo.getTime()) return `has expired at ${validTo.toISOString()}`;
   return null;
 }
 
-/** Why a certificate can't stand for an end of a connection; `null` where it can. */
+/** Why a certificate can't be used for an end of a connection; `null` if it can. */
 export function usageProblem(
   certificate: Certificate,
   purpose: keyof typeof PURPOSE,
@@ -254,7 +255,7 @@ function readName(sequence: DerReader): string {
   return lines.join("\n");
 }
 
-/** What could be taken for the end of a line, or hide something, is shown in hex. */
+/** Escapes in hex whatever could be taken for the end of a line, or hide something. */
 function escapeText(text: string): string {
   return text.replaceAll(
     // deno-lint-ignore no-control-regex
@@ -270,7 +271,7 @@ function readExtensions(
   const critical: string[] = [];
   while (!body.done) {
     const { tag, content } = body.next();
-    // [3] is the list of extensions; [1] and [2] are identifiers that nobody uses.
+    // [3] is the list of extensions; [1] and [2] are identifiers that are not in use.
     if (tag !== 0xa3) continue;
     const list = new DerReader(content).enter(TAG.sequence);
     while (!list.done) {
@@ -284,15 +285,15 @@ function readExtensions(
   return { extensions, critical };
 }
 
-function readAlternativeNames(extension: DerReader | undefined): AlternativeName[] | null {
+function readAlternativeNames(extension: DerReader | undefined): CertificateName[] | null {
   if (extension === undefined) return null;
-  const names: AlternativeName[] = [];
+  const names: CertificateName[] = [];
   const list = extension.enter(TAG.sequence);
   while (!list.done) names.push(readAlternativeName(list.next()));
   return names;
 }
 
-function readAlternativeName(element: DerElement): AlternativeName {
+function readAlternativeName(element: DerElement): CertificateName {
   const type = NAME_TYPES[element.tag & 0x1f] ?? "unknown";
   switch (type) {
     case "email":
@@ -300,7 +301,7 @@ function readAlternativeName(element: DerElement): AlternativeName {
     case "URI":
       return { type, value: decodeString(element) };
     case "IP Address":
-      return { type, value: formatIpAddress(element.content) };
+      return { type, value: formatIPAddress(element.content) ?? "<invalid>" };
     case "DirName":
       return { type, value: readName(new DerReader(element.content).enter(TAG.sequence)) };
     case "Registered ID":
@@ -308,15 +309,6 @@ function readAlternativeName(element: DerElement): AlternativeName {
     default:
       return { type, value: "<unsupported>" };
   }
-}
-
-/** Formats an address as `normaliseIpAddress` does; other than 4 or 16 bytes are no address. */
-function formatIpAddress(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join(".");
-  if (bytes.length !== 16) return "<invalid>";
-  const groups = [];
-  for (let at = 0; at < 16; at += 2) groups.push((bytes[at]! * 256 + bytes[at + 1]!).toString(16));
-  return new URL(`http://[${groups.join(":")}]/`).hostname.slice(1, -1);
 }
 
 function readBasicConstraints(

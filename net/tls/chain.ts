@@ -1,18 +1,21 @@
 /**
- * The certificates that a peer has shown.
+ * The certificates that a peer has presented.
  *
  * @module
  */
 
 import type { DetailedPeerCertificate, TLSSocket } from "node:tls";
 
+/** Certificates in DER, the peer's own first. */
+export type Chain = readonly [Uint8Array, ...Uint8Array[]];
+
 /**
  * The certificates in DER, the peer's own first, then the others as they were sent; the TLS library may
- * add one that it trusts, by name. So only signatures tell which belong together.
+ * add one that it trusts, by name. So only signatures show which belong together.
  *
- * @returns `null` where the peer has shown none.
+ * @returns `null` if the peer has presented none.
  */
-export function presentedChain(socket: TLSSocket): [Uint8Array, ...Uint8Array[]] | null {
+export function presentedChain(socket: TLSSocket): Chain | null {
   const leaf = socket.getPeerX509Certificate()?.raw;
   if (leaf === undefined) return null;
   const chain: [Uint8Array, ...Uint8Array[]] = [leaf];

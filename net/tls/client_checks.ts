@@ -1,5 +1,5 @@
 /**
- * Which clients are let in: the only place where one is found good enough.
+ * Which clients are accepted: every decision about a client's certificate is made here.
  *
  * @module
  */
@@ -7,20 +7,20 @@
 import type { TLSSocket } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
-import { describeCertificate, fingerprint256, parseCertificate } from "./certificate.ts";
-import { presentedChain } from "./chain.ts";
+import { describeCertificate, fingerprint256 } from "./certificate.ts";
+import type { Chain } from "./chain.ts";
 import type { ServerMaterial } from "./context.ts";
-import { checkPeer, noAuthority } from "./peer.ts";
+import { findVoucher, verifyPeer } from "./peer.ts";
 import { checkNegotiated } from "./policy.ts";
 import { verifiedClients } from "./verified_clients.ts";
 
 /**
- * Verifies what the TLS library leaves open, once a handshake is over, and tells what the client's
- * certificate says; `null` where none is asked for.
+ * Verifies what the TLS library leaves open, once a handshake is over, and describes the client's
+ * certificate; `null` if none is requested.
  *
- * @param begun What the handshake began with; by this the library has verified the certificate.
- * @param inForce What holds now; it decides.
- * @throws {TlsError} where the client is not let in.
+ * @param begun What the handshake began with, and the library has verified the certificate with.
+ * @param inForce What is in force now, and decides.
+ * @throws {TlsError} if the client is refused.
  */
 export function checkClient(
   socket: TLSSocket,
@@ -32,21 +32,14 @@ export function checkClient(
   if (!begun.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
-  // A resumed session may come without a certificate, and the library lets it pass.
-  if (!socket.authorized) {
-    throw new TlsError("UNTRUSTED", "the client's certificate was not verified");
-  }
-  const chain = presentedChain(socket);
-  if (chain === null) throw new TlsError("NO_CERTIFICATE", "the client sent no certificate");
-  const certificate = parseCertificate(chain[0]);
-  checkPeer("client", certificate);
+  const { chain, certificate } = verifyPeer("client", socket);
   const authority = socket.isSessionReused()
     ? recallAuthority(chain, inForce)
     : verifyAuthority(chain, begun, inForce);
   return describeCertificate(certificate, authority);
 }
 
-/** Whether a client that was found good enough is trusted by what is in force. */
+/** Whether a client that was accepted is trusted by what is in force. */
 export function isStillTrusted(
   certificate: PeerCertificate | null | undefined,
   inForce: ServerMaterial,
@@ -56,17 +49,13 @@ export function isStillTrusted(
   return authority !== null && inForce.trusts(authority.publicKey256);
 }
 
-/** A chain as the peer has sent it, its own certificate first. */
-type Chain = readonly [Uint8Array, ...Uint8Array[]];
-
 /** The authority that has vouched for a certificate which the library has just verified. */
 function verifyAuthority(
   chain: Chain,
   begun: ServerMaterial,
   inForce: ServerMaterial,
 ): PeerAuthority {
-  const verified = begun.authorities.find(chain, "clientAuth");
-  if (verified === null) throw noAuthority("client");
+  const verified = findVoucher("client", begun.authorities, chain);
   verifiedClients.add(fingerprint256(chain[0]), verified.publicKey256);
   if (begun === inForce) return verified;
   const authority = inForce.authorities.findCertain(chain, "clientAuth") ??
@@ -78,8 +67,8 @@ function verifyAuthority(
 }
 
 /**
- * The authority of a session that is resumed: the library has not verified its certificate, so it has to
- * have been verified before, and by an authority that is trusted now.
+ * The authority of a resumed session: the library has not verified its certificate, so it must have been
+ * verified before, by an authority that is trusted now.
  */
 function recallAuthority(chain: Chain, inForce: ServerMaterial): PeerAuthority {
   const vouchers = verifiedClients.vouchersOf(fingerprint256(chain[0]));

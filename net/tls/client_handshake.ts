@@ -7,50 +7,48 @@
 import type { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
 import { addressText } from "../../base/address.ts";
-import { quote, TlsError, typeName } from "../../base/errors.ts";
-import type { Address } from "../../base/address_rules.ts";
+import { wrongType } from "../../base/checks.ts";
+import { quote, TlsError } from "../../base/errors.ts";
+import { type Address, canonicalDnsName, withoutZone } from "../../base/address_rules.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
 import type { Authorities } from "./authority.ts";
-import { describeCertificate, parseCertificate } from "./certificate.ts";
-import { presentedChain } from "./chain.ts";
+import { describeCertificate } from "./certificate.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { makeDuplex } from "./deno_stream.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./names.ts";
-import { checkPeer, noAuthority } from "./peer.ts";
+import { hostAddress, nameProblem } from "./names.ts";
+import { findVoucher, verifyPeer } from "./peer.ts";
 import { checkNegotiated } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
-import { makeNetStream, type TlsStream } from "./raw_stream.ts";
+import { makeNetStream, type RawStream } from "./raw_stream.ts";
 
-/** The name that a server's certificate is checked against; `null` where the address has none. */
+/** The name that a server's certificate is checked against; `null` if the address has none. */
 export function sslHostOf(address: Address): string | null {
   if (typeof address === "string" || address instanceof Uint8Array) return null;
   const [host] = address;
-  return normaliseIpAddress(host) === null ? host : host.split("%")[0] ?? host;
+  return hostAddress(host) === null ? host : withoutZone(host);
 }
 
 /**
  * Checks the name that a server's certificate is checked against.
  *
- * @throws {TypeError} for a wrong type.
- * @throws {RangeError} where it is neither a DNS name nor an IP address, or missing but needed.
+ * @throws {TypeError} if it is neither a string nor `null`.
+ * @throws {RangeError} if it is neither a DNS name nor an IP address, or is missing but needed.
  */
 export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void {
   if (sslHost === null) {
     if (!sslctx.checkHostname) return;
     throw new RangeError(
-      "sslHost: need a name to check the server's certificate against, as the address has none; " +
-        "or checkHostname: false in the sslconfig",
+      "sslHost: must be the name to check the server's certificate against, as the address has none; " +
+        "got null: give one, or checkHostname: false in the sslconfig",
     );
   }
-  if (typeof sslHost !== "string") {
-    throw new TypeError(`sslHost: need a string or null; got ${typeName(sslHost)}`);
-  }
-  if (normaliseIpAddress(sslHost) === null && normaliseDnsName(sslHost) === null) {
-    throw new RangeError(`sslHost: need a DNS name or an IP address; got ${quote(sslHost)}`);
+  if (typeof sslHost !== "string") throw wrongType("sslHost", "a string or null", sslHost);
+  if (hostAddress(sslHost) === null && canonicalDnsName(sslHost) === null) {
+    throw new RangeError(`sslHost: must be a DNS name or an IP address; got ${quote(sslHost)}`);
   }
 }
 
@@ -66,7 +64,7 @@ export async function connectTls(
   try {
     return await bounded(`the TLS handshake with ${who}`, bounds, async () => {
       try {
-        return await shakeHands(below, sslctx, sslHost);
+        return await handshake(below, sslctx, sslHost);
       } catch (error) {
         throw handshakeError(who, error);
       }
@@ -78,7 +76,7 @@ export async function connectTls(
 }
 
 /** `node:net` can't reach an address with a scope. */
-async function connectStream(address: Address, bounds: ConnectBounds): Promise<TlsStream> {
+async function connectStream(address: Address, bounds: ConnectBounds): Promise<RawStream> {
   const endpoint = endpointOf(address);
   if (endpoint.transport === "tcp" && endpoint.hostname.includes("%")) {
     return makeDuplex(await connectSocket(address, bounds));
@@ -97,8 +95,8 @@ async function connectStream(address: Address, bounds: ConnectBounds): Promise<T
   });
 }
 
-async function shakeHands(
-  below: TlsStream,
+async function handshake(
+  below: RawStream,
   sslctx: ClientSslctx,
   sslHost: string | null,
 ): Promise<TlsSocket> {
@@ -108,7 +106,7 @@ async function shakeHands(
   socket.once("secureConnect", () => {
     try {
       const host = sslctx.checkHostname ? sslHost : null;
-      resolve(new TlsSocket(socket, below, checkServer(socket, authorities, host)));
+      resolve(new TlsSocket(socket, below, verifyServer(socket, authorities, host)));
     } catch (error) {
       reject(error);
     }
@@ -128,38 +126,30 @@ function startTls(
   secureContext: SecureContext,
   sslHost: string | null,
 ): TLSSocket {
-  const isName = sslHost !== null && normaliseIpAddress(sslHost) === null;
+  const isName = sslHost !== null && hostAddress(sslHost) === null;
   return loadBuiltin("node:tls").connect({
     socket: stream,
     secureContext,
-    // Said aloud, as the default can be changed by an environment variable.
+    // Explicit, because an environment variable can change the default.
     rejectUnauthorized: true,
     // Only DNS names are sent (RFC 6066 §3); the empty one stops the library from guessing.
-    servername: isName ? normaliseDnsName(sslHost) ?? "" : "",
+    servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
     // The names are checked below: the library falls back to the subject.
     checkServerIdentity: () => undefined,
   });
 }
 
-/** Verifies what the library leaves open, and tells what the server's certificate says. */
-function checkServer(
+/** Verifies the server, and describes its certificate. */
+function verifyServer(
   socket: TLSSocket,
   authorities: Authorities | null,
   host: string | null,
 ): PeerCertificate {
   checkNegotiated(socket);
-  if (!socket.authorized) {
-    throw new TlsError("UNTRUSTED", "the server's certificate was not verified");
-  }
   if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
-  const chain = presentedChain(socket);
-  if (chain === null) throw new TlsError("NO_CERTIFICATE", "the server sent no certificate");
-  const certificate = parseCertificate(chain[0]);
-  checkPeer("server", certificate);
+  const { chain, certificate } = verifyPeer("server", socket);
   const problem = host === null ? null : nameProblem(certificate, host);
   if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
-  if (authorities === null) return describeCertificate(certificate, null);
-  const authority = authorities.find(chain, "serverAuth");
-  if (authority === null) throw noAuthority("server");
+  const authority = authorities === null ? null : findVoucher("server", authorities, chain);
   return describeCertificate(certificate, authority);
 }

@@ -1,60 +1,62 @@
 /**
- * What the configurations of TLS may say.
+ * The configurations of TLS, and what they allow.
  *
  * @module
  */
 
-import { quote, typeName } from "../../base/errors.ts";
+import { checkBoolean, checkString, wrongType } from "../../base/checks.ts";
+import { quote } from "../../base/errors.ts";
+import { copyOptions } from "../../base/options.ts";
 import { type IdentitySources, pemDirectory, pemFile, type PemSource, pemText } from "./files.ts";
 
-/** What a client trusts, and who it is: plain JSON, every path absolute. */
+/** What a client trusts, and its identity: plain JSON, every path absolute. */
 export interface ClientSslconfig {
   /**
-   * Whether the server's certificate has to be for the host that is connected to. It can be `false`
-   * only together with an authority of one's own.
+   * Whether the server's certificate must be for the host that is connected to. It can be `false` only
+   * together with `ca`, `caFile` or `caPath`.
    *
    * @default {true}
    */
   checkHostname?: boolean | undefined;
-  /** In place of `caFile` and `caPath`: PEM text with the authorities, in one piece or in several. */
+  /** Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. */
   ca?: string | readonly string[] | undefined;
   /** PEM file with the authorities whose servers are trusted, and no others. */
   caFile?: string | undefined;
   /**
    * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or are those that OpenSSL
-   * makes from hashes. Without `ca`, `caFile` and `caPath` Deno's default trust store counts.
+   * makes from hashes. Without `ca`, `caFile` and `caPath` the default trust store of Deno is used.
    */
   caPath?: string | undefined;
-  /** In place of `certFile`, together with `key`: PEM text. */
+  /** Instead of `certFile`, together with `key`: PEM text. */
   cert?: string | undefined;
   /** PEM file with the client's certificate, followed by those that lead to its authority. */
   certFile?: string | undefined;
-  /** In place of `keyFile`, together with `cert`: PEM text. */
+  /** Instead of `keyFile`, together with `cert`: PEM text. */
   key?: string | undefined;
   /** PEM file with the private key of that certificate. */
   keyFile?: string | undefined;
 }
 
-/** Which clients a server trusts, and who it is: plain JSON, every path absolute. */
+/** Which clients a server trusts, and its identity: plain JSON, every path absolute. */
 export interface ServerSslconfig {
-  /** In place of `certFile`, together with `key`: PEM text. */
+  /** Instead of `certFile`, together with `key`: PEM text. */
   cert?: string | undefined;
   /** PEM file with the server's certificate, followed by those that lead to its authority. */
   certFile?: string | undefined;
-  /** In place of `keyFile`, together with `cert`: PEM text. */
+  /** Instead of `keyFile`, together with `cert`: PEM text. */
   key?: string | undefined;
   /** PEM file with the private key of that certificate. */
   keyFile?: string | undefined;
   /**
-   * In place of `caFile` and `caPath`: PEM text with the authorities, in one piece or in several. `[]`
-   * stands for a server that lets nobody in yet.
+   * Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. `[]`
+   * is for a server that accepts no client yet.
    */
   ca?: string | readonly string[] | undefined;
-  /** PEM file with the authorities whose clients are let in, and no others. */
+  /** PEM file with the authorities whose clients are accepted, and no others. */
   caFile?: string | undefined;
   /** Directory of such files, as for {@linkcode ClientSslconfig.caPath}. */
   caPath?: string | undefined;
-  /** In place of the authorities: lets every client in, without asking who it is. */
+  /** Instead of the authorities: accepts every client, without a certificate. */
   allowUnauthenticatedClients?: true | undefined;
 }
 
@@ -69,28 +71,26 @@ const PEM_BEGIN = "-----BEGIN ";
  * Checks a client's configuration, but not what is in the files and texts.
  *
  * @returns A copy, so that what was checked is what counts.
- * @throws {TypeError} for an option that does not exist, a wrong type, and two ways to say one thing.
- * @throws {RangeError} for a relative path, and for a choice that is not allowed.
+ * @throws {TypeError} if an option is unknown or has a wrong type, or text and files are given together.
+ * @throws {RangeError} if a path is relative, or a combination is not allowed.
  */
 export function checkClientConfig(given: ClientSslconfig): ClientSslconfig {
   const config = checkConfig(given, CLIENT_OPTIONS);
   const { checkHostname = true, ca } = config;
-  if (typeof checkHostname !== "boolean") {
-    throw new TypeError(`checkHostname: need a boolean; got ${typeName(checkHostname)}`);
-  }
+  checkBoolean("checkHostname", checkHostname);
   if (Array.isArray(ca) && ca.length === 0) {
-    throw new RangeError("ca: need an authority, or leave it out; a client has to trust somebody");
+    throw new RangeError("ca: must have an authority or be left out, for a client; got none");
   }
   if (!checkHostname && !namesAuthorities(config)) {
     throw new RangeError(
-      "checkHostname: false needs a ca, caFile or caPath: the default trust store vouches for " +
-        "every server in the world, and only the name tells them apart",
+      "checkHostname: must be true without ca, caFile or caPath; got false: the default trust store " +
+        "vouches for every server in the world, and only the name tells them apart",
     );
   }
   const isText = config.cert !== undefined || config.key !== undefined;
   const [cert, key] = isText ? ["cert", "key"] as const : ["certFile", "keyFile"] as const;
   if ((config[cert] === undefined) !== (config[key] === undefined)) {
-    throw new RangeError(`${cert}, ${key}: need both or neither`);
+    throw new RangeError(`${cert}, ${key}: must both be given or both be left out; got one`);
   }
   return config;
 }
@@ -99,33 +99,31 @@ export function checkClientConfig(given: ClientSslconfig): ClientSslconfig {
  * Checks a server's configuration, but not what is in the files and texts.
  *
  * @returns A copy, so that what was checked is what counts.
- * @throws {TypeError} for an option that does not exist, a wrong type, two ways to say one thing, and
- * without a certificate or key.
- * @throws {RangeError} for a relative path, and where it does not say in one way who is let in.
+ * @throws {TypeError} if an option is unknown or has a wrong type, text and files are given together, or
+ * the certificate or the key is missing.
+ * @throws {RangeError} if a path is relative, or which clients to accept is not said exactly once.
  */
 export function checkServerConfig(given: ServerSslconfig): ServerSslconfig {
   const config = checkConfig(given, SERVER_OPTIONS);
   const isText = config.cert !== undefined || config.key !== undefined;
   for (const name of isText ? ["cert", "key"] as const : ["certFile", "keyFile"] as const) {
-    if (config[name] === undefined) {
-      throw new TypeError(`${name}: need a string; a server has to have it`);
-    }
+    if (config[name] === undefined) throw wrongType(name, "a string for a server", undefined);
   }
   const allow: unknown = config.allowUnauthenticatedClients;
   if (allow !== undefined && typeof allow !== "boolean") {
-    throw new TypeError(`allowUnauthenticatedClients: need true; got ${typeName(allow)}`);
+    throw wrongType("allowUnauthenticatedClients", "true", allow);
   }
   if (allow === false) {
-    throw new RangeError("allowUnauthenticatedClients: need true, or leave it out");
+    throw new RangeError("allowUnauthenticatedClients: must be true or left out; got false");
   }
   if (namesAuthorities(config) !== (allow === true)) return config;
   throw new RangeError(
-    "sslconfig: need either ca, caFile or caPath, for the clients of those authorities alone, or " +
-      `allowUnauthenticatedClients: true; got ${allow === true ? "both" : "neither"}`,
+    "sslconfig: must have either ca, caFile or caPath, to accept the clients of those authorities only, " +
+      `or allowUnauthenticatedClients: true; got ${allow === true ? "both" : "neither"}`,
   );
 }
 
-/** Where the authorities are to be had; `null` where the configuration names none. */
+/** The sources of the authorities; `null` if the configuration names none. */
 export function authoritySources(
   { ca, caFile, caPath }: ClientSslconfig | ServerSslconfig,
 ): PemSource[] | null {
@@ -138,7 +136,7 @@ export function authoritySources(
   ];
 }
 
-/** Where the certificate and its key are to be had; `null` where the configuration names none. */
+/** The sources of the certificate and its key; `null` if the configuration names none. */
 export function identitySources(
   { cert, certFile, key, keyFile }: ClientSslconfig | ServerSslconfig,
 ): IdentitySources | null {
@@ -158,16 +156,11 @@ function checkConfig<Config extends ClientSslconfig | ServerSslconfig>(
   known: readonly string[],
 ): Config {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw new TypeError(`sslconfig: need an object or an sslctx; got ${typeName(given)}`);
+    throw wrongType("sslconfig", "an object or an sslctx", given);
   }
-  const config = { ...given };
+  const config = copyOptions(given, known, "sslconfig");
   if (Array.isArray(config.ca)) config.ca = Array.from(config.ca);
   for (const [name, value] of Object.entries(config)) {
-    if (!known.includes(name)) {
-      throw new TypeError(
-        `sslconfig: unknown option ${quote(name)}; there are ${known.join(", ")}`,
-      );
-    }
     if (value === undefined) continue;
     if (/(?:File|Path)$/.test(name)) checkPath(name, value);
     else if (name === "ca" && Array.isArray(value)) checkTexts(name, value);
@@ -179,7 +172,7 @@ function checkConfig<Config extends ClientSslconfig | ServerSslconfig>(
   return config;
 }
 
-/** Text in one option and a file in another could be of two identities. */
+/** Text in one option and a file in another could belong to two identities. */
 function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unknown>): void {
   const given = (options: Record<string, unknown>) =>
     Object.keys(options).filter((name) => options[name] !== undefined);
@@ -187,37 +180,38 @@ function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unkn
   const [file] = given(files);
   if (text === undefined || file === undefined) return;
   throw new TypeError(
-    `${text}, ${file}: need text or files; got both. ${
+    `${text}, ${file}: must be text or files; got both: give ${
       Object.keys(texts).join(" and ")
-    } take the ` +
-      `place of ${Object.keys(files).join(" and ")}`,
+    }, ` +
+      `or ${Object.keys(files).join(" and ")}`,
   );
 }
 
 function checkText(name: string, value: unknown): void {
   if (typeof value === "string") return;
-  const need = name === "ca" ? "a string or an array of strings" : "a string";
-  throw new TypeError(`${name}: need ${need}, PEM text; got ${typeName(value)}`);
+  throw wrongType(
+    name,
+    `${name === "ca" ? "a string or an array of strings" : "a string"}, PEM text`,
+    value,
+  );
 }
 
 function checkTexts(name: string, values: readonly unknown[]): void {
-  // Not forEach(), which passes over the gaps of an array.
+  // Not forEach(), which skips the gaps of an array.
   for (const value of values) {
     if (typeof value === "string") continue;
-    throw new TypeError(`${name}: need an array of strings, PEM texts; got a ${typeName(value)}`);
+    throw wrongType(name, "an array of strings, PEM texts", value);
   }
 }
 
 function checkPath(name: string, value: unknown): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
-  }
+  checkString(name, value);
   if (ABSOLUTE_PATH.test(value) && !value.includes("\0")) return;
-  // What somebody has taken for a path may be a key.
+  // What was taken for a path may be a key.
   const got = value.includes(PEM_BEGIN)
     ? `PEM text, which belongs in ${name.replace(/(?:File|Path)$/, "")}`
     : name === "keyFile"
-    ? "text that is none, and is not shown"
+    ? "other text, not shown because it may be a key"
     : quote(value);
-  throw new RangeError(`${name}: need an absolute path; got ${got}`);
+  throw new RangeError(`${name}: must be an absolute path; got ${got}`);
 }

@@ -1,5 +1,5 @@
 /**
- * The contexts of TLS: what an end trusts and who it is, checked once and used for every connection.
+ * The contexts of TLS: what an end trusts, and its identity, checked once and used for every connection.
  *
  * @module
  */
@@ -16,18 +16,18 @@ import {
   type ServerSslconfig,
 } from "./config.ts";
 import {
-  type Identity,
   type PemCertificate,
-  type Read,
   readAuthorities,
   readIdentity,
+  type TlsIdentity,
+  type WithWarnings,
 } from "./files.ts";
 import { loadBuiltin } from "./modules.ts";
 import { CIPHERS, LIBRARY_OPTIONS, MAX_VERSION, MIN_VERSION } from "./policy.ts";
 
 export type { ClientSslconfig, ServerSslconfig } from "./config.ts";
 
-/** The policy that holds for both ends, and what is doubtful about the configuration. */
+/** The policy of both ends, and warnings about the configuration. */
 export interface Sslctx {
   /** The oldest version of TLS. */
   readonly minVersion: "TLSv1.2";
@@ -36,21 +36,21 @@ export interface Sslctx {
   /** The cipher suites, by OpenSSL's name. */
   readonly ciphers: readonly string[];
   /**
-   * Certificates that have expired or are not valid yet, and others that peers will not like; that nobody
-   * is trusted yet.
+   * Certificates that have expired or are not valid yet, or that peers will refuse; no trusted authority
+   * yet.
    */
   readonly warnings: readonly string[];
 }
 
-/** A client's context; made by {@linkcode buildClientSslctx}, and of use there alone. */
+/** A client's context, made by {@linkcode buildClientSslctx}; it can't be made in another way. */
 export interface ClientSslctx extends Sslctx {
   /** The server's certificate is verified. */
   readonly verify: true;
-  /** Whether it also has to be for the host that is connected to. */
+  /** Whether it must also be for the host that is connected to. */
   readonly checkHostname: boolean;
 }
 
-/** A server's context; made by {@linkcode buildServerSslctx}, and of use there alone. */
+/** A server's context, made by {@linkcode buildServerSslctx}; it can't be made in another way. */
 export interface ServerSslctx extends Sslctx {
   /** Whether clients need a certificate, which is then verified. */
   readonly verify: boolean;
@@ -59,42 +59,42 @@ export interface ServerSslctx extends Sslctx {
 /** What the TLS library is given to make a server. */
 export interface ServerMaterial {
   /** The options of `tls.createServer`. */
-  readonly options: Identity & typeof LIBRARY_OPTIONS & {
+  readonly options: TlsIdentity & typeof LIBRARY_OPTIONS & {
     readonly ca?: readonly string[];
     readonly requestCert: boolean;
     readonly rejectUnauthorized: true;
   };
-  /** The authorities whose clients are let in; none where everybody is, or nobody yet. */
+  /** The authorities whose clients are accepted; none if every client is, or none yet. */
   readonly authorities: Authorities;
-  /** Whether the key of one of them has this SHA-256, as `PeerAuthority.publicKey256` tells it. */
+  /** Whether the key of one of them has this SHA-256, as in `PeerAuthority.publicKey256`. */
   trusts(publicKey256: string): boolean;
 }
 
 /** What the TLS library is given to make a client, and what it trusts. */
 export interface ClientMaterial {
   readonly secureContext: SecureContext;
-  /** `null` where the system's store is trusted. */
+  /** `null` if the system's store is trusted. */
   readonly authorities: Authorities | null;
 }
 
-const NOBODY = "ca: no authority is trusted yet, so nobody is let in";
+const NOBODY = "ca: no authority is trusted yet, so no client is accepted";
 
-/** The keys are kept beside the contexts, where nothing that prints or copies one finds them. */
+/** Keys are kept outside the contexts, so that nothing that prints or copies a context exposes them. */
 const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
 
 /**
  * Reads and checks the files, or the PEM text, of a client's *sslconfig*. Needs `--allow-read` of the files.
  *
- * `{}` stands for the authorities that Deno trusts by default, and for checking the server's name. With `ca`,
+ * `{}` means the authorities that Deno trusts by default, and checking the server's name. With `ca`,
  * `caFile` or `caPath` those authorities are the only ones. The server's certificate is always verified.
  *
- * @throws {TypeError} for a value of a wrong type, for an option that does not exist, and for text and
- * files together.
- * @throws {RangeError} for a relative path; for files or text that hold no certificate or no key, that
- * don't belong together, or whose key is encrypted; for `checkHostname: false` without an authority.
- * @throws {Deno.errors.NotFound} where a file is missing, and other errors of reading files.
- * @throws {DeguError} where Deno is older than 2.9.6.
+ * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
+ * together.
+ * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
+ * belong together, or the key is encrypted; if `checkHostname` is `false` without an authority.
+ * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
+ * @throws {DeguError} if Deno is older than 2.9.6.
  *
  * @example Trust one authority alone
  * ```ts
@@ -138,18 +138,18 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
 /**
  * Reads and checks the files, or the PEM text, of a server's *sslconfig*. Needs `--allow-read` of the files.
  *
- * With `ca`, `caFile` or `caPath` only clients of those authorities are let in;
- * `allowUnauthenticatedClients: true` is the one other choice. Giving both, or neither, is an error.
- * With `ca: []` nobody is let in yet, and `warnings` says so.
+ * With `ca`, `caFile` or `caPath` only clients of those authorities are accepted;
+ * `allowUnauthenticatedClients: true` is the only alternative. Giving both, or neither, is an error.
+ * With `ca: []` no client is accepted yet, and there is a warning.
  *
- * @throws {TypeError} for a value of a wrong type, for an option that does not exist, and for text and
- * files together.
- * @throws {RangeError} for a relative path; for files or text that hold no certificate or no key, that
- * don't belong together, or whose key is encrypted; where not exactly one of the two choices was made.
- * @throws {Deno.errors.NotFound} where a file is missing, and other errors of reading files.
- * @throws {DeguError} where Deno is older than 2.9.6.
+ * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
+ * together.
+ * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
+ * belong together, or the key is encrypted; unless exactly one of the two choices was made.
+ * @throws {Deno.errors.NotFound} if a file is missing; other errors of reading files.
+ * @throws {DeguError} if Deno is older than 2.9.6.
  *
- * @example Let in the clients of one authority
+ * @example Accept the clients of one authority
  * ```ts
  * import { buildServerSslctx } from "@degu/degu/server";
  * import { TempPKI } from "@degu/degu/misc";
@@ -163,7 +163,7 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
 export function buildServerSslctx(sslconfig: ServerSslconfig): ServerSslctx {
   checkDenoVersion();
   const config = checkServerConfig(sslconfig);
-  // A server's configuration has been checked to name them.
+  // Checked above: a server's configuration has them.
   const identity = readIdentity(identitySources(config)!, "serverAuth");
   const sources = authoritySources(config);
   const verify = sources !== null;
@@ -211,7 +211,7 @@ function makeAuthorities(certificates: readonly PemCertificate[]): Authorities {
   return new Authorities(certificates.map(({ certificate }) => certificate.raw));
 }
 
-function makeSslctx(...read: readonly (Read<unknown> | null)[]): Sslctx {
+function makeSslctx(...read: readonly (WithWarnings<unknown> | null)[]): Sslctx {
   return {
     minVersion: MIN_VERSION,
     maxVersion: MAX_VERSION,

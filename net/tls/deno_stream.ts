@@ -1,20 +1,20 @@
 /**
  * A connection of Deno as a stream of `node:stream`, for the addresses that `node:net` can't reach:
- * those with an IPv6 scope, and names that the kernel chooses. It is slower than a socket of its own.
+ * those with an IPv6 scope, and names that the kernel chooses. It is slower than a socket of `node:net`.
  *
  * @module
  */
 
 import { writeAll } from "../../base/body/byte_io.ts";
 import { loadBuiltin } from "./modules.ts";
-import type { TlsStream } from "./raw_stream.ts";
+import type { RawStream } from "./raw_stream.ts";
 
 const BUFFER_BYTES = 65536;
 /** A buffer with less room left is left to the pieces that were cut from it. */
 const MIN_ROOM = 16384;
 
 /** Wraps a connection, which it owns from then on. */
-export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
+export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
   let room = new Uint8Array(0);
   let heard = false;
@@ -55,7 +55,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): TlsStream {
       callback(error);
     },
   });
-  // Who uses the stream listens too; this is for the time before and after.
+  // The user of the stream listens too; this is for the time before and after.
   stream.on("error", () => {});
   return {
     stream,

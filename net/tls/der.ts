@@ -38,7 +38,7 @@ export class DerReader {
     this.#bytes = bytes;
   }
 
-  /** True where no element is left. */
+  /** True if no element is left. */
   get done(): boolean {
     return this.#at >= this.#bytes.length;
   }
@@ -46,27 +46,27 @@ export class DerReader {
   /** Takes the next element, whatever it is. */
   next(): DerElement {
     const tag = this.#byte();
-    if ((tag & 0x1f) === 0x1f) throw new RangeError("DER: a tag of more than one byte");
+    if ((tag & 0x1f) === 0x1f) throw new RangeError("DER: a tag has more than one byte");
     const length = this.#length();
     const end = this.#at + length;
-    if (end > this.#bytes.length) throw new RangeError("DER: an element is cut");
+    if (end > this.#bytes.length) throw new RangeError("DER: an element is truncated");
     const content = this.#bytes.subarray(this.#at, end);
     this.#at = end;
     return { tag, content };
   }
 
-  /** Takes the next element, which has to have this tag, and returns it with its tag and length. */
+  /** Takes the next element, which must have this tag, and returns it with its tag and length. */
   takeWhole(tag: number): Uint8Array {
     const start = this.#at;
     this.take(tag);
     return this.#bytes.subarray(start, this.#at);
   }
 
-  /** Takes the next element, which has to have this tag, and returns what is in it. */
+  /** Takes the next element, which must have this tag, and returns what is in it. */
   take(tag: number): Uint8Array {
     const element = this.next();
     if (element.tag !== tag) {
-      throw new RangeError(`DER: need an element with the tag ${tag}; got ${element.tag}`);
+      throw new RangeError(`DER: expected an element with the tag ${tag}; got ${element.tag}`);
     }
     return element.content;
   }
@@ -76,14 +76,14 @@ export class DerReader {
     return this.#bytes[this.#at] === tag ? this.take(tag) : null;
   }
 
-  /** Reads what is in the next element, which has to have this tag. */
+  /** Reads what is in the next element, which must have this tag. */
   enter(tag: number): DerReader {
     return new DerReader(this.take(tag));
   }
 
   #byte(): number {
     const byte = this.#bytes[this.#at++];
-    if (byte === undefined) throw new RangeError("DER: an element is cut");
+    if (byte === undefined) throw new RangeError("DER: an element is truncated");
     return byte;
   }
 
@@ -104,7 +104,7 @@ export function formatObjectIdentifier(content: Uint8Array): string {
   let arc = 0;
   let begins = true;
   for (const byte of content) {
-    // One number could be written in many ways, were it allowed to begin with zeros.
+    // With leading zeros one number could be written in many ways.
     if (begins && byte === 0x80) throw new RangeError("DER: an object identifier is padded");
     begins = byte < 0x80;
     arc = arc * 128 + (byte & 0x7f);

@@ -41,8 +41,8 @@ const UNKNOWN_ISSUER: Fault = [
 ];
 
 /**
- * What the TLS library's codes for certificates mean. It has checked more than it tells, and there is no
- * certificate to look at.
+ * What the TLS library's codes for certificates mean. It checks more than it reports, and doesn't expose
+ * the certificate.
  */
 const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
   CA_MD_TOO_WEAK: ["WEAK", "a signature is too weak"],
@@ -65,7 +65,7 @@ const CERTIFICATE_FAULTS: Readonly<Record<string, Fault>> = {
   ],
 };
 
-/** What the messages of the TLS library begin with, where its codes say less. */
+/** How the messages of the TLS library begin, for errors whose codes say less. */
 const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   [/^received fatal alert/, "REFUSED_BY_PEER"],
   [/^peer sent no certificates/, "NO_CERTIFICATE"],
@@ -73,7 +73,7 @@ const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   [/^peer (?:closed|sent unexpected eof)|eof/i, "CLOSED"],
 ];
 
-/** The error of a client's handshake that failed; a time-out and a missing permission keep their classes. */
+/** The error of a client's failed handshake; a time-out and a missing permission keep their classes. */
 export function handshakeError(who: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
   const { code, message, cause } = tlsErrorOf("server", error);
@@ -86,7 +86,7 @@ export function handshakeError(who: string, error: unknown): unknown {
  * Why a handshake failed, in a line that no peer can forge.
  *
  * @param whose Whose certificate was not accepted, if that is why.
- * @param certificateCode The library's code for certificates, where the error has another one.
+ * @param certificateCode The library's code for certificates, if the error has another one.
  */
 export function tlsErrorOf(
   whose: "client" | "server",
@@ -101,7 +101,7 @@ export function tlsErrorOf(
     const refused = `the ${whose}'s certificate was refused (${certificateCode}): ${what}`;
     return new TlsError(code, refused, { cause });
   }
-  // What the TLS library has accepted may still be more than the parser of certificates takes.
+  // The TLS library may accept a certificate that our parser rejects.
   if (error instanceof RangeError) {
     return new TlsError("UNTRUSTED", `the ${whose}'s certificate can't be read`, { cause });
   }
@@ -110,7 +110,7 @@ export function tlsErrorOf(
   return new TlsError(code, printable(error.message), { cause });
 }
 
-/** The error of a connection whose handshake this end has done: with TLS 1.3 the peer judges later. */
+/** The error of a connection after this end's handshake: with TLS 1.3 the peer may still refuse. */
 export function connectionError(error: unknown): unknown {
   return error instanceof Error && error.message.startsWith("received fatal alert")
     ? tlsErrorOf("client", error)

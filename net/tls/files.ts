@@ -19,15 +19,15 @@ import { isUsableKey, USABLE_KEYS } from "./keys.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /** What the TLS library is given, in PEM. */
-export interface Identity {
+export interface TlsIdentity {
   /** The certificate, and those that lead to its authority. */
   readonly cert: string;
   /** Its private key. */
   readonly key: string;
 }
 
-/** What was read, and what is doubtful about it. */
-export interface Read<T> {
+/** A value that was read, and warnings about it. */
+export interface WithWarnings<T> {
   readonly value: T;
   readonly warnings: readonly string[];
 }
@@ -42,17 +42,17 @@ const MAX_NAMESAKES = 100;
 /** The files that a directory of authorities is made of; OpenSSL names them by hash and number. */
 const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 
-/** Where PEM text is to be had. */
+/** A source of PEM text. */
 export interface PemSource {
-  /** The option that it was given by. */
+  /** The option that names it. */
   readonly option: string;
-  /** What messages call it. */
+  /** What messages call the source. */
   readonly name: string;
   /** Reads it. */
   read(): string;
 }
 
-/** Where a certificate and its key are to be had. */
+/** The sources of a certificate and its key. */
 export interface IdentitySources {
   readonly certificates: PemSource;
   readonly privateKey: PemSource;
@@ -67,12 +67,12 @@ export interface PemCertificate {
 /**
  * Reads a certificate with its chain, and its private key.
  *
- * @throws {RangeError} where they can't be used; an error of the file system where they can't be read.
+ * @throws {RangeError} if they can't be used; an error of the file system if they can't be read.
  */
 export function readIdentity(
   { certificates, privateKey }: IdentitySources,
   purpose: keyof typeof PURPOSE,
-): Read<Identity> {
+): WithWarnings<TlsIdentity> {
   const chain = readCertificates(certificates);
   const { pem: key, keyObject } = readKey(privateKey);
   const [leaf] = chain;
@@ -93,10 +93,12 @@ export function readIdentity(
 /**
  * Reads the authorities to trust, all of those in the sources together.
  *
- * @throws {RangeError} where a source has none, or one that can't sign; an error of the file system
- * where it can't be read.
+ * @throws {RangeError} if a source has none, or one that can't sign; an error of the file system if
+ * it can't be read.
  */
-export function readAuthorities(sources: readonly PemSource[]): Read<readonly PemCertificate[]> {
+export function readAuthorities(
+  sources: readonly PemSource[],
+): WithWarnings<readonly PemCertificate[]> {
   const authorities = new Map<string, PemCertificate>();
   const warnings: string[] = [];
   for (const source of sources) {
@@ -121,13 +123,13 @@ export function pemFile(option: string, path: string): PemSource {
 /**
  * The files of a directory of authorities.
  *
- * @throws {RangeError} where there is none; an error of the file system where it can't be read.
+ * @throws {RangeError} if there is none; an error of the file system if it can't be read.
  */
 export function pemDirectory(option: string, path: string): PemSource[] {
   return listAuthorityFiles(option, path).map((file) => pemFile(option, file));
 }
 
-/** Text that was given itself; none of it is shown. */
+/** Text that was given directly; never shown. */
 export function pemText(option: string, text: string, name = "the text"): PemSource {
   return { option, name, read: () => text };
 }
@@ -144,7 +146,7 @@ function listAuthorityFiles(option: string, caPath: string): string[] {
   );
 }
 
-/** Version 1 has no extension to say so; version 3 has to say it (RFC 5280 §4.2.1.9). */
+/** Version 1 has no extension for it; version 3 must have it (RFC 5280 §4.2.1.9). */
 function checkAuthority(
   { option, name }: PemSource,
   { version, isAuthority, subject }: Certificate,
@@ -157,7 +159,7 @@ function checkAuthority(
   );
 }
 
-/** The TLS library gives up after so many signatures, of which one of another name costs none. */
+/** The TLS library stops after this many signatures; authorities with another name cost none. */
 function nameWarnings(authorities: readonly PemCertificate[]): string[] {
   const byName = Map.groupBy(authorities, ({ certificate }) => certificate.links.subject.toHex());
   return [...byName.values()].filter(({ length }) => length > MAX_NAMESAKES).map((namesakes) =>
@@ -181,7 +183,7 @@ function validityWarnings(
   ];
 }
 
-/** All certificates in a source, of which there has to be one at least. */
+/** All certificates in a source, which must have at least one. */
 function readCertificates({ option, name, read }: PemSource): PemCertificate[] {
   const text = read();
   const blocks = [...text.matchAll(CERTIFICATE_BLOCK)];
@@ -197,7 +199,7 @@ function readCertificates({ option, name, read }: PemSource): PemCertificate[] {
     if (certificate === null) {
       throw new RangeError(
         `${option}: certificate ${index + 1} in ${name} can't be read; ` +
-          "is it cut, or of another format?",
+          "is it truncated, or in another format?",
       );
     }
     return { pem: formatPem(certificate.raw), certificate };
@@ -216,7 +218,7 @@ function parseBlock(base64: string | undefined): Certificate | null {
   }
 }
 
-/** The TLS library gets what was checked, and not what stands around it in the file. */
+/** The TLS library gets what was checked, and nothing else from the file. */
 function formatPem(der: Uint8Array): string {
   const base64 = btoa(Array.from(der, (byte) => String.fromCharCode(byte)).join(""));
   const lines = base64.match(/.{1,64}/g) ?? [];
@@ -228,14 +230,14 @@ function readKey(source: PemSource): { pem: string; keyObject: KeyObject } {
   const text = source.read();
   if (ENCRYPTED_KEY.test(text)) {
     throw new RangeError(
-      `${option}: the key in ${name} is encrypted; decrypt it with "openssl pkey", and protect ` +
-        "what it is kept in",
+      `${option}: the key in ${name} is encrypted; decrypt it with "openssl pkey", and restrict who ` +
+        "can read it",
     );
   }
   const blocks = text.match(KEY_BLOCK) ?? [];
   if (blocks.length !== 1) {
     throw new RangeError(
-      `${option}: need one private key in PEM form in ${name}; found ${blocks.length}`,
+      `${option}: must have one private key in PEM form in ${name}; got ${blocks.length}`,
     );
   }
   const pem = `${blocks[0]}\n`;
@@ -248,16 +250,16 @@ function parseKey(pem: string, { option, name }: PemSource): KeyObject {
   try {
     keyObject = createPrivateKey(pem);
   } catch {
-    // The error of the library may show what it could not read.
+    // The library's own error may show what it could not parse.
     throw new RangeError(`${option}: the private key in ${name} can't be read`);
   }
   if (isUsableKey(keyObject)) return keyObject;
   throw new RangeError(
-    `${option}: the key in ${name} is of a kind that can't be used; need ${USABLE_KEYS}`,
+    `${option}: the key in ${name} is of an unsupported kind; must be ${USABLE_KEYS}`,
   );
 }
 
-/** Says for which option the file system refused; the class of the error stays. */
+/** Adds the option to an error of the file system, and keeps its class. */
 function attempt<T>(option: string, read: () => T): T {
   try {
     return read();

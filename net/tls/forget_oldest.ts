@@ -1,5 +1,5 @@
 /**
- * Maps that strangers can't fill without end.
+ * Maps that strangers can't fill without limit.
  *
  * @module
  */

@@ -10,7 +10,7 @@ import type { KeyObject } from "node:crypto";
 const MIN_RSA_BITS = 2048;
 const CURVES = ["prime256v1", "secp384r1", "secp521r1"];
 
-/** What is needed, for messages. */
+/** The supported keys, for messages. */
 export const USABLE_KEYS =
   `ECDSA with P-256, P-384 or P-521, Ed25519, or RSA with ${MIN_RSA_BITS} bits or more`;
 

@@ -17,7 +17,7 @@ import { Handshakes } from "./server_handshakes.ts";
 import { listenRaw, type RawConnection, type RawListener } from "./raw_listener.ts";
 import { PendingHandshakes } from "./pending_handshakes.ts";
 import { TlsSocket } from "./socket.ts";
-import type { TlsStream } from "./raw_stream.ts";
+import type { RawStream } from "./raw_stream.ts";
 
 /** Clients whose handshake is done that may wait behind the one that waits for a place. */
 const MAX_WAITING = 64;
@@ -131,10 +131,10 @@ export class TlsListener implements Listener {
   }
 
   /** Does the handshake. No error of it has words that the peer has chosen. */
-  async #open(below: TlsStream, signal: AbortSignal): Promise<TlsSocket> {
+  async #open(below: RawStream, signal: AbortSignal): Promise<TlsSocket> {
     return await bounded("the TLS handshake", { timeout: this.#side.timeout, signal }, async () => {
       try {
-        return await this.#handshakes.shake(
+        return await this.#handshakes.handshake(
           below.stream,
           ({ socket, peerCertificate }) => new TlsSocket(socket, below, peerCertificate),
         );

@@ -1,6 +1,6 @@
 /**
- * Node's modules that TLS is made of. They are built into Deno, and take time to start: even a look at
- * `process` costs ten milliseconds. So nothing does that before it is needed.
+ * The modules of Node that TLS needs. They are built into Deno, and slow to start: even accessing
+ * `process` costs ten milliseconds. So they are loaded on demand.
  *
  * @module
  */
@@ -13,7 +13,7 @@ interface Builtins {
   "node:tls": typeof import("node:tls");
 }
 
-/** Loads a module, if it is not loaded yet. */
+/** Returns a module; loads it the first time. */
 export function loadBuiltin<Name extends keyof Builtins>(name: Name): Builtins[Name] {
   return globalThis.process.getBuiltinModule(name);
 }

@@ -1,39 +1,24 @@
 /**
- * Whether a certificate is for the server that was meant (RFC 9525): by its subjectAltName alone, never
- * by its subject.
+ * Whether a certificate is for the intended server (RFC 9525): by its subjectAltName only, never by its
+ * subject.
  *
  * @module
  */
 
+import { canonicalDnsName, canonicalIPAddress, withoutZone } from "../../base/address_rules.ts";
 import { quote } from "../../base/errors.ts";
-import { canonicalIPAddress } from "../addresses.ts";
-import type { AlternativeName, Certificate } from "./certificate.ts";
+import type { Certificate, CertificateName } from "./certificate.ts";
 
-const MAX_NAME_LENGTH = 253;
-const LABEL = /^[0-9A-Za-z_-]{1,63}$/;
-
-/** The IP address in the form that it is compared in, without a zone; `null` where it is none. */
-export function normaliseIpAddress(host: string): string | null {
-  const [address = ""] = host.split("%");
-  return canonicalIPAddress(address);
+/** The IP address of a host in the form in which it is compared, without its zone; `null` for a name. */
+export function hostAddress(host: string): string | null {
+  return canonicalIPAddress(withoutZone(host));
 }
 
-/** The DNS name in the form that it is compared in, without a last dot; `null` where it is none. */
-export function normaliseDnsName(host: string): string | null {
-  const name = host.endsWith(".") ? host.slice(0, -1) : host;
-  if (name.length > MAX_NAME_LENGTH) return null;
-  const labels = name.split(".");
-  const isName = labels.every((label) => LABEL.test(label)) &&
-    !/^[0-9]+$/.test(labels.at(-1) ?? "");
-  // Checked before, as other letters have an ASCII one in lower case: the Kelvin sign has k.
-  return isName ? name.toLowerCase() : null;
-}
-
-/** Why a certificate is not for this host; `null` where it is. */
+/** Why a certificate is not for this host; `null` if it is. */
 export function nameProblem({ names }: Certificate, host: string): string | null {
   if (names === null) return "has no subjectAltName, and its subject does not count";
-  const address = normaliseIpAddress(host);
-  const name = address === null ? normaliseDnsName(host) : null;
+  const address = hostAddress(host);
+  const name = address === null ? canonicalDnsName(host) : null;
   const matches = address !== null
     ? names.some(({ type, value }) => type === "IP Address" && value === address)
     : name !== null && names.some((each) => matchesDnsName(each, name));
@@ -42,8 +27,8 @@ export function nameProblem({ names }: Certificate, host: string): string | null
   return `is not for ${quote(host)}; its names are ${quote(listed)}`;
 }
 
-/** A wildcard stands for exactly one label, and two have to follow it (RFC 9525 §6.3). */
-function matchesDnsName({ type, value }: AlternativeName, name: string): boolean {
+/** A wildcard matches exactly one label, and at least two must follow it (RFC 9525 §6.3). */
+function matchesDnsName({ type, value }: CertificateName, name: string): boolean {
   if (type !== "DNS") return false;
   const presented = value.toLowerCase();
   if (!presented.startsWith("*.")) return presented === name;

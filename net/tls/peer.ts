@@ -1,20 +1,74 @@
 /**
- * What both ends check of a peer's certificate after the TLS library has verified it.
+ * Whether the certificate of a peer is good: the same rules at both ends, after the TLS library has
+ * verified it.
  *
  * @module
  */
 
+import type { TLSSocket } from "node:tls";
+import type { PeerAuthority } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
-import { type Certificate, usageProblem, validityProblem } from "./certificate.ts";
+import type { Authorities } from "./authority.ts";
+import {
+  type Certificate,
+  parseCertificate,
+  usageProblem,
+  validityProblem,
+} from "./certificate.ts";
+import { type Chain, presentedChain } from "./chain.ts";
 import { USABLE_KEYS } from "./keys.ts";
 import { publicKeyOf } from "./signature.ts";
 
+/** What a peer has presented, verified. */
+export interface VerifiedPeer {
+  readonly chain: Chain;
+  /** The first certificate of the chain, the peer's own. */
+  readonly certificate: Certificate;
+}
+
 /**
- * Checks the certificate of the other end.
+ * Checks the certificate of a peer, but not which authority has vouched for it.
  *
- * @throws {TlsError} where it can't stand for that end now.
+ * @throws {TlsError} if the TLS library has not verified it, or it can't be used for this end now.
+ * @throws {RangeError} if it can't be parsed.
  */
-export function checkPeer(whose: "client" | "server", certificate: Certificate): void {
+export function verifyPeer(whose: "client" | "server", socket: TLSSocket): VerifiedPeer {
+  // A resumed session may come without a certificate, and the library accepts it.
+  if (!socket.authorized) {
+    throw new TlsError("UNTRUSTED", `the ${whose}'s certificate was not verified`);
+  }
+  const chain = presentedChain(socket);
+  if (chain === null) throw new TlsError("NO_CERTIFICATE", `the ${whose} sent no certificate`);
+  const certificate = parseCertificate(chain[0]);
+  checkCertificate(whose, certificate);
+  return { chain, certificate };
+}
+
+/**
+ * Finds the authority that has vouched for a peer which the TLS library has verified against the same
+ * authorities.
+ *
+ * @throws {TlsError} if it is not known for certain.
+ */
+export function findVoucher(
+  whose: "client" | "server",
+  authorities: Authorities,
+  chain: Chain,
+): PeerAuthority {
+  const authority = authorities.find(chain, `${whose}Auth`);
+  if (authority !== null) return authority;
+  throw new TlsError(
+    "UNTRUSTED",
+    `none of the trusted authorities is known for certain to have vouched for the ${whose}`,
+  );
+}
+
+/**
+ * Checks that a certificate can be used for one end of a connection, now.
+ *
+ * @throws {TlsError} if it can't.
+ */
+export function checkCertificate(whose: "client" | "server", certificate: Certificate): void {
   const now = Date.now();
   const refuse = (code: TlsError["code"], problem: string) =>
     new TlsError(code, `the ${whose}'s certificate ${problem}`);
@@ -29,14 +83,6 @@ export function checkPeer(whose: "client" | "server", certificate: Certificate):
     throw refuse(isEarly ? "NOT_YET_VALID" : "EXPIRED", validity);
   }
   if (publicKeyOf(certificate) === null) {
-    throw refuse("WEAK", `has a key of a kind that can't be used; need ${USABLE_KEYS}`);
+    throw refuse("WEAK", `has a key of an unsupported kind; must be ${USABLE_KEYS}`);
   }
-}
-
-/** The error where the TLS library has found a path to an authority, and nobody here can. */
-export function noAuthority(whose: "client" | "server"): TlsError {
-  return new TlsError(
-    "UNTRUSTED",
-    `none of the trusted authorities is known for certain to have vouched for the ${whose}`,
-  );
 }

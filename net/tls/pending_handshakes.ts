@@ -1,5 +1,5 @@
 /**
- * Handshakes that are under way. They are bounded apart from the connections that were let in.
+ * Handshakes in progress. Their number is limited separately from that of accepted connections.
  *
  * @module
  */
@@ -7,24 +7,24 @@
 import { DeguError } from "../../base/errors.ts";
 
 /**
- * So many handshakes may be under way at a time. Strangers who connect and say nothing take none of
- * the places of those who are let in, and no more memory and descriptors than this. When it is full
- * the oldest one gives way of those whose peer has said nothing, or else of all: strangers who never
- * go keep nobody out, also not a client that is slow.
+ * At most this many handshakes are in progress at a time. Strangers who connect and send nothing take no
+ * slot of accepted connections, and no more memory and descriptors than this. At the limit the oldest
+ * handshake is closed, of those whose peer has sent nothing if there are any: strangers who never leave
+ * keep no client out, not even a slow one.
  */
 const MAX_PENDING = 64;
 
 /**
- * No handshake gives way before it has had this long, and the next one waits instead: strangers who
- * connect again at once leave enough time for a handshake, and cost a bounded part of the processor.
+ * No handshake is closed for a newer one before this time, and the newer one waits: strangers who
+ * reconnect at once leave enough time for a handshake, and use a limited part of the processor.
  */
 const LEAST_MILLISECONDS = 250;
 
-/** A handshake under way. */
+/** A handshake in progress. */
 export class PendingHandshake {
   /** When it began, in milliseconds. */
   readonly since: number = performance.now();
-  /** True while the peer has not sent a byte; a client of TLS speaks first. */
+  /** True while the peer has not sent a byte; in TLS the client sends first. */
   readonly isSilent: () => boolean;
   readonly #controller = new AbortController();
 

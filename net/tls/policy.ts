@@ -1,12 +1,12 @@
 /**
- * The TLS policy of both ends, in one place. It follows RFC 9325, and is stricter where the standard
- * leaves a choice.
+ * The TLS policy of both ends. It follows RFC 9325, and takes the stricter way where the standard leaves
+ * a choice.
  *
  * - TLS 1.2 or 1.3, and nothing older.
  * - For 1.2 only suites with forward secrecy and authenticated encryption.
  * - The peer's certificate is verified; nothing switches that off, neither an option nor an
  *   environment variable.
- * - A session is resumed only where its certificate was verified before, and its authority is trusted now.
+ * - A session is resumed only if its certificate was verified before, and its authority is trusted now.
  * - No compression and no renegotiation: the TLS library below has neither.
  *
  * @module
@@ -33,7 +33,7 @@ export const CIPHERS: readonly string[] = Object.freeze([
   "ECDHE-RSA-CHACHA20-POLY1305",
 ]);
 
-/** The policy, as the TLS library is told it. */
+/** The policy as options of the TLS library. */
 export const LIBRARY_OPTIONS = Object.freeze({
   minVersion: MIN_VERSION,
   maxVersion: MAX_VERSION,

@@ -1,10 +1,10 @@
 /**
- * The public key of a certificate, as peers are told apart by.
+ * The public key of a certificate, by which peers are identified.
  *
  * @module
  */
 
-import { typeName } from "../../base/errors.ts";
+import { checkString } from "../../base/checks.ts";
 import { fingerprint256, parseCertificate } from "./certificate.ts";
 import { loadBuiltin } from "./modules.ts";
 
@@ -12,9 +12,9 @@ import { loadBuiltin } from "./modules.ts";
  * The SHA-256 of the public key of a certificate: `AB:CD:…`, of its SubjectPublicKeyInfo (RFC 5280
  * §4.1.2.7). It is what `publicKey256` of a peer and of its authority is compared with.
  *
- * @param pem The text of a PEM file; of several certificates the first one counts.
- * @throws {TypeError} where it is no string.
- * @throws {RangeError} where it holds no certificate.
+ * @param pem The text of a PEM file; if it has several certificates, the first one is used.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it holds no certificate.
  *
  * @example Know a client by its authority
  * ```ts
@@ -35,16 +35,14 @@ import { loadBuiltin } from "./modules.ts";
  * ```
  */
 export function publicKey256(pem: string): string {
-  if (typeof pem !== "string") {
-    throw new TypeError(`pem: need the text of a certificate; got ${typeName(pem)}`);
-  }
+  checkString("pem", pem);
   const { X509Certificate } = loadBuiltin("node:crypto");
   let der;
   try {
     der = new X509Certificate(pem).raw;
   } catch {
     throw new RangeError(
-      'pem: need a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
+      'pem: must be a certificate in PEM form, which begins with "-----BEGIN CERTIFICATE-----"',
     );
   }
   return fingerprint256(parseCertificate(der).publicKey);

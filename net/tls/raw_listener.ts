@@ -13,19 +13,19 @@ import { Queue } from "../queue.ts";
 import { makeDuplex } from "./deno_stream.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
-import { makeNetStream, type TlsStream } from "./raw_stream.ts";
+import { makeNetStream, type RawStream } from "./raw_stream.ts";
 
 /** A connection before its handshake. */
 export interface RawConnection {
   /** What to do the handshake over. */
-  readonly below: TlsStream;
-  /** Where it comes from; `null` for Unix sockets and abstract names. */
+  readonly below: RawStream;
+  /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
 }
 
-/** Where connections come from. */
+/** Accepts connections. */
 export interface RawListener {
-  /** Resolves once bound, or closed; rejects where it can't be bound. */
+  /** Resolves once bound, or closed; rejects if it can't be bound. */
   readonly ready: Promise<void>;
   /** The address it is bound to; final once ready. */
   readonly address: Address;
@@ -36,19 +36,19 @@ export interface RawListener {
 }
 
 /**
- * Connections that may wait until they are accepted; `node:net` takes them from the kernel at once,
- * so this stands for the kernel's queue, and keeps a flood from taking all file descriptors.
+ * Connections that may wait until they are accepted; `node:net` takes them from the kernel at once, so
+ * this replaces the kernel's queue, and keeps a flood from taking all file descriptors.
  */
 const MAX_QUEUED = 64;
 
-/** `node:net` stops listening when there was no file descriptor for a connection, and tells nobody. */
+/** `node:net` stops listening when it runs out of file descriptors, without an event. */
 const LISTEN_AGAIN_MILLISECONDS = 1000;
 /** Connections in the kernel's queue: the default of `node:net`. */
 const BACKLOG = 511;
 
 /**
- * Listens on a checked address, with a socket of `node:net` where that is a TCP address that it can
- * reach. A Unix socket of `node:net` can't be made to listen again after it has stopped.
+ * Listens on a checked address, with a socket of `node:net` if that is a TCP address that it supports.
+ * A Unix socket of `node:net` can't be made to listen again after it has stopped.
  */
 export function listenRaw(address: Address, log: ListenerLog): RawListener {
   const endpoint = endpointOf(address);
@@ -98,14 +98,13 @@ class NodeListener implements RawListener {
   readonly #bound = Promise.withResolvers<void>();
   readonly #queue = new Queue<RawConnection>(MAX_QUEUED);
   #again: Interval | undefined;
-  #closed = false;
 
   constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog) {
     this.address = address;
     this.#log = log;
     this.ready = this.#bound.promise;
     this.#server = loadBuiltin("node:net").createServer(
-      // Nothing is read before the handshake, so that it can't get lost.
+      // Nothing is read before the handshake, so that nothing is lost.
       { pauseOnConnect: true, noDelay: true },
       (socket) => this.#receive(socket),
     );
@@ -114,12 +113,11 @@ class NodeListener implements RawListener {
       else this.#bound.reject(translateError(error));
     });
     this.#server.once("listening", () => {
-      if (this.#closed) return;
       this.address = this.#findAddress(address);
       this.#again = startInterval(() => this.#listenAgain(), LISTEN_AGAIN_MILLISECONDS);
       this.#bound.resolve();
     });
-    // As with Deno's own listeners it is the wait in accept() that keeps the process alive.
+    // As with Deno's own listeners, only a pending accept() keeps the process alive.
     this.#server.unref();
     try {
       this.#listen(endpoint);
@@ -129,7 +127,7 @@ class NodeListener implements RawListener {
   }
 
   #listen({ hostname, port }: TcpEndpoint): void {
-    // Without the permission `node:net` would throw a little later, where nobody can catch it.
+    // Without the permission `node:net` would throw a little later, where it can't be caught.
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     if (Deno.permissions.requestSync({ name: "net", host }).state !== "granted") {
       throw new Deno.errors.NotCapable(`Requires net access to "${host}": --allow-net`);
@@ -138,8 +136,8 @@ class NodeListener implements RawListener {
   }
 
   /**
-   * Has no effect but where the listener has stopped, of which there is no sign. The property is not
-   * part of the types, but every server that listens has it.
+   * Has an effect only if the listener has stopped, for which there is no event. The property is not part
+   * of the types, but every listening server has it.
    */
   #listenAgain(): void {
     const { _handle: handle } = this.#server as NetServer & { readonly _handle?: Handle | null };
@@ -163,25 +161,23 @@ class NodeListener implements RawListener {
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
     clearInterval(this.#again);
     this.#server.close();
-    // Where it was not bound yet it never will be, and nobody is to wait for that.
+    // If it was not bound yet, it never will be, and nothing must wait for that.
     this.#bound.resolve();
     for (const { below } of this.#queue.close()) below.close();
   }
 
   #receive(socket: NetSocket): void {
-    // A peer may be gone before anybody looks, and nobody else would hear of it.
+    // The peer may be gone already, and an unhandled error would end the process.
     socket.on("error", () => {});
     const connection = this.#describe(socket);
     if (connection !== null && this.#queue.push(connection)) return;
     socket.destroy();
-    if (!this.#closed) this.#log.debug("a connection was closed: too many wait for a handshake");
+    this.#log.debug("a connection was closed: too many wait for a handshake");
   }
 
-  /** `null` for a peer that is gone already: nobody can tell who it was. */
+  /** `null` for a peer that is gone already, whose address is no longer known. */
   #describe(socket: NetSocket): RawConnection | null {
     const { remoteAddress: hostname, remotePort: port } = socket;
     if (hostname === undefined || port === undefined) return null;

@@ -8,11 +8,11 @@ import type { Socket as NetSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 
-/** A stream that a TLS connection runs over, and a way to hold back what the peer sends. */
-export interface TlsStream {
+/** The stream under a TLS connection, with back-pressure on what the peer sends. */
+export interface RawStream {
   /** The stream itself. */
   readonly stream: Duplex;
-  /** The connection of Deno in it, where there is one. */
+  /** The connection of Deno in it, if there is one. */
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
   /** True once the peer has sent a byte. */
   readonly heard: boolean;
@@ -31,12 +31,12 @@ interface Handle {
 }
 
 /**
- * Makes what is needed of a socket of `node:net`.
+ * Wraps a socket of `node:net`.
  *
  * Pausing a `TLSSocket` of Deno stops nothing: whatever arrives is decrypted and kept, without a
  * limit. What is below has to stop reading, and there is no way to ask for that but its handle.
  */
-export function makeNetStream(stream: NetSocket): TlsStream {
+export function makeNetStream(stream: NetSocket): RawStream {
   // The property is not part of the types, but every socket that is open has it.
   const handle = () => (stream as NetSocket & { readonly _handle?: Handle | null })._handle;
   return {

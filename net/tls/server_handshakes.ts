@@ -16,13 +16,13 @@ import { loadBuiltin } from "./modules.ts";
 /** Servers that are kept for the next handshake; making one takes longer than a handshake. */
 const MAX_IDLE = 8;
 /**
- * `node:tls` has no time-out of its own then, as the caller has one. The timer would keep what belongs
- * to a handshake until it fires, also where that has failed.
+ * Switches off the time-out of `node:tls`, because the caller has one. Its timer would keep a handshake
+ * in memory until it fires, even after the handshake has failed.
  */
 const NO_TIMEOUT = -1;
 
 /** A connection that is encrypted, and the verified certificate of its client. */
-export interface Shaken {
+export interface HandshakeResult {
   readonly socket: TLSSocket;
   readonly peerCertificate: PeerCertificate | null;
 }
@@ -37,7 +37,7 @@ export class Handshakes {
   /**
    * Makes handshakes with what belongs to a context.
    *
-   * @param inForce Tells which, each time; it may be another one when a handshake is over.
+   * @param inForce Returns the current one; it may have changed when a handshake is over.
    */
   constructor(inForce: () => ServerMaterial) {
     this.#inForce = inForce;
@@ -45,11 +45,11 @@ export class Handshakes {
   }
 
   /**
-   * Does a handshake over a stream, which it destroys where it rejects.
+   * Does a handshake over a stream, which it destroys if it rejects.
    *
-   * @param take Takes over the connection, in the event that says that its handshake is done.
+   * @param take Takes over the connection, in the very event that its handshake is done.
    */
-  async shake<T>(stream: Duplex, take: (shaken: Shaken) => T): Promise<T> {
+  async handshake<T>(stream: Duplex, take: (result: HandshakeResult) => T): Promise<T> {
     try {
       const begun = this.#inForce();
       return await this.#run(stream, begun, (socket) => {
@@ -62,9 +62,8 @@ export class Handshakes {
   }
 
   /**
-   * The events of `node:tls` come from a server, and don't say which stream they are about. So a
-   * server has one handshake at a time; where that has failed another event may still come, and the
-   * server is not used again.
+   * The events of `node:tls` come from a server, and don't identify the stream. So a server does one
+   * handshake at a time; after a failed one another event may still come, so it is not used again.
    */
   async #run<T>(
     stream: Duplex,
@@ -86,7 +85,7 @@ export class Handshakes {
         reject(error);
       }
     });
-    // This comes however the stream or the handshake ends.
+    // Emitted however the stream or the handshake ends.
     server.once("tlsClientError", (error, failed) => {
       server.removeAllListeners("secureConnection");
       reject(findReason(error, failed));
@@ -95,7 +94,7 @@ export class Handshakes {
     return await promise;
   }
 
-  /** The idle servers that were made with this; nobody needs those of another context any more. */
+  /** The idle servers made with this; those of another context are dropped. */
   #idleFor(material: ServerMaterial): TlsServer[] {
     if (material !== this.#material) {
       this.#material = material;
@@ -113,7 +112,7 @@ function makeServer({ options: { ca, ...options } }: ServerMaterial): TlsServer 
   });
 }
 
-/** Where a certificate was refused the library's own error says only that the connection is gone. */
+/** If a certificate was refused, the library's own error says only that the connection is gone. */
 function findReason(error: Error, socket: TLSSocket): TlsError {
   const code: unknown = socket.authorizationError;
   return tlsErrorOf("client", error, typeof code === "string" ? code : undefined);

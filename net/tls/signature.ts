@@ -9,7 +9,7 @@ import type { Certificate } from "./certificate.ts";
 import { isUsableKey } from "./keys.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** `"maybe"` is said of what the TLS library can verify and `node:crypto` can't. */
+/** `"maybe"` is for what the TLS library can verify and `node:crypto` can't. */
 export type Verdict = "yes" | "no" | "maybe";
 
 /** An algorithm by which certificates are signed. */
@@ -21,7 +21,7 @@ interface Algorithm {
   readonly isPss?: true;
 }
 
-/** By object identifier; the TLS library takes nothing older than SHA-2. */
+/** By object identifier; the TLS library accepts nothing older than SHA-2. */
 const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   "1.2.840.10045.4.3.2": { keyType: "ec", hashes: ["sha256"] },
   "1.2.840.10045.4.3.3": { keyType: "ec", hashes: ["sha384"] },
@@ -34,7 +34,7 @@ const ALGORITHMS: Readonly<Record<string, Algorithm>> = {
   "1.3.101.112": { keyType: "ed25519", hashes: [null] },
 };
 
-/** The key of a certificate; `null` where it can't be used. */
+/** The key of a certificate; `null` if it can't be used. */
 export function publicKeyOf({ publicKey }: Certificate): KeyObject | null {
   const { createPublicKey } = loadBuiltin("node:crypto");
   try {

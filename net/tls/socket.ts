@@ -8,19 +8,19 @@ import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { connectionError } from "./errors.ts";
-import { tieLives, type TlsStream } from "./raw_stream.ts";
+import { type RawStream, tieLives } from "./raw_stream.ts";
 
-/** Reading stops above this many bytes that nobody has taken, so that a fast peer fills no memory. */
+/** Reading pauses above this many unread bytes, so that a fast peer can't fill the memory. */
 const HOLD_BYTES = 131072;
-/** And goes on below this many. */
+/** And resumes below this many. */
 const RELEASE_BYTES = 32768;
-/** More can't have been under way; the connection ends before a peer that nothing holds back wins. */
+/** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
 
-/** So many bytes are written at a time. */
+/** Bytes that are written at a time. */
 const WRITE_BYTES = 262144;
 
-/** Somebody who waits. */
+/** A pending read or write. */
 interface Waiting {
   resolve(count: number | null): void;
   reject(error: unknown): void;
@@ -34,12 +34,12 @@ export class TlsSocket implements Socket {
   readonly protocol: string;
   /** The cipher suite, by OpenSSL's name: `"TLS_AES_256_GCM_SHA384"`. */
   readonly cipher: string;
-  /** Where this end is; undefined for Unix sockets and abstract names of `node:net`. */
+  /** The address of this end; undefined for Unix sockets and abstract names of `node:net`. */
   readonly localAddr: Deno.Addr | undefined;
-  /** Where the other end is; undefined for Unix sockets and abstract names of `node:net`. */
+  /** The address of the peer; undefined for Unix sockets and abstract names of `node:net`. */
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
-  readonly #below: TlsStream;
+  readonly #below: RawStream;
   /** What has arrived; of the first piece everything before `#taken` is gone. */
   readonly #pieces: Uint8Array[] = [];
   #taken = 0;
@@ -53,16 +53,16 @@ export class TlsSocket implements Socket {
   readonly #writers = new Set<Waiting>();
 
   /**
-   * Takes over a socket, in the very event that says that its handshake is done. What the peer has sent
-   * since comes next in the same turn, and Deno's `node:tls` loses the end of a connection whose bytes
-   * nobody takes: no event tells of it ever after.
+   * Takes over a socket, in the very event that its handshake is done. What the peer has sent since comes
+   * next in the same turn, and Deno's `node:tls` never reports the end of a connection whose bytes were
+   * not read.
    *
    * @param below What it runs over, which is taken over too.
    * @param peerCertificate The verified certificate of the peer, or `null`.
    */
   constructor(
     socket: TLSSocket,
-    below: TlsStream,
+    below: RawStream,
     peerCertificate: PeerCertificate | null,
   ) {
     this.#socket = socket;
@@ -107,7 +107,7 @@ export class TlsSocket implements Socket {
     return this.#expect((done) => this.#socket.write(piece, done), piece.length);
   }
 
-  /** Tells the peer that nothing more comes, and ends the side that writes. */
+  /** Closes the writing side, so that the peer sees the end. */
   async closeWrite(): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("the socket is closed");
     await this.#expect((done) => this.#socket.end(done), 0);
@@ -115,11 +115,9 @@ export class TlsSocket implements Socket {
 
   /** Closes the connection; what waits for it rejects. */
   close(): void {
-    if (this.#closed) return;
     this.#closed = true;
     this.#pieces.length = 0;
-    // The peer is told that this is the end (RFC 8446 §6.1), but not where bytes are still under way,
-    // which are lost now.
+    // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost now.
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
     this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     if (inOrder) this.#socket.end();
@@ -177,7 +175,7 @@ export class TlsSocket implements Socket {
     this.#rest();
   }
 
-  /** Runs something that calls back when it is done, and waits for that or for the end of it all. */
+  /** Runs an operation with a callback, and waits for that or for the end of the connection. */
   #expect(run: (done: (error?: Error | null) => void) => void, result: number): Promise<number> {
     return new Promise((resolve, reject) => {
       const writer: Waiting = { resolve: () => resolve(result), reject };
@@ -192,7 +190,7 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** Whoever waits for bytes, and does so no longer. */
+  /** Ends the pending read, and returns it. */
   #endReading(): Waiting | null {
     const reader = this.#reader;
     this.#reader = null;

@@ -422,7 +422,7 @@ Deno.test("headers that do not fit with the client's are a mistake of the proxy"
   await near.send(`GET / HTTP/1.1\r\na: ${long}\r\n\r\n`);
   await near.assertClosedSilently();
   const [error = ""] = await proxy.logger.waitFor("error");
-  assertStringIncludes(error, "RangeError: the preamble would have");
+  assertStringIncludes(error, "RangeError: headers: must fit in a preamble");
 });
 
 Deno.test("a body that somebody has read before is a mistake of theirs", async () => {

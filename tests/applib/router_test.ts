@@ -147,14 +147,14 @@ Deno.test("Router takes ten maps inside of each other, and not eleven", async ()
     assertEquals(status, 200, `${depth}`);
   }
   for (const depth of [11, 12, 100]) {
-    assertThrows(() => new Router(nested(depth)), RangeError, "more than 10 maps");
+    assertThrows(() => new Router(nested(depth)), RangeError, "must be at most 10 nested maps");
   }
 });
 
 Deno.test("Router refuses a map that contains itself", () => {
   const appmap = new Map<string, App | AppMap>();
   appmap.set("again", appmap);
-  assertThrows(() => new Router(appmap), RangeError, "more than 10 maps");
+  assertThrows(() => new Router(appmap), RangeError, "must be at most 10 nested maps");
 });
 
 Deno.test("Router takes every key that a path can have, and no other", async () => {
@@ -165,7 +165,7 @@ Deno.test("Router takes every key that a path can have, and no other", async () 
       if (allowedBytes.path.includes(character)) {
         assertEquals((await answer(new Router(appmap), `/${key}`)).status, 200, key);
       } else {
-        assertThrows(() => new Router(appmap), RangeError, "appmap: the key", key);
+        assertThrows(() => new Router(appmap), RangeError, "appmap: a key must be", key);
       }
     }
   }
@@ -182,21 +182,25 @@ Deno.test("Router says which entry of which map is wrong", () => {
     ]] as never);
   const wrongKeys = [undefined, 5, 5n, true, Symbol("a"), {}, ["a"]];
   for (const key of wrongKeys) {
-    assertThrows(() => constructWith(Router, inside(key, app)), TypeError, 'appmap["c"]: need key');
+    assertThrows(
+      () => constructWith(Router, inside(key, app)),
+      TypeError,
+      'appmap["c"]: must be a Map whose keys',
+    );
   }
   const wrongValues = [undefined, null, 5, "app", {}, { handle: 5 }, [app], new Set([app])];
   for (const value of wrongValues) {
     assertThrows(
       () => constructWith(Router, inside(null, value)),
       TypeError,
-      'appmap["c"][null]: need a function or an object with a method "handle"',
+      'appmap["c"][null]: must be a function or an object with a method "handle"',
       Deno.inspect(value),
     );
   }
   assertThrows(
     () => constructWith(Router, inside("d", { handle: app, onConnect: true })),
     TypeError,
-    'appmap["c"]["d"].onConnect: need a function',
+    'appmap["c"]["d"].onConnect: must be a function',
   );
 });
 

@@ -82,16 +82,19 @@ const ipv6 = fc.oneof(
   ),
 );
 const linkLocal = group.map((last) => `fe80::${last}`);
-const label = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/);
+const hostName = fc.stringMatching(/^[-0-9A-Z_a-z]{1,20}(\.[-0-9A-Z_a-z]{1,20}){0,3}\.?$/)
+  .filter((text) => !/(^|\.)[0-9]+\.?$/.test(text));
 const port = fc.integer({ min: 0, max: 65535 });
 const scope = fc.integer({ min: 1, max: 2 ** 32 - 1 });
-const interfaceName = label.filter((name) => !/^(0|[1-9][0-9]*)$/.test(name) && !/^0+$/.test(name));
+const interfaceName = fc.stringMatching(/^[-.0-9A-Z_a-z]{1,30}$/).filter((name) =>
+  !/^(0|[1-9][0-9]*)$/.test(name) && !/^0+$/.test(name)
+);
 const name = fc.string({ unit: "binary", maxLength: 25 }).filter((text) => text.isWellFormed());
 const place = name.filter((text) => !/[\0/]/.test(text) && !["", ".", ".."].includes(text));
 
 const addresses: Record<string, fc.Arbitrary<Address>> = {
   "IPv4": fc.tuple(ipv4, port),
-  "a name": fc.tuple(label, port),
+  "a name": fc.tuple(hostName, port),
   "IPv6": fc.tuple(ipv6, port),
   "IPv6 with an interface by name": fc.tuple(linkLocal, interfaceName, port)
     .map(([host, zone, at]) => [`${host}%${zone}`, at] as const),
@@ -138,23 +141,23 @@ Deno.test("whatever can be read is written the same", () => {
 
 Deno.test("text that is no address is a RangeError that says why", () => {
   const rows: readonly (readonly [text: string, why: string])[] = [
-    ["", "need a port"],
-    ["127.0.0.1", "need a port"],
+    ["", "must have a port"],
+    ["127.0.0.1", "must have a port"],
     ["127.0.0.1:", "plain decimal"],
     ["127.0.0.1:080", "plain decimal"],
     ["127.0.0.1:65536", "65535"],
-    ["127.0.0.1:-1", "need a port"],
-    ["127.0.0.1:80 ", "need a port"],
-    [" 127.0.0.1:80", "need an IP address or a DNS name"],
-    [":80", "need host:port"],
+    ["127.0.0.1:-1", "must have a port"],
+    ["127.0.0.1:80 ", "must have a port"],
+    [" 127.0.0.1:80", "must be an IP address or a DNS name"],
+    [":80", "must be host:port"],
     ["::1:80", "brackets"],
     ["::1", "brackets"],
-    ["[::1]", "need a port"],
+    ["[::1]", "must have a port"],
     ["[127.0.0.1]:80", "an IPv6 address"],
     ["[::g]:80", "an IPv6 address"],
-    ["[fe80::1]:80", "needs a scope"],
-    ["[fe80::1%0]:80", "needs a scope"],
-    ["[::1%0]:80", "scope 0"],
+    ["[fe80::1]:80", "must have a scope"],
+    ["[fe80::1%0]:80", "must have a scope"],
+    ["[::1%0]:80", "in place of 0"],
     ["[::1%4294967296]:80", "scope"],
     ["[::1%]:80", "name or the number"],
     ["camera.local%eth0:80", "only an IPv6 address has"],
@@ -163,7 +166,7 @@ Deno.test("text that is no address is a RangeError that says why", () => {
     ["/run/a.socket", "unix:/path"],
     ["@name", "unix:@name"],
     ["unix:a.socket", "absolute"],
-    ["unix:/a/../b", "normalised"],
+    ["unix:/a/../b", "normalized"],
     ["unix:/a%20b", "the one way"],
     ["unix:/a%2", "%25"],
     ["unix:/a%0a", "the one way"],
@@ -171,7 +174,7 @@ Deno.test("text that is no address is a RangeError that says why", () => {
     ["unix:/a%00", "NUL"],
     [`unix:/${"a".repeat(107)}`, "107"],
     [`unix:@${"a".repeat(108)}`, "108"],
-    ["UNIX:/a", "need a port"],
+    ["UNIX:/a", "must have a port"],
   ];
   for (const [text, why] of rows) assertThrows(() => parseAddress(text), RangeError, why, text);
 });

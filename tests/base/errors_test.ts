@@ -166,3 +166,31 @@ Deno.test("the message of a caller's mistake stays short and in one line", () =>
     assert(/^[ -~…]+$/.test(error.message), JSON.stringify(error.message.slice(0, 200)));
   }
 });
+
+Deno.test("every code of a ProtocolError is in its type, in use, and documented", async () => {
+  const root = new URL("../../", import.meta.url);
+  const read = (path: string) => Deno.readTextFile(new URL(path, root));
+  const codesIn = (text: string, pattern: RegExp) =>
+    [...new Set([...text.matchAll(pattern)].map(([, code]) => code))].toSorted();
+  const [, type = ""] = /type ProtocolErrorCode =([^;]*);/.exec(await read("base/errors.ts")) ?? [];
+  const codes = codesIn(type, /"([A-Z_]+)"/g);
+  assert(codes.length > 20, type);
+
+  const sources: string[] = [];
+  for (const folder of ["base", "net", "rgi", "web", "misc"]) {
+    for await (const path of modulesIn(new URL(`${folder}/`, root))) {
+      sources.push(await Deno.readTextFile(path));
+    }
+  }
+  const thrown = /(?:new ProtocolError\(|super\()\s*"([A-Z_]+)"/g;
+  assertEquals(codesIn(sources.join("\n"), thrown), codes);
+  const [, table = ""] = /### ProtocolError\n(.*?)\n### /s.exec(await read("docs/base.md")) ?? [];
+  assertEquals(codesIn(table, /^\| `([A-Z_]+)`/gm), codes);
+});
+
+async function* modulesIn(folder: URL): AsyncIterable<URL> {
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) yield* modulesIn(new URL(`${name}/`, folder));
+    else if (name.endsWith(".ts")) yield new URL(name, folder);
+  }
+}

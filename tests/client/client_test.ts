@@ -228,7 +228,12 @@ Deno.test("a link-local address needs a scope, said once", () => {
   }
   const twice: readonly Address[] = [["fe80::1%2", 80, 0, 3], ["fe80::1%eth0", 80, 0, 3]];
   for (const address of twice) {
-    assertThrows(() => new Client(address), RangeError, "twice", Deno.inspect(address));
+    assertThrows(
+      () => new Client(address),
+      RangeError,
+      "must give the scope once",
+      Deno.inspect(address),
+    );
   }
   const scoped: readonly Address[] = [
     ["fe80::1%eth0", 80],

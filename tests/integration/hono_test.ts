@@ -331,5 +331,5 @@ Deno.test("itty-router: a route that nobody answers is an error in the log", asy
   const router = Router();
   await using serving = serve(fromFetchHandler(router));
   await rejectionOf(serving.makeClient().request("GET", "/"), "no response");
-  assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "need a Response");
+  assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "must return a Response");
 });

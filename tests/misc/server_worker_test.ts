@@ -134,9 +134,9 @@ Deno.test("a signal that outlives a server that was closed does nothing", async 
 
 Deno.test("a signal of another type, or an unknown property beside the address, is a TypeError", async () => {
   const rows: [place: unknown, words: string][] = [
-    [{ address: anywhere, signal: new AbortController() }, "signal: need an AbortSignal"],
-    [{ address: anywhere, signal: null }, "signal: need an AbortSignal"],
-    [{ address: anywhere, timeout: 5 }, "timeout: there is no such property"],
+    [{ address: anywhere, signal: new AbortController() }, "signal: must be an AbortSignal"],
+    [{ address: anywhere, signal: null }, "signal: must be an AbortSignal"],
+    [{ address: anywhere, timeout: 5 }, 'address: unknown option "timeout"'],
   ];
   for (const [place, words] of rows) {
     await assertRejects(

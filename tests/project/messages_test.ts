@@ -17,9 +17,9 @@ Deno.test("the error for a URI names the character that is not allowed, and says
   const path = "a path is not decoded, and has letters, digits and - + . : _ ~ between slashes";
   const query = "a query has letters, digits and - + . : _ ~ % & =";
   const rows = [
-    ["", '"": it has to begin with "/"'],
-    ["a", '"a": it has to begin with "/"'],
-    ["http://a/", '"http://a/": it has to begin with "/"'],
+    ["", '"": it must begin with "/"'],
+    ["a", '"a": it must begin with "/"'],
+    ["http://a/", '"http://a/": it must begin with "/"'],
     ["/a#b", `"/a#b": "#" is not allowed; ${uri}`],
     ["/a b", `"/a b": " " is not allowed; ${uri}`],
     ["/é", `"/\\xe9": "\\xe9" is not allowed; ${uri}`],
@@ -48,7 +48,7 @@ Deno.test("buildUri says which character of which part is not allowed", () => {
     [["a", "b c"], null, `path[1]: "b c": " " is not allowed; ${path}`],
     [["a/b"], null, `path[0]: "a/b": "/" is not allowed; ${path}`],
     [["a"], "b c", `query: "b c": " " is not allowed; ${query}`],
-    [["a", "", "b"], null, 'path[1]: "" is not allowed here, but as the last one'],
+    [["a", "", "b"], null, 'path[1]: "" is allowed only as the last component'],
     [["a", ".."], null, 'path[1]: ".." is not allowed; each path has one spelling'],
   ] as const;
   for (const [components, text, expected] of rows) {
@@ -68,9 +68,9 @@ Deno.test("the error for a path of a Unix socket says what it must be", () => {
   const rows = [
     ["my.socket", "must be absolute"],
     ["", "must be absolute"],
-    ["/a\0b", "must not have a NUL"],
-    ["/a//b", 'must be normalised, without "//", "/./", "/../" and a slash at the end'],
-    ["/a/", 'must be normalised, without "//", "/./", "/../" and a slash at the end'],
+    ["/a\0b", "must not contain a NUL"],
+    ["/a//b", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
+    ["/a/", 'must be normalized, without "//", "/./", "/../" and a trailing slash'],
     ["/\ud800", "must be valid Unicode"],
     [`/${"a".repeat(107)}`, "must have at most 107 bytes"],
   ] as const;
@@ -95,9 +95,12 @@ Deno.test("the error for a range names the type of what is no number", () => {
   for (const [value, name] of [[null, "null"], [undefined, "undefined"], [[1], "Array"]] as const) {
     const make = (Class: unknown, ...args: unknown[]) => () =>
       callWith(Reflect.construct, Class, args);
-    assertEquals(messageOf(make(Range, value, 1)), `start: need a number; got ${name}`);
-    assertEquals(messageOf(make(Range, 0, value)), `stop: need a number; got ${name}`);
-    assertEquals(messageOf(make(ContentRange, 0, 1, value)), `total: need a number; got ${name}`);
+    assertEquals(messageOf(make(Range, value, 1)), `start: must be a number; got ${name}`);
+    assertEquals(messageOf(make(Range, 0, value)), `stop: must be a number; got ${name}`);
+    assertEquals(
+      messageOf(make(ContentRange, 0, 1, value)),
+      `total: must be a number; got ${name}`,
+    );
   }
 });
 

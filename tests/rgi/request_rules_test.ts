@@ -42,81 +42,89 @@ Deno.test("Validator names the place of whatever is wrong with a request", async
   const used = body();
   await used.read(1);
   const cases: [request: unknown, errorClass: ErrorClass, beginning: string][] = [
-    [undefined, TypeError, "request: need an object; got undefined"],
-    [null, TypeError, "request: need an object; got null"],
-    [requestWith({ method: 5 }), TypeError, "request.method: need a string"],
-    [requestWith({ method: "get" }), RangeError, "request.method: need GET"],
-    [requestWith({ uri: 5 }), TypeError, "request.uri: need a string"],
+    [undefined, TypeError, "request: must be an object; got undefined"],
+    [null, TypeError, "request: must be an object; got null"],
+    [requestWith({ method: 5 }), TypeError, "request.method: must be a string"],
+    [requestWith({ method: "get" }), RangeError, "request.method: must be GET"],
+    [requestWith({ uri: 5 }), TypeError, "request.uri: must be a string"],
     [requestWith({ uri: "foo/bar?key" }), RangeError, "request.uri: "],
     [requestWith({ uri: "/foo/../bar" }), RangeError, "request.uri: "],
-    [requestWith({ mount: undefined }), TypeError, "request.mount: need an array"],
-    [requestWith({ path: "bar" }), TypeError, "request.path: need an array; got string"],
-    [requestWith({ path: [5] }), TypeError, "request.path[0]: need a string; got number"],
-    [requestWith({ path: [] }), RangeError, "request.path: mount and path"],
-    [requestWith({ path: ["bar", ""] }), RangeError, "request.path: mount and path"],
-    [requestWith({ mount: [] }), RangeError, "request.path: mount and path"],
-    [requestWith({ mount: ["bar"], path: ["foo"] }), RangeError, "request.path: mount and path"],
-    [requestWith({ query: undefined }), TypeError, "request.query: need a string or null"],
-    [requestWith({ query: null }), RangeError, "request.query: it is not the query"],
-    [requestWith({ headers: null }), TypeError, "request.headers: need an object"],
-    [requestWith({ headers: new Headers() }), TypeError, "request.headers: need a plain object"],
-    [requestWith({ headers: { Host: "a" } }), RangeError, 'request.headers["Host"]: bad name'],
+    [requestWith({ mount: undefined }), TypeError, "request.mount: must be an array"],
+    [requestWith({ path: "bar" }), TypeError, "request.path: must be an array; got string"],
+    [requestWith({ path: [5] }), TypeError, "request.path[0]: must be a string; got number"],
+    [requestWith({ path: [] }), RangeError, "request.path: must be what mount leaves"],
+    [requestWith({ path: ["bar", ""] }), RangeError, "request.path: must be what mount leaves"],
+    [requestWith({ mount: [] }), RangeError, "request.path: must be what mount leaves"],
+    [
+      requestWith({ mount: ["bar"], path: ["foo"] }),
+      RangeError,
+      "request.path: must be what mount leaves",
+    ],
+    [requestWith({ query: undefined }), TypeError, "request.query: must be a string or null"],
+    [requestWith({ query: null }), RangeError, "request.query: must be the query"],
+    [requestWith({ headers: null }), TypeError, "request.headers: must be a plain object"],
+    [requestWith({ headers: new Headers() }), TypeError, "request.headers: must be a plain object"],
+    [requestWith({ headers: { Host: "a" } }), RangeError, 'request.headers["Host"]: the name must'],
     [requestWith({ headers: { host: "ä" } }), RangeError, 'request.headers["host"]: bad char'],
-    [requestWith({ headers: { host: 5 } }), TypeError, 'request.headers["host"]: need a string'],
+    [requestWith({ headers: { host: 5 } }), TypeError, 'request.headers["host"]: must be a string'],
     [
       requestWith({ headers: { range: "bytes=0-1" } }),
       TypeError,
-      'request.headers["range"]: need a Range',
+      'request.headers["range"]: must be a Range',
     ],
     [
       requestWith({ headers: { "content-range": new ContentRange(0, 1, 2) } }, "PUT"),
       RangeError,
-      'request.headers["content-range"]: the header content-range is not allowed',
+      "request.headers: the header content-range is not allowed",
     ],
     [
       requestWith({ headers: { "content-length": 5 }, body: body() }),
       RangeError,
-      'request.headers["content-length"]: the header content-length is not allowed',
+      "request.headers: the header content-length is not allowed",
     ],
     [
       requestWith({ headers: { "content-length": 5, range: new Range(0, 1) } }, "PUT"),
       RangeError,
       "request.headers: headers that exclude each other",
     ],
-    [requestWith({ body: body() }, "PUT"), RangeError, "request.body: need null, since no header"],
-    [requestWith({ body: undefined }), RangeError, "request.body: need null, since no header"],
+    [
+      requestWith({ body: body() }, "PUT"),
+      RangeError,
+      "request.body: must be null, since no header",
+    ],
+    [requestWith({ body: undefined }), RangeError, "request.body: must be null, since no header"],
     [
       requestWith({ headers: { "content-length": 5 } }, "PUT"),
       TypeError,
-      "request.body: need an object; got null",
+      "request.body: must be an object; got null",
     ],
     [
       requestWith({ headers: { "content-length": 5 }, body: new BodyIter([], 5) }, "PUT"),
       TypeError,
-      "request.body.read: need a function",
+      "request.body.read: must be a function",
     ],
     [
       requestWith({ headers: { "content-length": 4 }, body: body() }, "PUT"),
       RangeError,
-      "request.body.contentLength: need 4, as the headers say; got 5",
+      "request.body.contentLength: must be 4, as the headers say; got 5",
     ],
     [
       requestWith({ headers: { "content-length": 5 }, body: chunked() }, "PUT"),
       RangeError,
-      "request.body.chunked: need false",
+      "request.body.chunked: must be false",
     ],
     [
       requestWith({ headers: { "transfer-encoding": "chunked" }, body: body() }, "PUT"),
       RangeError,
-      "request.body.chunked: need true",
+      "request.body.chunked: must be true",
     ],
     [
       requestWith({ headers: { "content-length": 5 }, body: used }, "PUT"),
       BodyError,
-      "request.body: it was used before",
+      "request.body: was used before",
     ],
-    [requestWith({ shiftPath: undefined }), TypeError, "request.shiftPath: need a function"],
-    [requestWith({ buildProxyUri: null }), TypeError, "request.buildProxyUri: need a function"],
+    [requestWith({ shiftPath: undefined }), TypeError, "request.shiftPath: must be a function"],
+    [requestWith({ buildProxyUri: null }), TypeError, "request.buildProxyUri: must be a function"],
   ];
   for (const [request, errorClass, beginning] of cases) {
     await t.step(beginning, async () => {
@@ -140,21 +148,21 @@ Deno.test("Validator names the place of whatever is wrong with a session", async
     ...fields,
   });
   const cases: [session: unknown, beginning: string][] = [
-    [undefined, "session: need an object"],
-    [sessionWith({ address: undefined }), "session.address: need null, [host, port] or"],
-    [sessionWith({ address: "::1" }), "session.address: need"],
-    [sessionWith({ address: ["::1"] }), "session.address: need"],
-    [sessionWith({ address: ["::1", "80"] }), "session.address: need"],
-    [sessionWith({ address: ["::1", 80, 0] }), "session.address: need"],
-    [sessionWith({ address: ["::1", 80, 0, 0, 0] }), "session.address: need"],
-    [sessionWith({ maxRequests: "10" }), "session.maxRequests: need a number; got string"],
-    [sessionWith({ maxRequests: 0 }), "session.maxRequests: need an integer from 1"],
-    [sessionWith({ maxRequests: 1.5 }), "session.maxRequests: need an integer from 1"],
-    [sessionWith({ requests: -1 }), "session.requests: need an integer from 0 to 9"],
-    [sessionWith({ requests: 10 }), "session.requests: need an integer from 0 to 9"],
-    [sessionWith({ store: {} }), "session.store: need a Map; got Object"],
-    [sessionWith({ peerCertificate: undefined }), "session.peerCertificate: need an object or"],
-    [sessionWith({ message: "over" }), "session.message: need null"],
+    [undefined, "session: must be an object"],
+    [sessionWith({ address: undefined }), "session.address: must be null, [host, port] or"],
+    [sessionWith({ address: "::1" }), "session.address: must"],
+    [sessionWith({ address: ["::1"] }), "session.address: must"],
+    [sessionWith({ address: ["::1", "80"] }), "session.address: must"],
+    [sessionWith({ address: ["::1", 80, 0] }), "session.address: must"],
+    [sessionWith({ address: ["::1", 80, 0, 0, 0] }), "session.address: must"],
+    [sessionWith({ maxRequests: "10" }), "session.maxRequests: must be a number; got string"],
+    [sessionWith({ maxRequests: 0 }), "session.maxRequests: must be an integer of 1 or more"],
+    [sessionWith({ maxRequests: 1.5 }), "session.maxRequests: must be an integer of 1 or more"],
+    [sessionWith({ requests: -1 }), "session.requests: must be an integer from 0 to 9"],
+    [sessionWith({ requests: 10 }), "session.requests: must be an integer from 0 to 9"],
+    [sessionWith({ store: {} }), "session.store: must be a Map; got Object"],
+    [sessionWith({ peerCertificate: undefined }), "session.peerCertificate: must be an object or"],
+    [sessionWith({ message: "over" }), "session.message: must be null"],
   ];
   const validator = new Validator(good);
   for (const [session, beginning] of cases) {
@@ -180,12 +188,12 @@ Deno.test("Validator wants all classes of the api", async () => {
   const validator = new Validator(good);
   const handle = (given: unknown) =>
     validator.handle(mkreq("GET", "/"), makeSession(), given as typeof api);
-  await assertBegins(handle(undefined), TypeError, "api: need an object");
+  await assertBegins(handle(undefined), TypeError, "api: must be an object");
   for (const name of Object.keys(api)) {
     await assertBegins(
       handle({ ...api, [name]: undefined }),
       TypeError,
-      `api.${name}: need a function`,
+      `api.${name}: must be a function`,
     );
   }
 });
@@ -217,7 +225,7 @@ Deno.test("Validator wants true or false from onConnect", async () => {
     await assertBegins(
       new Validator(app).onConnect(makeSession(), deadSocket),
       TypeError,
-      "onConnect: need true or false; got ",
+      "onConnect: must be a function that returns true or false; got ",
     );
   }
 });
@@ -225,10 +233,14 @@ Deno.test("Validator wants true or false from onConnect", async () => {
 Deno.test("Validator wants a socket", async () => {
   const onConnect = (sock: unknown) =>
     new Validator(good).onConnect(makeSession(), sock as typeof deadSocket);
-  await assertBegins(onConnect(null), TypeError, "sock: need an object; got null");
+  await assertBegins(onConnect(null), TypeError, "sock: must be an object; got null");
   for (const name of ["read", "write", "close"]) {
     const sock = { ...deadSocket, [name]: undefined };
-    await assertBegins(onConnect(sock), TypeError, `sock.${name}: need a function; got undefined`);
+    await assertBegins(
+      onConnect(sock),
+      TypeError,
+      `sock.${name}: must be a function; got undefined`,
+    );
   }
 });
 

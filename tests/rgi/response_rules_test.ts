@@ -124,66 +124,78 @@ Deno.test("Validator takes the five kinds of bodies, empty ones too", async () =
 
 Deno.test("Validator names the place of whatever is wrong with a response", async (t) => {
   const cases: [response: unknown, errorClass: ErrorClass, beginning: string][] = [
-    [undefined, TypeError, "response: need [status, reason, headers, body] or a Response; got un"],
-    [null, TypeError, "response: need"],
-    ["200 OK", TypeError, "response: need"],
-    [{ status: 200, reason: "OK", headers: {} }, TypeError, "response: need"],
-    [[200, "OK", {}], TypeError, "response: need [status, reason, headers, body]; got 3 items"],
-    [[200, "OK", {}, null, null], TypeError, "response: need"],
-    [["200", "OK", {}, null], TypeError, "response[0]: need a number; got string"],
-    [[199, "OK", {}, null], RangeError, "response[0]: need an integer from 200 to 599"],
-    [[600, "OK", {}, null], RangeError, "response[0]: need"],
-    [[200.5, "OK", {}, null], RangeError, "response[0]: need"],
-    [[NaN, "OK", {}, null], RangeError, "response[0]: need"],
-    [[200, null, {}, null], TypeError, "response[1]: need a string; got null"],
-    [[200, "", {}, null], RangeError, "response[1]: need two or more"],
-    [[200, "O", {}, null], RangeError, "response[1]: need two or more"],
-    [[200, "OK\r\nfoo: bar", {}, null], RangeError, "response[1]: need two or more"],
-    [[200, "OK", null, null], TypeError, "response[2]: need a plain object; got null"],
-    [[200, "OK", [], null], TypeError, "response[2]: need a plain object; got Array"],
-    [[200, "OK", new Map(), null], TypeError, "response[2]: need a plain object; got Map"],
-    [[200, "OK", new Headers(), null], TypeError, "response[2]: need a plain object; got Headers"],
+    [
+      undefined,
+      TypeError,
+      "response: must be [status, reason, headers, body] or a Response; got un",
+    ],
+    [null, TypeError, "response: must"],
+    ["200 OK", TypeError, "response: must"],
+    [{ status: 200, reason: "OK", headers: {} }, TypeError, "response: must"],
+    [[200, "OK", {}], TypeError, "response: must be [status, reason, headers, body]; got 3 items"],
+    [[200, "OK", {}, null, null], TypeError, "response: must"],
+    [["200", "OK", {}, null], TypeError, "response[0]: must be a number; got string"],
+    [[199, "OK", {}, null], RangeError, "response[0]: must be an integer from 200 to 599"],
+    [[600, "OK", {}, null], RangeError, "response[0]: must"],
+    [[200.5, "OK", {}, null], RangeError, "response[0]: must"],
+    [[NaN, "OK", {}, null], RangeError, "response[0]: must"],
+    [[200, null, {}, null], TypeError, "response[1]: must be a string; got null"],
+    [[200, "", {}, null], RangeError, "response[1]: must be two or more"],
+    [[200, "O", {}, null], RangeError, "response[1]: must be two or more"],
+    [[200, "OK\r\nfoo: bar", {}, null], RangeError, "response[1]: must be two or more"],
+    [[200, "OK", null, null], TypeError, "response[2]: must be a plain object; got null"],
+    [[200, "OK", [], null], TypeError, "response[2]: must be a plain object; got Array"],
+    [[200, "OK", new Map(), null], TypeError, "response[2]: must be a plain object; got Map"],
+    [
+      [200, "OK", new Headers(), null],
+      TypeError,
+      "response[2]: must be a plain object; got Headers",
+    ],
     [
       [200, "OK", { "Content-Type": "text/plain" }, null],
       RangeError,
-      'response[2]["Content-Type"]: bad name',
+      'response[2]["Content-Type"]: the name must',
     ],
-    [[200, "OK", { "": "a" }, null], RangeError, 'response[2][""]: bad name'],
-    [[200, "OK", { "a\r\nb": "c" }, null], RangeError, 'response[2]["a\\r\\nb"]: bad name'],
-    [[200, "OK", { a: 5 }, null], TypeError, 'response[2]["a"]: need a string; got number'],
-    [[200, "OK", { a: null }, null], TypeError, 'response[2]["a"]: need a string; got null'],
-    [[200, "OK", { a: "" }, null], RangeError, 'response[2]["a"]: need at least one character'],
+    [[200, "OK", { "": "a" }, null], RangeError, 'response[2][""]: the name must'],
+    [[200, "OK", { "a\r\nb": "c" }, null], RangeError, 'response[2]["a\\r\\nb"]: the name must'],
+    [[200, "OK", { a: 5 }, null], TypeError, 'response[2]["a"]: must be a string; got number'],
+    [[200, "OK", { a: null }, null], TypeError, 'response[2]["a"]: must be a string; got null'],
+    [
+      [200, "OK", { a: "" }, null],
+      RangeError,
+      'response[2]["a"]: must have at least one character',
+    ],
     [[200, "OK", { a: "b\r\nc: d" }, null], RangeError, 'response[2]["a"]: bad character'],
     [[200, "OK", { b: "b", a: "é" }, null], RangeError, 'response[2]["a"]: bad character'],
     [
       [200, "OK", { "content-length": "5" }, new Uint8Array(5)],
       TypeError,
-      'response[2]["content-length"]: need a number',
+      'response[2]["content-length"]: must be a number',
     ],
     [
       [200, "OK", { "content-length": -1 }, new Uint8Array(5)],
       RangeError,
-      'response[2]["content-length"]: need an integer',
+      'response[2]["content-length"]: must be an integer',
     ],
     [
       [200, "OK", { "content-length": 4 }, new Uint8Array(5)],
       RangeError,
-      'response[2]["content-length"]: "4", but the body has 5 bytes',
+      'response[2]["content-length"]: must match the body, which has 5 bytes, or be left out; got "4"',
     ],
     [
       [200, "OK", { "content-length": 0 }, null],
       RangeError,
-      'response[2]["content-length"]: there is no body',
+      'response[2]["content-length"]: must be left out, as there is no body',
     ],
     [
       [200, "OK", { "transfer-encoding": "gzip" }, new ChunkedBodyIter([])],
       RangeError,
-      'response[2]["transfer-encoding"]: need "chunked"',
+      'response[2]["transfer-encoding"]: must match',
     ],
     [
       [200, "OK", { "transfer-encoding": "chunked" }, new Uint8Array(5)],
       RangeError,
-      'response[2]["transfer-encoding"]: "chunked", but the body has 5 bytes',
+      'response[2]["transfer-encoding"]: must match the body, which has 5 bytes, or be left out; got',
     ],
     [
       [304, "Not Modified", { "transfer-encoding": "chunked", "content-length": 5 }, null],
@@ -193,25 +205,29 @@ Deno.test("Validator names the place of whatever is wrong with a response", asyn
     [
       [206, "Partial Content", { "content-range": "bytes 0-1/2" }, null],
       TypeError,
-      'response[2]["content-range"]: need a ContentRange; got string',
+      'response[2]["content-range"]: must be a ContentRange; got string',
     ],
-    [[200, "OK", { range: new Range(0, 5) }, null], RangeError, 'response[2]["range"]: the header'],
+    [[200, "OK", { range: new Range(0, 5) }, null], RangeError, "response[2]: the header range"],
     [
       [200, "OK", { a: "b".repeat(20000), c: "d".repeat(20000) }, null],
       RangeError,
-      "response[2]: the preamble would have",
+      "response[2]: must fit in a preamble",
     ],
-    [[200, "OK", {}, undefined], TypeError, "response[3]: need null, a Uint8Array"],
-    [[200, "OK", {}, "hello"], TypeError, "response[3]: need null, a Uint8Array"],
-    [[200, "OK", {}, new ArrayBuffer(5)], TypeError, "response[3]: need null, a Uint8Array"],
-    [[200, "OK", {}, [latin1("a")]], TypeError, "response[3]: need null, a Uint8Array"],
-    [[200, "OK", {}, new Uint8Array(16777217)], RangeError, "response[3]: 16777217 bytes"],
-    [[204, "No Content", {}, new Uint8Array(0)], RangeError, "response[3]: need null with sta"],
-    [[304, "Not Modified", {}, new BodyIter([], 5)], RangeError, "response[3]: need null with"],
+    [[200, "OK", {}, undefined], TypeError, "response[3]: must be null, a Uint8Array"],
+    [[200, "OK", {}, "hello"], TypeError, "response[3]: must be null, a Uint8Array"],
+    [[200, "OK", {}, new ArrayBuffer(5)], TypeError, "response[3]: must be null, a Uint8Array"],
+    [[200, "OK", {}, [latin1("a")]], TypeError, "response[3]: must be null, a Uint8Array"],
+    [
+      [200, "OK", {}, new Uint8Array(16777217)],
+      RangeError,
+      "response[3]: must be a Body or a BodyIter above 16777216 bytes",
+    ],
+    [[204, "No Content", {}, new Uint8Array(0)], RangeError, "response[3]: must be null with sta"],
+    [[304, "Not Modified", {}, new BodyIter([], 5)], RangeError, "response[3]: must be null with"],
     [
       [204, "No Content", { "content-length": 5 }, null],
       RangeError,
-      'response[2]["content-length"]: there is no body',
+      'response[2]["content-length"]: must be left out, as there is no body',
     ],
   ];
   for (const [response, errorClass, beginning] of cases) {
@@ -224,11 +240,14 @@ Deno.test("Validator names the place of whatever is wrong with a response", asyn
 Deno.test("Validator names the parts of a Response by their names", async () => {
   const make = (...parts: unknown[]) => constructWith(Response, ...parts);
   const cases: [response: unknown, beginning: string][] = [
-    [make("200", "OK", {}, null), "response.status: need"],
-    [make(200, "O", {}, null), "response.reason: need"],
-    [make(200, "OK", { A: "b" }, null), 'response.headers["A"]: bad name'],
-    [make(200, "OK", {}, "hello"), "response.body: need"],
-    [make(200, "OK", { "content-length": 5 }, null), 'response.headers["content-length"]: the'],
+    [make("200", "OK", {}, null), "response.status: must"],
+    [make(200, "O", {}, null), "response.reason: must"],
+    [make(200, "OK", { A: "b" }, null), 'response.headers["A"]: the name must'],
+    [make(200, "OK", {}, "hello"), "response.body: must"],
+    [
+      make(200, "OK", { "content-length": 5 }, null),
+      'response.headers["content-length"]: must be left',
+    ],
   ];
   for (const [response, beginning] of cases) {
     await assertBegins(validate(response), Error, beginning);
@@ -256,7 +275,7 @@ Deno.test("Validator wants no body in a response to HEAD", async () => {
     await assertBegins(
       validate([200, "OK", {}, body], head()),
       RangeError,
-      "response[3]: need null, since the method is HEAD",
+      "response[3]: must be null in a response to HEAD",
     );
   }
   await validate([200, "OK", { "content-length": 5 }, null], head());
@@ -264,21 +283,21 @@ Deno.test("Validator wants no body in a response to HEAD", async () => {
   await assertBegins(
     validate([204, "No Content", { "content-length": 5 }, null], head()),
     RangeError,
-    'response[2]["content-length"]: there is no body',
+    'response[2]["content-length"]: must be left out, as there is no body',
   );
 });
 
 Deno.test("Validator refuses a body that was used, or is the request's", async () => {
   const used = new Body(streamOf(latin1("hello")), 5);
   await used.read(1);
-  await assertBegins(validate([200, "OK", {}, used]), BodyError, "response[3]: it has been used");
+  await assertBegins(validate([200, "OK", {}, used]), BodyError, "response[3]: has been used");
   for (const makeRequest of Object.values(uploads)) {
     const request = makeRequest();
     for (const status of [200, 400]) {
       await assertBegins(
         validate([status, "As you like", {}, request.body], request),
         BodyError,
-        "response[3]: the body of the request",
+        "response[3]: must not be the body of the request",
       );
     }
     assertEquals(request.body?.used, false, "what is not the app's is not given up for it");
@@ -328,7 +347,7 @@ Deno.test("a server logs what the Validator says, and sends nothing", async () =
   await peer.send("GET / HTTP/1.1\r\n\r\n");
   await peer.assertClosedSilently();
   const [line = ""] = await serving.logger.waitFor("error");
-  assertEquals(line.includes('RangeError: response[2]["Content-Type"]: bad name'), true, line);
+  assertEquals(line.includes('RangeError: response[2]["Content-Type"]: the name must'), true, line);
 });
 
 Deno.test("no function of the contract throws where it should reject", () => {

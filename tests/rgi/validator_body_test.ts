@@ -52,7 +52,7 @@ for (const [kind, makeRequest] of Object.entries(uploads)) {
         };
         const handled = new Validator(app).handle(makeRequest(), makeSession(), api);
         if (consumed || status >= 400) assertEquals((await handled as ResponseTuple)[0], status);
-        else await assertBegins(handled, BodyError, "request.body: it has to be read to its end");
+        else await assertBegins(handled, BodyError, "request.body: must be read to its end");
       }
     });
   }
@@ -87,7 +87,7 @@ Deno.test("Validator refuses an unread body wherever a server does", async (t) =
           await peer.send(`PUT / HTTP/1.1\r\n${message}`);
           await peer.assertClosedSilently();
           const [said = ""] = await serving.logger.waitFor("error");
-          if (served !== app) assertStringIncludes(said, "request.body: it has to be read");
+          if (served !== app) assertStringIncludes(said, "request.body: must be read");
         }
       });
     }
@@ -114,7 +114,7 @@ Deno.test("Validator finds out what it can of a body of somebody else's class", 
       return [200, "OK", {}, null];
     }).handle(request, makeSession(), api);
     if (consumed) assertEquals((await handled as ResponseTuple)[0], 200);
-    else await assertBegins(handled, BodyError, "request.body: it has to be read to its end");
+    else await assertBegins(handled, BodyError, "request.body: must be read to its end");
   }
 });
 
@@ -137,5 +137,7 @@ Deno.test("Validator does not wait for a peer that has not sent the rest of a bo
     await peer.assertClosedSilently();
   }
   const errors = await serving.logger.waitFor("error");
-  for (const error of errors) assertEquals(error.includes("BodyError: request.body: it has"), true);
+  for (const error of errors) {
+    assertEquals(error.includes("BodyError: request.body: must be"), true);
+  }
 });

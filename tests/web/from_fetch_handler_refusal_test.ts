@@ -45,10 +45,10 @@ Deno.test("what can't be sent is an error that names it, and nothing is sent", a
       () => new Response(null, { status: 204, headers: { "content-length": "0" } }),
       "content-length",
     ],
-    ["a network error", () => Response.error(), "status 0"],
-    ["a body that was used", used, "has been used"],
-    ["nothing", () => undefined, "returned a undefined"],
-    ["text", () => "hello", "returned a string"],
+    ["a network error", () => Response.error(), "status 200 to 599; got 0"],
+    ["a body that was used", used, "body is unused"],
+    ["nothing", () => undefined, "must return a Response; got undefined"],
+    ["text", () => "hello", "must return a Response; got string"],
     ["an exception", () => {
       throw new Error("thrown on purpose");
     }, "thrown on purpose"],
@@ -119,7 +119,7 @@ Deno.test("fromFetchHandler refuses arguments that are wrong", async (t) => {
     error: typeof TypeError | typeof RangeError,
     said: string,
   ][] = [
-    ["no handler", [], TypeError, "handler: need a function"],
+    ["no handler", [], TypeError, "handler: must be a function"],
     ["null", [null], TypeError, "got null"],
     ["an app", [{ handle: handler }], TypeError, '"fetch"'],
     ["options of a wrong type", [handler, null], TypeError, "options"],

@@ -78,7 +78,7 @@ Deno.test("a URL with a user or a password is refused, and not quoted", async (t
   const location = "http://user:secret@device.local/a";
   await using plain = serve(() => [200, "OK", {}, null]);
   const fetch = createFetch(plain.makeClient());
-  const refused = "has a user name or a password";
+  const refused = "must be a URL without a user name and a password";
   const rows: [name: string, start: () => Promise<Response>, said: string][] = [
     ["text", () => fetch(location), refused],
     ["a URL", () => fetch(new URL(location)), refused],
@@ -92,7 +92,11 @@ Deno.test("a URL with a user or a password is refused, and not quoted", async (t
     ["a password", () => fetch("http://:secret@device.local/"), refused],
     ["without slashes", () => fetch("https:user:secret@device.local"), refused],
     ["relative to the scheme", () => fetch("//user:secret@device.local/"), refused],
-    ["one that is no URL", () => fetch("http://user:secret@device.local:x/"), "is no URL"],
+    [
+      "one that is no URL",
+      () => fetch("http://user:secret@device.local:x/"),
+      "must be a URL; got text that is not shown",
+    ],
     ["another scheme", () => fetch("ftp://user:secret@device.local/"), refused],
   ];
   for (const [name, start, said] of rows) {

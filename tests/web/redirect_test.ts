@@ -113,7 +113,7 @@ Deno.test("what would leave the origin is refused", async (t) => {
     ["//other.local/", "http://other.local"],
     ["ftp://device.local/a", "another origin"],
     ["data:text/plain,a", "another origin"],
-    ["http://[", "no URL"],
+    ["http://[", "not a URL"],
   ];
   for (const [location, said] of rows) {
     await t.step(location, async () => {

@@ -251,6 +251,6 @@ Deno.test("a client of ours talks to an application under Deno.serve", async () 
 
 Deno.test("toFetchHandler needs an application", () => {
   for (const app of [undefined, null, {}, { fetch() {} }, "app"]) {
-    assertThrows(() => Reflect.apply(toFetchHandler, undefined, [app]), TypeError, "app: need");
+    assertThrows(() => Reflect.apply(toFetchHandler, undefined, [app]), TypeError, "app: must");
   }
 });

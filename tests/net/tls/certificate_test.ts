@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as fc from "fast-check";
 import { X509Certificate } from "node:crypto";
 import { SSLClient } from "@degu/degu/client";
+import { canonicalDnsName } from "@degu/internal/base/address_rules.ts";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import {
   type Certificate,
@@ -11,7 +12,7 @@ import {
   usageProblem,
   validityProblem,
 } from "@degu/internal/net/tls/certificate.ts";
-import { nameProblem, normaliseDnsName, normaliseIpAddress } from "@degu/internal/net/tls/names.ts";
+import { hostAddress, nameProblem } from "@degu/internal/net/tls/names.ts";
 import { KEY, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
@@ -264,21 +265,21 @@ Deno.test("a DNS name has letters of ASCII alone, also before they are lower cas
     ["\u0130.local", null],
   ];
   for (const [host, name] of rows) {
-    assertEquals(normaliseDnsName(host), name, host);
+    assertEquals(canonicalDnsName(host), name, host);
     const check = () => new SSLClient({}, ["127.0.0.1", 443], { sslHost: host });
-    if (name === null) assertThrows(check, RangeError, "need a DNS name or an IP address");
+    if (name === null) assertThrows(check, RangeError, "must be a DNS name or an IP address");
     else check();
   }
 });
 
 Deno.test("a host is an IP address or a DNS name or neither, and never both", () => {
   fc.assert(fc.property(fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6(), fc.string()), (host) => {
-    const address = normaliseIpAddress(host);
-    const name = normaliseDnsName(host);
+    const address = hostAddress(host);
+    const name = canonicalDnsName(host);
     assert(address === null || name === null, host);
-    if (address !== null) assertEquals(normaliseIpAddress(address), address);
-    if (name !== null) assertEquals(normaliseDnsName(name), name);
+    if (address !== null) assertEquals(hostAddress(address), address);
+    if (name !== null) assertEquals(canonicalDnsName(name), name);
   }));
-  fc.assert(fc.property(fc.ipV6(), (host) => assert(normaliseIpAddress(host) !== null, host)));
-  fc.assert(fc.property(fc.domain(), (host) => assert(normaliseDnsName(host) !== null, host)));
+  fc.assert(fc.property(fc.ipV6(), (host) => assert(hostAddress(host) !== null, host)));
+  fc.assert(fc.property(fc.domain(), (host) => assert(canonicalDnsName(host) !== null, host)));
 });

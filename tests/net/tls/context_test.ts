@@ -95,19 +95,29 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
   const { serverSslconfig } = pki;
   const bad: unknown = null;
   const clients: readonly [string, unknown, ErrorConstructor, string][] = [
-    ["null", bad, TypeError, "need an object or an sslctx; got null"],
+    ["null", bad, TypeError, "must be an object or an sslctx; got null"],
     ["a string", "caFile", TypeError, "got string"],
     ["an array", [], TypeError, "got Array"],
     ["an unknown option", { cafile: caFile }, TypeError, 'unknown option "cafile"'],
-    ["a path that is a number", { caFile: 1 }, TypeError, "caFile: need a string; got number"],
-    ["a path that is null", { caPath: null }, TypeError, "caPath: need a string; got null"],
-    ["a relative path", { caFile: "ca.pem" }, RangeError, "caFile: need an absolute path"],
-    ["a relative directory", { caPath: "./ca" }, RangeError, "caPath: need an absolute path"],
-    ["a path with NUL", { caFile: "/tmp/\0" }, RangeError, "caFile: need an absolute path"],
-    ["checkHostname: 1", { checkHostname: 1 }, TypeError, "checkHostname: need a boolean"],
+    ["a path that is a number", { caFile: 1 }, TypeError, "caFile: must be a string; got number"],
+    ["a path that is null", { caPath: null }, TypeError, "caPath: must be a string; got null"],
+    ["a relative path", { caFile: "ca.pem" }, RangeError, "caFile: must be an absolute path"],
+    ["a relative directory", { caPath: "./ca" }, RangeError, "caPath: must be an absolute path"],
+    ["a path with NUL", { caFile: "/tmp/\0" }, RangeError, "caFile: must be an absolute path"],
+    ["checkHostname: 1", { checkHostname: 1 }, TypeError, "checkHostname: must be a boolean"],
     ["no name and no authority", { checkHostname: false }, RangeError, "caFile or caPath"],
-    ["a certificate without key", { certFile }, RangeError, "need both or neither"],
-    ["a key without certificate", { keyFile }, RangeError, "need both or neither"],
+    [
+      "a certificate without key",
+      { certFile },
+      RangeError,
+      "must both be given or both be left out",
+    ],
+    [
+      "a key without certificate",
+      { keyFile },
+      RangeError,
+      "must both be given or both be left out",
+    ],
     [
       "a key of another certificate",
       { certFile, keyFile: serverSslconfig.keyFile },
@@ -115,7 +125,7 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
       "keyFile: the key in",
     ],
     ["a key as authority", { caFile: keyFile }, RangeError, "caFile: "],
-    ["a certificate as key", { certFile, keyFile: certFile }, RangeError, "found 0"],
+    ["a certificate as key", { certFile, keyFile: certFile }, RangeError, "got 0"],
     ["a leaf as authority", { caFile: certFile }, RangeError, "is not the certificate of an"],
   ];
   for (const [name, config, Class, message] of clients) {
@@ -125,8 +135,8 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
     });
   }
   const servers: readonly [string, unknown, ErrorConstructor, string][] = [
-    ["no certificate", { caFile }, TypeError, "certFile: need a string"],
-    ["no key", { certFile, caFile }, TypeError, "keyFile: need a string"],
+    ["no certificate", { caFile }, TypeError, "certFile: must be a string"],
+    ["no key", { certFile, caFile }, TypeError, "keyFile: must be a string"],
     ["no trust", { certFile, keyFile }, RangeError, "got neither"],
     [
       "both trusts",
@@ -138,13 +148,13 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
       "allowUnauthenticatedClients: false",
       { certFile, keyFile, caFile, allowUnauthenticatedClients: false },
       RangeError,
-      "need true",
+      "must be true",
     ],
     [
       "allowUnauthenticatedClients: 1",
       { certFile, keyFile, allowUnauthenticatedClients: 1 },
       TypeError,
-      "need true; got number",
+      "must be true; got number",
     ],
     ["an option of clients", { ...serverSslconfig, checkHostname: true }, TypeError, "unknown"],
   ];
@@ -241,14 +251,14 @@ Deno.test("text that can't be used, and text beside files, are errors that show 
     ["key and keyFile", { cert, key, keyFile }, TypeError, /^cert, keyFile: /],
     ["cert with keyFile", { cert, keyFile, ca }, TypeError, /^cert, keyFile: /],
     ["certFile with key", { certFile, key, ca }, TypeError, /^key, certFile: /],
-    ["a ca that is a number", { ca: 1 }, TypeError, /^ca: need a string or an array/],
+    ["a ca that is a number", { ca: 1 }, TypeError, /^ca: must be a string or an array/],
     ["a ca that is null", { ca: null }, TypeError, /^ca: .*got null/],
     ["a ca of bytes", { ca: new Uint8Array(3) }, TypeError, /^ca: .*got Uint8Array/],
-    ["a list with a number", { ca: [ca, 1] }, TypeError, /^ca: need an array of strings/],
-    ["a list with a gap", { ca: gaps }, TypeError, /^ca: need an array of strings/],
-    ["a list in a list", { ca: [[ca]] }, TypeError, /^ca: need an array of strings/],
-    ["a cert in a list", { cert: [cert], key }, TypeError, /^cert: need a string/],
-    ["a key of bytes", { cert, key: new Uint8Array(3) }, TypeError, /^key: need a string/],
+    ["a list with a number", { ca: [ca, 1] }, TypeError, /^ca: must be an array of strings/],
+    ["a list with a gap", { ca: gaps }, TypeError, /^ca: must be an array of strings/],
+    ["a list in a list", { ca: [[ca]] }, TypeError, /^ca: must be an array of strings/],
+    ["a cert in a list", { cert: [cert], key }, TypeError, /^cert: must be a string/],
+    ["a key of bytes", { cert, key: new Uint8Array(3) }, TypeError, /^key: must be a string/],
     ["an empty text", { cert, key, ca: "" }, RangeError, /^ca: the text holds no certificate/],
     ["an empty text in a list", { cert, key, ca: [ca, ""] }, RangeError, /^ca: text 2 holds no/],
     ["a path as text", { cert, key, ca: caFile }, RangeError, /^ca: the text holds no cert/],
@@ -266,19 +276,19 @@ Deno.test("text that can't be used, and text beside files, are errors that show 
     ],
     ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, RangeError, /^ca: certificate 1 in the text/],
     ["a key of another", { cert, key: otherKey, ca }, RangeError, /^key: .* does not belong/],
-    ["no key in it", { cert, key: cert, ca }, RangeError, /^key: need one private key/],
+    ["no key in it", { cert, key: cert, ca }, RangeError, /^key: must have one private key/],
     ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, RangeError, /^key: the/],
     ["a text as path", { certFile, keyFile: key, ca }, RangeError, /^keyFile: .*belongs in key$/],
     ["a text as caFile", { caFile: ca, cert, key }, RangeError, /^caFile: .*belongs in ca$/],
   ];
   const clients: typeof both = [
-    ["an empty ca", { ca: [] }, RangeError, /^ca: need an authority/],
-    ["a cert without key", { cert, ca }, RangeError, /^cert, key: need both or neither/],
-    ["a key without cert", { key, ca }, RangeError, /^cert, key: need both or neither/],
+    ["an empty ca", { ca: [] }, RangeError, /^ca: must have an authority/],
+    ["a cert without key", { cert, ca }, RangeError, /^cert, key: must both be given/],
+    ["a key without cert", { key, ca }, RangeError, /^cert, key: must both be given/],
   ];
   const servers: typeof both = [
-    ["a cert without key", { cert, ca }, TypeError, /^key: need a string/],
-    ["a key without cert", { key, ca }, TypeError, /^cert: need a string/],
+    ["a cert without key", { cert, ca }, TypeError, /^key: must be a string/],
+    ["a key without cert", { key, ca }, TypeError, /^cert: must be a string/],
     [
       "ca and everybody",
       { cert, key, ca, allowUnauthenticatedClients: true },
@@ -312,7 +322,7 @@ Deno.test("a server with an empty ca lets nobody in yet, and says so", async (t)
   const serverSslconfig = { cert, key, ca: [] };
   const sslctx = buildServerSslctx(serverSslconfig);
   assertEquals(sslctx.verify, true);
-  assertEquals(sslctx.warnings, ["ca: no authority is trusted yet, so nobody is let in"]);
+  assertEquals(sslctx.warnings, ["ca: no authority is trusted yet, so no client is accepted"]);
   let requests = 0;
   const trust = { serverSslconfig, clientSslconfig: pki.clientSslconfig };
   await using endpoint = await startTls(trust, () => {
@@ -364,7 +374,7 @@ Deno.test("a file that is missing or not what it should be is named with its opt
     ["cut", { caFile: cut }, RangeError, /^caFile: certificate 1 in .*cut\.pem" can't be read/],
     ["damaged", { caFile: damaged }, RangeError, /^caFile: certificate 1 .* can't be read/],
     ["the second one", { certFile: second, keyFile }, RangeError, /^certFile: certificate 2 /],
-    ["two keys", { certFile, keyFile: twoKeys }, RangeError, /^keyFile: .*; found 2$/],
+    ["two keys", { certFile, keyFile: twoKeys }, RangeError, /^keyFile: .*; got 2$/],
     ["a damaged key", { certFile, keyFile: cutKey }, RangeError, /^keyFile: .* can't be read$/],
     [
       "an empty directory",
@@ -421,9 +431,7 @@ Deno.test({
       ["ed448", ["-algorithm", "ED448"]],
     ];
     for (const [name, key] of kinds) await pki.server(name, { issuer: authority, key });
-    const weak = kinds.map(([name]) =>
-      [name, config(name), "of a kind that can't be used"] as const
-    );
+    const weak = kinds.map(([name]) => [name, config(name), "of an unsupported kind"] as const);
     for (const [name, given, message] of [...refused, ...weak]) {
       await t.step(`refused: ${name}`, () => {
         const error = assertThrows(() => buildServerSslctx(given), RangeError, message);
@@ -527,7 +535,7 @@ Deno.test("sslHost is the host of the address, and is needed where names are che
       const given = new SSLClient({ caFile }, address, { sslHost: "a.example" });
       assertEquals(given.sslHost, "a.example");
       const make = () => new SSLClient({ caFile }, address);
-      if (sslHost === null) assertThrows(make, RangeError, "sslHost: need a name");
+      if (sslHost === null) assertThrows(make, RangeError, "sslHost: must be the name");
       else assertEquals(make().sslHost, sslHost);
     });
   }
@@ -541,7 +549,7 @@ Deno.test("sslHost is the host of the address, and is needed where names are che
     }
     const options: unknown = { sslHost: 1 };
     const make = () => Reflect.construct(SSLClient, [{}, ["a", 1], options]);
-    assertThrows(make, TypeError, "sslHost: need a string or null; got number");
+    assertThrows(make, TypeError, "sslHost: must be a string or null; got number");
   });
   await t.step("the port is left out of host where it is 443", () => {
     assertEquals(new SSLClient({}, ["example.com", 443]).host, "example.com");

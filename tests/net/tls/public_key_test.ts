@@ -31,7 +31,7 @@ Deno.test("publicKey256 refuses what is no certificate, and shows nothing of it"
   await using pki = await TempPKI.create();
   const key = await Deno.readTextFile(pki.serverSslconfig.keyFile!);
   for (const value of [undefined, null, 1, {}, new Uint8Array(1), [key]]) {
-    assertThrows(() => publicKey256(value as unknown as string), TypeError, "pem: need");
+    assertThrows(() => publicKey256(value as unknown as string), TypeError, "pem: must");
   }
   for (
     const text of ["", "text", key, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
@@ -39,7 +39,7 @@ Deno.test("publicKey256 refuses what is no certificate, and shows nothing of it"
     const { message } = assertThrows(
       () => publicKey256(text),
       RangeError,
-      "pem: need a certificate",
+      "pem: must be a certificate",
     );
     assertEquals(message.split("\n").length, 1);
   }

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import { type ServerSslconfig, SSLServer } from "@degu/degu/server";
+import { verifiedClients } from "@degu/internal/net/tls/verified_clients.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { converse, type Issued, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
@@ -91,6 +92,12 @@ Deno.test({
           const before = server.requests;
           const isTrusted = expected === "resumed, answered";
           assertEquals(await ask(ssl.address, ...resuming), expected);
+          if (!isTrusted) {
+            assertMatch(
+              server.logger.at("info").at(-1)!,
+              /UNTRUSTED: the client resumed a session/,
+            );
+          }
           assertEquals(server.requests - before, isTrusted ? 1 : 0);
           assertEquals(await ask(ssl.address, ...anew), isTrusted ? "answered" : "refused");
         });
@@ -161,6 +168,23 @@ Deno.test({
       });
     }
   },
+});
+
+Deno.test("of 10,000 verified certificates the one that was not used for longest is forgotten", () => {
+  const keysOf = (name: string) => [...verifiedClients.vouchersOf(name)];
+  const used = "the first, which is used again";
+  verifiedClients.add(used, "its authority");
+  verifiedClients.add("the second", "another authority");
+  for (let i = 0; i < 9997; i++) verifiedClients.add(`certificate ${i}`, "an authority");
+  assertEquals(keysOf(used), ["its authority"]);
+  verifiedClients.add("the second", "one more authority");
+  verifiedClients.add("the last one that fits", "an authority");
+  assertEquals(keysOf("certificate 0"), ["an authority"], "10,000 are remembered");
+  verifiedClients.add("one too many", "an authority");
+  assertEquals(keysOf("certificate 1"), [], "the oldest is forgotten");
+  assertEquals(keysOf("certificate 2"), ["an authority"], "and no other");
+  assertEquals(keysOf(used), ["its authority"], "use keeps it");
+  assertEquals(keysOf("the second"), ["another authority", "one more authority"]);
 });
 
 /** A server of `node:tls`, which asks for certificates and takes any. */

@@ -1,0 +1,76 @@
+/** Chunk lines: their limits, wherever they are cut, and the least that has to follow them. */
+import { assertEquals } from "@std/assert";
+import { ChunkScanner, parseChunkLine } from "@degu/internal/base/wire/chunk.ts";
+import { assertProtocolError } from "@degu/testing/expectations.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+const encoded = "3;key=value\r\nabc\r\n10\r\n0123456789abcdef\r\n0;last=1\r\n\r\n";
+
+/** Scans as far as the bytes go. */
+function scan(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: number): number {
+  let at = from;
+  for (;;) {
+    const next = scanner.advance(bytes, at, end);
+    if (next < 0) return at;
+    at = next;
+  }
+}
+
+Deno.test("ChunkScanner comes to the same end however the bytes are cut", () => {
+  // What precedes the coding in the buffer looks like the end of a line.
+  const before = "\r\n\r\n";
+  const bytes = latin1(`${before}${encoded}`);
+  for (let cut = before.length; cut <= bytes.length; cut++) {
+    const scanner = new ChunkScanner();
+    const at = scan(scanner, bytes, before.length, cut);
+    assertEquals(scan(scanner, bytes, at, bytes.length), bytes.length, `cut at ${cut}`);
+    assertEquals(scanner.phase, "done", `cut at ${cut}`);
+    assertEquals(scanner.header, { size: 0, extension: ["last", "1"] });
+  }
+  const scanner = new ChunkScanner();
+  let at = before.length;
+  for (let end = at; end <= bytes.length; end++) at = scan(scanner, bytes, at, end);
+  assertEquals([at, scanner.phase], [bytes.length, "done"], "byte by byte");
+});
+
+Deno.test("leastToCome counts all that has to follow in the shortest coding", () => {
+  const rows: [seen: string, least: number][] = [
+    ["", 5],
+    ["0", 3],
+    ["0\r\n", 2],
+    ["0\r\n\r", 1],
+    ["0\r\n\r\n", 0],
+    ["3\r\n", 3 + 2 + 5],
+    ["3\r\nab", 1 + 2 + 5],
+    ["3\r\nabc", 2 + 5],
+    ["3\r\nabc\r", 1 + 5],
+    ["3\r\nabc\r\n", 5],
+  ];
+  for (const [seen, least] of rows) {
+    const bytes = latin1(seen);
+    const scanner = new ChunkScanner();
+    const at = scan(scanner, bytes, 0, bytes.length);
+    assertEquals(scanner.leastToCome(bytes.length - at), least, JSON.stringify(seen));
+  }
+});
+
+Deno.test("a size has at most seven digits, whatever it comes to", () => {
+  const parse = (line: string) => () => parseChunkLine(latin1(line), 0, line.length);
+  assertEquals(parse("1000000")(), { size: 16777216, extension: null });
+  assertProtocolError(parse("1000001"), ["CHUNK_TOO_LARGE"], "seven digits");
+  assertProtocolError(parse("10000000"), ["BAD_CHUNK_LINE"], "eight digits");
+});
+
+Deno.test("a chunk line has at most 4096 bytes with its CR LF, also one that is not there yet", () => {
+  const start = "1;k=";
+  const lineOf = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
+  const longest = latin1(lineOf(4096));
+  assertEquals(new ChunkScanner().advance(longest, 0, longest.length), 4096);
+  for (const text of [lineOf(4097), `${start}${"v".repeat(4092)}`]) {
+    const bytes = latin1(text);
+    const advance = () => new ChunkScanner().advance(bytes, 0, bytes.length);
+    assertProtocolError(advance, ["CHUNK_LINE_TOO_LONG"], `${text.length} bytes`);
+  }
+  const unfinished = latin1(`${start}${"v".repeat(4091)}`);
+  assertEquals(new ChunkScanner().advance(unfinished, 0, unfinished.length), -1);
+});
