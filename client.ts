@@ -24,29 +24,32 @@ import {
   cancelUnused,
   checkBodies,
 } from "./base/body/bodies.ts";
-import { ConnectionClosedError, typeName } from "./base/errors.ts";
-import { checkBaseHeaders } from "./base/wire/header_format.ts";
+import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
 import { hideSecretsOf, INSPECT, inspectFields } from "./base/inspect.ts";
 import type { Response } from "./base/app/message.ts";
-import { copyOptions } from "./base/options.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address_rules.ts";
-import { allows, VALUE } from "./base/wire/tables.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
 import { connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
 import {
   closeAfterResponse,
+  closeOn,
   Connection,
   DEFAULT_TIMEOUT,
-  transportOf,
 } from "./net/client_connection.ts";
-import { checkTimeout } from "./net/deadline.ts";
-import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
+import {
+  checkClientOptions,
+  CLIENT_OPTIONS,
+  type ClientOptions,
+  makeBaseHeaders,
+  type SSLClientOptions,
+} from "./net/client_options.ts";
+import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import { checkSslHost, connectTls, sslHostOf } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
 
-export { Connection, type RequestOptions };
+export { type ClientOptions, Connection, type RequestOptions, type SSLClientOptions };
 export {
   buildClientSslctx,
   type ClientSslconfig,
@@ -58,46 +61,6 @@ export { Response } from "./base/app/message.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { Address } from "./base/address_rules.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
-
-/** How to connect to a server, and what to send with each request. */
-export interface ClientOptions {
-  /**
-   * The value of the `host` header; `null` for none.
-   *
-   * @default {the host of the address, with its port unless that is the scheme's}
-   */
-  host?: string | null | undefined;
-  /**
-   * Seconds that connecting, the handshake and each wait may take; `null` for any time. It fires
-   * between 1.0 and 1.25 times its value.
-   *
-   * @default {90}
-   */
-  timeout?: number | null | undefined;
-  /**
-   * The classes that the bodies of responses are made from.
-   *
-   * @default {bodies}
-   */
-  bodies?: Bodies | undefined;
-  /** The value of the `authorization` header; none where it is left out. */
-  authorization?: string | undefined;
-  /**
-   * Headers that go with every request, over the caller's. Not `host` and `authorization`, which have
-   * options of their own, nor what belongs to one message: `content-length`, `transfer-encoding`,
-   * `range`, `content-range`.
-   */
-  headers?: HeaderDict | undefined;
-  /** Called with each new connection, which is closed unless this returns exactly `true`. */
-  onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
-  /**
-   * Aborts connecting, the handshake, and every connection that this client has made; what waits
-   * rejects with its reason, and so does whatever comes later: it is for the client's whole life.
-   */
-  signal?: AbortSignal | undefined;
-}
-
-const OPTIONS = ["host", "timeout", "bodies", "authorization", "headers", "onConnect", "signal"];
 
 /**
  * Where a server is, and how to connect to it. It holds no connection: make any number of them.
@@ -137,7 +100,7 @@ export class Client {
    */
   constructor(address: Address, options: ClientOptions = {}) {
     this.address = checkClientAddress(address);
-    this.options = Object.freeze(hideSecretsOf(checkOptions(options, this.knownOptions)));
+    this.options = Object.freeze(hideSecretsOf(checkClientOptions(options, this.knownOptions)));
     const { host, timeout, bodies } = this.options;
     this.host = host === undefined ? hostOf(this.address, this.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
@@ -152,7 +115,7 @@ export class Client {
 
   /** The names of the options. */
   protected get knownOptions(): readonly string[] {
-    return OPTIONS;
+    return CLIENT_OPTIONS;
   }
 
   /**
@@ -185,7 +148,7 @@ export class Client {
       bodies,
       this.timeout,
     );
-    if (signal !== undefined) closeOnAbort(connection, signal);
+    if (signal !== undefined) closeOn(connection, signal);
     if (onConnect === undefined) return connection;
     try {
       if (await untilAborted(onConnect(connection), joined.signal) !== true) {
@@ -235,65 +198,6 @@ export class Client {
     const fields = { address, host, timeout, options: given };
     return inspectFields(this.constructor.name, fields, inspect, options);
   }
-}
-
-/** The signal knows the transport only, so that a connection that was forgotten can be collected. */
-function closeOnAbort(connection: Connection, signal: AbortSignal): void {
-  const transport = transportOf(connection);
-  const abort = () => transport.close(signal.reason);
-  if (signal.aborted) return abort();
-  signal.addEventListener("abort", abort);
-  const { onClose } = transport;
-  transport.onClose = () => {
-    signal.removeEventListener("abort", abort);
-    onClose?.();
-  };
-}
-
-function checkOptions(options: ClientOptions, known: readonly string[]): ClientOptions {
-  const copy = copyOptions(options, known);
-  const { host, timeout, bodies, authorization, headers, onConnect, signal } = copy;
-  if (host !== undefined && host !== null) checkHeaderValue("host", host);
-  if (authorization !== undefined) checkHeaderValue("authorization", authorization);
-  if (timeout !== undefined) checkTimeout(timeout);
-  if (bodies !== undefined) checkBodies(bodies);
-  if (onConnect !== undefined && typeof onConnect !== "function") {
-    throw new TypeError(`onConnect: need a function; got ${typeName(onConnect)}`);
-  }
-  checkSignal(signal);
-  if (headers !== undefined) {
-    checkBaseHeaders(headers);
-    copy.headers = Object.freeze(hideSecretsOf({ ...headers }));
-  }
-  return copy;
-}
-
-function checkHeaderValue(name: string, value: string): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
-  }
-  if (value === "" || !allows(VALUE, value)) {
-    // The value may be a secret.
-    throw new RangeError(`${name}: need one or more of the characters that a header may have`);
-  }
-}
-
-function makeBaseHeaders(host: string | null, { headers: given, authorization }: ClientOptions) {
-  const headers: HeaderDict = { ...given };
-  if (authorization !== undefined) headers["authorization"] = authorization;
-  if (host !== null) headers["host"] = host;
-  return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsOf(headers));
-}
-
-/** The options of a client, and the name of the server. */
-export interface SSLClientOptions extends ClientOptions {
-  /**
-   * The name that is sent to the server, if it is a DNS name, and that the server's certificate has to
-   * be for; `null` for none.
-   *
-   * @default {the host of the address; null for Unix sockets and abstract names}
-   */
-  sslHost?: string | null | undefined;
 }
 
 /**
@@ -361,7 +265,7 @@ export class SSLClient extends Client {
 
   /** The names of the options. */
   protected override get knownOptions(): readonly string[] {
-    return [...OPTIONS, "sslHost"];
+    return [...CLIENT_OPTIONS, "sslHost"];
   }
 
   /** As a client's, with what it has more. */

@@ -21,17 +21,15 @@
 import { api } from "./base/app/api.ts";
 import type { App, Socket } from "./base/app/app.ts";
 import { readApp } from "./base/app/app_parts.ts";
-import { typeName } from "./base/errors.ts";
-import { copyOptions } from "./base/options.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address_rules.ts";
 import { Session } from "./base/app/session.ts";
 import { SetView } from "./base/app/set_view.ts";
 import { checkServerAddress } from "./net/addresses.ts";
-import { checkTimeout } from "./net/deadline.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
-import { Places } from "./net/places.ts";
-import { type Logger, ServerConnection, type ServerContext } from "./net/server_connection.ts";
+import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
+import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
+import { Slots } from "./net/slots.ts";
 import { standardLogger } from "./net/standard_logger.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { TlsListener } from "./net/tls/listener.ts";
@@ -41,7 +39,8 @@ export { Session } from "./base/app/session.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
 export type { Address } from "./base/address_rules.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
-export type { Logger } from "./net/server_connection.ts";
+export type { ServerOptions } from "./net/server_options.ts";
+export type { Logger } from "./net/standard_logger.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
 export {
   buildServerSslctx,
@@ -49,40 +48,6 @@ export {
   type ServerSslctx,
   type Sslctx,
 } from "./net/tls/context.ts";
-
-/** The limits of a server, and where it logs. */
-export interface ServerOptions {
-  /**
-   * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
-   * TLS handshakes are not among them: 64 may be under way, of which the oldest gives way to the next.
-   *
-   * @default {50}
-   */
-  maxConnections?: number | undefined;
-  /**
-   * How many requests one connection may make, or `Infinity`.
-   *
-   * @default {1000}
-   */
-  maxRequests?: number | undefined;
-  /**
-   * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
-   * of its body, for a write, for a handshake. `null` for any time. It fires between 1.0 and 1.25
-   * times its value.
-   *
-   * @default {30}
-   */
-  timeout?: number | null | undefined;
-  /**
-   * Where to tell what happens; `console` fits.
-   *
-   * @default {warnings and errors, to stderr}
-   */
-  logger?: Logger | undefined;
-}
-
-const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
-const LEVELS = ["debug", "info", "warn", "error"] as const;
 
 /**
  * A server of one RGI application. It listens from when it is made, and serves while
@@ -119,9 +84,8 @@ export class Server implements AsyncDisposable {
   readonly #listener: Listener;
   readonly #context: ServerContext;
   readonly #maxRequests: number;
-  readonly #places: Places;
+  readonly #slots: Slots;
   #serving: Promise<void> | null = null;
-  #listening = true;
 
   /**
    * Makes a server that is bound to an address. Needs `--allow-net`; for the path of a Unix socket
@@ -147,12 +111,12 @@ export class Server implements AsyncDisposable {
     options: ServerOptions = {},
     listen: Listen = listenPlain,
   ) {
-    this.options = Object.freeze(checkOptions(options));
+    this.options = Object.freeze(checkServerOptions(options));
     const { maxConnections = 50, maxRequests = 1000, timeout = 30, logger = standardLogger } =
       this.options;
     const checkedAddress = checkServerAddress(address);
     const { handle, onConnect } = readApp(app, "app");
-    this.#places = new Places(maxConnections);
+    this.#slots = new Slots(maxConnections);
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
     const sessions = new Set<Session>();
@@ -187,35 +151,41 @@ export class Server implements AsyncDisposable {
 
   async #serve(): Promise<void> {
     await this.ready;
-    while (this.#listening) {
+    for (;;) {
       const accepted = await this.#accept();
       if (accepted === null) break;
-      const free = await this.#places.wait();
-      if (free && this.#listening) this.#start(accepted);
+      if (await this.#waitForSlot()) this.#start(accepted);
       else closeQuietly(accepted.socket);
     }
     await this.#ended();
   }
 
-  /** The next connection; `null` where there won't be any. */
+  /** The next connection; `null` once the server is stopping. */
   async #accept(): Promise<Accepted | null> {
+    if (this.#context.stopping) return null;
     try {
       return await this.#listener.accept();
     } catch (error) {
-      if (this.#listening) throw error;
-      return null;
+      if (this.#context.stopping) return null;
+      throw error;
     }
+  }
+
+  /** Whether the connection that was accepted can be served. */
+  async #waitForSlot(): Promise<boolean> {
+    // The server may stop before the wait, and during it.
+    return !this.#context.stopping && await this.#slots.wait() && !this.#context.stopping;
   }
 
   #start({ name, address, socket, isTrusted }: Accepted): void {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    this.#places.take(connection, connection.serve());
+    this.#slots.hold(connection, connection.serve());
   }
 
   async #ended(): Promise<void> {
-    await Promise.all([this.#listener.ended(), this.#places.ended()]);
+    await Promise.all([this.#listener.ended(), this.#slots.ended()]);
   }
 
   /**
@@ -223,7 +193,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    this.#places.close();
+    this.#slots.close();
   }
 
   /**
@@ -232,16 +202,15 @@ export class Server implements AsyncDisposable {
    */
   async shutdown(): Promise<void> {
     this.#stop();
-    this.#places.closeIdle();
+    this.#slots.closeIdle();
     await this.#ended();
   }
 
   #stop(): void {
+    if (this.#context.stopping) return;
     this.#context.stopping = true;
-    if (!this.#listening) return;
-    this.#listening = false;
     this.#listener.close();
-    this.#places.stop();
+    this.#slots.stopWaiting();
   }
 
   /** Closes the server: {@linkcode close}. */
@@ -257,29 +226,6 @@ function closeQuietly(socket: Socket): void {
     socket.close();
   } catch {
     // The peer was faster.
-  }
-}
-
-function checkOptions(options: ServerOptions): ServerOptions {
-  const copy = copyOptions(options, OPTIONS);
-  checkCount("maxConnections", copy.maxConnections);
-  checkCount("maxRequests", copy.maxRequests);
-  if (copy.timeout !== undefined) checkTimeout(copy.timeout);
-  for (const level of LEVELS) {
-    if (copy.logger !== undefined && typeof copy.logger?.[level] !== "function") {
-      throw new TypeError(`logger: need an object with the method ${level}`);
-    }
-  }
-  return copy;
-}
-
-function checkCount(name: string, value: number | undefined): void {
-  if (value === undefined) return;
-  if (typeof value !== "number") {
-    throw new TypeError(`${name}: need a number; got ${typeName(value)}`);
-  }
-  if (value !== Infinity && (!Number.isSafeInteger(value) || value < 1)) {
-    throw new RangeError(`${name}: need an integer of 1 or more, or Infinity; got ${value}`);
   }
 }
 

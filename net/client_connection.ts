@@ -17,7 +17,7 @@ import { checkHeaderDict } from "../base/wire/header_format.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../base/inspect.ts";
 import type { Response } from "../base/app/message.ts";
-import { checkResponseStart, type Method } from "../base/wire/preamble.ts";
+import type { Method } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkTimeout } from "./deadline.ts";
 import { Exchanges } from "./exchanges.ts";
@@ -30,8 +30,8 @@ export const DEFAULT_TIMEOUT = 90;
 /** Makes a connection close itself once its response has been read. For clients. */
 export let closeAfterResponse: (connection: Connection) => void;
 
-/** What a connection stands on, which must not keep it alive. For clients. */
-export let transportOf: (connection: Connection) => Transport;
+/** Makes a connection close when a signal is aborted, which does not keep it alive. For clients. */
+export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
 /**
  * One connection to a server: one request at a time, each response's body read before the next.
@@ -86,7 +86,7 @@ export class Connection implements Disposable {
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout, checkResponseStart);
+    this.#transport = new Transport(sock, timeout);
     this.#exchanges = new Exchanges(
       this.#transport,
       baseHeaders,
@@ -203,9 +203,9 @@ export class Connection implements Disposable {
 
   static {
     closeAfterResponse = (connection) => {
-      connection.#exchanges.closeAfterBody = true;
+      connection.#exchanges.closeAfterResponse();
     };
-    transportOf = (connection) => connection.#transport;
+    closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }
 

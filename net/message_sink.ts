@@ -12,7 +12,7 @@ import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 
 /** What a message goes out through. */
-export interface MessageWriter {
+export interface MessageOutput {
   /** Where the preamble stands. */
   readonly out: Uint8Array;
   /** Writes all of the bytes. */
@@ -23,7 +23,7 @@ export interface MessageWriter {
 export class MessageSink implements ByteSink {
   /** Large writes are the fastest, also where reading so much at a time is slower. */
   readonly pieceBytes = MAX_PIECE_BYTES;
-  readonly #writer: MessageWriter;
+  readonly #writer: MessageOutput;
   readonly #limit: number;
   // Bodies of other makers are not trusted to write the chunked coding.
   readonly #walker: ChunkWalker | null;
@@ -41,7 +41,7 @@ export class MessageSink implements ByteSink {
    * @param onFailure Called when the body has broken the framing, which it may not care to report.
    */
   constructor(
-    writer: MessageWriter,
+    writer: MessageOutput,
     preamble: number,
     body: WritableBody,
     framing: Framing | undefined,
