@@ -202,7 +202,7 @@ export class Exchanges {
   /** Goes on if a write was refused: a server that refuses a body responds and closes. */
   #noteRefusal(thrown: unknown): void {
     const error = this.#writer.failureOf(thrown);
-    if (!this.#writer.failed || this.#transport.closed || !isReset(error)) throw error;
+    if (!this.#writer.failed || !isReset(error)) throw error;
     this.#refusal = error;
     this.#closeAfterBody = true;
   }

@@ -286,3 +286,14 @@ Deno.test("an application that is an object keeps its `this`", async () => {
   assertEquals((await client.request("GET", "/")).headers["count"], "2");
   assertInstanceOf(app, Counter);
 });
+
+Deno.test("an object is an answer only with all of its four fields", async () => {
+  const whole = { status: 200, reason: "OK", headers: {}, body: null };
+  for (const missing of Object.keys(whole)) {
+    const part = Object.fromEntries(Object.entries(whole).filter(([name]) => name !== missing));
+    const { received, errors } = await exchange(() => part, get);
+    assertEquals(received, "", missing);
+    assert(errors[0]?.includes("need [status, reason, headers, body]"), errors[0]);
+  }
+  assertEquals((await exchange(() => whole, get)).errors, []);
+});

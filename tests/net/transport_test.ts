@@ -4,12 +4,16 @@ import {
   assertEquals,
   assertInstanceOf,
   assertRejects,
+  assertStrictEquals,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { BodyError, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { Connection, type Socket } from "@degu/degu/client";
+import { PreambleReader } from "@degu/internal/net/preamble_reader.ts";
+import { Transport } from "@degu/internal/net/transport.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { PieceSource } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -218,4 +222,170 @@ Deno.test("a connection gives the memory back that a body took on its way to ano
       assertEquals(offered, [2 ** 16]);
     });
   }
+});
+
+/** A socket whose reads and writes the test settles; it fails the test if two reads are under way. */
+class ManualSocket implements Socket {
+  reads: PromiseWithResolvers<number | null>[] = [];
+  writes = 0;
+  closings = 0;
+  #busy = false;
+
+  async read(): Promise<number | null> {
+    assert(!this.#busy, "a socket has one read at a time");
+    this.#busy = true;
+    const read = Promise.withResolvers<number | null>();
+    this.reads.push(read);
+    try {
+      return await read.promise;
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    this.writes++;
+    return Promise.resolve(bytes.length);
+  }
+
+  close(): void {
+    this.closings++;
+  }
+}
+
+function manual(): { socket: ManualSocket; transport: Transport } {
+  const socket = new ManualSocket();
+  return { socket, transport: new Transport(socket, null) };
+}
+
+Deno.test("drain() waits for a read that is under way before it reads itself", async () => {
+  const { socket, transport } = manual();
+  const abandoned = transport.read(new Uint8Array(10));
+  transport.abandonRead();
+  const draining = transport.drain(1000);
+  await turnOfEventLoop();
+  assertEquals(socket.reads.length, 1);
+  socket.reads[0]!.resolve(7);
+  assertEquals(await abandoned, 7);
+  await turnOfEventLoop();
+  assertEquals(socket.reads.length, 2);
+  socket.reads[1]!.resolve(null);
+  assertEquals(await draining, true);
+});
+
+Deno.test("drain() ends once more was dropped than it may drop", async () => {
+  const { socket, transport } = manual();
+  const draining = transport.drain(100);
+  for (const i of [0, 1]) {
+    await turnOfEventLoop();
+    socket.reads[i]!.resolve(60);
+  }
+  assertEquals(await draining, false);
+  assertEquals(socket.reads.length, 2);
+});
+
+Deno.test("close() calls each listener once, in order, with the failure", () => {
+  for (const failure of [null, new Error("broken")]) {
+    const { socket, transport } = manual();
+    const calls: unknown[] = [];
+    transport.addCloseListener((error) => calls.push(["first", error, transport.closed]));
+    const remove = transport.addCloseListener(() => calls.push("removed"));
+    transport.addCloseListener((error) => calls.push(["last", error]));
+    remove();
+    transport.close(failure);
+    transport.close(new Error("again"));
+    assertEquals(calls, [["first", failure, true], ["last", failure]]);
+    assertStrictEquals(transport.failure, failure);
+    assertEquals(socket.closings, 1);
+  }
+});
+
+Deno.test("closeOn() closes with the reason of a signal, also of one that is aborted already", () => {
+  const reason = new Error("stopped");
+  const before = manual();
+  before.transport.closeOn(AbortSignal.abort(reason));
+  const controller = new AbortController();
+  const after = manual();
+  after.transport.closeOn(controller.signal);
+  assertEquals([before.transport.closed, after.transport.closed], [true, false]);
+  controller.abort(reason);
+  for (const { transport } of [before, after]) assertStrictEquals(transport.failure, reason);
+});
+
+Deno.test("a connection that is closed leaves no listener on a signal", () => {
+  const { signal } = new AbortController();
+  const listeners = new Set<unknown>();
+  const add = signal.addEventListener.bind(signal);
+  signal.addEventListener = (type: string, listener: EventListener) => {
+    listeners.add(listener);
+    add(type, listener);
+  };
+  signal.removeEventListener = (_type: string, listener: unknown) => listeners.delete(listener);
+  const { transport } = manual();
+  transport.closeOn(signal);
+  assertEquals(listeners.size, 1);
+  transport.close();
+  assertEquals(listeners.size, 0);
+});
+
+Deno.test("watch() issues no read while one is under way, nor after close()", async () => {
+  const watching = async (begin: (transport: Transport) => void) => {
+    const { socket, transport } = manual();
+    begin(transport);
+    const before = socket.reads.length;
+    transport.watch(() => {});
+    await turnOfEventLoop();
+    const issued = socket.reads.length - before;
+    for (const read of socket.reads) read.resolve(null);
+    return issued;
+  };
+  const ignore = () => {};
+  assertEquals(await watching(ignore), 1);
+  assertEquals(await watching((transport) => transport.close()), 0);
+  assertEquals(await watching((transport) => transport.watch(ignore)), 0);
+  assertEquals(await watching((transport) => transport.read(new Uint8Array(1))), 0);
+  assertEquals(
+    await watching((transport) => void new PreambleReader(transport).beginReceive().catch(ignore)),
+    0,
+  );
+});
+
+Deno.test("watch() reports the peer's end and a broken connection, but no bytes", async () => {
+  for (const end of [null, new Error("reset"), 5]) {
+    const { socket, transport } = manual();
+    let reported = 0;
+    transport.watch(() => reported++);
+    if (end instanceof Error) socket.reads[0]!.reject(end);
+    else socket.reads[0]!.resolve(end);
+    await turnOfEventLoop();
+    assertEquals(reported, end === 5 ? 0 : 1, `${end}`);
+  }
+});
+
+Deno.test("bytes that a read gives after close() are not taken, and nothing is written", async () => {
+  const { socket, transport } = manual();
+  const reading = rejectionOf(transport.read(new Uint8Array(10)), "the read");
+  transport.close();
+  socket.reads[0]!.resolve(5);
+  assertInstanceOf(await reading, ConnectionClosedError);
+  await assertRejects(() => transport.read(new Uint8Array(10)), ConnectionClosedError);
+  assertThrows(() => transport.beginWrite(latin1("hello")), ConnectionClosedError);
+  assertEquals([socket.reads.length, socket.writes], [1, 0]);
+});
+
+Deno.test("failureOf() gives the connection's own error once it is closed, and keeps the first", () => {
+  const [first, second] = [new Error("first"), new Error("second")];
+  const { transport } = manual();
+  assertStrictEquals(transport.failureOf(second, false), second);
+  assertEquals(transport.failure, null);
+  assertStrictEquals(transport.failureOf(first, true), first);
+  assertStrictEquals(transport.failureOf(second, true), second);
+  assertStrictEquals(transport.failure, first);
+  transport.close(second);
+  assertStrictEquals(transport.failureOf(second, true), first);
+
+  const closed = manual().transport;
+  closed.close();
+  assertInstanceOf(closed.failureOf(first, true), ConnectionClosedError);
+  assertEquals(closed.failure, null);
 });

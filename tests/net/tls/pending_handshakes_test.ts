@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
+import { PendingHandshakes } from "@degu/internal/net/tls/pending_handshakes.ts";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { App } from "@degu/degu/server";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -207,4 +208,17 @@ Deno.test("a server that ends closes handshakes, and those who wait for a place"
       });
     }
   }
+});
+
+Deno.test("a handshake that ends makes room at once", async () => {
+  const pending = new PendingHandshakes();
+  const handshakes = Array.from({ length: MAX_PENDING }, () => pending.add(() => false));
+  let hasRoom = false;
+  const waiting = pending.makeRoom().then(() => hasRoom = true);
+  pending.delete(handshakes[5]!);
+  // Well before the time is over after which one gives way: no timer has run.
+  for (let turn = 0; turn < 10; turn++) await null;
+  assert(hasRoom);
+  await waiting;
+  assertEquals(handshakes.filter(({ signal }) => signal.aborted), []);
 });
