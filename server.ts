@@ -154,7 +154,9 @@ export class Server implements AsyncDisposable {
     for (;;) {
       const accepted = await this.#accept();
       if (accepted === null) break;
-      if (await this.#waitForSlot()) this.#start(accepted);
+      const isFree = !this.#context.stopping && await this.#slots.wait();
+      // In the turn of the start: the server may stop in any turn before it.
+      if (isFree && !this.#context.stopping) this.#start(accepted);
       else closeQuietly(accepted.socket);
     }
     await this.#ended();
@@ -169,12 +171,6 @@ export class Server implements AsyncDisposable {
       if (this.#context.stopping) return null;
       throw error;
     }
-  }
-
-  /** Whether the connection that was accepted can be served. */
-  async #waitForSlot(): Promise<boolean> {
-    // The server may stop before the wait, and during it.
-    return !this.#context.stopping && await this.#slots.wait() && !this.#context.stopping;
   }
 
   #start({ name, address, socket, isTrusted }: Accepted): void {

@@ -22,7 +22,7 @@ const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
 export async function linger(transport: Transport, encrypted: boolean): Promise<void> {
   if (transport.closed) return;
   const closed = Promise.withResolvers<void>();
-  const removeListener = transport.addCloseListener(() => closed.resolve());
+  transport.addCloseListener(() => closed.resolve());
   let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
   try {
     await transport.closeWrite();
@@ -35,7 +35,6 @@ export async function linger(transport: Transport, encrypted: boolean): Promise<
   } catch {
     // The caller closes it anyway.
   } finally {
-    removeListener();
     clearTimeout(timer);
   }
 }

@@ -92,7 +92,6 @@ export class MessageWriter {
   /** The error to report for one that was thrown while a message was made or sent. */
   failureOf(error: unknown): unknown {
     const isOfSocket = this.#sending !== null;
-    this.#sending = null;
     if (isOfSocket) this.#phase = "failed";
     return this.#transport.failureOf(error, isOfSocket);
   }

@@ -91,9 +91,7 @@ export class PreambleReader {
 
   /** The error to report for one that was thrown while a preamble was received, or later. */
   failureOf(error: unknown): unknown {
-    const isOfSocket = this.#receiving !== "nothing";
-    this.#receiving = "nothing";
-    return this.#transport.failureOf(error, isOfSocket);
+    return this.#transport.failureOf(error, this.#receiving !== "nothing");
   }
 
   /**

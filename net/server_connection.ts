@@ -113,7 +113,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    if (this.#phase === "over") return;
     if (this.#phase !== "closed by the app") this.#phase = "over";
     clearInterval(this.#watching);
     const session = this.#session;
@@ -336,7 +335,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** The request's body has been read. */
   bodyConsumed(): void {
-    if (this.#phase === "body") this.#phase = "answering";
+    this.#phase = "answering";
     this.#expectation = undefined;
   }
 

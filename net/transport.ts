@@ -77,7 +77,6 @@ export class Transport {
       // It was closed from outside.
     }
     for (const listener of this.#closeListeners) listener(this.#failure);
-    this.#closeListeners.clear();
   }
 
   /**
@@ -207,7 +206,7 @@ export class Transport {
    * @param onEnd Called when the peer has ended its side, or the connection is broken.
    */
   watch(onEnd: () => void): void {
-    if (this.#closed || this.#reading !== null || this.reader.ahead !== null) return;
+    if (this.#closed || this.#reading !== null) return;
     this.readAhead(true)?.then((count) => count === null && onEnd(), onEnd);
   }
 

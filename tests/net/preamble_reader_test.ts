@@ -122,17 +122,6 @@ Deno.test("what is thrown once a preamble was received is none of the socket's e
   assertEquals(ends.transport.failure, null);
 });
 
-Deno.test("an error is the socket's once, and not that of a later step too", async () => {
-  const ends = open();
-  const failure = new Error("broken");
-  const receiving = rejectionOf(receive(ends), "the preamble");
-  ends.socket.fail(failure);
-  ends.preambles.failureOf(await receiving);
-  const later = new Error("later");
-  assertStrictEquals(ends.preambles.failureOf(later), later);
-  assertStrictEquals(ends.transport.failure, failure);
-});
-
 Deno.test("a connection that is closed while a preamble is received rejects with its failure", async () => {
   for (const ahead of [false, true]) {
     const late = Promise.withResolvers<number | null>();
