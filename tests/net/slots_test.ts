@@ -182,12 +182,13 @@ class HandedListener implements Listener {
   }
 }
 
-/** A server with one slot, which a first connection holds, and a second one that has been accepted. */
-async function acceptTwo(turnsBetween: number, app: App = ok): Promise<{
+/** A server with one slot, which a first connection holds, and the socket of a second one. */
+async function holdSlot(app: App = ok): Promise<{
   server: Server;
   serving: Promise<void>;
   holder: Session;
   waiting: RecordingSocket;
+  listener: HandedListener;
 }> {
   const listener = new HandedListener();
   const logger = new RecordingLogger();
@@ -197,12 +198,9 @@ async function acceptTwo(turnsBetween: number, app: App = ok): Promise<{
   const first = new RecordingSocket();
   first.give(get);
   listener.hand(first);
-  await turns(20);
+  await turns(100);
   const [holder] = server.sessions;
-  const waiting = new RecordingSocket();
-  listener.hand(waiting);
-  await turns(turnsBetween);
-  return { server, serving, holder: holder!, waiting };
+  return { server, serving, holder: holder!, waiting: new RecordingSocket(), listener };
 }
 
 async function turns(count: number): Promise<void> {
@@ -211,7 +209,9 @@ async function turns(count: number): Promise<void> {
 
 Deno.test("whenever a server is closed, what was accepted is closed too", async () => {
   for (let turn = 0; turn < 20; turn++) {
-    const { server, serving, waiting } = await acceptTwo(turn);
+    const { server, serving, waiting, listener } = await holdSlot();
+    listener.hand(waiting);
+    for (let passed = 0; passed < turn; passed++) await null;
     server.close();
     await within(serving, `closed ${turn} turns after it was accepted`, 1);
     assertEquals(waiting.closings, 1);
@@ -225,7 +225,9 @@ Deno.test("whenever a server shuts down, what was accepted is closed before the 
       await answering.promise;
       return [200, "OK", {}, null];
     };
-    const { server, serving, waiting } = await acceptTwo(turn, app);
+    const { server, serving, waiting, listener } = await holdSlot(app);
+    listener.hand(waiting);
+    for (let passed = 0; passed < turn; passed++) await null;
     const shutdown = server.shutdown();
     await turns(20);
     assertEquals(waiting.closings, 1, `shut down ${turn} turns after it was accepted`);
@@ -237,9 +239,11 @@ Deno.test("whenever a server shuts down, what was accepted is closed before the 
 
 Deno.test("whenever a server is closed after a slot has become free, what waited is closed too", async () => {
   for (let turn = 0; turn < 30; turn++) {
-    const { server, serving, holder, waiting } = await acceptTwo(20);
+    const { server, serving, holder, waiting, listener } = await holdSlot();
+    listener.hand(waiting);
+    await turns(20);
     holder.close();
-    await turns(turn);
+    for (let passed = 0; passed < turn; passed++) await null;
     server.close();
     await within(serving, `closed ${turn} turns after a slot became free`, 1);
     assertEquals(waiting.closings, 1);
