@@ -94,9 +94,8 @@ export class Client {
    *
    * @param address `[host, port]`, `[host, port, flowinfo, scopeid]`, the absolute path of a Unix
    * socket, or the bytes of a Linux abstract name.
-   * @throws {TypeError} for an address, an option or a value of a wrong type, and for an unknown
-   * option.
-   * @throws {RangeError} for a value that is not allowed.
+   * @throws {TypeError} if the address or an option is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
    */
   constructor(address: Address, options: ClientOptions = {}) {
     this.address = checkClientAddress(address);
@@ -132,11 +131,11 @@ export class Client {
    * Makes a connection. Needs `--allow-net`; for the path of a Unix socket also `--allow-read` and
    * `--allow-write` of it.
    *
-   * @param bodies The classes that the bodies of responses are made from, in place of the client's.
+   * @param bodies The classes that the bodies of responses are made from, instead of the client's.
    * @param options A signal that aborts connecting, the handshake and `onConnect`, and has no effect
    * on the connection later.
-   * @throws {Deno.errors.TimedOut} where it takes more than `timeout` seconds.
-   * @throws {ConnectionClosedError} where `onConnect` does not return `true`.
+   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds.
+   * @throws {ConnectionClosedError} if `onConnect` does not return `true`.
    */
   async connect(bodies: Bodies = this.bodies, options?: RequestOptions): Promise<Connection> {
     checkBodies(bodies);
@@ -192,7 +191,7 @@ export class Client {
     }
   }
 
-  /** What `console.log` and `Deno.inspect` show: everything but what is secret in the headers. */
+  /** What `console.log` and `Deno.inspect` show: all but the secrets in the headers. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { address, host, timeout, options: given } = this;
     const fields = { address, host, timeout, options: given };
@@ -203,11 +202,12 @@ export class Client {
 /**
  * Where an HTTPS server is, how to connect to it, and which servers to trust.
  *
- * The server's certificate is always verified. With `{}` it has to come from an authority that Deno
- * trusts by default; with `caFile` or `caPath` from one of those, and from no other. Its names are those
- * in its subjectAltName (RFC 9525 §6.3). A connection's server is told by `conn.sock.peerCertificate`.
+ * The server's certificate is always verified. With `{}` it must come from an authority that Deno trusts
+ * by default; with `caFile` or `caPath` from one of those, and from no other. Its names are those in its
+ * subjectAltName (RFC 9525 §6.3). The certificate of a connection's server is
+ * `conn.sock.peerCertificate`.
  *
- * @example A client and a server that know one another
+ * @example A client and a server that trust each other
  * ```ts
  * import { SSLClient } from "@degu/degu/client";
  * import { TempPKI } from "@degu/degu/misc";
@@ -233,17 +233,17 @@ export class SSLClient extends Client {
   declare readonly options: Readonly<SSLClientOptions>;
   /** What the client trusts and who it is, and the policy. */
   readonly sslctx: ClientSslctx;
-  /** The name that the server's certificate has to be for, or `null`. */
+  /** The name that the server's certificate must be for, or `null`. */
   readonly sslHost: string | null;
 
   /**
    * Makes a client; the files are read, but nothing is resolved or connected yet.
    *
-   * @param sslctx What {@linkcode buildClientSslctx} has made, or its argument.
+   * @param sslctx What {@linkcode buildClientSslctx} returns, or its argument.
    * @param address As for {@linkcode Client}.
-   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
-   * @throws {RangeError} for a value that is not allowed; where the server's name is to be checked,
-   * but neither the address nor `sslHost` has one.
+   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed; if the server's name is to be checked, but neither
+   * the address nor `sslHost` has one.
    * @throws what {@linkcode buildClientSslctx} does.
    */
   constructor(
@@ -268,7 +268,7 @@ export class SSLClient extends Client {
     return [...CLIENT_OPTIONS, "sslHost"];
   }
 
-  /** As a client's, with what it has more. */
+  /** As a client's, and what it has in addition. */
   override [INSPECT](
     inspect: (value: unknown, options?: unknown) => string,
     options: unknown,

@@ -50,8 +50,8 @@ export {
 } from "./net/tls/context.ts";
 
 /**
- * A server of one RGI application. It listens from when it is made, and serves while
- * {@linkcode serveForever} runs.
+ * A server of one RGI app. It listens as soon as it is made, and serves once {@linkcode serveForever}
+ * was called.
  *
  * @example
  * ```ts
@@ -77,8 +77,8 @@ export class Server implements AsyncDisposable {
   /** The options that were given. */
   readonly options: Readonly<ServerOptions>;
   /**
-   * The sessions at this moment: those that were let in (their handshake and `onConnect` are done) and
-   * are not over. It changes by itself, and can't be changed; `session.close()` takes one out.
+   * The current sessions: those that were accepted (their handshake and `onConnect` are done) and have
+   * not ended. It is live and read-only; `session.close()` ends one.
    */
   readonly sessions: ReadonlySet<Session>;
   readonly #listener: Listener;
@@ -94,14 +94,15 @@ export class Server implements AsyncDisposable {
    * @param address `[host, port]` or `[host, port, flowinfo, scopeid]` with a literal IP address,
    * port 0 for a free one; the absolute path of a Unix socket, which must not exist; or the bytes
    * of a Linux abstract name, empty for a free one.
-   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
-   * @throws {RangeError} for a value that is not allowed.
-   * @throws {Deno.errors.AddrInUse} where the address is taken.
+   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {Deno.errors.AddrInUse} if the address is in use.
    */
   constructor(address: Address, app: App, options?: ServerOptions);
   /**
-   * Makes a server that accepts connections in a way of its own.
+   * Makes a server that accepts connections from a listener of its own.
    *
+   * @param listen Makes the listener.
    * @internal
    */
   constructor(address: Address, app: App, options: ServerOptions, listen: Listen);
@@ -133,7 +134,7 @@ export class Server implements AsyncDisposable {
     this.#listener = listen(checkedAddress, this.#context);
   }
 
-  /** Resolves once the address is bound, which for a plain server it is from the start. */
+  /** Resolves once the address is bound; for a plain server that is at once. */
   get ready(): Promise<void> {
     return this.#listener.ready;
   }
@@ -226,16 +227,16 @@ function closeQuietly(socket: Socket): void {
 }
 
 /**
- * A server of one RGI application over TLS, which lets in the clients of one authority only, or, only
- * if told explicitly, all clients.
+ * A server of one RGI app over TLS, which accepts only the clients of the authorities that it trusts or,
+ * only where told explicitly, all clients.
  *
- * A client that is refused gets not one byte of HTTP, and the application never hears of it. Who was
- * let in is told by `session.peerCertificate`, also to `onConnect`, which may refuse it yet.
+ * A client that is refused gets not one byte of HTTP, and the app is never called. The client that was
+ * accepted is `session.peerCertificate`, also in `onConnect`, which may still refuse it.
  *
  * It is bound a little later than a plain server: await {@linkcode Server.ready} before asking for the
- * port. Where the address can't be bound, `ready` and `serveForever()` reject.
+ * port. If the address can't be bound, `ready` and `serveForever()` reject.
  *
- * @example Let in one client by its public key
+ * @example Accept one client by its public key
  * ```ts
  * import { SSLClient } from "@degu/degu/client";
  * import { TempPKI } from "@degu/degu/misc";
@@ -265,10 +266,10 @@ export class SSLServer extends Server {
   /**
    * Makes a server, and begins to bind its address; the files are read before.
    *
-   * @param sslctx What {@linkcode buildServerSslctx} has made, or its argument.
+   * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.
    * @param address As for {@linkcode Server}.
-   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
-   * @throws {RangeError} for a value that is not allowed.
+   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
    * @throws what {@linkcode buildServerSslctx} does.
    */
   constructor(
@@ -292,18 +293,18 @@ export class SSLServer extends Server {
   }
 
   /**
-   * Puts another context in force, at once, while the server runs: to trust one more peer or one less,
-   * or with a renewed certificate.
+   * Puts another context in force at once, while the server runs: to trust one peer more or less, or to
+   * use a renewed certificate.
    *
-   * From then on only clients are let in whose authority is trusted by it: also a client whose
-   * handshake, wait for a place or `onConnect` is under way. A client whose authority, by its key,
-   * is trusted before and after is not disturbed. Live sessions go on; close those that are no longer wanted. Where this throws,
-   * the context that was in force stays.
+   * From then on only clients are accepted whose authority it trusts: also a client whose handshake,
+   * wait for a slot or `onConnect` is under way. A client whose authority, by its key, is trusted before
+   * and after is not disturbed. Live sessions go on; close those that are no longer wanted. If this
+   * throws, the context that was in force stays in force.
    *
-   * @param sslctx What {@linkcode buildServerSslctx} has made, or its argument.
+   * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.
    * @throws what {@linkcode buildServerSslctx} does.
    *
-   * @example Trust somebody else
+   * @example Trust another authority
    * ```ts
    * import { EmptyPreambleError, SSLClient, SSLServer } from "@degu/degu";
    * import { TempPKI } from "@degu/degu/misc";

@@ -24,7 +24,7 @@ export interface ClientOptions {
    */
   host?: string | null | undefined;
   /**
-   * Seconds that connecting, the handshake and each wait may take; `null` for any time. It fires
+   * Seconds that connecting, the handshake and each wait may take; `null` for no limit. It fires
    * between 1.0 and 1.25 times its value.
    *
    * @default {90}
@@ -36,11 +36,11 @@ export interface ClientOptions {
    * @default {bodies}
    */
   bodies?: Bodies | undefined;
-  /** The value of the `authorization` header; none where it is left out. */
+  /** The value of the `authorization` header; none if it is left out. */
   authorization?: string | undefined;
   /**
    * Headers that go with every request, over the caller's. Not `host` and `authorization`, which have
-   * options of their own, nor what belongs to one message: `content-length`, `transfer-encoding`,
+   * options of their own, nor those of one message: `content-length`, `transfer-encoding`,
    * `range`, `content-range`.
    */
   headers?: HeaderDict | undefined;
@@ -48,7 +48,7 @@ export interface ClientOptions {
   onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
   /**
    * Aborts connecting, the handshake, and every connection that this client has made; what waits
-   * rejects with its reason, and so does whatever comes later: it is for the client's whole life.
+   * rejects with its reason, and so does every later call.
    */
   signal?: AbortSignal | undefined;
 }
@@ -67,8 +67,8 @@ export const CLIENT_OPTIONS: readonly string[] = [
 /** The options of a client, and the name of the server. */
 export interface SSLClientOptions extends ClientOptions {
   /**
-   * The name that is sent to the server, if it is a DNS name, and that the server's certificate has to
-   * be for; `null` for none.
+   * The name that the server's certificate must be for, and that is sent to the server if it is a DNS
+   * name; `null` for none.
    *
    * @default {the host of the address; null for Unix sockets and abstract names}
    */

@@ -83,7 +83,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   #phase: Phase = "idle";
   #watching: Interval | undefined;
   #peerLeft = false;
-  /** Resolves when the connection is closed by somebody who does not wait for the app. */
+  /** Resolves when the connection is closed without waiting for the app. */
   readonly #cut = Promise.withResolvers<void>();
   /** The `expect` of the request whose body is unread, if it had one. */
   #expectation: unknown = undefined;
@@ -143,7 +143,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const transport = this.#transport;
     if (this.#phase !== "over" && this.#phase !== "closed by the app") {
       this.#phase = "closed by the app";
-      this.#log.closed(`closed by the application: ${describe(reason).message}`);
+      this.#log.closed(`closed by the app: ${describe(reason).message}`);
       transport.close(reason);
     }
     if (transport.closed) this.#cut.resolve();
@@ -232,8 +232,10 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
         const rest = writer.endSend(await this.#beginSend(request, answer));
         if (rest !== null) await rest;
       } catch (error) {
-        this.#cancelBodies(answer === null ? returned : [answer.body], request, error);
-        this.#cutShort(writer.failureOf(error), "the application", request);
+        for (const body of answer === null ? bodiesOf(returned) : [answer.body]) {
+          if (body !== request.body) cancelUnused(body, error);
+        }
+        this.#cutShort(writer.failureOf(error), "the app", request);
         return;
       }
       if (this.#isLast(answer)) {
@@ -243,11 +245,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       }
       if (!this.#transport.closed) this.#phase = "idle";
     }
-  }
-
-  /** Cancels whatever an app has returned that looks like a body. */
-  #cancelBodies(returned: unknown, request: Request, error: unknown): void {
-    for (const body of bodiesOf(returned)) if (body !== request.body) cancelUnused(body, error);
   }
 
   #parseRequest(end: number): Request {

@@ -9,11 +9,11 @@ import { copyOptions } from "../base/options.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Logger } from "./standard_logger.ts";
 
-/** The limits of a server, and where it logs. */
+/** The limits of a server, and what it reports to. */
 export interface ServerOptions {
   /**
    * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
-   * TLS handshakes are not among them: 64 may be under way, of which the oldest gives way to the next.
+   * TLS handshakes don't count: 64 may be under way, of which the oldest is ended for the next.
    *
    * @default {50}
    */
@@ -26,14 +26,14 @@ export interface ServerOptions {
   maxRequests?: number | undefined;
   /**
    * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
-   * of its body, for a write, for a handshake. `null` for any time. It fires between 1.0 and 1.25
+   * of its body, for a write, for a handshake. `null` for no limit. It fires between 1.0 and 1.25
    * times its value.
    *
    * @default {30}
    */
   timeout?: number | null | undefined;
   /**
-   * Where to tell what happens; `console` fits.
+   * What to report to; `console` fits.
    *
    * @default {warnings and errors, to stderr}
    */

@@ -70,7 +70,7 @@ export class FetchSession implements SessionOwner {
   /** The application has closed the session. */
   sessionClosed(reason: unknown): void {
     if (this.session.message !== null) return;
-    this.#end(`closed by the application: ${describe(reason).message}`, reason);
+    this.#end(`closed by the app: ${describe(reason).message}`, reason);
     this.#closing.reject(reason);
   }
 

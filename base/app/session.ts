@@ -159,9 +159,9 @@ export class Session {
    * ```
    */
   close(reason?: unknown): void {
-    const given = reason ?? new ConnectionClosedError("the session was closed by its application");
+    const given = reason ?? new ConnectionClosedError("the session was closed by its app");
     if (this.#owner !== null) return this.#owner.sessionClosed(given);
-    endSession(this, "closed by the application");
+    endSession(this, "closed by the app");
     abortSession(this, given);
   }
 

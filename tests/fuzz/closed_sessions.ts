@@ -129,7 +129,7 @@ export function closedSessions(): Fuzzer {
       for (const error of failures) {
         demand(error === reason || isRefused(error, reason), `a read rejected with ${error}`);
       }
-      const closed = message.startsWith("closed by the application");
+      const closed = message.startsWith("closed by the app");
       demand((written !== null) === closed, `closed, and ended: ${message}`);
       demand((signal.reason === reason) === closed, `${message}, and the signal: ${signal.reason}`);
       if (!closed) return "rejected";

@@ -35,7 +35,7 @@ function assertClosed(serving: Serving, session: Session, why: unknown = reason)
   assert(session.signal.aborted);
   assertStrictEquals(session.signal.reason, why);
   assertEquals(serving.server.sessions.has(session), false);
-  assert(session.message?.startsWith("closed by the application"), `${session.message}`);
+  assert(session.message?.startsWith("closed by the app"), `${session.message}`);
   assertEquals(serving.logger.at("error"), []);
   assertEquals(serving.logger.at("info"), []);
   assertEquals(serving.logger.at("debug"), [`${session}: ${session.message}`]);
@@ -516,7 +516,7 @@ Deno.test("whenever a session is closed while it answers, that is reported once"
     socket.give(get);
     await within(connection.serve(), "the connection ends");
     for (let i = 0; i < 40; i++) await null;
-    const message = "closed by the application: Error: revoked";
+    const message = "closed by the app: Error: revoked";
     assertEquals(logger.lines, [["debug", `name: ${message}`]], `${turn} turns later`);
     assertEquals([session.message, socket.closings], [message, 1]);
     assertStrictEquals(session.signal.reason, reason);

@@ -136,7 +136,7 @@ Deno.test("who waits for a place and who does a handshake don't wait for one ano
   for (const peer of peers) peer.close();
 });
 
-Deno.test("clients who wait for a place get one in turn, or lose their wait after 2 s", async (t) => {
+Deno.test("clients that wait for a slot get one in turn, or lose their wait after 2 s", async (t) => {
   await using pki = await TempPKI.create();
   await t.step("60 clients share 2 places", async () => {
     await using endpoint = await startTls(pki, noContent, { server: { maxConnections: 2 } });
@@ -172,11 +172,11 @@ Deno.test("one client waits for a place and 64 behind it, with their handshake d
   assertEquals(endpoint.logger.at("info"), []);
   using last = await endpoint.client.connect();
   await assertRejects(() => last.get("/"), EmptyPreambleError);
-  assertMatch((await endpoint.logger.waitFor("info")).join(), /^[^,]*: too many wait for a place$/);
+  assertMatch((await endpoint.logger.waitFor("info")).join(), /^[^,]*: too many wait for a slot$/);
   for (const conn of conns) conn.close();
 });
 
-Deno.test("a server that ends closes handshakes, and those who wait for a place", async (t) => {
+Deno.test("a server that ends closes handshakes, and those that wait for a slot", async (t) => {
   await using pki = await TempPKI.create();
   const addresses: Address[] = [["127.0.0.1", 0]];
   if (hasIPv6) addresses.push(["::1", 0, 0, 1]);
