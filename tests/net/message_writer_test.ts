@@ -28,9 +28,9 @@ interface Ends {
   readonly writer: MessageWriter;
 }
 
-function open(portions?: Portions): Ends {
+function open(portions?: Portions, timeout: number | null = null): Ends {
   const socket = new RecordingSocket(portions);
-  const transport = new Transport(socket, null);
+  const transport = new Transport(socket, timeout);
   return { socket, transport, writer: new MessageWriter(transport) };
 }
 
@@ -207,5 +207,67 @@ Deno.test("an array that shrinks while it is sent is a BodyError that says so", 
       "don't resize",
     );
     assertEquals(ends.socket.writes, []);
+  }
+});
+
+Deno.test("a large array goes out whole and in order", async () => {
+  const bytes = Uint8Array.from({ length: 200_000 }, (_, i) => 97 + i % 26);
+  const ends = open();
+  await send(ends, bytes);
+  assert(ends.socket.writes.join("") === PREAMBLE + new TextDecoder().decode(bytes));
+});
+
+Deno.test("a large array that shrinks while its beginning is sent is not sent to its end", async () => {
+  for (const left of [0, 60_000, 80_000]) {
+    const buffer = new ArrayBuffer(100_000, { maxByteLength: 100_000 });
+    let writes = 0;
+    const transport = new Transport({
+      read: () => Promise.resolve(null),
+      write(bytes) {
+        if (writes++ === 0) buffer.resize(left);
+        return Promise.resolve(bytes.length);
+      },
+      close() {},
+    }, null);
+    const writer = new MessageWriter(transport);
+    writer.beginMessage();
+    await assertRejects(
+      async () => await writer.beginSend(9, new Uint8Array(buffer, 0, 100_000), 100_000),
+      BodyError,
+    );
+    assertEquals(writes, 1);
+  }
+});
+
+Deno.test("no write is bounded any longer once a message was sent", async () => {
+  for (const perWrite of [3, Infinity]) {
+    for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
+      const ends = open({ perWrite }, 1000);
+      await send(ends, body);
+      assertEquals(ends.transport.deadline.writing.since, -1);
+      ends.transport.close();
+    }
+  }
+});
+
+Deno.test("nothing is left to wait for once a small message was written whole", async () => {
+  const { writer } = open();
+  writer.beginMessage();
+  assertEquals(writer.endSend(await writer.beginSend(5, null, null)), null);
+});
+
+Deno.test("a body that fails is cancelled, also one that closes the connection before it throws", async () => {
+  const failure = new Error("failed");
+  for (const isClosing of [false, true]) {
+    const ends = open();
+    const reasons: unknown[] = [];
+    const body = bodyOf(() => {
+      if (isClosing) ends.transport.close();
+      throw failure;
+    });
+    Object.assign(body as object, { cancel: (reason: unknown) => reasons.push(reason) });
+    assertStrictEquals(await rejectionOf(send(ends, body), "sending"), failure);
+    assertEquals(reasons, [failure]);
+    await turnOfEventLoop();
   }
 });

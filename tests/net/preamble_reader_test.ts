@@ -72,7 +72,8 @@ Deno.test("a peer that closes before a preamble, and one that closes inside of o
 Deno.test("a preamble has 32768 bytes at most, also before its end has come", async () => {
   const largest = `${"a".repeat(MAX_PREAMBLE_BYTES - 4)}\r\n\r\n`;
   const ends = open();
-  ends.socket.give(largest);
+  ends.socket.give(largest + largest);
+  assertEquals(await receive(ends), largest);
   assertEquals(await receive(ends), largest);
   for (const sent of [`a${largest}`, "a".repeat(MAX_PREAMBLE_BYTES)]) {
     const other = open();
@@ -186,4 +187,37 @@ Deno.test("settleAhead() leaves the reader empty at the peer's end, and reports 
   broken.socket.fail(failure);
   assertStrictEquals(await rejectionOf(broken.preambles.settleAhead(), "settling"), failure);
   assertStrictEquals(broken.transport.failure, failure);
+});
+
+Deno.test("a read that is under way ahead is waited for, to its bytes or its end", async () => {
+  const ends = open();
+  ends.preambles.readAhead();
+  const receiving = receive(ends);
+  ends.socket.give("A\r\n");
+  await turnOfEventLoop();
+  ends.socket.give("\r\n");
+  assertEquals(await receiving, "A\r\n\r\n");
+  ends.preambles.readAhead();
+  const ended = rejectionOf(receive(ends), "the end");
+  ends.socket.end();
+  assertInstanceOf(await ended, EmptyPreambleError);
+});
+
+Deno.test("a preamble is bounded while it is received, and an arrival once it is whole", async () => {
+  const socket = new RecordingSocket();
+  const transport = new Transport(socket, 1000);
+  const preambles = new PreambleReader(transport);
+  transport.forgetArrival();
+  assertEquals(preambles.find(), -1);
+  assert(!transport.deadline.isReading);
+  const receiving = preambles.beginReceive();
+  assert(transport.deadline.isReading);
+  socket.give("A\r\n\r\n");
+  preambles.endReceive(await receiving);
+  assert(transport.deadline.isReading);
+  assertEquals(transport.sinceArrival, Infinity);
+  assertEquals(preambles.find(), 5);
+  assert(!transport.deadline.isReading);
+  assert(Math.abs(transport.sinceArrival) < 60_000);
+  transport.close();
 });

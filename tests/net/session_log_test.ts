@@ -45,6 +45,8 @@ Deno.test("an exception of the app is an error with its stack, and names the req
   const [line] = logger.at("error");
   assertStringIncludes(line!, `name: an error of the app: ${error.stack}`);
   assertStringIncludes(line!, 'for GET "/a?b"');
+  log.appFailed(error, "onConnect");
+  assertEquals(logger.at("error")[1], `name: an error of onConnect: ${error.stack}`);
 });
 
 Deno.test("only a time-out is explained by what the request expects", () => {

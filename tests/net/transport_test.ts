@@ -12,7 +12,7 @@ import type { Socket } from "@degu/degu/client";
 import { PreambleReader } from "@degu/internal/net/preamble_reader.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 /** A socket whose reads and writes the test settles; it fails the test if two reads are under way. */
@@ -44,9 +44,9 @@ class ManualSocket implements Socket {
   }
 }
 
-function manual(): { socket: ManualSocket; transport: Transport } {
+function manual(timeout: number | null = null): { socket: ManualSocket; transport: Transport } {
   const socket = new ManualSocket();
-  return { socket, transport: new Transport(socket, null) };
+  return { socket, transport: new Transport(socket, timeout) };
 }
 
 Deno.test("drain() waits for a read that is under way before it reads itself", async () => {
@@ -179,4 +179,115 @@ Deno.test("failureOf() gives the connection's own error once it is closed, and k
   closed.close();
   assertInstanceOf(closed.failureOf(first, true), ConnectionClosedError);
   assertEquals(closed.failure, null);
+});
+
+Deno.test("a read is bounded while it is under way, and a write while it is", async () => {
+  const { socket, transport } = manual(1000);
+  const { deadline } = transport;
+  const first = transport.read(new Uint8Array(10));
+  assert(deadline.isReading);
+  socket.reads[0]!.resolve(3);
+  assertEquals(await first, 3);
+  assert(!deadline.isReading);
+  const second = transport.read(new Uint8Array(10));
+  transport.abandonRead();
+  assert(!deadline.isReading);
+  socket.reads[1]!.resolve(null);
+  assertEquals(await second, null);
+  const writing = transport.beginWrite(latin1("hello"));
+  assert(deadline.writing.since >= 0);
+  assertEquals(await writing, 5);
+  transport.endWrite();
+  assertEquals(deadline.writing.since, -1);
+  transport.close();
+});
+
+Deno.test("a peer that keeps the connection waiting breaks it", async () => {
+  const { socket, transport } = manual(0.01);
+  const reading = rejectionOf(transport.read(new Uint8Array(1)), "the read");
+  const closed = new Promise<unknown>((resolve) => transport.addCloseListener(resolve));
+  // The time-out alone keeps no program running.
+  const failure = await within(closed, "the time-out");
+  assertInstanceOf(failure, Deno.errors.TimedOut);
+  socket.reads[0]!.resolve(null);
+  assertStrictEquals(await reading, failure);
+  assertEquals(socket.closings, 1);
+});
+
+Deno.test("a read waits for one that was issued ahead, and gets its bytes or its end", async () => {
+  for (const count of [3, null]) {
+    const { socket, transport } = manual();
+    transport.readAhead(false);
+    const reading = transport.read(new Uint8Array(10));
+    await turnOfEventLoop();
+    assertEquals(socket.reads.length, 1);
+    socket.reads[0]!.resolve(count);
+    if (count === null) {
+      await turnOfEventLoop();
+      socket.reads[1]!.resolve(null);
+    }
+    assertEquals(await reading, count);
+    assertEquals(transport.reader.buffered, 0);
+  }
+});
+
+Deno.test("a read that fails breaks the connection, also one that was issued ahead", async () => {
+  for (const ahead of [false, true]) {
+    const { socket, transport } = manual();
+    const failure = new Error("broken");
+    if (ahead) transport.readAhead(false);
+    const reading = rejectionOf(transport.read(new Uint8Array(10)), "the read");
+    socket.reads[0]!.reject(failure);
+    assertStrictEquals(await reading, failure);
+    assertStrictEquals(transport.failure, failure);
+  }
+});
+
+Deno.test("once a read has ended, the peer can be watched again", async () => {
+  for (const end of [3, new Error("broken")]) {
+    const { socket, transport } = manual();
+    const reading = transport.read(new Uint8Array(10)).catch(() => {});
+    if (end instanceof Error) socket.reads[0]!.reject(end);
+    else socket.reads[0]!.resolve(end);
+    await reading;
+    let reported = false;
+    transport.watch(() => reported = true);
+    assertEquals(socket.reads.length, 2);
+    socket.reads[1]!.resolve(null);
+    await turnOfEventLoop();
+    assert(reported);
+  }
+});
+
+Deno.test("the time since bytes came last begins with each of them, or never has", async () => {
+  const { socket, transport } = manual();
+  transport.forgetArrival();
+  assertEquals(transport.sinceArrival, Infinity);
+  const reading = transport.read(new Uint8Array(10));
+  socket.reads[0]!.resolve(1);
+  await reading;
+  assert(Math.abs(transport.sinceArrival) < 60_000);
+  transport.forgetArrival();
+  transport.noteArrival();
+  assert(Math.abs(transport.sinceArrival) < 60_000);
+});
+
+Deno.test("drain() drops what has arrived already, too", async () => {
+  const { socket, transport } = manual();
+  transport.readAhead(false);
+  socket.reads[0]!.resolve(60);
+  await turnOfEventLoop();
+  assertEquals(transport.reader.buffered, 60);
+  assertEquals(await transport.drain(50), false);
+  assertEquals([transport.reader.buffered, socket.reads.length], [0, 1]);
+});
+
+Deno.test("closeWrite() ends the side that writes, of a socket that has two", async () => {
+  let ended = 0;
+  const socket = Object.assign(new ManualSocket(), {
+    closeWrite: () => Promise.resolve(void ended++),
+  });
+  await new Transport(socket, null).closeWrite();
+  assertEquals(ended, 1);
+  await manual().transport.closeWrite();
 });
