@@ -24,29 +24,32 @@ import {
   cancelUnused,
   checkBodies,
 } from "./base/body/bodies.ts";
-import { ConnectionClosedError, typeName } from "./base/errors.ts";
-import { checkBaseHeaders } from "./base/wire/header_format.ts";
+import { ConnectionClosedError } from "./base/errors.ts";
 import type { HeaderDict } from "./base/wire/headers.ts";
 import { hideSecretsOf, INSPECT, inspectFields } from "./base/inspect.ts";
 import type { Response } from "./base/app/message.ts";
-import { copyOptions } from "./base/options.ts";
 import type { Method } from "./base/wire/preamble.ts";
 import type { Address } from "./base/address_rules.ts";
-import { allows, VALUE } from "./base/wire/tables.ts";
 import { checkClientAddress, hostOf } from "./net/addresses.ts";
 import { connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
 import {
   closeAfterResponse,
+  closeOn,
   Connection,
   DEFAULT_TIMEOUT,
-  transportOf,
 } from "./net/client_connection.ts";
-import { checkTimeout } from "./net/deadline.ts";
-import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
+import {
+  checkClientOptions,
+  CLIENT_OPTIONS,
+  type ClientOptions,
+  makeBaseHeaders,
+  type SSLClientOptions,
+} from "./net/client_options.ts";
+import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import { checkSslHost, connectTls, sslHostOf } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
 
-export { Connection, type RequestOptions };
+export { type ClientOptions, Connection, type RequestOptions, type SSLClientOptions };
 export {
   buildClientSslctx,
   type ClientSslconfig,
@@ -58,46 +61,6 @@ export { Response } from "./base/app/message.ts";
 export type { Socket } from "./base/app/app.ts";
 export type { Address } from "./base/address_rules.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
-
-/** How to connect to a server, and what to send with each request. */
-export interface ClientOptions {
-  /**
-   * The value of the `host` header; `null` for none.
-   *
-   * @default {the host of the address, with its port unless that is the scheme's}
-   */
-  host?: string | null | undefined;
-  /**
-   * Seconds that connecting, the handshake and each wait may take; `null` for any time. It fires
-   * between 1.0 and 1.25 times its value.
-   *
-   * @default {90}
-   */
-  timeout?: number | null | undefined;
-  /**
-   * The classes that the bodies of responses are made from.
-   *
-   * @default {bodies}
-   */
-  bodies?: Bodies | undefined;
-  /** The value of the `authorization` header; none where it is left out. */
-  authorization?: string | undefined;
-  /**
-   * Headers that go with every request, over the caller's. Not `host` and `authorization`, which have
-   * options of their own, nor what belongs to one message: `content-length`, `transfer-encoding`,
-   * `range`, `content-range`.
-   */
-  headers?: HeaderDict | undefined;
-  /** Called with each new connection, which is closed unless this returns exactly `true`. */
-  onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
-  /**
-   * Aborts connecting, the handshake, and every connection that this client has made; what waits
-   * rejects with its reason, and so does whatever comes later: it is for the client's whole life.
-   */
-  signal?: AbortSignal | undefined;
-}
-
-const OPTIONS = ["host", "timeout", "bodies", "authorization", "headers", "onConnect", "signal"];
 
 /**
  * Where a server is, and how to connect to it. It holds no connection: make any number of them.
@@ -131,13 +94,12 @@ export class Client {
    *
    * @param address `[host, port]`, `[host, port, flowinfo, scopeid]`, the absolute path of a Unix
    * socket, or the bytes of a Linux abstract name.
-   * @throws {TypeError} for an address, an option or a value of a wrong type, and for an unknown
-   * option.
-   * @throws {RangeError} for a value that is not allowed.
+   * @throws {TypeError} if the address or an option is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
    */
   constructor(address: Address, options: ClientOptions = {}) {
     this.address = checkClientAddress(address);
-    this.options = Object.freeze(hideSecretsOf(checkOptions(options, this.knownOptions)));
+    this.options = Object.freeze(hideSecretsOf(checkClientOptions(options, this.knownOptions)));
     const { host, timeout, bodies } = this.options;
     this.host = host === undefined ? hostOf(this.address, this.defaultPort) : host;
     this.timeout = timeout === undefined ? DEFAULT_TIMEOUT : timeout;
@@ -152,7 +114,7 @@ export class Client {
 
   /** The names of the options. */
   protected get knownOptions(): readonly string[] {
-    return OPTIONS;
+    return CLIENT_OPTIONS;
   }
 
   /**
@@ -169,11 +131,11 @@ export class Client {
    * Makes a connection. Needs `--allow-net`; for the path of a Unix socket also `--allow-read` and
    * `--allow-write` of it.
    *
-   * @param bodies The classes that the bodies of responses are made from, in place of the client's.
+   * @param bodies The classes that the bodies of responses are made from, instead of the client's.
    * @param options A signal that aborts connecting, the handshake and `onConnect`, and has no effect
    * on the connection later.
-   * @throws {Deno.errors.TimedOut} where it takes more than `timeout` seconds.
-   * @throws {ConnectionClosedError} where `onConnect` does not return `true`.
+   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds.
+   * @throws {ConnectionClosedError} if `onConnect` does not return `true`.
    */
   async connect(bodies: Bodies = this.bodies, options?: RequestOptions): Promise<Connection> {
     checkBodies(bodies);
@@ -185,7 +147,7 @@ export class Client {
       bodies,
       this.timeout,
     );
-    if (signal !== undefined) closeOnAbort(connection, signal);
+    if (signal !== undefined) closeOn(connection, signal);
     if (onConnect === undefined) return connection;
     try {
       if (await untilAborted(onConnect(connection), joined.signal) !== true) {
@@ -229,7 +191,7 @@ export class Client {
     }
   }
 
-  /** What `console.log` and `Deno.inspect` show: everything but what is secret in the headers. */
+  /** What `console.log` and `Deno.inspect` show: all but the secrets in the headers. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { address, host, timeout, options: given } = this;
     const fields = { address, host, timeout, options: given };
@@ -237,73 +199,15 @@ export class Client {
   }
 }
 
-/** The signal knows the transport only, so that a connection that was forgotten can be collected. */
-function closeOnAbort(connection: Connection, signal: AbortSignal): void {
-  const transport = transportOf(connection);
-  const abort = () => transport.close(signal.reason);
-  if (signal.aborted) return abort();
-  signal.addEventListener("abort", abort);
-  const { onClose } = transport;
-  transport.onClose = () => {
-    signal.removeEventListener("abort", abort);
-    onClose?.();
-  };
-}
-
-function checkOptions(options: ClientOptions, known: readonly string[]): ClientOptions {
-  const copy = copyOptions(options, known);
-  const { host, timeout, bodies, authorization, headers, onConnect, signal } = copy;
-  if (host !== undefined && host !== null) checkHeaderValue("host", host);
-  if (authorization !== undefined) checkHeaderValue("authorization", authorization);
-  if (timeout !== undefined) checkTimeout(timeout);
-  if (bodies !== undefined) checkBodies(bodies);
-  if (onConnect !== undefined && typeof onConnect !== "function") {
-    throw new TypeError(`onConnect: need a function; got ${typeName(onConnect)}`);
-  }
-  checkSignal(signal);
-  if (headers !== undefined) {
-    checkBaseHeaders(headers);
-    copy.headers = Object.freeze(hideSecretsOf({ ...headers }));
-  }
-  return copy;
-}
-
-function checkHeaderValue(name: string, value: string): void {
-  if (typeof value !== "string") {
-    throw new TypeError(`${name}: need a string; got ${typeName(value)}`);
-  }
-  if (value === "" || !allows(VALUE, value)) {
-    // The value may be a secret.
-    throw new RangeError(`${name}: need one or more of the characters that a header may have`);
-  }
-}
-
-function makeBaseHeaders(host: string | null, { headers: given, authorization }: ClientOptions) {
-  const headers: HeaderDict = { ...given };
-  if (authorization !== undefined) headers["authorization"] = authorization;
-  if (host !== null) headers["host"] = host;
-  return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsOf(headers));
-}
-
-/** The options of a client, and the name of the server. */
-export interface SSLClientOptions extends ClientOptions {
-  /**
-   * The name that is sent to the server, if it is a DNS name, and that the server's certificate has to
-   * be for; `null` for none.
-   *
-   * @default {the host of the address; null for Unix sockets and abstract names}
-   */
-  sslHost?: string | null | undefined;
-}
-
 /**
  * Where an HTTPS server is, how to connect to it, and which servers to trust.
  *
- * The server's certificate is always verified. With `{}` it has to come from an authority that Deno
- * trusts by default; with `caFile` or `caPath` from one of those, and from no other. Its names are those
- * in its subjectAltName (RFC 9525 §6.3). A connection's server is told by `conn.sock.peerCertificate`.
+ * The server's certificate is always verified. With `{}` it must come from an authority that Deno trusts
+ * by default; with `caFile` or `caPath` from one of those, and from no other. Its names are those in its
+ * subjectAltName (RFC 9525 §6.3). The certificate of a connection's server is
+ * `conn.sock.peerCertificate`.
  *
- * @example A client and a server that know one another
+ * @example A client and a server that trust each other
  * ```ts
  * import { SSLClient } from "@degu/degu/client";
  * import { TempPKI } from "@degu/degu/misc";
@@ -329,17 +233,17 @@ export class SSLClient extends Client {
   declare readonly options: Readonly<SSLClientOptions>;
   /** What the client trusts and who it is, and the policy. */
   readonly sslctx: ClientSslctx;
-  /** The name that the server's certificate has to be for, or `null`. */
+  /** The name that the server's certificate must be for, or `null`. */
   readonly sslHost: string | null;
 
   /**
    * Makes a client; the files are read, but nothing is resolved or connected yet.
    *
-   * @param sslctx What {@linkcode buildClientSslctx} has made, or its argument.
+   * @param sslctx What {@linkcode buildClientSslctx} returns, or its argument.
    * @param address As for {@linkcode Client}.
-   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
-   * @throws {RangeError} for a value that is not allowed; where the server's name is to be checked,
-   * but neither the address nor `sslHost` has one.
+   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed; if the server's name is to be checked, but neither
+   * the address nor `sslHost` has one.
    * @throws what {@linkcode buildClientSslctx} does.
    */
   constructor(
@@ -361,10 +265,10 @@ export class SSLClient extends Client {
 
   /** The names of the options. */
   protected override get knownOptions(): readonly string[] {
-    return [...OPTIONS, "sslHost"];
+    return [...CLIENT_OPTIONS, "sslHost"];
   }
 
-  /** As a client's, with what it has more. */
+  /** As a client's, and what it has in addition. */
   override [INSPECT](
     inspect: (value: unknown, options?: unknown) => string,
     options: unknown,

@@ -21,17 +21,15 @@
 import { api } from "./base/app/api.ts";
 import type { App, Socket } from "./base/app/app.ts";
 import { readApp } from "./base/app/app_parts.ts";
-import { typeName } from "./base/errors.ts";
-import { copyOptions } from "./base/options.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address_rules.ts";
 import { Session } from "./base/app/session.ts";
 import { SetView } from "./base/app/set_view.ts";
 import { checkServerAddress } from "./net/addresses.ts";
-import { checkTimeout } from "./net/deadline.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
-import { Places } from "./net/places.ts";
-import { type Logger, ServerConnection, type ServerContext } from "./net/server_connection.ts";
+import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
+import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
+import { Slots } from "./net/slots.ts";
 import { standardLogger } from "./net/standard_logger.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { TlsListener } from "./net/tls/listener.ts";
@@ -41,7 +39,8 @@ export { Session } from "./base/app/session.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
 export type { Address } from "./base/address_rules.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
-export type { Logger } from "./net/server_connection.ts";
+export type { ServerOptions } from "./net/server_options.ts";
+export type { Logger } from "./net/standard_logger.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
 export {
   buildServerSslctx,
@@ -50,43 +49,9 @@ export {
   type Sslctx,
 } from "./net/tls/context.ts";
 
-/** The limits of a server, and where it logs. */
-export interface ServerOptions {
-  /**
-   * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
-   * TLS handshakes are not among them: 64 may be under way, of which the oldest gives way to the next.
-   *
-   * @default {50}
-   */
-  maxConnections?: number | undefined;
-  /**
-   * How many requests one connection may make, or `Infinity`.
-   *
-   * @default {1000}
-   */
-  maxRequests?: number | undefined;
-  /**
-   * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
-   * of its body, for a write, for a handshake. `null` for any time. It fires between 1.0 and 1.25
-   * times its value.
-   *
-   * @default {30}
-   */
-  timeout?: number | null | undefined;
-  /**
-   * Where to tell what happens; `console` fits.
-   *
-   * @default {warnings and errors, to stderr}
-   */
-  logger?: Logger | undefined;
-}
-
-const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
-const LEVELS = ["debug", "info", "warn", "error"] as const;
-
 /**
- * A server of one RGI application. It listens from when it is made, and serves while
- * {@linkcode serveForever} runs.
+ * A server of one RGI app. It listens as soon as it is made, and serves once {@linkcode serveForever}
+ * was called.
  *
  * @example
  * ```ts
@@ -112,16 +77,15 @@ export class Server implements AsyncDisposable {
   /** The options that were given. */
   readonly options: Readonly<ServerOptions>;
   /**
-   * The sessions at this moment: those that were let in (their handshake and `onConnect` are done) and
-   * are not over. It changes by itself, and can't be changed; `session.close()` takes one out.
+   * The current sessions: those that were accepted (their handshake and `onConnect` are done) and have
+   * not ended. It is live and read-only; `session.close()` ends one.
    */
   readonly sessions: ReadonlySet<Session>;
   readonly #listener: Listener;
   readonly #context: ServerContext;
   readonly #maxRequests: number;
-  readonly #places: Places;
+  readonly #slots: Slots;
   #serving: Promise<void> | null = null;
-  #listening = true;
 
   /**
    * Makes a server that is bound to an address. Needs `--allow-net`; for the path of a Unix socket
@@ -130,14 +94,15 @@ export class Server implements AsyncDisposable {
    * @param address `[host, port]` or `[host, port, flowinfo, scopeid]` with a literal IP address,
    * port 0 for a free one; the absolute path of a Unix socket, which must not exist; or the bytes
    * of a Linux abstract name, empty for a free one.
-   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
-   * @throws {RangeError} for a value that is not allowed.
-   * @throws {Deno.errors.AddrInUse} where the address is taken.
+   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {Deno.errors.AddrInUse} if the address is in use.
    */
   constructor(address: Address, app: App, options?: ServerOptions);
   /**
-   * Makes a server that accepts connections in a way of its own.
+   * Makes a server that accepts connections from a listener of its own.
    *
+   * @param listen Makes the listener.
    * @internal
    */
   constructor(address: Address, app: App, options: ServerOptions, listen: Listen);
@@ -147,12 +112,12 @@ export class Server implements AsyncDisposable {
     options: ServerOptions = {},
     listen: Listen = listenPlain,
   ) {
-    this.options = Object.freeze(checkOptions(options));
+    this.options = Object.freeze(checkServerOptions(options));
     const { maxConnections = 50, maxRequests = 1000, timeout = 30, logger = standardLogger } =
       this.options;
     const checkedAddress = checkServerAddress(address);
     const { handle, onConnect } = readApp(app, "app");
-    this.#places = new Places(maxConnections);
+    this.#slots = new Slots(maxConnections);
     this.#maxRequests = maxRequests;
     const safeLogger = makeSafeLogger(logger, LEVELS);
     const sessions = new Set<Session>();
@@ -169,7 +134,7 @@ export class Server implements AsyncDisposable {
     this.#listener = listen(checkedAddress, this.#context);
   }
 
-  /** Resolves once the address is bound, which for a plain server it is from the start. */
+  /** Resolves once the address is bound; for a plain server that is at once. */
   get ready(): Promise<void> {
     return this.#listener.ready;
   }
@@ -187,23 +152,25 @@ export class Server implements AsyncDisposable {
 
   async #serve(): Promise<void> {
     await this.ready;
-    while (this.#listening) {
+    for (;;) {
       const accepted = await this.#accept();
       if (accepted === null) break;
-      const free = await this.#places.wait();
-      if (free && this.#listening) this.#start(accepted);
+      const isFree = !this.#context.stopping && await this.#slots.wait();
+      // In the turn of the start: the server may stop in any turn before it.
+      if (isFree && !this.#context.stopping) this.#start(accepted);
       else closeQuietly(accepted.socket);
     }
     await this.#ended();
   }
 
-  /** The next connection; `null` where there won't be any. */
+  /** The next connection; `null` once the server is stopping. */
   async #accept(): Promise<Accepted | null> {
+    if (this.#context.stopping) return null;
     try {
       return await this.#listener.accept();
     } catch (error) {
-      if (this.#listening) throw error;
-      return null;
+      if (this.#context.stopping) return null;
+      throw error;
     }
   }
 
@@ -211,11 +178,11 @@ export class Server implements AsyncDisposable {
     const certificate = socket.peerCertificate ?? null;
     const session = new Session(name, address, this.#maxRequests, certificate);
     const connection = new ServerConnection(this.#context, socket, session, isTrusted);
-    this.#places.take(connection, connection.serve());
+    this.#slots.hold(connection, connection.serve());
   }
 
   async #ended(): Promise<void> {
-    await Promise.all([this.#listener.ended(), this.#places.ended()]);
+    await Promise.all([this.#listener.ended(), this.#slots.ended()]);
   }
 
   /**
@@ -223,7 +190,7 @@ export class Server implements AsyncDisposable {
    */
   close(): void {
     this.#stop();
-    this.#places.close();
+    this.#slots.close();
   }
 
   /**
@@ -232,16 +199,15 @@ export class Server implements AsyncDisposable {
    */
   async shutdown(): Promise<void> {
     this.#stop();
-    this.#places.closeIdle();
+    this.#slots.closeIdle();
     await this.#ended();
   }
 
   #stop(): void {
+    if (this.#context.stopping) return;
     this.#context.stopping = true;
-    if (!this.#listening) return;
-    this.#listening = false;
     this.#listener.close();
-    this.#places.stop();
+    this.#slots.stopWaiting();
   }
 
   /** Closes the server: {@linkcode close}. */
@@ -260,35 +226,17 @@ function closeQuietly(socket: Socket): void {
   }
 }
 
-function checkOptions(options: ServerOptions): ServerOptions {
-  const copy = copyOptions(options, OPTIONS);
-  checkCount("maxConnections", copy.maxConnections);
-  checkCount("maxRequests", copy.maxRequests);
-  if (copy.timeout !== undefined) checkTimeout(copy.timeout);
-  return copy;
-}
-
-function checkCount(name: string, value: number | undefined): void {
-  if (value === undefined) return;
-  if (typeof value !== "number") {
-    throw new TypeError(`${name}: need a number; got ${typeName(value)}`);
-  }
-  if (value !== Infinity && (!Number.isSafeInteger(value) || value < 1)) {
-    throw new RangeError(`${name}: need an integer of 1 or more, or Infinity; got ${value}`);
-  }
-}
-
 /**
- * A server of one RGI application over TLS, which lets in the clients of one authority only, or, only
- * if told explicitly, all clients.
+ * A server of one RGI app over TLS, which accepts only the clients of the authorities that it trusts or,
+ * only where told explicitly, all clients.
  *
- * A client that is refused gets not one byte of HTTP, and the application never hears of it. Who was
- * let in is told by `session.peerCertificate`, also to `onConnect`, which may refuse it yet.
+ * A client that is refused gets not one byte of HTTP, and the app is never called. The client that was
+ * accepted is `session.peerCertificate`, also in `onConnect`, which may still refuse it.
  *
  * It is bound a little later than a plain server: await {@linkcode Server.ready} before asking for the
- * port. Where the address can't be bound, `ready` and `serveForever()` reject.
+ * port. If the address can't be bound, `ready` and `serveForever()` reject.
  *
- * @example Let in one client by its public key
+ * @example Accept one client by its public key
  * ```ts
  * import { SSLClient } from "@degu/degu/client";
  * import { TempPKI } from "@degu/degu/misc";
@@ -318,10 +266,10 @@ export class SSLServer extends Server {
   /**
    * Makes a server, and begins to bind its address; the files are read before.
    *
-   * @param sslctx What {@linkcode buildServerSslctx} has made, or its argument.
+   * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.
    * @param address As for {@linkcode Server}.
-   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
-   * @throws {RangeError} for a value that is not allowed.
+   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
    * @throws what {@linkcode buildServerSslctx} does.
    */
   constructor(
@@ -345,18 +293,18 @@ export class SSLServer extends Server {
   }
 
   /**
-   * Puts another context in force, at once, while the server runs: to trust one more peer or one less,
-   * or with a renewed certificate.
+   * Puts another context in force at once, while the server runs: to trust one peer more or less, or to
+   * use a renewed certificate.
    *
-   * From then on only clients are let in whose authority is trusted by it: also a client whose
-   * handshake, wait for a place or `onConnect` is under way. A client whose authority, by its key,
-   * is trusted before and after is not disturbed. Live sessions go on; close those that are no longer wanted. Where this throws,
-   * the context that was in force stays.
+   * From then on only clients are accepted whose authority it trusts: also a client whose handshake,
+   * wait for a slot or `onConnect` is under way. A client whose authority, by its key, is trusted before
+   * and after is not disturbed. Live sessions go on; close those that are no longer wanted. If this
+   * throws, the context that was in force stays in force.
    *
-   * @param sslctx What {@linkcode buildServerSslctx} has made, or its argument.
+   * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.
    * @throws what {@linkcode buildServerSslctx} does.
    *
-   * @example Trust somebody else
+   * @example Trust another authority
    * ```ts
    * import { EmptyPreambleError, SSLClient, SSLServer } from "@degu/degu";
    * import { TempPKI } from "@degu/degu/misc";

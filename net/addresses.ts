@@ -29,8 +29,8 @@ const encoder = new TextEncoder();
 /**
  * Checks an address that a client connects to, and copies it.
  *
- * @throws {TypeError} where it has none of the four forms.
- * @throws {RangeError} where a part of it is not allowed.
+ * @throws {TypeError} if it has none of the four forms.
+ * @throws {RangeError} if a part of it is not allowed.
  */
 export function checkClientAddress(address: Address): Address {
   if (address instanceof Uint8Array) {
@@ -71,7 +71,7 @@ export function hostOf(address: Address, defaultPort: number): string | null {
   return port === defaultPort ? shown : `${shown}:${port}`;
 }
 
-/** Where to connect or listen, as Deno wants it told. */
+/** Where to connect or listen, as the options of Deno. */
 export type Endpoint =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number }
   | { readonly transport: "unix"; readonly path: string };
@@ -102,7 +102,7 @@ export function boundAddress(asked: Address, bound: Deno.Addr): Address {
 
 /**
  * The address of a peer, in the form of the server's, but for IPv4 peers of a server that listens on
- * IPv6; `null` where it has none.
+ * IPv6; `null` if it has none.
  */
 export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
   if (typeof server === "string" || server instanceof Uint8Array) return null;
@@ -110,7 +110,7 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
   const host = MAPPED_IPV4.exec(hostname)?.[1] ?? hostname;
   if (isIPv4(host)) return Object.freeze([host, port] as const);
   const [ownHost, , , ownScope] = server;
-  // The system tells the scope of a peer only by where its connection has arrived.
+  // A peer's address has no scope: it is that of the address where its connection arrived.
   const shares = isLinkLocal(host) && isLinkLocal(ownHost);
   const zone = shares ? zoneOf(ownHost) : null;
   const shown = zone === null ? host : `${host}%${zone}`;
@@ -119,7 +119,7 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
     : Object.freeze([shown, port, 0, shares ? ownScope : 0] as const);
 }
 
-/** What a peer is called in logs: its address, or where it has none that of the server and a number. */
+/** The name of a peer in logs: its address, or if it has none that of the server and a number. */
 export function peerName(server: Address, peer: Address | null, count: number): string {
   return peer === null ? `${socketName(server)}#${count}` : addressText(peer);
 }

@@ -12,33 +12,33 @@ import {
   cancelUnused,
   checkBodies,
 } from "../base/body/bodies.ts";
-import { typeName } from "../base/errors.ts";
+import { checkMethods, wrongType } from "../base/checks.ts";
 import { checkHeaderDict } from "../base/wire/header_format.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../base/inspect.ts";
 import type { Response } from "../base/app/message.ts";
-import { checkResponseStart, type Method } from "../base/wire/preamble.ts";
+import type { Method } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
 import { checkTimeout } from "./deadline.ts";
 import { Exchanges } from "./exchanges.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
 import { Transport } from "./transport.ts";
 
-/** Seconds that a wait may take where nothing else was asked for. */
+/** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
 
 /** Makes a connection close itself once its response has been read. For clients. */
 export let closeAfterResponse: (connection: Connection) => void;
 
-/** What a connection stands on, which must not keep it alive. For clients. */
-export let transportOf: (connection: Connection) => Transport;
+/** Makes a connection close when a signal is aborted, which does not keep it alive. For clients. */
+export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
 /**
- * One connection to a server: one request at a time, each response's body read before the next.
+ * One connection to a server: one request at a time, each response's body read before the next request.
  *
- * `client.connect()` makes one; over any other {@linkcode Socket} make it yourself. It closes itself after any error but a mistake of the caller
- * that was found before the first byte went out, at the end of a `using` block, and when it is
- * garbage collected; a body that is in use keeps it alive.
+ * `client.connect()` makes one; over any other {@linkcode Socket} make it yourself. Any error closes it,
+ * except an invalid argument found before the first byte was sent. It also closes at the end of a `using`
+ * block, and when it is garbage collected; a body that is in use keeps it alive.
  *
  * @example
  * ```ts
@@ -66,12 +66,13 @@ export class Connection implements Disposable {
   readonly #exchanges: Exchanges;
 
   /**
-   * Makes a connection over a socket, which it owns from then on.
+   * Makes a connection over a socket, which it owns from now on.
    *
    * @param baseHeaders Headers that go with each request, or `null`.
    * @param bodies The classes that the bodies of responses are made from.
    * @param timeout Seconds that each wait for the peer may take, or `null` for any time.
-   * @throws {TypeError} or `RangeError` for an argument that is wrong.
+   * @throws {TypeError} if an argument is of a wrong type.
+   * @throws {RangeError} if a value is not allowed.
    */
   constructor(
     sock: Socket,
@@ -79,14 +80,14 @@ export class Connection implements Disposable {
     bodies: Bodies = defaultBodies,
     timeout: number | null = DEFAULT_TIMEOUT,
   ) {
-    checkSocket(sock);
+    checkMethods("sock", sock, ["read", "write", "close"]);
     if (baseHeaders !== null) checkHeaderDict(baseHeaders);
     checkBodies(bodies);
     checkTimeout(timeout);
     this.sock = sock;
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
-    this.#transport = new Transport(sock, timeout, checkResponseStart);
+    this.#transport = new Transport(sock, timeout);
     this.#exchanges = new Exchanges(
       this.#transport,
       baseHeaders,
@@ -95,7 +96,7 @@ export class Connection implements Disposable {
     );
   }
 
-  /** True once the connection has been closed, by whomever. */
+  /** True once the connection has been closed, by either end. */
   get closed(): boolean {
     return this.#transport.closed;
   }
@@ -107,13 +108,13 @@ export class Connection implements Disposable {
    * @param headers By lower-case name; not modified.
    * @param body `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request; rejects with its reason.
-   * @throws {TypeError} for an argument of a wrong type, and for an unknown option.
-   * @throws {RangeError} for a value that is not allowed.
-   * @throws {BodyError} where the previous response's body is unread, or this body can't be sent.
-   * @throws {ConnectionClosedError} where the connection is closed.
-   * @throws {ProtocolError} where the peer breaks the grammar; an `EmptyPreambleError` where it
-   * closes before it answers.
-   * @throws {Deno.errors.TimedOut} where the peer keeps the connection waiting.
+   * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {BodyError} if the previous response's body is unread, or this body can't be sent.
+   * @throws {ConnectionClosedError} if the connection is closed.
+   * @throws {ProtocolError} if the peer sends something invalid; an `EmptyPreambleError` if it closes
+   * before it responds.
+   * @throws {Deno.errors.TimedOut} if the peer keeps the connection waiting.
    */
   request(
     method: Method,
@@ -170,7 +171,7 @@ export class Connection implements Disposable {
   /**
    * A `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2).
    *
-   * @param headers A `range` that is there already has to be the same one.
+   * @param headers If they have a `range`, it must be the same one.
    */
   async getRange(
     uri: string,
@@ -184,7 +185,7 @@ export class Connection implements Disposable {
     return await this.request("GET", uri, withRange(headers, start, stop), null, options);
   }
 
-  /** Closes the connection; whatever waits for it rejects. Closing it again does nothing. */
+  /** Closes the connection; whatever waits for it rejects. Closing it again has no effect. */
   close(): void {
     this.#transport.close();
   }
@@ -194,7 +195,7 @@ export class Connection implements Disposable {
     this.close();
   }
 
-  /** What `console.log` and `Deno.inspect` show: everything but what is secret in `baseHeaders`. */
+  /** What `console.log` and `Deno.inspect` show: all but the secrets in `baseHeaders`. */
   [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
     const { closed, baseHeaders, sock } = this;
     const shown = baseHeaders && hideSecrets(baseHeaders);
@@ -203,17 +204,9 @@ export class Connection implements Disposable {
 
   static {
     closeAfterResponse = (connection) => {
-      connection.#exchanges.closeAfterBody = true;
+      connection.#exchanges.closeAfterResponse();
     };
-    transportOf = (connection) => connection.#transport;
-  }
-}
-
-function checkSocket(sock: Socket): void {
-  for (const name of ["read", "write", "close"] as const) {
-    if (typeof sock?.[name] !== "function") {
-      throw new TypeError(`sock: need an object with the method ${name}; got ${typeName(sock)}`);
-    }
+    closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }
 
@@ -223,9 +216,9 @@ function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict
   checkHeaderDict(headers);
   if (Object.hasOwn(headers, "range")) {
     const given = headers["range"];
-    if (!isRange(given)) throw new TypeError('headers["range"]: need a Range');
+    if (!isRange(given)) throw wrongType('headers["range"]', "a Range", given);
     if (given.start !== start || given.stop !== stop) {
-      throw new RangeError(`headers["range"]: ${given} is not the range that is asked for`);
+      throw new RangeError(`headers["range"]: must be ${range} or left out; got ${given}`);
     }
   }
   return { ...headers, range };

@@ -1,5 +1,5 @@
 /**
- * Making connections, within a time and until somebody aborts.
+ * Making connections, bounded by a time-out and a signal.
  *
  * @module
  */
@@ -28,7 +28,7 @@ export async function connectSocket(
     (signal) =>
       endpoint.transport === "tcp" ? Deno.connect({ ...endpoint, signal }) : Deno.connect(endpoint),
   );
-  // A message goes out in one write, and is not to wait for the acknowledgement of the last one.
+  // A message goes out in one write, which must not wait for the acknowledgement of the last one.
   if ("setNoDelay" in conn) conn.setNoDelay(true);
   return conn;
 }
@@ -38,6 +38,8 @@ export async function connectSocket(
  * is closed.
  *
  * @param what Names the attempt in the error.
+ * @throws {Deno.errors.TimedOut} if the time is over.
+ * @throws the reason of the signal if that aborts.
  */
 export async function bounded<T extends { close(): void }>(
   what: string,
@@ -45,30 +47,30 @@ export async function bounded<T extends { close(): void }>(
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted();
-  const controller = new AbortController();
-  const abort = () => controller.abort(signal!.reason);
-  signal?.addEventListener("abort", abort);
+  const expiry = new AbortController();
   const timer = timeout === null ? undefined : setTimeout(
-    () => controller.abort(new Deno.errors.TimedOut(`${what} took over ${timeout} s`)),
+    () => expiry.abort(new Deno.errors.TimedOut(`${what} took over ${timeout} s`)),
     Math.min(timeout * 1000, 2 ** 31 - 1),
   );
-  const aborted = new Promise<never>((_, reject) => {
-    controller.signal.addEventListener("abort", () => reject(controller.signal.reason));
-  });
+  using joined = new JoinedSignal(expiry.signal, signal);
+  const either = joined.signal ?? expiry.signal;
   // In a function of its own, so that what it throws at once is cleaned up after, too.
-  const attempting = (async () => await attempt(controller.signal))();
+  const attempting = (async () => await attempt(either))();
   try {
-    return await Promise.race([attempting, aborted]);
+    return await untilAborted(attempting, either);
   } catch (error) {
     attempting.then((late) => late.close(), () => {});
-    throw controller.signal.aborted ? controller.signal.reason : error;
+    throw either.aborted ? either.reason : error;
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
   }
 }
 
-/** Waits for what can't be stopped, but no longer than until the signal aborts. */
+/**
+ * Waits for what can't be stopped, but not beyond an abort of the signal.
+ *
+ * @throws the reason of the signal if that aborts.
+ */
 export async function untilAborted<T>(
   value: T | Promise<T>,
   signal: AbortSignal | undefined,
@@ -85,18 +87,18 @@ export async function untilAborted<T>(
   }
 }
 
-/** One signal for several, until it is disposed of: then they know nothing of it any more. */
+/** One signal for several, until it is disposed of: then they have no listener of it left. */
 export class JoinedSignal implements Disposable {
-  /** Is aborted with the first of them; `undefined` where there are none. */
+  /** Aborts with the first of them; `undefined` if there are none. */
   readonly signal: AbortSignal | undefined;
   readonly #joined: readonly AbortSignal[];
   #follow: (event: Event) => void = () => {};
 
-  /** Begins to follow those that there are. */
+  /** Joins those that are given. */
   constructor(...signals: readonly (AbortSignal | undefined)[]) {
     const given = signals.filter((signal) => signal !== undefined);
     const aborted = given.find((signal) => signal.aborted);
-    // What needs nobody that follows it is taken as it is.
+    // A signal that needs no joining is used as it is.
     const isPlain = given.length < 2 || aborted !== undefined;
     this.#joined = isPlain ? [] : given;
     this.signal = isPlain ? aborted ?? given[0] : this.#join();

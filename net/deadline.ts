@@ -1,24 +1,31 @@
 /**
- * One coarse timer per connection: a wait costs neither a timer nor a look at the clock.
+ * One coarse timer per connection: a wait costs neither a timer nor a reading of the clock.
  *
  * @module
  */
 
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
 import { type Interval, startInterval } from "./interval.ts";
 
-/** The timer ticks this often in the time that a wait may take. */
+/** How often the timer ticks in the time that a wait may take. */
 const TICKS = 8;
 const MAX_INTERVAL = 2 ** 31 - 1;
 
-/** Checks a time-out: seconds above zero, or `null` for none. */
+/**
+ * Checks a time-out: seconds above zero, or `null` for none.
+ *
+ * @throws {TypeError} if it is of a wrong type.
+ * @throws {RangeError} if it is not a finite number above 0.
+ */
 export function checkTimeout(timeout: number | null): void {
   if (timeout === null) return;
   if (typeof timeout !== "number") {
-    throw new TypeError(`timeout: need a number of seconds or null; got ${typeName(timeout)}`);
+    throw wrongType("timeout", "a number of seconds, or null", timeout);
   }
   if (!(timeout > 0 && timeout < Infinity)) {
-    throw new RangeError(`timeout: need seconds above 0, or null for none; got ${timeout}`);
+    throw new RangeError(
+      `timeout: must be a number of seconds above 0, or null for no limit; got ${timeout}`,
+    );
   }
 }
 
@@ -32,7 +39,7 @@ export class Wait {
 export class Deadline {
   /** The wait for bytes. */
   readonly reading: Wait = new Wait();
-  /** The wait to get rid of bytes, which may be under way at the same time. */
+  /** The wait for a write, which may be under way at the same time. */
   readonly writing: Wait = new Wait();
   #tick = 0;
   readonly #timer: Interval | undefined;

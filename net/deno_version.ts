@@ -1,6 +1,6 @@
 /**
- * Which versions of Deno TLS can be relied on with. This loads on older ones too, so that they can be
- * told.
+ * Which versions of Deno have TLS that can be relied on. This module loads on older ones too, so that
+ * it can refuse them.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 import { DeguError, quote } from "../base/errors.ts";
 
 /**
- * The oldest Deno that is supported. `node:tls`, which all TLS stands on, is young in Deno: until the
+ * The oldest Deno that is supported. `node:tls`, which all TLS is built on, is young in Deno: until the
  * spring of 2026 servers did not ask for client certificates, and up to 2.9.5 clients resumed sessions
  * across contexts.
  */
@@ -35,7 +35,7 @@ export function isSupportedDeno(version: string): boolean {
 /**
  * Refuses to go on with a Deno that is too old for TLS.
  *
- * @throws {DeguError} where it is older than {@linkcode MIN_DENO_VERSION}.
+ * @throws {DeguError} if it is older than {@linkcode MIN_DENO_VERSION}.
  */
 export function checkDenoVersion(version: string = Deno.version.deno): void {
   if (isSupportedDeno(version)) return;

@@ -11,6 +11,7 @@ import { Interruption } from "../base/body/interruption.ts";
 import { Response } from "../base/app/message.ts";
 import {
   checkMethod,
+  checkResponseStart,
   formatRequestPreamble,
   mayHaveBody,
   type Method,
@@ -19,45 +20,56 @@ import {
 } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { MessageWriter } from "./message_writer.ts";
+import { PreambleReader } from "./preamble_reader.ts";
 import { RequestAbort } from "./request_signal.ts";
 import { checkPossible, excessBytes, isReset, unframedBody } from "./response_rules.ts";
 import type { Transport } from "./transport.ts";
 
 /**
- * After so long without bytes of the peer a request waits for a turn of the event loop. What has come
- * while the program computed is known only then, and must not be taken for the answer.
+ * After this long without bytes of the peer a request waits for a turn of the event loop. Only then is
+ * it known what has arrived while the program computed, which must not be taken for the response.
  */
 const PAUSE_MILLISECONDS = 10;
 
 const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
 
-/** Closes the socket of exchanges that are collected. No closure here may know them. */
+/** Closes the socket of exchanges that were collected. No closure here may refer to them. */
 function closeWhenForgotten(exchanges: WeakKey, transport: Transport): void {
   forgotten.register(exchanges, transport, transport);
-  transport.onClose = () => forgotten.unregister(transport);
+  transport.addCloseListener(() => forgotten.unregister(transport));
 }
 
 /**
+ * What a connection is doing: nothing; a request, up to the preamble of its response; a response whose
+ * preamble has been parsed; a response's body that has not been read to its end.
+ */
+type Phase = "idle" | "requesting" | "responding" | "body";
+
+/**
  * The requests over one connection, one after the other. A request that waits for its response, and a
- * body that is in use, keep this alive; where nothing does, the transport closes.
+ * body that is in use, keep this alive; once nothing does, the transport closes.
  */
 export class Exchanges {
-  /** Whether the connection closes once the response's body is consumed. */
-  closeAfterBody = false;
   readonly #transport: Transport;
+  readonly #preambles: PreambleReader;
+  readonly #writer: MessageWriter;
   readonly #baseHeaders: HeaderDict | null;
   readonly #bodies: Bodies;
   readonly #owner: BodyOwner;
+  #phase: Phase = "idle";
+  #closeAfterBody = false;
+  /** Over TLS a server may refuse a client after its handshake: until the first response. */
   #mayBeRefused: boolean;
-  #inFlight = false;
-  #bodyUnread = false;
+  /** The error of a write, if the server has refused the request's body. */
+  #refusal: unknown = null;
   // Made for the first request that has a signal.
   #abort: RequestAbort | null = null;
 
   /**
-   * Makes what a connection does over a transport.
+   * Makes the exchanges over a transport.
    *
-   * @param encrypted Whether that is TLS, where a server may refuse a client after its handshake.
+   * @param encrypted Whether this is a TLS connection.
    */
   constructor(
     transport: Transport,
@@ -67,6 +79,8 @@ export class Exchanges {
   ) {
     this.#mayBeRefused = encrypted;
     this.#transport = transport;
+    this.#preambles = new PreambleReader(transport, checkResponseStart);
+    this.#writer = new MessageWriter(transport);
     this.#baseHeaders = baseHeaders;
     this.#bodies = bodies;
     this.#owner = {
@@ -75,6 +89,11 @@ export class Exchanges {
       bodyCancelled: () => transport.close(),
     };
     closeWhenForgotten(this, transport);
+  }
+
+  /** Closes the connection once the response's body has been read. */
+  closeAfterResponse(): void {
+    this.#closeAfterBody = true;
   }
 
   /** Makes a request; as `request` of a connection. */
@@ -87,38 +106,45 @@ export class Exchanges {
   ): Promise<Response> {
     this.checkReady(method, uri, body);
     // Getters of the headers and the body run now, and may try to make another request.
-    this.#inFlight = true;
+    this.#phase = "requesting";
     let framing, length;
     try {
       framing = outgoingFraming(body);
-      const { out } = this.#transport;
+      const out = this.#writer.beginMessage();
       length = formatRequestPreamble(out, method, uri, headers, this.#baseHeaders, framing);
       if (signal !== undefined) {
         signal.throwIfAborted();
-        this.#abort ??= new RequestAbort(this.#transport);
+        this.#abort ??= new RequestAbort(this.#transport, this.#writer);
         this.#abort.begin(signal);
       }
     } catch (error) {
-      this.#inFlight = false;
+      this.#phase = "idle";
       throw error;
     }
     return this.#exchange(method, length, body, framing, signal);
   }
 
-  /** Throws unless such a request can be made now. */
+  /**
+   * Checks whether such a request can be made now.
+   *
+   * @throws what `request` of a connection does.
+   */
   checkReady(method: Method, uri: string, body: BodyOut): void {
     if (this.#transport.closed) throw new ConnectionClosedError();
-    if (this.#inFlight) throw new DeguError("another request is in flight on this connection");
+    if (this.#phase === "requesting" || this.#phase === "responding") {
+      throw new DeguError("another request is in flight on this connection");
+    }
     checkMethod(method);
     checkUri(uri);
     if (body !== null && !mayHaveBody(method)) {
-      throw new RangeError(`body: need null where the method is ${method}`);
+      throw new RangeError(`body: must be null if the method is ${method}`);
     }
-    if (this.#bodyUnread) {
+    if (this.#phase === "body") {
       throw new BodyError("the body of the previous response has not been read to its end");
     }
   }
 
+  // Hot path: every await is here, since each asynchronous function costs a promise a request.
   async #exchange(
     method: Method,
     length: number,
@@ -126,76 +152,69 @@ export class Exchanges {
     framing: Framing,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
-    const transport = this.#transport;
-    const { reader } = transport;
-    let refusal: unknown = null;
-    let answered = false;
+    const preambles = this.#preambles;
+    const writer = this.#writer;
     try {
-      if (reader.buffered > 0) throw excessBytes();
-      // What is there before the request is sent can't be an answer to it, and must never be taken
-      // for one. A read that finds something settles within two turns.
-      transport.readAhead();
+      this.#readEarlyBytes();
+      // A read that finds something settles within two turns.
       await null;
       await null;
-      // A clock that was set back has paused, too.
-      if (Math.abs(Date.now() - transport.lastArrival) > PAUSE_MILLISECONDS) {
-        await turnOfEventLoop();
-      }
-      // What was read ahead is there for the next request.
+      if (this.#hasPaused()) await turnOfEventLoop();
+      // What was read ahead is kept for the next request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
-      if (transport.aheadSettled) await this.#refuseEarlyBytes();
+      if (preambles.aheadSettled) await this.#refuseEarlyBytes();
       try {
-        const rest = transport.sent(await transport.send(length, body, framing));
+        const rest = writer.endSend(await writer.beginSend(length, body, framing));
         if (rest !== null) await rest;
-      } catch (thrown) {
-        const error = transport.explain(thrown);
-        if (!transport.writeFailed || transport.closed || !isReset(error)) throw error;
-        // A server that refuses an upload answers and closes, and its answer may be here.
-        refusal = error;
-        this.closeAfterBody = true;
+      } catch (error) {
+        this.#noteRefusal(error);
       }
       let end;
-      while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
-      transport.lastArrival = Date.now();
-      const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
-      reader.start = end;
-      if (refusal !== null && preamble.status < 400) throw refusal;
-      answered = true;
-      this.#mayBeRefused = false;
-      if (this.#endsByClosing(method, preamble)) await this.#expectEnd(refusal !== null);
+      while ((end = preambles.find()) < 0) preambles.endReceive(await preambles.beginReceive());
+      const preamble = this.#parsePreamble(end);
+      if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
       return this.#makeResponse(method, preamble, signal !== undefined);
-    } catch (thrown) {
-      if (signal !== undefined && this.#abort!.fired) {
-        // The connection is closed already, or nothing was sent and it stays as it was.
-        cancelUnused(body, signal.reason);
-        throw signal.reason;
-      }
-      const error = transport.explain(thrown);
-      const reported = answered ? error : this.#explain(error, refusal);
-      cancelUnused(body, reported);
-      transport.close(reported);
-      throw reported;
-    } finally {
-      this.#inFlight = false;
+    } catch (error) {
+      throw this.#fail(error, body, signal);
     }
   }
 
+  /**
+   * Issues a read before the request is sent: what is there already can't be its response, and must
+   * never be taken for it.
+   */
+  #readEarlyBytes(): void {
+    if (this.#transport.reader.buffered > 0) throw excessBytes();
+    this.#preambles.readAhead();
+  }
+
+  #hasPaused(): boolean {
+    // A clock that was set back has paused, too.
+    return Math.abs(this.#transport.sinceArrival) > PAUSE_MILLISECONDS;
+  }
+
   async #refuseEarlyBytes(): Promise<never> {
-    await this.#transport.takeAhead();
+    await this.#preambles.settleAhead();
     if (this.#transport.reader.buffered > 0) throw excessBytes();
     throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
   }
 
-  /** The error to report: a reset before the first byte of a response is as good as an end. */
-  #explain(error: unknown, refusal: unknown): unknown {
-    const { closed, reader, failure } = this.#transport;
-    if (closed || error === refusal || reader.buffered > 0) return error;
-    const reset = isReset(error) && (refusal !== null || error === failure);
-    if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
-      return new EmptyPreambleError(REFUSED_MESSAGE);
-    }
-    if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
-    return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
+  /** Goes on if a write was refused: a server that refuses a body responds and closes. */
+  #noteRefusal(thrown: unknown): void {
+    const error = this.#writer.failureOf(thrown);
+    if (!this.#writer.failed || !isReset(error)) throw error;
+    this.#refusal = error;
+    this.#closeAfterBody = true;
+  }
+
+  #parsePreamble(end: number): ResponsePreamble {
+    const { reader } = this.#transport;
+    const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
+    reader.start = end;
+    if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
+    this.#phase = "responding";
+    this.#mayBeRefused = false;
+    return preamble;
   }
 
   /** Whether the response would have a body that ends with the connection (RFC 9112 §6.3, case 8). */
@@ -203,19 +222,19 @@ export class Exchanges {
     checkPossible(preamble);
     const { status, headers, framing } = preamble;
     const closes = saysClose(headers);
-    if (closes) this.closeAfterBody = true;
+    if (closes) this.#closeAfterBody = true;
     if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
     if (this.#transport.reader.buffered > 0) throw unframedBody();
     return closes;
   }
 
   /** Reads on to the end of the connection, before which nothing may come. */
-  async #expectEnd(refused: boolean): Promise<void> {
+  async #expectEnd(): Promise<void> {
     try {
       if (await this.#transport.reader.fill() > 0) throw unframedBody();
     } catch (error) {
-      // Where the connection broke while the request was sent, this is how its end is told.
-      if (!refused || !isReset(error)) throw error;
+      // A connection that broke while the request was sent ends with a reset.
+      if (this.#refusal === null || !isReset(error)) throw error;
     }
   }
 
@@ -223,7 +242,7 @@ export class Exchanges {
     const { status, reason, headers } = preamble;
     const bodiless = method === "HEAD" || status === 304;
     const framing = bodiless ? null : preamble.framing;
-    this.#bodyUnread = framing !== null;
+    this.#phase = "body";
     const interruption = abortable && framing !== null ? new Interruption() : null;
     if (interruption !== null) this.#abort!.interrupt(interruption);
     const body = makeIncomingBody(
@@ -238,9 +257,38 @@ export class Exchanges {
   }
 
   #finishBody(): void {
-    this.#bodyUnread = false;
+    this.#phase = "idle";
     this.#abort?.end();
-    if (this.closeAfterBody) this.#transport.close();
+    if (this.#closeAfterBody) this.#transport.close();
+  }
+
+  /** Ends an exchange that has failed; returns the error to report. */
+  #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
+    if (signal !== undefined && this.#abort!.fired) {
+      // The connection is closed already, or nothing was sent and it stays as it was.
+      cancelUnused(body, signal.reason);
+      this.#phase = "idle";
+      return signal.reason;
+    }
+    const failure = this.#preambles.failureOf(thrown);
+    const error = this.#phase === "requesting" ? this.#asEmptyPreamble(failure) : failure;
+    cancelUnused(body, error);
+    this.#transport.close(error);
+    this.#phase = "idle";
+    return error;
+  }
+
+  /** The error to report instead: a reset before the first byte of a response is as good as an end. */
+  #asEmptyPreamble(error: unknown): unknown {
+    const { closed, reader, failure } = this.#transport;
+    const refusal = this.#refusal;
+    if (closed || error === refusal || reader.buffered > 0) return error;
+    const reset = isReset(error) && (refusal !== null || error === failure);
+    if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
+      return new EmptyPreambleError(REFUSED_MESSAGE);
+    }
+    if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
+    return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
   }
 }
 
@@ -249,8 +297,8 @@ const REFUSED_MESSAGE =
   "refuse this client's certificate: the server's log says why, at level info";
 
 /**
- * Lets the runtime look at its sockets, which only a timer is sure to do, and report what it has found,
- * which on a busy machine it does after that timer.
+ * Waits until the runtime has polled its sockets, which only a timer is sure to make it do, and has
+ * reported what it found, which on a busy machine happens after that timer.
  */
 function turnOfEventLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(() => setTimeout(resolve)));

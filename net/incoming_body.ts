@@ -15,13 +15,13 @@ import type { Framing } from "../base/wire/headers.ts";
 import type { Interruption } from "../base/body/interruption.ts";
 import type { Transport } from "./transport.ts";
 
-/** Who has to know what becomes of a body. It is kept alive by the body. */
+/** What is notified of how a body ends. The body keeps it alive. */
 export interface BodyOwner {
-  /** The last byte has been taken. */
+  /** The last byte has been read. */
   bodyConsumed(): void;
-  /** The peer broke the grammar or went away, or the time was over. */
+  /** The peer sent invalid bytes or closed the connection, or the time was over. */
   bodyFailed(error: unknown): void;
-  /** Somebody does not want the rest. */
+  /** The rest is not wanted. */
   bodyCancelled(reason: unknown): void;
 }
 
@@ -29,7 +29,7 @@ export interface BodyOwner {
  * Makes the body of a message that has arrived as far as its preamble.
  *
  * @param bodies The classes to make it from; they need not be ours.
- * @param interruption What tells the body that it is aborted, if anything can.
+ * @param interruption Aborts the body, if anything can.
  */
 export function makeIncomingBody(
   bodies: Bodies,
@@ -72,34 +72,33 @@ class ConnectionSource extends BodySource {
   }
 
   read(into: Uint8Array): Promise<number | null> {
-    // Whoever reads on in the background, for a body that was cancelled, would take what follows it.
+    // A read in the background, for a body that was cancelled, would steal what follows that body.
     if (this.#owner !== null) return this.#transport.read(into);
     const aborted = this.interruption?.aborted;
     return Promise.reject(aborted ? aborted.reason : new BodyError("the body is over"));
   }
 
-  // An empty body is consumed from the start, and whoever still holds it may read, fail or give it
-  // up while the connection is at another message. Nor does a body that is over keep the
-  // connection alive.
-  #takeOwner(): BodyOwner | null {
+  // An empty body is consumed from the start, and may still be read, fail or be cancelled while the
+  // connection is at another message. Nor does a body that has ended keep the connection alive.
+  #releaseOwner(): BodyOwner | null {
     const owner = this.#owner;
     this.#owner = null;
     return owner;
   }
 
   override consumed(): void {
-    const owner = this.#takeOwner();
+    const owner = this.#releaseOwner();
     if (owner === null) return;
     this.reader.shrink();
     owner.bodyConsumed();
   }
 
   override failed(error: unknown): void {
-    this.#takeOwner()?.bodyFailed(error);
+    this.#releaseOwner()?.bodyFailed(error);
   }
 
   override cancel(reason: unknown): Promise<void> {
-    this.#takeOwner()?.bodyCancelled(reason);
+    this.#releaseOwner()?.bodyCancelled(reason);
     return Promise.resolve();
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What {@linkcode clearInterval} takes. */
+/** The argument of {@linkcode clearInterval}. */
 export type Interval = ReturnType<typeof setInterval>;
 
 /** Calls a function again and again until the interval is cleared; it keeps no process alive. */

@@ -8,25 +8,21 @@ import type { Transport } from "./transport.ts";
 
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
-/** A peer that only writes has so long to come and read, once its writes begin to wait. */
+/** How long a peer that only writes has for beginning to read, once its writes begin to wait. */
 const LAST_CHANCE_MILLISECONDS = 20;
-/** Over TLS it loses what it has not decrypted when a write fails, and a busy one takes longer for that. */
+/** Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. */
 const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
 
 /**
  * Ends the writing side and drops what arrives, so that no reset outruns the last response. Resolves
  * when the connection can be closed, or has been. Never rejects.
  *
- * @param encrypted Whether the connection is one of TLS.
+ * @param encrypted Whether this is a TLS connection.
  */
 export async function linger(transport: Transport, encrypted: boolean): Promise<void> {
   if (transport.closed) return;
   const closed = Promise.withResolvers<void>();
-  const { onClose } = transport;
-  transport.onClose = () => {
-    closed.resolve();
-    onClose?.();
-  };
+  transport.addCloseListener(() => closed.resolve());
   let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
   try {
     await transport.closeWrite();
@@ -37,7 +33,7 @@ export async function linger(transport: Transport, encrypted: boolean): Promise<
       await closed.promise;
     }
   } catch {
-    // It was to be closed anyway.
+    // The caller closes it anyway.
   } finally {
     clearTimeout(timer);
   }

@@ -10,13 +10,13 @@ import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts"
 
 /** A connection that was accepted. */
 export interface Accepted {
-  /** What the peer is called in logs. */
+  /** The name of the peer in logs. */
   readonly name: string;
   /** Where it comes from; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
-  /** What to speak HTTP over; its handshake, if there is one, is done. */
+  /** The socket to speak HTTP over; its handshake, if there is one, is done. */
   readonly socket: Socket;
-  /** Whether the peer may be let in yet: what is trusted can change while it waits. */
+  /** Whether the peer may still be accepted: what is trusted can change while it waits. */
   readonly isTrusted: () => boolean;
 }
 
@@ -34,32 +34,32 @@ export interface Listener {
   ended(): Promise<void>;
 }
 
-/** What a listener has to know of its server. */
+/** What a listener needs of its server. */
 export interface ListenerSide {
   /** Seconds that a handshake may take, or `null`. */
   readonly timeout: number | null;
-  /** Where to tell what happens. */
+  /** What to report to. */
   readonly logger: ListenerLog & { info(message: string): void };
 }
 
-/** Binds a checked address, or throws. */
+/** Makes the listener of a server: binds a checked address, or throws. */
 export type Listen = (address: Address, side: ListenerSide) => Listener;
 
-/** Where a listener tells what happens. */
+/** What a listener reports to. */
 export interface ListenerLog {
   /** Peers that were gone before they were accepted. */
   debug(message: string): void;
-  /** Failures to accept, which are not a peer's. */
+  /** Failures to accept, which are no peer's fault. */
   warn(message: string): void;
 }
 
 /** Listens for plain connections. */
 export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
 
-/** Nobody is asked who they are, so nothing can change. */
+/** No peer is asked who it is, so nothing can change. */
 const trusted = () => true;
 
-/** What a peer may have done that is gone before it was accepted, on Linux also its network (accept(2)). */
+/** Errors of accept(2) for a peer that is gone already; on Linux also those of its network. */
 const PEER_CODES: ReadonlySet<unknown> = new Set([
   "ECONNABORTED",
   "ECONNRESET",
@@ -76,7 +76,7 @@ const PEER_CODES: ReadonlySet<unknown> = new Set([
   "ETIMEDOUT",
 ]);
 
-/** With no file descriptor left the next try fails as fast, until a connection has ended. */
+/** With no file descriptor left every attempt fails at once, until a connection has ended. */
 const PAUSE_MILLISECONDS = 50;
 
 /** Listens for plain connections. */
@@ -107,7 +107,7 @@ export class PlainListener implements Listener {
     return { name, address, socket, isTrusted: trusted };
   }
 
-  /** As {@linkcode accept}, for who gives the peer a name. */
+  /** As {@linkcode accept}, for a caller that names the peer. */
   async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
     for (;;) {
       const conn = await this.#tryAccept();
@@ -133,7 +133,7 @@ export class PlainListener implements Listener {
       if (error instanceof Error && "code" in error && PEER_CODES.has(error.code)) {
         this.#reportGone(error);
       } else {
-        // Once, and not with each try.
+        // Once, and not with each attempt.
         if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`);
         this.#failing = true;
         await this.#pause();

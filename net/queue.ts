@@ -1,17 +1,21 @@
 /**
- * What has arrived and waits to be taken.
+ * Items that have arrived and wait for somebody to ask for them.
  *
  * @module
  */
 
-/** Gives out items in the order in which they came, and takes no more than some at a time. */
+/** Returns items in the order in which they came; holds a limited number of them. */
 export class Queue<T> {
   readonly #most: number;
   readonly #items: T[] = [];
   #waiting: PromiseWithResolvers<T> | null = null;
   #closed = false;
 
-  /** Makes an empty queue with room for so many items. */
+  /**
+   * Makes an empty queue.
+   *
+   * @param most How many items it may hold.
+   */
   constructor(most: number) {
     this.#most = most;
   }
@@ -35,7 +39,7 @@ export class Queue<T> {
     return this.#waiting.promise;
   }
 
-  /** Ends the wait for an item; returns those that nobody has taken. */
+  /** Ends the wait for an item; returns those that are left. */
   close(): T[] {
     this.#closed = true;
     this.#waiting?.reject(new Deno.errors.Interrupted("the listener was closed"));

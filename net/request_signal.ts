@@ -4,17 +4,18 @@
  * @module
  */
 
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
 import type { Interruption } from "../base/body/interruption.ts";
 import { copyOptions } from "../base/options.ts";
+import type { MessageWriter } from "./message_writer.ts";
 import type { Transport } from "./transport.ts";
 
-/** What holds for one request. */
+/** Options of one request. */
 export interface RequestOptions {
   /**
-   * Aborts the request, until the response's body is consumed or, where it has none, the response is
-   * there; what waits for either, or reads the body later, rejects with its reason. Before the first
-   * byte nothing is sent and the connection stays as it was; later it closes.
+   * Aborts the request until the response's body is consumed or, if it has none, the response has
+   * arrived; what waits for either, or reads the body later, rejects with its reason. Before the first
+   * byte was sent the connection stays open and usable; later it closes.
    */
   signal?: AbortSignal | undefined;
 }
@@ -24,7 +25,7 @@ const OPTIONS = ["signal"];
 /**
  * The signal of a request, if it has one.
  *
- * @throws {TypeError} for an unknown option, and for what is no signal.
+ * @throws {TypeError} if an option is unknown, or the signal is not an `AbortSignal`.
  */
 export function requestSignal(options: RequestOptions | undefined): AbortSignal | undefined {
   if (options === undefined) return undefined;
@@ -33,52 +34,53 @@ export function requestSignal(options: RequestOptions | undefined): AbortSignal 
   return signal;
 }
 
-/** Throws a `TypeError` unless the value is a signal, or left out. */
+/**
+ * Checks a signal, which may be left out.
+ *
+ * @throws {TypeError} if it is not an `AbortSignal`.
+ */
 export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new TypeError(`signal: need an AbortSignal; got ${typeName(signal)}`);
+    throw wrongType("signal", "an AbortSignal", signal);
   }
 }
 
 /**
- * What the signals of its requests do to a connection, one after the other. A signal may live for
- * ever, so this knows nothing that would keep the connection, or a body, from being collected.
+ * Ends the request of a connection whose signal is aborted, one request after the other. A signal may
+ * live for ever, so this holds nothing that would keep the connection, or a body, from being collected.
  */
 export class RequestAbort {
   readonly #transport: Transport;
+  readonly #writer: MessageWriter;
   #signal: AbortSignal | null = null;
   #interruption: Interruption | null = null;
   #fired = false;
 
   /** Makes one for all requests of a connection. */
-  constructor(transport: Transport) {
+  constructor(transport: Transport, writer: MessageWriter) {
     this.#transport = transport;
-    const { onClose } = transport;
-    transport.onClose = () => {
-      this.end();
-      onClose?.();
-    };
+    this.#writer = writer;
+    transport.addCloseListener(() => this.end());
   }
 
-  /** True where the signal was aborted while this listened: the request has failed with its reason. */
+  /** True if the request's signal was aborted: the request has failed with its reason. */
   get fired(): boolean {
     return this.#fired;
   }
 
-  /** Begins to listen to the signal of a request that is to be sent; it is not aborted yet. */
+  /** Begins to listen to the signal of a request that is to be sent; it must not be aborted yet. */
   begin(signal: AbortSignal): void {
     this.#fired = false;
-    this.#transport.begun = false;
     this.#signal = signal;
     signal.addEventListener("abort", this.#abort);
   }
 
-  /** Has the body of the response learn of an abort. */
+  /** Passes an abort on to the body of the response, too. */
   interrupt(interruption: Interruption): void {
     this.#interruption = interruption;
   }
 
-  /** Ends with the request: an abort is none of its business any more. */
+  /** Ends with the request: a later abort has no effect. */
   end(): void {
     this.#signal?.removeEventListener("abort", this.#abort);
     this.#signal = this.#interruption = null;
@@ -89,13 +91,13 @@ export class RequestAbort {
     const interruption = this.#interruption;
     this.end();
     this.#fired = true;
-    if (this.#transport.begun) {
+    if (this.#writer.begun) {
       this.#transport.close(reason);
       interruption?.abort(reason);
     } else {
-      // A read is under way since, and whether it has found something only the event loop can tell.
-      this.#transport.lastArrival = -Infinity;
-      this.#transport.abandon(reason);
+      // A read was issued ahead, and only the event loop knows whether it has found something.
+      this.#transport.forgetArrival();
+      this.#writer.cancelBody(reason);
     }
   };
 }

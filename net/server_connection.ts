@@ -1,5 +1,5 @@
 /**
- * The server's end of a connection: one loop, and no answer to anything that is wrong.
+ * The server's end of a connection: one loop, and no answer to anything invalid.
  *
  * @module
  */
@@ -14,13 +14,7 @@ import {
 import type { Api, AppFunction, Socket } from "../base/app/app.ts";
 import type { OnConnect } from "../base/app/app_parts.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
-import {
-  BodyError,
-  ConnectionClosedError,
-  EmptyPreambleError,
-  ProtocolError,
-  quote,
-} from "../base/errors.ts";
+import { BodyError, ConnectionClosedError } from "../base/errors.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import { Request } from "../base/app/message.ts";
 import {
@@ -40,35 +34,27 @@ import {
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./interval.ts";
 import { linger } from "./linger.ts";
-import type { Place } from "./places.ts";
+import { MessageWriter } from "./message_writer.ts";
+import { PreambleReader } from "./preamble_reader.ts";
+import { SessionLog } from "./session_log.ts";
+import type { SlotHolder } from "./slots.ts";
+import type { Logger } from "./standard_logger.ts";
 import { describe } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
-/** Where a server tells what happens; `console` fits. */
-export interface Logger {
-  /** Connections that were reset or have ended. */
-  debug(message: string): void;
-  /** What peers do wrong: bytes, time-outs, refused handshakes. */
-  info(message: string): void;
-  /** Security concerns. */
-  warn(message: string): void;
-  /** Exceptions of the application. */
-  error(message: string): void;
-}
-
 /** What all connections of a server share. */
 export interface ServerContext {
-  /** The application. */
+  /** The app. */
   readonly handle: AppFunction;
-  /** The application's say when a peer connects. */
+  /** What the app does when a peer connects. */
   readonly onConnect: OnConnect | null;
-  /** The application's third argument. */
+  /** The app's third argument. */
   readonly api: Api;
   /** Seconds, or `null`. */
   readonly timeout: number | null;
-  /** Where to tell what happens. */
+  /** What to report to. */
   readonly logger: Logger;
-  /** Those that were let in and are not over. */
+  /** Those that were accepted and have not ended. */
   readonly sessions: Set<Session>;
   /** True once no further request is to be answered. */
   stopping: boolean;
@@ -77,33 +63,40 @@ export interface ServerContext {
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 /**
- * How often somebody who wants to know looks whether the peer is still there. What it had sent before is
- * found first, so its leaving is seen at the second look.
+ * How often to check whether the peer is still there once the app has asked for the signal. The first
+ * check finds what the peer had sent before, so its leaving is seen at the second.
  */
 const WATCH_MILLISECONDS = 300;
 
+/**
+ * What a connection is doing: waiting for a request, or for `onConnect`; answering a request whose body
+ * has not been read to its end; answering any other. Or it does not matter any more, since the last
+ * response has been sent, the connection has been closed, or the app has closed it.
+ */
+type Phase = "idle" | "body" | "answering" | "over" | "closed by the app";
+
 /** Serves one connection. */
-export class ServerConnection implements BodyOwner, SessionOwner, Place {
+export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   readonly #context: ServerContext;
   readonly #transport: Transport;
+  readonly #preambles: PreambleReader;
+  readonly #writer: MessageWriter;
   readonly #socket: Socket;
   readonly #session: Session;
+  readonly #log: SessionLog;
   readonly #isTrusted: () => boolean;
-  #answering = false;
-  #bodyUnread = false;
+  #phase: Phase = "idle";
   #watching: Interval | undefined;
   #peerLeft = false;
-  #over = false;
-  #closedByApp = false;
-  /** Resolves where the connection is closed by somebody who does not wait for the application. */
+  /** Resolves when the connection is closed without waiting for the app. */
   readonly #cut = Promise.withResolvers<void>();
   /** The `expect` of the request whose body is unread, if it had one. */
   #expectation: unknown = undefined;
 
   /**
-   * Takes over a socket that is ready to speak HTTP.
+   * Owns a socket that is ready to speak HTTP.
    *
-   * @param isTrusted Whether the peer may be let in, as things are when it is asked.
+   * @param isTrusted Whether the peer may be accepted, as things are at the time of the call.
    */
   constructor(
     context: ServerContext,
@@ -114,16 +107,18 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
     this.#context = context;
     this.#socket = socket;
     this.#session = session;
+    this.#log = new SessionLog(session, context.logger);
     this.#isTrusted = isTrusted;
-    this.#transport = new Transport(socket, context.timeout, checkRequestStart);
-    this.#transport.onClose = () => this.#end();
+    this.#transport = new Transport(socket, context.timeout);
+    this.#preambles = new PreambleReader(this.#transport, checkRequestStart);
+    this.#writer = new MessageWriter(this.#transport);
+    this.#transport.addCloseListener(() => this.#end());
     ownSession(session, this);
   }
 
-  /** The session is over, or its connection closed. */
+  /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#phase !== "closed by the app") this.#phase = "over";
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
@@ -133,8 +128,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   }
 
   /**
-   * Looks from time to time whether the peer is still there while an app works. Between requests, and
-   * while a body is read, there is always a read that reports it.
+   * Checks from time to time whether the peer is still there while the app works. Between requests, and
+   * while a body is read, there is always a read that finds out.
    */
   signalWanted(): void {
     const onEnd = () => {
@@ -146,16 +141,14 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   }
 
   /**
-   * The application has closed the session. Once the last response has been sent, closing has no effect:
-   * the peer may still be receiving it.
+   * The app has closed the session. Once the last response has been sent, closing has no effect: the
+   * peer may still be receiving it.
    */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    if (!this.#over) {
-      this.#closedByApp = true;
-      const message = `closed by the application: ${describe(reason).message}`;
-      endSession(this.#session, message);
-      this.#context.logger.debug(`${this.#session}: ${message}`);
+    if (this.#phase !== "over" && this.#phase !== "closed by the app") {
+      this.#phase = "closed by the app";
+      this.#log.closed(`closed by the app: ${describe(reason).message}`);
       transport.close(reason);
     }
     if (transport.closed) this.#cut.resolve();
@@ -163,7 +156,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
 
   /** True while nothing is lost by closing: before the first byte of a request. */
   isIdle(): boolean {
-    return !this.#answering && this.#transport.reader.buffered === 0;
+    return this.#phase === "idle" && this.#transport.reader.buffered === 0;
   }
 
   /** Closes the connection. */
@@ -176,7 +169,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
   }
 
   /**
-   * Answers requests until the session is over, or closed: the application may never return. Never
+   * Answers requests until the session has ended or is closed, since an app may never return. Never
    * rejects.
    */
   serve(): Promise<void> {
@@ -185,172 +178,147 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
 
   async #serve(): Promise<void> {
     try {
-      if (await this.#welcome()) {
+      if (await this.#accept()) {
         await this.#serveRequests();
         this.#end();
         await linger(this.#transport, this.#socket.protocol !== undefined);
       }
     } catch (error) {
-      this.#report(this.#transport.explain(error));
+      this.#report(this.#preambles.failureOf(error));
     } finally {
       this.#transport.close();
-      disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
+      disposeStore(this.#session, (error) => this.#log.appFailed(error, "session.store"));
     }
   }
 
-  async #welcome(): Promise<boolean> {
-    const { onConnect, logger, sessions } = this.#context;
-    const session = this.#session;
+  async #accept(): Promise<boolean> {
+    const { onConnect, sessions } = this.#context;
     if (!this.#checkTrust()) return false;
-    let letIn = true;
+    let accepted = true;
     try {
-      if (onConnect !== null) letIn = await onConnect(session, this.#socket) === true;
+      if (onConnect !== null) accepted = await onConnect(this.#session, this.#socket) === true;
     } catch (error) {
-      this.#giveUp(error, "onConnect");
+      this.#cutShort(error, "onConnect");
       return false;
     }
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
-    if (!letIn) {
-      endSession(session, "refused by onConnect");
-      logger.info(`${session}: refused by onConnect`);
+    if (!accepted) {
+      this.#log.refused("refused by onConnect");
       return false;
     }
     if (!this.#checkTrust()) return false;
-    sessions.add(session);
+    sessions.add(this.#session);
     return true;
   }
 
-  /** Trust may have been withdrawn while the peer waited for a place, or for `onConnect`. */
+  /** Trust may have been withdrawn while the peer waited for a slot, or for `onConnect`. */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
-    const message = "UNTRUSTED: the client's authority is not trusted any more";
-    endSession(this.#session, message);
-    this.#context.logger.info(`${this.#session}: ${message}`);
+    this.#log.refused("UNTRUSTED: the client's authority is not trusted any more");
     return false;
   }
 
-  /** Answers requests until the session is over. */
+  /** Answers requests until one of them is the last. */
   async #serveRequests(): Promise<void> {
-    const transport = this.#transport;
+    const preambles = this.#preambles;
+    const writer = this.#writer;
     const { handle, api } = this.#context;
     for (;;) {
       let end;
-      while ((end = transport.findPreamble()) < 0) transport.received(await transport.receive());
-      const request = this.#takeRequest(end);
+      while ((end = preambles.find()) < 0) preambles.endReceive(await preambles.beginReceive());
+      const request = this.#parseRequest(end);
       let answer: Answer | null = null;
       let returned: unknown;
       try {
         returned = handle(request, this.#session, api);
         if (!Array.isArray(returned)) returned = await returned;
         answer = readAnswer(returned);
-        const rest = transport.sent(await this.#send(request, answer));
+        const rest = writer.endSend(await this.#beginSend(request, answer));
         if (rest !== null) await rest;
       } catch (error) {
         cancelAnswer(answer ?? returned, request.body, error);
-        this.#giveUp(transport.explain(error), "the application", request);
+        this.#cutShort(writer.failureOf(error), "the app", request);
         return;
       }
-      if (this.#isOver(answer)) {
-        // What follows is dropped, and nobody else is to get a part of it.
-        if (this.#bodyUnread) cancelQuietly(request.body, unreadError(answer.status));
+      if (this.#isLast(answer)) {
+        // What follows is dropped, and nobody may read a part of it.
+        if (this.#phase === "body") cancelQuietly(request.body, unreadError(answer.status));
         return;
       }
-      this.#answering = false;
+      if (!this.#transport.closed) this.#phase = "idle";
     }
   }
 
-  #takeRequest(end: number): Request {
+  #parseRequest(end: number): Request {
     const { reader } = this.#transport;
-    this.#answering = true;
+    this.#phase = "answering";
     const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
     reader.start = end;
     const { method, uri, headers, framing, path, query } = preamble;
-    this.#bodyUnread = framing !== null;
-    this.#expectation = this.#bodyUnread ? headers["expect"] : undefined;
+    if (framing !== null) {
+      this.#phase = "body";
+      this.#expectation = headers["expect"];
+    }
     const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
     return new Request(method, uri, headers, body, [], path, query);
   }
 
   /** Begins to send an answer. */
-  #send(request: Request, answer: Answer): Promise<number | void> {
+  #beginSend(request: Request, answer: Answer): Promise<number | void> {
     const transport = this.#transport;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers, body } = answer;
-    const framing = answerFraming(request, this.#bodyUnread, answer);
-    const length = formatResponsePreamble(transport.out, status, reason, headers, framing);
-    return transport.send(length, body, framing);
+    const framing = answerFraming(request, this.#phase === "body", answer);
+    const out = this.#writer.beginMessage();
+    const length = formatResponsePreamble(out, status, reason, headers, framing);
+    return this.#writer.beginSend(length, body, framing);
   }
 
   /** Decides after a response whether it was the last one. */
-  #isOver({ status, headers }: Answer): boolean {
-    const session = this.#session;
-    const requests = countRequest(session);
-    // Whoever has closed it while the last bytes were sent has said why.
+  #isLast({ status, headers }: Answer): boolean {
+    const requests = countRequest(this.#session);
+    // Whoever has closed it while the last bytes were sent has reported why.
     if (this.#transport.closed) return false;
     if (saysClose(headers)) {
-      endSession(session, `a response with connection: close (status ${status})`);
-    } else if (this.#bodyUnread) {
-      endSession(session, `the body of a request was left unread (status ${status})`);
+      this.#log.ended(`a response with connection: close (status ${status})`);
+    } else if (this.#phase === "body") {
+      this.#log.ended(`the body of a request was left unread (status ${status})`);
     } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
-      endSession(session, `a response with status ${status}`);
-    } else if (requests >= session.maxRequests) {
-      endSession(session, `the limit of ${requests} requests`);
+      this.#log.ended(`a response with status ${status}`);
+    } else if (requests >= this.#session.maxRequests) {
+      this.#log.ended(`the limit of ${requests} requests`);
     } else if (this.#context.stopping) {
-      endSession(session, "the server is shutting down");
+      this.#log.ended("the server is shutting down");
     } else {
       return false;
     }
-    this.#context.logger.debug(`${session}: ended after ${session.message}`);
     return true;
   }
 
-  /** The connection ends at once: the peer is told nothing. */
-  #giveUp(error: unknown, where: string, request?: Request): void {
-    // What was closed because the peer has left fails with that, which is no mistake of the application.
-    const broken = this.#transport.failure !== null || this.#transport.closed ||
+  /** Closes the connection at once, without a response. */
+  #cutShort(error: unknown, where: string, request?: Request): void {
+    const { closed, failure } = this.#transport;
+    // What was closed because the peer has left fails with that, which is no mistake of the app.
+    const broken = failure !== null || closed ||
       (this.#peerLeft && error instanceof ConnectionClosedError);
-    if (broken) this.#report(this.#transport.failure ?? error);
-    else this.#reportApp(error, where, request);
+    if (broken) this.#report(failure ?? error);
+    else this.#log.appFailed(error, where, request);
     this.#transport.close();
   }
 
-  #reportApp(error: unknown, where: string, request?: Request): void {
-    const { message, stack } = describe(error);
-    endSession(this.#session, `an error of ${where}: ${message}`);
-    const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
-    this.#context.logger.error(`${this.#session}: an error of ${where}: ${stack}${what}`);
-  }
-
-  /** Reports what the peer, the network or the clock did. */
+  /** Reports what the peer, the network or the deadline did. */
   #report(error: unknown): void {
-    if (this.#closedByApp) return;
-    const { logger } = this.#context;
-    const failure = this.#transport.failure ?? error;
-    if (this.#transport.closed && this.#transport.failure === null) {
-      endSession(this.#session, "closed by the server");
-      logger.debug(`${this.#session}: closed by the server`);
-      return;
-    }
-    const timedOut = failure instanceof Deno.errors.TimedOut;
-    const message = describe(failure).message + (timedOut ? this.#describeExpectation() : "");
-    endSession(this.#session, message);
-    const serious = timedOut ||
-      (failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError));
-    logger[serious ? "info" : "debug"](`${this.#session}: ${message}`);
-  }
-
-  /** What a peer that has timed out may have waited for itself (RFC 9110 §10.1.1). */
-  #describeExpectation(): string {
-    if (!this.#bodyUnread || this.#expectation === undefined) return "";
-    const expectation = quote(String(this.#expectation));
-    return `; its request has expect: ${expectation}, but no interim response is ever sent: ` +
-      "set the client not to wait for one";
+    if (this.#phase === "closed by the app") return;
+    const { closed, failure } = this.#transport;
+    if (closed && failure === null) this.#log.closed("closed by the server");
+    else this.#log.broken(failure ?? error, this.#expectation);
   }
 
   /** The request's body has been read. */
   bodyConsumed(): void {
-    this.#bodyUnread = false;
+    this.#phase = "answering";
+    this.#expectation = undefined;
   }
 
   /** The request's body is broken, and the connection with it. */
@@ -358,7 +326,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, Place {
     this.#transport.close(error);
   }
 
-  /** The application does not want the rest: an error may still be the answer. */
+  /** The app does not want the rest: an error may still be the answer. */
   bodyCancelled(): void {
     this.#transport.abandonRead();
   }

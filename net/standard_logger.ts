@@ -1,12 +1,22 @@
 /**
- * Where is told what happens where nobody has said where to.
+ * What a server reports to, and what it reports to unless told otherwise.
  *
  * @module
  */
 
-import type { Logger } from "./server_connection.ts";
+/** What a server reports to; `console` fits. */
+export interface Logger {
+  /** Connections that were reset or have ended. */
+  debug(message: string): void;
+  /** What peers do wrong: invalid bytes, time-outs, refused handshakes. */
+  info(message: string): void;
+  /** Security concerns. */
+  warn(message: string): void;
+  /** Exceptions of the app. */
+  error(message: string): void;
+}
 
-/** Tells warnings and errors to stderr. */
+/** Prints warnings and errors to stderr. */
 export const standardLogger: Logger = {
   debug() {},
   info() {},

@@ -11,6 +11,6 @@ export function describe(error: unknown): { message: string; stack: string } {
     const message = `${error.name}: ${error.message}`;
     return { message, stack: `${error.stack ?? message}` };
   } catch {
-    return { message: "what can't be told", stack: "what can't be told" };
+    return { message: "a value that can't be shown", stack: "a value that can't be shown" };
   }
 }

@@ -14,7 +14,7 @@ import {
   Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import type { Logger } from "../net/server_connection.ts";
+import type { Logger } from "../net/standard_logger.ts";
 import { describe } from "../net/thrown.ts";
 
 /** What a server of fetch-style handlers passes with the request, as `Deno.serve` does. */

@@ -19,12 +19,12 @@ import { PendingHandshakes } from "./pending_handshakes.ts";
 import { TlsSocket } from "./socket.ts";
 import type { RawStream } from "./raw_stream.ts";
 
-/** Clients whose handshake is done that may wait behind the one that waits for a place. */
+/** Clients whose handshake is done that may wait behind the one that waits for a slot. */
 const MAX_WAITING = 64;
 
 /**
- * Listens for TLS connections, and gives out those whose handshake has succeeded. The handshakes are
- * done side by side, however long a connection has to wait until it is taken.
+ * Listens for TLS connections, and accepts those whose handshake succeeds. The handshakes are done side
+ * by side, however long a connection must wait for a slot.
  */
 export class TlsListener implements Listener {
   readonly ready: Promise<void>;
@@ -32,7 +32,7 @@ export class TlsListener implements Listener {
   readonly #side: ListenerSide;
   readonly #handshakes: Handshakes;
   readonly #pending = new PendingHandshakes();
-  readonly #letIn = new Queue<Accepted>(MAX_WAITING);
+  readonly #accepted = new Queue<Accepted>(MAX_WAITING);
   readonly #running = new Set<Promise<void>>();
   #receiving: Promise<void> | null = null;
   #sslctx: ServerSslctx;
@@ -50,7 +50,7 @@ export class TlsListener implements Listener {
       this.#bound = true;
       if (!this.#sslctx.verify) this.#warn();
     });
-    // serveForever() reports it, and whoever waits for `ready`.
+    // serveForever() and whoever waits for `ready` get the error.
     this.ready.catch(() => {});
   }
 
@@ -76,13 +76,13 @@ export class TlsListener implements Listener {
 
   #warn(): void {
     this.#side.logger.warn(
-      "every client is let in, whoever it is: allowUnauthenticatedClients is true",
+      "every client is accepted, whoever it is: allowUnauthenticatedClients is true",
     );
   }
 
   accept(): Promise<Accepted> {
     this.#receiving ??= this.#receive();
-    return this.#letIn.next();
+    return this.#accepted.next();
   }
 
   close(): void {
@@ -90,7 +90,7 @@ export class TlsListener implements Listener {
     this.#closed = true;
     this.#raw.close();
     this.#pending.close();
-    for (const { socket } of this.#letIn.close()) socket.close();
+    for (const { socket } of this.#accepted.close()) socket.close();
   }
 
   async ended(): Promise<void> {
@@ -98,28 +98,28 @@ export class TlsListener implements Listener {
     await Promise.all(this.#running);
   }
 
-  /** Begins a handshake with everybody who connects, until the listener is closed. */
+  /** Begins a handshake with every peer that connects, until the listener is closed. */
   async #receive(): Promise<void> {
     for (;;) {
       const connection = await this.#raw.accept().catch(() => null);
       if (connection === null) return;
       await this.#pending.makeRoom();
       if (this.#closed) return connection.below.close();
-      const running = this.#welcome(connection).finally(() => this.#running.delete(running));
+      const running = this.#admit(connection).finally(() => this.#running.delete(running));
       this.#running.add(running);
     }
   }
 
-  /** Lets in a peer whose handshake succeeds. Never rejects. */
-  async #welcome({ below, address }: RawConnection): Promise<void> {
+  /** Accepts a peer if its handshake succeeds. Never rejects. */
+  async #admit({ below, address }: RawConnection): Promise<void> {
     const name = peerName(this.address, address, ++this.#count);
     const handshake = this.#pending.add(() => !below.heard);
     try {
       const socket = await this.#open(below, handshake.signal);
       const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#material);
-      if (this.#letIn.push({ name, address, socket, isTrusted })) return;
+      if (this.#accepted.push({ name, address, socket, isTrusted })) return;
       socket.close();
-      if (!this.#closed) this.#side.logger.info(`${name}: too many wait for a place`);
+      if (!this.#closed) this.#side.logger.info(`${name}: too many wait for a slot`);
     } catch (error) {
       below.close();
       const code = error instanceof TlsError ? `${error.code}: ` : "";
@@ -130,7 +130,7 @@ export class TlsListener implements Listener {
     }
   }
 
-  /** Does the handshake. No error of it has words that the peer has chosen. */
+  /** Does the handshake. None of its errors has text that the peer has chosen. */
   async #open(below: RawStream, signal: AbortSignal): Promise<TlsSocket> {
     return await bounded("the TLS handshake", { timeout: this.#side.timeout, signal }, async () => {
       try {

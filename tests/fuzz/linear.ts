@@ -8,6 +8,7 @@
 import process from "node:process";
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
+import { PreambleReader } from "@degu/internal/net/preamble_reader.ts";
 import { Transport } from "@degu/internal/net/transport.ts";
 import {
   parseChunkHeader,
@@ -82,7 +83,8 @@ const TARGETS: readonly Target[] = [
     long: PREAMBLE,
     make(text) {
       const pieces = single(bytesOf(text));
-      return () => receivePreamble(new Transport(new MemorySocket(pieces), null));
+      return () =>
+        receivePreamble(new PreambleReader(new Transport(new MemorySocket(pieces), null)));
     },
   },
   {
@@ -94,8 +96,8 @@ const TARGETS: readonly Target[] = [
   },
 ];
 
-async function receivePreamble(transport: Transport): Promise<void> {
-  while (transport.findPreamble() < 0) transport.received(await transport.receive());
+async function receivePreamble(preambles: PreambleReader): Promise<void> {
+  while (preambles.find() < 0) preambles.endReceive(await preambles.beginReceive());
 }
 
 /** The chunked coding as it comes in one byte at a time. */

@@ -136,6 +136,19 @@ Deno.test("a reset before the first byte of a response is an EmptyPreambleError"
   });
 });
 
+Deno.test("a socket that is reset before it gives anything is an EmptyPreambleError", async () => {
+  for (const Failure of [Deno.errors.ConnectionReset, Deno.errors.ConnectionAborted]) {
+    const socket = new RecordingSocket();
+    using conn = new Connection(socket, null);
+    const written = socket.written();
+    const error = rejectionOf(conn.get("/"), Failure.name);
+    await written;
+    socket.fail(new Failure("reset"));
+    assertInstanceOf(await error, EmptyPreambleError);
+    assertEquals(conn.closed, true);
+  }
+});
+
 Deno.test("errors of a socket pass through unchanged, and close", async () => {
   const failure = new Error("the cable was cut");
   const reading = new RecordingSocket();

@@ -305,3 +305,31 @@ Deno.test("a body whose own source was reset is no refusal by the server", async
   assertEquals(await putting, failure);
   assertEquals(connected.conn.closed, true);
 });
+
+Deno.test("a connection that is reset after it has refused an upload has no answer", async () => {
+  const socket = new RecordingSocket();
+  socket.writeFailure = new Deno.errors.BrokenPipe("EPIPE");
+  using conn = new Connection(socket, null);
+  const written = socket.written();
+  const error = rejectionOf(conn.put("/", {}, latin1("hello")), "the upload");
+  await written;
+  socket.fail(new Deno.errors.ConnectionReset("ECONNRESET"));
+  assertInstanceOf(await within(error, "the request rejects"), EmptyPreambleError);
+  assertEquals(conn.closed, true);
+});
+
+Deno.test("an answer to a refused upload that is no error is not taken for its answer", async () => {
+  for (const [status, isAnswer] of [[200, false], [399, false], [400, true]] as const) {
+    const failure = new Deno.errors.BrokenPipe("EPIPE");
+    const socket = new RecordingSocket();
+    socket.writeFailure = failure;
+    using conn = new Connection(socket, null);
+    const written = socket.written();
+    const asking = conn.put("/", {}, latin1("hello"));
+    const settled = asking.then((response) => response.status, (error) => error);
+    await written;
+    socket.give(`HTTP/1.1 ${status} xx\r\n\r\n`);
+    assertStrictEquals(await within(settled, "the request settles"), isAnswer ? status : failure);
+    assertEquals(conn.closed, true);
+  }
+});

@@ -1,5 +1,5 @@
 /** What a server takes from an application as an answer; anything else closes the connection without a byte. */
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import {
   bodies,
   Body,
@@ -285,4 +285,15 @@ Deno.test("an application that is an object keeps its `this`", async () => {
   assertEquals((await client.request("GET", "/")).headers["count"], "1");
   assertEquals((await client.request("GET", "/")).headers["count"], "2");
   assertInstanceOf(app, Counter);
+});
+
+Deno.test("an object is an answer only with all of its four fields", async () => {
+  const whole = { status: 200, reason: "OK", headers: {}, body: null };
+  for (const missing of Object.keys(whole)) {
+    const part = Object.fromEntries(Object.entries(whole).filter(([name]) => name !== missing));
+    const { received, errors } = await exchange(() => part, get);
+    assertEquals(received, "", missing);
+    assertMatch(errors[0] ?? "", /TypeError: .*\[status, reason, headers, body\]/, missing);
+  }
+  assertEquals((await exchange(() => whole, get)).errors, []);
 });

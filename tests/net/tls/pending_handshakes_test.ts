@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
+import { PendingHandshakes } from "@degu/internal/net/tls/pending_handshakes.ts";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { App } from "@degu/degu/server";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
@@ -135,7 +136,7 @@ Deno.test("who waits for a place and who does a handshake don't wait for one ano
   for (const peer of peers) peer.close();
 });
 
-Deno.test("clients who wait for a place get one in turn, or lose their wait after 2 s", async (t) => {
+Deno.test("clients that wait for a slot get one in turn, or lose their wait after 2 s", async (t) => {
   await using pki = await TempPKI.create();
   await t.step("60 clients share 2 places", async () => {
     await using endpoint = await startTls(pki, noContent, { server: { maxConnections: 2 } });
@@ -171,11 +172,11 @@ Deno.test("one client waits for a place and 64 behind it, with their handshake d
   assertEquals(endpoint.logger.at("info"), []);
   using last = await endpoint.client.connect();
   await assertRejects(() => last.get("/"), EmptyPreambleError);
-  assertMatch((await endpoint.logger.waitFor("info")).join(), /^[^,]*: too many wait for a place$/);
+  assertMatch((await endpoint.logger.waitFor("info")).join(), /^[^,]*: too many wait for a slot$/);
   for (const conn of conns) conn.close();
 });
 
-Deno.test("a server that ends closes handshakes, and those who wait for a place", async (t) => {
+Deno.test("a server that ends closes handshakes, and those that wait for a slot", async (t) => {
   await using pki = await TempPKI.create();
   const addresses: Address[] = [["127.0.0.1", 0]];
   if (hasIPv6) addresses.push(["::1", 0, 0, 1]);
@@ -207,4 +208,17 @@ Deno.test("a server that ends closes handshakes, and those who wait for a place"
       });
     }
   }
+});
+
+Deno.test("a handshake that ends makes room at once", async () => {
+  const pending = new PendingHandshakes();
+  const handshakes = Array.from({ length: MAX_PENDING }, () => pending.add(() => false));
+  let hasRoom = false;
+  const waiting = pending.makeRoom().then(() => hasRoom = true);
+  pending.delete(handshakes[5]!);
+  // Well before the time is over after which one gives way: no timer has run.
+  for (let turn = 0; turn < 10; turn++) await null;
+  assert(hasRoom);
+  await waiting;
+  assertEquals(handshakes.filter(({ signal }) => signal.aborted), []);
 });

@@ -1,0 +1,121 @@
+/**
+ * The options of a client.
+ *
+ * @module
+ */
+
+import { type Bodies, checkBodies } from "../base/body/bodies.ts";
+import { checkFunction, checkString } from "../base/checks.ts";
+import { hideSecretsOf } from "../base/inspect.ts";
+import { copyOptions } from "../base/options.ts";
+import { checkBaseHeaders } from "../base/wire/header_format.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { allows, VALUE } from "../base/wire/tables.ts";
+import type { Connection } from "./client_connection.ts";
+import { checkTimeout } from "./deadline.ts";
+import { checkSignal } from "./request_signal.ts";
+
+/** How to connect to a server, and what to send with each request. */
+export interface ClientOptions {
+  /**
+   * The value of the `host` header; `null` for none.
+   *
+   * @default {the host of the address, with its port unless that is the scheme's}
+   */
+  host?: string | null | undefined;
+  /**
+   * Seconds that connecting, the handshake and each wait may take; `null` for no limit. It fires
+   * between 1.0 and 1.25 times its value.
+   *
+   * @default {90}
+   */
+  timeout?: number | null | undefined;
+  /**
+   * The classes that the bodies of responses are made from.
+   *
+   * @default {bodies}
+   */
+  bodies?: Bodies | undefined;
+  /** The value of the `authorization` header; none if it is left out. */
+  authorization?: string | undefined;
+  /**
+   * Headers that go with every request, over the caller's. Not `host` and `authorization`, which have
+   * options of their own, nor those of one message: `content-length`, `transfer-encoding`,
+   * `range`, `content-range`.
+   */
+  headers?: HeaderDict | undefined;
+  /** Called with each new connection, which is closed unless this returns exactly `true`. */
+  onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
+  /**
+   * Aborts connecting, the handshake, and every connection that this client has made; what waits
+   * rejects with its reason, and so does every later call.
+   */
+  signal?: AbortSignal | undefined;
+}
+
+/** The names of a client's options. */
+export const CLIENT_OPTIONS: readonly string[] = [
+  "host",
+  "timeout",
+  "bodies",
+  "authorization",
+  "headers",
+  "onConnect",
+  "signal",
+];
+
+/** The options of a client, and the name of the server. */
+export interface SSLClientOptions extends ClientOptions {
+  /**
+   * The name that the server's certificate must be for, and that is sent to the server if it is a DNS
+   * name; `null` for none.
+   *
+   * @default {the host of the address; null for Unix sockets and abstract names}
+   */
+  sslHost?: string | null | undefined;
+}
+
+/**
+ * Checks options and copies them.
+ *
+ * @param known The names of all options.
+ * @throws {TypeError} if one is unknown or of a wrong type.
+ * @throws {RangeError} if a value is not allowed.
+ */
+export function checkClientOptions(
+  options: ClientOptions,
+  known: readonly string[],
+): ClientOptions {
+  const copy = copyOptions(options, known);
+  const { host, timeout, bodies, authorization, headers, onConnect, signal } = copy;
+  if (host !== undefined && host !== null) checkHeaderValue("host", host);
+  if (authorization !== undefined) checkHeaderValue("authorization", authorization);
+  if (timeout !== undefined) checkTimeout(timeout);
+  if (bodies !== undefined) checkBodies(bodies);
+  if (onConnect !== undefined) checkFunction("onConnect", onConnect);
+  checkSignal(signal);
+  if (headers !== undefined) {
+    checkBaseHeaders(headers);
+    copy.headers = Object.freeze(hideSecretsOf({ ...headers }));
+  }
+  return copy;
+}
+
+function checkHeaderValue(name: string, value: string): void {
+  checkString(name, value);
+  if (value === "" || !allows(VALUE, value)) {
+    // The value may be a secret.
+    throw new RangeError(`${name}: must be one or more of the characters that a header may have`);
+  }
+}
+
+/** The headers that go with each request of a client; `null` for none. */
+export function makeBaseHeaders(
+  host: string | null,
+  { headers: given, authorization }: ClientOptions,
+): HeaderDict | null {
+  const headers: HeaderDict = { ...given };
+  if (authorization !== undefined) headers["authorization"] = authorization;
+  if (host !== null) headers["host"] = host;
+  return Object.keys(headers).length === 0 ? null : Object.freeze(hideSecretsOf(headers));
+}

@@ -1,0 +1,61 @@
+/**
+ * The options of a server.
+ *
+ * @module
+ */
+
+import { checkInteger, checkMethods } from "../base/checks.ts";
+import { copyOptions } from "../base/options.ts";
+import { checkTimeout } from "./deadline.ts";
+import type { Logger } from "./standard_logger.ts";
+
+/** The limits of a server, and what it reports to. */
+export interface ServerOptions {
+  /**
+   * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
+   * TLS handshakes don't count: 64 may be under way, of which the oldest is ended for the next.
+   *
+   * @default {50}
+   */
+  maxConnections?: number | undefined;
+  /**
+   * How many requests one connection may make, or `Infinity`.
+   *
+   * @default {1000}
+   */
+  maxRequests?: number | undefined;
+  /**
+   * Seconds that may pass: before a request's first byte, within its preamble, between two pieces
+   * of its body, for a write, for a handshake. `null` for no limit. It fires between 1.0 and 1.25
+   * times its value.
+   *
+   * @default {30}
+   */
+  timeout?: number | null | undefined;
+  /**
+   * What to report to; `console` fits.
+   *
+   * @default {warnings and errors, to stderr}
+   */
+  logger?: Logger | undefined;
+}
+
+const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
+/** The methods of a logger. */
+export const LEVELS = ["debug", "info", "warn", "error"] as const;
+
+/**
+ * Checks options and copies them.
+ *
+ * @throws {TypeError} if one is unknown or of a wrong type.
+ * @throws {RangeError} if a value is not allowed.
+ */
+export function checkServerOptions(options: ServerOptions): ServerOptions {
+  const copy = copyOptions(options, OPTIONS);
+  for (const name of ["maxConnections", "maxRequests"] as const) {
+    if (copy[name] !== undefined) checkInteger(name, copy[name], 1, Infinity);
+  }
+  if (copy.timeout !== undefined) checkTimeout(copy.timeout);
+  if (copy.logger !== undefined) checkMethods("logger", copy.logger, LEVELS);
+  return copy;
+}

@@ -1,0 +1,72 @@
+/**
+ * Reports of how sessions end.
+ *
+ * @module
+ */
+
+import type { Request } from "../base/app/message.ts";
+import { endSession, type Session } from "../base/app/session.ts";
+import { EmptyPreambleError, ProtocolError, quote } from "../base/errors.ts";
+import type { Logger } from "./standard_logger.ts";
+import { describe } from "./thrown.ts";
+
+/** Ends one session and reports why. The first reason is the one that the session keeps. */
+export class SessionLog {
+  readonly #session: Session;
+  readonly #logger: Logger;
+
+  /** Makes a log of one session. */
+  constructor(session: Session, logger: Logger) {
+    this.#session = session;
+    this.#logger = logger;
+  }
+
+  /** It has ended with a response, after which there is no other. */
+  ended(why: string): void {
+    endSession(this.#session, why);
+    this.#logger.debug(`${this.#session}: ended after ${why}`);
+  }
+
+  /** Its peer was not accepted. */
+  refused(why: string): void {
+    this.#end("info", why);
+  }
+
+  /** This end has closed it. */
+  closed(why: string): void {
+    this.#end("debug", why);
+  }
+
+  /** The app has thrown. */
+  appFailed(error: unknown, where: string, request?: Request): void {
+    const { message, stack } = describe(error);
+    endSession(this.#session, `an error of ${where}: ${message}`);
+    const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
+    this.#logger.error(`${this.#session}: an error of ${where}: ${stack}${what}`);
+  }
+
+  /**
+   * The peer, the network or the deadline has broken the connection.
+   *
+   * @param expectation The `expect` header of the request whose body was waited for.
+   */
+  broken(failure: unknown, expectation: unknown): void {
+    const timedOut = failure instanceof Deno.errors.TimedOut;
+    const hint = timedOut && expectation !== undefined ? explainExpectation(expectation) : "";
+    const invalid = failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError);
+    this.#end(timedOut || invalid ? "info" : "debug", describe(failure).message + hint);
+  }
+
+  #end(level: keyof Logger, why: string): void {
+    endSession(this.#session, why);
+    this.#logger[level](`${this.#session}: ${why}`);
+  }
+}
+
+/** What a peer that has timed out may have been waiting for (RFC 9110 §10.1.1). */
+function explainExpectation(expectation: unknown): string {
+  return `; its request has expect: ${
+    quote(String(expectation))
+  }, but no interim response is ever ` +
+    "sent: set the client not to wait for one";
+}

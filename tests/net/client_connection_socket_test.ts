@@ -1,0 +1,221 @@
+/** Connections over sockets of other makers: ones that do less than they should, or something else. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { BodyError, BodyIter, ConnectionClosedError } from "@degu/degu/base";
+import { Connection, type Socket } from "@degu/degu/client";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { PieceSource } from "@degu/testing/streams.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+/** A socket that behaves but for what is given. */
+function socketWith(faults: Partial<Socket>): { socket: Socket; inner: RecordingSocket } {
+  const inner = new RecordingSocket();
+  const socket: Socket = {
+    read: (into) => inner.read(into),
+    write: (bytes) => inner.write(bytes),
+    close: () => inner.close(),
+    ...faults,
+  };
+  return { socket, inner };
+}
+
+Deno.test("a socket that claims a count that can't be is an error, and is closed", async (t) => {
+  for (const count of [-1, 0.5, NaN, Infinity, 2 ** 40]) {
+    await t.step(`a read of ${count} bytes`, async () => {
+      const { socket, inner } = socketWith({ read: () => Promise.resolve(count) });
+      using conn = new Connection(socket, null);
+      await assertRejects(() => within(conn.get("/"), "the request rejects", 1));
+      assertEquals([conn.closed, inner.closings], [true, 1]);
+    });
+  }
+  for (const count of [-1, 0, 0.5, NaN, Infinity, 2 ** 40]) {
+    await t.step(`a write of ${count} bytes`, async () => {
+      const { socket, inner } = socketWith({ write: () => Promise.resolve(count) });
+      using conn = new Connection(socket, null);
+      const error = await rejectionOf(conn.put("/", {}, latin1("hello")), "the request rejects");
+      assertInstanceOf(error, BodyError);
+      assertStringIncludes(error.message, `claims to have written ${count} of`);
+      assertEquals([conn.closed, inner.closings], [true, 1]);
+    });
+  }
+});
+
+Deno.test("a socket that throws instead of rejecting is an error like any other", async () => {
+  const failure = new Error("thrown");
+  const fail = () => {
+    throw failure;
+  };
+  for (const faults of [{ read: fail }, { write: fail }]) {
+    const { socket, inner } = socketWith(faults);
+    using conn = new Connection(socket, null);
+    const requesting = conn.get("/");
+    inner.end();
+    await assertRejects(() => within(requesting, "the request rejects", 1));
+    assertEquals(conn.closed, true);
+  }
+});
+
+Deno.test("a socket whose close() throws is closed all the same", async () => {
+  const { socket, inner } = socketWith({
+    close: () => {
+      inner.close();
+      throw new Error("closed already");
+    },
+  });
+  const conn = new Connection(socket, null);
+  const error = rejectionOf(conn.get("/"), "a request that waits");
+  conn.close();
+  conn.close();
+  assertInstanceOf(await error, ConnectionClosedError);
+  assertEquals([conn.closed, inner.closings], [true, 1]);
+});
+
+Deno.test("bytes that a socket gives after close() are not taken", async () => {
+  const answer = latin1("HTTP/1.1 200 OK\r\n\r\n");
+  for (const isSent of [false, true]) {
+    const late = Promise.withResolvers<void>();
+    const { socket, inner } = socketWith({
+      read: async (into) => {
+        await late.promise;
+        into.set(answer);
+        return answer.length;
+      },
+      close: () => late.resolve(),
+    });
+    const conn = new Connection(socket, null);
+    const written = inner.written();
+    const error = rejectionOf(conn.get("/"), "a request that waits");
+    if (isSent) await written;
+    conn.close();
+    assertInstanceOf(await error, ConnectionClosedError);
+  }
+});
+
+Deno.test("a read that claims a count that can't be, once the request is sent, is an error", async () => {
+  for (const count of [-1, 0.5, NaN, 65537, 2 ** 40]) {
+    const late = Promise.withResolvers<number>();
+    const { socket, inner } = socketWith({ read: () => late.promise });
+    using conn = new Connection(socket, null);
+    const written = inner.written();
+    const error = rejectionOf(conn.get("/"), `${count}`);
+    await written;
+    late.resolve(count);
+    assertInstanceOf(await within(error, "the request rejects", 1), Error);
+    assertEquals([conn.closed, inner.closings], [true, 1]);
+  }
+});
+
+Deno.test("a socket is closed exactly once, whatever happens", async () => {
+  const socket = new RecordingSocket();
+  const conn = new Connection(socket, null);
+  const written = socket.written();
+  const error = rejectionOf(conn.get("/"), "nonsense");
+  await written;
+  socket.give("NONSENSE\r\n\r\n");
+  await error;
+  conn.close();
+  conn[Symbol.dispose]();
+  assertEquals(socket.closings, 1);
+});
+
+Deno.test("everything works over a socket that gives and takes a byte at a time", async () => {
+  const socket = new RecordingSocket({ perRead: 1, perWrite: 1 });
+  using conn = new Connection(socket, { host: "a" });
+  for (let i = 0; i < 3; i++) {
+    const written = socket.written();
+    const responding = conn.put("/", {}, new BodyIter([latin1("he"), latin1("llo")], 5));
+    await written;
+    socket.give("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nworld\r\n0\r\n\r\n");
+    assertEquals(await (await responding).body?.text(), "world");
+  }
+  const request = "PUT / HTTP/1.1\r\ncontent-length: 5\r\nhost: a\r\n\r\nhello";
+  assertEquals(socket.writes.join(""), request.repeat(3));
+  assert(socket.writes.every((piece) => piece.length === 1));
+});
+
+Deno.test("a pair of web streams is a socket as good as any", async () => {
+  const up = new TransformStream<Uint8Array, Uint8Array>();
+  const down = new TransformStream<Uint8Array, Uint8Array>();
+  const reader = down.readable.getReader();
+  const writer = up.writable.getWriter();
+  let rest = new Uint8Array(0);
+  const socket: Socket = {
+    async read(into) {
+      if (rest.length === 0) {
+        const { done, value } = await reader.read();
+        if (done) return null;
+        rest = Uint8Array.from(value);
+      }
+      const count = Math.min(into.length, rest.length);
+      into.set(rest.subarray(0, count));
+      rest = rest.subarray(count);
+      return count;
+    },
+    async write(bytes) {
+      await writer.write(bytes.slice());
+      return bytes.length;
+    },
+    close() {
+      reader.cancel().catch(() => {});
+      writer.abort().catch(() => {});
+    },
+  };
+  using conn = new Connection(socket, null);
+  const responding = conn.get("/");
+  const peer = up.readable.getReader();
+  assertEquals(new TextDecoder().decode((await peer.read()).value), "GET / HTTP/1.1\r\n\r\n");
+  await down.writable.getWriter().write(
+    latin1("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
+  );
+  assertEquals(await (await responding).body?.text(), "hello");
+});
+
+Deno.test("a connection gives the memory back that a body took on its way to another", async (t) => {
+  const length = 2 ** 23;
+  const large = new Uint8Array(length);
+  const bodies = {
+    "a length": [`content-length: ${length}\r\n\r\n`, large],
+    "chunks": [
+      "transfer-encoding: chunked\r\n\r\n",
+      `${length.toString(16)}\r\n`,
+      large,
+      "\r\n0\r\n\r\n",
+    ],
+  };
+  for (const [kind, parts] of Object.entries(bodies)) {
+    await t.step(kind, async () => {
+      const pieces = ["HTTP/1.1 200 OK\r\n", ...parts, "HTTP/1.1 204 No Content\r\n\r\n"];
+      const source = new PieceSource(
+        pieces.map((piece) => typeof piece === "string" ? latin1(piece) : piece),
+      );
+      const offered: number[] = [];
+      let isSent = Promise.withResolvers<void>();
+      const { socket } = socketWith({
+        async read(into) {
+          offered.push(into.length);
+          await isSent.promise;
+          return source.read(into);
+        },
+        write(bytes) {
+          isSent.resolve();
+          return Promise.resolve(bytes.length);
+        },
+      });
+      using conn = new Connection(socket, null);
+      const { body } = await conn.get("/");
+      await body!.writeTo({ pieceBytes: 2 ** 21, write: () => Promise.resolve() });
+      assertEquals(Math.max(...offered), 2 ** 21);
+      isSent = Promise.withResolvers();
+      offered.length = 0;
+      assertEquals((await conn.get("/")).status, 204);
+      assertEquals(offered, [2 ** 16]);
+    });
+  }
+});

@@ -1,0 +1,63 @@
+/** The options of a client. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { bodies } from "@degu/degu/base";
+import {
+  checkClientOptions,
+  CLIENT_OPTIONS,
+  type ClientOptions,
+  makeBaseHeaders,
+} from "@degu/internal/net/client_options.ts";
+
+const check = (options: ClientOptions) => checkClientOptions(options, CLIENT_OPTIONS);
+
+Deno.test("every allowed option is kept in a copy", () => {
+  const given: ClientOptions = {
+    host: null,
+    timeout: null,
+    bodies,
+    authorization: "Bearer a",
+    headers: { accept: "text/plain" },
+    onConnect: () => true,
+    signal: new AbortController().signal,
+  };
+  const copy = check(given);
+  assert(copy !== given);
+  assertEquals(Object.keys(copy).toSorted(), CLIENT_OPTIONS.toSorted());
+  for (const name of ["host", "timeout", "bodies", "authorization", "onConnect", "signal"]) {
+    assertEquals(copy[name as keyof ClientOptions], given[name as keyof ClientOptions], name);
+  }
+  assert(copy.headers !== given.headers);
+  assertEquals({ ...copy.headers }, given.headers);
+  assert(Object.isFrozen(copy.headers));
+});
+
+Deno.test("a wrong option is refused with its name, and a secret is not shown", () => {
+  const rows: readonly (readonly [options: unknown, type: typeof Error, named: string])[] = [
+    [{ hots: "a" }, TypeError, "hots"],
+    [{ host: 1 }, TypeError, "host"],
+    [{ host: "" }, RangeError, "host"],
+    [{ host: "a\r\nb" }, RangeError, "host"],
+    [{ authorization: null }, TypeError, "authorization"],
+    [{ authorization: "" }, RangeError, "authorization"],
+    [{ authorization: "secret\n" }, RangeError, "authorization"],
+    [{ timeout: 0 }, RangeError, "timeout"],
+    [{ timeout: "1" }, TypeError, "timeout"],
+    [{ bodies: {} }, TypeError, "bodies"],
+    [{ onConnect: true }, TypeError, "onConnect"],
+    [{ signal: {} }, TypeError, "signal"],
+    [{ headers: { host: "a" } }, Error, "host"],
+    [{ headers: { "content-length": 1 } }, Error, "content-length"],
+  ];
+  for (const [options, type, named] of rows) {
+    const error = assertThrows(() => check(options as ClientOptions), type);
+    assert(error.message.includes(named), error.message);
+    assert(!error.message.includes("secret"), error.message);
+  }
+});
+
+Deno.test("host and authorization go with the other headers of each request", () => {
+  assertEquals(makeBaseHeaders(null, {}), null);
+  const headers = makeBaseHeaders("a:1", { authorization: "b", headers: { c: "d" } });
+  assertEquals({ ...headers }, { host: "a:1", authorization: "b", c: "d" });
+  assert(Object.isFrozen(headers));
+});

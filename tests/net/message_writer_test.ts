@@ -1,0 +1,273 @@
+/** Sending messages: what goes out in which write, and what becomes of a message that fails. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import {
+  BodyError,
+  BodyIter,
+  type BodyOut,
+  type ByteSink,
+  ConnectionClosedError,
+} from "@degu/degu/base";
+import { MessageWriter } from "@degu/internal/net/message_writer.ts";
+import { Transport } from "@degu/internal/net/transport.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { type Portions, RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+const PREAMBLE = "GET /\r\n\r\n";
+
+interface Ends {
+  readonly socket: RecordingSocket;
+  readonly transport: Transport;
+  readonly writer: MessageWriter;
+}
+
+function open(portions?: Portions, timeout: number | null = null): Ends {
+  const socket = new RecordingSocket(portions);
+  const transport = new Transport(socket, timeout);
+  return { socket, transport, writer: new MessageWriter(transport) };
+}
+
+/** Sends a message whose framing is the length of its body. */
+async function send({ writer }: Ends, body: BodyOut): Promise<void> {
+  writer.beginMessage().set(latin1(PREAMBLE));
+  const framing = body === null ? null : (body as Uint8Array).length ?? 5;
+  const rest = writer.endSend(await writer.beginSend(PREAMBLE.length, body, framing));
+  if (rest !== null) await rest;
+}
+
+/** A body of five bytes that writes itself in a way of its own. */
+function bodyOf(writeTo: (sink: ByteSink) => Promise<void>): BodyOut {
+  const body: unknown = { chunked: false, contentLength: 5, used: false, writeTo };
+  return body as BodyIter;
+}
+
+Deno.test("a preamble goes out with a body that fits behind it, in one write", async () => {
+  const most = 65536 - PREAMBLE.length;
+  const ends = open();
+  await send(ends, null);
+  await send(ends, latin1("hello"));
+  await send(ends, bodyOf(async (sink) => void await sink.write(latin1("hello"))));
+  await send(ends, new Uint8Array(most));
+  assertEquals(ends.socket.writes.map((write) => write.length), [9, 14, 14, 65536]);
+  await send(ends, new Uint8Array(most + 1));
+  assertEquals(ends.socket.writes.slice(4).map((write) => write.length), [65536, 1]);
+});
+
+Deno.test("a preamble does not wait for a body that waits for its source", async () => {
+  const ends = open();
+  const source = Promise.withResolvers<Uint8Array>();
+  async function* items() {
+    yield await source.promise;
+  }
+  const sending = send(ends, new BodyIter(items(), 5));
+  await turnOfEventLoop();
+  assertEquals(ends.socket.writes, [PREAMBLE]);
+  source.resolve(latin1("hello"));
+  await sending;
+  assertEquals(ends.socket.writes, [PREAMBLE, "hello"]);
+});
+
+Deno.test("a message goes out whole over a socket that takes a byte at a time", async () => {
+  for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
+    const ends = open({ perWrite: 1 });
+    await send(ends, body);
+    assertEquals(ends.socket.writes.join(""), PREAMBLE + (body === null ? "" : "hello"));
+  }
+});
+
+Deno.test("begun says whether the socket was given a byte of the message", async () => {
+  const ends = open();
+  for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
+    ends.writer.beginMessage();
+    assertEquals(ends.writer.begun, false);
+    await send(ends, body);
+    assertEquals([ends.writer.begun, ends.writer.failed], [true, false]);
+  }
+});
+
+Deno.test("begun is true in the write itself", async () => {
+  const begun: boolean[] = [];
+  const transport = new Transport({
+    read: () => Promise.resolve(null),
+    write(bytes) {
+      begun.push(writer.begun);
+      return Promise.resolve(bytes.length);
+    },
+    close() {},
+  }, null);
+  const writer = new MessageWriter(transport);
+  writer.beginMessage();
+  await writer.beginSend(5, null, null);
+  assertEquals(begun, [true]);
+});
+
+Deno.test("what the socket throws breaks the connection, and a body's own error does not", async () => {
+  const failure = new Error("broken");
+  const bodies: (() => BodyOut)[] = [
+    () => null,
+    () => latin1("hello"),
+    () => new Uint8Array(100_000),
+    () => new BodyIter([latin1("hello")], 5),
+  ];
+  for (const makeBody of bodies) {
+    const ends = open();
+    ends.socket.writeFailure = failure;
+    const error = await rejectionOf(send(ends, makeBody()), "sending");
+    assertStrictEquals(ends.writer.failureOf(error), failure);
+    assertStrictEquals(ends.transport.failure, failure);
+    assertEquals(ends.writer.failed, true);
+  }
+  const ends = open();
+  const body = bodyOf(() => Promise.reject(failure));
+  assertStrictEquals(
+    ends.writer.failureOf(await rejectionOf(send(ends, body), "sending")),
+    failure,
+  );
+  assertEquals([ends.transport.failure, ends.writer.failed], [null, false]);
+});
+
+Deno.test("a body that has failed can't write any more, whenever that was", async () => {
+  const failure = new Error("no more");
+  const ways: ((written: Promise<void>) => Promise<void>)[] = [
+    () => {
+      throw failure;
+    },
+    () => Promise.reject(failure),
+    async (written) => {
+      await written;
+      throw failure;
+    },
+  ];
+  for (const fail of ways) {
+    const ends = open();
+    let sink: ByteSink | undefined;
+    const body = bodyOf((given) => {
+      sink = given;
+      return fail(Promise.resolve());
+    });
+    assertStrictEquals(await rejectionOf(send(ends, body), "sending"), failure);
+    const before = ends.socket.writes.join("");
+    assert(before === "" || before === PREAMBLE);
+    assertStrictEquals(await rejectionOf(sink!.write(latin1("hello")), "a late write"), failure);
+    assertEquals(ends.socket.writes.join(""), before);
+  }
+});
+
+Deno.test("a body that is cancelled before its first byte sends nothing, not even the preamble", async () => {
+  const ends = open();
+  const reason = new Error("aborted");
+  let sink: ByteSink | undefined;
+  const body = bodyOf((given) => {
+    sink = given;
+    ends.writer.cancelBody(reason);
+    return new Promise(() => {});
+  });
+  assertStrictEquals(await rejectionOf(send(ends, body), "sending"), reason);
+  assertStrictEquals(await rejectionOf(sink!.write(latin1("hello")), "a late write"), reason);
+  assertEquals(ends.socket.writes, []);
+  assertEquals([ends.writer.begun, ends.transport.closed], [false, false]);
+});
+
+Deno.test("nobody waits for a body once the connection is closed", async () => {
+  for (const failure of [null, new Error("broken")]) {
+    const ends = open();
+    const sending = rejectionOf(send(ends, bodyOf(() => new Promise(() => {}))), "sending");
+    await turnOfEventLoop();
+    ends.transport.close(failure);
+    const error = await within(sending, "the message fails");
+    if (failure === null) assertInstanceOf(error, ConnectionClosedError);
+    else assertStrictEquals(error, failure);
+  }
+});
+
+Deno.test("a body that has been sent is not cancelled with the connection", async () => {
+  const ends = open();
+  await send(ends, new BodyIter([latin1("hello")], 5));
+  ends.transport.close();
+  ends.writer.cancelBody(new Error("too late"));
+  assertEquals(ends.socket.writes.join(""), `${PREAMBLE}hello`);
+});
+
+Deno.test("an array that shrinks while it is sent is a BodyError that says so", async () => {
+  for (const length of [5, 100_000]) {
+    const buffer = new ArrayBuffer(length, { maxByteLength: length });
+    const ends = open();
+    ends.writer.beginMessage();
+    buffer.resize(1);
+    await assertRejects(
+      async () => await ends.writer.beginSend(9, new Uint8Array(buffer), length),
+      BodyError,
+      "don't resize",
+    );
+    assertEquals(ends.socket.writes, []);
+  }
+});
+
+Deno.test("a large array goes out whole and in order", async () => {
+  const bytes = Uint8Array.from({ length: 200_000 }, (_, i) => 97 + i % 26);
+  const ends = open();
+  await send(ends, bytes);
+  assert(ends.socket.writes.join("") === PREAMBLE + new TextDecoder().decode(bytes));
+});
+
+Deno.test("a large array that shrinks while its beginning is sent is not sent to its end", async () => {
+  for (const left of [0, 60_000, 80_000]) {
+    const buffer = new ArrayBuffer(100_000, { maxByteLength: 100_000 });
+    let writes = 0;
+    const transport = new Transport({
+      read: () => Promise.resolve(null),
+      write(bytes) {
+        if (writes++ === 0) buffer.resize(left);
+        return Promise.resolve(bytes.length);
+      },
+      close() {},
+    }, null);
+    const writer = new MessageWriter(transport);
+    writer.beginMessage();
+    await assertRejects(
+      async () => await writer.beginSend(9, new Uint8Array(buffer, 0, 100_000), 100_000),
+      BodyError,
+    );
+    assertEquals(writes, 1);
+  }
+});
+
+Deno.test("no write is bounded any longer once a message was sent", async () => {
+  for (const perWrite of [3, Infinity]) {
+    for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
+      const ends = open({ perWrite }, 1000);
+      await send(ends, body);
+      assertEquals(ends.transport.deadline.writing.since, -1);
+      ends.transport.close();
+    }
+  }
+});
+
+Deno.test("nothing is left to wait for once a small message was written whole", async () => {
+  const { writer } = open();
+  writer.beginMessage();
+  assertEquals(writer.endSend(await writer.beginSend(5, null, null)), null);
+});
+
+Deno.test("a body that fails is cancelled, also one that closes the connection before it throws", async () => {
+  const failure = new Error("failed");
+  for (const isClosing of [false, true]) {
+    const ends = open();
+    const reasons: unknown[] = [];
+    const body = bodyOf(() => {
+      if (isClosing) ends.transport.close();
+      throw failure;
+    });
+    Object.assign(body as object, { cancel: (reason: unknown) => reasons.push(reason) });
+    assertStrictEquals(await rejectionOf(send(ends, body), "sending"), failure);
+    assertEquals(reasons, [failure]);
+    await turnOfEventLoop();
+  }
+});

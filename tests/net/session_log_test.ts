@@ -1,0 +1,71 @@
+/** Reports of how sessions end: at which level, and with which message. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { EmptyPreambleError, ProtocolError, Request, Session } from "@degu/degu";
+import { SessionLog } from "@degu/internal/net/session_log.ts";
+import { type Level, RecordingLogger } from "@degu/testing/serving.ts";
+
+function open() {
+  const session = new Session("name", null, 1);
+  const logger = new RecordingLogger();
+  return { session, logger, log: new SessionLog(session, logger) };
+}
+
+const rows: readonly (readonly [
+  what: string,
+  report: (log: SessionLog) => void,
+  level: Level,
+  message: string,
+  line?: string,
+])[] = [
+  ["ended", (log) => log.ended("a response"), "debug", "a response", "ended after a response"],
+  ["refused", (log) => log.refused("UNTRUSTED"), "info", "UNTRUSTED"],
+  ["closed", (log) => log.closed("by the server"), "debug", "by the server"],
+  ["a reset", (log) => log.broken(new Deno.errors.ConnectionReset("x"), undefined), "debug", "x"],
+  ["the end", (log) => log.broken(new EmptyPreambleError("gone"), undefined), "debug", "gone"],
+  ["bytes", (log) => log.broken(new ProtocolError("EXCESS_BYTES", "z"), undefined), "info", "z"],
+  ["time-out", (log) => log.broken(new Deno.errors.TimedOut("late"), undefined), "info", "late"],
+];
+
+for (const [what, report, level, message, line = message] of rows) {
+  Deno.test(`${what} is reported at level ${level}`, () => {
+    const { session, logger, log } = open();
+    report(log);
+    assertStringIncludes(`${session.message}`, message);
+    assertEquals(logger.lines.map(([at]) => at), [level]);
+    assertStringIncludes(logger.lines[0]![1], "name: ");
+    assertStringIncludes(logger.lines[0]![1], line);
+  });
+}
+
+Deno.test("an exception of the app is an error with its stack, and names the request", () => {
+  const { session, logger, log } = open();
+  const error = new Error("wrong");
+  log.appFailed(error, "the app", new Request("GET", "/a?b", {}, null, [], ["a"], "b"));
+  assertEquals(session.message, "an error of the app: Error: wrong");
+  const [line] = logger.at("error");
+  assertStringIncludes(line!, `name: an error of the app: ${error.stack}`);
+  assertStringIncludes(line!, 'for GET "/a?b"');
+  log.appFailed(error, "onConnect");
+  assertEquals(logger.at("error")[1], `name: an error of onConnect: ${error.stack}`);
+});
+
+Deno.test("only a time-out is explained by what the request expects", () => {
+  const failures = [
+    [new Deno.errors.TimedOut("late"), true],
+    [new ProtocolError("EXCESS_BYTES", "bytes"), false],
+    [new Deno.errors.ConnectionReset("reset"), false],
+  ] as const;
+  for (const [failure, isExplained] of failures) {
+    const { session, log } = open();
+    log.broken(failure, "100-continue");
+    assertEquals(`${session.message}`.includes('expect: "100-continue"'), isExplained);
+  }
+});
+
+Deno.test("a session keeps the first reason, and every one is reported", () => {
+  const { session, logger, log } = open();
+  log.closed("first");
+  log.refused("second");
+  assertEquals(session.message, "first");
+  assertEquals(logger.lines, [["debug", "name: first"], ["info", "name: second"]]);
+});
