@@ -1,6 +1,6 @@
 /** Few file descriptors, slow readers: what a process of its own shows. */
 import { assert, assertEquals } from "@std/assert";
-import { join } from "node:path";
+import { join } from "@std/path";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runProgram } from "@degu/testing/programs.ts";

@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import * as fc from "fast-check";
 import { createPrivateKey, type X509Certificate } from "node:crypto";
-import { dirname, join } from "node:path";
+import { dirname, join } from "@std/path";
 import { parseAlternativeName } from "@degu/internal/pki/alternative_names.ts";
 import { TempPKI, type TempPKIOptions } from "@degu/internal/misc/pki.ts";
 import {

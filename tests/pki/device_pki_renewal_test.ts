@@ -8,7 +8,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { createPrivateKey } from "node:crypto";
-import { dirname, join } from "node:path";
+import { dirname, join } from "@std/path";
 import { createAuthority, createLeaf, renewLeaf } from "@degu/internal/pki/certificates.ts";
 import { createDevicePki } from "@degu/degu/pki";
 import { assertNear, covers, readCertificate } from "@degu/testing/certificates.ts";

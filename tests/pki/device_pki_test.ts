@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import * as fc from "fast-check";
 import { createPrivateKey } from "node:crypto";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join } from "@std/path";
 import { createDevicePki, type DevicePki } from "@degu/degu/pki";
 import {
   assertNear,

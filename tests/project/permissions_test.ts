@@ -3,7 +3,7 @@
  * fails with NotCapable.
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { dirname, join } from "node:path";
+import { dirname, fromFileUrl, join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server, SSLServer } from "@degu/degu/server";
@@ -15,7 +15,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 /** A worker reads its modules as files. */
-const TREE = `read=${decodeURIComponent(ROOT.pathname)}`;
+const TREE = `read=${fromFileUrl(ROOT)}`;
 const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc", "pki"];
 
 /** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */

@@ -9,7 +9,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { join } from "node:path";
+import { join } from "@std/path";
 import {
   buildClientSslctx,
   type ClientSslconfig,
