@@ -111,24 +111,31 @@ Deno.test("no file is too long", async () => {
 });
 
 Deno.test("each module that does something has a test module", async () => {
-  const testModules = await filesUnder("tests", "_test.ts");
+  const tested = new Set((await testModules()).values());
   const without: string[] = [];
   for (const path of await libraryFiles()) {
-    const begins = `${roomOf(path)}${nameOf(path)}_`;
-    const has = testModules.some((test) => test.startsWith(begins));
-    if (!has && await doesSomething(path)) without.push(path);
+    if (!tested.has(path) && await doesSomething(path)) without.push(path);
   }
   assertEquals(without, Object.keys(EXCEPTIONS.noTestModule).toSorted());
 });
 
 Deno.test("each test module is named after a module of its room", async () => {
-  const begins = (await libraryFiles()).map((path) => `${roomOf(path)}${nameOf(path)}_`);
-  const strangers = (await filesUnder("tests", "_test.ts")).filter((test) =>
-    !OTHER_TESTS.some((folder) => test.startsWith(folder)) &&
-    !begins.some((name) => test.startsWith(name))
-  );
+  const strangers = [...await testModules()].flatMap(([test, path]) => path === null ? test : []);
   assertEquals(strangers, []);
 });
+
+/** The test modules, each with the module that it is named after; `null` where there is none. */
+async function testModules(): Promise<Map<string, string | null>> {
+  // The longest name first: body_iter_test.ts is not about body.ts.
+  const paths = (await libraryFiles()).toSorted((a, b) => b.length - a.length);
+  const tests = await filesUnder("tests", "_test.ts");
+  return new Map(
+    tests.filter((test) => !OTHER_TESTS.some((folder) => test.startsWith(folder))).map((test) => {
+      const owner = paths.find((path) => test.startsWith(`${roomOf(path)}${nameOf(path)}_`));
+      return [test, owner ?? null];
+    }),
+  );
+}
 
 /** The folder with the tests of a module; a module at the top has them with those behind it. */
 function roomOf(path: string): string {
@@ -143,8 +150,8 @@ function nameOf(path: string): string {
 
 /** Whether a module has a function or a class, and so more than types, constants and re-exports. */
 async function doesSomething(path: string): Promise<boolean> {
-  return /^(export )?(default )?(abstract |async )*(function|class)\b|=> /m.test(
-    (await codeOf(path)).replaceAll(/^(export )?(type|interface) [^]*?^(?=\S)/gm, ""),
+  return /^(export )?((default |abstract |async )*(function|class)\b|const \w+[^;]*?=> )/m.test(
+    await codeOf(path),
   );
 }
 
