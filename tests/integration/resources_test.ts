@@ -51,7 +51,7 @@ Deno.test("handshakes that have failed hold no memory, whatever the timeout", as
   for (const output of outputs) {
     const { failed, growth } = JSON.parse(output);
     assertEquals(failed, 0, "handshakes that have not failed");
-    // Of 900 that have; each that is kept takes 9 KB.
+    // Of 360 that have; each that is kept takes 9 KB.
     assert(growth < 1_000_000, `${growth} bytes`);
   }
 });
