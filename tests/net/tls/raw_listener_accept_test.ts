@@ -42,23 +42,6 @@ Deno.test("its address is final once it is ready, and who connects there is acce
   }
 });
 
-Deno.test("close() frees the address, ends the wait for a connection, and may come again", async () => {
-  for await (const asked of addresses()) {
-    const listener = listenRaw(asked, silent);
-    await listener.ready;
-    const { address } = listener;
-    const accepting = listener.accept().catch((error) => error);
-    listener.close();
-    assert(await within(accepting, "accept() rejects") instanceof Error);
-    listener.close();
-    await assertRejects(() => dial(address));
-    const again = listenRaw(address, silent);
-    await again.ready;
-    assertEquals(again.address, address);
-    again.close();
-  }
-});
-
 Deno.test("an address that is taken rejects", async () => {
   for await (const asked of addresses()) {
     const listener = listenRaw(asked, silent);
