@@ -56,6 +56,21 @@ export async function findStandardLibrary(
   };
 }
 
+/**
+ * Finds the packages, says which they are, and returns the flags; ends the program where it says that
+ * they can't be had.
+ */
+export async function chooseStandardLibrary(): Promise<readonly string[]> {
+  try {
+    const { description, flags } = await findStandardLibrary();
+    console.log(description);
+    return flags;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
+  }
+}
+
 /** Loads the packages into the cache; says why this is not possible, or `null` where it is. */
 async function whatKeepsUs(
   env: Record<string, string>,

@@ -9,7 +9,7 @@
  */
 
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
-import { findStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
+import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 if (!isSupportedDeno(Deno.version.deno)) {
   // Older ones fail tests, and some of them abort in the middle of the suite.
@@ -19,11 +19,10 @@ if (!isSupportedDeno(Deno.version.deno)) {
   );
   Deno.exit(1);
 }
-const standardLibrary = await findStandardLibrary();
-console.log(standardLibrary.description);
+const flags = await chooseStandardLibrary();
 const targets = await namesFile(Deno.args) ? [] : ["--doc", "tests", ...await publishedPaths()];
 const args = Deno.args.map(nameInstalled);
-Deno.exit(await runDeno(["test", ...standardLibrary.flags, ...args, ...targets]));
+Deno.exit(await runDeno(["test", ...flags, ...args, ...targets]));
 
 /** The public modules, the folders behind them and the documentation: what the package holds. */
 async function publishedPaths(): Promise<string[]> {
