@@ -4,8 +4,6 @@
  * @module
  */
 
-import { findStandardLibrary, runDeno } from "./standard_library.ts";
+import { chooseStandardLibrary, runDeno } from "./standard_library.ts";
 
-const standardLibrary = await findStandardLibrary();
-console.log(standardLibrary.description);
-Deno.exit(await runDeno(["check", ...standardLibrary.flags, "."]));
+Deno.exit(await runDeno(["check", ...await chooseStandardLibrary(), "."]));

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import { PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
 /** The least that is allowed, in percent, for lines and for branches. */
@@ -69,7 +70,7 @@ async function removeUnfinished(directory: string): Promise<void> {
 }
 
 function readReport(report: string): FileCoverage[] {
-  const root = PROJECT_ROOT.pathname;
+  const root = fileURLToPath(PROJECT_ROOT);
   return report.split("end_of_record").flatMap((record) => {
     const file = /^SF:(.+)$/m.exec(record)?.[1];
     if (!file?.startsWith(root) || !COUNTED.test(file.slice(root.length))) return [];

@@ -5,8 +5,15 @@
  * @module
  */
 
-/** The seconds that JSR gets to answer. */
-const PROBE_SECONDS = 2;
+/** What bounds the look for JSR, in seconds. */
+export interface Patience {
+  /** For a connection: where packets are dropped nothing else says that JSR is out of reach. */
+  readonly connect: number;
+  /** For all packages, from a JSR that can be reached but is slow. */
+  readonly load: number;
+}
+
+const PATIENCE: Patience = { connect: 2, load: 60 };
 
 const OFFLINE_IMPORT_MAP = "tests/support/offline/import_map.json";
 
@@ -22,25 +29,108 @@ export interface StandardLibrary {
 }
 
 /**
- * Finds out, in at most two seconds, whether every JSR package that deno.json maps can be had, from
- * the cache or from the network.
+ * Finds out whether every JSR package that deno.json maps can be had, from the cache or from the
+ * network. Takes no time where the network says that JSR is out of reach, and two seconds where it
+ * says nothing; waits for a JSR that is slow.
  *
+ * The variable `DEGU_STD` decides instead: `jsr` for the real packages, `offline` for the stand-ins.
+ *
+ * @param env the environment variables
  * @returns the real packages, which take no flags, or the stand-ins and their `--import-map`
+ * @throws {Error} if `DEGU_STD` asks for JSR, which does not answer, or for something else
  */
-export async function findStandardLibrary(): Promise<StandardLibrary> {
+export async function findStandardLibrary(
+  env: Record<string, string> = Deno.env.toObject(),
+  patience: Patience = PATIENCE,
+): Promise<StandardLibrary> {
+  const wanted = env["DEGU_STD"] ?? "";
+  if (!["", "jsr", "offline"].includes(wanted)) {
+    throw new Error(`DEGU_STD must be "jsr", "offline" or not set; got ${JSON.stringify(wanted)}`);
+  }
+  const obstacle = wanted === "offline" ? "DEGU_STD says so" : await whatKeepsUs(env, patience);
+  if (obstacle === null) return { description: "@std packages: JSR", flags: [] };
+  if (wanted === "jsr") throw new Error(`DEGU_STD is "jsr", but ${obstacle}`);
+  return {
+    description: `@std packages: ${obstacle}, taking ${OFFLINE_IMPORT_MAP}`,
+    flags: ["--import-map", OFFLINE_IMPORT_MAP],
+  };
+}
+
+/**
+ * Finds the packages, says which they are, and returns the flags; ends the program where it says that
+ * they can't be had.
+ */
+export async function chooseStandardLibrary(): Promise<readonly string[]> {
+  try {
+    const { description, flags } = await findStandardLibrary();
+    console.log(description);
+    return flags;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
+  }
+}
+
+/** Loads the packages into the cache; says why this is not possible, or `null` where it is. */
+async function whatKeepsUs(
+  env: Record<string, string>,
+  { connect, load }: Patience,
+): Promise<string | null> {
   const { imports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
   const packages = Object.values<string>(imports).filter((target) => target.startsWith("jsr:"));
-  const found = await new Deno.Command(Deno.execPath(), {
+  const over = new AbortController();
+  const loading = new Deno.Command(Deno.execPath(), {
     args: ["cache", "--quiet", "--no-config", ...packages],
-    signal: AbortSignal.timeout(PROBE_SECONDS * 1000),
+    env,
+    signal: over.signal,
     stdin: "null",
     stdout: "null",
     stderr: "null",
   }).output();
-  return found.success ? { description: "@std packages: JSR", flags: [] } : {
-    description: `@std packages: JSR is out of reach, taking ${OFFLINE_IMPORT_MAP}`,
-    flags: ["--import-map", OFFLINE_IMPORT_MAP],
+  const loaded = loading.then(({ success }) => success ? null : "JSR is out of reach");
+  const bounds = [after(load, `JSR did not answer within ${load} s`, over.signal)];
+  if (!hasProxy(env)) bounds.push(noConnection(env, connect, over.signal));
+  try {
+    return await Promise.race([loaded, ...bounds]);
+  } finally {
+    over.abort();
+    await loading;
+  }
+}
+
+/** A proxy connects in our place, so that our own connections say nothing. */
+function hasProxy(env: Record<string, string>): boolean {
+  return Object.entries(env).some(([name, value]) =>
+    /^(https?|all)_proxy$/i.test(name) && value !== ""
+  );
+}
+
+/** Resolves if no connection to JSR is made in time; Deno itself finds out whatever else may fail. */
+async function noConnection(
+  env: Record<string, string>,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<string> {
+  const { protocol, hostname, port } = new URL(env["JSR_URL"] ?? "https://jsr.io/");
+  const outOfTime = after(seconds, "JSR is out of reach", signal);
+  const address = {
+    hostname: hostname.replace(/^\[|\]$/g, ""),
+    port: Number(port || (protocol === "http:" ? 80 : 443)),
   };
+  const attempt = Deno.connect({ ...address, signal }).then((conn) => conn.close(), () => {});
+  return await Promise.race([outOfTime, attempt]) ?? await never();
+}
+
+/** Resolves after so many seconds, unless a signal comes first. */
+function after<T>(seconds: number, value: T, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(value), seconds * 1000);
+    signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+  });
+}
+
+function never(): Promise<never> {
+  return new Promise(() => {});
 }
 
 /**

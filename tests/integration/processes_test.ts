@@ -1,5 +1,6 @@
 /** Both ends in processes of their own. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { TextLineStream } from "@std/streams";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -16,8 +17,11 @@ async function startProcess(
   const flags = ["--allow-net", "--allow-read", "--allow-write"];
   const args = [JSON.stringify(place)];
   const child = programCommand("address_server.ts", { flags, args }, "piped").spawn();
-  const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  const [{ value = "" }] = await Promise.all([within(lines.read(), "the server is ready", 10)]);
+  const lines = child.stdout
+    .pipeThrough(new TextDecoderStream())
+    .pipeThrough(new TextLineStream())
+    .getReader();
+  const { value = "" } = await within(lines.read(), "the server is ready", 10);
   const { address: bound, name } = JSON.parse(value);
   return {
     address: name === undefined ? bound : Uint8Array.from(name),

@@ -1,6 +1,6 @@
 /** Few file descriptors, slow readers: what a process of its own shows. */
 import { assert, assertEquals } from "@std/assert";
-import { join } from "node:path";
+import { join } from "@std/path";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runProgram } from "@degu/testing/programs.ts";
@@ -51,7 +51,7 @@ Deno.test("handshakes that have failed hold no memory, whatever the timeout", as
   for (const output of outputs) {
     const { failed, growth } = JSON.parse(output);
     assertEquals(failed, 0, "handshakes that have not failed");
-    // Of 900 that have; each that is kept takes 9 KB.
+    // Of 360 that have; each that is kept takes 9 KB.
     assert(growth < 1_000_000, `${growth} bytes`);
   }
 });

@@ -1,6 +1,6 @@
 /** The worker of a temporary server: that its end is noticed, that it can be stopped, and where its code comes from. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
+import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { type BuildFunction, TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
 import { Server } from "@degu/degu/server";

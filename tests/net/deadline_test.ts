@@ -1,84 +1,105 @@
 /** The timer under every time-out. */
 import { assert, assertEquals } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import fc from "fast-check";
 import { Deadline } from "@degu/internal/net/deadline.ts";
 
-const TIMEOUT = 0.2;
+/** Seconds. */
+const TIMEOUT = 8;
 
-function seconds(count: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, count * 1000));
+/** A deadline in fake time, and the milliseconds at which it expired. */
+function startDeadline(timeout: number | null = TIMEOUT) {
+  const time = new FakeTime(0);
+  const expired: number[] = [];
+  const deadline = new Deadline(timeout, () => expired.push(time.now));
+  return {
+    time,
+    deadline,
+    expired,
+    [Symbol.dispose]() {
+      deadline.close();
+      time.restore();
+    },
+  };
 }
 
-/** Runs a scenario; resolves to the seconds from its last start to the end, or to null where it does not expire in time. */
-async function expiry(
-  run: (deadline: Deadline) => Promise<void> | void,
-  timeout: number | null = TIMEOUT,
-): Promise<number | null> {
-  const expired = Promise.withResolvers<number | null>();
-  let count = 0;
-  const deadline = new Deadline(timeout, () => {
-    count++;
-    expired.resolve(performance.now());
-  });
-  await run(deadline);
-  const start = performance.now();
-  const timer = setTimeout(() => expired.resolve(null), TIMEOUT * 2000);
-  const end = await expired.promise;
-  clearTimeout(timer);
-  // It fires once only.
-  await seconds(TIMEOUT * 0.5);
-  assert(count <= 1, `it fired ${count} times`);
-  deadline.close();
-  return end === null ? null : (end - start) / 1000;
-}
-
-Deno.test("a wait expires between 1.0 and 1.25 times the time-out, whenever it began", async () => {
-  const offsets = [0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.11, 0.13];
-  const elapsed = await Promise.all(offsets.map((offset) =>
-    expiry(async (deadline) => {
-      await seconds(offset);
-      deadline.start();
-    })
-  ));
-  for (const [i, time] of elapsed.entries()) {
-    assert(time !== null && time >= TIMEOUT - 0.001, `offset ${offsets[i]}: ${time} s`);
-    // What is above 1.25 times is the machine's other work.
-    assert(time < TIMEOUT * 1.25 + 0.15, `offset ${offsets[i]}: ${time} s`);
-  }
+Deno.test("a wait expires between 1.0 and 1.25 times the time-out, whenever it began", () => {
+  const offsets = fc.integer({ min: 0, max: 3 * TIMEOUT * 1000 });
+  fc.assert(fc.property(offsets, fc.boolean(), (offset, isWriting) => {
+    using it = startDeadline();
+    it.time.tick(offset);
+    it.deadline.start(isWriting ? it.deadline.writing : it.deadline.reading);
+    it.time.tick(TIMEOUT * 1000 - 1);
+    assertEquals(it.expired, [], "before its time is over");
+    it.time.tick(TIMEOUT * 1000 * 0.25 + 1);
+    assertEquals(it.expired.length, 1, "after 1.25 times its time");
+    it.time.tick(TIMEOUT * 1000 * 10);
+    assertEquals(it.expired.length, 1, "it fires once");
+  }));
 });
 
-Deno.test("a wait that has ended, never began, or has no bound does not expire", async () => {
-  const none = await Promise.all([
-    expiry(() => {}),
-    expiry((deadline) => {
-      deadline.start();
-      deadline.stop();
-    }),
-    expiry(async (deadline) => {
-      deadline.start();
-      await seconds(TIMEOUT * 0.6);
-      deadline.stop();
-    }),
-    expiry((deadline) => {
-      deadline.start();
-      deadline.close();
-    }),
-    expiry((deadline) => {
-      deadline.start();
-      deadline.stop();
-      deadline.close();
-    }, null),
-    expiry((deadline) => deadline.start(), null),
-  ]);
-  assertEquals(none, new Array(6).fill(null));
+Deno.test("each of two waits is bound by itself, and both end with the first that expires", () => {
+  using it = startDeadline();
+  it.deadline.start(it.deadline.reading);
+  it.time.tick(TIMEOUT * 500);
+  it.deadline.start(it.deadline.writing);
+  it.time.tick(TIMEOUT * 750);
+  assertEquals(it.expired.length, 1);
+  assert(!it.deadline.isReading);
+  it.time.tick(TIMEOUT * 10_000);
+  assertEquals(it.expired.length, 1);
 });
 
-Deno.test("a wait that begins again has its whole time again", async () => {
-  const time = await expiry(async (deadline) => {
-    deadline.start();
-    for (let i = 0; i < 4; i++) {
-      await seconds(TIMEOUT * 0.5);
+Deno.test("a wait that has ended, never began, or has no bound does not expire", () => {
+  const cases: ((deadline: Deadline, time: FakeTime) => void)[] = [
+    () => {},
+    (deadline) => {
       deadline.start();
+      deadline.stop();
+    },
+    (deadline, time) => {
+      deadline.start();
+      time.tick(TIMEOUT * 999);
+      deadline.stop();
+    },
+    (deadline) => {
+      deadline.start();
+      deadline.close();
+    },
+    (deadline) => {
+      deadline.close();
+      deadline.start();
+    },
+  ];
+  for (const timeout of [TIMEOUT, null]) {
+    for (const [i, run] of cases.entries()) {
+      using it = startDeadline(timeout);
+      run(it.deadline, it.time);
+      it.time.tick(TIMEOUT * 10_000);
+      assertEquals(it.expired, [], `case ${i}, ${timeout} s`);
     }
-  });
-  assert(time !== null && time >= TIMEOUT - 0.001, `${time} s`);
+  }
+  using it = startDeadline(null);
+  it.deadline.start();
+  it.time.tick(TIMEOUT * 10_000);
+  assertEquals(it.expired, []);
+});
+
+Deno.test("a wait that begins again has its whole time again", () => {
+  using it = startDeadline();
+  for (let i = 0; i < 10; i++) {
+    it.deadline.start();
+    assert(it.deadline.isReading);
+    it.time.tick(TIMEOUT * 999);
+  }
+  assertEquals(it.expired, []);
+  it.time.tick(TIMEOUT * 1000 * 0.25 + TIMEOUT);
+  assertEquals(it.expired.length, 1);
+});
+
+Deno.test("a time-out longer than a timer of the engine can wait does not expire at once", () => {
+  using it = startDeadline(1e12);
+  it.deadline.start();
+  it.time.tick(2 ** 31);
+  assertEquals(it.expired, []);
 });

@@ -1,25 +1,57 @@
-/** What holds for the whole tree: which folder may import which, and what the documentation names. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+/** What holds for the whole tree: which folder may import which, what a module may hold, and where its tests are. */
+import { assert, assertEquals } from "@std/assert";
+import {
+  codeOf,
+  filesUnder,
+  graphOf,
+  libraryFiles,
+  libraryImports,
+  part,
+  read,
+  readConfiguration,
+  ROOT,
+} from "@degu/testing/tree.ts";
 
-const ROOT = new URL("../../", import.meta.url);
+/** The most lines of a file; one that has more has more than one subject. */
+const MOST_LINES = 350;
 
-interface Configuration {
-  readonly exports: Record<string, string>;
-  readonly imports: Record<string, string>;
-  readonly publish: { readonly include: readonly string[] };
-  readonly tasks: Record<string, { readonly command: string }>;
-}
+/** The exceptions, each with its reason. Each must be needed: what is listed for nothing fails. */
+const EXCEPTIONS: {
+  readonly lines: Record<string, string>;
+  readonly noTestModule: Record<string, string>;
+} = {
+  lines: {
+    "base/body/body.ts": "it is being taken apart",
+    "client.ts": "it is being taken apart",
+    "net/server_connection.ts": "it is being taken apart",
+    "net/transport.ts": "it is being taken apart",
+    "server.ts": "it is being taken apart",
+    "tests/base/body/body_test.ts": "it is being split with its module",
+    "tests/base/body/chunked_body_test.ts": "it is being split with its module",
+    "tests/base/body/chunked_body_write_test.ts": "it is being split with its module",
+  },
+  noTestModule: {
+    "applib/held_body.ts": "it is being removed",
+    "base/body/body_use.ts": "its tests are being written",
+    "base/body/byte_io.ts": "its tests are being written",
+    "base/body/chunk_walker.ts": "its tests are being written",
+    "base/body/chunked_decoder.ts": "its tests are being written",
+    "base/body/interruption.ts": "its tests are being written",
+    "misc/temp_server_worker.ts": "it runs in a worker alone, as in temp_server_test.ts",
+    "net/exchanges.ts": "client_connection_body_test.ts and others go through it",
+    "net/incoming_body.ts": "client_connection_framing_test.ts and others read its bodies",
+    "net/message_sink.ts": "its tests are being written",
+    "net/tls/client_checks.ts": "verified_clients_test.ts and integration/tls_matrix_test.ts",
+    "net/tls/modules.ts": "client_handshake_test.ts says what is loaded, and when",
+    "net/tls/names.ts": "certificate_test.ts, with the certificates that have the names",
+    "rgi/labels.ts": "it is being removed",
+    "web/bodies.ts": "its tests are being written",
+    "web/stream_pieces.ts": "its tests are being written",
+  },
+};
 
-/** What of `deno info --json` is used here. */
-interface ModuleGraph {
-  readonly modules: readonly {
-    readonly specifier: string;
-    readonly dependencies?: readonly {
-      readonly specifier: string;
-      readonly code?: { readonly specifier?: string };
-    }[];
-  }[];
-}
+/** The folders of tests that belong to no room of the library. */
+const OTHER_TESTS = ["tests/integration/", "tests/project/"];
 
 Deno.test("exports names every module at the top and nothing else", async () => {
   const { exports } = await readConfiguration();
@@ -31,17 +63,23 @@ Deno.test("exports names every module at the top and nothing else", async () => 
 });
 
 Deno.test("imports go one way", async () => {
+  const imports = await libraryImports();
   for (const { paths, mayImport } of await layers()) {
     for (const path of paths) {
-      for (const specifier of await importsOf(path)) {
-        const target = specifier.startsWith(".") ? relativeToRoot(specifier, path) : specifier;
-        assert(
-          mayImport.some((prefix) => isUnder(prefix, target)),
-          `${path} imports ${specifier}`,
-        );
+      for (const target of imports.get(path) ?? []) {
+        assert(mayImport.some((prefix) => isUnder(prefix, target)), `${path} imports ${target}`);
       }
     }
   }
+});
+
+Deno.test("no module imports itself by way of others, types included", async () => {
+  assertEquals(findCircles(await libraryImports()), []);
+});
+
+Deno.test("a circle is found wherever it is entered", () => {
+  const imports = new Map([["a", ["b"]], ["b", ["c", "d"]], ["c", ["b"]], ["d", ["d", "x"]]]);
+  assertEquals(findCircles(imports), ["b -> c -> b", "d -> d"]);
 });
 
 Deno.test("base/ takes nothing of Deno but types", async () => {
@@ -68,7 +106,7 @@ Deno.test("nothing is printed but by the default logger and for a failing worker
 });
 
 Deno.test("mod.ts loads this project and nothing else", async () => {
-  const { modules } = await graphOf("mod.ts");
+  const { modules } = await graphOf(["mod.ts"]);
   const loaded = modules.flatMap(({ dependencies = [] }) =>
     dependencies.flatMap(({ code }) => code?.specifier ?? [])
   );
@@ -79,79 +117,84 @@ Deno.test("mod.ts loads this project and nothing else", async () => {
 
 Deno.test("the package holds just the modules that its public ones load or start", async () => {
   const { exports } = await readConfiguration();
-  const loaded = new Set<string>();
-  for (const entry of Object.values(exports)) {
-    for (const { specifier } of (await graphOf(entry)).modules) {
-      if (specifier.startsWith(ROOT.href)) loaded.add(specifier.slice(ROOT.href.length));
-    }
-  }
+  const { modules } = await graphOf(Object.values(exports));
+  const loaded = modules.flatMap(({ specifier }) =>
+    specifier.startsWith(ROOT.href) ? [specifier.slice(ROOT.href.length)] : []
+  );
   const packed = await libraryFiles();
-  assertEquals([...loaded].filter((path) => !packed.includes(path)), []);
+  assertEquals(loaded.filter((path) => !packed.includes(path)), []);
   const started = ["misc/temp_server_worker.ts"]; // by its URL
-  assertEquals(packed.filter((path) => !loaded.has(path) && !started.includes(path)), []);
+  assertEquals(packed.filter((path) => !loaded.includes(path) && !started.includes(path)), []);
 });
 
-Deno.test("the offline import map has every name that deno.json has", async () => {
-  const { exports, imports } = await readConfiguration();
-  const path = "tests/support/offline/import_map.json";
-  const map: Record<string, string> = JSON.parse(await read(path)).imports;
-  for (const [name, target] of Object.entries(imports)) {
-    const given = map[name] ?? "";
-    if (target.startsWith("jsr:")) assertMatch(given, /^\.\/\w+\.ts$/, name);
-    else if (target.startsWith("npm:")) assertEquals(given, target, name);
-    else assertEquals(new URL(given, new URL(path, ROOT)), new URL(target, ROOT), name);
+Deno.test("no file is too long", async () => {
+  const long: string[] = [];
+  for (const path of [...await libraryFiles(), ...await filesUnder("tests", ".ts")]) {
+    const { length } = (await read(path)).trimEnd().split("\n");
+    if (length > MOST_LINES) long.push(path);
   }
-  for (const [name, target] of Object.entries(exports)) {
-    const url = new URL(map[name.replace(/^\./, "@degu/degu")] ?? "", new URL(path, ROOT));
-    assertEquals(url.href, new URL(target, ROOT).href, name);
-  }
+  assertEquals(long, Object.keys(EXCEPTIONS.lines).toSorted());
 });
 
-Deno.test("every relative link in the documentation leads somewhere", async () => {
-  const pages = [...await filesUnder("", ".md", false), ...await filesUnder("docs", ".md")];
-  for (const page of pages) {
-    const text = (await read(page)).replaceAll(/^( *)```.*?^\1```/gms, "");
-    for (const [, target = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
-      if (/^[a-z]+:/.test(target)) continue;
-      const url = new URL(target, new URL(page, ROOT));
-      const anchor = url.hash.slice(1);
-      url.hash = "";
-      assert(url.href.startsWith(ROOT.href), `${page}: ${target} is outside of the project`);
-      assert(await exists(url), `${page}: ${target} does not exist`);
-      if (anchor === "") continue;
-      assert(anchorsOf(await Deno.readTextFile(url)).includes(anchor), `${page}: ${target}`);
-    }
+Deno.test("each module that does something has a test module", async () => {
+  const tested = new Set((await testModules()).values());
+  const without: string[] = [];
+  for (const path of await libraryFiles()) {
+    if (!tested.has(path) && await doesSomething(path)) without.push(path);
   }
+  assertEquals(without, Object.keys(EXCEPTIONS.noTestModule).toSorted());
 });
 
-Deno.test("no code block of the documentation is left out of the suite", async () => {
-  const pages = ["README.md", ...await filesUnder("docs", ".md")];
-  for (const path of [...pages, ...await libraryFiles()]) {
-    const leftOut = (await read(path)).match(
-      /^[ *]*```(ts|js|typescript|javascript)\b.*ignore.*$/m,
-    );
-    assertEquals(leftOut?.[0], undefined, path);
-  }
+Deno.test("each test module is named after a module of its room", async () => {
+  const strangers = [...await testModules()].flatMap(([test, path]) => path === null ? test : []);
+  assertEquals(strangers, []);
 });
 
-Deno.test("every example names its permissions in its first line", async () => {
-  const paths = await filesUnder("examples", ".ts");
-  const texts = await Promise.all(paths.map(read));
-  for (const [i, path] of paths.entries()) {
-    const name = path.slice("examples/".length);
-    const isPart = texts.some((text, other) => other !== i && text.includes(`"./${name}"`));
-    if (isPart) continue;
-    const [firstLine = ""] = (texts[i] ?? "").split("\n");
-    assertMatch(firstLine, /^\/\/ deno run /, path);
-    assert(firstLine.endsWith(` ${path}`), `${path}: its first line must end with its path`);
-    assert(!/ (-A|--allow-all)\b/.test(firstLine), `${path} takes every permission`);
-  }
-});
+/** The test modules, each with the module that it is named after; `null` where there is none. */
+async function testModules(): Promise<Map<string, string | null>> {
+  // The longest name first: body_iter_test.ts is not about body.ts.
+  const paths = (await libraryFiles()).toSorted((a, b) => b.length - a.length);
+  const tests = await filesUnder("tests", "_test.ts");
+  return new Map(
+    tests.filter((test) => !OTHER_TESTS.some((folder) => test.startsWith(folder))).map((test) => {
+      const owner = paths.find((path) => test.startsWith(`${roomOf(path)}${nameOf(path)}_`));
+      return [test, owner ?? null];
+    }),
+  );
+}
 
-Deno.test("the demo task runs the tutorial as its first line says", async () => {
-  const [firstLine] = (await read("examples/tutorial.ts")).split("\n");
-  assertEquals(firstLine, `// ${(await readConfiguration()).tasks["demo"]?.command}`);
-});
+/** The folder with the tests of a module; a module at the top has them with those behind it. */
+function roomOf(path: string): string {
+  const folder = path.slice(0, path.lastIndexOf("/") + 1);
+  return `tests/${folder === "" ? `${nameOf(path)}/` : folder}`;
+}
+
+/** The name of a module, without its folder and its extension. */
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1, -".ts".length);
+}
+
+/** Whether a module has a function or a class, and so more than types, constants and re-exports. */
+async function doesSomething(path: string): Promise<boolean> {
+  return /^(export )?((default |abstract |async )*(function|class)\b|const \w+[^;]*?=> )/m.test(
+    await codeOf(path),
+  );
+}
+
+/** The circles among modules, each once. */
+function findCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
+  const circles: string[] = [];
+  const done = new Set<string>();
+  const visit = (path: string, way: readonly string[]): void => {
+    const i = way.indexOf(path);
+    if (i >= 0) circles.push([...way.slice(i), path].join(" -> "));
+    if (i >= 0 || done.has(path)) return;
+    for (const target of imports.get(path) ?? []) visit(target, [...way, path]);
+    done.add(path);
+  };
+  for (const path of imports.keys()) visit(path, []);
+  return circles;
+}
 
 /** The parts of the library, with the beginnings of what each may import. */
 async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
@@ -182,82 +225,4 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
 function isUnder(prefix: string, path: string): boolean {
   const dir = prefix.endsWith("/*") ? prefix.slice(0, -1) : prefix;
   return path.startsWith(dir) && (dir === prefix || !path.slice(dir.length).includes("/"));
-}
-
-/** The paths of a public module and of the folder behind it. */
-async function part(name: string): Promise<string[]> {
-  return [`${name}.ts`, ...await filesUnder(name, ".ts")];
-}
-
-/** The paths of the modules that the package holds. */
-async function libraryFiles(): Promise<string[]> {
-  const { publish } = await readConfiguration();
-  const folders = publish.include.filter((path) => !/^docs$|\.|^LICENSE$/.test(path));
-  const inFolders = await Promise.all(folders.map((dir) => filesUnder(dir, ".ts")));
-  return [...inFolders.flat(), ...await filesUnder("", ".ts", false)].toSorted();
-}
-
-function read(path: string): Promise<string> {
-  return Deno.readTextFile(new URL(path, ROOT));
-}
-
-async function readConfiguration(): Promise<Configuration> {
-  return JSON.parse(await read("deno.json"));
-}
-
-async function exists(url: URL): Promise<boolean> {
-  try {
-    await Deno.stat(url);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The paths, relative to the project, of the files in a directory. */
-async function filesUnder(dir: string, extension: string, deep = true): Promise<string[]> {
-  const paths: string[] = [];
-  for await (const entry of Deno.readDir(new URL(dir === "" ? "./" : `${dir}/`, ROOT))) {
-    const path = dir === "" ? entry.name : `${dir}/${entry.name}`;
-    if (entry.isFile && path.endsWith(extension)) paths.push(path);
-    if (entry.isDirectory && deep) paths.push(...await filesUnder(path, extension));
-  }
-  return paths.toSorted();
-}
-
-/** The lines of a module that are not a comment. */
-async function codeOf(path: string): Promise<string> {
-  const lines = (await read(path)).split("\n");
-  return lines.filter((line) => !/^\s*(\/\/|\/\*|\*)/.test(line)).join("\n");
-}
-
-/** What a module imports, types included, as it stands in the file. */
-async function importsOf(path: string): Promise<string[]> {
-  const module = new URL(path, ROOT).href;
-  const { modules } = await graphOf(path);
-  const { dependencies = [] } = modules.find(({ specifier }) => specifier === module) ?? {};
-  return dependencies.map(({ specifier }) => specifier);
-}
-
-/** Where an import of a module leads to, as a path from the project's directory. */
-function relativeToRoot(specifier: string, path: string): string {
-  return new URL(specifier, new URL(path, ROOT)).href.slice(ROOT.href.length);
-}
-
-async function graphOf(path: string): Promise<ModuleGraph> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", "--no-npm", path],
-    cwd: ROOT,
-    stdin: "null",
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  return JSON.parse(new TextDecoder().decode(stdout));
-}
-
-/** The anchors of a page's headings, as the usual renderers of Markdown make them. */
-function anchorsOf(markdown: string): string[] {
-  const headings = markdown.matchAll(/^#{1,6} +(.+?) *$/gm);
-  return [...headings].map(([, text = ""]) =>
-    text.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
-  );
 }

@@ -110,3 +110,8 @@ export function publicKey256(pem: string): string {
   const digest = createHash("sha256").update(der).digest("hex").toUpperCase();
   return digest.match(/../g)!.join(":");
 }
+
+/** The first certificate of a PEM text, in DER. */
+export function derOf(pem: string): Uint8Array {
+  return new Uint8Array(new X509Certificate(pem).raw);
+}

@@ -42,3 +42,11 @@ export async function connect(options: ClientOptions = {}, path?: string): Promi
 export function requestWith(conn: Connection, ...args: readonly unknown[]): Promise<unknown> {
   return Reflect.apply(conn.request, conn, args);
 }
+
+/** What a request is on the wire, answered with an empty response. */
+export async function sent(ends: Connected, request: Promise<unknown>): Promise<string> {
+  const preamble = await ends.peer.readPreamble();
+  await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await request;
+  return preamble;
+}

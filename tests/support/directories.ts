@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path";
 
 /** Makes a temporary directory that is removed on dispose. */
 export async function tempDir(): Promise<AsyncDisposable & { path: string }> {

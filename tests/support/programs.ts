@@ -5,6 +5,7 @@
  */
 
 import { assert } from "@std/assert";
+import { fromFileUrl } from "@std/path";
 import { within } from "./raw_peer.ts";
 
 /** How to run a program. */
@@ -24,7 +25,7 @@ export function programCommand(
   { flags = [], args = [], through = [] }: ProgramOptions,
   stdin: "null" | "piped" = "null",
 ): Deno.Command {
-  const path = decodeURIComponent(new URL(`programs/${name}`, import.meta.url).pathname);
+  const path = fromFileUrl(new URL(`programs/${name}`, import.meta.url));
   const [program = "", ...rest] = [
     ...through,
     Deno.execPath(),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { join } from "node:path";
+import { join } from "@std/path";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 import { within } from "./raw_peer.ts";
 

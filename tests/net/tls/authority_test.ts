@@ -1,7 +1,7 @@
 /** Who vouched for a peer: by signatures, with certificates of the openssl program. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import type { PeerAuthority, PeerCertificate } from "@degu/degu/base";
+import type { PeerCertificate } from "@degu/degu/base";
 import { buildServerSslctx, type ServerSslconfig } from "@degu/degu/server";
 import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
@@ -15,85 +15,17 @@ import {
   timeFromNow,
   unlessMissing,
 } from "@degu/testing/tls_openssl.ts";
+import {
+  assertAuthority,
+  meet,
+  publicKey256Of,
+  readDers,
+  readPem,
+  type Shown,
+  textsOf,
+} from "@degu/testing/tls_authorities.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
-
-/** What a certificate says by node:crypto. */
-async function readX509({ certFile }: Issued): Promise<X509Certificate> {
-  return new X509Certificate(await Deno.readTextFile(certFile));
-}
-
-async function readDer(issued: Issued): Promise<Uint8Array> {
-  return new Uint8Array((await readX509(issued)).raw);
-}
-
-async function readDers(certificates: readonly Issued[]): Promise<Uint8Array[]> {
-  return await Promise.all(certificates.map(readDer));
-}
-
-async function readPem(...certificates: readonly Issued[]): Promise<string> {
-  const texts = await Promise.all(certificates.map(({ certFile }) => Deno.readTextFile(certFile)));
-  return texts.join("");
-}
-
-async function publicKey256Of(issued: Issued): Promise<string> {
-  const spki = (await readX509(issued)).publicKey.export({ type: "spki", format: "der" });
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", Uint8Array.from(spki)));
-  return digest.toHex().toUpperCase().replaceAll(/(..)(?!$)/g, "$1:");
-}
-
-async function assertAuthority(
-  actual: PeerAuthority | null | undefined,
-  expected: Issued,
-): Promise<void> {
-  const certificate = await readX509(expected);
-  assertEquals(actual?.fingerprint256, certificate.fingerprint256);
-  assertEquals(actual?.subject, certificate.subject);
-  assertEquals(actual?.raw, new Uint8Array(certificate.raw));
-  assertEquals(actual?.publicKey256, await publicKey256Of(expected));
-}
-
-/** A certificate with its chain and its key. */
-async function textsOf(own: Issued, between: readonly Issued[] = []) {
-  return { cert: await readPem(own, ...between), key: await Deno.readTextFile(own.keyFile) };
-}
-
-/** A certificate that comes with its chain, as a peer shows it. */
-interface Shown {
-  readonly own: Issued;
-  readonly between?: readonly Issued[];
-}
-
-/** Has a server and a client of it show these to one another; returns what each was told. */
-async function meet(
-  { server, client, clientAuthorities, serverAuthorities }: {
-    readonly server: Shown;
-    readonly client: Shown;
-    readonly clientAuthorities: readonly Issued[];
-    readonly serverAuthorities: readonly Issued[];
-  },
-): Promise<{ server: PeerCertificate; client: PeerCertificate }> {
-  const ca = (authorities: readonly Issued[]) =>
-    Promise.all(authorities.map((each) => readPem(each)));
-  const seen: (PeerCertificate | null)[] = [];
-  await using endpoint = await startTls({
-    serverSslconfig: {
-      ...await textsOf(server.own, server.between),
-      ca: await ca(clientAuthorities),
-    },
-    clientSslconfig: {
-      ...await textsOf(client.own, client.between),
-      ca: await ca(serverAuthorities),
-      checkHostname: false,
-    },
-  }, (_request, session) => {
-    seen.push(session.peerCertificate);
-    return [204, "No Content", {}, null];
-  });
-  using conn = await endpoint.client.connect();
-  assertEquals((await conn.get("/")).status, 204);
-  return { server: conn.sock.peerCertificate!, client: seen[0]! };
-}
 
 Deno.test({
   name: "both ends tell the authority that vouched for the other, and a public key that stays",
@@ -191,84 +123,6 @@ Deno.test({
 });
 
 Deno.test({
-  name: "findAuthority() finds nobody where no path is valid",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const root = await pki.authority("root");
-    const namesake = await pki.authority("namesake", { commonName: "root" });
-    const leaf = await pki.client("leaf", { issuer: root });
-    const make = async (name: string, extensions: readonly string[], options = {}) => {
-      const between = await pki.authority(name, { issuer: root, extensions, ...options });
-      return [await pki.client(`below_${name}`, { issuer: between }), between];
-    };
-    const shortPath = await pki.authority("short_path", { issuer: root, pathLength: 0 });
-    const tooLong = await pki.authority("too_long", { issuer: shortPath });
-    const key1 = await pki.authority("circle1");
-    const circle2 = await pki.authority("circle2", { issuer: key1 });
-    const circle = { issuer: circle2, commonName: "circle1", keyOf: key1 };
-    const circle1 = await pki.authority("circle1_by_2", circle);
-    const rows: readonly [string, readonly Issued[], readonly Issued[], Issued | null][] = [
-      ["signed by it", [leaf], [root], root],
-      ["signed by a namesake", [leaf], [namesake], null],
-      ["nobody is trusted", [leaf], [], null],
-      ["nothing was shown", [], [root], null],
-      ["itself", [leaf], [leaf], null],
-      ["an intermediate is missing", (await make("a", [])).slice(0, 1), [root], null],
-      ["an intermediate", await make("b", ["keyUsage=keyCertSign"]), [root], root],
-      ["it may not sign certificates", await make("c", ["keyUsage=cRLSign"]), [root], null],
-      ["it is for servers", await make("d", ["extendedKeyUsage=serverAuth"]), [root], null],
-      ["it is for both", await make("e", ["extendedKeyUsage=serverAuth,clientAuth"]), [root], root],
-      ["it has expired", await make("f", [], { to: timeFromNow(-1) }), [root], null],
-      ["it is not valid yet", await make("g", [], { from: timeFromNow(1) }), [root], null],
-      [
-        "a circle",
-        [
-          await pki.client("below_circle", { issuer: circle1 }),
-          circle1,
-          circle2,
-        ],
-        [root],
-        null,
-      ],
-      ["a leaf in between", [await pki.client("below_leaf", { issuer: leaf }), leaf], [root], null],
-      [
-        "as many as may be",
-        [
-          await pki.client("below_short", { issuer: shortPath }),
-          shortPath,
-        ],
-        [root],
-        root,
-      ],
-      [
-        "one too many",
-        [
-          await pki.client("below_long", { issuer: tooLong }),
-          tooLong,
-          shortPath,
-        ],
-        [root],
-        null,
-      ],
-    ];
-    for (const [name, chain, trusted, expected] of rows) {
-      await t.step(name, async () => {
-        const found = findAuthority(await readDers(chain), await readDers(trusted), "clientAuth");
-        if (expected === null) assertEquals(found, null);
-        else await assertAuthority(found, expected);
-      });
-    }
-    await t.step("what can't be read is passed over", async () => {
-      const [below, between] = await readDers(await make("h", []));
-      const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.slice(0, -1)];
-      const found = findAuthority([below!, ...junk, between!], [await readDer(root)]);
-      await assertAuthority(found, root);
-    });
-  },
-});
-
-Deno.test({
   name: "signatures of every kind that the TLS library takes are known",
   ...needsOpenssl,
   async fn(t) {
@@ -337,56 +191,6 @@ Deno.test({
         });
       }
     }
-  },
-});
-
-Deno.test({
-  name:
-    "an authority that is left after something was left out is not taken for the one that vouched",
-  ...needsOpenssl,
-  async fn(t) {
-    await using pki = await OpensslPki.create();
-    const victim = await pki.authority("victim", {
-      key: ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-    });
-    const attacker = await pki.authority("attacker");
-    // The TLS library goes over it all the same: it does not look at keyUsage.
-    const between = await pki.authority("between", {
-      issuer: attacker,
-      commonName: "victim",
-      extensions: ["keyUsage=critical,digitalSignature"],
-    });
-    const leaf = await pki.client("leaf", { issuer: between, commonName: "x" });
-    const trusted = await readDers([victim, attacker]);
-    await t.step("by its keyUsage", async () => {
-      assertEquals(findAuthority(await readDers([leaf, between]), trusted), null);
-    });
-    await t.step("as one too many", async () => {
-      const signing = await pki.authority("signing", { issuer: attacker, commonName: "victim" });
-      const own = await pki.client("own", { issuer: signing, commonName: "x" });
-      const [first, issuer] = await readDers([own, signing]);
-      const junk = await readDers(
-        new Array(40).fill(await pki.client("junk", { issuer: attacker })),
-      );
-      assertEquals(findAuthority([first!, ...junk, issuer!], trusted), null);
-      await assertAuthority(findAuthority([first!, issuer!], trusted), attacker);
-    });
-    await t.step("by the rules of another certificate of its key", async () => {
-      const names = "nameConstraints=critical,permitted;DNS:guest.example";
-      const ruled = await pki.authority("ruled", {
-        issuer: attacker,
-        commonName: "guest",
-        extensions: [names],
-      });
-      const other = await pki.authority("other", {
-        issuer: victim,
-        commonName: "guest",
-        keyOf: ruled,
-        extensions: ["keyUsage=critical,digitalSignature"],
-      });
-      const guest = await pki.client("guest_leaf", { issuer: ruled });
-      assertEquals(findAuthority(await readDers([guest, ruled, other]), trusted), null);
-    });
   },
 });
 

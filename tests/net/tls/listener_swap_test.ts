@@ -1,6 +1,6 @@
 /** What a running server trusts can be changed, and that holds at once. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
-import { join } from "node:path";
+import { join } from "@std/path";
 import { buildClientSslctx, publicKey256, SSLClient } from "@degu/degu/client";
 import { type App, buildServerSslctx, type ServerSslconfig, SSLServer } from "@degu/degu/server";
 import { within } from "@degu/testing/raw_peer.ts";

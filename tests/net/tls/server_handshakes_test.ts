@@ -7,7 +7,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import * as fc from "fast-check";
-import { join } from "node:path";
+import { join } from "@std/path";
 import { type Address, DeguError, EmptyPreambleError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/internal/misc/pki.ts";

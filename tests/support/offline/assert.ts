@@ -6,9 +6,9 @@
  */
 import nodeAssert from "node:assert/strict";
 import { inspect } from "node:util";
+import { equal } from "./equal.ts";
 
 type ErrorClass<E extends Error> = abstract new (...args: never[]) => E;
-type Falsy = false | 0 | 0n | "" | null | undefined;
 
 /** Thrown by every assertion that does not hold. */
 export class AssertionError extends Error {
@@ -23,24 +23,9 @@ export function assert(expr: unknown, msg = ""): asserts expr {
   if (!expr) throw new AssertionError(msg);
 }
 
-/** Throws unless `expr` is falsy. */
-export function assertFalse(expr: unknown, msg = ""): asserts expr is Falsy {
-  if (expr) throw new AssertionError(msg);
-}
-
 /** Throws always. */
 export function fail(msg?: string): never {
   throw new AssertionError(`Failed assertion${suffix(msg)}`);
-}
-
-/** Throws always: for a place that the test must not reach. */
-export function unreachable(reason?: string): never {
-  throw new AssertionError(`Unreachable${suffix(reason)}`);
-}
-
-/** Whether two values have equal contents; a null-prototype object equals a plain one. */
-export function equal(a: unknown, b: unknown): boolean {
-  return equalWithin(a, b, new Map());
 }
 
 /** Throws, with a diff, unless the two have equal contents. */
@@ -72,56 +57,6 @@ export function assertStrictEquals<T>(
   );
 }
 
-/** Throws if the two are the same value, as `Object.is` says. */
-export function assertNotStrictEquals<T>(actual: T, expected: T, msg?: string): void {
-  if (!Object.is(actual, expected)) return;
-  throw new AssertionError(`Expected actual not to be strictly ${show(expected)}${suffix(msg)}`);
-}
-
-/** Throws unless `|actual - expected|` is at most `tolerance`. */
-export function assertAlmostEquals(
-  actual: number,
-  expected: number,
-  tolerance?: number,
-  msg?: string,
-): void {
-  if (Object.is(actual, expected)) return;
-  const bound = tolerance ?? (Number.isFinite(expected) ? Math.abs(expected * 1e-7) : 1e-7);
-  if (Math.abs(actual - expected) <= bound) return;
-  throw new AssertionError(
-    `Expected actual: ${actual} to be within ${bound} of ${expected}${suffix(msg)}`,
-  );
-}
-
-/** Throws unless `actual > expected`. */
-export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual > expected)) throw orderError(actual, ">", expected, msg);
-}
-
-/** Throws unless `actual >= expected`. */
-export function assertGreaterOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual >= expected)) throw orderError(actual, ">=", expected, msg);
-}
-
-/** Throws unless `actual < expected`. */
-export function assertLess<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual < expected)) throw orderError(actual, "<", expected, msg);
-}
-
-/** Throws unless `actual <= expected`. */
-export function assertLessOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual <= expected)) throw orderError(actual, "<=", expected, msg);
-}
-
-/** Throws unless `actual` is neither `null` nor `undefined`. */
-export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
-  if (actual === null || actual === undefined) {
-    throw new AssertionError(
-      `Expected actual: "${actual}" to not be null or undefined${suffix(msg)}`,
-    );
-  }
-}
-
 /** Throws unless `actual` is an instance of `expectedType`. */
 export function assertInstanceOf<T>(
   actual: unknown,
@@ -141,37 +76,14 @@ export function assertMatch(actual: string, expected: RegExp, msg?: string): voi
   throw new AssertionError(`Expected actual: "${actual}" to match: "${expected}"${suffix(msg)}`);
 }
 
-/** Throws if `actual` matches the regular expression. */
-export function assertNotMatch(actual: string, expected: RegExp, msg?: string): void {
-  if (!expected.test(actual)) return;
-  throw new AssertionError(
-    `Expected actual: "${actual}" not to match: "${expected}"${suffix(msg)}`,
-  );
-}
-
 /** Throws unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
   if (actual.includes(expected)) return;
   throw new AssertionError(`Expected actual: "${actual}" to contain: "${expected}"${suffix(msg)}`);
 }
 
-/** Throws unless each item of `expected` equals some item of `actual`. */
-export function assertArrayIncludes<T>(
-  actual: ArrayLike<T>,
-  expected: ArrayLike<T>,
-  msg?: string,
-): void {
-  const present = Array.from(actual);
-  const missing = Array.from(expected).filter((item) => !present.some((has) => equal(has, item)));
-  if (missing.length === 0) return;
-  throw new AssertionError(
-    `Expected actual: ${show(actual)} to include: ${show(expected)}${suffix(msg)}\n` +
-      `missing: ${show(missing)}`,
-  );
-}
-
 /** Throws unless `error` is an instance of `ErrorClass` whose message contains or matches `msgMatches`. */
-export function assertIsError<E extends Error = Error>(
+function assertIsError<E extends Error = Error>(
   error: unknown,
   ErrorClass?: ErrorClass<E>,
   msgMatches?: string | RegExp,
@@ -286,60 +198,10 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
     typeof value.then === "function";
 }
 
-function orderError(actual: unknown, sign: string, expected: unknown, msg?: string) {
-  return new AssertionError(`Expect ${show(actual)} ${sign} ${show(expected)}${suffix(msg)}`);
-}
-
 function suffix(msg: string | undefined): string {
   return msg ? `: ${msg}` : "";
 }
 
 function show(value: unknown): string {
   return inspect(value, { depth: 6 });
-}
-
-function equalWithin(a: unknown, b: unknown, seen: Map<object, object>): boolean {
-  if (Object.is(a, b) || (a === 0 && b === 0)) return true;
-  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
-  if (kindOf(a) !== kindOf(b)) return false;
-  if (seen.get(a) === b) return true;
-  seen.set(a, b);
-  if (a instanceof ArrayBuffer && b instanceof ArrayBuffer) {
-    return equalBytes(new Uint8Array(a), new Uint8Array(b));
-  }
-  if (a instanceof Uint8Array && b instanceof Uint8Array) return equalBytes(a, b);
-  if (a instanceof Date && b instanceof Date) return Object.is(a.getTime(), b.getTime());
-  if (a instanceof RegExp || a instanceof URL) return String(a) === String(b);
-  if (a instanceof Error && b instanceof Error && a.message !== b.message) return false;
-  if (a instanceof Set && b instanceof Set) {
-    return a.size === b.size &&
-      [...a].every((x) => b.has(x) || [...b].some((y) => equalWithin(x, y, new Map(seen))));
-  }
-  if (a instanceof Map && b instanceof Map) {
-    return a.size === b.size &&
-      [...a].every((x) => [...b].some((y) => equalWithin(x, y, new Map(seen))));
-  }
-  const keys = ownKeys(a);
-  return keys.length === ownKeys(b).length &&
-    keys.every((key) =>
-      Object.hasOwn(b, key) && equalWithin(Reflect.get(a, key), Reflect.get(b, key), seen)
-    );
-}
-
-function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
-}
-
-/** What must be the same in both; an object without a constructor counts as a plain one. */
-function kindOf(value: object): unknown {
-  return value.constructor ?? Object;
-}
-
-function ownKeys(value: object): PropertyKey[] {
-  return [
-    ...Object.keys(value),
-    ...Object.getOwnPropertySymbols(value).filter((key) =>
-      Object.prototype.propertyIsEnumerable.call(value, key)
-    ),
-  ];
 }

@@ -3,28 +3,10 @@
  *
  * @module
  */
-import path from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-
-export const {
-  basename,
-  dirname,
-  extname,
-  format,
-  isAbsolute,
-  join,
-  normalize,
-  parse,
-  relative,
-  resolve,
-} = path;
+import { fileURLToPath } from "node:url";
+export { basename, dirname, join } from "node:path";
 
 /** The path of a `file:` URL; any other value is a path already. */
 export function fromFileUrl(url: string | URL): string {
-  return fileURLToPath(url);
-}
-
-/** The `file:` URL of an absolute path. */
-export function toFileUrl(path: string): URL {
-  return pathToFileURL(path);
+  return url instanceof URL || url.startsWith("file:") ? fileURLToPath(url) : url;
 }

@@ -17,7 +17,7 @@ const { serverSslconfig, clientSslconfig, timeout }: {
   timeout: number | null;
 } = JSON.parse(Deno.args[0]!);
 
-const EACH = 300;
+const EACH = 120;
 const SIDE_BY_SIDE = 20;
 
 let failed = 0;
@@ -65,7 +65,7 @@ async function measure(): Promise<number> {
   return heapUsed + external;
 }
 
-for (const way of Object.values(ways)) await fail(way, 60);
+for (const way of Object.values(ways)) await fail(way, 40);
 const before = await measure();
 const wanted = failed + Object.keys(ways).length * EACH;
 for (const way of Object.values(ways)) await fail(way, EACH);

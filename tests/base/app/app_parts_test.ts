@@ -1,0 +1,68 @@
+/** An app is taken apart in the same way, whichever form it has. */
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+import type { ResponseTuple } from "@degu/degu/base";
+import type { App, Session, Socket } from "@degu/degu/server";
+import { allLetIn, type OnConnect, readApp } from "@degu/internal/base/app/app_parts.ts";
+
+const session = {} as Session;
+const sock = {} as Socket;
+
+Deno.test("a function handles requests and has no say in who connects", () => {
+  const app = () => [200, "OK", {}, null] as const;
+  const { handle, onConnect } = readApp(app, "app");
+  assertStrictEquals(handle, app);
+  assertEquals(onConnect, null);
+});
+
+Deno.test("the methods of an object are called on it, and looked up when they are called", async () => {
+  class Counting {
+    count = 0;
+    handle(): ResponseTuple {
+      return [200, `${++this.count}`, {}, null] as const;
+    }
+    onConnect() {
+      return this.count > 0;
+    }
+  }
+  const app = new Counting();
+  const { handle, onConnect } = readApp(app, "app");
+  const call = async () => (await Reflect.apply(handle, undefined, []))[1];
+  assertEquals(await onConnect?.(session, sock), false);
+  assertEquals([await call(), await call()], ["1", "2"]);
+  assertEquals(await onConnect?.(session, sock), true);
+  app.handle = () => [200, "other", {}, null];
+  assertEquals(await call(), "other");
+});
+
+Deno.test("an object without onConnect has no say, also where it is undefined", () => {
+  const handle = () => [200, "OK", {}, null] as const;
+  assertEquals(readApp({ handle }, "app").onConnect, null);
+  assertEquals(readApp({ handle, onConnect: undefined } as unknown as App, "app").onConnect, null);
+});
+
+Deno.test("what is no app is a TypeError that names the argument", () => {
+  const handle = () => {};
+  const wrong = [undefined, null, 1, "app", {}, [], { handle: 1 }, { handle: null }];
+  for (const app of [...wrong, { handle, onConnect: 1 }, { handle, onConnect: null }]) {
+    const { message } = assertThrows(() => readApp(app as unknown as App, "admin"), TypeError);
+    assert(message.startsWith("admin"), message);
+  }
+});
+
+Deno.test("everybody has to say exactly true, and after the first other answer nobody is asked", async () => {
+  const answers: readonly unknown[] = [true, 1, "true", {}, null, undefined, false];
+  for (const [i, answer] of answers.entries()) {
+    for (const isAsync of [false, true]) {
+      const asked: string[] = [];
+      const ask = (name: string, says: unknown): OnConnect => (...args) => {
+        assertEquals([args[0] === session, args[1] === sock], [true, true]);
+        asked.push(name);
+        return (isAsync ? Promise.resolve(says) : says) as boolean;
+      };
+      const all = [ask("first", true), ask("second", answer), ask("third", true)];
+      assertEquals(await allLetIn(all, session, sock), i === 0);
+      assertEquals(asked, i === 0 ? ["first", "second", "third"] : ["first", "second"]);
+    }
+  }
+  assertEquals(await allLetIn([], session, sock), true);
+});

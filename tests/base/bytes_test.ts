@@ -1,0 +1,77 @@
+/** Byte arrays whose length, or whose class, is not what it seems. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { BodyError } from "@degu/degu/base";
+import { checkUnchanged, decodeAscii, realLength, viewOf } from "@degu/internal/base/bytes.ts";
+
+/** An array of 8 bytes over a buffer that can be resized. */
+function resizable(): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(new ArrayBuffer(8, { maxByteLength: 16 }));
+  bytes.set([1, 2, 3, 4, 5, 6, 7, 8]);
+  return bytes;
+}
+
+class Liar extends Uint8Array {
+  override get length(): number {
+    return 1000;
+  }
+  override subarray(): never {
+    throw new Error("called");
+  }
+}
+
+Deno.test("realLength is the length that counts, whatever a subclass says", () => {
+  assertEquals(realLength(new Uint8Array(3)), 3);
+  assertEquals(realLength(new Uint8Array(10).subarray(2, 6)), 4);
+  assertEquals(realLength(new Liar(3)), 3);
+  const bytes = resizable();
+  bytes.buffer.resize(16);
+  assertEquals(realLength(bytes), 16);
+  bytes.buffer.resize(2);
+  assertEquals(realLength(bytes), 2);
+  bytes.buffer.transfer();
+  assertEquals(realLength(bytes), 0);
+});
+
+Deno.test("viewOf is a plain view of the bytes that are there now, and never grows", () => {
+  const liar = viewOf(new Liar([1, 2, 3]));
+  assertEquals(Object.getPrototypeOf(liar), Uint8Array.prototype);
+  assertEquals([...liar], [1, 2, 3]);
+  const bytes = resizable();
+  const view = viewOf(bytes.subarray(2, 6));
+  bytes[2] = 99;
+  assertEquals([...view], [99, 4, 5, 6]);
+  bytes.buffer.resize(16);
+  assertEquals(view.length, 4);
+  const whole = viewOf(bytes);
+  bytes.buffer.resize(8);
+  assertEquals([view.length, whole.length], [4, 0]);
+});
+
+Deno.test("checkUnchanged refuses every other length than the announced one", () => {
+  const change: Record<string, (bytes: Uint8Array<ArrayBuffer>) => void> = {
+    grown: ({ buffer }) => buffer.resize(9),
+    shrunk: ({ buffer }) => buffer.resize(7),
+    transferred: ({ buffer }) => void buffer.transfer(),
+  };
+  for (const [how, make] of Object.entries(change)) {
+    const bytes = resizable();
+    checkUnchanged(bytes, 8);
+    make(bytes);
+    const error = assertThrows(() => checkUnchanged(bytes, 8), BodyError);
+    assert(error.message.includes(`${realLength(bytes)}`), `${how}: ${error.message}`);
+  }
+});
+
+Deno.test("decodeAscii gives each ASCII byte its character, and all others none of ASCII", () => {
+  fc.assert(fc.property(fc.uint8Array(), (bytes) => {
+    const text = decodeAscii(bytes);
+    const ascii = [...bytes].every((byte) => byte < 0x80);
+    assertEquals(/^[\0-\x7f]*$/.test(text), ascii);
+    if (ascii) assertEquals(text, String.fromCharCode(...bytes));
+    // What is ASCII comes out in its order, so nothing of it can hide behind another byte.
+    const kept = [...text].filter((character) => character < "\x80").join("");
+    assertEquals(kept, String.fromCharCode(...bytes.filter((byte) => byte < 0x80)));
+  }));
+  assertEquals(decodeAscii(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61)), "\ufeffa");
+});

@@ -1,0 +1,58 @@
+/** Errors cross from a worker with all that they carry. */
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import { fromPlainError, toPlainError } from "@degu/internal/misc/plain_error.ts";
+
+/** What arrives at the other end. */
+function cross(thrown: unknown): Error {
+  return fromPlainError(structuredClone(toPlainError(thrown)));
+}
+
+const errors: Record<string, Error> = {
+  "of a built-in class": new RangeError("too large"),
+  "of Deno": new Deno.errors.AddrInUse("taken"),
+  "a DOMException": new DOMException("stopped", "AbortError"),
+  "of an unknown class": Object.assign(new Error("odd"), { name: "OddError" }),
+  "named like something that is no error": Object.assign(new Error("odd"), { name: "Array" }),
+  "with a cause": new Error("outer", { cause: new TypeError("inner", { cause: "deepest" }) }),
+  "of several": new AggregateError([new TypeError("a"), "b", 3], "all failed"),
+};
+
+for (const [what, error] of Object.entries(errors)) {
+  Deno.test(`an error ${what} arrives as what it was`, () => {
+    const arrived = cross(error);
+    assertEquals(Object.prototype.toString.call(arrived), Object.prototype.toString.call(error));
+    assertStrictEquals(Object.getPrototypeOf(arrived), Object.getPrototypeOf(error));
+    assertEquals([arrived.name, arrived.message], [error.name, error.message]);
+    assertEquals(arrived.stack, error.stack);
+    assertEquals(arrived.cause, error.cause);
+    if (error instanceof AggregateError) {
+      assertInstanceOf(arrived, AggregateError);
+      assertEquals(arrived.errors, error.errors);
+    }
+    const shown = ["message", "stack", "cause", "errors"];
+    assertEquals(Object.keys(arrived).filter((key) => shown.includes(key)), []);
+  });
+}
+
+Deno.test("an error that is its own cause arrives with itself as its cause", () => {
+  const error = new Error("circle");
+  error.cause = new AggregateError([error], "wrapped", { cause: error });
+  const arrived = cross(error);
+  const { cause } = arrived;
+  assertInstanceOf(cause, AggregateError);
+  assertStrictEquals(cause.cause, arrived);
+  assertStrictEquals(cause.errors[0], arrived);
+});
+
+Deno.test("a cause that cannot be cloned arrives as text", () => {
+  const { cause } = cross(new Error("outer", { cause: { answer: () => 42, secret: 1 } }));
+  assert(typeof cause === "string" && cause.includes("secret: 1"), Deno.inspect(cause));
+});
+
+Deno.test("what is thrown and is no error arrives as an error that shows it", () => {
+  for (const thrown of ["text", undefined, null, 7, { a: 1 }, Symbol("s"), () => {}]) {
+    const { name, message } = cross(thrown);
+    assertEquals(name, "Error");
+    assertEquals(message, typeof thrown === "string" ? thrown : Deno.inspect(thrown));
+  }
+});

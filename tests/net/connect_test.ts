@@ -1,0 +1,142 @@
+/** Attempts that are bounded, and signals that are joined. */
+import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import { bounded, connectSocket, JoinedSignal, untilAborted } from "@degu/internal/net/connect.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+
+const reason = new Error("changed my mind");
+
+/** A signal that counts its listeners. */
+function counted() {
+  const controller = new AbortController();
+  const { signal } = controller;
+  let listeners = 0;
+  const add = signal.addEventListener.bind(signal) as typeof signal.addEventListener;
+  const remove = signal.removeEventListener.bind(signal) as typeof signal.removeEventListener;
+  Object.assign(signal, {
+    addEventListener: (...args: Parameters<typeof add>) => (listeners++, add(...args)),
+    removeEventListener: (...args: Parameters<typeof remove>) => (listeners--, remove(...args)),
+  });
+  return { signal, abort: () => controller.abort(reason), listeners: () => listeners };
+}
+
+/** Something that can be closed, and how often it was. */
+function closable() {
+  return {
+    closed: 0,
+    close() {
+      this.closed++;
+    },
+  };
+}
+
+Deno.test("bounded gives what the attempt gives, and leaves neither timer nor listener", async () => {
+  const { signal, listeners } = counted();
+  const thing = closable();
+  const options = { timeout: 1000, signal };
+  assertStrictEquals(await bounded("trying", options, () => Promise.resolve(thing)), thing);
+  const failing = bounded("trying", options, () => Promise.reject(reason));
+  assertStrictEquals(await rejectionOf(failing, "an attempt that fails"), reason);
+  const throwing = bounded("trying", options, () => {
+    throw reason;
+  });
+  assertStrictEquals(await rejectionOf(throwing, "an attempt that throws"), reason);
+  assertEquals([listeners(), thing.closed], [0, 0]);
+});
+
+Deno.test("an attempt that takes longer than its time is a TimedOut, and what it gives is closed", async () => {
+  const late = Promise.withResolvers<ReturnType<typeof closable>>();
+  let seen: AbortSignal | undefined;
+  let rejected;
+  {
+    using time = new FakeTime();
+    const attempt = bounded("trying", { timeout: 2.5, signal: undefined }, (signal) => {
+      seen = signal;
+      return late.promise;
+    });
+    rejected = assertRejects(() => attempt, Deno.errors.TimedOut, "trying took over 2.5 s");
+    time.tick(2499);
+    assert(!seen?.aborted);
+    time.tick(1);
+    // The timer is cleared in the time in which it was set.
+    await rejected;
+  }
+  assert(seen?.aborted);
+  const thing = closable();
+  late.resolve(thing);
+  await turnOfEventLoop();
+  assertEquals(thing.closed, 1);
+});
+
+Deno.test("a signal that was aborted before starts no attempt", async () => {
+  let attempts = 0;
+  const attempt = bounded("trying", { timeout: null, signal: AbortSignal.abort(reason) }, () => {
+    attempts++;
+    return Promise.resolve(closable());
+  });
+  assertStrictEquals(await rejectionOf(attempt, "aborted"), reason);
+  assertEquals(attempts, 0);
+});
+
+Deno.test("the reason of an abort goes over whatever error the attempt ends with", async () => {
+  const { signal, abort, listeners } = counted();
+  const attempt = bounded(
+    "trying",
+    { timeout: null, signal },
+    (inner) =>
+      new Promise<never>((_, reject) => {
+        inner.addEventListener("abort", () => reject(new Error("the socket was closed")));
+      }),
+  );
+  abort();
+  assertStrictEquals(await rejectionOf(attempt, "aborted"), reason);
+  assertEquals(listeners(), 0);
+});
+
+Deno.test("untilAborted waits for a value, or for the signal, and takes its listener back", async () => {
+  const { signal, abort, listeners } = counted();
+  assertEquals(await untilAborted(Promise.resolve(1), signal), 1);
+  assertEquals(await untilAborted(2, undefined), 2);
+  const waiting = untilAborted(new Promise(() => {}), signal);
+  assertEquals(listeners(), 1);
+  abort();
+  assertStrictEquals(await rejectionOf(waiting, "aborted"), reason);
+  assertEquals(listeners(), 0);
+  assertStrictEquals(await rejectionOf(untilAborted(1, signal), "aborted before"), reason);
+});
+
+Deno.test("a joined signal is aborted with the first of its signals, until it is disposed of", () => {
+  const [one, other] = [counted(), counted()];
+  {
+    using joined = new JoinedSignal(one.signal, undefined, other.signal);
+    assertEquals([one.listeners(), other.listeners()], [1, 1]);
+    other.abort();
+    assertStrictEquals(joined.signal?.reason, reason);
+  }
+  assertEquals([one.listeners(), other.listeners()], [0, 0]);
+});
+
+Deno.test("one signal, or one that is aborted already, is taken as it is", () => {
+  const { signal, listeners } = counted();
+  const aborted = AbortSignal.abort(reason);
+  assertStrictEquals(new JoinedSignal(undefined, signal).signal, signal);
+  assertStrictEquals(new JoinedSignal(signal, aborted).signal, aborted);
+  assertEquals(new JoinedSignal().signal, undefined);
+  assertEquals(listeners(), 0);
+});
+
+Deno.test("a socket is connected where somebody listens, and refused where nobody does", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const address = ["127.0.0.1", listener.addr.port] as const;
+  const bounds = { timeout: 10, signal: undefined };
+  {
+    const [near, far] = await Promise.all([connectSocket(address, bounds), listener.accept()]);
+    await near.write(Uint8Array.of(1));
+    assertEquals(await far.read(new Uint8Array(9)), 1);
+    near.close();
+    far.close();
+  }
+  listener.close();
+  await assertRejects(() => connectSocket(address, bounds), Deno.errors.ConnectionRefused);
+});

@@ -1,0 +1,49 @@
+/** Anything that is thrown can be told of. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { describe } from "@degu/internal/net/thrown.ts";
+
+Deno.test("an error is told by its name and message, and with its stack", () => {
+  const { message, stack } = describe(new RangeError("too large"));
+  assertEquals(message, "RangeError: too large");
+  assertStringIncludes(stack, "thrown_test.ts");
+});
+
+Deno.test("an error without a stack is told by its message alone", () => {
+  const error = new Error("odd");
+  delete error.stack;
+  assertEquals(describe(error), { message: "Error: odd", stack: "Error: odd" });
+});
+
+Deno.test("what is no error is told as text", () => {
+  for (const thrown of [undefined, null, 0, "text", 1n, {}, [1]]) {
+    assertEquals(describe(thrown), { message: `${thrown}`, stack: Deno.inspect(thrown) });
+  }
+});
+
+const untellable: Record<string, unknown> = {
+  "a symbol": Symbol("s"),
+  "an object without a prototype": Object.create(null),
+  "a toString that throws": {
+    toString() {
+      throw new Error("no");
+    },
+  },
+  "an error whose message throws": Object.defineProperty(new Error(), "message", {
+    get() {
+      throw new Error("no");
+    },
+  }),
+  "an error whose name is a symbol": Object.assign(new Error(), { name: Symbol("s") }),
+  "a revoked proxy": (() => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    return proxy;
+  })(),
+};
+
+for (const [what, thrown] of Object.entries(untellable)) {
+  Deno.test(`${what} makes nothing fail`, () => {
+    const { message, stack } = describe(thrown);
+    assertEquals([typeof message, typeof stack], ["string", "string"]);
+  });
+}

@@ -1,0 +1,195 @@
+/** What is refused in a config of TLS, and how. */
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { buildClientSslctx, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { buildServerSslctx } from "@degu/degu/server";
+import { assertNoSecret, buildWith, readTexts } from "@degu/testing/tls_configs.ts";
+
+Deno.test("a config with a mistake is refused before anything is connected", async (t) => {
+  await using pki = await TempPKI.create();
+  const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
+  const { serverSslconfig } = pki;
+  const bad: unknown = null;
+  const clients: readonly [string, unknown, ErrorConstructor, string][] = [
+    ["null", bad, TypeError, "need an object or an sslctx; got null"],
+    ["a string", "caFile", TypeError, "got string"],
+    ["an array", [], TypeError, "got Array"],
+    ["an unknown option", { cafile: caFile }, TypeError, 'unknown option "cafile"'],
+    ["a path that is a number", { caFile: 1 }, TypeError, "caFile: need a string; got number"],
+    ["a path that is null", { caPath: null }, TypeError, "caPath: need a string; got null"],
+    ["a relative path", { caFile: "ca.pem" }, RangeError, "caFile: need an absolute path"],
+    ["a relative directory", { caPath: "./ca" }, RangeError, "caPath: need an absolute path"],
+    ["a path with NUL", { caFile: "/tmp/\0" }, RangeError, "caFile: need an absolute path"],
+    ["checkHostname: 1", { checkHostname: 1 }, TypeError, "checkHostname: need a boolean"],
+    ["no name and no authority", { checkHostname: false }, RangeError, "caFile or caPath"],
+    ["a certificate without key", { certFile }, RangeError, "need both or neither"],
+    ["a key without certificate", { keyFile }, RangeError, "need both or neither"],
+    [
+      "a key of another certificate",
+      { certFile, keyFile: serverSslconfig.keyFile },
+      RangeError,
+      "keyFile: the key in",
+    ],
+    ["a key as authority", { caFile: keyFile }, RangeError, "caFile: "],
+    ["a certificate as key", { certFile, keyFile: certFile }, RangeError, "found 0"],
+    ["a leaf as authority", { caFile: certFile }, RangeError, "is not the certificate of an"],
+  ];
+  for (const [name, config, Class, message] of clients) {
+    await t.step(`client: ${name}`, () => {
+      const error = assertThrows(() => buildWith(buildClientSslctx, config), Class, message);
+      assertNoSecret(error.message);
+    });
+  }
+  const servers: readonly [string, unknown, ErrorConstructor, string][] = [
+    ["no certificate", { caFile }, TypeError, "certFile: need a string"],
+    ["no key", { certFile, caFile }, TypeError, "keyFile: need a string"],
+    ["no trust", { certFile, keyFile }, RangeError, "got neither"],
+    [
+      "both trusts",
+      { certFile, keyFile, caFile, allowUnauthenticatedClients: true },
+      RangeError,
+      "got both",
+    ],
+    [
+      "allowUnauthenticatedClients: false",
+      { certFile, keyFile, caFile, allowUnauthenticatedClients: false },
+      RangeError,
+      "need true",
+    ],
+    [
+      "allowUnauthenticatedClients: 1",
+      { certFile, keyFile, allowUnauthenticatedClients: 1 },
+      TypeError,
+      "need true; got number",
+    ],
+    ["an option of clients", { ...serverSslconfig, checkHostname: true }, TypeError, "unknown"],
+  ];
+  for (const [name, config, Class, message] of servers) {
+    await t.step(`server: ${name}`, () => {
+      const error = assertThrows(() => buildWith(buildServerSslctx, config), Class, message);
+      assertNoSecret(error.message);
+    });
+  }
+});
+
+Deno.test("text that can't be used, and text beside files, are errors that show none of it", async (t) => {
+  await using pki = await TempPKI.create();
+  const { certFile, keyFile, caFile } = pki.clientSslconfig;
+  const { cert, key, ca } = await readTexts(pki.clientSslconfig);
+  const { key: otherKey } = await readTexts(pki.serverSslconfig);
+  const gaps: unknown[] = [ca];
+  gaps.length = 2;
+  const both: readonly [string, unknown, ErrorConstructor, RegExp][] = [
+    ["ca and caFile", { ca, caFile }, TypeError, /^ca, caFile: .*got both/],
+    ["ca and caPath", { ca, caPath: pki.clientSslconfig.caFile }, TypeError, /^ca, caPath: /],
+    ["an empty ca and caFile", { ca: [], caFile }, TypeError, /^ca, caFile: /],
+    ["cert and certFile", { cert, key, certFile }, TypeError, /^cert, certFile: /],
+    ["key and keyFile", { cert, key, keyFile }, TypeError, /^cert, keyFile: /],
+    ["cert with keyFile", { cert, keyFile, ca }, TypeError, /^cert, keyFile: /],
+    ["certFile with key", { certFile, key, ca }, TypeError, /^key, certFile: /],
+    ["a ca that is a number", { ca: 1 }, TypeError, /^ca: need a string or an array/],
+    ["a ca that is null", { ca: null }, TypeError, /^ca: .*got null/],
+    ["a ca of bytes", { ca: new Uint8Array(3) }, TypeError, /^ca: .*got Uint8Array/],
+    ["a list with a number", { ca: [ca, 1] }, TypeError, /^ca: need an array of strings/],
+    ["a list with a gap", { ca: gaps }, TypeError, /^ca: need an array of strings/],
+    ["a list in a list", { ca: [[ca]] }, TypeError, /^ca: need an array of strings/],
+    ["a cert in a list", { cert: [cert], key }, TypeError, /^cert: need a string/],
+    ["a key of bytes", { cert, key: new Uint8Array(3) }, TypeError, /^key: need a string/],
+    ["an empty text", { cert, key, ca: "" }, RangeError, /^ca: the text holds no certificate/],
+    ["an empty text in a list", { cert, key, ca: [ca, ""] }, RangeError, /^ca: text 2 holds no/],
+    ["a path as text", { cert, key, ca: caFile }, RangeError, /^ca: the text holds no cert/],
+    [
+      "a leaf",
+      { cert, key, ca: [ca, cert] },
+      RangeError,
+      /^ca: certificate 1 in text 2, .*CA:TRUE/,
+    ],
+    [
+      "a key as authority",
+      { cert, key, ca: key },
+      RangeError,
+      /^ca: the text holds no certificate/,
+    ],
+    ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, RangeError, /^ca: certificate 1 in the text/],
+    ["a key of another", { cert, key: otherKey, ca }, RangeError, /^key: .* does not belong/],
+    ["no key in it", { cert, key: cert, ca }, RangeError, /^key: need one private key/],
+    ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, RangeError, /^key: the/],
+    ["a text as path", { certFile, keyFile: key, ca }, RangeError, /^keyFile: .*belongs in key$/],
+    ["a text as caFile", { caFile: ca, cert, key }, RangeError, /^caFile: .*belongs in ca$/],
+  ];
+  const clients: typeof both = [
+    ["an empty ca", { ca: [] }, RangeError, /^ca: need an authority/],
+    ["a cert without key", { cert, ca }, RangeError, /^cert, key: need both or neither/],
+    ["a key without cert", { key, ca }, RangeError, /^cert, key: need both or neither/],
+  ];
+  const servers: typeof both = [
+    ["a cert without key", { cert, ca }, TypeError, /^key: need a string/],
+    ["a key without cert", { key, ca }, TypeError, /^cert: need a string/],
+    [
+      "ca and everybody",
+      { cert, key, ca, allowUnauthenticatedClients: true },
+      RangeError,
+      /got both/,
+    ],
+    [
+      "nobody and everybody",
+      { cert, key, ca: [], allowUnauthenticatedClients: true },
+      RangeError,
+      /got both/,
+    ],
+    ["no ca", { cert, key }, RangeError, /got neither/],
+  ];
+  const secrets = [cert, key, ca, otherKey].map((text) => text.split("\n")[1]!.slice(0, 16));
+  const check = (build: (config: never) => unknown, rows: typeof both) => {
+    for (const [name, config, Class, message] of rows) {
+      const error = assertThrows(() => buildWith(build, config), Class);
+      assertMatch(error.message, message, name);
+      for (const secret of secrets) assert(!error.message.includes(secret), error.message);
+      assertNoSecret(error.message);
+    }
+  };
+  await t.step("client", () => check(buildClientSslctx, [...both, ...clients]));
+  await t.step("server", () => check(buildServerSslctx, [...both, ...servers]));
+});
+
+Deno.test("sslHost is the host of the address, and is needed where names are checked", async (t) => {
+  await using pki = await TempPKI.create();
+  const { caFile } = pki.clientSslconfig;
+  const name = new TextEncoder().encode("\0name");
+  const hosts: readonly [ConstructorParameters<typeof SSLClient>[1], string | null][] = [
+    [["www.example.com", 443], "www.example.com"],
+    [["203.0.113.7", 443], "203.0.113.7"],
+    [["2001:db8::1", 443, 0, 0], "2001:db8::1"],
+    [["fe80::1%eth0", 443], "fe80::1"],
+    [["fe80::1", 443, 0, 3], "fe80::1"],
+    ["/run/socket", null],
+    [name, null],
+  ];
+  for (const [address, sslHost] of hosts) {
+    await t.step(Deno.inspect(address), () => {
+      const unchecked = { caFile, checkHostname: false };
+      assertEquals(new SSLClient(unchecked, address).sslHost, sslHost);
+      const given = new SSLClient({ caFile }, address, { sslHost: "a.example" });
+      assertEquals(given.sslHost, "a.example");
+      const make = () => new SSLClient({ caFile }, address);
+      if (sslHost === null) assertThrows(make, RangeError, "sslHost: need a name");
+      else assertEquals(make().sslHost, sslHost);
+    });
+  }
+  await t.step("null on purpose", () => {
+    const options = { sslHost: null };
+    assertThrows(() => new SSLClient({}, ["example.com", 443], options), RangeError, "sslHost");
+  });
+  await t.step("values that are not allowed", () => {
+    for (const sslHost of ["", "a b", "a..b", "*.example", "1.2.3", "a".repeat(64), ".a"]) {
+      assertThrows(() => new SSLClient({}, ["a", 1], { sslHost }), RangeError, "sslHost", sslHost);
+    }
+    const options: unknown = { sslHost: 1 };
+    const make = () => Reflect.construct(SSLClient, [{}, ["a", 1], options]);
+    assertThrows(make, TypeError, "sslHost: need a string or null; got number");
+  });
+  await t.step("the port is left out of host where it is 443", () => {
+    assertEquals(new SSLClient({}, ["example.com", 443]).host, "example.com");
+    assertEquals(new SSLClient({}, ["example.com", 80]).host, "example.com:80");
+  });
+});

@@ -1,0 +1,144 @@
+/** DER, as far as certificates need it. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import {
+  decodeString,
+  decodeTime,
+  DerReader,
+  formatObjectIdentifier,
+  TAG,
+} from "@degu/internal/net/tls/der.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+
+/** An element, its length in the form with so many bytes: 0 for the short one. */
+function element(tag: number, content: Uint8Array, lengthBytes: number): Uint8Array {
+  const length = [];
+  for (let i = lengthBytes - 1; i >= 0; i--) length.push((content.length / 256 ** i) & 0xff);
+  const head = lengthBytes === 0 ? [content.length] : [0x80 | lengthBytes, ...length];
+  return Uint8Array.from([tag, ...head, ...content]);
+}
+
+const tags = fc.integer({ min: 0, max: 0xff }).filter((tag) => (tag & 0x1f) !== 0x1f);
+
+Deno.test("elements are taken one after the other, whichever form their lengths have", () => {
+  const elements = fc.array(fc.tuple(tags, fc.uint8Array({ maxLength: 100 }), fc.nat({ max: 4 })));
+  fc.assert(fc.property(elements, (rows) => {
+    const bytes = rows.flatMap(([tag, content, form]) => [...element(tag, content, form)]);
+    const reader = new DerReader(Uint8Array.from(bytes));
+    for (const [tag, content] of rows) {
+      assert(!reader.done);
+      assertEquals(reader.next(), { tag, content });
+    }
+    assert(reader.done);
+    assertThrows(() => reader.next(), RangeError);
+  }));
+});
+
+Deno.test("an element that is cut anywhere is a RangeError, and is never read beyond its end", () => {
+  const whole = element(TAG.octetString, new Uint8Array(300).fill(7), 2);
+  for (let length = 0; length < whole.length; length++) {
+    assertThrows(() => new DerReader(whole.slice(0, length)).next(), RangeError, "", `${length}`);
+    // What lies behind the view in the same buffer is not part of it.
+    assertThrows(() => new DerReader(whole.subarray(0, length)).next(), RangeError);
+  }
+});
+
+Deno.test("an indefinite length, one of more than four bytes, and a long tag are refused", () => {
+  const wrong = [
+    [0x30, 0x80, 0, 0],
+    [0x30, 0x85, 0, 0, 0, 0, 0],
+    [0x30, 0xff],
+    [0x1f, 0x01, 0],
+    [0x3f, 0x81, 0x01, 0],
+  ];
+  for (const bytes of wrong) {
+    assertThrows(() => new DerReader(Uint8Array.from(bytes)).next(), RangeError);
+  }
+  const huge = Uint8Array.of(0x30, 0x84, 0xff, 0xff, 0xff, 0xff);
+  assertThrows(() => new DerReader(huge).next(), RangeError);
+});
+
+Deno.test("take, takeIf, takeWhole and enter look at the tag", () => {
+  const inner = element(TAG.integer, Uint8Array.of(5), 0);
+  const bytes = element(TAG.sequence, inner, 0);
+  assertEquals(new DerReader(bytes).take(TAG.sequence), inner);
+  assertEquals(new DerReader(bytes).takeWhole(TAG.sequence), bytes);
+  assertEquals(new DerReader(bytes).enter(TAG.sequence).take(TAG.integer), Uint8Array.of(5));
+  const reader = new DerReader(bytes);
+  assertEquals(reader.takeIf(TAG.set), null);
+  assertEquals(reader.takeIf(TAG.sequence), inner);
+  assertEquals(reader.takeIf(TAG.sequence), null);
+  for (const method of ["take", "takeWhole", "enter"] as const) {
+    assertThrows(() => new DerReader(bytes)[method](TAG.set), RangeError, "49");
+  }
+});
+
+/** An object identifier in DER. */
+function encodeArcs([first = 0, second = 0, ...arcs]: readonly number[]): Uint8Array {
+  const bytes = [first * 40 + second, ...arcs].flatMap((arc) => {
+    const digits = [arc % 128];
+    for (let rest = Math.floor(arc / 128); rest > 0; rest = Math.floor(rest / 128)) {
+      digits.unshift(0x80 | rest % 128);
+    }
+    return digits;
+  });
+  return Uint8Array.from(bytes);
+}
+
+Deno.test("an object identifier is formatted as its arcs", () => {
+  const arc = fc.integer({ min: 0, max: 2 ** 32 });
+  const arcs = fc.oneof(
+    fc.tuple(fc.nat({ max: 1 }), fc.nat({ max: 39 }), arc, arc),
+    fc.tuple(fc.constant(2), arc, arc, arc),
+  );
+  fc.assert(fc.property(arcs, (numbers) => {
+    assertEquals(formatObjectIdentifier(encodeArcs(numbers)), numbers.join("."));
+  }));
+  assertEquals(
+    formatObjectIdentifier(Uint8Array.of(0x2b, 6, 1, 5, 5, 7, 3, 1)),
+    "1.3.6.1.5.5.7.3.1",
+  );
+});
+
+Deno.test("an object identifier that is padded is refused: it could be written in many ways", () => {
+  for (const bytes of [[0x80, 0x2b], [0x2b, 0x80, 0x06], [0x2b, 6, 0x80, 0x80, 1]]) {
+    assertThrows(() => formatObjectIdentifier(Uint8Array.from(bytes)), RangeError, "padded");
+  }
+});
+
+Deno.test("a string of any type is decoded, and what is not valid becomes U+FFFD", () => {
+  const utf16 = Uint8Array.of(0, 0x61, 0x20, 0xac, 0xd8, 0x3d, 0xde, 0x00);
+  const utf32 = Uint8Array.of(0, 0, 0, 0x61, 0, 1, 0xf6, 0, 0, 0x11, 0, 0);
+  const rows: [number, Uint8Array, string][] = [
+    [TAG.utf8String, new TextEncoder().encode("\ufeffa€😀"), "\ufeffa€😀"],
+    [TAG.utf8String, Uint8Array.of(0x61, 0xff), "a\ufffd"],
+    [TAG.bmpString, utf16, "a€😀"],
+    [TAG.bmpString, Uint8Array.of(0xd8, 0x3d), "\ufffd"],
+    [TAG.universalString, utf32, "a😀\ufffd"],
+    [0x13, latin1("printable"), "printable"],
+    [0x14, Uint8Array.of(0xe4), "ä"],
+  ];
+  for (const [tag, content, text] of rows) assertEquals(decodeString({ tag, content }), text);
+});
+
+Deno.test("a time is decoded in the two forms that certificates have (RFC 5280 §4.1.2.5)", () => {
+  const rows: [number, string, string][] = [
+    [TAG.utcTime, "491231235959Z", "2049-12-31T23:59:59.000Z"],
+    [TAG.utcTime, "500101000000Z", "1950-01-01T00:00:00.000Z"],
+    [TAG.generalizedTime, "20500101000000Z", "2050-01-01T00:00:00.000Z"],
+    [TAG.generalizedTime, "99991231235959Z", "9999-12-31T23:59:59.000Z"],
+    [TAG.generalizedTime, "00010203040506Z", "0001-02-03T04:05:06.000Z"],
+  ];
+  for (const [tag, text, time] of rows) {
+    assertEquals(decodeTime({ tag, content: latin1(text) }).toISOString(), time);
+  }
+  const wrong = ["", "491231235959", "4912312359Z", "491231235959+0100", "20500101000000.5Z"];
+  for (const text of wrong) {
+    for (const tag of [TAG.utcTime, TAG.generalizedTime, TAG.integer]) {
+      assertThrows(() => decodeTime({ tag, content: latin1(text) }), RangeError, "", text);
+    }
+  }
+  // Each form under the tag of the other.
+  const crossed = { tag: TAG.utcTime, content: latin1("20500101000000Z") };
+  assertThrows(() => decodeTime(crossed), RangeError);
+});

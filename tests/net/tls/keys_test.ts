@@ -1,0 +1,30 @@
+/** Which keys are good enough. */
+import { assertEquals } from "@std/assert";
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { isUsableKey } from "@degu/internal/net/tls/keys.ts";
+
+const ec = (namedCurve: string) => () => generateKeyPairSync("ec", { namedCurve });
+const rsa = (modulusLength: number) => () => generateKeyPairSync("rsa", { modulusLength });
+
+const kinds: Record<
+  string,
+  [make: () => { publicKey: KeyObject; privateKey: KeyObject }, boolean]
+> = {
+  "ECDSA with P-256": [ec("P-256"), true],
+  "ECDSA with P-384": [ec("P-384"), true],
+  "ECDSA with P-521": [ec("P-521"), true],
+  "ECDSA with secp256k1": [ec("secp256k1"), false],
+  "Ed25519": [() => generateKeyPairSync("ed25519"), true],
+  "X25519, which signs nothing": [() => generateKeyPairSync("x25519"), false],
+  "RSA with 2048 bits": [rsa(2048), true],
+  "RSA with 2047 bits": [rsa(2047), false],
+  "RSA with 1024 bits": [rsa(1024), false],
+  "RSA for PSS alone": [() => generateKeyPairSync("rsa-pss", { modulusLength: 2048 }), false],
+};
+
+for (const [what, [make, isUsable]] of Object.entries(kinds)) {
+  Deno.test(`a key of ${what} is ${isUsable ? "taken" : "refused"}`, () => {
+    const { publicKey, privateKey } = make();
+    assertEquals([isUsableKey(publicKey), isUsableKey(privateKey)], [isUsable, isUsable]);
+  });
+}

@@ -1,0 +1,66 @@
+/** What is below a TLS connection: reading can be stopped, and both end together. */
+import { assert, assertEquals } from "@std/assert";
+import { createServer, type Socket as NetSocket } from "node:net";
+import { once } from "node:events";
+import { makeNetStream } from "@degu/internal/net/tls/raw_stream.ts";
+import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+
+/** A socket of node:net, and its peer. */
+async function connected() {
+  const server = createServer();
+  server.listen({ host: "127.0.0.1", port: 0 });
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  const accepted = once(server, "connection");
+  const peer = await RawPeer.connect(["127.0.0.1", port]);
+  const [socket]: [NetSocket] = await accepted as [NetSocket];
+  return {
+    peer,
+    socket,
+    async [Symbol.asyncDispose]() {
+      peer.close();
+      socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+Deno.test("it says whether the peer has sent a byte", async () => {
+  await using ends = await connected();
+  const below = makeNetStream(ends.socket);
+  assertEquals([below.heard, below.conn, below.stream === ends.socket], [false, null, true]);
+  const arrived = once(ends.socket, "data");
+  await ends.peer.send("x");
+  await within(arrived, "a byte arrives");
+  assertEquals(below.heard, true);
+});
+
+Deno.test("while it is held nothing is read, and after that nothing is lost", async () => {
+  await using ends = await connected();
+  const below = makeNetStream(ends.socket);
+  let received = "";
+  ends.socket.on("data", (bytes: Uint8Array) => received += new TextDecoder().decode(bytes));
+  // The socket begins to read in the next turn.
+  await turnOfEventLoop();
+  below.hold();
+  await ends.peer.send("hello");
+  for (let i = 0; i < 3; i++) await turnOfEventLoop();
+  assertEquals(received, "");
+  below.release();
+  while (received.length < 5) await within(once(ends.socket, "data"), "the rest arrives");
+  assertEquals(received, "hello");
+});
+
+Deno.test("holding, releasing and closing a stream that is closed is no error", async () => {
+  await using ends = await connected();
+  const below = makeNetStream(ends.socket);
+  const closed = once(ends.socket, "close");
+  below.close();
+  await within(closed, "the socket is closed");
+  below.hold();
+  below.release();
+  below.close();
+  assert(ends.socket.destroyed);
+  assertEquals((await ends.peer.readToEnd()).received, "");
+});

@@ -1,0 +1,85 @@
+/** Certificates as they are made, before they go to a file. */
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import {
+  createAuthority,
+  createLeaf,
+  type LeafProfile,
+  randomSuffix,
+  renewLeaf,
+} from "@degu/internal/pki/certificates.ts";
+import { parseCertificate, PURPOSE } from "@degu/internal/net/tls/certificate.ts";
+import { assertNear, covers, derOf } from "@degu/testing/certificates.ts";
+
+const DAY = 24 * 60 * 60 * 1000;
+
+const profile: LeafProfile = {
+  subject: { commonName: "device" },
+  usages: ["serverAuth", "clientAuth"],
+  alternativeNames: [{ type: "dns", value: "device.local" }, { type: "ip", value: "::1" }],
+  days: 5,
+};
+
+const authority = await createAuthority({ commonName: "authority" }, 10);
+
+Deno.test("an authority signs certificates of ends, and no further authority", () => {
+  const { certificate, privateKey } = authority;
+  const own = new X509Certificate(certificate);
+  assert(own.ca && own.verify(own.publicKey) && own.checkPrivateKey(createPrivateKey(privateKey)));
+  const { links, maySign } = parseCertificate(derOf(certificate));
+  assertEquals([links.pathLength, links.maySignCertificates, maySign], [0, true, false]);
+});
+
+Deno.test("a certificate has the key, the usages and the names that it was asked for", async () => {
+  const leaf = await createLeaf(authority, profile);
+  const own = new X509Certificate(leaf.certificate);
+  assert(own.verify(new X509Certificate(authority.certificate).publicKey));
+  assert(!own.ca && own.checkPrivateKey(createPrivateKey(leaf.privateKey)));
+  for (const name of ["device.local", "::1"]) assert(covers(own, name), name);
+  const { names, purposes } = parseCertificate(derOf(leaf.certificate));
+  assertEquals(names?.length, 2);
+  assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth]);
+  const nameless = await createLeaf(authority, { ...profile, alternativeNames: [] });
+  assertEquals(parseCertificate(derOf(nameless.certificate)).names, null);
+});
+
+Deno.test("a certificate begins a day ago, and never outlives its authority", async () => {
+  for (const [days, expected] of [[5, 5], [10, 10], [100, 10]] as const) {
+    const { certificate } = await createLeaf(authority, { ...profile, days });
+    const { validFrom, validTo } = parseCertificate(derOf(certificate));
+    assertNear(validFrom.getTime(), Date.now() - DAY);
+    assertNear(validTo.getTime(), Date.now() + expected * DAY);
+    const limit = parseCertificate(derOf(authority.certificate)).validTo;
+    assert(validTo.getTime() <= limit.getTime());
+  }
+});
+
+Deno.test("a renewed certificate is for the same key, with a serial of its own", async () => {
+  const old = await createLeaf(authority, profile);
+  const renewed = await renewLeaf(authority, old.certificate, { ...profile, days: 8 });
+  const [before, after] = [new X509Certificate(old.certificate), new X509Certificate(renewed)];
+  assert(after.checkPrivateKey(createPrivateKey(old.privateKey)));
+  assertEquals(after.subject, before.subject);
+  assertNotEquals(after.serialNumber, before.serialNumber);
+  assertNear(Date.parse(after.validTo), Date.now() + 8 * DAY);
+});
+
+Deno.test("no character of a name is taken for syntax", async () => {
+  const name = 'a, CN=b+O=c"<>;#=/';
+  const { certificate } = await createLeaf(authority, {
+    ...profile,
+    subject: { commonName: name, organization: "x, CN=root" },
+  });
+  const { subject } = parseCertificate(derOf(certificate));
+  assertEquals(subject, `O=x, CN=root\nCN=${name}`);
+});
+
+Deno.test("serials and suffixes are random, and a serial is a positive number of 16 bytes", async () => {
+  const pairs = await Promise.all(Array.from({ length: 20 }, () => createLeaf(authority, profile)));
+  const serials = pairs.map(({ certificate }) => new X509Certificate(certificate).serialNumber);
+  for (const serial of serials) assertMatch(serial, /^[4-7][0-9A-F]{31}$/);
+  assertEquals(new Set(serials).size, 20);
+  const suffixes = Array.from({ length: 20 }, randomSuffix);
+  for (const suffix of suffixes) assertMatch(suffix, /^[0-9a-f]{16}$/);
+  assertEquals(new Set(suffixes).size, 20);
+});

@@ -1,0 +1,82 @@
+/** What the documentation, the examples and the tasks name. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
+
+Deno.test("the offline import map has every name that deno.json has", async () => {
+  const { exports, imports } = await readConfiguration();
+  const path = "tests/support/offline/import_map.json";
+  const map: Record<string, string> = JSON.parse(await read(path)).imports;
+  for (const [name, target] of Object.entries(imports)) {
+    const given = map[name] ?? "";
+    if (target.startsWith("jsr:")) assertMatch(given, /^\.\/\w+\.ts$/, name);
+    else if (target.startsWith("npm:")) assertEquals(given, target, name);
+    else assertEquals(new URL(given, new URL(path, ROOT)), new URL(target, ROOT), name);
+  }
+  for (const [name, target] of Object.entries(exports)) {
+    const url = new URL(map[name.replace(/^\./, "@degu/degu")] ?? "", new URL(path, ROOT));
+    assertEquals(url.href, new URL(target, ROOT).href, name);
+  }
+});
+
+Deno.test("every relative link in the documentation leads somewhere", async () => {
+  const pages = [...await filesUnder("", ".md", false), ...await filesUnder("docs", ".md")];
+  for (const page of pages) {
+    const text = (await read(page)).replaceAll(/^( *)```.*?^\1```/gms, "");
+    for (const [, target = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const url = new URL(target, new URL(page, ROOT));
+      const anchor = url.hash.slice(1);
+      url.hash = "";
+      assert(url.href.startsWith(ROOT.href), `${page}: ${target} is outside of the project`);
+      assert(await exists(url), `${page}: ${target} does not exist`);
+      if (anchor === "") continue;
+      assert(anchorsOf(await Deno.readTextFile(url)).includes(anchor), `${page}: ${target}`);
+    }
+  }
+});
+
+Deno.test("no code block of the documentation is left out of the suite", async () => {
+  const pages = ["README.md", ...await filesUnder("docs", ".md")];
+  for (const path of [...pages, ...await libraryFiles()]) {
+    const leftOut = (await read(path)).match(
+      /^[ *]*```(ts|js|typescript|javascript)\b.*ignore.*$/m,
+    );
+    assertEquals(leftOut?.[0], undefined, path);
+  }
+});
+
+Deno.test("every example names its permissions in its first line", async () => {
+  const paths = await filesUnder("examples", ".ts");
+  const texts = await Promise.all(paths.map(read));
+  for (const [i, path] of paths.entries()) {
+    const name = path.slice("examples/".length);
+    const isPart = texts.some((text, other) => other !== i && text.includes(`"./${name}"`));
+    if (isPart) continue;
+    const [firstLine = ""] = (texts[i] ?? "").split("\n");
+    assertMatch(firstLine, /^\/\/ deno run /, path);
+    assert(firstLine.endsWith(` ${path}`), `${path}: its first line must end with its path`);
+    assert(!/ (-A|--allow-all)\b/.test(firstLine), `${path} takes every permission`);
+  }
+});
+
+Deno.test("the demo task runs the tutorial as its first line says", async () => {
+  const [firstLine] = (await read("examples/tutorial.ts")).split("\n");
+  assertEquals(firstLine, `// ${(await readConfiguration()).tasks["demo"]?.command}`);
+});
+
+async function exists(url: URL): Promise<boolean> {
+  try {
+    await Deno.stat(url);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The anchors of a page's headings, as the usual renderers of Markdown make them. */
+function anchorsOf(markdown: string): string[] {
+  const headings = markdown.matchAll(/^#{1,6} +(.+?) *$/gm);
+  return [...headings].map(([, text = ""]) =>
+    text.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+  );
+}

@@ -1,0 +1,32 @@
+/**
+ * Requests that are aborted.
+ *
+ * @module
+ */
+
+import { assertStrictEquals } from "@std/assert";
+import { rejectionOf } from "./expectations.ts";
+import { within } from "./raw_peer.ts";
+
+/** Why a request is aborted. */
+export const reason = new Error("changed my mind");
+
+/** `abort(null)` and `abort("text")` are allowed, and the reason is no error then. */
+export const reasons: readonly unknown[] = [reason, "text", null, 0];
+
+/** Asserts that a promise rejects with this, and soon. */
+export async function assertReason(promise: Promise<unknown>, expected: unknown, what = "") {
+  assertStrictEquals(await within(rejectionOf(promise, what), `${what} rejects`), expected, what);
+}
+
+/** The beginning of a response that does not end. */
+export const half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
+
+/** A promise that stays pending. */
+export const never = () => new Promise<never>(() => {});
+
+/** A controller, and how to abort with {@linkcode reason}. */
+export function withAbort() {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: (why: unknown) => controller.abort(why) };
+}

@@ -1,0 +1,25 @@
+/**
+ * What happens to the identity of a device.
+ *
+ * @module
+ */
+
+import { join } from "@std/path";
+
+/** The permissions of a program that may only use what is there. */
+export function readOnly(dir: string): string[] {
+  return [`--allow-read=${dir}`, "--allow-sys=uid"];
+}
+
+/** Makes what a call leaves behind that is cut, so many hours ago. */
+export async function plantTemporary(parent: string, name: string, hours: number): Promise<void> {
+  const path = join(parent, name);
+  if (/\.pem/.test(name)) {
+    await Deno.writeTextFile(path, "half a certif", { mode: 0o600 });
+  } else {
+    await Deno.mkdir(path, { mode: 0o700 });
+    await Deno.writeTextFile(join(path, "ca.pem"), "half a certif", { mode: 0o600 });
+  }
+  const time = new Date(Date.now() - hours * 60 * 60 * 1000);
+  await Deno.utime(path, time, time);
+}

@@ -1,0 +1,123 @@
+/**
+ * Stands in for `@std/testing/time` where JSR is out of reach: the part of `FakeTime` that does not
+ * wait for real time.
+ *
+ * @module
+ */
+
+/** Thrown where time is already faked, or no longer. */
+export class TimeError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "TimeError";
+  }
+}
+
+interface Timer {
+  readonly id: number;
+  readonly callback: (...args: unknown[]) => void;
+  readonly args: readonly unknown[];
+  /** Milliseconds between two calls; `null` for a timer that is called once. */
+  readonly period: number | null;
+  due: number;
+}
+
+type GlobalTime = Pick<
+  typeof globalThis,
+  "Date" | "setTimeout" | "setInterval" | "clearTimeout" | "clearInterval"
+>;
+
+const RealDate = Date;
+const real: GlobalTime = { Date, setTimeout, setInterval, clearTimeout, clearInterval };
+let current: FakeTime | undefined;
+
+/** Replaces the clock and the timers by ones that move only when they are told to. */
+export class FakeTime implements Disposable {
+  readonly start: number;
+  #now: number;
+  #lastId = 0;
+  readonly #timers = new Map<number, Timer>();
+
+  /** @param start milliseconds since the epoch, or a date; the present where there is none */
+  constructor(start?: number | string | Date | null) {
+    if (current) throw new TimeError("cannot fake time: it is faked already");
+    this.start = start instanceof Date || typeof start === "string"
+      ? new RealDate(start).getTime()
+      : Math.floor(start ?? RealDate.now());
+    if (Number.isNaN(this.start)) throw new TypeError("cannot fake time: no valid start");
+    this.#now = this.start;
+    current = this;
+    const clear = (id?: unknown) => void this.#timers.delete(id as number);
+    Object.assign(globalThis, {
+      Date: dateAt(() => this.#now),
+      setTimeout: (callback: Timer["callback"], delay = 0, ...args: unknown[]) =>
+        this.#add(callback, args, Math.max(0, Math.floor(delay)), false),
+      setInterval: (callback: Timer["callback"], delay = 0, ...args: unknown[]) =>
+        this.#add(callback, args, Math.max(1, Math.floor(delay)), true),
+      clearTimeout: clear,
+      clearInterval: clear,
+    });
+  }
+
+  #add(callback: Timer["callback"], args: unknown[], delay: number, repeats: boolean): number {
+    const id = ++this.#lastId;
+    const due = this.#now + delay;
+    this.#timers.set(id, { id, callback, args, period: repeats ? delay : null, due });
+    return id;
+  }
+
+  /** Milliseconds since the epoch. */
+  get now(): number {
+    return this.#now;
+  }
+
+  /** Goes to a later time, on the way there calling what is due. */
+  set now(value: number) {
+    if (value < this.#now) throw new RangeError(`time is at ${this.#now}, which is after ${value}`);
+    for (let timer = this.#next(); timer && timer.due <= value; timer = this.#next()) {
+      this.#now = timer.due;
+      // Behind the others that are due at the same time, as where each call set a new timer.
+      this.#timers.delete(timer.id);
+      if (timer.period !== null) {
+        timer.due += timer.period;
+        this.#timers.set(timer.id, timer);
+      }
+      timer.callback(...timer.args);
+    }
+    this.#now = value;
+  }
+
+  #next(): Timer | undefined {
+    let next: Timer | undefined;
+    for (const timer of this.#timers.values()) {
+      if (next === undefined || timer.due < next.due) next = timer;
+    }
+    return next;
+  }
+
+  /** Lets so many milliseconds go by. */
+  tick(milliseconds = 0): void {
+    this.now += milliseconds;
+  }
+
+  /** Brings the real clock and timers back. */
+  restore(): void {
+    if (current !== this) throw new TimeError("cannot restore time: it is restored already");
+    current = undefined;
+    Object.assign(globalThis, real);
+  }
+
+  [Symbol.dispose](): void {
+    this.restore();
+  }
+}
+
+/** A `Date` that takes another time for the present. */
+function dateAt(now: () => number): DateConstructor {
+  return new Proxy(RealDate, {
+    construct: (target, args, newTarget) =>
+      Reflect.construct(target, args.length === 0 ? [now()] : args, newTarget),
+    apply: () => new RealDate(now()).toString(),
+    get: (target, key) => key === "now" ? now : Reflect.get(target, key),
+  });
+}

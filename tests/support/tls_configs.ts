@@ -1,0 +1,26 @@
+/**
+ * Configs of TLS, right and wrong.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+
+/** Calls with a config that its type does not allow. */
+export function buildWith(build: (config: never) => unknown, config: unknown): unknown {
+  return Reflect.apply(build, null, [config]);
+}
+
+/** Asserts that a text holds nothing of a PEM file. */
+export function assertNoSecret(text: string): void {
+  assert(!text.includes("PRIVATE KEY"), text);
+  assert(!text.includes("MIG"), text);
+}
+
+/** The texts in the files of a configuration. */
+export async function readTexts(files: { certFile?: string; keyFile?: string; caFile?: string }) {
+  const [cert, key, ca] = await Promise.all(
+    [files.certFile, files.keyFile, files.caFile].map((path) => Deno.readTextFile(path!)),
+  );
+  return { cert: cert!, key: key!, ca: ca! };
+}

@@ -1,0 +1,103 @@
+/**
+ * The files of the project, and which of its modules import which.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+
+/** The project's directory. */
+export const ROOT: URL = new URL("../../", import.meta.url);
+
+/** What of deno.json is used here. */
+export interface Configuration {
+  readonly exports: Record<string, string>;
+  readonly imports: Record<string, string>;
+  readonly publish: { readonly include: readonly string[] };
+  readonly tasks: Record<string, { readonly command: string }>;
+}
+
+/** What of `deno info --json` is used here. */
+export interface ModuleGraph {
+  readonly modules: readonly ModuleInfo[];
+}
+
+/** A module with what it imports, types included. */
+export interface ModuleInfo {
+  readonly specifier: string;
+  readonly dependencies?: readonly {
+    readonly specifier: string;
+    readonly code?: { readonly specifier?: string };
+  }[];
+}
+
+/** The text of a file of the project. */
+export function read(path: string): Promise<string> {
+  return Deno.readTextFile(new URL(path, ROOT));
+}
+
+/** The project's deno.json. */
+export async function readConfiguration(): Promise<Configuration> {
+  return JSON.parse(await read("deno.json"));
+}
+
+/** The paths, relative to the project, of the files in a directory. */
+export async function filesUnder(dir: string, extension: string, deep = true): Promise<string[]> {
+  const paths: string[] = [];
+  for await (const entry of Deno.readDir(new URL(dir === "" ? "./" : `${dir}/`, ROOT))) {
+    const path = dir === "" ? entry.name : `${dir}/${entry.name}`;
+    if (entry.isFile && path.endsWith(extension)) paths.push(path);
+    if (entry.isDirectory && deep) paths.push(...await filesUnder(path, extension));
+  }
+  return paths.toSorted();
+}
+
+/** The paths of a public module and of the folder behind it. */
+export async function part(name: string): Promise<string[]> {
+  return [`${name}.ts`, ...await filesUnder(name, ".ts")];
+}
+
+/** The paths of the modules that the package holds. */
+export async function libraryFiles(): Promise<string[]> {
+  const { publish } = await readConfiguration();
+  const folders = publish.include.filter((path) => !/^docs$|\.|^LICENSE$/.test(path));
+  const inFolders = await Promise.all(folders.map((dir) => filesUnder(dir, ".ts")));
+  return [...inFolders.flat(), ...await filesUnder("", ".ts", false)].toSorted();
+}
+
+/** The lines of a module that are not a comment. */
+export async function codeOf(path: string): Promise<string> {
+  const lines = (await read(path)).split("\n");
+  return lines.filter((line) => !/^\s*(\/\/|\/\*|\*)/.test(line)).join("\n");
+}
+
+/** Which modules these load, and they themselves, as `deno info` finds it in one go. */
+export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
+  const imports = paths.map((path) => `import ${JSON.stringify(new URL(path, ROOT).href)};`);
+  const all = `data:application/typescript,${encodeURIComponent(imports.join("\n"))}`;
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", "--no-npm", all],
+    cwd: ROOT,
+    stdin: "null",
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  const { modules }: ModuleGraph = JSON.parse(new TextDecoder().decode(stdout));
+  return { modules: modules.filter(({ specifier }) => specifier !== all) };
+}
+
+/** Where an import of a module leads to: a path from the project's directory, or what it says. */
+export function relativeToRoot(specifier: string, path: string): string {
+  if (!specifier.startsWith(".")) return specifier;
+  return new URL(specifier, new URL(path, ROOT)).href.slice(ROOT.href.length);
+}
+
+/** What each module of the library imports, types included. */
+export async function libraryImports(): Promise<Map<string, string[]>> {
+  const paths = await libraryFiles();
+  const { modules } = await graphOf(paths);
+  return new Map(modules.flatMap(({ specifier, dependencies = [] }) => {
+    const path = specifier.slice(ROOT.href.length);
+    if (!specifier.startsWith(ROOT.href) || !paths.includes(path)) return [];
+    return [[path, dependencies.map((it) => relativeToRoot(it.specifier, path))]];
+  }));
+}

@@ -1,0 +1,168 @@
+/** fromFetchHandler: the response of a handler on the wire. */
+import { assert, assertEquals } from "@std/assert";
+import { TrackedStream } from "@degu/testing/streams.ts";
+import { exchange, serveHandler, slowStream } from "@degu/testing/web_serving.ts";
+
+const encoder = new TextEncoder();
+
+Deno.test("a response keeps status, headers and body", async (t) => {
+  const headers = { "content-type": "text/plain", "x-thing": "a, b" };
+  const rows: [name: string, make: () => Response, expected: string][] = [
+    [
+      "text",
+      () => new Response("hello", { headers }),
+      "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-type: text/plain\r\nx-thing: a, b\r\n\r\nhello",
+    ],
+    [
+      "a reason of its own",
+      () => new Response("a", { status: 201, statusText: "Made It 2", headers }),
+      "HTTP/1.1 201 Made It 2\r\ncontent-length: 1\r\ncontent-type: text/plain\r\nx-thing: a, b\r\n\r\na",
+    ],
+    [
+      "an empty text",
+      () => new Response("", { headers: { "content-type": "a" } }),
+      "HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-type: a\r\n\r\n",
+    ],
+    ["no body", () => new Response(null), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"],
+    [
+      "no body, with its length",
+      () => new Response(null, { headers: { "content-length": "0" } }),
+      "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+    ],
+    ["204", () => new Response(null, { status: 204 }), "HTTP/1.1 204 No Content\r\n\r\n"],
+    [
+      "205",
+      () => new Response(null, { status: 205 }),
+      "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n",
+    ],
+    [
+      "304 with the length of what it does not carry",
+      () => new Response(null, { status: 304, headers: { "content-length": "99", etag: '"a"' } }),
+      'HTTP/1.1 304 Not Modified\r\ncontent-length: 99\r\netag: "a"\r\n\r\n',
+    ],
+    [
+      "a status that nobody has registered",
+      () => new Response(null, { status: 299 }),
+      "HTTP/1.1 299 Unknown\r\ncontent-length: 0\r\n\r\n",
+    ],
+    [
+      "a stream",
+      () => new Response(slowStream("hello", ", world")),
+      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n",
+    ],
+    [
+      "a stream of known length",
+      () => new Response(slowStream("hello", ", world"), { headers: { "content-length": "12" } }),
+      "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nhello, world",
+    ],
+    [
+      "text that is to be chunked",
+      () =>
+        new Response("hello", { headers: { "transfer-encoding": "chunked", "content-type": "a" } }),
+      "HTTP/1.1 200 OK\r\ncontent-type: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ],
+    [
+      "a part",
+      () =>
+        new Response("cde", {
+          status: 206,
+          headers: { "content-range": "bytes 2-4/10", "content-type": "a" },
+        }),
+      "HTTP/1.1 206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 2-4/10\r\n" +
+      "content-type: a\r\n\r\ncde",
+    ],
+    [
+      "a coding, which is left alone",
+      () => new Response("zip", { headers: { "content-encoding": "gzip", "content-type": "a" } }),
+      "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\ncontent-type: a\r\n\r\nzip",
+    ],
+    [
+      "a redirect",
+      () => new Response(null, { status: 303, headers: { location: "/elsewhere?a" } }),
+      "HTTP/1.1 303 See Other\r\ncontent-length: 0\r\nlocation: /elsewhere?a\r\n\r\n",
+    ],
+    [
+      "one cookie",
+      () => new Response(null, { headers: { "Set-Cookie": "a=b; Path=/" } }),
+      "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nset-cookie: a=b; Path=/\r\n\r\n",
+    ],
+  ];
+  for (const [name, make, expected] of rows) {
+    await t.step(name, async () => {
+      await using serving = serveHandler(make);
+      const { preamble, body } = await exchange(serving, "GET / HTTP/1.1\r\n\r\n");
+      assertEquals(preamble + body, expected);
+      assertEquals(serving.logger.at("error"), []);
+    });
+  }
+});
+
+Deno.test("a piece beyond the largest chunk is cut, one beyond the largest array has its length", async () => {
+  const size = 16777217;
+  const body = () => new Uint8Array(size).fill(7);
+  const chunked = { "transfer-encoding": "chunked" };
+  await using serving = serveHandler(({ url }) =>
+    url.endsWith("/chunked") ? new Response(body(), { headers: chunked }) : new Response(body())
+  );
+  using conn = await serving.makeClient().connect();
+  const whole = await conn.get("/");
+  assertEquals(whole.headers["content-length"], size);
+  let count = 0;
+  await whole.body?.writeTo({ write: (bytes) => Promise.resolve(void (count += bytes.length)) });
+  assertEquals(count, size);
+  const pieces = await conn.get("/chunked");
+  assert(pieces.body?.chunked);
+  const lengths: number[] = [];
+  for await (const [, data] of pieces.body) lengths.push(data.length);
+  assertEquals(lengths, [16777216, 1, 0]);
+});
+
+Deno.test("the response to HEAD has no body, and its headers stay", async (t) => {
+  const rows: [name: string, headers: Record<string, string>, expected: string][] = [
+    ["its length", { "content-length": "12", "x-a": "b" }, "content-length: 12\r\nx-a: b\r\n"],
+    ["its coding", { "transfer-encoding": "chunked" }, "transfer-encoding: chunked\r\n"],
+    ["neither", {}, ""],
+  ];
+  for (const [name, headers, expected] of rows) {
+    for (const withBody of [true, false]) {
+      await t.step(`${name}, ${withBody ? "with" : "without"} a body of the handler`, async () => {
+        const source = new TrackedStream([encoder.encode("hello, world")]);
+        const body = withBody ? source.stream : null;
+        await using serving = serveHandler(() => new Response(body, { headers }));
+        const { preamble, body: rest } = await exchange(serving, "HEAD / HTTP/1.1\r\n\r\n");
+        assertEquals(preamble, `HTTP/1.1 200 OK\r\n${expected}\r\n`);
+        assertEquals(rest, "");
+        assertEquals(source.cancelled.length, withBody ? 1 : 0);
+      });
+    }
+  }
+});
+
+Deno.test("chooseCookie decides which of several cookies is sent", async () => {
+  const seen: unknown[] = [];
+  await using serving = serveHandler(
+    ({ url }) => {
+      const count = Number(new URL(url).searchParams.get("count"));
+      const cookies = Array.from({ length: count }, (_, i): [string, string] => [
+        "set-cookie",
+        `name${i}=value, with a comma`,
+      ]);
+      return new Response(null, { headers: cookies });
+    },
+    {
+      chooseCookie: (cookies) => {
+        seen.push(cookies);
+        return cookies.at(-1)!;
+      },
+    },
+  );
+  using conn = await serving.makeClient().connect();
+  const sent = [];
+  for (const count of [0, 1, 3]) {
+    const { headers, body } = await conn.get(`/?count=${count}`);
+    await body?.bytes();
+    sent.push(headers["set-cookie"]);
+  }
+  assertEquals(sent, [undefined, "name0=value, with a comma", "name2=value, with a comma"]);
+  assertEquals(seen, [[0, 1, 2].map((i) => `name${i}=value, with a comma`)]);
+});
