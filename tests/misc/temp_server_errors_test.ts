@@ -7,7 +7,6 @@ import {
   TempPKI,
   TempServer,
   TempSSLServer,
-  WorkerServer,
 } from "@degu/degu/misc";
 import type { AppFunction } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -199,7 +198,6 @@ Deno.test("new is no way to a temporary server or PKI, and its error names the w
   const classes = [
     [TempServer, "TempServer.start()"],
     [TempSSLServer, "TempSSLServer.start()"],
-    [WorkerServer, "TempServer.start() or TempSSLServer.start()"],
     [TempPKI, "TempPKI.create()"],
   ] as const;
   for (const [Class, way] of classes) {

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import type { ResponseTuple } from "@degu/degu/base";
 import type { App, Session, Socket } from "@degu/degu/server";
-import { allLetIn, type OnConnect, readApp } from "@degu/internal/base/app/app_parts.ts";
+import { allAccept, type OnConnect, readApp } from "@degu/internal/base/app/app_parts.ts";
 
 const session = {} as Session;
 const sock = {} as Socket;
@@ -60,9 +60,9 @@ Deno.test("everybody has to say exactly true, and after the first other answer n
         return (isAsync ? Promise.resolve(says) : says) as boolean;
       };
       const all = [ask("first", true), ask("second", answer), ask("third", true)];
-      assertEquals(await allLetIn(all, session, sock), i === 0);
+      assertEquals(await allAccept(all, session, sock), i === 0);
       assertEquals(asked, i === 0 ? ["first", "second", "third"] : ["first", "second"]);
     }
   }
-  assertEquals(await allLetIn([], session, sock), true);
+  assertEquals(await allAccept([], session, sock), true);
 });
