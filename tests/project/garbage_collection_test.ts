@@ -4,6 +4,7 @@ import { runProgram } from "@degu/testing/programs.ts";
 
 Deno.test("what is forgotten closes itself, and what is in use keeps what it needs", async (t) => {
   const output = await runProgram("garbage_collection.ts", {
+    patience: 60,
     flags: ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"],
   });
   const findings: [string, unknown][] = JSON.parse(output);
