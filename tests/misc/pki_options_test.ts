@@ -63,11 +63,11 @@ Deno.test("TempPKI refuses a name that is neither a DNS name nor an IP address",
 
 Deno.test("TempPKI.create rejects options of a wrong type or name", async (t) => {
   const invalid: [options: unknown, message: string][] = [
-    [{ clientPKI: false }, `no option "clientPKI"`],
-    [{ clientPki: 1 }, "clientPki must be a boolean"],
-    [{ clientPki: null }, "clientPki must be a boolean"],
-    [{ names: "localhost" }, "names must be an array of strings"],
-    [{ names: ["localhost", 1] }, "names must be an array of strings"],
+    [{ clientPKI: false }, `unknown option "clientPKI"`],
+    [{ clientPki: 1 }, "clientPki: must be a boolean"],
+    [{ clientPki: null }, "clientPki: must be a boolean"],
+    [{ names: "localhost" }, "names: must be an array"],
+    [{ names: ["localhost", 1] }, "names[1]: must be a string"],
   ];
   for (const [options, message] of invalid) {
     await t.step(message, async () => {

@@ -6,12 +6,12 @@ import { parseAlternativeName } from "@degu/internal/pki/alternative_names.ts";
 Deno.test("a DNS name is taken in lower case", () => {
   fc.assert(fc.property(fc.domain(), (name) => {
     for (const given of [name, name.toUpperCase()]) {
-      assertEquals(parseAlternativeName(given), { type: "dns", value: name.toLowerCase() });
+      assertEquals(parseAlternativeName("name", given), { type: "dns", value: name.toLowerCase() });
     }
   }));
   const label = "a".repeat(63);
   for (const name of ["localhost", "camera-1.local", "1a", "a.1b", label, `${label}.b`]) {
-    assertEquals(parseAlternativeName(name), { type: "dns", value: name });
+    assertEquals(parseAlternativeName("name", name), { type: "dns", value: name });
   }
 });
 
@@ -23,7 +23,7 @@ Deno.test("an IP address is taken in its canonical form", () => {
     "::ffff:1.2.3.4": "::ffff:102:304",
   };
   for (const [given, value] of Object.entries(cases)) {
-    assertEquals(parseAlternativeName(given), { type: "ip", value });
+    assertEquals(parseAlternativeName("name", given), { type: "ip", value });
   }
 });
 
@@ -33,7 +33,7 @@ Deno.test("what a certificate has no place for is a RangeError that quotes it", 
   const numbers = ["1.2.3", "256.1.1.1", "a.1", "1", "0x7f.1", "[::1]", "fe80::1%eth0", "::g"];
   // The Kelvin sign becomes a k in lower case.
   for (const text of [...wrong, ...numbers, long, "a".repeat(64), "\u212a", "a\0", "a\n", "a,b"]) {
-    const { message } = assertThrows(() => parseAlternativeName(text), RangeError);
+    const { message } = assertThrows(() => parseAlternativeName("name", text), RangeError);
     assertStringIncludes(message, JSON.stringify(text));
   }
 });

@@ -27,7 +27,7 @@ export function assertClosed(serving: Serving, session: Session, why: unknown = 
   assert(session.signal.aborted);
   assertStrictEquals(session.signal.reason, why);
   assertEquals(serving.server.sessions.has(session), false);
-  assert(session.message?.startsWith("closed by the application"), `${session.message}`);
+  assert(session.message?.startsWith("closed by the app"), `${session.message}`);
   assertEquals(serving.logger.at("error"), []);
   assertEquals(serving.logger.at("info"), []);
   assertEquals(serving.logger.at("debug"), [`${session}: ${session.message}`]);

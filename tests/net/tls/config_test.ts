@@ -11,19 +11,29 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
   const { serverSslconfig } = pki;
   const bad: unknown = null;
   const clients: readonly [string, unknown, ErrorConstructor, string][] = [
-    ["null", bad, TypeError, "need an object or an sslctx; got null"],
+    ["null", bad, TypeError, "must be an object or an sslctx; got null"],
     ["a string", "caFile", TypeError, "got string"],
     ["an array", [], TypeError, "got Array"],
     ["an unknown option", { cafile: caFile }, TypeError, 'unknown option "cafile"'],
-    ["a path that is a number", { caFile: 1 }, TypeError, "caFile: need a string; got number"],
-    ["a path that is null", { caPath: null }, TypeError, "caPath: need a string; got null"],
-    ["a relative path", { caFile: "ca.pem" }, RangeError, "caFile: need an absolute path"],
-    ["a relative directory", { caPath: "./ca" }, RangeError, "caPath: need an absolute path"],
-    ["a path with NUL", { caFile: "/tmp/\0" }, RangeError, "caFile: need an absolute path"],
-    ["checkHostname: 1", { checkHostname: 1 }, TypeError, "checkHostname: need a boolean"],
+    ["a path that is a number", { caFile: 1 }, TypeError, "caFile: must be a string; got number"],
+    ["a path that is null", { caPath: null }, TypeError, "caPath: must be a string; got null"],
+    ["a relative path", { caFile: "ca.pem" }, RangeError, "caFile: must be an absolute path"],
+    ["a relative directory", { caPath: "./ca" }, RangeError, "caPath: must be an absolute path"],
+    ["a path with NUL", { caFile: "/tmp/\0" }, RangeError, "caFile: must be an absolute path"],
+    ["checkHostname: 1", { checkHostname: 1 }, TypeError, "checkHostname: must be a boolean"],
     ["no name and no authority", { checkHostname: false }, RangeError, "caFile or caPath"],
-    ["a certificate without key", { certFile }, RangeError, "need both or neither"],
-    ["a key without certificate", { keyFile }, RangeError, "need both or neither"],
+    [
+      "a certificate without key",
+      { certFile },
+      RangeError,
+      "must both be given or both be left out",
+    ],
+    [
+      "a key without certificate",
+      { keyFile },
+      RangeError,
+      "must both be given or both be left out",
+    ],
     [
       "a key of another certificate",
       { certFile, keyFile: serverSslconfig.keyFile },
@@ -31,7 +41,7 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
       "keyFile: the key in",
     ],
     ["a key as authority", { caFile: keyFile }, RangeError, "caFile: "],
-    ["a certificate as key", { certFile, keyFile: certFile }, RangeError, "found 0"],
+    ["a certificate as key", { certFile, keyFile: certFile }, RangeError, "got 0"],
     ["a leaf as authority", { caFile: certFile }, RangeError, "is not the certificate of an"],
   ];
   for (const [name, config, Class, message] of clients) {
@@ -41,8 +51,8 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
     });
   }
   const servers: readonly [string, unknown, ErrorConstructor, string][] = [
-    ["no certificate", { caFile }, TypeError, "certFile: need a string"],
-    ["no key", { certFile, caFile }, TypeError, "keyFile: need a string"],
+    ["no certificate", { caFile }, TypeError, "certFile: must be a string"],
+    ["no key", { certFile, caFile }, TypeError, "keyFile: must be a string"],
     ["no trust", { certFile, keyFile }, RangeError, "got neither"],
     [
       "both trusts",
@@ -54,13 +64,13 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
       "allowUnauthenticatedClients: false",
       { certFile, keyFile, caFile, allowUnauthenticatedClients: false },
       RangeError,
-      "need true",
+      "must be true",
     ],
     [
       "allowUnauthenticatedClients: 1",
       { certFile, keyFile, allowUnauthenticatedClients: 1 },
       TypeError,
-      "need true; got number",
+      "must be true; got number",
     ],
     ["an option of clients", { ...serverSslconfig, checkHostname: true }, TypeError, "unknown"],
   ];
@@ -87,14 +97,14 @@ Deno.test("text that can't be used, and text beside files, are errors that show 
     ["key and keyFile", { cert, key, keyFile }, TypeError, /^cert, keyFile: /],
     ["cert with keyFile", { cert, keyFile, ca }, TypeError, /^cert, keyFile: /],
     ["certFile with key", { certFile, key, ca }, TypeError, /^key, certFile: /],
-    ["a ca that is a number", { ca: 1 }, TypeError, /^ca: need a string or an array/],
+    ["a ca that is a number", { ca: 1 }, TypeError, /^ca: must be a string or an array/],
     ["a ca that is null", { ca: null }, TypeError, /^ca: .*got null/],
     ["a ca of bytes", { ca: new Uint8Array(3) }, TypeError, /^ca: .*got Uint8Array/],
-    ["a list with a number", { ca: [ca, 1] }, TypeError, /^ca: need an array of strings/],
-    ["a list with a gap", { ca: gaps }, TypeError, /^ca: need an array of strings/],
-    ["a list in a list", { ca: [[ca]] }, TypeError, /^ca: need an array of strings/],
-    ["a cert in a list", { cert: [cert], key }, TypeError, /^cert: need a string/],
-    ["a key of bytes", { cert, key: new Uint8Array(3) }, TypeError, /^key: need a string/],
+    ["a list with a number", { ca: [ca, 1] }, TypeError, /^ca: must be an array of strings/],
+    ["a list with a gap", { ca: gaps }, TypeError, /^ca: must be an array of strings/],
+    ["a list in a list", { ca: [[ca]] }, TypeError, /^ca: must be an array of strings/],
+    ["a cert in a list", { cert: [cert], key }, TypeError, /^cert: must be a string/],
+    ["a key of bytes", { cert, key: new Uint8Array(3) }, TypeError, /^key: must be a string/],
     ["an empty text", { cert, key, ca: "" }, RangeError, /^ca: the text holds no certificate/],
     ["an empty text in a list", { cert, key, ca: [ca, ""] }, RangeError, /^ca: text 2 holds no/],
     ["a path as text", { cert, key, ca: caFile }, RangeError, /^ca: the text holds no cert/],
@@ -112,19 +122,19 @@ Deno.test("text that can't be used, and text beside files, are errors that show 
     ],
     ["a cut ca", { cert, key, ca: ca.slice(0, 200) }, RangeError, /^ca: certificate 1 in the text/],
     ["a key of another", { cert, key: otherKey, ca }, RangeError, /^key: .* does not belong/],
-    ["no key in it", { cert, key: cert, ca }, RangeError, /^key: need one private key/],
+    ["no key in it", { cert, key: cert, ca }, RangeError, /^key: must have one private key/],
     ["a damaged key", { cert, key: key.replace(/^M.{30}/m, "MAAA"), ca }, RangeError, /^key: the/],
     ["a text as path", { certFile, keyFile: key, ca }, RangeError, /^keyFile: .*belongs in key$/],
     ["a text as caFile", { caFile: ca, cert, key }, RangeError, /^caFile: .*belongs in ca$/],
   ];
   const clients: typeof both = [
-    ["an empty ca", { ca: [] }, RangeError, /^ca: need an authority/],
-    ["a cert without key", { cert, ca }, RangeError, /^cert, key: need both or neither/],
-    ["a key without cert", { key, ca }, RangeError, /^cert, key: need both or neither/],
+    ["an empty ca", { ca: [] }, RangeError, /^ca: must have an authority/],
+    ["a cert without key", { cert, ca }, RangeError, /^cert, key: must both be given/],
+    ["a key without cert", { key, ca }, RangeError, /^cert, key: must both be given/],
   ];
   const servers: typeof both = [
-    ["a cert without key", { cert, ca }, TypeError, /^key: need a string/],
-    ["a key without cert", { key, ca }, TypeError, /^cert: need a string/],
+    ["a cert without key", { cert, ca }, TypeError, /^key: must be a string/],
+    ["a key without cert", { key, ca }, TypeError, /^cert: must be a string/],
     [
       "ca and everybody",
       { cert, key, ca, allowUnauthenticatedClients: true },
@@ -172,7 +182,7 @@ Deno.test("sslHost is the host of the address, and is needed where names are che
       const given = new SSLClient({ caFile }, address, { sslHost: "a.example" });
       assertEquals(given.sslHost, "a.example");
       const make = () => new SSLClient({ caFile }, address);
-      if (sslHost === null) assertThrows(make, RangeError, "sslHost: need a name");
+      if (sslHost === null) assertThrows(make, RangeError, "sslHost: must be the name");
       else assertEquals(make().sslHost, sslHost);
     });
   }
@@ -186,7 +196,7 @@ Deno.test("sslHost is the host of the address, and is needed where names are che
     }
     const options: unknown = { sslHost: 1 };
     const make = () => Reflect.construct(SSLClient, [{}, ["a", 1], options]);
-    assertThrows(make, TypeError, "sslHost: need a string or null; got number");
+    assertThrows(make, TypeError, "sslHost: must be a string or null; got number");
   });
   await t.step("the port is left out of host where it is 443", () => {
     assertEquals(new SSLClient({}, ["example.com", 443]).host, "example.com");

@@ -100,7 +100,7 @@ Deno.test("a file that is missing or not what it should be is named with its opt
     ["cut", { caFile: cut }, RangeError, /^caFile: certificate 1 in .*cut\.pem" can't be read/],
     ["damaged", { caFile: damaged }, RangeError, /^caFile: certificate 1 .* can't be read/],
     ["the second one", { certFile: second, keyFile }, RangeError, /^certFile: certificate 2 /],
-    ["two keys", { certFile, keyFile: twoKeys }, RangeError, /^keyFile: .*; found 2$/],
+    ["two keys", { certFile, keyFile: twoKeys }, RangeError, /^keyFile: .*; got 2$/],
     ["a damaged key", { certFile, keyFile: cutKey }, RangeError, /^keyFile: .* can't be read$/],
     [
       "an empty directory",
