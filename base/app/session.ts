@@ -88,7 +88,6 @@ export class Session {
   #aborting: AbortController | null = null;
   #abortReason: { readonly reason: unknown } | null = null;
   #owner: SessionOwner | null = null;
-  #closed = false;
 
   /** Made by the server. */
   constructor(
@@ -160,8 +159,6 @@ export class Session {
    * ```
    */
   close(reason?: unknown): void {
-    if (this.#closed) return;
-    this.#closed = true;
     const given = reason ?? new ConnectionClosedError("the session was closed by its app");
     if (this.#owner !== null) return this.#owner.sessionClosed(given);
     endSession(this, "closed by the app");
