@@ -274,3 +274,11 @@ Deno.test("a body that fails is cancelled, also one that closes the connection b
     await turnOfEventLoop();
   }
 });
+
+Deno.test("what is thrown once a message was sent is none of the socket's errors", async () => {
+  const ends = open();
+  await send(ends, latin1("hello"));
+  const error = new Error("of the app");
+  assertStrictEquals(ends.writer.failureOf(error), error);
+  assertEquals([ends.transport.failure, ends.writer.failed], [null, false]);
+});
