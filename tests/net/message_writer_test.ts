@@ -266,8 +266,19 @@ Deno.test("a body that fails is cancelled, also one that closes the connection b
       throw failure;
     });
     Object.assign(body as object, { cancel: (reason: unknown) => reasons.push(reason) });
-    assertStrictEquals(await rejectionOf(send(ends, body), "sending"), failure);
-    assertEquals(reasons, [failure]);
+    const error = await rejectionOf(send(ends, body), "sending");
+    if (!isClosing) assertStrictEquals(error, failure);
+    assertEquals(reasons.length, 1);
+    assertStrictEquals(reasons[0], error);
+    assertEquals(ends.socket.writes, []);
     await turnOfEventLoop();
   }
+});
+
+Deno.test("what is thrown once a message was sent is none of the socket's errors", async () => {
+  const ends = open();
+  await send(ends, latin1("hello"));
+  const error = new Error("of the app");
+  assertStrictEquals(ends.writer.failureOf(error), error);
+  assertEquals([ends.transport.failure, ends.writer.failed], [null, false]);
 });

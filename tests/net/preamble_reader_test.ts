@@ -75,6 +75,9 @@ Deno.test("a preamble has 32768 bytes at most, also before its end has come", as
   ends.socket.give(largest + largest);
   assertEquals(await receive(ends), largest);
   assertEquals(await receive(ends), largest);
+  const inTwo = open({ perRead: MAX_PREAMBLE_BYTES - 1 });
+  inTwo.socket.give(largest);
+  assertEquals(await receive(inTwo), largest);
   for (const sent of [`a${largest}`, "a".repeat(MAX_PREAMBLE_BYTES)]) {
     const other = open();
     other.socket.give(sent);
@@ -94,6 +97,10 @@ Deno.test("the first byte is checked once, as soon as it is there, unless the pr
   whole.socket.give("XY\r\n\r\n");
   await receive(whole);
   assertEquals(checked, [0x47]);
+  ends.socket.give("PUT");
+  ends.socket.end();
+  await assertRejects(() => receive(ends), ProtocolError);
+  assertEquals(checked, [0x47, 0x50]);
   const refusal = new Error("no preamble begins like this");
   const refused = open({ perRead: 1 }, () => {
     throw refusal;
