@@ -1,5 +1,5 @@
 /** A logger that fails is not the caller's problem. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { makeSafeLogger } from "@degu/internal/base/safe_logger.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
@@ -32,14 +32,29 @@ Deno.test("whatever a method of a logger does, nothing is thrown and nothing rej
   }
 });
 
-Deno.test("a method that is not there, or a getter that throws, is no error either", () => {
-  const logger = {
+Deno.test("a method that is missing from the start is a TypeError that names it", () => {
+  for (const logger of [{}, { warn: 1 }, { warn: null }]) {
+    assertThrows(
+      () => makeSafeLogger(logger as { warn: Log }, ["warn"]),
+      TypeError,
+      "logger: must be an object with the method warn",
+    );
+  }
+});
+
+Deno.test("a method that is gone later, or a getter that throws then, is ignored", () => {
+  let isBroken = false;
+  const logger: { warn: Log } = {
     get warn(): Log {
-      throw new Error("no");
+      if (isBroken) throw new Error("no");
+      return () => {};
     },
   };
-  makeSafeLogger(logger, ["warn"]).warn("message");
-  makeSafeLogger({} as { warn: Log }, ["warn"]).warn("message");
+  const other: { warn?: Log } = { warn: () => {} };
+  const safe = [makeSafeLogger(logger, ["warn"]), makeSafeLogger(other as typeof logger, ["warn"])];
+  isBroken = true;
+  delete other.warn;
+  for (const { warn } of safe) warn("message");
 });
 
 Deno.test("each message reaches its level, with the logger as `this`, looked up at that moment", () => {

@@ -20,33 +20,14 @@ const EXCEPTIONS: {
   readonly lines: Record<string, string>;
   readonly noTestModule: Record<string, string>;
 } = {
-  lines: {
-    "base/body/body.ts": "it is being taken apart",
-    "client.ts": "it is being taken apart",
-    "net/server_connection.ts": "it is being taken apart",
-    "net/transport.ts": "it is being taken apart",
-    "server.ts": "it is being taken apart",
-    "tests/base/body/body_test.ts": "it is being split with its module",
-    "tests/base/body/chunked_body_test.ts": "it is being split with its module",
-    "tests/base/body/chunked_body_write_test.ts": "it is being split with its module",
-  },
+  lines: {},
   noTestModule: {
-    "applib/held_body.ts": "it is being removed",
-    "base/body/body_use.ts": "its tests are being written",
-    "base/body/byte_io.ts": "its tests are being written",
-    "base/body/chunk_walker.ts": "its tests are being written",
-    "base/body/chunked_decoder.ts": "its tests are being written",
-    "base/body/interruption.ts": "its tests are being written",
     "misc/temp_server_worker.ts": "it runs in a worker alone, as in temp_server_test.ts",
     "net/exchanges.ts": "client_connection_body_test.ts and others go through it",
     "net/incoming_body.ts": "client_connection_framing_test.ts and others read its bodies",
-    "net/message_sink.ts": "its tests are being written",
     "net/tls/client_checks.ts": "verified_clients_test.ts and integration/tls_matrix_test.ts",
     "net/tls/modules.ts": "client_handshake_test.ts says what is loaded, and when",
     "net/tls/names.ts": "certificate_test.ts, with the certificates that have the names",
-    "rgi/labels.ts": "it is being removed",
-    "web/bodies.ts": "its tests are being written",
-    "web/stream_pieces.ts": "its tests are being written",
   },
 };
 

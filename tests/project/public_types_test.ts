@@ -29,7 +29,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   pki: [pki, "createDevicePki"],
   misc: [
     misc,
-    "TempPKI TempSSLServer TempServer WorkerServer formatChunk formatHeaders formatRequest " +
+    "TempPKI TempSSLServer TempServer formatChunk formatHeaders formatRequest " +
     "formatResponse mkreq mkuri parseChunkHeader parseContentRange parseHeaders parseRange " +
     "parseRequest parseResponse parseUri",
   ],

@@ -86,7 +86,8 @@ for (const [how, make] of Object.entries(arrays)) {
       } else {
         const { received } = await connected.peer.readToEnd();
         assertInstanceOf(await posting, BodyError);
-        assert(/^a*$/.test(received) && received.length < large, `${received.length} bytes`);
+        // The memory that a shrinking buffer loses may be cleared while a write of it goes out.
+        assert(/^a*\0*$/.test(received) && received.length < large, `${received.length} bytes`);
       }
     });
   }

@@ -1,0 +1,173 @@
+/** What a `Body` allows at which moment, and its text and JSON. */
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { bodies, Body, makeOutputFromInput } from "@degu/degu/base";
+import {
+  assertBodyError,
+  assertTypeError,
+  callWith,
+  rejectionOf,
+} from "@degu/testing/expectations.ts";
+import {
+  collect,
+  concat,
+  cut,
+  PieceSource,
+  RecordingSink,
+  StallingSource,
+  streamOf,
+  withFile,
+} from "@degu/testing/streams.ts";
+import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+
+const DIGITS = latin1("1234567890");
+
+/** Runs a test with a body over each kind of source that holds the given bytes. */
+async function withEachSource(
+  t: Deno.TestContext,
+  bytes: Uint8Array,
+  run: (body: Body, kind: string) => Promise<void>,
+) {
+  await t.step("stream", () => run(new Body(streamOf(...cut(bytes, 3)), bytes.length), "stream"));
+  await t.step("byte source", async () => {
+    await run(new Body(new PieceSource(cut(bytes, 4, 1)), bytes.length), "byte source");
+  });
+  await t.step("file", async () => {
+    await withFile(bytes, (file) => run(new Body(file, bytes.length), "file"));
+  });
+}
+
+/** Everything that can be done with a body, each as a promise. */
+const operations: Record<string, (body: Body) => Promise<unknown>> = {
+  "read()": (body) => body.read(),
+  "read(0)": (body) => body.read(0),
+  "read(1)": (body) => body.read(1),
+  "bytes()": (body) => body.bytes(),
+  "text()": (body) => body.text(),
+  "json()": (body) => body.json(),
+  "iteration": (body) => collect(body),
+  "writeTo()": (body) => body.writeTo(new RecordingSink()),
+  "readable": async (body) => await new Response(body.readable).bytes(),
+};
+
+/** The operations that take a body of ten bytes to its end. */
+const finishers: Record<string, (body: Body) => Promise<unknown>> = {
+  ...operations,
+  "read(0)": async (body) => assertEquals(await body.read(0) && await body.read(10), DIGITS),
+  "read(1)": async (body) => {
+    for (let i = 0; i < 10; i++) assertEquals((await body.read(1)).length, 1);
+  },
+  "read(10)": (body) => body.read(10),
+  "read(11)": (body) => body.read(11),
+};
+
+const shapes: Record<string, number[]> = {
+  "at once": [10],
+  "in small pieces": [1],
+  "in parts": [4, 3],
+};
+
+Deno.test("Body.text decodes UTF-8 strictly and keeps the byte order mark", async () => {
+  const encoder = new TextEncoder();
+  for (const text of ["", "a", "é€😀", "\ufeffa", "\ufeff", "a\0b", "\ufeff\ufeffa"]) {
+    const bytes = encoder.encode(text);
+    assertEquals(await new Body(streamOf(...cut(bytes, 1)), bytes.length).text(), text);
+  }
+  for (
+    const bytes of [[0xff], [0xc3], [0xc3, 0x28], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80], [
+      0xc0,
+      0x80,
+    ]]
+  ) {
+    const body = new Body(new PieceSource([Uint8Array.from(bytes)]), bytes.length);
+    assert(await rejectionOf(body.text(), `${bytes}`) instanceof Error);
+  }
+});
+
+Deno.test("Body.json parses JSON of any kind and keeps a byte order mark, which is none", async () => {
+  const parse = (text: string) => {
+    const bytes = new TextEncoder().encode(text);
+    return new Body(new PieceSource([bytes]), bytes.length).json();
+  };
+  assertEquals(await parse('{"a": [1, null, "é"]}'), { a: [1, null, "é"] });
+  assertEquals(await parse("null"), null);
+  assertEquals(await parse(" 5 "), 5);
+  for (const text of ["{", "\ufeff5", "5 6", "undefined"]) {
+    assert(await rejectionOf(parse(text), text) instanceof SyntaxError, text);
+  }
+});
+
+Deno.test("Body rejects what is asked of it while it is busy, and goes on", async () => {
+  const source = new StallingSource(DIGITS.subarray(0, 4));
+  const body = new Body(source, 10);
+  const first = body.read(10);
+  await source.stalled;
+  for (const [operation, run] of Object.entries(operations)) {
+    await assertBodyError(run(body), `${operation} while reading`);
+  }
+  source.release();
+  assert(await rejectionOf(first, "a source that ended early") instanceof Error);
+});
+
+Deno.test("Body finishes the read that was under way when another one came", async () => {
+  const gate = Promise.withResolvers<void>();
+  const inner = new PieceSource([DIGITS]);
+  const source = {
+    async read(into: Uint8Array) {
+      await gate.promise;
+      return inner.read(into);
+    },
+  };
+  const body = new Body(source, 10);
+  const first = body.read(4);
+  await assertBodyError(body.read(4), "the second read");
+  gate.resolve();
+  assertEquals(fromLatin1(await first), "1234");
+});
+
+Deno.test("Body gives arrays of their own, which later reads leave alone", async (t) => {
+  await withEachSource(t, DIGITS, async (body) => {
+    const first = await body.read(4);
+    const second = await body.read(4);
+    assertEquals([fromLatin1(first), fromLatin1(second)], ["1234", "5678"]);
+    first.fill(0);
+    assertEquals(fromLatin1(second), "5678");
+    assertEquals(fromLatin1(await body.read()), "90");
+  });
+});
+
+Deno.test("Body iterates over all of its bytes, however they are cut", async (t) => {
+  for (const [shape, lengths] of Object.entries(shapes)) {
+    await t.step(shape, async () => {
+      for (
+        const source of [
+          streamOf(...cut(DIGITS, ...lengths)),
+          new PieceSource(cut(DIGITS, ...lengths)),
+        ]
+      ) {
+        const pieces = (await collect(new Body(source, 10))).map((piece) => piece.slice());
+        assert(pieces.every((piece) => piece.length > 0));
+        assertEquals(concat(pieces), DIGITS);
+      }
+    });
+  }
+});
+
+Deno.test("bodies holds the four classes, and makeOutputFromInput hands a body on as it is", () => {
+  assertStrictEquals(bodies.Body, Body);
+  assertEquals(Object.keys(bodies).toSorted(), [
+    "Body",
+    "BodyIter",
+    "ChunkedBody",
+    "ChunkedBodyIter",
+  ]);
+  const body = new Body(new PieceSource([]), 5);
+  assertStrictEquals(makeOutputFromInput(body), body);
+  assertStrictEquals(makeOutputFromInput(null), null);
+  const chunked = new bodies.ChunkedBody(new PieceSource([]));
+  assertStrictEquals(makeOutputFromInput(chunked), chunked);
+  const foreign = { chunked: false, contentLength: 5, writeTo: () => Promise.resolve(5) };
+  assertStrictEquals(callWith(makeOutputFromInput, foreign), foreign);
+  for (const value of [undefined, "abc", 5, {}, []]) {
+    assertTypeError(() => callWith(makeOutputFromInput, value), Deno.inspect(value));
+  }
+});
