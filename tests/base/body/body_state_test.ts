@@ -49,17 +49,6 @@ const operations: Record<string, (body: Body) => Promise<unknown>> = {
   "readable": async (body) => await new Response(body.readable).bytes(),
 };
 
-/** The operations that take a body of ten bytes to its end. */
-const finishers: Record<string, (body: Body) => Promise<unknown>> = {
-  ...operations,
-  "read(0)": async (body) => assertEquals(await body.read(0) && await body.read(10), DIGITS),
-  "read(1)": async (body) => {
-    for (let i = 0; i < 10; i++) assertEquals((await body.read(1)).length, 1);
-  },
-  "read(10)": (body) => body.read(10),
-  "read(11)": (body) => body.read(11),
-};
-
 const shapes: Record<string, number[]> = {
   "at once": [10],
   "in small pieces": [1],
