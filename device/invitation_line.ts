@@ -22,6 +22,7 @@ import { typeName } from "../base/errors.ts";
 import type { Address, HostAddress } from "../base/session.ts";
 import { canonicalIPAddress } from "../net/addresses.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
+import { MAX_AUTHORITY_BYTES } from "./authority.ts";
 import { decodeBase64Url, encodeBase64Url } from "./base64url.ts";
 
 /** What a line says. */
@@ -36,8 +37,6 @@ export interface InvitationLine {
   readonly expires: Date;
 }
 
-/** Bytes of a certificate of an authority in DER: bounds what is parsed. */
-export const MAX_AUTHORITY_BYTES = 2048;
 /** Addresses of a device that another one is told of: bounds what it tries. */
 export const MAX_ADDRESSES = 6;
 /** Bytes of the secret: 128 bits, against which guessing gains nothing. */
