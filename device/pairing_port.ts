@@ -152,6 +152,6 @@ export class PairingPort {
 
   /** Closes all connections and frees the addresses. */
   async close(): Promise<void> {
-    await Promise.all(this.#servers.map(({ server }) => server[Symbol.asyncDispose]()));
+    await Promise.allSettled(this.#servers.map(({ server }) => server[Symbol.asyncDispose]()));
   }
 }

@@ -6,6 +6,7 @@
 
 import { isLinkLocal, withoutZone, zoneOf } from "../base/address_rules.ts";
 import type { Socket } from "../base/app.ts";
+import { formatAddress } from "../base/address.ts";
 import { typeName } from "../base/errors.ts";
 import type { Address, HostAddress } from "../base/session.ts";
 import { canonicalIPAddress, checkClientAddress, checkServerAddress } from "../net/addresses.ts";
@@ -30,10 +31,10 @@ export function checkServing(serving: readonly Address[]): readonly Address[] {
   }
   return serving.map((address) => {
     const checked = checkClientAddress(address);
-    if (!isUnix(checked)) return checked;
+    if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
     throw new RangeError(
-      "serving: must be IP addresses or DNS names with a port; a Unix socket can't be reached from " +
-        "another machine",
+      "serving: must be IP addresses or DNS names with a port, at which another machine can reach this " +
+        `one; got ${formatAddress(checked)}`,
     );
   });
 }
@@ -71,10 +72,10 @@ export function addressesToSend(
 ): HostAddress[] {
   const sent = new Map<string, HostAddress>();
   for (const address of withoutWildcards(addresses, findInterfaces)) {
-    if (isUnix(address)) continue;
-    const [host, port] = address;
-    const name = canonicalIPAddress(withoutZone(host)) ?? host;
-    if (sent.size < MAX_ADDRESSES) sent.set(`${name} ${port}`, [name, port]);
+    const host = hostAsSent(address);
+    if (host === null || !isHost(host) || sent.size === MAX_ADDRESSES) continue;
+    const port = Number(address[1]);
+    sent.set(`${host} ${port}`, [host, port]);
   }
   return [...sent.values()];
 }
@@ -95,6 +96,13 @@ export function readAddresses(value: unknown): HostAddress[] {
     if (typeof host === "string" && isPort && isHost(host)) return [host, port];
     throw new RangeError("one of its addresses is not an IP address or a DNS name with a port");
   });
+}
+
+/** The host of an address in the one form that is sent; `null` for a Unix socket. */
+function hostAsSent(address: Address): string | null {
+  if (isUnix(address)) return null;
+  const [host] = address;
+  return canonicalIPAddress(withoutZone(host)) ?? host;
 }
 
 /** Only the one form of each IP address, and none that is for no machine or for many. */

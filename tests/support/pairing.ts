@@ -9,7 +9,7 @@ import * as tls from "node:tls";
 import type { Address } from "../../base.ts";
 import { type Authority, readAuthorityText } from "../../device/authority.ts";
 import { type Invitation, type InviteOptions, openInvitation } from "../../device/invitation.ts";
-import { decodeLine } from "../../device/invitation_line.ts";
+import { decodeLine, encodeLine } from "../../device/invitation_line.ts";
 import { joinDevice, type JoinOptions } from "../../device/join.ts";
 import type { DeviceParts } from "../../device/parts.ts";
 import type { Peer } from "../../device/peer.ts";
@@ -226,4 +226,9 @@ export function base64url(bytes: Uint8Array): string {
 /** Where an invitation waits. */
 export function addressOf({ line }: Invitation): readonly [string, number] {
   return decodeLine(line).addresses[0]!;
+}
+
+/** A line that leads elsewhere. */
+export function lineWith(line: string, addresses: (readonly [string, number])[]): string {
+  return encodeLine({ ...decodeLine(line), addresses });
 }
