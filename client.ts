@@ -37,9 +37,9 @@ import { checkClientAddress, hostOf } from "./net/addresses.ts";
 import { connectSocket, JoinedSignal, untilAborted } from "./net/connect.ts";
 import {
   closeAfterResponse,
+  closeOnAbort,
   Connection,
   DEFAULT_TIMEOUT,
-  transportOf,
 } from "./net/client_connection.ts";
 import { checkTimeout } from "./net/deadline.ts";
 import { checkSignal, type RequestOptions, requestSignal } from "./net/request_signal.ts";
@@ -234,19 +234,6 @@ export class Client {
     const fields = { address, host, timeout, options: given };
     return inspectFields(this.constructor.name, fields, inspect, options);
   }
-}
-
-/** The signal knows the transport only, so that a connection that was forgotten can be collected. */
-function closeOnAbort(connection: Connection, signal: AbortSignal): void {
-  const transport = transportOf(connection);
-  const abort = () => transport.close(signal.reason);
-  if (signal.aborted) return abort();
-  signal.addEventListener("abort", abort);
-  const { onClose } = transport;
-  transport.onClose = () => {
-    signal.removeEventListener("abort", abort);
-    onClose?.();
-  };
 }
 
 function checkOptions(options: ClientOptions, known: readonly string[]): ClientOptions {

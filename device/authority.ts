@@ -4,9 +4,7 @@
  * @module
  */
 
-import { parseCertificate } from "../net/tls/certificate.ts";
-import type { Certificate } from "../net/tls/certificate.ts";
-import { fingerprint256 } from "../net/tls/certificate.ts";
+import { type Certificate, fingerprint256, parseCertificate } from "../net/tls/certificate.ts";
 import { DerReader, TAG } from "../net/tls/der.ts";
 import { formatPem } from "../net/tls/files.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -79,10 +77,15 @@ export async function readAuthorityText(pem: string): Promise<Authority> {
   throw bad("its PEM text is not written in the one way that is allowed");
 }
 
-/** Whether an authority itself has signed a certificate, with no other in between. */
-export function hasSigned(authority: Authority, der: Uint8Array): boolean {
-  const issuer = parseCertificate(authority.der);
-  const key = publicKeyOf(issuer);
+/**
+ * Whether an authority itself has signed a certificate, with no other in between.
+ *
+ * @param authority Its certificate, as PEM text that {@linkcode readAuthorityText} has accepted.
+ * @param der The certificate in question.
+ */
+export function hasSigned(authority: string, der: Uint8Array): boolean {
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  const key = publicKeyOf(parseCertificate(new X509Certificate(authority).raw));
   return key !== null && verifySignature(parseCertificate(der), key) === "yes";
 }
 

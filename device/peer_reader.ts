@@ -17,6 +17,8 @@ export class PeerReader {
   readonly #files: StateDirectory;
   readonly #logger: Logger;
   readonly #user: number | null = Deno.uid();
+  /** What was read last, by file name: most often it is still the same. */
+  readonly #read = new Map<string, { readonly text: string; readonly peer: Peer }>();
   /** What was said of which file, so that it is said once. */
   readonly #reported = new Map<string, string>();
 
@@ -48,10 +50,15 @@ export class PeerReader {
   async #readFile(name: string, id: string | null): Promise<Peer | null> {
     try {
       if (id === null) throw new RangeError("its name is not that of a peer's file");
-      const peer = await parsePeer(id, await this.#readText(name));
+      const text = await this.#readText(name);
+      const last = this.#read.get(name);
+      if (last?.text === text) return last.peer;
+      const peer = await parsePeer(id, text);
+      this.#read.set(name, { text, peer });
       this.#reported.delete(name);
       return peer;
     } catch (error) {
+      this.#read.delete(name);
       if (error instanceof Deno.errors.NotFound) return null;
       const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];
       if (!isOfFile.some((each) => error instanceof each)) throw error;

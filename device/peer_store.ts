@@ -38,6 +38,7 @@ export class PeerStore {
   readonly #reader: PeerReader;
   readonly #ownId: string;
   readonly #serving: ServingRecords;
+  readonly #logger: Logger;
   readonly #listeners = new Set<PeersListener>();
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
@@ -53,6 +54,12 @@ export class PeerStore {
     this.#reader = new PeerReader(this.#files, logger);
     this.#ownId = ownId;
     this.#serving = serving;
+    this.#logger = logger;
+  }
+
+  /** The directory of the files. */
+  get path(): string {
+    return this.#files.path;
   }
 
   /** The peers as they were read last, by name. */
@@ -78,13 +85,30 @@ export class PeerStore {
     return this.#next;
   }
 
+  /** Resolves when no read is under way. */
+  async settled(): Promise<void> {
+    while (this.#next !== null) await this.#next.catch(() => {});
+    await this.#reading;
+  }
+
   async #read(): Promise<void> {
-    const peers = await this.#reader.readAll();
+    this.#publish(await this.#reader.readAll());
+  }
+
+  /** A file that was not changed gives the same peer. */
+  #publish(peers: readonly Peer[]): void {
     const isSame = peers.length === this.#current.length &&
-      peers.every((peer, i) => formatPeer(peer) === formatPeer(this.#current[i]!));
+      peers.every((peer, index) => peer === this.#current[index]);
     if (isSame) return;
     this.#current = Object.freeze(peers);
-    for (const listener of [...this.#listeners]) listener(this.#current);
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(this.#current);
+      } catch (error) {
+        // The others have to know all the same.
+        this.#logger.error(`what changed among the peers was not followed: ${error}`);
+      }
+    }
   }
 
   /** The peers as they are on disk now, by name. */
@@ -158,7 +182,11 @@ export class PeerStore {
   /** Removes a peer; false where it is unknown. Nobody trusts it when this resolves. */
   async forget(peer: Peer | string): Promise<boolean> {
     const id = await this.#idOfFile(peer);
-    return id !== null && await this.#change(() => this.#files.remove(peerFileName(id)));
+    if (id === null) return false;
+    const removed = await this.#change(() => this.#files.remove(peerFileName(id)));
+    // Also where the others can't be read.
+    this.#publish(this.#current.filter((each) => each.id !== id));
+    return removed;
   }
 
   /**

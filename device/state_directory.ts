@@ -62,11 +62,15 @@ export class StateDirectory {
     return await change();
   }
 
-  /** The names of the files, without those that are not whole yet. */
+  /** The names of the files, without those that are not whole yet; none where the directory is gone. */
   async names(): Promise<string[]> {
     const names: string[] = [];
-    for await (const { name } of Deno.readDir(this.path)) {
-      if (!TEMPORARY.test(name)) names.push(name);
+    try {
+      for await (const { name } of Deno.readDir(this.path)) {
+        if (!TEMPORARY.test(name)) names.push(name);
+      }
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
     return names.sort();
   }

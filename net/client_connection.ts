@@ -230,3 +230,19 @@ function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict
   }
   return { ...headers, range };
 }
+
+/**
+ * Closes a connection when a signal is aborted, with its reason. The signal knows the transport only, so
+ * that a connection that was forgotten can be collected. For clients.
+ */
+export function closeOnAbort(connection: Connection, signal: AbortSignal): void {
+  const transport = transportOf(connection);
+  const abort = () => transport.close(signal.reason);
+  if (signal.aborted) return abort();
+  signal.addEventListener("abort", abort);
+  const { onClose } = transport;
+  transport.onClose = () => {
+    signal.removeEventListener("abort", abort);
+    onClose?.();
+  };
+}
