@@ -131,7 +131,7 @@ export class Device implements AsyncDisposable {
       const settled = await prepareDirectory(paths, name);
       const identity = await DeviceIdentity.open(paths.identity, settled, life.certificate, logger);
       const { authority } = identity;
-      const serving = new ServingRecords(paths.serving);
+      const serving = new ServingRecords(paths.dir);
       const peers = new PeerStore(paths.dir, authority.id, serving, logger);
       await peers.refresh();
       const closing = new AbortController();

@@ -165,7 +165,7 @@ export class Inviter {
     const certificate = visit.session.peerCertificate;
     if (joiner === null || certificate === null) return this.#refuse(visit);
     const isSigner = certificate.authority?.publicKey256 === joiner.authority.publicKey256 &&
-      hasSigned(joiner.authority, certificate.raw);
+      hasSigned(joiner.authority.certificate, certificate.raw);
     const value = decodeValue(bytes);
     if (!isSigner || value === null || joiner.value === null) return this.#refuse(visit);
     if (!isSameSecret(value, joiner.value)) return this.#refuse(visit);

@@ -10,7 +10,7 @@ import {
   Stranger,
 } from "../support/pairing.ts";
 import { within } from "../support/raw_peer.ts";
-import type { Invitation } from "../../device/invitation.ts";
+import type { Invitation } from "@degu/degu/device";
 
 const WRONG = base64url(new Uint8Array(16));
 

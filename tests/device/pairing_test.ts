@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
-import { ServingRecords } from "../../device/serving_records.ts";
+import { type App, peerOf } from "@degu/degu/device";
 import { tempDir } from "../support/directories.ts";
 import {
   addressOf,
@@ -116,7 +116,7 @@ Deno.test("of two that join at once exactly one is paired, and the other one is 
     assertEquals((await invitation.paired).id, winner.id);
     assertEquals((await winner.peers()).map(({ id }) => id), [camera.id]);
     assertEquals(await loser.peers(), []);
-    await winner.parts.peers.forget(camera.id);
+    await winner.device.forget(camera.id);
   }
 });
 
@@ -187,10 +187,10 @@ Deno.test("nobody has to wait for a pairing that does not come", async () => {
   await using ended = await camera.invite({ seconds: 1 });
   await assertRejects(() => within(ended.paired, "it expires"), Deno.errors.TimedOut);
   await using open = await camera.invite();
-  camera.close();
-  await assertRejects(() => within(open.paired, "it ends with the device"), Error, "disposed of");
-  await assertRejects(() => camera.invite(), Error, "disposed of");
-  await assertRejects(() => camera.join(open.line), RangeError);
+  await camera[Symbol.asyncDispose]();
+  await assertRejects(() => within(open.paired, "it ends"), ConnectionClosedError, "was closed");
+  await assertRejects(() => camera.invite(), DeguError, "was closed");
+  await assertRejects(() => camera.join(open.line), DeguError, "was closed");
   await new Promise((resolve) => setTimeout(resolve));
   assertEquals(unhandled.reasons, []);
 });
@@ -243,7 +243,7 @@ Deno.test("a device can't join itself, or a copy of its directory", async () => 
   await using copyDir = await tempDir();
   const { camera } = devices;
   await copy(camera.dir, copyDir.path);
-  const twin = await PairingDevice.open(copyDir.path, "camera");
+  await using twin = await PairingDevice.open(copyDir.path, "camera");
   await using invitation = await camera.invite();
   for (const device of [camera, twin]) {
     await assertRejects(() => device.join(invitation.line), RangeError, "paired with itself");
@@ -266,16 +266,16 @@ Deno.test("each is told where the servers of the other listen when the answer go
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite({ serving: undefined });
-  const records = new ServingRecords(camera.dir);
-  const listening: Address[] = [["127.0.0.1", 7443], "/run/camera.socket", ["::1", 7444]];
-  const added = await Promise.all(listening.map((address) => records.add(address)));
-  try {
-    const peer = await viewer.join(invitation.line, { serving: undefined });
-    assertEquals(new Set(peer.addresses), new Set<Address>([["127.0.0.1", 7443], ["::1", 7444]]));
-    assertEquals((await invitation.paired).addresses, []);
-  } finally {
-    for (const record of added) await record.remove();
-  }
+  const app: App = (_request, session) => [200, "OK", { who: peerOf(session).name }, null];
+  await using server = camera.device.listen(["127.0.0.1", 0], app);
+  await using hidden = camera.device.listen(join(camera.dir, "socket"), app);
+  for (const each of [server, hidden]) each.serveForever();
+  await Promise.all([server.ready, hidden.ready]);
+  const peer = await viewer.join(invitation.line, { serving: undefined });
+  assertEquals(peer.addresses, [server.address]);
+  assertEquals((await invitation.paired).addresses, []);
+  const client = await viewer.device.client("camera");
+  assertEquals((await client.request("GET", "/")).headers["who"], "viewer");
 });
 
 Deno.test("an invitation waits at every address that it is given", async () => {

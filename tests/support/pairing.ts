@@ -7,15 +7,15 @@
 import { join } from "node:path";
 import * as tls from "node:tls";
 import type { Address } from "../../base.ts";
+import {
+  Device,
+  type Invitation,
+  type InviteOptions,
+  type JoinOptions,
+  type Peer,
+} from "../../device.ts";
 import { type Authority, readAuthorityText } from "../../device/authority.ts";
-import { type Invitation, type InviteOptions, openInvitation } from "../../device/invitation.ts";
 import { decodeLine, encodeLine } from "../../device/invitation_line.ts";
-import { joinDevice, type JoinOptions } from "../../device/join.ts";
-import type { DeviceParts } from "../../device/parts.ts";
-import type { Peer } from "../../device/peer.ts";
-import { PeerStore } from "../../device/peer_store.ts";
-import { ServingRecords } from "../../device/serving_records.ts";
-import { createDevicePki } from "../../pki.ts";
 import { entries, tempDir } from "./directories.ts";
 import { within } from "./raw_peer.ts";
 import { RecordingLogger } from "./serving.ts";
@@ -23,66 +23,57 @@ import { RecordingLogger } from "./serving.ts";
 /** Where the invitations of tests wait. */
 export const LOOPBACK: Address[] = [["127.0.0.1", 0]];
 
-/** A device in a directory, as far as pairing needs it. */
-export class PairingDevice {
+/** A device whose invitations wait on loopback, and everything that a test has to know of it. */
+export class PairingDevice implements AsyncDisposable {
   private constructor(
-    readonly dir: string,
-    readonly parts: DeviceParts,
+    readonly device: Device,
+    readonly authority: Authority,
     readonly identity: { readonly cert: string; readonly key: string },
     readonly logger: RecordingLogger,
-    /** Disposes of it, as far as pairing learns of that. */
-    readonly close: () => void,
   ) {}
 
   /** Opens a device, and makes it where there is none. */
   static async open(dir: string, name: string): Promise<PairingDevice> {
-    const pki = await createDevicePki(dir, name.toLowerCase());
-    for (const sub of ["peers", "serving"]) {
-      await Deno.mkdir(join(dir, sub), { recursive: true, mode: 0o700 });
-    }
-    const [ca, cert, key] = await Promise.all(
-      [pki.caFile, pki.certFile, pki.keyFile].map((path) => Deno.readTextFile(path)),
-    );
-    const authority = await readAuthorityText(ca!);
-    const identity = { cert: cert!, key: key! };
     const logger = new RecordingLogger();
-    const closing = new AbortController();
-    const parts: DeviceParts = {
-      name,
-      id: authority.id,
-      authority,
-      sslconfig: () => identity,
-      peers: new PeerStore(dir, authority.id, new ServingRecords(dir), logger),
-      logger,
-      closing: closing.signal,
-    };
-    const close = () => closing.abort(new Error("the device was disposed of"));
-    return new PairingDevice(dir, parts, identity, logger, close);
+    const device = await Device.open(dir, { name, logger });
+    const [home = ""] = await entries(join(dir, "identity"));
+    const read = (file: string) => Deno.readTextFile(join(dir, "identity", home, file));
+    const authority = await readAuthorityText(await read("ca.pem"));
+    const identity = { cert: await read("cert.pem"), key: await read("key.pem") };
+    return new PairingDevice(device, authority, identity, logger);
   }
 
   get id(): string {
-    return this.parts.id;
+    return this.device.id;
   }
 
-  get authority(): Authority {
-    return this.parts.authority;
+  get name(): string {
+    return this.device.name;
+  }
+
+  get dir(): string {
+    return this.device.dir;
   }
 
   invite(options: InviteOptions = {}): Promise<Invitation> {
-    return openInvitation(this.parts, { listen: LOOPBACK, serving: [], ...options });
+    return this.device.invite({ listen: LOOPBACK, serving: [], ...options });
   }
 
   join(line: string, options: JoinOptions = {}): Promise<Peer> {
-    return joinDevice(this.parts, line, { serving: [], ...options });
+    return this.device.join(line, { serving: [], ...options });
   }
 
   peers(): Promise<Peer[]> {
-    return this.parts.peers.list();
+    return this.device.peers();
   }
 
   /** The names of the files of its peers, whole or not. */
   async written(): Promise<string[]> {
     return await entries(join(this.dir, "peers"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.device[Symbol.asyncDispose]();
   }
 }
 
@@ -96,7 +87,13 @@ export async function makeDevices<Name extends string>(
     return [name, device] as const;
   });
   const devices = Object.fromEntries(await Promise.all(opened)) as Record<Name, PairingDevice>;
-  return Object.assign(devices, { [Symbol.asyncDispose]: remove });
+  const dispose = async () => {
+    await Promise.all(
+      Object.values<PairingDevice>(devices).map((each) => each[Symbol.asyncDispose]()),
+    );
+    await remove();
+  };
+  return Object.assign(devices, { [Symbol.asyncDispose]: dispose });
 }
 
 /** Pairs two devices, and returns what both were told. */
@@ -213,7 +210,7 @@ export function introductionOf(line: string, device: PairingDevice): Record<stri
   return {
     secret: base64url(decodeLine(line).secret),
     authority: base64url(device.authority.der),
-    name: device.parts.name,
+    name: device.name,
     addresses: [],
   };
 }
