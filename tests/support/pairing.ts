@@ -202,7 +202,8 @@ export class Stranger implements Disposable {
 /** A request with a JSON body, or with a text as its body. */
 export function requestOf(uri: string, body: unknown): string {
   const text = typeof body === "string" ? body : JSON.stringify(body);
-  return `POST ${uri} HTTP/1.1\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+  const { length } = new TextEncoder().encode(text);
+  return `POST ${uri} HTTP/1.1\r\ncontent-length: ${length}\r\n\r\n${text}`;
 }
 
 /** What a device that has the line says first. */
