@@ -7,7 +7,7 @@
 export { Device, type DeviceOptions } from "./device/device.ts";
 export type { DeviceClientOptions } from "./device/device_client.ts";
 export { DeviceServer } from "./device/device_server.ts";
-export { type Invitation, type InviteOptions } from "./device/invitation.ts";
+export { Invitation, type InviteOptions } from "./device/invitation.ts";
 export type { JoinOptions } from "./device/join.ts";
 export type { Peer } from "./device/peer.ts";
 export { peerOf } from "./device/peer_sessions.ts";

@@ -4,28 +4,176 @@
  * @module
  */
 
-import { DeguError } from "../base/errors.ts";
+import { ConnectionClosedError, DeguError, typeName } from "../base/errors.ts";
+import { copyOptions } from "../base/options.ts";
 import type { Address } from "../base/session.ts";
+import { encodeLine, lineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
+import { Inviter } from "./inviter.ts";
+import { ownAddresses, withoutWildcards } from "./own_addresses.ts";
 import type { DeviceParts } from "./parts.ts";
 import type { Peer } from "./peer.ts";
+import { addressesToSend, checkListen, checkServing } from "./received_addresses.ts";
 
 /** Options of an invitation. */
 export interface InviteOptions {
+  /**
+   * Where to wait for the other device: 1 to 6 IP addresses with a port, or 0 for a free one. A wildcard
+   * stands for the addresses of this machine.
+   *
+   * @default {up to six addresses of this machine that a peer can use, port 0}
+   */
   listen?: Address[] | undefined;
+  /**
+   * Where this device can be reached later, at most 6 addresses: the other device is told.
+   *
+   * @default {where servers of this directory listen when the other device comes}
+   */
   serving?: Address[] | undefined;
+  /**
+   * Seconds until it expires, from 1 to 86,400.
+   *
+   * @default {600}
+   */
   seconds?: number | undefined;
+  /** What the other device is called here, in place of its own name. */
   peerName?: string | undefined;
 }
 
-/** An invitation that is open. */
-export interface Invitation extends AsyncDisposable {
+const OPTIONS = ["listen", "serving", "seconds", "peerName"];
+const DEFAULT_SECONDS = 600;
+const MAX_SECONDS = 86_400;
+
+/** Makes the public face of an inviter that is open. */
+let makeInvitation: (line: string, expires: Date, inviter: Inviter) => Invitation;
+
+/**
+ * An invitation that is open: whoever gets its line can be paired with this device, once, until it expires.
+ * `device.invite()` makes one.
+ */
+export class Invitation implements AsyncDisposable {
+  /**
+   * What the other device needs: a line of text, that may be broken by white space. Whoever has it can
+   * be paired with this device, so it has to stay secret, and unchanged, until then.
+   */
   readonly line: string;
+  /** When it ends, if nobody comes. A clock that is set does not change that. */
   readonly expires: Date;
+  /**
+   * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the invitation
+   * expires and with `ConnectionClosedError` when it is closed; nobody has to wait for it.
+   */
   readonly paired: Promise<Peer>;
-  close(): Promise<void>;
+  readonly #inviter: Inviter;
+
+  private constructor(line: string, expires: Date, inviter: Inviter) {
+    this.line = line;
+    this.expires = expires;
+    this.paired = inviter.paired;
+    this.#inviter = inviter;
+  }
+
+  /**
+   * Ends the invitation, and frees its ports. A pairing that is being written down at that moment is
+   * completed before. Closing it again does nothing.
+   */
+  close(): Promise<void> {
+    return this.#inviter.close(new ConnectionClosedError("the invitation was closed"));
+  }
+
+  /** Ends the invitation: {@linkcode close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  static {
+    makeInvitation = (line, expires, inviter) => new Invitation(line, expires, inviter);
+  }
 }
 
-/** Opens an invitation. */
-export function openInvitation(_parts: DeviceParts, _options: InviteOptions): Promise<Invitation> {
-  return Promise.reject(new DeguError("Not built yet"));
+/** Opens an invitation: what `Device.invite()` does. */
+export async function openInvitation(
+  parts: DeviceParts,
+  options: InviteOptions = {},
+): Promise<Invitation> {
+  const { listen, serving, seconds = DEFAULT_SECONDS, peerName } = copyOptions(options, OPTIONS);
+  checkSeconds(seconds);
+  const waiting = listen === undefined ? null : checkListen(listen);
+  const findAddresses = addressFinder(parts, serving);
+  if (peerName !== undefined) await parts.peers.checkFree(peerName);
+  // Where a permission is missing, now is the time to say so.
+  await findAddresses();
+  const inviter = new Inviter(parts, { peerName, findAddresses });
+  try {
+    parts.closing.throwIfAborted();
+    const bound = waiting === null ? await openOwn(inviter) : await openAll(inviter, waiting);
+    parts.closing.throwIfAborted();
+    const expires = endLater(parts, inviter, seconds);
+    const line = encodeLine({
+      authority: parts.authority.der,
+      addresses: lineAddresses(bound),
+      secret: inviter.secret,
+      expires,
+    });
+    return makeInvitation(line, expires, inviter);
+  } catch (error) {
+    await inviter.close(error);
+    throw error;
+  }
+}
+
+/** How to find what the other device is told of where this one can be reached. */
+export function addressFinder(
+  { peers }: DeviceParts,
+  serving: readonly Address[] | undefined,
+): () => Promise<ReturnType<typeof addressesToSend>> {
+  const given = serving === undefined ? null : checkServing(serving);
+  return async () => addressesToSend(given ?? await peers.servingAddresses());
+}
+
+function checkSeconds(seconds: number): void {
+  if (typeof seconds !== "number") {
+    throw new TypeError(`seconds: must be a number; got ${typeName(seconds)}`);
+  }
+  if (seconds >= 1 && seconds <= MAX_SECONDS) return;
+  throw new RangeError(`seconds: must be from 1 to ${MAX_SECONDS}; got ${seconds}`);
+}
+
+async function openAll(inviter: Inviter, addresses: readonly Address[]): Promise<Address[]> {
+  return withoutWildcards(await Promise.all(addresses.map((address) => inviter.open(address))));
+}
+
+/** An address that has just gone, or is not ready yet, is no reason to fail. */
+async function openOwn(inviter: Inviter): Promise<Address[]> {
+  const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
+  const opened = await Promise.allSettled(addresses.map((address) => inviter.open(address)));
+  const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
+  if (bound.length > 0) return bound;
+  const [failed] = opened;
+  throw new DeguError("this machine has no address at which it can wait; give it as `listen`", {
+    cause: failed?.status === "rejected" ? failed.reason : undefined,
+  });
+}
+
+function lineAddresses(bound: readonly Address[]): ReturnType<typeof lineAddress>[] {
+  const lines = new Map(bound.map(lineAddress).map((address) => [address.join(" "), address]));
+  if (lines.size > 0) return [...lines.values()].slice(0, MAX_ADDRESSES);
+  throw new DeguError("listen: this machine has no address that a wildcard stands for");
+}
+
+/** Ends it with the time, which no clock is asked for, and with the device. */
+function endLater({ closing }: DeviceParts, inviter: Inviter, seconds: number): Date {
+  const expires = new Date(Date.now() + seconds * 1000);
+  const expire = () => {
+    const message = `the invitation expired at ${expires.toISOString()}`;
+    inviter.close(new Deno.errors.TimedOut(message));
+  };
+  const timer = setTimeout(expire, seconds * 1000);
+  const close = () => inviter.close(closing.reason);
+  closing.addEventListener("abort", close);
+  const settled = () => {
+    clearTimeout(timer);
+    closing.removeEventListener("abort", close);
+  };
+  inviter.paired.then(settled, settled);
+  return expires;
 }

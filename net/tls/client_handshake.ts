@@ -20,7 +20,7 @@ import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { nameProblem, normaliseDnsName, normaliseIpAddress } from "./names.ts";
 import { checkPeer, noAuthority } from "./peer.ts";
-import { checkNegotiated } from "./policy.ts";
+import { checkNegotiated, checkProtocol } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeNetStream, type TlsStream } from "./raw_stream.ts";
 
@@ -53,19 +53,24 @@ export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void
   }
 }
 
-/** Connects to a checked address, does the handshake, and verifies the server. */
+/**
+ * Connects to a checked address, does the handshake, and verifies the server.
+ *
+ * @param protocol The name by ALPN that both ends must give, or `null` for none.
+ */
 export async function connectTls(
   address: Address,
   sslctx: ClientSslctx,
   sslHost: string | null,
   bounds: ConnectBounds,
+  protocol: string | null = null,
 ): Promise<TlsSocket> {
   const below = await connectStream(address, bounds);
   const who = addressText(address);
   try {
     return await bounded(`the TLS handshake with ${who}`, bounds, async () => {
       try {
-        return await shakeHands(below, sslctx, sslHost);
+        return await shakeHands(below, sslctx, sslHost, protocol);
       } catch (error) {
         throw handshakeError(who, error);
       }
@@ -100,12 +105,14 @@ async function shakeHands(
   below: TlsStream,
   sslctx: ClientSslctx,
   sslHost: string | null,
+  protocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
-  const socket = startTls(below.stream, secureContext, sslHost);
+  const socket = startTls(below.stream, secureContext, sslHost, protocol);
   const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
   socket.once("secureConnect", () => {
     try {
+      checkProtocol(socket, protocol);
       const host = sslctx.checkHostname ? sslHost : null;
       resolve(new TlsSocket(socket, below, checkServer(socket, authorities, host)));
     } catch (error) {
@@ -126,6 +133,7 @@ function startTls(
   stream: Duplex,
   secureContext: SecureContext,
   sslHost: string | null,
+  protocol: string | null,
 ): TLSSocket {
   const isName = sslHost !== null && normaliseIpAddress(sslHost) === null;
   return loadBuiltin("node:tls").connect({
@@ -137,6 +145,7 @@ function startTls(
     servername: isName ? normaliseDnsName(sslHost) ?? "" : "",
     // The names are checked below: the library falls back to the subject.
     checkServerIdentity: () => undefined,
+    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
   });
 }
 

@@ -1,0 +1,225 @@
+/**
+ * The side of a pairing that has made the invitation.
+ *
+ * @module
+ */
+
+import { DeguError } from "../base/errors.ts";
+import type { Request, ResponseTuple } from "../base/message.ts";
+import type { Address, Session } from "../base/session.ts";
+import { type Authority, hasSigned, readAuthority } from "./authority.ts";
+import {
+  type Answer,
+  decodeIntroduction,
+  decodeSecret,
+  decodeValue,
+  encodeAnswer,
+  type Introduction,
+  isSameSecret,
+  makeRandom,
+  SECRET_URI,
+  VALUE_URI,
+} from "./pairing_messages.ts";
+import { PairingPort, type Visit } from "./pairing_port.ts";
+import type { DeviceParts } from "./parts.ts";
+import type { Peer } from "./peer.ts";
+import { scopeOfConnection, withScope } from "./received_addresses.ts";
+import { WrongSecrets } from "./wrong_secrets.ts";
+
+/** The joiner has so long to close its connection after the last answer. */
+const LAST_MILLISECONDS = 2000;
+
+/** What the inviter has to know beside the device. */
+export interface InviterOptions {
+  /** What the user calls the other device. */
+  readonly peerName: string | undefined;
+  /** What to tell the other device of the addresses of this one, when it asks. */
+  readonly findAddresses: () => Promise<Answer["addresses"]>;
+}
+
+/** Whoever has brought the right secret. */
+interface Joiner {
+  readonly authority: Authority;
+  readonly introduction: Introduction;
+  /** What the answer says. */
+  readonly answer: Answer;
+  /** What the second step has to bring. Good once: `null` from then on. */
+  value: Uint8Array | null;
+}
+
+/**
+ * Waits for one device that has the line, in two steps. The first brings the secret and the joiner's
+ * authority, the second a certificate of that authority, so that each path is checked by the TLS library.
+ * Nothing is written before the second.
+ */
+export class Inviter {
+  /** The secret that the line has. */
+  readonly secret: Uint8Array = makeRandom();
+  /** Who the device is paired with; it may be rejected without anybody waiting. */
+  readonly paired: Promise<Peer>;
+  readonly #parts: DeviceParts;
+  readonly #options: InviterOptions;
+  readonly #port: PairingPort;
+  readonly #wrong: WrongSecrets;
+  readonly #outcome = Promise.withResolvers<Peer>();
+  /** Set with the first right secret, before anything else is looked at. */
+  #isClaimed = false;
+  #joiner: Joiner | null = null;
+  #isWriting = false;
+  #ending: Promise<void> | null = null;
+
+  /** Makes one whose port is not open yet. */
+  constructor(parts: DeviceParts, options: InviterOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#wrong = new WrongSecrets(parts.logger);
+    this.#port = new PairingPort(
+      () => parts.sslconfig(),
+      (request, visit) => this.#answer(request, visit),
+      parts.logger,
+    );
+    this.paired = this.#outcome.promise;
+    this.paired.catch(() => {});
+  }
+
+  /** Waits at an address; returns it with its port. */
+  open(address: Address): Promise<Address> {
+    return this.#port.open(address);
+  }
+
+  /**
+   * Ends it, and rejects what waits for the pairing; a pairing that is being written down is completed
+   * first. Resolves when the ports are free.
+   */
+  async close(reason: unknown): Promise<void> {
+    // What is written down can't be taken back, and the other device may know it already.
+    if (this.#isWriting) await this.paired.catch(() => {});
+    await this.#end(() => this.#outcome.reject(reason));
+  }
+
+  #end(settle: () => void): Promise<void> {
+    this.#ending ??= this.#free().finally(settle);
+    return this.#ending;
+  }
+
+  async #free(): Promise<void> {
+    this.#wrong.stop();
+    await this.#port.close();
+  }
+
+  async #answer(request: Request, visit: Visit): Promise<ResponseTuple> {
+    const { method, uri, body, headers } = request;
+    const isKnown = method === "POST" && body !== null && "content-length" in headers;
+    const bytes = isKnown ? await body.bytes() : null;
+    if (bytes !== null && this.#ending === null) {
+      if (uri === SECRET_URI) return await this.#answerSecret(bytes, visit);
+      if (uri === VALUE_URI) return await this.#answerValue(bytes, visit);
+    }
+    return this.#refuse(visit);
+  }
+
+  /** The first step. Nothing is awaited before the secret has been compared and its use noted. */
+  async #answerSecret(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
+    const secret = decodeSecret(bytes);
+    if (secret === null || !isSameSecret(secret, this.secret)) return this.#refuse(visit);
+    const { session } = visit;
+    if (this.#isClaimed) {
+      this.#parts.logger.warn(
+        `invitation: ${session} has the right secret, but another device was first: the line may have ` +
+          "been seen by somebody; look at the peer that this device is paired with now",
+      );
+      return hangUp(session);
+    }
+    this.#isClaimed = true;
+    this.#port.settle(session);
+    this.#port.limit(session);
+    try {
+      this.#joiner = await this.#admit(bytes, session);
+    } catch (error) {
+      this.#isClaimed = false;
+      this.#parts.logger.warn(
+        `invitation: ${session} has the right secret, but is refused: ${textOf(error)}`,
+      );
+      return [403, "Forbidden", {}, null];
+    }
+    return [200, "OK", {}, encodeAnswer(this.#joiner.answer)];
+  }
+
+  /** Takes in whoever has the right secret, and shuts the port for everybody else. */
+  async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
+    const introduction = decodeIntroduction(bytes);
+    const authority = await readAuthority(introduction.authority);
+    if (authority.id === this.#parts.id) {
+      throw new RangeError("it has the authority of this device itself, or of a copy of it");
+    }
+    const value = makeRandom();
+    const addresses = await this.#options.findAddresses();
+    const answer = { value, name: this.#parts.name, addresses };
+    this.#port.trustOnly(authority.certificate, session);
+    return { authority, introduction, answer, value };
+  }
+
+  /** The second step: the device that is there now has the key of what the first one has brought. */
+  async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
+    const joiner = this.#joiner;
+    const certificate = visit.session.peerCertificate;
+    if (joiner === null || certificate === null) return this.#refuse(visit);
+    const isSigner = certificate.authority?.publicKey256 === joiner.authority.publicKey256 &&
+      hasSigned(joiner.authority.certificate, certificate.raw);
+    const value = decodeValue(bytes);
+    if (!isSigner || value === null || joiner.value === null) return this.#refuse(visit);
+    if (!isSameSecret(value, joiner.value)) return this.#refuse(visit);
+    joiner.value = null;
+    this.#isWriting = true;
+    this.#port.settle(visit.session);
+    this.#port.limit(visit.session, null);
+    return await this.#write(joiner, visit);
+  }
+
+  async #write(joiner: Joiner, { session, socket }: Visit): Promise<ResponseTuple> {
+    const { authority, introduction: { name: receivedName, addresses } } = joiner;
+    const { peers, logger } = this.#parts;
+    try {
+      const peer = await peers.record({
+        authority,
+        receivedName,
+        peerName: this.#options.peerName,
+        addresses: withScope(addresses, () => scopeOfConnection(session.address, socket)),
+      });
+      logger.info(`invitation: paired with ${peer.name} (${peer.id})`);
+      this.#finish(session, () => this.#outcome.resolve(peer));
+      return [204, "No Content", {}, null];
+    } catch (error) {
+      this.#finish(session, () => this.#outcome.reject(error));
+      return hangUp(session);
+    }
+  }
+
+  /** Leaves the other device its time to take the answer and to close, and ends. */
+  #finish({ signal }: Session, settle: () => void): void {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      this.#end(settle);
+    };
+    const timer = setTimeout(end, LAST_MILLISECONDS);
+    signal.addEventListener("abort", end);
+    if (signal.aborted) end();
+  }
+
+  /** Whoever it is learns nothing. */
+  #refuse({ session }: Visit): ResponseTuple {
+    this.#wrong.add(String(session));
+    return hangUp(session);
+  }
+}
+
+/** Closes a connection; what is returned is not sent. */
+function hangUp(session: Session): ResponseTuple {
+  session.close(new DeguError("the connection was refused"));
+  return [403, "Forbidden", {}, null];
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,126 @@
+/**
+ * The addresses that this machine has.
+ *
+ * @module
+ */
+
+import { withoutZone } from "../base/address_rules.ts";
+import type { Address } from "../base/session.ts";
+import { canonicalIPAddress, isIPv6 } from "../net/addresses.ts";
+import { isLinkLocal } from "../base/address_rules.ts";
+
+/** What is used of what the system says of an address of an interface. */
+export type Interface = Pick<
+  Deno.NetworkInterfaceInfo,
+  "family" | "name" | "address" | "scopeid"
+>;
+
+/** Asks the system for the interfaces; needs `--allow-sys=networkInterfaces`. */
+export type FindInterfaces = () => readonly Interface[];
+
+const MAPPED_IPV4 = /^::ffff:(?=[0-9.]+$)/i;
+
+/** How much use an address is of to a peer, the most first. */
+const KINDS: readonly ((own: Interface) => boolean)[] = [
+  ({ family, address }) => family === "IPv4" && !address.startsWith("169.254."),
+  ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
+  ({ family }) => family === "IPv6",
+  () => true,
+];
+
+/**
+ * The addresses of this machine that a peer can use, with the port 0: the loopback ones only where
+ * there are no others. Those of most use come first, and of each interface one before the second of
+ * any other, so that the first few are a good choice. Needs `--allow-sys=networkInterfaces`.
+ *
+ * @param interfaces The interfaces, where they are known already.
+ */
+export function ownAddresses(
+  interfaces: readonly Interface[] = Deno.networkInterfaces(),
+): Address[] {
+  const outward = interfaces.filter((own) => !isLoopback(own));
+  const usable = outward.length > 0 ? outward : interfaces;
+  const ranked = usable.map((own) => ({ own, kind: kindOf(own), round: 0 }));
+  for (const same of Map.groupBy(ranked, ({ own }) => own.name).values()) {
+    // By kind, and of each kind the second one only after the first of all.
+    const nth = new Map<number, number>();
+    const rounds = same.map((each) => {
+      const count = nth.get(each.kind) ?? 0;
+      nth.set(each.kind, count + 1);
+      return { each, order: count * KINDS.length + each.kind };
+    });
+    rounds.sort((a, b) => a.order - b.order).forEach(({ each }, index) => each.round = index);
+  }
+  ranked.sort((a, b) => a.round - b.round || a.kind - b.kind);
+  return ranked.map(({ own }) => addressOf(own));
+}
+
+/**
+ * Puts the addresses of this machine in the place of wildcards, `0.0.0.0` and `::`, with their port.
+ * Needs `--allow-sys=networkInterfaces` where there is one.
+ */
+export function withoutWildcards(
+  addresses: readonly Address[],
+  findInterfaces: FindInterfaces = Deno.networkInterfaces,
+): Address[] {
+  return addresses.flatMap((address) => {
+    if (!isWildcard(address)) return [address];
+    const [host, port] = address as Exclude<Address, string | Uint8Array>;
+    const all = ownAddresses(findInterfaces()) as Exclude<Address, string | Uint8Array>[];
+    // `::` is for IPv4, too.
+    const reached = all.filter(([own]) => isIPv6(host) || !isIPv6(own));
+    return reached.map(([own, , ...scope]) => [own, port, ...scope] as unknown as Address);
+  });
+}
+
+/** True for an address that stands for every one of this machine. */
+export function isWildcard(address: Address): boolean {
+  if (typeof address === "string" || address instanceof Uint8Array) return false;
+  const canonical = canonicalIPAddress(withoutZone(address[0]));
+  return canonical === "0.0.0.0" || canonical === "::";
+}
+
+/**
+ * The numbers of the interfaces that have a link-local IPv6 address: where a link-local address of
+ * somebody else can be. Needs `--allow-sys=networkInterfaces`.
+ */
+export function linkLocalScopes(
+  interfaces: readonly Interface[] = Deno.networkInterfaces(),
+): number[] {
+  const scopes = interfaces.flatMap(({ address, scopeid }) =>
+    isLinkLocal(address) && scopeid ? [scopeid] : []
+  );
+  return [...new Set(scopes)];
+}
+
+/**
+ * The number of the interface that has an address; `null` where none has it, several have, or it has no
+ * link-local one. Needs `--allow-sys=networkInterfaces`.
+ *
+ * @param host A local IP address of a connection.
+ */
+export function scopeOfOwn(
+  host: string,
+  interfaces: readonly Interface[] = Deno.networkInterfaces(),
+): number | null {
+  const wanted = canonicalIPAddress(withoutZone(host.replace(MAPPED_IPV4, "")));
+  const names = interfaces
+    .filter(({ address }) => canonicalIPAddress(address) === wanted)
+    .map(({ name }) => name);
+  const [name, ...others] = new Set(names);
+  if (name === undefined || others.length > 0) return null;
+  const [scope = null] = linkLocalScopes(interfaces.filter((each) => each.name === name));
+  return scope;
+}
+
+function isLoopback({ address }: Interface): boolean {
+  return address === "::1" || address.startsWith("127.");
+}
+
+function kindOf(own: Interface): number {
+  return KINDS.findIndex((isOfKind) => isOfKind(own));
+}
+
+function addressOf({ address, scopeid }: Interface): Address {
+  return isLinkLocal(address) ? [address, 0, 0, scopeid ?? 0] : [address, 0];
+}

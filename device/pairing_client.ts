@@ -1,0 +1,64 @@
+/**
+ * The connections of a device that joins.
+ *
+ * @module
+ */
+
+import type { Socket } from "../base/app.ts";
+import type { Address } from "../base/session.ts";
+import { Client, type Connection, type RequestOptions } from "../client.ts";
+import { JoinedSignal } from "../net/connect.ts";
+import { connectTls } from "../net/tls/client_handshake.ts";
+import type { ClientSslctx } from "../net/tls/context.ts";
+import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
+
+/** Seconds that connecting, the handshake and each wait may take: the other side may wait for its disk. */
+const WAIT_SECONDS = 20;
+
+/** A client of the port of an invitation. */
+export class PairingClient extends Client {
+  readonly #sslctx: ClientSslctx;
+
+  /**
+   * Makes a client for an address.
+   *
+   * @param sslctx Has the authority of the line, and no other.
+   * @param signal Ends whatever is under way.
+   */
+  constructor(address: Address, sslctx: ClientSslctx, signal: AbortSignal) {
+    super(address, { host: null, timeout: WAIT_SECONDS, signal });
+    this.#sslctx = sslctx;
+  }
+
+  /** Makes a socket whose other end is the device that has made the line. */
+  override async createSocket(options?: RequestOptions): Promise<Socket> {
+    using joined = new JoinedSignal(this.options.signal, options?.signal);
+    const bounds = { timeout: this.timeout, signal: joined.signal };
+    return await connectTls(this.address, this.#sslctx, null, bounds, PAIRING_PROTOCOL);
+  }
+}
+
+/** What the other device has answered. */
+export interface Answered {
+  readonly status: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Makes a request and reads the whole answer.
+ *
+ * @throws {RangeError} where the answer is too long.
+ */
+export async function ask(
+  connection: Connection,
+  uri: string,
+  message: Uint8Array,
+): Promise<Answered> {
+  const { status, headers, body } = await connection.post(uri, {}, message);
+  if (body === null) return { status, bytes: new Uint8Array(0) };
+  const length = headers["content-length"];
+  if (typeof length === "number" && length <= MAX_MESSAGE_BYTES) {
+    return { status, bytes: await body.bytes() };
+  }
+  throw new RangeError(`its answer must have a length of at most ${MAX_MESSAGE_BYTES} bytes`);
+}

@@ -1,0 +1,157 @@
+/**
+ * Where an invitation waits: servers that strangers can connect to, and that none of them can keep busy.
+ *
+ * @module
+ */
+
+import type { App, AppFunction, Socket } from "../base/app.ts";
+import { ConnectionClosedError } from "../base/errors.ts";
+import type { Address, Session } from "../base/session.ts";
+import type { Logger } from "../net/server_connection.ts";
+import { buildServerSslctx, type ServerSslconfig, type ServerSslctx } from "../net/tls/context.ts";
+import { TlsListener } from "../net/tls/listener.ts";
+import { Server } from "../server.ts";
+import { limitReading } from "./bounded_socket.ts";
+import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
+
+/** A peer has so long from the end of its handshake to the end of its request. */
+const REQUEST_MILLISECONDS = 2000;
+/**
+ * So many connections may be there that have not brought the secret. The oldest gives way to the next: a
+ * peer that has it brings it at once, and strangers who only wait keep nobody out.
+ */
+const MAX_WAITING = 64;
+/** Seconds that a handshake may take. */
+const HANDSHAKE_SECONDS = 5;
+
+/** A connection to the port. */
+export interface Visit {
+  readonly session: Session;
+  readonly socket: Socket;
+}
+
+/** Answers a request to the port. */
+export type Answering = (
+  request: Parameters<AppFunction>[0],
+  visit: Visit,
+) => ReturnType<AppFunction>;
+
+/** Who this device is, as PEM text. */
+export type Identity = () => { cert: string; key: string };
+
+/** A connection, and what ends it in time. */
+interface Entry {
+  readonly visit: Visit;
+  timer?: ReturnType<typeof setTimeout>;
+}
+
+/** The servers of an invitation, one at each of its addresses. */
+export class PairingPort {
+  readonly #identity: Identity;
+  readonly #servers: { readonly server: Server; readonly listener: TlsListener }[] = [];
+  readonly #visits = new Map<Session, Entry>();
+  /** Those that have not brought what they came for, the oldest first. */
+  readonly #waiting = new Set<Session>();
+  readonly #app: App;
+  readonly #logger: Logger;
+
+  /**
+   * Makes a port that is not open yet.
+   *
+   * @param answer Answers the requests.
+   */
+  constructor(identity: Identity, answer: Answering, logger: Logger) {
+    this.#identity = identity;
+    this.#logger = logger;
+    this.#app = {
+      onConnect: (session, socket) => this.#welcome({ session, socket }),
+      handle: (request, session) => answer(request, this.#visitOf(session)),
+    };
+  }
+
+  /**
+   * Listens on an address, for everybody.
+   *
+   * @returns The address with its port.
+   */
+  async open(address: Address): Promise<Address> {
+    const sslctx = this.#contextOf({ allowUnauthenticatedClients: true });
+    let listener!: TlsListener;
+    const options = {
+      maxConnections: Infinity,
+      timeout: HANDSHAKE_SECONDS,
+      logger: this.#logger,
+    };
+    const server = new Server(address, this.#app, options, (checked, side) => {
+      listener = new TlsListener(checked, side, sslctx, PAIRING_PROTOCOL);
+      return limitReading(listener, MAX_MESSAGE_BYTES);
+    });
+    server.serveForever().catch(() => {});
+    this.#servers.push({ server, listener });
+    await server.ready;
+    return server.address;
+  }
+
+  #contextOf(trust: Pick<ServerSslconfig, "ca" | "allowUnauthenticatedClients">): ServerSslctx {
+    return buildServerSslctx({ ...this.#identity(), ...trust });
+  }
+
+  #visitOf(session: Session): Visit {
+    const entry = this.#visits.get(session);
+    if (entry === undefined) throw new ConnectionClosedError();
+    return entry.visit;
+  }
+
+  #welcome(visit: Visit): true {
+    const { session } = visit;
+    this.#visits.set(session, { visit });
+    this.#waiting.add(session);
+    session.store.set("visit", { [Symbol.dispose]: () => this.#forget(session) });
+    this.limit(session);
+    if (this.#waiting.size > MAX_WAITING) {
+      const [oldest] = this.#waiting;
+      this.#forget(oldest!);
+      oldest!.close(new ConnectionClosedError("it gave way to a newer connection"));
+    }
+    return true;
+  }
+
+  /** Ends a connection that is still there in two seconds from now, or with `null` at no time. */
+  limit(session: Session, milliseconds: number | null = REQUEST_MILLISECONDS): void {
+    const entry = this.#visits.get(session);
+    if (entry === undefined) return;
+    clearTimeout(entry.timer);
+    if (milliseconds === null) return;
+    const end = () => session.close(new Deno.errors.TimedOut("the request took too long"));
+    entry.timer = setTimeout(end, milliseconds);
+  }
+
+  /** The connection has brought what it came for. */
+  settle(session: Session): void {
+    this.#waiting.delete(session);
+  }
+
+  #forget(session: Session): void {
+    clearTimeout(this.#visits.get(session)?.timer);
+    this.#visits.delete(session);
+    this.#waiting.delete(session);
+  }
+
+  /**
+   * Closes all connections but one, and from then on takes only certificates signed by an authority.
+   *
+   * @throws {RangeError} where the authority can't be one; then everything is as it was.
+   */
+  trustOnly(authority: string, except: Session): void {
+    const sslctx = this.#contextOf({ ca: authority });
+    for (const { listener } of this.#servers) listener.setSslctx(sslctx);
+    for (const session of [...this.#visits.keys()]) {
+      if (session !== except) session.close(new ConnectionClosedError("another device was first"));
+    }
+  }
+
+  /** Closes all connections and frees the addresses. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#servers.map(({ server }) => server[Symbol.asyncDispose]()));
+  }
+}
