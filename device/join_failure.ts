@@ -15,6 +15,8 @@ const UNREACHABLE: readonly (new (message: string) => Error)[] = [
   Deno.errors.NetworkUnreachable,
   Deno.errors.AddrNotAvailable,
 ];
+/** Errors that have no class of their own. */
+const UNREACHABLE_CODES: readonly unknown[] = ["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN", "EINVAL"];
 
 /** Makes the errors of one attempt to join. */
 export class JoinFailure {
@@ -53,8 +55,9 @@ export class JoinFailure {
     const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
     if (denied !== undefined) return denied;
     if (errors.some(isAgainstTheRules)) return this.badAnswer(cause);
-    const isSilent = errors.every((error) => UNREACHABLE.some((each) => error instanceof each));
-    return new DeguError(isSilent ? this.#unreachable() : this.#notOpen(), { cause });
+    return new DeguError(errors.every(isUnreachable) ? this.#unreachable() : this.#notOpen(), {
+      cause,
+    });
   }
 
   /** Nobody has said no, but an invitation that has ended can look like this, too. */
@@ -90,6 +93,11 @@ export class JoinFailure {
       { cause },
     );
   }
+}
+
+function isUnreachable(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return UNREACHABLE.some((each) => error instanceof each) || UNREACHABLE_CODES.includes(code);
 }
 
 /** A device that the line is from has spoken, but not as it should. */

@@ -222,7 +222,7 @@ export function base64url(bytes: Uint8Array): string {
 }
 
 /** Where an invitation waits. */
-export function addressOf({ line }: Invitation): readonly [string, number] {
+export function addressOf({ line }: Pick<Invitation, "line">): readonly [string, number] {
   return decodeLine(line).addresses[0]!;
 }
 
