@@ -288,11 +288,12 @@ export class Device implements AsyncDisposable {
 
   async #dispose(): Promise<void> {
     const reason = new ConnectionClosedError("the device was closed");
-    this.#watch[Symbol.dispose]();
+    const unwatched = this.#watch[Symbol.asyncDispose]();
     clearInterval(this.#looking);
     this.#closing.abort(reason);
     this.#parts.lives.end(reason);
     await Promise.all([
+      unwatched,
       ...Array.from(this.#servers, (server) => server[Symbol.asyncDispose]()),
       ...Array.from(this.#invitations, (invitation) => invitation.close()),
     ]);

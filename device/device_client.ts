@@ -15,11 +15,12 @@ import { requestSignal } from "../net/request_signal.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
 import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import type { TlsSocket } from "../net/tls/socket.ts";
+import { raceAddresses } from "./address_race.ts";
 import { hasSigned } from "./authority.ts";
 import type { DeviceParts } from "./parts.ts";
 import type { PeerLives } from "./peer_lives.ts";
 import type { Peer } from "./peer.ts";
-import { reachFirst } from "./side_by_side.ts";
+import { mostTelling } from "./telling_error.ts";
 
 /** The options of a client of a peer. */
 export interface DeviceClientOptions extends ClientOptions {
@@ -103,13 +104,20 @@ export class DeviceClient extends SSLClient {
     using joined = new JoinedSignal(this.options.signal, requestSignal(options), life);
     const attempt = async (address: Address, signal: AbortSignal) => {
       const socket = await connectTls(address, sslctx, null, { timeout, signal });
-      if (hasSigned(peer.certificate, socket.peerCertificate!.raw)) return socket;
+      if (hasSigned(peer.certificate, socket.peerCertificate!.raw)) return { address, socket };
       socket.close();
       throw new TlsError("UNTRUSTED", "the peer's authority has not itself signed the certificate");
     };
-    const reached = await reachFirst(this.#inOrder(addresses), attempt, joined.signal);
-    this.#last = reached.address;
-    return reached.socket;
+    const discard = ({ socket }: { socket: TlsSocket }) => socket.close();
+    const bounds = { discard, signal: joined.signal };
+    try {
+      const { address, socket } = await raceAddresses(this.#inOrder(addresses), attempt, bounds);
+      this.#last = address;
+      return socket;
+    } catch (error) {
+      const allFailed = error instanceof AggregateError && !bounds.signal?.aborted;
+      throw allFailed ? mostTelling(error) : error;
+    }
   }
 
   /** Makes a connection, which ends when the peer is forgotten or the device is closed. */

@@ -13,11 +13,12 @@ import { removeIfPossible } from "../pki/private_files.ts";
 const POLL_MILLISECONDS = 400;
 
 /** Calls a function when something in a directory may have changed, and for no reason at times. */
-export class DirectoryWatch implements Disposable {
+export class DirectoryWatch implements AsyncDisposable {
   readonly #dir: string;
   readonly #onChange: () => void;
   #watcher: Deno.FsWatcher | null = null;
   #polling: Interval | undefined;
+  readonly #running: Promise<void>[] = [];
 
   /**
    * Begins to watch. Polls where the system has no watches left, and wherever they have yet to show that
@@ -34,8 +35,7 @@ export class DirectoryWatch implements Disposable {
     } catch {
       return;
     }
-    this.#follow(this.#watcher);
-    this.#provoke();
+    this.#running.push(this.#follow(this.#watcher), this.#provoke());
   }
 
   #poll(): void {
@@ -58,7 +58,7 @@ export class DirectoryWatch implements Disposable {
       // Polling takes its place.
     }
     if (this.#watcher === null) return;
-    this[Symbol.dispose]();
+    this.#close();
     this.#poll();
     this.#onChange();
   }
@@ -75,7 +75,12 @@ export class DirectoryWatch implements Disposable {
   }
 
   /** Ends it. */
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#close();
+    await Promise.all(this.#running);
+  }
+
+  #close(): void {
     const watcher = this.#watcher;
     this.#watcher = null;
     watcher?.close();

@@ -6,9 +6,11 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, join } from "node:path";
 import type { Address } from "../base.ts";
 import { Client, SSLClient } from "../client.ts";
+import { Device } from "../device.ts";
 import { type App, Server, SSLServer } from "../server.ts";
 import { TempPKI } from "../misc.ts";
 import { createDevicePki } from "../pki.ts";
+import { record } from "./support/device_pairs.ts";
 import { tempDir } from "./support/directories.ts";
 import { spawnScript } from "./support/processes.ts";
 import { within } from "./support/raw_peer.ts";
@@ -16,7 +18,19 @@ import { within } from "./support/raw_peer.ts";
 const ROOT = new URL("../", import.meta.url);
 /** A worker reads its modules as files. */
 const TREE = `read=${decodeURIComponent(ROOT.pathname)}`;
-const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc", "pki"];
+const ENTRIES = [
+  "mod",
+  "base",
+  "client",
+  "server",
+  "rgi",
+  "applib",
+  "web",
+  "files",
+  "misc",
+  "pki",
+  "device",
+];
 
 /** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */
 const REFUSED = /NotCapable|Requires read access to ".*\/misc\/temp_server_worker\.ts"/;
@@ -372,6 +386,58 @@ await createDevicePki(${JSON.stringify(keys)}, "viewer", { renew: false });`,
 const app = () => [200, "OK", {}, null];
 await using server = await TempServer.start(["127.0.0.1", 0], null, app);
 console.log(JSON.stringify(server.address));`,
+    },
+  ]);
+});
+
+Deno.test("a device needs what the table says", async () => {
+  await using dir = await tempDir();
+  await using camera = await Device.open(join(dir.path, "camera"), { name: "camera" });
+  await using viewer = await Device.open(join(dir.path, "viewer"), { name: "viewer" });
+  await record(camera, viewer);
+  await using server = camera.listen(["127.0.0.1", 0], ok);
+  server.serveForever();
+  await server.ready;
+  await record(viewer, camera, { addresses: [server.address] });
+  const [, port] = server.address as readonly [string, number];
+  const fresh = join(dir.path, "fresh");
+  const home = viewer.dir;
+  const onHome = [`read=${home}`, `write=${home}`, "sys=uid"];
+  const open = `import { Device } from "./device.ts";
+await using device = await Device.open(${JSON.stringify(home)});`;
+  await runCases([
+    {
+      name: "Device.open that makes a device",
+      permissions: [`read=${fresh}`, `write=${fresh}`, "sys=uid"],
+      script: `import { Device } from "./device.ts";
+await Deno.remove(${JSON.stringify(fresh)}, { recursive: true }).catch(() => {});
+await using device = await Device.open(${JSON.stringify(fresh)}, { name: "fresh" });`,
+    },
+    {
+      name: "Device.open, peers, rename and forget",
+      permissions: onHome,
+      script: `${open}
+await device.rename("camera", "camera");
+await device.forget("nobody");
+if ((await device.peers()).length !== 1) throw new Error("no peer");`,
+    },
+    {
+      name: "device.listen",
+      permissions: [...onHome, "net=127.0.0.1:0"],
+      script: `${open}
+const server = device.listen(["127.0.0.1", 0], () => [200, "OK", {}, null]);
+const serving = server.serveForever();
+await server.ready;
+await server.shutdown();
+await serving;`,
+    },
+    {
+      name: "device.client",
+      permissions: [...onHome, `net=127.0.0.1:${port}`],
+      script: `${open}
+const client = await device.client("camera");
+const { status } = await client.request("GET", "/");
+if (status !== 200) throw new Error(String(status));`,
     },
   ]);
 });
