@@ -6,10 +6,10 @@
 
 import { ConnectionClosedError, DeguError, typeName } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
-import type { Address } from "../base/session.ts";
+import type { Address, HostAddress } from "../base/session.ts";
 import { encodeLine, lineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
 import { Inviter } from "./inviter.ts";
-import { ownAddresses, withoutWildcards } from "./own_addresses.ts";
+import { isWildcard, ownAddresses, withoutWildcards } from "./own_addresses.ts";
 import type { DeviceParts } from "./parts.ts";
 import type { Peer } from "./peer.ts";
 import { addressesToSend, checkListen, checkServing } from "./received_addresses.ts";
@@ -100,8 +100,6 @@ export async function openInvitation(
   const waiting = listen === undefined ? null : checkListen(listen);
   const findAddresses = addressFinder(parts, serving);
   if (peerName !== undefined) await parts.peers.checkFree(peerName);
-  // Where a permission is missing, now is the time to say so.
-  await findAddresses();
   const inviter = new Inviter(parts, { peerName, findAddresses });
   try {
     parts.closing.throwIfAborted();
@@ -121,13 +119,35 @@ export async function openInvitation(
   }
 }
 
-/** How to find what the other device is told of where this one can be reached. */
+/**
+ * How to find what the other device is told of where this one can be reached, as late as possible.
+ *
+ * @throws {TypeError} or `RangeError` for `serving` that is wrong.
+ * @throws {Deno.errors.NotCapable} where it has a wildcard, and there is no permission to see what that
+ * stands for.
+ */
 export function addressFinder(
-  { peers }: DeviceParts,
+  { peers, logger }: DeviceParts,
   serving: readonly Address[] | undefined,
-): () => Promise<ReturnType<typeof addressesToSend>> {
-  const given = serving === undefined ? null : checkServing(serving);
-  return async () => addressesToSend(given ?? await peers.servingAddresses());
+): () => Promise<HostAddress[]> {
+  if (serving !== undefined) {
+    const given = checkServing(serving);
+    addressesToSend(given);
+    return () => Promise.resolve(addressesToSend(given));
+  }
+  return async () => {
+    const addresses = await peers.servingAddresses();
+    try {
+      return addressesToSend(addresses);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      logger.warn(
+        "pairing: a server listens on every address, but without --allow-sys=networkInterfaces nobody can " +
+          "be told which those are: give them as `serving`",
+      );
+      return addressesToSend(addresses.filter((address) => !isWildcard(address)));
+    }
+  };
 }
 
 function checkSeconds(seconds: number): void {
@@ -154,7 +174,7 @@ async function openOwn(inviter: Inviter): Promise<Address[]> {
   });
 }
 
-function lineAddresses(bound: readonly Address[]): ReturnType<typeof lineAddress>[] {
+function lineAddresses(bound: readonly Address[]): HostAddress[] {
   const lines = new Map(bound.map(lineAddress).map((address) => [address.join(" "), address]));
   if (lines.size > 0) return [...lines.values()].slice(0, MAX_ADDRESSES);
   throw new DeguError("listen: this machine has no address that a wildcard stands for");

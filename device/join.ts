@@ -9,7 +9,6 @@ import type { Address, HostAddress } from "../base/session.ts";
 import type { Connection } from "../client.ts";
 import { JoinedSignal } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
-import { buildClientSslctx } from "../net/tls/context.ts";
 import { raceAddresses } from "./address_race.ts";
 import { type Authority, readAuthority } from "./authority.ts";
 import { addressFinder } from "./invitation.ts";
@@ -134,15 +133,8 @@ class Joiner {
     return peer;
   }
 
-  /** Trusts the authority of the line and no other. */
-  #client(
-    address: Address,
-    identity: { cert: string; key: string } | Record<never, never> = {},
-    signal: AbortSignal = this.#signal,
-  ): PairingClient {
-    const ca = this.#authority.certificate;
-    const sslctx = buildClientSslctx({ ca, checkHostname: false, ...identity });
-    return new PairingClient(address, sslctx, signal);
+  #client(address: Address, identity: { cert: string; key: string } | null): PairingClient {
+    return new PairingClient(address, this.#authority.certificate, identity, this.#signal);
   }
 
   /** Finds the device, and brings it the secret and this device's authority. */
@@ -153,7 +145,7 @@ class Joiner {
         withOwnScopes(addresses),
         async (address, signal) => ({
           address,
-          connection: await this.#client(address).connect(undefined, { signal }),
+          connection: await this.#client(address, null).connect(undefined, { signal }),
         }),
         { discard: ({ connection }) => connection.close(), signal: this.#signal },
       )

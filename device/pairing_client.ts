@@ -5,11 +5,13 @@
  */
 
 import type { Socket } from "../base/app.ts";
+import { TlsError } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
 import { Client, type Connection, type RequestOptions } from "../client.ts";
 import { JoinedSignal } from "../net/connect.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
-import type { ClientSslctx } from "../net/tls/context.ts";
+import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
+import { hasSigned } from "./authority.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
 /** Seconds that connecting, the handshake and each wait may take: the other side may wait for its disk. */
@@ -17,24 +19,38 @@ const WAIT_SECONDS = 20;
 
 /** A client of the port of an invitation. */
 export class PairingClient extends Client {
+  readonly #authority: string;
   readonly #sslctx: ClientSslctx;
 
   /**
    * Makes a client for an address.
    *
-   * @param sslctx Has the authority of the line, and no other.
+   * @param authority That of the line, as PEM text; no other is trusted.
+   * @param identity What the client shows, as PEM text, if anything.
    * @param signal Ends whatever is under way.
    */
-  constructor(address: Address, sslctx: ClientSslctx, signal: AbortSignal) {
+  constructor(
+    address: Address,
+    authority: string,
+    identity: { readonly cert: string; readonly key: string } | null,
+    signal: AbortSignal,
+  ) {
     super(address, { host: null, timeout: WAIT_SECONDS, signal });
-    this.#sslctx = sslctx;
+    this.#authority = authority;
+    this.#sslctx = buildClientSslctx({ ca: authority, checkHostname: false, ...identity });
   }
 
   /** Makes a socket whose other end is the device that has made the line. */
   override async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, options?.signal);
     const bounds = { timeout: this.timeout, signal: joined.signal };
-    return await connectTls(this.address, this.#sslctx, null, bounds, PAIRING_PROTOCOL);
+    const socket = await connectTls(this.address, this.#sslctx, null, bounds, PAIRING_PROTOCOL);
+    if (hasSigned(this.#authority, socket.peerCertificate!.raw)) return socket;
+    socket.close();
+    throw new TlsError(
+      "UNTRUSTED",
+      "the authority of the line has not signed the certificate itself",
+    );
   }
 }
 

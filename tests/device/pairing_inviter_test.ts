@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { JoinFailure } from "../../device/join_failure.ts";
+import { makeAuthority, makeLeaf } from "../support/authorities.ts";
 import { base64url, makeDevices } from "../support/pairing.ts";
 import { answerOf, DONE, startInviter, VALUE } from "../support/pairing_inviter.ts";
 import { within } from "../support/raw_peer.ts";
@@ -114,6 +115,22 @@ Deno.test("whoever does not have the key of the line's authority learns nothing"
   await using inviter = await startInviter(camera, () => DONE, { identity });
   await assertRejects(() => viewer.join(inviter.line), DeguError, "not open any more");
   assertEquals(inviter.requests, []);
+});
+
+Deno.test("the authority of the line has to have signed the certificate itself", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const root = await makeAuthority();
+  const between = await makeAuthority({ issuer: root });
+  const table = [[root, ""], [between, between.pem]] as const;
+  for (const [issuer, chain] of table) {
+    const { pem, keyPem } = await makeLeaf(issuer);
+    const options = { authority: root.der, identity: { cert: pem + chain, key: keyPem } };
+    await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"), options);
+    const wanted = chain === "" ? "has refused" : "not open any more";
+    await assertRejects(() => viewer.join(inviter.line), DeguError, wanted);
+    assertEquals(inviter.requests.length, chain === "" ? 1 : 0);
+  }
 });
 
 Deno.test("the device of the line itself is refused where it does not speak degu-pair/1", async () => {

@@ -16,7 +16,7 @@ import { within } from "../support/raw_peer.ts";
 function start({ dir }: PairingDevice, ...args: string[]): Deno.ChildProcess {
   // Without --allow-sys=networkInterfaces, as it is told where to listen.
   const paths = [`--allow-read=${dir}`, `--allow-write=${dir}`];
-  const flags = ["--allow-net=127.0.0.1", "--allow-sys=uid", ...paths];
+  const flags = ["--allow-net=127.0.0.1,0.0.0.0", "--allow-sys=uid", ...paths];
   return programCommand("pairing_device.ts", { flags, args: [dir, ...args] }).spawn();
 }
 
@@ -54,6 +54,20 @@ Deno.test("two processes are paired, with the permissions that they need and no 
   assertEquals([await errors, (await reader.read()).done], ["", true]);
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
   assertEquals((await viewer.peers()).map(({ id }) => id), [camera.id]);
+});
+
+Deno.test("a server on every address is not told of where nobody may see which those are", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const inviting = start(camera, "serve");
+  const errors = inviting.stderr.text();
+  const reader = linesOf(inviting).getReader();
+  const { value: line = "" } = await within(reader.read(), "a line", 30);
+  assertEquals((await viewer.join(line)).addresses, []);
+  assertEquals((await within(reader.read(), "a name", 30)).value, "viewer");
+  assert((await inviting.status).success, await errors);
+  await reader.read();
+  assert((await errors).includes("--allow-sys=networkInterfaces"), await errors);
 });
 
 Deno.test("an inviter that is killed between the steps has written nothing", async () => {

@@ -15,13 +15,16 @@ export type Answering = (request: string, socket: tls.TLSSocket, count: number) 
 export interface InviterOptions {
   readonly protocols?: readonly string[];
   readonly identity?: { readonly cert: string; readonly key: string };
+  /** What the line has, in DER. */
+  readonly authority?: Uint8Array;
 }
 
 /** A server that answers as it likes, and a line that leads to it. */
 export async function startInviter(
   device: PairingDevice,
   answer: Answering,
-  { protocols = ["degu-pair/1"], identity = device.identity }: InviterOptions = {},
+  { protocols = ["degu-pair/1"], identity = device.identity, authority = device.authority.der }:
+    InviterOptions = {},
 ): Promise<{ line: string; requests: string[] } & AsyncDisposable> {
   const requests: string[] = [];
   const sockets = new Set<tls.TLSSocket>();
@@ -51,7 +54,7 @@ export async function startInviter(
   await listening.promise;
   const { port } = server.address() as { port: number };
   const line = encodeLine({
-    authority: device.authority.der,
+    authority,
     addresses: [["127.0.0.1", port]],
     secret: new Uint8Array(16).fill(1),
     expires: new Date(Date.now() + 60_000),
