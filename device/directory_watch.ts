@@ -76,6 +76,8 @@ export class DirectoryWatch implements AsyncDisposable {
 
   /** Ends it. */
   async [Symbol.asyncDispose](): Promise<void> {
+    // Somebody waits for its end now.
+    (this.#watcher as BackgroundWatcher | null)?.ref?.();
     this.#close();
     await Promise.all(this.#running);
   }
@@ -89,11 +91,15 @@ export class DirectoryWatch implements AsyncDisposable {
   }
 }
 
+/** What a watcher can do that the types don't say; both are about the wait that has begun last. */
+interface BackgroundWatcher extends Deno.FsWatcher {
+  ref?(): void;
+  unref?(): void;
+}
+
 /** Waits for an event, which alone keeps no process alive. */
-function nextInBackground(watcher: Deno.FsWatcher): Promise<IteratorResult<Deno.FsEvent>> {
-  // The types have neither of the two; this is about the wait that has begun last.
-  const { unref } = watcher as unknown as { unref?(): void };
+function nextInBackground(watcher: BackgroundWatcher): Promise<IteratorResult<Deno.FsEvent>> {
   const next = watcher[Symbol.asyncIterator]().next();
-  unref?.call(watcher);
+  watcher.unref?.();
   return next;
 }
