@@ -67,9 +67,10 @@ export class PairingDevice implements AsyncDisposable {
     return this.device.peers();
   }
 
-  /** The names of the files of its peers, whole or not. */
+  /** The names of the files of its peers. What is there for a moment is made by its watch. */
   async written(): Promise<string[]> {
-    return await entries(join(this.dir, "peers"));
+    const names = await entries(join(this.dir, "peers"));
+    return names.filter((name) => !/^\.[0-9a-f]{16}$/.test(name));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
