@@ -14,20 +14,20 @@ import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import { hasSigned } from "./authority.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
-/** Seconds that connecting, the handshake and each wait may take: the other side may wait for its disk. */
+/** Seconds for connecting, the handshake and each wait: the other side may have to wait for its disk. */
 const WAIT_SECONDS = 20;
 
-/** A client of the port of an invitation. */
+/** A client of an invitation's port. */
 export class PairingClient extends Client {
   readonly #authority: string;
   readonly #sslctx: ClientSslctx;
 
   /**
-   * Makes a client for an address.
+   * Creates a client for an address.
    *
-   * @param authority That of the line, as PEM text; no other is trusted.
-   * @param identity What the client shows, as PEM text, if anything.
-   * @param signal Ends whatever is under way.
+   * @param authority The authority in the line, as PEM text; no other is trusted.
+   * @param identity The certificate and key to present, as PEM text, or `null` for none.
+   * @param signal Closes its connections.
    */
   constructor(
     address: Address,
@@ -40,7 +40,7 @@ export class PairingClient extends Client {
     this.#sslctx = buildClientSslctx({ ca: authority, checkHostname: false, ...identity });
   }
 
-  /** Makes a socket whose other end is the device that has made the line. */
+  /** Connects to the device that made the line, and to no other. */
   override async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, options?.signal);
     const bounds = { timeout: this.timeout, signal: joined.signal };
@@ -54,16 +54,16 @@ export class PairingClient extends Client {
   }
 }
 
-/** What the other device has answered. */
+/** A response. */
 export interface Answered {
   readonly status: number;
   readonly bytes: Uint8Array;
 }
 
 /**
- * Makes a request and reads the whole answer.
+ * Sends a request and reads the whole response.
  *
- * @throws {RangeError} where the answer is too long.
+ * @throws {RangeError} if the response is too long.
  */
 export async function ask(
   connection: Connection,
