@@ -98,7 +98,8 @@ export class Inviter {
   }
 
   #end(settle: () => void): Promise<void> {
-    this.#ending ??= this.#free().finally(settle);
+    // Not at once: closing the port ends sessions, and that may call this again.
+    this.#ending ??= Promise.resolve().then(() => this.#free()).finally(settle);
     return this.#ending;
   }
 

@@ -14,9 +14,12 @@ import { EXTENSIONS, makeAuthority, makeLeaf } from "../support/authorities.ts";
 import { storeOf } from "../support/device_pairs.ts";
 import { within } from "../support/raw_peer.ts";
 import type { HostAddress } from "../../base/session.ts";
+import { encodeLine } from "../../device/invitation_line.ts";
 import { Inviter } from "../../device/inviter.ts";
+import { type Pairing, PeerStore } from "../../device/peer_store.ts";
+import { ServingRecords } from "../../device/serving_records.ts";
 import type { DeviceParts } from "../../device/parts.ts";
-import type { Invitation } from "@degu/degu/device";
+import type { Invitation, Peer } from "@degu/degu/device";
 
 /** Takes the first step as a device would, and returns the value of the answer. */
 async function firstStep(invitation: Invitation, device: PairingDevice): Promise<unknown> {
@@ -266,7 +269,45 @@ Deno.test("an inviter that can't write gives no answer, and has no entry", async
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("closing while a pairing is written down completes it, and closing before prevents it", async () => {
+/** Peers whose next entry is stored when a test wants it. */
+class SlowStore extends PeerStore {
+  readonly asked = Promise.withResolvers<void>();
+  readonly gate = Promise.withResolvers<void>();
+
+  override async record(pairing: Pairing): Promise<Peer> {
+    this.asked.resolve();
+    await this.gate.promise;
+    return await super.record(pairing);
+  }
+}
+
+Deno.test("closing an invitation while its pairing is stored completes the pairing", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const { dir, id, logger } = camera;
+  const peers = new SlowStore(dir, id, new ServingRecords(dir), logger);
+  const inviter = new Inviter({ ...await partsOf(camera), peers }, {
+    peerName: undefined,
+    findAddresses: () => Promise.resolve([]),
+  });
+  const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
+  const line = encodeLine({
+    authority: camera.authority.der,
+    addresses: [[host, port]],
+    secret: inviter.secret,
+    expires: new Date(Date.now() + 60_000),
+  });
+  const joining = viewer.join(line);
+  await within(peers.asked.promise, "the pairing is being stored");
+  const closing = inviter.close(new Error("closed too late"));
+  peers.gate.resolve();
+  assertEquals((await joining).id, camera.id);
+  assertEquals((await inviter.paired).id, viewer.id);
+  await closing;
+  assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
+});
+
+Deno.test("closing an invitation at any moment leaves an entry only if it has resolved", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   for (let round = 0; round < 10; round++) {
