@@ -18,9 +18,9 @@ export interface RaceOptions<T> {
 }
 
 /**
- * Tries addresses side by side and takes the first attempt that succeeds. The next one begins 250 ms
- * after the last, or at once when one fails. The signals of the others are aborted then, and what
- * they make all the same is discarded.
+ * Tries addresses side by side and returns the result of the first attempt that succeeds. The next attempt
+ * begins 250 ms after the last, or at once when one fails. The signals of the others are aborted then, and
+ * results that come later are discarded.
  *
  * @param addresses In the order in which they are tried.
  * @param attempt Connects to one, and checks who is there; it must heed its signal.

@@ -1,5 +1,5 @@
 /**
- * A connection that only so much is read from.
+ * Connections with a limit on what is read.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { DeguError } from "../base/errors.ts";
 import type { PeerCertificate } from "../base/session.ts";
 import type { Listener } from "../net/listener.ts";
 
-/** A listener whose connections end when their peer has sent more than so many bytes. */
+/** Wraps a listener: a connection fails once its peer has sent more than `most` bytes. */
 export function limitReading(listener: Listener, most: number): Listener {
   return {
     ready: listener.ready,
@@ -25,7 +25,7 @@ export function limitReading(listener: Listener, most: number): Listener {
   };
 }
 
-/** Reads no more than so many bytes; everything else is as with the socket in it. */
+/** Fails to read more than `most` bytes; everything else is passed on. */
 class BoundedSocket implements Socket {
   readonly #socket: Socket;
   readonly #most: number;
@@ -38,11 +38,11 @@ class BoundedSocket implements Socket {
   }
 
   async read(into: Uint8Array): Promise<number | null> {
-    // One byte more than are allowed tells a peer that sends too much from one that has sent it all.
+    // One byte above the limit, to distinguish a peer that exceeds it from one that reaches it.
     const count = await this.#socket.read(into.subarray(0, this.#left + 1));
     this.#left -= count ?? 0;
     if (this.#left >= 0) return count;
-    throw new DeguError(`the peer has sent more than ${this.#most} bytes`);
+    throw new DeguError(`the peer sent more than ${this.#most} bytes`);
   }
 
   write(bytes: Uint8Array): Promise<number> {

@@ -6,10 +6,10 @@
 
 import { ConnectionClosedError, DeguError, typeName } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
-import type { Address } from "../base/session.ts";
+import type { Address, HostAddress } from "../base/session.ts";
 import { encodeLine, lineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
 import { Inviter } from "./inviter.ts";
-import { ownAddresses, withoutWildcards } from "./own_addresses.ts";
+import { isWildcard, ownAddresses, withoutWildcards } from "./own_addresses.ts";
 import type { DeviceParts } from "./parts.ts";
 import type { Peer } from "./peer.ts";
 import { addressesToSend, checkListen, checkServing } from "./received_addresses.ts";
@@ -17,16 +17,16 @@ import { addressesToSend, checkListen, checkServing } from "./received_addresses
 /** Options of an invitation. */
 export interface InviteOptions {
   /**
-   * Where to wait for the other device: 1 to 6 IP addresses with a port, or 0 for a free one. A wildcard
-   * stands for the addresses of this machine.
+   * Where to listen for the other device: 1 to 6 IP addresses with a port, 0 for a free one. With a
+   * wildcard the line has the addresses of this machine.
    *
    * @default {up to six addresses of this machine that a peer can use, port 0}
    */
   listen?: Address[] | undefined;
   /**
-   * Where this device can be reached later, at most 6 addresses: the other device is told.
+   * Where this device can be reached later: up to 6 addresses, which the other device stores.
    *
-   * @default {where servers of this directory listen when the other device comes}
+   * @default {where servers of this directory listen when the other device joins}
    */
   serving?: Address[] | undefined;
   /**
@@ -43,24 +43,24 @@ const OPTIONS = ["listen", "serving", "seconds", "peerName"];
 const DEFAULT_SECONDS = 600;
 const MAX_SECONDS = 86_400;
 
-/** Makes the public face of an inviter that is open. */
+/** Creates an invitation from an inviter that listens. */
 let makeInvitation: (line: string, expires: Date, inviter: Inviter) => Invitation;
 
 /**
- * An invitation that is open: whoever gets its line can be paired with this device, once, until it expires.
- * `device.invite()` makes one.
+ * An open invitation, made by `device.invite()`: one device that has its line can be paired with this one,
+ * until it expires.
  */
 export class Invitation implements AsyncDisposable {
   /**
-   * What the other device needs: a line of text, that may be broken by white space. Whoever has it can
-   * be paired with this device, so it has to stay secret, and unchanged, until then.
+   * The text that the other device needs to join. Any device that has it can be paired with this one, so
+   * keep it secret, and deliver it unchanged. White space in it is ignored.
    */
   readonly line: string;
-  /** When it ends, if nobody comes. A clock that is set does not change that. */
+  /** When it expires. Setting the clock does not change how long that takes. */
   readonly expires: Date;
   /**
    * The other device, once the two are paired. Rejects with `Deno.errors.TimedOut` when the invitation
-   * expires and with `ConnectionClosedError` when it is closed; nobody has to wait for it.
+   * expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
    */
   readonly paired: Promise<Peer>;
   readonly #inviter: Inviter;
@@ -73,14 +73,14 @@ export class Invitation implements AsyncDisposable {
   }
 
   /**
-   * Ends the invitation, and frees its ports. A pairing that is being written down at that moment is
-   * completed before. Closing it again does nothing.
+   * Ends the invitation and frees its ports. A pairing that is being stored at that moment is completed
+   * first. Calling it again has no effect.
    */
   close(): Promise<void> {
     return this.#inviter.close(new ConnectionClosedError("the invitation was closed"));
   }
 
-  /** Ends the invitation: {@linkcode close}. */
+  /** Ends the invitation, as {@linkcode close} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -100,8 +100,6 @@ export async function openInvitation(
   const waiting = listen === undefined ? null : checkListen(listen);
   const findAddresses = addressFinder(parts, serving);
   if (peerName !== undefined) await parts.peers.checkFree(peerName);
-  // Where a permission is missing, now is the time to say so.
-  await findAddresses();
   const inviter = new Inviter(parts, { peerName, findAddresses });
   try {
     parts.closing.throwIfAborted();
@@ -121,13 +119,36 @@ export async function openInvitation(
   }
 }
 
-/** How to find what the other device is told of where this one can be reached. */
+/**
+ * Returns a function that finds the addresses to send: those given, or those at which servers of the device
+ * listen when it is called.
+ *
+ * @throws {TypeError} or `RangeError` if `serving` is not valid.
+ * @throws {Deno.errors.NotCapable} if `serving` has a wildcard, and `--allow-sys=networkInterfaces` is
+ * missing.
+ */
 export function addressFinder(
-  { peers }: DeviceParts,
+  { peers, logger }: DeviceParts,
   serving: readonly Address[] | undefined,
-): () => Promise<ReturnType<typeof addressesToSend>> {
-  const given = serving === undefined ? null : checkServing(serving);
-  return async () => addressesToSend(given ?? await peers.servingAddresses());
+): () => Promise<HostAddress[]> {
+  if (serving !== undefined) {
+    const given = checkServing(serving);
+    addressesToSend(given);
+    return () => Promise.resolve(addressesToSend(given));
+  }
+  return async () => {
+    const addresses = await peers.servingAddresses();
+    try {
+      return addressesToSend(addresses);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      logger.warn(
+        "pairing: a server listens on a wildcard address, which can't be resolved without " +
+          "--allow-sys=networkInterfaces, so it was not sent: give its addresses as `serving`",
+      );
+      return addressesToSend(addresses.filter((address) => !isWildcard(address)));
+    }
+  };
 }
 
 function checkSeconds(seconds: number): void {
@@ -142,25 +163,25 @@ async function openAll(inviter: Inviter, addresses: readonly Address[]): Promise
   return withoutWildcards(await Promise.all(addresses.map((address) => inviter.open(address))));
 }
 
-/** An address that has just gone, or is not ready yet, is no reason to fail. */
+/** An address may have just gone, or not be ready yet; one that can be bound is enough. */
 async function openOwn(inviter: Inviter): Promise<Address[]> {
   const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
   const opened = await Promise.allSettled(addresses.map((address) => inviter.open(address)));
   const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
   if (bound.length > 0) return bound;
   const [failed] = opened;
-  throw new DeguError("this machine has no address at which it can wait; give it as `listen`", {
+  throw new DeguError("no address of this machine can be listened on: give one as `listen`", {
     cause: failed?.status === "rejected" ? failed.reason : undefined,
   });
 }
 
-function lineAddresses(bound: readonly Address[]): ReturnType<typeof lineAddress>[] {
+function lineAddresses(bound: readonly Address[]): HostAddress[] {
   const lines = new Map(bound.map(lineAddress).map((address) => [address.join(" "), address]));
   if (lines.size > 0) return [...lines.values()].slice(0, MAX_ADDRESSES);
-  throw new DeguError("listen: this machine has no address that a wildcard stands for");
+  throw new DeguError("listen: this machine has no address of the family of the wildcard");
 }
 
-/** Ends it with the time, which no clock is asked for, and with the device. */
+/** Ends the invitation when its time is over, by a timer and not by the clock, or the device is closed. */
 function endLater({ closing }: DeviceParts, inviter: Inviter, seconds: number): Date {
   const expires = new Date(Date.now() + seconds * 1000);
   const expire = () => {

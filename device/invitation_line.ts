@@ -1,5 +1,5 @@
 /**
- * The line that one device gives to another, and that makes the two trust each other.
+ * The line of an invitation, as text.
  *
  * It is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers big-endian:
  *
@@ -25,19 +25,19 @@ import { loadBuiltin } from "../net/tls/modules.ts";
 import { MAX_AUTHORITY_BYTES } from "./authority.ts";
 import { decodeBase64Url, encodeBase64Url } from "./base64url.ts";
 
-/** What a line says. */
+/** The content of a line. */
 export interface InvitationLine {
   /** The certificate of the inviter's authority, in DER. */
   readonly authority: Uint8Array;
-  /** Where it waits: IP addresses, the link-local ones without a scope. */
+  /** Where it listens: IP addresses, the link-local ones without a scope. */
   readonly addresses: readonly HostAddress[];
-  /** What shows that somebody has the line; good once. */
+  /** Proves that a device has the line; valid once. */
   readonly secret: Uint8Array;
   /** When it expires, by the clock of the inviter. */
   readonly expires: Date;
 }
 
-/** Addresses of a device that another one is told of: bounds what it tries. */
+/** Addresses that a device sends to another: bounds how many that one tries. */
 export const MAX_ADDRESSES = 6;
 /** Bytes of the secret: 128 bits, against which guessing gains nothing. */
 export const SECRET_BYTES = 16;
@@ -45,9 +45,9 @@ export const SECRET_BYTES = 16;
 const PREFIX = "degu:";
 const VERSION = 1;
 const CHECKSUM_BYTES = 4;
-/** Characters without white space; more than any line of any version will have. */
+/** Characters without white space: bounds what is decoded. */
 const MAX_LINE_LENGTH = 16384;
-/** The clocks of two devices may be apart; only the inviter's timer says what has expired. */
+/** The clocks of two devices may differ; within this time only the inviter decides what has expired. */
 const EXPIRED_FOR_CERTAIN_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
 
@@ -73,34 +73,34 @@ export function encodeLine({ authority, addresses, secret, expires }: Invitation
  * Reads a line. White space anywhere in it is ignored.
  *
  * @param now The time, in milliseconds.
- * @throws {TypeError} where it is not text.
- * @throws {RangeError} where it is not such a line, was changed on the way, is of a newer version, or
- * expired more than a day ago. The message says which, and has nothing of the line.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it is not a line, was changed on the way, is of a newer version, or expired more
+ * than a day ago. The message says which, and quotes nothing of the line.
  */
 export function decodeLine(line: string, now: number = Date.now()): InvitationLine {
   if (typeof line !== "string") throw new TypeError(`line: must be text; got ${typeName(line)}`);
   const text = line.replaceAll(/\s+/g, "");
   if (!text.startsWith(PREFIX)) {
     throw new RangeError(
-      `line: must be the line of an invitation, which begins with "${PREFIX}"; got something else`,
+      `line: must be the line of an invitation, which begins with "${PREFIX}"`,
     );
   }
   const bytes = text.length > MAX_LINE_LENGTH ? null : decodeBase64Url(text.slice(PREFIX.length));
   const [version = 0] = bytes ?? [];
   const rest = bytes?.subarray(1 + CHECKSUM_BYTES) ?? new Uint8Array(0);
-  // Where the checksum is, and what it is over, holds for every version.
+  // The position of the checksum and what it covers are the same in every version.
   if (bytes === null || !isIntact(bytes, version, rest)) throw garbled();
   if (version > VERSION) {
     throw new RangeError(
-      `line: it is of version ${version}, and this program knows version ${VERSION} only: update it`,
+      `line: it is of a newer version, ${version}; this program supports version ${VERSION}: update it`,
     );
   }
   if (version < VERSION) throw garbled();
   const read = readRest(rest);
   if (now - read.expires.getTime() > EXPIRED_FOR_CERTAIN_MILLISECONDS) {
     throw new RangeError(
-      `line: it expired at ${read.expires.toISOString()}: make a new invitation; if that time has not ` +
-        "passed, set the clock of this device",
+      `line: it expired at ${read.expires.toISOString()}: make a new invitation; if that time is in the ` +
+        "future, the clock of this device is wrong",
     );
   }
   return read;
@@ -108,7 +108,7 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
 
 function garbled(): RangeError {
   return new RangeError(
-    "line: it is garbled: a part of it is missing or was changed on the way; copy all of it again",
+    "line: it is garbled: a part is missing or was changed on the way; copy the whole line again",
   );
 }
 
@@ -117,7 +117,7 @@ function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean
   return rest.length > 0 && checksum(version, rest).every((byte, index) => byte === given[index]);
 }
 
-/** It is for mistakes of people and of what carries the line, not against whoever wants to change it. */
+/** It finds accidental changes; it is no protection against deliberate ones. */
 function checksum(version: number, rest: Uint8Array): Uint8Array {
   const hash = loadBuiltin("node:crypto").createHash("sha256");
   return hash.update(Uint8Array.of(version)).update(rest).digest().subarray(0, CHECKSUM_BYTES);
@@ -138,7 +138,7 @@ function readRest(rest: Uint8Array): InvitationLine {
   return { authority, addresses, secret, expires: new Date(time) };
 }
 
-/** Takes numbers and bytes from the front. */
+/** Reads bytes and numbers, one after the other. */
 class Reader {
   readonly #bytes: Uint8Array;
   #at = 0;
@@ -195,13 +195,13 @@ function textOfIPv6(bytes: Uint8Array): string {
   return canonicalIPAddress(groups.join(":"))!;
 }
 
-/** An address as the line has it: a canonical IP address without a scope, and a port. */
+/** An address as it is in a line: a canonical IP address without a scope, and a port. */
 export function lineAddress(address: Address): HostAddress {
   const [host, port] = address as HostAddress;
   return [canonicalIPAddress(withoutZone(host))!, port];
 }
 
-/** True for an address of the line that means something on one link only. */
+/** True for a link-local address, which can't be connected to without a scope. */
 export function needsScope([host]: HostAddress): boolean {
   return isLinkLocal(host);
 }

@@ -26,49 +26,49 @@ import type { Peer } from "./peer.ts";
 import { scopeOfConnection, withScope } from "./received_addresses.ts";
 import { WrongSecrets } from "./wrong_secrets.ts";
 
-/** The joiner has so long to close its connection after the last answer. */
+/** How long the joiner may keep its connection open after the last answer. */
 const LAST_MILLISECONDS = 2000;
 
-/** What the inviter has to know beside the device. */
+/** Options of an inviter. */
 export interface InviterOptions {
   /** What the user calls the other device. */
   readonly peerName: string | undefined;
-  /** What to tell the other device of the addresses of this one, when it asks. */
+  /** Returns the addresses of this device that the answer carries. */
   readonly findAddresses: () => Promise<Answer["addresses"]>;
 }
 
-/** Whoever has brought the right secret. */
+/** The device that sent the right secret. */
 interface Joiner {
   readonly authority: Authority;
   readonly introduction: Introduction;
-  /** What the answer says. */
+  /** The answer to the first request. */
   readonly answer: Answer;
-  /** What the second step has to bring. Good once: `null` from then on. */
+  /** The value that the second request must carry; `null` once it was used. */
   value: Uint8Array | null;
 }
 
 /**
- * Waits for one device that has the line, in two steps. The first brings the secret and the joiner's
- * authority, the second a certificate of that authority, so that each path is checked by the TLS library.
- * Nothing is written before the second.
+ * Pairs with the first device that has the line, in two steps. In the first the joiner sends the secret and
+ * its authority, in the second it connects with a certificate of that authority, so every certificate is
+ * verified by the TLS library. Nothing is stored before the second.
  */
 export class Inviter {
-  /** The secret that the line has. */
+  /** The secret in the line. */
   readonly secret: Uint8Array = makeRandom();
-  /** Who the device is paired with; it may be rejected without anybody waiting. */
+  /** The paired device. Awaiting it is optional: a rejection is never unhandled. */
   readonly paired: Promise<Peer>;
   readonly #parts: DeviceParts;
   readonly #options: InviterOptions;
   readonly #port: PairingPort;
   readonly #wrong: WrongSecrets;
   readonly #outcome = Promise.withResolvers<Peer>();
-  /** Set with the first right secret, before anything else is looked at. */
+  /** Set by the first right secret, before anything else in the request is looked at. */
   #isClaimed = false;
   #joiner: Joiner | null = null;
   #isWriting = false;
   #ending: Promise<void> | null = null;
 
-  /** Makes one whose port is not open yet. */
+  /** Creates an inviter that listens nowhere yet. */
   constructor(parts: DeviceParts, options: InviterOptions) {
     this.#parts = parts;
     this.#options = options;
@@ -82,23 +82,24 @@ export class Inviter {
     this.paired.catch(() => {});
   }
 
-  /** Waits at an address; returns it with its port. */
+  /** Listens on an address; resolves to that address with its port. */
   open(address: Address): Promise<Address> {
     return this.#port.open(address);
   }
 
   /**
-   * Ends it, and rejects what waits for the pairing; a pairing that is being written down is completed
-   * first. Resolves when the ports are free.
+   * Closes the ports and rejects {@linkcode paired} with the reason; a pairing that is being stored is
+   * completed first. Resolves when the ports are free.
    */
   async close(reason: unknown): Promise<void> {
-    // What is written down can't be taken back, and the other device may know it already.
+    // A stored entry can't be taken back: the other device may have the answer already.
     if (this.#isWriting) await this.paired.catch(() => {});
     await this.#end(() => this.#outcome.reject(reason));
   }
 
   #end(settle: () => void): Promise<void> {
-    this.#ending ??= this.#free().finally(settle);
+    // Not at once: closing the port ends sessions, and that may call this again.
+    this.#ending ??= Promise.resolve().then(() => this.#free()).finally(settle);
     return this.#ending;
   }
 
@@ -118,15 +119,15 @@ export class Inviter {
     return this.#refuse(visit);
   }
 
-  /** The first step. Nothing is awaited before the secret has been compared and its use noted. */
+  /** The first step. Nothing is awaited between comparing the secret and noting its use. */
   async #answerSecret(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const secret = decodeSecret(bytes);
     if (secret === null || !isSameSecret(secret, this.secret)) return this.#refuse(visit);
     const { session } = visit;
     if (this.#isClaimed) {
       this.#parts.logger.warn(
-        `invitation: ${session} has the right secret, but another device was first: the line may have ` +
-          "been seen by somebody; look at the peer that this device is paired with now",
+        `invitation: ${session} has the right secret, but another device was first: somebody else may ` +
+          "have seen the line; check which device this one is paired with now",
       );
       return hangUp(session);
     }
@@ -145,12 +146,14 @@ export class Inviter {
     return [200, "OK", {}, encodeAnswer(this.#joiner.answer)];
   }
 
-  /** Takes in whoever has the right secret, and shuts the port for everybody else. */
+  /** Checks what the device with the right secret sent, and closes the port to all others. */
   async #admit(bytes: Uint8Array, session: Session): Promise<Joiner> {
     const introduction = decodeIntroduction(bytes);
     const authority = await readAuthority(introduction.authority);
     if (authority.id === this.#parts.id) {
-      throw new RangeError("it has the authority of this device itself, or of a copy of it");
+      throw new RangeError(
+        "it sent the authority of this device: it is this device, or a copy of it",
+      );
     }
     const value = makeRandom();
     const addresses = await this.#options.findAddresses();
@@ -159,7 +162,7 @@ export class Inviter {
     return { authority, introduction, answer, value };
   }
 
-  /** The second step: the device that is there now has the key of what the first one has brought. */
+  /** The second step: the TLS library has verified that the joiner has its authority's key. */
   async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
     const joiner = this.#joiner;
     const certificate = visit.session.peerCertificate;
@@ -195,7 +198,7 @@ export class Inviter {
     }
   }
 
-  /** Leaves the other device its time to take the answer and to close, and ends. */
+  /** Waits until the joiner has closed its connection, for a limited time, then closes the ports. */
   #finish({ signal }: Session, settle: () => void): void {
     const end = () => {
       clearTimeout(timer);
@@ -207,14 +210,14 @@ export class Inviter {
     if (signal.aborted) end();
   }
 
-  /** Whoever it is learns nothing. */
+  /** Counts a wrong request, and closes its connection without a response. */
   #refuse({ session }: Visit): ResponseTuple {
     this.#wrong.add(String(session));
     return hangUp(session);
   }
 }
 
-/** Closes a connection; what is returned is not sent. */
+/** Closes a connection; the response it returns is never sent. */
 function hangUp(session: Session): ResponseTuple {
   session.close(new DeguError("the connection was refused"));
   return [403, "Forbidden", {}, null];

@@ -9,7 +9,6 @@ import type { Address, HostAddress } from "../base/session.ts";
 import type { Connection } from "../client.ts";
 import { JoinedSignal } from "../net/connect.ts";
 import { checkSignal } from "../net/request_signal.ts";
-import { buildClientSslctx } from "../net/tls/context.ts";
 import { raceAddresses } from "./address_race.ts";
 import { type Authority, readAuthority } from "./authority.ts";
 import { addressFinder } from "./invitation.ts";
@@ -34,17 +33,17 @@ export interface JoinOptions {
   /** What the other device is called here, in place of its own name. */
   peerName?: string | undefined;
   /**
-   * Where this device can be reached later, at most 6 addresses: the other device is told.
+   * Where this device can be reached later: up to 6 addresses, which the other device stores.
    *
    * @default {where servers of this directory listen now}
    */
   serving?: Address[] | undefined;
-  /** Ends it with its reason; where both devices have agreed already, it has no effect. */
+  /** Cancels joining, which rejects with its reason; no effect once the other device has answered. */
   signal?: AbortSignal | undefined;
 }
 
 const OPTIONS = ["peerName", "serving", "signal"];
-/** Seconds for all of it, whatever the other side does. */
+/** Limits all of it, in seconds, whatever the other side does. */
 const WHOLE_SECONDS = 60;
 
 /** Pairs with the device that a line is from: what `Device.join()` does. */
@@ -60,8 +59,8 @@ export async function joinDevice(
   const authority = await readAuthority(invitation.authority);
   if (authority.id === parts.id) {
     throw new RangeError(
-      "line: this device has made it, or one that has a copy of its directory: a device can't be paired " +
-        "with itself, and each needs a directory of its own",
+      "line: it is from this device itself, or from a copy of its directory: a device can't be paired " +
+        "with itself, and each device needs a directory of its own",
     );
   }
   if (peerName !== undefined) await parts.peers.checkFree(peerName, authority.id);
@@ -80,10 +79,10 @@ export async function joinDevice(
   }
 }
 
-/** A step that another one has followed on the same way. */
+/** The outcome of the first step. */
 interface FirstStep {
   readonly answer: Answer;
-  /** Where the device of the line is. */
+  /** The address at which the device of the line answered. */
   readonly address: Address;
 }
 
@@ -134,18 +133,11 @@ class Joiner {
     return peer;
   }
 
-  /** Trusts the authority of the line and no other. */
-  #client(
-    address: Address,
-    identity: { cert: string; key: string } | Record<never, never> = {},
-    signal: AbortSignal = this.#signal,
-  ): PairingClient {
-    const ca = this.#authority.certificate;
-    const sslctx = buildClientSslctx({ ca, checkHostname: false, ...identity });
-    return new PairingClient(address, sslctx, signal);
+  #client(address: Address, identity: { cert: string; key: string } | null): PairingClient {
+    return new PairingClient(address, this.#authority.certificate, identity, this.#signal);
   }
 
-  /** Finds the device, and brings it the secret and this device's authority. */
+  /** Finds the device, and sends it the secret and this device's authority. */
   async #takeFirstStep(): Promise<FirstStep> {
     const { addresses, secret } = this.#invitation;
     const found = await this.#failure.turnedAway(() =>
@@ -153,7 +145,7 @@ class Joiner {
         withOwnScopes(addresses),
         async (address, signal) => ({
           address,
-          connection: await this.#client(address).connect(undefined, { signal }),
+          connection: await this.#client(address, null).connect(undefined, { signal }),
         }),
         { discard: ({ connection }) => connection.close(), signal: this.#signal },
       )
@@ -180,7 +172,7 @@ class Joiner {
     }
   }
 
-  /** From here on the other device may have written down that the two are paired. */
+  /** From here on the other device may have stored this one as its peer. */
   async #takeSecondStep(connection: Connection, value: Uint8Array): Promise<void> {
     let answered;
     try {
@@ -192,7 +184,7 @@ class Joiner {
   }
 }
 
-/** Link-local addresses, last, at each interface where one can be. */
+/** The addresses of the line, then each link-local one with the scope of each interface. */
 function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
   const elsewhere = addresses.filter((address) => !needsScope(address));
   const local = addresses.filter(needsScope);
@@ -203,7 +195,7 @@ function withOwnScopes(addresses: readonly HostAddress[]): Address[] {
   ];
 }
 
-/** Where there are other addresses, nobody is asked for a permission because of these. */
+/** No permission is requested for link-local addresses if there are others to try. */
 function findScopes(isOptional: boolean): number[] {
   const permission = { name: "sys", kind: "networkInterfaces" } as const;
   if (isOptional && Deno.permissions.querySync(permission).state !== "granted") return [];

@@ -1,5 +1,5 @@
 /**
- * Why a device could not be joined, as its user is told.
+ * The errors of joining a device.
  *
  * @module
  */
@@ -9,24 +9,26 @@ import { parseCertificate } from "../net/tls/certificate.ts";
 import type { Authority } from "./authority.ts";
 import { isDeviceName } from "./device_name.ts";
 
-/** What the network says where nobody is there who could turn anybody away. */
+/** Errors of an address at which nobody answers, so nobody has turned this device away. */
 const UNREACHABLE: readonly (new (message: string) => Error)[] = [
   Deno.errors.TimedOut,
   Deno.errors.NetworkUnreachable,
   Deno.errors.AddrNotAvailable,
 ];
+/** The same, for errors without a class. */
+const UNREACHABLE_CODES: readonly unknown[] = ["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN", "EINVAL"];
 
-/** Makes the errors of one attempt to join. */
+/** Creates the errors of one attempt to join. */
 export class JoinFailure {
-  /** What the other device is called, as far as that is known. */
+  /** The name of the other device; empty while it is unknown. */
   name: string;
   readonly #id: string;
   readonly #signal: AbortSignal;
 
   /**
-   * Makes the errors for the device that has an authority.
+   * Creates the errors for the device with this authority.
    *
-   * @param signal Whoever has aborted this is told their own reason.
+   * @param signal Its reason takes precedence over the error that aborting it has caused.
    */
   constructor({ der, id }: Authority, signal: AbortSignal) {
     this.name = nameOf(der);
@@ -38,7 +40,7 @@ export class JoinFailure {
     return this.name === "" ? `the device ${this.#id}` : `${this.name} (${this.#id})`;
   }
 
-  /** Runs a step whose failure looks like that of a line which somebody else has used. */
+  /** Runs a step; if it fails, the line may have been used by another device, and the error says so. */
   async turnedAway<T>(step: () => Promise<T>): Promise<T> {
     try {
       return await step();
@@ -53,11 +55,12 @@ export class JoinFailure {
     const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
     if (denied !== undefined) return denied;
     if (errors.some(isAgainstTheRules)) return this.badAnswer(cause);
-    const isSilent = errors.every((error) => UNREACHABLE.some((each) => error instanceof each));
-    return new DeguError(isSilent ? this.#unreachable() : this.#notOpen(), { cause });
+    return new DeguError(errors.every(isUnreachable) ? this.#unreachable() : this.#notOpen(), {
+      cause,
+    });
   }
 
-  /** Nobody has said no, but an invitation that has ended can look like this, too. */
+  /** An invitation that has ended can look like this, too. */
   #unreachable(): string {
     return `${this.#who} can't be reached at an address of the line: check that the two are in one ` +
       `network; if they are, ${this.#notOpen()}`;
@@ -68,37 +71,42 @@ export class JoinFailure {
       `look at the peers of ${this.#who} and forget what you do not know`;
   }
 
-  /** The error for a device that does not take what this one has sent. */
+  /** The error for a response that rejects what this device sent. */
   refused(): DeguError {
     return new DeguError(
-      `${this.#who} has refused what this device has told of itself; its log says why`,
+      `${this.#who} has refused what this device sent; its log says why`,
     );
   }
 
-  /** The error for an answer that is none. */
+  /** The error for a response that breaks the protocol. */
   badAnswer(cause: unknown): DeguError {
     const what = cause instanceof Error ? `: ${cause.message}` : "";
     return new DeguError(`the answer of ${this.#who} is against the rules${what}`, { cause });
   }
 
-  /** The error where the other device may have written the pairing down, or not. */
+  /** The error if the other device may or may not have stored this one. */
   lostAnswer(cause: unknown): unknown {
     if (this.#signal.aborted) return this.#signal.reason;
     return new DeguError(
-      `the last answer of ${this.#who} has not arrived: the invitation has ended, or this device is among ` +
-        "the peers there but not the other way round; join again with a new invitation",
+      `the last answer of ${this.#who} did not arrive: the invitation has ended, or that device has stored ` +
+        "this one, which has not stored it; join again with a new invitation",
       { cause },
     );
   }
 }
 
-/** A device that the line is from has spoken, but not as it should. */
+function isUnreachable(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return UNREACHABLE.some((each) => error instanceof each) || UNREACHABLE_CODES.includes(code);
+}
+
+/** True if the device of the line has answered, but not by the protocol. */
 function isAgainstTheRules(error: unknown): boolean {
   if (error instanceof EmptyPreambleError) return false;
   return error instanceof ProtocolError || error instanceof RangeError;
 }
 
-/** What the device was called when its authority was made. */
+/** The name that the device had when its authority was made; empty if that can't be read. */
 function nameOf(der: Uint8Array): string {
   const [, name = ""] = /^O=(.*)$/m.exec(parseCertificate(der).subject) ?? [];
   return isDeviceName(name) ? name : "";

@@ -9,18 +9,18 @@ import type { Address } from "../base/session.ts";
 import { canonicalIPAddress, isIPv6 } from "../net/addresses.ts";
 import { isLinkLocal } from "../base/address_rules.ts";
 
-/** What is used of what the system says of an address of an interface. */
+/** The fields of an interface that are used here. */
 export type Interface = Pick<
   Deno.NetworkInterfaceInfo,
   "family" | "name" | "address" | "scopeid"
 >;
 
-/** Asks the system for the interfaces; needs `--allow-sys=networkInterfaces`. */
+/** Lists the interfaces; needs `--allow-sys=networkInterfaces`. */
 export type FindInterfaces = () => readonly Interface[];
 
 const MAPPED_IPV4 = /^::ffff:(?=[0-9.]+$)/i;
 
-/** How much use an address is of to a peer, the most first. */
+/** The kinds of addresses, the most useful to a peer first. */
 const KINDS: readonly ((own: Interface) => boolean)[] = [
   ({ family, address }) => family === "IPv4" && !address.startsWith("169.254."),
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
@@ -29,11 +29,9 @@ const KINDS: readonly ((own: Interface) => boolean)[] = [
 ];
 
 /**
- * The addresses of this machine that a peer can use, with the port 0: the loopback ones only where
- * there are no others. Those of most use come first, and of each interface one before the second of
- * any other, so that the first few are a good choice. Needs `--allow-sys=networkInterfaces`.
- *
- * @param interfaces The interfaces, where they are known already.
+ * The addresses of this machine that a peer can use, with the port 0: the loopback ones only if there are no
+ * others. The most useful are first, and one of each interface is before the second of any, so that the
+ * first few are a good choice. Needs `--allow-sys=networkInterfaces`.
  */
 export function ownAddresses(
   interfaces: readonly Interface[] = Deno.networkInterfaces(),
@@ -56,8 +54,8 @@ export function ownAddresses(
 }
 
 /**
- * Puts the addresses of this machine in the place of wildcards, `0.0.0.0` and `::`, with their port.
- * Needs `--allow-sys=networkInterfaces` where there is one.
+ * Replaces wildcards, `0.0.0.0` and `::`, with the addresses of this machine and the same port. Needs
+ * `--allow-sys=networkInterfaces` if there is a wildcard.
  */
 export function withoutWildcards(
   addresses: readonly Address[],
@@ -67,13 +65,13 @@ export function withoutWildcards(
     if (!isWildcard(address)) return [address];
     const [host, port] = address as Exclude<Address, string | Uint8Array>;
     const all = ownAddresses(findInterfaces()) as Exclude<Address, string | Uint8Array>[];
-    // `::` is for IPv4, too.
+    // `::` accepts IPv4, too.
     const reached = all.filter(([own]) => isIPv6(host) || !isIPv6(own));
     return reached.map(([own, , ...scope]) => [own, port, ...scope] as unknown as Address);
   });
 }
 
-/** True for an address that stands for every one of this machine. */
+/** True for `0.0.0.0` and `::`. */
 export function isWildcard(address: Address): boolean {
   if (typeof address === "string" || address instanceof Uint8Array) return false;
   const canonical = canonicalIPAddress(withoutZone(address[0]));
@@ -81,8 +79,8 @@ export function isWildcard(address: Address): boolean {
 }
 
 /**
- * The numbers of the interfaces that have a link-local IPv6 address: where a link-local address of
- * somebody else can be. Needs `--allow-sys=networkInterfaces`.
+ * The numbers of the interfaces with a link-local IPv6 address, on which link-local peers can be. Needs
+ * `--allow-sys=networkInterfaces`.
  */
 export function linkLocalScopes(
   interfaces: readonly Interface[] = Deno.networkInterfaces(),
@@ -94,10 +92,10 @@ export function linkLocalScopes(
 }
 
 /**
- * The number of the interface that has an address; `null` where none has it, several have, or it has no
- * link-local one. Needs `--allow-sys=networkInterfaces`.
+ * The number of the interface with this address; `null` if no interface has it, several have it, or the
+ * interface has no link-local address. Needs `--allow-sys=networkInterfaces`.
  *
- * @param host A local IP address of a connection.
+ * @param host The local IP address of a connection.
  */
 export function scopeOfOwn(
   host: string,

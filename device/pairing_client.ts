@@ -5,49 +5,65 @@
  */
 
 import type { Socket } from "../base/app.ts";
+import { TlsError } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
 import { Client, type Connection, type RequestOptions } from "../client.ts";
 import { JoinedSignal } from "../net/connect.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
-import type { ClientSslctx } from "../net/tls/context.ts";
+import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
+import { hasSigned } from "./authority.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
-/** Seconds that connecting, the handshake and each wait may take: the other side may wait for its disk. */
+/** Seconds for connecting, the handshake and each wait: the other side may have to wait for its disk. */
 const WAIT_SECONDS = 20;
 
-/** A client of the port of an invitation. */
+/** A client of an invitation's port. */
 export class PairingClient extends Client {
+  readonly #authority: string;
   readonly #sslctx: ClientSslctx;
 
   /**
-   * Makes a client for an address.
+   * Creates a client for an address.
    *
-   * @param sslctx Has the authority of the line, and no other.
-   * @param signal Ends whatever is under way.
+   * @param authority The authority in the line, as PEM text; no other is trusted.
+   * @param identity The certificate and key to present, as PEM text, or `null` for none.
+   * @param signal Closes its connections.
    */
-  constructor(address: Address, sslctx: ClientSslctx, signal: AbortSignal) {
+  constructor(
+    address: Address,
+    authority: string,
+    identity: { readonly cert: string; readonly key: string } | null,
+    signal: AbortSignal,
+  ) {
     super(address, { host: null, timeout: WAIT_SECONDS, signal });
-    this.#sslctx = sslctx;
+    this.#authority = authority;
+    this.#sslctx = buildClientSslctx({ ca: authority, checkHostname: false, ...identity });
   }
 
-  /** Makes a socket whose other end is the device that has made the line. */
+  /** Connects to the device that made the line, and to no other. */
   override async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, options?.signal);
     const bounds = { timeout: this.timeout, signal: joined.signal };
-    return await connectTls(this.address, this.#sslctx, null, bounds, PAIRING_PROTOCOL);
+    const socket = await connectTls(this.address, this.#sslctx, null, bounds, PAIRING_PROTOCOL);
+    if (hasSigned(this.#authority, socket.peerCertificate!.raw)) return socket;
+    socket.close();
+    throw new TlsError(
+      "UNTRUSTED",
+      "the authority of the line has not signed the certificate itself",
+    );
   }
 }
 
-/** What the other device has answered. */
+/** A response. */
 export interface Answered {
   readonly status: number;
   readonly bytes: Uint8Array;
 }
 
 /**
- * Makes a request and reads the whole answer.
+ * Sends a request and reads the whole response.
  *
- * @throws {RangeError} where the answer is too long.
+ * @throws {RangeError} if the response is too long.
  */
 export async function ask(
   connection: Connection,

@@ -1,5 +1,5 @@
 /**
- * What two devices say to each other when they are paired: JSON, in the bodies of two requests.
+ * The messages of pairing: JSON in the bodies of two requests and of the first response.
  *
  * @module
  */
@@ -11,18 +11,18 @@ import { isDeviceName } from "./device_name.ts";
 import { SECRET_BYTES } from "./invitation_line.ts";
 import { readAddresses } from "./received_addresses.ts";
 
-/** The name by ALPN (RFC 7301) of what is spoken, so that nothing else is taken for it. */
+/** The protocol's ALPN name (RFC 7301), so that no other protocol is mistaken for it. */
 export const PAIRING_PROTOCOL = "degu-pair/1";
-/** Where the first request goes. */
+/** The target of the first request. */
 export const SECRET_URI = "/secret";
-/** Where the second one goes. */
+/** The target of the second request. */
 export const VALUE_URI = "/value";
-/** Bytes of a request or of an answer: what a stranger can make a device read. */
+/** Bytes of a request or of an answer: bounds what a stranger can make a device hold. */
 export const MAX_MESSAGE_BYTES = 16384;
 
-/** What both say of themselves. */
+/** What each device sends about itself. */
 interface Self {
-  /** What the device is called. */
+  /** The name of the device. */
   readonly name: string;
   /** Where it can be reached later. */
   readonly addresses: readonly HostAddress[];
@@ -38,7 +38,7 @@ export interface Introduction extends Self {
 
 /** The answer to it. */
 export interface Answer extends Self {
-  /** What the joiner has to bring along with its certificate. */
+  /** The value that the second request must carry. */
   readonly value: Uint8Array;
 }
 
@@ -53,8 +53,8 @@ export function encodeIntroduction(introduction: Introduction): Uint8Array {
 }
 
 /**
- * Reads the secret of the first request; `null` where there is none. What else it says is of no interest
- * before that was compared.
+ * Reads the secret of the first request; `null` if it has none. The rest is not looked at before the secret
+ * was compared.
  */
 export function decodeSecret(bytes: Uint8Array): Uint8Array | null {
   try {
@@ -67,7 +67,7 @@ export function decodeSecret(bytes: Uint8Array): Uint8Array | null {
 /**
  * Reads the first request.
  *
- * @throws {RangeError} where it is anything else.
+ * @throws {RangeError} if it is not valid.
  */
 export function decodeIntroduction(bytes: Uint8Array): Introduction {
   const fields = readFields(bytes, ["secret", "authority", "name", "addresses"]);
@@ -85,7 +85,7 @@ export function encodeAnswer({ value, name, addresses }: Answer): Uint8Array {
 /**
  * Reads the answer to the first request.
  *
- * @throws {RangeError} where it is anything else.
+ * @throws {RangeError} if it is not valid.
  */
 export function decodeAnswer(bytes: Uint8Array): Answer {
   const fields = readFields(bytes, ["value", "name", "addresses"]);
@@ -97,7 +97,7 @@ export function encodeValue(value: Uint8Array): Uint8Array {
   return encode({ value: encodeBase64Url(value) });
 }
 
-/** Reads the second request; `null` where it is anything else. */
+/** Reads the second request; `null` if it is not valid. */
 export function decodeValue(bytes: Uint8Array): Uint8Array | null {
   try {
     return readRandom(readFields(bytes, ["value"])["value"]);
@@ -106,12 +106,12 @@ export function decodeValue(bytes: Uint8Array): Uint8Array | null {
   }
 }
 
-/** Makes a secret, or the value that is good once. */
+/** Creates a secret, or the value for the second request. */
 export function makeRandom(): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(SECRET_BYTES));
 }
 
-/** Compares secrets, in a time that says nothing of where they differ. */
+/** Compares secrets in constant time. */
 export function isSameSecret(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && loadBuiltin("node:crypto").timingSafeEqual(a, b);
 }

@@ -1,5 +1,5 @@
 /**
- * Where an invitation waits: servers that strangers can connect to, and that none of them can keep busy.
+ * The port of an invitation: servers that strangers can connect to, but can't keep busy.
  *
  * @module
  */
@@ -14,11 +14,11 @@ import { Server } from "../server.ts";
 import { limitReading } from "./bounded_socket.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
-/** A peer has so long from the end of its handshake to the end of its request. */
+/** Time from the end of the handshake to the end of the request: stops slow peers. */
 const REQUEST_MILLISECONDS = 2000;
 /**
- * So many connections may be there that have not brought the secret. The oldest gives way to the next: a
- * peer that has it brings it at once, and strangers who only wait keep nobody out.
+ * Connections that have not sent the secret yet. For one more the oldest is closed: a peer with the secret
+ * sends it at once, so idle strangers can't keep it out.
  */
 const MAX_WAITING = 64;
 /** Seconds that a handshake may take. */
@@ -39,24 +39,24 @@ export type Answering = (
 /** Who this device is, as PEM text. */
 export type Identity = () => { cert: string; key: string };
 
-/** A connection, and what ends it in time. */
+/** A connection and its time limit. */
 interface Entry {
   readonly visit: Visit;
   timer?: ReturnType<typeof setTimeout>;
 }
 
-/** The servers of an invitation, one at each of its addresses. */
+/** The servers of an invitation, one for each of its addresses. */
 export class PairingPort {
   readonly #identity: Identity;
   readonly #servers: { readonly server: Server; readonly listener: TlsListener }[] = [];
   readonly #visits = new Map<Session, Entry>();
-  /** Those that have not brought what they came for, the oldest first. */
+  /** Those that have not sent the secret or the value yet, the oldest first. */
   readonly #waiting = new Set<Session>();
   readonly #app: App;
   readonly #logger: Logger;
 
   /**
-   * Makes a port that is not open yet.
+   * Creates a port that listens nowhere yet.
    *
    * @param answer Answers the requests.
    */
@@ -70,7 +70,7 @@ export class PairingPort {
   }
 
   /**
-   * Listens on an address, for everybody.
+   * Listens on an address, and accepts every client.
    *
    * @returns The address with its port.
    */
@@ -111,12 +111,12 @@ export class PairingPort {
     if (this.#waiting.size > MAX_WAITING) {
       const [oldest] = this.#waiting;
       this.#forget(oldest!);
-      oldest!.close(new ConnectionClosedError("it gave way to a newer connection"));
+      oldest!.close(new ConnectionClosedError("closed in favor of a newer connection"));
     }
     return true;
   }
 
-  /** Ends a connection that is still there in two seconds from now, or with `null` at no time. */
+  /** Closes a connection after a time from now, 2 s by default; `null` for no limit. */
   limit(session: Session, milliseconds: number | null = REQUEST_MILLISECONDS): void {
     const entry = this.#visits.get(session);
     if (entry === undefined) return;
@@ -126,7 +126,7 @@ export class PairingPort {
     entry.timer = setTimeout(end, milliseconds);
   }
 
-  /** The connection has brought what it came for. */
+  /** Marks a connection that has sent the secret or the value: it is not closed for a newer one. */
   settle(session: Session): void {
     this.#waiting.delete(session);
   }
@@ -138,9 +138,9 @@ export class PairingPort {
   }
 
   /**
-   * Closes all connections but one, and from then on takes only certificates signed by an authority.
+   * Closes all connections but one, and from then on accepts only clients of one authority.
    *
-   * @throws {RangeError} where the authority can't be one; then everything is as it was.
+   * @throws {RangeError} if the authority can't be used; then nothing has changed.
    */
   trustOnly(authority: string, except: Session): void {
     const sslctx = this.#contextOf({ ca: authority });

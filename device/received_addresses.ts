@@ -1,5 +1,5 @@
 /**
- * The addresses that two devices tell each other: where each can be reached once they are paired.
+ * The addresses that two devices exchange: where each can be reached once they are paired.
  *
  * @module
  */
@@ -17,8 +17,8 @@ import { type FindInterfaces, isWildcard, scopeOfOwn, withoutWildcards } from ".
 /**
  * Checks the `serving` option: where a device can be reached.
  *
- * @throws {TypeError} where it is no array of addresses.
- * @throws {RangeError} where there are more than 6, or one can't be reached from another machine.
+ * @throws {TypeError} if it is not an array of addresses.
+ * @throws {RangeError} if it has more than 6, or one that can't be reached from another machine.
  */
 export function checkServing(serving: readonly Address[]): readonly Address[] {
   if (!Array.isArray(serving)) {
@@ -40,10 +40,10 @@ export function checkServing(serving: readonly Address[]): readonly Address[] {
 }
 
 /**
- * Checks the `listen` option: where an invitation waits.
+ * Checks the `listen` option: where an invitation listens.
  *
- * @throws {TypeError} where it is no array of addresses.
- * @throws {RangeError} where it has no address, more than 6, or one that is no IP address.
+ * @throws {TypeError} if it is not an array of addresses.
+ * @throws {RangeError} if it has no address, more than 6, or one that is not an IP address.
  */
 export function checkListen(listen: readonly Address[]): readonly Address[] {
   if (!Array.isArray(listen)) {
@@ -63,8 +63,8 @@ export function checkListen(listen: readonly Address[]): readonly Address[] {
 }
 
 /**
- * What another device is told of addresses: those that it can use, link-local ones without a scope, which
- * means nothing on another machine. Needs `--allow-sys=networkInterfaces` where one is a wildcard.
+ * The addresses as they are sent: only those that another machine can use, link-local ones without their
+ * scope, which has a meaning on this machine only. Needs `--allow-sys=networkInterfaces` for wildcards.
  */
 export function addressesToSend(
   addresses: readonly Address[],
@@ -81,9 +81,9 @@ export function addressesToSend(
 }
 
 /**
- * Reads addresses that another device has sent, which may be anything.
+ * Reads the addresses that another device sent.
  *
- * @throws {RangeError} where it is no list of at most 6 IP addresses or DNS names, each with a port.
+ * @throws {RangeError} unless it is a list of at most 6 IP addresses or DNS names, each with a port.
  */
 export function readAddresses(value: unknown): HostAddress[] {
   if (!Array.isArray(value)) throw new RangeError("its addresses are not a list");
@@ -105,7 +105,7 @@ function hostAsSent(address: Address): string | null {
   return canonicalIPAddress(withoutZone(host)) ?? host;
 }
 
-/** Only the one form of each IP address, and none that is for no machine or for many. */
+/** True for a DNS name, or the canonical form of an IP address that is neither multicast nor a wildcard. */
 function isHost(host: string): boolean {
   const canonical = canonicalIPAddress(host);
   if (canonical === null) return normaliseDnsName(host) !== null && !host.endsWith(".");
@@ -114,8 +114,8 @@ function isHost(host: string): boolean {
 }
 
 /**
- * Gives the link-local addresses of another device the interface that the pairing used. Without one they
- * lead nowhere, and are left out.
+ * Adds the scope of the interface that the pairing used to link-local addresses. If that is unknown, they
+ * can't be used and are left out.
  */
 export function withScope(
   addresses: readonly HostAddress[],
@@ -130,10 +130,10 @@ export function withScope(
 }
 
 /**
- * The number of the interface that a connection uses; `null` where that can't be found out. Needs
- * `--allow-sys=networkInterfaces` unless the connection is to a scoped address.
+ * The number of the interface that a connection uses; `null` if that can't be found. Needs
+ * `--allow-sys=networkInterfaces` unless the address has a scope.
  *
- * @param address Where the connection leads to, or comes from.
+ * @param address The remote address of the connection.
  */
 export function scopeOfConnection(
   address: Address | null,

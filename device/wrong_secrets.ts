@@ -1,24 +1,24 @@
 /**
- * Telling of wrong secrets, of which there can be any number.
+ * Reporting wrong secrets without flooding the log.
  *
  * @module
  */
 
 import type { Logger } from "../net/server_connection.ts";
 
-/** A stranger must not be able to fill a log. */
+/** Between two warnings: a stranger must not be able to fill the log. */
 const LEAST_MILLISECONDS = 1000;
 
-/** Counts wrong secrets, and warns of them once a second at most. */
+/** Counts wrong secrets, and logs a warning at most once a second. */
 export class WrongSecrets {
   readonly #logger: Logger;
   #count = 0;
-  #told = 0;
+  #reported = 0;
   #last = "";
   #stopped = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Makes a count of 0. */
+  /** Starts at 0. */
   constructor(logger: Logger) {
     this.#logger = logger;
   }
@@ -27,21 +27,21 @@ export class WrongSecrets {
   add(who: string): void {
     this.#count++;
     this.#last = who;
-    if (this.#timer === undefined && !this.#stopped) this.#tell();
+    if (this.#timer === undefined && !this.#stopped) this.#report();
   }
 
-  #tell(): void {
-    this.#told = this.#count;
+  #report(): void {
+    this.#reported = this.#count;
     this.#logger.warn(
-      `invitation: a wrong secret from ${this.#last}; ${this.#count} wrong so far, and it goes on`,
+      `invitation: wrong secret from ${this.#last}; ${this.#count} wrong so far; it stays open`,
     );
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      if (this.#count > this.#told) this.#tell();
+      if (this.#count > this.#reported) this.#report();
     }, LEAST_MILLISECONDS);
   }
 
-  /** Tells nothing more. */
+  /** Logs nothing more. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);

@@ -72,8 +72,8 @@ Deno.test("a line that was changed in one character, cut or joined with more is 
 Deno.test("a line of a newer version is refused as such, an older one as garbled", () => {
   const rest = restOf(encodeLine(sample));
   assertEquals(decodeLine(lineOf(1, rest)).secret, sample.secret);
-  assertThrows(() => decodeLine(lineOf(2, rest)), RangeError, "version 2");
-  assertThrows(() => decodeLine(lineOf(255, Uint8Array.of(1))), RangeError, "version 255");
+  assertThrows(() => decodeLine(lineOf(2, rest)), RangeError, "a newer version, 2");
+  assertThrows(() => decodeLine(lineOf(255, Uint8Array.of(1))), RangeError, "a newer version, 255");
   assertThrows(() => decodeLine(lineOf(0, rest)), RangeError, "garbled");
 });
 

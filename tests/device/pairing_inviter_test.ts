@@ -1,80 +1,12 @@
 /** What whoever has made a line, or has taken the place of that device, can do to one that joins. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import * as tls from "node:tls";
-import { DeguError } from "@degu/degu/base";
-import { encodeLine } from "../../device/invitation_line.ts";
-import { base64url, makeDevices, PairingDevice } from "../support/pairing.ts";
+import type { TLSSocket } from "node:tls";
+import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { JoinFailure } from "../../device/join_failure.ts";
+import { makeAuthority, makeLeaf } from "../support/authorities.ts";
+import { base64url, makeDevices } from "../support/pairing.ts";
+import { answerOf, DONE, startInviter, VALUE } from "../support/pairing_inviter.ts";
 import { within } from "../support/raw_peer.ts";
-
-/** How the connections of an inviter are answered, one after the other; the text of a request is given. */
-type Answering = (request: string, socket: tls.TLSSocket, count: number) => string | null;
-
-/** How an inviter listens. */
-interface InviterOptions {
-  readonly protocols?: readonly string[];
-  readonly identity?: { readonly cert: string; readonly key: string };
-}
-
-/** A server that answers as it likes, and a line that leads to it. */
-async function startInviter(
-  device: PairingDevice,
-  answer: Answering,
-  { protocols = ["degu-pair/1"], identity = device.identity }: InviterOptions = {},
-): Promise<{ line: string; requests: string[] } & AsyncDisposable> {
-  const requests: string[] = [];
-  const sockets = new Set<tls.TLSSocket>();
-  const server = tls.createServer({
-    ...identity,
-    ...(protocols.length === 0 ? {} : { ALPNProtocols: [...protocols] }),
-  });
-  server.on("tlsClientError", () => {});
-  let count = 0;
-  server.on("secureConnection", (socket) => {
-    const index = count++;
-    sockets.add(socket);
-    let text = "";
-    socket.on("error", () => {});
-    socket.on("data", (data: Uint8Array) => {
-      text += new TextDecoder().decode(data);
-      const [head = "", body = ""] = text.split("\r\n\r\n");
-      const length = /^content-length: (\d+)$/m.exec(head)?.[1];
-      if (length === undefined || body.length < Number(length)) return;
-      requests.push(text);
-      const answered = answer(text, socket, index);
-      if (answered !== null) socket.write(answered);
-    });
-  });
-  const listening = Promise.withResolvers<void>();
-  server.listen(0, "127.0.0.1", () => listening.resolve());
-  await listening.promise;
-  const { port } = server.address() as { port: number };
-  const line = encodeLine({
-    authority: device.authority.der,
-    addresses: [["127.0.0.1", port]],
-    secret: new Uint8Array(16).fill(1),
-    expires: new Date(Date.now() + 60_000),
-  });
-  return {
-    line,
-    requests,
-    [Symbol.asyncDispose]: async () => {
-      for (const socket of sockets) socket.destroy();
-      const closed = Promise.withResolvers<void>();
-      server.close(() => closed.resolve());
-      await closed.promise;
-    },
-  };
-}
-
-const VALUE = base64url(new Uint8Array(16).fill(2));
-
-function answerOf(fields: Record<string, unknown> | string, status = "200 OK"): string {
-  const text = typeof fields === "string" ? fields : JSON.stringify(fields);
-  const { length } = new TextEncoder().encode(text);
-  return `HTTP/1.1 ${status}\r\ncontent-length: ${length}\r\n\r\n${text}`;
-}
-
-const DONE = "HTTP/1.1 204 No Content\r\n\r\n";
 
 Deno.test("the joiner shows its certificate in the second step only, and its secret in the first", async () => {
   await using devices = await makeDevices("camera", "viewer");
@@ -158,7 +90,7 @@ Deno.test("an inviter that hangs up is told apart by the step in which it does",
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const right = answerOf({ value: VALUE, name: "camera", addresses: [] });
-  const hangUp = (socket: tls.TLSSocket) => {
+  const hangUp = (socket: TLSSocket) => {
     socket.end();
     return null;
   };
@@ -185,6 +117,22 @@ Deno.test("whoever does not have the key of the line's authority learns nothing"
   assertEquals(inviter.requests, []);
 });
 
+Deno.test("the authority of the line has to have signed the certificate itself", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const root = await makeAuthority();
+  const between = await makeAuthority({ issuer: root });
+  const table = [[root, ""], [between, between.pem]] as const;
+  for (const [issuer, chain] of table) {
+    const { pem, keyPem } = await makeLeaf(issuer);
+    const options = { authority: root.der, identity: { cert: pem + chain, key: keyPem } };
+    await using inviter = await startInviter(camera, () => answerOf("", "403 Forbidden"), options);
+    const wanted = chain === "" ? "has refused" : "not open any more";
+    await assertRejects(() => viewer.join(inviter.line), DeguError, wanted);
+    assertEquals(inviter.requests.length, chain === "" ? 1 : 0);
+  }
+});
+
 Deno.test("the device of the line itself is refused where it does not speak degu-pair/1", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
@@ -196,18 +144,42 @@ Deno.test("the device of the line itself is refused where it does not speak degu
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("a device that can't be reached is not said to have turned anybody away for certain", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  const line = encodeLine({
-    authority: camera.authority.der,
-    // TEST-NET-1: without a route, or without an answer.
-    addresses: [["127.0.0.1", 1]],
-    secret: new Uint8Array(16),
-    expires: new Date(),
-  });
-  const error = await assertRejects(() => viewer.join(line), DeguError, "not open any more");
-  assert(error.message.includes(`camera (${camera.id})`), error.message);
+Deno.test("a device that can't be reached is told apart from one that turns this one away", async () => {
+  await using devices = await makeDevices("camera");
+  const { camera } = devices;
+  const { NetworkUnreachable, TimedOut, ConnectionRefused } = Deno.errors;
+  const unreachable = Object.assign(new Error("no route"), { code: "EHOSTUNREACH" });
+  const silent = [new TimedOut("late"), new NetworkUnreachable("none"), unreachable];
+  const refused = new ConnectionRefused("no");
+  const impostor = new TlsError("UNTRUSTED", "somebody else");
+  const table: [errors: Error[], wanted: string][] = [
+    [silent, "can't be reached"],
+    [[], "can't be reached"],
+    [[...silent, refused], "this line is not open"],
+    [[impostor, ...silent], "this line is not open"],
+    [[new EmptyPreambleError()], "this line is not open"],
+  ];
+  for (const [errors, wanted] of table) {
+    const failure = new JoinFailure(camera.authority, new AbortController().signal);
+    const cause = new AggregateError(errors);
+    const error = await assertRejects(() => failure.turnedAway(() => Promise.reject(cause)));
+    assert(error instanceof DeguError && error.message.includes(wanted), `${error}`);
+    assertEquals(error.cause, cause);
+    // Whatever it is, what has to be done about a stolen line is said.
+    const advice = `look at the peers of camera (${camera.id}) and forget what you do not know`;
+    assert(error.message.includes(advice), error.message);
+  }
+});
+
+Deno.test("a missing permission is told as such", async () => {
+  await using devices = await makeDevices("camera");
+  const failure = new JoinFailure(devices.camera.authority, new AbortController().signal);
+  const denied = new Deno.errors.NotCapable("Requires net access");
+  const cause = new AggregateError([new Deno.errors.TimedOut("late"), denied]);
+  assertEquals(
+    await assertRejects(() => failure.turnedAway(() => Promise.reject(cause))),
+    denied,
+  );
 });
 
 Deno.test("a name that this device knows the other by is used in what goes wrong", async () => {

@@ -11,8 +11,15 @@ import {
   type StrangerOptions,
 } from "../support/pairing.ts";
 import { EXTENSIONS, makeAuthority, makeLeaf } from "../support/authorities.ts";
+import { storeOf } from "../support/device_pairs.ts";
 import { within } from "../support/raw_peer.ts";
-import type { Invitation } from "@degu/degu/device";
+import type { HostAddress } from "../../base/session.ts";
+import { encodeLine } from "../../device/invitation_line.ts";
+import { Inviter } from "../../device/inviter.ts";
+import { type Pairing, PeerStore } from "../../device/peer_store.ts";
+import { ServingRecords } from "../../device/serving_records.ts";
+import type { DeviceParts } from "../../device/parts.ts";
+import type { Invitation, Peer } from "@degu/degu/device";
 
 /** Takes the first step as a device would, and returns the value of the answer. */
 async function firstStep(invitation: Invitation, device: PairingDevice): Promise<unknown> {
@@ -130,8 +137,12 @@ Deno.test("the value is good for the authority that it was made for, and once", 
   assertEquals(await isTaken(invitation, value, {}), false);
   assertEquals(await camera.written(), []);
   // Of many at once one is taken.
-  const tries = Array.from({ length: 8 }, () => isTaken(invitation, value, mine));
-  assertEquals((await Promise.all(tries)).filter((taken) => taken).length, 1);
+  const connected = Array.from({ length: 8 }, () => Stranger.connect(addressOf(invitation), mine));
+  const strangers = await Promise.all(connected);
+  for (const stranger of strangers) stranger.post("/value", { value });
+  const answers = await Promise.allSettled(strangers.map((stranger) => stranger.answer(204)));
+  for (const stranger of strangers) stranger[Symbol.dispose]();
+  assertEquals(answers.filter(({ status }) => status === "fulfilled").length, 1);
   assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
   assertEquals((await camera.peers()).length, 1);
 });
@@ -163,15 +174,42 @@ Deno.test("the second step needs a certificate that the authority itself has sig
 Deno.test("a second device with the right secret is turned away, and the user is warned", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
-  await using invitation = await camera.invite();
-  using one = await Stranger.connect(addressOf(invitation));
-  using two = await Stranger.connect(addressOf(invitation));
-  one.post("/secret", introductionOf(invitation.line, viewer));
-  two.post("/secret", introductionOf(invitation.line, other));
-  // Either may have been first.
-  const outcomes = await Promise.allSettled([one.answer(200), two.answer(200)]);
-  assertEquals(outcomes.map(({ status }) => status).toSorted(), ["fulfilled", "rejected"]);
+  const asked = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<[]>();
+  const inviter = new Inviter(await partsOf(camera), {
+    peerName: undefined,
+    findAddresses: () => {
+      asked.resolve();
+      return gate.promise;
+    },
+  });
+  const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
+  const secret = base64url(inviter.secret);
+  const introduce = async (device: PairingDevice) => {
+    const stranger = await Stranger.connect([host, port]);
+    const { name, authority } = device;
+    const der = base64url(authority.der);
+    stranger.post("/secret", { secret, authority: der, name, addresses: [] });
+    return stranger;
+  };
+  using first = await introduce(viewer);
+  await within(asked.promise, "the first one is being answered");
+  using second = await introduce(other);
+  assertEquals(await second.end(), "");
+  gate.resolve([]);
+  await first.answer(200);
+  assert(camera.logger.at("warn")[0]!.includes("somebody else may have seen the line"));
+  await inviter.close(new Error("enough"));
 });
+
+/** The parts of a device, as pairing gets them. */
+async function partsOf(
+  { dir, id, name, authority, identity, logger }: PairingDevice,
+): Promise<DeviceParts> {
+  const peers = await storeOf(dir);
+  const closing = new AbortController().signal;
+  return { name, id, authority, sslconfig: () => identity, peers, logger, closing };
+}
 
 Deno.test("a joiner that is gone after the first step leaves nothing, and the invitation ends in time", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
@@ -231,7 +269,45 @@ Deno.test("an inviter that can't write gives no answer, and has no entry", async
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("closing while a pairing is written down completes it, and closing before prevents it", async () => {
+/** Peers whose next entry is stored when a test wants it. */
+class SlowStore extends PeerStore {
+  readonly asked = Promise.withResolvers<void>();
+  readonly gate = Promise.withResolvers<void>();
+
+  override async record(pairing: Pairing): Promise<Peer> {
+    this.asked.resolve();
+    await this.gate.promise;
+    return await super.record(pairing);
+  }
+}
+
+Deno.test("closing an invitation while its pairing is stored completes the pairing", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const { dir, id, logger } = camera;
+  const peers = new SlowStore(dir, id, new ServingRecords(dir), logger);
+  const inviter = new Inviter({ ...await partsOf(camera), peers }, {
+    peerName: undefined,
+    findAddresses: () => Promise.resolve([]),
+  });
+  const [host, port] = await inviter.open(["127.0.0.1", 0]) as HostAddress;
+  const line = encodeLine({
+    authority: camera.authority.der,
+    addresses: [[host, port]],
+    secret: inviter.secret,
+    expires: new Date(Date.now() + 60_000),
+  });
+  const joining = viewer.join(line);
+  await within(peers.asked.promise, "the pairing is being stored");
+  const closing = inviter.close(new Error("closed too late"));
+  peers.gate.resolve();
+  assertEquals((await joining).id, camera.id);
+  assertEquals((await inviter.paired).id, viewer.id);
+  await closing;
+  assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
+});
+
+Deno.test("closing an invitation at any moment leaves an entry only if it has resolved", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   for (let round = 0; round < 10; round++) {

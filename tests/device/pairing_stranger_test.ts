@@ -142,6 +142,8 @@ Deno.test("strangers who only connect keep nobody out: the oldest one gives way"
     for (let i = 0; i < 64; i++) strangers.push(await Stranger.connect(addressOf(invitation)));
     const peer = viewer.join(invitation.line);
     assertEquals(await strangers[0]!.end(), "");
+    const gone = camera.logger.at("debug").filter((line) => line.includes("a newer connection"));
+    assert(gone.length >= 1, Deno.inspect(camera.logger.lines));
     await within(Promise.all([peer, invitation.paired]), "the two are paired", 20);
   } finally {
     for (const stranger of strangers) stranger[Symbol.dispose]();

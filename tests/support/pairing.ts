@@ -67,9 +67,10 @@ export class PairingDevice implements AsyncDisposable {
     return this.device.peers();
   }
 
-  /** The names of the files of its peers, whole or not. */
+  /** The names of the files of its peers. What is there for a moment is made by its watch. */
   async written(): Promise<string[]> {
-    return await entries(join(this.dir, "peers"));
+    const names = await entries(join(this.dir, "peers"));
+    return names.filter((name) => !/^\.[0-9a-f]{16}$/.test(name));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -222,7 +223,7 @@ export function base64url(bytes: Uint8Array): string {
 }
 
 /** Where an invitation waits. */
-export function addressOf({ line }: Invitation): readonly [string, number] {
+export function addressOf({ line }: Pick<Invitation, "line">): readonly [string, number] {
   return decodeLine(line).addresses[0]!;
 }
 
