@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Bodies } from "../base/bodies.ts";
+import type { Bodies } from "../base/bodies.ts";
 import { DeguError, quote, TlsError, typeName } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
 import { type ClientOptions, type Connection, type RequestOptions, SSLClient } from "../client.ts";
