@@ -6,7 +6,7 @@ import {
   introductionOf,
   makeDevices,
   pair,
-  PairingDevice,
+  type PairingDevice,
   Stranger,
   type StrangerOptions,
 } from "../support/pairing.ts";

@@ -338,7 +338,7 @@ Deno.test("joining ends with the reason of its signal, and writes nothing", asyn
   const controller = new AbortController();
   const line = lineWith(invitation.line, [["127.0.0.1", (silent.addr as Deno.NetAddr).port]]);
   const joining = viewer.join(line, { signal: controller.signal });
-  using conn = await silent.accept();
+  using _conn = await silent.accept();
   controller.abort(reason);
   assertEquals(await assertRejects(() => within(joining, "it ends")), reason);
   assertEquals(await viewer.written(), []);
