@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import type { Address } from "../base.ts";
 import { Client, SSLClient } from "../client.ts";
 import { Device } from "../device.ts";
+import { decodeLine } from "../device/invitation_line.ts";
 import { type App, Server, SSLServer } from "../server.ts";
 import { TempPKI } from "../misc.ts";
 import { createDevicePki } from "../pki.ts";
@@ -440,4 +441,43 @@ const { status } = await client.request("GET", "/");
 if (status !== 200) throw new Error(String(status));`,
     },
   ]);
+});
+
+Deno.test("pairing needs the permissions in the table, and no others", async () => {
+  await using dir = await tempDir();
+  await using camera = await Device.open(join(dir.path, "camera"), { name: "camera" });
+  await using viewer = await Device.open(join(dir.path, "viewer"), { name: "viewer" });
+  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+  const [, port] = decodeLine(invitation.line).addresses[0]!;
+  const home = viewer.dir;
+  const onHome = [`read=${home}`, `write=${home}`, "sys=uid"];
+  const open = `import { Device } from "./device.ts";
+await using device = await Device.open(${JSON.stringify(home)});`;
+  await runCases([
+    {
+      name: "device.invite with listen",
+      permissions: [...onHome, "net=127.0.0.1:0"],
+      script: `${open}
+await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });`,
+    },
+    {
+      name: "device.invite with a wildcard",
+      permissions: [...onHome, "net=0.0.0.0:0", "sys=networkInterfaces"],
+      script: `${open}
+await using invitation = await device.invite({ listen: [["0.0.0.0", 0]] });`,
+    },
+    {
+      name: "device.invite",
+      permissions: [...onHome, "net", "sys=networkInterfaces"],
+      script: `${open}
+await using invitation = await device.invite();`,
+    },
+    {
+      name: "device.join",
+      permissions: [...onHome, `net=127.0.0.1:${port}`],
+      script: `${open}
+await device.join(${JSON.stringify(invitation.line)});`,
+    },
+  ]);
+  assertEquals((await invitation.paired).id, viewer.id);
 });
