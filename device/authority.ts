@@ -105,7 +105,7 @@ function parse(der: Uint8Array): Certificate {
   }
 }
 
-/** Nothing is in front, behind or in between, and the algorithm is told twice in the same way. */
+/** Nothing comes before, after or in between, and both fields for the algorithm are the same. */
 function checkForm(der: Uint8Array): void {
   const outside = new DerReader(der);
   const whole = outside.enter(TAG.sequence);
@@ -125,7 +125,7 @@ function checkForm(der: Uint8Array): void {
 
 function problemOf(certificate: Certificate): string | null {
   const { version, publicKey, isAuthority, links } = certificate;
-  if (version !== 3) return `it has version ${version} in place of 3`;
+  if (version !== 3) return `it must have version 3; got ${version}`;
   if (publicKey.length !== P256_KEY_BYTES || !publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
     return "its key is not on P-256 with both coordinates";
   }

@@ -41,7 +41,7 @@ export interface DeviceOptions {
    */
   name?: string | undefined;
   /**
-   * Where to tell what happens; `console` fits.
+   * Where to log; `console` fits.
    *
    * @default {warnings and errors, to stderr}
    */
@@ -155,7 +155,7 @@ export class Device implements AsyncDisposable {
    * Opens the device in a directory; makes it, with mode 0700 and a new identity, where there is none.
    *
    * The directory is the device: who can read it can pretend to be it. It must belong to the user of this
-   * process, and nobody else may be able to write in it or to put another one into its place. Needs
+   * process, and nobody else may be able to write to it or to replace it. Needs
    * `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
    *
    * @param dir Absolute path, or file URL, of a directory of its own.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Bodies } from "../base/bodies.ts";
+import type { Bodies } from "../base/bodies.ts";
 import { DeguError, quote, TlsError, typeName } from "../base/errors.ts";
 import type { Address } from "../base/session.ts";
 import { type ClientOptions, type Connection, type RequestOptions, SSLClient } from "../client.ts";
@@ -25,7 +25,7 @@ import { mostTelling } from "./telling_error.ts";
 /** The options of a client of a peer. */
 export interface DeviceClientOptions extends ClientOptions {
   /**
-   * Where to look for the peer, in place of the addresses of its entry.
+   * Where to look for the peer, instead of the addresses of its entry.
    *
    * @default {those of its entry, read again for each connection}
    */
@@ -69,12 +69,20 @@ export function noAddress({ name }: Peer): DeguError {
   );
 }
 
+/** A peer as it was read, and the signal that ends with the trust in it. */
+interface Trusted {
+  readonly peer: Peer;
+  readonly life: AbortSignal;
+}
+
 /** A client of one peer. */
 export class DeviceClient extends SSLClient {
   readonly #parts: ClientParts;
   readonly #id: string;
   readonly #addresses: readonly Address[] | null;
   #last: Address | null = null;
+  /** What `connect()` has read for the socket that it asks for. */
+  readonly #read = new WeakMap<RequestOptions, Trusted>();
   #context: { readonly made: string; readonly sslctx: ClientSslctx };
 
   /** Made by a device, of a peer that was just read. */
@@ -96,7 +104,8 @@ export class DeviceClient extends SSLClient {
 
   /** Connects to the first address whose server is that peer. */
   override async createSocket(options?: RequestOptions): Promise<TlsSocket> {
-    const { peer, life } = await this.#look();
+    const read = options === undefined ? undefined : this.#read.get(options);
+    const { peer, life } = read ?? await this.#look();
     const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
     const { timeout } = this;
@@ -122,15 +131,17 @@ export class DeviceClient extends SSLClient {
 
   /** Makes a connection, which ends when the peer is forgotten or the device is closed. */
   override async connect(bodies?: Bodies, options?: RequestOptions): Promise<Connection> {
-    const { life } = await this.#look();
-    using joined = new JoinedSignal(requestSignal(options), life);
-    const connection = await super.connect(bodies, { ...options, signal: joined.signal! });
-    closeOnAbort(connection, life);
+    const read = await this.#look();
+    using joined = new JoinedSignal(requestSignal(options), read.life);
+    const own = { ...options, signal: joined.signal! };
+    this.#read.set(own, read);
+    const connection = await super.connect(bodies, own);
+    closeOnAbort(connection, read.life);
     return connection;
   }
 
   /** The peer as it is on disk now, and the signal that ends with it. */
-  async #look(): Promise<{ peer: Peer; life: AbortSignal }> {
+  async #look(): Promise<Trusted> {
     const { peers, lives, closing } = this.#parts;
     closing.throwIfAborted();
     await peers.refresh();

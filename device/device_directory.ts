@@ -62,7 +62,8 @@ function pathOf(url: URL): string {
  *
  * @param name The name that was given.
  * @throws {RangeError} where there is no device yet and no name is given, or where its name is another.
- * @throws {Deno.errors.PermissionDenied} where another user owns the directory or could change it.
+ * @throws {Deno.errors.PermissionDenied} where another user owns the directory or could change it; where
+ * it has other things in it and is not closed to others.
  * @throws {Deno.errors.InvalidData} where the file with its name can't be read.
  */
 export async function prepareDirectory(
@@ -72,7 +73,8 @@ export async function prepareDirectory(
   const { dir, peers, serving } = paths;
   const known = await readName(dir);
   checkName(dir, known, name);
-  await makePrivate(dir);
+  if (known === null && await hasEntries(dir)) await checkPrivate(dir);
+  else await makePrivate(dir);
   const files = new StateDirectory(dir, join(dir, "lock"));
   const settled = await files.exclusively(async () => {
     const known = await readName(dir);
@@ -118,6 +120,20 @@ function parseName(text: string): string | null {
   } catch {
     return null;
   }
+}
+
+/** What lies in a directory beside a device may be meant for others, so it is not closed to them. */
+async function checkPrivate(path: string): Promise<void> {
+  await new PrivatePaths().check(path, USABLE_BY_OTHERS);
+}
+
+async function hasEntries(path: string): Promise<boolean> {
+  try {
+    for await (const _entry of Deno.readDir(path)) return true;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return false;
 }
 
 /** A directory that others can read is closed to them; one that they could have written is not used. */

@@ -23,10 +23,10 @@ export interface ServerParts extends DeviceParts {
 }
 
 /**
- * A server that lets in the peers of a device, and nobody else; {@linkcode Device.listen} makes one.
+ * A server that accepts the peers of a device and nobody else. {@linkcode Device.listen} makes one.
  *
- * A client is let in by a certificate that the authority of a peer itself has signed. Whether that peer is
- * still one is looked at on disk once the handshake and the app's `onConnect` are done. Pairings,
+ * A client needs a certificate that the authority of a peer itself has signed. Whether that peer is still
+ * trusted is read from the disk once the handshake and the app's `onConnect` are done. Pairings,
  * forgetting and renewals, by any process, take effect while it runs: the sessions of a peer that is
  * forgotten end within a second.
  *
@@ -149,6 +149,7 @@ export class DeviceServer extends SSLServer {
     await this.#leave();
   }
 
+  /** Closes the server: {@linkcode close}. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
     await this.#prepared.catch(() => {});
@@ -197,11 +198,11 @@ function forPeers(parts: DeviceParts, app: App): AppObject {
   const { handle, onConnect } = readApp(app, "app");
   return {
     handle,
-    onConnect: (session, sock) => letIn(parts, onConnect, session, sock),
+    onConnect: (session, sock) => admit(parts, onConnect, session, sock),
   };
 }
 
-async function letIn(
+async function admit(
   { peers, logger }: DeviceParts,
   onConnect: OnConnect | null,
   session: Session,

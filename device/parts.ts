@@ -20,7 +20,7 @@ export interface DeviceParts {
   sslconfig(): { cert: string; key: string };
   /** Those that the device is paired with. */
   readonly peers: PeerStore;
-  /** Where to tell what happens; its methods never throw. */
+  /** Where to log; its methods never throw. */
   readonly logger: Logger;
   /** Is aborted when the device is disposed of. */
   readonly closing: AbortSignal;

@@ -98,7 +98,7 @@ function readTime(pairedAt: unknown): Date {
   throw new RangeError("the time of its pairing is no time");
 }
 
-/** Flow information means nothing to anybody else, and has no place in the text. */
+/** Flow information means nothing to anybody else, and the text form has none. */
 function withoutFlow(address: Address): Address {
   const checked = checkClientAddress(address);
   if (typeof checked === "string" || checked instanceof Uint8Array) return checked;

@@ -75,7 +75,7 @@ export class StateDirectory {
     return names.sort();
   }
 
-  /** Puts a file into place; it is on the disk when this resolves. Only while nobody else writes. */
+  /** Replaces a file; it is on the disk when this resolves. Only inside {@linkcode exclusively}. */
   async write(name: string, text: string): Promise<void> {
     await this.#removeLeftBehind();
     const temporary = join(this.path, `.${randomSuffix()}`);
@@ -89,7 +89,7 @@ export class StateDirectory {
     await syncDirectory(this.path);
   }
 
-  /** Removes a file, for good; false where there is none. Only while nobody else writes. */
+  /** Removes a file, on the disk too; false where there is none. Only inside {@linkcode exclusively}. */
   async remove(name: string): Promise<boolean> {
     const removed = await ifPresent(Deno.remove(join(this.path, name)).then(() => true));
     if (removed !== null) await syncDirectory(this.path);

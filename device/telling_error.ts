@@ -1,12 +1,12 @@
 /**
- * Which of several errors is told, where all addresses of a device have failed.
+ * Which of several errors to report when all addresses of a device have failed.
  *
  * @module
  */
 
 import { TlsError, type TlsErrorCode } from "../base/errors.ts";
 
-/** What the very peer says, or is, tells more than what somebody else does. */
+/** The most useful first: what the peer itself says or is, before what somebody else does. */
 const TELLING: readonly TlsErrorCode[] = [
   "REFUSED_BY_PEER",
   "EXPIRED",
@@ -30,7 +30,7 @@ const TELLING_CLASSES: readonly (abstract new () => Error)[] = [
   Deno.errors.TimedOut,
 ];
 
-/** Of several errors the one that says most, the first of equals; its `cause` is all of them. */
+/** The most useful of several errors, of equal ones the first, with all of them as its `cause`. */
 export function mostTelling(cause: AggregateError): Error {
   const { errors } = cause;
   const [first] = [...errors].sort((a, b) => rank(a) - rank(b));

@@ -10,7 +10,6 @@ import {
 import { ProxyApp } from "../../applib.ts";
 import { type Address, DeguError, TlsError } from "../../base.ts";
 import { Client } from "../../client.ts";
-import type { Device } from "../../device.ts";
 import { type App, Server, SSLServer } from "../../server.ts";
 import { createFetch } from "../../web.ts";
 import { makeAuthority, makeLeaf } from "../support/authorities.ts";
@@ -271,39 +270,3 @@ Deno.test("signals of the client and of a request end an attempt", async () => {
   assertStrictEquals(await second, reason);
   assert(client.options.signal?.aborted);
 });
-
-Deno.test("stolen directory: a copy is that device until its peers forget it", async () => {
-  await using setup = await setUp();
-  const { devices, camera, viewer, server } = setup;
-  await copyDirectory(viewer.dir, devices.path("stolen"));
-  const thief: Device = await devices.open("stolen", { name: "viewer" });
-  assertEquals(thief.id, viewer.id);
-  const client = await thief.client("camera");
-  using conn = await client.connect();
-  await conn.get("/");
-  await camera.forget("viewer");
-  await assertRejects(() => conn.get("/"));
-  await assertRejects(() => client.request("GET", "/"));
-  // The owner makes a new identity and pairs again, which is of no use to the thief.
-  const fresh = await devices.open("fresh", { name: "viewer" });
-  await record(camera, fresh);
-  await record(fresh, camera, { addresses: [server.address] });
-  await assertWorks(await fresh.client("camera"));
-  await assertRejects(() => client.request("GET", "/"));
-  // What the thief serves is nobody to those who have forgotten it.
-  await record(thief, camera);
-  await using fake = thief.listen(LOOPBACK, hello);
-  fake.serveForever();
-  await fake.ready;
-  const lured = await camera.client("viewer", { addresses: [fake.address] });
-  const error = await assertRejects(() => lured.connect(), TlsError);
-  assertEquals(error.code, "UNTRUSTED");
-});
-
-async function copyDirectory(from: string, to: string): Promise<void> {
-  await Deno.mkdir(to, { mode: 0o700 });
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (isDirectory) await copyDirectory(`${from}/${name}`, `${to}/${name}`);
-    else await Deno.copyFile(`${from}/${name}`, `${to}/${name}`);
-  }
-}

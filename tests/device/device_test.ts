@@ -161,6 +161,22 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "Device.open leaves the mode of a directory alone that has other things in it",
+  ignore: !onPosix,
+  async fn() {
+    await using dir = await tempDir();
+    await Deno.chmod(dir.path, 0o755);
+    await Deno.writeTextFile(join(dir.path, "notes.txt"), "for everybody");
+    const open = () => Device.open(dir.path, { name: "camera" });
+    await assertRejects(open, Deno.errors.PermissionDenied, "chmod 700");
+    assertEquals([await mode(dir.path), await entries(dir.path)], [0o755, ["notes.txt"]]);
+    await Deno.chmod(dir.path, 0o700);
+    await using device = await open();
+    assertEquals(device.name, "camera");
+  },
+});
+
 Deno.test("devices that are opened at once in one directory are one", async () => {
   await using dir = await tempDir();
   const opened = await Promise.all(

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import type { Address } from "../../base.ts";
-import { Device, type Peer } from "../../device.ts";
+import type { Device, Peer } from "../../device.ts";
 import { makeAuthority } from "../support/authorities.ts";
 import { authorityOf, record, storeOf, TestDevices } from "../support/device_pairs.ts";
 import { entries } from "../support/directories.ts";
