@@ -209,10 +209,28 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one by {@linkcode join}.
+   * Opens an invitation, with which one other device can pair with this one by {@linkcode join}. Needs
+   * `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
+   * `--allow-sys=networkInterfaces`.
    *
    * @throws {TypeError} for an option of a wrong type, and for an unknown one.
-   * @throws {RangeError} for a value that is not allowed.
+   * @throws {RangeError} for a value that is not allowed, and for a `peerName` that is taken.
+   * @throws {Deno.errors.AddrInUse} if an address in `listen` is taken.
+   *
+   * @example Pair two devices
+   * ```ts
+   * import { Device } from "@degu/degu/device";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const dir = await Deno.makeTempDir(); // really: two machines
+   * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+   * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+   * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+   * const atViewer = await viewer.join(invitation.line); // which a person has carried there
+   * const atCamera = await invitation.paired;
+   * assertEquals([atViewer.name, atCamera.name], ["camera", "viewer"]);
+   * await Deno.remove(dir, { recursive: true });
+   * ```
    */
   async invite(options: InviteOptions = {}): Promise<Invitation> {
     this.#checkOpen();
@@ -227,11 +245,14 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Pairs with the device that has invited this one.
+   * Pairs with the device that has invited this one. Needs `--allow-net` of the addresses in the line.
    *
-   * @param line The line of its invitation.
+   * @param line The line of its invitation; white space in it is ignored.
    * @throws {TypeError} for an argument of a wrong type, and for an unknown option.
-   * @throws {RangeError} where the line is not one that can be used, or `peerName` is taken.
+   * @throws {RangeError} if the line is garbled, foreign, newer, expired, or from this device itself, or
+   * `peerName` is taken.
+   * @throws {DeguError} if this device is turned away: the invitation has expired or was closed, or another
+   * device has used the line; if the other device can't be reached, or breaks the protocol.
    */
   async join(line: string, options: JoinOptions = {}): Promise<Peer> {
     this.#checkOpen();

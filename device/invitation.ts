@@ -169,9 +169,11 @@ async function openOwn(inviter: Inviter): Promise<Address[]> {
   const opened = await Promise.allSettled(addresses.map((address) => inviter.open(address)));
   const bound = opened.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
   if (bound.length > 0) return bound;
-  const [failed] = opened;
+  const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
+  const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
+  if (denied !== undefined) throw denied;
   throw new DeguError("no address of this machine can be listened on: give one as `listen`", {
-    cause: failed?.status === "rejected" ? failed.reason : undefined,
+    cause: new AggregateError(causes),
   });
 }
 

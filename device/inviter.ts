@@ -8,6 +8,7 @@ import { DeguError } from "../base/errors.ts";
 import type { Request, ResponseTuple } from "../base/message.ts";
 import type { Address, Session } from "../base/session.ts";
 import { type Authority, hasSigned, readAuthority } from "./authority.ts";
+import { LimitedWarning } from "./limited_warning.ts";
 import {
   type Answer,
   decodeIntroduction,
@@ -24,7 +25,6 @@ import { PairingPort, type Visit } from "./pairing_port.ts";
 import type { DeviceParts } from "./parts.ts";
 import type { Peer } from "./peer.ts";
 import { scopeOfConnection, withScope } from "./received_addresses.ts";
-import { WrongSecrets } from "./wrong_secrets.ts";
 
 /** How long the joiner may keep its connection open after the last answer. */
 const LAST_MILLISECONDS = 2000;
@@ -60,7 +60,9 @@ export class Inviter {
   readonly #parts: DeviceParts;
   readonly #options: InviterOptions;
   readonly #port: PairingPort;
-  readonly #wrong: WrongSecrets;
+  readonly #wrong: LimitedWarning;
+  readonly #late: LimitedWarning;
+  readonly #refused: LimitedWarning;
   readonly #outcome = Promise.withResolvers<Peer>();
   /** Set by the first right secret, before anything else in the request is looked at. */
   #isClaimed = false;
@@ -72,7 +74,18 @@ export class Inviter {
   constructor(parts: DeviceParts, options: InviterOptions) {
     this.#parts = parts;
     this.#options = options;
-    this.#wrong = new WrongSecrets(parts.logger);
+    const warning = (format: (last: string, count: number) => string) =>
+      new LimitedWarning(parts.logger, (last, count) => `invitation: ${format(last, count)}`);
+    this.#wrong = warning((who, count) =>
+      `wrong secret from ${who}; ${count} wrong so far; it stays open`
+    );
+    this.#late = warning((who) =>
+      `${who} has the right secret, but another device was first: somebody else may have seen the line; ` +
+      "check which device this one is paired with now"
+    );
+    this.#refused = warning((what, count) =>
+      `the right secret, but refused: ${what}; ${count} refused so far; it stays open`
+    );
     this.#port = new PairingPort(
       () => parts.sslconfig(),
       (request, visit) => this.#answer(request, visit),
@@ -104,7 +117,7 @@ export class Inviter {
   }
 
   async #free(): Promise<void> {
-    this.#wrong.stop();
+    for (const each of [this.#wrong, this.#late, this.#refused]) each.stop();
     await this.#port.close();
   }
 
@@ -125,10 +138,7 @@ export class Inviter {
     if (secret === null || !isSameSecret(secret, this.secret)) return this.#refuse(visit);
     const { session } = visit;
     if (this.#isClaimed) {
-      this.#parts.logger.warn(
-        `invitation: ${session} has the right secret, but another device was first: somebody else may ` +
-          "have seen the line; check which device this one is paired with now",
-      );
+      this.#late.add(String(session));
       return hangUp(session);
     }
     this.#isClaimed = true;
@@ -138,9 +148,7 @@ export class Inviter {
       this.#joiner = await this.#admit(bytes, session);
     } catch (error) {
       this.#isClaimed = false;
-      this.#parts.logger.warn(
-        `invitation: ${session} has the right secret, but is refused: ${textOf(error)}`,
-      );
+      this.#refused.add(`${session}: ${textOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
     return [200, "OK", {}, encodeAnswer(this.#joiner.answer)];
@@ -193,6 +201,7 @@ export class Inviter {
       this.#finish(session, () => this.#outcome.resolve(peer));
       return [204, "No Content", {}, null];
     } catch (error) {
+      logger.warn(`invitation: the pairing can't be stored: ${textOf(error)}`);
       this.#finish(session, () => this.#outcome.reject(error));
       return hangUp(session);
     }

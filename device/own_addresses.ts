@@ -4,10 +4,9 @@
  * @module
  */
 
-import { withoutZone } from "../base/address_rules.ts";
+import { isLinkLocal, withoutZone } from "../base/address_rules.ts";
 import type { Address } from "../base/session.ts";
-import { canonicalIPAddress, isIPv6 } from "../net/addresses.ts";
-import { isLinkLocal } from "../base/address_rules.ts";
+import { canonicalIPAddress, isIPv6, withoutMapping } from "../net/addresses.ts";
 
 /** The fields of an interface that are used here. */
 export type Interface = Pick<
@@ -17,8 +16,6 @@ export type Interface = Pick<
 
 /** Lists the interfaces; needs `--allow-sys=networkInterfaces`. */
 export type FindInterfaces = () => readonly Interface[];
-
-const MAPPED_IPV4 = /^::ffff:(?=[0-9.]+$)/i;
 
 /** The kinds of addresses, the most useful to a peer first. */
 const KINDS: readonly ((own: Interface) => boolean)[] = [
@@ -38,19 +35,21 @@ export function ownAddresses(
 ): Address[] {
   const outward = interfaces.filter((own) => !isLoopback(own));
   const usable = outward.length > 0 ? outward : interfaces;
-  const ranked = usable.map((own) => ({ own, kind: kindOf(own), round: 0 }));
-  for (const same of Map.groupBy(ranked, ({ own }) => own.name).values()) {
-    // By kind, and of each kind the second one only after the first of all.
-    const nth = new Map<number, number>();
-    const rounds = same.map((each) => {
-      const count = nth.get(each.kind) ?? 0;
-      nth.set(each.kind, count + 1);
-      return { each, order: count * KINDS.length + each.kind };
-    });
-    rounds.sort((a, b) => a.order - b.order).forEach(({ each }, index) => each.round = index);
-  }
-  ranked.sort((a, b) => a.round - b.round || a.kind - b.kind);
+  const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap(rankWithin);
+  ranked.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
   return ranked.map(({ own }) => addressOf(own));
+}
+
+/** Ranks the addresses of one interface: the first of each kind by its use, then the second of each. */
+function rankWithin(
+  addresses: readonly Interface[],
+): { own: Interface; kind: number; rank: number }[] {
+  const byKind = Map.groupBy(addresses, kindOf);
+  const sorted = addresses.map((own) => {
+    const kind = kindOf(own);
+    return { own, kind, nth: byKind.get(kind)!.indexOf(own) };
+  }).sort((a, b) => a.nth - b.nth || a.kind - b.kind);
+  return sorted.map(({ own, kind }, rank) => ({ own, kind, rank }));
 }
 
 /**
@@ -101,7 +100,7 @@ export function scopeOfOwn(
   host: string,
   interfaces: readonly Interface[] = Deno.networkInterfaces(),
 ): number | null {
-  const wanted = canonicalIPAddress(withoutZone(host.replace(MAPPED_IPV4, "")));
+  const wanted = canonicalIPAddress(withoutZone(withoutMapping(host)));
   const names = interfaces
     .filter(({ address }) => canonicalIPAddress(address) === wanted)
     .map(({ name }) => name);

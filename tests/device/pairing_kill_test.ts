@@ -5,7 +5,7 @@ import {
   addressOf,
   introductionOf,
   makeDevices,
-  PairingDevice,
+  type PairingDevice,
   Stranger,
 } from "../support/pairing.ts";
 import { answerOf, startInviter, VALUE } from "../support/pairing_inviter.ts";

@@ -5,7 +5,7 @@ import {
   base64url,
   introductionOf,
   makeDevices,
-  PairingDevice,
+  type PairingDevice,
   requestOf,
   Stranger,
 } from "../support/pairing.ts";

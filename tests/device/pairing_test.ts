@@ -120,6 +120,35 @@ Deno.test("of two that join at once exactly one is paired, and the other one is 
   }
 });
 
+Deno.test("a device can have several invitations open, and join while it has", async () => {
+  await using devices = await makeDevices("camera", "one", "two");
+  const { camera, one, two } = devices;
+  await using first = await camera.invite();
+  await using second = await camera.invite();
+  await using back = await two.invite();
+  // Two devices that join one another at once are paired all the same.
+  const peers = await within(
+    Promise.all([one.join(first.line), two.join(second.line), camera.join(back.line)]),
+    "all are paired",
+    20,
+  );
+  assertEquals(peers.map(({ id }) => id), [camera.id, camera.id, two.id]);
+  await Promise.all([first.paired, second.paired, back.paired]);
+  assertEquals((await camera.peers()).map(({ name }) => name), ["one", "two"]);
+  assertEquals((await two.peers()).map(({ name }) => name), ["camera"]);
+});
+
+Deno.test("two devices of one name are told apart where they pair at once", async () => {
+  await using devices = await makeDevices("camera", "Viewer", "viewer");
+  const { camera, Viewer: one, viewer: two } = devices;
+  await using first = await camera.invite();
+  await using second = await camera.invite();
+  const joining = [one.join(first.line), two.join(second.line), first.paired, second.paired];
+  await within(Promise.all(joining), "both are paired", 20);
+  const names = (await camera.peers()).map(({ name }) => name.toLowerCase());
+  assertEquals(names, ["viewer", "viewer-2"]);
+});
+
 Deno.test("the port is free when the pairing has resolved, and after close", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
@@ -338,7 +367,7 @@ Deno.test("joining ends with the reason of its signal, and writes nothing", asyn
   const controller = new AbortController();
   const line = lineWith(invitation.line, [["127.0.0.1", (silent.addr as Deno.NetAddr).port]]);
   const joining = viewer.join(line, { signal: controller.signal });
-  using conn = await silent.accept();
+  using _conn = await silent.accept();
   controller.abort(reason);
   assertEquals(await assertRejects(() => within(joining, "it ends")), reason);
   assertEquals(await viewer.written(), []);

@@ -1,40 +1,44 @@
 /**
- * Reporting wrong secrets without flooding the log.
+ * Warnings that a peer can cause, without flooding the log.
  *
  * @module
  */
 
 import type { Logger } from "../net/server_connection.ts";
 
-/** Between two warnings: a stranger must not be able to fill the log. */
+/** Between two warnings: a peer must not be able to fill the log. */
 const LEAST_MILLISECONDS = 1000;
 
-/** Counts wrong secrets, and logs a warning at most once a second. */
-export class WrongSecrets {
+/** Counts events of one kind, and logs a warning at most once a second. */
+export class LimitedWarning {
   readonly #logger: Logger;
+  readonly #format: (last: string, count: number) => string;
   #count = 0;
   #reported = 0;
   #last = "";
   #stopped = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Starts at 0. */
-  constructor(logger: Logger) {
+  /**
+   * Starts at 0.
+   *
+   * @param format Returns the text of a warning, from what was last added and how often anything was.
+   */
+  constructor(logger: Logger, format: (last: string, count: number) => string) {
     this.#logger = logger;
+    this.#format = format;
   }
 
-  /** Counts one more. */
-  add(who: string): void {
+  /** Counts an event. */
+  add(last: string): void {
     this.#count++;
-    this.#last = who;
+    this.#last = last;
     if (this.#timer === undefined && !this.#stopped) this.#report();
   }
 
   #report(): void {
     this.#reported = this.#count;
-    this.#logger.warn(
-      `invitation: wrong secret from ${this.#last}; ${this.#count} wrong so far; it stays open`,
-    );
+    this.#logger.warn(this.#format(this.#last, this.#count));
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       if (this.#count > this.#reported) this.#report();
