@@ -96,6 +96,7 @@ export class DeviceServer extends SSLServer {
       await this.#parts.peers.refresh();
       await this.#goOnRecord();
     } catch (error) {
+      super.close();
       await this.#leave();
       throw error;
     }
