@@ -7,7 +7,6 @@ import { dirname, join } from "node:path";
 import type { Address } from "../base.ts";
 import { Client, SSLClient } from "../client.ts";
 import { Device } from "../device.ts";
-import { decodeLine } from "../device/invitation_line.ts";
 import { type App, Server, SSLServer } from "../server.ts";
 import { TempPKI } from "../misc.ts";
 import { createDevicePki } from "../pki.ts";
@@ -401,8 +400,6 @@ Deno.test("a device needs what the table says", async () => {
   await server.ready;
   await record(viewer, camera, { addresses: [server.address] });
   const [, port] = server.address as readonly [string, number];
-  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
-  const [[, invitationPort] = []] = decodeLine(invitation.line).addresses;
   const fresh = join(dir.path, "fresh");
   const home = viewer.dir;
   const onHome = [`read=${home}`, `write=${home}`, "sys=uid"];
@@ -433,26 +430,6 @@ const serving = server.serveForever();
 await server.ready;
 await server.shutdown();
 await serving;`,
-    },
-    {
-      name: "device.invite with listen",
-      permissions: [...onHome, "net=127.0.0.1:0"],
-      script: `${open}
-const invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
-await invitation.close();`,
-    },
-    {
-      name: "device.invite on every address",
-      permissions: [...onHome, "sys=networkInterfaces", "net"],
-      script: `${open}
-const invitation = await device.invite();
-await invitation.close();`,
-    },
-    {
-      name: "device.join",
-      permissions: [...onHome, `net=127.0.0.1:${invitationPort}`],
-      script: `${open}
-await device.join(${JSON.stringify(invitation.line)});`,
     },
     {
       name: "device.client",
