@@ -51,11 +51,6 @@ let makeInvitation: (line: string, expires: Date, inviter: Inviter) => Invitatio
  * until it expires.
  */
 export class Invitation implements AsyncDisposable {
-  /**
-   * The text that the other device needs to join. Any device that has it can be paired with this one, so
-   * keep it secret, and deliver it unchanged. White space in it is ignored.
-   */
-  readonly line: string;
   /** When it expires. Setting the clock does not change how long that takes. */
   readonly expires: Date;
   /**
@@ -63,13 +58,22 @@ export class Invitation implements AsyncDisposable {
    * expires and with `ConnectionClosedError` when it is closed. Awaiting it is optional.
    */
   readonly paired: Promise<Peer>;
+  readonly #line: string;
   readonly #inviter: Inviter;
 
   private constructor(line: string, expires: Date, inviter: Inviter) {
-    this.line = line;
+    this.#line = line;
     this.expires = expires;
     this.paired = inviter.paired;
     this.#inviter = inviter;
+  }
+
+  /**
+   * The text that the other device needs to join. Any device that has it can be paired with this one, so
+   * keep it secret, and deliver it unchanged. White space in it is ignored.
+   */
+  get line(): string {
+    return this.#line;
   }
 
   /**

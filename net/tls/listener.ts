@@ -44,8 +44,8 @@ export class TlsListener implements Listener {
   /**
    * Binds a checked address.
    *
-   * @param protocol The name by ALPN that both ends must give, or `null` for none. What has a protocol of
-   * its own lets strangers in on purpose, so there is no warning.
+   * @param protocol The name by ALPN that both ends must give, or `null` for none. With one there is no
+   * warning that all clients are accepted: the protocol is for strangers.
    */
   constructor(
     address: Address,

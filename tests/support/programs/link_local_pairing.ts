@@ -26,6 +26,7 @@ await ip("link", "set", "decoy", "up");
 const scopeOf = (wanted: string) =>
   Deno.networkInterfaces().find(({ name, scopeid }) => name === wanted && scopeid)?.scopeid ?? 0;
 const left = scopeOf("left");
+const right = scopeOf("right");
 
 const [dir] = Deno.args;
 await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
@@ -44,6 +45,7 @@ const inOwn = decodeLine(own.line).addresses.map(([host]) => host);
 await viewer.join(own.line, { serving: [] });
 console.log(JSON.stringify({
   left,
+  right,
   inLine: addresses.map(([host]) => host),
   atViewer: atViewer.addresses,
   atCamera: atCamera.addresses,
