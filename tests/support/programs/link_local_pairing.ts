@@ -19,6 +19,7 @@ await ip("link", "add", "decoy", "type", "veth", "peer", "name", "end");
 await ip("link", "add", "left", "type", "veth", "peer", "name", "right");
 // An address is usable at once where nobody else is asked for it.
 await ip("address", "add", "fe80::1/64", "dev", "left", "nodad");
+await ip("address", "add", "fe80::2/64", "dev", "right", "nodad");
 await ip("address", "add", "fe80::9/64", "dev", "decoy", "nodad");
 await ip("link", "set", "left", "up");
 await ip("link", "set", "right", "up");
