@@ -109,9 +109,16 @@ function parse(der: Uint8Array): Certificate {
 function checkForm(der: Uint8Array): void {
   const outside = new DerReader(der);
   const whole = outside.enter(TAG.sequence);
-  const body = whole.enter(TAG.sequence);
-  const outer = whole.takeWhole(TAG.sequence).toHex();
-  whole.take(TAG.bitString);
+  const signed = whole.takeWhole(TAG.sequence);
+  const body = new DerReader(signed).enter(TAG.sequence);
+  const outerBytes = whole.takeWhole(TAG.sequence);
+  const outer = outerBytes.toHex();
+  const signature = whole.take(TAG.bitString);
+  // What is not signed could be written in other ways: with unused bits, or longer lengths.
+  const length = encodedLength(
+    signed.length + outerBytes.length + encodedLength(signature.length),
+  );
+  if (signature[0] !== 0 || der.length !== length) throw new RangeError("not DER");
   body.take(0xa0);
   body.take(TAG.integer);
   const inner = body.takeWhole(TAG.sequence).toHex();
@@ -121,6 +128,12 @@ function checkForm(der: Uint8Array): void {
   if (!isWhole || inner !== ECDSA_SHA256 || outer !== ECDSA_SHA256) {
     throw new RangeError("the certificate has another form");
   }
+}
+
+/** The length of an element in DER, with its tag, by that of its content, which is below 64 KiB. */
+function encodedLength(contentLength: number): number {
+  const lengthBytes = contentLength < 0x80 ? 1 : contentLength < 0x100 ? 2 : 3;
+  return 1 + lengthBytes + contentLength;
 }
 
 function problemOf(certificate: Certificate): string | null {
