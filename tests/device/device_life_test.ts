@@ -1,6 +1,6 @@
 /** Two devices from their pairing to the end of it, as their users see it. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type Address, EmptyPreambleError } from "../../base.ts";
+import { type Address, ConnectionClosedError, DeguError, EmptyPreambleError } from "../../base.ts";
 import { peerOf } from "../../device.ts";
 import type { App } from "../../server.ts";
 import { TestDevices } from "../support/device_pairs.ts";
@@ -78,4 +78,17 @@ Deno.test("a pairing takes effect in servers that run, of other processes too", 
   assertEquals(name, "viewer");
   server.close();
   await serving;
+});
+
+Deno.test("disposing closes an invitation that is open, and ends joining", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  const invitation = await camera.invite({ listen: [LOOPBACK] });
+  await camera[Symbol.asyncDispose]();
+  await assertRejects(() => invitation.paired, ConnectionClosedError);
+  await assertRejects(() => viewer.join(invitation.line), DeguError);
+  await assertRejects(() => camera.invite({ listen: [LOOPBACK] }), DeguError, "closed");
+  const joining = assertRejects(() => viewer.join(invitation.line), Error);
+  await viewer[Symbol.asyncDispose]();
+  await joining;
 });
