@@ -107,7 +107,7 @@ export function boundAddress(asked: Address, bound: Deno.Addr): Address {
 export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
   if (typeof server === "string" || server instanceof Uint8Array) return null;
   const { hostname, port } = peer as Deno.NetAddr;
-  const host = MAPPED_IPV4.exec(hostname)?.[1] ?? hostname;
+  const host = withoutMapping(hostname);
   if (isIPv4(host)) return Object.freeze([host, port] as const);
   const [ownHost, , , ownScope] = server;
   // A peer's address has no scope: it is that of the address where its connection arrived.
@@ -117,6 +117,11 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
   return ownScope === undefined
     ? Object.freeze([shown, port] as const)
     : Object.freeze([shown, port, 0, shares ? ownScope : 0] as const);
+}
+
+/** The IPv4 address that an IPv6 one maps (RFC 4291 §2.5.5.2); any other host unchanged. */
+export function withoutMapping(host: string): string {
+  return MAPPED_IPV4.exec(host)?.[1] ?? host;
 }
 
 /** The name of a peer in logs: its address, or if it has none that of the server and a number. */

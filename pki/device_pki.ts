@@ -20,13 +20,13 @@ import { deriveDnsName } from "./device_name.ts";
 import { describeValidity, type DeviceIdentity, isValid, loadIdentity } from "./identity.ts";
 import {
   checkFiles,
-  exists,
   type IdentityFiles,
   identityFiles,
   removeLeftBehind,
   replaceCertificate,
   writeIdentity,
 } from "./identity_files.ts";
+import { exists } from "./private_files.ts";
 import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** Where the files of a device's identity are: plain data that can be posted to a worker. */

@@ -7,6 +7,14 @@
 
 import { join } from "node:path";
 import { randomSuffix } from "./certificates.ts";
+import {
+  exists,
+  ifPresent,
+  removeIfPossible,
+  removeIfPresent,
+  syncDirectory,
+  writePrivateFile,
+} from "./private_files.ts";
 import { type PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** The files of an identity, in its directory. */
@@ -167,42 +175,4 @@ async function isWritable(path: string): Promise<boolean> {
 /** A time in the future is from a clock that was ahead. */
 function isOld({ mtime }: Deno.FileInfo): boolean {
   return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > LEFT_BEHIND_AFTER;
-}
-
-/** Writes a new file that is on the disk when this returns. */
-async function writePrivateFile(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(path, text, { createNew: true, mode: 0o600 });
-  using file = await Deno.open(path, { write: true });
-  await file.sync();
-}
-
-/** Makes the names in a directory durable, if the system can open directories. */
-async function syncDirectory(dir: string): Promise<void> {
-  if (Deno.build.os === "windows") return;
-  using handle = await Deno.open(dir, { read: true });
-  await handle.sync();
-}
-
-/** True if there is something at this path. */
-export async function exists(path: string): Promise<boolean> {
-  return await ifPresent(Deno.stat(path)) !== null;
-}
-
-async function removeIfPresent(path: string): Promise<void> {
-  await ifPresent(Deno.remove(path, { recursive: true }));
-}
-
-/** For use after an error, which is reported instead; a later call removes what remains. */
-async function removeIfPossible(path: string): Promise<void> {
-  await removeIfPresent(path).catch(() => {});
-}
-
-/** Resolves to `null` if there is nothing at the path. */
-async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
-  try {
-    return await result;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
 }

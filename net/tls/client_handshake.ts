@@ -21,7 +21,7 @@ import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { hostAddress, nameProblem } from "./names.ts";
 import { findVoucher, verifyPeer } from "./peer.ts";
-import { checkNegotiated } from "./policy.ts";
+import { checkNegotiated, checkProtocol } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeNetStream, type RawStream } from "./raw_stream.ts";
 
@@ -52,19 +52,24 @@ export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void
   }
 }
 
-/** Connects to a checked address, does the handshake, and verifies the server. */
+/**
+ * Connects to a checked address, does the handshake, and verifies the server.
+ *
+ * @param protocol The name by ALPN that both ends must give, or `null` for none.
+ */
 export async function connectTls(
   address: Address,
   sslctx: ClientSslctx,
   sslHost: string | null,
   bounds: ConnectBounds,
+  protocol: string | null = null,
 ): Promise<TlsSocket> {
   const below = await connectStream(address, bounds);
   const who = addressText(address);
   try {
     return await bounded(`the TLS handshake with ${who}`, bounds, async () => {
       try {
-        return await handshake(below, sslctx, sslHost);
+        return await handshake(below, sslctx, sslHost, protocol);
       } catch (error) {
         throw handshakeError(who, error);
       }
@@ -99,12 +104,14 @@ async function handshake(
   below: RawStream,
   sslctx: ClientSslctx,
   sslHost: string | null,
+  protocol: string | null,
 ): Promise<TlsSocket> {
   const { secureContext, authorities } = clientMaterialOf(sslctx);
-  const socket = startTls(below.stream, secureContext, sslHost);
+  const socket = startTls(below.stream, secureContext, sslHost, protocol);
   const { promise, resolve, reject } = Promise.withResolvers<TlsSocket>();
   socket.once("secureConnect", () => {
     try {
+      checkProtocol(socket, protocol);
       const host = sslctx.checkHostname ? sslHost : null;
       resolve(new TlsSocket(socket, below, verifyServer(socket, authorities, host)));
     } catch (error) {
@@ -125,6 +132,7 @@ function startTls(
   stream: Duplex,
   secureContext: SecureContext,
   sslHost: string | null,
+  protocol: string | null,
 ): TLSSocket {
   const isName = sslHost !== null && hostAddress(sslHost) === null;
   return loadBuiltin("node:tls").connect({
@@ -136,6 +144,7 @@ function startTls(
     servername: isName ? canonicalDnsName(sslHost) ?? "" : "",
     // The names are checked below: the library falls back to the subject.
     checkServerIdentity: () => undefined,
+    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
   });
 }
 

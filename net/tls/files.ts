@@ -218,8 +218,8 @@ function parseBlock(base64: string | undefined): Certificate | null {
   }
 }
 
-/** The TLS library gets what was checked, and nothing else from the file. */
-function formatPem(der: Uint8Array): string {
+/** PEM text of a certificate: the TLS library gets what was checked, and nothing else from the file. */
+export function formatPem(der: Uint8Array): string {
   const base64 = btoa(Array.from(der, (byte) => String.fromCharCode(byte)).join(""));
   const lines = base64.match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;

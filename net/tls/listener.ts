@@ -35,17 +35,29 @@ export class TlsListener implements Listener {
   readonly #accepted = new Queue<Accepted>(MAX_WAITING);
   readonly #running = new Set<Promise<void>>();
   #receiving: Promise<void> | null = null;
+  readonly #protocol: string | null;
   #sslctx: ServerSslctx;
   #bound = false;
   #count = 0;
   #closed = false;
 
-  /** Binds a checked address. */
-  constructor(address: Address, side: ListenerSide, sslctx: ServerSslctx) {
+  /**
+   * Binds a checked address.
+   *
+   * @param protocol The name by ALPN that both ends must give, or `null` for none. With one there is no
+   * warning that all clients are accepted: the protocol is for strangers.
+   */
+  constructor(
+    address: Address,
+    side: ListenerSide,
+    sslctx: ServerSslctx,
+    protocol: string | null = null,
+  ) {
     this.#raw = listenRaw(address, side.logger);
     this.#side = side;
     this.#sslctx = sslctx;
-    this.#handshakes = new Handshakes(() => this.#material);
+    this.#protocol = protocol;
+    this.#handshakes = new Handshakes(() => this.#material, protocol);
     this.ready = this.#raw.ready.then(() => {
       this.#bound = true;
       if (!this.#sslctx.verify) this.#warn();
@@ -75,6 +87,7 @@ export class TlsListener implements Listener {
   }
 
   #warn(): void {
+    if (this.#protocol !== null) return;
     this.#side.logger.warn(
       "every client is accepted, whoever it is: allowUnauthenticatedClients is true",
     );

@@ -52,3 +52,16 @@ export function checkNegotiated(socket: TLSSocket): void {
     throw new TlsError("POLICY", `the cipher suite is ${quote(String(name))}`);
   }
 }
+
+/**
+ * Asserts that both ends have named the same protocol by ALPN (RFC 7301): a TLS library lets a peer pass
+ * that names none.
+ *
+ * @param protocol `null` where this end names none.
+ */
+export function checkProtocol(socket: TLSSocket, protocol: string | null): void {
+  const { alpnProtocol: negotiated } = socket;
+  if (protocol === null || negotiated === protocol) return;
+  const got = negotiated ? quote(negotiated) : "none";
+  throw new TlsError("POLICY", `need the protocol ${protocol} by ALPN; got ${got}`);
+}

@@ -12,6 +12,7 @@ import { checkClient } from "./client_checks.ts";
 import type { ServerMaterial } from "./context.ts";
 import { tlsErrorOf } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
+import { checkProtocol } from "./policy.ts";
 
 /** Servers that are kept for the next handshake; making one takes longer than a handshake. */
 const MAX_IDLE = 8;
@@ -30,6 +31,7 @@ export interface HandshakeResult {
 /** Does the handshakes of one listener. */
 export class Handshakes {
   readonly #inForce: () => ServerMaterial;
+  readonly #protocol: string | null;
   /** What the idle servers were made with. */
   #material: ServerMaterial;
   #idle: TlsServer[] = [];
@@ -38,9 +40,11 @@ export class Handshakes {
    * Makes handshakes with what belongs to a context.
    *
    * @param inForce Returns the current one; it may have changed when a handshake is over.
+   * @param protocol The name by ALPN that both ends must give, or `null` for none.
    */
-  constructor(inForce: () => ServerMaterial) {
+  constructor(inForce: () => ServerMaterial, protocol: string | null) {
     this.#inForce = inForce;
+    this.#protocol = protocol;
     this.#material = inForce();
   }
 
@@ -53,6 +57,7 @@ export class Handshakes {
     try {
       const begun = this.#inForce();
       return await this.#run(stream, begun, (socket) => {
+        checkProtocol(socket, this.#protocol);
         return take({ socket, peerCertificate: checkClient(socket, begun, this.#inForce()) });
       });
     } catch (error) {
@@ -72,7 +77,7 @@ export class Handshakes {
   ): Promise<T> {
     if (stream.destroyed) throw new TlsError("CLOSED", "the peer closed the connection");
     const idle = this.#idleFor(material);
-    const server = idle.pop() ?? makeServer(material);
+    const server = idle.pop() ?? makeServer(material, this.#protocol);
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     server.once("secureConnection", (socket) => {
       server.removeAllListeners("tlsClientError");
@@ -104,10 +109,14 @@ export class Handshakes {
   }
 }
 
-function makeServer({ options: { ca, ...options } }: ServerMaterial): TlsServer {
+function makeServer(
+  { options: { ca, ...options } }: ServerMaterial,
+  protocol: string | null,
+): TlsServer {
   return loadBuiltin("node:tls").createServer({
     ...options,
     ...(ca === undefined ? {} : { ca: [...ca] }),
+    ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
     handshakeTimeout: NO_TIMEOUT,
   });
 }

@@ -1,22 +1,9 @@
 /** Link-local IPv6 with its scope, in a network namespace that the test makes. */
 import { assert, assertEquals } from "@std/assert";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/network_namespace.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 
-/** Makes a namespace, and what is needed in it; says why where that can't be. */
-const THROUGH = ["unshare", "--map-root-user", "--net"];
-
-async function obstacle(): Promise<string | null> {
-  const script = "ip link add left type veth peer name right";
-  try {
-    const [program = "", ...args] = [...THROUGH, "ip", ...script.split(" ").slice(1)];
-    const { success, stderr } = await new Deno.Command(program, { args }).output();
-    return success ? null : new TextDecoder().decode(stderr).trim();
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
-
-const why = await obstacle();
+const why = await networkObstacle();
 
 Deno.test({
   name: why === null
@@ -25,7 +12,9 @@ Deno.test({
   ignore: why !== null,
   fn: async () => {
     const flags = ["--allow-net", "--allow-run=ip", "--allow-sys=networkInterfaces"];
-    const found = JSON.parse(await runProgram("link_local.ts", { flags, through: THROUGH }));
+    const found = JSON.parse(
+      await runProgram("link_local.ts", { flags, through: THROUGH_NAMESPACE }),
+    );
     const { scopeid, address, session } = found;
     assert(scopeid > 0);
     const [host, port] = address;

@@ -17,7 +17,19 @@ const ROOT = new URL("../../", import.meta.url);
 /** A worker reads its modules as files. */
 const TREE = `read=${fromFileUrl(ROOT)}`;
 
-const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc", "pki"];
+const ENTRIES = [
+  "mod",
+  "base",
+  "client",
+  "server",
+  "rgi",
+  "applib",
+  "web",
+  "files",
+  "misc",
+  "pki",
+  "device",
+];
 
 const ANSWERS = `
 const { promise: answered, resolve } = Promise.withResolvers();

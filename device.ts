@@ -1,0 +1,15 @@
+/**
+ * Devices that know one another: an identity, pairing, and servers and clients for peers alone.
+ *
+ * @module
+ */
+
+export { Device, type DeviceOptions } from "./device/device.ts";
+export type { DeviceClientOptions } from "./device/device_client.ts";
+export { DeviceServer } from "./device/device_server.ts";
+export { Invitation, type InviteOptions } from "./device/invitation.ts";
+export type { JoinOptions } from "./device/join.ts";
+export type { Peer } from "./device/peer.ts";
+export { peerOf } from "./device/peer_sessions.ts";
+export type { Client, ClientOptions } from "./client.ts";
+export type { Address, App, Logger, ServerOptions, Session } from "./server.ts";

@@ -1,0 +1,347 @@
+/**
+ * A device: who it is, and whom it trusts.
+ *
+ * @module
+ */
+
+import type { App } from "../base/app/app.ts";
+import { ConnectionClosedError, DeguError, typeName } from "../base/errors.ts";
+import { copyOptions } from "../base/options.ts";
+import { makeSafeLogger } from "../base/safe_logger.ts";
+import type { Address } from "../base/address_rules.ts";
+import type { Client } from "../client.ts";
+import { type Interval, startInterval } from "../net/interval.ts";
+import type { Logger } from "../net/standard_logger.ts";
+import { standardLogger } from "../net/standard_logger.ts";
+import type { CertificateLife } from "../pki/device_pki.ts";
+import type { ServerOptions } from "../server.ts";
+import {
+  type ClientParts,
+  DeviceClient,
+  type DeviceClientOptions,
+  splitOptions,
+} from "./device_client.ts";
+import { devicePaths, prepareDirectory } from "./device_directory.ts";
+import { checkDeviceName } from "./device_name.ts";
+import { DeviceServer, type ServerParts } from "./device_server.ts";
+import { DirectoryWatch } from "./directory_watch.ts";
+import { DeviceIdentity } from "./identity.ts";
+import { type Invitation, type InviteOptions, openInvitation } from "./invitation.ts";
+import { joinDevice, type JoinOptions } from "./join.ts";
+import type { Peer } from "./peer.ts";
+import { PeerLives } from "./peer_lives.ts";
+import { PeerStore, unknownPeer } from "./peer_store.ts";
+import { ServingRecords } from "./serving_records.ts";
+
+/** Options of {@linkcode Device.open}. */
+export interface DeviceOptions {
+  /**
+   * What the device is called, by its peers too: 1 to 63 letters, digits, `-` and `_`, the first a letter or
+   * digit. Needed where there is no device yet; later no other one is accepted.
+   */
+  name?: string | undefined;
+  /**
+   * Where to log; `console` fits.
+   *
+   * @default {warnings and errors, to stderr}
+   */
+  logger?: Logger | undefined;
+}
+
+const LEVELS = ["debug", "info", "warn", "error"] as const;
+
+/** How often a device looks after its certificate. */
+export interface DeviceLife {
+  /** How long certificates live. */
+  readonly certificate: CertificateLife;
+  /** Milliseconds between two looks. */
+  readonly lookEvery: number;
+}
+
+/** A certificate is renewed 30 days before its end, so an hour is soon enough, also after a long sleep. */
+const LIFE: DeviceLife = {
+  certificate: { days: 365, renewalDays: 30 },
+  lookEvery: 60 * 60 * 1000,
+};
+
+/** What a device is made of. */
+type Parts = ServerParts & ClientParts;
+
+/** Does what {@linkcode Device.open} does, with another life. */
+export let openDevice: (
+  dir: string | URL,
+  options: DeviceOptions,
+  life: DeviceLife,
+) => Promise<Device>;
+
+/**
+ * A device: its identity, the peers that it is paired with, servers for them and clients of them. All of it
+ * is in one directory, which several processes may have open; each sees what the others change.
+ *
+ * @example
+ * ```ts
+ * import { Device } from "@degu/degu/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir(); // in a device: a directory of its own, that stays
+ * {
+ *   await using device = await Device.open(dir, { name: "camera" });
+ *   assertEquals(device.id.length, 52);
+ *   assertEquals(await device.peers(), []);
+ * }
+ * {
+ *   await using device = await Device.open(dir); // the same device again
+ *   assertEquals(device.name, "camera");
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export class Device implements AsyncDisposable {
+  /** What the device is called. */
+  readonly name: string;
+  /** The absolute path of its directory. */
+  readonly dir: string;
+  /** SHA-256 of its authority's public key, in base32 (RFC 4648 §6) of lower case: 52 characters. */
+  readonly id: string;
+  readonly #parts: Parts;
+  readonly #closing: AbortController;
+  readonly #watch: DirectoryWatch;
+  readonly #looking: Interval;
+  readonly #servers = new Set<DeviceServer>();
+  readonly #invitations = new Set<Invitation>();
+  #look: Promise<void> = Promise.resolve();
+  #disposed: Promise<void> | null = null;
+
+  private constructor(dir: string, parts: Parts, closing: AbortController, lookEvery: number) {
+    this.dir = dir;
+    this.name = parts.name;
+    this.id = parts.id;
+    this.#parts = parts;
+    this.#closing = closing;
+    this.#watch = new DirectoryWatch(parts.peers.path, () => this.#refresh());
+    this.#looking = startInterval(() => {
+      this.#look = this.#look.then(() => parts.identity.refresh());
+    }, lookEvery);
+  }
+
+  static {
+    openDevice = async (dir, options, life) => {
+      const { name, logger } = checkOptions(options);
+      const paths = devicePaths(dir);
+      const settled = await prepareDirectory(paths, name);
+      const identity = await DeviceIdentity.open(paths.identity, settled, life.certificate, logger);
+      const { authority } = identity;
+      const serving = new ServingRecords(paths.dir);
+      const peers = new PeerStore(paths.dir, authority.id, serving, logger);
+      await peers.refresh();
+      const closing = new AbortController();
+      const parts: Parts = {
+        name: settled,
+        id: authority.id,
+        authority,
+        sslconfig: () => identity.current,
+        peers,
+        logger,
+        closing: closing.signal,
+        identity,
+        serving,
+        lives: new PeerLives(peers),
+      };
+      return new Device(paths.dir, parts, closing, life.lookEvery);
+    };
+  }
+
+  /**
+   * Opens the device in a directory; makes it, with mode 0700 and a new identity, where there is none.
+   *
+   * The directory is the device: who can read it can pretend to be it. It must belong to the user of this
+   * process, and nobody else may be able to write to it or to replace it. Needs
+   * `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
+   *
+   * @param dir Absolute path, or file URL, of a directory of its own.
+   * @throws {TypeError} for an argument of a wrong type, and for an unknown option.
+   * @throws {RangeError} where `dir` is relative; where `name` has another form, is missing and there is
+   * no device yet, or is not that of the device that there is.
+   * @throws {Deno.errors.PermissionDenied} where others own the directory or what leads to it, or could
+   * change it.
+   * @throws {Deno.errors.InvalidData} where the identity can't be read or has expired.
+   */
+  static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
+    return await openDevice(dir, options, LIFE);
+  }
+
+  /** The peers, by name, as they are on disk now. */
+  async peers(): Promise<Peer[]> {
+    return await this.#parts.peers.list();
+  }
+
+  /**
+   * The peer with this id, or else with this name, as it is on disk now; `null` where there is none.
+   *
+   * @throws {TypeError} where it is not a string.
+   */
+  async peer(nameOrId: string): Promise<Peer | null> {
+    return await this.#parts.peers.find(nameOrId);
+  }
+
+  /**
+   * Ends the trust in a peer; false where it is unknown. When it resolves, the peer's sessions and
+   * connections in this process are closed; other processes that have this directory open follow within
+   * a second.
+   *
+   * @param peer It itself, its id or its name.
+   * @throws {TypeError} where it is none of these.
+   */
+  async forget(peer: Peer | string): Promise<boolean> {
+    return await this.#parts.peers.forget(peer);
+  }
+
+  /**
+   * Gives a peer another name, by which it is known here alone.
+   *
+   * @param peer It itself, its id or its name.
+   * @returns The peer as it is then.
+   * @throws {TypeError} for an argument of a wrong type.
+   * @throws {RangeError} where the peer is unknown, or the name is taken or has another form.
+   */
+  async rename(peer: Peer | string, name: string): Promise<Peer> {
+    return await this.#parts.peers.rename(peer, name);
+  }
+
+  /**
+   * Opens an invitation, with which one other device can pair with this one by {@linkcode join}. Needs
+   * `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
+   * `--allow-sys=networkInterfaces`.
+   *
+   * @throws {TypeError} for an option of a wrong type, and for an unknown one.
+   * @throws {RangeError} for a value that is not allowed, and for a `peerName` that is taken.
+   * @throws {Deno.errors.AddrInUse} if an address in `listen` is taken.
+   *
+   * @example Pair two devices
+   * ```ts
+   * import { Device } from "@degu/degu/device";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const dir = await Deno.makeTempDir(); // really: two machines
+   * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+   * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+   * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+   * const atViewer = await viewer.join(invitation.line); // which a person has carried there
+   * const atCamera = await invitation.paired;
+   * assertEquals([atViewer.name, atCamera.name], ["camera", "viewer"]);
+   * await Deno.remove(dir, { recursive: true });
+   * ```
+   */
+  async invite(options: InviteOptions = {}): Promise<Invitation> {
+    this.#checkOpen();
+    const invitation = await openInvitation(this.#parts, options);
+    const remove = () => this.#invitations.delete(invitation);
+    invitation.paired.then(remove, remove);
+    this.#invitations.add(invitation);
+    // It may have been closed meanwhile.
+    if (this.#disposed !== null) await invitation.close();
+    this.#checkOpen();
+    return invitation;
+  }
+
+  /**
+   * Pairs with the device that has invited this one. Needs `--allow-net` of the addresses in the line.
+   *
+   * @param line The line of its invitation; white space in it is ignored.
+   * @throws {TypeError} for an argument of a wrong type, and for an unknown option.
+   * @throws {RangeError} if the line is garbled, foreign, newer, expired, or from this device itself, or
+   * `peerName` is taken.
+   * @throws {DeguError} if this device is turned away: the invitation has expired or was closed, or another
+   * device has used the line; if the other device can't be reached, or breaks the protocol.
+   */
+  async join(line: string, options: JoinOptions = {}): Promise<Peer> {
+    this.#checkOpen();
+    return await joinDevice(this.#parts, line, options);
+  }
+
+  /**
+   * Makes a server for the peers, and begins to bind its address. It logs where the device does, unless
+   * its options say otherwise. Needs `--allow-net` of the address.
+   *
+   * @param address As for every server.
+   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
+   * @throws {RangeError} for a value that is not allowed.
+   */
+  listen(address: Address, app: App, options: ServerOptions = {}): DeviceServer {
+    this.#checkOpen();
+    const server = new DeviceServer(this.#parts, address, app, options);
+    this.#servers.add(server);
+    server.left.then(() => this.#servers.delete(server));
+    return server;
+  }
+
+  /**
+   * Makes a client of a peer. Each connection goes to the first of the peer's addresses at which that very
+   * peer answers: they are tried side by side, the next one 250 ms after the last or when that has failed
+   * (RFC 8305). The one that worked is tried first the next time.
+   *
+   * `connect()` reads the entry of the peer again, so it follows new addresses. It rejects with the error
+   * that says most, of which `cause` is an `AggregateError` of all. Connections end when the peer is
+   * forgotten, and when the device is disposed of. Needs `--allow-net` of the addresses.
+   *
+   * @param peer It itself, its id or its name.
+   * @param options As for every client, and other addresses.
+   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
+   * @throws {RangeError} where the peer is unknown, or for a value that is not allowed.
+   * @throws {DeguError} where no address is known.
+   */
+  async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
+    this.#checkOpen();
+    const { addresses, others } = splitOptions(options);
+    const { peers } = this.#parts;
+    const id = await peers.idOf(peer);
+    await peers.refresh();
+    const known = peers.current.find((each) => each.id === id);
+    if (known === undefined) throw unknownPeer(peer);
+    return new DeviceClient(this.#parts, known, addresses, others);
+  }
+
+  /** Closes its servers, its invitations and the connections of its clients. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  async #dispose(): Promise<void> {
+    const reason = new ConnectionClosedError("the device was closed");
+    const unwatched = this.#watch[Symbol.asyncDispose]();
+    clearInterval(this.#looking);
+    this.#closing.abort(reason);
+    this.#parts.lives.end(reason);
+    await Promise.all([
+      unwatched,
+      ...Array.from(this.#servers, (server) => server[Symbol.asyncDispose]()),
+      ...Array.from(this.#invitations, (invitation) => invitation.close()),
+    ]);
+    await this.#look;
+    await this.#parts.peers.settled();
+  }
+
+  #refresh(): void {
+    const { peers, logger } = this.#parts;
+    peers.refresh().catch((error) => logger.error(`the peers can't be read: ${error}`));
+  }
+
+  #checkOpen(): void {
+    if (this.#disposed === null) return;
+    throw new DeguError("the device was closed; open it again with Device.open()");
+  }
+}
+
+function checkOptions(options: DeviceOptions): { name: string | undefined; logger: Logger } {
+  const { name, logger = standardLogger } = copyOptions(options, ["name", "logger"]);
+  if (name !== undefined) checkDeviceName("name", name);
+  for (const level of LEVELS) {
+    if (typeof logger?.[level] !== "function") {
+      throw new TypeError(
+        `logger: need an object with the method ${level}; got ${typeName(logger)}`,
+      );
+    }
+  }
+  return { name, logger: makeSafeLogger(logger, LEVELS) };
+}

@@ -1,0 +1,185 @@
+/**
+ * A client of a peer, wherever that is.
+ *
+ * @module
+ */
+
+import type { Bodies } from "../base/body/bodies.ts";
+import { DeguError, quote, TlsError, typeName } from "../base/errors.ts";
+import type { Address } from "../base/address_rules.ts";
+import { type ClientOptions, type Connection, type RequestOptions, SSLClient } from "../client.ts";
+import { checkClientAddress } from "../net/addresses.ts";
+import { closeOn } from "../net/client_connection.ts";
+import { JoinedSignal } from "../net/connect.ts";
+import { requestSignal } from "../net/request_signal.ts";
+import { connectTls } from "../net/tls/client_handshake.ts";
+import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
+import type { TlsSocket } from "../net/tls/socket.ts";
+import { raceAddresses } from "./address_race.ts";
+import { hasSigned } from "./authority.ts";
+import type { DeviceParts } from "./parts.ts";
+import type { PeerLives } from "./peer_lives.ts";
+import type { Peer } from "./peer.ts";
+import { mostTelling } from "./telling_error.ts";
+
+/** The options of a client of a peer. */
+export interface DeviceClientOptions extends ClientOptions {
+  /**
+   * Where to look for the peer, instead of the addresses of its entry.
+   *
+   * @default {those of its entry, read again for each connection}
+   */
+  addresses?: Address[] | undefined;
+}
+
+/** What a client has to know of its device. */
+export interface ClientParts extends DeviceParts {
+  readonly lives: PeerLives;
+}
+
+/** Takes the options apart. */
+export function splitOptions(
+  options: DeviceClientOptions,
+): { addresses: readonly Address[] | null; others: ClientOptions } {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options: need an object; got ${typeName(options)}`);
+  }
+  const { addresses, ...others } = options;
+  if ("sslHost" in others) {
+    throw new TypeError(
+      'options: unknown option "sslHost"; a peer is known by its authority alone',
+    );
+  }
+  return { addresses: addresses === undefined ? null : checkAddresses(addresses), others };
+}
+
+function checkAddresses(addresses: Address[]): readonly Address[] {
+  if (!Array.isArray(addresses)) {
+    throw new TypeError(`addresses: need an array of addresses; got ${typeName(addresses)}`);
+  }
+  if (addresses.length === 0) throw new RangeError("addresses: need one at least; got none");
+  return addresses.map(checkClientAddress);
+}
+
+/** The error where nobody knows where a peer is. */
+export function noAddress({ name }: Peer): DeguError {
+  return new DeguError(
+    `no address of ${quote(name)} is known: give it with the option addresses, or pair the two ` +
+      "again while it serves",
+  );
+}
+
+/** A peer as it was read, and the signal that ends with the trust in it. */
+interface Trusted {
+  readonly peer: Peer;
+  readonly life: AbortSignal;
+}
+
+/** A client of one peer. */
+export class DeviceClient extends SSLClient {
+  readonly #parts: ClientParts;
+  readonly #id: string;
+  readonly #addresses: readonly Address[] | null;
+  #last: Address | null = null;
+  /** What `connect()` has read for the socket that it asks for. */
+  readonly #read = new WeakMap<RequestOptions, Trusted>();
+  #context: { readonly made: string; readonly sslctx: ClientSslctx };
+
+  /** Made by a device, of a peer that was just read. */
+  constructor(
+    parts: ClientParts,
+    peer: Peer,
+    addresses: readonly Address[] | null,
+    options: ClientOptions,
+  ) {
+    const [first] = addresses ?? peer.addresses;
+    if (first === undefined) throw noAddress(peer);
+    const context = makeContext(parts, peer);
+    super(context.sslctx, first, { ...options, sslHost: null });
+    this.#parts = parts;
+    this.#id = peer.id;
+    this.#addresses = addresses;
+    this.#context = context;
+  }
+
+  /** Connects to the first address whose server is that peer. */
+  override async createSocket(options?: RequestOptions): Promise<TlsSocket> {
+    const read = options === undefined ? undefined : this.#read.get(options);
+    const { peer, life } = read ?? await this.#look();
+    const addresses = this.#addresses ?? peer.addresses;
+    if (addresses.length === 0) throw noAddress(peer);
+    const { timeout } = this;
+    const { sslctx } = this.#context = this.#contextFor(peer);
+    using joined = new JoinedSignal(this.options.signal, requestSignal(options), life);
+    const attempt = async (address: Address, signal: AbortSignal) => {
+      const socket = await connectTls(address, sslctx, null, { timeout, signal });
+      if (hasSigned(peer.certificate, socket.peerCertificate!.raw)) return { address, socket };
+      socket.close();
+      throw new TlsError("UNTRUSTED", "the peer's authority has not itself signed the certificate");
+    };
+    const discard = ({ socket }: { socket: TlsSocket }) => socket.close();
+    const bounds = { discard, signal: joined.signal };
+    try {
+      const { address, socket } = await raceAddresses(this.#inOrder(addresses), attempt, bounds);
+      this.#last = address;
+      return socket;
+    } catch (error) {
+      const allFailed = error instanceof AggregateError && !bounds.signal?.aborted;
+      throw allFailed ? mostTelling(error) : error;
+    }
+  }
+
+  /** Makes a connection, which ends when the peer is forgotten or the device is closed. */
+  override async connect(bodies?: Bodies, options?: RequestOptions): Promise<Connection> {
+    const read = await this.#look();
+    using joined = new JoinedSignal(requestSignal(options), read.life);
+    const own = { ...options, signal: joined.signal! };
+    this.#read.set(own, read);
+    const connection = await super.connect(bodies, own);
+    closeOn(connection, read.life);
+    return connection;
+  }
+
+  /** The peer as it is on disk now, and the signal that ends with it. */
+  async #look(): Promise<Trusted> {
+    const { peers, lives, closing } = this.#parts;
+    closing.throwIfAborted();
+    await peers.refresh();
+    closing.throwIfAborted();
+    const peer = peers.current.find(({ id }) => id === this.#id);
+    if (peer === undefined) {
+      throw new DeguError(`the peer with the id ${this.#id} was forgotten; pair the two again`);
+    }
+    return { peer, life: lives.signalOf(peer.id) };
+  }
+
+  /** Making one takes longer than a handshake, and they seldom change. */
+  #contextFor(peer: Peer): { readonly made: string; readonly sslctx: ClientSslctx } {
+    const made = madeOf(this.#parts, peer);
+    return this.#context.made === made ? this.#context : makeContext(this.#parts, peer);
+  }
+
+  /** The one that worked last is the first. */
+  #inOrder(addresses: readonly Address[]): readonly Address[] {
+    const last = addresses.find((address) => sameAddress(address, this.#last));
+    if (last === undefined) return addresses;
+    return [last, ...addresses.filter((address) => address !== last)];
+  }
+}
+
+function sameAddress(a: Address, b: Address | null): boolean {
+  return b !== null && String(a) === String(b);
+}
+
+function makeContext(parts: ClientParts, peer: Peer) {
+  const sslctx = buildClientSslctx({
+    ca: peer.certificate,
+    ...parts.sslconfig(),
+    checkHostname: false,
+  });
+  return { made: madeOf(parts, peer), sslctx };
+}
+
+function madeOf(parts: ClientParts, peer: Peer): string {
+  return peer.certificate + parts.sslconfig().cert;
+}

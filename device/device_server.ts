@@ -1,0 +1,225 @@
+/**
+ * The server of a device: for its peers and nobody else.
+ *
+ * @module
+ */
+
+import { guardSession } from "../base/admission.ts";
+import type { App, AppObject, Socket } from "../base/app/app.ts";
+import { type OnConnect, readApp } from "../base/app/app_parts.ts";
+import { ConnectionClosedError } from "../base/errors.ts";
+import type { Address } from "../base/address_rules.ts";
+import type { Session } from "../base/app/session.ts";
+import { type ServerOptions, SSLServer } from "../server.ts";
+import { hasSigned } from "./authority.ts";
+import type { DeviceIdentity } from "./identity.ts";
+import type { DeviceParts } from "./parts.ts";
+import { idOfSession, rememberPeer } from "./peer_sessions.ts";
+import type { ServingRecord, ServingRecords } from "./serving_records.ts";
+
+/** What a server has to know of its device. */
+export interface ServerParts extends DeviceParts {
+  readonly identity: DeviceIdentity;
+  readonly serving: ServingRecords;
+}
+
+/**
+ * A server that accepts the peers of a device and nobody else. {@linkcode Device.listen} makes one.
+ *
+ * A client needs a certificate that the authority of a peer itself has signed. Whether that peer is still
+ * trusted is read from the disk once the handshake and the app's `onConnect` are done. Pairings,
+ * forgetting and renewals, by any process, take effect while it runs: the sessions of a peer that is
+ * forgotten end within a second.
+ *
+ * @example
+ * ```ts
+ * import { Device, peerOf } from "@degu/degu/device";
+ *
+ * const dir = await Deno.makeTempDir();
+ * {
+ *   await using device = await Device.open(dir, { name: "camera" });
+ *   await using server = device.listen(
+ *     ["127.0.0.1", 0],
+ *     (_request, session) => [200, "OK", {}, new TextEncoder().encode(peerOf(session).name)],
+ *   );
+ *   server.serveForever();
+ *   await server.ready;
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export class DeviceServer extends SSLServer {
+  readonly #parts: ServerParts;
+  readonly #unsubscribe: readonly (() => void)[];
+  readonly #prepared: Promise<void>;
+  #record: ServingRecord | null = null;
+  #left: Promise<void> | null = null;
+  readonly #gone = Promise.withResolvers<void>();
+  #served: Promise<void> | null = null;
+
+  /**
+   * Made by {@linkcode Device.listen}.
+   *
+   * @internal
+   */
+  constructor(parts: ServerParts, address: Address, app: App, options: ServerOptions) {
+    super(contextOf(parts), address, forPeers(parts, app), withLogger(options, parts));
+    this.#parts = parts;
+    this.#unsubscribe = [
+      parts.peers.onChange(() => this.#follow()),
+      parts.identity.onRenewal(() => this.#follow()),
+    ];
+    this.#prepared = this.#prepare();
+    // serveForever() reports it, and whoever waits for `ready`.
+    this.#prepared.catch(() => {});
+  }
+
+  /** Resolves once the address is bound and on record, and the peers are read. */
+  override get ready(): Promise<void> {
+    return this.#prepared;
+  }
+
+  /**
+   * Rejects every context: whom a device trusts is decided by pairing and forgetting.
+   *
+   * @throws {TypeError} always.
+   */
+  override setSslctx(): never {
+    throw new TypeError(
+      "a device's server trusts the peers of the device: use device.invite(), join() and forget()",
+    );
+  }
+
+  async #prepare(): Promise<void> {
+    try {
+      await super.ready;
+      // What another process has changed before now counts from the first connection on.
+      await this.#parts.peers.refresh();
+      await this.#goOnRecord();
+    } catch (error) {
+      super.close();
+      await this.#leave();
+      throw error;
+    }
+  }
+
+  async #goOnRecord(): Promise<void> {
+    if (this.#left !== null) return;
+    try {
+      this.#record = await this.#parts.serving.add(this.address);
+      if (this.#left !== null) await this.#takeRecord();
+    } catch (error) {
+      this.#parts.logger.warn(`the address of a server can't be put on record: ${error}`);
+    }
+  }
+
+  /** Trusts those that are peers now, and ends the sessions of those that are not. */
+  #follow(): void {
+    const known = new Set(this.#parts.peers.current.map(({ id }) => id));
+    for (const session of this.sessions) {
+      if (known.has(idOfSession(session) ?? "")) continue;
+      session.close(new ConnectionClosedError("the peer was forgotten"));
+    }
+    super.setSslctx(contextOf(this.#parts));
+  }
+
+  /** Serves connections until {@linkcode close} or {@linkcode shutdown}; then the address is free. */
+  override serveForever(): Promise<void> {
+    this.#served ??= this.#serveAndLeave();
+    return this.#served;
+  }
+
+  async #serveAndLeave(): Promise<void> {
+    try {
+      await super.serveForever();
+    } finally {
+      await this.#leave();
+    }
+  }
+
+  /** Closes the listener and every connection, now. */
+  override close(): void {
+    super.close();
+    this.#leave();
+  }
+
+  /** As that of every server; the address is off the record when it begins. */
+  override async shutdown(): Promise<void> {
+    const record = this.#takeRecord();
+    await super.shutdown();
+    await record;
+    await this.#leave();
+  }
+
+  /** Closes the server: {@linkcode close}. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
+    await this.#prepared.catch(() => {});
+    await this.#leave();
+  }
+
+  /**
+   * Resolves when it serves no longer.
+   *
+   * @internal
+   */
+  get left(): Promise<void> {
+    return this.#gone.promise;
+  }
+
+  /** Leaves what it was part of. */
+  #leave(): Promise<void> {
+    this.#left ??= (async () => {
+      for (const unsubscribe of this.#unsubscribe) unsubscribe();
+      await this.#takeRecord();
+      this.#gone.resolve();
+    })();
+    return this.#left;
+  }
+
+  async #takeRecord(): Promise<void> {
+    const record = this.#record;
+    this.#record = null;
+    await record?.remove();
+  }
+}
+
+/** The device's logger where the server has none of its own; wrong options are left to the server. */
+function withLogger(options: ServerOptions, { logger }: DeviceParts): ServerOptions {
+  return options?.logger === undefined && typeof options === "object" && options !== null
+    ? { ...options, logger }
+    : options;
+}
+
+function contextOf({ peers, sslconfig }: DeviceParts) {
+  return { ca: peers.current.map(({ certificate }) => certificate), ...sslconfig() };
+}
+
+/** Wraps an app so that it serves peers alone. */
+function forPeers(parts: DeviceParts, app: App): AppObject {
+  const { handle, onConnect } = readApp(app, "app");
+  return {
+    handle,
+    onConnect: (session, sock) => admit(parts, onConnect, session, sock),
+  };
+}
+
+async function admit(
+  { peers, logger }: DeviceParts,
+  onConnect: OnConnect | null,
+  session: Session,
+  sock: Socket,
+): Promise<boolean> {
+  const id = idOfSession(session);
+  const peer = peers.current.find((each) => each.id === id);
+  if (peer === undefined) return false;
+  if (!hasSigned(peer.certificate, session.peerCertificate!.raw)) {
+    logger.info(`${session}: the authority of the peer has not itself signed its certificate`);
+    return false;
+  }
+  rememberPeer(session, peers, peer);
+  const isAdmitted = async () => await peers.read(peer.id) !== null;
+  guardSession(session, isAdmitted);
+  if (onConnect !== null && await onConnect(session, sock) !== true) return false;
+  return await isAdmitted();
+}

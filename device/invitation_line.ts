@@ -1,0 +1,206 @@
+/**
+ * The line of an invitation, as text.
+ *
+ * It is `degu:` and base64url (RFC 4648 §5, without padding) of these bytes, the numbers big-endian:
+ *
+ * | bytes | what                                                                            |
+ * | ----- | ------------------------------------------------------------------------------- |
+ * | 1     | the version: 1                                                                  |
+ * | 4     | SHA-256 over all other bytes, cut                                               |
+ * | 2     | the length of the authority                                                     |
+ * | …     | the authority of the device that invites, a certificate in DER                  |
+ * | 1     | the number of addresses                                                         |
+ * | …     | each: 4 or 6, then the 4 or 16 bytes of the IP address, then 2 of the port      |
+ * | 16    | the secret                                                                      |
+ * | 8     | when it expires, in milliseconds since 1970                                     |
+ *
+ * @module
+ */
+
+import { canonicalIPAddress, isIPv4, isLinkLocal, withoutZone } from "../base/address_rules.ts";
+import { typeName } from "../base/errors.ts";
+import type { Address, HostAddress } from "../base/address_rules.ts";
+import { loadBuiltin } from "../net/tls/modules.ts";
+import { MAX_AUTHORITY_BYTES } from "./authority.ts";
+import { decodeBase64Url, encodeBase64Url } from "./base64url.ts";
+
+/** The content of a line. */
+export interface InvitationLine {
+  /** The certificate of the inviter's authority, in DER. */
+  readonly authority: Uint8Array;
+  /** Where it listens: IP addresses, the link-local ones without a scope. */
+  readonly addresses: readonly HostAddress[];
+  /** Proves that a device has the line; valid once. */
+  readonly secret: Uint8Array;
+  /** When it expires, by the clock of the inviter. */
+  readonly expires: Date;
+}
+
+/** Addresses that a device sends to another: bounds how many that one tries. */
+export const MAX_ADDRESSES = 6;
+/** Bytes of the secret: 128 bits, against which guessing gains nothing. */
+export const SECRET_BYTES = 16;
+
+const PREFIX = "degu:";
+const VERSION = 1;
+const CHECKSUM_BYTES = 4;
+/** Characters without white space: bounds what is decoded. */
+const MAX_LINE_LENGTH = 16384;
+/** The clocks of two devices may differ; within this time only the inviter decides what has expired. */
+const EXPIRED_FOR_CERTAIN_MILLISECONDS = 24 * 60 * 60 * 1000;
+const MAX_TIME = 8.64e15;
+
+/** Writes a line. The authority and the addresses were checked before. */
+export function encodeLine({ authority, addresses, secret, expires }: InvitationLine): string {
+  const time = new DataView(new ArrayBuffer(8));
+  time.setBigUint64(0, BigInt(expires.getTime()));
+  const rest = Uint8Array.from([
+    authority.length >> 8,
+    authority.length & 0xff,
+    ...authority,
+    addresses.length,
+    ...addresses.flatMap(encodeAddress),
+    ...secret,
+    ...new Uint8Array(time.buffer),
+  ]);
+  return PREFIX + encodeBase64Url(
+    Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]),
+  );
+}
+
+/**
+ * Reads a line. White space anywhere in it is ignored.
+ *
+ * @param now The time, in milliseconds.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it is not a line, was changed on the way, is of a newer version, or expired more
+ * than a day ago. The message says which, and quotes nothing of the line.
+ */
+export function decodeLine(line: string, now: number = Date.now()): InvitationLine {
+  if (typeof line !== "string") throw new TypeError(`line: must be text; got ${typeName(line)}`);
+  const text = line.replaceAll(/\s+/g, "");
+  if (!text.startsWith(PREFIX)) {
+    throw new RangeError(
+      `line: must be the line of an invitation, which begins with "${PREFIX}"`,
+    );
+  }
+  const bytes = text.length > MAX_LINE_LENGTH ? null : decodeBase64Url(text.slice(PREFIX.length));
+  const [version = 0] = bytes ?? [];
+  const rest = bytes?.subarray(1 + CHECKSUM_BYTES) ?? new Uint8Array(0);
+  // The position of the checksum and what it covers are the same in every version.
+  if (bytes === null || !isIntact(bytes, version, rest)) throw garbled();
+  if (version > VERSION) {
+    throw new RangeError(
+      `line: it is of a newer version, ${version}; this program supports version ${VERSION}: update it`,
+    );
+  }
+  if (version < VERSION) throw garbled();
+  const read = readRest(rest);
+  if (now - read.expires.getTime() > EXPIRED_FOR_CERTAIN_MILLISECONDS) {
+    throw new RangeError(
+      `line: it expired at ${read.expires.toISOString()}: make a new invitation; if that time is in the ` +
+        "future, the clock of this device is wrong",
+    );
+  }
+  return read;
+}
+
+function garbled(): RangeError {
+  return new RangeError(
+    "line: it is garbled: a part is missing or was changed on the way; copy the whole line again",
+  );
+}
+
+function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {
+  const given = bytes.subarray(1, 1 + CHECKSUM_BYTES);
+  return rest.length > 0 && checksum(version, rest).every((byte, index) => byte === given[index]);
+}
+
+/** It finds accidental changes; it is no protection against deliberate ones. */
+function checksum(version: number, rest: Uint8Array): Uint8Array {
+  const hash = loadBuiltin("node:crypto").createHash("sha256");
+  return hash.update(Uint8Array.of(version)).update(rest).digest().subarray(0, CHECKSUM_BYTES);
+}
+
+/** Reads everything after the checksum. */
+function readRest(rest: Uint8Array): InvitationLine {
+  const reader = new Reader(rest);
+  const length = reader.uint(2);
+  if (length === 0 || length > MAX_AUTHORITY_BYTES) throw garbled();
+  const authority = reader.take(length);
+  const count = reader.uint(1);
+  if (count === 0 || count > MAX_ADDRESSES) throw garbled();
+  const addresses = Array.from({ length: count }, () => readAddress(reader));
+  const secret = reader.take(SECRET_BYTES);
+  const time = reader.uint(8);
+  if (!reader.done || time > MAX_TIME) throw garbled();
+  return { authority, addresses, secret, expires: new Date(time) };
+}
+
+/** Reads bytes and numbers, one after the other. */
+class Reader {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  get done(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  take(count: number): Uint8Array {
+    const taken = this.#bytes.slice(this.#at, this.#at + count);
+    if (taken.length < count) throw garbled();
+    this.#at += count;
+    return taken;
+  }
+
+  uint(count: number): number {
+    return this.take(count).reduce((value, byte) => value * 256 + byte, 0);
+  }
+}
+
+function encodeAddress([host, port]: HostAddress): number[] {
+  const bytes = isIPv4(host) ? host.split(".").map(Number) : bytesOfIPv6(host);
+  return [bytes.length === 4 ? 4 : 6, ...bytes, port >> 8, port & 0xff];
+}
+
+function readAddress(reader: Reader): HostAddress {
+  const family = reader.uint(1);
+  if (family !== 4 && family !== 6) throw garbled();
+  const host = family === 4 ? reader.take(4).join(".") : textOfIPv6(reader.take(16));
+  const port = reader.uint(2);
+  if (port === 0) throw garbled();
+  return Object.freeze([host, port] as const);
+}
+
+function bytesOfIPv6(host: string): number[] {
+  const canonical = canonicalIPAddress(host)!;
+  const [front = "", back] = canonical.split("::");
+  const groupsOf = (text: string) => text === "" ? [] : text.split(":").map((g) => parseInt(g, 16));
+  const head = groupsOf(front);
+  const tail = back === undefined ? [] : groupsOf(back);
+  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => 0);
+  return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
+}
+
+function textOfIPv6(bytes: Uint8Array): string {
+  const groups = Array.from(
+    { length: 8 },
+    (_, index) => (bytes[index * 2]! * 256 + bytes[index * 2 + 1]!).toString(16),
+  );
+  return canonicalIPAddress(groups.join(":"))!;
+}
+
+/** An address as it is in a line: a canonical IP address without a scope, and a port. */
+export function lineAddress(address: Address): HostAddress {
+  const [host, port] = address as HostAddress;
+  return [canonicalIPAddress(withoutZone(host))!, port];
+}
+
+/** True for a link-local address, which can't be connected to without a scope. */
+export function needsScope([host]: HostAddress): boolean {
+  return isLinkLocal(host);
+}

@@ -1,0 +1,113 @@
+/**
+ * The errors of joining a device.
+ *
+ * @module
+ */
+
+import { DeguError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
+import { parseCertificate } from "../net/tls/certificate.ts";
+import type { Authority } from "./authority.ts";
+import { isDeviceName } from "./device_name.ts";
+
+/** Errors of an address at which nobody answers, so nobody has turned this device away. */
+const UNREACHABLE: readonly (new (message: string) => Error)[] = [
+  Deno.errors.TimedOut,
+  Deno.errors.NetworkUnreachable,
+  Deno.errors.AddrNotAvailable,
+];
+/** The same, for errors without a class. */
+const UNREACHABLE_CODES: readonly unknown[] = ["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN", "EINVAL"];
+
+/** Creates the errors of one attempt to join. */
+export class JoinFailure {
+  /** The name of the other device; empty while it is unknown. */
+  name: string;
+  readonly #id: string;
+  readonly #signal: AbortSignal;
+
+  /**
+   * Creates the errors for the device with this authority.
+   *
+   * @param signal Its reason takes precedence over the error that aborting it has caused.
+   */
+  constructor({ der, id }: Authority, signal: AbortSignal) {
+    this.name = nameOf(der);
+    this.#id = id;
+    this.#signal = signal;
+  }
+
+  get #who(): string {
+    return this.name === "" ? `the device ${this.#id}` : `${this.name} (${this.#id})`;
+  }
+
+  /** Runs a step; if it fails, the line may have been used by another device, and the error says so. */
+  async turnedAway<T>(step: () => Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      throw this.#explain(error);
+    }
+  }
+
+  #explain(cause: unknown): unknown {
+    const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
+    const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
+    if (denied !== undefined) return denied;
+    if (errors.some(isAgainstTheRules)) return this.badAnswer(cause);
+    return new DeguError(errors.every(isUnreachable) ? this.#unreachable() : this.#notOpen(), {
+      cause,
+    });
+  }
+
+  /** An invitation that has ended can look like this, too. */
+  #unreachable(): string {
+    return `${this.#who} can't be reached at an address of the line: check that the two are in one ` +
+      `network; if they are, ${this.#notOpen()}`;
+  }
+
+  #notOpen(): string {
+    return "this line is not open any more: it has expired, was closed, or another device has used it; " +
+      `look at the peers of ${this.#who} and forget what you do not know`;
+  }
+
+  /** The error for a response that rejects what this device sent. */
+  refused(): DeguError {
+    return new DeguError(
+      `${this.#who} has refused what this device sent; its log says why`,
+    );
+  }
+
+  /** The error for a response that breaks the protocol. */
+  badAnswer(cause: unknown): DeguError {
+    const what = cause instanceof Error ? `: ${cause.message}` : "";
+    return new DeguError(`the answer of ${this.#who} is against the rules${what}`, { cause });
+  }
+
+  /** The error if the other device may or may not have stored this one. */
+  lostAnswer(cause: unknown): unknown {
+    if (this.#signal.aborted) return this.#signal.reason;
+    return new DeguError(
+      `the last answer of ${this.#who} did not arrive: the invitation has ended, or that device has stored ` +
+        "this one, which has not stored it; join again with a new invitation",
+      { cause },
+    );
+  }
+}
+
+function isUnreachable(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return UNREACHABLE.some((each) => error instanceof each) || UNREACHABLE_CODES.includes(code);
+}
+
+/** True if the device of the line has answered, but not by the protocol. */
+function isAgainstTheRules(error: unknown): boolean {
+  if (error instanceof EmptyPreambleError) return false;
+  return error instanceof ProtocolError || error instanceof RangeError;
+}
+
+/** The name that the device had when its authority was made; empty if that can't be read. */
+function nameOf(der: Uint8Array): string {
+  const [, name = ""] = /^O=(.*)$/m.exec(parseCertificate(der).subject) ?? [];
+  return isDeviceName(name) ? name : "";
+}

@@ -1,0 +1,167 @@
+/**
+ * The addresses that two devices exchange: where each can be reached once they are paired.
+ *
+ * @module
+ */
+
+import {
+  canonicalDnsName,
+  canonicalIPAddress,
+  isLinkLocal,
+  withoutZone,
+  zoneOf,
+} from "../base/address_rules.ts";
+import type { Socket } from "../base/app/app.ts";
+import { formatAddress } from "../base/address.ts";
+import { typeName } from "../base/errors.ts";
+import type { Address, HostAddress } from "../base/address_rules.ts";
+import { checkClientAddress, checkServerAddress } from "../net/addresses.ts";
+import { MAX_ADDRESSES } from "./invitation_line.ts";
+import { type FindInterfaces, isWildcard, scopeOfOwn, withoutWildcards } from "./own_addresses.ts";
+
+/**
+ * Checks the `serving` option: where a device can be reached.
+ *
+ * @throws {TypeError} if it is not an array of addresses.
+ * @throws {RangeError} if it has more than 6, or one that can't be reached from another machine.
+ */
+export function checkServing(serving: readonly Address[]): readonly Address[] {
+  if (!Array.isArray(serving)) {
+    throw new TypeError(`serving: must be an array of addresses; got ${typeName(serving)}`);
+  }
+  if (serving.length > MAX_ADDRESSES) {
+    throw new RangeError(
+      `serving: must be at most ${MAX_ADDRESSES} addresses; got ${serving.length}`,
+    );
+  }
+  return serving.map((address) => {
+    const checked = checkClientAddress(address);
+    if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
+    throw new RangeError(
+      "serving: must be IP addresses or DNS names with a port, at which another machine can reach this " +
+        `one; got ${formatAddress(checked)}`,
+    );
+  });
+}
+
+/**
+ * Checks the `listen` option: where an invitation listens.
+ *
+ * @throws {TypeError} if it is not an array of addresses.
+ * @throws {RangeError} if it has no address, more than 6, or one that is not an IP address.
+ */
+export function checkListen(listen: readonly Address[]): readonly Address[] {
+  if (!Array.isArray(listen)) {
+    throw new TypeError(`listen: must be an array of addresses; got ${typeName(listen)}`);
+  }
+  if (listen.length === 0 || listen.length > MAX_ADDRESSES) {
+    throw new RangeError(
+      `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${listen.length}; leave it out for every ` +
+        "address of this machine",
+    );
+  }
+  return listen.map((address) => {
+    const checked = checkServerAddress(address);
+    if (!isUnix(checked)) return checked;
+    throw new RangeError("listen: must be IP addresses with a port; got a Unix socket");
+  });
+}
+
+/**
+ * The addresses as they are sent: only those that another machine can use, link-local ones without their
+ * scope, which has a meaning on this machine only. Needs `--allow-sys=networkInterfaces` for wildcards.
+ */
+export function addressesToSend(
+  addresses: readonly Address[],
+  findInterfaces?: FindInterfaces,
+): HostAddress[] {
+  const sent = new Map<string, HostAddress>();
+  for (const address of withoutWildcards(addresses, findInterfaces)) {
+    const host = hostAsSent(address);
+    if (host === null || !isHost(host) || sent.size === MAX_ADDRESSES) continue;
+    const port = Number(address[1]);
+    sent.set(`${host} ${port}`, [host, port]);
+  }
+  return [...sent.values()];
+}
+
+/**
+ * Reads the addresses that another device sent.
+ *
+ * @throws {RangeError} unless it is a list of at most 6 IP addresses or DNS names, each with a port.
+ */
+export function readAddresses(value: unknown): HostAddress[] {
+  if (!Array.isArray(value)) throw new RangeError("its addresses are not a list");
+  if (value.length > MAX_ADDRESSES) {
+    throw new RangeError(`it has ${value.length} addresses; at most ${MAX_ADDRESSES} are allowed`);
+  }
+  return value.map((item) => {
+    const [host, port] = Array.isArray(item) && item.length === 2 ? item : [];
+    const isPort = Number.isInteger(port) && port >= 1 && port <= 65535;
+    if (typeof host === "string" && isPort && isHost(host)) return [host, port];
+    throw new RangeError("one of its addresses is not an IP address or a DNS name with a port");
+  });
+}
+
+/** The host of an address in the one form that is sent; `null` for a Unix socket. */
+function hostAsSent(address: Address): string | null {
+  if (isUnix(address)) return null;
+  const [host] = address;
+  return canonicalIPAddress(withoutZone(host)) ?? host;
+}
+
+/** True for a DNS name, or the canonical form of an IP address that is neither multicast nor a wildcard. */
+function isHost(host: string): boolean {
+  const canonical = canonicalIPAddress(host);
+  if (canonical === null) return canonicalDnsName(host) !== null && !host.endsWith(".");
+  const isMulticast = /^(?:22[4-9]|23\d|24\d|25\d)\.|^ff[0-9a-f]{2}:/.test(host);
+  return canonical === host && !isMulticast && !isWildcard([host, 0]);
+}
+
+/**
+ * Adds the scope of the interface that the pairing used to link-local addresses. If that is unknown, they
+ * can't be used and are left out.
+ */
+export function withScope(
+  addresses: readonly HostAddress[],
+  findScope: () => number | null,
+): Address[] {
+  if (!addresses.some(([host]) => isLinkLocal(host))) return [...addresses];
+  const scope = findScope();
+  return addresses.flatMap(([host, port]): Address[] => {
+    if (!isLinkLocal(host)) return [[host, port]];
+    return scope === null ? [] : [[host, port, 0, scope]];
+  });
+}
+
+/**
+ * The number of the interface that a connection uses; `null` if that can't be found. Needs
+ * `--allow-sys=networkInterfaces` unless the address has a scope.
+ *
+ * @param address The remote address of the connection.
+ */
+export function scopeOfConnection(
+  address: Address | null,
+  { localAddr }: Socket,
+  findInterfaces: FindInterfaces = Deno.networkInterfaces,
+): number | null {
+  if (address !== null && !isUnix(address)) {
+    const [host, , , scope = 0] = address;
+    const zone = zoneOf(host);
+    if (scope !== 0) return scope;
+    if (zone !== null && /^[1-9]\d*$/.test(zone)) return Number(zone);
+  }
+  const { hostname } = (localAddr ?? {}) as Partial<Deno.NetAddr>;
+  if (hostname === undefined) return null;
+  try {
+    return scopeOfOwn(hostname, findInterfaces());
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return null;
+    throw error;
+  }
+}
+
+/** True for the path or the name of a Unix socket. */
+export function isUnix(address: Address): address is string | Uint8Array {
+  return typeof address === "string" || address instanceof Uint8Array;
+}

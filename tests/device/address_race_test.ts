@@ -1,0 +1,117 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Address } from "@degu/degu/base";
+import { raceAddresses } from "@degu/internal/device/address_race.ts";
+
+const addresses = [1, 2, 3, 4].map((port): Address => ["127.0.0.1", port]);
+const portOf = (address: Address) => (address as [string, number])[1];
+const discard = () => {};
+
+/** Rejects with the reason of its signal, and never otherwise. */
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+  });
+}
+
+Deno.test("a race takes the first address where that succeeds, and tries no other", async () => {
+  const tried: number[] = [];
+  const won = await raceAddresses(addresses, (address) => {
+    tried.push(portOf(address));
+    return Promise.resolve(portOf(address));
+  }, { discard });
+  assertEquals([won, tried], [1, [1]]);
+});
+
+Deno.test("a race goes on with the next address at once when one fails", async () => {
+  const begin = performance.now();
+  const won = await raceAddresses(addresses, (address) => {
+    const port = portOf(address);
+    return port < 4 ? Promise.reject(new Error(`${port}`)) : Promise.resolve(port);
+  }, { discard });
+  assertEquals(won, 4);
+  assert(performance.now() - begin < 250, "it waited for its stagger");
+});
+
+Deno.test("a race begins with the next address 250 ms after one that says nothing", async () => {
+  const begin = performance.now();
+  const began: number[] = [];
+  const won = await raceAddresses(addresses, (address, signal) => {
+    began.push(performance.now() - begin);
+    return portOf(address) === 3 ? Promise.resolve(3) : untilAborted(signal);
+  }, { discard });
+  assertEquals(won, 3);
+  assertEquals(began.length, 3);
+  // Timers may be early by a part of a millisecond, and late by any time.
+  assert(began[1]! >= 249 && began[2]! - began[1]! >= 249, `${began}`);
+});
+
+Deno.test("a race aborts the losers, and discards what they make all the same", async () => {
+  const discarded: number[] = [];
+  const late = Promise.withResolvers<number>();
+  const reasons: unknown[] = [];
+  const won = await raceAddresses(addresses.slice(0, 2), (address, signal) => {
+    if (portOf(address) === 2) return Promise.resolve(2);
+    signal.addEventListener("abort", () => reasons.push(signal.reason));
+    return late.promise;
+  }, { discard: (loser) => discarded.push(loser) });
+  assertEquals(won, 2);
+  assertEquals((reasons[0] as Error).name, "AbortError");
+  late.resolve(1);
+  await late.promise;
+  await Promise.resolve();
+  assertEquals(discarded, [1]);
+});
+
+Deno.test("a race that is lost everywhere rejects with all errors in the addresses' order", async () => {
+  const error = await assertRejects(
+    () =>
+      raceAddresses(addresses, (address) => {
+        const port = portOf(address);
+        // The first one is the last to fail.
+        return port === 1
+          ? new Promise((_, reject) => setTimeout(() => reject(new Error("1")), 20))
+          : Promise.reject(new Error(`${port}`));
+      }, { discard }),
+    AggregateError,
+    "no address could be connected to",
+  );
+  // Address 1 says nothing for a while, so 2 begins after the stagger only where that is longer.
+  assertEquals(error.errors.map((each: Error) => each.message), ["1", "2", "3", "4"]);
+});
+
+Deno.test("a race without addresses rejects with no errors", async () => {
+  const error = await assertRejects(
+    () => raceAddresses([], () => Promise.resolve(1), { discard }),
+    AggregateError,
+  );
+  assertEquals(error.errors, []);
+});
+
+Deno.test("a race ends with the reason of its signal, and aborts what runs", async () => {
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const aborted: unknown[] = [];
+  const racing = raceAddresses(addresses, (_, signal) => {
+    signal.addEventListener("abort", () => aborted.push(signal.reason));
+    return untilAborted(signal);
+  }, { discard, signal: controller.signal });
+  controller.abort(reason);
+  assertEquals(await assertRejects(() => racing), reason);
+  assertEquals(aborted, [reason]);
+  let tried = 0;
+  await assertRejects(() =>
+    raceAddresses(addresses, () => Promise.resolve(++tried), {
+      discard,
+      signal: controller.signal,
+    })
+  );
+  assertEquals(tried, 0);
+});
+
+Deno.test("a race takes an attempt that throws at once for one that fails", async () => {
+  const won = await raceAddresses(addresses, (address) => {
+    if (portOf(address) === 1) throw new Error("at once");
+    return Promise.resolve(portOf(address));
+  }, { discard });
+  assertEquals(won, 2);
+});

@@ -1,0 +1,272 @@
+/** The client of a peer: which server it takes, and until when. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
+import { ProxyApp } from "@degu/degu/applib";
+import { type Address, DeguError, TlsError } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { type App, Server, SSLServer } from "@degu/degu/server";
+import { createFetch } from "@degu/degu/web";
+import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
+import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
+import { inAnotherProcess } from "@degu/testing/device_programs.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
+import { readAuthorityText } from "@degu/internal/device/authority.ts";
+
+const LOOPBACK: Address = ["127.0.0.1", 0];
+const hello: App = () => [200, "OK", { hello: "world" }, null];
+
+/** A device that serves, one that is its client, and ways to be in the way. */
+async function setUp() {
+  const devices = await TestDevices.create();
+  const stack = new AsyncDisposableStack();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await record(camera, viewer);
+  const server = camera.listen(LOOPBACK, hello);
+  server.serveForever();
+  await server.ready;
+  const at = (addresses: Address[]) => record(viewer, camera, { addresses });
+  await at([server.address]);
+  return {
+    devices,
+    camera,
+    viewer,
+    server,
+    at,
+    /** Another device that serves, and lets the viewer in. */
+    impostor: async () => {
+      const other = await devices.open("other");
+      await record(other, viewer);
+      const server = other.listen(LOOPBACK, hello);
+      server.serveForever();
+      await server.ready;
+      return server.address;
+    },
+    /** An address at which nobody listens. */
+    dead: () => {
+      const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const { port } = listener.addr;
+      listener.close();
+      return ["127.0.0.1", port] as const;
+    },
+    /** An address at which nobody answers; counts who has connected. */
+    mute: () => {
+      const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const conns: Deno.Conn[] = [];
+      const accepting = (async () => {
+        for await (const conn of listener) conns.push(conn);
+      })().catch(() => {});
+      stack.defer(async () => {
+        listener.close();
+        for (const conn of conns) conn.close();
+        await accepting;
+      });
+      return { address: ["127.0.0.1", listener.addr.port] as const, conns };
+    },
+    [Symbol.asyncDispose]: async () => {
+      await devices[Symbol.asyncDispose]();
+      await stack.disposeAsync();
+    },
+  };
+}
+
+async function assertWorks(client: Client): Promise<void> {
+  const { status, headers } = await client.request("GET", "/");
+  assertEquals([status, headers["hello"]], [200, "world"]);
+}
+
+Deno.test("a client of a peer is found by name, id or the peer, and works as every client", async () => {
+  await using setup = await setUp();
+  const { viewer, camera, server } = setup;
+  for (const peer of ["camera", "CAMERA", camera.id, (await viewer.peer("camera"))!]) {
+    const client = await viewer.client(peer, { timeout: 7, headers: { a: "b" } });
+    assertInstanceOf(client, Client);
+    assertEquals(client.address, server.address);
+    assertEquals(client.host, `127.0.0.1:${server.address[1]}`);
+    assertEquals([client.timeout, client.options.headers], [7, { a: "b" }]);
+    await assertWorks(client);
+  }
+});
+
+Deno.test("a client of a peer works in ProxyApp and createFetch", async () => {
+  await using setup = await setUp();
+  const client = await setup.viewer.client("camera");
+  const fetch = createFetch(client);
+  const response = await fetch("/");
+  assertEquals(response.headers.get("hello"), "world");
+  await response.body?.cancel();
+  await using proxy = new Server(LOOPBACK, new ProxyApp(client));
+  proxy.serveForever();
+  await assertWorks(new Client(proxy.address));
+});
+
+Deno.test("client rejects an unknown peer, and wrong arguments", async () => {
+  await using setup = await setUp();
+  const { viewer } = setup;
+  const client = viewer.client.bind(viewer) as (...args: unknown[]) => Promise<unknown>;
+  await assertRejects(() => client("nobody"), RangeError, '"nobody"');
+  await assertRejects(() => client("a".repeat(52)), RangeError);
+  await assertRejects(() => client({ id: "a", name: "a" }), RangeError);
+  await assertRejects(() => client(1), TypeError);
+  await assertRejects(() => client("camera", { timeOut: 1 }), TypeError, "timeOut");
+  await assertRejects(() => client("camera", { sslHost: "a" }), TypeError, "sslHost");
+  await assertRejects(() => client("camera", null), TypeError);
+  await assertRejects(() => client("camera", { addresses: "a" }), TypeError, "addresses");
+  await assertRejects(() => client("camera", { addresses: [] }), RangeError, "addresses");
+  await assertRejects(() => client("camera", { addresses: [["a"]] }), TypeError);
+});
+
+Deno.test("where no address is known that is said, and one can be given", async () => {
+  await using setup = await setUp();
+  const { viewer, server } = setup;
+  const client = await viewer.client("camera");
+  await setup.at([]);
+  await assertRejects(() => viewer.client("camera"), DeguError, "no address");
+  await assertRejects(() => client.connect(), DeguError, "no address");
+  await assertWorks(await viewer.client("camera", { addresses: [server.address] }));
+});
+
+Deno.test("connect reads the entry again", async () => {
+  await using setup = await setUp();
+  const { viewer } = setup;
+  await setup.at([setup.dead()]);
+  const client = await viewer.client("camera");
+  await assertRejects(() => client.connect(), Deno.errors.ConnectionRefused);
+  await setup.at([setup.server.address]);
+  await assertWorks(client);
+});
+
+Deno.test("an impostor or a dead address among good ones costs little, and is not taken", async () => {
+  await using setup = await setUp();
+  const { viewer, server } = setup;
+  const mute = setup.mute();
+  for (const bad of [setup.dead(), await setup.impostor(), mute.address]) {
+    const client = await viewer.client("camera", { addresses: [bad, server.address] });
+    await assertWorks(client);
+  }
+  assertEquals(mute.conns.length, 1);
+  await using plain = new Server(LOOPBACK, hello);
+  plain.serveForever();
+  await assertWorks(
+    await viewer.client("camera", { addresses: [plain.address, server.address] }),
+  );
+});
+
+Deno.test("the address that has worked is the first of the next time", async () => {
+  await using setup = await setUp();
+  const mute = setup.mute();
+  const addresses = [mute.address, setup.server.address];
+  const client = await setup.viewer.client("camera", { addresses });
+  await assertWorks(client);
+  assertEquals(mute.conns.length, 1);
+  for (let i = 0; i < 3; i++) await assertWorks(client);
+  assertEquals(mute.conns.length, 1);
+  await assertWorks(await setup.viewer.client("camera", { addresses }));
+  assertEquals(mute.conns.length, 2);
+});
+
+Deno.test("where all addresses fail, the most telling error is thrown", async () => {
+  await using setup = await setUp();
+  const { viewer } = setup;
+  const impostor = await setup.impostor();
+  const addresses = [setup.dead(), impostor, setup.dead()];
+  const client = await viewer.client("camera", { addresses });
+  using rejections = unhandledRejections();
+  const error = await assertRejects(() => client.connect(), TlsError);
+  assertEquals(error.code, "UNTRUSTED");
+  assertInstanceOf(error.cause, AggregateError);
+  assertEquals(error.cause.errors.length, 3);
+  assertMatch(error.message, /2 more/);
+  const dead = await viewer.client("camera", { addresses: [setup.dead()] });
+  await assertRejects(() => dead.connect(), Deno.errors.ConnectionRefused);
+  assertEquals(rejections.reasons, []);
+});
+
+Deno.test("a server below an authority of the peer is not the peer", async () => {
+  await using setup = await setUp();
+  const { viewer } = setup;
+  const root = await makeAuthority();
+  const authority = await readAuthorityText(root.pem);
+  const store = await storeOf(viewer.dir);
+  await store.record({ authority, receivedName: "mallory", addresses: [["127.0.0.1", 1]] });
+  const between = await makeAuthority({ issuer: root });
+  const below = await makeLeaf(between);
+  const direct = await makeLeaf(root);
+  const ca = (await authorityOf(viewer.dir)).certificate;
+  const start = async (cert: string, key: string) => {
+    const server = new SSLServer({ ca, cert, key }, LOOPBACK, hello);
+    server.serveForever();
+    await server.ready;
+    return server;
+  };
+  await using one = await start(below.pem + between.pem, below.keyPem);
+  await using two = await start(direct.pem, direct.keyPem);
+  const client = await viewer.client("mallory", { addresses: [one.address] });
+  const error = await assertRejects(() => client.connect(), TlsError);
+  assertEquals(error.code, "UNTRUSTED");
+  await assertWorks(await viewer.client("mallory", { addresses: [one.address, two.address] }));
+});
+
+Deno.test("forget closes the connections to the peer, and no others are made", async () => {
+  await using setup = await setUp();
+  const { viewer, camera } = setup;
+  const client = await viewer.client("camera");
+  using conn = await client.connect();
+  await conn.get("/");
+  await viewer.forget("camera");
+  await assertRejects(() => conn.get("/"), Error, "closed");
+  await assertRejects(() => client.connect(), DeguError, "forgotten");
+  await assertRejects(() => viewer.client("camera"), RangeError);
+  await record(viewer, camera, { addresses: [setup.server.address] });
+  await assertWorks(client);
+});
+
+Deno.test("forget in another process closes connections, and what waits for a response rejects", async () => {
+  await using setup = await setUp();
+  const { viewer, camera } = setup;
+  const never = Promise.withResolvers<never>();
+  await using slow = camera.listen(LOOPBACK, () => never.promise);
+  slow.serveForever();
+  await slow.ready;
+  const client = await viewer.client("camera", { addresses: [slow.address] });
+  using conn = await client.connect();
+  const asking = assertRejects(() => conn.get("/"), Error, "forgotten");
+  await inAnotherProcess(viewer.dir, `await device.forget("camera");`);
+  await within(asking, "the request ends", 20);
+});
+
+Deno.test("forget ends an attempt that is under way", async () => {
+  await using setup = await setUp();
+  const { viewer } = setup;
+  const mute = setup.mute();
+  const client = await viewer.client("camera", { addresses: [mute.address] });
+  const connecting = assertRejects(() => client.connect(), Error, "forgotten");
+  while (mute.conns.length === 0) await viewer.peers();
+  await viewer.forget("camera");
+  await connecting;
+});
+
+Deno.test("signals of the client and of a request end an attempt", async () => {
+  await using setup = await setUp();
+  const mute = setup.mute();
+  const own = new AbortController();
+  const addresses = [mute.address];
+  const client = await setup.viewer.client("camera", { addresses, signal: own.signal });
+  const one = new AbortController();
+  const first = client.connect(undefined, { signal: one.signal }).catch((error) => error);
+  while (mute.conns.length === 0) await setup.viewer.peers();
+  const reason = new Error("enough");
+  one.abort(reason);
+  assertStrictEquals(await first, reason);
+  const second = client.request("GET", "/").catch((error) => error);
+  while (mute.conns.length === 1) await setup.viewer.peers();
+  own.abort(reason);
+  assertStrictEquals(await second, reason);
+  assert(client.options.signal?.aborted);
+});

@@ -1,0 +1,145 @@
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { createHash } from "node:crypto";
+import {
+  decodeLine,
+  encodeLine,
+  type InvitationLine,
+} from "@degu/internal/device/invitation_line.ts";
+
+const DAY = 24 * 60 * 60 * 1000;
+
+const bytes = (min: number, max: number) => fc.uint8Array({ minLength: min, maxLength: max });
+const port = fc.integer({ min: 1, max: 65535 });
+const host = fc.oneof(
+  fc.ipV4(),
+  fc.ipV6().map((text) => new URL(`http://[${text}]/`).hostname.slice(1, -1)),
+);
+const content: fc.Arbitrary<InvitationLine> = fc.record({
+  authority: bytes(1, 2048),
+  addresses: fc.array(fc.tuple(host, port), { minLength: 1, maxLength: 6 }),
+  secret: bytes(16, 16),
+  expires: fc.date({ min: new Date(), max: new Date(Date.now() + DAY), noInvalidDate: true }),
+});
+
+const sample: InvitationLine = {
+  authority: new Uint8Array(500).map((_, index) => index),
+  addresses: [["192.0.2.7", 7443], ["2001:db8::1", 1], ["fe80::1:2", 65535]],
+  secret: new Uint8Array(16).fill(7),
+  expires: new Date(Date.now() + 600_000),
+};
+
+/** A line of any bytes, with the right checksum. */
+function lineOf(version: number, rest: Uint8Array): string {
+  const digest = createHash("sha256").update(Uint8Array.of(version)).update(rest).digest();
+  const all = Uint8Array.from([version, ...digest.subarray(0, 4), ...rest]);
+  return `degu:${all.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+}
+
+/** What is behind the checksum of a line. */
+function restOf(line: string): Uint8Array {
+  return Uint8Array.fromBase64(line.slice("degu:".length), { alphabet: "base64url" }).slice(5);
+}
+
+Deno.test("a line says what was put into it", () => {
+  fc.assert(fc.property(content, (given) => {
+    const line = encodeLine(given);
+    assertMatch(line, /^degu:[A-Za-z0-9_-]+$/);
+    assertEquals(decodeLine(line), {
+      ...given,
+      addresses: given.addresses.map(([host, port]) => Object.freeze([host, port] as const)),
+    });
+  }));
+});
+
+Deno.test("white space anywhere in a line is ignored", () => {
+  const line = encodeLine(sample);
+  const spaced = [...line].join("\n ").replaceAll("\n \n ", "\t\r\n\u00a0");
+  assertEquals(decodeLine(` ${spaced} \n`), decodeLine(line));
+});
+
+Deno.test("a line that was changed in one character, cut or joined with more is garbled", () => {
+  const line = encodeLine(sample);
+  fc.assert(fc.property(
+    fc.integer({ min: "degu:".length, max: line.length - 1 }),
+    fc.constantFrom(..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=.é"),
+    (index, character) => {
+      fc.pre(line[index] !== character);
+      const changed = line.slice(0, index) + character + line.slice(index + 1);
+      assertThrows(() => decodeLine(changed), RangeError, "garbled");
+      assertThrows(() => decodeLine(line.slice(0, index)), RangeError, "garbled");
+      assertThrows(() => decodeLine(line + character), RangeError, "garbled");
+    },
+  ));
+});
+
+Deno.test("a line of a newer version is refused as such, an older one as garbled", () => {
+  const rest = restOf(encodeLine(sample));
+  assertEquals(decodeLine(lineOf(1, rest)).secret, sample.secret);
+  assertThrows(() => decodeLine(lineOf(2, rest)), RangeError, "a newer version, 2");
+  assertThrows(() => decodeLine(lineOf(255, Uint8Array.of(1))), RangeError, "a newer version, 255");
+  assertThrows(() => decodeLine(lineOf(0, rest)), RangeError, "garbled");
+});
+
+Deno.test("text that is no line is refused as foreign, and not shown", () => {
+  const texts = ["", "hello", "DEGU:abc", "https://example.com/degu:abc", "degu", "\u200bdegu:"];
+  for (const text of [...texts, "-----BEGIN EC PRIVATE KEY-----"]) {
+    const error = assertThrows(() => decodeLine(text), RangeError, 'begins with "degu:"');
+    if (text.length > 6) assertEquals(error.message.includes(text), false);
+  }
+  assertThrows(() => decodeLine(7 as unknown as string), TypeError, "number");
+});
+
+Deno.test("a line is refused once it expired more than a day ago, and no earlier", () => {
+  const { expires } = sample;
+  const line = encodeLine(sample);
+  const end = expires.getTime() + DAY;
+  assertEquals(decodeLine(line, end).expires, expires);
+  assertThrows(() => decodeLine(line, end + 1), RangeError, `expired at ${expires.toISOString()}`);
+  // A clock that is behind says nothing of a line.
+  assertEquals(decodeLine(line, 0).expires, expires);
+});
+
+Deno.test("a line that is whole but against the rules is refused", () => {
+  const authority = (length: number) => [length >> 8, length & 255, ...new Uint8Array(length)];
+  const address = [4, 192, 0, 2, 7, 1, 0];
+  const end = [...new Uint8Array(16), ...new Uint8Array(2), 1, 2, 3, 4, 5, 6];
+  const table: [string, number[]][] = [
+    ["no authority", [...authority(0), 1, ...address, ...end]],
+    ["an authority of over 2 KiB", [...authority(2049), 1, ...address, ...end]],
+    ["an authority that is cut", [255, 255, 0, 0]],
+    ["no address", [...authority(9), 0, ...end]],
+    ["seven addresses", [...authority(9), 7, ...Array(7).fill(address).flat(), ...end]],
+    ["an address of no family", [...authority(9), 1, 5, 192, 0, 2, 7, 1, 0, ...end]],
+    ["the port 0", [...authority(9), 1, 4, 192, 0, 2, 7, 0, 0, ...end]],
+    ["bytes that are left", [...authority(9), 1, ...address, ...end, 0]],
+    ["a byte too few", [...authority(9), 1, ...address, ...end.slice(1)]],
+    ["a time that is none", [
+      ...authority(9),
+      1,
+      ...address,
+      ...end.slice(0, 16),
+      ...Array(8).fill(255),
+    ]],
+    ["nothing", []],
+  ];
+  const whole = [...authority(2048), 6, ...Array(6).fill(address).flat(), ...end];
+  assertEquals(decodeLine(lineOf(1, Uint8Array.from(whole)), 0).addresses.length, 6);
+  for (const [what, rest] of table) {
+    assertThrows(
+      () => decodeLine(lineOf(1, Uint8Array.from(rest)), 0),
+      RangeError,
+      "garbled",
+      what,
+    );
+  }
+});
+
+Deno.test("no text at all makes reading a line fail otherwise", () => {
+  fc.assert(fc.property(fc.string(), (text) => {
+    assertThrows(() => decodeLine(`degu:${text}`), RangeError);
+  }));
+  fc.assert(fc.property(fc.constantFrom(1, 2), bytes(0, 3000), (version, rest) => {
+    assertThrows(() => decodeLine(lineOf(version, rest)), RangeError);
+  }));
+});

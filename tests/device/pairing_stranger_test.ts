@@ -1,0 +1,262 @@
+/** What somebody on the network can do at the port of an invitation without having its line. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  addressOf,
+  base64url,
+  introductionOf,
+  makeDevices,
+  type PairingDevice,
+  requestOf,
+  Stranger,
+} from "@degu/testing/pairing.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import type { Invitation } from "@degu/degu/device";
+
+const WRONG = base64url(new Uint8Array(16));
+
+/** Asserts that an invitation is as good as on its first moment. */
+async function assertStillOpen(
+  invitation: Invitation,
+  camera: PairingDevice,
+  viewer: PairingDevice,
+): Promise<void> {
+  assertEquals(await camera.written(), []);
+  const [, peer] = await within(
+    Promise.all([viewer.join(invitation.line), invitation.paired]),
+    "the two are paired",
+    20,
+  );
+  assertEquals(peer.id, viewer.id);
+}
+
+Deno.test("a wrong secret closes its connection without a word, and the invitation goes on", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  await using invitation = await camera.invite();
+  const right = introductionOf(invitation.line, other);
+  const secret = String(right["secret"]);
+  const table: [uri: string, body: unknown][] = [
+    ["/secret", { ...right, secret: WRONG }],
+    ["/secret", { ...right, secret: secret.slice(0, -1) }],
+    ["/secret", { ...right, secret: `${secret}AA` }],
+    ["/secret", { ...right, secret: "" }],
+    ["/secret", { ...right, secret: null }],
+    ["/secret", { ...right, secret: [secret] }],
+    ["/secret", { secret }],
+    ["/secret", { ...right, more: 1 }],
+    ["/secret", "null"],
+    ["/secret", "[]"],
+    ["/secret", ""],
+    ["/secret", "{"],
+    ["/secret", "\xff\xfe"],
+    ["/secret", "[".repeat(15_000)],
+    ["/value", { value: WRONG }],
+    ["/value", { value: secret }],
+    ["/", right],
+    ["/secret/", right],
+    ["/secret?", right],
+  ];
+  for (const [uri, body] of table) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.post(uri, body);
+    assertEquals(await stranger.end(), "", `${uri} ${JSON.stringify(body)}`);
+  }
+  for (const method of ["GET", "PUT", "HEAD", "DELETE"]) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.write(`${method} /secret HTTP/1.1\r\n\r\n`);
+    assertEquals(await stranger.end(), "", method);
+  }
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("a request without a length is refused, also with the right secret", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const body = JSON.stringify(introductionOf(invitation.line, viewer));
+  using stranger = await Stranger.connect(addressOf(invitation));
+  const chunk = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+  stranger.write(`POST /secret HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunk}`);
+  assertEquals(await stranger.end(), "");
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("a flood of wrong secrets is counted, with a warning a second at most", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  await using invitation = await camera.invite();
+  const wrong = { ...introductionOf(invitation.line, other), secret: WRONG };
+  const begin = performance.now();
+  let sent = 0;
+  while (performance.now() - begin < 1500) {
+    await Promise.all(Array.from({ length: 8 }, async () => {
+      using stranger = await Stranger.connect(addressOf(invitation));
+      stranger.post("/secret", wrong);
+      await stranger.end();
+      sent++;
+    }));
+  }
+  const seconds = (performance.now() - begin) / 1000;
+  const warnings = camera.logger.at("warn");
+  assert(sent > 8, `${sent} in ${seconds} s`);
+  assert(warnings.length >= 1 && warnings.length <= seconds + 1, warnings.join("\n"));
+  assert(warnings[0]!.includes("1 wrong so far"), warnings[0]);
+  const [, counted = "0"] = /; (\d+) wrong/.exec(warnings.at(-1)!) ?? [];
+  assert(Number(counted) > 8 && Number(counted) <= sent, warnings.at(-1));
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("a connection that brings no secret is closed two seconds after its handshake", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const request = requestOf("/secret", introductionOf(invitation.line, viewer));
+  const waits = ["", request.slice(0, 20), request.slice(0, -1)].map(async (text) => {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    const begin = performance.now();
+    if (text !== "") stranger.write(text);
+    assertEquals(await stranger.end(20), "");
+    const took = performance.now() - begin;
+    assert(took > 1500, `${took} ms`);
+  });
+  // One that sends a byte now and then is not let wait any longer.
+  waits.push((async () => {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    let at = 0;
+    const trickle = setInterval(() => stranger.write(request.slice(at, ++at)), 100);
+    assertEquals(await stranger.end(20), "");
+    clearInterval(trickle);
+  })());
+  await Promise.all(waits);
+  const ended = camera.logger.at("debug").filter((line) => line.includes("took too long"));
+  assertEquals(ended.length, 4);
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("strangers who only connect keep nobody out: the oldest one gives way", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const strangers: Stranger[] = [];
+  try {
+    for (let i = 0; i < 64; i++) strangers.push(await Stranger.connect(addressOf(invitation)));
+    const peer = viewer.join(invitation.line);
+    assertEquals(await strangers[0]!.end(), "");
+    const gone = camera.logger.at("debug").filter((line) => line.includes("a newer connection"));
+    assert(gone.length >= 1, Deno.inspect(camera.logger.lines));
+    await within(Promise.all([peer, invitation.paired]), "the two are paired", 20);
+  } finally {
+    for (const stranger of strangers) stranger[Symbol.dispose]();
+  }
+});
+
+Deno.test("silent connections without a handshake keep nobody out", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const [hostname, port] = addressOf(invitation);
+  const silent: Deno.Conn[] = [];
+  try {
+    for (let i = 0; i < 100; i++) silent.push(await Deno.connect({ hostname, port }));
+    await assertStillOpen(invitation, camera, viewer);
+  } finally {
+    for (const conn of silent) conn.close();
+  }
+});
+
+Deno.test("a request of 16 KiB is read, and none of a byte more", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const body = JSON.stringify(introductionOf(invitation.line, viewer));
+  const requestOfSize = (size: number) => {
+    const head = `POST /secret HTTP/1.1\r\ncontent-length: 00000\r\n\r\n`;
+    const length = size - head.length;
+    return head.replace("00000", String(length)) + body.padEnd(length);
+  };
+  for (const size of [16_385, 17_000, 40_000]) {
+    using stranger = await Stranger.connect(addressOf(invitation));
+    stranger.write(requestOfSize(size));
+    assertEquals(await stranger.end(), "", `${size}`);
+  }
+  using filling = await Stranger.connect(addressOf(invitation));
+  filling.write(`POST /secret HTTP/1.1\r\n${"x-a: b\r\n".padStart(9_000, "y")}`.repeat(2));
+  assertEquals(await filling.end(), "");
+  using stranger = await Stranger.connect(addressOf(invitation));
+  stranger.write(requestOfSize(16_384));
+  await stranger.answer(200);
+});
+
+Deno.test("both ends have to name degu-pair/1 by ALPN", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  for (const protocols of [[], ["h2"], ["degu-pair/2", "http/1.1"]]) {
+    const outcome = await Stranger.connect(addressOf(invitation), { protocols })
+      .then(async (stranger) => {
+        stranger.post("/secret", introductionOf(invitation.line, viewer));
+        return await stranger.end();
+      }, () => "");
+    assertEquals(outcome, "", protocols.join());
+  }
+  assertEquals(camera.logger.at("info").filter((line) => line.includes("POLICY")).length, 1);
+  await assertStillOpen(invitation, camera, viewer);
+});
+
+Deno.test("the first right secret closes all other connections and keeps out whoever has no certificate", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera, viewer, other } = devices;
+  await using invitation = await camera.invite({ listen: [["127.0.0.1", 0], ["127.0.0.2", 0]] });
+  const address = addressOf(invitation);
+  using early = await Stranger.connect(address);
+  using half = await Stranger.connect(address);
+  half.write("POST /secret HTTP/1.1\r\n");
+  using joiner = await Stranger.connect(address);
+  joiner.post("/secret", introductionOf(invitation.line, viewer));
+  const { value } = await joiner.answer(200);
+  assertEquals([await early.end(), await half.end()], ["", ""]);
+  assertEquals(camera.logger.at("debug").filter((line) => line.includes("was first")).length, 2);
+
+  /** What one with this identity gets to hear that sends the value. */
+  const tryWith = async (identity?: { cert: string; key: string }) => {
+    try {
+      using stranger = await Stranger.connect(address, { ...identity && { identity } });
+      stranger.post("/value", { value });
+      return await stranger.end();
+    } catch {
+      return "";
+    }
+  };
+  assertEquals(await tryWith(), "");
+  assertEquals(await tryWith(other.identity), "");
+  assertEquals(await tryWith(camera.identity), "");
+  // The first connection has no certificate, so it is not the second step either.
+  joiner.post("/value", { value });
+  await joiner.end();
+  assertEquals(await camera.written(), []);
+
+  using second = await Stranger.connect(address, { identity: viewer.identity });
+  second.post("/value", { value });
+  await second.answer(204);
+  second[Symbol.dispose]();
+  assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
+});
+
+Deno.test("a certificate of another peer is refused until that peer pairs again itself", async () => {
+  await using devices = await makeDevices("camera", "viewer", "known");
+  const { camera, viewer, known } = devices;
+  {
+    await using invitation = await camera.invite();
+    await Promise.all([known.join(invitation.line), invitation.paired]);
+  }
+  await using invitation = await camera.invite();
+  using joiner = await Stranger.connect(addressOf(invitation));
+  joiner.post("/secret", introductionOf(invitation.line, viewer));
+  const { value } = await joiner.answer(200);
+  await assertRejects(async () => {
+    using stranger = await Stranger.connect(addressOf(invitation), { identity: known.identity });
+    stranger.post("/value", { value });
+    await stranger.answer(204);
+  });
+  assertEquals((await camera.peers()).map(({ id }) => id), [known.id]);
+});

@@ -1,0 +1,152 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import type { Address } from "@degu/degu/base";
+import {
+  addressesToSend,
+  checkListen,
+  checkServing,
+  readAddresses,
+  scopeOfConnection,
+  withScope,
+} from "@degu/internal/device/received_addresses.ts";
+
+const INTERFACES = [
+  { family: "IPv4", name: "eth0", address: "192.168.1.7", scopeid: null },
+  { family: "IPv6", name: "eth0", address: "fe80::7", scopeid: 2 },
+] as const;
+const interfaces = () => INTERFACES;
+const never = () => {
+  throw new Error("asked");
+};
+const unchecked = <T>(value: unknown): T => value as T;
+
+Deno.test("addresses of another device are IP addresses or DNS names, each with a port", () => {
+  const allowed = [
+    [],
+    [["192.0.2.1", 1], ["2001:db8::1", 65535], ["fe80::1", 80], ["127.0.0.1", 80], ["::1", 80]],
+    [["camera.local", 80], ["a", 1], ["my_camera-1.example.com", 443], ["10.0.0.1", 80]],
+    Array(6).fill(["10.0.0.1", 80]),
+  ];
+  for (const addresses of allowed) assertEquals(readAddresses(addresses) as unknown, addresses);
+});
+
+Deno.test("addresses of another device that are anything else are refused", () => {
+  const list: unknown[] = [null, {}, "10.0.0.1:80", 7, { length: 1, 0: ["10.0.0.1", 80] }];
+  for (const value of list) assertThrows(() => readAddresses(value), RangeError, "not a list");
+  assertThrows(() => readAddresses(Array(7).fill(["10.0.0.1", 80])), RangeError, "7 addresses");
+  const ports = [0, -1, 65536, 1.5, "80", null, NaN, Infinity, [80]];
+  const hosts = [
+    ..."/run/a.socket,\0name,unix:/run/a.socket,unix:@name,@name,,.,..,a..b,a b,a/b,a:1,a%,%".split(
+      ",",
+    ),
+    ..."0.0.0.0,::,0:0::0,224.0.0.1,239.255.255.255,255.255.255.255,ff02::1,1.2.3,1.2.3.4.5".split(
+      ",",
+    ),
+    ..."01.2.3.4,1.2.3.04,0x7f.1,127.1,[::1],::1%1,fe80::1%eth0,FE80::1,2001:db8:0::1,a.".split(
+      ",",
+    ),
+    ..."http://a,user@a,a#b,a?b,é.example,\u212a.local,a\nb".split(","),
+    "a".repeat(64),
+    "a.".repeat(127) + "a",
+    null,
+    7,
+    ["10.0.0.1"],
+  ];
+  const items: unknown[] = [
+    ...ports.map((port) => ["10.0.0.1", port]),
+    ...hosts.map((host) => [host, 80]),
+    ["10.0.0.1"],
+    ["10.0.0.1", 80, 0, 0],
+    ["fe80::1", 80, 0, 3],
+    "10.0.0.1:80",
+    { host: "10.0.0.1", port: 80 },
+    null,
+    [],
+  ];
+  for (const item of items) {
+    assertThrows(() => readAddresses([item]), RangeError, "IP address", Deno.inspect(item));
+  }
+});
+
+Deno.test("link-local addresses get the interface of the pairing, and are left out without one", () => {
+  assertEquals(withScope([["fe80::1", 80], ["10.0.0.1", 80]], () => 3), [
+    ["fe80::1", 80, 0, 3],
+    ["10.0.0.1", 80],
+  ]);
+  assertEquals(withScope([["fe80::1", 80], ["10.0.0.1", 80]], () => null), [["10.0.0.1", 80]]);
+  assertEquals(withScope([["169.254.1.1", 80], ["a", 80]], never), [["169.254.1.1", 80], [
+    "a",
+    80,
+  ]]);
+});
+
+Deno.test("the interface of a connection is that of its address, or that of its own end", () => {
+  const socket = (hostname?: string) => ({
+    localAddr: hostname && { transport: "tcp", hostname, port: 1 },
+    read: never,
+    write: never,
+    close: never,
+  });
+  assertEquals(scopeOfConnection(["fe80::9", 1, 0, 5], socket(), never), 5);
+  assertEquals(scopeOfConnection(["fe80::9%4", 1], socket(), never), 4);
+  assertEquals(scopeOfConnection(["192.168.1.9", 1], socket("192.168.1.7"), interfaces), 2);
+  assertEquals(scopeOfConnection(["::1", 1], socket("::ffff:192.168.1.7"), interfaces), 2);
+  assertEquals(scopeOfConnection(null, socket("127.0.0.1"), interfaces), null);
+  assertEquals(scopeOfConnection(null, socket(), never), null);
+  const denied = () => {
+    throw new Deno.errors.NotCapable("no");
+  };
+  assertEquals(scopeOfConnection(null, socket("192.168.1.7"), denied), null);
+});
+
+Deno.test("what is sent of addresses has no scope, no Unix socket, no wildcard and nothing twice", () => {
+  const own: Address[] = [
+    ["fe80::7", 80, 0, 2],
+    ["fe80::7%eth0", 80],
+    ["0.0.0.0", 7443],
+    ["192.168.1.7", 7443],
+    "/run/a.socket",
+    new Uint8Array([0, 97]),
+    ["camera.local", 80],
+  ];
+  const sent = addressesToSend(own, interfaces);
+  assertEquals(sent, [["fe80::7", 80], ["192.168.1.7", 7443], ["camera.local", 80]]);
+  assertEquals(readAddresses(sent), sent);
+  const many = [1, 2, 3, 4, 5, 6, 7].map((port): Address => ["10.0.0.1", port]);
+  assertEquals(addressesToSend(many, never).length, 6);
+});
+
+Deno.test("serving takes up to six addresses that another machine can reach", () => {
+  const given: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2], ["::", 80]];
+  assertEquals(checkServing(given), given);
+  assertEquals(checkServing([]), []);
+  const table: [unknown, new () => Error][] = [
+    ["10.0.0.1:80", TypeError],
+    [["10.0.0.1:80"], RangeError],
+    [[["10.0.0.1"]], TypeError],
+    [[["10.0.0.1", 0]], RangeError],
+    [[["224.0.0.1", 80]], RangeError],
+    [[["a.", 80]], RangeError],
+    [["/run/a.socket"], RangeError],
+    [[new Uint8Array([0, 97])], RangeError],
+    [Array(7).fill(["10.0.0.1", 80]), RangeError],
+  ];
+  for (const [value, error] of table) {
+    assertThrows(() => checkServing(unchecked(value)), error, undefined, Deno.inspect(value));
+  }
+});
+
+Deno.test("listen takes one to six IP addresses", () => {
+  const given: Address[] = [["10.0.0.1", 0], ["::", 80]];
+  assertEquals(checkListen(given), given);
+  const table: [unknown, new () => Error][] = [
+    [null, TypeError],
+    [[], RangeError],
+    [[["a.local", 80]], RangeError],
+    [["/run/a.socket"], RangeError],
+    [[new Uint8Array(0)], RangeError],
+    [Array(7).fill(["10.0.0.1", 0]), RangeError],
+  ];
+  for (const [value, error] of table) {
+    assertThrows(() => checkListen(unchecked(value)), error, undefined, Deno.inspect(value));
+  }
+});

@@ -1,0 +1,79 @@
+/**
+ * Devices that are paired without an invitation: their entries are written as another process would.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import type { Address } from "@degu/degu/base";
+import { Device, type DeviceOptions, type Peer } from "@degu/degu/device";
+import { type Authority, readAuthorityText } from "@degu/internal/device/authority.ts";
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { ServingRecords } from "@degu/internal/device/serving_records.ts";
+import { tempDir } from "./directories.ts";
+import { RecordingLogger } from "./serving.ts";
+
+/** The authority of a device, from its directory. */
+export async function authorityOf(dir: string): Promise<Authority> {
+  const identity = join(dir, "identity");
+  for await (const { name } of Deno.readDir(identity)) {
+    return await readAuthorityText(await Deno.readTextFile(join(identity, name, "ca.pem")));
+  }
+  throw new Error(`no identity in ${dir}`);
+}
+
+/** The peers of a device as another process sees and changes them. */
+export async function storeOf(dir: string): Promise<PeerStore> {
+  const { id } = await authorityOf(dir);
+  return new PeerStore(dir, id, new ServingRecords(dir), new RecordingLogger());
+}
+
+/** Writes one device down at another. */
+export async function record(
+  at: Device,
+  of: Device,
+  options: { addresses?: Address[]; peerName?: string } = {},
+): Promise<Peer> {
+  const { addresses = [], peerName } = options;
+  const authority = await authorityOf(of.dir);
+  const peer = await (await storeOf(at.dir)).record({
+    authority,
+    receivedName: of.name,
+    peerName,
+    addresses,
+  });
+  await at.peers(); // what the watch would do, a little later
+  return peer;
+}
+
+/** Devices in a directory that is removed on dispose. */
+export class TestDevices implements AsyncDisposable {
+  readonly #dir: { readonly path: string } & AsyncDisposable;
+  readonly #open = new AsyncDisposableStack();
+
+  private constructor(dir: { readonly path: string } & AsyncDisposable) {
+    this.#dir = dir;
+  }
+
+  /** Makes none yet. */
+  static async create(): Promise<TestDevices> {
+    return new TestDevices(await tempDir());
+  }
+
+  /** Where the device of a name is, or is to be. */
+  path(name: string): string {
+    return join(this.#dir.path, name);
+  }
+
+  /** Opens the device of a name. */
+  async open(name: string, options: DeviceOptions = {}): Promise<Device> {
+    return this.#open.use(
+      await Device.open(this.path(name), { name, logger: new RecordingLogger(), ...options }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#open.disposeAsync();
+    await this.#dir[Symbol.asyncDispose]();
+  }
+}

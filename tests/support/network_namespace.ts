@@ -1,0 +1,20 @@
+/**
+ * Network namespaces, in which a test may do with the network what it likes.
+ *
+ * @module
+ */
+
+/** The command that runs the command behind it in a namespace. */
+export const THROUGH_NAMESPACE: readonly string[] = ["unshare", "--map-root-user", "--net"];
+
+/** Makes a namespace, and what is needed in it; says why where that can't be. */
+export async function networkObstacle(): Promise<string | null> {
+  const script = "ip link add left type veth peer name right";
+  try {
+    const [program = "", ...args] = [...THROUGH_NAMESPACE, ...script.split(" ")];
+    const { success, stderr } = await new Deno.Command(program, { args }).output();
+    return success ? null : new TextDecoder().decode(stderr).trim();
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * Changes the peers of a device for ever, in a process of its own that is to be killed, and says after each
+ * change that it is done. Arguments: the directory, the id of the device, the number of the last change,
+ * and the certificates of two peers.
+ *
+ * @module
+ */
+
+import { readAuthorityText } from "@degu/internal/device/authority.ts";
+import { PeerStore } from "@degu/internal/device/peer_store.ts";
+import { ServingRecords } from "@degu/internal/device/serving_records.ts";
+
+/** What is true of two peers after so many changes: the name of the one, and the port of the other. */
+export function stateAfter(changes: number): { name: string; port: number | null } {
+  const port = changes % 3 === 1 ? changes : null;
+  return { name: `n-${changes - changes % 3}`, port };
+}
+
+if (import.meta.main) {
+  const [dir = "", ownId = "", last = "", ...certificates] = Deno.args;
+  const logger = { debug() {}, info() {}, warn() {}, error() {} };
+  const store = new PeerStore(dir, ownId, new ServingRecords(dir), logger);
+  const [one, two] = await Promise.all(certificates.map(readAuthorityText));
+  for (let changes = Number(last) + 1;; changes++) {
+    const { name, port } = stateAfter(changes);
+    if (changes % 3 === 0) await store.rename(one!.id, name);
+    else if (port === null) await store.forget(two!.id);
+    else {
+      const addresses = [["127.0.0.1", port] as const];
+      await store.record({ authority: two!, receivedName: "two", addresses });
+    }
+    console.log(changes);
+  }
+}

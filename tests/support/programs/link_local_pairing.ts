@@ -1,0 +1,55 @@
+/**
+ * Pairs two devices over link-local addresses, in a network namespace of its own that it may set up: run it
+ * through `unshare -rn`, with a directory of its own. Prints what was found as JSON.
+ *
+ * @module
+ */
+
+import { Device } from "@degu/degu/device";
+import { decodeLine } from "@degu/internal/device/invitation_line.ts";
+
+async function ip(...args: string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command("ip", { args }).output();
+  if (!success) throw new Error(`ip ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
+}
+
+await ip("link", "set", "lo", "up");
+// The first pair is only in the way: its interfaces are tried, and lead nowhere.
+await ip("link", "add", "decoy", "type", "veth", "peer", "name", "end");
+await ip("link", "add", "left", "type", "veth", "peer", "name", "right");
+// An address is usable at once where nobody else is asked for it.
+await ip("address", "add", "fe80::1/64", "dev", "left", "nodad");
+await ip("address", "add", "fe80::2/64", "dev", "right", "nodad");
+await ip("address", "add", "fe80::9/64", "dev", "decoy", "nodad");
+await ip("link", "set", "left", "up");
+await ip("link", "set", "right", "up");
+await ip("link", "set", "decoy", "up");
+const scopeOf = (wanted: string) =>
+  Deno.networkInterfaces().find(({ name, scopeid }) => name === wanted && scopeid)?.scopeid ?? 0;
+const left = scopeOf("left");
+const right = scopeOf("right");
+
+const [dir] = Deno.args;
+await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+await using invitation = await camera.invite({
+  listen: [["fe80::1", 0, 0, left]],
+  serving: [["fe80::1", 7443, 0, left], ["10.0.0.1", 80]],
+});
+const { addresses } = decodeLine(invitation.line);
+const serving: [string, number, number, number][] = [["fe80::1", 7444, 0, left]];
+const atViewer = await viewer.join(invitation.line, { serving });
+const atCamera = await invitation.paired;
+
+await using own = await camera.invite({ serving: [] });
+const inOwn = decodeLine(own.line).addresses.map(([host]) => host);
+await viewer.join(own.line, { serving: [] });
+console.log(JSON.stringify({
+  left,
+  right,
+  inLine: addresses.map(([host]) => host),
+  atViewer: atViewer.addresses,
+  atCamera: atCamera.addresses,
+  inOwn,
+  paired: (await own.paired).name,
+}));
