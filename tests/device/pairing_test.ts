@@ -16,6 +16,9 @@ import {
 import { within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 
+/** A loopback address whose ports nobody else uses, so that a port that was freed stays free. */
+const QUIET: Address[] = [["127.86.75.30", 0]];
+
 Deno.test("two devices are paired by a line, and each has the other among its peers", async () => {
   await using devices = await makeDevices("Camera", "viewer");
   const { Camera: camera, viewer } = devices;
@@ -154,11 +157,11 @@ Deno.test("two devices of one name are told apart where they pair at once", asyn
 Deno.test("the port is free when the pairing has resolved, and after close", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
+  await using invitation = await camera.invite({ listen: QUIET });
   const [hostname, port] = addressOf(invitation);
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
   Deno.listen({ hostname, port }).close();
-  await using other = await camera.invite();
+  await using other = await camera.invite({ listen: QUIET });
   const [, otherPort] = addressOf(other);
   await other.close();
   Deno.listen({ hostname, port: otherPort }).close();
@@ -172,7 +175,7 @@ Deno.test("an invitation ends at its time, whatever the clock says, and frees it
     const { now } = Date;
     const begin = now();
     const started = performance.now();
-    await using invitation = await camera.invite({ seconds: 1 });
+    await using invitation = await camera.invite({ seconds: 1, listen: QUIET });
     assert(invitation.expires.getTime() >= begin + 1000);
     Date.now = () => now() + shift;
     try {
