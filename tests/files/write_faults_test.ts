@@ -115,6 +115,28 @@ Deno.test({
 });
 
 Deno.test({
+  name: "the reserved directory is out of reach by another name, too (needs unshare)",
+  ignore: !canMount,
+  async fn() {
+    await using dir = await tempDir();
+    // As a file system does that ignores case, or has short names beside long ones.
+    await Deno.mkdir(`${dir.path}/${RESERVED}`, { mode: 0o700 });
+    await Deno.mkdir(`${dir.path}/alias`);
+    await Deno.writeTextFile(`${dir.path}/${RESERVED}/part`, "text");
+    const mount = `mount --bind "$0/${RESERVED}" "$0/alias" && exec "$@"`;
+    await check(dir.path, [...MOUNTING, mount, dir.path], [
+      ["GET", "/alias", 0, null, 404],
+      ["GET", "/alias/part", 0, null, 404],
+      ["PUT", "/alias/part", 5, null, 403],
+      ["PUT", "/alias/new", 5, 0, 403],
+      ["DELETE", "/alias/part", 0, null, 403],
+      ["DELETE", "/alias", 0, null, 403],
+    ]);
+    assertEquals(await entries(`${dir.path}/${RESERVED}`), ["part"]);
+  },
+});
+
+Deno.test({
   name: "a disk that is read-only is 403 (needs unshare)",
   ignore: !canMount,
   async fn() {
