@@ -217,6 +217,39 @@ Deno.test("an error of the file system is told as what it means to whoever write
   }
 });
 
+// ───────────────────────── several processes
+
+Deno.test("of two processes that write the same new file one gets 201", async () => {
+  await using dir = await tempDir();
+  const count = 50;
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const children = [0, 1].map(() => {
+    const options = { flags, args: [dir.path, `${count}`] };
+    const child = programCommand("put_new.ts", options, "piped").spawn();
+    return { child, stderr: new Response(child.stderr).text() };
+  });
+  const readers = children.map(({ child }) =>
+    child.stdout.pipeThrough(new TextDecoderStream()).getReader()
+  );
+  for (const reader of readers) await reader.read();
+  for (const { child } of children) {
+    const writer = child.stdin.getWriter();
+    await writer.write(new Uint8Array(1));
+    await writer.close();
+  }
+  const all = await Promise.all(readers.map(async (reader, i) => {
+    let text = "";
+    for (let next = await reader.read(); !next.done; next = await reader.read()) text += next.value;
+    const { success } = await children[i]!.child.status;
+    assert(success, await children[i]!.stderr);
+    await children[i]!.stderr;
+    return JSON.parse(text) as number[];
+  }));
+  for (let i = 0; i < count; i++) {
+    assertEquals(all.map((statuses) => statuses[i]!).toSorted(), [201, 412], `the file ${i}`);
+  }
+});
+
 // ───────────────────────── processes that are killed
 
 const LENGTH = 200_000;
