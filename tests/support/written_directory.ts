@@ -57,3 +57,12 @@ export async function statusOf(response: Response): Promise<number> {
 export function digestOf(bytes: Uint8Array): string {
   return formatReprDigest(createHash("sha256").update(bytes).digest("hex"));
 }
+
+/** The headers of an upload that may go on; with an offset those of a PUT. */
+export function upload(content: Uint8Array, offset?: number): HeaderDict {
+  return {
+    "repr-digest": digestOf(content),
+    "upload-length": `${content.length}`,
+    ...(offset === undefined ? {} : { "upload-offset": `${offset}` }),
+  };
+}
