@@ -1,5 +1,5 @@
 /**
- * The application that serves the files of a directory.
+ * The application that serves the files of a directory, and takes new ones.
  *
  * @example
  * ```ts
@@ -22,42 +22,102 @@
  * @module
  */
 
-import mime from "npm:mime@^4.1.2";
+import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "./base/app/app.ts";
-import { makeEmptyResponse } from "./base/app/empty_response.ts";
-import { typeName } from "./base/errors.ts";
-import type { HeaderDict } from "./base/wire/headers.ts";
+import { quote, typeName } from "./base/errors.ts";
+import { MAX_LENGTH } from "./base/wire/limits.ts";
 import type { Request, ResponseTuple } from "./base/app/message.ts";
-import { isRange, type Range } from "./base/wire/range.ts";
-import type { Session } from "./base/app/session.ts";
-import {
-  checkConditions,
-  formatDate,
-  isRangeWanted,
-  makeValidators,
-  type Validators,
-} from "./files/conditions.ts";
-import { makeFileBody } from "./files/file_body.ts";
-import { openBelow, type OpenFile } from "./files/open_file.ts";
+import { copyOptions } from "./base/options.ts";
 
-const INDEX = "index.html";
-/** What RFC 9110 §8.3 has for bytes that nothing is known of; without it a browser would guess. */
-const UNKNOWN_TYPE = "application/octet-stream";
+import type { Session } from "./base/app/session.ts";
+import { makeSafeLogger } from "./base/safe_logger.ts";
+import { KnownDigests } from "./files/file_digest.ts";
+import { get } from "./files/get.ts";
+import { put, remove } from "./files/put.ts";
+import { notFound, Refusal, refusalOf } from "./files/refusal.ts";
+import { readTarget } from "./files/target.ts";
+import { putRest, tellOffset } from "./files/resume.ts";
+import { Sweeper } from "./files/sweeper.ts";
+import { readUploadHeaders } from "./files/upload_headers.ts";
+import type { Logger } from "./server.ts";
+
+/** What a {@linkcode FilesApp} does beyond answering to GET and HEAD with files. */
+export interface FilesOptions {
+  /**
+   * Whether a path that ends with a slash is answered with a JSON array of what is in the directory.
+   *
+   * @default {false}
+   */
+  list?: boolean | undefined;
+  /**
+   * Whether peers may write files with PUT, and delete files and empty directories with DELETE: all that
+   * the program can. Needs `--allow-write` of the directory.
+   *
+   * @default {false}
+   */
+  write?: boolean | undefined;
+  /**
+   * How many bytes a file that is written may have; `413 Content Too Large` otherwise.
+   *
+   * @default {2⁵³ − 1}
+   */
+  maxBytes?: number | undefined;
+  /**
+   * How many bytes are kept of uploads that were cut, so that they can go on: of all clients of one
+   * authority together. There are 16 of them at most. The oldest of the same authority go first, and each
+   * after 24 hours.
+   *
+   * @default {17179869184}
+   */
+  maxPartBytes?: number | undefined;
+  /**
+   * Gets a warning for each request to write that was not carried out, with the reason; the peer gets the
+   * status alone.
+   *
+   * @default {nowhere}
+   */
+  logger?: Pick<Logger, "warn"> | undefined;
+}
+
+const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger"];
+const MAX_PART_BYTES = 16 * 1024 ** 3;
+const READING = "GET, HEAD";
+const WRITING = "GET, HEAD, PUT, DELETE";
+
+/** What all requests to an app have in common. */
+interface Settings {
+  /** The real path of the directory. */
+  readonly root: string;
+  readonly list: boolean;
+  readonly maxBytes: number;
+  readonly maxPartBytes: number;
+  readonly digests: KnownDigests;
+}
 
 /**
- * Serves the files below a directory to GET and HEAD. Needs `--allow-read` of the directory.
+ * Serves the files below a directory to GET and HEAD; with options it lists directories, and lets peers
+ * write and delete files. Needs `--allow-read` of the directory, and to write `--allow-write`.
  *
- * A path that ends with a slash stands for the `index.html` of a directory; without the slash a
- * directory is answered with a redirect to it. Files have `content-type` and, once they have not
+ * Each component of a path is the name of a file or directory, escaped as `escapeName` of
+ * `@degu/degu/transfer` does.
+ *
+ * A path that ends with a slash means the `index.html` of a directory, or with `list` a JSON array of
+ * what is in it; without the slash a directory is answered with a redirect to it. Files have `content-type` and, once they have not
  * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
  * requests (RFC 9110 §13, §14) are answered as they are meant. Everything else is `404 Not Found`:
  * what does not exist, can't be read, is no regular file, or is reached by a symbolic link that leads
  * out of the directory.
  *
  * A file is read in pieces while it is sent, and closed whatever the peer does. One that is
- * overwritten in place meanwhile is not sent to its end.
+ * overwritten in place meanwhile is not sent to its end. Its SHA-256 comes as `repr-digest` (RFC 9530)
+ * where `want-repr-digest` asks for it: with HEAD always, with GET where it is known.
  *
- * @example
+ * With `write` a PUT replaces a file by renaming one that is complete and on the disk: nobody sees half of it, and
+ * after an error nothing of it is left. It can be bound to conditions and to a digest, and an upload
+ * whose length and digest were sent along goes on where it was cut. DELETE removes a file, or a directory that is empty.
+ * No symbolic link is followed for writing.
+ *
+ * @example Serve files to read
  * ```ts
  * import { Client, Server } from "@degu/degu";
  * import { FilesApp } from "@degu/degu/files";
@@ -75,107 +135,158 @@ const UNKNOWN_TYPE = "application/octet-stream";
  * assertEquals(await response.body?.text(), "234");
  * await Deno.remove(directory, { recursive: true });
  * ```
+ *
+ * @example Take files from peers
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = await Deno.makeTempDir();
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(directory, { write: true }));
+ * server.serveForever();
+ * const text = new TextEncoder().encode("hello");
+ * const response = await new Client(server.address).request("PUT", "/sub/hello.txt", {}, text);
+ * assertEquals(response.status, 201);
+ * assertEquals(await Deno.readTextFile(`${directory}/sub/hello.txt`), "hello");
+ * await Deno.remove(directory, { recursive: true });
+ * ```
  */
 export class FilesApp implements AppObject {
-  readonly #root: string;
+  readonly #settings: Settings;
+  /** `null` where peers may not write. */
+  readonly #sweeper: Sweeper | null;
+  readonly #logger: Pick<Logger, "warn"> | null;
 
   /**
    * Serves a directory. Its path is resolved here, once; what happens in it later counts.
    *
-   * @throws {TypeError} where it is not a string.
-   * @throws {RangeError} where it is empty or has a NUL byte.
-   * @throws {Deno.errors.NotFound} where it does not exist, `Deno.errors.NotADirectory` where it is
+   * @throws {TypeError} if it is neither a string nor a URL, or an option is unknown or of a wrong type.
+   * @throws {RangeError} if it is empty, has a NUL byte, or is not a `file:` URL; on Windows if `list` or
+   * `write` is true; if `maxBytes` or `maxPartBytes` is no integer from 0 to 2⁵³ − 1.
+   * @throws {Deno.errors.NotFound} if it does not exist, `Deno.errors.NotADirectory` if it is
    * something else, `Deno.errors.NotCapable` without the permission to read it.
    */
-  constructor(dir: string) {
-    if (typeof dir !== "string") throw new TypeError(`dir: need a string; got ${typeName(dir)}`);
-    if (dir === "" || dir.includes("\0")) {
-      throw new RangeError("dir: need the path of a directory, without NUL bytes");
-    }
-    this.#root = realPathOf(dir);
-    if (!Deno.statSync(this.#root).isDirectory) {
-      throw new Deno.errors.NotADirectory(`dir: ${dir} is not a directory`);
+  constructor(dir: string | URL, options: FilesOptions = {}) {
+    const { list = false, write = false, logger, maxBytes, maxPartBytes } = checkOptions(options);
+    this.#settings = {
+      root: realPathOf(pathOf(dir)),
+      list,
+      maxBytes: maxBytes ?? MAX_LENGTH,
+      maxPartBytes: maxPartBytes ?? MAX_PART_BYTES,
+      digests: new KnownDigests(),
+    };
+    this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    const { root } = this.#settings;
+    this.#sweeper = write ? new Sweeper(root, (message) => this.#logger?.warn(message)) : null;
+  }
+
+  /** Answers with a file, or part of one, or with a list; writes or deletes one; or says why not. */
+  async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
+    try {
+      return this.#isReading(request)
+        ? await this.#read(request, session)
+        : await this.#change(request, session);
+    } catch (error) {
+      if (error instanceof Refusal) return error.answer(request);
+      throw error;
     }
   }
 
-  /** Answers with a file, or part of one, or says why not. */
-  async handle(request: Request, _session?: Session, _api?: Api): Promise<ResponseTuple> {
-    const { method, mount, path } = request;
-    if (method !== "GET" && method !== "HEAD") {
-      return makeEmptyResponse(method, 405, "Method Not Allowed", { allow: "GET, HEAD" });
+  /** Whether a request is for what is served, not for what is written. */
+  #isReading({ method, headers }: Request): boolean {
+    if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
+    return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
+  }
+
+  #read(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    const target = readTarget(request);
+    if (target === null) throw notFound();
+    const { root, list, digests } = this.#settings;
+    return get({ request, session, target, root, list, digests });
+  }
+
+  async #change(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    try {
+      return await this.#carryOut(request, session);
+    } catch (error) {
+      const refusal = refusalOf(error);
+      if (refusal === null) throw error;
+      const what = `${request.method} ${quote(request.uri)}`;
+      this.#logger?.warn(`${session ?? "a peer"}: ${what}: ${refusal.message}`);
+      throw refusal;
     }
-    // Mounted at /foo, a request for /foo has an empty path here.
-    const last = path.at(-1) ?? mount.at(-1) ?? "";
-    const endsWithSlash = last === "";
-    const names = path.at(-1) === "" ? path.slice(0, -1) : [...path];
-    if (endsWithSlash) names.push(INDEX);
-    const found = await openBelow(this.#root, names);
-    if (found === "directory" && !endsWithSlash) return redirect(request, last);
-    if (found === null || found === "directory") {
-      return makeEmptyResponse(method, 404, "Not Found");
+  }
+
+  async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    const { method } = request;
+    if (this.#sweeper === null || method === "POST") {
+      const allow = this.#sweeper === null ? READING : WRITING;
+      throw new Refusal(405, `only ${allow}`, { allow });
     }
-    return await answer(request, found, endsWithSlash ? INDEX : last);
+    this.#sweeper.sweepIfDue();
+    const target = readTarget(request);
+    if (target === null) throw notFound();
+    const write = { request, session, target, ...this.#settings };
+    if (method === "DELETE") return await remove(write);
+    const headers = readUploadHeaders(request.headers);
+    if (method === "HEAD") return await tellOffset(write, headers);
+    const isWhole = headers.offset === null && headers.length === null;
+    return isWhole ? await put(write, headers) : await putRest(write, headers);
   }
 }
 
-/** The same path with a slash, said relative to it, so that it holds behind a proxy, too. */
-function redirect({ method, query }: Request, last: string): ResponseTuple {
-  const location = `./${last}/${query === null ? "" : `?${query}`}`;
-  return makeEmptyResponse(method, 301, "Moved Permanently", { location });
+function checkOptions(options: FilesOptions): FilesOptions {
+  const copy = copyOptions(options, OPTIONS);
+  for (const name of ["list", "write"] as const) {
+    const value = copy[name];
+    if (value !== undefined && typeof value !== "boolean") {
+      throw new TypeError(`${name}: must be a boolean; got ${typeName(value)}`);
+    }
+    if (value && Deno.build.os === "windows") {
+      throw new RangeError(`${name}: does not work on Windows; leave it out`);
+    }
+  }
+  for (const name of ["maxBytes", "maxPartBytes"] as const) checkBytes(name, copy[name]);
+  if (copy.logger !== undefined && typeof copy.logger?.warn !== "function") {
+    throw new TypeError("logger: must be an object with the method warn");
+  }
+  return copy;
 }
 
-async function answer(request: Request, file: OpenFile, name: string): Promise<ResponseTuple> {
-  let handedOver = false;
-  try {
-    const { method, headers } = request;
-    const validators = makeValidators(file.state, file.lookedAt);
-    const condition = checkConditions(headers, validators);
-    if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
-    if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
-    const range = wantedRange(request, validators);
-    if (range !== null && range.start >= file.size) {
-      return makeEmptyResponse(method, 416, "Range Not Satisfiable");
-    }
-    const answerHeaders = { "content-type": typeOf(name), ...validatorHeaders(validators) };
-    if (method === "HEAD") {
-      return [200, "OK", { ...answerHeaders, "content-length": file.size }, null];
-    }
-    handedOver = true;
-    if (range === null) {
-      return [200, "OK", answerHeaders, await makeFileBody(file, 0, file.size)];
-    }
-    const part = range.contentRange(file.size);
-    const body = await makeFileBody(file, part.start, part.stop);
-    return [206, "Partial Content", { ...answerHeaders, "content-range": part }, body];
-  } finally {
-    if (!handedOver) await file.handle.close();
+function checkBytes(name: string, value: number | undefined): void {
+  if (value === undefined) return;
+  if (typeof value !== "number") {
+    throw new TypeError(`${name}: must be a number; got ${typeName(value)}`);
+  }
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new RangeError(`${name}: must be an integer from 0 to 2⁵³ − 1; got ${value}`);
   }
 }
 
-/** The range that counts; for another method than GET none does (RFC 9110 §14.2). */
-function wantedRange({ method, headers }: Request, validators: Validators): Range | null {
-  const { range } = headers;
-  return method === "GET" && isRange(range) && isRangeWanted(headers, validators) ? range : null;
-}
-
-function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
-  return {
-    ...(etag === null ? {} : { etag }),
-    ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),
-  };
-}
-
-function typeOf(name: string): string {
-  // With a slash, lest a file that is called "html" be taken for an extension.
-  return mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
+/** The path that a directory is given by. */
+function pathOf(dir: string | URL): string {
+  if (typeof dir !== "string" && !(dir instanceof URL)) {
+    throw new TypeError(`dir: must be a string or a URL; got ${typeName(dir)}`);
+  }
+  if (dir instanceof URL && dir.protocol !== "file:") {
+    throw new RangeError(`dir: must be a file: URL; got one of ${dir.protocol}`);
+  }
+  const path = typeof dir === "string" ? dir : fileURLToPath(dir);
+  if (path === "" || path.includes("\0")) {
+    throw new RangeError("dir: must be the path of a directory, without NUL bytes");
+  }
+  return path;
 }
 
 /** The real path of a directory; errors name the argument. */
 function realPathOf(dir: string): string {
   try {
-    return Deno.realPathSync(dir);
+    const real = Deno.realPathSync(dir);
+    if (Deno.statSync(real).isDirectory) return real;
   } catch (error) {
     if (error instanceof Error) error.message = `dir: ${error.message}`;
     throw error;
   }
+  throw new Deno.errors.NotADirectory(`dir: ${dir} is not a directory`);
 }

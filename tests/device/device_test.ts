@@ -9,7 +9,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { createHash, X509Certificate } from "node:crypto";
-import { join } from "node:path";
+import { join } from "@std/path";
 import { pathToFileURL } from "node:url";
 import { DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";

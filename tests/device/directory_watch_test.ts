@@ -1,5 +1,5 @@
 /** Changes that another process makes are seen, also where the system does not tell. */
-import { join } from "node:path";
+import { join } from "@std/path";
 import { DirectoryWatch } from "@degu/internal/device/directory_watch.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";

@@ -1,6 +1,6 @@
 /** Pairing between two devices that keep to the protocol. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
 import { tempDir } from "@degu/testing/directories.ts";

@@ -1,6 +1,6 @@
 /** The peers on disk, whose writer is killed at any moment. */
 import { assert, assertEquals } from "@std/assert";
-import { join } from "node:path";
+import { join } from "@std/path";
 import { Device } from "@degu/degu/device";
 import { authorityOf, record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";

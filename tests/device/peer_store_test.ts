@@ -1,6 +1,6 @@
 /** The peers of a device: what is written down, and what is believed of what is there. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
+import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import type { Device, Peer } from "@degu/degu/device";
 import { makeAuthority } from "@degu/testing/authorities.ts";

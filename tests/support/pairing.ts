@@ -4,7 +4,7 @@
  * @module
  */
 
-import { join } from "node:path";
+import { join } from "@std/path";
 import * as tls from "node:tls";
 import type { Address } from "@degu/degu/base";
 import {

@@ -3,10 +3,15 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 export { basename, dirname, join } from "node:path";
 
 /** The path of a `file:` URL; any other value is a path already. */
 export function fromFileUrl(url: string | URL): string {
   return url instanceof URL || url.startsWith("file:") ? fileURLToPath(url) : url;
+}
+
+/** The `file:` URL of an absolute path. */
+export function toFileUrl(path: string): URL {
+  return pathToFileURL(path);
 }

@@ -1,0 +1,96 @@
+/**
+ * Digests of whole files in headers (RFC 9530): `repr-digest` and `want-repr-digest`, for SHA-256.
+ *
+ * Both are dictionaries of structured fields (RFC 9651 §3.2). What is read here has no parameters, names
+ * each algorithm once, and has base64 with its padding: what the RFC lets a sender write, but no more.
+ *
+ * @module
+ */
+
+import { quote } from "../base/errors.ts";
+
+/** The key of SHA-256 in a dictionary (RFC 9530 §7.2). */
+const SHA256 = "sha-256";
+const SHA256_BYTES = 32;
+/** The largest preference (RFC 9530 §4). */
+const MAX_PREFERENCE = 10;
+
+const KEY = /^[a-z*][a-z0-9_.*-]*$/;
+const BYTE_SEQUENCE = /^:((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?):$/;
+const INTEGER = /^(?:0|[1-9][0-9]?)$/;
+const HEX = /^[0-9a-f]{64}$/;
+
+/** The value of `want-repr-digest` that asks for SHA-256. */
+export const WANT_SHA256 = `${SHA256}=${MAX_PREFERENCE}`;
+
+/**
+ * Reads a `repr-digest`.
+ *
+ * @returns The SHA-256 as 64 lower-case hexadecimal digits; `null` if only other algorithms are named.
+ * @throws {RangeError} if the value is not a dictionary of digests.
+ */
+export function parseReprDigest(value: string): string | null {
+  let sha256: string | null = null;
+  for (const [key, text] of membersOf(value, "repr-digest")) {
+    const base64 = BYTE_SEQUENCE.exec(text)?.[1];
+    const bytes = base64 === undefined ? null : decodeBase64(base64);
+    if (bytes === null) throw badField("repr-digest", value);
+    if (key !== SHA256) continue;
+    if (bytes.length !== SHA256_BYTES) throw badField("repr-digest", value);
+    sha256 = bytes.toHex();
+  }
+  return sha256;
+}
+
+/**
+ * Makes the value of a `repr-digest`.
+ *
+ * @param sha256 64 lower-case hexadecimal digits.
+ * @throws {RangeError} if it is something else.
+ */
+export function formatReprDigest(sha256: string): string {
+  if (!HEX.test(sha256)) {
+    throw new RangeError(
+      `sha256: must be 64 lower-case hexadecimal digits; got ${quote(`${sha256}`)}`,
+    );
+  }
+  return `${SHA256}=:${Uint8Array.fromHex(sha256).toBase64()}:`;
+}
+
+/**
+ * Reads a `want-repr-digest`.
+ *
+ * @returns How much SHA-256 is wanted, from 1 to 10; 0 if it is not.
+ * @throws {RangeError} if the value is not a dictionary of preferences.
+ */
+export function parseWantReprDigest(value: string): number {
+  let preference = 0;
+  for (const [key, text] of membersOf(value, "want-repr-digest")) {
+    const wanted = INTEGER.test(text) ? Number(text) : Infinity;
+    if (wanted > MAX_PREFERENCE) throw badField("want-repr-digest", value);
+    if (key === SHA256) preference = wanted;
+  }
+  return preference;
+}
+
+/** Takes a dictionary apart: each key with the text of its value. */
+function membersOf(value: string, name: string): Map<string, string> {
+  const members = new Map<string, string>();
+  for (const member of value.split(/ *, */)) {
+    const equals = member.indexOf("=");
+    const key = member.slice(0, Math.max(equals, 0));
+    if (!KEY.test(key) || members.has(key)) throw badField(name, value);
+    members.set(key, member.slice(equals + 1));
+  }
+  return members;
+}
+
+/** The bytes of base64; `null` if bits are set that no byte has. */
+function decodeBase64(base64: string): Uint8Array | null {
+  const bytes = Uint8Array.fromBase64(base64);
+  return bytes.toBase64() === base64 ? bytes : null;
+}
+
+function badField(name: string, value: string): RangeError {
+  return new RangeError(`${name}: ${quote(value)} does not have the form of RFC 9530`);
+}

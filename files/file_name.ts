@@ -1,0 +1,140 @@
+/**
+ * File names as components of a path: one way to write each name.
+ *
+ * @module
+ */
+
+import { quote, typeName } from "../base/errors.ts";
+
+/** Bytes of UTF-8 that a file name may have: what the file systems of Unix allow. */
+const MAX_NAME_BYTES = 255;
+
+/** What is the same in a component. */
+const PLAIN = /^[A-Za-z0-9._+-]+$/;
+const ESCAPED = /^(?:[A-Za-z0-9._+-]|~[0-9A-F]{2})+$/;
+
+const encoder = new TextEncoder();
+const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Makes a component of a path from a file name. ASCII letters, digits and `-`, `.`, `_`, `+` stay as
+ * they are; everything else becomes `~` and two upper-case hexadecimal digits for each byte of its UTF-8.
+ *
+ * @param name 1 to 255 bytes of UTF-8 without `/` and NUL; neither `.` nor `..`.
+ * @throws {TypeError} if the name is not a string.
+ * @throws {RangeError} if it can't be the name of a file, or has a lone surrogate.
+ *
+ * @example
+ * ```ts
+ * import { escapeName } from "./file_name.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(escapeName("a b.txt"), "a~20b.txt");
+ * assertEquals(escapeName("Öl"), "~C3~96l");
+ * ```
+ */
+export function escapeName(name: string): string {
+  if (typeof name !== "string") {
+    throw new TypeError(`name: must be a string; got ${typeName(name)}`);
+  }
+  const problem = problemOf(name);
+  if (problem !== null) throw new RangeError(`name: ${quote(name)} ${problem}`);
+  if (PLAIN.test(name)) return name;
+  let component = "";
+  for (const byte of encoder.encode(name)) component += escapeByte(byte);
+  return component;
+}
+
+/**
+ * Gives the file name that a component of a path means: the inverse of {@linkcode escapeName}.
+ *
+ * @throws {TypeError} if the component is not a string.
+ * @throws {RangeError} if it is not exactly what `escapeName` makes of a name.
+ *
+ * @example
+ * ```ts
+ * import { unescapeName } from "./file_name.ts";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * assertEquals(unescapeName("a~20b.txt"), "a b.txt");
+ * assertThrows(() => unescapeName("~61"), RangeError); // "a" is the only way to write "a"
+ * ```
+ */
+export function unescapeName(component: string): string {
+  if (typeof component !== "string") {
+    throw new TypeError(`component: must be a string; got ${typeName(component)}`);
+  }
+  const name = readComponent(component);
+  if (name !== null && problemOf(name) === null && escapeName(name) === component) return name;
+  throw new RangeError(
+    `component: ${
+      quote(component)
+    } is not the escaped form of a file name; make it with escapeName()`,
+  );
+}
+
+/**
+ * Makes the URI of a file from the names of its directories and its own. A last `""` makes the URI of a
+ * directory.
+ *
+ * @throws {TypeError} if a name is not a string.
+ * @throws {RangeError} if one can't be the name of a file, as with {@linkcode escapeName}.
+ *
+ * @example
+ * ```ts
+ * import { fileUri } from "./file_name.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(fileUri("my photos", "1.jpg"), "/my~20photos/1.jpg");
+ * assertEquals(fileUri("my photos", ""), "/my~20photos/");
+ * assertEquals(fileUri(), "/");
+ * ```
+ */
+export function fileUri(...names: string[]): string {
+  const last = names.length - 1;
+  return `/${names.map((name, i) => i === last && name === "" ? "" : escapeName(name)).join("/")}`;
+}
+
+/** The names that the components of a path mean; `null` if one of them means none. */
+export function namesOf(components: readonly string[]): string[] | null {
+  try {
+    return components.map(unescapeName);
+  } catch {
+    return null;
+  }
+}
+
+/** Says what keeps a text from being the name of a file; `null` if nothing does. */
+function problemOf(name: string): string | null {
+  if (name === "") return "is empty";
+  if (name === "." || name === "..") return "means a directory itself or the one above it";
+  if (name.includes("/")) return "has a slash; give each name by itself";
+  if (name.includes("\0")) return "has a NUL byte";
+  if (!name.isWellFormed()) return "has a lone surrogate";
+  // No character has more than three bytes of UTF-8 for each of its code units.
+  if (name.length * 3 > MAX_NAME_BYTES && encoder.encode(name).length > MAX_NAME_BYTES) {
+    return `has more than ${MAX_NAME_BYTES} bytes of UTF-8`;
+  }
+  return null;
+}
+
+function escapeByte(byte: number): string {
+  const character = String.fromCharCode(byte);
+  if (byte < 0x80 && PLAIN.test(character)) return character;
+  return `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+}
+
+/** The text of a component; `null` if it has other characters, or bytes that are not UTF-8. */
+function readComponent(component: string): string | null {
+  // Three characters for each byte at most: a longer one is not worth looking at.
+  if (component.length > MAX_NAME_BYTES * 3 || !ESCAPED.test(component)) return null;
+  if (!component.includes("~")) return component;
+  const bytes = component.match(/~..|[^~]/g)!.map((part) =>
+    part.length === 1 ? part.charCodeAt(0) : Number.parseInt(part.slice(1), 16)
+  );
+  try {
+    return strictDecoder.decode(Uint8Array.from(bytes));
+  } catch {
+    return null;
+  }
+}
