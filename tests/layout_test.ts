@@ -161,6 +161,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: ["client.ts", "server.ts"], mayImport: ["base/", "net/"] },
     { paths: await part("applib"), mayImport: [...connected, "applib/"] },
     { paths: await part("files"), mayImport: [...connected, "files/", "node:", "npm:mime"] },
+    { paths: await part("transfer"), mayImport: [...connected, "files/", "transfer/", "node:"] },
     { paths: await part("web"), mayImport: [...connected, "web/"] },
     {
       paths: await part("pki"),
