@@ -1,5 +1,5 @@
 /**
- * The application that serves the files of a directory.
+ * The application that serves the files of a directory, and takes new ones.
  *
  * @example
  * ```ts
@@ -22,32 +22,36 @@
  * @module
  */
 
-import mime from "npm:mime@^4.1.2";
+import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "./base/app.ts";
-import { makeEmptyResponse } from "./base/empty_response.ts";
 import { typeName } from "./base/errors.ts";
-import type { HeaderDict } from "./base/headers.ts";
 import type { Request, ResponseTuple } from "./base/message.ts";
-import { isRange, type Range } from "./base/range.ts";
-import type { Session } from "./base/session.ts";
-import {
-  checkConditions,
-  formatDate,
-  isRangeWanted,
-  makeValidators,
-  type Validators,
-} from "./files/conditions.ts";
-import { makeFileBody } from "./files/file_body.ts";
-import { openBelow, type OpenFile } from "./files/open_file.ts";
+import { copyOptions } from "./base/options.ts";
 
-const INDEX = "index.html";
-/** What RFC 9110 §8.3 has for bytes that nothing is known of; without it a browser would guess. */
-const UNKNOWN_TYPE = "application/octet-stream";
+import type { Session } from "./base/session.ts";
+import { get } from "./files/get.ts";
+import { Refusal } from "./files/refusal.ts";
+import { readTarget } from "./files/target.ts";
+
+/** What a {@linkcode FilesApp} does beyond answering to GET and HEAD with files. */
+export interface FilesOptions {
+  /**
+   * Whether a path that ends with a slash is answered with a JSON array of what is in the directory.
+   *
+   * @default {false}
+   */
+  list?: boolean | undefined;
+}
+
+const OPTIONS = ["list"];
 
 /**
  * Serves the files below a directory to GET and HEAD. Needs `--allow-read` of the directory.
  *
- * A path that ends with a slash stands for the `index.html` of a directory; without the slash a
+ * Each component of a path is the name of a file or directory, escaped as `escapeName` of
+ * `@degu/degu/transfer` does.
+ *
+ * A path that ends with a slash means the `index.html` of a directory; without the slash a
  * directory is answered with a redirect to it. Files have `content-type` and, once they have not
  * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
  * requests (RFC 9110 §13, §14) are answered as they are meant. Everything else is `404 Not Found`:
@@ -78,104 +82,80 @@ const UNKNOWN_TYPE = "application/octet-stream";
  */
 export class FilesApp implements AppObject {
   readonly #root: string;
+  readonly #list: boolean;
 
   /**
    * Serves a directory. Its path is resolved here, once; what happens in it later counts.
    *
-   * @throws {TypeError} where it is not a string.
-   * @throws {RangeError} where it is empty or has a NUL byte.
-   * @throws {Deno.errors.NotFound} where it does not exist, `Deno.errors.NotADirectory` where it is
+   * @throws {TypeError} if it is neither a string nor a URL, or an option is unknown or of a wrong type.
+   * @throws {RangeError} if it is empty, has a NUL byte, or is not a `file:` URL; on Windows if `list` is true.
+   * @throws {Deno.errors.NotFound} if it does not exist, `Deno.errors.NotADirectory` if it is
    * something else, `Deno.errors.NotCapable` without the permission to read it.
    */
-  constructor(dir: string) {
-    if (typeof dir !== "string") throw new TypeError(`dir: need a string; got ${typeName(dir)}`);
-    if (dir === "" || dir.includes("\0")) {
-      throw new RangeError("dir: need the path of a directory, without NUL bytes");
-    }
-    this.#root = realPathOf(dir);
-    if (!Deno.statSync(this.#root).isDirectory) {
-      throw new Deno.errors.NotADirectory(`dir: ${dir} is not a directory`);
-    }
+  constructor(dir: string | URL, options: FilesOptions = {}) {
+    const { list = false } = checkOptions(options);
+    this.#root = realPathOf(pathOf(dir));
+    this.#list = list;
   }
 
   /** Answers with a file, or part of one, or says why not. */
   async handle(request: Request, _session?: Session, _api?: Api): Promise<ResponseTuple> {
-    const { method, mount, path } = request;
+    try {
+      return await this.#answer(request);
+    } catch (error) {
+      if (error instanceof Refusal) return error.answer(request);
+      throw error;
+    }
+  }
+
+  async #answer(request: Request): Promise<ResponseTuple> {
+    const { method } = request;
     if (method !== "GET" && method !== "HEAD") {
-      return makeEmptyResponse(method, 405, "Method Not Allowed", { allow: "GET, HEAD" });
+      throw new Refusal(405, "the app is read-only", { allow: "GET, HEAD" });
     }
-    // Mounted at /foo, a request for /foo has an empty path here.
-    const last = path.at(-1) ?? mount.at(-1) ?? "";
-    const endsWithSlash = last === "";
-    const names = path.at(-1) === "" ? path.slice(0, -1) : [...path];
-    if (endsWithSlash) names.push(INDEX);
-    const found = await openBelow(this.#root, names);
-    if (found === "directory" && !endsWithSlash) return redirect(request, last);
-    if (found === null || found === "directory") {
-      return makeEmptyResponse(method, 404, "Not Found");
-    }
-    return await answer(request, found, endsWithSlash ? INDEX : last);
+    const target = readTarget(request);
+    if (target === null) throw new Refusal(404, "a component of the path is not a name");
+    return await get(request, this.#root, target, this.#list);
   }
 }
 
-/** The same path with a slash, said relative to it, so that it holds behind a proxy, too. */
-function redirect({ method, query }: Request, last: string): ResponseTuple {
-  const location = `./${last}/${query === null ? "" : `?${query}`}`;
-  return makeEmptyResponse(method, 301, "Moved Permanently", { location });
-}
-
-async function answer(request: Request, file: OpenFile, name: string): Promise<ResponseTuple> {
-  let handedOver = false;
-  try {
-    const { method, headers } = request;
-    const validators = makeValidators(file.state, file.lookedAt);
-    const condition = checkConditions(headers, validators);
-    if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
-    if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
-    const range = wantedRange(request, validators);
-    if (range !== null && range.start >= file.size) {
-      return makeEmptyResponse(method, 416, "Range Not Satisfiable");
+function checkOptions(options: FilesOptions): FilesOptions {
+  const copy = copyOptions(options, OPTIONS);
+  for (const name of ["list"] as const) {
+    const value = copy[name];
+    if (value !== undefined && typeof value !== "boolean") {
+      throw new TypeError(`${name}: must be a boolean; got ${typeName(value)}`);
     }
-    const answerHeaders = { "content-type": typeOf(name), ...validatorHeaders(validators) };
-    if (method === "HEAD") {
-      return [200, "OK", { ...answerHeaders, "content-length": file.size }, null];
+    if (value && Deno.build.os === "windows") {
+      throw new RangeError(`${name}: does not work on Windows; leave it out`);
     }
-    handedOver = true;
-    if (range === null) {
-      return [200, "OK", answerHeaders, await makeFileBody(file, 0, file.size)];
-    }
-    const part = range.contentRange(file.size);
-    const body = await makeFileBody(file, part.start, part.stop);
-    return [206, "Partial Content", { ...answerHeaders, "content-range": part }, body];
-  } finally {
-    if (!handedOver) await file.handle.close();
   }
+  return copy;
 }
 
-/** The range that counts; for another method than GET none does (RFC 9110 §14.2). */
-function wantedRange({ method, headers }: Request, validators: Validators): Range | null {
-  const { range } = headers;
-  return method === "GET" && isRange(range) && isRangeWanted(headers, validators) ? range : null;
-}
-
-function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
-  return {
-    ...(etag === null ? {} : { etag }),
-    ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),
-  };
-}
-
-function typeOf(name: string): string {
-  // With a slash, lest a file that is called "html" be taken for an extension.
-  return mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
+/** The path that a directory is given by. */
+function pathOf(dir: string | URL): string {
+  if (typeof dir !== "string" && !(dir instanceof URL)) {
+    throw new TypeError(`dir: must be a string or a URL; got ${typeName(dir)}`);
+  }
+  if (dir instanceof URL && dir.protocol !== "file:") {
+    throw new RangeError(`dir: must be a file: URL; got one of ${dir.protocol}`);
+  }
+  const path = typeof dir === "string" ? dir : fileURLToPath(dir);
+  if (path === "" || path.includes("\0")) {
+    throw new RangeError("dir: must be the path of a directory, without NUL bytes");
+  }
+  return path;
 }
 
 /** The real path of a directory; errors name the argument. */
 function realPathOf(dir: string): string {
   try {
-    return Deno.realPathSync(dir);
+    const real = Deno.realPathSync(dir);
+    if (Deno.statSync(real).isDirectory) return real;
   } catch (error) {
     if (error instanceof Error) error.message = `dir: ${error.message}`;
     throw error;
   }
+  throw new Deno.errors.NotADirectory(`dir: ${dir} is not a directory`);
 }

@@ -95,6 +95,15 @@ export function fileUri(...names: string[]): string {
   return `/${names.map((name, i) => i === last && name === "" ? "" : escapeName(name)).join("/")}`;
 }
 
+/** The names that the components of a path mean; `null` if one of them means none. */
+export function namesOf(components: readonly string[]): string[] | null {
+  try {
+    return components.map(unescapeName);
+  } catch {
+    return null;
+  }
+}
+
 /** Says what keeps a text from being the name of a file; `null` if nothing does. */
 function problemOf(name: string): string | null {
   if (name === "") return "is empty";

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { constants, lstatSync } from "node:fs";
+import { type BigIntStats, constants, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";
-import { allows, PATH } from "../base/tables.ts";
 import { type FileState, isSameFile } from "./file_state.ts";
+import { isReserved, prefixOf } from "./reserved.ts";
 
 /** A file that is open for reading, with what it was when it was opened. */
 export interface OpenFile {
@@ -22,14 +22,21 @@ export interface OpenFile {
   readonly lookedAt: number;
 }
 
-/** What stands for a path: a file, a directory, or nothing that anybody is to see. */
+/** What is at a path: a file, a directory, or nothing that anybody is to see. */
 export type Found = OpenFile | "directory" | null;
 
+/** A path without links, and what the file system says of what is there. */
+export interface Resolved {
+  readonly real: string;
+  readonly seen: BigIntStats;
+}
+
 /**
- * Opens the file that stands for a path below a directory.
+ * Opens the file at a path below a directory.
  *
  * A symbolic link is followed where it leads to a file in the directory. Everything else, what
- * leads out of it, is no regular file or can't be read, is as good as absent.
+ * leads out of it, is no regular file or can't be read, is as good as absent. So is the directory of
+ * unfinished files.
  *
  * Between a check and the use of what was checked somebody else can exchange a directory for a
  * link. So once the file is open the path is looked at again, several times: each time it has to
@@ -38,24 +45,41 @@ export type Found = OpenFile | "directory" | null;
  * would rule it out, to open a path component by component, Deno can't do.)
  *
  * @param root The real path of the directory.
- * @param components The path, without empty components.
+ * @param names The names that lead there from it.
  */
-export async function openBelow(root: string, components: readonly string[]): Promise<Found> {
-  if (!components.every(isPlainName)) return null;
-  const prefix = root.endsWith("/") ? root : `${root}/`;
-  const path = prefix + components.join("/");
+export async function openBelow(root: string, names: readonly string[]): Promise<Found> {
   try {
-    const real = await Deno.realPath(path);
-    if (real !== root && !real.startsWith(prefix)) return null;
-    // Looked at before it is opened: to open a device can have effects.
-    const seen = await lstat(real, { bigint: true });
+    const resolved = await resolveBelow(root, names);
+    if (resolved === null) return null;
+    const { real, seen } = resolved;
     if (seen.isDirectory()) return "directory";
     if (!seen.isFile()) return null;
-    return await openSame(path, real, seen);
+    return await openSame(prefixOf(root) + names.join("/"), real, seen);
   } catch (error) {
     if (isAbsence(error)) return null;
     throw error;
   }
+}
+
+/**
+ * Finds where a path below a directory leads to.
+ *
+ * @returns `null` if that is outside of the directory, or reserved.
+ * @throws what {@linkcode isAbsence} knows if nothing is there.
+ */
+export async function resolveBelow(
+  root: string,
+  names: readonly string[],
+): Promise<Resolved | null> {
+  const prefix = prefixOf(root);
+  const real = await Deno.realPath(prefix + names.join("/"));
+  if (real !== root) {
+    if (!real.startsWith(prefix)) return null;
+    const [first = ""] = real.slice(prefix.length).split("/", 1);
+    if (isReserved(root, first)) return null;
+  }
+  // Looked at before it is opened: to open a device can have effects.
+  return { real, seen: await lstat(real, { bigint: true }) };
 }
 
 async function openSame(path: string, real: string, seen: FileState): Promise<OpenFile | null> {
@@ -91,11 +115,6 @@ function isStillThere(path: string, real: string, opened: FileState): boolean {
   return true;
 }
 
-/** True for a name that has one meaning; a peer can send `.`, and another server anything. */
-function isPlainName(component: string): boolean {
-  return component !== "" && component !== "." && component !== ".." && allows(PATH, component);
-}
-
 const ABSENCE: ReadonlySet<unknown> = new Set([
   "ENOENT",
   "ENOTDIR",
@@ -106,7 +125,8 @@ const ABSENCE: ReadonlySet<unknown> = new Set([
   "ENXIO",
 ]);
 
-function isAbsence(error: unknown): boolean {
+/** Whether an error means that nothing is there for anybody to see. */
+export function isAbsence(error: unknown): boolean {
   // A part of the directory may be denied to the program; where links lead to, Deno does not ask.
   return error instanceof Deno.errors.NotCapable || ABSENCE.has((error as { code?: unknown }).code);
 }

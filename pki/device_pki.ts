@@ -19,13 +19,13 @@ import { deriveDnsName } from "./device_name.ts";
 import { describeValidity, type Identity, isValid, loadIdentity } from "./identity.ts";
 import {
   checkFiles,
-  exists,
   type IdentityFiles,
   identityFiles,
   removeLeftBehind,
   replaceCertificate,
   writeIdentity,
 } from "./identity_files.ts";
+import { exists } from "./private_files.ts";
 import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** Where the pieces of a device's identity are: plain data that can be posted to a worker. */

@@ -7,6 +7,14 @@
 
 import { join } from "node:path";
 import { randomSuffix } from "./certificates.ts";
+import {
+  exists,
+  ifPresent,
+  removeIfPossible,
+  removeIfPresent,
+  syncDirectory,
+  writePrivateFile,
+} from "./private_files.ts";
 import { type PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** The files of an identity, in its directory. */
@@ -167,42 +175,4 @@ async function isWritable(path: string): Promise<boolean> {
 /** A time in the future is from a clock that was ahead. */
 function isOld({ mtime }: Deno.FileInfo): boolean {
   return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > LEFT_BEHIND_AFTER;
-}
-
-/** Writes a new file that is on the disk when this returns. */
-async function writePrivateFile(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(path, text, { createNew: true, mode: 0o600 });
-  using file = await Deno.open(path, { write: true });
-  await file.sync();
-}
-
-/** Makes the names in a directory durable, where the system can open directories. */
-async function syncDirectory(dir: string): Promise<void> {
-  if (Deno.build.os === "windows") return;
-  using handle = await Deno.open(dir, { read: true });
-  await handle.sync();
-}
-
-/** Tells whether there is something of this name. */
-export async function exists(path: string): Promise<boolean> {
-  return await ifPresent(Deno.stat(path)) !== null;
-}
-
-async function removeIfPresent(path: string): Promise<void> {
-  await ifPresent(Deno.remove(path, { recursive: true }));
-}
-
-/** For after an error, which tells more; what stays is removed by a later call. */
-async function removeIfPossible(path: string): Promise<void> {
-  await removeIfPresent(path).catch(() => {});
-}
-
-/** Resolves to `null` where there is nothing of the name that was asked for. */
-async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
-  try {
-    return await result;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
 }

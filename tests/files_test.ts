@@ -1,9 +1,11 @@
 /** FilesApp: what it serves, and how it answers to what it does not. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
+import { toFileUrl } from "@std/path";
 import mime from "npm:mime@^4.1.2";
 import { Router } from "../applib.ts";
 import { FilesApp } from "../files.ts";
+import { fileUri } from "../files/file_name.ts";
 import { mkreq } from "../misc.ts";
 import type { App } from "../rgi.ts";
 import { tempDir } from "./support/directories.ts";
@@ -34,12 +36,35 @@ Deno.test("FilesApp serves files of every size, in whole and as HEAD", async (t)
 Deno.test("FilesApp finds files by every name that a path can have", async () => {
   await using files = await serveDirectory();
   await files.mkdir("a/b.c/~d");
-  const names = ["x", ".hidden", "..x", "...", "x.", "-", "a:b", "a+b", "_", "%41".slice(1), "A"];
-  for (const dir of ["", "a/", "a/b.c/", "a/b.c/~d/"]) {
-    for (const name of names) await files.write(`${dir}${name}`, `${dir}${name}`);
-    for (const name of names) {
-      const response = await files.conn.get(`/${dir}${name}?query`);
-      assertEquals(await summarize(response), [200, `${dir}${name}`]);
+  const plain = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
+  const others = [
+    "a:b",
+    "%41",
+    "~41",
+    "a b",
+    "?",
+    "#",
+    "\\",
+    "\n",
+    "é",
+    "日本語",
+    "😀",
+    "n".repeat(255),
+  ];
+  const names = [...plain, ...others];
+  for (const dir of [[], ["a"], ["a", "b.c"], ["a", "b.c", "~d"]]) {
+    const path = dir.map((name) => `${name}/`).join("");
+    for (const [i, name] of names.entries()) await files.write(`${path}${name}`, `${path}${i}`);
+    for (const [i, name] of names.entries()) {
+      const response = await files.conn.get(`${fileUri(...dir, name)}?query`);
+      assertEquals(await summarize(response), [200, `${path}${i}`]);
+    }
+    for (const name of plain) {
+      assertEquals(
+        (await files.conn.head(`/${path.replace("~", "~7E")}${name}`)).status,
+        200,
+        name,
+      );
     }
   }
   assertEquals((await files.conn.get("/X")).status, 404, "names are case-sensitive");
@@ -48,6 +73,7 @@ Deno.test("FilesApp finds files by every name that a path can have", async () =>
 Deno.test("FilesApp answers 404 to what is not there", async () => {
   await using files = await serveDirectory();
   await files.write("file.txt", "text");
+  await files.write("a:b", "text");
   await files.mkdir("empty");
   const uris = [
     "/",
@@ -62,6 +88,19 @@ Deno.test("FilesApp answers 404 to what is not there", async () => {
     "/./file.txt",
     "/file.txt/.",
     "/" + "n".repeat(300),
+    // What no name is escaped to.
+    ...[
+      "/a:b",
+      "/~61",
+      "/~66ile.txt",
+      "/file~2etxt",
+      "/~2E",
+      "/~2E~2E/",
+      "/~00",
+      "/~2F",
+      "/~C3",
+      "/~",
+    ],
     "/" + "n/".repeat(5000),
   ];
   for (const uri of uris) {
@@ -180,12 +219,12 @@ Deno.test("a path that ends with a slash stands for the index.html of a director
 
 Deno.test("a directory without a slash is redirected to itself with one", async () => {
   await using files = await serveDirectory();
-  await files.mkdir("sub/de:ep");
+  await files.mkdir("sub/de ep");
   const cases: [asked: string, location: string, target: string][] = [
     ["/sub", "./sub/", "/sub/"],
     ["/sub?", "./sub/?", "/sub/?"],
     ["/sub?a=b", "./sub/?a=b", "/sub/?a=b"],
-    ["/sub/de:ep", "./de:ep/", "/sub/de:ep/"],
+    ["/sub/de~20ep", "./de~20ep/", "/sub/de~20ep/"],
   ];
   for (const [asked, location, target] of cases) {
     const response = await files.conn.get(asked);
@@ -222,10 +261,10 @@ Deno.test("FilesApp may be mounted anywhere", async () => {
 Deno.test("FilesApp wants a directory that exists", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
-  for (const wrong of [undefined, null, 5, {}, ["/tmp"], new URL("file:///tmp")]) {
+  for (const wrong of [undefined, null, 5, {}, ["/tmp"], new Blob()]) {
     assertTypeError(() => constructWith(FilesApp, wrong), Deno.inspect(wrong));
   }
-  for (const wrong of ["", "\0", `${dir.path}\0`]) {
+  for (const wrong of ["", "\0", `${dir.path}\0`, new URL("https://localhost/tmp")]) {
     assertRangeError(() => new FilesApp(wrong), Deno.inspect(wrong));
   }
   const make = (path: string) => () => Promise.resolve().then(() => new FilesApp(path));
@@ -233,18 +272,28 @@ Deno.test("FilesApp wants a directory that exists", async () => {
   await assertRejects(make(`${dir.path}/file`), Deno.errors.NotADirectory);
 });
 
+Deno.test("FilesApp wants options that it knows", async () => {
+  await using dir = await tempDir();
+  const wrong = [null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }];
+  for (const options of wrong) {
+    assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));
+  }
+  new FilesApp(dir.path, { list: undefined });
+});
+
 Deno.test("FilesApp takes a relative path, a slash at the end, and a link to a directory", async () => {
   await using dir = await tempDir();
   await Deno.mkdir(`${dir.path}/real`);
   await Deno.writeTextFile(`${dir.path}/real/file`, "text");
   await makeLinks({ [`${dir.path}/link`]: "real" });
-  const handle = async (path: string) => {
+  const handle = async (path: string | URL) => {
     const [status, , , body] = await new FilesApp(path).handle(mkreq("GET", "/file"));
     return [status, body];
   };
   for (const path of ["real", "real/", "link", "link/", "real/../real/."]) {
     assertEquals(await handle(`${dir.path}/${path}`), [200, latin1("text")], path);
   }
+  assertEquals(await handle(toFileUrl(`${dir.path}/real`)), [200, latin1("text")]);
   const [status] = await new FilesApp("tests").handle(mkreq("GET", "/files_test.ts"));
   assertEquals(status, 200);
 });

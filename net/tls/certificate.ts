@@ -72,6 +72,8 @@ export interface CertificateLinks {
   readonly pathLength: number | null;
   /** Whether its key may sign certificates; true without the extension. */
   readonly maySignCertificates: boolean;
+  /** Whether it has the extension that says what its key is for. */
+  readonly hasKeyUsage: boolean;
   /** Whether it has rules that are not looked at here: for names below it, or others that are critical. */
   readonly hasMoreRules: boolean;
   /** The part that is signed, in DER. */
@@ -173,6 +175,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
         .takeIf(0x80) ?? null,
       pathLength: constraints.pathLength,
       maySignCertificates: hasUsage(keyUsage, KEY_USAGE.keyCertSign),
+      hasKeyUsage: keyUsage !== undefined,
       hasMoreRules: extensions.has(EXTENSION.nameConstraints) ||
         critical.some((type) => !LOOKED_AT.includes(type)),
       signed,

@@ -217,7 +217,7 @@ function parseBlock(base64: string | undefined): Certificate | null {
 }
 
 /** The TLS library gets what was checked, and not what stands around it in the file. */
-function formatPem(der: Uint8Array): string {
+export function formatPem(der: Uint8Array): string {
   const base64 = btoa(Array.from(der, (byte) => String.fromCharCode(byte)).join(""));
   const lines = base64.match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;

@@ -1,0 +1,138 @@
+/**
+ * The authority of a device: the one kind of certificate that two devices exchange.
+ *
+ * @module
+ */
+
+import { parseCertificate } from "../net/tls/certificate.ts";
+import type { Certificate } from "../net/tls/certificate.ts";
+import { fingerprint256 } from "../net/tls/certificate.ts";
+import { DerReader, TAG } from "../net/tls/der.ts";
+import { formatPem } from "../net/tls/files.ts";
+import { loadBuiltin } from "../net/tls/modules.ts";
+import { publicKeyOf, verifySignature } from "../net/tls/signature.ts";
+import { deviceId } from "./device_id.ts";
+
+/** Certificates that `createDevicePki` makes have some 500; a longer one hides something. */
+export const MAX_AUTHORITY_BYTES = 2048;
+
+/** The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). */
+const P256_KEY_BEGIN = "3059301306072a8648ce3d020106082a8648ce3d03010703420004";
+const P256_KEY_BYTES = 91;
+/** The AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2). */
+const ECDSA_SHA256 = "300a06082a8648ce3d040302";
+
+/** The authority of a device. */
+export interface Authority {
+  /** Its certificate, as PEM text. */
+  readonly certificate: string;
+  /** The same in DER. */
+  readonly der: Uint8Array;
+  /** SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. */
+  readonly publicKey256: string;
+  /** The id of the device. */
+  readonly id: string;
+}
+
+/**
+ * Reads the certificate of a device's authority, in DER.
+ *
+ * Whatever it accepts becomes a root of trust, so there is one form, that of `createDevicePki`: version
+ * 3, a key on P-256 with both coordinates, signed with that key by ECDSA with SHA-256, CA:TRUE and
+ * keyCertSign, no constraints on names and no critical extension that is not known here.
+ *
+ * @throws {RangeError} where it is anything else, without a word of what is in it.
+ */
+// deno-lint-ignore require-await -- so that it rejects
+export async function readAuthority(der: Uint8Array): Promise<Authority> {
+  if (der.length > MAX_AUTHORITY_BYTES) {
+    throw bad(`it has ${der.length} bytes; at most ${MAX_AUTHORITY_BYTES} are allowed`);
+  }
+  const certificate = parse(der);
+  const problem = problemOf(certificate);
+  if (problem !== null) throw bad(problem);
+  const { raw, publicKey } = certificate;
+  const { createHash } = loadBuiltin("node:crypto");
+  return Object.freeze({
+    certificate: formatPem(raw),
+    der: raw,
+    publicKey256: fingerprint256(publicKey),
+    id: deviceId(createHash("sha256").update(publicKey).digest()),
+  });
+}
+
+/**
+ * Reads the certificate of a device's authority from PEM text, as {@linkcode readAuthority} does.
+ *
+ * @throws {RangeError} where it is anything else.
+ */
+export async function readAuthorityText(pem: string): Promise<Authority> {
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  let der;
+  try {
+    der = new X509Certificate(pem).raw;
+  } catch {
+    throw bad("it is no certificate in PEM form");
+  }
+  const authority = await readAuthority(der);
+  if (authority.certificate === pem) return authority;
+  throw bad("its PEM text is not written in the one way that is allowed");
+}
+
+/** Whether an authority itself has signed a certificate, with no other in between. */
+export function hasSigned(authority: Authority, der: Uint8Array): boolean {
+  const issuer = parseCertificate(authority.der);
+  const key = publicKeyOf(issuer);
+  return key !== null && verifySignature(parseCertificate(der), key) === "yes";
+}
+
+function bad(problem: string): RangeError {
+  return new RangeError(`Not the certificate of a device's authority: ${problem}`);
+}
+
+function parse(der: Uint8Array): Certificate {
+  const { X509Certificate } = loadBuiltin("node:crypto");
+  try {
+    checkForm(der);
+    // Two readers have to agree that it is one.
+    new X509Certificate(der);
+    return parseCertificate(der);
+  } catch {
+    throw bad("it can't be read as one certificate in DER");
+  }
+}
+
+/** Nothing is in front, behind or in between, and the algorithm is told twice in the same way. */
+function checkForm(der: Uint8Array): void {
+  const outside = new DerReader(der);
+  const whole = outside.enter(TAG.sequence);
+  const body = whole.enter(TAG.sequence);
+  const outer = whole.takeWhole(TAG.sequence).toHex();
+  whole.take(TAG.bitString);
+  body.take(0xa0);
+  body.take(TAG.integer);
+  const inner = body.takeWhole(TAG.sequence).toHex();
+  for (let i = 0; i < 4; i++) body.take(TAG.sequence);
+  body.take(0xa3);
+  const isWhole = outside.done && whole.done && body.done;
+  if (!isWhole || inner !== ECDSA_SHA256 || outer !== ECDSA_SHA256) {
+    throw new RangeError("the certificate has another form");
+  }
+}
+
+function problemOf(certificate: Certificate): string | null {
+  const { version, publicKey, isAuthority, links } = certificate;
+  if (version !== 3) return `it has version ${version} in place of 3`;
+  if (publicKey.length !== P256_KEY_BYTES || !publicKey.toHex().startsWith(P256_KEY_BEGIN)) {
+    return "its key is not on P-256 with both coordinates";
+  }
+  if (!isAuthority) return "its basicConstraints don't say CA:TRUE";
+  if (!links.hasKeyUsage || !links.maySignCertificates) {
+    return "its keyUsage doesn't say keyCertSign";
+  }
+  if (links.hasMoreRules) return "it has constraints on names or an unknown critical extension";
+  if (links.issuer.toHex() !== links.subject.toHex()) return "another authority has issued it";
+  const key = publicKeyOf(certificate);
+  const isSigned = key !== null && verifySignature(certificate, key) === "yes";
+  return isSigned ? null : "it is not signed with its own key";
+}

@@ -1,0 +1,107 @@
+/**
+ * What the file of a peer holds.
+ *
+ * @module
+ */
+
+import { addressText, parseAddress } from "../base/address.ts";
+import type { Address } from "../base/session.ts";
+import { checkClientAddress } from "../net/addresses.ts";
+import { type Authority, readAuthorityText } from "./authority.ts";
+import { isDeviceId } from "./device_id.ts";
+import { isDeviceName } from "./device_name.ts";
+import type { Peer } from "./peer.ts";
+
+/** No peer of ours has more than a few kilobytes; a foreign file may have any size. */
+export const MAX_PEER_FILE_BYTES = 16384;
+
+const VERSION = 1;
+const EXTENSION = ".json";
+const FIELDS = ["addresses", "certificate", "name", "pairedAt", "version"];
+
+/** The name of the file of a peer. */
+export function peerFileName(id: string): string {
+  return id + EXTENSION;
+}
+
+/** The id of the peer whose file has this name; `null` where it is not the name of one. */
+export function idOfFileName(name: string): string | null {
+  const id = name.slice(0, -EXTENSION.length);
+  return name.endsWith(EXTENSION) && isDeviceId(id) ? id : null;
+}
+
+/**
+ * Makes a peer.
+ *
+ * @throws {TypeError} or `RangeError` where an address is none that a client could connect to.
+ */
+export function makePeer(
+  { id, certificate }: Authority,
+  name: string,
+  addresses: readonly Address[],
+  pairedAt: Date,
+): Peer {
+  const checked = Object.freeze(addresses.map(withoutFlow));
+  return Object.freeze({ id, name, addresses: checked, pairedAt, certificate });
+}
+
+/** The text of the file of a peer. */
+export function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
+  const fields = {
+    version: VERSION,
+    name,
+    addresses: addresses.map(addressText),
+    pairedAt: pairedAt.toISOString(),
+    certificate,
+  };
+  return `${JSON.stringify(fields, null, 2)}\n`;
+}
+
+/**
+ * Reads the text of the file of a peer.
+ *
+ * @throws {RangeError} where it was not written here, or is cut, or is for somebody else.
+ */
+export async function parsePeer(id: string, text: string): Promise<Peer> {
+  const { version, name, addresses, pairedAt, certificate } = readFields(text);
+  if (version !== VERSION) throw new RangeError("another version has written it");
+  if (typeof name !== "string" || !isDeviceName(name)) throw new RangeError("its name is no name");
+  const authority = await readAuthorityText(certificate as string);
+  if (authority.id !== id) throw new RangeError("it has the authority of another device");
+  return makePeer(authority, name, readAddresses(addresses), readTime(pairedAt));
+}
+
+function readFields(text: string): Record<string, unknown> {
+  let fields;
+  try {
+    fields = JSON.parse(text);
+  } catch {
+    // The error of the parser quotes the file, whatever that is.
+    throw new RangeError("it is cut, or no JSON");
+  }
+  const isObject = typeof fields === "object" && fields !== null && !Array.isArray(fields);
+  if (isObject && Object.keys(fields).toSorted().join() === FIELDS.join()) return fields;
+  throw new RangeError(`it must have the fields ${FIELDS.join(", ")} and no others`);
+}
+
+function readAddresses(addresses: unknown): Address[] {
+  if (!Array.isArray(addresses)) throw new RangeError("its addresses are no list");
+  return addresses.map((text) => {
+    if (typeof text !== "string") throw new RangeError("one of its addresses is no text");
+    return parseAddress(text);
+  });
+}
+
+function readTime(pairedAt: unknown): Date {
+  const time = new Date(typeof pairedAt === "string" ? pairedAt : NaN);
+  if (!Number.isNaN(time.getTime()) && time.toISOString() === pairedAt) return time;
+  throw new RangeError("the time of its pairing is no time");
+}
+
+/** Flow information means nothing to anybody else, and has no place in the text. */
+function withoutFlow(address: Address): Address {
+  const checked = checkClientAddress(address);
+  if (typeof checked === "string" || checked instanceof Uint8Array) return checked;
+  const [host, port, flowinfo, scopeid] = checked;
+  return flowinfo === undefined ? checked : Object.freeze([host, port, 0, scopeid!] as const);
+}

@@ -1,0 +1,110 @@
+/**
+ * Reading the files of peers, none of which is trusted to be one.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { quote } from "../base/errors.ts";
+import type { Logger } from "../net/server_connection.ts";
+import { nameKey } from "./device_name.ts";
+import type { Peer } from "./peer.ts";
+import { idOfFileName, MAX_PEER_FILE_BYTES, parsePeer, peerFileName } from "./peer_file.ts";
+import type { StateDirectory } from "./state_directory.ts";
+
+/** Reads the files of peers. */
+export class PeerReader {
+  readonly #files: StateDirectory;
+  readonly #logger: Logger;
+  readonly #user: number | null = Deno.uid();
+  /** What was said of which file, so that it is said once. */
+  readonly #reported = new Map<string, string>();
+
+  /** Reads the files of a directory, and reports those that are none of a peer. */
+  constructor(files: StateDirectory, logger: Logger) {
+    this.#files = files;
+    this.#logger = logger;
+  }
+
+  /** Reads all of them, by name. */
+  async readAll(): Promise<Peer[]> {
+    const names = await this.#files.names();
+    for (const name of this.#reported.keys()) {
+      if (!names.includes(name)) this.#reported.delete(name);
+    }
+    const peers: Peer[] = [];
+    for (const name of names) {
+      const peer = await this.#readFile(name, idOfFileName(name));
+      if (peer !== null) peers.push(peer);
+    }
+    return peers.sort((a, b) => compare(nameKey(a.name), nameKey(b.name)) || compare(a.id, b.id));
+  }
+
+  /** Reads the one of a peer; `null` where there is none that can be used. */
+  read(id: string): Promise<Peer | null> {
+    return this.#readFile(peerFileName(id), id);
+  }
+
+  async #readFile(name: string, id: string | null): Promise<Peer | null> {
+    try {
+      if (id === null) throw new RangeError("its name is not that of a peer's file");
+      const peer = await parsePeer(id, await this.#readText(name));
+      this.#reported.delete(name);
+      return peer;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return null;
+      const isOfFile = [RangeError, TypeError, Deno.errors.PermissionDenied];
+      if (!isOfFile.some((each) => error instanceof each)) throw error;
+      this.#report(name, error instanceof Deno.errors.PermissionDenied ? UNREADABLE : error);
+      return null;
+    }
+  }
+
+  async #readText(name: string): Promise<string> {
+    const path = join(this.#files.path, name);
+    const { isFile } = await Deno.lstat(path);
+    if (!isFile) throw new RangeError("it is no regular file");
+    using file = await Deno.open(path);
+    const { isFile: isStillFile, uid, mode, size } = await file.stat();
+    if (!isStillFile) throw new RangeError("it is no regular file");
+    if (this.#user !== null && uid !== this.#user && uid !== 0) {
+      throw new RangeError("it belongs to another user");
+    }
+    if (this.#user !== null && ((mode ?? 0) & 0o022) !== 0) {
+      throw new RangeError("other users can write it");
+    }
+    if (size > MAX_PEER_FILE_BYTES) {
+      throw new RangeError(`it has more than ${MAX_PEER_FILE_BYTES} bytes`);
+    }
+    return await readUpTo(file, MAX_PEER_FILE_BYTES);
+  }
+
+  #report(name: string, error: unknown): void {
+    const problem = error instanceof Error ? error.message : String(error);
+    if (this.#reported.get(name) === problem) return;
+    this.#reported.set(name, problem);
+    this.#logger.warn(`the file ${quote(name)} among the peers is not used: ${problem}`);
+  }
+}
+
+const UNREADABLE = "it can't be read";
+
+/** The file may have grown since its size was looked at. */
+async function readUpTo(file: Deno.FsFile, most: number): Promise<string> {
+  const bytes = new Uint8Array(most);
+  let length = 0;
+  while (length < most) {
+    const count = await file.read(bytes.subarray(length));
+    if (count === null) break;
+    length += count;
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, length));
+  } catch {
+    throw new RangeError("it is not UTF-8");
+  }
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,229 @@
+/**
+ * The peers of a device, on disk: one file for each.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { DeguError, quote, typeName } from "../base/errors.ts";
+import type { Address } from "../base/session.ts";
+import type { Logger } from "../net/server_connection.ts";
+import type { Authority } from "./authority.ts";
+import { isDeviceId } from "./device_id.ts";
+import { checkDeviceName, freeName, nameKey } from "./device_name.ts";
+import { formatPeer, makePeer, peerFileName } from "./peer_file.ts";
+import type { Peer } from "./peer.ts";
+import { PeerReader } from "./peer_reader.ts";
+import type { ServingRecords } from "./serving_records.ts";
+import { StateDirectory } from "./state_directory.ts";
+
+/** What a pairing has found out. */
+export interface Pairing {
+  /** The authority of the other device. */
+  readonly authority: Authority;
+  /** What the other device calls itself. */
+  readonly receivedName?: string | undefined;
+  /** What the user of this device calls it. */
+  readonly peerName?: string | undefined;
+  /** Where it says that it can be reached. */
+  readonly addresses: readonly Address[];
+}
+
+/** Called with the peers as they are now, after a change. */
+export type PeersListener = (peers: readonly Peer[]) => void;
+
+/** The peers of a device. Several processes may have the same ones open. */
+export class PeerStore {
+  readonly #files: StateDirectory;
+  readonly #reader: PeerReader;
+  readonly #ownId: string;
+  readonly #serving: ServingRecords;
+  readonly #listeners = new Set<PeersListener>();
+  #current: readonly Peer[] = [];
+  #reading: Promise<void> = Promise.resolve();
+  #next: Promise<void> | null = null;
+
+  /**
+   * Takes the directory of a device, in which there are `peers` and a file to lock.
+   *
+   * @param ownId The id of the device, which is not to be its own peer.
+   */
+  constructor(dir: string, ownId: string, serving: ServingRecords, logger: Logger) {
+    this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
+    this.#reader = new PeerReader(this.#files, logger);
+    this.#ownId = ownId;
+    this.#serving = serving;
+  }
+
+  /** The peers as they were read last, by name. */
+  get current(): readonly Peer[] {
+    return this.#current;
+  }
+
+  /** Calls a function after each change that is seen, until the function returned is called. */
+  onChange(listener: PeersListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Reads the peers again; what was changed before the call is seen when it resolves. */
+  refresh(): Promise<void> {
+    // The read that is under way may have passed by the change.
+    this.#next ??= this.#reading.then(() => {
+      this.#next = null;
+      const reading = this.#read();
+      this.#reading = reading.catch(() => {});
+      return reading;
+    });
+    return this.#next;
+  }
+
+  async #read(): Promise<void> {
+    const peers = await this.#reader.readAll();
+    const isSame = peers.length === this.#current.length &&
+      peers.every((peer, i) => formatPeer(peer) === formatPeer(this.#current[i]!));
+    if (isSame) return;
+    this.#current = Object.freeze(peers);
+    for (const listener of [...this.#listeners]) listener(this.#current);
+  }
+
+  /** The peers as they are on disk now, by name. */
+  async list(): Promise<Peer[]> {
+    await this.refresh();
+    return [...this.#current];
+  }
+
+  /** The peer with this id, or else with this name, as it is on disk now; `null` where there is none. */
+  async find(nameOrId: string): Promise<Peer | null> {
+    if (typeof nameOrId !== "string") {
+      throw new TypeError(`peer: need a name or an id; got ${typeName(nameOrId)}`);
+    }
+    if (isDeviceId(nameOrId)) return await this.read(nameOrId);
+    const peers = await this.list();
+    return peers.find(({ name }) => nameKey(name) === nameKey(nameOrId)) ?? null;
+  }
+
+  /** What the file of a peer holds now; `null` where there is none that can be used. */
+  read(id: string): Promise<Peer | null> {
+    return this.#reader.read(id);
+  }
+
+  /** The id of a peer that was given as itself, its name or its id; `null` where it is unknown. */
+  async idOf(peer: Peer | string): Promise<string | null> {
+    if (typeof peer === "string") return (await this.find(peer))?.id ?? null;
+    if (typeof peer?.id !== "string") {
+      throw new TypeError(`peer: need a peer, a name or an id; got ${typeName(peer)}`);
+    }
+    return isDeviceId(peer.id) ? (await this.read(peer.id))?.id ?? null : null;
+  }
+
+  /**
+   * Makes sure that a name may be given to a peer.
+   *
+   * @param id The peer that may have it already.
+   * @throws {TypeError} where it is not a string.
+   * @throws {RangeError} where it is no name, or taken.
+   */
+  async checkFree(peerName: string, id?: string): Promise<void> {
+    checkDeviceName("peerName", peerName);
+    checkNotTaken("peerName", peerName, await this.#reader.readAll(), id);
+  }
+
+  /**
+   * Writes down a pairing: a new entry, or that of the same device renewed, with its certificate, the time
+   * and its addresses. A renewed entry keeps its name, unless `peerName` is given.
+   *
+   * @throws {RangeError} where `peerName` is taken, a name or an address is none, or it is this device
+   * itself.
+   */
+  async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
+    const { id } = authority;
+    if (id === this.#ownId) {
+      throw new RangeError("This device, or a copy of its directory, can't be paired with itself");
+    }
+    return await this.#change(async (peers) => {
+      const known = peers.find((peer) => peer.id === id);
+      const others = peers.filter((peer) => peer !== known);
+      if (peerName !== undefined) {
+        checkDeviceName("peerName", peerName);
+        checkNotTaken("peerName", peerName, others);
+      }
+      const name = peerName ?? known?.name ?? nameOfNew(receivedName, others);
+      const peer = makePeer(authority, name, addresses, new Date());
+      await this.#write(peer);
+      return peer;
+    });
+  }
+
+  /** Removes a peer; false where it is unknown. Nobody trusts it when this resolves. */
+  async forget(peer: Peer | string): Promise<boolean> {
+    const id = await this.#idOfFile(peer);
+    return id !== null && await this.#change(() => this.#files.remove(peerFileName(id)));
+  }
+
+  /**
+   * Gives a peer another name.
+   *
+   * @throws {RangeError} where the peer is unknown, or the name is none, or taken.
+   */
+  async rename(peer: Peer | string, name: string): Promise<Peer> {
+    checkDeviceName("name", name);
+    const id = await this.idOf(peer);
+    return await this.#change(async (peers) => {
+      const known = peers.find((each) => each.id === id);
+      if (known === undefined) throw unknownPeer(peer);
+      checkNotTaken("name", name, peers, known.id);
+      const renamed = Object.freeze({ ...known, name });
+      await this.#write(renamed);
+      return renamed;
+    });
+  }
+
+  /** Where servers of this device listen, those of other processes too. */
+  servingAddresses(): Promise<Address[]> {
+    return this.#serving.addresses();
+  }
+
+  /** A file that can't be used can be removed by its id all the same. */
+  async #idOfFile(peer: Peer | string): Promise<string | null> {
+    if (typeof peer === "string") return isDeviceId(peer) ? peer : await this.idOf(peer);
+    if (typeof peer?.id === "string" && isDeviceId(peer.id)) return peer.id;
+    return await this.idOf(peer);
+  }
+
+  /** Changes something that depends on all peers, while nobody else does. */
+  async #change<T>(change: (peers: readonly Peer[]) => Promise<T>): Promise<T> {
+    try {
+      return await this.#files.exclusively(async () => await change(await this.#reader.readAll()));
+    } finally {
+      // Also after a failure, which may have come after the change.
+      await this.refresh().catch(() => {});
+    }
+  }
+
+  #write(peer: Peer): Promise<void> {
+    return this.#files.write(peerFileName(peer.id), formatPeer(peer));
+  }
+}
+
+/** The error for a peer that there is not. */
+export function unknownPeer(peer: Peer | string): RangeError {
+  const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
+  return new RangeError(`peer: there is none of the name or id ${text}; device.peers() lists them`);
+}
+
+function nameOfNew(receivedName: string | undefined, others: readonly Peer[]): string {
+  if (receivedName === undefined) {
+    throw new DeguError("A new peer needs a name, its own or one that is given");
+  }
+  checkDeviceName("the name that was received", receivedName);
+  return freeName(receivedName, new Set(others.map(({ name }) => nameKey(name))));
+}
+
+function checkNotTaken(option: string, name: string, peers: readonly Peer[], id?: string): void {
+  const holder = peers.find((peer) => nameKey(peer.name) === nameKey(name));
+  if (holder === undefined || holder.id === id) return;
+  throw new RangeError(
+    `${option}: the name ${quote(name)} is taken, by the peer with the id ${holder.id}`,
+  );
+}

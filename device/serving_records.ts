@@ -1,0 +1,97 @@
+/**
+ * Where the servers of a device listen, on record for its other processes.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { addressText, parseAddress } from "../base/address.ts";
+import type { Address } from "../base/session.ts";
+import { randomSuffix } from "../pki/certificates.ts";
+import { ifPresent, removeIfPossible } from "../pki/private_files.ts";
+
+const MAX_RECORD_BYTES = 1024;
+/** What is about to be a record is locked a moment after it was made. */
+const SETTLED_MILLISECONDS = 60_000;
+const NAME = /^[0-9a-f]{16}$/;
+
+/** A server's record, until it is disposed of. */
+export interface ServingRecord {
+  /** Takes it off the record. */
+  remove(): Promise<void>;
+}
+
+/**
+ * The addresses at which servers of a device listen. The process of each holds a lock on its record,
+ * which the system takes away from one that has died.
+ */
+export class ServingRecords {
+  readonly #dir: string;
+
+  /** Takes the directory of a device, in which there is `serving`. */
+  constructor(dir: string) {
+    this.#dir = join(dir, "serving");
+  }
+
+  /** Puts an address on record. */
+  async add(address: Address): Promise<ServingRecord> {
+    const name = randomSuffix();
+    const temporary = join(this.#dir, `.${name}`);
+    const path = join(this.#dir, name);
+    const file = await Deno.open(temporary, { write: true, createNew: true, mode: 0o600 });
+    try {
+      await file.lock(true);
+      await file.write(new TextEncoder().encode(addressText(address)));
+      await Deno.rename(temporary, path);
+    } catch (error) {
+      file.close();
+      await removeIfPossible(temporary);
+      throw error;
+    }
+    return {
+      remove: async () => {
+        await removeIfPossible(path);
+        file.close();
+      },
+    };
+  }
+
+  /** The addresses on record, of processes that live, each once. */
+  async addresses(): Promise<Address[]> {
+    const texts = new Map<string, Address>();
+    for await (const { name } of Deno.readDir(this.#dir)) {
+      const text = await ifPresent(this.#read(name));
+      const address = text === null ? null : readAddress(text);
+      if (address !== null) texts.set(text!, address);
+    }
+    return [...texts.keys()].sort().map((text) => texts.get(text)!);
+  }
+
+  /** The text of a record; `null` where nobody holds it, and then it is removed. */
+  async #read(name: string): Promise<string | null> {
+    const path = join(this.#dir, name);
+    using file = await Deno.open(path);
+    if (!NAME.test(name) && !isOld(await file.stat())) return null;
+    // Shared, so that others who look at the same time do not look like its owner.
+    if (await file.tryLock(false)) {
+      await removeIfPossible(path);
+      return null;
+    }
+    if (!NAME.test(name)) return null;
+    const bytes = new Uint8Array(MAX_RECORD_BYTES);
+    const length = await file.read(bytes);
+    return new TextDecoder().decode(bytes.subarray(0, length ?? 0));
+  }
+}
+
+function isOld({ mtime }: Deno.FileInfo): boolean {
+  return mtime !== null && Math.abs(Date.now() - mtime.getTime()) > SETTLED_MILLISECONDS;
+}
+
+function readAddress(text: string): Address | null {
+  try {
+    return parseAddress(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * A directory of state: one writer at a time, and every file is there as it was or as it is to be.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { randomSuffix } from "../pki/certificates.ts";
+import {
+  ifPresent,
+  removeIfPossible,
+  syncDirectory,
+  writePrivateFile,
+} from "../pki/private_files.ts";
+
+/** Nobody needs longer for a few small files; a process that was stopped must not stop all others. */
+const LOCK_SECONDS = 10;
+const RETRY_MILLISECONDS = 10;
+/** The names of files that are not whole yet. */
+const TEMPORARY = /^\.[0-9a-f]{16}$/;
+
+/** A directory of small files that several processes use. */
+export class StateDirectory {
+  /** Where it is. */
+  readonly path: string;
+  readonly #lockFile: string;
+  #last: Promise<unknown> = Promise.resolve();
+
+  /**
+   * Takes a directory that exists.
+   *
+   * @param lockFile The path of the file that writers lock, outside of it.
+   */
+  constructor(path: string, lockFile: string) {
+    this.path = path;
+    this.#lockFile = lockFile;
+  }
+
+  /**
+   * Runs something while no other process, and nobody else in this one, changes the directory.
+   *
+   * @throws {Deno.errors.TimedOut} where another process doesn't end its own change.
+   */
+  exclusively<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(() => this.#locked(change));
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #locked<T>(change: () => Promise<T>): Promise<T> {
+    using file = await Deno.open(this.#lockFile, { create: true, write: true, mode: 0o600 });
+    const end = performance.now() + LOCK_SECONDS * 1000;
+    while (!await file.tryLock(true)) {
+      if (performance.now() > end) {
+        throw new Deno.errors.TimedOut(
+          `${this.#lockFile} has been locked for over ${LOCK_SECONDS} s: another process that uses ` +
+            "this device is stopped or hangs; end it",
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+    }
+    return await change();
+  }
+
+  /** The names of the files, without those that are not whole yet. */
+  async names(): Promise<string[]> {
+    const names: string[] = [];
+    for await (const { name } of Deno.readDir(this.path)) {
+      if (!TEMPORARY.test(name)) names.push(name);
+    }
+    return names.sort();
+  }
+
+  /** Puts a file into place; it is on the disk when this resolves. Only while nobody else writes. */
+  async write(name: string, text: string): Promise<void> {
+    await this.#removeLeftBehind();
+    const temporary = join(this.path, `.${randomSuffix()}`);
+    try {
+      await writePrivateFile(temporary, text);
+      await Deno.rename(temporary, join(this.path, name));
+    } catch (error) {
+      await removeIfPossible(temporary);
+      throw error;
+    }
+    await syncDirectory(this.path);
+  }
+
+  /** Removes a file, for good; false where there is none. Only while nobody else writes. */
+  async remove(name: string): Promise<boolean> {
+    const removed = await ifPresent(Deno.remove(join(this.path, name)).then(() => true));
+    if (removed !== null) await syncDirectory(this.path);
+    return removed !== null;
+  }
+
+  /** Nobody else writes now, so whoever made these was cut. */
+  async #removeLeftBehind(): Promise<void> {
+    for await (const { name } of Deno.readDir(this.path)) {
+      if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));
+    }
+  }
+}

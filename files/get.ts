@@ -1,0 +1,107 @@
+/**
+ * GET and HEAD.
+ *
+ * @module
+ */
+
+import mime from "npm:mime@^4.1.2";
+import { makeEmptyResponse } from "../base/empty_response.ts";
+import type { HeaderDict } from "../base/headers.ts";
+import type { Request, ResponseTuple } from "../base/message.ts";
+import { isRange, type Range } from "../base/range.ts";
+import {
+  checkConditions,
+  formatDate,
+  isRangeWanted,
+  makeValidators,
+  type Validators,
+} from "./conditions.ts";
+import { makeFileBody } from "./file_body.ts";
+import { listBelow } from "./listing.ts";
+import { openBelow, type OpenFile } from "./open_file.ts";
+import { Refusal } from "./refusal.ts";
+import type { Target } from "./target.ts";
+
+const INDEX = "index.html";
+/** What RFC 9110 §8.3 has for bytes that nothing is known of; without it a browser would guess. */
+const UNKNOWN_TYPE = "application/octet-stream";
+
+/** Answers with a file, with what is in a directory, or with a redirect to that. */
+export async function get(
+  request: Request,
+  root: string,
+  { names, last, isDirectory }: Target,
+  list: boolean,
+): Promise<ResponseTuple> {
+  if (isDirectory && list) return await answerList(request, root, names);
+  const found = await openBelow(root, isDirectory ? [...names, INDEX] : names);
+  if (found === "directory" && !isDirectory) return redirect(request, last);
+  if (found === null || found === "directory") throw notFound();
+  return await answer(request, found, isDirectory ? INDEX : names.at(-1)!);
+}
+
+async function answerList(
+  { method }: Request,
+  root: string,
+  names: readonly string[],
+): Promise<ResponseTuple> {
+  const body = await listBelow(root, names);
+  if (body === null) throw notFound();
+  return [200, "OK", { "content-type": "application/json" }, method === "HEAD" ? null : body];
+}
+
+function notFound(): Refusal {
+  return new Refusal(404, "nothing is served there");
+}
+
+/** The same path with a slash, said relative to it, so that it holds behind a proxy, too. */
+function redirect({ method, query }: Request, last: string): ResponseTuple {
+  const location = `./${last}/${query === null ? "" : `?${query}`}`;
+  return makeEmptyResponse(method, 301, "Moved Permanently", { location });
+}
+
+async function answer(request: Request, file: OpenFile, name: string): Promise<ResponseTuple> {
+  let handedOver = false;
+  try {
+    const { method, headers } = request;
+    const validators = makeValidators(file.state, file.lookedAt);
+    const condition = checkConditions(headers, validators);
+    if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
+    if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
+    const range = wantedRange(request, validators);
+    if (range !== null && range.start >= file.size) {
+      return makeEmptyResponse(method, 416, "Range Not Satisfiable");
+    }
+    const answerHeaders = { "content-type": typeOf(name), ...validatorHeaders(validators) };
+    if (method === "HEAD") {
+      return [200, "OK", { ...answerHeaders, "content-length": file.size }, null];
+    }
+    handedOver = true;
+    if (range === null) {
+      return [200, "OK", answerHeaders, await makeFileBody(file, 0, file.size)];
+    }
+    const part = range.contentRange(file.size);
+    const body = await makeFileBody(file, part.start, part.stop);
+    return [206, "Partial Content", { ...answerHeaders, "content-range": part }, body];
+  } finally {
+    if (!handedOver) await file.handle.close();
+  }
+}
+
+/** The range that counts; for another method than GET none does (RFC 9110 §14.2). */
+function wantedRange({ method, headers }: Request, validators: Validators): Range | null {
+  const { range } = headers;
+  return method === "GET" && isRange(range) && isRangeWanted(headers, validators) ? range : null;
+}
+
+function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
+  return {
+    ...(etag === null ? {} : { etag }),
+    ...(lastModified === null ? {} : { "last-modified": formatDate(lastModified) }),
+  };
+}
+
+function typeOf(name: string): string {
+  // With a slash, lest a file that is called "html" be taken for an extension.
+  return mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
+}

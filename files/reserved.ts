@@ -1,0 +1,72 @@
+/**
+ * The directory that an app keeps unfinished files in, below the one that it serves.
+ *
+ * @module
+ */
+
+import { type BigIntStats, chmodSync, lstatSync, mkdirSync } from "node:fs";
+import { type FileState, isSameFile } from "./file_state.ts";
+import { Refusal } from "./refusal.ts";
+
+/** The name of the directory; never served, listed, written or deleted by a peer. */
+export const RESERVED = ".degu-files";
+
+/** Says where it is. */
+export function reservedPath(root: string): string {
+  return `${prefixOf(root)}${RESERVED}`;
+}
+
+/** What the path of everything in a directory begins with. */
+export function prefixOf(directory: string): string {
+  return directory.endsWith("/") ? directory : `${directory}/`;
+}
+
+/**
+ * Whether a name in the root means the reserved directory. On a file system that ignores case, or that
+ * has short names beside long ones, there are several which do: so the directory is compared, too.
+ */
+export function isReserved(root: string, name: string): boolean {
+  if (name === RESERVED) return true;
+  const reserved = lookAt(reservedPath(root));
+  if (reserved === null) return false;
+  const named = lookAt(prefixOf(root) + name);
+  return named !== null && isSameFile(named, reserved);
+}
+
+/**
+ * Makes the directory, mode 0700, where there is none.
+ *
+ * @returns What the file system says of it.
+ * @throws {Refusal} if there is something else of this name.
+ */
+export function makeReserved(root: string): FileState {
+  const path = reservedPath(root);
+  let state = lookAt(path);
+  if (state === null) {
+    try {
+      mkdirSync(path, { mode: 0o700 });
+    } catch (error) {
+      // Another process was first.
+      if ((error as { code?: unknown }).code !== "EEXIST") throw error;
+    }
+    state = lstatSync(path, { bigint: true });
+  }
+  if (!state.isDirectory()) {
+    throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
+  }
+  if ((state.mode & 0o077n) !== 0n) closeToOthers(path);
+  return state;
+}
+
+function closeToOthers(path: string): void {
+  try {
+    chmodSync(path, 0o700);
+  } catch {
+    // A file system without modes, where the mount decides who may read.
+  }
+}
+
+/** What the file system says of a path, links not followed; `null` if there is nothing. */
+export function lookAt(path: string): BigIntStats | null {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
+}
