@@ -12,7 +12,7 @@ import type { HeaderDict } from "../base/headers.ts";
 import type { Response } from "../base/message.ts";
 import { isContentRange, Range } from "../base/range.ts";
 import type { Client, Connection } from "../client.ts";
-import { parseReprDigest, WANT_SHA256 } from "../files/digest.ts";
+import { WANT_SHA256 } from "../files/digest.ts";
 import { hashPieces, readPieces } from "./file_pieces.ts";
 import { explainFullDisk } from "./local_files.ts";
 import {
@@ -25,7 +25,8 @@ import { PartFile } from "./part_file.ts";
 import type { PartRecord } from "./part_record.ts";
 import { ProgressMeter } from "./progress_meter.ts";
 import { receiveBody } from "./receive.ts";
-import { discardBody, Route } from "./route.ts";
+import { readDigest } from "./response_digest.ts";
+import { Route } from "./route.ts";
 import { SyncedCount } from "./synced_count.ts";
 import {
   changedWhileMoved,
@@ -152,7 +153,7 @@ class Download {
     const response = await this.#get({ range: new Range(offset, total), "if-range": etag });
     if (response.status === 206) return await this.#append(kept, response);
     if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
-    await discardBody(response);
+    await this.#route.discard(response);
     return null;
   }
 
@@ -189,11 +190,11 @@ class Download {
     const fits = isContentRange(range) && range.start === offset && range.stop === total &&
       range.total === total && (version.etag === null || version.etag === etag);
     if (!fits) {
-      await discardBody(response);
+      await this.#route.discard(response);
       throw unexpectedResponse("GET", this.#uri, "the answer is another part than was asked for");
     }
     if (sha256 !== null && version.sha256 !== null && sha256 !== version.sha256) {
-      await discardBody(response);
+      await this.#route.discard(response);
       return null;
     }
     const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
@@ -206,7 +207,7 @@ class Download {
   async #begin(response: Response): Promise<Arrived> {
     const { resume, verify, onProgress } = this.#settings;
     if (response.status !== 200) {
-      await discardBody(response);
+      await this.#route.discard(response);
       throw statusError("GET", this.#uri, response);
     }
     const version = versionOf("GET", this.#uri, response);
@@ -304,14 +305,13 @@ class Download {
 
 /** Says what a response is about; its body is given up if that makes no sense. */
 function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
-  const { etag, "repr-digest": digest } = response.headers;
+  const { etag } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");
   try {
-    const sha256 = typeof digest === "string" ? parseReprDigest(digest) : null;
-    return { etag: isStrong ? etag : null, sha256 };
-  } catch (cause) {
-    cancelUnused(response.body, cause);
-    throw unexpectedResponse(method, uri, "the answer has a bad repr-digest", { cause });
+    return { etag: isStrong ? etag : null, sha256: readDigest(method, uri, response) };
+  } catch (error) {
+    cancelUnused(response.body, error);
+    throw error;
   }
 }
 

@@ -4,12 +4,12 @@
  * @module
  */
 
-import { checkUri } from "../base/uri.ts";
 import type { Response } from "../base/message.ts";
+import { checkUri } from "../base/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { type DirectoryEntry, EntryParser } from "./entry_parser.ts";
-import { discardBody, Route } from "./route.ts";
+import { Route } from "./route.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
 /**
@@ -18,7 +18,8 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
  *
  * A client makes a connection for it, which is closed at the end. A connection is in use until
  * then: make another one to download what is listed, or collect the entries first
- * (`Array.fromAsync`). Leaving the loop early closes it. Each iteration makes a request of its own.
+ * (`Array.fromAsync`). Leaving the loop early closes it, unless all of the list has arrived. Each
+ * iteration makes a request of its own.
  *
  * @param uri The URI of the directory, as `fileUri` makes it with a last `""`; it ends with `/`.
  * @param options A signal that ends the list with its reason.
@@ -50,7 +51,7 @@ export function listDirectory(
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
   checkUri(uri);
-  if (!/^[^?]*\/(\?|$)/.test(uri)) {
+  if (!uri.split("?")[0]!.endsWith("/")) {
     throw new RangeError(`uri: the path of a directory must end with "/"; got ${uri}`);
   }
   const signal = requestSignal(options);
@@ -68,7 +69,7 @@ async function* list(
   using route = ownRoute;
   signal?.throwIfAborted();
   const response = await route.request("GET", uri, {});
-  await checkListResponse(response, uri);
+  await checkListResponse(route, response, uri);
   const parser = new EntryParser();
   for await (const piece of response.body!.readable) {
     for (const entry of parser.push(piece)) {
@@ -79,11 +80,11 @@ async function* list(
   parser.end();
 }
 
-async function checkListResponse(response: Response, uri: string): Promise<void> {
+async function checkListResponse(route: Route, response: Response, uri: string): Promise<void> {
   const { status, headers, body } = response;
   const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
   if (status === 200 && body !== null && type.trim() === "application/json") return;
-  await discardBody(response);
+  await route.discard(response);
   if (status !== 200) throw statusError("GET", uri, response);
   const problem = "the answer is no list of a directory; it needs a FilesApp with list: true";
   throw unexpectedResponse("GET", uri, problem);

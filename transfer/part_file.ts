@@ -60,6 +60,17 @@ export class PartFile implements AsyncDisposable {
   static async open(target: string): Promise<PartFile> {
     await checkTarget(target);
     const path = partPath(target);
+    try {
+      return await PartFile.#open(target, path);
+    } catch (error) {
+      // It names the part, of which the caller knows nothing.
+      const isPlain = error instanceof Error && !(error instanceof TransferError);
+      if (isPlain) error.message = `file: ${target}: ${error.message}`;
+      throw error;
+    }
+  }
+
+  static async #open(target: string, path: string): Promise<PartFile> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const created = await createFile(path);
       const file = created ?? await openRegularFile(path);
@@ -104,15 +115,21 @@ export class PartFile implements AsyncDisposable {
     this.#keep = record !== null;
   }
 
+  /** Puts a new file in the place of the one that was found: at no moment there is one that is not locked. */
   async #replace(): Promise<void> {
-    await removeIfPresent(this.#path);
-    const file = await createFile(this.#path);
+    const path = `${this.#path}.new`;
+    await removeIfPresent(path);
+    const file = await Deno.open(path, { read: true, write: true, createNew: true });
+    try {
+      await lock(file, this.#target);
+      await Deno.rename(path, this.#path);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
     this.#file.close();
-    this.#exists = file !== null;
-    if (file === null) throw inUse(this.#target);
     this.#file = file;
     this.#found = false;
-    await lock(file, this.#target);
   }
 
   /** Goes to where what is kept ends, and drops what is behind it. */

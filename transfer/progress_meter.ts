@@ -41,11 +41,12 @@ export class ProgressMeter {
     this.#callBack();
   }
 
-  /** Reports the end, and returns what the whole transfer has done. */
+  /** Reports the end, with all bytes, and returns what the transfer has done. */
   finish(sha256: string | null): TransferResult {
-    this.#callBack();
     const { total, resumedFrom } = this;
-    return { bytes: this.#bytes, total, resumedFrom, sha256 };
+    const bytes = this.#bytes = total - resumedFrom;
+    this.#callBack();
+    return { bytes, total, resumedFrom, sha256 };
   }
 
   #callBack(): void {

@@ -67,6 +67,18 @@ export class Route implements Disposable {
     return await connection.request(method, uri, headers, body, this.#options());
   }
 
+  /**
+   * Reads the body of a response that nobody wants, if it is short; else gives up the connection. After an
+   * error most servers close it, so that the next request gets another one if it can.
+   */
+  async discard({ status, body }: Response): Promise<void> {
+    if (body !== null) {
+      if (!body.chunked && body.contentLength <= MAX_DISCARDED_BYTES) await body.read();
+      else await body.cancel();
+    }
+    if (status >= 400) this.#connection?.close();
+  }
+
   async #connect(): Promise<Connection> {
     const target = this.#target;
     if (!isClient(target)) return target;
@@ -88,11 +100,4 @@ export class Route implements Disposable {
 
 function isClient(target: Client | Connection): target is Client {
   return typeof (target as Partial<Client>).connect === "function";
-}
-
-/** Reads the body of a response that nobody wants, if it is short; else gives up the connection. */
-export async function discardBody({ body }: Response): Promise<void> {
-  if (body === null) return;
-  if (!body.chunked && body.contentLength <= MAX_DISCARDED_BYTES) await body.read();
-  else await body.cancel();
 }

@@ -17,7 +17,8 @@ import {
   type TransferSettings,
 } from "./options.ts";
 import { ProgressMeter } from "./progress_meter.ts";
-import { discardBody, Route } from "./route.ts";
+import { readDigest } from "./response_digest.ts";
+import { Route } from "./route.ts";
 import { SourceFile } from "./source_file.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
 
@@ -111,7 +112,7 @@ class Upload {
     const other = response.status === 409 ? this.#offsetOf(response) : null;
     if (other !== null && this.#route.isUsable) {
       // Somebody else has sent some of it, or what was there is gone.
-      await discardBody(response);
+      await this.#route.discard(response);
       meter = this.#meter(other);
       response = await this.#putRest(meter);
     }
@@ -155,11 +156,13 @@ class Upload {
 
   /** Makes sure that the other end has the file, and that it is this one. */
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
-    const { status, headers: { "repr-digest": digest } } = response;
-    await discardBody(response);
+    const { status } = response;
+    await this.#route.discard(response);
     if (status !== 201 && status !== 204) throw statusError("PUT", this.#uri, response);
-    if (this.#sha256 !== null && digest !== this.#headers["repr-digest"]) {
-      throw digest === undefined ? notVerified(this.#uri) : otherDigest(this.#uri);
+    if (this.#sha256 !== null) {
+      const other = readDigest("PUT", this.#uri, response);
+      if (other === null) throw notVerified(this.#uri);
+      if (other !== this.#sha256) throw otherDigest(this.#uri);
     }
     return meter.finish(this.#sha256);
   }
