@@ -1,0 +1,64 @@
+/** download: a process that is killed at any moment. */
+import { assert, assertEquals } from "@std/assert";
+import { entries, tempDir } from "../support/directories.ts";
+import { programCommand } from "../support/programs.ts";
+import { ServedVersion } from "../support/served_version.ts";
+import { serve } from "../support/serving.ts";
+import { randomBytes } from "../support/transferring.ts";
+
+const KILLS = 100;
+/** On a machine that is busy there are fewer kills. */
+const MILLISECONDS = 15_000;
+const SIZE = 4_000_000;
+/** About as long as a program needs from its start to its end. */
+const LIFE_MILLISECONDS = 500;
+
+Deno.test("a download that is killed at any moment leaves the old file, the new one, or a part", async () => {
+  const there = new ServedVersion(randomBytes(SIZE));
+  // The whole takes a quarter of a second: most of the time something is on its way.
+  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 4));
+  await using serving = serve(there.app);
+  const [, port] = serving.address as readonly [string, number];
+  await using dir = await tempDir();
+  const file = `${dir.path}/copy`;
+  const command = programCommand("transfer.ts", {
+    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
+    args: ["download", `${port}`, file, "/file"],
+  });
+  const versions = [there.content, randomBytes(SIZE / 2)];
+  let last: Uint8Array = new TextEncoder().encode("old");
+  await Deno.writeFile(file, last);
+  const begin = performance.now();
+  let killed = 0;
+  let completed = 0;
+  for (; killed < KILLS && performance.now() - begin < MILLISECONDS; killed++) {
+    const child = command.spawn();
+    const timer = setTimeout(() => child.kill("SIGKILL"), Math.random() * LIFE_MILLISECONDS);
+    const { success, stderr } = await child.output();
+    clearTimeout(timer);
+    const now = await Deno.readFile(file);
+    if (success) {
+      completed++;
+      assertEquals(now, there.content);
+      there.content = versions[completed % 2]!;
+      there.etag = `"${completed}"`;
+    } else {
+      assertEquals(new TextDecoder().decode(stderr), "");
+      // It may have been killed after the rename.
+      assert([last, there.content].some((version) => isSame(now, version)));
+    }
+    last = now;
+  }
+  // What is left is of use to nobody else's download, and this one needs nothing to be removed first.
+  there.beforePiece = () => {};
+  const { success, stdout, stderr } = await command.output();
+  assert(success, new TextDecoder().decode(stderr));
+  const { sha256 } = JSON.parse(new TextDecoder().decode(stdout));
+  assertEquals(sha256, there.actual());
+  assert(isSame(await Deno.readFile(file), there.content));
+  assertEquals(await entries(dir.path), ["copy"]);
+});
+
+function isSame(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && one.every((byte, i) => byte === other[i]);
+}
