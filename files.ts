@@ -24,14 +24,20 @@
 
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "./base/app.ts";
-import { typeName } from "./base/errors.ts";
+import { quote, typeName } from "./base/errors.ts";
+import { MAX_LENGTH } from "./base/limits.ts";
 import type { Request, ResponseTuple } from "./base/message.ts";
 import { copyOptions } from "./base/options.ts";
 
 import type { Session } from "./base/session.ts";
+import { makeSafeLogger } from "./base/safe_logger.ts";
 import { get } from "./files/get.ts";
-import { Refusal } from "./files/refusal.ts";
-import { readTarget } from "./files/target.ts";
+import { put, remove } from "./files/put.ts";
+import { notFound, Refusal, refusalOf } from "./files/refusal.ts";
+import { readTarget, type Target } from "./files/target.ts";
+import { removeOld } from "./files/unfinished.ts";
+import { readUploadHeaders } from "./files/upload_headers.ts";
+import type { Logger } from "./server.ts";
 
 /** What a {@linkcode FilesApp} does beyond answering to GET and HEAD with files. */
 export interface FilesOptions {
@@ -41,9 +47,31 @@ export interface FilesOptions {
    * @default {false}
    */
   list?: boolean | undefined;
+  /**
+   * Whether peers may write files with PUT, and delete files and empty directories with DELETE: all that
+   * the program can. Needs `--allow-write` of the directory.
+   *
+   * @default {false}
+   */
+  write?: boolean | undefined;
+  /**
+   * How many bytes a file that is written may have; `413 Content Too Large` otherwise.
+   *
+   * @default {2⁵³ − 1}
+   */
+  maxBytes?: number | undefined;
+  /**
+   * Where to tell, as a warning, why a request to write was not carried out; the peer gets the status
+   * alone.
+   *
+   * @default {nowhere}
+   */
+  logger?: Pick<Logger, "warn"> | undefined;
 }
 
-const OPTIONS = ["list"];
+const OPTIONS = ["list", "write", "maxBytes", "logger"];
+const READING = "GET, HEAD";
+const WRITING = "GET, HEAD, PUT, DELETE";
 
 /**
  * Serves the files below a directory to GET and HEAD. Needs `--allow-read` of the directory.
@@ -83,6 +111,9 @@ const OPTIONS = ["list"];
 export class FilesApp implements AppObject {
   readonly #root: string;
   readonly #list: boolean;
+  readonly #write: boolean;
+  readonly #maxBytes: number;
+  readonly #logger: Pick<Logger, "warn"> | null;
 
   /**
    * Serves a directory. Its path is resolved here, once; what happens in it later counts.
@@ -93,35 +124,58 @@ export class FilesApp implements AppObject {
    * something else, `Deno.errors.NotCapable` without the permission to read it.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const { list = false } = checkOptions(options);
+    const { list = false, write = false, maxBytes = MAX_LENGTH, logger } = checkOptions(options);
     this.#root = realPathOf(pathOf(dir));
     this.#list = list;
+    this.#write = write;
+    this.#maxBytes = maxBytes;
+    this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    if (write) removeOld(this.#root, (message) => this.#logger?.warn(message));
   }
 
-  /** Answers with a file, or part of one, or says why not. */
-  async handle(request: Request, _session?: Session, _api?: Api): Promise<ResponseTuple> {
+  /** Answers with a file, or part of one, or with a list; writes or deletes one; or says why not. */
+  async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
+    const target = readTarget(request);
+    const { method } = request;
+    if (method !== "GET" && method !== "HEAD") return await this.#change(request, session, target);
     try {
-      return await this.#answer(request);
+      return await get(request, this.#root, target, this.#list);
     } catch (error) {
       if (error instanceof Refusal) return error.answer(request);
       throw error;
     }
   }
 
-  async #answer(request: Request): Promise<ResponseTuple> {
-    const { method } = request;
-    if (method !== "GET" && method !== "HEAD") {
-      throw new Refusal(405, "the app is read-only", { allow: "GET, HEAD" });
+  /** Answers to what is no reading. */
+  async #change(
+    request: Request,
+    session: Session | undefined,
+    target: Target | null,
+  ): Promise<ResponseTuple> {
+    try {
+      const { method } = request;
+      if (!this.#write || method === "POST") {
+        const allow = this.#write ? WRITING : READING;
+        throw new Refusal(405, `only ${allow}`, { allow });
+      }
+      if (target === null) throw notFound();
+      const write = { request, session, root: this.#root, target, maxBytes: this.#maxBytes };
+      if (method === "DELETE") return await remove(write);
+      return await put(write, readUploadHeaders(request.headers));
+    } catch (error) {
+      const refusal = refusalOf(error);
+      if (refusal === null) throw error;
+      this.#logger?.warn(
+        `${session ?? "a peer"}: ${request.method} ${quote(request.uri)}: ${refusal.message}`,
+      );
+      return refusal.answer(request);
     }
-    const target = readTarget(request);
-    if (target === null) throw new Refusal(404, "a component of the path is not a name");
-    return await get(request, this.#root, target, this.#list);
   }
 }
 
 function checkOptions(options: FilesOptions): FilesOptions {
   const copy = copyOptions(options, OPTIONS);
-  for (const name of ["list"] as const) {
+  for (const name of ["list", "write"] as const) {
     const value = copy[name];
     if (value !== undefined && typeof value !== "boolean") {
       throw new TypeError(`${name}: must be a boolean; got ${typeName(value)}`);
@@ -130,7 +184,21 @@ function checkOptions(options: FilesOptions): FilesOptions {
       throw new RangeError(`${name}: does not work on Windows; leave it out`);
     }
   }
+  for (const name of ["maxBytes"] as const) checkBytes(name, copy[name]);
+  if (copy.logger !== undefined && typeof copy.logger?.warn !== "function") {
+    throw new TypeError("logger: must be an object with the method warn");
+  }
   return copy;
+}
+
+function checkBytes(name: string, value: number | undefined): void {
+  if (value === undefined) return;
+  if (typeof value !== "number") {
+    throw new TypeError(`${name}: must be a number; got ${typeName(value)}`);
+  }
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new RangeError(`${name}: must be an integer from 0 to 2⁵³ − 1; got ${value}`);
+  }
 }
 
 /** The path that a directory is given by. */

@@ -85,6 +85,30 @@ export function checkConditions(headers: HeaderDict, validators: Validators): 30
 }
 
 /**
+ * Checks the preconditions of a PUT or DELETE, in the same order.
+ *
+ * @param validators What there is; `null` if there is nothing.
+ * @returns Whether the request is to be carried out.
+ */
+export function allowsWriting(headers: HeaderDict, validators: Validators | null): boolean {
+  const ifMatch = text(headers, "if-match");
+  if (ifMatch !== null) {
+    if (validators === null || !listHas(ifMatch, validators.etag, false)) return false;
+  } else {
+    const since = date(headers, "if-unmodified-since");
+    if (since !== null && validators !== null && validators.modified > since) return false;
+  }
+  const ifNoneMatch = text(headers, "if-none-match");
+  return ifNoneMatch === null || validators === null ||
+    !listHas(ifNoneMatch, validators.etag, true);
+}
+
+/** Whether a request is for what does not exist yet, and nothing else. */
+export function wantsNew(headers: HeaderDict): boolean {
+  return text(headers, "if-none-match")?.trim() === "*";
+}
+
+/**
  * Whether a `range` counts: an `if-range` has to name this version (RFC 9110 §13.1.5). By its tag:
  * a date is good to the second only, in which a file can change twice.
  */

@@ -19,7 +19,7 @@ import {
 import { makeFileBody } from "./file_body.ts";
 import { listBelow } from "./listing.ts";
 import { openBelow, type OpenFile } from "./open_file.ts";
-import { Refusal } from "./refusal.ts";
+import { notFound } from "./refusal.ts";
 import type { Target } from "./target.ts";
 
 const INDEX = "index.html";
@@ -30,9 +30,11 @@ const UNKNOWN_TYPE = "application/octet-stream";
 export async function get(
   request: Request,
   root: string,
-  { names, last, isDirectory }: Target,
+  target: Target | null,
   list: boolean,
 ): Promise<ResponseTuple> {
+  if (target === null) throw notFound();
+  const { names, last, isDirectory } = target;
   if (isDirectory && list) return await answerList(request, root, names);
   const found = await openBelow(root, isDirectory ? [...names, INDEX] : names);
   if (found === "directory" && !isDirectory) return redirect(request, last);
@@ -48,10 +50,6 @@ async function answerList(
   const body = await listBelow(root, names);
   if (body === null) throw notFound();
   return [200, "OK", { "content-type": "application/json" }, method === "HEAD" ? null : body];
-}
-
-function notFound(): Refusal {
-  return new Refusal(404, "nothing is served there");
 }
 
 /** The same path with a slash, said relative to it, so that it holds behind a proxy, too. */

@@ -49,12 +49,16 @@ export interface Resolved {
  */
 export async function openBelow(root: string, names: readonly string[]): Promise<Found> {
   try {
-    const resolved = await resolveBelow(root, names);
-    if (resolved === null) return null;
-    const { real, seen } = resolved;
-    if (seen.isDirectory()) return "directory";
-    if (!seen.isFile()) return null;
-    return await openSame(prefixOf(root) + names.join("/"), real, seen);
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const resolved = await resolveBelow(root, names);
+      if (resolved === null) return null;
+      const { real, seen } = resolved;
+      if (seen.isDirectory()) return "directory";
+      if (!seen.isFile()) return null;
+      const found = await openSame(prefixOf(root) + names.join("/"), real, seen);
+      if (found !== "replaced") return found;
+    }
+    return null;
   } catch (error) {
     if (isAbsence(error)) return null;
     throw error;
@@ -82,37 +86,48 @@ export async function resolveBelow(
   return { real, seen: await lstat(real, { bigint: true }) };
 }
 
-async function openSame(path: string, real: string, seen: FileState): Promise<OpenFile | null> {
+/** How often a file is opened that is replaced by another one, as by a PUT, at that very moment. */
+const ATTEMPTS = 10;
+
+async function openSame(
+  path: string,
+  real: string,
+  seen: FileState,
+): Promise<OpenFile | "replaced" | null> {
   // A FIFO that has taken the place of the file would block the opening until somebody writes.
   // O_NOFOLLOW has an effect only where the program may read everything: else Deno resolves the
   // links of a path before it opens what they lead to, wherever that is. So nothing relies on it;
   // what counts is that the file that was opened is the one that was looked at.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
   const handle = await open(real, flags);
+  let found: OpenFile | "replaced" | null = null;
   try {
     const lookedAt = Date.now();
     const state = await handle.stat({ bigint: true });
-    if (state.isFile() && isSameFile(state, seen) && isStillThere(path, real, state)) {
-      return { handle, path: real, size: Number(state.size), state, lookedAt };
-    }
-  } catch (error) {
-    await handle.close();
-    throw error;
+    const change = state.isFile() && isSameFile(state, seen)
+      ? changeSince(path, real, state)
+      : "replaced";
+    if (change === null) found = { handle, path: real, size: Number(state.size), state, lookedAt };
+    else if (change === "replaced") found = change;
+  } finally {
+    if (found === null || found === "replaced") await handle.close();
   }
-  await handle.close();
-  return null;
+  return found;
 }
 
 /** How often the path of an open file is looked at. */
 const LOOKS = 3;
 
-/** Synchronous, to leave less time between two looks: what was opened just now is in the cache. */
-function isStillThere(path: string, real: string, opened: FileState): boolean {
+/**
+ * What has happened to the path of an open file: nothing, or it leads to another file now, or to
+ * another place. Synchronous, to leave less time between two looks: what was opened just now is in the cache.
+ */
+function changeSince(path: string, real: string, opened: FileState): null | "replaced" | "moved" {
   for (let look = 0; look < LOOKS; look++) {
-    if (Deno.realPathSync(path) !== real) return false;
-    if (!isSameFile(lstatSync(real, { bigint: true }), opened)) return false;
+    if (Deno.realPathSync(path) !== real) return "moved";
+    if (!isSameFile(lstatSync(real, { bigint: true }), opened)) return "replaced";
   }
-  return true;
+  return null;
 }
 
 const ABSENCE: ReadonlySet<unknown> = new Set([

@@ -46,6 +46,11 @@ export class Refusal extends Error {
   }
 }
 
+/** Makes the refusal of a request for what is not there, or not for anybody to see. */
+export function notFound(): Refusal {
+  return new Refusal(404, "there is nothing of this name");
+}
+
 /** What errors of the file system mean to somebody who writes. */
 const STATUSES: Readonly<Record<string, Refusal["status"]>> = {
   ENOSPC: 507,

@@ -1,0 +1,211 @@
+/**
+ * Where a file is written, replaced or deleted: looked at without following any link.
+ *
+ * All of this is synchronous, so that between a look and what is done after it no other request of the
+ * process gets a turn.
+ *
+ * @module
+ */
+
+import {
+  type BigIntStats,
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { isSameFile } from "./file_state.ts";
+import { Refusal } from "./refusal.ts";
+import { isReserved, lookAt, makeReserved, prefixOf } from "./reserved.ts";
+import type { Unfinished } from "./unfinished.ts";
+
+/** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
+const KEPT_BITS = 0o777n;
+
+/** What there is on the way to a name below a directory. */
+export interface Destination {
+  readonly path: string;
+  /** The directories that have to be made, the outermost first. */
+  readonly missing: readonly string[];
+  /** The innermost directory that is there. */
+  readonly directory: BigIntStats;
+  /** What has the name now, a link being one itself. */
+  readonly existing: BigIntStats | null;
+}
+
+/** Decides, by what has the name, whether it may be replaced or deleted; throws a {@linkcode Refusal}. */
+export type Condition = (existing: BigIntStats | null) => void;
+
+/**
+ * Looks at the way to a name.
+ *
+ * @param root The real path of the directory that is served.
+ * @param names The names from there.
+ * @throws {Refusal} if it is the root or reserved, or leads through a link or a file.
+ */
+export function findDestination(root: string, names: readonly string[]): Destination {
+  if (names.length === 0) throw new Refusal(403, "the root can't be replaced or deleted");
+  if (isReserved(root, names[0]!)) throw new Refusal(403, "the directory is reserved");
+  if (Deno.realPathSync(root) !== root) throw new Refusal(403, `${root} leads somewhere else now`);
+  let directory = lookAt(root)!;
+  const missing: string[] = [];
+  let path = root;
+  for (const name of names.slice(0, -1)) {
+    path = prefixOf(path) + name;
+    const state = missing.length > 0 ? null : lookAt(path);
+    if (state === null) {
+      missing.push(path);
+      continue;
+    }
+    if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
+    if (!state.isDirectory()) throw new Refusal(409, `${path} is not a directory`);
+    directory = state;
+  }
+  path = prefixOf(path) + names.at(-1)!;
+  return { path, missing, directory, existing: missing.length > 0 ? null : lookAt(path) };
+}
+
+/**
+ * Looks at the way to a file that is written.
+ *
+ * @throws {Refusal} also if a directory has the name, or anything else that is not a file.
+ */
+export function findFile(root: string, names: readonly string[]): Destination {
+  const destination = findDestination(root, names);
+  const { path, existing, directory } = destination;
+  if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
+  if (existing !== null && !existing.isFile()) throw new Refusal(403, `${path} is not a file`);
+  if (makeReserved(root).dev !== directory.dev) {
+    throw new Refusal(507, `${path} is on another file system than ${root}`);
+  }
+  return destination;
+}
+
+/** A file that has got its name. */
+export interface Moved {
+  /** True if nothing had the name before. */
+  readonly created: boolean;
+  /** The directories that have new entries. */
+  readonly changed: readonly string[];
+}
+
+/**
+ * Gives an unfinished file its name, in the place of what had it before.
+ *
+ * @param isNew True if nothing may have the name: then one of several processes gets it.
+ * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
+ */
+export function moveTo(
+  root: string,
+  names: readonly string[],
+  file: Unfinished,
+  condition: Condition,
+  isNew: boolean,
+): Moved {
+  const { path, missing, existing } = findFile(root, names);
+  condition(existing);
+  const mode = existing === null ? file.newMode : existing.mode & KEPT_BITS;
+  checkUnfinished(file);
+  if (file.mode !== mode) chmodSync(file.path, Number(mode));
+  const made: string[] = [];
+  try {
+    for (const directory of missing) {
+      mkdirSync(directory);
+      made.push(directory);
+    }
+    if (isNew) giveNewName(file.path, path);
+    else renameSync(file.path, path);
+  } catch (error) {
+    removeDirectories(made);
+    throw error;
+  }
+  checkMoved(path, file);
+  return { created: existing === null, changed: [dirname(missing[0] ?? path), ...missing] };
+}
+
+/** Checks that nobody has exchanged the file, or the directory that it is in. */
+function checkUnfinished({ path, state }: Unfinished): void {
+  const directory = lookAt(dirname(path));
+  const now = directory?.isDirectory() ? lookAt(path) : null;
+  if (now !== null && isSameFile(now, state)) return;
+  throw new Refusal(409, `${path} was removed or replaced while it was written`);
+}
+
+/** Gives a file a name that nothing has: the file system sees to it, whoever else writes there. */
+function giveNewName(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (code === "EEXIST") throw new Refusal(412, `${to} is there already`, {}, { cause: error });
+    if (code === "ENOENT" || code === "ENOSPC" || code === "EDQUOT") throw error;
+    // There are file systems without hard links. That nothing has the name was seen just now.
+    return renameSync(from, to);
+  }
+  unlinkSync(from);
+}
+
+function checkMoved(path: string, { state }: Unfinished): void {
+  const directory = dirname(path);
+  const now = Deno.realPathSync(directory) === directory ? lookAt(path) : null;
+  if (now !== null && isSameFile(now, state)) return;
+  throw new Refusal(409, `${path} was replaced by somebody else at the same moment`);
+}
+
+/** Takes directories away again, as far as nobody else uses them. */
+function removeDirectories(made: readonly string[]): void {
+  try {
+    for (const directory of made.toReversed()) rmdirSync(directory);
+  } catch {
+    // The error that made this necessary tells more.
+  }
+}
+
+/**
+ * Deletes a file, or a directory that is empty.
+ *
+ * @param isDirectory True if only a directory may be deleted.
+ * @returns The directory that has an entry less.
+ * @throws {Refusal} if there is nothing of the name, or the condition does.
+ */
+export function deleteAt(
+  root: string,
+  names: readonly string[],
+  isDirectory: boolean,
+  condition: Condition,
+): string {
+  const { path, existing } = findDestination(root, names);
+  if (existing === null) throw new Refusal(404, `${path} is not there`);
+  if (existing.isDirectory()) {
+    condition(existing);
+    rmdirSync(path);
+  } else if (!existing.isFile()) {
+    throw new Refusal(403, `${path} is neither a file nor a directory`);
+  } else if (isDirectory) {
+    throw new Refusal(404, `${path} is not a directory`);
+  } else {
+    condition(existing);
+    unlinkSync(path);
+  }
+  return dirname(path);
+}
+
+/** Makes changes of directories durable, the innermost first. */
+export async function syncDirectories(directories: readonly string[]): Promise<void> {
+  for (const path of directories.toReversed()) await syncDirectory(path);
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  try {
+    using directory = await Deno.open(path);
+    await directory.sync();
+  } catch (error) {
+    // A directory that may be written but not read, one that was deleted again, and a file system that
+    // knows no such thing.
+    const { code } = error as { code?: unknown };
+    if (code !== "EACCES" && code !== "ENOENT" && code !== "EINVAL") throw error;
+  }
+}

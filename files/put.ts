@@ -1,0 +1,110 @@
+/**
+ * PUT and DELETE.
+ *
+ * @module
+ */
+
+import type { BigIntStats } from "node:fs";
+import { createHash, type Hash } from "node:crypto";
+import { isStillAdmitted } from "../base/admission.ts";
+import { makeEmptyResponse } from "../base/empty_response.ts";
+import type { HeaderDict } from "../base/headers.ts";
+import type { Request, ResponseTuple } from "../base/message.ts";
+import type { Session } from "../base/session.ts";
+import { allowsWriting, makeValidators, wantsNew } from "./conditions.ts";
+import { deleteAt, findFile, moveTo, syncDirectories } from "./destination.ts";
+import { formatReprDigest } from "./digest.ts";
+import { receive } from "./file_writer.ts";
+import { Refusal } from "./refusal.ts";
+import type { Target } from "./target.ts";
+import { Unfinished } from "./unfinished.ts";
+import type { UploadHeaders } from "./upload_headers.ts";
+
+/** A request that writes, and what decides about it. */
+export interface WriteRequest {
+  readonly request: Request;
+  readonly session: Session | undefined;
+  /** The real path of the directory that is served. */
+  readonly root: string;
+  readonly target: Target;
+  /** Bytes of a file at most. */
+  readonly maxBytes: number;
+}
+
+/** Writes a file in one go. */
+export async function put(write: WriteRequest, headers: UploadHeaders): Promise<ResponseTuple> {
+  const { request, root, maxBytes } = write;
+  checkBeforeBody(write, bodyLength(request));
+  await using file = await Unfinished.create(root);
+  const hash = headers.digest === null ? null : createHash("sha256");
+  await receive(request.body, { handle: file.handle, start: 0, limit: maxBytes, hash });
+  checkDigest(hash, headers.digest);
+  return await finish(write, headers, file);
+}
+
+/** Bytes of the body; 0 where only its end will tell. */
+function bodyLength({ body }: Request): number {
+  return body === null || body.chunked ? 0 : body.contentLength;
+}
+
+/** Refuses what is wrong before its body is read. */
+export function checkBeforeBody(write: WriteRequest, length: number): void {
+  const { request, root, target, maxBytes } = write;
+  if (target.names.length > 0 && target.isDirectory) {
+    throw new Refusal(409, "a file has no slash at its end");
+  }
+  const { existing } = findFile(root, target.names);
+  checkCondition(request.headers, existing);
+  if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
+}
+
+/** Refuses a file that is not what it was announced to be. */
+export function checkDigest(hash: Hash | null, digest: string | null): void {
+  if (hash === null || hash.digest("hex") === digest) return;
+  throw new Refusal(400, "the file does not have the digest that was announced");
+}
+
+/** Gives a file that is complete its name. */
+export async function finish(
+  write: WriteRequest,
+  { digest, modified }: UploadHeaders,
+  file: Unfinished,
+): Promise<ResponseTuple> {
+  const { request, root, target } = write;
+  if (modified !== null) await file.handle.utimes(new Date(), modified);
+  await file.handle.sync();
+  await checkAdmission(write.session);
+  const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
+  const { created, changed } = moveTo(
+    root,
+    target.names,
+    file,
+    condition,
+    wantsNew(request.headers),
+  );
+  await syncDirectories(changed);
+  const headers = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
+  return created
+    ? makeEmptyResponse("PUT", 201, "Created", headers)
+    : [204, "No Content", headers, null];
+}
+
+/** Deletes a file, or a directory that is empty. */
+export async function remove(write: WriteRequest): Promise<ResponseTuple> {
+  const { request, root, target } = write;
+  const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
+  await checkAdmission(write.session);
+  await syncDirectories([deleteAt(root, target.names, target.isDirectory, condition)]);
+  return [204, "No Content", {}, null];
+}
+
+function checkCondition(headers: HeaderDict, existing: BigIntStats | null): void {
+  const validators = existing && makeValidators(existing, Date.now());
+  if (!allowsWriting(headers, validators)) throw new Refusal(412, "a precondition does not hold");
+}
+
+/** Asked right before what can't be undone: the peer may have been forgotten meanwhile. */
+async function checkAdmission(session: Session | undefined): Promise<void> {
+  if (session === undefined || await isStillAdmitted(session)) return;
+  throw new Refusal(403, "the peer is no longer trusted");
+}

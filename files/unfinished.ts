@@ -1,0 +1,143 @@
+/**
+ * Files that are being written, in the reserved directory.
+ *
+ * @module
+ */
+
+import type { BigIntStats } from "node:fs";
+import { readdirSync, unlinkSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { lookAt, prefixOf, reservedPath } from "./reserved.ts";
+
+const MODE_BITS = 0o7777n;
+/** How long what nobody writes to any more is kept, in milliseconds. */
+const KEPT_MILLISECONDS = 24 * 60 * 60 * 1000;
+/** What the names of unfinished files look like; nothing else is ever removed. */
+const NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
+
+/** The paths of the files that this process writes at the moment. */
+const inUse = new Set<string>();
+
+/** A file that is being written. */
+export class Unfinished implements AsyncDisposable {
+  readonly path: string;
+  readonly handle: FileHandle;
+  /** What the file system said of it when it was opened. */
+  readonly state: BigIntStats;
+  /** The mode of a file that is new, as the process makes them. */
+  readonly newMode: bigint;
+  /** Whether it stays if it does not get a name. */
+  isKept = false;
+
+  private constructor(path: string, handle: FileHandle, state: BigIntStats, newMode?: bigint) {
+    this.path = path;
+    this.handle = handle;
+    this.state = state;
+    this.newMode = newMode ?? this.mode;
+  }
+
+  /** Its mode. */
+  get mode(): bigint {
+    return this.state.mode & MODE_BITS;
+  }
+
+  /** Makes an empty file that is removed on dispose, unless it has got a name. */
+  static async create(root: string): Promise<Unfinished> {
+    return await Unfinished.#open(pathOf(root, `put-${randomDigits()}`), "wx+", 0o666);
+  }
+
+  /** Makes the file of a part, or opens it; only this user can read it. */
+  static async openPart(path: string, root: string): Promise<Unfinished> {
+    const { newMode } = await probe(root);
+    try {
+      return await Unfinished.#open(path, "wx+", 0o600, newMode);
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== "EEXIST") throw error;
+    }
+    return await Unfinished.#open(path, "r+", 0o600, newMode);
+  }
+
+  static async #open(path: string, flags: string, mode: number, newMode?: bigint) {
+    inUse.add(path);
+    try {
+      const handle = await open(path, flags, mode);
+      return new Unfinished(path, handle, await handle.stat({ bigint: true }), newMode);
+    } catch (error) {
+      inUse.delete(path);
+      throw error;
+    }
+  }
+
+  /** Closes the file, and removes it unless it is kept or has got a name. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.handle.close();
+    } finally {
+      if (!this.isKept) removeIfThere(this.path);
+      inUse.delete(this.path);
+    }
+  }
+}
+
+/** Finds out which mode the process gives to files: to ask for its umask takes a permission. */
+async function probe(root: string): Promise<Unfinished> {
+  await using file = await Unfinished.create(root);
+  return file;
+}
+
+/** Says where a file of the reserved directory is. */
+export function pathOf(root: string, name: string): string {
+  return prefixOf(reservedPath(root)) + name;
+}
+
+function randomDigits(): string {
+  return crypto.getRandomValues(new Uint8Array(16)).toHex();
+}
+
+/** Removes a file; no matter whether it is there. */
+export function removeIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ENOENT") throw error;
+  }
+}
+
+/** An unfinished file that nobody writes to. */
+export interface Idle {
+  readonly path: string;
+  readonly size: number;
+  /** When it was last written to, in milliseconds since 1970. */
+  readonly modified: number;
+}
+
+/** The unfinished files whose names begin so and that this process does not write to. */
+export function idleFiles(root: string, beginning: string): Idle[] {
+  const directory = lookAt(reservedPath(root));
+  if (!directory?.isDirectory()) return [];
+  const idle: Idle[] = [];
+  for (const name of readdirSync(reservedPath(root))) {
+    const path = pathOf(root, name);
+    if (!name.startsWith(beginning) || !NAME.test(name) || inUse.has(path)) continue;
+    const state = lookAt(path);
+    if (!state?.isFile()) continue;
+    idle.push({ path, size: Number(state.size), modified: Number(state.mtimeMs) });
+  }
+  return idle;
+}
+
+/**
+ * Removes the unfinished files that nobody has written to for 24 hours.
+ *
+ * @param report Is told what keeps one from being removed.
+ */
+export function removeOld(root: string, report: (message: string) => void): void {
+  try {
+    for (const { path, modified } of idleFiles(root, "")) {
+      // A time in the future is from a clock that was ahead.
+      if (Math.abs(Date.now() - modified) > KEPT_MILLISECONDS) removeIfThere(path);
+    }
+  } catch (error) {
+    report(`an old unfinished file can't be removed: ${error}`);
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * What the headers of a request say of a file that is sent, or is going to be.
+ *
+ * @module
+ */
+
+import type { HeaderDict } from "../base/headers.ts";
+import { parseDecimal } from "../base/range.ts";
+import { parseReprDigest } from "./digest.ts";
+import { Refusal } from "./refusal.ts";
+
+/** The headers of a PUT that this app knows, and of a HEAD that asks how much of a file is here. */
+export interface UploadHeaders {
+  /** The SHA-256 of the whole file, in hexadecimal digits. */
+  readonly digest: string | null;
+  /** When the file was last changed where it comes from. */
+  readonly modified: Date | null;
+  /** The position of the first byte of the body in the file. */
+  readonly offset: number | null;
+  /** Bytes of the whole file. */
+  readonly length: number | null;
+}
+
+/** ISO 8601 as `Date.prototype.toISOString` writes it; milliseconds may be left out. */
+const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{3})?Z$/;
+
+/**
+ * Reads them.
+ *
+ * @throws {Refusal} if one has a wrong form.
+ */
+export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
+  return {
+    digest: read(headers, "repr-digest", parseReprDigest),
+    modified: read(headers, "upload-modified", parseTime),
+    offset: read(headers, "upload-offset", parseCount),
+    length: read(headers, "upload-length", parseCount),
+  };
+}
+
+function read<T>(headers: HeaderDict, name: string, parse: (value: string) => T): T | null {
+  const value = headers[name];
+  if (value === undefined) return null;
+  try {
+    return parse(String(value));
+  } catch (error) {
+    throw new Refusal(400, `a bad ${name}`, {}, { cause: error });
+  }
+}
+
+function parseCount(value: string): number {
+  const count = parseDecimal(value);
+  if (count < 0) throw new RangeError("must be an integer from 0 to 2⁵³ − 1");
+  return count;
+}
+
+function parseTime(value: string): Date {
+  const [, seconds, milliseconds = ".000"] = TIME.exec(value) ?? [];
+  const date = new Date(value);
+  // `Date` takes the 31st of each month for a day of the next.
+  if (Number.isNaN(date.getTime()) || date.toISOString() !== `${seconds}${milliseconds}Z`) {
+    throw new RangeError("must be a time of ISO 8601 in UTC");
+  }
+  return date;
+}

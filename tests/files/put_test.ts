@@ -1,0 +1,360 @@
+/** PUT: files that peers write. */
+import { assert, assertEquals } from "@std/assert";
+import { Body, BodyIter, ChunkedBodyIter, type HeaderDict } from "../../base.ts";
+import { FilesApp } from "../../files.ts";
+import { fileUri } from "../../files/file_name.ts";
+import { RESERVED } from "../../files/reserved.ts";
+import { mkreq } from "../../misc.ts";
+import { entries, mode, tempDir } from "../support/directories.ts";
+import { assertRangeError, assertTypeError, constructWith } from "../support/expectations.ts";
+import { RawPeer } from "../support/raw_peer.ts";
+import { pattern } from "../support/served_directory.ts";
+import { digestOf, serveForWriting, statusOf } from "../support/written_directory.ts";
+import { latin1 } from "../support/wire_grammar.ts";
+
+const linux = Deno.build.os === "linux";
+/** The bits that this process takes from the mode of a new file. */
+const UMASK_FILE = await modeOfNewFile();
+
+async function modeOfNewFile(): Promise<number> {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  return await mode(`${dir.path}/file`);
+}
+
+Deno.test("files of every size are written, whatever their body is", async (t) => {
+  await using files = await serveForWriting();
+  for (const size of [0, 1, 32768, 524287, 524288, 524289, 1_048_577, 3_000_000]) {
+    await t.step(`${size} bytes`, async () => {
+      const content = pattern(size);
+      const bodies = [
+        content,
+        new BodyIter([content.subarray(0, 7), content.subarray(7)], size),
+        new ChunkedBodyIter([
+          ...(size > 0 ? [[null, content] as const] : []),
+          [null, new Uint8Array(0)],
+        ]),
+      ];
+      for (const [i, body] of bodies.entries()) {
+        assertEquals(await files.put(`/new-${size}-${i}`, body), 201);
+        assertEquals(await Deno.readFile(`${files.root}/new-${size}-${i}`), content);
+      }
+      assertEquals(await files.unfinished(), []);
+    });
+  }
+  assertEquals(await files.put("/no-body", null), 201);
+  assertEquals(await files.read("no-body"), "");
+  assertEquals(files.warnings, []);
+});
+
+Deno.test("a new file is 201, a replaced one 204, each with the digest that was given", async () => {
+  await using files = await serveForWriting();
+  const body = latin1("hello");
+  const digest = digestOf(body);
+  const put = async (headers: HeaderDict) => {
+    const response = await files.request("PUT", "/a", headers, body);
+    await response.body?.bytes();
+    return [response.status, response.reason, response.headers["repr-digest"]];
+  };
+  assertEquals(await put({}), [201, "Created", undefined]);
+  assertEquals(await put({}), [204, "No Content", undefined]);
+  assertEquals(await put({ "repr-digest": digest }), [204, "No Content", digest]);
+  await Deno.remove(`${files.root}/a`);
+  const others = `sha-512=:AAAA:, ${digest}`;
+  assertEquals(await put({ "repr-digest": others }), [201, "Created", digest]);
+  assertEquals(await put({ "repr-digest": "sha-512=:AAAA:" }), [204, "No Content", undefined]);
+});
+
+Deno.test("a file with another digest, or a bad header, leaves everything as it was", async () => {
+  await using files = await serveForWriting();
+  const wrong: HeaderDict[] = [
+    { "repr-digest": digestOf(latin1("other")) },
+    { "repr-digest": "sha-256=:AAAA:" },
+    { "repr-digest": "x" },
+    { "upload-modified": "yesterday" },
+    { "upload-modified": "2020-02-30T00:00:00Z" },
+    { "upload-modified": "2020-02-03" },
+    { "upload-modified": "2020-02-03T00:00:00" },
+    { "upload-modified": "2020-02-03T00:00:00.0Z" },
+    { "upload-modified": "Wed, 05 Feb 2020 00:00:00 GMT" },
+  ];
+  for (const headers of wrong) {
+    for (const uri of ["/file", "/new", "/sub/deep/new"]) {
+      assertEquals(await files.put(uri, latin1("hello"), headers), 400, Deno.inspect(headers));
+    }
+  }
+  assertEquals(await files.read("file"), "public");
+  assertEquals(await entries(`${files.root}/sub`), ["file"]);
+  assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
+  assertEquals(await files.unfinished(), []);
+});
+
+Deno.test("a peer's times are kept", async () => {
+  await using files = await serveForWriting();
+  const times = ["2020-02-29T12:34:56.789Z", "1999-12-31T23:59:59Z", "2099-01-01T00:00:00.000Z"];
+  for (const time of times) {
+    const status = await files.put(`/${times.indexOf(time)}`, null, { "upload-modified": time });
+    assertEquals(status, 201);
+    const { mtime } = await Deno.stat(`${files.root}/${times.indexOf(time)}`);
+    assertEquals(mtime?.toISOString(), new Date(time).toISOString());
+  }
+});
+
+Deno.test("a new file has the mode of new files, a replaced one keeps its own", async () => {
+  await using files = await serveForWriting();
+  await files.put("/new", latin1("x"));
+  assertEquals(await mode(`${files.root}/new`), UMASK_FILE);
+  for (const [kept, becomes] of [[0o600, 0o600], [0o755, 0o755], [0o444, 0o444], [0o4755, 0o755]]) {
+    await Deno.chmod(`${files.root}/file`, kept!);
+    assertEquals(await files.put("/file", latin1("x")), 204);
+    assertEquals(await mode(`${files.root}/file`), becomes);
+  }
+  assertEquals(await mode(`${files.root}/${RESERVED}`), 0o700);
+});
+
+Deno.test("the directories that a file needs are made", async () => {
+  await using files = await serveForWriting();
+  const names = ["é", "a b", "~", "日本語"];
+  assertEquals(await files.put(fileUri(...names), latin1("text")), 201);
+  assertEquals(await files.read(names.join("/")), "text");
+  assertEquals(await files.put(fileUri(...names), latin1("more")), 204);
+  assertEquals(await files.put(fileUri("é", "other"), latin1("text")), 201);
+});
+
+Deno.test("what can't be the name of a file is not written", async () => {
+  await using files = await serveForWriting({ list: true });
+  await Deno.mkdir(`${files.root}/empty`);
+  const cases: [uri: string, status: number][] = [
+    ["/", 403],
+    [`/${RESERVED}`, 403],
+    [`/${RESERVED}/a`, 403],
+    [`/${RESERVED}/a/b`, 403],
+    [`/${RESERVED}/`, 409],
+    ["/sub", 409],
+    ["/sub/", 409],
+    ["/empty", 409],
+    ["/new/", 409],
+    ["/file/", 409],
+    ["/file/a", 409],
+    ["/file/a/b", 409],
+    ["/a:b", 404],
+    ["/~61", 404],
+    ["/.", 404],
+    ["/~2E~2E/a", 404],
+    ["/~2Fetc", 404],
+    [`/${"n".repeat(256)}`, 404],
+    [`/${"n/".repeat(5000)}a`, 414],
+  ];
+  for (const [uri, status] of cases) {
+    assertEquals(await files.put(uri, latin1("x")), status, uri.slice(0, 40));
+  }
+  assertEquals(await files.unfinished(), []);
+  assertEquals(
+    (await entries(files.root)).filter((name) => name !== RESERVED),
+    ["empty", "file", "sub"],
+  );
+});
+
+Deno.test("only an app that may write does, and POST never", async () => {
+  await using files = await serveForWriting();
+  const post = await files.request("POST", "/file", {}, latin1("x"));
+  assertEquals(post.headers["allow"], "GET, HEAD, PUT, DELETE");
+  assertEquals(await statusOf(post), 405);
+  await using reader = await serveForWriting({ write: false });
+  for (const method of ["PUT", "DELETE"] as const) {
+    const response = await reader.request(
+      method,
+      "/file",
+      {},
+      method === "PUT" ? latin1("x") : null,
+    );
+    assertEquals(response.headers["allow"], "GET, HEAD");
+    assertEquals(await statusOf(response), 405);
+  }
+  assertEquals(await reader.read("file"), "public");
+});
+
+Deno.test("preconditions of a PUT", async () => {
+  await using files = await serveForWriting();
+  const old = new Date(Date.now() - 60_000);
+  // ctime can't be set, and a tag needs one of two seconds ago: one of a file that is older.
+  const etag = '"1-2-3-4-5"';
+  await Deno.utime(`${files.root}/file`, old, old);
+  const cases: [uri: string, headers: HeaderDict, status: number][] = [
+    ["/new", { "if-match": "*" }, 412],
+    ["/new", { "if-match": etag }, 412],
+    ["/file", { "if-match": etag }, 412],
+    ["/file", { "if-match": "*" }, 204],
+    ["/file", { "if-none-match": "*" }, 412],
+    ["/file", { "if-none-match": etag }, 204],
+    ["/file", { "if-unmodified-since": new Date(0).toUTCString() }, 412],
+    ["/file", { "if-unmodified-since": new Date(Date.now() + 9e6).toUTCString() }, 204],
+    ["/new", { "if-none-match": "*" }, 201],
+    ["/new", { "if-none-match": "*" }, 412],
+    ["/newer", { "if-none-match": etag }, 201],
+    ["/newest", { "if-unmodified-since": new Date(0).toUTCString() }, 201],
+  ];
+  for (const [uri, headers, status] of cases) {
+    assertEquals(await files.put(uri, latin1("x"), headers), status, Deno.inspect([uri, headers]));
+  }
+  assertEquals(await files.unfinished(), []);
+});
+
+Deno.test("a file is replaced where it is still the one that the peer knows", async () => {
+  await using files = await serveForWriting();
+  // Not a sleep for synchronisation: a tag is given once ctime, which nobody can set, is old enough.
+  let etag: unknown;
+  while (etag === undefined) {
+    etag = (await files.request("HEAD", "/file")).headers["etag"];
+    if (etag === undefined) await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assertEquals(await files.put("/sub/file", null, { "if-match": String(etag) }), 412);
+  assertEquals(await files.put("/file", latin1("mine"), { "if-match": String(etag) }), 204);
+  assertEquals(await files.put("/file", latin1("yours"), { "if-match": String(etag) }), 412);
+  assertEquals(await files.read("file"), "mine");
+});
+
+Deno.test("of several PUTs of a new file at once one gets 201", async () => {
+  await using files = await serveForWriting();
+  // Two apps of one directory, as two processes have.
+  const apps = [0, 1].map(() => new FilesApp(files.root, { write: true }));
+  for (let turn = 0; turn < 10; turn++) {
+    const statuses = await Promise.all(Array.from({ length: 8 }, async (_, i) => {
+      const body = new Body(new Blob([`${i}`]).stream(), 1);
+      const request = mkreq("PUT", `/new/${turn}`, { "if-none-match": "*" }, body);
+      const [status] = await apps[i % 2]!.handle(request);
+      return status;
+    }));
+    assertEquals(statuses.filter((status) => status === 201).length, 1, `${statuses}`);
+    assertEquals(statuses.filter((status) => status === 412).length, 7, `${statuses}`);
+    const winner = statuses.indexOf(201);
+    assertEquals(await files.read(`new/${turn}`), `${winner}`);
+  }
+  assertEquals(await files.unfinished(), []);
+});
+
+Deno.test("a condition that does not hold any more when the body has come is found", async () => {
+  await using files = await serveForWriting();
+  for (const headers of [{ "if-none-match": "*" }, { "if-match": "*" }] as HeaderDict[]) {
+    const isNew = "if-none-match" in headers;
+    const path = `${files.root}/${isNew ? "new" : "file"}`;
+    const gate = Promise.withResolvers<void>();
+    const seen = Promise.withResolvers<void>();
+    const body = new BodyIter(
+      (async function* () {
+        yield latin1("12345");
+        seen.resolve();
+        await gate.promise;
+        yield latin1("67890");
+      })(),
+      10,
+    );
+    const putting = files.put(`/${isNew ? "new" : "file"}`, body, headers);
+    await seen.promise;
+    while ((await files.unfinished()).length === 0);
+    if (isNew) await Deno.writeTextFile(path, "of somebody else");
+    else await Deno.remove(path);
+    gate.resolve();
+    assertEquals(await putting, 412);
+    assertEquals(
+      await Deno.readTextFile(path).catch(() => "gone"),
+      isNew ? "of somebody else" : "gone",
+    );
+    assertEquals(await files.unfinished(), []);
+  }
+});
+
+Deno.test("no file gets larger than it may", async () => {
+  await using files = await serveForWriting({ maxBytes: 1000 });
+  assertEquals(await files.put("/a", pattern(1000)), 201);
+  assertEquals(await files.put("/b", pattern(1001)), 413);
+  const chunked = (size: number) =>
+    new ChunkedBodyIter([[null, pattern(size)], [null, new Uint8Array(0)]]);
+  assertEquals(await files.put("/c", chunked(1000)), 201);
+  assertEquals(await files.put("/d", chunked(1001)), 413);
+  assertEquals(
+    await files.put(
+      "/e",
+      new ChunkedBodyIter([[null, pattern(600)], [null, pattern(401)], [null, new Uint8Array(0)]]),
+    ),
+    413,
+  );
+  assertEquals(await files.unfinished(), []);
+  await using nothing = await serveForWriting({ maxBytes: 0 });
+  assertEquals(await nothing.put("/a", pattern(0)), 201);
+  assertEquals(await nothing.put("/b", pattern(1)), 413);
+});
+
+Deno.test("what is refused is refused before the body is sent", async () => {
+  await using files = await serveForWriting({ maxBytes: 1000 });
+  const refused = [
+    ["/sub", "content-length: 5", "409"],
+    ["/new", "content-length: 1001", "413"],
+    ["/new", "content-length: 5\r\nif-match: *", "412"],
+    ["/", "content-length: 5", "403"],
+    ["/new", "content-length: 5\r\nrepr-digest: x", "400"],
+  ];
+  for (const [uri, headers, status] of refused) {
+    using peer = await RawPeer.connect(files.serving.address);
+    await peer.send(`PUT ${uri} HTTP/1.1\r\n${headers}\r\n\r\n`);
+    const preamble = await peer.readUntil("\r\n\r\n");
+    assertEquals(preamble.slice(9, 12), status, uri);
+  }
+});
+
+Deno.test("a body that is cut leaves nothing behind", async () => {
+  await using files = await serveForWriting();
+  for (const uri of ["/file", "/new", "/deep/new"]) {
+    for (const sent of ["", "12345"]) {
+      {
+        using peer = await RawPeer.connect(files.serving.address);
+        await peer.send(`PUT ${uri} HTTP/1.1\r\ncontent-length: 10\r\n\r\n${sent}`);
+        while ((await files.unfinished()).length === 0);
+      }
+      while ((await files.unfinished()).length > 0);
+    }
+  }
+  assertEquals(await files.read("file"), "public");
+  assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
+});
+
+Deno.test({
+  name: "GETs see the old file or the new one, whole, while it is replaced",
+  ignore: !linux,
+  async fn() {
+    await using files = await serveForWriting();
+    const contents = [1, 2, 3].map((value) => new Uint8Array(400_000).fill(value));
+    await files.put("/a", contents[0]!);
+    let over = false;
+    const write = async () => {
+      for (let i = 1; i < 30; i++) await files.put("/a", contents[i % 3]!);
+      over = true;
+    };
+    const read = async () => {
+      using conn = await files.serving.makeClient().connect();
+      while (!over) {
+        const { status, body } = await conn.get("/a");
+        assertEquals(status, 200);
+        const bytes = await body!.bytes();
+        assertEquals(bytes.length, 400_000);
+        assertEquals(bytes.indexOf(bytes[0]! % 3 + 1), -1, "bytes of two versions");
+      }
+    };
+    await Promise.all([write(), read()]);
+    assertEquals(files.serving.logger.at("error"), []);
+  },
+});
+
+Deno.test("the options for writing are checked", async () => {
+  await using dir = await tempDir();
+  const wrong: object[] = [{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, {
+    logger: 5,
+  }];
+  for (const options of wrong) {
+    assertTypeError(() => constructWith(FilesApp, dir.path, options), Deno.inspect(options));
+  }
+  for (const maxBytes of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
+    assertRangeError(() => new FilesApp(dir.path, { maxBytes }), `${maxBytes}`);
+  }
+  assertEquals(await entries(dir.path), [], "nothing is made before it is needed");
+});

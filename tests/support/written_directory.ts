@@ -1,0 +1,59 @@
+/**
+ * Directories that peers may write to.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import { createHash } from "node:crypto";
+import type { BodyOut, HeaderDict, Method, Response } from "../../base.ts";
+import { FilesApp, type FilesOptions } from "../../files.ts";
+import { formatReprDigest } from "../../files/digest.ts";
+import { RESERVED } from "../../files/reserved.ts";
+import { entries } from "./directories.ts";
+import { makeTree } from "./served_directory.ts";
+import { serve } from "./serving.ts";
+
+/** A directory that is served for writing, beside others that are not. */
+export async function serveForWriting(options: FilesOptions = {}) {
+  const tree = await makeTree();
+  const warnings: string[] = [];
+  const logger = { warn: (message: string) => void warnings.push(message) };
+  const serving = serve(new FilesApp(tree.root, { write: true, logger, ...options }));
+  const files = {
+    ...tree,
+    serving,
+    warnings,
+    /** Makes a request, over a connection of its own: after an error with an unread body it is closed. */
+    request: (method: Method, uri: string, headers: HeaderDict = {}, body: BodyOut = null) =>
+      serving.makeClient().request(method, uri, headers, body),
+    /** PUTs, and returns the status. */
+    async put(uri: string, body: BodyOut, headers: HeaderDict = {}): Promise<number> {
+      return await statusOf(await files.request("PUT", uri, headers, body));
+    },
+    /** What is unfinished. */
+    async unfinished(): Promise<string[]> {
+      return await entries(`${tree.root}/${RESERVED}`).catch(() => []);
+    },
+    /** The text of a file below the root. */
+    read: (path: string) => Deno.readTextFile(`${tree.root}/${path}`),
+    async [Symbol.asyncDispose]() {
+      await serving[Symbol.asyncDispose]();
+      assertEquals(await entries(`${tree.path}/outside`), ["secret"]);
+      assertEquals(await Deno.readTextFile(`${tree.path}/outside/secret`), "secret");
+      await tree[Symbol.asyncDispose]();
+    },
+  };
+  return files;
+}
+
+/** The status of a response; its body is taken, so that the connection is free. */
+export async function statusOf(response: Response): Promise<number> {
+  await response.body?.bytes();
+  return response.status;
+}
+
+/** The SHA-256 of bytes as `repr-digest` has it. */
+export function digestOf(bytes: Uint8Array): string {
+  return formatReprDigest(createHash("sha256").update(bytes).digest("hex"));
+}
