@@ -7,6 +7,7 @@
 import type { App } from "../../rgi.ts";
 import type { Client } from "../../client.ts";
 import { FilesApp } from "../../files.ts";
+import { isReserved } from "../../files/reserved.ts";
 import { entries, tempDir } from "./directories.ts";
 import { serve, type Serving } from "./serving.ts";
 
@@ -40,11 +41,6 @@ export async function serveFiles(
   };
 }
 
-/** Gives a file a time long ago: it has an entity tag as soon as its ctime is two seconds old. */
-export async function settle(path: string): Promise<void> {
-  await Deno.utime(path, new Date(1e12), new Date(1e12));
-}
-
 /** Random bytes: no two files, and no two pieces of one, are the same. */
 export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
@@ -57,11 +53,6 @@ export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
 /** The SHA-256 of bytes, as hexadecimal digits. */
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-}
-
-/** What is in a directory, without what does not belong to anybody but a download. */
-export async function withoutParts(dir: string): Promise<string[]> {
-  return (await entries(dir)).filter((name) => !name.includes(".degu-part"));
 }
 
 /**
@@ -78,4 +69,15 @@ export async function waitForTag(client: Client, uri: string): Promise<string> {
     if (performance.now() - begin > 10_000) throw new Error(`${uri} has got no tag in 10 s`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+/** The names that are served of a directory. */
+export async function visible(dir: string): Promise<string[]> {
+  return (await entries(dir)).filter((name) => !isReserved(dir, name));
+}
+
+/** What a FilesApp has not completed. */
+export async function partsOf(dir: string): Promise<string[]> {
+  const [reserved] = (await entries(dir)).filter((name) => isReserved(dir, name));
+  return reserved === undefined ? [] : await entries(`${dir}/${reserved}`);
 }
