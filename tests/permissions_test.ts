@@ -9,6 +9,7 @@ import { Client, SSLClient } from "../client.ts";
 import { type App, Server, SSLServer } from "../server.ts";
 import { TempPKI } from "../misc.ts";
 import { createDevicePki } from "../pki.ts";
+import { FilesApp } from "../files.ts";
 import { tempDir } from "./support/directories.ts";
 import { spawnScript } from "./support/processes.ts";
 import { within } from "./support/raw_peer.ts";
@@ -16,7 +17,19 @@ import { within } from "./support/raw_peer.ts";
 const ROOT = new URL("../", import.meta.url);
 /** A worker reads its modules as files. */
 const TREE = `read=${decodeURIComponent(ROOT.pathname)}`;
-const ENTRIES = ["mod", "base", "client", "server", "rgi", "applib", "web", "files", "misc", "pki"];
+const ENTRIES = [
+  "mod",
+  "base",
+  "client",
+  "server",
+  "rgi",
+  "applib",
+  "web",
+  "files",
+  "misc",
+  "pki",
+  "transfer",
+];
 
 /** What Deno says of a permission that is missing; of the module of a worker it says no more than the second. */
 const REFUSED = /NotCapable|Requires read access to ".*\/misc\/temp_server_worker\.ts"/;
@@ -372,6 +385,42 @@ await createDevicePki(${JSON.stringify(keys)}, "viewer", { renew: false });`,
 const app = () => [200, "OK", {}, null];
 await using server = await TempServer.start(["127.0.0.1", 0], null, app);
 console.log(JSON.stringify(server.address));`,
+    },
+  ]);
+});
+
+Deno.test("transfers need what the table says", async () => {
+  await using dir = await tempDir();
+  const there = join(dir.path, "there");
+  const here = join(dir.path, "here");
+  for (const path of [there, here]) await Deno.mkdir(path);
+  await Deno.writeTextFile(join(there, "file"), "hello");
+  await Deno.writeTextFile(join(here, "file"), "hello");
+  const app = new FilesApp(there, { list: true, write: true });
+  await using server = new Server(["127.0.0.1", 0], app);
+  server.serveForever();
+  const [, port] = server.address as readonly [string, number];
+  const connects = `net=127.0.0.1:${port}`;
+  const script = (work: string) =>
+    `import { Client } from "./client.ts";
+import { download, listDirectory, upload } from "./transfer.ts";
+const client = new Client(["127.0.0.1", ${port}]);
+${work}`;
+  await runCases([
+    {
+      name: "listDirectory",
+      permissions: [connects],
+      script: script(`for await (const { name } of listDirectory(client, "/")) console.log(name);`),
+    },
+    {
+      name: "download",
+      permissions: [connects, `read=${here}`, `write=${here}`],
+      script: script(`await download(client, "/file", ${JSON.stringify(join(here, "copy"))});`),
+    },
+    {
+      name: "upload",
+      permissions: [connects, `read=${join(here, "file")}`],
+      script: script(`await upload(client, ${JSON.stringify(join(here, "file"))}, "/copy");`),
     },
   ]);
 });
