@@ -31,6 +31,7 @@ import { copyOptions } from "./base/options.ts";
 
 import type { Session } from "./base/session.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
+import { KnownDigests } from "./files/file_digest.ts";
 import { get } from "./files/get.ts";
 import { put, remove } from "./files/put.ts";
 import { notFound, Refusal, refusalOf } from "./files/refusal.ts";
@@ -111,6 +112,7 @@ const WRITING = "GET, HEAD, PUT, DELETE";
 export class FilesApp implements AppObject {
   readonly #root: string;
   readonly #list: boolean;
+  readonly #digests = new KnownDigests();
   readonly #write: boolean;
   readonly #maxBytes: number;
   readonly #logger: Pick<Logger, "warn"> | null;
@@ -139,7 +141,14 @@ export class FilesApp implements AppObject {
     const { method } = request;
     if (method !== "GET" && method !== "HEAD") return await this.#change(request, session, target);
     try {
-      return await get(request, this.#root, target, this.#list);
+      return await get({
+        request,
+        session,
+        root: this.#root,
+        target,
+        list: this.#list,
+        digests: this.#digests,
+      });
     } catch (error) {
       if (error instanceof Refusal) return error.answer(request);
       throw error;

@@ -5,7 +5,7 @@
  */
 
 import type { HeaderDict } from "../base/headers.ts";
-import type { FileState } from "./file_state.ts";
+import { type FileState, SETTLED_MILLISECONDS, versionOf } from "./file_state.ts";
 
 /** What a version of a file is known by. */
 export interface Validators {
@@ -18,26 +18,17 @@ export interface Validators {
 }
 
 /**
- * How long a file must not have changed before it is known by its times: clocks of file systems
- * stand still for some milliseconds, and Deno cuts ctime to seconds, so that a file that changes
- * twice in this time can look the same after both.
- */
-const SETTLED_MILLISECONDS = 2000;
-
-/**
  * The validators of a file.
  *
  * @param lookedAt When it had this state, in milliseconds since 1970.
  */
 export function makeValidators(state: FileState, lookedAt: number): Validators {
-  const { dev, ino, size, mtimeNs, ctimeNs } = state;
-  const mtime = Number(mtimeNs / 1_000_000n);
-  const ctime = Number(ctimeNs / 1_000_000n);
+  const mtime = Number(state.mtimeNs / 1_000_000n);
+  const ctime = Number(state.ctimeNs / 1_000_000n);
   const modified = Math.floor(mtime / 1000);
   const settled = lookedAt - SETTLED_MILLISECONDS;
-  const parts = [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16));
   return {
-    etag: Math.max(mtime, ctime) <= settled ? `"${parts.join("-")}"` : null,
+    etag: Math.max(mtime, ctime) <= settled ? `"${versionOf(state)}"` : null,
     lastModified: mtime <= settled ? modified : pastOf(modified, lookedAt),
     modified,
   };

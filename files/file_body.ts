@@ -4,10 +4,12 @@
  * @module
  */
 
+import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { BodyIter } from "../base/body_iter.ts";
 import { BodyError } from "../base/errors.ts";
+import { isStill } from "./file_digest.ts";
 import { isOverwritten } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";
 
@@ -20,6 +22,9 @@ const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
 });
 
+/** Is told the SHA-256 of a file, in hexadecimal digits, once that was read as a whole and unchanged. */
+export type Digested = (sha256: string) => void;
+
 /**
  * Makes a body of the bytes of a file from `start` up to, not including, `stop`; the file is
  * closed: at once where they are few, else once the body has been sent, cancelled, or collected.
@@ -27,6 +32,7 @@ const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
  * A file that was overwritten is never sent to its end, so that nobody gets bytes of two versions
  * for a whole.
  *
+ * @param digested Is told the digest, if all bytes of the file are sent.
  * @throws {BodyError} where the file was overwritten before a few bytes of it were read; of more
  * bytes sending the body does.
  */
@@ -34,11 +40,15 @@ export async function makeFileBody(
   file: OpenFile,
   start: number,
   stop: number,
+  digested: Digested | null = null,
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;
+  const hashing = digested !== null && start === 0 && stop === file.size
+    ? { hash: createHash("sha256"), digested }
+    : null;
   if (stop - start > SMALL_BYTES) {
     try {
-      return new BodyIter(new FilePieces(file, start, stop), stop - start);
+      return new BodyIter(new FilePieces(file, start, stop, hashing), stop - start);
     } catch (error) {
       // A sparse file can be longer than any content-length.
       await handle.close();
@@ -54,6 +64,8 @@ export async function makeFileBody(
       length += bytesRead;
     }
     checkUnchanged(file);
+    hashing?.hash.update(bytes);
+    tellDigest(file, hashing);
     return bytes;
   } finally {
     await handle.close();
@@ -67,6 +79,17 @@ export async function makeFileBody(
 function checkUnchanged(file: OpenFile): void {
   const now = fstatSync(file.handle.fd, { bigint: true });
   if (isOverwritten(file.state, now)) throw overwritten(file);
+}
+
+/** What is hashed while it is sent. */
+interface Hashing {
+  readonly hash: Hash;
+  readonly digested: Digested;
+}
+
+/** Tells the digest of a file that was read to its end, unless anything of it has changed. */
+function tellDigest(file: OpenFile, hashing: Hashing | null): void {
+  if (hashing !== null && isStill(file)) hashing.digested(hashing.hash.digest("hex"));
 }
 
 function overwritten({ path }: OpenFile): BodyError {
@@ -85,14 +108,16 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
   readonly #file: OpenFile;
   readonly #stop: number;
   readonly #size: number;
+  readonly #hashing: Hashing | null;
   #position: number;
   #next: Promise<Uint8Array> | null = null;
   #buffer: Uint8Array | null = null;
   #otherBuffer: Uint8Array | null = null;
   #closed = false;
 
-  constructor(file: OpenFile, start: number, stop: number) {
+  constructor(file: OpenFile, start: number, stop: number, hashing: Hashing | null) {
     this.#file = file;
+    this.#hashing = hashing;
     this.#position = start;
     this.#stop = stop;
     this.#size = Math.min(PIECE_BYTES, stop - start);
@@ -142,8 +167,13 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
     const { bytesRead } = await this.#file.handle.read(buffer, 0, length, this.#position);
     this.#position += bytesRead;
     if (bytesRead === 0) throw overwritten(this.#file);
-    if (this.#position === this.#stop) checkUnchanged(this.#file);
-    return buffer.subarray(0, bytesRead);
+    const piece = buffer.subarray(0, bytesRead);
+    this.#hashing?.hash.update(piece);
+    if (this.#position === this.#stop) {
+      checkUnchanged(this.#file);
+      tellDigest(this.#file, this.#hashing);
+    }
+    return piece;
   }
 
   async #close(): Promise<void> {

@@ -19,6 +19,23 @@ export interface FileState {
   readonly ctimeNs: bigint;
 }
 
+/**
+ * How long a file must not have changed before it is known by its times: clocks of file systems
+ * stand still for some milliseconds, and Deno cuts ctime to seconds, so that a file that changes
+ * twice in this time can look the same after both.
+ */
+export const SETTLED_MILLISECONDS = 2000;
+
+/** Names a version of a file, as far as its state tells one from another. */
+export function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
+}
+
+/** Whether nothing of a file has changed, as far as its state tells. */
+export function isUnchanged(first: FileState, now: FileState): boolean {
+  return versionOf(first) === versionOf(now);
+}
+
 /** Whether two states are of one file. */
 export function isSameFile(
   one: Pick<FileState, "dev" | "ino">,

@@ -9,6 +9,7 @@ import { makeEmptyResponse } from "../base/empty_response.ts";
 import type { HeaderDict } from "../base/headers.ts";
 import type { Request, ResponseTuple } from "../base/message.ts";
 import { isRange, type Range } from "../base/range.ts";
+import type { Session } from "../base/session.ts";
 import {
   checkConditions,
   formatDate,
@@ -16,7 +17,9 @@ import {
   makeValidators,
   type Validators,
 } from "./conditions.ts";
-import { makeFileBody } from "./file_body.ts";
+import { formatReprDigest, parseWantReprDigest } from "./digest.ts";
+import { type Digested, makeFileBody } from "./file_body.ts";
+import { digestFile, type KnownDigests } from "./file_digest.ts";
 import { listBelow } from "./listing.ts";
 import { openBelow, type OpenFile } from "./open_file.ts";
 import { notFound } from "./refusal.ts";
@@ -26,20 +29,28 @@ const INDEX = "index.html";
 /** What RFC 9110 §8.3 has for bytes that nothing is known of; without it a browser would guess. */
 const UNKNOWN_TYPE = "application/octet-stream";
 
+/** A request that reads, and what decides about it. */
+export interface ReadRequest {
+  readonly request: Request;
+  readonly session: Session | undefined;
+  /** The real path of the directory that is served. */
+  readonly root: string;
+  readonly target: Target | null;
+  /** Whether directories are listed. */
+  readonly list: boolean;
+  readonly digests: KnownDigests;
+}
+
 /** Answers with a file, with what is in a directory, or with a redirect to that. */
-export async function get(
-  request: Request,
-  root: string,
-  target: Target | null,
-  list: boolean,
-): Promise<ResponseTuple> {
+export async function get(read: ReadRequest): Promise<ResponseTuple> {
+  const { request, root, target, list } = read;
   if (target === null) throw notFound();
   const { names, last, isDirectory } = target;
   if (isDirectory && list) return await answerList(request, root, names);
   const found = await openBelow(root, isDirectory ? [...names, INDEX] : names);
   if (found === "directory" && !isDirectory) return redirect(request, last);
   if (found === null || found === "directory") throw notFound();
-  return await answer(request, found, isDirectory ? INDEX : names.at(-1)!);
+  return await answer(read, found, isDirectory ? INDEX : names.at(-1)!);
 }
 
 async function answerList(
@@ -58,32 +69,64 @@ function redirect({ method, query }: Request, last: string): ResponseTuple {
   return makeEmptyResponse(method, 301, "Moved Permanently", { location });
 }
 
-async function answer(request: Request, file: OpenFile, name: string): Promise<ResponseTuple> {
+async function answer(read: ReadRequest, file: OpenFile, name: string): Promise<ResponseTuple> {
   let handedOver = false;
   try {
-    const { method, headers } = request;
+    const { method, headers } = read.request;
     const validators = makeValidators(file.state, file.lookedAt);
     const condition = checkConditions(headers, validators);
     if (condition === 412) return makeEmptyResponse(method, 412, "Precondition Failed");
     if (condition === 304) return [304, "Not Modified", validatorHeaders(validators), null];
-    const range = wantedRange(request, validators);
+    const range = wantedRange(read.request, validators);
     if (range !== null && range.start >= file.size) {
       return makeEmptyResponse(method, 416, "Range Not Satisfiable");
     }
     const answerHeaders = { "content-type": typeOf(name), ...validatorHeaders(validators) };
     if (method === "HEAD") {
-      return [200, "OK", { ...answerHeaders, "content-length": file.size }, null];
+      const digest = await digestHeader(read, file, true);
+      return [200, "OK", { ...answerHeaders, ...digest, "content-length": file.size }, null];
     }
     handedOver = true;
-    if (range === null) {
-      return [200, "OK", answerHeaders, await makeFileBody(file, 0, file.size)];
-    }
-    const part = range.contentRange(file.size);
-    const body = await makeFileBody(file, part.start, part.stop);
-    return [206, "Partial Content", { ...answerHeaders, "content-range": part }, body];
+    const { start, stop } = range?.contentRange(file.size) ?? { start: 0, stop: file.size };
+    const body = await makeFileBody(file, start, stop, whenDigested(read, file));
+    const digest = await digestHeader(read, file, false);
+    if (range === null) return [200, "OK", { ...answerHeaders, ...digest }, body];
+    const part = { "content-range": range.contentRange(file.size) };
+    return [206, "Partial Content", { ...answerHeaders, ...digest, ...part }, body];
   } finally {
     if (!handedOver) await file.handle.close();
   }
+}
+
+/** Whether the peer wants the SHA-256 of the whole file; what has a wrong form has no meaning. */
+function wantsDigest({ headers }: Request): boolean {
+  const value = headers["want-repr-digest"];
+  try {
+    return typeof value === "string" && parseWantReprDigest(value) > 0;
+  } catch {
+    return false;
+  }
+}
+
+/** Keeps the digest of what is sent in full, for whoever asks next: most often the same peer. */
+function whenDigested({ request, digests }: ReadRequest, file: OpenFile): Digested | null {
+  if (!wantsDigest(request) || digests.find(file) !== null) return null;
+  return (digest) => digests.remember(file, digest);
+}
+
+/** The digest, where it is wanted, and known or to be computed. */
+async function digestHeader(
+  { request, session, digests }: ReadRequest,
+  file: OpenFile,
+  compute: boolean,
+): Promise<HeaderDict> {
+  if (!wantsDigest(request)) return {};
+  let digest = digests.find(file);
+  if (digest === null && compute) {
+    digest = await digestFile(file, session?.signal);
+    if (digest !== null) digests.remember(file, digest);
+  }
+  return digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
 }
 
 /** The range that counts; for another method than GET none does (RFC 9110 §14.2). */

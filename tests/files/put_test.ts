@@ -1,5 +1,5 @@
 /** PUT: files that peers write. */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { Body, BodyIter, ChunkedBodyIter, type HeaderDict } from "../../base.ts";
 import { FilesApp } from "../../files.ts";
 import { fileUri } from "../../files/file_name.ts";
