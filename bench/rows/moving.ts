@@ -13,7 +13,6 @@ import type { TlsFiles } from "../work.ts";
 import { makeSkippedGroup, type Row, type RowSetting } from "./row.ts";
 
 const mebibyte = 1 << 20;
-const manyFiles = 10_000;
 const manyBytes = 1024;
 
 /** Row 11. */
@@ -33,8 +32,9 @@ export const movingRow: Row = {
       yield* "problem" in setting.tls
         ? [makeSkippedGroup("11-tls", "Files over TLS", setting.tls.problem)]
         : largeGroups(setting, places, size, setting.tls);
-      await writeMany(`${places.there}/${MANY}`);
-      yield* manyGroups(setting, places);
+      const count = setting.quick ? 1000 : 10_000;
+      await writeMany(`${places.there}/${MANY}`, count);
+      yield* manyGroups(setting, places, count);
     } finally {
       await Deno.remove(root, { recursive: true });
     }
@@ -54,8 +54,8 @@ async function writeLarge(path: string, size: number): Promise<void> {
   await file.sync();
 }
 
-async function writeMany(directory: string): Promise<void> {
-  for (let i = 0; i < manyFiles; i++) {
+async function writeMany(directory: string, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
     await Deno.writeFile(`${directory}/file ${i}`, new Uint8Array(manyBytes).fill(i));
   }
 }
@@ -117,13 +117,17 @@ function* largeGroups(
   };
 }
 
-function* manyGroups(setting: RowSetting, places: Places): Generator<Group, void, undefined> {
+function* manyGroups(
+  setting: RowSetting,
+  places: Places,
+  count: number,
+): Generator<Group, void, undefined> {
   const make = (task: Task) =>
-    makeContender(`degu ${task}`, { task, raw: false, tls: null, ...places }, setting, manyFiles);
+    makeContender(`degu ${task}`, { task, raw: false, tls: null, ...places }, setting, count);
   const placement = setting.cores.describe("two");
   yield {
     id: "11-list",
-    title: `A list of ${manyFiles} entries`,
+    title: `A list of ${count} entries`,
     unit: "entries/s",
     better: "higher",
     placement,
@@ -133,12 +137,12 @@ function* manyGroups(setting: RowSetting, places: Places): Generator<Group, void
   };
   yield {
     id: "11-many",
-    title: `${manyFiles} files of ${manyBytes} bytes over one connection`,
+    title: `${count} files of ${manyBytes} bytes over one connection`,
     unit: "files/s",
     better: "higher",
     placement,
     references: ["tar"],
-    contenders: [makeTar(places), make("each, verify: false"), make("each")],
+    contenders: [makeTar(places, count), make("each, verify: false"), make("each")],
     notes: ["Each download is synced to the disk (file and directory); tar syncs nothing."],
   };
 }
@@ -231,7 +235,7 @@ function makeCurl(
 }
 
 /** The same files as one archive over a socket. */
-function makeTar({ there, here }: Places): Contender {
+function makeTar({ there, here }: Places, count: number): Contender {
   const start = (args: readonly string[], streams: Deno.CommandOptions) =>
     new Deno.Command("tar", { args: [...args], stderr: "null", ...streams }).spawn();
   return {
@@ -255,7 +259,7 @@ function makeTar({ there, here }: Places): Contender {
           for (const { success } of await Promise.all(statuses)) {
             if (!success) throw new Error("tar failed");
           }
-          return manyFiles / ((performance.now() - begin) / 1000);
+          return count / ((performance.now() - begin) / 1000);
         },
         stop: () => Promise.resolve(),
       }),
