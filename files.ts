@@ -35,8 +35,9 @@ import { KnownDigests } from "./files/file_digest.ts";
 import { get } from "./files/get.ts";
 import { put, remove } from "./files/put.ts";
 import { notFound, Refusal, refusalOf } from "./files/refusal.ts";
-import { readTarget, type Target } from "./files/target.ts";
-import { removeOld } from "./files/unfinished.ts";
+import { readTarget } from "./files/target.ts";
+import { putRest, tellOffset } from "./files/resume.ts";
+import { Sweeper } from "./files/sweeper.ts";
 import { readUploadHeaders } from "./files/upload_headers.ts";
 import type { Logger } from "./server.ts";
 
@@ -62,6 +63,14 @@ export interface FilesOptions {
    */
   maxBytes?: number | undefined;
   /**
+   * How many bytes are kept of uploads that were cut, so that they can go on: of all clients of one
+   * authority together. There are 16 of them at most. The oldest of the same authority go first, and each
+   * after 24 hours.
+   *
+   * @default {17179869184}
+   */
+  maxPartBytes?: number | undefined;
+  /**
    * Where to tell, as a warning, why a request to write was not carried out; the peer gets the status
    * alone.
    *
@@ -70,7 +79,18 @@ export interface FilesOptions {
   logger?: Pick<Logger, "warn"> | undefined;
 }
 
-const OPTIONS = ["list", "write", "maxBytes", "logger"];
+const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger"];
+const MAX_PART_BYTES = 16 * 1024 ** 3;
+/** What all requests to an app have in common. */
+interface Settings {
+  /** The real path of the directory. */
+  readonly root: string;
+  readonly list: boolean;
+  readonly maxBytes: number;
+  readonly maxPartBytes: number;
+  readonly digests: KnownDigests;
+}
+
 const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";
 
@@ -110,11 +130,9 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  * ```
  */
 export class FilesApp implements AppObject {
-  readonly #root: string;
-  readonly #list: boolean;
-  readonly #digests = new KnownDigests();
-  readonly #write: boolean;
-  readonly #maxBytes: number;
+  readonly #settings: Settings;
+  /** `null` where peers may not write. */
+  readonly #sweeper: Sweeper | null;
   readonly #logger: Pick<Logger, "warn"> | null;
 
   /**
@@ -126,59 +144,71 @@ export class FilesApp implements AppObject {
    * something else, `Deno.errors.NotCapable` without the permission to read it.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const { list = false, write = false, maxBytes = MAX_LENGTH, logger } = checkOptions(options);
-    this.#root = realPathOf(pathOf(dir));
-    this.#list = list;
-    this.#write = write;
-    this.#maxBytes = maxBytes;
+    const { list = false, write = false, logger, maxBytes, maxPartBytes } = checkOptions(options);
+    this.#settings = {
+      root: realPathOf(pathOf(dir)),
+      list,
+      maxBytes: maxBytes ?? MAX_LENGTH,
+      maxPartBytes: maxPartBytes ?? MAX_PART_BYTES,
+      digests: new KnownDigests(),
+    };
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
-    if (write) removeOld(this.#root, (message) => this.#logger?.warn(message));
+    const { root } = this.#settings;
+    this.#sweeper = write ? new Sweeper(root, (message) => this.#logger?.warn(message)) : null;
   }
 
   /** Answers with a file, or part of one, or with a list; writes or deletes one; or says why not. */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
-    const target = readTarget(request);
-    const { method } = request;
-    if (method !== "GET" && method !== "HEAD") return await this.#change(request, session, target);
     try {
-      return await get({
-        request,
-        session,
-        root: this.#root,
-        target,
-        list: this.#list,
-        digests: this.#digests,
-      });
+      return this.#isReading(request)
+        ? await this.#read(request, session)
+        : await this.#change(request, session);
     } catch (error) {
       if (error instanceof Refusal) return error.answer(request);
       throw error;
     }
   }
 
-  /** Answers to what is no reading. */
-  async #change(
-    request: Request,
-    session: Session | undefined,
-    target: Target | null,
-  ): Promise<ResponseTuple> {
+  /** Whether a request is for what is served, not for what is written. */
+  #isReading({ method, headers }: Request): boolean {
+    if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
+    return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
+  }
+
+  #read(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    const target = readTarget(request);
+    if (target === null) throw notFound();
+    const { root, list, digests } = this.#settings;
+    return get({ request, session, target, root, list, digests });
+  }
+
+  async #change(request: Request, session: Session | undefined): Promise<ResponseTuple> {
     try {
-      const { method } = request;
-      if (!this.#write || method === "POST") {
-        const allow = this.#write ? WRITING : READING;
-        throw new Refusal(405, `only ${allow}`, { allow });
-      }
-      if (target === null) throw notFound();
-      const write = { request, session, root: this.#root, target, maxBytes: this.#maxBytes };
-      if (method === "DELETE") return await remove(write);
-      return await put(write, readUploadHeaders(request.headers));
+      return await this.#carryOut(request, session);
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal === null) throw error;
-      this.#logger?.warn(
-        `${session ?? "a peer"}: ${request.method} ${quote(request.uri)}: ${refusal.message}`,
-      );
-      return refusal.answer(request);
+      const what = `${request.method} ${quote(request.uri)}`;
+      this.#logger?.warn(`${session ?? "a peer"}: ${what}: ${refusal.message}`);
+      throw refusal;
     }
+  }
+
+  async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    const { method } = request;
+    if (this.#sweeper === null || method === "POST") {
+      const allow = this.#sweeper === null ? READING : WRITING;
+      throw new Refusal(405, `only ${allow}`, { allow });
+    }
+    this.#sweeper.sweepIfDue();
+    const target = readTarget(request);
+    if (target === null) throw notFound();
+    const write = { request, session, target, ...this.#settings };
+    if (method === "DELETE") return await remove(write);
+    const headers = readUploadHeaders(request.headers);
+    if (method === "HEAD") return await tellOffset(write, headers);
+    const isWhole = headers.offset === null && headers.length === null;
+    return isWhole ? await put(write, headers) : await putRest(write, headers);
   }
 }
 
@@ -193,7 +223,7 @@ function checkOptions(options: FilesOptions): FilesOptions {
       throw new RangeError(`${name}: does not work on Windows; leave it out`);
     }
   }
-  for (const name of ["maxBytes"] as const) checkBytes(name, copy[name]);
+  for (const name of ["maxBytes", "maxPartBytes"] as const) checkBytes(name, copy[name]);
   if (copy.logger !== undefined && typeof copy.logger?.warn !== "function") {
     throw new TypeError("logger: must be an object with the method warn");
   }

@@ -19,7 +19,7 @@ import {
 import { dirname } from "node:path";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
-import { isReserved, lookAt, makeReserved, prefixOf } from "./reserved.ts";
+import { isReserved, lookAt, prefixOf, reservedPath } from "./reserved.ts";
 import type { Unfinished } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
@@ -78,7 +78,8 @@ export function findFile(root: string, names: readonly string[]): Destination {
   const { path, existing, directory } = destination;
   if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
   if (existing !== null && !existing.isFile()) throw new Refusal(403, `${path} is not a file`);
-  if (makeReserved(root).dev !== directory.dev) {
+  const reserved = lookAt(reservedPath(root));
+  if (reserved !== null && reserved.dev !== directory.dev) {
     throw new Refusal(507, `${path} is on another file system than ${root}`);
   }
   return destination;

@@ -35,7 +35,7 @@ export interface ReadRequest {
   readonly session: Session | undefined;
   /** The real path of the directory that is served. */
   readonly root: string;
-  readonly target: Target | null;
+  readonly target: Target;
   /** Whether directories are listed. */
   readonly list: boolean;
   readonly digests: KnownDigests;
@@ -44,7 +44,6 @@ export interface ReadRequest {
 /** Answers with a file, with what is in a directory, or with a redirect to that. */
 export async function get(read: ReadRequest): Promise<ResponseTuple> {
   const { request, root, target, list } = read;
-  if (target === null) throw notFound();
   const { names, last, isDirectory } = target;
   if (isDirectory && list) return await answerList(request, root, names);
   const found = await openBelow(root, isDirectory ? [...names, INDEX] : names);

@@ -47,15 +47,20 @@ function bodyLength({ body }: Request): number {
   return body === null || body.chunked ? 0 : body.contentLength;
 }
 
-/** Refuses what is wrong before its body is read. */
-export function checkBeforeBody(write: WriteRequest, length: number): void {
-  const { request, root, target, maxBytes } = write;
+/** Refuses what can't be written, whatever its body is. */
+export function checkDestination(write: WriteRequest, length: number): BigIntStats | null {
+  const { root, target, maxBytes } = write;
   if (target.names.length > 0 && target.isDirectory) {
-    throw new Refusal(409, "a file has no slash at its end");
+    throw new Refusal(409, "the name of a file has no slash at its end");
   }
   const { existing } = findFile(root, target.names);
-  checkCondition(request.headers, existing);
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
+  return existing;
+}
+
+/** Refuses what is wrong before its body is read. */
+export function checkBeforeBody(write: WriteRequest, length: number): void {
+  checkCondition(write.request.headers, checkDestination(write, length));
 }
 
 /** Refuses a file that is not what it was announced to be. */

@@ -5,7 +5,7 @@
  */
 
 import { type BigIntStats, chmodSync, lstatSync, mkdirSync } from "node:fs";
-import { type FileState, isSameFile } from "./file_state.ts";
+import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 
 /** The name of the directory; never served, listed, written or deleted by a peer. */
@@ -36,10 +36,9 @@ export function isReserved(root: string, name: string): boolean {
 /**
  * Makes the directory, mode 0700, where there is none.
  *
- * @returns What the file system says of it.
  * @throws {Refusal} if there is something else of this name.
  */
-export function makeReserved(root: string): FileState {
+export function makeReserved(root: string): void {
   const path = reservedPath(root);
   let state = lookAt(path);
   if (state === null) {
@@ -55,7 +54,6 @@ export function makeReserved(root: string): FileState {
     throw new Refusal(403, `${path} is needed for unfinished files, and is not a directory`);
   }
   if ((state.mode & 0o077n) !== 0n) closeToOthers(path);
-  return state;
 }
 
 function closeToOthers(path: string): void {

@@ -7,16 +7,14 @@
 import type { BigIntStats } from "node:fs";
 import { readdirSync, unlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { lookAt, prefixOf, reservedPath } from "./reserved.ts";
+import { lookAt, makeReserved, prefixOf, reservedPath } from "./reserved.ts";
 
 const MODE_BITS = 0o7777n;
-/** How long what nobody writes to any more is kept, in milliseconds. */
-const KEPT_MILLISECONDS = 24 * 60 * 60 * 1000;
 /** What the names of unfinished files look like; nothing else is ever removed. */
 const NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
 /** The paths of the files that this process writes at the moment. */
-const inUse = new Set<string>();
+export const inUse = new Set<string>();
 
 /** A file that is being written. */
 export class Unfinished implements AsyncDisposable {
@@ -43,6 +41,7 @@ export class Unfinished implements AsyncDisposable {
 
   /** Makes an empty file that is removed on dispose, unless it has got a name. */
   static async create(root: string): Promise<Unfinished> {
+    makeReserved(root);
     return await Unfinished.#open(pathOf(root, `put-${randomDigits()}`), "wx+", 0o666);
   }
 
@@ -103,41 +102,28 @@ export function removeIfThere(path: string): void {
   }
 }
 
-/** An unfinished file that nobody writes to. */
-export interface Idle {
+/** What is in the reserved directory. */
+export interface Listed {
   readonly path: string;
   readonly size: number;
   /** When it was last written to, in milliseconds since 1970. */
   readonly modified: number;
+  /** True if this process does not write to it. */
+  readonly isIdle: boolean;
 }
 
-/** The unfinished files whose names begin so and that this process does not write to. */
-export function idleFiles(root: string, beginning: string): Idle[] {
+/** The unfinished files whose names begin so. */
+export function listUnfinished(root: string, beginning: string): Listed[] {
   const directory = lookAt(reservedPath(root));
   if (!directory?.isDirectory()) return [];
-  const idle: Idle[] = [];
+  const listed: Listed[] = [];
   for (const name of readdirSync(reservedPath(root))) {
+    if (!name.startsWith(beginning) || !NAME.test(name)) continue;
     const path = pathOf(root, name);
-    if (!name.startsWith(beginning) || !NAME.test(name) || inUse.has(path)) continue;
     const state = lookAt(path);
     if (!state?.isFile()) continue;
-    idle.push({ path, size: Number(state.size), modified: Number(state.mtimeMs) });
+    const size = Number(state.size);
+    listed.push({ path, size, modified: Number(state.mtimeMs), isIdle: !inUse.has(path) });
   }
-  return idle;
-}
-
-/**
- * Removes the unfinished files that nobody has written to for 24 hours.
- *
- * @param report Is told what keeps one from being removed.
- */
-export function removeOld(root: string, report: (message: string) => void): void {
-  try {
-    for (const { path, modified } of idleFiles(root, "")) {
-      // A time in the future is from a clock that was ahead.
-      if (Math.abs(Date.now() - modified) > KEPT_MILLISECONDS) removeIfThere(path);
-    }
-  } catch (error) {
-    report(`an old unfinished file can't be removed: ${error}`);
-  }
+  return listed;
 }

@@ -1,0 +1,126 @@
+/**
+ * Parts: what has come of uploads that were cut, and may go on.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import type { Session } from "../base/session.ts";
+import { Refusal } from "./refusal.ts";
+import { lookAt } from "./reserved.ts";
+import { inUse, listUnfinished, pathOf, removeIfThere } from "./unfinished.ts";
+
+/** Parts that clients of one authority may have. */
+const MAX_PARTS = 16;
+
+/** What an upload is known by, beside who sends it. */
+export interface Wanted {
+  readonly names: readonly string[];
+  /** Bytes of the whole file. */
+  readonly length: number;
+  /** The SHA-256 of the whole file. */
+  readonly digest: string;
+}
+
+/** Where a part is kept, whether or not there is one. */
+export interface PartName {
+  readonly path: string;
+  /** What the names of all parts of the same authority begin with. */
+  readonly beginning: string;
+}
+
+/**
+ * Says where the part of an upload is kept. Only the client that has sent it finds it: another one, by
+ * its own key or its authority's, gets another name.
+ */
+export function namePart(
+  root: string,
+  session: Session | undefined,
+  { names, length, digest }: Wanted,
+): PartName {
+  const certificate = session?.peerCertificate;
+  const authority = certificate?.authority?.publicKey256 ?? "";
+  const identity = [authority, certificate?.publicKey256 ?? "", names, length, digest];
+  const beginning = `part-${sha256(authority).slice(0, 32)}-`;
+  return { path: pathOf(root, beginning + sha256(JSON.stringify(identity))), beginning };
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** Bytes of a part; 0 if there is none. */
+export function partSize({ path }: PartName): number {
+  const state = lookAt(path);
+  return state?.isFile() ? Number(state.size) : 0;
+}
+
+/**
+ * Makes room for a part of so many bytes: removes the oldest ones of the same authority that nobody writes to.
+ *
+ * @param maxBytes Of all parts of the authority together. A part that is larger by itself finds all room there is.
+ * @throws {Refusal} if too many parts of the authority are being written.
+ */
+export function makeRoom(root: string, part: PartName, bytes: number, maxBytes: number): void {
+  const others = listUnfinished(root, part.beginning).filter(({ path }) => path !== part.path);
+  const idle = others.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
+  let count = others.length;
+  let total = others.reduce((sum, { size }) => sum + size, 0);
+  for (const { path, size } of idle) {
+    if (count < MAX_PARTS && total + bytes <= maxBytes) return;
+    removeIfThere(path);
+    count--;
+    total -= size;
+  }
+  if (count >= MAX_PARTS) throw new Refusal(507, `${MAX_PARTS} uploads of this authority at once`);
+}
+
+/** An upload that is under way. */
+interface Upload {
+  /** True once a newer request has asked for the same part. */
+  isEnded: boolean;
+  /** Lets go of what it waits for. */
+  readonly cancel: () => void;
+  /** Resolves when nothing of it is left. */
+  readonly done: Promise<void>;
+}
+
+/** The uploads of this process, by the path of their part. */
+const uploads = new Map<string, Upload>();
+
+/**
+ * Ends the upload to a part that is under way.
+ *
+ * @returns Resolves when it has ended; `null` if there is none. Another one may have begun by then.
+ */
+export function endOlder({ path }: PartName): Promise<void> | null {
+  const older = uploads.get(path);
+  if (older === undefined) return null;
+  older.isEnded = true;
+  older.cancel();
+  return older.done;
+}
+
+/**
+ * Does what an upload has to do, known to others as long as it takes. Called in the same turn in which
+ * {@linkcode endOlder} has found none.
+ *
+ * @param cancel Called when a newer request asks for the same part.
+ */
+export async function asUpload<T>(
+  { path }: PartName,
+  cancel: () => void,
+  work: (upload: Pick<Upload, "isEnded">) => Promise<T>,
+): Promise<T> {
+  const { promise: done, resolve } = Promise.withResolvers<void>();
+  const upload = { isEnded: false, cancel, done };
+  uploads.set(path, upload);
+  inUse.add(path);
+  try {
+    return await work(upload);
+  } finally {
+    uploads.delete(path);
+    inUse.delete(path);
+    resolve();
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * Uploads that go on where they were cut.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { cancelQuietly } from "../base/bodies.ts";
+import type { ResponseTuple } from "../base/message.ts";
+import { formatReprDigest } from "./digest.ts";
+import { digestFile, hashBytes, type KnownDigests } from "./file_digest.ts";
+import { receive } from "./file_writer.ts";
+import { openBelow } from "./open_file.ts";
+import { asUpload, endOlder, makeRoom, namePart, type PartName, partSize } from "./parts.ts";
+import {
+  checkBeforeBody,
+  checkDestination,
+  checkDigest,
+  finish,
+  type WriteRequest,
+} from "./put.ts";
+import { Refusal, refusalOf } from "./refusal.ts";
+import { Unfinished } from "./unfinished.ts";
+import type { UploadHeaders } from "./upload_headers.ts";
+
+/** What a resumable upload needs beside what every request has. */
+export interface ResumableWrite extends WriteRequest {
+  /** Bytes that the parts of one authority may have. */
+  readonly maxPartBytes: number;
+  readonly digests: KnownDigests;
+}
+
+/** The headers of a request for a file of which a part may be here. */
+interface WantedFile extends UploadHeaders {
+  readonly digest: string;
+  readonly length: number;
+}
+
+function wantedFile(headers: UploadHeaders): WantedFile {
+  const { digest, length } = headers;
+  if (digest !== null && length !== null) return { ...headers, digest, length };
+  throw new Refusal(400, "need upload-length and a repr-digest with sha-256");
+}
+
+/** Answers how much of a file is here. Makes nothing. */
+export async function tellOffset(
+  write: ResumableWrite,
+  headers: UploadHeaders,
+): Promise<ResponseTuple> {
+  const wanted = wantedFile(headers);
+  checkDestination(write, wanted.length);
+  const part = nameOf(write, wanted);
+  for (let older; (older = endOlder(part)) !== null;) await older;
+  return [200, "OK", offsetHeader(await offsetOf(write, wanted, part)), null];
+}
+
+/** Writes the rest of a file of which a part is here, or all of it. */
+export async function putRest(
+  write: ResumableWrite,
+  headers: UploadHeaders,
+): Promise<ResponseTuple> {
+  const { request, root } = write;
+  const { body } = request;
+  const wanted = wantedFile(headers);
+  const { offset, length } = wanted;
+  if (offset === null) throw new Refusal(400, "need upload-offset");
+  if (body?.chunked || (body?.contentLength ?? 0) !== length - offset) {
+    throw new Refusal(400, "the body is not exactly the rest of the file");
+  }
+  checkBeforeBody(write, length);
+  const part = nameOf(write, wanted);
+  for (let older; (older = endOlder(part)) !== null;) await older;
+  if (offset !== 0 && offset !== partSize(part)) {
+    const right = await offsetOf(write, wanted, part);
+    if (offset === length && right === length) return isHere(wanted);
+    throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
+  }
+  const cancel = () => body && cancelQuietly(body, new Refusal(409, "a newer request"));
+  return await asUpload(part, cancel, async (upload) => {
+    makeRoom(root, part, length, write.maxPartBytes);
+    await using file = await Unfinished.openPart(part.path, root);
+    try {
+      await append(write, { ...wanted, offset }, file, upload);
+    } catch (error) {
+      // Whoever has cut it goes on later. What can't be written or kept is removed.
+      if (upload.isEnded || refusalOf(error) === null) await keep(file, write.maxPartBytes);
+      throw upload.isEnded ? new Refusal(409, "a newer request for the same part") : error;
+    }
+    return await finish(write, wanted, file);
+  });
+}
+
+function nameOf({ root, session, target }: WriteRequest, { length, digest }: WantedFile): PartName {
+  return namePart(root, session, { names: target.names, length, digest });
+}
+
+function offsetHeader(offset: number): { "upload-offset": string } {
+  return { "upload-offset": `${offset}` };
+}
+
+/** How much of a file is here: all of it, a part of it, or nothing. */
+async function offsetOf(
+  write: ResumableWrite,
+  { length, digest }: WantedFile,
+  part: PartName,
+): Promise<number> {
+  if (await digestAt(write, length) === digest) return length;
+  const size = partSize(part);
+  return size <= length ? size : 0;
+}
+
+/** The digest of what has the name now; `null` if that has another length, and so is another file. */
+async function digestAt(
+  { root, target, digests, session }: ResumableWrite,
+  length: number,
+): Promise<string | null> {
+  const file = await openBelow(root, target.names);
+  if (file === null || file === "directory") return null;
+  try {
+    if (file.size !== length) return null;
+    const known = digests.find(file);
+    if (known !== null) return known;
+    const digest = await digestFile(file, session?.signal);
+    if (digest !== null) digests.remember(file, digest);
+    return digest;
+  } finally {
+    await file.handle.close();
+  }
+}
+
+/** The answer to an upload of what is here already. */
+function isHere({ digest }: WantedFile): ResponseTuple {
+  return [204, "No Content", { "repr-digest": formatReprDigest(digest) }, null];
+}
+
+/** Writes what comes behind what is here, and checks the digest of the whole. */
+async function append(
+  { request }: WriteRequest,
+  { digest, offset, length }: WantedFile & { readonly offset: number },
+  { handle, state }: Unfinished,
+  upload: { readonly isEnded: boolean },
+): Promise<void> {
+  if (offset === 0) await handle.truncate(0);
+  else if (Number(state.size) !== offset) throw new Refusal(409, "the part has changed");
+  const hash = createHash("sha256");
+  await hashBytes(handle, offset, hash, () => {
+    if (upload.isEnded) throw new Refusal(409, "a newer request for the same part");
+  });
+  await receive(request.body, { handle, start: offset, limit: length, hash });
+  checkDigest(hash, digest);
+}
+
+/** Keeps what has come of a file, as much of it as there is room for. */
+async function keep(file: Unfinished, maxBytes: number): Promise<void> {
+  const { size } = await file.handle.stat();
+  if (size > maxBytes) await file.handle.truncate(maxBytes);
+  file.isKept = Math.min(size, maxBytes) > 0;
+}

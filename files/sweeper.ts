@@ -1,0 +1,59 @@
+/**
+ * Unfinished files that nobody goes on with.
+ *
+ * @module
+ */
+
+import { startInterval } from "../net/interval.ts";
+import { listUnfinished, removeIfThere } from "./unfinished.ts";
+
+const HOUR = 60 * 60 * 1000;
+/** How long what nobody writes to is kept, in milliseconds. */
+const KEPT_MILLISECONDS = 24 * HOUR;
+
+const sweepers = new Set<WeakRef<Sweeper>>();
+
+// One for all apps, and begun when the module is loaded: an app has no end at which it could clear its own,
+// and whoever tests a program with an app in it would be told of a timer that was left behind.
+startInterval(() => {
+  for (const reference of sweepers) {
+    const sweeper = reference.deref();
+    if (sweeper === undefined) sweepers.delete(reference);
+    else sweeper.sweepIfDue();
+  }
+}, HOUR);
+
+/** Removes the unfinished files below a directory that nobody has written to for 24 hours. */
+export class Sweeper {
+  readonly #root: string;
+  readonly #report: (message: string) => void;
+  #swept = -Infinity;
+
+  /**
+   * Removes what is old now, and looks again each hour.
+   *
+   * @param report Is told what keeps a file from being removed.
+   */
+  constructor(root: string, report: (message: string) => void) {
+    this.#root = root;
+    this.#report = report;
+    sweepers.add(new WeakRef(this));
+    this.sweepIfDue();
+  }
+
+  /** Removes what is old, unless that was done less than an hour ago. */
+  sweepIfDue(): void {
+    const now = Date.now();
+    // The clock may have been set back.
+    if (Math.abs(now - this.#swept) < HOUR) return;
+    this.#swept = now;
+    try {
+      for (const { path, modified, isIdle } of listUnfinished(this.#root, "")) {
+        // A time in the future is from a clock that was ahead.
+        if (isIdle && Math.abs(now - modified) > KEPT_MILLISECONDS) removeIfThere(path);
+      }
+    } catch (error) {
+      this.#report(`an old unfinished file can't be removed: ${error}`);
+    }
+  }
+}
