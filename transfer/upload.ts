@@ -30,8 +30,8 @@ import { statusError, TransferError, unexpectedResponse } from "./transfer_error
  * it if it has the very file already; the rest is sent, verified there, and gets its name once all of it
  * is on the disk. With `verify: false` the file is not hashed, and always sent from its beginning.
  *
- * At its end the other device hashes what it has got, and says nothing meanwhile: the `timeout` of the client
- * has to be longer than that takes.
+ * The other device hashes what it has before it goes on, and says nothing meanwhile: the `timeout` of the
+ * client has to be longer than that takes.
  *
  * Needs `--allow-read` of the file, and what the client needs.
  *
