@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ChunkedBodyIter } from "@degu/degu/base";
 import { download, TransferError } from "@degu/degu/transfer";
 import { entries, tempDir } from "../support/directories.ts";
+import { programCommand } from "../support/programs.ts";
 import { ServedVersion } from "../support/served_version.ts";
 import { serve } from "../support/serving.ts";
 import { randomBytes, serveFiles } from "../support/transferring.ts";
@@ -143,6 +144,12 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   const second = () => download(client, "/f", `${dir.path}/f`);
   const error = await assertRejects(second, TransferError, "another download");
   assertEquals(error.code, "IN_USE");
+  const [, port] = serving.address as readonly [string, number];
+  const { success, stderr } = await programCommand("transfer.ts", {
+    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
+    args: ["download", `${port}`, `${dir.path}/f`, "/f"],
+  }).output();
+  assert(!success && new TextDecoder().decode(stderr).includes("another download"), "process");
   const other = download(client, "/f", `${dir.path}/g`);
   release.resolve();
   assertEquals((await first).sha256, there.actual());
