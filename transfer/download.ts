@@ -13,7 +13,7 @@ import type { Response } from "../base/message.ts";
 import { isContentRange, Range } from "../base/range.ts";
 import type { Client, Connection } from "../client.ts";
 import { WANT_SHA256 } from "../files/digest.ts";
-import { hashPieces, readPieces } from "./file_pieces.ts";
+import { hashPieces } from "./file_pieces.ts";
 import { explainFullDisk } from "./local_files.ts";
 import {
   checkTransfer,
@@ -58,11 +58,12 @@ const MIN_RESUMABLE_BYTES = 65536;
  * @param uri The URI of the file: `fileUri(...names)`.
  * @param file The path of the target.
  * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
- * @throws {RangeError} for a value that is not allowed.
+ * @throws {RangeError} for a value that is not allowed, and if the target is neither a file nor a directory.
  * @throws {TransferError} if the other end has no such file, has no digest to compare, or the file changed
  * meanwhile; if another download to the target is under way; if the disk is full.
  * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be
- * in none; `Deno.errors.PermissionDenied` if it can't be written.
+ * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it is there
+ * and `replace` is false.
  * @throws what `connect` and `request` of the client or connection do.
  *
  * @example
@@ -93,7 +94,7 @@ export async function download(
   using route = new Route("from", from, settings.signal);
   settings.signal?.throwIfAborted();
   try {
-    await using part = await PartFile.open(file);
+    await using part = await PartFile.open(file, settings.replace);
     return await new Download(route, uri, part, settings).run();
   } catch (error) {
     throw explainFullDisk(error, file);
@@ -138,8 +139,10 @@ class Download {
 
   async run(): Promise<TransferResult> {
     const arrived = await this.#continue() ?? await this.#begin(await this.#get({}));
+    const { modified, signal } = this.#settings;
+    if (modified !== null) await this.#part.setModified(modified);
     const sha256 = await this.#verify(arrived);
-    this.#settings.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     await this.#part.complete();
     return arrived.meter.finish(sha256);
   }
@@ -167,8 +170,7 @@ class Download {
     const hash = verify ? createHash("sha256") : null;
     if (hash !== null) {
       // Before anything is connected: it may take longer than a server waits.
-      using file = await this.#part.openToRead();
-      await hashPieces(readPieces(file, 0, offset, () => partChanged(this.#uri)), hash, signal);
+      await hashPieces(this.#part.readTo(offset), hash, signal);
     }
     return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
   }
@@ -177,6 +179,7 @@ class Download {
   async #confirm({ record, offset, hash }: Kept): Promise<Arrived | null> {
     const response = await this.#head();
     const version = versionOf("HEAD", this.#uri, response);
+    if (response.status !== 200) await this.#route.discard(response);
     if (response.status !== 200 || version.etag !== record.etag) return null;
     const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);
     return { version, record, hash, meter };
@@ -213,10 +216,9 @@ class Download {
     const version = versionOf("GET", this.#uri, response);
     const total = lengthOf(this.#uri, response);
     const { etag, sha256 } = version;
-    const isResumable = resume && etag !== null && total >= MIN_RESUMABLE_BYTES;
-    const record = isResumable
-      ? { peer: await this.#route.peer(), uri: this.#uri, etag, total, sha256, synced: 0 }
-      : null;
+    const peer = await this.#route.peer();
+    const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;
+    const record = isResumable ? { peer, uri: this.#uri, etag, total, sha256, synced: 0 } : null;
     const hash = verify ? createHash("sha256") : null;
     const meter = new ProgressMeter(onProgress, total, 0);
     const arrived = { version, record, hash, meter };
@@ -320,10 +322,6 @@ function lengthOf(uri: string, { body }: Response): number {
   cancelUnused(body, null);
   const problem = "the answer does not say how long the file is (content-length)";
   throw unexpectedResponse("GET", uri, problem);
-}
-
-function partChanged(uri: string): TransferError {
-  return new TransferError("CHANGED", `the part of ${quote(uri)} was changed by somebody else`);
 }
 
 function damaged(uri: string): TransferError {

@@ -39,6 +39,15 @@ export interface TransferOptions {
    * @default {true}
    */
   verify?: boolean | undefined;
+  /**
+   * Whether a file that is there already is replaced by another one. With `false` a download rejects with
+   * `Deno.errors.AlreadyExists`, and an upload with the status 412 unless that is the very same file.
+   *
+   * @default {true}
+   */
+  replace?: boolean | undefined;
+  /** When the file was last changed, as it is to be recorded where it is moved to; by default now. */
+  modified?: Date | undefined;
 }
 
 /** What a transfer has done. */
@@ -57,11 +66,14 @@ export interface TransferResult {
 export interface TransferSettings {
   readonly resume: boolean;
   readonly verify: boolean;
+  readonly replace: boolean;
+  /** A copy: nobody changes it after it was checked. */
+  readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
-const OPTIONS = ["resume", "onProgress", "signal", "verify"];
+const OPTIONS = ["resume", "onProgress", "signal", "verify", "replace", "modified"];
 
 /**
  * Checks the arguments of a transfer.
@@ -76,8 +88,9 @@ export function checkTransfer(
 ): TransferSettings {
   checkUri(uri);
   checkFile(file);
-  const { resume = true, verify = true, onProgress, signal } = copyOptions(options, OPTIONS);
-  for (const [name, value] of Object.entries({ resume, verify })) {
+  const copy = copyOptions(options, OPTIONS);
+  const { resume = true, verify = true, replace = true, onProgress, signal, modified } = copy;
+  for (const [name, value] of Object.entries({ resume, verify, replace })) {
     if (typeof value !== "boolean") {
       throw new TypeError(`${name}: must be a boolean; got ${typeName(value)}`);
     }
@@ -86,7 +99,17 @@ export function checkTransfer(
     throw new TypeError(`onProgress: must be a function; got ${typeName(onProgress)}`);
   }
   checkSignal(signal);
-  return { resume, verify, onProgress, signal };
+  return { resume, verify, replace, modified: copyDate(modified), onProgress, signal };
+}
+
+function copyDate(modified: Date | undefined): Date | null {
+  if (modified === undefined) return null;
+  if (!(modified instanceof Date)) {
+    throw new TypeError(`modified: must be a Date; got ${typeName(modified)}`);
+  }
+  const copy = new Date(modified);
+  if (Number.isNaN(copy.getTime())) throw new RangeError("modified: must be a valid date");
+  return copy;
 }
 
 function checkFile(file: string): void {

@@ -6,6 +6,7 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
+import { readPieces } from "./file_pieces.ts";
 import {
   createFile,
   ifPresent,
@@ -23,6 +24,14 @@ const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
 /** How often a part may be taken away between two looks before something else is wrong. */
 const MAX_ATTEMPTS = 20;
 
+/** Where a part is, and what it is to become. */
+interface PartPlace {
+  readonly target: string;
+  readonly path: string;
+  /** Whether the target may be there already. */
+  readonly replaces: boolean;
+}
+
 /** What there is of a file from an earlier call. */
 export interface KeptPart {
   readonly record: PartRecord;
@@ -37,31 +46,40 @@ export interface KeptPart {
 export class PartFile implements AsyncDisposable {
   readonly #target: string;
   readonly #path: string;
+  readonly #replaces: boolean;
   #file: Deno.FsFile;
   // From an earlier call, or made by somebody else.
   #found: boolean;
   // What another call has left is not lost because this one fails before it begins.
   #keep: boolean;
+  #hasRecord: boolean;
   #exists = true;
 
-  private constructor(target: string, path: string, file: Deno.FsFile, found: boolean) {
+  private constructor(
+    { target, path, replaces }: PartPlace,
+    file: Deno.FsFile,
+    found: boolean,
+  ) {
     this.#target = target;
     this.#path = path;
+    this.#replaces = replaces;
     this.#file = file;
-    this.#found = this.#keep = found;
+    this.#found = this.#keep = this.#hasRecord = found;
   }
 
   /**
    * Opens the part of a target, or makes it.
    *
-   * @throws {Deno.errors.IsADirectory} if the target is a directory.
+   * @param replaces Whether the target may be there already.
+   * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if it is
+   * there and must not be.
+   * @throws {RangeError} if it is something else.
    * @throws {TransferError} if another download to the target is under way.
    */
-  static async open(target: string): Promise<PartFile> {
-    await checkTarget(target);
-    const path = partPath(target);
+  static async open(target: string, replaces: boolean): Promise<PartFile> {
+    await checkTarget(target, replaces);
     try {
-      return await PartFile.#open(target, path);
+      return await PartFile.#open({ target, path: partPath(target), replaces });
     } catch (error) {
       // It names the part, of which the caller knows nothing.
       const isPlain = error instanceof Error && !(error instanceof TransferError);
@@ -70,7 +88,8 @@ export class PartFile implements AsyncDisposable {
     }
   }
 
-  static async #open(target: string, path: string): Promise<PartFile> {
+  static async #open(place: PartPlace): Promise<PartFile> {
+    const { target, path } = place;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const created = await createFile(path);
       const file = created ?? await openRegularFile(path);
@@ -78,7 +97,7 @@ export class PartFile implements AsyncDisposable {
       try {
         await lock(file, target);
         // Whoever had it locked may have renamed or removed it just now.
-        if (await isAt(path, file)) return new PartFile(target, path, file, created === null);
+        if (await isAt(path, file)) return new PartFile(place, file, created === null);
       } catch (error) {
         file.close();
         throw error;
@@ -98,9 +117,11 @@ export class PartFile implements AsyncDisposable {
     return await writeRecord(this.#path, record) === uid ? { record, size } : null;
   }
 
-  /** Opens the part once more, to read it. */
-  async openToRead(): Promise<Deno.FsFile> {
-    return await Deno.open(this.#path, { read: true });
+  /** Gives what is kept, up to a position; each piece is valid until the next is asked for. */
+  readTo(stop: number): AsyncIterable<Uint8Array> {
+    return readPieces(this.#file, 0, stop, () => {
+      return new TransferError("CHANGED", `${this.#path} was changed while it was in use`);
+    });
   }
 
   /**
@@ -112,7 +133,7 @@ export class PartFile implements AsyncDisposable {
     await removeRecord(this.#path);
     if (this.#found) await this.#replace();
     if (record !== null) await writeRecord(this.#path, record);
-    this.#keep = record !== null;
+    this.#keep = this.#hasRecord = record !== null;
   }
 
   /** Puts a new file in the place of the one that was found: at no moment there is one that is not locked. */
@@ -145,6 +166,11 @@ export class PartFile implements AsyncDisposable {
     }
   }
 
+  /** Sets the time of its last change. */
+  async setModified(modified: Date): Promise<void> {
+    await this.#file.utime(new Date(), modified);
+  }
+
   /** Has everything that was written on the disk when it resolves. */
   async sync(): Promise<void> {
     await this.#file.sync();
@@ -153,7 +179,7 @@ export class PartFile implements AsyncDisposable {
   /** The same, and notes in the record how many bytes that are. */
   async noteSynced(record: PartRecord): Promise<void> {
     // Opened once more: what is being written through the other one does not have to wait.
-    using file = await this.openToRead();
+    using file = await Deno.open(this.#path, { read: true });
     await file.syncData();
     await writeRecord(this.#path, record);
   }
@@ -161,13 +187,27 @@ export class PartFile implements AsyncDisposable {
   /** Gives the part, which is synced, the name of the target; the permission bits of that stay. */
   async complete(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
+    if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
     if (replaced !== null && replaced.isFile && replaced.mode !== null) {
       await Deno.chmod(this.#path, replaced.mode & 0o777);
     }
-    await Deno.rename(this.#path, this.#target);
+    if (this.#replaces) await Deno.rename(this.#path, this.#target);
+    else await this.#nameAnew();
     this.#exists = false;
     await syncDirectory(dirname(this.#target));
-    await removeRecord(this.#path);
+    if (this.#hasRecord) await removeRecord(this.#path);
+  }
+
+  /** Gives it the name of the target unless that has come into being just now. */
+  async #nameAnew(): Promise<void> {
+    try {
+      await Deno.link(this.#path, this.#target);
+    } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) throw alreadyExists(this.#target);
+      // A file system without links: there somebody else may have been quicker.
+      return await Deno.rename(this.#path, this.#target);
+    }
+    await Deno.remove(this.#path);
   }
 
   /** Has it removed at the end: no call can continue it. */
@@ -199,13 +239,23 @@ function partPath(target: string): string {
   return join(dirname(target), `.${hash}${SUFFIX}`);
 }
 
-async function checkTarget(target: string): Promise<void> {
+async function checkTarget(target: string, replaces: boolean): Promise<void> {
   const info = await ifPresent(Deno.stat(target));
   if (info?.isDirectory || target.endsWith("/")) {
     throw new Deno.errors.IsADirectory(
       `file: ${target} is a directory; need the path of a file, which may be in it`,
     );
   }
+  if (info === null) return;
+  // A device would be replaced by a file.
+  if (!info.isFile) throw new RangeError(`file: ${target} is there and is not a regular file`);
+  if (!replaces) throw alreadyExists(target);
+}
+
+function alreadyExists(target: string): Error {
+  return new Deno.errors.AlreadyExists(
+    `file: ${target} is there already; choose another name, or replace it with replace: true`,
+  );
 }
 
 async function lock(file: Deno.FsFile, target: string): Promise<void> {

@@ -47,13 +47,16 @@ export class Route implements Disposable {
     return this.canReconnect || !(this.#target as Connection).closed;
   }
 
-  /** Who the other end is: its authority, which vouches for it at any address, or else its address. */
-  async peer(): Promise<string> {
+  /**
+   * Who the other end is: its authority, which vouches for it at any address, or else its address; `null` if
+   * the socket does not know that either.
+   */
+  async peer(): Promise<string | null> {
     const { sock } = await this.#connect();
     const authority = sock.peerCertificate?.authority;
     if (authority) return `authority ${authority.publicKey256}`;
     if (isClient(this.#target)) return `address ${addressText(this.#target.address)}`;
-    return `address ${JSON.stringify(sock.remoteAddr ?? null)}`;
+    return sock.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
   }
 
   /** Makes a request over the connection, which is made if there is none. */

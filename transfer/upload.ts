@@ -9,7 +9,7 @@ import type { HeaderDict } from "../base/headers.ts";
 import type { Response } from "../base/message.ts";
 import { parseDecimal } from "../base/range.ts";
 import type { Client, Connection } from "../client.ts";
-import { formatReprDigest } from "../files/digest.ts";
+import { formatReprDigest, WANT_SHA256 } from "../files/digest.ts";
 import {
   checkTransfer,
   type TransferOptions,
@@ -85,7 +85,10 @@ class Upload {
   readonly #source: SourceFile;
   readonly #sha256: string | null;
   readonly #settings: TransferSettings;
+  /** Of all requests. */
   readonly #headers: HeaderDict;
+  /** Of a PUT, besides those. */
+  readonly #putHeaders: HeaderDict;
 
   constructor(
     route: Route,
@@ -100,12 +103,18 @@ class Upload {
     this.#sha256 = sha256;
     this.#settings = settings;
     this.#headers = sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
+    const { replace, modified } = settings;
+    this.#putHeaders = {
+      ...this.#headers,
+      ...(replace ? {} : { "if-none-match": "*" }),
+      ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
+    };
   }
 
   async run(): Promise<TransferResult> {
     if (this.#sha256 === null || !this.#settings.resume) {
       const meter = this.#meter(0);
-      return await this.#finish(await this.#put(this.#headers, meter), meter);
+      return await this.#finish(await this.#put(this.#putHeaders, meter), meter);
     }
     let meter = this.#meter(await this.#askOffset());
     let response = await this.#putRest(meter);
@@ -143,7 +152,7 @@ class Upload {
 
   #putRest(meter: ProgressMeter): Promise<Response> {
     return this.#put({
-      ...this.#headers,
+      ...this.#putHeaders,
       "upload-offset": `${meter.resumedFrom}`,
       "upload-length": `${meter.total}`,
     }, meter);
@@ -154,10 +163,19 @@ class Upload {
     return await this.#route.request("PUT", this.#uri, headers, body);
   }
 
+  /** Whether the very same file was there already, so that it need not be replaced. */
+  async #isThere(): Promise<boolean> {
+    if (this.#sha256 === null || !this.#route.isUsable) return false;
+    const wanted = { "want-repr-digest": WANT_SHA256 };
+    const response = await this.#route.request("HEAD", this.#uri, wanted);
+    return response.status === 200 && readDigest("HEAD", this.#uri, response) === this.#sha256;
+  }
+
   /** Makes sure that the other end has the file, and that it is this one. */
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
     await this.#route.discard(response);
+    if (status === 412 && await this.#isThere()) return meter.finish(this.#sha256);
     if (status !== 201 && status !== 204) throw statusError("PUT", this.#uri, response);
     if (this.#sha256 !== null) {
       const other = readDigest("PUT", this.#uri, response);

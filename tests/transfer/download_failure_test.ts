@@ -6,6 +6,7 @@ import { entries, tempDir } from "../support/directories.ts";
 import { programCommand } from "../support/programs.ts";
 import { ServedVersion } from "../support/served_version.ts";
 import { serve } from "../support/serving.ts";
+import { makeFifo } from "../support/special_files.ts";
 import { randomBytes, serveFiles } from "../support/transferring.ts";
 
 Deno.test("a file that is not what the other end has is not kept", async () => {
@@ -123,6 +124,9 @@ Deno.test("a target that can't be written is refused before anything is asked fo
   await assertRejects(to(here), IsADirectory, "is a directory");
   await assertRejects(to(`${here}/none/f`), NotFound, `file: ${here}/none/f`);
   await assertRejects(to(`${here}/f/g`), NotADirectory);
+  if (Deno.build.os === "linux") {
+    await assertRejects(to("/dev/null"), RangeError, "not a regular file");
+  }
   assertEquals(await entries(here), ["d", "f"]);
   assertEquals(await entries(`${here}/d`), []);
 });
@@ -195,4 +199,24 @@ Deno.test("a signal ends a download with its reason, and what has arrived is kep
   const { resumedFrom } = await get();
   assertEquals(resumedFrom, 524_288);
   assertEquals(await Deno.readFile(`${dir.path}/f`), there.content);
+});
+
+Deno.test("replace: false keeps a file that is there, also one that comes into being meanwhile", async () => {
+  const there = new ServedVersion(randomBytes(300_000));
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  const file = `${dir.path}/f`;
+  const get = () => download(client, "/f", file, { replace: false });
+  await get();
+  const { AlreadyExists } = Deno.errors;
+  there.requests.length = 0;
+  await assertRejects(get, AlreadyExists, "is there already");
+  assertEquals(there.requests, []);
+  await Deno.remove(file);
+  there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
+  await assertRejects(get, AlreadyExists, "replace: true");
+  assertEquals(await Deno.readTextFile(file), "mine");
+  assertEquals((await download(client, "/f", file)).resumedFrom, 300_000);
+  assertEquals(await entries(dir.path), ["f"]);
 });

@@ -1,7 +1,7 @@
 /** download: whole files, and what a call checks, reports and leaves. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { TransferProgress } from "@degu/degu/transfer";
-import { download, fileUri } from "@degu/degu/transfer";
+import { FilesApp } from "@degu/degu/files";
+import { download, fileUri, type TransferProgress, upload } from "@degu/degu/transfer";
 import { entries, mode } from "../support/directories.ts";
 import { ServedVersion } from "../support/served_version.ts";
 import { serve } from "../support/serving.ts";
@@ -73,6 +73,16 @@ Deno.test("a file that is replaced keeps its permission bits, and a link is repl
   assertEquals(await Deno.readTextFile(`${files.here}/link`), "new");
 });
 
+Deno.test("a file gets the time that it is given", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  await Deno.writeTextFile(`${files.here}/file`, "content");
+  const modified = new Date("2001-02-03T04:05:06.789Z");
+  await upload(files.client, `${files.here}/file`, "/file", { modified });
+  assertEquals((await Deno.stat(`${files.there}/file`)).mtime, modified);
+  await download(files.client, "/file", `${files.here}/copy`, { modified });
+  assertEquals((await Deno.stat(`${files.here}/copy`)).mtime, modified);
+});
+
 Deno.test("progress is reported at most ten times a second, and at the end", async () => {
   const there = new ServedVersion(randomBytes(30 * 65536));
   // A sender of about 2 MB a second.
@@ -132,6 +142,13 @@ Deno.test("download checks its arguments before it connects or writes", async ()
     [[client, "/f", file, { resume: null }], TypeError, "resume: must be a boolean"],
     [[client, "/f", file, { onProgress: {} }], TypeError, "onProgress: must be a function"],
     [[client, "/f", file, { signal: {} }], TypeError, "signal"],
+    [[client, "/f", file, { replace: "no" }], TypeError, "replace: must be a boolean"],
+    [[client, "/f", file, { modified: 0 }], TypeError, "modified: must be a Date; got number"],
+    [
+      [client, "/f", file, { modified: new Date(NaN) }],
+      RangeError,
+      "modified: must be a valid date",
+    ],
   ];
   for (const [args, Class, message] of refused) {
     await assertRejects(() => download(...args as Parameters<typeof download>), Class, message);

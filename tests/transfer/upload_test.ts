@@ -124,3 +124,27 @@ Deno.test("a server that does not accept a file says why", async () => {
     assertEquals(await partsOf(files.there), []);
   }
 });
+
+Deno.test("replace: false keeps another file that is there, and accepts the very same", async () => {
+  await using files = await serveFiles(writable);
+  for (const size of [0, 5, 2_000_000]) {
+    const file = `${files.here}/file`;
+    const content = randomBytes(size);
+    await Deno.writeFile(file, content);
+    const uri = `/copy-${size}`;
+    const put = (options = {}) => upload(files.client, file, uri, { replace: false, ...options });
+    assertEquals((await put()).bytes, size);
+    assertEquals([(await put()).total, (await put({ resume: false })).total], [size, size]);
+    await Deno.writeFile(file, randomBytes(size + 1));
+    for (const options of [{}, { resume: false }, { verify: false }]) {
+      const error = await assertRejects(
+        () => put(options),
+        TransferError,
+        "there is a file already",
+      );
+      assertEquals(error.status, 412);
+    }
+    assertEquals(await Deno.readFile(`${files.there}${uri}`), content);
+    assertEquals(await partsOf(files.there), []);
+  }
+});
