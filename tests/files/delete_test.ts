@@ -1,0 +1,75 @@
+/** DELETE: files and empty directories that peers remove. */
+import { assertEquals } from "@std/assert";
+import { BodyIter, type HeaderDict } from "../../base.ts";
+import { fileUri } from "../../files/file_name.ts";
+import { RESERVED } from "../../files/reserved.ts";
+import { entries } from "../support/directories.ts";
+import { serveForWriting, statusOf } from "../support/written_directory.ts";
+import { latin1 } from "../support/wire_grammar.ts";
+
+Deno.test("files and empty directories are deleted, and nothing else", async () => {
+  await using files = await serveForWriting();
+  await Deno.mkdir(`${files.root}/empty/deep`, { recursive: true });
+  await Deno.mkdir(`${files.root}/${RESERVED}`);
+  await Deno.writeTextFile(`${files.root}/a b`, "");
+  const cases: [uri: string, status: number, headers?: HeaderDict][] = [
+    ["/none", 404],
+    ["/none/", 404],
+    ["/none/none", 404],
+    ["/file/", 404],
+    ["/file/none", 409],
+    ["/a:b", 404],
+    ["/~66ile", 404],
+    ["/.", 404],
+    ["/", 403],
+    [`/${RESERVED}`, 403],
+    [`/${RESERVED}/`, 403],
+    [`/${RESERVED}/a`, 403],
+    ["/sub", 409],
+    ["/sub/", 409],
+    ["/empty", 409],
+    ["/file", 412, { "if-match": '"a"' }],
+    ["/file", 412, { "if-none-match": "*" }],
+    ["/file", 412, { "if-unmodified-since": new Date(0).toUTCString() }],
+    ["/empty/deep/", 412, { "if-match": '"a"' }],
+    ["/empty/deep/", 204],
+    ["/empty", 204],
+    ["/file", 204, { "if-match": "*" }],
+    ["/file", 404],
+    [fileUri("a b"), 204],
+  ];
+  for (const [uri, status, headers = {}] of cases) {
+    const response = await files.request("DELETE", uri, headers);
+    assertEquals(await statusOf(response), status, uri);
+  }
+  assertEquals(await entries(files.root), [RESERVED, "sub"]);
+  assertEquals(await files.read("sub/file"), "public");
+});
+
+Deno.test("a directory may vanish while a file is sent to it, and is made again", async () => {
+  await using files = await serveForWriting();
+  await Deno.mkdir(`${files.root}/dir`);
+  for (const [uri, deleted] of [["/dir/a", "/dir"], ["/file", "/file"]] as const) {
+    const body = new BodyIter(
+      (async function* () {
+        yield latin1("12345");
+        while ((await files.unfinished()).length === 0);
+        assertEquals(await statusOf(await files.request("DELETE", deleted)), 204);
+        yield latin1("67890");
+      })(),
+      10,
+    );
+    assertEquals(await files.put(uri, body), 201);
+    assertEquals(await files.read(uri.slice(1)), "1234567890");
+  }
+});
+
+Deno.test("a file that is deleted while it is sent arrives whole", async () => {
+  await using files = await serveForWriting();
+  await Deno.writeFile(`${files.root}/large`, new Uint8Array(20_000_000).fill(1));
+  using conn = await files.serving.makeClient().connect();
+  const { body } = await conn.get("/large");
+  assertEquals(await statusOf(await files.request("DELETE", "/large")), 204);
+  assertEquals(await body!.writeTo(new WritableStream()), 20_000_000);
+  assertEquals((await conn.get("/large")).status, 404);
+});

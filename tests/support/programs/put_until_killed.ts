@@ -1,0 +1,35 @@
+/**
+ * Writes files of one repeated byte into a directory, its first argument, by FilesApp, again and again until it is killed: new ones,
+ * replaced ones, and such that go on where they were cut. Prints a line when it begins.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { Body, type HeaderDict } from "../../../base.ts";
+import { FilesApp } from "../../../files.ts";
+import { formatReprDigest } from "../../../files/digest.ts";
+import { mkreq } from "../../../misc.ts";
+
+const [root = "", length = ""] = Deno.args;
+const app = new FilesApp(root, { write: true });
+
+async function put(uri: string, content: Uint8Array<ArrayBuffer>, headers: HeaderDict) {
+  const body = new Body(new Blob([content]).stream(), content.length);
+  const [status] = await app.handle(mkreq("PUT", uri, headers, body));
+  // Another process may be at the same file.
+  if (![201, 204, 409, 412].includes(status)) throw new Error(`${uri}: ${status}`);
+}
+
+console.log("ready");
+for (let turn = 0;; turn++) {
+  const content = new Uint8Array(Number(length)).fill(turn % 256);
+  const digest = formatReprDigest(createHash("sha256").update(content).digest("hex"));
+  await put("/replaced", content, {});
+  await put(`/new/${Deno.pid}-${turn}`, content, { "if-none-match": "*" });
+  const upload = { "repr-digest": digest, "upload-length": length };
+  const [, , told] = await app.handle(mkreq("HEAD", "/resumed", upload));
+  const offset = Number(told["upload-offset"]);
+  await put("/resumed", content.slice(offset), { ...upload, "upload-offset": `${offset}` });
+  await app.handle(mkreq("DELETE", `/new/${Deno.pid}-${turn}`));
+}

@@ -1,0 +1,31 @@
+/**
+ * Makes requests of a FilesApp, and prints the status of each as JSON. The first argument is the directory, the second the requests as
+ * JSON: method, URI, bytes of the body, and for an upload that may go on its offset.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { Body, type HeaderDict } from "../../../base.ts";
+import { FilesApp } from "../../../files.ts";
+import { formatReprDigest } from "../../../files/digest.ts";
+import { mkreq } from "../../../misc.ts";
+
+const [root = "", json = "[]"] = Deno.args;
+const requests: ["PUT" | "DELETE" | "GET", string, number, number | null][] = JSON.parse(json);
+const app = new FilesApp(root, { write: true });
+const statuses: number[] = [];
+for (const [method, uri, bytes, offset] of requests) {
+  const content = new Uint8Array(bytes).fill(7);
+  const digest = formatReprDigest(createHash("sha256").update(content).digest("hex"));
+  const headers: HeaderDict = offset === null ? {} : {
+    "repr-digest": digest,
+    "upload-length": `${bytes}`,
+    "upload-offset": `${offset}`,
+  };
+  const body = method === "PUT" ? new Body(new Blob([content]).stream(), bytes) : null;
+  const [status, , , sent] = await app.handle(mkreq(method, uri, headers, body));
+  if (sent !== null && !(sent instanceof Uint8Array)) await sent.cancel();
+  statuses.push(status);
+}
+console.log(JSON.stringify(statuses));
