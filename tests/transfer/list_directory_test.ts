@@ -212,6 +212,9 @@ Deno.test("what is not an array of objects rejects", async () => {
     assertEquals(error.code, "BAD_LIST", text);
   }
   for (const text of ["[]", " [ ] \n", "\t[\r\n]"]) assertEquals(await listText(text), []);
+  const long = "é".repeat(127);
+  const escaped = JSON.stringify([entry({ name: long })]).replaceAll("é", "\\u00e9");
+  assertEquals((await listText(escaped)).map(({ name }) => name), [long]);
   const bytes = new Uint8Array([0x5b, 0x7b, 0x22, 0xff, 0x22, 0x7d, 0x5d]);
   const headers = { "content-type": "application/json" };
   await using serving = serve(() => [200, "OK", headers, bytes]);
