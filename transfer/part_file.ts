@@ -19,6 +19,8 @@ import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_r
 import { TransferError } from "./transfer_error.ts";
 
 const SUFFIX = ".degu-part";
+/** Names of parts and of what belongs to them: a peer that names a file so could change what another has sent. */
+const RESERVED = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/s;
 /** What the file systems of Unix allow, without what the names of a record have more. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
 /** How often a part may be taken away between two looks before something else is wrong. */
@@ -240,6 +242,11 @@ function partPath(target: string): string {
 }
 
 async function checkTarget(target: string, replaces: boolean): Promise<void> {
+  if (RESERVED.test(basename(target))) {
+    throw new RangeError(
+      `file: ${target} has the name of a part of a download; choose another name`,
+    );
+  }
   const info = await ifPresent(Deno.stat(target));
   if (info?.isDirectory || target.endsWith("/")) {
     throw new Deno.errors.IsADirectory(

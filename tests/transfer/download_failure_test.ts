@@ -124,6 +124,9 @@ Deno.test("a target that can't be written is refused before anything is asked fo
   await assertRejects(to(here), IsADirectory, "is a directory");
   await assertRejects(to(`${here}/none/f`), NotFound, `file: ${here}/none/f`);
   await assertRejects(to(`${here}/f/g`), NotADirectory);
+  for (const end of ["", ".json", ".json.tmp", ".new"]) {
+    await assertRejects(to(`${here}/.f.degu-part${end}`), RangeError, "the name of a part");
+  }
   assertEquals(await entries(here), ["d", "f"]);
   if (await makeFifo(`${here}/fifo`)) {
     await assertRejects(to(`${here}/fifo`), RangeError, "is not a regular file");
