@@ -141,7 +141,10 @@ async function append(
   upload: { readonly isEnded: boolean },
 ): Promise<void> {
   if (offset === 0) await handle.truncate(0);
-  else if (Number(state.size) !== offset) throw new Refusal(409, "the part has changed");
+  else if (Number(state.size) !== offset) {
+    // Another process had it; what there is now is empty.
+    throw new Refusal(409, "the part has changed", offsetHeader(0));
+  }
   const hash = createHash("sha256");
   await hashBytes(handle, offset, hash, () => {
     if (upload.isEnded) throw new Refusal(409, "a newer request for the same part");

@@ -7,11 +7,16 @@
 import type { BigIntStats } from "node:fs";
 import { readdirSync, unlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { isSameFile } from "./file_state.ts";
+import { Refusal } from "./refusal.ts";
 import { lookAt, makeReserved, prefixOf, reservedPath } from "./reserved.ts";
 
 const MODE_BITS = 0o7777n;
 /** What the names of unfinished files look like; nothing else is ever removed. */
 const NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
+
+/** How often a part is opened that another process makes or removes at that very moment. */
+const ATTEMPTS = 5;
 
 /** The paths of the files that this process writes at the moment. */
 export const inUse = new Set<string>();
@@ -26,6 +31,9 @@ export class Unfinished implements AsyncDisposable {
   readonly newMode: bigint;
   /** Whether it stays if it does not get a name. */
   isKept = false;
+
+  /** Keeps other processes from writing to a part; a file with a random name needs none. */
+  #lock: Deno.FsFile | null = null;
 
   private constructor(path: string, handle: FileHandle, state: BigIntStats, newMode?: bigint) {
     this.path = path;
@@ -45,34 +53,59 @@ export class Unfinished implements AsyncDisposable {
     return await Unfinished.#open(pathOf(root, `put-${randomDigits()}`), "wx+", 0o666);
   }
 
-  /** Makes the file of a part, or opens it; only this user can read it. */
+  /**
+   * Makes the file of a part, or opens it; only this user can read it. One that another process writes to
+   * is given up for a new one: that process finds out before it gives the file a name.
+   */
   static async openPart(path: string, root: string): Promise<Unfinished> {
     const { newMode } = await probe(root);
-    try {
-      return await Unfinished.#open(path, "wx+", 0o600, newMode);
-    } catch (error) {
-      if ((error as { code?: unknown }).code !== "EEXIST") throw error;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const old = lookAt(path);
+      // A process that was killed has left a second name of a file that is served.
+      if (old !== null && (!old.isFile() || old.nlink > 1n)) removeIfThere(path);
+      const file = await Unfinished.#open(
+        path,
+        lookAt(path) === null ? "wx+" : "r+",
+        0o600,
+        newMode,
+      );
+      if (await file.#takeLock()) return file;
+      await file[Symbol.asyncDispose]();
     }
-    return await Unfinished.#open(path, "r+", 0o600, newMode);
+    throw new Refusal(409, `other processes write to ${path}`);
   }
 
   static async #open(path: string, flags: string, mode: number, newMode?: bigint) {
     inUse.add(path);
+    let handle: FileHandle | null = null;
     try {
-      const handle = await open(path, flags, mode);
+      handle = await open(path, flags, mode);
       return new Unfinished(path, handle, await handle.stat({ bigint: true }), newMode);
     } catch (error) {
       inUse.delete(path);
+      await handle?.close();
       throw error;
     }
+  }
+
+  /** Makes sure that this process alone writes to the file, and that it is still the one of this name. */
+  async #takeLock(): Promise<boolean> {
+    this.#lock = await Deno.open(this.path, { write: true });
+    // There are file systems without locks.
+    if (!await this.#lock.tryLock(true).catch(() => true)) return false;
+    const now = lookAt(this.path);
+    if (now !== null && isSameFile(now, this.state)) return true;
+    this.isKept = true;
+    return false;
   }
 
   /** Closes the file, and removes it unless it is kept or has got a name. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.handle.close();
-    } finally {
       if (!this.isKept) removeIfThere(this.path);
+    } finally {
+      this.#lock?.close();
       inUse.delete(this.path);
     }
   }

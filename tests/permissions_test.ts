@@ -338,6 +338,8 @@ Deno.test("files, keys and temporary servers need what the table says", async ()
   const files = join(dir.path, "files");
   await Deno.mkdir(files);
   await Deno.writeTextFile(join(files, "hello.txt"), "hello");
+  const writable = join(dir.path, "writable");
+  await Deno.mkdir(writable);
   const keys = join(dir.path, "keys");
   await Deno.mkdir(keys, { mode: 0o700 });
   await createDevicePki(keys, "viewer");
@@ -352,6 +354,36 @@ const [status, , , body] = await new FilesApp(${JSON.stringify(files)})
   .handle(mkreq("GET", "/hello.txt"));
 if (status !== 200) throw new Error(String(status));
 if (body === null) throw new Error("no body");`,
+    },
+    {
+      name: "FilesApp with list",
+      permissions: [`read=${files}`],
+      script: `import { FilesApp } from "./files.ts";
+import { mkreq } from "./misc.ts";
+const app = new FilesApp(${JSON.stringify(files)}, { list: true });
+const [, , , body] = await app.handle(mkreq("GET", "/"));
+await body.writeTo(new WritableStream());`,
+    },
+    {
+      name: "FilesApp with write",
+      permissions: [`read=${writable}`, `write=${writable}`],
+      script: `import { FilesApp } from "./files.ts";
+import { mkreq } from "./misc.ts";
+const logger = { warn: console.error };
+const app = new FilesApp(${JSON.stringify(writable)}, { write: true, logger });
+const name = crypto.randomUUID();
+const digest = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"; // of nothing
+const upload = { "repr-digest": digest, "upload-length": "0", "upload-offset": "0" };
+const requests = [
+  mkreq("PUT", "/sub/" + name, { "if-none-match": "*" }),
+  mkreq("PUT", "/sub/" + name, upload),
+  mkreq("HEAD", "/sub/" + name, upload),
+  mkreq("DELETE", "/sub/" + name),
+];
+for (const request of requests) {
+  const [status] = await app.handle(request);
+  if (status >= 400) throw new Error(String(status));
+}`,
     },
     {
       name: "TempPKI",

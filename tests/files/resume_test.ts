@@ -230,6 +230,35 @@ Deno.test("of many requests for one part at once the last one wins, and nothing 
   assertEquals(await entries(`${tree.root}/${RESERVED}`), []);
 });
 
+/** The path of the only part that there is. */
+async function partOf(files: Files): Promise<string> {
+  const [part = ""] = await files.unfinished();
+  return `${files.root}/${RESERVED}/${part}`;
+}
+
+Deno.test("a part that another process writes to is given up, and begun anew", async () => {
+  await using files = await serveForWriting();
+  await cut(files, "/a");
+  using locked = await Deno.open(await partOf(files), { write: true });
+  await locked.lock(true);
+  assertEquals(await put(files, "/a", upload(CONTENT, CUT), CONTENT.subarray(CUT)), [409, "0"]);
+  assertEquals(await files.unfinished(), []);
+  await locked.write(new Uint8Array(10));
+  assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);
+  await locked.write(new Uint8Array(10));
+  assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
+});
+
+Deno.test("a part that has another name as well is not written to", async () => {
+  await using files = await serveForWriting();
+  await cut(files, "/a");
+  // What a process leaves behind that is killed when it has just given a file its name.
+  await Deno.link(await partOf(files), `${files.root}/served`);
+  assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);
+  assertEquals(await Deno.readFile(`${files.root}/served`), CONTENT.subarray(0, CUT));
+  assertEquals(await files.unfinished(), []);
+});
+
 // ───────────────────────── whose part it is
 
 /** A session of a client with a key, vouched for by an authority. */
