@@ -81,6 +81,9 @@ export interface FilesOptions {
 
 const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger"];
 const MAX_PART_BYTES = 16 * 1024 ** 3;
+const READING = "GET, HEAD";
+const WRITING = "GET, HEAD, PUT, DELETE";
+
 /** What all requests to an app have in common. */
 interface Settings {
   /** The real path of the directory. */
@@ -91,26 +94,30 @@ interface Settings {
   readonly digests: KnownDigests;
 }
 
-const READING = "GET, HEAD";
-const WRITING = "GET, HEAD, PUT, DELETE";
-
 /**
- * Serves the files below a directory to GET and HEAD. Needs `--allow-read` of the directory.
+ * Serves the files below a directory to GET and HEAD; with options it lists directories, and lets peers
+ * write and delete files. Needs `--allow-read` of the directory, and to write `--allow-write`.
  *
  * Each component of a path is the name of a file or directory, escaped as `escapeName` of
  * `@degu/degu/transfer` does.
  *
- * A path that ends with a slash means the `index.html` of a directory; without the slash a
- * directory is answered with a redirect to it. Files have `content-type` and, once they have not
+ * A path that ends with a slash means the `index.html` of a directory, or with `list` a JSON array of
+ * what is in it; without the slash a directory is answered with a redirect to it. Files have `content-type` and, once they have not
  * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
  * requests (RFC 9110 §13, §14) are answered as they are meant. Everything else is `404 Not Found`:
  * what does not exist, can't be read, is no regular file, or is reached by a symbolic link that leads
  * out of the directory.
  *
  * A file is read in pieces while it is sent, and closed whatever the peer does. One that is
- * overwritten in place meanwhile is not sent to its end.
+ * overwritten in place meanwhile is not sent to its end. Its SHA-256 comes as `repr-digest` (RFC 9530)
+ * where `want-repr-digest` asks for it: with HEAD always, with GET where it is known.
  *
- * @example
+ * With `write` a PUT replaces a file by renaming one that is complete and on the disk: nobody sees half of it, and
+ * after an error nothing of it is left. It can be bound to conditions and to a digest, and an upload
+ * that has told its length and digest goes on where it was cut. DELETE removes a file, or a directory that is empty.
+ * No symbolic link is followed for writing.
+ *
+ * @example Serve files to read
  * ```ts
  * import { Client, Server } from "@degu/degu";
  * import { FilesApp } from "@degu/degu/files";
@@ -128,6 +135,22 @@ const WRITING = "GET, HEAD, PUT, DELETE";
  * assertEquals(await response.body?.text(), "234");
  * await Deno.remove(directory, { recursive: true });
  * ```
+ *
+ * @example Take files from peers
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = await Deno.makeTempDir();
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(directory, { write: true }));
+ * server.serveForever();
+ * const text = new TextEncoder().encode("hello");
+ * const response = await new Client(server.address).request("PUT", "/sub/hello.txt", {}, text);
+ * assertEquals(response.status, 201);
+ * assertEquals(await Deno.readTextFile(`${directory}/sub/hello.txt`), "hello");
+ * await Deno.remove(directory, { recursive: true });
+ * ```
  */
 export class FilesApp implements AppObject {
   readonly #settings: Settings;
@@ -139,7 +162,8 @@ export class FilesApp implements AppObject {
    * Serves a directory. Its path is resolved here, once; what happens in it later counts.
    *
    * @throws {TypeError} if it is neither a string nor a URL, or an option is unknown or of a wrong type.
-   * @throws {RangeError} if it is empty, has a NUL byte, or is not a `file:` URL; on Windows if `list` is true.
+   * @throws {RangeError} if it is empty, has a NUL byte, or is not a `file:` URL; on Windows if `list` or
+   * `write` is true; if `maxBytes` or `maxPartBytes` is no integer from 0 to 2⁵³ − 1.
    * @throws {Deno.errors.NotFound} if it does not exist, `Deno.errors.NotADirectory` if it is
    * something else, `Deno.errors.NotCapable` without the permission to read it.
    */

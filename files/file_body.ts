@@ -12,6 +12,7 @@ import { BodyError } from "../base/errors.ts";
 import { isStill } from "./file_digest.ts";
 import { isOverwritten } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";
+import { printable } from "./printable.ts";
 
 /** Up to so many bytes are read at once, and go out in one write with what precedes them. */
 const SMALL_BYTES = 32768;
@@ -94,7 +95,7 @@ function tellDigest(file: OpenFile, hashing: Hashing | null): void {
 
 function overwritten({ path }: OpenFile): BodyError {
   return new BodyError(
-    `${path} was overwritten while it was sent; write to another file and rename that`,
+    `${printable(path)} was overwritten while it was sent; write to another file and rename that`,
   );
 }
 

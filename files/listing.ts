@@ -10,6 +10,7 @@ import type { Chunk } from "../base/chunk.ts";
 import { BodyError } from "../base/errors.ts";
 import { escapeName } from "./file_name.ts";
 import { isAbsence, resolveBelow } from "./open_file.ts";
+import { printable } from "./printable.ts";
 import { isReserved, prefixOf } from "./reserved.ts";
 
 /** Entries that are looked at at a time. */
@@ -89,7 +90,7 @@ async function* batchesOf({ path }: Listing): AsyncGenerator<string[], void, voi
 /** Checks, once names have been read, that nobody has put a link in the place of the directory. */
 function checkPath(path: string): void {
   if (Deno.realPathSync(path) === path) return;
-  throw new BodyError(`${path} was replaced while it was listed`);
+  throw new BodyError(`${printable(path)} was replaced while it was listed`);
 }
 
 /** Whether a name has a component. Of names that look the same only the first can be the real one. */

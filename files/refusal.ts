@@ -7,6 +7,7 @@
 import { makeEmptyResponse } from "../base/empty_response.ts";
 import type { HeaderDict } from "../base/headers.ts";
 import type { Request, ResponseTuple } from "../base/message.ts";
+import { printable } from "./printable.ts";
 
 /** The statuses of requests that are not carried out (RFC 9110 §15.5; RFC 4918 §11.5 for 507). */
 const REASONS = {
@@ -35,7 +36,7 @@ export class Refusal extends Error {
     headers: HeaderDict = {},
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(printable(message), options);
     this.status = status;
     this.headers = headers;
   }

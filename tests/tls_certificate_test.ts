@@ -154,6 +154,7 @@ const leaf: Certificate = {
     authorityKeyId: null,
     pathLength: null,
     maySignCertificates: true,
+    hasKeyUsage: true,
     hasMoreRules: false,
     signed: new Uint8Array(),
     algorithm: "1.3.101.112",

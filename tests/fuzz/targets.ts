@@ -8,6 +8,7 @@ import { cancelledBodies } from "./cancelled.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { fetchRequests } from "./fetch_requests.ts";
 import { closedSessions } from "./closed_sessions.ts";
+import { digests, fileNames } from "./file_names.ts";
 import { chunkFormats, requestFormats, responseFormats } from "./formats.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { linearTime } from "./linear.ts";
@@ -27,6 +28,8 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "uri": () => uris,
   "range": () => ranges,
   "content-range": () => contentRanges,
+  "file-name": () => fileNames,
+  "digest": () => digests,
   "chunk-line": () => chunkLines,
   "chunk-format": () => chunkFormats,
   "chunk-stream": chunkStreams,

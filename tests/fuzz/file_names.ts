@@ -1,0 +1,149 @@
+/**
+ * File names in paths, and digests in headers.
+ *
+ * @module
+ */
+
+import { formatReprDigest, parseReprDigest, parseWantReprDigest } from "../../files/digest.ts";
+import { escapeName, unescapeName } from "../../files/file_name.ts";
+import { referenceUri } from "../support/wire_grammar.ts";
+import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
+import type { Random } from "./random.ts";
+
+/** What a parser gives, or `null` where it throws a RangeError; everything else is passed on. */
+function valueOf<T>(parse: () => T): T | null {
+  try {
+    return parse();
+  } catch (error) {
+    demand(error instanceof RangeError, `threw ${error} in place of a RangeError`);
+    return null;
+  }
+}
+
+/** The name that a component means, read in another way than the library does. */
+function readName(component: string): string | null {
+  if (!/^[A-Za-z0-9~._+-]+$/.test(component)) return null;
+  let name;
+  try {
+    name = decodeURIComponent(component.replaceAll("~", "%"));
+  } catch {
+    return null;
+  }
+  if (name === "." || name === ".." || /[/\0]/.test(name)) return null;
+  if (new TextEncoder().encode(name).length > 255) return null;
+  const spelled = encodeURIComponent(name).replaceAll("%2B", "+")
+    .replaceAll(
+      /[!'()*~]/g,
+      (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+    )
+    .replaceAll("%", "~");
+  return spelled === component ? name : null;
+}
+
+const CHARACTERS = [
+  "a",
+  "Z",
+  "0",
+  ".",
+  "-",
+  "_",
+  "+",
+  " ",
+  "~",
+  ":",
+  "%",
+  "é",
+  "日",
+  "😀",
+  "\n",
+  "\ufeff",
+];
+
+function component(random: Random): string {
+  let text = "";
+  const most = random.chance(2) ? 260 : 1 + random.below(12);
+  for (let n = 0; n < most; n++) {
+    if (random.chance(85)) text += escapeName(random.pick(CHARACTERS).replace(".", "x"));
+    else if (random.chance(50)) text += random.text("~.aA19cC0fF", 1, 3);
+    else text += random.pick(["~2E", "~2F", "~00", "~C0~AF", "~ED~A0~80", "~FF", ".", "/", "~7E"]);
+  }
+  return text;
+}
+
+/** `unescapeName` and `escapeName`. */
+export const fileNames: Fuzzer = {
+  name: "file-name",
+  grammar: component,
+  check(input): Outcome {
+    const parsed = valueOf(() => unescapeName(input));
+    const expected = readName(input);
+    demand(parsed === expected, `read ${Deno.inspect(parsed)}, not ${Deno.inspect(expected)}`);
+    // Whatever is given as a name: refused, or a component of a path that comes back as that name.
+    const escaped = valueOf(() => escapeName(input));
+    if (escaped !== null) {
+      demand(unescapeName(escaped) === input, "came back as another name");
+      demand(referenceUri(`/${escaped}`) !== null, "is no component of a path");
+    }
+    return parsed === null ? "rejected" : "accepted";
+  },
+};
+
+/** The SHA-256 of a dictionary of digests, read in another way than the library does; `undefined` if it is none. */
+function readDigests(value: string): string | null | undefined {
+  const member = "[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]*={0,2}:";
+  if (!new RegExp(`^${member}(?: *, *${member})*$`).test(value)) return undefined;
+  const digests = new Map<string, string>();
+  for (const [, key = "", base64 = ""] of value.matchAll(/([^=, ]+)=:([^:]*):/g)) {
+    let bytes;
+    try {
+      bytes = atob(base64);
+    } catch {
+      return undefined;
+    }
+    if (digests.has(key) || btoa(bytes) !== base64) return undefined;
+    digests.set(
+      key,
+      Array.from(bytes, (byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join(""),
+    );
+  }
+  const sha256 = digests.get("sha-256");
+  return sha256 !== undefined && sha256.length !== 64 ? undefined : sha256 ?? null;
+}
+
+function dictionary(random: Random): string {
+  const members = Array.from({ length: 1 + random.below(3) }, () => {
+    const key = random.pick(["sha-256", "sha-256", "sha-512", "md5", "x.y*", "SHA-256"]);
+    const length = random.pick([32, 32, 32, 64, 0, 1, 31]);
+    const bytes = Array.from({ length }, () => String.fromCharCode(random.below(256))).join("");
+    const base64 = random.chance(90) ? btoa(bytes) : random.text("Aa0+/=", 0, 6);
+    return random.chance(10) ? `${key}=${random.below(12)}` : `${key}=:${base64}:`;
+  });
+  return members.join(random.pick([", ", ",", " , "]));
+}
+
+/** `parseReprDigest`, `formatReprDigest` and `parseWantReprDigest`. */
+export const digests: Fuzzer = {
+  name: "digest",
+  grammar: dictionary,
+  check(input): Outcome {
+    let parsed: string | null | undefined;
+    const failed = valueOf(() => {
+      parsed = parseReprDigest(input);
+      return true;
+    }) === null;
+    const expected = readDigests(input);
+    demand(
+      failed === (expected === undefined),
+      failed ? "refused a dictionary" : "accepted another text",
+    );
+    const preference = valueOf(() => parseWantReprDigest(input));
+    demand(preference === null || failed, "is a digest and a wish for one");
+    demand(preference === null || (preference >= 0 && preference <= 10), "another preference");
+    if (failed) return "rejected";
+    demand(parsed === expected, "another digest");
+    if (typeof parsed === "string") {
+      demand(parseReprDigest(formatReprDigest(parsed)) === parsed, "came back as another digest");
+    }
+    return "accepted";
+  },
+};
