@@ -71,8 +71,8 @@ export interface FilesOptions {
    */
   maxPartBytes?: number | undefined;
   /**
-   * Where to tell, as a warning, why a request to write was not carried out; the peer gets the status
-   * alone.
+   * Gets a warning for each request to write that was not carried out, with the reason; the peer gets the
+   * status alone.
    *
    * @default {nowhere}
    */
@@ -114,7 +114,7 @@ interface Settings {
  *
  * With `write` a PUT replaces a file by renaming one that is complete and on the disk: nobody sees half of it, and
  * after an error nothing of it is left. It can be bound to conditions and to a digest, and an upload
- * that has told its length and digest goes on where it was cut. DELETE removes a file, or a directory that is empty.
+ * whose length and digest were sent along goes on where it was cut. DELETE removes a file, or a directory that is empty.
  * No symbolic link is followed for writing.
  *
  * @example Serve files to read

@@ -161,7 +161,7 @@ function removeDirectories(made: readonly string[]): void {
   try {
     for (const directory of made.toReversed()) rmdirSync(directory);
   } catch {
-    // The error that made this necessary tells more.
+    // The error that made this necessary is the one to report.
   }
 }
 

@@ -23,7 +23,7 @@ const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
 });
 
-/** Is told the SHA-256 of a file, in hexadecimal digits, once that was read as a whole and unchanged. */
+/** Called with the SHA-256 of a file, in hexadecimal digits, once that was read as a whole and unchanged. */
 export type Digested = (sha256: string) => void;
 
 /**
@@ -33,7 +33,7 @@ export type Digested = (sha256: string) => void;
  * A file that was overwritten is never sent to its end, so that nobody gets bytes of two versions
  * for a whole.
  *
- * @param digested Is told the digest, if all bytes of the file are sent.
+ * @param digested Called with the digest, if all bytes of the file are sent.
  * @throws {BodyError} where the file was overwritten before a few bytes of it were read; of more
  * bytes sending the body does.
  */

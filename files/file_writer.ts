@@ -20,7 +20,7 @@ export interface Destined {
   readonly start: number;
   /** The position that no byte may have. */
   readonly limit: number;
-  /** What all bytes are told to; `null` if nobody wants to know. */
+  /** What hashes all bytes; `null` if nobody wants their digest. */
   readonly hash: Hash | null;
 }
 

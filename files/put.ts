@@ -42,7 +42,7 @@ export async function put(write: WriteRequest, headers: UploadHeaders): Promise<
   return await finish(write, headers, file);
 }
 
-/** Bytes of the body; 0 where only its end will tell. */
+/** Bytes of the body; 0 if they are not known before its end. */
 function bodyLength({ body }: Request): number {
   return body === null || body.chunked ? 0 : body.contentLength;
 }

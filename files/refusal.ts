@@ -1,5 +1,5 @@
 /**
- * Requests that are not carried out, and what their peers are told.
+ * Requests that are not carried out, and how they are answered.
  *
  * @module
  */

@@ -14,7 +14,7 @@ const KEPT_MILLISECONDS = 24 * HOUR;
 const sweepers = new Set<WeakRef<Sweeper>>();
 
 // One for all apps, and begun when the module is loaded: an app has no end at which it could clear its own,
-// and whoever tests a program with an app in it would be told of a timer that was left behind.
+// and a test of a program with an app in it would fail because of the timer that is left.
 startInterval(() => {
   for (const reference of sweepers) {
     const sweeper = reference.deref();
@@ -32,7 +32,7 @@ export class Sweeper {
   /**
    * Removes what is old now, and looks again each hour.
    *
-   * @param report Is told what keeps a file from being removed.
+   * @param report Called with what keeps a file from being removed.
    */
   constructor(root: string, report: (message: string) => void) {
     this.#root = root;

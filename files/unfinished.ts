@@ -55,7 +55,7 @@ export class Unfinished implements AsyncDisposable {
 
   /**
    * Makes the file of a part, or opens it; only this user can read it. One that another process writes to
-   * is given up for a new one: that process finds out before it gives the file a name.
+   * is removed, and a new one made: that process notices before it gives the file a name.
    */
   static async openPart(path: string, root: string): Promise<Unfinished> {
     const { newMode } = await probe(root);
@@ -90,9 +90,13 @@ export class Unfinished implements AsyncDisposable {
 
   /** Makes sure that this process alone writes to the file, and that it is still the one of this name. */
   async #takeLock(): Promise<boolean> {
-    this.#lock = await Deno.open(this.path, { write: true });
-    // There are file systems without locks.
-    if (!await this.#lock.tryLock(true).catch(() => true)) return false;
+    try {
+      this.#lock = await Deno.open(this.path, { write: true });
+      // There are file systems without locks.
+      if (!await this.#lock.tryLock(true).catch(() => true)) return false;
+    } catch {
+      // It has no name any more.
+    }
     const now = lookAt(this.path);
     if (now !== null && isSameFile(now, this.state)) return true;
     this.isKept = true;

@@ -442,6 +442,25 @@ Deno.test("what is unfinished goes after 24 hours, and nothing else", async () =
   ]);
 });
 
+Deno.test("what has become too old is looked for once an hour", async () => {
+  await using files = await makeApp();
+  const part = `${files.root}/${RESERVED}/put-${"0".repeat(32)}`;
+  await Deno.mkdir(`${files.root}/${RESERVED}`, { mode: 0o700 });
+  await Deno.writeTextFile(part, "text");
+  const time = new Date(Date.now() - 25 * 3_600_000);
+  await Deno.utime(part, time, time);
+  const { now } = Date;
+  try {
+    for (const [minutes, left] of [[0, 1], [59, 1], [61, 0]] as const) {
+      Date.now = () => now() + minutes * 60_000;
+      await files.offset(undefined, "/a", CONTENT);
+      assertEquals((await entries(`${files.root}/${RESERVED}`)).length, left, `${minutes} minutes`);
+    }
+  } finally {
+    Date.now = now;
+  }
+});
+
 // ───────────────────────── who may go on
 
 Deno.test("a peer that is no longer admitted gets nothing renamed or deleted", async () => {

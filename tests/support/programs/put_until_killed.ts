@@ -1,6 +1,6 @@
 /**
  * Writes files of one repeated byte into a directory, its first argument, by FilesApp, again and again until it is killed: new ones,
- * replaced ones, and such that go on where they were cut. Prints a line when it begins.
+ * replaced ones, and such that go on where they were cut. Prints a line when the first is there.
  *
  * @module
  */
@@ -21,11 +21,11 @@ async function put(uri: string, content: Uint8Array<ArrayBuffer>, headers: Heade
   if (![201, 204, 409, 412].includes(status)) throw new Error(`${uri}: ${status}`);
 }
 
-console.log("ready");
 for (let turn = 0;; turn++) {
   const content = new Uint8Array(Number(length)).fill(turn % 256);
   const digest = formatReprDigest(createHash("sha256").update(content).digest("hex"));
   await put("/replaced", content, {});
+  if (turn === 0) console.log("ready");
   await put(`/new/${Deno.pid}-${turn}`, content, { "if-none-match": "*" });
   const upload = { "repr-digest": digest, "upload-length": length };
   const [, , told] = await app.handle(mkreq("HEAD", "/resumed", upload));
