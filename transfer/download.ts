@@ -305,7 +305,7 @@ class Download {
   }
 }
 
-/** Says what a response is about; its body is given up if that makes no sense. */
+/** Says what a response is about; its body is cancelled if that makes no sense. */
 function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
   const { etag } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");

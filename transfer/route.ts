@@ -71,7 +71,7 @@ export class Route implements Disposable {
   }
 
   /**
-   * Reads the body of a response that nobody wants, if it is short; else gives up the connection. After an
+   * Reads the body of a response that nobody wants, if it is short; else closes the connection. After an
    * error most servers close it, so that the next request gets another one if it can.
    */
   async discard({ status, body }: Response): Promise<void> {
