@@ -16,6 +16,7 @@ import { bulkRow } from "./rows/bulk.ts";
 import { filesRow } from "./rows/files.ts";
 import { loadRow } from "./rows/load.ts";
 import { memoryRow } from "./rows/memory.ts";
+import { movingRow } from "./rows/moving.ts";
 import { parsingRow } from "./rows/parsing.ts";
 import type { Row, RowSetting } from "./rows/row.ts";
 import { eightConnectionsRow, headersRow, oneConnectionRow } from "./rows/sequential.ts";
@@ -36,6 +37,7 @@ const rows: readonly Row[] = [
   parsingRow,
   memoryRow,
   startupRow,
+  movingRow,
 ];
 
 /** Seconds that one measurement may take before its contender counts as failed. */
@@ -70,7 +72,9 @@ async function main(): Promise<void> {
     timeout: measurementTimeout,
     quick: options.quick,
     writeLength: await findWriteLength(),
-    tls: options.rows.includes(6) ? await makeCertificates(stack) : { problem: "not asked for" },
+    tls: [6, 11].some((row) => options.rows.includes(row))
+      ? await makeCertificates(stack)
+      : { problem: "not asked for" },
     hasPythonDegu: await hasPythonDegu(),
   });
   await stack.disposeAsync();

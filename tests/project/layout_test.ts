@@ -198,6 +198,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       paths: await part("pki"),
       mayImport: ["base/", "net/", "pki/", "node:", "npm:@peculiar/x509"],
     },
+    { paths: await part("transfer"), mayImport: [...connected, "files/", "transfer/", "node:"] },
     { paths: await part("device"), mayImport: [...connected, "pki/", "device/", "node:"] },
     { paths: await part("misc"), mayImport: [...connected, "pki/", "misc/", "node:"] },
   ];

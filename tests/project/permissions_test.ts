@@ -29,6 +29,7 @@ const ENTRIES = [
   "misc",
   "pki",
   "device",
+  "transfer",
 ];
 
 const ANSWERS = `

@@ -1,0 +1,75 @@
+/**
+ * A relay in front of a server, which breaks connections off.
+ *
+ * @module
+ */
+
+import type { Address } from "@degu/degu/base";
+import { dial } from "./raw_peer.ts";
+
+/** Connections through it are relayed until as many bytes have passed as it was told. */
+export class CuttingRelay implements AsyncDisposable {
+  readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  readonly #server: Address;
+  readonly #conns = new Set<Deno.Conn>();
+  readonly #running: Promise<void>[] = [];
+  #left = Infinity;
+
+  /** Relays to a server until it is disposed of. */
+  constructor(server: Address) {
+    this.#server = server;
+    this.#running.push(this.#accept());
+  }
+
+  /** What a client connects to. */
+  get address(): Address {
+    return ["127.0.0.1", this.#listener.addr.port];
+  }
+
+  /** Breaks everything off once so many more bytes have passed, in both directions together. */
+  cutAfter(bytes: number): void {
+    this.#left = bytes;
+  }
+
+  async #accept(): Promise<void> {
+    for (;;) {
+      const client = await this.#listener.accept().catch(() => null);
+      if (client === null) return;
+      const server = await dial(this.#server);
+      this.#conns.add(client).add(server);
+      this.#running.push(this.#pump(client, server), this.#pump(server, client));
+    }
+  }
+
+  async #pump(from: Deno.Conn, to: Deno.Conn): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    try {
+      for (;;) {
+        const count = await from.read(buffer);
+        if (count === null) break;
+        const passed = Math.min(count, this.#left);
+        this.#left -= passed;
+        for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
+        if (this.#left === 0) this.#cut();
+      }
+      await to.closeWrite();
+    } catch {
+      this.#close(from);
+      this.#close(to);
+    }
+  }
+
+  #cut(): void {
+    for (const conn of this.#conns) this.#close(conn);
+  }
+
+  #close(conn: Deno.Conn): void {
+    if (this.#conns.delete(conn)) conn.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    this.#cut();
+    await Promise.all(this.#running);
+  }
+}

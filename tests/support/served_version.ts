@@ -1,0 +1,73 @@
+/**
+ * A file that an app serves from memory, of which the version and what is told of it can be chosen: real files have an entity tag only
+ * after two seconds.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { BodyIter, ContentRange, Range } from "@degu/degu/base";
+import { formatReprDigest } from "@degu/internal/files/digest.ts";
+import type { AppFunction } from "@degu/degu/rgi";
+
+/** Bytes of a piece in which it is sent. */
+const PIECE_BYTES = 65536;
+
+/** The file, and what was asked for. */
+export class ServedVersion {
+  content: Uint8Array<ArrayBuffer>;
+  etag: string | null = '"one"';
+  /** Whether its digest is known at once, for a HEAD only, or never. */
+  digest: "get" | "head" | "never" = "head";
+  /** SHA-256 as hexadecimal digits, unless it is that of the content. */
+  sha256: string | null = null;
+  /** How many bytes of a body are sent before the connection ends. */
+  cutAfter = Infinity;
+  /** Called before each piece with how many bytes of the body were sent. */
+  beforePiece: (sent: number) => Promise<void> | void = () => {};
+  /** Methods, ranges and conditions, as they were asked for. */
+  readonly requests: string[] = [];
+
+  constructor(content: Uint8Array<ArrayBuffer>) {
+    this.content = content;
+  }
+
+  /** Answers as a FilesApp does, whatever the path. */
+  readonly app: AppFunction = ({ method, headers }, session) => {
+    const { range, "if-range": ifRange, "want-repr-digest": wanted } = headers;
+    const isRange = range instanceof Range && (ifRange === undefined || ifRange === this.etag);
+    this.requests.push([method, ...isRange ? [String(range)] : []].join(" "));
+    const gives = wanted !== undefined &&
+      (this.digest === "get" || (this.digest === "head" && method === "HEAD"));
+    const fields = {
+      ...(this.etag === null ? {} : { etag: this.etag }),
+      ...(gives ? { "repr-digest": formatReprDigest(this.sha256 ?? this.actual()) } : {}),
+    };
+    const total = this.content.length;
+    if (method === "HEAD") return [200, "OK", { ...fields, "content-length": total }, null];
+    const part = isRange
+      ? range.contentRange(total)
+      : new ContentRange(0, Math.max(1, total), Math.max(1, total));
+    const bytes = isRange ? this.content.slice(part.start, part.stop) : this.content.slice();
+    const body = new BodyIter(this.#pieces(bytes, () => session.close()), bytes.length);
+    if (isRange) return [206, "Partial Content", { ...fields, "content-range": part }, body];
+    return [200, "OK", fields, body];
+  };
+
+  /** The SHA-256 of the content. */
+  actual(): string {
+    return createHash("sha256").update(this.content).digest("hex");
+  }
+
+  async *#pieces(bytes: Uint8Array, cut: () => void): AsyncGenerator<Uint8Array, void, void> {
+    for (let at = 0; at < bytes.length;) {
+      await this.beforePiece(at);
+      const end = Math.min(at + PIECE_BYTES, bytes.length, this.cutAfter);
+      if (at < end) yield bytes.subarray(at, end);
+      at = end;
+      if (at < this.cutAfter) continue;
+      cut();
+      throw new Error("cut");
+    }
+  }
+}

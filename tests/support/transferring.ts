@@ -1,0 +1,83 @@
+/**
+ * Directories of two devices, of which one serves its own.
+ *
+ * @module
+ */
+
+import type { App } from "@degu/degu/rgi";
+import type { Client } from "@degu/degu/client";
+import { FilesApp } from "@degu/degu/files";
+import { isReserved } from "@degu/internal/files/reserved.ts";
+import { entries, tempDir } from "./directories.ts";
+import { serve, type Serving } from "./serving.ts";
+
+/** Two directories, a server of one of them, and a client of it. */
+export interface Transferring extends AsyncDisposable {
+  /** The directory that is served. */
+  readonly there: string;
+  /** The directory of the client. */
+  readonly here: string;
+  readonly serving: Serving;
+  readonly client: Client;
+}
+
+/** Serves a directory. */
+export async function serveFiles(
+  makeApp: (dir: string) => App = (dir) => new FilesApp(dir),
+): Promise<Transferring> {
+  const there = await tempDir();
+  const here = await tempDir();
+  const serving = serve(makeApp(there.path));
+  return {
+    there: there.path,
+    here: here.path,
+    serving,
+    client: serving.makeClient(),
+    [Symbol.asyncDispose]: async () => {
+      await serving[Symbol.asyncDispose]();
+      await there[Symbol.asyncDispose]();
+      await here[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Random bytes: no two files, and no two pieces of one, are the same. */
+export function randomBytes(length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at += 65536) {
+    crypto.getRandomValues(bytes.subarray(at, Math.min(length, at + 65536)));
+  }
+  return bytes;
+}
+
+/** The SHA-256 of bytes, as hexadecimal digits. */
+export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+/**
+ * Resolves once a file has an entity tag, two seconds after its last change.
+ *
+ * @returns The tag.
+ */
+export async function waitForTag(client: Client, uri: string): Promise<string> {
+  using conn = await client.connect();
+  const begin = performance.now();
+  for (;;) {
+    const { etag } = (await conn.head(uri)).headers;
+    if (typeof etag === "string") return etag;
+    if (performance.now() - begin > 10_000) throw new Error(`${uri} has got no tag in 10 s`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** The names that are served of a directory. */
+export async function visible(dir: string): Promise<string[]> {
+  return (await entries(dir)).filter((name) => !isReserved(dir, name));
+}
+
+/** What a FilesApp has not completed. */
+export async function partsOf(dir: string): Promise<string[]> {
+  const [reserved] = (await entries(dir)).filter((name) => isReserved(dir, name));
+  return reserved === undefined ? [] : await entries(`${dir}/${reserved}`);
+}

@@ -1,0 +1,225 @@
+/** download: what goes wrong, and what is left then. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { ChunkedBodyIter } from "@degu/degu/base";
+import { download, TransferError } from "@degu/degu/transfer";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+import { ServedVersion } from "@degu/testing/served_version.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeFifo } from "@degu/testing/special_files.ts";
+import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+
+Deno.test("a file that is not what the other end has is not kept", async () => {
+  for (const digest of ["get", "head"] as const) {
+    const there = new ServedVersion(randomBytes(200_000));
+    there.digest = digest;
+    there.sha256 = "0".repeat(64);
+    await using serving = serve(there.app);
+    await using dir = await tempDir();
+    const file = `${dir.path}/copy`;
+    await Deno.writeTextFile(file, "old");
+    const client = serving.makeClient();
+    const error = await assertRejects(() => download(client, "/f", file), TransferError, "SHA-256");
+    assertEquals(error.code, "DIGEST_MISMATCH");
+    assertEquals(await entries(dir.path), ["copy"]);
+    assertEquals(await Deno.readTextFile(file), "old");
+  }
+});
+
+Deno.test("a file that changes while it arrives is not kept", async () => {
+  for (const etag of ['"two"', null]) {
+    const there = new ServedVersion(randomBytes(200_000));
+    const content = randomBytes(200_000);
+    there.beforePiece = (sent) => {
+      if (sent < 65536) return;
+      there.content = content;
+      there.etag = etag;
+    };
+    await using serving = serve(there.app);
+    await using dir = await tempDir();
+    const downloading = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+    const error = await assertRejects(downloading, TransferError, "changed while it was moved");
+    assertEquals(error.code, "CHANGED");
+    assertEquals(await entries(dir.path), []);
+    await downloading();
+    assertEquals(await Deno.readFile(`${dir.path}/f`), content);
+  }
+});
+
+Deno.test("a status says what was asked and what to do, and leaves the connection", async () => {
+  const hints: [number, string, string][] = [
+    [301, "Moved Permanently", "is a directory"],
+    [400, "Bad Request", "did not accept"],
+    [403, "Forbidden", "may not read"],
+    [404, "Not Found", "there is no such file"],
+    [405, "Method Not Allowed", "no FilesApp"],
+    [412, "Precondition Failed", "there is a file already"],
+    [418, "Teapot", "is it a FilesApp"],
+    [500, "Internal Server Error", "look at its log"],
+    [206, "Partial Content", "is it a FilesApp"],
+  ];
+  let answer: [number, string] = [200, "OK"];
+  await using serving = serve(() => [...answer, {}, new TextEncoder().encode("why")]);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  for (const [status, reason, hint] of hints) {
+    answer = [status, reason];
+    using conn = await client.connect();
+    const failed = () => download(conn, "/a/b", `${dir.path}/f`);
+    const error = await assertRejects(failed, TransferError, hint);
+    assertEquals([error.name, error.code, error.status], ["TransferError", "STATUS", status]);
+    assert(
+      error.message.includes(`GET "/a/b"`) && error.message.includes(`${status} ${reason}`),
+      error.message,
+    );
+    assertEquals([conn.closed, await entries(dir.path)], [false, []]);
+  }
+});
+
+Deno.test("answers of other servers are refused where they can't be relied upon", async () => {
+  function* chunks() {
+    yield [null, new Uint8Array(9)] as const;
+    yield [null, new Uint8Array(0)] as const;
+  }
+  await using dir = await tempDir();
+  const fails = async (app: Parameters<typeof serve>[0], message: string) => {
+    await using serving = serve(app);
+    const failed = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+    const error = await assertRejects(failed, TransferError, message);
+    assertEquals([error.code, error.status], ["UNEXPECTED_RESPONSE", null]);
+    assertEquals(await entries(dir.path), []);
+  };
+  await fails(() => [200, "OK", {}, new ChunkedBodyIter(chunks())], "content-length");
+  await fails(
+    ({ method }) => [200, "OK", {}, method === "HEAD" ? null : new Uint8Array(1)],
+    "repr-digest",
+  );
+  await fails(({ method }) => {
+    return [
+      200,
+      "OK",
+      { "repr-digest": "sha-256=:AA==:" },
+      method === "HEAD" ? null : new Uint8Array(1),
+    ];
+  }, "bad repr-digest");
+  await using serving = serve(({ method }) => {
+    return method === "HEAD" ? [404, "Not Found", {}, null] : [200, "OK", {}, new Uint8Array(1)];
+  });
+  const gone = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+  assertEquals((await assertRejects(gone, TransferError, "HEAD")).status, 404);
+});
+
+Deno.test("a target that can't be written is refused before anything is asked for", async () => {
+  await using files = await serveFiles(() => () => {
+    throw new Error("asked");
+  });
+  const { client, here } = files;
+  await Deno.mkdir(`${here}/d`);
+  await Deno.writeTextFile(`${here}/f`, "");
+  const { IsADirectory, NotFound, NotADirectory } = Deno.errors;
+  const to = (file: string) => () => download(client, "/f", file);
+  await assertRejects(to(`${here}/d`), IsADirectory, "is a directory");
+  await assertRejects(to(`${here}/d/`), IsADirectory, "is a directory");
+  await assertRejects(to(`${here}/new/`), IsADirectory, "is a directory");
+  await assertRejects(to(here), IsADirectory, "is a directory");
+  await assertRejects(to(`${here}/none/f`), NotFound, `file: ${here}/none/f`);
+  await assertRejects(to(`${here}/f/g`), NotADirectory);
+  for (const end of ["", ".json", ".json.tmp", ".new"]) {
+    await assertRejects(to(`${here}/.f.degu-part${end}`), RangeError, "the name of a part");
+  }
+  assertEquals(await entries(here), ["d", "f"]);
+  if (await makeFifo(`${here}/fifo`)) {
+    await assertRejects(to(`${here}/fifo`), RangeError, "is not a regular file");
+  }
+  assertEquals(await entries(`${here}/d`), []);
+});
+
+Deno.test("the second of two downloads to one target is refused, and the first completes", async () => {
+  const there = new ServedVersion(randomBytes(300_000));
+  const arrived = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  there.beforePiece = (sent) => {
+    if (sent < 200_000) return;
+    arrived.resolve();
+    return release.promise;
+  };
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  const first = download(client, "/f", `${dir.path}/f`);
+  await arrived.promise;
+  const second = () => download(client, "/f", `${dir.path}/f`);
+  const error = await assertRejects(second, TransferError, "another download");
+  assertEquals(error.code, "IN_USE");
+  const [, port] = serving.address as readonly [string, number];
+  const { success, stderr } = await programCommand("transfer.ts", {
+    flags: ["--allow-net=127.0.0.1", `--allow-read=${dir.path}`, `--allow-write=${dir.path}`],
+    args: ["download", `${port}`, `${dir.path}/f`, "/f"],
+  }).output();
+  assert(!success && new TextDecoder().decode(stderr).includes("another download"), "process");
+  const other = download(client, "/f", `${dir.path}/g`);
+  release.resolve();
+  assertEquals((await first).sha256, there.actual());
+  assertEquals((await other).sha256, there.actual());
+  assertEquals((await second()).resumedFrom, 0);
+  assertEquals(await entries(dir.path), ["f", "g"]);
+});
+
+Deno.test("of many downloads to one target at once each ends well or is refused", async () => {
+  await using files = await serveFiles();
+  const content = randomBytes(100_000);
+  await Deno.writeFile(`${files.there}/f`, content);
+  const calls = Array.from({ length: 20 }, () => download(files.client, "/f", `${files.here}/f`));
+  const results = await Promise.allSettled(calls);
+  assert(results.some(({ status }) => status === "fulfilled"));
+  for (const result of results) {
+    if (result.status === "rejected") assertEquals(result.reason.code, "IN_USE");
+  }
+  assertEquals(await Deno.readFile(`${files.here}/f`), content);
+  assertEquals(await entries(files.here), ["f"]);
+});
+
+Deno.test("a signal ends a download with its reason, and what has arrived is kept", async () => {
+  const there = new ServedVersion(randomBytes(1_000_000));
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  const partBytes = () => Deno.stat(`${dir.path}/.f.degu-part`).then(({ size }) => size, () => 0);
+  const reason = new Error("enough");
+  const get = (signal?: AbortSignal) =>
+    download(client, "/f", `${dir.path}/f`, signal === undefined ? {} : { signal });
+  assertEquals(await assertRejects(() => get(AbortSignal.abort(reason)), Error), reason);
+  assertEquals([there.requests, await entries(dir.path)], [[], []]);
+  const controller = new AbortController();
+  const never = Promise.withResolvers<void>();
+  there.beforePiece = (sent) => sent < 500_000 ? undefined : never.promise;
+  const aborted = assertRejects(() => get(controller.signal), Error);
+  while (await partBytes() < 500_000);
+  controller.abort(reason);
+  assertEquals(await aborted, reason);
+  there.beforePiece = () => {};
+  never.resolve();
+  const { resumedFrom } = await get();
+  assertEquals(resumedFrom, 524_288);
+  assertEquals(await Deno.readFile(`${dir.path}/f`), there.content);
+});
+
+Deno.test("replace: false keeps a file that is there, also one that comes into being meanwhile", async () => {
+  const there = new ServedVersion(randomBytes(300_000));
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  const file = `${dir.path}/f`;
+  const get = () => download(client, "/f", file, { replace: false });
+  await get();
+  const { AlreadyExists } = Deno.errors;
+  there.requests.length = 0;
+  await assertRejects(get, AlreadyExists, "is there already");
+  assertEquals(there.requests, []);
+  await Deno.remove(file);
+  there.beforePiece = () => Deno.writeTextFileSync(file, "mine");
+  await assertRejects(get, AlreadyExists, "replace: true");
+  assertEquals(await Deno.readTextFile(file), "mine");
+  assertEquals((await download(client, "/f", file)).resumedFrom, 300_000);
+  assertEquals(await entries(dir.path), ["f"]);
+});

@@ -1,0 +1,157 @@
+/** download: whole files, and what a call checks, reports and leaves. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { FilesApp } from "@degu/degu/files";
+import { download, fileUri, type TransferProgress, upload } from "@degu/degu/transfer";
+import { entries, mode } from "@degu/testing/directories.ts";
+import { ServedVersion } from "@degu/testing/served_version.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { randomBytes, serveFiles, sha256 } from "@degu/testing/transferring.ts";
+
+const SIZES = [0, 1, 65535, 65536, 65537, 524287, 524288, 524289, 1048577, 3_000_000];
+
+Deno.test("files of every size arrive, over a client and over a connection", async (t) => {
+  await using files = await serveFiles();
+  using conn = await files.client.connect();
+  for (const size of SIZES) {
+    await t.step(`${size} bytes`, async () => {
+      const content = randomBytes(size);
+      await Deno.writeFile(`${files.there}/file`, content);
+      const digest = await sha256(content);
+      for (const from of [files.client, conn]) {
+        for (const verify of [true, false]) {
+          const result = await download(from, "/file", `${files.here}/copy`, { verify });
+          const expected = { bytes: size, total: size, resumedFrom: 0 };
+          assertEquals(result, { ...expected, sha256: verify ? digest : null });
+          assertEquals(await Deno.readFile(`${files.here}/copy`), content);
+          assertEquals(await entries(files.here), ["copy"]);
+        }
+      }
+      assertEquals(conn.closed, false);
+    });
+  }
+});
+
+Deno.test("files have names in any language on both ends", async () => {
+  await using files = await serveFiles();
+  const names = [
+    "a b.txt",
+    "Öl",
+    "日本語.txt",
+    "😀",
+    "~",
+    "%41",
+    "a\nb",
+    '"\\',
+    "x".repeat(255),
+    "é".repeat(127),
+  ];
+  await Deno.mkdir(`${files.there}/d d/ß`, { recursive: true });
+  for (const name of names) {
+    const content = `content of ${name}`;
+    await Deno.writeTextFile(`${files.there}/d d/ß/${name}`, content);
+    await download(files.client, fileUri("d d", "ß", name), `${files.here}/${name}`);
+    assertEquals(await Deno.readTextFile(`${files.here}/${name}`), content);
+  }
+  assertEquals(await entries(files.here), names.toSorted());
+});
+
+Deno.test("a file that is replaced keeps its permission bits, and a link is replaced itself", async () => {
+  await using files = await serveFiles();
+  await Deno.writeTextFile(`${files.there}/file`, "new");
+  await Deno.writeTextFile(`${files.here}/copy`, "old", { mode: 0o600 });
+  await Deno.writeTextFile(`${files.here}/another`, "another");
+  await makeLinks({ [`${files.here}/link`]: `${files.here}/another` });
+  await download(files.client, "/file", `${files.here}/copy`);
+  assertEquals([await Deno.readTextFile(`${files.here}/copy`), await mode(`${files.here}/copy`)], [
+    "new",
+    0o600,
+  ]);
+  await download(files.client, "/file", `${files.here}/link`);
+  assertEquals(await Deno.readTextFile(`${files.here}/another`), "another");
+  assert((await Deno.lstat(`${files.here}/link`)).isFile);
+  assertEquals(await Deno.readTextFile(`${files.here}/link`), "new");
+});
+
+Deno.test("a file gets the time that it is given", async () => {
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  await Deno.writeTextFile(`${files.here}/file`, "content");
+  const modified = new Date("2001-02-03T04:05:06.789Z");
+  await upload(files.client, `${files.here}/file`, "/file", { modified });
+  assertEquals((await Deno.stat(`${files.there}/file`)).mtime, modified);
+  await download(files.client, "/file", `${files.here}/copy`, { modified });
+  assertEquals((await Deno.stat(`${files.here}/copy`)).mtime, modified);
+});
+
+Deno.test("progress is reported at most ten times a second, and at the end", async () => {
+  const there = new ServedVersion(randomBytes(30 * 65536));
+  // A sender of about 2 MB a second.
+  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
+  await using serving = serve(there.app);
+  await using files = await serveFiles();
+  const reports: (TransferProgress & { at: number })[] = [];
+  const onProgress = (progress: TransferProgress) => {
+    reports.push({ ...progress, at: performance.now() });
+  };
+  const begin = performance.now();
+  const result = await download(serving.makeClient(), "/f", `${files.here}/f`, { onProgress });
+  const last = reports.pop()!;
+  assertEquals([last.bytes, last.total, last.resumedFrom], [result.total, result.total, 0]);
+  assert(reports.length >= 2, `${reports.length} reports`);
+  let before = { bytes: 0, at: begin };
+  for (const report of reports) {
+    assert(report.bytes > before.bytes && report.bytes < last.bytes, Deno.inspect(reports));
+    assert(report.at - before.at > 99, Deno.inspect(reports));
+    before = report;
+  }
+});
+
+Deno.test("what a progress callback throws ends the download, which can be resumed", async () => {
+  const there = new ServedVersion(randomBytes(200_000));
+  await using serving = serve(there.app);
+  await using files = await serveFiles();
+  const client = serving.makeClient();
+  const reason = new Error("enough");
+  const onProgress = () => {
+    throw reason;
+  };
+  const failed = download(client, "/f", `${files.here}/f`, { onProgress });
+  assertEquals(await assertRejects(() => failed, Error), reason);
+});
+
+Deno.test("download checks its arguments before it connects or writes", async () => {
+  await using files = await serveFiles();
+  const { client, here } = files;
+  const file = `${here}/copy`;
+  const refused: [unknown[], typeof TypeError | typeof RangeError, string][] = [
+    [[{}, "/f", file], TypeError, "from: must be a Client or a Connection"],
+    [[null, "/f", file], TypeError, "from:"],
+    [[client, "f", file], RangeError, "uri"],
+    [[client, "/a b", file], RangeError, "uri"],
+    [[client, 1, file], TypeError, "uri"],
+    [
+      [client, "/f", new URL("file:///tmp/x")],
+      TypeError,
+      "file: must be the path of a file; got URL",
+    ],
+    [[client, "/f", ""], RangeError, "file: must be the path of a file"],
+    [[client, "/f", "a\0b"], RangeError, "NUL"],
+    [[client, "/f", file, null], TypeError, "options"],
+    [[client, "/f", file, { verfy: true }], TypeError, '"verfy"'],
+    [[client, "/f", file, { verify: 1 }], TypeError, "verify: must be a boolean"],
+    [[client, "/f", file, { resume: null }], TypeError, "resume: must be a boolean"],
+    [[client, "/f", file, { onProgress: {} }], TypeError, "onProgress: must be a function"],
+    [[client, "/f", file, { signal: {} }], TypeError, "signal"],
+    [[client, "/f", file, { replace: "no" }], TypeError, "replace: must be a boolean"],
+    [[client, "/f", file, { modified: 0 }], TypeError, "modified: must be a Date; got number"],
+    [
+      [client, "/f", file, { modified: new Date(NaN) }],
+      RangeError,
+      "modified: must be a valid date",
+    ],
+  ];
+  for (const [args, Class, message] of refused) {
+    await assertRejects(() => download(...args as Parameters<typeof download>), Class, message);
+  }
+  assertEquals(await entries(here), []);
+});

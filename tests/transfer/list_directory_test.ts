@@ -1,0 +1,280 @@
+/** listDirectory: lists of every length, and answers that are none. */
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
+import type { App } from "@degu/degu/rgi";
+import {
+  type DirectoryEntry,
+  download,
+  fileUri,
+  listDirectory,
+  TransferError,
+} from "@degu/degu/transfer";
+import fc from "fast-check";
+import { serve } from "@degu/testing/serving.ts";
+import { serveFiles } from "@degu/testing/transferring.ts";
+
+const NAMES = [
+  "a b.txt",
+  "Öl",
+  "日本語.txt",
+  "😀",
+  "-",
+  "...",
+  "~",
+  "%41",
+  "a\nb",
+  '"\\',
+  "x".repeat(255),
+];
+
+const listing = (dir: string) => new FilesApp(dir, { list: true });
+
+/** An entry as it is sent. */
+function entry(fields: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  return { name: "a", kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z", ...fields };
+}
+
+/** An app that answers with this text, in chunks of so many bytes. */
+function answering(
+  text: string,
+  headers: HeaderDict = { "content-type": "application/json" },
+  length = 7,
+): App {
+  const bytes = new TextEncoder().encode(text);
+  function* chunks() {
+    for (let at = 0; at < bytes.length; at += length) {
+      yield [null, bytes.subarray(at, at + length)] as const;
+    }
+    yield [null, new Uint8Array(0)] as const;
+  }
+  return () => [200, "OK", headers, new ChunkedBodyIter(chunks())];
+}
+
+async function listText(text: string, headers?: HeaderDict): Promise<DirectoryEntry[]> {
+  await using serving = serve(answering(text, headers));
+  return await Array.fromAsync(listDirectory(serving.makeClient(), "/"));
+}
+
+Deno.test("a directory is listed with names in any language", async () => {
+  await using files = await serveFiles(listing);
+  for (const name of NAMES) await Deno.writeTextFile(`${files.there}/${name}`, name);
+  await Deno.mkdir(`${files.there}/${NAMES[2]}.d/${NAMES[3]}`, { recursive: true });
+  const time = new Date("2001-02-03T04:05:06.789Z");
+  await Deno.utime(`${files.there}/Öl`, time, time);
+  const entries = await Array.fromAsync(listDirectory(files.client, "/"));
+  const listed = entries.filter(({ kind }) => kind === "file").map(({ name }) => name);
+  assertEquals(listed.toSorted(), NAMES.toSorted());
+  assertEquals(entries.find(({ name }) => name === "Öl"), {
+    name: "Öl",
+    kind: "file",
+    size: 3,
+    modified: time,
+  });
+  const uri = fileUri(`${NAMES[2]}.d`, "");
+  const [inside, ...more] = await Array.fromAsync(listDirectory(files.client, uri));
+  assertEquals([inside?.name, inside?.kind, more], ["😀", "directory", []]);
+  assertEquals(
+    await Array.fromAsync(listDirectory(files.client, fileUri(`${NAMES[2]}.d`, "😀", ""))),
+    [],
+  );
+});
+
+Deno.test("a list of 10,000 entries comes entry by entry", async () => {
+  await using files = await serveFiles(listing);
+  const expected = new Set<string>();
+  for (let i = 0; i < 10_000; i++) {
+    expected.add(`file ${i}`);
+    Deno.writeFileSync(`${files.there}/file ${i}`, new Uint8Array(0));
+  }
+  for await (const { name } of listDirectory(files.client, "/")) {
+    assert(expected.delete(name), name);
+  }
+  assertEquals(expected.size, 0);
+});
+
+Deno.test("entries are given before the list is complete", async () => {
+  const release = Promise.withResolvers<void>();
+  async function* chunks() {
+    yield [null, new TextEncoder().encode(`[${JSON.stringify(entry())},`)] as const;
+    await release.promise;
+    yield [null, new TextEncoder().encode(`${JSON.stringify(entry({ name: "b" }))}]`)] as const;
+    yield [null, new Uint8Array(0)] as const;
+  }
+  const headers = { "content-type": "application/json" };
+  await using serving = serve(() => [200, "OK", headers, new ChunkedBodyIter(chunks())]);
+  const names = [];
+  for await (const { name } of listDirectory(serving.makeClient(), "/")) {
+    names.push(name);
+    release.resolve();
+  }
+  assertEquals(names, ["a", "b"]);
+});
+
+Deno.test("what is written as JSON is read back, however it is cut", async () => {
+  const makeEntry = fc.record({
+    name: fc.constantFrom(...NAMES, "}", "{", "[", '\\"}', "],"),
+    kind: fc.constantFrom("file" as const, "directory" as const),
+    size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
+    modified: fc.date({ noInvalidDate: true }),
+  });
+  let text = "";
+  let length = 1;
+  await using serving = serve((...args) => {
+    const app = answering(text, undefined, length) as (...args: unknown[]) => never;
+    return app(...args);
+  });
+  using conn = await serving.makeClient().connect();
+  const property = fc.asyncProperty(
+    fc.array(makeEntry, { maxLength: 5 }),
+    fc.integer({ min: 1, max: 300 }),
+    fc.constantFrom(undefined, 1, "\t"),
+    async (entries, cut, space) => {
+      text = JSON.stringify(entries, null, space);
+      length = cut;
+      assertEquals(await Array.fromAsync(listDirectory(conn, "/d/?x=y")), entries);
+    },
+  );
+  await fc.assert(property, { numRuns: 60 });
+});
+
+Deno.test("an entry with a bad name, kind, size or time rejects, and those before it are given", async () => {
+  const bad: Readonly<Record<string, unknown>>[] = [
+    ...["", ".", "..", "a/b", "a\0b", "x".repeat(256), "\ud800", 1, null, undefined].map((
+      name,
+    ) => ({ name })),
+    ...["symlink", "", "File", null, undefined, 1].map((kind) => ({ kind })),
+    ...[-1, 1.5, "1", null, undefined, 2 ** 53, 1e300].map((size) => ({ size })),
+    ...[
+      "",
+      "today",
+      "2024-05-06",
+      "2024-05-06T07:08:09Z",
+      "2024-13-06T07:08:09.123Z",
+      0,
+      null,
+      undefined,
+    ]
+      .map((modified) => ({ modified })),
+    { more: { name: "a" } },
+    { more: ["a"] },
+    { more: "x".repeat(4096) },
+  ];
+  for (const fields of bad) {
+    const good = entry({ name: "good" });
+    const text = JSON.stringify([good, entry(fields)]);
+    await using serving = serve(answering(text));
+    const names: string[] = [];
+    const error = await assertRejects(
+      async () => {
+        for await (const { name } of listDirectory(serving.makeClient(), "/")) names.push(name);
+      },
+      TransferError,
+      "bad entry",
+    );
+    assertEquals([error.code, names], ["BAD_LIST", ["good"]], text.slice(0, 200));
+  }
+});
+
+Deno.test("what is not an array of objects rejects", async () => {
+  const e = JSON.stringify(entry());
+  const texts = [
+    "",
+    " ",
+    "{}",
+    "null",
+    e,
+    "[",
+    "[,]",
+    `[${e}`,
+    `[${e},`,
+    `[${e},]`,
+    `[${e}${e}]`,
+    `[${e}]]`,
+    `[${e}]x`,
+    `[1]`,
+    `["a"]`,
+    `[[${e}]]`,
+    `[null]`,
+    `[{"a":1 "b":2}]`,
+    `[{]`,
+    `[}]`,
+    "[]]",
+    "[] []",
+    "\ufeff[]",
+    "[{",
+    `[{"a`,
+    "[\v]",
+    `[${e.replace("file", "fi\\le")}]`,
+  ];
+  for (const text of texts) {
+    const error = await assertRejects(() => listText(text), TransferError);
+    assertEquals(error.code, "BAD_LIST", text);
+  }
+  for (const text of ["[]", " [ ] \n", "\t[\r\n]"]) assertEquals(await listText(text), []);
+  const long = "é".repeat(127);
+  const escaped = JSON.stringify([entry({ name: long })]).replaceAll("é", "\\u00e9");
+  assertEquals((await listText(escaped)).map(({ name }) => name), [long]);
+  const bytes = new Uint8Array([0x5b, 0x7b, 0x22, 0xff, 0x22, 0x7d, 0x5d]);
+  const headers = { "content-type": "application/json" };
+  await using serving = serve(() => [200, "OK", headers, bytes]);
+  const listed = () => Array.fromAsync(listDirectory(serving.makeClient(), "/"));
+  await assertRejects(listed, TransferError, "not JSON");
+});
+
+Deno.test("an answer that is no list says what the other end needs", async () => {
+  await using files = await serveFiles();
+  await Deno.mkdir(`${files.there}/d`);
+  await Deno.writeTextFile(`${files.there}/d/index.html`, "[]");
+  using conn = await files.client.connect();
+  const listed = (uri: string) => Array.fromAsync(listDirectory(conn, uri));
+  const html = await assertRejects(() => listed("/d/"), TransferError, "list: true");
+  assertEquals([html.code, html.status], ["UNEXPECTED_RESPONSE", null]);
+  const none = await assertRejects(() => listed("/e/"), TransferError, "404 Not Found");
+  assertEquals([none.code, none.status], ["STATUS", 404]);
+  assertEquals(conn.closed, false);
+  assertEquals((await conn.get("/d/index.html")).status, 200);
+});
+
+Deno.test("a list that is left early, or aborted, gives up the connection; a whole one keeps it", async () => {
+  const more = new Array(10_000).fill(JSON.stringify(entry()));
+  await using serving = serve((...args) => {
+    const app = answering(`[${more.join()}]`, undefined, 65536) as (...args: unknown[]) => never;
+    return app(...args);
+  });
+  const client = serving.makeClient();
+  using conn = await client.connect();
+  const list = listDirectory(conn, "/");
+  assertEquals((await Array.fromAsync(list)).length, more.length);
+  assertEquals((await Array.fromAsync(list)).length, more.length, "each iteration is a request");
+  assertEquals(conn.closed, false);
+  for await (const _entry of list) {
+    // One request at a time.
+    await assertRejects(() => download(conn, "/a", "/tmp/never"), BodyError);
+    break;
+  }
+  assertEquals(conn.closed, true);
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const error = await assertRejects(async () => {
+    for await (const _entry of listDirectory(client, "/", { signal: controller.signal })) {
+      controller.abort(reason);
+    }
+  }, Error);
+  assertEquals(error, reason);
+  const aborted = listDirectory(client, "/", { signal: AbortSignal.abort(reason) });
+  assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
+});
+
+Deno.test("listDirectory checks its arguments at once", () => {
+  const client = { connect: () => {} } as never;
+  for (const uri of ["/a", "/a?b"]) {
+    assertThrows(() => listDirectory(client, uri), RangeError, 'must end with "/"');
+  }
+  assertThrows(() => listDirectory(client, "a/"), RangeError);
+  assertThrows(() => listDirectory(client, 1 as never), TypeError);
+  assertThrows(() => listDirectory({} as never, "/"), TypeError, "from: must be a Client");
+  assertThrows(() => listDirectory(null as never, "/"), TypeError);
+  assertThrows(() => listDirectory(client, "/", { sginal: 1 } as never), TypeError);
+  assertThrows(() => listDirectory(client, "/", { signal: 1 } as never), TypeError);
+});

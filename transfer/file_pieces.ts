@@ -1,0 +1,61 @@
+/**
+ * A file, read piece by piece.
+ *
+ * @module
+ */
+
+import type { Hash } from "node:crypto";
+
+/** Bytes of each of the two buffers. */
+const PIECE_BYTES = 1048576;
+
+/**
+ * Gives the bytes of a file from `start` up to, not including, `stop`; each piece is valid until the
+ * next is asked for. While one is in use the next is being read.
+ *
+ * @param tooShort Makes the error for a file that ends before `stop`.
+ */
+export async function* readPieces(
+  file: Deno.FsFile,
+  start: number,
+  stop: number,
+  tooShort: () => Error,
+): AsyncGenerator<Uint8Array, void, void> {
+  const size = Math.min(PIECE_BYTES, stop - start);
+  let buffer: Uint8Array = new Uint8Array(size);
+  let other: Uint8Array = EMPTY;
+  let position = start;
+  await file.seek(start, Deno.SeekMode.Start);
+  let reading: Promise<number | null> | null = null;
+  try {
+    while (position < stop) {
+      const count = await (reading ?? file.read(buffer));
+      reading = null;
+      if (count === null) throw tooShort();
+      // A file may have grown.
+      const piece = buffer.subarray(0, Math.min(count, stop - position));
+      position += piece.length;
+      if (other.length === 0 && position < stop) other = new Uint8Array(size);
+      [buffer, other] = [other, buffer];
+      if (position < stop) reading = file.read(buffer);
+      yield piece;
+    }
+  } finally {
+    // Its memory, and the position of the file, are in use until then.
+    await reading?.catch(() => {});
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+
+/** Adds pieces to a hash; rejects with the signal's reason once that is aborted. */
+export async function hashPieces(
+  pieces: AsyncIterable<Uint8Array>,
+  hash: Hash,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for await (const piece of pieces) {
+    signal?.throwIfAborted();
+    hash.update(piece);
+  }
+}

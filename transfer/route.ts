@@ -1,0 +1,106 @@
+/**
+ * The connection that a transfer uses.
+ *
+ * @module
+ */
+
+import { addressText } from "../base/address.ts";
+import { bodies, type BodyOut } from "../base/body/bodies.ts";
+import { typeName } from "../base/errors.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Response } from "../base/app/message.ts";
+import type { Method } from "../base/wire/preamble.ts";
+import type { Client, Connection } from "../client.ts";
+
+/** Bytes of a response that nobody wants which are read to keep the connection. */
+const MAX_DISCARDED_BYTES = 65536;
+
+/** The caller's connection, or connections of a client that are made and closed here. */
+export class Route implements Disposable {
+  readonly #target: Client | Connection;
+  readonly #signal: AbortSignal | undefined;
+  #connection: Connection | null = null;
+
+  /**
+   * Connects to nothing yet.
+   *
+   * @param label Names the target in errors.
+   * @param signal Aborts connecting and every request.
+   * @throws {TypeError} if the target is neither a client nor a connection.
+   */
+  constructor(label: string, target: Client | Connection, signal: AbortSignal | undefined) {
+    const { connect, request } = (target ?? {}) as Partial<Client>;
+    if (typeof connect !== "function" && typeof request !== "function") {
+      throw new TypeError(`${label}: must be a Client or a Connection; got ${typeName(target)}`);
+    }
+    this.#target = target;
+    this.#signal = signal;
+  }
+
+  /** True if another connection can be made when one is closed. */
+  get canReconnect(): boolean {
+    return isClient(this.#target);
+  }
+
+  /** True while there is a connection that can be used, or one can be made. */
+  get isUsable(): boolean {
+    return this.canReconnect || !(this.#target as Connection).closed;
+  }
+
+  /**
+   * Who the other end is: its authority, which vouches for it at any address, or else its address; `null` if
+   * the socket does not know that either.
+   */
+  async peer(): Promise<string | null> {
+    const { sock } = await this.#connect();
+    const authority = sock.peerCertificate?.authority;
+    if (authority) return `authority ${authority.publicKey256}`;
+    if (isClient(this.#target)) return `address ${addressText(this.#target.address)}`;
+    return sock.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
+  }
+
+  /** Makes a request over the connection, which is made if there is none. */
+  async request(
+    method: Method,
+    uri: string,
+    headers: HeaderDict,
+    body: BodyOut = null,
+  ): Promise<Response> {
+    const connection = await this.#connect();
+    return await connection.request(method, uri, headers, body, this.#options());
+  }
+
+  /**
+   * Reads the body of a response that nobody wants, if it is short; else closes the connection. After an
+   * error most servers close it, so that the next request gets another one if it can.
+   */
+  async discard({ status, body }: Response): Promise<void> {
+    if (body !== null) {
+      if (!body.chunked && body.contentLength <= MAX_DISCARDED_BYTES) await body.read();
+      else await body.cancel();
+    }
+    if (status >= 400) this.#connection?.close();
+  }
+
+  async #connect(): Promise<Connection> {
+    const target = this.#target;
+    if (!isClient(target)) return target;
+    if (this.#connection === null || this.#connection.closed) {
+      this.#connection = await target.connect(bodies, this.#options());
+    }
+    return this.#connection;
+  }
+
+  #options(): { signal?: AbortSignal } {
+    return this.#signal === undefined ? {} : { signal: this.#signal };
+  }
+
+  /** Closes a connection that was made here. */
+  [Symbol.dispose](): void {
+    this.#connection?.close();
+  }
+}
+
+function isClient(target: Client | Connection): target is Client {
+  return typeof (target as Partial<Client>).connect === "function";
+}

@@ -1,0 +1,144 @@
+/**
+ * Errors of transfers.
+ *
+ * @module
+ */
+
+import { DeguError, quote } from "../base/errors.ts";
+import type { Method } from "../base/wire/preamble.ts";
+
+/**
+ * Why a transfer has failed.
+ *
+ * - `"STATUS"`: the other end answered with a status that is not a success; `status` has it.
+ * - `"UNEXPECTED_RESPONSE"`: the answer is not what a `FilesApp` gives: no list, no length, no digest.
+ * - `"BAD_LIST"`: what came as a list is not one, or has an entry with a bad name, kind, size or time.
+ * - `"CHANGED"`: the file changed while it was moved. Calling again begins with the new one.
+ * - `"DIGEST_MISMATCH"`: what arrived is not what the other end has.
+ * - `"IN_USE"`: another download to the same target is under way, in this process or another.
+ * - `"DISK_FULL"`: there is no space left for a download on this end, or its quota is reached.
+ */
+export type TransferErrorCode =
+  | "STATUS"
+  | "UNEXPECTED_RESPONSE"
+  | "BAD_LIST"
+  | "CHANGED"
+  | "DIGEST_MISMATCH"
+  | "IN_USE"
+  | "DISK_FULL";
+
+/**
+ * A transfer has failed, and neither the connection nor an argument is the reason.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { download, TransferError } from "@degu/degu/transfer";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * const downloading = () => download(client, "/none", `${dir}/copy`);
+ * const error = await assertRejects(downloading, TransferError);
+ * assertEquals([error.code, error.status], ["STATUS", 404]);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export class TransferError extends DeguError {
+  /** The name of the class. */
+  override readonly name: string = "TransferError";
+  /** Why, in capitals: `"CHANGED"`. Stable, unlike the message. */
+  readonly code: TransferErrorCode;
+  /** The status of the response that was not as needed; `null` if there is none. */
+  readonly status: number | null;
+
+  /** Makes an error with a stable code, and with the status of a response if there is one. */
+  constructor(
+    code: TransferErrorCode,
+    message: string,
+    options?: ErrorOptions & { status?: number },
+  ) {
+    super(message, options);
+    this.code = code;
+    this.status = options?.status ?? null;
+  }
+}
+
+/**
+ * Makes the error for a response with a status that is not a success.
+ *
+ * @param writing Whether the other end was to take something.
+ */
+export function statusError(
+  method: Method,
+  uri: string,
+  { status, reason }: { readonly status: number; readonly reason: string },
+  writing: boolean = method === "PUT",
+): TransferError {
+  const hint = hintOf(status, writing);
+  const answer = `${status} ${reason}`.trimEnd();
+  const message = `${method} ${quote(uri)}: the other end answered ${answer}: ${hint}`;
+  return new TransferError("STATUS", message, { status });
+}
+
+/** Makes the error for a response that no `FilesApp` gives. */
+export function unexpectedResponse(
+  method: Method,
+  uri: string,
+  problem: string,
+  options?: ErrorOptions & { status?: number },
+): TransferError {
+  return new TransferError("UNEXPECTED_RESPONSE", `${method} ${quote(uri)}: ${problem}`, options);
+}
+
+/** Makes the error for a file that changed on the other end, or on this one. */
+export function changedWhileMoved(name: string): TransferError {
+  return new TransferError(
+    "CHANGED",
+    `${name} changed while it was moved; call again once it is complete, and write to another file ` +
+      "and rename that if it changes often",
+  );
+}
+
+function hintOf(status: number, writing: boolean): string {
+  switch (status) {
+    case 301:
+    case 302:
+    case 303:
+    case 307:
+    case 308:
+      return "it is a directory, or is somewhere else; give the URI of a file, or for a list one that ends with a slash";
+    case 400:
+      return writing
+        ? "it did not accept the file; the file may have changed while it was sent, then call again"
+        : "it did not accept the request; is it a FilesApp of this version?";
+    case 401:
+    case 403:
+      return writing
+        ? "this client may not write there, or the file system is read-only"
+        : "this client may not read that";
+    case 404:
+      return writing
+        ? "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()"
+        : "there is no such file or directory, or it is not for this client; a list needs a FilesApp with list: true";
+    case 405:
+      return writing
+        ? "it takes no files; it needs a FilesApp with write: true"
+        : "it is no FilesApp, or not at this URI";
+    case 409:
+      return "it has another part of this file, or a directory is in the way; call again";
+    case 412:
+      return "there is a file already, or it changed; call again if it is to be replaced";
+    case 413:
+      return "the file is larger than it accepts; raise maxBytes of its FilesApp";
+    case 507:
+      return "it has no space left, or its quota is reached, or the target is on another file system; free space there";
+    default:
+      return status >= 500
+        ? "it has a problem of its own; look at its log and call again"
+        : "that is no success; is it a FilesApp?";
+  }
+}
