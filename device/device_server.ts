@@ -4,7 +4,7 @@
  * @module
  */
 
-import { guardSession } from "../base/admission.ts";
+import { guardSession } from "../base/app/admission.ts";
 import type { App, AppObject, Socket } from "../base/app/app.ts";
 import { type OnConnect, readApp } from "../base/app/app_parts.ts";
 import { ConnectionClosedError } from "../base/errors.ts";

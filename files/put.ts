@@ -6,7 +6,7 @@
 
 import type { BigIntStats } from "node:fs";
 import { createHash, type Hash } from "node:crypto";
-import { isStillAdmitted } from "../base/admission.ts";
+import { isStillAdmitted } from "../base/app/admission.ts";
 import { makeEmptyResponse } from "../base/app/empty_response.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";

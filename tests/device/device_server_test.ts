@@ -1,7 +1,7 @@
 /** The server of a device: it lets in peers, and nobody else. */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { X509Certificate } from "node:crypto";
-import { isStillAdmitted } from "@degu/internal/base/admission.ts";
+import { isStillAdmitted } from "@degu/internal/base/app/admission.ts";
 import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { type Device, peerOf } from "@degu/degu/device";

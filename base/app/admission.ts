@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Session } from "./app/session.ts";
+import type { Session } from "./session.ts";
 
 const guards = new WeakMap<Session, () => Promise<boolean>>();
 

@@ -1,6 +1,6 @@
 /** Whether the peer of a session is still wanted. */
 import { assertEquals } from "@std/assert";
-import { guardSession, isStillAdmitted } from "@degu/internal/base/admission.ts";
+import { guardSession, isStillAdmitted } from "@degu/internal/base/app/admission.ts";
 import { Session } from "@degu/degu/server";
 
 Deno.test("isStillAdmitted asks whoever guards the session, each time, and never rejects", async () => {

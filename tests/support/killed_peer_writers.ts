@@ -1,17 +1,21 @@
-/** The peers on disk, whose writer is killed at any moment. */
+/**
+ * The peers on disk, whose writer is killed at any moment.
+ *
+ * @module
+ */
+
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { Device } from "@degu/degu/device";
-import { authorityOf, record, TestDevices } from "@degu/testing/device_pairs.ts";
-import { entries } from "@degu/testing/directories.ts";
-import { stateAfter } from "@degu/testing/peer_writer.ts";
-import { RecordingLogger } from "@degu/testing/serving.ts";
+import { authorityOf, record, TestDevices } from "./device_pairs.ts";
+import { entries } from "./directories.ts";
+import { stateAfter } from "./peer_writer.ts";
+import { RecordingLogger } from "./serving.ts";
 
-const KILLS = 200;
 const AT_A_TIME = 2;
 /** Longer than a writer needs for its first changes, so that it is killed in the midst of any. */
 const MOST_MILLISECONDS = 12;
-const WRITER = new URL("../support/peer_writer.ts", import.meta.url).href;
+const WRITER = new URL("./peer_writer.ts", import.meta.url).href;
 
 /** A writer that can be killed. */
 interface Writer {
@@ -19,9 +23,17 @@ interface Writer {
   kill(milliseconds: number): Promise<number>;
 }
 
-Deno.test("the peers are as before a change or as after it, whenever their writer is killed", async () => {
-  await Promise.all(Array.from({ length: AT_A_TIME }, () => killWriters(KILLS / AT_A_TIME)));
-});
+/**
+ * Kills the writer of a device's peers so many times, and checks each time that the peers are as before a
+ * change or as after it.
+ */
+export async function killPeerWriters(kills: number): Promise<void> {
+  const shares = Array.from(
+    { length: AT_A_TIME },
+    (_, i) => Math.floor((kills + i) / AT_A_TIME),
+  );
+  await Promise.all(shares.map(killWriters));
+}
 
 /** Kills so many writers of one device, one after the other. */
 async function killWriters(count: number): Promise<void> {
