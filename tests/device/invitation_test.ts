@@ -3,16 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
-import { tempDir } from "@degu/testing/directories.ts";
-import {
-  addressOf,
-  introductionOf,
-  lineWith,
-  makeDevices,
-  pair,
-  PairingDevice,
-  Stranger,
-} from "@degu/testing/pairing.ts";
+import { addressOf, introductionOf, makeDevices, pair } from "@degu/testing/pairing.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 
@@ -36,15 +27,6 @@ Deno.test("two devices are paired by a line, and each has the other among its pe
   assertEquals(atJoiner.addresses, [["127.0.0.1", 7443], ["camera.local", 80]]);
   assertEquals(await camera.peers(), [atInviter]);
   assertEquals(await viewer.peers(), [atJoiner]);
-});
-
-Deno.test("a line that was broken by white space pairs as well", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
-  const broken = ` ${invitation.line.replaceAll(/(.{40})/g, "$1\r\n  ")}\n`;
-  assertEquals((await viewer.join(broken)).id, camera.id);
-  await invitation.paired;
 });
 
 Deno.test("both ends log the name and the id of the other, and no secret", async () => {
@@ -104,25 +86,6 @@ Deno.test("an invitation is for one pairing: its line is of no use after it", as
   }
   assertEquals(await late.written(), []);
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
-});
-
-Deno.test("of two that join at once exactly one is paired, and the other one is told", async () => {
-  await using devices = await makeDevices("camera", "one", "two");
-  const { camera, one, two } = devices;
-  for (let round = 0; round < 5; round++) {
-    await using invitation = await camera.invite();
-    const outcomes = await Promise.allSettled([one, two].map((each) => each.join(invitation.line)));
-    const lost = outcomes.filter((outcome) => outcome.status === "rejected");
-    assertEquals(lost.length, 1);
-    assert(lost[0]!.reason instanceof DeguError);
-    assert(lost[0]!.reason.message.includes("another device has used it"));
-    const winner = outcomes[0]!.status === "fulfilled" ? one : two;
-    const loser = winner === one ? two : one;
-    assertEquals((await invitation.paired).id, winner.id);
-    assertEquals((await winner.peers()).map(({ id }) => id), [camera.id]);
-    assertEquals(await loser.peers(), []);
-    await winner.device.forget(camera.id);
-  }
 });
 
 Deno.test("a device can have several invitations open, and join while it has", async () => {
@@ -191,26 +154,6 @@ Deno.test("an invitation ends at its time, whatever the clock says, and frees it
   }
 });
 
-Deno.test("a line whose time is over by the joiner's clock is still the inviter's to judge", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  const { now } = Date;
-  await using invitation = await camera.invite();
-  try {
-    Date.now = () => now() + 23 * 3_600_000;
-    await Promise.all([viewer.join(invitation.line), invitation.paired]);
-  } finally {
-    Date.now = now;
-  }
-  await using other = await camera.invite();
-  try {
-    Date.now = () => now() + 25 * 3_600_000;
-    await assertRejects(() => viewer.join(other.line), RangeError, "expired at");
-  } finally {
-    Date.now = now;
-  }
-});
-
 Deno.test("nobody has to wait for a pairing that does not come", async () => {
   using unhandled = unhandledRejections();
   await using devices = await makeDevices("camera");
@@ -245,15 +188,6 @@ Deno.test("the same device again: its entry is renewed and keeps its name", asyn
   assertEquals([(await camera.peers()).length, (await viewer.peers()).length], [1, 1]);
 });
 
-Deno.test("the two may change sides", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await pair(camera, viewer);
-  await pair(viewer, camera);
-  assertEquals((await camera.peers()).map(({ name }) => name), ["viewer"]);
-  assertEquals((await viewer.peers()).map(({ name }) => name), ["camera"]);
-});
-
 Deno.test("a received name that is taken gets a number, a given one is refused", async () => {
   await using devices = await makeDevices("camera", "CAMERA", "Camera", "viewer");
   const { camera: one, CAMERA: two, Camera: three, viewer } = devices;
@@ -271,30 +205,6 @@ Deno.test("a received name that is taken gets a number, a given one is refused",
   await assertRejects(() => viewer.invite({ peerName: viewer.id }), RangeError);
   assertEquals(two.logger.at("warn"), []);
 });
-
-Deno.test("a device can't join itself, or a copy of its directory", async () => {
-  await using devices = await makeDevices("camera");
-  await using copyDir = await tempDir();
-  const { camera } = devices;
-  await copy(camera.dir, copyDir.path);
-  await using twin = await PairingDevice.open(copyDir.path, "camera");
-  await using invitation = await camera.invite();
-  for (const device of [camera, twin]) {
-    await assertRejects(() => device.join(invitation.line), RangeError, "paired with itself");
-  }
-  assertEquals([await camera.written(), await twin.written()], [[], []]);
-});
-
-async function copy(from: string, to: string): Promise<void> {
-  for await (const { name, isDirectory } of Deno.readDir(from)) {
-    if (isDirectory) {
-      await Deno.mkdir(join(to, name), { mode: 0o700 });
-      await copy(join(from, name), join(to, name));
-    } else {
-      await Deno.copyFile(join(from, name), join(to, name));
-    }
-  }
-}
 
 Deno.test("each is told where the servers of the other listen when the answer goes out", async () => {
   await using devices = await makeDevices("camera", "viewer");
@@ -357,58 +267,4 @@ Deno.test("options of an invitation that are wrong are refused, and leave no por
   }
   await assertRejects(() => viewer.join("degu:AAAA"), RangeError, "garbled");
   await assertRejects(() => viewer.join(7 as never), TypeError);
-});
-
-Deno.test("joining ends with the reason of its signal, and writes nothing", async () => {
-  await using devices = await makeDevices("camera", "viewer");
-  const { camera, viewer } = devices;
-  await using invitation = await camera.invite();
-  const reason = new Error("enough");
-  const aborted = await assertRejects(() =>
-    viewer.join(invitation.line, { signal: AbortSignal.abort(reason) })
-  );
-  assertEquals(aborted, reason);
-  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const controller = new AbortController();
-  const line = lineWith(invitation.line, [["127.0.0.1", (silent.addr as Deno.NetAddr).port]]);
-  const joining = viewer.join(line, { signal: controller.signal });
-  using _conn = await silent.accept();
-  controller.abort(reason);
-  assertEquals(await assertRejects(() => within(joining, "it ends")), reason);
-  assertEquals(await viewer.written(), []);
-  // The invitation has seen nothing of it.
-  await Promise.all([viewer.join(invitation.line), invitation.paired]);
-});
-
-Deno.test("a pairing goes on where one address of the line is dead and another an impostor's", async () => {
-  await using devices = await makeDevices("camera", "viewer", "impostor");
-  const { camera, viewer, impostor } = devices;
-  await using invitation = await camera.invite();
-  await using other = await impostor.invite();
-  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const dead = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const deadPort = (dead.addr as Deno.NetAddr).port;
-  dead.close();
-  const line = lineWith(invitation.line, [
-    ["127.0.0.1", deadPort],
-    addressOf(other),
-    ["127.0.0.1", (silent.addr as Deno.NetAddr).port],
-    addressOf(invitation),
-  ]);
-  const peer = await viewer.join(line);
-  assertEquals(peer.id, camera.id);
-  await invitation.paired;
-  assertEquals(await impostor.written(), []);
-});
-
-Deno.test("a stolen line that was used first does not look like success", async () => {
-  await using devices = await makeDevices("camera", "viewer", "thief");
-  const { camera, viewer, thief } = devices;
-  await using invitation = await camera.invite();
-  using stolen = await Stranger.connect(addressOf(invitation));
-  stolen.post("/secret", introductionOf(invitation.line, thief));
-  await stolen.answer(200);
-  await assertRejects(() => viewer.join(invitation.line), DeguError, "another device has used it");
-  await Promise.all([assertRejects(() => invitation.paired), invitation.close()]);
-  assertEquals([await camera.written(), await viewer.written()], [[], []]);
 });

@@ -1,0 +1,143 @@
+/** What becomes of the sessions of a peer that is forgotten. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { isStillAdmitted } from "@degu/internal/base/app/admission.ts";
+import { peerOf } from "@degu/degu/device";
+import type { Session } from "@degu/degu/server";
+import { record, storeOf } from "@degu/testing/device_pairs.ts";
+import { inAnotherProcess } from "@degu/testing/device_programs.ts";
+import { REFUSED, setUp, tellName } from "@degu/testing/device_serving.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
+
+Deno.test("forget ends the sessions of that peer alone, and it does not come back", async () => {
+  const signals: AbortSignal[] = [];
+  await using setup = await setUp((_request, session) => {
+    signals.push(session.signal);
+    return [200, "OK", { name: peerOf(session).name }, null];
+  });
+  const { devices, camera, viewer, server } = setup;
+  const other = await devices.open("other");
+  await record(camera, other);
+  await record(other, camera, { addresses: [server.address] });
+  using conn = await (await viewer.client("camera")).connect();
+  using kept = await (await other.client("camera")).connect();
+  await conn.get("/");
+  await kept.get("/");
+  assertEquals(server.sessions.size, 2);
+  assertEquals(await camera.forget("viewer"), true);
+  assertEquals(signals.map(({ aborted }) => aborted), [true, false]);
+  assertMatch(String(signals[0]!.reason), /forgotten/);
+  assertEquals(server.sessions.size, 1);
+  await conn.get("/").then(() => assert(false), () => {});
+  assertEquals(await setup.ask(), REFUSED);
+  assertEquals((await kept.get("/")).headers["name"], "other");
+  // Paired again it is let in again.
+  await record(camera, viewer);
+  assertEquals(await setup.ask(), "viewer");
+});
+
+Deno.test("forget in another process ends sessions and connections within a second", async () => {
+  await using setup = await setUp();
+  const { camera, viewer, server } = setup;
+  const attempts: number[] = [];
+  // A machine that is busy with other things may be late for once.
+  while (attempts.length < 3 && !attempts.some((milliseconds) => milliseconds < 1000)) {
+    using conn = await (await viewer.client("camera")).connect();
+    await conn.get("/");
+    const [session] = server.sessions;
+    const ended = Promise.withResolvers<number>();
+    session!.signal.addEventListener("abort", () => ended.resolve(Date.now()));
+    const at = await inAnotherProcess(
+      camera.dir,
+      `await device.forget("viewer"); console.log(Date.now());`,
+    );
+    attempts.push(await within(ended.promise, "the session ends", 20) - Number(at));
+    assertEquals(server.sessions.size, 0);
+    assertEquals(await setup.ask(), REFUSED);
+    await record(camera, viewer);
+  }
+  assert(Math.min(...attempts) < 1000, `it took ${attempts} ms`);
+});
+
+Deno.test("a peer that dawdles in its handshake is let in no later than it is forgotten", async () => {
+  const asked: Session[] = [];
+  await using setup = await setUp({
+    onConnect: (session) => asked.push(session) > 0,
+    handle: tellName as never,
+  });
+  const { camera, viewer, server } = setup;
+  await using relay = new HandshakeRelay(server.address);
+  const asking = [setup.ask(viewer, relay.address), setup.ask(viewer, relay.address)];
+  await relay.waitForHeld(2);
+  await camera.forget("viewer");
+  relay.release();
+  assertEquals(await Promise.all(asking), [REFUSED, REFUSED]);
+  assertEquals(asked, []);
+});
+
+Deno.test("the file of a peer is looked at once its handshake and onConnect are done", async () => {
+  const entered = Promise.withResolvers<Session>();
+  const released = Promise.withResolvers<void>();
+  const names: string[] = [];
+  await using setup = await setUp({
+    onConnect: async (session) => {
+      names.push(peerOf(session).name);
+      entered.resolve(session);
+      await released.promise;
+      return true;
+    },
+    handle: tellName as never,
+  });
+  const { camera, viewer } = setup;
+  const asking = setup.ask();
+  const session = await within(entered.promise, "the peer is welcomed");
+  // As another process does it, and before this one can have seen it.
+  Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+  released.resolve();
+  assertEquals(await asking, REFUSED);
+  assertEquals(names, ["viewer"]);
+  assertEquals(setup.server.sessions.size, 0);
+  assertEquals(await isStillAdmitted(session), false);
+  assertEquals(peerOf(session).name, "viewer");
+});
+
+Deno.test("an app can ask in the middle of a request whether its peer is still one", async () => {
+  const started = Promise.withResolvers<Session>();
+  const answers: boolean[] = [];
+  const forgotten = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  await using setup = await setUp(async (_request, session) => {
+    answers.push(await isStillAdmitted(session));
+    started.resolve(session);
+    await forgotten.promise;
+    answers.push(await isStillAdmitted(session));
+    asked.resolve();
+    return [204, "No Content", {}, null];
+  });
+  const asking = setup.ask();
+  await within(started.promise, "the request is there");
+  Deno.removeSync(`${setup.camera.dir}/peers/${setup.viewer.id}.json`);
+  forgotten.resolve();
+  await within(asked.promise, "the app has asked twice");
+  assertEquals(answers, [true, false]);
+  await asking;
+});
+
+Deno.test("shutdown lets a request end, which forget ends all the same", async () => {
+  const started = Promise.withResolvers<AbortSignal>();
+  await using setup = await setUp(async (_request, session) => {
+    started.resolve(session.signal);
+    const gone = Promise.withResolvers<void>();
+    session.signal.addEventListener("abort", () => gone.resolve());
+    await gone.promise;
+    return [204, "No Content", {}, null];
+  });
+  const asking = setup.ask();
+  const signal = await within(started.promise, "the request is there");
+  const ended = setup.server.shutdown();
+  assertEquals(await (await storeOf(setup.camera.dir)).servingAddresses(), []);
+  assertEquals(signal.aborted, false);
+  await setup.camera.forget("viewer");
+  await within(ended, "the server is shut down");
+  assertEquals(await asking, REFUSED);
+});

@@ -1,0 +1,150 @@
+/** Joining a device by the line of its invitation. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import { DeguError } from "@degu/degu/base";
+import { tempDir } from "@degu/testing/directories.ts";
+import {
+  addressOf,
+  introductionOf,
+  lineWith,
+  makeDevices,
+  pair,
+  PairingDevice,
+  Stranger,
+} from "@degu/testing/pairing.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+
+Deno.test("a line that was broken by white space pairs as well", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const broken = ` ${invitation.line.replaceAll(/(.{40})/g, "$1\r\n  ")}\n`;
+  assertEquals((await viewer.join(broken)).id, camera.id);
+  await invitation.paired;
+});
+
+Deno.test("of two that join at once exactly one is paired, and the other one is told", async () => {
+  await using devices = await makeDevices("camera", "one", "two");
+  const { camera, one, two } = devices;
+  for (let round = 0; round < 5; round++) {
+    await using invitation = await camera.invite();
+    const outcomes = await Promise.allSettled([one, two].map((each) => each.join(invitation.line)));
+    const lost = outcomes.filter((outcome) => outcome.status === "rejected");
+    assertEquals(lost.length, 1);
+    assert(lost[0]!.reason instanceof DeguError);
+    assert(lost[0]!.reason.message.includes("another device has used it"));
+    const winner = outcomes[0]!.status === "fulfilled" ? one : two;
+    const loser = winner === one ? two : one;
+    assertEquals((await invitation.paired).id, winner.id);
+    assertEquals((await winner.peers()).map(({ id }) => id), [camera.id]);
+    assertEquals(await loser.peers(), []);
+    await winner.device.forget(camera.id);
+  }
+});
+
+Deno.test("a line whose time is over by the joiner's clock is still the inviter's to judge", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const { now } = Date;
+  await using invitation = await camera.invite();
+  try {
+    Date.now = () => now() + 23 * 3_600_000;
+    await Promise.all([viewer.join(invitation.line), invitation.paired]);
+  } finally {
+    Date.now = now;
+  }
+  await using other = await camera.invite();
+  try {
+    Date.now = () => now() + 25 * 3_600_000;
+    await assertRejects(() => viewer.join(other.line), RangeError, "expired at");
+  } finally {
+    Date.now = now;
+  }
+});
+
+Deno.test("the two may change sides", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await pair(camera, viewer);
+  await pair(viewer, camera);
+  assertEquals((await camera.peers()).map(({ name }) => name), ["viewer"]);
+  assertEquals((await viewer.peers()).map(({ name }) => name), ["camera"]);
+});
+
+Deno.test("a device can't join itself, or a copy of its directory", async () => {
+  await using devices = await makeDevices("camera");
+  await using copyDir = await tempDir();
+  const { camera } = devices;
+  await copy(camera.dir, copyDir.path);
+  await using twin = await PairingDevice.open(copyDir.path, "camera");
+  await using invitation = await camera.invite();
+  for (const device of [camera, twin]) {
+    await assertRejects(() => device.join(invitation.line), RangeError, "paired with itself");
+  }
+  assertEquals([await camera.written(), await twin.written()], [[], []]);
+});
+
+async function copy(from: string, to: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(from)) {
+    if (isDirectory) {
+      await Deno.mkdir(join(to, name), { mode: 0o700 });
+      await copy(join(from, name), join(to, name));
+    } else {
+      await Deno.copyFile(join(from, name), join(to, name));
+    }
+  }
+}
+
+Deno.test("joining ends with the reason of its signal, and writes nothing", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  const reason = new Error("enough");
+  const aborted = await assertRejects(() =>
+    viewer.join(invitation.line, { signal: AbortSignal.abort(reason) })
+  );
+  assertEquals(aborted, reason);
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const controller = new AbortController();
+  const line = lineWith(invitation.line, [["127.0.0.1", (silent.addr as Deno.NetAddr).port]]);
+  const joining = viewer.join(line, { signal: controller.signal });
+  using _conn = await silent.accept();
+  controller.abort(reason);
+  assertEquals(await assertRejects(() => within(joining, "it ends")), reason);
+  assertEquals(await viewer.written(), []);
+  // The invitation has seen nothing of it.
+  await Promise.all([viewer.join(invitation.line), invitation.paired]);
+});
+
+Deno.test("a pairing goes on where one address of the line is dead and another an impostor's", async () => {
+  await using devices = await makeDevices("camera", "viewer", "impostor");
+  const { camera, viewer, impostor } = devices;
+  await using invitation = await camera.invite();
+  await using other = await impostor.invite();
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const dead = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const deadPort = (dead.addr as Deno.NetAddr).port;
+  dead.close();
+  const line = lineWith(invitation.line, [
+    ["127.0.0.1", deadPort],
+    addressOf(other),
+    ["127.0.0.1", (silent.addr as Deno.NetAddr).port],
+    addressOf(invitation),
+  ]);
+  const peer = await viewer.join(line);
+  assertEquals(peer.id, camera.id);
+  await invitation.paired;
+  assertEquals(await impostor.written(), []);
+});
+
+Deno.test("a stolen line that was used first does not look like success", async () => {
+  await using devices = await makeDevices("camera", "viewer", "thief");
+  const { camera, viewer, thief } = devices;
+  await using invitation = await camera.invite();
+  using stolen = await Stranger.connect(addressOf(invitation));
+  stolen.post("/secret", introductionOf(invitation.line, thief));
+  await stolen.answer(200);
+  await assertRejects(() => viewer.join(invitation.line), DeguError, "another device has used it");
+  await Promise.all([assertRejects(() => invitation.paired), invitation.close()]);
+  assertEquals([await camera.written(), await viewer.written()], [[], []]);
+});

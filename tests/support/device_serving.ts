@@ -1,0 +1,95 @@
+/**
+ * A device that serves another one, and what its clients see.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+import { type Address, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { SSLClient } from "@degu/degu/client";
+import { type Device, peerOf } from "@degu/degu/device";
+import { readAuthorityText } from "@degu/internal/device/authority.ts";
+import type { App } from "@degu/degu/server";
+import type { TestAuthority } from "./authorities.ts";
+import { authorityOf, record, storeOf, TestDevices } from "./device_pairs.ts";
+import { within } from "./raw_peer.ts";
+import { RecordingLogger } from "./serving.ts";
+
+/** Any port of this machine. */
+export const LOOPBACK: Address = ["127.0.0.1", 0];
+/** Far longer than it takes for what another process has written to be seen. */
+export const PATIENCE_MILLISECONDS = 20_000;
+/** What a client sees that is not let in. */
+export const REFUSED = "refused";
+
+/** Says what its peer is called. */
+export const tellName: App = (
+  _request,
+  session,
+) => [200, "OK", { name: peerOf(session).name }, null];
+
+/** A camera that serves, and a viewer, each of which knows the other. */
+export async function setUp(app: App = tellName) {
+  const devices = await TestDevices.create();
+  const logger = new RecordingLogger();
+  const camera = await devices.open("camera", { logger });
+  const viewer = await devices.open("viewer");
+  await record(camera, viewer);
+  const server = camera.listen(LOOPBACK, app);
+  const serving = server.serveForever();
+  await server.ready;
+  await record(viewer, camera, { addresses: [server.address] });
+  return {
+    devices,
+    camera,
+    viewer,
+    server,
+    logger,
+    ask: async (device = viewer, address?: Address) => {
+      const options = address === undefined ? {} : { addresses: [address] };
+      return await answerOf(await device.client(camera.id, options));
+    },
+    [Symbol.asyncDispose]: async () => {
+      await devices[Symbol.asyncDispose]();
+      await within(serving, "the server ends");
+    },
+  };
+}
+
+/** What a client is called, or {@linkcode REFUSED}. */
+export async function answerOf(client: { request: SSLClient["request"] }): Promise<string> {
+  try {
+    return String((await client.request("GET", "/")).headers["name"]);
+  } catch (error) {
+    const isRefusal = [
+      EmptyPreambleError,
+      TlsError,
+      Deno.errors.ConnectionReset,
+      Deno.errors.BrokenPipe,
+    ].some((each) => error instanceof each);
+    assert(isRefusal, Deno.inspect(error));
+    return REFUSED;
+  }
+}
+
+/** A client with any certificate that trusts a device. */
+export async function clientWith(device: Device, address: Address, cert: string, key: string) {
+  const ca = (await authorityOf(device.dir)).certificate;
+  return new SSLClient({ ca, cert, key, checkHostname: false }, address, { timeout: 10 });
+}
+
+/** Writes an authority down as a peer. */
+export async function recordAuthority(at: Device, { pem }: TestAuthority, receivedName: string) {
+  const authority = await readAuthorityText(pem);
+  const peer = await (await storeOf(at.dir)).record({ authority, receivedName, addresses: [] });
+  await at.peers();
+  return peer;
+}
+
+/** The certificate and the key of a device. */
+export async function ownCertificate(
+  { dir, name }: Device,
+): Promise<{ cert: string; key: string }> {
+  const read = (file: string) => Deno.readTextFile(`${dir}/identity/${name}/${file}`);
+  return { cert: await read("cert.pem"), key: await read("key.pem") };
+}
