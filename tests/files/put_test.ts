@@ -142,7 +142,7 @@ Deno.test("what can't be the name of a file is not written", async () => {
     ["/~2E~2E/a", 404],
     ["/~2Fetc", 404],
     [`/${"n".repeat(256)}`, 404],
-    [`/${"n/".repeat(5000)}a`, 414],
+    [`/${`${"n".repeat(255)}/`.repeat(20)}a`, 414],
   ];
   for (const [uri, status] of cases) {
     assertEquals(await files.put(uri, latin1("x")), status, uri.slice(0, 40));

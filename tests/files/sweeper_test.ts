@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Sweeper } from "@degu/internal/files/sweeper.ts";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { makeTree } from "@degu/testing/served_directory.ts";
 
@@ -43,15 +44,10 @@ Deno.test("what has become too old is looked for once an hour", async () => {
   await Deno.writeTextFile(part, "text");
   const time = new Date(Date.now() - 25 * 3_600_000);
   await Deno.utime(part, time, time);
-  const { now } = Date;
-  try {
-    for (const [minutes, left] of [[0, 1], [59, 1], [61, 0]] as const) {
-      Date.now = () => now() + minutes * 60_000;
-      sweeper.sweepIfDue();
-      assertEquals((await entries(`${tree.root}/${RESERVED}`)).length, left, `${minutes} minutes`);
-    }
-  } finally {
-    Date.now = now;
+  for (const [minutes, left] of [[0, 1], [59, 1], [61, 0]] as const) {
+    using _clock = setClockAhead(minutes * 60_000);
+    sweeper.sweepIfDue();
+    assertEquals((await entries(`${tree.root}/${RESERVED}`)).length, left, `${minutes} minutes`);
   }
 });
 

@@ -10,6 +10,7 @@ import {
   listDirectory,
   TransferError,
 } from "@degu/degu/transfer";
+import { makeEmptyFiles } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 
@@ -81,11 +82,8 @@ Deno.test("a directory is listed with names in any language", async () => {
 
 Deno.test("a list of 10,000 entries comes entry by entry", async () => {
   await using files = await serveFiles(listing);
-  const expected = new Set<string>();
-  for (let i = 0; i < 10_000; i++) {
-    expected.add(`file ${i}`);
-    Deno.writeFileSync(`${files.there}/file ${i}`, new Uint8Array(0));
-  }
+  const expected = new Set(Array.from({ length: 10_000 }, (_, i) => `file ${i}`));
+  makeEmptyFiles(files.there, [...expected]);
   for await (const { name } of listDirectory(files.client, "/")) {
     assert(expected.delete(name), name);
   }

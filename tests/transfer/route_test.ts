@@ -4,9 +4,10 @@ import { SSLClient } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { TempPKI } from "@degu/degu/misc";
 import { download, fileUri, listDirectory, upload } from "@degu/degu/transfer";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
-import { randomBytes, serveFiles, sha256, waitForTag } from "@degu/testing/transferring.ts";
+import { randomBytes, serveFiles, sha256 } from "@degu/testing/transferring.ts";
 
 const SIZE = 6_000_000;
 const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
@@ -16,7 +17,7 @@ Deno.test("both directions over TLS, and a part of the same device at another ad
   await using files = await serveFiles(both);
   const content = randomBytes(SIZE);
   await Deno.writeFile(`${files.there}/file`, content);
-  await waitForTag(files.client, "/file");
+  using _clock = setClockAhead();
   await using one = await startTls(pki, both(files.there));
   await using other = await startTls(pki, both(files.there));
   await using relay = new CuttingRelay(one.server.address);
@@ -38,7 +39,7 @@ Deno.test("both directions over TLS, and a part of the same device at another ad
 Deno.test("many files go over one connection", async () => {
   await using files = await serveFiles(both);
   using conn = await files.client.connect();
-  const names = Array.from({ length: 200 }, (_, i) => `file ${i} – é`);
+  const names = Array.from({ length: 50 }, (_, i) => `file ${i} – é`);
   for (const name of names) {
     await Deno.writeTextFile(`${files.here}/${name}`, name);
     await upload(conn, `${files.here}/${name}`, fileUri("d", name));
