@@ -6,7 +6,7 @@
 
 import { addressText } from "../base/address.ts";
 import { bodies, type BodyOut } from "../base/body/bodies.ts";
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -31,7 +31,7 @@ export class Route implements Disposable {
   constructor(label: string, target: Client | Connection, signal: AbortSignal | undefined) {
     const { connect, request } = (target ?? {}) as Partial<Client>;
     if (typeof connect !== "function" && typeof request !== "function") {
-      throw new TypeError(`${label}: must be a Client or a Connection; got ${typeName(target)}`);
+      throw wrongType(label, "a Client or a Connection", target);
     }
     this.#target = target;
     this.#signal = signal;
