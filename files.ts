@@ -57,7 +57,7 @@ export interface FilesOptions {
    */
   write?: boolean | undefined;
   /**
-   * How many bytes a file that is written may have; `413 Content Too Large` otherwise.
+   * The most bytes that a written file may have; more is `413 Content Too Large`.
    *
    * @default {2⁵³ − 1}
    */
@@ -71,8 +71,7 @@ export interface FilesOptions {
    */
   maxPartBytes?: number | undefined;
   /**
-   * Gets a warning for each request to write that was not carried out, with the reason; the peer gets the
-   * status alone.
+   * Gets a warning, with the reason, for each refused write; the peer gets only the status.
    *
    * @default {nowhere}
    */

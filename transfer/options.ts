@@ -67,7 +67,7 @@ export interface TransferSettings {
   readonly resume: boolean;
   readonly verify: boolean;
   readonly replace: boolean;
-  /** A copy: nobody changes it after it was checked. */
+  /** A copy, which does not change after the check. */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;

@@ -12,7 +12,7 @@ import type { Response } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { Client, Connection } from "../client.ts";
 
-/** Bytes of a response that nobody wants which are read to keep the connection. */
+/** The most bytes of an unwanted response that are read to keep the connection. */
 const MAX_DISCARDED_BYTES = 65536;
 
 /** The caller's connection, or connections of a client that are made and closed here. */
@@ -71,7 +71,7 @@ export class Route implements Disposable {
   }
 
   /**
-   * Reads the body of a response that nobody wants, if it is short; else closes the connection. After an
+   * Reads the body of an unwanted response if it is short; else closes the connection. After an
    * error most servers close it, so that the next request gets another one if it can.
    */
   async discard({ status, body }: Response): Promise<void> {
