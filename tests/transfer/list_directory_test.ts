@@ -3,13 +3,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu/rgi";
-import {
-  type DirectoryEntry,
-  download,
-  fileUri,
-  listDirectory,
-  TransferError,
-} from "@degu/degu/transfer";
+import { download, fileUri, listDirectory, TransferError } from "@degu/degu/transfer";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
@@ -49,11 +43,6 @@ function answering(
     yield [null, new Uint8Array(0)] as const;
   }
   return () => [200, "OK", headers, new ChunkedBodyIter(chunks())];
-}
-
-async function listText(text: string, headers?: HeaderDict): Promise<DirectoryEntry[]> {
-  await using serving = serve(answering(text, headers));
-  return await Array.fromAsync(listDirectory(serving.makeClient(), "/"));
 }
 
 Deno.test("a directory is listed with names in any language", async () => {

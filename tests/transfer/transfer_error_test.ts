@@ -1,6 +1,5 @@
 /** Errors of transfers: their codes, and what they say. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { FilesApp } from "@degu/degu/files";
 import { download, TransferError } from "@degu/degu/transfer";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
