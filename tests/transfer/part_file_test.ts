@@ -6,7 +6,7 @@ import { programCommand } from "@degu/testing/programs.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { randomBytes, serveFiles, sha256 } from "@degu/testing/transferring.ts";
+import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 
 Deno.test("a target that can't be written is refused before anything is asked for", async () => {
   await using files = await serveFiles(() => () => {
