@@ -24,11 +24,11 @@
 
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "./base/app/app.ts";
-import { quote, typeName } from "./base/errors.ts";
+import { checkBoolean, checkInteger, checkMethods, wrongType } from "./base/checks.ts";
+import { quote } from "./base/errors.ts";
 import { MAX_LENGTH } from "./base/wire/limits.ts";
 import type { Request, ResponseTuple } from "./base/app/message.ts";
 import { copyOptions } from "./base/options.ts";
-
 import type { Session } from "./base/app/session.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import { KnownDigests } from "./files/file_digest.ts";
@@ -36,7 +36,7 @@ import { get } from "./files/get.ts";
 import { put, remove } from "./files/put.ts";
 import { notFound, Refusal, refusalOf } from "./files/refusal.ts";
 import { readTarget } from "./files/target.ts";
-import { putRest, tellOffset } from "./files/resume.ts";
+import { answerOffset, putRest } from "./files/resume.ts";
 import { Sweeper } from "./files/sweeper.ts";
 import { readUploadHeaders } from "./files/upload_headers.ts";
 import type { Logger } from "./server.ts";
@@ -57,7 +57,7 @@ export interface FilesOptions {
    */
   write?: boolean | undefined;
   /**
-   * How many bytes a file that is written may have; `413 Content Too Large` otherwise.
+   * The most bytes that a written file may have; more is `413 Content Too Large`.
    *
    * @default {2⁵³ − 1}
    */
@@ -71,8 +71,7 @@ export interface FilesOptions {
    */
   maxPartBytes?: number | undefined;
   /**
-   * Gets a warning for each request to write that was not carried out, with the reason; the peer gets the
-   * status alone.
+   * Gets a warning, with the reason, for each refused write; the peer gets only the status.
    *
    * @default {nowhere}
    */
@@ -163,7 +162,7 @@ export class FilesApp implements AppObject {
    *
    * @throws {TypeError} if it is neither a string nor a URL, or an option is unknown or of a wrong type.
    * @throws {RangeError} if it is empty, has a NUL byte, or is not a `file:` URL; on Windows if `list` or
-   * `write` is true; if `maxBytes` or `maxPartBytes` is no integer from 0 to 2⁵³ − 1.
+   * `write` is true; if `maxBytes` or `maxPartBytes` is not an integer from 0 to 2⁵³ − 1.
    * @throws {Deno.errors.NotFound} if it does not exist, `Deno.errors.NotADirectory` if it is
    * something else, `Deno.errors.NotCapable` without the permission to read it.
    */
@@ -230,7 +229,7 @@ export class FilesApp implements AppObject {
     const write = { request, session, target, ...this.#settings };
     if (method === "DELETE") return await remove(write);
     const headers = readUploadHeaders(request.headers);
-    if (method === "HEAD") return await tellOffset(write, headers);
+    if (method === "HEAD") return await answerOffset(write, headers);
     const isWhole = headers.offset === null && headers.length === null;
     return isWhole ? await put(write, headers) : await putRest(write, headers);
   }
@@ -240,34 +239,23 @@ function checkOptions(options: FilesOptions): FilesOptions {
   const copy = copyOptions(options, OPTIONS);
   for (const name of ["list", "write"] as const) {
     const value = copy[name];
-    if (value !== undefined && typeof value !== "boolean") {
-      throw new TypeError(`${name}: must be a boolean; got ${typeName(value)}`);
-    }
+    if (value === undefined) continue;
+    checkBoolean(name, value);
     if (value && Deno.build.os === "windows") {
       throw new RangeError(`${name}: does not work on Windows; leave it out`);
     }
   }
-  for (const name of ["maxBytes", "maxPartBytes"] as const) checkBytes(name, copy[name]);
-  if (copy.logger !== undefined && typeof copy.logger?.warn !== "function") {
-    throw new TypeError("logger: must be an object with the method warn");
+  for (const name of ["maxBytes", "maxPartBytes"] as const) {
+    if (copy[name] !== undefined) checkInteger(name, copy[name], 0, MAX_LENGTH);
   }
+  if (copy.logger !== undefined) checkMethods("logger", copy.logger, ["warn"]);
   return copy;
-}
-
-function checkBytes(name: string, value: number | undefined): void {
-  if (value === undefined) return;
-  if (typeof value !== "number") {
-    throw new TypeError(`${name}: must be a number; got ${typeName(value)}`);
-  }
-  if (!Number.isSafeInteger(value) || value < 0) {
-    throw new RangeError(`${name}: must be an integer from 0 to 2⁵³ − 1; got ${value}`);
-  }
 }
 
 /** The path that a directory is given by. */
 function pathOf(dir: string | URL): string {
   if (typeof dir !== "string" && !(dir instanceof URL)) {
-    throw new TypeError(`dir: must be a string or a URL; got ${typeName(dir)}`);
+    throw wrongType("dir", "a string or a URL", dir);
   }
   if (dir instanceof URL && dir.protocol !== "file:") {
     throw new RangeError(`dir: must be a file: URL; got one of ${dir.protocol}`);

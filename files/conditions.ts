@@ -11,9 +11,9 @@ import { type FileState, SETTLED_MILLISECONDS, versionOf } from "./file_state.ts
 export interface Validators {
   /** A strong entity tag, in its quotes; `null` while another version could still get the same. */
   readonly etag: string | null;
-  /** When the file was last changed, as it is told; `null` while that could still become wrong. */
+  /** When the file was last changed, as `last-modified` says; `null` while that could still become wrong. */
   readonly lastModified: number | null;
-  /** When the file was last changed, whatever is told. In whole seconds since 1970, as the other. */
+  /** When the file was last changed, sent or not. In whole seconds since 1970, like the other. */
   readonly modified: number;
 }
 

@@ -20,15 +20,16 @@ import { dirname } from "node:path";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, lookAt, prefixOf, reservedPath } from "./reserved.ts";
+import { syncDirectory } from "./sync_directory.ts";
 import type { Unfinished } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
 const KEPT_BITS = 0o777n;
 
-/** What there is on the way to a name below a directory. */
+/** What exists on the path to a name below a directory. */
 export interface Destination {
   readonly path: string;
-  /** The directories that have to be made, the outermost first. */
+  /** The directories to create, outermost first. */
   readonly missing: readonly string[];
   /** The innermost directory that is there. */
   readonly directory: BigIntStats;
@@ -94,7 +95,7 @@ export interface Moved {
 }
 
 /**
- * Gives an unfinished file its name, in the place of what had it before.
+ * Renames an unfinished file to its final name, replacing what is there.
  *
  * @param isNew True if nothing may have the name: then one of several processes gets it.
  * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
@@ -127,7 +128,7 @@ export function moveTo(
   return { created: existing === null, changed: [dirname(missing[0] ?? path), ...missing] };
 }
 
-/** Checks that nobody has exchanged the file, or the directory that it is in. */
+/** Checks that neither the file nor its directory was replaced. */
 function checkUnfinished({ path, state }: Unfinished): void {
   const directory = lookAt(dirname(path));
   const now = directory?.isDirectory() ? lookAt(path) : null;
@@ -135,7 +136,7 @@ function checkUnfinished({ path, state }: Unfinished): void {
   throw new Refusal(409, `${path} was removed or replaced while it was written`);
 }
 
-/** Gives a file a name that nothing has: the file system sees to it, whoever else writes there. */
+/** Renames a file to a name that does not exist yet; the file system guarantees that, also across processes. */
 function giveNewName(from: string, to: string): void {
   try {
     linkSync(from, to);
@@ -156,7 +157,7 @@ function checkMoved(path: string, { state }: Unfinished): void {
   throw new Refusal(409, `${path} was replaced by somebody else at the same moment`);
 }
 
-/** Takes directories away again, as far as nobody else uses them. */
+/** Removes new directories again, unless somebody else has put something in them. */
 function removeDirectories(made: readonly string[]): void {
   try {
     for (const directory of made.toReversed()) rmdirSync(directory);
@@ -197,16 +198,4 @@ export function deleteAt(
 /** Makes changes of directories durable, the innermost first. */
 export async function syncDirectories(directories: readonly string[]): Promise<void> {
   for (const path of directories.toReversed()) await syncDirectory(path);
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  try {
-    using directory = await Deno.open(path);
-    await directory.sync();
-  } catch (error) {
-    // A directory that may be written but not read, one that was deleted again, and a file system that
-    // knows no such thing.
-    const { code } = error as { code?: unknown };
-    if (code !== "EACCES" && code !== "ENOENT" && code !== "EINVAL") throw error;
-  }
 }

@@ -66,7 +66,7 @@ export async function makeFileBody(
     }
     checkUnchanged(file);
     hashing?.hash.update(bytes);
-    tellDigest(file, hashing);
+    reportDigest(file, hashing);
     return bytes;
   } finally {
     await handle.close();
@@ -88,8 +88,8 @@ interface Hashing {
   readonly digested: Digested;
 }
 
-/** Tells the digest of a file that was read to its end, unless anything of it has changed. */
-function tellDigest(file: OpenFile, hashing: Hashing | null): void {
+/** Reports the digest of a file that was read to its end, unless anything of it has changed. */
+function reportDigest(file: OpenFile, hashing: Hashing | null): void {
   if (hashing !== null && isStill(file)) hashing.digested(hashing.hash.digest("hex"));
 }
 
@@ -172,7 +172,7 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
     this.#hashing?.hash.update(piece);
     if (this.#position === this.#stop) {
       checkUnchanged(this.#file);
-      tellDigest(this.#file, this.#hashing);
+      reportDigest(this.#file, this.#hashing);
     }
     return piece;
   }

@@ -1,5 +1,5 @@
 /**
- * What tells whether a file is still the same.
+ * Whether a file is still the same.
  *
  * @module
  */
@@ -21,17 +21,17 @@ export interface FileState {
 
 /**
  * How long a file must not have changed before it is known by its times: clocks of file systems
- * stand still for some milliseconds, and Deno cuts ctime to seconds, so that a file that changes
+ * advance in steps of some milliseconds, and Deno cuts ctime to seconds, so that a file that changes
  * twice in this time can look the same after both.
  */
 export const SETTLED_MILLISECONDS = 2000;
 
-/** Names a version of a file, as far as its state tells one from another. */
+/** Identifies a version of a file, as far as its state can. */
 export function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: FileState): string {
   return [dev, ino, size, mtimeNs, ctimeNs].map((part) => part.toString(16)).join("-");
 }
 
-/** Whether nothing of a file has changed, as far as its state tells. */
+/** Whether a file is unchanged, as far as its state shows. */
 export function isUnchanged(first: FileState, now: FileState): boolean {
   return versionOf(first) === versionOf(now);
 }

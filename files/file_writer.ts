@@ -18,9 +18,9 @@ export interface Destined {
   readonly handle: FileHandle;
   /** The position of the first byte. */
   readonly start: number;
-  /** The position that no byte may have. */
+  /** The position that the last byte must stay below. */
   readonly limit: number;
-  /** What hashes all bytes; `null` if nobody wants their digest. */
+  /** Hashes all bytes; `null` if their digest is not needed. */
   readonly hash: Hash | null;
 }
 

@@ -107,7 +107,7 @@ function wantsDigest({ headers }: Request): boolean {
   }
 }
 
-/** Keeps the digest of what is sent in full, for whoever asks next: most often the same peer. */
+/** Keeps the digest of a file that is sent in full for the next request, most often by the same peer. */
 function whenDigested({ request, digests }: ReadRequest, file: OpenFile): Digested | null {
   if (!wantsDigest(request) || digests.find(file) !== null) return null;
   return (digest) => digests.remember(file, digest);

@@ -17,7 +17,7 @@ import { isReserved, prefixOf } from "./reserved.ts";
 const AT_A_TIME = 32;
 /** Characters that a chunk has at least, unless it is the last. */
 const CHUNK_CHARACTERS = 16384;
-/** What Deno puts in the place of bytes that are not UTF-8. */
+/** What Deno replaces bytes with that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
 
 /** A directory that is being read. */
@@ -87,7 +87,7 @@ async function* batchesOf({ path }: Listing): AsyncGenerator<string[], void, voi
   yield batch;
 }
 
-/** Checks, once names have been read, that nobody has put a link in the place of the directory. */
+/** Checks, once names have been read, that the directory was not replaced by a link. */
 function checkPath(path: string): void {
   if (Deno.realPathSync(path) === path) return;
   throw new BodyError(`${printable(path)} was replaced while it was listed`);

@@ -56,7 +56,7 @@ export function partSize({ path }: PartName): number {
 }
 
 /**
- * Makes room for a part of so many bytes: removes the oldest ones of the same authority that nobody writes to.
+ * Makes room for a part of so many bytes: removes the oldest idle ones of the same authority.
  *
  * @param maxBytes Of all parts of the authority together. A part that is larger by itself finds all room there is.
  * @throws {Refusal} if too many parts of the authority are being written.
@@ -79,7 +79,7 @@ export function makeRoom(root: string, part: PartName, bytes: number, maxBytes: 
 interface Upload {
   /** True once a newer request has asked for the same part. */
   isEnded: boolean;
-  /** Lets go of what it waits for. */
+  /** Cancels what it waits for. */
   readonly cancel: () => void;
   /** Resolves when nothing of it is left. */
   readonly done: Promise<void>;

@@ -43,7 +43,7 @@ function wantedFile(headers: UploadHeaders): WantedFile {
 }
 
 /** Answers how much of a file is here. Makes nothing. */
-export async function tellOffset(
+export async function answerOffset(
   write: ResumableWrite,
   headers: UploadHeaders,
 ): Promise<ResponseTuple> {

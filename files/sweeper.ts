@@ -1,5 +1,5 @@
 /**
- * Unfinished files that nobody goes on with.
+ * Removal of unfinished files that were abandoned.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { startInterval } from "../net/interval.ts";
 import { listUnfinished, removeIfThere } from "./unfinished.ts";
 
 const HOUR = 60 * 60 * 1000;
-/** How long what nobody writes to is kept, in milliseconds. */
+/** How long an unfinished file is kept after the last write, in milliseconds. */
 const KEPT_MILLISECONDS = 24 * HOUR;
 
 const sweepers = new Set<WeakRef<Sweeper>>();
@@ -23,7 +23,7 @@ startInterval(() => {
   }
 }, HOUR);
 
-/** Removes the unfinished files below a directory that nobody has written to for 24 hours. */
+/** Removes the unfinished files below a directory 24 hours after the last write. */
 export class Sweeper {
   readonly #root: string;
   readonly #report: (message: string) => void;

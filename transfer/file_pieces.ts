@@ -5,6 +5,7 @@
  */
 
 import type { Hash } from "node:crypto";
+import { EMPTY } from "../base/bytes.ts";
 
 /** Bytes of each of the two buffers. */
 const PIECE_BYTES = 1048576;
@@ -45,8 +46,6 @@ export async function* readPieces(
     await reading?.catch(() => {});
   }
 }
-
-const EMPTY = new Uint8Array(0);
 
 /** Adds pieces to a hash; rejects with the signal's reason once that is aborted. */
 export async function hashPieces(

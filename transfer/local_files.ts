@@ -23,13 +23,6 @@ export async function removeIfPresent(path: string): Promise<void> {
   await ifPresent(Deno.remove(path));
 }
 
-/** Has the names in a directory on the disk when it resolves, if the system can open directories. */
-export async function syncDirectory(path: string): Promise<void> {
-  if (Deno.build.os === "windows") return;
-  using directory = await Deno.open(path, { read: true });
-  await directory.sync();
-}
-
 /** Opens a new file for reading and writing; `null` if there is something of that name. */
 export async function createFile(path: string): Promise<Deno.FsFile | null> {
   try {

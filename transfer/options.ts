@@ -4,7 +4,7 @@
  * @module
  */
 
-import { typeName } from "../base/errors.ts";
+import { checkBoolean, checkFunction, wrongType } from "../base/checks.ts";
 import { copyOptions } from "../base/options.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkSignal } from "../net/request_signal.ts";
@@ -67,7 +67,7 @@ export interface TransferSettings {
   readonly resume: boolean;
   readonly verify: boolean;
   readonly replace: boolean;
-  /** A copy: nobody changes it after it was checked. */
+  /** A copy, which does not change after the check. */
   readonly modified: Date | null;
   readonly onProgress: ((progress: TransferProgress) => void) | undefined;
   readonly signal: AbortSignal | undefined;
@@ -91,31 +91,23 @@ export function checkTransfer(
   const copy = copyOptions(options, OPTIONS);
   const { resume = true, verify = true, replace = true, onProgress, signal, modified } = copy;
   for (const [name, value] of Object.entries({ resume, verify, replace })) {
-    if (typeof value !== "boolean") {
-      throw new TypeError(`${name}: must be a boolean; got ${typeName(value)}`);
-    }
+    checkBoolean(name, value);
   }
-  if (onProgress !== undefined && typeof onProgress !== "function") {
-    throw new TypeError(`onProgress: must be a function; got ${typeName(onProgress)}`);
-  }
+  if (onProgress !== undefined) checkFunction("onProgress", onProgress);
   checkSignal(signal);
   return { resume, verify, replace, modified: copyDate(modified), onProgress, signal };
 }
 
 function copyDate(modified: Date | undefined): Date | null {
   if (modified === undefined) return null;
-  if (!(modified instanceof Date)) {
-    throw new TypeError(`modified: must be a Date; got ${typeName(modified)}`);
-  }
+  if (!(modified instanceof Date)) throw wrongType("modified", "a Date", modified);
   const copy = new Date(modified);
   if (Number.isNaN(copy.getTime())) throw new RangeError("modified: must be a valid date");
   return copy;
 }
 
 function checkFile(file: string): void {
-  if (typeof file !== "string") {
-    throw new TypeError(`file: must be the path of a file; got ${typeName(file)}`);
-  }
+  if (typeof file !== "string") throw wrongType("file", "the path of a file", file);
   if (file === "" || file.includes("\0")) {
     throw new RangeError("file: must be the path of a file, without NUL bytes");
   }

@@ -6,15 +6,9 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
+import { syncDirectory } from "../files/sync_directory.ts";
 import { readPieces } from "./file_pieces.ts";
-import {
-  createFile,
-  ifPresent,
-  isAt,
-  openRegularFile,
-  removeIfPresent,
-  syncDirectory,
-} from "./local_files.ts";
+import { createFile, ifPresent, isAt, openRegularFile, removeIfPresent } from "./local_files.ts";
 import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -26,8 +20,8 @@ const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
 /** How often a part may be taken away between two looks before something else is wrong. */
 const MAX_ATTEMPTS = 20;
 
-/** Where a part is, and what it is to become. */
-interface PartPlace {
+/** Where a part is, and which file it becomes. */
+interface PartLocation {
   readonly target: string;
   readonly path: string;
   /** Whether the target may be there already. */
@@ -58,7 +52,7 @@ export class PartFile implements AsyncDisposable {
   #exists = true;
 
   private constructor(
-    { target, path, replaces }: PartPlace,
+    { target, path, replaces }: PartLocation,
     file: Deno.FsFile,
     found: boolean,
   ) {
@@ -90,8 +84,8 @@ export class PartFile implements AsyncDisposable {
     }
   }
 
-  static async #open(place: PartPlace): Promise<PartFile> {
-    const { target, path } = place;
+  static async #open(location: PartLocation): Promise<PartFile> {
+    const { target, path } = location;
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const created = await createFile(path);
       const file = created ?? await openRegularFile(path);
@@ -99,7 +93,7 @@ export class PartFile implements AsyncDisposable {
       try {
         await lock(file, target);
         // Whoever had it locked may have renamed or removed it just now.
-        if (await isAt(path, file)) return new PartFile(place, file, created === null);
+        if (await isAt(path, file)) return new PartFile(location, file, created === null);
       } catch (error) {
         file.close();
         throw error;
@@ -138,7 +132,7 @@ export class PartFile implements AsyncDisposable {
     this.#keep = this.#hasRecord = record !== null;
   }
 
-  /** Puts a new file in the place of the one that was found: at no moment there is one that is not locked. */
+  /** Replaces the file that was found by a new one; the path always leads to a locked file. */
   async #replace(): Promise<void> {
     const path = `${this.#path}.new`;
     await removeIfPresent(path);

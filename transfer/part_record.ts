@@ -29,7 +29,7 @@ const MAX_RECORD_BYTES = 65536;
 /** Reads the record of a part; `null` if there is none that makes sense. */
 export async function readRecord(part: string): Promise<PartRecord | null> {
   const path = recordPath(part);
-  // A FIFO would keep whoever opens it.
+  // Opening a FIFO would block.
   const info = await ifPresent(Deno.lstat(path));
   if (info === null || !info.isFile || info.size > MAX_RECORD_BYTES) return null;
   try {
@@ -41,7 +41,7 @@ export async function readRecord(part: string): Promise<PartRecord | null> {
 }
 
 /**
- * Writes the record of a part: whoever reads it finds this one, or the one before.
+ * Writes the record of a part atomically: a reader finds this one, or the one before.
  *
  * @returns The user who owns it, which is that of this process; `null` on Windows.
  */

@@ -6,13 +6,13 @@
 
 import { addressText } from "../base/address.ts";
 import { bodies, type BodyOut } from "../base/body/bodies.ts";
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import type { Client, Connection } from "../client.ts";
 
-/** Bytes of a response that nobody wants which are read to keep the connection. */
+/** The most bytes of an unwanted response that are read to keep the connection. */
 const MAX_DISCARDED_BYTES = 65536;
 
 /** The caller's connection, or connections of a client that are made and closed here. */
@@ -31,7 +31,7 @@ export class Route implements Disposable {
   constructor(label: string, target: Client | Connection, signal: AbortSignal | undefined) {
     const { connect, request } = (target ?? {}) as Partial<Client>;
     if (typeof connect !== "function" && typeof request !== "function") {
-      throw new TypeError(`${label}: must be a Client or a Connection; got ${typeName(target)}`);
+      throw wrongType(label, "a Client or a Connection", target);
     }
     this.#target = target;
     this.#signal = signal;
@@ -71,7 +71,7 @@ export class Route implements Disposable {
   }
 
   /**
-   * Reads the body of a response that nobody wants, if it is short; else closes the connection. After an
+   * Reads the body of an unwanted response if it is short; else closes the connection. After an
    * error most servers close it, so that the next request gets another one if it can.
    */
   async discard({ status, body }: Response): Promise<void> {

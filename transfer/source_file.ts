@@ -39,7 +39,7 @@ export class SourceFile implements AsyncDisposable {
    * @throws {RangeError} if it is no regular file.
    */
   static async open(path: string): Promise<SourceFile> {
-    // Before it is opened: a FIFO would keep whoever opens it.
+    // Before it is opened: opening a FIFO would block.
     checkRegular(path, await Deno.stat(path));
     const file = await Deno.open(path, { read: true });
     try {

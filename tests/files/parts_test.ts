@@ -167,54 +167,6 @@ Deno.test("parts of several GiB are as good as small ones", async () => {
 
 // ───────────────────────── how long it is kept
 
-Deno.test("what is unfinished goes after 24 hours, and nothing else", async () => {
-  await using tree = await makeTree();
-  const reserved = `${tree.root}/${RESERVED}`;
-  await Deno.mkdir(reserved, { mode: 0o700 });
-  const hours: Record<string, number> = {
-    [`put-${"0".repeat(32)}`]: 25,
-    [`put-${"1".repeat(32)}`]: 23,
-    [`part-${"0".repeat(32)}-${"0".repeat(64)}`]: 25,
-    [`part-${"0".repeat(32)}-${"1".repeat(64)}`]: 23,
-    [`part-${"0".repeat(32)}-${"2".repeat(64)}`]: -25,
-    "put-of-somebody": 25,
-    "notes": 25,
-  };
-  for (const [name, age] of Object.entries(hours)) {
-    await Deno.writeTextFile(`${reserved}/${name}`, "text");
-    const time = new Date(Date.now() - age * 3_600_000);
-    await Deno.utime(`${reserved}/${name}`, time, time);
-  }
-  new FilesApp(tree.root, { list: true });
-  assertEquals((await entries(reserved)).length, Object.keys(hours).length, "it may only read");
-  new FilesApp(tree.root, { write: true });
-  assertEquals(await entries(reserved), [
-    "notes",
-    `part-${"0".repeat(32)}-${"1".repeat(64)}`,
-    `put-${"1".repeat(32)}`,
-    "put-of-somebody",
-  ]);
-});
-
-Deno.test("what has become too old is looked for once an hour", async () => {
-  await using files = await makeApp();
-  const part = `${files.root}/${RESERVED}/put-${"0".repeat(32)}`;
-  await Deno.mkdir(`${files.root}/${RESERVED}`, { mode: 0o700 });
-  await Deno.writeTextFile(part, "text");
-  const time = new Date(Date.now() - 25 * 3_600_000);
-  await Deno.utime(part, time, time);
-  const { now } = Date;
-  try {
-    for (const [minutes, left] of [[0, 1], [59, 1], [61, 0]] as const) {
-      Date.now = () => now() + minutes * 60_000;
-      await files.offset(undefined, "/a", CONTENT);
-      assertEquals((await entries(`${files.root}/${RESERVED}`)).length, left, `${minutes} minutes`);
-    }
-  } finally {
-    Date.now = now;
-  }
-});
-
 // ───────────────────────── who may go on
 
 Deno.test("a peer that is no longer admitted gets nothing renamed or deleted", async () => {

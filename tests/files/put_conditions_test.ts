@@ -3,6 +3,7 @@ import { assertEquals } from "@std/assert";
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { serveForWriting } from "@degu/testing/written_directory.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -34,12 +35,8 @@ Deno.test("preconditions of a PUT", async () => {
 
 Deno.test("a file is replaced where it is still the one that the peer knows", async () => {
   await using files = await serveForWriting();
-  // Not a sleep for synchronisation: a tag is given once ctime, which nobody can set, is old enough.
-  let etag: unknown;
-  while (etag === undefined) {
-    etag = (await files.request("HEAD", "/file")).headers["etag"];
-    if (etag === undefined) await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  using _clock = setClockAhead();
+  const { etag } = (await files.request("HEAD", "/file")).headers;
   assertEquals(await files.put("/sub/file", null, { "if-match": String(etag) }), 412);
   assertEquals(await files.put("/file", latin1("mine"), { "if-match": String(etag) }), 204);
   assertEquals(await files.put("/file", latin1("yours"), { "if-match": String(etag) }), 412);

@@ -1,5 +1,5 @@
 /** PUT: files that peers write. */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { BodyIter, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { fileUri } from "@degu/internal/files/file_name.ts";
@@ -142,7 +142,7 @@ Deno.test("what can't be the name of a file is not written", async () => {
     ["/~2E~2E/a", 404],
     ["/~2Fetc", 404],
     [`/${"n".repeat(256)}`, 404],
-    [`/${"n/".repeat(5000)}a`, 414],
+    [`/${`${"n".repeat(255)}/`.repeat(20)}a`, 414],
   ];
   for (const [uri, status] of cases) {
     assertEquals(await files.put(uri, latin1("x")), status, uri.slice(0, 40));
@@ -252,15 +252,6 @@ Deno.test({
     await Promise.all([write(), read()]);
     assertEquals(files.serving.logger.at("error"), []);
   },
-});
-
-Deno.test("no name that a peer chooses forges a line of the log", async () => {
-  await using files = await serveForWriting();
-  const name = "a\nWARNING \u202eb\x1b[2J";
-  assertEquals(await files.put(fileUri(name, "b"), latin1("x")), 201);
-  assertEquals(await files.put(fileUri(name), latin1("x")), 409);
-  const [warning = ""] = files.warnings;
-  assert(warning.endsWith(`/a\\u{a}WARNING \\u{202e}b\\u{1b}[2J is a directory`), warning);
 });
 
 Deno.test("the options for writing are checked", async () => {

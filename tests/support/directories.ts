@@ -22,3 +22,10 @@ export async function snapshot(dir: string): Promise<Record<string, string>> {
 export async function mode(path: string): Promise<number> {
   return ((await Deno.stat(path)).mode ?? 0) & 0o7777;
 }
+
+/** Makes many empty files, which is much faster with links to one of them. */
+export function makeEmptyFiles(dir: string, names: readonly string[]): void {
+  const [first = "", ...others] = names.map((name) => join(dir, name));
+  Deno.createSync(first).close();
+  for (const path of others) Deno.linkSync(first, path);
+}

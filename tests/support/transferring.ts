@@ -55,22 +55,6 @@ export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }
 
-/**
- * Resolves once a file has an entity tag, two seconds after its last change.
- *
- * @returns The tag.
- */
-export async function waitForTag(client: Client, uri: string): Promise<string> {
-  using conn = await client.connect();
-  const begin = performance.now();
-  for (;;) {
-    const { etag } = (await conn.head(uri)).headers;
-    if (typeof etag === "string") return etag;
-    if (performance.now() - begin > 10_000) throw new Error(`${uri} has got no tag in 10 s`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 /** The names that are served of a directory. */
 export async function visible(dir: string): Promise<string[]> {
   return (await entries(dir)).filter((name) => !isReserved(dir, name));

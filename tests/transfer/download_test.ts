@@ -1,11 +1,8 @@
 /** download: whole files, and what a call checks, reports and leaves. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
-import { download, fileUri, type TransferProgress, upload } from "@degu/degu/transfer";
-import { entries, mode } from "@degu/testing/directories.ts";
-import { ServedVersion } from "@degu/testing/served_version.ts";
-import { serve } from "@degu/testing/serving.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
+import { download, fileUri, upload } from "@degu/degu/transfer";
+import { entries } from "@degu/testing/directories.ts";
 import { randomBytes, serveFiles, sha256 } from "@degu/testing/transferring.ts";
 
 const SIZES = [0, 1, 65535, 65536, 65537, 524287, 524288, 524289, 1048577, 3_000_000];
@@ -56,23 +53,6 @@ Deno.test("files have names in any language on both ends", async () => {
   assertEquals(await entries(files.here), names.toSorted());
 });
 
-Deno.test("a file that is replaced keeps its permission bits, and a link is replaced itself", async () => {
-  await using files = await serveFiles();
-  await Deno.writeTextFile(`${files.there}/file`, "new");
-  await Deno.writeTextFile(`${files.here}/copy`, "old", { mode: 0o600 });
-  await Deno.writeTextFile(`${files.here}/another`, "another");
-  await makeLinks({ [`${files.here}/link`]: `${files.here}/another` });
-  await download(files.client, "/file", `${files.here}/copy`);
-  assertEquals([await Deno.readTextFile(`${files.here}/copy`), await mode(`${files.here}/copy`)], [
-    "new",
-    0o600,
-  ]);
-  await download(files.client, "/file", `${files.here}/link`);
-  assertEquals(await Deno.readTextFile(`${files.here}/another`), "another");
-  assert((await Deno.lstat(`${files.here}/link`)).isFile);
-  assertEquals(await Deno.readTextFile(`${files.here}/link`), "new");
-});
-
 Deno.test("a file gets the time that it is given", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   await Deno.writeTextFile(`${files.here}/file`, "content");
@@ -81,42 +61,6 @@ Deno.test("a file gets the time that it is given", async () => {
   assertEquals((await Deno.stat(`${files.there}/file`)).mtime, modified);
   await download(files.client, "/file", `${files.here}/copy`, { modified });
   assertEquals((await Deno.stat(`${files.here}/copy`)).mtime, modified);
-});
-
-Deno.test("progress is reported at most ten times a second, and at the end", async () => {
-  const there = new ServedVersion(randomBytes(30 * 65536));
-  // A sender of about 2 MB a second.
-  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 25));
-  await using serving = serve(there.app);
-  await using files = await serveFiles();
-  const reports: (TransferProgress & { at: number })[] = [];
-  const onProgress = (progress: TransferProgress) => {
-    reports.push({ ...progress, at: performance.now() });
-  };
-  const begin = performance.now();
-  const result = await download(serving.makeClient(), "/f", `${files.here}/f`, { onProgress });
-  const last = reports.pop()!;
-  assertEquals([last.bytes, last.total, last.resumedFrom], [result.total, result.total, 0]);
-  assert(reports.length >= 2, `${reports.length} reports`);
-  let before = { bytes: 0, at: begin };
-  for (const report of reports) {
-    assert(report.bytes > before.bytes && report.bytes < last.bytes, Deno.inspect(reports));
-    assert(report.at - before.at > 99, Deno.inspect(reports));
-    before = report;
-  }
-});
-
-Deno.test("what a progress callback throws ends the download, which can be resumed", async () => {
-  const there = new ServedVersion(randomBytes(200_000));
-  await using serving = serve(there.app);
-  await using files = await serveFiles();
-  const client = serving.makeClient();
-  const reason = new Error("enough");
-  const onProgress = () => {
-    throw reason;
-  };
-  const failed = download(client, "/f", `${files.here}/f`, { onProgress });
-  assertEquals(await assertRejects(() => failed, Error), reason);
 });
 
 Deno.test("download checks its arguments before it connects or writes", async () => {

@@ -3,14 +3,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu/rgi";
-import {
-  type DirectoryEntry,
-  download,
-  fileUri,
-  listDirectory,
-  TransferError,
-} from "@degu/degu/transfer";
-import fc from "fast-check";
+import { download, fileUri, listDirectory, TransferError } from "@degu/degu/transfer";
+import { makeEmptyFiles } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 
@@ -51,11 +45,6 @@ function answering(
   return () => [200, "OK", headers, new ChunkedBodyIter(chunks())];
 }
 
-async function listText(text: string, headers?: HeaderDict): Promise<DirectoryEntry[]> {
-  await using serving = serve(answering(text, headers));
-  return await Array.fromAsync(listDirectory(serving.makeClient(), "/"));
-}
-
 Deno.test("a directory is listed with names in any language", async () => {
   await using files = await serveFiles(listing);
   for (const name of NAMES) await Deno.writeTextFile(`${files.there}/${name}`, name);
@@ -82,11 +71,8 @@ Deno.test("a directory is listed with names in any language", async () => {
 
 Deno.test("a list of 10,000 entries comes entry by entry", async () => {
   await using files = await serveFiles(listing);
-  const expected = new Set<string>();
-  for (let i = 0; i < 10_000; i++) {
-    expected.add(`file ${i}`);
-    Deno.writeFileSync(`${files.there}/file ${i}`, new Uint8Array(0));
-  }
+  const expected = new Set(Array.from({ length: 10_000 }, (_, i) => `file ${i}`));
+  makeEmptyFiles(files.there, [...expected]);
   for await (const { name } of listDirectory(files.client, "/")) {
     assert(expected.delete(name), name);
   }
@@ -109,117 +95,6 @@ Deno.test("entries are given before the list is complete", async () => {
     release.resolve();
   }
   assertEquals(names, ["a", "b"]);
-});
-
-Deno.test("what is written as JSON is read back, however it is cut", async () => {
-  const makeEntry = fc.record({
-    name: fc.constantFrom(...NAMES, "}", "{", "[", '\\"}', "],"),
-    kind: fc.constantFrom("file" as const, "directory" as const),
-    size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
-    modified: fc.date({ noInvalidDate: true }),
-  });
-  let text = "";
-  let length = 1;
-  await using serving = serve((...args) => {
-    const app = answering(text, undefined, length) as (...args: unknown[]) => never;
-    return app(...args);
-  });
-  using conn = await serving.makeClient().connect();
-  const property = fc.asyncProperty(
-    fc.array(makeEntry, { maxLength: 5 }),
-    fc.integer({ min: 1, max: 300 }),
-    fc.constantFrom(undefined, 1, "\t"),
-    async (entries, cut, space) => {
-      text = JSON.stringify(entries, null, space);
-      length = cut;
-      assertEquals(await Array.fromAsync(listDirectory(conn, "/d/?x=y")), entries);
-    },
-  );
-  await fc.assert(property, { numRuns: 60 });
-});
-
-Deno.test("an entry with a bad name, kind, size or time rejects, and those before it are given", async () => {
-  const bad: Readonly<Record<string, unknown>>[] = [
-    ...["", ".", "..", "a/b", "a\0b", "x".repeat(256), "\ud800", 1, null, undefined].map((
-      name,
-    ) => ({ name })),
-    ...["symlink", "", "File", null, undefined, 1].map((kind) => ({ kind })),
-    ...[-1, 1.5, "1", null, undefined, 2 ** 53, 1e300].map((size) => ({ size })),
-    ...[
-      "",
-      "today",
-      "2024-05-06",
-      "2024-05-06T07:08:09Z",
-      "2024-13-06T07:08:09.123Z",
-      0,
-      null,
-      undefined,
-    ]
-      .map((modified) => ({ modified })),
-    { more: { name: "a" } },
-    { more: ["a"] },
-    { more: "x".repeat(4096) },
-  ];
-  for (const fields of bad) {
-    const good = entry({ name: "good" });
-    const text = JSON.stringify([good, entry(fields)]);
-    await using serving = serve(answering(text));
-    const names: string[] = [];
-    const error = await assertRejects(
-      async () => {
-        for await (const { name } of listDirectory(serving.makeClient(), "/")) names.push(name);
-      },
-      TransferError,
-      "bad entry",
-    );
-    assertEquals([error.code, names], ["BAD_LIST", ["good"]], text.slice(0, 200));
-  }
-});
-
-Deno.test("what is not an array of objects rejects", async () => {
-  const e = JSON.stringify(entry());
-  const texts = [
-    "",
-    " ",
-    "{}",
-    "null",
-    e,
-    "[",
-    "[,]",
-    `[${e}`,
-    `[${e},`,
-    `[${e},]`,
-    `[${e}${e}]`,
-    `[${e}]]`,
-    `[${e}]x`,
-    `[1]`,
-    `["a"]`,
-    `[[${e}]]`,
-    `[null]`,
-    `[{"a":1 "b":2}]`,
-    `[{]`,
-    `[}]`,
-    "[]]",
-    "[] []",
-    "\ufeff[]",
-    "[{",
-    `[{"a`,
-    "[\v]",
-    `[${e.replace("file", "fi\\le")}]`,
-  ];
-  for (const text of texts) {
-    const error = await assertRejects(() => listText(text), TransferError);
-    assertEquals(error.code, "BAD_LIST", text);
-  }
-  for (const text of ["[]", " [ ] \n", "\t[\r\n]"]) assertEquals(await listText(text), []);
-  const long = "é".repeat(127);
-  const escaped = JSON.stringify([entry({ name: long })]).replaceAll("é", "\\u00e9");
-  assertEquals((await listText(escaped)).map(({ name }) => name), [long]);
-  const bytes = new Uint8Array([0x5b, 0x7b, 0x22, 0xff, 0x22, 0x7d, 0x5d]);
-  const headers = { "content-type": "application/json" };
-  await using serving = serve(() => [200, "OK", headers, bytes]);
-  const listed = () => Array.fromAsync(listDirectory(serving.makeClient(), "/"));
-  await assertRejects(listed, TransferError, "not JSON");
 });
 
 Deno.test("an answer that is no list says what the other end needs", async () => {

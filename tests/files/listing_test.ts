@@ -4,6 +4,7 @@ import { FilesApp } from "@degu/degu/files";
 import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import type { Response } from "@degu/degu/base";
+import { makeEmptyFiles } from "@degu/testing/directories.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 
@@ -149,9 +150,8 @@ function by(a: string, b: string): number {
 Deno.test("10,000 entries are listed in chunks, also where some vanish meanwhile", async () => {
   await using files = await serveDirectory(listing);
   const count = 10_000;
-  for (let i = 0; i < count; i++) {
-    using _file = Deno.createSync(`${files.path}/${"n".repeat(100)}-${i}`);
-  }
+  const names = Array.from({ length: count }, (_, i) => `${"n".repeat(100)}-${i}`);
+  makeEmptyFiles(files.path, names);
   const { body } = await files.conn.get("/");
   assert(body?.chunked);
   let text = "";
@@ -173,9 +173,7 @@ Deno.test("10,000 entries are listed in chunks, also where some vanish meanwhile
 
 Deno.test("a peer that leaves in the middle of a list is no error", async () => {
   await using files = await serveDirectory(listing);
-  for (let i = 0; i < 3000; i++) {
-    using _file = Deno.createSync(`${files.path}/${"n".repeat(200)}-${i}`);
-  }
+  makeEmptyFiles(files.path, Array.from({ length: 3000 }, (_, i) => `${"n".repeat(200)}-${i}`));
   const conn = await files.serving.makeClient().connect();
   const { body } = await conn.get("/");
   assert(body?.chunked);

@@ -7,20 +7,13 @@ import { WANT_SHA256 } from "@degu/internal/files/digest.ts";
 import { digestFile, KnownDigests } from "@degu/internal/files/file_digest.ts";
 import { openBelow } from "@degu/internal/files/open_file.ts";
 import { mkreq } from "@degu/degu/misc";
+import { setClockAhead } from "@degu/testing/clock.ts";
 import { makeTree, pattern, serveDirectory } from "@degu/testing/served_directory.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 import { digestOf } from "@degu/testing/written_directory.ts";
 
 const WANT: HeaderDict = { "want-repr-digest": WANT_SHA256 };
 type Files = Awaited<ReturnType<typeof serveDirectory>>;
-
-/** Waits until a file has an etag: until its last change is long enough ago. */
-async function settle(files: Files, uri: string): Promise<void> {
-  while ((await files.conn.head(uri)).headers["etag"] === undefined) {
-    // The clock is what is waited for.
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
 
 async function digestSent(files: Files, uri: string, headers: HeaderDict = WANT) {
   const { headers: sent, body } = await files.conn.request("GET", uri, headers, null);
@@ -52,7 +45,7 @@ Deno.test("GET gives the digest of a file that was sent as a whole, or hashed, b
   for (const name of ["sent", "hashed", "in part", "not wanted", "changed"]) {
     await files.write(name.replaceAll(" ", "+"), pattern(100_000));
   }
-  await settle(files, "/changed");
+  using _clock = setClockAhead();
   const digest = digestOf(pattern(100_000));
   assertEquals(await digestSent(files, "/sent"), undefined);
   assertEquals(await digestSent(files, "/sent"), digest);
@@ -81,14 +74,13 @@ Deno.test("the digest of a small file that is sent is known at once", async () =
   await using files = await serveDirectory();
   await files.write("small", pattern(1000));
   assertEquals(await digestSent(files, "/small"), undefined, "it has just been changed");
-  await settle(files, "/small");
+  using _clock = setClockAhead();
   assertEquals(await digestSent(files, "/small"), digestOf(pattern(1000)));
 });
 
 Deno.test("no digest is kept of a file that changed while it was sent, or just before", async () => {
   await using files = await serveDirectory();
   await files.write("file", pattern(2_000_000));
-  await settle(files, "/file");
   const app = new FilesApp(files.path);
   const get = async (change: () => Promise<void>) => {
     const [, , headers, body] = await app.handle(mkreq("GET", "/file", WANT));
@@ -98,7 +90,10 @@ Deno.test("no digest is kept of a file that changed while it was sent, or just b
     return headers["repr-digest"];
   };
   const append = () => Deno.writeFile(`${files.path}/file`, new Uint8Array(1), { append: true });
-  assertEquals(await get(append), undefined);
+  {
+    using _clock = setClockAhead();
+    assertEquals(await get(append), undefined);
+  }
   assertEquals(await get(() => Promise.resolve()), undefined, "after a change");
   assertEquals(await get(() => Promise.resolve()), undefined, "too short after it");
 });

@@ -1,0 +1,63 @@
+/** The reserved directory: who can reach it, and how it is made. */
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  isReserved,
+  lookAt,
+  makeReserved,
+  prefixOf,
+  RESERVED,
+  reservedPath,
+} from "@degu/internal/files/reserved.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { canMount, checkAsked, MOUNTING } from "@degu/testing/refused_writes.ts";
+
+const mayMount = await canMount();
+
+Deno.test("the reserved directory is made once, and closed to others", async () => {
+  await using dir = await tempDir();
+  assertEquals(reservedPath("/"), `/${RESERVED}`);
+  assertEquals([prefixOf("/"), prefixOf("/a")], ["/", "/a/"]);
+  assertEquals(lookAt(reservedPath(dir.path)), null);
+  assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
+  for (let time = 0; time < 2; time++) {
+    makeReserved(dir.path);
+    assertEquals([await entries(dir.path), await mode(reservedPath(dir.path))], [
+      [RESERVED],
+      0o700,
+    ]);
+    await Deno.chmod(reservedPath(dir.path), 0o755);
+  }
+  await Deno.mkdir(`${dir.path}/a`);
+  assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
+});
+
+Deno.test("a file that has the name of the reserved directory is not touched", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(reservedPath(dir.path), "text");
+  const error = assertThrows(() => makeReserved(dir.path), Refusal, "is not a directory");
+  assertEquals(error.status, 403);
+  assertEquals(await Deno.readTextFile(reservedPath(dir.path)), "text");
+});
+
+Deno.test({
+  name: "the reserved directory is out of reach by another name, too (needs unshare)",
+  ignore: !mayMount,
+  async fn() {
+    await using dir = await tempDir();
+    // As a file system does that ignores case, or has short names beside long ones.
+    await Deno.mkdir(`${dir.path}/${RESERVED}`, { mode: 0o700 });
+    await Deno.mkdir(`${dir.path}/alias`);
+    await Deno.writeTextFile(`${dir.path}/${RESERVED}/part`, "text");
+    const mount = `mount --bind "$0/${RESERVED}" "$0/alias" && exec "$@"`;
+    await checkAsked(dir.path, [...MOUNTING, mount, dir.path], [
+      ["GET", "/alias", 0, null, 404],
+      ["GET", "/alias/part", 0, null, 404],
+      ["PUT", "/alias/part", 5, null, 403],
+      ["PUT", "/alias/new", 5, 0, 403],
+      ["DELETE", "/alias/part", 0, null, 403],
+      ["DELETE", "/alias", 0, null, 403],
+    ]);
+    assertEquals(await entries(`${dir.path}/${RESERVED}`), ["part"]);
+  },
+});

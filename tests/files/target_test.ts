@@ -1,0 +1,28 @@
+/** What a request is for, by its path. */
+import { assertEquals } from "@std/assert";
+import { readTarget } from "@degu/internal/files/target.ts";
+
+Deno.test("a path leads to names, and a slash at its end means a directory", () => {
+  const cases: [path: string[], names: string[], isDirectory: boolean, last: string][] = [
+    [["a"], ["a"], false, "a"],
+    [["a", "b"], ["a", "b"], false, "b"],
+    [["a", "~20"], ["a", " "], false, "~20"],
+    [["a", ""], ["a"], true, ""],
+    [[""], [], true, ""],
+  ];
+  for (const [path, names, isDirectory, last] of cases) {
+    assertEquals(readTarget({ mount: ["m"], path } as never), { names, isDirectory, last });
+  }
+});
+
+Deno.test("where an app is mounted a path without a slash is that of the root", () => {
+  const root = { names: [], isDirectory: false, last: "foo" };
+  assertEquals(readTarget({ mount: ["foo"], path: [] } as never), root);
+  assertEquals(readTarget({ mount: [], path: [] } as never)?.names, []);
+});
+
+Deno.test("a component that is no name leads nowhere", () => {
+  for (const path of [["", "a"], ["a", "", "b"], ["."], ["a", ".."], ["~2F"], ["a:b"], ["", ""]]) {
+    assertEquals(readTarget({ mount: [], path } as never), null, path.join("/"));
+  }
+});

@@ -1,0 +1,97 @@
+/** Unfinished files: whose they are, what is left of them, and several processes at the same names. */
+import { assert, assertEquals } from "@std/assert";
+import { makeReserved, reservedPath } from "@degu/internal/files/reserved.ts";
+import { listUnfinished, pathOf, Unfinished } from "@degu/internal/files/unfinished.ts";
+import { entries, mode, tempDir } from "@degu/testing/directories.ts";
+import { programCommand } from "@degu/testing/programs.ts";
+
+const PART = `part-${"0".repeat(32)}-${"1".repeat(64)}`;
+
+Deno.test("an unfinished file is removed unless it is kept", async () => {
+  await using dir = await tempDir();
+  const reserved = reservedPath(dir.path);
+  {
+    await using file = await Unfinished.create(dir.path);
+    assertEquals(file.mode, file.newMode);
+    const [listed, ...more] = listUnfinished(dir.path, "put-");
+    assertEquals([listed?.path, listed?.isIdle, more], [file.path, false, []]);
+    await using other = await Unfinished.create(dir.path);
+    assert(other.path !== file.path);
+    assertEquals((await entries(reserved)).length, 2);
+  }
+  assertEquals(await entries(reserved), []);
+  {
+    await using file = await Unfinished.create(dir.path);
+    file.isKept = true;
+  }
+  const [left] = listUnfinished(dir.path, "");
+  assertEquals([left?.isIdle, left?.size], [true, 0]);
+});
+
+Deno.test("a part is opened again with what is in it, and only its owner reads it", async () => {
+  await using dir = await tempDir();
+  const path = pathOf(dir.path, PART);
+  {
+    await using part = await Unfinished.openPart(path, dir.path);
+    await part.handle.writeFile("12345");
+    part.isKept = true;
+  }
+  assertEquals(await mode(path), 0o600);
+  await using part = await Unfinished.openPart(path, dir.path);
+  assertEquals([part.state.size, await Deno.readTextFile(path)], [5n, "12345"]);
+  await using fresh = await Unfinished.create(dir.path);
+  assertEquals(part.newMode, fresh.mode, "a file that is new gets the mode that new files have");
+});
+
+Deno.test("a part with a second name is not written to", async () => {
+  await using dir = await tempDir();
+  const path = pathOf(dir.path, PART);
+  makeReserved(dir.path);
+  await Deno.writeTextFile(`${dir.path}/served`, "served");
+  await Deno.link(`${dir.path}/served`, path);
+  await using part = await Unfinished.openPart(path, dir.path);
+  assertEquals(part.state.size, 0n);
+  assertEquals(await Deno.readTextFile(`${dir.path}/served`), "served");
+});
+
+Deno.test("nothing else in the reserved directory is listed", async () => {
+  await using dir = await tempDir();
+  assertEquals(listUnfinished(dir.path, ""), []);
+  makeReserved(dir.path);
+  for (const name of ["notes", `put-${"0".repeat(31)}`, `${PART}.bak`]) {
+    await Deno.writeTextFile(pathOf(dir.path, name), "");
+  }
+  await Deno.mkdir(pathOf(dir.path, PART));
+  assertEquals(listUnfinished(dir.path, ""), []);
+});
+
+Deno.test("of two processes that write the same new file one gets 201", async () => {
+  await using dir = await tempDir();
+  const count = 50;
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const children = [0, 1].map(() => {
+    const options = { flags, args: [dir.path, `${count}`] };
+    const child = programCommand("put_new.ts", options, "piped").spawn();
+    return { child, stderr: new Response(child.stderr).text() };
+  });
+  const readers = children.map(({ child }) =>
+    child.stdout.pipeThrough(new TextDecoderStream()).getReader()
+  );
+  for (const reader of readers) await reader.read();
+  for (const { child } of children) {
+    const writer = child.stdin.getWriter();
+    await writer.write(new Uint8Array(1));
+    await writer.close();
+  }
+  const all = await Promise.all(readers.map(async (reader, i) => {
+    let text = "";
+    for (let next = await reader.read(); !next.done; next = await reader.read()) text += next.value;
+    const { success } = await children[i]!.child.status;
+    assert(success, await children[i]!.stderr);
+    await children[i]!.stderr;
+    return JSON.parse(text) as number[];
+  }));
+  for (let i = 0; i < count; i++) {
+    assertEquals(all.map((statuses) => statuses[i]!).toSorted(), [201, 412], `the file ${i}`);
+  }
+});

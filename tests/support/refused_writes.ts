@@ -1,0 +1,54 @@
+/**
+ * Requests that an app answers in a process of its own: one that may mount file systems, or is another user.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import { runProgram } from "./programs.ts";
+import { hasProgram } from "./tls_openssl.ts";
+
+/** A request with the status that it is to be answered with. */
+export type Asked = readonly [
+  method: "PUT" | "DELETE" | "GET",
+  uri: string,
+  bytes: number,
+  offset: number | null,
+  status: number,
+];
+
+/** A shell in a namespace that may mount; its argument 0 is the directory, the rest the command. */
+export const MOUNTING: readonly string[] = ["unshare", "-rm", "sh", "-c"];
+/** A user that is not root, whose files are those of this user. */
+export const AS_USER: readonly string[] = ["unshare", "--user", "--map-user=54321"];
+
+/** Whether this user can mount a file system in a namespace. */
+export function canMount(): Promise<boolean> {
+  return canRun(...MOUNTING, 'mount -t tmpfs tmpfs /mnt && exec "$@"', "sh");
+}
+
+/** Whether this user can run a command through this wrapper. */
+export async function canRun(...through: string[]): Promise<boolean> {
+  if (Deno.build.os !== "linux" || !await hasProgram("unshare")) return false;
+  const [program = "", ...args] = [...through, "true"];
+  const { success } = await new Deno.Command(program, { args, stdin: "null" }).output();
+  if (!success) console.warn(`This user can't run ${through.join(" ")}: a test is skipped`);
+  return success;
+}
+
+/** Makes requests in a process of its own, and compares the statuses. */
+export async function checkAsked(
+  dir: string,
+  through: readonly string[],
+  asked: readonly Asked[],
+  write = true,
+): Promise<void> {
+  const requests = asked.map(([method, uri, bytes, offset]) => [method, uri, bytes, offset]);
+  const flags = ["--allow-read", ...(write ? [`--allow-write=${dir}`] : [])];
+  const args = [dir, JSON.stringify(requests)];
+  const printed = await runProgram("write_refused.ts", { flags, args, through, patience: 60 });
+  const got = (JSON.parse(printed) as number[]).map((status, i) =>
+    `${asked[i]?.slice(0, 4)} ${status}`
+  );
+  assertEquals(got, asked.map((request) => `${request.slice(0, 4)} ${request[4]}`));
+}

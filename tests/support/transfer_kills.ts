@@ -1,0 +1,200 @@
+/**
+ * Processes that move or write files and are killed at random moments. What is left must be whole.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { FilesApp } from "@degu/degu/files";
+import { RESERVED } from "@degu/internal/files/reserved.ts";
+import { download, upload } from "@degu/degu/transfer";
+import { Buffer } from "node:buffer";
+import { entries, tempDir } from "./directories.ts";
+import { programCommand } from "./programs.ts";
+import { ServedVersion } from "./served_version.ts";
+import { serve } from "./serving.ts";
+import { partsOf, randomBytes, serveFiles, visible } from "./transferring.ts";
+
+/** How many processes a test kills; `deno task crash` kills more. */
+export const KILLS_OF_A_TEST = 20;
+
+/** Processes at a time: while one starts another works. */
+const LANES = 4;
+
+/** How a process has ended. */
+interface Ended {
+  /** True if it had completed its work before it was to be killed. */
+  readonly success: boolean;
+  readonly stderr: string;
+}
+
+/**
+ * Kills downloads: the target is always the old file or the new one, and the next download completes.
+ *
+ * @param kills How many processes are killed.
+ */
+export function killDownloads(kills: number): Promise<void> {
+  return inLanes(kills, killDownloadsInTurn);
+}
+
+/**
+ * Kills uploads: the file is not there, or all of it, and the next upload completes.
+ *
+ * @param kills How many processes are killed.
+ */
+export function killUploads(kills: number): Promise<void> {
+  return inLanes(kills, killUploadsInTurn);
+}
+
+/**
+ * Kills writers of one directory: each file that a peer can see is whole, and what is left of others is
+ * in nobody's way.
+ *
+ * @param kills How many processes are killed.
+ */
+export async function killWriters(kills: number): Promise<void> {
+  await using dir = await tempDir();
+  await inLanes(kills, (count) => killWritersInTurn(dir.path, count));
+  assert(await checkWhole(dir.path) > 0, "nothing was written at all");
+  await using serving = serve(new FilesApp(dir.path, { write: true }));
+  const put = (uri: string) => serving.makeClient().request("PUT", uri, {}, new Uint8Array(5));
+  assertEquals([(await put("/replaced")).status, (await put("/after")).status], [204, 201]);
+}
+
+async function killDownloadsInTurn(kills: number): Promise<void> {
+  const size = 4_000_000;
+  const there = new ServedVersion(randomBytes(size));
+  // The whole takes a quarter of a second: most of the time something is on its way.
+  there.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 4));
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const file = `${dir.path}/copy`;
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const command = transferCommand(serving.address, flags, ["download", file, "/file"]);
+  const versions = [there.content, randomBytes(size / 2)];
+  let last: Uint8Array = new TextEncoder().encode("old");
+  await Deno.writeFile(file, last);
+  for (let kill = 0, completed = 0; kill < kills; kill++) {
+    const { success, stderr } = await killAtRandom(command, 400);
+    const now = await Deno.readFile(file);
+    if (success) {
+      completed++;
+      assert(isSame(now, there.content), "it is another file");
+      there.content = versions[completed % 2]!;
+      there.etag = `"${completed}"`;
+    } else {
+      assertEquals(stderr, "");
+      // It may have been killed after the rename.
+      assert([last, there.content].some((version) => isSame(now, version)), "a torn file");
+    }
+    last = now;
+  }
+  there.beforePiece = () => {};
+  const { sha256 } = await download(serving.makeClient(), "/file", file);
+  assertEquals(sha256, there.actual());
+  assert(isSame(await Deno.readFile(file), there.content));
+  assertEquals(await entries(dir.path), ["copy"]);
+}
+
+async function killUploadsInTurn(kills: number): Promise<void> {
+  const size = 16_000_000;
+  await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
+  const file = `${files.here}/file`;
+  const flags = [`--allow-read=${files.here}`];
+  const command = transferCommand(files.serving.address, flags, ["upload", file, "/copy"]);
+  let content = randomBytes(size);
+  await Deno.writeFile(file, content);
+  for (let kill = 0; kill < kills; kill++) {
+    const { success, stderr } = await killAtRandom(command, 150);
+    const isThere = (await visible(files.there)).length > 0;
+    if (success) assert(isThere, "it has completed, and there is nothing");
+    else assertEquals(stderr, "");
+    if (!isThere) continue;
+    assert(isSame(await Deno.readFile(`${files.there}/copy`), content), "it is another file");
+    await Deno.remove(`${files.there}/copy`);
+    // Other content by its first bytes alone: to make so many at random takes longer than to move them.
+    content = content.slice();
+    crypto.getRandomValues(content.subarray(0, 65536));
+    await Deno.writeFile(file, content);
+  }
+  await upload(files.client, file, "/copy");
+  assert(isSame(await Deno.readFile(`${files.there}/copy`), content));
+  // A part whose upload was killed in its last moment may be of a version that nobody sends any more.
+  assert((await partsOf(files.there)).length <= 1);
+}
+
+/** Bytes of each file that a writer writes. */
+const WRITTEN_BYTES = 200_000;
+
+async function killWritersInTurn(dir: string, kills: number): Promise<void> {
+  const flags = [`--allow-read=${dir}`, `--allow-write=${dir}`];
+  const args = [dir, `${WRITTEN_BYTES}`];
+  for (let kill = 0; kill < kills; kill++) {
+    const command = programCommand("put_until_killed.ts", { flags, args });
+    const { success, stderr } = await killAtRandom(command, 60);
+    assert(!success && stderr === "", stderr);
+    await checkWhole(dir);
+  }
+}
+
+/** Checks that each file that peers can see is whole; returns how many there are. */
+async function checkWhole(dir: string): Promise<number> {
+  let count = 0;
+  for (const name of await entries(dir)) {
+    if (name === RESERVED) continue;
+    const path = `${dir}/${name}`;
+    if (name === "new") {
+      count += await checkWhole(path);
+      continue;
+    }
+    const bytes = await Deno.readFile(path).catch(() => null);
+    // Another process has deleted it meanwhile.
+    if (bytes === null) continue;
+    assertEquals(bytes.length, WRITTEN_BYTES, path);
+    assert(bytes.every((byte) => byte === bytes[0]), `${path} is of two versions`);
+    count++;
+  }
+  return count;
+}
+
+function transferCommand(
+  address: unknown,
+  flags: readonly string[],
+  [direction = "", file = "", uri = ""]: readonly string[],
+): Deno.Command {
+  const [, port] = address as readonly [string, number];
+  return programCommand("transfer.ts", {
+    flags: ["--allow-net=127.0.0.1", ...flags],
+    args: [direction, `${port}`, file, uri],
+  });
+}
+
+/** Divides so many kills among several loops that run at the same time. */
+async function inLanes(kills: number, work: (kills: number) => Promise<void>): Promise<void> {
+  const shares = Array.from({ length: LANES }, (_, i) => Math.floor((kills + i) / LANES));
+  await Promise.all(shares.map((share) => work(share)));
+}
+
+/** Starts a program that prints a line when it begins its work, and kills it some time after that. */
+async function killAtRandom(command: Deno.Command, mostMilliseconds: number): Promise<Ended> {
+  const child = command.spawn();
+  const stderr = new Response(child.stderr).text();
+  const reader = child.stdout.getReader();
+  const { done } = await reader.read();
+  assert(!done, `it did not start: ${done && await stderr}`);
+  const timer = setTimeout(() => {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended just now.
+    }
+  }, Math.random() * mostMilliseconds);
+  const { success } = await child.status;
+  clearTimeout(timer);
+  await reader.cancel();
+  return { success, stderr: await stderr };
+}
+
+function isSame(one: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(one, other) === 0;
+}

@@ -1,0 +1,35 @@
+/** Errors of transfers: their codes, and what they say. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { download, TransferError } from "@degu/degu/transfer";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+Deno.test("a status says what was asked and what to do, and leaves the connection", async () => {
+  const hints: [number, string, string][] = [
+    [301, "Moved Permanently", "is a directory"],
+    [400, "Bad Request", "did not accept"],
+    [403, "Forbidden", "may not read"],
+    [404, "Not Found", "there is no such file"],
+    [405, "Method Not Allowed", "no FilesApp"],
+    [412, "Precondition Failed", "there is a file already"],
+    [418, "Teapot", "is it a FilesApp"],
+    [500, "Internal Server Error", "look at its log"],
+    [206, "Partial Content", "is it a FilesApp"],
+  ];
+  let answer: [number, string] = [200, "OK"];
+  await using serving = serve(() => [...answer, {}, new TextEncoder().encode("why")]);
+  await using dir = await tempDir();
+  const client = serving.makeClient();
+  for (const [status, reason, hint] of hints) {
+    answer = [status, reason];
+    using conn = await client.connect();
+    const failed = () => download(conn, "/a/b", `${dir.path}/f`);
+    const error = await assertRejects(failed, TransferError, hint);
+    assertEquals([error.name, error.code, error.status], ["TransferError", "STATUS", status]);
+    assert(
+      error.message.includes(`GET "/a/b"`) && error.message.includes(`${status} ${reason}`),
+      error.message,
+    );
+    assertEquals([conn.closed, await entries(dir.path)], [false, []]);
+  }
+});
