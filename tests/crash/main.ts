@@ -6,6 +6,7 @@
  */
 
 import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
+import { runs as transfers } from "./transfers.ts";
 
 /** A kind of program to kill. */
 interface CrashRun {
@@ -19,6 +20,7 @@ interface CrashRun {
 
 const RUNS: readonly CrashRun[] = [
   { name: "writers of a device's peers", kills: 200, run: killPeerWriters },
+  ...transfers.map(({ name, run }) => ({ name, kills: 100, run })),
 ];
 
 for (const { name, kills, run } of RUNS) {
