@@ -138,9 +138,11 @@ async function survives(checkout: Checkout, mutant: Mutant): Promise<boolean> {
   }
 }
 
-/** The tests that run a mutant's line: the nearest and quickest, then all others. */
-function batchesFor(mutant: Mutant, { testsOf, seconds }: CoverageMap): string[][] {
-  const tests = testsOf.get(`${mutant.path}:${mutant.line}`) ?? [];
+/**
+ * The tests that run a mutant's line: the nearest and quickest, then all others. Coverage misses lines,
+ * so the tests of the module itself always count, and those of its other lines if none runs this one.
+ */
+function batchesFor(mutant: Mutant, { testsOf, testsOfModule, seconds }: CoverageMap): string[][] {
   const room = `tests/${mutant.path.slice(0, mutant.path.lastIndexOf("/") + 1)}`;
   const name = mutant.path.slice(mutant.path.lastIndexOf("/") + 1, -".ts".length);
   const distance = (test: string) => {
@@ -148,7 +150,12 @@ function batchesFor(mutant: Mutant, { testsOf, seconds }: CoverageMap): string[]
     return test.startsWith(room) ? 1 : 2;
   };
   const cost = (test: string) => seconds.get(test) ?? 0;
-  const ordered = tests.toSorted((a, b) => distance(a) - distance(b) || cost(a) - cost(b));
+  const ofModule = testsOfModule.get(mutant.path) ?? new Set();
+  const ofLine = testsOf.get(`${mutant.path}:${mutant.line}`) ?? [...ofModule];
+  const own = [...ofModule].filter((test) => distance(test) === 0);
+  const ordered = [...new Set([...own, ...ofLine])].toSorted((a, b) =>
+    distance(a) - distance(b) || cost(a) - cost(b)
+  );
   let sum = 0;
   const isEarly = ordered.map((test) => (sum += cost(test)) <= FIRST_SECONDS);
   const early = ordered.filter((_, index) => isEarly[index] || index === 0);
