@@ -32,7 +32,7 @@ const CORE = /^(base\/.+|net\/.+|client|server)\.ts$/;
 const FIRST_SECONDS = 6;
 
 /** All tests of one mutant together: what the nearest tests don't notice counts as not noticed. */
-const ALL_SECONDS = 25;
+const ALL_SECONDS = 60;
 
 const options = readArguments(Deno.args);
 const files = await trackedFiles();
