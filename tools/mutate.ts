@@ -31,6 +31,9 @@ const CORE = /^(base\/.+|net\/.+|client|server)\.ts$/;
 /** The tests that run first, in seconds that they took before; most mutants go no further. */
 const FIRST_SECONDS = 6;
 
+/** All tests of one mutant together: what the nearest tests don't notice counts as not noticed. */
+const ALL_SECONDS = 60;
+
 const options = readArguments(Deno.args);
 const files = await trackedFiles();
 const mutants = await sample(files);
@@ -130,7 +133,7 @@ async function survives(checkout: Checkout, mutant: Mutant): Promise<boolean> {
   try {
     for (const batch of batchesFor(mutant, coverage)) {
       const before = batch.reduce((sum, test) => sum + (coverage.seconds.get(test) ?? 0), 0);
-      if (await checkout.test(batch, 20 + 3 * before) !== "passed") return false;
+      if (await checkout.test(batch, 10 + 3 * before) !== "passed") return false;
     }
     return true;
   } finally {
@@ -138,9 +141,11 @@ async function survives(checkout: Checkout, mutant: Mutant): Promise<boolean> {
   }
 }
 
-/** The tests that run a mutant's line: the nearest and quickest, then all others. */
-function batchesFor(mutant: Mutant, { testsOf, seconds }: CoverageMap): string[][] {
-  const tests = testsOf.get(`${mutant.path}:${mutant.line}`) ?? [];
+/**
+ * The tests that run a mutant's line: the nearest and quickest, then all others. Coverage misses lines,
+ * so the tests of the module itself always count, and those of its other lines if none runs this one.
+ */
+function batchesFor(mutant: Mutant, { testsOf, testsOfModule, seconds }: CoverageMap): string[][] {
   const room = `tests/${mutant.path.slice(0, mutant.path.lastIndexOf("/") + 1)}`;
   const name = mutant.path.slice(mutant.path.lastIndexOf("/") + 1, -".ts".length);
   const distance = (test: string) => {
@@ -148,11 +153,16 @@ function batchesFor(mutant: Mutant, { testsOf, seconds }: CoverageMap): string[]
     return test.startsWith(room) ? 1 : 2;
   };
   const cost = (test: string) => seconds.get(test) ?? 0;
-  const ordered = tests.toSorted((a, b) => distance(a) - distance(b) || cost(a) - cost(b));
+  const ofModule = testsOfModule.get(mutant.path) ?? new Set();
+  const ofLine = testsOf.get(`${mutant.path}:${mutant.line}`) ?? [...ofModule];
+  const own = [...ofModule].filter((test) => distance(test) === 0);
+  const ordered = [...new Set([...own, ...ofLine])].toSorted((a, b) =>
+    distance(a) - distance(b) || cost(a) - cost(b)
+  );
   let sum = 0;
-  const isEarly = ordered.map((test) => (sum += cost(test)) <= FIRST_SECONDS);
-  const early = ordered.filter((_, index) => isEarly[index] || index === 0);
-  const late = ordered.filter((test) => !early.includes(test));
+  const sums = ordered.map((test) => sum += cost(test));
+  const early = ordered.filter((_, index) => index === 0 || sums[index]! <= FIRST_SECONDS);
+  const late = ordered.filter((_, index) => sums[index]! <= ALL_SECONDS).slice(early.length);
   return [early, late].filter((batch) => batch.length > 0);
 }
 

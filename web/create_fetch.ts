@@ -107,18 +107,20 @@ function asFetchError(error: unknown, { method, url, signal }: Request, route: R
 }
 
 /** Makes a request, and those that it is redirected to if redirects are followed. */
-async function follow(exchange: Exchange, mode: RequestRedirect): Promise<Response> {
+async function follow(first: Exchange, mode: RequestRedirect): Promise<Response> {
+  let exchange = first;
   for (let redirects = 0;; redirects++) {
     const answer = await send(exchange);
-    let isRedirect;
+    let next;
     try {
-      isRedirect = redirect(exchange, answer, mode, redirects);
+      next = redirect(exchange, answer, mode, redirects);
     } catch (error) {
       await discard(exchange.route, answer);
       throw error;
     }
-    if (!isRedirect) return await makeResponse(exchange, answer, redirects > 0);
+    if (next === null) return await makeResponse(exchange, answer, redirects > 0);
     await discard(exchange.route, answer);
+    exchange = next;
   }
 }
 

@@ -84,13 +84,13 @@ export interface Exchange {
   /** Aborts it. */
   readonly signal: AbortSignal;
   /** The method; not checked yet. */
-  method: string;
+  readonly method: string;
   /** The URL, without a fragment. */
-  url: URL;
+  readonly url: URL;
   /** The headers; not checked yet. */
-  headers: HeaderDict;
+  readonly headers: HeaderDict;
   /** The body. */
-  content: RequestContent;
+  readonly content: RequestContent;
 }
 
 /** Makes a request. Its signal aborts it until the body of the response is consumed. */

@@ -22,22 +22,22 @@ const BODY_HEADERS = [
 ];
 
 /**
- * Redirects an exchange to the location of a response.
+ * Returns the exchange that a response redirects to.
  *
  * @param redirects How many have been followed before.
- * @returns False if the response is not a redirect, or is not to be followed.
- * @throws {TypeError} if it may not be followed.
+ * @returns `null` if the response is not a redirect, or is not to be followed.
+ * @throws {TypeError} if it must not be followed.
  */
 export function redirect(
   exchange: Exchange,
   { status, headers }: AppResponse,
   mode: RequestRedirect,
   redirects: number,
-): boolean {
-  if (mode === "manual" || !STATUSES.has(status)) return false;
+): Exchange | null {
+  if (mode === "manual" || !STATUSES.has(status)) return null;
   if (mode === "error") throw new TypeError(`a redirect (status ${status}), which was forbidden`);
   const { location } = headers;
-  if (typeof location !== "string") return false;
+  if (typeof location !== "string") return null;
   const url = URL.parse(location, exchange.url);
   if (url === null) throw new TypeError(`a redirect to ${quoteUrl(location)}, which is not a URL`);
   checkSameOrigin(exchange, url);
@@ -47,14 +47,9 @@ export function redirect(
       `a redirect (status ${status}), but the body is a stream and has been sent`,
     );
   }
-  if (becomesGet(exchange.method, status)) {
-    exchange.method = "GET";
-    exchange.content = noContent;
-    const rest = Object.entries(exchange.headers).filter(([name]) => !BODY_HEADERS.includes(name));
-    exchange.headers = Object.fromEntries(rest);
-  }
-  exchange.url = url;
-  return true;
+  if (!becomesGet(exchange.method, status)) return { ...exchange, url };
+  const rest = Object.entries(exchange.headers).filter(([name]) => !BODY_HEADERS.includes(name));
+  return { ...exchange, url, method: "GET", content: noContent, headers: Object.fromEntries(rest) };
 }
 
 /** All requests go to one server, so a redirect has to stay there. */

@@ -1,11 +1,13 @@
 /** What hosts, paths, names and scopes of addresses are. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
+  badHost,
   canonicalIPAddress,
   checkName,
   checkPath,
   checkScope,
+  formatIPAddress,
   isIPv4,
   isIPv6,
   isLinkLocal,
@@ -114,4 +116,16 @@ Deno.test("an abstract name begins with NUL, is UTF-8, has at most 108 bytes, an
   for (const bad of [new Uint8Array(109), Uint8Array.of(1), Uint8Array.of(0, 0xff)]) {
     assertThrows(() => checkName(bad), RangeError);
   }
+});
+
+Deno.test("formatIPAddress refuses every number of bytes but 4 and 16", () => {
+  for (let length = 0; length <= 33; length++) {
+    const text = formatIPAddress(new Uint8Array(length));
+    assertEquals(text, { 4: "0.0.0.0", 16: "::" }[length] ?? null, `${length} bytes`);
+  }
+});
+
+Deno.test("the error for a host guesses what was meant, if there is a good guess", () => {
+  assertEquals(badHost("a b", "a host").message, 'address[0]: must be a host; got "a b"');
+  assertStringIncludes(badHost("::g", "a host").message, "; this looks like an IPv6 address");
 });

@@ -58,3 +58,10 @@ Deno.test("inspectFields names the class, its fields, and hides the secrets of i
     assertStringIncludes(shown, "x-a");
   }
 });
+
+Deno.test("of a line with a secret only the name is quoted", () => {
+  for (const name of ["cookie", "Authorization", "proxy-authorization"]) {
+    assertEquals(quoteLine(latin1(`${name}: ${SECRET}`)), JSON.stringify(name));
+  }
+  assertEquals(quoteLine(latin1("x-a: b")), '"x-a: b"');
+});

@@ -297,3 +297,12 @@ Deno.test("timeout bounds connecting", async () => {
     for (const peer of waiting) peer.close();
   }
 });
+
+Deno.test("connect() checks the classes of bodies before it connects", async () => {
+  const client = new Client(await deadAddress());
+  const error = await rejectionOf(
+    callWith(client.connect.bind(client), {}) as Promise<unknown>,
+    "connect",
+  );
+  assert(error instanceof TypeError, Deno.inspect(error));
+});

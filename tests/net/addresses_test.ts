@@ -3,6 +3,7 @@ import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } f
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server } from "@degu/degu/server";
+import { peerAddress } from "@degu/internal/net/addresses.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
@@ -217,4 +218,28 @@ Deno.test("later changes of the address have no effect", async () => {
   await using named = new Server(name, ok);
   name.fill(0);
   assertEquals(named.address, copy);
+});
+
+Deno.test("the length of a prefix is taken off only where the address is given in full", () => {
+  assertEquals(new Client(["fe80::1/64", 80, 0, 3]).address, ["fe80::1/64", 80, 0, 3]);
+  for (const host of ["::1/128", "fe80::1/64%3"]) {
+    assertThrows(() => new Client([host, 80]), RangeError, "must be an IP address or a DNS name");
+  }
+});
+
+Deno.test("a host that is none is refused with what it must be", () => {
+  for (const host of ["localhost", "a b", ""]) {
+    assertThrows(() => new Server([host, 0], ok), RangeError, "an IPv4 or IPv6 address");
+    assertThrows(() => new Server([host, 0, 0, 0], ok), RangeError, "an IPv6 address");
+  }
+});
+
+Deno.test("the address of a peer has the form of the server's", () => {
+  const peer = (hostname: string) => ({ transport: "tcp", hostname, port: 80 });
+  assertEquals(peerAddress(["::", 1], peer("::ffff:1.2.3.4")), ["1.2.3.4", 80]);
+  assertEquals(peerAddress(["::", 1, 0, 0], peer("1.2.3.4")), ["1.2.3.4", 80]);
+  assertEquals(peerAddress(["::", 1], peer("fe80::1")), ["fe80::1", 80]);
+  assertEquals(peerAddress(["fe80::2", 1, 0, 3], peer("fe80::1")), ["fe80::1", 80, 0, 3]);
+  assertEquals(peerAddress(["::1", 1, 0, 0], peer("::1")), ["::1", 80, 0, 0]);
+  assertEquals(peerAddress("/run/a", peer("::1")), null);
 });

@@ -10,6 +10,8 @@ import type { Checkout } from "./checkout.ts";
 export interface CoverageMap {
   /** The paths of the test modules by `path:line`. */
   readonly testsOf: Map<string, string[]>;
+  /** The paths of the test modules that run any line of a module, by its path. */
+  readonly testsOfModule: Map<string, Set<string>>;
   /** Seconds by the path of a test module. */
   readonly seconds: Map<string, number>;
 }
@@ -19,7 +21,7 @@ export async function mapCoverage(
   checkouts: readonly Checkout[],
   tests: readonly string[],
 ): Promise<CoverageMap> {
-  const map: CoverageMap = { testsOf: new Map(), seconds: new Map() };
+  const map: CoverageMap = { testsOf: new Map(), testsOfModule: new Map(), seconds: new Map() };
   const waiting = [...tests];
   await Promise.all(checkouts.map(async (checkout) => {
     for (let test = waiting.shift(); test !== undefined; test = waiting.shift()) {
@@ -44,6 +46,8 @@ async function addTest(map: CoverageMap, checkout: Checkout, test: string): Prom
       const tests = map.testsOf.get(line) ?? [];
       tests.push(test);
       map.testsOf.set(line, tests);
+      const path = line.slice(0, line.lastIndexOf(":"));
+      map.testsOfModule.set(path, (map.testsOfModule.get(path) ?? new Set()).add(test));
     }
   } finally {
     await Deno.remove(directory, { recursive: true });

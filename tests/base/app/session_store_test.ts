@@ -2,6 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { disposeStore, Session } from "@degu/internal/base/app/session.ts";
 
 Deno.test("sessions dispose of what an app has kept in session.store, the last first", async () => {
   const disposed: string[] = [];
@@ -52,4 +53,12 @@ Deno.test("a dispose whose promise rejects is told to the logger, and ends nothi
     assertStringIncludes(lines[i]!, `can't dispose of ${name}`);
   }
   assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("a store is empty once it was disposed of, so that nothing is disposed of twice", () => {
+  const session = new Session("peer", null, 1, null);
+  let count = 0;
+  session.store.set("a", { [Symbol.dispose]: () => count++ });
+  for (let i = 0; i < 2; i++) disposeStore(session, () => {});
+  assertEquals([count, session.store.size], [1, 0]);
 });

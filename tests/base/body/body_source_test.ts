@@ -13,6 +13,7 @@ import {
   withFile,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 
 const DIGITS = latin1("1234567890");
 
@@ -291,4 +292,13 @@ Deno.test("Body is not iterated twice", async () => {
   assertEquals(fromLatin1((await first.next()).value ?? DIGITS), "12");
   await assertBodyError(second(), "the second iteration");
   assertEquals(fromLatin1((await first.next()).value ?? DIGITS), "34");
+});
+
+Deno.test("a stream is free again once a body that has read some of it was canceled", async () => {
+  const stream = streamOf(DIGITS, DIGITS);
+  const body = new Body(stream, 20);
+  await body.read(3);
+  await body.cancel();
+  await turnOfEventLoop();
+  assertEquals(stream.locked, false);
 });

@@ -160,3 +160,18 @@ Deno.test("bodies holds the four classes, and makeOutputFromInput hands a body o
     assertTypeError(() => callWith(makeOutputFromInput, value), Deno.inspect(value));
   }
 });
+
+Deno.test("Body gives a small piece an array of its size, and a large one the array it was read into", async () => {
+  for (const [length, held] of [[1, 1], [20_000, 20_000], [40_000, 65536]] as const) {
+    const source = new PieceSource([new Uint8Array(length), new Uint8Array(70_000 - length)]);
+    for await (const piece of new Body(source, 70_000)) {
+      assertEquals([piece.length, piece.buffer.byteLength], [length, held]);
+      break;
+    }
+  }
+});
+
+Deno.test("iterating over a Body of length 0 finds bytes that its stream should not have", async () => {
+  const body = new Body(streamOf(latin1("x")), 0);
+  await assertBodyError(Array.fromAsync(body), "iterating");
+});

@@ -1,8 +1,14 @@
 /** Chunk lines: their limits, wherever they are cut, and the least that has to follow them. */
-import { assertEquals } from "@std/assert";
-import { ChunkScanner, parseChunkLine } from "@degu/internal/base/wire/chunk.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  ChunkScanner,
+  encodeChunk,
+  makeSendable,
+  parseChunkLine,
+} from "@degu/internal/base/wire/chunk.ts";
 import { assertProtocolError } from "@degu/testing/expectations.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { BodyError, type Chunk } from "@degu/degu/base";
 
 const encoded = "3;key=value\r\nabc\r\n10\r\n0123456789abcdef\r\n0;last=1\r\n\r\n";
 
@@ -73,4 +79,18 @@ Deno.test("a chunk line has at most 4096 bytes with its CR LF, also one that is 
   }
   const unfinished = latin1(`${start}${"v".repeat(4091)}`);
   assertEquals(new ChunkScanner().advance(unfinished, 0, unfinished.length), -1);
+});
+
+Deno.test("a chunk must be a pair", () => {
+  const data = latin1("abc");
+  for (const chunk of [[null], [null, data, data], { 0: null, 1: data, length: 2 }, "ab"]) {
+    assertThrows(() => makeSendable(chunk as unknown as Chunk), TypeError, "[extension, data]");
+  }
+});
+
+Deno.test("data that was transferred after its line was made is not encoded", () => {
+  const data = latin1("abc");
+  const sendable = makeSendable([null, data]);
+  data.buffer.transfer();
+  assertThrows(() => encodeChunk(sendable), BodyError);
 });

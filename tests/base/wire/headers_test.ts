@@ -30,6 +30,7 @@ import {
   referenceHeaders,
 } from "@degu/testing/wire_grammar.ts";
 import { acceptedHeaderBlocks, refusedHeaderBlocks } from "@degu/testing/wire_vectors.ts";
+import { connectionOptions } from "@degu/internal/base/wire/headers.ts";
 
 /** The block that formatHeaders gives: lines joined by CR LF, none before the first or after the last. */
 function formatBlock(headers: HeaderDict): string {
@@ -224,4 +225,9 @@ Deno.test("parseHeaders reads a view into a larger buffer and leaves it unchange
   const copy = buffer.slice();
   assertEquals(flatten(parseHeaders(buffer.subarray(6, 10))), { a: "b" });
   assertEquals(buffer, copy);
+});
+
+Deno.test("connectionOptions are the elements of connection in lower case", () => {
+  assertEquals(connectionOptions({ connection: "a, Close ,X-b" }), ["a", "close", "x-b"]);
+  assertEquals(connectionOptions({}), []);
 });

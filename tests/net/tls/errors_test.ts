@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { DeguError, EmptyPreambleError, type Socket, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
+import { handshakeError } from "@degu/internal/net/tls/errors.ts";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { App, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -204,4 +205,14 @@ Deno.test({
       (await server.accept()).close();
     });
   },
+});
+
+Deno.test("a missing permission, a time-out and a reason that is no error keep what they are", () => {
+  const missing = new Deno.errors.NotCapable("no");
+  for (const error of [missing, "a reason", undefined]) {
+    assertEquals(handshakeError("a server", error), error);
+  }
+  const timedOut = handshakeError("a server", new Deno.errors.TimedOut("late"));
+  assertInstanceOf(timedOut, Deno.errors.TimedOut);
+  assertMatch(timedOut.message, /^the TLS handshake with a server failed: /);
 });
