@@ -1,5 +1,5 @@
 /**
- * Apps to build apps from: routing, a choice of methods, a reverse proxy.
+ * Apps to build apps from: routing, a choice of methods, a reverse proxy; and an access log.
  *
  * @example
  * ```ts
@@ -22,6 +22,7 @@
  * @module
  */
 
+export { accessLog } from "./applib/access_log.ts";
 export { AllowedMethods, MethodFilter } from "./applib/method_filter.ts";
 export { type AppMap, Router } from "./applib/router.ts";
 export { ProxyApp, type ProxyOptions } from "./applib/proxy.ts";

@@ -26,6 +26,7 @@ import type { Address } from "./base/address_rules.ts";
 import { Session } from "./base/app/session.ts";
 import { SetView } from "./base/app/set_view.ts";
 import { checkServerAddress } from "./net/addresses.ts";
+import { type Exchange, makeExchangeWatch } from "./net/exchange.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
@@ -39,6 +40,7 @@ export { Session } from "./base/app/session.ts";
 export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
 export type { Address } from "./base/address_rules.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export type { Exchange };
 export type { ServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/standard_logger.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
@@ -113,8 +115,13 @@ export class Server implements AsyncDisposable {
     listen: Listen = listenPlain,
   ) {
     this.options = Object.freeze(checkServerOptions(options));
-    const { maxConnections = 50, maxRequests = 1000, timeout = 30, logger = standardLogger } =
-      this.options;
+    const {
+      maxConnections = 50,
+      maxRequests = 1000,
+      timeout = 30,
+      logger = standardLogger,
+      onExchange,
+    } = this.options;
     const checkedAddress = checkServerAddress(address);
     const { handle, onConnect } = readApp(app, "app");
     this.#slots = new Slots(maxConnections);
@@ -129,6 +136,7 @@ export class Server implements AsyncDisposable {
       timeout,
       logger: safeLogger,
       sessions,
+      watchExchange: makeExchangeWatch(onExchange, safeLogger),
       stopping: false,
     };
     this.#listener = listen(checkedAddress, this.#context);

@@ -10,6 +10,7 @@ import { changedError, checkUnchanged, realLength, viewOf } from "../base/bytes.
 import { ConnectionClosedError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MessageSink } from "./message_sink.ts";
+import type { SentBytes } from "./sent_bytes.ts";
 import type { Transport } from "./transport.ts";
 
 /** Size of the buffer for a preamble, and for as much of the body as fits behind it. */
@@ -27,6 +28,8 @@ export class MessageWriter {
   /** What the one write of a small message writes. */
   #sending: Uint8Array | null = null;
   #failBody: ((error: unknown) => void) | null = null;
+  /** Counts what the socket takes of the message; `null` if nobody wants to know. */
+  sent: SentBytes | null = null;
 
   /** Makes a writer of messages over a transport. */
   constructor(transport: Transport) {
@@ -84,6 +87,7 @@ export class MessageWriter {
     // Anything larger was written piece by piece.
     if (this.#sending === null) return null;
     const rest = notWritten(this.#sending, this.#sending.length, written);
+    this.sent?.add(this.#sending, this.#sending.length - rest.length);
     this.#sending = null;
     this.#transport.endWrite();
     return rest.length === 0 ? null : this.write(rest);
@@ -101,7 +105,9 @@ export class MessageWriter {
     let { length } = bytes;
     try {
       while (length > 0) {
-        bytes = notWritten(bytes, length, await this.#beginWrite(bytes));
+        const rest = notWritten(bytes, length, await this.#beginWrite(bytes));
+        this.sent?.add(bytes, length - rest.length);
+        bytes = rest;
         ({ length } = bytes);
       }
       this.#transport.endWrite();

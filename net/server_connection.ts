@@ -31,6 +31,7 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
+import type { ExchangeWatch, WatchExchange } from "./exchange.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./interval.ts";
 import { linger } from "./linger.ts";
@@ -56,6 +57,8 @@ export interface ServerContext {
   readonly logger: Logger;
   /** Those that were accepted and have not ended. */
   readonly sessions: Set<Session>;
+  /** Follows an exchange; `null` if nobody wants to know. */
+  readonly watchExchange: WatchExchange | null;
   /** True once no further request is to be answered. */
   stopping: boolean;
 }
@@ -86,6 +89,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   readonly #log: SessionLog;
   readonly #isTrusted: () => boolean;
   #phase: Phase = "idle";
+  #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   #peerLeft = false;
   /** Resolves when the connection is closed without waiting for the app. */
@@ -124,7 +128,9 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     this.#context.sessions.delete(session);
     const { failure } = this.#transport;
     const message = `the session has ended: ${session.message}`;
-    abortSession(session, failure ?? new ConnectionClosedError(message));
+    const reason = failure ?? new ConnectionClosedError(message);
+    this.#exchange?.end(this.#transport.closed ? reason : null);
+    abortSession(session, reason);
   }
 
   /**
@@ -247,6 +253,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
         return;
       }
       if (!this.#transport.closed) this.#phase = "idle";
+      this.#exchange?.end(null);
     }
   }
 
@@ -261,6 +268,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       this.#expectation = headers["expect"];
     }
     const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
+    this.#exchange = this.#context.watchExchange?.(this.#session, method, uri, body) ?? null;
     return new Request(method, uri, headers, body, [], path, query);
   }
 
@@ -272,6 +280,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const framing = answerFraming(request, this.#phase === "body", answer);
     const out = this.#writer.beginMessage();
     const length = formatResponsePreamble(out, status, reason, headers, framing);
+    this.#writer.sent = this.#exchange?.respond(status, length, framing) ?? null;
     return this.#writer.beginSend(length, body, framing);
   }
 
@@ -304,6 +313,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       (this.#peerLeft && error instanceof ConnectionClosedError);
     if (broken) this.#report(failure ?? error);
     else this.#log.appFailed(error, where, request);
+    this.#exchange?.end(failure ?? error);
     this.#transport.close();
   }
 

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { checkInteger, checkMethods } from "../base/checks.ts";
+import { checkFunction, checkInteger, checkMethods } from "../base/checks.ts";
 import { copyOptions } from "../base/options.ts";
 import { checkTimeout } from "./deadline.ts";
+import type { Exchange } from "./exchange.ts";
 import type { Logger } from "./standard_logger.ts";
 
 /** The limits of a server, and what it reports to. */
@@ -38,9 +39,17 @@ export interface ServerOptions {
    * @default {warnings and errors, to stderr}
    */
   logger?: Logger | undefined;
+  /**
+   * Called after each exchange of a request and its response, however it ended, with its figures. It
+   * must be quick, since the connection waits for it; what it throws, or its promise rejects with, is
+   * logged, and changes nothing.
+   *
+   * @default {nothing is counted}
+   */
+  onExchange?: ((exchange: Exchange) => void) | undefined;
 }
 
-const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger"];
+const OPTIONS = ["maxConnections", "maxRequests", "timeout", "logger", "onExchange"];
 /** The methods of a logger. */
 export const LEVELS = ["debug", "info", "warn", "error"] as const;
 
@@ -57,5 +66,6 @@ export function checkServerOptions(options: ServerOptions): ServerOptions {
   }
   if (copy.timeout !== undefined) checkTimeout(copy.timeout);
   if (copy.logger !== undefined) checkMethods("logger", copy.logger, LEVELS);
+  if (copy.onExchange !== undefined) checkFunction("onExchange", copy.onExchange);
   return copy;
 }

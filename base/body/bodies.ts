@@ -4,12 +4,17 @@
  * @module
  */
 
-import { Body, isBodyConsumed } from "./body.ts";
+import { Body, bodyBytesRead, isBodyConsumed } from "./body.ts";
 import { BodyIter, ChunkedBodyIter, writeTrustedIter } from "./body_iter.ts";
 import type { ByteSink } from "./byte_io.ts";
 import { realLength } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import { ChunkedBody, isChunkedBodyConsumed, writeTrustedChunks } from "./chunked_body.ts";
+import {
+  ChunkedBody,
+  chunkedBytesRead,
+  isChunkedBodyConsumed,
+  writeTrustedChunks,
+} from "./chunked_body.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
@@ -140,6 +145,11 @@ export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number
 export function isConsumed(body: NonNullable<BodyIn>): boolean {
   return isBodyConsumed(body) ?? isChunkedBodyConsumed(body) ??
     (body.used === true || (!body.chunked && body.contentLength === 0));
+}
+
+/** How many bytes of a received body's data have been read; 0 for a body of another class. */
+export function bytesRead(body: BodyIn): number {
+  return body === null ? 0 : bodyBytesRead(body) ?? chunkedBytesRead(body) ?? 0;
 }
 
 /**

@@ -37,6 +37,9 @@ export function checkContentLength(contentLength: number): void {
 /** Whether the last byte of a body has been read; `null` for a body of another class. */
 export let isBodyConsumed: (body: object) => boolean | null;
 
+/** How many bytes of a body have been read; `null` for a body of another class. */
+export let bodyBytesRead: (body: object) => number | null;
+
 /**
  * A body of known length: one to be sent, from a stream, a file or another source, or one that was
  * received. It can be consumed once.
@@ -313,6 +316,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   static {
+    bodyBytesRead = (body) => #use in body ? body.contentLength - body.#remaining : null;
     isBodyConsumed = (body) => {
       if (!(#use in body)) return null;
       // An empty body is at its end from the start.

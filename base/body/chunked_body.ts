@@ -16,6 +16,9 @@ import { MAX_READ_BYTES } from "../wire/limits.ts";
 /** Whether the last chunk of a body has been read; `null` for a body of another class. */
 export let isChunkedBodyConsumed: (body: object) => boolean | null;
 
+/** How many bytes of a body's data have been read; `null` for a body of another class. */
+export let chunkedBytesRead: (body: object) => number | null;
+
 /**
  * Writes a body that is known to keep to the chunked coding; returns `null`, having done nothing, for
  * any other object.
@@ -198,6 +201,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   static {
     const { writeTo } = ChunkedBody.prototype;
     isChunkedBodyConsumed = (body) => #use in body ? body.#use.isConsumed : null;
+    chunkedBytesRead = (body) => #use in body ? body.#decoder.dataBytes : null;
     writeTrustedChunks = (body, sink) =>
       #use in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
   }

@@ -32,6 +32,11 @@ export class ChunkedDecoder {
     return this.#scanner.phase === "done";
   }
 
+  /** How many bytes of data have been read. */
+  get dataBytes(): number {
+    return this.#scanner.taken;
+  }
+
   /** Reads a whole chunk. The last one is returned only after the source has confirmed its end. */
   async nextChunk(): Promise<Chunk> {
     await this.#nextFraming();

@@ -165,6 +165,8 @@ export class ChunkScanner {
   remaining = 0;
   /** The current chunk. */
   header: ChunkHeader = { size: 0, extension: null };
+  /** Bytes of data of all chunks that were taken. */
+  taken = 0;
   // How many bytes of an unfinished line are known to hold no CR LF: no byte is looked at twice.
   #looked = 0;
 
@@ -216,6 +218,7 @@ export class ChunkScanner {
   /** Records that bytes of data were taken, which {@linkcode advance} has not seen. */
   skipData(count: number): void {
     this.remaining -= count;
+    this.taken += count;
     if (this.remaining === 0) this.phase = "end";
   }
 

@@ -30,6 +30,7 @@ Deno.test("whenever a session is closed while it answers, that is reported once"
       timeout: null,
       logger,
       sessions: new Set<Session>(),
+      watchExchange: null,
       stopping: false,
     };
     const connection = new ServerConnection(context, socket, session, () => true);

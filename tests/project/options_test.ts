@@ -47,6 +47,7 @@ const serverOptions: Undefined<ServerOptions> = {
   maxRequests: undefined,
   timeout: undefined,
   logger: undefined,
+  onExchange: undefined,
 };
 const clientSslconfig: Undefined<ClientSslconfig> = {
   checkHostname: undefined,

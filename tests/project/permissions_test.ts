@@ -30,6 +30,7 @@ const ENTRIES = [
   "pki",
   "device",
   "transfer",
+  "otel",
 ];
 
 const ANSWERS = `

@@ -23,7 +23,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   client: [client, "Client Connection Response SSLClient buildClientSslctx publicKey256"],
   server: [server, "Request SSLServer Server Session buildServerSslctx publicKey256"],
   rgi: [rgi, "Validator"],
-  applib: [applib, "AllowedMethods MethodFilter ProxyApp Router"],
+  applib: [applib, "AllowedMethods MethodFilter ProxyApp Router accessLog"],
   web: [web, "createFetch fromFetchHandler toFetchHandler"],
   files: [files, "FilesApp"],
   pki: [pki, "createDevicePki"],
@@ -96,7 +96,10 @@ export type OfClient = [
 
 export type OfServer = [
   AssertTrue<
-    IsExact<keyof server.ServerOptions, "maxConnections" | "maxRequests" | "timeout" | "logger">
+    IsExact<
+      keyof server.ServerOptions,
+      "maxConnections" | "maxRequests" | "timeout" | "logger" | "onExchange"
+    >
   >,
   AssertTrue<IsExact<server.App, server.AppFunction | server.AppObject>>,
   AssertTrue<IsExact<Parameters<server.AppFunction>[0], server.Request>>,

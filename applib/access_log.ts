@@ -1,0 +1,67 @@
+/**
+ * Lines of the common log format.
+ *
+ * @module
+ */
+
+import { checkFunction } from "../base/checks.ts";
+import type { Exchange } from "../server.ts";
+
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+
+/**
+ * Makes an `onExchange` that writes a line of the common log format for each exchange, in UTC:
+ *
+ * `127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET /path HTTP/1.1" 200 512`
+ *
+ * A `-` is in the place of a host, a status or a number of bytes that there is not. The line has no line
+ * feed, and nothing that a peer sends can end it or its quotes: everything but printable ASCII, and `"`
+ * and `\`, is escaped as `\xHH` or `\uHHHH`. It has the query of the request, which may hold secrets.
+ *
+ * @param write Gets each line.
+ * @throws {TypeError} if `write` is not a function.
+ *
+ * @example
+ * ```ts
+ * import { accessLog } from "@degu/degu/applib";
+ * import { Client, Server } from "@degu/degu";
+ * import { assertMatch } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const app = () => [200, "OK", {}, null] as const;
+ * const onExchange = accessLog((line) => lines.push(line));
+ * await using server = new Server(["127.0.0.1", 0], app, { onExchange });
+ * server.serveForever();
+ * await new Client(server.address).request("GET", "/hello");
+ * assertMatch(lines[0]!, /^127\.0\.0\.1 - - \[.* \+0000\] "GET \/hello HTTP\/1\.1" 200 -$/);
+ * ```
+ */
+export function accessLog(write: (line: string) => void): (exchange: Exchange) => void {
+  checkFunction("write", write);
+  return (exchange) => write(formatLine(exchange, new Date()));
+}
+
+function formatLine(exchange: Exchange, now: Date): string {
+  const { session, method, uri, status, responseBytes } = exchange;
+  const host = session.address?.[0] ?? "-";
+  const request = `${escape(method)} ${escape(uri)} HTTP/1.1`;
+  const bytes = responseBytes === 0 ? "-" : responseBytes;
+  return `${escape(host)} - - [${formatTime(now)}] "${request}" ${status ?? "-"} ${bytes}`;
+}
+
+function formatTime(time: Date): string {
+  const two = (value: number) => String(value).padStart(2, "0");
+  const day = `${two(time.getUTCDate())}/${MONTHS[time.getUTCMonth()]}/${time.getUTCFullYear()}`;
+  const clock = [time.getUTCHours(), time.getUTCMinutes(), time.getUTCSeconds()].map(two).join(":");
+  return `${day}:${clock} +0000`;
+}
+
+/** Escapes what could end a line or its quotes, or look like something else: log injection. */
+function escape(text: string): string {
+  return text.replace(/[^ !#-[\]-~]/g, (unit) => {
+    const code = unit.charCodeAt(0);
+    return code < 256
+      ? `\\x${code.toString(16).padStart(2, "0")}`
+      : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}

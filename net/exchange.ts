@@ -1,0 +1,125 @@
+/**
+ * What is known of an exchange of a request and its response once it is over.
+ *
+ * @module
+ */
+
+import { type BodyIn, bytesRead } from "../base/body/bodies.ts";
+import type { Session } from "../base/app/session.ts";
+import type { Framing } from "../base/wire/headers.ts";
+import type { Method } from "../base/wire/preamble.ts";
+import { SentBytes } from "./sent_bytes.ts";
+import type { Logger } from "./standard_logger.ts";
+import { describe } from "./thrown.ts";
+
+/** One exchange of a request and its response, as a server saw it. */
+export interface Exchange {
+  /** The session that it was part of. */
+  readonly session: Session;
+  /** The method of the request. */
+  readonly method: Method;
+  /** The request target, as it was sent. It may hold secrets in its query. */
+  readonly uri: string;
+  /** The status of the response; `null` if not one byte of it was sent. */
+  readonly status: number | null;
+  /** Bytes of data of the request's body that were read; the lines between chunks don't count. */
+  readonly requestBytes: number;
+  /** Bytes of data of the response's body that the socket took, counted in the same way. */
+  readonly responseBytes: number;
+  /**
+   * Milliseconds from the end of the request's preamble to when the socket took the first byte of the
+   * response; `null` if it took none.
+   */
+  readonly firstByteMs: number | null;
+  /** Milliseconds from the end of the request's preamble to the end of the exchange. */
+  readonly totalMs: number;
+  /** What broke the exchange, or closed its session before it was over; `null` if it is complete. */
+  readonly error: unknown;
+}
+
+/** Follows one exchange, which begins now. */
+export type WatchExchange = (
+  session: Session,
+  method: Method,
+  uri: string,
+  body: BodyIn,
+) => ExchangeWatch;
+
+/**
+ * Makes what follows the exchanges of a server; `null` if nobody wants to know. What `onExchange` throws
+ * or rejects with is logged, and doesn't reach the connection.
+ */
+export function makeExchangeWatch(
+  onExchange: ((exchange: Exchange) => unknown) | undefined,
+  logger: Logger,
+): WatchExchange | null {
+  if (onExchange === undefined) return null;
+  const fail = (error: unknown) => logger.error(`an error of onExchange: ${describe(error).stack}`);
+  const report = (exchange: Exchange) => {
+    try {
+      // To the types an async function is a `() => void`, and nobody else awaits it.
+      const returned = onExchange(exchange);
+      if (returned instanceof Promise) returned.catch(fail);
+    } catch (error) {
+      fail(error);
+    }
+  };
+  return (session, method, uri, body) => new ExchangeWatch(report, session, method, uri, body);
+}
+
+/** Follows one exchange, and reports it once. */
+export class ExchangeWatch {
+  readonly #report: (exchange: Exchange) => void;
+  readonly #session: Session;
+  readonly #method: Method;
+  readonly #uri: string;
+  readonly #body: BodyIn;
+  readonly #start = performance.now();
+  #status = 0;
+  #sent: SentBytes | null = null;
+  #ended = false;
+
+  /** Begins now. */
+  constructor(
+    report: (exchange: Exchange) => void,
+    session: Session,
+    method: Method,
+    uri: string,
+    body: BodyIn,
+  ) {
+    this.#report = report;
+    this.#session = session;
+    this.#method = method;
+    this.#uri = uri;
+    this.#body = body;
+  }
+
+  /**
+   * The response begins.
+   *
+   * @param preamble Bytes of its preamble.
+   * @returns What counts the bytes that are sent.
+   */
+  respond(status: number, preamble: number, framing: Framing | undefined): SentBytes {
+    this.#status = status;
+    return this.#sent = new SentBytes(preamble, framing);
+  }
+
+  /** The exchange is over. Only the first call counts. */
+  end(error: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const firstByteAt = this.#sent?.firstByteAt ?? null;
+    this.#report({
+      session: this.#session,
+      method: this.#method,
+      uri: this.#uri,
+      status: firstByteAt === null ? null : this.#status,
+      requestBytes: bytesRead(this.#body),
+      responseBytes: this.#sent?.data ?? 0,
+      firstByteMs: firstByteAt === null ? null : firstByteAt - this.#start,
+      totalMs: performance.now() - this.#start,
+      error,
+    });
+  }
+}

@@ -1,0 +1,221 @@
+/** What onExchange is told of exchanges over real sockets, however they end. */
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { ProxyApp } from "@degu/degu/applib";
+import { Body, BodyIter, type BodyOut, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
+import type { App, Exchange, ServerOptions } from "@degu/degu/server";
+import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { lawless, serve } from "@degu/testing/serving.ts";
+
+/** A server that keeps what it tells of its exchanges. */
+function watch(app: App, options: ServerOptions = {}) {
+  const seen: Exchange[] = [];
+  const waiting: (() => void)[] = [];
+  const onExchange = (exchange: Exchange) => {
+    seen.push(exchange);
+    for (const resolve of waiting.splice(0)) resolve();
+  };
+  const serving = serve(app, { onExchange, ...options });
+  const next = async () => {
+    while (seen.length === 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      waiting.push(resolve);
+      await within(promise, "an exchange is reported");
+    }
+    return seen.shift()!;
+  };
+  return { serving, next, seen };
+}
+
+const echo: App = async (request) => {
+  const data = request.body === null ? new Uint8Array() : await request.body.bytes();
+  return [200, "OK", {}, data];
+};
+const large = new Uint8Array(300_000).fill(7);
+const BODIES: readonly (readonly [string, () => BodyOut, number])[] = [
+  ["none", () => null, 0],
+  ["empty", () => new Uint8Array(), 0],
+  ["an array", () => new Uint8Array(5), 5],
+  ["a large array", () => large, 300_000],
+  ["pieces", () => new BodyIter([large, large], 600_000), 600_000],
+  ["a stream", () => new Body(new Blob([large]).stream(), 300_000), 300_000],
+  [
+    "chunks",
+    () =>
+      new ChunkedBodyIter([[["key", "value"], large] as const, [null, new Uint8Array(3)], [
+        null,
+        new Uint8Array(),
+      ]]),
+    300_003,
+  ],
+];
+
+for (const [name, make, bytes] of BODIES) {
+  Deno.test(`the bytes of data are counted in both directions: ${name}`, async () => {
+    const { serving, next } = watch(async (request) => {
+      await request.body?.writeTo(new WritableStream());
+      return [200, "OK", {}, make()];
+    });
+    await using _ = serving;
+    const response = await serving.makeClient().request("PUT", "/a?b", {}, make());
+    await response.body?.writeTo(new WritableStream());
+    const { method, uri, status, requestBytes, responseBytes, firstByteMs, totalMs, error } =
+      await next();
+    assertEquals([method, uri, status, error], ["PUT", "/a?b", 200, null]);
+    assertEquals([requestBytes, responseBytes], [bytes, bytes]);
+    assert(firstByteMs !== null && firstByteMs >= 0 && firstByteMs <= totalMs);
+  });
+}
+
+Deno.test("a proxy has the figures of what it relays, as its upstream has", async () => {
+  const upstream = watch(echo);
+  await using _upstream = upstream.serving;
+  const proxy = watch(new ProxyApp(upstream.serving.makeClient()));
+  await using _proxy = proxy.serving;
+  for (const [, make, bytes] of BODIES) {
+    const response = await proxy.serving.makeClient().request("POST", "/", {}, make());
+    await response.body?.bytes();
+    for (const { next } of [upstream, proxy]) {
+      const { requestBytes, responseBytes } = await next();
+      assertEquals([requestBytes, responseBytes], [bytes, bytes]);
+    }
+  }
+});
+
+Deno.test("a response to HEAD has no bytes, whatever it announces", async () => {
+  const { serving, next } = watch(() => [200, "OK", { "content-length": 12 }, null]);
+  await using _ = serving;
+  await serving.makeClient().request("HEAD", "/");
+  const { method, status, responseBytes, error } = await next();
+  assertEquals([method, status, responseBytes, error], ["HEAD", 200, 0, null]);
+});
+
+Deno.test("a request that is refused with its body unread has what was read", async () => {
+  const { serving, next } = watch(async (request) => {
+    const body = request.body as Body;
+    await body.read(3);
+    return [413, "Too Large", {}, new Uint8Array(2)];
+  });
+  await using _ = serving;
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\n1234567");
+  const { status, requestBytes, responseBytes, error } = await next();
+  assertEquals([status, requestBytes, responseBytes, error], [413, 3, 2, null]);
+});
+
+const BROKEN: readonly (readonly [string, string, number, string])[] = [
+  ["a body that ends too early", "content-length: 10\r\n\r\n1234567", 7, "BODY_INCOMPLETE"],
+  [
+    "chunks that end too early",
+    "transfer-encoding: chunked\r\n\r\n4\r\nabcd\r\n4\r\nab",
+    6,
+    "BODY_INCOMPLETE",
+  ],
+  ["an invalid chunk", "transfer-encoding: chunked\r\n\r\n4\r\nabcd\r\nx\r\n", 4, "BAD_CHUNK_LINE"],
+];
+for (const [name, rest, bytes, code] of BROKEN) {
+  Deno.test(`${name} is an exchange that has failed, without a status`, async () => {
+    const { serving, next } = watch(echo);
+    await using _ = serving;
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`PUT / HTTP/1.1\r\n${rest}`);
+    await peer.closeWrite();
+    const { status, requestBytes, responseBytes, firstByteMs, error } = await next();
+    assertEquals([status, requestBytes, responseBytes, firstByteMs], [null, bytes, 0, null]);
+    assertInstanceOf(error, ProtocolError);
+    assertEquals(error.code, code);
+  });
+}
+
+Deno.test("an app that throws or answers what it must not leaves no status, and its error", async () => {
+  const thrown = new Error("disk on fire");
+  for (const app of [() => Promise.reject(thrown), lawless(() => 17)]) {
+    const { serving, next } = watch(app);
+    await using _ = serving;
+    await serving.makeClient().request("GET", "/").catch(() => {});
+    const { status, error } = await next();
+    assertEquals(status, null);
+    if (error !== thrown) assertInstanceOf(error, TypeError);
+  }
+});
+
+Deno.test("a response that breaks off has its status and what was sent of it", async () => {
+  const failure = new Error("no more");
+  const { serving, next } = watch(() => {
+    const items = async function* () {
+      yield [null, new Uint8Array(4)] as const;
+      await Promise.resolve();
+      throw failure;
+    };
+    return [200, "OK", {}, new ChunkedBodyIter(items())];
+  });
+  await using _ = serving;
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET / HTTP/1.1\r\n\r\n");
+  const { status, responseBytes, error } = await next();
+  assertEquals([status, responseBytes, error], [200, 4, failure]);
+});
+
+Deno.test("a session that is closed in the middle ends its exchange with the reason, once", async () => {
+  const reason = new Error("forgotten");
+  const { serving, next, seen } = watch(async (_request, session) => {
+    session.close(reason);
+    await Promise.resolve();
+    return [200, "OK", {}, null];
+  });
+  await using _ = serving;
+  await serving.makeClient().request("GET", "/").catch(() => {});
+  const { status, error } = await next();
+  assertEquals([status, error, seen.length], [null, reason, 0]);
+});
+
+Deno.test("an app that never returns is reported when the server closes", async () => {
+  const called = Promise.withResolvers<void>();
+  const { serving, next } = watch(() => {
+    called.resolve();
+    return new Promise(() => {});
+  });
+  await using _ = serving;
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET / HTTP/1.1\r\n\r\n");
+  await within(called.promise, "the app is called");
+  serving.server.close();
+  const { status, error } = await next();
+  assertEquals(status, null);
+  assertMatch(`${error}`, /closed by the server/);
+});
+
+Deno.test("what is no request is no exchange, nor is a peer that says nothing", async () => {
+  const { serving, seen } = watch(echo);
+  await using _ = serving;
+  for (const text of ["", "BREW / HTTP/1.1\r\n\r\n"]) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(text);
+    await peer.closeWrite();
+    await peer.readToEnd();
+  }
+  assertEquals(seen, []);
+});
+
+Deno.test("an onExchange that throws, rejects or never resolves is logged and disturbs nothing", async () => {
+  const failing: readonly (() => unknown)[] = [
+    () => {
+      throw new Error("log is full");
+    },
+    () => Promise.reject(new Error("log is full")),
+    () => new Promise(() => {}),
+  ];
+  for (const onExchange of failing) {
+    await using serving = serve(echo, { onExchange });
+    using connection = await serving.makeClient().connect();
+    for (let i = 0; i < 3; i++) assertEquals((await connection.get("/")).status, 200);
+    if (onExchange !== failing[2]) {
+      assertMatch((await serving.logger.waitFor("error"))[0]!, /onExchange: Error: log is full/);
+    }
+  }
+});
+
+Deno.test("onExchange may close the session; the response still arrives", async () => {
+  await using serving = serve(echo, { onExchange: ({ session }) => session.close() });
+  const response = await serving.makeClient().request("PUT", "/", {}, large);
+  assertEquals((await response.body?.bytes())?.length, large.length);
+});
