@@ -144,6 +144,33 @@ Deno.test("the file of a peer is looked at once its handshake and onConnect are 
   assertEquals(peerOf(session).name, "viewer");
 });
 
+Deno.test("forget ends a session whose onConnect is under way", async () => {
+  const entered = Promise.withResolvers<Session>();
+  const released = Promise.withResolvers<void>();
+  await using setup = await setUp({
+    onConnect: async (session) => {
+      entered.resolve(session);
+      await released.promise;
+      return true;
+    },
+    handle: tellName as never,
+  });
+  const { camera, viewer } = setup;
+  const asking = setup.ask();
+  const { signal } = await within(entered.promise, "the peer is welcomed");
+  const ended = Promise.withResolvers<void>();
+  signal.addEventListener("abort", () => ended.resolve());
+  try {
+    // As another process does it.
+    Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+    await within(ended.promise, "the session ends");
+    assertMatch(String(signal.reason), /forgotten/);
+    assertEquals(await within(asking, "the connection is closed"), REFUSED);
+  } finally {
+    released.resolve();
+  }
+});
+
 Deno.test("an app can ask in the middle of a request whether its peer is still one", async () => {
   const started = Promise.withResolvers<Session>();
   const answers: boolean[] = [];
