@@ -39,7 +39,7 @@ const encoder = new TextEncoder();
  *
  * @throws {TypeError} if it has none of the forms of an address.
  * @throws {RangeError} if a part of it is not allowed, or can't be written as text: flowinfo other
- * than 0.
+ * than 0, and the host `unix`; `UNIX` is the same name.
  *
  * @example
  * ```ts
@@ -61,7 +61,13 @@ export function formatAddress(address: Address): string {
   if (flowinfo) {
     throw new RangeError(`address[2]: must be 0, as text has no flowinfo; got ${flowinfo}`);
   }
-  return addressText(makeTuple(host, port, flowinfo, scopeid));
+  const text = addressText(makeTuple(host, port, flowinfo, scopeid));
+  if (!text.startsWith(UNIX)) return text;
+  throw new RangeError(
+    `address[0]: must not be "unix", as ${
+      quote(text)
+    } is read as a Unix socket; write "UNIX", the same name`,
+  );
 }
 
 /**

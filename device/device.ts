@@ -118,7 +118,7 @@ export class Device implements AsyncDisposable {
     this.id = parts.id;
     this.#parts = parts;
     this.#closing = closing;
-    this.#watch = new DirectoryWatch(parts.peers.path, () => this.#refresh());
+    this.#watch = new DirectoryWatch(parts.peers.path, () => parts.peers.tryRefresh());
     this.#looking = startInterval(() => {
       this.#look = this.#look.then(() => parts.identity.refresh());
     }, lookEvery);
@@ -320,11 +320,6 @@ export class Device implements AsyncDisposable {
     ]);
     await this.#look;
     await this.#parts.peers.settled();
-  }
-
-  #refresh(): void {
-    const { peers, logger } = this.#parts;
-    peers.refresh().catch((error) => logger.error(`the peers can't be read: ${error}`));
   }
 
   #checkOpen(): void {

@@ -104,7 +104,10 @@ function checkName(dir: string, known: string | null, name: string | undefined):
 
 async function readName(dir: string): Promise<string | null> {
   const path = join(dir, NAME_FILE);
-  const text = await ifPresent(Deno.readTextFile(path));
+  const info = await ifPresent(Deno.lstat(path));
+  if (info === null) return null;
+  // A FIFO would be waited for.
+  const text = info.isFile ? await ifPresent(Deno.readTextFile(path)) : "";
   if (text === null) return null;
   const name = parseName(text);
   if (name !== null) return name;

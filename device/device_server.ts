@@ -14,6 +14,7 @@ import { type ServerOptions, SSLServer } from "../server.ts";
 import { hasSigned } from "./authority.ts";
 import type { DeviceIdentity } from "./identity.ts";
 import type { DeviceParts } from "./parts.ts";
+import type { PeerLives } from "./peer_lives.ts";
 import { idOfSession, rememberPeer } from "./peer_sessions.ts";
 import type { ServingRecord, ServingRecords } from "./serving_records.ts";
 
@@ -21,6 +22,7 @@ import type { ServingRecord, ServingRecords } from "./serving_records.ts";
 export interface ServerParts extends DeviceParts {
   readonly identity: DeviceIdentity;
   readonly serving: ServingRecords;
+  readonly lives: PeerLives;
 }
 
 /**
@@ -196,7 +198,7 @@ function contextOf({ peers, sslconfig }: DeviceParts) {
 }
 
 /** Wraps an app so that it serves peers alone. */
-function forPeers(parts: DeviceParts, app: App): AppObject {
+function forPeers(parts: ServerParts, app: App): AppObject {
   const { handle, onConnect } = readApp(app, "app");
   return {
     handle,
@@ -205,7 +207,7 @@ function forPeers(parts: DeviceParts, app: App): AppObject {
 }
 
 async function admit(
-  { peers, logger }: DeviceParts,
+  { peers, logger, lives }: ServerParts,
   onConnect: OnConnect | null,
   session: Session,
   sock: Socket,
@@ -220,6 +222,14 @@ async function admit(
   rememberPeer(session, peers, peer);
   const isAdmitted = async () => await peers.read(peer.id) !== null;
   guardSession(session, isAdmitted);
-  if (onConnect !== null && await onConnect(session, sock) !== true) return false;
-  return await isAdmitted();
+  // It is not among the sessions of the server yet, and the app may take its time.
+  const life = lives.signalOf(peer.id);
+  const end = () => session.close(life.reason);
+  life.addEventListener("abort", end);
+  try {
+    if (onConnect !== null && await onConnect(session, sock) !== true) return false;
+    return await isAdmitted();
+  } finally {
+    life.removeEventListener("abort", end);
+  }
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { addressText, parseAddress } from "../base/address.ts";
+import { formatAddress, parseAddress } from "../base/address.ts";
 import type { Address } from "../base/address_rules.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
@@ -45,12 +45,16 @@ export function makePeer(
   return Object.freeze({ id, name, addresses: checked, pairedAt, certificate });
 }
 
-/** The text of the file of a peer. */
+/**
+ * The text of the file of a peer.
+ *
+ * @throws {RangeError} where an address can't be read back.
+ */
 export function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
   const fields = {
     version: VERSION,
     name,
-    addresses: addresses.map(addressText),
+    addresses: addresses.map(textOf),
     pairedAt: pairedAt.toISOString(),
     certificate,
   };
@@ -96,6 +100,13 @@ function readTime(pairedAt: unknown): Date {
   const time = new Date(typeof pairedAt === "string" ? pairedAt : NaN);
   if (!Number.isNaN(time.getTime()) && time.toISOString() === pairedAt) return time;
   throw new RangeError("the time of its pairing is no time");
+}
+
+/** One that can't be read back would make the whole file useless. */
+function textOf(address: Address): string {
+  const text = formatAddress(address);
+  parseAddress(text);
+  return text;
 }
 
 /** Flow information means nothing to anybody else, and the text form has none. */

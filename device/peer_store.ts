@@ -43,6 +43,8 @@ export class PeerStore {
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
   #next: Promise<void> | null = null;
+  /** Why the peers could not be read the last time. */
+  #unread: string | null = null;
 
   /**
    * Takes the directory of a device, in which there are `peers` and a file to lock.
@@ -83,6 +85,20 @@ export class PeerStore {
       return reading;
     });
     return this.#next;
+  }
+
+  /** As {@linkcode refresh}, but never rejects: false where the peers can't be read, which is logged once. */
+  async tryRefresh(): Promise<boolean> {
+    try {
+      await this.refresh();
+      this.#unread = null;
+      return true;
+    } catch (error) {
+      const problem = String(error);
+      if (problem !== this.#unread) this.#logger.error(`the peers can't be read: ${problem}`);
+      this.#unread = problem;
+      return false;
+    }
   }
 
   /** Resolves when no read is under way. */

@@ -12,7 +12,7 @@ import {
   zoneOf,
 } from "../base/address_rules.ts";
 import type { Socket } from "../base/app/app.ts";
-import { formatAddress } from "../base/address.ts";
+import { addressText, formatAddress } from "../base/address.ts";
 import { typeName } from "../base/errors.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
 import { checkClientAddress, checkServerAddress } from "../net/addresses.ts";
@@ -39,7 +39,7 @@ export function checkServing(serving: readonly Address[]): readonly Address[] {
     if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
     throw new RangeError(
       "serving: must be IP addresses or DNS names with a port, at which another machine can reach this " +
-        `one; got ${formatAddress(checked)}`,
+        `one; got ${addressText(checked)}`,
     );
   });
 }
@@ -113,9 +113,20 @@ function hostAsSent(address: Address): string | null {
 /** True for a DNS name, or the canonical form of an IP address that is neither multicast nor a wildcard. */
 function isHost(host: string): boolean {
   const canonical = canonicalIPAddress(host);
-  if (canonical === null) return canonicalDnsName(host) !== null && !host.endsWith(".");
+  if (canonical === null) return !host.endsWith(".") && canBeStored(host);
   const isMulticast = /^(?:22[4-9]|23\d|24\d|25\d)\.|^ff[0-9a-f]{2}:/.test(host);
   return canonical === host && !isMulticast && !isWildcard([host, 0]);
+}
+
+/** True for a DNS name that has a text form, in which addresses are stored. */
+function canBeStored(name: string): boolean {
+  if (canonicalDnsName(name) === null) return false;
+  try {
+    formatAddress([name, 1]);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -67,9 +67,11 @@ export class ServingRecords {
     return [...texts.keys()].sort().map((text) => texts.get(text)!);
   }
 
-  /** The text of a record; `null` where nobody holds it, and then it is removed. */
+  /** The text of a record; `null` where it is none, or nobody holds it, and then it is removed. */
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
+    // A FIFO would be waited for.
+    if (!(await Deno.lstat(path)).isFile) return null;
     using file = await Deno.open(path);
     if (!NAME.test(name) && !isOld(await file.stat())) return null;
     // Shared, so that others who look at the same time do not look like its owner.

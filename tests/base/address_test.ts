@@ -193,12 +193,20 @@ Deno.test("what is no address has no text", () => {
     ["a b", 80],
     ["fe80::1", 80],
     ["fe80::1%4294967296", 80],
+    ["unix", 80],
     "relative",
     Uint8Array.of(1),
     Uint8Array.of(0, 0xff),
   ];
   for (const address of wrong) {
     assertRangeError(() => formatAddress(address), Deno.inspect(address));
+  }
+});
+
+Deno.test("a host named unix is never written as a Unix socket", () => {
+  assertThrows(() => formatAddress(["unix", 80]), RangeError, '"UNIX"');
+  for (const host of ["UNIX", "Unix", "unix.", "unix.local"]) {
+    assertEquals(parseAddress(formatAddress([host, 80])), [host, 80]);
   }
 });
 

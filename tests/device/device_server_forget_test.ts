@@ -59,6 +59,49 @@ Deno.test("forget in another process ends sessions and connections within a seco
   assert(Math.min(...attempts) < 1000, `it took ${attempts} ms`);
 });
 
+Deno.test("forget is followed once the peers can be read again", async () => {
+  const signals: AbortSignal[] = [];
+  await using setup = await setUp((_request, session) => {
+    signals.push(session.signal);
+    return [204, "No Content", {}, null];
+  });
+  const { camera, viewer, logger } = setup;
+  using conn = await (await viewer.client("camera")).connect();
+  await conn.get("/");
+  const ended = Promise.withResolvers<void>();
+  signals[0]!.addEventListener("abort", () => ended.resolve());
+  const { readDir } = Deno;
+  Deno.readDir = () => {
+    throw new Error("Too many open files (os error 24)");
+  };
+  try {
+    Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+    assertMatch((await logger.waitFor("error"))[0]!, /the peers can't be read: .*Too many/);
+    assertEquals(signals[0]!.aborted, false);
+  } finally {
+    Deno.readDir = readDir;
+  }
+  await within(ended.promise, "the session ends", 20);
+  assertEquals(logger.at("error").length, 1);
+});
+
+Deno.test("forget is followed in a directory that was restored from a copy", async () => {
+  await using setup = await setUp();
+  const { camera, viewer, server, devices } = setup;
+  using conn = await (await viewer.client("camera")).connect();
+  await conn.get("/");
+  const [session] = server.sessions;
+  const ended = Promise.withResolvers<void>();
+  session!.signal.addEventListener("abort", () => ended.resolve());
+  const copy = devices.path("copy");
+  copyDirectory(camera.dir, copy);
+  Deno.renameSync(camera.dir, devices.path("away"));
+  Deno.renameSync(copy, camera.dir);
+  Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+  await within(ended.promise, "the session ends", 20);
+  assertEquals(await setup.ask(), REFUSED);
+});
+
 Deno.test("a peer that dawdles in its handshake is let in no later than it is forgotten", async () => {
   const asked: Session[] = [];
   await using setup = await setUp({
@@ -101,6 +144,33 @@ Deno.test("the file of a peer is looked at once its handshake and onConnect are 
   assertEquals(peerOf(session).name, "viewer");
 });
 
+Deno.test("forget ends a session whose onConnect is under way", async () => {
+  const entered = Promise.withResolvers<Session>();
+  const released = Promise.withResolvers<void>();
+  await using setup = await setUp({
+    onConnect: async (session) => {
+      entered.resolve(session);
+      await released.promise;
+      return true;
+    },
+    handle: tellName as never,
+  });
+  const { camera, viewer } = setup;
+  const asking = setup.ask();
+  const { signal } = await within(entered.promise, "the peer is welcomed");
+  const ended = Promise.withResolvers<void>();
+  signal.addEventListener("abort", () => ended.resolve());
+  try {
+    // As another process does it.
+    Deno.removeSync(`${camera.dir}/peers/${viewer.id}.json`);
+    await within(ended.promise, "the session ends");
+    assertMatch(String(signal.reason), /forgotten/);
+    assertEquals(await within(asking, "the connection is closed"), REFUSED);
+  } finally {
+    released.resolve();
+  }
+});
+
 Deno.test("an app can ask in the middle of a request whether its peer is still one", async () => {
   const started = Promise.withResolvers<Session>();
   const answers: boolean[] = [];
@@ -141,3 +211,12 @@ Deno.test("shutdown lets a request end, which forget ends all the same", async (
   await within(ended, "the server is shut down");
   assertEquals(await asking, REFUSED);
 });
+
+function copyDirectory(from: string, to: string): void {
+  Deno.mkdirSync(to, { mode: 0o700 });
+  for (const { name, isDirectory } of Deno.readDirSync(from)) {
+    const [source, target] = [`${from}/${name}`, `${to}/${name}`];
+    if (isDirectory) copyDirectory(source, target);
+    else Deno.copyFileSync(source, target);
+  }
+}

@@ -15,11 +15,12 @@ import { DeguError } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { openDevice } from "@degu/internal/device/device.ts";
 import { openDevicePki } from "@degu/internal/pki/device_pki.ts";
-import { authorityOf, record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
+import { makeFifo } from "@degu/testing/special_files.ts";
 
 const onPosix = Deno.build.os !== "windows";
 const app = () => [204, "No Content", {}, null] as const;
@@ -271,4 +272,27 @@ Deno.test("a certificate is renewed while the device is open, by itself or by an
   assertEquals(after.publicKey256, before.publicKey256);
   assertEquals(after.authority!.raw, (await authorityOf(camera.dir)).der);
   assertEquals(logger.at("error"), []);
+});
+
+Deno.test({
+  name: "a FIFO in the directory of a device is not waited for",
+  ignore: !onPosix,
+  async fn() {
+    await using devices = await TestDevices.create();
+    const device = await devices.open("camera");
+    const fifo = join(device.dir, "serving", "0123456789abcdef");
+    if (!await makeFifo(fifo)) return;
+    const reading = (await storeOf(device.dir)).servingAddresses();
+    assertEquals(await within(reading, "the records are read"), []);
+    assertEquals((await Deno.lstat(fifo)).isFifo, true);
+    await devices.open("viewer");
+    const name = join(devices.path("viewer"), "device.json");
+    await Deno.remove(name);
+    await makeFifo(name);
+    const opened = assertRejects(
+      () => Device.open(devices.path("viewer")),
+      Deno.errors.InvalidData,
+    );
+    await within(opened, "the device is refused");
+  },
 });

@@ -27,7 +27,10 @@ class Observer implements AsyncDisposable {
   #seen = Promise.withResolvers<void>();
 
   constructor(dir: string) {
-    this.#watch = new DirectoryWatch(dir, () => this.#seen.resolve());
+    this.#watch = new DirectoryWatch(dir, () => {
+      this.#seen.resolve();
+      return Promise.resolve(true);
+    });
   }
 
   /** Resolves once something is seen that was not before. */
@@ -74,4 +77,35 @@ Deno.test("changes are seen after the directory was put back", async () => {
     await Deno.writeTextFile(join(path, file), "");
     await observer.see(file);
   }
+});
+
+Deno.test("changes are seen in a directory that took the place of the watched one", async () => {
+  await using dir = await tempDir();
+  const parent = join(dir.path, "parent");
+  const path = join(parent, "watched");
+  await Deno.mkdir(path, { recursive: true });
+  await using observer = new Observer(path);
+  await observer.see("the first change");
+  // The watched one itself is not renamed, so the system says nothing.
+  await Deno.rename(parent, join(dir.path, "away"));
+  await Deno.mkdir(path, { recursive: true });
+  await observer.see("that it is another one");
+  for (const file of ["a", "b", "c"]) {
+    await Deno.writeTextFile(join(path, file), "");
+    await observer.see(file);
+  }
+});
+
+Deno.test("what could not be followed is reported again until it was", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "watched");
+  await Deno.mkdir(path);
+  const followed = Promise.withResolvers<void>();
+  let failures = 5;
+  await using _watch = new DirectoryWatch(path, () => {
+    if (failures-- > 0) return Promise.resolve(false);
+    followed.resolve();
+    return Promise.resolve(true);
+  });
+  await within(followed.promise, "the sixth call", 20);
 });

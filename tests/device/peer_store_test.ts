@@ -57,6 +57,19 @@ Deno.test("peers lists what was written, by name, and peer finds it by id or nam
   await assertRejects(() => camera.peer(1 as unknown as string), TypeError);
 });
 
+Deno.test("an address that can't be read back is refused, and the entry stays as it was", async () => {
+  await using setup = await setUp("b");
+  const { camera, others: [b], fileOf } = setup;
+  const addresses: Address[] = [["unix", 80]];
+  await assertRejects(() => record(camera, b!, { addresses }), RangeError, "unix");
+  assertEquals(await camera.peers(), []);
+  const before = await record(camera, b!, { addresses: [["UNIX", 80]] });
+  const text = await Deno.readTextFile(fileOf(b!));
+  await assertRejects(() => record(camera, b!, { addresses }), RangeError, "unix");
+  assertEquals(await Deno.readTextFile(fileOf(b!)), text);
+  assertEquals(await camera.peers(), [before]);
+});
+
 Deno.test("a received name that is taken gets a number, a given one is a RangeError", async () => {
   await using setup = await setUp("cam", "Cam", "CAM", "other");
   const { camera, others: [one, two, three, four] } = setup;

@@ -44,7 +44,7 @@ Deno.test("addresses of another device that are anything else are refused", () =
     ..."01.2.3.4,1.2.3.04,0x7f.1,127.1,[::1],::1%1,fe80::1%eth0,FE80::1,2001:db8:0::1,a.".split(
       ",",
     ),
-    ..."http://a,user@a,a#b,a?b,é.example,\u212a.local,a\nb".split(","),
+    ..."http://a,user@a,a#b,a?b,unix,é.example,\u212a.local,a\nb".split(","),
     "a".repeat(64),
     "a.".repeat(127) + "a",
     null,
@@ -106,6 +106,7 @@ Deno.test("what is sent of addresses has no scope, no Unix socket, no wildcard a
     ["192.168.1.7", 7443],
     "/run/a.socket",
     new Uint8Array([0, 97]),
+    ["unix", 80],
     ["camera.local", 80],
   ];
   const sent = addressesToSend(own, interfaces);
@@ -126,6 +127,7 @@ Deno.test("serving takes up to six addresses that another machine can reach", ()
     [[["10.0.0.1", 0]], RangeError],
     [[["224.0.0.1", 80]], RangeError],
     [[["a.", 80]], RangeError],
+    [[["unix", 80]], RangeError],
     [["/run/a.socket"], RangeError],
     [[new Uint8Array([0, 97])], RangeError],
     [Array(7).fill(["10.0.0.1", 80]), RangeError],
