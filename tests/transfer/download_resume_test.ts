@@ -12,6 +12,16 @@ const SIZE = 1_000_000;
 const PART = ".copy.degu-part";
 const RECORD = `${PART}.json`;
 
+/** The size of a file; `null` if there is none. */
+async function sizeOf(path: string): Promise<number | null> {
+  try {
+    return (await Deno.stat(path)).size;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
 /** A file that is served, a client of it, and a directory to download it to. */
 async function setUp() {
   const there = new ServedVersion(randomBytes(SIZE));
@@ -26,10 +36,17 @@ async function setUp() {
     dir: dir.path,
     file,
     get: (options?: TransferOptions) => download(client, "/file", file, options),
-    /** Downloads so much of it. */
+    /** Downloads this much more of it. */
     async cut(cutAfter: number, options?: TransferOptions): Promise<void> {
-      there.cutAfter = cutAfter;
-      await assertRejects(() => download(client, "/file", file, options));
+      const part = `${dir.path}/${PART}`;
+      const wanted = (await sizeOf(part) ?? 0) + cutAfter;
+      // A connection that is cut may lose what was on its way: then some of it is downloaded again.
+      let at: number | null = wanted - cutAfter;
+      for (let tries = 0; tries < 10 && at !== null && at < wanted; tries++) {
+        there.cutAfter = wanted - at;
+        await assertRejects(() => download(client, "/file", file, options));
+        at = await sizeOf(part);
+      }
       there.cutAfter = Infinity;
       there.requests.length = 0;
     },
@@ -63,21 +80,23 @@ for (const verify of [true, false]) {
 }
 
 Deno.test("a download makes progress with each call, wherever it is cut", async () => {
-  const property = fc.asyncProperty(fc.array(fc.nat({ max: 300_000 })), async (cuts) => {
-    await using files = await setUp();
-    let at = 0;
-    for (const cut of cuts) {
-      if (at + cut >= SIZE) break;
-      if (cut === 0) continue;
-      await files.cut(cut);
-      const { size } = await Deno.stat(`${files.dir}/${PART}`);
-      // A connection that is cut may take along what was on its way.
-      assert(size >= at && size <= at + cut, `${size} after ${at} and ${cut}`);
-      at = size;
-    }
-    await files.complete(at);
-  });
-  await fc.assert(property, { numRuns: 15, endOnFailure: true });
+  const property = fc.asyncProperty(
+    fc.array(fc.nat({ max: 300_000 }), { maxLength: 5 }),
+    async (cuts) => {
+      await using files = await setUp();
+      let at = 0;
+      for (const cut of cuts) {
+        if (at + cut >= SIZE) break;
+        if (cut === 0) continue;
+        await files.cut(cut);
+        const size = await sizeOf(`${files.dir}/${PART}`) ?? 0;
+        assert(size >= at && size <= at + cut, `${size} after ${at} and ${cut}`);
+        at = size;
+      }
+      await files.complete(at);
+    },
+  );
+  await fc.assert(property, { numRuns: 10, endOnFailure: true });
 });
 
 Deno.test("a digest that comes with the file makes a second request needless", async () => {
