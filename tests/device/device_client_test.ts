@@ -1,4 +1,4 @@
-/** The client of a peer: which server it takes, and until when. */
+/** The client of a peer: which server it takes, at which of its addresses. */
 import {
   assert,
   assertEquals,

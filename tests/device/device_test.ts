@@ -1,4 +1,4 @@
-/** A device's directory, name and id. */
+/** A device: how it is opened, and closed. */
 import {
   assertEquals,
   assertMatch,

@@ -2,8 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { makeAuthority } from "@degu/testing/authorities.ts";
-import { record } from "@degu/testing/device_pairs.ts";
-import { namesOf, setUpPeers } from "@degu/testing/device_pairs.ts";
+import { namesOf, record, setUpPeers } from "@degu/testing/device_pairs.ts";
 
 const onPosix = Deno.build.os !== "windows";
 

@@ -1,11 +1,10 @@
-/** The peers of a device: what is written down, and what is believed of what is there. */
+/** The peers of a device: how they are written down, found, renamed and forgotten. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import type { Peer } from "@degu/degu/device";
-import { authorityOf, record, storeOf } from "@degu/testing/device_pairs.ts";
+import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
-import { namesOf, setUpPeers } from "@degu/testing/device_pairs.ts";
 
 Deno.test("peers lists what was written, by name, and peer finds it by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");

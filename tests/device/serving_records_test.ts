@@ -1,9 +1,8 @@
 /** The addresses of a device's servers, for its other processes. */
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { storeOf } from "@degu/testing/device_pairs.ts";
+import { setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
-import { setUpPeers } from "@degu/testing/device_pairs.ts";
 
 Deno.test("servingAddresses has the servers of processes that live", async () => {
   await using setup = await setUpPeers();
