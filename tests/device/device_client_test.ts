@@ -1,4 +1,4 @@
-/** The client of a peer: which server it takes, and until when. */
+/** The client of a peer: which server it takes, at which of its addresses. */
 import {
   assert,
   assertEquals,
@@ -8,81 +8,18 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
-import { type Address, DeguError, TlsError } from "@degu/degu/base";
+import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { type App, Server, SSLServer } from "@degu/degu/server";
+import { Server, SSLServer } from "@degu/degu/server";
 import { createFetch } from "@degu/degu/web";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
-import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
-import { inAnotherProcess } from "@degu/testing/device_programs.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { authorityOf, storeOf } from "@degu/testing/device_pairs.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { readAuthorityText } from "@degu/internal/device/authority.ts";
-
-const LOOPBACK: Address = ["127.0.0.1", 0];
-const hello: App = () => [200, "OK", { hello: "world" }, null];
-
-/** A device that serves, one that is its client, and ways to be in the way. */
-async function setUp() {
-  const devices = await TestDevices.create();
-  const stack = new AsyncDisposableStack();
-  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await record(camera, viewer);
-  const server = camera.listen(LOOPBACK, hello);
-  server.serveForever();
-  await server.ready;
-  const at = (addresses: Address[]) => record(viewer, camera, { addresses });
-  await at([server.address]);
-  return {
-    devices,
-    camera,
-    viewer,
-    server,
-    at,
-    /** Another device that serves, and lets the viewer in. */
-    impostor: async () => {
-      const other = await devices.open("other");
-      await record(other, viewer);
-      const server = other.listen(LOOPBACK, hello);
-      server.serveForever();
-      await server.ready;
-      return server.address;
-    },
-    /** An address at which nobody listens. */
-    dead: () => {
-      const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-      const { port } = listener.addr;
-      listener.close();
-      return ["127.0.0.1", port] as const;
-    },
-    /** An address at which nobody answers; counts who has connected. */
-    mute: () => {
-      const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-      const conns: Deno.Conn[] = [];
-      const accepting = (async () => {
-        for await (const conn of listener) conns.push(conn);
-      })().catch(() => {});
-      stack.defer(async () => {
-        listener.close();
-        for (const conn of conns) conn.close();
-        await accepting;
-      });
-      return { address: ["127.0.0.1", listener.addr.port] as const, conns };
-    },
-    [Symbol.asyncDispose]: async () => {
-      await devices[Symbol.asyncDispose]();
-      await stack.disposeAsync();
-    },
-  };
-}
-
-async function assertWorks(client: Client): Promise<void> {
-  const { status, headers } = await client.request("GET", "/");
-  assertEquals([status, headers["hello"]], [200, "world"]);
-}
+import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 
 Deno.test("a client of a peer is found by name, id or the peer, and works as every client", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { viewer, camera, server } = setup;
   for (const peer of ["camera", "CAMERA", camera.id, (await viewer.peer("camera"))!]) {
     const client = await viewer.client(peer, { timeout: 7, headers: { a: "b" } });
@@ -95,7 +32,7 @@ Deno.test("a client of a peer is found by name, id or the peer, and works as eve
 });
 
 Deno.test("a client of a peer works in ProxyApp and createFetch", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const client = await setup.viewer.client("camera");
   const fetch = createFetch(client);
   const response = await fetch("/");
@@ -107,7 +44,7 @@ Deno.test("a client of a peer works in ProxyApp and createFetch", async () => {
 });
 
 Deno.test("client rejects an unknown peer, and wrong arguments", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { viewer } = setup;
   const client = viewer.client.bind(viewer) as (...args: unknown[]) => Promise<unknown>;
   await assertRejects(() => client("nobody"), RangeError, '"nobody"');
@@ -123,7 +60,7 @@ Deno.test("client rejects an unknown peer, and wrong arguments", async () => {
 });
 
 Deno.test("where no address is known that is said, and one can be given", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { viewer, server } = setup;
   const client = await viewer.client("camera");
   await setup.at([]);
@@ -133,7 +70,7 @@ Deno.test("where no address is known that is said, and one can be given", async 
 });
 
 Deno.test("connect reads the entry again", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { viewer } = setup;
   await setup.at([setup.dead()]);
   const client = await viewer.client("camera");
@@ -143,7 +80,7 @@ Deno.test("connect reads the entry again", async () => {
 });
 
 Deno.test("an impostor or a dead address among good ones costs little, and is not taken", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { viewer, server } = setup;
   const mute = setup.mute();
   for (const bad of [setup.dead(), await setup.impostor(), mute.address]) {
@@ -159,7 +96,7 @@ Deno.test("an impostor or a dead address among good ones costs little, and is no
 });
 
 Deno.test("the address that has worked is the first of the next time", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const mute = setup.mute();
   const addresses = [mute.address, setup.server.address];
   const client = await setup.viewer.client("camera", { addresses });
@@ -172,7 +109,7 @@ Deno.test("the address that has worked is the first of the next time", async () 
 });
 
 Deno.test("where all addresses fail, the most telling error is thrown", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { viewer } = setup;
   const impostor = await setup.impostor();
   const addresses = [setup.dead(), impostor, setup.dead()];
@@ -189,7 +126,7 @@ Deno.test("where all addresses fail, the most telling error is thrown", async ()
 });
 
 Deno.test("a server below an authority of the peer is not the peer", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { viewer } = setup;
   const root = await makeAuthority();
   const authority = await readAuthorityText(root.pem);
@@ -213,47 +150,8 @@ Deno.test("a server below an authority of the peer is not the peer", async () =>
   await assertWorks(await viewer.client("mallory", { addresses: [one.address, two.address] }));
 });
 
-Deno.test("forget closes the connections to the peer, and no others are made", async () => {
-  await using setup = await setUp();
-  const { viewer, camera } = setup;
-  const client = await viewer.client("camera");
-  using conn = await client.connect();
-  await conn.get("/");
-  await viewer.forget("camera");
-  await assertRejects(() => conn.get("/"), Error, "closed");
-  await assertRejects(() => client.connect(), DeguError, "forgotten");
-  await assertRejects(() => viewer.client("camera"), RangeError);
-  await record(viewer, camera, { addresses: [setup.server.address] });
-  await assertWorks(client);
-});
-
-Deno.test("forget in another process closes connections, and what waits for a response rejects", async () => {
-  await using setup = await setUp();
-  const { viewer, camera } = setup;
-  const never = Promise.withResolvers<never>();
-  await using slow = camera.listen(LOOPBACK, () => never.promise);
-  slow.serveForever();
-  await slow.ready;
-  const client = await viewer.client("camera", { addresses: [slow.address] });
-  using conn = await client.connect();
-  const asking = assertRejects(() => conn.get("/"), Error, "forgotten");
-  await inAnotherProcess(viewer.dir, `await device.forget("camera");`);
-  await within(asking, "the request ends", 20);
-});
-
-Deno.test("forget ends an attempt that is under way", async () => {
-  await using setup = await setUp();
-  const { viewer } = setup;
-  const mute = setup.mute();
-  const client = await viewer.client("camera", { addresses: [mute.address] });
-  const connecting = assertRejects(() => client.connect(), Error, "forgotten");
-  while (mute.conns.length === 0) await viewer.peers();
-  await viewer.forget("camera");
-  await connecting;
-});
-
 Deno.test("signals of the client and of a request end an attempt", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const mute = setup.mute();
   const own = new AbortController();
   const addresses = [mute.address];

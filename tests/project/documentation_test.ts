@@ -59,9 +59,12 @@ Deno.test("every example names its permissions in its first line", async () => {
   }
 });
 
-Deno.test("the demo task runs the tutorial as its first line says", async () => {
-  const [firstLine] = (await read("examples/tutorial.ts")).split("\n");
-  assertEquals(firstLine, `// ${(await readConfiguration()).tasks["demo"]?.command}`);
+Deno.test("the demo task runs the tutorial, then the devices, as their first lines say", async () => {
+  const paths = ["examples/tutorial.ts", "examples/devices.ts"];
+  const commands = await Promise.all(
+    paths.map(async (path) => (await read(path)).split("\n")[0]?.replace("// ", "")),
+  );
+  assertEquals((await readConfiguration()).tasks["demo"]?.command, commands.join(" && "));
 });
 
 async function exists(url: URL): Promise<boolean> {

@@ -62,6 +62,17 @@ Deno.test("the tutorial shows the same response twice, and two transfers", async
   }
 });
 
+Deno.test("the devices of the example are paired, and the download that was cut is resumed", async () => {
+  const path = `${DIRECTORY}devices.ts`;
+  const [firstLine = ""] = (await Deno.readTextFile(new URL(path, ROOT))).split("\n");
+  const { success, stdout, stderr } = await runExample(path, flagsOf(path, firstLine));
+  assert(success, stderr);
+  assertMatch(stdout, /^The camera is paired with viewer \([a-z2-7]{52}\)\.$/m);
+  assertMatch(stdout, /^download was cut in the middle\.$/m);
+  assertMatch(stdout, /^download 256 of 256 MiB, resumed from [1-9]\d*$/m);
+  assertStringIncludes(stdout, "Both ends agree on the SHA-256: true");
+});
+
 Deno.test({
   name: "the tutorial takes 127.0.0.1 where there is no IPv6, and says so (needs unshare, python3)",
   ignore: !await canMakeNetworks(),

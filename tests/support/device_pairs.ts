@@ -77,3 +77,27 @@ export class TestDevices implements AsyncDisposable {
     await this.#dir[Symbol.asyncDispose]();
   }
 }
+
+/** A device, and others that it may be paired with. */
+export async function setUpPeers(...names: string[]) {
+  const devices = await TestDevices.create();
+  const logger = new RecordingLogger();
+  const camera = await devices.open("camera", { logger });
+  const others: Device[] = [];
+  for (const [index, name] of names.entries()) {
+    others.push(await devices.open(`other-${index}`, { name }));
+  }
+  return {
+    devices,
+    logger,
+    camera,
+    others,
+    fileOf: ({ id }: { id: string }) => join(camera.dir, "peers", `${id}.json`),
+    [Symbol.asyncDispose]: () => devices[Symbol.asyncDispose](),
+  };
+}
+
+/** The names of peers, in their order. */
+export function namesOf(peers: readonly Peer[]): string[] {
+  return peers.map(({ name }) => name);
+}

@@ -1,0 +1,82 @@
+/** What is said when joining fails, and what has to be done. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { TLSSocket } from "node:tls";
+import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { JoinFailure } from "@degu/internal/device/join_failure.ts";
+import { makeDevices } from "@degu/testing/pairing.ts";
+import { answerOf, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
+
+Deno.test("an inviter that hangs up is told apart by the step in which it does", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const right = answerOf({ value: VALUE, name: "camera", addresses: [] });
+  const hangUp = (socket: TLSSocket) => {
+    socket.end();
+    return null;
+  };
+  {
+    await using inviter = await startInviter(camera, (_request, socket) => hangUp(socket));
+    await assertRejects(() => viewer.join(inviter.line), DeguError, "another device has used it");
+  }
+  {
+    await using inviter = await startInviter(
+      camera,
+      (_request, socket, count) => count === 0 ? right : hangUp(socket),
+    );
+    await assertRejects(() => viewer.join(inviter.line), DeguError, "last answer");
+  }
+  assertEquals(await viewer.written(), []);
+});
+
+Deno.test("a device that can't be reached is told apart from one that turns this one away", async () => {
+  await using devices = await makeDevices("camera");
+  const { camera } = devices;
+  const { NetworkUnreachable, TimedOut, ConnectionRefused } = Deno.errors;
+  const unreachable = Object.assign(new Error("no route"), { code: "EHOSTUNREACH" });
+  const silent = [new TimedOut("late"), new NetworkUnreachable("none"), unreachable];
+  const refused = new ConnectionRefused("no");
+  const impostor = new TlsError("UNTRUSTED", "somebody else");
+  const table: [errors: Error[], wanted: string][] = [
+    [silent, "can't be reached"],
+    [[], "can't be reached"],
+    [[...silent, refused], "this line is not open"],
+    [[impostor, ...silent], "this line is not open"],
+    [[new EmptyPreambleError()], "this line is not open"],
+  ];
+  for (const [errors, wanted] of table) {
+    const failure = new JoinFailure(camera.authority, new AbortController().signal);
+    const cause = new AggregateError(errors);
+    const error = await assertRejects(() => failure.turnedAway(() => Promise.reject(cause)));
+    assert(error instanceof DeguError && error.message.includes(wanted), `${error}`);
+    assertEquals(error.cause, cause);
+    // Whatever it is, what has to be done about a stolen line is said.
+    const advice = `look at the peers of camera (${camera.id}) and forget what you do not know`;
+    assert(error.message.includes(advice), error.message);
+  }
+});
+
+Deno.test("a missing permission is told as such", async () => {
+  await using devices = await makeDevices("camera");
+  const failure = new JoinFailure(devices.camera.authority, new AbortController().signal);
+  const denied = new Deno.errors.NotCapable("Requires net access");
+  const cause = new AggregateError([new Deno.errors.TimedOut("late"), denied]);
+  assertEquals(
+    await assertRejects(() => failure.turnedAway(() => Promise.reject(cause))),
+    denied,
+  );
+});
+
+Deno.test("a name that this device knows the other by is used in what goes wrong", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  {
+    await using invitation = await camera.invite();
+    await Promise.all([
+      viewer.join(invitation.line, { peerName: "garden" }),
+      invitation.paired,
+    ]);
+  }
+  await using invitation = await camera.invite();
+  await invitation.close();
+  await assertRejects(() => viewer.join(invitation.line), DeguError, `garden (${camera.id})`);
+});
