@@ -8,6 +8,7 @@ import { DeguError, EmptyPreambleError, ProtocolError } from "../base/errors.ts"
 import { parseCertificate } from "../net/tls/certificate.ts";
 import type { Authority } from "./authority.ts";
 import { isDeviceName } from "./device_name.ts";
+import { isCut } from "./pairing_client.ts";
 
 /** Errors of an address at which nobody answers, so nobody has turned this device away. */
 const UNREACHABLE: readonly (new (message: string) => Error)[] = [
@@ -55,9 +56,19 @@ export class JoinFailure {
     const denied = errors.find((error) => error instanceof Deno.errors.NotCapable);
     if (denied !== undefined) return denied;
     if (errors.some(isAgainstTheRules)) return this.badAnswer(cause);
-    return new DeguError(errors.every(isUnreachable) ? this.#unreachable() : this.#notOpen(), {
-      cause,
-    });
+    return new DeguError(this.#say(errors), { cause });
+  }
+
+  #say(errors: readonly unknown[]): string {
+    if (errors.some(isCut)) return this.#overloaded();
+    return errors.every(isUnreachable) ? this.#unreachable() : this.#notOpen();
+  }
+
+  /** Strangers who crowd the port are more likely than a port that another program has by now. */
+  #overloaded(): string {
+    return `${this.#who} closes connections before they are encrypted, each time that it was tried: its ` +
+      "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
+      this.#notOpen();
   }
 
   /** An invitation that has ended can look like this, too. */

@@ -8,14 +8,23 @@ import type { Socket } from "../base/app/app.ts";
 import { TlsError } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
 import { Client, type Connection, type RequestOptions } from "../client.ts";
-import { JoinedSignal } from "../net/connect.ts";
+import { type ConnectBounds, JoinedSignal, untilAborted } from "../net/connect.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
 import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
+import type { TlsSocket } from "../net/tls/socket.ts";
 import { hasSigned } from "./authority.ts";
 import { MAX_MESSAGE_BYTES, PAIRING_PROTOCOL } from "./pairing_messages.ts";
 
 /** Seconds for connecting, the handshake and each wait: the other side may have to wait for its disk. */
 const WAIT_SECONDS = 20;
+/**
+ * How often a handshake that the other side cuts is tried: strangers who crowd the port can have it cut,
+ * and then the next one has a good chance.
+ */
+const MAX_TRIES = 10;
+/** The wait before the second try; it doubles, up to the longest. All waits together take 4 s at most. */
+const FIRST_PAUSE_MILLISECONDS = 50;
+const LONGEST_PAUSE_MILLISECONDS = 600;
 
 /** A client of an invitation's port. */
 export class PairingClient extends Client {
@@ -44,7 +53,7 @@ export class PairingClient extends Client {
   override async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, options?.signal);
     const bounds = { timeout: this.timeout, signal: joined.signal };
-    const socket = await connectTls(this.address, this.#sslctx, null, bounds, PAIRING_PROTOCOL);
+    const socket = await this.#connectTls(bounds);
     if (hasSigned(this.#authority, socket.peerCertificate!.raw)) return socket;
     socket.close();
     throw new TlsError(
@@ -52,6 +61,36 @@ export class PairingClient extends Client {
       "the authority of the line has not signed the certificate itself",
     );
   }
+
+  /** Does the handshake; a new one if it is cut. */
+  async #connectTls(bounds: ConnectBounds): Promise<TlsSocket> {
+    for (let tries = 1;; tries++) {
+      try {
+        return await connectTls(this.address, this.#sslctx, null, bounds, PAIRING_PROTOCOL);
+      } catch (error) {
+        if (!isCut(error) || tries === MAX_TRIES) throw error;
+      }
+      await pause(tries, bounds.signal);
+    }
+  }
+}
+
+/** Waits before the next try, half of the time at random: those that were cut together come apart. */
+async function pause(tries: number, signal: AbortSignal | undefined): Promise<void> {
+  const most = Math.min(FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1), LONGEST_PAUSE_MILLISECONDS);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, most * (0.5 + Math.random() / 2));
+  try {
+    signal?.throwIfAborted();
+    await untilAborted(promise, signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** True if the other side, or somebody in between, has closed the connection during its handshake. */
+export function isCut(error: unknown): boolean {
+  return error instanceof TlsError && error.code === "CLOSED";
 }
 
 /** A response. */

@@ -137,7 +137,9 @@ export class TlsListener implements Listener {
       below.close();
       const code = error instanceof TlsError ? `${error.code}: ` : "";
       const why = error instanceof Error ? code + error.message : String(error);
-      this.#side.logger.info(`${name}: the handshake failed: ${why}`);
+      // What was cut to make room is no error of the peer, and there can be hundreds a second.
+      const level = handshake.signal.aborted ? "debug" : "info";
+      this.#side.logger[level](`${name}: the handshake failed: ${why}`);
     } finally {
       this.#pending.delete(handshake);
     }

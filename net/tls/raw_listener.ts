@@ -9,11 +9,11 @@ import type { Address, HostAddress, ScopedAddress } from "../../base/address_rul
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "../addresses.ts";
 import { type Interval, startInterval } from "../interval.ts";
 import { type ListenerLog, PlainListener } from "../listener.ts";
-import { Queue } from "../queue.ts";
 import { makeDuplex } from "./deno_stream.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { makeNetStream, type RawStream } from "./raw_stream.ts";
+import { WaitingConnections } from "./waiting_connections.ts";
 
 /** A connection before its handshake. */
 export interface RawConnection {
@@ -96,7 +96,7 @@ class NodeListener implements RawListener {
   readonly #log: ListenerLog;
   readonly #server: NetServer;
   readonly #bound = Promise.withResolvers<void>();
-  readonly #queue = new Queue<RawConnection>(MAX_QUEUED);
+  readonly #queue = new WaitingConnections<RawConnection>(MAX_QUEUED);
   #again: Interval | undefined;
 
   constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog) {
@@ -104,7 +104,7 @@ class NodeListener implements RawListener {
     this.#log = log;
     this.ready = this.#bound.promise;
     this.#server = loadBuiltin("node:net").createServer(
-      // Nothing is read before the handshake, so that nothing is lost.
+      // Nothing is taken before the handshake, so that nothing is lost.
       { pauseOnConnect: true, noDelay: true },
       (socket) => this.#receive(socket),
     );
@@ -172,8 +172,13 @@ class NodeListener implements RawListener {
     // The peer may be gone already, and an unhandled error would end the process.
     socket.on("error", () => {});
     const connection = this.#describe(socket);
-    if (connection !== null && this.#queue.push(connection)) return;
-    socket.destroy();
+    if (connection === null) return void socket.destroy();
+    socket.once("close", () => this.#queue.delete(connection));
+    // Into the stream's own buffer, up to its limit: so it is known who has sent something.
+    socket.read(0);
+    const goes = this.#queue.push(connection);
+    if (goes === null) return;
+    goes.below.close();
     this.#log.debug("a connection was closed: too many wait for a handshake");
   }
 

@@ -116,6 +116,65 @@ Deno.test("joining ends with the reason of its signal, and writes nothing", asyn
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
 });
 
+/** A port that closes the first connections during their handshake, and relays the others. */
+function startCutter(to: readonly [string, number], cuts: number) {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const counter = { count: 0 };
+  const relay = async (conn: Deno.Conn) => {
+    const above = await Deno.connect({ hostname: to[0], port: to[1] });
+    await Promise.allSettled([
+      conn.readable.pipeTo(above.writable),
+      above.readable.pipeTo(conn.writable),
+    ]);
+  };
+  const running: Promise<void>[] = [];
+  const done = (async () => {
+    for await (const conn of listener) {
+      if (counter.count++ < cuts) conn.close();
+      else running.push(relay(conn));
+    }
+    await Promise.all(running);
+  })();
+  const { port } = listener.addr as Deno.NetAddr;
+  const dispose = async () => {
+    listener.close();
+    await done;
+  };
+  return Object.assign(counter, { port, [Symbol.asyncDispose]: dispose });
+}
+
+Deno.test("a handshake that is cut is tried ten times before it fails, and not as a line that is used up", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  {
+    await using cutter = startCutter(addressOf(invitation), Infinity);
+    const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
+    const error = await assertRejects(() => viewer.join(line), DeguError, "overloaded");
+    assert(!error.message.startsWith("this line is not open"), error.message);
+    assertEquals(cutter.count, 10);
+  }
+  await using cutter = startCutter(addressOf(invitation), 4);
+  const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
+  const [peer] = await within(Promise.all([viewer.join(line), invitation.paired]), "paired", 20);
+  assertEquals([peer.id, cutter.count], [camera.id, 6]);
+});
+
+Deno.test("joining ends at once by its signal between two tries", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  await using invitation = await camera.invite();
+  await using cutter = startCutter(addressOf(invitation), Infinity);
+  const line = lineWith(invitation.line, [["127.0.0.1", cutter.port]]);
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const ended = assertRejects(() => viewer.join(line, { signal: controller.signal }));
+  while (cutter.count < 5) await new Promise((resolve) => setTimeout(resolve));
+  controller.abort(reason);
+  assertEquals(await within(ended, "it ends"), reason);
+  assertEquals(await viewer.written(), []);
+});
+
 Deno.test("a pairing goes on where one address of the line is dead and another an impostor's", async () => {
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;

@@ -164,6 +164,44 @@ Deno.test("silent connections without a handshake keep nobody out", async () => 
   }
 });
 
+Deno.test("150 silent connections that reconnect at once keep nobody out, and don't fill the log", async () => {
+  await using devices = await makeDevices("camera", "viewer", "other");
+  const { camera } = devices;
+  for (const joiner of [devices.viewer, devices.other]) {
+    await using invitation = await camera.invite();
+    const [hostname, port] = addressOf(invitation);
+    const current = new Set<Deno.Conn>();
+    let over = false;
+    let closed = 0;
+    const strangers = Array.from({ length: 150 }, async () => {
+      while (!over) {
+        try {
+          using conn = await Deno.connect({ hostname, port });
+          current.add(conn);
+          if (!over) await conn.read(new Uint8Array(1)).catch(() => null);
+          current.delete(conn);
+          closed++;
+        } catch {
+          // Too many at a time; another turn of the event loop will do.
+          await new Promise((resolve) => setTimeout(resolve));
+        }
+      }
+    });
+    while (closed < 300) await new Promise((resolve) => setTimeout(resolve));
+    try {
+      const paired = Promise.all([joiner.join(invitation.line), invitation.paired]);
+      const [atJoiner, atCamera] = await within(paired, "the two are paired", 20);
+      assertEquals([atJoiner.id, atCamera.id], [camera.id, joiner.id]);
+    } finally {
+      over = true;
+      for (const conn of current) conn.close();
+      await Promise.all(strangers);
+    }
+  }
+  const lines = camera.logger.at("info");
+  assert(lines.length < 20, `${lines.length} lines: ${lines.slice(0, 3).join("\n")}`);
+});
+
 Deno.test("both ends have to name degu-pair/1 by ALPN", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;

@@ -1,9 +1,10 @@
 /** Accepting connections as streams that node:tls can work on. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Address } from "@degu/degu/base";
+import { writeAll } from "@degu/internal/base/body/byte_io.ts";
 import { listenRaw } from "@degu/internal/net/tls/raw_listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
-import { dial, RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { dial, RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 
 const silent = { debug: () => {}, warn: () => {} };
 
@@ -53,7 +54,7 @@ Deno.test("an address that is taken rejects", async () => {
   }
 });
 
-Deno.test("who is not accepted waits, and after 64 of them the next is closed and told of", async () => {
+Deno.test("who is not accepted waits, and the oldest of 64 is closed for the next and told of", async () => {
   const told: string[] = [];
   const refused = Promise.withResolvers<void>();
   const log = {
@@ -66,9 +67,10 @@ Deno.test("who is not accepted waits, and after 64 of them the next is closed an
   const listener = listenRaw(["127.0.0.1", 0], log);
   await listener.ready;
   const conns: Deno.Conn[] = [];
-  // One after the other, so that it is the last one for which there is no room.
   for (let i = 0; i < 65; i++) conns.push(await dial(listener.address));
   await within(refused.promise, "the connection that is too much is closed");
+  const end = conns[0]!.read(new Uint8Array(1)).catch(() => null);
+  assertEquals(await within(end, "it is the oldest"), null);
   assertEquals(told.length, 1);
   assertMatch(told[0]!, /too many/);
   for (let i = 0; i < 64; i++) {
@@ -76,5 +78,28 @@ Deno.test("who is not accepted waits, and after 64 of them the next is closed an
     below.close();
   }
   for (const conn of conns) conn.close();
+  listener.close();
+});
+
+Deno.test("of what waits only the beginning is read, and nothing of it is lost", async () => {
+  const listener = listenRaw(["127.0.0.1", 0], silent);
+  await listener.ready;
+  using _silent = await dial(listener.address);
+  using conn = await dial(listener.address);
+  const size = 8 << 20;
+  const sent = writeAll(conn, new Uint8Array(size)).then(() => conn.closeWrite());
+  const first = await within(listener.accept(), "one is there");
+  const second = await within(listener.accept(), "both are there");
+  const { below } = first.address?.[1] === (conn.localAddr as Deno.NetAddr).port ? first : second;
+  const limit = 65_536;
+  while (below.stream.readableLength < limit) await turnOfEventLoop();
+  for (let turn = 0; turn < 20; turn++) await turnOfEventLoop();
+  assert(below.stream.readableLength < 2 * limit, `${below.stream.readableLength} bytes`);
+  let received = 0;
+  for await (const bytes of below.stream) received += bytes.length;
+  await within(sent, "all is sent");
+  assertEquals(received, size);
+  first.below.close();
+  second.below.close();
   listener.close();
 });

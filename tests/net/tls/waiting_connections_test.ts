@@ -1,0 +1,70 @@
+/** Connections that wait for their handshake: who comes next, and who gives way. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { WaitingConnections } from "@degu/internal/net/tls/waiting_connections.ts";
+
+interface Waiting {
+  readonly id: number;
+  readonly below: { heard: boolean };
+}
+
+function make(id: number, heard = false): Waiting {
+  return { id, below: { heard } };
+}
+
+Deno.test("those who have sent something come first, each in the order of its arrival", async () => {
+  const heards = fc.array(fc.boolean(), { maxLength: 8 });
+  await fc.assert(fc.asyncProperty(heards, async (all) => {
+    const waiting = new WaitingConnections<Waiting>(8);
+    const items = all.map((heard, id) => make(id, heard));
+    for (const item of items) assertEquals(waiting.push(item), null);
+    const taken = [];
+    for (const _ of items) taken.push(await waiting.next());
+    const silent = items.filter(({ below }) => !below.heard);
+    assertEquals(taken, [...items.filter(({ below }) => below.heard), ...silent]);
+  }));
+});
+
+Deno.test("for one too many the oldest silent one gives way", async () => {
+  const waiting = new WaitingConnections<Waiting>(3);
+  const items = [make(0, true), make(1), make(2)];
+  for (const item of items) assertEquals(waiting.push(item), null);
+  assertEquals(waiting.push(make(3))?.id, 1);
+  items[2]!.below.heard = true;
+  assertEquals(waiting.push(make(4))?.id, 3);
+  assertEquals([(await waiting.next()).id, (await waiting.next()).id], [0, 2]);
+});
+
+Deno.test("if none is silent any of them gives way, but never the new one", () => {
+  const gone = new Set<number>();
+  for (let round = 0; round < 200; round++) {
+    const waiting = new WaitingConnections<Waiting>(3);
+    for (let id = 0; id < 3; id++) waiting.push(make(id, true));
+    gone.add(waiting.push(make(3, true))!.id);
+  }
+  assertEquals([...gone].toSorted(), [0, 1, 2]);
+});
+
+Deno.test("one that has ended leaves its room to another", () => {
+  const waiting = new WaitingConnections<Waiting>(2);
+  const [first, second] = [make(0), make(1)];
+  waiting.push(first);
+  waiting.push(second);
+  waiting.delete(first);
+  waiting.delete(first);
+  assertEquals(waiting.push(make(2)), null);
+  assertEquals(waiting.close().map(({ id }) => id), [1, 2]);
+});
+
+Deno.test("who asks gets the next one; closing rejects, and returns what is left", async () => {
+  const waiting = new WaitingConnections<Waiting>(2);
+  const asking = waiting.next();
+  const item = make(0);
+  assertEquals(waiting.push(item), null);
+  assert(await asking === item);
+  const unanswered = assertRejects(() => waiting.next(), Deno.errors.Interrupted);
+  assertEquals(waiting.close(), []);
+  await unanswered;
+  await assertRejects(() => waiting.next(), Deno.errors.BadResource);
+  assert(waiting.push(item) === item, "nothing is added once closed");
+});
