@@ -1,11 +1,13 @@
 /**
- * The directory that an app keeps unfinished files in, below the one that it serves.
+ * The directory that an app keeps unfinished files in, below the one that it serves, and other names that
+ * no peer can use.
  *
  * @module
  */
 
 import { type BigIntStats, chmodSync, lstatSync, mkdirSync } from "node:fs";
 import { isSameFile } from "./file_state.ts";
+import { isPartName } from "./part_name.ts";
 import { Refusal } from "./refusal.ts";
 
 /**
@@ -27,9 +29,9 @@ export function prefixOf(directory: string): string {
 /** The name as a file system may take it that ignores case. */
 const RESERVED_NAME = /^\.degu-files$/iu;
 
-/** Whether a name is reserved, wherever it is. */
+/** Whether a name is reserved, wherever it is: for unfinished files, or for parts of downloads. */
 export function isReservedName(name: string): boolean {
-  return RESERVED_NAME.test(name);
+  return RESERVED_NAME.test(name) || isPartName(name);
 }
 
 /**
