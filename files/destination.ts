@@ -19,7 +19,7 @@ import {
 import { dirname } from "node:path";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
-import { isReserved, lookAt, prefixOf, reservedPath } from "./reserved.ts";
+import { isReserved, isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
 import { syncDirectory } from "./sync_directory.ts";
 import type { Unfinished } from "./unfinished.ts";
 
@@ -49,12 +49,13 @@ export type Condition = (existing: BigIntStats | null) => void;
  */
 export function findDestination(root: string, names: readonly string[]): Destination {
   if (names.length === 0) throw new Refusal(403, "the root can't be replaced or deleted");
-  if (isReserved(root, names[0]!)) throw new Refusal(403, "the directory is reserved");
+  if (names.some(isReservedName)) throw reservedName();
   if (Deno.realPathSync(root) !== root) throw new Refusal(403, `${root} leads somewhere else now`);
   let directory = lookAt(root)!;
   const missing: string[] = [];
   let path = root;
   for (const name of names.slice(0, -1)) {
+    if (missing.length === 0 && isReserved(path, name)) throw reservedName();
     path = prefixOf(path) + name;
     const state = missing.length > 0 ? null : lookAt(path);
     if (state === null) {
@@ -65,8 +66,14 @@ export function findDestination(root: string, names: readonly string[]): Destina
     if (!state.isDirectory()) throw new Refusal(409, `${path} is not a directory`);
     directory = state;
   }
-  path = prefixOf(path) + names.at(-1)!;
+  const last = names.at(-1)!;
+  if (missing.length === 0 && isReserved(path, last)) throw reservedName();
+  path = prefixOf(path) + last;
   return { path, missing, directory, existing: missing.length > 0 ? null : lookAt(path) };
+}
+
+function reservedName(): Refusal {
+  return new Refusal(403, "the name is reserved");
 }
 
 /**

@@ -11,7 +11,7 @@ import { BodyError } from "../base/errors.ts";
 import { escapeName } from "./file_name.ts";
 import { isAbsence, resolveBelow } from "./open_file.ts";
 import { printable } from "./printable.ts";
-import { isReserved, prefixOf } from "./reserved.ts";
+import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
 /** Entries that are looked at at a time. */
 const AT_A_TIME = 32;
@@ -109,10 +109,11 @@ function isRepresentable(name: string, doubtful: Set<string>): boolean {
 
 /** An entry as JSON; `null` for what is not served. */
 async function describe({ root, path }: Listing, name: string): Promise<string | null> {
+  if (isReservedName(name)) return null;
   try {
     const info = await infoOf(root, path, name);
     if (info === null || !(info.isFile || info.isDirectory)) return null;
-    if (path === root && info.isDirectory && isReserved(root, name)) return null;
+    if (info.isDirectory && isReserved(path, name)) return null;
     return JSON.stringify({
       name,
       kind: info.isFile ? "file" : "directory",

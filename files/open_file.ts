@@ -7,7 +7,7 @@
 import { type BigIntStats, constants, lstatSync } from "node:fs";
 import { type FileHandle, lstat, open } from "node:fs/promises";
 import { type FileState, isSameFile } from "./file_state.ts";
-import { isReserved, prefixOf } from "./reserved.ts";
+import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
 /** A file that is open for reading, with what it was when it was opened. */
 export interface OpenFile {
@@ -35,8 +35,8 @@ export interface Resolved {
  * Opens the file at a path below a directory.
  *
  * A symbolic link is followed where it leads to a file in the directory. Everything else, what
- * leads out of it, is no regular file or can't be read, is as good as absent. So is the directory of
- * unfinished files.
+ * leads out of it, is no regular file or can't be read, is as good as absent. So is what has a reserved
+ * name, or is below one.
  *
  * Between a check and the use of what was checked somebody else can exchange a directory for a
  * link. So once the file is open the path is looked at again, several times: each time it has to
@@ -75,12 +75,16 @@ export async function resolveBelow(
   root: string,
   names: readonly string[],
 ): Promise<Resolved | null> {
+  if (names.some(isReservedName)) return null;
   const prefix = prefixOf(root);
   const real = await Deno.realPath(prefix + names.join("/"));
   if (real !== root) {
     if (!real.startsWith(prefix)) return null;
-    const [first = ""] = real.slice(prefix.length).split("/", 1);
-    if (isReserved(root, first)) return null;
+    let directory = root;
+    for (const name of real.slice(prefix.length).split("/")) {
+      if (isReserved(directory, name)) return null;
+      directory = prefixOf(directory) + name;
+    }
   }
   // Looked at before it is opened: to open a device can have effects.
   return { real, seen: await lstat(real, { bigint: true }) };

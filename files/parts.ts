@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import type { Session } from "../base/app/session.ts";
 import { Refusal } from "./refusal.ts";
 import { lookAt } from "./reserved.ts";
-import { inUse, listUnfinished, pathOf, removeIfThere } from "./unfinished.ts";
+import { inUse, listUnfinished, pathOf, removeUnlocked } from "./unfinished.ts";
 
 /** Parts that clients of one authority may have. */
 const MAX_PARTS = 16;
@@ -56,7 +56,8 @@ export function partSize({ path }: PartName): number {
 }
 
 /**
- * Makes room for a part of so many bytes: removes the oldest idle ones of the same authority.
+ * Makes room for a part of so many bytes: removes the oldest idle ones of the same authority,
+ * but none that another process writes to.
  *
  * @param maxBytes Of all parts of the authority together. A part that is larger by itself finds all room there is.
  * @throws {Refusal} if too many parts of the authority are being written.
@@ -68,7 +69,7 @@ export function makeRoom(root: string, part: PartName, bytes: number, maxBytes: 
   let total = others.reduce((sum, { size }) => sum + size, 0);
   for (const { path, size } of idle) {
     if (count < MAX_PARTS && total + bytes <= maxBytes) return;
-    removeIfThere(path);
+    if (!removeUnlocked(path)) continue;
     count--;
     total -= size;
   }

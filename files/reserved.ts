@@ -1,14 +1,19 @@
 /**
- * The directory that an app keeps unfinished files in, below the one that it serves.
+ * The directory that an app keeps unfinished files in, below the one that it serves, and other names that
+ * no peer can use.
  *
  * @module
  */
 
 import { type BigIntStats, chmodSync, lstatSync, mkdirSync } from "node:fs";
 import { isSameFile } from "./file_state.ts";
+import { isPartName } from "./part_name.ts";
 import { Refusal } from "./refusal.ts";
 
-/** The name of the directory; never served, listed, written or deleted by a peer. */
+/**
+ * The name of the directory; never served, listed, written or deleted by a peer, at any depth: a directory
+ * below this one may be another app's, with unfinished files of its own.
+ */
 export const RESERVED = ".degu-files";
 
 /** Says where it is. */
@@ -21,15 +26,23 @@ export function prefixOf(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;
 }
 
+/** The name as a file system may take it that ignores case. */
+const RESERVED_NAME = /^\.degu-files$/iu;
+
+/** Whether a name is reserved, wherever it is: for unfinished files, or for parts of downloads. */
+export function isReservedName(name: string): boolean {
+  return RESERVED_NAME.test(name) || isPartName(name);
+}
+
 /**
- * Whether a name in the root means the reserved directory. On a file system that ignores case, or that
- * has short names beside long ones, there are several which do: so the directory is compared, too.
+ * Whether a name in a directory is reserved, or means the reserved directory there. On a file system that
+ * has short names beside long ones there are several which do: so the directory is compared, too.
  */
-export function isReserved(root: string, name: string): boolean {
-  if (name === RESERVED) return true;
-  const reserved = lookAt(reservedPath(root));
+export function isReserved(directory: string, name: string): boolean {
+  if (isReservedName(name)) return true;
+  const reserved = lookAt(reservedPath(directory));
   if (reserved === null) return false;
-  const named = lookAt(prefixOf(root) + name);
+  const named = lookAt(prefixOf(directory) + name);
   return named !== null && isSameFile(named, reserved);
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { startInterval } from "../net/interval.ts";
-import { listUnfinished, removeIfThere } from "./unfinished.ts";
+import { listUnfinished, removeUnlocked } from "./unfinished.ts";
 
 const HOUR = 60 * 60 * 1000;
 /** How long an unfinished file is kept after the last write, in milliseconds. */
@@ -23,7 +23,7 @@ startInterval(() => {
   }
 }, HOUR);
 
-/** Removes the unfinished files below a directory 24 hours after the last write. */
+/** Removes the unfinished files below a directory 24 hours after the last write, unless a process writes to them. */
 export class Sweeper {
   readonly #root: string;
   readonly #report: (message: string) => void;
@@ -50,7 +50,7 @@ export class Sweeper {
     try {
       for (const { path, modified, isIdle } of listUnfinished(this.#root, "")) {
         // A time in the future is from a clock that was ahead.
-        if (isIdle && Math.abs(now - modified) > KEPT_MILLISECONDS) removeIfThere(path);
+        if (isIdle && Math.abs(now - modified) > KEPT_MILLISECONDS) removeUnlocked(path);
       }
     } catch (error) {
       this.#report(`an old unfinished file can't be removed: ${error}`);

@@ -139,6 +139,40 @@ export function removeIfThere(path: string): void {
   }
 }
 
+/**
+ * Removes an unfinished file unless another process writes to it.
+ *
+ * @returns False if one does.
+ */
+export function removeUnlocked(path: string): boolean {
+  const before = lookAt(path);
+  let file: Deno.FsFile | null = null;
+  try {
+    file = Deno.openSync(path, { write: true });
+  } catch {
+    // It is gone, or is left from a process that has made it read-only, before it was to be renamed.
+  }
+  try {
+    if (file !== null && !isLockable(file)) return false;
+    const now = lookAt(path);
+    // What another process has put there meanwhile is in use.
+    if (before !== null && now !== null && !isSameFile(before, now)) return false;
+    removeIfThere(path);
+    return true;
+  } finally {
+    file?.close();
+  }
+}
+
+function isLockable(file: Deno.FsFile): boolean {
+  try {
+    return file.tryLockSync(true);
+  } catch {
+    // There are file systems without locks.
+    return true;
+  }
+}
+
 /** What is in the reserved directory. */
 export interface Listed {
   readonly path: string;

@@ -6,15 +6,13 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
+import { isPartName, PART_SUFFIX } from "../files/part_name.ts";
 import { syncDirectory } from "../files/sync_directory.ts";
 import { readPieces } from "./file_pieces.ts";
 import { createFile, ifPresent, isAt, openRegularFile, removeIfPresent } from "./local_files.ts";
 import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
 import { TransferError } from "./transfer_error.ts";
 
-const SUFFIX = ".degu-part";
-/** Names of parts and of what belongs to them: a peer that names a file so could change what another has sent. */
-const RESERVED = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/s;
 /** What the file systems of Unix allow, without what the names of a record have more. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
 /** How often a part may be taken away between two looks before something else is wrong. */
@@ -227,16 +225,16 @@ export class PartFile implements AsyncDisposable {
 /** The path of the part of a target: hidden, beside it. */
 function partPath(target: string): string {
   const name = basename(target);
-  const usual = `.${name}${SUFFIX}`;
+  const usual = `.${name}${PART_SUFFIX}`;
   if (new TextEncoder().encode(usual).length <= MAX_PART_NAME_BYTES) {
     return join(dirname(target), usual);
   }
   const hash = createHash("sha256").update(name).digest("hex");
-  return join(dirname(target), `.${hash}${SUFFIX}`);
+  return join(dirname(target), `.${hash}${PART_SUFFIX}`);
 }
 
 async function checkTarget(target: string, replaces: boolean): Promise<void> {
-  if (RESERVED.test(basename(target))) {
+  if (isPartName(basename(target))) {
     throw new RangeError(
       `file: ${target} has the name of a part of a download; choose another name`,
     );

@@ -8,6 +8,7 @@ import {
   WANT_SHA256,
 } from "@degu/internal/files/digest.ts";
 import { assertRangeError } from "@degu/testing/expectations.ts";
+import { checkLinear } from "../fuzz/linear.ts";
 
 // SHA-256 of nothing.
 const HEX = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -77,5 +78,24 @@ Deno.test("a wish for a digest is read with its preference", () => {
   ];
   for (const value of [...wrong, ...worse]) {
     assertRangeError(() => parseWantReprDigest(value), value);
+  }
+});
+
+Deno.test("the time to read digests grows no faster than they do", async () => {
+  for (const parse of [parseReprDigest, parseWantReprDigest]) {
+    const target = { long: 32_000, make: (text: string) => () => parse(text) };
+    const digests = "sha-512=:" + "A".repeat(4);
+    const cases = [
+      ["a", " ", "b"],
+      ["a=1", " ", ",b=1"],
+      ["a=1,", " ", "b=1"],
+      ["", ",", ""],
+      ["", " ,", ""],
+      ["a", "a", ""],
+      [digests, "AAAA", ""],
+      [digests, "AAAA", "="],
+      [digests, "=", ":"],
+    ] as const;
+    for (const [before, part, after] of cases) await checkLinear(target, before, part, after);
   }
 });

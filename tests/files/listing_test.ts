@@ -93,6 +93,9 @@ Deno.test({
     await files.mkdir(RESERVED);
     await files.write(`${RESERVED}/part`, "secret");
     await files.mkdir(`sub/${RESERVED}`);
+    await files.write(`sub/${RESERVED}/part`, "secret");
+    await files.write("sub/.a.degu-part", "secret");
+    await files.write(".a.degu-part.json", "secret");
     await makeFifo(`${files.path}/fifo`);
     using _listener = Deno.listen({ transport: "unix", path: `${files.path}/socket` });
     await makeLinks({
@@ -105,6 +108,9 @@ Deno.test({
       [`${files.path}/loop`]: "loop",
       [`${files.path}/part`]: `${RESERVED}/part`,
       [`${files.path}/parts`]: RESERVED,
+      [`${files.path}/deep-part`]: `sub/${RESERVED}/part`,
+      [`${files.path}/download`]: "sub/.a.degu-part",
+      [`${files.path}/.b.degu-part`]: "file",
     });
     // Bytes that are not UTF-8, and further down a name that Deno shows in the same way.
     await makeBadName(files.path);
@@ -115,13 +121,22 @@ Deno.test({
     assertEquals(await seen("/"), ["directory sub 0", "file file 5", "file in 5"].toSorted(by));
     await files.write("\ufffd", "123");
     assertEquals((await seen("/")).at(-1), "file \ufffd 3");
-    assertEquals(await seen("/in-dir/"), [`directory ${RESERVED} 0`]);
-    for (const name of [RESERVED, "parts"]) {
+    assertEquals(await seen("/in-dir/"), []);
+    assertEquals(await seen("/sub/"), []);
+    for (const name of [RESERVED, "parts", `sub/${RESERVED}`, `in-dir/${RESERVED}`]) {
       for (const uri of [`/${name}`, `/${name}/`, `/${name}/part`]) {
         assertEquals((await files.conn.get(uri)).status, 404, uri);
       }
     }
-    assertEquals((await files.conn.get("/part")).status, 404);
+    const parts = [
+      "/sub/.a.degu-part",
+      "/in-dir/.a.degu-part",
+      "/.a.degu-part.json",
+      "/.b.degu-part",
+    ];
+    for (const uri of ["/part", "/deep-part", "/download", ...parts]) {
+      assertEquals((await files.conn.get(uri)).status, 404, uri);
+    }
   },
 });
 

@@ -58,6 +58,17 @@ Deno.test({
       ["DELETE", "/alias/part", 0, null, 403],
       ["DELETE", "/alias", 0, null, 403],
     ]);
+    // And of an app that serves a directory below this one.
+    await Deno.mkdir(`${dir.path}/sub`);
+    await Deno.rename(`${dir.path}/${RESERVED}`, `${dir.path}/sub/${RESERVED}`);
+    await Deno.mkdir(`${dir.path}/sub/alias`);
+    const below = `mount --bind "$0/sub/${RESERVED}" "$0/sub/alias" && exec "$@"`;
+    await checkAsked(dir.path, [...MOUNTING, below, dir.path], [
+      ["GET", "/sub/alias/part", 0, null, 404],
+      ["PUT", "/sub/alias/part", 5, null, 403],
+      ["DELETE", "/sub/alias/part", 0, null, 403],
+    ]);
+    await Deno.rename(`${dir.path}/sub/${RESERVED}`, `${dir.path}/${RESERVED}`);
     assertEquals(await entries(`${dir.path}/${RESERVED}`), ["part"]);
   },
 });

@@ -1,7 +1,14 @@
 /** Unfinished files: whose they are, what is left of them, and several processes at the same names. */
 import { assert, assertEquals } from "@std/assert";
 import { makeReserved, reservedPath } from "@degu/internal/files/reserved.ts";
-import { listUnfinished, pathOf, Unfinished } from "@degu/internal/files/unfinished.ts";
+import { makeRoom } from "@degu/internal/files/parts.ts";
+import { Sweeper } from "@degu/internal/files/sweeper.ts";
+import {
+  listUnfinished,
+  pathOf,
+  removeUnlocked,
+  Unfinished,
+} from "@degu/internal/files/unfinished.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
 
@@ -63,6 +70,39 @@ Deno.test("nothing else in the reserved directory is listed", async () => {
   }
   await Deno.mkdir(pathOf(dir.path, PART));
   assertEquals(listUnfinished(dir.path, ""), []);
+});
+
+Deno.test("a part that another process writes to is not removed", async () => {
+  await using dir = await tempDir();
+  const path = pathOf(dir.path, PART);
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const options = { flags, args: [path, dir.path] };
+  const child = programCommand("part_writer.ts", options, "piped").spawn();
+  const stderr = new Response(child.stderr).text();
+  const reader = child.stdout.getReader();
+  assert(!(await reader.read()).done, "it must be ready");
+  const old = new Date(Date.now() - 25 * 3_600_000);
+  await Deno.utime(path, old, old);
+  const sweep = () => new Sweeper(dir.path, (message) => assert(false, message));
+  const part = { path: pathOf(dir.path, PART.replace("1", "2")), beginning: PART.slice(0, 38) };
+  sweep();
+  makeRoom(dir.path, part, 1, 0);
+  assertEquals([removeUnlocked(path), await entries(reservedPath(dir.path))], [false, [PART]]);
+  await child.stdin.close();
+  while (!(await reader.read()).done);
+  assert((await child.status).success, await stderr);
+  await stderr;
+  sweep();
+  assertEquals(await entries(reservedPath(dir.path)), []);
+  assertEquals(removeUnlocked(path), true, "it is gone already");
+});
+
+Deno.test("an old file that can't be opened is removed all the same", async () => {
+  await using dir = await tempDir();
+  makeReserved(dir.path);
+  const path = pathOf(dir.path, PART);
+  await Deno.writeTextFile(path, "", { mode: 0o400 });
+  assertEquals([removeUnlocked(path), await entries(reservedPath(dir.path))], [true, []]);
 });
 
 Deno.test("of two processes that write the same new file one gets 201", async () => {

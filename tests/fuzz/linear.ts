@@ -16,6 +16,7 @@ import {
   parseResponse,
   parseUri,
 } from "@degu/internal/misc/wire.ts";
+import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/digest.ts";
 import { bytesOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { chunkLine, chunks, requestPreamble, responsePreamble, uri } from "./grammar.ts";
@@ -31,7 +32,7 @@ const LEAST_MILLISECONDS = 0.02;
 const REPETITIONS = 8, MOST_MILLISECONDS = 20, ATTEMPTS = 8;
 
 /** Something whose time is measured. */
-interface Target {
+export interface Target {
   /** Characters of the long text: within the limit up to which it is read at all. */
   readonly long: number;
   /** Prepares a text; what is returned is measured. */
@@ -94,6 +95,8 @@ const TARGETS: readonly Target[] = [
       return () => new ChunkedBody(new MemorySocket(pieces)).read();
     },
   },
+  { long: PREAMBLE, make: (text) => () => parseReprDigest(text) },
+  { long: PREAMBLE, make: (text) => () => parseWantReprDigest(text) },
 ];
 
 async function receivePreamble(preambles: PreambleReader): Promise<void> {
@@ -133,7 +136,19 @@ function pump(before: string, part: string, after: string, length: number): stri
 }
 
 const line = (random: Random) => chunkLine(random.below(20), random);
-const GRAMMARS = [requestPreamble, responsePreamble, uri, line, line, requestPreamble, chunks];
+const GRAMMARS = [
+  ...[requestPreamble, responsePreamble, uri, line, line, requestPreamble, chunks],
+  ...[digests, digests],
+];
+
+/** Members of `repr-digest` and `want-repr-digest`. */
+function digests(random: Random): string {
+  const members = Array.from({ length: 1 + random.below(3) }, () => {
+    const value = random.pick([`:${"A".repeat(43)}=:`, ":AAAA:", "10", "0", "", " "]);
+    return random.pick(["sha-256=", "sha-512=", "a=", "*", ""]) + value;
+  });
+  return members.join(random.pick([",", ", ", " , ", "  ,  ", " "]));
+}
 
 function pumped(random: Random): string {
   const target = random.below(TARGETS.length);
@@ -149,6 +164,31 @@ function pumped(random: Random): string {
   ].join("\x1e"); // deno-fmt-ignore
 }
 
+/** Checks that the time of a target grows no faster than a text in which a part is repeated. */
+export async function checkLinear(
+  target: Target,
+  before: string,
+  part: string,
+  after: string,
+): Promise<void> {
+  const { long, make } = target;
+  const short = Math.floor(long / LONGER);
+  const workShort = make(pump(before, part, after, short));
+  const workLong = make(pump(before, part, after, long));
+  let shortTime = Infinity, longTime = Infinity;
+  // A compilation or a collection makes a single measurement longer, never shorter.
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    shortTime = Math.min(shortTime, await measure(workShort));
+    longTime = Math.min(longTime, await measure(workLong));
+    const most = Math.max(shortTime, LEAST_MILLISECONDS) * MOST_GROWTH * LONGER;
+    if (longTime <= most) return;
+  }
+  demand(
+    false,
+    `${short} characters took ${shortTime.toFixed(3)} ms, ${long} ${longTime.toFixed(3)} ms`,
+  );
+}
+
 /** The time that every scanner and parser takes. */
 export const linearTime: Fuzzer = {
   name: "linear-time",
@@ -156,21 +196,8 @@ export const linearTime: Fuzzer = {
   async check(input): Promise<Outcome> {
     const [kind = "", before = "", part = "", after = ""] = input.split("\x1e");
     if (part === "") return "rejected";
-    const { long, make } = TARGETS[(kind.charCodeAt(0) || 0) % TARGETS.length]!;
-    const short = Math.floor(long / LONGER);
-    const workShort = make(pump(before, part, after, short));
-    const workLong = make(pump(before, part, after, long));
-    let shortTime = Infinity, longTime = Infinity;
-    // A compilation or a collection makes a single measurement longer, never shorter.
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      shortTime = Math.min(shortTime, await measure(workShort));
-      longTime = Math.min(longTime, await measure(workLong));
-      const most = Math.max(shortTime, LEAST_MILLISECONDS) * MOST_GROWTH * LONGER;
-      if (longTime <= most) return "accepted";
-    }
-    demand(
-      false,
-      `${short} characters took ${shortTime.toFixed(3)} ms, ${long} ${longTime.toFixed(3)} ms`,
-    );
+    const target = TARGETS[(kind.charCodeAt(0) || 0) % TARGETS.length]!;
+    await checkLinear(target, before, part, after);
+    return "accepted";
   },
 };

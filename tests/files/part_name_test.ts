@@ -1,0 +1,20 @@
+/** The names of parts of downloads. */
+import { assertEquals } from "@std/assert";
+import { isPartName, PART_SUFFIX } from "@degu/internal/files/part_name.ts";
+
+Deno.test("parts of downloads are known by their names, and nothing else", () => {
+  const part = `.a${PART_SUFFIX}`;
+  const parts = ["", ".new", ".json", ".json.tmp"].map((end) => part + end);
+  const others = [
+    "a.degu-part",
+    `${part}.txt`,
+    `${part}.new.tmp`,
+    ".degu-part",
+    ".a.part",
+    part + "\n",
+  ];
+  for (const name of [...parts, ".a\nb.degu-part", ".A.DEGU-PART.JSON", `.${part}`]) {
+    assertEquals(isPartName(name), true, name);
+  }
+  for (const name of others) assertEquals(isPartName(name), false, name);
+});
