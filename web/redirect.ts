@@ -24,7 +24,7 @@ const BODY_HEADERS = [
 /**
  * Redirects an exchange to the location of a response.
  *
- * @param redirects How many have been followed before.
+ * @param redirects How many redirects were followed before.
  * @returns False if the response is not a redirect, or is not to be followed.
  * @throws {TypeError} if it may not be followed.
  */
@@ -57,7 +57,7 @@ export function redirect(
   return true;
 }
 
-/** All requests go to one server, so a redirect has to stay there. */
+/** All requests go to one server, so a redirect must stay there. */
 function checkSameOrigin({ url: from, route, headers }: Exchange, to: URL): void {
   // The server knows itself by the host header, which need not be the host of the URL.
   const host = route.host ?? headers["host"];
