@@ -1,5 +1,5 @@
 /**
- * Apps to build apps from: routing, a choice of methods, a reverse proxy.
+ * Building blocks for apps: routing, allowed methods, a reverse proxy.
  *
  * @example
  * ```ts
