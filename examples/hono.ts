@@ -31,7 +31,7 @@ async function* count(last: number): AsyncGenerator<Uint8Array> {
 // Keys for one run. Real devices keep theirs: createDevicePki() makes them once.
 await using pki = await TempPKI.create();
 
-// Clients without a certificate of this PKI reach neither the app nor Hono.
+// Clients without a certificate of this PKI are refused in the handshake and never reach Hono.
 await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], fromFetchHandler(app));
 server.serveForever();
 await server.ready;
