@@ -1,5 +1,5 @@
 /**
- * Apps to build apps from: routing, a choice of methods, a reverse proxy; and an access log.
+ * Building blocks for apps: routing, allowed methods, a reverse proxy, an access log.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The wire: what messages are made of, without any IO.
+ * The wire format: the parts of messages, without any I/O.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The client.
+ * HTTP/1.1 clients, with and without TLS.
  *
  * @example
  * ```ts
@@ -63,7 +63,8 @@ export type { Address } from "./base/address_rules.ts";
 export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
 /**
- * Where a server is, and how to connect to it. It holds no connection: make any number of them.
+ * A client of one server: its address, and how to connect to it. It holds no connection itself, and makes any
+ * number of them.
  *
  * @example
  * ```ts
@@ -77,7 +78,7 @@ export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
  * ```
  */
 export class Client {
-  /** Where the server is. */
+  /** The address of the server. */
   readonly address: Address;
   /** The options that were given. */
   readonly options: Readonly<ClientOptions>;
@@ -118,9 +119,9 @@ export class Client {
   }
 
   /**
-   * Makes a socket that is connected to the address. Needs `--allow-net`.
+   * Connects a socket to the address. Needs `--allow-net`.
    *
-   * @param options A signal that aborts this attempt, as the client's does.
+   * @param options A signal that aborts this attempt, like the client's.
    */
   async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, requestSignal(options));
@@ -162,11 +163,11 @@ export class Client {
   }
 
   /**
-   * Makes one request over a connection of its own, which is closed once the body has been read.
+   * Makes one request over a new connection, which is closed once the body has been read.
    *
    * @param options A signal that aborts this request, from connecting to the end of the response's
    * body.
-   * @throws what {@linkcode connect} and `connection.request` do.
+   * @throws the same errors as {@linkcode connect} and `connection.request`.
    */
   async request(
     method: Method,
@@ -200,7 +201,7 @@ export class Client {
 }
 
 /**
- * Where an HTTPS server is, how to connect to it, and which servers to trust.
+ * A client of one HTTPS server: its address, how to connect to it, and which servers to trust.
  *
  * The server's certificate is always verified. With `{}` it must come from an authority that Deno trusts
  * by default; with `caFile` or `caPath` from one of those, and from no other. Its names are those in its
@@ -231,7 +232,7 @@ export class Client {
 export class SSLClient extends Client {
   /** The options that were given. */
   declare readonly options: Readonly<SSLClientOptions>;
-  /** What the client trusts and who it is, and the policy. */
+  /** What the client trusts, its identity, and the policy. */
   readonly sslctx: ClientSslctx;
   /** The name that the server's certificate must be for, or `null`. */
   readonly sslHost: string | null;
@@ -242,9 +243,9 @@ export class SSLClient extends Client {
    * @param sslctx What {@linkcode buildClientSslctx} returns, or its argument.
    * @param address As for {@linkcode Client}.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
-   * @throws {RangeError} if a value is not allowed; if the server's name is to be checked, but neither
-   * the address nor `sslHost` has one.
-   * @throws what {@linkcode buildClientSslctx} does.
+   * @throws {RangeError} if a value is not allowed; if the server's name must be checked, but neither the
+   * address nor `sslHost` has one.
+   * @throws the same errors as {@linkcode buildClientSslctx}.
    */
   constructor(
     sslctx: ClientSslctx | ClientSslconfig,
@@ -268,7 +269,7 @@ export class SSLClient extends Client {
     return [...CLIENT_OPTIONS, "sslHost"];
   }
 
-  /** As a client's, and what it has in addition. */
+  /** The options of a client, and those for TLS. */
   override [INSPECT](
     inspect: (value: unknown, options?: unknown) => string,
     options: unknown,
@@ -278,7 +279,7 @@ export class SSLClient extends Client {
     return inspectFields(this.constructor.name, fields, inspect, options);
   }
 
-  /** Makes a socket that is connected to the address and encrypted, its server verified. */
+  /** Connects an encrypted socket to the address, and verifies the server. */
   override async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, requestSignal(options));
     const bounds = { timeout: this.timeout, signal: joined.signal };

@@ -1,5 +1,5 @@
 /**
- * Identities that stay: a device's own authority, its certificate and its keys, in a directory.
+ * Persistent identities: a device's own authority, its certificate and its keys, in a directory.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What an RGI app is, and a middleware that checks that an app follows the rules.
+ * The types of an RGI app, and middleware that checks whether an app follows the rules.
  *
  * @example
  * ```ts

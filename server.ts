@@ -1,5 +1,5 @@
 /**
- * The server.
+ * HTTP/1.1 servers, with and without TLS.
  *
  * @example
  * ```ts
@@ -102,7 +102,7 @@ export class Server implements AsyncDisposable {
    */
   constructor(address: Address, app: App, options?: ServerOptions);
   /**
-   * Makes a server that accepts connections from a listener of its own.
+   * Makes a server that accepts connections from the given listener.
    *
    * @param listen Makes the listener.
    * @internal
@@ -164,7 +164,7 @@ export class Server implements AsyncDisposable {
       const accepted = await this.#accept();
       if (accepted === null) break;
       const isFree = !this.#context.stopping && await this.#slots.wait();
-      // In the turn of the start: the server may stop in any turn before it.
+      // Checked in the turn of the start: the server may stop in any turn before it.
       if (isFree && !this.#context.stopping) this.#start(accepted);
       else closeQuietly(accepted.socket);
     }
@@ -230,7 +230,7 @@ function closeQuietly(socket: Socket): void {
   try {
     socket.close();
   } catch {
-    // The peer was faster.
+    // The peer closed it first.
   }
 }
 
@@ -238,7 +238,7 @@ function closeQuietly(socket: Socket): void {
  * A server of one RGI app over TLS, which accepts only the clients of the authorities that it trusts or,
  * only where told explicitly, all clients.
  *
- * A client that is refused gets not one byte of HTTP, and the app is never called. The client that was
+ * A refused client gets no byte of HTTP, and the app is never called. The client that was
  * accepted is `session.peerCertificate`, also in `onConnect`, which may still refuse it.
  *
  * It is bound a little later than a plain server: await {@linkcode Server.ready} before asking for the
@@ -295,18 +295,18 @@ export class SSLServer extends Server {
     this.#listener = listener;
   }
 
-  /** The context in force: which clients the server trusts and who it is, and the policy. */
+  /** The context in force: which clients the server trusts, its identity, and the policy. */
   get sslctx(): ServerSslctx {
     return this.#listener.sslctx;
   }
 
   /**
-   * Puts another context in force at once, while the server runs: to trust one peer more or less, or to
-   * use a renewed certificate.
+   * Replaces the context while the server runs, at once: to add or remove a trusted peer, or to use a renewed
+   * certificate.
    *
    * From then on only clients are accepted whose authority it trusts: also a client whose handshake,
-   * wait for a slot or `onConnect` is under way. A client whose authority, by its key, is trusted before
-   * and after is not disturbed. Live sessions go on; close those that are no longer wanted. If this
+   * wait for a slot or `onConnect` is in progress. A client whose authority, by its key, is trusted before
+   * and after is not affected. Live sessions continue; close those that are no longer wanted. If this
    * throws, the context that was in force stays in force.
    *
    * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.

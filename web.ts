@@ -1,5 +1,5 @@
 /**
- * The bridge to fetch: handlers of `Request` and `Response`, and `fetch` itself.
+ * A bridge to fetch: handlers of `Request` and `Response`, and `fetch` itself.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Headers that are for one connection, and not for who is beyond it.
+ * Hop-by-hop headers, which are meant for one connection only.
  *
  * @module
  */
@@ -7,8 +7,8 @@
 import { connectionOptions, type HeaderDict, specialOf } from "../base/wire/headers.ts";
 
 /**
- * What RFC 9110 §7.6.1 has an intermediary leave out, besides those that begin with `proxy-`; and
- * `expect`, since no interim response goes through here that could meet it (§10.1.1).
+ * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides those that begin with `proxy-`; and
+ * `expect`, since no interim response is relayed that could meet it (§10.1.1).
  */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
@@ -23,11 +23,11 @@ function isHopByHop(name: string): boolean {
 }
 
 /**
- * The headers without those of the connection that they came over, and without what `connection`
- * names. `host` and the headers that define a body's end or range are kept even if it names them: the
- * message would be a different one without them.
+ * Returns the headers without hop-by-hop headers and without those that `connection` names. `host` and the
+ * headers that define a body's end or range are kept even if it names them: the message would be a different
+ * one without them.
  *
- * @returns The same object if there is nothing to leave out.
+ * @returns The same object if there is nothing to remove.
  */
 export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);

@@ -1,5 +1,5 @@
 /**
- * The middleware that lets only some methods through.
+ * Middleware that allows only some methods.
  *
  * @module
  */
@@ -22,7 +22,7 @@ function checkMethods(methods: Iterable<Method>): ReadonlySet<Method> {
 }
 
 /**
- * Which methods an app is to see. One of these can wrap any number of apps.
+ * A set of allowed methods. It can wrap any number of apps.
  *
  * @example
  * ```ts
@@ -43,7 +43,7 @@ export class AllowedMethods {
   readonly #methods: ReadonlySet<Method>;
 
   /**
-   * Allows these methods and no other.
+   * Allows these methods only.
    *
    * @throws {TypeError} if one is not a string.
    * @throws {RangeError} if one is not GET, HEAD, DELETE, PUT or POST.
@@ -58,7 +58,7 @@ export class AllowedMethods {
   }
 
   /**
-   * Makes an app that hands on the requests with one of the methods.
+   * Makes an app that passes on the requests with one of the methods.
    *
    * @throws {TypeError} if `app` is not an app.
    */
@@ -68,7 +68,7 @@ export class AllowedMethods {
 }
 
 /**
- * An app behind a choice of methods: every other one is answered with
+ * An app that is called for some methods only. Every other method is answered with
  * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110 §15.5.6).
  * {@linkcode AllowedMethods.wrap} makes it.
  */

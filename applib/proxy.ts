@@ -1,5 +1,5 @@
 /**
- * The app that makes each request that it gets at another server.
+ * An app that forwards each request to another server.
  *
  * @module
  */
@@ -33,19 +33,19 @@ export interface ProxyOptions {
   logger?: Pick<Logger, "warn"> | undefined;
 }
 
-/** Which proxy has made a connection: two with the same key must not use each other's. */
+/** Which proxy made a connection: two with the same key must not use each other's. */
 const makers = new WeakMap<Connection, ProxyApp>();
 
 /**
  * A reverse proxy: relays each request to a server and its response back, with nothing changed:
  * method, path and query (without what was shifted to `mount`), headers, body, the boundaries and
  * extensions of chunks, status, reason. A `host` or `authorization` of the client replaces the one
- * that came with the request, and what is for one connection only goes no further (RFC 9110
- * §7.6.1): `connection` and what it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
+ * that came with the request, and hop-by-hop headers are not forwarded (RFC 9110 §7.6.1): `connection` and
+ * what it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
  *
- * Each session has an upstream connection of its own, in `session.store` under `key`, which is
- * closed when the session ends, and within a second of when the client leaves: also while the upstream
- * works on its request. A client that ends its writing side counts as gone.
+ * Each session has its own upstream connection, in `session.store` under `key`. It is closed when the session
+ * ends, and within a second after the client leaves, even while the upstream processes its request. A client
+ * that closes its writing side counts as gone.
  *
  * @example
  * ```ts
@@ -72,8 +72,8 @@ export class ProxyApp implements AppObject {
   /**
    * Makes a proxy to the server that a client is for.
    *
-   * @param key Where in `session.store` the connection is kept. Each proxy that the same session can
-   * reach needs a key of its own.
+   * @param key Where in `session.store` the connection is kept. Each proxy that the same session can reach
+   * needs its own key.
    * @throws {TypeError} if an argument has a wrong type.
    */
   constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
@@ -86,7 +86,7 @@ export class ProxyApp implements AppObject {
   }
 
   /**
-   * Relays a request. If the upstream can't be reached, or fails before it has answered, the response is
+   * Relays a request. If the upstream can't be reached, or fails before it answers, the response is
    * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`.
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
@@ -99,7 +99,7 @@ export class ProxyApp implements AppObject {
     } catch (error) {
       // Mistakes of this side: headers that grew too long with the client's, a missing permission.
       if (isMistake(error)) throw error;
-      // A client that has left has taken its upstream connection along.
+      // When a client leaves, its upstream connection is closed, too.
       const left = session.signal.aborted;
       if (!left) this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);
       return error instanceof Deno.errors.TimedOut
@@ -170,7 +170,7 @@ export class ProxyApp implements AppObject {
   }
 
   #end(session: Session): void {
-    // This comes first: what fails with the upstream connection is then no mistake of anybody.
+    // This listener comes first: failures of the upstream connection are then expected.
     session.close(session.signal.reason);
     const connection = session.store.get(this.#key);
     if (isConnection(connection)) connection.close();

@@ -1,5 +1,5 @@
 /**
- * The app that hands each request to another one, by its path.
+ * An app that passes each request to another app, by its path.
  *
  * @module
  */
@@ -14,8 +14,8 @@ import { allows, PATH } from "../base/wire/tables.ts";
 import { allAccept, type OnConnect, readApp } from "../base/app/app_parts.ts";
 
 /**
- * Which app answers for which component of a path: `null` if the path has no more of them, `""` if it
- * ends with a slash. A map instead of an app decides by the next component.
+ * Maps components of a path to apps. The key is `null` if the path has no more components, and `""` if it
+ * ends with a slash. A nested map decides by the next component.
  */
 export type AppMap = ReadonlyMap<string | null, App | AppMap>;
 
@@ -26,12 +26,12 @@ type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
  * Passes each request to the app that a map names for its path, and answers `410 Gone` if there is
  * none.
  *
- * For each map that it goes through, one component of the path is shifted to `mount`, so the
- * app sees the rest of the path, as if it were on its own.
+ * For each map that it goes through, one component of the path is shifted to `mount`, so the app sees only
+ * the rest of the path.
  *
  * When a peer connects, every app in the map that has an `onConnect` is asked, each object once, in
- * the order of the map; the peer is accepted if all of them return exactly `true`. (Its requests are
- * not known yet, so all have to agree.)
+ * the order of the map; the peer is accepted if all of them return exactly `true`. (Its requests are not
+ * known yet, so all must agree.)
  *
  * @example
  * ```ts
@@ -55,7 +55,7 @@ export class Router implements AppObject {
   readonly #askers: readonly OnConnect[];
 
   /**
-   * Makes a router of a map, which is copied with all maps in it.
+   * Makes a router from a map, which is copied together with all nested maps.
    *
    * @throws {TypeError} if a map is not a `Map`, a key is neither a string nor `null`, or a value is
    * neither an app nor a map.

@@ -26,16 +26,15 @@ const UNIX = "unix:";
 const HOST_AND_PORT = /^(?:\[([^[\]]*)\]|([^:[\]]*)):([0-9]+)$/;
 /** A scope by its number; anything else after `%` is the name of an interface. */
 const SCOPE_NUMBER = /^(?:0|[1-9][0-9]*)$/;
-/** What would be invisible in a line of a log, or would end it. */
+/** Characters that would be invisible in a log line, or would end it. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}%]/gu;
 const encoder = new TextEncoder();
 
 /**
- * Writes an address as text: the inverse of {@linkcode parseAddress}, and what logs and the names of
- * sessions have.
+ * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use it.
  *
- * A scope by number looks the same in a pair and in a four-tuple, and is read back as the four-tuple; a
- * four-tuple with the scope 0, which means none, is read back as the pair.
+ * A numeric scope looks the same in a pair and in a four-tuple, and is parsed as a four-tuple. A four-tuple
+ * with scope 0, which means none, is parsed as a pair.
  *
  * @throws {TypeError} if it has none of the forms of an address.
  * @throws {RangeError} if a part of it is not allowed, or can't be written as text: flowinfo other
@@ -71,11 +70,11 @@ export function formatAddress(address: Address): string {
 }
 
 /**
- * Reads an address as it is written in a configuration or on a command line.
+ * Parses an address as written in a configuration or on a command line.
  *
  * `127.0.0.1:80`, `camera.local:80`, `[::1]:80`, `[fe80::1%eth0]:80`; with a scope by number,
  * `[fe80::1%3]:80`, a four-tuple; `unix:/run/a.socket`, and `unix:@name` for an abstract name. In those
- * two `%`, control characters and others that can't be seen are written as `%25`, `%0A` and so on. The
+ * two `%`, control characters and other invisible characters are written as `%25`, `%0A` and so on. The
  * port may be 0, for a server.
  *
  * @throws {TypeError} if it is not a string.
@@ -113,7 +112,7 @@ export function addressText(address: Address): string {
 export function socketName(address: Address): string {
   if (typeof address === "string") return address.replace(UNSEEN, encodeURIComponent);
   if (!(address instanceof Uint8Array)) return addressText(address);
-  // The name that the kernel is to choose.
+  // An empty name: the kernel chooses one.
   if (address.length === 0) return "";
   const name = new TextDecoder("utf-8", { ignoreBOM: true }).decode(address.subarray(1));
   return `@${name.replace(UNSEEN, encodeURIComponent)}`;
@@ -140,7 +139,7 @@ function parseHostAndPort(text: string): Address {
   const zone = zoneOf(host);
   if (zone === null || !SCOPE_NUMBER.test(zone)) return makeTuple(host, port);
   if (zone !== "0") return makeTuple(withoutZone(host), port, 0, Number(zone));
-  throw new RangeError(`address: must have no scope in place of 0; got ${quote(text)}`);
+  throw new RangeError(`address: must have no scope instead of 0; got ${quote(text)}`);
 }
 
 function parseSocketName(text: string): Address {

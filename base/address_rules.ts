@@ -1,5 +1,5 @@
 /**
- * What addresses are made of: hosts, scopes, ports, paths and names.
+ * The parts of addresses: hosts, scopes, ports, paths and names.
  *
  * @module
  */
@@ -18,7 +18,7 @@ export type ScopedAddress = readonly [
 ];
 
 /**
- * Where a server is: a host and a port, an IPv6 address with its scope, the absolute path of a Unix
+ * The address of a server: a host and a port, an IPv6 address with its scope, the absolute path of a Unix
  * socket, or the bytes of a Linux abstract name, which begin with NUL.
  */
 export type Address = HostAddress | ScopedAddress | string | Uint8Array;
@@ -28,7 +28,7 @@ const MAX_NAME_BYTES = 108;
 const MAX_PORT = 65535;
 const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_DNS_NAME_LENGTH = 253;
-/** With the underscore, which some hosts have in their names although RFC 1123 §2.1 forbids it. */
+/** The underscore is accepted because some host names have it, although RFC 1123 §2.1 forbids it. */
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
 /** The zone of an IPv6 address: the name or the number of an interface. */
 const ZONE = /^[-.0-9A-Z_a-z]+$/;
@@ -148,7 +148,7 @@ function pathProblem(path: string): string | null {
 /** The parts of a tuple; flowinfo and scopeid are undefined in a pair. */
 export type Parts = [host: string, port: number, flowinfo?: number, scopeid?: number];
 
-/** Checks how many items a tuple has and their types, but the host and the range of the port. */
+/** Checks the length of a tuple and the types of its items, but not the host or the range of the port. */
 export function checkTuple(address: Address): Parts {
   if (!Array.isArray(address)) {
     const wanted = "[host, port], [host, port, flowinfo, scopeid], a string or a Uint8Array";
@@ -178,7 +178,7 @@ export function checkPort(port: number, least: number): number {
   return port;
 }
 
-/** A tuple of its parts. */
+/** Builds a tuple from its parts. */
 export function makeTuple(
   host: string,
   port: number,

@@ -12,8 +12,8 @@ const lengthOf = Object.getOwnPropertyDescriptor(
 )!.get!;
 
 /**
- * The real length of an array: one over a resizable buffer has another after each resize, one that
- * was transferred has none, and a subclass may report anything.
+ * The real length of an array. An array over a resizable buffer changes with each resize, a transferred one
+ * has none, and a subclass may report anything.
  */
 export function realLength(bytes: Uint8Array): number {
   return lengthOf.call(bytes);
@@ -27,12 +27,12 @@ export function viewOf(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, realLength(bytes));
 }
 
-/** Throws a {@linkcode BodyError} unless an array has as many bytes as were announced. */
+/** Throws a {@linkcode BodyError} unless an array has the announced number of bytes. */
 export function checkUnchanged(bytes: Uint8Array, announced: number): void {
   if (realLength(bytes) !== announced) throw changedError(bytes, announced);
 }
 
-/** The error for an array that has another length than was announced. */
+/** The error for an array whose length differs from what was announced. */
 export function changedError(bytes: Uint8Array, announced: number): BodyError {
   return new BodyError(
     `an array of ${announced} bytes had ${realLength(bytes)} when it was to be sent; ` +
@@ -51,7 +51,7 @@ export function startsWith(bytes: Uint8Array, at: number, wanted: Uint8Array): b
 }
 
 /**
- * Copies a few bytes, for which `set` takes longer, and returns the position after them. Bytes beyond
+ * Copies a few bytes, faster than `set` does, and returns the position after them. Bytes beyond
  * the end of the buffer are dropped.
  */
 export function writeBytes(into: Uint8Array, at: number, bytes: Uint8Array): number {
@@ -79,8 +79,8 @@ export function decodeText(bytes: Uint8Array): string {
 
 /**
  * Decodes bytes that a table allows, or that are about to be checked with one. Every byte outside
- * ASCII becomes characters that no table allows, and a byte order mark is kept, so that what passes
- * a check afterwards is byte for byte what arrived.
+ * ASCII becomes characters that no table allows, and a byte order mark is kept, so text that passes a later
+ * check is byte for byte what arrived.
  */
 export function decodeAscii(bytes: Uint8Array): string {
   return asciiDecoder.decode(bytes);

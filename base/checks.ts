@@ -40,7 +40,7 @@ export function checkNumber(label: string, value: unknown): asserts value is num
 }
 
 /**
- * Checks that a value is an integer within bounds, and exact. `Infinity` is allowed only if it is `most`.
+ * Checks that a value is a safe integer within bounds. `Infinity` is allowed only if it is `most`.
  *
  * @throws {TypeError} if it is not a number.
  * @throws {RangeError} if it is not an integer, or is out of bounds.
@@ -70,7 +70,7 @@ export function checkFunction(label: string, value: unknown): void {
 }
 
 /**
- * Checks that a value is an object, which a function is not.
+ * Checks that a value is an object; a function is not one.
  *
  * @throws {TypeError} if it is not.
  */
@@ -99,7 +99,7 @@ export function checkUint8Array(label: string, value: unknown): asserts value is
 /**
  * Checks that a value has methods with these names.
  *
- * @throws {TypeError} if it has not.
+ * @throws {TypeError} if one is missing.
  */
 export function checkMethods(label: string, value: unknown, names: readonly string[]): void {
   for (const name of names) {

@@ -5,13 +5,13 @@
  * @module
  */
 
-/** The base class of every error that is peculiar to this library. */
+/** The base class of all errors that are specific to this library. */
 export class DeguError extends Error {
   /** The name of the class. */
   override readonly name: string = "DeguError";
 }
 
-/** The rules that bytes of a peer can break; `docs/base.md` explains each. */
+/** The rules that a peer's bytes can break; `docs/base.md` explains each. */
 export type ProtocolErrorCode =
   | "EMPTY_PREAMBLE"
   | "PREAMBLE_INCOMPLETE"
@@ -46,7 +46,7 @@ export type ProtocolErrorCode =
   | "UNFRAMED_BODY";
 
 /**
- * Bytes from the peer broke the grammar. The connection they came from is closed.
+ * The peer sent invalid bytes. The connection they came from is closed.
  *
  * @example
  * ```ts
@@ -74,7 +74,7 @@ export class ProtocolError extends DeguError {
   }
 }
 
-/** The peer closed, or reset, the connection before the first byte of a message. */
+/** The peer closed or reset the connection before the first byte of a message. */
 export class EmptyPreambleError extends ProtocolError {
   /** The name of the class. */
   override readonly name: string = "EmptyPreambleError";
@@ -91,14 +91,14 @@ export class EmptyPreambleError extends ProtocolError {
  * - `"UNTRUSTED"`: the peer's certificate was not verified. If the TLS library reports no reason, this
  *   may be any, and the message lists the possible ones.
  * - `"EXPIRED"`, `"NOT_YET_VALID"`: it is not valid now, by the clock of this end.
- * - `"WRONG_PURPOSE"`: it is not for this end of a connection, or it is an authority's own.
+ * - `"WRONG_PURPOSE"`: it is not for this end of a connection, or it belongs to an authority.
  * - `"WRONG_NAME"`: it is not for the host.
  * - `"WEAK"`: its key, or a signature, is too weak.
- * - `"NO_CERTIFICATE"`: the peer has sent none.
- * - `"REFUSED_BY_PEER"`: the peer has sent an alert, which the message names.
+ * - `"NO_CERTIFICATE"`: the peer sent none.
+ * - `"REFUSED_BY_PEER"`: the peer sent an alert, which the message names.
  * - `"POLICY"`: the two have no version or cipher suite in common, or the session can't be resumed.
- * - `"NOT_TLS"`: what the peer has sent is not TLS.
- * - `"CLOSED"`: the peer has closed or reset the connection without a reason.
+ * - `"NOT_TLS"`: what the peer sent is not TLS.
+ * - `"CLOSED"`: the peer closed or reset the connection without a reason.
  */
 export type TlsErrorCode =
   | "UNTRUSTED"
@@ -114,7 +114,7 @@ export type TlsErrorCode =
   | "CLOSED";
 
 /**
- * A TLS handshake has failed. `cause` is the error of the socket or of the TLS library, if there is one.
+ * A TLS handshake failed. `cause` is the error of the socket or of the TLS library, if there is one.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * How objects are printed, and values in error messages: without secrets.
+ * Prints objects, and quotes values in error messages, without secrets.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export function inspectFields(
   options: unknown,
 ): string {
   const parts = Object.entries(fields).map(([key, value]) => {
-    // A copy with a prototype: printing its absence each time helps nobody.
+    // A copy with a prototype, so "[Object: null prototype]" isn't printed each time.
     const shown = key === "headers" ? hideSecrets(value as object) : value;
     return `${key}=${inspect(shown, options)}`;
   });
@@ -39,7 +39,7 @@ function isSecret(name: string): boolean {
   return SECRET.has(name.toLowerCase());
 }
 
-/** Copies headers or options, with credentials replaced. */
+/** Copies headers or options and replaces credentials. */
 export function hideSecrets<T extends object>(values: T): Record<string, unknown> {
   const entries: [string, unknown][] = Object.entries(values);
   return Object.fromEntries(
@@ -47,7 +47,7 @@ export function hideSecrets<T extends object>(values: T): Record<string, unknown
   );
 }
 
-/** Makes headers or options print with their secrets hidden; nothing else changes. */
+/** Hides the secrets of headers or options when they are printed; nothing else changes. */
 export function hideSecretsOf<T extends object>(values: T): T {
   return Object.defineProperty(values, INSPECT, {
     value: (inspect: Inspect, options: unknown) => inspect(hideSecrets(values), options),

@@ -8,10 +8,10 @@ import { checkObject } from "./checks.ts";
 import { quote } from "./errors.ts";
 
 /**
- * Copies options, so that what was checked is what counts.
+ * Copies options, so later changes can't bypass the checks.
  *
- * @param label What errors call them.
- * @throws {TypeError} if they are not an object, or one of them is unknown, most often misspelled.
+ * @param label The name of the options in errors.
+ * @throws {TypeError} if they are not an object, or one of them is unknown (usually misspelled).
  */
 export function copyOptions<T extends object>(
   options: T,

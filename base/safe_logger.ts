@@ -7,8 +7,8 @@
 import { checkMethods } from "./checks.ts";
 
 /**
- * Wraps a logger so that its failures (a full disk, say) don't reach the caller: what a method throws
- * is dropped, and what its promise rejects with.
+ * Wraps a logger so that its failures (a full disk, say) don't reach the caller: exceptions and rejections
+ * are dropped.
  *
  * @throws {TypeError} if the logger lacks a method for one of the levels.
  */
@@ -19,7 +19,7 @@ export function makeSafeLogger<Level extends string>(
   checkMethods("logger", logger, levels);
   const log = (level: Level) => (message: string) => {
     try {
-      // To the types an async method is a `() => void`, and nobody else awaits it.
+      // The type allows async methods, and nothing else awaits them.
       Promise.resolve<unknown>(logger[level](message)).catch(() => {});
     } catch {
       // Nowhere to report it to.

@@ -53,7 +53,7 @@ export interface GroupResult extends Omit<Group, "contenders" | "notes"> {
   readonly notes: readonly string[];
 }
 
-/** A contender under way. */
+/** A running contender. */
 interface Entry {
   readonly name: string;
   readonly samples: number[];

@@ -6,7 +6,7 @@
 
 import { parseArgs } from "node:util";
 
-/** What a run of the benchmark is to do. */
+/** The options of a run of the benchmark. */
 export interface Options {
   readonly quick: boolean;
   /** Numbers of the rows to measure. */

@@ -26,7 +26,7 @@ function makeBlock(): Uint8Array<ArrayBuffer> {
 /** Bytes of the buffer that a BYOB reader passes around. */
 const readerLength = 64 * 1024;
 
-/** How far a body has come, for whoever samples memory meanwhile. */
+/** The progress of a body, for the sampling of memory. */
 export interface Progress {
   /** Bytes of the body sent or received so far. */
   position: number;
@@ -134,7 +134,7 @@ export class PatternChecker {
   }
 }
 
-/** A checker for the chunked encoding of the same body, as it stands on the wire. */
+/** A checker for the chunked encoding of the same body, as it is on the wire. */
 export function makeEncodedChecker(
   total: number,
   pieceLength: number,

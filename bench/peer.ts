@@ -22,7 +22,7 @@ export interface Transfer extends TransferWork {
   readonly bytes: number;
   /** The path that a download asks for; a server that makes its bytes itself reads their number there. */
   readonly uri: string;
-  /** To be kept current by whoever sends or receives. */
+  /** The sender or receiver keeps this current. */
   readonly progress: Progress;
 }
 
@@ -36,7 +36,7 @@ export interface Peer {
   transfer?(endpoint: Endpoint, transfer: Transfer): Promise<void>;
 }
 
-/** What stands in the second argument of a peer's program, as JSON. */
+/** The second argument of a peer's program, as JSON. */
 export interface PeerArgument<Work extends ServerWork | ClientWork> {
   readonly endpoint: Endpoint;
   readonly work: Work;
@@ -125,7 +125,7 @@ async function repeat(exchange: Exchange, work: ExchangeWork, count: number): Pr
   const payload = work.message === "post" ? makePayload() : null;
   const expected = payload ?? new Uint8Array();
   for (let index = 0; index < count; index++) {
-    // A different body each time, so that a stale answer is noticed.
+    // A different body each time reveals a stale answer.
     if (payload !== null) payload[0] = index & 0xff;
     checkSame(expected, await exchange.request(payload));
   }

@@ -28,7 +28,7 @@ export interface Reply {
 
 /** Characters of a program's error output that are kept. */
 const keptErrorLength = 2000;
-/** What has to be ended when the benchmark ends. */
+/** The processes to end when the benchmark ends. */
 const running = new Set<{ kill(): void }>();
 let ended = false;
 

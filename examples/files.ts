@@ -3,7 +3,7 @@
 import { Server } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 
-/** Runs curl on a Unix socket and returns what it printed, or `null` where there is no curl. */
+/** Runs curl over a Unix socket and returns its output, or `null` if curl is not installed. */
 async function curl(socket: string, ...args: string[]): Promise<string | null> {
   try {
     const command = new Deno.Command("curl", {
@@ -20,7 +20,7 @@ async function curl(socket: string, ...args: string[]): Promise<string | null> {
   }
 }
 
-// Whoever may enter the directory of a socket may connect to it, so it gets one of its own, which
+// Every user who can enter the directory of a socket can connect to it. So it gets its own directory, which
 // Deno makes with mode 0700.
 const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
 try {

@@ -5,7 +5,7 @@ import { SSLClient, SSLServer } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
 import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu/web";
 
-// A Hono app like any other. Its env says who is asking: here, the public key of a client's certificate.
+// A Hono app like any other. Its env identifies the client: here, by the public key of its certificate.
 const app = new Hono<{ Bindings: FetchHandlerInfo }>();
 app.get("/whoami", (c) => c.json({ you: c.env.session.peerCertificate?.publicKey256 }));
 app.post("/shout", async (c) => {
@@ -31,7 +31,7 @@ async function* count(last: number): AsyncGenerator<Uint8Array> {
 // Keys for one run. Real devices keep theirs: createDevicePki() makes them once.
 await using pki = await TempPKI.create();
 
-// Who has no certificate of this PKI gets in touch with neither the server nor Hono.
+// Clients without a certificate of this PKI are refused in the handshake and never reach Hono.
 await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], fromFetchHandler(app));
 server.serveForever();
 await server.ready;

@@ -2,7 +2,7 @@
 
 import { type App, Client, Server } from "@degu/degu";
 
-// An app gets a request and returns status, reason, headers and body. They are what the client gets.
+// An app gets a request and returns status, reason, headers and body. The client receives exactly these.
 const app: App = (request) => {
   const text = `You have asked for ${request.path.join(", then ")}.`;
   return [200, "OK", { "content-type": "text/plain" }, new TextEncoder().encode(text)];

@@ -3,15 +3,15 @@
 import { type App, publicKey256, SSLClient, SSLServer } from "@degu/degu";
 import { createDevicePki } from "@degu/degu/pki";
 
-// Three devices, each with an authority of its own. In earnest the directory stays, on the device.
+// Three devices, each with its own authority. On a real device the directory is permanent.
 const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
 try {
   const camera = await createDevicePki(directory, "camera");
   const viewer = await createDevicePki(directory, "viewer");
   const stranger = await createDevicePki(directory, "stranger");
 
-  // The camera has been given the viewer's authority, and trusts nobody else. It knows its peers by
-  // the keys of their authorities: what a certificate calls itself proves nothing.
+  // The camera has the viewer's authority, and trusts no other. It identifies peers by the keys of their
+  // authorities: the name in a certificate proves nothing.
   const viewerKey = publicKey256(await Deno.readTextFile(viewer.caFile));
   const names = new Map([[viewerKey, "viewer"]]);
   const app: App = (_request, { peerCertificate }) => {
@@ -24,7 +24,7 @@ try {
   server.serveForever();
   await server.ready;
 
-  // The viewer has been given the camera's authority, and checks that it is the camera who answers.
+  // The viewer has the camera's authority, and verifies that the camera answers.
   const ask = async ({ certFile, keyFile }: typeof viewer) => {
     const clientSslconfig = { certFile, keyFile, caFile: camera.caFile };
     const client = new SSLClient(clientSslconfig, server.address, { sslHost: "camera" });
@@ -38,7 +38,7 @@ try {
   await ask(viewer);
   await ask(stranger);
 
-  // Trust can change while the camera runs: now it is the stranger who is let in, and the viewer is not.
+  // Trust can change while the camera runs: now the stranger is accepted, and the viewer is refused.
   names.delete(viewerKey);
   names.set(publicKey256(await Deno.readTextFile(stranger.caFile)), "new friend");
   server.setSslctx({ certFile, keyFile, caFile: stranger.caFile });

@@ -2,7 +2,7 @@
 
 import { AllowedMethods, type App, Client, ProxyApp, Router, Server } from "@degu/degu";
 
-/** A service that only programs of this machine can reach, over a Unix socket. */
+/** A service that only local programs can reach, over a Unix socket. */
 const service = (name: string): App => async ({ method, uri, body }) => {
   const text = body === null ? "" : ` with ${(await body.bytes()).length} bytes`;
   return [200, "OK", { service: name, asked: `${method} ${uri}${text}` }, null];
@@ -15,8 +15,8 @@ try {
   await using music = new Server(`${directory}/music`, service("music"));
   music.serveForever();
 
-  // The gateway relays what begins with /photos to the one, and what begins with /music to the
-  // other, which may be read only. Each proxy keeps its connections under a key of its own.
+  // The gateway relays /photos to one service, and /music to the other, which is read-only. Each proxy keeps
+  // its connections under its own key.
   const gateway = new Router(
     new Map<string, App>([
       ["photos", new ProxyApp(new Client(photos.address), "photos")],

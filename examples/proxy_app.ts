@@ -10,7 +10,7 @@ import {
   type ResponseTuple,
 } from "@degu/degu";
 
-/** Makes each request that it gets at another server, and answers with what that has answered. */
+/** Forwards each request to another server and returns its response. */
 class ProxyApp implements AppObject {
   readonly #client: Client;
 

@@ -8,7 +8,7 @@ const TWICE_A_DAY = 12 * 60 * 60 * 1000;
 
 /**
  * Loads an identity every so many milliseconds, which renews its certificate when that is due, and
- * passes on what it got. What fails is reported and tried again the next time. The timer alone does not
+ * passes on what it got. Failures are reported, and retried the next time. The timer alone does not
  * keep the program running.
  */
 export function renewByTimer(
@@ -39,11 +39,11 @@ export function renewByTimer(
 }
 
 /**
- * A camera and a viewer in one program, in place of two devices. With the argument `stay` the camera
+ * A camera and a viewer in one program, instead of on two devices. With the argument `stay` the camera
  * goes on until SIGTERM or SIGINT, as a service does.
  */
 async function main(): Promise<void> {
-  // In earnest: a directory that stays, on each device, which has the other's authority in a file.
+  // On real devices: a permanent directory on each device, which has the other's authority in a file.
   const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
   try {
     const loadCamera = () => createDevicePki(directory, "camera");
@@ -56,7 +56,7 @@ async function main(): Promise<void> {
     const app: App = () => [200, "OK", {}, new TextEncoder().encode("Here I am.")];
     await using server = new SSLServer(forServer(camera), ["127.0.0.1", 0], app);
     await using _serverRenewal = renewByTimer(loadCamera, (pki) => {
-      server.setSslctx(forServer(pki)); // nobody who is connected notices
+      server.setSslctx(forServer(pki)); // live sessions are not affected
     });
 
     using _signals = onSignal(() => server.shutdown());
@@ -69,7 +69,7 @@ async function main(): Promise<void> {
     };
     let client = makeClient(viewer);
     await using _clientRenewal = renewByTimer(loadViewer, (pki) => {
-      client = makeClient(pki); // for the connections that are made from now on
+      client = makeClient(pki); // for new connections
     });
 
     const response = await client.request("GET", "/");
@@ -83,7 +83,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** Calls a function when the program is asked to end; requests in flight can still be answered. */
+/** Calls a function when the program receives SIGTERM or SIGINT; requests in flight can still be answered. */
 function onSignal(stop: () => void): Disposable {
   // Windows has no SIGTERM.
   const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];

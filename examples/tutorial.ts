@@ -6,7 +6,7 @@ import { TempServer } from "@degu/degu/misc";
 const MEBIBYTE = 1024 * 1024;
 const TRANSFER_BYTES = 256 * MEBIBYTE;
 
-/** The longest that the whole program may take. */
+/** The time limit of the whole program. */
 const MAX_SECONDS = 120;
 setTimeout(() => {
   console.error(`The demo has not ended within ${MAX_SECONDS} seconds.`);
@@ -15,7 +15,7 @@ setTimeout(() => {
 
 // ───────────────────────── an app, a server for it, and a client
 
-/** Builds an app. It crosses into a worker as its source, so it uses nothing from outside. */
+/** Builds an app. It is sent to a worker as source code, so it must not use anything from outside. */
 const buildApp = (downloadBytes: number): App => async (request, _session, api) => {
   if (request.method === "PUT" && request.body !== null) {
     let received = 0;
@@ -56,7 +56,7 @@ if (!ipv6) console.log("This machine has no IPv6, so the proxy takes 127.0.0.1, 
 console.log(`A reverse proxy to it, served on ${proxyClient.host}:`);
 console.log(await proxyClient.request("GET", "/"));
 
-/** Whether the loopback address of IPv6 can be had. */
+/** Whether the loopback address of IPv6 is available. */
 function hasIPv6(): boolean {
   try {
     Deno.listen({ hostname: "::1", port: 0 }).close();
@@ -99,7 +99,7 @@ await transfer("download", async (progress) => {
  * Runs a transfer and prints how far it is, then its rate: on a terminal in one line that is
  * written again and again, else in a line for each quarter.
  *
- * @param run Tells `progress` of bytes on their way; resolves to how many have arrived.
+ * @param run Reports transferred bytes to `progress`; resolves to how many arrived.
  */
 async function transfer(
   name: string,

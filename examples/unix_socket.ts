@@ -2,7 +2,7 @@
 
 import { type Address, Client, Server } from "@degu/degu";
 
-/** Makes a request at a server on the address. */
+/** Makes a request to the server at the address. */
 async function tryAddress(address: Address): Promise<void> {
   await using server = new Server(address, () => [200, "OK", { hello: "world" }, null]);
   server.serveForever();
@@ -10,7 +10,7 @@ async function tryAddress(address: Address): Promise<void> {
   console.log(await new Client(server.address).request("GET", "/"));
 }
 
-// Whoever may enter the directory of a socket may connect to it, so it gets one of its own, which
+// Every user who can enter the directory of a socket can connect to it. So it gets its own directory, which
 // Deno makes with mode 0700. The server removes the socket when it closes.
 const directory = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-" });
 try {
@@ -19,7 +19,7 @@ try {
   await Deno.remove(directory);
 }
 
-// An abstract name has no file and no mode: every process of the machine may connect.
+// An abstract name has no file and no mode: every process on the machine can connect.
 if (Deno.build.os === "linux") {
   await tryAddress(new TextEncoder().encode(`\0degu-${Deno.pid}`));
 }

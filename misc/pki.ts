@@ -57,16 +57,16 @@ type PemFiles = Readonly<Record<string, string>>;
  * They name files, so they are of use until the directory is removed.
  *
  * Clients don't check the server's name (`checkHostname: false`): they trust one authority, which
- * has issued one certificate, so there is no other server they could be led to; and the same
+ * has issued one certificate, so they can't be led to another server; and the same
  * configuration works over Unix sockets, which have no name to check. The certificate is issued for
  * `localhost`, `127.0.0.1`, `::1` and the `names` of the options, so over TCP
  * `{ ...pki.clientSslconfig, checkHostname: true }` works as well.
  *
- * Without `await using`, call {@linkcode TempPKI.close}: a directory with keys in it stays until
- * someone removes it; nothing does that when the process ends or the object is collected.
+ * Without `await using`, call {@linkcode TempPKI.close}: the directory and the keys in it stay until they are
+ * removed; the end of the process or garbage collection doesn't remove them.
  *
- * Needs `--allow-write` of the temporary directory (`TMPDIR`, else `/tmp`), and no more; whoever
- * uses the configurations needs `--allow-read` of it too.
+ * Needs `--allow-write` of the temporary directory (`TMPDIR`, else `/tmp`), and no more; using the
+ * configurations also needs `--allow-read` of it.
  *
  * @example Configure both ends
  * ```ts
@@ -194,7 +194,7 @@ export class TempPKI implements AsyncDisposable {
       await Deno.remove(this.#dir, { recursive: true });
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return;
-      this.#removal = null; // so that closing again tries again
+      this.#removal = null; // closing again tries again
       throw error;
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Errors as plain data, which a worker can post with everything that they carry.
+ * Errors as plain data, which a worker can post with all their details.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export interface PlainError {
   errors?: PlainValue[];
 }
 
-/** Something that an error carries: an error, or another value that can be cloned. */
+/** A cause or a nested error: an error, or another value that can be cloned. */
 export type PlainValue =
   | { readonly error: PlainError }
   | { readonly value: unknown };

@@ -1,5 +1,5 @@
 /**
- * The worker of a temporary server, as seen from outside.
+ * Controls the worker of a temporary server.
  *
  * @module
  */
@@ -11,12 +11,12 @@ import type { Beginning, Report, StartCommand } from "./temp_server_protocol.ts"
 
 const TERMINATE_AFTER_MILLISECONDS = 2000;
 
-/** How much later than its end the error may arrive that a worker has ended with. */
+/** How long after the end of a worker its error may arrive. */
 const ERROR_DELAY_MILLISECONDS = 100;
 
 /**
- * Never called. Written here so that `deno cache`, and whatever else analyzes the code, finds the
- * module that is started by its URL.
+ * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by
+ * its URL.
  */
 const _importWorker = () => import("./temp_server_worker.ts");
 
@@ -30,7 +30,7 @@ export class ServerWorker {
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #signal: AbortSignal | undefined;
-  /** Reports what has happened to a server that has started. */
+  /** Reports failures of a server that has started. */
   readonly #report: (what: string) => void;
   readonly #ready = Promise.withResolvers<Address>();
   /** Resolves when the server is closed, or the worker has ended. */
@@ -61,7 +61,7 @@ export class ServerWorker {
   }
 
   /**
-   * Starts a server in a worker of its own.
+   * Starts a server in its own worker.
    *
    * @param command What to start.
    * @param signal Aborts starting, which rejects with its reason; later it stops the server.

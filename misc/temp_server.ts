@@ -1,5 +1,5 @@
 /**
- * Servers to throw away, in a worker of their own.
+ * Throw-away servers, each in its own worker.
  *
  * @module
  */
@@ -16,8 +16,8 @@ import type { StartCommand } from "./temp_server_protocol.ts";
 export type { AppRef } from "./function_reference.ts";
 
 /**
- * An address; or that with the options of the server (no logger, which can't be sent), and a signal
- * that aborts starting the server, or closes it later.
+ * An address, or an object with an address, the options of the server (without a logger, which can't be
+ * sent), and a signal that aborts starting the server or closes it later.
  */
 export type TempAddress = Address | {
   address: Address;
@@ -33,13 +33,13 @@ const abandonedServers = new FinalizationRegistry<ServerWorker>((worker) => {
   worker.stop();
 });
 
-/** What temporary servers have in common: a worker, and its end. */
+/** The base of temporary servers: a worker and its lifetime. */
 export class WorkerServer implements AsyncDisposable {
   /** The address, usable as a client's. */
   readonly address: Address;
   readonly #worker: ServerWorker;
 
-  /** Takes over a worker that has a server, which the static method `start` of a subclass has made. */
+  /** Takes over a worker with a server, made by the static method `start` of a subclass. */
   protected constructor(worker: ServerWorker, address: Address) {
     if (!(worker instanceof ServerWorker)) {
       throw new TypeError(
@@ -86,8 +86,8 @@ export class WorkerServer implements AsyncDisposable {
  */
 export class TempServer extends WorkerServer {
   /**
-   * Starts a server in a worker of its own and resolves when it can be reached. Needs what a server
-   * needs, and `--allow-read` for local modules.
+   * Starts a server in its own worker and resolves when it can be reached. Needs the permissions of a server,
+   * and `--allow-read` for local modules.
    *
    * @param address Where to listen, or `{ address, options, signal }`: that, the server's options, and
    * a signal that aborts starting it (`start` rejects with its reason) or, later, closes it.
@@ -108,7 +108,7 @@ export class TempServer extends WorkerServer {
 }
 
 /**
- * The same with TLS.
+ * A TLS server that runs in a worker until it is closed, like {@linkcode TempServer}.
  *
  * @example
  * ```ts
@@ -126,9 +126,9 @@ export class TempServer extends WorkerServer {
  */
 export class TempSSLServer extends WorkerServer {
   /**
-   * Starts a server in a worker of its own, as `TempServer.start` does.
+   * Starts a server with TLS in its own worker, like `TempServer.start`.
    *
-   * @param sslconfig Which clients to trust and who the server is; files that the worker reads.
+   * @param sslconfig Which clients to trust, and the identity of the server; the worker reads the files.
    */
   static async start(
     sslconfig: ServerSslconfig,
@@ -155,7 +155,7 @@ function startWorker(
   });
 }
 
-/** Takes apart the first argument. */
+/** Splits the first argument into its parts. */
 function readTarget(target: TempAddress): {
   address: Address;
   options: Record<string, unknown>;

@@ -1,5 +1,5 @@
 /**
- * What a temporary server and its worker say to each other.
+ * The messages between a temporary server and its worker.
  *
  * @module
  */
@@ -9,12 +9,12 @@ import type { Address } from "../base/address_rules.ts";
 import type { ServerSslconfig } from "../server.ts";
 import type { PlainError } from "./plain_error.ts";
 
-/** A function that is to be had in the worker: by its source, or as an export of a module. */
+/** A function for the worker: by its source, or as an export of a module. */
 export type FunctionReference =
   | { readonly kind: "source"; readonly source: string }
   | { readonly kind: "module"; readonly module: string; readonly name: string };
 
-/** What the worker is to start. */
+/** What the worker must start. */
 export interface StartCommand {
   /** `null` for a plain server. */
   readonly sslconfig: ServerSslconfig | null;

@@ -1,5 +1,5 @@
 /**
- * Parsers and formatters of single parts of a message, and makers of requests: for tests and demos.
+ * Parses and formats single parts of messages, and makes requests, for tests and demos.
  *
  * @module
  */
@@ -61,7 +61,7 @@ export interface ParsedResponse {
   headers: HeaderDict;
 }
 
-// Everything here runs to its end at once, so one buffer serves every call.
+// Everything here is synchronous, so one buffer serves every call.
 const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** Copies a preamble into the buffer and appends the end that it has on the wire; returns its length. */

@@ -43,14 +43,14 @@ export function checkClientAddress(address: Address): Address {
   }
   if (typeof address === "string") return checkPath(address);
   const [host, port, flowinfo, scopeid] = checkTuple(address);
-  // A program may have the address of an interface as the system prints it, with the length of its prefix.
+  // A program may pass an interface's address as the system prints it, with its prefix length.
   const checked = flowinfo === undefined ? host : withoutPrefix(host);
   if (isIPv6(withoutZone(checked))) checkScope(checked, scopeid);
   else if (!isNameOrIPv4(host)) throw badHost(host, "an IP address or a DNS name");
   return makeTuple(host, checkPort(port, 1), flowinfo, scopeid);
 }
 
-/** Checks an address that a server listens on, and copies it; as {@linkcode checkClientAddress}. */
+/** Checks an address that a server listens on, and copies it, like {@linkcode checkClientAddress}. */
 export function checkServerAddress(address: Address): Address {
   if (address instanceof Uint8Array) return checkName(address);
   if (typeof address === "string") return checkPath(address);
@@ -90,7 +90,7 @@ export function endpointOf(address: Address): Endpoint {
   return { transport: "tcp", hostname, port };
 }
 
-/** The address that was asked for, with the port or the name that it came to be. */
+/** The requested address, with the port or the name that was chosen. */
 export function boundAddress(asked: Address, bound: Deno.Addr): Address {
   if (typeof asked === "string") return asked;
   if (asked instanceof Uint8Array) return encoder.encode((bound as Deno.UnixAddr).path);
@@ -101,8 +101,8 @@ export function boundAddress(asked: Address, bound: Deno.Addr): Address {
 }
 
 /**
- * The address of a peer, in the form of the server's, but for IPv4 peers of a server that listens on
- * IPv6; `null` if it has none.
+ * The address of a peer, in the form of the server's address, except for IPv4 peers of a server that listens
+ * on IPv6; `null` if it has none.
  */
 export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
   if (typeof server === "string" || server instanceof Uint8Array) return null;
@@ -110,7 +110,7 @@ export function peerAddress(server: Address, peer: unknown): HostAddress | Scope
   const host = withoutMapping(hostname);
   if (isIPv4(host)) return Object.freeze([host, port] as const);
   const [ownHost, , , ownScope] = server;
-  // A peer's address has no scope: it is that of the address where its connection arrived.
+  // A peer's address has no scope: use that of the local address of its connection.
   const shares = isLinkLocal(host) && isLinkLocal(ownHost);
   const zone = shares ? zoneOf(ownHost) : null;
   const shown = zone === null ? host : `${host}%${zone}`;

@@ -58,7 +58,7 @@ export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 export class Connection implements Disposable {
   /** The socket that was given to the constructor. */
   readonly sock: Socket;
-  /** Headers that go with each request, over the caller's; `null` for none. */
+  /** Headers sent with each request, overriding the caller's; `null` for none. */
   readonly baseHeaders: HeaderDict | null;
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
@@ -68,9 +68,9 @@ export class Connection implements Disposable {
   /**
    * Makes a connection over a socket, which it owns from now on.
    *
-   * @param baseHeaders Headers that go with each request, or `null`.
+   * @param baseHeaders Headers sent with each request, or `null`.
    * @param bodies The classes that the bodies of responses are made from.
-   * @param timeout Seconds that each wait for the peer may take, or `null` for any time.
+   * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
    * @throws {TypeError} if an argument is of a wrong type.
    * @throws {RangeError} if a value is not allowed.
    */
@@ -185,7 +185,7 @@ export class Connection implements Disposable {
     return await this.request("GET", uri, withRange(headers, start, stop), null, options);
   }
 
-  /** Closes the connection; whatever waits for it rejects. Closing it again has no effect. */
+  /** Closes the connection; pending operations reject. Closing it again has no effect. */
   close(): void {
     this.#transport.close();
   }
@@ -210,7 +210,7 @@ export class Connection implements Disposable {
   }
 }
 
-/** Copies headers, with the range that is asked for. */
+/** Copies headers and adds the requested range. */
 function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict {
   const range = new Range(start, stop);
   checkHeaderDict(headers);

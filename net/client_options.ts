@@ -39,16 +39,16 @@ export interface ClientOptions {
   /** The value of the `authorization` header; none if it is left out. */
   authorization?: string | undefined;
   /**
-   * Headers that go with every request, over the caller's. Not `host` and `authorization`, which have
-   * options of their own, nor those of one message: `content-length`, `transfer-encoding`,
-   * `range`, `content-range`.
+   * Headers sent with every request, overriding the caller's. Not `host` and `authorization`, which have
+   * their own options, nor headers that describe one message: `content-length`, `transfer-encoding`, `range`,
+   * `content-range`.
    */
   headers?: HeaderDict | undefined;
   /** Called with each new connection, which is closed unless this returns exactly `true`. */
   onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
   /**
-   * Aborts connecting, the handshake, and every connection that this client has made; what waits
-   * rejects with its reason, and so does every later call.
+   * Aborts connecting, the handshake, and every connection that this client made. Pending operations and all
+   * later calls reject with its reason.
    */
   signal?: AbortSignal | undefined;
 }
@@ -109,7 +109,7 @@ function checkHeaderValue(name: string, value: string): void {
   }
 }
 
-/** The headers that go with each request of a client; `null` for none. */
+/** The headers sent with each request of a client; `null` for none. */
 export function makeBaseHeaders(
   host: string | null,
   { headers: given, authorization }: ClientOptions,

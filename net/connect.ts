@@ -1,5 +1,5 @@
 /**
- * Making connections, bounded by a time-out and a signal.
+ * Connects, bounded by a time-out and a signal.
  *
  * @module
  */
@@ -34,8 +34,7 @@ export async function connectSocket(
 }
 
 /**
- * Runs an attempt until it succeeds, the time is over or the signal aborts. What succeeds too late
- * is closed.
+ * Runs an attempt until it succeeds, times out or is aborted. A result that comes too late is closed.
  *
  * @param what Names the attempt in the error.
  * @throws {Deno.errors.TimedOut} if the time is over.
@@ -54,7 +53,7 @@ export async function bounded<T extends { close(): void }>(
   );
   using joined = new JoinedSignal(expiry.signal, signal);
   const either = joined.signal ?? expiry.signal;
-  // In a function of its own, so that what it throws at once is cleaned up after, too.
+  // A separate async function, so the cleanup also runs after a synchronous throw.
   const attempting = (async () => await attempt(either))();
   try {
     return await untilAborted(attempting, either);
@@ -67,7 +66,7 @@ export async function bounded<T extends { close(): void }>(
 }
 
 /**
- * Waits for what can't be stopped, but not beyond an abort of the signal.
+ * Waits for a promise that can't be stopped, but only until the signal aborts.
  *
  * @throws the reason of the signal if that aborts.
  */
@@ -87,14 +86,14 @@ export async function untilAborted<T>(
   }
 }
 
-/** One signal for several, until it is disposed of: then they have no listener of it left. */
+/** Combines several signals. Disposing of it removes its listeners from them. */
 export class JoinedSignal implements Disposable {
   /** Aborts with the first of them; `undefined` if there are none. */
   readonly signal: AbortSignal | undefined;
   readonly #joined: readonly AbortSignal[];
   #follow: (event: Event) => void = () => {};
 
-  /** Joins those that are given. */
+  /** Joins the signals that were given. */
   constructor(...signals: readonly (AbortSignal | undefined)[]) {
     const given = signals.filter((signal) => signal !== undefined);
     const aborted = given.find((signal) => signal.aborted);

@@ -29,7 +29,7 @@ export function checkTimeout(timeout: number | null): void {
   }
 }
 
-/** A wait that may be under way. */
+/** A wait that may be in progress. */
 export class Wait {
   /** The tick at which it began; -1 while there is none. */
   since = -1;
@@ -39,7 +39,7 @@ export class Wait {
 export class Deadline {
   /** The wait for bytes. */
   readonly reading: Wait = new Wait();
-  /** The wait for a write, which may be under way at the same time. */
+  /** The wait for a write, which may be in progress at the same time. */
   readonly writing: Wait = new Wait();
   #tick = 0;
   readonly #timer: Interval | undefined;

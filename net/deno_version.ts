@@ -1,6 +1,6 @@
 /**
- * Which versions of Deno have TLS that can be relied on. This module loads on older ones too, so that
- * it can refuse them.
+ * Which versions of Deno have TLS that can be relied on. This module also loads on older ones, so it can
+ * refuse them.
  *
  * @module
  */
@@ -19,7 +19,7 @@ const VERSION = /^(\d+)\.(\d+)\.(\d+)(-[-0-9A-Za-z.]+)?(?:\+.*)?$/;
 /**
  * Whether a version of Deno is {@linkcode MIN_DENO_VERSION} or later, as Semantic Versioning orders
  * them: a pre-release (`2.9.6-rc.1`) comes before its release, and the commit of a canary
- * (`2.9.6+1a2b3c4`) does not count. What is not a version is not supported.
+ * (`2.9.6+1a2b3c4`) does not count. Anything that isn't a version is not supported.
  */
 export function isSupportedDeno(version: string): boolean {
   const match = VERSION.exec(version);
@@ -33,7 +33,7 @@ export function isSupportedDeno(version: string): boolean {
 }
 
 /**
- * Refuses to go on with a Deno that is too old for TLS.
+ * Throws if this Deno is too old for TLS.
  *
  * @throws {DeguError} if it is older than {@linkcode MIN_DENO_VERSION}.
  */

@@ -27,14 +27,14 @@ import { checkPossible, excessBytes, isReset, unframedBody } from "./response_ru
 import type { Transport } from "./transport.ts";
 
 /**
- * After this long without bytes of the peer a request waits for a turn of the event loop. Only then is
- * it known what has arrived while the program computed, which must not be taken for the response.
+ * After this long without bytes from the peer, a request first waits for a turn of the event loop. Only then
+ * is it known what arrived while the program computed; that must not be taken for the response.
  */
 const PAUSE_MILLISECONDS = 10;
 
 const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
 
-/** Closes the socket of exchanges that were collected. No closure here may refer to them. */
+/** Closes the socket of exchanges that were garbage collected. No closure here may refer to them. */
 function closeWhenForgotten(exchanges: WeakKey, transport: Transport): void {
   forgotten.register(exchanges, transport, transport);
   transport.addCloseListener(() => forgotten.unregister(transport));
@@ -86,7 +86,7 @@ export class Exchanges {
     this.#owner = {
       bodyConsumed: () => this.#finishBody(),
       bodyFailed: (error) => transport.close(error),
-      bodyCancelled: () => transport.close(),
+      bodyCanceled: () => transport.close(),
     };
     closeWhenForgotten(this, transport);
   }
@@ -96,7 +96,7 @@ export class Exchanges {
     this.#closeAfterBody = true;
   }
 
-  /** Makes a request; as `request` of a connection. */
+  /** Makes a request, like `request` of a connection. */
   request(
     method: Method,
     uri: string,
@@ -125,9 +125,9 @@ export class Exchanges {
   }
 
   /**
-   * Checks whether such a request can be made now.
+   * Checks whether a request can be made now.
    *
-   * @throws what `request` of a connection does.
+   * @throws the same errors as `request` of a connection.
    */
   checkReady(method: Method, uri: string, body: BodyOut): void {
     if (this.#transport.closed) throw new ConnectionClosedError();
@@ -144,7 +144,7 @@ export class Exchanges {
     }
   }
 
-  // Hot path: every await is here, since each asynchronous function costs a promise a request.
+  // Hot path: every await is here, because each async function costs one promise per request.
   async #exchange(
     method: Method,
     length: number,
@@ -156,7 +156,7 @@ export class Exchanges {
     const writer = this.#writer;
     try {
       this.#readEarlyBytes();
-      // A read that finds something settles within two turns.
+      // A read that finds bytes settles within two turns.
       await null;
       await null;
       if (this.#hasPaused()) await turnOfEventLoop();
@@ -180,8 +180,8 @@ export class Exchanges {
   }
 
   /**
-   * Issues a read before the request is sent: what is there already can't be its response, and must
-   * never be taken for it.
+   * Issues a read before the request is sent: what arrived before can't be its response, and must never be
+   * taken for it.
    */
   #readEarlyBytes(): void {
     if (this.#transport.reader.buffered > 0) throw excessBytes();
@@ -189,7 +189,7 @@ export class Exchanges {
   }
 
   #hasPaused(): boolean {
-    // A clock that was set back has paused, too.
+    // A clock that was set back counts as a pause.
     return Math.abs(this.#transport.sinceArrival) > PAUSE_MILLISECONDS;
   }
 
@@ -199,7 +199,7 @@ export class Exchanges {
     throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
   }
 
-  /** Goes on if a write was refused: a server that refuses a body responds and closes. */
+  /** Continues if a write was refused: a server that refuses a body responds and closes. */
   #noteRefusal(thrown: unknown): void {
     const error = this.#writer.failureOf(thrown);
     if (!this.#writer.failed || !isReset(error)) throw error;
@@ -217,7 +217,7 @@ export class Exchanges {
     return preamble;
   }
 
-  /** Whether the response would have a body that ends with the connection (RFC 9112 §6.3, case 8). */
+  /** Whether the body of the response would end with the connection (RFC 9112 §6.3, case 8). */
   #endsByClosing(method: Method, preamble: ResponsePreamble): boolean {
     checkPossible(preamble);
     const { status, headers, framing } = preamble;
@@ -228,7 +228,7 @@ export class Exchanges {
     return closes;
   }
 
-  /** Reads on to the end of the connection, before which nothing may come. */
+  /** Reads to the end of the connection; no byte may come before it. */
   async #expectEnd(): Promise<void> {
     try {
       if (await this.#transport.reader.fill() > 0) throw unframedBody();
@@ -278,7 +278,7 @@ export class Exchanges {
     return error;
   }
 
-  /** The error to report instead: a reset before the first byte of a response is as good as an end. */
+  /** The error to report instead: a reset before the first byte of a response counts as an end. */
   #asEmptyPreamble(error: unknown): unknown {
     const { closed, reader, failure } = this.#transport;
     const refusal = this.#refusal;

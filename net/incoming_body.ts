@@ -15,14 +15,14 @@ import type { Framing } from "../base/wire/headers.ts";
 import type { Interruption } from "../base/body/interruption.ts";
 import type { Transport } from "./transport.ts";
 
-/** What is notified of how a body ends. The body keeps it alive. */
+/** Notified of how a body ends. The body keeps it alive. */
 export interface BodyOwner {
   /** The last byte has been read. */
   bodyConsumed(): void;
-  /** The peer sent invalid bytes or closed the connection, or the time was over. */
+  /** The peer sent invalid bytes, closed the connection or timed out. */
   bodyFailed(error: unknown): void;
   /** The rest is not wanted. */
-  bodyCancelled(reason: unknown): void;
+  bodyCanceled(reason: unknown): void;
 }
 
 /**
@@ -50,7 +50,7 @@ export function makeIncomingBody(
   return body;
 }
 
-/** A connection as our own bodies see it: they share its buffer. */
+/** A connection as the source of our own bodies, which share its buffer. */
 class ConnectionSource extends BodySource {
   readonly reader: ByteReader;
   readonly exact = false;
@@ -72,13 +72,13 @@ class ConnectionSource extends BodySource {
   }
 
   read(into: Uint8Array): Promise<number | null> {
-    // A read in the background, for a body that was cancelled, would steal what follows that body.
+    // A background read for a canceled body would consume bytes that follow the body.
     if (this.#owner !== null) return this.#transport.read(into);
     const aborted = this.interruption?.aborted;
     return Promise.reject(aborted ? aborted.reason : new BodyError("the body is over"));
   }
 
-  // An empty body is consumed from the start, and may still be read, fail or be cancelled while the
+  // An empty body is consumed from the start, and may still be read, fail or be canceled while the
   // connection is at another message. Nor does a body that has ended keep the connection alive.
   #releaseOwner(): BodyOwner | null {
     const owner = this.#owner;
@@ -98,7 +98,7 @@ class ConnectionSource extends BodySource {
   }
 
   override cancel(reason: unknown): Promise<void> {
-    this.#releaseOwner()?.bodyCancelled(reason);
+    this.#releaseOwner()?.bodyCanceled(reason);
     return Promise.resolve();
   }
 

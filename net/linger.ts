@@ -8,13 +8,13 @@ import type { Transport } from "./transport.ts";
 
 const LINGER_MILLISECONDS = 1000;
 const LINGER_BYTES = 1048576;
-/** How long a peer that only writes has for beginning to read, once its writes begin to wait. */
+/** How long a peer that only writes may take to begin to read once its writes block. */
 const LAST_CHANCE_MILLISECONDS = 20;
 /** Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. */
 const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
 
 /**
- * Ends the writing side and drops what arrives, so that no reset outruns the last response. Resolves
+ * Ends the writing side and drops what arrives, so that a reset can't destroy the last response. Resolves
  * when the connection can be closed, or has been. Never rejects.
  *
  * @param encrypted Whether this is a TLS connection.

@@ -14,9 +14,9 @@ export interface Accepted {
   readonly name: string;
   /** Where it comes from; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
-  /** The socket to speak HTTP over; its handshake, if there is one, is done. */
+  /** The socket for HTTP; its handshake, if any, is done. */
   readonly socket: Socket;
-  /** Whether the peer may still be accepted: what is trusted can change while it waits. */
+  /** Whether the peer may still be accepted: trust can change while it waits. */
   readonly isTrusted: () => boolean;
 }
 
@@ -28,9 +28,9 @@ export interface Listener {
   readonly address: Address;
   /** Waits for the next connection; for one caller at a time. Rejects once closed, and never before. */
   accept(): Promise<Accepted>;
-  /** Frees the address, and ends the handshakes under way. */
+  /** Frees the address, and ends the handshakes in progress. */
   close(): void;
-  /** Resolves when nothing is left of what {@linkcode close} has ended. */
+  /** Resolves once everything that {@linkcode close} ends has ended. */
   ended(): Promise<void>;
 }
 
@@ -47,16 +47,16 @@ export type Listen = (address: Address, side: ListenerSide) => Listener;
 
 /** What a listener reports to. */
 export interface ListenerLog {
-  /** Peers that were gone before they were accepted. */
+  /** Peers that left before they were accepted. */
   debug(message: string): void;
-  /** Failures to accept, which are no peer's fault. */
+  /** Failures to accept that are not a peer's fault. */
   warn(message: string): void;
 }
 
 /** Listens for plain connections. */
 export const listenPlain: Listen = (address, { logger }) => new PlainListener(address, logger);
 
-/** No peer is asked who it is, so nothing can change. */
+/** Peers are not authenticated, so their trust can't change. */
 const trusted = () => true;
 
 /** Errors of accept(2) for a peer that is gone already; on Linux also those of its network. */
@@ -107,7 +107,7 @@ export class PlainListener implements Listener {
     return { name, address, socket, isTrusted: trusted };
   }
 
-  /** As {@linkcode accept}, for a caller that names the peer. */
+  /** Like {@linkcode accept}, for a caller that names the peer. */
   async acceptConn(): Promise<Deno.TcpConn | Deno.UnixConn> {
     for (;;) {
       const conn = await this.#tryAccept();
@@ -122,7 +122,7 @@ export class PlainListener implements Listener {
     }
   }
 
-  /** The next connection; `null` where there was none, which is no reason to end. */
+  /** The next connection; `null` if an attempt failed but the listener can continue. */
   async #tryAccept(): Promise<Deno.TcpConn | Deno.UnixConn | null> {
     try {
       const conn = await this.#listener.accept();
@@ -133,7 +133,7 @@ export class PlainListener implements Listener {
       if (error instanceof Error && "code" in error && PEER_CODES.has(error.code)) {
         this.#reportGone(error);
       } else {
-        // Once, and not with each attempt.
+        // Reported once, not at each attempt.
         if (!this.#failing) this.#log.warn(`accepting connections fails: ${error}`);
         this.#failing = true;
         await this.#pause();

@@ -11,7 +11,7 @@ import { CodingCheck } from "../base/body/foreign_bodies.ts";
 import { BodyError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 
-/** What a message goes out through. */
+/** Where a message is written to. */
 export interface MessageOutput {
   /** Where the preamble is. */
   readonly out: Uint8Array;
@@ -39,7 +39,7 @@ export class MessageSink implements ByteSink {
    * Makes a sink for one body.
    *
    * @param preamble Bytes of the preamble.
-   * @param onFailure Called when the body has broken the framing, which it may not report itself.
+   * @param onFailure Called when the body breaks the framing; the body may not report it itself.
    */
   constructor(
     writer: MessageOutput,
@@ -57,8 +57,8 @@ export class MessageSink implements ByteSink {
   }
 
   /**
-   * Writes the whole body, and checks that it is complete. Runs up to the first write at once, so
-   * that the preamble and the beginning of the body go out together.
+   * Writes the whole body, and checks that it is complete. Runs synchronously up to the first write, so the
+   * preamble and the beginning of the body go out together.
    *
    * @throws {BodyError} if the body breaks the framing.
    */
@@ -123,7 +123,7 @@ export class MessageSink implements ByteSink {
     this.#writing = true;
   }
 
-  /** Checks what is to be written; returns as much of it as is known to be valid. */
+  /** Checks the bytes to write; returns as many of them as are known to be valid. */
   #checkNext(bytes: Uint8Array): Uint8Array {
     if (bytes.length > this.#limit - this.#written) {
       throw new BodyError(`the body wrote more than its ${this.#limit} bytes`);
@@ -164,14 +164,14 @@ export class MessageSink implements ByteSink {
     this.#closed ??= error;
   }
 
-  /** Does the same, and drops the preamble if it has not been written. */
+  /** Like {@linkcode close}, but also drops the preamble if it was not written. */
   discard(error: unknown): void {
     this.#preamble = 0;
     this.close(error);
   }
 }
 
-/** What a body gets to write to: nothing in it ends the message, or changes how one is checked. */
+/** The sink that a body writes to: it offers no way to end the message or to change how it is checked. */
 class BodySink implements ByteSink {
   readonly pieceBytes = MAX_PIECE_BYTES;
   readonly #sink: MessageSink;

@@ -25,7 +25,7 @@ export class MessageWriter {
   #out: Uint8Array | null = null;
   /** How far the message has got: nothing was handed to the socket, something was, or it refused. */
   #phase: "unsent" | "begun" | "failed" = "unsent";
-  /** What the one write of a small message writes. */
+  /** The bytes of the single write of a small message. */
   #sending: Uint8Array | null = null;
   #failBody: ((error: unknown) => void) | null = null;
   /** Counts what the socket takes of the message; `null` if nobody wants to know. */
@@ -55,7 +55,7 @@ export class MessageWriter {
   /**
    * Begins a message.
    *
-   * @returns Where its preamble is to be written.
+   * @returns The buffer for its preamble.
    */
   beginMessage(): Uint8Array {
     this.#phase = "unsent";
@@ -63,9 +63,9 @@ export class MessageWriter {
   }
 
   /**
-   * Begins to send a message whose preamble is in {@linkcode out}; a body that is small, or the
-   * beginning of one that is at hand, goes out in the same write. {@linkcode endSend} takes what the
-   * promise resolves to, and {@linkcode failureOf} what it rejects with.
+   * Begins to send a message whose preamble is in {@linkcode out}; a body that is small, or the part of one
+   * that is available now, goes out in the same write. {@linkcode endSend} takes what the promise resolves
+   * to, and {@linkcode failureOf} what it rejects with.
    *
    * @param length Bytes of the preamble.
    */
@@ -82,7 +82,7 @@ export class MessageWriter {
     return this.#beginWrite(this.#sending);
   }
 
-  /** Ends what {@linkcode beginSend} has begun; `null` if nothing is left to wait for. */
+  /** Ends a send that {@linkcode beginSend} began; `null` if nothing is left to wait for. */
   endSend(written: number | void): Promise<void> | null {
     // Anything larger was written piece by piece.
     if (this.#sending === null) return null;
@@ -139,7 +139,7 @@ export class MessageWriter {
     framing: Framing | undefined,
   ): Promise<void> {
     const failing = Promise.withResolvers<never>();
-    // A body that throws at once may have closed the connection before anybody waits for this.
+    // A body that throws synchronously may have closed the connection before this is awaited.
     failing.promise.catch(() => {});
     const sink = new MessageSink(this, length, body, framing, failing.reject);
     this.#failBody = (error) => {
@@ -160,7 +160,7 @@ export class MessageWriter {
     }
   }
 
-  /** Makes the body that is being sent fail; what has not been handed to the socket is not sent. */
+  /** Makes the body that is being sent fail; bytes that were not handed to the socket are not sent. */
   cancelBody(reason: unknown): void {
     this.#failBody?.(reason ?? new ConnectionClosedError());
   }

@@ -18,7 +18,7 @@ export class PreambleReader {
   readonly #checkStart: (first: number) => void;
   /** How many bytes of the next preamble were searched for its end. */
   #searched = 0;
-  /** What is waited for: a read of the socket, or one that was issued ahead. */
+  /** What it waits for: a read of the socket, or one that was issued ahead. */
   #receiving: "nothing" | "read" | "read ahead" = "nothing";
 
   /**
@@ -36,7 +36,7 @@ export class PreambleReader {
    *
    * @returns The position of its end, or -1 if more must be received.
    * @throws {ProtocolError} if it is too large.
-   * @throws what `checkStart` does.
+   * @throws the error of `checkStart`.
    */
   find(): number {
     const { reader, deadline } = this.#transport;
@@ -75,10 +75,10 @@ export class PreambleReader {
   }
 
   /**
-   * Ends a read that {@linkcode beginReceive} has begun.
+   * Ends a read that {@linkcode beginReceive} began.
    *
-   * @throws {EmptyPreambleError} if the peer has closed before a preamble.
-   * @throws {ProtocolError} if the peer has closed inside of one.
+   * @throws {EmptyPreambleError} if the peer closed before a preamble.
+   * @throws {ProtocolError} if the peer closed within one.
    */
   endReceive(count: number | null): void {
     this.#transport.endRead();
@@ -95,7 +95,7 @@ export class PreambleReader {
   }
 
   /**
-   * Issues the read for the next preamble before anybody waits for it. Nothing else may touch the
+   * Issues the read for the next preamble before it is needed. Nothing else may touch the
    * reader, which must be empty, until {@linkcode beginReceive}.
    */
   readAhead(): void {
@@ -107,7 +107,7 @@ export class PreambleReader {
     return this.#transport.reader.ahead === null;
   }
 
-  /** Waits for what was read ahead; if that was the end, the reader is empty. */
+  /** Waits for the read issued ahead; if it found the end, the reader is empty. */
   async settleAhead(): Promise<void> {
     try {
       await this.#transport.reader.settleAhead();

@@ -1,5 +1,5 @@
 /**
- * Items that have arrived and wait for somebody to ask for them.
+ * A bounded queue of items with an asynchronous consumer.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export class Queue<T> {
     this.#most = most;
   }
 
-  /** Adds an item; false where there is no room, or the queue is closed. */
+  /** Adds an item; returns false if the queue is full or closed. */
   push(item: T): boolean {
     if (this.#closed) return false;
     const waiting = this.#waiting;
@@ -39,7 +39,7 @@ export class Queue<T> {
     return this.#waiting.promise;
   }
 
-  /** Ends the wait for an item; returns those that are left. */
+  /** Closes the queue; returns the items that are left. */
   close(): T[] {
     this.#closed = true;
     this.#waiting?.reject(new Deno.errors.Interrupted("the listener was closed"));

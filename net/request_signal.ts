@@ -13,9 +13,9 @@ import type { Transport } from "./transport.ts";
 /** Options of one request. */
 export interface RequestOptions {
   /**
-   * Aborts the request until the response's body is consumed or, if it has none, the response has
-   * arrived; what waits for either, or reads the body later, rejects with its reason. Before the first
-   * byte was sent the connection stays open and usable; later it closes.
+   * Aborts the request until the response's body is consumed or, if it has none, the response has arrived.
+   * Pending operations and later reads of the body reject with its reason. Before the first byte was sent the
+   * connection stays open and usable; later it closes.
    */
   signal?: AbortSignal | undefined;
 }
@@ -46,8 +46,8 @@ export function checkSignal(signal: AbortSignal | undefined): void {
 }
 
 /**
- * Ends the request of a connection whose signal is aborted, one request after the other. A signal may
- * live for ever, so this holds nothing that would keep the connection, or a body, from being collected.
+ * Links a connection's current request to its signal; one request at a time. A signal may
+ * live forever, so this holds nothing that would keep the connection, or a body, from being collected.
  */
 export class RequestAbort {
   readonly #transport: Transport;
@@ -68,14 +68,14 @@ export class RequestAbort {
     return this.#fired;
   }
 
-  /** Begins to listen to the signal of a request that is to be sent; it must not be aborted yet. */
+  /** Begins to listen to the signal of the next request; it must not be aborted yet. */
   begin(signal: AbortSignal): void {
     this.#fired = false;
     this.#signal = signal;
     signal.addEventListener("abort", this.#abort);
   }
 
-  /** Passes an abort on to the body of the response, too. */
+  /** Also passes an abort on to the body of the response. */
   interrupt(interruption: Interruption): void {
     this.#interruption = interruption;
   }

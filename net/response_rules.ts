@@ -1,5 +1,5 @@
 /**
- * Which responses a client refuses, and which errors mean that the peer has left.
+ * Which responses a client refuses, and which errors mean that the peer left.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { ProtocolError } from "../base/errors.ts";
 import type { ResponsePreamble } from "../base/wire/preamble.ts";
 
-/** Refuses a response that no request of ours can have (RFC 9110 §15.2, §15.3.5). */
+/** Refuses a response that none of our requests can have (RFC 9110 §15.2, §15.3.5). */
 export function checkPossible({ status, framing }: ResponsePreamble): void {
   if (status < 200) {
     const why = "interim responses are refused; a request has one response";
@@ -19,7 +19,7 @@ export function checkPossible({ status, framing }: ResponsePreamble): void {
   }
 }
 
-/** The error for bytes behind a response that has no body. */
+/** The error for bytes after a response that has no body. */
 export function unframedBody(): ProtocolError {
   return new ProtocolError(
     "UNFRAMED_BODY",
@@ -32,7 +32,7 @@ export function excessBytes(): ProtocolError {
   return new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for");
 }
 
-/** True for the errors of a socket whose peer has closed or reset. */
+/** True for the errors of a socket that its peer closed or reset. */
 export function isReset(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.BrokenPipe;

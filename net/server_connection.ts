@@ -55,11 +55,11 @@ export interface ServerContext {
   readonly timeout: number | null;
   /** What to report to. */
   readonly logger: Logger;
-  /** Those that were accepted and have not ended. */
+  /** The sessions that were accepted and have not ended. */
   readonly sessions: Set<Session>;
-  /** Follows an exchange; `null` if nobody wants to know. */
+  /** Follows an exchange; `null` if it is not observed. */
   readonly watchExchange: WatchExchange | null;
-  /** True once no further request is to be answered. */
+  /** True once no further request will be answered. */
   stopping: boolean;
 }
 
@@ -73,8 +73,8 @@ const WATCH_MILLISECONDS = 300;
 
 /**
  * What a connection is doing: waiting for a request, or for `onConnect`; answering a request whose body
- * has not been read to its end; answering any other. Or it does not matter any more, since the last
- * response has been sent, the connection has been closed, or the app has closed it.
+ * has not been read to its end; answering any other. Or over: the last response was sent, the connection was
+ * closed, or the app closed it.
  */
 type Phase = "idle" | "body" | "answering" | "over" | "closed by the app";
 
@@ -100,7 +100,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /**
    * Owns a socket that is ready to speak HTTP.
    *
-   * @param isTrusted Whether the peer may be accepted, as things are at the time of the call.
+   * @param isTrusted Whether the peer may be accepted, as of the time of the call.
    */
   constructor(
     context: ServerContext,
@@ -134,8 +134,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   }
 
   /**
-   * Checks from time to time whether the peer is still there while the app works. Between requests, and
-   * while a body is read, there is always a read that finds out.
+   * Checks from time to time whether the peer is still there while the app works. Between requests, and while
+   * a body is read, a pending read detects it.
    */
   signalWanted(): void {
     const onEnd = () => {
@@ -248,7 +248,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
         return;
       }
       if (this.#isLast(answer)) {
-        // What follows is dropped, and nobody may read a part of it.
+        // What follows is dropped, and no part of it may be read.
         if (this.#phase === "body") cancelQuietly(request.body, unreadError(answer.status));
         return;
       }
@@ -287,7 +287,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /** Decides after a response whether it was the last one. */
   #isLast({ status, headers }: Answer): boolean {
     const requests = countRequest(this.#session);
-    // Whoever has closed it while the last bytes were sent has reported why.
+    // If it was closed while the last bytes were sent, the reason was already reported.
     if (this.#transport.closed) return false;
     if (saysClose(headers)) {
       this.#log.ended(`a response with connection: close (status ${status})`);
@@ -308,7 +308,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /** Closes the connection at once, without a response. */
   #cutShort(error: unknown, where: string, request?: Request): void {
     const { closed, failure } = this.#transport;
-    // What was closed because the peer has left fails with that, which is no mistake of the app.
+    // An operation that fails because the peer left is not the app's mistake.
     const broken = failure !== null || closed ||
       (this.#peerLeft && error instanceof ConnectionClosedError);
     if (broken) this.#report(failure ?? error);
@@ -317,7 +317,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     this.#transport.close();
   }
 
-  /** Reports what the peer, the network or the deadline did. */
+  /** Reports a failure of the peer, the network or the deadline. */
   #report(error: unknown): void {
     if (this.#phase === "closed by the app") return;
     const { closed, failure } = this.#transport;
@@ -336,8 +336,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     this.#transport.close(error);
   }
 
-  /** The app does not want the rest: an error may still be the answer. */
-  bodyCancelled(): void {
+  /** The app canceled the rest: it may still answer with an error. */
+  bodyCanceled(): void {
     this.#transport.abandonRead();
   }
 }

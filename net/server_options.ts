@@ -10,11 +10,11 @@ import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Logger } from "./standard_logger.ts";
 
-/** The limits of a server, and what it reports to. */
+/** The limits and the logger of a server. */
 export interface ServerOptions {
   /**
    * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
-   * TLS handshakes don't count: 64 may be under way, of which the oldest is ended for the next.
+   * TLS handshakes don't count: up to 64 may be in progress; a further one ends the oldest.
    *
    * @default {50}
    */
@@ -34,7 +34,7 @@ export interface ServerOptions {
    */
   timeout?: number | null | undefined;
   /**
-   * What to report to; `console` fits.
+   * The logger to report to; `console` works.
    *
    * @default {warnings and errors, to stderr}
    */

@@ -1,5 +1,5 @@
 /**
- * Reports of how sessions end.
+ * Reports how sessions end.
  *
  * @module
  */
@@ -21,23 +21,23 @@ export class SessionLog {
     this.#logger = logger;
   }
 
-  /** It has ended with a response, after which there is no other. */
+  /** The session ended with its last response. */
   ended(why: string): void {
     endSession(this.#session, why);
     this.#logger.debug(`${this.#session}: ended after ${why}`);
   }
 
-  /** Its peer was not accepted. */
+  /** The peer was not accepted. */
   refused(why: string): void {
     this.#end("info", why);
   }
 
-  /** This end has closed it. */
+  /** This end closed it. */
   closed(why: string): void {
     this.#end("debug", why);
   }
 
-  /** The app has thrown. */
+  /** The app threw an error. */
   appFailed(error: unknown, where: string, request?: Request): void {
     const { message, stack } = describe(error);
     endSession(this.#session, `an error of ${where}: ${message}`);
@@ -46,7 +46,7 @@ export class SessionLog {
   }
 
   /**
-   * The peer, the network or the deadline has broken the connection.
+   * The peer, the network or the deadline broke the connection.
    *
    * @param expectation The `expect` header of the request whose body was waited for.
    */

@@ -21,7 +21,7 @@ export class Slots {
   #endWait: (() => void) | null = null;
 
   /**
-   * Makes slots that are all free.
+   * Makes slots, all of them free.
    *
    * @param most How many there are, which can be `Infinity`.
    */
@@ -31,7 +31,8 @@ export class Slots {
 
   /**
    * Waits for a free slot, for up to 2 seconds or until {@linkcode stopWaiting}; resolves to whether there
-   * is one. One caller at a time waits, and accepts nothing else meanwhile: the system's queue does.
+   * is one. Only one caller may wait at a time. It accepts nothing meanwhile; the system's queue holds new
+   * connections.
    */
   async wait(): Promise<boolean> {
     if (this.#isFull()) {
@@ -68,7 +69,7 @@ export class Slots {
     for (const holder of this.#holders.keys()) holder.close();
   }
 
-  /** Closes the connections that lose nothing by it. */
+  /** Closes the idle connections. */
   closeIdle(): void {
     for (const holder of this.#holders.keys()) {
       if (holder.isIdle()) holder.close();

@@ -1,14 +1,14 @@
 /**
- * What a server reports to, and what it reports to unless told otherwise.
+ * The interface of a server's logger, and the default logger.
  *
  * @module
  */
 
-/** What a server reports to; `console` fits. */
+/** The logger of a server; `console` works. */
 export interface Logger {
   /** Connections that were reset or have ended. */
   debug(message: string): void;
-  /** What peers do wrong: invalid bytes, time-outs, refused handshakes. */
+  /** Mistakes of peers: invalid bytes, time-outs, refused handshakes. */
   info(message: string): void;
   /** Security concerns. */
   warn(message: string): void;

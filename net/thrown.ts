@@ -1,10 +1,10 @@
 /**
- * What was thrown, as text.
+ * Formats thrown values as text.
  *
  * @module
  */
 
-/** Says what was thrown, which can be anything, even what can't be turned into text. */
+/** Describes a thrown value, which can be anything, even something that can't be converted to text. */
 export function describe(error: unknown): { message: string; stack: string } {
   try {
     if (!(error instanceof Error)) return { message: `${error}`, stack: Deno.inspect(error) };

@@ -12,15 +12,15 @@ import { Deadline } from "./deadline.ts";
 /** Where discarded bytes go. */
 const DISCARDED = new Uint8Array(65536);
 
-/** Called once when a connection closes, with what broke it, or `null`. */
+/** Called once when a connection closes, with the error that broke it, or `null`. */
 export type CloseListener = (failure: unknown) => void;
 
 /**
- * What both ends of a connection share: the socket, its deadline, and what broke it. A `PreambleReader`
- * receives preambles through it, and a `MessageWriter` sends messages.
+ * The part that both ends of a connection share: the socket, its deadline, and what broke it. A
+ * `PreambleReader` receives preambles through it, and a `MessageWriter` sends messages.
  */
 export class Transport {
-  /** What has arrived and was not consumed yet. */
+  /** Bytes that arrived and were not consumed yet. */
   readonly reader: ByteReader = new ByteReader({
     read: (into) => this.read(into),
     settle: () => this.#settleAhead(),
@@ -29,9 +29,9 @@ export class Transport {
   readonly deadline: Deadline;
   readonly #socket: Socket;
   readonly #closeListeners = new Set<CloseListener>();
-  // The read that is under way, unless that is one of the reader, ahead.
+  // The pending read, unless the reader issued it ahead.
   #reading: Promise<number | null> | null = null;
-  // By Date.now(), which costs a tenth of performance.now().
+  // Measured with Date.now(), which costs a tenth of performance.now().
   #lastArrival = Date.now();
   #closed = false;
   #failure: unknown = null;
@@ -61,9 +61,9 @@ export class Transport {
   }
 
   /**
-   * Closes the socket; whatever waits for it, or tries to use it, rejects.
+   * Closes the socket; pending and later operations reject.
    *
-   * @param failure The error to reject with, unless the owner wanted it closed.
+   * @param failure The error to reject with; `null` if the owner wanted it closed.
    */
   close(failure: unknown = null): void {
     if (this.#closed) return;
@@ -74,7 +74,7 @@ export class Transport {
     try {
       this.#socket.close();
     } catch {
-      // It was closed from outside.
+      // It was closed by other code.
     }
     for (const listener of this.#closeListeners) listener(this.#failure);
   }
@@ -108,17 +108,17 @@ export class Transport {
     return error;
   }
 
-  /** Milliseconds since bytes came last, by a clock that may be set. */
+  /** Milliseconds since bytes last arrived, by a clock that may be set. */
   get sinceArrival(): number {
     return Date.now() - this.#lastArrival;
   }
 
-  /** Notes that bytes have come just now. */
+  /** Records that bytes arrived just now. */
   noteArrival(): void {
     this.#lastArrival = Date.now();
   }
 
-  /** Makes {@linkcode sinceArrival} infinite until bytes come. */
+  /** Makes {@linkcode sinceArrival} infinite until bytes arrive. */
   forgetArrival(): void {
     this.#lastArrival = -Infinity;
   }
@@ -132,7 +132,9 @@ export class Transport {
     return this.#reading = this.#socket.read(into);
   }
 
-  /** Ends a read that {@linkcode beginRead} has begun; what came after the connection closed is dropped. */
+  /**
+   * Ends a read that {@linkcode beginRead} began; bytes that arrive after the connection closed are dropped.
+   */
   endRead(): void {
     this.#reading = null;
     this.reader.checkFailure();
@@ -145,7 +147,7 @@ export class Transport {
     return this.#socket.write(bytes);
   }
 
-  /** Ends a write that {@linkcode beginWrite} has begun. */
+  /** Ends a write that {@linkcode beginWrite} began. */
   endWrite(): void {
     this.deadline.stop(this.deadline.writing);
   }
@@ -168,7 +170,7 @@ export class Transport {
     }
   }
 
-  /** Waits for what was read ahead; the deadline bounds that, too. */
+  /** Waits for the read issued ahead; the deadline bounds that wait, too. */
   async #settleAhead(): Promise<void> {
     this.deadline.start();
     try {
@@ -185,13 +187,13 @@ export class Transport {
     this.noteArrival();
   }
 
-  /** Ends the wait for a read that is under way, whose result nobody wants any longer. */
+  /** Ends the wait for a pending read whose result is no longer needed. */
   abandonRead(): void {
     this.deadline.stop();
   }
 
   /**
-   * Issues a read before anybody waits for it, as far as the reader has room.
+   * Issues a read before it is needed, as far as the reader has room.
    *
    * @param lent Whether views of the reader's buffer may be in use.
    */
@@ -200,10 +202,10 @@ export class Transport {
   }
 
   /**
-   * Checks whether the peer is still there while nobody reads: reads ahead, as far as the reader has
-   * room. Whoever reads finds out without this.
+   * Checks whether the peer is still there while no read is pending: reads ahead, as far as the reader has
+   * room. A pending read detects it without this.
    *
-   * @param onEnd Called when the peer has ended its side, or the connection is broken.
+   * @param onEnd Called when the peer ends its side, or the connection breaks.
    */
   watch(onEnd: () => void): void {
     if (this.#closed || this.#reading !== null) return;
@@ -219,7 +221,7 @@ export class Transport {
   async drain(most: number): Promise<boolean> {
     const { reader } = this;
     this.deadline.close();
-    // A read of a body may still be under way, and a socket has one at a time.
+    // A read of a body may still be pending, and a socket allows only one at a time.
     await this.#reading;
     let dropped: number | null = await reader.settleAhead();
     reader.start = reader.end;
@@ -230,7 +232,7 @@ export class Transport {
     return dropped === null;
   }
 
-  /** Ends the side that writes. */
+  /** Closes the writing side. */
   async closeWrite(): Promise<void> {
     await this.#socket.closeWrite?.();
   }

@@ -15,7 +15,7 @@ export interface AlternativeName {
   readonly value: string;
 }
 
-/** Without what some hosts have in their names, but no certificate may: underscores, hyphens at an end. */
+/** Excludes what some host names contain but no certificate may: underscores, and hyphens at either end. */
 const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
 
 /**
@@ -24,7 +24,7 @@ const HOST_LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
  * A DNS name has letters, digits, hyphens and dots only (RFC 1123 §2.1): no wildcard, no trailing dot,
  * and no last label of digits, which could be taken for an IPv4 address.
  *
- * @param label What errors call it.
+ * @param label The name of the value in errors.
  * @param text The name, for example `"camera-1.local"`, `"192.168.7.2"` or `"fe80::1"`.
  * @returns The name in canonical form.
  * @throws {RangeError} if it is neither. An IPv6 address with a zone (`fe80::1%eth0`) is neither,

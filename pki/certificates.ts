@@ -33,7 +33,7 @@ export interface Subject {
 
 /** What to put into the certificate of a server, of a client or of one that is both. */
 export interface LeafProfile {
-  /** Whose certificate it is. */
+  /** The subject of the certificate. */
   readonly subject: Subject;
   /** What it may be used for. */
   readonly usages: readonly CertificateUsage[];
@@ -60,7 +60,7 @@ const SIGNING_ALGORITHM = { name: "ECDSA", hash: "SHA-256" } as const;
  * Makes a certificate authority: an ECDSA P-256 key and a self-signed certificate that may sign
  * the certificates of servers and clients, but no further authority.
  *
- * @param subject Its name; it should be unlike the name of every other authority.
+ * @param subject Its name; it should differ from the name of every other authority.
  * @param days Days from now until it expires.
  * @returns The authority.
  */
@@ -184,7 +184,7 @@ function toPem(certificate: X509Certificate): string {
   return `${certificate.toString("pem")}\n`;
 }
 
-/** As a list of attributes, so that no character of a value is taken for syntax. */
+/** As a list of attributes, so no character of a value is taken for syntax. */
 function distinguishedName({ organization, commonName }: Subject): Record<string, string[]>[] {
   const name = [{ CN: [commonName] }];
   return organization === undefined ? name : [{ O: [organization] }, ...name];

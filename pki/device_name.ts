@@ -1,5 +1,5 @@
 /**
- * The name that a device's identity is found by, from the one that a person gave to the device.
+ * Derives the name of a device's identity from the name that a person gave to the device.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { isHostName } from "./alternative_names.ts";
 /** A common name has at most this many characters (RFC 5280 appendix A.1, ub-common-name). */
 const MAX_NAME_LENGTH = 64;
 
-/** What a name that is derived ends with: 64 bits, so that no two names of a device meet by chance. */
+/** The suffix of a derived name: 64 bits, so two device names don't collide by chance. */
 const DIGEST_DIGITS = 16;
 
 /** A label of a DNS name has at most 63 characters (RFC 1035 §2.3.4). */
 const MAX_READABLE_LENGTH = 63 - DIGEST_DIGITS - 1;
 
-/** What a name without a letter or digit of ASCII begins with. */
+/** The prefix of a name without ASCII letters and digits. */
 const NOT_READABLE = "device";
 
 const LINE_BREAK_OR_CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
@@ -55,7 +55,7 @@ function checkName(name: string): void {
   if (rule !== null) throw new RangeError(`name: ${rule}; got ${quote(name)}`);
 }
 
-/** For people alone, who look into the directory or at a certificate. */
+/** Only for people who look into the directory or at a certificate. */
 function readablePart(name: string): string {
   const letters = name.normalize("NFKD").replaceAll(/\p{M}+/gu, "").toLowerCase();
   const words = letters.match(/[0-9a-z]+/g) ?? [NOT_READABLE];

@@ -29,7 +29,7 @@ import {
 import { exists } from "./private_files.ts";
 import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
-/** Where the files of a device's identity are: plain data that can be posted to a worker. */
+/** The paths of a device's identity: plain data that can be posted to a worker. */
 export interface DevicePki {
   /**
    * The DNS name that the certificate is issued for, and that the directory has: the name that was
@@ -48,7 +48,7 @@ export interface DevicePki {
   /** When the certificate expires; 30 days before, the next call renews it. */
   readonly validTo: Date;
   /**
-   * What works, but not for long, each a text to log: a certificate that is due and was not renewed,
+   * Warnings to log, about what works, but not for long: a certificate that is due and was not renewed,
    * an authority that expires within 30 days, something left behind that could not be removed.
    * Usually empty.
    */
@@ -59,7 +59,7 @@ export interface DevicePki {
 export interface DevicePkiOptions {
   /**
    * Whether to make what is missing and to replace a certificate that is due. With `false` nothing is
-   * ever written: for programs that use an identity which another one keeps.
+   * ever written: for programs that use an identity which another program maintains.
    *
    * @default {true}
    */
@@ -76,10 +76,10 @@ export interface CertificateLife {
 
 const DAY = 24 * 60 * 60 * 1000;
 
-/** Peers are paired with the authority, so it has to outlive the device. */
+/** Peers are paired with the authority, so it must outlive the device. */
 const AUTHORITY_DAYS = 20 * 365;
 
-/** An authority that has no more days than this left is a reason for a warning. */
+/** Days before its end at which an authority causes a warning. */
 const AUTHORITY_WARNING_DAYS = 30;
 
 const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
@@ -87,18 +87,18 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
 /**
  * Makes a device's own authority and certificate the first time, and loads them afterwards.
  *
- * They are kept in `<dir>/<name>`, which has mode 0700; its files have mode 0600. The directory
- * appears complete or not at all, also when the power fails or several processes call this at once:
- * one of them makes the identity, and all return it. What a call leaves behind that is cut by a
- * crash is removed by one that comes an hour later or more.
+ * They are kept in `<dir>/<name>`, which has mode 0700; its files have mode 0600. The directory appears
+ * complete or not at all, even if the power fails or several processes call this at once: one of them makes
+ * the identity, and all return it. What a call leaves behind that is cut by a crash is removed by one that
+ * comes an hour later or more.
  *
  * A certificate that has expired, or will within 30 days, is replaced when it is loaded, by one for
  * the same key; that is what the private key of the authority is kept for. So is one that is not
  * valid yet, since it was made while the clock was ahead. If a new one can't be written, one that
- * is still valid is returned, with a warning. A process that runs for months has to call this
- * again before `validTo` and to use the new certificate: a server with `setSslctx`, a client as a new
- * one. The authority lives for 20 years and is never replaced; in its last 30 days there is a warning.
- * The clock has to be right when an identity is made, and off by less than a day at a peer.
+ * is still valid is returned, with a warning. A process that runs for months must call this again before
+ * `validTo` and use the new certificate: a server with `setSslctx`, a client as a new one. The authority
+ * lives for 20 years and is never replaced; in its last 30 days there is a warning. The clock must be right
+ * when an identity is made, and a peer's clock must be off by less than a day.
  *
  * With `renew: false` nothing is ever written: nothing is made, renewed or removed.
  *
@@ -120,7 +120,7 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * `name` of the peer's result, which the certificate is issued for, whatever the peer's address is.
  *
  * Needs `--allow-read` and `--allow-write` of `dir`, and `--allow-sys=uid`; not `--allow-write` if
- * nothing has to be made or renewed, and never with `renew: false`.
+ * nothing needs to be made or renewed, and never with `renew: false`.
  *
  * @param dir Absolute path of a directory, made if absent (with mode 0700).
  * @param name Name of the device; another name is another identity. A DNS name in lower case of at
@@ -148,7 +148,7 @@ const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
  * import { assert, assertEquals } from "@std/assert";
  * import { X509Certificate } from "node:crypto";
  *
- * const dir = await Deno.makeTempDir(); // in a device: a directory of its own, that stays
+ * const dir = await Deno.makeTempDir(); // on a device: a permanent directory of its own
  * const camera = await createDevicePki(dir, "camera-1");
  * const viewer = await createDevicePki(dir, "viewer-1");
  *
@@ -182,7 +182,7 @@ export async function createDevicePki(
   return await openDevicePki(dir, name, options, CERTIFICATE_LIFE);
 }
 
-/** Does what {@linkcode createDevicePki} does, with certificates of another life. */
+/** Like {@linkcode createDevicePki}, with a different lifetime of certificates. */
 export async function openDevicePki(
   dir: string,
   name: string,
@@ -265,7 +265,7 @@ async function makeIdentity(
   });
 }
 
-/** An identity, and what there is to log of it. */
+/** An identity, and the warnings about it. */
 interface Loaded {
   readonly identity: DeviceIdentity;
   readonly warnings: string[];
@@ -293,7 +293,7 @@ async function loadCurrentIdentity(
   return keep(files, identity, `could not be renewed: ${reason}`, { cause: failure });
 }
 
-/** Takes a certificate that was not renewed: as long as it is valid it is as good as ever. */
+/** Uses a certificate that was not renewed: it is fine as long as it is valid. */
 function keep(
   { certFile }: IdentityFiles,
   identity: DeviceIdentity,
@@ -332,7 +332,7 @@ function authorityWarnings(
   ];
 }
 
-/** The key stays, so that the pair matches at every moment, for every process. */
+/** The key stays, so certificate and key match at every moment, for every process. */
 async function renewCertificate(
   files: IdentityFiles,
   { authority, certificate }: DeviceIdentity,

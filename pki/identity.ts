@@ -1,5 +1,5 @@
 /**
- * What the files of an identity hold: whether they belong together, and how long they are valid.
+ * Checks whether the files of an identity belong together, and how long they are valid.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export interface Validity {
   readonly to: number;
 }
 
-/** An identity that was read, as far as it is needed to renew its certificate. */
+/** The parts of an identity that are needed to renew its certificate. */
 export interface DeviceIdentity {
   /** The authority, with its key. */
   readonly authority: PemPair;

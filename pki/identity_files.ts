@@ -39,7 +39,7 @@ const NAMES: IdentityTexts = {
   keyFile: "key.pem",
 };
 
-/** How old something temporary has to be, in milliseconds, before it counts as left behind. */
+/** The age, in milliseconds, at which a temporary file counts as left behind. */
 const LEFT_BEHIND_AFTER = 60 * 60 * 1000;
 
 /**
@@ -123,9 +123,8 @@ export async function checkFiles(
 }
 
 /**
- * Removes what calls for an identity have left behind that were interrupted by a crash or a power
- * failure, if the program may write. The identity must exist: a process that is still about to make it
- * then finds that another was first.
+ * Removes what calls left behind that were interrupted by a crash or a power failure, if the program may
+ * write. The identity must exist: a process that is still about to make it then finds that another was first.
  *
  * @returns A warning for each that can't be removed.
  */

@@ -18,22 +18,22 @@ export async function syncDirectory(dir: string): Promise<void> {
   await handle.sync();
 }
 
-/** Tells whether there is something of this name. */
+/** Reports whether something with this name exists. */
 export async function exists(path: string): Promise<boolean> {
   return await ifPresent(Deno.stat(path)) !== null;
 }
 
-/** Removes what there is of this name. */
+/** Removes whatever has this name. */
 export async function removeIfPresent(path: string): Promise<void> {
   await ifPresent(Deno.remove(path, { recursive: true }));
 }
 
-/** For after an error, which tells more; what stays is removed by a later call. */
+/** Cleanup after an error, which matters more than a failure here; a later call removes what is left. */
 export async function removeIfPossible(path: string): Promise<void> {
   await removeIfPresent(path).catch(() => {});
 }
 
-/** Resolves to `null` where there is nothing of the name that was asked for. */
+/** Resolves to `null` if nothing has the requested name. */
 export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
   try {
     return await result;

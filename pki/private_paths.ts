@@ -25,7 +25,7 @@ export class PrivatePaths {
   readonly #checked = new Set<string>();
 
   /**
-   * Asks who the user of this process is.
+   * Determines the user of this process.
    *
    * @throws {Deno.errors.NotCapable} without `--allow-sys=uid`.
    */
@@ -64,7 +64,7 @@ export class PrivatePaths {
    * Makes sure of what leads to a path, as {@linkcode PrivatePaths.check} does, by following it as the
    * system does, one name after the other.
    *
-   * @param path An absolute path, of which nothing has to exist.
+   * @param path An absolute path; it need not exist.
    * @throws {Deno.errors.PermissionDenied} if another user could change it.
    */
   async checkWay(path: string): Promise<void> {
@@ -127,10 +127,10 @@ const IF_USED = "and if somebody may have used that, remove the identity and pai
 function howToClose({ mode, isDirectory }: Deno.FileInfo): string {
   if (!isDirectory) return "run chmod 600 on it";
   if (((mode ?? 0) & STICKY) === 0) return "run chmod 700 on it";
-  return "it is shared by many, so take a directory of its own, which may be in it";
+  return "it is shared by many, so use a directory of its own, which may be inside it";
 }
 
-/** Looks at a path if the program may read it; never prompts for the permission. */
+/** Reads the metadata of a path if the program may read it; never prompts for the permission. */
 async function lookAt(path: string): Promise<Deno.FileInfo | null> {
   const { state } = await Deno.permissions.query({ name: "read", path });
   if (state !== "granted") return null;

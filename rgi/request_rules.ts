@@ -1,5 +1,5 @@
 /**
- * What an app can rely on: the rules for its three arguments.
+ * The rules for the three arguments of an app.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a server can rely on: the rules for what an app returns.
+ * The rules for what an app returns.
  *
  * @module
  */
@@ -22,13 +22,12 @@ const scratch = new Uint8Array(MAX_PREAMBLE_BYTES);
 
 /** An answer that can be sent. */
 export interface CheckedAnswer extends Answer {
-  /** How the end of its body will be known; `undefined` if its headers are sent as given. */
+  /** How the end of its body will be determined; `undefined` if its headers are sent as given. */
   readonly framing: Framing | undefined;
 }
 
 /**
- * Checks what an app has returned for a request. A body that can't be sent is cancelled, as a server
- * does it.
+ * Checks what an app returned for a request. A body that can't be sent is canceled, as a server does.
  *
  * @throws {TypeError} if something has a wrong type.
  * @throws {RangeError} if something has a value that is not allowed.

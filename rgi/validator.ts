@@ -17,8 +17,8 @@ import { checkResponse } from "./response_rules.ts";
  * returns. A broken rule is an error whose message begins with what is wrong:
  * `response[2]["Content-Type"]: the name must be …`.
  *
- * A server checks a response before it sends it, too. A validator also checks the server, and works
- * without one: for tests of apps, servers and middleware.
+ * A server also checks each response before sending it. A validator additionally checks the server, and works
+ * without one: use it to test apps, servers and middleware.
  *
  * @example
  * ```ts
@@ -54,7 +54,7 @@ export class Validator implements AppObject {
     checkRequest(request);
     checkSession(session);
     checkApi(api);
-    // As they are now: an app can replace what a request holds.
+    // Copied now: an app can replace the fields of a request.
     const { method, body } = request;
     const response = await this.#app.handle(request, session, api);
     checkResponse(response, { method, body });

@@ -1,5 +1,5 @@
 /**
- * Type-checks every module of the project, the tests against the `@std` packages that can be had.
+ * Type-checks every module of the project; the tests against the `@std` packages that are available.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
  * Runs the suite with coverage, workers and subprocesses included, and prints what it reached of
- * the protocol, the sockets, the client and the server. Fails where a test fails, and where lines
- * or branches of these taken together are covered less than {@linkcode REQUIRED_PERCENT}.
+ * the protocol, the sockets, the client and the server. Fails if a test fails, or if the lines or branches of
+ * all these together are covered less than {@linkcode REQUIRED_PERCENT}.
  *
  * Arguments go to the `test` task.
  *
@@ -11,7 +11,7 @@
 import { fileURLToPath } from "node:url";
 import { PROJECT_ROOT, runDeno } from "./standard_library.ts";
 
-/** The least that is allowed, in percent, for lines and for branches. */
+/** The required coverage of lines and of branches, in percent. */
 const REQUIRED_PERCENT = 95;
 
 /** The paths that count, relative to the project's directory. */

@@ -1,5 +1,5 @@
 /**
- * Mutation testing: changes the code in one spot at a time and looks whether a test notices.
+ * Mutation testing: changes the code in one spot at a time and checks whether a test notices.
  *
  * ```text
  * deno task mutate [--count N] [--seed N] [--tests PATH] [PATH…]
@@ -25,7 +25,7 @@ import { PROJECT_ROOT } from "./standard_library.ts";
 const REQUIRED_OF_ALL = 90;
 const REQUIRED_WITHOUT_EQUIVALENTS = 95;
 
-/** The modules that count where no path is given. */
+/** The modules that are mutated if no path is given. */
 const CORE = /^(base\/.+|net\/.+|client|server)\.ts$/;
 
 /** The tests that run first, in seconds that they took before; most mutants go no further. */
@@ -171,7 +171,7 @@ function text({ path, line, before, after }: Mutant): string {
   return `${path}:${line}  ${oneLine(before)}  →  ${oneLine(after) || "(nothing)"}`;
 }
 
-/** Prints what the survivors come to, and returns whether it is enough. */
+/** Prints the survivors and the rates, and returns whether the rates are high enough. */
 function report(survivors: readonly Mutant[]): boolean {
   const explained = survivors.filter((mutant) => reasonFor(mutant) !== undefined);
   const unexplained = survivors.filter((mutant) => reasonFor(mutant) === undefined);

@@ -1,15 +1,15 @@
 /**
- * Where the tests' `@std` packages come from: JSR where it can be reached, else the stand-ins in
+ * Where the tests' `@std` packages come from: JSR if it can be reached, otherwise the stand-ins in
  * tests/support/offline.
  *
  * @module
  */
 
-/** What bounds the look for JSR, in seconds. */
+/** The time limits of the search for JSR, in seconds. */
 export interface Patience {
-  /** For a connection: where packets are dropped nothing else says that JSR is out of reach. */
+  /** For a connection: if packets are dropped, nothing else shows that JSR is unreachable. */
   readonly connect: number;
-  /** For all packages, from a JSR that can be reached but is slow. */
+  /** For all packages, from a JSR that is reachable but slow. */
   readonly load: number;
 }
 
@@ -22,22 +22,22 @@ export const PROJECT_ROOT: URL = new URL("../", import.meta.url);
 
 /** Where `@std` comes from. */
 export interface StandardLibrary {
-  /** One line that says which it is. */
+  /** One line that names the source. */
   readonly description: string;
-  /** What `deno test`, `deno check` and `deno run` have to be given for it. */
+  /** The flags for `deno test`, `deno check` and `deno run`. */
   readonly flags: readonly string[];
 }
 
 /**
- * Finds out whether every JSR package that deno.json maps can be had, from the cache or from the
- * network. Takes no time where the network says that JSR is out of reach, and two seconds where it
- * says nothing; waits for a JSR that is slow.
+ * Determines whether every JSR package that deno.json maps is available, from the cache or the network. Takes
+ * no time if the network reports JSR as unreachable, and two seconds if it reports nothing; waits for a slow
+ * JSR.
  *
  * The variable `DEGU_STD` decides instead: `jsr` for the real packages, `offline` for the stand-ins.
  *
  * @param env the environment variables
  * @returns the real packages, which take no flags, or the stand-ins and their `--import-map`
- * @throws {Error} if `DEGU_STD` asks for JSR, which does not answer, or for something else
+ * @throws {Error} if `DEGU_STD` is `jsr` and JSR does not answer, or has an unknown value
  */
 export async function findStandardLibrary(
   env: Record<string, string> = Deno.env.toObject(),
@@ -57,8 +57,8 @@ export async function findStandardLibrary(
 }
 
 /**
- * Finds the packages, says which they are, and returns the flags; ends the program where it says that
- * they can't be had.
+ * Finds the packages, prints their source, and returns the flags; exits with a message if they are
+ * unavailable.
  */
 export async function chooseStandardLibrary(): Promise<readonly string[]> {
   try {
@@ -71,7 +71,7 @@ export async function chooseStandardLibrary(): Promise<readonly string[]> {
   }
 }
 
-/** Loads the packages into the cache; says why this is not possible, or `null` where it is. */
+/** Loads the packages into the cache; returns the reason if this fails, otherwise `null`. */
 async function whatKeepsUs(
   env: Record<string, string>,
   { connect, load }: Patience,
@@ -98,14 +98,14 @@ async function whatKeepsUs(
   }
 }
 
-/** A proxy connects in our place, so that our own connections say nothing. */
+/** With a proxy, our own connections prove nothing: the proxy connects instead of us. */
 function hasProxy(env: Record<string, string>): boolean {
   return Object.entries(env).some(([name, value]) =>
     /^(https?|all)_proxy$/i.test(name) && value !== ""
   );
 }
 
-/** Resolves if no connection to JSR is made in time; Deno itself finds out whatever else may fail. */
+/** Resolves if no connection to JSR is made in time; Deno itself reports any other failure. */
 async function noConnection(
   env: Record<string, string>,
   seconds: number,
@@ -134,7 +134,7 @@ function never(): Promise<never> {
 }
 
 /**
- * Runs this very Deno in the project's directory, its streams being ours.
+ * Runs the same Deno executable in the project's directory, with our standard streams.
  *
  * @param args what would follow `deno` on a command line
  * @param env variables to set besides the ones there are

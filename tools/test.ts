@@ -1,9 +1,9 @@
 /**
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
- * All arguments go to `deno test`. Without a file among them everything runs; with files, only
- * those. In `--allow-run`, `deno` stands for the executable that runs this, which need not be on
- * the PATH, and a program that is not installed is left out: Deno would warn of it in every worker.
+ * All arguments go to `deno test`. Without a file, everything runs; with files, only those. In `--allow-run`,
+ * `deno` stands for the executable that runs this, which need not be on the PATH, and a program that is not
+ * installed is left out: Deno would warn of it in every worker.
  *
  * @module
  */
@@ -24,7 +24,7 @@ const targets = await namesFile(Deno.args) ? [] : ["--doc", "tests", ...await pu
 const args = Deno.args.map(nameInstalled);
 Deno.exit(await runDeno(["test", ...flags, ...args, ...targets]));
 
-/** The public modules, the folders behind them and the documentation: what the package holds. */
+/** The contents of the package: the public modules, their folders and the documentation. */
 async function publishedPaths(): Promise<string[]> {
   const { exports, publish } = JSON.parse(
     await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)),
@@ -44,7 +44,7 @@ async function namesFile(args: readonly string[]): Promise<boolean> {
   return false;
 }
 
-/** Leaves programs that are not there out of `--allow-run`, and says so. */
+/** Removes missing programs from `--allow-run`, and reports them. */
 function nameInstalled(arg: string): string {
   const [flag, programs] = arg.split("=", 2);
   if (flag !== "--allow-run" || programs === undefined) return arg;

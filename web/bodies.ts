@@ -55,7 +55,7 @@ export async function takeWhole(
   return Object.hasOwn(headers, "transfer-encoding") ? null : await pieces.takeWhole();
 }
 
-/** A body of pieces that are still to come: of the length in the headers, or chunked. */
+/** A body of pieces that have not arrived yet: of the length in the headers, or chunked. */
 export function streamedBody(
   pieces: StreamPieces,
   headers: HeaderDict,
@@ -76,7 +76,7 @@ export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
   return new ChunkedBodyIter(new StreamChunks(pieces));
 }
 
-/** The content of a body, without any coding, as a stream. Cancelling it cancels the body. */
+/** The content of a body, without any coding, as a stream. Canceling it cancels the body. */
 export function streamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
   if (body.chunked) {
     return "readable" in body ? body.readable : new ChunkedBody(encodedStreamOf(body)).readable;
@@ -84,7 +84,7 @@ export function streamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuf
   return Symbol.asyncIterator in body ? iteratedStreamOf(body) : encodedStreamOf(body);
 }
 
-/** As `body.readable`, but much faster for a body of a few bytes. */
+/** Like `body.readable`, but much faster for small bodies. */
 function iteratedStreamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
   const pieces = body[Symbol.asyncIterator]();
   let missing = body.contentLength;
@@ -103,7 +103,7 @@ function iteratedStreamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
   });
 }
 
-/** What a body writes, as a stream. Nothing is written before it is asked for. */
+/** The bytes that a body writes, as a stream. Nothing is written before it is requested. */
 export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
   let wanted = Promise.withResolvers<void>();
   let started = false;
@@ -132,7 +132,7 @@ export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<A
 /**
  * A byte stream with the same content.
  *
- * @param ended Called when the stream has ended, failed or been cancelled.
+ * @param ended Called when the stream has ended, failed or been canceled.
  * @param cut If it rejects, the stream fails with the reason.
  */
 export function endingWith(
@@ -153,7 +153,7 @@ export function endingWith(
     async pull(controller) {
       let result;
       try {
-        // A byte stream has no empty pieces.
+        // A byte stream can't have empty pieces.
         do result = await reader.read(); while (result.value?.length === 0);
       } catch (error) {
         ended();

@@ -27,8 +27,8 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
  * `fetch`, every failure is a `TypeError` with the error itself as its `cause`, and an abort rejects
  * with the signal's reason. docs/web.md has the details.
  *
- * @param client A client: each request gets a connection of its own, which is closed once the body of
- * the response has been read or cancelled. Or a connection: all requests use it, one at a time, and its
+ * @param client A client: each request gets its own connection, which is closed once the body of
+ * the response has been read or canceled. Or a connection: all requests use it, one at a time, and its
  * owner closes it.
  * @throws {TypeError} if it is neither.
  *
@@ -106,7 +106,7 @@ function asFetchError(error: unknown, { method, url, signal }: Request, route: R
   return new TypeError(`${method} ${url}: ${message}`, { cause: error });
 }
 
-/** Makes a request, and those that it is redirected to if redirects are followed. */
+/** Makes a request and follows its redirects if that is enabled. */
 async function follow(first: Exchange, mode: RequestRedirect): Promise<Response> {
   let exchange = first;
   for (let redirects = 0;; redirects++) {

@@ -20,7 +20,7 @@ export interface Route {
   readonly host: string | null;
   /** True if only a URL can name the host: over Unix sockets and abstract names. */
   readonly isUnnamed: boolean;
-  /** Aborts whatever is done here, if there is one. */
+  /** Aborts everything on this route, if there is one. */
   readonly signal: AbortSignal | undefined;
   /** True if all requests use one connection, which the caller owns. */
   readonly kept: boolean;
@@ -35,7 +35,7 @@ export interface Route {
 }
 
 /**
- * The route of a client's requests, each over a connection of its own, or of those over one connection.
+ * The route of a client's requests, each over its own connection, or of requests over one connection.
  *
  * @throws {TypeError} if it is neither.
  */
@@ -67,7 +67,7 @@ function isClient(target: Client | Connection): target is Client {
   return typeof (target as Client | null)?.connect === "function";
 }
 
-/** True for the address of a host, in the form of Deno; Unix sockets have a path or nothing. */
+/** True for the address of a host, in Deno's form; the address of a Unix socket has at most a path. */
 function hasHostname(address: unknown): boolean {
   return typeof (address as Partial<Deno.NetAddr> | null | undefined)?.hostname === "string";
 }
@@ -77,7 +77,7 @@ function baseOf(secure: boolean, host: string | null): URL {
   return URL.parse(`${scheme}://${host ?? "localhost"}`) ?? new URL(`${scheme}://localhost`);
 }
 
-/** A request that can be sent, and after a redirect sent again. */
+/** A request that can be sent, and sent again after a redirect. */
 export interface Exchange {
   /** Where it goes. */
   readonly route: Route;
@@ -105,7 +105,7 @@ export async function send(exchange: Exchange): Promise<AppResponse> {
 export async function discard({ kept }: Route, { body }: AppResponse): Promise<void> {
   if (body === null) return;
   const giveUp = () => cancelUnused(body, new TypeError("the response was not wanted"));
-  // A body that is too long to read is not worth keeping the connection.
+  // Reading a long body to the end costs more than a new connection.
   if (kept) await body.read().catch(giveUp);
   else giveUp();
 }

@@ -1,5 +1,5 @@
 /**
- * Responses as `fetch` gives them.
+ * Responses as `fetch` returns them.
  *
  * @module
  */
@@ -36,7 +36,7 @@ export class FetchResponse extends Response {
     return "basic";
   }
 
-  /** The same response a second time, whose body is read independently. */
+  /** A copy of the response, whose body is read independently. */
   override clone(): FetchResponse {
     const { body, status, statusText, headers } = super.clone();
     return new FetchResponse(body, { status, statusText, headers }, this.#url, this.#redirected);

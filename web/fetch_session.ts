@@ -1,5 +1,5 @@
 /**
- * The session of a request that came from fetch, which knows no connections.
+ * The session of a request from a fetch-style server, which exposes no connections.
  *
  * @module
  */
@@ -17,13 +17,13 @@ import {
 import type { Logger } from "../net/standard_logger.ts";
 import { describe } from "../net/thrown.ts";
 
-/** What a server of fetch-style handlers passes with the request, as `Deno.serve` does. */
+/** The second argument of a fetch-style handler, as `Deno.serve` passes it. */
 export interface PeerInfo {
   /** The address of the peer. */
   readonly remoteAddr?: Deno.Addr | undefined;
 }
 
-/** Gets what fails after the response was made; a server's logger fits, and so does `console`. */
+/** Gets errors that occur after the response was made; a server's logger works, and so does `console`. */
 export type ErrorLogger = Pick<Logger, "error">;
 
 /**
@@ -67,7 +67,7 @@ export class FetchSession implements SessionOwner {
     this.#unfollow = () => signal.removeEventListener("abort", abort);
   }
 
-  /** The app has closed the session. */
+  /** The app closed the session. */
   sessionClosed(reason: unknown): void {
     if (this.session.message !== null) return;
     this.#end(`closed by the app: ${describe(reason).message}`, reason);
@@ -81,8 +81,8 @@ export class FetchSession implements SessionOwner {
   }
 
   /**
-   * Ends the session, and disposes of what the app has stored for it, as our own server does. Never
-   * throws, so that a finished response is not lost.
+   * Ends the session, and disposes of what the app stored for it, like our own server. Never throws: a
+   * finished response must not be lost.
    */
   finish(): void {
     const { session } = this;
@@ -103,7 +103,7 @@ function makeSession(remoteAddr: Deno.Addr | undefined): Session {
   return new Session(`${host}:${port}`, [hostname, port], 1);
 }
 
-/** What is known of the connection, which can't be read or written. */
+/** What is known about the connection, which can't be read or written. */
 export function makeSocket({ remoteAddr }: PeerInfo): Socket {
   const refuse = () =>
     Promise.reject(new TypeError("a handler of fetch requests has no socket to read or write"));

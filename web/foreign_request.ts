@@ -1,5 +1,5 @@
 /**
- * Requests that another server has parsed, checked by the rules of our own.
+ * Checks requests that another server parsed by the rules of our own.
  *
  * @module
  */
@@ -10,18 +10,17 @@ import { isMethod, parseRequestPreamble, type RequestPreamble } from "../base/wi
 import { allows, NAME, VALUE } from "../base/wire/tables.ts";
 
 /**
- * The parts of a request's URL, which the server has put together: a URL parser would read "/a/../b"
- * as "/b". Over Unix sockets Deno has schemes of its own.
+ * The parts of a request's URL, which the server composed: a URL parser would read "/a/../b"
+ * as "/b". Over Unix sockets Deno uses its own schemes.
  */
 const URL_PARTS = /^(https?|http\+(?:unix|vsock)):\/\/([^/?#]*)([^#]*)(#?)/;
 const encoder = new TextEncoder();
 
 /**
- * Reads the preamble of a request. What our own server would have refused is refused, as far as it
- * can still be seen.
+ * Reads the preamble of a request. Whatever our own server would have refused is refused, as far as it can
+ * still be detected.
  *
- * All text is checked before it becomes bytes, so that no character turns into bytes that mean
- * something else.
+ * All text is checked before it is encoded, so no character turns into bytes with another meaning.
  *
  * @param connected Whether it came over a connection, on which a target has no fragment.
  * @throws {ProtocolError} if it is refused.
@@ -62,8 +61,8 @@ function readTarget(
       `the target is for ${quote(authority)}, the header host says ${quote(host)}`,
     );
   }
-  // HTTP/2 has it in a field of its own; a translation to HTTP/1.1 must add it (RFC 9113 §8.3.1).
-  // For a Unix socket Deno has invented one.
+  // HTTP/2 has it in a separate field; a translation to HTTP/1.1 must add it (RFC 9113 §8.3.1).
+  // For a Unix socket Deno invents one.
   const isNamed = authority !== "" && /^https?$/.test(scheme);
   return { uri, host: isNamed ? authority : null };
 }

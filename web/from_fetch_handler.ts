@@ -18,7 +18,7 @@ import { reasonPhrase } from "./reason.ts";
 import { RequestLife } from "./request_life.ts";
 import { quoteUrl } from "./request_url.ts";
 
-/** What a fetch-style handler gets beside the request. In Hono it is the `env` of the context. */
+/** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
   /** The request as our server sees it. */
   readonly request: AppRequest;
@@ -34,7 +34,7 @@ export type FetchHandler = (
   info: FetchHandlerInfo,
 ) => Response | Promise<Response>;
 
-/** What may be decided about a fetch-style handler. */
+/** Options of {@linkcode fromFetchHandler}. */
 export interface FromFetchHandlerOptions {
   /**
    * The origin of the URLs of requests, such as `"https://device.local"`.
@@ -64,10 +64,10 @@ const MAX_UNREAD_BYTES = 1048576;
  * Makes an app from a fetch-style handler: a function, or an object with a method `fetch`,
  * as a Hono app is.
  *
- * A body streams both ways. The body of a request has to be read before the response; what a handler
- * leaves is dropped. What the strict grammar has no form for (several `set-cookie` headers, a
- * character, a header's name) is an error that goes to the server's logger, as the handler's
- * exceptions do. docs/web.md lists all of it.
+ * Bodies stream in both directions. The body of a request must be read before the response; the rest of an
+ * unread body is dropped. Anything that the strict grammar has no form for (several `set-cookie` headers, a
+ * character, a header's name) is an error that goes to the server's logger, as the handler's exceptions do.
+ * docs/web.md lists all of it.
  *
  * @throws {TypeError} if an argument or an option has a wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed.
@@ -160,7 +160,7 @@ async function answerOf(
     return [status, reason, headers, null];
   }
   if (body === null) {
-    // Without a length other clients than ours would wait for the end of the connection.
+    // Without a length, other clients would wait for the end of the connection.
     const empty = status === 204 || status === 304 ? null : new Uint8Array(0);
     return [status, reason, headers, empty];
   }
@@ -186,7 +186,7 @@ function cancel(body: ReadableStream<Uint8Array> | null, reason: unknown): void 
 }
 
 function checkResponse(response: unknown): asserts response is Response {
-  // By its shape: packages that run everywhere bring a class of their own.
+  // By its shape: cross-runtime packages bring their own class.
   const { status, headers, body, bodyUsed, type } = (response ?? {}) as Partial<Response>;
   if (typeof status !== "number" || typeof headers?.getSetCookie !== "function") {
     throw new TypeError(`handler: must return a Response; got ${typeName(response)}`);
@@ -213,7 +213,7 @@ function urlOf(request: AppRequest, origin: string | null): string | null {
   if (origin === null) return null;
   const uri = request.buildProxyUri();
   const url = URL.parse(origin + uri);
-  // A path with a component `.` is one of its own here, and URLs have no spelling for it.
+  // Here `.` is an ordinary component of a path, but URLs can't express it.
   return url !== null && url.href.slice(url.origin.length) === uri ? url.href : null;
 }
 

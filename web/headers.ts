@@ -1,5 +1,5 @@
 /**
- * Headers of fetch as dictionaries, and back.
+ * Converts headers of fetch to dictionaries, and back.
  *
  * @module
  */
@@ -25,8 +25,8 @@ function refuseCookies(cookies: readonly string[]): string {
 }
 
 /**
- * Headers as a dictionary. What must not be sent is found when the message is formatted; this refuses
- * what a dictionary can't hold.
+ * Headers as a dictionary. Formatting the message finds what must not be sent; this refuses what a dictionary
+ * can't hold.
  *
  * @throws {RangeError} if a value of content-length, range or content-range doesn't have the one
  * supported form, or there are several cookies and no way to choose one.

@@ -12,8 +12,8 @@ import { closeByteStream } from "../base/body/source_use.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /**
- * A stream over the body of a request, which knows whether it has been read to its end. If its reader
- * cancels it, the body is not cancelled, only left unread.
+ * A stream over the body of a request, which tracks whether it was read to its end. If its reader cancels it,
+ * the body is not canceled, only left unread.
  */
 export class IncomingStream {
   /** The stream for the handler. */
@@ -22,11 +22,10 @@ export class IncomingStream {
   readonly #onFailure: (error: unknown) => void;
   #controller: ReadableByteStreamController | null = null;
   #missing: number;
-  #cancelled = false;
+  #canceled = false;
 
   /**
-   * Takes over a body that has at least one byte or is chunked. Nothing is read before it is asked
-   * for.
+   * Takes over a body that has at least one byte or is chunked. Nothing is read before it is requested.
    *
    * @param onFailure Called if the body fails.
    */
@@ -47,7 +46,7 @@ export class IncomingStream {
         closeByteStream(controller);
       },
       cancel: () => {
-        this.#cancelled = true;
+        this.#canceled = true;
       },
     });
   }
@@ -76,11 +75,11 @@ export class IncomingStream {
 
   /** True if what is left of the body has a reader, which may be waiting for it. */
   get isHeld(): boolean {
-    return this.stream.locked && !this.#ended && !this.#cancelled;
+    return this.stream.locked && !this.#ended && !this.#canceled;
   }
 
   /**
-   * Reads the rest of the body, which a handler that has responded doesn't want.
+   * Drops the rest of the body after the handler has responded.
    *
    * @throws {BodyError} if more than `limit` bytes are left.
    */
@@ -101,7 +100,7 @@ export class IncomingStream {
 
   /** Makes every later read fail: bytes that were dropped must not look like the end of the body. */
   abandon(): void {
-    if (this.#ended || this.#cancelled) return;
+    if (this.#ended || this.#canceled) return;
     this.#controller?.error(
       new BodyError("the handler has responded, so the rest of the request's body was dropped"),
     );

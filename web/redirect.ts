@@ -24,7 +24,7 @@ const BODY_HEADERS = [
 /**
  * Returns the exchange that a response redirects to.
  *
- * @param redirects How many have been followed before.
+ * @param redirects How many redirects were followed before.
  * @returns `null` if the response is not a redirect, or is not to be followed.
  * @throws {TypeError} if it must not be followed.
  */
@@ -52,7 +52,7 @@ export function redirect(
   return { ...exchange, url, method: "GET", content: noContent, headers: Object.fromEntries(rest) };
 }
 
-/** All requests go to one server, so a redirect has to stay there. */
+/** All requests go to one server, so a redirect must stay there. */
 function checkSameOrigin({ url: from, route, headers }: Exchange, to: URL): void {
   // The server knows itself by the host header, which need not be the host of the URL.
   const host = route.host ?? headers["host"];

@@ -11,11 +11,11 @@ import { mayHaveBody } from "../base/wire/preamble.ts";
 import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
-/** What a request carries, for as often as it is sent. */
+/** The content of a request, each time that it is sent. */
 export interface RequestContent {
   /** False for a stream, which can be sent only once. */
   readonly replayable: boolean;
-  /** The body for the next time that it is sent. */
+  /** The body for the next send. */
   take(): BodyOut;
 }
 
@@ -25,7 +25,7 @@ export const noContent: RequestContent = {
   take: () => null,
 };
 
-/** Finds out what a request carries. */
+/** Determines the content of a request. */
 export async function contentOf(
   request: Request,
   given: unknown,
@@ -42,7 +42,7 @@ export async function contentOf(
   return await contentOfStream(request.body, headers);
 }
 
-/** True for text, bytes and forms: whatever is no stream. */
+/** True for text, bytes and forms: everything but streams. */
 function isFixed(given: unknown): boolean {
   if (given === undefined || given === null) return false;
   return typeof given !== "object" || !(Symbol.asyncIterator in given);

@@ -1,5 +1,5 @@
 /**
- * How a fetch-style handler learns that its response is no longer wanted.
+ * Notifies a fetch-style handler that its response is no longer wanted.
  *
  * @module
  */
@@ -8,8 +8,8 @@ import type { Session } from "../base/app/session.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
 /**
- * How long the stream of a response may stay silent once the client has left. The client may have ended
- * only its writing side, so what still comes in time is sent.
+ * How long the stream of a response may stay silent once the client has left. The client may have closed only
+ * its writing side, so pieces that come in time are still sent.
  */
 const IDLE_MILLISECONDS = 500;
 
@@ -29,7 +29,7 @@ function currentOf(session: Session): Current {
   return current;
 }
 
-/** One request, from when a handler gets it until its response has been sent or cancelled. */
+/** One request, from when a handler gets it until its response has been sent or canceled. */
 export class RequestLife {
   readonly #session: Session;
   readonly #current: Current;
@@ -72,7 +72,7 @@ export class RequestLife {
     return new StreamPieces(stream, cut, () => this.end());
   }
 
-  /** The response consists of these pieces, which are still to come. */
+  /** The response consists of these pieces, which have not arrived yet. */
   stream(pieces: StreamPieces): void {
     this.#pieces = pieces;
     if (this.#session.signal.aborted) this.#leave(pieces);

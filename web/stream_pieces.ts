@@ -19,7 +19,7 @@ const MAX_PIECES_AHEAD = 16;
 
 /**
  * The pieces of a stream, one at a time. This object owns the stream, which is read to its end or
- * cancelled.
+ * canceled.
  */
 export class StreamPieces implements AsyncIterableIterator<Bytes> {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -34,7 +34,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   /**
    * Locks a stream.
    *
-   * @param onCut Called if the stream is cancelled before its end, or fails.
+   * @param onCut Called if the stream is canceled before its end, or fails.
    * @param onEnd Called when {@linkcode next} has reached the end.
    * @throws {TypeError} if the stream is locked.
    */
@@ -48,7 +48,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
     this.#onEnd = onEnd;
   }
 
-  /** The number of the wait for a piece that is under way; each has another one. 0 if there is none. */
+  /** The number of the pending wait for a piece; each wait has a different one. 0 if there is none. */
   get wait(): number {
     return this.#waiting ? this.#waits : 0;
   }
@@ -57,7 +57,7 @@ export class StreamPieces implements AsyncIterableIterator<Bytes> {
   async next(): Promise<IteratorResult<Bytes, undefined>> {
     if (this.#over) return { done: true, value: undefined };
     const { done, value } = await this.#readNext();
-    // A cancelled stream reads as if it had ended, but its message is not complete.
+    // A canceled stream reads as if it had ended, but its message is not complete.
     if (this.#cut !== null) throw this.#cut.reason;
     if (done) {
       this.#over = true;

@@ -27,10 +27,10 @@ import { readForeignRequest } from "./foreign_request.ts";
 import { headersOf } from "./headers.ts";
 import { StreamPieces } from "./stream_pieces.ts";
 
-/** How an app is run. */
+/** Options of {@linkcode toFetchHandler}. */
 export interface ToFetchHandlerOptions {
   /**
-   * Gets what fails after the response was made: a value in `session.store` that can't be disposed of.
+   * Gets errors that occur after the response was made: a value in `session.store` that can't be disposed of.
    *
    * @default {errors, to stderr}
    */
@@ -38,13 +38,13 @@ export interface ToFetchHandlerOptions {
 }
 
 /**
- * Makes a fetch-style handler from an app, so that it runs under `Deno.serve`.
+ * Makes a fetch-style handler from an app, for servers such as `Deno.serve`.
  *
- * Each request is a session of its own, because fetch has no connections. An app's `onConnect` is
+ * Each request has its own session, because fetch has no connections. An app's `onConnect` is
  * called before each request, with a socket that can't be read or written; unless it returns `true`,
  * the response is 403. A request that our own server would have refused is answered with 400, or with
  * 501 because of its method, as far as a handler can see it: docs/web.md lists what a server may have
- * normalized before. An answer that is not allowed, and an exception of the app, reject.
+ * normalized before. It rejects if the answer is not allowed or the app throws.
  *
  * @throws {TypeError} if `app` is not an app, or an option is unknown or has a wrong type.
  *
@@ -145,7 +145,7 @@ function emptyChunked(): ReadableStream<Uint8Array> {
   return encodedStreamOf(new ChunkedBodyIter([[null, new Uint8Array(0)]]));
 }
 
-/** Our own server would have closed the connection, so nothing more of it is trusted. */
+/** Our own server would have closed the connection, so the rest of it is not trusted. */
 function refusal({ code, message }: ProtocolError): Response {
   const [status, statusText] = code === "BAD_METHOD"
     ? [501, "Not Implemented"]
@@ -155,7 +155,7 @@ function refusal({ code, message }: ProtocolError): Response {
 
 // ───────────────────────── the response
 
-/** Makes a response from what the app has returned. */
+/** Makes a response from what the app returned. */
 function makeResponse(
   { status, reason, headers, body: given, framing }: CheckedAnswer,
   closed: Promise<never>,

@@ -1,5 +1,5 @@
 /**
- * What an app may answer: the rules for what it returns, for everything that runs apps.
+ * The rules for what an app may return, for everything that runs apps.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import {
   type ResponseLabels,
 } from "../wire/preamble.ts";
 
-/** What an app has returned, in parts. */
+/** The parts of what an app returned. */
 export interface Answer {
   readonly status: number;
   readonly reason: string;
@@ -26,9 +26,9 @@ export interface Answer {
 const FIELDS = ["status", "reason", "headers", "body"] as const;
 
 /**
- * Takes apart what an app has returned.
+ * Splits what an app returned into its parts.
  *
- * @throws {TypeError} if it is neither a tuple of four nor has the fields of a response.
+ * @throws {TypeError} if it is neither a tuple of four items nor an object with the fields of a response.
  */
 export function readAnswer(returned: unknown): Answer {
   if (Array.isArray(returned)) {
@@ -56,17 +56,17 @@ export function labelsOf(returned: unknown): ResponseLabels {
   return { status, reason, headers, body };
 }
 
-/** What of a request its response depends on. */
+/** The parts of a request that its response depends on. */
 export interface AnsweredRequest {
   readonly method: Method;
   readonly body: BodyIn;
 }
 
 /**
- * Checks everything about an answer but what its preamble is made of.
+ * Checks everything about an answer except its reason and headers.
  *
- * @param unread Whether the body of the request has not been read to its end.
- * @returns How the end of the body will be known, as {@linkcode responseFraming} does.
+ * @param unread Whether the request has a body that was not read to its end.
+ * @returns How the end of the body will be determined, as {@linkcode responseFraming} does.
  * @throws {TypeError} if the status or the body has a wrong type.
  * @throws {RangeError} if the status is not allowed, or the response must not have a body.
  * @throws {BodyError} if the body of the request is unread, or is that of the response as well, or the
@@ -92,7 +92,7 @@ export function answerFraming(
 }
 
 /**
- * How the end of a response's body will be known; `undefined` if the headers are sent as given, because
+ * How the end of a response's body will be determined; `undefined` if the headers are sent as given, because
  * they may describe a body that is not sent: in a response to HEAD, and with 304 (RFC 9110 §15.4.5).
  *
  * @throws {TypeError} if it is not a body.
@@ -114,14 +114,14 @@ export function responseFraming(
 }
 
 /**
- * Cancels whatever an app has returned that looks like a body and has not been used, because it will
- * not be sent; not the body of the request, which is not the app's to lose. Never throws.
+ * Cancels whatever an app returned that looks like an unused body, because it will not be sent; but not the
+ * body of the request, which belongs to the server. Never throws.
  */
 export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unknown): void {
   for (const body of bodiesIn(returned)) if (body !== requestBody) cancelUnused(body, reason);
 }
 
-/** What may be a body in something that need not be an answer. */
+/** Finds what may be the body in a value that might not be an answer. */
 function bodiesIn(returned: unknown): readonly unknown[] {
   if (Array.isArray(returned)) return returned;
   try {

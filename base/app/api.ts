@@ -1,5 +1,5 @@
 /**
- * What an app gets in addition to its request.
+ * The third argument of an app.
  *
  * @module
  */

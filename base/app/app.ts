@@ -9,13 +9,13 @@ import type { Request, Response, ResponseTuple } from "./message.ts";
 import type { ContentRange, Range } from "../wire/range.ts";
 import type { PeerCertificate, Session } from "./session.ts";
 
-/** A connection under a client or a server; a `Deno.Conn` is one. */
+/** The connection that a client or a server uses; a `Deno.Conn` is one. */
 export interface Socket {
   /** Reads up to `into.length` bytes; resolves to how many, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null>;
   /** Writes bytes; resolves to how many. */
   write(bytes: Uint8Array): Promise<number>;
-  /** Closes the connection; what waits for it rejects. */
+  /** Closes the connection; pending operations reject. */
   close(): void;
   /** Closes the writing side, if the socket can. */
   closeWrite?(): Promise<void>;
@@ -46,7 +46,7 @@ export type AppFunction = (
   api: Api,
 ) => ResponseTuple | Response | Promise<ResponseTuple | Response>;
 
-/** An app that is an object, which may decide about a peer when it connects. */
+/** An app that is an object, which may accept or refuse a peer when it connects. */
 export interface AppObject {
   /** Answers a request. */
   handle: AppFunction;

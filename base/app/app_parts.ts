@@ -1,5 +1,5 @@
 /**
- * The functions of an app, whichever of its two forms it has.
+ * The functions of an app in either of its two forms.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export interface AppParts {
 /**
  * Returns the functions of an app. The methods of an object are looked up when they are called.
  *
- * @param label What errors call it.
+ * @param label The name of the app in errors.
  * @throws {TypeError} if it is neither a function nor an object with a method `handle`.
  */
 export function readApp(app: App, label: string): AppParts {

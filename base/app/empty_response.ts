@@ -1,5 +1,5 @@
 /**
- * Responses with nothing but a status.
+ * Responses with a status and an empty body.
  *
  * @module
  */
@@ -12,8 +12,8 @@ import type { Method } from "../wire/preamble.ts";
 /**
  * Makes a response with an empty body; in answer to HEAD, without one.
  *
- * With a body of `null` the response would have neither a content-length nor a coding. Other
- * clients read such a response until the connection closes (RFC 9112 §6.3), which it need not.
+ * With a body of `null` the response would have neither a content-length nor a coding. Other clients then
+ * read until the connection closes (RFC 9112 §6.3), but it may stay open.
  */
 export function makeEmptyResponse(
   method: Method,

@@ -42,10 +42,10 @@ export class Response {
   readonly reason: string;
   /** By lower-case name. */
   readonly headers: HeaderDict;
-  /** The body, or `null`. It has to be consumed before the connection's next request. */
+  /** The body, or `null`. It must be consumed before the connection's next request. */
   readonly body: BodyIn;
 
-  /** Makes a response of four parts. */
+  /** Makes a response from its four parts. */
   constructor(status: number, reason: string, headers: HeaderDict, body: BodyIn) {
     this.status = status;
     this.reason = reason;
@@ -53,7 +53,7 @@ export class Response {
     this.body = body;
   }
 
-  /** The four parts in order, so that a response can be taken apart like a tuple. */
+  /** The four parts in order, so a response can be destructured like a tuple. */
   *[Symbol.iterator](): Generator<number | string | HeaderDict | BodyIn, void, void> {
     yield this.status;
     yield this.reason;
@@ -90,7 +90,7 @@ export class Request {
   readonly uri: string;
   /** By lower-case name. */
   readonly headers: HeaderDict;
-  /** The body, or `null`. It has to be consumed before the response, unless that is an error. */
+  /** The body, or `null`. It must be consumed before responding, unless the response is an error. */
   readonly body: BodyIn;
   /** The components of the path that were shifted away; at first none. */
   readonly mount: string[];

@@ -1,5 +1,5 @@
 /**
- * What a server knows about one connection.
+ * Sessions: what a server knows about one connection.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { HostAddress, ScopedAddress } from "../address_rules.ts";
 
 /** The trusted certificate that vouched for a peer. */
 export interface PeerAuthority {
-  /** Its distinguished name, a line per attribute. A name is only as good as who gave it. */
+  /** Its distinguished name, a line per attribute. A name is only as trustworthy as its issuer. */
   readonly subject: string;
   /** The SHA-256 of the whole certificate: `AB:CD:…`. */
   readonly fingerprint256: string;
@@ -19,17 +19,20 @@ export interface PeerAuthority {
   readonly raw: Uint8Array;
 }
 
-/** What is known of a peer's certificate, once it has been verified. */
+/** A peer's verified certificate. */
 export interface PeerCertificate {
-  /** The distinguished name of whom it is for, a line per attribute: `CN=name`. */
+  /** The distinguished name of its subject, a line per attribute: `CN=name`. */
   readonly subject: string;
-  /** The distinguished name of who signed it. */
+  /** The distinguished name of its issuer. */
   readonly issuer: string;
   /** The names it is for: `DNS:example.com`, `IP Address:127.0.0.1`. */
   readonly subjectAltNames: string[];
-  /** The SHA-256 of the whole certificate: `AB:CD:…`. Another one when it is renewed. */
+  /** The SHA-256 of the whole certificate: `AB:CD:…`. Changes when the certificate is renewed. */
   readonly fingerprint256: string;
-  /** The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. Stays when it is renewed with its key. */
+  /**
+   * The SHA-256 of its SubjectPublicKeyInfo: `AB:CD:…`. Stays the same if the certificate is renewed with its
+   * key.
+   */
   readonly publicKey256: string;
   /**
    * The trusted certificate that vouched for it: that at which the shortest valid path ends, of equal
@@ -48,17 +51,17 @@ export interface PeerCertificate {
 /** Counts a request that has been answered; returns how many there are now. For servers. */
 export let countRequest: (session: Session) => number;
 
-/** Records why a session has ended; only the first reason counts. For servers. */
+/** Records why a session ended; only the first reason counts. For servers. */
 export let endSession: (session: Session, message: string) => void;
 
 /** Aborts the signal of a session; only the first reason counts. For servers. */
 export let abortSession: (session: Session, reason: unknown) => void;
 
-/** Owns the connection of a session, and is notified of what the app does with the session. */
+/** Owns the connection of a session, and learns what the app does with the session. */
 export interface SessionOwner {
   /** The signal was requested: from now on it must be aborted when the peer leaves. */
   signalWanted(): void;
-  /** The app has closed the session: the connection has to end now. */
+  /** The app closed the session: the connection must end now. */
   sessionClosed(reason: unknown): void;
 }
 
@@ -75,8 +78,8 @@ export class Session {
   /** How many requests the connection may make. */
   readonly maxRequests: number;
   /**
-   * Where an app keeps what belongs to the connection. When that has ended, and the
-   * app has returned, every value that has `[Symbol.dispose]` is disposed of, the last first.
+   * Values that an app keeps for the connection. When the connection has ended and the app has returned,
+   * every value with `[Symbol.dispose]` is disposed of, in reverse order.
    */
   readonly store: Map<string, unknown> = new Map();
   /** The verified certificate of the peer; `null` if it has none. */
@@ -84,7 +87,7 @@ export class Session {
   readonly #name: string;
   #requests = 0;
   #message: string | null = null;
-  // Most apps never ask for the signal, and it costs more than the session.
+  // Created on demand: most apps never use the signal, and it costs more than the session.
   #aborting: AbortController | null = null;
   #abortReason: { readonly reason: unknown } | null = null;
   #owner: SessionOwner | null = null;
@@ -102,26 +105,26 @@ export class Session {
     this.peerCertificate = peerCertificate;
   }
 
-  /** How many requests have been answered. */
+  /** How many requests were answered. */
   get requests(): number {
     return this.#requests;
   }
 
-  /** Why the connection has ended; `null` while it has not. */
+  /** Why the connection ended; `null` while it is open. */
   get message(): string | null {
     return this.#message;
   }
 
   /**
-   * Aborted when the session ends, and within a second of when the peer closes or resets its
-   * connection, also while the app processes a request or decides in `onConnect`: nobody waits for the
-   * response then. Its reason is that of {@linkcode close}, or an error that says how it ended.
+   * Aborted when the session ends, and within a second after the peer closes or resets its connection, even
+   * while the app processes a request or runs `onConnect`. Its reason is that of {@linkcode close}, or an
+   * error that says how it ended.
    *
    * A peer that closes its writing side counts as gone, because it looks the same; a response that the
-   * app returns nevertheless is sent. That the peer is gone is detected while at most 64 KiB of what it
-   * has sent are unread.
+   * app returns nevertheless is sent. A departure is detected only while at most 64 KiB of what the peer sent
+   * are unread.
    *
-   * A listener must not throw: nothing would catch it, and the process would end.
+   * A listener must not throw: nothing catches the error, and the process would end.
    */
   get signal(): AbortSignal {
     if (this.#aborting === null) {
@@ -135,11 +138,10 @@ export class Session {
   /**
    * Ends the session now, whatever it is doing: what waits for its connection (the body of a request,
    * the response that is being sent) rejects with the reason, and nothing more is sent. Called in
-   * `onConnect`, it refuses the peer, whatever that returns. Once the session has ended it has no effect;
-   * the last response that was sent still arrives.
+   * `onConnect`, it refuses the peer, whatever `onConnect` returns. Once the session has ended it has no
+   * effect; the last response that was sent still arrives.
    *
-   * @param reason What {@linkcode signal} is aborted with; a `ConnectionClosedError` where it is left
-   * out.
+   * @param reason What {@linkcode signal} is aborted with; a `ConnectionClosedError` by default.
    *
    * @example End the sessions of one peer
    * ```ts
@@ -183,10 +185,10 @@ export class Session {
 }
 
 /**
- * Disposes of what an app has stored for a session that has ended: connections, files, locks. For
+ * Disposes of what an app stored for a session that has ended: connections, files, locks. For
  * servers. A second call does nothing.
  *
- * @param report Called with each failure; later, if a dispose has returned a promise that rejects.
+ * @param report Called with each failure; later, if a dispose method returned a promise that rejects.
  */
 export function disposeStore(session: Session, report: (error: unknown) => void): void {
   const values = [...session.store.values()].reverse();
@@ -194,7 +196,7 @@ export function disposeStore(session: Session, report: (error: unknown) => void)
   for (const value of values) {
     try {
       const returned = (value as Partial<Disposable> | null | undefined)?.[Symbol.dispose]?.();
-      // To the types an async function is a `() => void`, and nobody else awaits it.
+      // The type allows async functions, and nothing else awaits them.
       Promise.resolve<unknown>(returned).catch(report);
     } catch (error) {
       report(error);

@@ -1,12 +1,12 @@
 /**
- * A set that others may look at.
+ * A read-only view of a set.
  *
  * @module
  */
 
 import { INSPECT, type Inspect } from "../inspect.ts";
 
-/** Shows what is in a set at every moment, and offers no way to change it. */
+/** A live view of a set that offers no way to change it. */
 export class SetView<T> implements ReadonlySet<T> {
   readonly #set: ReadonlySet<T>;
 
@@ -25,12 +25,12 @@ export class SetView<T> implements ReadonlySet<T> {
     return this.#set.has(item);
   }
 
-  /** Calls a function with each item; it may take items away meanwhile. */
+  /** Calls a function with each item; items may be removed meanwhile. */
   forEach(call: (item: T, same: T, set: ReadonlySet<T>) => void, thisArg?: unknown): void {
     for (const item of this.#set) call.call(thisArg, item, item, this);
   }
 
-  /** The items, the first one that was added first. */
+  /** The items, in the order in which they were added. */
   values(): SetIterator<T> {
     return this.#set.values();
   }

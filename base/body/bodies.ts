@@ -1,5 +1,5 @@
 /**
- * The kinds of bodies, and how a message is framed that has one.
+ * The kinds of bodies, and how they frame a message.
  *
  * @module
  */
@@ -52,7 +52,7 @@ export function checkBodies(bodies: Bodies): void {
   }
 }
 
-/** A body that writes itself: of this package, of another copy of it, or of another class. */
+/** A body that writes itself: of this package, another copy of it, or another class. */
 export type WritableBody = Exclude<BodyOut, null | Uint8Array>;
 
 /**
@@ -99,14 +99,14 @@ export function keepUnused(body: BodyIn): void {
   if (body !== null) kept.add(body);
 }
 
-/** Ends what {@linkcode keepUnused} has begun. */
+/** Undoes {@linkcode keepUnused}. */
 export function releaseKept(body: BodyIn): void {
   if (body !== null) kept.delete(body);
 }
 
 /**
- * Cancels a body that was handed over and will not be sent, unless somebody has begun to use it, or
- * has asked to {@linkcode keepUnused keep} it. Never throws.
+ * Cancels a body that was handed over and will not be sent, unless its use has begun or it is {@linkcode
+ * keepUnused kept}. Never throws.
  */
 export function cancelUnused(body: unknown, reason: unknown): void {
   try {
@@ -125,20 +125,20 @@ export function cancelQuietly(body: unknown, reason: unknown): void {
     if (typeof writeTo !== "function" || typeof cancel !== "function") return;
     Promise.resolve(cancel.call(body, reason)).catch(() => {});
   } catch {
-    // How it fails makes no difference: it is not wanted.
+    // A failure makes no difference: the body is not needed.
   }
 }
 
 /**
- * Writes a chunked body whose coding needs no second check; returns `null`, having done nothing, if
- * the body has to be checked.
+ * Writes a chunked body whose coding needs no second check. Returns `null`, and does nothing, if the body
+ * must be checked.
  */
 export function writeTrusted(body: WritableBody, sink: ByteSink): Promise<number> | null {
   return writeTrustedChunks(body, sink) ?? writeTrustedIter(body, sink);
 }
 
 /**
- * Whether a received body has been read to its end. A body that was cancelled, has failed or was only
+ * Whether a received body has been read to its end. A body that was canceled, has failed or was only
  * read in part has not. A body of another class does not report that: once used, it counts as
  * consumed.
  */
@@ -153,7 +153,7 @@ export function bytesRead(body: BodyIn): number {
 }
 
 /**
- * Checks that the body of a received message can be sent on, and returns it.
+ * Checks that a received body can be forwarded, and returns it.
  *
  * @throws {TypeError} if it is not a body.
  * @throws {BodyError} if it has been used before.

@@ -67,7 +67,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   #remaining: number;
 
   /**
-   * Makes a body from a source that has `contentLength` bytes.
+   * Makes a body from a source of `contentLength` bytes.
    *
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}, or the
    * length is not a number.
@@ -79,7 +79,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     this.contentLength = this.#remaining = contentLength;
   }
 
-  /** True once anything has been done with the body. */
+  /** True once the body was used in any way. */
   get used(): boolean {
     return this.#use.used;
   }
@@ -144,7 +144,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     return new Uint8Array(0);
   }
 
-  /** Takes bytes out of the source's buffer and converts them; `null` if they aren't all there. */
+  /** Consumes bytes in the source's buffer and converts them; `null` if they haven't all arrived. */
   #takeBuffered<Value>(wanted: number, convert: Convert<Value>): Promise<Value> | null {
     const { reader } = this.#use.source;
     const { bytes, start } = reader;
@@ -170,7 +170,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     return collector.collected();
   }
 
-  /** Ends a read that took some bytes. */
+  /** Ends a read that consumed some bytes. */
   #endRead(count: number): Promise<void> | null {
     const ending = this.#advance(count);
     if (ending === null && !this.#use.isConsumed) this.#use.end();
@@ -224,7 +224,7 @@ export class Body implements AsyncIterable<Uint8Array> {
       const wanted = Math.min(size, this.#remaining);
       if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
       const count = await this.#readSome(buffer.subarray(0, wanted));
-      // A source that fills the buffer has more at hand; a slow one doesn't get much memory.
+      // A source that fills the buffer probably has more; a slow one doesn't get much memory.
       if (count === size) size = largerPiece(size, most);
       await this.#passOn(buffer.subarray(0, count), out);
     }
@@ -251,7 +251,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Iterates over the body in pieces of up to 64 KiB, each an array of its own. Leaving the loop
+   * Iterates over the body in pieces of up to 64 KiB, each a separate array. Leaving the loop
    * early cancels the rest.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {

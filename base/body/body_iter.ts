@@ -15,7 +15,7 @@ import { BodyError, typeName } from "../errors.ts";
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** What both kinds have in common: one pass over the iterable, whose iterator is always ended. */
+/** The base of both kinds: one pass over the iterable, whose iterator is always closed. */
 class IterableUse<T> extends BodyUse {
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
@@ -79,10 +79,10 @@ class IterableUse<T> extends BodyUse {
       // The iterator of a stream cancels the stream with the reason.
       const returning = (this.#iterator ?? this.#open()).return?.(reason);
       if (!this.#asked) await returning;
-      // A generator returns only after the item that it was asked for, which may never come.
+      // A generator can return only after the pending item, which may never come.
       else Promise.resolve(returning).catch(() => {});
     } catch {
-      // It was asked to end; how it failed to makes no difference here.
+      // It was asked to end; a failure to do so makes no difference here.
     }
   }
 }
@@ -90,8 +90,8 @@ class IterableUse<T> extends BodyUse {
 /**
  * A body of known length from an iterable of byte arrays. It can be sent once.
  *
- * The items must have exactly `contentLength` bytes in all. The last one is written only after the
- * iterable has ended, so that a wrong iterable never makes a complete message.
+ * The items must have exactly `contentLength` bytes in all. The last one is written only after the iterable
+ * has ended, so an iterable with a wrong length never makes a complete message.
  *
  * @example
  * ```ts
@@ -194,8 +194,8 @@ async function writeChunk(out: OpenSink, chunk: SendableChunk): Promise<number> 
 }
 
 /**
- * Writes a body that is known to keep to the chunked coding; returns `null`, having done nothing, for
- * any other object.
+ * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any other
+ * object.
  */
 export let writeTrustedIter: (body: object, sink: ByteSink) => Promise<number> | null;
 

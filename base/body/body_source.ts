@@ -18,16 +18,16 @@ export function largerPiece(bytes: number, most: number): number {
   return Math.min(bytes * 4, most);
 }
 
-/** What a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
+/** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
 export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
 
-/** A source of bytes that is told what becomes of the body. */
+/** A source of bytes that is notified of how the body ends. */
 export abstract class BodySource implements ByteSource {
   /** The buffer for what is read ahead. */
   abstract readonly reader: ByteReader;
   /** True if not one byte beyond the body may be read. */
   abstract readonly exact: boolean;
-  /** True if nobody else can change bytes in the buffer after they were checked. */
+  /** True if no other code can change bytes in the buffer after they were checked. */
   abstract readonly isPrivate: boolean;
   /** How many bytes are best read at a time, unless the sink says. */
   abstract readonly pieceBytes: number;
@@ -40,7 +40,7 @@ export abstract class BodySource implements ByteSource {
 
   /**
    * Called after the last byte was read and before it is passed on. Resolves once the source has
-   * ended, and rejects if it has more bytes; `null` if whatever follows is to be left alone.
+   * ended, and rejects if it has more bytes; `null` if the bytes that follow must not be read.
    */
   finish(): Promise<void> | null {
     return null;
@@ -52,7 +52,7 @@ export abstract class BodySource implements ByteSource {
   /** Called when the source has failed, or its bytes are invalid. */
   failed(_error: unknown): void {}
 
-  /** Called when the rest of the body is cancelled. Never rejects. */
+  /** Called when the rest of the body is canceled. Never rejects. */
   cancel(_reason: unknown): Promise<void> {
     return Promise.resolve();
   }
@@ -83,7 +83,7 @@ export function openSource(input: BodyInput): BodySource {
 class PlainSource extends BodySource {
   readonly reader: ByteReader = new ByteReader(this);
   readonly exact = true;
-  // Whoever wrote read() has seen the buffer, and may have kept it.
+  // read() belongs to the caller and may have kept the buffer.
   readonly isPrivate = false;
   readonly pieceBytes = COPY_BYTES;
   readonly mostBytes = COPY_BYTES;
@@ -164,7 +164,7 @@ class StreamSource extends BodySource {
       await (this.#streamReader ?? this.#stream).cancel(reason);
       this.#streamReader?.releaseLock();
     } catch {
-      // The stream has failed, or somebody else has locked it: either way it is no longer ours.
+      // The stream has failed or was locked by other code: either way it is no longer ours.
     }
   }
 }

@@ -33,7 +33,7 @@ export class BodyUse {
     return this.#state === "consumed";
   }
 
-  /** True once nothing is left to be read or cancelled. */
+  /** True once nothing is left to read or cancel. */
   get isOver(): boolean {
     return this.#state === "consumed" || this.#state === "failed";
   }
@@ -74,7 +74,7 @@ export class BodyUse {
   #checkFree(operation: string): void {
     this.#interruption?.throwIfAborted();
     if (this.#state === "failed") {
-      throw new BodyError(`can't ${operation} a body that has failed or was cancelled`, {
+      throw new BodyError(`can't ${operation} a body that has failed or was canceled`, {
         cause: this.#failure,
       });
     }
@@ -83,7 +83,7 @@ export class BodyUse {
     }
   }
 
-  /** Ends an operation that left something to be read; throws if the body was cancelled since. */
+  /** Ends an operation that left something to be read; throws if the body was canceled since. */
   end(): void {
     this.checkAlive();
     this.#state = "touched";
@@ -95,14 +95,14 @@ export class BodyUse {
     this.#operation = null;
   }
 
-  /** Ends the operation that read the last byte; throws if the body was cancelled since. */
+  /** Ends the operation that read the last byte; throws if the body was canceled since. */
   consume(): void {
     this.checkAlive();
     this.#state = "consumed";
     this.#operation = null;
   }
 
-  /** Counts the read that ended the body as the one that returns no bytes. */
+  /** Counts the read that ended the body as the one read that may return no bytes. */
   giveEmptyRead(): void {
     this.#emptyReadGiven = true;
   }
@@ -117,14 +117,14 @@ export class BodyUse {
     interrupt?.(error);
   }
 
-  /** Throws the error that the body has failed with, or was cancelled with, since the operation began. */
+  /** Throws the error with which the body failed or was canceled since the operation began. */
   checkAlive(): void {
     this.#interruption?.throwIfAborted();
     if (this.#state === "failed") throw this.#failure;
   }
 
   /**
-   * Waits for the source or the sink, but only until the body fails or is cancelled.
+   * Waits for the source or the sink, but only until the body fails or is canceled.
    *
    * @param onFailure Called with the error of the promise, unless the body is over already.
    */
@@ -172,15 +172,15 @@ export class BodyUse {
     await this.release(error, reason);
   }
 
-  /** Called when the body is cancelled, to let go of what it comes from. Never rejects. */
+  /** Called when the body is canceled, to release its source. Never rejects. */
   protected async release(_error: Error, _reason: unknown): Promise<void> {}
 
   /**
-   * Writes the whole body to a sink, which is released whatever happens. Runs up to the first write
-   * at once, so that the preamble and the beginning of the body go out together.
+   * Writes the whole body to a sink, which is released whatever happens. Runs synchronously up to the first
+   * write, so the preamble and the beginning of the body go out together.
    *
    * @param write Writes the body, ends its use, and resolves to how many bytes it wrote. If it fails,
-   * the body is cancelled.
+   * the body is canceled.
    */
   async write(
     sink: WritableStream<Uint8Array> | ByteSink,
@@ -205,8 +205,8 @@ export class BodyUse {
   }
 }
 
-/** What a body fails with when it is cancelled: the reason if that is an error. */
+/** The error of a canceled body: the reason itself if that is an error. */
 function cancellation(reason: unknown): Error {
   if (reason instanceof Error) return reason;
-  return new BodyError("the body was cancelled", { cause: reason });
+  return new BodyError("the body was canceled", { cause: reason });
 }

@@ -41,7 +41,7 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
 }
 
 /**
- * The bytes that are left after a write that has resolved to `written`.
+ * The bytes that are left after a write that resolved to `written`.
  *
  * @param length How many bytes there were when the write began.
  * @throws {BodyError} if the sink can't have written as many, or the array has lost its bytes since.
@@ -137,7 +137,7 @@ export class ByteReader {
 
   /**
    * Makes room behind `end` and returns it; never empty unless the buffer is full. Must not be called
-   * while a read {@linkcode ahead} is under way.
+   * while a read {@linkcode ahead} is pending.
    */
   room(): Uint8Array {
     if (this.bytes.length === 0) this.bytes = new Uint8Array(this.#capacity);
@@ -153,7 +153,7 @@ export class ByteReader {
 
   /**
    * Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes.
-   * The new one has the usual size, so that an idle connection keeps no more.
+   * The new one has the usual size, so an idle connection keeps no more.
    */
   #roomBehind(): Uint8Array {
     if (this.end === this.bytes.length || this.#capacity > this.#usual) {
@@ -191,9 +191,9 @@ export class ByteReader {
 
   /**
    * Issues a read before anything waits for it. Its bytes are in the buffer once it has settled. Does
-   * nothing while another one is under way, or if as many bytes as the usual capacity are buffered.
+   * nothing while another one is pending, or if as many bytes as the usual capacity are buffered.
    *
-   * @param source What to read from, in place of the reader's own source.
+   * @param source What to read from instead of the reader's own source.
    * @param lent Whether views of consumed bytes may still be in use: those bytes stay where they are.
    * @returns The read; `null` if none was issued.
    */
@@ -246,8 +246,8 @@ export class ByteReader {
   }
 
   /**
-   * Drops the buffered bytes, and makes every further read fail. A read that is under way adds
-   * nothing: its bytes are no longer expected here.
+   * Drops the buffered bytes, and makes every further read fail. A pending read adds nothing: its bytes are
+   * no longer expected.
    *
    * @param error What reads fail with; `null` for a {@linkcode ConnectionClosedError}.
    */

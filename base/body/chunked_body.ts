@@ -20,11 +20,11 @@ export let isChunkedBodyConsumed: (body: object) => boolean | null;
 export let chunkedBytesRead: (body: object) => number | null;
 
 /**
- * Writes a body that is known to keep to the chunked coding; returns `null`, having done nothing, for
- * any other object.
+ * Writes a body that is known to be valid chunked coding. Returns `null`, and does nothing, for any other
+ * object.
  *
- * Known are the bodies that this very class has made, unless their `writeTo` was replaced, and whose
- * buffer nobody else can change. What is called is private, so nobody can replace it after the check.
+ * Only bodies of exactly this class qualify, if their `writeTo` was not replaced and no other code can change
+ * their buffer. The method called is private, so it can't be replaced after the check.
  */
 export let writeTrustedChunks: (body: object, sink: ByteSink) => Promise<number> | null;
 
@@ -70,7 +70,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   }
 
   /**
-   * The data of the body, decoded, as a byte stream. Getting it starts the body; cancelling it
+   * The data of the body, decoded, as a byte stream. Getting it starts the body; canceling it
    * cancels the rest of the body.
    *
    * @throws {BodyError} if something else has been done with the body before.
@@ -100,12 +100,12 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * Reads the data of all chunks that are left. The first read after the last chunk returns an empty
    * array.
    *
-   * @throws {RangeError} if more than 16777216 bytes are left; the rest is then cancelled.
+   * @throws {RangeError} if more than 16777216 bytes are left; the rest is then canceled.
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   async read(): Promise<Uint8Array<ArrayBuffer>> {
     if (!this.#use.beginRead()) return new Uint8Array(0);
-    // Room for one byte more than is allowed, to find out whether there is one.
+    // Room for one byte more than is allowed, to detect whether there is one.
     const collector = Collector.upTo(MAX_READ_BYTES + 1);
     while (!this.#decoder.done) {
       collector.add(await this.#use.fromSource(this.#decoder.nextDataInto(collector.room())));

@@ -50,7 +50,7 @@ function checkLength(
 
 /**
  * A transform stream for bytes to be sent. It errors unless exactly `contentLength` bytes pass. The
- * last piece is passed on at the end, so that a wrong source never makes a complete message.
+ * last piece is passed on at the end, so a source with a wrong length never makes a complete message.
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
  * Bodies of other classes: those that the `bodies` option makes from what was received, and those
- * that an app sends. Whatever they do, a message keeps its framing.
+ * that an app sends. Whatever they do, the framing of a message stays intact.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import type { Framing } from "../wire/headers.ts";
  * has the bytes of this body and no others.
  *
  * @param used The class that the body will have.
- * @param ours The class of this package in its place.
+ * @param ours The class of this package for this kind of body.
  */
 export function sourceFor(
   used: { prototype: unknown },
@@ -104,7 +104,7 @@ class EncodedSource extends ForeignSource {
   }
 }
 
-/** Waits for the source, which is told if it has failed. */
+/** Waits for the source; notifies it of a failure. */
 async function fromSource<T>(source: BodySource, promise: Promise<T>): Promise<T> {
   try {
     return await promise;

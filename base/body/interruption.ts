@@ -1,5 +1,5 @@
 /**
- * How a body of a response learns that its request was aborted.
+ * Aborts the body of a response when the signal of its request is aborted.
  *
  * @module
  */

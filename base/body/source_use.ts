@@ -1,5 +1,5 @@
 /**
- * The life of a body that is read from a source: what `Body` and `ChunkedBody` have in common.
+ * The state of a body that is read from a source: the common part of `Body` and `ChunkedBody`.
  *
  * @module
  */
@@ -14,14 +14,14 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Bytes of one piece of a body that is iterated or streamed, and of the first that is passed on. */
 export const PIECE_BYTES = 65536;
 
-/** Closes a byte stream; a read that waits with a buffer of its own gets the buffer back empty. */
+/** Closes a byte stream; a pending read with its own buffer gets the buffer back empty. */
 export function closeByteStream(controller: ReadableByteStreamController): void {
   controller.close();
   controller.byobRequest?.respond(0);
 }
 
 /**
- * The state of a body together with its source: both end, fail and are cancelled at the same time.
+ * The state of a body together with its source: both end, fail and are canceled at the same time.
  *
  * The public classes hold one instead of extending it. A base class that isn't exported would hide
  * their members from the documentation, and its methods could be replaced from outside.
@@ -42,13 +42,13 @@ export class SourceUse extends BodyUse {
     this.source = source;
   }
 
-  /** Ends the operation that took the last byte, and with it the use of the source. */
+  /** Ends the operation that consumed the last byte, and the use of the source. */
   override consume(): void {
     super.consume();
     this.source.consumed();
   }
 
-  /** Fails the body, and tells the source that it is broken. */
+  /** Fails the body, and notifies the source that it is broken. */
   breakOff(error: unknown): void {
     this.fail(error);
     this.source.failed(error);
@@ -71,7 +71,7 @@ export class SourceUse extends BodyUse {
   /**
    * The body as a byte stream. The first call starts the body; the others return the same stream.
    *
-   * @param size Bytes of a piece, unless the stream's reader has a buffer of its own; 0 if the body
+   * @param size Bytes of a piece, unless the stream's reader has its own buffer; 0 if the body
    * is empty.
    * @param read Reads into the buffer: at least one byte, unless the body ends with none.
    * @param isAtEnd Whether the last byte has been read.

@@ -161,13 +161,13 @@ export type ChunkPhase = "line" | "data" | "end" | "done";
 export class ChunkScanner {
   /** What comes next. */
   phase: ChunkPhase = "line";
-  /** Bytes of data of the current chunk that were not taken yet. */
+  /** Bytes of the current chunk's data that were not consumed yet. */
   remaining = 0;
   /** The current chunk. */
   header: ChunkHeader = { size: 0, extension: null };
-  /** Bytes of data of all chunks that were taken. */
+  /** Bytes of data of all chunks so far. */
   taken = 0;
-  // How many bytes of an unfinished line are known to hold no CR LF: no byte is looked at twice.
+  // How many bytes of an unfinished line are known to hold no CR LF, so no byte is scanned twice.
   #looked = 0;
 
   /**
@@ -215,7 +215,7 @@ export class ChunkScanner {
     return i + 2;
   }
 
-  /** Records that bytes of data were taken, which {@linkcode advance} has not seen. */
+  /** Records data that was consumed without passing through {@linkcode advance}. */
   skipData(count: number): void {
     this.remaining -= count;
     this.taken += count;
@@ -260,7 +260,7 @@ export function chunksIncomplete(): ProtocolError {
   return new ProtocolError("BODY_INCOMPLETE", "the bytes ended before the last chunk did");
 }
 
-/** As {@linkcode makeSendable}, for a chunk that a source has given: an invalid one is the source's mistake. */
+/** Like {@linkcode makeSendable}, for a chunk from a source: an invalid one is the source's mistake. */
 export function makeSendableOf(chunk: Chunk): SendableChunk {
   try {
     return makeSendable(chunk);

@@ -1,5 +1,5 @@
 /**
- * Header lines as they are sent: what a reader would reject is refused.
+ * Formats header lines; refuses what a reader would reject.
  *
  * @module
  */
@@ -24,7 +24,7 @@ import { allows, NAME_LOWER, VALUE } from "./tables.ts";
 
 const CR = 0x0d, LF = 0x0a;
 
-/** Throws a `TypeError` unless the value can be a dictionary of headers. */
+/** Throws a `TypeError` unless the value is a dictionary of headers. */
 export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
   if (typeof headers === "object" && headers !== null) {
     const prototype = Object.getPrototypeOf(headers);
@@ -33,17 +33,17 @@ export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
   throw wrongType(label, "a plain object", headers);
 }
 
-/** What errors call one header: `headers["content-type"]`. */
+/** The label of one header in errors: `headers["content-type"]`. */
 function itemLabel(label: string, name: string): string {
   return `${label}[${quote(name)}]`;
 }
 
-/** The headers of a client that have an option of their own. */
+/** Headers for which a client has a separate option. */
 const OPTIONS: readonly string[] = ["host", "authorization"];
 
 /**
- * Checks headers that a client sends with every request: names and values, and that none of them
- * has an option of its own or describes a single message.
+ * Checks headers that a client sends with every request: names and values, and that none of them has a
+ * separate option or describes a single message.
  *
  * @throws {TypeError} if they are not a dictionary, or a value is not a string.
  * @throws {RangeError} if a name or a value can't be sent, or a header is not allowed here.
@@ -71,24 +71,24 @@ export function checkBaseHeaders(headers: HeaderDict): void {
   }
 }
 
-/** A line that is to be written, but for its value. */
+/** A header line to be written, without its value. */
 interface Line {
   readonly name: string;
   /** The bytes of the name, with the colon and the space. */
   readonly bytes: Uint8Array;
   readonly special: number;
-  /** Which of the names it is, in the order in which they came. */
+  /** The index of its name, in the order in which the names were given. */
   readonly index: number;
 }
 
-/** What is known of one set of names. */
+/** What is known about one set of names. */
 interface Plan {
   readonly names: readonly string[];
   /** By name in byte order. */
   readonly lines: readonly Line[];
 }
 
-// An app sends the same few sets of names again and again: comparing them with the last time is faster
+// An app sends the same few sets of names again and again: comparing them with the previous set is faster
 // than checking and sorting them.
 const PLAN_SLOTS = 32;
 const plans = new Array<Plan | undefined>(PLAN_SLOTS).fill(undefined);
@@ -127,8 +127,8 @@ function makeLine(name: string, index: number, label: string): Line {
  * @param at Where the first line starts.
  * @param headers The caller's headers, which are not changed.
  * @param base Headers that override the caller's.
- * @param framing What the body asks for, or `undefined` to send the headers as they are.
- * @param label What errors call the headers.
+ * @param framing The framing that the body requires, or `undefined` to send the headers as they are.
+ * @param label The name of the headers in errors.
  */
 export function formatHeaderLines(
   into: Uint8Array,
@@ -174,7 +174,7 @@ function putOver(base: HeaderDict, names: string[], values: unknown[]): void {
   }
 }
 
-/** Adds the header that the body asks for, unless the caller gave it. */
+/** Adds the header that the body requires, unless the caller gave it. */
 function addFraming(framing: Framing | undefined, names: string[], values: unknown[]): void {
   if (framing === null || framing === undefined) return;
   const name = framing === "chunked" ? "transfer-encoding" : "content-length";

@@ -24,11 +24,11 @@ import { NAME, VALUE } from "./tables.ts";
  */
 export type HeaderDict = Record<string, string | number | Range | ContentRange>;
 
-/** Which message the headers belong to; a body is possible only in PUT and POST requests. */
+/** Which message the headers belong to; only PUT and POST requests may have a body. */
 export type HeaderContext = "request" | "request without body" | "response" | "any";
 
 /**
- * How the end of a body is known: its length in bytes, `"chunked"`, or `null` for no body
+ * How the end of a body is determined: its length in bytes, `"chunked"`, or `null` for no body
  * (RFC 9112 §6.3, without "until the connection closes").
  */
 export type Framing = number | "chunked" | null;
@@ -58,9 +58,9 @@ export function specialOf(name: string): number {
 }
 
 /**
- * The rules for which headers exclude each other, and which are not allowed in this message.
+ * Checks which headers exclude each other, and which are not allowed in this message.
  *
- * @param present Which of the four there are, as a set of bits.
+ * @param present Which of the four headers are present, as a set of bits.
  */
 export function checkPresence(present: number, context: HeaderContext): ProtocolError | null {
   const framed = present & (CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT);
@@ -125,7 +125,7 @@ interface KnownName {
 // their slots only, so a peer that keeps sending new names costs time but no memory.
 const KNOWN_NAME_SLOTS = 512;
 const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slot) => ({
-  // Longer than any name, so that it matches none.
+  // Longer than any name, so it matches none.
   bytes: new Uint8Array(MAX_HEADER_NAME_BYTES + 3),
   name: "",
   special: 0,
@@ -133,7 +133,7 @@ const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slo
   nextSlot: 0,
 }));
 
-/** Which name comes first, as if it followed one. */
+/** The slot of the first name, as if it followed another name. */
 const beforeFirst: KnownName = { ...knownNames[0]! };
 
 /** Reads a name with its colon and space; `null` if there is none. */
@@ -161,7 +161,7 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
 export interface ParsedHeaders {
   /** By lower-case name, without a prototype. */
   readonly headers: HeaderDict;
-  /** How the end of the body would be known. */
+  /** How the end of the body would be determined. */
   readonly framing: Framing;
 }
 

@@ -28,7 +28,7 @@ export interface RequestPreamble {
   readonly query: string | null;
   /** By lower-case name, without a prototype. */
   readonly headers: HeaderDict;
-  /** How the end of the body is known; `null` for no body. */
+  /** How the end of the body is determined; `null` for no body. */
   readonly framing: Framing;
 }
 
@@ -40,7 +40,9 @@ export interface ResponsePreamble {
   readonly reason: string;
   /** By lower-case name, without a prototype. */
   readonly headers: HeaderDict;
-  /** What the headers say of a body; whether one follows depends on method and status, too. */
+  /**
+   * The framing that the headers announce. Whether a body follows also depends on the method and the status.
+   */
   readonly framing: Framing;
 }
 
@@ -49,7 +51,7 @@ const CR = 0x0d, LF = 0x0a, SPACE = 0x20;
 /**
  * Finds the end of a preamble: the position after its CR LF CR LF, or -1.
  *
- * @param from Where to start to look: the preamble's start, or three bytes before what is new.
+ * @param from Where to start: the start of the preamble, or three bytes before the new bytes.
  */
 export function findPreambleEnd(bytes: Uint8Array, from: number, end: number): number {
   // CR LF CR LF has four bytes, so looking at every fourth byte can't miss it.
@@ -97,7 +99,7 @@ const REQUEST_LINE_END = encoder.encode(" HTTP/1.1\r\n");
 const STATUS_LINE_START = encoder.encode("HTTP/1.1 ");
 
 /**
- * Refuses a first byte that no request begins with, so that nobody waits for the rest.
+ * Refuses a first byte that no request begins with, instead of waiting for the rest.
  *
  * @throws {ProtocolError} if no method begins with it.
  */
@@ -108,8 +110,8 @@ export function checkRequestStart(first: number): void {
 }
 
 /**
- * Refuses a first byte that no response begins with. CR is accepted: it may begin the empty preamble,
- * which has an error of its own.
+ * Refuses a first byte that no response begins with. CR is accepted: it may begin an empty preamble, which
+ * has its own error.
  *
  * @throws {ProtocolError} if neither `HTTP/1.1` nor the empty preamble begins with it.
  */
@@ -157,7 +159,7 @@ function findLineEnd(bytes: Uint8Array, start: number): number {
   return i;
 }
 
-/** The method whose name, and a space, is at the position; `null` if none is. */
+/** The method at the position, if a space follows it; otherwise `null`. */
 function methodAt(bytes: Uint8Array, start: number): Method | null {
   for (let i = 0; i < METHODS.length; i++) {
     if (startsWith(bytes, start, METHOD_BYTES[i]!)) return METHODS[i]!;
@@ -256,7 +258,7 @@ function checkReason(reason: string, label: string): void {
 
 /**
  * Writes a request preamble at the start of a buffer of at least 32768 bytes and returns its
- * length in bytes. Headers are checked; what was written by a call that throws is to be ignored.
+ * length in bytes. Headers are checked. If it throws, ignore the contents of the buffer.
  *
  * @param method The method, checked with {@linkcode checkMethod}.
  * @param uri The request target, checked with `checkUri`.

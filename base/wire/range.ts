@@ -8,7 +8,7 @@ import { checkInteger } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
 import { MAX_LENGTH } from "./limits.ts";
 
-// Registered symbols, so that two copies of this package recognize each other's ranges.
+// Registered symbols let two copies of this package recognize each other's ranges.
 const RANGE_BRAND = Symbol.for("degu.Range");
 const CONTENT_RANGE_BRAND = Symbol.for("degu.ContentRange");
 
@@ -73,7 +73,7 @@ export class Range {
   }
 
   /**
-   * What to answer with for a representation of `total` bytes.
+   * The content range to send for a representation of `total` bytes.
    *
    * @throws {RangeError} unless start < total.
    */
@@ -149,8 +149,8 @@ export function isContentRange(value: unknown): value is ContentRange {
 }
 
 /**
- * Reads the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1, or gives -1: no sign, no leading
- * zero, no space, so that two readers can never see two numbers.
+ * Reads the canonical decimal `0|[1-9][0-9]{0,15}` up to 2⁵³ − 1, or gives -1: no sign, no leading zero, no
+ * space, so two readers always see the same number.
  */
 export function parseDecimal(text: string): number {
   const digits = text.length;

@@ -23,7 +23,7 @@ const PATH_RULE = "a path is not decoded, and has letters, digits and - + . : _ 
 const QUERY_RULE = "a query has letters, digits and - + . : _ ~ % & =";
 const ONE_SPELLING = "each path has one spelling";
 
-/** Splits and checks a URI; a mistake is a {@linkcode ProtocolError}. */
+/** Splits and checks a URI; throws a {@linkcode ProtocolError} if it is invalid. */
 export function parseUri(uri: string): UriParts {
   if (uri.charCodeAt(0) !== SLASH) throw badUri(uri, 'it must begin with "/"');
   const mark = uri.indexOf("?");
@@ -97,7 +97,7 @@ export function checkUri(uri: string, label = "uri"): void {
 }
 
 /**
- * Puts a URI together from path components and a query.
+ * Builds a URI from path components and a query.
  *
  * @param path Its components; `[]` and `[""]` both give `/`.
  * @param query What follows the `?`, or `null` for none.
@@ -116,7 +116,7 @@ export function checkUri(uri: string, label = "uri"): void {
  */
 export function buildUri(path: readonly string[], query: string | null): string {
   checkArray("path", path);
-  // Copied first: what was checked is what is used, even if reading has side effects.
+  // Copied first: the checked values are used, even if reading has side effects.
   const components: unknown[] = [...path];
   components.forEach((component, i) => {
     checkComponent(component, i, i === components.length - 1);

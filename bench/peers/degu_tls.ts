@@ -11,7 +11,7 @@ import type { ServerOptions } from "../../server.ts";
 import { SSLServer } from "../../server.ts";
 import type { TlsFiles } from "../work.ts";
 
-/** A server that lets in clients of the private authority only. */
+/** A server that accepts only clients of the private authority. */
 export function makeServer(
   tls: TlsFiles,
   address: Address,

@@ -32,7 +32,7 @@ export type Task =
   | "each"
   | "each, verify: false";
 
-/** What one end is to do. */
+/** The task of one end. */
 export interface MovingWork {
   /** `null` for the server of the directory, over HTTP or as bytes. */
   readonly task: Task | null;

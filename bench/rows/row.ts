@@ -10,7 +10,7 @@ import type { TlsFiles } from "../work.ts";
 
 /** What a row is given. */
 export interface RowSetting extends Setting {
-  /** Whether everything is to be so small that it takes seconds. */
+  /** Whether to use small sizes, for a run of a few seconds. */
   readonly quick: boolean;
   /** Bytes per write of a body of known length: as many as this project's own writers write. */
   readonly writeLength: number;

@@ -21,8 +21,8 @@ import { publicKeyOf, type Verdict, verifySignature } from "./signature.ts";
 /** More certificates than this are ignored; the TLS library follows far fewer. */
 const MAX_CHAIN = 32;
 /**
- * At most this many signatures are verified for one peer, plus two for each trusted certificate, so that
- * no forged chain takes long.
+ * At most this many signatures are verified for one peer, plus two for each trusted certificate, so verifying
+ * a forged chain can't take long.
  */
 const MAX_SIGNATURES = 128;
 /** How many certificates the cache of verified signers holds. */
@@ -88,8 +88,8 @@ export class Authorities {
   }
 
   /**
-   * Finds the one that vouched for a chain which the TLS library has verified against others than
-   * these: every signature has to be certain.
+   * Finds the one that vouched for a chain which the TLS library verified against other certificates than
+   * these: every signature must be certain.
    */
   findCertain(
     chain: readonly Uint8Array[],
@@ -143,7 +143,7 @@ class Issuer {
   readonly order: number;
   /** Its name, in a form to look it up by. */
   readonly subject: string;
-  /** The name of who signed it. */
+  /** The name of its issuer. */
   readonly issuer: string;
   #key: KeyObject | null | undefined;
   #certificate256: string | undefined;
@@ -175,13 +175,13 @@ type IssuersBySubject = ReadonlyMap<string, readonly Issuer[]>;
 
 /** Looks for paths from the certificate of a peer to a trusted one, the shortest first. */
 class PathSearch {
-  /** True if nothing of what the peer sent was left out. */
+  /** True if no certificate that the peer sent was ignored. */
   readonly isComplete: boolean;
   readonly #leaf: Issuer | null;
   readonly #between: IssuersBySubject;
   readonly #trusted: IssuersBySubject;
   readonly #signers: Signers;
-  /** What was found out, by certificate and key. */
+  /** The results so far, by certificate and key. */
   readonly #verdicts = new Map<Issuer, Map<string, Verdict>>();
   #signatures = MAX_SIGNATURES;
 
@@ -205,7 +205,7 @@ class PathSearch {
   /**
    * Finds the trusted certificates at which paths end: the nearest ones first, and those in their order.
    *
-   * @param least How certain every link of a path must be, at least.
+   * @param least The least certainty that every link of a path must have.
    */
   run(least: "yes" | "maybe"): Issuer[] {
     const found = new Set<Issuer>();
@@ -225,7 +225,7 @@ class PathSearch {
     return this.#signatures < 0 ? [] : [...found];
   }
 
-  /** Who of these has signed a certificate: all those with one key, or several if none is certain. */
+  /** Which of these signed a certificate: all those with one key, or several if none is certain. */
   #issuersOf(child: Issuer, among: IssuersBySubject, least: "yes" | "maybe"): Issuer[] {
     const candidates = among.get(child.issuer);
     if (candidates === undefined) return [];

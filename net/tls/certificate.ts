@@ -35,9 +35,9 @@ export interface CertificateName {
 export interface Certificate {
   /** The version, 3 for all that have extensions. */
   readonly version: number;
-  /** Whom it is for, a line per attribute. */
+  /** Its subject, a line per attribute. */
   readonly subject: string;
-  /** Who signed it. */
+  /** Its issuer. */
   readonly issuer: string;
   /** The first moment at which it is valid. */
   readonly validFrom: Date;
@@ -55,11 +55,11 @@ export interface Certificate {
   readonly raw: Uint8Array;
   /** The SubjectPublicKeyInfo, in DER. */
   readonly publicKey: Uint8Array;
-  /** What decides whether it is part of a path to an authority. */
+  /** The data that decides whether it is part of a path to an authority. */
   readonly links: CertificateLinks;
 }
 
-/** What leads from a certificate to the one that has signed it (RFC 5280 §6.1). */
+/** The data that links a certificate to its issuer's (RFC 5280 §6.1). */
 export interface CertificateLinks {
   /** The name of the subject, in DER. */
   readonly subject: Uint8Array;
@@ -236,7 +236,7 @@ export function usageProblem(
   certificate: Certificate,
   purpose: keyof typeof PURPOSE,
 ): string | null {
-  if (certificate.version !== 3) return `has version ${certificate.version} in place of 3`;
+  if (certificate.version !== 3) return `has version ${certificate.version} instead of 3`;
   if (certificate.isAuthority) return "is the certificate of an authority";
   if (certificate.purposes !== null && !certificate.purposes.includes(PURPOSE[purpose])) {
     return `has an extendedKeyUsage without ${purpose}`;

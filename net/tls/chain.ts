@@ -1,5 +1,5 @@
 /**
- * The certificates that a peer has presented.
+ * The certificates that a peer presented.
  *
  * @module
  */
@@ -13,7 +13,7 @@ export type Chain = readonly [Uint8Array, ...Uint8Array[]];
  * The certificates in DER, the peer's own first, then the others as they were sent; the TLS library may
  * add one that it trusts, by name. So only signatures show which belong together.
  *
- * @returns `null` if the peer has presented none.
+ * @returns `null` if the peer presented none.
  */
 export function presentedChain(socket: TLSSocket): Chain | null {
   const leaf = socket.getPeerX509Certificate()?.raw;

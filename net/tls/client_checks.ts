@@ -15,7 +15,7 @@ import { checkNegotiated } from "./policy.ts";
 import { verifiedClients } from "./verified_clients.ts";
 
 /**
- * Verifies what the TLS library leaves open, once a handshake is over, and describes the client's
+ * Makes the checks that the TLS library leaves to us, after a handshake, and describes the client's
  * certificate; `null` if none is requested.
  *
  * @param begun What the handshake began with, and the library has verified the certificate with.
@@ -49,7 +49,7 @@ export function isStillTrusted(
   return authority !== null && inForce.trusts(authority.publicKey256);
 }
 
-/** The authority that has vouched for a certificate which the library has just verified. */
+/** The authority that vouched for a certificate which the library has just verified. */
 function verifyAuthority(
   chain: Chain,
   begun: ServerMaterial,

@@ -20,7 +20,7 @@ export interface ClientSslconfig {
   checkHostname?: boolean | undefined;
   /** Instead of `caFile` and `caPath`: PEM text with the authorities, in one string or in several. */
   ca?: string | readonly string[] | undefined;
-  /** PEM file with the authorities whose servers are trusted, and no others. */
+  /** PEM file with the only authorities whose servers are trusted. */
   caFile?: string | undefined;
   /**
    * Directory of such files, whose names end with `.pem`, `.crt` or `.cer`, or are those that OpenSSL
@@ -52,9 +52,9 @@ export interface ServerSslconfig {
    * is for a server that accepts no client yet.
    */
   ca?: string | readonly string[] | undefined;
-  /** PEM file with the authorities whose clients are accepted, and no others. */
+  /** PEM file with the only authorities whose clients are accepted. */
   caFile?: string | undefined;
-  /** Directory of such files, as for {@linkcode ClientSslconfig.caPath}. */
+  /** Directory of such files, like {@linkcode ClientSslconfig.caPath}. */
   caPath?: string | undefined;
   /** Instead of the authorities: accepts every client, without a certificate. */
   allowUnauthenticatedClients?: true | undefined;
@@ -172,7 +172,7 @@ function checkConfig<Config extends ClientSslconfig | ServerSslconfig>(
   return config;
 }
 
-/** Text in one option and a file in another could belong to two identities. */
+/** Text and file could belong to two identities. */
 function checkNotBoth(texts: Record<string, unknown>, files: Record<string, unknown>): void {
   const given = (options: Record<string, unknown>) =>
     Object.keys(options).filter((name) => options[name] !== undefined);
@@ -207,7 +207,7 @@ function checkTexts(name: string, values: readonly unknown[]): void {
 function checkPath(name: string, value: unknown): void {
   checkString(name, value);
   if (ABSOLUTE_PATH.test(value) && !value.includes("\0")) return;
-  // What was taken for a path may be a key.
+  // The value given as a path may be a key.
   const got = value.includes(PEM_BEGIN)
     ? `PEM text, which belongs in ${name.replace(/(?:File|Path)$/, "")}`
     : name === "keyFile"

@@ -42,7 +42,7 @@ export interface Sslctx {
   readonly warnings: readonly string[];
 }
 
-/** A client's context, made by {@linkcode buildClientSslctx}; it can't be made in another way. */
+/** A client's context. Only {@linkcode buildClientSslctx} makes one. */
 export interface ClientSslctx extends Sslctx {
   /** The server's certificate is verified. */
   readonly verify: true;
@@ -50,13 +50,13 @@ export interface ClientSslctx extends Sslctx {
   readonly checkHostname: boolean;
 }
 
-/** A server's context, made by {@linkcode buildServerSslctx}; it can't be made in another way. */
+/** A server's context. Only {@linkcode buildServerSslctx} makes one. */
 export interface ServerSslctx extends Sslctx {
   /** Whether clients need a certificate, which is then verified. */
   readonly verify: boolean;
 }
 
-/** What the TLS library is given to make a server. */
+/** The input of the TLS library to make a server. */
 export interface ServerMaterial {
   /** The options of `tls.createServer`. */
   readonly options: TlsIdentity & typeof LIBRARY_OPTIONS & {
@@ -70,7 +70,7 @@ export interface ServerMaterial {
   trusts(publicKey256: string): boolean;
 }
 
-/** What the TLS library is given to make a client, and what it trusts. */
+/** The input of the TLS library to make a client, and what the client trusts. */
 export interface ClientMaterial {
   readonly secureContext: SecureContext;
   /** `null` if the system's store is trusted. */
@@ -79,7 +79,7 @@ export interface ClientMaterial {
 
 const NOBODY = "ca: no authority is trusted yet, so no client is accepted";
 
-/** Keys are kept outside the contexts, so that nothing that prints or copies a context exposes them. */
+/** Keys are kept outside the contexts, so printing or copying a context can't expose them. */
 const clientMaterials = new WeakMap<object, ClientMaterial>();
 const serverMaterials = new WeakMap<object, ServerMaterial>();
 

@@ -10,7 +10,7 @@ import { loadBuiltin } from "./modules.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 const BUFFER_BYTES = 65536;
-/** A buffer with less room left is left to the pieces that were cut from it. */
+/** A buffer with less room left is replaced; the pieces cut from it keep it alive. */
 const MIN_ROOM = 16384;
 
 /** Wraps a connection, which it owns from then on. */
@@ -50,7 +50,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
       try {
         conn.close();
       } catch {
-        // It was closed already.
+        // It was already closed.
       }
       callback(error);
     },

@@ -28,7 +28,7 @@ export interface DerElement {
   readonly content: Uint8Array;
 }
 
-/** Takes elements from the front of some bytes. */
+/** Reads elements one after the other. */
 export class DerReader {
   readonly #bytes: Uint8Array;
   #at = 0;
@@ -43,7 +43,7 @@ export class DerReader {
     return this.#at >= this.#bytes.length;
   }
 
-  /** Takes the next element, whatever it is. */
+  /** Reads the next element, whatever its tag. */
   next(): DerElement {
     const tag = this.#byte();
     if ((tag & 0x1f) === 0x1f) throw new RangeError("DER: a tag has more than one byte");
@@ -55,14 +55,14 @@ export class DerReader {
     return { tag, content };
   }
 
-  /** Takes the next element, which must have this tag, and returns it with its tag and length. */
+  /** Reads the next element, which must have this tag, and returns it with its tag and length. */
   takeWhole(tag: number): Uint8Array {
     const start = this.#at;
     this.take(tag);
     return this.#bytes.subarray(start, this.#at);
   }
 
-  /** Takes the next element, which must have this tag, and returns what is in it. */
+  /** Reads the next element, which must have this tag, and returns its contents. */
   take(tag: number): Uint8Array {
     const element = this.next();
     if (element.tag !== tag) {
@@ -71,12 +71,12 @@ export class DerReader {
     return element.content;
   }
 
-  /** Takes the next element if it has this tag; else `null`. */
+  /** Reads the next element if it has this tag; otherwise returns `null`. */
   takeIf(tag: number): Uint8Array | null {
     return this.#bytes[this.#at] === tag ? this.take(tag) : null;
   }
 
-  /** Reads what is in the next element, which must have this tag. */
+  /** Returns a reader of the contents of the next element, which must have this tag. */
   enter(tag: number): DerReader {
     return new DerReader(this.take(tag));
   }

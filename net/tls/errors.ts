@@ -25,7 +25,7 @@ const CLASSES: Readonly<Record<string, new (message: string, options?: ErrorOpti
 
 const MAX_REASON_LENGTH = 300;
 
-/** The error that a socket of Deno would have given; any other passes through. */
+/** The error that a Deno socket would have thrown; any other error is returned unchanged. */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const Class = CLASSES[codeOf(error) ?? ""];
@@ -83,7 +83,7 @@ export function handshakeError(who: string, error: unknown): unknown {
 }
 
 /**
- * Why a handshake failed, in a line that no peer can forge.
+ * Why a handshake failed, in one line that no peer can forge.
  *
  * @param whose Whose certificate was not accepted, if that is why.
  * @param certificateCode The library's code for certificates, if the error has another one.

@@ -1,6 +1,6 @@
 /**
- * Reads keys and certificates, and finds every mistake in them before anything is connected. No
- * message here shows what is in a file.
+ * Reads and checks keys and certificates before anything is connected. No message here shows the contents of
+ * a file.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import {
 import { isUsableKey, USABLE_KEYS } from "./keys.ts";
 import { loadBuiltin } from "./modules.ts";
 
-/** What the TLS library is given, in PEM. */
+/** The input of the TLS library, in PEM. */
 export interface TlsIdentity {
   /** The certificate, and those that lead to its authority. */
   readonly cert: string;
@@ -46,7 +46,7 @@ const AUTHORITY_FILE = /\.(?:pem|crt|cer)$|^[0-9a-f]{8}\.[0-9]+$/i;
 export interface PemSource {
   /** The option that names it. */
   readonly option: string;
-  /** What messages call the source. */
+  /** The name of the source in messages. */
   readonly name: string;
   /** Reads it. */
   read(): string;
@@ -165,7 +165,7 @@ function nameWarnings(authorities: readonly PemCertificate[]): string[] {
   return [...byName.values()].filter(({ length }) => length > MAX_NAMESAKES).map((namesakes) =>
     `${namesakes.length} authorities have the name ` +
     `${quote(namesakes[0]!.certificate.subject)}, of which the TLS library tries the first ` +
-    `${MAX_NAMESAKES}: give each a name of its own`
+    `${MAX_NAMESAKES}: give each its own name`
   );
 }
 

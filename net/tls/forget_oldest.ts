@@ -1,5 +1,5 @@
 /**
- * Maps that strangers can't fill without limit.
+ * Bounds maps that strangers could otherwise fill without limit.
  *
  * @module
  */

@@ -19,7 +19,7 @@ import { PendingHandshakes } from "./pending_handshakes.ts";
 import { TlsSocket } from "./socket.ts";
 import type { RawStream } from "./raw_stream.ts";
 
-/** Clients whose handshake is done that may wait behind the one that waits for a slot. */
+/** How many clients with a finished handshake may wait behind the one that waits for a slot. */
 const MAX_WAITING = 64;
 
 /**
@@ -62,7 +62,7 @@ export class TlsListener implements Listener {
       this.#bound = true;
       if (!this.#sslctx.verify) this.#warn();
     });
-    // serveForever() and whoever waits for `ready` get the error.
+    // serveForever() and `ready` report the error.
     this.ready.catch(() => {});
   }
 
@@ -79,7 +79,7 @@ export class TlsListener implements Listener {
     return serverMaterialOf(this.#sslctx);
   }
 
-  /** Puts another context in force. */
+  /** Replaces the context in force. */
   setSslctx(sslctx: ServerSslctx): void {
     const opened = this.#sslctx.verify && !sslctx.verify;
     this.#sslctx = sslctx;
@@ -145,7 +145,7 @@ export class TlsListener implements Listener {
     }
   }
 
-  /** Does the handshake. None of its errors has text that the peer has chosen. */
+  /** Does the handshake. None of its errors contains text chosen by the peer. */
   async #open(below: RawStream, signal: AbortSignal): Promise<TlsSocket> {
     return await bounded("the TLS handshake", { timeout: this.#side.timeout, signal }, async () => {
       try {

@@ -19,7 +19,7 @@ import { type Chain, presentedChain } from "./chain.ts";
 import { USABLE_KEYS } from "./keys.ts";
 import { publicKeyOf } from "./signature.ts";
 
-/** What a peer has presented, verified. */
+/** The verified certificates of a peer. */
 export interface VerifiedPeer {
   readonly chain: Chain;
   /** The first certificate of the chain, the peer's own. */
@@ -27,9 +27,9 @@ export interface VerifiedPeer {
 }
 
 /**
- * Checks the certificate of a peer, but not which authority has vouched for it.
+ * Checks the certificate of a peer, but not which authority vouched for it.
  *
- * @throws {TlsError} if the TLS library has not verified it, or it can't be used for this end now.
+ * @throws {TlsError} if the TLS library did not verify it, or it can't be used for this end now.
  * @throws {RangeError} if it can't be parsed.
  */
 export function verifyPeer(whose: "client" | "server", socket: TLSSocket): VerifiedPeer {
@@ -45,8 +45,7 @@ export function verifyPeer(whose: "client" | "server", socket: TLSSocket): Verif
 }
 
 /**
- * Finds the authority that has vouched for a peer which the TLS library has verified against the same
- * authorities.
+ * Finds the authority that vouched for a peer which the TLS library verified against the same authorities.
  *
  * @throws {TlsError} if it is not known for certain.
  */
@@ -73,7 +72,7 @@ export function checkCertificate(whose: "client" | "server", certificate: Certif
   const refuse = (code: TlsError["code"], problem: string) =>
     new TlsError(code, `the ${whose}'s certificate ${problem}`);
   if (certificate.version !== 3) {
-    throw refuse("UNTRUSTED", `has version ${certificate.version} in place of 3`);
+    throw refuse("UNTRUSTED", `has version ${certificate.version} instead of 3`);
   }
   const usage = usageProblem(certificate, `${whose}Auth`);
   if (usage !== null) throw refuse("WRONG_PURPOSE", usage);

@@ -7,10 +7,9 @@
 import { DeguError } from "../../base/errors.ts";
 
 /**
- * At most this many handshakes are in progress at a time. Strangers who connect and send nothing take no
- * slot of accepted connections, and no more memory and descriptors than this. At the limit the oldest
- * handshake is closed, of those whose peer has sent nothing if there are any: strangers who never leave
- * keep no client out, not even a slow one.
+ * At most this many handshakes are in progress at a time. Strangers who connect and send nothing use no slot,
+ * and no more memory and descriptors than this. At the limit the oldest handshake is closed, preferably one
+ * whose peer sent nothing. So strangers who stay connected can't keep clients out, not even slow ones.
  */
 const MAX_PENDING = 64;
 
@@ -28,12 +27,12 @@ export class PendingHandshake {
   readonly isSilent: () => boolean;
   readonly #controller = new AbortController();
 
-  /** Makes one that begins now. */
+  /** Makes a handshake that begins now. */
   constructor(isSilent: () => boolean) {
     this.isSilent = isSilent;
   }
 
-  /** Aborts, with a `DeguError` that says why, when the handshake has to end. */
+  /** Aborts, with a `DeguError` that says why, when the handshake must end. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
@@ -58,7 +57,7 @@ export class PendingHandshakes {
         await this.#wait(left);
       } else {
         this.delete(next);
-        next.cut(`it gave way to a newer one, with ${MAX_PENDING} under way`);
+        next.cut(`it was closed for a newer one, with ${MAX_PENDING} in progress`);
       }
     }
   }
@@ -71,7 +70,7 @@ export class PendingHandshakes {
     return oldest!;
   }
 
-  /** Waits for the time to be over, or for a handshake to end. */
+  /** Waits until the time is over or a handshake ends. */
   async #wait(milliseconds: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#changed = resolve;

@@ -1,6 +1,6 @@
 /**
- * The TLS policy of both ends. It follows RFC 9325, and takes the stricter way where the standard leaves
- * a choice.
+ * The TLS policy of both ends. It follows RFC 9325, and is the stricter one wherever the standard leaves a
+ * choice.
  *
  * - TLS 1.2 or 1.3, and nothing older.
  * - For 1.2 only suites with forward secrecy and authenticated encryption.
@@ -41,7 +41,7 @@ export const LIBRARY_OPTIONS = Object.freeze({
   honorCipherOrder: true,
 });
 
-/** Asserts that what was negotiated is what the policy allows, whatever the library thinks. */
+/** Asserts that the policy allows what was negotiated, whatever the library reports. */
 export function checkNegotiated(socket: TLSSocket): void {
   const version = socket.getProtocol();
   if (version !== MIN_VERSION && version !== MAX_VERSION) {
@@ -54,10 +54,10 @@ export function checkNegotiated(socket: TLSSocket): void {
 }
 
 /**
- * Asserts that both ends have named the same protocol by ALPN (RFC 7301): a TLS library lets a peer pass
- * that names none.
+ * Asserts that both ends have named the same protocol by ALPN (RFC 7301): the TLS library accepts a peer that
+ * names none.
  *
- * @param protocol `null` where this end names none.
+ * @param protocol `null` if this end names none.
  */
 export function checkProtocol(socket: TLSSocket, protocol: string | null): void {
   const { alpnProtocol: negotiated } = socket;

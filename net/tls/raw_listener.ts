@@ -1,5 +1,5 @@
 /**
- * Accepting connections as streams that `node:tls` can work on.
+ * Accepts connections as streams that `node:tls` can use.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { WaitingConnections } from "./waiting_connections.ts";
 
 /** A connection before its handshake. */
 export interface RawConnection {
-  /** What to do the handshake over. */
+  /** The stream for the handshake. */
   readonly below: RawStream;
   /** The address of the peer; `null` for Unix sockets and abstract names. */
   readonly address: HostAddress | ScopedAddress | null;
@@ -36,8 +36,8 @@ export interface RawListener {
 }
 
 /**
- * Connections that may wait until they are accepted; `node:net` takes them from the kernel at once, so
- * this replaces the kernel's queue, and keeps a flood from taking all file descriptors.
+ * Connections that may wait until they are accepted; `node:net` accepts them from the kernel at once, so this
+ * replaces the kernel's queue, and keeps a flood from using up all file descriptors.
  */
 const MAX_QUEUED = 64;
 
@@ -56,7 +56,7 @@ export function listenRaw(address: Address, log: ListenerLog): RawListener {
   return forNode ? new NodeListener(address, endpoint, log) : new DenoListener(address, log);
 }
 
-/** Listens as a plain server does. */
+/** Listens like a plain server. */
 class DenoListener implements RawListener {
   readonly ready: Promise<void>;
   readonly #asked: Address;
@@ -104,7 +104,7 @@ class NodeListener implements RawListener {
     this.#log = log;
     this.ready = this.#bound.promise;
     this.#server = loadBuiltin("node:net").createServer(
-      // Nothing is taken before the handshake, so that nothing is lost.
+      // Nothing is consumed before the handshake, so no byte is lost.
       { pauseOnConnect: true, noDelay: true },
       (socket) => this.#receive(socket),
     );
@@ -169,7 +169,7 @@ class NodeListener implements RawListener {
   }
 
   #receive(socket: NetSocket): void {
-    // The peer may be gone already, and an unhandled error would end the process.
+    // The peer may have left already, and an unhandled error would end the process.
     socket.on("error", () => {});
     const connection = this.#describe(socket);
     if (connection === null) return void socket.destroy();
@@ -190,7 +190,7 @@ class NodeListener implements RawListener {
   }
 }
 
-/** What of the handle of a server is used. */
+/** The part of a server's handle that is used. */
 interface Handle {
   listen?(backlog: number): number;
 }

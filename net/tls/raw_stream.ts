@@ -1,5 +1,5 @@
 /**
- * What is below a TLS connection.
+ * The stream under a TLS connection.
  *
  * @module
  */
@@ -16,15 +16,15 @@ export interface RawStream {
   readonly conn: Deno.TcpConn | Deno.UnixConn | null;
   /** True once the peer has sent a byte. */
   readonly heard: boolean;
-  /** Stops reading, so that the peer has to wait. */
+  /** Stops reading, so the peer must wait. */
   hold(): void;
-  /** Goes on reading. */
+  /** Resumes reading. */
   release(): void;
-  /** Closes the stream and what is below it. */
+  /** Closes the stream and the connection below it. */
   close(): void;
 }
 
-/** What of the handle of a socket is used. */
+/** The part of a socket's handle that is used. */
 interface Handle {
   readStop(): number;
   readStart(): number;
@@ -33,8 +33,8 @@ interface Handle {
 /**
  * Wraps a socket of `node:net`.
  *
- * Pausing a `TLSSocket` of Deno stops nothing: whatever arrives is decrypted and kept, without a
- * limit. What is below has to stop reading, and there is no way to ask for that but its handle.
+ * Pausing a `TLSSocket` in Deno has no effect: whatever arrives is decrypted and buffered, without a limit.
+ * The socket below must stop reading, and only its handle can do that.
  */
 export function makeNetStream(stream: NetSocket): RawStream {
   // The property is not part of the types, but every socket that is open has it.
@@ -52,8 +52,9 @@ export function makeNetStream(stream: NetSocket): RawStream {
 }
 
 /**
- * Lets a TLS connection and the stream below it end together, also where that is no socket, and lets
- * either side write on after the other has ended. For after the handshake: before, an end is a failure.
+ * Makes a TLS connection and the stream below it end together, even if that is not a socket, and lets either
+ * side keep writing after the other has ended. Only for use after the handshake: before that, an end is a
+ * failure.
  */
 export function tieLives(socket: TLSSocket, stream: Duplex): void {
   socket.allowHalfOpen = true;

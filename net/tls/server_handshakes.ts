@@ -22,7 +22,7 @@ const MAX_IDLE = 8;
  */
 const NO_TIMEOUT = -1;
 
-/** A connection that is encrypted, and the verified certificate of its client. */
+/** An encrypted connection, and the verified certificate of its client. */
 export interface HandshakeResult {
   readonly socket: TLSSocket;
   readonly peerCertificate: PeerCertificate | null;
@@ -32,12 +32,12 @@ export interface HandshakeResult {
 export class Handshakes {
   readonly #inForce: () => ServerMaterial;
   readonly #protocol: string | null;
-  /** What the idle servers were made with. */
+  /** The context that the idle servers were made with. */
   #material: ServerMaterial;
   #idle: TlsServer[] = [];
 
   /**
-   * Makes handshakes with what belongs to a context.
+   * Makes the handshakes for a context.
    *
    * @param inForce Returns the current one; it may have changed when a handshake is over.
    * @param protocol The name by ALPN that both ends must give, or `null` for none.
@@ -51,7 +51,7 @@ export class Handshakes {
   /**
    * Does a handshake over a stream, which it destroys if it rejects.
    *
-   * @param take Takes over the connection, in the very event that its handshake is done.
+   * @param take Takes over the connection, synchronously in the event that ends its handshake.
    */
   async handshake<T>(stream: Duplex, take: (result: HandshakeResult) => T): Promise<T> {
     try {
@@ -68,7 +68,7 @@ export class Handshakes {
 
   /**
    * The events of `node:tls` come from a server, and don't identify the stream. So a server does one
-   * handshake at a time; after a failed one another event may still come, so it is not used again.
+   * handshake at a time; after a failed one another event may still follow, so it is not reused.
    */
   async #run<T>(
     stream: Duplex,

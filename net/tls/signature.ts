@@ -16,7 +16,7 @@ export type Verdict = "yes" | "no" | "maybe";
 interface Algorithm {
   /** The type of the keys, as `node:crypto` calls it. */
   readonly keyType: "ec" | "ed25519" | "rsa";
-  /** The hashes, of which it is one. */
+  /** The hashes that it may use. */
   readonly hashes: readonly (string | null)[];
   readonly isPss?: true;
 }

@@ -10,14 +10,14 @@ import type { PeerCertificate } from "../../base/app/session.ts";
 import { connectionError } from "./errors.ts";
 import { type RawStream, tieLives } from "./raw_stream.ts";
 
-/** Reading pauses above this many unread bytes, so that a fast peer can't fill the memory. */
+/** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
 const HOLD_BYTES = 131072;
-/** And resumes below this many. */
+/** Reading resumes below this many unread bytes. */
 const RELEASE_BYTES = 32768;
 /** A peer that sends more than this ignores back-pressure and is disconnected. */
 const MAX_BYTES = 16777216;
 
-/** Bytes that are written at a time. */
+/** The largest number of bytes in one write. */
 const WRITE_BYTES = 262144;
 
 /** A pending read or write. */
@@ -40,7 +40,7 @@ export class TlsSocket implements Socket {
   readonly remoteAddr: Deno.Addr | undefined;
   readonly #socket: TLSSocket;
   readonly #below: RawStream;
-  /** What has arrived; of the first piece everything before `#taken` is gone. */
+  /** The pieces that arrived; the bytes of the first one before `#taken` were consumed. */
   readonly #pieces: Uint8Array[] = [];
   #taken = 0;
   #buffered = 0;
@@ -53,11 +53,11 @@ export class TlsSocket implements Socket {
   readonly #writers = new Set<Waiting>();
 
   /**
-   * Takes over a socket, in the very event that its handshake is done. What the peer has sent since comes
-   * next in the same turn, and Deno's `node:tls` never reports the end of a connection whose bytes were
-   * not read.
+   * Takes over a socket, synchronously in the event that ends its handshake. Bytes that the peer sent
+   * meanwhile come next in the same turn, and Deno's `node:tls` never reports the end of a connection whose
+   * bytes were not read.
    *
-   * @param below What it runs over, which is taken over too.
+   * @param below The stream below it, which is also taken over.
    * @param peerCertificate The verified certificate of the peer, or `null`.
    */
   constructor(
@@ -85,7 +85,7 @@ export class TlsSocket implements Socket {
   /** Reads up to `into.length` bytes; resolves to how many, or to `null` at the end. */
   read(into: Uint8Array): Promise<number | null> {
     if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
-    if (this.#reader !== null) return Promise.reject(new Deno.errors.Busy("a read is under way"));
+    if (this.#reader !== null) return Promise.reject(new Deno.errors.Busy("a read is in progress"));
     if (into.length === 0) return Promise.resolve(0);
     if (this.#buffered > 0) return Promise.resolve(this.#take(into));
     if (this.#ended) return Promise.resolve(null);
@@ -97,7 +97,7 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** Writes bytes, which have to stay as they are until it resolves, to how many it was. */
+  /** Writes bytes, which must not change until it settles; resolves to how many were written. */
   write(bytes: Uint8Array): Promise<number> {
     if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the socket is closed"));
     if (this.#failure !== null) return Promise.reject(this.#failure);
@@ -107,13 +107,13 @@ export class TlsSocket implements Socket {
     return this.#expect((done) => this.#socket.write(piece, done), piece.length);
   }
 
-  /** Closes the writing side, so that the peer sees the end. */
+  /** Closes the writing side; the peer sees the end. */
   async closeWrite(): Promise<void> {
     if (this.#closed) throw new Deno.errors.BadResource("the socket is closed");
     await this.#expect((done) => this.#socket.end(done), 0);
   }
 
-  /** Closes the connection; what waits for it rejects. */
+  /** Closes the connection; pending operations reject. */
   close(): void {
     this.#closed = true;
     this.#pieces.length = 0;

@@ -13,7 +13,7 @@ import { forgetOldest } from "./forget_oldest.ts";
 /** How many are remembered; resuming a session with any other certificate is refused. */
 const MAX_VERIFIED = 10_000;
 
-/** Certificates, each with the keys of the authorities that have vouched for it. */
+/** Certificates, each with the keys of the authorities that vouched for it. */
 class VerifiedCertificates {
   /** The SHA-256 of each key, by the SHA-256 of the certificate; the most recently used last. */
   readonly #vouchers = new Map<string, Set<string>>();
@@ -25,11 +25,11 @@ class VerifiedCertificates {
     forgetOldest(this.#vouchers, MAX_VERIFIED);
   }
 
-  /** The keys of those who have vouched for a certificate; none if it was never verified. */
+  /** The keys of the authorities that vouched for a certificate; none if it was never verified. */
   vouchersOf(fingerprint256: string): Set<string> {
     const vouchers = this.#vouchers.get(fingerprint256);
     if (vouchers === undefined) return new Set();
-    // Re-inserted, so that it is the most recently used.
+    // Re-inserted as the most recently used.
     this.#vouchers.delete(fingerprint256);
     this.#vouchers.set(fingerprint256, vouchers);
     return vouchers;

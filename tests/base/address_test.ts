@@ -157,7 +157,7 @@ Deno.test("text that is no address is a RangeError that says why", () => {
     ["[::g]:80", "an IPv6 address"],
     ["[fe80::1]:80", "must have a scope"],
     ["[fe80::1%0]:80", "must have a scope"],
-    ["[::1%0]:80", "in place of 0"],
+    ["[::1%0]:80", "instead of 0"],
     ["[::1%4294967296]:80", "scope"],
     ["[::1%]:80", "name or the number"],
     ["camera.local%eth0:80", "only an IPv6 address has"],

@@ -25,7 +25,7 @@ Deno.test("errors of the socket pass through unchanged", async () => {
   await assertRejects(() => nameless.connect(), Deno.errors.ConnectionRefused);
 });
 
-Deno.test("a body that was handed over is cancelled where connecting fails", async () => {
+Deno.test("a body that was handed over is canceled where connecting fails", async () => {
   const tracked = new TrackedStream([new Uint8Array(5)]);
   const client = new Client(await deadAddress());
   const body = new Body(tracked.stream, 5);
@@ -33,7 +33,7 @@ Deno.test("a body that was handed over is cancelled where connecting fails", asy
     () => client.request("POST", "/", {}, body),
     Deno.errors.ConnectionRefused,
   );
-  assert(tracked.cancelled.length === 1, "the source was not cancelled");
+  assert(tracked.cancelled.length === 1, "the source was not canceled");
 });
 
 Deno.test("createSocket() makes a socket, not a connection", async () => {

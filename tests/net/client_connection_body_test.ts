@@ -94,7 +94,7 @@ for (const [kind, preamble, half, rest] of kinds) {
     assertEquals(ends.conn.closed, true);
   });
 
-  Deno.test(`${kind}: a cancelled stream closes the connection`, async () => {
+  Deno.test(`${kind}: a canceled stream closes the connection`, async () => {
     for (const begin of [false, true]) {
       using ends = await connect();
       const { readable } = await halfOf(ends, preamble, half);

@@ -74,7 +74,7 @@ Deno.test("a mistake of the caller sends nothing and leaves the connection as it
   }
 });
 
-Deno.test("a body that was handed over is cancelled where a check fails", async (t) => {
+Deno.test("a body that was handed over is canceled where a check fails", async (t) => {
   using closed = await connect();
   closed.conn.close();
   using unread = await connect();
@@ -95,7 +95,7 @@ Deno.test("a body that was handed over is cancelled where a check fails", async 
       const items = new TrackedItems([new Uint8Array(5)]);
       await assertRejects(() => requestWith(conn, ...args, new Body(stream.stream, 5)));
       await assertRejects(() => requestWith(conn, ...args, new BodyIter(items.async(), 5)));
-      assert(stream.settled, "the stream was not cancelled");
+      assert(stream.settled, "the stream was not canceled");
       assert(items.settled || items.returned, "the iterator was not returned");
     });
   }

@@ -18,14 +18,14 @@ function waitingBody(): { body: Body; cancelled: Promise<void> } {
   return { body: new Body(stream, 5), cancelled: cancelled.promise };
 }
 
-Deno.test("close() ends a request whose body waits for its source, which is cancelled", async () => {
+Deno.test("close() ends a request whose body waits for its source, which is canceled", async () => {
   using ends = await connect();
   const { body, cancelled } = waitingBody();
   const responding = ends.conn.post("/", {}, body);
   await ends.peer.readPreamble();
   ends.conn.close();
   await assertRejects(() => within(responding, "the request rejects", 2), ConnectionClosedError);
-  await within(cancelled, "the source is cancelled", 2);
+  await within(cancelled, "the source is canceled", 2);
 });
 
 Deno.test("signal ends a request whose body waits for its source, with its reason", async () => {
@@ -38,7 +38,7 @@ Deno.test("signal ends a request whose body waits for its source, with its reaso
   controller.abort(reason);
   const error = await assertRejects(() => within(responding, "the request rejects", 2));
   assertStrictEquals(error, reason);
-  await within(cancelled, "the source is cancelled", 2);
+  await within(cancelled, "the source is canceled", 2);
   assertEquals(ends.conn.closed, true);
 });
 

@@ -160,7 +160,7 @@ Deno.test("a body that has failed can't write any more, whenever that was", asyn
   }
 });
 
-Deno.test("a body that is cancelled before its first byte sends nothing, not even the preamble", async () => {
+Deno.test("a body that is canceled before its first byte sends nothing, not even the preamble", async () => {
   const ends = open();
   const reason = new Error("aborted");
   let sink: ByteSink | undefined;
@@ -187,7 +187,7 @@ Deno.test("nobody waits for a body once the connection is closed", async () => {
   }
 });
 
-Deno.test("a body that has been sent is not cancelled with the connection", async () => {
+Deno.test("a body that has been sent is not canceled with the connection", async () => {
   const ends = open();
   await send(ends, new BodyIter([latin1("hello")], 5));
   ends.transport.close();
@@ -256,7 +256,7 @@ Deno.test("nothing is left to wait for once a small message was written whole", 
   assertEquals(writer.endSend(await writer.beginSend(5, null, null)), null);
 });
 
-Deno.test("a body that fails is cancelled, also one that closes the connection before it throws", async () => {
+Deno.test("a body that fails is canceled, also one that closes the connection before it throws", async () => {
   const failure = new Error("failed");
   for (const isClosing of [false, true]) {
     const ends = open();

@@ -180,7 +180,7 @@ Deno.test("aborted while the body waits for its source", async (t) => {
       await peer.readPreamble();
       aborter.abort(reason);
       await rejecting;
-      assertStrictEquals(await within(cancelled.promise, "the stream is cancelled"), reason);
+      assertStrictEquals(await within(cancelled.promise, "the stream is canceled"), reason);
       await peer.assertClosedSilently();
     });
   }

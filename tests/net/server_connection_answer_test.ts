@@ -237,7 +237,7 @@ Deno.test("sources that were handed over are settled, whatever is wrong with the
     await t.step(`answer ${i}`, async () => {
       const stream = new TrackedStream([latin1("hello")]);
       await exchange(() => answer(new Body(stream.stream, 5)), get);
-      assert(stream.settled, "the stream was not cancelled");
+      assert(stream.settled, "the stream was not canceled");
       const items = new TrackedItems([latin1("hello")]);
       await exchange(() => answer(new BodyIter(items.sync(), 5)), get);
       assert(items.settled, "the iterator was not returned");

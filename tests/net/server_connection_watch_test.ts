@@ -138,7 +138,7 @@ Deno.test("a reset aborts the signal also after a read was given up", async () =
   });
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PUT / HTTP/1.1\r\ncontent-length: 100\r\n\r\n");
-  await within(cancelled.promise, "the body is cancelled");
+  await within(cancelled.promise, "the body is canceled");
   peer.close();
   await within(ended.promise, "the app ends");
   assertEquals(reasons.length, 1);

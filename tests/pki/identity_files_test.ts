@@ -130,7 +130,7 @@ Deno.test({
       const error = await assertRejects(
         () => createDevicePki(dir.path, "camera-1"),
         Deno.errors.PermissionDenied,
-        "take a directory of its own",
+        "use a directory of its own",
       );
       assert(!error.message.includes("chmod"), error.message);
       assertEquals(await entries(dir.path), []);

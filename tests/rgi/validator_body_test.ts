@@ -65,7 +65,7 @@ Deno.test("Validator refuses an unread body wherever a server does", async (t) =
     "a body that is given up": (body) => body.cancel(),
     "a body that is given up with a reason": (body) => body.cancel(new Error("not wanted")),
     "a stream that is taken": (body) => void body.readable,
-    "a stream that is cancelled": (body) => body.readable.cancel(),
+    "a stream that is canceled": (body) => body.readable.cancel(),
     "a loop that is left": async (body) => {
       for await (const _ of body) break;
     },

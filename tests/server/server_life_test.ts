@@ -36,7 +36,7 @@ function waitingBody(): { body: BodyOut; cancelled: Promise<void> } {
   return { body: new Body(stream, 5), cancelled: cancelled.promise };
 }
 
-Deno.test("close(): a response that waits for its source ends, and the source is cancelled", async () => {
+Deno.test("close(): a response that waits for its source ends, and the source is canceled", async () => {
   const { body, cancelled } = waitingBody();
   const serving = serve(() => [200, "OK", {}, body]);
   using peer = await RawPeer.connect(serving.address);
@@ -45,7 +45,7 @@ Deno.test("close(): a response that waits for its source ends, and the source is
   serving.server.close();
   await peer.assertClosedSilently();
   await within(serving.done, "serveForever() settles", 2);
-  await within(cancelled, "the source is cancelled", 2);
+  await within(cancelled, "the source is canceled", 2);
 });
 
 Deno.test("shutdown(): a response that was sent is not lost while the session lingers", async () => {

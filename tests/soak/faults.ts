@@ -160,15 +160,15 @@ const connectionFaults: Readonly<Record<string, ConnectionFault>> = {
     const failed = await fails(connection.put("/data", { checksum: "x" }, body));
     return failed && connection.closed ? null : "a body that was too short was taken for whole";
   },
-  "its body is cancelled": async (connection, random) => {
+  "its body is canceled": async (connection, random) => {
     const reason = new Error("cancelled");
     const body = new BodyIter(waiting(random.below(4)), 400000);
     const putting = connection.put("/data", { checksum: "x" }, body).catch((error) => error);
     setTimeout(() => body.cancel(reason), random.below(10));
     const error = await putting;
-    // One that was cancelled before it was begun fails with that as its cause.
+    // One that was canceled before it was begun fails with that as its cause.
     const told = error === reason || (error instanceof BodyError && error.cause === reason);
-    return told && connection.closed ? null : `a cancelled body: ${error}`;
+    return told && connection.closed ? null : `a canceled body: ${error}`;
   },
   "its array is transferred while it is sent": async (connection, random) => {
     const bytes = new Uint8Array(100000 + random.below(2000000));

@@ -1,5 +1,5 @@
 /**
- * Calls of applications without a server: the arguments that one would hand over, and the errors that come of them.
+ * Calls apps without a server: the arguments that a server would pass, and the resulting errors.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { latin1 } from "./wire_grammar.ts";
 /** A class of errors. */
 export type ErrorClass = abstract new (...args: never[]) => Error;
 
-/** What an application gets as its third argument. */
+/** The third argument of an app. */
 export const api: Api = { ...bodies, Range, ContentRange };
 
 /** A session that has just begun. */
@@ -24,7 +24,7 @@ export function makeSession(): Session {
   return new Session("127.0.0.1:12345", ["127.0.0.1", 12345], 1000);
 }
 
-/** A socket that nobody is at the other end of. */
+/** A socket without a peer. */
 export const deadSocket: Socket = {
   read: () => Promise.resolve(null),
   write: (bytes) => Promise.resolve(bytes.length),

@@ -22,7 +22,7 @@ export async function onlySession({ server }: Serving): Promise<Session> {
   return session!;
 }
 
-/** Nothing of a session is left that was closed with a reason, and nobody is told of an error. */
+/** Asserts that nothing is left of a session that was closed with a reason, and that no error was logged. */
 export function assertClosed(serving: Serving, session: Session, why: unknown = reason): void {
   assert(session.signal.aborted);
   assertStrictEquals(session.signal.reason, why);
@@ -33,7 +33,7 @@ export function assertClosed(serving: Serving, session: Session, why: unknown = 
   assertEquals(serving.logger.at("debug"), [`${session}: ${session.message}`]);
 }
 
-/** Resolves when the store of the session is given up: then it is all over. */
+/** Resolves when the store of the session is disposed of: the session is then over. */
 export function disposed(session: Session): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   session.store.set("disposed", { [Symbol.dispose]: resolve });

@@ -1,5 +1,5 @@
 /**
- * A socket without a network: it keeps each write by itself, and gives what the test tells it to give.
+ * A socket without a network: it records each write separately, and its reads return what the test provides.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Rejected promises that nobody handles, which would end the process.
+ * Unhandled rejections, which would end the process.
  *
  * @module
  */
@@ -9,7 +9,7 @@ export interface UnhandledRejections extends Disposable {
   readonly reasons: readonly unknown[];
 }
 
-/** Collects the rejections that nobody handles, in place of the process being ended, until it is disposed of. */
+/** Collects unhandled rejections, which would otherwise end the process, until it is disposed of. */
 export function unhandledRejections(): UnhandledRejections {
   const reasons: unknown[] = [];
   const listen = (event: PromiseRejectionEvent) => {

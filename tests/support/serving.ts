@@ -97,7 +97,7 @@ export function serve(
   };
 }
 
-/** An application that may return what its type does not allow. */
+/** An app that may return what its type does not allow. */
 export function lawless(
   handle: (request: Request, session: Session, api: Api) => unknown,
 ): App {

@@ -1,5 +1,5 @@
 /**
- * What may stand behind a proxy: servers of other makers, each of which says what requests it has seen.
+ * Back ends behind a proxy: third-party servers, each of which reports the requests that it received.
  *
  * @module
  */

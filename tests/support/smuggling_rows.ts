@@ -20,7 +20,7 @@ export interface SmugglingRow extends Verdict {
   readonly bytes: string;
 }
 
-/** What an attacker would have a back end take for a request of its own. */
+/** The bytes that an attacker wants a back end to read as a separate request. */
 export const SMUGGLED = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /** A message with a host. */
@@ -28,7 +28,7 @@ export function message(line: string, headers: string, body: string): string {
   return `${line}\r\nhost: a${headers === "" ? "" : `\r\n${headers}`}\r\n\r\n${body}`;
 }
 
-/** Refused before any application is called. */
+/** Refused before any app is called. */
 export function refused(name: string, bytes: string): SmugglingRow {
   return { name, bytes, accepted: [] };
 }

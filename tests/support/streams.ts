@@ -1,6 +1,6 @@
 /**
  * Sources and sinks for the tests of bodies: streams and byte sources made of given pieces that record what was taken from them and
- * whether they were cancelled, iterables that record how they were left, and sinks that record what they were given.
+ * whether they were canceled, iterables that record how they were left, and sinks that record what they were given.
  *
  * @module
  */
@@ -69,13 +69,13 @@ export class TrackedStream<T = Uint8Array> {
     }, { highWaterMark: 0 });
   }
 
-  /** The body did its duty by its source: read to the end, or cancelled. */
+  /** The body did its duty by its source: read to the end, or canceled. */
   get settled(): boolean {
     return this.ended || this.cancelled.length > 0;
   }
 }
 
-/** A byte source over given pieces; refuses a second read while one is under way. */
+/** A byte source over given pieces; refuses a second read while one is pending. */
 export class PieceSource {
   /** Bytes handed out so far. */
   taken = 0;

@@ -1,5 +1,5 @@
 /**
- * Applications that tests run in workers, by this module's name.
+ * Apps that tests run in workers, by this module's name.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export const echo: AppFunction = async ({ body }, _session, api) => {
   return [200, "OK", {}, new api.ChunkedBodyIter(await Array.fromAsync(body))];
 };
 
-/** Builds an application with one answer. */
+/** Builds an app with one answer. */
 export function build(status: number): AppFunction {
   return () => [status, "As told", {}, null];
 }

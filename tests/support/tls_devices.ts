@@ -30,7 +30,7 @@ export interface Device {
   readonly ca: string;
 }
 
-/** What a client is told that was not let in. */
+/** The error of a client that was refused. */
 export const REFUSED = "refused";
 
 /** A camera, which serves, and devices that are its clients. */
@@ -67,7 +67,7 @@ export class Devices implements AsyncDisposable {
     return this.#names.get(certificate.authority?.publicKey256 ?? "") ?? "somebody";
   }
 
-  /** An application that tells its clients who they are. */
+  /** An app that answers with the identity of its client. */
   readonly greet: AppFunction = (_request, { peerCertificate }) => {
     return [200, "OK", { who: this.nameOf(peerCertificate) }, null];
   };

@@ -100,7 +100,7 @@ export async function makePeers(
     ],
     [
       "a certificate of version 1",
-      role === "client" ? UNVERIFIED : /^UNTRUSTED: .* has version 1 in place of 3/,
+      role === "client" ? UNVERIFIED : /^UNTRUSTED: .* has version 1 instead of 3/,
       show(await pki.version1("version1", trusted)),
     ],
     [

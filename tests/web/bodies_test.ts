@@ -49,10 +49,10 @@ for (const [kind, make] of Object.entries(hellos)) {
     assertEquals(await textOf(streamOf(make())), "hello");
   });
 
-  Deno.test(`streamOf: cancelling the stream of a ${kind} cancels the body`, async () => {
+  Deno.test(`streamOf: canceling the stream of a ${kind} cancels the body`, async () => {
     const body = make();
     await streamOf(body).cancel(new Error("enough"));
-    assert(await rejectionOf(body.writeTo(new sources.RecordingSink()), "a cancelled body"));
+    assert(await rejectionOf(body.writeTo(new sources.RecordingSink()), "a canceled body"));
   });
 
   Deno.test(`encodedStreamOf: what a ${kind} writes, and nothing before it is read`, async () => {

@@ -222,7 +222,7 @@ Deno.test("an abort closes the connection while it is in use, and neither before
   });
 });
 
-Deno.test("a response that is cancelled closes the connection", async () => {
+Deno.test("a response that is canceled closes the connection", async () => {
   await using connected = await connect(() => [200, "OK", {}, new Uint8Array(10)]);
   const { fetch, conn } = connected;
   await (await fetch("/")).body?.cancel();

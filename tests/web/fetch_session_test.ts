@@ -55,7 +55,7 @@ Deno.test("each request is a session of its own, which ends with the response", 
       (response) => rejectionOf(response.text(), "a body that fails"),
     ],
     [
-      "with a body that is cancelled",
+      "with a body that is canceled",
       () => stream(() => {}),
       (response) => response.body!.cancel(),
     ],
@@ -166,7 +166,7 @@ Deno.test("a body that was not read to its end is refused as under our own serve
     "read, not awaited": (body) => void body.read().catch(() => {}),
     "given up": (body) => body.cancel(),
     "its stream taken": (body) => void body.readable,
-    "its stream cancelled": (body) => body.readable.cancel(),
+    "its stream canceled": (body) => body.readable.cancel(),
     "a loop that is left": async (body) => {
       for await (const _ of body) break;
     },

@@ -83,12 +83,12 @@ Deno.test("a response that can't be sent gives up its body", async (t) => {
       const stream = new ReadableStream({ cancel: () => cancelled.resolve() });
       await using serving = serveHandler(() => new Response(stream, init));
       await rejectionOf(serving.makeClient().request("GET", "/"), "the response can't be sent");
-      await within(cancelled.promise, "the stream is cancelled");
+      await within(cancelled.promise, "the stream is canceled");
     });
   }
 });
 
-Deno.test("a stream of something else than bytes is an error, and cancelled", async () => {
+Deno.test("a stream of something else than bytes is an error, and canceled", async () => {
   const source = new TrackedStream<unknown>(["hello", "world"]);
   const body = source.stream as ReadableStream<Uint8Array>;
   await using serving = serveHandler(() => new Response(body));

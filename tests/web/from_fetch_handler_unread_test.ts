@@ -16,7 +16,7 @@ Deno.test("what a handler leaves of a request's body is dropped, and the connect
       await reader.read();
       reader.releaseLock();
     }],
-    ["read in part and cancelled", async (request) => {
+    ["read in part and canceled", async (request) => {
       const reader = request.body!.getReader();
       await reader.read();
       await reader.cancel();

@@ -15,14 +15,14 @@ function rejectionOf(promise: Promise<unknown>, what: string): Promise<unknown> 
   return within(unboundedRejectionOf(promise, what), `${what} rejects`);
 }
 
-/** A stream without an end, and what it is told about being cancelled. */
+/** A stream without an end, and what it is told about being canceled. */
 function endless(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unknown> } {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   const stream = new ReadableStream({
     pull: (controller) => controller.enqueue(PIECE),
     cancel: resolve,
   });
-  return { stream, cancelled: within(promise, "the stream is cancelled") };
+  return { stream, cancelled: within(promise, "the stream is canceled") };
 }
 
 /** A stream that gives one piece and then never another, nor an end. */
@@ -32,7 +32,7 @@ function stuck(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unkno
     start: (controller) => controller.enqueue(PIECE),
     cancel: resolve,
   });
-  return { stream, cancelled: within(promise, "the stream is cancelled") };
+  return { stream, cancelled: within(promise, "the stream is canceled") };
 }
 
 const streams = [["that goes on", endless], ["that is stuck", stuck]] as const;
@@ -176,7 +176,7 @@ for (const [name, make] of streams) {
     assertEquals(serving.logger.at("error"), []);
   });
 
-  Deno.test(`cancelling a response ${name} ends what makes it`, async () => {
+  Deno.test(`canceling a response ${name} ends what makes it`, async () => {
     const { stream, cancelled } = make();
     await using serving = serve(fromFetchHandler(() => new Response(stream)));
     const response = await createFetch(serving.makeClient())("/");
@@ -291,7 +291,7 @@ Deno.test("toFetchHandler: a client that goes away ends the body of the response
   await within(server.shutdown(), "Deno's server shuts down");
 });
 
-Deno.test("toFetchHandler: cancelling a response gives up a body that waits for its source", async () => {
+Deno.test("toFetchHandler: canceling a response gives up a body that waits for its source", async () => {
   const left = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();
   const items: AsyncIterable<Chunk> = {

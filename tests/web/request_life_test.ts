@@ -20,14 +20,14 @@ function aborted(signal: AbortSignal): Promise<unknown> {
   return within(promise, "the signal is aborted", 2);
 }
 
-/** Events of a server that never end, and what they are told when they are cancelled. */
+/** Events of a server that never end, and what they are told when they are canceled. */
 function events(): { stream: ReadableStream<Uint8Array>; cancelled: Promise<unknown> } {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   const stream = new ReadableStream({
     start: (controller) => controller.enqueue(encode("data: hello\n\n")),
     cancel: resolve,
   });
-  return { stream, cancelled: within(promise, "the stream is cancelled", 3) };
+  return { stream, cancelled: within(promise, "the stream is canceled", 3) };
 }
 
 const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
@@ -54,7 +54,7 @@ for (const [how, leave] of Object.entries(leaving)) {
     if (leave === leaving["ends its writing side"]) await peer.readUntil("too late");
   });
 
-  Deno.test(`a stream that is idle is cancelled when a client ${how}`, async () => {
+  Deno.test(`a stream that is idle is canceled when a client ${how}`, async () => {
     const { stream, cancelled } = events();
     const signals: AbortSignal[] = [];
     await using serving = serveHandler(({ signal }) => {
@@ -75,7 +75,7 @@ for (const [how, leave] of Object.entries(leaving)) {
   });
 }
 
-Deno.test("a stream that a handler begins after its client has left is cancelled, too", async () => {
+Deno.test("a stream that a handler begins after its client has left is canceled, too", async () => {
   const { stream, cancelled } = events();
   await using serving = serveHandler(async ({ signal }) => {
     await aborted(signal);

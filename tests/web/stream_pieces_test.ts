@@ -1,4 +1,4 @@
-/** StreamPieces: a web stream, piece by piece, read to its end or cancelled. */
+/** StreamPieces: a web stream, piece by piece, read to its end or canceled. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { BodyError } from "@degu/degu/base";
 import { StreamPieces } from "@degu/internal/web/stream_pieces.ts";
@@ -37,21 +37,21 @@ Deno.test("StreamPieces cancels the stream of a loop that is left", async () => 
   assertEquals([source.cancelled, cuts.length], [cuts, 1]);
 });
 
-Deno.test("StreamPieces is cancelled once, with the first reason, which next() throws", async () => {
+Deno.test("StreamPieces is canceled once, with the first reason, which next() throws", async () => {
   const source = new TrackedStream([latin1("a")]);
   const { pieces, cuts, ends } = observed(source.stream);
   const reason = new Error("enough");
   pieces.cancel(reason);
   pieces.cancel("again");
   await pieces.return("again");
-  assertStrictEquals(await rejectionOf(pieces.next(), "a cancelled stream"), reason);
+  assertStrictEquals(await rejectionOf(pieces.next(), "a canceled stream"), reason);
   assertEquals([source.cancelled, cuts, ends], [[reason], [reason], []]);
 });
 
-Deno.test("a piece that was being waited for when the stream was cancelled is an error, not the end", async () => {
+Deno.test("a piece that was being waited for when the stream was canceled is an error, not the end", async () => {
   const { stream } = lateStream();
   const { pieces, ends } = observed(stream);
-  const next = rejectionOf(pieces.next(), "a cancelled stream");
+  const next = rejectionOf(pieces.next(), "a canceled stream");
   pieces.cancel("enough");
   assertEquals([await next, ends], ["enough", []]);
 });
@@ -66,7 +66,7 @@ Deno.test("a stream that fails reports that once, and fails every later read wit
   assertEquals(cuts, [failure]);
 });
 
-Deno.test("a stream of something else than bytes is cancelled", async () => {
+Deno.test("a stream of something else than bytes is canceled", async () => {
   for (const item of ["text", 5, [1], new ArrayBuffer(1), new Uint16Array(1)]) {
     const source = new TrackedStream<unknown>([item]);
     const { pieces, cuts } = observed(source.stream as ReadableStream<Uint8Array>);

@@ -16,7 +16,7 @@ export interface CoverageMap {
   readonly seconds: Map<string, number>;
 }
 
-/** Runs each test module by itself with coverage. Those that fail are left out, with a line that says so. */
+/** Runs each test module by itself with coverage. Those that fail are skipped and reported. */
 export async function mapCoverage(
   checkouts: readonly Checkout[],
   tests: readonly string[],

@@ -1,5 +1,5 @@
 /**
- * Mutants that no test can notice, each with the reason.
+ * Mutants that no test can detect, each with the reason.
  *
  * @module
  */
@@ -13,7 +13,7 @@ interface Equivalent {
   /** The code that is replaced, and what replaces it. */
   readonly before: string;
   readonly after: string;
-  /** Why nothing changes that anyone could see. */
+  /** Why the behavior doesn't change. */
   readonly reason: string;
 }
 
@@ -213,7 +213,7 @@ const EQUIVALENTS: readonly Equivalent[] = [
   },
 ];
 
-/** Why a mutant changes nothing, or `undefined` where it should be noticed. */
+/** Why a mutant changes nothing, or `undefined` if a test should detect it. */
 export function reasonFor(mutant: Mutant): string | undefined {
   return EQUIVALENTS.find((entry) =>
     entry.path === mutant.path && entry.code === mutant.code &&

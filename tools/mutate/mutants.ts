@@ -1,5 +1,5 @@
 /**
- * The mutants of a module: small changes of its code, each of which a test should notice.
+ * The mutants of a module: small changes of its code, each of which a test should detect.
  *
  * @module
  */
@@ -63,7 +63,7 @@ export function mutantsOf(path: string, text: string): Mutant[] {
   return mutants.sort((a, b) => a.start - b.start || a.end - b.end);
 }
 
-/** Types run nothing, and what an error says is for tests of messages. */
+/** Types don't run, and error texts are checked by the tests of messages. */
 function isOutside(node: ts.Node): boolean {
   return ts.isTypeNode(node) || ts.isInterfaceDeclaration(node) ||
     ts.isTypeAliasDeclaration(node) || ts.isImportDeclaration(node) ||
@@ -84,7 +84,7 @@ function mutate(node: ts.Node, source: ts.SourceFile, add: Add): void {
   const condition = conditionOf(node);
   if (condition !== undefined && !isConstant(condition)) {
     const [start, end] = [condition.getStart(source), condition.end];
-    // A loop that never ends is found by its time only: that costs more than it shows.
+    // An endless loop is detected only by its time-out, which costs more than it is worth.
     if (!isLoop(node)) add(start, end, "true");
     add(start, end, "false");
   }

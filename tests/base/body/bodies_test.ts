@@ -99,7 +99,7 @@ const ends: Record<string, [consumed: boolean, use: (body: Body | ChunkedBody) =
     await body.read();
     await body.cancel();
   }],
-  "read in part and cancelled": [false, async (body) => {
+  "read in part and canceled": [false, async (body) => {
     await (body.chunked ? body.readChunk() : body.read(2));
     await body.cancel();
   }],
@@ -179,7 +179,7 @@ Deno.test("cancelQuietly cancels also a body that is used, kept or of another cl
   assertEquals(seen, [reason, reason]);
 });
 
-Deno.test("whatever is handed over instead of a body, cancelling it never throws", async () => {
+Deno.test("whatever is handed over instead of a body, canceling it never throws", async () => {
   using unhandled = unhandledRejections();
   const thrower = (): never => {
     throw new Error("no");
@@ -204,7 +204,7 @@ Deno.test("whatever is handed over instead of a body, cancelling it never throws
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("the items of an iterable are cancelled with their body", async () => {
+Deno.test("the items of an iterable are canceled with their body", async () => {
   const reasons: unknown[] = [];
   const iterable: Iterable<Chunk> = {
     [Symbol.iterator]: () => ({

@@ -1,4 +1,4 @@
-/** A body that is cancelled: what waits for it rejects at once, and everything after it. */
+/** A body that is canceled: what waits for it rejects at once, and everything after it. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { Body, BodyError, BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -59,7 +59,7 @@ for (const [source, make] of Object.entries(sources)) {
         await body.cancel(revoked);
         assertEquals(await within(waiting, "it rejects", 1), revoked);
         for (const again of [body.read(), body.text(), body.writeTo(new WritableStream())]) {
-          const error = await rejectionOf(again, "an operation on a cancelled body");
+          const error = await rejectionOf(again, "an operation on a canceled body");
           assertInstanceOf(error, BodyError);
           assertEquals(error.cause, revoked);
         }
@@ -79,7 +79,7 @@ Deno.test("a reason that is no error becomes the cause of a BodyError", async ()
   }
 });
 
-Deno.test("a stream that is waiting while its body is cancelled errors with the reason", async () => {
+Deno.test("a stream that is waiting while its body is canceled errors with the reason", async () => {
   const body = new Body(stalling("hello"), 10);
   const reader = body.readable.getReader();
   assertEquals((await reader.read()).value?.length, 5);
@@ -87,7 +87,7 @@ Deno.test("a stream that is waiting while its body is cancelled errors with the 
   assertEquals(await rejectionOf(reader.read(), "the next read"), revoked);
 });
 
-Deno.test("an iteration whose body is cancelled between two items rejects with the reason", async () => {
+Deno.test("an iteration whose body is canceled between two items rejects with the reason", async () => {
   for (const make of Object.values(sources)) {
     const body = make();
     if (body.chunked) continue;
@@ -98,7 +98,7 @@ Deno.test("an iteration whose body is cancelled between two items rejects with t
   }
 });
 
-Deno.test("a body from an iterable that is cancelled while it waits for an item rejects at once", async (t) => {
+Deno.test("a body from an iterable that is canceled while it waits for an item rejects at once", async (t) => {
   const bodies = {
     BodyIter: () => new BodyIter(endless(""), 10),
     ChunkedBodyIter: () => new ChunkedBodyIter(new ReadableStream()),
@@ -116,7 +116,7 @@ Deno.test("a body from an iterable that is cancelled while it waits for an item 
   }
 });
 
-Deno.test("a body from an iterable that is cancelled while its sink is busy rejects, and the iterator returns", async () => {
+Deno.test("a body from an iterable that is canceled while its sink is busy rejects, and the iterator returns", async () => {
   let returned = 0;
   const items: AsyncIterableIterator<Uint8Array> = {
     [Symbol.asyncIterator]: () => items,
@@ -143,7 +143,7 @@ Deno.test("a body from an iterable that is cancelled while its sink is busy reje
   assertEquals(returned, 1);
 });
 
-Deno.test("an upload whose body is cancelled by the app rejects at once, and the error response goes out", async (t) => {
+Deno.test("an upload whose body is canceled by the app rejects at once, and the error response goes out", async (t) => {
   for (const [operation, run] of Object.entries(operations)) {
     for (const framing of ["content-length: 100", "transfer-encoding: chunked"]) {
       await t.step(`${operation}, ${framing}`, async () => {
@@ -154,7 +154,7 @@ Deno.test("an upload whose body is cancelled by the app rejects at once, and the
           const pending = rejectionOf(run(body), operation);
           waiting.promise.then(() => body.cancel(revoked));
           found.push(await pending);
-          const after = await rejectionOf(body.read(), "a read of a cancelled body");
+          const after = await rejectionOf(body.read(), "a read of a canceled body");
           found.push(after instanceof BodyError && after.cause);
           return [403, "Forbidden", {}, latin1("revoked")];
         });
@@ -174,7 +174,7 @@ Deno.test("an upload whose body is cancelled by the app rejects at once, and the
   }
 });
 
-Deno.test("bytes that arrive after a body was cancelled are no request, and hold up no answer", async () => {
+Deno.test("bytes that arrive after a body was canceled are no request, and hold up no answer", async () => {
   const uris: string[] = [];
   await using serving = serve(async ({ uri, body }) => {
     uris.push(uri);
@@ -220,7 +220,7 @@ Deno.test("a response whose body the app cancels is cut, and the reason is logge
   }
 });
 
-Deno.test("a request whose body is cancelled rejects with the reason", async (t) => {
+Deno.test("a request whose body is canceled rejects with the reason", async (t) => {
   for (const [name, make] of Object.entries(sources)) {
     await t.step(name, async () => {
       using connected = await connect();
@@ -260,7 +260,7 @@ Deno.test("a body that failed says why to whoever uses it next", async () => {
   assertEquals(error.cause, failure);
 });
 
-Deno.test("cancelling a body that is consumed does nothing", async () => {
+Deno.test("canceling a body that is consumed does nothing", async () => {
   await using serving = serve(async ({ body }) => {
     const text = await body?.text();
     await body?.cancel(revoked);

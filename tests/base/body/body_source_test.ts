@@ -115,7 +115,7 @@ Deno.test("Body fails where its stream gives more, and cancels it", async (t) =>
         const source = new TrackedStream(items);
         const body = new Body(source.stream, 5);
         await assertBodyError(take(body), what);
-        assert(source.settled, "the stream was neither read to its end nor cancelled");
+        assert(source.settled, "the stream was neither read to its end nor canceled");
         await assertDead(body);
       });
     }
@@ -222,7 +222,7 @@ Deno.test("Body leaves the rest of a byte source where an iteration is abandoned
   await assertDead(body);
 });
 
-Deno.test("Body cancels its stream where its readable is cancelled", async () => {
+Deno.test("Body cancels its stream where its readable is canceled", async () => {
   const source = new TrackedStream(cut(DIGITS, 2));
   const body = new Body(source.stream, 10);
   await body.readable.cancel(new Error("enough"));

@@ -103,7 +103,7 @@ Deno.test("the error of a failed body names the operation, and has the failure a
   use.fail(failure);
   const error = thrownBy(() => use.begin("write", true), "a failed body");
   assertInstanceOf(error, BodyError);
-  assertEquals(error.message, "can't write a body that has failed or was cancelled");
+  assertEquals(error.message, "can't write a body that has failed or was canceled");
   assertStrictEquals(error.cause, failure);
   for (const end of [() => use.end(), () => use.consume(), () => use.checkAlive()]) {
     assertStrictEquals(thrownBy(end, "the end of an operation"), failure);
@@ -187,7 +187,7 @@ Deno.test("cancel() releases the source once, with an error that has the reason"
     assertStrictEquals(given, reason);
     if (reason === failure) assertStrictEquals(error, failure);
     else assertEquals([error instanceof BodyError, error.cause], [true, reason]);
-    assertStrictEquals(thrownBy(() => use.checkAlive(), "a cancelled body"), error);
+    assertStrictEquals(thrownBy(() => use.checkAlive(), "a canceled body"), error);
   }
 });
 

@@ -86,7 +86,7 @@ Deno.test("ChunkedBody fails where bytes follow the last chunk of a stream", asy
       await t.step(`${taker}, ${pieces.length} items`, async () => {
         const source = new TrackedStream(pieces);
         await assertBodyError(take(new ChunkedBody(source.stream)), "it");
-        assert(source.settled, "the stream was neither read to its end nor cancelled");
+        assert(source.settled, "the stream was neither read to its end nor canceled");
       });
     }
   }

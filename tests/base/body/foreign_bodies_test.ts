@@ -114,7 +114,7 @@ Deno.test("a body that throws, and whose cancel() fails as well, ends its own se
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("an answer that can't be taken apart has its bodies cancelled", async (t) => {
+Deno.test("an answer that can't be taken apart has its bodies canceled", async (t) => {
   const answers: Record<string, (body: unknown) => unknown> = {
     "five items": (body) => [200, "OK", {}, body, null],
     "three items": (body) => [200, "OK", body],

@@ -1,4 +1,4 @@
-/** SourceUse: a body and its source end, fail and are cancelled together. */
+/** SourceUse: a body and its source end, fail and are canceled together. */
 import { assertEquals, assertInstanceOf, assertStrictEquals, assertThrows } from "@std/assert";
 import { BodyError } from "@degu/degu/base";
 import { BodySource } from "@degu/internal/base/body/body_source.ts";
@@ -49,7 +49,7 @@ Deno.test("SourceUse tells the source once that the body is consumed", async () 
   assertEquals([it.isConsumed, source.told], [true, [["consumed"]]]);
 });
 
-Deno.test("SourceUse does not tell the source of an end that a cancelled body has reached", async () => {
+Deno.test("SourceUse does not tell the source of an end that a canceled body has reached", async () => {
   const { source, use: it } = use();
   const reason = new Error("enough");
   it.beginRead();

@@ -92,7 +92,7 @@ Deno.test("the oldest of 64 handshakes gives way to the next, without a byte, bu
   }
   assertEquals(
     reasonsOf(endpoint),
-    new Array(3).fill("it gave way to a newer one, with 64 under way"),
+    new Array(3).fill("it was closed for a newer one, with 64 in progress"),
   );
   assertEquals(endpoint.logger.at("info"), [], "strangers can't fill the log");
   for (const peer of peers) peer.close();
@@ -114,7 +114,10 @@ Deno.test("a handshake that has begun does not give way to strangers who say not
   // It is still there, and fails by itself.
   await slow.send("x".repeat(0x200));
   await slow.readToEnd();
-  assertEquals(reasonsOf(endpoint).filter((reason) => !reason.includes("gave way")).length, 1);
+  assertEquals(
+    reasonsOf(endpoint).filter((reason) => !reason.includes("for a newer one")).length,
+    1,
+  );
   for (const peer of peers) peer.close();
 });
 

@@ -42,7 +42,7 @@ Deno.test("a TLS socket has one read at a time, and one of no bytes that never w
   await assertRejects(
     () => socket.read(new Uint8Array(1)),
     Deno.errors.Busy,
-    "a read is under way",
+    "a read is in progress",
   );
   assertEquals(await socket.write(new Uint8Array(0)), 0);
   assertEquals(await socket.write(request), request.length);
