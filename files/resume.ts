@@ -5,13 +5,22 @@
  */
 
 import { createHash } from "node:crypto";
+import { fstatSync, ftruncateSync } from "node:fs";
 import { cancelQuietly } from "../base/body/bodies.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
 import { formatReprDigest } from "./digest.ts";
 import { digestFile, hashBytes, type KnownDigests } from "./file_digest.ts";
 import { receive } from "./file_writer.ts";
 import { openBelow } from "./open_file.ts";
-import { asUpload, endOlder, makeRoom, namePart, type PartName, partSize } from "./parts.ts";
+import {
+  asUpload,
+  endOlder,
+  findRoom,
+  makeRoom,
+  namePart,
+  type PartName,
+  partSize,
+} from "./parts.ts";
 import {
   checkBeforeBody,
   checkDestination,
@@ -77,13 +86,13 @@ export async function putRest(
   }
   const cancel = () => body && cancelQuietly(body, new Refusal(409, "a newer request"));
   return await asUpload(part, cancel, async (upload) => {
-    makeRoom(root, part, length, write.maxPartBytes);
+    makeRoom(root, part);
     await using file = await Unfinished.openPart(part.path, root);
     try {
       await append(write, { ...wanted, offset }, file, upload);
     } catch (error) {
       // Whoever has cut it goes on later. What can't be written or kept is removed.
-      if (upload.isEnded || refusalOf(error) === null) await keep(file, write.maxPartBytes);
+      if (upload.isEnded || refusalOf(error) === null) keep(write, part, file);
       throw upload.isEnded ? new Refusal(409, "a newer request for the same part") : error;
     }
     return await finish(write, wanted, file);
@@ -154,8 +163,11 @@ async function append(
 }
 
 /** Keeps what has come of a file, as much of it as there is room for. */
-async function keep(file: Unfinished, maxBytes: number): Promise<void> {
-  const { size } = await file.handle.stat();
-  if (size > maxBytes) await file.handle.truncate(maxBytes);
-  file.isKept = Math.min(size, maxBytes) > 0;
+function keep({ root, maxPartBytes }: ResumableWrite, part: PartName, file: Unfinished): void {
+  const { fd } = file.handle;
+  // All in one turn: parts that are cut at the same time must not find the same room.
+  const { size } = fstatSync(fd);
+  const room = findRoom(root, part, size, maxPartBytes);
+  if (size > room) ftruncateSync(fd, room);
+  file.isKept = room > 0;
 }
