@@ -15,6 +15,7 @@ import { allowsWriting, makeValidators, wantsNew } from "./conditions.ts";
 import { deleteAt, findFile, moveTo, syncDirectories } from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
 import { receive } from "./file_writer.ts";
+import { setModified } from "./modified_time.ts";
 import { Refusal } from "./refusal.ts";
 import type { Target } from "./target.ts";
 import { Unfinished } from "./unfinished.ts";
@@ -76,7 +77,7 @@ export async function finish(
   file: Unfinished,
 ): Promise<ResponseTuple> {
   const { request, root, target } = write;
-  if (modified !== null) await file.handle.utimes(new Date(), modified);
+  if (modified !== null) setModified(file.path, file.state, modified);
   await file.handle.sync();
   await checkAdmission(write.session);
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
