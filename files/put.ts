@@ -104,13 +104,14 @@ export async function remove(write: WriteRequest): Promise<ResponseTuple> {
   return [204, "No Content", {}, null];
 }
 
-function checkCondition(headers: HeaderDict, existing: BigIntStats | null): void {
+/** Refuses what a precondition of the request is against. */
+export function checkCondition(headers: HeaderDict, existing: BigIntStats | null): void {
   const validators = existing && makeValidators(existing, Date.now());
   if (!allowsWriting(headers, validators)) throw new Refusal(412, "a precondition does not hold");
 }
 
 /** Asked right before what can't be undone: the peer may have been forgotten meanwhile. */
-async function checkAdmission(session: Session | undefined): Promise<void> {
+export async function checkAdmission(session: Session | undefined): Promise<void> {
   if (session === undefined || await isStillAdmitted(session)) return;
   throw new Refusal(403, "the peer is no longer trusted");
 }

@@ -242,6 +242,13 @@ Deno.test("a peer that is no longer admitted gets nothing renamed or deleted", a
   assertEquals(await send(upload(CONTENT, 0)), 403);
   const [status] = await files.app.handle(mkreq("DELETE", "/file"), session);
   assertEquals(status, 403);
+  // A file that is here already keeps its time, too.
+  const content = await Deno.readFile(`${files.root}/file`);
+  const timed = { ...upload(content, content.length), "upload-modified": "2020-01-02T03:04:05Z" };
+  const before = (await Deno.stat(`${files.root}/file`)).mtime;
+  admitted = false;
+  assertEquals((await files.app.handle(mkreq("PUT", "/file", timed), session))[0], 403);
+  assertEquals((await Deno.stat(`${files.root}/file`)).mtime, before);
   assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(files.root), []);
   admitted = true;
