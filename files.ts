@@ -34,7 +34,8 @@ import { makeSafeLogger } from "./base/safe_logger.ts";
 import { KnownDigests } from "./files/file_digest.ts";
 import { get } from "./files/get.ts";
 import { put, remove } from "./files/put.ts";
-import { notFound, Refusal, refusalOf } from "./files/refusal.ts";
+import { printableError } from "./files/printable.ts";
+import { notFound, overloadOf, Refusal, refusalOf } from "./files/refusal.ts";
 import { readTarget } from "./files/target.ts";
 import { answerOffset, putRest } from "./files/resume.ts";
 import { Sweeper } from "./files/sweeper.ts";
@@ -71,7 +72,8 @@ export interface FilesOptions {
    */
   maxPartBytes?: number | undefined;
   /**
-   * Gets a warning, with the reason, for each refused write; the peer gets only the status.
+   * Gets a warning, with the reason, for each refused write, and each request for which no file can be opened
+   * because too many are open; the peer gets only the status.
    *
    * @default {nowhere}
    */
@@ -188,7 +190,7 @@ export class FilesApp implements AppObject {
         : await this.#change(request, session);
     } catch (error) {
       if (error instanceof Refusal) return error.answer(request);
-      throw error;
+      throw printableError(error);
     }
   }
 
@@ -198,11 +200,17 @@ export class FilesApp implements AppObject {
     return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
   }
 
-  #read(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+  async #read(request: Request, session: Session | undefined): Promise<ResponseTuple> {
     const target = readTarget(request);
     if (target === null) throw notFound();
     const { root, list, digests } = this.#settings;
-    return get({ request, session, target, root, list, digests });
+    try {
+      return await get({ request, session, target, root, list, digests });
+    } catch (error) {
+      const refusal = overloadOf(error);
+      if (refusal === null) throw error;
+      throw this.#warn(request, session, refusal);
+    }
   }
 
   async #change(request: Request, session: Session | undefined): Promise<ResponseTuple> {
@@ -211,10 +219,15 @@ export class FilesApp implements AppObject {
     } catch (error) {
       const refusal = refusalOf(error);
       if (refusal === null) throw error;
-      const what = `${request.method} ${quote(request.uri)}`;
-      this.#logger?.warn(`${session ?? "a peer"}: ${what}: ${refusal.message}`);
-      throw refusal;
+      throw this.#warn(request, session, refusal);
     }
+  }
+
+  /** Says in the log why a request is refused. */
+  #warn(request: Request, session: Session | undefined, refusal: Refusal): Refusal {
+    const what = `${request.method} ${quote(request.uri)}`;
+    this.#logger?.warn(`${session ?? "a peer"}: ${what}: ${refusal.message}`);
+    return refusal;
   }
 
   async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {

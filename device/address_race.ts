@@ -25,7 +25,7 @@ export interface RaceOptions<T> {
  * @param addresses In the order in which they are tried.
  * @param attempt Connects to one, and checks who is there; it must heed its signal.
  * @returns What the winner has made.
- * @throws {AggregateError} where all fail, with the errors in the order of the addresses; without
+ * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
  * errors where there is no address.
  * @throws the reason of `signal`.
  */

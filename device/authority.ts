@@ -39,7 +39,7 @@ export interface Authority {
  * 3, a key on P-256 with both coordinates, signed with that key by ECDSA with SHA-256, CA:TRUE and
  * keyCertSign, no constraints on names and no critical extension that is not known here.
  *
- * @throws {RangeError} where it is anything else, without a word of what is in it.
+ * @throws {RangeError} if it is anything else, without a word of what is in it.
  */
 // deno-lint-ignore require-await -- so that it rejects
 export async function readAuthority(der: Uint8Array): Promise<Authority> {
@@ -62,7 +62,7 @@ export async function readAuthority(der: Uint8Array): Promise<Authority> {
 /**
  * Reads the certificate of a device's authority from PEM text, as {@linkcode readAuthority} does.
  *
- * @throws {RangeError} where it is anything else.
+ * @throws {RangeError} if it is anything else.
  */
 export async function readAuthorityText(pem: string): Promise<Authority> {
   const { X509Certificate } = loadBuiltin("node:crypto");

@@ -159,12 +159,12 @@ export class Device implements AsyncDisposable {
    * `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
    *
    * @param dir Absolute path, or file URL, of a directory of its own.
-   * @throws {TypeError} for an argument of a wrong type, and for an unknown option.
-   * @throws {RangeError} where `dir` is relative; where `name` has another form, is missing and there is
+   * @throws {TypeError} if an argument has the wrong type or an option is unknown.
+   * @throws {RangeError} if `dir` is relative; where `name` has another form, is missing and there is
    * no device yet, or is not that of the device that there is.
-   * @throws {Deno.errors.PermissionDenied} where others own the directory or what leads to it, or could
+   * @throws {Deno.errors.PermissionDenied} if others own the directory or what leads to it, or could
    * change it.
-   * @throws {Deno.errors.InvalidData} where the identity can't be read or has expired.
+   * @throws {Deno.errors.InvalidData} if the identity can't be read or has expired.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
     return await openDevice(dir, options, LIFE);
@@ -178,7 +178,7 @@ export class Device implements AsyncDisposable {
   /**
    * The peer with this id, or else with this name, as it is on disk now; `null` where there is none.
    *
-   * @throws {TypeError} where it is not a string.
+   * @throws {TypeError} if it is not a string.
    */
   async peer(nameOrId: string): Promise<Peer | null> {
     return await this.#parts.peers.find(nameOrId);
@@ -190,7 +190,7 @@ export class Device implements AsyncDisposable {
    * a second.
    *
    * @param peer It itself, its id or its name.
-   * @throws {TypeError} where it is none of these.
+   * @throws {TypeError} if it is none of these.
    */
   async forget(peer: Peer | string): Promise<boolean> {
     return await this.#parts.peers.forget(peer);
@@ -201,8 +201,8 @@ export class Device implements AsyncDisposable {
    *
    * @param peer It itself, its id or its name.
    * @returns The peer as it is then.
-   * @throws {TypeError} for an argument of a wrong type.
-   * @throws {RangeError} where the peer is unknown, or the name is taken or has another form.
+   * @throws {TypeError} if an argument has the wrong type.
+   * @throws {RangeError} if the peer is unknown, or the name is taken or has another form.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     return await this.#parts.peers.rename(peer, name);
@@ -213,8 +213,8 @@ export class Device implements AsyncDisposable {
    * `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
    * `--allow-sys=networkInterfaces`.
    *
-   * @throws {TypeError} for an option of a wrong type, and for an unknown one.
-   * @throws {RangeError} for a value that is not allowed, and for a `peerName` that is taken.
+   * @throws {TypeError} if an option has the wrong type or is unknown.
+   * @throws {RangeError} if a value is not allowed or `peerName` is taken.
    * @throws {Deno.errors.AddrInUse} if an address in `listen` is taken.
    *
    * @example Pair two devices
@@ -248,7 +248,7 @@ export class Device implements AsyncDisposable {
    * Pairs with the device that has invited this one. Needs `--allow-net` of the addresses in the line.
    *
    * @param line The line of its invitation; white space in it is ignored.
-   * @throws {TypeError} for an argument of a wrong type, and for an unknown option.
+   * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if the line is garbled, foreign, newer, expired, or from this device itself, or
    * `peerName` is taken.
    * @throws {DeguError} if this device is turned away: the invitation has expired or was closed, or another
@@ -264,8 +264,8 @@ export class Device implements AsyncDisposable {
    * its options say otherwise. Needs `--allow-net` of the address.
    *
    * @param address As for every server.
-   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
-   * @throws {RangeError} for a value that is not allowed.
+   * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+   * @throws {RangeError} if a value is not allowed.
    */
   listen(address: Address, app: App, options: ServerOptions = {}): DeviceServer {
     this.#checkOpen();
@@ -286,9 +286,9 @@ export class Device implements AsyncDisposable {
    *
    * @param peer It itself, its id or its name.
    * @param options As for every client, and other addresses.
-   * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
-   * @throws {RangeError} where the peer is unknown, or for a value that is not allowed.
-   * @throws {DeguError} where no address is known.
+   * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+   * @throws {RangeError} if the peer is unknown or a value is not allowed.
+   * @throws {DeguError} if no address is known.
    */
   async client(peer: Peer | string, options: DeviceClientOptions = {}): Promise<Client> {
     this.#checkOpen();

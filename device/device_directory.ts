@@ -30,8 +30,8 @@ export interface DevicePaths {
 /**
  * The path of a device's directory.
  *
- * @throws {TypeError} where it is neither text nor a URL.
- * @throws {RangeError} where it is relative, or no URL of a file.
+ * @throws {TypeError} if it is neither text nor a URL.
+ * @throws {RangeError} if it is relative, or no URL of a file.
  */
 export function devicePaths(dir: string | URL): DevicePaths {
   const path = dir instanceof URL ? pathOf(dir) : dir;
@@ -61,10 +61,10 @@ function pathOf(url: URL): string {
  * Makes what is missing of the directory of a device, and says what the device is called.
  *
  * @param name The name that was given.
- * @throws {RangeError} where there is no device yet and no name is given, or where its name is another.
- * @throws {Deno.errors.PermissionDenied} where another user owns the directory or could change it; where
+ * @throws {RangeError} if there is no device yet and no name is given, or where its name is another.
+ * @throws {Deno.errors.PermissionDenied} if another user owns the directory or could change it; where
  * it has other things in it and is not closed to others.
- * @throws {Deno.errors.InvalidData} where the file with its name can't be read.
+ * @throws {Deno.errors.InvalidData} if the file with its name can't be read.
  */
 export async function prepareDirectory(
   paths: DevicePaths,

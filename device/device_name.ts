@@ -19,8 +19,8 @@ export function isDeviceName(text: string): boolean {
  * Checks the name of a device.
  *
  * @param option What to call it in an error.
- * @throws {TypeError} where it is not a string.
- * @throws {RangeError} where it has another form.
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it has another form.
  */
 export function checkDeviceName(option: string, name: string): string {
   if (typeof name !== "string") {

@@ -48,7 +48,7 @@ export function makePeer(
 /**
  * The text of the file of a peer.
  *
- * @throws {RangeError} where an address can't be read back.
+ * @throws {RangeError} if an address can't be read back.
  */
 export function formatPeer({ name, addresses, pairedAt, certificate }: Peer): string {
   const fields = {
@@ -64,7 +64,7 @@ export function formatPeer({ name, addresses, pairedAt, certificate }: Peer): st
 /**
  * Reads the text of the file of a peer.
  *
- * @throws {RangeError} where it was not written here, or is cut, or is for somebody else.
+ * @throws {RangeError} if it was not written here, or is cut, or is for somebody else.
  */
 export async function parsePeer(id: string, text: string): Promise<Peer> {
   const { version, name, addresses, pairedAt, certificate } = readFields(text);

@@ -161,8 +161,8 @@ export class PeerStore {
    * Makes sure that a name may be given to a peer.
    *
    * @param id The peer that may have it already.
-   * @throws {TypeError} where it is not a string.
-   * @throws {RangeError} where it is no name, or taken.
+   * @throws {TypeError} if it is not a string.
+   * @throws {RangeError} if it is no name, or taken.
    */
   async checkFree(peerName: string, id?: string): Promise<void> {
     checkDeviceName("peerName", peerName);
@@ -173,7 +173,7 @@ export class PeerStore {
    * Writes down a pairing: a new entry, or that of the same device renewed, with its certificate, the time
    * and its addresses. A renewed entry keeps its name, unless `peerName` is given.
    *
-   * @throws {RangeError} where `peerName` is taken, a name or an address is none, or it is this device
+   * @throws {RangeError} if `peerName` is taken, a name or an address is none, or it is this device
    * itself.
    */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
@@ -208,7 +208,7 @@ export class PeerStore {
   /**
    * Gives a peer another name.
    *
-   * @throws {RangeError} where the peer is unknown, or the name is none, or taken.
+   * @throws {RangeError} if the peer is unknown, or the name is none, or taken.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     checkDeviceName("name", name);

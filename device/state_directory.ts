@@ -39,7 +39,7 @@ export class StateDirectory {
   /**
    * Runs something while no other process, and nobody else in this one, changes the directory.
    *
-   * @throws {Deno.errors.TimedOut} where another process doesn't end its own change.
+   * @throws {Deno.errors.TimedOut} if another process doesn't end its own change.
    */
   exclusively<T>(change: () => Promise<T>): Promise<T> {
     const result = this.#last.then(() => this.#locked(change));

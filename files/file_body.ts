@@ -34,7 +34,7 @@ export type Digested = (sha256: string) => void;
  * for a whole.
  *
  * @param digested Called with the digest, if all bytes of the file are sent.
- * @throws {BodyError} where the file was overwritten before a few bytes of it were read; of more
+ * @throws {BodyError} if the file was overwritten before a few bytes of it were read; of more
  * bytes sending the body does.
  */
 export async function makeFileBody(

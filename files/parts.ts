@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import type { Session } from "../base/app/session.ts";
 import { Refusal } from "./refusal.ts";
 import { lookAt } from "./reserved.ts";
-import { inUse, listUnfinished, pathOf, removeUnlocked } from "./unfinished.ts";
+import { inUse, type Listed, listUnfinished, pathOf, removeUnlocked } from "./unfinished.ts";
 
 /** Parts that clients of one authority may have. */
 const MAX_PARTS = 16;
@@ -56,24 +56,50 @@ export function partSize({ path }: PartName): number {
 }
 
 /**
- * Makes room for a part of so many bytes: removes the oldest idle ones of the same authority,
+ * Makes room for one more part: removes the oldest idle ones of the same authority if there are too many,
  * but none that another process writes to.
  *
- * @param maxBytes Of all parts of the authority together. A part that is larger by itself finds all room there is.
+ * What the upload says of its length has no effect: until bytes arrive, they take no room.
+ *
  * @throws {Refusal} if too many parts of the authority are being written.
  */
-export function makeRoom(root: string, part: PartName, bytes: number, maxBytes: number): void {
-  const others = listUnfinished(root, part.beginning).filter(({ path }) => path !== part.path);
-  const idle = others.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
+export function makeRoom(root: string, part: PartName): void {
+  const others = listOthers(root, part);
   let count = others.length;
-  let total = others.reduce((sum, { size }) => sum + size, 0);
-  for (const { path, size } of idle) {
-    if (count < MAX_PARTS && total + bytes <= maxBytes) return;
+  for (const { path } of oldestIdle(others)) {
+    if (count < MAX_PARTS) return;
     if (!removeUnlocked(path)) continue;
     count--;
-    total -= size;
   }
   if (count >= MAX_PARTS) throw new Refusal(507, `${MAX_PARTS} uploads of this authority at once`);
+}
+
+/**
+ * Makes room for the bytes of a part: removes the oldest idle ones of the same authority. To be called in
+ * the same turn in which the part is cut to what this returns: else another part finds the same room.
+ *
+ * @param maxBytes Of all parts of the authority together, with those that are being written.
+ * @returns How many of the bytes there is room for.
+ */
+export function findRoom(root: string, part: PartName, bytes: number, maxBytes: number): number {
+  const others = listOthers(root, part);
+  const wanted = Math.min(bytes, maxBytes);
+  let total = others.reduce((sum, { size }) => sum + size, 0);
+  for (const { path, size } of oldestIdle(others)) {
+    if (total + wanted <= maxBytes) break;
+    if (!removeUnlocked(path)) continue;
+    total -= size;
+  }
+  return Math.max(0, Math.min(wanted, maxBytes - total));
+}
+
+/** The other parts of the same authority. */
+function listOthers(root: string, { path, beginning }: PartName): Listed[] {
+  return listUnfinished(root, beginning).filter((other) => other.path !== path);
+}
+
+function oldestIdle(parts: readonly Listed[]): Listed[] {
+  return parts.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
 }
 
 /** An upload that is under way. */

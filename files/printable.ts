@@ -18,3 +18,18 @@ export function printable(message: string): string {
     (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
   );
 }
+
+/**
+ * Makes an error fit for a log: one of the file system has the path that it is about in its message, and in
+ * its stack.
+ *
+ * @returns The error itself if its message is fit; else one with the same name and code that is.
+ */
+export function printableError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const message = printable(error.message);
+  if (message === error.message) return error;
+  const shown = new Error(message);
+  const { name, code } = error as { name: string; code?: unknown };
+  return Object.assign(shown, { name, ...(code === undefined ? {} : { code }) });
+}

@@ -15,6 +15,7 @@ import { allowsWriting, makeValidators, wantsNew } from "./conditions.ts";
 import { deleteAt, findFile, moveTo, syncDirectories } from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
 import { receive } from "./file_writer.ts";
+import { setModified } from "./modified_time.ts";
 import { Refusal } from "./refusal.ts";
 import type { Target } from "./target.ts";
 import { Unfinished } from "./unfinished.ts";
@@ -76,7 +77,7 @@ export async function finish(
   file: Unfinished,
 ): Promise<ResponseTuple> {
   const { request, root, target } = write;
-  if (modified !== null) await file.handle.utimes(new Date(), modified);
+  if (modified !== null) setModified(file.path, file.state, modified);
   await file.handle.sync();
   await checkAdmission(write.session);
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
@@ -103,13 +104,14 @@ export async function remove(write: WriteRequest): Promise<ResponseTuple> {
   return [204, "No Content", {}, null];
 }
 
-function checkCondition(headers: HeaderDict, existing: BigIntStats | null): void {
+/** Refuses what a precondition of the request is against. */
+export function checkCondition(headers: HeaderDict, existing: BigIntStats | null): void {
   const validators = existing && makeValidators(existing, Date.now());
   if (!allowsWriting(headers, validators)) throw new Refusal(412, "a precondition does not hold");
 }
 
 /** Asked right before what can't be undone: the peer may have been forgotten meanwhile. */
-async function checkAdmission(session: Session | undefined): Promise<void> {
+export async function checkAdmission(session: Session | undefined): Promise<void> {
   if (session === undefined || await isStillAdmitted(session)) return;
   throw new Refusal(403, "the peer is no longer trusted");
 }

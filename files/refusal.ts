@@ -9,7 +9,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { printable } from "./printable.ts";
 
-/** The statuses of requests that are not carried out (RFC 9110 §15.5; RFC 4918 §11.5 for 507). */
+/** The statuses of requests that are not carried out (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 const REASONS = {
   400: "Bad Request",
   403: "Forbidden",
@@ -19,6 +19,7 @@ const REASONS = {
   412: "Precondition Failed",
   413: "Content Too Large",
   414: "URI Too Long",
+  503: "Service Unavailable",
   507: "Insufficient Storage",
 } as const;
 
@@ -77,6 +78,9 @@ const STATUSES: Readonly<Record<string, Refusal["status"]>> = {
   ENOTEMPTY: 409,
   EBUSY: 409,
   ETXTBSY: 409,
+  // The process, or the system, has too many files open at the moment.
+  EMFILE: 503,
+  ENFILE: 503,
 };
 
 /** Makes a refusal of an error of the file system while something was written; `null` for others. */
@@ -89,4 +93,10 @@ export function refusalOf(error: unknown): Refusal | null {
     ? STATUSES[code]
     : undefined;
   return status === undefined ? null : new Refusal(status, `${error}`, {}, { cause: error });
+}
+
+/** Makes a refusal of an error of the file system that has nothing to do with the request; `null` for others. */
+export function overloadOf(error: unknown): Refusal | null {
+  const refusal = refusalOf(error);
+  return refusal?.status === 503 ? refusal : null;
 }

@@ -5,15 +5,29 @@
  */
 
 import { createHash } from "node:crypto";
+import { fstatSync, ftruncateSync } from "node:fs";
 import { cancelQuietly } from "../base/body/bodies.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
+import { findFile } from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
 import { digestFile, hashBytes, type KnownDigests } from "./file_digest.ts";
+import { type FileState, isUnchanged } from "./file_state.ts";
 import { receive } from "./file_writer.ts";
+import { setModified } from "./modified_time.ts";
 import { openBelow } from "./open_file.ts";
-import { asUpload, endOlder, makeRoom, namePart, type PartName, partSize } from "./parts.ts";
 import {
+  asUpload,
+  endOlder,
+  findRoom,
+  makeRoom,
+  namePart,
+  type PartName,
+  partSize,
+} from "./parts.ts";
+import {
+  checkAdmission,
   checkBeforeBody,
+  checkCondition,
   checkDestination,
   checkDigest,
   finish,
@@ -71,19 +85,20 @@ export async function putRest(
   const part = nameOf(write, wanted);
   for (let older; (older = endOlder(part)) !== null;) await older;
   if (offset !== 0 && offset !== partSize(part)) {
-    const right = await offsetOf(write, wanted, part);
-    if (offset === length && right === length) return isHere(wanted);
+    const state = await findHere(write, wanted);
+    if (offset === length && state !== null) return await confirm(write, wanted, state);
+    const right = state === null ? partOffset(part, length) : length;
     throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
   }
   const cancel = () => body && cancelQuietly(body, new Refusal(409, "a newer request"));
   return await asUpload(part, cancel, async (upload) => {
-    makeRoom(root, part, length, write.maxPartBytes);
+    makeRoom(root, part);
     await using file = await Unfinished.openPart(part.path, root);
     try {
       await append(write, { ...wanted, offset }, file, upload);
     } catch (error) {
       // Whoever has cut it goes on later. What can't be written or kept is removed.
-      if (upload.isEnded || refusalOf(error) === null) await keep(file, write.maxPartBytes);
+      if (upload.isEnded || refusalOf(error) === null) keep(write, part, file);
       throw upload.isEnded ? new Refusal(409, "a newer request for the same part") : error;
     }
     return await finish(write, wanted, file);
@@ -101,35 +116,55 @@ function offsetHeader(offset: number): { "upload-offset": string } {
 /** How much of a file is here: all of it, a part of it, or nothing. */
 async function offsetOf(
   write: ResumableWrite,
-  { length, digest }: WantedFile,
+  wanted: WantedFile,
   part: PartName,
 ): Promise<number> {
-  if (await digestAt(write, length) === digest) return length;
+  const state = await findHere(write, wanted);
+  return state === null ? partOffset(part, wanted.length) : wanted.length;
+}
+
+/** How much of a file its part has. */
+function partOffset(part: PartName, length: number): number {
   const size = partSize(part);
   return size <= length ? size : 0;
 }
 
-/** The digest of what has the name now; `null` if that has another length, and so is another file. */
-async function digestAt(
+/** The state of the file that has the name now, if it is the wanted one by its length and digest. */
+async function findHere(
   { root, target, digests, session }: ResumableWrite,
-  length: number,
-): Promise<string | null> {
+  { length, digest }: WantedFile,
+): Promise<FileState | null> {
   const file = await openBelow(root, target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
-    const known = digests.find(file);
-    if (known !== null) return known;
-    const digest = await digestFile(file, session?.signal);
-    if (digest !== null) digests.remember(file, digest);
-    return digest;
+    let found = digests.find(file);
+    if (found === null) {
+      found = await digestFile(file, session?.signal);
+      if (found !== null) digests.remember(file, found);
+    }
+    return found === digest ? file.state : null;
   } finally {
     await file.handle.close();
   }
 }
 
-/** The answer to an upload of what is here already. */
-function isHere({ digest }: WantedFile): ResponseTuple {
+/** Answers to an upload of what is here already; the file gets the time that came along. */
+async function confirm(
+  write: ResumableWrite,
+  { digest, modified }: WantedFile,
+  state: FileState,
+): Promise<ResponseTuple> {
+  const { request, root, session, target } = write;
+  if (modified !== null) {
+    await checkAdmission(session);
+    const { path, existing } = findFile(root, target.names);
+    checkCondition(request.headers, existing);
+    if (existing === null || !isUnchanged(existing, state)) {
+      throw new Refusal(409, `${path} has changed meanwhile`, offsetHeader(0));
+    }
+    setModified(path, state, modified);
+  }
   return [204, "No Content", { "repr-digest": formatReprDigest(digest) }, null];
 }
 
@@ -154,8 +189,11 @@ async function append(
 }
 
 /** Keeps what has come of a file, as much of it as there is room for. */
-async function keep(file: Unfinished, maxBytes: number): Promise<void> {
-  const { size } = await file.handle.stat();
-  if (size > maxBytes) await file.handle.truncate(maxBytes);
-  file.isKept = Math.min(size, maxBytes) > 0;
+function keep({ root, maxPartBytes }: ResumableWrite, part: PartName, file: Unfinished): void {
+  const { fd } = file.handle;
+  // All in one turn: parts that are cut at the same time must not find the same room.
+  const { size } = fstatSync(fd);
+  const room = findRoom(root, part, size, maxPartBytes);
+  if (size > room) ftruncateSync(fd, room);
+  file.isKept = room > 0;
 }

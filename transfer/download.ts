@@ -57,8 +57,8 @@ const MIN_RESUMABLE_BYTES = 65536;
  *
  * @param uri The URI of the file: `fileUri(...names)`.
  * @param file The path of the target.
- * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
- * @throws {RangeError} for a value that is not allowed, and if the target is neither a file nor a directory.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
  * @throws {TransferError} if the other end has no such file, has no digest to compare, or the file changed
  * meanwhile; if another download to the target is under way; if the disk is full.
  * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be

@@ -23,7 +23,7 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
  *
  * @param uri The URI of the directory, as `fileUri` makes it with a last `""`; it ends with `/`.
  * @param options A signal that ends the list with its reason.
- * @throws {TypeError} for an argument of a wrong type.
+ * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
  * @throws {TransferError} while it is iterated: if the answer is no list, or one with an entry that
  * has a bad name, kind, size or time.

@@ -78,8 +78,8 @@ const OPTIONS = ["resume", "onProgress", "signal", "verify", "replace", "modifie
 /**
  * Checks the arguments of a transfer.
  *
- * @throws {TypeError} for a wrong type and for an unknown option.
- * @throws {RangeError} for a value that is not allowed.
+ * @throws {TypeError} if an option has the wrong type or is unknown.
+ * @throws {RangeError} if a value is not allowed.
  */
 export function checkTransfer(
   uri: string,

@@ -37,8 +37,8 @@ import { statusError, TransferError, unexpectedResponse } from "./transfer_error
  *
  * @param file The path of a regular file, which must not change until the end.
  * @param uri The URI that it is to have: `fileUri(...names)`. Directories are made.
- * @throws {TypeError} for an argument or option of a wrong type, and for an unknown option.
- * @throws {RangeError} for a value that is not allowed, and if the file is no regular file.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed, or if the file is no regular file.
  * @throws {TransferError} if the other end does not accept the file, or the file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * none; `Deno.errors.PermissionDenied` if it can't be read.

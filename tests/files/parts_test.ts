@@ -1,5 +1,5 @@
 /** Parts of uploads: whose they are, how many there may be, and how long they are kept. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Body, type HeaderDict } from "@degu/degu/base";
 import { guardSession } from "@degu/internal/base/app/admission.ts";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
@@ -142,6 +142,59 @@ Deno.test("the oldest parts of the same authority go where they are too large", 
   assertEquals(status, 201);
 });
 
+Deno.test("parts that are cut at the same time are within the limit together", async () => {
+  const maxPartBytes = 100_000;
+  await using files = await makeApp({ maxPartBytes });
+  const mine = sessionOf("1", "A");
+  const contents = Array.from({ length: 10 }, (_, i) => pattern(100_000 + i));
+  const all = Promise.withResolvers<void>();
+  let arrived = 0;
+  const answers = contents.map((content, i) => {
+    const stream = ReadableStream.from((async function* () {
+      yield content.slice(0, 90_000);
+      if (++arrived === contents.length) all.resolve();
+      await all.promise;
+      throw new Error("cut");
+    })());
+    const body = new Body(stream, content.length);
+    return files.app.handle(mkreq("PUT", `/${i}`, upload(content, 0), body), mine);
+  });
+  await Promise.allSettled(answers);
+  let total = 0;
+  for (const [i, content] of contents.entries()) {
+    total += await files.offset(mine, `/${i}`, content);
+  }
+  let held = 0;
+  for (const name of await entries(`${files.root}/${RESERVED}`)) {
+    held += (await Deno.stat(`${files.root}/${RESERVED}/${name}`)).size;
+  }
+  assertEquals(held, total);
+  assert(held >= 90_000 && held <= maxPartBytes, `${held}`);
+});
+
+Deno.test("a length that is only announced takes no room from other parts", async () => {
+  await using files = await makeApp({ maxPartBytes: 1000 });
+  const mine = sessionOf("1", "A");
+  await files.cut(mine, "/a", CONTENT, 600);
+  const length = Number.MAX_SAFE_INTEGER;
+  const announce = async (bytes: number) => {
+    const cutting = new Error("cut");
+    const stream = ReadableStream.from((function* () {
+      if (bytes > 0) yield new Uint8Array(bytes);
+      throw cutting;
+    })());
+    const headers = { ...upload(CONTENT, 0), "upload-length": `${length}` };
+    const request = mkreq("PUT", "/b", headers, new Body(stream, length));
+    assertEquals(await files.app.handle(request, mine).catch((error) => error), cutting);
+  };
+  await announce(0);
+  assertEquals(await files.offset(mine, "/a", CONTENT), 600);
+  await announce(400);
+  assertEquals(await files.offset(mine, "/a", CONTENT), 600, "there is room for both");
+  await announce(401);
+  assertEquals(await files.offset(mine, "/a", CONTENT), 0);
+});
+
 Deno.test("parts of several GiB are as good as small ones", async () => {
   await using files = await makeApp();
   const length = 5 * 1024 ** 3;
@@ -189,6 +242,13 @@ Deno.test("a peer that is no longer admitted gets nothing renamed or deleted", a
   assertEquals(await send(upload(CONTENT, 0)), 403);
   const [status] = await files.app.handle(mkreq("DELETE", "/file"), session);
   assertEquals(status, 403);
+  // A file that is here already keeps its time, too.
+  const content = await Deno.readFile(`${files.root}/file`);
+  const timed = { ...upload(content, content.length), "upload-modified": "2020-01-02T03:04:05Z" };
+  const before = (await Deno.stat(`${files.root}/file`)).mtime;
+  admitted = false;
+  assertEquals((await files.app.handle(mkreq("PUT", "/file", timed), session))[0], 403);
+  assertEquals((await Deno.stat(`${files.root}/file`)).mtime, before);
   assertEquals((await entries(files.root)).filter((name) => name !== RESERVED), ["file", "sub"]);
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(files.root), []);
   admitted = true;

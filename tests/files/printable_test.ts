@@ -1,7 +1,9 @@
 /** Names that peers choose, in messages. */
 import { assert, assertEquals } from "@std/assert";
-import { printable } from "@degu/internal/files/printable.ts";
+import { printable, printableError } from "@degu/internal/files/printable.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
+import { runProgram } from "@degu/testing/programs.ts";
+import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting } from "@degu/testing/written_directory.ts";
 
@@ -17,6 +19,48 @@ Deno.test("characters that are not seen, or change a line, become their code poi
   for (const [message, expected] of Object.entries(cases)) {
     assertEquals(printable(message), expected);
   }
+});
+
+Deno.test("an error with such characters becomes one without them", () => {
+  const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), {
+    name: "IoError",
+    code: "EIO",
+  });
+  const shown = printableError(error);
+  assert(shown instanceof Error && shown !== error);
+  assertEquals(`${shown}`, "IoError: EIO: open '/a\\u{a}\\u{1b}[2J'");
+  assertEquals((shown as { code?: unknown }).code, "EIO");
+  assertEquals(shown.cause, undefined);
+  for (const text of [`${shown.stack}`, Deno.inspect(shown)]) {
+    assert(!text.includes("\x1b") && !text.includes("/a\n"), text);
+  }
+  for (const other of [new Error("plain"), "text\n", null]) {
+    assertEquals(printableError(other), other);
+  }
+});
+
+const canBeUser = await canRun(...AS_USER);
+
+Deno.test({
+  name: "where no more files can be opened it is 503, and no name forges a line (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    const dir = await Deno.makeTempDir();
+    try {
+      const printed = await runProgram("files_without_descriptors.ts", {
+        flags: ["--allow-read", `--allow-write=${dir}`],
+        args: [dir],
+        through: ["unshare", "-r", "sh", "-c", 'ulimit -n 100; exec "$@"', "sh"],
+        patience: 60,
+      });
+      const { statuses, warnings } = JSON.parse(printed);
+      assertEquals(statuses, [201, 503, 503, 503]);
+      assertEquals(warnings.length, 3);
+      assertEquals(warnings.filter((line: string) => line !== printable(line)), []);
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
 });
 
 Deno.test("no name that a peer chooses forges a line of the log", async () => {

@@ -90,7 +90,14 @@ Deno.test("a file with another digest, or a bad header, leaves everything as it 
 
 Deno.test("a peer's times are kept", async () => {
   await using files = await serveForWriting();
-  const times = ["2020-02-29T12:34:56.789Z", "1999-12-31T23:59:59Z", "2099-01-01T00:00:00.000Z"];
+  const times = [
+    "2020-02-29T12:34:56.789Z",
+    "2024-02-29T12:34:56.679Z",
+    "1999-12-31T23:59:59Z",
+    "2099-01-01T00:00:00.001Z",
+    "1969-12-31T23:59:59.999Z",
+    "1960-01-01T00:00:00.001Z",
+  ];
   for (const time of times) {
     const status = await files.put(`/${times.indexOf(time)}`, null, { "upload-modified": time });
     assertEquals(status, 201);

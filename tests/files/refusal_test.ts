@@ -143,6 +143,7 @@ Deno.test("an error of the file system is told as what it means to whoever write
     [["EROFS", "EACCES", "EPERM", "ELOOP", "EINVAL"], 403],
     [["ENOTDIR", "EISDIR", "ENOTEMPTY", "EBUSY", "ENOENT"], 409],
     [["ENAMETOOLONG"], 414],
+    [["EMFILE", "ENFILE"], 503],
   ];
   for (const [codes, status] of cases) {
     for (const code of codes) assertEquals(refusalOf(failure(code))?.status, status, code);

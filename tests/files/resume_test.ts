@@ -102,6 +102,28 @@ Deno.test("a wrong offset is told the right one, and 0 begins anew", async () =>
   assertEquals(await offsetOf(files, "/a", other), "0");
 });
 
+Deno.test("a file that is here already gets the time that comes with it", async () => {
+  await using files = await serveForWriting();
+  const time = "2020-01-02T03:04:05.679Z";
+  const again = (headers: HeaderDict) =>
+    put(
+      files,
+      "/a",
+      { ...upload(CONTENT, CONTENT.length), "upload-modified": time, ...headers },
+      null,
+    );
+  const modified = async () => (await Deno.stat(`${files.root}/a`)).mtime;
+  assertEquals(await put(files, "/a", upload(CONTENT, 0), CONTENT), [201, undefined]);
+  const before = await modified();
+  assertEquals(await again({ "if-none-match": "*" }), [412, undefined]);
+  assertEquals(await modified(), before);
+  assertEquals(await again({}), [204, undefined]);
+  assertEquals(await modified(), new Date(time));
+  assertEquals(await put(files, "/a", upload(CONTENT, CONTENT.length), null), [204, undefined]);
+  assertEquals(await modified(), new Date(time), "no time, no change");
+  assertEquals(await offsetOf(files, "/a"), `${CONTENT.length}`);
+});
+
 Deno.test("an upload that leaves something open is 400", async () => {
   await using files = await serveForWriting();
   const all = upload(CONTENT, 0);
