@@ -32,7 +32,7 @@ Deno.test("peers lists what was written, by name, and peer finds it by id or nam
 });
 
 Deno.test("an address that can't be read back is refused, and the entry stays as it was", async () => {
-  await using setup = await setUp("b");
+  await using setup = await setUpPeers("b");
   const { camera, others: [b], fileOf } = setup;
   const addresses: Address[] = [["unix", 80]];
   await assertRejects(() => record(camera, b!, { addresses }), RangeError, "unix");

@@ -1,7 +1,7 @@
 /** Unfinished files: whose they are, what is left of them, and several processes at the same names. */
 import { assert, assertEquals } from "@std/assert";
 import { makeReserved, reservedPath } from "@degu/internal/files/reserved.ts";
-import { makeRoom } from "@degu/internal/files/parts.ts";
+import { findRoom, makeRoom } from "@degu/internal/files/parts.ts";
 import { Sweeper } from "@degu/internal/files/sweeper.ts";
 import {
   listUnfinished,
@@ -86,7 +86,8 @@ Deno.test("a part that another process writes to is not removed", async () => {
   const sweep = () => new Sweeper(dir.path, (message) => assert(false, message));
   const part = { path: pathOf(dir.path, PART.replace("1", "2")), beginning: PART.slice(0, 38) };
   sweep();
-  makeRoom(dir.path, part, 1, 0);
+  makeRoom(dir.path, part);
+  assertEquals(findRoom(dir.path, part, 1, 0), 0);
   assertEquals([removeUnlocked(path), await entries(reservedPath(dir.path))], [false, [PART]]);
   await child.stdin.close();
   while (!(await reader.read()).done);
