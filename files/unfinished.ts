@@ -10,6 +10,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { lookAt, makeReserved, prefixOf, reservedPath } from "./reserved.ts";
+import { lockFile } from "./lock.ts";
 
 const MODE_BITS = 0o7777n;
 /** What the names of unfinished files look like; nothing else is ever removed. */
@@ -93,7 +94,7 @@ export class Unfinished implements AsyncDisposable {
     try {
       this.#lock = await Deno.open(this.path, { write: true });
       // There are file systems without locks.
-      if (!await this.#lock.tryLock(true).catch(() => true)) return false;
+      if (!await lockFile(this.#lock).catch(() => true)) return false;
     } catch {
       // It has no name any more.
     }

@@ -12,6 +12,7 @@ import { readPieces } from "./file_pieces.ts";
 import { createFile, ifPresent, isAt, openRegularFile, removeIfPresent } from "./local_files.ts";
 import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
 import { TransferError } from "./transfer_error.ts";
+import { lockFile } from "../files/lock.ts";
 
 /** What the file systems of Unix allow, without what the names of a record have more. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
@@ -258,7 +259,7 @@ function alreadyExists(target: string): Error {
 }
 
 async function lock(file: Deno.FsFile, target: string): Promise<void> {
-  if (!await file.tryLock(true)) throw inUse(target);
+  if (!await lockFile(file)) throw inUse(target);
 }
 
 function inUse(target: string): TransferError {
