@@ -26,7 +26,7 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
  *
  * @example
  * ```ts
- * import { escapeName } from "./file_name.ts";
+ * import { escapeName } from "@degu/degu/transfer";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(escapeName("a b.txt"), "a~20b.txt");
@@ -53,7 +53,7 @@ export function escapeName(name: string): string {
  *
  * @example
  * ```ts
- * import { unescapeName } from "./file_name.ts";
+ * import { unescapeName } from "@degu/degu/transfer";
  * import { assertEquals, assertThrows } from "@std/assert";
  *
  * assertEquals(unescapeName("a~20b.txt"), "a b.txt");
@@ -82,7 +82,7 @@ export function unescapeName(component: string): string {
  *
  * @example
  * ```ts
- * import { fileUri } from "./file_name.ts";
+ * import { fileUri } from "@degu/degu/transfer";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(fileUri("my photos", "1.jpg"), "/my~20photos/1.jpg");
