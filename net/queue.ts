@@ -4,9 +4,13 @@
  * @module
  */
 
-/** Returns items in the order in which they came; holds a limited number of them. */
+/** Chooses one of the items, the oldest first, by its index; -1 for none. */
+export type Choose<T> = (items: readonly T[]) => number;
+
+/** Holds a limited number of items, and returns them in the order in which they came unless told otherwise. */
 export class Queue<T> {
   readonly #most: number;
+  readonly #first: Choose<T>;
   readonly #items: T[] = [];
   #waiting: PromiseWithResolvers<T> | null = null;
   #closed = false;
@@ -15,9 +19,11 @@ export class Queue<T> {
    * Makes an empty queue.
    *
    * @param most How many items it may hold.
+   * @param first Which of one or more items is the next.
    */
-  constructor(most: number) {
+  constructor(most: number, first: Choose<T> = () => 0) {
     this.#most = most;
+    this.#first = first;
   }
 
   /** Adds an item; returns false if the queue is full or closed. */
@@ -31,9 +37,15 @@ export class Queue<T> {
     return true;
   }
 
+  /** Removes and returns an item; `null` if there is none to choose. */
+  remove(choose: Choose<T>): T | null {
+    const index = choose(this.#items);
+    return index < 0 ? null : this.#items.splice(index, 1)[0] ?? null;
+  }
+
   /** Waits for the next item; for one caller at a time. Rejects when closed. */
   next(): Promise<T> {
-    if (this.#items.length > 0) return Promise.resolve(this.#items.shift()!);
+    if (this.#items.length > 0) return Promise.resolve(this.remove(this.#first)!);
     if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
     this.#waiting = Promise.withResolvers();
     return this.#waiting.promise;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Queue } from "../queue.ts";
 import type { RawStream } from "./raw_stream.ts";
 
 /** What is used of a connection. */
@@ -17,11 +18,7 @@ interface Waiting {
  * something, a random one does: peers that reconnect at once can't know which, so they keep nobody out.
  */
 export class WaitingConnections<T extends Waiting> {
-  readonly #most: number;
-  /** The oldest first. */
-  readonly #items: T[] = [];
-  #asking: PromiseWithResolvers<T> | null = null;
-  #closed = false;
+  readonly #queue: Queue<T>;
 
   /**
    * Creates an empty one.
@@ -29,54 +26,40 @@ export class WaitingConnections<T extends Waiting> {
    * @param most How many connections it may hold.
    */
   constructor(most: number) {
-    this.#most = most;
+    this.#queue = new Queue<T>(most, firstHeard);
   }
 
   /** Adds a connection; returns the one that gives way, `null` if none has to. */
   push(item: T): T | null {
-    if (this.#closed) return item;
-    const asking = this.#asking;
-    this.#asking = null;
-    if (asking !== null) {
-      asking.resolve(item);
-      return null;
-    }
-    const goes = this.#items.length < this.#most ? null : this.#takeNextToGo();
-    this.#items.push(item);
+    if (this.#queue.push(item)) return null;
+    const goes = this.#queue.remove(nextToGo);
+    // Once closed it holds none, and takes none.
+    if (goes === null) return item;
+    this.#queue.push(item);
     return goes;
-  }
-
-  #takeNextToGo(): T {
-    const silent = this.#items.findIndex(({ below }) => !below.heard);
-    return this.#takeAt(silent === -1 ? Math.floor(Math.random() * this.#most) : silent);
-  }
-
-  #takeAt(index: number): T {
-    return this.#items.splice(index, 1)[0]!;
   }
 
   /** Removes a connection that has ended; nothing happens if it doesn't wait here. */
   delete(item: T): void {
-    const index = this.#items.indexOf(item);
-    if (index !== -1) this.#takeAt(index);
+    this.#queue.remove((items) => items.indexOf(item));
   }
 
   /** Waits for the next connection; for one caller at a time. Rejects when closed. */
   next(): Promise<T> {
-    if (this.#items.length > 0) {
-      const heard = this.#items.findIndex(({ below }) => below.heard);
-      return Promise.resolve(this.#takeAt(Math.max(heard, 0)));
-    }
-    if (this.#closed) return Promise.reject(new Deno.errors.BadResource("the listener is closed"));
-    this.#asking = Promise.withResolvers();
-    return this.#asking.promise;
+    return this.#queue.next();
   }
 
   /** Ends the wait for a connection; returns those that are left. */
   close(): T[] {
-    this.#closed = true;
-    this.#asking?.reject(new Deno.errors.Interrupted("the listener was closed"));
-    this.#asking = null;
-    return this.#items.splice(0);
+    return this.#queue.close();
   }
+}
+
+function firstHeard(items: readonly Waiting[]): number {
+  return Math.max(0, items.findIndex(({ below }) => below.heard));
+}
+
+function nextToGo(items: readonly Waiting[]): number {
+  const silent = items.findIndex(({ below }) => !below.heard);
+  return silent === -1 ? Math.floor(Math.random() * items.length) : silent;
 }
