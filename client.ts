@@ -58,9 +58,7 @@ export {
 } from "./net/tls/context.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
 export { Response } from "./base/app/message.ts";
-export type { Socket } from "./base/app/app.ts";
-export type { Address } from "./base/address_rules.ts";
-export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export type * from "./base/app/message_types.ts";
 
 /**
  * A client of one server: its address, and how to connect to it. It holds no connection itself, and makes any

@@ -11,5 +11,15 @@ export { Invitation, type InviteOptions } from "./device/invitation.ts";
 export type { JoinOptions } from "./device/join.ts";
 export type { Peer } from "./device/peer.ts";
 export { peerOf } from "./device/peer_sessions.ts";
-export type { Client, ClientOptions } from "./client.ts";
-export type { Address, App, Logger, ServerOptions, Session } from "./server.ts";
+export type * from "./base/app/app_types.ts";
+export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
+export type {
+  Exchange,
+  Logger,
+  Server,
+  ServerOptions,
+  ServerSslconfig,
+  ServerSslctx,
+  SSLServer,
+  Sslctx,
+} from "./server.ts";

@@ -42,6 +42,9 @@ import { Sweeper } from "./files/sweeper.ts";
 import { readUploadHeaders } from "./files/upload_headers.ts";
 import type { Logger } from "./server.ts";
 
+export type * from "./base/app/app_types.ts";
+export type { Logger };
+
 /** What a {@linkcode FilesApp} does beyond answering to GET and HEAD with files. */
 export interface FilesOptions {
   /**

@@ -31,3 +31,5 @@ export {
   TempSSLServer,
   type WorkerServer,
 } from "./misc/temp_server.ts";
+export type * from "./base/app/app_types.ts";
+export type { Exchange, Logger, ServerOptions, ServerSslconfig } from "./server.ts";

@@ -37,9 +37,7 @@ import { TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
-export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
-export type { Address } from "./base/address_rules.ts";
-export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export type * from "./base/app/app_types.ts";
 export type { Exchange };
 export type { ServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/standard_logger.ts";

@@ -11,3 +11,6 @@ export { listDirectory } from "./transfer/list_directory.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./transfer/options.ts";
 export { TransferError, type TransferErrorCode } from "./transfer/transfer_error.ts";
 export { upload } from "./transfer/upload.ts";
+export type * from "./base/app/message_types.ts";
+export type { DeguError } from "./base/errors.ts";
+export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
