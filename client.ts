@@ -93,6 +93,7 @@ export class Client {
    *
    * @param address `[host, port]`, `[host, port, flowinfo, scopeid]`, the absolute path of a Unix
    * socket, or the bytes of a Linux abstract name.
+   * @param options What differs from the defaults.
    * @throws {TypeError} if the address or an option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    */
@@ -120,6 +121,8 @@ export class Client {
    * Connects a socket to the address. Needs `--allow-net`.
    *
    * @param options A signal that aborts this attempt, like the client's.
+   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds; other errors of
+   * connecting.
    */
   async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, requestSignal(options));
@@ -163,6 +166,10 @@ export class Client {
   /**
    * Makes one request over a new connection, which is closed once the body has been read.
    *
+   * @param method One of the five.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers By lower-case name; not modified.
+   * @param body `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, from connecting to the end of the response's
    * body.
    * @throws the same errors as {@linkcode connect} and `connection.request`.
@@ -240,6 +247,7 @@ export class SSLClient extends Client {
    *
    * @param sslctx What {@linkcode buildClientSslctx} returns, or its argument.
    * @param address As for {@linkcode Client}.
+   * @param options What differs from the defaults.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed; if the server's name must be checked, but neither the
    * address nor `sslHost` has one.
@@ -277,7 +285,14 @@ export class SSLClient extends Client {
     return inspectFields(this.constructor.name, fields, inspect, options);
   }
 
-  /** Connects an encrypted socket to the address, and verifies the server. */
+  /**
+   * Connects an encrypted socket to the address, and verifies the server.
+   *
+   * @param options A signal that aborts this attempt, like the client's.
+   * @throws {TlsError} if the handshake fails; its `code` says why.
+   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds; other errors of
+   * connecting.
+   */
   override async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, requestSignal(options));
     const bounds = { timeout: this.timeout, signal: joined.signal };

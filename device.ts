@@ -20,6 +20,6 @@ export type {
   ServerOptions,
   ServerSslconfig,
   ServerSslctx,
-  SSLServer,
   Sslctx,
+  SSLServer,
 } from "./server.ts";

@@ -92,7 +92,14 @@ export class Session {
   #abortReason: { readonly reason: unknown } | null = null;
   #owner: SessionOwner | null = null;
 
-  /** Made by the server. */
+  /**
+   * Made by the server.
+   *
+   * @param name The name in logs.
+   * @param address The address of the peer; `null` for Unix sockets and abstract names.
+   * @param maxRequests How many requests the connection may make.
+   * @param peerCertificate The verified certificate of the peer, or `null`.
+   */
   constructor(
     name: string,
     address: HostAddress | ScopedAddress | null,
