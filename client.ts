@@ -172,7 +172,7 @@ export class Client {
    * @param body `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, from connecting to the end of the response's
    * body.
-   * @throws the same errors as {@linkcode connect} and `connection.request`.
+   * @throws the same errors as {@linkcode Client.prototype.connect} and {@linkcode Connection.prototype.request}.
    */
   async request(
     method: Method,

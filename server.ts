@@ -50,8 +50,8 @@ export {
 } from "./net/tls/context.ts";
 
 /**
- * A server of one RGI app. It listens as soon as it is made, and serves once {@linkcode serveForever}
- * was called.
+ * A server of one RGI app. It listens as soon as it is made, and serves once
+ * {@linkcode Server.prototype.serveForever} was called.
  *
  * @example
  * ```ts
@@ -147,12 +147,18 @@ export class Server implements AsyncDisposable {
     return this.#listener.ready;
   }
 
-  /** The address, usable as a client's; its port, scope and name are final once {@linkcode ready}. */
+  /**
+   * The address, usable as a client's; its port, scope and name are final once
+   * {@linkcode Server.prototype.ready} has resolved.
+   */
   get address(): Address {
     return this.#listener.address;
   }
 
-  /** Serves connections until {@linkcode close} or {@linkcode shutdown}; then the address is free. */
+  /**
+   * Serves connections until {@linkcode Server.prototype.close} or {@linkcode Server.prototype.shutdown}; then the
+   * address is free.
+   */
   serveForever(): Promise<void> {
     this.#serving ??= this.#serve();
     return this.#serving;
@@ -218,7 +224,7 @@ export class Server implements AsyncDisposable {
     this.#slots.stopWaiting();
   }
 
-  /** Closes the server: {@linkcode close}. */
+  /** Closes the server: {@linkcode Server.prototype.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.#ended();
@@ -241,7 +247,7 @@ function closeQuietly(socket: Socket): void {
  * A refused client gets no byte of HTTP, and the app is never called. The client that was
  * accepted is `session.peerCertificate`, also in `onConnect`, which may still refuse it.
  *
- * It is bound a little later than a plain server: await {@linkcode Server.ready} before asking for the
+ * It is bound a little later than a plain server: await {@linkcode Server.prototype.ready} before asking for the
  * port. If the address can't be bound, `ready` and `serveForever()` reject.
  *
  * @example Accept one client by its public key

@@ -72,7 +72,7 @@ export class AllowedMethods {
 /**
  * An app that is called for some methods only. Every other method is answered with
  * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110 §15.5.6).
- * {@linkcode AllowedMethods.wrap} makes it.
+ * {@linkcode AllowedMethods.prototype.wrap} makes it.
  */
 export class MethodFilter implements AppObject {
   readonly #app: AppParts;

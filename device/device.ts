@@ -212,7 +212,7 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one by {@linkcode join}. Needs
+   * Opens an invitation, with which one other device can pair with this one by {@linkcode Device.prototype.join}. Needs
    * `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
    * `--allow-sys=networkInterfaces`.
    *

@@ -58,7 +58,7 @@ export class WorkerServer implements AsyncDisposable {
     return this.#worker.stop();
   }
 
-  /** Closes the server: {@linkcode close}. */
+  /** Closes the server: {@linkcode WorkerServer.prototype.close}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -30,9 +30,9 @@ export interface FetchHandlerInfo {
 
 /** A function from a request to a response, both of the Fetch standard. */
 export type FetchHandler = (
-  request: Request,
+  request: globalThis.Request,
   info: FetchHandlerInfo,
-) => Response | Promise<Response>;
+) => globalThis.Response | Promise<globalThis.Response>;
 
 /** Options of {@linkcode fromFetchHandler}. */
 export interface FromFetchHandlerOptions {

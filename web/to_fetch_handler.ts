@@ -66,7 +66,7 @@ export interface ToFetchHandlerOptions {
 export function toFetchHandler(
   app: App,
   options: ToFetchHandlerOptions = {},
-): (request: Request, info?: PeerInfo) => Promise<Response> {
+): (request: globalThis.Request, info?: PeerInfo) => Promise<globalThis.Response> {
   const { handle, onConnect } = readApp(app, "app");
   const { logger: given = standardLogger } = copyOptions(options, ["logger"]);
   const logger = makeSafeLogger(given, ["error"]);

@@ -179,7 +179,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     return ending;
   }
 
-  /** The bytes that are left: {@linkcode read} without a size. */
+  /** The bytes that are left: {@linkcode Body.prototype.read} without a size. */
   bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }

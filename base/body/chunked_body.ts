@@ -123,7 +123,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return collector.collected();
   }
 
-  /** The data that is left: {@linkcode read}. */
+  /** The data that is left: {@linkcode ChunkedBody.prototype.read}. */
   bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }
