@@ -71,6 +71,13 @@ Deno.test("every link of a doc comment leads to what the package exports", () =>
   assertEquals([...wrong], []);
 });
 
+Deno.test("a type of the platform has no name that its module exports, to which it would lead", () => {
+  for (const [path, { all, platformTypes }] of references) {
+    const wrong = all.flatMap(({ name }) => platformTypes.has(name) ? name : []);
+    assertEquals(wrong, [], `${path}: write globalThis.${wrong[0]}`);
+  }
+});
+
 function* everything(): Generator<Reference["all"][number], void> {
   for (const { all } of references.values()) yield* all;
 }

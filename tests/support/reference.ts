@@ -29,6 +29,8 @@ export interface Reference {
   /** The comment of the module itself. */
   readonly text: string;
   readonly all: readonly Documented[];
+  /** The names of the types in its signatures that belong to the platform. */
+  readonly platformTypes: ReadonlySet<string>;
 }
 
 interface DocNode {
@@ -76,7 +78,14 @@ export async function readReference(path: string): Promise<Reference> {
       } else all.push(...describe(name, node));
     }
   }
-  return { text: textOf(module_doc), all };
+  return { text: textOf(module_doc), all, platformTypes: new Set(platformTypesIn(symbols)) };
+}
+
+/** A type that is neither declared nor imported has no resolution. */
+function* platformTypesIn(value: unknown): Generator<string, void> {
+  if (typeof value !== "object" || value === null) return;
+  if ("typeName" in value && !("resolution" in value)) yield String(value.typeName);
+  for (const each of Object.values(value)) yield* platformTypesIn(each);
 }
 
 /** A symbol and its members, without what users can't reach. */
