@@ -96,6 +96,7 @@ export class ProxyApp implements AppObject {
    * @throws {BodyError} if another app has used the body of the request.
    * @throws {DeguError} if another value is at `key` in `session.store`.
    * @throws {RangeError} if the request can't be sent with the headers of the client.
+   * @throws {Deno.errors.NotCapable} without the permission to connect.
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();

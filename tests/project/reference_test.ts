@@ -1,5 +1,5 @@
 /** The API reference: what each public module says of itself, and where its links lead. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readReference, type Reference } from "@degu/testing/reference.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 
@@ -26,7 +26,7 @@ for (const path of Object.values((await readConfiguration()).exports)) {
 }
 
 Deno.test("every public module has an example", () => {
-  for (const [path, { text }] of references) assert(text.includes("```ts"), path);
+  for (const [path, { text }] of references) assertMatch(text, /^```(ts|sh)$/m, path);
 });
 
 Deno.test("everything public has a doc comment", () => {
