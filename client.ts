@@ -93,7 +93,7 @@ export class Client {
    *
    * @param address `[host, port]`, `[host, port, flowinfo, scopeid]`, the absolute path of a Unix
    * socket, or the bytes of a Linux abstract name.
-   * @param options What differs from the defaults.
+   * @param options The options; each has a default.
    * @throws {TypeError} if the address or an option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    */
@@ -166,13 +166,14 @@ export class Client {
   /**
    * Makes one request over a new connection, which is closed once the body has been read.
    *
-   * @param method One of the five.
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers By lower-case name; not modified.
-   * @param body `null` unless the method is `PUT` or `POST`.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, from connecting to the end of the response's
    * body.
-   * @throws the same errors as {@linkcode Client.prototype.connect} and {@linkcode Connection.prototype.request}.
+   * @throws the same errors as {@linkcode Client.prototype.connect} and
+   * {@linkcode Connection.prototype.request}.
    */
   async request(
     method: Method,
@@ -247,7 +248,7 @@ export class SSLClient extends Client {
    *
    * @param sslctx What {@linkcode buildClientSslctx} returns, or its argument.
    * @param address As for {@linkcode Client}.
-   * @param options What differs from the defaults.
+   * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed; if the server's name must be checked, but neither the
    * address nor `sslHost` has one.

@@ -95,7 +95,7 @@ export class Server implements AsyncDisposable {
    * port 0 for a free one; the absolute path of a Unix socket, which must not exist; or the bytes
    * of a Linux abstract name, empty for a free one.
    * @param app Answers the requests.
-   * @param options What differs from the defaults.
+   * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {Deno.errors.AddrInUse} if the address is in use.
@@ -283,7 +283,7 @@ export class SSLServer extends Server {
    * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.
    * @param address As for {@linkcode Server}.
    * @param app Answers the requests.
-   * @param options What differs from the defaults.
+   * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws what {@linkcode buildServerSslctx} does.

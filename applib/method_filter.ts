@@ -45,7 +45,7 @@ export class AllowedMethods {
   /**
    * Allows these methods only.
    *
-   * @param methods Those that are passed on.
+   * @param methods The methods of the requests that are passed on.
    * @throws {TypeError} if one is not a string.
    * @throws {RangeError} if one is not GET, HEAD, DELETE, PUT or POST.
    */
@@ -61,7 +61,7 @@ export class AllowedMethods {
   /**
    * Makes an app that passes on the requests with one of the methods.
    *
-   * @param app The app that gets them.
+   * @param app The app that gets those requests.
    * @throws {TypeError} if `app` is not an app.
    */
   wrap(app: App): MethodFilter {

@@ -80,7 +80,7 @@ function terminate(preamble: Uint8Array, end: string): number {
 /**
  * Parses header lines, separated by CR LF, without one before or after; no line at all is `{}`.
  *
- * @param block The bytes of the lines.
+ * @param block The bytes of the header lines.
  * @param isResponse Whether the rules of a response hold; else those of a PUT or POST request.
  * @throws {ProtocolError} if the grammar is broken.
  *
@@ -105,7 +105,7 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
 /**
  * Formats header lines, sorted by name, without a CR LF after the last one.
  *
- * @param headers By lower-case name.
+ * @param headers The headers by lower-case name.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a name or a value is not allowed, or there are too many bytes.
  */
@@ -121,7 +121,7 @@ export function formatHeaders(headers: HeaderDict): Uint8Array {
 /**
  * Parses a request preamble without its final CR LF CR LF.
  *
- * @param preamble Its bytes.
+ * @param preamble The bytes of the preamble.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
@@ -135,7 +135,7 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
  * Parses a response preamble without its final CR LF CR LF.
  *
  * @param method The method of the request that it answers.
- * @param preamble Its bytes.
+ * @param preamble The bytes of the preamble.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
@@ -149,9 +149,9 @@ export function parseResponse(method: Method, preamble: Uint8Array): ParsedRespo
 /**
  * Formats a request preamble with its CR LF CR LF.
  *
- * @param method One of the five.
+ * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
- * @param headers By lower-case name.
+ * @param headers The headers by lower-case name.
  * @param body Its header is added or checked; left out, the headers go out as they are.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
@@ -186,9 +186,9 @@ export function formatRequest(
 /**
  * Formats a response preamble with its CR LF CR LF, as {@linkcode formatRequest} does.
  *
- * @param status 100 to 599.
+ * @param status The status, 100 to 599.
  * @param reason The reason phrase.
- * @param headers By lower-case name.
+ * @param headers The headers by lower-case name.
  * @param body Its header is added or checked; left out, the headers go out as they are.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.
@@ -217,7 +217,7 @@ export function parseUri(uri: string): UriParts {
 /**
  * Parses the value of a `range` header.
  *
- * @param value `bytes=2-4`.
+ * @param value The value, such as `bytes=2-4`.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseRange(value: string): Range {
@@ -228,7 +228,7 @@ export function parseRange(value: string): Range {
 /**
  * Parses the value of a `content-range` header.
  *
- * @param value `bytes 2-4/10`.
+ * @param value The value, such as `bytes 2-4/10`.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseContentRange(value: string): ContentRange {
@@ -239,7 +239,7 @@ export function parseContentRange(value: string): ContentRange {
 /**
  * Parses the line before a chunk's data, without its CR LF.
  *
- * @param line Its bytes.
+ * @param line The bytes of the line.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseChunkHeader(
@@ -269,10 +269,10 @@ export function formatChunk(chunk: Chunk): Uint8Array {
 /**
  * Makes a request as an app would get it.
  *
- * @param method One of the five.
+ * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
  * @param uri The path, which starts with `/`, and the query.
- * @param headers By lower-case name.
- * @param body `null` for none.
+ * @param headers The headers by lower-case name.
+ * @param body The body, or `null` for none.
  * @param shift How many components of the path are in `mount` already.
  * @throws {TypeError} if a value has a wrong type.
  * @throws {RangeError} if a value is not allowed.

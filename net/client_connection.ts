@@ -105,10 +105,10 @@ export class Connection implements Disposable {
   /**
    * Makes a request and resolves to the response, whose body, if any, is still to be read.
    *
-   * @param method One of the five.
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers By lower-case name; not modified.
-   * @param body `null` unless the method is `PUT` or `POST`.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request; rejects with its reason.
    * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
@@ -139,7 +139,7 @@ export class Connection implements Disposable {
    * A `PUT` request: `request("PUT", uri, headers, body)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers By lower-case name; not modified.
+   * @param headers The headers by lower-case name; not modified.
    * @param body The body, or `null`.
    * @param options A signal that aborts this request; rejects with its reason.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
@@ -157,7 +157,7 @@ export class Connection implements Disposable {
    * A `POST` request: `request("POST", uri, headers, body)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers By lower-case name; not modified.
+   * @param headers The headers by lower-case name; not modified.
    * @param body The body, or `null`.
    * @param options A signal that aborts this request; rejects with its reason.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
@@ -175,7 +175,7 @@ export class Connection implements Disposable {
    * A `GET` request: `request("GET", uri, headers, null)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers By lower-case name; not modified.
+   * @param headers The headers by lower-case name; not modified.
    * @param options A signal that aborts this request; rejects with its reason.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
@@ -187,7 +187,7 @@ export class Connection implements Disposable {
    * A `HEAD` request: `request("HEAD", uri, headers, null)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers By lower-case name; not modified.
+   * @param headers The headers by lower-case name; not modified.
    * @param options A signal that aborts this request; rejects with its reason.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
@@ -199,7 +199,7 @@ export class Connection implements Disposable {
    * A `DELETE` request: `request("DELETE", uri, headers, null)`.
    *
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers By lower-case name; not modified.
+   * @param headers The headers by lower-case name; not modified.
    * @param options A signal that aborts this request; rejects with its reason.
    * @throws the same errors as {@linkcode Connection.prototype.request}.
    */

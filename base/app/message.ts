@@ -48,10 +48,10 @@ export class Response {
   /**
    * Makes a response from its four parts.
    *
-   * @param status 100 to 599.
+   * @param status The status, 100 to 599.
    * @param reason The reason phrase.
-   * @param headers By lower-case name.
-   * @param body `null` for none.
+   * @param headers The headers by lower-case name.
+   * @param body The body, or `null` for none.
    */
   constructor(status: number, reason: string, headers: HeaderDict, body: BodyIn) {
     this.status = status;
@@ -109,10 +109,10 @@ export class Request {
   /**
    * Makes a request from its parts; nothing is checked here.
    *
-   * @param method One of the five.
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The request target as it was sent.
-   * @param headers By lower-case name.
-   * @param body `null` for none.
+   * @param headers The headers by lower-case name.
+   * @param body The body, or `null` for none.
    * @param mount The components of the path that were shifted away.
    * @param path The components that are left.
    * @param query What follows the `?`, or `null`.
