@@ -192,7 +192,8 @@ export class FilesApp implements AppObject {
    *
    * @param request The request.
    * @param session The connection that it came over.
-   * @throws what reading or writing the file throws if it is no answer to the peer.
+   * @throws {Error} if the file system fails in a way that is not the answer to a request; the server logs
+   * it, and closes the connection.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     try {

@@ -212,8 +212,8 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one by {@linkcode Device.prototype.join}. Needs
-   * `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
+   * Opens an invitation, with which one other device can pair with this one by {@linkcode Device.prototype.join}.
+   * Needs `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
    * `--allow-sys=networkInterfaces`.
    *
    * @param options Where to listen, for how long, and how to call the peer.

@@ -10,7 +10,7 @@ import { INSPECT, inspectFields } from "../inspect.ts";
 import type { Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
-/** What an app may return instead of a {@linkcode Response}. */
+/** What an app may return instead of a `Response`. */
 export type ResponseTuple = readonly [
   status: number,
   reason: string,

@@ -124,7 +124,8 @@ export class Session {
 
   /**
    * Aborted when the session ends, and within a second after the peer closes or resets its connection, even
-   * while the app processes a request or runs `onConnect`. Its reason is that of {@linkcode Session.prototype.close}, or an
+   * while the app processes a request or runs `onConnect`. Its reason is that of
+   * {@linkcode Session.prototype.close}, or an
    * error that says how it ended.
    *
    * A peer that closes its writing side counts as gone, because it looks the same; a response that the
@@ -148,7 +149,8 @@ export class Session {
    * `onConnect`, it refuses the peer, whatever `onConnect` returns. Once the session has ended it has no
    * effect; the last response that was sent still arrives.
    *
-   * @param reason What {@linkcode Session.prototype.signal} is aborted with; a `ConnectionClosedError` by default.
+   * @param reason What {@linkcode Session.prototype.signal} is aborted with; by default a
+   * `ConnectionClosedError`.
    *
    * @example End the sessions of one peer
    * ```ts
