@@ -40,6 +40,8 @@ Deno.test("boxes that overlap and text that does not fit are refused", () => {
     [() => drawing.box({ ...area, x: 109 }, "other"), '"other" overlaps with "a box"'],
     [() => drawing.box({ ...area, x: 120 }, "a very long title"), "is too wide for its box"],
     [() => drawing.box({ ...area, y: 60 }, "low", ["one", "two"]), "has too many lines"],
+    [() => drawing.frame({ ...area, y: 60 }, "f", ["long line of text"]), "leaves its frame"],
+    [() => drawing.frame({ ...area, y: 60 }, "f", ["low"]), "leaves its frame"],
     [() => drawing.text([250, 50], "out of it"), "leaves the picture"],
     [() => drawing.arrow([[0, 90], [50, 90]], "long label"), "is longer than its arrow"],
   ] as const;

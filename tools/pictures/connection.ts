@@ -74,34 +74,25 @@ export function drawConnection(): string {
 
 /** The three ways in which a connection ends. */
 function endings(drawing: Drawing): void {
-  const list = (x: number, y: number, lines: readonly string[]) => {
-    for (const [i, line] of lines.entries()) drawing.text([x, y + 18 * i], line);
-  };
-  const top = 590;
-  drawing.frame({ x: 24, y: top, width: 398, height: 134 }, "the client closes");
-  list(36, top + 44, [
+  const y = 590;
+  drawing.frame({ x: 24, y, width: 398, height: 134 }, "the client closes", [
     "close(), or the end of its block with using",
     "after client.request(): once the body is read",
     "after a response with connection: close",
     "when the body of a response is abandoned",
     "when it is forgotten (garbage collected)",
   ]);
-  drawing.frame({ x: 438, y: top, width: 398, height: 134 }, "the server closes after a response");
-  list(450, top + 44, [
+  drawing.frame({ x: 438, y, width: 398, height: 134 }, "the server closes after a response", [
     "status 400 or above, but not 404, 409, 412",
     "the request's body was left unread",
     "connection: close, maxRequests, shutdown()",
     "It ends its side and drops what arrives, for",
     "1 s or 1 MiB: the response is not lost.",
   ]);
-  drawing.frame(
-    { x: 24, y: top + 150, width: 812, height: 98 },
-    "either end closes at once",
-    "end",
-  );
-  list(36, top + 194, [
+  const wide = { x: 24, y: y + 150, width: 812, height: 98 };
+  drawing.frame(wide, "either end closes at once", [
     "after any error: bytes that break the grammar, a time-out, an aborted signal, an exception of the app.",
     "Nothing more is sent. A mistake found before the first byte was sent leaves a client as it was.",
     "server.close() and session.close() close at once, too.",
-  ]);
+  ], "end");
 }

@@ -63,10 +63,17 @@ export class Drawing {
     this.#description = description;
   }
 
-  /** Draws an area that other boxes are in, with a title in its upper left corner. */
-  frame(area: Area, title: string, kind: Kind = "frame"): void {
+  /** Draws an area with a title in its upper left corner, for lines of text or for boxes. */
+  frame(area: Area, title: string, lines: readonly string[] = [], kind: Kind = "frame"): void {
     this.#rectangle(area, kind);
     this.text([area.x + 12, area.y + 21], title, { bold: true });
+    for (const [i, line] of lines.entries()) {
+      const y = area.y + 44 + i * (LINE_HEIGHT + 1);
+      if (widthOf(line) + 24 > area.width || y + PADDING > area.y + area.height) {
+        throw new Error(`${JSON.stringify(line)} leaves its frame`);
+      }
+      this.text([area.x + 12, y], line);
+    }
   }
 
   /** Draws a box with a title in bold, and lines below it. */
