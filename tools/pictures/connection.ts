@@ -91,7 +91,7 @@ function endings(drawing: Drawing): void {
   ]);
   const wide = { x: 24, y: y + 150, width: 812, height: 98 };
   drawing.frame(wide, "either end closes at once", [
-    "after any error: bytes that break the grammar, a time-out, an aborted signal, an exception of the app.",
+    "after any error: bytes that break the grammar, a time-out, an aborted signal, a failing app.",
     "Nothing more is sent. A mistake found before the first byte was sent leaves a client as it was.",
     "server.close() and session.close() close at once, too.",
   ], "end");
