@@ -26,3 +26,6 @@ export { accessLog } from "./applib/access_log.ts";
 export { AllowedMethods, MethodFilter } from "./applib/method_filter.ts";
 export { type AppMap, Router } from "./applib/router.ts";
 export { ProxyApp, type ProxyOptions } from "./applib/proxy.ts";
+export type * from "./base/app/app_types.ts";
+export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
+export type { Exchange, Logger } from "./server.ts";

@@ -58,9 +58,7 @@ export {
 } from "./net/tls/context.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
 export { Response } from "./base/app/message.ts";
-export type { Socket } from "./base/app/app.ts";
-export type { Address } from "./base/address_rules.ts";
-export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export type * from "./base/app/message_types.ts";
 
 /**
  * A client of one server: its address, and how to connect to it. It holds no connection itself, and makes any
@@ -95,6 +93,7 @@ export class Client {
    *
    * @param address `[host, port]`, `[host, port, flowinfo, scopeid]`, the absolute path of a Unix
    * socket, or the bytes of a Linux abstract name.
+   * @param options The options; each has a default.
    * @throws {TypeError} if the address or an option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    */
@@ -122,6 +121,8 @@ export class Client {
    * Connects a socket to the address. Needs `--allow-net`.
    *
    * @param options A signal that aborts this attempt, like the client's.
+   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds; other errors of
+   * connecting.
    */
   async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, requestSignal(options));
@@ -165,9 +166,14 @@ export class Client {
   /**
    * Makes one request over a new connection, which is closed once the body has been read.
    *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request, from connecting to the end of the response's
    * body.
-   * @throws the same errors as {@linkcode connect} and `connection.request`.
+   * @throws the same errors as {@linkcode Client.prototype.connect} and
+   * {@linkcode Connection.prototype.request}.
    */
   async request(
     method: Method,
@@ -242,6 +248,7 @@ export class SSLClient extends Client {
    *
    * @param sslctx What {@linkcode buildClientSslctx} returns, or its argument.
    * @param address As for {@linkcode Client}.
+   * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed; if the server's name must be checked, but neither the
    * address nor `sslHost` has one.
@@ -279,7 +286,14 @@ export class SSLClient extends Client {
     return inspectFields(this.constructor.name, fields, inspect, options);
   }
 
-  /** Connects an encrypted socket to the address, and verifies the server. */
+  /**
+   * Connects an encrypted socket to the address, and verifies the server.
+   *
+   * @param options A signal that aborts this attempt, like the client's.
+   * @throws {TlsError} if the handshake fails; its `code` says why.
+   * @throws {Deno.errors.TimedOut} if it takes more than `timeout` seconds; other errors of
+   * connecting.
+   */
   override async createSocket(options?: RequestOptions): Promise<Socket> {
     using joined = new JoinedSignal(this.options.signal, requestSignal(options));
     const bounds = { timeout: this.timeout, signal: joined.signal };

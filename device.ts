@@ -1,6 +1,29 @@
 /**
  * Devices that know one another: an identity, pairing, and servers and clients for peers alone.
  *
+ * @example
+ * ```ts
+ * import { Device, peerOf } from "@degu/degu/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir(); // really: two machines
+ * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
+ * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
+ *
+ * await using server = camera.listen(["127.0.0.1", 0], (_request, session) => {
+ *   return [200, "OK", { "x-peer": peerOf(session).name }, null];
+ * });
+ * server.serveForever();
+ * await server.ready;
+ * await using invitation = await camera.invite({ listen: [["127.0.0.1", 0]] });
+ * await viewer.join(invitation.line); // which a person has carried there
+ *
+ * const client = await viewer.client("camera");
+ * const response = await client.request("GET", "/");
+ * assertEquals(response.headers["x-peer"], "viewer");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
  * @module
  */
 
@@ -11,5 +34,15 @@ export { Invitation, type InviteOptions } from "./device/invitation.ts";
 export type { JoinOptions } from "./device/join.ts";
 export type { Peer } from "./device/peer.ts";
 export { peerOf } from "./device/peer_sessions.ts";
-export type { Client, ClientOptions } from "./client.ts";
-export type { Address, App, Logger, ServerOptions, Session } from "./server.ts";
+export type * from "./base/app/app_types.ts";
+export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
+export type {
+  Exchange,
+  Logger,
+  Server,
+  ServerOptions,
+  ServerSslconfig,
+  ServerSslctx,
+  Sslctx,
+  SSLServer,
+} from "./server.ts";

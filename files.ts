@@ -42,6 +42,9 @@ import { Sweeper } from "./files/sweeper.ts";
 import { readUploadHeaders } from "./files/upload_headers.ts";
 import type { Logger } from "./server.ts";
 
+export type * from "./base/app/app_types.ts";
+export type { Logger };
+
 /** What a {@linkcode FilesApp} does beyond answering to GET and HEAD with files. */
 export interface FilesOptions {
   /**
@@ -162,6 +165,8 @@ export class FilesApp implements AppObject {
   /**
    * Serves a directory. Its path is resolved here, once; what happens in it later counts.
    *
+   * @param dir The path, or a `file:` URL, of the directory.
+   * @param options What it does beyond serving files to read.
    * @throws {TypeError} if it is neither a string nor a URL, or an option is unknown or of a wrong type.
    * @throws {RangeError} if it is empty, has a NUL byte, or is not a `file:` URL; on Windows if `list` or
    * `write` is true; if `maxBytes` or `maxPartBytes` is not an integer from 0 to 2⁵³ − 1.
@@ -182,7 +187,14 @@ export class FilesApp implements AppObject {
     this.#sweeper = write ? new Sweeper(root, (message) => this.#logger?.warn(message)) : null;
   }
 
-  /** Answers with a file, or part of one, or with a list; writes or deletes one; or says why not. */
+  /**
+   * Answers with a file, or part of one, or with a list; writes or deletes one; or says why not.
+   *
+   * @param request The request.
+   * @param session The connection that it came over.
+   * @throws {Error} if the file system fails in a way that is not the answer to a request; the server logs
+   * it, and closes the connection.
+   */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
     try {
       return this.#isReading(request)

@@ -1,6 +1,20 @@
 /**
  * Throw-away servers and keys, and helpers for tests and demos.
  *
+ * @example
+ * ```ts
+ * import { SSLClient } from "@degu/degu/client";
+ * import { TempPKI, TempSSLServer } from "@degu/degu/misc";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using pki = await TempPKI.create();
+ * const { serverSslconfig, clientSslconfig } = pki;
+ * const app = () => [200, "OK", { hello: "world" }, null] as const;
+ * await using server = await TempSSLServer.start(serverSslconfig, ["127.0.0.1", 0], null, app);
+ * const response = await new SSLClient(clientSslconfig, server.address).request("GET", "/");
+ * assertEquals(response.headers.hello, "world");
+ * ```
+ *
  * @module
  */
 
@@ -31,3 +45,5 @@ export {
   TempSSLServer,
   type WorkerServer,
 } from "./misc/temp_server.ts";
+export type * from "./base/app/app_types.ts";
+export type { Exchange, Logger, ServerOptions, ServerSslconfig } from "./server.ts";

@@ -20,3 +20,5 @@
 
 export { tracedApp } from "./otel/traced_app.ts";
 export { tracedClient } from "./otel/traced_client.ts";
+export type * from "./base/app/app_types.ts";
+export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";

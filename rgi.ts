@@ -21,6 +21,5 @@
  * @module
  */
 
-export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
-export type { ResponseTuple } from "./base/app/message.ts";
+export type * from "./base/app/app_types.ts";
 export { Validator } from "./rgi/validator.ts";

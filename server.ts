@@ -37,9 +37,7 @@ import { TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
-export type { Api, App, AppFunction, AppObject, Socket } from "./base/app/app.ts";
-export type { Address } from "./base/address_rules.ts";
-export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
+export type * from "./base/app/app_types.ts";
 export type { Exchange };
 export type { ServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/standard_logger.ts";
@@ -52,8 +50,8 @@ export {
 } from "./net/tls/context.ts";
 
 /**
- * A server of one RGI app. It listens as soon as it is made, and serves once {@linkcode serveForever}
- * was called.
+ * A server of one RGI app. It listens as soon as it is made, and serves once
+ * {@linkcode Server.prototype.serveForever} was called.
  *
  * @example
  * ```ts
@@ -96,6 +94,8 @@ export class Server implements AsyncDisposable {
    * @param address `[host, port]` or `[host, port, flowinfo, scopeid]` with a literal IP address,
    * port 0 for a free one; the absolute path of a Unix socket, which must not exist; or the bytes
    * of a Linux abstract name, empty for a free one.
+   * @param app Answers the requests.
+   * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws {Deno.errors.AddrInUse} if the address is in use.
@@ -147,12 +147,18 @@ export class Server implements AsyncDisposable {
     return this.#listener.ready;
   }
 
-  /** The address, usable as a client's; its port, scope and name are final once {@linkcode ready}. */
+  /**
+   * The address, usable as a client's; its port, scope and name are final once
+   * {@linkcode Server.prototype.ready} has resolved.
+   */
   get address(): Address {
     return this.#listener.address;
   }
 
-  /** Serves connections until {@linkcode close} or {@linkcode shutdown}; then the address is free. */
+  /**
+   * Serves connections until {@linkcode Server.prototype.close} or {@linkcode Server.prototype.shutdown}; then the
+   * address is free.
+   */
   serveForever(): Promise<void> {
     this.#serving ??= this.#serve();
     return this.#serving;
@@ -218,7 +224,7 @@ export class Server implements AsyncDisposable {
     this.#slots.stopWaiting();
   }
 
-  /** Closes the server: {@linkcode close}. */
+  /** Closes the server: {@linkcode Server.prototype.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.#ended();
@@ -241,7 +247,7 @@ function closeQuietly(socket: Socket): void {
  * A refused client gets no byte of HTTP, and the app is never called. The client that was
  * accepted is `session.peerCertificate`, also in `onConnect`, which may still refuse it.
  *
- * It is bound a little later than a plain server: await {@linkcode Server.ready} before asking for the
+ * It is bound a little later than a plain server: await {@linkcode Server.prototype.ready} before asking for the
  * port. If the address can't be bound, `ready` and `serveForever()` reject.
  *
  * @example Accept one client by its public key
@@ -276,6 +282,8 @@ export class SSLServer extends Server {
    *
    * @param sslctx What {@linkcode buildServerSslctx} returns, or its argument.
    * @param address As for {@linkcode Server}.
+   * @param app Answers the requests.
+   * @param options The options; each has a default.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    * @throws what {@linkcode buildServerSslctx} does.

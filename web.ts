@@ -29,3 +29,6 @@ export { type ChooseCookie } from "./web/headers.ts";
 export { type ErrorLogger, type PeerInfo } from "./web/fetch_session.ts";
 export { toFetchHandler, type ToFetchHandlerOptions } from "./web/to_fetch_handler.ts";
 export { createFetch } from "./web/create_fetch.ts";
+export type * from "./base/app/app_types.ts";
+export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
+export type { Logger } from "./server.ts";

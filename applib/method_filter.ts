@@ -45,6 +45,7 @@ export class AllowedMethods {
   /**
    * Allows these methods only.
    *
+   * @param methods The methods of the requests that are passed on.
    * @throws {TypeError} if one is not a string.
    * @throws {RangeError} if one is not GET, HEAD, DELETE, PUT or POST.
    */
@@ -60,6 +61,7 @@ export class AllowedMethods {
   /**
    * Makes an app that passes on the requests with one of the methods.
    *
+   * @param app The app that gets those requests.
    * @throws {TypeError} if `app` is not an app.
    */
   wrap(app: App): MethodFilter {
@@ -70,7 +72,7 @@ export class AllowedMethods {
 /**
  * An app that is called for some methods only. Every other method is answered with
  * `405 Method Not Allowed`, an empty body, and an `allow` that names the methods (RFC 9110 §15.5.6).
- * {@linkcode AllowedMethods.wrap} makes it.
+ * {@linkcode AllowedMethods.prototype.wrap} makes it.
  */
 export class MethodFilter implements AppObject {
   readonly #app: AppParts;
@@ -80,6 +82,8 @@ export class MethodFilter implements AppObject {
   /**
    * Wraps an app.
    *
+   * @param app The app that gets the requests with an allowed method.
+   * @param methods The allowed methods.
    * @throws {TypeError} if `app` is not an app, or a method is not a string.
    * @throws {RangeError} if a method is not one of the five.
    */
@@ -90,7 +94,14 @@ export class MethodFilter implements AppObject {
     this.#refusal = this.#methods.size === 0 ? {} : { allow: [...this.#methods].join(", ") };
   }
 
-  /** Passes a request on, or answers `405 Method Not Allowed`. */
+  /**
+   * Passes a request on, or answers `405 Method Not Allowed`.
+   *
+   * @param request The request.
+   * @param session The connection that it came over.
+   * @param api The classes to make a response from.
+   * @throws what the app throws.
+   */
   handle(
     request: Request,
     session: Session,
@@ -103,7 +114,13 @@ export class MethodFilter implements AppObject {
     return this.#app.handle(request, session, api);
   }
 
-  /** Asks the app whether to accept a peer; accepts every peer if the app has no `onConnect`. */
+  /**
+   * Asks the app whether to accept a peer; accepts every peer if the app has no `onConnect`.
+   *
+   * @param session The session that begins.
+   * @param sock The socket of the connection.
+   * @throws what the app throws.
+   */
   onConnect(session: Session, sock: Socket): boolean | Promise<boolean> {
     return this.#app.onConnect === null || this.#app.onConnect(session, sock);
   }

@@ -72,8 +72,10 @@ export class ProxyApp implements AppObject {
   /**
    * Makes a proxy to the server that a client is for.
    *
+   * @param client Makes the connections to the server.
    * @param key Where in `session.store` the connection is kept. Each proxy that the same session can reach
    * needs its own key.
+   * @param options Where failures are logged.
    * @throws {TypeError} if an argument has a wrong type.
    */
   constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
@@ -88,6 +90,13 @@ export class ProxyApp implements AppObject {
   /**
    * Relays a request. If the upstream can't be reached, or fails before it answers, the response is
    * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`.
+   *
+   * @param request The request, of which the path that is left is relayed.
+   * @param session Its `store` holds the connection to the server.
+   * @throws {BodyError} if another app has used the body of the request.
+   * @throws {DeguError} if another value is at `key` in `session.store`.
+   * @throws {RangeError} if the request can't be sent with the headers of the client.
+   * @throws {Deno.errors.NotCapable} without the permission to connect.
    */
   async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
     const uri = request.buildProxyUri();

@@ -57,6 +57,7 @@ export class Router implements AppObject {
   /**
    * Makes a router from a map, which is copied together with all nested maps.
    *
+   * @param appmap An app, or another map, by the component of the path that leads to it.
    * @throws {TypeError} if a map is not a `Map`, a key is neither a string nor `null`, or a value is
    * neither an app nor a map.
    * @throws {RangeError} if a key can't be a component of a path, or more than 10 maps are nested.
@@ -67,7 +68,14 @@ export class Router implements AppObject {
     this.#askers = [...askers.values()];
   }
 
-  /** Passes a request on; answers `410 Gone` if there is no app for its path. */
+  /**
+   * Passes a request on; answers `410 Gone` if there is no app for its path.
+   *
+   * @param request The request.
+   * @param session The connection that it came over.
+   * @param api The classes to make a response from.
+   * @throws what the app throws.
+   */
   handle(
     request: Request,
     session: Session,
@@ -79,7 +87,13 @@ export class Router implements AppObject {
     return target(request, session, api);
   }
 
-  /** Accepts a peer if every app in the map does. */
+  /**
+   * Accepts a peer if every app in the map does.
+   *
+   * @param session The session that begins.
+   * @param sock The socket of the connection.
+   * @throws what an app throws.
+   */
   onConnect(session: Session, sock: Socket): Promise<boolean> {
     return allAccept(this.#askers, session, sock);
   }

@@ -36,6 +36,7 @@ const encoder = new TextEncoder();
  * A numeric scope looks the same in a pair and in a four-tuple, and is parsed as a four-tuple. A four-tuple
  * with scope 0, which means none, is parsed as a pair.
  *
+ * @param address The address of a server or a client.
  * @throws {TypeError} if it has none of the forms of an address.
  * @throws {RangeError} if a part of it is not allowed, or can't be written as text: flowinfo other
  * than 0, and the host `unix`; `UNIX` is the same name.
@@ -77,6 +78,7 @@ export function formatAddress(address: Address): string {
  * two `%`, control characters and other invisible characters are written as `%25`, `%0A` and so on. The
  * port may be 0, for a server.
  *
+ * @param text The address as text.
  * @throws {TypeError} if it is not a string.
  * @throws {RangeError} if the text is not an address, or not as {@linkcode formatAddress} writes it;
  * the message says what is wrong.

@@ -67,7 +67,12 @@ export class ProtocolError extends DeguError {
   /** Names the rule that was broken, in capitals: `"BAD_HEADER_NAME"`. Stable, unlike the message. */
   readonly code: ProtocolErrorCode;
 
-  /** Makes an error with a stable code and a message that quotes the bytes, escaped and cut. */
+  /**
+   * Makes an error with a stable code and a message that quotes the bytes, escaped and cut.
+   *
+   * @param code Names the rule that was broken.
+   * @param message What was wrong, and what is needed.
+   */
   constructor(code: ProtocolErrorCode, message: string) {
     super(message);
     this.code = code;
@@ -79,7 +84,11 @@ export class EmptyPreambleError extends ProtocolError {
   /** The name of the class. */
   override readonly name: string = "EmptyPreambleError";
 
-  /** Makes an error with the code `"EMPTY_PREAMBLE"`. */
+  /**
+   * Makes an error with the code `"EMPTY_PREAMBLE"`.
+   *
+   * @param message What happened.
+   */
   constructor(message = "the peer closed the connection before the first byte of a message") {
     super("EMPTY_PREAMBLE", message);
   }
@@ -139,7 +148,13 @@ export class TlsError extends DeguError {
   /** Why, in capitals: `"UNTRUSTED"`. Stable, unlike the message. */
   readonly code: TlsErrorCode;
 
-  /** Makes an error with a stable code, and with the error below it as its cause. */
+  /**
+   * Makes an error with a stable code, and with the error below it as its cause.
+   *
+   * @param code Names the reason.
+   * @param message What happened, and what to do.
+   * @param options The error below it, as `cause`.
+   */
   constructor(code: TlsErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
@@ -157,7 +172,11 @@ export class ConnectionClosedError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "ConnectionClosedError";
 
-  /** Makes an error that says that the connection is closed and, if known, why. */
+  /**
+   * Makes an error that says that the connection is closed and, if known, why.
+   *
+   * @param message What happened.
+   */
   constructor(message = "the connection is closed; make a new one with client.connect()") {
     super(message);
   }

@@ -22,7 +22,7 @@ import type { Row, RowSetting } from "./rows/row.ts";
 import { eightConnectionsRow, headersRow, oneConnectionRow } from "./rows/sequential.ts";
 import { startupRow } from "./rows/startup.ts";
 import { tlsRow } from "./rows/tls.ts";
-import { formatGroup } from "./table.ts";
+import { formatGroup, formatPage } from "./table.ts";
 import type { CertificateFiles } from "./work.ts";
 import { findWriteLength } from "./write_length.ts";
 
@@ -110,14 +110,15 @@ async function run(options: Options, setting: RowSetting): Promise<GroupResult[]
 type Save = (facts: Circumstances, results: readonly GroupResult[]) => Promise<void>;
 
 /** Makes sure now, not after the measurements, that the results can be written. */
-async function prepareFiles({ json, plot }: Options): Promise<Save> {
-  for (const path of [json, plot]) {
+async function prepareFiles({ json, plot, tables }: Options): Promise<Save> {
+  for (const path of [json, plot, tables]) {
     if (path !== null) (await Deno.open(path, { write: true, create: true })).close();
   }
   // Loaded on demand: the library is large and most runs draw nothing.
   const drawing = plot === null ? null : await import("./plot.ts");
   return async (facts, results) => {
     if (json !== null) await Deno.writeTextFile(json, formatJson(facts, results));
+    if (tables !== null) await Deno.writeTextFile(tables, formatPage(facts, results));
     if (plot !== null && drawing !== null) {
       await Deno.writeTextFile(plot, drawing.drawPlot(results));
     }

@@ -17,6 +17,8 @@ export interface Options {
   readonly json: string | null;
   /** Where to draw them as SVG. */
   readonly plot: string | null;
+  /** Where to write the tables as Markdown. */
+  readonly tables: string | null;
   readonly help: boolean;
 }
 
@@ -28,6 +30,7 @@ export const usage = `deno task bench [options]
   --rows 1,4,…      only these rows (default: all of them)
   --rounds N        measurements of each contender (default: 7, quick: 3)
   --json FILE.json  write the results with all samples there
+  --tables FILE.md  write the tables there, too
   --plot FILE.svg   draw the ratios there
   --help            print this
 
@@ -59,13 +62,14 @@ export function parseOptions(args: readonly string[]): Options {
       rounds: { type: "string" },
       json: { type: "string" },
       plot: { type: "string" },
+      tables: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
-  const { quick, help, json = null, plot = null } = values;
+  const { quick, help, json = null, plot = null, tables = null } = values;
   const rounds = values.rounds === undefined ? (quick ? 3 : 7) : parseCount(values.rounds);
   const rows = values.rows === undefined ? (quick ? quickRows : allRows) : parseRows(values.rows);
-  return { quick, help, json, plot, rounds, rows };
+  return { quick, help, json, plot, tables, rounds, rows };
 }
 
 function parseCount(text: string): number {

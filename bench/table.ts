@@ -5,7 +5,22 @@
  */
 
 import type { GroupResult, Result } from "./interleave.ts";
+import { type Circumstances, formatCircumstances } from "./report.ts";
 import { spreadOf } from "./statistics.ts";
+
+/** All that was measured as a page: the circumstances, and a table for each group. */
+export function formatPage(facts: Circumstances, groups: readonly GroupResult[]): string {
+  const introduction = [
+    "# Results of the benchmark",
+    "",
+    "Written by `deno task bench --tables`; `docs/performance.md` has the summary and the reasons.",
+    "",
+    formatCircumstances(facts),
+  ];
+  // Two empty lines in a row, or at the end, are not as `deno fmt` has it.
+  const text = [...introduction, ...groups.map(formatGroup)].join("\n");
+  return `${text.replaceAll(/\n{3,}/g, "\n\n").trimEnd()}\n`;
+}
 
 /** A heading, what the figures are, a table of them and their ratios, and notes. */
 export function formatGroup(group: GroupResult): string {

@@ -159,6 +159,7 @@ export class Device implements AsyncDisposable {
    * `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
    *
    * @param dir Absolute path, or file URL, of a directory of its own.
+   * @param options Its name, which a new device needs, and where it logs.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if `dir` is relative; where `name` has another form, is missing and there is
    * no device yet, or is not that of the device that there is.
@@ -178,6 +179,7 @@ export class Device implements AsyncDisposable {
   /**
    * The peer with this id, or else with this name, as it is on disk now; `null` where there is none.
    *
+   * @param nameOrId The name or the id of a peer.
    * @throws {TypeError} if it is not a string.
    */
   async peer(nameOrId: string): Promise<Peer | null> {
@@ -200,6 +202,7 @@ export class Device implements AsyncDisposable {
    * Gives a peer another name, by which it is known here alone.
    *
    * @param peer It itself, its id or its name.
+   * @param name The new name.
    * @returns The peer as it is then.
    * @throws {TypeError} if an argument has the wrong type.
    * @throws {RangeError} if the peer is unknown, or the name is taken or has another form.
@@ -209,10 +212,11 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one by {@linkcode join}. Needs
-   * `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
+   * Opens an invitation, with which one other device can pair with this one by {@linkcode Device.prototype.join}.
+   * Needs `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
    * `--allow-sys=networkInterfaces`.
    *
+   * @param options Where to listen, for how long, and how to call the peer.
    * @throws {TypeError} if an option has the wrong type or is unknown.
    * @throws {RangeError} if a value is not allowed or `peerName` is taken.
    * @throws {Deno.errors.AddrInUse} if an address in `listen` is taken.
@@ -248,6 +252,7 @@ export class Device implements AsyncDisposable {
    * Pairs with the device that has invited this one. Needs `--allow-net` of the addresses in the line.
    *
    * @param line The line of its invitation; white space in it is ignored.
+   * @param options How to call the peer, and a signal.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if the line is garbled, foreign, newer, expired, or from this device itself, or
    * `peerName` is taken.
@@ -264,6 +269,8 @@ export class Device implements AsyncDisposable {
    * its options say otherwise. Needs `--allow-net` of the address.
    *
    * @param address As for every server.
+   * @param app Gets the requests of peers, and of nobody else.
+   * @param options As for every server.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
    */

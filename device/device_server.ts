@@ -26,7 +26,7 @@ export interface ServerParts extends DeviceParts {
 }
 
 /**
- * A server that accepts the peers of a device and nobody else. {@linkcode Device.listen} makes one.
+ * A server that accepts the peers of a device and nobody else. {@linkcode Device.prototype.listen} makes one.
  *
  * A client needs a certificate that the authority of a peer itself has signed. Whether that peer is still
  * trusted is read from the disk once the handshake and the app's `onConnect` are done. Pairings,
@@ -60,7 +60,7 @@ export class DeviceServer extends SSLServer {
   #served: Promise<void> | null = null;
 
   /**
-   * Made by {@linkcode Device.listen}.
+   * Made by {@linkcode Device.prototype.listen}.
    *
    * @internal
    */
@@ -125,7 +125,10 @@ export class DeviceServer extends SSLServer {
     super.setSslctx(contextOf(this.#parts));
   }
 
-  /** Serves connections until {@linkcode close} or {@linkcode shutdown}; then the address is free. */
+  /**
+   * Serves connections until {@linkcode DeviceServer.prototype.close} or
+   * {@linkcode DeviceServer.prototype.shutdown}; then the address is free.
+   */
   override serveForever(): Promise<void> {
     this.#served ??= this.#serveAndLeave();
     return this.#served;
@@ -153,7 +156,7 @@ export class DeviceServer extends SSLServer {
     await this.#leave();
   }
 
-  /** Closes the server: {@linkcode close}. */
+  /** Closes the server: {@linkcode DeviceServer.prototype.close}. */
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
     await this.#prepared.catch(() => {});

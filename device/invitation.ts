@@ -84,7 +84,7 @@ export class Invitation implements AsyncDisposable {
     return this.#inviter.close(new ConnectionClosedError("the invitation was closed"));
   }
 
-  /** Ends the invitation, as {@linkcode close} does. */
+  /** Ends the invitation, as {@linkcode Invitation.prototype.close} does. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

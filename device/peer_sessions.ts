@@ -34,6 +34,7 @@ export function idOfSession({ peerCertificate }: Session): string | null {
  * Who the peer of a session of a {@linkcode DeviceServer} is: by the authority that has signed its
  * certificate, never by a name in it. As it was last read, also after it was forgotten.
  *
+ * @param session A session of a device's server.
  * @throws {TypeError} if the session belongs to another server.
  *
  * @example An app that knows who asks

@@ -48,6 +48,7 @@ export function escapeName(name: string): string {
 /**
  * Gives the file name that a component of a path means: the inverse of {@linkcode escapeName}.
  *
+ * @param component A component of a path.
  * @throws {TypeError} if the component is not a string.
  * @throws {RangeError} if it is not exactly what `escapeName` makes of a name.
  *
@@ -77,6 +78,7 @@ export function unescapeName(component: string): string {
  * Makes the URI of a file from the names of its directories and its own. A last `""` makes the URI of a
  * directory.
  *
+ * @param names The names, from the outermost directory to the file.
  * @throws {TypeError} if a name is not a string.
  * @throws {RangeError} if one can't be the name of a file, as with {@linkcode escapeName}.
  *

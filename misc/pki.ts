@@ -62,8 +62,8 @@ type PemFiles = Readonly<Record<string, string>>;
  * `localhost`, `127.0.0.1`, `::1` and the `names` of the options, so over TCP
  * `{ ...pki.clientSslconfig, checkHostname: true }` works as well.
  *
- * Without `await using`, call {@linkcode TempPKI.close}: the directory and the keys in it stay until they are
- * removed; the end of the process or garbage collection doesn't remove them.
+ * Without `await using`, call {@linkcode TempPKI.prototype.close}: the directory and the keys in it stay until
+ * they are removed; the end of the process or garbage collection doesn't remove them.
  *
  * Needs `--allow-write` of the temporary directory (`TMPDIR`, else `/tmp`), and no more; using the
  * configurations also needs `--allow-read` of it.
@@ -181,7 +181,7 @@ export class TempPKI implements AsyncDisposable {
   }
 
   /**
-   * The same as {@linkcode TempPKI.close}, for `await using`.
+   * The same as {@linkcode TempPKI.prototype.close}, for `await using`.
    *
    * @returns When the directory is gone.
    */

@@ -58,7 +58,7 @@ export class WorkerServer implements AsyncDisposable {
     return this.#worker.stop();
   }
 
-  /** Closes the server: {@linkcode close}. */
+  /** Closes the server: {@linkcode WorkerServer.prototype.close}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -129,6 +129,11 @@ export class TempSSLServer extends WorkerServer {
    * Starts a server with TLS in its own worker, like `TempServer.start`.
    *
    * @param sslconfig Which clients to trust, and the identity of the server; the worker reads the files.
+   * @param address As for {@linkcode TempServer.start}.
+   * @param build A function that makes the app in the worker; `null` if the one argument is the app
+   * itself.
+   * @param args Values that can be cloned.
+   * @throws the same errors as {@linkcode TempServer.start}.
    */
   static async start(
     sslconfig: ServerSslconfig,

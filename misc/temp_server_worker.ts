@@ -57,12 +57,20 @@ async function makeApp({ build, app, args }: StartCommand): Promise<App> {
 
 type AnyFunction = (...args: unknown[]) => unknown;
 
+/**
+ * Imports a module by its absolute URL. `deno publish` rewrites the imports that it can read, and warns of any other
+ * `import()`; here there is nothing to rewrite.
+ */
+const importModule = new Function("url", "return import(url);") as (
+  url: string,
+) => Promise<Record<string, unknown>>;
+
 async function resolve(reference: FunctionReference): Promise<AnyFunction> {
   if (reference.kind === "source") {
     return new Function(`"use strict"; return (${reference.source}\n);`)();
   }
   const { module, name } = reference;
-  const value = (await import(module))[name];
+  const value = (await importModule(module))[name];
   if (value === undefined) throw new TypeError(`the module ${module} has no export "${name}"`);
-  return value;
+  return value as AnyFunction;
 }

@@ -80,6 +80,7 @@ function terminate(preamble: Uint8Array, end: string): number {
 /**
  * Parses header lines, separated by CR LF, without one before or after; no line at all is `{}`.
  *
+ * @param block The bytes of the header lines.
  * @param isResponse Whether the rules of a response hold; else those of a PUT or POST request.
  * @throws {ProtocolError} if the grammar is broken.
  *
@@ -101,7 +102,13 @@ export function parseHeaders(block: Uint8Array, isResponse = false): HeaderDict 
   return parseHeaderLines(scratch, 0, end, text, 0, context).headers;
 }
 
-/** Formats header lines, sorted by name, without a CR LF after the last one. */
+/**
+ * Formats header lines, sorted by name, without a CR LF after the last one.
+ *
+ * @param headers The headers by lower-case name.
+ * @throws {TypeError} if a value has a wrong type.
+ * @throws {RangeError} if a name or a value is not allowed, or there are too many bytes.
+ */
 export function formatHeaders(headers: HeaderDict): Uint8Array {
   checkHeaderDict(headers);
   const end = formatHeaderLines(scratch, 0, headers, null, undefined, "any");
@@ -114,6 +121,7 @@ export function formatHeaders(headers: HeaderDict): Uint8Array {
 /**
  * Parses a request preamble without its final CR LF CR LF.
  *
+ * @param preamble The bytes of the preamble.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseRequest(preamble: Uint8Array): ParsedRequest {
@@ -127,6 +135,7 @@ export function parseRequest(preamble: Uint8Array): ParsedRequest {
  * Parses a response preamble without its final CR LF CR LF.
  *
  * @param method The method of the request that it answers.
+ * @param preamble The bytes of the preamble.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseResponse(method: Method, preamble: Uint8Array): ParsedResponse {
@@ -140,7 +149,12 @@ export function parseResponse(method: Method, preamble: Uint8Array): ParsedRespo
 /**
  * Formats a request preamble with its CR LF CR LF.
  *
+ * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+ * @param uri The path, which starts with `/`, and the query.
+ * @param headers The headers by lower-case name.
  * @param body Its header is added or checked; left out, the headers go out as they are.
+ * @throws {TypeError} if a value has a wrong type.
+ * @throws {RangeError} if a value is not allowed.
  *
  * @example
  * ```ts
@@ -169,7 +183,16 @@ export function formatRequest(
   return scratch.slice(0, formatRequestPreamble(scratch, method, uri, headers, null, framing));
 }
 
-/** Formats a response preamble with its CR LF CR LF, as {@linkcode formatRequest} does. */
+/**
+ * Formats a response preamble with its CR LF CR LF, as {@linkcode formatRequest} does.
+ *
+ * @param status The status, 100 to 599.
+ * @param reason The reason phrase.
+ * @param headers The headers by lower-case name.
+ * @param body Its header is added or checked; left out, the headers go out as they are.
+ * @throws {TypeError} if a value has a wrong type.
+ * @throws {RangeError} if a value is not allowed.
+ */
 export function formatResponse(
   status: number,
   reason: string,
@@ -183,6 +206,7 @@ export function formatResponse(
 /**
  * Splits a URI into the components of its path and its query.
  *
+ * @param uri The target of a request.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseUri(uri: string): UriParts {
@@ -190,13 +214,23 @@ export function parseUri(uri: string): UriParts {
   return parseUriText(uri);
 }
 
-/** Parses the value of a `range` header. */
+/**
+ * Parses the value of a `range` header.
+ *
+ * @param value The value, such as `bytes=2-4`.
+ * @throws {ProtocolError} if the grammar is broken.
+ */
 export function parseRange(value: string): Range {
   checkString("value", value);
   return parseRangeValue(value);
 }
 
-/** Parses the value of a `content-range` header. */
+/**
+ * Parses the value of a `content-range` header.
+ *
+ * @param value The value, such as `bytes 2-4/10`.
+ * @throws {ProtocolError} if the grammar is broken.
+ */
 export function parseContentRange(value: string): ContentRange {
   checkString("value", value);
   return parseContentRangeValue(value);
@@ -205,6 +239,7 @@ export function parseContentRange(value: string): ContentRange {
 /**
  * Parses the line before a chunk's data, without its CR LF.
  *
+ * @param line The bytes of the line.
  * @throws {ProtocolError} if the grammar is broken.
  */
 export function parseChunkHeader(
@@ -220,7 +255,13 @@ export function parseChunkHeader(
   return parseChunkLine(line, 0, line.length);
 }
 
-/** Formats a whole chunk: line, data and CR LF. */
+/**
+ * Formats a whole chunk: line, data and CR LF.
+ *
+ * @param chunk The extension, or `null`, and the data.
+ * @throws {TypeError} if it is not a chunk.
+ * @throws {RangeError} if it has a value that is not allowed.
+ */
 export function formatChunk(chunk: Chunk): Uint8Array {
   return encodeChunk(makeSendable(chunk));
 }
@@ -228,7 +269,13 @@ export function formatChunk(chunk: Chunk): Uint8Array {
 /**
  * Makes a request as an app would get it.
  *
+ * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+ * @param uri The path, which starts with `/`, and the query.
+ * @param headers The headers by lower-case name.
+ * @param body The body, or `null` for none.
  * @param shift How many components of the path are in `mount` already.
+ * @throws {TypeError} if a value has a wrong type.
+ * @throws {RangeError} if a value is not allowed.
  */
 export function mkreq(
   method: Method,
@@ -252,6 +299,10 @@ export function mkreq(
 
 /**
  * Makes a URI from path components; the last argument may be `{ query }`.
+ *
+ * @param path The components, and perhaps the query.
+ * @throws {TypeError} if a component or the query has a wrong type.
+ * @throws {RangeError} if one has a character that is not allowed.
  *
  * @example
  * ```ts

@@ -68,6 +68,7 @@ export class Connection implements Disposable {
   /**
    * Makes a connection over a socket, which it owns from now on.
    *
+   * @param sock A socket that nothing was read from or written to.
    * @param baseHeaders Headers sent with each request, or `null`.
    * @param bodies The classes that the bodies of responses are made from.
    * @param timeout Seconds that each wait for the peer may take, or `null` for no limit.
@@ -104,9 +105,10 @@ export class Connection implements Disposable {
   /**
    * Makes a request and resolves to the response, whose body, if any, is still to be read.
    *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
-   * @param headers By lower-case name; not modified.
-   * @param body `null` unless the method is `PUT` or `POST`.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body; `null` unless the method is `PUT` or `POST`.
    * @param options A signal that aborts this request; rejects with its reason.
    * @throws {TypeError} if an argument is of a wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
@@ -133,7 +135,15 @@ export class Connection implements Disposable {
     }
   }
 
-  /** A `PUT` request: `request("PUT", uri, headers, body)`. */
+  /**
+   * A `PUT` request: `request("PUT", uri, headers, body)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body, or `null`.
+   * @param options A signal that aborts this request; rejects with its reason.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
   put(
     uri: string,
     headers: HeaderDict,
@@ -143,7 +153,15 @@ export class Connection implements Disposable {
     return this.request("PUT", uri, headers, body, options);
   }
 
-  /** A `POST` request: `request("POST", uri, headers, body)`. */
+  /**
+   * A `POST` request: `request("POST", uri, headers, body)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param body The body, or `null`.
+   * @param options A signal that aborts this request; rejects with its reason.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
   post(
     uri: string,
     headers: HeaderDict,
@@ -153,17 +171,38 @@ export class Connection implements Disposable {
     return this.request("POST", uri, headers, body, options);
   }
 
-  /** A `GET` request: `request("GET", uri, headers, null)`. */
+  /**
+   * A `GET` request: `request("GET", uri, headers, null)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request; rejects with its reason.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
   get(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
     return this.request("GET", uri, headers, null, options);
   }
 
-  /** A `HEAD` request: `request("HEAD", uri, headers, null)`. */
+  /**
+   * A `HEAD` request: `request("HEAD", uri, headers, null)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request; rejects with its reason.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
   head(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
     return this.request("HEAD", uri, headers, null, options);
   }
 
-  /** A `DELETE` request: `request("DELETE", uri, headers, null)`. */
+  /**
+   * A `DELETE` request: `request("DELETE", uri, headers, null)`.
+   *
+   * @param uri The path, which starts with `/`, and the query.
+   * @param headers The headers by lower-case name; not modified.
+   * @param options A signal that aborts this request; rejects with its reason.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
   delete(uri: string, headers: HeaderDict = {}, options?: RequestOptions): Promise<Response> {
     return this.request("DELETE", uri, headers, null, options);
   }
@@ -171,7 +210,12 @@ export class Connection implements Disposable {
   /**
    * A `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2).
    *
+   * @param uri The path, which starts with `/`, and the query.
    * @param headers If they have a `range`, it must be the same one.
+   * @param start The position of the first byte.
+   * @param stop The position after the last byte.
+   * @param options A signal that aborts this request; rejects with its reason.
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
    */
   async getRange(
     uri: string,

@@ -19,6 +19,7 @@ import { measure } from "./measure.ts";
  * The span has the path of the request, but neither its query nor any header. What the app throws is
  * recorded with its message.
  *
+ * @param app The app that answers the requests.
  * @throws {TypeError} if `app` is not an app.
  */
 export function tracedApp(app: App): AppObject {

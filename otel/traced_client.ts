@@ -17,6 +17,7 @@ import { measure } from "./measure.ts";
  *
  * The span has the path of the request, but neither its query nor any header.
  *
+ * @param client The client that makes the connections.
  * @throws {TypeError} if `client` is not a client.
  */
 export function tracedClient<T extends Client>(client: T): T {

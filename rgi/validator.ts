@@ -37,6 +37,7 @@ export class Validator implements AppObject {
   /**
    * Wraps an app.
    *
+   * @param app The app to check.
    * @throws {TypeError} if `app` is not an app.
    */
   constructor(app: App) {
@@ -46,6 +47,9 @@ export class Validator implements AppObject {
   /**
    * Passes a request on, and returns what the app returns, unchanged.
    *
+   * @param request The request.
+   * @param session The connection that it came over.
+   * @param api The classes to make a response from.
    * @throws {TypeError} if something has a wrong type.
    * @throws {RangeError} if something has a value that is not allowed.
    * @throws {BodyError} if a body is not in a state that allows the request or the response.
@@ -64,6 +68,8 @@ export class Validator implements AppObject {
   /**
    * Asks the app whether to accept a peer; accepts every peer if the app has no `onConnect`.
    *
+   * @param session The session that begins.
+   * @param sock The socket of the connection.
    * @throws {TypeError} if the app returns anything but `true` or `false`.
    */
   async onConnect(session: Session, sock: Socket): Promise<boolean> {

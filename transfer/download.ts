@@ -55,8 +55,10 @@ const MIN_RESUMABLE_BYTES = 65536;
  *
  * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client needs.
  *
+ * @param from Where the file is.
  * @param uri The URI of the file: `fileUri(...names)`.
  * @param file The path of the target.
+ * @param options How to continue, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
  * @throws {TransferError} if the other end has no such file, has no digest to compare, or the file changed

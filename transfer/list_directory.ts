@@ -21,6 +21,7 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
  * (`Array.fromAsync`). Leaving the loop early closes it, unless all of the list has arrived. Each
  * iteration makes a request of its own.
  *
+ * @param from Where the directory is.
  * @param uri The URI of the directory, as `fileUri` makes it with a last `""`; it ends with `/`.
  * @param options A signal that ends the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.

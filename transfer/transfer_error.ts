@@ -55,7 +55,13 @@ export class TransferError extends DeguError {
   /** The status of the response that was not as needed; `null` if there is none. */
   readonly status: number | null;
 
-  /** Makes an error with a stable code, and with the status of a response if there is one. */
+  /**
+   * Makes an error with a stable code, and with the status of a response if there is one.
+   *
+   * @param code Names the reason.
+   * @param message What happened.
+   * @param options The error below it, as `cause`, and the status of a response.
+   */
   constructor(
     code: TransferErrorCode,
     message: string,

@@ -35,8 +35,10 @@ import { statusError, TransferError, unexpectedResponse } from "./transfer_error
  *
  * Needs `--allow-read` of the file, and what the client needs.
  *
+ * @param to Where the file goes.
  * @param file The path of a regular file, which must not change until the end.
  * @param uri The URI that it is to have: `fileUri(...names)`. Directories are made.
+ * @param options How to continue, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the file is no regular file.
  * @throws {TransferError} if the other end does not accept the file, or the file changed meanwhile.

@@ -30,9 +30,9 @@ export interface FetchHandlerInfo {
 
 /** A function from a request to a response, both of the Fetch standard. */
 export type FetchHandler = (
-  request: Request,
+  request: globalThis.Request,
   info: FetchHandlerInfo,
-) => Response | Promise<Response>;
+) => globalThis.Response | Promise<globalThis.Response>;
 
 /** Options of {@linkcode fromFetchHandler}. */
 export interface FromFetchHandlerOptions {
@@ -69,6 +69,8 @@ const MAX_UNREAD_BYTES = 1048576;
  * character, a header's name) is an error that goes to the server's logger, as the handler's exceptions do.
  * docs/web.md lists all of it.
  *
+ * @param handler The handler, or an object that has it as its method `fetch`.
+ * @param options What requests look like to it.
  * @throws {TypeError} if an argument or an option has a wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed.
  *

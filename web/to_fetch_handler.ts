@@ -46,6 +46,8 @@ export interface ToFetchHandlerOptions {
  * 501 because of its method, as far as a handler can see it: docs/web.md lists what a server may have
  * normalized before. It rejects if the answer is not allowed or the app throws.
  *
+ * @param app The app that answers the requests.
+ * @param options Where errors are logged.
  * @throws {TypeError} if `app` is not an app, or an option is unknown or has a wrong type.
  *
  * @example
@@ -64,7 +66,7 @@ export interface ToFetchHandlerOptions {
 export function toFetchHandler(
   app: App,
   options: ToFetchHandlerOptions = {},
-): (request: Request, info?: PeerInfo) => Promise<Response> {
+): (request: globalThis.Request, info?: PeerInfo) => Promise<globalThis.Response> {
   const { handle, onConnect } = readApp(app, "app");
   const { logger: given = standardLogger } = copyOptions(options, ["logger"]);
   const logger = makeSafeLogger(given, ["error"]);

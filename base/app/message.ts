@@ -10,7 +10,7 @@ import { INSPECT, inspectFields } from "../inspect.ts";
 import type { Method } from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
-/** What an app may return instead of a {@linkcode Response}. */
+/** What an app may return instead of a `Response`. */
 export type ResponseTuple = readonly [
   status: number,
   reason: string,
@@ -45,7 +45,14 @@ export class Response {
   /** The body, or `null`. It must be consumed before the connection's next request. */
   readonly body: BodyIn;
 
-  /** Makes a response from its four parts. */
+  /**
+   * Makes a response from its four parts.
+   *
+   * @param status The status, 100 to 599.
+   * @param reason The reason phrase.
+   * @param headers The headers by lower-case name.
+   * @param body The body, or `null` for none.
+   */
   constructor(status: number, reason: string, headers: HeaderDict, body: BodyIn) {
     this.status = status;
     this.reason = reason;
@@ -99,7 +106,17 @@ export class Request {
   /** What follows the `?`, neither parsed nor decoded; `null` if there is none. */
   readonly query: string | null;
 
-  /** Makes a request from its parts; nothing is checked here. */
+  /**
+   * Makes a request from its parts; nothing is checked here.
+   *
+   * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
+   * @param uri The request target as it was sent.
+   * @param headers The headers by lower-case name.
+   * @param body The body, or `null` for none.
+   * @param mount The components of the path that were shifted away.
+   * @param path The components that are left.
+   * @param query What follows the `?`, or `null`.
+   */
   constructor(
     method: Method,
     uri: string,

@@ -92,7 +92,14 @@ export class Session {
   #abortReason: { readonly reason: unknown } | null = null;
   #owner: SessionOwner | null = null;
 
-  /** Made by the server. */
+  /**
+   * Made by the server.
+   *
+   * @param name The name in logs.
+   * @param address The address of the peer; `null` for Unix sockets and abstract names.
+   * @param maxRequests How many requests the connection may make.
+   * @param peerCertificate The verified certificate of the peer, or `null`.
+   */
   constructor(
     name: string,
     address: HostAddress | ScopedAddress | null,
@@ -117,7 +124,8 @@ export class Session {
 
   /**
    * Aborted when the session ends, and within a second after the peer closes or resets its connection, even
-   * while the app processes a request or runs `onConnect`. Its reason is that of {@linkcode close}, or an
+   * while the app processes a request or runs `onConnect`. Its reason is that of
+   * {@linkcode Session.prototype.close}, or an
    * error that says how it ended.
    *
    * A peer that closes its writing side counts as gone, because it looks the same; a response that the
@@ -141,7 +149,8 @@ export class Session {
    * `onConnect`, it refuses the peer, whatever `onConnect` returns. Once the session has ended it has no
    * effect; the last response that was sent still arrives.
    *
-   * @param reason What {@linkcode signal} is aborted with; a `ConnectionClosedError` by default.
+   * @param reason What {@linkcode Session.prototype.signal} is aborted with; by default a
+   * `ConnectionClosedError`.
    *
    * @example End the sessions of one peer
    * ```ts

@@ -155,6 +155,7 @@ export function bytesRead(body: BodyIn): number {
 /**
  * Checks that a received body can be forwarded, and returns it.
  *
+ * @param body The body of a request or a response, or `null`.
  * @throws {TypeError} if it is not a body.
  * @throws {BodyError} if it has been used before.
  *

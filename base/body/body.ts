@@ -69,6 +69,8 @@ export class Body implements AsyncIterable<Uint8Array> {
   /**
    * Makes a body from a source of `contentLength` bytes.
    *
+   * @param source Where the bytes come from.
+   * @param contentLength How many bytes the whole body has.
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}, or the
    * length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
@@ -177,7 +179,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     return ending;
   }
 
-  /** The bytes that are left: {@linkcode read} without a size. */
+  /** The bytes that are left: {@linkcode Body.prototype.read} without a size. */
   bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }
@@ -198,6 +200,7 @@ export class Body implements AsyncIterable<Uint8Array> {
   /**
    * Writes the whole body to a stream, a file or a connection, which is left open and unlocked.
    *
+   * @param sink Where the bytes go.
    * @returns How many bytes were written: the content-length.
    * @throws {BodyError} if something else has been done with the body before.
    */
@@ -271,6 +274,8 @@ export class Body implements AsyncIterable<Uint8Array> {
    * Cancels the rest: the stream, or the connection, that the body comes from. A server keeps the
    * connection open for an error response. Whatever waits for the body rejects at once with the
    * reason, or with a {@linkcode BodyError} whose `cause` it is; so does every later operation.
+   *
+   * @param reason What waiting operations reject with, or the `cause` of what they reject with.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#use.cancel(reason);

@@ -117,6 +117,8 @@ export class BodyIter {
   /**
    * Makes a body from an iterable whose items have `contentLength` bytes in all.
    *
+   * @param source The bytes, in pieces of any size.
+   * @param contentLength How many bytes the whole body has.
    * @throws {TypeError} if the source is not an iterable, or the length not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
@@ -134,6 +136,7 @@ export class BodyIter {
   /**
    * Writes the whole body to a stream, a file or a connection, which is left open and unlocked.
    *
+   * @param sink Where the bytes go.
    * @returns How many bytes were written: the content-length.
    * @throws {BodyError} if the items have more or fewer bytes, or the body was used before.
    */
@@ -169,6 +172,8 @@ export class BodyIter {
   /**
    * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once with
    * the reason, or with a {@linkcode BodyError} whose `cause` it is, and the message is cut off.
+   *
+   * @param reason What waiting operations reject with, or the `cause` of what they reject with.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#use.cancel(reason);
@@ -231,6 +236,7 @@ export class ChunkedBodyIter {
   /**
    * Makes a body from an iterable of chunks.
    *
+   * @param source The chunks; the last one, and no other, is empty.
    * @throws {TypeError} if the source is not an iterable.
    */
   constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
@@ -247,6 +253,7 @@ export class ChunkedBodyIter {
    * Writes the whole body, encoded, to a stream, a file or a connection, which is left open and
    * unlocked.
    *
+   * @param sink Where the bytes go.
    * @returns How many bytes were written, chunk lines included.
    * @throws {BodyError} if an item is not a chunk that can be sent, the empty chunk is missing or not
    * the last one, or the body was used before.
@@ -275,6 +282,8 @@ export class ChunkedBodyIter {
   /**
    * Cancels the body: ends the iterator. If the body is being sent, the request rejects at once with
    * the reason, or with a {@linkcode BodyError} whose `cause` it is, and the message is cut off.
+   *
+   * @param reason What waiting operations reject with, or the `cause` of what they reject with.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#use.cancel(reason);

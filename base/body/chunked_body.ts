@@ -56,6 +56,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * Makes a body from a source of encoded chunks. A stream must end with the last chunk. From a file,
    * or any other source of bytes, nothing is read beyond it.
    *
+   * @param source Where the encoded bytes come from.
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
    */
   constructor(source: BodyInput) {
@@ -122,7 +123,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return collector.collected();
   }
 
-  /** The data that is left: {@linkcode read}. */
+  /** The data that is left: {@linkcode ChunkedBody.prototype.read}. */
   bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }
@@ -141,6 +142,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * Writes the whole body, encoded, to a stream, a file or a connection, which is left open and
    * unlocked.
    *
+   * @param sink Where the bytes go.
    * @returns How many bytes were written, chunk lines included.
    * @throws {BodyError} if something else has been done with the body before.
    */
@@ -180,6 +182,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * Cancels the rest: the stream, or the connection, that the body comes from. A server keeps the
    * connection open for an error response. Whatever waits for the body rejects at once with the
    * reason, or with a {@linkcode BodyError} whose `cause` it is; so does every later operation.
+   *
+   * @param reason What waiting operations reject with, or the `cause` of what they reject with.
    */
   cancel(reason?: unknown): Promise<void> {
     return this.#use.cancel(reason);

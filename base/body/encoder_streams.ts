@@ -65,6 +65,7 @@ export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array>
   /**
    * Makes the stream.
    *
+   * @param contentLength How many bytes must pass.
    * @throws {TypeError} if the length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */
@@ -78,6 +79,7 @@ export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array>
   /**
    * Makes the stream.
    *
+   * @param contentLength How many bytes must pass.
    * @throws {TypeError} if the length is not a number.
    * @throws {RangeError} if the length is not an integer from 0 to 2⁵³ − 1.
    */

@@ -39,6 +39,8 @@ export class Range {
   /**
    * Makes a range of the bytes from `start` up to, not including, `stop`.
    *
+   * @param start The position of the first byte.
+   * @param stop The position after the last byte.
    * @throws {TypeError} if one is not a number.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ 2⁵³ − 1, both integers.
    */
@@ -60,6 +62,8 @@ export class Range {
   /**
    * How many bytes of a representation of `total` bytes the range covers.
    *
+   * @param total The size of the whole representation in bytes.
+   * @throws {TypeError} if it is not a number.
    * @throws {RangeError} unless start < total.
    */
   contentLength(total: number): number {
@@ -75,6 +79,8 @@ export class Range {
   /**
    * The content range to send for a representation of `total` bytes.
    *
+   * @param total The size of the whole representation in bytes.
+   * @throws {TypeError} if it is not a number.
    * @throws {RangeError} unless start < total.
    */
   contentRange(total: number): ContentRange {
@@ -110,6 +116,9 @@ export class ContentRange {
   /**
    * Makes a content range of the bytes from `start` up to, not including, `stop`.
    *
+   * @param start The position of the first byte.
+   * @param stop The position after the last byte.
+   * @param total The size of the whole representation in bytes.
    * @throws {TypeError} if one is not a number.
    * @throws {RangeError} unless 0 ≤ start < stop ≤ total ≤ 2⁵³ − 1, all integers.
    */

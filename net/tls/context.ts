@@ -89,6 +89,7 @@ const serverMaterials = new WeakMap<object, ServerMaterial>();
  * `{}` means the authorities that Deno trusts by default, and checking the server's name. With `ca`,
  * `caFile` or `caPath` those authorities are the only ones. The server's certificate is always verified.
  *
+ * @param sslconfig The authorities that are trusted, and the identity of the client.
  * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
  * together.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't
@@ -142,6 +143,7 @@ export function buildClientSslctx(sslconfig: ClientSslconfig): ClientSslctx {
  * `allowUnauthenticatedClients: true` is the only alternative. Giving both, or neither, is an error.
  * With `ca: []` no client is accepted yet, and there is a warning.
  *
+ * @param sslconfig The identity of the server, and which clients are accepted.
  * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given
  * together.
  * @throws {RangeError} if a path is relative; if files or text hold no certificate or no key, don't

@@ -18,23 +18,6 @@ Deno.test("the offline import map has every name that deno.json has", async () =
   }
 });
 
-Deno.test("every relative link in the documentation leads somewhere", async () => {
-  const pages = [...await filesUnder("", ".md", false), ...await filesUnder("docs", ".md")];
-  for (const page of pages) {
-    const text = (await read(page)).replaceAll(/^( *)```.*?^\1```/gms, "");
-    for (const [, target = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
-      if (/^[a-z]+:/.test(target)) continue;
-      const url = new URL(target, new URL(page, ROOT));
-      const anchor = url.hash.slice(1);
-      url.hash = "";
-      assert(url.href.startsWith(ROOT.href), `${page}: ${target} is outside of the project`);
-      assert(await exists(url), `${page}: ${target} does not exist`);
-      if (anchor === "") continue;
-      assert(anchorsOf(await Deno.readTextFile(url)).includes(anchor), `${page}: ${target}`);
-    }
-  }
-});
-
 Deno.test("no code block of the documentation is left out of the suite", async () => {
   const pages = ["README.md", ...await filesUnder("docs", ".md")];
   for (const path of [...pages, ...await libraryFiles()]) {
@@ -66,20 +49,3 @@ Deno.test("the demo task runs the tutorial, then the devices, as their first lin
   );
   assertEquals((await readConfiguration()).tasks["demo"]?.command, commands.join(" && "));
 });
-
-async function exists(url: URL): Promise<boolean> {
-  try {
-    await Deno.stat(url);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The anchors of a page's headings, as the usual renderers of Markdown make them. */
-function anchorsOf(markdown: string): string[] {
-  const headings = markdown.matchAll(/^#{1,6} +(.+?) *$/gm);
-  return [...headings].map(([, text = ""]) =>
-    text.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
-  );
-}

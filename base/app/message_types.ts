@@ -1,0 +1,21 @@
+/**
+ * The types that the signatures of a client refer to. Each public module exports the types of its own signatures,
+ * so that its reference leads to them.
+ *
+ * @module
+ */
+
+export type { Address, HostAddress, ScopedAddress } from "../address_rules.ts";
+export type { Bodies, BodyIn, BodyOut } from "../body/bodies.ts";
+export type { Body } from "../body/body.ts";
+export type { BodyIter, ChunkedBodyIter } from "../body/body_iter.ts";
+export type { BodyInput } from "../body/body_source.ts";
+export type { ByteSink, ByteSource } from "../body/byte_io.ts";
+export type { ChunkedBody } from "../body/chunked_body.ts";
+export type { Chunk, ChunkExtension } from "../wire/chunk.ts";
+export type { HeaderDict } from "../wire/headers.ts";
+export type { Method } from "../wire/preamble.ts";
+export type { ContentRange, Range } from "../wire/range.ts";
+export type { Socket } from "./app.ts";
+export type { Response } from "./message.ts";
+export type { PeerAuthority, PeerCertificate } from "./session.ts";

@@ -1,0 +1,110 @@
+/** The links of the documentation and of the doc comments lead somewhere, and none leaves the package. */
+import { assert, assertEquals } from "@std/assert";
+import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
+
+const { publish: { include } } = await readConfiguration();
+const pages = [...await filesUnder("", ".md", false), ...await filesUnder("docs", ".md")];
+
+Deno.test("every relative link of a page leads to a file of the project and to an anchor in it", async () => {
+  const broken: string[] = [];
+  for (const page of pages) {
+    for (const link of relativeLinksOf(await read(page))) {
+      if (!await leadsSomewhere(page, link)) broken.push(`${page}: ${link}`);
+    }
+  }
+  assertEquals(broken, []);
+});
+
+Deno.test("no link of a published page leaves the package", async () => {
+  const leaving: string[] = [];
+  for (const page of pages.filter(isPublished)) {
+    for (const link of relativeLinksOf(await read(page))) {
+      if (!isPublished(pathOf(page, link))) leaving.push(`${page}: ${link}`);
+    }
+  }
+  assertEquals(leaving, []);
+});
+
+Deno.test("the links of doc comments to pages are absolute, since the reference is not beside them", async () => {
+  for (const path of await libraryFiles()) {
+    const lines = (await read(path)).split("\n").filter((line) => /^\s*(\/\*)?\*/.test(line));
+    assertEquals(relativeLinksOf(lines.join("\n")), [], path);
+  }
+});
+
+Deno.test("links of every form are found, and none in code", () => {
+  const text = [
+    "[a](a.md), [b](<b c.md>), ![c](c.svg) and [d](d.md 'title')",
+    '<img alt="e" src="e.svg">, <source srcset="f.svg"> and <a href="g.md">g</a>',
+    "[h]: h.md",
+    "[web](https://deno.com) `[no](no.md)`",
+    "```md\n[no](no.md)\n```",
+  ].join("\n");
+  assertEquals(relativeLinksOf(text), [
+    "a.md",
+    "b c.md",
+    "c.svg",
+    "d.md",
+    "e.svg",
+    "f.svg",
+    "g.md",
+    "h.md",
+  ]);
+});
+
+Deno.test("a heading has the anchor that renderers of Markdown give it", () => {
+  const text = "# One: `two`, three\n\n## Again\n\n```sh\n# no heading\n```\n## Again\n";
+  assertEquals(anchorsOf(text), ["one-two-three", "again", "again-1"]);
+});
+
+/** The targets of the links in Markdown, without those of the web. */
+function relativeLinksOf(markdown: string): string[] {
+  const text = withoutCode(markdown);
+  const forms =
+    /\]\(\s*(?:<([^>]*)>|([^)\s]+))|\s(?:src|srcset|href)="([^"]*)"|^\[[^\]]+\]: +(\S+)/gm;
+  const targets = [...text.matchAll(forms)].map((match) => match.slice(1).find(Boolean) ?? "");
+  return targets.filter((target) => target !== "" && !/^[a-z]+:/.test(target));
+}
+
+function withoutCode(markdown: string): string {
+  return markdown.replaceAll(/^( *)```.*?^\1```/gms, "").replaceAll(/`[^`\n]*`/g, (code) =>
+    // Headings keep the text of their code.
+    code.replaceAll(/[[\]]/g, ""));
+}
+
+/** Where a link of a page leads, from the project's directory. */
+function pathOf(page: string, link: string): string {
+  const { href } = new URL(link.replace(/#.*/s, ""), new URL(page, ROOT));
+  assert(href.startsWith(ROOT.href), `${page}: ${link} is outside of the project`);
+  const path = decodeURIComponent(href.slice(ROOT.href.length));
+  return link.startsWith("#") ? page : path;
+}
+
+async function leadsSomewhere(page: string, link: string): Promise<boolean> {
+  const path = pathOf(page, link);
+  const [, anchor] = link.split("#");
+  try {
+    await Deno.stat(new URL(path, ROOT));
+  } catch {
+    return false;
+  }
+  return anchor === undefined || anchorsOf(await read(path)).includes(anchor);
+}
+
+/** Whether the package holds a file or a folder. */
+function isPublished(path: string): boolean {
+  return include.some((each) =>
+    each === path || path.startsWith(`${each}/`) || (each === "*.ts" && /^[^/]+\.ts$/.test(path))
+  );
+}
+
+/** The anchors of a page's headings. */
+function anchorsOf(markdown: string): string[] {
+  const seen = new Map<string, number>();
+  return [...withoutCode(markdown).matchAll(/^#{1,6} +(.+?) *$/gm)].map(([, text = ""]) => {
+    const anchor = text.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-");
+    const count = seen.get(anchor) ?? 0;
+    seen.set(anchor, count + 1);
+    return count === 0 ? anchor : `${anchor}-${count}`;
+  });
+}

@@ -1,0 +1,140 @@
+/**
+ * The reference of a public module, as `deno doc --json` gives it.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+import { ROOT } from "@degu/testing/tree.ts";
+
+/** Something with a doc comment: a symbol of the module, or a member of one. */
+export interface Documented {
+  /** How a link names it: `Server`, `Server.prototype.close`, `Device.open`, `ServerOptions.timeout`. */
+  readonly name: string;
+  /** `file:line` of its declaration, in this project. */
+  readonly location: string;
+  /** All of its text, tags included; empty if it has none. */
+  readonly text: string;
+  /** Its parameters, for what can be called: a function, a constructor or a method of a class; else `null`. */
+  readonly parameters: readonly string[] | null;
+  /** The names of its `@param`. */
+  readonly documentedParameters: readonly string[];
+  readonly hasThrows: boolean;
+  /** Whether the module exports it from another public one, which documents it. */
+  readonly isReference: boolean;
+}
+
+/** What is in a module for its users. */
+export interface Reference {
+  /** The comment of the module itself. */
+  readonly text: string;
+  readonly all: readonly Documented[];
+  /** The names of the types in its signatures that belong to the platform. */
+  readonly platformTypes: ReadonlySet<string>;
+}
+
+interface DocNode {
+  readonly kind?: string;
+  readonly name?: string;
+  readonly location?: { readonly filename: string; readonly line: number };
+  readonly jsDoc?: { readonly doc?: string; readonly tags?: readonly DocTag[] };
+  readonly accessibility?: "private" | "protected" | "public";
+  readonly isStatic?: boolean;
+  readonly params?: readonly Parameter[];
+  readonly functionDef?: { readonly params: readonly Parameter[] };
+  readonly def?: { readonly [kind: string]: readonly DocNode[] } & {
+    readonly params?: readonly Parameter[];
+  };
+}
+
+interface DocTag {
+  readonly kind: string;
+  readonly name?: string;
+  readonly doc?: string;
+}
+
+interface Parameter {
+  readonly kind: string;
+  readonly name?: string;
+  readonly left?: Parameter;
+  readonly arg?: Parameter;
+}
+
+/** Reads the reference of a module of this project. */
+export async function readReference(path: string): Promise<Reference> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["doc", "--json", path],
+    cwd: ROOT,
+    stdin: "null",
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  const { nodes } = JSON.parse(new TextDecoder().decode(stdout));
+  const { module_doc, symbols } = nodes[new URL(path, ROOT).href];
+  const all: Documented[] = [];
+  for (const { name, declarations } of symbols) {
+    for (const node of declarations as DocNode[]) {
+      if (node.kind === "reference") {
+        all.push({ ...documented(name, node, null), isReference: true });
+      } else all.push(...describe(name, node));
+    }
+  }
+  return { text: textOf(module_doc), all, platformTypes: new Set(platformTypesIn(symbols)) };
+}
+
+/** A type that is neither declared nor imported has no resolution. */
+function* platformTypesIn(value: unknown): Generator<string, void> {
+  if (typeof value !== "object" || value === null) return;
+  if ("typeName" in value && !("resolution" in value)) yield String(value.typeName);
+  for (const each of Object.values(value)) yield* platformTypesIn(each);
+}
+
+/** A symbol and its members, without what users can't reach. */
+function* describe(name: string, node: DocNode): Generator<Documented, void> {
+  const { def = {} as NonNullable<DocNode["def"]>, kind } = node;
+  const isCallable = kind === "function";
+  yield documented(name, node, isCallable ? def.params ?? [] : null);
+  for (const each of def["constructors"] ?? []) {
+    if (isHidden(each)) continue;
+    yield documented(`${name}.constructor`, each, each.params ?? []);
+  }
+  for (const each of [...def["methods"] ?? [], ...def["properties"] ?? []]) {
+    if (isHidden(each)) continue;
+    const isMember = kind === "class" && each.isStatic !== true;
+    const isMethod = kind === "class" && each.kind === "method" && !each.name?.startsWith("[");
+    const parameters = isMethod ? each.functionDef?.params ?? [] : null;
+    yield documented(`${name}${isMember ? ".prototype" : ""}.${each.name}`, each, parameters);
+  }
+}
+
+/** Whether this is no part of the interface: private, protected, internal, or behind its overloads. */
+function isHidden({ accessibility, jsDoc, kind, params }: DocNode): boolean {
+  const isOverloaded = kind === undefined && params !== undefined && jsDoc === undefined;
+  const isInternal = jsDoc?.tags?.some((tag) => tag.kind === "internal") ?? false;
+  return accessibility === "private" || accessibility === "protected" || isInternal || isOverloaded;
+}
+
+function documented(
+  name: string,
+  { location, jsDoc }: DocNode,
+  parameters: readonly Parameter[] | null,
+): Documented {
+  const tags = jsDoc?.tags ?? [];
+  return {
+    name,
+    location: `${location?.filename.replace(ROOT.href, "")}:${location?.line}`,
+    text: textOf(jsDoc),
+    parameters: parameters && parameters.map(nameOf),
+    documentedParameters: tags.flatMap((tag) => tag.kind === "param" ? tag.name ?? [] : []),
+    hasThrows: tags.some((tag) => tag.kind === "throws"),
+    isReference: false,
+  };
+}
+
+function textOf(jsDoc: DocNode["jsDoc"]): string {
+  return [jsDoc?.doc, ...(jsDoc?.tags ?? []).map(({ doc }) => doc)].join("\n").trim();
+}
+
+function nameOf({ name, left, arg }: Parameter): string {
+  const inner = left ?? arg;
+  return inner === undefined ? name ?? "" : nameOf(inner);
+}

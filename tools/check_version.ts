@@ -1,0 +1,38 @@
+/**
+ * Checks that a tag, deno.json and CHANGELOG.md name the same version, before it is published:
+ * `deno run --allow-read tools/check_version.ts v1.2.3`.
+ *
+ * @module
+ */
+
+import { PROJECT_ROOT } from "./standard_library.ts";
+
+/**
+ * Compares a tag with the version of deno.json, and looks for its section in the changelog.
+ *
+ * @param tag The name of the tag: `v1.2.3`.
+ * @param version The version in deno.json.
+ * @param changelog The text of CHANGELOG.md.
+ * @returns What is wrong; empty if nothing is.
+ */
+export function findProblems(tag: string, version: string, changelog: string): string[] {
+  const problems: string[] = [];
+  if (tag !== `v${version}`) {
+    problems.push(`the tag is ${JSON.stringify(tag)}, and deno.json has the version ${version}`);
+  }
+  const headings = changelog.split("\n").filter((line) => line.startsWith("## "));
+  const isDated = headings.some((line) =>
+    line.startsWith(`## [${version}] - `) && /\d{4}-\d\d-\d\d$/.test(line)
+  );
+  if (!isDated) problems.push(`CHANGELOG.md has no heading "## [${version}] - YYYY-MM-DD"`);
+  return problems;
+}
+
+if (import.meta.main) {
+  const [tag = ""] = Deno.args;
+  const read = (path: string) => Deno.readTextFile(new URL(path, PROJECT_ROOT));
+  const { version } = JSON.parse(await read("deno.json"));
+  const problems = findProblems(tag, version, await read("CHANGELOG.md"));
+  for (const problem of problems) console.error(problem);
+  Deno.exit(problems.length === 0 ? 0 : 1);
+}

@@ -1,0 +1,13 @@
+// A server in a worker of its own: the worker is a module of the package, the app one of this project.
+import { Client } from "@degu/degu/client";
+import { TempServer } from "@degu/degu/misc";
+import { assertEquals } from "@std/assert";
+
+const app = () => [200, "OK", { from: "source" }, null] as const;
+await using first = await TempServer.start(["127.0.0.1", 0], null, app);
+assertEquals((await new Client(first.address).request("GET", "/")).headers["from"], "source");
+
+const build = { module: import.meta.resolve("./app.ts"), name: "buildApp" };
+await using second = await TempServer.start(["127.0.0.1", 0], build, "module");
+assertEquals((await new Client(second.address).request("GET", "/")).headers["from"], "module");
+console.log("two temporary servers have answered");

@@ -1,0 +1,142 @@
+/**
+ * Installs the package in a fresh project, as its users do, and runs programs with it: `deno task package`.
+ *
+ * Exactly the files that `deno publish` would upload are served over loopback, in the place of JSR. A project in a
+ * temporary directory maps `@degu/degu` to them, and fills an empty cache of its own. Then the server is closed, and each
+ * program runs from the cache alone, with the permissions that it needs and no others.
+ *
+ * @module
+ */
+
+import { publishedFiles } from "./package/published_files.ts";
+import { PROJECT_ROOT } from "./standard_library.ts";
+
+/** A program of the fresh project: its name, its text, and how it is run. */
+interface Program {
+  readonly name: string;
+  readonly source: string;
+  /** Its permissions; `null` if another program loads it. */
+  readonly flags: readonly string[] | null;
+  readonly env?: Record<string, string>;
+}
+
+const SECONDS = 60;
+const PROGRAMS = new URL("tools/package/programs/", PROJECT_ROOT);
+const NET = "--allow-net=127.0.0.1";
+const OTEL = { OTEL_DENO: "true", OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:9" };
+
+const files = await publishedFiles();
+const { exports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
+const dir = await Deno.makeTempDir({ dir: "/tmp", prefix: "degu-package-" });
+try {
+  await tryPackage(dir);
+  console.log(`The package of ${files.length} files works in a fresh project.`);
+} finally {
+  await Deno.remove(dir, { recursive: true });
+}
+
+async function tryPackage(dir: string): Promise<void> {
+  const programs = await findPrograms(dir);
+  await Deno.mkdir(`${dir}/project`);
+  await Deno.mkdir(`${dir}/tmp`);
+  for (const { name, source } of programs) {
+    await Deno.writeTextFile(`${dir}/project/${name}`, source);
+  }
+  const store = await copyPackage(`${dir}/package`);
+  {
+    await using server = serveFiles(store);
+    const { port } = server.addr;
+    await writeConfiguration(dir, `http://127.0.0.1:${port}/`);
+    const names = programs.map(({ name }) => name);
+    await runDeno(dir, ["check", `--allow-import=127.0.0.1:${port}`, ...names]);
+  }
+  for (const { name, flags, env } of programs) {
+    if (flags === null) continue;
+    await runDeno(dir, ["run", "--no-prompt", "--cached-only", ...flags, name], env);
+    console.log(`PASS ${name}`);
+  }
+}
+
+/** The programs of tools/package/programs, the ones in the README, and one that loads every public module. */
+async function findPrograms(dir: string): Promise<Program[]> {
+  const tmp = [`--allow-read=${dir}/tmp`, `--allow-write=${dir}/tmp`];
+  const everywhere = [NET, ...tmp, "--allow-sys=uid"];
+  const read = (name: string) => Deno.readTextFile(new URL(name, PROGRAMS));
+  const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
+  const blocks = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code);
+  if (blocks.length === 0) throw new Error("README.md has no example");
+  return [
+    { name: "entries.ts", source: importAll(), flags: [] },
+    ...blocks.map((source, i) => ({ name: `readme_${i + 1}.ts`, source, flags: everywhere })),
+    { name: "app.ts", source: await read("app.ts"), flags: null },
+    {
+      name: "temp_server.ts",
+      source: await read("temp_server.ts"),
+      flags: [NET, `--allow-read=${dir}/project`],
+    },
+    { name: "files.ts", source: await read("files.ts"), flags: [NET, ...tmp] },
+    { name: "devices.ts", source: await read("devices.ts"), flags: everywhere },
+    { name: "otel.ts", source: await read("otel.ts"), flags: [NET], env: OTEL },
+  ];
+}
+
+/** A program without any permission that loads every public module. */
+function importAll(): string {
+  const names = Object.keys(exports).map((name) => name.replace(/^\./, "@degu/degu"));
+  return names.map((name) => `import ${JSON.stringify(name)};`).join("\n");
+}
+
+/** Copies the files of the package, and returns the URL of the copy. */
+async function copyPackage(path: string): Promise<URL> {
+  for (const file of files) {
+    const target = `${path}/${file}`;
+    await Deno.mkdir(target.slice(0, target.lastIndexOf("/")), { recursive: true });
+    await Deno.copyFile(new URL(file, PROJECT_ROOT), target);
+  }
+  return new URL(`file://${path}/`);
+}
+
+/** What stands in for JSR; the package is below `/degu/`, and what its examples compare with below `/std/`. */
+function serveFiles(store: URL): Deno.HttpServer<Deno.NetAddr> {
+  const roots: Record<string, URL> = {
+    degu: store,
+    std: new URL("tests/support/offline/", PROJECT_ROOT),
+  };
+  return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
+    const [, root = "", path = ""] = /^\/(\w+)\/(.*)$/.exec(new URL(url).pathname) ?? [];
+    try {
+      const text = await Deno.readTextFile(new URL(path, roots[root]));
+      return new Response(text, { headers: { "content-type": "application/typescript" } });
+    } catch {
+      return new Response(null, { status: 404 });
+    }
+  });
+}
+
+async function writeConfiguration(dir: string, url: string): Promise<void> {
+  const imports: Record<string, string> = { "@std/assert": `${url}std/assert.ts` };
+  for (const [name, path] of Object.entries<string>(exports)) {
+    imports[name.replace(/^\./, "@degu/degu")] = new URL(path, `${url}degu/`).href;
+  }
+  await Deno.writeTextFile(`${dir}/project/deno.json`, JSON.stringify({ imports, lock: false }));
+}
+
+/** Runs Deno in the fresh project; what it prints is shown if it fails. */
+async function runDeno(
+  dir: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<void> {
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: `${dir}/project`,
+    env: { ...env, DENO_DIR: `${dir}/cache`, TMPDIR: `${dir}/tmp`, NO_COLOR: "1" },
+    stdin: "null",
+    signal: AbortSignal.timeout(SECONDS * 1000),
+  }).output();
+  if (success) return;
+  const decoder = new TextDecoder();
+  throw new Error(
+    `deno ${args.join(" ")} failed:\n${decoder.decode(stdout)}${decoder.decode(stderr)}`,
+  );
+}
