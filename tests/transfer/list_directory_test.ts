@@ -105,7 +105,11 @@ Deno.test("an answer that is no list says what the other end needs", async () =>
   const listed = (uri: string) => Array.fromAsync(listDirectory(conn, uri));
   const html = await assertRejects(() => listed("/d/"), TransferError, "list: true");
   assertEquals([html.code, html.status], ["UNEXPECTED_RESPONSE", null]);
-  const none = await assertRejects(() => listed("/e/"), TransferError, "404 Not Found");
+  const none = await assertRejects(
+    () => listed("/e/"),
+    TransferError,
+    "needs a FilesApp with list: true",
+  );
   assertEquals([none.code, none.status], ["STATUS", 404]);
   assertEquals(conn.closed, false);
   assertEquals((await conn.get("/d/index.html")).status, 200);
