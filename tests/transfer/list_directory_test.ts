@@ -5,29 +5,11 @@ import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu/rgi";
 import { download, fileUri, listDirectory, TransferError } from "@degu/degu/transfer";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
+import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 
-const NAMES = [
-  "a b.txt",
-  "Öl",
-  "日本語.txt",
-  "😀",
-  "-",
-  "...",
-  "~",
-  "%41",
-  "a\nb",
-  '"\\',
-  "x".repeat(255),
-];
-
 const listing = (dir: string) => new FilesApp(dir, { list: true });
-
-/** An entry as it is sent. */
-function entry(fields: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
-  return { name: "a", kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z", ...fields };
-}
 
 /** An app that answers with this text, in chunks of so many bytes. */
 function answering(
