@@ -17,6 +17,7 @@ import { filesRow } from "./rows/files.ts";
 import { loadRow } from "./rows/load.ts";
 import { memoryRow } from "./rows/memory.ts";
 import { movingRow } from "./rows/moving.ts";
+import { observingRow } from "./rows/observing.ts";
 import { parsingRow } from "./rows/parsing.ts";
 import type { Row, RowSetting } from "./rows/row.ts";
 import { eightConnectionsRow, headersRow, oneConnectionRow } from "./rows/sequential.ts";
@@ -38,6 +39,7 @@ const rows: readonly Row[] = [
   memoryRow,
   startupRow,
   movingRow,
+  observingRow,
 ];
 
 /** Seconds that one measurement may take before its contender counts as failed. */

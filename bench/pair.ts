@@ -104,6 +104,12 @@ export class RunningPair {
     return replies.map(({ samples }) => samples as MemorySample[]);
   }
 
+  /** Seconds of processor time that all programs have used. */
+  async takeCpu(): Promise<number> {
+    const each = await Promise.all(this.#programs.map((program) => program.takeCpu(this.#timeout)));
+    return each.reduce((sum, seconds) => sum + seconds, 0);
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#programs.map((program) => program.stop()));
   }

@@ -44,7 +44,7 @@ export interface PeerArgument<Work extends ServerWork | ClientWork> {
 
 /** A line on a peer's standard input. `amount` counts messages or bytes. */
 export type Command = { readonly command: "run"; readonly amount: number } | {
-  readonly command: "memory";
+  readonly command: "memory" | "cpu";
 };
 
 /** A moment's resident memory: milliseconds since 1970, bytes, and bytes of body so far. */
@@ -78,13 +78,22 @@ export async function answerCommands(ready: unknown, measure: Measure): Promise<
   for await (const line of linesOf(Deno.stdin.readable)) {
     const command: Command = JSON.parse(line);
     try {
-      if (command.command === "memory") say({ samples: sampler.take() });
-      else say({ seconds: await measure(command.amount) });
+      if (command.command === "run") say({ seconds: await measure(command.amount) });
+      else if (command.command === "cpu") say({ seconds: await cpuSeconds() });
+      else say({ samples: sampler.take() });
     } catch (error) {
       say({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
     }
   }
   Deno.exit(0);
+}
+
+/** Seconds of processor time that this process has used, all of its threads together. */
+async function cpuSeconds(): Promise<number> {
+  // Loaded on demand: memory and start-up are measured without it.
+  const { cpuUsage } = await import("node:process");
+  const { user, system } = cpuUsage();
+  return (user + system) / 1e6;
 }
 
 function makeMeasure(peer: Peer, endpoint: Endpoint, work: ClientWork): Measure {

@@ -73,6 +73,13 @@ export class Program {
     return await this.#readReply(timeout);
   }
 
+  /** Seconds of processor time that the program has used; it answers within `timeout` seconds. */
+  async takeCpu(timeout: number): Promise<number> {
+    const { seconds } = await this.ask({ command: "cpu" }, timeout);
+    if (seconds === undefined) throw new Error("the program doesn't know its processor time");
+    return seconds;
+  }
+
   /** Ends the program's input and waits until it has ended itself, `timeout` seconds at most. */
   async finish(timeout: number): Promise<void> {
     try {

@@ -23,12 +23,16 @@ export type Endpoint =
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number; tls?: TlsFiles }
   | { readonly transport: "unix"; readonly path: string; tls?: TlsFiles };
 
+/** What a server of this project does with the figures of each exchange; other peers have none. */
+export type Observer = "onExchange" | "accessLog";
+
 /** Small messages in sequence on each of some connections. */
 export interface ExchangeWork {
   readonly kind: "exchange";
   /** `post`: a body of {@link payloadLength} bytes each way. `headers`: a GET with twelve headers each way and no body. */
   readonly message: "post" | "headers";
   readonly connections: number;
+  readonly observer?: Observer | undefined;
 }
 
 /** How a receiver takes a body. Peers that have one way only ignore it. */
@@ -64,6 +68,7 @@ export interface RelayWork {
 /** A server that answers a GET of `/` with {@link payloadLength} bytes, for a load generator. */
 export interface AnswerWork {
   readonly kind: "answer";
+  readonly observer?: Observer | undefined;
 }
 
 /** What a server can be started for. */

@@ -13,7 +13,7 @@ import type { Client } from "../client.ts";
 import { type Interval, startInterval } from "../net/interval.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { standardLogger } from "../net/standard_logger.ts";
-import type { CertificateLife } from "../pki/device_pki.ts";
+import { CERTIFICATE_LIFE } from "../pki/device_pki.ts";
 import type { ServerOptions } from "../server.ts";
 import {
   type ClientParts,
@@ -50,29 +50,11 @@ export interface DeviceOptions {
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-/** How often a device looks after its certificate. */
-export interface DeviceLife {
-  /** How long certificates live. */
-  readonly certificate: CertificateLife;
-  /** Milliseconds between two looks. */
-  readonly lookEvery: number;
-}
-
-/** A certificate is renewed 30 days before its end, so an hour is soon enough, also after a long sleep. */
-const LIFE: DeviceLife = {
-  certificate: { days: 365, renewalDays: 30 },
-  lookEvery: 60 * 60 * 1000,
-};
+/** How often to look whether a certificate is due: soon enough, also after a long sleep. */
+const LOOK_MILLISECONDS = 60 * 60 * 1000;
 
 /** What a device is made of. */
 type Parts = ServerParts & ClientParts;
-
-/** Does what {@linkcode Device.open} does, with another life. */
-export let openDevice: (
-  dir: string | URL,
-  options: DeviceOptions,
-  life: DeviceLife,
-) => Promise<Device>;
 
 /**
  * A device: its identity, the peers that it is paired with, servers for them and clients of them. All of it
@@ -112,7 +94,7 @@ export class Device implements AsyncDisposable {
   #look: Promise<void> = Promise.resolve();
   #disposed: Promise<void> | null = null;
 
-  private constructor(dir: string, parts: Parts, closing: AbortController, lookEvery: number) {
+  private constructor(dir: string, parts: Parts, closing: AbortController) {
     this.dir = dir;
     this.name = parts.name;
     this.id = parts.id;
@@ -121,34 +103,7 @@ export class Device implements AsyncDisposable {
     this.#watch = new DirectoryWatch(parts.peers.path, () => parts.peers.tryRefresh());
     this.#looking = startInterval(() => {
       this.#look = this.#look.then(() => parts.identity.refresh());
-    }, lookEvery);
-  }
-
-  static {
-    openDevice = async (dir, options, life) => {
-      const { name, logger } = checkOptions(options);
-      const paths = devicePaths(dir);
-      const settled = await prepareDirectory(paths, name);
-      const identity = await DeviceIdentity.open(paths.identity, settled, life.certificate, logger);
-      const { authority } = identity;
-      const serving = new ServingRecords(paths.dir);
-      const peers = new PeerStore(paths.dir, authority.id, serving, logger);
-      await peers.refresh();
-      const closing = new AbortController();
-      const parts: Parts = {
-        name: settled,
-        id: authority.id,
-        authority,
-        sslconfig: () => identity.current,
-        peers,
-        logger,
-        closing: closing.signal,
-        identity,
-        serving,
-        lives: new PeerLives(peers),
-      };
-      return new Device(paths.dir, parts, closing, life.lookEvery);
-    };
+    }, LOOK_MILLISECONDS);
   }
 
   /**
@@ -161,14 +116,35 @@ export class Device implements AsyncDisposable {
    * @param dir Absolute path, or file URL, of a directory of its own.
    * @param options Its name, which a new device needs, and where it logs.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
-   * @throws {RangeError} if `dir` is relative; where `name` has another form, is missing and there is
+   * @throws {RangeError} if `dir` is relative; if `name` has another form, is missing and there is
    * no device yet, or is not that of the device that there is.
    * @throws {Deno.errors.PermissionDenied} if others own the directory or what leads to it, or could
    * change it.
    * @throws {Deno.errors.InvalidData} if the identity can't be read or has expired.
    */
   static async open(dir: string | URL, options: DeviceOptions = {}): Promise<Device> {
-    return await openDevice(dir, options, LIFE);
+    const { name, logger } = checkOptions(options);
+    const paths = devicePaths(dir);
+    const settled = await prepareDirectory(paths, name);
+    const identity = await DeviceIdentity.open(paths.identity, settled, CERTIFICATE_LIFE, logger);
+    const { authority } = identity;
+    const serving = new ServingRecords(paths.dir);
+    const peers = new PeerStore(paths.dir, authority.id, serving, logger);
+    await peers.refresh();
+    const closing = new AbortController();
+    const parts: Parts = {
+      name: settled,
+      id: authority.id,
+      authority,
+      sslconfig: () => identity.current,
+      peers,
+      logger,
+      closing: closing.signal,
+      identity,
+      serving,
+      lives: new PeerLives(peers),
+    };
+    return new Device(paths.dir, parts, closing);
   }
 
   /** The peers, by name, as they are on disk now. */

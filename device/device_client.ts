@@ -9,7 +9,7 @@ import { DeguError, quote, TlsError, typeName } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
 import { type ClientOptions, type Connection, type RequestOptions, SSLClient } from "../client.ts";
 import { checkClientAddress } from "../net/addresses.ts";
-import { closeOn } from "../net/client_connection.ts";
+import { closeOn, explainRefusal } from "../net/client_connection.ts";
 import { JoinedSignal } from "../net/connect.ts";
 import { requestSignal } from "../net/request_signal.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
@@ -20,7 +20,7 @@ import { hasSigned } from "./authority.ts";
 import type { DeviceParts } from "./parts.ts";
 import type { PeerLives } from "./peer_lives.ts";
 import type { Peer } from "./peer.ts";
-import { mostTelling } from "./telling_error.ts";
+import { forgottenHint, mostTelling } from "./telling_error.ts";
 
 /** The options of a client of a peer. */
 export interface DeviceClientOptions extends ClientOptions {
@@ -62,7 +62,7 @@ function checkAddresses(addresses: Address[]): readonly Address[] {
 }
 
 /** The error where nobody knows where a peer is. */
-export function noAddress({ name }: Peer): DeguError {
+function noAddress({ name }: Peer): DeguError {
   return new DeguError(
     `no address of ${quote(name)} is known: give it with the option addresses, or pair the two ` +
       "again while it serves",
@@ -125,7 +125,8 @@ export class DeviceClient extends SSLClient {
       return socket;
     } catch (error) {
       const allFailed = error instanceof AggregateError && !bounds.signal?.aborted;
-      throw allFailed ? mostTelling(error) : error;
+      if (!allFailed) throw error;
+      throw mostTelling(error, { name: peer.name, addresses, stored: this.#addresses === null });
     }
   }
 
@@ -137,6 +138,7 @@ export class DeviceClient extends SSLClient {
     this.#read.set(own, read);
     const connection = await super.connect(bodies, own);
     closeOn(connection, read.life);
+    explainRefusal(connection, forgottenHint(read.peer.name));
     return connection;
   }
 

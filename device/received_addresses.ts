@@ -173,6 +173,6 @@ export function scopeOfConnection(
 }
 
 /** True for the path or the name of a Unix socket. */
-export function isUnix(address: Address): address is string | Uint8Array {
+function isUnix(address: Address): address is string | Uint8Array {
   return typeof address === "string" || address instanceof Uint8Array;
 }

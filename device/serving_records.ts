@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { addressText, parseAddress } from "../base/address.ts";
 import type { Address } from "../base/address_rules.ts";
 import { randomSuffix } from "../pki/certificates.ts";
-import { ifPresent, removeIfPossible } from "../pki/private_files.ts";
+import { ifPresent } from "../disk/present.ts";
+import { removeIfPossible } from "../pki/private_files.ts";
 
 const MAX_RECORD_BYTES = 1024;
 /** What is about to be a record is locked a moment after it was made. */

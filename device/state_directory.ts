@@ -5,13 +5,10 @@
  */
 
 import { join } from "node:path";
+import { ifPresent } from "../disk/present.ts";
+import { syncDirectory } from "../disk/sync_directory.ts";
 import { randomSuffix } from "../pki/certificates.ts";
-import {
-  ifPresent,
-  removeIfPossible,
-  syncDirectory,
-  writePrivateFile,
-} from "../pki/private_files.ts";
+import { removeIfPossible, writePrivateFile } from "../pki/private_files.ts";
 
 /** Nobody needs longer for a few small files; a process that was stopped must not stop all others. */
 const LOCK_SECONDS = 10;

@@ -4,7 +4,9 @@
  * @module
  */
 
-import { TlsError, type TlsErrorCode } from "../base/errors.ts";
+import { addressText } from "../base/address.ts";
+import type { Address } from "../base/address_rules.ts";
+import { quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
 
 /** The most useful first: what the peer itself says or is, before what somebody else does. */
 const TELLING: readonly TlsErrorCode[] = [
@@ -30,19 +32,57 @@ const TELLING_CLASSES: readonly (abstract new () => Error)[] = [
   Deno.errors.TimedOut,
 ];
 
-/** The most useful of several errors, of equal ones the first, with all of them as its `cause`. */
-export function mostTelling(cause: AggregateError): Error {
+/** The peer that was looked for, and where. */
+export interface Sought {
+  readonly name: string;
+  readonly addresses: readonly Address[];
+  /** Whether the addresses are those of the peer's entry. */
+  readonly stored: boolean;
+}
+
+/** What may be wrong where a peer refuses this device, and what to do. */
+export function forgottenHint(name: string): string {
+  return `${quote(name)} has probably forgotten this device: pair the two again`;
+}
+
+/**
+ * The most useful of several errors, of equal ones the first, with all of them as its `cause`. Its message also
+ * says what to do.
+ */
+export function mostTelling(cause: AggregateError, sought: Sought): Error {
   const { errors } = cause;
   const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
   const best = first instanceof Error ? first : new Error(String(first));
   const others = errors.length === 1 ? "" : `; and ${errors.length - 1} more addresses fail`;
-  const message = best.message + others;
+  const message = best.message + others + hintFor(best, sought);
   if (best instanceof TlsError) return new TlsError(best.code, message, { cause });
   const Class = Object.values(Deno.errors).find((each) => best.constructor === each) ?? Error;
   return Object.assign(
     new Class(message, { cause }),
     "code" in best ? { code: best.code } : {},
   );
+}
+
+/** What to do, unless the error says it. */
+function hintFor(error: Error, sought: Sought): string {
+  if (error instanceof TlsError) {
+    return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(sought.name)}` : "";
+  }
+  const isOwn = error instanceof Deno.errors.NotCapable ||
+    error instanceof Deno.errors.PermissionDenied;
+  return isOwn ? "" : `; ${unreachableHint(sought)}`;
+}
+
+function unreachableHint({ name, addresses, stored }: Sought): string {
+  const origin = stored ? "its stored" : "the given";
+  const where = `address${addresses.length === 1 ? "" : "es"} ${
+    addresses.map(addressText).join(", ")
+  }`;
+  const other = stored ? "give the option addresses" : "give other addresses";
+  return `${
+    quote(name)
+  } doesn't serve at ${origin} ${where}: start its server, ${other}, or pair the ` +
+    "two again while it serves";
 }
 
 function rank(error: unknown): number {

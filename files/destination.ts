@@ -20,7 +20,7 @@ import { dirname } from "node:path";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
-import { syncDirectory } from "./sync_directory.ts";
+import { syncIfPossible } from "./sync_if_possible.ts";
 import type { Unfinished } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
@@ -47,7 +47,7 @@ export type Condition = (existing: BigIntStats | null) => void;
  * @param names The names from there.
  * @throws {Refusal} if it is the root or reserved, or leads through a link or a file.
  */
-export function findDestination(root: string, names: readonly string[]): Destination {
+function findDestination(root: string, names: readonly string[]): Destination {
   if (names.length === 0) throw new Refusal(403, "the root can't be replaced or deleted");
   if (names.some(isReservedName)) throw reservedName();
   if (Deno.realPathSync(root) !== root) throw new Refusal(403, `${root} leads somewhere else now`);
@@ -204,5 +204,5 @@ export function deleteAt(
 
 /** Makes changes of directories durable, the innermost first. */
 export async function syncDirectories(directories: readonly string[]): Promise<void> {
-  for (const path of directories.toReversed()) await syncDirectory(path);
+  for (const path of directories.toReversed()) await syncIfPossible(path);
 }

@@ -33,6 +33,9 @@ export let closeAfterResponse: (connection: Connection) => void;
 /** Makes a connection close when a signal is aborted, which does not keep it alive. For clients. */
 export let closeOn: (connection: Connection, signal: AbortSignal) => void;
 
+/** Adds to the error of a client that the server refuses why that may be, and what to do. For clients. */
+export let explainRefusal: (connection: Connection, hint: string) => void;
+
 /**
  * One connection to a server: one request at a time, each response's body read before the next request.
  *
@@ -250,6 +253,7 @@ export class Connection implements Disposable {
     closeAfterResponse = (connection) => {
       connection.#exchanges.closeAfterResponse();
     };
+    explainRefusal = (connection, hint) => connection.#exchanges.explainRefusal(hint);
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }

@@ -109,7 +109,9 @@ export class ExchangeWatch {
   end(error: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
-    const firstByteAt = this.#sent?.firstByteAt ?? null;
+    const { firstByteAt = null, lastByteAt = null } = this.#sent ?? {};
+    // A complete exchange ends with its last byte. Asking for the time costs more than all the rest here.
+    const endAt = error === null && lastByteAt !== null ? lastByteAt : performance.now();
     this.#report({
       session: this.#session,
       method: this.#method,
@@ -118,7 +120,7 @@ export class ExchangeWatch {
       requestBytes: bytesRead(this.#body),
       responseBytes: this.#sent?.data ?? 0,
       firstByteMs: firstByteAt === null ? null : firstByteAt - this.#start,
-      totalMs: performance.now() - this.#start,
+      totalMs: endAt - this.#start,
       error,
     });
   }

@@ -5,7 +5,13 @@
  */
 
 import { type Bodies, type BodyOut, cancelUnused, outgoingFraming } from "../base/body/bodies.ts";
-import { BodyError, ConnectionClosedError, DeguError, EmptyPreambleError } from "../base/errors.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  TlsError,
+} from "../base/errors.ts";
 import { type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
 import { Interruption } from "../base/body/interruption.ts";
 import { Response } from "../base/app/message.ts";
@@ -61,6 +67,8 @@ export class Exchanges {
   #closeAfterBody = false;
   /** Over TLS a server may refuse a client after its handshake: until the first response. */
   #mayBeRefused: boolean;
+  /** What to tell a client that was refused: why that may be, and what to do. */
+  #refusalHint = "the server's log says why, at level info";
   /** The error of a write, if the server has refused the request's body. */
   #refusal: unknown = null;
   // Made for the first request that has a signal.
@@ -94,6 +102,11 @@ export class Exchanges {
   /** Closes the connection once the response's body has been read. */
   closeAfterResponse(): void {
     this.#closeAfterBody = true;
+  }
+
+  /** Says why the server may refuse this client, and what to do then. */
+  explainRefusal(hint: string): void {
+    this.#refusalHint = hint;
   }
 
   /** Makes a request, like `request` of a connection. */
@@ -271,21 +284,30 @@ export class Exchanges {
       return signal.reason;
     }
     const failure = this.#preambles.failureOf(thrown);
-    const error = this.#phase === "requesting" ? this.#asEmptyPreamble(failure) : failure;
+    const error = this.#phase === "requesting" ? this.#asRefusal(failure) : failure;
     cancelUnused(body, error);
     this.#transport.close(error);
     this.#phase = "idle";
     return error;
   }
 
-  /** The error to report instead: a reset before the first byte of a response counts as an end. */
+  /** The error to report instead for one that came before the first byte of a response. */
+  #asRefusal(error: unknown): unknown {
+    if (error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
+      const { code, message, cause } = error;
+      return new TlsError(code, `${message}; ${this.#refusalHint}`, { cause });
+    }
+    return this.#asEmptyPreamble(error);
+  }
+
+  /** A reset counts as an end. */
   #asEmptyPreamble(error: unknown): unknown {
     const { closed, reader, failure } = this.#transport;
     const refusal = this.#refusal;
     if (closed || error === refusal || reader.buffered > 0) return error;
     const reset = isReset(error) && (refusal !== null || error === failure);
     if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
-      return new EmptyPreambleError(REFUSED_MESSAGE);
+      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${this.#refusalHint}`);
     }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
     return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
@@ -294,7 +316,7 @@ export class Exchanges {
 
 const REFUSED_MESSAGE =
   "the server closed the connection before it answered anything, which over TLS may be its way to " +
-  "refuse this client's certificate: the server's log says why, at level info";
+  "refuse this client's certificate";
 
 /**
  * Waits until the runtime has polled its sockets, which only a timer is sure to make it do, and has

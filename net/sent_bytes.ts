@@ -20,6 +20,8 @@ export class SentBytes {
   data = 0;
   /** When the first byte was sent, by `performance.now()`; `null` before. */
   firstByteAt: number | null = null;
+  /** When the last byte so far was sent, likewise. */
+  lastByteAt: number | null = null;
   #preamble: number;
   readonly #chunked: boolean;
   #part: Part = "size";
@@ -39,7 +41,8 @@ export class SentBytes {
   /** The socket has taken the first `count` of these bytes. */
   add(bytes: Uint8Array, count: number): void {
     if (count === 0) return;
-    this.firstByteAt ??= performance.now();
+    this.lastByteAt = performance.now();
+    this.firstByteAt ??= this.lastByteAt;
     const start = Math.min(this.#preamble, count);
     this.#preamble -= start;
     if (this.#chunked) this.#walk(bytes, start, count);

@@ -82,7 +82,8 @@ const AUTHORITY_DAYS = 20 * 365;
 /** Days before its end at which an authority causes a warning. */
 const AUTHORITY_WARNING_DAYS = 30;
 
-const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
+/** A certificate is renewed a month before it would end. */
+export const CERTIFICATE_LIFE: CertificateLife = { days: 365, renewalDays: 30 };
 
 /**
  * Makes a device's own authority and certificate the first time, and loads them afterwards.

@@ -6,15 +6,10 @@
  */
 
 import { join } from "node:path";
+import { ifPresent, removeIfPresent } from "../disk/present.ts";
+import { syncDirectory } from "../disk/sync_directory.ts";
 import { randomSuffix } from "./certificates.ts";
-import {
-  exists,
-  ifPresent,
-  removeIfPossible,
-  removeIfPresent,
-  syncDirectory,
-  writePrivateFile,
-} from "./private_files.ts";
+import { exists, removeIfPossible, writePrivateFile } from "./private_files.ts";
 import { type PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** The files of an identity, in its directory. */
@@ -142,7 +137,7 @@ export async function removeLeftBehind(
     try {
       const info = await ifPresent(Deno.lstat(path));
       if (info === null || !paths.isOwn(info) || !isOld(info) || !await isWritable(path)) continue;
-      await removeIfPresent(path);
+      await removeIfPresent(path, { recursive: true });
     } catch (error) {
       warnings.push(
         `${path} was left behind by a call that was cut, and can't be removed: ${error}`,

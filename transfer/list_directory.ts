@@ -86,7 +86,7 @@ async function checkListResponse(route: Route, response: Response, uri: string):
   const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
   if (status === 200 && body !== null && type.trim() === "application/json") return;
   await route.discard(response);
-  if (status !== 200) throw statusError("GET", uri, response);
+  if (status !== 200) throw statusError("GET", uri, response, "list");
   const problem = "the answer is no list of a directory; it needs a FilesApp with list: true";
   throw unexpectedResponse("GET", uri, problem);
 }

@@ -4,24 +4,10 @@
  * @module
  */
 
+import { ifPresent, removeIfPresent } from "../disk/present.ts";
 import { TransferError } from "./transfer_error.ts";
 
 const NO_SPACE: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
-
-/** Resolves to `null` if there is nothing of the name that was asked for. */
-export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
-  try {
-    return await result;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
-    throw error;
-  }
-}
-
-/** Removes a file, or what else is there, if anything is. */
-export async function removeIfPresent(path: string): Promise<void> {
-  await ifPresent(Deno.remove(path));
-}
 
 /** Opens a new file for reading and writing; `null` if there is something of that name. */
 export async function createFile(path: string): Promise<Deno.FsFile | null> {

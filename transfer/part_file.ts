@@ -7,9 +7,10 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { isPartName, PART_SUFFIX } from "../files/part_name.ts";
-import { syncDirectory } from "../files/sync_directory.ts";
+import { syncIfPossible } from "../files/sync_if_possible.ts";
 import { readPieces } from "./file_pieces.ts";
-import { createFile, ifPresent, isAt, openRegularFile, removeIfPresent } from "./local_files.ts";
+import { ifPresent, removeIfPresent } from "../disk/present.ts";
+import { createFile, isAt, openRegularFile } from "./local_files.ts";
 import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
 import { TransferError } from "./transfer_error.ts";
 import { lockFile } from "../files/lock.ts";
@@ -189,7 +190,7 @@ export class PartFile implements AsyncDisposable {
     if (this.#replaces) await Deno.rename(this.#path, this.#target);
     else await this.#nameAnew();
     this.#exists = false;
-    await syncDirectory(dirname(this.#target));
+    await syncIfPossible(dirname(this.#target));
     if (this.#hasRecord) await removeRecord(this.#path);
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ifPresent, removeIfPresent } from "./local_files.ts";
+import { ifPresent, removeIfPresent } from "../disk/present.ts";
 
 /** Whoever wants to continue a part has to be offered the very same. */
 export interface PartRecord {

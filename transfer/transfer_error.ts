@@ -73,18 +73,17 @@ export class TransferError extends DeguError {
   }
 }
 
-/**
- * Makes the error for a response with a status that is not a success.
- *
- * @param writing Whether the other end was to take something.
- */
+/** What the other end was asked for: to take a file, to list a directory, or to give a file. */
+type TransferTask = "put" | "list" | "get";
+
+/** Makes the error for a response with a status that is not a success. */
 export function statusError(
   method: Method,
   uri: string,
   { status, reason }: { readonly status: number; readonly reason: string },
-  writing: boolean = method === "PUT",
+  task: TransferTask = method === "PUT" ? "put" : "get",
 ): TransferError {
-  const hint = hintOf(status, writing);
+  const hint = hintOf(status, task);
   const answer = `${status} ${reason}`.trimEnd();
   const message = `${method} ${quote(uri)}: the other end answered ${answer}: ${hint}`;
   return new TransferError("STATUS", message, { status });
@@ -109,14 +108,17 @@ export function changedWhileMoved(name: string): TransferError {
   );
 }
 
-function hintOf(status: number, writing: boolean): string {
+function hintOf(status: number, task: TransferTask): string {
+  const writing = task === "put";
   switch (status) {
     case 301:
     case 302:
     case 303:
     case 307:
     case 308:
-      return "it is a directory, or is somewhere else; give the URI of a file, or for a list one that ends with a slash";
+      return task === "list"
+        ? "it is somewhere else"
+        : "it is a directory, or is somewhere else; give the URI of a file";
     case 400:
       return writing
         ? "it did not accept the file; the file may have changed while it was sent, then call again"
@@ -127,9 +129,12 @@ function hintOf(status: number, writing: boolean): string {
         ? "this client may not write there, or the file system is read-only"
         : "this client may not read that";
     case 404:
-      return writing
-        ? "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()"
-        : "there is no such file or directory, or it is not for this client; a list needs a FilesApp with list: true";
+      if (writing) {
+        return "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()";
+      }
+      return task === "list"
+        ? "there is no such directory, or it is not for this client; a list needs a FilesApp with list: true"
+        : "there is no such file, or it is not for this client";
     case 405:
       return writing
         ? "it takes no files; it needs a FilesApp with write: true"

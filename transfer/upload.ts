@@ -138,7 +138,7 @@ class Upload {
   async #askOffset(): Promise<number> {
     const headers = { ...this.#headers, "upload-length": `${this.#source.size}` };
     const response = await this.#route.request("HEAD", this.#uri, headers);
-    if (response.status !== 200) throw statusError("HEAD", this.#uri, response, true);
+    if (response.status !== 200) throw statusError("HEAD", this.#uri, response, "put");
     const offset = this.#offsetOf(response);
     if (offset !== null) return offset;
     const problem =

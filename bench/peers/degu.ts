@@ -8,7 +8,7 @@ import type { Address, BodyOut, Chunk } from "../../base.ts";
 import { Body, BodyIter, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
 import { Client } from "../../client.ts";
 import type { App, ResponseTuple } from "../../rgi.ts";
-import type { Request } from "../../server.ts";
+import type { Request, ServerOptions } from "../../server.ts";
 import { Server } from "../../server.ts";
 import {
   answerBody,
@@ -29,12 +29,29 @@ const serverOptions = { maxConnections: 128, maxRequests: Infinity, timeout: 30 
 async function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
   const address = toAddress(endpoint);
   const app = await makeApp(work);
+  const options = { ...serverOptions, onExchange: await makeObserver(work) };
   const server = endpoint.tls === undefined
-    ? new Server(address, app, serverOptions)
-    : (await import("./degu_tls.ts")).makeServer(endpoint.tls, address, app, serverOptions);
+    ? new Server(address, app, options)
+    : (await import("./degu_tls.ts")).makeServer(endpoint.tls, address, app, options);
   await server.ready;
   server.serveForever();
   return fromAddress(server.address, endpoint);
+}
+
+async function makeObserver(work: ServerWork): Promise<ServerOptions["onExchange"]> {
+  const observer = "observer" in work ? work.observer : undefined;
+  if (observer === undefined) return undefined;
+  let observed = 0;
+  if (observer === "onExchange") {
+    return ({ status, requestBytes, responseBytes }) => {
+      observed += (status ?? 0) + requestBytes + responseBytes;
+      if (Number.isNaN(observed)) throw new Error("an exchange without figures");
+    };
+  }
+  const { accessLog } = await import("../../applib.ts");
+  return accessLog((line) => {
+    observed += line.length;
+  });
 }
 
 function toAddress(endpoint: Endpoint): Address {

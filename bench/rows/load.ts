@@ -8,8 +8,8 @@ import type { Contender, Trial } from "../interleave.ts";
 import { answerBody, checkSame, checkStatus } from "../messages.ts";
 import type { PeerName } from "../pair.ts";
 import { makeEndpoint, startPeer } from "../pair.ts";
-import { runToEnd } from "../process.ts";
-import type { Endpoint } from "../work.ts";
+import { type Program, runToEnd } from "../process.ts";
+import type { AnswerWork, Endpoint } from "../work.ts";
 import type { Row, RowSetting } from "./row.ts";
 import { makeSkippedGroup } from "./row.ts";
 
@@ -51,7 +51,8 @@ export const loadRow: Row = {
   },
 };
 
-async function hasWrk(): Promise<boolean> {
+/** Whether `wrk` is installed. */
+export async function hasWrk(): Promise<boolean> {
   try {
     // Without arguments it prints its usage and fails.
     await new Deno.Command("wrk", { stdout: "null", stderr: "null" }).output();
@@ -72,22 +73,63 @@ function makeContender(
   return {
     name,
     async start(): Promise<Trial> {
-      const endpoint = makeEndpoint({ transport: "tcp" }, setting);
-      const work = { kind: "answer" } as const;
-      const program = await startPeer(peer, "serve", "server", setting, { endpoint, work });
-      const url = toUrl(program.ready as Endpoint);
+      const loaded = await LoadedServer.start(peer, { kind: "answer" }, connections, setting);
       return {
-        async warmUp(): Promise<void> {
-          await checkAnswer(url);
-          await runWrk(url, connections, 1, setting);
-          // The answer is the same after a hundred thousand others.
-          await checkAnswer(url);
-        },
-        measure: () => runWrk(url, connections, seconds, setting),
-        stop: () => program.stop(),
+        warmUp: () => loaded.warmUp(),
+        measure: async () => (await loaded.run(seconds)).rate,
+        stop: () => loaded.program.stop(),
       };
     },
   };
+}
+
+/** What `wrk` has measured. */
+export interface LoadReport {
+  readonly requests: number;
+  /** Requests a second. */
+  readonly rate: number;
+}
+
+/** A server, and the load that it gets. */
+export class LoadedServer {
+  readonly #url: string;
+  readonly #connections: number;
+  readonly #setting: RowSetting;
+
+  private constructor(
+    readonly program: Program,
+    connections: number,
+    setting: RowSetting,
+  ) {
+    this.#url = toUrl(program.ready as Endpoint);
+    this.#connections = connections;
+    this.#setting = setting;
+  }
+
+  /** Starts a server. */
+  static async start(
+    peer: PeerName,
+    work: AnswerWork,
+    connections: number,
+    setting: RowSetting,
+  ): Promise<LoadedServer> {
+    const endpoint = makeEndpoint({ transport: "tcp" }, setting);
+    const program = await startPeer(peer, "serve", "server", setting, { endpoint, work });
+    return new LoadedServer(program, connections, setting);
+  }
+
+  /** Brings the server into the state in which measuring begins. */
+  async warmUp(): Promise<void> {
+    await checkAnswer(this.#url);
+    await this.run(1);
+    // The answer is the same after a hundred thousand others.
+    await checkAnswer(this.#url);
+  }
+
+  /** Puts the server under load for so many seconds. */
+  run(seconds: number): Promise<LoadReport> {
+    return runWrk(this.#url, this.#connections, seconds, this.#setting);
+  }
 }
 
 function toUrl(endpoint: Endpoint): string {
@@ -108,7 +150,7 @@ async function runWrk(
   connections: number,
   seconds: number,
   setting: RowSetting,
-): Promise<number> {
+): Promise<LoadReport> {
   const connectionArgs = ["--threads", "1", "--connections", String(connections)];
   const report = await runToEnd({
     prefix: setting.cores.prefix("client"),
@@ -116,8 +158,9 @@ async function runWrk(
     timeout: setting.timeout,
   });
   const rate = /^Requests\/sec:\s+([\d.]+)$/m.exec(report)?.[1];
-  if (rate === undefined) throw new Error("wrk gave no figures");
+  const requests = /^\s*(\d+) requests in /m.exec(report)?.[1];
+  if (rate === undefined || requests === undefined) throw new Error("wrk gave no figures");
   const trouble = /^\s*(Non-2xx or 3xx responses|Socket errors):.*$/m.exec(report)?.[0];
   if (trouble !== undefined) throw new Error(`wrk met trouble: ${trouble.trim()}`);
-  return Number(rate);
+  return { requests: Number(requests), rate: Number(rate) };
 }

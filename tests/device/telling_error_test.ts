@@ -1,7 +1,9 @@
 /** Which of several errors is told. */
-import { assertEquals, assertStrictEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
-import { mostTelling } from "@degu/internal/device/telling_error.ts";
+import { forgottenHint, mostTelling, type Sought } from "@degu/internal/device/telling_error.ts";
+
+const sought: Sought = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
 
 Deno.test("the error that says most is told, of its class, with all of them", () => {
   const refused = new Deno.errors.ConnectionRefused("refused");
@@ -23,11 +25,32 @@ Deno.test("the error that says most is told, of its class, with all of them", ()
   ];
   for (const [errors, best] of rows) {
     const cause = new AggregateError(errors);
-    const error = mostTelling(cause);
+    const error = mostTelling(cause, sought);
     assertStringIncludes(error.message, best.message);
     assertStrictEquals(error.constructor, best.constructor);
     assertEquals((error as { code?: unknown }).code, (best as { code?: unknown }).code);
     assertStrictEquals(error.cause, cause);
   }
-  assertEquals(mostTelling(new AggregateError(["text"])).message, "text");
+  const { message } = mostTelling(new AggregateError(["text"]), sought);
+  assertStringIncludes(message, 'text; "camera" doesn\'t serve at its stored address [::1]:80');
+});
+
+Deno.test("the error also says what to do, unless it is clear", () => {
+  const rows: [error: Error, hint: RegExp | null][] = [
+    [new Deno.errors.ConnectionRefused("refused"), /at its stored address \[::1\]:80: start its/],
+    [Object.assign(new Error("no route"), { code: "EHOSTUNREACH" }), /doesn't serve at/],
+    [new TlsError("REFUSED_BY_PEER", "an alert"), /; "camera" has probably forgotten this device/],
+    [new TlsError("UNTRUSTED", "a stranger"), null],
+    [new Deno.errors.NotCapable("no --allow-net"), null],
+    [new Deno.errors.PermissionDenied("no"), null],
+  ];
+  for (const [error, hint] of rows) {
+    const { message } = mostTelling(new AggregateError([error]), sought);
+    if (hint === null) assertEquals(message, error.message);
+    else assertMatch(message, hint);
+  }
+  const given = { ...sought, addresses: [["a", 1], ["b", 2]], stored: false } as const;
+  const { message } = mostTelling(new AggregateError([new Error("x"), new Error("y")]), given);
+  assertStringIncludes(message, "at the given addresses a:1, b:2: start its server, give other");
+  assertStringIncludes(forgottenHint("rover"), '"rover"');
 });

@@ -7,7 +7,7 @@
 import type { App } from "@degu/internal/base/app/app.ts";
 import type { Address } from "@degu/internal/base/address_rules.ts";
 import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
-import { Server } from "@degu/degu/server";
+import { Server, type ServerOptions } from "@degu/degu/server";
 import type { MemorySocket } from "./memory_socket.ts";
 
 /** A logger that says nothing. */
@@ -52,13 +52,14 @@ class MemoryListener implements Listener {
 export class MemoryServer extends Server {
   readonly memory: MemoryListener;
 
-  constructor(app: App) {
+  constructor(app: App, onExchange?: ServerOptions["onExchange"]) {
     const memory = new MemoryListener();
     const options = {
       timeout: null,
       logger: quiet,
       maxConnections: Infinity,
       maxRequests: Infinity,
+      onExchange,
     };
     super(["127.0.0.1", 1], app, options, () => memory);
     this.memory = memory;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { accessLines } from "./access_log.ts";
 import { cancelledBodies } from "./cancelled.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { fetchRequests } from "./fetch_requests.ts";
@@ -36,6 +37,7 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "request-stream": requestStreams,
   "response-stream": responseStreams,
   "request-loopback": loopbackRequests,
+  "access-log": accessLines,
   "cancelled-body": cancelledBodies,
   "closed-session": closedSessions,
   "careless-sender": () => carelessSenders,

@@ -2,29 +2,10 @@
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { Body, BodyIter, type BodyOut, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
-import type { App, Exchange, ServerOptions } from "@degu/degu/server";
+import type { App } from "@degu/degu/server";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { watch } from "@degu/testing/seen_exchanges.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
-
-/** A server that keeps what it tells of its exchanges. */
-function watch(app: App, options: ServerOptions = {}) {
-  const seen: Exchange[] = [];
-  const waiting: (() => void)[] = [];
-  const onExchange = (exchange: Exchange) => {
-    seen.push(exchange);
-    for (const resolve of waiting.splice(0)) resolve();
-  };
-  const serving = serve(app, { onExchange, ...options });
-  const next = async () => {
-    while (seen.length === 0) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      waiting.push(resolve);
-      await within(promise, "an exchange is reported");
-    }
-    return seen.shift()!;
-  };
-  return { serving, next, seen };
-}
 
 const echo: App = async (request) => {
   const data = request.body === null ? new Uint8Array() : await request.body.bytes();
@@ -81,13 +62,26 @@ Deno.test("a proxy has the figures of what it relays, as its upstream has", asyn
   }
 });
 
-Deno.test("a response to HEAD has no bytes, whatever it announces", async () => {
-  const { serving, next } = watch(() => [200, "OK", { "content-length": 12 }, null]);
-  await using _ = serving;
-  await serving.makeClient().request("HEAD", "/");
-  const { method, status, responseBytes, error } = await next();
-  assertEquals([method, status, responseBytes, error], ["HEAD", 200, 0, null]);
-});
+const BODYLESS: readonly (readonly [string, string, App])[] = [
+  ["HEAD, whatever it announces", "HEAD", () => [200, "OK", { "content-length": 12 }, null]],
+  ["HEAD of a chunked body", "HEAD", () => [200, "OK", { "transfer-encoding": "chunked" }, null]],
+  ["GET with 204", "GET", () => [204, "No Content", {}, null]],
+  ["GET with 304", "GET", () => [304, "Not Modified", { "content-length": 12 }, null]],
+  ["DELETE with 204", "DELETE", () => [204, "No Content", {}, null]],
+];
+for (const [name, method, app] of BODYLESS) {
+  Deno.test(`a response without body has no bytes: ${name}`, async () => {
+    const { serving, next } = watch(app);
+    await using _ = serving;
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(`${method} / HTTP/1.1\r\n\r\n`);
+    const status = (await peer.readPreamble()).split(" ")[1];
+    const exchange = await next();
+    assertEquals([exchange.method, String(exchange.status)], [method, status]);
+    const { requestBytes, responseBytes, error } = exchange;
+    assertEquals([requestBytes, responseBytes, error], [0, 0, null]);
+  });
+}
 
 Deno.test("a request that is refused with its body unread has what was read", async () => {
   const { serving, next } = watch(async (request) => {

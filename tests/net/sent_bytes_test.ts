@@ -1,5 +1,5 @@
 /** How the bytes of data in a message are counted, however the socket takes them. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { SentBytes } from "@degu/internal/net/sent_bytes.ts";
 
@@ -43,10 +43,15 @@ Deno.test("data is counted without the preamble and the lines between chunks, in
   ));
 });
 
-Deno.test("the first byte is noted once the socket has taken one", () => {
+Deno.test("the first and the last byte are noted once the socket has taken them", () => {
   const sent = new SentBytes(3, 2);
   sent.add(encode("abcde"), 0);
-  assertEquals(sent.firstByteAt, null);
+  assertEquals([sent.firstByteAt, sent.lastByteAt], [null, null]);
   sent.add(encode("abcde"), 4);
-  assertEquals([typeof sent.firstByteAt, sent.data], ["number", 1]);
+  const { firstByteAt, lastByteAt, data } = sent;
+  assertEquals([typeof firstByteAt, lastByteAt, data], ["number", firstByteAt, 1]);
+  while (performance.now() === firstByteAt);
+  sent.add(encode("e"), 1);
+  assertEquals([sent.firstByteAt, sent.data], [firstByteAt, 2]);
+  assert(sent.lastByteAt! > firstByteAt!);
 });

@@ -1,12 +1,10 @@
-/** Every program in examples/ runs with the permissions that its first line names, and needs them. */
+/** Each program in examples/ runs with the permissions that its first line names, and needs them. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { firstLineOf, flagsOf, NO_PROGRAM, ROOT } from "@degu/testing/example_programs.ts";
 
-const ROOT = new URL("../../", import.meta.url);
 const DIRECTORY = "examples/";
-/** How the first line of a program begins: its path and what it is to be run with follow. */
-const PROGRAM = "// deno run ";
-/** How the first line of a module begins that others import; why it is there follows. */
-const NO_PROGRAM = "// Not a program: ";
+/** They need each other: examples_pair_test.ts runs them. */
+const PAIR: readonly string[] = [`${DIRECTORY}camera.ts`, `${DIRECTORY}viewer.ts`];
 /** The longest that a program may take, in milliseconds. */
 const TIME_LIMIT = 60_000;
 
@@ -25,7 +23,8 @@ interface Result {
 }
 
 for (const path of await examplePaths()) {
-  const [firstLine = ""] = (await Deno.readTextFile(new URL(path, ROOT))).split("\n");
+  if (PAIR.includes(path)) continue;
+  const firstLine = await firstLineOf(path);
   if (firstLine.startsWith(NO_PROGRAM)) {
     const reason = firstLine.slice(NO_PROGRAM.length);
     Deno.test({ name: `${path} is no program: ${reason}`, ignore: true, fn() {} });
@@ -64,7 +63,7 @@ Deno.test("the tutorial shows the same response twice, and two transfers", async
 
 Deno.test("the devices of the example are paired, and the download that was cut is resumed", async () => {
   const path = `${DIRECTORY}devices.ts`;
-  const [firstLine = ""] = (await Deno.readTextFile(new URL(path, ROOT))).split("\n");
+  const firstLine = await firstLineOf(path);
   const { success, stdout, stderr } = await runExample(path, flagsOf(path, firstLine));
   assert(success, stderr);
   assertMatch(stdout, /^The camera is paired with viewer \([a-z2-7]{52}\)\.$/m);
@@ -89,14 +88,6 @@ async function examplePaths(): Promise<string[]> {
   return entries.map(({ name }) => DIRECTORY + name).filter((path) => path.endsWith(".ts")).sort();
 }
 
-function flagsOf(path: string, firstLine: string): string[] {
-  assert(
-    firstLine.startsWith(PROGRAM) && firstLine.endsWith(` ${path}`),
-    `${path}: its first line must be "${PROGRAM}<flags> ${path}" or "${NO_PROGRAM}<reason>"`,
-  );
-  return firstLine.slice(PROGRAM.length, -path.length).split(" ").filter((flag) => flag !== "");
-}
-
 /** Runs a program of examples/ as a process of its own, perhaps by another command. */
 async function runExample(
   path: string,
@@ -118,7 +109,7 @@ async function runExample(
 /** The lines that the tutorial prints. */
 async function runTutorial(...wrapper: string[]): Promise<string[]> {
   const path = `${DIRECTORY}tutorial.ts`;
-  const [firstLine = ""] = (await Deno.readTextFile(new URL(path, ROOT))).split("\n");
+  const firstLine = await firstLineOf(path);
   const { success, stdout, stderr } = await runExample(path, flagsOf(path, firstLine), ...wrapper);
   assert(success, stderr);
   return stdout.trimEnd().split("\n");

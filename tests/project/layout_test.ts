@@ -190,16 +190,23 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: ["base.ts", ...await filesUnder("base/app", ".ts")], mayImport: ["base/"] },
     { paths: await part("rgi"), mayImport: ["base/", "rgi/"] },
     { paths: await filesUnder("net", ".ts"), mayImport: ["base/", "net/", "node:"] },
+    { paths: await filesUnder("disk", ".ts"), mayImport: ["disk/"] },
     { paths: ["client.ts", "server.ts"], mayImport: ["base/", "net/"] },
     { paths: await part("applib"), mayImport: [...connected, "applib/"] },
-    { paths: await part("files"), mayImport: [...connected, "files/", "node:", "npm:mime"] },
+    {
+      paths: await part("files"),
+      mayImport: [...connected, "disk/", "files/", "node:", "npm:mime"],
+    },
     { paths: await part("web"), mayImport: [...connected, "web/"] },
     {
       paths: await part("pki"),
-      mayImport: ["base/", "net/", "pki/", "node:", "npm:@peculiar/x509"],
+      mayImport: ["base/", "disk/", "net/", "pki/", "node:", "npm:@peculiar/x509"],
     },
-    { paths: await part("transfer"), mayImport: [...connected, "files/", "transfer/", "node:"] },
-    { paths: await part("device"), mayImport: [...connected, "pki/", "device/", "node:"] },
+    {
+      paths: await part("transfer"),
+      mayImport: [...connected, "disk/", "files/", "transfer/", "node:"],
+    },
+    { paths: await part("device"), mayImport: [...connected, "disk/", "pki/", "device/", "node:"] },
     { paths: await part("otel"), mayImport: [...connected, "otel/", "npm:@opentelemetry/api"] },
     { paths: await part("misc"), mayImport: [...connected, "pki/", "misc/", "node:"] },
   ];

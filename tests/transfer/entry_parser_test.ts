@@ -3,25 +3,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { type DirectoryEntry, TransferError } from "@degu/degu/transfer";
 import { EntryParser } from "@degu/internal/transfer/entry_parser.ts";
 import fc from "fast-check";
-
-const NAMES = [
-  "a b.txt",
-  "Öl",
-  "日本語.txt",
-  "😀",
-  "-",
-  "...",
-  "~",
-  "%41",
-  "a\nb",
-  '"\\',
-  "x".repeat(255),
-];
-
-/** An entry as it is sent. */
-function entry(fields: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
-  return { name: "a", kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z", ...fields };
-}
+import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 
 /** Adds the entries of a text, which comes in pieces of so many bytes, to a list. */
 function parse(text: string | Uint8Array, length = 7, parsed: DirectoryEntry[] = []) {

@@ -5,29 +5,11 @@ import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu/rgi";
 import { download, fileUri, listDirectory, TransferError } from "@degu/degu/transfer";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
+import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 
-const NAMES = [
-  "a b.txt",
-  "Öl",
-  "日本語.txt",
-  "😀",
-  "-",
-  "...",
-  "~",
-  "%41",
-  "a\nb",
-  '"\\',
-  "x".repeat(255),
-];
-
 const listing = (dir: string) => new FilesApp(dir, { list: true });
-
-/** An entry as it is sent. */
-function entry(fields: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
-  return { name: "a", kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z", ...fields };
-}
 
 /** An app that answers with this text, in chunks of so many bytes. */
 function answering(
@@ -105,7 +87,11 @@ Deno.test("an answer that is no list says what the other end needs", async () =>
   const listed = (uri: string) => Array.fromAsync(listDirectory(conn, uri));
   const html = await assertRejects(() => listed("/d/"), TransferError, "list: true");
   assertEquals([html.code, html.status], ["UNEXPECTED_RESPONSE", null]);
-  const none = await assertRejects(() => listed("/e/"), TransferError, "404 Not Found");
+  const none = await assertRejects(
+    () => listed("/e/"),
+    TransferError,
+    "needs a FilesApp with list: true",
+  );
   assertEquals([none.code, none.status], ["STATUS", 404]);
   assertEquals(conn.closed, false);
   assertEquals((await conn.get("/d/index.html")).status, 200);

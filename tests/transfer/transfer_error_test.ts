@@ -9,7 +9,7 @@ Deno.test("a status says what was asked and what to do, and leaves the connectio
     [301, "Moved Permanently", "is a directory"],
     [400, "Bad Request", "did not accept"],
     [403, "Forbidden", "may not read"],
-    [404, "Not Found", "there is no such file"],
+    [404, "Not Found", "there is no such file, or it is not for this client"],
     [405, "Method Not Allowed", "no FilesApp"],
     [412, "Precondition Failed", "there is a file already"],
     [418, "Teapot", "is it a FilesApp"],
@@ -25,6 +25,7 @@ Deno.test("a status says what was asked and what to do, and leaves the connectio
     using conn = await client.connect();
     const failed = () => download(conn, "/a/b", `${dir.path}/f`);
     const error = await assertRejects(failed, TransferError, hint);
+    assert(!error.message.includes("list"), error.message);
     assertEquals([error.name, error.code, error.status], ["TransferError", "STATUS", status]);
     assert(
       error.message.includes(`GET "/a/b"`) && error.message.includes(`${status} ${reason}`),

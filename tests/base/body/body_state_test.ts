@@ -1,6 +1,7 @@
 /** What a `Body` allows at which moment, and its text and JSON. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { bodies, Body, makeOutputFromInput } from "@degu/degu/base";
+import { DIGITS, operations, withEachSource } from "@degu/testing/bodies.ts";
 import {
   assertBodyError,
   assertTypeError,
@@ -12,42 +13,10 @@ import {
   concat,
   cut,
   PieceSource,
-  RecordingSink,
   StallingSource,
   streamOf,
-  withFile,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-
-const DIGITS = latin1("1234567890");
-
-/** Runs a test with a body over each kind of source that holds the given bytes. */
-async function withEachSource(
-  t: Deno.TestContext,
-  bytes: Uint8Array,
-  run: (body: Body, kind: string) => Promise<void>,
-) {
-  await t.step("stream", () => run(new Body(streamOf(...cut(bytes, 3)), bytes.length), "stream"));
-  await t.step("byte source", async () => {
-    await run(new Body(new PieceSource(cut(bytes, 4, 1)), bytes.length), "byte source");
-  });
-  await t.step("file", async () => {
-    await withFile(bytes, (file) => run(new Body(file, bytes.length), "file"));
-  });
-}
-
-/** Everything that can be done with a body, each as a promise. */
-const operations: Record<string, (body: Body) => Promise<unknown>> = {
-  "read()": (body) => body.read(),
-  "read(0)": (body) => body.read(0),
-  "read(1)": (body) => body.read(1),
-  "bytes()": (body) => body.bytes(),
-  "text()": (body) => body.text(),
-  "json()": (body) => body.json(),
-  "iteration": (body) => collect(body),
-  "writeTo()": (body) => body.writeTo(new RecordingSink()),
-  "readable": async (body) => await new Response(body.readable).bytes(),
-};
 
 const shapes: Record<string, number[]> = {
   "at once": [10],

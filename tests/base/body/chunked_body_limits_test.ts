@@ -1,9 +1,18 @@
 /** The limits of a `ChunkedBody`, and what it leaves in its source. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type Chunk, ChunkedBody } from "@degu/degu/base";
+import { ChunkedBody } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
 import { chunks as chunksArbitrary, pieceLengths } from "@degu/testing/arbitraries.ts";
+import {
+  CHUNKS,
+  DATA,
+  ENCODED,
+  flat,
+  operations,
+  readChunks,
+  withEachSource,
+} from "@degu/testing/chunked_bodies.ts";
 import {
   assertBodyError,
   assertCutShort,
@@ -12,58 +21,14 @@ import {
   shown,
 } from "@degu/testing/expectations.ts";
 import {
-  collect,
   concat,
   cut,
   PieceSource,
-  RecordingSink,
   StallingSource,
   streamOf,
   withFile,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
-
-const ENCODED = latin1("3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0\r\n\r\n");
-const DATA = "1234567890";
-const CHUNKS = [[null, "123"], ["k=v", "4567"], [null, "890"], [null, ""]];
-
-/** A chunk as text: `["k=v", "data"]`. */
-function flat([extension, data]: Chunk): [string | null, string] {
-  return [extension && extension.join("="), fromLatin1(data)];
-}
-
-/** All chunks that readChunk gives, the last one included. */
-async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
-  const chunks: Chunk[] = [];
-  for (;;) {
-    const chunk = await body.readChunk();
-    chunks.push(chunk);
-    if (chunk[1].length === 0) return chunks;
-  }
-}
-
-/** Everything that can be done with a chunked body, each as a promise. */
-const operations: Record<string, (body: ChunkedBody) => Promise<unknown>> = {
-  "read()": (body) => body.read(),
-  "readChunk()": (body) => body.readChunk(),
-  "bytes()": (body) => body.bytes(),
-  "text()": (body) => body.text(),
-  "json()": (body) => body.json(),
-  "iteration": (body) => collect(body),
-  "writeTo()": (body) => body.writeTo(new RecordingSink()),
-  "readable": async (body) => await new Response(body.readable).bytes(),
-};
-
-/** Runs a test with the encoded bytes in each kind of source. */
-async function withEachSource(
-  t: Deno.TestContext,
-  bytes: Uint8Array,
-  run: (body: ChunkedBody) => Promise<void>,
-) {
-  await t.step("stream", () => run(new ChunkedBody(streamOf(...cut(bytes, 5)))));
-  await t.step("byte source", () => run(new ChunkedBody(new PieceSource(cut(bytes, 1)))));
-  await t.step("file", () => withFile(bytes, (file) => run(new ChunkedBody(file))));
-}
 
 Deno.test("ChunkedBody takes chunk lines of 4096 bytes with their CR LF", async () => {
   const value = "v".repeat(4096 - "5;k=\r\n".length);

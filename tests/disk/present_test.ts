@@ -1,0 +1,33 @@
+/** What may or may not be on the disk. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import { ifPresent, removeIfPresent } from "@degu/internal/disk/present.ts";
+import { entries, tempDir } from "@degu/testing/directories.ts";
+
+Deno.test("ifPresent turns only NotFound into null", async () => {
+  assertEquals(await ifPresent(Promise.resolve(1)), 1);
+  assertEquals(await ifPresent(Promise.reject(new Deno.errors.NotFound("gone"))), null);
+  const denied = new Deno.errors.PermissionDenied("no");
+  assertEquals(await assertRejects(() => ifPresent(Promise.reject(denied))), denied);
+});
+
+Deno.test("removeIfPresent removes a file, an empty directory and nothing", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "a");
+  await removeIfPresent(path);
+  await Deno.writeTextFile(path, "");
+  await removeIfPresent(path);
+  await Deno.mkdir(path);
+  await removeIfPresent(path);
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("removeIfPresent removes a directory with all in it only where that is asked for", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "a");
+  await Deno.mkdir(join(path, "b", "c"), { recursive: true });
+  await assertRejects(() => removeIfPresent(path));
+  assertEquals(await entries(path), ["b"]);
+  await removeIfPresent(path, { recursive: true });
+  assertEquals(await entries(dir.path), []);
+});

@@ -1,0 +1,25 @@
+/**
+ * Entries of lists of directories, as they are sent.
+ *
+ * @module
+ */
+
+/** Names that are hard on escapes and limits. */
+export const NAMES: readonly string[] = [
+  "a b.txt",
+  "Öl",
+  "日本語.txt",
+  "😀",
+  "-",
+  "...",
+  "~",
+  "%41",
+  "a\nb",
+  '"\\',
+  "x".repeat(255),
+];
+
+/** An entry as it is sent. */
+export function entry(fields: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  return { name: "a", kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z", ...fields };
+}

@@ -1,0 +1,28 @@
+/**
+ * The programs of examples/, and how their first lines say that they are run.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+
+/** The checkout. */
+export const ROOT: URL = new URL("../../", import.meta.url);
+/** How the first line of a program begins: its path and what it is to be run with follow. */
+const PROGRAM = "// deno run ";
+/** How the first line of a module begins that others import; why it is there follows. */
+export const NO_PROGRAM = "// Not a program: ";
+
+/** The first line of an example. */
+export async function firstLineOf(path: string): Promise<string> {
+  return (await Deno.readTextFile(new URL(path, ROOT))).split("\n", 1)[0] ?? "";
+}
+
+/** The flags that the first line of a program names. */
+export function flagsOf(path: string, firstLine: string): string[] {
+  assert(
+    firstLine.startsWith(PROGRAM) && firstLine.endsWith(` ${path}`),
+    `${path}: its first line must be "${PROGRAM}<flags> ${path}" or "${NO_PROGRAM}<reason>"`,
+  );
+  return firstLine.slice(PROGRAM.length, -path.length).split(" ").filter((flag) => flag !== "");
+}
