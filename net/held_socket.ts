@@ -50,7 +50,7 @@ export class HeldSocket {
     const createHandle = net["_createServerHandle"];
     if (typeof createHandle !== "function") return null;
     // It returns the number of an error, or the handle.
-    const handle: unknown = createHandle(null, -1, -1, fd);
+    const handle: unknown = createHandle(null, null, null, fd);
     return typeof handle === "object" && handle !== null ? new HeldSocket(handle) : null;
   }
 

@@ -115,7 +115,7 @@ export class PoolMember {
       if (this.#isStopping) return;
       this.#state.log(
         "error",
-        `${this.#name} ${describe(ending)}; a new one starts in ${delay} ms`,
+        `${this.#name} ${ending.what}; a new one starts in ${delay} ms`,
       );
       await this.#pause(delay);
       if (this.#isStopping) return;
@@ -150,9 +150,4 @@ export class PoolMember {
     clearTimeout(timer);
     this.#endPause = null;
   }
-}
-
-/** What has happened, with the stack of an error that nothing caught. */
-function describe({ error, hung }: Ending): string {
-  return hung ? error.message : `has failed: ${error.stack ?? error.message}`;
 }

@@ -36,6 +36,9 @@ export interface Heartbeat {
 
 /** How a worker has ended. */
 export interface Ending {
+  /** What it has done, for a log: `"has ended by itself"`. */
+  readonly what: string;
+  /** What {@linkcode WorkerThread.load} and {@linkcode WorkerThread.listen} reject with. */
   readonly error: Error;
   /** Whether its thread may still run, and hold its socket. */
   readonly hung: boolean;
@@ -75,10 +78,9 @@ export class WorkerThread {
     this.ended = this.#ended.promise;
     for (const { promise } of [this.#loaded, this.#serving]) promise.catch(() => {});
     worker.on("message", (report: Report) => this.#receive(report));
-    worker.on("error", (error) => this.#end({ error: asError(error), hung: false }));
+    worker.on("error", (error) => this.#fail(asError(error)));
     worker.on("exit", (code) => {
-      const how = `ended by itself, as with Deno.exit(); exit code ${code}`;
-      this.#end({ error: new DeguError(how), hung: false });
+      this.#end(`has ended by itself, as with Deno.exit(), with exit code ${code}`);
     });
     this.#beating = startInterval(() => this.#beat(heartbeat), heartbeat.every);
   }
@@ -149,7 +151,7 @@ export class WorkerThread {
 
   async #terminate(): Promise<void> {
     await Promise.race([this.#closed.promise, this.ended]);
-    this.#end({ error: new DeguError("the pool was closed"), hung: false });
+    this.#end("was closed");
     await this.#worker.terminate();
   }
 
@@ -177,21 +179,26 @@ export class WorkerThread {
     if (report.type === "serving" && report.fd !== null) HeldSocket.open(report.fd)?.close();
   }
 
-  #fail(error: Error, hung = false): void {
-    this.#end({ error, hung });
+  #fail(error: Error): void {
+    this.#end(`has failed: ${error.stack ?? error.message}`, { error });
     this.#worker.terminate();
   }
 
   #beat({ missed }: Heartbeat): void {
-    if (this.#unanswered >= missed) return this.#fail(new DeguError("doesn't answer"), true);
-    this.#unanswered++;
-    this.#post({ type: "ping" });
+    if (this.#unanswered >= missed) {
+      this.#end("doesn't answer", { hung: true });
+      this.#worker.terminate();
+    } else {
+      this.#unanswered++;
+      this.#post({ type: "ping" });
+    }
   }
 
-  #end(ending: Ending): void {
+  #end(what: string, { error, hung = false }: { error?: Error; hung?: boolean } = {}): void {
     if (this.#isOver) return;
     this.#isOver = true;
     clearInterval(this.#beating);
+    const ending = { what, error: error ?? new DeguError(`a worker of the pool ${what}`), hung };
     this.#loaded.reject(ending.error);
     this.#serving.reject(ending.error);
     this.#ended.resolve(ending);
