@@ -6,7 +6,7 @@ import { ServerPool } from "@degu/degu/pool";
 import { createDevicePki } from "@degu/degu/pki";
 import { Server } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
-import { appOf, askThread, meetWorkers, servePool } from "@degu/testing/pools.ts";
+import { appOf, askThread, meetWorkers, reaches, servePool } from "@degu/testing/pools.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 
@@ -92,15 +92,13 @@ Deno.test("shutdown() answers every request that has begun, and lets no other be
   await using pooling = await servePool(appOf("buildWaiting", [counters]));
   const { pool, client } = pooling;
   const answers = Array.from({ length: 40 }, () => askThread(client));
-  while (Atomics.load(numbers, 0) < 40) {
-    const wait = Atomics.waitAsync(numbers, 0, Atomics.load(numbers, 0), 100);
-    await wait.value;
-  }
+  await reaches(numbers, 40);
   let isDown = false;
   const down = pool.shutdown().then(() => isDown = true);
   await assertRejects(() => client.request("GET", "/"));
   assertEquals(isDown, false);
   Atomics.store(numbers, 1, 1);
+  Atomics.notify(numbers, 1);
   const threads = await within(Promise.all(answers), "all are answered");
   assertEquals(new Set(threads).size, 2);
   await within(down, "shutdown() resolves");
@@ -113,7 +111,7 @@ Deno.test("close() cuts shutdown() short, and both can be called again", async (
   const { pool, client } = pooling;
   const answer = client.request("GET", "/");
   const failed = assertRejects(() => answer);
-  while (Atomics.load(new Int32Array(counters), 0) === 0) await new Promise((go) => setTimeout(go));
+  await reaches(new Int32Array(counters), 1);
   const down = pool.shutdown();
   const closed = [pool.close(), pool.close(), pool[Symbol.asyncDispose]()];
   await within(Promise.all([...closed, down]), "all resolve");

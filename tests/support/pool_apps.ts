@@ -15,9 +15,9 @@ const answer = (text: string) => [200, "OK", {}, new TextEncoder().encode(text)]
 /** Answers with the number of its thread, after it has done what the path says. */
 export const app: AppFunction = async ({ path: [what] }) => {
   if (what === "exit") Deno.exit(7);
-  if (what === "throw") setTimeout(fail);
+  if (what === "throw") setTimeout(() => fail());
   if (what === "reject") Promise.reject(new Error("nobody caught this"));
-  if (what === "hang") for (;;);
+  if (what === "hang") { for (;;); }
   if (what === "fail") fail();
   return await answer(`${threadId}`);
 };
@@ -35,14 +35,17 @@ export function buildWaiting(counters: Counters): AppFunction {
   return async () => {
     Atomics.add(numbers, 0, 1);
     Atomics.notify(numbers, 0);
-    while (Atomics.load(numbers, 1) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await Atomics.waitAsync(numbers, 1, 0).value;
     return answer(`${threadId}`);
   };
 }
 
-/** Makes an app that fails from the second time on that it is made. */
+/** Makes an app so many times, and then fails; counts at 0. */
 export function buildOnce(counters: Counters, times: number): AppFunction {
-  if (Atomics.add(new Int32Array(counters), 0, 1) >= times) throw new Error("not again");
+  const numbers = new Int32Array(counters);
+  const made = Atomics.add(numbers, 0, 1);
+  Atomics.notify(numbers, 0);
+  if (made >= times) throw new Error("not again");
   return app;
 }
 

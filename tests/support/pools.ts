@@ -83,3 +83,15 @@ export async function meetNewWorker(client: Client, known: readonly string[]): P
   };
   return await within(meet(), "another worker serves", 20);
 }
+
+/** Waits until a number that workers share is at least this. */
+export async function reaches(numbers: Int32Array<SharedArrayBuffer>, least: number, index = 0) {
+  const wait = async () => {
+    for (;;) {
+      const now = Atomics.load(numbers, index);
+      if (now >= least) return;
+      await Atomics.waitAsync(numbers, index, now).value;
+    }
+  };
+  await within(wait(), `number ${index} reaches ${least}`, 20);
+}
