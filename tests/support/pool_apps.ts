@@ -40,6 +40,16 @@ export function buildWaiting(counters: Counters): AppFunction {
   };
 }
 
+/** Makes an app that never answers: it counts at 0, and computes. */
+export function buildEndless(counters: Counters): AppFunction {
+  const numbers = new Int32Array(counters);
+  return () => {
+    Atomics.add(numbers, 0, 1);
+    Atomics.notify(numbers, 0);
+    for (;;);
+  };
+}
+
 /** Makes an app so many times, and then fails; counts at 0. */
 export function buildOnce(counters: Counters, times: number): AppFunction {
   const numbers = new Int32Array(counters);

@@ -8,7 +8,15 @@
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { startPool } from "@degu/internal/pool/server_pool.ts";
-import { appOf, askThread, meetNewWorker, meetWorkers, servePool, TIMES } from "../pools.ts";
+import {
+  appOf,
+  askThread,
+  meetNewWorker,
+  meetWorkers,
+  reaches,
+  servePool,
+  TIMES,
+} from "../pools.ts";
 import { RecordingLogger } from "../serving.ts";
 
 /** Taken for hung after 2 seconds. */
@@ -67,11 +75,12 @@ const programs: Record<string, () => Promise<unknown>> = {
     return await startPool(["127.0.0.1", 0], app, options, IMPATIENT).catch(String);
   },
   async shutdownWhileHung() {
-    await using pooling = await servePool(appOf("app"), {}, IMPATIENT);
-    const [victim, other] = await meetWorkers(pooling.client);
-    victim!.get("/hang").catch(() => {});
+    const counters = new SharedArrayBuffer(8);
+    await using pooling = await servePool(appOf("buildEndless", [counters]), {}, IMPATIENT);
+    using victim = await pooling.client.connect();
+    victim.get("/").catch(() => {});
+    await reaches(new Int32Array(counters), 1);
     await pooling.pool.shutdown();
-    for (const conn of [victim!, other!]) conn.close();
     return "shut down";
   },
   async plain() {
