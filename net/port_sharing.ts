@@ -17,3 +17,12 @@ export interface PortSharing {
 
 /** For a server alone. */
 export const NOT_SHARED: PortSharing = { reusePort: false, fd: null };
+
+/**
+ * Whether Deno's own sockets can share a port. They need `--unstable-net`, without which Deno ends the
+ * process; `node:net` needs no flag.
+ */
+export function denoSharesPorts(): boolean {
+  // It exists with the flag only.
+  return typeof Deno.listenDatagram === "function";
+}

@@ -10,6 +10,7 @@ import { DeguError } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { checkServerAddress, endpointOf } from "../net/addresses.ts";
+import { denoSharesPorts } from "../net/port_sharing.ts";
 import { checkServerOptions, LEVELS, type ServerOptions } from "../net/server_options.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { buildServerSslctx, type ServerSslconfig, serverTextsOf } from "../net/tls/context.ts";
@@ -141,11 +142,8 @@ function checkWorkers(address: Address, workers: number | undefined): number {
   return workers;
 }
 
-/** Deno ends the process if a port is shared without the flag. */
 function checkFlag(address: Address, isPlain: boolean): void {
-  if (!isPlain && isForNode(endpointOf(address))) return;
-  // Only there with the flag.
-  if (typeof Deno.listenDatagram === "function") return;
+  if ((!isPlain && isForNode(endpointOf(address))) || denoSharesPorts()) return;
   throw new DeguError(
     "a pool of more than one worker without TLS, or at a link-local address, needs the flag " +
       "--unstable-net: without it Deno can't share a port; add the flag, or give workers: 1",
