@@ -9,12 +9,16 @@
  */
 
 import type { Server as NetServer } from "node:net";
+import { loadBuiltin } from "./tls/modules.ts";
 
 /** The part of a socket's handle that is used. */
 interface Handle {
   fdForIpc?(): number;
   close?(): void;
 }
+
+/** Makes a handle of a file descriptor, or returns the number of an error. */
+type CreateHandle = (address: null, port: null, family: null, fd: number) => unknown;
 
 /**
  * Duplicates the file descriptor of a listening socket. The number belongs to whoever opens it, as
@@ -23,6 +27,8 @@ interface Handle {
  * @returns `null` if that is not possible.
  */
 export function duplicateDescriptor(server: NetServer): number | null {
+  // Else nobody could close the duplicate.
+  if (findCreateHandle() === null) return null;
   // The property is not part of the types, but every listening server has it.
   return duplicate((server as NetServer & { readonly _handle?: Handle | null })._handle);
 }
@@ -30,6 +36,13 @@ export function duplicateDescriptor(server: NetServer): number | null {
 function duplicate(handle: Handle | null | undefined): number | null {
   const fd = handle?.fdForIpc?.();
   return typeof fd === "number" && fd >= 0 ? fd : null;
+}
+
+function findCreateHandle(): CreateHandle | null {
+  const net: Record<string, unknown> = loadBuiltin("node:net");
+  const createHandle = net["_createServerHandle"];
+  // Its type is not known to be more than a function.
+  return typeof createHandle === "function" ? createHandle as CreateHandle : null;
 }
 
 /** A listening socket that is kept open, accepts nothing, and can be given to a thread. */
@@ -46,11 +59,7 @@ export class HeldSocket {
    * @returns `null` if that is not possible.
    */
   static open(fd: number): HeldSocket | null {
-    const net: Record<string, unknown> = globalThis.process.getBuiltinModule("node:net");
-    const createHandle = net["_createServerHandle"];
-    if (typeof createHandle !== "function") return null;
-    // It returns the number of an error, or the handle.
-    const handle: unknown = createHandle(null, null, null, fd);
+    const handle = findCreateHandle()?.(null, null, null, fd);
     return typeof handle === "object" && handle !== null ? new HeldSocket(handle) : null;
   }
 

@@ -109,14 +109,13 @@ export class PoolMember {
     const { first, most } = this.#state.times.restart;
     for (let delay = first;; delay = Math.min(delay * 2, most)) {
       const ending = await this.#thread!.ended;
+      if (ending.expected) return;
       const since = this.#servingSince;
       if (since !== null && performance.now() - since >= most) delay = first;
       await this.#cleanUp(ending);
+      const next = this.#isStopping ? "" : `; a new one starts in ${delay} ms`;
+      this.#state.log("error", `${this.#name} ${ending.what}${next}`);
       if (this.#isStopping) return;
-      this.#state.log(
-        "error",
-        `${this.#name} ${ending.what}; a new one starts in ${delay} ms`,
-      );
       await this.#pause(delay);
       if (this.#isStopping) return;
       try {

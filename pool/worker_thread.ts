@@ -40,6 +40,8 @@ export interface Ending {
   readonly what: string;
   /** What {@linkcode WorkerThread.load} and {@linkcode WorkerThread.listen} reject with. */
   readonly error: Error;
+  /** Whether the pool has ended it. */
+  readonly expected: boolean;
   /** Whether its thread may still run, and hold its socket. */
   readonly hung: boolean;
 }
@@ -151,7 +153,7 @@ export class WorkerThread {
 
   async #terminate(): Promise<void> {
     await Promise.race([this.#closed.promise, this.ended]);
-    this.#end("was closed");
+    this.#end("was closed", { expected: true });
     await this.#worker.terminate();
   }
 
@@ -194,11 +196,12 @@ export class WorkerThread {
     }
   }
 
-  #end(what: string, { error, hung = false }: { error?: Error; hung?: boolean } = {}): void {
+  #end(what: string, more: Partial<Ending> = {}): void {
     if (this.#isOver) return;
     this.#isOver = true;
     clearInterval(this.#beating);
-    const ending = { what, error: error ?? new DeguError(`a worker of the pool ${what}`), hung };
+    const error = new DeguError(`a worker of the pool ${what}`);
+    const ending = { what, error, expected: false, hung: false, ...more };
     this.#loaded.reject(ending.error);
     this.#serving.reject(ending.error);
     this.#ended.resolve(ending);

@@ -6,7 +6,14 @@ import { ServerPool } from "@degu/degu/pool";
 import { createDevicePki } from "@degu/degu/pki";
 import { Server } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
-import { appOf, askThread, meetWorkers, reaches, servePool } from "@degu/testing/pools.ts";
+import {
+  appOf,
+  askThread,
+  meetNewWorker,
+  meetWorkers,
+  reaches,
+  servePool,
+} from "@degu/testing/pools.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 
@@ -28,19 +35,25 @@ Deno.test("a pool of one worker without TLS needs no flag, and has its port alon
   await assertRejects(again, Deno.errors.AddrInUse);
 });
 
-Deno.test("a Unix socket has one worker, with or without TLS, and is free after close()", async () => {
+Deno.test("a Unix socket has one worker, which is replaced when it ends, and is free after close()", async () => {
   await using dir = await tempDir();
   await using pooling = await servePool();
   const { serverSslconfig, clientSslconfig } = pooling.pki;
   const path = `${dir.path}/socket`;
-  for (const sslconfig of [undefined, serverSslconfig]) {
-    await using pool = await ServerPool.start(path, appOf("app"), { sslconfig });
-    assertEquals([pool.address, pool.workers], [path, 1]);
-    const client = sslconfig ? new SSLClient(clientSslconfig, path) : new Client(path);
-    assert(await askThread(client) !== `${threadId}`);
-    await pool.close();
-    await using server = new Server(path, () => [200, "OK", {}, null]);
-    assertEquals(server.address, path);
+  const logger = new RecordingLogger();
+  for (const asked of Deno.build.os === "linux" ? [path, new Uint8Array()] : [path]) {
+    for (const sslconfig of [undefined, serverSslconfig]) {
+      await using pool = await ServerPool.start(asked, appOf("app"), { sslconfig, logger });
+      assertEquals(pool.workers, 1);
+      const { address } = pool;
+      const client = sslconfig ? new SSLClient(clientSslconfig, address) : new Client(address);
+      const thread = await askThread(client);
+      await client.request("GET", "/exit").catch(() => {});
+      await meetNewWorker(client, [thread, `${threadId}`]);
+      await pool.close();
+      await using server = new Server(address, () => [200, "OK", {}, null]);
+      assertEquals(server.address, address);
+    }
   }
 });
 
@@ -103,6 +116,28 @@ Deno.test("shutdown() answers every request that has begun, and lets no other be
   assertEquals(new Set(threads).size, 2);
   await within(down, "shutdown() resolves");
   assertEquals(Atomics.load(numbers, 0), 40);
+});
+
+Deno.test("shutdown() under load loses no answer to a request that an app has got", async () => {
+  const counters = new SharedArrayBuffer(8);
+  const numbers = new Int32Array(counters);
+  const options = { server: { maxRequests: Infinity } };
+  await using pooling = await servePool(appOf("buildCounting", [counters]), options);
+  let answered = 0;
+  const load = async () => {
+    using conn = await pooling.client.connect();
+    for (;;) {
+      const thread = await askThread(conn).catch(() => null);
+      if (thread === null) return;
+      answered++;
+    }
+  };
+  const loads = Array.from({ length: 8 }, load);
+  await reaches(numbers, 500);
+  await within(pooling.pool.shutdown(), "shutdown() resolves");
+  await within(Promise.all(loads), "all connections end");
+  assertEquals(answered, Atomics.load(numbers, 0));
+  assertEquals(pooling.logger.at("error"), []);
 });
 
 Deno.test("close() cuts shutdown() short, and both can be called again", async () => {

@@ -40,6 +40,16 @@ export function buildWaiting(counters: Counters): AppFunction {
   };
 }
 
+/** Makes an app that counts its requests, at 0. */
+export function buildCounting(counters: Counters): AppFunction {
+  const numbers = new Int32Array(counters);
+  return () => {
+    Atomics.add(numbers, 0, 1);
+    Atomics.notify(numbers, 0);
+    return answer(`${threadId}`);
+  };
+}
+
 /** Makes an app that never answers: it counts at 0, and computes. */
 export function buildEndless(counters: Counters): AppFunction {
   const numbers = new Int32Array(counters);
