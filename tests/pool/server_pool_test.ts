@@ -59,7 +59,6 @@ Deno.test("a Unix socket has one worker, which is replaced when it ends, and is 
 
 Deno.test("FilesApp, ProxyApp and the app of a device run in a pool", async (t) => {
   await using dir = await tempDir();
-  await using pooling = await servePool();
   await t.step("a class, with its arguments", async () => {
     await Deno.mkdir(`${dir.path}/files`);
     await Deno.writeTextFile(`${dir.path}/files/hello.txt`, "hello");
