@@ -19,6 +19,7 @@ import { memoryRow } from "./rows/memory.ts";
 import { movingRow } from "./rows/moving.ts";
 import { observingRow } from "./rows/observing.ts";
 import { parsingRow } from "./rows/parsing.ts";
+import { poolRow } from "./rows/pool.ts";
 import type { Row, RowSetting } from "./rows/row.ts";
 import { eightConnectionsRow, headersRow, oneConnectionRow } from "./rows/sequential.ts";
 import { startupRow } from "./rows/startup.ts";
@@ -40,6 +41,7 @@ const rows: readonly Row[] = [
   startupRow,
   movingRow,
   observingRow,
+  poolRow,
 ];
 
 /** Seconds that one measurement may take before its contender counts as failed. */
@@ -74,7 +76,7 @@ async function main(): Promise<void> {
     timeout: measurementTimeout,
     quick: options.quick,
     writeLength: await findWriteLength(),
-    tls: [6, 11].some((row) => options.rows.includes(row))
+    tls: [6, 11, 12].some((row) => options.rows.includes(row))
       ? await makeCertificates(stack)
       : { problem: "not asked for" },
     hasPythonDegu: await hasPythonDegu(),

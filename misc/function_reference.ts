@@ -5,7 +5,7 @@
  */
 
 import { wrongType } from "../base/checks.ts";
-import { quote } from "../base/errors.ts";
+import { readModuleExport } from "../worker/module_export.ts";
 import type { FunctionReference } from "./temp_server_protocol.ts";
 
 /**
@@ -24,19 +24,10 @@ const INSTEAD = "use a function that is self-contained, or { module, name } of a
  */
 export function refer(label: string, value: AppRef<unknown>): FunctionReference {
   if (typeof value === "function") return { kind: "source", source: sourceOf(label, value) };
-  const { module, name } = (value ?? {}) as Partial<{ module: string | URL; name: string }>;
-  if (!(typeof module === "string" || module instanceof URL) || typeof name !== "string") {
-    const wanted = "a self-contained function, or { module, name } of one that a module exports";
-    throw wrongType(label, wanted, value);
-  }
-  if (!URL.canParse(module)) {
-    throw new RangeError(
-      `${label}.module: must be an absolute URL, as of import.meta.resolve(); got ${
-        quote(`${module}`)
-      }`,
-    );
-  }
-  return { kind: "module", module: String(module), name };
+  const named = readModuleExport(label, value);
+  if (named !== null) return { kind: "module", ...named };
+  const wanted = "a self-contained function, or { module, name } of one that a module exports";
+  throw wrongType(label, wanted, value);
 }
 
 function sourceOf(label: string, value: unknown): string {

@@ -6,7 +6,7 @@
 
 import type { MessagePort } from "node:worker_threads";
 import type { Address } from "../base/address_rules.ts";
-import { fromPlainError } from "./plain_error.ts";
+import { fromPlainError } from "../worker/plain_error.ts";
 import type { Beginning, Report, StartCommand } from "./temp_server_protocol.ts";
 
 const TERMINATE_AFTER_MILLISECONDS = 2000;

@@ -7,7 +7,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { Address } from "../base/address_rules.ts";
 import type { ServerSslconfig } from "../server.ts";
-import type { PlainError } from "./plain_error.ts";
+import type { PlainError } from "../worker/plain_error.ts";
 
 /** A function for the worker: by its source, or as an export of a module. */
 export type FunctionReference =

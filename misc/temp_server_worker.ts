@@ -6,7 +6,8 @@
 
 import type { App } from "../base/app/app.ts";
 import { Server, type ServerOptions, SSLServer } from "../server.ts";
-import { toPlainError } from "./plain_error.ts";
+import { loadModuleExport } from "../worker/module_export.ts";
+import { toPlainError } from "../worker/plain_error.ts";
 import type { Beginning, FunctionReference, Report, StartCommand } from "./temp_server_protocol.ts";
 
 interface WorkerScope {
@@ -57,20 +58,10 @@ async function makeApp({ build, app, args }: StartCommand): Promise<App> {
 
 type AnyFunction = (...args: unknown[]) => unknown;
 
-/**
- * Imports a module by its absolute URL. `deno publish` rewrites the imports that it can read, and warns of any other
- * `import()`; here there is nothing to rewrite.
- */
-const importModule = new Function("url", "return import(url);") as (
-  url: string,
-) => Promise<Record<string, unknown>>;
-
 async function resolve(reference: FunctionReference): Promise<AnyFunction> {
   if (reference.kind === "source") {
     return new Function(`"use strict"; return (${reference.source}\n);`)();
   }
-  const { module, name } = reference;
-  const value = (await importModule(module))[name];
-  if (value === undefined) throw new TypeError(`the module ${module} has no export "${name}"`);
-  return value as AnyFunction;
+  // A value of another type fails where it is called.
+  return await loadModuleExport(reference) as AnyFunction;
 }

@@ -7,6 +7,7 @@
 import type { Socket } from "../base/app/app.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
+import { NOT_SHARED, type PortSharing } from "./port_sharing.ts";
 
 /** A connection that was accepted. */
 export interface Accepted {
@@ -90,10 +91,15 @@ export class PlainListener implements Listener {
   #failing = false;
   #endPause: (() => void) | null = null;
 
-  /** Binds a checked address, or throws. */
-  constructor(address: Address, log: ListenerLog) {
+  /**
+   * Binds a checked address, or throws.
+   *
+   * @param sharing For a port, needs `--unstable-net` if it is shared: else Deno ends the process.
+   */
+  constructor(address: Address, log: ListenerLog, sharing: PortSharing = NOT_SHARED) {
     const endpoint = endpointOf(address);
-    if (endpoint.transport === "tcp") this.#listener = Deno.listen(endpoint);
+    const { reusePort } = sharing;
+    if (endpoint.transport === "tcp") this.#listener = Deno.listen({ ...endpoint, reusePort });
     else if (endpoint.path === "") this.#listener = listenOnFreeName();
     else this.#listener = Deno.listen(endpoint);
     this.address = boundAddress(address, this.#listener.addr);

@@ -199,6 +199,16 @@ export function asServerSslctx(value: ServerSslctx | ServerSslconfig): ServerSsl
     : buildServerSslctx(value as ServerSslconfig);
 }
 
+/**
+ * A configuration in text that makes the same context again, without any file. It has the private key.
+ */
+export function serverTextsOf(sslctx: ServerSslctx): ServerSslconfig {
+  const { cert, key, ca } = serverMaterialOf(sslctx).options;
+  const trust = sslctx.verify ? { ca } : { allowUnauthenticatedClients: true };
+  // It was made above, of strings alone.
+  return { cert, key, ...trust } as ServerSslconfig;
+}
+
 /** What belongs to a client's context. */
 export function clientMaterialOf(sslctx: ClientSslctx): ClientMaterial {
   return clientMaterials.get(sslctx)!;

@@ -9,6 +9,7 @@ import type { Address } from "../../base/address_rules.ts";
 import { peerName } from "../addresses.ts";
 import { bounded } from "../connect.ts";
 import type { Accepted, Listener, ListenerSide } from "../listener.ts";
+import { NOT_SHARED, type PortSharing } from "../port_sharing.ts";
 import { Queue } from "../queue.ts";
 import { isStillTrusted } from "./client_checks.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
@@ -46,14 +47,16 @@ export class TlsListener implements Listener {
    *
    * @param protocol The name by ALPN that both ends must give, or `null` for none. With one there is no
    * warning that all clients are accepted: the protocol is for strangers.
+   * @param sharing How the port is shared with other listeners.
    */
   constructor(
     address: Address,
     side: ListenerSide,
     sslctx: ServerSslctx,
     protocol: string | null = null,
+    sharing: PortSharing = NOT_SHARED,
   ) {
-    this.#raw = listenRaw(address, side.logger);
+    this.#raw = listenRaw(address, side.logger, sharing);
     this.#side = side;
     this.#sslctx = sslctx;
     this.#protocol = protocol;
@@ -84,6 +87,11 @@ export class TlsListener implements Listener {
     const opened = this.#sslctx.verify && !sslctx.verify;
     this.#sslctx = sslctx;
     if (opened && this.#bound) this.#warn();
+  }
+
+  /** Duplicates the file descriptor of the listening socket; `null` if it can't. */
+  duplicate(): number | null {
+    return this.#raw.duplicate();
   }
 
   #warn(): void {

@@ -7,8 +7,10 @@
 import type { Server as NetServer, Socket as NetSocket } from "node:net";
 import type { Address, HostAddress, ScopedAddress } from "../../base/address_rules.ts";
 import { boundAddress, type Endpoint, endpointOf, peerAddress } from "../addresses.ts";
+import { duplicateDescriptor } from "../held_socket.ts";
 import { type Interval, startInterval } from "../interval.ts";
 import { type ListenerLog, PlainListener } from "../listener.ts";
+import { NOT_SHARED, type PortSharing } from "../port_sharing.ts";
 import { makeDuplex } from "./deno_stream.ts";
 import { translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -31,6 +33,8 @@ export interface RawListener {
   readonly address: Address;
   /** Waits for the next connection; for one caller at a time. Rejects once closed, and never before. */
   accept(): Promise<RawConnection>;
+  /** Duplicates the file descriptor of the socket, for {@linkcode HeldSocket}; `null` if it can't. */
+  duplicate(): number | null;
   /** Frees the address. */
   close(): void;
 }
@@ -50,10 +54,20 @@ const BACKLOG = 511;
  * Listens on a checked address, with a socket of `node:net` if that is a TCP address that it supports.
  * A Unix socket of `node:net` can't be made to listen again after it has stopped.
  */
-export function listenRaw(address: Address, log: ListenerLog): RawListener {
+export function listenRaw(
+  address: Address,
+  log: ListenerLog,
+  sharing: PortSharing = NOT_SHARED,
+): RawListener {
   const endpoint = endpointOf(address);
-  const forNode = endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
-  return forNode ? new NodeListener(address, endpoint, log) : new DenoListener(address, log);
+  return isForNode(endpoint)
+    ? new NodeListener(address, endpoint, log, sharing)
+    : new DenoListener(address, log, sharing);
+}
+
+/** Whether `node:net` can listen there, which shares a port without a flag. */
+export function isForNode(endpoint: Endpoint): endpoint is TcpEndpoint {
+  return endpoint.transport === "tcp" && !endpoint.hostname.includes("%");
 }
 
 /** Listens like a plain server. */
@@ -62,10 +76,10 @@ class DenoListener implements RawListener {
   readonly #asked: Address;
   readonly #plain: PlainListener | null = null;
 
-  constructor(address: Address, log: ListenerLog) {
+  constructor(address: Address, log: ListenerLog, sharing: PortSharing) {
     this.#asked = address;
     try {
-      this.#plain = new PlainListener(address, log);
+      this.#plain = new PlainListener(address, log, sharing);
       this.ready = this.#plain.ready;
     } catch (error) {
       this.ready = Promise.reject(error);
@@ -79,6 +93,10 @@ class DenoListener implements RawListener {
   async accept(): Promise<RawConnection> {
     const conn = await this.#plain!.acceptConn();
     return { below: makeDuplex(conn), address: peerAddress(this.address, conn.remoteAddr) };
+  }
+
+  duplicate(): null {
+    return null;
   }
 
   close(): void {
@@ -99,7 +117,7 @@ class NodeListener implements RawListener {
   readonly #queue = new WaitingConnections<RawConnection>(MAX_QUEUED);
   #again: Interval | undefined;
 
-  constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog) {
+  constructor(address: Address, endpoint: TcpEndpoint, log: ListenerLog, sharing: PortSharing) {
     this.address = address;
     this.#log = log;
     this.ready = this.#bound.promise;
@@ -120,19 +138,20 @@ class NodeListener implements RawListener {
     // As with Deno's own listeners, only a pending accept() keeps the process alive.
     this.#server.unref();
     try {
-      this.#listen(endpoint);
+      this.#listen(endpoint, sharing);
     } catch (error) {
       this.#bound.reject(translateError(error));
     }
   }
 
-  #listen({ hostname, port }: TcpEndpoint): void {
+  #listen({ hostname, port }: TcpEndpoint, { reusePort, fd }: PortSharing): void {
     // Without the permission `node:net` would throw a little later, where it can't be caught.
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     if (Deno.permissions.requestSync({ name: "net", host }).state !== "granted") {
       throw new Deno.errors.NotCapable(`Requires net access to "${host}": --allow-net`);
     }
-    this.#server.listen({ host: hostname, port, backlog: BACKLOG });
+    const where = fd === null ? { host: hostname, port, reusePort } : { fd };
+    this.#server.listen({ ...where, backlog: BACKLOG });
   }
 
   /**
@@ -158,6 +177,10 @@ class NodeListener implements RawListener {
     } finally {
       this.#server.unref();
     }
+  }
+
+  duplicate(): number | null {
+    return duplicateDescriptor(this.#server);
   }
 
   close(): void {

@@ -1,16 +1,13 @@
 /** The worker of a temporary server: that its end is noticed, that it can be stopped, and where its code comes from. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
 import { type BuildFunction, TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
 import { Server } from "@degu/degu/server";
-import { tempDir } from "@degu/testing/directories.ts";
+import { runFromCache } from "@degu/testing/cached_programs.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { makeLinks } from "@degu/testing/special_files.ts";
 
-const ROOT = new URL("../../", import.meta.url);
 const anywhere: Address = ["127.0.0.1", 0];
 const app = () => [200, "OK", {}, null] as const;
 
@@ -148,46 +145,14 @@ Deno.test("a signal of another type, or an unknown property beside the address, 
 });
 
 Deno.test("a program that was cached finds the worker without its server", async () => {
-  await using dir = await tempDir();
-  // What the certificates are made with is a dependency of the same modules, and in the cache of this process.
-  const info = await runDeno(["info", "--json"], {});
-  const { npmCache } = JSON.parse(info);
-  await makeLinks({ [join(dir.path, "npm")]: npmCache });
   const program = `
     import { TempServer } from "./misc.ts";
     import { Client } from "./client.ts";
     await using server = await TempServer.start(["127.0.0.1", 0], null, () => [204, "OK", {}, null]);
     console.log((await new Client(server.address).request("GET", "/")).status);`;
-  const site = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async ({ url }) => {
-    const { pathname } = new URL(url);
-    const text = pathname === "/main.ts"
-      ? program
-      : await Deno.readTextFile(new URL(`.${pathname}`, ROOT));
-    return new Response(text, { headers: { "content-type": "application/typescript" } });
-  });
-  const host = `127.0.0.1:${site.addr.port}`;
-  const main = `http://${host}/main.ts`;
-  const environment = { DENO_DIR: dir.path, HTTPS_PROXY: `http://${host}` }; // nothing else is reached
-  try {
-    await runDeno(["cache", `--allow-import=${host}`, main], environment);
-  } finally {
-    await site.shutdown();
-  }
-  const flags = ["--cached-only", "--no-prompt", "--allow-net=127.0.0.1"];
-  assertEquals(await runDeno(["run", ...flags, main], environment), "204\n");
+  const permissions = ["--allow-net=127.0.0.1"];
+  assertEquals(await runFromCache({ texts: { "/main.ts": program }, permissions }), "204\n");
 });
-
-/** Runs `deno` to its end; returns what it printed. */
-async function runDeno(args: string[], env: Record<string, string>): Promise<string> {
-  const command = new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1", ...env } });
-  const { success, stdout, stderr } = await within(
-    command.output(),
-    `deno ${args[0]} ends`,
-    PATIENCE,
-  );
-  assert(success, new TextDecoder().decode(stderr));
-  return new TextDecoder().decode(stdout);
-}
 
 Deno.test("loading misc.ts runs nothing of the worker", async () => {
   await import("@degu/degu/misc");

@@ -208,7 +208,9 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     },
     { paths: await part("device"), mayImport: [...connected, "disk/", "pki/", "device/", "node:"] },
     { paths: await part("otel"), mayImport: [...connected, "otel/", "npm:@opentelemetry/api"] },
-    { paths: await part("misc"), mayImport: [...connected, "pki/", "misc/", "node:"] },
+    { paths: await filesUnder("worker", ".ts"), mayImport: ["base/", "worker/"] },
+    { paths: await part("pool"), mayImport: [...connected, "worker/", "pool/", "node:"] },
+    { paths: await part("misc"), mayImport: [...connected, "pki/", "worker/", "misc/", "node:"] },
   ];
 }
 

@@ -7,6 +7,7 @@ import * as client from "@degu/degu/client";
 import * as files from "@degu/degu/files";
 import * as misc from "@degu/degu/misc";
 import * as pki from "@degu/degu/pki";
+import * as pool from "@degu/degu/pool";
 import * as rgi from "@degu/degu/rgi";
 import * as server from "@degu/degu/server";
 import * as web from "@degu/degu/web";
@@ -27,6 +28,7 @@ const entries: Record<string, [entry: object, names: string]> = {
   web: [web, "createFetch fromFetchHandler toFetchHandler"],
   files: [files, "FilesApp"],
   pki: [pki, "createDevicePki"],
+  pool: [pool, "ServerPool"],
   misc: [
     misc,
     "TempPKI TempSSLServer TempServer formatChunk formatHeaders formatRequest " +
@@ -142,6 +144,28 @@ export type OfWeb = [
       (request: Request, info?: web.PeerInfo) => Promise<Response>
     >
   >,
+];
+
+export type OfPool = [
+  AssertTrue<IsExact<keyof pool.PoolOptions, "workers" | "sslconfig" | "server" | "logger">>,
+  AssertTrue<IsExact<keyof pool.PoolApp, "module" | "name" | "args">>,
+  AssertTrue<
+    IsExact<
+      typeof pool.ServerPool.start,
+      (
+        address: base.Address,
+        app: pool.PoolApp,
+        options?: pool.PoolOptions,
+      ) => Promise<pool.ServerPool>
+    >
+  >,
+  AssertTrue<IsExact<pool.ServerPool["address"], base.Address>>,
+  AssertTrue<IsExact<pool.ServerPool["workers"], number>>,
+  AssertTrue<
+    IsExact<pool.ServerPool["setSslctx"], (config: server.ServerSslconfig) => Promise<void>>
+  >,
+  AssertTrue<IsExact<pool.ServerPool["shutdown"], () => Promise<void>>>,
+  AssertTrue<IsExact<pool.ServerPool["close"], () => Promise<void>>>,
 ];
 
 export type OfTools = [

@@ -62,3 +62,33 @@ Deno.test("a connection that waits is closed with the listener, and the oldest f
   assertEquals(ends.every((end) => end === null), true);
   assertEquals(log.at("debug").length, 1, "what is closed with the listener is not logged");
 });
+
+Deno.test("a port is shared by listeners that all ask for it, and by no other", async () => {
+  const log = new RecordingLogger();
+  const shared = { reusePort: true, fd: null };
+  const first = listenRaw(["127.0.0.1", 0], log, shared);
+  await first.ready;
+  const second = listenRaw(first.address, log, shared);
+  await second.ready;
+  assertEquals(second.address, first.address);
+  const alone = listenRaw(first.address, log);
+  await assertRejects(() => alone.ready, Deno.errors.AddrInUse);
+  for (const listener of [first, second, alone]) listener.close();
+});
+
+Deno.test("a listener takes over the socket of another one, with the connections that wait there", async () => {
+  const log = new RecordingLogger();
+  const first = listenRaw(["127.0.0.1", 0], log);
+  await first.ready;
+  const fd = first.duplicate();
+  first.close();
+  const [hostname, port] = first.address as readonly [string, number];
+  using client = await Deno.connect({ hostname, port });
+  const second = listenRaw(first.address, log, { reusePort: false, fd });
+  await second.ready;
+  assertEquals(second.address, first.address);
+  const { address, below } = await second.accept();
+  assertEquals(address, [hostname, (client.localAddr as Deno.NetAddr).port]);
+  below.close();
+  second.close();
+});

@@ -1,6 +1,6 @@
 /** Errors cross from a worker with all that they carry. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
-import { fromPlainError, toPlainError } from "@degu/internal/misc/plain_error.ts";
+import { fromPlainError, toPlainError } from "@degu/internal/worker/plain_error.ts";
 
 /** What arrives at the other end. */
 function cross(thrown: unknown): Error {

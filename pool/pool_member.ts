@@ -1,0 +1,152 @@
+/**
+ * A place in a pool, which one worker after the other takes.
+ *
+ * @module
+ */
+
+import type { Address } from "../base/address_rules.ts";
+import type { HeldSocket } from "../net/held_socket.ts";
+import type { ServerSslconfig } from "../net/tls/context.ts";
+import type { Level, Service } from "./messages.ts";
+import { type Ending, type Heartbeat, WorkerThread } from "./worker_thread.ts";
+
+/** The times of a pool. */
+export interface PoolTimes {
+  readonly heartbeat: Heartbeat;
+  /** Milliseconds until a worker that has ended is started again: at first, and at most. */
+  readonly restart: { readonly first: number; readonly most: number };
+}
+
+/** What the members of a pool share. */
+export interface PoolState {
+  readonly service: Service;
+  readonly times: PoolTimes;
+  /** Whether the port is shared. */
+  readonly reusePort: boolean;
+  readonly log: (level: Level, message: string) => void;
+  /** What is in force, for workers that start; `null` for a plain pool. */
+  sslconfig: ServerSslconfig | null;
+  /** Where to listen: as it was given, and from the first worker on where that listens. */
+  address: Address;
+}
+
+/** A place in a pool. A worker that ends is replaced until the place is closed. */
+export class PoolMember {
+  readonly #name: string;
+  readonly #state: PoolState;
+  #thread: WorkerThread | null = null;
+  #held: HeldSocket | null = null;
+  #servingSince: number | null = null;
+  #isStopping = false;
+  #endPause: (() => void) | null = null;
+  #keeping: Promise<void> | null = null;
+
+  constructor(number: number, state: PoolState) {
+    this.#name = `worker ${number}`;
+    this.#state = state;
+  }
+
+  /**
+   * Starts a worker and makes the app in it.
+   *
+   * @throws what `WorkerThread.load` does.
+   */
+  async load(): Promise<void> {
+    const { times, log, service } = this.#state;
+    this.#servingSince = null;
+    this.#thread = await WorkerThread.start(times.heartbeat, log);
+    // The pool was closed meanwhile, and knew nothing of the thread.
+    if (this.#isStopping) return await this.#thread.close();
+    await this.#thread.load(service, this.#state.sslconfig);
+  }
+
+  /**
+   * Lets the worker serve.
+   *
+   * @throws what `WorkerThread.listen` does.
+   */
+  async listen(): Promise<Address> {
+    const { address, reusePort } = this.#state;
+    const fd = this.#held?.duplicate() ?? null;
+    const serving = await this.#thread!.listen(address, { reusePort, fd });
+    this.#servingSince = performance.now();
+    this.#hold(serving.held);
+    return serving.address;
+  }
+
+  /** From now on a worker that ends is replaced. */
+  keep(): void {
+    this.#keeping = this.#keep();
+  }
+
+  /** Replaces the context of the worker; resolves when that is done, or the worker has ended. */
+  async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
+    await this.#thread?.setSslctx(sslconfig);
+  }
+
+  /** Ends the worker after the requests in progress; none takes its place. */
+  async shutdown(): Promise<void> {
+    this.#stop();
+    await this.#thread?.shutdown();
+    await this.#keeping;
+  }
+
+  /** Ends the worker; none takes its place. */
+  async close(): Promise<void> {
+    this.#stop();
+    await this.#thread?.close();
+    await this.#keeping;
+  }
+
+  #stop(): void {
+    this.#isStopping = true;
+    // First: as long as any duplicate is open, the kernel queues connections for it.
+    this.#hold(null);
+    this.#endPause?.();
+  }
+
+  async #keep(): Promise<void> {
+    const { first, most } = this.#state.times.restart;
+    for (let delay = first;; delay = Math.min(delay * 2, most)) {
+      const ending = await this.#thread!.ended;
+      if (ending.expected) return;
+      const since = this.#servingSince;
+      if (since !== null && performance.now() - since >= most) delay = first;
+      await this.#cleanUp(ending);
+      const next = this.#isStopping ? "" : `; a new one starts in ${delay} ms`;
+      this.#state.log("error", `${this.#name} ${ending.what}${next}`);
+      if (this.#isStopping) return;
+      await this.#pause(delay);
+      if (this.#isStopping) return;
+      try {
+        await this.load();
+        await this.listen();
+      } catch {
+        // The thread has ended with the same error.
+      }
+    }
+  }
+
+  /** Frees the address; a thread that hangs can't do that itself. */
+  async #cleanUp({ hung }: Ending): Promise<void> {
+    const { address } = this.#state;
+    // The kernel goes on giving the socket its share of the connections, so the next worker takes it over.
+    if (!hung) this.#hold(null);
+    else if (typeof address === "string") await Deno.remove(address).catch(() => {});
+  }
+
+  #hold(held: HeldSocket | null): void {
+    this.#held?.close();
+    this.#held = this.#isStopping ? null : held;
+    if (this.#isStopping) held?.close();
+  }
+
+  async #pause(milliseconds: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#endPause = resolve;
+    const timer = setTimeout(resolve, milliseconds);
+    await promise;
+    clearTimeout(timer);
+    this.#endPause = null;
+  }
+}

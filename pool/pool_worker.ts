@@ -1,0 +1,47 @@
+/**
+ * The worker of a pool. Importing it has no effect in the main thread.
+ *
+ * @module
+ */
+
+import { type MessagePort, parentPort } from "node:worker_threads";
+import { toPlainError } from "../worker/plain_error.ts";
+import type { Command, Report } from "./messages.ts";
+import { WorkerServer } from "./worker_server.ts";
+
+/** How a worker ends that an error has ended. */
+const CRASHED = 1;
+
+if (parentPort !== null) run(parentPort);
+
+function run(port: MessagePort): void {
+  const report = (report: Report) => port.postMessage(report);
+  const crash = (error: unknown) => {
+    report({ type: "crashed", error: toPlainError(error) });
+    Deno.exit(CRASHED);
+  };
+  // Else Deno prints it.
+  const onError = (event: ErrorEvent) => {
+    if (event.defaultPrevented) return;
+    event.preventDefault();
+    crash(event.error);
+  };
+  const onRejection = (event: PromiseRejectionEvent) => {
+    if (event.defaultPrevented) return;
+    event.preventDefault();
+    crash(event.reason);
+  };
+  const listen = () => {
+    globalThis.removeEventListener("error", onError);
+    globalThis.removeEventListener("unhandledrejection", onRejection);
+    globalThis.addEventListener("error", onError);
+    globalThis.addEventListener("unhandledrejection", onRejection);
+  };
+  listen();
+  const server = new WorkerServer(report);
+  port.on("message", (command: Command) => {
+    // After the app's own listeners, which may handle the event.
+    if (command.type === "listen") listen();
+    server.receive(command);
+  });
+}

@@ -1,0 +1,162 @@
+/**
+ * Servers in workers, on one address.
+ *
+ * @module
+ */
+
+import type { Address } from "../base/address_rules.ts";
+import { DeguError } from "../base/errors.ts";
+import type { ServerSslconfig } from "../net/tls/context.ts";
+import { PoolMember, type PoolState, type PoolTimes } from "./pool_member.ts";
+import { checkPool, type PoolApp, type PoolOptions, readSslconfig } from "./pool_options.ts";
+
+/** A worker that is silent for 30 seconds is taken for hung. */
+const TIMES: PoolTimes = {
+  heartbeat: { every: 5000, missed: 6 },
+  restart: { first: 100, most: 10_000 },
+};
+
+/** Does what {@linkcode ServerPool.start} does, with other times. */
+export let startPool: (
+  address: Address,
+  app: PoolApp,
+  options: PoolOptions,
+  times: PoolTimes,
+) => Promise<ServerPool>;
+
+/**
+ * Servers of one app in workers, which share a port: so more than one core serves, and an app that is
+ * busy doesn't hold up this thread. {@linkcode ServerPool.start} makes one.
+ *
+ * The kernel distributes the connections. A worker that fails, ends itself, or doesn't answer for 30
+ * seconds is logged and replaced, after 100 ms, and twice as long each time up to 10 s; the others go
+ * on serving. The workers share nothing: each has its own app, and the limits in `server` are those of
+ * one worker.
+ *
+ * @example
+ * ```ts
+ * import { SSLClient } from "@degu/degu";
+ * import { TempPKI } from "@degu/degu/misc";
+ * import { ServerPool } from "@degu/degu/pool";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await using pki = await TempPKI.create();
+ * const app = { module: import.meta.resolve("@degu/degu/files"), name: "FilesApp", args: [dir] };
+ * const options = { workers: 2, sslconfig: pki.serverSslconfig };
+ * await using pool = await ServerPool.start(["127.0.0.1", 0], app, options);
+ * const client = new SSLClient(pki.clientSslconfig, pool.address);
+ * assertEquals((await client.request("GET", "/nothing")).status, 404);
+ * await pool.shutdown();
+ * await Deno.remove(dir);
+ * ```
+ */
+export class ServerPool implements AsyncDisposable {
+  /** The address of all workers, usable as a client's. */
+  readonly address: Address;
+  /** How many workers there are. */
+  readonly workers: number;
+  readonly #state: PoolState;
+  readonly #members: readonly PoolMember[];
+  #isStopped = false;
+
+  private constructor(state: PoolState, members: readonly PoolMember[]) {
+    this.address = state.address;
+    this.workers = members.length;
+    this.#state = state;
+    this.#members = members;
+  }
+
+  static {
+    startPool = async (address, app, options, times) => {
+      const { logger, workers, ...plan } = checkPool(address, app, options);
+      const state: PoolState = {
+        ...plan,
+        times,
+        reusePort: workers > 1,
+        log: (level, message) => logger[level](message),
+      };
+      const members = Array.from({ length: workers }, (_, i) => new PoolMember(i + 1, state));
+      try {
+        await serve(members, state);
+      } catch (error) {
+        await Promise.all(members.map((member) => member.close()));
+        throw error;
+      }
+      return new ServerPool(state, members);
+    };
+  }
+
+  /**
+   * Starts the workers and resolves when all of them serve. If one can't, the others are ended.
+   *
+   * Needs the permissions of a `Server`, or an `SSLServer`, and of the app, and `--allow-read` of local
+   * modules: the library's and the app's. Without TLS, more than one worker needs `--unstable-net`.
+   *
+   * @param address As for `Server`. Port 0 is for a free port, the same for all workers.
+   * @param app Where the workers get the app from.
+   * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown; if the module
+   * can't be found or has no such export.
+   * @throws {RangeError} if a value is not allowed.
+   * @throws {DOMException} if an argument of the app can't be cloned.
+   * @throws {DeguError} if `--unstable-net` is missing, or a worker ends before it serves.
+   * @throws {Error} what the module, the function, `buildServerSslctx` or a server throws.
+   */
+  static async start(
+    address: Address,
+    app: PoolApp,
+    options: PoolOptions = {},
+  ): Promise<ServerPool> {
+    return await startPool(address, app, options, TIMES);
+  }
+
+  /**
+   * Replaces the context of all workers, like `SSLServer.setSslctx`; resolves when it is in force in all
+   * of them. Workers that start later have it, too. The files are read once, here. If this rejects, the
+   * context that was in force stays in force.
+   *
+   * @throws {TypeError} if the pool has no TLS.
+   * @throws {DeguError} if the pool was closed.
+   * @throws what `buildServerSslctx` does.
+   */
+  async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
+    if (this.#state.sslconfig === null) {
+      throw new TypeError(
+        "setSslctx: needs a pool with TLS; this one was started without sslconfig",
+      );
+    }
+    if (this.#isStopped) throw new DeguError("the pool was closed");
+    const texts = readSslconfig(sslconfig);
+    this.#state.sslconfig = texts;
+    await Promise.all(this.#members.map((member) => member.setSslctx(texts)));
+  }
+
+  /**
+   * Ends the workers: requests in progress are answered, other connections are closed. Resolves when that
+   * is done; {@linkcode close} cuts it short.
+   */
+  async shutdown(): Promise<void> {
+    this.#isStopped = true;
+    await Promise.all(this.#members.map((member) => member.shutdown()));
+  }
+
+  /** Ends the workers and all connections, now; when it resolves, the address is free. */
+  async close(): Promise<void> {
+    this.#isStopped = true;
+    await Promise.all(this.#members.map((member) => member.close()));
+  }
+
+  /** Closes the pool: {@linkcode close}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** Lets all members serve: the first one chooses the port. */
+async function serve(members: readonly PoolMember[], state: PoolState): Promise<void> {
+  await Promise.all(members.map((member) => member.load()));
+  const [first, ...others] = members;
+  state.address = await first!.listen();
+  await Promise.all(others.map((member) => member.listen()));
+  for (const member of members) member.keep();
+}

@@ -1,0 +1,112 @@
+/**
+ * The server in a worker of a pool.
+ *
+ * @module
+ */
+
+import type { Address } from "../base/address_rules.ts";
+import type { App } from "../base/app/app.ts";
+import { typeName } from "../base/errors.ts";
+import { PlainListener } from "../net/listener.ts";
+import type { PortSharing } from "../net/port_sharing.ts";
+import { LEVELS } from "../net/server_options.ts";
+import type { Logger } from "../net/standard_logger.ts";
+import { buildServerSslctx, type ServerSslconfig } from "../net/tls/context.ts";
+import { TlsListener } from "../net/tls/listener.ts";
+import { Server } from "../server.ts";
+import { loadModuleExport } from "../worker/module_export.ts";
+import { toPlainError } from "../worker/plain_error.ts";
+import type { AppSource, Command, Level, Report, Service } from "./messages.ts";
+
+/** Does what the pool tells it, and reports. */
+export class WorkerServer {
+  readonly #report: (report: Report) => void;
+  #service: Service | null = null;
+  #app: App | null = null;
+  #sslconfig: ServerSslconfig | null = null;
+  #listener: TlsListener | null = null;
+  #server: Server | null = null;
+
+  /** @param report Posts to the pool. */
+  constructor(report: (report: Report) => void) {
+    this.#report = report;
+  }
+
+  /** Does what the pool tells it; resolves when that is done. */
+  async receive(command: Command): Promise<void> {
+    try {
+      await this.#obey(command);
+    } catch (error) {
+      this.#report({ type: "failed", error: toPlainError(error) });
+    }
+  }
+
+  async #obey(command: Command): Promise<void> {
+    if (command.type === "load") {
+      this.#service = command.service;
+      this.#sslconfig = command.sslconfig;
+      this.#app = await makeApp(command.service.app);
+      this.#report({ type: "loaded" });
+    } else if (command.type === "listen") {
+      await this.#listen(command.address, command.sharing);
+    } else if (command.type === "ping") {
+      this.#report({ type: "pong" });
+    } else if (command.type === "setSslctx") {
+      this.#sslconfig = command.sslconfig;
+      this.#listener?.setSslctx(buildServerSslctx(command.sslconfig));
+      this.#report({ type: "sslctxSet", id: command.id });
+    } else if (command.type === "shutdown") {
+      await this.#server?.shutdown();
+    } else {
+      this.#server?.close();
+    }
+  }
+
+  async #listen(address: Address, sharing: PortSharing): Promise<void> {
+    const { options, levels } = this.#service!;
+    const given = { ...options, logger: this.#makeLogger(levels) };
+    const server = new Server(address, this.#app!, given, (address, side) => {
+      if (this.#sslconfig === null) return new PlainListener(address, side.logger, sharing);
+      const sslctx = buildServerSslctx(this.#sslconfig);
+      this.#listener = new TlsListener(address, side, sslctx, null, sharing);
+      return this.#listener;
+    });
+    this.#server = server;
+    await server.ready;
+    const serving = server.serveForever();
+    const fd = this.#listener?.duplicate() ?? null;
+    this.#report({ type: "serving", address: server.address, fd });
+    await serving;
+    this.#report({ type: "closed" });
+  }
+
+  #makeLogger(levels: readonly Level[]): Logger {
+    const log = (level: Level) => (message: string) => {
+      if (levels.includes(level)) this.#report({ type: "log", level, message });
+    };
+    const [debug, info, warn, error] = LEVELS.map(log);
+    return { debug, info, warn, error } as Logger;
+  }
+}
+
+/** Imports the export, and calls it if there are arguments. */
+async function makeApp({ args, ...source }: AppSource): Promise<App> {
+  const value = await loadModuleExport(source);
+  if (args === null) return value as App; // a server checks it
+  if (typeof value !== "function") {
+    throw new TypeError(
+      `app: the export "${source.name}" must be a function or a class if there are args; got ` +
+        typeName(value),
+    );
+  }
+  const built = isClass(value) ? Reflect.construct(value, args) : await value(...args);
+  if (!Array.isArray(built)) return built as App;
+  throw new TypeError(
+    `app: the export "${source.name}" returned an array, as an app does, and not an app; if it is ` +
+      "the app itself, leave out args",
+  );
+}
+
+function isClass(value: CallableFunction): boolean {
+  return /^class\b/.test(Function.prototype.toString.call(value));
+}

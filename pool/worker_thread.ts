@@ -1,0 +1,213 @@
+/**
+ * A worker of a pool, as the pool sees it.
+ *
+ * @module
+ */
+
+import type { Worker } from "node:worker_threads";
+import type { Address } from "../base/address_rules.ts";
+import { DeguError } from "../base/errors.ts";
+import { HeldSocket } from "../net/held_socket.ts";
+import { type Interval, startInterval } from "../net/interval.ts";
+import type { PortSharing } from "../net/port_sharing.ts";
+import type { ServerSslconfig } from "../net/tls/context.ts";
+import { fromPlainError } from "../worker/plain_error.ts";
+import type { Command, Level, Report, Service } from "./messages.ts";
+
+/**
+ * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by
+ * its URL.
+ */
+const _importWorker = () => import("./pool_worker.ts");
+
+/** After `close()`, an app may keep its worker too busy to notice. */
+const TERMINATE_AFTER_MILLISECONDS = 2000;
+
+/** When a worker counts as hung. */
+export interface Heartbeat {
+  /** Milliseconds between two pings. */
+  readonly every: number;
+  /**
+   * How many pings may be due without an answer. They are counted, since a clock would also run while
+   * this thread is busy or the machine sleeps.
+   */
+  readonly missed: number;
+}
+
+/** How a worker has ended. */
+export interface Ending {
+  /** What it has done, for a log: `"has ended by itself"`. */
+  readonly what: string;
+  /** What {@linkcode WorkerThread.load} and {@linkcode WorkerThread.listen} reject with. */
+  readonly error: Error;
+  /** Whether the pool has ended it. */
+  readonly expected: boolean;
+  /** Whether its thread may still run, and hold its socket. */
+  readonly hung: boolean;
+}
+
+/** A server that is up. */
+export interface Serving {
+  readonly address: Address;
+  /** Its listening socket, which outlives the worker; `null` where that is not possible. */
+  readonly held: HeldSocket | null;
+}
+
+/** A worker with a server. It is used once: a new one takes its place. */
+export class WorkerThread {
+  /** Resolves when the worker has ended, or is taken for dead. */
+  readonly ended: Promise<Ending>;
+  readonly #ended = Promise.withResolvers<Ending>();
+  readonly #worker: Worker;
+  readonly #log: (level: Level, message: string) => void;
+  readonly #loaded = Promise.withResolvers<void>();
+  readonly #serving = Promise.withResolvers<Serving>();
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #changes = new Map<number, () => void>();
+  readonly #beating: Interval;
+  #mayServe = false;
+  #unanswered = 0;
+  #isOver = false;
+  #changeCount = 0;
+
+  private constructor(
+    worker: Worker,
+    heartbeat: Heartbeat,
+    log: (level: Level, message: string) => void,
+  ) {
+    this.#worker = worker;
+    this.#log = log;
+    this.ended = this.#ended.promise;
+    for (const { promise } of [this.#loaded, this.#serving]) promise.catch(() => {});
+    worker.on("message", (report: Report) => this.#receive(report));
+    worker.on("error", (error) => this.#fail(asError(error)));
+    worker.on("exit", (code) => {
+      this.#end(`has ended by itself, as with Deno.exit(), with exit code ${code}`);
+    });
+    this.#beating = startInterval(() => this.#beat(heartbeat), heartbeat.every);
+  }
+
+  /** Starts a worker, which does nothing yet. */
+  static async start(
+    heartbeat: Heartbeat,
+    log: (level: Level, message: string) => void,
+  ): Promise<WorkerThread> {
+    const { Worker } = await import("node:worker_threads");
+    const url = new URL("./pool_worker.ts", import.meta.url);
+    // It takes modules of files and data alone, so one of a published package is imported by one of data.
+    const isFile = url.protocol === "file:";
+    const from = isFile ? url : new URL(`data:text/javascript,import ${JSON.stringify(url.href)};`);
+    return new WorkerThread(new Worker(from), heartbeat, log);
+  }
+
+  /**
+   * Makes the app.
+   *
+   * @throws what the module or the function throws; {@linkcode DeguError} if the worker ends.
+   */
+  async load(service: Service, sslconfig: ServerSslconfig | null): Promise<void> {
+    this.#post({ type: "load", service, sslconfig });
+    await this.#loaded.promise;
+  }
+
+  /**
+   * Listens and serves.
+   *
+   * @throws what a server throws; {@linkcode DeguError} if the worker ends.
+   */
+  async listen(address: Address, sharing: PortSharing): Promise<Serving> {
+    this.#mayServe = true;
+    this.#post({ type: "listen", address, sharing });
+    return await this.#serving.promise;
+  }
+
+  /** Replaces the context, which was checked; resolves when that is done, or the worker has ended. */
+  async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
+    const id = ++this.#changeCount;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#changes.set(id, resolve);
+    this.#post({ type: "setSslctx", id, sslconfig });
+    await Promise.race([promise, this.ended]);
+    this.#changes.delete(id);
+  }
+
+  /** Ends the server after the requests in progress, and then the worker. */
+  async shutdown(): Promise<void> {
+    this.#stop("shutdown");
+    await this.#terminate();
+  }
+
+  /** Ends the server and the worker. */
+  async close(): Promise<void> {
+    this.#stop("close");
+    const timer = setTimeout(this.#closed.resolve, TERMINATE_AFTER_MILLISECONDS);
+    await this.#terminate();
+    clearTimeout(timer);
+  }
+
+  /** A worker that has been told to listen may hold a socket, which it has to close itself. */
+  #stop(type: "shutdown" | "close"): void {
+    if (this.#mayServe) this.#post({ type });
+    else this.#closed.resolve();
+  }
+
+  async #terminate(): Promise<void> {
+    await Promise.race([this.#closed.promise, this.ended]);
+    this.#end("was closed", { expected: true });
+    await this.#worker.terminate();
+  }
+
+  #post(command: Command): void {
+    if (!this.#isOver) this.#worker.postMessage(command);
+  }
+
+  #receive(report: Report): void {
+    if (this.#isOver) return this.#dropSocket(report);
+    this.#unanswered = 0;
+    if (report.type === "loaded") this.#loaded.resolve();
+    else if (report.type === "serving") this.#serve(report.address, report.fd);
+    else if (report.type === "sslctxSet") this.#changes.get(report.id)?.();
+    else if (report.type === "log") this.#log(report.level, report.message);
+    else if (report.type === "closed") this.#closed.resolve();
+    else if (report.type !== "pong") this.#fail(fromPlainError(report.error));
+  }
+
+  #serve(address: Address, fd: number | null): void {
+    this.#serving.resolve({ address, held: fd === null ? null : HeldSocket.open(fd) });
+  }
+
+  /** A report that was on its way when the worker ended may have a socket, which nobody else closes. */
+  #dropSocket(report: Report): void {
+    if (report.type === "serving" && report.fd !== null) HeldSocket.open(report.fd)?.close();
+  }
+
+  #fail(error: Error): void {
+    this.#end(`has failed: ${error.stack ?? error.message}`, { error });
+    this.#worker.terminate();
+  }
+
+  #beat({ missed }: Heartbeat): void {
+    if (this.#unanswered >= missed) {
+      this.#end("doesn't answer", { hung: true });
+      this.#worker.terminate();
+    } else {
+      this.#unanswered++;
+      this.#post({ type: "ping" });
+    }
+  }
+
+  #end(what: string, more: Partial<Ending> = {}): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearInterval(this.#beating);
+    const error = new DeguError(`a worker of the pool ${what}`);
+    const ending = { what, error, expected: false, hung: false, ...more };
+    this.#loaded.reject(ending.error);
+    this.#serving.reject(ending.error);
+    this.#ended.resolve(ending);
+  }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new DeguError(String(thrown));
+}

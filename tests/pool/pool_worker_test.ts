@@ -1,0 +1,33 @@
+/** The module of a worker: where it comes from, and that it does nothing elsewhere. */
+import { assertEquals } from "@std/assert";
+import { TempPKI } from "@degu/degu/misc";
+import { runFromCache } from "@degu/testing/cached_programs.ts";
+
+Deno.test("importing the module of the worker has no effect in another thread", async () => {
+  const before = Object.getOwnPropertyNames(globalThis);
+  await import("@degu/internal/pool/pool_worker.ts");
+  assertEquals(Object.getOwnPropertyNames(globalThis), before);
+});
+
+Deno.test("a program that was cached from a server finds the worker without it", async () => {
+  await using pki = await TempPKI.create();
+  const { serverSslconfig, clientSslconfig } = pki;
+  const program = `
+    import { SSLClient } from "./client.ts";
+    import { ServerPool } from "./pool.ts";
+    import "./app.ts";
+    const { serverSslconfig: sslconfig, clientSslconfig } = JSON.parse(Deno.args[0]);
+    const app = { module: import.meta.resolve("./app.ts"), name: "app" };
+    await using pool = await ServerPool.start(["127.0.0.1", 0], app, { workers: 2, sslconfig });
+    console.log((await new SSLClient(clientSslconfig, pool.address).request("GET", "/")).status);`;
+  const app = `export const app = () => [204, "No Content", {}, null];`;
+  const files = [serverSslconfig, clientSslconfig].flatMap((
+    config,
+  ) => [config.certFile, config.keyFile, config.caFile]);
+  const printed = await runFromCache({
+    texts: { "/main.ts": program, "/app.ts": app },
+    permissions: ["--allow-net=127.0.0.1", `--allow-read=${files}`],
+    args: [JSON.stringify({ serverSslconfig, clientSslconfig })],
+  });
+  assertEquals(printed, "204\n");
+});

@@ -1,0 +1,107 @@
+/** The server in a worker, without the worker: what it is told, and what it reports. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { Client, SSLClient } from "@degu/degu/client";
+import type { Command, Report, Service } from "@degu/internal/pool/messages.ts";
+import { WorkerServer } from "@degu/internal/pool/worker_server.ts";
+import { readSslconfig } from "@degu/internal/pool/pool_options.ts";
+import { TempPKI } from "@degu/degu/misc";
+import { HeldSocket } from "@degu/internal/net/held_socket.ts";
+import { appOf, askThread } from "@degu/testing/pools.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+
+const LISTEN: Command = {
+  type: "listen",
+  address: ["127.0.0.1", 0],
+  sharing: { reusePort: false, fd: null },
+};
+
+function serviceOf(name: string, args: unknown[] | null = null): Service {
+  const { module } = appOf(name);
+  return { app: { module: `${module}`, name, args }, options: {}, levels: ["error"] };
+}
+
+/** A server, and what it reports. */
+function makeServer() {
+  const reports: Report[] = [];
+  const waiting = new Set<() => void>();
+  const server = new WorkerServer((report) => {
+    reports.push(report);
+    for (const resolve of waiting) resolve();
+  });
+  const next = async <Type extends Report["type"]>(type: Type) => {
+    for (;;) {
+      const index = reports.findIndex((report) => report.type === type);
+      if (index >= 0) return reports.splice(index, 1)[0] as Report & { type: Type };
+      const { promise, resolve } = Promise.withResolvers<void>();
+      waiting.add(resolve);
+      await within(promise, `a report of type ${type}`);
+      waiting.delete(resolve);
+    }
+  };
+  return { server, reports, next };
+}
+
+Deno.test("it loads an app, serves, answers pings, and closes", async () => {
+  for (const end of ["shutdown", "close"] as const) {
+    const { server, reports, next } = makeServer();
+    await server.receive({ type: "load", service: serviceOf("app"), sslconfig: null });
+    assertEquals(reports.splice(0), [{ type: "loaded" }]);
+    const served = server.receive(LISTEN);
+    const { address, fd } = await next("serving");
+    assertEquals(fd, null);
+    await server.receive({ type: "ping" });
+    assertEquals(reports.splice(0), [{ type: "pong" }]);
+    await askThread(new Client(address));
+    await server.receive({ type: end });
+    await next("closed");
+    await served;
+    assertEquals(reports, []);
+  }
+});
+
+Deno.test("it logs the levels that are wanted", async () => {
+  const { server, next, reports } = makeServer();
+  await server.receive({ type: "load", service: serviceOf("app"), sslconfig: null });
+  const served = server.receive(LISTEN);
+  const { address } = await next("serving");
+  await new Client(address).request("GET", "/fail").catch(() => {});
+  const { level, message } = await next("log");
+  assertEquals(level, "error");
+  assertMatch(message, /nobody caught this/);
+  await server.receive({ type: "close" });
+  await served;
+  assertEquals(reports.filter(({ type }) => type === "log"), []); // debug lines aren't sent
+});
+
+Deno.test("it replaces the context, before and after it listens", async () => {
+  await using pki = await TempPKI.create();
+  await using other = await TempPKI.create();
+  const [first, second] = [pki, other].map((each) => readSslconfig(each.serverSslconfig));
+  const { server, next } = makeServer();
+  await server.receive({ type: "load", service: serviceOf("app"), sslconfig: first! });
+  await server.receive({ type: "setSslctx", id: 1, sslconfig: second! });
+  assertEquals((await next("sslctxSet")).id, 1);
+  const served = server.receive(LISTEN);
+  const { address, fd } = await next("serving");
+  HeldSocket.open(fd!)!.close();
+  await askThread(new SSLClient(other.clientSslconfig, address));
+  await server.receive({ type: "setSslctx", id: 2, sslconfig: first! });
+  assertEquals((await next("sslctxSet")).id, 2);
+  await askThread(new SSLClient(pki.clientSslconfig, address));
+  await server.receive({ type: "close" });
+  await served;
+});
+
+Deno.test("what fails is reported with its error", async () => {
+  const rows: readonly [service: Service, words: RegExp][] = [
+    [serviceOf("missing"), /has no export "missing"/],
+    [serviceOf("buildFailing", []), /there is no such database/],
+    [serviceOf("buildAnswer", []), /returned an array/],
+    [serviceOf("constant", []), /a function or a class if there are args; got number/],
+  ];
+  for (const [service, words] of rows) {
+    const { server, next } = makeServer();
+    await server.receive({ type: "load", service, sslconfig: null });
+    assertMatch((await next("failed")).error.message, words);
+  }
+});

@@ -1,0 +1,39 @@
+/** Workers that hang, plain pools, and processes that end: each in a process of its own. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { runProgram } from "@degu/testing/programs.ts";
+
+const FLAGS = ["--allow-net", "--allow-read", "--allow-write=/tmp", "--allow-env"];
+
+/** Runs a part of `pools.ts`, which ends by itself: nothing that a pool has left keeps it alive. */
+async function run(name: string, ...flags: string[]) {
+  const offline = new URL("../support/offline/import_map.json", import.meta.url).pathname;
+  const all = [...FLAGS, `--import-map=${offline}`, ...flags];
+  return JSON.parse(await runProgram("pools.ts", { flags: all, args: [name], patience: 40 }));
+}
+
+Deno.test("a worker that hangs is replaced while the other serves, and no connection is lost to it", async () => {
+  const { lines, ...found } = await run("hang");
+  assertEquals(found, { duringTheHang: true, afterwards: 2, hungAnswers: false });
+  assertEquals(lines.length, 1);
+  assertMatch(lines[0], /^worker [12] doesn't answer; a new one starts in 10 ms$/);
+});
+
+Deno.test("a worker that hangs in place of one that has hung is replaced, too", async () => {
+  assertEquals(await run("hangTwice"), { workers: 3 });
+});
+
+Deno.test("a worker that hangs on a Unix socket is replaced", async () => {
+  assertEquals(await run("hangOnPath"), { replaced: true });
+});
+
+Deno.test("an app that hangs as it is made rejects start()", async () => {
+  assertEquals(await run("hangAtStart"), "DeguError: a worker of the pool doesn't answer");
+});
+
+Deno.test("shutdown() ends a worker that hangs", async () => {
+  assertEquals(await run("shutdownWhileHung"), ["worker N doesn't answer"]);
+});
+
+Deno.test("a plain pool serves with two workers, one of which is replaced when it ends", async () => {
+  assertEquals(await run("plain", "--unstable-net"), { workers: 2, others: true });
+});

@@ -1,0 +1,110 @@
+/**
+ * Apps that tests run in pools, by this module's name.
+ *
+ * @module
+ */
+
+import { threadId } from "node:worker_threads";
+import { ProxyApp } from "@degu/degu/applib";
+import type { Address } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import type { AppFunction, AppObject } from "@degu/degu/server";
+
+const answer = (text: string) => [200, "OK", {}, new TextEncoder().encode(text)] as const;
+
+/** Answers with the number of its thread, after it has done what the path says. */
+export const app: AppFunction = async ({ path: [what] }) => {
+  if (what === "exit") Deno.exit(7);
+  if (what === "throw") setTimeout(() => fail());
+  if (what === "reject") Promise.reject(new Error("nobody caught this"));
+  if (what === "hang") { for (;;); }
+  if (what === "fail") fail();
+  return await answer(`${threadId}`);
+};
+
+function fail(): never {
+  throw new Error("nobody caught this");
+}
+
+/** A counter of {@linkcode buildWaiting}, at 0 the requests that have begun; it answers once number 1 isn't 0. */
+export type Counters = SharedArrayBuffer;
+
+/** Makes an app that counts its requests, and answers when it may. */
+export function buildWaiting(counters: Counters): AppFunction {
+  const numbers = new Int32Array(counters);
+  return async () => {
+    Atomics.add(numbers, 0, 1);
+    Atomics.notify(numbers, 0);
+    await Atomics.waitAsync(numbers, 1, 0).value;
+    return answer(`${threadId}`);
+  };
+}
+
+/** Makes an app that counts its requests, at 0. */
+export function buildCounting(counters: Counters): AppFunction {
+  const numbers = new Int32Array(counters);
+  return () => {
+    Atomics.add(numbers, 0, 1);
+    Atomics.notify(numbers, 0);
+    return answer(`${threadId}`);
+  };
+}
+
+/** Makes an app that never answers: it counts at 0, and computes. */
+export function buildEndless(counters: Counters): AppFunction {
+  const numbers = new Int32Array(counters);
+  return () => {
+    Atomics.add(numbers, 0, 1);
+    Atomics.notify(numbers, 0);
+    for (;;);
+  };
+}
+
+/** Makes an app so many times, and then fails; counts at 0. */
+export function buildOnce(counters: Counters, times: number): AppFunction {
+  const numbers = new Int32Array(counters);
+  const made = Atomics.add(numbers, 0, 1);
+  Atomics.notify(numbers, 0);
+  if (made >= times) throw new Error("not again");
+  return app;
+}
+
+/** Makes a proxy. */
+export function buildProxy(address: Address): ProxyApp {
+  return new ProxyApp(new Client(address));
+}
+
+/** What a device serves: it knows its peers by their authority. */
+export const deviceApp: AppObject = {
+  onConnect: (session) => session.peerCertificate?.authority !== undefined,
+  handle: (_request, { peerCertificate }) => answer(peerCertificate!.authority!.publicKey256),
+};
+
+/** An app whose errors nobody but itself handles. */
+export function buildForgiving(): AppFunction {
+  globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
+  return app;
+}
+
+/** Ends the worker before it serves. */
+export function buildExiting(): never {
+  Deno.exit(9);
+}
+
+/** Keeps the worker from ever answering. */
+export function buildHanging(): never {
+  for (;;);
+}
+
+/** Returns an answer in place of an app. */
+export function buildAnswer() {
+  return answer("");
+}
+
+/** Fails. */
+export function buildFailing(): never {
+  throw new RangeError("there is no such database");
+}
+
+/** No app. */
+export const constant = 5;

@@ -1,0 +1,97 @@
+/**
+ * Pools for tests.
+ *
+ * @module
+ */
+
+import type { PoolTimes } from "@degu/internal/pool/pool_member.ts";
+import { startPool } from "@degu/internal/pool/server_pool.ts";
+import { type Client, type Connection, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import type { PoolApp, PoolOptions, ServerPool } from "@degu/degu/pool";
+import { within } from "./raw_peer.ts";
+import { RecordingLogger } from "./serving.ts";
+
+/** Of a pool that replaces a worker quickly, and waits for one as long as any. */
+export const TIMES: PoolTimes = {
+  heartbeat: { every: 5000, missed: 6 },
+  restart: { first: 10, most: 40 },
+};
+
+/** An app of `pool_apps.ts`, or a function there that makes one. */
+export function appOf(name: string, args?: unknown[]): PoolApp {
+  return { module: import.meta.resolve("./pool_apps.ts"), name, args };
+}
+
+/** A pool while it serves. */
+export interface Pooling extends AsyncDisposable {
+  readonly pool: ServerPool;
+  readonly pki: TempPKI;
+  readonly client: SSLClient;
+  readonly logger: RecordingLogger;
+}
+
+/** Starts a pool of two workers with TLS; it is closed on dispose. */
+export async function servePool(
+  app: PoolApp = appOf("app"),
+  options: PoolOptions = {},
+  times: PoolTimes = TIMES,
+): Promise<Pooling> {
+  const pki = await TempPKI.create();
+  const logger = new RecordingLogger();
+  const all = { workers: 2, sslconfig: pki.serverSslconfig, logger, ...options };
+  const pool = await startPool(["127.0.0.1", 0], app, all, times);
+  return {
+    pool,
+    pki,
+    logger,
+    client: new SSLClient(pki.clientSslconfig, pool.address, { timeout: 10 }),
+    [Symbol.asyncDispose]: async () => {
+      await within(pool.close(), "the pool closes");
+      await pki[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** The number of the thread that answers. */
+export async function askThread(from: Client | Connection): Promise<string> {
+  return await (await from.request("GET", "/", {}, null)).body!.text();
+}
+
+/** Connections to different workers, as many as there are; the kernel chooses, so it takes several attempts. */
+export async function meetWorkers(client: Client, count = 2): Promise<Connection[]> {
+  const met = new Map<string, Connection>();
+  for (let attempt = 0; met.size < count; attempt++) {
+    if (attempt === 200) throw new Error(`only these answer: ${[...met.keys()]}`);
+    const conn = await client.connect();
+    const thread = await askThread(conn);
+    if (met.has(thread)) conn.close();
+    else met.set(thread, conn);
+  }
+  return [...met.values()];
+}
+
+/** Waits until a worker serves that is none of these. */
+export async function meetNewWorker(client: Client, known: readonly string[]): Promise<string> {
+  const meet = async () => {
+    for (;;) {
+      // One that is being replaced can't be reached.
+      const thread = await askThread(client).catch(() => known[0]!);
+      if (!known.includes(thread)) return thread;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  return await within(meet(), "another worker serves", 20);
+}
+
+/** Waits until a number that workers share is at least this. */
+export async function reaches(numbers: Int32Array<SharedArrayBuffer>, least: number, index = 0) {
+  const wait = async () => {
+    for (;;) {
+      const now = Atomics.load(numbers, index);
+      if (now >= least) return;
+      await Atomics.waitAsync(numbers, index, now).value;
+    }
+  };
+  await within(wait(), `number ${index} reaches ${least}`, 20);
+}

@@ -1,0 +1,15 @@
+/**
+ * A pool with TLS until its standard input ends, which shuts it down. Its argument is where it listens and
+ * its *sslconfig*, in JSON; it prints the address.
+ *
+ * @module
+ */
+
+import { ServerPool } from "@degu/degu/pool";
+import { appOf } from "../pools.ts";
+
+const { address, sslconfig } = JSON.parse(Deno.args[0]!);
+const pool = await ServerPool.start(address, appOf("app"), { workers: 2, sslconfig });
+console.log(JSON.stringify(pool.address));
+for await (const _ of Deno.stdin.readable);
+await pool.shutdown();

@@ -1,0 +1,106 @@
+/**
+ * Does what can't be done in the process of the tests, with the pool that its argument names, and prints
+ * what was found as JSON: a worker that hangs computes until the process ends, and a plain pool needs a flag.
+ *
+ * @module
+ */
+
+import { Client, type Connection, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import { startPool } from "@degu/internal/pool/server_pool.ts";
+import {
+  appOf,
+  askThread,
+  meetNewWorker,
+  meetWorkers,
+  reaches,
+  servePool,
+  TIMES,
+} from "../pools.ts";
+import { RecordingLogger } from "../serving.ts";
+
+/** Taken for hung after 2 seconds. */
+const IMPATIENT = { ...TIMES, heartbeat: { every: 200, missed: 10 } };
+
+const programs: Record<string, () => Promise<unknown>> = {
+  async hang() {
+    await using pooling = await servePool(appOf("app"), {}, IMPATIENT);
+    const [victim, other] = await meetWorkers(pooling.client);
+    const threads = [await askThread(victim!), await askThread(other!)];
+    victim!.get("/hang").catch(() => {});
+    const duringTheHang = await askThread(other!) === threads[1];
+    // Resolves, although a worker can't answer.
+    await pooling.pool.setSslctx(pooling.pki.serverSslconfig);
+    await meetNewWorker(pooling.client, threads);
+    // More than the kernel would let pass, if the socket of the thread that hangs had a share.
+    const answered = await Promise.all(Array.from({ length: 60 }, () => askThread(pooling.client)));
+    for (const conn of [victim!, other!]) conn.close();
+    return {
+      duringTheHang,
+      afterwards: new Set(answered).size,
+      hungAnswers: answered.includes(threads[0]!),
+      lines: pooling.logger.at("error"),
+    };
+  },
+  async hangTwice() {
+    await using pooling = await servePool(appOf("app"), { workers: 1 }, IMPATIENT);
+    // The thread may accept a connection just before it hangs.
+    const client = new SSLClient(pooling.pki.clientSslconfig, pooling.pool.address, { timeout: 1 });
+    const known = [await askThread(client)];
+    for (let i = 0; i < 2; i++) {
+      using victim = await client.connect();
+      victim.get("/hang").catch(() => {});
+      known.push(await meetNewWorker(client, known));
+    }
+    return { workers: new Set(known).size };
+  },
+  async hangOnPath() {
+    const dir = await Deno.makeTempDir();
+    const logger = new RecordingLogger();
+    const pool = await startPool(`${dir}/socket`, appOf("app"), { logger }, IMPATIENT);
+    // A connection to the socket that was there before is never answered.
+    const client = new Client(pool.address, { timeout: 1 });
+    const thread = await askThread(client);
+    using victim = await client.connect();
+    victim.get("/hang").catch(() => {});
+    const next = await meetNewWorker(client, [thread]);
+    await pool.close();
+    await Deno.remove(dir, { recursive: true });
+    return { replaced: next !== thread };
+  },
+  async hangAtStart() {
+    await using pki = await TempPKI.create();
+    const options = { workers: 2, sslconfig: pki.serverSslconfig };
+    const app = appOf("buildHanging", []);
+    return await startPool(["127.0.0.1", 0], app, options, IMPATIENT).catch(String);
+  },
+  async shutdownWhileHung() {
+    const counters = new SharedArrayBuffer(8);
+    await using pooling = await servePool(appOf("buildEndless", [counters]), {}, IMPATIENT);
+    using victim = await pooling.client.connect();
+    victim.get("/").catch(() => {});
+    await reaches(new Int32Array(counters), 1);
+    await pooling.pool.shutdown();
+    return pooling.logger.at("error").map((line) => line.replace(/\d/, "N"));
+  },
+  async plain() {
+    const logger = new RecordingLogger();
+    await using pool = await startPool(
+      ["127.0.0.1", 0],
+      appOf("app"),
+      { workers: 2, logger },
+      TIMES,
+    );
+    const client = new Client(pool.address);
+    const conns: Connection[] = await meetWorkers(client);
+    const threads = await Promise.all(conns.map(askThread));
+    await conns[0]!.get("/exit").catch(() => {});
+    const other = await askThread(conns[1]!);
+    await meetNewWorker(client, threads);
+    await pool.shutdown();
+    for (const conn of conns) conn.close();
+    return { workers: new Set(threads).size, others: other === threads[1] };
+  },
+};
+
+console.log(JSON.stringify(await programs[Deno.args[0]!]!()));
