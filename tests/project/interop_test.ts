@@ -52,8 +52,8 @@ async function runInterop(part: string): Promise<string> {
   const tool = fromFileUrl(new URL("tools/interop.ts", ROOT));
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "--quiet", "--no-prompt", "--allow-net=127.0.0.1", "--allow-read"],
-      ...["--allow-write=/tmp", "--allow-run", "--allow-env", tool, part],
+      ...["run", "--quiet", "--no-prompt", "--allow-net=127.0.0.1", "--allow-read=.,/tmp"],
+      ...["--allow-write=/tmp", "--allow-run", tool, part],
     ],
     cwd: ROOT,
     env: { TMPDIR: "/tmp" },

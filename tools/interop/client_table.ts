@@ -79,9 +79,13 @@ async function tryOperation(
 async function installedClients(dir: string): Promise<ForeignClient[]> {
   const clients = [...SIMPLE_CLIENTS];
   for (const library of ["requests", "urllib3", "httpx", "aiohttp", "http.client"]) {
-    const python = await findPython(library);
-    if (python === null) console.log(`${library}: not installed`);
-    else clients.push(pythonClient(python, library));
+    const found = await findPython(library);
+    if (found === null) {
+      console.log(`${library}: not installed`);
+      continue;
+    }
+    console.log(`${library}: ${found.version}`);
+    clients.push(pythonClient(found.python, library));
   }
   const here = import.meta.dirname;
   const built = await run(["go", "build", "-o", `${dir}/client`, `${here}/client.go`]);
@@ -96,10 +100,10 @@ async function installedClients(dir: string): Promise<ForeignClient[]> {
 }
 
 /** A Python that has a library: distributions often have libraries for their own one only. */
-async function findPython(library: string): Promise<string | null> {
+async function findPython(library: string): Promise<{ python: string; version: string } | null> {
   for (const python of ["python3", "/usr/bin/python3"]) {
     const ending = await run([python, `${import.meta.dirname}/client.py`, library, "version", ""]);
-    if (ending?.success) return python;
+    if (ending?.success) return { python, version: ending.stdout.trim() };
   }
   return null;
 }

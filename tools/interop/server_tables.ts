@@ -48,10 +48,17 @@ const PROXY_TRIALS: Record<string, Trial> = {
   range: { method: "GET", path: "/files/digits", headers: RANGE, expected: "206 234" },
 };
 
+/** Tries what a server does; the cells of its row. */
+type Trier = (server: ForeignServer, notes: Notes) => Promise<string[]>;
+
 /** Runs every server with a Degu client in front, and prints the table. */
 export async function printServers(served: Served, pki: TempPKI, dir: string): Promise<void> {
-  await printEach(served, pki, dir, [...Object.keys(FILE_TRIALS), "keep-alive", "mtls"], {
-    async try({ ports }, notes) {
+  await printEach(
+    served,
+    pki,
+    dir,
+    [...Object.keys(FILE_TRIALS), "keep-alive", "mtls"],
+    async ({ ports }, notes) => {
       const client = clientOf(ports.FILES);
       const cells = [];
       for (const trial of Object.values(FILE_TRIALS)) {
@@ -66,18 +73,22 @@ export async function printServers(served: Served, pki: TempPKI, dir: string): P
       });
       return [...cells, await attempt(secure, FILE_TRIALS["get"]!, notes)];
     },
-  });
+  );
 }
 
 /** Runs every proxy between a Degu client and a Degu server, and prints the table. */
 export async function printProxies(served: Served, pki: TempPKI, dir: string): Promise<void> {
-  await printEach(served, pki, dir, [...Object.keys(PROXY_TRIALS), "connections", "mtls"], {
-    async try({ ports }, notes) {
+  await printEach(
+    served,
+    pki,
+    dir,
+    [...Object.keys(PROXY_TRIALS), "connections", "mtls"],
+    async ({ ports }, notes) => {
       const cells = [];
       for (const trial of Object.values(PROXY_TRIALS)) {
         served.reset();
-        const cell = await attempt(clientOf(ports.PROXY), trial, notes);
-        cells.push(served.log[0] === undefined ? cell : `no ${notes.add(served.log[0])}`);
+        const complaint = await complaintOf(clientOf(ports.PROXY), trial);
+        cells.push(cellOf(served.log[0] ?? complaint, notes));
       }
       served.reset();
       for (let i = 0; i < 4; i++) await attempt(clientOf(ports.PROXY), PROXY_TRIALS["get"]!, notes);
@@ -85,7 +96,7 @@ export async function printProxies(served: Served, pki: TempPKI, dir: string): P
       if (!await isListening(ports.PROXY_TLS)) return [...cells, NOT_TRIED];
       return [...cells, await attempt(clientOf(ports.PROXY_TLS), PROXY_TRIALS["get"]!, notes)];
     },
-  });
+  );
 }
 
 async function printEach(
@@ -93,14 +104,14 @@ async function printEach(
   pki: TempPKI,
   dir: string,
   columns: readonly string[],
-  part: { try(server: ForeignServer, notes: Notes): Promise<string[]> },
+  trier: Trier,
 ): Promise<void> {
   const notes = new Notes();
   const rows: string[][] = [];
   for (const start of STARTS) {
     await using server = await startServer(start, served, pki, dir);
     if (server === null) console.log(`${start.name}: not installed`);
-    else rows.push([server.name, ...await part.try(server, notes)]);
+    else rows.push([server.name, ...await trier(server, notes)]);
   }
   printTable(["server", ...columns], rows);
   notes.print();
@@ -111,14 +122,24 @@ function clientOf(port: number): Client {
 }
 
 async function attempt(client: Client, trial: Trial, notes: Notes): Promise<string> {
+  return cellOf(await complaintOf(client, trial), notes);
+}
+
+/** The cell for what went wrong, or `null`. */
+function cellOf(complaint: string | null, notes: Notes): string {
+  return complaint === null ? "yes" : `no ${notes.add(complaint)}`;
+}
+
+/** What went wrong with a request, or `null`. */
+async function complaintOf(client: Client, trial: Trial): Promise<string | null> {
   const { method, path, headers = {}, body, expected } = trial;
   try {
     const response = await client.request(method, path, headers, body?.() ?? null);
     const text = method === "HEAD" ? "" : await response.body?.text() ?? "";
     const got = `${response.status} ${text}`;
-    return got === expected ? "yes" : `no ${notes.add(got.split("\n")[0] ?? "")}`;
+    return got === expected ? null : got.split("\n")[0] ?? "";
   } catch (error) {
-    return `no ${notes.add(String(error))}`;
+    return String(error);
   }
 }
 
@@ -127,8 +148,8 @@ async function tryTwice(client: Client, notes: Notes): Promise<string> {
   try {
     using conn = await client.connect();
     for (let i = 0; i < 2; i++) await (await conn.get("/digits")).body?.bytes();
-    return "yes";
+    return cellOf(null, notes);
   } catch (error) {
-    return `no ${notes.add(String(error))}`;
+    return cellOf(String(error), notes);
   }
 }
