@@ -53,50 +53,46 @@ type Trier = (server: ForeignServer, notes: Notes) => Promise<string[]>;
 
 /** Runs every server with a Degu client in front, and prints the table. */
 export async function printServers(served: Served, pki: TempPKI, dir: string): Promise<void> {
-  await printEach(
-    served,
-    pki,
-    dir,
-    [...Object.keys(FILE_TRIALS), "keep-alive", "mtls"],
-    async ({ ports }, notes) => {
-      const client = clientOf(ports.FILES);
-      const cells = [];
-      for (const trial of Object.values(FILE_TRIALS)) {
-        cells.push(await attempt(client, trial, notes));
-      }
-      cells.push(await tryTwice(client, notes));
-      const secure = new SSLClient(pki.clientSslconfig, ["127.0.0.1", ports.FILES_TLS], {
-        timeout: TIMEOUT_SECONDS,
-        host: `localhost:${ports.FILES_TLS}`,
-        sslHost: "localhost",
-      });
-      return [...cells, await attemptAt(ports.FILES_TLS, secure, FILE_TRIALS["get"]!, notes)];
-    },
-  );
+  const tryServer: Trier = async ({ ports }, notes) => {
+    const client = clientOf(ports.FILES);
+    const cells = [];
+    for (const trial of Object.values(FILE_TRIALS)) {
+      cells.push(await attempt(client, trial, notes));
+    }
+    cells.push(await tryTwice(client, notes));
+    const secure = new SSLClient(pki.clientSslconfig, ["127.0.0.1", ports.FILES_TLS], {
+      timeout: TIMEOUT_SECONDS,
+      host: `localhost:${ports.FILES_TLS}`,
+      sslHost: "localhost",
+    });
+    return [...cells, await attemptAt(ports.FILES_TLS, secure, FILE_TRIALS["get"]!, notes)];
+  };
+  await printEach(served, pki, dir, [...Object.keys(FILE_TRIALS), "keep-alive", "mtls"], tryServer);
 }
 
 /** Runs every proxy between a Degu client and a Degu server, and prints the table. */
 export async function printProxies(served: Served, pki: TempPKI, dir: string): Promise<void> {
+  const tryProxy: Trier = async ({ ports }, notes) => {
+    const cells = [];
+    for (const trial of Object.values(PROXY_TRIALS)) {
+      served.reset();
+      const complaint = await complaintOf(clientOf(ports.PROXY), trial);
+      cells.push(cellOf(served.log[0] ?? complaint, notes));
+    }
+    served.reset();
+    for (let i = 0; i < 4; i++) await attempt(clientOf(ports.PROXY), PROXY_TRIALS["get"]!, notes);
+    cells.push(`${served.connections} for 4`);
+    return [
+      ...cells,
+      await attemptAt(ports.PROXY_TLS, clientOf(ports.PROXY_TLS), PROXY_TRIALS["get"]!, notes),
+    ];
+  };
   await printEach(
     served,
     pki,
     dir,
     [...Object.keys(PROXY_TRIALS), "connections", "mtls"],
-    async ({ ports }, notes) => {
-      const cells = [];
-      for (const trial of Object.values(PROXY_TRIALS)) {
-        served.reset();
-        const complaint = await complaintOf(clientOf(ports.PROXY), trial);
-        cells.push(cellOf(served.log[0] ?? complaint, notes));
-      }
-      served.reset();
-      for (let i = 0; i < 4; i++) await attempt(clientOf(ports.PROXY), PROXY_TRIALS["get"]!, notes);
-      cells.push(`${served.connections} for 4`);
-      return [
-        ...cells,
-        await attemptAt(ports.PROXY_TLS, clientOf(ports.PROXY_TLS), PROXY_TRIALS["get"]!, notes),
-      ];
-    },
+    tryProxy,
   );
 }
 
