@@ -1,0 +1,56 @@
+/** The messages that docs/troubleshooting.md explains are those of the code. */
+import { assert, assertEquals } from "@std/assert";
+import { codeOf, libraryFiles, read } from "@degu/testing/tree.ts";
+
+/**
+ * Where a message is put together from parts: what differs from case to case, a label in front, a rule that
+ * several messages share, numbers, and what is quoted.
+ */
+const JOINTS =
+  /…|^[\w.[\]]+: |\bmust be(?: null)?\b|; got\b|'s certificate |\ballowed in |\berror of |\d+|"[^"]*"/;
+/** Deno's own messages, and those of its TLS library, which no file here has. */
+const FOREIGN = /\(Deno\)|^received fatal alert|^received corrupt message|is not defined$/;
+
+Deno.test("every message that the troubleshooting page explains is in the code", async () => {
+  const code =
+    (await Promise.all((await libraryFiles()).map(async (path) => textOf(await codeOf(path)))))
+      .join("\n");
+  const messages = await explainedMessages();
+  assert(messages.length > 60, `only ${messages.length} messages were found`);
+  const missing = messages.flatMap((message) =>
+    partsOf(message).filter((part) => !code.includes(part)).map((part) => `${message}: ${part}`)
+  );
+  assertEquals(missing, []);
+});
+
+Deno.test("a message that is not in the code is noticed", () => {
+  const code = textOf('`the key in ${name} is ${how(`${a}`)} weak; ` +\n  "use another"');
+  const missing = (message: string) => partsOf(message).filter((part) => !code.includes(part));
+  assertEquals(missing("file: the key in … is … weak; use another"), []);
+  assertEquals(missing("the key of … is … old; use another"), ["the key of", "old; use another"]);
+});
+
+/** The messages in the first cells of the tables' rows. */
+async function explainedMessages(): Promise<string[]> {
+  const rows = (await read("docs/troubleshooting.md")).matchAll(/^\| ([^|]*`[^|]*?) +\|/gm);
+  return [...rows].flatMap(([, cell = ""]) =>
+    FOREIGN.test(cell) ? [] : [...cell.matchAll(/`([^`]+)`/g)].map(([, message = ""]) => message)
+  ).filter((message) => !FOREIGN.test(message));
+}
+
+/** What a message says in every case. */
+function partsOf(message: string): string[] {
+  return message.split(JOINTS).map((part) => part.replace(/^[\s;,.:")\]]+|[\s;,.:"([]+$/g, ""))
+    .filter((part) => /\w{3}/.test(part));
+}
+
+/** The source with its string literals joined, and gaps in place of what templates insert. */
+function textOf(source: string): string {
+  let text = source;
+  for (let before = ""; before !== text;) {
+    before = text;
+    text = text.replaceAll(/\$\{[^{}`]*\}/g, "…");
+    text = text.replaceAll(/\$\{[^{}]*?`[^`{}]*`[^{}]*?\}/g, "…");
+  }
+  return text.replaceAll(/["`]\s*\+\s*["`]/g, "").replaceAll('\\"', '"');
+}

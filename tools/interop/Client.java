@@ -1,0 +1,81 @@
+import java.io.ByteArrayInputStream;
+import java.io.FileInputStream;
+import java.net.HttpURLConnection;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.nio.charset.StandardCharsets;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
+import javax.net.ssl.HttpsURLConnection;
+import javax.net.ssl.KeyManagerFactory;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
+
+/** A request by Java: Client HttpClient|HttpURLConnection OPERATION URL [CA PKCS12]. Prints the status and the body. */
+class Client {
+  static final byte[] HELLO = "hello".getBytes(StandardCharsets.US_ASCII);
+  static final char[] PASSWORD = "degu".toCharArray();
+
+  public static void main(String[] args) throws Exception {
+    SSLContext tls = args.length > 3 ? context(args[3], args[4]) : null;
+    int count = args[1].equals("keep-alive") ? 2 : 1;
+    if (args[0].equals("HttpClient")) useHttpClient(args[1], URI.create(args[2]), tls, count);
+    else useHttpURLConnection(args[1], URI.create(args[2]), tls, count);
+  }
+
+  static void useHttpClient(String operation, URI uri, SSLContext tls, int count) throws Exception {
+    HttpClient.Builder builder = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1);
+    HttpClient client = (tls == null ? builder : builder.sslContext(tls)).build();
+    HttpRequest.Builder request = HttpRequest.newBuilder(uri);
+    if (operation.equals("put")) request.PUT(BodyPublishers.ofByteArray(HELLO));
+    if (operation.equals("chunked")) request.PUT(BodyPublishers.ofInputStream(() -> new ByteArrayInputStream(HELLO)));
+    if (operation.equals("delete")) request.DELETE();
+    if (operation.equals("range")) request.header("Range", "bytes=2-4");
+    for (int i = 0; i < count; i++) {
+      var response = client.send(request.build(), BodyHandlers.ofString());
+      System.out.println(response.statusCode() + " " + response.body());
+    }
+  }
+
+  static void useHttpURLConnection(String operation, URI uri, SSLContext tls, int count) throws Exception {
+    for (int i = 0; i < count; i++) {
+      var connection = (HttpURLConnection) uri.toURL().openConnection();
+      if (tls != null) ((HttpsURLConnection) connection).setSSLSocketFactory(tls.getSocketFactory());
+      if (operation.equals("delete")) connection.setRequestMethod("DELETE");
+      if (operation.equals("range")) connection.setRequestProperty("Range", "bytes=2-4");
+      if (operation.equals("put") || operation.equals("chunked")) {
+        connection.setRequestMethod("PUT");
+        connection.setDoOutput(true);
+        if (operation.equals("chunked")) connection.setChunkedStreamingMode(3);
+        try (var out = connection.getOutputStream()) {
+          out.write(HELLO);
+        }
+      }
+      try (var in = connection.getInputStream()) {
+        System.out.println(connection.getResponseCode() + " " + new String(in.readAllBytes(), StandardCharsets.UTF_8));
+      }
+    }
+  }
+
+  static SSLContext context(String authority, String identity) throws Exception {
+    KeyStore trusted = KeyStore.getInstance("PKCS12");
+    trusted.load(null, null);
+    try (var in = new FileInputStream(authority)) {
+      trusted.setCertificateEntry("authority", CertificateFactory.getInstance("X.509").generateCertificate(in));
+    }
+    KeyStore own = KeyStore.getInstance("PKCS12");
+    try (var in = new FileInputStream(identity)) {
+      own.load(in, PASSWORD);
+    }
+    var trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+    trust.init(trusted);
+    var keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
+    keys.init(own, PASSWORD);
+    SSLContext made = SSLContext.getInstance("TLS");
+    made.init(keys.getKeyManagers(), trust.getTrustManagers(), null);
+    return made;
+  }
+}

@@ -1,0 +1,60 @@
+// A request by Go's net/http: client OPERATION URL [CA CERT KEY]. Prints the status and the body.
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"strings"
+)
+
+func must(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func main() {
+	operation, url, files := os.Args[1], os.Args[2], os.Args[3:]
+	transport := &http.Transport{}
+	if len(files) == 3 {
+		authority, err := os.ReadFile(files[0])
+		must(err)
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(authority)
+		certificate, err := tls.LoadX509KeyPair(files[1], files[2])
+		must(err)
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{certificate}}
+	}
+	client := &http.Client{Transport: transport}
+	method, count := http.MethodGet, 1
+	var body io.Reader
+	switch operation {
+	case "put":
+		method, body = http.MethodPut, strings.NewReader("hello")
+	case "chunked":
+		// A reader of unknown length is sent in chunks.
+		method, body = http.MethodPut, io.MultiReader(strings.NewReader("hello"))
+	case "delete":
+		method = http.MethodDelete
+	case "keep-alive":
+		count = 2
+	}
+	for i := 0; i < count; i++ {
+		request, err := http.NewRequest(method, url, body)
+		must(err)
+		if operation == "range" {
+			request.Header.Set("Range", "bytes=2-4")
+		}
+		response, err := client.Do(request)
+		must(err)
+		text, err := io.ReadAll(response.Body)
+		must(err)
+		response.Body.Close()
+		fmt.Println(response.StatusCode, string(text))
+	}
+}

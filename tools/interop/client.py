@@ -1,0 +1,86 @@
+"""A request by a Python library: client.py LIBRARY OPERATION URL [CA CERT KEY]. Prints the status and the body."""
+
+import asyncio
+import http.client
+import importlib
+import ssl
+import sys
+from urllib.parse import urlsplit
+
+library, operation, url, *tls = sys.argv[1:]
+method = {"put": "PUT", "chunked": "PUT", "delete": "DELETE"}.get(operation, "GET")
+headers = {"Range": "bytes=2-4"} if operation == "range" else {}
+count = 2 if operation == "keep-alive" else 1
+
+
+def body():
+    return {"put": b"hello", "chunked": iter([b"hel", b"lo"])}.get(operation)
+
+
+def context():
+    made = ssl.create_default_context(cafile=tls[0])
+    made.load_cert_chain(tls[1], tls[2])
+    return made
+
+
+def show(status, text):
+    print(status, text)
+
+
+def use_requests():
+    session = importlib.import_module("requests").Session()
+    options = {"verify": tls[0], "cert": (tls[1], tls[2])} if tls else {}
+    for _ in range(count):
+        response = session.request(method, url, data=body(), headers=headers, **options)
+        show(response.status_code, response.text)
+
+
+def use_urllib3():
+    options = {"ssl_context": context()} if tls else {}
+    pool = importlib.import_module("urllib3").PoolManager(**options)
+    for _ in range(count):
+        chunked = operation == "chunked"
+        response = pool.urlopen(method, url, body=body(), headers=headers, chunked=chunked, retries=False)
+        show(response.status, response.data.decode())
+
+
+def use_httpx():
+    options = {"verify": context()} if tls else {}
+    with importlib.import_module("httpx").Client(**options) as client:
+        for _ in range(count):
+            response = client.request(method, url, content=body(), headers=headers)
+            show(response.status_code, response.text)
+
+
+async def use_aiohttp():
+    async def pieces():
+        for piece in body():
+            yield piece
+
+    options = {"ssl": context()} if tls else {}
+    async with importlib.import_module("aiohttp").ClientSession() as session:
+        for _ in range(count):
+            data = pieces() if operation == "chunked" else body()
+            async with session.request(method, url, data=data, headers=headers, **options) as response:
+                show(response.status, await response.text())
+
+
+def use_http_client():
+    at = urlsplit(url)
+    if tls:
+        connection = http.client.HTTPSConnection(at.hostname, at.port, context=context())
+    else:
+        connection = http.client.HTTPConnection(at.hostname, at.port)
+    for _ in range(count):
+        connection.request(method, at.path, body(), headers, encode_chunked=operation == "chunked")
+        response = connection.getresponse()
+        show(response.status, response.read().decode())
+
+
+if operation == "version":
+    module = importlib.import_module(library)
+    print(getattr(module, "__version__", sys.version.split()[0]))
+elif library == "aiohttp":
+    asyncio.run(use_aiohttp())
+else:
+    {"requests": use_requests, "urllib3": use_urllib3, "httpx": use_httpx, "http.client": use_http_client}[library]()
