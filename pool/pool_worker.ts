@@ -4,15 +4,16 @@
  * @module
  */
 
-import { type MessagePort, parentPort } from "node:worker_threads";
+import { type MessagePort, workerData } from "node:worker_threads";
 import { toPlainError } from "../worker/plain_error.ts";
-import type { Command, Report } from "./messages.ts";
+import { type Command, type Report, takePort } from "./messages.ts";
 import { WorkerServer } from "./worker_server.ts";
 
 /** How a worker ends that an error has ended. */
 const CRASHED = 1;
 
-if (parentPort !== null) run(parentPort);
+const port = takePort(workerData);
+if (port !== null) run(port);
 
 function run(port: MessagePort): void {
   const report = (report: Report) => port.postMessage(report);
