@@ -37,14 +37,6 @@ export interface PoolWorkerData {
   deguPort?: MessagePort;
 }
 
-/** Takes the port from where the app could find it; `null` in a thread that is no worker of a pool. */
-export function takePort(data: unknown): MessagePort | null {
-  const given = (data ?? {}) as PoolWorkerData;
-  const port = given.deguPort ?? null;
-  delete given.deguPort;
-  return port;
-}
-
 /** What a worker is told. */
 export type Command =
   /** The first one: make the app. `sslconfig` has texts, no files; `null` for a plain server. */

@@ -6,7 +6,7 @@
 
 import { type MessagePort, workerData } from "node:worker_threads";
 import { toPlainError } from "../worker/plain_error.ts";
-import { type Command, type Report, takePort } from "./messages.ts";
+import type { Command, PoolWorkerData, Report } from "./messages.ts";
 import { WorkerServer } from "./worker_server.ts";
 
 /** How a worker ends that an error has ended. */
@@ -45,4 +45,12 @@ function run(port: MessagePort): void {
     if (command.type === "listen") listen();
     server.receive(command);
   });
+}
+
+/** Takes the port from where the app could find it; `null` in a thread that is no worker of a pool. */
+function takePort(data: unknown): MessagePort | null {
+  const given = (data ?? {}) as PoolWorkerData;
+  const port = given.deguPort ?? null;
+  delete given.deguPort;
+  return port;
 }

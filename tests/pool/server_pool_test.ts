@@ -28,11 +28,18 @@ Deno.test("the kernel distributes connections over all workers, none of which is
 });
 
 Deno.test("a pool of one worker without TLS needs no flag, and has its port alone", async () => {
-  await using pool = await ServerPool.start(["127.0.0.1", 0], appOf("app"), { workers: 1 });
+  const logger = new RecordingLogger();
+  const options = { workers: 1, logger };
+  await using pool = await ServerPool.start(["127.0.0.1", 0], appOf("app"), options);
   assertEquals(pool.workers, 1);
   assert(await askThread(new Client(pool.address)) !== `${threadId}`);
   const again = () => ServerPool.start(pool.address, appOf("app"), { workers: 1 });
   await assertRejects(again, Deno.errors.AddrInUse);
+  const client = new Client(pool.address);
+  const thread = await askThread(client);
+  await client.request("GET", "/exit").catch(() => {});
+  await meetNewWorker(client, [thread]);
+  await logger.waitFor("error");
 });
 
 Deno.test("a Unix socket has one worker, which is replaced when it ends, and is free after close()", async () => {

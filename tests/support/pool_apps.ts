@@ -4,7 +4,7 @@
  * @module
  */
 
-import { threadId } from "node:worker_threads";
+import { parentPort, threadId, workerData } from "node:worker_threads";
 import { ProxyApp } from "@degu/degu/applib";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -79,6 +79,16 @@ export const deviceApp: AppObject = {
   onConnect: (session) => session.peerCertificate?.authority !== undefined,
   handle: (_request, { peerCertificate }) => answer(peerCertificate!.authority!.publicKey256),
 };
+
+/** Makes an app that talks to the thread that has started the worker, and answers with what it has heard and was given. */
+export function buildTalking(): AppFunction {
+  const heard: unknown[] = [];
+  parentPort!.on("message", (message) => heard.push(message));
+  for (const message of [null, 5, { type: "failed" }, { type: "log", level: "x", message: "y" }]) {
+    parentPort!.postMessage(message);
+  }
+  return () => answer(JSON.stringify({ heard, workerData }));
+}
 
 /** An app whose errors nobody but itself handles. */
 export function buildForgiving(): AppFunction {
