@@ -21,22 +21,16 @@ function run(port: MessagePort): void {
     report({ type: "crashed", error: toPlainError(error) });
     Deno.exit(CRASHED);
   };
-  // Else Deno prints it.
-  const onError = (event: ErrorEvent) => {
+  const onEvent = (event: Event) => {
     if (event.defaultPrevented) return;
-    event.preventDefault();
-    crash(event.error);
-  };
-  const onRejection = (event: PromiseRejectionEvent) => {
-    if (event.defaultPrevented) return;
-    event.preventDefault();
-    crash(event.reason);
+    event.preventDefault(); // else Deno prints it
+    crash(event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason);
   };
   const listen = () => {
-    globalThis.removeEventListener("error", onError);
-    globalThis.removeEventListener("unhandledrejection", onRejection);
-    globalThis.addEventListener("error", onError);
-    globalThis.addEventListener("unhandledrejection", onRejection);
+    for (const type of ["error", "unhandledrejection"]) {
+      globalThis.removeEventListener(type, onEvent);
+      globalThis.addEventListener(type, onEvent);
+    }
   };
   listen();
   const server = new WorkerServer(report);

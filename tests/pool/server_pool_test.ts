@@ -158,6 +158,8 @@ Deno.test("close() cuts shutdown() short, and both can be called again", async (
   await within(Promise.all([...closed, down]), "all resolve");
   await failed;
   await within(pool.shutdown(), "shutdown() after close() resolves");
+  await using server = new Server(pool.address, () => [200, "OK", {}, null]); // it is free
+  assertEquals(server.address, pool.address);
 });
 
 Deno.test("with the address in use, or one more worker than can, start() leaves nothing running", async () => {
