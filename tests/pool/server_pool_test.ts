@@ -39,7 +39,8 @@ Deno.test("a pool of one worker without TLS needs no flag, and has its port alon
   const thread = await askThread(client);
   await client.request("GET", "/exit").catch(() => {});
   await meetNewWorker(client, [thread]);
-  await logger.waitFor("error");
+  const [line = ""] = await logger.waitFor("error");
+  assert(line.endsWith("a new one starts in 100 ms"), line);
 });
 
 Deno.test("a Unix socket has one worker, which is replaced when it ends, and is free after close()", async () => {
@@ -160,6 +161,18 @@ Deno.test("close() cuts shutdown() short, and both can be called again", async (
   await within(pool.shutdown(), "shutdown() after close() resolves");
   await using server = new Server(pool.address, () => [200, "OK", {}, null]); // it is free
   assertEquals(server.address, pool.address);
+});
+
+Deno.test("start() settles whenever a worker ends, and what it has started can be closed", async () => {
+  await using pooling = await servePool();
+  const logger = new RecordingLogger();
+  const options = { workers: 2, sslconfig: pooling.pki.serverSslconfig, logger };
+  for (const milliseconds of [0, 1, 2, 5, 10, 20]) {
+    const app = appOf("buildDoomed", [new SharedArrayBuffer(8), 1, milliseconds]);
+    const started = ServerPool.start(["127.0.0.1", 0], app, options);
+    const pool = await within(started.catch(() => null), "start() settles", 20);
+    await within(pool?.close() ?? Promise.resolve(), "the pool closes");
+  }
 });
 
 Deno.test("with the address in use, or one more worker than can, start() leaves nothing running", async () => {

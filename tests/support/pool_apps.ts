@@ -101,6 +101,13 @@ export function buildExiting(): never {
   Deno.exit(9);
 }
 
+/** Makes an app, and ends the worker some milliseconds later, but for the first times, which it counts at 0. */
+export function buildDoomed(counters: Counters, times: number, milliseconds: number): AppFunction {
+  const made = Atomics.add(new Int32Array(counters), 0, 1);
+  if (made >= times) setTimeout(() => Deno.exit(9), milliseconds);
+  return app;
+}
+
 /** Keeps the worker from ever answering. */
 export function buildHanging(): never {
   for (;;);
