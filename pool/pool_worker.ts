@@ -7,7 +7,7 @@
 import { type MessagePort, workerData } from "node:worker_threads";
 import { toPlainError } from "../worker/plain_error.ts";
 import type { Command, PoolWorkerData, Report } from "./messages.ts";
-import { WorkerServer } from "./worker_server.ts";
+import { PoolServer } from "./pool_server.ts";
 
 /** How a worker ends that an error has ended. */
 const CRASHED = 1;
@@ -33,7 +33,7 @@ function run(port: MessagePort): void {
     }
   };
   listen();
-  const server = new WorkerServer(report);
+  const server = new PoolServer(report);
   port.on("message", (command: Command) => {
     // After the app's own listeners, which may handle the event.
     if (command.type === "listen") listen();
