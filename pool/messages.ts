@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { MessagePort } from "node:worker_threads";
 import type { Address } from "../base/address_rules.ts";
 import type { LEVELS, ServerOptions } from "../net/server_options.ts";
 import type { PortSharing } from "../net/port_sharing.ts";
@@ -26,6 +27,14 @@ export interface Service {
   readonly options: ServerOptions;
   /** The levels that the pool's logger wants. */
   readonly levels: readonly Level[];
+}
+
+/**
+ * What a worker starts with. It has a port of its own, since the app may use the worker's: neither must get
+ * the other's messages, of which some have the private key.
+ */
+export interface PoolWorkerData {
+  deguPort?: MessagePort;
 }
 
 /** What a worker is told. */

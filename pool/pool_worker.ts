@@ -4,15 +4,16 @@
  * @module
  */
 
-import { type MessagePort, parentPort } from "node:worker_threads";
+import { type MessagePort, workerData } from "node:worker_threads";
 import { toPlainError } from "../worker/plain_error.ts";
-import type { Command, Report } from "./messages.ts";
-import { WorkerServer } from "./worker_server.ts";
+import type { Command, PoolWorkerData, Report } from "./messages.ts";
+import { PoolServer } from "./pool_server.ts";
 
 /** How a worker ends that an error has ended. */
 const CRASHED = 1;
 
-if (parentPort !== null) run(parentPort);
+const port = takePort(workerData);
+if (port !== null) run(port);
 
 function run(port: MessagePort): void {
   const report = (report: Report) => port.postMessage(report);
@@ -20,28 +21,30 @@ function run(port: MessagePort): void {
     report({ type: "crashed", error: toPlainError(error) });
     Deno.exit(CRASHED);
   };
-  // Else Deno prints it.
-  const onError = (event: ErrorEvent) => {
+  const onEvent = (event: Event) => {
     if (event.defaultPrevented) return;
-    event.preventDefault();
-    crash(event.error);
-  };
-  const onRejection = (event: PromiseRejectionEvent) => {
-    if (event.defaultPrevented) return;
-    event.preventDefault();
-    crash(event.reason);
+    event.preventDefault(); // else Deno prints it
+    crash(event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason);
   };
   const listen = () => {
-    globalThis.removeEventListener("error", onError);
-    globalThis.removeEventListener("unhandledrejection", onRejection);
-    globalThis.addEventListener("error", onError);
-    globalThis.addEventListener("unhandledrejection", onRejection);
+    for (const type of ["error", "unhandledrejection"]) {
+      globalThis.removeEventListener(type, onEvent);
+      globalThis.addEventListener(type, onEvent);
+    }
   };
   listen();
-  const server = new WorkerServer(report);
+  const server = new PoolServer(report);
   port.on("message", (command: Command) => {
     // After the app's own listeners, which may handle the event.
     if (command.type === "listen") listen();
     server.receive(command);
   });
+}
+
+/** Takes the port from where the app could find it; `null` in a thread that is no worker of a pool. */
+function takePort(data: unknown): MessagePort | null {
+  const given = (data ?? {}) as PoolWorkerData;
+  const port = given.deguPort ?? null;
+  delete given.deguPort;
+  return port;
 }

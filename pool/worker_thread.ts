@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Worker } from "node:worker_threads";
+import type { MessagePort, Worker } from "node:worker_threads";
 import type { Address } from "../base/address_rules.ts";
 import { DeguError } from "../base/errors.ts";
 import { HeldSocket } from "../net/held_socket.ts";
@@ -12,7 +12,7 @@ import { type Interval, startInterval } from "../net/interval.ts";
 import type { PortSharing } from "../net/port_sharing.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPlainError } from "../worker/plain_error.ts";
-import type { Command, Level, Report, Service } from "./messages.ts";
+import type { Command, Level, PoolWorkerData, Report, Service } from "./messages.ts";
 
 /**
  * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by
@@ -59,10 +59,12 @@ export class WorkerThread {
   readonly ended: Promise<Ending>;
   readonly #ended = Promise.withResolvers<Ending>();
   readonly #worker: Worker;
+  readonly #port: MessagePort;
   readonly #log: (level: Level, message: string) => void;
   readonly #loaded = Promise.withResolvers<void>();
   readonly #serving = Promise.withResolvers<Serving>();
   readonly #closed = Promise.withResolvers<void>();
+  readonly #portClosed = Promise.withResolvers<void>();
   readonly #changes = new Map<number, () => void>();
   readonly #beating: Interval;
   #mayServe = false;
@@ -72,18 +74,23 @@ export class WorkerThread {
 
   private constructor(
     worker: Worker,
+    port: MessagePort,
     heartbeat: Heartbeat,
     log: (level: Level, message: string) => void,
   ) {
     this.#worker = worker;
+    this.#port = port;
     this.#log = log;
     this.ended = this.#ended.promise;
     for (const { promise } of [this.#loaded, this.#serving]) promise.catch(() => {});
-    worker.on("message", (report: Report) => this.#receive(report));
+    port.on("message", (report: Report) => this.#receive(report));
     worker.on("error", (error) => this.#fail(asError(error)));
-    worker.on("exit", (code) => {
+    worker.on("exit", async (code) => {
+      // After what the worker has still reported: with its end, its end of the port is closed.
+      await this.#portClosed.promise;
       this.#end(`has ended by itself, as with Deno.exit(), with exit code ${code}`);
     });
+    port.on("close", this.#portClosed.resolve);
     this.#beating = startInterval(() => this.#beat(heartbeat), heartbeat.every);
   }
 
@@ -92,12 +99,15 @@ export class WorkerThread {
     heartbeat: Heartbeat,
     log: (level: Level, message: string) => void,
   ): Promise<WorkerThread> {
-    const { Worker } = await import("node:worker_threads");
+    const { MessageChannel, Worker } = await import("node:worker_threads");
     const url = new URL("./pool_worker.ts", import.meta.url);
     // It takes modules of files and data alone, so one of a published package is imported by one of data.
     const isFile = url.protocol === "file:";
     const from = isFile ? url : new URL(`data:text/javascript,import ${JSON.stringify(url.href)};`);
-    return new WorkerThread(new Worker(from), heartbeat, log);
+    const { port1, port2 } = new MessageChannel();
+    const workerData: PoolWorkerData = { deguPort: port2 };
+    const worker = new Worker(from, { workerData, transferList: [port2] });
+    return new WorkerThread(worker, port1, heartbeat, log);
   }
 
   /**
@@ -155,14 +165,15 @@ export class WorkerThread {
     await Promise.race([this.#closed.promise, this.ended]);
     this.#end("was closed", { expected: true });
     await this.#worker.terminate();
+    await this.#portClosed.promise;
   }
 
   #post(command: Command): void {
-    if (!this.#isOver) this.#worker.postMessage(command);
+    if (!this.#isOver) this.#port.postMessage(command);
   }
 
   #receive(report: Report): void {
-    if (this.#isOver) return this.#dropSocket(report);
+    if (this.#isOver) return;
     this.#unanswered = 0;
     if (report.type === "loaded") this.#loaded.resolve();
     else if (report.type === "serving") this.#serve(report.address, report.fd);
@@ -174,11 +185,6 @@ export class WorkerThread {
 
   #serve(address: Address, fd: number | null): void {
     this.#serving.resolve({ address, held: fd === null ? null : HeldSocket.open(fd) });
-  }
-
-  /** A report that was on its way when the worker ended may have a socket, which nobody else closes. */
-  #dropSocket(report: Report): void {
-    if (report.type === "serving" && report.fd !== null) HeldSocket.open(report.fd)?.close();
   }
 
   #fail(error: Error): void {
@@ -200,6 +206,7 @@ export class WorkerThread {
     if (this.#isOver) return;
     this.#isOver = true;
     clearInterval(this.#beating);
+    this.#port.close();
     const error = new DeguError(`a worker of the pool ${what}`);
     const ending = { what, error, expected: false, hung: false, ...more };
     this.#loaded.reject(ending.error);

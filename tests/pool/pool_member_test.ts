@@ -9,7 +9,7 @@ import {
   servePool,
   TIMES,
 } from "@degu/testing/pools.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { dial, within } from "@degu/testing/raw_peer.ts";
 
 Deno.test("a worker that ends itself, or that an error ends, is replaced while the other serves", async (t) => {
   const rows = [
@@ -33,6 +33,21 @@ Deno.test("a worker that ends itself, or that an error ends, is replaced while t
       for (const conn of [victim!, other!]) conn.close();
     });
   }
+});
+
+Deno.test("a client in whose handshake a worker ends is disconnected, and served when it tries again", async () => {
+  await using pooling = await servePool();
+  const { client, pool } = pooling;
+  const [victim, other] = await meetWorkers(client);
+  const threads = await Promise.all([victim!, other!].map(askThread));
+  // So many that each worker has some.
+  const waiting = await Promise.all(Array.from({ length: 30 }, () => dial(pool.address)));
+  await assertRejects(() => victim!.get("/exit"));
+  const ends = waiting.map((conn) => conn.read(new Uint8Array(1)).catch(() => null));
+  assertEquals(await within(Promise.race(ends), "one is disconnected"), null);
+  await meetNewWorker(client, threads);
+  for (const conn of [...waiting, victim!, other!]) conn.close();
+  await Promise.all(ends);
 });
 
 Deno.test("an app that handles its own rejections keeps its worker", async () => {

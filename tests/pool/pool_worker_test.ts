@@ -2,11 +2,21 @@
 import { assertEquals } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
 import { runFromCache } from "@degu/testing/cached_programs.ts";
+import { appOf, askThread, servePool } from "@degu/testing/pools.ts";
 
 Deno.test("importing the module of the worker has no effect in another thread", async () => {
   const before = Object.getOwnPropertyNames(globalThis);
   await import("@degu/internal/pool/pool_worker.ts");
   assertEquals(Object.getOwnPropertyNames(globalThis), before);
+});
+
+Deno.test("an app that uses the port of its worker gets none of the pool's messages, nor disturbs it", async () => {
+  await using pooling = await servePool(appOf("buildTalking", []));
+  await pooling.pool.setSslctx(pooling.pki.serverSslconfig);
+  for (let i = 0; i < 10; i++) {
+    assertEquals(await askThread(pooling.client), '{"heard":[],"workerData":{}}');
+  }
+  assertEquals(pooling.logger.at("error"), []);
 });
 
 Deno.test("a program that was cached from a server finds the worker without it", async () => {

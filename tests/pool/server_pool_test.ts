@@ -28,11 +28,19 @@ Deno.test("the kernel distributes connections over all workers, none of which is
 });
 
 Deno.test("a pool of one worker without TLS needs no flag, and has its port alone", async () => {
-  await using pool = await ServerPool.start(["127.0.0.1", 0], appOf("app"), { workers: 1 });
+  const logger = new RecordingLogger();
+  const options = { workers: 1, logger };
+  await using pool = await ServerPool.start(["127.0.0.1", 0], appOf("app"), options);
   assertEquals(pool.workers, 1);
   assert(await askThread(new Client(pool.address)) !== `${threadId}`);
   const again = () => ServerPool.start(pool.address, appOf("app"), { workers: 1 });
   await assertRejects(again, Deno.errors.AddrInUse);
+  const client = new Client(pool.address);
+  const thread = await askThread(client);
+  await client.request("GET", "/exit").catch(() => {});
+  await meetNewWorker(client, [thread]);
+  const [line = ""] = await logger.waitFor("error");
+  assert(line.endsWith("a new one starts in 100 ms"), line);
 });
 
 Deno.test("a Unix socket has one worker, which is replaced when it ends, and is free after close()", async () => {
@@ -151,6 +159,20 @@ Deno.test("close() cuts shutdown() short, and both can be called again", async (
   await within(Promise.all([...closed, down]), "all resolve");
   await failed;
   await within(pool.shutdown(), "shutdown() after close() resolves");
+  await using server = new Server(pool.address, () => [200, "OK", {}, null]); // it is free
+  assertEquals(server.address, pool.address);
+});
+
+Deno.test("start() settles whenever a worker ends, and what it has started can be closed", async () => {
+  await using pooling = await servePool();
+  const logger = new RecordingLogger();
+  const options = { workers: 2, sslconfig: pooling.pki.serverSslconfig, logger };
+  for (const milliseconds of [0, 1, 2, 5, 10, 20]) {
+    const app = appOf("buildDoomed", [new SharedArrayBuffer(8), 1, milliseconds]);
+    const started = ServerPool.start(["127.0.0.1", 0], app, options);
+    const pool = await within(started.catch(() => null), "start() settles", 20);
+    await within(pool?.close() ?? Promise.resolve(), "the pool closes");
+  }
 });
 
 Deno.test("with the address in use, or one more worker than can, start() leaves nothing running", async () => {

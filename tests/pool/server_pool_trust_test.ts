@@ -82,6 +82,7 @@ Deno.test("a config that is wrong rejects and changes nothing, and no message ha
     );
     assertNoSecret(Deno.inspect(again));
   }
+  assertNoSecret(Deno.inspect(pool, { depth: 9, showHidden: true }));
   for (const conn of await meetWorkers(client)) conn.close();
   assertEquals(pooling.logger.at("error"), []);
 });

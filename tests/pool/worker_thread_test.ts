@@ -26,6 +26,10 @@ Deno.test("a worker that hangs on a Unix socket is replaced", async () => {
   assertEquals(await run("hangOnPath"), { replaced: true });
 });
 
+Deno.test("no worker is taken for hung while the thread of the pool is busy", async () => {
+  assertEquals(await run("busyMainThread"), { same: true, lines: [] });
+});
+
 Deno.test("an app that hangs as it is made rejects start()", async () => {
   assertEquals(await run("hangAtStart"), "DeguError: a worker of the pool doesn't answer");
 });

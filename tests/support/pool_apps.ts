@@ -4,7 +4,7 @@
  * @module
  */
 
-import { threadId } from "node:worker_threads";
+import { parentPort, threadId, workerData } from "node:worker_threads";
 import { ProxyApp } from "@degu/degu/applib";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -80,6 +80,16 @@ export const deviceApp: AppObject = {
   handle: (_request, { peerCertificate }) => answer(peerCertificate!.authority!.publicKey256),
 };
 
+/** Makes an app that talks to the thread that has started the worker, and answers with what it has heard and was given. */
+export function buildTalking(): AppFunction {
+  const heard: unknown[] = [];
+  parentPort!.on("message", (message) => heard.push(message));
+  for (const message of [null, 5, { type: "failed" }, { type: "log", level: "x", message: "y" }]) {
+    parentPort!.postMessage(message);
+  }
+  return () => answer(JSON.stringify({ heard, workerData }));
+}
+
 /** An app whose errors nobody but itself handles. */
 export function buildForgiving(): AppFunction {
   globalThis.addEventListener("unhandledrejection", (event) => event.preventDefault());
@@ -89,6 +99,13 @@ export function buildForgiving(): AppFunction {
 /** Ends the worker before it serves. */
 export function buildExiting(): never {
   Deno.exit(9);
+}
+
+/** Makes an app, and ends the worker some milliseconds later, but for the first times, which it counts at 0. */
+export function buildDoomed(counters: Counters, times: number, milliseconds: number): AppFunction {
+  const made = Atomics.add(new Int32Array(counters), 0, 1);
+  if (made >= times) setTimeout(() => Deno.exit(9), milliseconds);
+  return app;
 }
 
 /** Keeps the worker from ever answering. */

@@ -68,6 +68,21 @@ const programs: Record<string, () => Promise<unknown>> = {
     await Deno.remove(dir, { recursive: true });
     return { replaced: next !== thread };
   },
+  async busyMainThread() {
+    const heartbeat = { every: 100, missed: 10 };
+    await using pooling = await servePool(appOf("app"), {}, { ...TIMES, heartbeat });
+    const threads = async () => {
+      const conns = await meetWorkers(pooling.client);
+      const met = await Promise.all(conns.map(askThread));
+      for (const conn of conns) conn.close();
+      return met.sort();
+    };
+    const before = await threads();
+    const end = performance.now() + 1500;
+    while (performance.now() < end);
+    await askThread(pooling.client);
+    return { same: `${await threads()}` === `${before}`, lines: pooling.logger.at("error") };
+  },
   async hangAtStart() {
     await using pki = await TempPKI.create();
     const options = { workers: 2, sslconfig: pki.serverSslconfig };

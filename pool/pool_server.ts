@@ -19,7 +19,7 @@ import { toPlainError } from "../worker/plain_error.ts";
 import type { AppSource, Command, Level, Report, Service } from "./messages.ts";
 
 /** Does what the pool tells it, and reports. */
-export class WorkerServer {
+export class PoolServer {
   readonly #report: (report: Report) => void;
   #service: Service | null = null;
   #app: App | null = null;

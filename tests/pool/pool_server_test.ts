@@ -2,7 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { Client, SSLClient } from "@degu/degu/client";
 import type { Command, Report, Service } from "@degu/internal/pool/messages.ts";
-import { WorkerServer } from "@degu/internal/pool/worker_server.ts";
+import { PoolServer } from "@degu/internal/pool/pool_server.ts";
 import { readSslconfig } from "@degu/internal/pool/pool_options.ts";
 import { TempPKI } from "@degu/degu/misc";
 import { HeldSocket } from "@degu/internal/net/held_socket.ts";
@@ -24,7 +24,7 @@ function serviceOf(name: string, args: unknown[] | null = null): Service {
 function makeServer() {
   const reports: Report[] = [];
   const waiting = new Set<() => void>();
-  const server = new WorkerServer((report) => {
+  const server = new PoolServer((report) => {
     reports.push(report);
     for (const resolve of waiting) resolve();
   });
