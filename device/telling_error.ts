@@ -74,15 +74,13 @@ function hintFor(error: Error, sought: Sought): string {
 }
 
 function unreachableHint({ name, addresses, stored }: Sought): string {
-  const origin = stored ? "its stored" : "the given";
-  const where = `address${addresses.length === 1 ? "" : "es"} ${
+  const noun = addresses.length === 1 ? "address" : "addresses";
+  const where = `${stored ? "its stored" : "the given"} ${noun} ${
     addresses.map(addressText).join(", ")
   }`;
   const other = stored ? "give the option addresses" : "give other addresses";
-  return `${
-    quote(name)
-  } doesn't serve at ${origin} ${where}: start its server, ${other}, or pair the ` +
-    "two again while it serves";
+  const hint = `start its server, ${other}, or pair the two again while it serves`;
+  return `${quote(name)} doesn't serve at ${where}: ${hint}`;
 }
 
 function rank(error: unknown): number {

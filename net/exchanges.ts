@@ -68,7 +68,7 @@ export class Exchanges {
   /** Over TLS a server may refuse a client after its handshake: until the first response. */
   #mayBeRefused: boolean;
   /** What to tell a client that was refused: why that may be, and what to do. */
-  #refusalHint = "the server's log says why, at level info";
+  #refusalHint: string | null = null;
   /** The error of a write, if the server has refused the request's body. */
   #refusal: unknown = null;
   // Made for the first request that has a signal.
@@ -293,9 +293,10 @@ export class Exchanges {
 
   /** The error to report instead for one that came before the first byte of a response. */
   #asRefusal(error: unknown): unknown {
-    if (error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
+    const hint = this.#refusalHint;
+    if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
       const { code, message, cause } = error;
-      return new TlsError(code, `${message}; ${this.#refusalHint}`, { cause });
+      return new TlsError(code, `${message}; ${hint}`, { cause });
     }
     return this.#asEmptyPreamble(error);
   }
@@ -307,7 +308,7 @@ export class Exchanges {
     if (closed || error === refusal || reader.buffered > 0) return error;
     const reset = isReset(error) && (refusal !== null || error === failure);
     if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
-      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${this.#refusalHint}`);
+      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${this.#refusalHint ?? LOG_HINT}`);
     }
     if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
     return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
@@ -317,6 +318,7 @@ export class Exchanges {
 const REFUSED_MESSAGE =
   "the server closed the connection before it answered anything, which over TLS may be its way to " +
   "refuse this client's certificate";
+const LOG_HINT = "the server's log says why, at level info";
 
 /**
  * Waits until the runtime has polled its sockets, which only a timer is sure to make it do, and has

@@ -26,6 +26,19 @@ function countSessions(): AppFunction {
   };
 }
 
+/** A connection through a proxy, both of whose far ends speak bytes. */
+type Through = Awaited<ReturnType<typeof connectThrough>>;
+
+/** Makes the first exchange; returns the upstream's end of its connection, which stays open. */
+async function exchange({ near, upstream }: Through): Promise<RawPeer> {
+  await near.send("GET /first HTTP/1.1\r\n\r\n");
+  const far = await upstream.accept();
+  assertEquals(await far.readPreamble(), "GET /first HTTP/1.1\r\n\r\n");
+  await far.send("HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(await near.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  return far;
+}
+
 Deno.test("each session has one upstream connection", async () => {
   await using upstream = serve(countSessions());
   await using proxy = serveProxy(upstream.address);
@@ -66,24 +79,15 @@ Deno.test("the upstream connection is in session.store, and closed when the sess
 
 Deno.test("an upstream connection ends with its session, also where that fails", async () => {
   await using through = await connectThrough();
-  await through.near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await through.upstream.accept();
-  await far.readPreamble();
-  await far.send("HTTP/1.1 200 OK\r\n\r\n");
-  await through.near.readPreamble();
+  const far = await exchange(through);
   await through.near.send("nonsense\r\n\r\n");
   await through.near.assertClosedSilently();
   assertEquals((await far.readToEnd()).received, "");
 });
 
 /** Makes the upstream close its idle connection after an answer, and waits until that is known. */
-async function exchangeAndClose(near: RawPeer, far: RawPeer | Promise<RawPeer>): Promise<void> {
-  await near.send("GET /first HTTP/1.1\r\n\r\n");
-  const peer = await far;
-  assertEquals(await peer.readPreamble(), "GET /first HTTP/1.1\r\n\r\n");
-  await peer.send("HTTP/1.1 200 OK\r\n\r\n");
-  assertEquals(await near.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
-  peer.close();
+async function exchangeAndClose(through: Through): Promise<void> {
+  (await exchange(through)).close();
   await turnOfEventLoop();
 }
 
@@ -91,7 +95,7 @@ Deno.test("an idle connection that the upstream has closed is replaced", async (
   for (const request of REQUESTS) {
     await t.step(JSON.stringify(request), async () => {
       await using through = await connectThrough();
-      await exchangeAndClose(through.near, through.upstream.accept());
+      await exchangeAndClose(through);
       await through.near.send(request);
       const far = await through.upstream.accept();
       assertEquals(await far.readExactly(request.length), request);
@@ -105,7 +109,7 @@ Deno.test("an idle connection that the upstream has closed is replaced", async (
 Deno.test("it is replaced once, and a new connection not at all", async () => {
   {
     await using through = await connectThrough();
-    await exchangeAndClose(through.near, through.upstream.accept());
+    await exchangeAndClose(through);
     await through.near.send("GET / HTTP/1.1\r\n\r\n");
     const far = await through.upstream.accept();
     await far.readPreamble();
@@ -122,11 +126,7 @@ Deno.test("it is replaced once, and a new connection not at all", async () => {
 
 Deno.test("a request is not repeated once a byte of its body has been used", async () => {
   await using through = await connectThrough();
-  await through.near.send("GET / HTTP/1.1\r\n\r\n");
-  const far = await through.upstream.accept();
-  await far.readPreamble();
-  await far.send("HTTP/1.1 200 OK\r\n\r\n");
-  await through.near.readPreamble();
+  const far = await exchange(through);
   await through.near.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
   await far.readUntil("hello");
   far.close();
@@ -141,11 +141,7 @@ Deno.test("a request is not repeated once a byte of its body has been used", asy
 
 Deno.test("a POST without a body is never sent twice: it has a new connection", async () => {
   await using through = await connectThrough();
-  await through.near.send("GET / HTTP/1.1\r\n\r\n");
-  const first = await through.upstream.accept();
-  await first.readPreamble();
-  await first.send("HTTP/1.1 200 OK\r\n\r\n");
-  await through.near.readPreamble();
+  const first = await exchange(through);
   await through.near.send("POST / HTTP/1.1\r\n\r\n");
   const second = await through.upstream.accept();
   assertEquals(await second.readPreamble(), "POST / HTTP/1.1\r\n\r\n");

@@ -1,39 +1,14 @@
 /** What others can do who have a device's directory, or the machine that it is on. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { type Address, TlsError } from "@degu/degu/base";
-import type { Device } from "@degu/degu/device";
-import { type App, Server } from "@degu/degu/server";
-import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { TlsError } from "@degu/degu/base";
+import { Server } from "@degu/degu/server";
+import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
+import { record } from "@degu/testing/device_pairs.ts";
 
-const LOOPBACK: Address = ["127.0.0.1", 0];
 const ANOTHER_USER = 12345;
-const hello: App = () => [200, "OK", { hello: "world" }, null];
-
-/** A device that serves, and another that is its client. */
-async function setUp() {
-  const devices = await TestDevices.create();
-  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
-  await record(camera, viewer);
-  const server = camera.listen(LOOPBACK, hello);
-  server.serveForever();
-  await server.ready;
-  await record(viewer, camera, { addresses: [server.address] });
-  return {
-    devices,
-    camera,
-    viewer,
-    server,
-    [Symbol.asyncDispose]: () => devices[Symbol.asyncDispose](),
-  };
-}
-
-async function assertWorks(device: Device, peer: string): Promise<void> {
-  const { headers } = await (await device.client(peer)).request("GET", "/");
-  assertEquals(headers["hello"], "world");
-}
 
 Deno.test("a copy of a directory is that device until its peers forget it", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { devices, camera, viewer, server } = setup;
   await copyDirectory(viewer.dir, devices.path("stolen"));
   const thief = await devices.open("stolen", { name: "viewer" });
@@ -48,7 +23,7 @@ Deno.test("a copy of a directory is that device until its peers forget it", asyn
   const fresh = await devices.open("fresh", { name: "viewer" });
   await record(camera, fresh);
   await record(fresh, camera, { addresses: [server.address] });
-  await assertWorks(fresh, "camera");
+  await assertWorks(await fresh.client("camera"));
   await assertRejects(() => client.request("GET", "/"));
   // What the thief serves is not what the camera looks for.
   await using fake = thief.listen(LOOPBACK, hello);
@@ -60,7 +35,7 @@ Deno.test("a copy of a directory is that device until its peers forget it", asyn
 });
 
 Deno.test("a copy of a directory does not make its owner a peer of another device", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { devices, camera, viewer } = setup;
   await copyDirectory(viewer.dir, devices.path("stolen"));
   const thief = await devices.open("stolen", { name: "viewer" });
@@ -77,7 +52,7 @@ Deno.test("a copy of a directory does not make its owner a peer of another devic
 });
 
 Deno.test("a process that has taken the port of a device is not taken for it", async () => {
-  await using setup = await setUp();
+  await using setup = await setUpClient();
   const { viewer, server } = setup;
   const { address } = server;
   await server.shutdown();
@@ -92,7 +67,7 @@ Deno.test({
   name: "a process of another user can neither read the directory of a device nor change it",
   ignore: Deno.uid() !== 0,
   async fn() {
-    await using setup = await setUp();
+    await using setup = await setUpClient();
     const { camera, devices } = setup;
     // Everybody may come as far as the directory itself.
     await Deno.chmod(devices.path("."), 0o755);

@@ -3,9 +3,10 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import fc from "fast-check";
-import { Body, ChunkedBody } from "@degu/degu/base";
+import { ChunkedBody } from "@degu/degu/base";
 import { receive } from "@degu/internal/files/file_writer.ts";
 import { Refusal } from "@degu/internal/files/refusal.ts";
+import { bodyOf } from "@degu/testing/bodies.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 
@@ -21,17 +22,6 @@ async function openEmpty() {
       await dir[Symbol.asyncDispose]();
     },
   };
-}
-
-/** A body that comes in pieces of these lengths. */
-function bodyOf(content: Uint8Array, lengths: readonly number[], failure?: Error): Body {
-  const stream = ReadableStream.from((function* () {
-    let at = 0;
-    for (const length of lengths) yield content.slice(at, at += length);
-    if (failure !== undefined) throw failure;
-    yield content.slice(at);
-  })());
-  return new Body(stream, content.length);
 }
 
 const noLimit = (handle: FileHandle) => ({ handle, start: 0, limit: Infinity, hash: null });

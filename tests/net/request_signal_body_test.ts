@@ -51,10 +51,7 @@ for (const [kind, answer] of Object.entries({ "known length": half, "chunked": h
           using connected = await connect();
           const { conn, peer } = connected;
           const aborter = new AbortController();
-          const responding = conn.get("/", {}, { signal: aborter.signal });
-          await peer.readPreamble();
-          await peer.send(answer);
-          const { body } = await responding;
+          const { body } = await connected.answer(answer, { signal: aborter.signal });
           assert(body !== null);
           const reading = early ? assertReason(read(body), expected, name) : null;
           // The body has taken what is there, and waits.
@@ -75,12 +72,8 @@ for (const [kind, answer] of Object.entries({ "known length": half, "chunked": h
 Deno.test("a body of somebody else's class rejects with the reason, too", async () => {
   const others = { ...bodies, Body: OtherBody as never };
   using connected = await connect({ bodies: others });
-  const { conn, peer } = connected;
   const aborter = new AbortController();
-  const responding = conn.get("/", {}, { signal: aborter.signal });
-  await peer.readPreamble();
-  await peer.send(half);
-  const { body } = await responding;
+  const { body } = await connected.answer(half, { signal: aborter.signal });
   const reading = assertReason(body!.read(), reason);
   aborter.abort(reason);
   await reading;
@@ -92,10 +85,7 @@ Deno.test("an abort while the last byte is passed on counts, one after it does n
   {
     using connected = await connect();
     const aborter = new AbortController();
-    const responding = connected.conn.get("/", {}, { signal: aborter.signal });
-    await connected.peer.readPreamble();
-    await connected.peer.send(whole);
-    const { body } = await responding;
+    const { body } = await connected.answer(whole, { signal: aborter.signal });
     const sink = {
       write: () => {
         aborter.abort(reason);
@@ -108,10 +98,7 @@ Deno.test("an abort while the last byte is passed on counts, one after it does n
   {
     using connected = await connect();
     const aborter = new AbortController();
-    const responding = connected.conn.get("/", {}, { signal: aborter.signal });
-    await connected.peer.readPreamble();
-    await connected.peer.send(whole);
-    const { body } = await responding;
+    const { body } = await connected.answer(whole, { signal: aborter.signal });
     const reading = body!.text();
     // All of it was there: the last byte is taken.
     aborter.abort(reason);
@@ -126,10 +113,7 @@ Deno.test("an abort in the turn of the last byte gives the whole body, or the re
     using connected = await connect();
     const { conn, peer } = connected;
     const aborter = new AbortController();
-    const responding = conn.get("/", {}, { signal: aborter.signal });
-    await peer.readPreamble();
-    await peer.send(half);
-    const { body } = await responding;
+    const { body } = await connected.answer(half, { signal: aborter.signal });
     const reading = body!.text().catch((error) => error);
     const sending = peer.send("world");
     for (let i = 0; i < turns; i++) await new Promise((resolve) => setTimeout(resolve));

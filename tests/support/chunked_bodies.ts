@@ -5,7 +5,8 @@
  */
 
 import { type Chunk, ChunkedBody } from "@degu/degu/base";
-import { collect, cut, PieceSource, RecordingSink, streamOf, withFile } from "./streams.ts";
+import { anyBodyOperations } from "./bodies.ts";
+import { cut, PieceSource, streamOf, withFile } from "./streams.ts";
 import { fromLatin1, latin1 } from "./wire_grammar.ts";
 
 /** A chunked body as it is sent. */
@@ -39,12 +40,7 @@ export async function readChunks(body: ChunkedBody): Promise<Chunk[]> {
 export const operations: Record<string, (body: ChunkedBody) => Promise<unknown>> = {
   "read()": (body) => body.read(),
   "readChunk()": (body) => body.readChunk(),
-  "bytes()": (body) => body.bytes(),
-  "text()": (body) => body.text(),
-  "json()": (body) => body.json(),
-  "iteration": (body) => collect(body),
-  "writeTo()": (body) => body.writeTo(new RecordingSink()),
-  "readable": async (body) => await new Response(body.readable).bytes(),
+  ...anyBodyOperations,
 };
 
 /** Runs a test with the encoded bytes in each kind of source. */

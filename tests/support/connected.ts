@@ -5,7 +5,12 @@
  */
 
 import type { Response } from "@degu/degu/base";
-import { Client, type ClientOptions, type Connection } from "@degu/degu/client";
+import {
+  Client,
+  type ClientOptions,
+  type Connection,
+  type RequestOptions,
+} from "@degu/degu/client";
 import { type RawPeer, RawServer } from "./raw_peer.ts";
 
 /** Both ends of one connection. */
@@ -13,7 +18,7 @@ export interface Connected extends Disposable {
   readonly conn: Connection;
   readonly peer: RawPeer;
   /** Makes a GET request and answers it with these bytes; resolves to the response. */
-  answer(bytes: string | Uint8Array): Promise<Response>;
+  answer(bytes: string | Uint8Array, options?: RequestOptions): Promise<Response>;
 }
 
 /** Connects a client to a raw peer, over 127.0.0.1 unless a path is given; no `host` unless asked for. */
@@ -24,9 +29,9 @@ export async function connect(options: ClientOptions = {}, path?: string): Promi
   return {
     conn,
     peer,
-    async answer(bytes) {
+    async answer(bytes, options) {
       const [response] = await Promise.all([
-        conn.get("/"),
+        conn.get("/", {}, options),
         peer.readPreamble().then(() => peer.send(bytes)),
       ]);
       return response;

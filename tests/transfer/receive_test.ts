@@ -4,18 +4,8 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { Body } from "@degu/degu/base";
 import { receiveBody } from "@degu/internal/transfer/receive.ts";
+import { bodyOf } from "@degu/testing/bodies.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
-
-/** A body that comes in pieces of these lengths, and then fails if there is an error. */
-function bodyOf(content: Uint8Array, lengths: readonly number[], failure?: Error): Body {
-  const stream = ReadableStream.from((function* () {
-    let at = 0;
-    for (const length of lengths) yield content.slice(at, at += length);
-    if (failure !== undefined) throw failure;
-    yield content.slice(at);
-  })());
-  return new Body(stream, content.length);
-}
 
 /** Keeps what is written, each write after a turn of the event loop. */
 function collect() {

@@ -1,8 +1,8 @@
 /** Bodies through the bridge: they stream in both directions, and nothing waits for the whole of them. */
 import { assert, assertEquals } from "@std/assert";
-import { BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
+import { type Address, BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import type { AppFunction } from "@degu/degu/server";
+import type { App, AppFunction } from "@degu/degu/server";
 import { createFetch } from "@degu/degu/web";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -64,11 +64,18 @@ const appThatReads = (relay: Relay): AppFunction => async (request) => {
   return [200, "OK", {}, encoder.encode(text)];
 };
 
+const bodies: readonly [name: string, make: (relay: Relay) => BodyOut][] = [
+  ["chunked", (relay) => new ChunkedBodyIter(relay.sendChunks())],
+  ["of known length", (relay) => new BodyIter(relay.send(), TEXT.length)],
+];
+
+/** Our server, and Deno's with `toFetchHandler`. */
+const servers: Readonly<Record<string, (app: App) => AsyncDisposable & { address: Address }>> = {
+  "our server": (app) => serve(app),
+  "Deno.serve": (app) => serveWithDeno(app),
+};
+
 Deno.test("fromFetchHandler streams requests", async (t) => {
-  const bodies: [name: string, make: (relay: Relay) => BodyOut][] = [
-    ["chunked", (relay) => new ChunkedBodyIter(relay.sendChunks())],
-    ["of known length", (relay) => new BodyIter(relay.send(), TEXT.length)],
-  ];
   for (const [name, make] of bodies) {
     await t.step(name, async () => {
       const relay = new Relay();
@@ -117,32 +124,31 @@ Deno.test("fromFetchHandler sends the headers before there is a body", async () 
   assertEquals(await response.body?.text(), "hello");
 });
 
-Deno.test("createFetch streams requests", async (t) => {
-  for (const [name, headers] of framings) {
-    await t.step(name, async () => {
-      const relay = new Relay();
-      await using serving = serve(appThatReads(relay));
-      const fetch = createFetch(serving.makeClient());
-      const response = await fetch("/", { method: "POST", body: relay.stream(), headers });
-      assertEquals(await response.text(), TEXT);
-    });
-  }
-});
+for (const [where, start] of Object.entries(servers)) {
+  Deno.test(`createFetch streams requests to ${where}`, async (t) => {
+    for (const [name, headers] of framings) {
+      await t.step(name, async () => {
+        const relay = new Relay();
+        await using server = start(appThatReads(relay));
+        // Not by Deno's fetch, which has no content-length for a stream.
+        const fetch = createFetch(new Client(server.address));
+        const response = await fetch("/", { method: "POST", body: relay.stream(), headers });
+        assertEquals(await response.text(), TEXT);
+      });
+    }
+  });
 
-Deno.test("createFetch streams responses", async (t) => {
-  const bodies: [name: string, make: (relay: Relay) => BodyOut][] = [
-    ["chunked", (relay) => new ChunkedBodyIter(relay.sendChunks())],
-    ["of known length", (relay) => new BodyIter(relay.send(), TEXT.length)],
-  ];
-  for (const [name, make] of bodies) {
-    await t.step(name, async () => {
-      const relay = new Relay();
-      await using serving = serve(() => [200, "OK", {}, make(relay)]);
-      const response = await createFetch(serving.makeClient())("/");
-      assertEquals(await relay.receive(response.body!), TEXT);
-    });
-  }
-});
+  Deno.test(`createFetch streams responses of ${where}`, async (t) => {
+    for (const [name, make] of bodies) {
+      await t.step(name, async () => {
+        const relay = new Relay();
+        await using server = start(() => [200, "OK", {}, make(relay)]);
+        const response = await createFetch(new Client(server.address))("/");
+        assertEquals(await relay.receive(response.body!), TEXT);
+      });
+    }
+  });
+}
 
 Deno.test("createFetch gives the response before there is a body", async () => {
   const received = Promise.withResolvers<void>();
@@ -157,34 +163,6 @@ Deno.test("createFetch gives the response before there is a body", async () => {
   const response = await createFetch(serving.makeClient())("/");
   received.resolve();
   assertEquals(await response.text(), "hello");
-});
-
-Deno.test("toFetchHandler streams requests under Deno.serve", async (t) => {
-  for (const [name, headers] of framings) {
-    await t.step(name, async () => {
-      const relay = new Relay();
-      await using server = serveWithDeno(appThatReads(relay));
-      // Sent by our own client: Deno's fetch has no content-length for a stream.
-      const fetch = createFetch(new Client(server.address));
-      const response = await fetch("/", { method: "POST", body: relay.stream(), headers });
-      assertEquals(await response.text(), TEXT);
-    });
-  }
-});
-
-Deno.test("toFetchHandler streams responses under Deno.serve", async (t) => {
-  const bodies: [name: string, make: (relay: Relay) => BodyOut][] = [
-    ["chunked", (relay) => new ChunkedBodyIter(relay.sendChunks())],
-    ["of known length", (relay) => new BodyIter(relay.send(), TEXT.length)],
-  ];
-  for (const [name, make] of bodies) {
-    await t.step(name, async () => {
-      const relay = new Relay();
-      await using server = serveWithDeno(() => [200, "OK", {}, make(relay)]);
-      const response = await createFetch(new Client(server.address))("/");
-      assertEquals(await relay.receive(response.body!), TEXT);
-    });
-  }
 });
 
 /** Far more than all buffers between the two ends can hold. */

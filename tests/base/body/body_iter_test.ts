@@ -11,6 +11,7 @@ import {
   constructWith,
   rejectionOf,
 } from "@degu/testing/expectations.ts";
+import { assertWritesNothing } from "@degu/testing/iterated_bodies.ts";
 import {
   collect,
   concat,
@@ -183,11 +184,7 @@ Deno.test("BodyIter fails where an item is not bytes, and returns the iterator",
       for (const kind of KINDS) {
         const items = new TrackedItems<unknown>([item]);
         const body: BodyIter = Reflect.construct(BodyIter, [items[kind](), 5]);
-        const sink = new RecordingSink();
-        const error = await rejectionOf(body.writeTo(sink), "no bytes");
-        assert(error instanceof TypeError || error instanceof Error && error.name === "BodyError");
-        assertEquals(sink.bytes.length, 0);
-        assert(items.returned, "return() was not called");
+        await assertWritesNothing(body, items, "no bytes");
       }
     });
   }

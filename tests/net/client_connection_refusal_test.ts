@@ -1,0 +1,55 @@
+/** What a client is told that a server refuses after its handshake: also what the program knows of it. */
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { type Connection, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import { explainRefusal } from "@degu/internal/net/client_connection.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
+
+const HINT = "your membership has ended: renew it";
+const noContent = () => [204, "No Content", {}, null] as const;
+
+/** Requests something over a connection, explained or not. */
+function ask(connection: Connection, isExplained: boolean): () => Promise<unknown> {
+  if (isExplained) explainRefusal(connection, HINT);
+  return () => connection.get("/");
+}
+
+Deno.test("an alert keeps its code, and the explanation follows it", async () => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent);
+  const client = new SSLClient(pki.anonymousClientSslconfig, endpoint.server.address);
+  for (const isExplained of [false, true]) {
+    using connection = await client.connect();
+    const error = await assertRejects(ask(connection, isExplained), TlsError);
+    assertEquals(error.code, "REFUSED_BY_PEER");
+    const alert = "received fatal alert: CertificateRequired";
+    assertEquals(error.message, isExplained ? `${alert}; ${HINT}` : alert);
+  }
+});
+
+Deno.test("a server that closes without a word is explained, or its log is named", async () => {
+  await using pki = await TempPKI.create();
+  await using other = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent);
+  const { certFile, keyFile } = other.clientSslconfig;
+  const sslconfig = { ...pki.clientSslconfig, certFile: certFile!, keyFile: keyFile! };
+  const client = new SSLClient(sslconfig, endpoint.server.address);
+  for (const isExplained of [false, true]) {
+    using connection = await client.connect();
+    const error = await assertRejects(ask(connection, isExplained), EmptyPreambleError);
+    assertMatch(error.message, /refuse this client's certificate: /);
+    assertEquals(error.message.endsWith(HINT), isExplained);
+    assertEquals(error.message.endsWith("the server's log says why, at level info"), !isExplained);
+  }
+});
+
+Deno.test("once it has answered, an end of the connection is no refusal", async () => {
+  await using pki = await TempPKI.create();
+  await using endpoint = await startTls(pki, noContent);
+  using connection = await endpoint.client.connect();
+  await ask(connection, true)();
+  endpoint.server.close();
+  const error = await assertRejects(() => connection.get("/"), Error);
+  assertEquals(error.message.includes(HINT), false);
+});
