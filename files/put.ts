@@ -89,9 +89,7 @@ export async function finish(
     wantsNew(request.headers),
   );
   await syncDirectories(changed);
-  const headers: HeaderDict = digest === null
-    ? {}
-    : { "repr-digest": formatReprDigest(digest) };
+  const headers: HeaderDict = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
   return created
     ? makeEmptyResponse("PUT", 201, "Created", headers)
     : [204, "No Content", headers, null];
