@@ -25,7 +25,8 @@ Deno.test("an alert keeps its code, and the explanation follows it", async () =>
     using connection = await client.connect();
     const error = await assertRejects(ask(connection, isExplained), TlsError);
     assertEquals(error.code, "REFUSED_BY_PEER");
-    const alert = "received fatal alert: CertificateRequired";
+    const alert =
+      "received fatal alert: CertificateRequired; it wants a certificate: give certFile and keyFile";
     assertEquals(error.message, isExplained ? `${alert}; ${HINT}` : alert);
   }
 });
