@@ -4,6 +4,7 @@ import { ChunkedBodyIter } from "@degu/degu/base";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { entries } from "@degu/testing/directories.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveForWriting } from "@degu/testing/written_directory.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -30,14 +31,16 @@ Deno.test("nothing but an empty body makes a directory", async () => {
 
 Deno.test("no directory is made where no file could be written", async () => {
   await using files = await serveForWriting();
-  await Deno.symlink(`${files.path}/outside`, `${files.root}/link`);
-  await Deno.symlink(`${files.root}/gone`, `${files.root}/dangling`);
+  await makeLinks({
+    [`${files.root}/to-outside`]: `${files.path}/outside`,
+    [`${files.root}/dangling`]: `${files.root}/gone`,
+  });
   const cases: [uri: string, status: number][] = [
     ["/", 403],
     ["/file/", 409],
     ["/file/a/", 409],
-    ["/link/", 409],
-    ["/link/a/", 403],
+    ["/to-outside/", 409],
+    ["/to-outside/a/", 403],
     ["/dangling/", 409],
     [`/${RESERVED}/`, 403],
     [`/sub/${RESERVED}/`, 403],
