@@ -109,11 +109,10 @@ function checkOptions(options: RetryOptions) {
 async function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, milliseconds);
-  signal?.addEventListener("abort", () => resolve(), { once: true });
-  try {
-    await promise;
-  } finally {
-    clearTimeout(timer);
-  }
+  const stop = () => resolve();
+  signal?.addEventListener("abort", stop);
+  await promise;
+  clearTimeout(timer);
+  signal?.removeEventListener("abort", stop);
   signal?.throwIfAborted();
 }
