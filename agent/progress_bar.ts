@@ -26,7 +26,6 @@ export interface Progress {
 
 const DRAWINGS_PER_SECOND = 10;
 const DEFAULT_COLUMNS = 80;
-const BAR_COLUMNS = 20;
 /** A name with fewer says nothing; then the bar goes first. */
 const MIN_NAME_COLUMNS = 12;
 const CLEAR_LINE = "\r\x1b[2K";
@@ -43,16 +42,16 @@ export function progressLine(progress: Progress, columns: number): string {
   const left = rate === null || rate <= 0
     ? ""
     : `${formatDuration((totalBytes - bytes) / rate)} left`;
-  const full = Math.round(fraction * BAR_COLUMNS);
-  const bar = `[${"=".repeat(full)}${" ".repeat(BAR_COLUMNS - full)}]`;
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
   // The last column stays free: some terminals wrap when it is written to.
   const room = columns - 1;
-  const choices = [[percent, bar, size, speed, left], [percent, size, speed, left], [
-    percent,
-    speed,
-    left,
-  ], [percent]];
+  const choices = [
+    [percent, barOf(fraction, 20), size, speed, left],
+    [percent, barOf(fraction, 10), size, speed, left],
+    [percent, barOf(fraction, 10), speed, left],
+    [percent, speed, left],
+    [percent],
+  ];
   for (const choice of choices) {
     const end = choice.filter((part) => part !== "").join("  ");
     const rest = room - count.length - widthOf(end) - 2;
@@ -64,34 +63,33 @@ export function progressLine(progress: Progress, columns: number): string {
   return "";
 }
 
+function barOf(fraction: number, columns: number): string {
+  const full = Math.round(fraction * columns);
+  return `[${"=".repeat(full)}${" ".repeat(columns - full)}]`;
+}
+
 /** A line on the terminal that stderr is, drawn again and again. */
 export class ProgressBar implements Disposable {
   readonly #bar: cliProgress.SingleBar;
   readonly #rate = new TransferRate(performance.now());
   #moved = 0;
-  #progress: Progress = {
-    name: "",
-    files: 0,
-    totalFiles: 0,
-    bytes: 0,
-    totalBytes: 0,
-    rate: null,
-  };
+  #progress: Omit<Progress, "rate">;
 
   /** Draws it. */
-  constructor() {
+  constructor(progress: Omit<Progress, "rate">) {
+    this.#progress = progress;
     this.#bar = new cliProgress.SingleBar({
+      // It needs no more of a stream than this.
       stream: terminal as unknown as NodeJS.WritableStream,
       format: () => this.#draw(),
       fps: DRAWINGS_PER_SECOND,
       hideCursor: true,
       clearOnComplete: true,
-      linewrap: null as unknown as boolean,
+      linewrap: true,
       forceRedraw: true,
       // Signals are for the program to decide about.
       gracefulExit: false,
-      emptyOnZero: true,
-    } as cliProgress.Options);
+    });
     this.#bar.start(1, 0);
   }
 
@@ -107,7 +105,7 @@ export class ProgressBar implements Disposable {
    * @param moved Bytes that have been moved, without those that were there before.
    */
   show(progress: Omit<Progress, "rate">, moved: number): void {
-    this.#progress = { ...progress, rate: null };
+    this.#progress = progress;
     this.#moved = moved;
   }
 
