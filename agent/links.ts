@@ -8,6 +8,9 @@ import type { Client, Connection } from "../client.ts";
 import { type Retry, retry } from "../transfer.ts";
 import { explain } from "./failure.ts";
 
+/** How often a call is made again. */
+const RETRIES = 3;
+
 /** What is moved, and by what. */
 export type Call<Target, T> = (target: Target, moved: () => void) => Promise<T>;
 
@@ -16,6 +19,7 @@ export class Links implements Disposable {
   readonly #client: Client;
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
+  readonly #retries: number;
   readonly #idle: Connection[] = [];
   #notedUntil = 0;
 
@@ -23,14 +27,21 @@ export class Links implements Disposable {
    * Connects to nothing yet.
    *
    * @param note Is told when a call is made again.
+   * @param retries How often that is at most, until something has been moved again.
    */
-  constructor(client: Client, signal: AbortSignal, note: (text: string) => void) {
+  constructor(
+    client: Client,
+    signal: AbortSignal,
+    note: (text: string) => void,
+    retries: number = RETRIES,
+  ) {
+    this.#retries = retries;
     this.#client = client;
     this.#signal = signal;
     this.#note = note;
   }
 
-  /** Makes a call over a connection that no other call uses; three times more where it can be of use. */
+  /** Makes a call over a connection that no other call uses; again where that can be of use. */
   async call<T>(action: Call<Connection, T>): Promise<T> {
     return await this.#retry(async (moved) => {
       const connection = await this.#take();
@@ -53,7 +64,11 @@ export class Links implements Disposable {
 
   async #retry<T>(attempt: (moved: () => void) => Promise<T>): Promise<T> {
     const onRetry = (retry: Retry) => this.#noteRetry(retry);
-    return await retry(attempt, { signal: this.#signal, onRetry });
+    return await retry(attempt, {
+      retries: this.#retries,
+      signal: this.#signal,
+      onRetry,
+    });
   }
 
   async #take(): Promise<Connection> {
@@ -68,7 +83,9 @@ export class Links implements Disposable {
     const now = performance.now();
     if (now < this.#notedUntil) return;
     this.#notedUntil = now + delay / 2;
-    this.#note(`${explain(error)}; trying again in ${delay / 1000} s (${number} of 3)`);
+    this.#note(
+      `${explain(error)}; trying again in ${delay / 1000} s (${number} of ${this.#retries})`,
+    );
   }
 
   /** Closes the connections. */

@@ -44,6 +44,17 @@ export class RemoteFiles {
     return listed;
   }
 
+  /** Lists a directory, which is asked for only if the one that it is in has it; `null` if there is none. */
+  async listIfListed(
+    names: readonly string[],
+  ): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+    for (let depth = 0; depth < names.length; depth++) {
+      const listed = await this.list(names.slice(0, depth));
+      if (listed?.get(names[depth]!)?.kind !== "directory") return null;
+    }
+    return await this.list(names);
+  }
+
   async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
     try {

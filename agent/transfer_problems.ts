@@ -14,18 +14,25 @@ export class NotMoved extends Error {
   override readonly name: string = "NotMoved";
 }
 
+/** The error of a file that would replace another one. */
+export function alreadyThere(): NotMoved {
+  return new NotMoved(ALREADY_THERE);
+}
+
 /** What the statuses mean of a file that the peer was to send. */
 const GET_PROBLEMS: Readonly<Record<number, string>> = {
   403: "the peer may not read it",
   404: "it is not there any more",
 };
 
+const ALREADY_THERE = "another file of this name is there: replace it with --force";
+
 /** What the statuses mean of a file that the peer was to take. */
 const PUT_PROBLEMS: Readonly<Record<number, string>> = {
   403: "the peer refuses it: the name is reserved, or its inbox can't be written",
   404: "the peer refuses the name, or takes no files any more",
   409: "a directory has this name there, or a file has that of its directory",
-  412: "another file of this name is there: replace it with --force",
+  412: ALREADY_THERE,
   413: "it is larger than the peer takes",
   414: "its path is too long for the peer",
   507:

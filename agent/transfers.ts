@@ -5,9 +5,9 @@
  */
 
 import type { Client, Connection } from "../client.ts";
-import type { TransferOptions, TransferResult } from "../transfer.ts";
+import { isTransient, type TransferOptions, type TransferResult } from "../transfer.ts";
 import type { Context } from "./context.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
 import type { Links } from "./links.ts";
 import { ProgressBar } from "./progress_bar.ts";
 import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
@@ -24,6 +24,10 @@ export interface Job {
   readonly name: string;
   /** In bytes. */
   readonly size: number;
+  /** What is printed when it has been moved. */
+  readonly result: string;
+  /** Whether it needs connections of its own. */
+  readonly anew?: boolean;
   /** What `--json` says of it, beside the result. */
   readonly object: Readonly<Record<string, unknown>>;
   /** Moves it; resolves to `null` if it was there already. */
@@ -131,7 +135,7 @@ export class Transfers implements Disposable {
       this.#done(job, result);
     } catch (error) {
       signal.throwIfAborted();
-      if (endsAll(error)) throw error;
+      if (endsAll(error)) throw this.#ending(job, error);
       this.fail(job.name, explainTransfer(error, this.#direction), job.object);
     } finally {
       this.#underWay.delete(job);
@@ -140,6 +144,16 @@ export class Transfers implements Disposable {
       this.#files++;
       this.#show();
     }
+  }
+
+  /** The error that ends the command; what was moved stays. */
+  #ending({ name, object }: Job, error: unknown): Failure {
+    const problem = explainTransfer(error, this.#direction);
+    const { output } = this.#context;
+    if (output.json) output.result("", { ...object, error: problem });
+    const hint = isTransient(error) ? "; run the same command again to continue" : "";
+    const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
+    return new Failure(exitCode, `${name}: ${problem}${hint}`, { cause: error });
   }
 
   async #move(
@@ -160,17 +174,18 @@ export class Transfers implements Disposable {
         },
       });
     };
-    return job.size >= LARGE_BYTES ? await links.callAnew(attempt) : await links.call(attempt);
+    const anew = job.anew === true || job.size >= LARGE_BYTES;
+    return anew ? await links.callAnew(attempt) : await links.call(attempt);
   }
 
-  #done({ name, object }: Job, result: TransferResult | null): void {
+  #done({ result: text, object }: Job, result: TransferResult | null): void {
     if (result === null) {
       this.#unchanged++;
       if (this.#context.output.json) this.result("", { ...object, unchanged: true });
       return;
     }
     this.#movedFiles++;
-    this.result(name, { ...object, ...result });
+    this.result(text, { ...object, ...result });
   }
 
   #openBar(): void {

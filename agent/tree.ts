@@ -38,3 +38,10 @@ export interface Tree {
 export function keyOf(names: readonly string[]): string {
   return names.join("/");
 }
+
+/** The directories with nothing below them: those that are not made for the files in them. */
+export function leafDirectories({ entries }: Tree): (readonly string[])[] {
+  const parents = new Set(entries.map(({ names }) => keyOf(names.slice(0, -1))));
+  const all = [[], ...entries.filter(({ kind }) => kind === "directory").map(({ names }) => names)];
+  return all.filter((names) => !parents.has(keyOf(names)));
+}
