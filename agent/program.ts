@@ -6,6 +6,8 @@
 
 import { Command, type CommanderError } from "npm:commander@^15.1.0";
 import type { Run } from "./commands.ts";
+import { addCompletions } from "./commands/completions.ts";
+import { addForget } from "./commands/forget.ts";
 import { addGet } from "./commands/get.ts";
 import { addId } from "./commands/id.ts";
 import { addInit } from "./commands/init.ts";
@@ -16,6 +18,7 @@ import { addPeers } from "./commands/peers.ts";
 import { addPing } from "./commands/ping.ts";
 import { addPut } from "./commands/put.ts";
 import { addRm } from "./commands/rm.ts";
+import { addRename } from "./commands/rename.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
@@ -29,8 +32,8 @@ const COMMANDS: readonly [
   heading: string,
   add: readonly ((program: Command, run: Run) => void)[],
 ][] = [
-  ["This device:", [addInit, addId]],
-  ["Pairing:", [addInvite, addJoin, addPeers]],
+  ["This device:", [addInit, addId, addCompletions]],
+  ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
   ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync]],
   ["When it fails:", [addPing]],
 ];
@@ -91,7 +94,7 @@ export function makeProgram(run: Run): Command {
       // Otherwise the environment is read, for which there is no permission.
       getOutHasColors: () => !Deno.noColor && Deno.stdout.isTerminal(),
       getErrHasColors: () => !Deno.noColor && Deno.stderr.isTerminal(),
-      outputError: () => {}, // report() does
+      writeErr: () => {}, // report() does
     });
   for (const [heading, adds] of COMMANDS) {
     program.commandsGroup(heading);
