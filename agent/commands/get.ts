@@ -41,7 +41,7 @@ export function addGet(program: Command, run: Run): void {
 
 A file goes into TARGET if that is a directory or ends with a slash; else TARGET is its new name. A directory
 always goes into TARGET, and keeps its name. Without TARGET that is the current directory. A file of the same name is
-replaced, unless size and time are the same: then nothing is moved. What was cut is continued by the same command,
+replaced, unless it is the same one (with -r: of the same size and time): then nothing is moved. What was cut is continued by the same command,
 also after Ctrl-C.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")
@@ -138,7 +138,9 @@ class Getting {
     this.#take(path, name);
     const root = dirname(path);
     const directories = new LocalDirectories(root);
-    return [downloadJob({ files, source, name, root, directories, names: [basename(path)] })];
+    const names = [basename(path)];
+    const trustsTime = false;
+    return [downloadJob({ files, source, name, root, directories, names, trustsTime })];
   }
 
   async #planDirectory(files: RemoteFiles, source: TreeEntry, peer: string): Promise<Job[]> {
@@ -160,7 +162,8 @@ class Getting {
       }
       this.#take([root, ...names].join("/"), name);
       const from = { ...entry, names: [...source.names, ...names] };
-      jobs.push(downloadJob({ files, source: from, name, root, directories, names }));
+      const trustsTime = true;
+      jobs.push(downloadJob({ files, source: from, name, root, directories, names, trustsTime }));
     }
     return jobs;
   }

@@ -153,7 +153,7 @@ class Putting {
       const { size, mtime } = info;
       const [root, name] = [dirname(path), basename(path)];
       const source = { names: [name], kind: "file", size, modified: mtime ?? new Date(0) } as const;
-      return [await this.#job(root, source, this.#placeFile(name))];
+      return [await this.#job(root, source, this.#placeFile(name), false)];
     }
     if (!info.isDirectory) {
       throw new Failure(FAILED, `${path} is neither a file nor a directory`);
@@ -175,7 +175,7 @@ class Putting {
     const jobs: Job[] = [];
     for (const entry of tree.entries) {
       if (entry.kind === "directory") continue;
-      jobs.push(await this.#job(root, entry, [...top, ...entry.names]));
+      jobs.push(await this.#job(root, entry, [...top, ...entry.names], true));
     }
     return jobs;
   }
@@ -213,6 +213,7 @@ class Putting {
     root: string,
     source: Parameters<typeof uploadJob>[0]["source"],
     names: readonly string[],
+    trustsTime: boolean,
   ): Promise<Job> {
     const { peer, files } = this.#peer;
     const name = formatRemotePath(peer, names);
@@ -227,7 +228,7 @@ class Putting {
     this.#taken.set(keyOf(names), path);
     const there = (await files.listIfListed(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
     const replace = this.#options.force === true;
-    return uploadJob({ files, source, root, names, name, there, replace });
+    return uploadJob({ files, source, root, names, name, there, replace, trustsTime });
   }
 }
 
