@@ -32,7 +32,7 @@ Deno.test({
     const flags = [
       ...["--import-map", IMPORTS, "--allow-net=127.0.0.1"],
       ...[
-        `--allow-run=mount,${Deno.execPath()}`,
+        `--allow-run=mount,umount,${Deno.execPath()}`,
         "--allow-read=.,/tmp",
         "--allow-write=/tmp",
         "--allow-sys=uid",

@@ -3,11 +3,13 @@ import { AgentFiles, treeOf } from "../agent_files.ts";
 
 const KIBIBYTE = 1024;
 
-async function mount(dir: string, ...options: string[]): Promise<void> {
-  const args = ["-t", "tmpfs", ...options, "tmpfs", dir];
-  const { success, stderr } = await new Deno.Command("mount", { args }).output();
+async function run(program: string, ...args: string[]): Promise<void> {
+  const { success, stderr } = await new Deno.Command(program, { args }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));
 }
+
+const mount = (dir: string, ...options: string[]) =>
+  run("mount", "-t", "tmpfs", ...options, "tmpfs", dir);
 
 await using files = await AgentFiles.start();
 const results = [];
@@ -34,4 +36,6 @@ for (const direction of ["get", "put"] as const) {
   const moved = Object.values(await treeOf(`${target}/${direction}`)).map((text) => text?.length);
   results.push({ full, again, moved });
 }
+await files.kill();
+for (const dir of [`${files.here}/disk`, files.inbox]) await run("umount", dir);
 console.log(JSON.stringify(results));
