@@ -202,6 +202,14 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: await part("device"), mayImport: [...connected, "pki/", "device/", "node:"] },
     { paths: await part("otel"), mayImport: [...connected, "otel/", "npm:@opentelemetry/api"] },
     { paths: await part("misc"), mayImport: [...connected, "pki/", "misc/", "node:"] },
+    {
+      paths: await part("agent"),
+      mayImport: [
+        ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts", "transfer.ts"],
+        ...["device/device_name.ts", "files/printable.ts", "agent/", "node:"],
+        ...["npm:commander", "npm:uqr"],
+      ],
+    },
   ];
 }
 
