@@ -58,12 +58,12 @@ export async function findAddresses(
     onLink: (link: Link) => void link.query({ questions: hints.questions() }),
   };
   const types = permittedTypes(network.port);
-  await using links = await Links.open(network, types, listener, logger);
   const ending = new AbortController();
   const end = () => ending.abort();
   signal?.addEventListener("abort", end);
   const late = setTimeout(end, seconds * 1000);
   try {
+    await using links = await Links.open(network, types, listener, logger);
     const asking = askAgain(links, hints, ending.signal);
     await Promise.race([found.promise, asking]);
     // There may be better ones.

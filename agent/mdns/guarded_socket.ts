@@ -9,9 +9,14 @@ import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 
 /** The most bytes of a packet (RFC 6762 §17): more would only make decoding slow. */
 const MAX_PACKET_BYTES = 9000;
-/** How many packets are decoded a second, and at once after a quiet time: a flood costs no more than this. */
-const PACKETS_PER_SECOND = 100;
-const BURST_PACKETS = 200;
+/**
+ * How many bytes are decoded a second, and at once after a quiet time: a flood costs no more than a few percent of a
+ * core. In bytes, because the time that a malicious packet takes grows with the square of its size.
+ */
+const BYTES_PER_SECOND = 100_000;
+const BURST_BYTES = 200_000;
+/** What a packet counts at least. */
+const LEAST_BYTES = 200;
 
 /** Says whether packets from an address are listened to. */
 export type Accept = (host: string) => boolean;
@@ -25,7 +30,7 @@ export type Accept = (host: string) => boolean;
 export function guardedSocket(type: "udp4" | "udp6", port: number, accept: Accept): Socket {
   const socket = createSocket({ type, reuseAddr: true });
   const emit = socket.emit.bind(socket);
-  const turns = new Turns();
+  const budget = new Budget();
   socket.emit = (event: string, ...args: unknown[]): boolean => {
     if (event === "message" && !isWorthDecoding(...args as [Uint8Array, RemoteInfo])) return false;
     return emit(event as "message", ...args as [Buffer, RemoteInfo]);
@@ -34,24 +39,25 @@ export function guardedSocket(type: "udp4" | "udp6", port: number, accept: Accep
     // A response from another port is to be ignored (RFC 6762 §6); a query from one wants a response sent to
     // it alone, and so to whomever a forged address names.
     if (from.port !== port || message.length > MAX_PACKET_BYTES) return false;
-    return accept(from.address) && turns.take();
+    return accept(from.address) && budget.take(message.length);
   };
   return socket;
 }
 
-/** Counts packets: so many a second, and more after a quiet time. */
-class Turns {
-  #left = BURST_PACKETS;
+/** So many bytes a second, and more after a quiet time. */
+class Budget {
+  #left = BURST_BYTES;
   #since = performance.now();
 
-  /** Whether one more packet may be decoded now. */
-  take(): boolean {
+  /** Whether a packet of so many bytes may be decoded now. */
+  take(size: number): boolean {
     const now = performance.now();
-    const refilled = this.#left + (now - this.#since) / 1000 * PACKETS_PER_SECOND;
-    this.#left = Math.min(BURST_PACKETS, refilled);
+    const refilled = this.#left + (now - this.#since) / 1000 * BYTES_PER_SECOND;
+    this.#left = Math.min(BURST_BYTES, refilled);
     this.#since = now;
-    if (this.#left < 1) return false;
-    this.#left--;
+    const cost = Math.max(size, LEAST_BYTES);
+    if (this.#left < cost) return false;
+    this.#left -= cost;
     return true;
   }
 }

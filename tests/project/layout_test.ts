@@ -207,7 +207,8 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       mayImport: [
         ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts", "transfer.ts"],
         ...["device/device_name.ts", "files/printable.ts", "agent/", "node:"],
-        ...["npm:commander", "npm:uqr"],
+        ...["base/address_rules.ts", "net/standard_logger.ts", "net/thrown.ts"],
+        ...["npm:commander", "npm:multicast-dns", "npm:uqr"],
       ],
     },
   ];
