@@ -27,6 +27,12 @@ export function addPeerOptions(command: Command): Command {
     .option("--find", "look for the peer in the local network first (mDNS)");
 }
 
+/** Adds an option that takes addresses, one each time that it is given. */
+export function addAddresses(command: Command, flags: string, description: string): Command {
+  const collect = (text: string, before: Address[] = []) => [...before, parseAddressOption(text)];
+  return command.option(flags, description, collect);
+}
+
 /** Adds examples to the help of a command: what to type, and what it does. */
 export function addExamples(
   command: Command,
@@ -34,6 +40,13 @@ export function addExamples(
 ): void {
   const lines = examples.map(([line, does]) => `  ${line}\n      ${does}`);
   command.addHelpText("after", `\nExamples:\n${lines.join("\n")}`);
+}
+
+/** What the library says of an argument, with the name that it has on the command line. */
+export function optionMessage({ message }: RangeError): string {
+  const [, argument = "", rest = message] = /^(\w+): (.*)$/s.exec(message) ?? [];
+  if (argument === "peerName") return `--as: ${rest}`;
+  return ["listen", "name", "seconds", "serving"].includes(argument) ? `--${message}` : message;
 }
 
 /** Reads an address of an option; the port may be left out. */

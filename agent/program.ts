@@ -4,10 +4,15 @@
  * @module
  */
 
-import { Command, CommanderError } from "npm:commander@^15.1.0";
+import { Command, type CommanderError } from "npm:commander@^15.1.0";
 import type { Run } from "./commands.ts";
 import { addId } from "./commands/id.ts";
 import { addInit } from "./commands/init.ts";
+import { addInvite } from "./commands/invite.ts";
+import { addJoin } from "./commands/join.ts";
+import { addPeers } from "./commands/peers.ts";
+import { addPing } from "./commands/ping.ts";
+import { addServe } from "./commands/serve.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
 import { exitCodeOf, explain, OutputClosed, USAGE } from "./failure.ts";
 import { Output } from "./output.ts";
@@ -20,6 +25,9 @@ const COMMANDS: readonly [
   add: readonly ((program: Command, run: Run) => void)[],
 ][] = [
   ["This device:", [addInit, addId]],
+  ["Pairing:", [addInvite, addJoin, addPeers]],
+  ["Files:", [addServe]],
+  ["When it fails:", [addPing]],
 ];
 
 const DESCRIPTION =

@@ -6,7 +6,7 @@
 
 import type { Command } from "npm:commander@^15.1.0";
 import { Device } from "../../device.ts";
-import { addExamples, type Run } from "../commands.ts";
+import { addExamples, optionMessage, type Run } from "../commands.ts";
 import { type Context, loggerOf } from "../context.ts";
 import { defaultName } from "../default_name.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
@@ -60,6 +60,6 @@ async function make(context: Context, name: string): Promise<Device> {
     return await Device.open(context.home, { name, logger: loggerOf(context) });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new Failure(USAGE, `--${error.message}`, { cause: error });
+    throw new Failure(USAGE, optionMessage(error), { cause: error });
   }
 }
