@@ -44,7 +44,7 @@ Deno.test("the one whose records are earlier in the order of their bytes gives w
     ["a shorter text", [text("ccccccccccccccc")], false],
     ["a later port", [TEXT, server({ port: 7444 })], true],
     ["an earlier port", [TEXT, server({ port: 80 })], false],
-    ["a later target", [TEXT, server({ target: "z234567890123456789.local" })], true],
+    ["a later target", [TEXT, server({ target: "degu-cbbbbbbbbbbbbbbb.local" })], true],
     ["fewer records", [TEXT], false],
     ["more records", [...OWN, { ...SERVER, name: SERVER.name }], true],
     ["an earlier type", [other, text("c".repeat(16))], false],
