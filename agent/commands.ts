@@ -67,3 +67,9 @@ function hasPort(text: string): boolean {
 function bracketed(text: string): string {
   return text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
 }
+
+/** Reads the number of seconds of an option; which ones are allowed is up to who uses it. */
+export function parseSeconds(text: string): number {
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("need a number of seconds in decimal digits");
+}

@@ -6,7 +6,7 @@
 
 import { isAbsolute, resolve } from "node:path";
 import type { Address } from "../base.ts";
-import { type Client, Device, type Logger } from "../device.ts";
+import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { FAILED, Failure, REFUSED } from "./failure.ts";
 import { nearNames } from "./near_names.ts";
 import { Output } from "./output.ts";
@@ -89,6 +89,13 @@ function textOf(value: unknown): string {
   return value instanceof Error ? value.message : String(value);
 }
 
+/** The peer of a name or an id. */
+export async function openPeer(device: Device, peerName: string): Promise<Peer> {
+  const peer = await device.peer(peerName);
+  if (peer !== null) return peer;
+  throw await unknownPeer(device, peerName);
+}
+
 /** Makes a client of a peer by its name or id. */
 export async function openClient(
   context: Context,
@@ -96,8 +103,7 @@ export async function openClient(
   peerName: string,
 ): Promise<Client> {
   const { signal, address } = context;
-  const peer = await device.peer(peerName);
-  if (peer === null) throw await unknownPeer(device, peerName);
+  const peer = await openPeer(device, peerName);
   if (address !== null) return await device.client(peer, { signal, addresses: [address] });
   if (peer.addresses.length > 0) return await device.client(peer, { signal });
   throw new Failure(
@@ -108,7 +114,7 @@ export async function openClient(
 }
 
 /** The error where a device has no peer of a name; says which names are near. */
-export async function unknownPeer(device: Device, peerName: string): Promise<Failure> {
+async function unknownPeer(device: Device, peerName: string): Promise<Failure> {
   const names = (await device.peers()).map(({ name }) => name);
   const near = nearNames(peerName, names);
   const hint = names.length === 0

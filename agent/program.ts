@@ -6,12 +6,15 @@
 
 import { Command, type CommanderError } from "npm:commander@^15.1.0";
 import type { Run } from "./commands.ts";
+import { addCompletions } from "./commands/completions.ts";
+import { addForget } from "./commands/forget.ts";
 import { addId } from "./commands/id.ts";
 import { addInit } from "./commands/init.ts";
 import { addInvite } from "./commands/invite.ts";
 import { addJoin } from "./commands/join.ts";
 import { addPeers } from "./commands/peers.ts";
 import { addPing } from "./commands/ping.ts";
+import { addRename } from "./commands/rename.ts";
 import { addServe } from "./commands/serve.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
 import { exitCodeOf, explain, OutputClosed, USAGE } from "./failure.ts";
@@ -24,8 +27,8 @@ const COMMANDS: readonly [
   heading: string,
   add: readonly ((program: Command, run: Run) => void)[],
 ][] = [
-  ["This device:", [addInit, addId]],
-  ["Pairing:", [addInvite, addJoin, addPeers]],
+  ["This device:", [addInit, addId, addCompletions]],
+  ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
   ["Files:", [addServe]],
   ["When it fails:", [addPing]],
 ];

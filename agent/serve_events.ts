@@ -16,7 +16,9 @@ export function reportExchange(output: Output, exchange: Exchange): void {
   const { session, method, status, requestBytes, responseBytes } = exchange;
   if (method !== "GET" && method !== "PUT" && method !== "DELETE") return;
   const path = pathOf(exchange.uri);
-  if (path === null || path.endsWith("/") || status === null || status >= 400) return;
+  if (path === null || path === "" || path.endsWith("/") || status === null || status >= 400) {
+    return;
+  }
   const peer = peerOf(session);
   const bytes = method === "PUT" ? requestBytes : responseBytes;
   const cut = exchange.error === null ? "" : ", cut off";

@@ -7,11 +7,10 @@
 import type { Command } from "npm:commander@^15.1.0";
 import type { Address } from "../../base.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
-import { addAddresses, addExamples, optionMessage, type Run } from "../commands.ts";
+import { addAddresses, addExamples, optionMessage, parseSeconds, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { startCountdown } from "../countdown.ts";
 import { FAILED, Failure, OutputClosed, USAGE } from "../failure.ts";
-import { parseSeconds } from "../numbers.ts";
 import { drawQr } from "../qr.ts";
 import { servingAddresses } from "../serving_addresses.ts";
 
