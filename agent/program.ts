@@ -8,14 +8,19 @@ import { Command, type CommanderError } from "npm:commander@^15.1.0";
 import type { Run } from "./commands.ts";
 import { addCompletions } from "./commands/completions.ts";
 import { addForget } from "./commands/forget.ts";
+import { addGet } from "./commands/get.ts";
 import { addId } from "./commands/id.ts";
 import { addInit } from "./commands/init.ts";
 import { addInvite } from "./commands/invite.ts";
 import { addJoin } from "./commands/join.ts";
+import { addLs } from "./commands/ls.ts";
 import { addPeers } from "./commands/peers.ts";
 import { addPing } from "./commands/ping.ts";
 import { addRename } from "./commands/rename.ts";
+import { addPut } from "./commands/put.ts";
+import { addRm } from "./commands/rm.ts";
 import { addServe } from "./commands/serve.ts";
+import { addSync } from "./commands/sync.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
 import { exitCodeOf, explain, OutputClosed, USAGE } from "./failure.ts";
 import { Output } from "./output.ts";
@@ -29,7 +34,7 @@ const COMMANDS: readonly [
 ][] = [
   ["This device:", [addInit, addId, addCompletions]],
   ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
-  ["Files:", [addServe]],
+  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync]],
   ["When it fails:", [addPing]],
 ];
 

@@ -12,7 +12,7 @@ const [left, middle, right] = await Promise.all(
 ) as [Machine, Machine, Machine];
 await cable(left, middle, ["fe80::1/64", "fe80::2/64"]);
 await cable(middle, right, ["fe80::3/64", "fe80::4/64"]);
-using serving = middle.start(["serve"]);
+await using serving = middle.start(["serve"]);
 await serving.line("serving on");
 await pair(middle, left);
 await pair(middle, right);
