@@ -39,7 +39,7 @@ export function makeContext(options: CommonOptions, signal: AbortSignal): Contex
   const { home, json = false, quiet = false, address = null, find = false } = options;
   const output = new Output({ json, quiet });
   return {
-    home: home === undefined ? defaultHome() : absolute(home),
+    home: home === undefined ? defaultHome() : resolve(home),
     output,
     signal,
     address,
@@ -55,16 +55,6 @@ function defaultHome(): string {
   const home = Deno.env.get("HOME");
   if (home !== undefined && isAbsolute(home)) return `${home}/.local/state/degu`;
   throw new Failure(FAILED, "HOME is not set: say with --home DIR where the device is to be");
-}
-
-function absolute(path: string): string {
-  if (isAbsolute(path)) return path;
-  try {
-    return resolve(Deno.cwd(), path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable)) throw error;
-    throw new Failure(FAILED, "--home: without --allow-read an absolute path is needed");
-  }
 }
 
 /** Opens the device that `degu init` has made. Dispose of it. */

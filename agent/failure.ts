@@ -88,7 +88,9 @@ export function explain(error: unknown): string {
   const { message } = error;
   if (error instanceof TlsError) return withHint(message, TLS_HINTS[error.code]);
   if (error instanceof EmptyPreambleError) {
-    return `${message}: it has forgotten this device, or has just been stopped; look at "degu peers" there`;
+    return "the peer closed the connection without an answer: it does not trust this device any more, or has " +
+      'just been stopped; if this device is missing in "degu peers" there, pair the two again with ' +
+      '"degu invite" and "degu join"';
   }
   if (error instanceof Failure || error instanceof DeguError) return message;
   if (error instanceof Deno.errors.NotCapable) {

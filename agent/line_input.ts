@@ -34,6 +34,9 @@ export async function readLine(
       const { done, value } = await reader.read();
       if (done) break;
       text += value;
+      if (value.includes("\n") && !isEnd(text)) {
+        output.note("the line is not whole yet: paste the rest of it, or an empty line to end it");
+      }
       if (text.length > MAX_LENGTH) {
         throw new Failure(USAGE, "stdin is not the line of an invitation");
       }

@@ -94,7 +94,7 @@ export function makeProgram(run: Run): Command {
       // Otherwise the environment is read, for which there is no permission.
       getOutHasColors: () => !Deno.noColor && Deno.stdout.isTerminal(),
       getErrHasColors: () => !Deno.noColor && Deno.stderr.isTerminal(),
-      outputError: () => {}, // report() does
+      writeErr: () => {}, // report() does
     });
   for (const [heading, adds] of COMMANDS) {
     program.commandsGroup(heading);

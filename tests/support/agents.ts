@@ -16,8 +16,8 @@ const PATIENCE = 60;
 export interface AgentOptions {
   /** Flags of `deno run`: the permissions. */
   readonly flags?: readonly string[];
-  /** What it reads; nothing if left out. */
-  readonly stdin?: string;
+  /** What it reads; nothing if left out. With `null` stdin stays open. */
+  readonly stdin?: string | null;
   readonly env?: Record<string, string>;
   /** A command that runs the command that is its arguments. */
   readonly through?: readonly string[];
@@ -64,16 +64,17 @@ export class RunningAgent implements AsyncDisposable {
   readonly #what: string;
   readonly #stdout: Reading;
   readonly #stderr: Reading;
-  readonly #fed: Promise<void>;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  #fed: Promise<void> = Promise.resolve();
 
   /** Made by {@linkcode spawnAgent}. */
-  constructor(child: Deno.ChildProcess, stdin: string, what: string) {
+  constructor(child: Deno.ChildProcess, stdin: string | null, what: string) {
     this.#child = child;
     this.#what = what;
     this.#stdout = new Reading(child.stdout);
     this.#stderr = new Reading(child.stderr);
-    // It need not read what it is given.
-    this.#fed = feed(child.stdin, stdin).catch(() => {});
+    this.#stdin = child.stdin.getWriter();
+    if (stdin !== null) this.feed(stdin, true);
   }
 
   /** Waits until stdout has a text; returns the line that has it. */
@@ -86,6 +87,14 @@ export class RunningAgent implements AsyncDisposable {
     return this.#lineOf(this.#stderr, text);
   }
 
+  /** Gives it something to read, and perhaps the end of it. */
+  feed(text: string, ends = false): void {
+    this.#fed = (async () => {
+      await this.#stdin.write(new TextEncoder().encode(text));
+      if (ends) await this.#stdin.close();
+    })().catch(() => {}); // It need not read what it is given.
+  }
+
   /** Sends it a signal. */
   kill(signal: Deno.Signal): void {
     this.#child.kill(signal);
@@ -94,7 +103,7 @@ export class RunningAgent implements AsyncDisposable {
   /** Waits until it ends. */
   async ended(): Promise<AgentEnd> {
     const { code } = await within(this.#child.status, `the end of ${this.#what}`, PATIENCE);
-    await this.#fed;
+    await this.#endStdin();
     return { code, stdout: await this.#stdout.all, stderr: await this.#stderr.all };
   }
 
@@ -118,7 +127,12 @@ export class RunningAgent implements AsyncDisposable {
       // It has ended.
     }
     await this.#child.status;
-    await Promise.all([this.#stdout.all, this.#stderr.all, this.#fed]);
+    await Promise.all([this.#stdout.all, this.#stderr.all, this.#endStdin()]);
+  }
+
+  async #endStdin(): Promise<void> {
+    await this.#fed;
+    await this.#stdin.close().catch(() => {});
   }
 }
 
@@ -157,12 +171,6 @@ class Reading {
 function isWhole(text: string, wanted: string): boolean {
   const index = text.indexOf(wanted);
   return index >= 0 && text.includes("\n", index + wanted.length - (wanted.endsWith("\n") ? 1 : 0));
-}
-
-async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
-  const writer = stdin.getWriter();
-  await writer.write(new TextEncoder().encode(text));
-  await writer.close();
 }
 
 /** Devices of the program, each with its home in a directory that is removed on dispose. */
@@ -211,7 +219,7 @@ export class AgentHomes implements AsyncDisposable {
     name: string,
     args: readonly string[],
     flags: readonly string[] = [],
-    stdin = "",
+    stdin: string | null = "",
   ): RunningAgent {
     const options = { flags: this.flags(name, ...flags), stdin };
     return this.#running.use(spawnAgent(["--home", this.at(name), ...args], options));
