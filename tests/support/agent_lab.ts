@@ -19,7 +19,11 @@ export const THROUGH_LAB: readonly string[] = [
 ];
 
 /** The flags that such a program needs besides its directory. */
-export const LAB_FLAGS: readonly string[] = ["--allow-run=ip,deno", "--allow-read", "--allow-env"];
+export const LAB_FLAGS: readonly string[] = [
+  "--allow-run=ip,tc,deno",
+  "--allow-read",
+  "--allow-env",
+];
 
 const decoder = new TextDecoder();
 
@@ -116,4 +120,37 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   await joiner.succeed(["join", "-"], await inviting.line("degu:"));
   const { code, stderr } = await inviting.ended();
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
+}
+
+/** Makes the cable slow, so that a transfer is still under way when something happens; `rate` as in tc(8). */
+export async function slowDown(machine: Machine, other: Machine, rate: string): Promise<void> {
+  const device = ["dev", `to-${other.name}`, "root", "tbf"];
+  const limits = ["rate", rate, "burst", "64kb", "latency", "100ms"];
+  const args = ["-netns", machine.name, "qdisc", "add", ...device, ...limits];
+  const { success, stderr } = await new Deno.Command("tc", { args }).output();
+  if (!success) throw new Error(`tc ${args.join(" ")}: ${decoder.decode(stderr)}`);
+}
+
+/** Waits until a condition holds, looking often. */
+export async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!await condition()) {
+    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** How many bytes the files below a directory have, hidden ones too; 0 if it isn't there. */
+export async function bytesBelow(dir: string): Promise<number> {
+  let bytes = 0;
+  try {
+    for await (const { name, isDirectory } of Deno.readDir(dir)) {
+      const path = `${dir}/${name}`;
+      bytes += isDirectory ? await bytesBelow(path) : (await Deno.stat(path)).size;
+    }
+  } catch (error) {
+    // It may be renamed meanwhile.
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return bytes;
 }
