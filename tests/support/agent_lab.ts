@@ -1,15 +1,17 @@
 /**
  * Devices that run the agent as people do: processes, each in a network namespace of its own, with cables in
- * between. For programs that are run through {@linkcode THROUGH_LAB}; what they made is gone when they end.
+ * between. What a program has made is gone when it ends.
  *
  * @module
  */
 
 import { type AgentEnd, type RunningAgent, spawnAgent } from "./agents.ts";
+import { tempDir } from "./directories.ts";
 import { THROUGH_NAMESPACE } from "./network_namespace.ts";
+import { importMapFlags, runProgram } from "./programs.ts";
 
-/** The command that runs a program where it may make namespaces: names of namespaces are files below /run. */
-export const THROUGH_LAB: readonly string[] = [
+/** The command that runs a program where it may make namespaces: their names are files below /run. */
+const THROUGH_LAB: readonly string[] = [
   ...THROUGH_NAMESPACE,
   "--mount",
   "sh",
@@ -18,12 +20,52 @@ export const THROUGH_LAB: readonly string[] = [
   "lab",
 ];
 
-/** The flags that such a program needs besides its directory. */
-export const LAB_FLAGS: readonly string[] = [
-  "--allow-run=ip,tc,deno",
-  "--allow-read",
-  "--allow-env",
-];
+/** Seconds that a program may take on a busy machine; alone it takes a tenth. */
+const PATIENCE = 120;
+
+/** A test of devices in network namespaces. */
+export interface LabTest<T> {
+  /** What is shown to hold. */
+  readonly name: string;
+  /** A program in tests/support/programs, which gets a directory and prints JSON. */
+  readonly program: string;
+  /** Checks what it has printed. */
+  check(found: T): void;
+}
+
+/** Registers a test, which is left out with a line that says why where there are no namespaces. */
+export async function labTest<T>({ name, program, check }: LabTest<T>): Promise<void> {
+  const why = await labObstacle();
+  Deno.test({
+    name: why === null ? name : `${name}: left out, no network namespace can be made here (${why})`,
+    ignore: why !== null,
+    fn: async () => {
+      await using dir = await tempDir();
+      const flags = [
+        `--allow-run=ip,tc,${Deno.execPath()}`,
+        "--allow-read",
+        "--allow-env",
+        `--allow-write=${dir.path}`,
+        ...importMapFlags(),
+      ];
+      const options = { flags, args: [dir.path], through: THROUGH_LAB, patience: PATIENCE };
+      check(JSON.parse(await runProgram(program, options)));
+    },
+  });
+}
+
+/** Why there can be no machines here; `null` if there can. */
+async function labObstacle(): Promise<string | null> {
+  const [program = "", ...args] = THROUGH_LAB;
+  const script = "ip netns add probe && tc -help";
+  try {
+    const options = { args: [...args, "sh", "-c", script] };
+    const { success, stderr } = await new Deno.Command(program, options).output();
+    return success ? null : decoder.decode(stderr).trim();
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
 
 const decoder = new TextDecoder();
 
@@ -106,12 +148,17 @@ export async function cable(
       addresses[1],
     ]] as const
   ) {
-    // No other address than the given one, which is usable at once where nobody else is asked for it.
+    // No other address than the given one.
     await machine.ip("link", "set", "dev", end, "addrgenmode", "none");
-    const lax = address.includes(":") ? ["nodad"] : [];
-    await machine.ip("address", "add", address, "dev", end, ...lax);
+    await addAddress(machine, end, address);
     await machine.ip("link", "set", "dev", end, "up");
   }
+}
+
+/** Adds an address, which is usable at once: nobody else is asked for it. */
+async function addAddress(machine: Machine, device: string, address: string): Promise<void> {
+  const lax = address.includes(":") ? ["nodad"] : [];
+  await machine.ip("address", "add", address, "dev", device, ...lax);
 }
 
 /** Pairs two machines: one invites, the other one joins. */
@@ -153,4 +200,24 @@ export async function bytesBelow(dir: string): Promise<number> {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   return bytes;
+}
+
+/** Joins machines by a switch, each with an address. */
+export async function network(machines: readonly (readonly [Machine, string])[]): Promise<void> {
+  await ip("link", "add", "name", "switch", "type", "bridge");
+  await ip("link", "set", "dev", "switch", "up");
+  for (const [machine, address] of machines) {
+    const port = `port-${machine.name}`;
+    await ip(
+      ...["link", "add", "name", "lan", "netns", machine.name, "type", "veth"],
+      "peer",
+      "name",
+      port,
+    );
+    await ip("link", "set", "dev", port, "master", "switch");
+    await ip("link", "set", "dev", port, "up");
+    await machine.ip("link", "set", "dev", "lan", "addrgenmode", "none");
+    await addAddress(machine, "lan", address);
+    await machine.ip("link", "set", "dev", "lan", "up");
+  }
 }

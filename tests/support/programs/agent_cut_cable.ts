@@ -6,7 +6,7 @@
 
 import { bytesBelow, cable, Machine, pair, slowDown, until } from "@degu/testing/agent_lab.ts";
 
-const SIZE = 16 * 2 ** 20;
+const SIZE = 8 * 2 ** 20;
 const [dir = ""] = Deno.args;
 const [camera, viewer] = await Promise.all(
   ["camera", "viewer"].map((name) => Machine.make(name, dir)),
