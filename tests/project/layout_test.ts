@@ -206,7 +206,13 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       paths: await part("agent"),
       mayImport: [
         ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts", "transfer.ts"],
-        ...["device/device_name.ts", "files/printable.ts", "agent/", "node:"],
+        ...[
+          "device/device_name.ts",
+          "device/invitation_line.ts",
+          "files/printable.ts",
+          "agent/",
+          "node:",
+        ],
         ...["npm:commander", "npm:uqr"],
       ],
     },
