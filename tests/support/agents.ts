@@ -115,7 +115,7 @@ export class RunningAgent implements AsyncDisposable {
       `${JSON.stringify(text)} of ${this.#what}`,
       PATIENCE,
     )
-      .catch(async (error) => {
+      .catch((error) => {
         throw new Error(`${error.message}: ${this.#stdout.text}${this.#stderr.text}`);
       });
     const begin = whole.lastIndexOf("\n", whole.indexOf(text) - 1) + 1;
