@@ -5,9 +5,10 @@
  */
 
 import { isAbsolute, resolve } from "node:path";
-import type { Address } from "../base.ts";
+import { type Address, formatAddress } from "../base.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { FAILED, Failure, REFUSED } from "./failure.ts";
+import { findAddresses } from "./find.ts";
 import { nearNames } from "./near_names.ts";
 import { Output } from "./output.ts";
 
@@ -92,15 +93,30 @@ export async function openClient(
   device: Device,
   peerName: string,
 ): Promise<Client> {
-  const { signal, address } = context;
   const peer = await openPeer(device, peerName);
-  if (address !== null) return await device.client(peer, { signal, addresses: [address] });
+  const { signal, address, find } = context;
+  const addresses = address !== null ? [address] : find ? await lookFor(context, peer) : null;
+  if (addresses?.length) return await device.client(peer, { signal, addresses });
   if (peer.addresses.length > 0) return await device.client(peer, { signal });
   throw new Failure(
     FAILED,
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
       '--address, or run "degu serve" there and pair the two again',
   );
+}
+
+/** Where a peer may be: where the local network says, and where it was. */
+async function lookFor(context: Context, { id, name, addresses }: Peer): Promise<Address[]> {
+  const { signal, output } = context;
+  const found = await findAddresses(id, { signal, logger: loggerOf(context) });
+  if (found.length === 0) {
+    output.note(
+      `${name} was not found in the local network: is "degu serve --announce" running there?`,
+    );
+  }
+  // Anyone can say that a peer is somewhere, so the known ones are tried, too.
+  const seen = new Map([...found, ...addresses].map((each) => [formatAddress(each), each]));
+  return [...seen.values()];
 }
 
 /** The error where a device has no peer of a name; says which names are near. */

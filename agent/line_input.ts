@@ -25,7 +25,7 @@ export async function readLine(
 ): Promise<string> {
   if (Deno.stdin.isTerminal()) output.note("paste the line of the invitation, then press Enter:");
   const reader = input.pipeThrough(new TextDecoderStream()).getReader();
-  const cancel = () => void reader.cancel(signal.reason).catch(() => {});
+  const cancel = () => reader.cancel().catch(() => {});
   signal.addEventListener("abort", cancel);
   let text = "";
   try {
@@ -44,7 +44,7 @@ export async function readLine(
     signal.throwIfAborted();
   } finally {
     signal.removeEventListener("abort", cancel);
-    cancel();
+    await cancel();
   }
   if (text.trim() !== "") return text.trim();
   throw new Failure(

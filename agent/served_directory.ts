@@ -8,20 +8,35 @@ import { sep } from "node:path";
 import { FAILED, Failure, USAGE } from "./failure.ts";
 
 /**
- * Checks a directory that is to be served; returns its real path.
+ * Checks the directory of `--share` or `--inbox`; returns its real path.
  *
- * @param option What to call it in a message.
- * @throws {Failure} if there is no such directory, or the device itself is in it, or it in the device: peers could
- * read its keys.
+ * @throws {Failure} if there is no such directory, if the permission to write to an inbox is missing, or if the
+ * device itself is in it, or it in the device: peers could read its keys.
  */
-export async function checkServed(option: string, dir: string, home: string): Promise<string> {
+export async function checkServed(
+  option: "--share" | "--inbox",
+  dir: string,
+  home: string,
+): Promise<string> {
   const real = await realDirectory(option, dir);
   const device = await Deno.realPath(home);
-  if (!isIn(device, real) && !isIn(real, device)) return real;
+  if (!isIn(device, real) && !isIn(real, device)) {
+    if (option === "--inbox") checkWritable(real);
+    return real;
+  }
   throw new Failure(
     USAGE,
     `${option}: ${dir} has the directory of this device in it, ${home}, or is in that, so peers could read its ` +
       "keys: serve another directory, or move the device and say where it is with --home",
+  );
+}
+
+/** Otherwise it would be found out when the first peer is refused. */
+function checkWritable(path: string): void {
+  if (Deno.permissions.requestSync({ name: "write", path }).state === "granted") return;
+  throw new Failure(
+    FAILED,
+    `--inbox: Requires write access to ${path}, run again with --allow-write=${path}`,
   );
 }
 

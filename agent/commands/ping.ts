@@ -5,7 +5,7 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
-import { formatAddress } from "../../base.ts";
+import { type Address, formatAddress } from "../../base.ts";
 import type { Connection } from "../../client.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openClient, openDevice } from "../context.ts";
@@ -37,13 +37,13 @@ async function ping(context: Context, peerName: string): Promise<void> {
   const { output } = context;
   await using device = await openDevice(context);
   const client = await openClient(context, device, peerName);
-  const { name, id } = (await device.peer(peerName))!;
+  const { name, id, addresses } = (await device.peer(peerName))!;
   const begin = performance.now();
   using connection = await client.connect();
   const connected = performance.now();
   const { share, inbox } = await ask(connection);
   const answered = performance.now();
-  const address = addressOf(connection.sock.remoteAddr);
+  const address = addressOf(connection.sock.remoteAddr, addresses);
   const connectMs = rounded(connected - begin);
   const answerMs = rounded(answered - connected);
   const serves = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
@@ -82,10 +82,12 @@ function notDegu(): Failure {
   );
 }
 
-/** The address of the other end of a socket. */
-function addressOf(remote: unknown): string {
+/** The address of the other end of a socket, which does not know its scope; one that is known does. */
+function addressOf(remote: unknown, known: readonly Address[]): string {
   const { hostname, port } = remote as Deno.NetAddr;
-  return formatAddress([hostname, port]);
+  const same = known.find(([host, at]) => host === hostname && at === port);
+  if (same !== undefined) return formatAddress(same);
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 
 function rounded(milliseconds: number): number {

@@ -7,6 +7,7 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import type { Device, DeviceServer } from "../../device.ts";
+import { announce } from "../announce.ts";
 import { addAddresses, addExamples, DEFAULT_PORT, type Run } from "../commands.ts";
 import { type Context, loggerOf, openDevice } from "../context.ts";
 import { FAILED, Failure } from "../failure.ts";
@@ -19,6 +20,7 @@ interface Options {
   readonly share?: string;
   readonly inbox?: string;
   readonly listen?: Address[];
+  readonly announce?: boolean;
 }
 
 /** Adds `degu serve`. */
@@ -36,6 +38,7 @@ export function addServe(program: Command, run: Run): void {
     "--listen <address>",
     `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
   );
+  command.option("--announce", "let peers find this device in the local network (mDNS)");
   command.action((options: Options, command: Command) =>
     run(command, (context) => serve(context, options))
   );
@@ -55,6 +58,9 @@ async function serve(context: Context, options: Options): Promise<void> {
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
+  await using _announcement = options.announce === true
+    ? startAnnouncing(context, device, servers)
+    : null;
   await advise(context, device, served);
   await Promise.race([aborted(signal), Promise.all(serving)]);
   output.note("finishing what is under way; press Ctrl-C again to end it now");
@@ -124,6 +130,21 @@ async function bind(
       },
     );
   }
+}
+
+/** Tells the local network where the device is, until it is disposed of. */
+function startAnnouncing(
+  context: Context,
+  { name, id }: Device,
+  servers: readonly DeviceServer[],
+): AsyncDisposable | null {
+  const port = servers.map(({ address }) => address).find((each) => Array.isArray(each))?.[1];
+  if (typeof port !== "number") return null; // Unix sockets alone
+  const announcement = announce({ name, id, port, logger: loggerOf(context) });
+  announcement.announced.then((as) =>
+    context.output.note(`announced in the local network as ${as}`)
+  );
+  return announcement;
 }
 
 /** Says what is still missing for anybody to use it. */

@@ -206,8 +206,9 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       paths: await part("agent"),
       mayImport: [
         ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts", "transfer.ts"],
-        ...["device/device_name.ts", "files/printable.ts", "agent/", "node:"],
-        ...["npm:commander", "npm:uqr"],
+        ...["base/address_rules.ts", "net/standard_logger.ts", "net/thrown.ts"],
+        ...["device/device_name.ts", "device/invitation_line.ts", "files/printable.ts"],
+        ...["agent/", "node:", "npm:commander", "npm:multicast-dns", "npm:uqr"],
       ],
     },
   ];

@@ -31,6 +31,7 @@ const ENTRIES = [
   "device",
   "transfer",
   "otel",
+  "agent",
 ];
 
 const ANSWERS = `

@@ -39,14 +39,16 @@ export async function runAgent(
   return await agent.ended();
 }
 
+/** The command that runs it, to be run in the directory of the project. */
+export function agentCommand(args: readonly string[], flags: readonly string[] = []): string[] {
+  const run = ["run", "--no-prompt", "--quiet", "--no-check"];
+  return [Deno.execPath(), ...run, ...flags, "agent.ts", ...args];
+}
+
 /** Begins to run it. */
 export function spawnAgent(args: readonly string[], options: AgentOptions = {}): RunningAgent {
   const { flags = [], stdin = "", env = {}, through = [] } = options;
-  const [program = "", ...rest] = [
-    ...through,
-    Deno.execPath(),
-    ...["run", "--no-prompt", "--quiet", "--no-check", ...flags, "agent.ts", ...args],
-  ];
+  const [program = "", ...rest] = [...through, ...agentCommand(args, flags)];
   const child = new Deno.Command(program, {
     args: rest,
     cwd: new URL("../..", import.meta.url),
@@ -113,7 +115,7 @@ export class RunningAgent implements AsyncDisposable {
       `${JSON.stringify(text)} of ${this.#what}`,
       PATIENCE,
     )
-      .catch(async (error) => {
+      .catch((error) => {
         throw new Error(`${error.message}: ${this.#stdout.text}${this.#stderr.text}`);
       });
     const begin = whole.lastIndexOf("\n", whole.indexOf(text) - 1) + 1;
