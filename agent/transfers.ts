@@ -87,7 +87,11 @@ export class Transfers implements Disposable {
   }
 
   /** Notes, and says, that something could not be done. */
-  fail(name: string, problem: string, object: Readonly<Record<string, unknown>> = {}): void {
+  fail(
+    name: string,
+    problem: string,
+    object: Readonly<Record<string, unknown>> = { path: name },
+  ): void {
     this.#failed++;
     const { output } = this.#context;
     this.#print(() => {
@@ -226,18 +230,21 @@ export class Transfers implements Disposable {
   /**
    * Says what was done.
    *
+   * @param more What is to be said beside that.
+   * @param dryRun Whether nothing was to be moved.
    * @throws {Failure} if something could not be done.
    */
-  finish(what = ""): void {
+  finish(more: readonly string[] = [], dryRun = false): void {
     this[Symbol.dispose]();
     const seconds = (performance.now() - this.#startedAt) / 1000;
+    const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const moved = `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}${time}`;
     const parts = [
-      `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}` +
-      (this.#moved > 0 ? ` in ${formatDuration(seconds)}` : ""),
+      ...(dryRun ? [] : [moved]),
       ...(this.#unchanged > 0 ? [`${this.#unchanged} there already`] : []),
-      ...(what === "" ? [] : [what]),
+      ...more,
     ];
-    this.#context.output.note(parts.join("; "));
+    if (parts.length > 0) this.#context.output.note(parts.join("; "));
     if (this.#failed === 0) return;
     throw new Failure(
       FAILED,
