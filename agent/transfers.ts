@@ -59,11 +59,6 @@ export class Transfers implements Disposable {
     this.#direction = direction;
   }
 
-  /** How many could not be moved. */
-  get failed(): number {
-    return this.#failed;
-  }
-
   /** Notes files that need not be moved. */
   addUnchanged(count: number): void {
     this.#unchanged += count;
@@ -118,18 +113,17 @@ export class Transfers implements Disposable {
         await this.#moveOne(links, job, signal);
       }
     };
-    const workers = Array.from({ length: AT_A_TIME }, () =>
-      work().catch((error) => {
-        stopping.abort(error);
-        throw error;
-      }));
-    const ends = await Promise.allSettled(workers);
+    // The first error is the reason that counts.
+    const workers = Array.from(
+      { length: AT_A_TIME },
+      () => work().catch((error) => stopping.abort(error)),
+    );
+    await Promise.all(workers);
     if (this.#context.signal.aborted) {
       this.note("what has been moved is kept: run the same command again to continue");
       this.#context.signal.throwIfAborted();
     }
-    if (stopping.signal.aborted) throw stopping.signal.reason;
-    for (const end of ends) if (end.status === "rejected") throw end.reason;
+    stopping.signal.throwIfAborted();
   }
 
   async #moveOne(links: Links, job: Job, signal: AbortSignal): Promise<void> {
