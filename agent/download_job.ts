@@ -4,7 +4,8 @@
  * @module
  */
 
-import { download } from "../transfer.ts";
+import { download, remoteDigest } from "../transfer.ts";
+import { localDigest } from "./local_digest.ts";
 import type { LocalDirectories } from "./local_target.ts";
 import { lookAt, pathBelow } from "./local_tree.ts";
 import type { RemoteFiles } from "./remote_files.ts";
@@ -24,9 +25,11 @@ export interface DownloadPlan {
   readonly directories: LocalDirectories;
   /** The names from there. */
   readonly names: readonly string[];
+  /** Whether size and time are enough to know that the file is there already; else its SHA-256 is compared, too. */
+  readonly trustsTime: boolean;
 }
 
-/** Makes the job that gets a file, unless it is there with the same size and time. */
+/** Makes the job that gets a file, unless it is there already. */
 export function downloadJob(plan: DownloadPlan): Job {
   const { files, source, name, root, directories, names } = plan;
   const { size, modified } = source;
@@ -38,11 +41,21 @@ export function downloadJob(plan: DownloadPlan): Job {
     object: { from: name, to: path },
     move: async (target, options) => {
       await directories.make(names.slice(0, -1));
-      const info = await lookAt(path);
-      const isThere = info?.isFile &&
-        looksSame(source, { ...source, size: info.size, modified: info.mtime ?? new Date(0) });
-      if (isThere) return null;
-      return await download(target, files.uri(source.names), path, { ...options, modified });
+      const uri = files.uri(source.names);
+      if (await seemsThere(path, source)) {
+        if (plan.trustsTime) return null;
+        const { signal } = options;
+        const theirs = await remoteDigest(target, uri, { signal });
+        if (theirs === await localDigest(path, signal)) return null;
+      }
+      return await download(target, uri, path, { ...options, modified });
     },
   };
+}
+
+/** Whether a file of the same size and time is here. */
+async function seemsThere(path: string, source: TreeEntry): Promise<boolean> {
+  const info = await lookAt(path);
+  if (!info?.isFile) return false;
+  return looksSame(source, { ...source, size: info.size, modified: info.mtime ?? new Date(0) });
 }

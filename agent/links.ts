@@ -5,7 +5,7 @@
  */
 
 import type { Client, Connection } from "../client.ts";
-import { type Retry, retry } from "../transfer.ts";
+import { isTransient, type Retry, retry } from "../transfer.ts";
 import { explain } from "./failure.ts";
 
 /** How often a call is made again. */
@@ -44,17 +44,36 @@ export class Links implements Disposable {
   /** Makes a call over a connection that no other call uses; again where that can be of use. */
   async call<T>(action: Call<Connection, T>): Promise<T> {
     return await this.#retry(async (moved) => {
-      const connection = await this.#take();
-      let isUsable = false;
+      const used = this.#takeIdle();
+      if (used === null) return await this.#callOver(await this.#connect(), action, moved);
+      let hasMoved = false;
       try {
-        const result = await action(connection, moved);
-        isUsable = true;
-        return result;
-      } finally {
-        if (isUsable && !connection.closed) this.#idle.push(connection);
-        else connection.close();
+        return await this.#callOver(used, action, () => {
+          hasMoved = true;
+          moved();
+        });
+      } catch (error) {
+        // The server may close a connection between two calls: that is no reason to wait.
+        if (hasMoved || !isTransient(error)) throw error;
+        return await this.#callOver(await this.#connect(), action, moved);
       }
     });
+  }
+
+  async #callOver<T>(
+    connection: Connection,
+    action: Call<Connection, T>,
+    moved: () => void,
+  ): Promise<T> {
+    let isUsable = false;
+    try {
+      const result = await action(connection, moved);
+      isUsable = true;
+      return result;
+    } finally {
+      if (isUsable && !connection.closed) this.#idle.push(connection);
+      else connection.close();
+    }
   }
 
   /** Makes a call that connects when it is ready: one that reads a large file first. */
@@ -71,10 +90,14 @@ export class Links implements Disposable {
     });
   }
 
-  async #take(): Promise<Connection> {
+  #takeIdle(): Connection | null {
     for (let connection; (connection = this.#idle.pop()) !== undefined;) {
       if (!connection.closed) return connection;
     }
+    return null;
+  }
+
+  async #connect(): Promise<Connection> {
     return await this.#client.connect(undefined, { signal: this.#signal });
   }
 

@@ -10,16 +10,16 @@ import { lookAt, pathBelow } from "./local_tree.ts";
 import { NotMoved } from "./transfer_problems.ts";
 import { keyOf } from "./tree.ts";
 
-/** Where something goes. */
+/** Where things go. */
 export interface LocalTarget {
   readonly path: string;
-  /** Whether it goes into the directory of this path, and keeps its name. */
+  /** Whether a file goes into the directory of this path, and keeps its name. */
   readonly isDirectory: boolean;
 }
 
 /**
- * Decides what a target on the command line means, as `cp` does: a directory that is there, or a path that ends with
- * a slash, is what things are put into; everything else is the new name of the only one.
+ * Decides what a target on the command line means: a directory that is there, or a path that ends with a slash, is what
+ * files are put into; everything else is the new name of the only one.
  *
  * @param several Whether there are several sources: then only a directory can be meant.
  * @throws {Failure} if a directory is needed and something else is there, or if it would be in none.
@@ -28,9 +28,7 @@ export async function findLocalTarget(path: string, several: boolean): Promise<L
   const info = await statIfThere(path);
   if (info?.isDirectory) return { path, isDirectory: true };
   const isDirectory = several || path.endsWith("/");
-  if (isDirectory && info !== null) {
-    throw new Failure(FAILED, `${path} is not a directory: give the path of one as the target`);
-  }
+  if (isDirectory && info !== null) throw notDirectory(path);
   const parent = dirname(path);
   if (info === null && !(await statIfThere(parent))?.isDirectory) {
     throw new Failure(FAILED, `there is no directory ${parent}: make it first, with "mkdir -p"`);
@@ -38,9 +36,31 @@ export async function findLocalTarget(path: string, several: boolean): Promise<L
   return { path, isDirectory };
 }
 
-/** Where a thing goes that has a name, or none because it is all that there is. */
-export function pathIn({ path, isDirectory }: LocalTarget, name: string | undefined): string {
-  return isDirectory && name !== undefined ? join(path, name) : path;
+/** Where a file goes. */
+export function filePathIn({ path, isDirectory }: LocalTarget, name: string): string {
+  return isDirectory ? join(path, name) : path;
+}
+
+/**
+ * Where a directory goes: always below the target, which is made where there is none. So the same command means the
+ * same when it is run again.
+ *
+ * @param name Its name; none if it is all that is shared.
+ * @throws {Failure} if something else is there.
+ */
+export async function directoryPathIn(
+  { path }: LocalTarget,
+  name: string | undefined,
+): Promise<string> {
+  for (const each of name === undefined ? [path] : [path, join(path, name)]) {
+    const info = await statIfThere(each);
+    if (info !== null && !info.isDirectory) throw notDirectory(each);
+  }
+  return name === undefined ? path : join(path, name);
+}
+
+function notDirectory(path: string): Failure {
+  return new Failure(FAILED, `${path} is not a directory: choose another target`);
 }
 
 /** Looks at what a path leads to; `null` if there is nothing. */

@@ -64,7 +64,10 @@ export async function sidesToHere(
     copyJob: (entry) => {
       const source = { ...entry, names: [...found.names, ...entry.names] };
       const { names } = entry;
-      return downloadJob({ files, source, name: sourceName(names), root, directories, names });
+      const name = sourceName(names);
+      // The plan has compared what there is.
+      const trustsTime = false;
+      return downloadJob({ files, source, name, root, directories, names, trustsTime });
     },
   };
 }
@@ -104,7 +107,16 @@ export async function sidesToPeer(
     copyJob: (entry) => {
       const names = [...top, ...entry.names];
       const name = targetName(entry.names);
-      return uploadJob({ files, source: entry, root, names, name, there: null, replace: true });
+      return uploadJob({
+        files,
+        source: entry,
+        root,
+        names,
+        name,
+        there: null,
+        replace: true,
+        trustsTime: false,
+      });
     },
   };
 }

@@ -26,14 +26,16 @@ export interface UploadPlan {
   readonly there: Omit<TreeEntry, "names"> | null;
   /** Whether another file of the name is replaced. */
   readonly replace: boolean;
+  /** Whether size and time are enough to know that the file is there already; else its SHA-256 is compared. */
+  readonly trustsTime: boolean;
 }
 
-/** Makes the job that puts a file, unless it is there with the same size and time. */
+/** Makes the job that puts a file, unless it is there already. */
 export function uploadJob(plan: UploadPlan): Job {
-  const { files, source, root, names, name, there, replace } = plan;
+  const { files, source, root, names, name, there, replace, trustsTime } = plan;
   const { size, modified } = source;
   const path = pathBelow(root, source.names);
-  const isSame = there !== null && looksSame(source, { ...there, names });
+  const isSame = trustsTime && there !== null && looksSame(source, { ...there, names });
   return {
     name: path,
     size,

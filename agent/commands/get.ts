@@ -11,11 +11,11 @@ import { type Context, openDevice } from "../context.ts";
 import { downloadJob } from "../download_job.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
 import {
+  directoryPathIn,
+  filePathIn,
   findLocalTarget,
   LocalDirectories,
   type LocalTarget,
-  pathIn,
-  statIfThere,
 } from "../local_target.ts";
 import { openPeerFiles } from "../peer_files.ts";
 import type { RemoteFiles } from "../remote_files.ts";
@@ -39,9 +39,10 @@ export function addGet(program: Command, run: Run): void {
     .description(
       `Gets files, and with -r directories, from what a peer shares.
 
-TARGET is a directory that is there, a path that ends with a slash, or the new name of the only thing
-that is moved; without it that is the current directory. A file of the same name is replaced, unless size
-and time are the same: then nothing is moved. What was cut is continued by the same command, also after Ctrl-C.`,
+A file goes into TARGET if that is a directory or ends with a slash; else TARGET is its new name. A directory
+always goes into TARGET, and keeps its name. Without TARGET that is the current directory. A file of the same name is
+replaced, unless it is the same one (with -r: of the same size and time): then nothing is moved. What was cut is continued by the same command,
+also after Ctrl-C.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
@@ -54,7 +55,7 @@ and time are the same: then nothing is moved. What was cut is continued by the s
     ["degu get laptop:report.pdf", "into the current directory"],
     [
       "degu get -r laptop:photos/2025 pictures",
-      "a directory, with the name 2025 if pictures is there",
+      "a directory, as pictures/2025",
     ],
     ["degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made"],
   ]);
@@ -133,19 +134,17 @@ class Getting {
   }
 
   #planFile(files: RemoteFiles, source: TreeEntry, name: string): Job[] {
-    const path = pathIn(this.#target, source.names.at(-1));
+    const path = filePathIn(this.#target, source.names.at(-1)!);
     this.#take(path, name);
     const root = dirname(path);
     const directories = new LocalDirectories(root);
-    return [downloadJob({ files, source, name, root, directories, names: [basename(path)] })];
+    const names = [basename(path)];
+    const trustsTime = false;
+    return [downloadJob({ files, source, name, root, directories, names, trustsTime })];
   }
 
   async #planDirectory(files: RemoteFiles, source: TreeEntry, peer: string): Promise<Job[]> {
-    const root = pathIn(this.#target, source.names.at(-1));
-    const info = await statIfThere(root);
-    if (info !== null && !info.isDirectory) {
-      throw new Failure(FAILED, `${root} is not a directory: choose another target`);
-    }
+    const root = await directoryPathIn(this.#target, source.names.at(-1));
     const tree = await files.readTree(source.names);
     this.#signal.throwIfAborted();
     const nameOf = (names: readonly string[]) =>
@@ -163,7 +162,8 @@ class Getting {
       }
       this.#take([root, ...names].join("/"), name);
       const from = { ...entry, names: [...source.names, ...names] };
-      jobs.push(downloadJob({ files, source: from, name, root, directories, names }));
+      const trustsTime = true;
+      jobs.push(downloadJob({ files, source: from, name, root, directories, names, trustsTime }));
     }
     return jobs;
   }

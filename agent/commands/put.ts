@@ -36,9 +36,9 @@ export function addPut(program: Command, run: Run): void {
     .description(
       `Puts files, and with -r directories, into the inbox of a peer.
 
-PATH is a directory that is there, one that ends with a slash, or the new name of the only thing that is moved;
-without it that is the inbox itself. Another file of the same name stays, unless --force is given. What was cut is
-continued by the same command, also after Ctrl-C.`,
+A file goes into PATH if that is a directory or ends with a slash; else PATH is its new name. A directory always goes
+into PATH, and keeps its name. Without PATH that is the inbox itself. Another file of the same name stays, unless
+--force is given. What was cut is continued by the same command, also after Ctrl-C.`,
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")
     .argument("<path...>", "what to put; the last one is where")
@@ -100,8 +100,10 @@ async function put(context: Context, args: Arguments, options: PutOptions): Prom
 /** Where things go at the peer. */
 interface RemoteTarget {
   readonly names: readonly string[];
-  /** Whether they go into the directory of this name, and keep theirs. */
+  /** Whether files go into the directory of this name, and keep theirs. */
   readonly isDirectory: boolean;
+  /** Whether a file has the name. */
+  readonly isFile: boolean;
 }
 
 async function findRemoteTarget(
@@ -114,7 +116,8 @@ async function findRemoteTarget(
   if (await files.list([]) === null) throw await files.missing(path);
   const there = await files.find(names);
   const isDirectory = directory || several || there?.kind === "directory";
-  if (!isDirectory || there?.kind !== "file") return { names: there?.names ?? names, isDirectory };
+  const isFile = there?.kind === "file";
+  if (!isDirectory || !isFile) return { names: there?.names ?? names, isDirectory, isFile };
   throw new Failure(FAILED, `${formatRemotePath(peer, names)} is a file: name a directory`);
 }
 
@@ -150,7 +153,7 @@ class Putting {
       const { size, mtime } = info;
       const [root, name] = [dirname(path), basename(path)];
       const source = { names: [name], kind: "file", size, modified: mtime ?? new Date(0) } as const;
-      return [await this.#job(root, source, this.#place(name))];
+      return [await this.#job(root, source, this.#placeFile(name), false)];
     }
     if (!info.isDirectory) {
       throw new Failure(FAILED, `${path} is neither a file nor a directory`);
@@ -161,7 +164,7 @@ class Putting {
 
   async #planDirectory(root: string): Promise<Job[]> {
     const tree = await readLocalTree(root, this.#signal);
-    const top = this.#place(nameOf(root));
+    const top = this.#placeDirectory(root);
     for (const { names, problem } of tree.failed) {
       this.#transfers.fail(pathBelow(root, names), problem);
     }
@@ -172,15 +175,23 @@ class Putting {
     const jobs: Job[] = [];
     for (const entry of tree.entries) {
       if (entry.kind === "directory") continue;
-      jobs.push(await this.#job(root, entry, [...top, ...entry.names]));
+      jobs.push(await this.#job(root, entry, [...top, ...entry.names], true));
     }
     return jobs;
   }
 
-  /** The names of something at the peer. */
-  #place(name: string | undefined): readonly string[] {
+  /** The names of a file at the peer. */
+  #placeFile(name: string): readonly string[] {
     const { names, isDirectory } = this.#target;
-    return isDirectory && name !== undefined ? [...names, name] : names;
+    return isDirectory ? [...names, name] : names;
+  }
+
+  /** The names of a directory there: always below the target, so that the command means the same again. */
+  #placeDirectory(path: string): readonly string[] {
+    const { names, isFile } = this.#target;
+    if (!isFile) return [...names, ...nameOf(path)];
+    const shown = formatRemotePath(this.#peer.peer, names);
+    throw new Failure(FAILED, `${shown} is a file: name a directory`);
   }
 
   /** Makes a directory with nothing in it. */
@@ -202,6 +213,7 @@ class Putting {
     root: string,
     source: Parameters<typeof uploadJob>[0]["source"],
     names: readonly string[],
+    trustsTime: boolean,
   ): Promise<Job> {
     const { peer, files } = this.#peer;
     const name = formatRemotePath(peer, names);
@@ -216,12 +228,12 @@ class Putting {
     this.#taken.set(keyOf(names), path);
     const there = (await files.listIfListed(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
     const replace = this.#options.force === true;
-    return uploadJob({ files, source, root, names, name, there, replace });
+    return uploadJob({ files, source, root, names, name, there, replace, trustsTime });
   }
 }
 
-/** The name of a directory; none for that which a path like `.` or `/` leads to. */
-function nameOf(path: string): string | undefined {
+/** The name of a directory, if it has one: not that which a path like `.` or `/` leads to. */
+function nameOf(path: string): string[] {
   const name = basename(path);
-  return name === "" || name === "." || name === ".." ? undefined : name;
+  return name === "" || name === "." || name === ".." ? [] : [name];
 }
