@@ -123,11 +123,18 @@ export class Machine {
 
 /** The permissions that docs/agent.md has for a command. */
 function flagsOf(args: readonly string[], dir: string): string[] {
-  const [command = ""] = args;
+  const command = args.find((arg) => !arg.startsWith("-")) ?? "";
   const disk = [`--allow-read=${dir}`, `--allow-write=${dir}`];
-  return ["init", "peers", "forget"].includes(command)
-    ? [...disk, "--allow-sys=uid"]
-    : [...disk, "--allow-net", "--allow-sys=networkInterfaces,uid"];
+  if (["init", "id", "peers", "forget"].includes(command)) return [...disk, "--allow-sys=uid"];
+  if (command !== "serve") return [...disk, "--allow-net", "--allow-sys=uid,networkInterfaces"];
+  const listen = args.includes("--listen") ? args[args.indexOf("--listen") + 1] : "[::]:7443";
+  return args.includes("--announce")
+    ? [
+      ...disk,
+      `--allow-net=${listen},224.0.0.251:5353,[ff02::fb]:5353`,
+      "--allow-sys=uid,networkInterfaces",
+    ]
+    : [...disk, `--allow-net=${listen}`, "--allow-sys=uid"];
 }
 
 /** Joins two machines with a cable; each end is named after the machine at the other. */
