@@ -39,23 +39,26 @@ export async function labTest<T>({ name, program, check }: LabTest<T>): Promise<
   Deno.test({
     name: why === null ? name : `${name}: left out, no network namespace can be made here (${why})`,
     ignore: why !== null,
-    fn: async () => {
-      await using dir = await tempDir();
-      const flags = [
-        `--allow-run=ip,tc,${Deno.execPath()}`,
-        "--allow-read",
-        "--allow-env",
-        `--allow-write=${dir.path}`,
-        ...importMapFlags(),
-      ];
-      const options = { flags, args: [dir.path], through: THROUGH_LAB, patience: PATIENCE };
-      check(JSON.parse(await runProgram(program, options)));
-    },
+    fn: async () => check(JSON.parse(await runInLab(program))),
   });
 }
 
+/** Runs a program in tests/support/programs with a directory of its own, where it may make machines. */
+export async function runInLab(program: string): Promise<string> {
+  await using dir = await tempDir();
+  const flags = [
+    `--allow-run=ip,tc,python3,${Deno.execPath()}`,
+    "--allow-read",
+    "--allow-env",
+    `--allow-write=${dir.path}`,
+    ...importMapFlags(),
+  ];
+  const options = { flags, args: [dir.path], through: THROUGH_LAB, patience: PATIENCE };
+  return await runProgram(program, options);
+}
+
 /** Why there can be no machines here; `null` if there can. */
-async function labObstacle(): Promise<string | null> {
+export async function labObstacle(): Promise<string | null> {
   const [program = "", ...args] = THROUGH_LAB;
   const script = "ip netns add probe && tc -help";
   try {
@@ -87,11 +90,17 @@ export class Machine {
 
   /** Makes the namespace and the directory, and the device with `degu init`. */
   static async make(name: string, parent: string): Promise<Machine> {
+    const machine = await Machine.makeEmpty(name, parent);
+    await machine.succeed(["init", "--name", name]);
+    return machine;
+  }
+
+  /** Makes the namespace and the directory. */
+  static async makeEmpty(name: string, parent: string): Promise<Machine> {
     const machine = new Machine(name, `${parent}/${name}`);
     await Deno.mkdir(machine.dir);
     await ip("netns", "add", name);
     await machine.ip("link", "set", "lo", "up");
-    await machine.succeed(["init", "--name", name]);
     return machine;
   }
 
