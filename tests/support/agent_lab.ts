@@ -194,30 +194,6 @@ export async function slowDown(machine: Machine, other: Machine, rate: string): 
   if (!success) throw new Error(`tc ${args.join(" ")}: ${decoder.decode(stderr)}`);
 }
 
-/** Waits until a condition holds, looking often. */
-export async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!await condition()) {
-    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** How many bytes the files below a directory have, hidden ones too; 0 if it isn't there. */
-export async function bytesBelow(dir: string): Promise<number> {
-  let bytes = 0;
-  try {
-    for await (const { name, isDirectory } of Deno.readDir(dir)) {
-      const path = `${dir}/${name}`;
-      bytes += isDirectory ? await bytesBelow(path) : (await Deno.stat(path)).size;
-    }
-  } catch (error) {
-    // It may be renamed meanwhile.
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return bytes;
-}
-
 /** Joins machines by a switch, each with an address. */
 export async function network(machines: readonly (readonly [Machine, string])[]): Promise<void> {
   await ip("link", "add", "name", "switch", "type", "bridge");
