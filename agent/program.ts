@@ -82,7 +82,6 @@ export function makeProgram(run: Run): Command {
     .usage("COMMAND [OPTION]... [ARGUMENT]...")
     .version(VERSION, "-V, --version", "print the version")
     .helpOption("-h, --help", "explain this command")
-    .helpCommand("help [command]", "explain a command")
     .option(
       "--home <dir>",
       "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu)",
@@ -100,6 +99,7 @@ export function makeProgram(run: Run): Command {
     program.commandsGroup(heading);
     for (const add of adds) add(program, run);
   }
+  program.helpCommand("help [command]", "explain a command");
   for (const command of [program, ...program.commands]) {
     command.exitOverride((error) => {
       throw new WrongUsage(error, command);
@@ -117,7 +117,7 @@ class WrongUsage extends Error {
       ? [command.name()]
       : [command.parent.name(), command.name()];
     const problem = message === "(outputHelp)"
-      ? "a command is missing"
+      ? "a command is missing, or there is none of that name"
       : message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
     super(`${problem}; "${names.join(" ")} --help" explains it`);
     this.exitCode = exitCode === 0 ? 0 : USAGE;
@@ -129,6 +129,10 @@ function report(output: Output, error: unknown): number {
   if (error instanceof OutputClosed) return 1;
   const isUsage = error instanceof WrongUsage;
   if (isUsage && error.exitCode === 0) return 0;
-  output.error(isUsage ? error.message : explain(error));
+  try {
+    output.error(isUsage ? error.message : explain(error));
+  } catch {
+    // Nobody reads it, as in `degu … 2>&1 | head`; the exit code says it.
+  }
   return isUsage ? error.exitCode : exitCodeOf(error);
 }

@@ -42,9 +42,10 @@ async function init(context: Context, given: string | undefined): Promise<void> 
 }
 
 /** A second one would be another device, unknown to all peers of the first. */
-async function checkNew({ home }: Context): Promise<void> {
+async function checkNew(context: Context): Promise<void> {
+  const { home } = context;
   try {
-    await using device = await Device.open(home);
+    await using device = await Device.open(home, { logger: loggerOf(context) });
     throw new Failure(
       FAILED,
       `there is a device in ${home} already: ${device.name} ${device.id}; give another directory with --home ` +

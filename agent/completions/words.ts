@@ -37,12 +37,14 @@ export interface Words {
 }
 
 /** What is in angle brackets or square ones, and what it stands for. */
-const KINDS: readonly (readonly [name: RegExp, kind: Kind])[] = [
-  [/^peer$/, "peer"],
-  [/peer:/, "remote"],
-  [/^dir$/, "directory"],
-  [/^(file|target)/, "file"],
-];
+const KINDS: Readonly<Record<string, readonly Kind[]>> = {
+  dir: ["directory"],
+  peer: ["peer"],
+  "peer:path": ["remote"],
+  path: ["remote", "file"],
+  from: ["remote", "directory"],
+  to: ["remote", "directory"],
+};
 
 /** Finds the words of the program. */
 export function wordsOf(program: Command): Words {
@@ -57,7 +59,9 @@ export function wordsOf(program: Command): Words {
       name: command.name(),
       summary: command.summary(),
       options: command.options.map(optionWords),
-      operands: [...new Set(command.registeredArguments.flatMap((each) => kindsOf(each.name())))],
+      operands: [
+        ...new Set(command.registeredArguments.flatMap((each) => KINDS[each.name()] ?? [])),
+      ],
       choices: command.registeredArguments.flatMap(({ argChoices = [] }) => argChoices),
     })),
   };
@@ -69,14 +73,6 @@ function optionWords({ long, short, flags, description }: Option): OptionWords {
     long: long!,
     short: short ?? null,
     summary: description,
-    value: value === undefined ? null : kindsOf(value)[0] ?? "text",
+    value: value === undefined ? null : KINDS[value]?.[0] ?? "text",
   };
-}
-
-/** An operand can be of several kinds: `PEER:DIR or DIR`. */
-function kindsOf(name: string): Kind[] {
-  return name.toLowerCase().split(/ or |\|/).flatMap((part) => {
-    const found = KINDS.find(([pattern]) => pattern.test(part.trim()));
-    return found === undefined ? [] : [found[1]];
-  });
 }

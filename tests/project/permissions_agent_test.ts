@@ -3,7 +3,9 @@
  * it fails and says which one is missing.
  */
 import { assert, assertEquals } from "@std/assert";
+import { join } from "@std/path";
 import { makeProgram } from "@degu/internal/agent/program.ts";
+import type { AgentHomes } from "@degu/testing/agents.ts";
 import {
   type AgentCase,
   type AgentCases,
@@ -78,6 +80,48 @@ const OF_NETWORK: AgentCases = {
   }),
 };
 
+/** Commands that move files. */
+const OF_FILES: AgentCases = {
+  "ls": ({ at, home, peer }) => ({
+    args: at("ls", "camera:"),
+    values: { HOME: home, PEER: peer },
+  }),
+  "get PEER:PATH... TARGET": async ({ at, homes, home, peer, share }) => {
+    await Deno.writeTextFile(join(share, "shared"), "x");
+    const target = await newDirectory(homes, "target");
+    return {
+      args: at("get", "camera:shared", target),
+      values: { HOME: home, PEER: peer, TARGET: target },
+    };
+  },
+  "put FILE PEER:PATH": async ({ at, homes, home, peer }) => {
+    const file = homes.at("file");
+    await Deno.writeTextFile(file, "x");
+    return { args: at("put", file, "camera:"), values: { HOME: home, PEER: peer, FILE: file } };
+  },
+  "rm": async ({ at, home, peer, inbox }) => {
+    await Deno.writeTextFile(join(inbox, "old"), "x");
+    return { args: at("rm", "camera:old"), values: { HOME: home, PEER: peer } };
+  },
+  "sync PEER:DIR DIR": async ({ at, homes, home, peer, share }) => {
+    await Deno.mkdir(join(share, "dir"));
+    await Deno.writeTextFile(join(share, "dir", "file"), "x");
+    const dir = await newDirectory(homes, "synced");
+    return { args: at("sync", "camera:dir", dir), values: { HOME: home, PEER: peer, DIR: dir } };
+  },
+  "sync DIR PEER:DIR": async ({ at, homes, home, peer }) => {
+    const dir = await newDirectory(homes, "own");
+    await Deno.writeTextFile(join(dir, "file"), "x");
+    return { args: at("sync", dir, "camera:there"), values: { HOME: home, PEER: peer, DIR: dir } };
+  },
+};
+
+async function newDirectory(homes: AgentHomes, name: string): Promise<string> {
+  const path = homes.at(name);
+  await Deno.mkdir(path);
+  return path;
+}
+
 Deno.test("commands that touch nothing but the device need the flags of their rows", async () => {
   await runAgentCases(OF_DEVICE);
 });
@@ -86,9 +130,14 @@ Deno.test("commands that pair, serve and connect need the flags of their rows", 
   await runAgentCases(OF_NETWORK);
 });
 
+Deno.test("commands that move files need the flags of their rows", async () => {
+  await runAgentCases(OF_FILES);
+});
+
 Deno.test("every command has a row, and every row a test", async () => {
   const rows = [...(await documentedFlags()).keys()];
-  assertEquals(rows.toSorted(), Object.keys({ ...OF_DEVICE, ...OF_NETWORK }).toSorted());
+  const cases = { ...OF_DEVICE, ...OF_NETWORK, ...OF_FILES };
+  assertEquals(rows.toSorted(), Object.keys(cases).toSorted());
   for (const command of makeProgram(() => Promise.resolve()).commands) {
     assert(rows.some((row) => row.split(/[ ,]/)[0] === command.name()), command.name());
   }

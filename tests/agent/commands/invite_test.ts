@@ -1,5 +1,8 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { AgentHomes } from "@degu/testing/agents.ts";
+import { agentCommand, AgentHomes } from "@degu/testing/agents.ts";
+import { hasShell, runShell } from "@degu/testing/shells.ts";
+
+const hasBash = await hasShell("bash");
 
 const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
 const NET = ["--allow-net=127.0.0.1"];
@@ -68,4 +71,22 @@ Deno.test("without a terminal --qr says that it draws nothing, and the line is p
   const { stdout, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1", "--qr"], NET);
   assertMatch(stdout, /^degu:[\w-]+\n$/);
   assertStringIncludes(stderr, "--qr: the output is no terminal");
+});
+
+Deno.test({
+  name: hasBash
+    ? "invite can be piped into join, on another machine too: both succeed"
+    : "invite piped into join: left out, as bash is not installed",
+  ignore: !hasBash,
+  fn: async () => {
+    await using homes = await AgentHomes.create();
+    const [camera] = await homes.init("camera", "viewer");
+    const of = (name: string, args: readonly string[]) =>
+      agentCommand(["--home", homes.at(name), "--quiet", ...args], homes.flags(name, ...NET)).join(
+        " ",
+      );
+    const join = ["join", "-", "--serving", "127.0.0.1:2"];
+    const script = `${of("camera", INVITE)} | ${of("viewer", join)}; echo "\${PIPESTATUS[*]}"`;
+    assertEquals(await runShell("bash", script), `paired with camera ${camera}\n0 0\n`);
+  },
 });

@@ -1,5 +1,8 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { AgentHomes } from "@degu/testing/agents.ts";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/network_namespace.ts";
+
+const why = await networkObstacle();
 
 const NET = ["--allow-net=127.0.0.1"];
 const SERVING = ["--serving", "127.0.0.1:2"];
@@ -57,6 +60,31 @@ Deno.test("what is no line, or not all of one, is told apart", async () => {
   const empty = await homes.run("viewer", ["join", "-", ...SERVING], NET);
   assertEquals(empty.code, 2);
   assertStringIncludes(empty.stderr, "stdin is empty");
+});
+
+Deno.test({
+  name: why === null
+    ? "where no address of the line can be reached, nobody has refused"
+    : `a line out of reach: left out, no network namespace can be made here (${why})`,
+  ignore: why !== null,
+  fn: async () => {
+    await using homes = await AgentHomes.create();
+    await homes.init("camera", "viewer");
+    const { line } = await invite(homes, "camera");
+    // A namespace in which no interface is up, not even the loopback one.
+    const { code, stderr } = await runAgent([
+      "--home",
+      homes.at("viewer"),
+      "join",
+      line,
+      ...SERVING,
+    ], {
+      flags: homes.flags("viewer", ...NET),
+      through: THROUGH_NAMESPACE,
+    });
+    assertEquals(code, 1, stderr);
+    assertStringIncludes(stderr, "can't be reached at an address of the line");
+  },
 });
 
 Deno.test("a device that is paired again keeps its name", async () => {

@@ -28,6 +28,9 @@ complete_line() {
       [`forget ph`, "phone"],
       [`serve --share /tm`, "/tmp"],
       [`init --name x`, ""],
+      [`ls ph`, "phone:"],
+      [`get cam`, "camera:"],
+      [`put /tm`, "/tmp"],
       [`completions f`, "fish"],
       [`help ren`, "rename"],
     ] as const;

@@ -17,6 +17,8 @@ function degu; printf '%s' '${PEERS}'; end
       ["init --na", "--name"],
       ["ping ", "camera phone"],
       ["forget ph", "phone"],
+      ["ls ph", "phone:"],
+      ["get cam", "camera:"],
       ["completions f", "fish"],
       ["help ren", "rename"],
     ] as const;

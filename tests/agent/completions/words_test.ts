@@ -7,6 +7,9 @@ const words = wordsOf(makeProgram(() => Promise.resolve()));
 Deno.test("every command has its words, with what its options and operands take", () => {
   const find = (name: string) => words.commands.find((command) => command.name === name)!;
   assertEquals(find("ping").operands, ["peer"]);
+  assertEquals(find("ls").operands, ["remote"]);
+  assertEquals(find("put").operands, ["remote", "file"]);
+  assertEquals(find("sync").operands, ["remote", "directory"]);
   assertEquals(find("completions").choices, ["bash", "zsh", "fish"]);
   assertEquals(find("id"), {
     name: "id",

@@ -10,6 +10,7 @@ const isThere = await hasShell("zsh") && await hasTerminals();
 const ROWS = [
   ["degu ini", "degu init"],
   ["degu ping ph", "degu ping phone"],
+  ["degu ls ca", "degu ls camera:"],
   ["degu init --na", "degu init --name"],
   ["degu --home /tmp rena", "degu --home /tmp rename"],
   ["degu completions f", "degu completions fish"],
