@@ -58,8 +58,8 @@ export class SlowCable {
   /** Pairs the two, and makes the cable slow. */
   async pair(): Promise<void> {
     await pair(this.camera, this.viewer);
-    await slowDown(this.camera, this.viewer, RATE);
-    await slowDown(this.viewer, this.camera, RATE);
+    await slowDown(this.camera, "to-viewer", RATE);
+    await slowDown(this.viewer, "to-camera", RATE);
   }
 
   /** Whether a file is the one that was moved, byte for byte. */

@@ -185,11 +185,11 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
 }
 
-/** Makes the cable slow, so that a transfer is still under way when something happens; `rate` as in tc(8). */
-export async function slowDown(machine: Machine, other: Machine, rate: string): Promise<void> {
-  const device = ["dev", `to-${other.name}`, "root", "tbf"];
-  const limits = ["rate", rate, "burst", "64kb", "latency", "100ms"];
-  const args = ["-netns", machine.name, "qdisc", "add", ...device, ...limits];
+/** Makes what a machine sends slow, so that a transfer is still under way when something happens; `rate` as in tc(8). */
+export async function slowDown(machine: Machine, device: string, rate: string): Promise<void> {
+  const shaper = ["dev", device, "root", "tbf"];
+  const limits = ["rate", rate, "burst", "512kb", "latency", "100ms"];
+  const args = ["-netns", machine.name, "qdisc", "add", ...shaper, ...limits];
   const { success, stderr } = await new Deno.Command("tc", { args }).output();
   if (!success) throw new Error(`tc ${args.join(" ")}: ${decoder.decode(stderr)}`);
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Machine, network } from "@degu/testing/agent_lab.ts";
+import { Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
 import { type RunningAgent, spawnAgent } from "@degu/testing/agents.ts";
 import { runOnTerminal } from "@degu/testing/terminals.ts";
 
@@ -16,12 +16,15 @@ const FLAGS = [
 ];
 const COLUMNS = 96;
 /** Large enough to be interrupted. */
-const FILM_BYTES = 256_000_000;
+const FILM_BYTES = 64_000_000;
+/** A good network over the air. */
+const RATE = "300mbit";
 
 const [dir = ""] = Deno.args;
 const laptop = await Machine.makeEmpty("laptop", dir);
 const desk = await Machine.makeEmpty("desk", dir);
 await network([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
+await slowDown(laptop, "lan", RATE);
 for (const path of ["laptop/Videos", "laptop/Inbox", "desk/Downloads"]) {
   await Deno.mkdir(`${dir}/${path}`);
 }
@@ -92,23 +95,16 @@ function wrap(text: string): string {
 }
 
 await run(laptop, ["init", "--name", "laptop"]);
-prompt(laptop, [
+const serve = [
   "serve",
   "--share",
   `${laptop.dir}/Videos`,
   "--inbox",
   `${laptop.dir}/Inbox`,
   "--announce",
-  "&",
-]);
-await using serving = start(laptop, [
-  "serve",
-  "--share",
-  `${laptop.dir}/Videos`,
-  "--inbox",
-  `${laptop.dir}/Inbox`,
-  "--announce",
-]);
+];
+prompt(laptop, [...serve, "&"]);
+await using serving = start(laptop, serve);
 print(laptop, await serving.line("serving"));
 print(laptop, await serving.message("announced"));
 prompt(laptop, ["invite"]);
