@@ -120,7 +120,10 @@ export class Transfers implements Disposable {
         throw error;
       }));
     const ends = await Promise.allSettled(workers);
-    this.#context.signal.throwIfAborted();
+    if (this.#context.signal.aborted) {
+      this.note("what has been moved is kept: run the same command again to continue");
+      this.#context.signal.throwIfAborted();
+    }
     if (stopping.signal.aborted) throw stopping.signal.reason;
     for (const end of ends) if (end.status === "rejected") throw end.reason;
   }

@@ -10,6 +10,7 @@ import type { Device } from "@degu/degu/device";
 import { type AgentEnd, type RunningAgent, spawnAgent } from "./agents.ts";
 import { record, TestDevices } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
+import { SETTLED_MILLISECONDS } from "@degu/internal/files/file_state.ts";
 
 /** Two devices that are paired, and the directories of both. */
 export class AgentFiles implements AsyncDisposable {
@@ -66,6 +67,12 @@ export class AgentFiles implements AsyncDisposable {
   async kill(): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
     this.#server = null;
+  }
+
+  /** Where the camera serves. */
+  get address(): Address {
+    if (this.#address === null) throw new Error("it has never served");
+    return this.#address;
   }
 
   #spawn(
@@ -150,4 +157,30 @@ export async function makeTreeAt(
     await Deno.mkdir(text === null ? `${root}/${path}` : parent, { recursive: true });
     if (text !== null) await Deno.writeTextFile(`${root}/${path}`, text);
   }
+}
+
+/** Resolves once a file was not changed for so long that it has an entity tag. */
+export async function settled(path: string): Promise<void> {
+  const { ctime, mtime } = await Deno.stat(path);
+  const changed = Math.max(ctime?.getTime() ?? 0, mtime?.getTime() ?? 0);
+  const wait = changed + SETTLED_MILLISECONDS + 1000 - Date.now();
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, wait)));
+}
+
+/** Resolves once a file in a directory fits. */
+export async function untilFile(
+  dir: string,
+  fits: (name: string, size: number) => boolean,
+): Promise<void> {
+  using watcher = Deno.watchFs(dir, { recursive: true });
+  const isThere = async (path: string): Promise<boolean> => {
+    for await (const { name, isFile, isDirectory } of Deno.readDir(path)) {
+      const info = await Deno.stat(`${path}/${name}`).catch(() => null);
+      if (isFile && info !== null && fits(name, info.size)) return true;
+      if (isDirectory && await isThere(`${path}/${name}`)) return true;
+    }
+    return false;
+  };
+  if (await isThere(dir)) return;
+  for await (const _event of watcher) if (await isThere(dir)) return;
 }
