@@ -43,7 +43,7 @@ export class Synchronization {
   }
 
   /** Does it; resolves to what is to be said of it at the end. */
-  async run(): Promise<string> {
+  async run(): Promise<string[]> {
     const { source, target } = this.#sides;
     const plan = planSync(source, target, this.#options);
     this.#report(plan);
@@ -57,8 +57,11 @@ export class Synchronization {
     }
     await this.#copy(copies);
     for (const step of plan.deletions) await this.#remove(step);
-    const verb = this.#options.dryRun ? "would be deleted" : "deleted";
-    return this.#deleted === 0 ? "" : `${this.#deleted} ${verb}`;
+    const would = this.#options.dryRun ? "would be " : "";
+    return [
+      ...(this.#options.dryRun ? [`${counted(copies.length, "file")} would be copied`] : []),
+      ...(this.#deleted === 0 ? [] : [`${this.#deleted} ${would}deleted`]),
+    ];
   }
 
   /** Says what is left out, and what can't be done. */
@@ -156,6 +159,5 @@ export class Synchronization {
         dryRun: true,
       });
     }
-    if (steps.length > 0) this.#transfers.note(`${counted(steps.length, "file")} would be copied`);
   }
 }

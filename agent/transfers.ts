@@ -59,11 +59,6 @@ export class Transfers implements Disposable {
     this.#direction = direction;
   }
 
-  /** How many could not be moved. */
-  get failed(): number {
-    return this.#failed;
-  }
-
   /** Notes files that need not be moved. */
   addUnchanged(count: number): void {
     this.#unchanged += count;
@@ -87,7 +82,11 @@ export class Transfers implements Disposable {
   }
 
   /** Notes, and says, that something could not be done. */
-  fail(name: string, problem: string, object: Readonly<Record<string, unknown>> = {}): void {
+  fail(
+    name: string,
+    problem: string,
+    object: Readonly<Record<string, unknown>> = { path: name },
+  ): void {
     this.#failed++;
     const { output } = this.#context;
     this.#print(() => {
@@ -114,18 +113,17 @@ export class Transfers implements Disposable {
         await this.#moveOne(links, job, signal);
       }
     };
-    const workers = Array.from({ length: AT_A_TIME }, () =>
-      work().catch((error) => {
-        stopping.abort(error);
-        throw error;
-      }));
-    const ends = await Promise.allSettled(workers);
+    // The first error is the reason that counts.
+    const workers = Array.from(
+      { length: AT_A_TIME },
+      () => work().catch((error) => stopping.abort(error)),
+    );
+    await Promise.all(workers);
     if (this.#context.signal.aborted) {
       this.note("what has been moved is kept: run the same command again to continue");
       this.#context.signal.throwIfAborted();
     }
-    if (stopping.signal.aborted) throw stopping.signal.reason;
-    for (const end of ends) if (end.status === "rejected") throw end.reason;
+    stopping.signal.throwIfAborted();
   }
 
   async #moveOne(links: Links, job: Job, signal: AbortSignal): Promise<void> {
@@ -226,18 +224,21 @@ export class Transfers implements Disposable {
   /**
    * Says what was done.
    *
+   * @param more What is to be said beside that.
+   * @param dryRun Whether nothing was to be moved.
    * @throws {Failure} if something could not be done.
    */
-  finish(what = ""): void {
+  finish(more: readonly string[] = [], dryRun = false): void {
     this[Symbol.dispose]();
     const seconds = (performance.now() - this.#startedAt) / 1000;
+    const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const moved = `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}${time}`;
     const parts = [
-      `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}` +
-      (this.#moved > 0 ? ` in ${formatDuration(seconds)}` : ""),
+      ...(dryRun ? [] : [moved]),
       ...(this.#unchanged > 0 ? [`${this.#unchanged} there already`] : []),
-      ...(what === "" ? [] : [what]),
+      ...more,
     ];
-    this.#context.output.note(parts.join("; "));
+    if (parts.length > 0) this.#context.output.note(parts.join("; "));
     if (this.#failed === 0) return;
     throw new Failure(
       FAILED,

@@ -67,5 +67,5 @@ async function sync(
     ? await sidesToHere(peer, remote, to, signal)
     : await sidesToPeer(peer, from, remote, signal);
   const synchronization = new Synchronization(sides, peer.links, transfers, options, signal);
-  transfers.finish(await synchronization.run());
+  transfers.finish(await synchronization.run(), options.dryRun);
 }

@@ -5,7 +5,6 @@ import { AgentFiles, objectsOf, settled, untilFile } from "@degu/testing/agent_f
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
-import { StallingRelay } from "@degu/testing/stalling_relay.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 
 const BYTES = 12_000_000;
@@ -70,7 +69,8 @@ Deno.test("interruptions", async (t) => {
     await test.clear();
     for (const { args, result, dir } of test.cases) {
       {
-        await using relay = new StallingRelay(test.files.address, CUT);
+        await using relay = new CuttingRelay(test.files.address);
+        relay.stallAfter(CUT);
         await using agent = test.files.spawn(...args, "--address", formatAddress(relay.address));
         await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
         agent.kill("SIGINT");

@@ -1,27 +1,13 @@
 /** The program where a disk is full at either end: a tmpfs in a mount namespace that the test makes. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { tempDir } from "@degu/testing/directories.ts";
+import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/mount_namespace.ts";
 import { runProgram } from "@degu/testing/programs.ts";
-
-/** Makes a namespace, and what is needed in it; says why if that can't be. */
-const THROUGH = ["unshare", "--map-root-user", "--mount"];
-
-async function obstacle(): Promise<string | null> {
-  await using dir = await tempDir();
-  try {
-    const [program = "", ...args] = [...THROUGH, "mount", "-t", "tmpfs", "tmpfs", dir.path];
-    const { success, stderr } = await new Deno.Command(program, { args }).output();
-    return success ? null : new TextDecoder().decode(stderr).trim();
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
 
 /** The program shares code with tests, whose packages may be out of reach. */
 const IMPORTS = fromFileUrl(new URL("../support/offline/import_map.json", import.meta.url));
 
-const why = await obstacle();
+const why = await mountObstacle();
 
 Deno.test({
   name: why === null
@@ -40,7 +26,7 @@ Deno.test({
     ];
     const printed = await runProgram("agent_full_disk.ts", {
       flags,
-      through: THROUGH,
+      through: THROUGH_MOUNT_NAMESPACE,
       patience: 60,
     });
     const [get, put] = JSON.parse(printed);
