@@ -168,7 +168,7 @@ class Announcer implements Announcement {
   async #verdictWithin(milliseconds: number, signal: AbortSignal): Promise<Verdict | null> {
     const enough = new AbortController();
     try {
-      const pausing = pause(milliseconds, AbortSignal.any([signal, enough.signal]));
+      const pausing = pause(milliseconds, signal, enough.signal);
       return await Promise.race([this.#verdict.promise, pausing.then(() => null)]);
     } finally {
       enough.abort();

@@ -10,11 +10,11 @@ import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 /** The most bytes of a packet (RFC 6762 §17): more would only make decoding slow. */
 const MAX_PACKET_BYTES = 9000;
 /**
- * How many bytes are decoded a second, and at once after a quiet time: a flood costs no more than a few percent of a
- * core. In bytes, because the time that a malicious packet takes grows with the square of its size.
+ * How many bytes are decoded a second, and at once after a quiet time, which bounds the time that a flood takes. In
+ * bytes, because that of a malicious packet grows with the square of its size.
  */
-const BYTES_PER_SECOND = 100_000;
-const BURST_BYTES = 200_000;
+const BYTES_PER_SECOND = 50_000;
+const BURST_BYTES = 100_000;
 /** What a packet counts at least. */
 const LEAST_BYTES = 200;
 

@@ -114,7 +114,7 @@ export class Links implements AsyncDisposable {
   ): Promise<Links> {
     const links = new Links(network, types, listener, logger, await loadMulticastDns());
     links.#look();
-    links.#timer = setInterval(() => links.#look(), LOOK_MILLISECONDS);
+    links.#timer = setInterval(() => links.#lookAgain(), LOOK_MILLISECONDS);
     return links;
   }
 
@@ -131,6 +131,15 @@ export class Links implements AsyncDisposable {
   /** Sends on every link the response that is made for it. */
   async respond(responseFor: (link: Link) => Outgoing): Promise<void> {
     await Promise.all([...this.#ready].map((link) => link.respond(responseFor(link))));
+  }
+
+  /** Nobody waits for it, and it must not end the process: what fails is tried again the next time. */
+  #lookAgain(): void {
+    try {
+      this.#look();
+    } catch (error) {
+      this.#logger.debug(`mDNS: ${describe(error).message}`);
+    }
   }
 
   /** Opens what is new and closes what is gone. */

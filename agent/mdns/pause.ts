@@ -4,18 +4,16 @@
  * @module
  */
 
-/**
- * Waits so many milliseconds, which may be `Infinity`, or until the signal is aborted. Never rejects.
- */
-export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+/** Waits so many milliseconds, which may be `Infinity`, or until one of the signals is aborted. Never rejects. */
+export function pause(milliseconds: number, ...signals: AbortSignal[]): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
+    if (signals.some(({ aborted }) => aborted)) return resolve();
     const end = () => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", end);
+      for (const signal of signals) signal.removeEventListener("abort", end);
       resolve();
     };
     const timer = Number.isFinite(milliseconds) ? setTimeout(end, milliseconds) : undefined;
-    signal.addEventListener("abort", end);
+    for (const signal of signals) signal.addEventListener("abort", end);
   });
 }

@@ -39,23 +39,26 @@ export async function labTest<T>({ name, program, check }: LabTest<T>): Promise<
   Deno.test({
     name: why === null ? name : `${name}: left out, no network namespace can be made here (${why})`,
     ignore: why !== null,
-    fn: async () => {
-      await using dir = await tempDir();
-      const flags = [
-        `--allow-run=ip,tc,${Deno.execPath()}`,
-        "--allow-read",
-        "--allow-env",
-        `--allow-write=${dir.path}`,
-        ...importMapFlags(),
-      ];
-      const options = { flags, args: [dir.path], through: THROUGH_LAB, patience: PATIENCE };
-      check(JSON.parse(await runProgram(program, options)));
-    },
+    fn: async () => check(JSON.parse(await runInLab(program))),
   });
 }
 
+/** Runs a program in tests/support/programs with a directory of its own, where it may make machines. */
+export async function runInLab(program: string): Promise<string> {
+  await using dir = await tempDir();
+  const flags = [
+    `--allow-run=ip,tc,python3,${Deno.execPath()}`,
+    "--allow-read",
+    "--allow-env",
+    `--allow-write=${dir.path}`,
+    ...importMapFlags(),
+  ];
+  const options = { flags, args: [dir.path], through: THROUGH_LAB, patience: PATIENCE };
+  return await runProgram(program, options);
+}
+
 /** Why there can be no machines here; `null` if there can. */
-async function labObstacle(): Promise<string | null> {
+export async function labObstacle(): Promise<string | null> {
   const [program = "", ...args] = THROUGH_LAB;
   const script = "ip netns add probe && tc -help";
   try {
@@ -87,11 +90,17 @@ export class Machine {
 
   /** Makes the namespace and the directory, and the device with `degu init`. */
   static async make(name: string, parent: string): Promise<Machine> {
+    const machine = await Machine.makeEmpty(name, parent);
+    await machine.succeed(["init", "--name", name]);
+    return machine;
+  }
+
+  /** Makes the namespace and the directory. */
+  static async makeEmpty(name: string, parent: string): Promise<Machine> {
     const machine = new Machine(name, `${parent}/${name}`);
     await Deno.mkdir(machine.dir);
     await ip("netns", "add", name);
     await machine.ip("link", "set", "lo", "up");
-    await machine.succeed(["init", "--name", name]);
     return machine;
   }
 
@@ -123,11 +132,18 @@ export class Machine {
 
 /** The permissions that docs/agent.md has for a command. */
 function flagsOf(args: readonly string[], dir: string): string[] {
-  const [command = ""] = args;
+  const command = args.find((arg) => !arg.startsWith("-")) ?? "";
   const disk = [`--allow-read=${dir}`, `--allow-write=${dir}`];
-  return ["init", "peers", "forget"].includes(command)
-    ? [...disk, "--allow-sys=uid"]
-    : [...disk, "--allow-net", "--allow-sys=networkInterfaces,uid"];
+  if (["init", "id", "peers", "forget"].includes(command)) return [...disk, "--allow-sys=uid"];
+  if (command !== "serve") return [...disk, "--allow-net", "--allow-sys=uid,networkInterfaces"];
+  const listen = args.includes("--listen") ? args[args.indexOf("--listen") + 1] : "[::]:7443";
+  return args.includes("--announce")
+    ? [
+      ...disk,
+      `--allow-net=${listen},224.0.0.251:5353,[ff02::fb]:5353`,
+      "--allow-sys=uid,networkInterfaces",
+    ]
+    : [...disk, `--allow-net=${listen}`, "--allow-sys=uid"];
 }
 
 /** Joins two machines with a cable; each end is named after the machine at the other. */
@@ -169,37 +185,13 @@ export async function pair(inviter: Machine, joiner: Machine): Promise<void> {
   if (code !== 0) throw new Error(`degu invite: exit ${code}: ${stderr}`);
 }
 
-/** Makes the cable slow, so that a transfer is still under way when something happens; `rate` as in tc(8). */
-export async function slowDown(machine: Machine, other: Machine, rate: string): Promise<void> {
-  const device = ["dev", `to-${other.name}`, "root", "tbf"];
-  const limits = ["rate", rate, "burst", "64kb", "latency", "100ms"];
-  const args = ["-netns", machine.name, "qdisc", "add", ...device, ...limits];
+/** Makes what a machine sends slow, so that a transfer is still under way when something happens; `rate` as in tc(8). */
+export async function slowDown(machine: Machine, device: string, rate: string): Promise<void> {
+  const shaper = ["dev", device, "root", "tbf"];
+  const limits = ["rate", rate, "burst", "512kb", "latency", "100ms"];
+  const args = ["-netns", machine.name, "qdisc", "add", ...shaper, ...limits];
   const { success, stderr } = await new Deno.Command("tc", { args }).output();
   if (!success) throw new Error(`tc ${args.join(" ")}: ${decoder.decode(stderr)}`);
-}
-
-/** Waits until a condition holds, looking often. */
-export async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!await condition()) {
-    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** How many bytes the files below a directory have, hidden ones too; 0 if it isn't there. */
-export async function bytesBelow(dir: string): Promise<number> {
-  let bytes = 0;
-  try {
-    for await (const { name, isDirectory } of Deno.readDir(dir)) {
-      const path = `${dir}/${name}`;
-      bytes += isDirectory ? await bytesBelow(path) : (await Deno.stat(path)).size;
-    }
-  } catch (error) {
-    // It may be renamed meanwhile.
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return bytes;
 }
 
 /** Joins machines by a switch, each with an address. */

@@ -9,7 +9,9 @@ import { assert } from "@std/assert";
 /** Waits for each text, then types what belongs to it; prints all that the program has printed. */
 const SCRIPT = String.raw`
 import fcntl, json, os, pty, select, struct, sys, termios, time
-rows, columns, steps, command = json.loads(sys.argv[1])
+rows, columns, steps, env, command = json.loads(sys.argv[1])
+os.environ.pop("NO_COLOR", None)
+os.environ.update(env)
 pid, fd = pty.fork()
 if pid == 0:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -59,14 +61,17 @@ export interface TerminalOptions {
   readonly env?: Record<string, string>;
 }
 
-/** Runs a program on a terminal to its end. */
+/** Runs a program on a terminal to its end; `NO_COLOR` is not set there, unless it is given. */
 export async function runOnTerminal(
   { command, rows = 24, columns = 80, steps = [], env = {} }: TerminalOptions,
 ): Promise<{ code: number; shown: string }> {
   const { success, stdout, stderr } = await new Deno.Command("python3", {
-    args: ["-c", SCRIPT, JSON.stringify([rows, columns, steps, command])],
+    args: [
+      "-c",
+      SCRIPT,
+      JSON.stringify([rows, columns, steps, { TERM: "xterm", ...env }, command]),
+    ],
     cwd: new URL("../..", import.meta.url),
-    env: { TERM: "xterm", ...env },
     stdin: "null",
   }).output();
   assert(success, new TextDecoder().decode(stderr));

@@ -70,6 +70,23 @@ Deno.test("links follow the interfaces: a new address is a new link, and what is
   assertEquals(links.size, 1);
 });
 
+Deno.test("interfaces that can't be listed for a moment end nothing", async () => {
+  const network = await loopbackNetwork();
+  const failed = Promise.withResolvers<string>();
+  let calls = 0;
+  const failing = {
+    ...network,
+    findInterfaces: () => {
+      if (++calls === 2) throw new Error("not now");
+      return network.findInterfaces();
+    },
+  };
+  const listener = { onPacket: () => {}, onLink: () => {} };
+  const logger = { ...SILENT, debug: failed.resolve };
+  await using _links = await Links.open(failing, ["udp4"], listener, logger);
+  assertEquals(await within(failed.promise, "a message"), "mDNS: Error: not now");
+});
+
 Deno.test("an interface that can't be used is told at debug, and closed", async () => {
   const network = await loopbackNetwork();
   const gone = Promise.withResolvers<string>();

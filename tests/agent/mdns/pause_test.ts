@@ -17,5 +17,6 @@ Deno.test("a signal ends a pause, one without an end too, and leaves no timer", 
   const stop = new AbortController();
   const pausing = [pause(1e6, stop.signal), pause(Infinity, stop.signal)];
   stop.abort();
-  await Promise.all([...pausing, pause(1e6, stop.signal)]);
+  const other = new AbortController().signal;
+  await Promise.all([...pausing, pause(1e6, stop.signal), pause(1e6, other, stop.signal)]);
 });
