@@ -19,8 +19,9 @@ export function addSync(program: Command, run: Run): void {
   const command = program.command("sync")
     .summary("make a directory what another one is, one way")
     .description(
-      `Copies what is new or differs in size or time: from the share of a peer to a directory here, or from here to
-the inbox of a peer. What is in the one directory is put into the other one; files that differ are replaced.`,
+      "Copies what is new or differs in size or time: from the share of a peer to a directory here, or " +
+        "from here to the inbox of a peer. What is in the one directory is put into the other one; files " +
+        "that differ are replaced.",
     )
     .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
     .argument("<from>", "the directory that is copied: PEER:DIR, or DIR")
