@@ -34,12 +34,11 @@ export function addPut(program: Command, run: Run): void {
   const command = program.command("put")
     .summary("put files into the inbox of a peer")
     .description(
-      "Puts files, and with -r directories, into the inbox of a peer." +
-        "\n\n" +
-        "A file goes into PATH if that is a directory or ends with a slash; else PATH is its new name. A " +
-        "directory always goes into PATH, and keeps its name. Without PATH that is the inbox itself. " +
-        "Another file of the same name stays, unless --force is given. What was cut is continued by the " +
-        "same command, also after Ctrl-C.",
+      `Puts files, and with -r directories, into the inbox of a peer.
+
+A file goes into PATH if that is a directory or ends with a slash; else PATH is its new name. A directory always goes \
+into PATH, and keeps its name. Without PATH that is the inbox itself. Another file of the same name stays, unless \
+--force is given. What was cut is continued by the same command, also after Ctrl-C.`,
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")
     .argument("<path...>", "what to put; the last one is where")
