@@ -106,6 +106,18 @@ Deno.test("whom a device's server trusts can't be set", async () => {
   assertEquals(await setup.ask(), "viewer");
 });
 
+Deno.test("a device says where its servers listen, for as long as they do", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  assertEquals(await camera.serving(), []);
+  await using server = camera.listen(LOOPBACK, tellName);
+  server.serveForever();
+  await server.ready;
+  assertEquals(await camera.serving(), [server.address]);
+  await server.shutdown();
+  assertEquals(await camera.serving(), []);
+});
+
 Deno.test("listen checks its arguments, and logs where the device does", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
