@@ -113,8 +113,6 @@ Deno.test("what can't be sent is told at debug, and rejects nothing", async () =
   const listener = { onPacket: () => {}, onLink: () => ready.resolve() };
   await using links = await Links.open(network, ["udp4"], listener, logger);
   await within(ready.promise, "a link");
-  const notABuffer = { name: "a.local", type: "TXT", ttl: 1, data: [new Uint8Array(1)] } as const;
-  await links.respond(() => ({ answers: [notABuffer] }));
   await links.query({ questions: Array(9000).fill({ name: "too.much.local", type: "A" }) });
-  assertEquals(messages.length, 2, messages.join());
+  assertEquals(messages.length, 1, messages.join());
 });
