@@ -36,8 +36,8 @@ export function addPut(program: Command, run: Run): void {
     .description(
       `Puts files, and with -r directories, into the inbox of a peer.
 
-A file goes into PATH if that is a directory or ends with a slash; else PATH is its new name. A directory always goes
-into PATH, and keeps its name. Without PATH that is the inbox itself. Another file of the same name stays, unless
+A file goes into PATH if that is a directory or ends with a slash; else PATH is its new name. A directory always goes \
+into PATH, and keeps its name. Without PATH that is the inbox itself. Another file of the same name stays, unless \
 --force is given. What was cut is continued by the same command, also after Ctrl-C.`,
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")

@@ -19,7 +19,7 @@ export function addSync(program: Command, run: Run): void {
   const command = program.command("sync")
     .summary("make a directory what another one is, one way")
     .description(
-      `Copies what is new or differs in size or time: from the share of a peer to a directory here, or from here to
+      `Copies what is new or differs in size or time: from the share of a peer to a directory here, or from here to \
 the inbox of a peer. What is in the one directory is put into the other one; files that differ are replaced.`,
     )
     .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
@@ -28,13 +28,13 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
     .option(
       "--checksum",
       "compare files of the same size by their SHA-256, in place of their times",
-      false,
     )
-    .option("--delete", "delete what the first directory does not have", false)
-    .option("--dry-run", "say what would be done, and change nothing", false)
-    .action((from: string, to: string, options: SyncOptions, command: Command) =>
-      run(command, (context) => sync(context, from, to, options))
-    );
+    .option("--delete", "delete what the first directory does not have")
+    .option("--dry-run", "say what would be done, and change nothing")
+    .action((from: string, to: string, given: Partial<SyncOptions>, command: Command) => {
+      const options = { checksum: false, delete: false, dryRun: false, ...given };
+      return run(command, (context) => sync(context, from, to, options));
+    });
   addPeerOptions(command);
   addExamples(command, [
     ["degu sync laptop:photos photos", "from there to here"],
