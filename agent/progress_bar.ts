@@ -83,7 +83,8 @@ export class ProgressBar implements Disposable {
       stream: terminal as unknown as NodeJS.WritableStream,
       format: () => this.#draw(),
       fps: DRAWINGS_PER_SECOND,
-      hideCursor: true,
+      // There is no way to show it again if a signal ends the process.
+      hideCursor: false,
       clearOnComplete: true,
       linewrap: true,
       forceRedraw: true,

@@ -26,8 +26,6 @@ export interface Job {
   readonly size: number;
   /** What is printed when it has been moved. */
   readonly result: string;
-  /** Whether it needs connections of its own. */
-  readonly anew?: boolean;
   /** What `--json` says of it, beside the result. */
   readonly object: Readonly<Record<string, unknown>>;
   /** Moves it; resolves to `null` if it was there already. */
@@ -175,8 +173,7 @@ export class Transfers implements Disposable {
         },
       });
     };
-    const anew = job.anew === true || job.size >= LARGE_BYTES;
-    return anew ? await links.callAnew(attempt) : await links.call(attempt);
+    return job.size >= LARGE_BYTES ? await links.callAnew(attempt) : await links.call(attempt);
   }
 
   #done({ result: text, object }: Job, result: TransferResult | null): void {

@@ -41,8 +41,6 @@ export function uploadJob(plan: UploadPlan): Job {
     size,
     result: name,
     object: { from: path, to: name },
-    // Of a file that is there and must not be replaced the digest is asked for, over another connection.
-    anew: there !== null && !replace,
     move: async (target, options) => {
       if (isSame) return null;
       if (there?.kind === "directory") throw new NotMoved(`a directory is there: ${name}/`);

@@ -45,8 +45,7 @@ export async function put(write: WriteRequest, headers: UploadHeaders): Promise<
 
 /** Whether a PUT is for a directory: its path ends with a slash, and it has no bytes. */
 export function isForDirectory({ request: { body }, target }: WriteRequest): boolean {
-  if (!target.isDirectory || target.names.length === 0) return false;
-  return body === null || (!body.chunked && body.contentLength === 0);
+  return target.isDirectory && (body === null || (!body.chunked && body.contentLength === 0));
 }
 
 /** Makes a directory, unless it is there. */
