@@ -4,10 +4,15 @@
  * @module
  */
 
-import { canonicalIPAddress, isIPv4, isLinkLocal } from "../../base/address_rules.ts";
+import {
+  canonicalDnsName,
+  canonicalIPAddress,
+  isIPv4,
+  isLinkLocal,
+} from "../../base/address_rules.ts";
 import type { Address } from "../../base/address_rules.ts";
 import { isLoopback } from "./interfaces.ts";
-import { asciiLower, isSameName, type KnownRecord, type Question } from "./packet.ts";
+import { isSameName, type KnownRecord, type Question } from "./packet.ts";
 import { idIn, SERVICE, shortId } from "./service.ts";
 
 /** What is kept of what anyone can send: what came first goes first. */
@@ -63,7 +68,7 @@ export class Hints {
       case "SRV": {
         const instance = this.#instance(record.name);
         if (instance === null) break;
-        instance.target = record.data.target;
+        instance.target = canonicalDnsName(record.data.target);
         instance.port = record.data.port;
         break;
       }
@@ -73,18 +78,21 @@ export class Hints {
   }
 
   /** The instance of a name; `null` if it is one of another service. */
-  #instance(name: string): Instance | null {
-    const key = asciiLower(name);
-    if (!key.endsWith(`.${SERVICE}`)) return null;
-    return remembered(this.#instances, key, MAX_INSTANCES, () => {
+  #instance(text: string): Instance | null {
+    // Names of devices are no more than this, and other names might not be sent again as they came.
+    const name = canonicalDnsName(text);
+    if (name === null || !name.endsWith(`.${SERVICE}`)) return null;
+    return remembered(this.#instances, name, MAX_INSTANCES, () => {
       return { name, isWanted: false, target: null, port: 0 };
     });
   }
 
-  #addHost(name: string, text: string, scope: number): void {
-    const host = canonicalIPAddress(text);
-    if (host === null || !isUsable(host) || (isLinkLocal(host) && scope === 0)) return;
-    const addresses = remembered(this.#hosts, asciiLower(name), MAX_HOSTS, () => new Map());
+  #addHost(text: string, address: string, scope: number): void {
+    const name = canonicalDnsName(text);
+    const host = canonicalIPAddress(address);
+    if (name === null || host === null || !isUsable(host)) return;
+    if (isLinkLocal(host) && scope === 0) return;
+    const addresses = remembered(this.#hosts, name, MAX_HOSTS, () => new Map());
     remembered(addresses, host, MAX_HOST_ADDRESSES, () => isLinkLocal(host) ? scope : 0);
   }
 
@@ -93,7 +101,7 @@ export class Hints {
     const found = [...this.#instances.values()]
       .filter(({ isWanted, port }) => isWanted && port > 0)
       .flatMap(({ target, port }) =>
-        [...this.#hosts.get(asciiLower(target ?? "")) ?? []].map(([host, scope]): Address =>
+        [...this.#hosts.get(target ?? "") ?? []].map(([host, scope]): Address =>
           scope === 0 ? [host, port] : [host, port, 0, scope]
         )
       );
@@ -108,7 +116,7 @@ export class Hints {
     const missing: Question[] = [];
     for (const { name, isWanted, target } of this.#instances.values()) {
       if (target === null || !isWanted) missing.push({ name, type: "ANY" });
-      else if (!this.#hosts.has(asciiLower(target))) missing.push({ name: target, type: "ANY" });
+      else if (!this.#hosts.has(target)) missing.push({ name: target, type: "ANY" });
     }
     return [{ name: SERVICE, type: "PTR" }, ...missing].slice(0, MAX_QUESTIONS);
   }

@@ -64,14 +64,15 @@ export class Link {
     return new Promise((resolve) => this.#socket.destroy(resolve));
   }
 
-  #sent(send: (done: (error?: unknown) => void) => void): Promise<void> {
-    return new Promise((resolve) => {
-      send((error) => {
-        // The cable may be out.
-        if (error) this.#logger.debug(`mDNS on ${this.place.name}: ${describe(error).message}`);
-        resolve();
-      });
-    });
+  async #sent(send: (done: (error?: unknown) => void) => void): Promise<void> {
+    try {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      send((error) => error ? reject(error) : resolve());
+      await promise;
+    } catch (error) {
+      // The cable may be out.
+      this.#logger.debug(`mDNS on ${this.place.name}: ${describe(error).message}`);
+    }
   }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { Buffer } from "node:buffer";
+import { canonicalIPAddress } from "../../base/address_rules.ts";
 import { type Interface, isLoopback } from "./interfaces.ts";
 import { isSameName, type KnownRecord, type Question } from "./packet.ts";
 
@@ -66,7 +67,7 @@ export function uniqueRecords(service: Service): KnownRecord[] {
 /** All records, with the addresses of one interface. */
 export function allRecords(service: Service, addresses: readonly Interface[]): KnownRecord[] {
   const name = hostName(service);
-  const useful = addresses.filter(({ address }) => !isLoopback(address)).slice(0, MAX_ADDRESSES);
+  const useful = addresses.filter(({ address }) => isUseful(address)).slice(0, MAX_ADDRESSES);
   const hosts = useful.map(({ family, address }): KnownRecord => ({
     name,
     type: family === "IPv4" ? "A" : "AAAA",
@@ -98,6 +99,11 @@ export function isKnown(known: readonly KnownRecord[], service: Service): boolea
     record.type === "PTR" && isSameName(record.name, SERVICE) && record.ttl >= OTHER_SECONDS / 2 &&
     isSameName(record.data, instanceName(service))
   );
+}
+
+/** Whether an address is of use to others. The library ends the process over one that it can't encode. */
+function isUseful(address: string): boolean {
+  return canonicalIPAddress(address) !== null && !isLoopback(address);
 }
 
 function pointers(service: Service): KnownRecord[] {

@@ -66,3 +66,31 @@ Deno.test("however much is heard, little is kept and little is asked", () => {
   assertEquals(found.length, 16);
   assertEquals(found.at(-1), ["192.0.2.1", 7443]);
 });
+
+Deno.test("names that no device has are neither kept nor asked for", () => {
+  const hints = new Hints(CAMERA.id);
+  const odd = [
+    "a b",
+    "caf\u00e9",
+    "\ufffd".repeat(63),
+    "a.",
+    "",
+    "x".repeat(64),
+    "\0",
+    "a.b.c.".repeat(60),
+  ];
+  for (const name of odd) {
+    const records = allRecords({ ...CAMERA, name }, on("192.0.2.1"));
+    hints.add(records.map((record) => ({ ...record, ttl: 9 })), 0);
+    hints.add([
+      { name: SERVICE, type: "PTR", ttl: 9, data: `${name}.${SERVICE}` },
+      { name: `${name}.local`, type: "A", ttl: 9, data: "192.0.2.1" },
+    ], 0);
+  }
+  assertEquals(hints.addresses(), []);
+  assertEquals(hints.questions(), [{ name: SERVICE, type: "PTR" }]);
+  const [, , , service] = allRecords(CAMERA, []);
+  const data = { priority: 0, weight: 0, port: 1, target: "\ufffd.local" };
+  hints.add([{ ...service!, data } as KnownRecord], 0);
+  assertEquals(hints.addresses(), []);
+});

@@ -104,3 +104,15 @@ Deno.test("an interface that can't be used is told at debug, and closed", async 
   assert(text.startsWith("mDNS on gone: "), text);
   assertEquals(links.size, 0);
 });
+
+Deno.test("what can't be sent is told at debug, and rejects nothing", async () => {
+  const network = await loopbackNetwork();
+  const messages: string[] = [];
+  const logger = { ...SILENT, debug: (message: string) => void messages.push(message) };
+  const ready = Promise.withResolvers<void>();
+  const listener = { onPacket: () => {}, onLink: () => ready.resolve() };
+  await using links = await Links.open(network, ["udp4"], listener, logger);
+  await within(ready.promise, "a link");
+  await links.query({ questions: Array(9000).fill({ name: "too.much.local", type: "A" }) });
+  assertEquals(messages.length, 1, messages.join());
+});

@@ -24,7 +24,7 @@ const on = (...addresses: string[]) =>
   }));
 
 Deno.test("the records of a device have 16 characters of its id, its port and its addresses", () => {
-  const records = allRecords(CAMERA, on("127.0.0.1", "192.0.2.1", "fe80::1"));
+  const records = allRecords(CAMERA, on("127.0.0.1", "fe80::9%eth0", "192.0.2.1", "fe80::1"));
   assertEquals(records.map(({ name, type, data }) => [name, type, data]), [
     [SERVICE, "PTR", INSTANCE],
     ["_services._dns-sd._udp.local", "PTR", SERVICE],
