@@ -90,6 +90,11 @@ export class Stranger implements AsyncDisposable {
     return await within(find(), what);
   }
 
+  /** Waits until it has heard so many packets that are looked for. */
+  async hearsMany(what: string, isIt: (packet: Incoming) => boolean, count: number): Promise<void> {
+    await this.hears(what, () => this.heard.filter(isIt).length >= count);
+  }
+
   /** Sends a query. */
   query(packet: Parameters<Link["query"]>[0]): Promise<void> {
     return this.#links.query(packet);
