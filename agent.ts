@@ -1,7 +1,11 @@
 /**
  * The program `degu`: files between one's own devices, over mutual TLS, without a third party.
  *
- * Run it with `deno run jsr:@degu/degu/agent --help`. Importing it does nothing.
+ * Importing it does nothing. Run or install it; docs/agent.md has the exact permissions of each command:
+ *
+ * ```sh
+ * deno run jsr:@degu/degu/agent --help
+ * ```
  *
  * @module
  */

@@ -14,7 +14,9 @@ import { statusError } from "./transfer_error.ts";
 /**
  * Makes a directory, and those that it is in, on a `FilesApp` with `write: true`.
  *
+ * @param to A client, which opens a connection for this, or a connection.
  * @param uri The URI of the directory, as `fileUri` makes it with a last `""`; it ends with `/`.
+ * @param options A signal that ends it.
  * @returns Whether it is new; `false` if it was there.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
@@ -53,7 +55,9 @@ export async function makeDirectory(
 /**
  * Deletes a file, or a directory that is empty, of a `FilesApp` with `write: true`.
  *
+ * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI, as `fileUri` makes it. With a last `""` only a directory is deleted.
+ * @param options A signal that ends it.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the other end does not delete it: with the status 404 there is nothing of this
  * name, with 409 it is a directory that is not empty.

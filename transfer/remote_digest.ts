@@ -15,7 +15,9 @@ import { statusError, unexpectedResponse } from "./transfer_error.ts";
 /**
  * Asks a `FilesApp` for the SHA-256 of a file, which it reads for that; nothing is moved.
  *
+ * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI of the file: `fileUri(...names)`.
+ * @param options A signal that ends it.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {TransferError} if the other end has no such file, or does not say its digest.

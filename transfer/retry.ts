@@ -50,6 +50,7 @@ const MAX_DELAY_MILLISECONDS = 60_000;
  *
  * @param attempt Makes the call. It is given a function to call when something was moved, from which on the
  * attempts are counted anew: a long transfer may be cut more often than a short one.
+ * @param options How often, how long it waits, and what is told of it.
  * @returns What the call resolves to.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed.
