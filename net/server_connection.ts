@@ -278,8 +278,9 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers, body } = answer;
     const framing = answerFraming(request, this.#phase === "body", answer);
-    const out = this.#writer.beginMessage();
-    const length = formatResponsePreamble(out, status, reason, headers, framing);
+    const buffer = this.#writer.beginMessage();
+    const length = formatResponsePreamble(buffer, status, reason, headers, framing);
+    this.#writer.endPreamble(buffer, length);
     this.#writer.sent = this.#exchange?.respond(status, length, framing) ?? null;
     return this.#writer.beginSend(length, body, framing);
   }
