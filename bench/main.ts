@@ -13,6 +13,7 @@ import { killAll } from "./process.ts";
 import type { Circumstances } from "./report.ts";
 import { describeCircumstances, formatCircumstances, formatJson } from "./report.ts";
 import { bulkRow } from "./rows/bulk.ts";
+import { handshakeRow, idleRow, singleRow } from "./rows/connection.ts";
 import { filesRow } from "./rows/files.ts";
 import { loadRow } from "./rows/load.ts";
 import { memoryRow } from "./rows/memory.ts";
@@ -38,6 +39,9 @@ const rows: readonly Row[] = [
   memoryRow,
   startupRow,
   movingRow,
+  singleRow,
+  handshakeRow,
+  idleRow,
 ];
 
 /** Seconds that one measurement may take before its contender counts as failed. */
@@ -72,7 +76,7 @@ async function main(): Promise<void> {
     timeout: measurementTimeout,
     quick: options.quick,
     writeLength: await findWriteLength(),
-    tls: [6, 11].some((row) => options.rows.includes(row))
+    tls: [6, 11, 13, 14].some((row) => options.rows.includes(row))
       ? await makeCertificates(stack)
       : { problem: "not asked for" },
     hasPythonDegu: await hasPythonDegu(),

@@ -29,6 +29,8 @@ export interface ExchangeWork {
   /** `post`: a body of {@link payloadLength} bytes each way. `headers`: a GET with twelve headers each way and no body. */
   readonly message: "post" | "headers";
   readonly connections: number;
+  /** Whether each message has a connection of its own; `connections` of them at a time. */
+  readonly single?: boolean;
 }
 
 /** How a receiver takes a body. Peers that have one way only ignore it. */

@@ -42,6 +42,8 @@ export interface ExchangeGroup {
   readonly title: string;
   readonly message: ExchangeWork["message"];
   readonly connections: number;
+  /** Whether each message has a connection of its own. */
+  readonly single?: boolean;
   readonly transport: Endpoint["transport"];
   readonly tls?: TlsFiles;
   readonly peers: readonly ExchangePeers[];
@@ -102,9 +104,10 @@ export const headersRow: Row = {
 
 /** Makes a group of small messages, both ends on one core. */
 export function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
-  const { id, title, message, connections, transport, tls } = group;
-  const work: ExchangeWork = { kind: "exchange", message, connections };
-  const amount = setting.quick ? 2000 : 20_000;
+  const { id, title, message, connections, single = false, transport, tls } = group;
+  const work: ExchangeWork = { kind: "exchange", message, connections, single };
+  // A connection takes at least ten times as long as a message.
+  const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
   const contenders = group.peers.map(({ name, server, client }): Contender => {
     const pair: Pair = {
       name,
@@ -118,7 +121,7 @@ export function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Gr
       clientPlacement: "one",
       amount,
       // With ten thousand the first round was still a quarter slower, whoever ran it.
-      warmUp: setting.quick ? 2000 : 50_000,
+      warmUp: setting.quick ? amount : amount * 2.5,
     };
     return makePairContender(pair, setting);
   });
