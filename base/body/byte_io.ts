@@ -109,7 +109,7 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
 export const MAX_PIECE_BYTES = 2097152;
 const CAPACITY = 65536;
 /** Bytes of a buffer at first. */
-const FIRST_BYTES = 4096;
+const FIRST_BYTES = 2048;
 /** How many times larger a buffer gets that was filled, and how many times too large one may be. */
 const GROWTH = 4;
 

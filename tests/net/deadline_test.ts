@@ -103,3 +103,45 @@ Deno.test("a time-out longer than a timer of the engine can wait does not expire
   it.time.tick(2 ** 31);
   assertEquals(it.expired, []);
 });
+
+Deno.test("deadlines with the same time-out share a timer, which ends with the last of them", () => {
+  using time = new FakeTime(0);
+  const { setInterval, clearInterval } = globalThis;
+  const running = new Set<unknown>();
+  globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
+    const id = setInterval(tick, milliseconds);
+    running.add(id);
+    return id;
+  }) as typeof setInterval;
+  globalThis.clearInterval = (id) => {
+    running.delete(id);
+    clearInterval(id);
+  };
+  try {
+    const expired: string[] = [];
+    const [first, second] = ["first", "second"].map((name) =>
+      new Deadline(TIMEOUT, () => {
+        expired.push(name);
+        (name === "first" ? first! : second!).close();
+      })
+    );
+    const other = new Deadline(TIMEOUT * 2, () => {});
+    assertEquals(running.size, 2);
+    other.close();
+    first!.start();
+    time.tick(TIMEOUT * 625);
+    second!.start();
+    time.tick(TIMEOUT * 625);
+    assertEquals([expired, running.size], [["first"], 1]);
+    time.tick(TIMEOUT * 625);
+    assertEquals([expired, running.size], [["first", "second"], 0]);
+    second!.close();
+    const later = new Deadline(TIMEOUT, () => {});
+    assertEquals(running.size, 1);
+    later.close();
+    assertEquals(running.size, 0);
+  } finally {
+    globalThis.setInterval = setInterval;
+    globalThis.clearInterval = clearInterval;
+  }
+});

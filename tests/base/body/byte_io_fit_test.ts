@@ -29,23 +29,24 @@ class Messages {
 Deno.test("a ByteReader has no buffer before its first use, and then a small one", async () => {
   const messages = new Messages();
   assertEquals(messages.reader.bytes.length, 0);
-  assertEquals(await messages.receive(100), 4096);
+  assertEquals(await messages.receive(100), 2048);
 });
 
 Deno.test("a ByteReader grows fourfold when it is filled, up to its capacity", async () => {
-  assertEquals(await new Messages().receive(4095), 4096);
-  assertEquals(await new Messages().receive(4097), 16384);
-  assertEquals(await new Messages().receive(16385), 65536);
+  assertEquals(await new Messages().receive(2047), 2048);
+  assertEquals(await new Messages().receive(2049), 8192);
+  assertEquals(await new Messages().receive(8193), 32768);
+  assertEquals(await new Messages().receive(32769), 65536);
   assertEquals(await new Messages().receive(65536), 65536);
 });
 
 Deno.test("a ByteReader fits what the last message needed: larger if that filled it, smaller by a step", async () => {
   const messages = new Messages();
   const sizes: number[] = [];
-  for (const size of [4096, 10, 10, 65536, 16385, 16384, 4097, 4096, 10, 1]) {
+  for (const size of [2048, 10, 10, 65536, 16385, 16384, 4097, 4096, 10, 1]) {
     sizes.push(await messages.receive(size));
   }
-  assertEquals(sizes, [4096, 16384, 4096, 65536, 65536, 65536, 16384, 16384, 4096, 4096]);
+  assertEquals(sizes, [2048, 8192, 2048, 65536, 65536, 65536, 16384, 16384, 4096, 2048]);
 });
 
 Deno.test("a ByteReader that is offered the same messages again and again keeps its buffer", async () => {
@@ -61,6 +62,6 @@ Deno.test("a ByteReader is small again after a body that it has grown for", asyn
   await messages.receive(65536);
   messages.reader.grow(2 ** 20);
   messages.reader.shrink();
-  assertEquals(messages.reader.bytes.length, 4096);
-  assertEquals(await messages.receive(10), 4096);
+  assertEquals(messages.reader.bytes.length, 2048);
+  assertEquals(await messages.receive(10), 2048);
 });
