@@ -6,13 +6,13 @@
  */
 
 import type { Contender, Group, Trial } from "../interleave.ts";
-import type { Pair, PeerName } from "../pair.ts";
+import type { Pair } from "../pair.ts";
 import { RunningPair } from "../pair.ts";
 import type { ExchangeWork, TlsFiles } from "../work.ts";
 import type { Row, RowSetting } from "./row.ts";
 import { makeSkippedGroup } from "./row.ts";
 import type { ExchangePeers } from "./sequential.ts";
-import { makeExchangeGroup } from "./sequential.ts";
+import { makeExchangeEnds, makeExchangeGroup } from "./sequential.ts";
 
 const degu = { name: "degu", server: "degu", client: "degu" } as const;
 const node = { name: "node:http", server: "node_http", client: "node_http" } as const;
@@ -114,7 +114,7 @@ export const idleRow: Row = {
 };
 
 function makeIdleContender(
-  { name, server, client }: { name: string; server: PeerName; client: PeerName },
+  peers: ExchangePeers,
   end: "server" | "client",
   amount: number,
   tls: TlsFiles | undefined,
@@ -122,20 +122,14 @@ function makeIdleContender(
 ): Contender {
   const work: ExchangeWork = { kind: "exchange", message: "post", connections: 1 };
   const pair: Pair = {
-    name,
-    server,
-    client,
-    serverWork: work,
-    clientWork: work,
+    ...makeExchangeEnds(peers, work, "two"),
     transport: "tcp",
     tls,
-    serverPlacement: "two",
-    clientPlacement: "two",
     amount,
     warmUp: 0,
   };
   return {
-    name,
+    name: peers.name,
     start: (): Promise<Trial> =>
       Promise.resolve({
         warmUp: () => Promise.resolve(),

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Placement } from "../cores.ts";
 import type { Contender, Group } from "../interleave.ts";
 import type { Pair, PeerName } from "../pair.ts";
 import { makePairContender } from "../pair.ts";
@@ -102,23 +103,27 @@ export const headersRow: Row = {
   },
 };
 
+/** What a pair of peers does that exchange small messages, and where. */
+export function makeExchangeEnds(
+  { name, server, client }: ExchangePeers,
+  work: ExchangeWork,
+  placement: Placement,
+) {
+  const placements = { serverPlacement: placement, clientPlacement: placement };
+  return { name, server, client, serverWork: work, clientWork: work, ...placements };
+}
+
 /** Makes a group of small messages, both ends on one core. */
 export function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
   const { id, title, message, connections, single = false, transport, tls } = group;
   const work: ExchangeWork = { kind: "exchange", message, connections, single };
   // A connection takes at least ten times as long as a message.
   const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
-  const contenders = group.peers.map(({ name, server, client }): Contender => {
+  const contenders = group.peers.map((each): Contender => {
     const pair: Pair = {
-      name,
-      server,
-      client,
-      serverWork: work,
-      clientWork: work,
+      ...makeExchangeEnds(each, work, "one"),
       transport,
       tls,
-      serverPlacement: "one",
-      clientPlacement: "one",
       amount,
       // With ten thousand the first round was still a quarter slower, whoever ran it.
       warmUp: setting.quick ? amount : amount * 2.5,
