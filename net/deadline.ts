@@ -55,7 +55,12 @@ class Clock {
   }
 
   delete(deadline: Deadline): void {
-    if (!this.#deadlines.delete(deadline) || this.#deadlines.size > 0) return;
+    if (this.#deadlines.delete(deadline) && keepers === 0) this.stopIfUnused();
+  }
+
+  /** Stops the timer, unless a deadline needs it. */
+  stopIfUnused(): void {
+    if (this.#deadlines.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
     clocks.delete(this.#milliseconds);
@@ -63,12 +68,30 @@ class Clock {
 
   #advance(): void {
     this.tick++;
+    this.stopIfUnused();
     for (const onTick of this.#deadlines.values()) onTick();
   }
 }
 
 /** By the interval in milliseconds. */
 const clocks = new Map<number, Clock>();
+
+/** How many have asked that timers run on between connections. */
+let keepers = 0;
+
+/**
+ * Lets timers run on for a moment after the last of their connections, because another one may follow at
+ * once, as at a server.
+ *
+ * @returns Stops those that are not needed then; to be called once.
+ */
+export function keepTimers(): () => void {
+  keepers++;
+  return () => {
+    if (--keepers > 0) return;
+    for (const clock of clocks.values()) clock.stopIfUnused();
+  };
+}
 
 function clockOf(milliseconds: number): Clock {
   let clock = clocks.get(milliseconds);

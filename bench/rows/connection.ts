@@ -27,12 +27,10 @@ const tlsPeers: readonly ExchangePeers[] = [
   degu,
   node,
 ];
-/** `fetch` resumes the session of the connection before. */
-const resumingPeers: readonly ExchangePeers[] = [
-  { name: "fetch + node:http", server: "node_http", client: "fetch" },
-  { name: "fetch + degu", server: "degu", client: "fetch" },
+const tlsNotes = [
+  "“raw” is `node:tls` with a context that the client keeps, the limit here. All handshakes are full ones.",
+  "`fetch` is missing: it keeps connections to a server with client certificates.",
 ];
-const tlsNotes = ["“raw” is `node:tls` with a context that the client keeps, the limit here."];
 
 /** Row 12. */
 export const singleRow: Row = {
@@ -54,8 +52,6 @@ export const handshakeRow: Row = {
     if ("problem" in tls) return yield makeSkippedGroup("13", "TLS handshakes", tls.problem);
     const how = { transport: "tcp", tls, notes: tlsNotes } as const;
     yield makeSingleGroup("13-full", ", full handshakes", tlsPeers, how, setting);
-    const resumed = { transport: "tcp", tls } as const;
-    yield makeSingleGroup("13-fetch", ", a client that resumes", resumingPeers, resumed, setting);
   },
 };
 
