@@ -29,7 +29,7 @@ const tlsPeers: readonly ExchangePeers[] = [
 ];
 const tlsNotes = [
   "“raw” is `node:tls` with a context that the client keeps, the limit here. All handshakes are full ones.",
-  "`fetch` is missing: it keeps connections to a server with client certificates.",
+  "`fetch` is missing, because `Deno.serve` can't ask a client for a certificate.",
 ];
 
 /** Row 12. */
