@@ -26,6 +26,7 @@ import type { Address } from "./base/address_rules.ts";
 import { Session } from "./base/app/session.ts";
 import { SetView } from "./base/app/set_view.ts";
 import { checkServerAddress } from "./net/addresses.ts";
+import { keepTimers } from "./net/deadline.ts";
 import { type Exchange, makeExchangeWatch } from "./net/exchange.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
@@ -166,15 +167,24 @@ export class Server implements AsyncDisposable {
 
   async #serve(): Promise<void> {
     await this.ready;
+    const stopTimers = keepTimers();
+    try {
+      await this.#serveConnections();
+    } finally {
+      stopTimers();
+    }
+    await this.#ended();
+  }
+
+  async #serveConnections(): Promise<void> {
     for (;;) {
       const accepted = await this.#accept();
-      if (accepted === null) break;
+      if (accepted === null) return;
       const isFree = !this.#context.stopping && await this.#slots.wait();
       // Checked in the turn of the start: the server may stop in any turn before it.
       if (isFree && !this.#context.stopping) this.#start(accepted);
       else closeQuietly(accepted.socket);
     }
-    await this.#ended();
   }
 
   /** The next connection; `null` once the server is stopping. */

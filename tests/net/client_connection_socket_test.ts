@@ -215,7 +215,7 @@ Deno.test("a connection gives the memory back that a body took on its way to ano
       isSent = Promise.withResolvers();
       offered.length = 0;
       assertEquals((await conn.get("/")).status, 204);
-      assertEquals(offered, [2 ** 16]);
+      assertEquals(offered, [2 ** 11]);
     });
   }
 });
