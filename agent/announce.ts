@@ -6,7 +6,7 @@
 
 import { freeName, nameKey } from "../device/device_name.ts";
 import type { Logger } from "../net/standard_logger.ts";
-import { describe } from "../net/thrown.ts";
+import { messageOf } from "../net/thrown.ts";
 import { hasToGiveWay, isConflict } from "./mdns/conflicts.ts";
 import { type Link, Links, NETWORK, type Network } from "./mdns/links.ts";
 import { type Incoming, knownRecords } from "./mdns/packet.ts";
@@ -82,7 +82,7 @@ class Announcer implements Announcement {
     options.signal?.addEventListener("abort", this.#close, { once: true });
     if (options.signal?.aborted) this.#close();
     this.#life = this.#live(network, types).catch((error) => {
-      options.logger.warn(`the announcement has ended: ${describe(error).message}`);
+      options.logger.warn(`the announcement has ended: ${messageOf(error)}`);
     });
   }
 

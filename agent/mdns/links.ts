@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from "../../net/standard_logger.ts";
-import { describe } from "../../net/thrown.ts";
+import { messageOf } from "../../net/thrown.ts";
 import { guardedSocket } from "./guarded_socket.ts";
 import { findPlaces, GROUPS, type Interface, type Place } from "./interfaces.ts";
 import {
@@ -71,7 +71,7 @@ export class Link {
       await promise;
     } catch (error) {
       // The cable may be out.
-      this.#logger.debug(`mDNS on ${this.place.name}: ${describe(error).message}`);
+      this.#logger.debug(`mDNS on ${this.place.name}: ${messageOf(error)}`);
     }
   }
 }
@@ -139,7 +139,7 @@ export class Links implements AsyncDisposable {
     try {
       this.#look();
     } catch (error) {
-      this.#logger.debug(`mDNS: ${describe(error).message}`);
+      this.#logger.debug(`mDNS: ${messageOf(error)}`);
     }
   }
 
@@ -161,7 +161,7 @@ export class Links implements AsyncDisposable {
     const link = new Link(place, socket, this.#logger);
     this.#links.set(key, link);
     const tell = (error: unknown) =>
-      this.#logger.debug(`mDNS on ${place.name}: ${describe(error).message}`);
+      this.#logger.debug(`mDNS on ${place.name}: ${messageOf(error)}`);
     socket.on("warning", tell);
     socket.on("error", (error) => {
       tell(error);

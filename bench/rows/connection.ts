@@ -1,5 +1,5 @@
 /**
- * Rows 12 to 14: what a connection costs. Its time where each message has one of its own, plain and with
+ * Rows 14 to 16: what a connection costs. Its time where each message has one of its own, plain and with
  * certificates on both ends, and its memory while it is idle.
  *
  * @module
