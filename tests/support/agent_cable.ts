@@ -71,7 +71,7 @@ export class SlowCable {
 
 /** Waits until a part of a file has arrived below a directory. */
 export async function partArrives(below: string): Promise<void> {
-  const wanted = await bytesBelow(below) + SIZE / 16;
+  const wanted = await bytesBelow(below) + SIZE / 4;
   const deadline = performance.now() + PATIENCE_MILLISECONDS;
   while (await bytesBelow(below) < wanted) {
     if (performance.now() > deadline) throw new Error(`waited in vain for a part below ${below}`);
