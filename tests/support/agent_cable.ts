@@ -56,10 +56,10 @@ export class SlowCable {
   }
 
   /** Pairs the two, and makes the cable slow. */
-  async pair(): Promise<void> {
+  async pair(rate = RATE): Promise<void> {
     await pair(this.camera, this.viewer);
-    await slowDown(this.camera, "to-viewer", RATE);
-    await slowDown(this.viewer, "to-camera", RATE);
+    await slowDown(this.camera, "to-viewer", rate);
+    await slowDown(this.viewer, "to-camera", rate);
   }
 
   /** Whether a file is the one that was moved, byte for byte. */
