@@ -24,7 +24,7 @@ function chunked(body: BodyIn): ChunkedBody {
 }
 
 for (const [name, read] of Object.entries(waysOfReading)) {
-  Deno.test(`a server: ${name} of a body is bounded wherever the peer stops`, async () => {
+  Deno.test(`server: ${name} of a body times out wherever the peer stops`, async () => {
     const errors: unknown[] = [];
     await using serving = serve(async (request) => {
       await read(chunked(request.body)).catch((error) => errors.push(error));
@@ -40,7 +40,7 @@ for (const [name, read] of Object.entries(waysOfReading)) {
     assertEquals(errors.every((error) => error instanceof Deno.errors.TimedOut), true);
   });
 
-  Deno.test(`a client: ${name} of a body is bounded wherever the peer stops`, async () => {
+  Deno.test(`client: ${name} of a body times out wherever the peer stops`, async () => {
     const stops = Array.from(CODING, (_, length) => CODING.slice(0, length));
     await Promise.all(stops.map(async (start) => {
       using connected = await connect({ timeout: TIMEOUT });
