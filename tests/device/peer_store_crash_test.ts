@@ -4,6 +4,6 @@ import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
 /** Few, so that the suite stays fast. */
 const KILLS = 25;
 
-Deno.test("the peers are as before a change or as after it, whenever their writer is killed", async () => {
+Deno.test("if the writer is killed the peers are those before the change or those after it", async () => {
   await killPeerWriters(KILLS);
 });

@@ -42,7 +42,8 @@ Deno.test("an error with such characters is replaced by one without them", () =>
 const canBeUser = await canRun(...AS_USER);
 
 Deno.test({
-  name: "with no file descriptors left the answer is 503, and no name forges a log line (needs unshare)",
+  name:
+    "with no file descriptors left the answer is 503, and no name forges a log line (needs unshare)",
   ignore: !canBeUser,
   async fn() {
     const dir = await Deno.makeTempDir();

@@ -60,7 +60,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "another file system below the root can be read, and writing to it is answered with 507 (needs unshare)",
+  name:
+    "another file system below the root can be read, and writing to it is answered with 507 (needs unshare)",
   ignore: !mayMount,
   async fn() {
     await using dir = await tempDir();
