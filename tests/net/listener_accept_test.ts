@@ -21,7 +21,7 @@ async function connectAndReset(host: string, port: number): Promise<void> {
   await closed;
 }
 
-Deno.test("peers that reset before they are accepted cost neither a pause nor a warning", async (t) => {
+Deno.test("peers that reset before they are accepted cause no pause and no warning", async (t) => {
   await using pki = await TempPKI.create();
   await t.step("a plain server", async () => {
     const logger = new RecordingLogger();

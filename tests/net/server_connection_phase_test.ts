@@ -11,7 +11,7 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const ok = () => [200, "OK", {}, null] as const;
 const reason = new Error("revoked");
 
-Deno.test("whenever a session is closed while it answers, that is reported once", async () => {
+Deno.test("closing a session at any moment of an answer is reported once", async () => {
   for (let turn = 0; turn < 40; turn++) {
     const socket = new RecordingSocket();
     const logger = new RecordingLogger();

@@ -2,19 +2,19 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { describe } from "@degu/internal/net/thrown.ts";
 
-Deno.test("an error is told by its name and message, and with its stack", () => {
+Deno.test("an error is logged with its name and message, and its stack", () => {
   const { message, stack } = describe(new RangeError("too large"));
   assertEquals(message, "RangeError: too large");
   assertStringIncludes(stack, "thrown_test.ts");
 });
 
-Deno.test("an error without a stack is told by its message alone", () => {
+Deno.test("an error without a stack is logged with its message only", () => {
   const error = new Error("odd");
   delete error.stack;
   assertEquals(describe(error), { message: "Error: odd", stack: "Error: odd" });
 });
 
-Deno.test("what is no error is told as text", () => {
+Deno.test("a value that is not an error is logged as text", () => {
   for (const thrown of [undefined, null, 0, "text", 1n, {}, [1]]) {
     assertEquals(describe(thrown), { message: `${thrown}`, stack: Deno.inspect(thrown) });
   }
@@ -42,7 +42,7 @@ const untellable: Record<string, unknown> = {
 };
 
 for (const [what, thrown] of Object.entries(untellable)) {
-  Deno.test(`${what} makes nothing fail`, () => {
+  Deno.test(`${what} never makes logging fail`, () => {
     const { message, stack } = describe(thrown);
     assertEquals([typeof message, typeof stack], ["string", "string"]);
   });

@@ -23,7 +23,7 @@ const kinds: Record<
 };
 
 for (const [what, [make, isUsable]] of Object.entries(kinds)) {
-  Deno.test(`a key of ${what} is ${isUsable ? "taken" : "refused"}`, () => {
+  Deno.test(`a key of ${what} is ${isUsable ? "accepted" : "refused"}`, () => {
     const { publicKey, privateKey } = make();
     assertEquals([isUsableKey(publicKey), isUsableKey(privateKey)], [isUsable, isUsable]);
   });
