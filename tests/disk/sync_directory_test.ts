@@ -11,7 +11,7 @@ Deno.test("a directory is synced and closed", async () => {
 });
 
 Deno.test({
-  name: "a directory that is not there, or may not be read, is an error",
+  name: "a directory that is missing, or may not be read, is an error",
   ignore: Deno.build.os === "windows",
   async fn() {
     await using dir = await tempDir();

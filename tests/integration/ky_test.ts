@@ -83,7 +83,7 @@ Deno.test("ky: hooks see requests and responses", async () => {
   assertEquals([accept, statuses], ["hooked", [200]]);
 });
 
-Deno.test("ky: its time-out ends the connection", async () => {
+Deno.test("ky: its timeout ends the connection", async () => {
   const ended = Promise.withResolvers<void>();
   await using serving = serve(async (request) => {
     // Until the client is gone: there is nothing more to come of this body.

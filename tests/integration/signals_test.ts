@@ -47,7 +47,7 @@ async function filesBelow(dir: string): Promise<string[]> {
 }
 
 Deno.test({
-  name: "SIGHUP reads the files again or keeps the context in force, and SIGTERM ends in order",
+  name: "SIGHUP reloads the files or keeps the current context, and SIGTERM shuts down gracefully",
   ignore: Deno.build.os === "windows",
   async fn() {
     await using dir = await tempDir();

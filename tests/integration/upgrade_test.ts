@@ -52,7 +52,7 @@ class PoolProcess implements AsyncDisposable {
   }
 }
 
-Deno.test("a second process takes the port before the first one leaves it: every client is served", async () => {
+Deno.test("a second process takes over the port before the first one leaves: every client is served", async () => {
   await using pki = await TempPKI.create();
   await using old = await PoolProcess.start(["127.0.0.1", 0], pki.serverSslconfig);
   const client = new SSLClient(pki.clientSslconfig, old.address, { timeout: PATIENCE });
