@@ -6,7 +6,7 @@ import { runCases } from "@degu/testing/permission_cases.ts";
 /** A worker reads its modules as files. */
 const TREE = `read=${fromFileUrl(new URL("../../", import.meta.url))}`;
 
-Deno.test("pools need what the table says", async () => {
+Deno.test("pools need the permissions in the table", async () => {
   await using pki = await TempPKI.create();
   const sslconfig = JSON.stringify(pki.serverSslconfig);
   const { certFile, keyFile, caFile } = pki.serverSslconfig;

@@ -4,7 +4,7 @@ import { Drawing } from "@degu/internal/tools/pictures/drawing.ts";
 import { drawPictures } from "@degu/internal/tools/pictures.ts";
 import { filesUnder, read } from "@degu/testing/tree.ts";
 
-Deno.test("each picture is what deno task pictures draws", async () => {
+Deno.test("each picture equals the output of deno task pictures", async () => {
   const drawn = await drawPictures();
   const paths = Object.keys(drawn).map((name) => `docs/pictures/${name}`);
   assertEquals(await filesUnder("docs/pictures", ".svg"), paths);
@@ -13,7 +13,7 @@ Deno.test("each picture is what deno task pictures draws", async () => {
   }
 });
 
-Deno.test("each picture is on a page, with a text that stands in for it", async () => {
+Deno.test("each picture is on a page, with alternative text", async () => {
   const pages = ["README.md", ...await filesUnder("docs", ".md")];
   const text = (await Promise.all(pages.map(read))).join("\n");
   for (const path of await filesUnder("docs/pictures", ".svg")) {

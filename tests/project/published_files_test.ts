@@ -15,7 +15,7 @@ Deno.test("the paths of all files are read", () => {
   assertEquals(readOutput(LISTED, true, ROOT), ["LICENSE", "base/a b.ts", "docs/client.md"]);
 });
 
-Deno.test("a failure, a warning, a file from elsewhere and an empty list are errors", () => {
+Deno.test("a failure, a warning, a file outside the package and an empty list are errors", () => {
   const warning = `warning[unanalyzable-dynamic-import]: unable to analyze\n${LISTED}`;
   const uncommitted = `Warning: there are uncommitted changes\n${LISTED}`;
   for (

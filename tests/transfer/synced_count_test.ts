@@ -7,7 +7,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 
 const INTERVAL = 268_435_456;
 
-Deno.test("every 256 MiB the record of a part says how much is on the disk", async () => {
+Deno.test("every 256 MiB the record of a part notes how much was synced to the disk", async () => {
   await using dir = await tempDir();
   await using part = await PartFile.open(`${dir.path}/f`, true);
   const noted = async () => (await readRecord(`${dir.path}/.f.degu-part`))?.synced;
