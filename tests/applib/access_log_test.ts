@@ -1,4 +1,4 @@
-/** Lines of the access log, which no peer can end or forge. */
+/** Access log lines, which no peer can end or forge. */
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { accessLog } from "@degu/degu/applib";

@@ -1,4 +1,4 @@
-/** ProxyApp: what it keeps to itself, since it is for one connection (RFC 9110 §7.6.1). */
+/** ProxyApp: headers of a single connection are not forwarded (RFC 9110 §7.6.1). */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";

@@ -1,4 +1,4 @@
-/** AllowedMethods and MethodFilter, and how the applications of applib.ts fit together. */
+/** AllowedMethods and MethodFilter, and how the apps of applib.ts work together. */
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 import { AllowedMethods, MethodFilter, ProxyApp, Router } from "@degu/degu/applib";
 import type { HeaderDict, Method, ResponseTuple } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** ProxyApp: how much work a chunk is that it relays. */
+/** ProxyApp: how often a relayed chunk is scanned. */
 import { assertEquals } from "@std/assert";
 import { connectThrough } from "@degu/testing/proxies.ts";
 import { countLines } from "@degu/testing/chunk_lines.ts";

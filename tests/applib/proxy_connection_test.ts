@@ -1,4 +1,4 @@
-/** ProxyApp: which connection a request takes, and what becomes of it. */
+/** ProxyApp: which connection a request uses, and what happens to it. */
 import { assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { Client, type Connection } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** ProxyApp: a client that leaves while the upstream works takes its upstream connection along. */
+/** ProxyApp: when a client leaves, its upstream connection is closed. */
 import { assertEquals } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { Client, SSLClient } from "@degu/degu/client";

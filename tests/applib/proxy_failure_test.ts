@@ -1,4 +1,4 @@
-/** ProxyApp: its connections, and what it does when one of them fails. */
+/** ProxyApp: what it does when one of its connections fails. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { BodyIter, ProtocolError, type ResponseTuple } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** ProxyApp: what it relays, and that it changes nothing of what is not for one connection only. */
+/** ProxyApp: what it relays, unchanged except for headers of a single connection. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ProxyApp } from "@degu/degu/applib";

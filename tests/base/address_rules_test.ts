@@ -1,4 +1,4 @@
-/** What hosts, paths, names and scopes of addresses are. */
+/** Which hosts, paths, names and scopes are valid in an address. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {

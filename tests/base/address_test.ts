@@ -1,4 +1,4 @@
-/** Addresses as text: both ways, for every kind of address. */
+/** Formatting and parsing every kind of address. */
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {

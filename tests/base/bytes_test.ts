@@ -1,4 +1,4 @@
-/** Byte arrays whose length, or whose class, is not what it seems. */
+/** Byte arrays whose length or class is misleading. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { BodyError } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** Checks of arguments: what passes, and what the error for anything else says. */
+/** Argument checks: what they accept, and their errors for anything else. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import {
   checkArray,

@@ -1,4 +1,4 @@
-/** What is printed of objects and put into messages: everything but secrets. */
+/** Printed objects and messages contain everything except secrets. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { inspect as inspectOfNode } from "node:util";
 import {

@@ -1,4 +1,4 @@
-/** Options are copied, and those that nobody knows are found. */
+/** Options are copied, and unknown ones are detected. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { copyOptions } from "@degu/internal/base/options.ts";
 

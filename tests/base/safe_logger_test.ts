@@ -1,4 +1,4 @@
-/** A logger that fails is not the caller's problem. */
+/** A logger that fails does not affect the caller. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { makeSafeLogger } from "@degu/internal/base/safe_logger.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";

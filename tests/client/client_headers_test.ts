@@ -1,4 +1,4 @@
-/** `headers` of a client: what is sent with every request, and what is refused there. */
+/** `headers` of a client: what is sent with every request, and what is refused. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type HeaderDict, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, SSLClient } from "@degu/degu/client";

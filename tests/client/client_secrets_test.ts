@@ -1,4 +1,4 @@
-/** What a client sends in confidence stands neither in what it and its connections show of themselves nor in an error. */
+/** Credentials that a client sends appear neither in inspected objects nor in errors. */
 import { inspect } from "node:util";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ProtocolError } from "@degu/degu/base";

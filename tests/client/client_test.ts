@@ -1,4 +1,4 @@
-/** What a client is made of: address, options, `host`. Nothing here connects. */
+/** Constructing a client: address, options, `host`. Nothing here connects. */
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { type Address, bodies, Body } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** The one kind of certificate that devices exchange. */
+/** The certificates that devices exchange. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { hasSigned, readAuthority, readAuthorityText } from "@degu/internal/device/authority.ts";

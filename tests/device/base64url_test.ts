@@ -1,4 +1,4 @@
-/** Bytes as text: one text for each, and each read back. */
+/** Bytes as text, with exactly one text for each value. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { decodeBase64Url, encodeBase64Url } from "@degu/internal/device/base64url.ts";

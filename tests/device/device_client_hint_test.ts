@@ -1,4 +1,4 @@
-/** What the errors of a client of a peer say: why it may be, and what to do. */
+/** The errors of a client of a peer: the likely cause, and what to do. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { EmptyPreambleError, formatAddress, TlsError } from "@degu/degu/base";
 import { SSLServer } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** The client of a peer: which server it takes, at which of its addresses. */
+/** The client of a peer: which server it accepts, at which address. */
 import {
   assert,
   assertEquals,

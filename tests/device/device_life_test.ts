@@ -1,4 +1,4 @@
-/** Two devices from their pairing to the end of it, as their users see it. */
+/** Two devices from pairing to forgetting, as their users see it. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   type Address,

@@ -1,4 +1,4 @@
-/** Names that are received, and ids. */
+/** Received names, and ids. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { deviceId, isDeviceId } from "@degu/internal/device/device_id.ts";

@@ -1,4 +1,4 @@
-/** What becomes of the sessions of a peer that is forgotten. */
+/** What happens to the sessions of a peer that is forgotten. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isStillAdmitted } from "@degu/internal/base/app/admission.ts";
 import { peerOf } from "@degu/degu/device";

@@ -1,4 +1,4 @@
-/** The server of a device: it lets in peers, and nobody else. */
+/** The server of a device accepts only its peers. */
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { peerOf } from "@degu/degu/device";
 import type { Session, SSLServer } from "@degu/degu/server";

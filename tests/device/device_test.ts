@@ -1,4 +1,4 @@
-/** A device: how it is opened, and closed. */
+/** Opening and closing a device. */
 import {
   assertEquals,
   assertMatch,

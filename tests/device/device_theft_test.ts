@@ -1,4 +1,4 @@
-/** What others can do who have a device's directory, or the machine that it is on. */
+/** What is possible with a stolen directory, or on the same machine. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
 import { Server } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** Changes that another process makes are seen, also where the system does not tell. */
+/** Changes by other processes are noticed, even if the system does not report them. */
 import { join } from "@std/path";
 import { DirectoryWatch } from "@degu/internal/device/directory_watch.ts";
 import { tempDir } from "@degu/testing/directories.ts";

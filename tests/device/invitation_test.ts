@@ -1,4 +1,4 @@
-/** Pairing between two devices that keep to the protocol. */
+/** Pairing between two devices that follow the protocol. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";

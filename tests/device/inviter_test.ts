@@ -1,4 +1,4 @@
-/** What somebody can do who has the line of an invitation, and does not keep to the protocol. */
+/** Attacks by somebody who has the line of an invitation. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   addressOf,

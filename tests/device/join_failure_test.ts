@@ -1,4 +1,4 @@
-/** What is said when joining fails, and what has to be done. */
+/** The errors of joining: what failed, and what to do. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";

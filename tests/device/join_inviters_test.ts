@@ -1,4 +1,4 @@
-/** What whoever has made a line, or has taken the place of that device, can do to one that joins. */
+/** Attacks on a joiner by whoever made the line, or impersonates that device. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { makeDevices } from "@degu/testing/pairing.ts";

@@ -1,4 +1,4 @@
-/** Devices that are killed in the middle of a pairing, and what a process needs for one. */
+/** Devices that are killed during a pairing, and the permissions that pairing needs. */
 import { assert, assertEquals } from "@std/assert";
 import { TextLineStream } from "@std/streams";
 import {

@@ -1,4 +1,4 @@
-/** What the client of a pairing shows, and whom it talks to. */
+/** What the client of a pairing reveals, and to whom. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";

@@ -1,4 +1,4 @@
-/** What somebody on the network can do at the port of an invitation without having its line. */
+/** Attacks from the network on the port of an invitation, without its line. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   addressOf,

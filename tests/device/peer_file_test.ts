@@ -1,4 +1,4 @@
-/** The text of a peer's file: what is written is read back, and nothing else is. */
+/** The file format of a peer. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { readAuthorityText } from "@degu/internal/device/authority.ts";

@@ -1,4 +1,4 @@
-/** How long what depends on a peer lives. */
+/** What ends when a peer is forgotten. */
 import { assertRejects } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { record } from "@degu/testing/device_pairs.ts";

@@ -1,4 +1,4 @@
-/** What is believed of the files of peers. */
+/** Which files of peers are trusted. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { makeAuthority } from "@degu/testing/authorities.ts";

@@ -1,4 +1,4 @@
-/** Whose session it is. */
+/** Which peer a session belongs to. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { Client } from "@degu/degu/client";

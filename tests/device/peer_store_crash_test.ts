@@ -1,4 +1,4 @@
-/** The peers on disk, whose writer is killed at any moment; `deno task crash` kills more of them. */
+/** The peers on disk, when their writer is killed at any moment; `deno task crash` kills more of them. */
 import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
 
 /** Few, so that the suite stays fast. */

@@ -1,4 +1,4 @@
-/** The peers of a device: how they are written down, found, renamed and forgotten. */
+/** The peers of a device: storing, finding, renaming and forgetting them. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** Which of several errors is told. */
+/** Which of several errors is thrown. */
 import { assertEquals, assertMatch, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
 import { forgottenHint, mostTelling, type Sought } from "@degu/internal/device/telling_error.ts";

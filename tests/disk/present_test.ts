@@ -1,4 +1,4 @@
-/** What may or may not be on the disk. */
+/** Files that may or may not exist. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { ifPresent, removeIfPresent } from "@degu/internal/disk/present.ts";

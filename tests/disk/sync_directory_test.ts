@@ -1,4 +1,4 @@
-/** Names that are on the disk. */
+/** Syncing directories to the disk. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { syncDirectory } from "@degu/internal/disk/sync_directory.ts";
 import { tempDir } from "@degu/testing/directories.ts";

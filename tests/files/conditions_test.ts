@@ -1,4 +1,4 @@
-/** FilesApp: by what it lets a version of a file be known, and what it answers to who knows one. */
+/** FilesApp: validators of a file, and conditional requests. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { type HeaderDict, Range } from "@degu/degu/base";
 import { makeValidators } from "@degu/internal/files/conditions.ts";

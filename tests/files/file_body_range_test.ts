@@ -1,4 +1,4 @@
-/** FilesApp: parts of files, and the pieces that go out. */
+/** FilesApp: ranges of files, and the pieces that are sent. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";

@@ -1,4 +1,4 @@
-/** Digests of what is served. */
+/** Digests of served files. */
 import { assert, assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { type HeaderDict, Range } from "@degu/degu/base";

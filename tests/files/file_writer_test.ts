@@ -1,4 +1,4 @@
-/** Bodies on their way into a file. */
+/** Writing bodies to a file. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";

@@ -1,4 +1,4 @@
-/** FilesApp: what it serves, and how it answers to what it does not. */
+/** FilesApp: what it serves, and how it answers all other requests. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { Router } from "@degu/degu/applib";

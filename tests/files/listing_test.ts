@@ -1,4 +1,4 @@
-/** Lists of directories. */
+/** Listings of directories. */
 import { assert, assertEquals } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
 import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";

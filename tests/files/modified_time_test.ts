@@ -1,4 +1,4 @@
-/** The times that files get from whoever sends them. */
+/** Modification times that senders set. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { lstatSync } from "node:fs";
 import { setModified } from "@degu/internal/files/modified_time.ts";

@@ -1,4 +1,4 @@
-/** FilesApp: what it must not serve, whoever asks and whatever lies in the directory. */
+/** FilesApp: what it must never serve, whoever asks and whatever is in the directory. */
 import { assert, assertEquals } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
 import { Request } from "@degu/degu/server";

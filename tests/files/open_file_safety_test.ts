@@ -1,4 +1,4 @@
-/** FilesApp: what it must not leave open, and how little it keeps. */
+/** FilesApp: no leaked file descriptors, and little memory. */
 import { assert, assertEquals } from "@std/assert";
 import { Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** Parts of uploads: whose they are, how many there may be, and how long they are kept. */
+/** Parts of uploads: their owners, their number, and their lifetime. */
 import { assert, assertEquals } from "@std/assert";
 import { Body, type HeaderDict } from "@degu/degu/base";
 import { guardSession } from "@degu/internal/base/app/admission.ts";

@@ -1,4 +1,4 @@
-/** PUT: preconditions, which hold when it begins and when it ends. */
+/** PUT: preconditions, at its start and at its end. */
 import { assertEquals } from "@std/assert";
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";

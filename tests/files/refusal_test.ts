@@ -1,4 +1,4 @@
-/** Refusals: disks that are full or can't be written, and what the errors of a file system mean. */
+/** Refusals: disks that are full or read-only, and the meaning of file system errors. */
 import { assertEquals } from "@std/assert";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";

@@ -1,4 +1,4 @@
-/** Uploads that were cut, and go on. */
+/** Uploads that are interrupted and resumed. */
 import { assert, assertEquals } from "@std/assert";
 import { Body, BodyIter, type BodyOut, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";

@@ -1,4 +1,4 @@
-/** Names that are on the disk. */
+/** Syncing directories that may be gone. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { syncIfPossible } from "@degu/internal/files/sync_if_possible.ts";
 import { tempDir } from "@degu/testing/directories.ts";

@@ -1,4 +1,4 @@
-/** What a request is for, by its path. */
+/** What the path of a request refers to. */
 import { assertEquals } from "@std/assert";
 import { readTarget } from "@degu/internal/files/target.ts";
 

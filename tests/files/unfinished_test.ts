@@ -1,4 +1,4 @@
-/** Unfinished files: whose they are, what is left of them, and several processes at the same names. */
+/** Unfinished files: their owners, what remains of them, and several processes that write the same names. */
 import { assert, assertEquals } from "@std/assert";
 import { makeReserved, reservedPath } from "@degu/internal/files/reserved.ts";
 import { findRoom, makeRoom } from "@degu/internal/files/parts.ts";

@@ -1,4 +1,4 @@
-/** Frameworks of the ecosystem over our own server: Hono and itty-router, as they come from npm. */
+/** Frameworks from npm over our own server: Hono and itty-router, unmodified. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Context, Hono } from "hono";
 import { basicAuth } from "npm:hono@^4.13.19/basic-auth";

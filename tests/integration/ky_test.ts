@@ -1,4 +1,4 @@
-/** ky, as it comes from npm, over a client of ours. */
+/** ky from npm, unmodified, over one of our clients. */
 import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import ky, { HTTPError, TimeoutError } from "ky";
 import type { AppFunction } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** Few file descriptors, slow readers: what a process of its own shows. */
+/** Few file descriptors and slow readers, measured in separate processes. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { TempPKI } from "@degu/internal/misc/pki.ts";

@@ -1,4 +1,4 @@
-/** The program of docs/operations.md: what it does when it gets the signals of a service manager. */
+/** The program of docs/operations.md: how it responds to the signals of a service manager. */
 import { assert, assertEquals } from "@std/assert";
 import { tempDir } from "@degu/testing/directories.ts";
 import { spawnScript } from "@degu/testing/processes.ts";

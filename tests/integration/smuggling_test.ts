@@ -1,4 +1,4 @@
-/** What comes of bytes that two parties could read in two ways: at our server, behind our proxy, and under Deno's server. */
+/** Bytes that two parties could interpret in two ways: at our server, behind our proxy, and under Deno's server. */
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { type Address, ProtocolError } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** Programs that nobody here wrote, at the other end of a connection with certificates on both sides. */
+/** Independent programs at the other end of a connection with certificates on both sides. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import * as https from "node:https";
 import type { AddressInfo } from "node:net";

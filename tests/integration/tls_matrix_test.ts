@@ -1,4 +1,4 @@
-/** Who is let in and whom a client trusts, with certificates and peers of the openssl program. */
+/** Which clients are accepted and which servers are trusted, with certificates and peers of the openssl program. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
 import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** A pool that is replaced by one of another process, on the same port, while clients go on. */
+/** A pool that is replaced by that of another process, on the same port, while clients continue. */
 import { assert, assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";

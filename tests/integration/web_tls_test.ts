@@ -1,4 +1,4 @@
-/** The bridge over mutual TLS: who is asking, and by which scheme. */
+/** The bridge over mutual TLS: the peer's certificate, and the scheme. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";

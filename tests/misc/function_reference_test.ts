@@ -1,4 +1,4 @@
-/** Which functions cross into a worker, and how. */
+/** Which functions can be transferred to a worker, and how. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { refer } from "@degu/internal/misc/function_reference.ts";
 

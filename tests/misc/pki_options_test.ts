@@ -1,4 +1,4 @@
-/** What `TempPKI.create` takes, and what it refuses. */
+/** What `TempPKI.create` accepts, and what it refuses. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import * as fc from "fast-check";
 import { parseAlternativeName } from "@degu/internal/pki/alternative_names.ts";

@@ -1,4 +1,4 @@
-/** The worker of a temporary server: that its end is noticed, that it can be stopped, and where its code comes from. */
+/** The worker of a temporary server: its end is noticed, it can be stopped, and its code is found. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { type BuildFunction, TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";

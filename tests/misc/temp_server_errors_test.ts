@@ -1,4 +1,4 @@
-/** TempServer: what is refused, and how errors come back from its worker. */
+/** TempServer: what is refused, and how errors are returned from its worker. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import {

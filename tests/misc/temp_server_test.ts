@@ -1,4 +1,4 @@
-/** Servers in workers: what they run, what crosses, what fails, and that they end. */
+/** Servers in workers: what they run, what is transferred, what fails, and that they end. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type Address, buildUri, ChunkedBody, makeOutputFromInput } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** Addresses of servers: what is refused, what is bound, and what is left when the server has closed. */
+/** Addresses of servers: what is refused, what is bound, and what remains after the server has closed. */
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

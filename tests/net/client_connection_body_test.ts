@@ -1,4 +1,4 @@
-/** The body of a response and its connection: what closing, failing, or giving up one does to the other. */
+/** A response's body and its connection: how closing, failing or canceling one affects the other. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { bodies, Body, BodyError, ChunkedBody, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** A caller's mistakes, which are found before the first byte is sent. */
+/** A caller's mistakes, which are detected before the first byte is sent. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { Body, BodyError, BodyIter, ConnectionClosedError, Range } from "@degu/degu/base";
 import { connect, requestWith } from "@degu/testing/connected.ts";

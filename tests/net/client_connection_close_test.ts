@@ -1,4 +1,4 @@
-/** What closing a connection, or aborting its client, does to what waits for it. */
+/** How closing a connection, or aborting its client, affects pending operations. */
 import {
   assert,
   assertEquals,

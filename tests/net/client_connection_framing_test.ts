@@ -1,4 +1,4 @@
-/** What keeps one message on a connection from being taken for a part of another. */
+/** No message on a connection is ever mistaken for a part of another. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { Body, BodyError, ConnectionClosedError } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";

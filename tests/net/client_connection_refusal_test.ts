@@ -1,4 +1,4 @@
-/** What a client is told that a server refuses after its handshake: also what the program knows of it. */
+/** The error of a client that is refused after its handshake, and what it can explain. */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { type Connection, SSLClient } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** Which bytes a client's connection takes as a response, and what it does with all others. */
+/** Which bytes a client's connection accepts as a response, and what it does with all others. */
 import {
   assert,
   assertEquals,

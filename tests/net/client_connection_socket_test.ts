@@ -1,4 +1,4 @@
-/** Connections over sockets of other makers: ones that do less than they should, or something else. */
+/** Connections over foreign sockets that misbehave. */
 import {
   assert,
   assertEquals,

@@ -1,4 +1,4 @@
-/** Requests over one connection: the methods, the headers, and the mistakes that are found before the first byte. */
+/** Requests over one connection: the methods, the headers, and mistakes that are detected before the first byte. */
 import {
   assert,
   assertEquals,

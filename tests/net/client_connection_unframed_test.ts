@@ -1,4 +1,4 @@
-/** Responses that say nothing of a length, and `connection: close`, at both ends and through what stands on them. */
+/** Responses without a length, and `connection: close`, at both ends and in the modules above. */
 import {
   assert,
   assertEquals,

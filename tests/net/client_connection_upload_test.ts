@@ -1,4 +1,4 @@
-/** Request bodies that don't get through: refused by the peer, broken by their source, cut by the socket. */
+/** Request bodies that don't arrive: refused by the peer, broken by their source, cut by the socket. */
 import {
   assert,
   assertEquals,

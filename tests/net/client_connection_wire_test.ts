@@ -1,4 +1,4 @@
-/** What a connection writes, seen at its socket: what goes out in which write, and which header the body sets. */
+/** What a connection writes to its socket: how it is divided into writes, and which header the body sets. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   Body,

@@ -1,4 +1,4 @@
-/** Attempts that are bounded, and signals that are joined. */
+/** Attempts with a time limit, and joined signals. */
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { bounded, connectSocket, JoinedSignal, untilAborted } from "@degu/internal/net/connect.ts";

@@ -1,4 +1,4 @@
-/** The timer under every time-out. */
+/** The timer behind every timeout. */
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Which versions of Deno are let through, and that the others are refused before anything is done with TLS. */
+/** Which versions of Deno are accepted; others are refused before TLS is used. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** Which bytes make an exchange, and that its figures are true to the byte. */
+/** Which bytes make an exchange, and that its counts are exact. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
 import { ProxyApp } from "@degu/degu/applib";

@@ -1,4 +1,4 @@
-/** What onExchange is told of exchanges that are cut, over plain and encrypted connections. */
+/** What onExchange reports about exchanges that are cut, over plain and encrypted connections. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { Client, Connection, Response } from "@degu/degu/client";

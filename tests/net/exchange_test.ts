@@ -1,4 +1,4 @@
-/** What onExchange is told of exchanges over real sockets, however they end. */
+/** What onExchange reports about exchanges over real sockets, however they end. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { Body, BodyIter, type BodyOut, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** Listening sockets that outlive the server that made them, for another one. */
+/** Listening sockets that outlive the server that created them, for another one. */
 import { assert, assertEquals } from "@std/assert";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";

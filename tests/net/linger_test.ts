@@ -1,4 +1,4 @@
-/** How a session that ends in good order closes: no reset outruns its last response. */
+/** How a session that ends gracefully closes: no reset overtakes its last response. */
 import { assert, assertEquals } from "@std/assert";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";

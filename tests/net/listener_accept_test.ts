@@ -1,4 +1,4 @@
-/** Accepting connections: what a peer does before it is accepted is nobody else's concern. */
+/** Accepting connections: what a peer does before it is accepted affects nobody else. */
 import { assertEquals } from "@std/assert";
 import { connect } from "node:net";
 import type { Address } from "@degu/degu/base";

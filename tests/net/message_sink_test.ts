@@ -1,4 +1,4 @@
-/** MessageSink: what a body may write, and which bodies are trusted to keep to the chunked coding. */
+/** MessageSink: what a body may write, and which bodies are trusted to produce valid chunks. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { Body, BodyError, BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import type { ByteSink, ByteSource, Chunk } from "@degu/degu/base";

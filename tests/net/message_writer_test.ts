@@ -1,4 +1,4 @@
-/** Sending messages: what goes out in which write, and what becomes of a message that fails. */
+/** Sending messages: how they are divided into writes, and what happens to a message that fails. */
 import {
   assert,
   assertEquals,

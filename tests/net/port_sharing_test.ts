@@ -1,4 +1,4 @@
-/** Whether ports can be shared, which only a flag allows. */
+/** Whether ports can be shared, which requires a flag. */
 import { assertEquals } from "@std/assert";
 import { runScript } from "@degu/testing/processes.ts";
 

@@ -1,4 +1,4 @@
-/** Receiving preambles: where they end, what is refused before that, and whose error is whose. */
+/** Receiving preambles: where they end, what is refused before, and which errors break the connection. */
 import {
   assert,
   assertEquals,

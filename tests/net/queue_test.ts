@@ -1,4 +1,4 @@
-/** What has arrived and waits to be taken. */
+/** Items that have arrived and wait to be taken. */
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { Queue } from "@degu/internal/net/queue.ts";

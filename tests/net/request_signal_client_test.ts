@@ -1,4 +1,4 @@
-/** A client's request that is aborted, and what stays on its signal. */
+/** Aborting a client's request, and the listeners on its signal. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { Body } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** `{ signal }` of one request: what an abort does to it, to its bodies and to the connection. */
+/** `{ signal }` of one request: how an abort affects it, its bodies and the connection. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import {
   Body,

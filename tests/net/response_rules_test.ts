@@ -1,4 +1,4 @@
-/** Which responses a client refuses, and which errors of a socket say that its peer has left. */
+/** Which responses a client refuses, and which errors of a socket mean that its peer has left. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { ProtocolError } from "@degu/degu/base";
 import type { ResponsePreamble } from "@degu/internal/base/wire/preamble.ts";

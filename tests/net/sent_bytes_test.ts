@@ -1,4 +1,4 @@
-/** How the bytes of data in a message are counted, however the socket takes them. */
+/** How the bytes of data in a message are counted, however the socket accepts them. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { SentBytes } from "@degu/internal/net/sent_bytes.ts";

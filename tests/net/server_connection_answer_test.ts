@@ -1,4 +1,4 @@
-/** What a server takes from an application as an answer; anything else closes the connection without a byte. */
+/** Which answers a server accepts from an app; anything else closes the connection without a byte. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import {
   bodies,

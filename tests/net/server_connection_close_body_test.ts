@@ -1,4 +1,4 @@
-/** A session that is closed while a body is under way. */
+/** Closing a session while a body is being read or written. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
 import type { App, Session } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** session.close(): an application ends a connection, whatever that is at. */
+/** session.close(): an app ends a connection, whatever its state. */
 import {
   assert,
   assertEquals,

@@ -1,4 +1,4 @@
-/** When a session ends although nothing is wrong, and that its last response gets through. */
+/** When a session ends without an error, and that its last response arrives. */
 import { assert, assertEquals } from "@std/assert";
 import type { App, AppFunction, Request, Session } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";

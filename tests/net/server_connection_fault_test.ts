@@ -1,4 +1,4 @@
-/** What a server does with the faults of an application: the connection closes, nobody but the logger is told. */
+/** Faults of an app: the connection closes, and only the log says why. */
 import { assert, assertEquals } from "@std/assert";
 import { Body } from "@degu/degu/base";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";

@@ -1,4 +1,4 @@
-/** Peers that break off, flood, or never come to the point: other connections never notice, and nothing is left behind. */
+/** Peers that break off, flood or stall: other connections are not affected, and nothing is left behind. */
 import { assert, assertEquals } from "@std/assert";
 import { BodyIter } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** What a connection is doing when a session ends, in whichever turn that is. */
+/** What a connection is doing when a session ends, in every turn of the event loop. */
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { Session } from "@degu/degu/server";
 import { api } from "@degu/internal/base/app/api.ts";

@@ -1,4 +1,4 @@
-/** How a server takes requests from a stream of bytes: where they begin and end, however the bytes come. */
+/** How a server reads requests from a stream of bytes: where they begin and end, however the bytes are split. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { type Chunk, ChunkedBody } from "@degu/degu/base";
 import type { App, Request } from "@degu/degu/server";

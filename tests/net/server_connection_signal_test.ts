@@ -1,4 +1,4 @@
-/** A session's signal: its app hears when the client has left, also while it works. */
+/** A session's signal tells its app that the client has left, even while the app is busy. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** A request's body that is still there when its answer is: nobody gets a part of what follows. */
+/** A request's body that is unread when it is answered: no byte after it is ever read as a part of it. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { type Body, BodyError, type ChunkedBody } from "@degu/degu/base";
 import type { AppFunction } from "@degu/degu/server";

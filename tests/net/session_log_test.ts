@@ -1,4 +1,4 @@
-/** Reports of how sessions end: at which level, and with which message. */
+/** How the end of a session is logged: level and message. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { EmptyPreambleError, ProtocolError, Request, Session } from "@degu/degu";
 import { SessionLog } from "@degu/internal/net/session_log.ts";

@@ -1,4 +1,4 @@
-/** `maxConnections`: who gets a slot, who waits for one, who is turned away. */
+/** `maxConnections`: which connections get a slot, wait for one, or are refused. */
 import { assert, assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { type App, Server, type Session } from "@degu/degu/server";

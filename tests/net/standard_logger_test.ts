@@ -1,4 +1,4 @@
-/** What a server's logger is told of peers that keep it waiting, and what happens where the logger fails. */
+/** What a server logs about slow peers, and what happens if the logger fails. */
 import { assertEquals } from "@std/assert";
 import type { BodyIn } from "@degu/degu/base";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";

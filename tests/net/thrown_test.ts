@@ -1,4 +1,4 @@
-/** Anything that is thrown can be told of. */
+/** Any thrown value can be logged. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { describe } from "@degu/internal/net/thrown.ts";
 

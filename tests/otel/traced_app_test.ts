@@ -1,4 +1,4 @@
-/** A traced app is the app, also where nothing collects traces. */
+/** A traced app behaves like the app, even if nothing collects traces. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { EmptyPreambleError } from "@degu/degu/base";
 import { tracedApp } from "@degu/degu/otel";

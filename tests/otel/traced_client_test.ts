@@ -1,4 +1,4 @@
-/** A traced client works wherever a client does, and leaves the one that it was made from alone. */
+/** A traced client works wherever a client does, and does not change the original. */
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";

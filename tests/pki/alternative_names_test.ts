@@ -1,4 +1,4 @@
-/** For which names a certificate is issued. */
+/** Names for which a certificate can be issued. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { quote } from "@degu/internal/base/errors.ts";

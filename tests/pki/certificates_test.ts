@@ -1,4 +1,4 @@
-/** Certificates as they are made, before they go to a file. */
+/** Certificates as they are created, before they are written to files. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import {

@@ -1,4 +1,4 @@
-/** A device's identity as time goes by: renewals, wrong clocks, disks that can't be written, crashes. */
+/** A device's identity over time: renewals, wrong clocks, read-only disks, crashes. */
 import {
   assert,
   assertEquals,

@@ -1,4 +1,4 @@
-/** The files of an identity: those that are missing, do not belong together, or are open to others. */
+/** The files of an identity: missing, mismatched, or open to others. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { dirname, join } from "@std/path";
 import { createDevicePki } from "@degu/degu/pki";

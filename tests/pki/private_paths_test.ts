@@ -1,4 +1,4 @@
-/** Who has a hand in the directory of a device's identity, and in the way to it. */
+/** Who can write to the directory of a device's identity, and to its parents. */
 import {
   assert,
   assertEquals,

@@ -1,4 +1,4 @@
-/** What the documentation, the examples and the tasks name. */
+/** What the documentation, the examples and the tasks refer to. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
 

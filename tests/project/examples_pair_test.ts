@@ -1,4 +1,4 @@
-/** The two programs of examples/ that need each other: they are paired by a line, and a file is sent. */
+/** The two example programs that work together: they pair by a line, and one sends a file. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { tempDir } from "@degu/testing/directories.ts";

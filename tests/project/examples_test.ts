@@ -1,4 +1,4 @@
-/** Each program in examples/ runs with the permissions that its first line names, and needs them. */
+/** Each program in examples/ runs with the permissions in its first line, and needs them. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { firstLineOf, flagsOf, NO_PROGRAM, ROOT } from "@degu/testing/example_programs.ts";
 

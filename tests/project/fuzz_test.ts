@@ -1,4 +1,4 @@
-/** A short run of each fuzzer with a fixed seed, and what a fuzzer does when an oracle objects. */
+/** A short run of each fuzzer with a fixed seed, and how a fuzzer reports a finding. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { demand, Finding, type Fuzzer, Objection, run } from "../fuzz/fuzzer.ts";
 import { Random } from "../fuzz/random.ts";

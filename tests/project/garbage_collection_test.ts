@@ -1,4 +1,4 @@
-/** What is forgotten is closed, and what is in use is not. */
+/** Unreferenced objects are closed, and objects in use are not. */
 import { assert, assertEquals } from "@std/assert";
 import { runProgram } from "@degu/testing/programs.ts";
 

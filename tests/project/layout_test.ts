@@ -1,4 +1,4 @@
-/** What holds for the whole tree: which folder may import which, what a module may hold, and where its tests are. */
+/** Rules for the whole tree: which folder may import which, what a module may contain, and where its tests are. */
 import { assert, assertEquals } from "@std/assert";
 import {
   codeOf,

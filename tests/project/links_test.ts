@@ -1,4 +1,4 @@
-/** The links of the documentation and of the doc comments lead somewhere, and none leaves the package. */
+/** The links of the documentation and of the doc comments are valid, and none leaves the package. */
 import { assert, assertEquals } from "@std/assert";
 import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
 

@@ -1,4 +1,4 @@
-/** What errors say: which part was wrong, why, and what would be right. */
+/** Error messages: which part was wrong, why, and what would be right. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { buildUri, ContentRange, Range } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

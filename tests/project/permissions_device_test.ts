@@ -1,4 +1,4 @@
-/** What docs/permissions.md says of devices. */
+/** The permissions of devices in docs/permissions.md. */
 import { join } from "@std/path";
 import { Device } from "@degu/degu/device";
 import type { App } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** What docs/permissions.md says of pools: as in `permissions_test.ts`. */
+/** The permissions of pools in docs/permissions.md: as in `permissions_test.ts`. */
 import { fromFileUrl } from "@std/path";
 import { TempPKI } from "@degu/degu/misc";
 import { runCases } from "@degu/testing/permission_cases.ts";

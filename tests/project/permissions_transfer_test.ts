@@ -1,4 +1,4 @@
-/** What docs/permissions.md says of transfers. */
+/** The permissions of transfers in docs/permissions.md. */
 import { join } from "@std/path";
 import { FilesApp } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";

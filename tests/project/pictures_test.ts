@@ -1,4 +1,4 @@
-/** The pictures of the documentation: each is what its program draws, is shown, and has words for who can't see it. */
+/** The pictures of the documentation: each is the output of its program, is used, and has alternative text. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { Drawing } from "@degu/internal/tools/pictures/drawing.ts";
 import { drawPictures } from "@degu/internal/tools/pictures.ts";

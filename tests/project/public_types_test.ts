@@ -1,4 +1,4 @@
-/** The public interface as its users see it: a name or a type that changes fails here first. */
+/** The public interface as its users see it: a name or type that changes fails here first. */
 import { assertEquals } from "@std/assert";
 import type { AssertTrue, IsExact } from "@std/testing/types";
 import * as applib from "@degu/degu/applib";

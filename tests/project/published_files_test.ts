@@ -1,4 +1,4 @@
-/** What the output of `deno publish --dry-run` says. */
+/** Parsing the output of `deno publish --dry-run`. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { readOutput } from "@degu/internal/tools/package/published_files.ts";
 

@@ -1,4 +1,4 @@
-/** The API reference: what each public module says of itself, and where its links lead. */
+/** The API reference: its completeness, and the targets of its links. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readReference, type Reference } from "@degu/testing/reference.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";

@@ -1,4 +1,4 @@
-/** Certificates that are renewed by a timer while both ends run, and such that are not. */
+/** Certificates that are renewed by a timer while both ends run, and others that are not. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { DeguError, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";

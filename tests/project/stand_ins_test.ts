@@ -1,4 +1,4 @@
-/** What the suite relies on in @std, the same of the real packages and of those that stand in for them. */
+/** What the suite relies on in @std holds for the real packages and for their stand-ins. */
 import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { TextLineStream } from "@std/streams";

@@ -1,4 +1,4 @@
-/** The messages that docs/troubleshooting.md explains are those of the code. */
+/** The messages in docs/troubleshooting.md are those of the code. */
 import { assert, assertEquals } from "@std/assert";
 import { codeOf, libraryFiles, read } from "@degu/testing/tree.ts";
 

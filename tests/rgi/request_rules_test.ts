@@ -1,4 +1,4 @@
-/** Validator: what a server hands to an app. */
+/** Validator: what a server passes to an app. */
 import { assertStrictEquals } from "@std/assert";
 import {
   Body,

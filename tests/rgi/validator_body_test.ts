@@ -1,4 +1,4 @@
-/** Validator: whether an app has read the body of the request to its end. */
+/** Validator: whether an app has read the request's body to its end. */
 import { assertEquals, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { Body, BodyError, type ChunkedBody, type ResponseTuple } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";

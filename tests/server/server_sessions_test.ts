@@ -1,4 +1,4 @@
-/** What a server shows of itself: its sessions at every moment, and its options. */
+/** The properties of a server: its sessions at every moment, and its options. */
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
 import { Server, type Session, SSLServer } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** What a server is made of, and who is let in. */
+/** Constructing a server, and which connections it accepts. */
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type Session, type Socket } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** download: connections that are cut, and files that change on the other end. */
+/** download: connections that break, and files that change at the server. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** download: what goes wrong, and what is left then. */
+/** download: failures, and what they leave behind. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { ChunkedBodyIter } from "@degu/degu/base";
 import { download, TransferError } from "@degu/degu/transfer";

@@ -1,4 +1,4 @@
-/** download: what is continued, and what is begun anew. */
+/** download: what is resumed, and what starts over. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { download, type TransferOptions } from "@degu/degu/transfer";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** Entries of directories, as they come piece by piece. */
+/** Directory entries, parsed piece by piece. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { type DirectoryEntry, TransferError } from "@degu/degu/transfer";
 import { EntryParser } from "@degu/internal/transfer/entry_parser.ts";

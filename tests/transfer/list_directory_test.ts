@@ -1,4 +1,4 @@
-/** listDirectory: lists of every length, and answers that are none. */
+/** listDirectory: lists of every length, and invalid responses. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";

@@ -1,4 +1,4 @@
-/** Files of this device: what is there, and what is not. */
+/** Local files that exist, and those that don't. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TransferError } from "@degu/degu/transfer";
 import {

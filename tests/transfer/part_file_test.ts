@@ -1,4 +1,4 @@
-/** The part of a download: which target may have one, who has it locked, and what it becomes. */
+/** The part of a download: valid targets, its lock, and its completion. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { download, TransferError } from "@degu/degu/transfer";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";

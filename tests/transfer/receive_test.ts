@@ -1,4 +1,4 @@
-/** Bytes that arrive, on their way to a file. */
+/** Writing received bytes to a file. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import fc from "fast-check";

@@ -1,4 +1,4 @@
-/** The digest that a response gives. */
+/** The digest in a response. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { Response } from "@degu/degu/base";
 import { TransferError } from "@degu/degu/transfer";

@@ -1,4 +1,4 @@
-/** The connection of a transfer: who the other end is, and how often it is used. */
+/** The connection of a transfer: its peer, and how often it is used. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SSLClient } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";

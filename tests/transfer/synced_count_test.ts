@@ -1,4 +1,4 @@
-/** What a power failure would leave of a download without a digest: it is noted now and then. */
+/** How much of a download without a digest would survive a power failure: recorded at intervals. */
 import { assertEquals } from "@std/assert";
 import { PartFile } from "@degu/internal/transfer/part_file.ts";
 import { readRecord } from "@degu/internal/transfer/part_record.ts";

@@ -1,4 +1,4 @@
-/** upload: files that change, calls that are aborted, and answers of other servers. */
+/** upload: files that change, calls that are aborted, and responses of other servers. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";

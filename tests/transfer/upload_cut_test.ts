@@ -1,4 +1,4 @@
-/** upload: connections that are cut. */
+/** upload: connections that break. */
 import { assert, assertEquals } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";

@@ -1,4 +1,4 @@
-/** createFetch: what is sent for a Request, and what becomes of the response. */
+/** createFetch: what is sent for a Request, and how the response is converted. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** Where the requests of a fetch go. */
+/** Where the requests of a fetch are sent. */
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";

@@ -1,4 +1,4 @@
-/** A response of fetch is a Response, and knows where it came from. */
+/** A response of fetch is a Response with its URL. */
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { FetchResponse } from "@degu/internal/web/fetch_response.ts";
 import { streamOf } from "@degu/testing/streams.ts";

@@ -1,4 +1,4 @@
-/** toFetchHandler: a session for each request, and what is given up when it ends. */
+/** toFetchHandler: a session for each request, and what is disposed of at its end. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { Body, BodyError, BodyIter, type ChunkedBody, type ResponseTuple } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** toFetchHandler: what other servers let in and our own does not, as far as it can be seen. */
+/** toFetchHandler: requests that other servers accept and our own does not, as far as that can be detected. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { AppFunction } from "@degu/degu/server";
 import { toFetchHandler } from "@degu/degu/web";

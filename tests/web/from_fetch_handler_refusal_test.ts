@@ -1,4 +1,4 @@
-/** fromFetchHandler: what it refuses, and who is told. */
+/** fromFetchHandler: what it refuses, and how it reports that. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type FetchHandler, fromFetchHandler } from "@degu/degu/web";
 import { rejectionOf } from "@degu/testing/expectations.ts";

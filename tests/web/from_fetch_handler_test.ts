@@ -1,4 +1,4 @@
-/** fromFetchHandler: what a handler sees of a request, and what becomes of its response. */
+/** fromFetchHandler: how a handler sees a request, and how its response is sent. */
 import { assertEquals } from "@std/assert";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";

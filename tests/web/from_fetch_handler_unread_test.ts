@@ -1,4 +1,4 @@
-/** fromFetchHandler: what becomes of a request's body that a handler does not read. */
+/** fromFetchHandler: what happens to a request's body that a handler does not read. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ChunkedBodyIter, EmptyPreambleError } from "@degu/degu/base";
 import { rejectionOf } from "@degu/testing/expectations.ts";

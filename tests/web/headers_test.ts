@@ -1,4 +1,4 @@
-/** Headers on their way between the two worlds. */
+/** Converting headers in both directions. */
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ContentRange, Range } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** Bodies through the bridge: they stream in both directions, and nothing waits for the whole of them. */
+/** Bodies through the bridge: they stream in both directions, and nothing waits for the whole body. */
 import { assert, assertEquals } from "@std/assert";
 import { type Address, BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

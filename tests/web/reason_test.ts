@@ -1,4 +1,4 @@
-/** createFetch: what it rejects with. */
+/** createFetch: its errors. */
 import {
   assert,
   assertEquals,

@@ -1,4 +1,4 @@
-/** What a request carries, and whether it can be sent again. */
+/** The body of a request, and whether it can be sent again. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { BodyIter, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { contentOf, noContent, type RequestContent } from "@degu/internal/web/request_content.ts";

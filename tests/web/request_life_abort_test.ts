@@ -1,4 +1,4 @@
-/** Aborts and cancels through the bridge: each side learns that the other has given up, and why. */
+/** Aborts and cancellation through the bridge: each side learns that the other has stopped, and why. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type Chunk, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

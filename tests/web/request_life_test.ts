@@ -1,4 +1,4 @@
-/** How the bridge to fetch hears of the end of a session, and ends one. */
+/** How the bridge to fetch learns of the end of a session, and ends one. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { App, Session } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** The URLs that a fetch is given. */
+/** The URLs that are passed to fetch. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseRequestUrl, quoteUrl } from "@degu/internal/web/request_url.ts";
 

@@ -1,4 +1,4 @@
-/** toFetchHandler: what becomes of an application's responses. */
+/** toFetchHandler: how an app's responses are converted. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import {

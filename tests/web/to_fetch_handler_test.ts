@@ -1,4 +1,4 @@
-/** toFetchHandler: requests to an application under Deno.serve, and wherever else they come from. */
+/** toFetchHandler: requests to an app under Deno.serve, and from elsewhere. */
 import {
   assertEquals,
   assertInstanceOf,

@@ -1,4 +1,4 @@
-/** Exports by the name of their module. */
+/** Exports, named by their module. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { loadModuleExport, readModuleExport } from "@degu/internal/worker/module_export.ts";
 

@@ -1,4 +1,4 @@
-/** Errors cross from a worker with all that they carry. */
+/** Errors are transferred from a worker with all their properties. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { fromPlainError, toPlainError } from "@degu/internal/worker/plain_error.ts";
 

@@ -1,4 +1,4 @@
-/** Whether the peer of a session is still wanted. */
+/** Whether the peer of a session is still admitted. */
 import { assertEquals } from "@std/assert";
 import { guardSession, isStillAdmitted } from "@degu/internal/base/app/admission.ts";
 import { Session } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** What an app may answer: a server, Validator and toFetchHandler say the same. */
+/** Which answers are valid: a server, Validator and toFetchHandler agree. */
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import {
   Body,

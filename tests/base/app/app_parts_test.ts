@@ -1,4 +1,4 @@
-/** An app is taken apart in the same way, whichever form it has. */
+/** An app is called in the same way, whichever form it has. */
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import type { ResponseTuple } from "@degu/degu/base";
 import type { App, Session, Socket } from "@degu/degu/server";

@@ -1,4 +1,4 @@
-/** A response that says nothing but its status tells where it ends. */
+/** Responses without content, and how they are framed. */
 import { assertEquals } from "@std/assert";
 import { methods } from "@degu/testing/wire_grammar.ts";
 import { makeEmptyResponse } from "@degu/internal/base/app/empty_response.ts";

@@ -1,4 +1,4 @@
-/** What an application knows of a connection, and what is left when it has ended. */
+/** What an app can see of a connection, and what remains after its end. */
 import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** A set that can be looked at does all that a set does, and cannot be changed. */
+/** A read-only view of a set. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { SetView } from "@degu/internal/base/app/set_view.ts";

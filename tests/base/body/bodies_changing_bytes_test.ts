@@ -1,4 +1,4 @@
-/** Arrays that change between the moment a message is announced and the moment its bytes go out. */
+/** Arrays that change between the announcement of a message and the sending of its bytes. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import {
   Body,

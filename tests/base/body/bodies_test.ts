@@ -1,4 +1,4 @@
-/** The kinds of bodies: how each is framed, cancelled and kept, and when it counts as consumed. */
+/** The kinds of bodies: how each is framed, canceled and kept, and when it is consumed. */
 import { assertEquals, assertInstanceOf, assertStrictEquals, assertThrows } from "@std/assert";
 import {
   bodies,

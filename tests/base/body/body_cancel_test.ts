@@ -1,4 +1,4 @@
-/** A body that is canceled: what waits for it rejects at once, and everything after it. */
+/** Canceling a body rejects pending and later operations. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { Body, BodyError, BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";

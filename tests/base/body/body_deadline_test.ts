@@ -1,4 +1,4 @@
-/** No wait inside a body goes unbounded, wherever in the coding the peer stops. */
+/** Every wait inside a body has a time limit, wherever in the coding the peer stops. */
 import { assertEquals, assertRejects } from "@std/assert";
 import type { BodyIn } from "@degu/degu/base";
 import { ChunkedBody } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** What a `Body` allows at which moment, and its text and JSON. */
+/** Which operations a `Body` allows when, and its text and JSON. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { bodies, Body, makeOutputFromInput } from "@degu/degu/base";
 import { DIGITS, operations, withEachSource } from "@degu/testing/bodies.ts";

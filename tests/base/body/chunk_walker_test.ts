@@ -1,4 +1,4 @@
-/** ChunkWalker: the same parts come out, however the coding is cut into pieces. */
+/** ChunkWalker: the same parts, however the coding is split into pieces. */
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** Interruption: what reaches a body when its request is aborted. */
+/** Interruption: what happens to a body when its request is aborted. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { Interruption } from "@degu/internal/base/body/interruption.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";

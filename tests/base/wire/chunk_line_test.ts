@@ -1,4 +1,4 @@
-/** Chunk lines: their limits, wherever they are cut, and the least that has to follow them. */
+/** Chunk lines: their limits, wherever they are split, and the minimum that must follow them. */
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   ChunkScanner,

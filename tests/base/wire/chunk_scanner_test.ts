@@ -1,4 +1,4 @@
-/** ChunkScanner: each part of the coding is taken once, whatever the buffer holds of it. */
+/** ChunkScanner: each part of the coding is read once, however much of it is buffered. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
 import { ProtocolError } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** What a preamble says of the body behind it, when it is written. */
+/** How a preamble describes its body when it is formatted. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   Body,

@@ -1,6 +1,7 @@
 /**
- * The tables of allowed bytes, as far as they show from outside: for every region of a message, the bytes that are read and the
- * characters that are sent, against the lists of RFC 9110 and RFC 9112 cut down to what this library speaks.
+ * The tables of allowed bytes as they are visible from outside: for every region of a message, the bytes
+ * that are read and the characters that are sent, compared with the lists of RFC 9110 and RFC 9112, reduced
+ * to what this library supports.
  */
 
 import { assert, assertEquals } from "@std/assert";

@@ -1,4 +1,4 @@
-/** Who vouched for a peer: by signatures, with certificates of the openssl program. */
+/** Which authority signed for a peer, with certificates of the openssl program. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** The way from a certificate to an authority. */
+/** The path from a certificate to an authority. */
 import { assertEquals } from "@std/assert";
 import { findAuthority } from "@degu/internal/net/tls/authority.ts";
 import { type Issued, OpensslPki, timeFromNow, unlessMissing } from "@degu/testing/tls_openssl.ts";

@@ -1,4 +1,4 @@
-/** What is refused in a config of TLS, and how. */
+/** What is refused in an sslconfig, and how. */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/internal/misc/pki.ts";

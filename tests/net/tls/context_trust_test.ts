@@ -1,4 +1,4 @@
-/** Whom a server and a client trust when there is more than one trust in the process. */
+/** What a server and a client trust if a process uses several authorities. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { ServerSslconfig } from "@degu/degu/server";

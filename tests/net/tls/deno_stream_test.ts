@@ -1,4 +1,4 @@
-/** A connection of Deno as a stream of node:stream. */
+/** A Deno connection as a stream of node:stream. */
 import { assert, assertEquals } from "@std/assert";
 import { once } from "node:events";
 import { makeDuplex } from "@degu/internal/net/tls/deno_stream.ts";

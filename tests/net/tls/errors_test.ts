@@ -1,4 +1,4 @@
-/** What each end is told of a handshake that has failed. */
+/** What each end reports about a failed handshake. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { DeguError, EmptyPreambleError, type Socket, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";

@@ -1,4 +1,4 @@
-/** Maps that strangers can't fill without end. */
+/** Maps that strangers can't fill without limit. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { forgetOldest } from "@degu/internal/net/tls/forget_oldest.ts";

@@ -1,4 +1,4 @@
-/** Which keys are good enough. */
+/** Which keys are strong enough. */
 import { assertEquals } from "@std/assert";
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { isUsableKey } from "@degu/internal/net/tls/keys.ts";

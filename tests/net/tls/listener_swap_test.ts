@@ -1,4 +1,4 @@
-/** What a running server trusts can be changed, and that holds at once. */
+/** Changing the trust of a running server takes effect at once. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { buildClientSslctx, publicKey256, SSLClient } from "@degu/degu/client";

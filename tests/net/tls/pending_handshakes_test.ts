@@ -1,4 +1,4 @@
-/** Handshakes under way: they take no place, the oldest gives way, and nobody waits for one of somebody else. */
+/** Pending handshakes: they occupy no slot, the oldest is closed first, and none delays another. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";

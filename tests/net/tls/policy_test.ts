@@ -1,4 +1,4 @@
-/** The policy of TLS: what is offered, and what is refused although it was negotiated. */
+/** The TLS policy: what is offered, and what is refused even if it was negotiated. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { getCiphers, type TLSSocket } from "node:tls";
 import { TlsError } from "@degu/degu/base";

@@ -1,4 +1,4 @@
-/** publicKey256 says the same as sessions and sockets do. */
+/** publicKey256 agrees with sessions and sockets. */
 import { assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
 import { publicKey256, SSLClient, SSLServer } from "@degu/degu";
 import { TempPKI } from "@degu/internal/misc/pki.ts";

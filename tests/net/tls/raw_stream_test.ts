@@ -1,4 +1,4 @@
-/** What is below a TLS connection: reading can be stopped, and both end together. */
+/** The stream below a TLS connection: reading can be paused, and both end together. */
 import { assert, assertEquals } from "@std/assert";
 import { createServer, type Socket as NetSocket } from "node:net";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-/** What a TLS socket says to whoever uses it after its end, or twice at a time. */
+/** Using a TLS socket after its end, or twice at the same time. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
 import { within } from "@degu/testing/raw_peer.ts";

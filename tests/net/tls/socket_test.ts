@@ -1,4 +1,4 @@
-/** A TLS socket: its ends, its backpressure, and the process that it keeps alive or not. */
+/** A TLS socket: its ends, its backpressure, and whether it keeps the process alive. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import * as net from "node:net";
 import * as tls from "node:tls";

@@ -1,4 +1,4 @@
-/** Connections that wait for their handshake: who comes next, and who gives way. */
+/** Connections that wait for their handshake: which is next, and which is closed if there are too many. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { WaitingConnections } from "@degu/internal/net/tls/waiting_connections.ts";
