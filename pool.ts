@@ -1,5 +1,17 @@
 /**
- * Servers on more than one core.
+ * Servers on more than one core: workers that share a port.
+ *
+ * @example
+ * ```ts
+ * import { Client } from "@degu/degu";
+ * import { ServerPool } from "@degu/degu/pool";
+ * import { assertEquals } from "@std/assert";
+ *
+ * // In a program of your own: { module: import.meta.resolve("./app.ts"), name: "app" }
+ * const app = { module: import.meta.resolve("@degu/degu/applib"), name: "Router", args: [new Map()] };
+ * await using pool = await ServerPool.start(["127.0.0.1", 0], app, { workers: 1 });
+ * assertEquals((await new Client(pool.address).request("GET", "/")).status, 410);
+ * ```
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a benchmark makes a pair of programs do, as plain data: it travels to them as JSON.
+ * The work of a pair of programs, as plain data that is passed to them as JSON.
  *
  * @module
  */
@@ -33,6 +33,8 @@ export interface ExchangeWork {
   readonly message: "post" | "headers";
   readonly connections: number;
   readonly observer?: Observer | undefined;
+  /** Whether each message has a connection of its own; `connections` of them at a time. */
+  readonly single?: boolean;
 }
 
 /** How a receiver takes a body. Peers that have one way only ignore it. */

@@ -162,6 +162,11 @@ export class Device implements AsyncDisposable {
     return await this.#parts.peers.find(nameOrId);
   }
 
+  /** Where servers of this directory listen now, those of other processes too; wildcards as they are. */
+  async serving(): Promise<Address[]> {
+    return await this.#parts.peers.servingAddresses();
+  }
+
   /**
    * Ends the trust in a peer; false where it is unknown. When it resolves, the peer's sessions and
    * connections in this process are closed; other processes that have this directory open follow within

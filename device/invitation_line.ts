@@ -49,6 +49,8 @@ const MAX_LINE_LENGTH = 16384;
 /** The clocks of two devices may differ; within this time only the inviter decides what has expired. */
 const EXPIRED_FOR_CERTAIN_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
+const GARBLED =
+  "line: it is garbled: a part is missing or was changed on the way; copy the whole line again";
 
 /** Writes a line. The authority and the addresses were checked before. */
 export function encodeLine({ authority, addresses, secret, expires }: InvitationLine): string {
@@ -66,6 +68,16 @@ export function encodeLine({ authority, addresses, secret, expires }: Invitation
   return PREFIX + encodeBase64Url(
     Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]),
   );
+}
+
+/** Whether nothing is missing at the end of a text: more of it would not make it another error, or none. */
+export function isWholeLine(text: string): boolean {
+  try {
+    decodeLine(text);
+    return true;
+  } catch (error) {
+    return !(error instanceof RangeError && error.message === GARBLED);
+  }
 }
 
 /**
@@ -106,9 +118,7 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
 }
 
 function garbled(): RangeError {
-  return new RangeError(
-    "line: it is garbled: a part is missing or was changed on the way; copy the whole line again",
-  );
+  return new RangeError(GARBLED);
 }
 
 function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {

@@ -123,8 +123,9 @@ export class Exchanges {
     let framing, length;
     try {
       framing = outgoingFraming(body);
-      const out = this.#writer.beginMessage();
-      length = formatRequestPreamble(out, method, uri, headers, this.#baseHeaders, framing);
+      const buffer = this.#writer.beginMessage();
+      length = formatRequestPreamble(buffer, method, uri, headers, this.#baseHeaders, framing);
+      this.#writer.endPreamble(buffer, length);
       if (signal !== undefined) {
         signal.throwIfAborted();
         this.#abort ??= new RequestAbort(this.#transport, this.#writer);

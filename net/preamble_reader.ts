@@ -78,7 +78,9 @@ export class PreambleReader {
     this.#receiving = ahead === null ? "read" : "read ahead";
     reader.checkFailure();
     if (!deadline.isReading) deadline.start();
-    return ahead ?? this.#transport.beginRead(reader.room());
+    if (ahead !== null) return ahead;
+    if (reader.buffered === 0) reader.fit();
+    return this.#transport.beginRead(reader.room());
   }
 
   /**
@@ -106,6 +108,7 @@ export class PreambleReader {
    * reader, which must be empty, until {@linkcode beginReceive}.
    */
   readAhead(): void {
+    this.#transport.reader.fit();
     this.#transport.readAhead(false);
   }
 

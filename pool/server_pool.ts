@@ -95,6 +95,7 @@ export class ServerPool implements AsyncDisposable {
    *
    * @param address As for `Server`. Port 0 is for a free port, the same for all workers.
    * @param app Where the workers get the app from.
+   * @param options The number of workers, TLS, the options of the servers, and the logger.
    * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown; if the module
    * can't be found or has no such export.
    * @throws {RangeError} if a value is not allowed.
@@ -115,6 +116,7 @@ export class ServerPool implements AsyncDisposable {
    * of them. Workers that start later have it, too. The files are read once, here. If this rejects, the
    * context that was in force stays in force.
    *
+   * @param sslconfig The new configuration, as of an `SSLServer`.
    * @throws {TypeError} if the pool has no TLS.
    * @throws {DeguError} if the pool was closed.
    * @throws what `buildServerSslctx` does.
@@ -133,7 +135,7 @@ export class ServerPool implements AsyncDisposable {
 
   /**
    * Ends the workers: requests in progress are answered, other connections are closed. Resolves when that
-   * is done; {@linkcode close} cuts it short.
+   * is done; {@linkcode ServerPool.prototype.close} cuts it short.
    */
   async shutdown(): Promise<void> {
     this.#isStopped = true;
@@ -146,7 +148,7 @@ export class ServerPool implements AsyncDisposable {
     await Promise.all(this.#members.map((member) => member.close()));
   }
 
-  /** Closes the pool: {@linkcode close}. */
+  /** Closes the pool: {@linkcode ServerPool.prototype.close}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

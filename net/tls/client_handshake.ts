@@ -156,9 +156,9 @@ function verifyServer(
 ): PeerCertificate {
   checkNegotiated(socket);
   if (socket.isSessionReused()) throw new TlsError("POLICY", "the session was resumed");
-  const { chain, certificate } = verifyPeer("server", socket);
-  const problem = host === null ? null : nameProblem(certificate, host);
+  const { chain, leaf } = verifyPeer("server", socket);
+  const problem = host === null ? null : nameProblem(leaf.certificate, host);
   if (problem !== null) throw new TlsError("WRONG_NAME", `the server's certificate ${problem}`);
   const authority = authorities === null ? null : findVoucher("server", authorities, chain);
-  return describeCertificate(certificate, authority);
+  return describeCertificate(leaf.certificate, leaf, authority);
 }

@@ -1,4 +1,4 @@
-/** What a client is told that a server refuses after its handshake: also what the program knows of it. */
+/** The error of a client that is refused after its handshake, and what it can explain. */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
@@ -17,7 +17,7 @@ function ask(connection: Connection, isExplained: boolean): () => Promise<unknow
   return () => connection.get("/");
 }
 
-Deno.test("an alert keeps its code, and the explanation follows it", async () => {
+Deno.test("an alert keeps its code, followed by an explanation", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const client = new SSLClient(pki.anonymousClientSslconfig, endpoint.server.address);
@@ -31,7 +31,7 @@ Deno.test("an alert keeps its code, and the explanation follows it", async () =>
   }
 });
 
-Deno.test("a server that closes without a word is explained, or its log is named", async () => {
+Deno.test("a server that closes without a response is explained, or the error refers to its log", async () => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
@@ -47,7 +47,7 @@ Deno.test("a server that closes without a word is explained, or its log is named
   }
 });
 
-Deno.test("once it has answered, an end of the connection is no refusal", async () => {
+Deno.test("after the first response, the end of a connection is not reported as a refusal", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   using connection = await endpoint.client.connect();

@@ -1,8 +1,8 @@
-/** The timer under every time-out. */
+/** The timer behind every timeout. */
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
-import { Deadline } from "@degu/internal/net/deadline.ts";
+import { Deadline, keepTimers } from "@degu/internal/net/deadline.ts";
 
 /** Seconds. */
 const TIMEOUT = 8;
@@ -23,7 +23,7 @@ function startDeadline(timeout: number | null = TIMEOUT) {
   };
 }
 
-Deno.test("a wait expires between 1.0 and 1.25 times the time-out, whenever it began", () => {
+Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began", () => {
   const offsets = fc.integer({ min: 0, max: 3 * TIMEOUT * 1000 });
   fc.assert(fc.property(offsets, fc.boolean(), (offset, isWriting) => {
     using it = startDeadline();
@@ -38,7 +38,7 @@ Deno.test("a wait expires between 1.0 and 1.25 times the time-out, whenever it b
   }));
 });
 
-Deno.test("each of two waits is bound by itself, and both end with the first that expires", () => {
+Deno.test("two waits have separate limits, and both end when the first one expires", () => {
   using it = startDeadline();
   it.deadline.start(it.deadline.reading);
   it.time.tick(TIMEOUT * 500);
@@ -50,7 +50,7 @@ Deno.test("each of two waits is bound by itself, and both end with the first tha
   assertEquals(it.expired.length, 1);
 });
 
-Deno.test("a wait that has ended, never began, or has no bound does not expire", () => {
+Deno.test("a wait that has ended, never began, or has no limit does not expire", () => {
   const cases: ((deadline: Deadline, time: FakeTime) => void)[] = [
     () => {},
     (deadline) => {
@@ -85,7 +85,7 @@ Deno.test("a wait that has ended, never began, or has no bound does not expire",
   assertEquals(it.expired, []);
 });
 
-Deno.test("a wait that begins again has its whole time again", () => {
+Deno.test("a wait that begins again has its full time again", () => {
   using it = startDeadline();
   for (let i = 0; i < 10; i++) {
     it.deadline.start();
@@ -97,9 +97,85 @@ Deno.test("a wait that begins again has its whole time again", () => {
   assertEquals(it.expired.length, 1);
 });
 
-Deno.test("a time-out longer than a timer of the engine can wait does not expire at once", () => {
+Deno.test("a timeout that exceeds the engine's longest timer does not expire at once", () => {
   using it = startDeadline(1e12);
   it.deadline.start();
   it.time.tick(2 ** 31);
   assertEquals(it.expired, []);
+});
+
+/** The intervals that are running, in fake time. */
+function watchTimers() {
+  const time = new FakeTime(0);
+  const { setInterval, clearInterval } = globalThis;
+  const running = new Set<unknown>();
+  globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
+    const id = setInterval(tick, milliseconds);
+    running.add(id);
+    return id;
+  }) as typeof setInterval;
+  globalThis.clearInterval = (id) => {
+    running.delete(id);
+    clearInterval(id);
+  };
+  return {
+    time,
+    running,
+    [Symbol.dispose]() {
+      Object.assign(globalThis, { setInterval, clearInterval });
+      time.restore();
+    },
+  };
+}
+
+Deno.test("deadlines with the same time-out share a timer, which ends with the last of them", () => {
+  using it = watchTimers();
+  const { time, running } = it;
+  const expired: string[] = [];
+  const [first, second] = ["first", "second"].map((name) =>
+    new Deadline(TIMEOUT, () => {
+      expired.push(name);
+      (name === "first" ? first! : second!).close();
+    })
+  );
+  const other = new Deadline(TIMEOUT * 2, () => {});
+  assertEquals(running.size, 2);
+  other.close();
+  first!.start();
+  time.tick(TIMEOUT * 625);
+  second!.start();
+  time.tick(TIMEOUT * 625);
+  assertEquals([expired, running.size], [["first"], 1]);
+  time.tick(TIMEOUT * 625);
+  assertEquals([expired, running.size], [["first", "second"], 0]);
+  second!.close();
+  const later = new Deadline(TIMEOUT, () => {});
+  assertEquals(running.size, 1);
+  later.close();
+  assertEquals(running.size, 0);
+});
+
+Deno.test("timers that are kept run on for a moment after their last deadline", () => {
+  using it = watchTimers();
+  const { time, running } = it;
+  const [stop, stopOther] = [keepTimers(), keepTimers()];
+  const tick = TIMEOUT * 125;
+  const expired: number[] = [];
+  for (let count = 0; count < 3; count++) {
+    const deadline = new Deadline(TIMEOUT, () => expired.push(time.now));
+    deadline.start();
+    deadline.close();
+  }
+  assertEquals(running.size, 1);
+  time.tick(tick);
+  assertEquals(running.size, 0);
+  const deadline = new Deadline(TIMEOUT, () => expired.push(time.now));
+  deadline.start();
+  time.tick(tick * 9);
+  assertEquals([expired.length, running.size], [1, 1]);
+  deadline.close();
+  stop();
+  assertEquals(running.size, 1);
+  stopOther();
+  assertEquals(running.size, 0);
 });

@@ -1,5 +1,5 @@
 /**
- * Programs that are run with exactly some permissions, and without each of them.
+ * Programs that run with exactly the given permissions, and without each of them.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export interface Case {
 }
 
 /** Makes flags of permissions: those of one kind become one list. */
-function flagsOf(permissions: readonly string[]): string[] {
+export function flagsOf(permissions: readonly string[]): string[] {
   const lists = new Map<string, string[]>();
   for (const permission of permissions) {
     const [kind = "", value] = permission.split(/=(.*)/s);

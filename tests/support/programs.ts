@@ -1,5 +1,5 @@
 /**
- * Programs that tests run in a process of their own, from tests/support/programs.
+ * Runs the programs in tests/support/programs, each in a separate process.
  *
  * @module
  */
@@ -17,6 +17,12 @@ export interface ProgramOptions {
   readonly through?: readonly string[];
   /** Seconds. */
   readonly patience?: number;
+}
+
+/** The flags with which a program finds the `@std` packages, as the one that calls this has found them. */
+export function importMapFlags(): string[] {
+  const isStandIn = import.meta.resolve("@std/assert").startsWith("file:");
+  return isStandIn ? [`--import-map=${import.meta.resolve("./offline/import_map.json")}`] : [];
 }
 
 /** The command that runs a program. */

@@ -1,0 +1,109 @@
+/**
+ * Trees of this device.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { escapeName } from "../transfer.ts";
+import { isReservedName } from "../files/reserved.ts";
+import { explain } from "./failure.ts";
+import type { Tree, TreeEntry, TreeProblem } from "./tree.ts";
+
+/** What Deno replaces bytes with that are not UTF-8. */
+const NOT_UTF8 = "\ufffd";
+
+/** The path of names below a directory. */
+export function pathBelow(root: string, names: readonly string[]): string {
+  return join(root, ...names);
+}
+
+/**
+ * Lists a directory and all those below it, in the order of their names. Links are not followed.
+ *
+ * @param root The directory, which may be a link itself.
+ * @param signal Ends it with its reason.
+ */
+export async function readLocalTree(root: string, signal: AbortSignal): Promise<Tree> {
+  const entries: TreeEntry[] = [];
+  const skipped: TreeProblem[] = [];
+  const failed: TreeProblem[] = [];
+  const waiting: (readonly string[])[] = [[]];
+  for (let directory; (directory = waiting.pop()) !== undefined;) {
+    signal.throwIfAborted();
+    try {
+      const inside = await readDirectory(root, directory);
+      for (const each of inside) {
+        const { names } = each;
+        if (each.entry !== undefined) entries.push(each.entry);
+        if (each.skipped !== undefined) skipped.push({ names, problem: each.skipped });
+        if (each.failed !== undefined) failed.push({ names, problem: each.failed });
+      }
+      const below = inside.filter(({ entry }) => entry?.kind === "directory");
+      waiting.push(...below.map(({ names }) => names).toReversed());
+    } catch (error) {
+      failed.push({ names: directory, problem: explain(error) });
+    }
+  }
+  return { entries, skipped, failed };
+}
+
+/** What there is of a name: an entry, or what keeps it from being one. */
+interface Found {
+  readonly names: readonly string[];
+  readonly entry?: TreeEntry;
+  /** Why it is left out. */
+  readonly skipped?: string;
+  /** Why it can't be moved, though it should. */
+  readonly failed?: string;
+}
+
+async function readDirectory(root: string, directory: readonly string[]): Promise<Found[]> {
+  const path = pathBelow(root, directory);
+  const found = await Array.fromAsync(Deno.readDir(path), async ({ name }) => {
+    return await look(root, [...directory, name]);
+  });
+  const there = found.filter((each) => each !== null);
+  return there.sort((a, b) => a.names.at(-1)! < b.names.at(-1)! ? -1 : 1);
+}
+
+/** Looks at what has a name; `null` if it was removed meanwhile, or is none of the user's. */
+async function look(root: string, names: readonly string[]): Promise<Found | null> {
+  const name = names.at(-1)!;
+  // What a transfer has not completed.
+  if (isReservedName(name)) return null;
+  const info = await lookAt(pathBelow(root, names));
+  if (info === null) {
+    const isGarbled = name.includes(NOT_UTF8);
+    return isGarbled ? { names, failed: "its name is not UTF-8: rename it" } : null;
+  }
+  if (info.isSymlink) return { names, skipped: "a symbolic link, which is not followed" };
+  if (!info.isFile && !info.isDirectory) {
+    return { names, skipped: "neither a file nor a directory" };
+  }
+  const failed = problemOf(name);
+  if (failed !== null) return { names, failed };
+  const kind = info.isFile ? "file" : "directory";
+  const size = info.isFile ? info.size : 0;
+  return { names, entry: { names, kind, size, modified: info.mtime ?? new Date(0) } };
+}
+
+/** What keeps a name from being sent; `null` if nothing does. */
+function problemOf(name: string): string | null {
+  try {
+    escapeName(name);
+    return null;
+  } catch (error) {
+    return `its name can't be sent: ${(error as Error).message}`;
+  }
+}
+
+/** What has a path itself, and not by a link; `null` if there is nothing. */
+export async function lookAt(path: string): Promise<Deno.FileInfo | null> {
+  try {
+    return await Deno.lstat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
