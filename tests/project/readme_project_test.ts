@@ -6,8 +6,8 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
 
-/** Seconds that a command may take: modules are compiled first. */
-const PATIENCE = 40;
+/** Seconds that a command may take: on a busy machine every module is compiled and type-checked first. */
+const PATIENCE = 120;
 
 Deno.test("a project that links a checkout type-checks every entry with the compiler's defaults", async () => {
   await using project = await makeProject();
@@ -33,13 +33,17 @@ Deno.test("the server of README.md answers until it is stopped", needsCurl, asyn
   const program = (example + serving).replaceAll("8080", port);
   await Deno.writeTextFile(join(project.path, "hello.ts"), program);
   const args = ["run", "--quiet", "--no-prompt", ...flags.replaceAll("8080", port).split(" ")];
-  const child = command(project.path, [...args, "hello.ts"]).spawn();
+  await using child = command(project.path, [...args, "hello.ts"]).spawn();
+  const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
+  const asked = url.replaceAll("8080", port);
+  await using curl = new Deno.Command("curl", {
+    args: [...patient, asked],
+    stdout: "piped",
+  }).spawn();
   const ended = child.output();
-  const patient = ["--retry", "30", "--retry-delay", "1", "--retry-connrefused", "--silent"];
-  const curl = new Deno.Command("curl", { args: [...patient, url.replaceAll("8080", port)] });
   const answer = curl.output();
-  const first = await within(Promise.race([ended, answer]), "curl ends", PATIENCE);
-  if (first === await answer) child.kill("SIGTERM");
+  const first = Promise.race([ended.then(() => curl), answer.then(() => child)]);
+  (await within(first, "curl ends", PATIENCE)).kill("SIGTERM");
   assertEquals(textOf((await ended).stderr), "");
   assertEquals(textOf((await answer).stdout), "hello, world\n");
 });
