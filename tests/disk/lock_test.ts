@@ -1,6 +1,6 @@
 /** Locks of files: who gets one, and when. */
 import { assertEquals } from "@std/assert";
-import { lockFile } from "@degu/internal/files/lock.ts";
+import { lockFile } from "@degu/internal/disk/lock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 
 Deno.test("a file is locked once, and again when the first lock has gone within a moment", async () => {
