@@ -112,7 +112,7 @@ export async function finish(
     wantsNew(request.headers),
   );
   await syncDirectories(changed);
-  const headers = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
+  const headers: HeaderDict = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
   return answerOf(created, headers);
 }
 

@@ -25,13 +25,27 @@ const at = (...addresses: string[]) =>
     scopeid: 0,
   }));
 
-Deno.test("a device that says everything in one packet is found at once", async () => {
+Deno.test("a device that says everything in one packet is found by that", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
   await stranger.hears("a question", asksFor(SERVICE));
   await stranger.respond({ answers: allRecords(CAMERA, at(ADDRESS, "2001:db8::7")) });
   assertEquals(await within(searching, "found"), [[ADDRESS, 7443], ["2001:db8::7", 7443]]);
+});
+
+Deno.test("one who answers first doesn't keep the device from being found a second later", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
+  await stranger.hears("a question", asksFor(SERVICE));
+  const impostor = allRecords({ ...CAMERA, name: "impostor", port: 1 }, at("192.0.2.66"));
+  await stranger.respond({ answers: impostor });
+  // 250 and 750 ms after the first one.
+  await stranger.hearsMany("two more questions", asksFor(SERVICE), 3);
+  await stranger.respond({ answers: allRecords(CAMERA, at(ADDRESS)) });
+  const found = await within(searching, "found");
+  assert(found.some(([host, port]) => host === ADDRESS && port === 7443), found.join());
 });
 
 Deno.test("what is missing is asked for", async () => {

@@ -1,5 +1,5 @@
 /**
- * fast-check arbitraries for everything that the wire accepts, and for bytes that come close to it.
+ * fast-check arbitraries for everything that the protocol allows, and for bytes that come close to it.
  *
  * @module
  */

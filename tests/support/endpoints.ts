@@ -1,5 +1,6 @@
 /**
- * Every kind of address that both ends can meet at, as one list: a test that walks it covers them all.
+ * Every kind of address over which both ends can connect, as one list: a test that iterates over it covers
+ * them all.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * The files of the project, and which of its modules import which.
+ * The files of the project, and the imports of its modules.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * A second, independent statement of the wire's grammar, made of byte sets and regular expressions only. Tests compare the parsers
- * with it byte by byte. It works on Latin-1 text (one UTF-16 unit per byte) and answers `null` where the wire's rules refuse.
+ * A second, independent statement of the grammar, with byte sets and regular expressions only. Tests
+ * compare the parsers with it byte by byte. It works on Latin-1 text (one UTF-16 unit per byte) and returns
+ * `null` for invalid text.
  *
  * @module
  */

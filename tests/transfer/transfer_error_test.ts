@@ -4,7 +4,7 @@ import { download, TransferError } from "@degu/degu/transfer";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("a status says what was asked and what to do, and leaves the connection", async () => {
+Deno.test("the error for a status says what was requested and what to do, and the connection stays usable", async () => {
   const hints: [number, string, string][] = [
     [301, "Moved Permanently", "is a directory"],
     [400, "Bad Request", "did not accept"],

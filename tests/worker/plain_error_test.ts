@@ -1,4 +1,4 @@
-/** Errors cross from a worker with all that they carry. */
+/** Errors are transferred from a worker with all their properties. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { fromPlainError, toPlainError } from "@degu/internal/worker/plain_error.ts";
 
@@ -18,7 +18,7 @@ const errors: Record<string, Error> = {
 };
 
 for (const [what, error] of Object.entries(errors)) {
-  Deno.test(`an error ${what} arrives as what it was`, () => {
+  Deno.test(`an error ${what} arrives unchanged`, () => {
     const arrived = cross(error);
     assertEquals(Object.prototype.toString.call(arrived), Object.prototype.toString.call(error));
     assertStrictEquals(Object.getPrototypeOf(arrived), Object.getPrototypeOf(error));
@@ -44,12 +44,12 @@ Deno.test("an error that is its own cause arrives with itself as its cause", () 
   assertStrictEquals(cause.errors[0], arrived);
 });
 
-Deno.test("a cause that cannot be cloned arrives as text", () => {
+Deno.test("a cause that can't be cloned arrives as text", () => {
   const { cause } = cross(new Error("outer", { cause: { answer: () => 42, secret: 1 } }));
   assert(typeof cause === "string" && cause.includes("secret: 1"), Deno.inspect(cause));
 });
 
-Deno.test("what is thrown and is no error arrives as an error that shows it", () => {
+Deno.test("a thrown value that is not an error arrives as an error that shows it", () => {
   for (const thrown of ["text", undefined, null, 7, { a: 1 }, Symbol("s"), () => {}]) {
     const { name, message } = cross(thrown);
     assertEquals(name, "Error");

@@ -31,6 +31,11 @@ Deno.test("a link-local address has the scope of the interface on which it was h
   ]);
 });
 
+Deno.test("a link-local address that was heard over IPv4 is no hint: nobody knows on which interface it is", () => {
+  const addresses = on("fe80::1", "192.0.2.1");
+  assertEquals(heard(allRecords(CAMERA, addresses), 0).addresses(), [["192.0.2.1", 7443]]);
+});
+
 Deno.test("only the first 16 characters of the id are compared, and those exactly", () => {
   const found = (id: string) =>
     heard(allRecords({ ...CAMERA, id }, on("192.0.2.1")), 0).addresses().length;

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Link } from "@degu/internal/agent/mdns/links.ts";
-import type { Incoming } from "@degu/internal/agent/mdns/packet.ts";
+import type { Incoming, KnownRecord } from "@degu/internal/agent/mdns/packet.ts";
 import { Responder } from "@degu/internal/agent/mdns/responder.ts";
 import {
   instanceName,
@@ -50,24 +50,45 @@ Deno.test("one who is about to take the name is told so at once", async () => {
   await stranger.hears("a defense", isResponse, from);
 });
 
-Deno.test("who knows the device is not told again, and who asks for its name is", () => {
+/** A query, as it is received. */
+const query = (name: string, type: string, answers: KnownRecord[] = []): Incoming => {
+  return { type: "query", questions: [{ name, type }], answers, authorities: [], additionals: [] };
+};
+
+/** A link that counts what is sent on it: the parts of one that a responder uses. */
+function countingLink(): { link: Link; sent: () => number } {
+  let count = 0;
+  const respond = () => Promise.resolve(void count++);
+  return { link: { place: { addresses: [] }, respond } as unknown as Link, sent: () => count };
+}
+
+Deno.test("who asks for others, or knows the device, is not told; who asks for its name is", () => {
   const known = { name: SERVICE, type: "PTR", ttl: 4500, data: instanceName(CAMERA) } as const;
-  const query = { type: "query", authorities: [], additionals: [] } as const;
-  const cases = [
-    [{ ...query, questions: [{ name: SERVICE, type: "PTR" }], answers: [known] }, 0],
-    [{ ...query, questions: [{ name: SERVICE, type: "PTR" }], answers: [] }, 1],
-    [{ ...query, questions: [{ name: instanceName(CAMERA), type: "SRV" }], answers: [known] }, 1],
-  ] as const;
+  const cases: [Incoming, number][] = [
+    [query(SERVICE, "PTR"), 1],
+    [query(SERVICE, "PTR", [known]), 0],
+    [query(instanceName(CAMERA), "SRV", [known]), 1],
+    [query("_ipp._tcp.local", "PTR"), 0],
+    [query("other._degu._tcp.local", "ANY"), 0],
+  ];
   for (const [packet, expected] of cases) {
     using time = new FakeTime();
     using responder = new Responder(CAMERA);
-    let responses = 0;
-    // The parts of a link that are used.
-    const respond = () => Promise.resolve(void responses++);
-    const link = { place: { addresses: [] }, respond } as unknown as Link;
+    const { link, sent } = countingLink();
     responder.answer(packet, link);
-    assertEquals(responses, 0); // not at once: others may answer, too
+    assertEquals(sent(), 0); // not at once: others may answer, too
     time.tick(120);
-    assertEquals(responses, expected);
+    assertEquals(sent(), expected);
+  }
+});
+
+Deno.test("between two responses there is a second", () => {
+  using time = new FakeTime();
+  using responder = new Responder(CAMERA);
+  const { link, sent } = countingLink();
+  for (const [wait, expected] of [[120, 1], [700, 1], [310, 2], [700, 2], [310, 3]] as const) {
+    responder.answer(query(SERVICE, "PTR"), link);
+    time.tick(wait);
+    assertEquals(sent(), expected);
   }
 });

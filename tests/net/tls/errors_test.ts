@@ -1,4 +1,4 @@
-/** What each end is told of a handshake that has failed. */
+/** What each end reports about a failed handshake. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { DeguError, EmptyPreambleError, type Socket, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
@@ -27,7 +27,7 @@ async function reasonOf({ logger }: Awaited<ReturnType<typeof startTls>>): Promi
   return line.replace(/^.*:\d+: the handshake failed: /, "");
 }
 
-Deno.test("a client's TlsError has the code of what the other end does, and the error below", async (t) => {
+Deno.test("a client's TlsError has a code for what the other end does, and the underlying error", async (t) => {
   await using pki = await TempPKI.create();
   using server = new RawServer();
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp, new () => Error][] = [
@@ -87,7 +87,7 @@ Deno.test("a client's TlsError has the code of what the other end does, and the 
   }
 });
 
-Deno.test("a server's log has the code of what a client does", async (t) => {
+Deno.test("a server's log has a code for what a client does", async (t) => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { server: { address } } = endpoint;
@@ -106,7 +106,7 @@ Deno.test("a server's log has the code of what a client does", async (t) => {
   }
 });
 
-Deno.test("each end is told of the other's refusal, as far as TLS tells it", async (t) => {
+Deno.test("each end learns of the other's refusal, as far as TLS reports it", async (t) => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
@@ -153,7 +153,7 @@ Deno.test("each end is told of the other's refusal, as far as TLS tells it", asy
       /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /,
     );
   });
-  await t.step("nobody waits for ever: a time-out stays one", async () => {
+  await t.step("a timeout keeps its error, and nobody waits forever", async () => {
     using silent = new RawServer();
     const client = new SSLClient(pki.clientSslconfig, silent.address, { timeout: 0.1 });
     await assertRejects(() => client.connect(), Deno.errors.TimedOut);
@@ -161,7 +161,7 @@ Deno.test("each end is told of the other's refusal, as far as TLS tells it", asy
 });
 
 Deno.test({
-  name: "a TLS socket tells its version and cipher suite, on both ends; another one has none",
+  name: "a TLS socket reports its version and cipher suite on both ends, and others have none",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await TempPKI.create();
@@ -207,7 +207,7 @@ Deno.test({
   },
 });
 
-Deno.test("a missing permission, a time-out and a reason that is no error keep what they are", () => {
+Deno.test("a missing permission, a timeout and a reason that is not an error are passed on unchanged", () => {
   const missing = new Deno.errors.NotCapable("no");
   for (const error of [missing, "a reason", undefined]) {
     assertEquals(handshakeError("a server", error), error);

@@ -1,5 +1,5 @@
 /**
- * Stands in for `@std/testing/types` where JSR is out of reach.
+ * Stands in for `@std/testing/types` if JSR is unreachable.
  *
  * @module
  */
