@@ -8,6 +8,7 @@
 import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { checkDirectoryUri } from "./directory_uri.ts";
 import { Route } from "./route.ts";
 import { statusError } from "./transfer_error.ts";
 
@@ -45,10 +46,7 @@ export async function makeDirectory(
   uri: string,
   options?: RequestOptions,
 ): Promise<boolean> {
-  checkUri(uri);
-  if (!uri.endsWith("/")) {
-    throw new RangeError(`uri: the path of a directory must end with "/"; got ${uri}`);
-  }
+  checkDirectoryUri(uri);
   return await change("PUT", to, uri, options) === 201;
 }
 
