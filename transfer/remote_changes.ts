@@ -100,6 +100,8 @@ async function change(
   const response = await route.request(method, uri, {}, body);
   await route.discard(response);
   const { status } = response;
-  if (status !== 201 && status !== 204) throw statusError(method, uri, response, "put");
+  if (status !== 201 && status !== 204) {
+    throw statusError(method, uri, response, method === "PUT" ? "make" : "delete");
+  }
   return status;
 }
