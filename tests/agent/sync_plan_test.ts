@@ -133,7 +133,7 @@ Deno.test("size and time decide, to the millisecond; with --checksum the content
 });
 
 Deno.test("a directory in the way of a file can have any number of entries", () => {
-  const inside = Array.from({ length: 200_000 }, (_, i) => [`a/${i}`, [0, 0]] as const);
+  const inside = Array.from({ length: 140_000 }, (_, i) => [`a/${i}`, [0, 0]] as const);
   const target = treeOf(new Map([["a", null], ...inside]));
   const plan = planSync(treeOf(new Map([["a", [1, 0]]])), target, {
     checksum: false,
