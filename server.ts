@@ -28,7 +28,7 @@ import { SetView } from "./base/app/set_view.ts";
 import { serveConnections } from "./net/accept_loop.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { keepTimers } from "./net/deadline.ts";
-import { type Exchange, makeExchangeWatch } from "./net/exchange.ts";
+import { type Exchange, makeExchangeWatch } from "./net/exchange_watch.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";

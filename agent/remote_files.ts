@@ -9,7 +9,7 @@ import { explain, FAILED, Failure } from "./failure.ts";
 import type { Links } from "./links.ts";
 import { nearNames } from "./near_names.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
-import { keyOf, type Tree, type TreeEntry, type TreeProblem } from "./tree.ts";
+import { keyOf, type Tree, type TreeEntry, walkTree } from "./tree.ts";
 
 /** What a peer shares to read, and where it takes files. */
 export type Area = "share" | "inbox";
@@ -103,33 +103,31 @@ export class RemoteFiles {
 
   /** Lists a directory and all those below it, in the order of their names. */
   async readTree(root: readonly string[]): Promise<Tree> {
-    const entries: TreeEntry[] = [];
-    const failed: TreeProblem[] = [];
-    const waiting: (readonly string[])[] = [[]];
-    for (let directory; (directory = waiting.pop()) !== undefined;) {
-      this.#signal.throwIfAborted();
-      const names = directory;
+    return await walkTree(async (names) => {
       try {
         const listed = await this.list([...root, ...names]);
         if (listed === null) throw new Failure(FAILED, "it is not there any more");
-        const found = [...listed.values()].map((entry) => ({
-          names: [...names, entry.name],
-          kind: entry.kind,
-          size: entry.kind === "file" ? entry.size : 0,
-          modified: entry.modified,
-        })).sort((a, b) => a.names.at(-1)! < b.names.at(-1)! ? -1 : 1);
-        entries.push(...found);
-        const below = found.filter(({ kind }) => kind === "directory");
-        waiting.push(...below.map(({ names }) => names).toReversed());
+        return { entries: entriesOf(names, listed), skipped: [], failed: [] };
       } catch (error) {
         this.#signal.throwIfAborted();
         // Without the peer nothing else can be listed.
         if (!(error instanceof TransferError || error instanceof Failure)) throw error;
-        failed.push({ names, problem: explain(error) });
+        return { entries: [], skipped: [], failed: [{ names, problem: explain(error) }] };
       }
-    }
-    return { entries, skipped: [], failed };
+    }, this.#signal);
   }
+}
+
+function entriesOf(
+  directory: readonly string[],
+  listed: ReadonlyMap<string, DirectoryEntry>,
+): TreeEntry[] {
+  return [...listed.values()].map(({ name, kind, size, modified }) => ({
+    names: [...directory, name],
+    kind,
+    size: kind === "file" ? size : 0,
+    modified,
+  }));
 }
 
 function quoted(path: string): string {

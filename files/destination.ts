@@ -17,10 +17,10 @@ import {
   unlinkSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { syncIfPossible } from "../disk/sync_if_possible.ts";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
-import { syncIfPossible } from "./sync_if_possible.ts";
 import type { Unfinished } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */

@@ -52,18 +52,6 @@ Deno.test("the end of an announcement takes it back", async () => {
   assertEquals(await findAddresses(CAMERA.id, { seconds: 0.3 }, network), []);
 });
 
-Deno.test("a signal ends an announcement, also before it was made", async () => {
-  const network = await loopbackNetwork();
-  await using stranger = await Stranger.join(network);
-  const stop = new AbortController();
-  await using camera = announceCamera(network, { signal: stop.signal });
-  await using _never = announceCamera(network, { signal: AbortSignal.abort(), id: idOf("e") });
-  await named(camera);
-  stop.abort();
-  await stranger.hears("goodbye", isGoodbye);
-  assertEquals(stranger.heard.filter(isGoodbye).length, 1);
-});
-
 Deno.test("a warning says why an announcement can't be made, and disposing still works", async () => {
   const network = await loopbackNetwork();
   const warned = Promise.withResolvers<string>();

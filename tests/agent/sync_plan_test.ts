@@ -131,3 +131,13 @@ Deno.test("size and time decide, to the millisecond; with --checksum the content
   assertEquals(actions(false), ["copy b", "copy c"]);
   assertEquals(actions(true), ["compare a", "compare b", "copy c"]);
 });
+
+Deno.test("a directory in the way of a file can have any number of entries", () => {
+  const inside = Array.from({ length: 140_000 }, (_, i) => [`a/${i}`, [0, 0]] as const);
+  const target = treeOf(new Map([["a", null], ...inside]));
+  const plan = planSync(treeOf(new Map([["a", [1, 0]]])), target, {
+    checksum: false,
+    delete: true,
+  });
+  assertEquals(plan.clear.length, inside.length + 1);
+});

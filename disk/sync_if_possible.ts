@@ -4,7 +4,7 @@
  * @module
  */
 
-import { syncDirectory } from "../disk/sync_directory.ts";
+import { syncDirectory } from "./sync_directory.ts";
 
 /** What a directory is not synced for: it can't be read, was deleted again, or the file system can't do it. */
 const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ENOENT", "EINVAL"]);
