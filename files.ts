@@ -106,8 +106,8 @@ interface Settings {
  * `@degu/degu/transfer` does.
  *
  * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON array of
- * its content; without the slash a directory is answered with a redirect. Files have `content-type` and, if they have not
- * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
+ * its content; without the slash a directory is answered with a redirect. Files have `content-type` and,
+ * if they have not changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
  * requests (RFC 9110 §13, §14) are supported. Everything else is answered with `404 Not Found`:
  * what does not exist, can't be read, is not a regular file, or is reached by a symbolic link that leads
  * out of the directory.
@@ -116,10 +116,10 @@ interface Settings {
  * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC 9530)
  * if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
  *
- * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half a file is never visible, and
- * an error leaves nothing behind. It can have preconditions and a digest, and an upload
- * that was sent with its length and digest is resumed where it was interrupted. DELETE removes a file or an empty directory.
- * Writing follows no symbolic link.
+ * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half a
+ * file is never visible, and an error leaves nothing behind. It can have preconditions and a digest, and an upload
+ * that was sent with its length and digest is resumed where it was interrupted. DELETE removes
+ * a file or an empty directory. Writing follows no symbolic link.
  *
  * @example Serve files to read
  * ```ts
