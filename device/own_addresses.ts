@@ -1,5 +1,5 @@
 /**
- * The addresses that this machine has.
+ * The addresses of this machine.
  *
  * @module
  */

@@ -57,7 +57,7 @@ export function checkListen(listen: readonly Address[]): readonly Address[] {
   }
   if (listen.length === 0 || listen.length > MAX_ADDRESSES) {
     throw new RangeError(
-      `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${listen.length}; leave it out for every ` +
+      `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${listen.length}; omit it for every ` +
         "address of this machine",
     );
   }

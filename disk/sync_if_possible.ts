@@ -1,15 +1,15 @@
 /**
- * Names in directories that another program may change at any time.
+ * Syncs directories that another program may change at any time.
  *
  * @module
  */
 
 import { syncDirectory } from "./sync_directory.ts";
 
-/** What a directory is not synced for: it can't be read, was deleted again, or the file system can't do it. */
+/** Errors that are ignored: the directory can't be read, was deleted, or its file system can't sync it. */
 const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ENOENT", "EINVAL"]);
 
-/** Resolves once the names in a directory are on the disk, or it is clear that they can't be synced. */
+/** Resolves when the names in a directory are on the disk, or can't be synced. */
 export async function syncIfPossible(path: string): Promise<void> {
   try {
     await syncDirectory(path);

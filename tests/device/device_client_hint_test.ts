@@ -19,7 +19,7 @@ Deno.test("if nobody listens at a stored address, the error says so, and what to
   const { message } = error;
   for (const address of [one, two]) assert(message.includes(formatAddress(address)), message);
   assertMatch(message, /"camera" doesn't serve at its stored addresses/);
-  assertMatch(message, /start its server, give the option addresses, or pair the two again/);
+  assertMatch(message, /start its server, pass the option addresses, or pair the two again/);
   assertInstanceOf(error.cause, AggregateError);
   assertEquals(error.cause.errors.length, 2);
 });

@@ -79,8 +79,8 @@ Deno.test("an invitation is for a single pairing: afterwards its line is useless
     const error = await assertRejects(
       () => device.join(invitation.line),
       DeguError,
-      "this line is not open any more: it has expired, was closed, or another device has used it; look " +
-        `at the peers of camera (${camera.id}) and forget what you do not know`,
+      "this line is not open any more: it has expired, was closed, or another device has used it; check " +
+        `the peers of camera (${camera.id}), and forget any that you don't recognize`,
     );
     assert(error.cause instanceof AggregateError);
   }

@@ -50,7 +50,8 @@ Deno.test("an unreachable device and one that refuses this device cause differen
     assert(error instanceof DeguError && error.message.includes(wanted), `${error}`);
     assertEquals(error.cause, cause);
     // Whatever it is, what has to be done about a stolen line is said.
-    const advice = `look at the peers of camera (${camera.id}) and forget what you do not know`;
+    const advice =
+      `check the peers of camera (${camera.id}), and forget any that you don't recognize`;
     assert(error.message.includes(advice), error.message);
   }
 });

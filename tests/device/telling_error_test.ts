@@ -51,6 +51,6 @@ Deno.test("the error also says what to do, unless that is obvious", () => {
   }
   const given = { ...sought, addresses: [["a", 1], ["b", 2]], stored: false } as const;
   const { message } = mostTelling(new AggregateError([new Error("x"), new Error("y")]), given);
-  assertStringIncludes(message, "at the given addresses a:1, b:2: start its server, give other");
+  assertStringIncludes(message, "at the given addresses a:1, b:2: start its server, pass other");
   assertStringIncludes(forgottenHint("rover"), '"rover"');
 });

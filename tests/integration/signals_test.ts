@@ -6,7 +6,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { read } from "@degu/testing/tree.ts";
 
 /** What the page does in place of a service manager. */
-const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; leave this out';
+const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit this';
 /** Seconds: the program is compiled first. */
 const PATIENCE = 20;
 

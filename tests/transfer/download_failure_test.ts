@@ -69,7 +69,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
       { "repr-digest": "sha-256=:AA==:" },
       method === "HEAD" ? null : new Uint8Array(1),
     ];
-  }, "bad repr-digest");
+  }, "invalid repr-digest");
   await using serving = serve(({ method }) => {
     return method === "HEAD" ? [404, "Not Found", {}, null] : [200, "OK", {}, new Uint8Array(1)];
   });
@@ -112,7 +112,7 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   await get();
   const { AlreadyExists } = Deno.errors;
   there.requests.length = 0;
-  await assertRejects(get, AlreadyExists, "is there already");
+  await assertRejects(get, AlreadyExists, "already exists");
   assertEquals(there.requests, []);
   await Deno.remove(file);
   there.beforePiece = () => Deno.writeTextFileSync(file, "mine");

@@ -22,7 +22,7 @@ Deno.test("a malformed digest is an error that says where it came from", () => {
     const error = assertThrows(
       read,
       TransferError,
-      'HEAD "/a b": the answer has a bad repr-digest',
+      'HEAD "/a b": the response has an invalid repr-digest',
     );
     assertEquals([error.code, error.cause instanceof RangeError], ["UNEXPECTED_RESPONSE", true]);
   }

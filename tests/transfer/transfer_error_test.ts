@@ -10,10 +10,10 @@ Deno.test("the error for a status says what was requested and what to do, and th
     [400, "Bad Request", "did not accept"],
     [403, "Forbidden", "may not read"],
     [404, "Not Found", "there is no such file, or it is not for this client"],
-    [405, "Method Not Allowed", "no FilesApp"],
-    [412, "Precondition Failed", "there is a file already"],
+    [405, "Method Not Allowed", "not a FilesApp"],
+    [412, "Precondition Failed", "the file already exists"],
     [418, "Teapot", "is it a FilesApp"],
-    [500, "Internal Server Error", "look at its log"],
+    [500, "Internal Server Error", "check its log"],
     [206, "Partial Content", "is it a FilesApp"],
   ];
   let answer: [number, string] = [200, "OK"];

@@ -108,7 +108,11 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ head: [404, {}] }, "STATUS", "write: true"],
     [{ head: [301, {}] }, "STATUS", "301"],
     [{ put: [201, {}] }, "UNEXPECTED_RESPONSE", "verify: false"],
-    [{ put: [201, { "repr-digest": "sha-256=:AA==:" }] }, "UNEXPECTED_RESPONSE", "bad repr-digest"],
+    [
+      { put: [201, { "repr-digest": "sha-256=:AA==:" }] },
+      "UNEXPECTED_RESPONSE",
+      "invalid repr-digest",
+    ],
     [
       { put: [201, { "repr-digest": `sha-256=:${"A".repeat(43)}=:` }] },
       "DIGEST_MISMATCH",
@@ -120,7 +124,7 @@ Deno.test("responses of other servers are refused if they are not reliable", asy
     [{ put: [405, {}] }, "STATUS", "write: true"],
     [{ put: [409, {}] }, "STATUS", "directory is in the way"],
     [{ put: [409, OFFSET] }, "STATUS", "another part"],
-    [{ put: [412, {}] }, "STATUS", "there is a file already"],
+    [{ put: [412, {}] }, "STATUS", "the file already exists"],
     [{ put: [413, {}] }, "STATUS", "maxBytes"],
     [{ put: [503, {}] }, "STATUS", "its log"],
     [{ put: [507, {}] }, "STATUS", "no space left"],

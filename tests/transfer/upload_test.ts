@@ -140,7 +140,7 @@ Deno.test("replace: false keeps a different existing file, and accepts an identi
       const error = await assertRejects(
         () => put(options),
         TransferError,
-        "there is a file already",
+        "the file already exists",
       );
       assertEquals(error.status, 412);
     }
