@@ -121,6 +121,9 @@ export class ProgressBar implements Disposable {
   }
 }
 
+/** Saves or restores the position of the cursor. */
+const isCursorMark = (text: string) => text === "\x1b7" || text === "\x1b8";
+
 /** Stderr, as far as cli-progress needs it; written to at once, so that nothing gets between other messages. */
 const terminal = {
   isTTY: true,
@@ -128,6 +131,8 @@ const terminal = {
     return columnsOfTerminal();
   },
   write(text: string): boolean {
+    // What was printed since the bar began would be written over.
+    if (isCursorMark(text)) return true;
     let bytes = encoder.encode(text);
     while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
     return true;

@@ -8,7 +8,13 @@ import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import type { Device, DeviceServer } from "../../device.ts";
 import { announce } from "../announce.ts";
-import { addAddresses, addExamples, DEFAULT_PORT, type Run } from "../commands.ts";
+import {
+  addAddresses,
+  addExamples,
+  DEFAULT_PORT,
+  notOfThisMachine,
+  type Run,
+} from "../commands.ts";
 import { type Context, loggerOf, openDevice } from "../context.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { reportExchange } from "../serve_events.ts";
@@ -122,13 +128,7 @@ async function bind(
       );
     }
     if (!(error instanceof Deno.errors.AddrNotAvailable) || address[0] === "::") throw error;
-    throw new Failure(
-      FAILED,
-      `${text} is no address of this machine: give one that is, or 0.0.0.0`,
-      {
-        cause: error,
-      },
-    );
+    throw notOfThisMachine([address], error);
   }
 }
 

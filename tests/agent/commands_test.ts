@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { optionMessage, parseAddressOption, parseSeconds } from "@degu/internal/agent/commands.ts";
 
 Deno.test("an address may be given without its port, and IPv6 then without brackets", () => {
@@ -23,7 +23,8 @@ Deno.test("an address that is none is refused with what it must be", () => {
   for (
     const text of ["", "a b", "http://a/", "camera.local:x", "camera.local:99999", "1.2.3.4.5"]
   ) {
-    assertThrows(() => parseAddressOption(text), Error);
+    const { message } = assertThrows(() => parseAddressOption(text), Error);
+    assert(!message.startsWith("address"), message);
   }
 });
 

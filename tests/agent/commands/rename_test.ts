@@ -12,6 +12,7 @@ Deno.test("a peer gets another name here alone, unless that is taken or can't be
   for (const name of ["other", "a b", "x".repeat(64)]) {
     const { code, stderr } = await homes.run("camera", ["rename", "TV-2", name]);
     assertEquals(code, 2, stderr);
+    assertMatch(stderr, /^degu: error: NAME: /);
   }
   assertEquals((await homes.run("camera", ["rename", "viewer", "x"])).code, 3);
 });
