@@ -60,7 +60,21 @@ export class PoolMember {
     this.#thread = await WorkerThread.start(times.heartbeat, log);
     // The pool was closed meanwhile, and knew nothing of the thread.
     if (this.#isStopping) return await this.#thread.close();
-    await this.#thread.load(service, this.#state.sslconfig);
+    const warning = this.#warnLater();
+    try {
+      await this.#thread.load(service, this.#state.sslconfig);
+    } finally {
+      clearTimeout(warning);
+    }
+  }
+
+  /** An app may take long to make; but if it never is, the place stays empty. */
+  #warnLater(): ReturnType<typeof setTimeout> {
+    const { times, log } = this.#state;
+    const late = times.heartbeat.every * times.heartbeat.missed;
+    const what = "the module or the function of its app has not finished";
+    const line = `${this.#name} has not started for ${late / 1000} s: ${what}`;
+    return setTimeout(() => log("warn", line), late);
   }
 
   /**

@@ -127,6 +127,14 @@ const programs: Record<string, () => Promise<unknown>> = {
     await Deno.remove(dir, { recursive: true });
     return { left };
   },
+  async neverMade() {
+    const app = appOf("buildFirst", [new SharedArrayBuffer(8)]);
+    await using pooling = await servePool(app, { workers: 1 }, IMPATIENT);
+    await pooling.client.request("GET", "/exit").catch(() => {});
+    const lines = await pooling.logger.waitFor("warn");
+    await pooling.pool.close();
+    return { lines, errors: pooling.logger.at("error").length };
+  },
   async busyMainThread() {
     const heartbeat = { every: 100, missed: 10 };
     await using pooling = await servePool(appOf("app"), {}, { ...TIMES, heartbeat });
