@@ -194,11 +194,11 @@ export class WorkerThread {
     else if (report.type === "serving") this.#serve(report.address, report.fd);
     else if (report.type === "sslctxSet") this.#changes.get(report.id)?.();
     else if (report.type === "log") this.#log(report.level, report.message);
-    else if (report.type === "closed") this.#close();
+    else if (report.type === "closed") this.#markClosed();
     else if (report.type !== "pong") this.#fail(fromPlainError(report.error));
   }
 
-  #close(): void {
+  #markClosed(): void {
     this.#hasClosed = true;
     this.#closed.resolve();
   }
