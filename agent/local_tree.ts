@@ -40,7 +40,7 @@ export async function readLocalTree(root: string, signal: AbortSignal): Promise<
         if (each.failed !== undefined) failed.push({ names, problem: each.failed });
       }
       const below = inside.filter(({ entry }) => entry?.kind === "directory");
-      waiting.push(...below.map(({ names }) => names).toReversed());
+      for (const { names } of below.reverse()) waiting.push(names);
     } catch (error) {
       failed.push({ names: directory, problem: explain(error) });
     }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isReservedName } from "../files/reserved.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../transfer.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 import type { Links } from "./links.ts";
@@ -14,16 +15,27 @@ import { keyOf, type Tree, type TreeEntry, type TreeProblem } from "./tree.ts";
 /** What a peer shares to read, and where it takes files. */
 export type Area = "share" | "inbox";
 
+/** A list may be endless, and all of it is kept. */
+const MAX_ENTRIES = 1_000_000;
+/** The longest path in a tree: no system opens a longer one, and a tree may be endless. */
+const MAX_PATH_LENGTH = 4096;
+
 /** One of the directories of a peer; what was listed is remembered. */
 export class RemoteFiles {
   /** Which one. */
   readonly area: Area;
   readonly #links: Links;
   readonly #signal: AbortSignal;
+  readonly #maxEntries: number;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
 
-  /** Asks for nothing yet. */
-  constructor(links: Links, area: Area, signal: AbortSignal) {
+  /**
+   * Asks for nothing yet.
+   *
+   * @param maxEntries The most entries of a directory, and of a tree.
+   */
+  constructor(links: Links, area: Area, signal: AbortSignal, maxEntries: number = MAX_ENTRIES) {
+    this.#maxEntries = maxEntries;
     this.#links = links;
     this.area = area;
     this.#signal = signal;
@@ -58,10 +70,14 @@ export class RemoteFiles {
   async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
     try {
-      const entries = await this.#links.call((connection) => {
-        return Array.fromAsync(listDirectory(connection, uri, { signal: this.#signal }));
+      return await this.#links.call(async (connection) => {
+        const listed = new Map<string, DirectoryEntry>();
+        for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
+          listed.set(entry.name, entry);
+          if (listed.size > this.#maxEntries) throw this.#tooMany("the directory");
+        }
+        return listed;
       });
-      return new Map(entries.map((entry) => [entry.name, entry]));
     } catch (error) {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;
@@ -112,24 +128,47 @@ export class RemoteFiles {
       try {
         const listed = await this.list([...root, ...names]);
         if (listed === null) throw new Failure(FAILED, "it is not there any more");
-        const found = [...listed.values()].map((entry) => ({
-          names: [...names, entry.name],
-          kind: entry.kind,
-          size: entry.kind === "file" ? entry.size : 0,
-          modified: entry.modified,
-        })).sort((a, b) => a.names.at(-1)! < b.names.at(-1)! ? -1 : 1);
-        entries.push(...found);
-        const below = found.filter(({ kind }) => kind === "directory");
-        waiting.push(...below.map(({ names }) => names).toReversed());
+        const below: (readonly string[])[] = [];
+        for (const entry of [...listed.values()].sort(byName)) {
+          const found = entryIn(names, entry);
+          const problem = problemOf(found.names);
+          if (problem !== null) failed.push({ names: found.names, problem });
+          else if (entries.push(found) && found.kind === "directory") below.push(found.names);
+        }
+        for (const names of below.reverse()) waiting.push(names);
       } catch (error) {
         this.#signal.throwIfAborted();
         // Without the peer nothing else can be listed.
         if (!(error instanceof TransferError || error instanceof Failure)) throw error;
         failed.push({ names, problem: explain(error) });
       }
+      if (entries.length > this.#maxEntries) throw this.#tooMany("the tree");
     }
     return { entries, skipped: [], failed };
   }
+
+  #tooMany(what: string): Failure {
+    return new Failure(
+      FAILED,
+      `${what} has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
+    );
+  }
+}
+
+/** An entry of a directory as one of the tree. */
+function entryIn(directory: readonly string[], entry: DirectoryEntry): TreeEntry {
+  const { name, kind, modified } = entry;
+  return { names: [...directory, name], kind, size: kind === "file" ? entry.size : 0, modified };
+}
+
+function byName(a: DirectoryEntry, b: DirectoryEntry): number {
+  return a.name < b.name ? -1 : 1;
+}
+
+/** What keeps an entry of a peer from being moved; `null` if nothing does. */
+function problemOf(names: readonly string[]): string | null {
+  if (isReservedName(names.at(-1)!)) return "its name is reserved for unfinished files";
+  return keyOf(names).length > MAX_PATH_LENGTH ? "its path is too long" : null;
 }
 
 function quoted(path: string): string {

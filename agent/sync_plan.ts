@@ -74,7 +74,7 @@ export function planSync(source: Tree, target: Tree, rules: SyncRules): SyncPlan
       conflicts.push({ names: entry.names, problem });
       blocked.add(key);
     } else if (other !== undefined && other.kind !== entry.kind) {
-      clear.push(...below(other, target).toReversed().map(deletionOf));
+      for (const each of below(other, target).toReversed()) clear.push(deletionOf(each));
       steps.push({ action: entry.kind === "file" ? "copy" : "make", entry });
     } else {
       const action = actionFor(entry, other, rules);

@@ -86,7 +86,7 @@ async function get(context: Context, args: Arguments, options: GetOptions): Prom
     const jobs: Job[] = [];
     for (const source of paths) {
       try {
-        jobs.push(...await getting.plan(peer.files, source));
+        for (const job of await getting.plan(peer.files, source)) jobs.push(job);
       } catch (error) {
         // The others can be moved all the same.
         if (!(error instanceof Failure) || sources.length === 1) throw error;

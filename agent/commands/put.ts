@@ -87,7 +87,7 @@ async function put(context: Context, args: Arguments, options: PutOptions): Prom
   const jobs: Job[] = [];
   for (const source of sources) {
     try {
-      jobs.push(...await putting.plan(source));
+      for (const job of await putting.plan(source)) jobs.push(job);
     } catch (error) {
       if (!(error instanceof Failure) || sources.length === 1) throw error;
       transfers.fail(source, explain(error));
