@@ -33,7 +33,7 @@ import type { Session } from "./base/app/session.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import { KnownDigests } from "./files/file_digest.ts";
 import { get } from "./files/get.ts";
-import { put, remove } from "./files/put.ts";
+import { isForDirectory, put, putDirectory, remove } from "./files/put.ts";
 import { printableError } from "./files/printable.ts";
 import { notFound, overloadOf, Refusal, refusalOf } from "./files/refusal.ts";
 import { readTarget } from "./files/target.ts";
@@ -253,6 +253,7 @@ export class FilesApp implements AppObject {
     if (target === null) throw notFound();
     const write = { request, session, target, ...this.#settings };
     if (method === "DELETE") return await remove(write);
+    if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
     const headers = readUploadHeaders(request.headers);
     if (method === "HEAD") return await answerOffset(write, headers);
     const isWhole = headers.offset === null && headers.length === null;

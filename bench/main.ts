@@ -13,6 +13,7 @@ import { killAll } from "./process.ts";
 import type { Circumstances } from "./report.ts";
 import { describeCircumstances, formatCircumstances, formatJson } from "./report.ts";
 import { bulkRow } from "./rows/bulk.ts";
+import { handshakeRow, idleRow, singleRow } from "./rows/connection.ts";
 import { filesRow } from "./rows/files.ts";
 import { loadRow } from "./rows/load.ts";
 import { memoryRow } from "./rows/memory.ts";
@@ -42,6 +43,9 @@ const rows: readonly Row[] = [
   movingRow,
   observingRow,
   poolRow,
+  singleRow,
+  handshakeRow,
+  idleRow,
 ];
 
 /** Seconds that one measurement may take before its contender counts as failed. */
@@ -76,7 +80,7 @@ async function main(): Promise<void> {
     timeout: measurementTimeout,
     quick: options.quick,
     writeLength: await findWriteLength(),
-    tls: [6, 11, 12].some((row) => options.rows.includes(row))
+    tls: [6, 11, 12, 15, 16].some((row) => options.rows.includes(row))
       ? await makeCertificates(stack)
       : { problem: "not asked for" },
     hasPythonDegu: await hasPythonDegu(),

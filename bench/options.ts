@@ -49,9 +49,12 @@ Row  1  POST 108 B → 108 B, one connection, in sequence, over TCP and Unix
     11  files between devices: 4 GiB each way, with and without digest and TLS, lists, small files
     12  a pool of one worker and of two: an app that computes, and downloads over TLS
     13  what onExchange and accessLog cost, in rows 1 and 7: processor time of a request
+    14  row 1 with a connection for each message
+    15  row 14 over TLS with certificates on both ends
+    16  resident memory of an idle connection
 `;
 
-const allRows = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13] as const;
+const allRows = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16] as const;
 const quickRows = [1, 2, 3, 4, 8, 10] as const;
 
 /** Reads the command line; throws `TypeError` or `RangeError` with what is wrong with it. */

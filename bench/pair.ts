@@ -110,6 +110,19 @@ export class RunningPair {
     return each.reduce((sum, seconds) => sum + seconds, 0);
   }
 
+  /** Lets the client open connections that it keeps. */
+  async hold(amount: number): Promise<void> {
+    await this.#client.ask({ command: "hold", amount }, this.#timeout);
+  }
+
+  /** Bytes of resident memory of all programs after a collection, the server's first, the client's last. */
+  async takeRest(): Promise<number[]> {
+    const replies = await Promise.all(
+      this.#programs.map((program) => program.ask({ command: "rest" }, this.#timeout)),
+    );
+    return replies.map(({ bytes }) => bytes as number);
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#programs.map((program) => program.stop()));
   }
@@ -180,6 +193,8 @@ export function denoCommand(setting: Setting): string[] {
     "--quiet",
     "--no-prompt",
     "--no-check",
+    // The row on idle connections measures what is left after a collection.
+    "--v8-flags=--expose-gc",
     "--allow-net",
     "--allow-read",
     `--allow-write=${setting.directory}`,

@@ -32,6 +32,10 @@ export interface Peer {
   serve?(endpoint: Endpoint, work: ServerWork): Promise<Endpoint>;
   /** Opens one connection for small messages. */
   exchange?(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
+  /**
+   * What each message over a connection of its own goes through; without this, an {@link exchange} for each.
+   */
+  single?(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
   /** Sends or receives one large body on a connection of its own, and checks that it arrived. */
   transfer?(endpoint: Endpoint, transfer: Transfer): Promise<void>;
 }
@@ -42,16 +46,24 @@ export interface PeerArgument<Work extends ServerWork | ClientWork> {
   readonly work: Work;
 }
 
-/** A line on a peer's standard input. `amount` counts messages or bytes. */
-export type Command = { readonly command: "run"; readonly amount: number } | {
-  readonly command: "memory" | "cpu";
-};
+/**
+ * A line on a peer's standard input. `amount` counts messages, bytes, or, to `hold`, connections that are
+ * opened, used once and kept. `rest` collects the garbage and says how much memory is left.
+ */
+export type Command =
+  | { readonly command: "run" | "hold"; readonly amount: number }
+  | { readonly command: "memory" | "cpu" | "rest" };
 
 /** A moment's resident memory: milliseconds since 1970, bytes, and bytes of body so far. */
 export type MemorySample = readonly [time: number, rss: number, position: number];
 
 /** Measures `amount` units of work and gives the seconds it took. */
 export type Measure = (amount: number) => Promise<number>;
+
+/** Opens some connections, and keeps them. */
+export type Hold = (amount: number) => Promise<void>;
+
+const holdNothing: Hold = () => Promise.reject(new Error("this program holds no connections"));
 
 const progress: Progress = { position: 0 };
 /** Small messages on each fresh connection before the clock starts. */
@@ -67,20 +79,23 @@ export async function runPeer(peer: Peer): Promise<void> {
     await answerCommands(bound, () => Promise.reject(new Error("a server runs no work")));
   } else {
     const { endpoint, work }: PeerArgument<ClientWork> = JSON.parse(json);
-    await answerCommands(true, makeMeasure(peer, endpoint, work));
+    const hold = makeHold(peer, endpoint, work);
+    await answerCommands(true, makeMeasure(peer, endpoint, work), hold);
   }
 }
 
 /** Says that the program is ready, then answers commands until standard input ends, and exits. */
-export async function answerCommands(ready: unknown, measure: Measure): Promise<never> {
+export async function answerCommands(
+  ready: unknown,
+  measure: Measure,
+  hold = holdNothing,
+): Promise<never> {
   const sampler = new MemorySampler();
   say({ ready });
   for await (const line of linesOf(Deno.stdin.readable)) {
     const command: Command = JSON.parse(line);
     try {
-      if (command.command === "run") say({ seconds: await measure(command.amount) });
-      else if (command.command === "cpu") say({ seconds: await cpuSeconds() });
-      else say({ samples: sampler.take() });
+      say(await answer(command, measure, hold, sampler));
     } catch (error) {
       say({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
     }
@@ -96,11 +111,63 @@ async function cpuSeconds(): Promise<number> {
   return (user + system) / 1e6;
 }
 
+async function answer(
+  command: Command,
+  measure: Measure,
+  hold: Hold,
+  sampler: MemorySampler,
+): Promise<unknown> {
+  switch (command.command) {
+    case "memory":
+      return { samples: sampler.take() };
+    case "cpu":
+      return { seconds: await cpuSeconds() };
+    case "rest":
+      return { bytes: await rest() };
+    case "hold":
+      await hold(command.amount);
+      return {};
+    case "run":
+      return { seconds: await measure(command.amount) };
+  }
+}
+
+/** How often the garbage is collected, with turns between for what waits for that. */
+const collections = 5;
+
+/** Collects the garbage; resolves to the resident memory in bytes. */
+async function rest(): Promise<number> {
+  // Only with --v8-flags=--expose-gc, which every program of the benchmark is started with.
+  const { gc } = globalThis as { gc?: () => void };
+  if (gc === undefined) throw new Error("started without --expose-gc");
+  for (let count = 0; count < collections; count++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return Deno.memoryUsage().rss;
+}
+
+function makeHold(peer: Peer, endpoint: Endpoint, work: ClientWork): Hold {
+  const kept: Exchange[] = [];
+  return async (amount) => {
+    const { exchange } = peer;
+    if (exchange === undefined || work.kind !== "exchange") throw new Error("nothing to hold");
+    for (let count = 0; count < amount; count++) {
+      const opened = await exchange(endpoint, work);
+      await repeat(opened, work, 1);
+      kept.push(opened);
+    }
+  };
+}
+
 function makeMeasure(peer: Peer, endpoint: Endpoint, work: ClientWork): Measure {
   if (work.kind === "exchange") {
     const { exchange } = peer;
     if (exchange === undefined) throw new Error("this peer has no client for small messages");
-    return (amount) => measureExchange(() => exchange(endpoint, work), work, amount);
+    const open = () => exchange(endpoint, work);
+    if (work.single !== true) return (amount) => measureExchange(open, work, amount);
+    const single = peer.single ?? (() => Promise.resolve(singly(open)));
+    return (amount) => measureExchange(() => single(endpoint, work), work, amount);
   }
   const { transfer } = peer;
   if (transfer === undefined) throw new Error("this peer has no client for large bodies");
@@ -109,6 +176,21 @@ function makeMeasure(peer: Peer, endpoint: Endpoint, work: ClientWork): Measure 
     const start = performance.now();
     await transfer(endpoint, { uri: `/${bytes}`, ...work, bytes, progress });
     return (performance.now() - start) / 1000;
+  };
+}
+
+/** Opens a connection for each message. */
+function singly(open: () => Promise<Exchange>): Exchange {
+  return {
+    async request(payload) {
+      const opened = await open();
+      try {
+        return await opened.request(payload);
+      } finally {
+        await opened.close();
+      }
+    },
+    close: () => {},
   };
 }
 

@@ -23,6 +23,7 @@ export interface Reply {
   readonly ready?: unknown;
   readonly seconds?: number;
   readonly samples?: unknown;
+  readonly bytes?: number;
   readonly error?: string;
 }
 

@@ -33,6 +33,8 @@ export interface ExchangeWork {
   readonly message: "post" | "headers";
   readonly connections: number;
   readonly observer?: Observer | undefined;
+  /** Whether each message has a connection of its own; `connections` of them at a time. */
+  readonly single?: boolean;
 }
 
 /** How a receiver takes a body. Peers that have one way only ignore it. */

@@ -5,14 +5,14 @@
  */
 
 import type { App } from "../base/app/app.ts";
-import { ConnectionClosedError, DeguError, typeName } from "../base/errors.ts";
+import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { Client } from "../client.ts";
 import { type Interval, startInterval } from "../net/interval.ts";
-import type { Logger } from "../net/standard_logger.ts";
-import { standardLogger } from "../net/standard_logger.ts";
+import { LEVELS } from "../net/server_options.ts";
+import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { CERTIFICATE_LIFE } from "../pki/device_pki.ts";
 import type { ServerOptions } from "../server.ts";
 import {
@@ -48,9 +48,7 @@ export interface DeviceOptions {
   logger?: Logger | undefined;
 }
 
-const LEVELS = ["debug", "info", "warn", "error"] as const;
-
-/** How often to check whether a certificate is due for renewal: soon enough, even after a long sleep. */
+/** How often to look whether a certificate is due: soon enough, also after a long sleep. */
 const LOOK_MILLISECONDS = 60 * 60 * 1000;
 
 /** The parts of a device. */
@@ -160,6 +158,11 @@ export class Device implements AsyncDisposable {
    */
   async peer(nameOrId: string): Promise<Peer | null> {
     return await this.#parts.peers.find(nameOrId);
+  }
+
+  /** Where servers of this directory listen now, those of other processes too; wildcards as they are. */
+  async serving(): Promise<Address[]> {
+    return await this.#parts.peers.servingAddresses();
   }
 
   /**
@@ -315,12 +318,5 @@ export class Device implements AsyncDisposable {
 function checkOptions(options: DeviceOptions): { name: string | undefined; logger: Logger } {
   const { name, logger = standardLogger } = copyOptions(options, ["name", "logger"]);
   if (name !== undefined) checkDeviceName("name", name);
-  for (const level of LEVELS) {
-    if (typeof logger?.[level] !== "function") {
-      throw new TypeError(
-        `logger: need an object with the method ${level}; got ${typeName(logger)}`,
-      );
-    }
-  }
   return { name, logger: makeSafeLogger(logger, LEVELS) };
 }

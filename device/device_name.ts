@@ -7,7 +7,8 @@
 import { quote, typeName } from "../base/errors.ts";
 import { isDeviceId } from "./device_id.ts";
 
-const MAX_LENGTH = 63;
+/** Characters of a name: as many as a label of DNS has. */
+export const MAX_NAME_LENGTH = 63;
 const NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
 /** Reports whether a text is a valid name of a device. */
@@ -28,7 +29,7 @@ export function checkDeviceName(option: string, name: string): string {
   }
   if (isDeviceName(name)) return name;
   throw new RangeError(
-    `${option}: need 1 to ${MAX_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
+    `${option}: need 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
       `and not an id of a device; got ${quote(name)}`,
   );
 }
@@ -43,7 +44,7 @@ export function freeName(name: string, taken: ReadonlySet<string>): string {
   let free = name;
   for (let number = 2; taken.has(nameKey(free)); number++) {
     const suffix = `-${number}`;
-    free = name.slice(0, MAX_LENGTH - suffix.length) + suffix;
+    free = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
   }
   return free;
 }

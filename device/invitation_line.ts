@@ -17,7 +17,13 @@
  * @module
  */
 
-import { canonicalIPAddress, isIPv4, isLinkLocal, withoutZone } from "../base/address_rules.ts";
+import {
+  canonicalIPAddress,
+  formatIPAddress,
+  isIPv4,
+  isLinkLocal,
+  withoutZone,
+} from "../base/address_rules.ts";
 import { typeName } from "../base/errors.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -49,6 +55,8 @@ const MAX_LINE_LENGTH = 16384;
 /** The clocks of two devices may differ; within this time only the inviter decides what has expired. */
 const EXPIRED_FOR_CERTAIN_MILLISECONDS = 24 * 60 * 60 * 1000;
 const MAX_TIME = 8.64e15;
+const GARBLED =
+  "line: it is garbled: a part is missing or was changed on the way; copy the whole line again";
 
 /** Writes a line. The authority and the addresses were checked before. */
 export function encodeLine({ authority, addresses, secret, expires }: InvitationLine): string {
@@ -66,6 +74,16 @@ export function encodeLine({ authority, addresses, secret, expires }: Invitation
   return PREFIX + encodeBase64Url(
     Uint8Array.from([VERSION, ...checksum(VERSION, rest), ...rest]),
   );
+}
+
+/** Whether nothing is missing at the end of a text: more of it would not make it another error, or none. */
+export function isWholeLine(text: string): boolean {
+  try {
+    decodeLine(text);
+    return true;
+  } catch (error) {
+    return !(error instanceof RangeError && error.message === GARBLED);
+  }
 }
 
 /**
@@ -106,9 +124,7 @@ export function decodeLine(line: string, now: number = Date.now()): InvitationLi
 }
 
 function garbled(): RangeError {
-  return new RangeError(
-    "line: it is garbled: a part is missing or was changed on the way; copy the whole line again",
-  );
+  return new RangeError(GARBLED);
 }
 
 function isIntact(bytes: Uint8Array, version: number, rest: Uint8Array): boolean {
@@ -170,7 +186,7 @@ function encodeAddress([host, port]: HostAddress): number[] {
 function readAddress(reader: Reader): HostAddress {
   const family = reader.uint(1);
   if (family !== 4 && family !== 6) throw garbled();
-  const host = family === 4 ? reader.take(4).join(".") : textOfIPv6(reader.take(16));
+  const host = formatIPAddress(reader.take(family === 4 ? 4 : 16))!;
   const port = reader.uint(2);
   if (port === 0) throw garbled();
   return Object.freeze([host, port] as const);
@@ -184,14 +200,6 @@ function bytesOfIPv6(host: string): number[] {
   const tail = back === undefined ? [] : groupsOf(back);
   const zeros = Array.from({ length: 8 - head.length - tail.length }, () => 0);
   return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
-}
-
-function textOfIPv6(bytes: Uint8Array): string {
-  const groups = Array.from(
-    { length: 8 },
-    (_, index) => (bytes[index * 2]! * 256 + bytes[index * 2 + 1]!).toString(16),
-  );
-  return canonicalIPAddress(groups.join(":"))!;
 }
 
 /** An address as it is in a line: a canonical IP address without a scope, and a port. */

@@ -5,7 +5,7 @@
  */
 
 import { formatAddress, parseAddress } from "../base/address.ts";
-import type { Address } from "../base/address_rules.ts";
+import { type Address, isUnixAddress } from "../base/address_rules.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { isDeviceId } from "./device_id.ts";
@@ -114,7 +114,7 @@ function textOf(address: Address): string {
 /** Flow information has no meaning elsewhere, and the text form has none. */
 function withoutFlow(address: Address): Address {
   const checked = checkClientAddress(address);
-  if (typeof checked === "string" || checked instanceof Uint8Array) return checked;
+  if (isUnixAddress(checked)) return checked;
   const [host, port, flowinfo, scopeid] = checked;
   return flowinfo === undefined ? checked : Object.freeze([host, port, 0, scopeid!] as const);
 }

@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import { quote } from "../base/errors.ts";
 import type { Logger } from "../net/standard_logger.ts";
+import { WRITABLE_BY_OTHERS } from "../pki/private_paths.ts";
 import { nameKey } from "./device_name.ts";
 import type { Peer } from "./peer.ts";
 import { idOfFileName, MAX_PEER_FILE_BYTES, parsePeer, peerFileName } from "./peer_file.ts";
@@ -77,7 +78,7 @@ export class PeerReader {
     if (this.#user !== null && uid !== this.#user && uid !== 0) {
       throw new RangeError("it belongs to another user");
     }
-    if (this.#user !== null && ((mode ?? 0) & 0o022) !== 0) {
+    if (this.#user !== null && ((mode ?? 0) & WRITABLE_BY_OTHERS) !== 0) {
       throw new RangeError("other users can write it");
     }
     if (size > MAX_PEER_FILE_BYTES) {

@@ -17,10 +17,10 @@ import {
   unlinkSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { syncIfPossible } from "../disk/sync_if_possible.ts";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
-import { syncIfPossible } from "./sync_if_possible.ts";
 import type { Unfinished } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
@@ -86,14 +86,18 @@ export function findFile(root: string, names: readonly string[]): Destination {
   const { path, existing, directory } = destination;
   if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
   if (existing !== null && !existing.isFile()) throw new Refusal(403, `${path} is not a file`);
-  const reserved = lookAt(reservedPath(root));
-  if (reserved !== null && reserved.dev !== directory.dev) {
-    throw new Refusal(507, `${path} is on another file system than ${root}`);
-  }
+  checkFileSystem(root, path, directory);
   return destination;
 }
 
-/** A file that was given its name. */
+/** Refuses what nothing can be renamed to from where it is written. */
+function checkFileSystem(root: string, path: string, directory: BigIntStats): void {
+  const reserved = lookAt(reservedPath(root));
+  if (reserved === null || reserved.dev === directory.dev) return;
+  throw new Refusal(507, `${path} is on another file system than ${root}`);
+}
+
+/** A file or directory that has got its name. */
 export interface Moved {
   /** True if nothing had the name before. */
   readonly created: boolean;
@@ -119,18 +123,10 @@ export function moveTo(
   const mode = existing === null ? file.newMode : existing.mode & KEPT_BITS;
   checkUnfinished(file);
   if (file.mode !== mode) chmodSync(file.path, Number(mode));
-  const made: string[] = [];
-  try {
-    for (const directory of missing) {
-      mkdirSync(directory);
-      made.push(directory);
-    }
+  makeDirectories(missing, () => {
     if (isNew) giveNewName(file.path, path);
     else renameSync(file.path, path);
-  } catch (error) {
-    removeDirectories(made);
-    throw error;
-  }
+  });
   checkMoved(path, file);
   return { created: existing === null, changed: [dirname(missing[0] ?? path), ...missing] };
 }
@@ -164,6 +160,21 @@ function checkMoved(path: string, { state }: Unfinished): void {
   throw new Refusal(409, `${path} was replaced by another process at the same time`);
 }
 
+/** Makes directories, outermost first, and does what they are for; all of them stay or none. */
+function makeDirectories(paths: readonly string[], then: () => void = () => {}): void {
+  const made: string[] = [];
+  try {
+    for (const path of paths) {
+      mkdirSync(path);
+      made.push(path);
+    }
+    then();
+  } catch (error) {
+    removeDirectories(made);
+    throw error;
+  }
+}
+
 /** Removes new directories again, unless somebody else has put something in them. */
 function removeDirectories(made: readonly string[]): void {
   try {
@@ -171,6 +182,27 @@ function removeDirectories(made: readonly string[]): void {
   } catch {
     // The error that made this necessary is the one to report.
   }
+}
+
+/**
+ * Makes a directory, and those that it is in.
+ *
+ * @throws {Refusal} if something else has the name, or the condition does.
+ */
+export function makeDirectoryAt(
+  root: string,
+  names: readonly string[],
+  condition: Condition,
+): Moved {
+  const { path, missing, directory, existing } = findDestination(root, names);
+  condition(existing);
+  if (existing !== null) {
+    if (existing.isDirectory()) return { created: false, changed: [] };
+    throw new Refusal(409, `${path} is not a directory`);
+  }
+  checkFileSystem(root, path, directory);
+  makeDirectories([...missing, path]);
+  return { created: true, changed: [dirname(missing[0] ?? path), ...missing, path] };
 }
 
 /**

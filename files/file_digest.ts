@@ -7,7 +7,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { forgetOldest } from "../net/tls/forget_oldest.ts";
+import { forgetOldest } from "../base/forget_oldest.ts";
 import { type FileState, isUnchanged, SETTLED_MILLISECONDS, versionOf } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";
 

@@ -20,7 +20,19 @@ export function printable(message: string): string {
 }
 
 /**
- * Makes an error safe for a log: a file system error has its path in its message and in
+ * Formats a value as one line of JSON in which every character is seen.
+ *
+ * @returns JSON with each character that is not seen as `\\u` and four hexadecimal digits, twice where it needs two.
+ */
+export function printableJson(value: unknown): string {
+  return JSON.stringify(value).replaceAll(UNSEEN, (character) => {
+    const units = Array.from({ length: character.length }, (_, i) => character.charCodeAt(i));
+    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+  });
+}
+
+/**
+ * Makes an error fit for a log: one of the file system has the path that it is about in its message, and in
  * its stack.
  *
  * @returns The error itself if its message is safe; otherwise a safe one with the same name and code.

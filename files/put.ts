@@ -12,7 +12,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { allowsWriting, makeValidators, wantsNew } from "./conditions.ts";
-import { deleteAt, findFile, moveTo, syncDirectories } from "./destination.ts";
+import { deleteAt, findFile, makeDirectoryAt, moveTo, syncDirectories } from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import { setModified } from "./modified_time.ts";
@@ -43,7 +43,30 @@ export async function put(write: WriteRequest, headers: UploadHeaders): Promise<
   return await finish(write, headers, file);
 }
 
-/** Bytes of the body; 0 if unknown. */
+/** Whether a PUT is for a directory: its path ends with a slash, and it has no bytes. */
+export function isForDirectory({ request: { body }, target }: WriteRequest): boolean {
+  return target.isDirectory && (body === null || (!body.chunked && body.contentLength === 0));
+}
+
+/** Makes a directory, unless it is there. */
+export async function putDirectory(write: WriteRequest): Promise<ResponseTuple> {
+  const { request, root, target } = write;
+  await checkAdmission(write.session);
+  const { created, changed } = makeDirectoryAt(root, target.names, (existing) => {
+    checkCondition(request.headers, existing);
+  });
+  await syncDirectories(changed);
+  return answerOf(created, {});
+}
+
+/** Says whether there is something new. */
+function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
+  return created
+    ? makeEmptyResponse("PUT", 201, "Created", headers)
+    : [204, "No Content", headers, null];
+}
+
+/** Bytes of the body; 0 if they are not known before its end. */
 function bodyLength({ body }: Request): number {
   return body === null || body.chunked ? 0 : body.contentLength;
 }
@@ -89,10 +112,8 @@ export async function finish(
     wantsNew(request.headers),
   );
   await syncDirectories(changed);
-  const headers = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
-  return created
-    ? makeEmptyResponse("PUT", 201, "Created", headers)
-    : [204, "No Content", headers, null];
+  const headers: HeaderDict = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
+  return answerOf(created, headers);
 }
 
 /** Deletes a file or an empty directory. */

@@ -4,13 +4,12 @@
  * @module
  */
 
-import type { BigIntStats } from "node:fs";
-import { readdirSync, unlinkSync } from "node:fs";
+import { type BigIntStats, readdirSync, unlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { lockFile } from "../disk/lock.ts";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { lookAt, makeReserved, prefixOf, reservedPath } from "./reserved.ts";
-import { lockFile } from "./lock.ts";
 
 const MODE_BITS = 0o7777n;
 /** The pattern of the names of unfinished files; nothing else is ever removed. */
@@ -131,8 +130,8 @@ function randomDigits(): string {
   return crypto.getRandomValues(new Uint8Array(16)).toHex();
 }
 
-/** Removes a file if it exists. */
-export function removeIfThere(path: string): void {
+/** Removes a file; no matter whether it is there. */
+function removeIfThere(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {

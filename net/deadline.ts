@@ -1,5 +1,6 @@
 /**
- * One coarse timer per connection: a wait costs neither a timer nor a reading of the clock.
+ * One coarse timer for all connections with the same time-out: neither a connection nor a wait costs a timer, or
+ * a reading of the clock.
  *
  * @module
  */
@@ -35,36 +36,97 @@ export class Wait {
   since = -1;
 }
 
+/** Ticks for the deadlines that have one interval, as long as there are any. */
+class Clock {
+  /** How often it has ticked. */
+  tick = 0;
+  readonly #milliseconds: number;
+  readonly #deadlines = new Map<Deadline, () => void>();
+  #timer: Interval | undefined;
+
+  constructor(milliseconds: number) {
+    this.#milliseconds = milliseconds;
+  }
+
+  /** Calls a function at each tick; this does not keep the process alive: a wait does. */
+  add(deadline: Deadline, onTick: () => void): void {
+    this.#deadlines.set(deadline, onTick);
+    this.#timer ??= startInterval(() => this.#advance(), this.#milliseconds);
+  }
+
+  delete(deadline: Deadline): void {
+    if (this.#deadlines.delete(deadline) && keepers === 0) this.stopIfUnused();
+  }
+
+  /** Stops the timer, unless a deadline needs it. */
+  stopIfUnused(): void {
+    if (this.#deadlines.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    clocks.delete(this.#milliseconds);
+  }
+
+  #advance(): void {
+    this.tick++;
+    this.stopIfUnused();
+    for (const onTick of this.#deadlines.values()) onTick();
+  }
+}
+
+/** By the interval in milliseconds. */
+const clocks = new Map<number, Clock>();
+
+/** How many have asked that timers run on between connections. */
+let keepers = 0;
+
+/**
+ * Lets timers run on for a moment after the last of their connections, because another one may follow at
+ * once, as at a server.
+ *
+ * @returns Stops those that are not needed then; to be called once.
+ */
+export function keepTimers(): () => void {
+  keepers++;
+  return () => {
+    if (--keepers > 0) return;
+    for (const clock of clocks.values()) clock.stopIfUnused();
+  };
+}
+
+function clockOf(milliseconds: number): Clock {
+  let clock = clocks.get(milliseconds);
+  if (clock === undefined) clocks.set(milliseconds, clock = new Clock(milliseconds));
+  return clock;
+}
+
 /** Bounds waits, each of which fires between 1.0 and 1.25 times the time-out. */
 export class Deadline {
   /** The wait for bytes. */
   readonly reading: Wait = new Wait();
   /** The wait for a write, which may be in progress at the same time. */
   readonly writing: Wait = new Wait();
-  #tick = 0;
-  readonly #timer: Interval | undefined;
+  readonly #clock: Clock | null = null;
 
   /**
-   * Starts the timer, which does not keep the process alive: a wait does.
+   * Starts to watch waits.
    *
    * @param timeout Seconds, or `null` for no bound.
    * @param onExpire Called when a wait has taken too long.
    */
   constructor(timeout: number | null, onExpire: () => void) {
     if (timeout === null) return;
-    const interval = Math.min(timeout * 1000 / TICKS, MAX_INTERVAL);
-    this.#timer = startInterval(() => {
-      this.#tick++;
+    this.#clock = clockOf(Math.min(timeout * 1000 / TICKS, MAX_INTERVAL));
+    this.#clock.add(this, () => {
       if (!this.#isOver(this.reading) && !this.#isOver(this.writing)) return;
       this.stop(this.reading);
       this.stop(this.writing);
       onExpire();
-    }, interval);
+    });
   }
 
   #isOver({ since }: Wait): boolean {
     // The wait began somewhere between two ticks, hence one more than fit in the time.
-    return since >= 0 && this.#tick - since > TICKS;
+    return since >= 0 && this.#clock!.tick - since > TICKS;
   }
 
   /** True during a wait for bytes. */
@@ -74,7 +136,7 @@ export class Deadline {
 
   /** Begins a wait, one for bytes unless told otherwise, or begins it again. */
   start(wait: Wait = this.reading): void {
-    wait.since = this.#tick;
+    wait.since = this.#clock === null ? 0 : this.#clock.tick;
   }
 
   /** Ends a wait. */
@@ -82,10 +144,10 @@ export class Deadline {
     wait.since = -1;
   }
 
-  /** Stops the timer for good. */
+  /** Ends both waits for good. */
   close(): void {
     this.stop(this.reading);
     this.stop(this.writing);
-    clearInterval(this.#timer);
+    this.#clock?.delete(this);
   }
 }

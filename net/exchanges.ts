@@ -87,7 +87,7 @@ export class Exchanges {
   ) {
     this.#mayBeRefused = encrypted;
     this.#transport = transport;
-    this.#preambles = new PreambleReader(transport, checkResponseStart);
+    this.#preambles = new PreambleReader(transport, checkResponseStart, END_MESSAGE);
     this.#writer = new MessageWriter(transport);
     this.#baseHeaders = baseHeaders;
     this.#bodies = bodies;
@@ -123,8 +123,9 @@ export class Exchanges {
     let framing, length;
     try {
       framing = outgoingFraming(body);
-      const out = this.#writer.beginMessage();
-      length = formatRequestPreamble(out, method, uri, headers, this.#baseHeaders, framing);
+      const buffer = this.#writer.beginMessage();
+      length = formatRequestPreamble(buffer, method, uri, headers, this.#baseHeaders, framing);
+      this.#writer.endPreamble(buffer, length);
       if (signal !== undefined) {
         signal.throwIfAborted();
         this.#abort ??= new RequestAbort(this.#transport, this.#writer);
@@ -315,10 +316,11 @@ export class Exchanges {
   }
 }
 
+const LOG_HINT = "the server's log says why, at level info";
+const END_MESSAGE = `the server closed the connection before it answered anything; ${LOG_HINT}`;
 const REFUSED_MESSAGE =
   "the server closed the connection before it answered anything, which over TLS may be its way to " +
   "refuse this client's certificate";
-const LOG_HINT = "the server's log says why, at level info";
 
 /**
  * Waits until the runtime has polled its sockets, which only a timer is sure to make it do, and has

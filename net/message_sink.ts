@@ -13,8 +13,10 @@ import type { Framing } from "../base/wire/headers.ts";
 
 /** Where a message is written to. */
 export interface MessageOutput {
-  /** Where the preamble is. */
+  /** The array that begins with the preamble. */
   readonly out: Uint8Array;
+  /** Puts bytes behind so many bytes of preamble, to go out in one write; `null` if they are too many. */
+  join(preamble: number, bytes: Uint8Array): Uint8Array | null;
   /** Writes all of the bytes. */
   write(bytes: Uint8Array): Promise<void>;
 }
@@ -134,16 +136,12 @@ export class MessageSink implements ByteSink {
 
   /** Copies bytes that fit behind the preamble, to go out with it; else begins to write that. */
   #join(bytes: Uint8Array): Uint8Array | null {
-    const { out } = this.#writer;
     const preamble = this.#preamble;
     if (preamble === 0) return null;
-    if (preamble + bytes.length > out.length) {
-      this.flush();
-      return null;
-    }
-    this.#preamble = 0;
-    out.set(bytes, preamble);
-    return out.subarray(0, preamble + bytes.length);
+    const joined = this.#writer.join(preamble, bytes);
+    if (joined === null) this.flush();
+    else this.#preamble = 0;
+    return joined;
   }
 
   /** Checks that the body is complete; nothing can be written any more. */

@@ -6,15 +6,26 @@
 
 import { type BodyOut, cancelQuietly, type WritableBody } from "../base/body/bodies.ts";
 import { notWritten } from "../base/body/byte_io.ts";
-import { changedError, checkUnchanged, realLength, viewOf } from "../base/bytes.ts";
+import { changedError, checkUnchanged, EMPTY, realLength, viewOf } from "../base/bytes.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { MessageSink } from "./message_sink.ts";
 import type { SentBytes } from "./sent_bytes.ts";
 import type { Transport } from "./transport.ts";
 
-/** Size of the buffer for a preamble, and for as much of the body as fits behind it. */
-const OUT_BYTES = 65536;
+/** The buffer of a connection at first; it holds a whole message if that is small, as most are. */
+const FIRST_BYTES = 1024;
+/** How many times larger it gets for a message that doesn't fit, and how many times too large it may be. */
+const GROWTH = 4;
+/** A preamble and the part of a body that is available now go out in one write up to this size. */
+const JOINED_BYTES = 65536;
+
+/**
+ * Where preambles are formatted, for all connections: it is large, and in use for as long as one call takes.
+ * No other code ever sees it. `null` while it is in use: a getter of a header may make another request.
+ */
+let scratch: Uint8Array | null = null;
 
 /**
  * Sends the messages of a connection, one after the other: {@linkcode beginMessage}, then
@@ -22,7 +33,10 @@ const OUT_BYTES = 65536;
  */
 export class MessageWriter {
   readonly #transport: Transport;
-  #out: Uint8Array | null = null;
+  /** Begins with the preamble. */
+  #out: Uint8Array = EMPTY;
+  /** How much of it the current message needs. */
+  #needed = 0;
   /** How far the message has got: nothing was handed to the socket, something was, or it refused. */
   #phase: "unsent" | "begun" | "failed" = "unsent";
   /** The bytes of the single write of a small message. */
@@ -37,9 +51,9 @@ export class MessageWriter {
     transport.addCloseListener((failure) => this.cancelBody(failure));
   }
 
-  /** The buffer that holds the preamble. */
+  /** The array that begins with the preamble. */
   get out(): Uint8Array {
-    return this.#out ??= new Uint8Array(OUT_BYTES);
+    return this.#out;
   }
 
   /** True once a byte of the message has been handed to the socket. */
@@ -55,11 +69,25 @@ export class MessageWriter {
   /**
    * Begins a message.
    *
-   * @returns The buffer for its preamble.
+   * @returns The buffer for its preamble, which {@linkcode endPreamble} takes back.
    */
   beginMessage(): Uint8Array {
     this.#phase = "unsent";
-    return this.out;
+    const buffer = scratch ?? new Uint8Array(MAX_PREAMBLE_BYTES);
+    scratch = null;
+    return buffer;
+  }
+
+  /**
+   * Takes the preamble out of the buffer that {@linkcode beginMessage} returned, which must not be used any more.
+   * Without this call, because no preamble could be made, that buffer is not used again.
+   *
+   * @param length Bytes of the preamble.
+   */
+  endPreamble(buffer: Uint8Array, length: number): void {
+    this.#fit(length);
+    this.#out.set(buffer.subarray(0, length));
+    scratch = buffer;
   }
 
   /**
@@ -70,16 +98,45 @@ export class MessageWriter {
    * @param length Bytes of the preamble.
    */
   beginSend(length: number, body: BodyOut, framing: Framing | undefined): Promise<number | void> {
-    const { out } = this;
-    if (body !== null) {
+    if (body === null) {
+      this.#sending = this.#out.subarray(0, length);
+    } else {
       if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
       checkUnchanged(body, framing as number);
-      if (length + (framing as number) > out.length) return this.#sendLarge(length, viewOf(body));
-      out.set(body, length);
-      length += framing as number;
+      this.#sending = this.join(length, body, framing as number);
+      if (this.#sending === null) return this.#sendLarge(length, viewOf(body));
     }
-    this.#sending = out.subarray(0, length);
     return this.#beginWrite(this.#sending);
+  }
+
+  /**
+   * Puts bytes behind the preamble, to go out in the same write; `null` if they are too many.
+   *
+   * @param length Bytes of the preamble.
+   * @param count How many bytes there are to put behind it.
+   */
+  join(length: number, bytes: Uint8Array, count: number = bytes.length): Uint8Array | null {
+    const whole = length + count;
+    if (whole > JOINED_BYTES) return null;
+    if (whole > this.#out.length) {
+      const preamble = this.#out.subarray(0, length);
+      this.#fit(whole);
+      this.#out.set(preamble);
+    }
+    this.#needed = whole;
+    this.#out.set(bytes, length);
+    return this.#out.subarray(0, whole);
+  }
+
+  /** Makes the buffer large enough, and smaller if the last message has needed much less. */
+  #fit(size: number): void {
+    const { length } = this.#out;
+    let fitting = length;
+    if (this.#needed * GROWTH <= length) fitting = Math.floor(length / GROWTH);
+    if (fitting < FIRST_BYTES) fitting = FIRST_BYTES;
+    while (fitting < size) fitting *= GROWTH;
+    if (fitting !== length) this.#out = new Uint8Array(fitting);
+    this.#needed = size;
   }
 
   /** Ends a send that {@linkcode beginSend} began; `null` if nothing is left to wait for. */
@@ -124,8 +181,9 @@ export class MessageWriter {
   }
 
   async #sendLarge(length: number, body: Uint8Array): Promise<void> {
-    const { out } = this;
+    const out = this.#out;
     const announced = body.length;
+    // Not a large copy: the rest goes out from where it is.
     const head = out.length - length;
     out.set(body.subarray(0, head), length);
     await this.write(out);

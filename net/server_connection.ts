@@ -31,7 +31,7 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import type { ExchangeWatch, WatchExchange } from "./exchange.ts";
+import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./interval.ts";
 import { linger } from "./linger.ts";
@@ -40,7 +40,7 @@ import { PreambleReader } from "./preamble_reader.ts";
 import { SessionLog } from "./session_log.ts";
 import type { SlotHolder } from "./slots.ts";
 import type { Logger } from "./standard_logger.ts";
-import { describe } from "./thrown.ts";
+import { messageOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
 /** What all connections of a server share. */
@@ -154,7 +154,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const transport = this.#transport;
     if (this.#phase !== "over" && this.#phase !== "closed by the app") {
       this.#phase = "closed by the app";
-      this.#log.closed(`closed by the app: ${describe(reason).message}`);
+      this.#log.closed(`closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
     if (transport.closed) this.#cut.resolve();
@@ -169,7 +169,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   close(): void {
     const { closed, failure } = this.#transport;
     const broken = closed && failure !== null;
-    endSession(this.#session, broken ? describe(failure).message : "closed by the server");
+    endSession(this.#session, broken ? messageOf(failure) : "closed by the server");
     this.#transport.close();
     this.#cut.resolve();
   }
@@ -278,8 +278,9 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers, body } = answer;
     const framing = answerFraming(request, this.#phase === "body", answer);
-    const out = this.#writer.beginMessage();
-    const length = formatResponsePreamble(out, status, reason, headers, framing);
+    const buffer = this.#writer.beginMessage();
+    const length = formatResponsePreamble(buffer, status, reason, headers, framing);
+    this.#writer.endPreamble(buffer, length);
     this.#writer.sent = this.#exchange?.respond(status, length, framing) ?? null;
     return this.#writer.beginSend(length, body, framing);
   }

@@ -8,7 +8,7 @@ import type { Request } from "../base/app/message.ts";
 import { endSession, type Session } from "../base/app/session.ts";
 import { EmptyPreambleError, ProtocolError, quote } from "../base/errors.ts";
 import type { Logger } from "./standard_logger.ts";
-import { describe } from "./thrown.ts";
+import { messageOf, stackOf } from "./thrown.ts";
 
 /** Ends one session and reports why. The first reason is the one that the session keeps. */
 export class SessionLog {
@@ -39,10 +39,9 @@ export class SessionLog {
 
   /** The app threw an error. */
   appFailed(error: unknown, where: string, request?: Request): void {
-    const { message, stack } = describe(error);
-    endSession(this.#session, `an error of ${where}: ${message}`);
+    endSession(this.#session, `an error of ${where}: ${messageOf(error)}`);
     const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
-    this.#logger.error(`${this.#session}: an error of ${where}: ${stack}${what}`);
+    this.#logger.error(`${this.#session}: an error of ${where}: ${stackOf(error)}${what}`);
   }
 
   /**
@@ -53,13 +52,16 @@ export class SessionLog {
   broken(failure: unknown, expectation: unknown): void {
     const timedOut = failure instanceof Deno.errors.TimedOut;
     const hint = timedOut && expectation !== undefined ? explainExpectation(expectation) : "";
-    const invalid = failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError);
-    this.#end(timedOut || invalid ? "info" : "debug", describe(failure).message + hint);
+    const why = messageOf(failure) + hint;
+    if (failure instanceof EmptyPreambleError) {
+      // Most connections end like this, which is no error of anybody.
+      this.#end("debug", why, `ended: ${failure.message}`);
+    } else this.#end(timedOut || failure instanceof ProtocolError ? "info" : "debug", why);
   }
 
-  #end(level: keyof Logger, why: string): void {
+  #end(level: keyof Logger, why: string, line = why): void {
     endSession(this.#session, why);
-    this.#logger[level](`${this.#session}: ${why}`);
+    this.#logger[level](`${this.#session}: ${line}`);
   }
 }
 

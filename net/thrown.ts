@@ -4,13 +4,23 @@
  * @module
  */
 
-/** Describes a thrown value, which can be anything, even something that can't be converted to text. */
-export function describe(error: unknown): { message: string; stack: string } {
+const UNSHOWABLE = "a value that can't be shown";
+
+/** The name and message of a thrown value, which can be anything, even what can't be converted to text. */
+export function messageOf(error: unknown): string {
   try {
-    if (!(error instanceof Error)) return { message: `${error}`, stack: Deno.inspect(error) };
-    const message = `${error.name}: ${error.message}`;
-    return { message, stack: `${error.stack ?? message}` };
+    return error instanceof Error ? `${error.name}: ${error.message}` : `${error}`;
   } catch {
-    return { message: "a value that can't be shown", stack: "a value that can't be shown" };
+    return UNSHOWABLE;
+  }
+}
+
+/** The same with its stack, which takes longer to make than most requests. */
+export function stackOf(error: unknown): string {
+  try {
+    if (!(error instanceof Error)) return Deno.inspect(error);
+    return `${error.stack ?? messageOf(error)}`;
+  } catch {
+    return UNSHOWABLE;
   }
 }

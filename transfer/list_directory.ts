@@ -5,9 +5,9 @@
  */
 
 import type { Response } from "../base/app/message.ts";
-import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { checkDirectoryUri } from "./directory_uri.ts";
 import { type DirectoryEntry, EntryParser } from "./entry_parser.ts";
 import { Route } from "./route.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
@@ -51,10 +51,7 @@ export function listDirectory(
   uri: string,
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
-  checkUri(uri);
-  if (!uri.split("?")[0]!.endsWith("/")) {
-    throw new RangeError(`uri: the path of a directory must end with "/"; got ${uri}`);
-  }
+  checkDirectoryUri(uri);
   const signal = requestSignal(options);
   const makeRoute = () => new Route("from", from, signal);
   // Checked now, rather than at the first iteration.

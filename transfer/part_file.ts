@@ -6,14 +6,14 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { isPartName, PART_SUFFIX } from "../files/part_name.ts";
-import { syncIfPossible } from "../files/sync_if_possible.ts";
-import { readPieces } from "./file_pieces.ts";
+import { lockFile } from "../disk/lock.ts";
 import { ifPresent, removeIfPresent } from "../disk/present.ts";
+import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { isPartName, PART_SUFFIX } from "../files/part_name.ts";
+import { readPieces } from "./file_pieces.ts";
 import { createFile, isAt, openRegularFile } from "./local_files.ts";
 import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
 import { TransferError } from "./transfer_error.ts";
-import { lockFile } from "../files/lock.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;

@@ -73,8 +73,14 @@ export class TransferError extends DeguError {
   }
 }
 
-/** The operation that was requested: an upload, a directory listing, or a download. */
-type TransferTask = "put" | "list" | "get";
+/** What the other end was asked for: to take a file, make a directory, delete, list a directory, or give a file. */
+type TransferTask = "put" | "make" | "delete" | "list" | "get";
+
+/** What the status 409 means of what was to be changed. */
+const CONFLICTS: Partial<Record<TransferTask, string>> = {
+  make: "a file has this name, or that of a directory that it would be in; choose another name",
+  delete: "the directory is not empty; delete what is in it first",
+};
 
 /** Creates the error for a response with a status that is not a success. */
 export function statusError(
@@ -109,7 +115,7 @@ export function changedWhileMoved(name: string): TransferError {
 }
 
 function hintOf(status: number, task: TransferTask): string {
-  const writing = task === "put";
+  const writing = task !== "get" && task !== "list";
   switch (status) {
     case 301:
     case 302:
@@ -129,6 +135,9 @@ function hintOf(status: number, task: TransferTask): string {
         ? "this client may not write there, or the file system is read-only"
         : "this client may not read that";
     case 404:
+      if (task === "delete") {
+        return "there is nothing of this name, or it is not for this client";
+      }
       if (writing) {
         return "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()";
       }
@@ -140,7 +149,8 @@ function hintOf(status: number, task: TransferTask): string {
         ? "it does not accept files; it needs a FilesApp with write: true"
         : "it is not a FilesApp, or not at this URI";
     case 409:
-      return "it has another part of this file, or a directory is in the way; call again";
+      return CONFLICTS[task] ??
+        "it has another part of this file, or a directory is in the way; call again";
     case 412:
       return "the file already exists, or changed; call again to replace it";
     case 413:

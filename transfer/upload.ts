@@ -21,6 +21,7 @@ import { readDigest } from "./response_digest.ts";
 import { Route } from "./route.ts";
 import { SourceFile } from "./source_file.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import { isTransient } from "./transient.ts";
 
 /**
  * Uploads a file to a `FilesApp` with `write: true`: one attempt, which resumes what an earlier one has
@@ -169,8 +170,14 @@ class Upload {
   async #isThere(): Promise<boolean> {
     if (this.#sha256 === null || !this.#route.isUsable) return false;
     const wanted = { "want-repr-digest": WANT_SHA256 };
-    const response = await this.#route.request("HEAD", this.#uri, wanted);
-    return response.status === 200 && readDigest("HEAD", this.#uri, response) === this.#sha256;
+    try {
+      const response = await this.#route.request("HEAD", this.#uri, wanted);
+      return response.status === 200 && readDigest("HEAD", this.#uri, response) === this.#sha256;
+    } catch (error) {
+      // A server closes a connection over which a body came that it did not read.
+      if (this.#route.canReconnect || !isTransient(error)) throw error;
+      return false;
+    }
   }
 
   /** Checks that the server has the file, and that it is this one. */

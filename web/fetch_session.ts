@@ -15,7 +15,7 @@ import {
   type SessionOwner,
 } from "../base/app/session.ts";
 import type { Logger } from "../net/standard_logger.ts";
-import { describe } from "../net/thrown.ts";
+import { messageOf, stackOf } from "../net/thrown.ts";
 
 /** The second argument of a fetch-style handler, as `Deno.serve` passes it. */
 export interface PeerInfo {
@@ -70,7 +70,7 @@ export class FetchSession implements SessionOwner {
   /** The app closed the session. */
   sessionClosed(reason: unknown): void {
     if (this.session.message !== null) return;
-    this.#end(`closed by the app: ${describe(reason).message}`, reason);
+    this.#end(`closed by the app: ${messageOf(reason)}`, reason);
     this.#closing.reject(reason);
   }
 
@@ -89,7 +89,7 @@ export class FetchSession implements SessionOwner {
     const message = "a session has one request where it comes from fetch";
     this.#end(message, new ConnectionClosedError(`the session has ended: ${message}`));
     disposeStore(session, (error) => {
-      this.#logger.error(`${session}: an error of session.store: ${describe(error).stack}`);
+      this.#logger.error(`${session}: an error of session.store: ${stackOf(error)}`);
     });
   }
 }

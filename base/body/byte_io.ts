@@ -108,8 +108,15 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
 /** At most this many bytes are passed on at a time. */
 export const MAX_PIECE_BYTES = 2097152;
 const CAPACITY = 65536;
+/** Bytes of a buffer at first. */
+const FIRST_BYTES = 2048;
+/** How many times larger a buffer gets that was filled, and how many times too large one may be. */
+const GROWTH = 4;
 
-/** A buffer over a source: the bytes from `start` to `end` have been read but not yet consumed. */
+/**
+ * A buffer over a source: the bytes from `start` to `end` have been read but not yet consumed. It begins
+ * small, grows when a read fills it, and gets smaller again between messages that need less.
+ */
 export class ByteReader {
   /** The buffer; allocated on first use. */
   bytes: Uint8Array = EMPTY;
@@ -118,16 +125,19 @@ export class ByteReader {
   /** Where they end. */
   end = 0;
   readonly #source: AheadSource;
+  readonly #first: number;
   readonly #usual: number;
-  #capacity: number;
+  /** How far the current message has filled the buffer. */
+  #peak = 0;
   // A read that was issued before anything waits for it. Until it settles, the buffer must not move.
   #ahead: Promise<number | null> | null = null;
   #failure: { readonly error: unknown } | null = null;
 
-  /** Makes an empty buffer with the capacity of the longest item that must fit in it. */
+  /** Makes an empty buffer that grows up to the length of the longest item that must fit in it. */
   constructor(source: AheadSource, capacity = CAPACITY) {
     this.#source = source;
-    this.#usual = this.#capacity = capacity;
+    this.#first = Math.min(capacity, FIRST_BYTES);
+    this.#usual = capacity;
   }
 
   /** How many bytes are buffered. */
@@ -140,10 +150,13 @@ export class ByteReader {
    * while a read {@linkcode ahead} is pending.
    */
   room(): Uint8Array {
-    if (this.bytes.length === 0) this.bytes = new Uint8Array(this.#capacity);
-    if (this.start === this.end) {
+    const { length } = this.bytes;
+    // A source that fills the buffer probably has more.
+    if (this.end === length && length < this.#usual) {
+      this.#moveTo(this.#largerBytes);
+    } else if (this.start === this.end) {
       this.start = this.end = 0;
-    } else if (this.end === this.bytes.length) {
+    } else if (this.end === length) {
       this.bytes.copyWithin(0, this.start, this.end);
       this.end -= this.start;
       this.start = 0;
@@ -151,33 +164,52 @@ export class ByteReader {
     return this.end === 0 ? this.bytes : this.bytes.subarray(this.end);
   }
 
-  /**
-   * Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes.
-   * The new one has the usual size, so an idle connection keeps no more.
-   */
+  /** Makes room behind `end` as {@linkcode room} does, but in a new buffer instead of moving bytes. */
   #roomBehind(): Uint8Array {
-    if (this.end === this.bytes.length || this.#capacity > this.#usual) {
-      this.#moveTo(this.#usual);
-    }
+    const { length } = this.bytes;
+    if (this.end === length || length > this.#usual) this.#moveTo(this.#idleBytes);
     return this.bytes.subarray(this.end);
   }
 
   /** Enlarges the buffer, for a body that fills it again and again. */
   grow(capacity: number): void {
-    if (capacity <= this.#capacity || this.#ahead !== null) return;
+    if (capacity <= this.bytes.length || this.#ahead !== null) return;
     this.#moveTo(capacity);
   }
 
   /** Undoes {@linkcode grow}, once that body has ended. */
   shrink(): void {
-    if (this.#capacity === this.#usual || this.buffered > this.#usual) return;
+    if (this.bytes.length <= this.#usual || this.#ahead !== null) return;
+    if (this.buffered <= this.#usual) this.#moveTo(this.#idleBytes);
+    this.#peak = this.end;
+  }
+
+  /**
+   * Fits the buffer, which must be empty, to what the last message has needed: between two messages, before
+   * a read that may wait for long.
+   */
+  fit(): void {
+    const { length } = this.bytes;
     if (this.#ahead !== null) return;
-    this.#moveTo(this.#usual);
+    if (this.#peak >= length) {
+      if (length < this.#usual) this.#moveTo(this.#largerBytes);
+    } else if (this.#peak * GROWTH <= length && length > this.#first) {
+      this.#moveTo(Math.max(Math.floor(length / GROWTH), this.#first));
+    }
+    this.#peak = 0;
+  }
+
+  get #largerBytes(): number {
+    return Math.min(Math.max(this.bytes.length * GROWTH, this.#first), this.#usual);
+  }
+
+  /** Bytes of a buffer with room for more, if that is possible. */
+  get #idleBytes(): number {
+    return this.buffered < this.#first ? this.#first : this.#usual;
   }
 
   /** Moves the buffered bytes to a new buffer, in which they must fit. */
   #moveTo(capacity: number): void {
-    this.#capacity = capacity;
     const another = new Uint8Array(capacity);
     this.end = this.take(another);
     this.start = 0;
@@ -280,6 +312,7 @@ export class ByteReader {
   filled(count: number | null, room: number = this.bytes.length - this.end): number {
     const added = checkCount(count, room);
     this.end += added;
+    if (this.end > this.#peak) this.#peak = this.end;
     return added;
   }
 

@@ -139,6 +139,21 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   });
 }
 
+/** `fetch` closes the connection after each message if the request says so. */
+function single(endpoint: Endpoint): Promise<Exchange> {
+  const client = makeClient(endpoint);
+  const url = `${baseUrl(endpoint)}/`;
+  const headers = { connection: "close" };
+  return Promise.resolve({
+    async request(payload: Uint8Array<ArrayBuffer> | null): Promise<Uint8Array> {
+      const response = await fetch(url, { client, method: "POST", body: payload, headers });
+      checkStatus(response.status);
+      return await response.bytes();
+    },
+    close: () => client.close(),
+  });
+}
+
 async function transfer(endpoint: Endpoint, work: Transfer): Promise<void> {
   using client = makeClient(endpoint);
   const url = baseUrl(endpoint) + work.uri;
@@ -169,4 +184,4 @@ async function take(
   checker.finish();
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, transfer });
+if (import.meta.main) await runPeer({ serve, exchange, single, transfer });

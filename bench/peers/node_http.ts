@@ -118,19 +118,21 @@ interface Opener {
   close(): void;
 }
 
-function makeOpener(endpoint: Endpoint): Opener {
+/** @param keepAlive Whether a connection is for more than one message, and its session for more than one connection. */
+function makeOpener(endpoint: Endpoint, keepAlive = true): Opener {
   const target = endpoint.transport === "unix"
     ? { socketPath: endpoint.path }
     : { host: endpoint.hostname, port: endpoint.port };
   if (endpoint.tls === undefined) {
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    const agent = new http.Agent({ keepAlive, maxSockets: 1 });
     return {
       request: (method, path, headers) => http.request({ ...target, agent, method, path, headers }),
       close: () => agent.destroy(),
     };
   }
   const agent = new https.Agent({
-    keepAlive: true,
+    keepAlive,
+    ...(keepAlive ? {} : { maxCachedSessions: 0 }),
     maxSockets: 1,
     cert: readFileSync(endpoint.tls.client.certFile),
     key: readFileSync(endpoint.tls.client.keyFile),
@@ -145,7 +147,7 @@ function makeOpener(endpoint: Endpoint): Opener {
 }
 
 function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
-  const opener = makeOpener(endpoint);
+  const opener = makeOpener(endpoint, work.single !== true);
   const headers = work.message === "headers" ? requestHeaders : { "content-length": 108 };
   const method = work.message === "headers" ? "GET" : "POST";
   return Promise.resolve({
@@ -206,4 +208,4 @@ async function take(message: http.IncomingMessage, checker: PatternChecker): Pro
   checker.finish();
 }
 
-if (import.meta.main) await runPeer({ serve, exchange, transfer });
+if (import.meta.main) await runPeer({ serve, exchange, single: exchange, transfer });

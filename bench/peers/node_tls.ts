@@ -49,16 +49,22 @@ function makeHandler(work: ServerWork): (socket: tls.TLSSocket) => void {
   }
 }
 
+/** Kept for every connection, as a program does that makes many. */
+let secureContext: tls.SecureContext | null = null;
+
 async function connect(endpoint: Endpoint): Promise<tls.TLSSocket> {
   if (endpoint.tls === undefined) throw new Error("an endpoint without certificates");
+  secureContext ??= tls.createSecureContext({
+    cert: readFileSync(endpoint.tls.client.certFile),
+    key: readFileSync(endpoint.tls.client.keyFile),
+    ca: readFileSync(endpoint.tls.client.caFile),
+  });
   const target = endpoint.transport === "unix"
     ? { path: endpoint.path }
     : { host: endpoint.hostname, port: endpoint.port };
   const socket = tls.connect({
     ...target,
-    cert: readFileSync(endpoint.tls.client.certFile),
-    key: readFileSync(endpoint.tls.client.keyFile),
-    ca: readFileSync(endpoint.tls.client.caFile),
+    secureContext,
     // The authority is private: whoever has a certificate of it is the server.
     checkServerIdentity: () => undefined,
   });

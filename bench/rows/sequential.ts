@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Placement } from "../cores.ts";
 import type { Contender, Group } from "../interleave.ts";
 import type { Pair, PeerName } from "../pair.ts";
 import { makePairContender } from "../pair.ts";
@@ -42,6 +43,8 @@ export interface ExchangeGroup {
   readonly title: string;
   readonly message: ExchangeWork["message"];
   readonly connections: number;
+  /** Whether each message has a connection of its own. */
+  readonly single?: boolean;
   readonly transport: Endpoint["transport"];
   readonly tls?: TlsFiles;
   readonly peers: readonly ExchangePeers[];
@@ -100,25 +103,30 @@ export const headersRow: Row = {
   },
 };
 
+/** What a pair of peers does that exchange small messages, and where. */
+export function makeExchangeEnds(
+  { name, server, client }: ExchangePeers,
+  work: ExchangeWork,
+  placement: Placement,
+) {
+  const placements = { serverPlacement: placement, clientPlacement: placement };
+  return { name, server, client, serverWork: work, clientWork: work, ...placements };
+}
+
 /** Makes a group of small messages, both ends on one core. */
 export function makeExchangeGroup(group: ExchangeGroup, setting: RowSetting): Group {
-  const { id, title, message, connections, transport, tls } = group;
-  const work: ExchangeWork = { kind: "exchange", message, connections };
-  const amount = setting.quick ? 2000 : 20_000;
-  const contenders = group.peers.map(({ name, server, client }): Contender => {
+  const { id, title, message, connections, single = false, transport, tls } = group;
+  const work: ExchangeWork = { kind: "exchange", message, connections, single };
+  // A connection takes at least ten times as long as a message.
+  const amount = (setting.quick ? 2000 : 20_000) / (single ? 10 : 1);
+  const contenders = group.peers.map((each): Contender => {
     const pair: Pair = {
-      name,
-      server,
-      client,
-      serverWork: work,
-      clientWork: work,
+      ...makeExchangeEnds(each, work, "one"),
       transport,
       tls,
-      serverPlacement: "one",
-      clientPlacement: "one",
       amount,
       // With ten thousand the first round was still a quarter slower, whoever ran it.
-      warmUp: setting.quick ? 2000 : 50_000,
+      warmUp: setting.quick ? amount : amount * 2.5,
     };
     return makePairContender(pair, setting);
   });

@@ -5,18 +5,11 @@
  * @module
  */
 
-import type { KeyObject } from "node:crypto";
 import type { PeerAuthority } from "../../base/app/session.ts";
-import {
-  type Certificate,
-  describeAuthority,
-  fingerprint256,
-  parseCertificate,
-  PURPOSE,
-  validityProblem,
-} from "./certificate.ts";
-import { forgetOldest } from "./forget_oldest.ts";
-import { publicKeyOf, type Verdict, verifySignature } from "./signature.ts";
+import { forgetOldest } from "../../base/forget_oldest.ts";
+import { type Certificate, describeAuthority, PURPOSE, validityProblem } from "./certificate.ts";
+import { type KnownCertificate, readCertificate } from "./known_certificates.ts";
+import { type Verdict, verifySignature } from "./signature.ts";
 
 /** More certificates than this are ignored; the TLS library follows far fewer. */
 const MAX_CHAIN = 32;
@@ -64,10 +57,11 @@ export class Authorities {
    */
   constructor(certificates: readonly Uint8Array[]) {
     const issuers = certificates.map((der, index) => new Issuer(der, index));
-    this.certificates = issuers.map(({ certificate }) => certificate.raw);
-    this.#bySubject = Map.groupBy(issuers, ({ subject }) => subject);
+    this.certificates = issuers.map(({ known }) => known.certificate.raw);
+    this.#bySubject = Map.groupBy(issuers, ({ known }) => known.subject);
     for (const issuer of issuers) {
-      if (!this.trusts(issuer.publicKey256)) this.#byKey.set(issuer.publicKey256, issuer);
+      const { publicKey256 } = issuer.known;
+      if (!this.trusts(publicKey256)) this.#byKey.set(publicKey256, issuer);
     }
   }
 
@@ -110,13 +104,13 @@ export class Authorities {
   #onlyPossible(search: PathSearch): Issuer | undefined {
     const [possible, ...others] = search.run("maybe");
     const isAlone = this.#byKey.size === 1 || (search.isComplete &&
-      others.every(({ publicKey256 }) => publicKey256 === possible?.publicKey256));
+      others.every(({ known }) => known.publicKey256 === possible?.known.publicKey256));
     return isAlone ? possible : undefined;
   }
 }
 
 function describe(issuer: Issuer | undefined): PeerAuthority | null {
-  return issuer === undefined ? null : describeAuthority(issuer.certificate);
+  return issuer === undefined ? null : describeAuthority(issuer.known.certificate, issuer.known);
 }
 
 /**
@@ -138,36 +132,13 @@ class Signers {
 
 /** A certificate that may have signed others. */
 class Issuer {
-  readonly certificate: Certificate;
+  readonly known: KnownCertificate;
   /** Its position among those that it came with. */
   readonly order: number;
-  /** Its name, in a form to look it up by. */
-  readonly subject: string;
-  /** The name of its issuer. */
-  readonly issuer: string;
-  #key: KeyObject | null | undefined;
-  #certificate256: string | undefined;
-  #publicKey256: string | undefined;
 
   constructor(der: Uint8Array, order: number) {
-    this.certificate = parseCertificate(der);
+    this.known = readCertificate(der);
     this.order = order;
-    this.subject = this.certificate.links.subject.toHex();
-    this.issuer = this.certificate.links.issuer.toHex();
-  }
-
-  /** Its key; `null` if that can't be used. */
-  get key(): KeyObject | null {
-    if (this.#key === undefined) this.#key = publicKeyOf(this.certificate);
-    return this.#key;
-  }
-
-  get certificate256(): string {
-    return this.#certificate256 ??= fingerprint256(this.certificate.raw);
-  }
-
-  get publicKey256(): string {
-    return this.#publicKey256 ??= fingerprint256(this.certificate.publicKey);
   }
 }
 
@@ -193,10 +164,10 @@ class PathSearch {
   ) {
     const [leaf, ...rest] = chain.slice(0, MAX_CHAIN);
     const between = rest.flatMap((der, index) => readIssuer(der, index) ?? [])
-      .filter(({ certificate }) => maySignOthers(certificate, purpose));
+      .filter(({ known }) => maySignOthers(known.certificate, purpose));
     this.isComplete = between.length === chain.length - 1;
     this.#leaf = leaf === undefined ? null : new Issuer(leaf, 0);
-    this.#between = Map.groupBy(between, ({ subject }) => subject);
+    this.#between = Map.groupBy(between, ({ known }) => known.subject);
     this.#trusted = trusted;
     this.#signers = signers;
     for (const { length } of trusted.values()) this.#signatures += 2 * length;
@@ -216,7 +187,7 @@ class PathSearch {
       for (const end of ends.sort((a, b) => a.order - b.order)) found.add(end);
       const next = new Set<Issuer>();
       for (const issuer of level.flatMap((child) => this.#issuersOf(child, this.#between, least))) {
-        const { pathLength } = issuer.certificate.links;
+        const { pathLength } = issuer.known.certificate.links;
         if (!seen.has(issuer) && (pathLength === null || pathLength >= depth)) next.add(issuer);
       }
       for (const issuer of next) seen.add(issuer);
@@ -227,7 +198,7 @@ class PathSearch {
 
   /** Which of these signed a certificate: all those with one key, or several if none is certain. */
   #issuersOf(child: Issuer, among: IssuersBySubject, least: "yes" | "maybe"): Issuer[] {
-    const candidates = among.get(child.issuer);
+    const candidates = among.get(child.known.issuer);
     if (candidates === undefined) return [];
     const possible: Issuer[] = [];
     for (const [key256, issuers] of this.#byLikelihood(child, candidates)) {
@@ -236,7 +207,7 @@ class PathSearch {
       // Other rules are left to the TLS library, which may have refused this path for one of them.
       const fit = least === "maybe"
         ? issuers
-        : issuers.filter(({ certificate }) => !certificate.links.hasMoreRules);
+        : issuers.filter(({ known }) => !known.certificate.links.hasMoreRules);
       // No other key can have made the same signature.
       if (verdict === "yes") return fit;
       if (least === "maybe") possible.push(...fit);
@@ -246,25 +217,25 @@ class PathSearch {
 
   /** By key, those first that have been found or that the certificate hints at. */
   #byLikelihood(child: Issuer, candidates: readonly Issuer[]): [string, Issuer[]][] {
-    const signer = this.#signers.get(child.certificate256);
-    const hint = child.certificate.links.authorityKeyId?.toHex();
+    const signer = this.#signers.get(child.known.certificate256);
+    const hint = child.known.certificate.links.authorityKeyId?.toHex();
     const isLikely = ([key256, [first]]: [string, Issuer[]]) =>
       key256 === signer ||
-      (hint !== undefined && first!.certificate.links.subjectKeyId?.toHex() === hint);
-    const keys = [...Map.groupBy(candidates, ({ publicKey256 }) => publicKey256)];
+      (hint !== undefined && first!.known.certificate.links.subjectKeyId?.toHex() === hint);
+    const keys = [...Map.groupBy(candidates, ({ known }) => known.publicKey256)];
     return [...keys.filter(isLikely), ...keys.filter((each) => !isLikely(each))];
   }
 
   #verify(child: Issuer, issuer: Issuer, key256: string): Verdict {
-    if (this.#signers.get(child.certificate256) === key256) return "yes";
+    if (this.#signers.get(child.known.certificate256) === key256) return "yes";
     let verdicts = this.#verdicts.get(child);
     if (verdicts === undefined) this.#verdicts.set(child, verdicts = new Map());
     const known = verdicts.get(key256);
     if (known !== undefined) return known;
-    const { key } = issuer;
+    const { key } = issuer.known;
     if (key !== null && --this.#signatures < 0) return "no";
-    const verdict = key === null ? "no" : verifySignature(child.certificate, key);
-    if (verdict === "yes") this.#signers.add(child.certificate256, key256);
+    const verdict = key === null ? "no" : verifySignature(child.known.certificate, key);
+    if (verdict === "yes") this.#signers.add(child.known.certificate256, key256);
     verdicts.set(key256, verdict);
     return verdict;
   }

@@ -187,31 +187,39 @@ export function parseCertificate(der: Uint8Array): Certificate {
   };
 }
 
+/** The SHA-256 of a certificate, and of its SubjectPublicKeyInfo. */
+type Fingerprints = { readonly certificate256: string; readonly publicKey256: string };
+
 /** Describes the certificate of a peer, for a session or a socket. */
 export function describeCertificate(
   certificate: Certificate,
+  { certificate256, publicKey256 }: Fingerprints,
   authority: PeerAuthority | null,
 ): PeerCertificate {
-  const { subject, issuer, names, validFrom, validTo, raw, publicKey } = certificate;
+  const { subject, issuer, names, validFrom, validTo, raw } = certificate;
+  // Dates and bytes are copied, because the receiver may change them.
   return Object.freeze({
     subject,
     issuer,
     subjectAltNames: (names ?? []).map(({ type, value }) => `${type}:${escapeText(value)}`),
-    fingerprint256: fingerprint256(raw),
-    publicKey256: fingerprint256(publicKey),
+    fingerprint256: certificate256,
+    publicKey256,
     authority,
-    validFrom,
-    validTo,
-    raw,
+    validFrom: new Date(validFrom),
+    validTo: new Date(validTo),
+    raw: Uint8Array.from(raw),
   });
 }
 
 /** Describes an authority. */
-export function describeAuthority({ subject, raw, publicKey }: Certificate): PeerAuthority {
+export function describeAuthority(
+  { subject, raw }: Certificate,
+  { certificate256, publicKey256 }: Fingerprints,
+): PeerAuthority {
   return Object.freeze({
     subject,
-    fingerprint256: fingerprint256(raw),
-    publicKey256: fingerprint256(publicKey),
+    fingerprint256: certificate256,
+    publicKey256,
     // A copy, because the receiver may change it.
     raw: Uint8Array.from(raw),
   });

@@ -7,9 +7,10 @@
 import type { TLSSocket } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
 import type { PeerAuthority, PeerCertificate } from "../../base/app/session.ts";
-import { describeCertificate, fingerprint256 } from "./certificate.ts";
+import { describeCertificate } from "./certificate.ts";
 import type { Chain } from "./chain.ts";
 import type { ServerMaterial } from "./context.ts";
+import type { KnownCertificate } from "./known_certificates.ts";
 import { findVoucher, verifyPeer } from "./peer.ts";
 import { checkNegotiated } from "./policy.ts";
 import { verifiedClients } from "./verified_clients.ts";
@@ -32,11 +33,11 @@ export function checkClient(
   if (!begun.options.requestCert) {
     throw new TlsError("NO_CERTIFICATE", "the client was not asked for a certificate");
   }
-  const { chain, certificate } = verifyPeer("client", socket);
+  const { chain, leaf } = verifyPeer("client", socket);
   const authority = socket.isSessionReused()
-    ? recallAuthority(chain, inForce)
-    : verifyAuthority(chain, begun, inForce);
-  return describeCertificate(certificate, authority);
+    ? recallAuthority(chain, leaf, inForce)
+    : verifyAuthority(chain, leaf, begun, inForce);
+  return describeCertificate(leaf.certificate, leaf, authority);
 }
 
 /** Whether a client that was accepted is trusted by what is in force. */
@@ -52,11 +53,12 @@ export function isStillTrusted(
 /** The authority that vouched for a certificate which the library has just verified. */
 function verifyAuthority(
   chain: Chain,
+  leaf: KnownCertificate,
   begun: ServerMaterial,
   inForce: ServerMaterial,
 ): PeerAuthority {
   const verified = findVoucher("client", begun.authorities, chain);
-  verifiedClients.add(fingerprint256(chain[0]), verified.publicKey256);
+  verifiedClients.add(leaf.certificate256, verified.publicKey256);
   if (begun === inForce) return verified;
   const authority = inForce.authorities.findCertain(chain, "clientAuth") ??
     inForce.authorities.describe(verified.publicKey256);
@@ -70,8 +72,12 @@ function verifyAuthority(
  * The authority of a resumed session: the library has not verified its certificate, so it must have been
  * verified before, by an authority that is trusted now.
  */
-function recallAuthority(chain: Chain, inForce: ServerMaterial): PeerAuthority {
-  const vouchers = verifiedClients.vouchersOf(fingerprint256(chain[0]));
+function recallAuthority(
+  chain: Chain,
+  leaf: KnownCertificate,
+  inForce: ServerMaterial,
+): PeerAuthority {
+  const vouchers = verifiedClients.vouchersOf(leaf.certificate256);
   for (const publicKey256 of vouchers) {
     const authority = inForce.authorities.describe(publicKey256);
     if (authority === null) continue;

@@ -5,17 +5,14 @@
  * @module
  */
 
+import type { KeyObject } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import type { PeerAuthority } from "../../base/app/session.ts";
 import { TlsError } from "../../base/errors.ts";
 import type { Authorities } from "./authority.ts";
-import {
-  type Certificate,
-  parseCertificate,
-  usageProblem,
-  validityProblem,
-} from "./certificate.ts";
+import { type Certificate, usageProblem, validityProblem } from "./certificate.ts";
 import { type Chain, presentedChain } from "./chain.ts";
+import { type KnownCertificate, readCertificate } from "./known_certificates.ts";
 import { USABLE_KEYS } from "./keys.ts";
 import { publicKeyOf } from "./signature.ts";
 
@@ -23,7 +20,7 @@ import { publicKeyOf } from "./signature.ts";
 export interface VerifiedPeer {
   readonly chain: Chain;
   /** The first certificate of the chain, the peer's own. */
-  readonly certificate: Certificate;
+  readonly leaf: KnownCertificate;
 }
 
 /**
@@ -39,9 +36,9 @@ export function verifyPeer(whose: "client" | "server", socket: TLSSocket): Verif
   }
   const chain = presentedChain(socket);
   if (chain === null) throw new TlsError("NO_CERTIFICATE", `the ${whose} sent no certificate`);
-  const certificate = parseCertificate(chain[0]);
-  checkCertificate(whose, certificate);
-  return { chain, certificate };
+  const leaf = readCertificate(chain[0]);
+  checkCertificate(whose, leaf.certificate, leaf.key);
+  return { chain, leaf };
 }
 
 /**
@@ -65,9 +62,14 @@ export function findVoucher(
 /**
  * Checks that a certificate can be used for one end of a connection, now.
  *
+ * @param key Its key; `null` if that can't be used.
  * @throws {TlsError} if it can't.
  */
-export function checkCertificate(whose: "client" | "server", certificate: Certificate): void {
+export function checkCertificate(
+  whose: "client" | "server",
+  certificate: Certificate,
+  key: KeyObject | null = publicKeyOf(certificate),
+): void {
   const now = Date.now();
   const refuse = (code: TlsError["code"], problem: string) =>
     new TlsError(code, `the ${whose}'s certificate ${problem}`);
@@ -81,7 +83,7 @@ export function checkCertificate(whose: "client" | "server", certificate: Certif
     const isEarly = now < certificate.validFrom.getTime();
     throw refuse(isEarly ? "NOT_YET_VALID" : "EXPIRED", validity);
   }
-  if (publicKeyOf(certificate) === null) {
+  if (key === null) {
     throw refuse("WEAK", `has a key of an unsupported kind; must be ${USABLE_KEYS}`);
   }
 }

@@ -11,9 +11,17 @@ import {
   isIPv4,
   isIPv6,
   isLinkLocal,
+  isUnixAddress,
   withoutZone,
   zoneOf,
 } from "@degu/internal/base/address_rules.ts";
+
+Deno.test("an address is of a Unix socket if it is a path or an abstract name", () => {
+  assert(isUnixAddress("/tmp/socket"));
+  assert(isUnixAddress(Uint8Array.of(0, 1)));
+  assert(!isUnixAddress(["127.0.0.1", 80]));
+  assert(!isUnixAddress(["fe80::1", 80, 0, 2]));
+});
 
 Deno.test("an IPv4 address is four decimal numbers up to 255, without leading zeros", () => {
   fc.assert(fc.property(fc.ipV4(), (host) => {

@@ -106,6 +106,18 @@ Deno.test("the trust of a device's server can't be set", async () => {
   assertEquals(await setup.ask(), "viewer");
 });
 
+Deno.test("a device says where its servers listen, for as long as they do", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  assertEquals(await camera.serving(), []);
+  await using server = camera.listen(LOOPBACK, tellName);
+  server.serveForever();
+  await server.ready;
+  assertEquals(await camera.serving(), [server.address]);
+  await server.shutdown();
+  assertEquals(await camera.serving(), []);
+});
+
 Deno.test("listen validates its arguments, and logs to the device's logger", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");

@@ -5,6 +5,7 @@ import {
   decodeLine,
   encodeLine,
   type InvitationLine,
+  isWholeLine,
 } from "@degu/internal/device/invitation_line.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
@@ -142,4 +143,17 @@ Deno.test("no text makes reading a line fail in any other way", () => {
   fc.assert(fc.property(fc.constantFrom(1, 2), bytes(0, 3000), (version, rest) => {
     assertThrows(() => decodeLine(lineOf(version, rest)), RangeError);
   }));
+});
+
+Deno.test("a line is whole when its end is there, whether it can be used or not", () => {
+  const line = encodeLine(sample);
+  assertEquals(isWholeLine(line), true);
+  assertEquals(isWholeLine(` ${line.replaceAll(/(.{50})/g, "$1\n")}\n`), true);
+  for (const length of [5, 6, 100, line.length - 1]) {
+    assertEquals(isWholeLine(line.slice(0, length)), false, String(length));
+  }
+  const expired = encodeLine({ ...sample, expires: new Date(0) });
+  for (const text of ["", "hello", expired, lineOf(2, restOf(line))]) {
+    assertEquals(isWholeLine(text), true, text);
+  }
 });

@@ -1,6 +1,6 @@
 /** Names that peers choose, in messages. */
 import { assert, assertEquals } from "@std/assert";
-import { printable, printableError } from "@degu/internal/files/printable.ts";
+import { printable, printableError, printableJson } from "@degu/internal/files/printable.ts";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
@@ -19,6 +19,16 @@ Deno.test("invisible characters, and those that break a line, are replaced by th
   for (const [message, expected] of Object.entries(cases)) {
     assertEquals(printable(message), expected);
   }
+});
+
+Deno.test("such characters become escapes of JSON, which is the same value", () => {
+  const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
+  const text = printableJson(value);
+  assertEquals(
+    text,
+    String.raw`{"a b/Ö日😀":"\n\u001b\u0085\u202e\udb40\udc01\ud800\"\\"}`,
+  );
+  assertEquals(JSON.parse(text), value);
 });
 
 Deno.test("an error with such characters is replaced by one without them", () => {

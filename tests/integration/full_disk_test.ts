@@ -1,23 +1,10 @@
 /** A download to a disk that is full, which is a tmpfs in a mount namespace that the test makes. */
 import { assert, assertEquals } from "@std/assert";
 import { tempDir } from "@degu/testing/directories.ts";
+import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/mount_namespace.ts";
 import { runProgram } from "@degu/testing/programs.ts";
 
-/** Makes a namespace, and what is needed in it; says why if that can't be. */
-const THROUGH = ["unshare", "--map-root-user", "--mount"];
-
-async function obstacle(): Promise<string | null> {
-  await using dir = await tempDir();
-  try {
-    const [program = "", ...args] = [...THROUGH, "mount", "-t", "tmpfs", "tmpfs", dir.path];
-    const { success, stderr } = await new Deno.Command(program, { args }).output();
-    return success ? null : new TextDecoder().decode(stderr).trim();
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
-
-const why = await obstacle();
+const why = await mountObstacle();
 
 Deno.test({
   name: why === null
@@ -33,7 +20,11 @@ Deno.test({
       `--allow-read=${path}`,
       `--allow-write=${path}`,
     ];
-    const printed = await runProgram("full_disk.ts", { flags, args: [path], through: THROUGH });
+    const printed = await runProgram("full_disk.ts", {
+      flags,
+      args: [path],
+      through: THROUGH_MOUNT_NAMESPACE,
+    });
     const { name, code, message, found, part, resumedFrom, isRight, names } = JSON.parse(printed);
     assertEquals([name, code], ["TransferError", "DISK_FULL"]);
     assert(message.includes(`${path}/copy`) && message.includes("no space left"), message);

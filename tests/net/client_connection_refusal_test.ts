@@ -1,9 +1,11 @@
 /** The error of a client that is refused after its handshake, and what it can explain. */
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EmptyPreambleError, TlsError } from "@degu/degu/base";
-import { type Connection, SSLClient } from "@degu/degu/client";
+import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
+import { Server } from "@degu/degu/server";
 import { explainRefusal } from "@degu/internal/net/client_connection.ts";
+import { RecordingLogger } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 
 const HINT = "your membership has ended: renew it";
@@ -23,7 +25,8 @@ Deno.test("an alert keeps its code, followed by an explanation", async () => {
     using connection = await client.connect();
     const error = await assertRejects(ask(connection, isExplained), TlsError);
     assertEquals(error.code, "REFUSED_BY_PEER");
-    const alert = "received fatal alert: CertificateRequired";
+    const alert =
+      "received fatal alert: CertificateRequired; it wants a certificate: give certFile and keyFile";
     assertEquals(error.message, isExplained ? `${alert}; ${HINT}` : alert);
   }
 });
@@ -52,4 +55,27 @@ Deno.test("after the first response, the end of a connection is not reported as 
   endpoint.server.close();
   const error = await assertRejects(() => connection.get("/"), Error);
   assertEquals(error.message.includes(HINT), false);
+});
+
+Deno.test("a plain server that refuses a request: the client's error names its log, which says why", async () => {
+  const logger = new RecordingLogger();
+  await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, "text" as never], {
+    logger,
+  });
+  server.serveForever();
+  using connection = await new Client(server.address).connect();
+  const error = await assertRejects(() => connection.get("/"), EmptyPreambleError);
+  const what = "the server closed the connection before it answered anything";
+  assertEquals(error.message, `${what}; the server's log says why, at level info`);
+  assertMatch(logger.at("error")[0] ?? "", /body: must be null, a Uint8Array/);
+});
+
+Deno.test("a client that is done is no error in the server's log", async () => {
+  const logger = new RecordingLogger();
+  await using server = new Server(["127.0.0.1", 0], noContent, { logger });
+  server.serveForever();
+  (await new Client(server.address).connect()).close();
+  await logger.waitFor("debug");
+  const ended = "ended: the peer closed the connection before the first byte of a message";
+  assertEquals(logger.lines.map(([, line]) => line.replace(/^\S+ /, "")), [ended]);
 });

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
-import { Deadline } from "@degu/internal/net/deadline.ts";
+import { Deadline, keepTimers } from "@degu/internal/net/deadline.ts";
 
 /** Seconds. */
 const TIMEOUT = 8;
@@ -102,4 +102,80 @@ Deno.test("a timeout that exceeds the engine's longest timer does not expire at 
   it.deadline.start();
   it.time.tick(2 ** 31);
   assertEquals(it.expired, []);
+});
+
+/** The intervals that are running, in fake time. */
+function watchTimers() {
+  const time = new FakeTime(0);
+  const { setInterval, clearInterval } = globalThis;
+  const running = new Set<unknown>();
+  globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
+    const id = setInterval(tick, milliseconds);
+    running.add(id);
+    return id;
+  }) as typeof setInterval;
+  globalThis.clearInterval = (id) => {
+    running.delete(id);
+    clearInterval(id);
+  };
+  return {
+    time,
+    running,
+    [Symbol.dispose]() {
+      Object.assign(globalThis, { setInterval, clearInterval });
+      time.restore();
+    },
+  };
+}
+
+Deno.test("deadlines with the same time-out share a timer, which ends with the last of them", () => {
+  using it = watchTimers();
+  const { time, running } = it;
+  const expired: string[] = [];
+  const [first, second] = ["first", "second"].map((name) =>
+    new Deadline(TIMEOUT, () => {
+      expired.push(name);
+      (name === "first" ? first! : second!).close();
+    })
+  );
+  const other = new Deadline(TIMEOUT * 2, () => {});
+  assertEquals(running.size, 2);
+  other.close();
+  first!.start();
+  time.tick(TIMEOUT * 625);
+  second!.start();
+  time.tick(TIMEOUT * 625);
+  assertEquals([expired, running.size], [["first"], 1]);
+  time.tick(TIMEOUT * 625);
+  assertEquals([expired, running.size], [["first", "second"], 0]);
+  second!.close();
+  const later = new Deadline(TIMEOUT, () => {});
+  assertEquals(running.size, 1);
+  later.close();
+  assertEquals(running.size, 0);
+});
+
+Deno.test("timers that are kept run on for a moment after their last deadline", () => {
+  using it = watchTimers();
+  const { time, running } = it;
+  const [stop, stopOther] = [keepTimers(), keepTimers()];
+  const tick = TIMEOUT * 125;
+  const expired: number[] = [];
+  for (let count = 0; count < 3; count++) {
+    const deadline = new Deadline(TIMEOUT, () => expired.push(time.now));
+    deadline.start();
+    deadline.close();
+  }
+  assertEquals(running.size, 1);
+  time.tick(tick);
+  assertEquals(running.size, 0);
+  const deadline = new Deadline(TIMEOUT, () => expired.push(time.now));
+  deadline.start();
+  time.tick(tick * 9);
+  assertEquals([expired.length, running.size], [1, 1]);
+  deadline.close();
+  stop();
+  assertEquals(running.size, 1);
+  stopOther();
+  assertEquals(running.size, 0);
 });

@@ -21,6 +21,13 @@ class RecordingWriter {
   /** What each write waits for. */
   ready: Promise<void> = Promise.resolve();
 
+  join(preamble: number, bytes: Uint8Array): Uint8Array | null {
+    const whole = preamble + bytes.length;
+    if (whole > OUT_BYTES) return null;
+    this.out.set(bytes, preamble);
+    return this.out.subarray(0, whole);
+  }
+
   async write(bytes: Uint8Array): Promise<void> {
     this.writes.push(fromLatin1(bytes));
     await this.ready;

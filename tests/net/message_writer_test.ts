@@ -34,9 +34,16 @@ function open(portions?: Portions, timeout: number | null = null): Ends {
   return { socket, transport, writer: new MessageWriter(transport) };
 }
 
+/** Begins a message with this preamble. */
+function begin(writer: MessageWriter, preamble: string): void {
+  const buffer = writer.beginMessage();
+  buffer.set(latin1(preamble));
+  writer.endPreamble(buffer, preamble.length);
+}
+
 /** Sends a message whose framing is the length of its body. */
 async function send({ writer }: Ends, body: BodyOut): Promise<void> {
-  writer.beginMessage().set(latin1(PREAMBLE));
+  begin(writer, PREAMBLE);
   const framing = body === null ? null : (body as Uint8Array).length ?? 5;
   const rest = writer.endSend(await writer.beginSend(PREAMBLE.length, body, framing));
   if (rest !== null) await rest;
@@ -58,6 +65,43 @@ Deno.test("a preamble is sent in one write with a body that fits after it", asyn
   assertEquals(ends.socket.writes.map((write) => write.length), [9, 14, 14, 65536]);
   await send(ends, new Uint8Array(most + 1));
   assertEquals(ends.socket.writes.slice(4).map((write) => write.length), [65536, 1]);
+});
+
+Deno.test("a body that is too large goes out from where it is, but for what fits behind the preamble", async () => {
+  const ends = open();
+  await send(ends, new Uint8Array(70_000));
+  assertEquals(ends.socket.writes.map((write) => write.length), [1024, 70_009 - 1024]);
+});
+
+Deno.test("the buffer of a writer fits what it sends, and what it sent last", async () => {
+  const ends = open();
+  const sizes: number[] = [];
+  for (const body of [null, 1015, 1016, 5000, 10, 10, 10, 65_527, 4096, 4096]) {
+    await send(ends, body === null ? null : new Uint8Array(body));
+    sizes.push(ends.writer.out.length);
+  }
+  assertEquals(sizes, [1024, 1024, 4096, 16384, 16384, 4096, 1024, 65536, 65536, 16384]);
+});
+
+Deno.test("preambles that are made at the same time don't mix, and one that fails leaves nothing", async () => {
+  const [outer, inner, later] = [open(), open(), open()];
+  const buffer = outer.writer.beginMessage();
+  buffer.set(latin1("GET /out"));
+  begin(inner.writer, "GET /in\r\n\r\n");
+  buffer.set(latin1("er\r\n\r\n"), 8);
+  outer.writer.endPreamble(buffer, 14);
+  open().writer.beginMessage().set(latin1("half"));
+  begin(later.writer, "GET /later\r\n\r\n");
+  for (const { writer } of [outer, inner, later]) {
+    const length = writer.out.indexOf(0);
+    writer.endSend(await writer.beginSend(length, null, null));
+  }
+  const sent = [outer, inner, later].map(({ socket }) => socket.writes.join(""));
+  assertEquals(sent, ["GET /outer\r\n\r\n", "GET /in\r\n\r\n", "GET /later\r\n\r\n"]);
+  // What a socket is given has no bytes of another connection, not even behind the message.
+  for (const { writer } of [outer, inner, later]) {
+    assertEquals(writer.out.subarray(writer.out.indexOf(0)).some((byte) => byte !== 0), false);
+  }
 });
 
 Deno.test("a preamble is sent even if the body waits for its source", async () => {
@@ -85,7 +129,7 @@ Deno.test("a message is sent whole over a socket that writes a byte at a time", 
 Deno.test("begun tells whether the socket was given a byte of the message", async () => {
   const ends = open();
   for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
-    ends.writer.beginMessage();
+    begin(ends.writer, PREAMBLE);
     assertEquals(ends.writer.begun, false);
     await send(ends, body);
     assertEquals([ends.writer.begun, ends.writer.failed], [true, false]);
@@ -103,7 +147,7 @@ Deno.test("begun is already true during the write", async () => {
     close() {},
   }, null);
   const writer = new MessageWriter(transport);
-  writer.beginMessage();
+  begin(writer, PREAMBLE);
   await writer.beginSend(5, null, null);
   assertEquals(begun, [true]);
 });
@@ -199,7 +243,7 @@ Deno.test("an array that shrinks while it is sent is a BodyError that says so", 
   for (const length of [5, 100_000]) {
     const buffer = new ArrayBuffer(length, { maxByteLength: length });
     const ends = open();
-    ends.writer.beginMessage();
+    begin(ends.writer, PREAMBLE);
     buffer.resize(1);
     await assertRejects(
       async () => await ends.writer.beginSend(9, new Uint8Array(buffer), length),
@@ -230,7 +274,7 @@ Deno.test("a large array that shrinks while its beginning is sent is not sent to
       close() {},
     }, null);
     const writer = new MessageWriter(transport);
-    writer.beginMessage();
+    begin(writer, PREAMBLE);
     await assertRejects(
       async () => await writer.beginSend(9, new Uint8Array(buffer, 0, 100_000), 100_000),
       BodyError,
@@ -252,7 +296,7 @@ Deno.test("no write has a time limit after its message was sent", async () => {
 
 Deno.test("nothing is pending after a small message was written whole", async () => {
   const { writer } = open();
-  writer.beginMessage();
+  begin(writer, PREAMBLE);
   assertEquals(writer.endSend(await writer.beginSend(5, null, null)), null);
 });
 

@@ -21,7 +21,13 @@ const rows: readonly (readonly [
   ["refused", (log) => log.refused("UNTRUSTED"), "info", "UNTRUSTED"],
   ["closed", (log) => log.closed("by the server"), "debug", "by the server"],
   ["a reset", (log) => log.broken(new Deno.errors.ConnectionReset("x"), undefined), "debug", "x"],
-  ["the end", (log) => log.broken(new EmptyPreambleError("gone"), undefined), "debug", "gone"],
+  [
+    "the end",
+    (log) => log.broken(new EmptyPreambleError("gone"), undefined),
+    "debug",
+    "EmptyPreambleError: gone",
+    "name: ended: gone",
+  ],
   ["bytes", (log) => log.broken(new ProtocolError("EXCESS_BYTES", "z"), undefined), "info", "z"],
   ["time-out", (log) => log.broken(new Deno.errors.TimedOut("late"), undefined), "info", "late"],
 ];

@@ -39,6 +39,14 @@ Deno.test("a wrong argument or option rejects", async (t) => {
     [[anywhere, app, { server: null }], TypeError, "options: must be an object"],
     [[anywhere, app, { server: { logger: console } }], TypeError, "options.server.logger"],
     [[anywhere, app, { server: { onExchange() {} } }], TypeError, "options.server.onExchange"],
+    [[anywhere, app, { onExchange() {} }], TypeError, "options.onExchange: must be an object with"],
+    [
+      [anywhere, app, { onExchange: null }],
+      TypeError,
+      "options.onExchange: must be an object with",
+    ],
+    [[anywhere, app, { onExchange: relative }], RangeError, "options.onExchange.module: must be"],
+    [[anywhere, app, { onExchange: { ...app, args: [] } }], TypeError, 'unknown option "args"'],
     [[anywhere, app, { server: { maxRequests: 0 } }], RangeError, "maxRequests"],
     [[anywhere, app, { server: { unknown: 0 } }], TypeError, 'unknown option "unknown"'],
     [[anywhere, app, { workers: 1, sslconfig: {} }], TypeError, "certFile"],
@@ -71,6 +79,7 @@ Deno.test("there are as many workers as cores, if nothing is said, and one for a
     workers: undefined,
     sslconfig: undefined,
     logger: undefined,
+    onExchange: undefined,
     server: { timeout: undefined, logger: undefined, onExchange: undefined },
   };
   assertEquals(checkPool("/run/socket", appOf("app"), undefinedOptions).sslconfig, null);

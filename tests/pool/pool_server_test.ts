@@ -17,7 +17,18 @@ const LISTEN: Command = {
 
 function serviceOf(name: string, args: unknown[] | null = null): Service {
   const { module } = appOf(name);
-  return { app: { module: `${module}`, name, args }, options: {}, levels: ["error"] };
+  return {
+    app: { module: `${module}`, name, args },
+    options: {},
+    onExchange: null,
+    levels: ["error"],
+  };
+}
+
+/** An app whose exchanges go to an export. */
+function watchedBy(name: string): Service {
+  const service = serviceOf("app");
+  return { ...service, onExchange: { module: service.app.module, name } };
 }
 
 /** A server, and what it reports. */
@@ -98,6 +109,11 @@ Deno.test("what fails is reported with its error", async () => {
     [serviceOf("buildFailing", []), /there is no such database/],
     [serviceOf("buildAnswer", []), /returned an array/],
     [serviceOf("constant", []), /a function or a class if there are args; got number/],
+    [watchedBy("missing"), /has no export "missing"/],
+    [
+      watchedBy("constant"),
+      /options.onExchange: the export "constant" must be a function; got number/,
+    ],
   ];
   for (const [service, words] of rows) {
     const { server, next } = makeServer();

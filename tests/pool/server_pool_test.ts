@@ -27,6 +27,20 @@ Deno.test("the kernel distributes connections over all workers, none of which is
   for (const conn of conns) conn.close();
 });
 
+Deno.test("onExchange is called in each worker, with the exchanges of that worker", async () => {
+  const counters = new SharedArrayBuffer(4);
+  const { module } = appOf("countExchange");
+  const onExchange = { module, name: "countExchange" };
+  await using pooling = await servePool(appOf("buildWatched", [counters]), { onExchange });
+  const conns = await meetWorkers(pooling.client);
+  const before = Atomics.load(new Int32Array(counters), 0);
+  for (const conn of conns) {
+    await askThread(conn);
+    conn.close();
+  }
+  await reaches(new Int32Array(counters), before + 2);
+});
+
 Deno.test("a pool of one worker without TLS needs no flag, and has its port alone", async () => {
   const logger = new RecordingLogger();
   const options = { workers: 1, logger };

@@ -146,6 +146,7 @@ Deno.test("the options of a pool may be undefined", async () => {
     sslconfig: undefined,
     server: undefined,
     logger: undefined,
+    onExchange: undefined,
   };
   const options: PoolOptions = undefinedOptions;
   const module = "data:text/javascript,export const app = () => [200, 'OK', {}, null];";

@@ -32,6 +32,7 @@ const ENTRIES = [
   "transfer",
   "otel",
   "pool",
+  "agent",
 ];
 
 const ANSWERS = `

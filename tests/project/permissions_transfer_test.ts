@@ -19,7 +19,7 @@ Deno.test("transfers need the permissions in the table", async () => {
   const connects = `net=127.0.0.1:${port}`;
   const script = (work: string) =>
     `import { Client } from "./client.ts";
-import { download, listDirectory, upload } from "./transfer.ts";
+import { deleteFile, download, listDirectory, makeDirectory, remoteDigest, upload } from "./transfer.ts";
 const client = new Client(["127.0.0.1", ${port}]);
 ${work}`;
   await runCases([
@@ -27,6 +27,13 @@ ${work}`;
       name: "listDirectory",
       permissions: [connects],
       script: script(`for await (const { name } of listDirectory(client, "/")) console.log(name);`),
+    },
+    {
+      name: "remoteDigest, makeDirectory, deleteFile",
+      permissions: [connects],
+      script: script(`console.log(await remoteDigest(client, "/file"));
+await makeDirectory(client, "/new/");
+await deleteFile(client, "/new");`),
     },
     {
       name: "download",

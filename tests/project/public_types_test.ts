@@ -147,7 +147,13 @@ export type OfWeb = [
 ];
 
 export type OfPool = [
-  AssertTrue<IsExact<keyof pool.PoolOptions, "workers" | "sslconfig" | "server" | "logger">>,
+  AssertTrue<
+    IsExact<
+      keyof pool.PoolOptions,
+      "workers" | "sslconfig" | "server" | "logger" | "onExchange"
+    >
+  >,
+  AssertTrue<IsExact<keyof pool.PoolExport, "module" | "name">>,
   AssertTrue<IsExact<keyof pool.PoolApp, "module" | "name" | "args">>,
   AssertTrue<
     IsExact<

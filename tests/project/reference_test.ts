@@ -18,6 +18,7 @@ const THROWS_NOTHING = [
   "Session.prototype.close",
   "TlsError.constructor",
   "TransferError.constructor",
+  "isTransient",
 ];
 
 const references = new Map<string, Reference>();

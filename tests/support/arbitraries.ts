@@ -9,7 +9,7 @@ import { type Chunk, ContentRange, Range } from "@degu/degu/base";
 import { allowedBytes, latin1, limits, methods } from "./wire_grammar.ts";
 
 /** Text over a set of characters. */
-export function textOver(
+function textOver(
   set: string,
   minLength: number,
   maxLength: number,

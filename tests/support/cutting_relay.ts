@@ -1,5 +1,5 @@
 /**
- * A relay in front of a server, which breaks connections off.
+ * A relay in front of a server, which breaks connections off, or stalls.
  *
  * @module
  */
@@ -14,6 +14,7 @@ export class CuttingRelay implements AsyncDisposable {
   readonly #conns = new Set<Deno.Conn>();
   readonly #running: Promise<void>[] = [];
   #left = Infinity;
+  #stalls = false;
 
   /** Relays to a server until it is disposed of. */
   constructor(server: Address) {
@@ -29,6 +30,13 @@ export class CuttingRelay implements AsyncDisposable {
   /** Breaks everything off once so many more bytes have passed, in both directions together. */
   cutAfter(bytes: number): void {
     this.#left = bytes;
+    this.#stalls = false;
+  }
+
+  /** Lets nothing more pass once so many more bytes have; the connections stay open. */
+  stallAfter(bytes: number): void {
+    this.#left = bytes;
+    this.#stalls = true;
   }
 
   async #accept(): Promise<void> {
@@ -50,7 +58,7 @@ export class CuttingRelay implements AsyncDisposable {
         const passed = Math.min(count, this.#left);
         this.#left -= passed;
         for (let at = 0; at < passed;) at += await to.write(buffer.subarray(at, passed));
-        if (this.#left === 0) this.#cut();
+        if (this.#left === 0 && !this.#stalls) this.#cut();
       }
       await to.closeWrite();
     } catch {

@@ -135,7 +135,7 @@ function tlsKind(name: string, makeAddress: MakeAddress, available = true): Endp
 }
 
 /** The same with certificates at both ends. */
-export const tlsKinds: readonly EndpointKind[] = [
+const tlsKinds: readonly EndpointKind[] = [
   tlsKind("IPv4", () => Promise.resolve({ address: ["127.0.0.1", 0] })),
   tlsKind("IPv6 in four parts", () => Promise.resolve({ address: ["::1", 0, 0, 0] }), hasIPv6),
   tlsKind("a Unix path", socketPath),

@@ -37,7 +37,7 @@ export interface Case {
 }
 
 /** Makes flags of permissions: those of one kind become one list. */
-function flagsOf(permissions: readonly string[]): string[] {
+export function flagsOf(permissions: readonly string[]): string[] {
   const lists = new Map<string, string[]>();
   for (const permission of permissions) {
     const [kind = "", value] = permission.split(/=(.*)/s);

@@ -8,7 +8,7 @@ import { parentPort, threadId, workerData } from "node:worker_threads";
 import { ProxyApp } from "@degu/degu/applib";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import type { AppFunction, AppObject } from "@degu/degu/server";
+import type { AppFunction, AppObject, Exchange } from "@degu/degu/server";
 
 const answer = (text: string) => [200, "OK", {}, new TextEncoder().encode(text)] as const;
 
@@ -48,6 +48,22 @@ export function buildCounting(counters: Counters): AppFunction {
     Atomics.notify(numbers, 0);
     return answer(`${threadId}`);
   };
+}
+
+let exchanges: Int32Array<SharedArrayBuffer> | null = null;
+
+/** Makes an app of whose exchanges {@linkcode countExchange} counts those that are complete, at 0. */
+export function buildWatched(counters: Counters): AppFunction {
+  exchanges = new Int32Array(counters);
+  return app;
+}
+
+/** Counts an exchange. */
+export function countExchange({ method, status, error, session }: Exchange): void {
+  const isWhole = method === "GET" && status === 200 && error === null;
+  if (exchanges === null || !isWhole || session.peerCertificate === null) return;
+  Atomics.add(exchanges, 0, 1);
+  Atomics.notify(exchanges, 0);
 }
 
 /** Makes an app that never answers: it counts at 0, and computes. */

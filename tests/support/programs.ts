@@ -19,6 +19,12 @@ export interface ProgramOptions {
   readonly patience?: number;
 }
 
+/** The flags with which a program finds the `@std` packages, as the one that calls this has found them. */
+export function importMapFlags(): string[] {
+  const isStandIn = import.meta.resolve("@std/assert").startsWith("file:");
+  return isStandIn ? [`--import-map=${import.meta.resolve("./offline/import_map.json")}`] : [];
+}
+
 /** The command that runs a program. */
 export function programCommand(
   name: string,

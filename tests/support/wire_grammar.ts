@@ -60,7 +60,7 @@ export function consistsOf(text: string, set: string, least = 0): boolean {
 }
 
 /** A number as the wire writes it, or null. */
-export function referenceNumber(text: string): number | null {
+function referenceNumber(text: string): number | null {
   if (!/^(0|[1-9][0-9]{0,15})$/.test(text)) return null;
   return BigInt(text) <= BigInt(limits.number) ? Number(text) : null;
 }

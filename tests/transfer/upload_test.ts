@@ -148,3 +148,20 @@ Deno.test("replace: false keeps a different existing file, and accepts an identi
     assertEquals(await partsOf(files.there), []);
   }
 });
+
+Deno.test("replace: false is the same over a connection, which is kept where the very same file is there", async () => {
+  await using files = await serveFiles(writable);
+  const file = `${files.here}/file`;
+  for (const size of [0, 5, 2_000_000]) {
+    const uri = `/copy-${size}`;
+    await Deno.writeFile(file, randomBytes(size));
+    using connection = await files.client.connect();
+    const put = () => upload(connection, file, uri, { replace: false });
+    assertEquals((await put()).bytes, size);
+    assertEquals((await put()).bytes, 0);
+    assertEquals((await put()).bytes, 0);
+    assertEquals(connection.closed, false);
+    await Deno.writeFile(file, randomBytes(size + 1));
+    assertEquals((await assertRejects(put, TransferError)).status, 412);
+  }
+});

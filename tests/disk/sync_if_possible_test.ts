@@ -1,6 +1,6 @@
 /** Syncing directories that may be gone. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { syncIfPossible } from "@degu/internal/files/sync_if_possible.ts";
+import { syncIfPossible } from "@degu/internal/disk/sync_if_possible.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 

@@ -1,6 +1,6 @@
 /** Locks of files: who gets one, and when. */
 import { assertEquals } from "@std/assert";
-import { lockFile } from "@degu/internal/files/lock.ts";
+import { lockFile } from "@degu/internal/disk/lock.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 
 Deno.test("a file can be locked once, and again if the first lock is released within a moment", async () => {

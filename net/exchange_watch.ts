@@ -10,7 +10,7 @@ import type { Framing } from "../base/wire/headers.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { SentBytes } from "./sent_bytes.ts";
 import type { Logger } from "./standard_logger.ts";
-import { describe } from "./thrown.ts";
+import { stackOf } from "./thrown.ts";
 
 /** One exchange of a request and its response, as a server saw it. */
 export interface Exchange {
@@ -54,7 +54,7 @@ export function makeExchangeWatch(
   logger: Logger,
 ): WatchExchange | null {
   if (onExchange === undefined) return null;
-  const fail = (error: unknown) => logger.error(`an error of onExchange: ${describe(error).stack}`);
+  const fail = (error: unknown) => logger.error(`an error of onExchange: ${stackOf(error)}`);
   const report = (exchange: Exchange) => {
     try {
       // To the types an async function is a `() => void`, and nobody else awaits it.

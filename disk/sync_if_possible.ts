@@ -4,7 +4,7 @@
  * @module
  */
 
-import { syncDirectory } from "../disk/sync_directory.ts";
+import { syncDirectory } from "./sync_directory.ts";
 
 /** Errors that are ignored: the directory can't be read, was deleted, or its file system can't sync it. */
 const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ENOENT", "EINVAL"]);

@@ -1,7 +1,7 @@
 /** Maps that strangers can't fill without limit. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { forgetOldest } from "@degu/internal/net/tls/forget_oldest.ts";
+import { forgetOldest } from "@degu/internal/base/forget_oldest.ts";
 
 Deno.test("a map keeps the most recently added entries, up to its limit", () => {
   const keys = fc.array(fc.integer({ min: 0, max: 20 }));

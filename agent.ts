@@ -1,0 +1,15 @@
+/**
+ * The program `degu`: files between one's own devices, over mutual TLS, without a third party.
+ *
+ * Importing it does nothing. Run or install it; docs/agent.md has the exact permissions of each command:
+ *
+ * ```sh
+ * deno run jsr:@degu/degu/agent --help
+ * ```
+ *
+ * @module
+ */
+
+import { runAgent } from "./agent/program.ts";
+
+if (import.meta.main) Deno.exit(await runAgent(Deno.args));

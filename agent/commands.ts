@@ -1,0 +1,75 @@
+/**
+ * What commands have in common.
+ *
+ * @module
+ */
+
+import { type Command, InvalidArgumentError } from "npm:commander@^15.1.0";
+import { type Address, parseAddress } from "../base.ts";
+import type { Context } from "./context.ts";
+
+/** The port of a device that serves, unless it was told otherwise. */
+export const DEFAULT_PORT = 7443;
+
+/**
+ * Runs what a command does, with the context that its options ask for; what it resolves to is the exit code, in
+ * place of 0.
+ */
+export type Run = (
+  command: Command,
+  action: (context: Context) => Promise<number | void>,
+) => Promise<void>;
+
+/** Adds the options of commands that connect to a peer. */
+export function addPeerOptions(command: Command): Command {
+  return command
+    .option("--address <address>", "where the peer is, for this call", parseAddressOption)
+    .option("--find", "look for the peer in the local network first (mDNS)");
+}
+
+/** Adds an option that takes addresses, one each time that it is given. */
+export function addAddresses(command: Command, flags: string, description: string): Command {
+  const collect = (text: string, before: Address[] = []) => [...before, parseAddressOption(text)];
+  return command.option(flags, description, collect);
+}
+
+/** Adds examples to the help of a command: what to type, and what it does. */
+export function addExamples(
+  command: Command,
+  examples: readonly [line: string, does: string][],
+): void {
+  const lines = examples.map(([line, does]) => `  ${line}\n      ${does}`);
+  command.addHelpText("after", `\nExamples:\n${lines.join("\n")}`);
+}
+
+/** What the library says of an argument, with the name that it has on the command line. */
+export function optionMessage({ message }: RangeError): string {
+  const [, argument = "", rest = message] = /^(\w+): (.*)$/s.exec(message) ?? [];
+  if (argument === "peerName") return `--as: ${rest}`;
+  return ["listen", "name", "seconds", "serving"].includes(argument) ? `--${message}` : message;
+}
+
+/** Reads an address of an option; the port may be left out. */
+export function parseAddressOption(text: string): Address {
+  try {
+    return parseAddress(hasPort(text) ? text : `${bracketed(text)}:${DEFAULT_PORT}`);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new InvalidArgumentError(error.message.replace(/^address: /, ""));
+  }
+}
+
+function hasPort(text: string): boolean {
+  return text.startsWith("unix:") || /^(\[[^\]]*\]|[^:[\]]*):[^:]*$/.test(text);
+}
+
+/** An IPv6 address without brackets has no port. */
+function bracketed(text: string): string {
+  return text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
+}
+
+/** Reads the number of seconds of an option; which ones are allowed is up to who uses it. */
+export function parseSeconds(text: string): number {
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("need a number of seconds in decimal digits");
+}

@@ -1,0 +1,66 @@
+/**
+ * `degu init`: makes the device.
+ *
+ * @module
+ */
+
+import type { Command } from "npm:commander@^15.1.0";
+import { Device } from "../../device.ts";
+import { addExamples, optionMessage, type Run } from "../commands.ts";
+import { type Context, loggerOf } from "../context.ts";
+import { defaultName } from "../default_name.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+
+/** Adds `degu init`. */
+export function addInit(program: Command, run: Run): void {
+  const command = program.command("init")
+    .summary("make this device, once")
+    .description(
+      "Makes this device: a name, keys, and a directory for them. Prints the name and the id, by which other " +
+        "devices know it.",
+    )
+    .option("--name <name>", "what other devices call it (default: the name of this machine)")
+    .action((options: { name?: string }, command: Command) =>
+      run(command, (context) => init(context, options.name))
+    );
+  addExamples(command, [
+    ["degu init", "names it like this machine"],
+    ["degu init --name anna-laptop", "letters, digits, - and _"],
+  ]);
+}
+
+async function init(context: Context, given: string | undefined): Promise<void> {
+  const { home, output } = context;
+  await checkNew(context);
+  const name = given ?? defaultName();
+  await using device = await make(context, name);
+  const { id } = device;
+  output.result(`${device.name} ${id}`, { name: device.name, id, home });
+  output.note(
+    `made in ${home}; next: "degu invite" here and "degu join -" on the other device, or the other way round`,
+  );
+}
+
+/** A second one would be another device, unknown to all peers of the first. */
+async function checkNew(context: Context): Promise<void> {
+  const { home } = context;
+  try {
+    await using device = await Device.open(home, { logger: loggerOf(context) });
+    throw new Failure(
+      FAILED,
+      `there is a device in ${home} already: ${device.name} ${device.id}; give another directory with --home ` +
+        "to make another one",
+    );
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+  }
+}
+
+async function make(context: Context, name: string): Promise<Device> {
+  try {
+    return await Device.open(context.home, { name, logger: loggerOf(context) });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new Failure(USAGE, optionMessage(error), { cause: error });
+  }
+}

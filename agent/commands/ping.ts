@@ -1,0 +1,95 @@
+/**
+ * `degu ping`: who answers, over which address, how fast.
+ *
+ * @module
+ */
+
+import type { Command } from "npm:commander@^15.1.0";
+import { type Address, formatAddress } from "../../base.ts";
+import type { Connection } from "../../client.ts";
+import { addExamples, addPeerOptions, type Run } from "../commands.ts";
+import { type Context, openClient, openDevice } from "../context.ts";
+import { FAILED, Failure } from "../failure.ts";
+import type { About } from "../serve_app.ts";
+
+/** Answers are shorter. */
+const MAX_BYTES = 4096;
+
+/** Adds `degu ping`. */
+export function addPing(program: Command, run: Run): void {
+  const command = program.command("ping")
+    .summary("say whether a peer answers, over which address, how fast")
+    .description(
+      "Connects to a peer, and says over which address, how fast it answers, and what it serves.",
+    )
+    .argument("<peer>", "its name or id")
+    .action((peer: string, _options: unknown, command: Command) =>
+      run(command, (context) => ping(context, peer))
+    );
+  addPeerOptions(command);
+  addExamples(command, [
+    ["degu ping laptop", "at the addresses that are known"],
+    ["degu ping --address 192.168.1.9 laptop", "at another one"],
+  ]);
+}
+
+async function ping(context: Context, peerName: string): Promise<void> {
+  const { output } = context;
+  await using device = await openDevice(context);
+  const client = await openClient(context, device, peerName);
+  const { name, id, addresses } = (await device.peer(peerName))!;
+  const begin = performance.now();
+  using connection = await client.connect();
+  const connected = performance.now();
+  const { share, inbox } = await ask(connection);
+  const answered = performance.now();
+  const address = addressOf(connection.sock.remoteAddr, addresses);
+  const connectMs = rounded(connected - begin);
+  const answerMs = rounded(answered - connected);
+  const serves = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
+    "no files";
+  output.result(
+    `${name} ${id} at ${address}: connected in ${connectMs} ms, answered in ${answerMs} ms, has ${serves}`,
+    { name, id, address, connectMs, answerMs, share, inbox },
+  );
+}
+
+/** What the peer says of itself. */
+async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
+  const { status, headers, body } = await connection.get("/");
+  const length = headers["content-length"];
+  const isShort = typeof length === "number" && length <= MAX_BYTES;
+  if (status !== 200 || body === null || !isShort) throw notDegu();
+  const about = await readJson(body);
+  return { share: about["share"] === true, inbox: about["inbox"] === true };
+}
+
+async function readJson(body: { text(): Promise<string> }): Promise<Record<string, unknown>> {
+  const text = await body.text();
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null) return { ...value };
+  } catch {
+    // It is not JSON.
+  }
+  throw notDegu();
+}
+
+function notDegu(): Failure {
+  return new Failure(
+    FAILED,
+    'that device answers, but not as "degu serve" does: look at what runs there',
+  );
+}
+
+/** The address of the other end of a socket, which does not know its scope; one that is known does. */
+function addressOf(remote: unknown, known: readonly Address[]): string {
+  const { hostname, port } = remote as Deno.NetAddr;
+  const same = known.find(([host, at]) => host === hostname && at === port);
+  if (same !== undefined) return formatAddress(same);
+  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+}
+
+function rounded(milliseconds: number): number {
+  return Math.round(milliseconds * 10) / 10;
+}

@@ -1,0 +1,170 @@
+/**
+ * `degu serve`: shares a directory, and takes files into another one.
+ *
+ * @module
+ */
+
+import type { Command } from "npm:commander@^15.1.0";
+import { type Address, formatAddress } from "../../base.ts";
+import type { Device, DeviceServer } from "../../device.ts";
+import { announce } from "../announce.ts";
+import { addAddresses, addExamples, DEFAULT_PORT, type Run } from "../commands.ts";
+import { type Context, loggerOf, openDevice } from "../context.ts";
+import { FAILED, Failure } from "../failure.ts";
+import { reportExchange } from "../serve_events.ts";
+import { ServeApp, type Served } from "../serve_app.ts";
+import { checkServed } from "../served_directory.ts";
+
+/** The options of `degu serve`. */
+interface Options {
+  readonly share?: string;
+  readonly inbox?: string;
+  readonly listen?: Address[];
+  readonly announce?: boolean;
+}
+
+/** Adds `degu serve`. */
+export function addServe(program: Command, run: Run): void {
+  const command = program.command("serve")
+    .summary("share a directory, and take files into another one")
+    .description(
+      "Serves the paired devices, and nobody else, until SIGINT or SIGTERM: these finish what is under way, and a " +
+        "second one ends it. Devices that are paired while it runs can connect at once.",
+    )
+    .option("--share <dir>", "a directory that they can read: ls, get, sync")
+    .option("--inbox <dir>", "a directory that they can read, write and delete in: put, rm, sync");
+  addAddresses(
+    command,
+    "--listen <address>",
+    `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
+  );
+  command.option("--announce", "let peers find this device in the local network (mDNS)");
+  command.action((options: Options, command: Command) =>
+    run(command, (context) => serve(context, options))
+  );
+  addExamples(command, [
+    ["degu serve --share ~/Pictures", "to read"],
+    ["degu serve --inbox ~/Inbox", "to write"],
+    ["degu serve --share ~/Pictures --inbox ~/Inbox --listen 192.168.1.7", "both, at one address"],
+  ]);
+}
+
+async function serve(context: Context, options: Options): Promise<void> {
+  const { output, signal } = context;
+  await using device = await openDevice(context);
+  const served = await readServed(context, device, options);
+  const app = new ServeApp(served, loggerOf(context));
+  const servers = await listen(context, device, app, options.listen);
+  const serving = servers.map((server) => server.serveForever());
+  const addresses = servers.map(({ address }) => formatAddress(address));
+  output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
+  await using _announcement = options.announce === true
+    ? startAnnouncing(context, device, servers)
+    : null;
+  await advise(context, device, served);
+  await Promise.race([aborted(signal), Promise.all(serving)]);
+  output.note("finishing what is under way; press Ctrl-C again to end it now");
+  await Promise.all(servers.map((server) => server.shutdown()));
+  await Promise.all(serving);
+}
+
+async function readServed(
+  { home }: Context,
+  { name }: Device,
+  { share, inbox }: Options,
+): Promise<Served> {
+  return {
+    name,
+    share: share === undefined ? null : await checkServed("--share", share, home),
+    inbox: inbox === undefined ? null : await checkServed("--inbox", inbox, home),
+  };
+}
+
+/** Listens on all addresses; resolves when they are bound. */
+async function listen(
+  context: Context,
+  device: Device,
+  app: ServeApp,
+  given: Address[] | undefined,
+): Promise<DeviceServer[]> {
+  if (given !== undefined) {
+    return await Promise.all(given.map((each) => bind(context, device, app, each)));
+  }
+  try {
+    return [await bind(context, device, app, ["::", DEFAULT_PORT])];
+  } catch (error) {
+    // A machine without IPv6.
+    if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
+    return [await bind(context, device, app, ["0.0.0.0", DEFAULT_PORT])];
+  }
+}
+
+async function bind(
+  context: Context,
+  device: Device,
+  app: ServeApp,
+  address: Address,
+): Promise<DeviceServer> {
+  const server = device.listen(address, app, {
+    onExchange: (exchange) => reportExchange(context.output, exchange),
+  });
+  try {
+    await server.ready;
+    return server;
+  } catch (error) {
+    const text = formatAddress(address);
+    if (error instanceof Deno.errors.AddrInUse) {
+      throw new Failure(
+        FAILED,
+        `${text} is in use: does another "degu serve" run? If it is another program, take another port, as in ` +
+          `--listen ${text.replace(/\d+$/, "7444")}`,
+        { cause: error },
+      );
+    }
+    if (!(error instanceof Deno.errors.AddrNotAvailable) || address[0] === "::") throw error;
+    throw new Failure(
+      FAILED,
+      `${text} is no address of this machine: give one that is, or 0.0.0.0`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Tells the local network where the device is, until it is disposed of. */
+function startAnnouncing(
+  context: Context,
+  { name, id }: Device,
+  servers: readonly DeviceServer[],
+): AsyncDisposable | null {
+  const port = servers.map(({ address }) => address).find((each) => Array.isArray(each))?.[1];
+  if (typeof port !== "number") return null; // Unix sockets alone
+  const announcement = announce({ name, id, port, logger: loggerOf(context) });
+  announcement.announced.then((as) =>
+    context.output.note(`announced in the local network as ${as}`)
+  );
+  return announcement;
+}
+
+/** Says what is still missing for anybody to use it. */
+async function advise(
+  { output }: Context,
+  device: Device,
+  { share, inbox }: Served,
+): Promise<void> {
+  if (share === null && inbox === null) {
+    output.note(
+      "no file is served: add --share DIR to let peers read it, --inbox DIR to let them write it",
+    );
+  }
+  if ((await device.peers()).length > 0) return;
+  output.note('no device is paired with this one yet: run "degu invite" in another terminal');
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,132 @@
+/**
+ * What every command is given.
+ *
+ * @module
+ */
+
+import { isAbsolute, resolve } from "node:path";
+import { type Address, formatAddress } from "../base.ts";
+import { type Client, Device, type Logger, type Peer } from "../device.ts";
+import { FAILED, Failure, REFUSED } from "./failure.ts";
+import { findAddresses } from "./find.ts";
+import { nearNames } from "./near_names.ts";
+import { Output } from "./output.ts";
+
+/** What every command is given. */
+export interface Context {
+  /** The absolute path of the directory of the device. */
+  readonly home: string;
+  /** Where to print. */
+  readonly output: Output;
+  /** Is aborted by the first SIGINT or SIGTERM: commands clean up and reject with its reason. */
+  readonly signal: AbortSignal;
+  /** Where to look for the peer, instead of the addresses that are known. */
+  readonly address: Address | null;
+  /** Whether to look for the peer in the local network first. */
+  readonly find: boolean;
+}
+
+/** The options that every command has, and those of commands that connect to a peer. */
+export interface CommonOptions {
+  readonly home?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly address?: Address;
+  readonly find?: boolean;
+}
+
+/** Makes the context of a command. */
+export function makeContext(options: CommonOptions, signal: AbortSignal): Context {
+  const { home, json = false, quiet = false, address = null, find = false } = options;
+  const output = new Output({ json, quiet });
+  return {
+    home: home === undefined ? defaultHome() : resolve(home),
+    output,
+    signal,
+    address,
+    find,
+  };
+}
+
+/** Where the device is without `--home`; only then the environment is read. */
+function defaultHome(): string {
+  const state = Deno.env.get("XDG_STATE_HOME");
+  // The specification of these variables has relative paths ignored.
+  if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
+  const home = Deno.env.get("HOME");
+  if (home !== undefined && isAbsolute(home)) return `${home}/.local/state/degu`;
+  throw new Failure(FAILED, "HOME is not set: say with --home DIR where the device is to be");
+}
+
+/** Opens the device that `degu init` has made. Dispose of it. */
+export async function openDevice(context: Context): Promise<Device> {
+  try {
+    return await Device.open(context.home, { logger: loggerOf(context) });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const message = `there is no device in ${context.home} yet: make one with "degu init"`;
+    throw new Failure(REFUSED, message, { cause: error });
+  }
+}
+
+/** What the library has to say, as messages of the program. */
+export function loggerOf({ output }: Context): Logger {
+  const ignore = () => {};
+  const warn = (...args: unknown[]) => output.warn(args.map(textOf).join(" "));
+  return { debug: ignore, info: ignore, warn, error: warn };
+}
+
+function textOf(value: unknown): string {
+  return value instanceof Error ? value.message : String(value);
+}
+
+/** The peer of a name or an id. */
+export async function openPeer(device: Device, peerName: string): Promise<Peer> {
+  const peer = await device.peer(peerName);
+  if (peer !== null) return peer;
+  throw await unknownPeer(device, peerName);
+}
+
+/** Makes a client of a peer by its name or id. */
+export async function openClient(
+  context: Context,
+  device: Device,
+  peerName: string,
+): Promise<Client> {
+  const peer = await openPeer(device, peerName);
+  const { signal, address, find } = context;
+  const addresses = address !== null ? [address] : find ? await lookFor(context, peer) : null;
+  if (addresses?.length) return await device.client(peer, { signal, addresses });
+  if (peer.addresses.length > 0) return await device.client(peer, { signal });
+  throw new Failure(
+    FAILED,
+    `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +
+      '--address, or run "degu serve" there and pair the two again',
+  );
+}
+
+/** Where a peer may be: where the local network says, and where it was. */
+async function lookFor(context: Context, { id, name, addresses }: Peer): Promise<Address[]> {
+  const { signal, output } = context;
+  const found = await findAddresses(id, { signal, logger: loggerOf(context) });
+  if (found.length === 0) {
+    output.note(
+      `${name} was not found in the local network: is "degu serve --announce" running there?`,
+    );
+  }
+  // Anyone can say that a peer is somewhere, so the known ones are tried, too.
+  const seen = new Map([...found, ...addresses].map((each) => [formatAddress(each), each]));
+  return [...seen.values()];
+}
+
+/** The error where a device has no peer of a name; says which names are near. */
+async function unknownPeer(device: Device, peerName: string): Promise<Failure> {
+  const names = (await device.peers()).map(({ name }) => name);
+  const near = nearNames(peerName, names);
+  const hint = names.length === 0
+    ? 'this device is not paired with any yet: run "degu invite" on one of the two and "degu join" on the other'
+    : near.length > 0
+    ? `did you mean ${near.join(" or ")}?`
+    : '"degu peers" lists those that there are';
+  return new Failure(REFUSED, `there is no peer ${JSON.stringify(peerName)}: ${hint}`);
+}

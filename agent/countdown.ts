@@ -1,0 +1,42 @@
+/**
+ * How long an invitation still waits, on a terminal.
+ *
+ * @module
+ */
+
+import type { Output } from "./output.ts";
+
+const encoder = new TextEncoder();
+
+/**
+ * Shows the time that is left in the last line of the terminal, until disposed of; nothing without a terminal or
+ * with `--quiet`.
+ */
+export function startCountdown({ quiet }: Output, expires: Date): Disposable {
+  if (quiet || !Deno.stderr.isTerminal()) return { [Symbol.dispose]: () => {} };
+  const end = performance.now() + expires.getTime() - Date.now();
+  const show = () => write(`\r\x1b[K${countdownText(end - performance.now())}`);
+  show();
+  const timer = setInterval(show, 1000);
+  return {
+    [Symbol.dispose]: () => {
+      clearInterval(timer);
+      write("\r\x1b[K");
+    },
+  };
+}
+
+/** What is shown when so many milliseconds are left. */
+export function countdownText(milliseconds: number): string {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  const minutes = Math.floor(seconds / 60);
+  return `waiting for the other device: ${minutes}:${String(seconds % 60).padStart(2, "0")} left`;
+}
+
+function write(text: string): void {
+  try {
+    Deno.stderr.writeSync(encoder.encode(text));
+  } catch {
+    // The terminal was closed; the invitation goes on.
+  }
+}

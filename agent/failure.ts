@@ -1,0 +1,112 @@
+/**
+ * How commands fail: exit codes, and messages that say what to do next.
+ *
+ * @module
+ */
+
+import { DeguError, EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
+
+/** Something failed. */
+export const FAILED = 1;
+/** The command line is wrong. */
+export const USAGE = 2;
+/** This device, or the other one, is not paired, or the other one has refused. */
+export const REFUSED = 3;
+/** A signal has ended the command. */
+export const INTERRUPTED = 130;
+
+/** A command failed; the message says what to do next. */
+export class Failure extends Error {
+  /** The name of the class. */
+  override readonly name: string = "Failure";
+  /** What the process exits with. */
+  readonly exitCode: 1 | 2 | 3;
+
+  /** Makes an error for an exit code. */
+  constructor(exitCode: 1 | 2 | 3, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.exitCode = exitCode;
+  }
+}
+
+/** The reason of the signal of a command that SIGINT or SIGTERM has interrupted. */
+export class Interrupted extends Error {
+  /** The name of the class. */
+  override readonly name: string = "Interrupted";
+
+  /** Makes the reason. */
+  constructor() {
+    super("interrupted");
+  }
+}
+
+/** Whoever reads the output has closed it, as `head` does: nothing is left to say, and nobody to say it to. */
+export class OutputClosed extends Error {
+  /** The name of the class. */
+  override readonly name: string = "OutputClosed";
+}
+
+/** What a TLS error means between two devices. */
+const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
+  UNTRUSTED:
+    "another device answers there, or the peer has a new identity: check the address, or " +
+    'pair the two again with "degu invite" and "degu join"',
+  REFUSED_BY_PEER: "the peer does not trust this device any more: pair the two again with " +
+    '"degu invite" and "degu join"',
+  EXPIRED: "check the clocks of both devices",
+  NOT_YET_VALID: "check the clocks of both devices",
+  NOT_TLS: "another program answers there: check the address and the port",
+};
+
+/** What to do if no address answers. */
+const UNREACHABLE_HINT =
+  'check that "degu serve" runs there, that the two are in one network, and that ' +
+  "no firewall is in between; if its address has changed, give the new one with --address";
+
+const UNREACHABLE: readonly (abstract new (...args: never[]) => Error)[] = [
+  Deno.errors.ConnectionRefused,
+  Deno.errors.ConnectionReset,
+  Deno.errors.ConnectionAborted,
+  Deno.errors.TimedOut,
+  Deno.errors.NetworkUnreachable,
+  Deno.errors.AddrNotAvailable,
+];
+
+const UNREACHABLE_CODES: readonly unknown[] = ["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"];
+
+/** The exit code for an error that a command has failed with. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof Failure) return error.exitCode;
+  if (error instanceof Interrupted) return INTERRUPTED;
+  if (error instanceof TlsError) return error.code === "CLOSED" ? FAILED : REFUSED;
+  return error instanceof EmptyPreambleError ? REFUSED : FAILED;
+}
+
+/** What to tell the user about an error: what happened, and what to do. */
+export function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { message } = error;
+  if (error instanceof TlsError) return withHint(message, TLS_HINTS[error.code]);
+  if (error instanceof EmptyPreambleError) {
+    return "the peer closed the connection without an answer: it does not trust this device any more, or has " +
+      'just been stopped; if this device is missing in "degu peers" there, pair the two again with ' +
+      '"degu invite" and "degu join"';
+  }
+  if (error instanceof Failure || error instanceof DeguError) return message;
+  if (error instanceof Deno.errors.NotCapable) {
+    return `${message}; docs/agent.md has the flags of each command`;
+  }
+  return isUnreachable(error)
+    ? withHint(`no address answers: ${message}`, UNREACHABLE_HINT)
+    : message;
+}
+
+/** Whether an error says that nobody answers at an address. */
+export function isUnreachable(error: Error): boolean {
+  const { code } = error as { code?: unknown };
+  return UNREACHABLE.some((each) => error instanceof each) || UNREACHABLE_CODES.includes(code);
+}
+
+function withHint(message: string, hint: string | undefined): string {
+  return hint === undefined ? message : `${message}; ${hint}`;
+}

@@ -1,0 +1,118 @@
+/**
+ * Connections to one peer that are used again, and calls that are made again when a connection is lost.
+ *
+ * @module
+ */
+
+import type { Client, Connection } from "../client.ts";
+import { isTransient, type Retry, retry } from "../transfer.ts";
+import { explain } from "./failure.ts";
+
+/** How often a call is made again. */
+const RETRIES = 3;
+
+/** What is moved, and by what. */
+export type Call<Target, T> = (target: Target, moved: () => void) => Promise<T>;
+
+/** The connections to one peer: as many as there are calls at a time. */
+export class Links implements Disposable {
+  readonly #client: Client;
+  readonly #signal: AbortSignal;
+  readonly #note: (text: string) => void;
+  readonly #retries: number;
+  readonly #idle: Connection[] = [];
+  #notedUntil = 0;
+
+  /**
+   * Connects to nothing yet.
+   *
+   * @param note Is told when a call is made again.
+   * @param retries How often that is at most, until something has been moved again.
+   */
+  constructor(
+    client: Client,
+    signal: AbortSignal,
+    note: (text: string) => void,
+    retries: number = RETRIES,
+  ) {
+    this.#retries = retries;
+    this.#client = client;
+    this.#signal = signal;
+    this.#note = note;
+  }
+
+  /** Makes a call over a connection that no other call uses; again where that can be of use. */
+  async call<T>(action: Call<Connection, T>): Promise<T> {
+    return await this.#retry(async (moved) => {
+      const used = this.#takeIdle();
+      if (used === null) return await this.#callOver(await this.#connect(), action, moved);
+      let hasMoved = false;
+      try {
+        return await this.#callOver(used, action, () => {
+          hasMoved = true;
+          moved();
+        });
+      } catch (error) {
+        // The server may close a connection between two calls: that is no reason to wait.
+        if (hasMoved || !isTransient(error)) throw error;
+        return await this.#callOver(await this.#connect(), action, moved);
+      }
+    });
+  }
+
+  async #callOver<T>(
+    connection: Connection,
+    action: Call<Connection, T>,
+    moved: () => void,
+  ): Promise<T> {
+    let isUsable = false;
+    try {
+      const result = await action(connection, moved);
+      isUsable = true;
+      return result;
+    } finally {
+      if (isUsable && !connection.closed) this.#idle.push(connection);
+      else connection.close();
+    }
+  }
+
+  /** Makes a call that connects when it is ready: one that reads a large file first. */
+  async callAnew<T>(action: Call<Client, T>): Promise<T> {
+    return await this.#retry((moved) => action(this.#client, moved));
+  }
+
+  async #retry<T>(attempt: (moved: () => void) => Promise<T>): Promise<T> {
+    const onRetry = (retry: Retry) => this.#noteRetry(retry);
+    return await retry(attempt, {
+      retries: this.#retries,
+      signal: this.#signal,
+      onRetry,
+    });
+  }
+
+  #takeIdle(): Connection | null {
+    for (let connection; (connection = this.#idle.pop()) !== undefined;) {
+      if (!connection.closed) return connection;
+    }
+    return null;
+  }
+
+  async #connect(): Promise<Connection> {
+    return await this.#client.connect(undefined, { signal: this.#signal });
+  }
+
+  /** Says it once where several calls have lost their connections at the same moment. */
+  #noteRetry({ error, number, delay }: Retry): void {
+    const now = performance.now();
+    if (now < this.#notedUntil) return;
+    this.#notedUntil = now + delay / 2;
+    this.#note(
+      `${explain(error)}; trying again in ${delay / 1000} s (${number} of ${this.#retries})`,
+    );
+  }
+
+  /** Closes the connections. */
+  [Symbol.dispose](): void {
+    for (const connection of this.#idle.splice(0)) connection.close();
+  }
+}

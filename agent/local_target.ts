@@ -1,0 +1,120 @@
+/**
+ * Where files go on this device.
+ *
+ * @module
+ */
+
+import { dirname, join } from "node:path";
+import { FAILED, Failure } from "./failure.ts";
+import { lookAt, pathBelow } from "./local_tree.ts";
+import { NotMoved } from "./transfer_problems.ts";
+import { keyOf } from "./tree.ts";
+
+/** Where things go. */
+export interface LocalTarget {
+  readonly path: string;
+  /** Whether a file goes into the directory of this path, and keeps its name. */
+  readonly isDirectory: boolean;
+}
+
+/**
+ * Decides what a target on the command line means: a directory that is there, or a path that ends with a slash, is what
+ * files are put into; everything else is the new name of the only one.
+ *
+ * @param several Whether there are several sources: then only a directory can be meant.
+ * @throws {Failure} if a directory is needed and something else is there, or if it would be in none.
+ */
+export async function findLocalTarget(path: string, several: boolean): Promise<LocalTarget> {
+  const info = await statIfThere(path);
+  if (info?.isDirectory) return { path, isDirectory: true };
+  const isDirectory = several || path.endsWith("/");
+  if (isDirectory && info !== null) throw notDirectory(path);
+  const parent = dirname(path);
+  if (info === null && !(await statIfThere(parent))?.isDirectory) {
+    throw new Failure(FAILED, `there is no directory ${parent}: make it first, with "mkdir -p"`);
+  }
+  return { path, isDirectory };
+}
+
+/** Where a file goes. */
+export function filePathIn({ path, isDirectory }: LocalTarget, name: string): string {
+  return isDirectory ? join(path, name) : path;
+}
+
+/**
+ * Where a directory goes: always below the target, which is made where there is none. So the same command means the
+ * same when it is run again.
+ *
+ * @param name Its name; none if it is all that is shared.
+ * @throws {Failure} if something else is there.
+ */
+export async function directoryPathIn(
+  { path }: LocalTarget,
+  name: string | undefined,
+): Promise<string> {
+  for (const each of name === undefined ? [path] : [path, join(path, name)]) {
+    const info = await statIfThere(each);
+    if (info !== null && !info.isDirectory) throw notDirectory(each);
+  }
+  return name === undefined ? path : join(path, name);
+}
+
+function notDirectory(path: string): Failure {
+  return new Failure(FAILED, `${path} is not a directory: choose another target`);
+}
+
+/** Looks at what a path leads to; `null` if there is nothing. */
+export async function statIfThere(path: string): Promise<Deno.FileInfo | null> {
+  try {
+    return await Deno.stat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return null;
+    }
+    throw error;
+  }
+}
+
+/**
+ * Makes the directories below one. None of them is reached through a symbolic link: what a peer names stays below.
+ */
+export class LocalDirectories {
+  readonly #root: string;
+  readonly #made = new Set<string>();
+
+  /** Makes nothing yet. */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /**
+   * Makes a directory, and those that it is in; that at the top may be a link.
+   *
+   * @throws {NotMoved} if something else is in the way.
+   */
+  async make(names: readonly string[]): Promise<void> {
+    const key = keyOf(names);
+    if (this.#made.has(key)) return;
+    if (names.length === 0) await Deno.mkdir(this.#root, { recursive: true });
+    else {
+      await this.make(names.slice(0, -1));
+      await this.#makeOne(pathBelow(this.#root, names));
+    }
+    this.#made.add(key);
+  }
+
+  async #makeOne(path: string): Promise<void> {
+    const info = await lookAt(path);
+    if (info?.isDirectory) return;
+    if (info !== null) {
+      const kind = info.isSymlink ? "a symbolic link, which is not followed" : "not a directory";
+      throw new NotMoved(`${path} is ${kind}: remove it, or choose another target`);
+    }
+    try {
+      await Deno.mkdir(path);
+    } catch (error) {
+      // Another transfer was first.
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    }
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * A pause that a signal ends.
+ *
+ * @module
+ */
+
+/** Waits so many milliseconds, which may be `Infinity`, or until one of the signals is aborted. Never rejects. */
+export function pause(milliseconds: number, ...signals: AbortSignal[]): Promise<void> {
+  return new Promise((resolve) => {
+    if (signals.some(({ aborted }) => aborted)) return resolve();
+    const end = () => {
+      clearTimeout(timer);
+      for (const signal of signals) signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = Number.isFinite(milliseconds) ? setTimeout(end, milliseconds) : undefined;
+    for (const signal of signals) signal.addEventListener("abort", end);
+  });
+}

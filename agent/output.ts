@@ -1,0 +1,84 @@
+/**
+ * What the program prints: results to stdout, everything else to stderr.
+ *
+ * @module
+ */
+
+import { printable, printableJson } from "../files/printable.ts";
+import { OutputClosed } from "./failure.ts";
+
+/** How to print. */
+export interface OutputOptions {
+  /** One JSON object a line in place of text. */
+  readonly json: boolean;
+  /** Warnings, errors and results only. */
+  readonly quiet: boolean;
+}
+
+const YELLOW = 33;
+const RED = 31;
+const encoder = new TextEncoder();
+
+/**
+ * Prints. Every line is made printable: control and format characters, which a peer may have put into a name,
+ * are escaped.
+ */
+export class Output {
+  /** Whether results are JSON. */
+  readonly json: boolean;
+  /** Whether only results, warnings and errors are printed. */
+  readonly quiet: boolean;
+  /** Whether messages have colors: on a terminal, unless `NO_COLOR` is set. */
+  readonly colors: boolean;
+
+  /** Makes an output. */
+  constructor({ json, quiet }: OutputOptions) {
+    this.json = json;
+    this.quiet = quiet;
+    this.colors = !Deno.noColor && Deno.stderr.isTerminal();
+  }
+
+  /**
+   * Prints a result to stdout.
+   *
+   * @param lines For people.
+   * @param object The same for programs, printed in place of it with `--json`.
+   */
+  result(lines: string | readonly string[], object: Record<string, unknown>): void {
+    if (this.json) return write(Deno.stdout, `${printableJson(object)}\n`);
+    const all = typeof lines === "string" ? [lines] : lines;
+    write(Deno.stdout, all.map((line) => `${printable(line)}\n`).join(""));
+  }
+
+  /** Prints one line to stderr, unless `--quiet` is given. */
+  note(text: string): void {
+    if (!this.quiet) this.#message(text);
+  }
+
+  /** Prints one line with a warning to stderr. */
+  warn(text: string): void {
+    this.#message(text, "warning", YELLOW);
+  }
+
+  /** Prints one line to stderr that says why the command has failed. */
+  error(text: string): void {
+    this.#message(text, "error", RED);
+  }
+
+  #message(text: string, kind?: string, color?: number): void {
+    const shown = kind !== undefined && this.colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
+    const prefix = shown === undefined ? "" : `degu: ${shown}: `;
+    write(Deno.stderr, `${prefix}${printable(text)}\n`);
+  }
+}
+
+/** Writes all of a text. */
+function write(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  let bytes = encoder.encode(text);
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) throw new OutputClosed("the output was closed");
+    throw error;
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * The program: its commands, its options, its exit codes.
+ *
+ * @module
+ */
+
+import { Command, type CommanderError } from "npm:commander@^15.1.0";
+import type { Run } from "./commands.ts";
+import { addCompletions } from "./commands/completions.ts";
+import { addForget } from "./commands/forget.ts";
+import { addGet } from "./commands/get.ts";
+import { addId } from "./commands/id.ts";
+import { addInit } from "./commands/init.ts";
+import { addInvite } from "./commands/invite.ts";
+import { addJoin } from "./commands/join.ts";
+import { addLs } from "./commands/ls.ts";
+import { addPeers } from "./commands/peers.ts";
+import { addPing } from "./commands/ping.ts";
+import { addPut } from "./commands/put.ts";
+import { addRm } from "./commands/rm.ts";
+import { addRename } from "./commands/rename.ts";
+import { addServe } from "./commands/serve.ts";
+import { addSync } from "./commands/sync.ts";
+import { type CommonOptions, makeContext } from "./context.ts";
+import { exitCodeOf, explain, FAILED, OutputClosed, USAGE } from "./failure.ts";
+import { Output } from "./output.ts";
+import { catchSignals } from "./signals.ts";
+import { VERSION } from "./version.ts";
+
+/** The commands, each of which adds itself, by the headings of the help. */
+const COMMANDS: readonly [
+  heading: string,
+  add: readonly ((program: Command, run: Run) => void)[],
+][] = [
+  ["This device:", [addInit, addId, addCompletions]],
+  ["Pairing:", [addInvite, addJoin, addPeers, addRename, addForget]],
+  ["Files:", [addServe, addLs, addGet, addPut, addRm, addSync]],
+  ["When it fails:", [addPing]],
+];
+
+const DESCRIPTION =
+  `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
+
+The first minute, on two machines in one network:
+  both$ degu init
+  one$  degu serve --share ~/Pictures --inbox ~/Inbox
+  one$  degu invite              (in another terminal: prints a line)
+  two$  degu join -              (paste the line)
+  two$  degu get -r one:holiday  (or: ls, put, sync)`;
+
+/**
+ * Runs the program.
+ *
+ * @param args What follows its name on the command line.
+ * @returns The exit code.
+ */
+export async function runAgent(args: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  let output = new Output({ json: false, quiet: false });
+  using signals = catchSignals();
+  const { signal } = signals;
+  const run: Run = async (command, action) => {
+    const context = makeContext(command.optsWithGlobals<CommonOptions>(), signal);
+    output = context.output;
+    exitCode = await action(context) ?? 0;
+  };
+  try {
+    const program = makeProgram(run);
+    if (args.length === 0) program.outputHelp();
+    else await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    return report(output, signal.aborted ? signal.reason : error);
+  }
+}
+
+/** Makes the parser of the command line. */
+export function makeProgram(run: Run): Command {
+  const program = new Command("degu");
+  program
+    .description(DESCRIPTION)
+    .usage("COMMAND [OPTION]... [ARGUMENT]...")
+    .version(VERSION, "-V, --version", "print the version")
+    .helpOption("-h, --help", "explain this command")
+    .option(
+      "--home <dir>",
+      "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu)",
+    )
+    .option("--json", "print one JSON object a line")
+    .option("--quiet", "print results, warnings and errors only")
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      // Otherwise the environment is read, for which there is no permission.
+      getOutHasColors: () => !Deno.noColor && Deno.stdout.isTerminal(),
+      getErrHasColors: () => !Deno.noColor && Deno.stderr.isTerminal(),
+      writeErr: () => {}, // report() does
+    });
+  for (const [heading, adds] of COMMANDS) {
+    program.commandsGroup(heading);
+    for (const add of adds) add(program, run);
+  }
+  program.helpCommand("help [command]", "explain a command");
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride((error) => {
+      throw new WrongUsage(error, command);
+    });
+  }
+  return program;
+}
+
+/** The command line is wrong, or asks for no more than help or the version. */
+class WrongUsage extends Error {
+  readonly exitCode: number;
+
+  constructor({ message, exitCode }: CommanderError, command: Command) {
+    const names = command.parent === null
+      ? [command.name()]
+      : [command.parent.name(), command.name()];
+    const problem = message === "(outputHelp)"
+      ? "a command is missing, or there is none of that name"
+      : message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
+    super(`${problem}; "${names.join(" ")} --help" explains it`);
+    this.exitCode = exitCode === 0 ? 0 : USAGE;
+  }
+}
+
+/** Says why a command has failed; returns the exit code. */
+function report(output: Output, error: unknown): number {
+  if (error instanceof OutputClosed) return FAILED;
+  const isUsage = error instanceof WrongUsage;
+  if (isUsage && error.exitCode === 0) return 0;
+  try {
+    output.error(isUsage ? error.message : explain(error));
+  } catch {
+    // Nobody reads it, as in `degu … 2>&1 | head`; the exit code says it.
+  }
+  return isUsage ? error.exitCode : exitCodeOf(error);
+}

@@ -1,0 +1,153 @@
+/**
+ * The directories that a peer shares: its share, and its inbox.
+ *
+ * @module
+ */
+
+import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../transfer.ts";
+import { explain, FAILED, Failure } from "./failure.ts";
+import type { Links } from "./links.ts";
+import { nearNames } from "./near_names.ts";
+import { formatRemotePath, type RemotePath } from "./remote_path.ts";
+import { keyOf, type Tree, type TreeEntry, walkTree } from "./tree.ts";
+
+/** What a peer shares to read, and where it takes files. */
+export type Area = "share" | "inbox";
+
+/** One of the directories of a peer; what was listed is remembered. */
+export class RemoteFiles {
+  /** Which one. */
+  readonly area: Area;
+  readonly #links: Links;
+  readonly #signal: AbortSignal;
+  readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
+
+  /** Asks for nothing yet. */
+  constructor(links: Links, area: Area, signal: AbortSignal) {
+    this.#links = links;
+    this.area = area;
+    this.#signal = signal;
+  }
+
+  /** The URI of a file, or with `""` as the last name of a directory. */
+  uri(names: readonly string[]): string {
+    return fileUri(this.area, ...names);
+  }
+
+  /** Lists a directory, by name; `null` if there is none. */
+  async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+    const key = keyOf(names);
+    const known = this.#listed.get(key);
+    if (known !== undefined) return known;
+    const listed = await this.#fetch(names);
+    this.#listed.set(key, listed);
+    return listed;
+  }
+
+  /** Lists a directory, which is asked for only if the one that it is in has it; `null` if there is none. */
+  async listIfListed(
+    names: readonly string[],
+  ): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+    for (let depth = 0; depth < names.length; depth++) {
+      const listed = await this.list(names.slice(0, depth));
+      if (listed?.get(names[depth]!)?.kind !== "directory") return null;
+    }
+    return await this.list(names);
+  }
+
+  async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+    const uri = this.uri([...names, ""]);
+    try {
+      const entries = await this.#links.call((connection) => {
+        return Array.fromAsync(listDirectory(connection, uri, { signal: this.#signal }));
+      });
+      return new Map(entries.map((entry) => [entry.name, entry]));
+    } catch (error) {
+      if (error instanceof TransferError && error.status === 404) return null;
+      throw error;
+    }
+  }
+
+  /**
+   * Finds what a path leads to; `null` if there is nothing. The last name may be composed of other characters
+   * that look the same (Unicode normalization), if only one does.
+   */
+  async find(names: readonly string[]): Promise<TreeEntry | null> {
+    const name = names.at(-1);
+    if (name === undefined) {
+      const isThere = await this.list([]) !== null;
+      return isThere ? { names: [], kind: "directory", size: 0, modified: new Date(0) } : null;
+    }
+    const parent = names.slice(0, -1);
+    const listed = await this.list(parent);
+    const entry = listed?.get(name) ?? lookAlike(name, listed);
+    return entry && { ...entry, names: [...parent, entry.name] };
+  }
+
+  /** The error where a path leads to nothing: says what is near, or how to look. */
+  async missing({ peer, names }: RemotePath): Promise<Failure> {
+    const listOption = this.area === "inbox" ? "--inbox " : "";
+    for (let depth = 0; depth <= names.length; depth++) {
+      const listed = await this.list(names.slice(0, depth));
+      if (listed !== null && listed.get(names[depth] ?? "")?.kind === "directory") continue;
+      if (listed === null && depth === 0) return nothingShared(peer, this.area);
+      const at = formatRemotePath(peer, names.slice(0, depth), true);
+      const near = nearNames(names[depth] ?? "", [...listed?.keys() ?? []]);
+      const hint = near.length > 0
+        ? `did you mean ${near.map((name) => quoted(at + name)).join(" or ")}?`
+        : `"degu ls ${listOption}${at}" lists what is there`;
+      return new Failure(FAILED, `${quoted(formatRemotePath(peer, names))} is not there: ${hint}`);
+    }
+    return new Failure(FAILED, `${quoted(formatRemotePath(peer, names))} is not there`);
+  }
+
+  /** Lists a directory and all those below it, in the order of their names. */
+  async readTree(root: readonly string[]): Promise<Tree> {
+    return await walkTree(async (names) => {
+      try {
+        const listed = await this.list([...root, ...names]);
+        if (listed === null) throw new Failure(FAILED, "it is not there any more");
+        return { entries: entriesOf(names, listed), skipped: [], failed: [] };
+      } catch (error) {
+        this.#signal.throwIfAborted();
+        // Without the peer nothing else can be listed.
+        if (!(error instanceof TransferError || error instanceof Failure)) throw error;
+        return { entries: [], skipped: [], failed: [{ names, problem: explain(error) }] };
+      }
+    }, this.#signal);
+  }
+}
+
+function entriesOf(
+  directory: readonly string[],
+  listed: ReadonlyMap<string, DirectoryEntry>,
+): TreeEntry[] {
+  return [...listed.values()].map(({ name, kind, size, modified }) => ({
+    names: [...directory, name],
+    kind,
+    size: kind === "file" ? size : 0,
+    modified,
+  }));
+}
+
+function quoted(path: string): string {
+  return JSON.stringify(path);
+}
+
+function lookAlike(
+  name: string,
+  listed: ReadonlyMap<string, DirectoryEntry> | null,
+): DirectoryEntry | null {
+  const wanted = name.normalize();
+  const alike = [...listed?.values() ?? []].filter((entry) => entry.name.normalize() === wanted);
+  return alike.length === 1 ? alike[0]! : null;
+}
+
+function nothingShared(peer: string, area: Area): Failure {
+  return new Failure(
+    FAILED,
+    area === "share"
+      ? `${peer} shares no directory: it has to run "degu serve --share DIR"`
+      : `${peer} takes no files: it has to run "degu serve --inbox DIR"`,
+  );
+}

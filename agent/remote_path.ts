@@ -1,0 +1,71 @@
+/**
+ * Paths on another device, as scp has them: `PEER:PATH`.
+ *
+ * @module
+ */
+
+import { escapeName } from "../transfer.ts";
+import { Failure, USAGE } from "./failure.ts";
+
+/** A file or directory on another device. */
+export interface RemotePath {
+  /** The name or the id of the device. */
+  readonly peer: string;
+  /** The names from the shared directory on; none for that itself. */
+  readonly names: readonly string[];
+  /** Whether only a directory can be meant: the path is empty or ends with a slash. */
+  readonly directory: boolean;
+}
+
+/** Whether an argument is a path on another device: it has a colon before its first slash. */
+export function isRemotePath(text: string): boolean {
+  return /^[^/:]+:/.test(text);
+}
+
+/**
+ * Reads `PEER:[PATH]`. Slashes at the beginning or in a row, and `.`, mean nothing.
+ *
+ * @throws {Failure} if it has another form, or a name in it can't be the name of a file.
+ */
+export function parseRemotePath(text: string): RemotePath {
+  if (!isRemotePath(text)) {
+    throw new Failure(
+      USAGE,
+      `${
+        JSON.stringify(text)
+      } is not a path on another device: write PEER:PATH, for example camera:photos/1.jpg`,
+    );
+  }
+  const colon = text.indexOf(":");
+  const components = text.slice(colon + 1).split("/");
+  const names = components.filter((name) => name !== "" && name !== ".");
+  for (const name of names) checkName(text, name);
+  const last = components.at(-1);
+  return { peer: text.slice(0, colon), names, directory: last === "" || last === "." };
+}
+
+function checkName(text: string, name: string): void {
+  if (name === "..") {
+    throw new Failure(
+      USAGE,
+      `${
+        JSON.stringify(text)
+      }: ".." leads nowhere: a path begins at the shared directory, and goes down`,
+    );
+  }
+  try {
+    escapeName(name);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new Failure(USAGE, `${JSON.stringify(text)}: ${error.message.replace(/^name: /, "")}`);
+  }
+}
+
+/** Writes a path on another device, as the command line has it. */
+export function formatRemotePath(
+  peer: string,
+  names: readonly string[],
+  directory = false,
+): string {
+  return `${peer}:${names.join("/")}${directory && names.length > 0 ? "/" : ""}`;
+}

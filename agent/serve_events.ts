@@ -1,0 +1,45 @@
+/**
+ * What `degu serve` says of what peers do.
+ *
+ * @module
+ */
+
+import { peerOf } from "../device.ts";
+import { unescapeName } from "../transfer.ts";
+import type { Exchange } from "../server.ts";
+import type { Output } from "./output.ts";
+
+const VERBS = { GET: "has got", PUT: "has put", DELETE: "has removed" } as const;
+
+/** Reports what peers have got, put and removed; of lists and questions nothing. */
+export function reportExchange(output: Output, exchange: Exchange): void {
+  const { session, method, status, requestBytes, responseBytes } = exchange;
+  if (method !== "GET" && method !== "PUT" && method !== "DELETE") return;
+  const path = pathOf(exchange.uri);
+  if (path === null || path === "" || path.endsWith("/") || status === null || status >= 400) {
+    return;
+  }
+  const peer = peerOf(session);
+  const bytes = method === "PUT" ? requestBytes : responseBytes;
+  const cut = exchange.error === null ? "" : ", cut off";
+  const size = method === "DELETE" ? "" : ` (${bytes} bytes${cut})`;
+  if (!output.json) return output.note(`${peer.name} ${VERBS[method]} ${path}${size}`);
+  output.result("", {
+    event: method.toLowerCase(),
+    peer: peer.name,
+    id: peer.id,
+    path,
+    status,
+    bytes,
+    complete: exchange.error === null,
+  });
+}
+
+/** The path as the files are named; `null` where it has none. */
+function pathOf(uri: string): string | null {
+  try {
+    return uri.slice(1).split("/").map((part) => part === "" ? "" : unescapeName(part)).join("/");
+  } catch {
+    return null;
+  }
+}

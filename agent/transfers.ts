@@ -1,0 +1,257 @@
+/**
+ * Many transfers of one command: some at a time, over few connections, with one progress bar and one end.
+ *
+ * @module
+ */
+
+import type { Client, Connection } from "../client.ts";
+import { isTransient, type TransferOptions, type TransferResult } from "../transfer.ts";
+import type { Context } from "./context.ts";
+import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
+import type { Links } from "./links.ts";
+import { ProgressBar } from "./progress_bar.ts";
+import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
+import { formatBytes, formatDuration } from "./units.ts";
+
+/** How many files are moved at a time: while one waits for the disk, the next one is on its way. */
+const AT_A_TIME = 4;
+/** A larger file gets a connection of its own once it is hashed: a server does not wait for that. */
+const LARGE_BYTES = 67_108_864;
+
+/** A file to be moved. */
+export interface Job {
+  /** What it is called in messages. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  /** What is printed when it has been moved. */
+  readonly result: string;
+  /** What `--json` says of it, beside the result. */
+  readonly object: Readonly<Record<string, unknown>>;
+  /** Moves it; resolves to `null` if it was there already. */
+  move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
+}
+
+/** Moves files, and counts what has happened. */
+export class Transfers implements Disposable {
+  readonly #context: Context;
+  readonly #direction: Direction;
+  readonly #startedAt = performance.now();
+  #bar: ProgressBar | null = null;
+  #name = "";
+  #files = 0;
+  #totalFiles = 0;
+  #totalBytes = 0;
+  /** Of files that are done. */
+  #doneBytes = 0;
+  #moved = 0;
+  #movedFiles = 0;
+  #unchanged = 0;
+  #failed = 0;
+  /** Bytes that are there of files that are under way. */
+  readonly #underWay = new Map<Job, { there: number; moved: number }>();
+
+  /** Begins with nothing to do. */
+  constructor(context: Context, direction: Direction) {
+    this.#context = context;
+    this.#direction = direction;
+  }
+
+  /** Notes files that need not be moved. */
+  addUnchanged(count: number): void {
+    this.#unchanged += count;
+  }
+
+  /** Prints a line to stderr. */
+  note(text: string): void {
+    this.#print(() => this.#context.output.note(text));
+  }
+
+  /** Prints a warning to stderr. */
+  warn(text: string): void {
+    this.#print(() => this.#context.output.warn(text));
+  }
+
+  /** Prints a result to stdout; only with `--json` when `--quiet` is given. */
+  result(text: string, object: Record<string, unknown>): void {
+    const { output } = this.#context;
+    if (output.quiet && !output.json) return;
+    this.#print(() => output.result(text, object));
+  }
+
+  /** Notes, and says, that something could not be done. */
+  fail(
+    name: string,
+    problem: string,
+    object: Readonly<Record<string, unknown>> = { path: name },
+  ): void {
+    this.#failed++;
+    const { output } = this.#context;
+    this.#print(() => {
+      output.error(`${name}: ${problem}`);
+      if (output.json) output.result("", { ...object, error: problem });
+    });
+  }
+
+  /**
+   * Moves files. One that can't be moved does not keep the others from it, unless they would fail as well.
+   *
+   * @throws what all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
+   */
+  async run(links: Links, jobs: readonly Job[]): Promise<void> {
+    this.#totalFiles += jobs.length;
+    for (const { size } of jobs) this.#totalBytes += size;
+    this.#openBar();
+    const stopping = new AbortController();
+    const signal = AbortSignal.any([this.#context.signal, stopping.signal]);
+    const waiting = jobs.values();
+    const work = async () => {
+      for (const job of waiting) {
+        if (signal.aborted) return;
+        await this.#moveOne(links, job, signal);
+      }
+    };
+    // The first error is the reason that counts.
+    const workers = Array.from(
+      { length: AT_A_TIME },
+      () => work().catch((error) => stopping.abort(error)),
+    );
+    await Promise.all(workers);
+    if (this.#context.signal.aborted) {
+      this.note("what has been moved is kept: run the same command again to continue");
+      this.#context.signal.throwIfAborted();
+    }
+    stopping.signal.throwIfAborted();
+  }
+
+  async #moveOne(links: Links, job: Job, signal: AbortSignal): Promise<void> {
+    this.#name = job.name;
+    const state = { there: 0, moved: 0 };
+    this.#underWay.set(job, state);
+    this.#show();
+    try {
+      const result = await this.#move(links, job, signal, state);
+      this.#done(job, result);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (endsAll(error)) throw this.#ending(job, error);
+      this.fail(job.name, explainTransfer(error, this.#direction), job.object);
+    } finally {
+      this.#underWay.delete(job);
+      this.#moved += state.moved;
+      this.#doneBytes += job.size;
+      this.#files++;
+      this.#show();
+    }
+  }
+
+  /** The error that ends the command; what was moved stays. */
+  #ending({ name, object }: Job, error: unknown): Failure {
+    const problem = explainTransfer(error, this.#direction);
+    const { output } = this.#context;
+    if (output.json) output.result("", { ...object, error: problem });
+    const hint = isTransient(error) ? "; run the same command again to continue" : "";
+    const exitCode = exitCodeOf(error) === REFUSED ? REFUSED : FAILED;
+    return new Failure(exitCode, `${name}: ${problem}${hint}`, { cause: error });
+  }
+
+  async #move(
+    links: Links,
+    job: Job,
+    signal: AbortSignal,
+    state: { there: number; moved: number },
+  ): Promise<TransferResult | null> {
+    const attempt = (target: Client | Connection, moved: () => void) => {
+      const before = state.moved;
+      return job.move(target, {
+        signal,
+        onProgress: ({ bytes, resumedFrom }) => {
+          if (bytes > 0) moved();
+          state.there = resumedFrom + bytes;
+          state.moved = before + bytes;
+          this.#show();
+        },
+      });
+    };
+    return job.size >= LARGE_BYTES ? await links.callAnew(attempt) : await links.call(attempt);
+  }
+
+  #done({ result: text, object }: Job, result: TransferResult | null): void {
+    if (result === null) {
+      this.#unchanged++;
+      if (this.#context.output.json) this.result("", { ...object, unchanged: true });
+      return;
+    }
+    this.#movedFiles++;
+    this.result(text, { ...object, ...result });
+  }
+
+  #openBar(): void {
+    const { json, quiet } = this.#context.output;
+    if (this.#bar !== null || json || quiet || !Deno.stderr.isTerminal()) return;
+    this.#bar = new ProgressBar(this.#progress());
+  }
+
+  #show(): void {
+    const moved = this.#sum("moved");
+    this.#bar?.show(this.#progress(), this.#moved + moved);
+  }
+
+  #progress() {
+    return {
+      name: this.#name,
+      files: this.#files,
+      totalFiles: this.#totalFiles,
+      bytes: this.#doneBytes + this.#sum("there"),
+      totalBytes: this.#totalBytes,
+    };
+  }
+
+  #sum(what: "there" | "moved"): number {
+    let sum = 0;
+    for (const state of this.#underWay.values()) sum += state[what];
+    return sum;
+  }
+
+  #print(print: () => void): void {
+    this.#bar?.clear();
+    print();
+  }
+
+  /**
+   * Says what was done.
+   *
+   * @param more What is to be said beside that.
+   * @param dryRun Whether nothing was to be moved.
+   * @throws {Failure} if something could not be done.
+   */
+  finish(more: readonly string[] = [], dryRun = false): void {
+    this[Symbol.dispose]();
+    const seconds = (performance.now() - this.#startedAt) / 1000;
+    const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
+    const moved = `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}${time}`;
+    const parts = [
+      ...(dryRun ? [] : [moved]),
+      ...(this.#unchanged > 0 ? [`${this.#unchanged} there already`] : []),
+      ...more,
+    ];
+    if (parts.length > 0) this.#context.output.note(parts.join("; "));
+    if (this.#failed === 0) return;
+    throw new Failure(
+      FAILED,
+      `${counted(this.#failed, "error")}: see above; what was moved stays, and running the same ` +
+        "command again goes on with the rest",
+    );
+  }
+
+  /** Removes the progress bar. */
+  [Symbol.dispose](): void {
+    this.#bar?.[Symbol.dispose]();
+    this.#bar = null;
+  }
+}
+
+/** A number of things: `"1 file"`, `"2 files"`. */
+export function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,61 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { entries } from "@degu/testing/directories.ts";
+
+Deno.test("init makes a device, prints its name and id, and says what is next", async () => {
+  await using homes = await AgentHomes.create();
+  const { code, stdout, stderr } = await homes.run("one", ["init", "--name", "camera"]);
+  assertEquals(code, 0);
+  assertMatch(stdout, /^camera [a-z2-7]{52}\n$/);
+  assertStringIncludes(stderr, '"degu invite"');
+  assertEquals(await homes.must("one", ["id"]), stdout);
+});
+
+Deno.test("the name of the machine is the default, for which there is a permission", async () => {
+  await using homes = await AgentHomes.create();
+  const { code, stderr } = await homes.run("one", ["init"]);
+  assertEquals(code, 1);
+  assertMatch(stderr, /hostname/);
+  assertMatch(
+    await homes.must("one", ["init"], ["--allow-sys=hostname"]),
+    /^[0-9A-Za-z]\S* [a-z2-7]{52}\n$/,
+  );
+});
+
+Deno.test("a second init changes nothing, and says which device there is", async () => {
+  await using homes = await AgentHomes.create();
+  const [id] = await homes.init("one");
+  for (const args of [["init"], ["init", "--name", "one"], ["init", "--name", "two"]]) {
+    const { code, stdout, stderr } = await homes.run("one", args);
+    assertEquals([code, stdout], [1, ""]);
+    assertStringIncludes(stderr, `there is a device in ${homes.at("one")} already: one ${id}; `);
+  }
+  assertEquals(await homes.must("one", ["id"]), `one ${id}\n`);
+});
+
+Deno.test("a name that no device can have is a wrong command line, and leaves nothing behind", async () => {
+  await using homes = await AgentHomes.create();
+  for (const name of ["", "a b", "-x", "x".repeat(64), "naïve"]) {
+    const { code, stderr } = await homes.run("one", ["init", `--name=${name}`]);
+    assertEquals(code, 2, name);
+    assertMatch(stderr, /--name: need 1 to 63 letters/);
+  }
+  assertEquals(await entries(homes.path), []);
+});
+
+Deno.test("with --quiet and --json there is one object and nothing else", async () => {
+  await using homes = await AgentHomes.create();
+  const { stdout, stderr } = await homes.run("one", ["init", "--name", "one", "--quiet", "--json"]);
+  const { name, id, home, ...others } = JSON.parse(stdout);
+  assertEquals([name, home, others, stderr], ["one", homes.at("one"), {}, ""]);
+  assertEquals(id.length, 52);
+});
+
+Deno.test("global options may stand before the command", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("one");
+  const { code } = await runAgent(["--home", homes.at("one"), "--json", "id"], {
+    flags: homes.flags("one"),
+  });
+  assertEquals(code, 0);
+});

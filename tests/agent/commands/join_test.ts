@@ -1,0 +1,108 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { networkObstacle, THROUGH_NAMESPACE } from "@degu/testing/network_namespace.ts";
+
+const why = await networkObstacle();
+
+const NET = ["--allow-net=127.0.0.1"];
+const SERVING = ["--serving", "127.0.0.1:2"];
+
+/** An invitation of a device, and its line. */
+async function invite(homes: AgentHomes, name: string) {
+  const args = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
+  const agent = homes.spawn(name, args, NET);
+  return { agent, line: await agent.line("degu:") };
+}
+
+Deno.test("a line may come from stdin in pieces, and a second device is turned away", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer", "other");
+  const { agent, line } = await invite(homes, "camera");
+  const wrapped = line.replaceAll(/(.{60})/g, "$1\n  ");
+  await homes.must("viewer", ["join", "-", ...SERVING, "--as", "door"], NET, wrapped);
+  assertEquals((await agent.ended()).code, 0);
+  assertEquals(JSON.parse(await homes.must("viewer", ["peers", "--json"])).name, "door");
+  const late = await homes.run("other", ["join", line, ...SERVING], NET);
+  assertEquals([late.code, late.stdout], [3, ""]);
+  assertStringIncludes(late.stderr, "another device has used it");
+});
+
+Deno.test("a device that joins with its own line is told so", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera");
+  const { line } = await invite(homes, "camera");
+  const { code, stderr } = await homes.run("camera", ["join", line, ...SERVING], NET);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "it is from this device itself");
+});
+
+Deno.test("what is no line, or not all of one, is told apart", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  const { line } = await invite(homes, "camera");
+  const rows = [
+    ["hello", "must be the line of an invitation"],
+    [line.slice(0, -9), "it is garbled"],
+    [line.replace("degu:A", "degu:B"), "it is garbled"],
+  ] as const;
+  for (const [text, expected] of rows) {
+    for (const [argument, stdin] of [[text, ""], ["-", `${text}\n\n`]] as const) {
+      const { code, stderr } = await homes.run(
+        "viewer",
+        ["join", argument, ...SERVING],
+        NET,
+        stdin,
+      );
+      assertEquals(code, 2);
+      assertStringIncludes(stderr, expected);
+    }
+  }
+  const empty = await homes.run("viewer", ["join", "-", ...SERVING], NET);
+  assertEquals(empty.code, 2);
+  assertStringIncludes(empty.stderr, "stdin is empty");
+});
+
+Deno.test({
+  name: why === null
+    ? "where no address of the line can be reached, nobody has refused"
+    : `a line out of reach: left out, no network namespace can be made here (${why})`,
+  ignore: why !== null,
+  fn: async () => {
+    await using homes = await AgentHomes.create();
+    await homes.init("camera", "viewer");
+    const { line } = await invite(homes, "camera");
+    // A namespace in which no interface is up, not even the loopback one.
+    const { code, stderr } = await runAgent([
+      "--home",
+      homes.at("viewer"),
+      "join",
+      line,
+      ...SERVING,
+    ], {
+      flags: homes.flags("viewer", ...NET),
+      through: THROUGH_NAMESPACE,
+    });
+    assertEquals(code, 1, stderr);
+    assertStringIncludes(stderr, "can't be reached at an address of the line");
+  },
+});
+
+Deno.test("a device that is paired again keeps its name", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  await homes.pair("camera", "viewer", "127.0.0.1:1");
+  await homes.must("viewer", ["rename", "camera", "door"]);
+  await homes.pair("camera", "viewer", "127.0.0.1:3");
+  const { name, addresses } = JSON.parse(await homes.must("viewer", ["peers", "--json"]));
+  assertEquals([name, addresses], ["door", ["127.0.0.1:3"]]);
+});
+
+Deno.test("waiting for the rest of the line can be interrupted", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("viewer");
+  const joining = homes.spawn("viewer", ["join", "-", ...SERVING], NET, null);
+  joining.feed("degu:AAAA\n");
+  await joining.message("the line is not whole yet");
+  joining.kill("SIGINT");
+  assertEquals((await joining.ended()).code, 130);
+});

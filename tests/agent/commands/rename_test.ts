@@ -1,0 +1,17 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { AgentHomes } from "@degu/testing/agents.ts";
+
+Deno.test("a peer gets another name here alone, unless that is taken or can't be", async () => {
+  await using homes = await AgentHomes.create();
+  const [, viewer] = await homes.init("camera", "viewer", "other");
+  await homes.pair("camera", "viewer");
+  await homes.pair("camera", "other");
+  assertEquals(await homes.must("camera", ["rename", "viewer", "tv"]), `tv ${viewer}\n`);
+  assertEquals(await homes.must("camera", ["rename", viewer!, "TV-2"]), `TV-2 ${viewer}\n`);
+  assertMatch(await homes.must("viewer", ["peers"]), /^camera /);
+  for (const name of ["other", "a b", "x".repeat(64)]) {
+    const { code, stderr } = await homes.run("camera", ["rename", "TV-2", name]);
+    assertEquals(code, 2, stderr);
+  }
+  assertEquals((await homes.run("camera", ["rename", "viewer", "x"])).code, 3);
+});

@@ -1,0 +1,34 @@
+/** degu rm: removes from the inbox of a peer. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { AgentFiles, makeTreeAt, objectsOf, treeOf } from "@degu/testing/agent_files.ts";
+
+Deno.test("rm removes a file, or a directory that is empty, and nothing of the share", async () => {
+  await using files = await AgentFiles.start();
+  await makeTreeAt(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
+  await makeTreeAt(files.share, { "a": "1" });
+  assertEquals((await files.succeed("rm", "camera:a")).stdout, "camera:a\n");
+  assertEquals(objectsOf(await files.succeed("rm", "--json", "camera:empty/")), [{
+    removed: "camera:empty/",
+  }]);
+  const full = await files.run("rm", "camera:日本 語");
+  assertEquals(full.code, 1);
+  assertStringIncludes(full.stderr, "camera:日本 語: the directory is not empty");
+  await files.succeed("rm", "camera:日本 語/b");
+  await files.succeed("rm", "camera:日本 語");
+  assertEquals(await treeOf(files.inbox), {});
+  assertEquals(await treeOf(files.share), { "a": "1" });
+});
+
+Deno.test("rm says what is not there, and what can't be removed", async () => {
+  await using files = await AgentFiles.start();
+  await makeTreeAt(files.inbox, { "report.pdf": "1" });
+  const { code, stderr } = await files.run("rm", "camera:report.pd");
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, 'did you mean "camera:report.pdf"?');
+  const root = await files.run("rm", "camera:");
+  assertEquals(root.code, 2);
+  assertStringIncludes(root.stderr, "the inbox itself stays");
+  await files.forgetViewer();
+  assertEquals((await files.run("rm", "camera:report.pdf")).code, 3);
+  assertEquals(await treeOf(files.inbox), { "report.pdf": "1" });
+});

@@ -1,0 +1,140 @@
+/** degu sync: a directory is made what another one is. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { AgentFiles, makeTreeAt, objectsOf, treeOf } from "@degu/testing/agent_files.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+
+const TREE = { "a": "1", "b/c": "2", "b/日本": "3", "e/f": null, "x": "same size" };
+
+for (const direction of ["to here", "to a peer"] as const) {
+  Deno.test(`sync ${direction}: what is new or differs is copied, once; --delete removes the rest`, async () => {
+    await using files = await AgentFiles.start();
+    const isToHere = direction === "to here";
+    const source = isToHere ? `${files.share}/top` : `${files.here}/top`;
+    const target = isToHere ? `${files.here}/copy` : `${files.inbox}/copy`;
+    const both = isToHere
+      ? ["camera:top", `${files.here}/copy`]
+      : [`${files.here}/top`, "camera:copy"];
+    await makeTreeAt(source, TREE);
+    const dry = await files.succeed("sync", "--dry-run", ...both);
+    assertStringIncludes(dry.stderr, "4 files would be copied");
+    assertEquals((await treeOf(isToHere ? files.here : files.inbox))["copy"], undefined);
+
+    await files.succeed("sync", ...both);
+    assertEquals(await treeOf(target), await treeOf(source));
+    const second = await files.succeed("sync", "--delete", ...both);
+    assertEquals(second.stdout, "");
+    assertStringIncludes(second.stderr, "0 files moved, 0 B; 4 there already");
+
+    await Deno.writeTextFile(`${source}/x`, "SAME SIZE");
+    await makeTreeAt(source, { "new/n": "n" });
+    await makeTreeAt(target, { "old/o/o": "o", "old/p": null, "z": "z" });
+    const plain = objectsOf(await files.succeed("sync", "--json", ...both));
+    const copied = plain.map(({ to }) => to).filter((to) => to !== undefined);
+    const nameOf = (path: string) =>
+      isToHere ? `${files.here}/copy/${path}` : `camera:copy/${path}`;
+    assertEquals(copied.toSorted(), [nameOf("new/n"), nameOf("x")]);
+    assertEquals((await treeOf(target))["z"], "z");
+
+    const before = await treeOf(target);
+    const would = await files.succeed("sync", "--dry-run", "--delete", ...both);
+    assertStringIncludes(would.stdout, `would delete ${nameOf("old/o/o")}\n`);
+    assertStringIncludes(would.stderr, "5 would be deleted");
+    assertEquals(await treeOf(target), before);
+    await files.succeed("sync", "--delete", ...both);
+    assertEquals(await treeOf(target), await treeOf(source));
+  });
+}
+
+Deno.test("--checksum compares contents, whatever the times are", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share, inbox } = files;
+  await makeTreeAt(share, { "a": "old", "b": "new" });
+  await makeTreeAt(here, { "a": "old", "b": "old" });
+  for (const [dir, time] of [[share, 1000], [here, 2000]] as const) {
+    await Deno.utime(`${dir}/a`, time, time);
+    await Deno.utime(`${dir}/b`, 1000, 1000);
+  }
+  // The same size and time: only the contents tell.
+  assertEquals(
+    (await files.succeed("sync", "--dry-run", "camera:", here)).stdout,
+    `would copy camera:a to ${here}/a\n`,
+  );
+  const { stdout } = await files.succeed("sync", "--checksum", "camera:", here);
+  assertEquals(stdout, `${here}/b\n`);
+  assertEquals(await treeOf(here), { "a": "old", "b": "new" });
+  assertEquals((await Deno.stat(`${here}/a`)).mtime, new Date(2_000_000));
+  await files.succeed("sync", here, "camera:");
+  assertEquals(await treeOf(inbox), await treeOf(here));
+  assertEquals((await files.succeed("sync", "--checksum", here, "camera:")).stdout, "");
+});
+
+Deno.test("what has the name of a link that is left out stays", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await makeTreeAt(here, { "top/a": "1" });
+  await makeTreeAt(inbox, { "old": "o", "linked/c": "3" });
+  await makeLinks({ [`${here}/top/linked`]: here });
+  const { stderr } = await files.succeed("sync", "--delete", `${here}/top`, "camera:");
+  assertStringIncludes(stderr, `${here}/top/linked: left out: a symbolic link`);
+  assertEquals(await treeOf(inbox), { "a": "1", "linked": null, "linked/c": "3" });
+});
+
+const hasPython = await runs("python3", "-c", "");
+
+Deno.test({
+  name: hasPython
+    ? "nothing is deleted where not everything could be listed"
+    : "a name that is not UTF-8: left out, python3 is missing",
+  ignore: !hasPython,
+  fn: async () => {
+    await using files = await AgentFiles.start();
+    const { here, inbox } = files;
+    await makeTreeAt(here, { "top/a": "1" });
+    await makeTreeAt(inbox, { "old": "o" });
+    const code =
+      `import os, sys; os.close(os.open(os.fsencode(sys.argv[1]) + b"/\\xff", os.O_CREAT))`;
+    const args = ["-c", code, `${here}/top`];
+    assert(await runs("python3", ...args));
+    const end = await files.run("sync", "--delete", `${here}/top`, "camera:");
+    assertEquals(end.code, 1);
+    assertStringIncludes(end.stderr, "its name is not UTF-8");
+    assertStringIncludes(end.stderr, "nothing is deleted");
+    assertEquals(await treeOf(inbox), { "a": "1", "old": "o" });
+  },
+});
+
+Deno.test("a file where a directory is needed, and the other way round", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share } = files;
+  await makeTreeAt(share, { "a/b": "1", "c": "2", "d": "3" });
+  await makeTreeAt(here, { "a": "file", "c/deep/e": "directory" });
+  const { code, stderr } = await files.run("sync", "camera:", here);
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, `${here}/a: a file of this name is at the target`);
+  assertStringIncludes(stderr, `${here}/c: a directory of this name is at the target`);
+  assertEquals(await treeOf(here), {
+    "a": "file",
+    "c": null,
+    "c/deep": null,
+    "c/deep/e": "directory",
+    "d": "3",
+  });
+  await files.succeed("sync", "--delete", "camera:", here);
+  assertEquals(await treeOf(here), await treeOf(share));
+  assertEquals((await files.run("sync", here, share)).code, 2);
+  const file = await files.run("sync", "camera:c", here);
+  assertStringIncludes(file.stderr, 'is a file: get it with "degu get"');
+  const missing = await files.run("sync", "--delete", "camera:aa", here);
+  assertStringIncludes(missing.stderr, 'did you mean "camera:a"?');
+  assertEquals(await treeOf(here), await treeOf(share));
+});
+
+/** Runs a program to its end; false where it fails or is missing. */
+async function runs(program: string, ...args: string[]): Promise<boolean> {
+  try {
+    return (await new Deno.Command(program, { args, stdin: "null" }).output()).success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,45 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { optionMessage, parseAddressOption, parseSeconds } from "@degu/internal/agent/commands.ts";
+
+Deno.test("an address may be given without its port, and IPv6 then without brackets", () => {
+  const rows = [
+    ["192.168.1.7", ["192.168.1.7", 7443]],
+    ["192.168.1.7:80", ["192.168.1.7", 80]],
+    ["camera.local", ["camera.local", 7443]],
+    ["camera.local:0", ["camera.local", 0]],
+    ["::1", ["::1", 7443]],
+    ["[::1]", ["::1", 7443]],
+    ["[::1]:80", ["::1", 80]],
+    ["fe80::1%eth0", ["fe80::1%eth0", 7443]],
+    ["[fe80::1%3]:80", ["fe80::1", 80, 0, 3]],
+    ["unix:/run/degu", "/run/degu"],
+  ] as const;
+  for (const [text, address] of rows) {
+    assertEquals(parseAddressOption(text), typeof address === "string" ? address : [...address]);
+  }
+});
+
+Deno.test("an address that is none is refused with what it must be", () => {
+  for (
+    const text of ["", "a b", "http://a/", "camera.local:x", "camera.local:99999", "1.2.3.4.5"]
+  ) {
+    assertThrows(() => parseAddressOption(text), Error);
+  }
+});
+
+Deno.test("seconds are decimal digits", () => {
+  assertEquals(parseSeconds("60"), 60);
+  for (const text of ["", "-1", "1.5", "1e3", "x"]) assertThrows(() => parseSeconds(text), Error);
+});
+
+Deno.test("an argument has its name on the command line in messages", () => {
+  const rows = [
+    ["peerName: is taken", "--as: is taken"],
+    ["seconds: must be from 1", "--seconds: must be from 1"],
+    ["line: it is garbled", "line: it is garbled"],
+    ["no argument", "no argument"],
+  ] as const;
+  for (const [message, expected] of rows) {
+    assertEquals(optionMessage(new RangeError(message)), expected);
+  }
+});

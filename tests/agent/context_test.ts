@@ -1,0 +1,62 @@
+/** What every command is given, seen from `degu id` and `degu ping` as processes. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+
+const ENV = ["--allow-env=XDG_STATE_HOME,HOME"];
+
+Deno.test("without --home the device is where the environment says", async () => {
+  await using homes = await AgentHomes.create();
+  const home = homes.at("state", "degu");
+  const flags = [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...ENV];
+  const env = { XDG_STATE_HOME: homes.at("state") };
+  const made = await runAgent(["init", "--name", "one", "--json"], { flags, env });
+  assertEquals(made.code, 0, made.stderr);
+  assertEquals(JSON.parse(made.stdout).home, home);
+  const found = await runAgent(["id"], { flags, env });
+  assertEquals(found.stdout, `one ${JSON.parse(made.stdout).id}\n`);
+});
+
+Deno.test("a relative XDG_STATE_HOME is ignored", async () => {
+  await using homes = await AgentHomes.create();
+  const home = homes.at(".local", "state", "degu");
+  const flags = [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...ENV];
+  const env = { XDG_STATE_HOME: "relative", HOME: homes.path };
+  const { code, stderr } = await runAgent(["id"], { flags, env });
+  assertEquals(code, 3);
+  assertStringIncludes(stderr, `there is no device in ${home} yet`);
+});
+
+Deno.test("with --home the environment is not read, and a relative one is taken from where one is", async () => {
+  const relative = await runAgent(["--home", "tests", "id"], {
+    flags: ["--allow-read", "--allow-sys=uid"],
+  });
+  assertEquals(relative.code, 3);
+  assertStringIncludes(relative.stderr, `${Deno.cwd()}/tests`);
+});
+
+Deno.test("where there is no device, it says how to make one", async () => {
+  await using homes = await AgentHomes.create();
+  for (const args of [["id"], ["peers"], ["ping", "x"], ["join", "x"], ["invite"], ["serve"]]) {
+    const { code, stdout, stderr } = await homes.run("one", args);
+    assertEquals([code, stdout], [3, ""], args.join(" "));
+    assertEquals(
+      stderr,
+      `degu: error: there is no device in ${homes.at("one")} yet: make one with "degu init"\n`,
+    );
+  }
+});
+
+Deno.test("a peer that there is not is answered with those that may have been meant", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  const alone = await homes.run("viewer", ["ping", "camera"]);
+  assertEquals(alone.code, 3);
+  assertStringIncludes(alone.stderr, 'not paired with any yet: run "degu invite"');
+  await homes.pair("camera", "viewer");
+  const near = await homes.run("viewer", ["ping", "camrea"]);
+  assertEquals(near.code, 3);
+  assertStringIncludes(near.stderr, 'there is no peer "camrea": did you mean camera?');
+  const far = await homes.run("viewer", ["ping", "toaster"]);
+  assertEquals(far.code, 3);
+  assertStringIncludes(far.stderr, '"degu peers" lists those that there are');
+});

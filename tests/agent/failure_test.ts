@@ -1,0 +1,54 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import {
+  exitCodeOf,
+  explain,
+  Failure,
+  Interrupted,
+  isUnreachable,
+} from "@degu/internal/agent/failure.ts";
+
+Deno.test("an error has the exit code of what it means", () => {
+  const rows = [
+    [new Failure(1, "x"), 1],
+    [new Failure(2, "x"), 2],
+    [new Failure(3, "x"), 3],
+    [new Interrupted(), 130],
+    [new TlsError("UNTRUSTED", "x"), 3],
+    [new TlsError("REFUSED_BY_PEER", "x"), 3],
+    [new TlsError("CLOSED", "x"), 1],
+    [new EmptyPreambleError(), 3],
+    [new DeguError("x"), 1],
+    [new Deno.errors.ConnectionRefused("x"), 1],
+    [new Deno.errors.NotCapable("x"), 1],
+    [new Error("x"), 1],
+    ["x", 1],
+  ] as const;
+  for (const [error, code] of rows) assertEquals(exitCodeOf(error), code, String(error));
+});
+
+Deno.test("a message says what to do next", () => {
+  const rows = [
+    [new Failure(3, "as it is"), /^as it is$/],
+    [new DeguError("as it is"), /^as it is$/],
+    [new TlsError("UNTRUSTED", "why"), /^why; another device answers there.*"degu invite"/],
+    [new TlsError("REFUSED_BY_PEER", "why"), /^why; the peer does not trust .*"degu invite"/],
+    [new TlsError("EXPIRED", "why"), /^why; check the clocks/],
+    [new TlsError("WEAK", "why"), /^why$/],
+    [new EmptyPreambleError("why"), /^the peer closed the connection .*"degu peers" there/],
+    [
+      new Deno.errors.ConnectionRefused("why"),
+      /^no address answers: why; .*"degu serve".*--address/,
+    ],
+    [new Deno.errors.TimedOut("why"), /^no address answers: why; /],
+    [new Deno.errors.NotCapable("why"), /^why; docs\/agent\.md has the flags/],
+    [new Error("why"), /^why$/],
+    ["why", /^why$/],
+  ] as const;
+  for (const [error, expected] of rows) assertMatch(explain(error), expected);
+});
+
+Deno.test("an error of a host that is out of reach has only a code", () => {
+  assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EHOSTUNREACH" })), true);
+  assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EACCES" })), false);
+});

@@ -1,0 +1,127 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { findAddresses } from "@degu/internal/agent/find.ts";
+import type { Incoming, KnownRecord } from "@degu/internal/agent/mdns/packet.ts";
+import {
+  allRecords,
+  instanceName,
+  SERVICE,
+  type Service,
+  uniqueRecords,
+} from "@degu/internal/agent/mdns/service.ts";
+import { ADDRESS, idOf, loopbackNetwork, SILENT, Stranger } from "@degu/testing/mdns.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+
+const CAMERA: Service = { name: "camera", id: idOf("c"), port: 7443 };
+const asksFor = (wanted: string) => ({ questions }: Incoming) =>
+  questions.some(({ name }) => name === wanted);
+
+/** Addresses of an interface somewhere else. */
+const at = (...addresses: string[]) =>
+  addresses.map((address) => ({
+    family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
+    name: "eth0",
+    address,
+    netmask: "",
+    scopeid: 0,
+  }));
+
+Deno.test("a device that says everything in one packet is found by that", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
+  await stranger.hears("a question", asksFor(SERVICE));
+  await stranger.respond({ answers: allRecords(CAMERA, at(ADDRESS, "2001:db8::7")) });
+  assertEquals(await within(searching, "found"), [[ADDRESS, 7443], ["2001:db8::7", 7443]]);
+});
+
+Deno.test("one who answers first doesn't keep the device from being found a second later", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
+  await stranger.hears("a question", asksFor(SERVICE));
+  const impostor = allRecords({ ...CAMERA, name: "impostor", port: 1 }, at("192.0.2.66"));
+  await stranger.respond({ answers: impostor });
+  // 250 and 750 ms after the first one.
+  await stranger.hearsMany("two more questions", asksFor(SERVICE), 3);
+  await stranger.respond({ answers: allRecords(CAMERA, at(ADDRESS)) });
+  const found = await within(searching, "found");
+  assert(found.some(([host, port]) => host === ADDRESS && port === 7443), found.join());
+});
+
+Deno.test("what is missing is asked for", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
+  const pointer = { name: SERVICE, type: "PTR", ttl: 10, data: instanceName(CAMERA) } as const;
+  await stranger.hears("a question", asksFor(SERVICE));
+  await stranger.respond({ answers: [pointer] });
+  await stranger.hears("a question for the instance", asksFor(instanceName(CAMERA)));
+  await stranger.respond({ answers: uniqueRecords(CAMERA) });
+  const host = "degu-cccccccccccccccc.local";
+  await stranger.hears("a question for the host", asksFor(host));
+  const records = allRecords(CAMERA, at(ADDRESS)).filter(({ name }) => name === host);
+  await stranger.respond({ answers: records });
+  assertEquals(await within(searching, "found"), [[ADDRESS, 7443]]);
+});
+
+Deno.test("a search ends without a result after its time, and is aborted by its signal", async () => {
+  const network = await loopbackNetwork();
+  assertEquals(await findAddresses(CAMERA.id, { seconds: 0.1 }, network), []);
+  const stop = new AbortController();
+  const searching = findAddresses(CAMERA.id, { signal: stop.signal, seconds: 60 }, network);
+  const rejected = assertRejects(() => searching, Error, "enough");
+  stop.abort(new Error("enough"));
+  await rejected;
+  const aborted = AbortSignal.abort(new Error("before"));
+  await assertRejects(
+    () => findAddresses(CAMERA.id, { signal: aborted }, network),
+    Error,
+    "before",
+  );
+});
+
+Deno.test("a search asks less and less often", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  await findAddresses(CAMERA.id, { seconds: 1.5 }, network);
+  // At 0, 250, 750 ms; the next one would be at 1750.
+  const asked = stranger.heard.filter(asksFor(SERVICE)).length;
+  assert(asked >= 2 && asked <= 3, `asked ${asked} times`);
+});
+
+Deno.test("other devices, other services and queries are no hints", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const searching = findAddresses(CAMERA.id, { seconds: 0.7 }, network);
+  await stranger.hears("a question", asksFor(SERVICE));
+  const records = allRecords(CAMERA, at(ADDRESS));
+  await stranger.query({ answers: records });
+  await stranger.respond({ answers: allRecords({ ...CAMERA, id: idOf("d") }, at(ADDRESS)) });
+  const elsewhere = records.map((record) => ({
+    ...record,
+    name: record.name.replace("_degu", "_http"),
+  } as KnownRecord));
+  await stranger.respond({ answers: elsewhere });
+  await stranger.respond({ answers: records.map((record) => ({ ...record, ttl: 0 })) });
+  assertEquals(await searching, []);
+});
+
+Deno.test("an address that can't be another device's is no hint, and there are 16 at most", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const searching = findAddresses(CAMERA.id, { seconds: 60, logger: SILENT }, network);
+  await stranger.hears("a question", asksFor(SERVICE));
+  const useless = ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"]
+    .concat(["::", "::1", "ff02::1", "::ffff:127.0.0.1", "fe80::1"]); // the last one over IPv4
+  const [target] = allRecords(CAMERA, at(ADDRESS)).slice(-1);
+  const hosts = useless.map((data) => {
+    const type = data.includes(":") ? "AAAA" as const : "A" as const;
+    return { ...target!, type, data } as KnownRecord;
+  });
+  await stranger.respond({ answers: [...uniqueRecords(CAMERA), ...hosts] });
+  const many = Array.from({ length: 40 }, (_, i) => ({ ...target!, data: `192.0.2.${i}` }));
+  await stranger.respond({ answers: many as KnownRecord[] });
+  const found = await within(searching, "found");
+  assertEquals(found.length, 16);
+  assert(found.every(([host]) => `${host}`.startsWith("192.0.2.")));
+});

@@ -1,0 +1,66 @@
+/** Connections that are used again, and calls that are made again. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { Links } from "@degu/internal/agent/links.ts";
+import type { Connection } from "@degu/degu/client";
+import { serve } from "@degu/testing/serving.ts";
+
+const { signal } = new AbortController();
+
+async function statusOf(connection: Connection): Promise<number> {
+  const { status, body } = await connection.get("/");
+  await body?.bytes();
+  return status;
+}
+
+Deno.test("as many connections as there are calls at a time; one that the server has closed costs no wait", async () => {
+  const sessions = new Set<unknown>();
+  await using serving = serve((_request, session) => {
+    sessions.add(session);
+    return [204, "No Content", {}, null];
+  }, { maxRequests: 10 });
+  const notes: string[] = [];
+  using links = new Links(serving.makeClient(), signal, (text) => void notes.push(text));
+  for (let i = 0; i < 25; i++) assertEquals(await links.call(statusOf), 204);
+  assertEquals(sessions.size, 3);
+  await Promise.all(Array.from({ length: 4 }, () => links.call(statusOf)));
+  assertEquals(sessions.size <= 6, true);
+  assertEquals(notes, []);
+});
+
+Deno.test("a call is made again, and several that fail at once are noted once", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  const client = serving.makeClient();
+  serving.server.close();
+  await serving.done;
+  const notes: string[] = [];
+  const stop = new AbortController();
+  const note = (text: string) => {
+    notes.push(text);
+    stop.abort(new Error("stop"));
+  };
+  using links = new Links(client, stop.signal, note);
+  const calls = [links.call(statusOf), links.callAnew((client) => client.request("GET", "/"))];
+  for (const call of calls) await assertRejects(() => call, Error, "stop");
+  assertEquals(notes.length, 1);
+  assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
+  using once = new Links(client, signal, note, 0);
+  await assertRejects(() => once.call(statusOf), Deno.errors.ConnectionRefused);
+  assertEquals(notes.length, 1);
+});
+
+Deno.test("a connection is not used again after an error", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null]);
+  using links = new Links(serving.makeClient(), signal, () => {});
+  let first: Connection | null = null;
+  await assertRejects(
+    () =>
+      links.call((connection) => {
+        first = connection;
+        return Promise.reject(new Error("no"));
+      }),
+    Error,
+    "no",
+  );
+  assertEquals((first as Connection | null)?.closed, true);
+  assertEquals(await links.call(statusOf), 204);
+});

@@ -1,0 +1,78 @@
+import { assertEquals } from "@std/assert";
+import { Buffer } from "node:buffer";
+import {
+  allRecords,
+  goodbyes,
+  idIn,
+  isAsked,
+  isKnown,
+  SERVICE,
+  type Service,
+} from "@degu/internal/agent/mdns/service.ts";
+
+const CAMERA: Service = { name: "camera", id: "abcdefghijklmnopqrstuv", port: 7443 };
+const INSTANCE = "camera._degu._tcp.local";
+const HOST = "degu-abcdefghijklmnop.local";
+
+const on = (...addresses: string[]) =>
+  addresses.map((address) => ({
+    family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
+    name: "eth0",
+    address,
+    netmask: "",
+    scopeid: 7,
+  }));
+
+Deno.test("the records of a device have 16 characters of its id, its port and its addresses", () => {
+  const records = allRecords(CAMERA, on("127.0.0.1", "fe80::9%eth0", "192.0.2.1", "fe80::1"));
+  assertEquals(records.map(({ name, type, data }) => [name, type, data]), [
+    [SERVICE, "PTR", INSTANCE],
+    ["_services._dns-sd._udp.local", "PTR", SERVICE],
+    [INSTANCE, "TXT", [Buffer.from("id=abcdefghijklmnop")]],
+    [INSTANCE, "SRV", { priority: 0, weight: 0, port: 7443, target: HOST }],
+    [HOST, "A", "192.0.2.1"],
+    [HOST, "AAAA", "fe80::1"],
+  ]);
+});
+
+Deno.test("no more than 8 addresses of an interface are announced", () => {
+  const many = Array.from({ length: 20 }, (_, i) => `192.0.2.${i}`);
+  assertEquals(allRecords(CAMERA, on(...many)).filter(({ type }) => type === "A").length, 8);
+});
+
+Deno.test("a goodbye takes back the service, but not the addresses", () => {
+  const types = goodbyes(CAMERA).map(({ type, ttl }) => [type, ttl]);
+  assertEquals(types, [["PTR", 0], ["TXT", 0], ["SRV", 0]]);
+});
+
+Deno.test("the id is looked for in the first 16 strings, whatever bytes they have", () => {
+  const strings = (...texts: string[]) => texts.map((text) => new TextEncoder().encode(text));
+  assertEquals(idIn(strings("id=abc")), "abc");
+  assertEquals(idIn(strings("a=b", "", "\0\xff", "ID=x=y", "id=z")), "x=y");
+  assertEquals(idIn(strings()), null);
+  assertEquals(idIn(strings("id", "idx=1", " id=1")), null);
+  assertEquals(idIn(strings(...Array(15).fill("a"), "id=1")), "1");
+  assertEquals(idIn(strings(...Array(16).fill("a"), "id=1")), null);
+  assertEquals(idIn([new Uint8Array(255).fill(0xff)]), null);
+});
+
+Deno.test("a question for a record is one for its name and its type, or for any type", () => {
+  const records = allRecords(CAMERA, on("192.0.2.1"));
+  const asked = (name: string, type: string) => isAsked([{ name, type }], records);
+  assertEquals(asked(SERVICE, "PTR"), true);
+  assertEquals(asked("_DEGU._tcp.LOCAL", "PTR"), true);
+  assertEquals(asked(INSTANCE, "ANY"), true);
+  assertEquals(asked(HOST, "A"), true);
+  assertEquals(asked(HOST, "AAAA"), false);
+  assertEquals(asked(SERVICE, "SRV"), false);
+  assertEquals(asked("other._degu._tcp.local", "ANY"), false);
+  assertEquals(isAsked([], records), false);
+});
+
+Deno.test("who knows the instance for half of its time need not be told", () => {
+  const pointer = { name: SERVICE, type: "PTR", ttl: 2250, data: INSTANCE } as const;
+  assertEquals(isKnown([pointer], CAMERA), true);
+  assertEquals(isKnown([{ ...pointer, ttl: 2249 }], CAMERA), false);
+  assertEquals(isKnown([{ ...pointer, data: "other._degu._tcp.local" }], CAMERA), false);
+  assertEquals(isKnown([], CAMERA), false);
+});

@@ -1,0 +1,86 @@
+/** The command line, in processes without any permission. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { makeProgram } from "@degu/internal/agent/program.ts";
+import { runAgent } from "@degu/testing/agents.ts";
+import { readConfiguration } from "@degu/testing/tree.ts";
+
+/** The commands, as the program knows them. */
+const COMMANDS = makeProgram(() => Promise.resolve()).commands.filter((each) =>
+  each.name() !== "help"
+);
+
+Deno.test("without arguments and with --help it prints what there is", async () => {
+  const bare = await runAgent([]);
+  const asked = await runAgent(["--help"]);
+  assertEquals(bare, asked);
+  assertEquals([asked.code, asked.stderr], [0, ""]);
+  for (const command of COMMANDS) assertStringIncludes(asked.stdout, `  ${command.name()} `);
+  assertStringIncludes(asked.stdout, "The first minute");
+});
+
+Deno.test("--version prints the version of the package", async () => {
+  const { version } = await readConfiguration() as unknown as { version: string };
+  for (const flag of ["--version", "-V"]) {
+    assertEquals(await runAgent([flag]), { code: 0, stdout: `${version}\n`, stderr: "" });
+  }
+});
+
+Deno.test("the help of each command has a description, examples of it, and the options of all", () => {
+  for (const command of COMMANDS) {
+    let help = "";
+    command.configureOutput({ writeOut: (text) => help += text });
+    command.outputHelp();
+    assertMatch(help, new RegExp(`^Usage: degu ${command.name()}`));
+    assert(command.description().length > 20 && command.summary().length > 5, command.name());
+    assertMatch(help, new RegExp(`\nExamples:\n(.|\n)*degu ${command.name()}`), command.name());
+    assertStringIncludes(help, "--json");
+    assertStringIncludes(help, "--home <dir>");
+  }
+});
+
+Deno.test("help is printed by help, too", async () => {
+  const [asked, called] = await Promise.all(
+    [["help", "init"], ["init", "--help"]].map((args) => runAgent(args)),
+  );
+  assertEquals(asked, called);
+  assertEquals(asked?.code, 0);
+});
+
+Deno.test("a wrong command line is one line that says where the help is, and exit code 2", async () => {
+  const rows: [args: string[], expected: RegExp][] = [
+    [["inti"], /unknown command 'inti' \(Did you mean init\?\); "degu --help"/],
+    [["frobnicate"], /unknown command 'frobnicate'; "degu --help"/],
+    [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); "degu --help"/],
+    [["--json"], /a command is missing, or .*; "degu --help"/],
+    [
+      ["init", "--nam", "x"],
+      /unknown option '--nam' \(Did you mean --name\?\); "degu init --help"/,
+    ],
+    [["init", "--name"], /option '--name <name>' argument missing; "degu init --help"/],
+    [["id", "x"], /too many arguments for 'id'.*; "degu id --help"/],
+    [["join"], /missing required argument 'line'; "degu join --help"/],
+    [["ping", "--address", "a b", "x"], /'a b' is invalid.*; "degu ping --help"/],
+    [["invite", "--seconds", "x"], /need a number of seconds.*; "degu invite --help"/],
+    [["completions", "csh"], /Allowed choices are bash, zsh, fish.*; "degu completions --help"/],
+    [["help", "x"], /"degu --help"/],
+  ];
+  const ends = await Promise.all(rows.map(([args]) => runAgent(args)));
+  for (const [i, [args, expected]] of rows.entries()) {
+    const { code, stdout, stderr } = ends[i]!;
+    assertEquals([code, stdout], [2, ""], args.join(" "));
+    assertMatch(stderr, /^degu: error: .* explains it\n$/, args.join(" "));
+    assertMatch(stderr, expected);
+  }
+});
+
+Deno.test("two dashes end the options", async () => {
+  const { code, stderr } = await runAgent(["init", "--", "--name"]);
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "too many arguments");
+});
+
+Deno.test("where a permission is missing it says which, and where they are explained", async () => {
+  const { code, stderr } = await runAgent(["id"]);
+  assertEquals(code, 1);
+  assertMatch(stderr, /XDG_STATE_HOME.*docs\/agent\.md has the flags/);
+});

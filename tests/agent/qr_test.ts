@@ -1,0 +1,17 @@
+import { assert, assertEquals } from "@std/assert";
+import { encode } from "npm:uqr@^0.1.3";
+import { qrLines } from "@degu/internal/agent/qr.ts";
+
+Deno.test("a QR code has a character for two modules, light where it is filled, and four light modules around", () => {
+  const text = `degu:${"aB-_".repeat(170)}`;
+  const lines = qrLines(text);
+  const { size, data } = encode(text, { ecc: "L", border: 4 });
+  assertEquals(lines.length, Math.ceil(size / 2));
+  const modules = lines.flatMap((line) => {
+    assertEquals(line.length, size);
+    const rows = ["▀█", "▄█"].map((filled) => [...line].map((each) => !filled.includes(each)));
+    return rows;
+  }).slice(0, size);
+  assertEquals(modules, data);
+  assert(modules.slice(0, 4).flat().every((isDark) => !isDark));
+});

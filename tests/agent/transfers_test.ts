@@ -1,0 +1,100 @@
+/** Transfers that are interrupted: by the network, by a signal, by the other end. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { formatAddress } from "@degu/degu/base";
+import { AgentFiles, objectsOf, settled, untilFile } from "@degu/testing/agent_files.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { entries } from "@degu/testing/directories.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+
+const BYTES = 12_000_000;
+const CUT = 6_000_000;
+
+async function setUp() {
+  const files = await AgentFiles.start();
+  const content = randomBytes(BYTES);
+  await Deno.writeFile(`${files.share}/large`, content);
+  await Deno.writeFile(`${files.here}/large`, content);
+  await Deno.mkdir(`${files.here}/to`);
+  await settled(`${files.share}/large`);
+  const get = ["get", "--json", "camera:large", `${files.here}/to`];
+  const put = ["put", "--json", `${files.here}/large`, "camera:"];
+  return {
+    files,
+    cases: [
+      { args: get, result: `${files.here}/to/large`, dir: `${files.here}/to` },
+      { args: put, result: `${files.inbox}/large`, dir: files.inbox },
+    ],
+    /** Removes what was moved. */
+    clear: async () => {
+      for (const path of [`${files.here}/to/large`, `${files.inbox}/large`]) {
+        await Deno.remove(path).catch(() => {});
+      }
+    },
+    isWhole: async (path: string) => isSame(await Deno.readFile(path), content),
+    [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
+  };
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+// One set-up: a file gets an entity tag, without which nothing is resumed, after seconds only.
+Deno.test("interruptions", async (t) => {
+  await using test = await setUp();
+  await t.step(
+    "a connection that is cut is made again, and the transfer goes on where it was",
+    async () => {
+      await test.clear();
+      for (const { args, result } of test.cases) {
+        await using relay = new CuttingRelay(test.files.address);
+        relay.cutAfter(CUT);
+        const address = formatAddress(relay.address);
+        await using agent = test.files.spawn(...args, "--address", address);
+        await agent.message("trying again in 1 s (1 of 3)");
+        relay.cutAfter(Infinity);
+        const end = await agent.ended();
+        assertEquals(end.code, 0, end.stderr);
+        const [object] = objectsOf(end);
+        const { bytes, total, resumedFrom } = object as Record<string, number>;
+        assert(resumedFrom! > 1_000_000, Deno.inspect(object));
+        assertEquals([bytes! + resumedFrom!, total], [BYTES, BYTES]);
+        assert(await test.isWhole(result));
+      }
+    },
+  );
+
+  await t.step("Ctrl-C keeps what has arrived, says how to go on, and that works", async () => {
+    await test.clear();
+    for (const { args, result, dir } of test.cases) {
+      {
+        await using relay = new CuttingRelay(test.files.address);
+        relay.stallAfter(CUT);
+        await using agent = test.files.spawn(...args, "--address", formatAddress(relay.address));
+        await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
+        agent.kill("SIGINT");
+        const { code, stderr } = await agent.ended();
+        assertEquals(code, 130);
+        assertStringIncludes(stderr, "run the same command again to continue");
+      }
+      const [object] = objectsOf(await test.files.succeed(...args));
+      assert(Number(object?.["resumedFrom"]) > 1_000_000, Deno.inspect(object));
+      assert(await test.isWhole(result));
+    }
+    assertEquals(await entries(`${test.files.here}/to`), ["large"]);
+  });
+
+  await t.step("a peer that does not answer is tried again for a while", async () => {
+    await test.clear();
+    const { files } = test;
+    await files.kill();
+    await using agent = files.spawn("get", "camera:large", `${files.here}/to`);
+    await agent.message("trying again in 1 s (1 of 3)");
+    await agent.message("trying again in 2 s (2 of 3)");
+    await files.serve();
+    const { code, stderr } = await agent.ended();
+    assertEquals(code, 0, stderr);
+    assert(await test.isWhole(`${files.here}/to/large`));
+  });
+});

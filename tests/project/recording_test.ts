@@ -1,0 +1,36 @@
+/** README.md shows what the program prints, as it was printed in a real session. */
+import { assert, assertEquals } from "@std/assert";
+import { labObstacle, runInLab } from "@degu/testing/agent_lab.ts";
+import { hasTerminals } from "@degu/testing/terminals.ts";
+import { read } from "@degu/testing/tree.ts";
+
+const why = await labObstacle() ?? (await hasTerminals() ? null : "there are no terminals");
+
+Deno.test({
+  name: why === null
+    ? "the session in README.md is what happens now, but for ids, figures and times"
+    : `the session in README.md: left out (${why})`,
+  ignore: why !== null,
+  fn: async () => {
+    const [, session] =
+      /<!-- recorded by deno task record -->\n+```text\n([^]*?)```/.exec(await read("README.md")) ??
+        [];
+    assert(session !== undefined && session.length > 500, "README.md has no recording");
+    assertEquals(
+      masked(await runInLab("agent_session.ts")),
+      masked(session),
+      "run deno task record",
+    );
+  },
+});
+
+/** A session without what is another one each time. */
+function masked(session: string): string {
+  return session
+    .replace(/\b[a-z2-7]{52}\b/g, "ID")
+    .replace(/degu:[\w-]+…/, "LINE")
+    .replace(/ +\d+ % .*/g, " BAR")
+    .replace(/\d+(\.\d+)? ([kMG]?B|ms)\b/g, "N $2")
+    .replace(/\b\d:\d\d\b/g, "TIME")
+    .replace(/\s+/g, " ").trim();
+}

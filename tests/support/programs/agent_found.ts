@@ -1,0 +1,44 @@
+/**
+ * Three devices at a switch, with link-local addresses only and no route to anywhere. One is looked for, another one
+ * says that it is that one. Prints what is found as JSON.
+ *
+ * @module
+ */
+
+import { fromFileUrl } from "@std/path";
+import { Machine, network, pair } from "@degu/testing/agent_lab.ts";
+import { importMapFlags } from "@degu/testing/programs.ts";
+
+const [dir = ""] = Deno.args;
+const [camera, viewer, stranger] = await Promise.all(
+  ["camera", "viewer", "stranger"].map((name) => Machine.make(name, dir)),
+) as [Machine, Machine, Machine];
+await network([[camera, "fe80::1/64"], [viewer, "fe80::2/64"], [stranger, "fe80::3/64"]]);
+// Where it served when the two were paired it does not serve any more.
+await pair(camera, viewer);
+await using serving = camera.start(["serve", "--announce", "--listen", "[::]:7555"]);
+await serving.message("announced in the local network as camera");
+const ping = (...args: string[]) => viewer.run(["--json", "ping", ...args, "camera"]);
+const known = await ping();
+const found = await ping("--find");
+
+await using other = stranger.start(["serve"]);
+await other.line("serving on");
+const { stdout } = await camera.succeed(["--json", "id"]);
+const path = fromFileUrl(new URL("mdns_impostor.ts", import.meta.url));
+const run = [Deno.execPath(), "run", "--no-prompt", "--quiet", "--no-check", ...importMapFlags()];
+const flags = ["--allow-net", "--allow-sys=networkInterfaces"];
+const impostor = new Deno.Command("ip", {
+  args: ["netns", "exec", "stranger", ...run, ...flags, path, JSON.parse(stdout).id, "lan"],
+  stdout: "piped",
+}).spawn();
+const reader = impostor.stdout.pipeThrough(new TextDecoderStream()).getReader();
+const as = (await reader.read()).value;
+const despite = [await ping("--find"), await ping("--find")];
+serving.kill("SIGTERM");
+await serving.ended();
+const alone = await ping("--find");
+impostor.kill("SIGKILL");
+await impostor.status;
+await reader.cancel();
+console.log(JSON.stringify({ known, found, as, despite, alone }));

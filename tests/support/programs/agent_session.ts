@@ -1,0 +1,125 @@
+/**
+ * A session of two devices, on two machines in one network, that has really happened. Prints it as it looks on their terminals.
+ *
+ * @module
+ */
+
+import { Machine, network, slowDown } from "@degu/testing/agent_lab.ts";
+import { type RunningAgent, spawnAgent } from "@degu/testing/agents.ts";
+import { runOnTerminal } from "@degu/testing/terminals.ts";
+
+/** What docs/agent.md has for the installation. */
+const FLAGS = [
+  "--allow-env=XDG_STATE_HOME,HOME",
+  ...["--allow-net", "--allow-read", "--allow-write"],
+  "--allow-sys=hostname,networkInterfaces,uid",
+];
+const COLUMNS = 96;
+/** Large enough to be interrupted. */
+const FILM_BYTES = 64_000_000;
+/** A good network over the air. */
+const RATE = "300mbit";
+
+const [dir = ""] = Deno.args;
+const laptop = await Machine.makeEmpty("laptop", dir);
+const desk = await Machine.makeEmpty("desk", dir);
+await network([[laptop, "192.168.1.7/24"], [desk, "192.168.1.8/24"]]);
+await slowDown(laptop, "lan", RATE);
+for (const path of ["laptop/Videos", "laptop/Inbox", "desk/Downloads"]) {
+  await Deno.mkdir(`${dir}/${path}`);
+}
+await Deno.writeFile(`${dir}/laptop/Videos/holiday.mp4`, new Uint8Array(0));
+await Deno.truncate(`${dir}/laptop/Videos/holiday.mp4`, FILM_BYTES);
+await Deno.writeTextFile(`${dir}/desk/report.pdf`, "%PDF-".padEnd(120_000));
+
+/** The text of a terminal, with the home of a machine as people see it. */
+const texts: string[] = [];
+const print = (machine: Machine, text: string) => {
+  const home = text.replaceAll(machine.dir, "~").trimEnd();
+  texts.push(...home.split("\n").map((line) => line.replace(/^(degu:.{40}).+$/, "$1…")));
+};
+const prompt = (machine: Machine, args: string[]) =>
+  print(machine, `${machine.name}$ degu ${args.join(" ")}`);
+const environment = ({ dir }: Machine) => ({ XDG_STATE_HOME: `${dir}/.local/state` });
+
+function start(machine: Machine, args: string[], stdin = ""): RunningAgent {
+  const through = ["ip", "netns", "exec", machine.name];
+  return spawnAgent(args, { flags: FLAGS, env: environment(machine), stdin, through });
+}
+
+async function run(machine: Machine, args: string[], stdin = ""): Promise<void> {
+  prompt(machine, args);
+  await using running = start(machine, args, stdin);
+  const { stdout, stderr } = await running.ended();
+  print(machine, stdout + stderr);
+}
+
+/** Runs a command on a terminal, and presses Ctrl-C once a text is shown. */
+async function runShown(machine: Machine, args: string[], until?: string): Promise<void> {
+  prompt(machine, args);
+  const program = [
+    Deno.execPath(),
+    "run",
+    "--no-prompt",
+    "--quiet",
+    "--no-check",
+    ...FLAGS,
+    "agent.ts",
+  ];
+  const { shown } = await runOnTerminal({
+    command: ["ip", "netns", "exec", machine.name, ...program, ...args],
+    columns: COLUMNS - 2, // room for ^C
+    steps: until === undefined ? [] : [[until, "\x03"]],
+    env: { ...environment(machine), NO_COLOR: "1" },
+  });
+  print(machine, lastDrawings(shown));
+}
+
+/** Of a bar that is drawn again and again the last drawing that was seen, and all other lines. */
+function lastDrawings(shown: string): string {
+  // Where the cursor goes back to the first column.
+  // deno-lint-ignore no-control-regex
+  const drawings = shown.split(/\r?\n|\r|\x1b\[1G/)
+    // deno-lint-ignore no-control-regex
+    .map((line) => line.replace(/\x1b(?:\[[0-9;?]*[A-Za-z]|[78])/g, "").trimEnd())
+    .filter((line) => line !== "");
+  const isBar = (line: string) => /\[[= ]{10,20}\]/.test(line);
+  const bars = drawings.filter(isBar);
+  const last = bars.find((line) => line.endsWith("^C")) ?? bars.at(-1);
+  return [last ?? "", ...drawings.filter((line) => !isBar(line))].join("\n").trim();
+}
+
+/** A text in lines of so many columns at most, broken at spaces, as terminals would do it anywhere. */
+function wrap(text: string): string {
+  return text.replace(new RegExp(`(?=.{${COLUMNS + 1}})(.{1,${COLUMNS}}) `, "g"), "$1\n");
+}
+
+await run(laptop, ["init", "--name", "laptop"]);
+const serve = [
+  "serve",
+  "--share",
+  `${laptop.dir}/Videos`,
+  "--inbox",
+  `${laptop.dir}/Inbox`,
+  "--announce",
+];
+prompt(laptop, [...serve, "&"]);
+await using serving = start(laptop, serve);
+print(laptop, await serving.line("serving"));
+print(laptop, await serving.message("announced"));
+prompt(laptop, ["invite"]);
+await using inviting = start(laptop, ["invite"]);
+const line = await inviting.line("degu:");
+print(laptop, line);
+texts.push("");
+await run(desk, ["init", "--name", "desk"]);
+await run(desk, ["join", "-"], line);
+await inviting.ended();
+texts.push("");
+await run(desk, ["ls", "laptop:"]);
+const get = ["get", "laptop:holiday.mp4", `${desk.dir}/Downloads`];
+await runShown(desk, get, "[=======");
+await runShown(desk, get);
+await run(desk, ["put", `${desk.dir}/report.pdf`, "laptop:"]);
+await run(desk, ["ping", "--find", "laptop"]);
+console.log(wrap(texts.join("\n")));

@@ -1,0 +1,23 @@
+/**
+ * Announces a device that is another one, and sends bytes that are no packet, until it is killed.
+ *
+ * @module
+ */
+
+import { createSocket } from "node:dgram";
+import { announce } from "@degu/internal/agent/announce.ts";
+import { SILENT } from "@degu/testing/mdns.ts";
+
+const [id = "", device = ""] = Deno.args;
+await using impostor = announce({ name: "camera", id, port: 7443, logger: SILENT });
+const name = await impostor.announced;
+const socket = createSocket({ type: "udp6", reuseAddr: true });
+await new Promise<void>((resolve) => socket.bind(5353, `ff02::fb%${device}`, resolve));
+socket.setMulticastInterface(`::%${device}`);
+setInterval(() => {
+  const bytes = crypto.getRandomValues(new Uint8Array(60));
+  bytes.set([0, 0, 0x84, 0, 0, 0, 0, 9]); // a response with nine answers
+  socket.send(bytes, 5353, "ff02::fb");
+}, 5);
+console.log(`impostor as ${name}`);
+await new Promise(() => {});
