@@ -48,7 +48,7 @@ export interface DeviceOptions {
   logger?: Logger | undefined;
 }
 
-/** How often to look whether a certificate is due: soon enough, also after a long sleep. */
+/** How often to check whether a certificate is due for renewal: soon enough, even after a long sleep. */
 const LOOK_MILLISECONDS = 60 * 60 * 1000;
 
 /** The parts of a device. */

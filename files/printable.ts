@@ -32,7 +32,7 @@ export function printableJson(value: unknown): string {
 }
 
 /**
- * Makes an error fit for a log: one of the file system has the path that it is about in its message, and in
+ * Makes an error safe for a log: a file system error has its path in its message and in
  * its stack.
  *
  * @returns The error itself if its message is safe; otherwise a safe one with the same name and code.

@@ -66,7 +66,7 @@ function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
     : [204, "No Content", headers, null];
 }
 
-/** Bytes of the body; 0 if they are not known before its end. */
+/** Bytes of the body; 0 if unknown. */
 function bodyLength({ body }: Request): number {
   return body === null || body.chunked ? 0 : body.contentLength;
 }
