@@ -8,7 +8,7 @@ import {
   isUnreachable,
 } from "@degu/internal/agent/failure.ts";
 
-Deno.test("an error has the exit code of what it means", () => {
+Deno.test("the exit code of an error depends on its meaning", () => {
   const rows = [
     [new Failure(1, "x"), 1],
     [new Failure(2, "x"), 2],
@@ -48,7 +48,7 @@ Deno.test("a message says what to do next", () => {
   for (const [error, expected] of rows) assertMatch(explain(error), expected);
 });
 
-Deno.test("an error of a host that is out of reach has only a code", () => {
+Deno.test("an error for an unreachable host has only a code", () => {
   assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EHOSTUNREACH" })), true);
   assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EACCES" })), false);
 });
