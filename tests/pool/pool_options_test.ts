@@ -1,4 +1,4 @@
-/** What a pool refuses, and how start() fails: with a clear error, and with nothing left behind. */
+/** What a pool refuses, and how start() fails: with a clear error, and leaving nothing behind. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { TempPKI } from "@degu/degu/misc";

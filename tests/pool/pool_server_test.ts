@@ -1,4 +1,4 @@
-/** The server in a worker, without the worker: what it is told, and what it reports. */
+/** The server in a worker, without the worker: its messages in both directions. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { Client, SSLClient } from "@degu/degu/client";
 import type { Command, Report, Service } from "@degu/internal/pool/messages.ts";

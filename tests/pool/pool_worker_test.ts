@@ -1,4 +1,4 @@
-/** The module of a worker: where it comes from, and that it does nothing elsewhere. */
+/** The module of a worker: where it is loaded from, and that it has no effect elsewhere. */
 import { assertEquals } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
 import { runFromCache } from "@degu/testing/cached_programs.ts";

@@ -1,4 +1,4 @@
-/** A pool: its workers share a port, run any app, and end in order. */
+/** A pool: its workers share a port, run any app, and shut down gracefully. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { threadId } from "node:worker_threads";
 import { Client, SSLClient } from "@degu/degu/client";
