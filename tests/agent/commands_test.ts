@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { optionMessage, parseAddressOption, parseSeconds } from "@degu/internal/agent/commands.ts";
 
-Deno.test("an address may be given without its port, and IPv6 then without brackets", () => {
+Deno.test("an address may omit the port, and IPv6 then needs no brackets", () => {
   const rows = [
     ["192.168.1.7", ["192.168.1.7", 7443]],
     ["192.168.1.7:80", ["192.168.1.7", 80]],
@@ -19,7 +19,7 @@ Deno.test("an address may be given without its port, and IPv6 then without brack
   }
 });
 
-Deno.test("an address that is none is refused with what it must be", () => {
+Deno.test("an invalid address is refused with a description of what is needed", () => {
   for (
     const text of ["", "a b", "http://a/", "camera.local:x", "camera.local:99999", "1.2.3.4.5"]
   ) {
@@ -33,7 +33,7 @@ Deno.test("seconds are decimal digits", () => {
   for (const text of ["", "-1", "1.5", "1e3", "x"]) assertThrows(() => parseSeconds(text), Error);
 });
 
-Deno.test("an argument has its name on the command line in messages", () => {
+Deno.test("messages name an argument as on the command line", () => {
   const rows = [
     ["peerName: is taken", "--as: is taken"],
     ["seconds: must be from 1", "--seconds: must be from 1"],

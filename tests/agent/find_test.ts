@@ -25,7 +25,7 @@ const at = (...addresses: string[]) =>
     scopeid: 0,
   }));
 
-Deno.test("a device that says everything in one packet is found by that", async () => {
+Deno.test("a device that sends everything in one packet is found from that", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
@@ -34,7 +34,7 @@ Deno.test("a device that says everything in one packet is found by that", async 
   assertEquals(await within(searching, "found"), [[ADDRESS, 7443], ["2001:db8::7", 7443]]);
 });
 
-Deno.test("one who answers first doesn't keep the device from being found a second later", async () => {
+Deno.test("an early reply doesn't prevent finding the device a second later", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
@@ -48,7 +48,7 @@ Deno.test("one who answers first doesn't keep the device from being found a seco
   assert(found.some(([host, port]) => host === ADDRESS && port === 7443), found.join());
 });
 
-Deno.test("what is missing is asked for", async () => {
+Deno.test("missing records are requested", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
@@ -80,7 +80,7 @@ Deno.test("a search ends without a result after its time, and is aborted by its 
   );
 });
 
-Deno.test("a search asks less and less often", async () => {
+Deno.test("a search queries less and less often", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await findAddresses(CAMERA.id, { seconds: 1.5 }, network);
@@ -89,7 +89,7 @@ Deno.test("a search asks less and less often", async () => {
   assert(asked >= 2 && asked <= 3, `asked ${asked} times`);
 });
 
-Deno.test("other devices, other services and queries are no hints", async () => {
+Deno.test("other devices, other services and queries are not hints", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 0.7 }, network);
@@ -106,7 +106,7 @@ Deno.test("other devices, other services and queries are no hints", async () => 
   assertEquals(await searching, []);
 });
 
-Deno.test("an address that can't be another device's is no hint, and there are 16 at most", async () => {
+Deno.test("an address that can't belong to another device is not a hint, and there are at most 16", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 60, logger: SILENT }, network);

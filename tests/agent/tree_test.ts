@@ -12,7 +12,7 @@ function treeOf(...entries: TreeEntry[]): Tree {
   return { entries, skipped: [], failed: [] };
 }
 
-Deno.test("directories with nothing below them are found, the root among them", () => {
+Deno.test("directories with nothing below them are found, including the root", () => {
   const leaves = (...entries: TreeEntry[]) => leafDirectories(treeOf(...entries));
   assertEquals(leaves(), [[]]);
   const tree = [
@@ -24,7 +24,7 @@ Deno.test("directories with nothing below them are found, the root among them", 
   assertEquals(leaves(...tree), [["a", "b"]]);
 });
 
-Deno.test("a directory is before what is in it, and the entries of each are in the order of their names", async () => {
+Deno.test("a directory comes before its content, and the entries of each are sorted by name", async () => {
   const problem = "why";
   const directories: Record<string, Tree> = {
     "": treeOf(entry("directory", "d"), entry("file", "b"), entry("directory", "a")),
@@ -42,7 +42,7 @@ Deno.test("a directory is before what is in it, and the entries of each are in t
   await assertRejects(walking, Error, "stop");
 });
 
-Deno.test("a directory can have more entries than a call has arguments", async () => {
+Deno.test("a directory can have more entries than a call can have arguments", async () => {
   const count = 200_000;
   const entries = Array.from({ length: count }, (_, i) => entry("file", String(i)));
   const tree = await walkTree(() => Promise.resolve({ ...treeOf(), entries }), signal);

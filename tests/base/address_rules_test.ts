@@ -16,7 +16,7 @@ import {
   zoneOf,
 } from "@degu/internal/base/address_rules.ts";
 
-Deno.test("an address is of a Unix socket if it is a path or an abstract name", () => {
+Deno.test("a path or an abstract name is the address of a Unix socket", () => {
   assert(isUnixAddress("/tmp/socket"));
   assert(isUnixAddress(Uint8Array.of(0, 1)));
   assert(!isUnixAddress(["127.0.0.1", 80]));

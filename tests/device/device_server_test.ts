@@ -106,7 +106,7 @@ Deno.test("the trust of a device's server can't be set", async () => {
   assertEquals(await setup.ask(), "viewer");
 });
 
-Deno.test("a device says where its servers listen, for as long as they do", async () => {
+Deno.test("a device returns the addresses of its servers as long as they listen", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   assertEquals(await camera.serving(), []);

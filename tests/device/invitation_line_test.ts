@@ -145,7 +145,7 @@ Deno.test("no text makes reading a line fail in any other way", () => {
   }));
 });
 
-Deno.test("a line is whole when its end is there, whether it can be used or not", () => {
+Deno.test("a line is complete when its end has arrived, whether or not it is valid", () => {
   const line = encodeLine(sample);
   assertEquals(isWholeLine(line), true);
   assertEquals(isWholeLine(` ${line.replaceAll(/(.{50})/g, "$1\n")}\n`), true);

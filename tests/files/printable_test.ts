@@ -21,7 +21,7 @@ Deno.test("invisible characters, and those that break a line, are replaced by th
   }
 });
 
-Deno.test("such characters become escapes of JSON, which is the same value", () => {
+Deno.test("such characters become JSON escapes, which keep the same value", () => {
   const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
   const text = printableJson(value);
   assertEquals(

@@ -3,7 +3,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EmptyPreambleError } from "@degu/degu";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("a connection for which no slot becomes free is closed, and logged with its name", async () => {
+Deno.test("a connection that never gets a slot is closed, and logged by name", async () => {
   await using serving = serve(() => [204, "No Content", {}, null], { maxConnections: 1 });
   using holder = await serving.makeClient().connect();
   assertEquals((await holder.get("/")).status, 204);

@@ -57,7 +57,7 @@ Deno.test("after the first response, the end of a connection is not reported as 
   assertEquals(error.message.includes(HINT), false);
 });
 
-Deno.test("a plain server that refuses a request: the client's error names its log, which says why", async () => {
+Deno.test("a plain server refuses a request: the error of the client refers to the log of the server, which says why", async () => {
   const logger = new RecordingLogger();
   await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, "text" as never], {
     logger,
@@ -70,7 +70,7 @@ Deno.test("a plain server that refuses a request: the client's error names its l
   assertMatch(logger.at("error")[0] ?? "", /body: must be null, a Uint8Array/);
 });
 
-Deno.test("a client that is done is no error in the server's log", async () => {
+Deno.test("a client that disconnects normally is not an error in the log of the server", async () => {
   const logger = new RecordingLogger();
   await using server = new Server(["127.0.0.1", 0], noContent, { logger });
   server.serveForever();

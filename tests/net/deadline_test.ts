@@ -128,7 +128,7 @@ function watchTimers() {
   };
 }
 
-Deno.test("deadlines with the same time-out share a timer, which ends with the last of them", () => {
+Deno.test("deadlines with the same timeout share a timer, which ends with the last of them", () => {
   using it = watchTimers();
   const { time, running } = it;
   const expired: string[] = [];
@@ -155,7 +155,7 @@ Deno.test("deadlines with the same time-out share a timer, which ends with the l
   assertEquals(running.size, 0);
 });
 
-Deno.test("timers that are kept run on for a moment after their last deadline", () => {
+Deno.test("kept timers run on for a moment after their last deadline", () => {
   using it = watchTimers();
   const { time, running } = it;
   const [stop, stopOther] = [keepTimers(), keepTimers()];

@@ -31,7 +31,7 @@ Deno.test("an accepted connection does not delay small writes (TCP_NODELAY)", as
   assertEquals(calls, [true]);
 });
 
-Deno.test("an error of the system at binding names the address, and its class stays", async () => {
+Deno.test("a system error at binding names the address, and keeps its class", async () => {
   await using dir = await tempDir();
   const listener = new PlainListener(["127.0.0.1", 0], new RecordingLogger());
   const [host, port] = listener.address as [string, number];

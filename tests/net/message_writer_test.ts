@@ -67,13 +67,13 @@ Deno.test("a preamble is sent in one write with a body that fits after it", asyn
   assertEquals(ends.socket.writes.slice(4).map((write) => write.length), [65536, 1]);
 });
 
-Deno.test("a body that is too large goes out from where it is, but for what fits behind the preamble", async () => {
+Deno.test("a body that is too large is sent without copying, except for what fits after the preamble", async () => {
   const ends = open();
   await send(ends, new Uint8Array(70_000));
   assertEquals(ends.socket.writes.map((write) => write.length), [1024, 70_009 - 1024]);
 });
 
-Deno.test("the buffer of a writer fits what it sends, and what it sent last", async () => {
+Deno.test("the buffer of a writer adapts to what it sends, and to what it sent last", async () => {
   const ends = open();
   const sizes: number[] = [];
   for (const body of [null, 1015, 1016, 5000, 10, 10, 10, 65_527, 4096, 4096]) {
@@ -83,7 +83,7 @@ Deno.test("the buffer of a writer fits what it sends, and what it sent last", as
   assertEquals(sizes, [1024, 1024, 4096, 16384, 16384, 4096, 1024, 65536, 65536, 16384]);
 });
 
-Deno.test("preambles that are made at the same time don't mix, and one that fails leaves nothing", async () => {
+Deno.test("simultaneous preambles do not mix, and one that fails leaves nothing", async () => {
   const [outer, inner, later] = [open(), open(), open()];
   const buffer = outer.writer.beginMessage();
   buffer.set(latin1("GET /out"));

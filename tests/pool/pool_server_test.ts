@@ -1,4 +1,4 @@
-/** The server in a worker, without the worker: what it is told, and what it reports. */
+/** The server in a worker, without the worker: its messages in both directions. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { Client, SSLClient } from "@degu/degu/client";
 import type { Command, Report, Service } from "@degu/internal/pool/messages.ts";
@@ -52,7 +52,7 @@ function makeServer() {
   return { server, reports, next };
 }
 
-Deno.test("it loads an app, serves, answers pings, and closes", async () => {
+Deno.test("the server in a worker loads an app, serves, answers pings, and closes", async () => {
   for (const end of ["shutdown", "close"] as const) {
     const { server, reports, next } = makeServer();
     await server.receive({ type: "load", service: serviceOf("app"), sslconfig: null });
@@ -70,7 +70,7 @@ Deno.test("it loads an app, serves, answers pings, and closes", async () => {
   }
 });
 
-Deno.test("it logs the levels that are wanted", async () => {
+Deno.test("the server in a worker logs the requested levels", async () => {
   const { server, next, reports } = makeServer();
   await server.receive({ type: "load", service: serviceOf("app"), sslconfig: null });
   const served = server.receive(LISTEN);
@@ -84,7 +84,7 @@ Deno.test("it logs the levels that are wanted", async () => {
   assertEquals(reports.filter(({ type }) => type === "log"), []); // debug lines aren't sent
 });
 
-Deno.test("it replaces the context, before and after it listens", async () => {
+Deno.test("the server in a worker replaces the context, before and after it listens", async () => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   const [first, second] = [pki, other].map((each) => readSslconfig(each.serverSslconfig));
@@ -103,7 +103,7 @@ Deno.test("it replaces the context, before and after it listens", async () => {
   await served;
 });
 
-Deno.test("what fails is reported with its error", async () => {
+Deno.test("a failure is reported with its error", async () => {
   const rows: readonly [service: Service, words: RegExp][] = [
     [serviceOf("missing"), /has no export "missing"/],
     [serviceOf("buildFailing", []), /there is no such database/],

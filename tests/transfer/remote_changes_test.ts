@@ -6,7 +6,7 @@ import { serveFiles, visible } from "@degu/testing/transferring.ts";
 
 const write = (dir: string) => new FilesApp(dir, { write: true });
 
-Deno.test("a directory is made, and what is empty or a file is deleted, over one connection", async () => {
+Deno.test("a directory is created, and empty directories and files are deleted, over one connection", async () => {
   await using files = await serveFiles(write);
   using connection = await files.client.connect();
   assertEquals(await makeDirectory(connection, fileUri("a b", "Ö", "")), true);
@@ -18,7 +18,7 @@ Deno.test("a directory is made, and what is empty or a file is deleted, over one
   assertEquals(connection.closed, false);
 });
 
-Deno.test("what the other end does not do is an error with its status", async () => {
+Deno.test("an unsupported operation is an error with its status", async () => {
   await using files = await serveFiles(write);
   const { client, there } = files;
   await Deno.mkdir(`${there}/full/inside`, { recursive: true });

@@ -149,7 +149,7 @@ Deno.test("replace: false keeps a different existing file, and accepts an identi
   }
 });
 
-Deno.test("replace: false is the same over a connection, which is kept where the very same file is there", async () => {
+Deno.test("replace: false works the same over a connection, which is kept if an identical file exists", async () => {
   await using files = await serveFiles(writable);
   const file = `${files.here}/file`;
   for (const size of [0, 5, 2_000_000]) {

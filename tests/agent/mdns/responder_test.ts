@@ -18,7 +18,7 @@ const OTHER: Service = { name: "camera", id: idOf("d"), port: 7443 };
 const named = ({ announced }: { announced: Promise<string> }) => within(announced, "announced");
 const isResponse = ({ type }: Incoming) => type === "response";
 
-Deno.test("many questions get one response a second, and those about others none", async () => {
+Deno.test("many queries get one response a second, and those about others none", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using camera = announceCamera(network);
@@ -38,7 +38,7 @@ Deno.test("many questions get one response a second, and those about others none
   assert(responses <= 1 + Math.ceil(seconds), `${responses} responses in ${seconds} s`);
 });
 
-Deno.test("one who is about to take the name is told so at once", async () => {
+Deno.test("a device that is about to claim the name is told at once", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using camera = announceCamera(network);
@@ -62,7 +62,7 @@ function countingLink(): { link: Link; sent: () => number } {
   return { link: { place: { addresses: [] }, respond } as unknown as Link, sent: () => count };
 }
 
-Deno.test("who asks for others, or knows the device, is not told; who asks for its name is", () => {
+Deno.test("queries for others, or from a device with a fresh record, get no response; queries for its name do", () => {
   const known = { name: SERVICE, type: "PTR", ttl: 4500, data: instanceName(CAMERA) } as const;
   const cases: [Incoming, number][] = [
     [query(SERVICE, "PTR"), 1],
@@ -82,7 +82,7 @@ Deno.test("who asks for others, or knows the device, is not told; who asks for i
   }
 });
 
-Deno.test("between two responses there is a second", () => {
+Deno.test("there is a second between two responses", () => {
   using time = new FakeTime();
   using responder = new Responder(CAMERA);
   const { link, sent } = countingLink();
