@@ -19,13 +19,18 @@ const PROGRESS = {
 Deno.test("a line says the name, how much, how fast and how long", () => {
   assertEquals(
     progressLine(PROGRESS, 100),
-    "3/10 camera:photos/1.jpg      25 %  [=====               ]  25.0 MB of 100 MB  2.50 MB/s  0:30 left",
+    "3/10 camera:photos/1.jpg    25 %  [=====               ]  25.0 MB of 100 MB  2.50 MB/s  0:30 left",
   );
   const first = progressLine({ ...PROGRESS, totalFiles: 1, rate: null }, 80);
   assertEquals(
     first,
-    "camera:photos/1.jpg             25 %  [=====               ]  25.0 MB of 100 MB",
+    "camera:photos/1.jpg           25 %  [=====               ]  25.0 MB of 100 MB",
   );
+  assertEquals(
+    progressLine({ ...PROGRESS, totalFiles: 1 }, 40),
+    "came…jpg   25 %  2.50 MB/s  0:30 left",
+  );
+  assertEquals(progressLine(PROGRESS, 40), "3/10 camera:…/1.jpg   25 %  0:30 left");
   assertStringIncludes(progressLine({ ...PROGRESS, bytes: 100_000_000 }, 80), "100 %");
   assertStringIncludes(progressLine({ ...PROGRESS, totalBytes: 0, bytes: 0 }, 80), "100 %");
 });

@@ -64,6 +64,16 @@ test("a line that is pasted in pieces is asked for only when no more comes", asy
   assertEquals((await invite.ended()).code, 0);
 });
 
+test("in a narrow terminal the countdown does not wrap", async (homes) => {
+  const { shown } = await runOnTerminal({
+    command: commandOf(homes, [...INVITE, "60"]),
+    columns: 30,
+    steps: [["left", "\x03"]],
+  });
+  const [, line = ""] = /\r\x1b\[K(waiting[^\r\x1b^]*)/.exec(shown) ?? [];
+  assertEquals([line.length, line.endsWith("left")], [29, true], shown);
+});
+
 test("with NO_COLOR there is none, and with --quiet no countdown", async (homes) => {
   const { shown } = await runOnTerminal({
     command: commandOf(homes, [...INVITE, "1", "--quiet"]),
