@@ -70,6 +70,7 @@ test("in a narrow terminal the countdown does not wrap", async (homes) => {
     columns: 30,
     steps: [["left", "\x03"]],
   });
+  // deno-lint-ignore no-control-regex -- what erases the line is part of it
   const [, line = ""] = /\r\x1b\[K(waiting[^\r\x1b^]*)/.exec(shown) ?? [];
   assertEquals([line.length, line.endsWith("left")], [29, true], shown);
 });
