@@ -1,5 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { optionMessage, parseAddressOption, parseSeconds } from "@degu/internal/agent/commands.ts";
+import {
+  optionMessage,
+  parseAddressOption,
+  parseOnce,
+  parseSeconds,
+} from "@degu/internal/agent/commands.ts";
 
 Deno.test("an address may be given without its port, and IPv6 then without brackets", () => {
   const rows = [
@@ -31,6 +36,11 @@ Deno.test("an address that is none is refused with what it must be", () => {
 Deno.test("seconds are decimal digits", () => {
   assertEquals(parseSeconds("60"), 60);
   for (const text of ["", "-1", "1.5", "1e3", "x"]) assertThrows(() => parseSeconds(text), Error);
+});
+
+Deno.test("an option that can be given once is not overwritten by a second one", () => {
+  assertEquals(parseOnce("a"), "a");
+  assertThrows(() => parseOnce("b", "a"), Error, 'only once, and "a" is given already');
 });
 
 Deno.test("an argument has its name on the command line in messages", () => {

@@ -20,7 +20,7 @@ export function screenOf(written: string): string[] {
   const sequence = (argument: string, final: string) => {
     const line = lines[row]!;
     if (final === "m" || final === "J") return; // a color; nothing is below
-    if (final === "G") column = Number(argument || 1) - 1;
+    if (final === "G") column = Math.max(0, Number(argument) - 1);
     else if (final === "K" && argument === "2") line.length = 0;
     else if (final === "K") line.length = Math.min(line.length, column);
     else throw new Error(`screenOf: ESC[${argument}${final} is not known`);
