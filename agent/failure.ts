@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DeguError, EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
+import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 
 /** Something failed. */
 export const FAILED = 1;

@@ -8,10 +8,14 @@ import { join } from "node:path";
 import { escapeName } from "../transfer.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { explain } from "./failure.ts";
-import type { Tree, TreeEntry, TreeProblem } from "./tree.ts";
+import type { OwnDirectory } from "./own_directory.ts";
+import { type Tree, type TreeEntry, walkTree } from "./tree.ts";
 
 /** What Deno replaces bytes with that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
+
+/** Why the directory of the device is left out. */
+export const OWN_DIRECTORY = "the directory of this device, with its keys";
 
 /** The path of names below a directory. */
 export function pathBelow(root: string, names: readonly string[]): string {
@@ -22,30 +26,21 @@ export function pathBelow(root: string, names: readonly string[]): string {
  * Lists a directory and all those below it, in the order of their names. Links are not followed.
  *
  * @param root The directory, which may be a link itself.
+ * @param own The directory of the device, which is left out.
  * @param signal Ends it with its reason.
  */
-export async function readLocalTree(root: string, signal: AbortSignal): Promise<Tree> {
-  const entries: TreeEntry[] = [];
-  const skipped: TreeProblem[] = [];
-  const failed: TreeProblem[] = [];
-  const waiting: (readonly string[])[] = [[]];
-  for (let directory; (directory = waiting.pop()) !== undefined;) {
-    signal.throwIfAborted();
+export async function readLocalTree(
+  root: string,
+  own: OwnDirectory,
+  signal: AbortSignal,
+): Promise<Tree> {
+  return await walkTree(async (directory) => {
     try {
-      const inside = await readDirectory(root, directory);
-      for (const each of inside) {
-        const { names } = each;
-        if (each.entry !== undefined) entries.push(each.entry);
-        if (each.skipped !== undefined) skipped.push({ names, problem: each.skipped });
-        if (each.failed !== undefined) failed.push({ names, problem: each.failed });
-      }
-      const below = inside.filter(({ entry }) => entry?.kind === "directory");
-      waiting.push(...below.map(({ names }) => names).toReversed());
+      return await readDirectory(root, directory, own);
     } catch (error) {
-      failed.push({ names: directory, problem: explain(error) });
+      return { entries: [], skipped: [], failed: [{ names: directory, problem: explain(error) }] };
     }
-  }
-  return { entries, skipped, failed };
+  }, signal);
 }
 
 /** What there is of a name: an entry, or what keeps it from being one. */
@@ -58,17 +53,29 @@ interface Found {
   readonly failed?: string;
 }
 
-async function readDirectory(root: string, directory: readonly string[]): Promise<Found[]> {
+async function readDirectory(
+  root: string,
+  directory: readonly string[],
+  own: OwnDirectory,
+): Promise<Tree> {
   const path = pathBelow(root, directory);
-  const found = await Array.fromAsync(Deno.readDir(path), async ({ name }) => {
-    return await look(root, [...directory, name]);
+  const all = await Array.fromAsync(Deno.readDir(path), async ({ name }) => {
+    return await look(root, [...directory, name], own);
   });
-  const there = found.filter((each) => each !== null);
-  return there.sort((a, b) => a.names.at(-1)! < b.names.at(-1)! ? -1 : 1);
+  const found = all.filter((each) => each !== null);
+  return {
+    entries: found.flatMap(({ entry }) => entry ?? []),
+    skipped: found.flatMap(({ names, skipped }) => skipped ? { names, problem: skipped } : []),
+    failed: found.flatMap(({ names, failed }) => failed ? { names, problem: failed } : []),
+  };
 }
 
 /** Looks at what has a name; `null` if it was removed meanwhile, or is none of the user's. */
-async function look(root: string, names: readonly string[]): Promise<Found | null> {
+async function look(
+  root: string,
+  names: readonly string[],
+  own: OwnDirectory,
+): Promise<Found | null> {
   const name = names.at(-1)!;
   // What a transfer has not completed.
   if (isReservedName(name)) return null;
@@ -81,6 +88,7 @@ async function look(root: string, names: readonly string[]): Promise<Found | nul
   if (!info.isFile && !info.isDirectory) {
     return { names, skipped: "neither a file nor a directory" };
   }
+  if (own.is(info)) return { names, skipped: OWN_DIRECTORY };
   const failed = problemOf(name);
   if (failed !== null) return { names, failed };
   const kind = info.isFile ? "file" : "directory";

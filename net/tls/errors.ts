@@ -76,6 +76,12 @@ const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   [/^peer (?:closed|sent unexpected eof)|eof/i, "CLOSED"],
 ];
 
+/** What the most frequent alerts of a peer mean. */
+const ALERTS: readonly (readonly [end: string, hint: string])[] = [
+  [": CertificateRequired", "it wants a certificate: give certFile and keyFile"],
+  [": UnknownCA", "it doesn't trust the authority of this end's certificate"],
+];
+
 /** The error of a client's failed handshake; a time-out and a missing permission keep their classes. */
 export function handshakeError(who: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
@@ -110,7 +116,9 @@ export function tlsErrorOf(
   }
   if (cause !== error) return new TlsError("CLOSED", "the peer closed the connection", { cause });
   const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([begin]) => begin.test(error.message)) ?? [];
-  return new TlsError(code, printable(error.message), { cause });
+  const said = printable(error.message);
+  const [, hint] = ALERTS.find(([end]) => code === "REFUSED_BY_PEER" && said.endsWith(end)) ?? [];
+  return new TlsError(code, hint === undefined ? said : `${said}; ${hint}`, { cause });
 }
 
 /** The error of a connection after this end's handshake: with TLS 1.3 the peer may still refuse. */

@@ -9,7 +9,7 @@ import {
   reasonOf,
 } from "@degu/internal/agent/failure.ts";
 
-Deno.test("an error has the exit code of what it means", () => {
+Deno.test("the exit code of an error depends on its meaning", () => {
   const rows = [
     [new Failure(1, "x"), 1],
     [new Failure(2, "x"), 2],
@@ -75,7 +75,7 @@ Deno.test("a reason has no advice, which would be given at each attempt", () => 
   assertEquals(reasonOf("why"), "why");
 });
 
-Deno.test("an error of a host that is out of reach has only a code", () => {
+Deno.test("an error for an unreachable host has only a code", () => {
   assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EHOSTUNREACH" })), true);
   assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EACCES" })), false);
 });

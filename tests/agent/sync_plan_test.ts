@@ -61,7 +61,7 @@ const model: fc.Arbitrary<Model> = fc.array(
 
 const byPath = (tree: Model) => Object.fromEntries([...tree].sort(([a], [b]) => a < b ? -1 : 1));
 
-Deno.test("with --delete the target becomes the source, and then nothing is left to do", () => {
+Deno.test("with --delete the target becomes equal to the source, and then nothing is left to do", () => {
   fc.assert(fc.property(model, model, (source, target) => {
     const rules = { checksum: false, delete: true };
     const plan = planSync(treeOf(source), treeOf(target), rules);
@@ -74,7 +74,7 @@ Deno.test("with --delete the target becomes the source, and then nothing is left
   }));
 });
 
-Deno.test("without --delete nothing goes, and all is copied that has no conflict", () => {
+Deno.test("without --delete nothing is removed, and everything without a conflict is copied", () => {
   fc.assert(fc.property(model, model, (source, target) => {
     const plan = planSync(treeOf(source), treeOf(target), { checksum: false, delete: false });
     assertEquals([plan.clear, plan.deletions], [[], []]);
@@ -89,7 +89,7 @@ Deno.test("without --delete nothing goes, and all is copied that has no conflict
   }));
 });
 
-Deno.test("nothing is deleted, also not what is in the way, where something could not be listed", () => {
+Deno.test("nothing is deleted, not even a conflicting entry, if something could not be listed", () => {
   const failed = [{ names: ["a"], problem: "closed" }];
   fc.assert(fc.property(model, model, fc.boolean(), (source, target, isSource) => {
     const plan = planSync(
@@ -101,7 +101,7 @@ Deno.test("nothing is deleted, also not what is in the way, where something coul
   }));
 });
 
-Deno.test("what the source has but does not move stays, with all below it", () => {
+Deno.test("what the source has but skips is kept, with everything below it", () => {
   const target: Model = new Map([["link", null], ["link/a", [1, 1]], ["old", [1, 1]]]);
   const skipped = [{ names: ["link"], problem: "a symbolic link" }];
   const plan = planSync(treeOf(new Map(), { skipped }), treeOf(target), {
@@ -122,7 +122,7 @@ Deno.test("nothing is written where the target has something that is not followe
   assertEquals(plan.conflicts.map(({ names }) => names), [["link"]]);
 });
 
-Deno.test("size and time decide, to the millisecond; with --checksum the contents of what has the same size", () => {
+Deno.test("size and time decide, to the millisecond; with --checksum the contents of files with equal size", () => {
   const source: Model = new Map([["a", [1, 1]], ["b", [1, 1]], ["c", [1, 1]]]);
   const target: Model = new Map([["a", [1, 1]], ["b", [1, 2]], ["c", [2, 1]]]);
   const actions = (checksum: boolean) =>
@@ -130,4 +130,14 @@ Deno.test("size and time decide, to the millisecond; with --checksum the content
       .map(({ action, entry }) => `${action} ${entry.names}`);
   assertEquals(actions(false), ["copy b", "copy c"]);
   assertEquals(actions(true), ["compare a", "compare b", "copy c"]);
+});
+
+Deno.test("a directory in place of a file can have any number of entries", () => {
+  const inside = Array.from({ length: 140_000 }, (_, i) => [`a/${i}`, [0, 0]] as const);
+  const target = treeOf(new Map([["a", null], ...inside]));
+  const plan = planSync(treeOf(new Map([["a", [1, 0]]])), target, {
+    checksum: false,
+    delete: true,
+  });
+  assertEquals(plan.clear.length, inside.length + 1);
 });

@@ -5,6 +5,7 @@
  */
 
 /** A control sequence, a saved or restored cursor, or one character. */
+// deno-lint-ignore no-control-regex -- control sequences are what it is for
 const PIECE = /\x1b\[([\d;?]*)([A-Za-z])|\x1b([78])|([\s\S])/gu;
 
 /**
