@@ -50,6 +50,14 @@ export function optionMessage({ message }: RangeError): string {
   return ["listen", "name", "seconds", "serving"].includes(argument) ? `--${message}` : message;
 }
 
+/** Reads an option that may be given once: of two directories the first would be left out without a word. */
+export function parseOnce(text: string, before?: string): string {
+  if (before === undefined) return text;
+  throw new InvalidArgumentError(
+    `it can be given only once, and ${JSON.stringify(before)} is given already`,
+  );
+}
+
 /** The error of addresses to listen at, one of which another machine may have. */
 export function notOfThisMachine(addresses: readonly Address[], cause: Error): Failure {
   const texts = addresses.map(formatAddress).join(" ");

@@ -13,6 +13,7 @@ import {
   addExamples,
   DEFAULT_PORT,
   notOfThisMachine,
+  parseOnce,
   type Run,
 } from "../commands.ts";
 import { type Context, loggerOf, openDevice } from "../context.ts";
@@ -37,8 +38,12 @@ export function addServe(program: Command, run: Run): void {
       "Serves the paired devices, and nobody else, until SIGINT or SIGTERM: these finish what is under way, and a " +
         "second one ends it. Devices that are paired while it runs can connect at once.",
     )
-    .option("--share <dir>", "a directory that they can read: ls, get, sync")
-    .option("--inbox <dir>", "a directory that they can read, write and delete in: put, rm, sync");
+    .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
+    .option(
+      "--inbox <dir>",
+      "a directory that they can read, write and delete in: put, rm, sync",
+      parseOnce,
+    );
   addAddresses(
     command,
     "--listen <address>",
