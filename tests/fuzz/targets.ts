@@ -5,6 +5,7 @@
  */
 
 import { accessLines } from "./access_log.ts";
+import { mdnsPackets, remotePaths } from "./agent.ts";
 import { cancelledBodies } from "./cancelled.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { fetchRequests } from "./fetch_requests.ts";
@@ -31,6 +32,8 @@ export const targets: Readonly<Record<string, () => Fuzzer>> = {
   "content-range": () => contentRanges,
   "file-name": () => fileNames,
   "digest": () => digests,
+  "mdns-packet": () => mdnsPackets,
+  "remote-path": () => remotePaths,
   "chunk-line": () => chunkLines,
   "chunk-format": () => chunkFormats,
   "chunk-stream": chunkStreams,
