@@ -130,7 +130,7 @@ function randomDigits(): string {
   return crypto.getRandomValues(new Uint8Array(16)).toHex();
 }
 
-/** Removes a file; no matter whether it is there. */
+/** Removes a file if it exists. */
 function removeIfThere(path: string): void {
   try {
     unlinkSync(path);

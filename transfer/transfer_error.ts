@@ -73,13 +73,13 @@ export class TransferError extends DeguError {
   }
 }
 
-/** What the other end was asked for: to take a file, make a directory, delete, list a directory, or give a file. */
+/** The operation that was requested. */
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
-/** What the status 409 means of what was to be changed. */
+/** The meaning of status 409 for each change. */
 const CONFLICTS: Partial<Record<TransferTask, string>> = {
   make: "a file has this name, or that of a directory that it would be in; choose another name",
-  delete: "the directory is not empty; delete what is in it first",
+  delete: "the directory is not empty; delete its content first",
 };
 
 /** Creates the error for a response with a status that is not a success. */
