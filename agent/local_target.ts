@@ -6,7 +6,8 @@
 
 import { dirname, join } from "node:path";
 import { FAILED, Failure } from "./failure.ts";
-import { lookAt, pathBelow } from "./local_tree.ts";
+import { lookAt, OWN_DIRECTORY, pathBelow } from "./local_tree.ts";
+import type { OwnDirectory } from "./own_directory.ts";
 import { NotMoved } from "./transfer_problems.ts";
 import { keyOf } from "./tree.ts";
 
@@ -77,14 +78,22 @@ export async function statIfThere(path: string): Promise<Deno.FileInfo | null> {
 
 /**
  * Makes the directories below one. None of them is reached through a symbolic link: what a peer names stays below.
+ * None of them is the directory of the device.
  */
 export class LocalDirectories {
   readonly #root: string;
+  readonly #own: OwnDirectory;
   readonly #made = new Set<string>();
 
-  /** Makes nothing yet. */
-  constructor(root: string) {
+  /**
+   * Makes nothing yet.
+   *
+   * @param root The directory at the top, which was checked.
+   * @param own The directory of the device.
+   */
+  constructor(root: string, own: OwnDirectory) {
     this.#root = root;
+    this.#own = own;
   }
 
   /**
@@ -105,7 +114,10 @@ export class LocalDirectories {
 
   async #makeOne(path: string): Promise<void> {
     const info = await lookAt(path);
-    if (info?.isDirectory) return;
+    if (info?.isDirectory) {
+      if (!this.#own.is(info)) return;
+      throw new NotMoved(`${path} is ${OWN_DIRECTORY}: nothing is written there`);
+    }
     if (info !== null) {
       const kind = info.isSymlink ? "a symbolic link, which is not followed" : "not a directory";
       throw new NotMoved(`${path} is ${kind}: remove it, or choose another target`);

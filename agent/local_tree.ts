@@ -8,10 +8,14 @@ import { join } from "node:path";
 import { escapeName } from "../transfer.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { explain } from "./failure.ts";
+import type { OwnDirectory } from "./own_directory.ts";
 import { type Tree, type TreeEntry, walkTree } from "./tree.ts";
 
 /** What Deno replaces bytes with that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
+
+/** Why the directory of the device is left out. */
+export const OWN_DIRECTORY = "the directory of this device, with its keys";
 
 /** The path of names below a directory. */
 export function pathBelow(root: string, names: readonly string[]): string {
@@ -22,12 +26,17 @@ export function pathBelow(root: string, names: readonly string[]): string {
  * Lists a directory and all those below it, in the order of their names. Links are not followed.
  *
  * @param root The directory, which may be a link itself.
+ * @param own The directory of the device, which is left out.
  * @param signal Ends it with its reason.
  */
-export async function readLocalTree(root: string, signal: AbortSignal): Promise<Tree> {
+export async function readLocalTree(
+  root: string,
+  own: OwnDirectory,
+  signal: AbortSignal,
+): Promise<Tree> {
   return await walkTree(async (directory) => {
     try {
-      return await readDirectory(root, directory);
+      return await readDirectory(root, directory, own);
     } catch (error) {
       return { entries: [], skipped: [], failed: [{ names: directory, problem: explain(error) }] };
     }
@@ -44,10 +53,14 @@ interface Found {
   readonly failed?: string;
 }
 
-async function readDirectory(root: string, directory: readonly string[]): Promise<Tree> {
+async function readDirectory(
+  root: string,
+  directory: readonly string[],
+  own: OwnDirectory,
+): Promise<Tree> {
   const path = pathBelow(root, directory);
   const all = await Array.fromAsync(Deno.readDir(path), async ({ name }) => {
-    return await look(root, [...directory, name]);
+    return await look(root, [...directory, name], own);
   });
   const found = all.filter((each) => each !== null);
   return {
@@ -58,7 +71,11 @@ async function readDirectory(root: string, directory: readonly string[]): Promis
 }
 
 /** Looks at what has a name; `null` if it was removed meanwhile, or is none of the user's. */
-async function look(root: string, names: readonly string[]): Promise<Found | null> {
+async function look(
+  root: string,
+  names: readonly string[],
+  own: OwnDirectory,
+): Promise<Found | null> {
   const name = names.at(-1)!;
   // What a transfer has not completed.
   if (isReservedName(name)) return null;
@@ -71,6 +88,7 @@ async function look(root: string, names: readonly string[]): Promise<Found | nul
   if (!info.isFile && !info.isDirectory) {
     return { names, skipped: "neither a file nor a directory" };
   }
+  if (own.is(info)) return { names, skipped: OWN_DIRECTORY };
   const failed = problemOf(name);
   if (failed !== null) return { names, failed };
   const kind = info.isFile ? "file" : "directory";

@@ -4,15 +4,21 @@
  * @module
  */
 
+import { isReservedName } from "../files/reserved.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../transfer.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 import type { Links } from "./links.ts";
 import { nearNames } from "./near_names.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
-import { keyOf, type Tree, type TreeEntry, walkTree } from "./tree.ts";
+import { keyOf, type Tree, type TreeEntry, type TreeProblem, walkTree } from "./tree.ts";
 
 /** What a peer shares to read, and where it takes files. */
 export type Area = "share" | "inbox";
+
+/** A list may be endless, and all of it is kept. */
+const MAX_ENTRIES = 1_000_000;
+/** The longest path in a tree: no system opens a longer one, and a tree may be endless. */
+const MAX_PATH_LENGTH = 4096;
 
 /** One of the directories of a peer; what was listed is remembered. */
 export class RemoteFiles {
@@ -20,10 +26,16 @@ export class RemoteFiles {
   readonly area: Area;
   readonly #links: Links;
   readonly #signal: AbortSignal;
+  readonly #maxEntries: number;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
 
-  /** Asks for nothing yet. */
-  constructor(links: Links, area: Area, signal: AbortSignal) {
+  /**
+   * Asks for nothing yet.
+   *
+   * @param maxEntries The most entries of a directory, and of a tree.
+   */
+  constructor(links: Links, area: Area, signal: AbortSignal, maxEntries: number = MAX_ENTRIES) {
+    this.#maxEntries = maxEntries;
     this.#links = links;
     this.area = area;
     this.#signal = signal;
@@ -58,10 +70,14 @@ export class RemoteFiles {
   async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
     try {
-      const entries = await this.#links.call((connection) => {
-        return Array.fromAsync(listDirectory(connection, uri, { signal: this.#signal }));
+      return await this.#links.call(async (connection) => {
+        const listed = new Map<string, DirectoryEntry>();
+        for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
+          listed.set(entry.name, entry);
+          if (listed.size > this.#maxEntries) throw this.#tooMany("the directory");
+        }
+        return listed;
       });
-      return new Map(entries.map((entry) => [entry.name, entry]));
     } catch (error) {
       if (error instanceof TransferError && error.status === 404) return null;
       throw error;
@@ -101,33 +117,62 @@ export class RemoteFiles {
     return new Failure(FAILED, `${quoted(formatRemotePath(peer, names))} is not there`);
   }
 
-  /** Lists a directory and all those below it, in the order of their names. */
+  /**
+   * Lists a directory and all those below it, in the order of their names.
+   *
+   * @throws {Failure} if they have too many entries; what the connection fails with.
+   */
   async readTree(root: readonly string[]): Promise<Tree> {
+    let count = 0;
     return await walkTree(async (names) => {
-      try {
-        const listed = await this.list([...root, ...names]);
-        if (listed === null) throw new Failure(FAILED, "it is not there any more");
-        return { entries: entriesOf(names, listed), skipped: [], failed: [] };
-      } catch (error) {
-        this.#signal.throwIfAborted();
-        // Without the peer nothing else can be listed.
-        if (!(error instanceof TransferError || error instanceof Failure)) throw error;
-        return { entries: [], skipped: [], failed: [{ names, problem: explain(error) }] };
-      }
+      const tree = await this.#readDirectory(root, names);
+      count += tree.entries.length;
+      if (count > this.#maxEntries) throw this.#tooMany("the tree");
+      return tree;
     }, this.#signal);
+  }
+
+  async #readDirectory(root: readonly string[], names: readonly string[]): Promise<Tree> {
+    try {
+      const listed = await this.list([...root, ...names]);
+      if (listed === null) throw new Failure(FAILED, "it is not there any more");
+      return directoryTree(names, listed);
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      // Without the peer nothing else can be listed.
+      if (!(error instanceof TransferError || error instanceof Failure)) throw error;
+      return { entries: [], skipped: [], failed: [{ names, problem: explain(error) }] };
+    }
+  }
+
+  #tooMany(what: string): Failure {
+    return new Failure(
+      FAILED,
+      `${what} has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
+    );
   }
 }
 
-function entriesOf(
+/** What keeps an entry of a peer from being moved; `null` if nothing does. */
+function problemOf(names: readonly string[]): string | null {
+  if (isReservedName(names.at(-1)!)) return "its name is reserved for unfinished files";
+  return keyOf(names).length > MAX_PATH_LENGTH ? "its path is too long" : null;
+}
+
+/** The entries of one directory, and those that can't be moved. */
+function directoryTree(
   directory: readonly string[],
   listed: ReadonlyMap<string, DirectoryEntry>,
-): TreeEntry[] {
-  return [...listed.values()].map(({ name, kind, size, modified }) => ({
-    names: [...directory, name],
-    kind,
-    size: kind === "file" ? size : 0,
-    modified,
-  }));
+): Tree {
+  const entries: TreeEntry[] = [];
+  const failed: TreeProblem[] = [];
+  for (const { name, kind, size, modified } of listed.values()) {
+    const names = [...directory, name];
+    const problem = problemOf(names);
+    if (problem !== null) failed.push({ names, problem });
+    else entries.push({ names, kind, size: kind === "file" ? size : 0, modified });
+  }
+  return { entries, skipped: [], failed };
 }
 
 function quoted(path: string): string {

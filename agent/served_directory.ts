@@ -54,7 +54,8 @@ async function realDirectory(option: string, dir: string): Promise<string> {
   throw new Failure(FAILED, `${option}: ${dir} is no directory`);
 }
 
-function isIn(path: string, dir: string): boolean {
+/** Whether a real path is that of a directory, or in it. */
+export function isIn(path: string, dir: string): boolean {
   const inside = dir.endsWith(sep) ? dir : dir + sep;
   return path === dir || path.startsWith(inside);
 }

@@ -10,6 +10,7 @@ import { FAILED, Failure } from "./failure.ts";
 import { LocalDirectories, statIfThere } from "./local_target.ts";
 import { pathBelow, readLocalTree } from "./local_tree.ts";
 import type { PeerFiles } from "./peer_files.ts";
+import type { OwnDirectory } from "./own_directory.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
 import type { Direction } from "./transfer_problems.ts";
 import type { Job } from "./transfers.ts";
@@ -38,6 +39,7 @@ export async function sidesToHere(
   { files }: PeerFiles,
   from: RemotePath,
   root: string,
+  own: OwnDirectory,
   signal: AbortSignal,
 ): Promise<SyncSides> {
   const found = await files.find(from.names);
@@ -47,8 +49,8 @@ export async function sidesToHere(
   if (found.kind === "file") {
     throw new Failure(FAILED, `${sourceName([])} is a file: get it with "degu get"`);
   }
-  const target = await readLocalRoot(root, signal) ?? NOTHING;
-  const directories = new LocalDirectories(root);
+  const target = await readLocalRoot(root, own, signal) ?? NOTHING;
+  const directories = new LocalDirectories(root, own);
   return {
     direction: "get",
     source: await files.readTree(found.names),
@@ -77,9 +79,10 @@ export async function sidesToPeer(
   { files, links, peer }: PeerFiles,
   root: string,
   to: RemotePath,
+  own: OwnDirectory,
   signal: AbortSignal,
 ): Promise<SyncSides> {
-  const source = await readLocalRoot(root, signal);
+  const source = await readLocalRoot(root, own, signal);
   if (source === null) throw new Failure(FAILED, `there is no directory ${JSON.stringify(root)}`);
   if (await files.list([]) === null) throw await files.missing(to);
   const found = await files.find(to.names);
@@ -122,11 +125,16 @@ export async function sidesToPeer(
 }
 
 /** Lists a directory that a person has named; `null` if there is none. */
-async function readLocalRoot(root: string, signal: AbortSignal): Promise<Tree | null> {
+async function readLocalRoot(
+  root: string,
+  own: OwnDirectory,
+  signal: AbortSignal,
+): Promise<Tree | null> {
+  await own.check(root);
   const info = await statIfThere(root);
   if (info === null) return null;
   if (!info.isDirectory) {
     throw new Failure(FAILED, `${JSON.stringify(root)} is not a directory: sync takes directories`);
   }
-  return await readLocalTree(root, signal);
+  return await readLocalTree(root, own, signal);
 }

@@ -57,6 +57,11 @@ export class Transfers implements Disposable {
     this.#direction = direction;
   }
 
+  /** How many things could not be done so far. */
+  get failed(): number {
+    return this.#failed;
+  }
+
   /** Notes files that need not be moved. */
   addUnchanged(count: number): void {
     this.#unchanged += count;
@@ -129,13 +134,13 @@ export class Transfers implements Disposable {
     const state = { there: 0, moved: 0 };
     this.#underWay.set(job, state);
     this.#show();
+    let result: TransferResult | null;
     try {
-      const result = await this.#move(links, job, signal, state);
-      this.#done(job, result);
+      result = await this.#move(links, job, signal, state);
     } catch (error) {
       signal.throwIfAborted();
       if (endsAll(error)) throw this.#ending(job, error);
-      this.fail(job.name, explainTransfer(error, this.#direction), job.object);
+      return this.fail(job.name, explainTransfer(error, this.#direction), job.object);
     } finally {
       this.#underWay.delete(job);
       this.#moved += state.moved;
@@ -143,6 +148,8 @@ export class Transfers implements Disposable {
       this.#files++;
       this.#show();
     }
+    // An output that takes no more is not the failure of this file.
+    this.#done(job, result);
   }
 
   /** The error that ends the command; what was moved stays. */
@@ -230,8 +237,9 @@ export class Transfers implements Disposable {
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
     const moved = `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}${time}`;
+    const isInVain = this.#movedFiles === 0 && this.#failed > 0;
     const parts = [
-      ...(dryRun ? [] : [moved]),
+      ...(dryRun || isInVain ? [] : [moved]),
       ...(this.#unchanged > 0 ? [`${this.#unchanged} there already`] : []),
       ...more,
     ];

@@ -53,7 +53,8 @@ export function mostTelling(cause: AggregateError, sought: Sought): Error {
   const { errors } = cause;
   const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
   const best = first instanceof Error ? first : new Error(String(first));
-  const others = errors.length === 1 ? "" : `; and ${errors.length - 1} more addresses fail`;
+  const more = errors.length - 1;
+  const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
   const message = best.message + others + hintFor(best, sought);
   if (best instanceof TlsError) return new TlsError(best.code, message, { cause });
   const Class = Object.values(Deno.errors).find((each) => best.constructor === each) ?? Error;

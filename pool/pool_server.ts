@@ -12,7 +12,7 @@ import type { PortSharing } from "../net/port_sharing.ts";
 import { LEVELS, type ServerOptions } from "../net/server_options.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { buildServerSslctx, type ServerSslconfig } from "../net/tls/context.ts";
-import { TlsListener } from "../net/tls/listener.ts";
+import { EVERY_CLIENT_IS_ACCEPTED, TlsListener } from "../net/tls/listener.ts";
 import { Server } from "../server.ts";
 import { loadModuleExport, type ModuleExport } from "../worker/module_export.ts";
 import { toPlainError } from "../worker/plain_error.ts";
@@ -86,6 +86,8 @@ export class PoolServer {
 
   #makeLogger(levels: readonly Level[]): Logger {
     const log = (level: Level) => (message: string) => {
+      // The pool says it for all workers.
+      if (message === EVERY_CLIENT_IS_ACCEPTED) return;
       if (levels.includes(level)) this.#report({ type: "log", level, message });
     };
     const [debug, info, warn, error] = LEVELS.map(log);

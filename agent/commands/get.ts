@@ -17,6 +17,7 @@ import {
   LocalDirectories,
   type LocalTarget,
 } from "../local_target.ts";
+import { OwnDirectory } from "../own_directory.ts";
 import { openPeerFiles } from "../peer_files.ts";
 import type { RemoteFiles } from "../remote_files.ts";
 import {
@@ -78,15 +79,18 @@ async function get(context: Context, args: Arguments, options: GetOptions): Prom
   const { sources, target: path } = args;
   await using device = await openDevice(context);
   const target = await findLocalTarget(path, sources.length > 1);
+  const own = await OwnDirectory.at(context.home);
+  await own.check(target.isDirectory ? target.path : dirname(target.path));
   using transfers = new Transfers(context, "get");
-  const getting = new Getting(context.signal, target, transfers, options.recursive === true);
+  const isRecursive = options.recursive === true;
+  const getting = new Getting(context.signal, target, own, transfers, isRecursive);
   for (const [peerName, paths] of Map.groupBy(sources, ({ peer }) => peer)) {
     const note = (text: string) => transfers.note(text);
     using peer = await openPeerFiles(context, device, peerName, "share", { note });
     const jobs: Job[] = [];
     for (const source of paths) {
       try {
-        jobs.push(...await getting.plan(peer.files, source));
+        for (const job of await getting.plan(peer.files, source)) jobs.push(job);
       } catch (error) {
         // The others can be moved all the same.
         if (!(error instanceof Failure) || sources.length === 1) throw error;
@@ -103,6 +107,7 @@ async function get(context: Context, args: Arguments, options: GetOptions): Prom
 class Getting {
   readonly #signal: AbortSignal;
   readonly #target: LocalTarget;
+  readonly #own: OwnDirectory;
   readonly #transfers: Transfers;
   readonly #isRecursive: boolean;
   /** What is written by this command: two sources must not have the same name. */
@@ -111,11 +116,13 @@ class Getting {
   constructor(
     signal: AbortSignal,
     target: LocalTarget,
+    own: OwnDirectory,
     transfers: Transfers,
     isRecursive: boolean,
   ) {
     this.#signal = signal;
     this.#target = target;
+    this.#own = own;
     this.#transfers = transfers;
     this.#isRecursive = isRecursive;
   }
@@ -137,7 +144,7 @@ class Getting {
     const path = filePathIn(this.#target, source.names.at(-1)!);
     this.#take(path, name);
     const root = dirname(path);
-    const directories = new LocalDirectories(root);
+    const directories = new LocalDirectories(root, this.#own);
     const names = [basename(path)];
     const trustsTime = false;
     return [downloadJob({ files, source, name, root, directories, names, trustsTime })];
@@ -145,12 +152,13 @@ class Getting {
 
   async #planDirectory(files: RemoteFiles, source: TreeEntry, peer: string): Promise<Job[]> {
     const root = await directoryPathIn(this.#target, source.names.at(-1));
+    await this.#own.check(root);
     const tree = await files.readTree(source.names);
     this.#signal.throwIfAborted();
     const nameOf = (names: readonly string[]) =>
       formatRemotePath(peer, [...source.names, ...names]);
     for (const { names, problem } of tree.failed) this.#transfers.fail(nameOf(names), problem);
-    const directories = new LocalDirectories(root);
+    const directories = new LocalDirectories(root, this.#own);
     await this.#make(directories, [], root);
     const jobs: Job[] = [];
     for (const entry of tree.entries) {

@@ -44,7 +44,7 @@ async function ls(context: Context, path: RemotePath, options: LsOptions): Promi
   const area = options.inbox === true ? "inbox" : "share";
   using peer = await openPeerFiles(context, device, path.peer, area, { retries: 0 });
   const entries = await find(peer.files, path);
-  const width = Math.max(0, ...entries.map(({ size }) => formatBytes(size).length));
+  const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
   for (const { names, kind, size, modified } of entries) {
     const name = names.at(-1)!;
     const shown = kind === "directory" ? `${name}/` : name;

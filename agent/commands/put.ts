@@ -12,6 +12,7 @@ import { type Context, openDevice } from "../context.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
 import { statIfThere } from "../local_target.ts";
 import { pathBelow, readLocalTree } from "../local_tree.ts";
+import { OwnDirectory } from "../own_directory.ts";
 import { openPeerFiles, type PeerFiles } from "../peer_files.ts";
 import {
   formatRemotePath,
@@ -79,15 +80,16 @@ function readArguments(paths: readonly string[]): Arguments {
 async function put(context: Context, args: Arguments, options: PutOptions): Promise<void> {
   const { sources, target } = args;
   await using device = await openDevice(context);
+  const own = await OwnDirectory.at(context.home);
   using transfers = new Transfers(context, "put");
   const note = (text: string) => transfers.note(text);
   using peer = await openPeerFiles(context, device, target.peer, "inbox", { note });
   const found = await findRemoteTarget(peer, target, sources.length > 1);
-  const putting = new Putting(context.signal, peer, found, transfers, options);
+  const putting = new Putting(context.signal, peer, found, own, transfers, options);
   const jobs: Job[] = [];
   for (const source of sources) {
     try {
-      jobs.push(...await putting.plan(source));
+      for (const job of await putting.plan(source)) jobs.push(job);
     } catch (error) {
       if (!(error instanceof Failure) || sources.length === 1) throw error;
       transfers.fail(source, explain(error));
@@ -126,6 +128,7 @@ class Putting {
   readonly #signal: AbortSignal;
   readonly #peer: PeerFiles;
   readonly #target: RemoteTarget;
+  readonly #own: OwnDirectory;
   readonly #transfers: Transfers;
   readonly #options: PutOptions;
   /** What is written by this command: two sources must not have the same name. */
@@ -135,12 +138,14 @@ class Putting {
     signal: AbortSignal,
     peer: PeerFiles,
     target: RemoteTarget,
+    own: OwnDirectory,
     transfers: Transfers,
     options: PutOptions,
   ) {
     this.#signal = signal;
     this.#peer = peer;
     this.#target = target;
+    this.#own = own;
     this.#transfers = transfers;
     this.#options = options;
   }
@@ -149,6 +154,7 @@ class Putting {
   async plan(path: string): Promise<Job[]> {
     const info = await statIfThere(path);
     if (info === null) throw new Failure(FAILED, `${JSON.stringify(path)} is not there`);
+    await this.#own.check(path);
     if (info.isFile) {
       const { size, mtime } = info;
       const [root, name] = [dirname(path), basename(path)];
@@ -163,7 +169,7 @@ class Putting {
   }
 
   async #planDirectory(root: string): Promise<Job[]> {
-    const tree = await readLocalTree(root, this.#signal);
+    const tree = await readLocalTree(root, this.#own, this.#signal);
     const top = this.#placeDirectory(root);
     for (const { names, problem } of tree.failed) {
       this.#transfers.fail(pathBelow(root, names), problem);

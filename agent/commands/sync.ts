@@ -8,6 +8,7 @@ import type { Command } from "npm:commander@^15.1.0";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { Failure, USAGE } from "../failure.ts";
+import { OwnDirectory } from "../own_directory.ts";
 import { openPeerFiles } from "../peer_files.ts";
 import { isRemotePath, parseRemotePath } from "../remote_path.ts";
 import { sidesToHere, sidesToPeer } from "../sync_sides.ts";
@@ -59,13 +60,14 @@ async function sync(
   const remote = parseRemotePath(isRemotePath(from) ? from : to);
   const { signal } = context;
   await using device = await openDevice(context);
+  const own = await OwnDirectory.at(context.home);
   using transfers = new Transfers(context, isRemotePath(from) ? "get" : "put");
   const area = isRemotePath(from) ? "share" : "inbox";
   const note = (text: string) => transfers.note(text);
   using peer = await openPeerFiles(context, device, remote.peer, area, { note });
   const sides = isRemotePath(from)
-    ? await sidesToHere(peer, remote, to, signal)
-    : await sidesToPeer(peer, from, remote, signal);
+    ? await sidesToHere(peer, remote, to, own, signal)
+    : await sidesToPeer(peer, from, remote, own, signal);
   const synchronization = new Synchronization(sides, peer.links, transfers, options, signal);
   transfers.finish(await synchronization.run(), options.dryRun);
 }

@@ -28,7 +28,10 @@ const MAX_REASON_LENGTH = 300;
 /** The error that a Deno socket would have thrown; any other error is returned unchanged. */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const Class = CLASSES[codeOf(error) ?? ""];
+  const code = codeOf(error);
+  const isListening = "syscall" in error && error.syscall === "listen";
+  // Deno's `node:net` says this of an address that the machine doesn't have.
+  const Class = CLASSES[isListening && code === "EINVAL" ? "EADDRNOTAVAIL" : code ?? ""];
   return Class === undefined ? error : new Class(error.message, { cause: error });
 }
 

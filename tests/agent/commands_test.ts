@@ -1,5 +1,10 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { optionMessage, parseAddressOption, parseSeconds } from "@degu/internal/agent/commands.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  optionMessage,
+  parseAddressOption,
+  parseOnce,
+  parseSeconds,
+} from "@degu/internal/agent/commands.ts";
 
 Deno.test("an address may omit the port, and IPv6 then needs no brackets", () => {
   const rows = [
@@ -23,13 +28,19 @@ Deno.test("an invalid address is refused with a description of what is needed", 
   for (
     const text of ["", "a b", "http://a/", "camera.local:x", "camera.local:99999", "1.2.3.4.5"]
   ) {
-    assertThrows(() => parseAddressOption(text), Error);
+    const { message } = assertThrows(() => parseAddressOption(text), Error);
+    assert(!message.startsWith("address"), message);
   }
 });
 
 Deno.test("seconds are decimal digits", () => {
   assertEquals(parseSeconds("60"), 60);
   for (const text of ["", "-1", "1.5", "1e3", "x"]) assertThrows(() => parseSeconds(text), Error);
+});
+
+Deno.test("an option that can be given once is not overwritten by a second one", () => {
+  assertEquals(parseOnce("a"), "a");
+  assertThrows(() => parseOnce("b", "a"), Error, 'only once, and "a" is given already');
 });
 
 Deno.test("messages name an argument as on the command line", () => {

@@ -34,6 +34,11 @@ Deno.test("with --home the environment is ignored, and a relative path is resolv
   assertStringIncludes(relative.stderr, `${Deno.cwd()}/tests`);
 });
 
+Deno.test("an empty --home is refused, as it would be the current directory", async () => {
+  const { code, stderr } = await runAgent(["--home", "", "init"]);
+  assertEquals([code, stderr], [2, "degu: error: --home: must be a directory; it is empty\n"]);
+});
+
 Deno.test("if there is no device, the error says how to create one", async () => {
   await using homes = await AgentHomes.create();
   for (const args of [["id"], ["peers"], ["ping", "x"], ["join", "x"], ["invite"], ["serve"]]) {

@@ -6,6 +6,7 @@ import {
   Failure,
   Interrupted,
   isUnreachable,
+  reasonOf,
 } from "@degu/internal/agent/failure.ts";
 
 Deno.test("the exit code of an error depends on its meaning", () => {
@@ -46,6 +47,32 @@ Deno.test("a message says what to do next", () => {
     ["why", /^why$/],
   ] as const;
   for (const [error, expected] of rows) assertMatch(explain(error), expected);
+});
+
+Deno.test("where no address answers, each is named once, and the advice is that of the program", () => {
+  const errors = [
+    new Deno.errors.ConnectionRefused("connect ECONNREFUSED 10.0.0.1:1"),
+    Object.assign(new Error("connect EHOSTUNREACH 10.0.0.2:2"), { code: "EHOSTUNREACH" }),
+  ];
+  const cause = new AggregateError(errors);
+  const error = new Deno.errors.ConnectionRefused("x; give the option addresses", { cause });
+  const reason =
+    "no address answers: connect ECONNREFUSED 10.0.0.1:1; connect EHOSTUNREACH 10.0.0.2:2";
+  assertEquals(reasonOf(error), reason);
+  assertEquals(explain(error).startsWith(`${reason}; check that "degu serve" runs there`), true);
+  const unknown = Object.assign(new Error("getaddrinfo ENOTFOUND camera.local"), {
+    code: "ENOTFOUND",
+  });
+  assertMatch(explain(unknown), /^no address answers: getaddrinfo ENOTFOUND camera\.local; check/);
+});
+
+Deno.test("a reason has no advice, which would be given at each attempt", () => {
+  assertEquals(
+    reasonOf(new EmptyPreambleError()),
+    "the peer closed the connection without an answer",
+  );
+  assertEquals(reasonOf(new TlsError("UNTRUSTED", "why")), "why");
+  assertEquals(reasonOf("why"), "why");
 });
 
 Deno.test("an error for an unreachable host has only a code", () => {

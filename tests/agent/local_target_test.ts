@@ -7,6 +7,7 @@ import {
   findLocalTarget,
   LocalDirectories,
 } from "@degu/internal/agent/local_target.ts";
+import { OwnDirectory } from "@degu/internal/agent/own_directory.ts";
 import { NotMoved } from "@degu/internal/agent/transfer_problems.ts";
 import { makeTreeAt } from "@degu/testing/agent_files.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
@@ -35,15 +36,18 @@ Deno.test("a file goes into a directory, or gets the name of the target; a direc
   await assertRejects(() => findLocalTarget(`${path}/no/new`, false), Failure, "mkdir -p");
 });
 
-Deno.test("directories are made below the root, never by way of a link", async () => {
+Deno.test("directories are made below the root, never by way of a link nor in that of the device", async () => {
   await using dir = await tempDir();
   const { path } = dir;
-  await makeTreeAt(path, { "outside": null, "root/file": "" });
+  await makeTreeAt(path, { "outside": null, "root/file": "", "root/own/home": null });
   await makeLinks({ [`${path}/root/link`]: `${path}/outside` });
-  const directories = new LocalDirectories(`${path}/root`);
+  const own = await OwnDirectory.at(`${path}/root/own/home`);
+  const directories = new LocalDirectories(`${path}/root`, own);
   await Promise.all([["a", "b"], ["a", "c"], ["a"]].map((names) => directories.make(names)));
   assertEquals(await entries(`${path}/root/a`), ["b", "c"]);
   await assertRejects(() => directories.make(["link", "a"]), NotMoved, "symbolic link");
   await assertRejects(() => directories.make(["file"]), NotMoved, "not a directory");
+  await assertRejects(() => directories.make(["own", "home", "peers"]), NotMoved, "its keys");
   assertEquals(await entries(`${path}/outside`), []);
+  assertEquals(await entries(`${path}/root/own/home`), []);
 });

@@ -63,6 +63,11 @@ export class AgentFiles implements AsyncDisposable {
     await record(this.#viewer, this.#camera, { addresses: [this.#address] });
   }
 
+  /** The directory of the viewer's device. */
+  get home(): string {
+    return this.#devices.path("viewer");
+  }
+
   /** Kills what serves. */
   async kill(): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();

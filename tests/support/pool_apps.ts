@@ -13,14 +13,20 @@ import type { AppFunction, AppObject, Exchange } from "@degu/degu/server";
 const answer = (text: string) => [200, "OK", {}, new TextEncoder().encode(text)] as const;
 
 /** Answers with the number of its thread, after it has done what the path says. */
-export const app: AppFunction = async ({ path: [what] }) => {
+export const app: AppFunction = async ({ path: [what, milliseconds] }) => {
   if (what === "exit") Deno.exit(7);
   if (what === "throw") setTimeout(() => fail());
   if (what === "reject") Promise.reject(new Error("nobody caught this"));
-  if (what === "hang") { for (;;); }
+  if (what === "hang") compute(Infinity);
+  if (what === "compute") compute(Number(milliseconds));
   if (what === "fail") fail();
   return await answer(`${threadId}`);
 };
+
+function compute(milliseconds: number): void {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+}
 
 function fail(): never {
   throw new Error("nobody caught this");
@@ -82,6 +88,21 @@ export function buildOnce(counters: Counters, times: number): AppFunction {
   const made = Atomics.add(numbers, 0, 1);
   Atomics.notify(numbers, 0);
   if (made >= times) throw new Error("not again");
+  return app;
+}
+
+/** Makes an app, except the time with this number, counted at 0 from 0. */
+export function buildExcept(counters: Counters, number: number): AppFunction {
+  if (Atomics.add(new Int32Array(counters), 0, 1) === number) throw new Error("not this time");
+  return app;
+}
+
+/** Makes an app the first time; later it is never made. */
+export async function buildFirst(counters: Counters): Promise<AppFunction> {
+  const numbers = new Int32Array(counters);
+  const made = Atomics.add(numbers, 0, 1);
+  Atomics.notify(numbers, 0);
+  if (made > 0) await new Promise(() => {});
   return app;
 }
 

@@ -32,6 +32,18 @@ Deno.test("with --json the line and the peer are one object each", async () => {
   assertEquals(JSON.parse(stdout.split("\n")[1]!), { name: "tv", id: viewer });
 });
 
+Deno.test("an address of another machine is named", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera");
+  const net = ["--allow-net=203.0.113.7"];
+  const line = ["--listen", "203.0.113.7:0"];
+  for (const args of [["serve", ...line], ["invite", ...line, "--serving", "127.0.0.1:1"]]) {
+    const { code, stderr } = await homes.run("camera", args, net);
+    assertEquals(code, 1, stderr);
+    assertStringIncludes(stderr, "203.0.113.7:0 is no address of this machine: give one that is");
+  }
+});
+
 Deno.test("an invitation that nobody uses expires in time, and says what to do", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");

@@ -12,6 +12,7 @@ Deno.test("rename changes a peer's name on this device only, unless the name is 
   for (const name of ["other", "a b", "x".repeat(64)]) {
     const { code, stderr } = await homes.run("camera", ["rename", "TV-2", name]);
     assertEquals(code, 2, stderr);
+    assertMatch(stderr, /^degu: error: NAME: /);
   }
   assertEquals((await homes.run("camera", ["rename", "viewer", "x"])).code, 3);
 });

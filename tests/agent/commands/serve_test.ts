@@ -27,6 +27,16 @@ Deno.test("an address that is in use is reported, with another one to try", asyn
   assertStringIncludes(stderr, "--listen 127.0.0.1:7444");
 });
 
+Deno.test("a second directory to share is refused, not taken in place of the first", async () => {
+  await using homes = await AgentHomes.create();
+  for (const option of ["--share", "--inbox"]) {
+    const { code, stderr } = await homes.run("camera", ["serve", option, "a", option, "b"]);
+    assertEquals(code, 2);
+    assertStringIncludes(stderr, `option '${option} <dir>' argument 'b' is invalid`);
+    assertStringIncludes(stderr, '"a" is given already');
+  }
+});
+
 Deno.test("a directory that contains the device's keys is not served", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");

@@ -185,8 +185,8 @@ Deno.test("an address that can't be bound rejects ready and serveForever()", asy
     ["a port that is taken", ["127.0.0.1", taken.addr.port], Deno.errors.AddrInUse],
     ["a path that exists", file, Deno.errors.AddrInUse],
     ["a path without directory", join(dir.path, "no", "socket"), Deno.errors.NotFound],
-    ["an address of another machine", ["203.0.113.7", 0], Error],
-    ["an address with a scope of another machine", ["fe80::1", 0, 0, 1], Error],
+    ["an address of another machine", ["203.0.113.7", 0], Deno.errors.AddrNotAvailable],
+    ["a scope of another machine", ["fe80::1", 0, 0, 1], Deno.errors.AddrNotAvailable],
   ];
   for (const [name, address, Class] of rows) {
     await t.step(name, async () => {

@@ -1,0 +1,55 @@
+/**
+ * The directory of the device itself.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { FAILED, Failure } from "./failure.ts";
+import { isIn } from "./served_directory.ts";
+
+/** The directory of the device: nobody else may have its keys, and no peer may write or delete there. */
+export class OwnDirectory {
+  readonly #path: string;
+  readonly #info: Deno.FileInfo;
+
+  private constructor(path: string, info: Deno.FileInfo) {
+    this.#path = path;
+    this.#info = info;
+  }
+
+  /** Looks at it. */
+  static async at(home: string): Promise<OwnDirectory> {
+    const path = await Deno.realPath(home);
+    return new OwnDirectory(path, await Deno.stat(path));
+  }
+
+  /** Whether something that was looked at is this directory, whatever its path. */
+  is({ dev, ino }: Deno.FileInfo): boolean {
+    return ino !== null && ino === this.#info.ino && dev === this.#info.dev;
+  }
+
+  /**
+   * Checks a path that a person has named, where nothing need be.
+   *
+   * @throws {Failure} if it is that of this directory, or of something in it.
+   */
+  async check(path: string): Promise<void> {
+    if (!isIn(await realPath(path), this.#path)) return;
+    throw new Failure(
+      FAILED,
+      `${path} is the directory of this device, or in it: the keys there are for nobody else; choose another one`,
+    );
+  }
+}
+
+async function realPath(path: string): Promise<string> {
+  try {
+    return await Deno.realPath(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
+      throw error;
+    }
+    return resolve(path);
+  }
+}
