@@ -160,7 +160,7 @@ export class Device implements AsyncDisposable {
     return await this.#parts.peers.find(nameOrId);
   }
 
-  /** Where servers of this directory listen now, those of other processes too; wildcards as they are. */
+  /** The current addresses of this device's servers, in all processes; wildcards are returned unchanged. */
   async serving(): Promise<Address[]> {
     return await this.#parts.peers.servingAddresses();
   }

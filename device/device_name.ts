@@ -7,7 +7,7 @@
 import { quote, typeName } from "../base/errors.ts";
 import { isDeviceId } from "./device_id.ts";
 
-/** Characters of a name: as many as a label of DNS has. */
+/** The most characters in a name: the limit of a DNS label. */
 export const MAX_NAME_LENGTH = 63;
 const NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 

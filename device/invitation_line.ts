@@ -76,7 +76,7 @@ export function encodeLine({ authority, addresses, secret, expires }: Invitation
   );
 }
 
-/** Whether nothing is missing at the end of a text: more of it would not make it another error, or none. */
+/** Reports whether a text is complete: more characters would not change the result or the error. */
 export function isWholeLine(text: string): boolean {
   try {
     decodeLine(text);

@@ -90,14 +90,14 @@ export function findFile(root: string, names: readonly string[]): Destination {
   return destination;
 }
 
-/** Refuses what nothing can be renamed to from where it is written. */
+/** Refuses a target on another file system, to which no unfinished file can be renamed. */
 function checkFileSystem(root: string, path: string, directory: BigIntStats): void {
   const reserved = lookAt(reservedPath(root));
   if (reserved === null || reserved.dev === directory.dev) return;
   throw new Refusal(507, `${path} is on another file system than ${root}`);
 }
 
-/** A file or directory that has got its name. */
+/** A file or directory that was given its name. */
 export interface Moved {
   /** True if nothing had the name before. */
   readonly created: boolean;
@@ -160,7 +160,7 @@ function checkMoved(path: string, { state }: Unfinished): void {
   throw new Refusal(409, `${path} was replaced by another process at the same time`);
 }
 
-/** Makes directories, outermost first, and does what they are for; all of them stay or none. */
+/** Creates directories, outermost first, and then runs a function; if that throws, removes them again. */
 function makeDirectories(paths: readonly string[], then: () => void = () => {}): void {
   const made: string[] = [];
   try {
@@ -185,9 +185,9 @@ function removeDirectories(made: readonly string[]): void {
 }
 
 /**
- * Makes a directory, and those that it is in.
+ * Creates a directory and its missing parents.
  *
- * @throws {Refusal} if something else has the name, or the condition does.
+ * @throws {Refusal} if something else has the name, or if the condition throws one.
  */
 export function makeDirectoryAt(
   root: string,

@@ -20,9 +20,9 @@ export function printable(message: string): string {
 }
 
 /**
- * Formats a value as one line of JSON in which every character is seen.
+ * Formats a value as one line of JSON with visible characters only.
  *
- * @returns JSON with each character that is not seen as `\\u` and four hexadecimal digits, twice where it needs two.
+ * @returns JSON with each invisible character as `\\u` and four hexadecimal digits, once for each UTF-16 unit.
  */
 export function printableJson(value: unknown): string {
   return JSON.stringify(value).replaceAll(UNSEEN, (character) => {

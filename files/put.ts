@@ -43,12 +43,12 @@ export async function put(write: WriteRequest, headers: UploadHeaders): Promise<
   return await finish(write, headers, file);
 }
 
-/** Whether a PUT is for a directory: its path ends with a slash, and it has no bytes. */
+/** Reports whether a PUT creates a directory: its path has a trailing slash, and its body is empty. */
 export function isForDirectory({ request: { body }, target }: WriteRequest): boolean {
   return target.isDirectory && (body === null || (!body.chunked && body.contentLength === 0));
 }
 
-/** Makes a directory, unless it is there. */
+/** Creates a directory, unless it exists. */
 export async function putDirectory(write: WriteRequest): Promise<ResponseTuple> {
   const { request, root, target } = write;
   await checkAdmission(write.session);
@@ -59,7 +59,7 @@ export async function putDirectory(write: WriteRequest): Promise<ResponseTuple> 
   return answerOf(created, {});
 }
 
-/** Says whether there is something new. */
+/** The response: 201 for a new entry, else 204. */
 function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
   return created
     ? makeEmptyResponse("PUT", 201, "Created", headers)

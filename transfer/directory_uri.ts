@@ -1,5 +1,5 @@
 /**
- * The URIs of directories on another device.
+ * URIs of directories on another device.
  *
  * @module
  */

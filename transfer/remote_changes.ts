@@ -1,6 +1,6 @@
 /**
- * What can be done to a directory on another device besides moving files: directories are made, and what is there is
- * deleted.
+ * Changes to a directory on another device, besides file transfers: creating directories, and deleting files and
+ * directories.
  *
  * @module
  */
@@ -13,16 +13,16 @@ import { Route } from "./route.ts";
 import { statusError } from "./transfer_error.ts";
 
 /**
- * Makes a directory, and those that it is in, on a `FilesApp` with `write: true`.
+ * Creates a directory and its missing parents on a `FilesApp` with `write: true`.
  *
  * @param to A client, which opens a connection for this, or a connection.
- * @param uri The URI of the directory, as `fileUri` makes it with a last `""`; it ends with `/`.
- * @param options A signal that ends it.
- * @returns Whether it is new; `false` if it was there.
+ * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
+ * @param options A signal that aborts it.
+ * @returns True if it was created; false if it already existed.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
- * @throws {TransferError} if the other end does not make it.
- * @throws what `connect` and `request` of the client or connection do.
+ * @throws {TransferError} if the server does not create it.
+ * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
  * ```ts
@@ -51,15 +51,15 @@ export async function makeDirectory(
 }
 
 /**
- * Deletes a file, or a directory that is empty, of a `FilesApp` with `write: true`.
+ * Deletes a file or an empty directory on a `FilesApp` with `write: true`.
  *
  * @param from A client, which opens a connection for this, or a connection.
- * @param uri The URI, as `fileUri` makes it. With a last `""` only a directory is deleted.
- * @param options A signal that ends it.
+ * @param uri The URI, as `fileUri` returns it. With a final `""` only a directory is deleted.
+ * @param options A signal that aborts it.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {TransferError} if the other end does not delete it: with the status 404 there is nothing of this
+ * @throws {TransferError} if the server does not delete it: with the status 404 nothing has this
  * name, with 409 it is a directory that is not empty.
- * @throws what `connect` and `request` of the client or connection do.
+ * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
  * ```ts
@@ -86,7 +86,7 @@ export async function deleteFile(
   await change("DELETE", from, uri, options);
 }
 
-/** Makes a request without a body; resolves to its status, which is a success. */
+/** Makes a request without a body; resolves to its status, which is always a success. */
 async function change(
   method: "PUT" | "DELETE",
   target: Client | Connection,

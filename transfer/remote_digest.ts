@@ -13,15 +13,15 @@ import { Route } from "./route.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
 /**
- * Asks a `FilesApp` for the SHA-256 of a file, which it reads for that; nothing is moved.
+ * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; nothing is transferred.
  *
  * @param from A client, which opens a connection for this, or a connection.
  * @param uri The URI of the file: `fileUri(...names)`.
- * @param options A signal that ends it.
+ * @param options A signal that aborts it.
  * @returns 64 lower-case hexadecimal digits.
  * @throws {TypeError} if an argument has the wrong type.
- * @throws {TransferError} if the other end has no such file, or does not say its digest.
- * @throws what `connect` and `request` of the client or connection do.
+ * @throws {TransferError} if the server has no such file, or does not send its digest.
+ * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Calls that are made again after an error that may be over in a moment.
+ * Retries calls after transient errors.
  *
  * @module
  */
@@ -9,33 +9,33 @@ import { copyOptions } from "../base/options.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { isTransient } from "./transient.ts";
 
-/** How often, and when, to try again. */
+/** How often, and when, to retry. */
 export interface RetryOptions {
   /**
-   * How many times to try again, 0 to 1000, counted anew whenever something has been moved.
+   * How many times to retry, 0 to 1000, counted from zero after each progress.
    *
    * @default {3}
    */
   retries?: number | undefined;
   /**
-   * Milliseconds before the first time, 0 to 60,000; doubled each time, up to a minute.
+   * Milliseconds before the first retry, 0 to 60,000; doubled each time, up to a minute.
    *
    * @default {1000}
    */
   delay?: number | undefined;
-  /** Ends the waiting; the call rejects with its reason. The attempts need it, too. */
+  /** Aborts the wait; the call rejects with its reason. Pass it to the attempts, too. */
   signal?: AbortSignal | undefined;
   /** Called before each wait. */
   onRetry?: ((retry: Retry) => void) | undefined;
 }
 
-/** A call that is about to be made again. */
+/** A retry that is about to be made. */
 export interface Retry {
-  /** What the call has failed with. */
+  /** The error of the call. */
   readonly error: unknown;
-  /** 1 for the first time. */
+  /** 1 for the first retry. */
   readonly number: number;
-  /** Milliseconds until then. */
+  /** Milliseconds until the retry. */
   readonly delay: number;
 }
 
@@ -46,15 +46,15 @@ const DELAY_MILLISECONDS = 1000;
 const MAX_DELAY_MILLISECONDS = 60_000;
 
 /**
- * Makes a call, and again after an error that {@linkcode isTransient}, a few times and after a while that doubles.
+ * Makes a call, and retries it a few times after {@linkcode isTransient | transient} errors, with doubling delays.
  *
- * @param attempt Makes the call. It is given a function to call when something was moved, from which on the
- * attempts are counted anew: a long transfer may be cut more often than a short one.
- * @param options How often, how long it waits, and what is told of it.
- * @returns What the call resolves to.
+ * @param attempt Makes the call. Its argument is a function to call after each progress, which resets
+ * the count: a long transfer may be interrupted more often than a short one.
+ * @param options How often and after which delays to retry, and a callback.
+ * @returns The result of the call.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed.
- * @throws what the last call has failed with; the reason of the signal if it is aborted.
+ * @throws the error of the last call; the reason of the signal if it is aborted.
  *
  * @example
  * ```ts

@@ -76,10 +76,10 @@ export class TransferError extends DeguError {
 /** The operation that was requested. */
 type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
-/** What the status 409 means of what was to be changed. */
+/** The meaning of status 409 for each change. */
 const CONFLICTS: Partial<Record<TransferTask, string>> = {
   make: "a file has this name, or that of a directory that it would be in; choose another name",
-  delete: "the directory is not empty; delete what is in it first",
+  delete: "the directory is not empty; delete its content first",
 };
 
 /** Creates the error for a response with a status that is not a success. */

@@ -1,5 +1,5 @@
 /**
- * Which errors may be over in a moment.
+ * Which errors are transient.
  *
  * @module
  */
@@ -25,7 +25,7 @@ const NETWORK_ERRORS: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.AddrNotAvailable,
 ];
 
-/** For these Deno has no class of its own. */
+/** Deno has no separate classes for these. */
 const NETWORK_CODES: ReadonlySet<unknown> = new Set([
   "EHOSTUNREACH",
   "EHOSTDOWN",
@@ -33,18 +33,18 @@ const NETWORK_CODES: ReadonlySet<unknown> = new Set([
   "ENETRESET",
 ]);
 
-/** What a message is like that broke off. */
+/** The codes of a message that broke off. */
 const CUT: ReadonlySet<ProtocolErrorCode> = new Set(["PREAMBLE_INCOMPLETE", "BODY_INCOMPLETE"]);
 
-/** The other end, or a proxy before it, has too much to do at the moment (RFC 9110 §15.5, §15.6; RFC 6585 §4). */
+/** The server, or a proxy in front of it, is overloaded (RFC 9110 §15.5, §15.6; RFC 6585 §4). */
 const BUSY: ReadonlySet<number | null> = new Set([408, 429, 502, 503, 504]);
 
 /**
- * Tells whether the same call may succeed a moment later: the connection broke off, was refused or timed out, or
- * the other end has too much to do. An answer that is final (404, 403, 412, 507 …), a peer that is not trusted, a
- * disk that is full and a wrong argument are not transient.
+ * Reports whether the same call may succeed a moment later: the connection broke off, was refused or timed out, or
+ * the server is overloaded. A final response (404, 403, 412, 507 …), an untrusted peer, a
+ * full disk and an invalid argument are not transient.
  *
- * @param error What a transfer, a request or `connect` has failed with.
+ * @param error The error of a transfer, a request or `connect`.
  *
  * @example
  * ```ts

@@ -174,7 +174,7 @@ class Upload {
       const response = await this.#route.request("HEAD", this.#uri, wanted);
       return response.status === 200 && readDigest("HEAD", this.#uri, response) === this.#sha256;
     } catch (error) {
-      // A server closes a connection over which a body came that it did not read.
+      // A server closes a connection after a body that it did not read.
       if (this.#route.canReconnect || !isTransient(error)) throw error;
       return false;
     }

@@ -28,7 +28,7 @@ Deno.test("an unsupported operation is an error with its status", async () => {
     [
       () => deleteFile(client, "/full"),
       409,
-      "the directory is not empty; delete what is in it first",
+      "the directory is not empty; delete its content first",
     ],
     [() => deleteFile(client, "/file/"), 404, "there is nothing of this name"],
     [() => deleteFile(client, "/"), 403, "may not write there"],
