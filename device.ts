@@ -1,5 +1,5 @@
 /**
- * Devices that know one another: an identity, pairing, and servers and clients for peers alone.
+ * Devices that trust each other: an identity, pairing, and servers and clients for paired devices only.
  *
  * @example
  * ```ts

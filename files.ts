@@ -1,5 +1,5 @@
 /**
- * The application that serves the files of a directory, and takes new ones.
+ * The app that serves the files of a directory, and accepts new ones.
  *
  * @example
  * ```ts
@@ -45,31 +45,31 @@ import type { Logger } from "./server.ts";
 export type * from "./base/app/app_types.ts";
 export type { Logger };
 
-/** What a {@linkcode FilesApp} does beyond answering to GET and HEAD with files. */
+/** What a {@linkcode FilesApp} does beyond serving files to GET and HEAD. */
 export interface FilesOptions {
   /**
-   * Whether a path that ends with a slash is answered with a JSON array of what is in the directory.
+   * Whether a path with a trailing slash is answered with the directory's content as a JSON array.
    *
    * @default {false}
    */
   list?: boolean | undefined;
   /**
-   * Whether peers may write files with PUT, and delete files and empty directories with DELETE: all that
-   * the program can. Needs `--allow-write` of the directory.
+   * Whether peers may write files with PUT, and delete files and empty directories with DELETE: everything that
+   * the program may. Needs `--allow-write` of the directory.
    *
    * @default {false}
    */
   write?: boolean | undefined;
   /**
-   * The most bytes that a written file may have; more is `413 Content Too Large`.
+   * The most bytes that a written file may have; larger files are answered with `413 Content Too Large`.
    *
    * @default {2⁵³ − 1}
    */
   maxBytes?: number | undefined;
   /**
-   * How many bytes are kept of uploads that were cut, so that they can go on: of all clients of one
-   * authority together. There are 16 of them at most. The oldest of the same authority go first, and each
-   * after 24 hours.
+   * How many bytes of interrupted uploads are kept, so that they can be resumed: of all clients of one
+   * authority together, in at most 16 parts. The oldest parts of the same authority are removed first, and each
+   * one after 24 hours.
    *
    * @default {17179869184}
    */
@@ -88,7 +88,7 @@ const MAX_PART_BYTES = 16 * 1024 ** 3;
 const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";
 
-/** What all requests to an app have in common. */
+/** What all requests of an app share. */
 interface Settings {
   /** The real path of the directory. */
   readonly root: string;
@@ -105,21 +105,21 @@ interface Settings {
  * Each component of a path is the name of a file or directory, escaped as `escapeName` of
  * `@degu/degu/transfer` does.
  *
- * A path that ends with a slash means the `index.html` of a directory, or with `list` a JSON array of
- * what is in it; without the slash a directory is answered with a redirect to it. Files have `content-type` and, once they have not
- * changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
- * requests (RFC 9110 §13, §14) are answered as they are meant. Everything else is `404 Not Found`:
- * what does not exist, can't be read, is no regular file, or is reached by a symbolic link that leads
+ * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON array of
+ * its content; without the slash a directory is answered with a redirect. Files have `content-type` and,
+ * if they have not changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
+ * requests (RFC 9110 §13, §14) are supported. Everything else is answered with `404 Not Found`:
+ * what does not exist, can't be read, is not a regular file, or is reached by a symbolic link that leads
  * out of the directory.
  *
- * A file is read in pieces while it is sent, and closed whatever the peer does. One that is
- * overwritten in place meanwhile is not sent to its end. Its SHA-256 comes as `repr-digest` (RFC 9530)
- * where `want-repr-digest` asks for it: with HEAD always, with GET where it is known.
+ * A file is read in pieces while it is sent, and closed whatever the peer does. A file that is
+ * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC 9530)
+ * if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
  *
- * With `write` a PUT replaces a file by renaming one that is complete and on the disk: nobody sees half of it, and
- * after an error nothing of it is left. It can be bound to conditions and to a digest, and an upload
- * whose length and digest were sent along goes on where it was cut. DELETE removes a file, or a directory that is empty.
- * No symbolic link is followed for writing.
+ * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half a
+ * file is never visible, and an error leaves nothing behind. It can have preconditions and a digest, and an upload
+ * that was sent with its length and digest is resumed where it was interrupted. DELETE removes
+ * a file or an empty directory. Writing follows no symbolic link.
  *
  * @example Serve files to read
  * ```ts
@@ -140,7 +140,7 @@ interface Settings {
  * await Deno.remove(directory, { recursive: true });
  * ```
  *
- * @example Take files from peers
+ * @example Accept files from peers
  * ```ts
  * import { Client, Server } from "@degu/degu";
  * import { FilesApp } from "@degu/degu/files";
@@ -158,12 +158,12 @@ interface Settings {
  */
 export class FilesApp implements AppObject {
   readonly #settings: Settings;
-  /** `null` where peers may not write. */
+  /** `null` if peers may not write. */
   readonly #sweeper: Sweeper | null;
   readonly #logger: Pick<Logger, "warn"> | null;
 
   /**
-   * Serves a directory. Its path is resolved here, once; what happens in it later counts.
+   * Serves a directory. Its path is resolved once, here; its content may change later.
    *
    * @param dir The path, or a `file:` URL, of the directory.
    * @param options What it does beyond serving files to read.
@@ -188,11 +188,11 @@ export class FilesApp implements AppObject {
   }
 
   /**
-   * Answers with a file, or part of one, or with a list; writes or deletes one; or says why not.
+   * Answers with a file, a part of one, or a list; writes or deletes a file; or refuses with the right status.
    *
    * @param request The request.
-   * @param session The connection that it came over.
-   * @throws {Error} if the file system fails in a way that is not the answer to a request; the server logs
+   * @param session The session of the request.
+   * @throws {Error} if the file system fails in a way that has no status; the server logs
    * it, and closes the connection.
    */
   async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
@@ -206,7 +206,7 @@ export class FilesApp implements AppObject {
     }
   }
 
-  /** Whether a request is for what is served, not for what is written. */
+  /** Reports whether a request reads, rather than writes. */
   #isReading({ method, headers }: Request): boolean {
     if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
     return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
@@ -235,7 +235,7 @@ export class FilesApp implements AppObject {
     }
   }
 
-  /** Says in the log why a request is refused. */
+  /** Logs why a request is refused. */
   #warn(request: Request, session: Session | undefined, refusal: Refusal): Refusal {
     const what = `${request.method} ${quote(request.uri)}`;
     this.#logger?.warn(`${session ?? "a peer"}: ${what}: ${refusal.message}`);
@@ -268,7 +268,7 @@ function checkOptions(options: FilesOptions): FilesOptions {
     if (value === undefined) continue;
     checkBoolean(name, value);
     if (value && Deno.build.os === "windows") {
-      throw new RangeError(`${name}: does not work on Windows; leave it out`);
+      throw new RangeError(`${name}: does not work on Windows; omit it`);
     }
   }
   for (const name of ["maxBytes", "maxPartBytes"] as const) {
@@ -278,13 +278,13 @@ function checkOptions(options: FilesOptions): FilesOptions {
   return copy;
 }
 
-/** The path that a directory is given by. */
+/** The path of a directory, from a string or a URL. */
 function pathOf(dir: string | URL): string {
   if (typeof dir !== "string" && !(dir instanceof URL)) {
     throw wrongType("dir", "a string or a URL", dir);
   }
   if (dir instanceof URL && dir.protocol !== "file:") {
-    throw new RangeError(`dir: must be a file: URL; got one of ${dir.protocol}`);
+    throw new RangeError(`dir: must be a file: URL; got a ${dir.protocol} URL`);
   }
   const path = typeof dir === "string" ? dir : fileURLToPath(dir);
   if (path === "" || path.includes("\0")) {

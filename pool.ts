@@ -16,5 +16,5 @@
  * @module
  */
 
-export type { PoolApp, PoolOptions } from "./pool/pool_options.ts";
+export type { PoolApp, PoolExport, PoolOptions } from "./pool/pool_options.ts";
 export { ServerPool } from "./pool/server_pool.ts";

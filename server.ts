@@ -19,15 +19,16 @@
  */
 
 import { api } from "./base/app/api.ts";
-import type { App, Socket } from "./base/app/app.ts";
+import type { App } from "./base/app/app.ts";
 import { readApp } from "./base/app/app_parts.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address_rules.ts";
 import { Session } from "./base/app/session.ts";
 import { SetView } from "./base/app/set_view.ts";
+import { serveConnections } from "./net/accept_loop.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { keepTimers } from "./net/deadline.ts";
-import { type Exchange, makeExchangeWatch } from "./net/exchange.ts";
+import { type Exchange, makeExchangeWatch } from "./net/exchange_watch.ts";
 import { type Accepted, type Listen, type Listener, listenPlain } from "./net/listener.ts";
 import { ServerConnection, type ServerContext } from "./net/server_connection.ts";
 import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
@@ -169,33 +170,16 @@ export class Server implements AsyncDisposable {
     await this.ready;
     const stopTimers = keepTimers();
     try {
-      await this.#serveConnections();
+      await serveConnections(
+        this.#listener,
+        this.#slots,
+        this.#context,
+        (accepted) => this.#start(accepted),
+      );
     } finally {
       stopTimers();
     }
     await this.#ended();
-  }
-
-  async #serveConnections(): Promise<void> {
-    for (;;) {
-      const accepted = await this.#accept();
-      if (accepted === null) return;
-      const isFree = !this.#context.stopping && await this.#slots.wait();
-      // Checked in the turn of the start: the server may stop in any turn before it.
-      if (isFree && !this.#context.stopping) this.#start(accepted);
-      else closeQuietly(accepted.socket);
-    }
-  }
-
-  /** The next connection; `null` once the server is stopping. */
-  async #accept(): Promise<Accepted | null> {
-    if (this.#context.stopping) return null;
-    try {
-      return await this.#listener.accept();
-    } catch (error) {
-      if (this.#context.stopping) return null;
-      throw error;
-    }
   }
 
   #start({ name, address, socket, isTrusted }: Accepted): void {
@@ -239,14 +223,6 @@ export class Server implements AsyncDisposable {
     this.close();
     await this.#ended();
     await this.#serving?.catch(() => {});
-  }
-}
-
-function closeQuietly(socket: Socket): void {
-  try {
-    socket.close();
-  } catch {
-    // The peer closed it first.
   }
 }
 

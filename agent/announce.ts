@@ -39,8 +39,6 @@ export interface AnnounceOptions {
   readonly id: string;
   /** The port of its server. */
   readonly port: number;
-  /** When aborted, it is as if the announcement were disposed of. */
-  readonly signal?: AbortSignal | undefined;
   readonly logger: Logger;
 }
 
@@ -79,8 +77,6 @@ class Announcer implements Announcement {
   constructor(options: AnnounceOptions, network: Network) {
     this.#options = options;
     const types = permittedTypes(network.port);
-    options.signal?.addEventListener("abort", this.#close, { once: true });
-    if (options.signal?.aborted) this.#close();
     this.#life = this.#live(network, types).catch((error) => {
       options.logger.warn(`the announcement has ended: ${messageOf(error)}`);
     });
@@ -89,8 +85,6 @@ class Announcer implements Announcement {
   get announced(): Promise<string> {
     return this.#announced.promise;
   }
-
-  readonly #close = () => this.#closing.abort();
 
   async #live(network: Network, types: readonly Place["type"][]): Promise<void> {
     const listener = {
@@ -188,8 +182,7 @@ class Announcer implements Announcement {
 
   /** Takes the announcement back and closes the sockets. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#close();
-    this.#options.signal?.removeEventListener("abort", this.#close);
+    this.#closing.abort();
     await this.#life;
   }
 }

@@ -5,8 +5,9 @@
  */
 
 import { type Command, InvalidArgumentError } from "npm:commander@^15.1.0";
-import { type Address, parseAddress } from "../base.ts";
+import { type Address, formatAddress, parseAddress } from "../base.ts";
 import type { Context } from "./context.ts";
+import { FAILED, Failure } from "./failure.ts";
 
 /** The port of a device that serves, unless it was told otherwise. */
 export const DEFAULT_PORT = 7443;
@@ -49,13 +50,30 @@ export function optionMessage({ message }: RangeError): string {
   return ["listen", "name", "seconds", "serving"].includes(argument) ? `--${message}` : message;
 }
 
+/** Reads an option that may be given once: of two directories the first would be left out without a word. */
+export function parseOnce(text: string, before?: string): string {
+  if (before === undefined) return text;
+  throw new InvalidArgumentError(
+    `it can be given only once, and ${JSON.stringify(before)} is given already`,
+  );
+}
+
+/** The error of addresses to listen at, one of which another machine may have. */
+export function notOfThisMachine(addresses: readonly Address[], cause: Error): Failure {
+  const texts = addresses.map(formatAddress).join(" ");
+  const noun = addresses.length === 1 ? "is no address" : "are not all addresses";
+  return new Failure(FAILED, `${texts} ${noun} of this machine: give one that is, or 0.0.0.0`, {
+    cause,
+  });
+}
+
 /** Reads an address of an option; the port may be left out. */
 export function parseAddressOption(text: string): Address {
   try {
     return parseAddress(hasPort(text) ? text : `${bracketed(text)}:${DEFAULT_PORT}`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new InvalidArgumentError(error.message.replace(/^address: /, ""));
+    throw new InvalidArgumentError(error.message.replace(/^address(\[\d\])?: /, ""));
   }
 }
 

@@ -7,7 +7,7 @@
 import { isAbsolute, resolve } from "node:path";
 import { type Address, formatAddress } from "../base.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
-import { FAILED, Failure, REFUSED } from "./failure.ts";
+import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
 import { findAddresses } from "./find.ts";
 import { nearNames } from "./near_names.ts";
 import { Output } from "./output.ts";
@@ -40,12 +40,18 @@ export function makeContext(options: CommonOptions, signal: AbortSignal): Contex
   const { home, json = false, quiet = false, address = null, find = false } = options;
   const output = new Output({ json, quiet });
   return {
-    home: home === undefined ? defaultHome() : resolve(home),
+    home: home === undefined ? defaultHome() : givenHome(home),
     output,
     signal,
     address,
     find,
   };
+}
+
+/** Where the device is with `--home`; empty is what a variable of a script is that was not set. */
+function givenHome(home: string): string {
+  if (home === "") throw new Failure(USAGE, "--home: must be a directory; it is empty");
+  return resolve(home);
 }
 
 /** Where the device is without `--home`; only then the environment is read. */

@@ -4,7 +4,9 @@
  * @module
  */
 
+import { fitText } from "./fit_text.ts";
 import type { Output } from "./output.ts";
+import { columnsOfTerminal } from "./terminal_columns.ts";
 
 const encoder = new TextEncoder();
 
@@ -15,7 +17,10 @@ const encoder = new TextEncoder();
 export function startCountdown({ quiet }: Output, expires: Date): Disposable {
   if (quiet || !Deno.stderr.isTerminal()) return { [Symbol.dispose]: () => {} };
   const end = performance.now() + expires.getTime() - Date.now();
-  const show = () => write(`\r\x1b[K${countdownText(end - performance.now())}`);
+  const show = () => {
+    // A line that wraps could not be cleared.
+    write(`\r\x1b[K${fitText(countdownText(end - performance.now()), columnsOfTerminal() - 1)}`);
+  };
   show();
   const timer = setInterval(show, 1000);
   return {

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { isDeviceName } from "../device/device_name.ts";
+import { isDeviceName, MAX_NAME_LENGTH } from "../device/device_name.ts";
 
-const MAX_LENGTH = 63;
 const FALLBACK = "device";
 
 /** The name of this machine, made to fit. Needs `--allow-sys=hostname`. */
@@ -14,6 +13,6 @@ export function defaultName(hostname: string = Deno.hostname()): string {
   const [label = ""] = hostname.split(".");
   const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
     .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
-    .slice(0, MAX_LENGTH).replace(/-+$/, "");
+    .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
   return isDeviceName(name) ? name : FALLBACK;
 }

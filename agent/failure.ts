@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DeguError, EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
+import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 
 /** Something failed. */
 export const FAILED = 1;
@@ -58,10 +58,15 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   NOT_TLS: "another program answers there: check the address and the port",
 };
 
+/** What to do if the peer hangs up. */
+const FORGOTTEN_HINT =
+  "it does not trust this device any more, or has just been stopped; if this device is missing in " +
+  '"degu peers" there, pair the two again with "degu invite" and "degu join"';
+
 /** What to do if no address answers. */
 const UNREACHABLE_HINT =
   'check that "degu serve" runs there, that the two are in one network, and that ' +
-  "no firewall is in between; if its address has changed, give the new one with --address";
+  "no firewall is in between; if its address has changed, give the new one with --address, or look for it with --find";
 
 const UNREACHABLE: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionRefused,
@@ -72,7 +77,14 @@ const UNREACHABLE: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.AddrNotAvailable,
 ];
 
-const UNREACHABLE_CODES: readonly unknown[] = ["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"];
+const UNREACHABLE_CODES: readonly unknown[] = [
+  "EHOSTUNREACH",
+  "EHOSTDOWN",
+  "ENETDOWN",
+  // A name without an address.
+  "ENOTFOUND",
+  "EAI_AGAIN",
+];
 
 /** The exit code for an error that a command has failed with. */
 export function exitCodeOf(error: unknown): number {
@@ -84,29 +96,37 @@ export function exitCodeOf(error: unknown): number {
 
 /** What to tell the user about an error: what happened, and what to do. */
 export function explain(error: unknown): string {
+  const hint = hintOf(error);
+  return hint === undefined ? reasonOf(error) : `${reasonOf(error)}; ${hint}`;
+}
+
+/** What happened, for those who need not do anything yet. */
+export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const { message } = error;
-  if (error instanceof TlsError) return withHint(message, TLS_HINTS[error.code]);
   if (error instanceof EmptyPreambleError) {
-    return "the peer closed the connection without an answer: it does not trust this device any more, or has " +
-      'just been stopped; if this device is missing in "degu peers" there, pair the two again with ' +
-      '"degu invite" and "degu join"';
+    return "the peer closed the connection without an answer";
   }
-  if (error instanceof Failure || error instanceof DeguError) return message;
-  if (error instanceof Deno.errors.NotCapable) {
-    return `${message}; docs/agent.md has the flags of each command`;
-  }
-  return isUnreachable(error)
-    ? withHint(`no address answers: ${message}`, UNREACHABLE_HINT)
-    : message;
+  return isUnreachable(error) ? `no address answers: ${attemptsOf(error)}` : error.message;
+}
+
+/** What to do, unless the error says it. */
+function hintOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if (error instanceof TlsError) return TLS_HINTS[error.code];
+  if (error instanceof EmptyPreambleError) return FORGOTTEN_HINT;
+  if (error instanceof Deno.errors.NotCapable) return "docs/agent.md has the flags of each command";
+  return isUnreachable(error) ? UNREACHABLE_HINT : undefined;
+}
+
+/** Why each of the addresses that were tried has failed; what the library advises is for programs. */
+function attemptsOf({ message, cause }: Error): string {
+  const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
+  const messages = errors.map((error) => error instanceof Error ? error.message : String(error));
+  return messages.join("; ") || message;
 }
 
 /** Whether an error says that nobody answers at an address. */
 export function isUnreachable(error: Error): boolean {
   const { code } = error as { code?: unknown };
   return UNREACHABLE.some((each) => error instanceof each) || UNREACHABLE_CODES.includes(code);
-}
-
-function withHint(message: string, hint: string | undefined): string {
-  return hint === undefined ? message : `${message}; ${hint}`;
 }

@@ -17,8 +17,11 @@ const SECONDS = 3;
 /** When it is asked again, and the factor by which the pause grows (RFC 6762 §5.2). */
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
-/** How long it is listened on once there is an address. */
-const SETTLE_MILLISECONDS = 200;
+/**
+ * How long it is listened on once there is an address: the first one to answer need not be the device, which waits for
+ * a second if it has just answered somebody else (RFC 6762 §6).
+ */
+const SETTLE_MILLISECONDS = 1200;
 
 /** How {@linkcode findAddresses} looks for a device. */
 export interface FindOptions {
@@ -66,7 +69,6 @@ export async function findAddresses(
     await using links = await Links.open(network, types, listener, logger);
     const asking = askAgain(links, hints, ending.signal);
     await Promise.race([found.promise, asking]);
-    // There may be better ones.
     await pause(SETTLE_MILLISECONDS, ending.signal);
     end();
     await asking;

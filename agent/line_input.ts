@@ -5,9 +5,11 @@
  */
 
 import { isWholeLine } from "../device/invitation_line.ts";
-import { Failure, USAGE } from "./failure.ts";
+import { Failure, OutputClosed, USAGE } from "./failure.ts";
 import type { Output } from "./output.ts";
 
+/** So long after a part of a line nothing more is pasted. */
+const QUIET_MS = 500;
 /** Far longer than any line of an invitation, with all the white space that may be in it. */
 const MAX_LENGTH = 65536;
 
@@ -31,12 +33,10 @@ export async function readLine(
   try {
     while (!isEnd(text)) {
       signal.throwIfAborted();
+      using _asking = text.includes("\n") ? askSoon(output) : null;
       const { done, value } = await reader.read();
       if (done) break;
       text += value;
-      if (value.includes("\n") && !isEnd(text)) {
-        output.note("the line is not whole yet: paste the rest of it, or an empty line to end it");
-      }
       if (text.length > MAX_LENGTH) {
         throw new Failure(USAGE, "stdin is not the line of an invitation");
       }
@@ -51,6 +51,19 @@ export async function readLine(
     USAGE,
     'stdin is empty: give "degu join -" the line that "degu invite" has printed',
   );
+}
+
+/** Asks for the rest of a line unless it comes at once: what a terminal has wrapped is pasted in several lines. */
+function askSoon(output: Output): Disposable {
+  const timer = setTimeout(() => {
+    try {
+      output.note("the line is not whole yet: paste the rest of it, or an empty line to end it");
+    } catch (error) {
+      // The message is lost; the line is still waited for.
+      if (!(error instanceof OutputClosed)) throw error;
+    }
+  }, QUIET_MS);
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
 }
 
 /** Whether nothing more is waited for. */

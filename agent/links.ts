@@ -6,7 +6,7 @@
 
 import type { Client, Connection } from "../client.ts";
 import { isTransient, type Retry, retry } from "../transfer.ts";
-import { explain } from "./failure.ts";
+import { reasonOf } from "./failure.ts";
 
 /** How often a call is made again. */
 const RETRIES = 3;
@@ -107,7 +107,7 @@ export class Links implements Disposable {
     if (now < this.#notedUntil) return;
     this.#notedUntil = now + delay / 2;
     this.#note(
-      `${explain(error)}; trying again in ${delay / 1000} s (${number} of ${this.#retries})`,
+      `${reasonOf(error)}; trying again in ${delay / 1000} s (${number} of ${this.#retries})`,
     );
   }
 

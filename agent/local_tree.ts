@@ -9,7 +9,7 @@ import { escapeName } from "../transfer.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { explain } from "./failure.ts";
 import type { OwnDirectory } from "./own_directory.ts";
-import type { Tree, TreeEntry, TreeProblem } from "./tree.ts";
+import { type Tree, type TreeEntry, walkTree } from "./tree.ts";
 
 /** What Deno replaces bytes with that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
@@ -34,27 +34,13 @@ export async function readLocalTree(
   own: OwnDirectory,
   signal: AbortSignal,
 ): Promise<Tree> {
-  const entries: TreeEntry[] = [];
-  const skipped: TreeProblem[] = [];
-  const failed: TreeProblem[] = [];
-  const waiting: (readonly string[])[] = [[]];
-  for (let directory; (directory = waiting.pop()) !== undefined;) {
-    signal.throwIfAborted();
+  return await walkTree(async (directory) => {
     try {
-      const inside = await readDirectory(root, directory, own);
-      for (const each of inside) {
-        const { names } = each;
-        if (each.entry !== undefined) entries.push(each.entry);
-        if (each.skipped !== undefined) skipped.push({ names, problem: each.skipped });
-        if (each.failed !== undefined) failed.push({ names, problem: each.failed });
-      }
-      const below = inside.filter(({ entry }) => entry?.kind === "directory");
-      for (const { names } of below.reverse()) waiting.push(names);
+      return await readDirectory(root, directory, own);
     } catch (error) {
-      failed.push({ names: directory, problem: explain(error) });
+      return { entries: [], skipped: [], failed: [{ names: directory, problem: explain(error) }] };
     }
-  }
-  return { entries, skipped, failed };
+  }, signal);
 }
 
 /** What there is of a name: an entry, or what keeps it from being one. */
@@ -71,13 +57,17 @@ async function readDirectory(
   root: string,
   directory: readonly string[],
   own: OwnDirectory,
-): Promise<Found[]> {
+): Promise<Tree> {
   const path = pathBelow(root, directory);
-  const found = await Array.fromAsync(Deno.readDir(path), async ({ name }) => {
+  const all = await Array.fromAsync(Deno.readDir(path), async ({ name }) => {
     return await look(root, [...directory, name], own);
   });
-  const there = found.filter((each) => each !== null);
-  return there.sort((a, b) => a.names.at(-1)! < b.names.at(-1)! ? -1 : 1);
+  const found = all.filter((each) => each !== null);
+  return {
+    entries: found.flatMap(({ entry }) => entry ?? []),
+    skipped: found.flatMap(({ names, skipped }) => skipped ? { names, problem: skipped } : []),
+    failed: found.flatMap(({ names, failed }) => failed ? { names, problem: failed } : []),
+  };
 }
 
 /** Looks at what has a name; `null` if it was removed meanwhile, or is none of the user's. */

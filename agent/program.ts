@@ -22,7 +22,7 @@ import { addRename } from "./commands/rename.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
-import { exitCodeOf, explain, OutputClosed, USAGE } from "./failure.ts";
+import { exitCodeOf, explain, FAILED, OutputClosed, USAGE } from "./failure.ts";
 import { Output } from "./output.ts";
 import { catchSignals } from "./signals.ts";
 import { VERSION } from "./version.ts";
@@ -126,7 +126,7 @@ class WrongUsage extends Error {
 
 /** Says why a command has failed; returns the exit code. */
 function report(output: Output, error: unknown): number {
-  if (error instanceof OutputClosed) return 1;
+  if (error instanceof OutputClosed) return FAILED;
   const isUsage = error instanceof WrongUsage;
   if (isUsage && error.exitCode === 0) return 0;
   output.error(isUsage ? error.message : explain(error));

@@ -7,6 +7,7 @@
 import cliProgress from "npm:cli-progress@^3.12.0";
 import { printable } from "../files/printable.ts";
 import { fitText, widthOf } from "./fit_text.ts";
+import { columnsOfTerminal } from "./terminal_columns.ts";
 import { TransferRate } from "./transfer_rate.ts";
 import { formatBytes, formatDuration } from "./units.ts";
 
@@ -25,9 +26,8 @@ export interface Progress {
 }
 
 const DRAWINGS_PER_SECOND = 10;
-const DEFAULT_COLUMNS = 80;
 /** A name with fewer says nothing; then the bar goes first. */
-const MIN_NAME_COLUMNS = 12;
+const MIN_NAME_COLUMNS = 8;
 const CLEAR_LINE = "\r\x1b[2K";
 
 const encoder = new TextEncoder();
@@ -43,13 +43,14 @@ export function progressLine(progress: Progress, columns: number): string {
     ? ""
     : `${formatDuration((totalBytes - bytes) / rate)} left`;
   const count = totalFiles > 1 ? `${files}/${totalFiles} ` : "";
-  // The last column stays free: some terminals wrap when it is written to.
-  const room = columns - 1;
+  // The last column stays free, as some terminals wrap when it is written to, and two more for the ^C of Ctrl-C.
+  const room = columns - 3;
   const choices = [
     [percent, barOf(fraction, 20), size, speed, left],
     [percent, barOf(fraction, 10), size, speed, left],
     [percent, barOf(fraction, 10), speed, left],
     [percent, speed, left],
+    [percent, left],
     [percent],
   ];
   for (const choice of choices) {
@@ -121,6 +122,9 @@ export class ProgressBar implements Disposable {
   }
 }
 
+/** Saves or restores the position of the cursor. */
+const isCursorMark = (text: string) => text === "\x1b7" || text === "\x1b8";
+
 /** Stderr, as far as cli-progress needs it; written to at once, so that nothing gets between other messages. */
 const terminal = {
   isTTY: true,
@@ -128,16 +132,10 @@ const terminal = {
     return columnsOfTerminal();
   },
   write(text: string): boolean {
+    // What was printed since the bar began would be written over.
+    if (isCursorMark(text)) return true;
     let bytes = encoder.encode(text);
     while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
     return true;
   },
 };
-
-function columnsOfTerminal(): number {
-  try {
-    return Deno.consoleSize().columns || DEFAULT_COLUMNS;
-  } catch {
-    return DEFAULT_COLUMNS;
-  }
-}

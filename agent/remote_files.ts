@@ -10,7 +10,7 @@ import { explain, FAILED, Failure } from "./failure.ts";
 import type { Links } from "./links.ts";
 import { nearNames } from "./near_names.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
-import { keyOf, type Tree, type TreeEntry, type TreeProblem } from "./tree.ts";
+import { keyOf, type Tree, type TreeEntry, type TreeProblem, walkTree } from "./tree.ts";
 
 /** What a peer shares to read, and where it takes files. */
 export type Area = "share" | "inbox";
@@ -117,34 +117,32 @@ export class RemoteFiles {
     return new Failure(FAILED, `${quoted(formatRemotePath(peer, names))} is not there`);
   }
 
-  /** Lists a directory and all those below it, in the order of their names. */
+  /**
+   * Lists a directory and all those below it, in the order of their names.
+   *
+   * @throws {Failure} if they have too many entries; what the connection fails with.
+   */
   async readTree(root: readonly string[]): Promise<Tree> {
-    const entries: TreeEntry[] = [];
-    const failed: TreeProblem[] = [];
-    const waiting: (readonly string[])[] = [[]];
-    for (let directory; (directory = waiting.pop()) !== undefined;) {
+    let count = 0;
+    return await walkTree(async (names) => {
+      const tree = await this.#readDirectory(root, names);
+      count += tree.entries.length;
+      if (count > this.#maxEntries) throw this.#tooMany("the tree");
+      return tree;
+    }, this.#signal);
+  }
+
+  async #readDirectory(root: readonly string[], names: readonly string[]): Promise<Tree> {
+    try {
+      const listed = await this.list([...root, ...names]);
+      if (listed === null) throw new Failure(FAILED, "it is not there any more");
+      return directoryTree(names, listed);
+    } catch (error) {
       this.#signal.throwIfAborted();
-      const names = directory;
-      try {
-        const listed = await this.list([...root, ...names]);
-        if (listed === null) throw new Failure(FAILED, "it is not there any more");
-        const below: (readonly string[])[] = [];
-        for (const entry of [...listed.values()].sort(byName)) {
-          const found = entryIn(names, entry);
-          const problem = problemOf(found.names);
-          if (problem !== null) failed.push({ names: found.names, problem });
-          else if (entries.push(found) && found.kind === "directory") below.push(found.names);
-        }
-        for (const names of below.reverse()) waiting.push(names);
-      } catch (error) {
-        this.#signal.throwIfAborted();
-        // Without the peer nothing else can be listed.
-        if (!(error instanceof TransferError || error instanceof Failure)) throw error;
-        failed.push({ names, problem: explain(error) });
-      }
-      if (entries.length > this.#maxEntries) throw this.#tooMany("the tree");
+      // Without the peer nothing else can be listed.
+      if (!(error instanceof TransferError || error instanceof Failure)) throw error;
+      return { entries: [], skipped: [], failed: [{ names, problem: explain(error) }] };
     }
-    return { entries, skipped: [], failed };
   }
 
   #tooMany(what: string): Failure {
@@ -155,20 +153,26 @@ export class RemoteFiles {
   }
 }
 
-/** An entry of a directory as one of the tree. */
-function entryIn(directory: readonly string[], entry: DirectoryEntry): TreeEntry {
-  const { name, kind, modified } = entry;
-  return { names: [...directory, name], kind, size: kind === "file" ? entry.size : 0, modified };
-}
-
-function byName(a: DirectoryEntry, b: DirectoryEntry): number {
-  return a.name < b.name ? -1 : 1;
-}
-
 /** What keeps an entry of a peer from being moved; `null` if nothing does. */
 function problemOf(names: readonly string[]): string | null {
   if (isReservedName(names.at(-1)!)) return "its name is reserved for unfinished files";
   return keyOf(names).length > MAX_PATH_LENGTH ? "its path is too long" : null;
+}
+
+/** The entries of one directory, and those that can't be moved. */
+function directoryTree(
+  directory: readonly string[],
+  listed: ReadonlyMap<string, DirectoryEntry>,
+): Tree {
+  const entries: TreeEntry[] = [];
+  const failed: TreeProblem[] = [];
+  for (const { name, kind, size, modified } of listed.values()) {
+    const names = [...directory, name];
+    const problem = problemOf(names);
+    if (problem !== null) failed.push({ names, problem });
+    else entries.push({ names, kind, size: kind === "file" ? size : 0, modified });
+  }
+  return { entries, skipped: [], failed };
 }
 
 function quoted(path: string): string {

@@ -33,7 +33,7 @@ export function parseRemotePath(text: string): RemotePath {
       USAGE,
       `${
         JSON.stringify(text)
-      } is not a path on another device: write PEER:PATH, for example camera:photos/1.jpg`,
+      } is not a path on another device: write PEER:PATH, such as camera:photos/1.jpg, or PEER: for all of it`,
     );
   }
   const colon = text.indexOf(":");

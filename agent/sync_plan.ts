@@ -4,7 +4,7 @@
  * @module
  */
 
-import { keyOf, type Tree, type TreeEntry } from "./tree.ts";
+import { keyOf, type Tree, type TreeEntry, type TreeProblem } from "./tree.ts";
 
 /** One step. */
 export interface SyncStep {
@@ -19,12 +19,6 @@ export interface SyncStep {
   readonly entry: TreeEntry;
 }
 
-/** Something that can't be done, and why. */
-export interface SyncConflict {
-  readonly names: readonly string[];
-  readonly problem: string;
-}
-
 /** What is to be done, in this order. */
 export interface SyncPlan {
   /** What is in the way of something of another kind, the innermost first. */
@@ -33,7 +27,8 @@ export interface SyncPlan {
   readonly steps: readonly SyncStep[];
   /** What the source does not have, the innermost first. */
   readonly deletions: readonly SyncStep[];
-  readonly conflicts: readonly SyncConflict[];
+  /** What can't be done, and why. */
+  readonly conflicts: readonly TreeProblem[];
   /** Files that are the same by size and time. */
   readonly unchanged: number;
   /**
@@ -62,7 +57,7 @@ export function planSync(source: Tree, target: Tree, rules: SyncRules): SyncPlan
   const kept = protectedKeys(source);
   const clear: SyncStep[] = [];
   const steps: SyncStep[] = [];
-  const conflicts: SyncConflict[] = [];
+  const conflicts: TreeProblem[] = [];
   const blocked = blockedKeys(target);
   let unchanged = 0;
   for (const entry of source.entries) {

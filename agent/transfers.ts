@@ -237,8 +237,9 @@ export class Transfers implements Disposable {
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
     const moved = `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}${time}`;
+    const isInVain = this.#movedFiles === 0 && this.#failed > 0;
     const parts = [
-      ...(dryRun ? [] : [moved]),
+      ...(dryRun || isInVain ? [] : [moved]),
       ...(this.#unchanged > 0 ? [`${this.#unchanged} there already`] : []),
       ...more,
     ];

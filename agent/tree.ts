@@ -45,3 +45,37 @@ export function leafDirectories({ entries }: Tree): (readonly string[])[] {
   const all = [[], ...entries.filter(({ kind }) => kind === "directory").map(({ names }) => names)];
   return all.filter((names) => !parents.has(keyOf(names)));
 }
+
+/**
+ * Lists a directory and all those below it, each before what is in it, and the entries of each by name.
+ *
+ * @param listDirectory Lists one directory, by its names from the root; the names of what it gives begin there, too.
+ * @param signal Ends it with its reason.
+ */
+export async function walkTree(
+  listDirectory: (names: readonly string[]) => Promise<Tree>,
+  signal: AbortSignal,
+): Promise<Tree> {
+  const entries: TreeEntry[] = [];
+  const skipped: TreeProblem[] = [];
+  const failed: TreeProblem[] = [];
+  const waiting: (readonly string[])[] = [[]];
+  for (let directory; (directory = waiting.pop()) !== undefined;) {
+    signal.throwIfAborted();
+    const listed = await listDirectory(directory);
+    const found = listed.entries.toSorted(byName);
+    // One by one: a call can't have as many arguments as a directory can have entries.
+    for (const entry of found) entries.push(entry);
+    for (const problem of listed.skipped.toSorted(byName)) skipped.push(problem);
+    for (const problem of listed.failed.toSorted(byName)) failed.push(problem);
+    for (const { kind, names } of found.toReversed()) if (kind === "directory") waiting.push(names);
+  }
+  return { entries, skipped, failed };
+}
+
+type Named = Pick<TreeEntry, "names">;
+
+/** The order of two entries of one directory. */
+function byName({ names: a }: Named, { names: b }: Named): number {
+  return a.at(-1)! < b.at(-1)! ? -1 : 1;
+}

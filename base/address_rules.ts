@@ -190,6 +190,11 @@ export function makeTuple(
     : Object.freeze([host, port, flowinfo, scopeid!] as const);
 }
 
+/** True for the path or the abstract name of a Unix socket. */
+export function isUnixAddress(address: Address): address is string | Uint8Array {
+  return typeof address === "string" || address instanceof Uint8Array;
+}
+
 /** True for an IPv4 address in dotted decimal. */
 export function isIPv4(host: string): boolean {
   const parts = host.split(".");

@@ -1,6 +1,6 @@
 /**
- * Which processor cores the programs of a benchmark run on. On two cores the scheduler alone moves a
- * round trip by a factor of three, so programs are pinned with `taskset` where it exists.
+ * Which processor cores the programs of a benchmark run on. On two cores the scheduler alone changes a
+ * round trip by a factor of three, so programs are pinned with `taskset` if it exists.
  *
  * @module
  */

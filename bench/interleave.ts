@@ -1,5 +1,5 @@
 /**
- * Measures contenders in turns: A B C A B C …, so that what else the machine does hits all of them.
+ * Measures contenders in turns: A B C A B C …, so that other load on the machine affects all of them.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Results as a drawing.
+ * Draws results.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Programs of a benchmark as processes of their own: started with narrow permissions, spoken to line
- * by line, and ended, whatever happens.
+ * Programs of a benchmark in separate processes: started with narrow permissions, controlled line by line,
+ * and always ended.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Few numbers about a few samples.
+ * A few numbers that summarize a few samples.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a benchmark makes a pair of programs do, as plain data: it travels to them as JSON.
+ * The work of a pair of programs, as plain data that is passed to them as JSON.
  *
  * @module
  */

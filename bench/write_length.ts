@@ -1,5 +1,5 @@
 /**
- * How many bytes this project's writers hand to a socket at once, so that raw writes can be as large.
+ * How many bytes this project's writers pass to a socket at once, so that raw writes can be as large.
  *
  * @module
  */

@@ -1,33 +1,33 @@
 /**
- * Trying the addresses of a device side by side (RFC 8305 §5).
+ * Tries the addresses of a device in parallel (RFC 8305 §5).
  *
  * @module
  */
 
 import type { Address } from "../base/address_rules.ts";
 
-/** The next attempt begins so many milliseconds after the last one (RFC 8305 §5). */
+/** Milliseconds between the starts of two attempts (RFC 8305 §5). */
 const STAGGER_MILLISECONDS = 250;
 
-/** What a race is bound by, and what becomes of those that lose it. */
+/** How a race is aborted, and how late results are discarded. */
 export interface RaceOptions<T> {
-  /** Closes what an attempt has made too late. */
+  /** Closes the result of an attempt that succeeded too late. */
   readonly discard: (loser: T) => void;
-  /** Ends the race with its reason. */
+  /** Aborts the race with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Tries addresses side by side and returns the result of the first attempt that succeeds. The next attempt
- * begins 250 ms after the last, or at once when one fails. The signals of the others are aborted then, and
+ * Tries addresses in parallel and returns the result of the first attempt that succeeds. The next attempt
+ * begins 250 ms after the last, or at once when one fails. Then the signals of the others are aborted, and
  * results that come later are discarded.
  *
- * @param addresses In the order in which they are tried.
- * @param attempt Connects to one, and checks who is there; it must heed its signal.
- * @returns What the winner has made.
+ * @param addresses The addresses, in the order in which they are tried.
+ * @param attempt Connects to one, and verifies the peer; it must obey its signal.
+ * @returns The result of the first attempt that succeeded.
  * @throws {AggregateError} if all fail, with the errors in the order of the addresses; without
- * errors where there is no address.
- * @throws the reason of `signal`.
+ * errors if there is no address.
+ * @throws the reason of `signal` if it is aborted.
  */
 export async function raceAddresses<T>(
   addresses: readonly Address[],
@@ -108,7 +108,7 @@ class Race<T> {
 
   #fail(): void {
     this.#isOver = true;
-    this.#outcome.reject(new AggregateError(this.#errors, "no address could be connected to"));
+    this.#outcome.reject(new AggregateError(this.#errors, "could not connect to any address"));
   }
 
   #end(reason: unknown): void {

@@ -1,5 +1,5 @@
 /**
- * The authority of a device: the one kind of certificate that two devices exchange.
+ * The authority of a device: the only kind of certificate that two devices exchange.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { loadBuiltin } from "../net/tls/modules.ts";
 import { publicKeyOf, verifySignature } from "../net/tls/signature.ts";
 import { deviceId } from "./device_id.ts";
 
-/** Certificates that `createDevicePki` makes have some 500; a longer one hides something. */
+/** Certificates that `createDevicePki` makes have about 500; a longer one is suspicious. */
 export const MAX_AUTHORITY_BYTES = 2048;
 
 /** The SubjectPublicKeyInfo of a key on P-256, up to its two coordinates (RFC 5480 §2). */
@@ -36,10 +36,10 @@ export interface Authority {
  * Reads the certificate of a device's authority, in DER.
  *
  * Whatever it accepts becomes a root of trust, so there is one form, that of `createDevicePki`: version
- * 3, a key on P-256 with both coordinates, signed with that key by ECDSA with SHA-256, CA:TRUE and
- * keyCertSign, no constraints on names and no critical extension that is not known here.
+ * 3, a key on P-256 with both coordinates, signed with that key (ECDSA with SHA-256), CA:TRUE and
+ * keyCertSign, no name constraints and no unknown critical extension.
  *
- * @throws {RangeError} if it is anything else, without a word of what is in it.
+ * @throws {RangeError} if it is anything else; the message quotes nothing of it.
  */
 // deno-lint-ignore require-await -- so that it rejects
 export async function readAuthority(der: Uint8Array): Promise<Authority> {
@@ -70,18 +70,18 @@ export async function readAuthorityText(pem: string): Promise<Authority> {
   try {
     der = new X509Certificate(pem).raw;
   } catch {
-    throw bad("it is no certificate in PEM form");
+    throw bad("it is not a certificate in PEM form");
   }
   const authority = await readAuthority(der);
   if (authority.certificate === pem) return authority;
-  throw bad("its PEM text is not written in the one way that is allowed");
+  throw bad("its PEM text is not in canonical form");
 }
 
 /**
- * Whether an authority itself has signed a certificate, with no other in between.
+ * Reports whether an authority has signed a certificate directly, with no other in between.
  *
  * @param authority Its certificate, as PEM text that {@linkcode readAuthorityText} has accepted.
- * @param der The certificate in question.
+ * @param der The certificate to check.
  */
 export function hasSigned(authority: string, der: Uint8Array): boolean {
   const { X509Certificate } = loadBuiltin("node:crypto");
@@ -97,7 +97,7 @@ function parse(der: Uint8Array): Certificate {
   const { X509Certificate } = loadBuiltin("node:crypto");
   try {
     checkForm(der);
-    // Two readers have to agree that it is one.
+    // Two parsers must agree that it is a certificate.
     new X509Certificate(der);
     return parseCertificate(der);
   } catch {
@@ -105,7 +105,7 @@ function parse(der: Uint8Array): Certificate {
   }
 }
 
-/** Nothing comes before, after or in between, and both fields for the algorithm are the same. */
+/** Checks that nothing comes before, after or in between, and that both algorithm fields are equal. */
 function checkForm(der: Uint8Array): void {
   const outside = new DerReader(der);
   const whole = outside.enter(TAG.sequence);
@@ -114,7 +114,7 @@ function checkForm(der: Uint8Array): void {
   const outerBytes = whole.takeWhole(TAG.sequence);
   const outer = outerBytes.toHex();
   const signature = whole.take(TAG.bitString);
-  // What is not signed could be written in other ways: with unused bits, or longer lengths.
+  // The unsigned parts could have other encodings: with unused bits, or longer lengths.
   const length = encodedLength(
     signed.length + outerBytes.length + encodedLength(signature.length),
   );
@@ -130,7 +130,7 @@ function checkForm(der: Uint8Array): void {
   }
 }
 
-/** The length of an element in DER, with its tag, by that of its content, which is below 64 KiB. */
+/** The length of a DER element with its header, given the length of its content, which is below 64 KiB. */
 function encodedLength(contentLength: number): number {
   const lengthBytes = contentLength < 0x80 ? 1 : contentLength < 0x100 ? 2 : 3;
   return 1 + lengthBytes + contentLength;

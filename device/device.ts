@@ -1,18 +1,18 @@
 /**
- * A device: who it is, and whom it trusts.
+ * A device: its identity, and the peers that it trusts.
  *
  * @module
  */
 
 import type { App } from "../base/app/app.ts";
-import { ConnectionClosedError, DeguError, typeName } from "../base/errors.ts";
+import { ConnectionClosedError, DeguError } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { Client } from "../client.ts";
 import { type Interval, startInterval } from "../net/interval.ts";
-import type { Logger } from "../net/standard_logger.ts";
-import { standardLogger } from "../net/standard_logger.ts";
+import { LEVELS } from "../net/server_options.ts";
+import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { CERTIFICATE_LIFE } from "../pki/device_pki.ts";
 import type { ServerOptions } from "../server.ts";
 import {
@@ -36,29 +36,27 @@ import { ServingRecords } from "./serving_records.ts";
 /** Options of {@linkcode Device.open}. */
 export interface DeviceOptions {
   /**
-   * What the device is called, by its peers too: 1 to 63 letters, digits, `-` and `_`, the first a letter or
-   * digit. Needed where there is no device yet; later no other one is accepted.
+   * The name of the device, which its peers see too: 1 to 63 letters, digits, `-` and `_`, the first a letter or
+   * digit. Required if there is no device yet; later no other name is accepted.
    */
   name?: string | undefined;
   /**
-   * Where to log; `console` fits.
+   * The logger; `console` works.
    *
    * @default {warnings and errors, to stderr}
    */
   logger?: Logger | undefined;
 }
 
-const LEVELS = ["debug", "info", "warn", "error"] as const;
-
-/** How often to look whether a certificate is due: soon enough, also after a long sleep. */
+/** How often to check whether a certificate is due for renewal: soon enough, even after a long sleep. */
 const LOOK_MILLISECONDS = 60 * 60 * 1000;
 
-/** What a device is made of. */
+/** The parts of a device. */
 type Parts = ServerParts & ClientParts;
 
 /**
- * A device: its identity, the peers that it is paired with, servers for them and clients of them. All of it
- * is in one directory, which several processes may have open; each sees what the others change.
+ * A device: its identity, the peers that it is paired with, servers for them and clients of them. Its state
+ * is in one directory, which several processes may have open; each sees the changes of the others.
  *
  * @example
  * ```ts
@@ -79,7 +77,7 @@ type Parts = ServerParts & ClientParts;
  * ```
  */
 export class Device implements AsyncDisposable {
-  /** What the device is called. */
+  /** The name of the device. */
   readonly name: string;
   /** The absolute path of its directory. */
   readonly dir: string;
@@ -107,18 +105,18 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Opens the device in a directory; makes it, with mode 0700 and a new identity, where there is none.
+   * Opens the device in a directory, or creates it, with mode 0700 and a new identity, if there is none.
    *
-   * The directory is the device: who can read it can pretend to be it. It must belong to the user of this
-   * process, and nobody else may be able to write to it or to replace it. Needs
+   * The directory is the device: anyone who can read it can impersonate the device. It must belong to
+   * the user of this process, and nobody else may be able to write to it or to replace it. Needs
    * `--allow-read` and `--allow-write` of the directory, and `--allow-sys=uid`.
    *
-   * @param dir Absolute path, or file URL, of a directory of its own.
-   * @param options Its name, which a new device needs, and where it logs.
+   * @param dir Absolute path, or file URL, of a directory for this device only.
+   * @param options The device's name, which a new device needs, and its logger.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
-   * @throws {RangeError} if `dir` is relative; if `name` has another form, is missing and there is
-   * no device yet, or is not that of the device that there is.
-   * @throws {Deno.errors.PermissionDenied} if others own the directory or what leads to it, or could
+   * @throws {RangeError} if `dir` is relative; if `name` is not valid, is missing and there is
+   * no device yet, or is not the name of the existing device.
+   * @throws {Deno.errors.PermissionDenied} if others own the directory or one above it, or could
    * change it.
    * @throws {Deno.errors.InvalidData} if the identity can't be read or has expired.
    */
@@ -153,7 +151,7 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * The peer with this id, or else with this name, as it is on disk now; `null` where there is none.
+   * The peer with this id, or else with this name, as it is on disk now; `null` if there is none.
    *
    * @param nameOrId The name or the id of a peer.
    * @throws {TypeError} if it is not a string.
@@ -168,11 +166,11 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Ends the trust in a peer; false where it is unknown. When it resolves, the peer's sessions and
+   * Stops trusting a peer; resolves to false if it is unknown. When it resolves, the peer's sessions and
    * connections in this process are closed; other processes that have this directory open follow within
    * a second.
    *
-   * @param peer It itself, its id or its name.
+   * @param peer The peer, its id or its name.
    * @throws {TypeError} if it is none of these.
    */
   async forget(peer: Peer | string): Promise<boolean> {
@@ -180,27 +178,28 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Gives a peer another name, by which it is known here alone.
+   * Renames a peer. Only this device uses the name.
    *
-   * @param peer It itself, its id or its name.
+   * @param peer The peer, its id or its name.
    * @param name The new name.
-   * @returns The peer as it is then.
+   * @returns The renamed peer.
    * @throws {TypeError} if an argument has the wrong type.
-   * @throws {RangeError} if the peer is unknown, or the name is taken or has another form.
+   * @throws {RangeError} if the peer is unknown, or the name is taken or not valid.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     return await this.#parts.peers.rename(peer, name);
   }
 
   /**
-   * Opens an invitation, with which one other device can pair with this one by {@linkcode Device.prototype.join}.
+   * Opens an invitation, with which one other device can pair with this one
+   * through {@linkcode Device.prototype.join}.
    * Needs `--allow-net` of the addresses in `listen`; without `listen`, and for wildcards, `--allow-net` and
    * `--allow-sys=networkInterfaces`.
    *
-   * @param options Where to listen, for how long, and how to call the peer.
+   * @param options Where to listen, for how long, and what to name the peer.
    * @throws {TypeError} if an option has the wrong type or is unknown.
    * @throws {RangeError} if a value is not allowed or `peerName` is taken.
-   * @throws {Deno.errors.AddrInUse} if an address in `listen` is taken.
+   * @throws {Deno.errors.AddrInUse} if an address in `listen` is in use.
    *
    * @example Pair two devices
    * ```ts
@@ -230,14 +229,14 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Pairs with the device that has invited this one. Needs `--allow-net` of the addresses in the line.
+   * Pairs with the device that invited this one. Needs `--allow-net` of the addresses in the line.
    *
    * @param line The line of its invitation; white space in it is ignored.
-   * @param options How to call the peer, and a signal.
+   * @param options What to name the peer, and a signal.
    * @throws {TypeError} if an argument has the wrong type or an option is unknown.
    * @throws {RangeError} if the line is garbled, foreign, newer, expired, or from this device itself, or
    * `peerName` is taken.
-   * @throws {DeguError} if this device is turned away: the invitation has expired or was closed, or another
+   * @throws {DeguError} if this device is refused: the invitation has expired or was closed, or another
    * device has used the line; if the other device can't be reached, or breaks the protocol.
    */
   async join(line: string, options: JoinOptions = {}): Promise<Peer> {
@@ -246,11 +245,11 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Makes a server for the peers, and begins to bind its address. It logs where the device does, unless
-   * its options say otherwise. Needs `--allow-net` of the address.
+   * Creates a server for the peers, and begins to bind its address. It uses the device's logger, unless
+   * its options have another. Needs `--allow-net` of the address.
    *
    * @param address As for every server.
-   * @param app Gets the requests of peers, and of nobody else.
+   * @param app Gets only the requests of peers.
    * @param options As for every server.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if a value is not allowed.
@@ -264,15 +263,15 @@ export class Device implements AsyncDisposable {
   }
 
   /**
-   * Makes a client of a peer. Each connection goes to the first of the peer's addresses at which that very
-   * peer answers: they are tried side by side, the next one 250 ms after the last or when that has failed
+   * Creates a client of a peer. Each connection goes to the first of the peer's addresses at which that
+   * peer answers: they are tried in parallel, the next one 250 ms after the last or when that has failed
    * (RFC 8305). The one that worked is tried first the next time.
    *
-   * `connect()` reads the entry of the peer again, so it follows new addresses. It rejects with the error
-   * that says most, of which `cause` is an `AggregateError` of all. Connections end when the peer is
+   * `connect()` reads the stored peer again, so it uses new addresses. It rejects with the most informative error,
+   * whose `cause` is an `AggregateError` of all. Connections are closed when the peer is
    * forgotten, and when the device is disposed of. Needs `--allow-net` of the addresses.
    *
-   * @param peer It itself, its id or its name.
+   * @param peer The peer, its id or its name.
    * @param options As for every client, and other addresses.
    * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
    * @throws {RangeError} if the peer is unknown or a value is not allowed.
@@ -319,12 +318,5 @@ export class Device implements AsyncDisposable {
 function checkOptions(options: DeviceOptions): { name: string | undefined; logger: Logger } {
   const { name, logger = standardLogger } = copyOptions(options, ["name", "logger"]);
   if (name !== undefined) checkDeviceName("name", name);
-  for (const level of LEVELS) {
-    if (typeof logger?.[level] !== "function") {
-      throw new TypeError(
-        `logger: need an object with the method ${level}; got ${typeName(logger)}`,
-      );
-    }
-  }
   return { name, logger: makeSafeLogger(logger, LEVELS) };
 }

@@ -1,5 +1,5 @@
 /**
- * A client of a peer, wherever that is.
+ * A client of a peer, at any of its addresses.
  *
  * @module
  */
@@ -25,19 +25,19 @@ import { forgottenHint, mostTelling } from "./telling_error.ts";
 /** The options of a client of a peer. */
 export interface DeviceClientOptions extends ClientOptions {
   /**
-   * Where to look for the peer, instead of the addresses of its entry.
+   * The addresses to try, instead of the stored ones.
    *
-   * @default {those of its entry, read again for each connection}
+   * @default {the stored ones, read again for each connection}
    */
   addresses?: Address[] | undefined;
 }
 
-/** What a client has to know of its device. */
+/** What a client needs from its device. */
 export interface ClientParts extends DeviceParts {
   readonly lives: PeerLives;
 }
 
-/** Takes the options apart. */
+/** Separates the options. */
 export function splitOptions(
   options: DeviceClientOptions,
 ): { addresses: readonly Address[] | null; others: ClientOptions } {
@@ -57,19 +57,19 @@ function checkAddresses(addresses: Address[]): readonly Address[] {
   if (!Array.isArray(addresses)) {
     throw new TypeError(`addresses: need an array of addresses; got ${typeName(addresses)}`);
   }
-  if (addresses.length === 0) throw new RangeError("addresses: need one at least; got none");
+  if (addresses.length === 0) throw new RangeError("addresses: need at least one; got none");
   return addresses.map(checkClientAddress);
 }
 
-/** The error where nobody knows where a peer is. */
+/** The error if no address of a peer is known. */
 function noAddress({ name }: Peer): DeguError {
   return new DeguError(
-    `no address of ${quote(name)} is known: give it with the option addresses, or pair the two ` +
+    `no address of ${quote(name)} is known: pass the option addresses, or pair the two ` +
       "again while it serves",
   );
 }
 
-/** A peer as it was read, and the signal that ends with the trust in it. */
+/** A peer as it was read, and the signal that is aborted when it is forgotten. */
 interface Trusted {
   readonly peer: Peer;
   readonly life: AbortSignal;
@@ -81,11 +81,11 @@ export class DeviceClient extends SSLClient {
   readonly #id: string;
   readonly #addresses: readonly Address[] | null;
   #last: Address | null = null;
-  /** What `connect()` has read for the socket that it asks for. */
+  /** What `connect()` has read for the socket that it requests. */
   readonly #read = new WeakMap<RequestOptions, Trusted>();
   #context: { readonly made: string; readonly sslctx: ClientSslctx };
 
-  /** Made by a device, of a peer that was just read. */
+  /** Created by a device, for a peer that was just read. */
   constructor(
     parts: ClientParts,
     peer: Peer,
@@ -115,7 +115,10 @@ export class DeviceClient extends SSLClient {
       const socket = await connectTls(address, sslctx, null, { timeout, signal });
       if (hasSigned(peer.certificate, socket.peerCertificate!.raw)) return { address, socket };
       socket.close();
-      throw new TlsError("UNTRUSTED", "the peer's authority has not itself signed the certificate");
+      throw new TlsError(
+        "UNTRUSTED",
+        "the peer's authority has not signed the certificate directly",
+      );
     };
     const discard = ({ socket }: { socket: TlsSocket }) => socket.close();
     const bounds = { discard, signal: joined.signal };
@@ -142,7 +145,7 @@ export class DeviceClient extends SSLClient {
     return connection;
   }
 
-  /** The peer as it is on disk now, and the signal that ends with it. */
+  /** The peer as it is on disk now, and its signal. */
   async #look(): Promise<Trusted> {
     const { peers, lives, closing } = this.#parts;
     closing.throwIfAborted();
@@ -155,13 +158,13 @@ export class DeviceClient extends SSLClient {
     return { peer, life: lives.signalOf(peer.id) };
   }
 
-  /** Making one takes longer than a handshake, and they seldom change. */
+  /** Creating a context takes longer than a handshake, and contexts seldom change. */
   #contextFor(peer: Peer): { readonly made: string; readonly sslctx: ClientSslctx } {
     const made = madeOf(this.#parts, peer);
     return this.#context.made === made ? this.#context : makeContext(this.#parts, peer);
   }
 
-  /** The one that worked last is the first. */
+  /** The address that worked last is tried first. */
   #inOrder(addresses: readonly Address[]): readonly Address[] {
     const last = addresses.find((address) => sameAddress(address, this.#last));
     if (last === undefined) return addresses;

@@ -15,23 +15,23 @@ import { StateDirectory } from "./state_directory.ts";
 const NAME_FILE = "device.json";
 const VERSION = 1;
 
-/** Where the parts of a device's state are, in its directory. */
+/** The paths of a device's state in its directory. */
 export interface DevicePaths {
   /** The directory itself. */
   readonly dir: string;
   /** The identity. */
   readonly identity: string;
-  /** The peers, a file each. */
+  /** The peers, one file each. */
   readonly peers: string;
-  /** Where its servers listen, a file each. */
+  /** Where its servers listen, one file each. */
   readonly serving: string;
 }
 
 /**
  * The path of a device's directory.
  *
- * @throws {TypeError} if it is neither text nor a URL.
- * @throws {RangeError} if it is relative, or no URL of a file.
+ * @throws {TypeError} if it is neither a string nor a URL.
+ * @throws {RangeError} if it is relative, or not a file URL.
  */
 export function devicePaths(dir: string | URL): DevicePaths {
   const path = dir instanceof URL ? pathOf(dir) : dir;
@@ -58,12 +58,12 @@ function pathOf(url: URL): string {
 }
 
 /**
- * Makes what is missing of the directory of a device, and says what the device is called.
+ * Creates what is missing of a device's directory, and returns the name of the device.
  *
- * @param name The name that was given.
- * @throws {RangeError} if there is no device yet and no name is given, or where its name is another.
- * @throws {Deno.errors.PermissionDenied} if another user owns the directory or could change it; where
- * it has other things in it and is not closed to others.
+ * @param name The name that was passed.
+ * @throws {RangeError} if there is no device yet and no name is passed, or if its name is different.
+ * @throws {Deno.errors.PermissionDenied} if another user owns the directory or could change it; if
+ * it contains other things and others can access it.
  * @throws {Deno.errors.InvalidData} if the file with its name can't be read.
  */
 export async function prepareDirectory(
@@ -90,15 +90,17 @@ export async function prepareDirectory(
   return settled;
 }
 
-/** The name that counts. */
+/** The name of the device: the stored one, or else the one that was passed. */
 function checkName(dir: string, known: string | null, name: string | undefined): string {
   if (known === null) {
     if (name !== undefined) return name;
-    throw new RangeError(`name: there is no device in ${quote(dir)} yet, so it has to be given`);
+    throw new RangeError(`name: there is no device in ${quote(dir)} yet, so a name is required`);
   }
   if (name === undefined || nameKey(name) === nameKey(known)) return known;
   throw new RangeError(
-    `name: the device in ${quote(dir)} is called ${quote(known)}, and stays so; got ${quote(name)}`,
+    `name: the device in ${quote(dir)} is named ${quote(known)}, which can't be changed; got ${
+      quote(name)
+    }`,
   );
 }
 
@@ -106,7 +108,7 @@ async function readName(dir: string): Promise<string | null> {
   const path = join(dir, NAME_FILE);
   const info = await ifPresent(Deno.lstat(path));
   if (info === null) return null;
-  // A FIFO would be waited for.
+  // Opening a FIFO would block.
   const text = info.isFile ? await ifPresent(Deno.readTextFile(path)) : "";
   if (text === null) return null;
   const name = parseName(text);
@@ -125,7 +127,7 @@ function parseName(text: string): string | null {
   }
 }
 
-/** What lies in a directory beside a device may be meant for others, so it is not closed to them. */
+/** Other things in a device's directory may be meant for other users, so its mode is not changed. */
 async function checkPrivate(path: string): Promise<void> {
   await new PrivatePaths().check(path, USABLE_BY_OTHERS);
 }
@@ -139,7 +141,7 @@ async function hasEntries(path: string): Promise<boolean> {
   return false;
 }
 
-/** A directory that others can read is closed to them; one that they could have written is not used. */
+/** A directory that others can read is made private; one that they could have written to is not used. */
 async function makePrivate(path: string): Promise<void> {
   const paths = new PrivatePaths();
   await paths.checkWay(path);

@@ -6,10 +6,10 @@
 
 /** RFC 4648 §6, in lower case. */
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
-/** 256 bits in 51 characters and one bit: the last character can only be one of two. */
+/** 256 bits are 51 characters and one bit: the last character has only two possible values. */
 const ID = /^[a-z2-7]{51}[aq]$/;
 
-/** Whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
+/** Reports whether a text is an id: 52 characters of base32 in lower case, for exactly 256 bits. */
 export function isDeviceId(text: string): boolean {
   return ID.test(text);
 }

@@ -7,10 +7,11 @@
 import { quote, typeName } from "../base/errors.ts";
 import { isDeviceId } from "./device_id.ts";
 
-const MAX_LENGTH = 63;
+/** Characters of a name: as many as a label of DNS has. */
+export const MAX_NAME_LENGTH = 63;
 const NAME = /^[0-9A-Za-z][0-9A-Za-z_-]{0,62}$/;
 
-/** Whether a text can be the name of a device. */
+/** Reports whether a text is a valid name of a device. */
 export function isDeviceName(text: string): boolean {
   return NAME.test(text) && !isDeviceId(text.toLowerCase());
 }
@@ -18,9 +19,9 @@ export function isDeviceName(text: string): boolean {
 /**
  * Checks the name of a device.
  *
- * @param option What to call it in an error.
+ * @param option The name of the option in errors.
  * @throws {TypeError} if it is not a string.
- * @throws {RangeError} if it has another form.
+ * @throws {RangeError} if it is not valid.
  */
 export function checkDeviceName(option: string, name: string): string {
   if (typeof name !== "string") {
@@ -28,7 +29,7 @@ export function checkDeviceName(option: string, name: string): string {
   }
   if (isDeviceName(name)) return name;
   throw new RangeError(
-    `${option}: need 1 to ${MAX_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
+    `${option}: need 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
       `and not an id of a device; got ${quote(name)}`,
   );
 }
@@ -38,12 +39,12 @@ export function nameKey(name: string): string {
   return name.toLowerCase();
 }
 
-/** A name that is not taken: the given one, or with `-2`, `-3` and so on, cut to fit. */
+/** A name that is not taken: the given one, or with `-2`, `-3` and so on, shortened to fit. */
 export function freeName(name: string, taken: ReadonlySet<string>): string {
   let free = name;
   for (let number = 2; taken.has(nameKey(free)); number++) {
     const suffix = `-${number}`;
-    free = name.slice(0, MAX_LENGTH - suffix.length) + suffix;
+    free = name.slice(0, MAX_NAME_LENGTH - suffix.length) + suffix;
   }
   return free;
 }

@@ -1,5 +1,5 @@
 /**
- * The server of a device: for its peers and nobody else.
+ * The server of a device, for its peers only.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import type { PeerLives } from "./peer_lives.ts";
 import { idOfSession, rememberPeer } from "./peer_sessions.ts";
 import type { ServingRecord, ServingRecords } from "./serving_records.ts";
 
-/** What a server has to know of its device. */
+/** What a server needs from its device. */
 export interface ServerParts extends DeviceParts {
   readonly identity: DeviceIdentity;
   readonly serving: ServingRecords;
@@ -26,9 +26,9 @@ export interface ServerParts extends DeviceParts {
 }
 
 /**
- * A server that accepts the peers of a device and nobody else. {@linkcode Device.prototype.listen} makes one.
+ * A server that accepts only the peers of a device. {@linkcode Device.prototype.listen} creates one.
  *
- * A client needs a certificate that the authority of a peer itself has signed. Whether that peer is still
+ * A client needs a certificate that a peer's authority has signed directly. Whether that peer is still
  * trusted is read from the disk once the handshake and the app's `onConnect` are done. Pairings,
  * forgetting and renewals, by any process, take effect while it runs: the sessions of a peer that is
  * forgotten end within a second.
@@ -60,7 +60,7 @@ export class DeviceServer extends SSLServer {
   #served: Promise<void> | null = null;
 
   /**
-   * Made by {@linkcode Device.prototype.listen}.
+   * Created by {@linkcode Device.prototype.listen}.
    *
    * @internal
    */
@@ -72,17 +72,17 @@ export class DeviceServer extends SSLServer {
       parts.identity.onRenewal(() => this.#follow()),
     ];
     this.#prepared = this.#prepare();
-    // serveForever() reports it, and whoever waits for `ready`.
+    // serveForever() and `ready` report it.
     this.#prepared.catch(() => {});
   }
 
-  /** Resolves once the address is bound and on record, and the peers are read. */
+  /** Resolves when the address is bound and recorded, and the peers are read. */
   override get ready(): Promise<void> {
     return this.#prepared;
   }
 
   /**
-   * Rejects every context: whom a device trusts is decided by pairing and forgetting.
+   * Rejects every context: pairing and forgetting decide which peers a device trusts.
    *
    * @throws {TypeError} always.
    */
@@ -95,7 +95,7 @@ export class DeviceServer extends SSLServer {
   async #prepare(): Promise<void> {
     try {
       await super.ready;
-      // What another process has changed before now counts from the first connection on.
+      // Earlier changes by other processes apply from the first connection on.
       await this.#parts.peers.refresh();
       await this.#goOnRecord();
     } catch (error) {
@@ -111,11 +111,11 @@ export class DeviceServer extends SSLServer {
       this.#record = await this.#parts.serving.add(this.address);
       if (this.#left !== null) await this.#takeRecord();
     } catch (error) {
-      this.#parts.logger.warn(`the address of a server can't be put on record: ${error}`);
+      this.#parts.logger.warn(`the address of a server can't be recorded: ${error}`);
     }
   }
 
-  /** Trusts those that are peers now, and ends the sessions of those that are not. */
+  /** Trusts the current peers, and ends the sessions of all others. */
   #follow(): void {
     const known = new Set(this.#parts.peers.current.map(({ id }) => id));
     for (const session of this.sessions) {
@@ -142,13 +142,13 @@ export class DeviceServer extends SSLServer {
     }
   }
 
-  /** Closes the listener and every connection, now. */
+  /** Closes the listener and every connection at once. */
   override close(): void {
     super.close();
     this.#leave();
   }
 
-  /** As that of every server; the address is off the record when it begins. */
+  /** As for every server; the recorded address is removed first. */
   override async shutdown(): Promise<void> {
     const record = this.#takeRecord();
     await super.shutdown();
@@ -164,7 +164,7 @@ export class DeviceServer extends SSLServer {
   }
 
   /**
-   * Resolves when it serves no longer.
+   * Resolves when it no longer serves.
    *
    * @internal
    */
@@ -172,7 +172,7 @@ export class DeviceServer extends SSLServer {
     return this.#gone.promise;
   }
 
-  /** Leaves what it was part of. */
+  /** Unregisters the server. */
   #leave(): Promise<void> {
     this.#left ??= (async () => {
       for (const unsubscribe of this.#unsubscribe) unsubscribe();
@@ -189,7 +189,7 @@ export class DeviceServer extends SSLServer {
   }
 }
 
-/** The device's logger where the server has none of its own; wrong options are left to the server. */
+/** Adds the device's logger if the options have none; the server checks invalid options. */
 function withLogger(options: ServerOptions, { logger }: DeviceParts): ServerOptions {
   return options?.logger === undefined && typeof options === "object" && options !== null
     ? { ...options, logger }
@@ -200,7 +200,7 @@ function contextOf({ peers, sslconfig }: DeviceParts) {
   return { ca: peers.current.map(({ certificate }) => certificate), ...sslconfig() };
 }
 
-/** Wraps an app so that it serves peers alone. */
+/** Wraps an app so that it serves only peers. */
 function forPeers(parts: ServerParts, app: App): AppObject {
   const { handle, onConnect } = readApp(app, "app");
   return {
@@ -219,13 +219,13 @@ async function admit(
   const peer = peers.current.find((each) => each.id === id);
   if (peer === undefined) return false;
   if (!hasSigned(peer.certificate, session.peerCertificate!.raw)) {
-    logger.info(`${session}: the authority of the peer has not itself signed its certificate`);
+    logger.info(`${session}: the peer's authority has not signed its certificate directly`);
     return false;
   }
   rememberPeer(session, peers, peer);
   const isAdmitted = async () => await peers.read(peer.id) !== null;
   guardSession(session, isAdmitted);
-  // It is not among the sessions of the server yet, and the app may take its time.
+  // It is not yet one of the server's sessions, and the app may take time.
   const life = lives.signalOf(peer.id);
   const end = () => session.close(life.reason);
   life.addEventListener("abort", end);

@@ -1,5 +1,5 @@
 /**
- * Seeing what other processes change in a directory.
+ * Notices changes by other processes in a directory.
  *
  * @module
  */
@@ -9,21 +9,21 @@ import { type Interval, startInterval } from "../net/interval.ts";
 import { randomSuffix } from "../pki/certificates.ts";
 import { removeIfPossible } from "../pki/private_files.ts";
 
-/** Twice in the second in which a change has to be seen. */
+/** Twice in the second within which a change must be noticed. */
 const POLL_MILLISECONDS = 400;
 
-/** Follows a change; resolves to false where it has to be called again, and never rejects. */
+/** Processes a change; resolves to false if it must be called again, and never rejects. */
 export type OnChange = () => Promise<boolean>;
 
-/** What a directory looks like from outside. */
+/** The state of a directory. */
 interface Look {
-  /** Which directory it is: another one may have taken its path. */
+  /** Identifies the directory: another one may have replaced it. */
   readonly identity: string;
   /** Differs after a change. */
   readonly state: string;
 }
 
-/** Calls a function when something in a directory may have changed, and for no reason at times. */
+/** Calls a function when something in a directory may have changed, sometimes without a reason. */
 export class DirectoryWatch implements AsyncDisposable {
   readonly #dir: string;
   readonly #onChange: OnChange;
@@ -31,7 +31,7 @@ export class DirectoryWatch implements AsyncDisposable {
   #watcher: Deno.FsWatcher | null = null;
   /** Whether the watch has shown that it works. */
   #isProven = false;
-  /** The next look calls the function whatever it sees. */
+  /** The next check calls the function in any case. */
   #isDue = true;
   #last: Look;
   #looking: Promise<void> | null = null;
@@ -39,9 +39,9 @@ export class DirectoryWatch implements AsyncDisposable {
   readonly #running = new Set<Promise<void>>();
 
   /**
-   * Begins to watch. Where the system has no watches left, and wherever they have yet to show that they
-   * work, the function is called at every look: over some network file systems no event ever comes. Later
-   * the looks go on, because a watch stays with a directory that was moved away.
+   * Begins to watch. If the system has no watches left, and until the watch has shown that it
+   * works, the function is called at every check: some network file systems never send an event. Later
+   * the checks continue, because a watch stays with a directory that was moved away.
    *
    * @param dir The absolute path of a directory that may be written.
    */
@@ -85,7 +85,7 @@ export class DirectoryWatch implements AsyncDisposable {
     }
     const hasChanged = now.identity !== identity || now.state !== state;
     if (!hasChanged && !this.#isDue && this.#isProven) return;
-    // Another change may come before the clock of the file system goes on.
+    // Another change may happen before the clock of the file system advances.
     this.#isDue = hasChanged;
     await this.#report();
   }
@@ -100,20 +100,20 @@ export class DirectoryWatch implements AsyncDisposable {
         const { done, value } = await nextInBackground(watcher);
         if (done) break;
         if (value.kind === "access") continue;
-        // Of a directory that is gone, or has come back, no further event comes.
+        // A directory that is gone, or was restored, sends no further event.
         if (value.paths.includes(this.#dir)) break;
         if (this.#watcher === watcher) this.#isProven = true;
         this.#report();
       }
     } catch {
-      // The looks take its place.
+      // The checks replace it.
     }
     if (this.#watcher !== watcher) return;
     this.#closeWatcher();
     this.#report();
   }
 
-  /** Makes an event. */
+  /** Creates an event. */
   async #provoke(): Promise<void> {
     const path = join(this.#dir, `.${randomSuffix()}`);
     try {
@@ -128,7 +128,7 @@ export class DirectoryWatch implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOver = true;
     clearInterval(this.#polling);
-    // Somebody waits for its end now.
+    // Its end is being awaited.
     (this.#watcher as BackgroundWatcher | null)?.ref?.();
     this.#closeWatcher();
     await Promise.all([this.#looking, ...this.#running]);
@@ -160,18 +160,18 @@ function lookAtSync(dir: string): Look {
   }
 }
 
-/** Whoever restores a directory can set `mtime`, and not `ctime`. */
+/** Restoring a directory can set `mtime`, but not `ctime`. */
 function lookOf({ dev, ino, mtime, ctime }: Deno.FileInfo): Look {
   return { identity: `${dev}:${ino}`, state: `${mtime?.getTime()}:${ctime?.getTime()}` };
 }
 
-/** What a watcher can do that the types don't say; both are about the wait that has begun last. */
+/** Methods of a watcher that the types don't have; both affect the most recent wait. */
 interface BackgroundWatcher extends Deno.FsWatcher {
   ref?(): void;
   unref?(): void;
 }
 
-/** Waits for an event, which alone keeps no process alive. */
+/** Waits for an event without keeping the process alive. */
 function nextInBackground(watcher: BackgroundWatcher): Promise<IteratorResult<Deno.FsEvent>> {
   const next = watcher[Symbol.asyncIterator]().next();
   watcher.unref?.();

@@ -1,5 +1,5 @@
 /**
- * The identity of a device that is open: loaded, and renewed while it is.
+ * The identity of an open device: loaded, and renewed as long as it is open.
  *
  * @module
  */
@@ -23,7 +23,7 @@ interface Loaded extends CertificateAndKey {
 
 /** The identity of a device. */
 export class DeviceIdentity {
-  /** The device's own authority, which stays. */
+  /** The device's own authority, which does not change. */
   readonly authority: Authority;
   /** The directory that it is in. */
   readonly dir: string;
@@ -47,7 +47,7 @@ export class DeviceIdentity {
     this.#said = said;
   }
 
-  /** Loads an identity, which is made where there is none. */
+  /** Loads an identity, or creates it if there is none. */
   static async open(
     dir: string,
     name: string,
@@ -64,18 +64,18 @@ export class DeviceIdentity {
     return { cert: this.#current.cert, key: this.#current.key };
   }
 
-  /** Calls a function after each renewal, until the function returned is called. */
+  /** Calls a function after each renewal, until the returned function is called. */
   onRenewal(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Renews the certificate where that is due, and takes one that another process has renewed. Never rejects. */
+  /** Renews the certificate if that is due, and loads one that another process has renewed. Never rejects. */
   async refresh(): Promise<void> {
     try {
       const loaded = await this.#load();
       if (loaded.authority.id !== this.authority.id) {
-        throw new Error("there is another identity now; open the device again");
+        throw new Error("the identity was replaced; open the device again");
       }
       if (loaded.cert === this.#current.cert && loaded.key === this.#current.key) return;
       this.#current = loaded;

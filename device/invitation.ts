@@ -35,7 +35,7 @@ export interface InviteOptions {
    * @default {600}
    */
   seconds?: number | undefined;
-  /** What the other device is called here, in place of its own name. */
+  /** What to name the other device here, instead of its own name. */
   peerName?: string | undefined;
 }
 
@@ -148,7 +148,7 @@ export function addressFinder(
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
       logger.warn(
         "pairing: a server listens on a wildcard address, which can't be resolved without " +
-          "--allow-sys=networkInterfaces, so it was not sent: give its addresses as `serving`",
+          "--allow-sys=networkInterfaces, so it was not sent: set `serving` to its addresses",
       );
       return addressesToSend(addresses.filter((address) => !isWildcard(address)));
     }
@@ -167,7 +167,7 @@ async function openAll(inviter: Inviter, addresses: readonly Address[]): Promise
   return withoutWildcards(await Promise.all(addresses.map((address) => inviter.open(address))));
 }
 
-/** An address may have just gone, or not be ready yet; one that can be bound is enough. */
+/** An address may have just disappeared, or not be ready yet; a single one that can be bound is enough. */
 async function openOwn(inviter: Inviter): Promise<Address[]> {
   const addresses = ownAddresses().slice(0, MAX_ADDRESSES);
   const opened = await Promise.allSettled(addresses.map((address) => inviter.open(address)));
@@ -176,7 +176,7 @@ async function openOwn(inviter: Inviter): Promise<Address[]> {
   const causes = opened.map((each) => each.status === "rejected" ? each.reason : null);
   const denied = causes.find((cause) => cause instanceof Deno.errors.NotCapable);
   if (denied !== undefined) throw denied;
-  throw new DeguError("no address of this machine can be listened on: give one as `listen`", {
+  throw new DeguError("can't listen on any address of this machine: set `listen`", {
     cause: new AggregateError(causes),
   });
 }

@@ -17,7 +17,13 @@
  * @module
  */
 
-import { canonicalIPAddress, isIPv4, isLinkLocal, withoutZone } from "../base/address_rules.ts";
+import {
+  canonicalIPAddress,
+  formatIPAddress,
+  isIPv4,
+  isLinkLocal,
+  withoutZone,
+} from "../base/address_rules.ts";
 import { typeName } from "../base/errors.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
 import { loadBuiltin } from "../net/tls/modules.ts";
@@ -180,7 +186,7 @@ function encodeAddress([host, port]: HostAddress): number[] {
 function readAddress(reader: Reader): HostAddress {
   const family = reader.uint(1);
   if (family !== 4 && family !== 6) throw garbled();
-  const host = family === 4 ? reader.take(4).join(".") : textOfIPv6(reader.take(16));
+  const host = formatIPAddress(reader.take(family === 4 ? 4 : 16))!;
   const port = reader.uint(2);
   if (port === 0) throw garbled();
   return Object.freeze([host, port] as const);
@@ -194,14 +200,6 @@ function bytesOfIPv6(host: string): number[] {
   const tail = back === undefined ? [] : groupsOf(back);
   const zeros = Array.from({ length: 8 - head.length - tail.length }, () => 0);
   return [...head, ...zeros, ...tail].flatMap((group) => [group >> 8, group & 0xff]);
-}
-
-function textOfIPv6(bytes: Uint8Array): string {
-  const groups = Array.from(
-    { length: 8 },
-    (_, index) => (bytes[index * 2]! * 256 + bytes[index * 2 + 1]!).toString(16),
-  );
-  return canonicalIPAddress(groups.join(":"))!;
 }
 
 /** An address as it is in a line: a canonical IP address without a scope, and a port. */

@@ -30,7 +30,7 @@ import { scopeOfConnection, withScope } from "./received_addresses.ts";
 
 /** Options of joining. */
 export interface JoinOptions {
-  /** What the other device is called here, in place of its own name. */
+  /** What to name the other device here, instead of its own name. */
   peerName?: string | undefined;
   /**
    * Where this device can be reached later: up to 6 addresses, which the other device stores.

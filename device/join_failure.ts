@@ -10,13 +10,13 @@ import type { Authority } from "./authority.ts";
 import { isDeviceName } from "./device_name.ts";
 import { isCut } from "./pairing_client.ts";
 
-/** Errors of an address at which nobody answers, so nobody has turned this device away. */
+/** Errors of an address at which nobody answers, so nobody has refused this device. */
 const UNREACHABLE: readonly (new (message: string) => Error)[] = [
   Deno.errors.TimedOut,
   Deno.errors.NetworkUnreachable,
   Deno.errors.AddrNotAvailable,
 ];
-/** The same, for errors without a class. */
+/** The same for errors without a class. */
 const UNREACHABLE_CODES: readonly unknown[] = ["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN", "EINVAL"];
 
 /** Creates the errors of one attempt to join. */
@@ -64,22 +64,22 @@ export class JoinFailure {
     return errors.every(isUnreachable) ? this.#unreachable() : this.#notOpen();
   }
 
-  /** Strangers who crowd the port are more likely than a port that another program has by now. */
+  /** A port that is crowded by strangers is more likely than one that another program now uses. */
   #overloaded(): string {
-    return `${this.#who} closes connections before they are encrypted, each time that it was tried: its ` +
+    return `${this.#who} closes connections before they are encrypted, each time it was tried: its ` +
       "port is overloaded, or something in between closes them; try again, and if that doesn't help, " +
       this.#notOpen();
   }
 
   /** An invitation that has ended can look like this, too. */
   #unreachable(): string {
-    return `${this.#who} can't be reached at an address of the line: check that the two are in one ` +
+    return `${this.#who} can't be reached at an address of the line: check that the two are on the same ` +
       `network; if they are, ${this.#notOpen()}`;
   }
 
   #notOpen(): string {
     return "this line is not open any more: it has expired, was closed, or another device has used it; " +
-      `look at the peers of ${this.#who} and forget what you do not know`;
+      `check the peers of ${this.#who}, and forget any that you don't recognize`;
   }
 
   /** The error for a response that rejects what this device sent. */
@@ -92,7 +92,7 @@ export class JoinFailure {
   /** The error for a response that breaks the protocol. */
   badAnswer(cause: unknown): DeguError {
     const what = cause instanceof Error ? `: ${cause.message}` : "";
-    return new DeguError(`the answer of ${this.#who} is against the rules${what}`, { cause });
+    return new DeguError(`the answer of ${this.#who} is not valid${what}`, { cause });
   }
 
   /** The error if the other device may or may not have stored this one. */

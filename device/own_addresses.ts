@@ -1,11 +1,17 @@
 /**
- * The addresses that this machine has.
+ * The addresses of this machine.
  *
  * @module
  */
 
-import { canonicalIPAddress, isIPv6, isLinkLocal, withoutZone } from "../base/address_rules.ts";
-import type { Address } from "../base/address_rules.ts";
+import {
+  type Address,
+  canonicalIPAddress,
+  isIPv6,
+  isLinkLocal,
+  isUnixAddress,
+  withoutZone,
+} from "../base/address_rules.ts";
 import { withoutMapping } from "../net/addresses.ts";
 
 /** The fields of an interface that are used here. */
@@ -72,7 +78,7 @@ export function withoutWildcards(
 
 /** True for `0.0.0.0` and `::`. */
 export function isWildcard(address: Address): boolean {
-  if (typeof address === "string" || address instanceof Uint8Array) return false;
+  if (isUnixAddress(address)) return false;
   const canonical = canonicalIPAddress(withoutZone(address[0]));
   return canonical === "0.0.0.0" || canonical === "::";
 }

@@ -58,7 +58,7 @@ export class PairingClient extends Client {
     socket.close();
     throw new TlsError(
       "UNTRUSTED",
-      "the authority of the line has not signed the certificate itself",
+      "the authority of the line has not signed the certificate directly",
     );
   }
 
@@ -75,7 +75,7 @@ export class PairingClient extends Client {
   }
 }
 
-/** Waits before the next try, half of the time at random: those that were cut together come apart. */
+/** Waits before the next try, half of it random, so that clients that were cut at the same time spread out. */
 async function pause(tries: number, signal: AbortSignal | undefined): Promise<void> {
   const most = Math.min(FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1), LONGEST_PAUSE_MILLISECONDS);
   const { promise, resolve } = Promise.withResolvers<void>();

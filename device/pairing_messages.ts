@@ -136,12 +136,14 @@ function readFields(bytes: Uint8Array, names: readonly string[]): Record<string,
 }
 
 function readSelf({ name, addresses }: Record<string, unknown>): Self {
-  if (typeof name !== "string" || !isDeviceName(name)) throw new RangeError("its name is not one");
+  if (typeof name !== "string" || !isDeviceName(name)) {
+    throw new RangeError("its name is not valid");
+  }
   return { name, addresses: readAddresses(addresses) };
 }
 
 function readRandom(text: unknown): Uint8Array {
   const bytes = typeof text === "string" ? decodeBase64Url(text) : null;
-  if (bytes?.length !== SECRET_BYTES) throw new RangeError("its random value is not one");
+  if (bytes?.length !== SECRET_BYTES) throw new RangeError("its random value is not valid");
   return bytes;
 }

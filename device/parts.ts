@@ -1,5 +1,5 @@
 /**
- * What the parts of a device share.
+ * What the parts of a device have in common.
  *
  * @module
  */
@@ -8,9 +8,9 @@ import type { Logger } from "../net/standard_logger.ts";
 import type { Authority } from "./authority.ts";
 import type { PeerStore } from "./peer_store.ts";
 
-/** What pairing has to know of the device. */
+/** What pairing needs from the device. */
 export interface DeviceParts {
-  /** The name that a person gave to the device. */
+  /** The name that the user gave the device. */
   readonly name: string;
   /** The id of the device. */
   readonly id: string;
@@ -18,10 +18,10 @@ export interface DeviceParts {
   readonly authority: Authority;
   /** The device's certificate and key, as PEM text, as they are now. */
   sslconfig(): { cert: string; key: string };
-  /** Those that the device is paired with. */
+  /** The devices that it is paired with. */
   readonly peers: PeerStore;
-  /** Where to log; its methods never throw. */
+  /** The logger; its methods never throw. */
   readonly logger: Logger;
-  /** Is aborted when the device is disposed of. */
+  /** Aborted when the device is disposed of. */
   readonly closing: AbortSignal;
 }

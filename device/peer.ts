@@ -1,5 +1,5 @@
 /**
- * What is known of a paired device.
+ * A paired device.
  *
  * @module
  */
@@ -9,15 +9,15 @@ import type { Address } from "../base/address_rules.ts";
 /** A device that this one is paired with, as it was last read. */
 export interface Peer {
   /**
-   * SHA-256 of the public key of its authority, in base32: 52 characters. It stays as long as the device
-   * keeps its identity, and nobody else can have it.
+   * SHA-256 of the public key of its authority, in base32: 52 characters. It does not change as long as the device
+   * keeps its identity, and no other device can have it.
    */
   readonly id: string;
-  /** What it is called here; unique among the peers of this device, without regard to case. */
+  /** Its name on this device; unique among the peers, ignoring case. */
   readonly name: string;
   /** Where it can be reached, as far as that is known. */
   readonly addresses: readonly Address[];
-  /** When the two were paired, the last time. */
+  /** When the two were last paired. */
   readonly pairedAt: Date;
   /** Its authority's certificate, as PEM text. */
   readonly certificate: string;

@@ -1,18 +1,18 @@
 /**
- * What the file of a peer holds.
+ * The file format of a peer.
  *
  * @module
  */
 
 import { formatAddress, parseAddress } from "../base/address.ts";
-import type { Address } from "../base/address_rules.ts";
+import { type Address, isUnixAddress } from "../base/address_rules.ts";
 import { checkClientAddress } from "../net/addresses.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 import { isDeviceId } from "./device_id.ts";
 import { isDeviceName } from "./device_name.ts";
 import type { Peer } from "./peer.ts";
 
-/** No peer of ours has more than a few kilobytes; a foreign file may have any size. */
+/** Files that are written here have a few kilobytes at most; a foreign file may have any size. */
 export const MAX_PEER_FILE_BYTES = 16384;
 
 const VERSION = 1;
@@ -24,16 +24,16 @@ export function peerFileName(id: string): string {
   return id + EXTENSION;
 }
 
-/** The id of the peer whose file has this name; `null` where it is not the name of one. */
+/** The id of the peer whose file has this name; `null` if it is not such a name. */
 export function idOfFileName(name: string): string | null {
   const id = name.slice(0, -EXTENSION.length);
   return name.endsWith(EXTENSION) && isDeviceId(id) ? id : null;
 }
 
 /**
- * Makes a peer.
+ * Creates a peer.
  *
- * @throws {TypeError} or `RangeError` where an address is none that a client could connect to.
+ * @throws {TypeError} or `RangeError` if a client could not connect to an address.
  */
 export function makePeer(
   { id, certificate }: Authority,
@@ -64,12 +64,14 @@ export function formatPeer({ name, addresses, pairedAt, certificate }: Peer): st
 /**
  * Reads the text of the file of a peer.
  *
- * @throws {RangeError} if it was not written here, or is cut, or is for somebody else.
+ * @throws {RangeError} if it was not written here, is truncated, or belongs to another peer.
  */
 export async function parsePeer(id: string, text: string): Promise<Peer> {
   const { version, name, addresses, pairedAt, certificate } = readFields(text);
   if (version !== VERSION) throw new RangeError("another version has written it");
-  if (typeof name !== "string" || !isDeviceName(name)) throw new RangeError("its name is no name");
+  if (typeof name !== "string" || !isDeviceName(name)) {
+    throw new RangeError("its name is not valid");
+  }
   const authority = await readAuthorityText(certificate as string);
   if (authority.id !== id) throw new RangeError("it has the authority of another device");
   return makePeer(authority, name, readAddresses(addresses), readTime(pairedAt));
@@ -80,8 +82,8 @@ function readFields(text: string): Record<string, unknown> {
   try {
     fields = JSON.parse(text);
   } catch {
-    // The error of the parser quotes the file, whatever that is.
-    throw new RangeError("it is cut, or no JSON");
+    // The error of the parser quotes the file, which may be any file.
+    throw new RangeError("it is truncated, or not JSON");
   }
   const isObject = typeof fields === "object" && fields !== null && !Array.isArray(fields);
   if (isObject && Object.keys(fields).toSorted().join() === FIELDS.join()) return fields;
@@ -89,9 +91,9 @@ function readFields(text: string): Record<string, unknown> {
 }
 
 function readAddresses(addresses: unknown): Address[] {
-  if (!Array.isArray(addresses)) throw new RangeError("its addresses are no list");
+  if (!Array.isArray(addresses)) throw new RangeError("its addresses are not a list");
   return addresses.map((text) => {
-    if (typeof text !== "string") throw new RangeError("one of its addresses is no text");
+    if (typeof text !== "string") throw new RangeError("one of its addresses is not a string");
     return parseAddress(text);
   });
 }
@@ -99,20 +101,20 @@ function readAddresses(addresses: unknown): Address[] {
 function readTime(pairedAt: unknown): Date {
   const time = new Date(typeof pairedAt === "string" ? pairedAt : NaN);
   if (!Number.isNaN(time.getTime()) && time.toISOString() === pairedAt) return time;
-  throw new RangeError("the time of its pairing is no time");
+  throw new RangeError("its pairing time is not valid");
 }
 
-/** One that can't be read back would make the whole file useless. */
+/** An address that can't be read back would make the whole file useless. */
 function textOf(address: Address): string {
   const text = formatAddress(address);
   parseAddress(text);
   return text;
 }
 
-/** Flow information means nothing to anybody else, and the text form has none. */
+/** Flow information has no meaning elsewhere, and the text form has none. */
 function withoutFlow(address: Address): Address {
   const checked = checkClientAddress(address);
-  if (typeof checked === "string" || checked instanceof Uint8Array) return checked;
+  if (isUnixAddress(checked)) return checked;
   const [host, port, flowinfo, scopeid] = checked;
   return flowinfo === undefined ? checked : Object.freeze([host, port, 0, scopeid!] as const);
 }

@@ -7,7 +7,7 @@
 import { ConnectionClosedError, quote } from "../base/errors.ts";
 import type { PeerStore } from "./peer_store.ts";
 
-/** Signals that are aborted when a peer is forgotten, for what depends on its being trusted. */
+/** Signals that are aborted when a peer is forgotten, for whatever depends on its trust. */
 export class PeerLives {
   readonly #store: PeerStore;
   readonly #controllers = new Map<string, AbortController>();
@@ -19,7 +19,7 @@ export class PeerLives {
     this.#stop = store.onChange(() => this.#look());
   }
 
-  /** The signal of a peer, which has to be among those that the store has read last. */
+  /** The signal of a peer, which must be one of those that the store has last read. */
   signalOf(id: string): AbortSignal {
     let controller = this.#controllers.get(id);
     if (controller === undefined) this.#controllers.set(id, controller = new AbortController());
@@ -35,7 +35,7 @@ export class PeerLives {
     }
   }
 
-  /** Aborts all of them, and follows no longer. */
+  /** Aborts all signals, and stops following. */
   end(reason: unknown): void {
     this.#stop();
     for (const controller of this.#controllers.values()) controller.abort(reason);

@@ -1,5 +1,5 @@
 /**
- * Reading the files of peers, none of which is trusted to be one.
+ * Reads the files of peers, and trusts none of them to be valid.
  *
  * @module
  */
@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import { quote } from "../base/errors.ts";
 import type { Logger } from "../net/standard_logger.ts";
+import { WRITABLE_BY_OTHERS } from "../pki/private_paths.ts";
 import { nameKey } from "./device_name.ts";
 import type { Peer } from "./peer.ts";
 import { idOfFileName, MAX_PEER_FILE_BYTES, parsePeer, peerFileName } from "./peer_file.ts";
@@ -17,12 +18,12 @@ export class PeerReader {
   readonly #files: StateDirectory;
   readonly #logger: Logger;
   readonly #user: number | null = Deno.uid();
-  /** What was read last, by file name: most often it is still the same. */
+  /** What was last read, by file name: it seldom changes. */
   readonly #read = new Map<string, { readonly text: string; readonly peer: Peer }>();
-  /** What was said of which file, so that it is said once. */
+  /** The problems that were logged, by file name, so that each is logged once. */
   readonly #reported = new Map<string, string>();
 
-  /** Reads the files of a directory, and reports those that are none of a peer. */
+  /** Reads the files of a directory, and logs those that are not a peer's. */
   constructor(files: StateDirectory, logger: Logger) {
     this.#files = files;
     this.#logger = logger;
@@ -42,7 +43,7 @@ export class PeerReader {
     return peers.sort((a, b) => compare(nameKey(a.name), nameKey(b.name)) || compare(a.id, b.id));
   }
 
-  /** Reads the one of a peer; `null` where there is none that can be used. */
+  /** Reads the file of a peer; `null` if there is none that can be used. */
   read(id: string): Promise<Peer | null> {
     return this.#readFile(peerFileName(id), id);
   }
@@ -70,14 +71,14 @@ export class PeerReader {
   async #readText(name: string): Promise<string> {
     const path = join(this.#files.path, name);
     const { isFile } = await Deno.lstat(path);
-    if (!isFile) throw new RangeError("it is no regular file");
+    if (!isFile) throw new RangeError("it is not a regular file");
     using file = await Deno.open(path);
     const { isFile: isStillFile, uid, mode, size } = await file.stat();
-    if (!isStillFile) throw new RangeError("it is no regular file");
+    if (!isStillFile) throw new RangeError("it is not a regular file");
     if (this.#user !== null && uid !== this.#user && uid !== 0) {
       throw new RangeError("it belongs to another user");
     }
-    if (this.#user !== null && ((mode ?? 0) & 0o022) !== 0) {
+    if (this.#user !== null && ((mode ?? 0) & WRITABLE_BY_OTHERS) !== 0) {
       throw new RangeError("other users can write it");
     }
     if (size > MAX_PEER_FILE_BYTES) {
@@ -96,7 +97,7 @@ export class PeerReader {
 
 const UNREADABLE = "it can't be read";
 
-/** The file may have grown since its size was looked at. */
+/** The file may have grown since its size was checked. */
 async function readUpTo(file: Deno.FsFile, most: number): Promise<string> {
   const bytes = new Uint8Array(most);
   let length = 0;

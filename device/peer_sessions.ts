@@ -1,5 +1,5 @@
 /**
- * Whose session it is.
+ * Which peer a session belongs to.
  *
  * @module
  */
@@ -12,13 +12,13 @@ import type { PeerStore } from "./peer_store.ts";
 
 interface Known {
   readonly store: PeerStore;
-  /** As it was when the peer came. */
+  /** The peer as it was when it connected. */
   readonly peer: Peer;
 }
 
 const sessions = new WeakMap<Session, Known>();
 
-/** Remembers whose session it is. For servers. */
+/** Records which peer a session belongs to. For servers. */
 export function rememberPeer(session: Session, store: PeerStore, peer: Peer): void {
   sessions.set(session, { store, peer });
 }
@@ -31,8 +31,8 @@ export function idOfSession({ peerCertificate }: Session): string | null {
 }
 
 /**
- * Who the peer of a session of a {@linkcode DeviceServer} is: by the authority that has signed its
- * certificate, never by a name in it. As it was last read, also after it was forgotten.
+ * Returns the peer of a session of a {@linkcode DeviceServer}: identified by the authority that has signed its
+ * certificate, never by a name in it. It is as it was last read, even after it was forgotten.
  *
  * @param session A session of a device's server.
  * @throws {TypeError} if the session belongs to another server.

@@ -17,22 +17,22 @@ import { PeerReader } from "./peer_reader.ts";
 import type { ServingRecords } from "./serving_records.ts";
 import { StateDirectory } from "./state_directory.ts";
 
-/** What a pairing has found out. */
+/** The result of a pairing. */
 export interface Pairing {
   /** The authority of the other device. */
   readonly authority: Authority;
-  /** What the other device calls itself. */
+  /** The other device's own name. */
   readonly receivedName?: string | undefined;
-  /** What the user of this device calls it. */
+  /** The name that the user of this device chose. */
   readonly peerName?: string | undefined;
-  /** Where it says that it can be reached. */
+  /** The addresses that it announced. */
   readonly addresses: readonly Address[];
 }
 
-/** Called with the peers as they are now, after a change. */
+/** Called with the current peers after a change. */
 export type PeersListener = (peers: readonly Peer[]) => void;
 
-/** The peers of a device. Several processes may have the same ones open. */
+/** The peers of a device. Several processes may have the same store open. */
 export class PeerStore {
   readonly #files: StateDirectory;
   readonly #reader: PeerReader;
@@ -43,13 +43,13 @@ export class PeerStore {
   #current: readonly Peer[] = [];
   #reading: Promise<void> = Promise.resolve();
   #next: Promise<void> | null = null;
-  /** Why the peers could not be read the last time. */
+  /** Why the last attempt to read the peers failed. */
   #unread: string | null = null;
 
   /**
-   * Takes the directory of a device, in which there are `peers` and a file to lock.
+   * Opens the store in the directory of a device, which has `peers` and a file to lock.
    *
-   * @param ownId The id of the device, which is not to be its own peer.
+   * @param ownId The id of the device, which can't be its own peer.
    */
   constructor(dir: string, ownId: string, serving: ServingRecords, logger: Logger) {
     this.#files = new StateDirectory(join(dir, "peers"), join(dir, "lock"));
@@ -64,20 +64,20 @@ export class PeerStore {
     return this.#files.path;
   }
 
-  /** The peers as they were read last, by name. */
+  /** The peers as they were last read, by name. */
   get current(): readonly Peer[] {
     return this.#current;
   }
 
-  /** Calls a function after each change that is seen, until the function returned is called. */
+  /** Calls a function after each change, until the returned function is called. */
   onChange(listener: PeersListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Reads the peers again; what was changed before the call is seen when it resolves. */
+  /** Reads the peers again; when it resolves, all changes before the call are included. */
   refresh(): Promise<void> {
-    // The read that is under way may have passed by the change.
+    // The pending read may have missed the change.
     this.#next ??= this.#reading.then(() => {
       this.#next = null;
       const reading = this.#read();
@@ -87,7 +87,7 @@ export class PeerStore {
     return this.#next;
   }
 
-  /** As {@linkcode refresh}, but never rejects: false where the peers can't be read, which is logged once. */
+  /** As {@linkcode refresh}, but never rejects: false if the peers can't be read, which is logged once. */
   async tryRefresh(): Promise<boolean> {
     try {
       await this.refresh();
@@ -101,7 +101,7 @@ export class PeerStore {
     }
   }
 
-  /** Resolves when no read is under way. */
+  /** Resolves when no read is pending. */
   async settled(): Promise<void> {
     while (this.#next !== null) await this.#next.catch(() => {});
     await this.#reading;
@@ -111,7 +111,7 @@ export class PeerStore {
     this.#publish(await this.#reader.readAll());
   }
 
-  /** A file that was not changed gives the same peer. */
+  /** An unchanged file returns the same peer. */
   #publish(peers: readonly Peer[]): void {
     const isSame = peers.length === this.#current.length &&
       peers.every((peer, index) => peer === this.#current[index]);
@@ -121,8 +121,8 @@ export class PeerStore {
       try {
         listener(this.#current);
       } catch (error) {
-        // The others have to know all the same.
-        this.#logger.error(`what changed among the peers was not followed: ${error}`);
+        // The other listeners must still be called.
+        this.#logger.error(`a change of the peers could not be processed: ${error}`);
       }
     }
   }
@@ -133,7 +133,7 @@ export class PeerStore {
     return [...this.#current];
   }
 
-  /** The peer with this id, or else with this name, as it is on disk now; `null` where there is none. */
+  /** The peer with this id, or else with this name, as it is on disk now; `null` if there is none. */
   async find(nameOrId: string): Promise<Peer | null> {
     if (typeof nameOrId !== "string") {
       throw new TypeError(`peer: need a name or an id; got ${typeName(nameOrId)}`);
@@ -143,12 +143,12 @@ export class PeerStore {
     return peers.find(({ name }) => nameKey(name) === nameKey(nameOrId)) ?? null;
   }
 
-  /** What the file of a peer holds now; `null` where there is none that can be used. */
+  /** The peer in the file of this name; `null` if there is none that can be used. */
   read(id: string): Promise<Peer | null> {
     return this.#reader.read(id);
   }
 
-  /** The id of a peer that was given as itself, its name or its id; `null` where it is unknown. */
+  /** The id of a peer that is given as an object, a name or an id; `null` if it is unknown. */
   async idOf(peer: Peer | string): Promise<string | null> {
     if (typeof peer === "string") return (await this.find(peer))?.id ?? null;
     if (typeof peer?.id !== "string") {
@@ -158,11 +158,11 @@ export class PeerStore {
   }
 
   /**
-   * Makes sure that a name may be given to a peer.
+   * Checks that a name can be given to a peer.
    *
-   * @param id The peer that may have it already.
+   * @param id The peer that may already have it.
    * @throws {TypeError} if it is not a string.
-   * @throws {RangeError} if it is no name, or taken.
+   * @throws {RangeError} if it is not a valid name, or taken.
    */
   async checkFree(peerName: string, id?: string): Promise<void> {
     checkDeviceName("peerName", peerName);
@@ -170,10 +170,10 @@ export class PeerStore {
   }
 
   /**
-   * Writes down a pairing: a new entry, or that of the same device renewed, with its certificate, the time
+   * Stores a pairing: a new entry, or the renewed entry of the same device, with its certificate, the time
    * and its addresses. A renewed entry keeps its name, unless `peerName` is given.
    *
-   * @throws {RangeError} if `peerName` is taken, a name or an address is none, or it is this device
+   * @throws {RangeError} if `peerName` is taken, a name or an address is not valid, or it is this device
    * itself.
    */
   async record({ authority, receivedName, peerName, addresses }: Pairing): Promise<Peer> {
@@ -195,20 +195,20 @@ export class PeerStore {
     });
   }
 
-  /** Removes a peer; false where it is unknown. Nobody trusts it when this resolves. */
+  /** Removes a peer; resolves to false if it is unknown. When it resolves, no process trusts the peer. */
   async forget(peer: Peer | string): Promise<boolean> {
     const id = await this.#idOfFile(peer);
     if (id === null) return false;
     const removed = await this.#change(() => this.#files.remove(peerFileName(id)));
-    // Also where the others can't be read.
+    // This works even if the other entries can't be read.
     this.#publish(this.#current.filter((each) => each.id !== id));
     return removed;
   }
 
   /**
-   * Gives a peer another name.
+   * Renames a peer.
    *
-   * @throws {RangeError} if the peer is unknown, or the name is none, or taken.
+   * @throws {RangeError} if the peer is unknown, or the name is not valid or taken.
    */
   async rename(peer: Peer | string, name: string): Promise<Peer> {
     checkDeviceName("name", name);
@@ -223,24 +223,24 @@ export class PeerStore {
     });
   }
 
-  /** Where servers of this device listen, those of other processes too. */
+  /** The addresses of this device's servers, in all processes. */
   servingAddresses(): Promise<Address[]> {
     return this.#serving.addresses();
   }
 
-  /** A file that can't be used can be removed by its id all the same. */
+  /** A file that can't be used can still be removed by its id. */
   async #idOfFile(peer: Peer | string): Promise<string | null> {
     if (typeof peer === "string") return isDeviceId(peer) ? peer : await this.idOf(peer);
     if (typeof peer?.id === "string" && isDeviceId(peer.id)) return peer.id;
     return await this.idOf(peer);
   }
 
-  /** Changes something that depends on all peers, while nobody else does. */
+  /** Makes a change that depends on all peers, while nobody else makes one. */
   async #change<T>(change: (peers: readonly Peer[]) => Promise<T>): Promise<T> {
     try {
       return await this.#files.exclusively(async () => await change(await this.#reader.readAll()));
     } finally {
-      // Also after a failure, which may have come after the change.
+      // Even after a failure, which may have happened after the change.
       await this.refresh().catch(() => {});
     }
   }
@@ -250,17 +250,17 @@ export class PeerStore {
   }
 }
 
-/** The error for a peer that there is not. */
+/** The error for an unknown peer. */
 export function unknownPeer(peer: Peer | string): RangeError {
   const text = typeof peer === "string" ? quote(peer) : `${quote(peer.name)} (${peer.id})`;
-  return new RangeError(`peer: there is none of the name or id ${text}; device.peers() lists them`);
+  return new RangeError(`peer: no peer has the name or id ${text}; device.peers() lists them`);
 }
 
 function nameOfNew(receivedName: string | undefined, others: readonly Peer[]): string {
   if (receivedName === undefined) {
-    throw new DeguError("A new peer needs a name, its own or one that is given");
+    throw new DeguError("A new peer needs a name, its own or another one");
   }
-  checkDeviceName("the name that was received", receivedName);
+  checkDeviceName("the received name", receivedName);
   return freeName(receivedName, new Set(others.map(({ name }) => nameKey(name))));
 }
 

@@ -8,6 +8,7 @@ import {
   canonicalDnsName,
   canonicalIPAddress,
   isLinkLocal,
+  isUnixAddress,
   withoutZone,
   zoneOf,
 } from "../base/address_rules.ts";
@@ -56,13 +57,13 @@ export function checkListen(listen: readonly Address[]): readonly Address[] {
   }
   if (listen.length === 0 || listen.length > MAX_ADDRESSES) {
     throw new RangeError(
-      `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${listen.length}; leave it out for every ` +
+      `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${listen.length}; omit it for every ` +
         "address of this machine",
     );
   }
   return listen.map((address) => {
     const checked = checkServerAddress(address);
-    if (!isUnix(checked)) return checked;
+    if (!isUnixAddress(checked)) return checked;
     throw new RangeError("listen: must be IP addresses with a port; got a Unix socket");
   });
 }
@@ -105,7 +106,7 @@ export function readAddresses(value: unknown): HostAddress[] {
 
 /** The host of an address in the one form that is sent; `null` for a Unix socket. */
 function hostAsSent(address: Address): string | null {
-  if (isUnix(address)) return null;
+  if (isUnixAddress(address)) return null;
   const [host] = address;
   return canonicalIPAddress(withoutZone(host)) ?? host;
 }
@@ -156,7 +157,7 @@ export function scopeOfConnection(
   { localAddr }: Socket,
   findInterfaces: FindInterfaces = Deno.networkInterfaces,
 ): number | null {
-  if (address !== null && !isUnix(address)) {
+  if (address !== null && !isUnixAddress(address)) {
     const [host, , , scope = 0] = address;
     const zone = zoneOf(host);
     if (scope !== 0) return scope;
@@ -170,9 +171,4 @@ export function scopeOfConnection(
     if (error instanceof Deno.errors.NotCapable) return null;
     throw error;
   }
-}
-
-/** True for the path or the name of a Unix socket. */
-function isUnix(address: Address): address is string | Uint8Array {
-  return typeof address === "string" || address instanceof Uint8Array;
 }

@@ -1,5 +1,5 @@
 /**
- * Where the servers of a device listen, on record for its other processes.
+ * The addresses of a device's servers, recorded for its other processes.
  *
  * @module
  */
@@ -12,29 +12,29 @@ import { ifPresent } from "../disk/present.ts";
 import { removeIfPossible } from "../pki/private_files.ts";
 
 const MAX_RECORD_BYTES = 1024;
-/** What is about to be a record is locked a moment after it was made. */
+/** A new record is locked a moment after its file was created. */
 const SETTLED_MILLISECONDS = 60_000;
 const NAME = /^[0-9a-f]{16}$/;
 
 /** A server's record, until it is disposed of. */
 export interface ServingRecord {
-  /** Takes it off the record. */
+  /** Removes the record. */
   remove(): Promise<void>;
 }
 
 /**
- * The addresses at which servers of a device listen. The process of each holds a lock on its record,
- * which the system takes away from one that has died.
+ * The addresses on which a device's servers listen. The process of each holds a lock on its record,
+ * which the system releases when the process dies.
  */
 export class ServingRecords {
   readonly #dir: string;
 
-  /** Takes the directory of a device, in which there is `serving`. */
+  /** Opens the records in the directory of a device, which has `serving`. */
   constructor(dir: string) {
     this.#dir = join(dir, "serving");
   }
 
-  /** Puts an address on record. */
+  /** Records an address. */
   async add(address: Address): Promise<ServingRecord> {
     const name = randomSuffix();
     const temporary = join(this.#dir, `.${name}`);
@@ -57,7 +57,7 @@ export class ServingRecords {
     };
   }
 
-  /** The addresses on record, of processes that live, each once. */
+  /** The recorded addresses of processes that are alive, each once. */
   async addresses(): Promise<Address[]> {
     const texts = new Map<string, Address>();
     for await (const { name } of Deno.readDir(this.#dir)) {
@@ -68,14 +68,14 @@ export class ServingRecords {
     return [...texts.keys()].sort().map((text) => texts.get(text)!);
   }
 
-  /** The text of a record; `null` where it is none, or nobody holds it, and then it is removed. */
+  /** The text of a record; `null` if it is not a record, or if nobody locks it: then it is removed. */
   async #read(name: string): Promise<string | null> {
     const path = join(this.#dir, name);
-    // A FIFO would be waited for.
+    // Opening a FIFO would block.
     if (!(await Deno.lstat(path)).isFile) return null;
     using file = await Deno.open(path);
     if (!NAME.test(name) && !isOld(await file.stat())) return null;
-    // Shared, so that others who look at the same time do not look like its owner.
+    // A shared lock, so that others who check at the same time are not mistaken for its owner.
     if (await file.tryLock(false)) {
       await removeIfPossible(path);
       return null;

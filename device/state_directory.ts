@@ -1,5 +1,5 @@
 /**
- * A directory of state: one writer at a time, and every file is there as it was or as it is to be.
+ * A directory of state: one writer at a time, and every file is replaced atomically.
  *
  * @module
  */
@@ -10,21 +10,21 @@ import { syncDirectory } from "../disk/sync_directory.ts";
 import { randomSuffix } from "../pki/certificates.ts";
 import { removeIfPossible, writePrivateFile } from "../pki/private_files.ts";
 
-/** Nobody needs longer for a few small files; a process that was stopped must not stop all others. */
+/** Nobody needs longer for a few small files; a stopped process must not block all others. */
 const LOCK_SECONDS = 10;
 const RETRY_MILLISECONDS = 10;
-/** The names of files that are not whole yet. */
+/** The names of files that are still incomplete. */
 const TEMPORARY = /^\.[0-9a-f]{16}$/;
 
 /** A directory of small files that several processes use. */
 export class StateDirectory {
-  /** Where it is. */
+  /** Its path. */
   readonly path: string;
   readonly #lockFile: string;
   #last: Promise<unknown> = Promise.resolve();
 
   /**
-   * Takes a directory that exists.
+   * Opens an existing directory.
    *
    * @param lockFile The path of the file that writers lock, outside of it.
    */
@@ -34,9 +34,9 @@ export class StateDirectory {
   }
 
   /**
-   * Runs something while no other process, and nobody else in this one, changes the directory.
+   * Runs a function while nobody else, in this process or another, changes the directory.
    *
-   * @throws {Deno.errors.TimedOut} if another process doesn't end its own change.
+   * @throws {Deno.errors.TimedOut} if another process doesn't finish its change.
    */
   exclusively<T>(change: () => Promise<T>): Promise<T> {
     const result = this.#last.then(() => this.#locked(change));
@@ -59,7 +59,7 @@ export class StateDirectory {
     return await change();
   }
 
-  /** The names of the files, without those that are not whole yet; none where the directory is gone. */
+  /** The names of the files, without incomplete ones; none if the directory is gone. */
   async names(): Promise<string[]> {
     const names: string[] = [];
     try {
@@ -86,14 +86,14 @@ export class StateDirectory {
     await syncDirectory(this.path);
   }
 
-  /** Removes a file, on the disk too; false where there is none. Only inside {@linkcode exclusively}. */
+  /** Removes a file durably; resolves to false if there is none. Only inside {@linkcode exclusively}. */
   async remove(name: string): Promise<boolean> {
     const removed = await ifPresent(Deno.remove(join(this.path, name)).then(() => true));
     if (removed !== null) await syncDirectory(this.path);
     return removed !== null;
   }
 
-  /** Nobody else writes now, so whoever made these was cut. */
+  /** Nobody else is writing now, so these are left from an interrupted writer. */
   async #removeLeftBehind(): Promise<void> {
     for await (const { name } of Deno.readDir(this.path)) {
       if (TEMPORARY.test(name)) await removeIfPossible(join(this.path, name));

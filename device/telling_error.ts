@@ -8,7 +8,7 @@ import { addressText } from "../base/address.ts";
 import type { Address } from "../base/address_rules.ts";
 import { quote, TlsError, type TlsErrorCode } from "../base/errors.ts";
 
-/** The most useful first: what the peer itself says or is, before what somebody else does. */
+/** The most useful first: what the peer says, before what others cause. */
 const TELLING: readonly TlsErrorCode[] = [
   "REFUSED_BY_PEER",
   "EXPIRED",
@@ -23,7 +23,7 @@ const TELLING: readonly TlsErrorCode[] = [
   "CLOSED",
 ];
 
-/** Of errors of the system: that a program may not connect, that nobody listens, that nothing answers. */
+/** The order of system errors: connecting is not permitted, nobody listens, nobody answers. */
 const TELLING_CLASSES: readonly (abstract new () => Error)[] = [
   Deno.errors.NotCapable,
   Deno.errors.PermissionDenied,
@@ -32,28 +32,29 @@ const TELLING_CLASSES: readonly (abstract new () => Error)[] = [
   Deno.errors.TimedOut,
 ];
 
-/** The peer that was looked for, and where. */
+/** The peer that was tried, and where. */
 export interface Sought {
   readonly name: string;
   readonly addresses: readonly Address[];
-  /** Whether the addresses are those of the peer's entry. */
+  /** Whether the addresses are the stored ones. */
   readonly stored: boolean;
 }
 
-/** What may be wrong where a peer refuses this device, and what to do. */
+/** The likely cause if a peer refuses this device, and what to do. */
 export function forgottenHint(name: string): string {
   return `${quote(name)} has probably forgotten this device: pair the two again`;
 }
 
 /**
- * The most useful of several errors, of equal ones the first, with all of them as its `cause`. Its message also
+ * The most useful of several errors (the first of equal ones), with all of them as its `cause`. Its message also
  * says what to do.
  */
 export function mostTelling(cause: AggregateError, sought: Sought): Error {
   const { errors } = cause;
   const [first] = [...errors].sort((a, b) => rank(a) - rank(b));
   const best = first instanceof Error ? first : new Error(String(first));
-  const others = errors.length === 1 ? "" : `; and ${errors.length - 1} more addresses fail`;
+  const more = errors.length - 1;
+  const others = more === 0 ? "" : `; and ${more} more address${more === 1 ? " fails" : "es fail"}`;
   const message = best.message + others + hintFor(best, sought);
   if (best instanceof TlsError) return new TlsError(best.code, message, { cause });
   const Class = Object.values(Deno.errors).find((each) => best.constructor === each) ?? Error;
@@ -63,7 +64,7 @@ export function mostTelling(cause: AggregateError, sought: Sought): Error {
   );
 }
 
-/** What to do, unless the error says it. */
+/** What to do, unless the error already says so. */
 function hintFor(error: Error, sought: Sought): string {
   if (error instanceof TlsError) {
     return error.code === "REFUSED_BY_PEER" ? `; ${forgottenHint(sought.name)}` : "";
@@ -78,7 +79,7 @@ function unreachableHint({ name, addresses, stored }: Sought): string {
   const where = `${stored ? "its stored" : "the given"} ${noun} ${
     addresses.map(addressText).join(", ")
   }`;
-  const other = stored ? "give the option addresses" : "give other addresses";
+  const other = stored ? "pass the option addresses" : "pass other addresses";
   const hint = `start its server, ${other}, or pair the two again while it serves`;
   return `${quote(name)} doesn't serve at ${where}: ${hint}`;
 }

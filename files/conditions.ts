@@ -1,5 +1,5 @@
 /**
- * Conditional requests (RFC 9110 §13): what a client has, against what there is.
+ * Conditional requests (RFC 9110 §13): compares what a client has with the file.
  *
  * @module
  */
@@ -7,13 +7,13 @@
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { type FileState, SETTLED_MILLISECONDS, versionOf } from "./file_state.ts";
 
-/** What a version of a file is known by. */
+/** The validators of a version of a file. */
 export interface Validators {
-  /** A strong entity tag, in its quotes; `null` while another version could still get the same. */
+  /** A strong entity tag, in its quotes; `null` as long as another version could get the same one. */
   readonly etag: string | null;
-  /** When the file was last changed, as `last-modified` says; `null` while that could still become wrong. */
+  /** When the file was last changed, for `last-modified`; `null` as long as that could become wrong. */
   readonly lastModified: number | null;
-  /** When the file was last changed, sent or not. In whole seconds since 1970, like the other. */
+  /** When the file was last changed, whether or not that is sent. Both in whole seconds since 1970. */
   readonly modified: number;
 }
 
@@ -34,7 +34,7 @@ export function makeValidators(state: FileState, lookedAt: number): Validators {
   };
 }
 
-/** The present for what lies in a future second, as RFC 9110 §8.8.2.1 has it; else `null`. */
+/** A time; the current time in place of a future second (RFC 9110 §8.8.2.1). */
 function pastOf(modified: number, lookedAt: number): number | null {
   const present = Math.floor(lookedAt / 1000);
   return modified > present ? present : null;
@@ -45,20 +45,20 @@ export function formatDate(seconds: number): string {
   return new Date(seconds * 1000).toUTCString();
 }
 
-/** The time of an HTTP-date in whole seconds; `null` for any other text, which has no meaning. */
+/** The time of an HTTP-date in whole seconds; `null` for any other text, which is ignored. */
 function parseDate(value: string): number | null {
   const seconds = Date.parse(value) / 1000;
-  // `Date.parse` knows many forms: only the one that we write counts.
+  // `Date.parse` accepts many forms: only the one that we write is valid.
   return Number.isInteger(seconds) && formatDate(seconds) === value ? seconds : null;
 }
 
 /**
  * Checks the preconditions of a GET or HEAD in the order of RFC 9110 §13.2.2.
  *
- * A file without a tag matches none that a client can name, and one of which is not told when it
- * was changed counts as changed.
+ * A file without a tag matches no tag of a client, and a file without a modification
+ * time counts as changed.
  *
- * @returns 412 or 304 where the request is not to be carried out, else `null`.
+ * @returns 412 or 304 if the request must not be carried out, else `null`.
  */
 export function checkConditions(headers: HeaderDict, validators: Validators): 304 | 412 | null {
   const { etag, lastModified, modified } = validators;
@@ -78,8 +78,8 @@ export function checkConditions(headers: HeaderDict, validators: Validators): 30
 /**
  * Checks the preconditions of a PUT or DELETE, in the same order.
  *
- * @param validators What there is; `null` if there is nothing.
- * @returns Whether the request is to be carried out.
+ * @param validators Those of the existing file; `null` if there is none.
+ * @returns True if the request must be carried out.
  */
 export function allowsWriting(headers: HeaderDict, validators: Validators | null): boolean {
   const ifMatch = text(headers, "if-match");
@@ -94,14 +94,14 @@ export function allowsWriting(headers: HeaderDict, validators: Validators | null
     !listHas(ifNoneMatch, validators.etag, true);
 }
 
-/** Whether a request is for what does not exist yet, and nothing else. */
+/** Reports whether a request requires that nothing exists yet. */
 export function wantsNew(headers: HeaderDict): boolean {
   return text(headers, "if-none-match")?.trim() === "*";
 }
 
 /**
- * Whether a `range` counts: an `if-range` has to name this version (RFC 9110 §13.1.5). By its tag:
- * a date is good to the second only, in which a file can change twice.
+ * Reports whether a `range` applies: an `if-range` must name this version (RFC 9110 §13.1.5) by its tag:
+ * a date has a resolution of a second, in which a file can change twice.
  */
 export function isRangeWanted(headers: HeaderDict, { etag }: Validators): boolean {
   const ifRange = text(headers, "if-range");
@@ -118,11 +118,11 @@ function date(headers: HeaderDict, name: string): number | null {
   return value === null ? null : parseDate(value);
 }
 
-/** Whether a list of entity tags, or `*`, has one; weak ones count where `weak` is true. */
+/** Reports whether a list of entity tags, or `*`, contains a tag; weak ones count if `weak` is true. */
 function listHas(list: string, etag: string | null, weak: boolean): boolean {
   if (list.trim() === "*") return true;
   if (etag === null) return false;
-  // No tag of ours has a comma, so a tag that is cut at one is not taken for ours.
+  // No tag of ours has a comma, so a tag that is split at one is not mistaken for ours.
   return list.split(",").some((item) => {
     const tag = item.trim();
     return tag === etag || (weak && tag === `W/${etag}`);

@@ -1,8 +1,8 @@
 /**
- * Where a file is written, replaced or deleted: looked at without following any link.
+ * Where a file is written, replaced or deleted: checked without following any link.
  *
- * All of this is synchronous, so that between a look and what is done after it no other request of the
- * process gets a turn.
+ * All of this is synchronous, so that no other request of the process runs between a check and the action
+ * that depends on it.
  *
  * @module
  */
@@ -17,10 +17,10 @@ import {
   unlinkSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { syncIfPossible } from "../disk/sync_if_possible.ts";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { isReserved, isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
-import { syncIfPossible } from "./sync_if_possible.ts";
 import type { Unfinished } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
@@ -31,9 +31,9 @@ export interface Destination {
   readonly path: string;
   /** The directories to create, outermost first. */
   readonly missing: readonly string[];
-  /** The innermost directory that is there. */
+  /** The innermost directory that exists. */
   readonly directory: BigIntStats;
-  /** What has the name now, a link being one itself. */
+  /** What has the name now; a link is not followed. */
   readonly existing: BigIntStats | null;
 }
 
@@ -41,7 +41,7 @@ export interface Destination {
 export type Condition = (existing: BigIntStats | null) => void;
 
 /**
- * Looks at the way to a name.
+ * Checks the path to a name.
  *
  * @param root The real path of the directory that is served.
  * @param names The names from there.
@@ -50,7 +50,7 @@ export type Condition = (existing: BigIntStats | null) => void;
 function findDestination(root: string, names: readonly string[]): Destination {
   if (names.length === 0) throw new Refusal(403, "the root can't be replaced or deleted");
   if (names.some(isReservedName)) throw reservedName();
-  if (Deno.realPathSync(root) !== root) throw new Refusal(403, `${root} leads somewhere else now`);
+  if (Deno.realPathSync(root) !== root) throw new Refusal(403, `${root} now leads somewhere else`);
   let directory = lookAt(root)!;
   const missing: string[] = [];
   let path = root;
@@ -77,7 +77,7 @@ function reservedName(): Refusal {
 }
 
 /**
- * Looks at the way to a file that is written.
+ * Checks the path to a file that is written.
  *
  * @throws {Refusal} also if a directory has the name, or anything else that is not a file.
  */
@@ -145,7 +145,7 @@ function giveNewName(from: string, to: string): void {
     linkSync(from, to);
   } catch (error) {
     const { code } = error as { code?: unknown };
-    if (code === "EEXIST") throw new Refusal(412, `${to} is there already`, {}, { cause: error });
+    if (code === "EEXIST") throw new Refusal(412, `${to} already exists`, {}, { cause: error });
     if (code === "ENOENT" || code === "ENOSPC" || code === "EDQUOT") throw error;
     // There are file systems without hard links. That nothing has the name was seen just now.
     return renameSync(from, to);
@@ -157,7 +157,7 @@ function checkMoved(path: string, { state }: Unfinished): void {
   const directory = dirname(path);
   const now = Deno.realPathSync(directory) === directory ? lookAt(path) : null;
   if (now !== null && isSameFile(now, state)) return;
-  throw new Refusal(409, `${path} was replaced by somebody else at the same moment`);
+  throw new Refusal(409, `${path} was replaced by another process at the same time`);
 }
 
 /** Makes directories, outermost first, and does what they are for; all of them stay or none. */
@@ -209,8 +209,8 @@ export function makeDirectoryAt(
  * Deletes a file, or a directory that is empty.
  *
  * @param isDirectory True if only a directory may be deleted.
- * @returns The directory that has an entry less.
- * @throws {Refusal} if there is nothing of the name, or the condition does.
+ * @returns The directory that the entry was removed from.
+ * @throws {Refusal} if nothing has the name, or if the condition throws one.
  */
 export function deleteAt(
   root: string,
@@ -219,7 +219,7 @@ export function deleteAt(
   condition: Condition,
 ): string {
   const { path, existing } = findDestination(root, names);
-  if (existing === null) throw new Refusal(404, `${path} is not there`);
+  if (existing === null) throw new Refusal(404, `${path} does not exist`);
   if (existing.isDirectory()) {
     condition(existing);
     rmdirSync(path);

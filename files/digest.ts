@@ -43,7 +43,7 @@ export function parseReprDigest(value: string): string | null {
 }
 
 /**
- * Makes the value of a `repr-digest`.
+ * Formats the value of a `repr-digest`.
  *
  * @param sha256 64 lower-case hexadecimal digits.
  * @throws {RangeError} if it is something else.
@@ -60,7 +60,7 @@ export function formatReprDigest(sha256: string): string {
 /**
  * Reads a `want-repr-digest`.
  *
- * @returns How much SHA-256 is wanted, from 1 to 10; 0 if it is not.
+ * @returns The preference for SHA-256, from 1 to 10; 0 if it is not wanted.
  * @throws {RangeError} if the value is not a dictionary of preferences.
  */
 export function parseWantReprDigest(value: string): number {
@@ -73,7 +73,7 @@ export function parseWantReprDigest(value: string): number {
   return preference;
 }
 
-/** Takes a dictionary apart: each key with the text of its value. */
+/** Parses a dictionary into its keys and the text of their values. */
 function membersOf(value: string, name: string): Map<string, string> {
   const members = new Map<string, string>();
   // By hand: the time of a regular expression would grow with the square of a run of spaces.

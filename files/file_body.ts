@@ -14,24 +14,24 @@ import { isOverwritten } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";
 import { printable } from "./printable.ts";
 
-/** Up to so many bytes are read at once, and go out in one write with what precedes them. */
+/** Up to this many bytes are read at once, and sent in one write with the preamble. */
 const SMALL_BYTES = 32768;
-/** Bytes of each of the two buffers that a larger part goes through. */
+/** Bytes of each of the two buffers for a larger part. */
 const PIECE_BYTES = 524288;
 
 const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
   handle.close().catch(() => {});
 });
 
-/** Called with the SHA-256 of a file, in hexadecimal digits, once that was read as a whole and unchanged. */
+/** Called with the SHA-256 of a file, in hexadecimal digits, after all of it was read unchanged. */
 export type Digested = (sha256: string) => void;
 
 /**
  * Makes a body of the bytes of a file from `start` up to, not including, `stop`; the file is
- * closed: at once where they are few, else once the body has been sent, cancelled, or collected.
+ * closed: at once if they are few, else after the body was sent, canceled, or garbage-collected.
  *
- * A file that was overwritten is never sent to its end, so that nobody gets bytes of two versions
- * for a whole.
+ * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two versions
+ * for a whole file.
  *
  * @param digested Called with the digest, if all bytes of the file are sent.
  * @throws {BodyError} if the file was overwritten before a few bytes of it were read; of more
@@ -82,7 +82,7 @@ function checkUnchanged(file: OpenFile): void {
   if (isOverwritten(file.state, now)) throw overwritten(file);
 }
 
-/** What is hashed while it is sent. */
+/** The digest of the file that is sent. */
 interface Hashing {
   readonly hash: Hash;
   readonly digested: Digested;
@@ -100,7 +100,7 @@ function overwritten({ path }: OpenFile): BodyError {
 }
 
 /**
- * The bytes in pieces, each valid until the next is asked for. While one is being sent the next is
+ * The bytes in pieces, each valid until the next is requested. While one is being sent the next is
  * being read. Of a file that was overwritten the last piece is an error instead.
  *
  * An object instead of a generator, which could not close a file before it was started.
@@ -135,7 +135,7 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
       const piece = await (this.#next ??= this.#read());
       this.#next = null;
       if (piece.length > 0) {
-        // It may have been closed while this was waited for.
+        // It may have been closed meanwhile.
         if (this.#position < this.#stop && !this.#closed) this.#readAhead();
         return { done: false, value: piece };
       }
@@ -154,7 +154,7 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
 
   #readAhead(): void {
     this.#next = this.#read();
-    // Whoever asks for the next piece gets the error; perhaps nobody does.
+    // The request for the next piece gets the error, if there is one.
     this.#next.catch(() => {});
   }
 
@@ -181,7 +181,7 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
     if (this.#closed) return;
     this.#closed = true;
     forgotten.unregister(this);
-    // Its memory is in use until then.
+    // Its buffer is in use until then.
     await this.#next?.catch(() => {});
     await this.#file.handle.close();
   }

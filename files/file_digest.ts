@@ -7,13 +7,13 @@
 import { createHash, type Hash } from "node:crypto";
 import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { forgetOldest } from "../net/tls/forget_oldest.ts";
+import { forgetOldest } from "../base/forget_oldest.ts";
 import { type FileState, isUnchanged, SETTLED_MILLISECONDS, versionOf } from "./file_state.ts";
 import type { OpenFile } from "./open_file.ts";
 
 /** Bytes that are read at a time. */
 const PIECE_BYTES = 524288;
-/** Digests that are kept; a large directory must not fill the memory. */
+/** The number of digests that are cached; a large directory must not fill the memory. */
 const MAX_KEPT = 10_000;
 
 /** The digests of files that have not changed since. */
@@ -40,7 +40,7 @@ export class KnownDigests {
 /**
  * Computes the digest of a file that is open.
  *
- * @param signal What ends it; it rejects with the reason.
+ * @param signal Aborts it; it rejects with the reason.
  * @returns `null` if the file was changed meanwhile.
  */
 export async function digestFile(file: OpenFile, signal?: AbortSignal): Promise<string | null> {
@@ -49,7 +49,7 @@ export async function digestFile(file: OpenFile, signal?: AbortSignal): Promise<
   return isStill(file) ? hash.digest("hex") : null;
 }
 
-/** Whether an open file is in the very state in which it was opened. */
+/** Reports whether an open file is unchanged since it was opened. */
 export function isStill({ handle, state }: { handle: FileHandle; state: FileState }): boolean {
   return isUnchanged(state, fstatSync(handle.fd, { bigint: true }));
 }

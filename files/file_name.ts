@@ -1,5 +1,5 @@
 /**
- * File names as components of a path: one way to write each name.
+ * File names as components of a path, with exactly one spelling of each name.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { quote, typeName } from "../base/errors.ts";
 /** Bytes of UTF-8 that a file name may have: what the file systems of Unix allow. */
 const MAX_NAME_BYTES = 255;
 
-/** What is the same in a component. */
+/** The characters that are not escaped. */
 const PLAIN = /^[A-Za-z0-9._+-]+$/;
 const ESCAPED = /^(?:[A-Za-z0-9._+-]|~[0-9A-F]{2})+$/;
 
@@ -17,7 +17,7 @@ const encoder = new TextEncoder();
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * Makes a component of a path from a file name. ASCII letters, digits and `-`, `.`, `_`, `+` stay as
+ * Converts a file name to a component of a path. ASCII letters, digits and `-`, `.`, `_`, `+` stay as
  * they are; everything else becomes `~` and two upper-case hexadecimal digits for each byte of its UTF-8.
  *
  * @param name 1 to 255 bytes of UTF-8 without `/` and NUL; neither `.` nor `..`.
@@ -46,11 +46,11 @@ export function escapeName(name: string): string {
 }
 
 /**
- * Gives the file name that a component of a path means: the inverse of {@linkcode escapeName}.
+ * Returns the file name of a component of a path: the inverse of {@linkcode escapeName}.
  *
  * @param component A component of a path.
  * @throws {TypeError} if the component is not a string.
- * @throws {RangeError} if it is not exactly what `escapeName` makes of a name.
+ * @throws {RangeError} if it is not exactly what `escapeName` returns for a name.
  *
  * @example
  * ```ts
@@ -75,7 +75,7 @@ export function unescapeName(component: string): string {
 }
 
 /**
- * Makes the URI of a file from the names of its directories and its own. A last `""` makes the URI of a
+ * Returns the URI of a file, from the names of its directories and its own. A final `""` makes it the URI of a
  * directory.
  *
  * @param names The names, from the outermost directory to the file.
@@ -97,7 +97,7 @@ export function fileUri(...names: string[]): string {
   return `/${names.map((name, i) => i === last && name === "" ? "" : escapeName(name)).join("/")}`;
 }
 
-/** The names that the components of a path mean; `null` if one of them means none. */
+/** The names of the components of a path; `null` if one of them is not valid. */
 export function namesOf(components: readonly string[]): string[] | null {
   try {
     return components.map(unescapeName);
@@ -106,11 +106,11 @@ export function namesOf(components: readonly string[]): string[] | null {
   }
 }
 
-/** Says what keeps a text from being the name of a file; `null` if nothing does. */
+/** Returns why a text can't be the name of a file; `null` if it can. */
 function problemOf(name: string): string | null {
   if (name === "") return "is empty";
-  if (name === "." || name === "..") return "means a directory itself or the one above it";
-  if (name.includes("/")) return "has a slash; give each name by itself";
+  if (name === "." || name === "..") return "refers to a directory itself or the one above it";
+  if (name.includes("/")) return "has a slash; pass each name separately";
   if (name.includes("\0")) return "has a NUL byte";
   if (!name.isWellFormed()) return "has a lone surrogate";
   // No character has more than three bytes of UTF-8 for each of its code units.
@@ -128,7 +128,7 @@ function escapeByte(byte: number): string {
 
 /** The text of a component; `null` if it has other characters, or bytes that are not UTF-8. */
 function readComponent(component: string): string | null {
-  // Three characters for each byte at most: a longer one is not worth looking at.
+  // At most three characters for each byte: a longer one can't be valid.
   if (component.length > MAX_NAME_BYTES * 3 || !ESCAPED.test(component)) return null;
   if (!component.includes("~")) return component;
   const bytes = component.match(/~..|[^~]/g)!.map((part) =>

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What the file system says of an open file; `node:fs` gives it with `bigint: true`. */
+/** The metadata of an open file, from `node:fs` with `bigint: true`. */
 export interface FileState {
   /** The device, and the number of the file on it. */
   readonly dev: bigint;
@@ -13,15 +13,15 @@ export interface FileState {
   readonly nlink: bigint;
   /** In bytes. */
   readonly size: bigint;
-  /** When the bytes were last written, in nanoseconds since 1970; Deno cuts it to milliseconds. */
+  /** When the bytes were last written, in nanoseconds since 1970; Deno truncates it to milliseconds. */
   readonly mtimeNs: bigint;
-  /** When anything of the file was last changed, which nobody can set; Deno cuts it to seconds. */
+  /** When anything of the file was last changed, which can't be set; Deno truncates it to seconds. */
   readonly ctimeNs: bigint;
 }
 
 /**
- * How long a file must not have changed before it is known by its times: clocks of file systems
- * advance in steps of some milliseconds, and Deno cuts ctime to seconds, so that a file that changes
+ * How long a file must not have changed before its times identify it: clocks of file systems
+ * advance in steps of some milliseconds, and Deno truncates ctime to seconds, so that a file that changes
  * twice in this time can look the same after both.
  */
 export const SETTLED_MILLISECONDS = 2000;
@@ -47,12 +47,12 @@ export function isSameFile(
 /**
  * Whether the bytes that an open file had at first may have been overwritten since.
  *
- * A file that has grown is taken for one that was appended to: a log is written all the time.
+ * A file that has grown is assumed to have been appended to: logs are written all the time.
  */
 export function isOverwritten(first: FileState, now: FileState): boolean {
   if (now.size > first.size) return false;
   if (now.size < first.size || now.mtimeNs !== first.mtimeNs) return true;
-  // A name that was taken away, as by a rename over the file, changes ctime and no byte. Whoever has
-  // overwritten bytes and set mtime back, has changed ctime as well.
+  // Removing a name, as by a rename over the file, changes ctime and no byte. But overwriting
+  // bytes and setting mtime back changes ctime as well.
   return now.ctimeNs !== first.ctimeNs && now.nlink >= first.nlink;
 }

@@ -1,5 +1,5 @@
 /**
- * The body of a request, on its way into a file.
+ * Writes the body of a request to a file.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { Refusal } from "./refusal.ts";
 /** Bytes that are written at a time. */
 const PIECE_BYTES = 524288;
 
-/** Where the bytes of a body go. */
+/** The destination of a body. */
 export interface Destined {
   readonly handle: FileHandle;
   /** The position of the first byte. */
@@ -27,8 +27,8 @@ export interface Destined {
 /**
  * Writes a body into a file.
  *
- * @throws {Refusal} if it has more bytes than there may be.
- * @throws what the body or the file fails with; then what was received before is in the file.
+ * @throws {Refusal} if it has more bytes than allowed.
+ * @throws the error of the body or the file; the bytes received before are then in the file.
  */
 export async function receive(body: BodyIn, destined: Destined): Promise<void> {
   if (body === null) return;
@@ -42,7 +42,7 @@ export async function receive(body: BodyIn, destined: Destined): Promise<void> {
 }
 
 /**
- * Writes what it is given while the next bytes are on their way: through two buffers, of which one is
+ * Writes the given bytes while the next ones arrive: through two buffers, of which one is
  * being written, and hashed meanwhile.
  */
 class FileWriter implements ByteSink {
@@ -79,7 +79,7 @@ class FileWriter implements ByteSink {
     const copy = this.#copy(bytes);
     await this.#writing;
     this.#writing = this.#writeAll(copy, this.#position);
-    // Whoever writes next gets the error, or who settles.
+    // The next write gets the error, or the final wait.
     this.#writing.catch(() => {});
     this.#position += copy.length;
     this.#hash?.update(copy);

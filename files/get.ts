@@ -26,10 +26,10 @@ import { notFound } from "./refusal.ts";
 import type { Target } from "./target.ts";
 
 const INDEX = "index.html";
-/** What RFC 9110 §8.3 has for bytes that nothing is known of; without it a browser would guess. */
+/** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
 const UNKNOWN_TYPE = "application/octet-stream";
 
-/** A request that reads, and what decides about it. */
+/** A request that reads, and its context. */
 export interface ReadRequest {
   readonly request: Request;
   readonly session: Session | undefined;
@@ -41,7 +41,7 @@ export interface ReadRequest {
   readonly digests: KnownDigests;
 }
 
-/** Answers with a file, with what is in a directory, or with a redirect to that. */
+/** Answers with a file, with the content of a directory, or with a redirect to it. */
 export async function get(read: ReadRequest): Promise<ResponseTuple> {
   const { request, root, target, list } = read;
   const { names, last, isDirectory } = target;
@@ -62,7 +62,7 @@ async function answerList(
   return [200, "OK", { "content-type": "application/json" }, method === "HEAD" ? null : body];
 }
 
-/** The same path with a slash, said relative to it, so that it holds behind a proxy, too. */
+/** The same path with a trailing slash, relative, so that it is also right behind a proxy. */
 function redirect({ method, query }: Request, last: string): ResponseTuple {
   const location = `./${last}/${query === null ? "" : `?${query}`}`;
   return makeEmptyResponse(method, 301, "Moved Permanently", { location });
@@ -97,7 +97,7 @@ async function answer(read: ReadRequest, file: OpenFile, name: string): Promise<
   }
 }
 
-/** Whether the peer wants the SHA-256 of the whole file; what has a wrong form has no meaning. */
+/** Reports whether the peer requests the SHA-256 of the whole file; an invalid header is ignored. */
 function wantsDigest({ headers }: Request): boolean {
   const value = headers["want-repr-digest"];
   try {
@@ -113,7 +113,7 @@ function whenDigested({ request, digests }: ReadRequest, file: OpenFile): Digest
   return (digest) => digests.remember(file, digest);
 }
 
-/** The digest, where it is wanted, and known or to be computed. */
+/** The digest, if it is requested, and known or computable. */
 async function digestHeader(
   { request, session, digests }: ReadRequest,
   file: OpenFile,
@@ -128,7 +128,7 @@ async function digestHeader(
   return digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
 }
 
-/** The range that counts; for another method than GET none does (RFC 9110 §14.2). */
+/** The range that applies; none for methods other than GET (RFC 9110 §14.2). */
 function wantedRange({ method, headers }: Request, validators: Validators): Range | null {
   const { range } = headers;
   return method === "GET" && isRange(range) && isRangeWanted(headers, validators) ? range : null;
@@ -142,6 +142,6 @@ function validatorHeaders({ etag, lastModified }: Validators): HeaderDict {
 }
 
 function typeOf(name: string): string {
-  // With a slash, lest a file that is called "html" be taken for an extension.
+  // With a slash, so that a file named "html" is not mistaken for an extension.
   return mime.getType(`/${name}`) ?? UNKNOWN_TYPE;
 }

@@ -1,5 +1,5 @@
 /**
- * What is in a directory, as JSON.
+ * The content of a directory, as JSON.
  *
  * @module
  */
@@ -13,17 +13,17 @@ import { isAbsence, resolveBelow } from "./open_file.ts";
 import { printable } from "./printable.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
-/** Entries that are looked at at a time. */
+/** The number of entries that are read at a time. */
 const AT_A_TIME = 32;
-/** Characters that a chunk has at least, unless it is the last. */
+/** The minimum number of characters in a chunk, except the last. */
 const CHUNK_CHARACTERS = 16384;
-/** What Deno replaces bytes with that are not UTF-8. */
+/** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
 
 /** A directory that is being read. */
 interface Listing {
   readonly root: string;
-  /** Where it is, without links. */
+  /** Its path, without links. */
   readonly path: string;
 }
 
@@ -31,11 +31,11 @@ const encoder = new TextEncoder();
 
 /**
  * Makes a body with an array of the files and directories in a directory, each with `name`, `kind`,
- * `size` and `modified`. What can't be served is left out. Entries are looked at while they are sent.
+ * `size` and `modified`. What can't be served is omitted. Entries are read while they are sent.
  *
  * @param root The real path of the directory that is served.
  * @param names The names that lead from it to the one that is read.
- * @returns `null` if there is no directory that anybody is to see.
+ * @returns `null` if there is no directory that may be seen.
  */
 export async function listBelow(
   root: string,
@@ -45,7 +45,7 @@ export async function listBelow(
     const resolved = await resolveBelow(root, names);
     if (resolved === null || !resolved.seen.isDirectory()) return null;
     const path = resolved.real;
-    // Only to see that it can be read: a body that is never sent must not leave it open.
+    // Only to check that it can be read: a body that is never sent must not leave it open.
     for await (const _entry of Deno.readDir(path)) break;
     return new ChunkedBodyIter(chunksOf({ root, path }));
   } catch (error) {
@@ -71,7 +71,7 @@ async function* chunksOf(listing: Listing): AsyncGenerator<Chunk, void, void> {
   yield [null, EMPTY];
 }
 
-/** The names that there can be, some at a time. */
+/** The names that can be served, some at a time. */
 async function* batchesOf({ path }: Listing): AsyncGenerator<string[], void, void> {
   const doubtful = new Set<string>();
   let batch: string[] = [];
@@ -93,7 +93,7 @@ function checkPath(path: string): void {
   throw new BodyError(`${printable(path)} was replaced while it was listed`);
 }
 
-/** Whether a name has a component. Of names that look the same only the first can be the real one. */
+/** Reports whether a name can be escaped. Of equal-looking names only the first can be the real one. */
 function isRepresentable(name: string, doubtful: Set<string>): boolean {
   if (name.includes(NOT_UTF8)) {
     if (doubtful.has(name)) return false;
@@ -107,7 +107,7 @@ function isRepresentable(name: string, doubtful: Set<string>): boolean {
   }
 }
 
-/** An entry as JSON; `null` for what is not served. */
+/** An entry as JSON; `null` if it is not served. */
 async function describe({ root, path }: Listing, name: string): Promise<string | null> {
   if (isReservedName(name)) return null;
   try {
@@ -121,15 +121,15 @@ async function describe({ root, path }: Listing, name: string): Promise<string |
       modified: (info.mtime ?? new Date(0)).toISOString(),
     });
   } catch (error) {
-    // Somebody has removed it meanwhile, or it has a time that there is no date for.
+    // It was removed meanwhile, or has a time that no Date can hold.
     if (isAbsence(error) || error instanceof RangeError) return null;
     throw error;
   }
 }
 
 /**
- * What an entry is; what a link leads to, where that is a file which is served. Not a directory: two
- * links can lead to each other's, and who follows the list would never come to an end.
+ * The kind of an entry; of a link, that of its target, if it is a file that is served. Not a directory: two
+ * links can lead to each other, and a client that follows the list would never finish.
  */
 async function infoOf(root: string, path: string, name: string): Promise<Deno.FileInfo | null> {
   const entry = prefixOf(path) + name;

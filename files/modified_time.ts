@@ -1,5 +1,5 @@
 /**
- * The time that a file was last changed, as whoever sends the file says.
+ * The modification time of a file, as its sender reports it.
  *
  * @module
  */
@@ -8,10 +8,10 @@ import type { FileState } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 
 /**
- * Sets the time of the last change of a file. Synchronous, so that no other request of the process comes
- * between a look at the file and this.
+ * Sets the modification time of a file. Synchronous, so that no other request of the process runs
+ * between a check of the file and this.
  *
- * @param seen What the file system said of the file.
+ * @param seen The metadata of the file.
  * @throws {Refusal} if another file has the path now, or the program may not write to it.
  */
 export function setModified(
@@ -19,10 +19,10 @@ export function setModified(
   seen: Pick<FileState, "dev" | "ino">,
   modified: Date,
 ): void {
-  // Deno asks for no permission to set the times of a file that is open.
+  // Deno needs no permission to set the times of an open file.
   const { state } = Deno.permissions.querySync({ name: "write", path });
   if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
-  // Not by way of node:fs: it has times in seconds as floating-point numbers, and is a millisecond off.
+  // Not with node:fs: it has times in seconds as floating-point numbers, and is off by a millisecond.
   using file = Deno.openSync(path, { read: true });
   const { dev, ino } = file.statSync();
   if (dev !== Number(seen.dev) || ino !== Number(seen.ino)) {

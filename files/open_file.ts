@@ -1,5 +1,5 @@
 /**
- * Opening a file that a peer names, and no other.
+ * Opens a file that a peer names, and no other.
  *
  * @module
  */
@@ -9,23 +9,23 @@ import { type FileHandle, lstat, open } from "node:fs/promises";
 import { type FileState, isSameFile } from "./file_state.ts";
 import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
 
-/** A file that is open for reading, with what it was when it was opened. */
+/** A file that is open for reading, with its state when it was opened. */
 export interface OpenFile {
   readonly handle: FileHandle;
-  /** Where it was found, without links. */
+  /** Its path, without links. */
   readonly path: string;
   /** In bytes. */
   readonly size: number;
-  /** What the file system said of it. */
+  /** Its metadata. */
   readonly state: FileState;
-  /** When it said so, or just before, in milliseconds since 1970. */
+  /** When the metadata was read, or just before, in milliseconds since 1970. */
   readonly lookedAt: number;
 }
 
-/** What is at a path: a file, a directory, or nothing that anybody is to see. */
+/** What is at a path: a file, a directory, or nothing that may be seen. */
 export type Found = OpenFile | "directory" | null;
 
-/** A path without links, and what the file system says of what is there. */
+/** A path without links, and the metadata of what is there. */
 export interface Resolved {
   readonly real: string;
   readonly seen: BigIntStats;
@@ -34,18 +34,18 @@ export interface Resolved {
 /**
  * Opens the file at a path below a directory.
  *
- * A symbolic link is followed where it leads to a file in the directory. Everything else, what
- * leads out of it, is no regular file or can't be read, is as good as absent. So is what has a reserved
+ * A symbolic link is followed if it leads to a file in the directory. Everything else that
+ * leads out of it, is not a regular file or can't be read, counts as absent. So does what has a reserved
  * name, or is below one.
  *
- * Between a check and the use of what was checked somebody else can exchange a directory for a
- * link. So once the file is open the path is looked at again, several times: each time it has to
- * lead to the same place, and the same file has to be there. Who wants to get past that has to
- * exchange directory and link at just the right moments each time, within some microseconds. (What
- * would rule it out, to open a path component by component, Deno can't do.)
+ * Between a check and the use of what was checked, another process can exchange a directory for a
+ * link. So after the file was opened the path is checked again, several times: each time it must
+ * lead to the same place, and to the same file. To get past that, an attacker must
+ * exchange directory and link at exactly the right moments, within some microseconds. (Opening
+ * a path component by component would rule this out, but Deno can't do that.)
  *
  * @param root The real path of the directory.
- * @param names The names that lead there from it.
+ * @param names The names from there to the file.
  */
 export async function openBelow(root: string, names: readonly string[]): Promise<Found> {
   try {
@@ -69,7 +69,7 @@ export async function openBelow(root: string, names: readonly string[]): Promise
  * Finds where a path below a directory leads to.
  *
  * @returns `null` if that is outside of the directory, or reserved.
- * @throws what {@linkcode isAbsence} knows if nothing is there.
+ * @throws an error that {@linkcode isAbsence} recognizes if nothing is there.
  */
 export async function resolveBelow(
   root: string,
@@ -86,11 +86,11 @@ export async function resolveBelow(
       directory = prefixOf(directory) + name;
     }
   }
-  // Looked at before it is opened: to open a device can have effects.
+  // Checked before it is opened: opening a device can have effects.
   return { real, seen: await lstat(real, { bigint: true }) };
 }
 
-/** How often a file is opened that is replaced by another one, as by a PUT, at that very moment. */
+/** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */
 const ATTEMPTS = 10;
 
 async function openSame(
@@ -98,10 +98,10 @@ async function openSame(
   real: string,
   seen: FileState,
 ): Promise<OpenFile | "replaced" | null> {
-  // A FIFO that has taken the place of the file would block the opening until somebody writes.
-  // O_NOFOLLOW has an effect only where the program may read everything: else Deno resolves the
-  // links of a path before it opens what they lead to, wherever that is. So nothing relies on it;
-  // what counts is that the file that was opened is the one that was looked at.
+  // Opening a FIFO that has replaced the file would block until somebody writes.
+  // O_NOFOLLOW has an effect only if the program may read everything: otherwise Deno resolves the
+  // links of a path before it opens their target, wherever that is. So nothing relies on it;
+  // what matters is that the file that was opened is the one that was checked.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
   const handle = await open(real, flags);
   let found: OpenFile | "replaced" | null = null;
@@ -119,12 +119,12 @@ async function openSame(
   return found;
 }
 
-/** How often the path of an open file is looked at. */
+/** How often the path of an open file is checked. */
 const LOOKS = 3;
 
 /**
- * What has happened to the path of an open file: nothing, or it leads to another file now, or to
- * another place. Synchronous, to leave less time between two looks: what was opened just now is in the cache.
+ * Checks the path of an open file: whether it is unchanged, or now leads to another file or
+ * another place. Synchronous, to leave less time between two checks: a file that was just opened is in the cache.
  */
 function changeSince(path: string, real: string, opened: FileState): null | "replaced" | "moved" {
   for (let look = 0; look < LOOKS; look++) {
@@ -140,12 +140,12 @@ const ABSENCE: ReadonlySet<unknown> = new Set([
   "EACCES",
   "ELOOP",
   "ENAMETOOLONG",
-  // What a socket answers, if one takes the place of the file.
+  // The error for a socket, if one replaces the file.
   "ENXIO",
 ]);
 
-/** Whether an error means that nothing is there for anybody to see. */
+/** Reports whether an error means that nothing may be seen there. */
 export function isAbsence(error: unknown): boolean {
-  // A part of the directory may be denied to the program; where links lead to, Deno does not ask.
+  // The program may lack permission for a part of the directory; Deno does not check the targets of links.
   return error instanceof Deno.errors.NotCapable || ABSENCE.has((error as { code?: unknown }).code);
 }

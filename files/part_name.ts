@@ -1,18 +1,18 @@
 /**
- * The names of parts of downloads, which are kept beside their targets.
+ * The names of parts of downloads, which are kept next to their targets.
  *
  * @module
  */
 
-/** What the name of a part ends with. */
+/** The suffix of a part's name. */
 export const PART_SUFFIX = ".degu-part";
 
-/** Parts, what replaces one, and their records; as a file system may take the names that ignores case. */
+/** Parts, their replacements and their records; ignoring case, as some file systems do. */
 const PART_NAME = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/isu;
 
 /**
- * Whether a name is that of a part or of what belongs to one. A peer that named a file so could make up
- * what a download continues, or change what another peer has sent.
+ * Reports whether a name is that of a part or of a file that belongs to one. A peer that used such a name could forge
+ * what a download resumes, or change what another peer has sent.
  */
 export function isPartName(name: string): boolean {
   return PART_NAME.test(name);

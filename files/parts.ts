@@ -1,5 +1,5 @@
 /**
- * Parts: what has come of uploads that were cut, and may go on.
+ * Parts: the data of interrupted uploads, which can be resumed.
  *
  * @module
  */
@@ -10,10 +10,10 @@ import { Refusal } from "./refusal.ts";
 import { lookAt } from "./reserved.ts";
 import { inUse, type Listed, listUnfinished, pathOf, removeUnlocked } from "./unfinished.ts";
 
-/** Parts that clients of one authority may have. */
+/** The number of parts that clients of one authority may have. */
 const MAX_PARTS = 16;
 
-/** What an upload is known by, beside who sends it. */
+/** What identifies an upload, besides its sender. */
 export interface Wanted {
   readonly names: readonly string[];
   /** Bytes of the whole file. */
@@ -25,13 +25,13 @@ export interface Wanted {
 /** Where a part is kept, whether or not there is one. */
 export interface PartName {
   readonly path: string;
-  /** What the names of all parts of the same authority begin with. */
+  /** The prefix of the names of all parts of the same authority. */
   readonly beginning: string;
 }
 
 /**
- * Says where the part of an upload is kept. Only the client that has sent it finds it: another one, by
- * its own key or its authority's, gets another name.
+ * Returns where the part of an upload is kept. Only the client that sent it finds it: another one, by
+ * its own key or its authority's, gets another path.
  */
 export function namePart(
   root: string,
@@ -59,7 +59,7 @@ export function partSize({ path }: PartName): number {
  * Makes room for one more part: removes the oldest idle ones of the same authority if there are too many,
  * but none that another process writes to.
  *
- * What the upload says of its length has no effect: until bytes arrive, they take no room.
+ * The announced length of the upload has no effect: bytes take no room until they arrive.
  *
  * @throws {Refusal} if too many parts of the authority are being written.
  */
@@ -75,10 +75,10 @@ export function makeRoom(root: string, part: PartName): void {
 }
 
 /**
- * Makes room for the bytes of a part: removes the oldest idle ones of the same authority. To be called in
- * the same turn in which the part is cut to what this returns: else another part finds the same room.
+ * Makes room for the bytes of a part: removes the oldest idle ones of the same authority. Call it in
+ * the same turn in which the part is truncated to the result: otherwise another part gets the same room.
  *
- * @param maxBytes Of all parts of the authority together, with those that are being written.
+ * @param maxBytes The limit for all parts of the authority, including those that are being written.
  * @returns How many of the bytes there is room for.
  */
 export function findRoom(root: string, part: PartName, bytes: number, maxBytes: number): number {
@@ -102,13 +102,13 @@ function oldestIdle(parts: readonly Listed[]): Listed[] {
   return parts.filter(({ isIdle }) => isIdle).sort((a, b) => a.modified - b.modified);
 }
 
-/** An upload that is under way. */
+/** An upload in progress. */
 interface Upload {
   /** True once a newer request has asked for the same part. */
   isEnded: boolean;
-  /** Cancels what it waits for. */
+  /** Cancels its pending operation. */
   readonly cancel: () => void;
-  /** Resolves when nothing of it is left. */
+  /** Resolves when it has ended. */
   readonly done: Promise<void>;
 }
 
@@ -116,7 +116,7 @@ interface Upload {
 const uploads = new Map<string, Upload>();
 
 /**
- * Ends the upload to a part that is under way.
+ * Ends the upload in progress to a part.
  *
  * @returns Resolves when it has ended; `null` if there is none. Another one may have begun by then.
  */
@@ -129,7 +129,7 @@ export function endOlder({ path }: PartName): Promise<void> | null {
 }
 
 /**
- * Does what an upload has to do, known to others as long as it takes. Called in the same turn in which
+ * Runs an upload, registered as long as it takes. Called in the same turn in which
  * {@linkcode endOlder} has found none.
  *
  * @param cancel Called when a newer request asks for the same part.

@@ -4,13 +4,13 @@
  * @module
  */
 
-/** What would not be seen in a line of a log, would end it, or would change the order of what follows. */
+/** Characters that are invisible in a log, end its line, or change the order of what follows. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**
- * Makes a message fit for a log: peers that may write choose the names that are in it.
+ * Makes a message safe for a log: peers that may write choose the names in it.
  *
- * @returns The message with each character that is not seen as its code point in hexadecimal digits.
+ * @returns The message with each such character replaced by its code point in hexadecimal digits.
  */
 export function printable(message: string): string {
   return message.replaceAll(
@@ -32,10 +32,10 @@ export function printableJson(value: unknown): string {
 }
 
 /**
- * Makes an error fit for a log: one of the file system has the path that it is about in its message, and in
+ * Makes an error safe for a log: a file system error has its path in its message and in
  * its stack.
  *
- * @returns The error itself if its message is fit; else one with the same name and code that is.
+ * @returns The error itself if its message is safe; otherwise a safe one with the same name and code.
  */
 export function printableError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;

@@ -21,18 +21,18 @@ import type { Target } from "./target.ts";
 import { Unfinished } from "./unfinished.ts";
 import type { UploadHeaders } from "./upload_headers.ts";
 
-/** A request that writes, and what decides about it. */
+/** A request that writes, and its context. */
 export interface WriteRequest {
   readonly request: Request;
   readonly session: Session | undefined;
   /** The real path of the directory that is served. */
   readonly root: string;
   readonly target: Target;
-  /** Bytes of a file at most. */
+  /** The most bytes of a file. */
   readonly maxBytes: number;
 }
 
-/** Writes a file in one go. */
+/** Writes a file in a single request. */
 export async function put(write: WriteRequest, headers: UploadHeaders): Promise<ResponseTuple> {
   const { request, root, maxBytes } = write;
   checkBeforeBody(write, bodyLength(request));
@@ -66,34 +66,34 @@ function answerOf(created: boolean, headers: HeaderDict): ResponseTuple {
     : [204, "No Content", headers, null];
 }
 
-/** Bytes of the body; 0 if they are not known before its end. */
+/** Bytes of the body; 0 if unknown. */
 function bodyLength({ body }: Request): number {
   return body === null || body.chunked ? 0 : body.contentLength;
 }
 
-/** Refuses what can't be written, whatever its body is. */
+/** Refuses what can't be written, whatever the body. */
 export function checkDestination(write: WriteRequest, length: number): BigIntStats | null {
   const { root, target, maxBytes } = write;
   if (target.names.length > 0 && target.isDirectory) {
-    throw new Refusal(409, "the name of a file has no slash at its end");
+    throw new Refusal(409, "the path of a file has no trailing slash");
   }
   const { existing } = findFile(root, target.names);
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
   return existing;
 }
 
-/** Refuses what is wrong before its body is read. */
+/** Refuses an invalid request before its body is read. */
 export function checkBeforeBody(write: WriteRequest, length: number): void {
   checkCondition(write.request.headers, checkDestination(write, length));
 }
 
-/** Refuses a file that is not what it was announced to be. */
+/** Refuses a file that does not match its announced digest. */
 export function checkDigest(hash: Hash | null, digest: string | null): void {
   if (hash === null || hash.digest("hex") === digest) return;
   throw new Refusal(400, "the file does not have the digest that was announced");
 }
 
-/** Gives a file that is complete its name. */
+/** Gives a complete file its name. */
 export async function finish(
   write: WriteRequest,
   { digest, modified }: UploadHeaders,
@@ -112,11 +112,11 @@ export async function finish(
     wantsNew(request.headers),
   );
   await syncDirectories(changed);
-  const headers = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
+  const headers: HeaderDict = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
   return answerOf(created, headers);
 }
 
-/** Deletes a file, or a directory that is empty. */
+/** Deletes a file or an empty directory. */
 export async function remove(write: WriteRequest): Promise<ResponseTuple> {
   const { request, root, target } = write;
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
@@ -125,13 +125,13 @@ export async function remove(write: WriteRequest): Promise<ResponseTuple> {
   return [204, "No Content", {}, null];
 }
 
-/** Refuses what a precondition of the request is against. */
+/** Refuses a request whose preconditions fail. */
 export function checkCondition(headers: HeaderDict, existing: BigIntStats | null): void {
   const validators = existing && makeValidators(existing, Date.now());
   if (!allowsWriting(headers, validators)) throw new Refusal(412, "a precondition does not hold");
 }
 
-/** Asked right before what can't be undone: the peer may have been forgotten meanwhile. */
+/** Checked right before what can't be undone: the peer may have been forgotten meanwhile. */
 export async function checkAdmission(session: Session | undefined): Promise<void> {
   if (session === undefined || await isStillAdmitted(session)) return;
   throw new Refusal(403, "the peer is no longer trusted");

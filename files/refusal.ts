@@ -1,5 +1,5 @@
 /**
- * Requests that are not carried out, and how they are answered.
+ * Requests that are refused, and their responses.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { printable } from "./printable.ts";
 
-/** The statuses of requests that are not carried out (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
+/** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
 const REASONS = {
   400: "Bad Request",
   403: "Forbidden",
@@ -23,14 +23,14 @@ const REASONS = {
   507: "Insufficient Storage",
 } as const;
 
-/** A request that is not carried out. The message is for the log; the peer learns the status alone. */
+/** A refused request. The message is for the log; the peer only gets the status. */
 export class Refusal extends Error {
   /** The status of the response. */
   readonly status: keyof typeof REASONS;
   /** The headers of the response. */
   readonly headers: HeaderDict;
 
-  /** Makes a refusal with the error behind it, if any, as its cause. */
+  /** Creates a refusal with its underlying error, if any, as its cause. */
   constructor(
     status: keyof typeof REASONS,
     message: string,
@@ -48,12 +48,12 @@ export class Refusal extends Error {
   }
 }
 
-/** Makes the refusal of a request for what is not there, or not for anybody to see. */
+/** Creates the refusal of a request for what does not exist, or may not be seen. */
 export function notFound(): Refusal {
-  return new Refusal(404, "there is nothing of this name");
+  return new Refusal(404, "nothing has this name");
 }
 
-/** What errors of the file system mean to somebody who writes. */
+/** The meaning of file system errors for a client that writes. */
 const STATUSES: Readonly<Record<string, Refusal["status"]>> = {
   ENOSPC: 507,
   EDQUOT: 507,
@@ -64,13 +64,13 @@ const STATUSES: Readonly<Record<string, Refusal["status"]>> = {
   EROFS: 403,
   EACCES: 403,
   EPERM: 403,
-  // A link where a directory was a moment ago.
+  // A link that has just replaced a directory.
   ELOOP: 403,
-  // The file system does not take every name that Unix does.
+  // The file system does not accept every name that Unix does.
   EINVAL: 403,
   EILSEQ: 403,
   ENAMETOOLONG: 414,
-  // What somebody else did to the directory meanwhile.
+  // Another process has changed the directory meanwhile.
   ENOENT: 409,
   ENOTDIR: 409,
   EISDIR: 409,
@@ -83,7 +83,7 @@ const STATUSES: Readonly<Record<string, Refusal["status"]>> = {
   ENFILE: 503,
 };
 
-/** Makes a refusal of an error of the file system while something was written; `null` for others. */
+/** Converts a file system error during a write to a refusal; `null` for other errors. */
 export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error;
   const { code } = error as { code?: unknown };
@@ -95,7 +95,7 @@ export function refusalOf(error: unknown): Refusal | null {
   return status === undefined ? null : new Refusal(status, `${error}`, {}, { cause: error });
 }
 
-/** Makes a refusal of an error of the file system that has nothing to do with the request; `null` for others. */
+/** Converts a file system error unrelated to the request to a refusal; `null` for other errors. */
 export function overloadOf(error: unknown): Refusal | null {
   const refusal = refusalOf(error);
   return refusal?.status === 503 ? refusal : null;

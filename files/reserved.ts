@@ -1,5 +1,5 @@
 /**
- * The directory that an app keeps unfinished files in, below the one that it serves, and other names that
+ * The directory for an app's unfinished files, below the one that it serves, and other names that
  * no peer can use.
  *
  * @module
@@ -12,31 +12,31 @@ import { Refusal } from "./refusal.ts";
 
 /**
  * The name of the directory; never served, listed, written or deleted by a peer, at any depth: a directory
- * below this one may be another app's, with unfinished files of its own.
+ * below this one may be the root of another app, with its own unfinished files.
  */
 export const RESERVED = ".degu-files";
 
-/** Says where it is. */
+/** Returns its path. */
 export function reservedPath(root: string): string {
   return `${prefixOf(root)}${RESERVED}`;
 }
 
-/** What the path of everything in a directory begins with. */
+/** The prefix of every path in a directory. */
 export function prefixOf(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;
 }
 
-/** The name as a file system may take it that ignores case. */
+/** The name, ignoring case as some file systems do. */
 const RESERVED_NAME = /^\.degu-files$/iu;
 
-/** Whether a name is reserved, wherever it is: for unfinished files, or for parts of downloads. */
+/** Reports whether a name is reserved everywhere: for unfinished files, or for parts of downloads. */
 export function isReservedName(name: string): boolean {
   return RESERVED_NAME.test(name) || isPartName(name);
 }
 
 /**
- * Whether a name in a directory is reserved, or means the reserved directory there. On a file system that
- * has short names beside long ones there are several which do: so the directory is compared, too.
+ * Reports whether a name in a directory is reserved, or refers to the reserved directory there. A file system with
+ * short and long names has several such names: so the directory itself is compared, too.
  */
 export function isReserved(directory: string, name: string): boolean {
   if (isReservedName(name)) return true;
@@ -47,9 +47,9 @@ export function isReserved(directory: string, name: string): boolean {
 }
 
 /**
- * Makes the directory, mode 0700, where there is none.
+ * Creates the directory, with mode 0700, if there is none.
  *
- * @throws {Refusal} if there is something else of this name.
+ * @throws {Refusal} if something else has this name.
  */
 export function makeReserved(root: string): void {
   const path = reservedPath(root);
@@ -73,11 +73,11 @@ function closeToOthers(path: string): void {
   try {
     chmodSync(path, 0o700);
   } catch {
-    // A file system without modes, where the mount decides who may read.
+    // A file system without modes: the mount decides who may read.
   }
 }
 
-/** What the file system says of a path, links not followed; `null` if there is nothing. */
+/** The metadata of a path, without following links; `null` if nothing is there. */
 export function lookAt(path: string): BigIntStats | null {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false }) ?? null;
 }

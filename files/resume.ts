@@ -1,5 +1,5 @@
 /**
- * Uploads that go on where they were cut.
+ * Uploads that are resumed where they were interrupted.
  *
  * @module
  */
@@ -37,14 +37,14 @@ import { Refusal, refusalOf } from "./refusal.ts";
 import { Unfinished } from "./unfinished.ts";
 import type { UploadHeaders } from "./upload_headers.ts";
 
-/** What a resumable upload needs beside what every request has. */
+/** What a resumable upload needs besides what every request has. */
 export interface ResumableWrite extends WriteRequest {
   /** Bytes that the parts of one authority may have. */
   readonly maxPartBytes: number;
   readonly digests: KnownDigests;
 }
 
-/** The headers of a request for a file of which a part may be here. */
+/** The headers of a request for a file that may have a part here. */
 interface WantedFile extends UploadHeaders {
   readonly digest: string;
   readonly length: number;
@@ -56,7 +56,7 @@ function wantedFile(headers: UploadHeaders): WantedFile {
   throw new Refusal(400, "need upload-length and a repr-digest with sha-256");
 }
 
-/** Answers how much of a file is here. Makes nothing. */
+/** Answers how much of a file is here. Creates nothing. */
 export async function answerOffset(
   write: ResumableWrite,
   headers: UploadHeaders,
@@ -68,7 +68,7 @@ export async function answerOffset(
   return [200, "OK", offsetHeader(await offsetOf(write, wanted, part)), null];
 }
 
-/** Writes the rest of a file of which a part is here, or all of it. */
+/** Writes the rest of a file that has a part here, or all of it. */
 export async function putRest(
   write: ResumableWrite,
   headers: UploadHeaders,
@@ -97,7 +97,7 @@ export async function putRest(
     try {
       await append(write, { ...wanted, offset }, file, upload);
     } catch (error) {
-      // Whoever has cut it goes on later. What can't be written or kept is removed.
+      // An interrupted upload is resumed later. What can't be written or kept is removed.
       if (upload.isEnded || refusalOf(error) === null) keep(write, part, file);
       throw upload.isEnded ? new Refusal(409, "a newer request for the same part") : error;
     }
@@ -113,7 +113,7 @@ function offsetHeader(offset: number): { "upload-offset": string } {
   return { "upload-offset": `${offset}` };
 }
 
-/** How much of a file is here: all of it, a part of it, or nothing. */
+/** How much of a file is here: all, a part, or nothing. */
 async function offsetOf(
   write: ResumableWrite,
   wanted: WantedFile,
@@ -123,7 +123,7 @@ async function offsetOf(
   return state === null ? partOffset(part, wanted.length) : wanted.length;
 }
 
-/** How much of a file its part has. */
+/** The length of a file's part. */
 function partOffset(part: PartName, length: number): number {
   const size = partSize(part);
   return size <= length ? size : 0;
@@ -149,7 +149,7 @@ async function findHere(
   }
 }
 
-/** Answers to an upload of what is here already; the file gets the time that came along. */
+/** Answers an upload of a file that is already here; it gets the time in the request. */
 async function confirm(
   write: ResumableWrite,
   { digest, modified }: WantedFile,
@@ -161,14 +161,14 @@ async function confirm(
     const { path, existing } = findFile(root, target.names);
     checkCondition(request.headers, existing);
     if (existing === null || !isUnchanged(existing, state)) {
-      throw new Refusal(409, `${path} has changed meanwhile`, offsetHeader(0));
+      throw new Refusal(409, `${path} changed meanwhile`, offsetHeader(0));
     }
     setModified(path, state, modified);
   }
   return [204, "No Content", { "repr-digest": formatReprDigest(digest) }, null];
 }
 
-/** Writes what comes behind what is here, and checks the digest of the whole. */
+/** Appends the body to the part, and checks the digest of the whole file. */
 async function append(
   { request }: WriteRequest,
   { digest, offset, length }: WantedFile & { readonly offset: number },
@@ -177,7 +177,7 @@ async function append(
 ): Promise<void> {
   if (offset === 0) await handle.truncate(0);
   else if (Number(state.size) !== offset) {
-    // Another process had it; what there is now is empty.
+    // Another process had it; the new part is empty.
     throw new Refusal(409, "the part has changed", offsetHeader(0));
   }
   const hash = createHash("sha256");
@@ -188,10 +188,10 @@ async function append(
   checkDigest(hash, digest);
 }
 
-/** Keeps what has come of a file, as much of it as there is room for. */
+/** Keeps the received part of a file, as far as there is room. */
 function keep({ root, maxPartBytes }: ResumableWrite, part: PartName, file: Unfinished): void {
   const { fd } = file.handle;
-  // All in one turn: parts that are cut at the same time must not find the same room.
+  // All in one turn: parts that are cut at the same time must not get the same room.
   const { size } = fstatSync(fd);
   const room = findRoom(root, part, size, maxPartBytes);
   if (size > room) ftruncateSync(fd, room);

@@ -13,8 +13,8 @@ const KEPT_MILLISECONDS = 24 * HOUR;
 
 const sweepers = new Set<WeakRef<Sweeper>>();
 
-// One for all apps, and begun when the module is loaded: an app has no end at which it could clear its own,
-// and a test of a program with an app in it would fail because of the timer that is left.
+// A single timer for all apps, started when the module is loaded: an app has no end at which it could clear its own,
+// and a test of a program with an app would fail because of the leaked timer.
 startInterval(() => {
   for (const reference of sweepers) {
     const sweeper = reference.deref();
@@ -30,9 +30,9 @@ export class Sweeper {
   #swept = -Infinity;
 
   /**
-   * Removes what is old now, and looks again each hour.
+   * Removes old files now, and then once an hour.
    *
-   * @param report Called with what keeps a file from being removed.
+   * @param report Called with the error if a file can't be removed.
    */
   constructor(root: string, report: (message: string) => void) {
     this.#root = root;
@@ -41,7 +41,7 @@ export class Sweeper {
     this.sweepIfDue();
   }
 
-  /** Removes what is old, unless that was done less than an hour ago. */
+  /** Removes old files, unless that was done less than an hour ago. */
   sweepIfDue(): void {
     const now = Date.now();
     // The clock may have been set back.

@@ -1,5 +1,5 @@
 /**
- * What a request is for.
+ * The file or directory that a request refers to.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import type { Request } from "../base/app/message.ts";
 import { namesOf } from "./file_name.ts";
 
-/** The file or directory that a request is for, by its names from the root on. */
+/** The file or directory that a request refers to, by its names from the root. */
 export interface Target {
   readonly names: readonly string[];
   /** True for a path that ends with a slash. */

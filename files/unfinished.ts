@@ -4,33 +4,32 @@
  * @module
  */
 
-import type { BigIntStats } from "node:fs";
-import { readdirSync, unlinkSync } from "node:fs";
+import { type BigIntStats, readdirSync, unlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { lockFile } from "../disk/lock.ts";
 import { isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { lookAt, makeReserved, prefixOf, reservedPath } from "./reserved.ts";
-import { lockFile } from "./lock.ts";
 
 const MODE_BITS = 0o7777n;
-/** What the names of unfinished files look like; nothing else is ever removed. */
+/** The pattern of the names of unfinished files; nothing else is ever removed. */
 const NAME = /^(?:put-[0-9a-f]{32}|part-[0-9a-f]{32}-[0-9a-f]{64})$/;
 
-/** How often a part is opened that another process makes or removes at that very moment. */
+/** How often opening is tried if another process creates or removes the part at the same moment. */
 const ATTEMPTS = 5;
 
-/** The paths of the files that this process writes at the moment. */
+/** The paths of the files that this process is writing. */
 export const inUse = new Set<string>();
 
 /** A file that is being written. */
 export class Unfinished implements AsyncDisposable {
   readonly path: string;
   readonly handle: FileHandle;
-  /** What the file system said of it when it was opened. */
+  /** Its metadata when it was opened. */
   readonly state: BigIntStats;
-  /** The mode of a file that is new, as the process makes them. */
+  /** The default mode of new files. */
   readonly newMode: bigint;
-  /** Whether it stays if it does not get a name. */
+  /** Whether it is kept if it does not get a name. */
   isKept = false;
 
   /** Keeps other processes from writing to a part; a file with a random name needs none. */
@@ -48,21 +47,21 @@ export class Unfinished implements AsyncDisposable {
     return this.state.mode & MODE_BITS;
   }
 
-  /** Makes an empty file that is removed on dispose, unless it has got a name. */
+  /** Creates an empty file that is removed on dispose, unless it was given a name. */
   static async create(root: string): Promise<Unfinished> {
     makeReserved(root);
     return await Unfinished.#open(pathOf(root, `put-${randomDigits()}`), "wx+", 0o666);
   }
 
   /**
-   * Makes the file of a part, or opens it; only this user can read it. One that another process writes to
-   * is removed, and a new one made: that process notices before it gives the file a name.
+   * Creates or opens the file of a part; only this user can read it. One that another process is writing
+   * is removed, and a new one created: the other process notices before it gives the file a name.
    */
   static async openPart(path: string, root: string): Promise<Unfinished> {
     const { newMode } = await probe(root);
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const old = lookAt(path);
-      // A process that was killed has left a second name of a file that is served.
+      // A killed process has left a second name of a served file.
       if (old !== null && (!old.isFile() || old.nlink > 1n)) removeIfThere(path);
       const file = await Unfinished.#open(
         path,
@@ -89,14 +88,14 @@ export class Unfinished implements AsyncDisposable {
     }
   }
 
-  /** Makes sure that this process alone writes to the file, and that it is still the one of this name. */
+  /** Checks that only this process writes to the file, and that the file still has this name. */
   async #takeLock(): Promise<boolean> {
     try {
       this.#lock = await Deno.open(this.path, { write: true });
-      // There are file systems without locks.
+      // Some file systems have no locks.
       if (!await lockFile(this.#lock).catch(() => true)) return false;
     } catch {
-      // It has no name any more.
+      // It no longer has a name.
     }
     const now = lookAt(this.path);
     if (now !== null && isSameFile(now, this.state)) return true;
@@ -104,7 +103,7 @@ export class Unfinished implements AsyncDisposable {
     return false;
   }
 
-  /** Closes the file, and removes it unless it is kept or has got a name. */
+  /** Closes the file, and removes it unless it is kept or was given a name. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.handle.close();
@@ -116,13 +115,13 @@ export class Unfinished implements AsyncDisposable {
   }
 }
 
-/** Finds out which mode the process gives to files: to ask for its umask takes a permission. */
+/** Finds out the default mode of new files: reading the umask requires a permission. */
 async function probe(root: string): Promise<Unfinished> {
   await using file = await Unfinished.create(root);
   return file;
 }
 
-/** Says where a file of the reserved directory is. */
+/** Returns the path of a file in the reserved directory. */
 export function pathOf(root: string, name: string): string {
   return prefixOf(reservedPath(root)) + name;
 }
@@ -131,8 +130,8 @@ function randomDigits(): string {
   return crypto.getRandomValues(new Uint8Array(16)).toHex();
 }
 
-/** Removes a file; no matter whether it is there. */
-export function removeIfThere(path: string): void {
+/** Removes a file if it exists. */
+function removeIfThere(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
@@ -141,9 +140,9 @@ export function removeIfThere(path: string): void {
 }
 
 /**
- * Removes an unfinished file unless another process writes to it.
+ * Removes an unfinished file unless another process is writing it.
  *
- * @returns False if one does.
+ * @returns False if one is.
  */
 export function removeUnlocked(path: string): boolean {
   const before = lookAt(path);
@@ -151,12 +150,12 @@ export function removeUnlocked(path: string): boolean {
   try {
     file = Deno.openSync(path, { write: true });
   } catch {
-    // It is gone, or is left from a process that has made it read-only, before it was to be renamed.
+    // It is gone, or left from a process that made it read-only before renaming it.
   }
   try {
     if (file !== null && !isLockable(file)) return false;
     const now = lookAt(path);
-    // What another process has put there meanwhile is in use.
+    // A file that another process has just put there is in use.
     if (before !== null && now !== null && !isSameFile(before, now)) return false;
     removeIfThere(path);
     return true;
@@ -169,22 +168,22 @@ function isLockable(file: Deno.FsFile): boolean {
   try {
     return file.tryLockSync(true);
   } catch {
-    // There are file systems without locks.
+    // Some file systems have no locks.
     return true;
   }
 }
 
-/** What is in the reserved directory. */
+/** The content of the reserved directory. */
 export interface Listed {
   readonly path: string;
   readonly size: number;
   /** When it was last written to, in milliseconds since 1970. */
   readonly modified: number;
-  /** True if this process does not write to it. */
+  /** True if this process is not writing it. */
   readonly isIdle: boolean;
 }
 
-/** The unfinished files whose names begin so. */
+/** The unfinished files whose names have this prefix. */
 export function listUnfinished(root: string, beginning: string): Listed[] {
   const directory = lookAt(reservedPath(root));
   if (!directory?.isDirectory()) return [];

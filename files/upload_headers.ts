@@ -1,5 +1,5 @@
 /**
- * What the headers of a request say of a file that is sent, or is going to be.
+ * The headers that describe an uploaded file.
  *
  * @module
  */
@@ -9,11 +9,11 @@ import { parseDecimal } from "../base/wire/range.ts";
 import { parseReprDigest } from "./digest.ts";
 import { Refusal } from "./refusal.ts";
 
-/** The headers of a PUT that this app knows, and of a HEAD that asks how much of a file is here. */
+/** The headers that this app supports with PUT, and with a HEAD that requests the upload offset. */
 export interface UploadHeaders {
   /** The SHA-256 of the whole file, in hexadecimal digits. */
   readonly digest: string | null;
-  /** When the file was last changed where it comes from. */
+  /** When the file was last changed on the client. */
   readonly modified: Date | null;
   /** The position of the first byte of the body in the file. */
   readonly offset: number | null;
@@ -21,13 +21,13 @@ export interface UploadHeaders {
   readonly length: number | null;
 }
 
-/** ISO 8601 as `Date.prototype.toISOString` writes it; milliseconds may be left out. */
+/** ISO 8601 as `Date.prototype.toISOString` writes it; milliseconds may be omitted. */
 const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{3})?Z$/;
 
 /**
- * Reads them.
+ * Reads the headers.
  *
- * @throws {Refusal} if one has a wrong form.
+ * @throws {Refusal} if one is not valid.
  */
 export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
   return {
@@ -57,7 +57,7 @@ function parseCount(value: string): number {
 function parseTime(value: string): Date {
   const [, seconds, milliseconds = ".000"] = TIME.exec(value) ?? [];
   const date = new Date(value);
-  // `Date` takes the 31st of each month for a day of the next.
+  // `Date` treats the 31st of a shorter month as a day of the next.
   if (Number.isNaN(date.getTime()) || date.toISOString() !== `${seconds}${milliseconds}Z`) {
     throw new RangeError("must be a time of ISO 8601 in UTC");
   }

@@ -16,6 +16,7 @@ import {
   isIPv6,
   isLinkLocal,
   isNameOrIPv4,
+  isUnixAddress,
   makeTuple,
   withoutPrefix,
   withoutZone,
@@ -65,7 +66,7 @@ export function checkServerAddress(address: Address): Address {
 
 /** The value of the `host` header for an address (RFC 9110 §7.2); `null` for sockets with a name. */
 export function hostOf(address: Address, defaultPort: number): string | null {
-  if (typeof address === "string" || address instanceof Uint8Array) return null;
+  if (isUnixAddress(address)) return null;
   const [host, port] = address;
   const shown = host.includes(":") ? `[${withoutZone(host)}]` : host;
   return port === defaultPort ? shown : `${shown}:${port}`;
@@ -105,7 +106,7 @@ export function boundAddress(asked: Address, bound: Deno.Addr): Address {
  * on IPv6; `null` if it has none.
  */
 export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
-  if (typeof server === "string" || server instanceof Uint8Array) return null;
+  if (isUnixAddress(server)) return null;
   const { hostname, port } = peer as Deno.NetAddr;
   const host = withoutMapping(hostname);
   if (isIPv4(host)) return Object.freeze([host, port] as const);

@@ -87,7 +87,7 @@ export class Exchanges {
   ) {
     this.#mayBeRefused = encrypted;
     this.#transport = transport;
-    this.#preambles = new PreambleReader(transport, checkResponseStart);
+    this.#preambles = new PreambleReader(transport, checkResponseStart, END_MESSAGE);
     this.#writer = new MessageWriter(transport);
     this.#baseHeaders = baseHeaders;
     this.#bodies = bodies;
@@ -316,10 +316,11 @@ export class Exchanges {
   }
 }
 
+const LOG_HINT = "the server's log says why, at level info";
+const END_MESSAGE = `the server closed the connection before it answered anything; ${LOG_HINT}`;
 const REFUSED_MESSAGE =
   "the server closed the connection before it answered anything, which over TLS may be its way to " +
   "refuse this client's certificate";
-const LOG_HINT = "the server's log says why, at level info";
 
 /**
  * Waits until the runtime has polled its sockets, which only a timer is sure to make it do, and has

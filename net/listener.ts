@@ -6,6 +6,7 @@
 
 import type { Socket } from "../base/app/app.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
+import { formatAddress } from "../base/address.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 import { NOT_SHARED, type PortSharing } from "./port_sharing.ts";
 
@@ -97,11 +98,7 @@ export class PlainListener implements Listener {
    * @param sharing For a port, needs `--unstable-net` if it is shared: else Deno ends the process.
    */
   constructor(address: Address, log: ListenerLog, sharing: PortSharing = NOT_SHARED) {
-    const endpoint = endpointOf(address);
-    const { reusePort } = sharing;
-    if (endpoint.transport === "tcp") this.#listener = Deno.listen({ ...endpoint, reusePort });
-    else if (endpoint.path === "") this.#listener = listenOnFreeName();
-    else this.#listener = Deno.listen(endpoint);
+    this.#listener = listenAt(address, sharing);
     this.address = boundAddress(address, this.#listener.addr);
     this.#log = log;
   }
@@ -171,6 +168,37 @@ export class PlainListener implements Listener {
   ended(): Promise<void> {
     return this.ready;
   }
+}
+
+/** Binds a checked address. */
+function listenAt(
+  address: Address,
+  { reusePort }: PortSharing,
+): Deno.TcpListener | Deno.UnixListener {
+  const endpoint = endpointOf(address);
+  try {
+    if (endpoint.transport === "tcp") return Deno.listen({ ...endpoint, reusePort });
+    return endpoint.path === "" ? listenOnFreeName() : Deno.listen(endpoint);
+  } catch (error) {
+    throw explainBinding(error, address);
+  }
+}
+
+const SYSTEM_ERRORS = [
+  Deno.errors.AddrInUse,
+  Deno.errors.AddrNotAvailable,
+  Deno.errors.NotFound,
+  Deno.errors.PermissionDenied,
+];
+
+/** An error of the system, with the address, which it doesn't name; any other error is returned unchanged. */
+function explainBinding(error: unknown, address: Address): unknown {
+  const Class = SYSTEM_ERRORS.find((Class) => error instanceof Class);
+  if (Class === undefined || !(error instanceof Error)) return error;
+  const exists = Class === Deno.errors.AddrInUse && typeof address === "string";
+  const hint = exists ? "; the path exists: remove it if nothing listens there any more" : "";
+  const message = `can't listen at ${formatAddress(address)}: ${error.message}${hint}`;
+  return new Class(message, { cause: error });
 }
 
 /**

@@ -16,6 +16,7 @@ import type { Transport } from "./transport.ts";
 export class PreambleReader {
   readonly #transport: Transport;
   readonly #checkStart: (first: number) => void;
+  readonly #endMessage: string | undefined;
   /** How many bytes of the next preamble were searched for its end. */
   #searched = 0;
   /** What it waits for: a read of the socket, or one that was issued ahead. */
@@ -25,10 +26,16 @@ export class PreambleReader {
    * Makes a reader of the preambles that arrive over a transport.
    *
    * @param checkStart Throws if no preamble begins with this byte.
+   * @param endMessage What to say if the peer closes before a preamble, if not that alone.
    */
-  constructor(transport: Transport, checkStart: (first: number) => void = () => {}) {
+  constructor(
+    transport: Transport,
+    checkStart: (first: number) => void = () => {},
+    endMessage?: string,
+  ) {
     this.#transport = transport;
     this.#checkStart = checkStart;
+    this.#endMessage = endMessage;
   }
 
   /**
@@ -86,7 +93,7 @@ export class PreambleReader {
     this.#transport.endRead();
     // What was read ahead is in the reader already.
     const arrived = this.#receiving === "read" ? this.#transport.reader.filled(count) : count ?? 0;
-    if (arrived === 0) throw preambleEnded(this.#searched);
+    if (arrived === 0) throw preambleEnded(this.#searched, this.#endMessage);
     if (this.#searched === 0) this.#transport.deadline.start();
     this.#receiving = "nothing";
   }
@@ -126,7 +133,7 @@ function checkSize(least: number): void {
   throw new ProtocolError("PREAMBLE_TOO_LARGE", message);
 }
 
-function preambleEnded(read: number): ProtocolError {
-  if (read === 0) return new EmptyPreambleError();
+function preambleEnded(read: number, endMessage: string | undefined): ProtocolError {
+  if (read === 0) return new EmptyPreambleError(endMessage);
   return new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
 }

@@ -31,7 +31,7 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import type { ExchangeWatch, WatchExchange } from "./exchange.ts";
+import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./interval.ts";
 import { linger } from "./linger.ts";

@@ -7,7 +7,7 @@
 import { checkFunction, checkInteger, checkMethods } from "../base/checks.ts";
 import { copyOptions } from "../base/options.ts";
 import { checkTimeout } from "./deadline.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Exchange } from "./exchange_watch.ts";
 import type { Logger } from "./standard_logger.ts";
 
 /** The limits and the logger of a server. */

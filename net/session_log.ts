@@ -52,13 +52,16 @@ export class SessionLog {
   broken(failure: unknown, expectation: unknown): void {
     const timedOut = failure instanceof Deno.errors.TimedOut;
     const hint = timedOut && expectation !== undefined ? explainExpectation(expectation) : "";
-    const invalid = failure instanceof ProtocolError && !(failure instanceof EmptyPreambleError);
-    this.#end(timedOut || invalid ? "info" : "debug", messageOf(failure) + hint);
+    const why = messageOf(failure) + hint;
+    if (failure instanceof EmptyPreambleError) {
+      // Most connections end like this, which is no error of anybody.
+      this.#end("debug", why, `ended: ${failure.message}`);
+    } else this.#end(timedOut || failure instanceof ProtocolError ? "info" : "debug", why);
   }
 
-  #end(level: keyof Logger, why: string): void {
+  #end(level: keyof Logger, why: string, line = why): void {
     endSession(this.#session, why);
-    this.#logger[level](`${this.#session}: ${why}`);
+    this.#logger[level](`${this.#session}: ${line}`);
   }
 }
 

@@ -4,12 +4,13 @@
  * @module
  */
 
-import { context, propagation } from "npm:@opentelemetry/api@^1.9.0";
+import { type Context, context, propagation } from "npm:@opentelemetry/api@^1.9.0";
 import { readAnswer } from "../base/app/answer.ts";
 import type { App, AppObject, Socket } from "../base/app/app.ts";
 import { readApp } from "../base/app/app_parts.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Session } from "../base/app/session.ts";
-import { measure } from "./measure.ts";
+import { attempt, measure, pathOf } from "./measure.ts";
 
 /**
  * Makes an app that does what another does, each request in a span that continues the trace in its
@@ -35,14 +36,14 @@ export function tracedApp(app: App): AppObject {
         method,
         shared: { "url.scheme": scheme },
         ofSpan: {
-          "url.path": uri.split("?")[0]!,
+          "url.path": pathOf(uri),
           ...(peer === null ? {} : {
             "client.address": peer[0],
             "network.peer.address": peer[0],
             "network.peer.port": peer[1],
           }),
         },
-        parent: propagation.extract(context.active(), headers),
+        parent: attempt(() => readParent(headers), context.active()),
       }, async () => {
         const returned = await handle(request, session, api);
         return { status: readAnswer(returned).status, returned };
@@ -54,4 +55,23 @@ export function tracedApp(app: App): AppObject {
       return onConnect === null || onConnect(session, socket);
     },
   };
+}
+
+/** The context that a request was sent in, as its headers say. */
+function readParent(headers: HeaderDict): Context {
+  const { baggage } = headers;
+  return propagation.extract(
+    context.active(),
+    // For each that can't be decoded, Deno's own propagator would print a stack.
+    baggage === undefined || isDecodable(`${baggage}`) ? headers : { ...headers, baggage: "" },
+  );
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

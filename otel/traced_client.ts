@@ -8,7 +8,7 @@ import { type Attributes, context, propagation } from "npm:@opentelemetry/api@^1
 import { wrongType } from "../base/checks.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Client, Connection } from "../client.ts";
-import { measure } from "./measure.ts";
+import { attempt, measure, pathOf } from "./measure.ts";
 
 /**
  * Makes a client that does what another does, each request in a span of its own, whose `traceparent` is
@@ -51,11 +51,11 @@ function attributesOf(client: Client): Attributes {
 
 function traced(request: Connection["request"], shared: Attributes): Connection["request"] {
   return (method, uri, headers = {}, body = null, options) => {
-    const path = `${uri}`.split("?")[0]!;
-    const measured = { side: "client", method, shared, ofSpan: { "url.path": path } } as const;
+    const ofSpan = { "url.path": pathOf(uri) };
+    const measured = { side: "client", method, shared, ofSpan } as const;
     return measure({ ...measured, parent: context.active() }, (within) => {
       const carrier: HeaderDict = {};
-      propagation.inject(within, carrier);
+      attempt(() => propagation.inject(within, carrier), undefined);
       return request(method, uri, { ...headers, ...carrier }, body, options);
     });
   };

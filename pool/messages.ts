@@ -25,6 +25,8 @@ export interface AppSource extends ModuleExport {
 export interface Service {
   readonly app: AppSource;
   readonly options: ServerOptions;
+  /** The function that is called after each exchange. */
+  readonly onExchange: ModuleExport | null;
   /** The levels that the pool's logger wants. */
   readonly levels: readonly Level[];
 }

@@ -8,6 +8,7 @@ import type { Address } from "../base/address_rules.ts";
 import type { HeldSocket } from "../net/held_socket.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import type { Level, Service } from "./messages.ts";
+import { watchFile } from "./socket_file.ts";
 import { type Ending, type Heartbeat, WorkerThread } from "./worker_thread.ts";
 
 /** The times of a pool. */
@@ -36,6 +37,8 @@ export class PoolMember {
   readonly #state: PoolState;
   #thread: WorkerThread | null = null;
   #held: HeldSocket | null = null;
+  /** Whether a thread that was taken for hung may have the socket that is held. */
+  #isHeldByOthers = false;
   #servingSince: number | null = null;
   #isStopping = false;
   #endPause: (() => void) | null = null;
@@ -57,7 +60,21 @@ export class PoolMember {
     this.#thread = await WorkerThread.start(times.heartbeat, log);
     // The pool was closed meanwhile, and knew nothing of the thread.
     if (this.#isStopping) return await this.#thread.close();
-    await this.#thread.load(service, this.#state.sslconfig);
+    const warning = this.#warnLater();
+    try {
+      await this.#thread.load(service, this.#state.sslconfig);
+    } finally {
+      clearTimeout(warning);
+    }
+  }
+
+  /** An app may take long to make; but if it never is, the place stays empty. */
+  #warnLater(): ReturnType<typeof setTimeout> {
+    const { times, log } = this.#state;
+    const late = times.heartbeat.every * times.heartbeat.missed;
+    const what = "the module or the function of its app has not finished";
+    const line = `${this.#name} has not started for ${late / 1000} s: ${what}`;
+    return setTimeout(() => log("warn", line), late);
   }
 
   /**
@@ -71,7 +88,17 @@ export class PoolMember {
     const serving = await this.#thread!.listen(address, { reusePort, fd });
     this.#servingSince = performance.now();
     this.#hold(serving.held);
+    if (typeof address === "string") this.#watch(address);
     return serving.address;
+  }
+
+  /** Without its file a worker can't be reached. */
+  #watch(path: string): void {
+    const thread = this.#thread!;
+    const watching = watchFile(path, this.#state.times.heartbeat.every, () => {
+      if (!this.#isStopping) thread.giveUp("has lost its socket file");
+    });
+    thread.ended.then(() => clearInterval(watching));
   }
 
   /** From now on a worker that ends is replaced. */
@@ -109,10 +136,10 @@ export class PoolMember {
     const { first, most } = this.#state.times.restart;
     for (let delay = first;; delay = Math.min(delay * 2, most)) {
       const ending = await this.#thread!.ended;
+      await this.#cleanUp(ending);
       if (ending.expected) return;
       const since = this.#servingSince;
       if (since !== null && performance.now() - since >= most) delay = first;
-      await this.#cleanUp(ending);
       const next = this.#isStopping ? "" : `; a new one starts in ${delay} ms`;
       this.#state.log("error", `${this.#name} ${ending.what}${next}`);
       if (this.#isStopping) return;
@@ -130,9 +157,12 @@ export class PoolMember {
   /** Frees the address; a thread that hangs can't do that itself. */
   async #cleanUp({ hung }: Ending): Promise<void> {
     const { address } = this.#state;
-    // The kernel goes on giving the socket its share of the connections, so the next worker takes it over.
-    if (!hung) this.#hold(null);
-    else if (typeof address === "string") await Deno.remove(address).catch(() => {});
+    this.#isHeldByOthers ||= hung;
+    // The kernel goes on giving the socket its share of the connections, so every worker from now on takes
+    // it over.
+    if (!this.#isHeldByOthers) this.#hold(null);
+    if (!hung || this.#servingSince === null || typeof address !== "string") return;
+    await Deno.remove(address).catch(() => {});
   }
 
   #hold(held: HeldSocket | null): void {

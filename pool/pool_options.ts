@@ -15,15 +15,19 @@ import { checkServerOptions, LEVELS, type ServerOptions } from "../net/server_op
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { buildServerSslctx, type ServerSslconfig, serverTextsOf } from "../net/tls/context.ts";
 import { isForNode } from "../net/tls/raw_listener.ts";
-import { readModuleExport } from "../worker/module_export.ts";
+import { type ModuleExport, readModuleExport } from "../worker/module_export.ts";
 import type { AppSource, Service } from "./messages.ts";
 
-/** An app by the name under which a module exports it, or a function or class that makes one. */
-export interface PoolApp {
+/** What a module exports under a name, for the workers. */
+export interface PoolExport {
   /** The absolute URL of the module: `import.meta.resolve("./app.ts")`. */
   module: string | URL;
   /** The name of the export. */
   name: string;
+}
+
+/** An app by the name under which a module exports it, or a function or class that makes one. */
+export interface PoolApp extends PoolExport {
   /**
    * What the export is called with in each worker, to make the app; a class is constructed. `[]` for no
    * arguments. If left out, the export is the app itself. They are cloned.
@@ -49,6 +53,13 @@ export interface PoolOptions {
    * @default {warnings and errors, to stderr}
    */
   logger?: Logger | undefined;
+  /**
+   * A function that a module exports, and that each worker calls as the `onExchange` of its server:
+   * `export const onExchange = accessLog(console.log);`
+   *
+   * @default {none}
+   */
+  onExchange?: PoolExport | undefined;
 }
 
 /** A worker costs memory, and more of them than cores gain nothing. */
@@ -79,13 +90,14 @@ export interface PoolPlan {
 export function checkPool(address: Address, app: PoolApp, options: PoolOptions): PoolPlan {
   const checked = checkServerAddress(address);
   const source = checkApp(app);
-  const { workers, sslconfig, server = {}, logger } = copyOptions(
+  const { workers, sslconfig, server = {}, logger, onExchange } = copyOptions(
     options,
-    ["workers", "sslconfig", "server", "logger"],
+    ["workers", "sslconfig", "server", "logger", "onExchange"],
   );
   const service: Service = {
     app: source,
     options: checkOptionsOfServer(server),
+    onExchange: onExchange === undefined ? null : checkOnExchange(onExchange),
     levels: logger === undefined ? PRINTED : LEVELS,
   };
   const safeLogger = makeSafeLogger(logger ?? standardLogger, LEVELS);
@@ -118,6 +130,19 @@ function checkApp(app: PoolApp): AppSource {
 
 const APP = "an object with module and name, of an app that a module exports";
 
+function checkOnExchange(onExchange: PoolExport): ModuleExport {
+  const label = "options.onExchange";
+  const isObject = typeof onExchange === "object" && onExchange !== null;
+  const copy = isObject ? copyOptions(onExchange, ["module", "name"], label) : null;
+  const source = readModuleExport(label, copy);
+  if (source !== null) return source;
+  throw wrongType(
+    label,
+    "an object with module and name, of a function that a module exports",
+    onExchange,
+  );
+}
+
 function checkOptionsOfServer(server: object): ServerOptions {
   const { logger, onExchange, ...options } = checkServerOptions(server);
   if (logger !== undefined) {
@@ -125,7 +150,8 @@ function checkOptionsOfServer(server: object): ServerOptions {
   }
   if (onExchange === undefined) return options;
   throw new TypeError(
-    "options.server.onExchange: functions can't cross into a worker; call it in the app instead",
+    "options.server.onExchange: functions can't cross into a worker; export it from a module, and " +
+      "name it in options.onExchange",
   );
 }
 

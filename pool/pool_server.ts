@@ -9,12 +9,12 @@ import type { App } from "../base/app/app.ts";
 import { typeName } from "../base/errors.ts";
 import { PlainListener } from "../net/listener.ts";
 import type { PortSharing } from "../net/port_sharing.ts";
-import { LEVELS } from "../net/server_options.ts";
+import { LEVELS, type ServerOptions } from "../net/server_options.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { buildServerSslctx, type ServerSslconfig } from "../net/tls/context.ts";
-import { TlsListener } from "../net/tls/listener.ts";
+import { EVERY_CLIENT_IS_ACCEPTED, TlsListener } from "../net/tls/listener.ts";
 import { Server } from "../server.ts";
-import { loadModuleExport } from "../worker/module_export.ts";
+import { loadModuleExport, type ModuleExport } from "../worker/module_export.ts";
 import { toPlainError } from "../worker/plain_error.ts";
 import type { AppSource, Command, Level, Report, Service } from "./messages.ts";
 
@@ -23,6 +23,7 @@ export class PoolServer {
   readonly #report: (report: Report) => void;
   #service: Service | null = null;
   #app: App | null = null;
+  #onExchange: ServerOptions["onExchange"];
   #sslconfig: ServerSslconfig | null = null;
   #listener: TlsListener | null = null;
   #server: Server | null = null;
@@ -45,7 +46,9 @@ export class PoolServer {
     if (command.type === "load") {
       this.#service = command.service;
       this.#sslconfig = command.sslconfig;
-      this.#app = await makeApp(command.service.app);
+      const { app, onExchange } = command.service;
+      this.#app = await makeApp(app);
+      if (onExchange !== null) this.#onExchange = await loadOnExchange(onExchange);
       this.#report({ type: "loaded" });
     } else if (command.type === "listen") {
       await this.#listen(command.address, command.sharing);
@@ -64,7 +67,8 @@ export class PoolServer {
 
   async #listen(address: Address, sharing: PortSharing): Promise<void> {
     const { options, levels } = this.#service!;
-    const given = { ...options, logger: this.#makeLogger(levels) };
+    const logger = this.#makeLogger(levels);
+    const given = { ...options, logger, onExchange: this.#onExchange };
     const server = new Server(address, this.#app!, given, (address, side) => {
       if (this.#sslconfig === null) return new PlainListener(address, side.logger, sharing);
       const sslctx = buildServerSslctx(this.#sslconfig);
@@ -82,6 +86,8 @@ export class PoolServer {
 
   #makeLogger(levels: readonly Level[]): Logger {
     const log = (level: Level) => (message: string) => {
+      // The pool says it for all workers.
+      if (message === EVERY_CLIENT_IS_ACCEPTED) return;
       if (levels.includes(level)) this.#report({ type: "log", level, message });
     };
     const [debug, info, warn, error] = LEVELS.map(log);
@@ -104,6 +110,14 @@ async function makeApp({ args, ...source }: AppSource): Promise<App> {
   throw new TypeError(
     `app: the export "${source.name}" returned an array, as an app does, and not an app; if it is ` +
       "the app itself, leave out args",
+  );
+}
+
+async function loadOnExchange(source: ModuleExport): Promise<ServerOptions["onExchange"]> {
+  const value = await loadModuleExport(source);
+  if (typeof value === "function") return value as ServerOptions["onExchange"];
+  throw new TypeError(
+    `options.onExchange: the export "${source.name}" must be a function; got ${typeName(value)}`,
   );
 }
 

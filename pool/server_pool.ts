@@ -7,6 +7,7 @@
 import type { Address } from "../base/address_rules.ts";
 import { DeguError } from "../base/errors.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
+import { EVERY_CLIENT_IS_ACCEPTED } from "../net/tls/listener.ts";
 import { PoolMember, type PoolState, type PoolTimes } from "./pool_member.ts";
 import { checkPool, type PoolApp, type PoolOptions, readSslconfig } from "./pool_options.ts";
 
@@ -83,6 +84,7 @@ export class ServerPool implements AsyncDisposable {
         await Promise.all(members.map((member) => member.close()));
         throw error;
       }
+      warnOfStrangers(state, null);
       return new ServerPool(state, members);
     };
   }
@@ -129,7 +131,9 @@ export class ServerPool implements AsyncDisposable {
     }
     if (this.#isStopped) throw new DeguError("the pool was closed");
     const texts = readSslconfig(sslconfig);
+    const before = this.#state.sslconfig;
     this.#state.sslconfig = texts;
+    warnOfStrangers(this.#state, before);
     await Promise.all(this.#members.map((member) => member.setSslctx(texts)));
   }
 
@@ -161,4 +165,11 @@ async function serve(members: readonly PoolMember[], state: PoolState): Promise<
   state.address = await first!.listen();
   await Promise.all(others.map((member) => member.listen()));
   for (const member of members) member.keep();
+}
+
+/** Warns, once for all workers, if clients are no longer authenticated. */
+function warnOfStrangers({ sslconfig, log }: PoolState, before: ServerSslconfig | null): void {
+  const isOpen = sslconfig?.allowUnauthenticatedClients === true;
+  if (!isOpen || before?.allowUnauthenticatedClients === true) return;
+  log("warn", EVERY_CLIENT_IS_ACCEPTED);
 }

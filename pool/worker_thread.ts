@@ -70,6 +70,7 @@ export class WorkerThread {
   #mayServe = false;
   #unanswered = 0;
   #isOver = false;
+  #hasClosed = false;
   #changeCount = 0;
 
   private constructor(
@@ -150,9 +151,16 @@ export class WorkerThread {
   /** Ends the server and the worker. */
   async close(): Promise<void> {
     this.#stop("close");
-    const timer = setTimeout(this.#closed.resolve, TERMINATE_AFTER_MILLISECONDS);
+    await this.#soon();
     await this.#terminate();
-    clearTimeout(timer);
+  }
+
+  /** Ends the worker after the requests in progress that are answered soon; another takes its place. */
+  async giveUp(what: string): Promise<void> {
+    this.#stop("shutdown");
+    await this.#soon();
+    this.#end(what);
+    await this.#worker.terminate();
   }
 
   /** A worker that has been told to listen may hold a socket, which it has to close itself. */
@@ -161,9 +169,16 @@ export class WorkerThread {
     else this.#closed.resolve();
   }
 
+  /** Gives the server a moment to end. */
+  async #soon(): Promise<void> {
+    const timer = setTimeout(this.#closed.resolve, TERMINATE_AFTER_MILLISECONDS);
+    await Promise.race([this.#closed.promise, this.ended]);
+    clearTimeout(timer);
+  }
+
   async #terminate(): Promise<void> {
     await Promise.race([this.#closed.promise, this.ended]);
-    this.#end("was closed", { expected: true });
+    this.#end("was closed", { expected: true, hung: this.#mayServe && !this.#hasClosed });
     await this.#worker.terminate();
     await this.#portClosed.promise;
   }
@@ -179,8 +194,13 @@ export class WorkerThread {
     else if (report.type === "serving") this.#serve(report.address, report.fd);
     else if (report.type === "sslctxSet") this.#changes.get(report.id)?.();
     else if (report.type === "log") this.#log(report.level, report.message);
-    else if (report.type === "closed") this.#closed.resolve();
+    else if (report.type === "closed") this.#markClosed();
     else if (report.type !== "pong") this.#fail(fromPlainError(report.error));
+  }
+
+  #markClosed(): void {
+    this.#hasClosed = true;
+    this.#closed.resolve();
   }
 
   #serve(address: Address, fd: number | null): void {

@@ -1,5 +1,6 @@
 /**
- * Runs `tests/crash/main.ts` with the `@std` packages that can be had. All arguments are flags of `deno run`.
+ * Runs `tests/crash/main.ts` with the `@std` packages that are available. All arguments are flags of `deno
+ * run`.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Checks the comments of each public module by itself, builds the reference as HTML, and looks for broken links in it.
+ * Checks the comments of each public module separately, builds the reference as HTML, and looks for broken
+ * links in it.
  *
  * `deno doc --lint` of all modules at once accepts a type that one module uses and only another one exports.
  *

@@ -1,5 +1,5 @@
 /**
- * Files from another device.
+ * Downloads files from another device.
  *
  * @module
  */
@@ -35,38 +35,38 @@ import {
   unexpectedResponse,
 } from "./transfer_error.ts";
 
-/** A file of fewer bytes is quicker to move again than to keep a record of. */
+/** A smaller file is transferred again faster than a record of it is kept. */
 const MIN_RESUMABLE_BYTES = 65536;
 
 /**
- * Gets a file from a server, most often a `FilesApp`: one attempt, which continues what an earlier one has
- * left. Calling it again after whatever error is how to go on.
+ * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes what an earlier one has
+ * left. After any error, call it again to resume.
  *
- * Bytes go to a part beside the target, `.NAME.degu-part`, which gets the name of the target when it
- * is complete, on the disk (fsync), and verified: nobody ever sees half a file, and a file that was
- * there stays until then. A file that is replaced keeps its permission bits; a symbolic link is
- * replaced itself. A part is continued only if it is from the same device (its authority's public key, or
- * where it has none its address), URI and version (entity tag); otherwise the file is moved from its
- * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds before, which
- * has no entity tag yet, can't be continued.
+ * Bytes go to a part next to the target, `.NAME.degu-part`, which is renamed to the target when it
+ * is complete, synced to the disk (fsync), and verified: half a file is never visible, and an existing
+ * file stays until then. A file that is replaced keeps its permission bits; a symbolic link is
+ * itself replaced. A part is resumed only if it is from the same device (its authority's public key, or
+ * its address if it has none), URI and version (entity tag); otherwise the download starts over from the
+ * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
+ * has no entity tag yet, can't be resumed.
  *
- * A client makes connections for it, which are closed at the end; a connection is used as it is, and can be
- * used on unless something broke off.
+ * A client opens connections for it, which are closed at the end; a connection is used as it is, and stays
+ * usable unless something broke off.
  *
  * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client needs.
  *
  * @param from Where the file is.
  * @param uri The URI of the file: `fileUri(...names)`.
  * @param file The path of the target.
- * @param options How to continue, verify and report.
+ * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
- * @throws {TransferError} if the other end has no such file, has no digest to compare, or the file changed
- * meanwhile; if another download to the target is under way; if the disk is full.
+ * @throws {TransferError} if the server has no such file, has no digest to compare, or the file changed
+ * meanwhile; if another download to the target is in progress; if the disk is full.
  * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be
- * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it is there
+ * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it exists
  * and `replace` is false.
- * @throws what `connect` and `request` of the client or connection do.
+ * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
  * ```ts
@@ -103,15 +103,15 @@ export async function download(
   }
 }
 
-/** What is there already, and fits what is asked for. */
+/** The existing part, if it fits the request. */
 interface Kept {
   readonly record: PartRecord;
   readonly offset: number;
-  /** Of that much; `null` if nothing is to be verified. */
+  /** The digest of that much; `null` if nothing is to be verified. */
   readonly hash: Hash | null;
 }
 
-/** A version of the file on the other end. */
+/** A version of the file on the server. */
 interface Version {
   readonly etag: string | null;
   readonly sha256: string | null;
@@ -149,7 +149,7 @@ class Download {
     return arrived.meter.finish(sha256);
   }
 
-  /** Gets what is missing of a part; all of the file if it has changed; `null` if there is no part. */
+  /** Downloads what is missing of a part; all of the file if it has changed; `null` if there is no part. */
   async #continue(): Promise<Arrived | null> {
     const kept = await this.#findKept();
     if (kept === null) return null;
@@ -171,13 +171,13 @@ class Download {
     if (offset === 0) return null;
     const hash = verify ? createHash("sha256") : null;
     if (hash !== null) {
-      // Before anything is connected: it may take longer than a server waits.
+      // Before connecting: it may take longer than a server waits.
       await hashPieces(this.#part.readTo(offset), hash, signal);
     }
     return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
   }
 
-  /** Makes sure that a part that is complete is still the file. */
+  /** Checks that a complete part is still the current file. */
   async #confirm({ record, offset, hash }: Kept): Promise<Arrived | null> {
     const response = await this.#head();
     const version = versionOf("HEAD", this.#uri, response);
@@ -187,7 +187,7 @@ class Download {
     return { version, record, hash, meter };
   }
 
-  /** Takes the rest of a file. */
+  /** Receives the rest of a file. */
   async #append({ record, offset, hash }: Kept, response: Response): Promise<Arrived | null> {
     const { total, etag, sha256 } = record;
     const version = versionOf("GET", this.#uri, response);
@@ -196,7 +196,11 @@ class Download {
       range.total === total && (version.etag === null || version.etag === etag);
     if (!fits) {
       await this.#route.discard(response);
-      throw unexpectedResponse("GET", this.#uri, "the answer is another part than was asked for");
+      throw unexpectedResponse(
+        "GET",
+        this.#uri,
+        "the response has another part than was requested",
+      );
     }
     if (sha256 !== null && version.sha256 !== null && sha256 !== version.sha256) {
       await this.#route.discard(response);
@@ -208,7 +212,7 @@ class Download {
     return arrived;
   }
 
-  /** Takes the whole of a file. */
+  /** Receives a whole file. */
   async #begin(response: Response): Promise<Arrived> {
     const { resume, verify, onProgress } = this.#settings;
     if (response.status !== 200) {
@@ -228,13 +232,13 @@ class Download {
     return arrived;
   }
 
-  /** Writes a body to the part once that is prepared. */
+  /** Writes a body to the prepared part. */
   async #receive(
     { record, hash, meter }: Arrived,
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
-    // It was looked at, and is of known length.
+    // It was checked, and has a known length.
     const body = response.body as Body;
     try {
       await prepare();
@@ -243,7 +247,7 @@ class Download {
       throw error;
     }
     const part = this.#part;
-    // With a digest to compare it does not matter what a power failure would leave.
+    // With a digest to compare, it does not matter what a power failure would leave.
     const synced = record === null || this.#settings.verify
       ? null
       : new SyncedCount(part, record, meter.resumedFrom);
@@ -258,13 +262,13 @@ class Download {
       });
       await synced?.settle();
     } catch (error) {
-      // What went wrong first counts.
+      // The first error is the one to report.
       await synced?.noteAll().catch(() => {});
       throw error;
     }
   }
 
-  /** Has all of it on the disk, and compares it with what the other end has. */
+  /** Syncs all of it to the disk, and compares it with the server's file. */
   async #verify({ version, record, hash, meter }: Arrived): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
       this.#part.sync(),
@@ -272,7 +276,7 @@ class Download {
     ]);
     if (synced.status === "rejected") throw synced.reason;
     if (other.status === "rejected") {
-      // Without asking for a digest all of it is there.
+      // All of it is there, without a request for the digest.
       if (record !== null) await this.#part.noteSynced({ ...record, synced: meter.total });
       throw other.reason;
     }
@@ -289,8 +293,8 @@ class Download {
     if (response.status !== 200) throw statusError("HEAD", this.#uri, response);
     const version = versionOf("HEAD", this.#uri, response);
     if (version.sha256 !== null) return version;
-    const problem = "the other end has no SHA-256 of it to compare (repr-digest, RFC 9530); " +
-      "call again with verify: false to do without";
+    const problem = "the server has no SHA-256 of it to compare (repr-digest, RFC 9530); " +
+      "call again with verify: false to skip the check";
     throw unexpectedResponse("HEAD", this.#uri, problem);
   }
 
@@ -307,7 +311,7 @@ class Download {
   }
 }
 
-/** Says what a response is about; its body is cancelled if that makes no sense. */
+/** Returns what a response is about; its body is canceled if that is not valid. */
 function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
   const { etag } = response.headers;
   const isStrong = typeof etag === "string" && !etag.startsWith("W/");
@@ -322,7 +326,7 @@ function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Ver
 function lengthOf(uri: string, { body }: Response): number {
   if (body !== null && !body.chunked) return body.contentLength;
   cancelUnused(body, null);
-  const problem = "the answer does not say how long the file is (content-length)";
+  const problem = "the response does not state the length of the file (content-length)";
   throw unexpectedResponse("GET", uri, problem);
 }
 
@@ -332,6 +336,6 @@ function damaged(uri: string): TransferError {
     `${
       quote(uri)
     }: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
-      "was kept, call again to begin anew",
+      "was kept, call again to start over",
   );
 }

@@ -1,5 +1,5 @@
 /**
- * Lists of directories, read piece by piece.
+ * Directory listings, parsed piece by piece.
  *
  * @module
  */
@@ -9,13 +9,13 @@ import { quote } from "../base/errors.ts";
 import { escapeName } from "../files/file_name.ts";
 import { TransferError } from "./transfer_error.ts";
 
-/** What a directory has under one name. */
+/** An entry of a directory. */
 export interface DirectoryEntry {
-  /** The name, as it is on the disk: `escapeName` makes a component of a URI from it. */
+  /** The name, as it is on the disk: `escapeName` converts it to a component of a URI. */
   readonly name: string;
-  /** What it is. */
+  /** The kind of entry. */
   readonly kind: "file" | "directory";
-  /** Bytes of a file; of a directory whatever its file system counts. */
+  /** Bytes of a file; for a directory whatever its file system reports. */
   readonly size: number;
   /** When it was last changed. */
   readonly modified: Date;
@@ -23,7 +23,7 @@ export interface DirectoryEntry {
 
 /**
  * Bytes of one entry: a name of 255 bytes has up to 1530 with every one of them escaped. Without a
- * limit a peer could have everything collected that it sends.
+ * limit everything that a peer sends could be buffered.
  */
 const MAX_ENTRY_BYTES = 4096;
 
@@ -35,20 +35,20 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** What may come next in the array, besides white space. */
+/** What may follow in the array, besides white space. */
 type Expected = "[" | "entry or ]" | "entry" | ", or ]" | "nothing";
 
-/** Reads a JSON array of entries that comes in pieces, and holds one entry at most. */
+/** Parses a JSON array of entries that arrives in pieces, and buffers at most one entry. */
 export class EntryParser {
   #expected: Expected = "[";
-  // Of an entry that has begun; null between two.
+  // The bytes of an entry that has begun; null between two.
   #bytes: Uint8Array | null = null;
   #length = 0;
   #inString = false;
   #escaped = false;
 
   /**
-   * Gives the entries that end in this piece.
+   * Yields the entries that end in this piece.
    *
    * @throws {TransferError} if it does not continue a list.
    */
@@ -96,7 +96,7 @@ export class EntryParser {
     }
   }
 
-  /** Looks at a byte behind the `{` of an entry; true if it is its `}`. */
+  /** Reads a byte after the `{` of an entry; true if it is its `}`. */
   #endsEntry(byte: number): boolean {
     if (this.#inString) {
       if (this.#escaped) this.#escaped = false;
@@ -163,6 +163,6 @@ function badEntry(problem: string, cause?: unknown): TransferError {
 function badList(problem: string): TransferError {
   return new TransferError(
     "BAD_LIST",
-    `what the other end sent is not a list of a directory: ${problem}; it needs a FilesApp with list: true`,
+    `the response is not a directory listing: ${problem}; the server needs a FilesApp with list: true`,
   );
 }

@@ -11,10 +11,10 @@ import { EMPTY } from "../base/bytes.ts";
 const PIECE_BYTES = 1048576;
 
 /**
- * Gives the bytes of a file from `start` up to, not including, `stop`; each piece is valid until the
- * next is asked for. While one is in use the next is being read.
+ * Yields the bytes of a file from `start` up to, not including, `stop`; each piece is valid until the
+ * next is requested. While one is in use the next is being read.
  *
- * @param tooShort Makes the error for a file that ends before `stop`.
+ * @param tooShort Creates the error for a file that ends before `stop`.
  */
 export async function* readPieces(
   file: Deno.FsFile,
@@ -42,12 +42,12 @@ export async function* readPieces(
       yield piece;
     }
   } finally {
-    // Its memory, and the position of the file, are in use until then.
+    // Its buffer, and the position of the file, are in use until then.
     await reading?.catch(() => {});
   }
 }
 
-/** Adds pieces to a hash; rejects with the signal's reason once that is aborted. */
+/** Adds pieces to a hash; rejects with the signal's reason if that is aborted. */
 export async function hashPieces(
   pieces: AsyncIterable<Uint8Array>,
   hash: Hash,

@@ -1,32 +1,32 @@
 /**
- * Lists of directories on another device.
+ * Lists directories on another device.
  *
  * @module
  */
 
 import type { Response } from "../base/app/message.ts";
-import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { checkDirectoryUri } from "./directory_uri.ts";
 import { type DirectoryEntry, EntryParser } from "./entry_parser.ts";
 import { Route } from "./route.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
 /**
  * Lists a directory that a `FilesApp` with `list: true` serves, in no particular order. Entries are
- * given as they arrive and not kept, so that a list may be of any length.
+ * yielded as they arrive and not kept, so a list may have any length.
  *
- * A client makes a connection for it, which is closed at the end. A connection is in use until
- * then: make another one to download what is listed, or collect the entries first
+ * A client opens a connection for it, which is closed at the end. A connection is in use until
+ * then: open another one to download what is listed, or collect the entries first
  * (`Array.fromAsync`). Leaving the loop early closes it, unless all of the list has arrived. Each
- * iteration makes a request of its own.
+ * iteration makes a new request.
  *
  * @param from Where the directory is.
- * @param uri The URI of the directory, as `fileUri` makes it with a last `""`; it ends with `/`.
- * @param options A signal that ends the list with its reason.
+ * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
+ * @param options A signal that aborts the list with its reason.
  * @throws {TypeError} if an argument has the wrong type.
  * @throws {RangeError} if the path does not end with `/`.
- * @throws {TransferError} while it is iterated: if the answer is no list, or one with an entry that
+ * @throws {TransferError} during iteration: if the response is not a list, or has an entry that
  * has a bad name, kind, size or time.
  *
  * @example
@@ -51,13 +51,10 @@ export function listDirectory(
   uri: string,
   options?: RequestOptions,
 ): AsyncIterable<DirectoryEntry> {
-  checkUri(uri);
-  if (!uri.split("?")[0]!.endsWith("/")) {
-    throw new RangeError(`uri: the path of a directory must end with "/"; got ${uri}`);
-  }
+  checkDirectoryUri(uri);
   const signal = requestSignal(options);
   const makeRoute = () => new Route("from", from, signal);
-  // Checked now, not when somebody iterates.
+  // Checked now, rather than at the first iteration.
   makeRoute()[Symbol.dispose]();
   return { [Symbol.asyncIterator]: () => list(makeRoute(), uri, signal) };
 }
@@ -87,6 +84,7 @@ async function checkListResponse(route: Route, response: Response, uri: string):
   if (status === 200 && body !== null && type.trim() === "application/json") return;
   await route.discard(response);
   if (status !== 200) throw statusError("GET", uri, response, "list");
-  const problem = "the answer is no list of a directory; it needs a FilesApp with list: true";
+  const problem =
+    "the response is not a directory listing; the server needs a FilesApp with list: true";
   throw unexpectedResponse("GET", uri, problem);
 }

@@ -9,9 +9,9 @@ import { copyOptions } from "../base/options.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkSignal } from "../net/request_signal.ts";
 
-/** How far a transfer is. */
+/** The progress of a transfer. */
 export interface TransferProgress {
-  /** Bytes that have been moved by this call. */
+  /** Bytes that this call has transferred so far. */
   readonly bytes: number;
   /** Bytes of the whole file. */
   readonly total: number;
@@ -19,40 +19,40 @@ export interface TransferProgress {
   readonly resumedFrom: number;
 }
 
-/** How to move a file. */
+/** How to transfer a file. */
 export interface TransferOptions {
   /**
-   * Whether to continue what an earlier call has begun, and to keep what has arrived if this one is
-   * cut. With `false` the file is moved from its beginning, and a download that fails leaves nothing.
+   * Whether to resume what an earlier call has begun, and to keep what has arrived if this one is
+   * interrupted. With `false` the file is transferred from its beginning, and a download that fails leaves nothing.
    *
    * @default {true}
    */
   resume?: boolean | undefined;
-  /** Called at most 10 times a second while bytes are moved, and once at the end. */
+  /** Called at most 10 times a second during the transfer, and once at the end. */
   onProgress?: ((progress: TransferProgress) => void) | undefined;
-  /** Ends the transfer, which rejects with its reason. What has arrived is kept as after any cut. */
+  /** Aborts the transfer, which rejects with its reason. What has arrived is kept, as after any interruption. */
   signal?: AbortSignal | undefined;
   /**
-   * Whether to compare the SHA-256 of the whole file with that of the other end, before the file gets
+   * Whether to compare the SHA-256 of the whole file with that of the other device, before the file gets
    * its name. An upload with `false` can't be resumed.
    *
    * @default {true}
    */
   verify?: boolean | undefined;
   /**
-   * Whether a file that is there already is replaced by another one. With `false` a download rejects with
-   * `Deno.errors.AlreadyExists`, and an upload with the status 412 unless that is the very same file.
+   * Whether to replace an existing file. With `false` a download rejects with
+   * `Deno.errors.AlreadyExists`, and an upload with the status 412 unless the existing file is identical.
    *
    * @default {true}
    */
   replace?: boolean | undefined;
-  /** When the file was last changed, as it is to be recorded where it is moved to; by default now. */
+  /** The modification time to set at the destination; by default now. */
   modified?: Date | undefined;
 }
 
-/** What a transfer has done. */
+/** The result of a transfer. */
 export interface TransferResult {
-  /** Bytes that this call has moved. */
+  /** Bytes that this call has transferred. */
   readonly bytes: number;
   /** Bytes of the whole file. */
   readonly total: number;

@@ -6,29 +6,29 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { isPartName, PART_SUFFIX } from "../files/part_name.ts";
-import { syncIfPossible } from "../files/sync_if_possible.ts";
-import { readPieces } from "./file_pieces.ts";
+import { lockFile } from "../disk/lock.ts";
 import { ifPresent, removeIfPresent } from "../disk/present.ts";
+import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { isPartName, PART_SUFFIX } from "../files/part_name.ts";
+import { readPieces } from "./file_pieces.ts";
 import { createFile, isAt, openRegularFile } from "./local_files.ts";
 import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
 import { TransferError } from "./transfer_error.ts";
-import { lockFile } from "../files/lock.ts";
 
-/** What the file systems of Unix allow, without what the names of a record have more. */
+/** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
-/** How often a part may be taken away between two looks before something else is wrong. */
+/** How often a part may disappear between two checks before something else is wrong. */
 const MAX_ATTEMPTS = 20;
 
-/** Where a part is, and which file it becomes. */
+/** Where a part is, and its target. */
 interface PartLocation {
   readonly target: string;
   readonly path: string;
-  /** Whether the target may be there already. */
+  /** Whether the target may already exist. */
   readonly replaces: boolean;
 }
 
-/** What there is of a file from an earlier call. */
+/** What an earlier call has left of a file. */
 export interface KeptPart {
   readonly record: PartRecord;
   /** In bytes. */
@@ -36,17 +36,17 @@ export interface KeptPart {
 }
 
 /**
- * A part, beside its target and locked: nobody else downloads to the same target. It is removed when it
- * is disposed of, unless a later call can continue, or it has become the target.
+ * A part, next to its target and locked: nobody else downloads to the same target. It is removed when it
+ * is disposed of, unless a later call can resume it, or it has become the target.
  */
 export class PartFile implements AsyncDisposable {
   readonly #target: string;
   readonly #path: string;
   readonly #replaces: boolean;
   #file: Deno.FsFile;
-  // From an earlier call, or made by somebody else.
+  // From an earlier call, or another program.
   #found: boolean;
-  // What another call has left is not lost because this one fails before it begins.
+  // What another call has left is kept if this one fails before it begins.
   #keep: boolean;
   #hasRecord: boolean;
   #exists = true;
@@ -64,20 +64,20 @@ export class PartFile implements AsyncDisposable {
   }
 
   /**
-   * Opens the part of a target, or makes it.
+   * Opens or creates the part of a target.
    *
-   * @param replaces Whether the target may be there already.
+   * @param replaces Whether the target may already exist.
    * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if it is
    * there and must not be.
-   * @throws {RangeError} if it is something else.
-   * @throws {TransferError} if another download to the target is under way.
+   * @throws {RangeError} if the target is something else.
+   * @throws {TransferError} if another download to the target is in progress.
    */
   static async open(target: string, replaces: boolean): Promise<PartFile> {
     await checkTarget(target, replaces);
     try {
       return await PartFile.#open({ target, path: partPath(target), replaces });
     } catch (error) {
-      // It names the part, of which the caller knows nothing.
+      // It has the path of the part, which the caller doesn't know.
       const isPlain = error instanceof Error && !(error instanceof TransferError);
       if (isPlain) error.message = `file: ${target}: ${error.message}`;
       throw error;
@@ -92,7 +92,7 @@ export class PartFile implements AsyncDisposable {
       if (file === null) continue;
       try {
         await lock(file, target);
-        // Whoever had it locked may have renamed or removed it just now.
+        // The previous holder of the lock may have just renamed or removed it.
         if (await isAt(path, file)) return new PartFile(location, file, created === null);
       } catch (error) {
         file.close();
@@ -103,17 +103,17 @@ export class PartFile implements AsyncDisposable {
     throw inUse(target);
   }
 
-  /** What may be continued; `null` if there is nothing, or somebody else could have made it. */
+  /** What can be resumed; `null` if there is nothing, or another user could have made it. */
   async kept(): Promise<KeptPart | null> {
     const record = this.#found ? await readRecord(this.#path) : null;
     if (record === null) return null;
     const { size, uid, nlink } = await this.#file.stat();
     if (size === 0 || size > record.total || (nlink ?? 1) > 1) return null;
-    // In a directory that is shared by many, this is how to know one's own without --allow-sys.
+    // In a shared directory, this identifies one's own files without --allow-sys.
     return await writeRecord(this.#path, record) === uid ? { record, size } : null;
   }
 
-  /** Gives what is kept, up to a position; each piece is valid until the next is asked for. */
+  /** Yields what is kept, up to a position; each piece is valid until the next is requested. */
   readTo(stop: number): AsyncIterable<Uint8Array> {
     return readPieces(this.#file, 0, stop, () => {
       return new TransferError("CHANGED", `${this.#path} was changed while it was in use`);
@@ -121,9 +121,9 @@ export class PartFile implements AsyncDisposable {
   }
 
   /**
-   * Begins anew, with an empty file of this user's.
+   * Starts over, with an empty file of this user's.
    *
-   * @param record What is known of the file, so that a later call can continue; `null` if none can.
+   * @param record Describes the file, so that a later call can resume; `null` if none can.
    */
   async begin(record: PartRecord | null): Promise<void> {
     await removeRecord(this.#path);
@@ -132,7 +132,7 @@ export class PartFile implements AsyncDisposable {
     this.#keep = this.#hasRecord = record !== null;
   }
 
-  /** Replaces the file that was found by a new one; the path always leads to a locked file. */
+  /** Replaces the existing file with a new one; the path always leads to a locked file. */
   async #replace(): Promise<void> {
     const path = `${this.#path}.new`;
     await removeIfPresent(path);
@@ -149,38 +149,38 @@ export class PartFile implements AsyncDisposable {
     this.#found = false;
   }
 
-  /** Goes to where what is kept ends, and drops what is behind it. */
+  /** Seeks to the end of what is kept, and drops what follows. */
   async continueFrom(offset: number): Promise<void> {
     await this.#file.truncate(offset);
     await this.#file.seek(offset, Deno.SeekMode.Start);
   }
 
-  /** Writes all of the bytes behind those that were written before. */
+  /** Appends all of the bytes. */
   async write(bytes: Uint8Array): Promise<void> {
     for (let written = 0; written < bytes.length;) {
       written += await this.#file.write(bytes.subarray(written));
     }
   }
 
-  /** Sets the time of its last change. */
+  /** Sets its modification time. */
   async setModified(modified: Date): Promise<void> {
     await this.#file.utime(new Date(), modified);
   }
 
-  /** Has everything that was written on the disk when it resolves. */
+  /** Syncs everything that was written to the disk. */
   async sync(): Promise<void> {
     await this.#file.sync();
   }
 
-  /** The same, and notes in the record how many bytes that are. */
+  /** The same, and records how many bytes were synced. */
   async noteSynced(record: PartRecord): Promise<void> {
-    // Opened once more: what is being written through the other one does not have to wait.
+    // Opened again, so that pending writes through the other one don't have to wait.
     using file = await Deno.open(this.#path, { read: true });
     await file.syncData();
     await writeRecord(this.#path, record);
   }
 
-  /** Gives the part, which is synced, the name of the target; the permission bits of that stay. */
+  /** Renames the synced part to the target, whose permission bits are kept. */
   async complete(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
@@ -194,24 +194,24 @@ export class PartFile implements AsyncDisposable {
     if (this.#hasRecord) await removeRecord(this.#path);
   }
 
-  /** Gives it the name of the target unless that has come into being just now. */
+  /** Gives it the name of the target unless that was just created. */
   async #nameAnew(): Promise<void> {
     try {
       await Deno.link(this.#path, this.#target);
     } catch (error) {
       if (error instanceof Deno.errors.AlreadyExists) throw alreadyExists(this.#target);
-      // A file system without links: there somebody else may have been quicker.
+      // On a file system without hard links another process may have been faster.
       return await Deno.rename(this.#path, this.#target);
     }
     await Deno.remove(this.#path);
   }
 
-  /** Has it removed at the end: no call can continue it. */
+  /** Marks it for removal: no call can resume it. */
   discard(): void {
     this.#keep = false;
   }
 
-  /** Closes the file, and removes it unless a later call can continue. */
+  /** Closes the file, and removes it unless a later call can resume it. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       if (this.#exists && !this.#keep) {
@@ -224,7 +224,7 @@ export class PartFile implements AsyncDisposable {
   }
 }
 
-/** The path of the part of a target: hidden, beside it. */
+/** The path of the part of a target: a hidden file next to it. */
 function partPath(target: string): string {
   const name = basename(target);
   const usual = `.${name}${PART_SUFFIX}`;
@@ -244,18 +244,18 @@ async function checkTarget(target: string, replaces: boolean): Promise<void> {
   const info = await ifPresent(Deno.stat(target));
   if (info?.isDirectory || target.endsWith("/")) {
     throw new Deno.errors.IsADirectory(
-      `file: ${target} is a directory; need the path of a file, which may be in it`,
+      `file: ${target} is a directory; pass the path of a file, for example one in it`,
     );
   }
   if (info === null) return;
   // A device would be replaced by a file.
-  if (!info.isFile) throw new RangeError(`file: ${target} is there and is not a regular file`);
+  if (!info.isFile) throw new RangeError(`file: ${target} exists and is not a regular file`);
   if (!replaces) throw alreadyExists(target);
 }
 
 function alreadyExists(target: string): Error {
   return new Deno.errors.AlreadyExists(
-    `file: ${target} is there already; choose another name, or replace it with replace: true`,
+    `file: ${target} already exists; choose another name, or replace it with replace: true`,
   );
 }
 
@@ -266,6 +266,6 @@ async function lock(file: Deno.FsFile, target: string): Promise<void> {
 function inUse(target: string): TransferError {
   return new TransferError(
     "IN_USE",
-    `${target}: another download to the same file is under way; wait for it, or choose another file`,
+    `${target}: another download to the same file is in progress; wait for it, or choose another file`,
   );
 }

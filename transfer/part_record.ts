@@ -1,32 +1,32 @@
 /**
- * What is known of a part: from whom it is, and of which version of which file.
+ * The record of a part: where it is from, and which version of which file it is.
  *
  * @module
  */
 
 import { ifPresent, removeIfPresent } from "../disk/present.ts";
 
-/** Whoever wants to continue a part has to be offered the very same. */
+/** A part is resumed only if all of this is the same. */
 export interface PartRecord {
-  /** Who has the file: an authority, or an address. */
+  /** Where the file is: an authority, or an address. */
   readonly peer: string;
-  /** Under which URI. */
+  /** Its URI. */
   readonly uri: string;
   /** Its strong entity tag. */
   readonly etag: string;
   /** In bytes. */
   readonly total: number;
-  /** SHA-256 of the whole, if it was known before all of it had arrived; else `null`. */
+  /** SHA-256 of the whole file, if it was known before all of it had arrived; else `null`. */
   readonly sha256: string | null;
-  /** Bytes of the part that are on the disk for certain, and not only in the memory of the system. */
+  /** Bytes of the part that are synced to the disk, and not only in the memory of the system. */
   readonly synced: number;
 }
 
 const FORMAT = "degu-part/1";
-/** A URI and an entity tag came in a preamble, which has no more. */
+/** A URI and an entity tag are from a preamble, which is no longer than this. */
 const MAX_RECORD_BYTES = 65536;
 
-/** Reads the record of a part; `null` if there is none that makes sense. */
+/** Reads the record of a part; `null` if there is no valid one. */
 export async function readRecord(part: string): Promise<PartRecord | null> {
   const path = recordPath(part);
   // Opening a FIFO would block.

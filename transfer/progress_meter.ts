@@ -1,25 +1,25 @@
 /**
- * How far a transfer is, reported now and then.
+ * Reports the progress of a transfer at intervals.
  *
  * @module
  */
 
 import type { TransferProgress, TransferResult } from "./options.ts";
 
-/** Least time between two reports. */
+/** The minimum time between two reports. */
 const INTERVAL_MILLISECONDS = 100;
 
 /** Counts the bytes of one transfer and reports them. */
 export class ProgressMeter {
   /** Bytes of the whole file. */
   readonly total: number;
-  /** Bytes that were there before. */
+  /** Bytes that were already there. */
   readonly resumedFrom: number;
   readonly #report: ((progress: TransferProgress) => void) | undefined;
   #bytes = 0;
   #reportedAt: number;
 
-  /** Makes a meter of a transfer that begins now. */
+  /** Creates a meter for a transfer that begins now. */
   constructor(
     report: ((progress: TransferProgress) => void) | undefined,
     total: number,
@@ -31,7 +31,7 @@ export class ProgressMeter {
     this.#reportedAt = performance.now();
   }
 
-  /** Notes that bytes have been moved. */
+  /** Counts bytes that were transferred. */
   add(count: number): void {
     this.#bytes += count;
     if (this.#report === undefined || this.resumedFrom + this.#bytes >= this.total) return;
@@ -41,7 +41,7 @@ export class ProgressMeter {
     this.#callBack();
   }
 
-  /** Reports the end, with all bytes, and returns what the transfer has done. */
+  /** Reports the end, with all bytes, and returns the result of the transfer. */
   finish(sha256: string | null): TransferResult {
     const { total, resumedFrom } = this;
     const bytes = this.#bytes = total - resumedFrom;

@@ -1,5 +1,5 @@
 /**
- * Bytes that arrive, on their way to a file.
+ * Writes received bytes to a file.
  *
  * @module
  */
@@ -7,14 +7,14 @@
 import type { Hash } from "node:crypto";
 import type { Body } from "../base/body/body.ts";
 
-/** Bytes of each of the two buffers that a body goes through. */
+/** Bytes of each of the two buffers for a body. */
 const BUFFER_BYTES = 524288;
-/** A body of so many bytes is not worth a stream. */
+/** A body of at most this many bytes is not worth a stream. */
 const SMALL_BYTES = 65536;
 
-/** Where the bytes of a body go, in their order. */
+/** The destination of a body's bytes, in order. */
 export interface Receiver {
-  /** Every byte goes through it, if there is one. */
+  /** Hashes every byte, if present. */
   readonly hash: Hash | null;
   /** Writes all of the bytes, which are valid until it resolves. */
   write(bytes: Uint8Array): Promise<void>;
@@ -23,8 +23,8 @@ export interface Receiver {
 }
 
 /**
- * Has a body written, and hashed on the way: while one piece is being written the next one is received
- * and hashed. All that has arrived is written also if the body is cut.
+ * Writes a body, and hashes it on the way: while one piece is being written the next one is received
+ * and hashed. Everything that has arrived is written even if the body is cut.
  */
 export async function receiveBody(body: Body, receiver: Receiver): Promise<void> {
   if (body.contentLength > SMALL_BYTES) return await receiveStream(body, receiver);
@@ -44,7 +44,7 @@ async function receiveStream(body: Body, receiver: Receiver): Promise<void> {
       receiver.hash?.update(value);
       buffer = await writing;
       writing = writePiece(receiver, value).then(() => value.buffer);
-      // It is waited for before the next one is written, and at the end.
+      // It is awaited before the next write, and at the end.
       writing.catch(() => {});
     }
     await writing;

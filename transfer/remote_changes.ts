@@ -8,6 +8,7 @@
 import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { checkDirectoryUri } from "./directory_uri.ts";
 import { Route } from "./route.ts";
 import { statusError } from "./transfer_error.ts";
 
@@ -45,10 +46,7 @@ export async function makeDirectory(
   uri: string,
   options?: RequestOptions,
 ): Promise<boolean> {
-  checkUri(uri);
-  if (!uri.endsWith("/")) {
-    throw new RangeError(`uri: the path of a directory must end with "/"; got ${uri}`);
-  }
+  checkDirectoryUri(uri);
   return await change("PUT", to, uri, options) === 201;
 }
 
@@ -102,6 +100,8 @@ async function change(
   const response = await route.request(method, uri, {}, body);
   await route.discard(response);
   const { status } = response;
-  if (status !== 201 && status !== 204) throw statusError(method, uri, response, "put");
+  if (status !== 201 && status !== 204) {
+    throw statusError(method, uri, response, method === "PUT" ? "make" : "delete");
+  }
   return status;
 }

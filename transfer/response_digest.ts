@@ -1,5 +1,5 @@
 /**
- * The digest that a response gives.
+ * The digest in a response.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { unexpectedResponse } from "./transfer_error.ts";
 /**
  * Reads the SHA-256 of the whole file from a response; `null` if it has none.
  *
- * @throws {TransferError} if its `repr-digest` is not one.
+ * @throws {TransferError} if its `repr-digest` is not valid.
  */
 export function readDigest(
   method: Method,
@@ -23,6 +23,6 @@ export function readDigest(
   try {
     return typeof digest === "string" ? parseReprDigest(digest) : null;
   } catch (cause) {
-    throw unexpectedResponse(method, uri, "the answer has a bad repr-digest", { cause });
+    throw unexpectedResponse(method, uri, "the response has an invalid repr-digest", { cause });
   }
 }

@@ -15,14 +15,14 @@ import type { Client, Connection } from "../client.ts";
 /** The most bytes of an unwanted response that are read to keep the connection. */
 const MAX_DISCARDED_BYTES = 65536;
 
-/** The caller's connection, or connections of a client that are made and closed here. */
+/** The caller's connection, or connections of a client that are opened and closed here. */
 export class Route implements Disposable {
   readonly #target: Client | Connection;
   readonly #signal: AbortSignal | undefined;
   #connection: Connection | null = null;
 
   /**
-   * Connects to nothing yet.
+   * Creates a route that is not connected yet.
    *
    * @param label Names the target in errors.
    * @param signal Aborts connecting and every request.
@@ -37,19 +37,19 @@ export class Route implements Disposable {
     this.#signal = signal;
   }
 
-  /** True if another connection can be made when one is closed. */
+  /** True if another connection can be opened when one is closed. */
   get canReconnect(): boolean {
     return isClient(this.#target);
   }
 
-  /** True while there is a connection that can be used, or one can be made. */
+  /** True while there is a usable connection, or one can be opened. */
   get isUsable(): boolean {
     return this.canReconnect || !(this.#target as Connection).closed;
   }
 
   /**
-   * Who the other end is: its authority, which vouches for it at any address, or else its address; `null` if
-   * the socket does not know that either.
+   * Identifies the server: by its authority, which vouches for it at any address, or else its address; `null` if
+   * the socket has neither.
    */
   async peer(): Promise<string | null> {
     const { sock } = await this.#connect();
@@ -59,7 +59,7 @@ export class Route implements Disposable {
     return sock.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
   }
 
-  /** Makes a request over the connection, which is made if there is none. */
+  /** Makes a request over the connection, which is opened if there is none. */
   async request(
     method: Method,
     uri: string,
@@ -95,7 +95,7 @@ export class Route implements Disposable {
     return this.#signal === undefined ? {} : { signal: this.#signal };
   }
 
-  /** Closes a connection that was made here. */
+  /** Closes a connection that was opened here. */
   [Symbol.dispose](): void {
     this.#connection?.close();
   }

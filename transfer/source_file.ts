@@ -11,12 +11,12 @@ import { type FileState, isOverwritten } from "../files/file_state.ts";
 import { hashPieces, readPieces } from "./file_pieces.ts";
 import { changedWhileMoved } from "./transfer_error.ts";
 
-/** A file of no more bytes is read once, and hashed and sent from memory. */
+/** A file of at most this many bytes is read once, and hashed and sent from memory. */
 const SMALL_BYTES = 1048576;
 
-/** A regular file, which has to stay as it was when it was opened. */
+/** A regular file, which must not change while it is open. */
 export class SourceFile implements AsyncDisposable {
-  /** In bytes, when it was opened; what is appended later does not count. */
+  /** In bytes, when it was opened; what is appended later is ignored. */
   readonly size: number;
   readonly #path: string;
   readonly #file: Deno.FsFile;
@@ -36,7 +36,7 @@ export class SourceFile implements AsyncDisposable {
    * Opens a file.
    *
    * @throws {Deno.errors.IsADirectory} if it is a directory.
-   * @throws {RangeError} if it is no regular file.
+   * @throws {RangeError} if it is not a regular file.
    */
   static async open(path: string): Promise<SourceFile> {
     // Before it is opened: opening a FIFO would block.
@@ -62,7 +62,7 @@ export class SourceFile implements AsyncDisposable {
   }
 
   /**
-   * Makes a body of the bytes from `offset` on; sending it fails if the file has changed.
+   * Returns a body of the bytes from `offset` on; sending it fails if the file has changed.
    *
    * @param sent Called after each piece with how many bytes it had.
    */
@@ -115,7 +115,7 @@ export class SourceFile implements AsyncDisposable {
 function checkRegular(path: string, { isFile, isDirectory }: Deno.FileInfo): void {
   if (isDirectory) {
     throw new Deno.errors.IsADirectory(
-      `file: ${path} is a directory; upload the files in it one by one`,
+      `file: ${path} is a directory; upload its files one by one`,
     );
   }
   if (!isFile) throw new RangeError(`file: ${path} must be a regular file`);

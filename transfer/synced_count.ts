@@ -7,10 +7,10 @@
 import type { PartFile } from "./part_file.ts";
 import type { PartRecord } from "./part_record.ts";
 
-/** So many bytes are on their way to the disk, more or less, before it is asked for them. */
+/** About how many bytes are written between two syncs. */
 const SYNC_BYTES = 268435456;
 
-/** Has what is written to a part synced now and then, in the background, and noted in its record. */
+/** Syncs what is written to a part at intervals, in the background, and updates its record. */
 export class SyncedCount {
   readonly #part: PartFile;
   readonly #record: PartRecord;
@@ -30,16 +30,16 @@ export class SyncedCount {
     this.#position += count;
     if (this.#noting !== null || this.#position - this.#noted < SYNC_BYTES) return;
     this.#noting = this.#note().finally(() => this.#noting = null);
-    // A disk that fails is found when the whole is synced.
+    // A failing disk is detected when the whole file is synced.
     this.#noting.catch(() => {});
   }
 
-  /** Waits until nothing goes on in the background. */
+  /** Waits for the pending sync in the background. */
   async settle(): Promise<void> {
     await this.#noting?.catch(() => {});
   }
 
-  /** Has all of it synced, and noted. */
+  /** Syncs and records all of it. */
   async noteAll(): Promise<void> {
     await this.settle();
     if (this.#position > this.#noted) await this.#note();

@@ -10,13 +10,13 @@ import type { Method } from "../base/wire/preamble.ts";
 /**
  * Why a transfer has failed.
  *
- * - `"STATUS"`: the other end answered with a status that is not a success; `status` has it.
- * - `"UNEXPECTED_RESPONSE"`: the answer is not what a `FilesApp` gives: no list, no length, no digest.
- * - `"BAD_LIST"`: what came as a list is not one, or has an entry with a bad name, kind, size or time.
- * - `"CHANGED"`: the file changed while it was moved. Calling again begins with the new one.
- * - `"DIGEST_MISMATCH"`: what arrived is not what the other end has.
- * - `"IN_USE"`: another download to the same target is under way, in this process or another.
- * - `"DISK_FULL"`: there is no space left for a download on this end, or its quota is reached.
+ * - `"STATUS"`: the server responded with a status that is not a success; `status` has it.
+ * - `"UNEXPECTED_RESPONSE"`: the response is not one of a `FilesApp`: no list, no length, no digest.
+ * - `"BAD_LIST"`: the list is not valid, or has an entry with an invalid name, kind, size or time.
+ * - `"CHANGED"`: the file changed during the transfer. Calling again starts over with the new one.
+ * - `"DIGEST_MISMATCH"`: what arrived differs from the original.
+ * - `"IN_USE"`: another download to the same target is in progress, in this process or another.
+ * - `"DISK_FULL"`: there is no space left for a download on this device, or its quota is exceeded.
  */
 export type TransferErrorCode =
   | "STATUS"
@@ -50,17 +50,17 @@ export type TransferErrorCode =
 export class TransferError extends DeguError {
   /** The name of the class. */
   override readonly name: string = "TransferError";
-  /** Why, in capitals: `"CHANGED"`. Stable, unlike the message. */
+  /** The reason, in capitals: `"CHANGED"`. Stable, unlike the message. */
   readonly code: TransferErrorCode;
-  /** The status of the response that was not as needed; `null` if there is none. */
+  /** The status of the response; `null` if there is none. */
   readonly status: number | null;
 
   /**
-   * Makes an error with a stable code, and with the status of a response if there is one.
+   * Creates an error with a stable code, and with the status of a response if there is one.
    *
    * @param code Names the reason.
    * @param message What happened.
-   * @param options The error below it, as `cause`, and the status of a response.
+   * @param options The underlying error, as `cause`, and the status of a response.
    */
   constructor(
     code: TransferErrorCode,
@@ -73,10 +73,16 @@ export class TransferError extends DeguError {
   }
 }
 
-/** What the other end was asked for: to take a file, to list a directory, or to give a file. */
-type TransferTask = "put" | "list" | "get";
+/** The operation that was requested. */
+type TransferTask = "put" | "make" | "delete" | "list" | "get";
 
-/** Makes the error for a response with a status that is not a success. */
+/** What the status 409 means of what was to be changed. */
+const CONFLICTS: Partial<Record<TransferTask, string>> = {
+  make: "a file has this name, or that of a directory that it would be in; choose another name",
+  delete: "the directory is not empty; delete what is in it first",
+};
+
+/** Creates the error for a response with a status that is not a success. */
 export function statusError(
   method: Method,
   uri: string,
@@ -89,7 +95,7 @@ export function statusError(
   return new TransferError("STATUS", message, { status });
 }
 
-/** Makes the error for a response that no `FilesApp` gives. */
+/** Creates the error for a response that no `FilesApp` sends. */
 export function unexpectedResponse(
   method: Method,
   uri: string,
@@ -99,7 +105,7 @@ export function unexpectedResponse(
   return new TransferError("UNEXPECTED_RESPONSE", `${method} ${quote(uri)}: ${problem}`, options);
 }
 
-/** Makes the error for a file that changed on the other end, or on this one. */
+/** Creates the error for a file that changed, on either device. */
 export function changedWhileMoved(name: string): TransferError {
   return new TransferError(
     "CHANGED",
@@ -109,7 +115,7 @@ export function changedWhileMoved(name: string): TransferError {
 }
 
 function hintOf(status: number, task: TransferTask): string {
-  const writing = task === "put";
+  const writing = task !== "get" && task !== "list";
   switch (status) {
     case 301:
     case 302:
@@ -118,7 +124,7 @@ function hintOf(status: number, task: TransferTask): string {
     case 308:
       return task === "list"
         ? "it is somewhere else"
-        : "it is a directory, or is somewhere else; give the URI of a file";
+        : "it is a directory, or is somewhere else; pass the URI of a file";
     case 400:
       return writing
         ? "it did not accept the file; the file may have changed while it was sent, then call again"
@@ -129,6 +135,9 @@ function hintOf(status: number, task: TransferTask): string {
         ? "this client may not write there, or the file system is read-only"
         : "this client may not read that";
     case 404:
+      if (task === "delete") {
+        return "there is nothing of this name, or it is not for this client";
+      }
       if (writing) {
         return "there is nothing that can be written; it needs a FilesApp with write: true, and a URI from fileUri()";
       }
@@ -137,19 +146,20 @@ function hintOf(status: number, task: TransferTask): string {
         : "there is no such file, or it is not for this client";
     case 405:
       return writing
-        ? "it takes no files; it needs a FilesApp with write: true"
-        : "it is no FilesApp, or not at this URI";
+        ? "it does not accept files; it needs a FilesApp with write: true"
+        : "it is not a FilesApp, or not at this URI";
     case 409:
-      return "it has another part of this file, or a directory is in the way; call again";
+      return CONFLICTS[task] ??
+        "it has another part of this file, or a directory is in the way; call again";
     case 412:
-      return "there is a file already, or it changed; call again if it is to be replaced";
+      return "the file already exists, or changed; call again to replace it";
     case 413:
       return "the file is larger than it accepts; raise maxBytes of its FilesApp";
     case 507:
-      return "it has no space left, or its quota is reached, or the target is on another file system; free space there";
+      return "it has no space left, or its quota is exceeded, or the target is on another file system; free space there";
     default:
       return status >= 500
-        ? "it has a problem of its own; look at its log and call again"
-        : "that is no success; is it a FilesApp?";
+        ? "it has an internal problem; check its log and call again"
+        : "that status is not a success; is it a FilesApp?";
   }
 }

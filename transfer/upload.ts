@@ -1,5 +1,5 @@
 /**
- * Files to another device.
+ * Uploads files to another device.
  *
  * @module
  */
@@ -24,28 +24,28 @@ import { statusError, TransferError, unexpectedResponse } from "./transfer_error
 import { isTransient } from "./transient.ts";
 
 /**
- * Sends a file to a `FilesApp` with `write: true`: one attempt, which continues what an earlier one has
- * sent. Calling it again after whatever error is how to go on.
+ * Uploads a file to a `FilesApp` with `write: true`: one attempt, which resumes what an earlier one has
+ * sent. After any error, call it again to resume.
  *
- * The file is hashed before anything is connected. The other end says how much of it is there, all of
- * it if it has the very file already; the rest is sent, verified there, and gets its name once all of it
- * is on the disk. With `verify: false` the file is not hashed, and always sent from its beginning.
+ * The file is hashed before a client connects. The server reports how much of it is there, all of
+ * it if it already has an identical file; the rest is sent, verified there, and the file gets its name when all of it
+ * is synced to the disk. With `verify: false` the file is not hashed, and always sent from its beginning.
  *
- * The other device hashes what it has before it goes on, and says nothing meanwhile: the `timeout` of the
- * client has to be longer than that takes.
+ * The server hashes what it has before it continues, and sends nothing meanwhile: the `timeout` of the
+ * client must be longer than that takes.
  *
  * Needs `--allow-read` of the file, and what the client needs.
  *
  * @param to Where the file goes.
  * @param file The path of a regular file, which must not change until the end.
- * @param uri The URI that it is to have: `fileUri(...names)`. Directories are made.
- * @param options How to continue, verify and report.
+ * @param uri The URI of its destination: `fileUri(...names)`. Missing directories are created.
+ * @param options How to resume, verify and report.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
- * @throws {RangeError} if a value is not allowed, or if the file is no regular file.
- * @throws {TransferError} if the other end does not accept the file, or the file changed meanwhile.
+ * @throws {RangeError} if a value is not allowed, or if the file is not a regular file.
+ * @throws {TransferError} if the server does not accept the file, or the file changed meanwhile.
  * @throws {Deno.errors.IsADirectory} if the file is a directory; `Deno.errors.NotFound` if there is
  * none; `Deno.errors.PermissionDenied` if it can't be read.
- * @throws what `connect` and `request` of the client or connection do.
+ * @throws the errors of `connect` and `request` of the client or connection.
  *
  * @example
  * ```ts
@@ -88,9 +88,9 @@ class Upload {
   readonly #source: SourceFile;
   readonly #sha256: string | null;
   readonly #settings: TransferSettings;
-  /** Of all requests. */
+  /** Headers of all requests. */
   readonly #headers: HeaderDict;
-  /** Of a PUT, besides those. */
+  /** Additional headers of a PUT. */
   readonly #putHeaders: HeaderDict;
 
   constructor(
@@ -123,7 +123,7 @@ class Upload {
     let response = await this.#putRest(meter);
     const other = response.status === 409 ? this.#offsetOf(response) : null;
     if (other !== null && this.#route.isUsable) {
-      // Somebody else has sent some of it, or what was there is gone.
+      // Another upload has sent some of it, or what was there is gone.
       await this.#route.discard(response);
       meter = this.#meter(other);
       response = await this.#putRest(meter);
@@ -135,7 +135,7 @@ class Upload {
     return new ProgressMeter(this.#settings.onProgress, this.#source.size, offset);
   }
 
-  /** Asks how much is there. */
+  /** Requests how much is there. */
   async #askOffset(): Promise<number> {
     const headers = { ...this.#headers, "upload-length": `${this.#source.size}` };
     const response = await this.#route.request("HEAD", this.#uri, headers);
@@ -143,7 +143,7 @@ class Upload {
     const offset = this.#offsetOf(response);
     if (offset !== null) return offset;
     const problem =
-      "the other end does not say how much of the file it has; it needs a FilesApp with write: true";
+      "the server does not report how much of the file it has; it needs a FilesApp with write: true";
     throw unexpectedResponse("HEAD", this.#uri, problem);
   }
 
@@ -166,7 +166,7 @@ class Upload {
     return await this.#route.request("PUT", this.#uri, headers, body);
   }
 
-  /** Whether the very same file was there already, so that it need not be replaced. */
+  /** True if an identical file already exists, so that it need not be replaced. */
   async #isThere(): Promise<boolean> {
     if (this.#sha256 === null || !this.#route.isUsable) return false;
     const wanted = { "want-repr-digest": WANT_SHA256 };
@@ -180,7 +180,7 @@ class Upload {
     }
   }
 
-  /** Makes sure that the other end has the file, and that it is this one. */
+  /** Checks that the server has the file, and that it is this one. */
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
     await this.#route.discard(response);
@@ -196,8 +196,8 @@ class Upload {
 }
 
 function notVerified(uri: string): TransferError {
-  const problem = "the other end has taken the file, and does not say whether it is the same " +
-    "(repr-digest, RFC 9530); call again with verify: false to do without";
+  const problem = "the server has accepted the file, but does not report whether it is the same " +
+    "(repr-digest, RFC 9530); call again with verify: false to skip the check";
   return unexpectedResponse("PUT", uri, problem);
 }
 

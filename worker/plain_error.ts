@@ -22,10 +22,18 @@ export type PlainValue =
   | { readonly error: PlainError }
   | { readonly value: unknown };
 
-/** Converts what was thrown. */
+/** Converts what was thrown; it never throws, and the result can be cloned. */
 export function toPlainError(thrown: unknown): PlainError {
-  if (thrown instanceof Error) return takeApart(thrown, new Map());
-  const message = typeof thrown === "string" ? thrown : Deno.inspect(thrown);
+  try {
+    if (thrown instanceof Error) return takeApart(thrown, new Map());
+    return makePlain(typeof thrown === "string" ? thrown : Deno.inspect(thrown));
+  } catch {
+    // It has a getter that throws, say, or too many causes for the stack.
+    return makePlain("what was thrown can't be read");
+  }
+}
+
+function makePlain(message: string): PlainError {
   return { name: "Error", message, stack: undefined, isDomException: false };
 }
 
@@ -38,12 +46,17 @@ export function fromPlainError(plain: PlainError): Error {
 function takeApart(error: Error, seen: Map<Error, PlainError>): PlainError {
   const known = seen.get(error);
   if (known !== undefined) return known;
-  const { name, message, stack } = error;
-  const isDomException = error instanceof DOMException;
-  const plain: PlainError = { name, message, stack, isDomException };
+  const { stack } = error;
+  const plain: PlainError = {
+    // JavaScript lets them be of any type.
+    name: String(error.name),
+    message: String(error.message),
+    stack: typeof stack === "string" ? stack : undefined,
+    isDomException: error instanceof DOMException,
+  };
   seen.set(error, plain);
   if (error.cause !== undefined) plain.cause = toPlainValue(error.cause, seen);
-  if (error instanceof AggregateError) {
+  if (error instanceof AggregateError && Array.isArray(error.errors)) {
     plain.errors = error.errors.map((each) => toPlainValue(each, seen));
   }
   return plain;
@@ -77,8 +90,8 @@ function fromPlainValue(plain: PlainValue, seen: Map<PlainError, Error>): unknow
   return "error" in plain ? putTogether(plain.error, seen) : plain.value;
 }
 
-/** Its constructor doesn't take just a message. */
-const SUPPRESSED_ERROR = "SuppressedError";
+/** Their constructors don't take just a message. */
+const TAKE_MORE: ReadonlySet<string> = new Set(["AggregateError", "SuppressedError"]);
 
 function makeError({ name, message, errors, isDomException }: PlainError): Error {
   if (isDomException) return new DOMException(message, name);
@@ -86,9 +99,13 @@ function makeError({ name, message, errors, isDomException }: PlainError): Error
   const Class = (Deno.errors as Record<string, unknown>)[name] ??
     (globalThis as Record<string, unknown>)[name];
   const known = typeof Class === "function" && Class.prototype instanceof Error;
-  return known && name !== SUPPRESSED_ERROR
-    ? new (Class as ErrorConstructor)(message)
-    : new Error(message);
+  if (!known || TAKE_MORE.has(name)) return new Error(message);
+  try {
+    return new (Class as ErrorConstructor)(message);
+  } catch {
+    // A program may have put a class of its own there.
+    return new Error(message);
+  }
 }
 
 /** As an error has it: not enumerable. */

@@ -7,7 +7,14 @@
 import type { Command } from "npm:commander@^15.1.0";
 import type { Address } from "../../base.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
-import { addAddresses, addExamples, optionMessage, parseSeconds, type Run } from "../commands.ts";
+import {
+  addAddresses,
+  addExamples,
+  notOfThisMachine,
+  optionMessage,
+  parseSeconds,
+  type Run,
+} from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { startCountdown } from "../countdown.ts";
 import { FAILED, Failure, OutputClosed, USAGE } from "../failure.ts";
@@ -29,7 +36,7 @@ export function addInvite(program: Command, run: Run): void {
     .summary("let one other device pair with this one")
     .description(
       "Prints a line of text for one other device, and waits until that has joined with it. Whoever has the line " +
-        "can pair: keep it secret, and unchanged, until it was used.",
+        "can pair: keep it secret, and unchanged, until it has been used.",
     )
     .option("--qr", "draw the line as a QR code, too")
     .option("--as <name>", "what the other device is called here (default: its own name)")
@@ -58,17 +65,16 @@ export function addInvite(program: Command, run: Run): void {
 }
 
 async function invite(context: Context, options: Options): Promise<void> {
-  const { output, signal } = context;
+  const { output } = context;
   await using device = await openDevice(context);
   await using invitation = await open(context, device, options);
   const { line, expires } = invitation;
   output.result(line, { line, expires: expires.toISOString() });
   if (options.qr === true) drawQr(output, line);
   output.note(
-    'on the other device run "degu join -" and give it this line, which is secret until it was used',
+    'on the other device run "degu join -" and give it this line, which is secret until it has been used',
   );
-  using _countdown = startCountdown(output, expires);
-  announcePeer(context, await paired(invitation, signal));
+  announcePeer(context, await paired(context, invitation));
 }
 
 async function open(context: Context, device: Device, options: Options): Promise<Invitation> {
@@ -77,15 +83,17 @@ async function open(context: Context, device: Device, options: Options): Promise
   try {
     return await device.invite({ peerName: as, seconds, listen, serving });
   } catch (error) {
+    if (error instanceof Deno.errors.AddrNotAvailable && listen !== undefined) {
+      throw notOfThisMachine(listen, error);
+    }
     if (!(error instanceof RangeError)) throw error;
-    throw new Failure(USAGE, optionMessage(error), {
-      cause: error,
-    });
+    throw new Failure(USAGE, optionMessage(error), { cause: error });
   }
 }
 
-/** Waits for the other device. */
-async function paired(invitation: Invitation, signal: AbortSignal): Promise<Peer> {
+/** Waits for the other device, and shows how long. */
+async function paired({ output, signal }: Context, invitation: Invitation): Promise<Peer> {
+  using _countdown = startCountdown(output, invitation.expires);
   const close = () => invitation.close();
   signal.addEventListener("abort", close);
   try {

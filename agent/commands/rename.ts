@@ -5,7 +5,7 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
-import { addExamples, optionMessage, type Run } from "../commands.ts";
+import { addExamples, type Run } from "../commands.ts";
 import { type Context, openDevice, openPeer } from "../context.ts";
 import { Failure, USAGE } from "../failure.ts";
 
@@ -33,6 +33,6 @@ async function rename(context: Context, peerName: string, name: string): Promise
     context.output.result(`${renamed.name} ${renamed.id}`, { name: renamed.name, id: renamed.id });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new Failure(USAGE, optionMessage(error), { cause: error });
+    throw new Failure(USAGE, error.message.replace(/^name: /, "NAME: "), { cause: error });
   }
 }

@@ -8,7 +8,14 @@ import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import type { Device, DeviceServer } from "../../device.ts";
 import { announce } from "../announce.ts";
-import { addAddresses, addExamples, DEFAULT_PORT, type Run } from "../commands.ts";
+import {
+  addAddresses,
+  addExamples,
+  DEFAULT_PORT,
+  notOfThisMachine,
+  parseOnce,
+  type Run,
+} from "../commands.ts";
 import { type Context, loggerOf, openDevice } from "../context.ts";
 import { FAILED, Failure } from "../failure.ts";
 import { exchangeReporter } from "../serve_events.ts";
@@ -31,8 +38,12 @@ export function addServe(program: Command, run: Run): void {
       "Serves the paired devices, and nobody else, until SIGINT or SIGTERM: these finish what is under way, and a " +
         "second one ends it. Devices that are paired while it runs can connect at once.",
     )
-    .option("--share <dir>", "a directory that they can read: ls, get, sync")
-    .option("--inbox <dir>", "a directory that they can read, write and delete in: put, rm, sync");
+    .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
+    .option(
+      "--inbox <dir>",
+      "a directory that they can read, write and delete in: put, rm, sync",
+      parseOnce,
+    );
   addAddresses(
     command,
     "--listen <address>",
@@ -122,13 +133,7 @@ async function bind(
       );
     }
     if (!(error instanceof Deno.errors.AddrNotAvailable) || address[0] === "::") throw error;
-    throw new Failure(
-      FAILED,
-      `${text} is no address of this machine: give one that is, or 0.0.0.0`,
-      {
-        cause: error,
-      },
-    );
+    throw notOfThisMachine([address], error);
   }
 }
 

@@ -11,7 +11,7 @@ const ACTIONS: Readonly<Record<Kind, string>> = {
   directory: "_files -/",
   file: "_files",
   peer: "_degu_peers",
-  remote: "_degu_peers -S ''",
+  remote: "_degu_remotes",
   text: " ",
 };
 
@@ -26,6 +26,7 @@ _degu_peers() {
   [[ $1 == -S ]] && peers=(\${^peers}:)
   compadd "$@" -a peers
 }
+_degu_remotes() { _degu_peers -S '' "$@"; }
 _degu_operands() {
   local ret=1
   local action

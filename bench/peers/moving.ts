@@ -1,5 +1,5 @@
 /**
- * A device that serves a directory, and one that moves files from and to it, or the same over a bare
+ * A device that serves a directory, and one that transfers files from and to it, or the same over a bare
  * socket.
  *
  * @module

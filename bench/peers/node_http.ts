@@ -1,6 +1,5 @@
 /**
- * `node:http` and, where the endpoint has certificates, `node:https`, with an agent that keeps its
- * connection.
+ * `node:http` and, if the endpoint has certificates, `node:https`, with an agent that keeps its connection.
  *
  * @module
  */

@@ -1,6 +1,5 @@
 /**
- * Row 4: one large body in one direction, sent and taken in every way there is, all programs on two
- * cores.
+ * Row 4: one large body in one direction, sent and read in every way, all programs on two cores.
  *
  * @module
  */

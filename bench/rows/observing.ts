@@ -1,6 +1,6 @@
 /**
- * Row 13: what it costs that a server observes its exchanges, in the processor time of a request, which what else
- * the machine does moves least.
+ * Row 13: the cost of observing exchanges on a server, in processor time per request, which is least
+ * affected by other load on the machine.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a row of the benchmark is, and what it is given.
+ * The interface of a benchmark row, and its arguments.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * How the programs of row 10 say that they are ready.
+ * How the programs of row 10 report that they are ready.
  *
  * @module
  */

@@ -6,8 +6,8 @@
  */
 
 import type { PeerAuthority } from "../../base/app/session.ts";
+import { forgetOldest } from "../../base/forget_oldest.ts";
 import { type Certificate, describeAuthority, PURPOSE, validityProblem } from "./certificate.ts";
-import { forgetOldest } from "./forget_oldest.ts";
 import { type KnownCertificate, readCertificate } from "./known_certificates.ts";
 import { type Verdict, verifySignature } from "./signature.ts";
 

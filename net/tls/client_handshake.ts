@@ -9,7 +9,12 @@ import type { SecureContext, TLSSocket } from "node:tls";
 import { addressText } from "../../base/address.ts";
 import { wrongType } from "../../base/checks.ts";
 import { quote, TlsError } from "../../base/errors.ts";
-import { type Address, canonicalDnsName, withoutZone } from "../../base/address_rules.ts";
+import {
+  type Address,
+  canonicalDnsName,
+  isUnixAddress,
+  withoutZone,
+} from "../../base/address_rules.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { endpointOf } from "../addresses.ts";
 import { bounded, type ConnectBounds, connectSocket } from "../connect.ts";
@@ -27,7 +32,7 @@ import { makeNetStream, type RawStream } from "./raw_stream.ts";
 
 /** The name that a server's certificate is checked against; `null` if the address has none. */
 export function sslHostOf(address: Address): string | null {
-  if (typeof address === "string" || address instanceof Uint8Array) return null;
+  if (isUnixAddress(address)) return null;
   const [host] = address;
   return hostAddress(host) === null ? host : withoutZone(host);
 }

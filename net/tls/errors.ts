@@ -28,7 +28,10 @@ const MAX_REASON_LENGTH = 300;
 /** The error that a Deno socket would have thrown; any other error is returned unchanged. */
 export function translateError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const Class = CLASSES[codeOf(error) ?? ""];
+  const code = codeOf(error);
+  const isListening = "syscall" in error && error.syscall === "listen";
+  // Deno's `node:net` says this of an address that the machine doesn't have.
+  const Class = CLASSES[isListening && code === "EINVAL" ? "EADDRNOTAVAIL" : code ?? ""];
   return Class === undefined ? error : new Class(error.message, { cause: error });
 }
 
@@ -73,6 +76,12 @@ const LIBRARY_FAULTS: readonly (readonly [begin: RegExp, TlsErrorCode])[] = [
   [/^peer (?:closed|sent unexpected eof)|eof/i, "CLOSED"],
 ];
 
+/** What the most frequent alerts of a peer mean. */
+const ALERTS: readonly (readonly [end: string, hint: string])[] = [
+  [": CertificateRequired", "it wants a certificate: give certFile and keyFile"],
+  [": UnknownCA", "it doesn't trust the authority of this end's certificate"],
+];
+
 /** The error of a client's failed handshake; a time-out and a missing permission keep their classes. */
 export function handshakeError(who: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof Deno.errors.NotCapable) return error;
@@ -107,7 +116,9 @@ export function tlsErrorOf(
   }
   if (cause !== error) return new TlsError("CLOSED", "the peer closed the connection", { cause });
   const [, code = "NOT_TLS"] = LIBRARY_FAULTS.find(([begin]) => begin.test(error.message)) ?? [];
-  return new TlsError(code, printable(error.message), { cause });
+  const said = printable(error.message);
+  const [, hint] = ALERTS.find(([end]) => code === "REFUSED_BY_PEER" && said.endsWith(end)) ?? [];
+  return new TlsError(code, hint === undefined ? said : `${said}; ${hint}`, { cause });
 }
 
 /** The error of a connection after this end's handshake: with TLS 1.3 the peer may still refuse. */

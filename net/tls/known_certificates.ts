@@ -6,8 +6,8 @@
  */
 
 import type { KeyObject } from "node:crypto";
+import { forgetOldest } from "../../base/forget_oldest.ts";
 import { type Certificate, fingerprint256, parseCertificate } from "./certificate.ts";
-import { forgetOldest } from "./forget_oldest.ts";
 import { publicKeyOf } from "./signature.ts";
 
 /** How many certificates are remembered: some megabytes at most. */

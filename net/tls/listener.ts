@@ -20,6 +20,10 @@ import { PendingHandshakes } from "./pending_handshakes.ts";
 import { TlsSocket } from "./socket.ts";
 import type { RawStream } from "./raw_stream.ts";
 
+/** The warning of a listener that authenticates nobody. */
+export const EVERY_CLIENT_IS_ACCEPTED =
+  "every client is accepted, whoever it is: allowUnauthenticatedClients is true";
+
 /** How many clients with a finished handshake may wait behind the one that waits for a slot. */
 const MAX_WAITING = 64;
 
@@ -96,9 +100,7 @@ export class TlsListener implements Listener {
 
   #warn(): void {
     if (this.#protocol !== null) return;
-    this.#side.logger.warn(
-      "every client is accepted, whoever it is: allowUnauthenticatedClients is true",
-    );
+    this.#side.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
   }
 
   accept(): Promise<Accepted> {

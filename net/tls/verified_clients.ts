@@ -8,7 +8,7 @@
  * @module
  */
 
-import { forgetOldest } from "./forget_oldest.ts";
+import { forgetOldest } from "../../base/forget_oldest.ts";
 
 /** How many are remembered; resuming a session with any other certificate is refused. */
 const MAX_VERIFIED = 10_000;

@@ -10,7 +10,7 @@ const OTHER: Service = { name: "camera", id: idOf("d"), port: 7443 };
 const named = ({ announced }: { announced: Promise<string> }) => within(announced, "announced");
 const isProbe = ({ authorities }: Incoming) => authorities.length > 0;
 
-Deno.test("a name that another device holds gets a number", async () => {
+Deno.test("a name that another device has gets a number", async () => {
   const network = await loopbackNetwork();
   await using first = announceCamera(network);
   assertEquals(await named(first), "camera");
@@ -19,7 +19,7 @@ Deno.test("a name that another device holds gets a number", async () => {
   assertEquals(await findAddresses(idOf("d"), {}, network), [[ADDRESS, 7443]]);
 });
 
-Deno.test("of two devices that want a name at the same moment one gets it", async () => {
+Deno.test("exactly one of two devices that claim a name at the same moment gets it", async () => {
   const network = await loopbackNetwork();
   await using first = announceCamera(network);
   await using second = announceCamera(network, { id: idOf("d") });
@@ -28,7 +28,7 @@ Deno.test("of two devices that want a name at the same moment one gets it", asyn
   assertEquals(names, ["camera-2", "camera"]);
 });
 
-Deno.test("a device that others contradict asks for its name again, and keeps it if nobody has it", async () => {
+Deno.test("a device whose name is contradicted probes for it again, and keeps it if nobody has it", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using camera = announceCamera(network);

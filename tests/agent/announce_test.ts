@@ -20,14 +20,14 @@ const isProbe = ({ authorities }: Incoming) => authorities.length > 0;
 const isGoodbye = ({ answers }: Incoming) =>
   answers.length > 0 && (answers as KnownRecord[]).every(({ ttl }) => ttl === 0);
 
-Deno.test("a device that is announced is found, with its port and its addresses", async () => {
+Deno.test("an announced device is found, with its port and its addresses", async () => {
   const network = await loopbackNetwork();
   await using camera = announceCamera(network);
   assertEquals(await named(camera), "camera");
   assertEquals(await findAddresses(CAMERA.id, { logger: SILENT }, network), [[ADDRESS, 7443]]);
 });
 
-Deno.test("a device asks for its name three times, and announces it then, twice", async () => {
+Deno.test("a device probes for its name three times, and then announces it twice", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using _camera = announceCamera(network);
@@ -40,7 +40,7 @@ Deno.test("a device asks for its name three times, and announces it then, twice"
   assertEquals(types, ["PTR false", "PTR false", "TXT true", "SRV true", "A true"]);
 });
 
-Deno.test("the end of an announcement takes it back", async () => {
+Deno.test("ending an announcement withdraws it", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const camera = announceCamera(network);
@@ -52,19 +52,7 @@ Deno.test("the end of an announcement takes it back", async () => {
   assertEquals(await findAddresses(CAMERA.id, { seconds: 0.3 }, network), []);
 });
 
-Deno.test("a signal ends an announcement, also before it was made", async () => {
-  const network = await loopbackNetwork();
-  await using stranger = await Stranger.join(network);
-  const stop = new AbortController();
-  await using camera = announceCamera(network, { signal: stop.signal });
-  await using _never = announceCamera(network, { signal: AbortSignal.abort(), id: idOf("e") });
-  await named(camera);
-  stop.abort();
-  await stranger.hears("goodbye", isGoodbye);
-  assertEquals(stranger.heard.filter(isGoodbye).length, 1);
-});
-
-Deno.test("a warning says why an announcement can't be made, and disposing still works", async () => {
+Deno.test("a warning says why announcing failed, and disposing still works", async () => {
   const network = await loopbackNetwork();
   const warned = Promise.withResolvers<string>();
   const failing = {

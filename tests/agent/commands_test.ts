@@ -1,7 +1,12 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { optionMessage, parseAddressOption, parseSeconds } from "@degu/internal/agent/commands.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  optionMessage,
+  parseAddressOption,
+  parseOnce,
+  parseSeconds,
+} from "@degu/internal/agent/commands.ts";
 
-Deno.test("an address may be given without its port, and IPv6 then without brackets", () => {
+Deno.test("an address may omit the port, and IPv6 then needs no brackets", () => {
   const rows = [
     ["192.168.1.7", ["192.168.1.7", 7443]],
     ["192.168.1.7:80", ["192.168.1.7", 80]],
@@ -19,11 +24,12 @@ Deno.test("an address may be given without its port, and IPv6 then without brack
   }
 });
 
-Deno.test("an address that is none is refused with what it must be", () => {
+Deno.test("an invalid address is refused with a description of what is needed", () => {
   for (
     const text of ["", "a b", "http://a/", "camera.local:x", "camera.local:99999", "1.2.3.4.5"]
   ) {
-    assertThrows(() => parseAddressOption(text), Error);
+    const { message } = assertThrows(() => parseAddressOption(text), Error);
+    assert(!message.startsWith("address"), message);
   }
 });
 
@@ -32,7 +38,12 @@ Deno.test("seconds are decimal digits", () => {
   for (const text of ["", "-1", "1.5", "1e3", "x"]) assertThrows(() => parseSeconds(text), Error);
 });
 
-Deno.test("an argument has its name on the command line in messages", () => {
+Deno.test("an option that can be given once is not overwritten by a second one", () => {
+  assertEquals(parseOnce("a"), "a");
+  assertThrows(() => parseOnce("b", "a"), Error, 'only once, and "a" is given already');
+});
+
+Deno.test("messages name an argument as on the command line", () => {
   const rows = [
     ["peerName: is taken", "--as: is taken"],
     ["seconds: must be from 1", "--seconds: must be from 1"],

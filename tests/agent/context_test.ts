@@ -4,7 +4,7 @@ import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 
 const ENV = ["--allow-env=XDG_STATE_HOME,HOME"];
 
-Deno.test("without --home the device is where the environment says", async () => {
+Deno.test("without --home the environment determines the directory of the device", async () => {
   await using homes = await AgentHomes.create();
   const home = homes.at("state", "degu");
   const flags = [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...ENV];
@@ -26,7 +26,7 @@ Deno.test("a relative XDG_STATE_HOME is ignored", async () => {
   assertStringIncludes(stderr, `there is no device in ${home} yet`);
 });
 
-Deno.test("with --home the environment is not read, and a relative one is taken from where one is", async () => {
+Deno.test("with --home the environment is ignored, and a relative path is resolved against the current directory", async () => {
   const relative = await runAgent(["--home", "tests", "id"], {
     flags: ["--allow-read", "--allow-sys=uid"],
   });
@@ -34,7 +34,12 @@ Deno.test("with --home the environment is not read, and a relative one is taken 
   assertStringIncludes(relative.stderr, `${Deno.cwd()}/tests`);
 });
 
-Deno.test("where there is no device, it says how to make one", async () => {
+Deno.test("an empty --home is refused, as it would be the current directory", async () => {
+  const { code, stderr } = await runAgent(["--home", "", "init"]);
+  assertEquals([code, stderr], [2, "degu: error: --home: must be a directory; it is empty\n"]);
+});
+
+Deno.test("if there is no device, the error says how to create one", async () => {
   await using homes = await AgentHomes.create();
   for (const args of [["id"], ["peers"], ["ping", "x"], ["join", "x"], ["invite"], ["serve"]]) {
     const { code, stdout, stderr } = await homes.run("one", args);
@@ -46,7 +51,7 @@ Deno.test("where there is no device, it says how to make one", async () => {
   }
 });
 
-Deno.test("a peer that there is not is answered with those that may have been meant", async () => {
+Deno.test("an unknown peer is reported with similar names", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   const alone = await homes.run("viewer", ["ping", "camera"]);

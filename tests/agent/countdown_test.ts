@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { countdownText, startCountdown } from "@degu/internal/agent/countdown.ts";
 import { Output } from "@degu/internal/agent/output.ts";
 
-Deno.test("a countdown shows the minutes and seconds that are left", () => {
+Deno.test("a countdown shows the remaining minutes and seconds", () => {
   const rows = [
     [600_000, "10:00"],
     [599_999, "10:00"],

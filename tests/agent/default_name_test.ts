@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { defaultName } from "@degu/internal/agent/default_name.ts";
 import { isDeviceName } from "@degu/internal/device/device_name.ts";
 
-Deno.test("the name of a machine is made to fit", () => {
+Deno.test("the name of a machine is converted to a valid name", () => {
   const rows = [
     ["laptop", "laptop"],
     ["laptop.example.com", "laptop"],

@@ -6,9 +6,10 @@ import {
   Failure,
   Interrupted,
   isUnreachable,
+  reasonOf,
 } from "@degu/internal/agent/failure.ts";
 
-Deno.test("an error has the exit code of what it means", () => {
+Deno.test("the exit code of an error depends on its meaning", () => {
   const rows = [
     [new Failure(1, "x"), 1],
     [new Failure(2, "x"), 2],
@@ -48,7 +49,33 @@ Deno.test("a message says what to do next", () => {
   for (const [error, expected] of rows) assertMatch(explain(error), expected);
 });
 
-Deno.test("an error of a host that is out of reach has only a code", () => {
+Deno.test("where no address answers, each is named once, and the advice is that of the program", () => {
+  const errors = [
+    new Deno.errors.ConnectionRefused("connect ECONNREFUSED 10.0.0.1:1"),
+    Object.assign(new Error("connect EHOSTUNREACH 10.0.0.2:2"), { code: "EHOSTUNREACH" }),
+  ];
+  const cause = new AggregateError(errors);
+  const error = new Deno.errors.ConnectionRefused("x; give the option addresses", { cause });
+  const reason =
+    "no address answers: connect ECONNREFUSED 10.0.0.1:1; connect EHOSTUNREACH 10.0.0.2:2";
+  assertEquals(reasonOf(error), reason);
+  assertEquals(explain(error).startsWith(`${reason}; check that "degu serve" runs there`), true);
+  const unknown = Object.assign(new Error("getaddrinfo ENOTFOUND camera.local"), {
+    code: "ENOTFOUND",
+  });
+  assertMatch(explain(unknown), /^no address answers: getaddrinfo ENOTFOUND camera\.local; check/);
+});
+
+Deno.test("a reason has no advice, which would be given at each attempt", () => {
+  assertEquals(
+    reasonOf(new EmptyPreambleError()),
+    "the peer closed the connection without an answer",
+  );
+  assertEquals(reasonOf(new TlsError("UNTRUSTED", "why")), "why");
+  assertEquals(reasonOf("why"), "why");
+});
+
+Deno.test("an error for an unreachable host has only a code", () => {
   assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EHOSTUNREACH" })), true);
   assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EACCES" })), false);
 });

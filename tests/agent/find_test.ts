@@ -25,7 +25,7 @@ const at = (...addresses: string[]) =>
     scopeid: 0,
   }));
 
-Deno.test("a device that says everything in one packet is found at once", async () => {
+Deno.test("a device that sends everything in one packet is found from that", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
@@ -34,7 +34,21 @@ Deno.test("a device that says everything in one packet is found at once", async 
   assertEquals(await within(searching, "found"), [[ADDRESS, 7443], ["2001:db8::7", 7443]]);
 });
 
-Deno.test("what is missing is asked for", async () => {
+Deno.test("an early reply doesn't prevent finding the device a second later", async () => {
+  const network = await loopbackNetwork();
+  await using stranger = await Stranger.join(network);
+  const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
+  await stranger.hears("a question", asksFor(SERVICE));
+  const impostor = allRecords({ ...CAMERA, name: "impostor", port: 1 }, at("192.0.2.66"));
+  await stranger.respond({ answers: impostor });
+  // 250 and 750 ms after the first one.
+  await stranger.hearsMany("two more questions", asksFor(SERVICE), 3);
+  await stranger.respond({ answers: allRecords(CAMERA, at(ADDRESS)) });
+  const found = await within(searching, "found");
+  assert(found.some(([host, port]) => host === ADDRESS && port === 7443), found.join());
+});
+
+Deno.test("missing records are requested", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 60 }, network);
@@ -66,7 +80,7 @@ Deno.test("a search ends without a result after its time, and is aborted by its 
   );
 });
 
-Deno.test("a search asks less and less often", async () => {
+Deno.test("a search queries less and less often", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await findAddresses(CAMERA.id, { seconds: 1.5 }, network);
@@ -75,7 +89,7 @@ Deno.test("a search asks less and less often", async () => {
   assert(asked >= 2 && asked <= 3, `asked ${asked} times`);
 });
 
-Deno.test("other devices, other services and queries are no hints", async () => {
+Deno.test("other devices, other services and queries are not hints", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 0.7 }, network);
@@ -92,7 +106,7 @@ Deno.test("other devices, other services and queries are no hints", async () => 
   assertEquals(await searching, []);
 });
 
-Deno.test("an address that can't be another device's is no hint, and there are 16 at most", async () => {
+Deno.test("an address that can't belong to another device is not a hint, and there are at most 16", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   const searching = findAddresses(CAMERA.id, { seconds: 60, logger: SILENT }, network);

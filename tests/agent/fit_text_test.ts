@@ -12,7 +12,7 @@ Deno.test("the middle of a long text is cut out; wide characters count twice, co
   assertEquals([fitText("abc", 1), fitText("abc", 0)], ["…", ""]);
 });
 
-Deno.test("no text is wider than it may be", () => {
+Deno.test("no text exceeds its maximum width", () => {
   fc.assert(fc.property(fc.string({ unit: "grapheme" }), fc.nat(40), (text, columns) => {
     assert(widthOf(fitText(text, columns)) <= columns);
   }));

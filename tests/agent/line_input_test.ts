@@ -25,7 +25,7 @@ async function invitationLine(): Promise<string> {
   return invitation.line;
 }
 
-Deno.test("a line ends when it is whole, with an empty line, or with the input", async () => {
+Deno.test("a line ends when it is complete, at an empty line, or at the end of the input", async () => {
   const line = await invitationLine();
   const half = line.slice(0, 300);
   const rest = line.slice(300);
@@ -42,7 +42,7 @@ Deno.test("a line ends when it is whole, with an empty line, or with the input",
   }
 });
 
-Deno.test("what is empty or has no end is refused", async () => {
+Deno.test("an empty or endless line is refused", async () => {
   const rows: [pieces: string[], ends: boolean, expected: string][] = [
     [[], true, "stdin is empty"],
     [["\n"], false, "stdin is empty"],
@@ -59,7 +59,7 @@ Deno.test("what is empty or has no end is refused", async () => {
   }
 });
 
-Deno.test("a signal ends the wait for a line, and cancels the input", async () => {
+Deno.test("a signal aborts reading a line, and cancels the input", async () => {
   const controller = new AbortController();
   const reason = new Error("interrupted");
   let cancelled = false;

@@ -12,7 +12,7 @@ async function statusOf(connection: Connection): Promise<number> {
   return status;
 }
 
-Deno.test("as many connections as there are calls at a time; one that the server has closed costs no wait", async () => {
+Deno.test("there are as many connections as simultaneous calls; one that the server has closed is replaced at once", async () => {
   const sessions = new Set<unknown>();
   await using serving = serve((_request, session) => {
     sessions.add(session);
@@ -27,7 +27,7 @@ Deno.test("as many connections as there are calls at a time; one that the server
   assertEquals(notes, []);
 });
 
-Deno.test("a call is made again, and several that fail at once are noted once", async () => {
+Deno.test("a call is retried, and several that fail at the same time are reported once", async () => {
   await using serving = serve(() => [204, "No Content", {}, null]);
   const client = serving.makeClient();
   serving.server.close();
@@ -48,7 +48,7 @@ Deno.test("a call is made again, and several that fail at once are noted once", 
   assertEquals(notes.length, 1);
 });
 
-Deno.test("a connection is not used again after an error", async () => {
+Deno.test("a connection is not reused after an error", async () => {
   await using serving = serve(() => [204, "No Content", {}, null]);
   using links = new Links(serving.makeClient(), signal, () => {});
   let first: Connection | null = null;

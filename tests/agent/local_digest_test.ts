@@ -4,7 +4,7 @@ import { localDigest } from "@degu/internal/agent/local_digest.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { randomBytes, sha256 } from "@degu/testing/transferring.ts";
 
-Deno.test("a file is hashed piece by piece, until a signal ends it", async () => {
+Deno.test("a file is hashed piece by piece, until a signal aborts it", async () => {
   await using dir = await tempDir();
   for (const size of [0, 1, 3_000_000]) {
     const content = randomBytes(size);

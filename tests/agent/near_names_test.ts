@@ -3,7 +3,7 @@ import { nearNames } from "@degu/internal/agent/near_names.ts";
 
 const NAMES = ["camera", "camera-2", "laptop", "annas-phone", "nas"];
 
-Deno.test("names that differ in few letters, or go on, are near; the nearest is first", () => {
+Deno.test("names that differ in few letters, or are longer, are similar; the most similar is first", () => {
   const rows = [
     ["camera", ["camera", "camera-2"]],
     ["camrea", ["camera"]],
@@ -21,7 +21,7 @@ Deno.test("names that differ in few letters, or go on, are near; the nearest is 
   for (const [typed, near] of rows) assertEquals(nearNames(typed, NAMES), [...near], typed);
 });
 
-Deno.test("three names are shown at most", () => {
+Deno.test("at most three names are shown", () => {
   const many = Array.from({ length: 9 }, (_, i) => `camera-${i}`);
   assertEquals(nearNames("camera", many).length, 3);
 });

@@ -18,24 +18,24 @@ output.note("note");
 output.warn("warn");
 output.error("error");`;
 
-Deno.test("results go to stdout, messages to stderr, without colors where there is no terminal", async () => {
+Deno.test("results go to stdout and messages to stderr, without colors if there is no terminal", async () => {
   assertEquals(await print("{ json: false, quiet: false }", CALLS), [
     "text\ntwo\nlines\n",
     "note\ndegu: warning: warn\ndegu: error: error\n",
   ]);
 });
 
-Deno.test("with json a result is an object in a line", async () => {
+Deno.test("with json a result is one object per line", async () => {
   const [stdout] = await print("{ json: true, quiet: false }", CALLS);
   assertEquals(stdout, '{"a":1}\n{"b":2}\n');
 });
 
-Deno.test("quiet leaves out notes alone", async () => {
+Deno.test("quiet omits only notes", async () => {
   const [, stderr] = await print("{ json: false, quiet: true }", CALLS);
   assertEquals(stderr, "degu: warning: warn\ndegu: error: error\n");
 });
 
-Deno.test("control and format characters are escaped, so that they do nothing to a terminal", async () => {
+Deno.test("control and format characters are escaped, so that they don't affect a terminal", async () => {
   const calls = String
     .raw`output.result("a\x1b[31m\nb\u202ec", { name: "a\x1b\u202e\u{e0001}\u009b" });
 output.warn("a\rb\x07");`;
@@ -48,7 +48,7 @@ output.warn("a\rb\x07");`;
   assertEquals(JSON.parse(stdout).name, "a\x1b\u202e\u{e0001}\u009b");
 });
 
-Deno.test("an output that was closed is told from other errors", async () => {
+Deno.test("a closed output is distinguished from other errors", async () => {
   const script = `import { Output } from "./agent/output.ts";
 const output = new Output({ json: false, quiet: false });
 try {

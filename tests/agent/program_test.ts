@@ -9,7 +9,7 @@ const COMMANDS = makeProgram(() => Promise.resolve()).commands.filter((each) =>
   each.name() !== "help"
 );
 
-Deno.test("without arguments and with --help it prints what there is", async () => {
+Deno.test("without arguments and with --help it prints the commands", async () => {
   const bare = await runAgent([]);
   const asked = await runAgent(["--help"]);
   assertEquals(bare, asked);
@@ -25,7 +25,7 @@ Deno.test("--version prints the version of the package", async () => {
   }
 });
 
-Deno.test("the help of each command has a description, examples of it, and the options of all", () => {
+Deno.test("the help of each command has a description, examples, and all of its options", () => {
   for (const command of COMMANDS) {
     let help = "";
     command.configureOutput({ writeOut: (text) => help += text });
@@ -38,7 +38,7 @@ Deno.test("the help of each command has a description, examples of it, and the o
   }
 });
 
-Deno.test("help is printed by help, too", async () => {
+Deno.test("the help command prints help, too", async () => {
   const [asked, called] = await Promise.all(
     [["help", "init"], ["init", "--help"]].map((args) => runAgent(args)),
   );
@@ -46,7 +46,7 @@ Deno.test("help is printed by help, too", async () => {
   assertEquals(asked?.code, 0);
 });
 
-Deno.test("a wrong command line is one line that says where the help is, and exit code 2", async () => {
+Deno.test("a usage error is one line that refers to the help, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
     [["inti"], /unknown command 'inti' \(Did you mean init\?\); "degu --help"/],
     [["frobnicate"], /unknown command 'frobnicate'; "degu --help"/],
@@ -79,7 +79,7 @@ Deno.test("two dashes end the options", async () => {
   assertStringIncludes(stderr, "too many arguments");
 });
 
-Deno.test("where a permission is missing it says which, and where they are explained", async () => {
+Deno.test("a missing permission is named, with where it is documented", async () => {
   const { code, stderr } = await runAgent(["id"]);
   assertEquals(code, 1);
   assertMatch(stderr, /XDG_STATE_HOME.*docs\/agent\.md has the flags/);

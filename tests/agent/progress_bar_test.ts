@@ -4,6 +4,7 @@ import { fromFileUrl } from "@std/path";
 import { widthOf } from "@degu/internal/agent/fit_text.ts";
 import { progressLine } from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
+import { screenOf } from "@degu/testing/screen.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 
 const PROGRESS = {
@@ -18,13 +19,18 @@ const PROGRESS = {
 Deno.test("a line says the name, how much, how fast and how long", () => {
   assertEquals(
     progressLine(PROGRESS, 100),
-    "3/10 camera:photos/1.jpg      25 %  [=====               ]  25.0 MB of 100 MB  2.50 MB/s  0:30 left",
+    "3/10 camera:photos/1.jpg    25 %  [=====               ]  25.0 MB of 100 MB  2.50 MB/s  0:30 left",
   );
   const first = progressLine({ ...PROGRESS, totalFiles: 1, rate: null }, 80);
   assertEquals(
     first,
-    "camera:photos/1.jpg             25 %  [=====               ]  25.0 MB of 100 MB",
+    "camera:photos/1.jpg           25 %  [=====               ]  25.0 MB of 100 MB",
   );
+  assertEquals(
+    progressLine({ ...PROGRESS, totalFiles: 1 }, 40),
+    "came…jpg   25 %  2.50 MB/s  0:30 left",
+  );
+  assertEquals(progressLine(PROGRESS, 40), "3/10 camera:…/1.jpg   25 %  0:30 left");
   assertStringIncludes(progressLine({ ...PROGRESS, bytes: 100_000_000 }, 80), "100 %");
   assertStringIncludes(progressLine({ ...PROGRESS, totalBytes: 0, bytes: 0 }, 80), "100 %");
 });
@@ -68,13 +74,15 @@ Deno.test({
     await using files = await AgentFiles.start();
     await Deno.writeFile(`${files.share}/日本 large`, randomBytes(20_000_000));
     const through = ["python3", PTY, "80"];
-    const get = async (name: string, ...options: string[]) => {
+    const getRaw = async (name: string, ...options: string[]) => {
       const args = ["get", ...options, "camera:日本 large", `${files.here}/${name}`];
       await using agent = files.spawnThrough(through, ...args);
       const { code, stdout } = await agent.ended();
       assertEquals(code, 0, stdout);
-      return stdout.replaceAll("\x1b", "␛");
+      return stdout;
     };
+    const get = async (...args: [string, ...string[]]) =>
+      (await getRaw(...args)).replaceAll("\x1b", "␛");
     const shown = await get("1");
     assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 20\.0 MB/);
     const drawn = shown.split(/\r|␛\[\d?G/).filter((line) => line.includes(" of 20.0 MB"));
@@ -82,6 +90,10 @@ Deno.test({
     // The cursor was never hidden, and the last line that is drawn is cleared.
     assert(!shown.includes("␛[?25l"), shown);
     assertMatch(shown, /␛\[2K[^[]*1 file moved, 20\.0 MB in 0:\d\d/);
+    assertEquals(screenOf(await getRaw("3")).map((line) => line.replace(/in .*/, "")), [
+      `${files.here}/3`,
+      "1 file moved, 20.0 MB ",
+    ]);
     for (const option of ["--quiet", "--json"]) {
       assert(!(await get(option, option)).includes("␛"), option);
     }

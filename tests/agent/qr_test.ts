@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { encode } from "npm:uqr@^0.1.3";
 import { qrLines } from "@degu/internal/agent/qr.ts";
 
-Deno.test("a QR code has a character for two modules, light where it is filled, and four light modules around", () => {
+Deno.test("a QR code has one character for two modules, light if filled, and a border of four light modules", () => {
   const text = `degu:${"aB-_".repeat(170)}`;
   const lines = qrLines(text);
   const { size, data } = encode(text, { ecc: "L", border: 4 });

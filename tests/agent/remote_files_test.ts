@@ -32,7 +32,7 @@ async function setUp() {
   };
 }
 
-Deno.test("what was listed is remembered, and what is not listed is not asked for", async () => {
+Deno.test("a listing is cached, and unlisted paths are not requested", async () => {
   await using test = await setUp();
   await makeTreeAt(test.path, { "a/b/c": "1", "file": "22" });
   const { remote, asked } = test;
@@ -44,7 +44,7 @@ Deno.test("what was listed is remembered, and what is not listed is not asked fo
   assertEquals(await remote.list(["none"]), null);
 });
 
-Deno.test("a tree has each directory before what is in it", async () => {
+Deno.test("a tree has each directory before its content", async () => {
   await using test = await setUp();
   await makeTreeAt(test.path, { "b/z": "1", "b/a/d": "22", "a": "", "c": null });
   const { entries, failed } = await test.remote.readTree([]);
@@ -61,7 +61,7 @@ Deno.test("a tree has each directory before what is in it", async () => {
   assertEquals((await test.remote.readTree(["a"])).failed.length, 1);
 });
 
-Deno.test("what is missing is looked for where the path still leads to something", async () => {
+Deno.test("a missing path is explained by the deepest directory that exists", async () => {
   await using test = await setUp();
   await makeTreeAt(test.path, { "photos/one/1.jpg": "" });
   const cases = [

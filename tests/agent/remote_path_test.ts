@@ -8,7 +8,7 @@ import {
   parseRemotePath,
 } from "@degu/internal/agent/remote_path.ts";
 
-Deno.test("PEER:[PATH] is a peer, names, and whether a directory is meant", () => {
+Deno.test("PEER:[PATH] is parsed as a peer, names, and whether a directory is meant", () => {
   const cases: [text: string, peer: string, names: string[], directory: boolean][] = [
     ["camera:", "camera", [], true],
     ["camera:/", "camera", [], true],
@@ -24,20 +24,20 @@ Deno.test("PEER:[PATH] is a peer, names, and whether a directory is meant", () =
   }
 });
 
-Deno.test("a colon behind a slash, or at the beginning, makes no path of a peer", () => {
+Deno.test("a colon after a slash, or at the beginning, is not a peer's path", () => {
   for (const text of ["a", "./a:b", "/a:b", ":a", "", "a/b:c"]) {
     assertEquals(isRemotePath(text), false, text);
     assertThrows(() => parseRemotePath(text), Failure, "PEER:PATH");
   }
 });
 
-Deno.test("what can't be a name is a mistake in the command line", () => {
+Deno.test("an invalid name is a usage error", () => {
   for (const text of ["c:..", "c:a/../b", "c:a\0", `c:${"é".repeat(128)}`, "c:\ud800"]) {
     assertEquals(assertThrows(() => parseRemotePath(text), Failure).exitCode, 2, text);
   }
 });
 
-Deno.test("what is formatted is parsed as the same", () => {
+Deno.test("what is formatted is parsed back unchanged", () => {
   const name = fc.string({ minLength: 1, maxLength: 30, unit: "grapheme" })
     .filter((text) => !/^\.{1,2}$|[/\0]/.test(text));
   fc.assert(fc.property(fc.array(name, { maxLength: 5 }), fc.boolean(), (names, isDirectory) => {

@@ -31,7 +31,7 @@ async function setUp(served: { share: boolean; inbox: boolean }) {
   };
 }
 
-Deno.test("the share is read only, the inbox takes files, and nothing is beside them", async () => {
+Deno.test("the share is read-only, the inbox accepts files, and nothing else exists", async () => {
   await using ends = await setUp({ share: true, inbox: true });
   const { client } = ends;
   const bytes = new TextEncoder().encode("x");
@@ -56,7 +56,7 @@ Deno.test("the share is read only, the inbox takes files, and nothing is beside 
 });
 
 for (const served of [{ share: true, inbox: false }, { share: false, inbox: true }]) {
-  Deno.test(`what is served is said, and nothing else is there: ${JSON.stringify(served)}`, async () => {
+  Deno.test(`the root lists what is served, and nothing else exists: ${JSON.stringify(served)}`, async () => {
     await using ends = await setUp(served);
     const about = await (await ends.client.request("GET", "/")).body?.json();
     assertEquals(about, { name: "one", ...served });

@@ -10,7 +10,7 @@ import { LOOPBACK } from "@degu/testing/device_clients.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
-Deno.test("files that peers get, put and remove are reported; lists, questions and refusals are not", async () => {
+Deno.test("downloads, uploads and deletions by peers are reported; listings, probes and refusals are not", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await record(camera, viewer);

@@ -5,7 +5,7 @@ import { checkServed } from "@degu/internal/agent/served_directory.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
-Deno.test("a directory is served where the keys of the device are not in it, by whatever name", async () => {
+Deno.test("a directory is served unless it contains the device's keys, under any name", async () => {
   await using dir = await tempDir();
   const at = (...names: string[]) => join(dir.path, ...names);
   for (const path of ["state/home", "state/home-2", "share"]) {
@@ -28,7 +28,7 @@ Deno.test("a directory is served where the keys of the device are not in it, by 
   }
 });
 
-Deno.test("what is no directory is refused with what to do", async () => {
+Deno.test("a path that is not a directory is refused with what to do", async () => {
   await using dir = await tempDir();
   const home = join(dir.path, "home");
   const file = join(dir.path, "file");

@@ -16,14 +16,14 @@ async function pair(homes: AgentHomes, flags: string[]) {
   return { addresses, stderr };
 }
 
-Deno.test("a new peer is told where degu serve runs", async () => {
+Deno.test("a new peer gets the address of a running degu serve", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   const { address } = await homes.serve("camera");
   assertEquals((await pair(homes, NET)).addresses, [address]);
 });
 
-Deno.test("where it does not run yet, a new peer is told its default port at the addresses of the machine", async () => {
+Deno.test("if degu serve is not running, a new peer gets the machine's addresses with the default port", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   const { addresses } = await pair(homes, [...NET, INTERFACES]);
@@ -31,7 +31,7 @@ Deno.test("where it does not run yet, a new peer is told its default port at the
   for (const address of addresses) assertMatch(address, /:7443$/);
 });
 
-Deno.test("without the permission to ask for them no address is sent, and that is said", async () => {
+Deno.test("without the permission to list them no address is sent, and a message says so", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   const { addresses, stderr } = await pair(homes, NET);

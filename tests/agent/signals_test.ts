@@ -9,7 +9,7 @@ console.log("ready");
 await new Promise((resolve) => setTimeout(resolve, 60_000));`;
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  Deno.test(`the first ${signal} aborts, the second one ends the process`, async () => {
+  Deno.test(`the first ${signal} aborts, and the second one ends the process`, async () => {
     const child = await spawnScript(SCRIPT, ["--no-check"]);
     const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
     assertEquals((await lines.read()).value, "ready\n");

@@ -61,7 +61,7 @@ const model: fc.Arbitrary<Model> = fc.array(
 
 const byPath = (tree: Model) => Object.fromEntries([...tree].sort(([a], [b]) => a < b ? -1 : 1));
 
-Deno.test("with --delete the target becomes the source, and then nothing is left to do", () => {
+Deno.test("with --delete the target becomes equal to the source, and then nothing is left to do", () => {
   fc.assert(fc.property(model, model, (source, target) => {
     fc.pre(source.size > 0);
     const rules = { checksum: false, delete: true };
@@ -75,7 +75,7 @@ Deno.test("with --delete the target becomes the source, and then nothing is left
   }));
 });
 
-Deno.test("without --delete nothing goes, and all is copied that has no conflict", () => {
+Deno.test("without --delete nothing is removed, and everything without a conflict is copied", () => {
   fc.assert(fc.property(model, model, (source, target) => {
     const plan = planSync(treeOf(source), treeOf(target), { checksum: false, delete: false });
     assertEquals([plan.clear, plan.deletions], [[], []]);
@@ -90,7 +90,7 @@ Deno.test("without --delete nothing goes, and all is copied that has no conflict
   }));
 });
 
-Deno.test("nothing is deleted, also not what is in the way, where something could not be listed", () => {
+Deno.test("nothing is deleted, not even a conflicting entry, if something could not be listed", () => {
   const failed = [{ names: ["a"], problem: "closed" }];
   fc.assert(fc.property(model, model, fc.boolean(), (source, target, isSource) => {
     const plan = planSync(
@@ -102,7 +102,7 @@ Deno.test("nothing is deleted, also not what is in the way, where something coul
   }));
 });
 
-Deno.test("what the source has but does not move stays, with all below it", () => {
+Deno.test("what the source has but skips is kept, with everything below it", () => {
   const target: Model = new Map([["link", null], ["link/a", [1, 1]], ["old", [1, 1]]]);
   const skipped = [{ names: ["link"], problem: "a symbolic link" }];
   const plan = planSync(treeOf(new Map(), { skipped }), treeOf(target), {
@@ -123,7 +123,7 @@ Deno.test("nothing is written where the target has something that is not followe
   assertEquals(plan.conflicts.map(({ names }) => names), [["link"]]);
 });
 
-Deno.test("size and time decide, to the millisecond; with --checksum the contents of what has the same size", () => {
+Deno.test("size and time decide, to the millisecond; with --checksum the contents of files with equal size", () => {
   const source: Model = new Map([["a", [1, 1]], ["b", [1, 1]], ["c", [1, 1]]]);
   const target: Model = new Map([["a", [1, 1]], ["b", [1, 2]], ["c", [2, 1]]]);
   const actions = (checksum: boolean) =>
@@ -141,4 +141,14 @@ Deno.test("an empty source deletes nothing: its disk may be missing", () => {
   assertEquals([plan.clear, plan.steps, plan.deletions, plan.keeps], [[], [], [], "empty"]);
   assertEquals(planSync(empty, empty, rules).keeps, null);
   assertEquals(planSync(empty, full, { ...rules, delete: false }).keeps, null);
+});
+
+Deno.test("a directory in place of a file can have any number of entries", () => {
+  const inside = Array.from({ length: 140_000 }, (_, i) => [`a/${i}`, [0, 0]] as const);
+  const target = treeOf(new Map([["a", null], ...inside]));
+  const plan = planSync(treeOf(new Map([["a", [1, 0]]])), target, {
+    checksum: false,
+    delete: true,
+  });
+  assertEquals(plan.clear.length, inside.length + 1);
 });

@@ -6,7 +6,7 @@ import { alreadyThere, endsAll, explainTransfer } from "@degu/internal/agent/tra
 
 const status = (status: number) => new TransferError("STATUS", `status ${status}`, { status });
 
-Deno.test("a status is explained by what was to be done", () => {
+Deno.test("a status is explained by the operation", () => {
   assertEquals(explainTransfer(status(404), "get"), "it is not there any more");
   assertEquals(explainTransfer(status(412), "put"), explainTransfer(alreadyThere(), "put"));
   assertEquals(
@@ -16,7 +16,7 @@ Deno.test("a status is explained by what was to be done", () => {
   assertEquals(explainTransfer(status(418), "get"), "status 418");
 });
 
-Deno.test("the next file is tried where only this one has failed", () => {
+Deno.test("the next file is tried if only this one has failed", () => {
   const goesOn = [
     status(403),
     status(404),

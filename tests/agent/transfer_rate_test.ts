@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { TransferRate } from "@degu/internal/agent/transfer_rate.ts";
 
-Deno.test("a rate is that of the last five seconds, and unknown at first", () => {
+Deno.test("a rate covers the last five seconds, and is unknown at first", () => {
   const rate = new TransferRate(0);
   rate.note(299, 1000);
   assertEquals(rate.bytesPerSecond, null);

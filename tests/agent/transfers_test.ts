@@ -44,7 +44,7 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
 Deno.test("interruptions", async (t) => {
   await using test = await setUp();
   await t.step(
-    "a connection that is cut is made again, and the transfer goes on where it was",
+    "an interrupted connection is replaced, and the transfer resumes where it stopped",
     async () => {
       await test.clear();
       for (const { args, result } of test.cases) {
@@ -65,27 +65,30 @@ Deno.test("interruptions", async (t) => {
     },
   );
 
-  await t.step("Ctrl-C keeps what has arrived, says how to go on, and that works", async () => {
-    await test.clear();
-    for (const { args, result, dir } of test.cases) {
-      {
-        await using relay = new CuttingRelay(test.files.address);
-        relay.stallAfter(CUT);
-        await using agent = test.files.spawn(...args, "--address", formatAddress(relay.address));
-        await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
-        agent.kill("SIGINT");
-        const { code, stderr } = await agent.ended();
-        assertEquals(code, 130);
-        assertStringIncludes(stderr, "run the same command again to continue");
+  await t.step(
+    "Ctrl-C keeps what has arrived, says how to resume, and resuming works",
+    async () => {
+      await test.clear();
+      for (const { args, result, dir } of test.cases) {
+        {
+          await using relay = new CuttingRelay(test.files.address);
+          relay.stallAfter(CUT);
+          await using agent = test.files.spawn(...args, "--address", formatAddress(relay.address));
+          await within(untilFile(dir, (_, size) => size > CUT / 2), "something has arrived", 30);
+          agent.kill("SIGINT");
+          const { code, stderr } = await agent.ended();
+          assertEquals(code, 130);
+          assertStringIncludes(stderr, "run the same command again to continue");
+        }
+        const [object] = objectsOf(await test.files.succeed(...args));
+        assert(Number(object?.["resumedFrom"]) > 1_000_000, Deno.inspect(object));
+        assert(await test.isWhole(result));
       }
-      const [object] = objectsOf(await test.files.succeed(...args));
-      assert(Number(object?.["resumedFrom"]) > 1_000_000, Deno.inspect(object));
-      assert(await test.isWhole(result));
-    }
-    assertEquals(await entries(`${test.files.here}/to`), ["large"]);
-  });
+      assertEquals(await entries(`${test.files.here}/to`), ["large"]);
+    },
+  );
 
-  await t.step("a peer that does not answer is tried again for a while", async () => {
+  await t.step("a peer that does not answer is retried for a while", async () => {
     await test.clear();
     const { files } = test;
     await files.kill();

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { formatBytes, formatDuration } from "@degu/internal/agent/units.ts";
 
-Deno.test("bytes have a decimal unit and up to three digits", () => {
+Deno.test("bytes are shown with a decimal unit and up to three digits", () => {
   const cases: [number, string][] = [
     [0, "0 B"],
     [999, "999 B"],

@@ -1,4 +1,4 @@
-/** Lines of the access log, which no peer can end or forge. */
+/** Access log lines, which no peer can end or forge. */
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { accessLog } from "@degu/degu/applib";
@@ -49,12 +49,12 @@ Deno.test("no target can end a line, its quotes or an escape", () => {
   }));
 });
 
-Deno.test("nor can a target of the fuzzer, mutated", () => {
+Deno.test("no mutated target of the fuzzer can either", () => {
   const random = new Random(17);
   for (let i = 0; i < 5000; i++) assertTells(mutate(uri(random), uri(random), random));
 });
 
-Deno.test("what could be read as two requests leaves a line for each that was answered, and no other", async () => {
+Deno.test("what could be read as two requests is logged as one line per answered request", async () => {
   let lines: string[] = [];
   const onExchange = accessLog((line) => lines.push(line));
   await using serving = serve(async ({ body }) => {
@@ -74,7 +74,7 @@ Deno.test("what could be read as two requests leaves a line for each that was an
   }
 });
 
-Deno.test("a line has the figures of an exchange over a socket, and a dash for what there is not", async () => {
+Deno.test("a line has the figures of an exchange over a socket, and a dash for each missing one", async () => {
   const lines: string[] = [];
   const wait = Promise.withResolvers<void>();
   const onExchange = accessLog((line) => {
@@ -95,6 +95,6 @@ Deno.test("a line has the figures of an exchange over a socket, and a dash for w
   ]);
 });
 
-Deno.test("what is no function is refused", () => {
+Deno.test("an argument that is not a function is refused", () => {
   assertThrows(() => accessLog(7 as unknown as () => void), TypeError, "write");
 });

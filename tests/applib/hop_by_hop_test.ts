@@ -1,4 +1,4 @@
-/** ProxyApp: what it keeps to itself, since it is for one connection (RFC 9110 §7.6.1). */
+/** ProxyApp: headers of a single connection are not forwarded (RFC 9110 §7.6.1). */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -63,7 +63,7 @@ function message(line: string, headers: readonly string[]): string {
   return [line, ...headers, "", ""].join("\r\n");
 }
 
-Deno.test("ProxyApp keeps to itself what is for one connection, both ways", async (t) => {
+Deno.test("ProxyApp does not forward connection-specific headers, in either direction", async (t) => {
   for (const [what, [sent, kept]] of Object.entries(LINES)) {
     await t.step(what, async () => {
       await using through = await connectThrough();
@@ -78,7 +78,7 @@ Deno.test("ProxyApp keeps to itself what is for one connection, both ways", asyn
 
 const ALL = "content-length, transfer-encoding, Content-Range, range, Host, x-one";
 
-Deno.test("no peer gets rid of host or framing by naming them in connection", async (t) => {
+Deno.test("a peer can't remove host or framing headers by naming them in connection", async (t) => {
   await t.step("in requests", async () => {
     const cases: [line: string, kept: string[], body: string][] = [
       ["PUT / HTTP/1.1", ["content-length: 5", "host: a"], "hello"],
@@ -124,7 +124,7 @@ Deno.test("no peer gets rid of host or framing by naming them in connection", as
   });
 });
 
-Deno.test("the client's own authorization goes out, whatever connection names", async () => {
+Deno.test("the client's own authorization is sent, whatever connection names", async () => {
   await using upstream = serve(({ headers }) => [200, "OK", {
     authorization: `${headers["authorization"]}`,
   }, null]);
@@ -136,7 +136,7 @@ Deno.test("the client's own authorization goes out, whatever connection names", 
   assertEquals(response.headers["authorization"], "mine");
 });
 
-Deno.test("an upstream that says close gets no other request, and the session goes on", async (t) => {
+Deno.test("an upstream that sends connection: close gets no other request, and the session continues", async (t) => {
   for (const connection of ["close", "Close", "keep-alive, CLOSE"]) {
     for (const body of ["content-length: 0\r\n\r\n", "content-length: 5\r\n\r\nhello"]) {
       await t.step(`connection: ${connection} and ${JSON.stringify(body)}`, async () => {
@@ -158,7 +158,7 @@ Deno.test("an upstream that says close gets no other request, and the session go
   }
 });
 
-Deno.test("the connection of an upstream that says close is closed with the session", async () => {
+Deno.test("the connection to an upstream that sends connection: close is closed with the session", async () => {
   await using through = await connectThrough();
   await through.near.send("GET / HTTP/1.1\r\n\r\n");
   const far = await through.upstream.accept();

@@ -1,4 +1,4 @@
-/** AllowedMethods and MethodFilter, and how the applications of applib.ts fit together. */
+/** AllowedMethods and MethodFilter, and how the apps of applib.ts work together. */
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
 import { AllowedMethods, MethodFilter, ProxyApp, Router } from "@degu/degu/applib";
 import type { HeaderDict, Method, ResponseTuple } from "@degu/degu/base";
@@ -20,7 +20,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 const METHODS: readonly Method[] = ["GET", "HEAD", "DELETE", "PUT", "POST"];
 const app: AppFunction = () => [200, "OK", {}, null];
 
-Deno.test("MethodFilter lets the allowed methods through and answers 405 to the others", async () => {
+Deno.test("MethodFilter forwards the allowed methods and answers 405 to others", async () => {
   for (let chosen = 0; chosen < 2 ** METHODS.length; chosen++) {
     const allowed = METHODS.filter((_, i) => chosen & (1 << i));
     const filter = new AllowedMethods(...allowed).wrap(app);
@@ -36,12 +36,12 @@ Deno.test("MethodFilter lets the allowed methods through and answers 405 to the 
   }
 });
 
-Deno.test("AllowedMethods says which methods it allows, each once", () => {
+Deno.test("AllowedMethods lists the methods that it allows, each once", () => {
   assertEquals(new AllowedMethods("PUT", "GET", "PUT").methods, ["PUT", "GET"]);
   assertEquals(new AllowedMethods().methods, []);
 });
 
-Deno.test("AllowedMethods wraps any number of applications", async () => {
+Deno.test("AllowedMethods wraps any number of apps", async () => {
   const readOnly = new AllowedMethods("GET");
   const filters = [readOnly.wrap(app), readOnly.wrap({ handle: app })];
   for (const filter of filters) {
@@ -51,7 +51,7 @@ Deno.test("AllowedMethods wraps any number of applications", async () => {
   }
 });
 
-Deno.test("AllowedMethods and MethodFilter refuse what is not a method", () => {
+Deno.test("AllowedMethods and MethodFilter refuse invalid methods", () => {
   for (const method of [undefined, null, 5, {}, ["GET"], Symbol("GET")]) {
     assertTypeError(() => constructWith(AllowedMethods, "GET", method), Deno.inspect(method));
     assertTypeError(() => constructWith(MethodFilter, app, [method]), Deno.inspect(method));
@@ -62,7 +62,7 @@ Deno.test("AllowedMethods and MethodFilter refuse what is not a method", () => {
   }
 });
 
-Deno.test("AllowedMethods wraps nothing but applications", () => {
+Deno.test("AllowedMethods wraps only apps", () => {
   const { wrap } = AllowedMethods.prototype;
   const readOnly = new AllowedMethods("GET");
   for (const wrong of [undefined, null, 5, "app", {}, { handle: 5 }, [app]]) {
@@ -72,7 +72,7 @@ Deno.test("AllowedMethods wraps nothing but applications", () => {
   assertTypeError(() => callWith(wrap.bind(readOnly), object), "onConnect that is no function");
 });
 
-Deno.test("MethodFilter passes on arguments, response and error as they are", async () => {
+Deno.test("MethodFilter passes on arguments, response and error unchanged", async () => {
   const request = mkreq("GET", "/");
   const session = makeSession();
   const response: ResponseTuple = [200, "OK", {}, new Uint8Array(1)];
@@ -94,7 +94,7 @@ Deno.test("MethodFilter passes on arguments, response and error as they are", as
   assertStrictEquals(error, failure);
 });
 
-Deno.test("MethodFilter asks its application whether a peer may connect", async () => {
+Deno.test("MethodFilter asks its app whether a peer may connect", async () => {
   const session = makeSession();
   const gets = new AllowedMethods("GET");
   assertStrictEquals(await gets.wrap(app).onConnect(session, deadSocket), true);
@@ -123,7 +123,7 @@ Deno.test("a 405 to an upload leaves the body unread and ends the session", asyn
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("the applications work inside of each other, checked on every level", async () => {
+Deno.test("nested apps work, and are validated on every level", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/file.txt`, "from a file");
   const echo: App = async ({ body, method, uri }) => [

@@ -1,9 +1,9 @@
-/** ProxyApp: how much work a chunk is that it relays. */
+/** ProxyApp: how often a relayed chunk is scanned. */
 import { assertEquals } from "@std/assert";
 import { connectThrough } from "@degu/testing/proxies.ts";
 import { countLines } from "@degu/testing/chunk_lines.ts";
 
-Deno.test("ProxyApp scans each chunk once, of requests and of responses", async () => {
+Deno.test("ProxyApp scans each chunk once, in requests and in responses", async () => {
   const chunks = "3;key=value\r\nabc\r\n".repeat(50) + "0\r\n\r\n";
   const lines = 51;
   const request = `POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`;

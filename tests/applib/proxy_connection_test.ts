@@ -1,4 +1,4 @@
-/** ProxyApp: which connection a request takes, and what becomes of it. */
+/** ProxyApp: which connection a request uses, and what happens to it. */
 import { assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { Client, type Connection } from "@degu/degu/client";
@@ -77,7 +77,7 @@ Deno.test("the upstream connection is in session.store, and closed when the sess
   assertEquals(first?.closed, true);
 });
 
-Deno.test("an upstream connection ends with its session, also where that fails", async () => {
+Deno.test("an upstream connection is closed with its session, even if the session fails", async () => {
   await using through = await connectThrough();
   const far = await exchange(through);
   await through.near.send("nonsense\r\n\r\n");
@@ -106,7 +106,7 @@ Deno.test("an idle connection that the upstream has closed is replaced", async (
   }
 });
 
-Deno.test("it is replaced once, and a new connection not at all", async () => {
+Deno.test("a connection is replaced once, and a new connection never", async () => {
   {
     await using through = await connectThrough();
     await exchangeAndClose(through);
@@ -124,7 +124,7 @@ Deno.test("it is replaced once, and a new connection not at all", async () => {
   assertEquals((await through.near.readToEnd()).received, BAD_GATEWAY);
 });
 
-Deno.test("a request is not repeated once a byte of its body has been used", async () => {
+Deno.test("a request is not repeated after a byte of its body has been used", async () => {
   await using through = await connectThrough();
   const far = await exchange(through);
   await through.near.send("PUT / HTTP/1.1\r\ncontent-length: 10\r\n\r\nhello");
@@ -139,7 +139,7 @@ Deno.test("a request is not repeated once a byte of its body has been used", asy
   assertEquals(await (await through.upstream.accept()).readExactly(5), "probe");
 });
 
-Deno.test("a POST without a body is never sent twice: it has a new connection", async () => {
+Deno.test("a POST without a body is never sent twice: it uses a new connection", async () => {
   await using through = await connectThrough();
   const first = await exchange(through);
   await through.near.send("POST / HTTP/1.1\r\n\r\n");
@@ -151,7 +151,7 @@ Deno.test("a POST without a body is never sent twice: it has a new connection", 
   assertEquals((await first.readToEnd()).received, "");
 });
 
-Deno.test("a response that a middleware has dropped does not get in the way of the next", async () => {
+Deno.test("a response that a middleware has dropped does not affect the next one", async () => {
   await using upstream = serve(() => [200, "OK", {}, latin1("hello")]);
   const app = new ProxyApp(upstream.makeClient());
   await using proxy = serve(async (request, session) => {
@@ -166,7 +166,7 @@ Deno.test("a response that a middleware has dropped does not get in the way of t
   assertEquals(proxy.logger.at("error"), []);
 });
 
-Deno.test("a connection that an app has put into session.store is used", async () => {
+Deno.test("a connection that an app has stored in session.store is used", async () => {
   await using upstream = serve(countSessions());
   const app = new ProxyApp(new Client(["127.0.0.1", 1]), "given");
   await using proxy = serve(async (request, session) => {
@@ -199,7 +199,7 @@ Deno.test("two proxies do not use each other's connections", async () => {
   assertStringIncludes(error, "give each ProxyApp a key of its own");
 });
 
-Deno.test("something else in the place of the connection is an error", async () => {
+Deno.test("any other value in place of the connection is an error", async () => {
   for (const value of [null, 5, "conn", {}, { request() {} }]) {
     const session = makeSession();
     session.store.set("conn", value);

@@ -1,4 +1,4 @@
-/** ProxyApp: a client that leaves while the upstream works takes its upstream connection along. */
+/** ProxyApp: when a client leaves, its upstream connection is closed. */
 import { assertEquals } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { Client, SSLClient } from "@degu/degu/client";
@@ -13,7 +13,7 @@ const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
 };
 
 for (const [how, leave] of Object.entries(leaving)) {
-  Deno.test(`the upstream connection of a client that ${how} is closed while it is waited for`, async (t) => {
+  Deno.test(`the upstream connection of a client that ${how} is closed while its response is awaited`, async (t) => {
     const requests = {
       "no body": "GET /slow HTTP/1.1\r\n\r\n",
       "a whole body": "PUT /slow HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello",
@@ -56,7 +56,7 @@ for (const [how, leave] of Object.entries(leaving)) {
   });
 }
 
-Deno.test("a connection that an app has put under the key is closed, too, when the client leaves", async () => {
+Deno.test("a connection that an app has stored under the key is also closed when the client leaves", async () => {
   using upstream = new RawServer();
   const client = new Client(upstream.address, { host: null, timeout: 10 });
   const proxy = new ProxyApp(client, "mine");
@@ -72,7 +72,7 @@ Deno.test("a connection that an app has put under the key is closed, too, when t
   assertEquals((await within(far.readToEnd(), "the upstream ends", 2)).received, "");
 });
 
-Deno.test("a session that is closed takes its upstream connection along", async () => {
+Deno.test("closing a session closes its upstream connection", async () => {
   for (const idle of [false, true]) {
     await using through = await connectThrough();
     await through.near.send("GET /events HTTP/1.1\r\n\r\n");
@@ -90,7 +90,7 @@ Deno.test("a session that is closed takes its upstream connection along", async 
   }
 });
 
-Deno.test("a request whose client has left is not made again, and is nobody's bad gateway", async () => {
+Deno.test("a request whose client has left is not repeated, and is not a bad gateway", async () => {
   const warnings: string[] = [];
   using upstream = new RawServer();
   const client = new Client(upstream.address, { host: null, timeout: 10 });
@@ -118,7 +118,7 @@ Deno.test("a request whose client has left is not made again, and is nobody's ba
   assertEquals(warnings, []);
 });
 
-Deno.test("a client that leaves during a download that waits leaves no error in the log", async () => {
+Deno.test("a client that leaves during a paused download causes no logged error", async () => {
   await using through = await connectThrough();
   await through.near.send("GET / HTTP/1.1\r\n\r\n");
   const far = await through.upstream.accept();
@@ -132,7 +132,7 @@ Deno.test("a client that leaves during a download that waits leaves no error in 
   assertEquals(through.proxy.logger.at("error"), []);
 });
 
-Deno.test("a client that leaves while the upstream is being connected to ends its session", async () => {
+Deno.test("a client that leaves while the upstream is being connected ends its session", async () => {
   await using pki = await TempPKI.create();
   // It accepts, and never answers the handshake.
   using upstream = new RawServer();

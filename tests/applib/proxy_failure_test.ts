@@ -1,4 +1,4 @@
-/** ProxyApp: its connections, and what it does when one of them fails. */
+/** ProxyApp: what it does when one of its connections fails. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { BodyIter, ProtocolError, type ResponseTuple } from "@degu/degu/base";
@@ -13,7 +13,7 @@ const BAD_GATEWAY = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
 
 // ───────────────────────── what goes wrong upstream
 
-Deno.test("an early error of the upstream reaches the client", async () => {
+Deno.test("an early error response of the upstream reaches the client", async () => {
   const refusal = (): ResponseTuple => [
     413,
     "Content Too Large",
@@ -36,7 +36,7 @@ Deno.test("an early error of the upstream reaches the client", async () => {
   for (const { logger } of [upstream, proxy]) assertEquals(logger.at("error"), []);
 });
 
-Deno.test("an upstream that is not there, or does not speak HTTP, is a bad gateway", async (t) => {
+Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad gateway", async (t) => {
   const answers: Record<string, string> = {
     "nothing": "",
     "nonsense": "nonsense\r\n\r\n",
@@ -78,7 +78,7 @@ Deno.test("an upstream that is not there, or does not speak HTTP, is a bad gatew
   });
 });
 
-Deno.test("an upstream that keeps the proxy waiting is a gateway time-out", async (t) => {
+Deno.test("an upstream that exceeds the timeout is a gateway timeout", async (t) => {
   for (const answer of ["", "HTTP/1.1 200 OK\r\n"]) {
     await t.step(`after ${JSON.stringify(answer)}`, async () => {
       await using through = await connectThrough({ timeout: 0.1 });
@@ -92,7 +92,7 @@ Deno.test("an upstream that keeps the proxy waiting is a gateway time-out", asyn
   }
 });
 
-Deno.test("the reason for a bad gateway goes to the logger, and not to the client", async () => {
+Deno.test("the reason for a bad gateway is logged, and not sent to the client", async () => {
   const logger = new RecordingLogger();
   const gone = new RawServer();
   gone[Symbol.dispose]();
@@ -105,7 +105,7 @@ Deno.test("the reason for a bad gateway goes to the logger, and not to the clien
   assertStringIncludes(warning, "could not be relayed: ConnectionRefused");
 });
 
-Deno.test("a proxy whose logger fails answers all the same", async (t) => {
+Deno.test("a proxy whose logger fails still answers", async (t) => {
   const gone = new RawServer();
   gone[Symbol.dispose]();
   const failure = new Error("the disk is full");
@@ -152,7 +152,7 @@ Deno.test("a response that breaks off is never completed", async () => {
 
 // ───────────────────────── what goes wrong on the client's side
 
-Deno.test("an upload that breaks off, breaks off upstream, and nobody is told anything", async () => {
+Deno.test("an upload that breaks off also breaks off upstream, without a response", async () => {
   const logger = new RecordingLogger();
   using upstream = new RawServer();
   await using proxy = serve(new ProxyApp(new Client(upstream.address), "conn", { logger }));
@@ -191,7 +191,7 @@ Deno.test("an upload that stalls times out on the client's side, and ends upstre
   assertEquals(proxy.logger.at("error"), []);
 });
 
-Deno.test("a client that goes away during a download ends it upstream", async () => {
+Deno.test("a client that leaves during a download ends it upstream", async () => {
   await using through = await connectThrough();
   await through.near.send("GET / HTTP/1.1\r\n\r\n");
   const far = await through.upstream.accept();
@@ -204,7 +204,7 @@ Deno.test("a client that goes away during a download ends it upstream", async ()
   assert(sent < 500 * piece.length, `${sent} bytes were taken for nobody`);
 });
 
-Deno.test("headers that do not fit with the client's are a mistake of the proxy", async () => {
+Deno.test("headers that conflict with the client's are an error of the proxy app", async () => {
   await using upstream = serve(echo);
   await using proxy = serveProxy(upstream.address, { host: "a.host.name" });
   using near = await RawPeer.connect(proxy.address);
@@ -215,7 +215,7 @@ Deno.test("headers that do not fit with the client's are a mistake of the proxy"
   assertStringIncludes(error, "RangeError: headers: must fit in a preamble");
 });
 
-Deno.test("a body that somebody has read before is a mistake of theirs", async () => {
+Deno.test("a body that was already read is an error of the app that read it", async () => {
   await using upstream = serve(echo);
   const app = new ProxyApp(upstream.makeClient());
   await using proxy = serve(async (request, session) => {

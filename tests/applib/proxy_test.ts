@@ -1,4 +1,4 @@
-/** ProxyApp: what it relays, and that it changes nothing of what is not for one connection only. */
+/** ProxyApp: what it relays, unchanged except for headers of a single connection. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { ProxyApp } from "@degu/degu/applib";
@@ -121,7 +121,7 @@ Deno.test("ProxyApp changes no byte of any exchange", async () => {
   );
 });
 
-Deno.test("ProxyApp leaves out what was shifted to mount", async () => {
+Deno.test("ProxyApp removes the path components that were shifted to mount", async () => {
   await using upstream = serve(({ uri }) => [200, "OK", { uri }, null]);
   const app = new ProxyApp(upstream.makeClient());
   await using proxy = serve((request, session) => {
@@ -135,7 +135,7 @@ Deno.test("ProxyApp leaves out what was shifted to mount", async () => {
   }
 });
 
-Deno.test("the base headers of the client take the place of those of the request", async () => {
+Deno.test("the client's base headers replace those of the request", async () => {
   await using upstream = serve(({ headers }) => [200, "OK", {
     host: `${headers["host"]}`,
     authorization: `${headers["authorization"]}`,
@@ -154,7 +154,7 @@ Deno.test("the base headers of the client take the place of those of the request
   }
 });
 
-Deno.test("a range goes through as a Range, and its answer as a ContentRange", async () => {
+Deno.test("a range is forwarded as a Range, and its response as a ContentRange", async () => {
   await using upstream = serve(({ headers: { range } }) => {
     assert(range instanceof Range);
     return [206, "Partial Content", { "content-range": range.contentRange(10) }, latin1("cde")];
@@ -166,7 +166,7 @@ Deno.test("a range goes through as a Range, and its answer as a ContentRange", a
   assertEquals(await response.body?.text(), "cde");
 });
 
-Deno.test("five proxies in a row keep every chunk, its extension, and every byte", async () => {
+Deno.test("five proxies in a row preserve every chunk, its extension, and every byte", async () => {
   const servings: Serving[] = [serve(echo)];
   try {
     for (let i = 0; i < 5; i++) servings.push(serveProxy(servings.at(-1)!.address));

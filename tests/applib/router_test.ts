@@ -29,7 +29,7 @@ async function answer(router: Router, uri: string, method: Method = "GET") {
   return { status, reason, headers, body };
 }
 
-Deno.test("Router hands a request to the app of its path and shifts what it went by", async (t) => {
+Deno.test("Router forwards a request to the app of its path and shifts the matched component", async (t) => {
   const router = new Router(
     new Map<string | null, App | AppMap>([
       [null, named("root")],
@@ -65,7 +65,7 @@ Deno.test("Router hands a request to the app of its path and shifts what it went
   }
 });
 
-Deno.test("Router answers 410 where there is no entry, whatever the method", async () => {
+Deno.test("Router answers 410 if there is no entry, whatever the method", async () => {
   const router = new Router(new Map([["foo", new Map([["bar", named("bar")]])]]));
   for (const uri of ["/", "/Foo", "/foo", "/foo/", "/foo/baz", "/bar", "/foo.", "/toString"]) {
     for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"] as const) {
@@ -78,7 +78,7 @@ Deno.test("Router answers 410 where there is no entry, whatever the method", asy
   }
 });
 
-Deno.test("Router finds what a walk through the maps finds", async () => {
+Deno.test("Router finds the same app as a walk through the maps", async () => {
   const key = fc.constantFrom<string | null>(null, "", "a", "b", ".");
   const { map } = fc.letrec<{ map: AppMap; value: App | AppMap }>((tie) => ({
     value: fc.oneof({ maxDepth: 3 }, fc.constant<App>(() => [200, "OK", {}, null]), tie("map")),
@@ -101,7 +101,7 @@ Deno.test("Router finds what a walk through the maps finds", async () => {
   );
 });
 
-Deno.test("Router passes on what the app returns, or throws, as it is", async () => {
+Deno.test("Router passes on what the app returns or throws unchanged", async () => {
   const response: ResponseTuple = [200, "OK", { a: "b" }, new Uint8Array(3)];
   const failure = new Error("an app's error");
   const router = new Router(
@@ -117,7 +117,7 @@ Deno.test("Router passes on what the app returns, or throws, as it is", async ()
   assertStrictEquals(await assertRejects(() => call("/bad")), failure);
 });
 
-Deno.test("Router hands over the arguments it got, and calls objects as what they are", async () => {
+Deno.test("Router passes on its arguments, and calls the methods of objects on them", async () => {
   const request = mkreq("GET", "/foo");
   const session = makeSession();
   const app = {
@@ -141,7 +141,7 @@ function nested(depth: number): AppMap {
   return appmap;
 }
 
-Deno.test("Router takes ten maps inside of each other, and not eleven", async () => {
+Deno.test("Router accepts ten nested maps, and not eleven", async () => {
   for (const depth of [1, 9, 10]) {
     const { status } = await answer(new Router(nested(depth)), "/x".repeat(depth));
     assertEquals(status, 200, `${depth}`);
@@ -157,7 +157,7 @@ Deno.test("Router refuses a map that contains itself", () => {
   assertThrows(() => new Router(appmap), RangeError, "must be at most 10 nested maps");
 });
 
-Deno.test("Router takes every key that a path can have, and no other", async () => {
+Deno.test("Router accepts every key that can be a path component, and no other", async () => {
   for (let code = 0; code < 300; code++) {
     const character = String.fromCharCode(code);
     for (const key of [character, `a${character}`, `${character}a`, `a${character}a`]) {
@@ -173,7 +173,7 @@ Deno.test("Router takes every key that a path can have, and no other", async () 
   assertThrows(() => new Router(new Map([["..", named("app")]])), RangeError, '".."');
 });
 
-Deno.test("Router says which entry of which map is wrong", () => {
+Deno.test("Router reports which entry of which map is wrong", () => {
   const app = named("app");
   const inside = (key: unknown, value: unknown) =>
     new Map([["a", new Map([[null, new Map([["b", app]])]])], [
@@ -204,7 +204,7 @@ Deno.test("Router says which entry of which map is wrong", () => {
   );
 });
 
-Deno.test("Router refuses everything that is not a Map", () => {
+Deno.test("Router refuses anything that is not a Map", () => {
   for (const appmap of [undefined, null, {}, { foo: named("foo") }, [], "foo", () => []]) {
     assertTypeError(() => constructWith(Router, appmap), Deno.inspect(appmap));
   }
@@ -235,7 +235,7 @@ function asker(name: string, asked: string[], says: unknown) {
   };
 }
 
-Deno.test("Router lets a peer in where there is nobody who could object", async () => {
+Deno.test("Router accepts a peer if no app has an onConnect", async () => {
   for (const appmap of [new Map(), new Map([["a", named("a")]])]) {
     assertStrictEquals(await new Router(appmap).onConnect(makeSession(), deadSocket), true);
   }
@@ -260,7 +260,7 @@ Deno.test("Router asks every app in the order of its maps, each object once", as
   assertEquals(asked, ["first", "shared", "y", "last"]);
 });
 
-Deno.test("Router refuses a peer as soon as one app does not say exactly true", async () => {
+Deno.test("Router refuses a peer as soon as one app does not return exactly true", async () => {
   const noes = [false, undefined, null, 1, "true", {}, Promise.resolve(false), Promise.resolve(1)];
   for (const says of noes) {
     const asked: string[] = [];
@@ -271,7 +271,7 @@ Deno.test("Router refuses a peer as soon as one app does not say exactly true", 
   }
 });
 
-Deno.test("Router hands over session and socket, and calls onConnect on its object", async () => {
+Deno.test("Router passes on session and socket, and calls onConnect on its object", async () => {
   const session = makeSession();
   const app = {
     allowed: session,

@@ -1,4 +1,4 @@
-/** What hosts, paths, names and scopes of addresses are. */
+/** Which hosts, paths, names and scopes are valid in an address. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
@@ -11,11 +11,19 @@ import {
   isIPv4,
   isIPv6,
   isLinkLocal,
+  isUnixAddress,
   withoutZone,
   zoneOf,
 } from "@degu/internal/base/address_rules.ts";
 
-Deno.test("an IPv4 address is four decimal numbers to 255 without leading zeros", () => {
+Deno.test("a path or an abstract name is the address of a Unix socket", () => {
+  assert(isUnixAddress("/tmp/socket"));
+  assert(isUnixAddress(Uint8Array.of(0, 1)));
+  assert(!isUnixAddress(["127.0.0.1", 80]));
+  assert(!isUnixAddress(["fe80::1", 80, 0, 2]));
+});
+
+Deno.test("an IPv4 address is four decimal numbers up to 255, without leading zeros", () => {
   fc.assert(fc.property(fc.ipV4(), (host) => {
     assert(isIPv4(host));
     assertEquals(canonicalIPAddress(host), host);
@@ -27,7 +35,7 @@ Deno.test("an IPv4 address is four decimal numbers to 255 without leading zeros"
   }
 });
 
-Deno.test("an IPv6 address has one canonical form, whichever form it is given in (RFC 5952)", () => {
+Deno.test("an IPv6 address has one canonical form, in whichever form it is given (RFC 5952)", () => {
   const forms: Record<string, string> = {
     "::": "::",
     "0:0:0:0:0:0:0:1": "::1",
@@ -53,7 +61,7 @@ Deno.test("an IPv6 address has one canonical form, whichever form it is given in
   }
 });
 
-Deno.test("a zone is what stands behind the first percent sign", () => {
+Deno.test("a zone is what follows the first percent sign", () => {
   const cases = { "fe80::1%eth0": "eth0", "fe80::1": null, "fe80::1%": "", "a%b%c": "b%c" };
   for (const [host, zone] of Object.entries(cases)) {
     assertEquals(zoneOf(host), zone);
@@ -72,7 +80,7 @@ Deno.test("link-local is fe80::/10 and nothing else (RFC 4291 §2.4)", () => {
   }
 });
 
-Deno.test("a link-local address needs one scope, and a zone has to be a name", () => {
+Deno.test("a link-local address needs exactly one scope, and a zone must be a name", () => {
   checkScope("fe80::1%eth0");
   checkScope("fe80::1", 2);
   checkScope("fe80::1%2", 2);
@@ -93,7 +101,7 @@ Deno.test("a link-local address needs one scope, and a zone has to be a name", (
   }
 });
 
-Deno.test("a path is absolute, normalized, valid Unicode, and of at most 107 bytes", () => {
+Deno.test("a path must be absolute, normalized, valid Unicode and at most 107 bytes long", () => {
   const path = (bytes: number) => `/${"a".repeat(bytes - 1)}`;
   for (const good of ["/a", "/a/b.sock", "/..a", "/ü", path(106), path(107)]) {
     assertEquals(checkPath(good), good);
@@ -118,14 +126,14 @@ Deno.test("an abstract name begins with NUL, is UTF-8, has at most 108 bytes, an
   }
 });
 
-Deno.test("formatIPAddress refuses every number of bytes but 4 and 16", () => {
+Deno.test("formatIPAddress refuses any number of bytes except 4 and 16", () => {
   for (let length = 0; length <= 33; length++) {
     const text = formatIPAddress(new Uint8Array(length));
     assertEquals(text, { 4: "0.0.0.0", 16: "::" }[length] ?? null, `${length} bytes`);
   }
 });
 
-Deno.test("the error for a host guesses what was meant, if there is a good guess", () => {
+Deno.test("the error for an invalid host suggests what was meant, if it can tell", () => {
   assertEquals(badHost("a b", "a host").message, 'address[0]: must be a host; got "a b"');
   assertStringIncludes(badHost("::g", "a host").message, "; this looks like an IPv6 address");
 });

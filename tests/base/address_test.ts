@@ -1,4 +1,4 @@
-/** Addresses as text: both ways, for every kind of address. */
+/** Formatting and parsing every kind of address. */
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import {
@@ -50,7 +50,7 @@ const pairs: readonly (readonly [text: string, address: Address])[] = [
   ["unix:", new Uint8Array(0)],
 ];
 
-Deno.test("an address and its text", async (t) => {
+Deno.test("an address and its text convert into each other", async (t) => {
   for (const [text, address] of pairs) {
     await t.step(text, () => {
       assertEquals(formatAddress(address), text);
@@ -59,7 +59,7 @@ Deno.test("an address and its text", async (t) => {
   }
 });
 
-Deno.test("a scope of 0 is none, and one by number stands beside the host", () => {
+Deno.test("a scope of 0 is omitted, and a numeric scope is written after the host", () => {
   const rows: readonly (readonly [Address, string, Address])[] = [
     [["::1", 80, 0, 0], "[::1]:80", ["::1", 80]],
     [["::1%0", 80], "[::1]:80", ["::1", 80]],
@@ -105,7 +105,7 @@ const addresses: Record<string, fc.Arbitrary<Address>> = {
 };
 
 for (const [kind, arbitrary] of Object.entries(addresses)) {
-  Deno.test(`${kind}: reads back what was written, in one line that can be seen`, () => {
+  Deno.test(`${kind}: reads back what was written, as one line of visible characters`, () => {
     fc.assert(fc.property(arbitrary, (address) => {
       const text = formatAddress(address);
       assertEquals(parseAddress(text), address);
@@ -114,7 +114,7 @@ for (const [kind, arbitrary] of Object.entries(addresses)) {
   });
 }
 
-Deno.test("whatever can be read is written the same", () => {
+Deno.test("whatever can be read is written back unchanged", () => {
   const near = fc.oneof(
     fc.string({ unit: fc.constantFrom(..."[]:%0a1.@/ -unix\n"), maxLength: 14 }),
     fc.tuple(
@@ -139,7 +139,7 @@ Deno.test("whatever can be read is written the same", () => {
   );
 });
 
-Deno.test("text that is no address is a RangeError that says why", () => {
+Deno.test("text that is not an address is a RangeError that says why", () => {
   const rows: readonly (readonly [text: string, why: string])[] = [
     ["", "must have a port"],
     ["127.0.0.1", "must have a port"],
@@ -179,7 +179,7 @@ Deno.test("text that is no address is a RangeError that says why", () => {
   for (const [text, why] of rows) assertThrows(() => parseAddress(text), RangeError, why, text);
 });
 
-Deno.test("what is no address has no text", () => {
+Deno.test("a value that is not an address can't be formatted", () => {
   for (const value of [undefined, null, 80, ["::1"], ["::1", "80"], {}]) {
     assertTypeError(() => callWith(formatAddress, value), Deno.inspect(value));
   }
@@ -203,21 +203,21 @@ Deno.test("what is no address has no text", () => {
   }
 });
 
-Deno.test("a host named unix is never written as a Unix socket", () => {
+Deno.test("a host named unix is never formatted as a Unix socket", () => {
   assertThrows(() => formatAddress(["unix", 80]), RangeError, '"UNIX"');
   for (const host of ["UNIX", "Unix", "unix.", "unix.local"]) {
     assertEquals(parseAddress(formatAddress([host, 80])), [host, 80]);
   }
 });
 
-Deno.test("a password in a text is not repeated", () => {
+Deno.test("an error does not repeat a password from the text", () => {
   for (const text of ["me:secret@host:80", "http://me:secret@host:80", "me:secret@host"]) {
     const error = assertThrows(() => parseAddress(text), RangeError);
     assert(!error.message.includes("secret"), error.message);
   }
 });
 
-Deno.test("a session is called as its address is written", async () => {
+Deno.test("a session is named after its address", async () => {
   const sessions: Session[] = [];
   const app = (_request: unknown, session: Session) => {
     sessions.push(session);
@@ -239,13 +239,13 @@ Deno.test("a session is called as its address is written", async () => {
   }
 });
 
-Deno.test("flowinfo, which has no text, is no reason not to connect", async () => {
+Deno.test("flowinfo, which has no text form, does not prevent connecting", async () => {
   const client = new Client(["::1", 1, 5, 0]);
   const error = await client.connect().then(() => null, (error) => error);
   assert(!(error instanceof RangeError) && error !== null, String(error));
 });
 
-Deno.test("api is what an app gets", async () => {
+Deno.test("api is passed to the app", async () => {
   let given: unknown;
   await using serving = serve((_request, _session, third) => {
     given = third;

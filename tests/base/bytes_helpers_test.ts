@@ -12,7 +12,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const bytes = fc.uint8Array({ maxLength: 20 });
 
-Deno.test("startsWith finds just what is at the position", () => {
+Deno.test("startsWith compares exactly what is at the position", () => {
   fc.assert(fc.property(bytes, bytes, bytes, (before, wanted, after) => {
     const whole = concatenate([before, wanted, after]);
     assertEquals(startsWith(whole, before.length, wanted), true);
@@ -26,14 +26,14 @@ Deno.test("startsWith finds just what is at the position", () => {
   }));
 });
 
-Deno.test("writeBytes copies, returns the position behind, and drops what is beyond the end", () => {
+Deno.test("writeBytes copies, returns the next position, and drops what is beyond the end", () => {
   const into = new Uint8Array(5);
   assertEquals(writeBytes(into, 1, latin1("ab")), 3);
   assertEquals(writeBytes(into, 4, latin1("cd")), 6);
   assertEquals([...into], [0, 0x61, 0x62, 0, 0x63]);
 });
 
-Deno.test("concatenate joins arrays in a new one", () => {
+Deno.test("concatenate joins arrays into a new one", () => {
   fc.assert(fc.property(fc.array(bytes), (pieces) => {
     const whole = concatenate(pieces);
     assertEquals([...whole], pieces.flatMap((piece) => [...piece]));
@@ -42,7 +42,7 @@ Deno.test("concatenate joins arrays in a new one", () => {
   assertEquals(concatenate([]), EMPTY);
 });
 
-Deno.test("decodeText keeps a byte order mark, and refuses what is not UTF-8", () => {
+Deno.test("decodeText keeps a byte order mark, and refuses invalid UTF-8", () => {
   fc.assert(fc.property(fc.string({ unit: "grapheme" }), (text) => {
     assertEquals(decodeText(new TextEncoder().encode(text)), text.toWellFormed());
   }));

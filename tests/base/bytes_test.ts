@@ -1,4 +1,4 @@
-/** Byte arrays whose length, or whose class, is not what it seems. */
+/** Byte arrays whose length or class is misleading. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { BodyError } from "@degu/degu/base";
@@ -20,7 +20,7 @@ class Liar extends Uint8Array {
   }
 }
 
-Deno.test("realLength is the length that counts, whatever a subclass says", () => {
+Deno.test("realLength returns the actual length, whatever a subclass reports", () => {
   assertEquals(realLength(new Uint8Array(3)), 3);
   assertEquals(realLength(new Uint8Array(10).subarray(2, 6)), 4);
   assertEquals(realLength(new Liar(3)), 3);
@@ -33,7 +33,7 @@ Deno.test("realLength is the length that counts, whatever a subclass says", () =
   assertEquals(realLength(bytes), 0);
 });
 
-Deno.test("viewOf is a plain view of the bytes that are there now, and never grows", () => {
+Deno.test("viewOf returns a plain view of the current bytes, which never grows", () => {
   const liar = viewOf(new Liar([1, 2, 3]));
   assertEquals(Object.getPrototypeOf(liar), Uint8Array.prototype);
   assertEquals([...liar], [1, 2, 3]);
@@ -48,7 +48,7 @@ Deno.test("viewOf is a plain view of the bytes that are there now, and never gro
   assertEquals([view.length, whole.length], [4, 0]);
 });
 
-Deno.test("checkUnchanged refuses every other length than the announced one", () => {
+Deno.test("checkUnchanged refuses any length except the announced one", () => {
   const change: Record<string, (bytes: Uint8Array<ArrayBuffer>) => void> = {
     grown: ({ buffer }) => buffer.resize(9),
     shrunk: ({ buffer }) => buffer.resize(7),
@@ -63,7 +63,7 @@ Deno.test("checkUnchanged refuses every other length than the announced one", ()
   }
 });
 
-Deno.test("decodeAscii gives each ASCII byte its character, and all others none of ASCII", () => {
+Deno.test("decodeAscii maps each ASCII byte to its character, and all others to none of ASCII", () => {
   fc.assert(fc.property(fc.uint8Array(), (bytes) => {
     const text = decodeAscii(bytes);
     const ascii = [...bytes].every((byte) => byte < 0x80);

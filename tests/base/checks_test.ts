@@ -1,4 +1,4 @@
-/** Checks of arguments: what passes, and what the error for anything else says. */
+/** Argument checks: what they accept, and their errors for anything else. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import {
   checkArray,
@@ -39,7 +39,7 @@ const checks: readonly [name: string, check: Check, wanted: string, passing: rea
   ];
 
 for (const [name, check, wanted, passing] of checks) {
-  Deno.test(`${name} accepts ${passing.join(", ")} and nothing else`, () => {
+  Deno.test(`${name} accepts only ${passing.join(", ")}`, () => {
     for (const [type, value] of Object.entries(samples)) {
       if (passing.includes(type)) {
         check("label", value);
@@ -52,7 +52,7 @@ for (const [name, check, wanted, passing] of checks) {
   });
 }
 
-Deno.test("checkInteger accepts the integers from one bound to the other", () => {
+Deno.test("checkInteger accepts the integers between its bounds, inclusive", () => {
   for (const value of [1, 2, 9, 10]) checkInteger("count", value, 1, 10);
   for (const value of [0, 11, -1, 1.5, NaN, Infinity, -Infinity, 2 ** 53]) {
     const error = thrownBy(() => checkInteger("count", value, 1, 10), String(value));
@@ -64,7 +64,7 @@ Deno.test("checkInteger accepts the integers from one bound to the other", () =>
   assertEquals(error.message, "count: must be a number; got string");
 });
 
-Deno.test("checkInteger accepts Infinity as the upper bound only, and no inexact integer", () => {
+Deno.test("checkInteger accepts Infinity only as the upper bound, and no inexact integer", () => {
   for (const value of [1, Number.MAX_SAFE_INTEGER, Infinity]) {
     checkInteger("count", value, 1, Infinity);
   }
@@ -78,7 +78,7 @@ Deno.test("checkInteger accepts Infinity as the upper bound only, and no inexact
   }
 });
 
-Deno.test("checkMethods names the first method that is missing", () => {
+Deno.test("checkMethods names the first missing method", () => {
   const method = () => {};
   checkMethods("logger", { warn: method, error: method }, ["warn", "error"]);
   checkMethods("logger", Object.assign(() => {}, { warn: method }), ["warn"]);

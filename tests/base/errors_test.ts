@@ -48,7 +48,7 @@ Deno.test("every error of the library extends DeguError and Error", () => {
   }
 });
 
-Deno.test("ProtocolError keeps its code and message and says its name", () => {
+Deno.test("ProtocolError keeps its code and message and has its name", () => {
   const error = new ProtocolError("BAD_URI", "the URI is bad");
   assertEquals([error.code, error.message, error.name], [
     "BAD_URI",
@@ -75,7 +75,7 @@ Deno.test("docs/base.md lists the codes of ProtocolError and of TlsError, and no
   }
 });
 
-Deno.test("TlsError keeps its code, message and cause and says its name", () => {
+Deno.test("TlsError keeps its code, message and cause and has its name", () => {
   const cause = new Error("below");
   const error = new TlsError("UNTRUSTED", "who is that?", { cause });
   assertEquals([error.code, error.message, error.name, error.cause], [
@@ -87,7 +87,7 @@ Deno.test("TlsError keeps its code, message and cause and says its name", () => 
   assert(!("cause" in new TlsError("CLOSED", "gone")));
 });
 
-Deno.test("errors carry the names of their classes", async () => {
+Deno.test("errors have the names of their classes", async () => {
   const empty = thrownBy(() => parseRequest(new Uint8Array(0)), "nothing");
   assertInstanceOf(empty, EmptyPreambleError);
   assertEquals([empty.name, empty.code], ["EmptyPreambleError", "EMPTY_PREAMBLE"]);
@@ -97,7 +97,7 @@ Deno.test("errors carry the names of their classes", async () => {
   assert(["BodyError", "ProtocolError"].includes(cut.name), cut.name);
 });
 
-Deno.test("the message of a ProtocolError quotes the bytes escaped and cut", async (t) => {
+Deno.test("the message of a ProtocolError quotes the bytes escaped and truncated", async (t) => {
   const bad = `\x00\x1b[31m\r\n\x7f\x9b\xff${"x".repeat(20000)}`;
   const line = bad.replaceAll("\r\n", "\r");
   const rows: Record<string, () => unknown> = {
@@ -134,7 +134,7 @@ Deno.test("the message of a ProtocolError quotes the bytes escaped and cut", asy
   }
 });
 
-Deno.test("a ProtocolError quotes what it found wrong", () => {
+Deno.test("a ProtocolError quotes what is wrong", () => {
   const rows: [call: () => unknown, part: string][] = [
     [() => parseHeaders(latin1("a_b: c")), "a_b"],
     [() => parseHeaders(latin1("a: b{c")), "b{c"],
@@ -151,7 +151,7 @@ Deno.test("a ProtocolError quotes what it found wrong", () => {
   }
 });
 
-Deno.test("the message of a caller's mistake stays short and in one line", () => {
+Deno.test("the message about a caller's mistake is short and on one line", () => {
   const long = "é\r\n\x1b".repeat(5000);
   for (
     const call of [

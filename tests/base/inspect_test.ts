@@ -1,4 +1,4 @@
-/** What is printed of objects and put into messages: everything but secrets. */
+/** Printed objects and messages contain everything except secrets. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { inspect as inspectOfNode } from "node:util";
 import {
@@ -13,7 +13,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 const SECRET_NAMES = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 const SECRET = "s3cr3t-value";
 
-Deno.test("a value of a secret header is neither printed nor quoted, in any case of its name", () => {
+Deno.test("the value of a secret header is never printed or quoted, whatever the case of its name", () => {
   for (const name of SECRET_NAMES.flatMap((name) => [name, name.toUpperCase()])) {
     const headers = hideSecretsOf({ [name]: SECRET, host: "a" });
     assertEquals(headers[name], SECRET);
@@ -30,7 +30,7 @@ Deno.test("a value of a secret header is neither printed nor quoted, in any case
   }
 });
 
-Deno.test("any other value is quoted, also as bytes", () => {
+Deno.test("any other value is quoted, even if it is bytes", () => {
   for (const name of ["host", "x-cookie", "cookies", "authorization2", ""]) {
     assertStringIncludes(quoteValue(name, "text"), "text");
     assertStringIncludes(quoteValue(name, latin1("text")), "text");
@@ -40,11 +40,11 @@ Deno.test("any other value is quoted, also as bytes", () => {
   assertStringIncludes(quoteLine(latin1("")), '""');
 });
 
-Deno.test("a folded line is not quoted: it may be the rest of a secret", () => {
+Deno.test("a folded line is not quoted, because it may be the rest of a secret", () => {
   for (const space of [" ", "\t"]) assert(!quoteLine(latin1(space + SECRET)).includes(SECRET));
 });
 
-Deno.test("inspectFields names the class, its fields, and hides the secrets of its headers", () => {
+Deno.test("inspectFields shows the class and its fields, and hides the secrets in its headers", () => {
   class Thing {
     [INSPECT](inspect: (value: unknown, options?: unknown) => string, options: unknown): string {
       const headers = Object.assign(Object.create(null), { cookie: SECRET, "x-a": "b" });
@@ -59,7 +59,7 @@ Deno.test("inspectFields names the class, its fields, and hides the secrets of i
   }
 });
 
-Deno.test("of a line with a secret only the name is quoted", () => {
+Deno.test("only the name of a line with a secret is quoted", () => {
   for (const name of ["cookie", "Authorization", "proxy-authorization"]) {
     assertEquals(quoteLine(latin1(`${name}: ${SECRET}`)), JSON.stringify(name));
   }

@@ -1,10 +1,10 @@
-/** Options are copied, and those that nobody knows are found. */
+/** Options are copied, and unknown ones are detected. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { copyOptions } from "@degu/internal/base/options.ts";
 
 const KNOWN = ["timeout", "host"];
 
-Deno.test("what was checked is what counts: later changes, and getters, have no effect", () => {
+Deno.test("later changes to options, and getters, have no effect", () => {
   let reads = 0;
   const options = {
     host: "a",
@@ -17,7 +17,7 @@ Deno.test("what was checked is what counts: later changes, and getters, have no 
   assertEquals([copy.host, copy.timeout, copy.timeout, reads], ["a", 1, 1, 1]);
 });
 
-Deno.test("an unknown option is a TypeError that names it and those that there are", () => {
+Deno.test("an unknown option is a TypeError that names it and lists the known ones", () => {
   for (const name of ["Timeout", "", "__proto__x", "toString", "a\nb"]) {
     const { message } = assertThrows(() => copyOptions({ [name]: 1 }, KNOWN), TypeError);
     assertStringIncludes(message, JSON.stringify(name));
@@ -25,13 +25,13 @@ Deno.test("an unknown option is a TypeError that names it and those that there a
   }
 });
 
-Deno.test("options that are no object are a TypeError", () => {
+Deno.test("options that are not an object are a TypeError", () => {
   for (const value of [null, undefined, 1, "timeout", true, () => {}]) {
     assertThrows(() => copyOptions(value as unknown as object, KNOWN), TypeError, "options");
   }
 });
 
-Deno.test("only what an object has itself is an option", () => {
+Deno.test("only own properties of an object are options", () => {
   const inherited = Object.create({ timeout: 1, surprise: 2 });
   assertEquals(Object.keys(copyOptions(inherited, KNOWN)), []);
   const polluted = JSON.parse('{"__proto__": {"timeout": 1}}');

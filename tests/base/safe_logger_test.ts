@@ -1,4 +1,4 @@
-/** A logger that fails is not the caller's problem. */
+/** A logger that fails does not affect the caller. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { makeSafeLogger } from "@degu/internal/base/safe_logger.ts";
 import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
@@ -21,7 +21,7 @@ const failing: Record<string, Log> = {
   }),
 };
 
-Deno.test("whatever a method of a logger does, nothing is thrown and nothing rejects", async (t) => {
+Deno.test("nothing throws or rejects, whatever a logger's method does", async (t) => {
   for (const [what, warn] of Object.entries(failing)) {
     await t.step(what, async () => {
       using rejections = unhandledRejections();
@@ -32,7 +32,7 @@ Deno.test("whatever a method of a logger does, nothing is thrown and nothing rej
   }
 });
 
-Deno.test("a method that is missing from the start is a TypeError that names it", () => {
+Deno.test("a method that is missing at the start is a TypeError that names it", () => {
   for (const logger of [{}, { warn: 1 }, { warn: null }]) {
     assertThrows(
       () => makeSafeLogger(logger as { warn: Log }, ["warn"]),
@@ -42,7 +42,7 @@ Deno.test("a method that is missing from the start is a TypeError that names it"
   }
 });
 
-Deno.test("a method that is gone later, or a getter that throws then, is ignored", () => {
+Deno.test("a method that is removed later, or whose getter then throws, is ignored", () => {
   let isBroken = false;
   const logger: { warn: Log } = {
     get warn(): Log {
@@ -57,7 +57,7 @@ Deno.test("a method that is gone later, or a getter that throws then, is ignored
   for (const { warn } of safe) warn("message");
 });
 
-Deno.test("each message reaches its level, with the logger as `this`, looked up at that moment", () => {
+Deno.test("each message is logged at its level, with the logger as `this`, and the method is looked up each time", () => {
   const told: string[] = [];
   class Logger {
     prefix = "1";

@@ -14,7 +14,7 @@ async function deadAddress(): Promise<readonly [string, number]> {
   return server.address;
 }
 
-Deno.test("errors of the socket pass through unchanged", async () => {
+Deno.test("errors of the socket are passed on unchanged", async () => {
   const refused = new Client(await deadAddress());
   await assertRejects(() => refused.connect(), Deno.errors.ConnectionRefused);
   await assertRejects(() => refused.createSocket(), Deno.errors.ConnectionRefused);
@@ -25,7 +25,7 @@ Deno.test("errors of the socket pass through unchanged", async () => {
   await assertRejects(() => nameless.connect(), Deno.errors.ConnectionRefused);
 });
 
-Deno.test("a body that was handed over is canceled where connecting fails", async () => {
+Deno.test("a body that was passed is canceled if connecting fails", async () => {
   const tracked = new TrackedStream([new Uint8Array(5)]);
   const client = new Client(await deadAddress());
   const body = new Body(tracked.stream, 5);
@@ -36,7 +36,7 @@ Deno.test("a body that was handed over is canceled where connecting fails", asyn
   assert(tracked.cancelled.length === 1, "the source was not canceled");
 });
 
-Deno.test("createSocket() makes a socket, not a connection", async () => {
+Deno.test("createSocket() returns a socket, not a connection", async () => {
   using server = new RawServer();
   const sock = await new Client(server.address).createSocket();
   const peer = await server.accept();
@@ -73,7 +73,7 @@ function isClosed(conn: Connection | null): boolean {
   return conn?.closed ?? false;
 }
 
-Deno.test("connect() rejects with what onConnect throws", async () => {
+Deno.test("connect() rejects with the error of onConnect", async () => {
   using server = new RawServer();
   const failure = new Error("not this one");
   const throwing = new Client(server.address, {
@@ -87,7 +87,7 @@ Deno.test("connect() rejects with what onConnect throws", async () => {
   for (let i = 0; i < 2; i++) await (await server.accept()).assertClosedSilently();
 });
 
-Deno.test("onConnect may make requests before it agrees", async () => {
+Deno.test("onConnect may make requests before it accepts", async () => {
   using server = new RawServer();
   const client = new Client(server.address, {
     onConnect: async (conn) => (await conn.get("/version")).status === 204,
@@ -100,7 +100,7 @@ Deno.test("onConnect may make requests before it agrees", async () => {
   assertEquals(conn.closed, false);
 });
 
-Deno.test("request() closes its connection once the body is read, or at once without a body", async (t) => {
+Deno.test("request() closes its connection after the body is read, or at once without a body", async (t) => {
   const answers = [
     ["HTTP/1.1 200 OK\r\n\r\n", ""],
     ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""],
@@ -136,7 +136,7 @@ Deno.test("request() closes its connection after an error", async () => {
   assertEquals((await peer.readToEnd()).received, "");
 });
 
-Deno.test("a client has any number of connections at a time", async () => {
+Deno.test("a client can have any number of simultaneous connections", async () => {
   using server = new RawServer();
   const client = new Client(server.address);
   const conns = await Promise.all(Array.from({ length: 10 }, () => client.connect()));
@@ -148,7 +148,7 @@ Deno.test("a client has any number of connections at a time", async () => {
   for (const peer of peers) await peer.assertClosedSilently();
 });
 
-Deno.test("a signal that has aborted keeps connect() and request() from connecting", async () => {
+Deno.test("a signal that is already aborted prevents connect() and request() from connecting", async () => {
   using server = new RawServer();
   const reason = new Error("no longer wanted");
   const client = new Client(server.address, { signal: AbortSignal.abort(reason) });
@@ -165,7 +165,7 @@ Deno.test("a signal that has aborted keeps connect() and request() from connecti
   assertEquals(await accepted.readExactly(1), "x");
 });
 
-Deno.test("a signal ends every connection of its client, and what waits rejects with its reason", async () => {
+Deno.test("a signal closes every connection of its client, and pending operations reject with its reason", async () => {
   using server = new RawServer();
   const controller = new AbortController();
   const client = new Client(server.address, { signal: controller.signal });
@@ -221,7 +221,7 @@ Deno.test("a signal ends a connect() whose onConnect has not settled", async () 
   }
 });
 
-Deno.test("connect() rejects with the signal's reason, whatever onConnect returns after it", async () => {
+Deno.test("connect() rejects with the signal's reason, whatever onConnect returns afterwards", async () => {
   for (const value of [true, false]) {
     using server = new RawServer();
     const controller = new AbortController();
@@ -255,7 +255,7 @@ Deno.test("a signal that aborts while the socket is handed over closes it", asyn
   await (await server.accept()).assertClosedSilently();
 });
 
-Deno.test("a signal that outlives its connections keeps nothing of them", async () => {
+Deno.test("a signal that outlives its connections keeps no reference to them", async () => {
   using server = new RawServer();
   const controller = new AbortController();
   let listeners = 0;
@@ -274,7 +274,7 @@ Deno.test("a signal that outlives its connections keeps nothing of them", async 
   assertEquals(listeners, 0);
 });
 
-Deno.test("timeout bounds connecting", async () => {
+Deno.test("timeout limits connecting", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 1 });
   const address = ["127.0.0.1", listener.addr.port] as const;
   const waiting = [];

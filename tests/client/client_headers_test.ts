@@ -1,4 +1,4 @@
-/** `headers` of a client: what is sent with every request, and what is refused there. */
+/** `headers` of a client: what is sent with every request, and what is refused. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type HeaderDict, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, SSLClient } from "@degu/degu/client";
@@ -10,7 +10,7 @@ import { serve } from "@degu/testing/serving.ts";
 
 const address = ["127.0.0.1", 8080] as const;
 
-Deno.test("go with every request, over the caller's, beside host and authorization", async () => {
+Deno.test("baseHeaders are sent with every request, override the caller's, and accompany host and authorization", async () => {
   const headers = { "user-agent": "camera", "x-kind": "base" };
   using ends = await connect({ headers, host: "h", authorization: "a" });
   const { conn, peer } = ends;
@@ -30,7 +30,7 @@ Deno.test("go with every request, over the caller's, beside host and authorizati
   assertEquals(caller, { "accept": "b", "x-kind": "caller" });
 });
 
-Deno.test("are all that is sent where there is no host", async () => {
+Deno.test("baseHeaders are the only ones sent if there is no host", async () => {
   using ends = await connect({ headers: { a: "b" } });
   const responding = ends.conn.get("/");
   assertEquals(await ends.peer.readPreamble(), "GET / HTTP/1.1\r\na: b\r\n\r\n");
@@ -40,7 +40,7 @@ Deno.test("are all that is sent where there is no host", async () => {
   assertEquals(plain.conn.baseHeaders, null);
 });
 
-Deno.test("go with one-shot requests and with those of fetch", async () => {
+Deno.test("baseHeaders are sent with one-shot requests and with those of fetch", async () => {
   const seen: HeaderDict[] = [];
   await using serving = serve(({ headers }) => {
     seen.push({ ...headers });
@@ -52,7 +52,7 @@ Deno.test("go with one-shot requests and with those of fetch", async () => {
   assertEquals(seen.map((headers) => headers["x-kind"]), ["base", "base"]);
 });
 
-Deno.test("are checked when the client is made", () => {
+Deno.test("baseHeaders are validated when the client is constructed", () => {
   const wrongTypes: readonly unknown[] = [
     null,
     "a: b",
@@ -85,7 +85,7 @@ Deno.test("are checked when the client is made", () => {
   }
 });
 
-Deno.test("have no header that is said elsewhere or belongs to one message", () => {
+Deno.test("baseHeaders can't contain a header that has its own option or describes a single message", () => {
   const elsewhere: readonly (readonly [HeaderDict, string])[] = [
     [{ host: "a" }, "option host"],
     [{ authorization: "secret" }, "option authorization"],
@@ -100,7 +100,7 @@ Deno.test("have no header that is said elsewhere or belongs to one message", () 
   }
 });
 
-Deno.test("are what they were when the client was made", async () => {
+Deno.test("baseHeaders are copied when the client is constructed", async () => {
   using server = new RawServer();
   const headers: HeaderDict = { a: "b" };
   const options: ClientOptions = { headers, host: null };

@@ -41,7 +41,7 @@ Deno.test("an option of a wrong type is a TypeError", () => {
   }
 });
 
-Deno.test("an option with a value that is not allowed is a RangeError", () => {
+Deno.test("an option with an invalid value is a RangeError", () => {
   const rows: readonly unknown[] = [
     { host: "" },
     { host: "a\r\nb: c" },
@@ -63,7 +63,7 @@ Deno.test("an option with a value that is not allowed is a RangeError", () => {
   }
 });
 
-Deno.test("a credential never stands in an error", () => {
+Deno.test("a credential never appears in an error", () => {
   const error = assertThrows(
     () => new Client(["127.0.0.1", 80], { authorization: "secret\n" }),
     RangeError,
@@ -71,7 +71,7 @@ Deno.test("a credential never stands in an error", () => {
   assert(!error.message.includes("secret"), error.message);
 });
 
-Deno.test("a connection refuses what it can't be made of", () => {
+Deno.test("a connection refuses invalid constructor arguments", () => {
   const sock = {
     read: () => Promise.resolve(null),
     write: (bytes: Uint8Array) => Promise.resolve(bytes.length),

@@ -1,4 +1,4 @@
-/** What a client sends in confidence stands neither in what it and its connections show of themselves nor in an error. */
+/** Credentials that a client sends appear neither in inspected objects nor in errors. */
 import { inspect } from "node:util";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ProtocolError } from "@degu/degu/base";
@@ -25,7 +25,7 @@ function printed(value: unknown): string {
   ].join("\n");
 }
 
-Deno.test("a client and its options show everything but authorization when they are printed", () => {
+Deno.test("a client and its options are inspected without authorization", () => {
   const clients = [
     new Client(["127.0.0.1", 8080], options),
     new SSLClient({}, ["127.0.0.1", 8080], options),
@@ -48,7 +48,7 @@ Deno.test("a client and its options show everything but authorization when they 
   assertStringIncludes(Deno.inspect(clients[1]), 'sslHost="127.0.0.1"');
 });
 
-Deno.test("a connection and its base headers show everything but authorization when they are printed", async () => {
+Deno.test("a connection and its base headers are inspected without authorization", async () => {
   using ends = await connect({ ...options, host: "example.com" });
   const { conn } = ends;
   assertEquals(conn.baseHeaders, { authorization: SECRET, host: "example.com" });
@@ -63,7 +63,7 @@ Deno.test("a connection and its base headers show everything but authorization w
   assertStringIncludes(printed(own), "example");
 });
 
-Deno.test("headers of a client that are secret are hidden in what is printed", async () => {
+Deno.test("secret headers of a client are hidden in what is printed", async () => {
   const headers = { "cookie": SECRET, "proxy-authorization": SECRET, "x-kind": "camera" };
   const given: ClientOptions = { ...options, headers };
   const client = new Client(["127.0.0.1", 8080], given);
@@ -84,7 +84,7 @@ Deno.test("headers of a client that are secret are hidden in what is printed", a
   }
 });
 
-Deno.test("a bad credential of a request or of a connection is not quoted", async (t) => {
+Deno.test("an invalid credential of a request or a connection is not quoted", async (t) => {
   for (const name of ["authorization", "proxy-authorization", "cookie"]) {
     await t.step(name, async () => {
       const bad = { [name]: `${SECRET}\n` };
@@ -104,7 +104,7 @@ Deno.test("a bad credential of a request or of a connection is not quoted", asyn
   }
 });
 
-Deno.test("a bad credential of a peer is not quoted", async () => {
+Deno.test("an invalid credential from a peer is not quoted", async () => {
   const lines = [
     `Authorization: ${SECRET}\t`,
     `authorization:${SECRET}`,
@@ -125,7 +125,7 @@ Deno.test("a bad credential of a peer is not quoted", async () => {
   }
 });
 
-Deno.test("whatever is wrong around a secret, a server's log does not show it", async (t) => {
+Deno.test("a server's log never shows a secret, whatever is wrong next to it", async (t) => {
   const broken: Readonly<Record<string, string>> = {
     "a folded line": "GET / HTTP/1.1\r\nauthorization: Basic\r\n c2VjcmV0\r\n\r\n",
     "a bare line feed": `GET / HTTP/1.1\r\nx: 1\nauthorization: ${SECRET}\r\n\r\n`,
@@ -146,13 +146,13 @@ Deno.test("whatever is wrong around a secret, a server's log does not show it", 
   }
 });
 
-Deno.test("a URL with a password in the place of a URI is not quoted", async () => {
+Deno.test("a URL with a password in place of a URI is not quoted", async () => {
   using conn = new Connection(new RecordingSocket(), null);
   const error = await rejectionOf(conn.get("http://user:c2VjcmV0@host/"), "the request");
   assert(!String(error).includes("c2VjcmV0"), String(error));
 });
 
-Deno.test("requests and responses show everything but what is secret when they are printed", async () => {
+Deno.test("requests and responses are inspected without secrets", async () => {
   const shown: string[] = [];
   await using serving = serve((request) => {
     shown.push(printed(request));

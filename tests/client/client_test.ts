@@ -1,4 +1,4 @@
-/** What a client is made of: address, options, `host`. Nothing here connects. */
+/** Constructing a client: address, options, `host`. Nothing here connects. */
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { type Address, bodies, Body } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -30,7 +30,7 @@ Deno.test("host is derived from the address", () => {
   }
 });
 
-Deno.test("the option host overrides what the address says", () => {
+Deno.test("the option host overrides the one from the address", () => {
   const addresses: readonly Address[] = [["192.168.1.171", 5984], "/tmp/my.socket", abstractName];
   for (const address of addresses) {
     assertEquals(new Client(address, { host: "example.com" }).host, "example.com");
@@ -38,7 +38,7 @@ Deno.test("the option host overrides what the address says", () => {
   }
 });
 
-Deno.test("options, timeout and bodies are what was given, or the defaults", () => {
+Deno.test("options, timeout and bodies are those passed, or the defaults", () => {
   const client = new Client(["127.0.0.1", 12345]);
   assertEquals([client.options, client.timeout], [{}, 90]);
   assertStrictEquals(client.bodies, bodies);
@@ -51,7 +51,7 @@ Deno.test("options, timeout and bodies are what was given, or the defaults", () 
   assertStrictEquals(new Client(["127.0.0.1", 12345], { bodies: own }).bodies, own);
 });
 
-Deno.test("later changes of the address or the options have no effect", () => {
+Deno.test("later changes to the address or the options have no effect", () => {
   const address: [string, number] = ["127.0.0.1", 12345];
   const options = { timeout: 5 };
   const name = Uint8Array.from(abstractName);
@@ -99,7 +99,7 @@ Deno.test("an address of a wrong type is a TypeError", () => {
   }
 });
 
-Deno.test("an address with a value that is not allowed is a RangeError", () => {
+Deno.test("an address with an invalid value is a RangeError", () => {
   const addresses: readonly unknown[] = [
     ["", 80],
     [" ", 80],
@@ -174,7 +174,7 @@ Deno.test("an address at a limit is accepted", () => {
   for (const address of addresses) assertEquals(new Client(address).address, address);
 });
 
-Deno.test("what can't be a host is a RangeError that says what it looks like", () => {
+Deno.test("an invalid host is a RangeError that says what it looks like", () => {
   const rows: readonly (readonly [host: string, words: string])[] = [
     ["[::1]", "brackets"],
     ["[::1]:80", "brackets"],
@@ -213,7 +213,7 @@ Deno.test("what can't be a host is a RangeError that says what it looks like", (
   }
 });
 
-Deno.test("a link-local address needs a scope, said once", () => {
+Deno.test("a link-local address needs exactly one scope", () => {
   const without: readonly Address[] = [
     ["fe80::1", 80],
     ["FE80::1", 80],
@@ -251,7 +251,7 @@ Deno.test("a link-local address needs a scope, said once", () => {
   for (const address of scoped) assertEquals(new Client(address).address, address);
 });
 
-Deno.test("an error of an address says what was wrong", () => {
+Deno.test("an error about an address says what was wrong", () => {
   const error = assertThrows(() => new Client(["127.0.0.1", 65536]), RangeError);
   assert(error.message.includes("65536") && error.message.includes("65535"), error.message);
   const relative = assertThrows(() => new Client("my.socket"), RangeError);

@@ -13,7 +13,7 @@ function untilAborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-Deno.test("a race takes the first address where that succeeds, and tries no other", async () => {
+Deno.test("a race that succeeds with the first address tries no other", async () => {
   const tried: number[] = [];
   const won = await raceAddresses(addresses, (address) => {
     tried.push(portOf(address));
@@ -22,7 +22,7 @@ Deno.test("a race takes the first address where that succeeds, and tries no othe
   assertEquals([won, tried], [1, [1]]);
 });
 
-Deno.test("a race goes on with the next address at once when one fails", async () => {
+Deno.test("a race tries the next address at once when one fails", async () => {
   const begin = performance.now();
   const won = await raceAddresses(addresses, (address) => {
     const port = portOf(address);
@@ -32,7 +32,7 @@ Deno.test("a race goes on with the next address at once when one fails", async (
   assert(performance.now() - begin < 250, "it waited for its stagger");
 });
 
-Deno.test("a race begins with the next address 250 ms after one that says nothing", async () => {
+Deno.test("a race tries the next address 250 ms after one that does not answer", async () => {
   const begin = performance.now();
   const began: number[] = [];
   const won = await raceAddresses(addresses, (address, signal) => {
@@ -45,7 +45,7 @@ Deno.test("a race begins with the next address 250 ms after one that says nothin
   assert(began[1]! >= 249 && began[2]! - began[1]! >= 249, `${began}`);
 });
 
-Deno.test("a race aborts the losers, and discards what they make all the same", async () => {
+Deno.test("a race aborts the losers, and discards their results", async () => {
   const discarded: number[] = [];
   const late = Promise.withResolvers<number>();
   const reasons: unknown[] = [];
@@ -62,7 +62,7 @@ Deno.test("a race aborts the losers, and discards what they make all the same", 
   assertEquals(discarded, [1]);
 });
 
-Deno.test("a race that is lost everywhere rejects with all errors in the addresses' order", async () => {
+Deno.test("a race that fails everywhere rejects with all errors in the order of the addresses", async () => {
   const error = await assertRejects(
     () =>
       raceAddresses(addresses, (address) => {
@@ -73,7 +73,7 @@ Deno.test("a race that is lost everywhere rejects with all errors in the address
           : Promise.reject(new Error(`${port}`));
       }, { discard }),
     AggregateError,
-    "no address could be connected to",
+    "could not connect to any address",
   );
   // Address 1 says nothing for a while, so 2 begins after the stagger only where that is longer.
   assertEquals(error.errors.map((each: Error) => each.message), ["1", "2", "3", "4"]);
@@ -87,7 +87,7 @@ Deno.test("a race without addresses rejects with no errors", async () => {
   assertEquals(error.errors, []);
 });
 
-Deno.test("a race ends with the reason of its signal, and aborts what runs", async () => {
+Deno.test("a race rejects with the reason of its signal, and aborts pending attempts", async () => {
   const controller = new AbortController();
   const reason = new Error("enough");
   const aborted: unknown[] = [];
@@ -108,7 +108,7 @@ Deno.test("a race ends with the reason of its signal, and aborts what runs", asy
   assertEquals(tried, 0);
 });
 
-Deno.test("a race takes an attempt that throws at once for one that fails", async () => {
+Deno.test("a race treats an attempt that throws synchronously as failed", async () => {
   const won = await raceAddresses(addresses, (address) => {
     if (portOf(address) === 1) throw new Error("at once");
     return Promise.resolve(portOf(address));

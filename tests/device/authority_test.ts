@@ -1,4 +1,4 @@
-/** The one kind of certificate that devices exchange. */
+/** The certificates that devices exchange. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { hasSigned, readAuthority, readAuthorityText } from "@degu/internal/device/authority.ts";
@@ -8,7 +8,7 @@ import { type Deviation, EXTENSIONS, makeAuthority, makeLeaf } from "@degu/testi
 
 const { authority, signsCertificates } = EXTENSIONS;
 
-Deno.test("readAuthority takes the authority of a device", async () => {
+Deno.test("readAuthority accepts the authority of a device", async () => {
   const { certificate } = await createAuthority({ commonName: "a", organization: "o" }, 1);
   const read = await readAuthorityText(certificate);
   assertEquals(read.certificate, certificate);
@@ -16,7 +16,7 @@ Deno.test("readAuthority takes the authority of a device", async () => {
   assertEquals(await readAuthority(read.der), read);
 });
 
-Deno.test("readAuthority takes nothing else", async (t) => {
+Deno.test("readAuthority rejects everything else", async (t) => {
   const issuer = await makeAuthority();
   const rows: [name: string, deviation: Deviation, problem: RegExp | null][] = [
     ["as a device's", {}, null],
@@ -90,7 +90,7 @@ Deno.test("readAuthority takes nothing else", async (t) => {
   }
 });
 
-Deno.test("readAuthority takes no certificate in which a bit was changed, or that is cut or longer", async () => {
+Deno.test("readAuthority rejects a certificate with a flipped bit, or one that is cut or extended", async () => {
   const { der } = await makeAuthority();
   for (let bit = 0; bit < der.length * 8; bit++) {
     const changed = Uint8Array.from(der);
@@ -104,7 +104,7 @@ Deno.test("readAuthority takes no certificate in which a bit was changed, or tha
   await assertRejects(() => readAuthority(Uint8Array.of(...der, ...der)), RangeError);
 });
 
-Deno.test("readAuthority takes no certificate with a length that is longer than needed", async () => {
+Deno.test("readAuthority rejects a certificate with a length in non-minimal form", async () => {
   const { der } = await makeAuthority();
   assertEquals([...der.subarray(0, 2)], [0x30, 0x82]);
   const longer = Uint8Array.of(0x30, 0x83, 0, ...der.subarray(2));
@@ -117,13 +117,13 @@ Deno.test("readAuthority takes no certificate with a length that is longer than 
   await assertRejects(() => readAuthority(rewritten), RangeError, "DER");
 });
 
-Deno.test("readAuthority takes no certificate of any other bytes", async () => {
+Deno.test("readAuthority rejects random bytes", async () => {
   await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 2100 }), async (der) => {
     await assertRejects(() => readAuthority(der), RangeError);
   }));
 });
 
-Deno.test("readAuthorityText takes the one way to write it", async () => {
+Deno.test("readAuthorityText accepts only the canonical text", async () => {
   const { pem, der } = await makeAuthority();
   assertEquals((await readAuthorityText(pem)).der, der);
   for (const text of ["", pem.trimEnd(), `${pem}${pem}`, `a\n${pem}`, pem.replace("\n", "\r\n")]) {
@@ -131,7 +131,7 @@ Deno.test("readAuthorityText takes the one way to write it", async () => {
   }
 });
 
-Deno.test("hasSigned knows whose key has signed a certificate itself", async () => {
+Deno.test("hasSigned reports whether a key has directly signed a certificate", async () => {
   const [one, two] = [await makeAuthority(), await makeAuthority()];
   const leaf = await makeLeaf(one);
   const between = await makeAuthority({ issuer: one });

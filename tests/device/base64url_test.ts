@@ -1,4 +1,4 @@
-/** Bytes as text: one text for each, and each read back. */
+/** Bytes as text, with exactly one text for each value. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { decodeBase64Url, encodeBase64Url } from "@degu/internal/device/base64url.ts";
@@ -24,7 +24,7 @@ Deno.test("decodeBase64Url reads what encodeBase64Url writes", () => {
   }));
 });
 
-Deno.test("decodeBase64Url rejects a second text for the same bytes, and what is none", () => {
+Deno.test("decodeBase64Url rejects a second text for the same bytes, and invalid text", () => {
   const table = [
     "AA==",
     "A A",
@@ -43,7 +43,7 @@ Deno.test("decodeBase64Url rejects a second text for the same bytes, and what is
   for (const text of table) assertEquals(decodeBase64Url(text), null, JSON.stringify(text));
 });
 
-Deno.test("no two texts are read as the same bytes", () => {
+Deno.test("no two texts decode to the same bytes", () => {
   const text = fc.string({ unit: fc.constantFrom(..."AB-_+/= \nz"), maxLength: 8 });
   fc.assert(fc.property(text, (text) => {
     const bytes = decodeBase64Url(text);

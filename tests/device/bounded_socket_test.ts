@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { addressOf, introductionOf, makeDevices, Stranger } from "@degu/testing/pairing.ts";
 
-Deno.test("a request of 16 KiB is read, and none of a byte more", async () => {
+Deno.test("a request of 16 KiB is read, and not a byte more", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();

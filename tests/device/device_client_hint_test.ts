@@ -1,4 +1,4 @@
-/** What the errors of a client of a peer say: why it may be, and what to do. */
+/** The errors of a client of a peer: the likely cause, and what to do. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { EmptyPreambleError, formatAddress, TlsError } from "@degu/degu/base";
 import { SSLServer } from "@degu/degu/server";
@@ -7,7 +7,7 @@ import { readAuthorityText } from "@degu/internal/device/authority.ts";
 import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import { storeOf } from "@degu/testing/device_pairs.ts";
 
-Deno.test("where nobody listens at a stored address, that is said, and what to do", async () => {
+Deno.test("if nobody listens at a stored address, the error says so, and what to do", async () => {
   await using setup = await setUpClient();
   const [one, two] = [setup.dead(), setup.dead()];
   await setup.at([one, two]);
@@ -19,12 +19,12 @@ Deno.test("where nobody listens at a stored address, that is said, and what to d
   const { message } = error;
   for (const address of [one, two]) assert(message.includes(formatAddress(address)), message);
   assertMatch(message, /"camera" doesn't serve at its stored addresses/);
-  assertMatch(message, /start its server, give the option addresses, or pair the two again/);
+  assertMatch(message, /start its server, pass the option addresses, or pair the two again/);
   assertInstanceOf(error.cause, AggregateError);
   assertEquals(error.cause.errors.length, 2);
 });
 
-Deno.test("where nobody listens at a given address, that is said without the entry", async () => {
+Deno.test("if nobody listens at a given address, the error says so without mentioning the entry", async () => {
   await using setup = await setUpClient();
   const address = setup.dead();
   const client = await setup.viewer.client("camera", { addresses: [address] });
@@ -37,7 +37,7 @@ Deno.test("where nobody listens at a given address, that is said without the ent
   assert(!message.includes("stored"), message);
 });
 
-Deno.test("where nobody answers in time, that is said in the same way", async () => {
+Deno.test("if nobody answers in time, the error says so in the same way", async () => {
   await using setup = await setUpClient();
   const addresses = [setup.mute().address];
   const client = await setup.viewer.client("camera", { addresses, timeout: 0.2 });
@@ -45,7 +45,7 @@ Deno.test("where nobody answers in time, that is said in the same way", async ()
   assertMatch(error.message, /"camera" doesn't serve at the given address/);
 });
 
-Deno.test("a client whose peer has forgotten this device is told so, at each way to ask", async () => {
+Deno.test("every way to connect reports that the peer has forgotten this device", async () => {
   await using setup = await setUpClient();
   const { camera, viewer } = setup;
   const client = await viewer.client("camera");
@@ -65,7 +65,7 @@ Deno.test("a client whose peer has forgotten this device is told so, at each way
   }
 });
 
-Deno.test("a peer that refuses by an alert is said to have forgotten this device", async () => {
+Deno.test("a peer that refuses with an alert is reported to have forgotten this device", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
   const [camera, stranger] = [await makeAuthority(), await makeAuthority()];
@@ -88,7 +88,7 @@ Deno.test("a peer that refuses by an alert is said to have forgotten this device
   assertMatch(error.message, /"rover" has probably forgotten this device/);
 });
 
-Deno.test("a connection that ends after a response says nothing of it", async () => {
+Deno.test("a connection that ends after a response is not reported as forgotten", async () => {
   await using setup = await setUpClient();
   const client = await setup.viewer.client("camera");
   using connection = await client.connect();

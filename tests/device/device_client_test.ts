@@ -1,4 +1,4 @@
-/** The client of a peer: which server it takes, at which of its addresses. */
+/** The client of a peer: which server it accepts, at which address. */
 import {
   assert,
   assertEquals,
@@ -18,7 +18,7 @@ import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { readAuthorityText } from "@degu/internal/device/authority.ts";
 import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 
-Deno.test("a client of a peer is found by name, id or the peer, and works as every client", async () => {
+Deno.test("a client of a peer is found by name, id or peer object, and works like any client", async () => {
   await using setup = await setUpClient();
   const { viewer, camera, server } = setup;
   for (const peer of ["camera", "CAMERA", camera.id, (await viewer.peer("camera"))!]) {
@@ -43,7 +43,7 @@ Deno.test("a client of a peer works in ProxyApp and createFetch", async () => {
   await assertWorks(new Client(proxy.address));
 });
 
-Deno.test("client rejects an unknown peer, and wrong arguments", async () => {
+Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
   const client = viewer.client.bind(viewer) as (...args: unknown[]) => Promise<unknown>;
@@ -59,7 +59,7 @@ Deno.test("client rejects an unknown peer, and wrong arguments", async () => {
   await assertRejects(() => client("camera", { addresses: [["a"]] }), TypeError);
 });
 
-Deno.test("where no address is known that is said, and one can be given", async () => {
+Deno.test("if no address is known the error says so, and an address can be passed", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   const client = await viewer.client("camera");
@@ -69,7 +69,7 @@ Deno.test("where no address is known that is said, and one can be given", async 
   await assertWorks(await viewer.client("camera", { addresses: [server.address] }));
 });
 
-Deno.test("connect reads the entry again", async () => {
+Deno.test("connect reads the stored peer again", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
   await setup.at([setup.dead()]);
@@ -79,7 +79,7 @@ Deno.test("connect reads the entry again", async () => {
   await assertWorks(client);
 });
 
-Deno.test("an impostor or a dead address among good ones costs little, and is not taken", async () => {
+Deno.test("an impostor or a dead address among good ones costs little time, and is not accepted", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   const mute = setup.mute();
@@ -95,7 +95,7 @@ Deno.test("an impostor or a dead address among good ones costs little, and is no
   );
 });
 
-Deno.test("the address that has worked is the first of the next time", async () => {
+Deno.test("the address that worked last is tried first the next time", async () => {
   await using setup = await setUpClient();
   const mute = setup.mute();
   const addresses = [mute.address, setup.server.address];
@@ -108,7 +108,7 @@ Deno.test("the address that has worked is the first of the next time", async () 
   assertEquals(mute.conns.length, 2);
 });
 
-Deno.test("where all addresses fail, the most telling error is thrown", async () => {
+Deno.test("if all addresses fail, the most informative error is thrown", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
   const impostor = await setup.impostor();
@@ -125,7 +125,7 @@ Deno.test("where all addresses fail, the most telling error is thrown", async ()
   assertEquals(rejections.reasons, []);
 });
 
-Deno.test("a server below an authority of the peer is not the peer", async () => {
+Deno.test("a server whose certificate is below an intermediate authority is not the peer", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
   const root = await makeAuthority();
@@ -150,7 +150,7 @@ Deno.test("a server below an authority of the peer is not the peer", async () =>
   await assertWorks(await viewer.client("mallory", { addresses: [one.address, two.address] }));
 });
 
-Deno.test("signals of the client and of a request end an attempt", async () => {
+Deno.test("the signals of a client and of a request abort a connection attempt", async () => {
   await using setup = await setUpClient();
   const mute = setup.mute();
   const own = new AbortController();

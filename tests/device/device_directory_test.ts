@@ -34,7 +34,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "Device.open rejects a directory that others could have written",
+  name: "Device.open rejects a directory that others could have written to",
   ignore: !onPosix,
   async fn() {
     await using dir = await tempDir();
@@ -51,7 +51,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "Device.open leaves the mode of a directory alone that has other things in it",
+  name: "Device.open does not change the mode of a directory that contains other things",
   ignore: !onPosix,
   async fn() {
     await using dir = await tempDir();
@@ -66,7 +66,7 @@ Deno.test({
   },
 });
 
-Deno.test("Device.open wants a name where there is no device, and leaves nothing behind without one", async () => {
+Deno.test("Device.open requires a name if there is no device yet, and leaves nothing behind without one", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "camera");
   const error = await assertRejects(() => Device.open(path), RangeError, "name:");
@@ -74,7 +74,7 @@ Deno.test("Device.open wants a name where there is no device, and leaves nothing
   assertEquals(await entries(dir.path), []);
 });
 
-Deno.test("Device.open rejects another name than the device has", async () => {
+Deno.test("Device.open rejects a name that differs from the device's", async () => {
   await using devices = await TestDevices.create();
   const { dir } = await devices.open("camera");
   await assertRejects(() => Device.open(dir, { name: "viewer" }), RangeError, '"camera"');

@@ -7,7 +7,7 @@ import { join } from "@std/path";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
 
-Deno.test("the id is the SHA-256 of the key of the authority, in base32", async () => {
+Deno.test("the id is the SHA-256 of the authority's key, in base32", async () => {
   await using devices = await TestDevices.create();
   const device = await devices.open("camera");
   const [home = ""] = await entries(join(device.dir, "identity"));
@@ -23,7 +23,7 @@ Deno.test("the id is the SHA-256 of the key of the authority, in base32", async 
   assertEquals(device.id, digits.join(""));
 });
 
-Deno.test("deviceId writes 256 bits in 52 characters, each bit counts", () => {
+Deno.test("deviceId encodes 256 bits as 52 characters, and every bit counts", () => {
   assertEquals(deviceId(new Uint8Array(32)), "a".repeat(52));
   assertEquals(deviceId(new Uint8Array(32).fill(255)), `${"7".repeat(51)}q`);
   const hash = fc.uint8Array({ minLength: 32, maxLength: 32 });
@@ -36,7 +36,7 @@ Deno.test("deviceId writes 256 bits in 52 characters, each bit counts", () => {
   }));
 });
 
-Deno.test("isDeviceId is true for exactly the texts that deviceId writes", () => {
+Deno.test("isDeviceId is true only for texts that deviceId returns", () => {
   const id = deviceId(new Uint8Array(32).fill(0b01011010));
   assertEquals(isDeviceId(id), true);
   const others = [

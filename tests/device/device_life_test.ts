@@ -1,4 +1,4 @@
-/** Two devices from their pairing to the end of it, as their users see it. */
+/** Two devices from pairing to forgetting, as their users see it. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   type Address,
@@ -17,7 +17,7 @@ const LOOPBACK: Address = ["127.0.0.1", 0];
 
 const greet: App = (_request, session) => [200, "OK", { hello: peerOf(session).name }, null];
 
-Deno.test("two devices pair, serve each other, and one forgets the other in another process", async () => {
+Deno.test("two devices pair, serve each other, and one is forgotten in another process", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   const servers = [camera, viewer].map((device) => device.listen(LOOPBACK, greet));
@@ -61,7 +61,7 @@ Deno.test("two devices pair, serve each other, and one forgets the other in anot
   await Promise.all(serving);
 });
 
-Deno.test("a pairing takes effect in servers that run, of other processes too", async () => {
+Deno.test("a pairing takes effect in running servers, even those of other processes", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   const agent = await devices.open("camera"); // as a second process
@@ -85,7 +85,7 @@ Deno.test("a pairing takes effect in servers that run, of other processes too", 
   await serving;
 });
 
-Deno.test("disposing closes an invitation that is open, and ends joining", async () => {
+Deno.test("disposing closes open invitations, and ends joining", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   const invitation = await camera.invite({ listen: [LOOPBACK] });

@@ -1,4 +1,4 @@
-/** Names that are received, and ids. */
+/** Received names, and ids. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { deviceId, isDeviceId } from "@degu/internal/device/device_id.ts";
@@ -10,7 +10,7 @@ Deno.test("deviceId writes base32 as RFC 4648 §10 does, in lower case without p
   assertEquals(rows.map((text) => deviceId(new TextEncoder().encode(text))), expected);
 });
 
-Deno.test("every SHA-256 has an id of its own form, which is no name", () => {
+Deno.test("every SHA-256 has a valid id, which is not a valid name", () => {
   fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (sha256) => {
     const id = deviceId(sha256);
     assert(isDeviceId(id));
@@ -18,7 +18,7 @@ Deno.test("every SHA-256 has an id of its own form, which is no name", () => {
   }));
 });
 
-Deno.test("a name that is taken gets a number, and stays a name that is not taken", () => {
+Deno.test("a name that is taken gets a number, and remains a valid name", () => {
   const rows: [name: string, taken: string[], free: string][] = [
     ["cam", [], "cam"],
     ["cam", ["cam"], "cam-2"],

@@ -1,4 +1,4 @@
-/** What becomes of the sessions of a peer that is forgotten. */
+/** What happens to the sessions of a peer that is forgotten. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isStillAdmitted } from "@degu/internal/base/app/admission.ts";
 import { peerOf } from "@degu/degu/device";
@@ -9,7 +9,7 @@ import { REFUSED, setUp, tellName } from "@degu/testing/device_serving.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 
-Deno.test("forget ends the sessions of that peer alone, and it does not come back", async () => {
+Deno.test("forget ends the sessions of that peer only, and the peer can't reconnect", async () => {
   const signals: AbortSignal[] = [];
   await using setup = await setUp((_request, session) => {
     signals.push(session.signal);
@@ -59,7 +59,7 @@ Deno.test("forget in another process ends sessions and connections within a seco
   assert(Math.min(...attempts) < 1000, `it took ${attempts} ms`);
 });
 
-Deno.test("forget is followed once the peers can be read again", async () => {
+Deno.test("forget takes effect as soon as the peers can be read again", async () => {
   const signals: AbortSignal[] = [];
   await using setup = await setUp((_request, session) => {
     signals.push(session.signal);
@@ -85,7 +85,7 @@ Deno.test("forget is followed once the peers can be read again", async () => {
   assertEquals(logger.at("error").length, 1);
 });
 
-Deno.test("forget is followed in a directory that was restored from a copy", async () => {
+Deno.test("forget takes effect in a directory that was restored from a copy", async () => {
   await using setup = await setUp();
   const { camera, viewer, server, devices } = setup;
   using conn = await (await viewer.client("camera")).connect();
@@ -102,7 +102,7 @@ Deno.test("forget is followed in a directory that was restored from a copy", asy
   assertEquals(await setup.ask(), REFUSED);
 });
 
-Deno.test("a peer that dawdles in its handshake is let in no later than it is forgotten", async () => {
+Deno.test("a peer that is slow in its handshake is not accepted after it was forgotten", async () => {
   const asked: Session[] = [];
   await using setup = await setUp({
     onConnect: (session) => asked.push(session) > 0,
@@ -118,7 +118,7 @@ Deno.test("a peer that dawdles in its handshake is let in no later than it is fo
   assertEquals(asked, []);
 });
 
-Deno.test("the file of a peer is looked at once its handshake and onConnect are done", async () => {
+Deno.test("the file of a peer is checked after its handshake and onConnect", async () => {
   const entered = Promise.withResolvers<Session>();
   const released = Promise.withResolvers<void>();
   const names: string[] = [];
@@ -144,7 +144,7 @@ Deno.test("the file of a peer is looked at once its handshake and onConnect are 
   assertEquals(peerOf(session).name, "viewer");
 });
 
-Deno.test("forget ends a session whose onConnect is under way", async () => {
+Deno.test("forget ends a session whose onConnect is pending", async () => {
   const entered = Promise.withResolvers<Session>();
   const released = Promise.withResolvers<void>();
   await using setup = await setUp({
@@ -171,7 +171,7 @@ Deno.test("forget ends a session whose onConnect is under way", async () => {
   }
 });
 
-Deno.test("an app can ask in the middle of a request whether its peer is still one", async () => {
+Deno.test("an app can check during a request whether its peer is still paired", async () => {
   const started = Promise.withResolvers<Session>();
   const answers: boolean[] = [];
   const forgotten = Promise.withResolvers<void>();
@@ -193,7 +193,7 @@ Deno.test("an app can ask in the middle of a request whether its peer is still o
   await asking;
 });
 
-Deno.test("shutdown lets a request end, which forget ends all the same", async () => {
+Deno.test("shutdown lets a request finish, and forget still ends it", async () => {
   const started = Promise.withResolvers<AbortSignal>();
   await using setup = await setUp(async (_request, session) => {
     started.resolve(session.signal);

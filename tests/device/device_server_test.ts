@@ -1,4 +1,4 @@
-/** The server of a device: it lets in peers, and nobody else. */
+/** The server of a device accepts only its peers. */
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { peerOf } from "@degu/degu/device";
 import type { Session, SSLServer } from "@degu/degu/server";
@@ -17,7 +17,7 @@ import {
 } from "@degu/testing/device_serving.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
-Deno.test("a peer is let in, and is known by peerOf", async () => {
+Deno.test("a peer is accepted, and peerOf returns it", async () => {
   await using setup = await setUp((_request, session) => {
     const { id, name } = peerOf(session);
     return [200, "OK", { name: `${name} ${id}` }, null];
@@ -27,7 +27,7 @@ Deno.test("a peer is let in, and is known by peerOf", async () => {
   assertEquals(await setup.ask(), `anna ${setup.viewer.id}`);
 });
 
-Deno.test("a stranger is not let in, nor the device itself", async () => {
+Deno.test("a stranger is refused, and so is the device itself", async () => {
   const asked: Session[] = [];
   await using setup = await setUp({
     onConnect: (session) => asked.push(session) > 0,
@@ -44,7 +44,7 @@ Deno.test("a stranger is not let in, nor the device itself", async () => {
   assertEquals(setup.logger.at("warn"), []);
 });
 
-Deno.test("a server that has no peers yet lets nobody in, until there is one", async () => {
+Deno.test("a server without peers refuses everybody until there is one", async () => {
   await using devices = await TestDevices.create();
   const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
   await using server = camera.listen(LOOPBACK, tellName);
@@ -57,7 +57,7 @@ Deno.test("a server that has no peers yet lets nobody in, until there is one", a
   assertEquals(await answerOf(client), "viewer");
 });
 
-Deno.test("a pairing that another process has written takes effect while the server runs", async () => {
+Deno.test("a pairing that another process stored takes effect while the server runs", async () => {
   await using setup = await setUp();
   const { devices, camera } = setup;
   const other = await devices.open("other");
@@ -74,7 +74,7 @@ Deno.test("a pairing that another process has written takes effect while the ser
   assertEquals(answer, "other");
 });
 
-Deno.test("malicious paired peer: an authority below its own lets nobody in", async () => {
+Deno.test("malicious paired peer: a certificate below an intermediate authority of its own is refused", async () => {
   await using setup = await setUp();
   const { camera, server, logger } = setup;
   const root = await makeAuthority();
@@ -84,13 +84,13 @@ Deno.test("malicious paired peer: an authority below its own lets nobody in", as
   const chain = below.pem + between.pem;
   const client = await clientWith(camera, server.address, chain, below.keyPem);
   assertEquals(await answerOf(client), REFUSED);
-  assertMatch(logger.at("info").join("\n"), /has not itself signed/);
+  assertMatch(logger.at("info").join("\n"), /has not signed its certificate directly/);
   const direct = await makeLeaf(root);
   const other = await clientWith(camera, server.address, direct.pem, direct.keyPem);
   assertEquals(await answerOf(other), "mallory");
 });
 
-Deno.test("onConnect of the app has its say", async () => {
+Deno.test("onConnect of the app can refuse a peer", async () => {
   let letIn = false;
   await using setup = await setUp({ onConnect: () => letIn, handle: tellName as never });
   assertEquals(await setup.ask(), REFUSED);
@@ -98,7 +98,7 @@ Deno.test("onConnect of the app has its say", async () => {
   assertEquals(await setup.ask(), "viewer");
 });
 
-Deno.test("whom a device's server trusts can't be set", async () => {
+Deno.test("the trust of a device's server can't be set", async () => {
   await using setup = await setUp();
   const { server } = setup;
   const { setSslctx } = server as SSLServer;
@@ -106,7 +106,7 @@ Deno.test("whom a device's server trusts can't be set", async () => {
   assertEquals(await setup.ask(), "viewer");
 });
 
-Deno.test("a device says where its servers listen, for as long as they do", async () => {
+Deno.test("a device returns the addresses of its servers as long as they listen", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   assertEquals(await camera.serving(), []);
@@ -118,7 +118,7 @@ Deno.test("a device says where its servers listen, for as long as they do", asyn
   assertEquals(await camera.serving(), []);
 });
 
-Deno.test("listen checks its arguments, and logs where the device does", async () => {
+Deno.test("listen validates its arguments, and logs to the device's logger", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   const listen = camera.listen.bind(camera) as (...args: unknown[]) => unknown;
@@ -133,7 +133,7 @@ Deno.test("listen checks its arguments, and logs where the device does", async (
   assertEquals(typeof other.options.logger?.warn, "function");
 });
 
-Deno.test("an address that is taken is reported by ready, and leaves nothing behind", async () => {
+Deno.test("ready rejects if an address is in use, and leaves nothing behind", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   await using first = camera.listen(LOOPBACK, tellName);

@@ -1,4 +1,4 @@
-/** A device: how it is opened, and closed. */
+/** Opening and closing a device. */
 import {
   assertEquals,
   assertMatch,
@@ -20,7 +20,7 @@ const onPosix = Deno.build.os !== "windows";
 
 const app = () => [204, "No Content", {}, null] as const;
 
-Deno.test("Device.open makes a device once, and opens it from then on", async () => {
+Deno.test("Device.open creates a device once, and later opens it", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "home", "camera");
   let id;
@@ -35,7 +35,7 @@ Deno.test("Device.open makes a device once, and opens it from then on", async ()
   }
 });
 
-Deno.test("Device.open takes names of 63 letters, digits, hyphens and underscores, and no others", async (t) => {
+Deno.test("Device.open accepts names of up to 63 letters, digits, hyphens and underscores only", async (t) => {
   const id = "a".repeat(52);
   const rows: [name: string, isName: boolean][] = [
     ["a", true],
@@ -86,7 +86,7 @@ Deno.test("Device.open rejects arguments of a wrong type, and unknown options", 
   assertEquals(await entries(dir.path), []);
 });
 
-Deno.test("devices that are opened at once in one directory are one", async () => {
+Deno.test("simultaneous opens of one directory create one device", async () => {
   await using dir = await tempDir();
   const opened = await Promise.all(
     Array.from({ length: 4 }, () => Device.open(dir.path, { name: "camera" })),
@@ -110,7 +110,7 @@ Deno.test("two devices have different ids", async () => {
   assertNotEquals(one.id, two.id);
 });
 
-Deno.test("disposing closes servers and connections, and the device is closed then", async () => {
+Deno.test("disposing closes servers and connections, and closes the device", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   const viewer = await devices.open("viewer");
@@ -134,7 +134,7 @@ Deno.test("disposing closes servers and connections, and the device is closed th
   await within(serving, "the server ends");
 });
 
-Deno.test("a device that nobody disposes of keeps no process alive", async () => {
+Deno.test("a device that is not disposed of does not keep the process alive", async () => {
   await using dir = await tempDir();
   const script = `import { Device } from "./device.ts";
 const device = await Device.open(${JSON.stringify(dir.path)}, { name: "camera" });
@@ -144,7 +144,7 @@ console.log(device.name);`;
 });
 
 Deno.test({
-  name: "a FIFO in the directory of a device is not waited for",
+  name: "a FIFO in the directory of a device does not block it",
   ignore: !onPosix,
   async fn() {
     await using devices = await TestDevices.create();

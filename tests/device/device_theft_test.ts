@@ -1,4 +1,4 @@
-/** What others can do who have a device's directory, or the machine that it is on. */
+/** What is possible with a stolen directory, or on the same machine. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
 import { Server } from "@degu/degu/server";
@@ -7,7 +7,7 @@ import { record } from "@degu/testing/device_pairs.ts";
 
 const ANOTHER_USER = 12345;
 
-Deno.test("a copy of a directory is that device until its peers forget it", async () => {
+Deno.test("a copied directory acts as that device until its peers forget it", async () => {
   await using setup = await setUpClient();
   const { devices, camera, viewer, server } = setup;
   await copyDirectory(viewer.dir, devices.path("stolen"));
@@ -34,7 +34,7 @@ Deno.test("a copy of a directory is that device until its peers forget it", asyn
   assertEquals(error.code, "UNTRUSTED");
 });
 
-Deno.test("a copy of a directory does not make its owner a peer of another device", async () => {
+Deno.test("a copied directory can't be used to impersonate the peers in it", async () => {
   await using setup = await setUpClient();
   const { devices, camera, viewer } = setup;
   await copyDirectory(viewer.dir, devices.path("stolen"));
@@ -51,7 +51,7 @@ Deno.test("a copy of a directory does not make its owner a peer of another devic
   assertEquals(error.code, "UNTRUSTED");
 });
 
-Deno.test("a process that has taken the port of a device is not taken for it", async () => {
+Deno.test("a process that has taken over the port of a device is not mistaken for it", async () => {
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   const { address } = server;
@@ -64,7 +64,7 @@ Deno.test("a process that has taken the port of a device is not taken for it", a
 });
 
 Deno.test({
-  name: "a process of another user can neither read the directory of a device nor change it",
+  name: "a process of another user can't read or change the directory of a device",
   ignore: Deno.uid() !== 0,
   async fn() {
     await using setup = await setUpClient();

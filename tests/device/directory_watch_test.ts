@@ -1,4 +1,4 @@
-/** Changes that another process makes are seen, also where the system does not tell. */
+/** Changes by other processes are noticed, even if the system does not report them. */
 import { join } from "@std/path";
 import { DirectoryWatch } from "@degu/internal/device/directory_watch.ts";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -46,7 +46,7 @@ class Observer implements AsyncDisposable {
 
 for (const [name, watchFs] of Object.entries(SYSTEMS)) {
   Deno.test({
-    name: `changes are seen where the system ${name}`,
+    name: `changes are noticed if the system ${name}`,
     ignore: Deno.build.os !== "linux",
     async fn() {
       await using dir = await tempDir();
@@ -64,7 +64,7 @@ for (const [name, watchFs] of Object.entries(SYSTEMS)) {
   });
 }
 
-Deno.test("changes are seen after the directory was put back", async () => {
+Deno.test("changes are noticed after the directory was restored", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "watched");
   await Deno.mkdir(path);
@@ -79,7 +79,7 @@ Deno.test("changes are seen after the directory was put back", async () => {
   }
 });
 
-Deno.test("changes are seen in a directory that took the place of the watched one", async () => {
+Deno.test("changes are noticed in a directory that replaced the watched one", async () => {
   await using dir = await tempDir();
   const parent = join(dir.path, "parent");
   const path = join(parent, "watched");
@@ -96,7 +96,7 @@ Deno.test("changes are seen in a directory that took the place of the watched on
   }
 });
 
-Deno.test("what could not be followed is reported again until it was", async () => {
+Deno.test("a change that could not be processed is reported again until it was", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "watched");
   await Deno.mkdir(path);

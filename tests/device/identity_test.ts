@@ -1,4 +1,4 @@
-/** The identity of a device that is open. */
+/** The identity of an open device. */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";

@@ -42,7 +42,7 @@ function restOf(line: string): Uint8Array {
   return Uint8Array.fromBase64(line.slice("degu:".length), { alphabet: "base64url" }).slice(5);
 }
 
-Deno.test("a line says what was put into it", () => {
+Deno.test("a line is parsed back into its fields", () => {
   fc.assert(fc.property(content, (given) => {
     const line = encodeLine(given);
     assertMatch(line, /^degu:[A-Za-z0-9_-]+$/);
@@ -59,7 +59,7 @@ Deno.test("white space anywhere in a line is ignored", () => {
   assertEquals(decodeLine(` ${spaced} \n`), decodeLine(line));
 });
 
-Deno.test("a line that was changed in one character, cut or joined with more is garbled", () => {
+Deno.test("a line with a changed character, or one that is cut or extended, is reported as garbled", () => {
   const line = encodeLine(sample);
   fc.assert(fc.property(
     fc.integer({ min: "degu:".length, max: line.length - 1 }),
@@ -74,7 +74,7 @@ Deno.test("a line that was changed in one character, cut or joined with more is 
   ));
 });
 
-Deno.test("a line of a newer version is refused as such, an older one as garbled", () => {
+Deno.test("a line of a newer version is reported as such, an older one as garbled", () => {
   const rest = restOf(encodeLine(sample));
   assertEquals(decodeLine(lineOf(1, rest)).secret, sample.secret);
   assertThrows(() => decodeLine(lineOf(2, rest)), RangeError, "a newer version, 2");
@@ -82,7 +82,7 @@ Deno.test("a line of a newer version is refused as such, an older one as garbled
   assertThrows(() => decodeLine(lineOf(0, rest)), RangeError, "garbled");
 });
 
-Deno.test("text that is no line is refused as foreign, and not shown", () => {
+Deno.test("text that is not a line is reported as foreign, and not quoted", () => {
   const texts = ["", "hello", "DEGU:abc", "https://example.com/degu:abc", "degu", "\u200bdegu:"];
   for (const text of [...texts, "-----BEGIN EC PRIVATE KEY-----"]) {
     const error = assertThrows(() => decodeLine(text), RangeError, 'begins with "degu:"');
@@ -91,7 +91,7 @@ Deno.test("text that is no line is refused as foreign, and not shown", () => {
   assertThrows(() => decodeLine(7 as unknown as string), TypeError, "number");
 });
 
-Deno.test("a line is refused once it expired more than a day ago, and no earlier", () => {
+Deno.test("a line is refused if it expired more than a day ago, and no earlier", () => {
   const { expires } = sample;
   const line = encodeLine(sample);
   const end = expires.getTime() + DAY;
@@ -101,7 +101,7 @@ Deno.test("a line is refused once it expired more than a day ago, and no earlier
   assertEquals(decodeLine(line, 0).expires, expires);
 });
 
-Deno.test("a line that is whole but against the rules is refused", () => {
+Deno.test("an intact line with invalid content is refused", () => {
   const authority = (length: number) => [length >> 8, length & 255, ...new Uint8Array(length)];
   const address = [4, 192, 0, 2, 7, 1, 0];
   const end = [...new Uint8Array(16), ...new Uint8Array(2), 1, 2, 3, 4, 5, 6];
@@ -136,7 +136,7 @@ Deno.test("a line that is whole but against the rules is refused", () => {
   }
 });
 
-Deno.test("no text at all makes reading a line fail otherwise", () => {
+Deno.test("no text makes reading a line fail in any other way", () => {
   fc.assert(fc.property(fc.string(), (text) => {
     assertThrows(() => decodeLine(`degu:${text}`), RangeError);
   }));
@@ -145,7 +145,7 @@ Deno.test("no text at all makes reading a line fail otherwise", () => {
   }));
 });
 
-Deno.test("a line is whole when its end is there, whether it can be used or not", () => {
+Deno.test("a line is complete when its end has arrived, whether or not it is valid", () => {
   const line = encodeLine(sample);
   assertEquals(isWholeLine(line), true);
   assertEquals(isWholeLine(` ${line.replaceAll(/(.{50})/g, "$1\n")}\n`), true);

@@ -1,4 +1,4 @@
-/** Pairing between two devices that keep to the protocol. */
+/** Pairing between two devices that follow the protocol. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
@@ -10,7 +10,7 @@ import { unhandledRejections } from "@degu/testing/rejections.ts";
 /** A loopback address whose ports nobody else uses, so that a port that was freed stays free. */
 const QUIET: Address[] = [["127.86.75.30", 0]];
 
-Deno.test("two devices are paired by a line, and each has the other among its peers", async () => {
+Deno.test("two devices pair by a line, and each stores the other as a peer", async () => {
   await using devices = await makeDevices("Camera", "viewer");
   const { Camera: camera, viewer } = devices;
   const { atInviter, atJoiner } = await pair(
@@ -47,7 +47,7 @@ Deno.test("both ends log the name and the id of the other, and no secret", async
   assert(!shown.includes(invitation.line.slice(0, 40)), shown);
 });
 
-Deno.test("the secret of an invitation is on no disk", async () => {
+Deno.test("the secret of an invitation is not stored on disk", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -70,7 +70,7 @@ async function filesUnder(dir: string): Promise<string[]> {
   return files;
 }
 
-Deno.test("an invitation is for one pairing: its line is of no use after it", async () => {
+Deno.test("an invitation is for a single pairing: afterwards its line is useless", async () => {
   await using devices = await makeDevices("camera", "viewer", "late");
   const { camera, viewer, late } = devices;
   await using invitation = await camera.invite();
@@ -79,8 +79,8 @@ Deno.test("an invitation is for one pairing: its line is of no use after it", as
     const error = await assertRejects(
       () => device.join(invitation.line),
       DeguError,
-      "this line is not open any more: it has expired, was closed, or another device has used it; look " +
-        `at the peers of camera (${camera.id}) and forget what you do not know`,
+      "this line is not open any more: it has expired, was closed, or another device has used it; check " +
+        `the peers of camera (${camera.id}), and forget any that you don't recognize`,
     );
     assert(error.cause instanceof AggregateError);
   }
@@ -88,7 +88,7 @@ Deno.test("an invitation is for one pairing: its line is of no use after it", as
   assertEquals((await camera.peers()).map(({ id }) => id), [viewer.id]);
 });
 
-Deno.test("a device can have several invitations open, and join while it has", async () => {
+Deno.test("a device can have several invitations open, and join at the same time", async () => {
   await using devices = await makeDevices("camera", "one", "two");
   const { camera, one, two } = devices;
   await using first = await camera.invite();
@@ -106,7 +106,7 @@ Deno.test("a device can have several invitations open, and join while it has", a
   assertEquals((await two.peers()).map(({ name }) => name), ["camera"]);
 });
 
-Deno.test("two devices of one name are told apart where they pair at once", async () => {
+Deno.test("two devices with the same name get different names if they pair at the same time", async () => {
   await using devices = await makeDevices("camera", "Viewer", "viewer");
   const { camera, Viewer: one, viewer: two } = devices;
   await using first = await camera.invite();
@@ -131,7 +131,7 @@ Deno.test("the port is free when the pairing has resolved, and after close", asy
   await assertRejects(() => other.paired, ConnectionClosedError, "the invitation was closed");
 });
 
-Deno.test("an invitation ends at its time, whatever the clock says, and frees its port", async () => {
+Deno.test("an invitation expires in time even if the clock changes, and frees its port", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   for (const shift of [-3_600_000, 3_600_000]) {
@@ -154,7 +154,7 @@ Deno.test("an invitation ends at its time, whatever the clock says, and frees it
   }
 });
 
-Deno.test("nobody has to wait for a pairing that does not come", async () => {
+Deno.test("a pairing that nobody awaits is no unhandled rejection", async () => {
   using unhandled = unhandledRejections();
   await using devices = await makeDevices("camera");
   const { camera } = devices;
@@ -172,7 +172,7 @@ Deno.test("nobody has to wait for a pairing that does not come", async () => {
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("the same device again: its entry is renewed and keeps its name", async () => {
+Deno.test("pairing the same device again renews its entry and keeps its name", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const first = await pair(camera, viewer, { peerName: "screen" }, { serving: [["::1", 1]] });
@@ -206,7 +206,7 @@ Deno.test("a received name that is taken gets a number, a given one is refused",
   assertEquals(two.logger.at("warn"), []);
 });
 
-Deno.test("each is told where the servers of the other listen when the answer goes out", async () => {
+Deno.test("each device gets the other's server addresses when the answer is sent", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite({ serving: undefined });
@@ -222,7 +222,7 @@ Deno.test("each is told where the servers of the other listen when the answer go
   assertEquals((await client.request("GET", "/")).headers["who"], "viewer");
 });
 
-Deno.test("an invitation waits at every address that it is given", async () => {
+Deno.test("an invitation listens on all given addresses", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   for (const listen of [[["127.0.0.1", 0], ["127.0.0.2", 0]], [["0.0.0.0", 0]]] as Address[][]) {
@@ -231,14 +231,14 @@ Deno.test("an invitation waits at every address that it is given", async () => {
   }
 });
 
-Deno.test("an invitation waits at the addresses of this machine where none is given", async () => {
+Deno.test("an invitation listens on the addresses of this machine by default", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite({ listen: undefined });
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
 });
 
-Deno.test("options of an invitation that are wrong are refused, and leave no port open", async () => {
+Deno.test("invalid options of an invitation are refused, and leave no port open", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const table: [Record<string, unknown>, new () => Error][] = [

@@ -1,4 +1,4 @@
-/** What somebody can do who has the line of an invitation, and does not keep to the protocol. */
+/** Attacks by somebody who has the line of an invitation. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   addressOf,
@@ -44,7 +44,7 @@ async function isTaken(
   }
 }
 
-Deno.test("a joiner whose name or addresses are hostile is refused, and nothing is written", async () => {
+Deno.test("a joiner with a hostile name or addresses is refused, and nothing is stored", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -77,7 +77,7 @@ Deno.test("a joiner whose name or addresses are hostile is refused, and nothing 
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
 });
 
-Deno.test("an authority that is not that of a device is refused before anything else", async () => {
+Deno.test("an authority that is not a device's is refused before any other check", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -112,7 +112,7 @@ Deno.test("an authority that is not that of a device is refused before anything 
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
 });
 
-Deno.test("the inviter's own authority is refused, with a warning that says so", async () => {
+Deno.test("the inviter's own authority is refused, with a warning", async () => {
   await using devices = await makeDevices("camera");
   const { camera } = devices;
   await using invitation = await camera.invite();
@@ -122,7 +122,7 @@ Deno.test("the inviter's own authority is refused, with a warning that says so",
   assert(camera.logger.at("warn")[0]!.includes("a copy of it"), camera.logger.at("warn")[0]);
 });
 
-Deno.test("the value is good for the authority that it was made for, and once", async () => {
+Deno.test("the value is valid only for its authority, and only once", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   await using invitation = await camera.invite();
@@ -149,7 +149,7 @@ Deno.test("the value is good for the authority that it was made for, and once", 
   assertEquals((await camera.peers()).length, 1);
 });
 
-Deno.test("the second step needs a certificate that the authority itself has signed", async () => {
+Deno.test("the second step requires a certificate that the authority has signed directly", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -173,7 +173,7 @@ Deno.test("the second step needs a certificate that the authority itself has sig
   await within(invitation.paired, "it is paired");
 });
 
-Deno.test("a second device with the right secret is turned away, and the user is warned", async () => {
+Deno.test("a second device with the right secret is refused, with a warning to the user", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   const asked = Promise.withResolvers<void>();
@@ -213,7 +213,7 @@ async function partsOf(
   return { name, id, authority, sslconfig: () => identity, peers, logger, closing };
 }
 
-Deno.test("a joiner that is gone after the first step leaves nothing, and the invitation ends in time", async () => {
+Deno.test("a joiner that leaves after the first step leaves nothing behind, and the invitation expires in time", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   await using invitation = await camera.invite({ seconds: 1 });
@@ -223,7 +223,7 @@ Deno.test("a joiner that is gone after the first step leaves nothing, and the in
   assertEquals([await camera.written(), await other.written()], [[], []]);
 });
 
-Deno.test("where the last answer is lost the inviter has an entry, which joining again renews", async () => {
+Deno.test("if the last answer is lost the inviter keeps an entry, which joining again renews", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   {
@@ -241,7 +241,7 @@ Deno.test("where the last answer is lost the inviter has an entry, which joining
   assert(atInviter.pairedAt > first!.pairedAt);
 });
 
-Deno.test("a joiner that keeps its last connection open holds up the inviter for two seconds", async () => {
+Deno.test("a joiner that keeps its last connection open delays the inviter by two seconds", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -257,7 +257,7 @@ Deno.test("a joiner that keeps its last connection open holds up the inviter for
   assertEquals(await stranger.end(), "HTTP/1.1 204 No Content\r\n\r\n");
 });
 
-Deno.test("an inviter that can't write gives no answer, and has no entry", async () => {
+Deno.test("an inviter that can't write sends no answer, and has no entry", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   // A name that is given was free when the invitation was made, and is not when it is used.
@@ -283,7 +283,7 @@ class SlowStore extends PeerStore {
   }
 }
 
-Deno.test("closing an invitation while its pairing is stored completes the pairing", async () => {
+Deno.test("closing an invitation while its pairing is being stored completes the pairing", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const { dir, id, logger } = camera;

@@ -1,4 +1,4 @@
-/** What is said when joining fails, and what has to be done. */
+/** The errors of joining: what failed, and what to do. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { TLSSocket } from "node:tls";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
@@ -6,7 +6,7 @@ import { JoinFailure } from "@degu/internal/device/join_failure.ts";
 import { makeDevices } from "@degu/testing/pairing.ts";
 import { answerOf, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
 
-Deno.test("an inviter that hangs up is told apart by the step in which it does", async () => {
+Deno.test("the error for an inviter that disconnects depends on the step", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const right = answerOf({ value: VALUE, name: "camera", addresses: [] });
@@ -28,7 +28,7 @@ Deno.test("an inviter that hangs up is told apart by the step in which it does",
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("a device that can't be reached is told apart from one that turns this one away", async () => {
+Deno.test("an unreachable device and one that refuses this device cause different errors", async () => {
   await using devices = await makeDevices("camera");
   const { camera } = devices;
   const { NetworkUnreachable, TimedOut, ConnectionRefused } = Deno.errors;
@@ -50,12 +50,13 @@ Deno.test("a device that can't be reached is told apart from one that turns this
     assert(error instanceof DeguError && error.message.includes(wanted), `${error}`);
     assertEquals(error.cause, cause);
     // Whatever it is, what has to be done about a stolen line is said.
-    const advice = `look at the peers of camera (${camera.id}) and forget what you do not know`;
+    const advice =
+      `check the peers of camera (${camera.id}), and forget any that you don't recognize`;
     assert(error.message.includes(advice), error.message);
   }
 });
 
-Deno.test("a missing permission is told as such", async () => {
+Deno.test("a missing permission is reported as such", async () => {
   await using devices = await makeDevices("camera");
   const failure = new JoinFailure(devices.camera.authority, new AbortController().signal);
   const denied = new Deno.errors.NotCapable("Requires net access");
@@ -66,7 +67,7 @@ Deno.test("a missing permission is told as such", async () => {
   );
 });
 
-Deno.test("a name that this device knows the other by is used in what goes wrong", async () => {
+Deno.test("an error message uses this device's name for the other", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   {

@@ -1,11 +1,11 @@
-/** What whoever has made a line, or has taken the place of that device, can do to one that joins. */
+/** Attacks on a joiner by whoever made the line, or impersonates that device. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { makeDevices } from "@degu/testing/pairing.ts";
 import { answerOf, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-Deno.test("an answer that is hostile is refused, and nothing is written", async () => {
+Deno.test("a hostile answer is refused, and nothing is stored", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const right = { value: VALUE, name: "camera", addresses: [] };
@@ -36,14 +36,14 @@ Deno.test("an answer that is hostile is refused, and nothing is written", async 
   for (const text of table) {
     await using inviter = await startInviter(camera, () => text);
     const error = await assertRejects(() => viewer.join(inviter.line), DeguError, undefined, text);
-    assert(error.message.includes("against the rules"), `${error.message} for ${text}`);
+    assert(error.message.includes("is not valid"), `${error.message} for ${text}`);
     assert(error.message.includes(camera.id), error.message);
     assertEquals(inviter.requests.length, 1);
   }
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("an answer that is an error is not taken for success", async () => {
+Deno.test("an error response is not mistaken for success", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const right = { value: VALUE, name: "camera", addresses: [] };
@@ -62,7 +62,7 @@ Deno.test("an answer that is an error is not taken for success", async () => {
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("joining ends in the middle of a step with its signal, and a slow inviter can't stop that", async () => {
+Deno.test("the signal aborts joining in the middle of a step, even with a slow inviter", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const right = answerOf({ value: VALUE, name: "camera", addresses: [] });
@@ -80,7 +80,7 @@ Deno.test("joining ends in the middle of a step with its signal, and a slow invi
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("a joiner's device that is closed ends its joining", async () => {
+Deno.test("closing the joiner's device ends its joining", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using inviter = await startInviter(camera, () => {

@@ -1,4 +1,4 @@
-/** Devices that are killed in the middle of a pairing, and what a process needs for one. */
+/** Devices that are killed during a pairing, and the permissions that pairing needs. */
 import { assert, assertEquals } from "@std/assert";
 import { TextLineStream } from "@std/streams";
 import {
@@ -35,7 +35,7 @@ function linesOf(child: Deno.ChildProcess): ReadableStream<string> {
   return child.stdout.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream());
 }
 
-Deno.test("two processes are paired, with the permissions that they need and no others", async () => {
+Deno.test("two processes pair with exactly the permissions that they need", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const inviting = start(camera, "invite");
@@ -56,7 +56,7 @@ Deno.test("two processes are paired, with the permissions that they need and no 
   assertEquals((await viewer.peers()).map(({ id }) => id), [camera.id]);
 });
 
-Deno.test("a server on every address is not told of where nobody may see which those are", async () => {
+Deno.test("a server on a wildcard address is not announced without permission to list the interfaces", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const inviting = start(camera, "serve");
@@ -70,7 +70,7 @@ Deno.test("a server on every address is not told of where nobody may see which t
   assert((await errors).includes("--allow-sys=networkInterfaces"), await errors);
 });
 
-Deno.test("an inviter that is killed between the steps has written nothing", async () => {
+Deno.test("an inviter that is killed between the steps has stored nothing", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const inviting = start(camera, "invite");
@@ -85,7 +85,7 @@ Deno.test("an inviter that is killed between the steps has written nothing", asy
   assertEquals(await camera.written(), []);
 });
 
-Deno.test("a joiner that is killed between the steps has written nothing", async () => {
+Deno.test("a joiner that is killed between the steps has stored nothing", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const between = Promise.withResolvers<void>();
@@ -101,7 +101,7 @@ Deno.test("a joiner that is killed between the steps has written nothing", async
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("a joiner that is killed at any time has an entry only where the inviter has one", async () => {
+Deno.test("a joiner that is killed at any time has an entry only if the inviter has one", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const outcomes = new Set<string>();

@@ -14,7 +14,7 @@ import {
 } from "@degu/testing/pairing.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-Deno.test("a line that was broken by white space pairs as well", async () => {
+Deno.test("a line that was broken by white space still pairs", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -23,7 +23,7 @@ Deno.test("a line that was broken by white space pairs as well", async () => {
   await invitation.paired;
 });
 
-Deno.test("of two that join at once exactly one is paired, and the other one is told", async () => {
+Deno.test("exactly one of two simultaneous joiners pairs, and the other gets an error", async () => {
   await using devices = await makeDevices("camera", "one", "two");
   const { camera, one, two } = devices;
   for (let round = 0; round < 5; round++) {
@@ -42,7 +42,7 @@ Deno.test("of two that join at once exactly one is paired, and the other one is 
   }
 });
 
-Deno.test("a line whose time is over by the joiner's clock is still the inviter's to judge", async () => {
+Deno.test("the inviter decides about a line that is expired by the joiner's clock", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const { now } = Date;
@@ -62,7 +62,7 @@ Deno.test("a line whose time is over by the joiner's clock is still the inviter'
   }
 });
 
-Deno.test("the two may change sides", async () => {
+Deno.test("the two devices can exchange roles", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await pair(camera, viewer);
@@ -95,7 +95,7 @@ async function copy(from: string, to: string): Promise<void> {
   }
 }
 
-Deno.test("joining ends with the reason of its signal, and writes nothing", async () => {
+Deno.test("joining rejects with the reason of its signal, and stores nothing", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -143,7 +143,7 @@ function startCutter(to: readonly [string, number], cuts: number) {
   return Object.assign(counter, { port, [Symbol.asyncDispose]: dispose });
 }
 
-Deno.test("a handshake that is cut is tried ten times before it fails, and not as a line that is used up", async () => {
+Deno.test("a handshake that breaks off is tried ten times, and its error is not that of a used line", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -160,7 +160,7 @@ Deno.test("a handshake that is cut is tried ten times before it fails, and not a
   assertEquals([peer.id, cutter.count], [camera.id, 6]);
 });
 
-Deno.test("joining ends at once by its signal between two tries", async () => {
+Deno.test("the signal aborts joining at once between two attempts", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -175,7 +175,7 @@ Deno.test("joining ends at once by its signal between two tries", async () => {
   assertEquals(await viewer.written(), []);
 });
 
-Deno.test("a pairing goes on where one address of the line is dead and another an impostor's", async () => {
+Deno.test("pairing succeeds even if one address of the line is dead and another an impostor's", async () => {
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
   await using invitation = await camera.invite();
@@ -196,7 +196,7 @@ Deno.test("a pairing goes on where one address of the line is dead and another a
   assertEquals(await impostor.written(), []);
 });
 
-Deno.test("a stolen line that was used first does not look like success", async () => {
+Deno.test("a stolen line that was already used does not look like success", async () => {
   await using devices = await makeDevices("camera", "viewer", "thief");
   const { camera, viewer, thief } = devices;
   await using invitation = await camera.invite();

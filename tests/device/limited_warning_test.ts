@@ -31,7 +31,7 @@ Deno.test("the first event is logged at once, those of the next second together"
   assertEquals(logged(), ["a 1", "d 4"]);
 });
 
-Deno.test("a quiet second is not logged, and the event after it is at once", () => {
+Deno.test("a quiet second is not logged, and the event after it is logged at once", () => {
   using setup = setUp();
   const { time, warning, logged } = setup;
   warning.add("a");
@@ -52,7 +52,7 @@ Deno.test("a flood is logged once a second", () => {
   assertEquals([texts.length, texts.at(0), texts.at(-1)], [11, "x 1", "x 100"]);
 });
 
-Deno.test("nothing is logged after stop, neither what waits nor what is added", () => {
+Deno.test("nothing is logged after stop, whether pending or added later", () => {
   using setup = setUp();
   const { time, warning, logged } = setup;
   warning.add("a");

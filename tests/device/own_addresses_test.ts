@@ -26,7 +26,7 @@ const HOME = [
   of("eth0", "2001:db8::2", 0),
 ];
 
-Deno.test("own addresses are those of most use first, and the loopback ones never among others", () => {
+Deno.test("own addresses list the most useful first, and loopback ones never with others", () => {
   assertEquals(ownAddresses(HOME), [
     ["192.168.1.7", 0],
     ["2001:db8::1", 0],
@@ -37,7 +37,7 @@ Deno.test("own addresses are those of most use first, and the loopback ones neve
   ]);
 });
 
-Deno.test("own addresses have one of each interface before a second of any", () => {
+Deno.test("own addresses list one per interface before a second of any", () => {
   const bridges = [1, 2, 3].map((i) => of(`br${i}`, `172.17.${i}.1`));
   const cable = of("eth1", "fe80::2", 9);
   assertEquals(ownAddresses([...HOME, ...bridges, cable]).slice(0, 6), [
@@ -50,12 +50,12 @@ Deno.test("own addresses have one of each interface before a second of any", () 
   ]);
 });
 
-Deno.test("own addresses are the loopback ones where there are no others", () => {
+Deno.test("own addresses are the loopback ones if there are no others", () => {
   assertEquals(ownAddresses(LOOPBACK), [["127.0.0.1", 0], ["::1", 0]]);
   assertEquals(ownAddresses([]), []);
 });
 
-Deno.test("a wildcard stands for the addresses of this machine, with its port", () => {
+Deno.test("a wildcard is replaced by the addresses of this machine, with its port", () => {
   const rest: Address[] = [["10.0.0.1", 5], "/run/a.socket"];
   assertEquals(withoutWildcards([["0.0.0.0", 7443], ...rest], () => HOME), [
     ["192.168.1.7", 7443],
@@ -71,7 +71,7 @@ Deno.test("a wildcard stands for the addresses of this machine, with its port", 
   }
 });
 
-Deno.test("nobody is asked for the interfaces where there is no wildcard", () => {
+Deno.test("the interfaces are read only if there is a wildcard", () => {
   const given: Address[] = [["127.0.0.1", 0], ["::1", 0], "/run/a.socket", new Uint8Array(0)];
   const ask = () => {
     throw new Error("asked");
@@ -79,7 +79,7 @@ Deno.test("nobody is asked for the interfaces where there is no wildcard", () =>
   assertEquals(withoutWildcards(given, ask), given);
 });
 
-Deno.test("the interface of a connection is found by its own address", () => {
+Deno.test("the interface of a connection is found by its local address", () => {
   assertEquals(scopeOfOwn("192.168.1.8", HOME), 2);
   assertEquals(scopeOfOwn("::ffff:192.168.1.8", HOME), 2);
   assertEquals(scopeOfOwn("fe80::1%eth0", HOME), 2);

@@ -1,11 +1,11 @@
-/** What the client of a pairing shows, and whom it talks to. */
+/** What the client of a pairing reveals, and to whom. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { base64url, makeDevices } from "@degu/testing/pairing.ts";
 import { answerOf, DONE, startInviter, VALUE } from "@degu/testing/pairing_inviter.ts";
 
-Deno.test("the joiner shows its certificate in the second step only, and its secret in the first", async () => {
+Deno.test("the joiner shows its certificate only in the second step, and its secret only in the first", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const certificates: boolean[] = [];
@@ -26,7 +26,7 @@ Deno.test("the joiner shows its certificate in the second step only, and its sec
   assertEquals(certificates.length, 2);
 });
 
-Deno.test("whoever does not have the key of the line's authority learns nothing", async () => {
+Deno.test("a server without the key of the line's authority learns nothing", async () => {
   await using devices = await makeDevices("camera", "viewer", "impostor");
   const { camera, viewer, impostor } = devices;
   const { identity } = impostor;
@@ -35,7 +35,7 @@ Deno.test("whoever does not have the key of the line's authority learns nothing"
   assertEquals(inviter.requests, []);
 });
 
-Deno.test("the authority of the line has to have signed the certificate itself", async () => {
+Deno.test("the authority of the line must have signed the certificate directly", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   const root = await makeAuthority();
@@ -51,7 +51,7 @@ Deno.test("the authority of the line has to have signed the certificate itself",
   }
 });
 
-Deno.test("the device of the line itself is refused where it does not speak degu-pair/1", async () => {
+Deno.test("the right device is refused if it does not negotiate degu-pair/1", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   for (const protocols of [[], ["h2"], ["degu-pair/2"]]) {

@@ -25,7 +25,7 @@ const introduction = fc.record({
   ...self,
 });
 
-Deno.test("messages say what was put into them", () => {
+Deno.test("messages are parsed back into their fields", () => {
   fc.assert(fc.property(introduction, (given) => {
     const bytes = encodeIntroduction(given);
     assertEquals(decodeIntroduction(bytes), given);
@@ -39,7 +39,7 @@ Deno.test("messages say what was put into them", () => {
   }));
 });
 
-Deno.test("whatever is received is refused with a RangeError, or is no secret", () => {
+Deno.test("invalid messages are a RangeError, or hold no secret", () => {
   const bytes = fc.oneof(
     fc.uint8Array(),
     fc.json().map((text) => new TextEncoder().encode(text)),
@@ -67,7 +67,7 @@ Deno.test("no error of a message quotes what was received", () => {
   assertEquals(error.message.includes("hunter2"), false);
 });
 
-Deno.test("secrets are the same only where every byte is", () => {
+Deno.test("secrets are equal only if every byte is", () => {
   fc.assert(fc.property(random, fc.nat(15), fc.integer({ min: 1, max: 255 }), (a, at, change) => {
     const b = Uint8Array.from(a);
     assertEquals(isSameSecret(a, b), true);

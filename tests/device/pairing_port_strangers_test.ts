@@ -1,4 +1,4 @@
-/** What somebody on the network can do at the port of an invitation without having its line. */
+/** Attacks from the network on the port of an invitation, without its line. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   addressOf,
@@ -29,7 +29,7 @@ async function assertStillOpen(
   assertEquals(peer.id, viewer.id);
 }
 
-Deno.test("a wrong secret closes its connection without a word, and the invitation goes on", async () => {
+Deno.test("a wrong secret closes its connection without a response, and the invitation stays open", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   await using invitation = await camera.invite();
@@ -69,7 +69,7 @@ Deno.test("a wrong secret closes its connection without a word, and the invitati
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("a request without a length is refused, also with the right secret", async () => {
+Deno.test("a request without a length is refused, even with the right secret", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -81,7 +81,7 @@ Deno.test("a request without a length is refused, also with the right secret", a
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("a flood of wrong secrets is counted, with a warning a second at most", async () => {
+Deno.test("a flood of wrong secrets is counted, with at most one warning a second", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   await using invitation = await camera.invite();
@@ -106,7 +106,7 @@ Deno.test("a flood of wrong secrets is counted, with a warning a second at most"
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("a connection that brings no secret is closed two seconds after its handshake", async () => {
+Deno.test("a connection that sends no secret is closed two seconds after its handshake", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -133,7 +133,7 @@ Deno.test("a connection that brings no secret is closed two seconds after its ha
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("strangers who only connect keep nobody out: the oldest one gives way", async () => {
+Deno.test("strangers who only connect block nobody: the oldest is closed first", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -150,7 +150,7 @@ Deno.test("strangers who only connect keep nobody out: the oldest one gives way"
   }
 });
 
-Deno.test("silent connections without a handshake keep nobody out", async () => {
+Deno.test("silent connections without a handshake block nobody", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -164,7 +164,7 @@ Deno.test("silent connections without a handshake keep nobody out", async () => 
   }
 });
 
-Deno.test("150 silent connections that reconnect at once keep nobody out, and don't fill the log", async () => {
+Deno.test("150 silent connections that reconnect at once block nobody, and don't fill the log", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera } = devices;
   for (const joiner of [devices.viewer, devices.other]) {
@@ -202,7 +202,7 @@ Deno.test("150 silent connections that reconnect at once keep nobody out, and do
   assert(lines.length < 20, `${lines.length} lines: ${lines.slice(0, 3).join("\n")}`);
 });
 
-Deno.test("both ends have to name degu-pair/1 by ALPN", async () => {
+Deno.test("both ends must offer degu-pair/1 by ALPN", async () => {
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
@@ -218,7 +218,7 @@ Deno.test("both ends have to name degu-pair/1 by ALPN", async () => {
   await assertStillOpen(invitation, camera, viewer);
 });
 
-Deno.test("the first right secret closes all other connections and keeps out whoever has no certificate", async () => {
+Deno.test("the first right secret closes all other connections and refuses clients without a certificate", async () => {
   await using devices = await makeDevices("camera", "viewer", "other");
   const { camera, viewer, other } = devices;
   await using invitation = await camera.invite({ listen: [["127.0.0.1", 0], ["127.0.0.2", 0]] });
@@ -257,7 +257,7 @@ Deno.test("the first right secret closes all other connections and keeps out who
   assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
 });
 
-Deno.test("a certificate of another peer is refused until that peer pairs again itself", async () => {
+Deno.test("the certificate of another peer is refused until that peer itself pairs again", async () => {
   await using devices = await makeDevices("camera", "viewer", "known");
   const { camera, viewer, known } = devices;
   {

@@ -1,4 +1,4 @@
-/** The text of a peer's file: what is written is read back, and nothing else is. */
+/** The file format of a peer. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { readAuthorityText } from "@degu/internal/device/authority.ts";
@@ -55,7 +55,7 @@ Deno.test("an error never quotes the file", async () => {
   assertEquals(message.includes("BEGIN"), false, message);
 });
 
-Deno.test("makePeer leaves out flow information, and takes no address that a client can't use", async () => {
+Deno.test("makePeer removes flow information, and rejects an address that a client can't use", async () => {
   const authority = await newAuthority();
   const make = (address: Address) => makePeer(authority, "camera", [address], PAIRED_AT);
   assertEquals(make(["fe80::1", 80, 7, 3]).addresses, [["fe80::1", 80, 0, 3]]);
@@ -63,7 +63,7 @@ Deno.test("makePeer leaves out flow information, and takes no address that a cli
   assertThrows(() => make(7 as unknown as Address), TypeError);
 });
 
-Deno.test("the name of a file has the id, and no other name has", async () => {
+Deno.test("only the name of a peer's file yields an id", async () => {
   const { id } = await newAuthority();
   assertEquals(idOfFileName(peerFileName(id)), id);
   const others = ["", ".json", id, `${id}.JSON`, `${id}.json.json`, `.${id}.json`, `a${id}.json`];

@@ -1,4 +1,4 @@
-/** How long what depends on a peer lives. */
+/** What ends when a peer is forgotten. */
 import { assertRejects } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { record } from "@degu/testing/device_pairs.ts";
@@ -6,7 +6,7 @@ import { inAnotherProcess } from "@degu/testing/device_programs.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { assertWorks, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 
-Deno.test("forget closes the connections to the peer, and no others are made", async () => {
+Deno.test("forget closes the connections to the peer, and no new ones are made", async () => {
   await using setup = await setUpClient();
   const { viewer, camera } = setup;
   const client = await viewer.client("camera");
@@ -20,7 +20,7 @@ Deno.test("forget closes the connections to the peer, and no others are made", a
   await assertWorks(client);
 });
 
-Deno.test("forget in another process closes connections, and what waits for a response rejects", async () => {
+Deno.test("forget in another process closes connections, and pending requests reject", async () => {
   await using setup = await setUpClient();
   const { viewer, camera } = setup;
   const never = Promise.withResolvers<never>();
@@ -34,7 +34,7 @@ Deno.test("forget in another process closes connections, and what waits for a re
   await within(asking, "the request ends", 20);
 });
 
-Deno.test("forget ends an attempt that is under way", async () => {
+Deno.test("forget aborts a pending connection attempt", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
   const mute = setup.mute();

@@ -1,4 +1,4 @@
-/** What is believed of the files of peers. */
+/** Which files of peers are trusted. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { makeAuthority } from "@degu/testing/authorities.ts";
@@ -6,7 +6,7 @@ import { namesOf, record, setUpPeers } from "@degu/testing/device_pairs.ts";
 
 const onPosix = Deno.build.os !== "windows";
 
-Deno.test("a torn or foreign file is reported by its name, skipped, and never trusted", async (t) => {
+Deno.test("an incomplete or foreign file is reported by its name, skipped, and never trusted", async (t) => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two], fileOf, logger } = setup;
   await record(camera, one!);
@@ -68,7 +68,7 @@ Deno.test("a torn or foreign file is reported by its name, skipped, and never tr
     await Deno.copyFile(fileOf(one!), path);
     assertEquals(namesOf(await camera.peers()), ["one"]);
   });
-  await t.step("it can be forgotten by its id, and written again", async () => {
+  await t.step("a damaged entry can be forgotten by its id, and written again", async () => {
     assertEquals(await camera.forget(two!.id), true);
     await record(camera, two!);
     assertEquals(namesOf(await camera.peers()), ["one", "two"]);
@@ -76,7 +76,7 @@ Deno.test("a torn or foreign file is reported by its name, skipped, and never tr
 });
 
 Deno.test({
-  name: "a file that is a link, a directory, or that others could write, is not trusted",
+  name: "a link, a directory, or a file that others could write is not trusted",
   ignore: !onPosix,
   async fn() {
     await using setup = await setUpPeers("one");

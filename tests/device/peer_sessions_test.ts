@@ -1,4 +1,4 @@
-/** Whose session it is. */
+/** Which peer a session belongs to. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import { Client } from "@degu/degu/client";
@@ -15,7 +15,7 @@ import {
   setUp,
 } from "@degu/testing/device_serving.ts";
 
-Deno.test("peerOf is a TypeError for a session of another server", async () => {
+Deno.test("peerOf throws a TypeError for a session of another server", async () => {
   await using devices = await TestDevices.create();
   const camera = await devices.open("camera");
   const sessions: Session[] = [];
@@ -38,7 +38,7 @@ Deno.test("peerOf is a TypeError for a session of another server", async () => {
   assertThrows(() => peerOf({} as Session), TypeError, "need a session");
 });
 
-Deno.test("malicious paired peer: a certificate with the name of another is that peer's own", async () => {
+Deno.test("malicious paired peer: a certificate with another peer's name is still its own", async () => {
   await using setup = await setUp();
   const { camera, viewer, server } = setup;
   // Its authority, and what it has signed, carry the names of the viewer's.

@@ -1,4 +1,4 @@
-/** The peers of a device: how they are written down, found, renamed and forgotten. */
+/** The peers of a device: storing, finding, renaming and forgetting them. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import type { Address } from "@degu/degu/base";
@@ -6,7 +6,7 @@ import type { Peer } from "@degu/degu/device";
 import { authorityOf, namesOf, record, setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
 
-Deno.test("peers lists what was written, by name, and peer finds it by id or name", async () => {
+Deno.test("peers lists what was stored, by name, and peer finds an entry by id or name", async () => {
   await using setup = await setUpPeers("b", "A", "c");
   const { camera, others: [b, a, c] } = setup;
   const addresses: Address[] = [
@@ -31,7 +31,7 @@ Deno.test("peers lists what was written, by name, and peer finds it by id or nam
   await assertRejects(() => camera.peer(1 as unknown as string), TypeError);
 });
 
-Deno.test("an address that can't be read back is refused, and the entry stays as it was", async () => {
+Deno.test("an address that can't be read back is refused, and the entry is unchanged", async () => {
   await using setup = await setUpPeers("b");
   const { camera, others: [b], fileOf } = setup;
   const addresses: Address[] = [["unix", 80]];
@@ -55,7 +55,7 @@ Deno.test("a received name that is taken gets a number, a given one is a RangeEr
   assertEquals((await record(camera, four!, { peerName: "cam-4" })).name, "cam-4");
 });
 
-Deno.test("the same device again renews its entry, which keeps its name", async () => {
+Deno.test("pairing the same device again renews its entry, which keeps its name", async () => {
   await using setup = await setUpPeers("cam", "other");
   const { camera, others: [one, two] } = setup;
   const first = await record(camera, one!, { peerName: "mine", addresses: [["127.0.0.1", 1]] });
@@ -68,14 +68,14 @@ Deno.test("the same device again renews its entry, which keeps its name", async 
   assertEquals(namesOf(await camera.peers()), ["MINE", "other"]);
 });
 
-Deno.test("a device is no peer of its own", async () => {
+Deno.test("a device can't be its own peer", async () => {
   await using setup = await setUpPeers();
   const { camera } = setup;
   await assertRejects(() => record(camera, camera), RangeError, "copy of its directory");
   assertEquals(await camera.peers(), []);
 });
 
-Deno.test("checkFree says what record would", async () => {
+Deno.test("checkFree reports what record would", async () => {
   await using setup = await setUpPeers("cam");
   const { camera, others: [one] } = setup;
   await record(camera, one!);
@@ -102,7 +102,7 @@ Deno.test("rename gives a peer a name that is free", async () => {
   await assertRejects(() => camera.rename("four", 5 as unknown as string), TypeError);
 });
 
-Deno.test("forget removes a peer by itself, its id or its name, once", async () => {
+Deno.test("forget removes a peer by object, id or name, once", async () => {
   await using setup = await setUpPeers("one", "two", "three");
   const { camera, others: [one, two, three] } = setup;
   const peer = await record(camera, one!);
@@ -119,7 +119,7 @@ Deno.test("forget removes a peer by itself, its id or its name, once", async () 
   await assertRejects(() => camera.forget(null as unknown as string), TypeError);
 });
 
-Deno.test("a peer that was renamed or renewed meanwhile is forgotten by the object of before", async () => {
+Deno.test("a peer that was renamed or renewed meanwhile can be forgotten by its earlier object", async () => {
   await using setup = await setUpPeers("one", "two");
   const { camera, others: [one, two] } = setup;
   const peer = await record(camera, one!);
@@ -129,7 +129,7 @@ Deno.test("a peer that was renamed or renewed meanwhile is forgotten by the obje
   assertEquals(namesOf(await camera.peers()), ["one"]);
 });
 
-Deno.test("changes of several writers at once are all there", async () => {
+Deno.test("simultaneous changes of several writers are all kept", async () => {
   const names = Array.from({ length: 6 }, (_, index) => index % 2 === 0 ? "cam" : `other-${index}`);
   await using setup = await setUpPeers(...names);
   const { camera, others } = setup;

@@ -19,7 +19,7 @@ const never = () => {
 };
 const unchecked = <T>(value: unknown): T => value as T;
 
-Deno.test("addresses of another device are IP addresses or DNS names, each with a port", () => {
+Deno.test("addresses of another device may be IP addresses or DNS names, each with a port", () => {
   const allowed = [
     [],
     [["192.0.2.1", 1], ["2001:db8::1", 65535], ["fe80::1", 80], ["127.0.0.1", 80], ["::1", 80]],
@@ -29,7 +29,7 @@ Deno.test("addresses of another device are IP addresses or DNS names, each with 
   for (const addresses of allowed) assertEquals(readAddresses(addresses) as unknown, addresses);
 });
 
-Deno.test("addresses of another device that are anything else are refused", () => {
+Deno.test("all other addresses from another device are refused", () => {
   const list: unknown[] = [null, {}, "10.0.0.1:80", 7, { length: 1, 0: ["10.0.0.1", 80] }];
   for (const value of list) assertThrows(() => readAddresses(value), RangeError, "not a list");
   assertThrows(() => readAddresses(Array(7).fill(["10.0.0.1", 80])), RangeError, "7 addresses");
@@ -79,7 +79,7 @@ Deno.test("link-local addresses get the interface of the pairing, and are left o
   ]]);
 });
 
-Deno.test("the interface of a connection is that of its address, or that of its own end", () => {
+Deno.test("the interface of a connection is that of its remote address, or of its local one", () => {
   const socket = (hostname?: string) => ({
     localAddr: hostname && { transport: "tcp", hostname, port: 1 },
     read: never,
@@ -98,7 +98,7 @@ Deno.test("the interface of a connection is that of its address, or that of its 
   assertEquals(scopeOfConnection(null, socket("192.168.1.7"), denied), null);
 });
 
-Deno.test("what is sent of addresses has no scope, no Unix socket, no wildcard and nothing twice", () => {
+Deno.test("announced addresses have no scope, no Unix socket, no wildcard and no duplicates", () => {
   const own: Address[] = [
     ["fe80::7", 80, 0, 2],
     ["fe80::7%eth0", 80],
@@ -116,7 +116,7 @@ Deno.test("what is sent of addresses has no scope, no Unix socket, no wildcard a
   assertEquals(addressesToSend(many, never).length, 6);
 });
 
-Deno.test("serving takes up to six addresses that another machine can reach", () => {
+Deno.test("serving accepts up to six addresses that another machine can reach", () => {
   const given: Address[] = [["10.0.0.1", 80], ["a.local", 80], ["fe80::1", 80, 0, 2], ["::", 80]];
   assertEquals(checkServing(given), given);
   assertEquals(checkServing([]), []);
@@ -137,7 +137,7 @@ Deno.test("serving takes up to six addresses that another machine can reach", ()
   }
 });
 
-Deno.test("listen takes one to six IP addresses", () => {
+Deno.test("listen accepts one to six IP addresses", () => {
   const given: Address[] = [["10.0.0.1", 0], ["::", 80]];
   assertEquals(checkListen(given), given);
   const table: [unknown, new () => Error][] = [

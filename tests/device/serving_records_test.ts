@@ -4,7 +4,7 @@ import { join } from "@std/path";
 import { setUpPeers, storeOf } from "@degu/testing/device_pairs.ts";
 import { entries } from "@degu/testing/directories.ts";
 
-Deno.test("servingAddresses has the servers of processes that live", async () => {
+Deno.test("servingAddresses returns the servers of processes that are alive", async () => {
   await using setup = await setUpPeers();
   const { camera } = setup;
   const store = await storeOf(camera.dir);

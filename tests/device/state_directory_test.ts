@@ -6,7 +6,7 @@ import { StateDirectory } from "@degu/internal/device/state_directory.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
-Deno.test("a change waits for that of another process", async () => {
+Deno.test("a change waits for a change by another process", async () => {
   await using setup = await setUpPeers("one");
   const { camera, others: [one] } = setup;
   const peer = await record(camera, one!);
@@ -29,7 +29,7 @@ async function makeState() {
   return { files, path, [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]() };
 }
 
-Deno.test("write replaces a file, which is private, and remove says whether there was one", async () => {
+Deno.test("write replaces a private file, and remove returns whether there was one", async () => {
   await using state = await makeState();
   const { files, path } = state;
   await files.exclusively(async () => {
@@ -47,7 +47,7 @@ Deno.test("write replaces a file, which is private, and remove says whether ther
   assertEquals([removed, await files.names()], [[true, false], ["b"]]);
 });
 
-Deno.test("what a writer that was cut has left has no name, and the next writer removes it", async () => {
+Deno.test("what an interrupted writer leaves has no valid name, and the next writer removes it", async () => {
   await using state = await makeState();
   const { files, path } = state;
   await Deno.writeTextFile(join(path, ".0123456789abcdef"), "half");
@@ -65,7 +65,7 @@ Deno.test("a write that fails leaves nothing behind", async () => {
   assertEquals(await entries(path), ["a"]);
 });
 
-Deno.test("changes run one after the other, also after one that fails", async () => {
+Deno.test("changes run one after the other, even after one that fails", async () => {
   await using state = await makeState();
   const { files } = state;
   const events: string[] = [];

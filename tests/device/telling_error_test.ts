@@ -1,11 +1,11 @@
-/** Which of several errors is told. */
+/** Which of several errors is thrown. */
 import { assertEquals, assertMatch, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
 import { forgottenHint, mostTelling, type Sought } from "@degu/internal/device/telling_error.ts";
 
 const sought: Sought = { name: "camera", addresses: [["::1", 80, 0, 0]], stored: true };
 
-Deno.test("the error that says most is told, of its class, with all of them", () => {
+Deno.test("the most informative error is thrown, with its class and all others attached", () => {
   const refused = new Deno.errors.ConnectionRefused("refused");
   const stranger = new TlsError("UNTRUSTED", "a stranger");
   const alert = new TlsError("REFUSED_BY_PEER", "an alert");
@@ -35,7 +35,7 @@ Deno.test("the error that says most is told, of its class, with all of them", ()
   assertStringIncludes(message, 'text; "camera" doesn\'t serve at its stored address [::1]:80');
 });
 
-Deno.test("the error also says what to do, unless it is clear", () => {
+Deno.test("the error also says what to do, unless that is obvious", () => {
   const rows: [error: Error, hint: RegExp | null][] = [
     [new Deno.errors.ConnectionRefused("refused"), /at its stored address \[::1\]:80: start its/],
     [Object.assign(new Error("no route"), { code: "EHOSTUNREACH" }), /doesn't serve at/],
@@ -51,6 +51,6 @@ Deno.test("the error also says what to do, unless it is clear", () => {
   }
   const given = { ...sought, addresses: [["a", 1], ["b", 2]], stored: false } as const;
   const { message } = mostTelling(new AggregateError([new Error("x"), new Error("y")]), given);
-  assertStringIncludes(message, "at the given addresses a:1, b:2: start its server, give other");
+  assertStringIncludes(message, "at the given addresses a:1, b:2: start its server, pass other");
   assertStringIncludes(forgottenHint("rover"), '"rover"');
 });

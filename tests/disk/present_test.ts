@@ -1,4 +1,4 @@
-/** What may or may not be on the disk. */
+/** Files that may or may not exist. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { ifPresent, removeIfPresent } from "@degu/internal/disk/present.ts";
@@ -11,7 +11,7 @@ Deno.test("ifPresent turns only NotFound into null", async () => {
   assertEquals(await assertRejects(() => ifPresent(Promise.reject(denied))), denied);
 });
 
-Deno.test("removeIfPresent removes a file, an empty directory and nothing", async () => {
+Deno.test("removeIfPresent removes a file or an empty directory, and ignores a missing one", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "a");
   await removeIfPresent(path);
@@ -22,7 +22,7 @@ Deno.test("removeIfPresent removes a file, an empty directory and nothing", asyn
   assertEquals(await entries(dir.path), []);
 });
 
-Deno.test("removeIfPresent removes a directory with all in it only where that is asked for", async () => {
+Deno.test("removeIfPresent removes a directory with its contents only if requested", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "a");
   await Deno.mkdir(join(path, "b", "c"), { recursive: true });

@@ -1,4 +1,4 @@
-/** Names that are on the disk. */
+/** Syncing directories to the disk. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { syncDirectory } from "@degu/internal/disk/sync_directory.ts";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -11,7 +11,7 @@ Deno.test("a directory is synced and closed", async () => {
 });
 
 Deno.test({
-  name: "a directory that is not there, or may not be read, is an error",
+  name: "a directory that is missing, or may not be read, is an error",
   ignore: Deno.build.os === "windows",
   async fn() {
     await using dir = await tempDir();

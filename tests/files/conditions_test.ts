@@ -1,4 +1,4 @@
-/** FilesApp: by what it lets a version of a file be known, and what it answers to who knows one. */
+/** FilesApp: validators of a file, and conditional requests. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { type HeaderDict, Range } from "@degu/degu/base";
 import { makeValidators } from "@degu/internal/files/conditions.ts";
@@ -73,7 +73,7 @@ function fillIn(headers: HeaderDict, etag: string): HeaderDict {
   );
 }
 
-Deno.test("what has not changed for two seconds is known by a tag, and answered as RFC 9110 §13 says", async (t) => {
+Deno.test("a file that has not changed for two seconds has a tag, and is answered as RFC 9110 §13 requires", async (t) => {
   await using files = await serveDirectory();
   await writeOld(files, "file", "0123456789");
   await writeOld(files, "twin", "0123456789");
@@ -86,7 +86,7 @@ Deno.test("what has not changed for two seconds is known by a tag, and answered 
   for (const name of names) tags.push(await tagOf(files, name));
   const [etag = ""] = tags;
 
-  await t.step("every file has another tag, and the same one each time", async () => {
+  await t.step("different files have different tags, and the tag of a file is stable", async () => {
     for (const tag of tags) assertMatch(tag, /^"[-0-9a-f]+"$/);
     assertEquals(new Set(tags).size, names.length);
     for (const [i, name] of names.entries()) assertEquals(await tagOf(files, name), tags[i]);
@@ -96,7 +96,7 @@ Deno.test("what has not changed for two seconds is known by a tag, and answered 
   // nobody can set: the clock of the file system is waited for.
   await new Promise((resolve) => setTimeout(resolve, 1050 - new Date().getMilliseconds()));
   await writeOld(files, "rewritten", "abcdefghij");
-  await t.step("a file that was rewritten has no tag yet", async () => {
+  await t.step("a file that was just rewritten has no tag yet", async () => {
     using _back = setClockAhead(-3000);
     const [status, tag, text] = await summarize(await files.conn.get("/rewritten"), "etag");
     assertEquals([status, tag, text], [200, undefined, "abcdefghij"]);
@@ -118,7 +118,7 @@ Deno.test("what has not changed for two seconds is known by a tag, and answered 
     }
   }
 
-  await t.step("an if-range decides whether the range counts", async () => {
+  await t.step("if-range decides whether the range applies", async () => {
     const cases: [ifRange: string, counts: boolean][] = [
       [etag, true],
       ['"a"', false],
@@ -141,14 +141,14 @@ Deno.test("what has not changed for two seconds is known by a tag, and answered 
     assertEquals((await files.conn.get("/file", unchanged)).status, 304);
   });
 
-  await t.step("a file that was rewritten gets another tag, whatever its time says", async () => {
+  await t.step("a rewritten file gets another tag, whatever its modification time", async () => {
     assertNotEquals(await tagOf(files, "rewritten"), tags.at(-1));
     const stale = { "if-none-match": tags.at(-1)! };
     assertEquals(await summarize(await files.conn.get("/rewritten", stale)), [200, "abcdefghij"]);
   });
 });
 
-Deno.test("a file that is written again and again is never taken for what it was before", async () => {
+Deno.test("a file that is rewritten repeatedly is never mistaken for an earlier version", async () => {
   await using files = await serveDirectory();
   let known: HeaderDict = {};
   for (let version = 100; version < 400; version++) {
@@ -179,7 +179,7 @@ const YOUNG_CONDITIONS: readonly [headers: HeaderDict, status: number][] = [
   [{ range: new Range(2, 5) }, 206],
 ];
 
-Deno.test("a file that was just written has nothing to be known by", async () => {
+Deno.test("a file that was just written has no validator", async () => {
   await using files = await serveDirectory();
   for (const [conditions, status] of YOUNG_CONDITIONS) {
     await files.write("file", "0123456789");
@@ -190,7 +190,7 @@ Deno.test("a file that was just written has nothing to be known by", async () =>
   }
 });
 
-Deno.test("a file that was just given an old time is known by that, and by no tag", async () => {
+Deno.test("a file that was just given an old modification time has last-modified, but no tag", async () => {
   await using files = await serveDirectory();
   await writeOld(files, "file", "0123456789", "1994-11-06T08:49:37.500Z");
   const response = await files.conn.get("/file");
@@ -214,7 +214,7 @@ Deno.test("a file that was just given an old time is known by that, and by no ta
   }
 });
 
-Deno.test("last-modified is not in the future, and no reason for a 304 then", async () => {
+Deno.test("last-modified is never in the future, and a future time never causes a 304", async () => {
   await using files = await serveDirectory();
   await files.write("file", "");
   await Deno.utime(`${files.path}/file`, new Date(), new Date("2100-01-01"));
@@ -226,7 +226,7 @@ Deno.test("last-modified is not in the future, and no reason for a 304 then", as
   assertEquals((await files.conn.head("/file", { "if-modified-since": said })).status, 200);
 });
 
-Deno.test("the tag is made of all that tells versions apart, two seconds after both times", () => {
+Deno.test("the tag includes everything that distinguishes versions, from two seconds after both times", () => {
   const now = 1_000_000_000;
   const ns = (milliseconds: number) => BigInt(milliseconds) * 1_000_000n;
   const old = {

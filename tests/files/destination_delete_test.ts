@@ -7,7 +7,7 @@ import { entries } from "@degu/testing/directories.ts";
 import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
-Deno.test("files and empty directories are deleted, and nothing else", async () => {
+Deno.test("only files and empty directories are deleted", async () => {
   await using files = await serveForWriting();
   await Deno.mkdir(`${files.root}/empty/deep`, { recursive: true });
   await Deno.mkdir(`${files.root}/${RESERVED}`);
@@ -57,7 +57,7 @@ Deno.test("files and empty directories are deleted, and nothing else", async () 
   assertEquals(await files.read("sub/file"), "public");
 });
 
-Deno.test("a directory may vanish while a file is sent to it, and is made again", async () => {
+Deno.test("a directory that vanishes while a file is sent to it is made again", async () => {
   await using files = await serveForWriting();
   await Deno.mkdir(`${files.root}/dir`);
   for (const [uri, deleted] of [["/dir/a", "/dir"], ["/file", "/file"]] as const) {

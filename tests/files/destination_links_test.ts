@@ -18,7 +18,7 @@ const WAYS: HeaderDict[] = [
   { "repr-digest": digestOf(CONTENT), "upload-length": "10", "upload-offset": "0" },
 ];
 
-Deno.test("what is a link, or is reached through one, is neither written nor deleted", async () => {
+Deno.test("a link, or a path through one, is neither written nor deleted", async () => {
   await using files = await serveForWriting();
   const { path, root } = files;
   const links = {
@@ -51,7 +51,7 @@ Deno.test("what is a link, or is reached through one, is neither written nor del
   assertEquals(await files.unfinished(), []);
 });
 
-Deno.test("a link that is put in the place of a directory during a PUT is not followed", async () => {
+Deno.test("a link that replaces a directory during a PUT is not followed", async () => {
   for (const headers of WAYS) {
     for (const uri of ["/sub/file", "/sub/new", "/sub/deep/new", "/file"]) {
       await using files = await serveForWriting();
@@ -75,7 +75,7 @@ Deno.test("a link that is put in the place of a directory during a PUT is not fo
   }
 });
 
-Deno.test("a reserved directory that was exchanged meanwhile gives nothing away", async () => {
+Deno.test("a reserved directory that is replaced meanwhile exposes nothing", async () => {
   await using files = await serveForWriting();
   const reserved = `${files.root}/${RESERVED}`;
   const body = new BodyIter(
@@ -96,7 +96,7 @@ Deno.test("a reserved directory that was exchanged meanwhile gives nothing away"
 });
 
 Deno.test({
-  name: "nothing gets out while a directory is exchanged for a link all the time",
+  name: "nothing escapes while a directory is repeatedly exchanged for a link",
   ignore: Deno.build.os !== "linux",
   async fn() {
     await using tree = await makeTree();

@@ -14,7 +14,7 @@ import { checkLinear } from "../fuzz/linear.ts";
 const HEX = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const BASE64 = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
-Deno.test("a digest is written as RFC 9530 has it, and read back", () => {
+Deno.test("a digest is formatted as in RFC 9530, and read back", () => {
   assertEquals(formatReprDigest(HEX), `sha-256=:${BASE64}:`);
   fc.assert(fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
     assertEquals(parseReprDigest(formatReprDigest(bytes.toHex())), bytes.toHex());
@@ -24,7 +24,7 @@ Deno.test("a digest is written as RFC 9530 has it, and read back", () => {
   }
 });
 
-Deno.test("a digest is found among others", () => {
+Deno.test("a digest is found among digests of other algorithms", () => {
   const mine = `sha-256=:${BASE64}:`;
   const cases: [value: string, expected: string | null][] = [
     [mine, HEX],
@@ -37,7 +37,7 @@ Deno.test("a digest is found among others", () => {
   for (const [value, expected] of cases) assertEquals(parseReprDigest(value), expected, value);
 });
 
-Deno.test("what is no digest is refused", () => {
+Deno.test("an invalid digest is refused", () => {
   const values = [
     ...["", " ", ",", "sha-256", "sha-256=", `sha-256=${BASE64}`, `sha-256="${BASE64}"`, HEX],
     ...[`sha-256=:${HEX}:`, `sha-256=:${BASE64}`, `sha-256=${BASE64}:`, `SHA-256=:${BASE64}:`],
@@ -56,7 +56,7 @@ Deno.test("what is no digest is refused", () => {
   for (const value of values) assertRangeError(() => parseReprDigest(value), value);
 });
 
-Deno.test("a wish for a digest is read with its preference", () => {
+Deno.test("a want-repr-digest header is read with its preferences", () => {
   const cases: [value: string, expected: number][] = [
     [WANT_SHA256, 10],
     ["sha-256=1", 1],
@@ -81,7 +81,7 @@ Deno.test("a wish for a digest is read with its preference", () => {
   }
 });
 
-Deno.test("the time to read digests grows no faster than they do", async () => {
+Deno.test("the time to parse digests grows linearly with their length", async () => {
   for (const parse of [parseReprDigest, parseWantReprDigest]) {
     const target = { long: 32_000, make: (text: string) => () => parse(text) };
     const digests = "sha-512=:" + "A".repeat(4);

@@ -12,7 +12,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const linux = Deno.build.os === "linux";
 
-Deno.test("a file that becomes shorter cuts the response, and never completes it", async () => {
+Deno.test("a file that is truncated cuts the response, and never completes it", async () => {
   await using large = await serveLarge();
   // More than fits into all buffers on the way.
   await Deno.truncate(`${large.root}/large`, 64 * 1048576);
@@ -25,7 +25,7 @@ Deno.test("a file that becomes shorter cuts the response, and never completes it
   if (linux) assertEquals(await openFilesBelow(large.root), []);
 });
 
-Deno.test("a file that grows, or is replaced, arrives as it was announced", async () => {
+Deno.test("a file that grows, or is replaced, arrives as announced", async () => {
   await using large = await serveLarge();
   using conn = await large.serving.makeClient().connect();
   {
@@ -122,7 +122,7 @@ for (const [what, [change, cut]] of Object.entries(CHANGES)) {
   });
 }
 
-Deno.test("a few bytes are not answered where the file was overwritten meanwhile", async () => {
+Deno.test("a small file that is overwritten meanwhile is not sent", async () => {
   await using tree = await makeTree();
   for (const content of ["PUBLIC", "pub", "", "longer than it was"]) {
     await Deno.writeTextFile(`${tree.root}/file`, "public");
@@ -138,7 +138,7 @@ Deno.test("a few bytes are not answered where the file was overwritten meanwhile
   }
 });
 
-Deno.test("a file is the same, or not, by what the file system says of it", () => {
+Deno.test("whether a file is the same is decided by its metadata", () => {
   const first = { dev: 1n, ino: 2n, nlink: 1n, size: 3n, mtimeNs: 4n, ctimeNs: 5n };
   const cases: [now: Partial<typeof first>, overwritten: boolean][] = [
     [{}, false],

@@ -1,4 +1,4 @@
-/** FilesApp: parts of files, and the pieces that go out. */
+/** FilesApp: ranges of files, and the pieces that are sent. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Buffer } from "node:buffer";
@@ -34,7 +34,7 @@ Deno.test("FilesApp serves every single range", async () => {
   }
 });
 
-Deno.test("a range beyond the end is 416, without a content-range", async () => {
+Deno.test("a range beyond the end is answered with 416, without content-range", async () => {
   await using files = await serveDirectory();
   await files.write("ten", "0123456789");
   await files.write("empty", "");
@@ -57,7 +57,7 @@ Deno.test("a range beyond the end is 416, without a content-range", async () => 
   }
 });
 
-Deno.test("a range counts for GET only", async () => {
+Deno.test("a range has an effect on GET only", async () => {
   await using files = await serveDirectory();
   await files.write("ten", "0123456789");
   for (const range of [new Range(2, 5), new Range(10, 11)]) {
@@ -71,7 +71,7 @@ Deno.test("a range counts for GET only", async () => {
   }
 });
 
-Deno.test("a piece of a file stays what it is until it has been written", async () => {
+Deno.test("a piece of a file keeps its bytes until it has been written", async () => {
   await using dir = await tempDir();
   const content = pattern(3_000_000);
   await Deno.writeFile(`${dir.path}/file`, content);

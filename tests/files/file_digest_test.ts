@@ -1,4 +1,4 @@
-/** Digests of what is served. */
+/** Digests of served files. */
 import { assert, assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { type HeaderDict, Range } from "@degu/degu/base";
@@ -21,7 +21,7 @@ async function digestSent(files: Files, uri: string, headers: HeaderDict = WANT)
   return sent["repr-digest"];
 }
 
-Deno.test("HEAD gives the digest of a file of any size, where it is wanted", async () => {
+Deno.test("HEAD returns the digest of a file of any size, if it is requested", async () => {
   await using files = await serveDirectory();
   for (const size of [0, 1, 32769, 524288, 524289, 3_000_000]) {
     await files.write("file", pattern(size));
@@ -40,7 +40,7 @@ Deno.test("HEAD gives the digest of a file of any size, where it is wanted", asy
   assertEquals((await files.conn.head("/none", WANT)).headers["repr-digest"], undefined);
 });
 
-Deno.test("GET gives the digest of a file that was sent as a whole, or hashed, before", async () => {
+Deno.test("GET returns the digest of a file that was sent whole, or hashed, before", async () => {
   await using files = await serveDirectory();
   for (const name of ["sent", "hashed", "in part", "not wanted", "changed"]) {
     await files.write(name.replaceAll(" ", "+"), pattern(100_000));
@@ -70,7 +70,7 @@ Deno.test("GET gives the digest of a file that was sent as a whole, or hashed, b
   assertEquals(await digestSent(files, "/changed"), undefined);
 });
 
-Deno.test("the digest of a small file that is sent is known at once", async () => {
+Deno.test("the digest of a small file is computed when it is sent", async () => {
   await using files = await serveDirectory();
   await files.write("small", pattern(1000));
   assertEquals(await digestSent(files, "/small"), undefined, "it has just been changed");
@@ -78,7 +78,7 @@ Deno.test("the digest of a small file that is sent is known at once", async () =
   assertEquals(await digestSent(files, "/small"), digestOf(pattern(1000)));
 });
 
-Deno.test("no digest is kept of a file that changed while it was sent, or just before", async () => {
+Deno.test("the digest of a file that changed while it was sent, or just before, is not cached", async () => {
   await using files = await serveDirectory();
   await files.write("file", pattern(2_000_000));
   const app = new FilesApp(files.path);
@@ -98,7 +98,7 @@ Deno.test("no digest is kept of a file that changed while it was sent, or just b
   assertEquals(await get(() => Promise.resolve()), undefined, "too short after it");
 });
 
-Deno.test("hashing ends when its peer leaves, and when the file becomes shorter", async () => {
+Deno.test("hashing ends if its peer leaves, and if the file is truncated", async () => {
   await using tree = await makeTree();
   await Deno.writeFile(`${tree.root}/large`, pattern(3_000_000));
   const opened = async () => {
@@ -120,7 +120,7 @@ Deno.test("hashing ends when its peer leaves, and when the file becomes shorter"
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(tree.root), []);
 });
 
-Deno.test("as many digests are kept as there is room for", () => {
+Deno.test("the cache of digests has a limit", () => {
   const known = new KnownDigests();
   const state = (ino: number) => ({
     state: { dev: 1n, ino: BigInt(ino), nlink: 1n, size: 1n, mtimeNs: 0n, ctimeNs: 0n },

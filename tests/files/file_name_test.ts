@@ -32,7 +32,7 @@ const NAMES: Record<string, string> = {
   ["€".repeat(85)]: "~E2~82~AC".repeat(85),
 };
 
-Deno.test("a name is escaped in one way, and back", () => {
+Deno.test("a name is escaped in exactly one way, and unescaped again", () => {
   for (const [name, component] of Object.entries(NAMES)) {
     assertEquals(escapeName(name), component);
     assertEquals(unescapeName(component), name);
@@ -56,7 +56,7 @@ const BAD_NAMES = [
   "€".repeat(86),
 ];
 
-Deno.test("what can't be the name of a file is refused", () => {
+Deno.test("an invalid file name is refused", () => {
   for (const name of BAD_NAMES) {
     assertRangeError(() => escapeName(name), Deno.inspect(name));
     assertRangeError(() => fileUri("a", name, "b"), Deno.inspect(name));
@@ -68,7 +68,7 @@ Deno.test("what can't be the name of a file is refused", () => {
   }
 });
 
-Deno.test("a component that escapeName does not make is refused", () => {
+Deno.test("a component that escapeName can't have produced is refused", () => {
   const components = [
     ...["", ".", "..", "~2E", "~2E~2E", ".~2E", "~61", "~2D", "~2F", "~00", "a~2Fb"],
     ...["~", "~2", "a~", "~e2~82~ac", "~C3~a9", "~G0", "~ 2", "~+2", "~0x", "a b", "a:b", "a%20b"],
@@ -89,7 +89,7 @@ Deno.test("a component that escapeName does not make is refused", () => {
   }
 });
 
-Deno.test("every name that there can be survives the way through a URI", () => {
+Deno.test("every possible name survives conversion to a URI and back", () => {
   const text = fc.string({ unit: "binary", minLength: 1, maxLength: 90 });
   fc.assert(
     fc.property(
@@ -114,7 +114,7 @@ Deno.test("every name that there can be survives the way through a URI", () => {
   );
 });
 
-Deno.test("no component that is accepted has another spelling", () => {
+Deno.test("no accepted component has a second spelling", () => {
   const unit = fc.constantFrom("~", "2", "E", "0", "C", "3", "9", "6", "A", "a", ".", "F");
   fc.assert(
     fc.property(fc.string({ unit, maxLength: 12 }), (component) => {
@@ -128,7 +128,7 @@ Deno.test("no component that is accepted has another spelling", () => {
   );
 });
 
-Deno.test("a URI has each name by itself, and a slash at the end for a directory", () => {
+Deno.test("a URI has each name as a component, and a trailing slash for a directory", () => {
   assertEquals(fileUri(), "/");
   assertEquals(fileUri(""), "/");
   assertEquals(fileUri("a"), "/a");

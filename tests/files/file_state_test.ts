@@ -11,7 +11,7 @@ const first: FileState = {
   ctimeNs: 1_000_000_000n,
 };
 
-Deno.test("a file is the same by its device and its number alone", () => {
+Deno.test("a file is identified by its device and inode numbers alone", () => {
   const later: FileState = { ...first, size: 0n, nlink: 5n, mtimeNs: 0n };
   assertEquals(isSameFile(first, later), true);
   assertEquals(isSameFile(first, { dev: 1n, ino: 3n }), false);
@@ -34,7 +34,7 @@ const changes: readonly (readonly [what: string, now: Partial<FileState>, overwr
   ];
 
 for (const [what, now, overwritten] of changes) {
-  Deno.test(`a file of which was changed: ${what}`, () => {
+  Deno.test(`the change to a file is recognized: ${what}`, () => {
     assertEquals(isOverwritten(first, { ...first, ...now }), overwritten);
   });
 }

@@ -1,4 +1,4 @@
-/** Bodies on their way into a file. */
+/** Writing bodies to a file. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
@@ -26,7 +26,7 @@ async function openEmpty() {
 
 const noLimit = (handle: FileHandle) => ({ handle, start: 0, limit: Infinity, hash: null });
 
-Deno.test("a body is written and hashed as it is, however it is cut", async () => {
+Deno.test("a body is written and hashed unchanged, however it is split", async () => {
   const lengths = fc.array(fc.integer({ min: 1, max: 700_000 }), { maxLength: 4 });
   const property = fc.asyncProperty(lengths, fc.nat(3), async (lengths, start) => {
     await using file = await openEmpty();
@@ -42,13 +42,13 @@ Deno.test("a body is written and hashed as it is, however it is cut", async () =
   await fc.assert(property, { numRuns: 20 });
 });
 
-Deno.test("no body leaves the file alone", async () => {
+Deno.test("a null body leaves the file unchanged", async () => {
   await using file = await openEmpty();
   await receive(null, noLimit(file.handle));
   assertEquals(await file.content(), new Uint8Array(0));
 });
 
-Deno.test("a body that is longer than its limit is refused", async () => {
+Deno.test("a body that exceeds its limit is refused", async () => {
   await using file = await openEmpty();
   const body = bodyOf(pattern(100_000), []);
   const receiving = () => receive(body, { ...noLimit(file.handle), limit: 99_999 });

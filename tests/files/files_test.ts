@@ -1,4 +1,4 @@
-/** FilesApp: what it serves, and how it answers to what it does not. */
+/** FilesApp: what it serves, and how it answers all other requests. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { toFileUrl } from "@std/path";
 import { Router } from "@degu/degu/applib";
@@ -13,7 +13,7 @@ import { makeLinks } from "@degu/testing/special_files.ts";
 import { converse, unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
-Deno.test("FilesApp finds files by every name that a path can have", async () => {
+Deno.test("FilesApp finds files by every name that a path can contain", async () => {
   await using files = await serveDirectory();
   await files.mkdir("a/b.c/~d");
   const plain = ["x", ".hidden", "..x", "...", "x.", "-", "a+b", "_", "%41".slice(1), "A"];
@@ -50,7 +50,7 @@ Deno.test("FilesApp finds files by every name that a path can have", async () =>
   assertEquals((await files.conn.get("/X")).status, 404, "names are case-sensitive");
 });
 
-Deno.test("FilesApp answers 404 to what is not there", async () => {
+Deno.test("FilesApp answers 404 for a missing file", async () => {
   await using files = await serveDirectory();
   await files.write("file.txt", "text");
   await files.write("a:b", "text");
@@ -90,7 +90,7 @@ Deno.test("FilesApp answers 404 to what is not there", async () => {
   }
 });
 
-Deno.test("FilesApp knows no other methods than GET and HEAD", async () => {
+Deno.test("FilesApp accepts only GET and HEAD", async () => {
   await using files = await serveDirectory();
   await files.write("file.txt", "text");
   for (const method of ["PUT", "POST", "DELETE"] as const) {
@@ -101,7 +101,7 @@ Deno.test("FilesApp knows no other methods than GET and HEAD", async () => {
 });
 
 Deno.test({
-  name: "curl does not wait for more than it gets, whatever the answer",
+  name: "curl does not wait for bytes that do not come, whatever the answer",
   ...await unlessMissing("curl"),
   async fn() {
     await using files = await serveDirectory();
@@ -140,7 +140,7 @@ Deno.test({
 
 // ───────────────────────── directories
 
-Deno.test("FilesApp may be mounted anywhere", async () => {
+Deno.test("FilesApp can be mounted at any path", async () => {
   const makeApp = (dir: string) => {
     const app = new FilesApp(dir);
     return new Router(new Map<string, App>([["a", app], ["b", new Router(new Map([["c", app]]))]]));
@@ -161,7 +161,7 @@ Deno.test("FilesApp may be mounted anywhere", async () => {
 
 // ───────────────────────── the constructor
 
-Deno.test("FilesApp wants a directory that exists", async () => {
+Deno.test("FilesApp rejects a directory that does not exist", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "");
   for (const wrong of [undefined, null, 5, {}, ["/tmp"], new Blob()]) {
@@ -175,7 +175,7 @@ Deno.test("FilesApp wants a directory that exists", async () => {
   await assertRejects(make(`${dir.path}/file`), Deno.errors.NotADirectory);
 });
 
-Deno.test("FilesApp wants options that it knows", async () => {
+Deno.test("FilesApp rejects unknown options", async () => {
   await using dir = await tempDir();
   const wrong = [null, 5, "list", { lists: true }, { list: 1 }, { list: "yes" }, { list: null }];
   for (const options of wrong) {
@@ -184,7 +184,7 @@ Deno.test("FilesApp wants options that it knows", async () => {
   new FilesApp(dir.path, { list: undefined });
 });
 
-Deno.test("FilesApp takes a relative path, a slash at the end, and a link to a directory", async () => {
+Deno.test("FilesApp accepts a relative path, a trailing slash, and a link to a directory", async () => {
   await using dir = await tempDir();
   await Deno.mkdir(`${dir.path}/real`);
   await Deno.writeTextFile(`${dir.path}/real/file`, "text");

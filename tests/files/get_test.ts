@@ -6,7 +6,7 @@ import { pattern, serveDirectory, summarize } from "@degu/testing/served_directo
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { allowedBytes, consistsOf } from "@degu/testing/wire_grammar.ts";
 
-Deno.test("FilesApp serves files of every size, in whole and as HEAD", async (t) => {
+Deno.test("FilesApp serves files of every size, to GET and HEAD", async (t) => {
   await using files = await serveDirectory();
   const sizes = [0, 1, 32767, 32768, 32769, 65536, 524287, 524288, 524289, 1048577, 3000000];
   for (const size of sizes) {
@@ -24,7 +24,7 @@ Deno.test("FilesApp serves files of every size, in whole and as HEAD", async (t)
   }
 });
 
-Deno.test("FilesApp names the type by the extension", async () => {
+Deno.test("FilesApp chooses the type by the extension", async () => {
   await using files = await serveDirectory();
   const types: Record<string, string> = {
     "a.html": "text/html",
@@ -48,7 +48,7 @@ Deno.test("FilesApp names the type by the extension", async () => {
   assertEquals((await files.conn.head("/link.txt")).headers["content-type"], "text/plain");
 });
 
-Deno.test("every type that there is fits into a header", () => {
+Deno.test("every known media type is a valid header value", () => {
   const characters = "abcdefghijklmnopqrstuvwxyz0123456789-+";
   const types = new Set<string>();
   const look = (extension: string) => {
@@ -67,7 +67,7 @@ Deno.test("every type that there is fits into a header", () => {
   assert(types.size > 300, `only ${types.size} types were found`);
 });
 
-Deno.test("a path that ends with a slash stands for the index.html of a directory", async () => {
+Deno.test("a path with a trailing slash serves index.html of that directory", async () => {
   await using files = await serveDirectory();
   await files.mkdir("sub/deep");
   await files.mkdir("odd/index.html");
@@ -81,7 +81,7 @@ Deno.test("a path that ends with a slash stands for the index.html of a director
   assertEquals((await files.conn.get("/odd/")).status, 404);
 });
 
-Deno.test("a directory without a slash is redirected to itself with one", async () => {
+Deno.test("a directory without a trailing slash is redirected to the path with one", async () => {
   await using files = await serveDirectory();
   await files.mkdir("sub/de ep");
   const cases: [asked: string, location: string, target: string][] = [

@@ -1,4 +1,4 @@
-/** Lists of directories. */
+/** Listings of directories. */
 import { assert, assertEquals } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
 import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
@@ -24,7 +24,7 @@ async function entriesOf(response: Response): Promise<Entry[]> {
   return entries.toSorted((a, b) => a.name < b.name ? -1 : 1);
 }
 
-Deno.test("a list has the name, kind, size and time of each entry", async () => {
+Deno.test("a listing has the name, kind, size and time of each entry", async () => {
   await using files = await serveDirectory(listing);
   assertEquals(await entriesOf(await files.conn.get("/")), []);
   await files.write("a.txt", "12345");
@@ -46,7 +46,7 @@ Deno.test("a list has the name, kind, size and time of each entry", async () => 
   assertEquals(head.headers["content-type"], "application/json");
 });
 
-Deno.test("a list is for directories alone, and only where it was asked for", async () => {
+Deno.test("only directories are listed, and only if listings are enabled", async () => {
   await using files = await serveDirectory(listing);
   await files.write("file", "text");
   await files.mkdir("sub");
@@ -60,7 +60,7 @@ Deno.test("a list is for directories alone, and only where it was asked for", as
   assertEquals((await plain.conn.get("/")).status, 404);
 });
 
-Deno.test("names in any language are listed as they are, and lead to their files", async () => {
+Deno.test("names in any language are listed unchanged, and their links work", async () => {
   await using files = await serveDirectory(listing);
   const names = [
     ..."é日本語😀",
@@ -84,7 +84,7 @@ Deno.test("names in any language are listed as they are, and lead to their files
 });
 
 Deno.test({
-  name: "what can't be served is not listed",
+  name: "entries that can't be served are not listed",
   ignore: Deno.build.os === "windows",
   async fn() {
     await using files = await serveDirectory(listing);
@@ -162,7 +162,7 @@ function by(a: string, b: string): number {
   return a.slice(a.indexOf(" ")) < b.slice(b.indexOf(" ")) ? -1 : 1;
 }
 
-Deno.test("10,000 entries are listed in chunks, also where some vanish meanwhile", async () => {
+Deno.test("10,000 entries are listed in chunks, even if some vanish meanwhile", async () => {
   await using files = await serveDirectory(listing);
   const count = 10_000;
   const names = Array.from({ length: count }, (_, i) => `${"n".repeat(100)}-${i}`);
@@ -186,7 +186,7 @@ Deno.test("10,000 entries are listed in chunks, also where some vanish meanwhile
   for (const { name } of entries) assertEquals(unescapeName(name), name);
 });
 
-Deno.test("a peer that leaves in the middle of a list is no error", async () => {
+Deno.test("a peer that leaves during a listing is not an error", async () => {
   await using files = await serveDirectory(listing);
   makeEmptyFiles(files.path, Array.from({ length: 3000 }, (_, i) => `${"n".repeat(200)}-${i}`));
   const conn = await files.serving.makeClient().connect();

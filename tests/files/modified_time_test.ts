@@ -1,4 +1,4 @@
-/** The times that files get from whoever sends them. */
+/** Modification times that senders set. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { lstatSync } from "node:fs";
 import { setModified } from "@degu/internal/files/modified_time.ts";
@@ -6,7 +6,7 @@ import { Refusal } from "@degu/internal/files/refusal.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import fc from "fast-check";
 
-Deno.test("a time is set to the millisecond, before 1970, too", async () => {
+Deno.test("a time is set to the millisecond, even before 1970", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/file`;
   await Deno.writeTextFile(path, "text");
@@ -22,7 +22,7 @@ Deno.test("a time is set to the millisecond, before 1970, too", async () => {
   }));
 });
 
-Deno.test("a file that has taken the place of another keeps its time", async () => {
+Deno.test("a file that has replaced another keeps its time", async () => {
   await using dir = await tempDir();
   const [path, other] = [`${dir.path}/file`, `${dir.path}/other`];
   await Deno.writeTextFile(path, "text");

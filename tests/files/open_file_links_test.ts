@@ -1,4 +1,4 @@
-/** FilesApp: what it must not serve, whoever asks and whatever lies in the directory. */
+/** FilesApp: what it must never serve, whoever asks and whatever is in the directory. */
 import { assert, assertEquals } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
 import { Request } from "@degu/degu/server";
@@ -17,7 +17,7 @@ async function statusOf(app: FilesApp, ...path: string[]): Promise<number> {
 
 // ───────────────────────── ways out
 
-Deno.test("no component of a path leads out of the directory, whoever sends it", async () => {
+Deno.test("no path component escapes the directory, whoever sends it", async () => {
   await using tree = await makeTree();
   const app = new FilesApp(tree.root);
   const paths = [
@@ -54,7 +54,7 @@ Deno.test("no component of a path leads out of the directory, whoever sends it",
   assertEquals(await statusOf(app, "sub", "file"), 200);
 });
 
-Deno.test("what the wire has for the same is not even looked at", async () => {
+Deno.test("a target with another spelling of such a path closes the connection", async () => {
   await using tree = await makeTree();
   await using serving = serve(new FilesApp(tree.root));
   const targets = [
@@ -77,7 +77,7 @@ Deno.test("what the wire has for the same is not even looked at", async () => {
   }
 });
 
-Deno.test("links are followed inside of the directory, and not out of it", async () => {
+Deno.test("links are followed inside the directory, and not out of it", async () => {
   await using tree = await makeTree();
   const { path, root } = tree;
   await makeLinks({
@@ -140,7 +140,7 @@ Deno.test("FIFOs and sockets are not opened", async () => {
   }
 });
 
-Deno.test("FilesApp needs --allow-read of its directory, and keeps to it by itself", async () => {
+Deno.test("FilesApp needs --allow-read only for its directory, and stays inside it on its own", async () => {
   await using tree = await makeTree();
   const { path, root } = tree;
   await makeLinks({
@@ -187,7 +187,7 @@ const EXCHANGES: readonly [name: string, target: string, asked: string][] = [
 
 for (const [having, permission] of Object.entries(PERMISSIONS)) {
   for (const [name, target, asked] of EXCHANGES) {
-    Deno.test(`no way out opens while ${name} is exchanged for a link, ${having}`, async () => {
+    Deno.test(`nothing escapes while ${name} is exchanged for a link, ${having}`, async () => {
       await using tree = await makeTree();
       const { path, root } = tree;
       await Deno.writeTextFile(`${path}/outside/file`, "secret");

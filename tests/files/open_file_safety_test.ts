@@ -1,4 +1,4 @@
-/** FilesApp: what it must not leave open, and how little it keeps. */
+/** FilesApp: no leaked file descriptors, and little memory. */
 import { assert, assertEquals } from "@std/assert";
 import { Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
@@ -110,7 +110,7 @@ const leavings: Record<string, Leaving> = {
 
 for (const [what, { options, wrap, leave }] of Object.entries(leavings)) {
   Deno.test({
-    name: `no file stays open behind a peer ${what}`,
+    name: `no file stays open after a peer ${what}`,
     ignore: !linux,
     async fn() {
       await using large = await serveLarge(options, wrap);
@@ -126,7 +126,7 @@ for (const [what, { options, wrap, leave }] of Object.entries(leavings)) {
 }
 
 Deno.test({
-  name: "openFilesBelow sees a file that is open",
+  name: "openFilesBelow finds an open file",
   ignore: !linux,
   async fn() {
     await using tree = await makeTree();
@@ -136,7 +136,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a file is closed when its response is given up",
+  name: "a file is closed when its response is canceled",
   ignore: !linux,
   async fn() {
     await using large = await serveLarge();
@@ -150,7 +150,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a file is closed when its response is forgotten",
+  name: "a file is closed when its response is garbage-collected",
   ignore: !linux,
   async fn() {
     await using large = await serveLarge();

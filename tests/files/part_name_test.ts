@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { isPartName, PART_SUFFIX } from "@degu/internal/files/part_name.ts";
 
-Deno.test("parts of downloads are known by their names, and nothing else", () => {
+Deno.test("the parts of downloads are recognized by their names, and nothing else is", () => {
   const part = `.a${PART_SUFFIX}`;
   const parts = ["", ".new", ".json", ".json.tmp"].map((end) => part + end);
   const others = [

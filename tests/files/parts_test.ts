@@ -1,4 +1,4 @@
-/** Parts of uploads: whose they are, how many there may be, and how long they are kept. */
+/** Parts of uploads: their owners, their number, and their lifetime. */
 import { assert, assertEquals } from "@std/assert";
 import { Body, type HeaderDict } from "@degu/degu/base";
 import { guardSession } from "@degu/internal/base/app/admission.ts";
@@ -63,7 +63,7 @@ async function makeApp(options: FilesOptions = {}) {
   };
 }
 
-Deno.test("a part is found only by the client that has sent it", async () => {
+Deno.test("a part is found only by the client that sent it", async () => {
   await using files = await makeApp();
   const mine = sessionOf("a key", "an authority");
   await files.cut(mine, "/a", CONTENT, 1000);
@@ -98,7 +98,7 @@ async function agePart(root: string, minutes: number, known: Set<string>): Promi
   }
 }
 
-Deno.test("the oldest part of the same authority goes where there are too many", async () => {
+Deno.test("the oldest part of the same authority is removed if there are too many", async () => {
   await using files = await makeApp();
   const known = new Set<string>();
   const other = sessionOf("other", "other");
@@ -116,7 +116,7 @@ Deno.test("the oldest part of the same authority goes where there are too many",
   assertEquals(await files.offset(other, "/other", CONTENT), 5, "never another's");
 });
 
-Deno.test("the oldest parts of the same authority go where they are too large", async () => {
+Deno.test("the oldest parts of the same authority are removed if they are too large", async () => {
   await using files = await makeApp({ maxPartBytes: 1000 });
   const known = new Set<string>();
   const other = sessionOf("other", "other");
@@ -142,7 +142,7 @@ Deno.test("the oldest parts of the same authority go where they are too large", 
   assertEquals(status, 201);
 });
 
-Deno.test("parts that are cut at the same time are within the limit together", async () => {
+Deno.test("parts that are cut at the same time stay within the limit together", async () => {
   const maxPartBytes = 100_000;
   await using files = await makeApp({ maxPartBytes });
   const mine = sessionOf("1", "A");
@@ -195,7 +195,7 @@ Deno.test("a length that is only announced takes no room from other parts", asyn
   assertEquals(await files.offset(mine, "/a", CONTENT), 0);
 });
 
-Deno.test("parts of several GiB are as good as small ones", async () => {
+Deno.test("parts of several GiB work like small ones", async () => {
   await using files = await makeApp();
   const length = 5 * 1024 ** 3;
   const headers = { "repr-digest": digestOf(CONTENT), "upload-length": `${length}` };
@@ -222,7 +222,7 @@ Deno.test("parts of several GiB are as good as small ones", async () => {
 
 // ───────────────────────── who may go on
 
-Deno.test("a peer that is no longer admitted gets nothing renamed or deleted", async () => {
+Deno.test("a peer that is no longer admitted can't complete a rename or delete", async () => {
   await using files = await makeApp();
   const session = sessionOf("1", "A");
   let admitted = true;

@@ -7,7 +7,7 @@ import { AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting } from "@degu/testing/written_directory.ts";
 
-Deno.test("characters that are not seen, or change a line, become their code points", () => {
+Deno.test("invisible characters, and those that break a line, are replaced by their code points", () => {
   const cases: Record<string, string> = {
     "a b/Ö日😀~": "a b/Ö日😀~",
     "\n\r\t\0\x1b\x7f\x85": "\\u{a}\\u{d}\\u{9}\\u{0}\\u{1b}\\u{7f}\\u{85}",
@@ -21,7 +21,7 @@ Deno.test("characters that are not seen, or change a line, become their code poi
   }
 });
 
-Deno.test("such characters become escapes of JSON, which is the same value", () => {
+Deno.test("such characters become JSON escapes, which keep the same value", () => {
   const value = { "a b/Ö日😀": '\n\x1b\x85\u202e\u{e0001}\ud800"\\' };
   const text = printableJson(value);
   assertEquals(
@@ -31,7 +31,7 @@ Deno.test("such characters become escapes of JSON, which is the same value", () 
   assertEquals(JSON.parse(text), value);
 });
 
-Deno.test("an error with such characters becomes one without them", () => {
+Deno.test("an error with such characters is replaced by one without them", () => {
   const error = Object.assign(new Error("EIO: open '/a\n\x1b[2J'"), {
     name: "IoError",
     code: "EIO",
@@ -52,7 +52,8 @@ Deno.test("an error with such characters becomes one without them", () => {
 const canBeUser = await canRun(...AS_USER);
 
 Deno.test({
-  name: "where no more files can be opened it is 503, and no name forges a line (needs unshare)",
+  name:
+    "with no file descriptors left the answer is 503, and no name forges a log line (needs unshare)",
   ignore: !canBeUser,
   async fn() {
     const dir = await Deno.makeTempDir();
@@ -73,7 +74,7 @@ Deno.test({
   },
 });
 
-Deno.test("no name that a peer chooses forges a line of the log", async () => {
+Deno.test("no name that a peer chooses forges a log line", async () => {
   await using files = await serveForWriting();
   const name = "a\nWARNING \u202eb\x1b[2J";
   assertEquals(await files.put(fileUri(name, "b"), latin1("x")), 201);

@@ -1,4 +1,4 @@
-/** PUT: preconditions, which hold when it begins and when it ends. */
+/** PUT: preconditions, at its start and at its end. */
 import { assertEquals } from "@std/assert";
 import { Body, BodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
@@ -33,7 +33,7 @@ Deno.test("preconditions of a PUT", async () => {
   assertEquals(await files.unfinished(), []);
 });
 
-Deno.test("a file is replaced where it is still the one that the peer knows", async () => {
+Deno.test("a file is replaced if it is still the version that the peer knows", async () => {
   await using files = await serveForWriting();
   using _clock = setClockAhead();
   const { etag } = (await files.request("HEAD", "/file")).headers;
@@ -43,7 +43,7 @@ Deno.test("a file is replaced where it is still the one that the peer knows", as
   assertEquals(await files.read("file"), "mine");
 });
 
-Deno.test("of several PUTs of a new file at once one gets 201", async () => {
+Deno.test("exactly one of several simultaneous PUTs of a new file gets 201", async () => {
   await using files = await serveForWriting();
   // Two apps of one directory, as two processes have.
   const apps = [0, 1].map(() => new FilesApp(files.root, { write: true }));
@@ -62,7 +62,7 @@ Deno.test("of several PUTs of a new file at once one gets 201", async () => {
   assertEquals(await files.unfinished(), []);
 });
 
-Deno.test("a condition that does not hold any more when the body has come is found", async () => {
+Deno.test("a condition that no longer holds when the body has arrived is detected", async () => {
   await using files = await serveForWriting();
   for (const headers of [{ "if-none-match": "*" }, { "if-match": "*" }] as HeaderDict[]) {
     const isNew = "if-none-match" in headers;

@@ -10,7 +10,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const EMPTY = new Uint8Array(0);
 
-Deno.test("a directory is made with those that it is in: 201; 204 where it is there", async () => {
+Deno.test("PUT creates a directory and its parents with 201, and answers 204 if it exists", async () => {
   await using files = await serveForWriting();
   const uri = fileUri("new", "Ö", "a b", "");
   assertEquals(await files.put(uri, null), 201);
@@ -22,14 +22,14 @@ Deno.test("a directory is made with those that it is in: 201; 204 where it is th
   assertEquals((await entries(files.root)).includes("other"), false);
 });
 
-Deno.test("nothing but an empty body makes a directory", async () => {
+Deno.test("only an empty body creates a directory", async () => {
   await using files = await serveForWriting();
   assertEquals(await files.put("/new/", latin1("x")), 409);
   assertEquals(await files.put("/new/", new ChunkedBodyIter([[null, EMPTY]])), 409);
   assertEquals((await entries(files.root)).includes("new"), false);
 });
 
-Deno.test("no directory is made where no file could be written", async () => {
+Deno.test("no directory is created where no file could be written", async () => {
   await using files = await serveForWriting();
   await makeLinks({
     [`${files.root}/to-outside`]: `${files.path}/outside`,

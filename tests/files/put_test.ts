@@ -21,7 +21,7 @@ async function modeOfNewFile(): Promise<number> {
   return await mode(`${dir.path}/file`);
 }
 
-Deno.test("files of every size are written, whatever their body is", async (t) => {
+Deno.test("files of every size are written, whatever the kind of body", async (t) => {
   await using files = await serveForWriting();
   for (const size of [0, 1, 32768, 524287, 524288, 524289, 1_048_577, 3_000_000]) {
     await t.step(`${size} bytes`, async () => {
@@ -46,7 +46,7 @@ Deno.test("files of every size are written, whatever their body is", async (t) =
   assertEquals(files.warnings, []);
 });
 
-Deno.test("a new file is 201, a replaced one 204, each with the digest that was given", async () => {
+Deno.test("a new file is answered with 201, a replaced one with 204, both with the digest that was sent", async () => {
   await using files = await serveForWriting();
   const body = latin1("hello");
   const digest = digestOf(body);
@@ -64,7 +64,7 @@ Deno.test("a new file is 201, a replaced one 204, each with the digest that was 
   assertEquals(await put({ "repr-digest": "sha-512=:AAAA:" }), [204, "No Content", undefined]);
 });
 
-Deno.test("a file with another digest, or a bad header, leaves everything as it was", async () => {
+Deno.test("a file with another digest, or a bad header, changes nothing", async () => {
   await using files = await serveForWriting();
   const wrong: HeaderDict[] = [
     { "repr-digest": digestOf(latin1("other")) },
@@ -88,7 +88,7 @@ Deno.test("a file with another digest, or a bad header, leaves everything as it 
   assertEquals(await files.unfinished(), []);
 });
 
-Deno.test("a peer's times are kept", async () => {
+Deno.test("the modification time that a peer sends is kept", async () => {
   await using files = await serveForWriting();
   const times = [
     "2020-02-29T12:34:56.789Z",
@@ -106,7 +106,7 @@ Deno.test("a peer's times are kept", async () => {
   }
 });
 
-Deno.test("a new file has the mode of new files, a replaced one keeps its own", async () => {
+Deno.test("a new file has the default mode, a replaced one keeps its mode", async () => {
   await using files = await serveForWriting();
   await files.put("/new", latin1("x"));
   assertEquals(await mode(`${files.root}/new`), UMASK_FILE);
@@ -118,7 +118,7 @@ Deno.test("a new file has the mode of new files, a replaced one keeps its own", 
   assertEquals(await mode(`${files.root}/${RESERVED}`), 0o700);
 });
 
-Deno.test("the directories that a file needs are made", async () => {
+Deno.test("missing parent directories are made", async () => {
   await using files = await serveForWriting();
   const names = ["é", "a b", "~", "日本語"];
   assertEquals(await files.put(fileUri(...names), latin1("text")), 201);
@@ -127,7 +127,7 @@ Deno.test("the directories that a file needs are made", async () => {
   assertEquals(await files.put(fileUri("é", "other"), latin1("text")), 201);
 });
 
-Deno.test("what can't be the name of a file is not written", async () => {
+Deno.test("an invalid file name is not written", async () => {
   await using files = await serveForWriting({ list: true });
   await Deno.mkdir(`${files.root}/empty`);
   const cases: [uri: string, status: number][] = [
@@ -170,7 +170,7 @@ Deno.test("what can't be the name of a file is not written", async () => {
   );
 });
 
-Deno.test("only an app that may write does, and POST never", async () => {
+Deno.test("only a writable app writes, and POST never does", async () => {
   await using files = await serveForWriting();
   const post = await files.request("POST", "/file", {}, latin1("x"));
   assertEquals(post.headers["allow"], "GET, HEAD, PUT, DELETE");
@@ -189,7 +189,7 @@ Deno.test("only an app that may write does, and POST never", async () => {
   assertEquals(await reader.read("file"), "public");
 });
 
-Deno.test("no file gets larger than it may", async () => {
+Deno.test("no file exceeds the size limit", async () => {
   await using files = await serveForWriting({ maxBytes: 1000 });
   assertEquals(await files.put("/a", pattern(1000)), 201);
   assertEquals(await files.put("/b", pattern(1001)), 413);
@@ -210,7 +210,7 @@ Deno.test("no file gets larger than it may", async () => {
   assertEquals(await nothing.put("/b", pattern(1)), 413);
 });
 
-Deno.test("what is refused is refused before the body is sent", async () => {
+Deno.test("a refusal comes before the body is sent", async () => {
   await using files = await serveForWriting({ maxBytes: 1000 });
   const refused = [
     ["/sub", "content-length: 5", "409"],
@@ -227,7 +227,7 @@ Deno.test("what is refused is refused before the body is sent", async () => {
   }
 });
 
-Deno.test("a body that is cut leaves nothing behind", async () => {
+Deno.test("a truncated body leaves nothing behind", async () => {
   await using files = await serveForWriting();
   for (const uri of ["/file", "/new", "/deep/new"]) {
     for (const sent of ["", "12345"]) {
@@ -244,7 +244,7 @@ Deno.test("a body that is cut leaves nothing behind", async () => {
 });
 
 Deno.test({
-  name: "GETs see the old file or the new one, whole, while it is replaced",
+  name: "during a replacement GET returns the old file or the new one, always whole",
   ignore: !linux,
   async fn() {
     await using files = await serveForWriting();
@@ -270,7 +270,7 @@ Deno.test({
   },
 });
 
-Deno.test("the options for writing are checked", async () => {
+Deno.test("the options for writing are validated", async () => {
   await using dir = await tempDir();
   const wrong: object[] = [{ write: 1 }, { maxBytes: "1" }, { maxBytes: null }, { logger: {} }, {
     logger: 5,

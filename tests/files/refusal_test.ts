@@ -1,4 +1,4 @@
-/** Refusals: disks that are full or can't be written, and what the errors of a file system mean. */
+/** Refusals: disks that are full or read-only, and the meaning of file system errors. */
 import { assertEquals } from "@std/assert";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { Refusal, refusalOf } from "@degu/internal/files/refusal.ts";
@@ -18,7 +18,7 @@ const canBeUser = await canRun(...AS_USER);
 const MIB = 1048576;
 
 Deno.test({
-  name: "a full disk is 507, takes nothing along and keeps nothing (needs unshare)",
+  name: "a full disk is answered with 507, damages nothing and keeps nothing (needs unshare)",
   ignore: !mayMount,
   async fn() {
     await using dir = await tempDir();
@@ -42,7 +42,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a disk without room for one more name is 507 (needs unshare)",
+  name: "a disk without room for one more name is answered with 507 (needs unshare)",
   ignore: !mayMount,
   async fn() {
     await using dir = await tempDir();
@@ -60,7 +60,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "another file system below the root is 507 to write, and can be read (needs unshare)",
+  name:
+    "another file system below the root can be read, and writing to it is answered with 507 (needs unshare)",
   ignore: !mayMount,
   async fn() {
     await using dir = await tempDir();
@@ -82,7 +83,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a disk that is read-only is 403 (needs unshare)",
+  name: "a read-only disk is answered with 403 (needs unshare)",
   ignore: !mayMount,
   async fn() {
     await using dir = await tempDir();
@@ -98,7 +99,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "what the user may not write is 403 (needs unshare)",
+  name: "a path that the user may not write is answered with 403 (needs unshare)",
   ignore: !canBeUser,
   async fn() {
     await using dir = await tempDir();
@@ -124,7 +125,7 @@ Deno.test({
   },
 });
 
-Deno.test("what the program has no permission to write is 403", async () => {
+Deno.test("a path that the program has no permission to write is answered with 403", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "text");
   await checkAsked(dir.path, [], [
@@ -136,7 +137,7 @@ Deno.test("what the program has no permission to write is 403", async () => {
   assertEquals(await entries(dir.path), ["file"]);
 });
 
-Deno.test("an error of the file system is told as what it means to whoever writes", () => {
+Deno.test("a file system error is translated to what it means for the client", () => {
   const failure = (code: string) => Object.assign(new Error("message"), { code });
   const cases: [codes: string[], status: number][] = [
     [["ENOSPC", "EDQUOT", "EFBIG", "EXDEV"], 507],

@@ -14,7 +14,7 @@ import { canMount, checkAsked, MOUNTING } from "@degu/testing/refused_writes.ts"
 
 const mayMount = await canMount();
 
-Deno.test("the reserved directory is made once, and closed to others", async () => {
+Deno.test("the reserved directory is made once, and is private", async () => {
   await using dir = await tempDir();
   assertEquals(reservedPath("/"), `/${RESERVED}`);
   assertEquals([prefixOf("/"), prefixOf("/a")], ["/", "/a/"]);
@@ -32,7 +32,7 @@ Deno.test("the reserved directory is made once, and closed to others", async () 
   assertEquals([isReserved(dir.path, RESERVED), isReserved(dir.path, "a")], [true, false]);
 });
 
-Deno.test("a file that has the name of the reserved directory is not touched", async () => {
+Deno.test("a file with the name of the reserved directory is not touched", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(reservedPath(dir.path), "text");
   const error = assertThrows(() => makeReserved(dir.path), Refusal, "is not a directory");
@@ -41,7 +41,7 @@ Deno.test("a file that has the name of the reserved directory is not touched", a
 });
 
 Deno.test({
-  name: "the reserved directory is out of reach by another name, too (needs unshare)",
+  name: "the reserved directory can't be reached by another name either (needs unshare)",
   ignore: !mayMount,
   async fn() {
     await using dir = await tempDir();

@@ -1,4 +1,4 @@
-/** Uploads that were cut, and go on. */
+/** Uploads that are interrupted and resumed. */
 import { assert, assertEquals } from "@std/assert";
 import { Body, BodyIter, type BodyOut, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
@@ -49,7 +49,7 @@ async function waitForSize(files: Files, size: number): Promise<void> {
   while (!await isMade() || !sizes(files).includes(size));
 }
 
-Deno.test("an upload that was cut goes on where it was", async () => {
+Deno.test("an interrupted upload resumes where it was", async () => {
   await using files = await serveForWriting();
   assertEquals(await offsetOf(files, "/a/b"), "0");
   assertEquals(await entries(files.root), ["file", "sub"], "to ask makes nothing");
@@ -70,7 +70,7 @@ Deno.test("an upload that was cut goes on where it was", async () => {
   assertEquals(await offsetOf(files, "/a/b"), "300000", "all of it is here");
 });
 
-Deno.test("an upload may be of any size, and in one go", async () => {
+Deno.test("an upload may be of any size, and in a single request", async () => {
   await using files = await serveForWriting();
   for (const size of [0, 1, 524288, 524289, 1_500_000]) {
     const content = pattern(size);
@@ -85,7 +85,7 @@ Deno.test("an upload may be of any size, and in one go", async () => {
   assertEquals(await files.unfinished(), []);
 });
 
-Deno.test("a wrong offset is told the right one, and 0 begins anew", async () => {
+Deno.test("a wrong offset is answered with the right one, and offset 0 starts over", async () => {
   await using files = await serveForWriting();
   const rest = (offset: number) =>
     put(files, "/a", upload(CONTENT, offset), CONTENT.subarray(offset));
@@ -102,7 +102,7 @@ Deno.test("a wrong offset is told the right one, and 0 begins anew", async () =>
   assertEquals(await offsetOf(files, "/a", other), "0");
 });
 
-Deno.test("a file that is here already gets the time that comes with it", async () => {
+Deno.test("a file that is already present gets the time of the upload", async () => {
   await using files = await serveForWriting();
   const time = "2020-01-02T03:04:05.679Z";
   const again = (headers: HeaderDict) =>
@@ -124,7 +124,7 @@ Deno.test("a file that is here already gets the time that comes with it", async 
   assertEquals(await offsetOf(files, "/a"), `${CONTENT.length}`);
 });
 
-Deno.test("an upload that leaves something open is 400", async () => {
+Deno.test("an upload with missing, invalid or contradictory headers is answered with 400", async () => {
   await using files = await serveForWriting();
   const all = upload(CONTENT, 0);
   const without = (name: string) =>
@@ -154,7 +154,7 @@ Deno.test("an upload that leaves something open is 400", async () => {
   assertEquals(await entries(files.root), ["file", "sub"]);
 });
 
-Deno.test("how much is here is asked only where a file could be written", async () => {
+Deno.test("the upload offset can be requested only for a path that can be written", async () => {
   await using files = await serveForWriting({ maxBytes: CONTENT.length - 1 });
   const cases: [uri: string, status: number][] = [
     ["/", 403],
@@ -175,7 +175,7 @@ Deno.test("how much is here is asked only where a file could be written", async 
   assertEquals([plain.status, plain.headers["content-length"]], [200, 6]);
 });
 
-Deno.test("a part that fails its digest is removed", async () => {
+Deno.test("a part that does not match its digest is removed", async () => {
   await using files = await serveForWriting();
   await cut(files, "/a");
   const [part = ""] = await files.unfinished();
@@ -186,7 +186,7 @@ Deno.test("a part that fails its digest is removed", async () => {
   assertEquals(await offsetOf(files, "/a"), "0");
 });
 
-Deno.test("preconditions hold for an upload that goes on, at its beginning and at its end", async () => {
+Deno.test("preconditions apply to a resumed upload, at its start and at its end", async () => {
   await using files = await serveForWriting();
   await cut(files, "/a");
   const rest = CONTENT.subarray(CUT);
@@ -222,7 +222,7 @@ Deno.test("a newer request for the same part ends the older one", async () => {
   assertEquals(await files.unfinished(), []);
 });
 
-Deno.test("of many requests for one part at once the last one wins, and nothing breaks", async () => {
+Deno.test("of many simultaneous requests for one part the last one wins, and nothing breaks", async () => {
   await using tree = await makeTree();
   const apps = [0, 1].map(() => new FilesApp(tree.root, { write: true }));
   const statuses = await Promise.all(Array.from({ length: 12 }, async (_, i) => {
@@ -246,7 +246,7 @@ async function partOf(files: Files): Promise<string> {
   return `${files.root}/${RESERVED}/${part}`;
 }
 
-Deno.test("a part that another process writes to is given up, and begun anew", async () => {
+Deno.test("a part that another process is writing is abandoned, and a new one started", async () => {
   await using files = await serveForWriting();
   await cut(files, "/a");
   using locked = await Deno.open(await partOf(files), { write: true });
@@ -259,7 +259,7 @@ Deno.test("a part that another process writes to is given up, and begun anew", a
   assertEquals(await Deno.readFile(`${files.root}/a`), CONTENT);
 });
 
-Deno.test("a part that has another name as well is not written to", async () => {
+Deno.test("a part with a second hard link is not written", async () => {
   await using files = await serveForWriting();
   await cut(files, "/a");
   // What a process leaves behind that is killed when it has just given a file its name.

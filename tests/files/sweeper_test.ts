@@ -7,7 +7,7 @@ import { setClockAhead } from "@degu/testing/clock.ts";
 import { entries } from "@degu/testing/directories.ts";
 import { makeTree } from "@degu/testing/served_directory.ts";
 
-Deno.test("what is unfinished goes after 24 hours, and nothing else", async () => {
+Deno.test("only unfinished files are removed, after 24 hours", async () => {
   await using tree = await makeTree();
   const reserved = `${tree.root}/${RESERVED}`;
   await Deno.mkdir(reserved, { mode: 0o700 });
@@ -36,7 +36,7 @@ Deno.test("what is unfinished goes after 24 hours, and nothing else", async () =
   ]);
 });
 
-Deno.test("what has become too old is looked for once an hour", async () => {
+Deno.test("old files are looked for once an hour", async () => {
   await using tree = await makeTree();
   const sweeper = new Sweeper(tree.root, () => {});
   const part = `${tree.root}/${RESERVED}/put-${"0".repeat(32)}`;
@@ -51,7 +51,7 @@ Deno.test("what has become too old is looked for once an hour", async () => {
   }
 });
 
-Deno.test("what keeps an old file from being removed is reported, and no error", () => {
+Deno.test("an old file that can't be removed is logged, and is not an error", () => {
   const reports: string[] = [];
   // The suite may read nothing there.
   new Sweeper("/proc", (message) => void reports.push(message));

@@ -1,8 +1,8 @@
-/** What a request is for, by its path. */
+/** What the path of a request refers to. */
 import { assertEquals } from "@std/assert";
 import { readTarget } from "@degu/internal/files/target.ts";
 
-Deno.test("a path leads to names, and a slash at its end means a directory", () => {
+Deno.test("a path is split into names, and a trailing slash means a directory", () => {
   const cases: [path: string[], names: string[], isDirectory: boolean, last: string][] = [
     [["a"], ["a"], false, "a"],
     [["a", "b"], ["a", "b"], false, "b"],
@@ -15,13 +15,13 @@ Deno.test("a path leads to names, and a slash at its end means a directory", () 
   }
 });
 
-Deno.test("where an app is mounted a path without a slash is that of the root", () => {
+Deno.test("a path without a slash is the root of a mounted app", () => {
   const root = { names: [], isDirectory: false, last: "foo" };
   assertEquals(readTarget({ mount: ["foo"], path: [] } as never), root);
   assertEquals(readTarget({ mount: [], path: [] } as never)?.names, []);
 });
 
-Deno.test("a component that is no name leads nowhere", () => {
+Deno.test("a component that is not a valid name is not found", () => {
   for (const path of [["", "a"], ["a", "", "b"], ["."], ["a", ".."], ["~2F"], ["a:b"], ["", ""]]) {
     assertEquals(readTarget({ mount: [], path } as never), null, path.join("/"));
   }

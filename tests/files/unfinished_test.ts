@@ -1,4 +1,4 @@
-/** Unfinished files: whose they are, what is left of them, and several processes at the same names. */
+/** Unfinished files: their owners, what remains of them, and several processes that write the same names. */
 import { assert, assertEquals } from "@std/assert";
 import { makeReserved, reservedPath } from "@degu/internal/files/reserved.ts";
 import { findRoom, makeRoom } from "@degu/internal/files/parts.ts";
@@ -35,7 +35,7 @@ Deno.test("an unfinished file is removed unless it is kept", async () => {
   assertEquals([left?.isIdle, left?.size], [true, 0]);
 });
 
-Deno.test("a part is opened again with what is in it, and only its owner reads it", async () => {
+Deno.test("a part is reopened with its content, and only its owner can read it", async () => {
   await using dir = await tempDir();
   const path = pathOf(dir.path, PART);
   {
@@ -50,7 +50,7 @@ Deno.test("a part is opened again with what is in it, and only its owner reads i
   assertEquals(part.newMode, fresh.mode, "a file that is new gets the mode that new files have");
 });
 
-Deno.test("a part with a second name is not written to", async () => {
+Deno.test("a part with a second hard link is not written", async () => {
   await using dir = await tempDir();
   const path = pathOf(dir.path, PART);
   makeReserved(dir.path);
@@ -72,7 +72,7 @@ Deno.test("nothing else in the reserved directory is listed", async () => {
   assertEquals(listUnfinished(dir.path, ""), []);
 });
 
-Deno.test("a part that another process writes to is not removed", async () => {
+Deno.test("a part that another process is writing is not removed", async () => {
   await using dir = await tempDir();
   const path = pathOf(dir.path, PART);
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
@@ -98,7 +98,7 @@ Deno.test("a part that another process writes to is not removed", async () => {
   assertEquals(removeUnlocked(path), true, "it is gone already");
 });
 
-Deno.test("an old file that can't be opened is removed all the same", async () => {
+Deno.test("an old file that can't be opened is still removed", async () => {
   await using dir = await tempDir();
   makeReserved(dir.path);
   const path = pathOf(dir.path, PART);
@@ -106,7 +106,7 @@ Deno.test("an old file that can't be opened is removed all the same", async () =
   assertEquals([removeUnlocked(path), await entries(reservedPath(dir.path))], [true, []]);
 });
 
-Deno.test("of two processes that write the same new file one gets 201", async () => {
+Deno.test("exactly one of two processes that write the same new file gets 201", async () => {
   await using dir = await tempDir();
   const count = 50;
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];

@@ -5,7 +5,7 @@ import { readUploadHeaders } from "@degu/internal/files/upload_headers.ts";
 
 const NONE = { digest: null, modified: null, offset: null, length: null };
 
-Deno.test("headers are read where they are there", () => {
+Deno.test("headers that are present are read", () => {
   assertEquals(readUploadHeaders({}), NONE);
   assertEquals(readUploadHeaders({ "content-type": "text/plain", etag: '"x"' }), NONE);
   const all = {
@@ -26,7 +26,7 @@ Deno.test("headers are read where they are there", () => {
   assertEquals(readUploadHeaders({ "repr-digest": "sha-512=:AA==:" }).digest, null);
 });
 
-Deno.test("a header of another form is refused by its name", () => {
+Deno.test("a malformed header is refused by its name", () => {
   const counts = ["", "-1", "+1", "01", "1.0", "1e3", " 1", "9007199254740992", "0x1"];
   const bad: Record<string, string[]> = {
     "repr-digest": ["", "sha-256", "sha-256=AA==", "sha-256=:AA==:", "sha-256=:!:"],

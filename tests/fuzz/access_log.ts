@@ -1,5 +1,5 @@
 /**
- * Lines of the access log: of any text in the place of a target, and of what a server makes of any bytes.
+ * Access log lines for any text as a target, and for any bytes sent to a server.
  *
  * @module
  */

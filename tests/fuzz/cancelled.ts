@@ -1,5 +1,5 @@
 /**
- * Bodies that are cancelled at any moment while they are read, at both ends of a connection.
+ * Bodies that are canceled at any moment while they are read, at both ends of a connection.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Chunked bodies from any source, cut at every boundary, read in every way, and the decoder as a stream.
+ * Chunked bodies from any source, split at every boundary, read in every way, and the decoder as a stream.
  *
  * @module
  */

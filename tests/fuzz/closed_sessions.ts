@@ -1,6 +1,6 @@
 /**
- * Sessions that are closed at any moment: while a request is awaited, read, worked on or answered, from outside and from inside of what
- * reads it.
+ * Sessions that are closed at any moment: while a request is awaited, read, processed or answered, from
+ * outside and from within a read.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Requests as another server's handler gets them, with text that need not be ASCII and parts that need not be what they should.
+ * Requests as another server's handler gets them, with text that may not be ASCII and invalid parts.
  *
  * @module
  */

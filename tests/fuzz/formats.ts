@@ -1,5 +1,5 @@
 /**
- * The formatters, given what a careless application might: either they refuse, or what they write is what was meant and nothing else.
+ * The formatters, with input from a careless app: they either refuse it, or write exactly what was meant.
  *
  * @module
  */

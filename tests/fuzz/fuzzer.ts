@@ -1,5 +1,5 @@
 /**
- * What a fuzzer is, and how one is run: seeded, bounded, and with its findings made small.
+ * The interface of a fuzzer, and running one: seeded, bounded, and with minimized findings.
  *
  * @module
  */

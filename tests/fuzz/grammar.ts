@@ -1,5 +1,5 @@
 /**
- * Texts that are right or nearly so: what the grammar produces, with the values at which the rules change.
+ * Texts that are valid or nearly so: what the grammar produces, with the values at which the rules change.
  *
  * @module
  */

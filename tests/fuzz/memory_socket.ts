@@ -1,5 +1,5 @@
 /**
- * A connection whose other end is a list of pieces: what the peer sends, in the pieces in which it arrives.
+ * A connection whose other end is a list of pieces: what the peer sends, as it arrives.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * What a whole stream of bytes means, said by the oracle: the messages in it, and how it ends. The differential tests use it, too.
+ * The oracle's view of a whole stream of bytes: its messages, and how it ends. The differential tests also
+ * use it.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Inputs that come from other inputs: changed in a few places, cut and joined. What was accepted after a change is kept and changed
- * again, so that a run wanders along the border of the grammar.
+ * Inputs derived from other inputs: changed in a few places, cut and joined. What was accepted after a
+ * change is kept and changed again, so that a run explores the border of the grammar.
  *
  * @module
  */

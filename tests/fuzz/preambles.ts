@@ -1,5 +1,5 @@
 /**
- * The preamble parsers: against an oracle, through their own formatters, and found in bytes that come in pieces.
+ * The preamble parsers: compared with an oracle and with their own formatters, and fed in pieces.
  *
  * @module
  */

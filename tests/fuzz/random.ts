@@ -1,5 +1,5 @@
 /**
- * Random numbers that a seed repeats.
+ * Random numbers that are reproducible from a seed.
  *
  * @module
  */

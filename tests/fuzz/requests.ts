@@ -1,5 +1,5 @@
 /**
- * Streams of requests to a server: over sockets in memory, cut at every boundary, and over real ones.
+ * Streams of requests to a server: over sockets in memory, split at every boundary, and over real ones.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Answers to a client's requests: through a real connection over a socket in memory, cut at every boundary.
+ * Responses to a client's requests: through a real connection over a socket in memory, split at every
+ * boundary.
  *
  * @module
  */

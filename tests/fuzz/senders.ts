@@ -1,6 +1,6 @@
 /**
- * Bodies that are careless with what they are given: they write without waiting, and change arrays that are being sent. Whatever they
- * do, the peer gets the message that was announced, or a beginning of it and then an end.
+ * Bodies with careless code: they write without waiting, and change arrays while they are sent. Whatever
+ * they do, the peer gets the announced message, or a beginning of it and then an end.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Every target there is.
+ * All fuzz targets.
  *
  * @module
  */

@@ -7,7 +7,7 @@ const STRANGER = /another device answers there, or the peer has a new identity/;
 
 await labTest<Record<"first" | "atStranger" | "given" | "found" | "peers" | "gone", AgentEnd>>({
   name:
-    "a device with a new address is found there, and never taken for the one at its old address",
+    "a device with a new address is found there, and never mistaken for the one at its old address",
   program: "agent_changed_address.ts",
   check: ({ first, atStranger, given, found, peers, gone }) => {
     const addressIn = ({ stdout }: AgentEnd) => JSON.parse(stdout).address;

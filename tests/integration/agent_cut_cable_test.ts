@@ -4,8 +4,7 @@ import { labTest } from "@degu/testing/agent_lab.ts";
 import type { AgentEnd } from "@degu/testing/agents.ts";
 
 await labTest<Record<"got" | "interrupted" | "again" | "put", AgentEnd> & { whole: boolean[] }>({
-  name:
-    "a transfer outlives a cable that is out for a moment, and one that was interrupted is resumed",
+  name: "a transfer survives a brief cable outage, and an interrupted one is resumed",
   program: "agent_cut_cable.ts",
   check: ({ got, interrupted, again, put, whole }) => {
     assertEquals(got.code, 0, got.stderr);

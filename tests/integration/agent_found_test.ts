@@ -4,7 +4,7 @@ import { labTest } from "@degu/testing/agent_lab.ts";
 import type { AgentEnd } from "@degu/testing/agents.ts";
 
 await labTest<Record<"known" | "found" | "alone", AgentEnd> & { as: string; despite: AgentEnd[] }>({
-  name: "a device is found with link-local addresses alone, whoever else says that it is that one",
+  name: "a device is found with link-local addresses only, even if others claim its name",
   program: "agent_found.ts",
   check: ({ known, found, as, despite, alone }) => {
     assertEquals(known.code, 1);

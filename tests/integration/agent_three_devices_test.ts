@@ -5,7 +5,7 @@ import type { AgentEnd } from "@degu/testing/agents.ts";
 
 await labTest<{ pings: AgentEnd[]; unknown: AgentEnd; forgotten: AgentEnd; other: AgentEnd }>({
   name:
-    "devices on cables with link-local addresses find each other, but for strangers and whom they forget",
+    "devices on cables with link-local addresses find each other, except strangers and forgotten peers",
   program: "agent_three_devices.ts",
   check: ({ pings, unknown, forgotten, other }) => {
     assertEquals(pings.map(({ code }) => code), [0, 0]);

@@ -56,7 +56,7 @@ const app: App = async ({ uri, method, headers, body }, _session, api) => {
 
 for (const { name, available, start } of endpointKinds) {
   Deno.test({
-    name: `${name}: everything that two ends say to each other`,
+    name: `${name}: every kind of exchange works between two ends`,
     ignore: !available,
     fn: async (t) => {
       await using endpoint = await start(app);
@@ -68,7 +68,7 @@ for (const { name, available, start } of endpointKinds) {
           assertEquals([headers["method"], headers["host"]], [method, client.host ?? "none"]);
         }
       });
-      await t.step("a body there and back, and its chunks", async () => {
+      await t.step("a body in both directions, and its chunks", async () => {
         using conn = await client.connect();
         assertEquals(await (await conn.put("/", {}, latin1("hello"))).body?.text(), "hello");
         const chunks: Chunk[] = [[["k", "v"], latin1("hello")], [null, latin1("!")], [
@@ -88,12 +88,12 @@ for (const { name, available, start } of endpointKinds) {
         assertInstanceOf(body, Body);
         assertEquals(await checkPattern(body), 4 * MEBIBYTE);
       });
-      await t.step("an early answer to an upload", async () => {
+      await t.step("an early response to an upload", async () => {
         const upload = new BodyIter(pattern(64 * MEBIBYTE), 64 * MEBIBYTE);
         const { status, body } = await client.request("PUT", "/413", {}, upload);
         assertEquals([status, await body?.text()], [413, "no"]);
       });
-      await t.step("20 connections at a time", async () => {
+      await t.step("20 simultaneous connections", async () => {
         await Promise.all(Array.from({ length: 20 }, async (_, i) => {
           using conn = await client.connect();
           for (let j = 0; j < 5; j++) {
@@ -102,7 +102,7 @@ for (const { name, available, start } of endpointKinds) {
           }
         }));
       });
-      await t.step("an exception of the application", async () => {
+      await t.step("an exception of the app", async () => {
         using conn = await client.connect();
         assertEquals(logger.at("error"), []);
         await assertRejects(() => conn.get("/throw"));

@@ -1,4 +1,4 @@
-/** Frameworks of the ecosystem over our own server: Hono and itty-router, as they come from npm. */
+/** Frameworks from npm over our own server: Hono and itty-router, unmodified. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Context, Hono } from "hono";
 import { basicAuth } from "npm:hono@^4.13.19/basic-auth";
@@ -155,7 +155,7 @@ Deno.test("Hono: middleware", async (t) => {
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("Hono: what it sets that can't be sent is said, and can be turned off", async (t) => {
+Deno.test("Hono: headers that can't be sent cause an error, and can be turned off", async (t) => {
   const withHeaders = new Hono<{ Bindings: FetchHandlerInfo }>();
   withHeaders.use("/default", secureHeaders());
   withHeaders.use("/chosen", secureHeaders({ xPermittedCrossDomainPolicies: false }));
@@ -184,7 +184,7 @@ Deno.test("Hono: what it sets that can't be sent is said, and can be turned off"
     await rejectionOf(serving.makeClient().request("GET", "/"), "two cookies");
     assertStringIncludes((await serving.logger.waitFor("error"))[0]!, "chooseCookie");
   });
-  await t.step("one of them chosen", async () => {
+  await t.step("one of several cookies", async () => {
     const chooseCookie = (cookies: readonly string[]) => cookies.find((c) => c.startsWith("two="))!;
     await using serving = serve(fromFetchHandler(twoCookies, { chooseCookie }));
     using conn = await serving.makeClient().connect();
@@ -327,7 +327,7 @@ Deno.test("itty-router: routes, parameters, middleware and errors", async () => 
   assert(conn.closed || serving.logger.at("error").length === 0);
 });
 
-Deno.test("itty-router: a route that nobody answers is an error in the log", async () => {
+Deno.test("itty-router: a route that nobody answers is logged as an error", async () => {
   const router = Router();
   await using serving = serve(fromFetchHandler(router));
   await rejectionOf(serving.makeClient().request("GET", "/"), "no response");

@@ -1,4 +1,4 @@
-/** ky, as it comes from npm, over a client of ours. */
+/** ky from npm, unmodified, over one of our clients. */
 import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import ky, { HTTPError, TimeoutError } from "ky";
 import type { AppFunction } from "@degu/degu/server";
@@ -83,7 +83,7 @@ Deno.test("ky: hooks see requests and responses", async () => {
   assertEquals([accept, statuses], ["hooked", [200]]);
 });
 
-Deno.test("ky: its time-out ends the connection", async () => {
+Deno.test("ky: its timeout ends the connection", async () => {
   const ended = Promise.withResolvers<void>();
   await using serving = serve(async (request) => {
     // Until the client is gone: there is nothing more to come of this body.

@@ -1,4 +1,4 @@
-/** Both ends in processes of their own. */
+/** Both ends in separate processes. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { TextLineStream } from "@std/streams";
 import type { Address } from "@degu/degu/base";

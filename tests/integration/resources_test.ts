@@ -1,4 +1,4 @@
-/** Few file descriptors, slow readers: what a process of its own shows. */
+/** Few file descriptors and slow readers, measured in separate processes. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
@@ -12,7 +12,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (90, 90))
 os.execv(sys.argv[1], sys.argv[1:])
 `;
 
-Deno.test("a server that runs out of file descriptors goes on, and accepts again", async (t) => {
+Deno.test("a server that runs out of file descriptors continues, and accepts again", async (t) => {
   await using pki = await TempPKI.create();
   await using dir = await tempDir();
   const { serverSslconfig, clientSslconfig } = pki;
@@ -40,7 +40,7 @@ Deno.test("a server that runs out of file descriptors goes on, and accepts again
   }
 });
 
-Deno.test("handshakes that have failed hold no memory, whatever the timeout", async () => {
+Deno.test("failed handshakes hold no memory, whatever the timeout", async () => {
   await using pki = await TempPKI.create();
   const { serverSslconfig, clientSslconfig } = pki;
   const flags = ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"];
@@ -56,7 +56,7 @@ Deno.test("handshakes that have failed hold no memory, whatever the timeout", as
   }
 });
 
-Deno.test("a slow reader holds the socket, and memory stays flat", async (t) => {
+Deno.test("a slow reader occupies the socket, and memory use stays flat", async (t) => {
   const found: Record<string, number> = JSON.parse(
     await runProgram("flat_memory.ts", { flags: ["--allow-net"], patience: 30 }),
   );
@@ -69,7 +69,7 @@ Deno.test("a slow reader holds the socket, and memory stays flat", async (t) => 
   }
 });
 
-Deno.test("what collects a body in chunks of one byte takes memory by its data, not by its chunks", async (t) => {
+Deno.test("collecting a body in chunks of one byte takes memory for its data, not for its chunks", async (t) => {
   const output = await runProgram("tiny_chunks.ts", { flags: ["--v8-flags=--expose-gc"] });
   const found: Record<string, { data: number; held: number }> = JSON.parse(output);
   for (const [way, { data, held }] of Object.entries(found)) {

@@ -1,4 +1,4 @@
-/** The program of docs/operations.md: what it does when it gets the signals of a service manager. */
+/** The program of docs/operations.md: how it responds to the signals of a service manager. */
 import { assert, assertEquals } from "@std/assert";
 import { tempDir } from "@degu/testing/directories.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
@@ -6,7 +6,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { read } from "@degu/testing/tree.ts";
 
 /** What the page does in place of a service manager. */
-const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; leave this out';
+const OWN_SIGNAL = 'Deno.kill(Deno.pid, "SIGTERM"); // what systemd does; omit this';
 /** Seconds: the program is compiled first. */
 const PATIENCE = 20;
 
@@ -47,7 +47,7 @@ async function filesBelow(dir: string): Promise<string[]> {
 }
 
 Deno.test({
-  name: "SIGHUP reads the files again or keeps the context in force, and SIGTERM ends in order",
+  name: "SIGHUP reloads the files or keeps the current context, and SIGTERM shuts down gracefully",
   ignore: Deno.build.os === "windows",
   async fn() {
     await using dir = await tempDir();

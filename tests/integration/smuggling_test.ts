@@ -1,4 +1,4 @@
-/** What comes of bytes that two parties could read in two ways: at our server, behind our proxy, and under Deno's server. */
+/** Bytes that two parties could interpret in two ways: at our server, behind our proxy, and under Deno's server. */
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { type Address, ProtocolError } from "@degu/degu/base";
@@ -25,7 +25,7 @@ import { serveWithDeno } from "@degu/testing/web_serving.ts";
 
 const ANSWER = "HTTP/1.1 200 OK\r\n\r\n";
 
-Deno.test("the corpus says of each row what the grammar says", () => {
+Deno.test("the corpus agrees with the grammar on each row", () => {
   assertEquals(new Set(smugglingCorpus.map(({ name }) => name)).size, smugglingCorpus.length);
   for (const { name, bytes, accepted, broken } of smugglingCorpus) {
     const model = readRequests(bytes);
@@ -34,7 +34,7 @@ Deno.test("the corpus says of each row what the grammar says", () => {
   }
 });
 
-Deno.test("the server accepts exactly what each row says, and closes on all else without a byte", async () => {
+Deno.test("the server accepts exactly what each row says, and closes on everything else without a byte", async () => {
   let calls: string[] = [];
   let complete: string[] = [];
   const app: App = async ({ method, uri, headers, body }) => {
@@ -139,7 +139,7 @@ const unseenByHandlers: ReadonlySet<string> = new Set([
   ]),
 ]);
 
-Deno.test("under Deno.serve an app sees what each row says, but for what no handler can see", async () => {
+Deno.test("under Deno.serve an app sees what each row says, except for what no handler can see", async () => {
   let seen: string[] = [];
   const app: App = async ({ method, uri, headers, body }) => {
     const described = { method, uri, headers: flatten(headers) };

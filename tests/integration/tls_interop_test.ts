@@ -1,4 +1,4 @@
-/** Programs that nobody here wrote, at the other end of a connection with certificates on both sides. */
+/** Independent programs at the other end of a connection with certificates on both sides. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import * as https from "node:https";
 import type { AddressInfo } from "node:net";
@@ -36,7 +36,7 @@ async function startEcho() {
 }
 
 Deno.test({
-  name: "curl with a certificate is answered over TCP, one without is not",
+  name: "curl is answered over TCP only with a certificate",
   ...await unlessMissing("curl"),
   async fn() {
     await using server = await startEcho();
@@ -156,7 +156,7 @@ async function askAll(client: SSLClient): Promise<void> {
 }
 
 Deno.test({
-  name: "the client asks Python's http.server",
+  name: "the client gets a response from Python's http.server",
   ...await unlessMissing("python3"),
   async fn() {
     await using pki = await TempPKI.create();
@@ -192,7 +192,7 @@ with context.wrap_socket(conn, server_side=True, suppress_ragged_eofs=False) as 
 `;
 
 Deno.test({
-  name: "close() says good-bye with close_notify",
+  name: "close() sends close_notify",
   ...await unlessMissing("python3"),
   async fn() {
     await using pki = await TempPKI.create();
@@ -212,7 +212,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "the client asks openssl s_server, which demands a certificate",
+  name: "the client gets a response from openssl s_server, which requires a certificate",
   ...await unlessMissing("openssl"),
   async fn() {
     await using pki = await TempPKI.create();
@@ -240,7 +240,7 @@ Deno.test({
   },
 });
 
-Deno.test("the client asks node:https", async () => {
+Deno.test("the client gets a response from node:https", async () => {
   await using pki = await TempPKI.create();
   const { caFile = "", certFile, keyFile } = pki.serverSslconfig;
   const server = https.createServer({
@@ -302,7 +302,7 @@ Deno.test("node:https is answered", async () => {
 });
 
 Deno.test({
-  name: "the openssl commands in docs/tls.md make what both ends take",
+  name: "the openssl commands in docs/tls.md produce files that both ends accept",
   ...await unlessMissing("openssl"),
   async fn() {
     await using dir = await tempDir();

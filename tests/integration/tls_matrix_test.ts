@@ -1,4 +1,4 @@
-/** Who is let in and whom a client trusts, with certificates and peers of the openssl program. */
+/** Which clients are accepted and which servers are trusted, with certificates and peers of the openssl program. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
 import { buildClientSslctx, type ClientSslconfig, SSLClient } from "@degu/degu/client";
@@ -67,7 +67,7 @@ async function assertAsked(
 }
 
 Deno.test({
-  name: "a TLS server lets in the clients of its authority and nobody else",
+  name: "a TLS server accepts only the clients of its authority",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -164,7 +164,7 @@ async function assertTrusted(
 }
 
 Deno.test({
-  name: "a TLS client trusts the servers of its authority and no others",
+  name: "a TLS client trusts only the servers of its authority",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -262,7 +262,7 @@ Deno.test({
         () => assertTrusted(config, "localhost", verdict, args),
       );
     }
-    await t.step("without a name to check the authority still counts", async () => {
+    await t.step("the authority is checked even if names are not", async () => {
       const unnamed = { ...config, checkHostname: false };
       await assertTrusted(unnamed, "other.example", "accepted", good);
       const stranger = peers.find(([name]) => name === "another authority");

@@ -1,4 +1,4 @@
-/** A pool that is replaced by one of another process, on the same port, while clients go on. */
+/** A pool that is replaced by that of another process, on the same port, while clients continue. */
 import { assert, assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
@@ -52,7 +52,7 @@ class PoolProcess implements AsyncDisposable {
   }
 }
 
-Deno.test("a second process takes the port before the first one leaves it: every client is served", async () => {
+Deno.test("a second process takes over the port before the first one leaves: every client is served", async () => {
   await using pki = await TempPKI.create();
   await using old = await PoolProcess.start(["127.0.0.1", 0], pki.serverSslconfig);
   const client = new SSLClient(pki.clientSslconfig, old.address, { timeout: PATIENCE });

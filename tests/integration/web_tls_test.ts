@@ -1,4 +1,4 @@
-/** The bridge over mutual TLS: who is asking, and by which scheme. */
+/** The bridge over mutual TLS: the peer's certificate, and the scheme. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
@@ -29,7 +29,7 @@ async function withServer(
   }
 }
 
-Deno.test("a handler serves the clients of a private authority, and a fetch is one", async (t) => {
+Deno.test("a handler serves the clients of a private authority, and fetch can be one", async (t) => {
   await using pki = await TempPKI.create();
   await using dir = await tempDir();
   const app = fromFetchHandler(async (request, { session }) =>
@@ -55,7 +55,7 @@ Deno.test("a handler serves the clients of a private authority, and a fetch is o
       }));
   }
   await t.step(
-    "one without a certificate is refused",
+    "a client without a certificate is refused",
     () =>
       withServer(pki, false, ["127.0.0.1", 0], app, async (address) => {
         const fetch = createFetch(new SSLClient(pki.anonymousClientSslconfig, address));
@@ -68,7 +68,7 @@ Deno.test("a handler serves the clients of a private authority, and a fetch is o
     origin: "https://device.local",
   });
   await t.step(
-    "of one that may be anonymous the option says that it asks by https",
+    "an anonymous client is reported as https by the option",
     () =>
       withServer(pki, true, ["127.0.0.1", 0], secure, async (address) => {
         const fetch = createFetch(new SSLClient(pki.anonymousClientSslconfig, address));

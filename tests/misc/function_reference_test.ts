@@ -1,4 +1,4 @@
-/** Which functions cross into a worker, and how. */
+/** Which functions can be transferred to a worker, and how. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { refer } from "@degu/internal/misc/function_reference.ts";
 
@@ -14,7 +14,7 @@ const object = {
   },
 };
 
-Deno.test("a function of any form crosses by its source", () => {
+Deno.test("a function in any form is transferred as source", () => {
   const functions: readonly ((...args: never[]) => unknown)[] = [
     () => 1,
     async () => await 1,
@@ -32,14 +32,14 @@ Deno.test("a function of any form crosses by its source", () => {
   }
 });
 
-Deno.test("an export of a module crosses by the URL of the module and its name", () => {
+Deno.test("an export of a module is transferred as the URL of the module and its name", () => {
   for (const module of ["file:///a/b.ts", new URL("file:///a/b.ts"), "data:text/javascript,"]) {
     const reference = { kind: "module" as const, module: String(module), name: "app" };
     assertEquals(refer("app", { module, name: "app" }), reference);
   }
 });
 
-Deno.test("what has no source of its own is a TypeError that says what to do instead", () => {
+Deno.test("a function without source code is a TypeError that says what to do instead", () => {
   const getter = Object.getOwnPropertyDescriptor(object, "getter")!.get!;
   const wrong = [
     Math.max,
@@ -55,7 +55,7 @@ Deno.test("what has no source of its own is a TypeError that says what to do ins
   }
 });
 
-Deno.test("what is neither a function nor a reference is a TypeError", () => {
+Deno.test("a value that is neither a function nor a reference is a TypeError", () => {
   const wrong = [undefined, null, 1, "file:///a.ts", {}, { module: "file:///a" }, { name: "a" }];
   for (const given of [...wrong, { module: 1, name: "a" }, { module: "file:///a", name: 1 }]) {
     assertThrows(() => refer("build", given as never), TypeError, "build: ");

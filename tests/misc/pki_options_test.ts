@@ -1,4 +1,4 @@
-/** What `TempPKI.create` takes, and what it refuses. */
+/** What `TempPKI.create` accepts, and what it refuses. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import * as fc from "fast-check";
 import { parseAlternativeName } from "@degu/internal/pki/alternative_names.ts";
@@ -80,7 +80,7 @@ Deno.test("TempPKI.create rejects options of a wrong type or name", async (t) =>
   }
 });
 
-Deno.test("TempPKI.create needs write permission alone and loads the library on first use", async () => {
+Deno.test("TempPKI.create needs only write permission and loads the library on first use", async () => {
   await using dir = await tempDir();
   const output = await runScript(
     `import { TempPKI } from ${JSON.stringify(import.meta.resolve("../../misc/pki.ts"))};

@@ -30,7 +30,7 @@ const hasOpenssl = await isInstalled("openssl");
 
 if (!hasOpenssl) console.warn("The openssl program is missing: its tests are skipped");
 
-Deno.test("TempPKI certificates are signed by the authority of their role alone", async () => {
+Deno.test("TempPKI certificates are signed only by the authority of their role", async () => {
   await using pki = await TempPKI.create();
   const { serverCa, server, clientCa, client } = await readAll(pki);
   for (const authority of [serverCa, clientCa]) {
@@ -48,7 +48,7 @@ Deno.test("TempPKI certificates are signed by the authority of their role alone"
   }
 });
 
-Deno.test("TempPKI keys belong to the certificate beside them", async () => {
+Deno.test("TempPKI keys belong to their certificates", async () => {
   await using pki = await TempPKI.create();
   const { server, client } = await readAll(pki);
   const serverKey = createPrivateKey(await Deno.readTextFile(pki.serverSslconfig.keyFile));
@@ -69,7 +69,7 @@ Deno.test("TempPKI certificates have random 128-bit serials and begin a day ago"
   assertStrictEquals(new Set(certificates.map((each) => each.serialNumber)).size, 4);
 });
 
-Deno.test("TempPKI issues the server's certificate for localhost, loopback and the names given", async (t) => {
+Deno.test("TempPKI issues the server's certificate for localhost, loopback and the given names", async (t) => {
   await using pki = await TempPKI.create({ names: ["Camera-1.local", "::ffff:10.1.2.3"] });
   const { server, client } = await readAll(pki);
   const names: [name: string, covered: boolean][] = [
@@ -91,7 +91,7 @@ Deno.test("TempPKI issues the server's certificate for localhost, loopback and t
   }
 });
 
-Deno.test("TempPKI configurations are frozen plain JSON with the paths of one directory", async () => {
+Deno.test("TempPKI configurations are frozen plain JSON with paths in one directory", async () => {
   await using pki = await TempPKI.create();
   const dir = directory(pki);
   const [certFile, keyFile] = [join(dir, "server.pem"), join(dir, "server_key.pem")];
@@ -115,7 +115,7 @@ Deno.test("TempPKI configurations are frozen plain JSON with the paths of one di
   }
 });
 
-Deno.test("TempPKI without a client PKI has anonymous configurations alone", async () => {
+Deno.test("TempPKI without a client PKI has only anonymous configurations", async () => {
   await using pki = await TempPKI.create({ clientPki: false });
   assertStrictEquals(pki.serverSslconfig, pki.anonymousServerSslconfig);
   assertStrictEquals(pki.clientSslconfig, pki.anonymousClientSslconfig);
@@ -135,7 +135,7 @@ Deno.test({
   },
 });
 
-Deno.test("TempPKI removes its directory on dispose, also after an error, and once", async () => {
+Deno.test("TempPKI removes its directory on dispose, even after an error, and once", async () => {
   const paths: string[] = [];
   await assertRejects(
     async () => {
@@ -158,7 +158,7 @@ Deno.test("TempPKI removes its directory on dispose, also after an error, and on
   await gone.close();
 });
 
-Deno.test("two TempPKIs made at once share neither directory nor key nor authority", async () => {
+Deno.test("two TempPKIs created at the same time share no directory, key or authority", async () => {
   const [a, b] = await Promise.all([TempPKI.create(), TempPKI.create()]);
   await using _a = a;
   await using _b = b;
@@ -170,7 +170,7 @@ Deno.test("two TempPKIs made at once share neither directory nor key nor authori
 });
 
 Deno.test({
-  name: "TempPKI.create leaves no directory behind where its files can't be written",
+  name: "TempPKI.create leaves no directory behind if its files can't be written",
   ignore: Deno.build.os !== "linux",
   async fn() {
     await using dir = await tempDir();
@@ -194,7 +194,7 @@ Deno.test({
   },
 });
 
-Deno.test("TempPKI: server and client of one PKI shake hands, every other pair does not", async (t) => {
+Deno.test("TempPKI: server and client of one PKI connect, and every other pair fails", async (t) => {
   await using pki = await TempPKI.create({ names: ["camera-1"] });
   await using other = await TempPKI.create();
   const { serverSslconfig: server, clientSslconfig: client } = pki;
@@ -247,7 +247,7 @@ Deno.test("TempPKI: server and client of one PKI shake hands, every other pair d
 });
 
 Deno.test({
-  name: "openssl accepts TempPKI's certificates for their role and no other",
+  name: "openssl accepts TempPKI's certificates only for their role",
   ignore: !hasOpenssl,
   async fn(t) {
     await using pki = await TempPKI.create();

@@ -1,4 +1,4 @@
-/** The worker of a temporary server: that its end is noticed, that it can be stopped, and where its code comes from. */
+/** The worker of a temporary server: its end is noticed, it can be stopped, and its code is found. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { type BuildFunction, TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
@@ -14,7 +14,7 @@ const app = () => [200, "OK", {}, null] as const;
 /** Seconds: the suite checks the types of the worker's module before the first one starts. */
 const PATIENCE = 30;
 
-Deno.test("start() rejects where the worker ends itself before the server can be reached", async (t) => {
+Deno.test("start() rejects if the worker terminates before the server is ready", async (t) => {
   const rows: [what: string, build: BuildFunction, words: string][] = [
     ["Deno.exit()", () => Deno.exit(0), "has ended by itself"],
     ["self.close()", () => (self.close(), new Promise(() => {})), "has ended by itself"],
@@ -51,7 +51,7 @@ Deno.test("start() rejects where the worker ends itself before the server can be
   }
 });
 
-Deno.test("a worker that ends itself later is told of, and holds up neither close() nor the process", async () => {
+Deno.test("a worker that terminates later is reported, and does not block close() or the process", async () => {
   const script = `
     import { Client } from "./client.ts";
     import { TempServer } from "./misc.ts";
@@ -84,7 +84,7 @@ Deno.test("a worker that ends itself later is told of, and holds up neither clos
   }
 });
 
-Deno.test("a signal gives up starting a server", async (t) => {
+Deno.test("a signal aborts starting a server", async (t) => {
   const never: BuildFunction = () => new Promise(() => {});
   await t.step("that was aborted before", async () => {
     const reason = new Error("no more");
@@ -121,7 +121,7 @@ Deno.test("a signal closes a server that has started, with or without TLS", asyn
   }
 });
 
-Deno.test("a signal that outlives a server that was closed does nothing", async () => {
+Deno.test("a signal that is aborted after a server was closed does nothing", async () => {
   const controller = new AbortController();
   const place = { address: anywhere, signal: controller.signal };
   await (await TempServer.start(place, null, app)).close();
@@ -144,7 +144,7 @@ Deno.test("a signal of another type, or an unknown property beside the address, 
   }
 });
 
-Deno.test("a program that was cached finds the worker without its server", async () => {
+Deno.test("a cached program finds the worker without its server", async () => {
   const program = `
     import { TempServer } from "./misc.ts";
     import { Client } from "./client.ts";

@@ -1,4 +1,4 @@
-/** TempServer: what is refused, and how errors come back from its worker. */
+/** TempServer: what is refused, and how errors are returned from its worker. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import {
@@ -18,7 +18,7 @@ const apps = import.meta.resolve("../../tests/support/temp_apps.ts");
 
 const uselessApp = () => [200, "OK", { hello: "world" }, null] as const;
 
-Deno.test("a function that can't cross is a TypeError that says what to do instead", async () => {
+Deno.test("a function that can't be transferred is a TypeError that says what to do instead", async () => {
   const object = {
     method() {
       return this;
@@ -38,7 +38,7 @@ Deno.test("a function that can't cross is a TypeError that says what to do inste
   }
 });
 
-Deno.test("a wrong argument is a TypeError or RangeError", async () => {
+Deno.test("an invalid argument is a TypeError or RangeError", async () => {
   const rows: readonly (readonly unknown[])[] = [
     [anywhere, null],
     [anywhere, null, uselessApp, uselessApp],
@@ -66,7 +66,7 @@ Deno.test("a wrong argument is a TypeError or RangeError", async () => {
   }));
 });
 
-Deno.test("what fails in the worker rejects start() with the real cause", async (t) => {
+Deno.test("a failure in the worker rejects start() with the real cause", async (t) => {
   const throwing: BuildFunction = () => {
     throw new RangeError("the build function broke");
   };
@@ -115,7 +115,7 @@ Deno.test("what fails in the worker rejects start() with the real cause", async 
   }
 });
 
-Deno.test("errors cross with what they carry: causes, and the errors of an AggregateError", async (t) => {
+Deno.test("errors are transferred with their causes, and with the errors of an AggregateError", async (t) => {
   const rows: readonly (readonly [string, BuildFunction, (error: Error) => void])[] = [
     ["a cause", () => {
       throw new TypeError("outer", { cause: new RangeError("inner", { cause: { code: 5 } }) });
@@ -179,7 +179,7 @@ Deno.test("errors cross with what they carry: causes, and the errors of an Aggre
   }
 });
 
-Deno.test("an app in the place of the function that builds it is a TypeError that says null", async () => {
+Deno.test("an app in place of the function that builds it is a TypeError that suggests null", async () => {
   const apps: readonly BuildFunction[] = [
     ({ path }) => [200, "OK", { path: `${path}` }, null] as never,
     async (_request, _session, api) => await Promise.resolve([200, "OK", {}, api] as never),
@@ -194,7 +194,7 @@ Deno.test("an app in the place of the function that builds it is a TypeError tha
   await (await TempServer.start(anywhere, build)).close();
 });
 
-Deno.test("new is no way to a temporary server or PKI, and its error names the way", () => {
+Deno.test("calling new on a temporary server or PKI throws an error that names the right function", () => {
   const classes = [
     [TempServer, "TempServer.start()"],
     [TempSSLServer, "TempSSLServer.start()"],

@@ -1,4 +1,4 @@
-/** Servers in workers: what they run, what crosses, what fails, and that they end. */
+/** Servers in workers: what they run, what is transferred, what fails, and that they end. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type Address, buildUri, ChunkedBody, makeOutputFromInput } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -32,7 +32,7 @@ Deno.test(
   },
 );
 
-Deno.test("it runs on every kind of address, whose address is final", async () => {
+Deno.test("it runs on every kind of address, and its address is final", async () => {
   await using directory = await tempDir();
   const addresses: readonly Address[] = [
     anywhere,
@@ -50,7 +50,7 @@ Deno.test("it runs on every kind of address, whose address is final", async () =
   await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
 });
 
-Deno.test("functions of every form cross by their source", async () => {
+Deno.test("functions in any form are transferred as source", async () => {
   async function declared() {
     await Promise.resolve();
     return [201, "Created", {}, null] as const;
@@ -88,7 +88,7 @@ Deno.test("a build function gets its arguments, may be asynchronous, and may ret
   assertEquals([status, headers["a"], await body?.text()], [210, "b", "hello"]);
 });
 
-Deno.test("an export of a module crosses by its name, as a string or URL", async () => {
+Deno.test("an export of a module is transferred by name, as a string or URL", async () => {
   for (const module of [apps, new URL(apps)]) {
     await using app = await TempServer.start(anywhere, null, { module, name: "echo" });
     const { body } = await new Client(app.address).request("POST", "/", {}, latin1("hello"));
@@ -98,7 +98,7 @@ Deno.test("an export of a module crosses by its name, as a string or URL", async
   }
 });
 
-Deno.test("the options of the server cross with the address", async () => {
+Deno.test("the options of the server are transferred with the address", async () => {
   const place = { address: anywhere, options: { maxRequests: 2, timeout: 5, maxConnections: 3 } };
   await using server = await TempServer.start(place, null, uselessApp);
   using conn = await new Client(server.address).connect();
@@ -122,7 +122,7 @@ Deno.test("the options of the server cross with the address", async () => {
   );
 });
 
-Deno.test("an address that is taken rejects start() with AddrInUse", async () => {
+Deno.test("an address that is in use rejects start() with AddrInUse", async () => {
   await using server = await TempServer.start(anywhere, null, uselessApp);
   await assertRejects(
     () => TempServer.start(server.address, null, uselessApp),
@@ -145,7 +145,7 @@ Deno.test("close() is idempotent, ends connections, and frees the address", asyn
   await assertRejects(() => conn.get("/"));
 });
 
-Deno.test("close() does not wait for an application that never answers, but for one that is busy", async () => {
+Deno.test("close() waits for a busy app, but not for one that never answers", async () => {
   const never: AppFunction = () => new Promise(() => {});
   const busy: AppFunction = () => {
     const start = performance.now();
@@ -163,7 +163,7 @@ Deno.test("close() does not wait for an application that never answers, but for 
   }
 });
 
-Deno.test("both ends speak through two servers in workers, chunk extensions included", async () => {
+Deno.test("two servers in workers exchange messages, including chunk extensions", async () => {
   await using server = await TempServer.start(anywhere, null, { module: apps, name: "echo" });
   const build = { module: apps, name: "buildProxyApp" };
   await using proxy = await TempServer.start(anywhere, build, server.address);

@@ -15,7 +15,7 @@ import { PieceSource } from "@degu/testing/streams.ts";
 import { methods } from "@degu/testing/wire_grammar.ts";
 import { acceptedUris, refusedUris } from "@degu/testing/wire_vectors.ts";
 
-Deno.test("mkuri joins its arguments, and a query where there is one", () => {
+Deno.test("mkuri joins its arguments, and adds a query if there is one", () => {
   assertEquals(mkuri(), "/");
   assertEquals(mkuri("foo"), "/foo");
   assertEquals(mkuri("foo", "bar"), "/foo/bar");
@@ -26,14 +26,14 @@ Deno.test("mkuri joins its arguments, and a query where there is one", () => {
   assertEquals(callWith(mkuri, "foo", { query: null }), "/foo");
 });
 
-Deno.test("mkuri makes what parseUri splits", () => {
+Deno.test("mkuri is the inverse of parseUri", () => {
   fc.assert(fc.property(pathArbitrary, queryArbitrary, (path, query) => {
     const uri = callWith(mkuri, ...path, { query });
     assertEquals(parseUri(String(uri)), { path, query });
   }));
 });
 
-Deno.test("mkuri refuses what is no path or no query", () => {
+Deno.test("mkuri refuses an invalid path or query", () => {
   for (const part of ["..", "a/b", "a?b", "a b", "%41", "é", "a\r\nb"]) {
     assertRangeError(() => mkuri(part), shown(part));
     assertRangeError(() => mkuri("a", part), shown(part));
@@ -49,7 +49,7 @@ Deno.test("mkuri refuses what is no path or no query", () => {
   assertTypeError(() => callWith(mkuri, { query: 5 }), "a query that is no string");
 });
 
-Deno.test("mkreq makes the request that an application gets", async (t) => {
+Deno.test("mkreq makes the request that an app gets", async (t) => {
   for (const [uri, path, query] of acceptedUris) {
     await t.step(shown(uri), () => {
       for (const method of methods) {
@@ -104,7 +104,7 @@ Deno.test("mkreq's request shifts its path and builds the URI for an upstream se
   assertEquals(request.uri, "/foo/bar/?a=b");
 });
 
-Deno.test("mkreq refuses what could not have been received", () => {
+Deno.test("mkreq refuses a request that could not have been received", () => {
   for (const [uri] of refusedUris) assertCallerError(() => mkreq("GET", uri), shown(uri));
   for (const method of ["get", "PATCH", "", "constructor"]) {
     assertRangeError(() => callWith(mkreq, method, "/"), method);

@@ -1,4 +1,4 @@
-/** Addresses of servers: what is refused, what is bound, and what is left when the server has closed. */
+/** Addresses of servers: what is refused, what is bound, and what remains after the server has closed. */
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -35,7 +35,7 @@ Deno.test("an address of a wrong type is a TypeError", () => {
   }
 });
 
-Deno.test("an address with a value that is not allowed is a RangeError", () => {
+Deno.test("an address with an invalid value is a RangeError", () => {
   const addresses: readonly unknown[] = [
     ["localhost", 0],
     ["example.com", 0],
@@ -139,7 +139,7 @@ Deno.test("flowinfo and scopeid are kept", { ignore: !hasIPv6 }, async () => {
   assert(port > 0);
 });
 
-Deno.test("a free abstract name is another each time", async () => {
+Deno.test("each free abstract name is different", async () => {
   await using first = new Server(new Uint8Array(0), ok);
   await using second = new Server(new Uint8Array(0), ok);
   assertInstanceOf(first.address, Uint8Array);
@@ -147,7 +147,7 @@ Deno.test("a free abstract name is another each time", async () => {
   assert(String(first.address) !== String(second.address));
 });
 
-Deno.test("an address that is taken is refused with AddrInUse", async () => {
+Deno.test("binding an address that is in use fails with AddrInUse", async () => {
   await using directory = await tempDir();
   const addresses: readonly Address[] = [
     ["127.0.0.1", 0],
@@ -161,7 +161,7 @@ Deno.test("an address that is taken is refused with AddrInUse", async () => {
   }
 });
 
-Deno.test("a path that exists is not overwritten, whatever it is", async () => {
+Deno.test("an existing path is not overwritten, whatever it is", async () => {
   await using directory = await tempDir();
   const file = `${directory.path}/file`;
   const link = `${directory.path}/link`;
@@ -176,7 +176,7 @@ Deno.test("a path that exists is not overwritten, whatever it is", async () => {
   assertEquals(await Deno.readLink(dangling), `${directory.path}/nowhere`);
 });
 
-Deno.test("the socket file is removed by every way to close", async () => {
+Deno.test("every way to close removes the socket file", async () => {
   await using directory = await tempDir();
   const path = `${directory.path}/socket`;
   const ways: readonly ((server: Server) => unknown)[] = [
@@ -197,7 +197,7 @@ Deno.test("the socket file is removed by every way to close", async () => {
   }
 });
 
-Deno.test("a socket file that has been removed is no error", async () => {
+Deno.test("a socket file that was already removed is not an error", async () => {
   await using directory = await tempDir();
   const path = `${directory.path}/socket`;
   const server = new Server(path, ok);
@@ -207,7 +207,7 @@ Deno.test("a socket file that has been removed is no error", async () => {
   await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
 });
 
-Deno.test("later changes of the address have no effect", async () => {
+Deno.test("later changes to the address have no effect", async () => {
   const address: [string, number] = ["127.0.0.1", 0];
   await using server = new Server(address, ok);
   const bound = server.address;
@@ -220,21 +220,21 @@ Deno.test("later changes of the address have no effect", async () => {
   assertEquals(named.address, copy);
 });
 
-Deno.test("the length of a prefix is taken off only where the address is given in full", () => {
+Deno.test("a prefix length is removed only if the address is given in full", () => {
   assertEquals(new Client(["fe80::1/64", 80, 0, 3]).address, ["fe80::1/64", 80, 0, 3]);
   for (const host of ["::1/128", "fe80::1/64%3"]) {
     assertThrows(() => new Client([host, 80]), RangeError, "must be an IP address or a DNS name");
   }
 });
 
-Deno.test("a host that is none is refused with what it must be", () => {
+Deno.test("an invalid host is refused with a description of what is needed", () => {
   for (const host of ["localhost", "a b", ""]) {
     assertThrows(() => new Server([host, 0], ok), RangeError, "an IPv4 or IPv6 address");
     assertThrows(() => new Server([host, 0, 0, 0], ok), RangeError, "an IPv6 address");
   }
 });
 
-Deno.test("the address of a peer has the form of the server's", () => {
+Deno.test("the address of a peer has the same form as the server's", () => {
   const peer = (hostname: string) => ({ transport: "tcp", hostname, port: 80 });
   assertEquals(peerAddress(["::", 1], peer("::ffff:1.2.3.4")), ["1.2.3.4", 80]);
   assertEquals(peerAddress(["::", 1, 0, 0], peer("1.2.3.4")), ["1.2.3.4", 80]);

@@ -1,4 +1,4 @@
-/** The body of a response and its connection: what closing, failing, or giving up one does to the other. */
+/** A response's body and its connection: how closing, failing or canceling one affects the other. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { bodies, Body, BodyError, ChunkedBody, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -34,7 +34,7 @@ async function takeHalf(body: AnyBody): Promise<void> {
 }
 
 for (const [kind, preamble, half, rest] of kinds) {
-  Deno.test(`${kind}: close() ends a read that waits`, async () => {
+  Deno.test(`${kind}: close() ends a pending read`, async () => {
     using ends = await connect();
     const body = await halfOf(ends, preamble, half);
     const reading = rejectionOf(body.read(), "a read that waits");
@@ -45,7 +45,7 @@ for (const [kind, preamble, half, rest] of kinds) {
     await ends.peer.assertClosedSilently();
   });
 
-  Deno.test(`${kind}: after close() reading rejects, even if everything had arrived`, async () => {
+  Deno.test(`${kind}: reading rejects after close(), even if everything had arrived`, async () => {
     for (const begin of [false, true]) {
       using ends = await connect();
       const body = await halfOf(ends, preamble, half + rest);
@@ -56,7 +56,7 @@ for (const [kind, preamble, half, rest] of kinds) {
     }
   });
 
-  Deno.test(`${kind}: close() takes nothing from a body that has been consumed`, async () => {
+  Deno.test(`${kind}: close() does not affect a body that was consumed`, async () => {
     using ends = await connect();
     const body = await halfOf(ends, preamble, half + rest);
     await takeHalf(body);
@@ -106,7 +106,7 @@ for (const [kind, preamble, half, rest] of kinds) {
     }
   });
 
-  Deno.test(`${kind}: a sink that fails closes the connection`, async () => {
+  Deno.test(`${kind}: a failing sink closes the connection`, async () => {
     using ends = await connect();
     const body = await halfOf(ends, preamble, half);
     const failure = new Error("the disk is full");
@@ -143,7 +143,7 @@ for (const [kind, preamble, half, rest] of kinds) {
     assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
   });
 
-  Deno.test(`${kind}: cut by the peer it fails, and the connection closes`, async () => {
+  Deno.test(`${kind}: a body that the peer cuts fails, and the connection closes`, async () => {
     for (const begin of [false, true]) {
       using ends = await connect();
       const body = await halfOf(ends, preamble, half);
@@ -156,7 +156,7 @@ for (const [kind, preamble, half, rest] of kinds) {
   });
 }
 
-Deno.test("a chunked body that breaks the grammar closes the connection", async (t) => {
+Deno.test("an invalid chunked body closes the connection", async (t) => {
   const rows = [
     ["5\nhello\r\n0\r\n\r\n", "BAD_CHUNK_LINE"],
     ["05\r\nhello\r\n0\r\n\r\n", "BAD_CHUNK_LINE"],
@@ -190,7 +190,7 @@ Deno.test("a body of more than 16 MiB is refused by read() and can be read in pi
   assertEquals(new TextDecoder().decode(await body.read(5)), "hello");
 });
 
-Deno.test("reading one body twice at a time is a BodyError, and the first goes on", async () => {
+Deno.test("reading one body twice at the same time is a BodyError, and the first read continues", async () => {
   using ends = await connect();
   const { body } = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
   const first = body!.read();
@@ -201,7 +201,7 @@ Deno.test("reading one body twice at a time is a BodyError, and the first goes o
   assertEquals(ends.conn.closed, false);
 });
 
-Deno.test("text is strict UTF-8 whether it is there already or arrives in pieces", async () => {
+Deno.test("text is decoded as strict UTF-8 whether it is buffered or arrives in pieces", async () => {
   const wrong = [[0xff], [0xc3], [0x61, 0xed, 0xa0, 0x80], [0xc0, 0x80]];
   const right = ["a", "é€😀", "\ufeffa", "a\0b"];
   using ends = await connect();
@@ -222,7 +222,7 @@ Deno.test("text is strict UTF-8 whether it is there already or arrives in pieces
   }
 });
 
-Deno.test("injected classes make the bodies of responses", async (t) => {
+Deno.test("injected classes construct the bodies of responses", async (t) => {
   class LoudBody extends Body {
     override async text(): Promise<string> {
       return (await super.text()).toUpperCase();
@@ -274,7 +274,7 @@ class PlainBody {
   }
 }
 
-Deno.test("classes of another maker get a source that ends with the body", async (t) => {
+Deno.test("foreign body classes get a source that ends with the body", async (t) => {
   const foreign = { ...bodies, Body: PlainBody, ChunkedBody: PlainBody };
   for (const [kind, preamble, half, rest] of kinds) {
     await t.step(kind, async () => {
@@ -308,7 +308,7 @@ Deno.test("classes of another maker get a source that ends with the body", async
   }
 });
 
-Deno.test("the chunks of a response are those that the application sent", async () => {
+Deno.test("the chunks of a response are those that the app sent", async () => {
   await using serving = serve((_request, _session, api) => {
     const chunks = [
       [["k", "v;w"], new Uint8Array(3).fill(0x61)],

@@ -1,4 +1,4 @@
-/** A caller's mistakes, which are found before the first byte is sent. */
+/** A caller's mistakes, which are detected before the first byte is sent. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { Body, BodyError, BodyIter, ConnectionClosedError, Range } from "@degu/degu/base";
 import { connect, requestWith } from "@degu/testing/connected.ts";
@@ -62,7 +62,7 @@ const mistakes: readonly (readonly [what: string, args: readonly unknown[], Clas
 
 type ErrorClass = typeof TypeError | typeof RangeError;
 
-Deno.test("a mistake of the caller sends nothing and leaves the connection as it was", async (t) => {
+Deno.test("a caller's mistake sends nothing and leaves the connection as it was", async (t) => {
   using ends = await connect();
   for (const [what, args, Class] of mistakes) {
     await t.step(what, async () => {
@@ -74,7 +74,7 @@ Deno.test("a mistake of the caller sends nothing and leaves the connection as it
   }
 });
 
-Deno.test("a body that was handed over is canceled where a check fails", async (t) => {
+Deno.test("a body that was passed is canceled if a check fails", async (t) => {
   using closed = await connect();
   closed.conn.close();
   using unread = await connect();
@@ -101,7 +101,7 @@ Deno.test("a body that was handed over is canceled where a check fails", async (
   }
 });
 
-Deno.test("a body that can't be sent any more is a BodyError", async () => {
+Deno.test("a body that can no longer be sent is a BodyError", async () => {
   using ends = await connect();
   const body = new Body(streamOf(latin1("x")), 1);
   await body.read();
@@ -121,7 +121,7 @@ function wrongFrom(check: "method" | "uri" | "body" | "headers"): readonly unkno
   ];
 }
 
-Deno.test("the checks come in their order", async () => {
+Deno.test("the checks run in a fixed order", async () => {
   using closed = await connect();
   await closed.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
   closed.conn.close();

@@ -1,4 +1,4 @@
-/** What closing a connection, or aborting its client, does to what waits for it. */
+/** How closing a connection, or aborting its client, affects pending operations. */
 import {
   assert,
   assertEquals,
@@ -18,7 +18,7 @@ function waitingBody(): { body: Body; cancelled: Promise<void> } {
   return { body: new Body(stream, 5), cancelled: cancelled.promise };
 }
 
-Deno.test("close() ends a request whose body waits for its source, which is canceled", async () => {
+Deno.test("close() ends a request whose body waits for its source, and cancels the source", async () => {
   using ends = await connect();
   const { body, cancelled } = waitingBody();
   const responding = ends.conn.post("/", {}, body);
@@ -42,7 +42,7 @@ Deno.test("signal ends a request whose body waits for its source, with its reaso
   assertEquals(ends.conn.closed, true);
 });
 
-Deno.test("a connection that is closed while a read comes to its end never gives bytes that were there before", async () => {
+Deno.test("a connection that is closed while a read completes never returns stale bytes of its buffer", async () => {
   const response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r";
   for (let turns = 0; turns < 60; turns++) {
     const sent = Promise.withResolvers<void>();

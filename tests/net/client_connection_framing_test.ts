@@ -1,4 +1,4 @@
-/** What keeps one message on a connection from being taken for a part of another. */
+/** No message on a connection is ever mistaken for a part of another. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { Body, BodyError, ConnectionClosedError } from "@degu/degu/base";
 import { connect } from "@degu/testing/connected.ts";
@@ -30,7 +30,7 @@ interface Sink {
   write(bytes: Uint8Array): Promise<number | void>;
 }
 
-Deno.test("a client's connection: reading an old empty body does not release the current one", async () => {
+Deno.test("client connection: reading an old empty body does not release the current one", async () => {
   using ends = await connect();
   const first = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   const second = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
@@ -40,7 +40,7 @@ Deno.test("a client's connection: reading an old empty body does not release the
   assertEquals(await second.body?.text(), "hello");
 });
 
-Deno.test("a client's connection: giving up an empty body leaves the connection as it was", async () => {
+Deno.test("client connection: canceling an empty body leaves the connection as it was", async () => {
   using ends = await connect();
   const { body } = await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
   assertInstanceOf(body, Body);
@@ -49,7 +49,7 @@ Deno.test("a client's connection: giving up an empty body leaves the connection 
   assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
 });
 
-Deno.test("a server: reading an old empty body does not release the current one", async () => {
+Deno.test("server: reading an old empty body does not release the current one", async () => {
   const seen: string[] = [];
   let first: { read(): Promise<Uint8Array> } | null = null;
   await using serving = serve(async (request) => {
@@ -115,7 +115,7 @@ const foreignFaults: readonly {
   },
 ];
 
-Deno.test("a server: a foreign body that breaks its promise ends the session", async (t) => {
+Deno.test("server: a foreign body that sends another length than announced ends the session", async (t) => {
   for (const { what, shape, pieces, sent } of foreignFaults) {
     await t.step(what, async () => {
       await using serving = serve(() => [200, "OK", {}, foreignBody(shape, ...pieces)]);
@@ -130,7 +130,7 @@ Deno.test("a server: a foreign body that breaks its promise ends the session", a
   }
 });
 
-Deno.test("a client's connection: a foreign body that breaks its promise closes it", async (t) => {
+Deno.test("client connection: a foreign body that sends another length than announced closes it", async (t) => {
   for (const { what, shape, pieces } of foreignFaults) {
     await t.step(what, async () => {
       using ends = await connect({ timeout: 1 });
@@ -140,7 +140,7 @@ Deno.test("a client's connection: a foreign body that breaks its promise closes 
   }
 });
 
-Deno.test("a foreign body can't write once its message is complete", async (t) => {
+Deno.test("a foreign body can't write after its message is complete", async (t) => {
   const shapes = [[{ chunked: false, contentLength: 3 }, "abc"], [
     { chunked: true },
     "0\r\n\r\n",
@@ -163,7 +163,7 @@ Deno.test("a foreign body can't write once its message is complete", async (t) =
   }
 });
 
-Deno.test("a client's connection: bytes that nobody asked for are never an answer", async (t) => {
+Deno.test("client connection: unsolicited bytes are never a response", async (t) => {
   await t.step("before the first request", async () => {
     using ends = await connect();
     await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
@@ -207,7 +207,7 @@ function compute(milliseconds: number): void {
   while (performance.now() < end);
 }
 
-Deno.test("a client's connection: bytes that arrive while the client computes are never an answer", async (t) => {
+Deno.test("client connection: bytes that arrive while the client computes are never a response", async (t) => {
   const forged = latin1("HTTP/1.1 200 Forged\r\n\r\n");
   const withBody = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
   await t.step("before the first request", async () => {
@@ -239,7 +239,7 @@ Deno.test("a client's connection: bytes that arrive while the client computes ar
   });
 });
 
-Deno.test("a client's connection: closing it while it looks for early bytes ends the request, which is not sent", async () => {
+Deno.test("client connection: closing it during the check for early bytes ends the request, which is not sent", async () => {
   using ends = await connect();
   compute(30);
   const responding = rejectionOf(ends.conn.get("/"), "a request on a closed connection");

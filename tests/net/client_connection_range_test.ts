@@ -5,7 +5,7 @@ import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("getRange() asks for the bytes from start up to, not including, stop", async () => {
+Deno.test("getRange() requests the bytes from start up to, but not including, stop", async () => {
   const whole = new TextEncoder().encode("0123456789");
   await using serving = serve(({ headers }) => {
     const { range } = headers;
@@ -23,7 +23,7 @@ Deno.test("getRange() asks for the bytes from start up to, not including, stop",
   assertEquals(await (await conn.getRange("/", {}, 8, 20)).body?.text(), "89");
 });
 
-Deno.test("getRange() takes a range that is there already only where it is equal", async () => {
+Deno.test("getRange() accepts an existing range header only if it is equal", async () => {
   using ends = await connect();
   const headers = { range: new Range(2, 5) };
   const responding = ends.conn.getRange("/", headers, 2, 5);
@@ -37,7 +37,7 @@ Deno.test("getRange() takes a range that is there already only where it is equal
   assertEquals(ends.conn.closed, false);
 });
 
-Deno.test("getRange() refuses what is no range, and leaves the connection as it was", async () => {
+Deno.test("getRange() refuses an invalid range, and leaves the connection as it was", async () => {
   using ends = await connect();
   const rows: readonly (readonly [args: readonly unknown[], Class: typeof TypeError])[] = [
     [["/", {}, 0, 0], RangeError],
@@ -64,7 +64,7 @@ Deno.test("getRange() refuses what is no range, and leaves the connection as it 
   }
 });
 
-Deno.test("getRange(): an unread body is found before wrong headers are", async () => {
+Deno.test("getRange(): an unread body is reported before wrong headers are", async () => {
   using ends = await connect();
   await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
   const headers = { range: new Range(2, 6) };

@@ -1,4 +1,4 @@
-/** Which bytes a client's connection takes as a response, and what it does with all others. */
+/** Which bytes a client's connection accepts as a response, and what it does with all others. */
 import {
   assert,
   assertEquals,
@@ -35,7 +35,7 @@ async function told({ status, reason, headers, body }: Response): Promise<unknow
   return { status, reason, headers: { ...headers }, chunks };
 }
 
-Deno.test("a response says the same however its bytes were split", async (t) => {
+Deno.test("a response is parsed the same however its bytes were split", async (t) => {
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
     await t.step(shown(bytes), async () => {
       using whole = await connect();
@@ -75,7 +75,7 @@ async function turnOfTasks(): Promise<void> {
   });
 }
 
-Deno.test("a response over a real socket says the same at every split", async (t) => {
+Deno.test("a response over a real socket is parsed the same at every split", async (t) => {
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
     await t.step(shown(bytes), async () => {
       using ends = await connect();
@@ -92,7 +92,7 @@ Deno.test("a response over a real socket says the same at every split", async (t
   }
 });
 
-Deno.test("a response that is cut after any byte is an error, and closes", async (t) => {
+Deno.test("a response that is cut after any byte is an error, and closes the connection", async (t) => {
   for (const bytes of [lengthResponse, chunkedResponse, bareResponse]) {
     await t.step(shown(bytes), async () => {
       const preambleEnd = bytes.indexOf("\r\n\r\n") + 4;
@@ -136,7 +136,7 @@ Deno.test("a reset before the first byte of a response is an EmptyPreambleError"
   });
 });
 
-Deno.test("a socket that is reset before it gives anything is an EmptyPreambleError", async () => {
+Deno.test("a socket that is reset before it returns anything is an EmptyPreambleError", async () => {
   for (const Failure of [Deno.errors.ConnectionReset, Deno.errors.ConnectionAborted]) {
     const socket = new RecordingSocket();
     using conn = new Connection(socket, null);
@@ -149,7 +149,7 @@ Deno.test("a socket that is reset before it gives anything is an EmptyPreambleEr
   }
 });
 
-Deno.test("errors of a socket pass through unchanged, and close", async () => {
+Deno.test("errors of a socket are passed on unchanged, and close the connection", async () => {
   const failure = new Error("the cable was cut");
   const reading = new RecordingSocket();
   using first = new Connection(reading, null);
@@ -206,7 +206,7 @@ Deno.test("a response to HEAD, and one with status 304, has headers and no body"
   }
 });
 
-Deno.test("a body that must not be there is never an answer to a later request", async (t) => {
+Deno.test("a body that is not allowed is never read as the answer to a later request", async (t) => {
   const forged = "HTTP/1.1 200 Forged\r\n\r\n";
   const rows = [
     ["HEAD", `HTTP/1.1 200 OK\r\ncontent-length: ${forged.length}\r\n\r\n${forged}`],
@@ -228,7 +228,7 @@ Deno.test("a body that must not be there is never an answer to a later request",
   }
 });
 
-Deno.test("a response that can't be closes the connection, and the peer is told nothing", async (t) => {
+Deno.test("an invalid response closes the connection, and the peer is sent nothing", async (t) => {
   const rows: readonly (readonly [method: "GET" | "HEAD", bytes: string, ...codes: string[]])[] = [
     ["GET", "HTTP/1.1 100 Continue\r\n\r\n", "UNEXPECTED_STATUS"],
     ["GET", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "UNEXPECTED_STATUS"],
@@ -276,7 +276,7 @@ Deno.test("a response that can't be closes the connection, and the peer is told 
   }
 });
 
-Deno.test("a first byte that begins no response is an error at once, without waiting for the rest", async () => {
+Deno.test("an invalid first byte of a response is an error at once, without waiting for the rest", async () => {
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
     if ("H\r".includes(first)) continue;
@@ -290,7 +290,7 @@ Deno.test("a first byte that begins no response is an error at once, without wai
   }
 });
 
-Deno.test("a response that is empty is told by its code, however its bytes come", async () => {
+Deno.test("an empty response has its own error code, however its bytes arrive", async () => {
   using ends = await connect();
   const requesting = assertProtocolRejection(ends.conn.get("/"), ["EMPTY_PREAMBLE"], "empty");
   await ends.peer.readPreamble();
@@ -301,7 +301,7 @@ Deno.test("a response that is empty is told by its code, however its bytes come"
   await requesting;
 });
 
-Deno.test("a response of 32768 bytes is read, with its body behind it", async () => {
+Deno.test("a response preamble of 32768 bytes is read, with its body after it", async () => {
   const start = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\na: ";
   const preamble = `${start}${"b".repeat(32768 - start.length - 4)}\r\n\r\n`;
   assertEquals(preamble.length, 32768);
@@ -311,7 +311,7 @@ Deno.test("a response of 32768 bytes is read, with its body behind it", async ()
   assertEquals(String(bare.headers["a"]).length, 32768 - start.length - 4);
 });
 
-Deno.test("a response never ends by the peer's closing", async () => {
+Deno.test("the end of the connection never ends a response", async () => {
   using ends = await connect();
   const { body } = await ends.answer("HTTP/1.1 200 OK\r\n\r\n");
   await ends.peer.closeWrite();

@@ -1,4 +1,4 @@
-/** Connections over sockets of other makers: ones that do less than they should, or something else. */
+/** Connections over foreign sockets that misbehave. */
 import {
   assert,
   assertEquals,
@@ -26,7 +26,7 @@ function socketWith(faults: Partial<Socket>): { socket: Socket; inner: Recording
   return { socket, inner };
 }
 
-Deno.test("a socket that claims a count that can't be is an error, and is closed", async (t) => {
+Deno.test("a socket that reports an impossible count is an error, and is closed", async (t) => {
   for (const count of [-1, 0.5, NaN, Infinity, 2 ** 40]) {
     await t.step(`a read of ${count} bytes`, async () => {
       const { socket, inner } = socketWith({ read: () => Promise.resolve(count) });
@@ -77,7 +77,7 @@ Deno.test("a socket whose close() throws is closed all the same", async () => {
   assertEquals([conn.closed, inner.closings], [true, 1]);
 });
 
-Deno.test("bytes that a socket gives after close() are not taken", async () => {
+Deno.test("bytes that a socket returns after close() are discarded", async () => {
   const answer = latin1("HTTP/1.1 200 OK\r\n\r\n");
   for (const isSent of [false, true]) {
     const late = Promise.withResolvers<void>();
@@ -98,7 +98,7 @@ Deno.test("bytes that a socket gives after close() are not taken", async () => {
   }
 });
 
-Deno.test("a read that claims a count that can't be, once the request is sent, is an error", async () => {
+Deno.test("a read that reports an impossible count after the request was sent is an error", async () => {
   for (const count of [-1, 0.5, NaN, 65537, 2 ** 40]) {
     const late = Promise.withResolvers<number>();
     const { socket, inner } = socketWith({ read: () => late.promise });
@@ -125,7 +125,7 @@ Deno.test("a socket is closed exactly once, whatever happens", async () => {
   assertEquals(socket.closings, 1);
 });
 
-Deno.test("everything works over a socket that gives and takes a byte at a time", async () => {
+Deno.test("everything works over a socket that transfers one byte at a time", async () => {
   const socket = new RecordingSocket({ perRead: 1, perWrite: 1 });
   using conn = new Connection(socket, { host: "a" });
   for (let i = 0; i < 3; i++) {
@@ -140,7 +140,7 @@ Deno.test("everything works over a socket that gives and takes a byte at a time"
   assert(socket.writes.every((piece) => piece.length === 1));
 });
 
-Deno.test("a pair of web streams is a socket as good as any", async () => {
+Deno.test("a pair of web streams works like a socket", async () => {
   const up = new TransformStream<Uint8Array, Uint8Array>();
   const down = new TransformStream<Uint8Array, Uint8Array>();
   const reader = down.readable.getReader();
@@ -177,7 +177,7 @@ Deno.test("a pair of web streams is a socket as good as any", async () => {
   assertEquals(await (await responding).body?.text(), "hello");
 });
 
-Deno.test("a connection gives the memory back that a body took on its way to another", async (t) => {
+Deno.test("a connection releases the memory that relaying a body needed", async (t) => {
   const length = 2 ** 23;
   const large = new Uint8Array(length);
   const bodies = {

@@ -1,4 +1,4 @@
-/** Requests over one connection: the methods, the headers, and the mistakes that are found before the first byte. */
+/** Requests over one connection: the methods, the headers, and mistakes that are detected before the first byte. */
 import {
   assert,
   assertEquals,
@@ -25,7 +25,7 @@ import { streamOf } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { sent } from "@degu/testing/connected.ts";
 
-Deno.test("the shortcuts are requests with their methods", async () => {
+Deno.test("the shortcut methods send requests with their methods", async () => {
   using ends = await connect();
   const { conn } = ends;
   const headers = { accept: "text/plain" };
@@ -45,7 +45,7 @@ Deno.test("the shortcuts are requests with their methods", async () => {
   }
 });
 
-Deno.test("request() makes every method", async () => {
+Deno.test("request() sends every method", async () => {
   using ends = await connect();
   for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"] as const) {
     const preamble = await sent(ends, ends.conn.request(method, "/", { a: "b" }, null));
@@ -53,7 +53,7 @@ Deno.test("request() makes every method", async () => {
   }
 });
 
-Deno.test("host and authorization go over the caller's headers, which are not modified", async () => {
+Deno.test("host and authorization override the caller's headers, which are not modified", async () => {
   using ends = await connect({ host: "example.com:80", authorization: "Basic dTpw" });
   const headers = Object.freeze({ zeta: "1", host: "mine", authorization: "mine", alpha: "2" });
   const preamble = await sent(ends, ends.conn.get("/", headers));
@@ -68,7 +68,7 @@ Deno.test("host and authorization go over the caller's headers, which are not mo
   assertEquals(own, { alpha: "2" });
 });
 
-Deno.test("without host and authorization the caller's headers are all", async () => {
+Deno.test("without host and authorization only the caller's headers are sent", async () => {
   using ends = await connect({ host: null });
   assertEquals(
     await sent(ends, ends.conn.get("/", { host: "mine", authorization: "mine" })),
@@ -76,7 +76,7 @@ Deno.test("without host and authorization the caller's headers are all", async (
   );
 });
 
-Deno.test("host alone is sent by default, with the port", async () => {
+Deno.test("only host is sent by default, with the port", async () => {
   using server = new RawServer();
   using conn = await new Client(server.address).connect();
   const peer = await server.accept();
@@ -87,7 +87,7 @@ Deno.test("host alone is sent by default, with the port", async () => {
   await responding;
 });
 
-Deno.test("baseHeaders that can't be sent fail each request, and nothing is sent", async () => {
+Deno.test("invalid baseHeaders fail each request, and nothing is sent", async () => {
   using server = new RawServer();
   const sock = await new Client(server.address).createSocket();
   const peer = await server.accept();
@@ -97,7 +97,7 @@ Deno.test("baseHeaders that can't be sent fail each request, and nothing is sent
   await peer.assertClosedSilently();
 });
 
-Deno.test("response headers have no prototype, lower-case names, and numbers and ranges as such", async () => {
+Deno.test("response headers have no prototype, lower-case names, and typed numbers and ranges", async () => {
   using ends = await connect();
   const { status, reason, headers, body } = await ends.answer(
     "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-4/10\r\nX-Mixed: AbC\r\n" +
@@ -118,7 +118,7 @@ Deno.test("response headers have no prototype, lower-case names, and numbers and
   assertEquals(await body?.text(), "abc");
 });
 
-Deno.test("a request while another is in flight rejects, and the other goes on", async () => {
+Deno.test("a request while another is pending rejects, and the other continues", async () => {
   using ends = await connect();
   const first = ends.conn.get("/first");
   await assertRejects(() => ends.conn.get("/second"));
@@ -127,7 +127,7 @@ Deno.test("a request while another is in flight rejects, and the other goes on",
   assertEquals(await sent(ends, ends.conn.get("/third")), "GET /third HTTP/1.1\r\n\r\n");
 });
 
-Deno.test("a request before the previous body is consumed rejects, after that it does not", async (t) => {
+Deno.test("a request before the previous body is consumed rejects, and after that succeeds", async (t) => {
   const preamble = "HTTP/1.1 200 OK\r\n";
   const answers = [
     `${preamble}content-length: 5\r\n\r\nhello`,
@@ -148,7 +148,7 @@ Deno.test("a request before the previous body is consumed rejects, after that it
   }
 });
 
-Deno.test("a promise-returning method rejects and never throws", async () => {
+Deno.test("a method that returns a promise rejects and never throws", async () => {
   using ends = await connect();
   const hostile: readonly unknown[] = [
     Object.defineProperty({}, "chunked", { get: () => fail() }),
@@ -173,7 +173,7 @@ Deno.test("a promise-returning method rejects and never throws", async () => {
   assertEquals(ends.conn.closed, false);
 });
 
-Deno.test("close() is final, idempotent and what `using` does", async () => {
+Deno.test("close() is final and idempotent, and `using` calls it", async () => {
   const ends = await connect();
   using _server = ends;
   {
@@ -213,7 +213,7 @@ Deno.test("every kind of body arrives as it was sent", async () => {
   }
 });
 
-Deno.test("a request that is made while another one is looked at is refused", async () => {
+Deno.test("a request that is made while another one is being checked is refused", async () => {
   const makes: Record<string, (inner: () => void) => readonly [HeaderDict, BodyOut]> = {
     "a header's getter": (inner) => [{
       get "x-header"() {

@@ -1,4 +1,4 @@
-/** Responses that say nothing of a length, and `connection: close`, at both ends and through what stands on them. */
+/** Responses without a length, and `connection: close`, at both ends and in the modules above. */
 import {
   assert,
   assertEquals,
@@ -43,7 +43,7 @@ function closing(value: string, status = "200 OK"): string {
   return `HTTP/1.1 ${status}\r\nconnection: ${value}\r\n\r\n`;
 }
 
-Deno.test("bytes behind a response without a length are a ProtocolError, UNFRAMED_BODY", async (t) => {
+Deno.test("bytes after a response without a length are a ProtocolError, UNFRAMED_BODY", async (t) => {
   const preambles = [
     "HTTP/1.1 200 OK\r\n\r\n",
     "HTTP/1.1 205 Reset Content\r\nx: y\r\n\r\n",
@@ -63,7 +63,7 @@ Deno.test("bytes behind a response without a length are a ProtocolError, UNFRAME
   }
 });
 
-Deno.test("after connection: close the end of the connection ends a response without a length", async (t) => {
+Deno.test("with connection: close the end of the connection ends a response without a length", async (t) => {
   for (const value of CLOSES) {
     await t.step(value, async () => {
       using ends = await connect();
@@ -88,7 +88,7 @@ Deno.test("after connection: close the end of the connection ends a response wit
   }
 });
 
-Deno.test("a response without a length that does not say close is there at once, and the connection goes on", async () => {
+Deno.test("a response without a length or connection: close is complete at once, and the connection stays usable", async () => {
   using ends = await connect();
   for (const value of DOES_NOT_CLOSE) {
     assertStrictEquals((await ends.answer(closing(value))).body, null);
@@ -96,14 +96,14 @@ Deno.test("a response without a length that does not say close is there at once,
   }
 });
 
-Deno.test("the wait for the end after connection: close is bounded by timeout", async () => {
+Deno.test("the wait for the end after connection: close is limited by timeout", async () => {
   using ends = await connect({ timeout: 0.2 });
   const error = await rejectionOf(ends.answer(closing("close")), "a peer that does not close");
   assertInstanceOf(error, Deno.errors.TimedOut);
   assertEquals(ends.conn.closed, true);
 });
 
-Deno.test("a reset in place of the end after connection: close is no end, and no reset before the answer", async () => {
+Deno.test("a reset instead of the end after connection: close is passed on, and is not a missing response", async () => {
   const socket = new RecordingSocket();
   using conn = new Connection(socket, null);
   const written = socket.written();
@@ -127,7 +127,7 @@ Deno.test("close() ends the wait for the end after connection: close", async () 
   assertEquals((await answer as Error).name, "ConnectionClosedError");
 });
 
-Deno.test("after connection: close the connection closes behind every kind of response", async (t) => {
+Deno.test("connection: close closes the connection after every kind of response", async (t) => {
   const rows: readonly (readonly [method: "GET" | "HEAD", status: string, rest: string])[] = [
     ["HEAD", "200 OK", "\r\n"],
     ["HEAD", "200 OK", "content-length: 5\r\n\r\n"],
@@ -153,7 +153,7 @@ Deno.test("after connection: close the connection closes behind every kind of re
   }
 });
 
-Deno.test("a status that can't be is found before a body without a length", async () => {
+Deno.test("an invalid status is reported before a body without a length", async () => {
   for (const status of ["100 Continue", "103 Early Hints"]) {
     for (const bytes of ["", "hello"]) {
       using ends = await connect();
@@ -163,7 +163,7 @@ Deno.test("a status that can't be is found before a body without a length", asyn
   }
 });
 
-Deno.test("a refusal of an upload that says connection: close is the answer", async () => {
+Deno.test("a response with connection: close that refuses an upload is delivered", async () => {
   using ends = await connect();
   const upload = ends.conn.put("/", {}, new Uint8Array(16777216));
   await ends.peer.readPreamble();
@@ -173,7 +173,7 @@ Deno.test("a refusal of an upload that says connection: close is the answer", as
   assertEquals([status, body, ends.conn.closed], [413, null, true]);
 });
 
-Deno.test("a reset behind the refusal of an upload that says connection: close is its end", async () => {
+Deno.test("a reset after a response with connection: close that refuses an upload counts as its end", async () => {
   const socket = new RecordingSocket();
   using conn = new Connection(socket, null);
   socket.writeFailure = new Deno.errors.BrokenPipe("the peer has closed");
@@ -216,7 +216,7 @@ async function outcome(promise: Promise<{ readonly status: number }>): Promise<u
   }
 }
 
-Deno.test("client.request, createFetch and ProxyApp know what a response without a length is", async (t) => {
+Deno.test("client.request, createFetch and ProxyApp handle a response without a length", async (t) => {
   const rows: readonly [bytes: string, closes: boolean, client: unknown, proxy: unknown][] = [
     [closing("close") + "hello", true, "UNFRAMED_BODY", [502, "a body"]],
     [closing("close"), true, [200, null], [200, null]],
@@ -241,7 +241,7 @@ Deno.test("client.request, createFetch and ProxyApp know what a response without
   }
 });
 
-Deno.test("createFetch over a connection that the server closes gives the response, and then an error", async () => {
+Deno.test("createFetch over a connection that the server closes returns the response, then rejects", async () => {
   using ends = await connect();
   const fetch = createFetch(ends.conn);
   const answer = fetch("/");
@@ -255,7 +255,7 @@ Deno.test("createFetch over a connection that the server closes gives the respon
 
 // ───────────────────────── the server
 
-Deno.test("an application's connection: close ends the session after that response", async (t) => {
+Deno.test("connection: close from an app ends the session after that response", async (t) => {
   for (const [values, ends] of [[CLOSES, true], [DOES_NOT_CLOSE, false]] as const) {
     for (const value of values) {
       await t.step(value, async () => {
@@ -279,7 +279,7 @@ Deno.test("an application's connection: close ends the session after that respon
   }
 });
 
-Deno.test("a client of a server that says connection: close closes after the response, whatever its body", async () => {
+Deno.test("a client closes after a response with connection: close, whatever its body", async () => {
   const bodies = [null, latin1(""), latin1("hello")];
   await using serving = serve(({ uri }) => [
     200,
@@ -295,7 +295,7 @@ Deno.test("a client of a server that says connection: close closes after the res
   }
 });
 
-Deno.test("a proxy goes on with a new connection after connection: close of its upstream", async () => {
+Deno.test("a proxy reconnects after connection: close from its upstream", async () => {
   const sessions = new Set<Session>();
   await using upstream = serve(async ({ body }, session) => {
     sessions.add(session);

@@ -1,4 +1,4 @@
-/** Request bodies that don't get through: refused by the peer, broken by their source, cut by the socket. */
+/** Request bodies that don't arrive: refused by the peer, broken by their source, cut by the socket. */
 import {
   assert,
   assertEquals,
@@ -42,7 +42,7 @@ class Zeros {
 }
 
 for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as const) {
-  Deno.test(`an early answer to an upload over ${place} is delivered`, async () => {
+  Deno.test(`an early response to an upload over ${place} is delivered`, async () => {
     await using directory = await tempDir();
     const address = path === null ? ["127.0.0.1", 0] as const : `${directory.path}/${path}`;
     for (const size of [2, 20_000]) {
@@ -69,7 +69,7 @@ for (const [place, path] of [["TCP", null], ["a Unix socket", "socket"]] as cons
   });
 }
 
-Deno.test("an early answer reaches a one-shot request, and its chunked body too", async () => {
+Deno.test("an early response to a one-shot request is delivered, including its chunked body", async () => {
   await using serving = serve(() => [507, "Insufficient Storage", {}, null]);
   const zeros = new Zeros();
   function* chunks(): Generator<Chunk> {
@@ -85,7 +85,7 @@ Deno.test("an early answer reaches a one-shot request, and its chunked body too"
   assertEquals([response.status, response.body], [507, null]);
 });
 
-Deno.test("an early answer below 400 is no answer to a request that was cut", async () => {
+Deno.test("an early response below 400 is not delivered if the request was cut", async () => {
   for (
     const answer of [
       "HTTP/1.1 200 OK\r\n\r\n",
@@ -103,7 +103,7 @@ Deno.test("an early answer below 400 is no answer to a request that was cut", as
   }
 });
 
-Deno.test("an early answer from a peer that goes on reading is an answer like any other", async () => {
+Deno.test("an early response from a peer that keeps reading is delivered like any other", async () => {
   using ends = await connect();
   const responding = ends.conn.put("/", {}, new Uint8Array(4 * MEBIBYTE));
   const preamble = await ends.peer.readPreamble();
@@ -115,7 +115,7 @@ Deno.test("an early answer from a peer that goes on reading is an answer like an
   assertEquals((await ends.answer("HTTP/1.1 204 No Content\r\n\r\n")).status, 204);
 });
 
-Deno.test("a peer that closes without an answer is an EmptyPreambleError, or the socket's own error", async () => {
+Deno.test("a peer that closes without a response is an EmptyPreambleError, or the socket's own error", async () => {
   for (let i = 0; i < 5; i++) {
     using ends = await connect();
     const error = rejectionOf(ends.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE)), "an upload");
@@ -126,7 +126,7 @@ Deno.test("a peer that closes without an answer is an EmptyPreambleError, or the
   }
 });
 
-Deno.test("an error of a write that tells of no closed peer passes through unchanged", async () => {
+Deno.test("a write error unrelated to a closed peer is passed on unchanged", async () => {
   const socket = new RecordingSocket();
   socket.writeFailure = new Error("the cable was cut");
   using conn = new Connection(socket, null);
@@ -135,7 +135,7 @@ Deno.test("an error of a write that tells of no closed peer passes through uncha
   assertEquals([conn.closed, socket.closings], [true, 1]);
 });
 
-Deno.test("a write that fails because the peer has closed leaves one attempt to read an answer", async (t) => {
+Deno.test("after a write that fails because the peer has closed, one attempt to read a response is made", async (t) => {
   const failures = [
     new Deno.errors.BrokenPipe("EPIPE"),
     new Deno.errors.ConnectionReset("ECONNRESET"),
@@ -202,9 +202,9 @@ const wrongSources: readonly (readonly [what: string, make: () => BodyOut, compl
   ["no chunks at all", () => new ChunkedBody(streamOf(latin1("hello"))), /0\r\n\r\n|hello/],
 ];
 
-Deno.test("a source that breaks its promise closes, and the peer sees that the message was cut", async (t) => {
+Deno.test("a source that yields another length than announced closes, and the peer sees a truncated message", async (t) => {
   for (const [what, make, complete] of wrongSources) {
-    await t.step(`a client's: ${what}`, async () => {
+    await t.step(`client: ${what}`, async () => {
       using ends = await connect();
       await assertRejects(() => ends.conn.put("/", {}, make()));
       assertEquals(ends.conn.closed, true);
@@ -215,7 +215,7 @@ Deno.test("a source that breaks its promise closes, and the peer sees that the m
   }
 });
 
-Deno.test("a file and a byte source are taken exactly as far as content-length says", async () => {
+Deno.test("a file and a byte source are read exactly up to content-length", async () => {
   await using directory = await tempDir();
   const path = `${directory.path}/file`;
   await Deno.writeTextFile(path, "0123456789");
@@ -235,7 +235,7 @@ Deno.test("a file and a byte source are taken exactly as far as content-length s
   assertEquals(await file.seek(0, Deno.SeekMode.Start), 0, "the file is still open");
 });
 
-Deno.test("a body that was sent once can't be sent again", async () => {
+Deno.test("a body that was sent can't be sent again", async () => {
   using ends = await connect();
   const body = new Body(streamOf(latin1("hello")), 5);
   const responding = ends.conn.put("/", {}, body);
@@ -266,7 +266,7 @@ Deno.test("a response's body can be the next request's body on another connectio
   }
 });
 
-Deno.test("a body that fails to begin rejects, and nothing is left behind", async () => {
+Deno.test("a body that fails at its start rejects, and nothing is left behind", async () => {
   const failure = new Error("can't begin");
   const shapes = [{ chunked: true }, { chunked: false, contentLength: 5 }];
   const ways: readonly (() => unknown)[] = [
@@ -286,7 +286,7 @@ Deno.test("a body that fails to begin rejects, and nothing is left behind", asyn
   }
 });
 
-Deno.test("a body whose own source was reset is no refusal by the server", async () => {
+Deno.test("a reset of the body's own source is not a refusal by the server", async () => {
   using connected = await connect();
   const failure = new Deno.errors.ConnectionReset("the source of the body");
   let given = false;
@@ -306,7 +306,7 @@ Deno.test("a body whose own source was reset is no refusal by the server", async
   assertEquals(connected.conn.closed, true);
 });
 
-Deno.test("a connection that is reset after it has refused an upload has no answer", async () => {
+Deno.test("an upload that was refused by a reset without a response is an EmptyPreambleError", async () => {
   const socket = new RecordingSocket();
   socket.writeFailure = new Deno.errors.BrokenPipe("EPIPE");
   using conn = new Connection(socket, null);
@@ -318,7 +318,7 @@ Deno.test("a connection that is reset after it has refused an upload has no answ
   assertEquals(conn.closed, true);
 });
 
-Deno.test("an answer to a refused upload that is no error is not taken for its answer", async () => {
+Deno.test("a response below 400 to an upload that was refused is not returned", async () => {
   for (const [status, isAnswer] of [[200, false], [399, false], [400, true]] as const) {
     const failure = new Deno.errors.BrokenPipe("EPIPE");
     const socket = new RecordingSocket();

@@ -1,4 +1,4 @@
-/** What a connection writes, seen at its socket: what goes out in which write, and which header the body sets. */
+/** What a connection writes to its socket: how it is divided into writes, and which header the body sets. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   Body,
@@ -69,7 +69,7 @@ async function writesOf(headers: HeaderDict, body: BodyOut): Promise<string[]> {
   return socket.writes;
 }
 
-Deno.test("a request and a body that is at hand go out in one write", async (t) => {
+Deno.test("a request and an available body are sent in one write", async (t) => {
   const preamble = "PUT / HTTP/1.1\r\na: b\r\n";
   assertEquals(await writesOf({ a: "b" }, null), [`${preamble}\r\n`]);
   for (const length of [0, 1, 1000, 32000]) {
@@ -105,7 +105,7 @@ Deno.test("the header lines are sorted by name in byte order", async () => {
   assertEquals(names, ["0", "a", "a-b", "a1", "b", "content-length", "range1", "zeta"]);
 });
 
-Deno.test("the body sets its header; one that is there already has to be equal", async (t) => {
+Deno.test("the body sets its header; an existing one must be equal", async (t) => {
   for (const { name, make, header, bytes } of kinds) {
     await t.step(name, async () => {
       const [headerName = "", text = ""] = header.split(": ");
@@ -136,7 +136,7 @@ async function answerTo(request: string, answer: ResponseTuple): Promise<string>
   return (await peer.readToEnd()).received;
 }
 
-Deno.test("a server sets the header of the body, too, and adds nothing else", async (t) => {
+Deno.test("a server also sets the header of the body, and adds nothing else", async (t) => {
   const get = "GET / HTTP/1.1\r\n\r\n";
   const headers = { zeta: "1", alpha: "2" };
   const empty = await answerTo(get, [200, "OK", headers, null]);
@@ -151,7 +151,7 @@ Deno.test("a server sets the header of the body, too, and adds nothing else", as
   }
 });
 
-Deno.test("to HEAD and with 304 one header of a body is sent as given", async (t) => {
+Deno.test("for HEAD and 304 a single header of the body is sent as given", async (t) => {
   const rows: readonly (readonly [method: string, status: number])[] = [
     ["HEAD", 200],
     ["HEAD", 404],
@@ -177,7 +177,7 @@ Deno.test("to HEAD and with 304 one header of a body is sent as given", async (t
   }
 });
 
-Deno.test("a socket that takes a few bytes at a time gets all of them, in order", async (t) => {
+Deno.test("a socket that writes a few bytes at a time gets all of them, in order", async (t) => {
   for (const perWrite of [1, 7, 100]) {
     for (const { name, make, header, bytes } of kinds) {
       await t.step(`${perWrite} bytes at a time: ${name}`, async () => {

@@ -10,7 +10,7 @@ import {
 
 const check = (options: ClientOptions) => checkClientOptions(options, CLIENT_OPTIONS);
 
-Deno.test("every allowed option is kept in a copy", () => {
+Deno.test("every valid option is copied", () => {
   const given: ClientOptions = {
     host: null,
     timeout: null,
@@ -31,7 +31,7 @@ Deno.test("every allowed option is kept in a copy", () => {
   assert(Object.isFrozen(copy.headers));
 });
 
-Deno.test("a wrong option is refused with its name, and a secret is not shown", () => {
+Deno.test("an invalid option is refused by name, and a secret is not shown", () => {
   const rows: readonly (readonly [options: unknown, type: typeof Error, named: string])[] = [
     [{ hots: "a" }, TypeError, "hots"],
     [{ host: 1 }, TypeError, "host"],
@@ -55,7 +55,7 @@ Deno.test("a wrong option is refused with its name, and a secret is not shown", 
   }
 });
 
-Deno.test("host and authorization go with the other headers of each request", () => {
+Deno.test("host and authorization are sent with the other headers of each request", () => {
   assertEquals(makeBaseHeaders(null, {}), null);
   const headers = makeBaseHeaders("a:1", { authorization: "b", headers: { c: "d" } });
   assertEquals({ ...headers }, { host: "a:1", authorization: "b", c: "d" });

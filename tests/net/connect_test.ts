@@ -1,4 +1,4 @@
-/** Attempts that are bounded, and signals that are joined. */
+/** Attempts with a time limit, and joined signals. */
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { bounded, connectSocket, JoinedSignal, untilAborted } from "@degu/internal/net/connect.ts";
@@ -31,7 +31,7 @@ function closable() {
   };
 }
 
-Deno.test("bounded gives what the attempt gives, and leaves neither timer nor listener", async () => {
+Deno.test("bounded returns the result of the attempt, and leaves no timer or listener", async () => {
   const { signal, listeners } = counted();
   const thing = closable();
   const options = { timeout: 1000, signal };
@@ -45,7 +45,7 @@ Deno.test("bounded gives what the attempt gives, and leaves neither timer nor li
   assertEquals([listeners(), thing.closed], [0, 0]);
 });
 
-Deno.test("an attempt that takes longer than its time is a TimedOut, and what it gives is closed", async () => {
+Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result is closed", async () => {
   const late = Promise.withResolvers<ReturnType<typeof closable>>();
   let seen: AbortSignal | undefined;
   let rejected;
@@ -69,7 +69,7 @@ Deno.test("an attempt that takes longer than its time is a TimedOut, and what it
   assertEquals(thing.closed, 1);
 });
 
-Deno.test("a signal that was aborted before starts no attempt", async () => {
+Deno.test("no attempt is made if the signal was already aborted", async () => {
   let attempts = 0;
   const attempt = bounded("trying", { timeout: null, signal: AbortSignal.abort(reason) }, () => {
     attempts++;
@@ -79,7 +79,7 @@ Deno.test("a signal that was aborted before starts no attempt", async () => {
   assertEquals(attempts, 0);
 });
 
-Deno.test("the reason of an abort goes over whatever error the attempt ends with", async () => {
+Deno.test("the reason of an abort replaces the error of the attempt", async () => {
   const { signal, abort, listeners } = counted();
   const attempt = bounded(
     "trying",
@@ -94,7 +94,7 @@ Deno.test("the reason of an abort goes over whatever error the attempt ends with
   assertEquals(listeners(), 0);
 });
 
-Deno.test("untilAborted waits for a value, or for the signal, and takes its listener back", async () => {
+Deno.test("untilAborted waits for a value, or for the signal, and removes its listener", async () => {
   const { signal, abort, listeners } = counted();
   assertEquals(await untilAborted(Promise.resolve(1), signal), 1);
   assertEquals(await untilAborted(2, undefined), 2);
@@ -117,7 +117,7 @@ Deno.test("a joined signal is aborted with the first of its signals, until it is
   assertEquals([one.listeners(), other.listeners()], [0, 0]);
 });
 
-Deno.test("one signal, or one that is aborted already, is taken as it is", () => {
+Deno.test("a single signal, or one that is already aborted, is used as it is", () => {
   const { signal, listeners } = counted();
   const aborted = AbortSignal.abort(reason);
   assertStrictEquals(new JoinedSignal(undefined, signal).signal, signal);
@@ -126,7 +126,7 @@ Deno.test("one signal, or one that is aborted already, is taken as it is", () =>
   assertEquals(listeners(), 0);
 });
 
-Deno.test("a socket is connected where somebody listens, and refused where nobody does", async () => {
+Deno.test("a socket connects if somebody listens, and is refused otherwise", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const address = ["127.0.0.1", listener.addr.port] as const;
   const bounds = { timeout: 10, signal: undefined };

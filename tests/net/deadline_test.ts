@@ -1,4 +1,4 @@
-/** The timer under every time-out. */
+/** The timer behind every timeout. */
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
@@ -23,7 +23,7 @@ function startDeadline(timeout: number | null = TIMEOUT) {
   };
 }
 
-Deno.test("a wait expires between 1.0 and 1.25 times the time-out, whenever it began", () => {
+Deno.test("a wait expires after 1.0 to 1.25 times the timeout, whenever it began", () => {
   const offsets = fc.integer({ min: 0, max: 3 * TIMEOUT * 1000 });
   fc.assert(fc.property(offsets, fc.boolean(), (offset, isWriting) => {
     using it = startDeadline();
@@ -38,7 +38,7 @@ Deno.test("a wait expires between 1.0 and 1.25 times the time-out, whenever it b
   }));
 });
 
-Deno.test("each of two waits is bound by itself, and both end with the first that expires", () => {
+Deno.test("two waits have separate limits, and both end when the first one expires", () => {
   using it = startDeadline();
   it.deadline.start(it.deadline.reading);
   it.time.tick(TIMEOUT * 500);
@@ -50,7 +50,7 @@ Deno.test("each of two waits is bound by itself, and both end with the first tha
   assertEquals(it.expired.length, 1);
 });
 
-Deno.test("a wait that has ended, never began, or has no bound does not expire", () => {
+Deno.test("a wait that has ended, never began, or has no limit does not expire", () => {
   const cases: ((deadline: Deadline, time: FakeTime) => void)[] = [
     () => {},
     (deadline) => {
@@ -85,7 +85,7 @@ Deno.test("a wait that has ended, never began, or has no bound does not expire",
   assertEquals(it.expired, []);
 });
 
-Deno.test("a wait that begins again has its whole time again", () => {
+Deno.test("a wait that begins again has its full time again", () => {
   using it = startDeadline();
   for (let i = 0; i < 10; i++) {
     it.deadline.start();
@@ -97,7 +97,7 @@ Deno.test("a wait that begins again has its whole time again", () => {
   assertEquals(it.expired.length, 1);
 });
 
-Deno.test("a time-out longer than a timer of the engine can wait does not expire at once", () => {
+Deno.test("a timeout that exceeds the engine's longest timer does not expire at once", () => {
   using it = startDeadline(1e12);
   it.deadline.start();
   it.time.tick(2 ** 31);
@@ -128,7 +128,7 @@ function watchTimers() {
   };
 }
 
-Deno.test("deadlines with the same time-out share a timer, which ends with the last of them", () => {
+Deno.test("deadlines with the same timeout share a timer, which ends with the last of them", () => {
   using it = watchTimers();
   const { time, running } = it;
   const expired: string[] = [];
@@ -155,7 +155,7 @@ Deno.test("deadlines with the same time-out share a timer, which ends with the l
   assertEquals(running.size, 0);
 });
 
-Deno.test("timers that are kept run on for a moment after their last deadline", () => {
+Deno.test("kept timers run on for a moment after their last deadline", () => {
   using it = watchTimers();
   const { time, running } = it;
   const [stop, stopOther] = [keepTimers(), keepTimers()];

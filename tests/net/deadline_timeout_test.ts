@@ -64,7 +64,7 @@ async function atServer(
   assertEquals(serving.logger.at("error"), [], what);
 }
 
-Deno.test("a server waits for a peer as long as its timeout says", async () => {
+Deno.test("a server waits for a peer as long as its timeout", async () => {
   await Promise.all([
     atServer("nothing", ""),
     atServer("half a preamble", "GET / HT"),
@@ -85,7 +85,7 @@ Deno.test("a server waits for a peer as long as its timeout says", async () => {
   ]);
 });
 
-Deno.test("the time of a preamble begins with its first byte", async () => {
+Deno.test("the time for a preamble begins with its first byte", async () => {
   await using serving = serve(reader, { timeout: TIMEOUT });
   using peer = await RawPeer.connect(serving.address);
   await seconds(TIMEOUT * 0.7);
@@ -95,7 +95,7 @@ Deno.test("the time of a preamble begins with its first byte", async () => {
   assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\nlength: 0\r\n\r\n");
 });
 
-Deno.test("within a body each wait has its time, and an application may take any", async () => {
+Deno.test("within a body each wait has its own time limit, and an app has none", async () => {
   const slow: App = async ({ body }) => {
     const first = await body?.read();
     await seconds(TIMEOUT * 1.5);
@@ -122,7 +122,7 @@ async function untilTimedOut(what: string, app: App, request: string, late = "")
   });
 }
 
-Deno.test("a server gives up a peer that never reads", async () => {
+Deno.test("a server closes the connection of a peer that never reads", async () => {
   const zeros = new Uint8Array(16 * MEBIBYTE);
   const get = "GET / HTTP/1.1\r\n\r\n";
   const put = "PUT / HTTP/1.1\r\ncontent-length: 3\r\n\r\n";
@@ -144,7 +144,7 @@ Deno.test("a server gives up a peer that never reads", async () => {
   ]);
 });
 
-Deno.test("a client waits for a peer as long as its timeout says", async () => {
+Deno.test("a client waits for a peer as long as its timeout", async () => {
   const scenario = async (
     what: string,
     begin: string,
@@ -171,7 +171,7 @@ Deno.test("a client waits for a peer as long as its timeout says", async () => {
   ]);
 });
 
-Deno.test("a client gives up a peer that never reads", async () => {
+Deno.test("a client closes the connection to a peer that never reads", async () => {
   using ends = await connect({ timeout: TIMEOUT });
   await assertTimedOut("an upload", async () => {
     const upload = ends.conn.put("/", {}, new Uint8Array(16 * MEBIBYTE));
@@ -180,7 +180,7 @@ Deno.test("a client gives up a peer that never reads", async () => {
   assertEquals(ends.conn.closed, true);
 });
 
-Deno.test("a client's own body may take any time, and so may a wait that the peer does not cause", async () => {
+Deno.test("a client's own body has no time limit, and neither has a wait that the peer does not cause", async () => {
   await using serving = serve(reader, { timeout: 10 });
   using conn = await serving.makeClient({ timeout: TIMEOUT }).connect();
   async function* slow() {
@@ -193,7 +193,7 @@ Deno.test("a client's own body may take any time, and so may a wait that the pee
   assertEquals((await conn.get("/")).status, 200);
 });
 
-Deno.test("timeout null waits for as long as it takes", async () => {
+Deno.test("timeout null waits indefinitely", async () => {
   await using serving = serve(async () => {
     await seconds(0.4);
     return [200, "OK", {}, null];
@@ -202,7 +202,7 @@ Deno.test("timeout null waits for as long as it takes", async () => {
   assertEquals((await conn.get("/")).status, 200);
 });
 
-Deno.test("a timeout beyond what a timer can do is as good as none", async () => {
+Deno.test("a timeout beyond the longest timer has no effect", async () => {
   const far = 1e9;
   const server = new Server(["127.0.0.1", 0], reader, { timeout: far });
   const serving = server.serveForever();

@@ -1,11 +1,11 @@
-/** Which versions of Deno are let through, and that the others are refused before anything is done with TLS. */
+/** Which versions of Deno are accepted; others are refused before TLS is used. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { DeguError } from "@degu/degu/base";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { isSupportedDeno, MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
 import { buildServerSslctx, SSLServer } from "@degu/degu/server";
 
-Deno.test("versions are compared by their numbers, with what comes before and after a release", () => {
+Deno.test("versions are compared numerically, with pre-releases before releases", () => {
   const supported = [
     "2.9.6",
     "2.9.7",
@@ -45,7 +45,7 @@ Deno.test("versions are compared by their numbers, with what comes before and af
   assertEquals(isSupportedDeno(Deno.version.deno), true);
 });
 
-Deno.test("on an older Deno neither SSLServer nor SSLClient can be made, and the error names it", () => {
+Deno.test("on an older Deno constructing SSLServer or SSLClient throws an error that names the version", () => {
   const app = () => [200, "OK", {}, null] as const;
   const serverSslconfig = {
     certFile: "/nowhere/cert.pem",
@@ -75,7 +75,7 @@ Deno.test("on an older Deno neither SSLServer nor SSLClient can be made, and the
   assertEquals(buildClientSslctx({}).verify, true);
 });
 
-Deno.test("the README, the documentation and the guide for contributors name the oldest Deno", async () => {
+Deno.test("the README, the documentation and CONTRIBUTING name the oldest supported Deno", async () => {
   for (const path of ["README.md", "CONTRIBUTING.md", "docs/tls.md"]) {
     const text = await Deno.readTextFile(new URL(`../../${path}`, import.meta.url));
     assertEquals(/Deno (\d+\.[\d.]*\d) or later/.exec(text)?.[1], MIN_DENO_VERSION, path);

@@ -1,4 +1,4 @@
-/** Listening sockets that outlive the server that made them, for another one. */
+/** Listening sockets that outlive the server that created them, for another one. */
 import { assert, assertEquals } from "@std/assert";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";
@@ -17,7 +17,7 @@ async function close(server: Server): Promise<void> {
   await once(server, "close");
 }
 
-Deno.test("a connection that comes while nobody accepts waits for the server that takes the socket over", async () => {
+Deno.test("a connection that arrives while nobody accepts waits for the server that takes over the socket", async () => {
   const first = await listen({ port: 0, host: "127.0.0.1" });
   const address = first.address() as AddressInfo;
   const held = HeldSocket.open(duplicateDescriptor(first)!)!;
@@ -35,7 +35,7 @@ Deno.test("a connection that comes while nobody accepts waits for the server tha
   assertEquals(error.code, "ECONNREFUSED");
 });
 
-Deno.test("a held socket accepts nothing, and the duplicates stay open when it closes", async () => {
+Deno.test("a held socket accepts nothing, and its duplicates stay open when it closes", async () => {
   const server = await listen({ port: 0, host: "127.0.0.1" });
   const { port, address } = server.address() as AddressInfo;
   const held = HeldSocket.open(duplicateDescriptor(server)!)!;
@@ -53,7 +53,7 @@ Deno.test("a held socket accepts nothing, and the duplicates stay open when it c
   await close(other);
 });
 
-Deno.test("what is no socket can't be held, and what doesn't listen can't be duplicated", () => {
+Deno.test("a descriptor that is not a socket can't be held, and one that doesn't listen can't be duplicated", () => {
   assertEquals(HeldSocket.open(1_000_000), null);
   assertEquals(duplicateDescriptor(createServer()), null);
 });

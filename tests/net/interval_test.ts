@@ -4,7 +4,7 @@ import { FakeTime } from "@std/testing/time";
 import { startInterval } from "@degu/internal/net/interval.ts";
 import { runScript } from "@degu/testing/processes.ts";
 
-Deno.test("it calls again and again until it is cleared", () => {
+Deno.test("an interval calls repeatedly until it is cleared", () => {
   using time = new FakeTime();
   let calls = 0;
   const interval = startInterval(() => calls++, 100);
@@ -19,7 +19,7 @@ Deno.test("it calls again and again until it is cleared", () => {
   assertEquals(calls, 11);
 });
 
-Deno.test("it keeps no process alive, with the modules of Node or without", async () => {
+Deno.test("an interval does not keep the process alive, with or without Node's modules", async () => {
   for (const first of ["", 'import "node:timers";']) {
     const script = `${first}
       import { startInterval } from "./net/interval.ts";

@@ -1,9 +1,9 @@
-/** How a session that ends in good order closes: no reset outruns its last response. */
+/** How a session that ends gracefully closes: no reset overtakes its last response. */
 import { assert, assertEquals } from "@std/assert";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("a session lingers for 1 s, also where its timeout is shorter", async () => {
+Deno.test("a session lingers for 1 s even if its timeout is shorter", async () => {
   const start = performance.now();
   await using serving = serve(() => [500, "Internal Server Error", {}, null], {
     timeout: 0.2,

@@ -1,4 +1,4 @@
-/** Accepting connections: what a peer does before it is accepted is nobody else's concern. */
+/** Accepting connections: what a peer does before it is accepted affects nobody else. */
 import { assertEquals } from "@std/assert";
 import { connect } from "node:net";
 import type { Address } from "@degu/degu/base";
@@ -21,7 +21,7 @@ async function connectAndReset(host: string, port: number): Promise<void> {
   await closed;
 }
 
-Deno.test("peers that reset before they are accepted cost neither a pause nor a warning", async (t) => {
+Deno.test("peers that reset before they are accepted cause no pause and no warning", async (t) => {
   await using pki = await TempPKI.create();
   await t.step("a plain server", async () => {
     const logger = new RecordingLogger();

@@ -1,4 +1,4 @@
-/** MessageSink: what a body may write, and which bodies are trusted to keep to the chunked coding. */
+/** MessageSink: what a body may write, and which bodies are trusted to produce valid chunks. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { Body, BodyError, BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import type { ByteSink, ByteSource, Chunk } from "@degu/degu/base";
@@ -118,7 +118,7 @@ for (const [name, make] of Object.entries(makers)) {
     }
   });
 
-  Deno.test(`a ${name} of an extending class is checked, whatever it overrides`, async () => {
+  Deno.test(`a ${name} of a derived class is checked, whatever it overrides`, async () => {
     const Base: typeof ChunkedBody = make().constructor as typeof ChunkedBody;
     const source = name === "ChunkedBody"
       ? streamOf(latin1(ENCODED))
@@ -169,7 +169,7 @@ Deno.test("a byte source that changes its array after it was checked changes not
   assertEquals(writes.slice(1).join(""), ENCODED);
 });
 
-Deno.test("the sink of a foreign body has no way to the message", async () => {
+Deno.test("the sink of a foreign body can't reach the message", async () => {
   const sinks: ByteSink[] = [];
   await send(foreign(async (sink) => {
     sinks.push(sink);
@@ -185,7 +185,7 @@ Deno.test("the sink of a foreign body has no way to the message", async () => {
 
 // ───────────────────────── what a body may write
 
-Deno.test("a chunked body that breaks the coding is rejected, and the rest of it is not sent", async (t) => {
+Deno.test("a chunked body with invalid coding is rejected, and the rest of it is not sent", async (t) => {
   const rows: [what: string, pieces: string[], sent: string, message: string][] = [
     ["a bad line", ["5\r\nhello\r\n", "x\r\n"], "5\r\nhello\r\n", "bad chunk line"],
     ["too much data", ["5\r\nhello world\r\n"], "", "chunked coding"],
@@ -222,7 +222,7 @@ Deno.test("a body that writes more or fewer bytes than announced is rejected", a
   }
 });
 
-Deno.test("an empty write is no write of the connection", async () => {
+Deno.test("an empty write does not write to the connection", async () => {
   const body = foreign(async (sink) => {
     await sink.write(new Uint8Array(0));
     await sink.write(latin1("hello"));
@@ -232,7 +232,7 @@ Deno.test("an empty write is no write of the connection", async () => {
   assertEquals(await send(foreign((sink) => sink.write(new Uint8Array(0))), 0), []);
 });
 
-Deno.test("a body that fits behind the preamble goes out with it, and a larger one after it", async () => {
+Deno.test("a body that fits after the preamble is sent with it, and a larger one after it", async () => {
   for (const [length, writes] of [[5, 1], [90, 1], [91, 2], [500, 2]] as const) {
     const body = new BodyIter([new Uint8Array(length).fill(0x78)], length);
     // It is written when the iterator has ended, which is too late for the preamble.
@@ -243,7 +243,7 @@ Deno.test("a body that fits behind the preamble goes out with it, and a larger o
   }
 });
 
-Deno.test("the preamble of a body that throws at once is not sent", async () => {
+Deno.test("the preamble of a body that throws immediately is not sent", async () => {
   const writer = new RecordingWriter();
   const failure = new Error("no body");
   const body = foreign(() => {
@@ -253,7 +253,7 @@ Deno.test("the preamble of a body that throws at once is not sent", async () => 
   assertEquals(writer.writes, []);
 });
 
-Deno.test("a closed sink takes nothing more, and a discarded one drops the preamble", async () => {
+Deno.test("a closed sink accepts nothing more, and a discarded one drops the preamble", async () => {
   const writer = new RecordingWriter();
   const failure = new Error("closed");
   const waiting = Promise.withResolvers<void>();
@@ -274,7 +274,7 @@ Deno.test("a closed sink takes nothing more, and a discarded one drops the pream
   assertEquals([await writing, writer.writes], [failure, []]);
 });
 
-Deno.test("chunks of any size come out as they went in", async () => {
+Deno.test("chunks of any size are sent unchanged", async () => {
   const chunks = [1, 70_000, 3, 200_000].map((
     size,
   ): Chunk => [null, new Uint8Array(size).fill(0x61)]);

@@ -11,7 +11,7 @@ const tell: App = ({ uri, headers }) => [
   null,
 ];
 
-Deno.test("a header whose getter makes a request over another connection goes out whole, and so does the other", async () => {
+Deno.test("a header getter that makes a request over another connection affects neither message", async () => {
   await using server = new Server(["127.0.0.1", 0], tell);
   server.serveForever();
   const client = new Client(server.address);
@@ -33,7 +33,7 @@ Deno.test("a header whose getter makes a request over another connection goes ou
   }
 });
 
-Deno.test("a header whose getter throws leaves nothing for the next message of any connection", async () => {
+Deno.test("a header getter that throws leaves nothing for the next message of any connection", async () => {
   await using server = new Server(["127.0.0.1", 0], tell);
   server.serveForever();
   const client = new Client(server.address);

@@ -1,4 +1,4 @@
-/** Sending messages: what goes out in which write, and what becomes of a message that fails. */
+/** Sending messages: how they are divided into writes, and what happens to a message that fails. */
 import {
   assert,
   assertEquals,
@@ -55,7 +55,7 @@ function bodyOf(writeTo: (sink: ByteSink) => Promise<void>): BodyOut {
   return body as BodyIter;
 }
 
-Deno.test("a preamble goes out with a body that fits behind it, in one write", async () => {
+Deno.test("a preamble is sent in one write with a body that fits after it", async () => {
   const most = 65536 - PREAMBLE.length;
   const ends = open();
   await send(ends, null);
@@ -67,13 +67,13 @@ Deno.test("a preamble goes out with a body that fits behind it, in one write", a
   assertEquals(ends.socket.writes.slice(4).map((write) => write.length), [65536, 1]);
 });
 
-Deno.test("a body that is too large goes out from where it is, but for what fits behind the preamble", async () => {
+Deno.test("a body that is too large is sent without copying, except for what fits after the preamble", async () => {
   const ends = open();
   await send(ends, new Uint8Array(70_000));
   assertEquals(ends.socket.writes.map((write) => write.length), [1024, 70_009 - 1024]);
 });
 
-Deno.test("the buffer of a writer fits what it sends, and what it sent last", async () => {
+Deno.test("the buffer of a writer adapts to what it sends, and to what it sent last", async () => {
   const ends = open();
   const sizes: number[] = [];
   for (const body of [null, 1015, 1016, 5000, 10, 10, 10, 65_527, 4096, 4096]) {
@@ -83,7 +83,7 @@ Deno.test("the buffer of a writer fits what it sends, and what it sent last", as
   assertEquals(sizes, [1024, 1024, 4096, 16384, 16384, 4096, 1024, 65536, 65536, 16384]);
 });
 
-Deno.test("preambles that are made at the same time don't mix, and one that fails leaves nothing", async () => {
+Deno.test("simultaneous preambles do not mix, and one that fails leaves nothing", async () => {
   const [outer, inner, later] = [open(), open(), open()];
   const buffer = outer.writer.beginMessage();
   buffer.set(latin1("GET /out"));
@@ -104,7 +104,7 @@ Deno.test("preambles that are made at the same time don't mix, and one that fail
   }
 });
 
-Deno.test("a preamble does not wait for a body that waits for its source", async () => {
+Deno.test("a preamble is sent even if the body waits for its source", async () => {
   const ends = open();
   const source = Promise.withResolvers<Uint8Array>();
   async function* items() {
@@ -118,7 +118,7 @@ Deno.test("a preamble does not wait for a body that waits for its source", async
   assertEquals(ends.socket.writes, [PREAMBLE, "hello"]);
 });
 
-Deno.test("a message goes out whole over a socket that takes a byte at a time", async () => {
+Deno.test("a message is sent whole over a socket that writes a byte at a time", async () => {
   for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
     const ends = open({ perWrite: 1 });
     await send(ends, body);
@@ -126,7 +126,7 @@ Deno.test("a message goes out whole over a socket that takes a byte at a time", 
   }
 });
 
-Deno.test("begun says whether the socket was given a byte of the message", async () => {
+Deno.test("begun tells whether the socket was given a byte of the message", async () => {
   const ends = open();
   for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
     begin(ends.writer, PREAMBLE);
@@ -136,7 +136,7 @@ Deno.test("begun says whether the socket was given a byte of the message", async
   }
 });
 
-Deno.test("begun is true in the write itself", async () => {
+Deno.test("begun is already true during the write", async () => {
   const begun: boolean[] = [];
   const transport = new Transport({
     read: () => Promise.resolve(null),
@@ -152,7 +152,7 @@ Deno.test("begun is true in the write itself", async () => {
   assertEquals(begun, [true]);
 });
 
-Deno.test("what the socket throws breaks the connection, and a body's own error does not", async () => {
+Deno.test("an error of the socket breaks the connection, and a body's own error does not", async () => {
   const failure = new Error("broken");
   const bodies: (() => BodyOut)[] = [
     () => null,
@@ -177,7 +177,7 @@ Deno.test("what the socket throws breaks the connection, and a body's own error 
   assertEquals([ends.transport.failure, ends.writer.failed], [null, false]);
 });
 
-Deno.test("a body that has failed can't write any more, whenever that was", async () => {
+Deno.test("a body that has failed can't write any more, whenever it failed", async () => {
   const failure = new Error("no more");
   const ways: ((written: Promise<void>) => Promise<void>)[] = [
     () => {
@@ -219,7 +219,7 @@ Deno.test("a body that is canceled before its first byte sends nothing, not even
   assertEquals([ends.writer.begun, ends.transport.closed], [false, false]);
 });
 
-Deno.test("nobody waits for a body once the connection is closed", async () => {
+Deno.test("closing the connection ends the wait for a body", async () => {
   for (const failure of [null, new Error("broken")]) {
     const ends = open();
     const sending = rejectionOf(send(ends, bodyOf(() => new Promise(() => {}))), "sending");
@@ -254,7 +254,7 @@ Deno.test("an array that shrinks while it is sent is a BodyError that says so", 
   }
 });
 
-Deno.test("a large array goes out whole and in order", async () => {
+Deno.test("a large array is sent whole and in order", async () => {
   const bytes = Uint8Array.from({ length: 200_000 }, (_, i) => 97 + i % 26);
   const ends = open();
   await send(ends, bytes);
@@ -283,7 +283,7 @@ Deno.test("a large array that shrinks while its beginning is sent is not sent to
   }
 });
 
-Deno.test("no write is bounded any longer once a message was sent", async () => {
+Deno.test("no write has a time limit after its message was sent", async () => {
   for (const perWrite of [3, Infinity]) {
     for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
       const ends = open({ perWrite }, 1000);
@@ -294,13 +294,13 @@ Deno.test("no write is bounded any longer once a message was sent", async () => 
   }
 });
 
-Deno.test("nothing is left to wait for once a small message was written whole", async () => {
+Deno.test("nothing is pending after a small message was written whole", async () => {
   const { writer } = open();
   begin(writer, PREAMBLE);
   assertEquals(writer.endSend(await writer.beginSend(5, null, null)), null);
 });
 
-Deno.test("a body that fails is canceled, also one that closes the connection before it throws", async () => {
+Deno.test("a body that fails is canceled, even one that closes the connection before it throws", async () => {
   const failure = new Error("failed");
   for (const isClosing of [false, true]) {
     const ends = open();
@@ -319,7 +319,7 @@ Deno.test("a body that fails is canceled, also one that closes the connection be
   }
 });
 
-Deno.test("what is thrown once a message was sent is none of the socket's errors", async () => {
+Deno.test("an error after a message was sent is not attributed to the socket", async () => {
   const ends = open();
   await send(ends, latin1("hello"));
   const error = new Error("of the app");

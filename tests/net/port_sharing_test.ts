@@ -1,8 +1,8 @@
-/** Whether ports can be shared, which only a flag allows. */
+/** Whether ports can be shared, which requires a flag. */
 import { assertEquals } from "@std/assert";
 import { runScript } from "@degu/testing/processes.ts";
 
-Deno.test("Deno's own sockets share a port with --unstable-net, and not without", async () => {
+Deno.test("Deno's own sockets share a port only with --unstable-net", async () => {
   const script = `
     import { denoSharesPorts } from "./net/port_sharing.ts";
     import { PlainListener } from "./net/listener.ts";

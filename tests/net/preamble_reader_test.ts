@@ -1,4 +1,4 @@
-/** Receiving preambles: where they end, what is refused before that, and whose error is whose. */
+/** Receiving preambles: where they end, what is refused before, and which errors break the connection. */
 import {
   assert,
   assertEquals,
@@ -39,7 +39,7 @@ async function receive({ transport: { reader }, preambles }: Ends): Promise<stri
   return text;
 }
 
-Deno.test("finds every preamble, however its bytes are cut", async () => {
+Deno.test("every preamble is found, however its bytes are split", async () => {
   const line = fc.stringMatching(/^[ -~]{1,20}$/);
   const preamble = fc.array(line, { minLength: 1, maxLength: 4 }).map((lines) =>
     `${lines.join("\r\n")}\r\n\r\n`
@@ -57,7 +57,7 @@ Deno.test("finds every preamble, however its bytes are cut", async () => {
   ));
 });
 
-Deno.test("a peer that closes before a preamble, and one that closes inside of one", async () => {
+Deno.test("a peer that closes before a preamble and one that closes inside it cause different errors", async () => {
   for (const [sent, code] of [["", "EMPTY"], ["G", "INCOMPLETE"], ["GET /\r\n\r", "INCOMPLETE"]]) {
     const ends = open();
     ends.socket.give(sent!);
@@ -69,7 +69,7 @@ Deno.test("a peer that closes before a preamble, and one that closes inside of o
   }
 });
 
-Deno.test("a preamble has 32768 bytes at most, also before its end has come", async () => {
+Deno.test("a preamble has at most 32768 bytes, even before its end has arrived", async () => {
   const largest = `${"a".repeat(MAX_PREAMBLE_BYTES - 4)}\r\n\r\n`;
   const ends = open();
   ends.socket.give(largest + largest);
@@ -87,7 +87,7 @@ Deno.test("a preamble has 32768 bytes at most, also before its end has come", as
   }
 });
 
-Deno.test("the first byte is checked once, as soon as it is there, unless the preamble is whole", async () => {
+Deno.test("the first byte is checked once, as soon as it arrives, unless the preamble is whole", async () => {
   const checked: number[] = [];
   const ends = open({ perRead: 1 }, (first) => checked.push(first));
   ends.socket.give("GE\r\n\r\n");
@@ -109,7 +109,7 @@ Deno.test("the first byte is checked once, as soon as it is there, unless the pr
   assertStrictEquals(await rejectionOf(receive(refused), "another protocol"), refusal);
 });
 
-Deno.test("what the socket throws while a preamble is received breaks the connection", async () => {
+Deno.test("an error of the socket during a preamble breaks the connection", async () => {
   for (const ahead of [false, true]) {
     const failure = new Deno.errors.ConnectionReset("reset");
     const ends = open();
@@ -121,7 +121,7 @@ Deno.test("what the socket throws while a preamble is received breaks the connec
   }
 });
 
-Deno.test("what is thrown once a preamble was received is none of the socket's errors", async () => {
+Deno.test("an error after a preamble was received is not attributed to the socket", async () => {
   const ends = open();
   ends.socket.give("GET / HTTP/1.1\r\n\r\n");
   await receive(ends);
@@ -130,7 +130,7 @@ Deno.test("what is thrown once a preamble was received is none of the socket's e
   assertEquals(ends.transport.failure, null);
 });
 
-Deno.test("a connection that is closed while a preamble is received rejects with its failure", async () => {
+Deno.test("receiving a preamble rejects with the failure of a connection that is closed meanwhile", async () => {
   for (const ahead of [false, true]) {
     const late = Promise.withResolvers<number | null>();
     const { socket } = open();
@@ -151,7 +151,7 @@ Deno.test("a connection that is closed while a preamble is received rejects with
   }
 });
 
-Deno.test("nothing is received once the connection is closed, also not what was read ahead", async () => {
+Deno.test("nothing is received after the connection is closed, not even what was read ahead", async () => {
   for (const ahead of [false, true]) {
     const late = Promise.withResolvers<number | null>();
     let reads = 0;
@@ -172,7 +172,7 @@ Deno.test("nothing is received once the connection is closed, also not what was 
   }
 });
 
-Deno.test("a read that was issued ahead is the next one of a preamble", async () => {
+Deno.test("a read-ahead is used as the next read of a preamble", async () => {
   const ends = open();
   ends.preambles.readAhead();
   assert(!ends.preambles.aheadSettled);
@@ -196,7 +196,7 @@ Deno.test("settleAhead() leaves the reader empty at the peer's end, and reports 
   assertStrictEquals(broken.transport.failure, failure);
 });
 
-Deno.test("a read that is under way ahead is waited for, to its bytes or its end", async () => {
+Deno.test("a pending read-ahead is awaited, until its bytes or its end", async () => {
   const ends = open();
   ends.preambles.readAhead();
   const receiving = receive(ends);
@@ -210,7 +210,7 @@ Deno.test("a read that is under way ahead is waited for, to its bytes or its end
   assertInstanceOf(await ended, EmptyPreambleError);
 });
 
-Deno.test("a preamble is bounded while it is received, and an arrival once it is whole", async () => {
+Deno.test("a preamble has a time limit while it is received, and its arrival is recorded when it is whole", async () => {
   const socket = new RecordingSocket();
   const transport = new Transport(socket, 1000);
   const preambles = new PreambleReader(transport);

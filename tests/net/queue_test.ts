@@ -1,9 +1,9 @@
-/** What has arrived and waits to be taken. */
+/** Items that have arrived and wait to be taken. */
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { Queue } from "@degu/internal/net/queue.ts";
 
-Deno.test("items come out in the order in which they came, whoever waited first", async () => {
+Deno.test("items are returned in the order in which they were added, to the earliest waiter first", async () => {
   const steps = fc.array(fc.boolean(), { maxLength: 40 });
   await fc.assert(fc.asyncProperty(steps, fc.integer({ min: 0, max: 5 }), async (pushes, most) => {
     const queue = new Queue<number>(most);
@@ -31,7 +31,7 @@ Deno.test("items come out in the order in which they came, whoever waited first"
   }));
 });
 
-Deno.test("closing ends the wait for an item, and returns those that nobody has taken", async () => {
+Deno.test("closing ends the wait for an item, and returns those that were not yet taken", async () => {
   const waited = new Queue<number>(1);
   const next = assertRejects(() => waited.next(), Deno.errors.Interrupted);
   assertEquals(waited.close(), []);
@@ -42,7 +42,7 @@ Deno.test("closing ends the wait for an item, and returns those that nobody has 
   assertEquals(full.close(), []);
 });
 
-Deno.test("a closed queue takes and gives nothing", async () => {
+Deno.test("a closed queue accepts and returns nothing", async () => {
   const queue = new Queue<number>(5);
   queue.close();
   assertEquals(queue.push(1), false);

@@ -45,7 +45,7 @@ class OtherBody {
 
 for (const [kind, answer] of Object.entries({ "known length": half, "chunked": halfChunked })) {
   for (const [name, read] of Object.entries(reads)) {
-    Deno.test(`${kind}, ${name}: what reads the body then, or later, rejects with the reason`, async () => {
+    Deno.test(`${kind}, ${name}: pending and later reads of the body reject with the reason`, async () => {
       for (const expected of reasons) {
         for (const early of [true, false]) {
           using connected = await connect();
@@ -69,7 +69,7 @@ for (const [kind, answer] of Object.entries({ "known length": half, "chunked": h
   }
 }
 
-Deno.test("a body of somebody else's class rejects with the reason, too", async () => {
+Deno.test("a foreign body rejects with the reason, too", async () => {
   const others = { ...bodies, Body: OtherBody as never };
   using connected = await connect({ bodies: others });
   const aborter = new AbortController();
@@ -80,7 +80,7 @@ Deno.test("a body of somebody else's class rejects with the reason, too", async 
   await assertReason(body!.read(), reason, "later");
 });
 
-Deno.test("an abort while the last byte is passed on counts, one after it does not", async () => {
+Deno.test("an abort while the last byte is passed on takes effect, and one after it does not", async () => {
   const whole = `${half}world`;
   {
     using connected = await connect();
@@ -107,7 +107,7 @@ Deno.test("an abort while the last byte is passed on counts, one after it does n
   }
 });
 
-Deno.test("an abort in the turn of the last byte gives the whole body, or the reason", async () => {
+Deno.test("an abort in the same turn as the last byte yields the whole body, or the reason", async () => {
   let aborted = 0;
   for (let turns = 0; turns < 12; turns++) {
     using connected = await connect();
@@ -126,7 +126,7 @@ Deno.test("an abort in the turn of the last byte gives the whole body, or the re
   assert(aborted > 0);
 });
 
-Deno.test("of two signals the first that is aborted counts", async (t) => {
+Deno.test("the first of two signals to be aborted counts", async (t) => {
   for (const first of ["client's", "request's"]) {
     for (const phase of ["waiting", "reading"]) {
       await t.step(`${first}, ${phase}`, async () => {

@@ -1,4 +1,4 @@
-/** A client's request that is aborted, and what stays on its signal. */
+/** Aborting a client's request, and the listeners on its signal. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { Body } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
@@ -11,7 +11,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 import { assertReason, half, never, reason, withAbort } from "@degu/testing/aborts.ts";
 
-Deno.test("a client's request: aborted before, nobody connects", async () => {
+Deno.test("client request: if already aborted, no connection is made", async () => {
   using server = new RawServer();
   const tracked = new TrackedStream([new Uint8Array(5)]);
   const body = new Body(tracked.stream, 5);
@@ -27,7 +27,7 @@ Deno.test("a client's request: aborted before, nobody connects", async () => {
   await assertReason(client.createSocket({ signal }), reason, "createSocket");
 });
 
-Deno.test("a client's request: aborted in onConnect, and while it waits", async (t) => {
+Deno.test("client request: aborted in onConnect, and while it waits", async (t) => {
   for (const phase of ["onConnect", "waiting", "reading"]) {
     await t.step(phase, async () => {
       using server = new RawServer();
@@ -54,7 +54,7 @@ Deno.test("a client's request: aborted in onConnect, and while it waits", async 
   }
 });
 
-Deno.test("an SSL client's request: aborted in the handshake, the socket closes", async () => {
+Deno.test("SSL client request: aborted in the handshake, the socket closes", async () => {
   await using pki = await TempPKI.create();
   using server = new RawServer();
   const { signal, abort } = withAbort();
@@ -94,7 +94,7 @@ for (const { name, available, start } of endpointKinds) {
   });
 }
 
-Deno.test("AbortSignal.timeout bounds a request", async () => {
+Deno.test("AbortSignal.timeout limits a request", async () => {
   using connected = await connect();
   const signal = AbortSignal.timeout(20);
   const error = await rejectionOf(connected.conn.get("/", {}, { signal }), "a time-out");
@@ -118,7 +118,7 @@ function counted(signal: AbortSignal) {
   return count;
 }
 
-Deno.test("no listener is left on a signal after thousands of requests", async () => {
+Deno.test("no listener remains on a signal after thousands of requests", async () => {
   await using serving = serve(async ({ path, body }) => {
     await body?.read();
     const length = Number(path[0]);
@@ -157,7 +157,7 @@ Deno.test("no listener is left on a signal after thousands of requests", async (
   assert(count.most <= 2, `${count.most} at a time`);
 });
 
-Deno.test("no listener is left on the client's signal either", async () => {
+Deno.test("no listener remains on the client's signal either", async () => {
   await using serving = serve(() => [200, "OK", {}, new Uint8Array(5)]);
   const ofClient = new AbortController().signal;
   const ofRequest = new AbortController().signal;

@@ -1,4 +1,4 @@
-/** `{ signal }` of one request: what an abort does to it, to its bodies and to the connection. */
+/** `{ signal }` of one request: how an abort affects it, its bodies and the connection. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import {
   Body,
@@ -84,7 +84,7 @@ for (const [name, make] of Object.entries(ways)) {
   });
 }
 
-Deno.test("the source of a body that is not sent is given up", async () => {
+Deno.test("the source of a body that is not sent is canceled", async () => {
   using connected = await connect();
   const { conn } = connected;
   for (const when of ["before", "in the same turn"]) {
@@ -113,7 +113,7 @@ Deno.test("the source of a body that is not sent is given up", async () => {
   await assertUntouched(connected);
 });
 
-Deno.test("aborted from inside the body's source, before it has given anything", async (t) => {
+Deno.test("aborted from inside the body's source, before its first byte", async (t) => {
   const sources: Readonly<Record<string, (abort: () => void) => BodyOut>> = {
     "an iterator": (abort) =>
       new BodyIter(
@@ -215,7 +215,7 @@ Deno.test("aborted while the body waits for the peer", async () => {
   assert(conn.closed && left);
 });
 
-Deno.test("options that are wrong are a TypeError, and nothing is sent", async () => {
+Deno.test("invalid options are a TypeError, and nothing is sent", async () => {
   using connected = await connect();
   const { conn } = connected;
   const wrong: readonly unknown[] = [
@@ -254,7 +254,7 @@ Deno.test("options that are wrong are a TypeError, and nothing is sent", async (
   }
 });
 
-Deno.test("an abort of a request that has failed changes nothing", async () => {
+Deno.test("aborting a failed request changes nothing", async () => {
   const { signal, abort } = withAbort();
   using connected = await connect();
   const responding = connected.conn.get("/", {}, { signal });
@@ -266,7 +266,7 @@ Deno.test("an abort of a request that has failed changes nothing", async () => {
   assert(error !== reason && connected.conn.closed);
 });
 
-Deno.test("what a peer had sent too early is found by the next request", async () => {
+Deno.test("the next request detects what a peer had sent too early", async () => {
   using connected = await connect();
   const { conn, peer } = connected;
   await peer.send("HTTP/1.1 200 OK\r\n\r\n");

@@ -1,4 +1,4 @@
-/** Which responses a client refuses, and which errors of a socket say that its peer has left. */
+/** Which responses a client refuses, and which errors of a socket mean that its peer has left. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { ProtocolError } from "@degu/degu/base";
 import type { ResponsePreamble } from "@degu/internal/base/wire/preamble.ts";
@@ -8,7 +8,7 @@ function preamble(status: number, framing: ResponsePreamble["framing"]): Respons
   return { status, framing } as ResponsePreamble;
 }
 
-Deno.test("an interim response is refused, and a 204 that announces a body", () => {
+Deno.test("an interim response is refused, and so is a 204 that announces a body", () => {
   for (let status = 100; status < 600; status++) {
     for (const framing of [null, 0, 5, "chunked"] as const) {
       const isPossible = status >= 200 && (status !== 204 || framing === null);
@@ -22,7 +22,7 @@ Deno.test("an interim response is refused, and a 204 that announces a body", () 
   }
 });
 
-Deno.test("a reset, an abort and a broken pipe say that the peer has left, and nothing else does", () => {
+Deno.test("only a reset, an abort and a broken pipe mean that the peer has left", () => {
   const { ConnectionReset, ConnectionAborted, BrokenPipe, TimedOut, BadResource, Interrupted } =
     Deno.errors;
   for (const Class of [ConnectionReset, ConnectionAborted, BrokenPipe]) {

@@ -1,4 +1,4 @@
-/** How the bytes of data in a message are counted, however the socket takes them. */
+/** How the bytes of data in a message are counted, however the socket accepts them. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { SentBytes } from "@degu/internal/net/sent_bytes.ts";
@@ -23,7 +23,7 @@ function count(
   return sent.data;
 }
 
-Deno.test("data is counted without the preamble and the lines between chunks, in pieces of any size", () => {
+Deno.test("data is counted without the preamble and the chunk lines, in pieces of any size", () => {
   const chunk = fc.tuple(fc.string({ unit: "binary-ascii", maxLength: 40 }), fc.boolean());
   fc.assert(fc.property(
     fc.array(chunk),
@@ -43,7 +43,7 @@ Deno.test("data is counted without the preamble and the lines between chunks, in
   ));
 });
 
-Deno.test("the first and the last byte are noted once the socket has taken them", () => {
+Deno.test("the first and the last byte are recorded after the socket has accepted them", () => {
   const sent = new SentBytes(3, 2);
   sent.add(encode("abcde"), 0);
   assertEquals([sent.firstByteAt, sent.lastByteAt], [null, null]);

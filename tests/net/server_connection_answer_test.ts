@@ -1,4 +1,4 @@
-/** What a server takes from an application as an answer; anything else closes the connection without a byte. */
+/** Which answers a server accepts from an app; anything else closes the connection without a byte. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import {
   bodies,
@@ -103,7 +103,7 @@ const wrong: readonly (readonly [what: string, answer: unknown, request?: string
   ["preamble over 32768 bytes", [200, "OK", { a: "b".repeat(32768) }, null]],
 ];
 
-Deno.test("a wrong answer closes the connection without a byte, and is logged as an error", async (t) => {
+Deno.test("an invalid answer closes the connection without a byte, and is logged as an error", async (t) => {
   for (const [what, answer, request = get] of wrong) {
     await t.step(what, async () => {
       const { received, errors } = await exchange(() => answer, request);
@@ -113,7 +113,7 @@ Deno.test("a wrong answer closes the connection without a byte, and is logged as
   }
 });
 
-Deno.test("right answers, at the limits", async (t) => {
+Deno.test("valid answers at the limits are sent", async (t) => {
   const rows: readonly (readonly [answer: unknown, received: string, request?: string])[] = [
     [[200, "OK", {}, null], "HTTP/1.1 200 OK\r\n\r\n"],
     [[404, "a-B 9", {}, null], "HTTP/1.1 404 a-B 9\r\n\r\n"],
@@ -148,7 +148,7 @@ Deno.test("right answers, at the limits", async (t) => {
   }
 });
 
-Deno.test("a body whose request is the same can't be its response", async () => {
+Deno.test("the body of the same request can't be its response", async () => {
   for (const status of [200, 400]) {
     const { received, errors } = await exchange(({ body }) => [status, "OK", {}, body], put);
     assertEquals([received, errors.length], ["", 1]);
@@ -176,7 +176,7 @@ function* failing(): Generator<Uint8Array> {
   throw new Error("the source broke");
 }
 
-Deno.test("a body that breaks its promise is cut, and the connection closes", async (t) => {
+Deno.test("a body that sends another length than announced is cut, and the connection closes", async (t) => {
   for (const [what, make, complete] of broken) {
     await t.step(what, async () => {
       const { received, errors } = await exchange(() => [200, "OK", {}, make()], get);
@@ -225,7 +225,7 @@ Deno.test("a body that was used before, or belongs to another request, is an err
   });
 });
 
-Deno.test("sources that were handed over are settled, whatever is wrong with the answer", async (t) => {
+Deno.test("sources that were passed are settled, whatever is wrong with the answer", async (t) => {
   const answers: readonly ((body: unknown) => unknown)[] = [
     (body) => [199, "OK", {}, body],
     (body) => [200, "O", {}, body],
@@ -245,7 +245,7 @@ Deno.test("sources that were handed over are settled, whatever is wrong with the
   }
 });
 
-Deno.test("an application that streams is told when its peer has gone", async () => {
+Deno.test("an app that streams is notified when its peer has left", async () => {
   const items = new TrackedItems(Array.from({ length: 1000 }, () => new Uint8Array(65536)));
   await using serving = serve(() => [200, "OK", {}, new BodyIter(items.async(), 65536000)]);
   const peer = await RawPeer.connect(serving.address);
@@ -258,7 +258,7 @@ Deno.test("an application that streams is told when its peer has gone", async ()
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("an application gets the classes to answer with", async () => {
+Deno.test("an app gets the body classes to answer with", async () => {
   let given: Api | null = null;
   await using serving = serve((_request, _session, api) => {
     given = api;
@@ -269,7 +269,7 @@ Deno.test("an application gets the classes to answer with", async () => {
   assertEquals({ ...given! as Api }, { ...bodies, Range, ContentRange });
 });
 
-Deno.test("an application that is an object keeps its `this`", async () => {
+Deno.test("an app that is an object keeps its `this`", async () => {
   class Counter {
     count = 0;
     handle() {
@@ -287,7 +287,7 @@ Deno.test("an application that is an object keeps its `this`", async () => {
   assertInstanceOf(app, Counter);
 });
 
-Deno.test("an object is an answer only with all of its four fields", async () => {
+Deno.test("an object is an answer only if it has all four fields", async () => {
   const whole = { status: 200, reason: "OK", headers: {}, body: null };
   for (const missing of Object.keys(whole)) {
     const part = Object.fromEntries(Object.entries(whole).filter(([name]) => name !== missing));

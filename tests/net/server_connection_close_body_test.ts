@@ -1,4 +1,4 @@
-/** A session that is closed while a body is under way. */
+/** Closing a session while a body is being read or written. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { BodyIter, ChunkedBodyIter } from "@degu/degu/base";
 import type { App, Session } from "@degu/degu/server";
@@ -26,7 +26,7 @@ const bodies = {
 
 for (const [what, start] of Object.entries(bodies)) {
   for (const [how, read] of Object.entries(reading)) {
-    Deno.test(`what reads ${what} by ${how} rejects with the reason`, async () => {
+    Deno.test(`reading ${what} by ${how} rejects with the reason`, async () => {
       const begun = Promise.withResolvers<Session>();
       const failed = Promise.withResolvers<unknown>();
       await using serving = serve(async ({ body }, session) => {
@@ -49,7 +49,7 @@ for (const [what, start] of Object.entries(bodies)) {
 
 for (const [what, start] of Object.entries(bodies)) {
   for (const how of ["iterating", "writeTo", "a stream"]) {
-    Deno.test(`a session can be closed by what takes ${what} by ${how}`, async () => {
+    Deno.test(`a session can be closed while ${what} is read by ${how}`, async () => {
       const failed = Promise.withResolvers<unknown>();
       const sessions: Session[] = [];
       await using serving = serve(async ({ body }, session) => {
@@ -74,7 +74,7 @@ for (const [what, start] of Object.entries(bodies)) {
   }
 }
 
-Deno.test("nothing is sent of what an app answers whose session was closed", async () => {
+Deno.test("nothing is sent of an answer that an app returns after its session was closed", async () => {
   const sessions: Session[] = [];
   const answers = [[200, "OK", {}, null], [200, "OK", {}, new Uint8Array(200_000)]] as const;
   for (const answer of answers) {
@@ -95,7 +95,7 @@ Deno.test("nothing is sent of what an app answers whose session was closed", asy
   assertEquals(sessions.length, 2);
 });
 
-Deno.test("the body of an answer that comes too late is given up", async () => {
+Deno.test("the body of an answer that comes too late is canceled", async () => {
   const returned = Promise.withResolvers<void>();
   const sessions: Session[] = [];
   async function* pieces() {
@@ -154,7 +154,7 @@ for (const kind of ["BodyIter", "ChunkedBodyIter"]) {
   });
 }
 
-Deno.test("a session can be closed by the body that is its response", async () => {
+Deno.test("a session can be closed by the body of its response", async () => {
   let over = Promise.resolve();
   let finished = false;
   const sessions: Session[] = [];
@@ -181,7 +181,7 @@ Deno.test("a session can be closed by the body that is its response", async () =
   assertClosed(serving, sessions[0]!);
 });
 
-Deno.test("a session can be closed while its peer does not take the response", async () => {
+Deno.test("a session can be closed while its peer does not read the response", async () => {
   let over = Promise.resolve();
   let taken = 0;
   function* pieces() {

@@ -1,4 +1,4 @@
-/** session.close(): an application ends a connection, whatever that is at. */
+/** session.close(): an app ends a connection, whatever its state. */
 import {
   assert,
   assertEquals,
@@ -19,7 +19,7 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const ok = () => [200, "OK", {}, null] as const;
 
 for (const returned of [true, false]) {
-  Deno.test(`a session that is closed in onConnect, which returns ${returned}, lets nobody in`, async () => {
+  Deno.test(`a session that is closed in onConnect, which returns ${returned}, is refused`, async () => {
     const sessions: Session[] = [];
     let over = Promise.resolve();
     let handled = 0;
@@ -45,7 +45,7 @@ for (const returned of [true, false]) {
   });
 }
 
-Deno.test("a session that is closed while onConnect waits is over at once", async () => {
+Deno.test("a session that is closed while onConnect is pending ends at once", async () => {
   const connecting = Promise.withResolvers<Session>();
   const deciding = Promise.withResolvers<boolean>();
   await using serving = serve({
@@ -67,7 +67,7 @@ Deno.test("a session that is closed while onConnect waits is over at once", asyn
   assertClosed(serving, session);
 });
 
-Deno.test("an onConnect that fails with what it was closed for is no error", async () => {
+Deno.test("an onConnect that rejects because its session was closed is not reported as an error", async () => {
   const sessions: Session[] = [];
   let over = Promise.resolve();
   await using serving = serve({
@@ -109,7 +109,7 @@ for (const [when, sent] of Object.entries(beginnings)) {
   });
 }
 
-Deno.test("to close a session after its last response has no effect, and the response is received", async () => {
+Deno.test("closing a session after its last response has no effect, and the response is received", async () => {
   const sessions: Session[] = [];
   await using serving = serve((_request, session) => {
     sessions.push(session);
@@ -135,7 +135,7 @@ Deno.test("to close a session after its last response has no effect, and the res
   assertEquals(serving.logger.lines, [["debug", `${session}: ended after ${message}`]]);
 });
 
-Deno.test("to close a session that has ended, or again, has no effect", async () => {
+Deno.test("closing a session that has ended, or closing again, has no effect", async () => {
   const sessions: Session[] = [];
   await using serving = serve((_request, session) => {
     sessions.push(session);
@@ -166,7 +166,7 @@ Deno.test("to close a session that has ended, or again, has no effect", async ()
   await another.assertClosedSilently();
 });
 
-Deno.test("without a reason what waits rejects with a ConnectionClosedError", async () => {
+Deno.test("without a reason pending operations reject with a ConnectionClosedError", async () => {
   for (const given of [undefined, null]) {
     const begun = Promise.withResolvers<Session>();
     const failed = Promise.withResolvers<unknown>();
@@ -186,7 +186,7 @@ Deno.test("without a reason what waits rejects with a ConnectionClosedError", as
   }
 });
 
-Deno.test("a reason may be anything, also what can't be turned into text", async () => {
+Deno.test("a reason may be any value, even one that can't be converted to text", async () => {
   const reasons: unknown[] = ["text", 0, false, Symbol("reason"), { toString: null }];
   for (const given of reasons) {
     await using serving = serve(ok);
@@ -198,7 +198,7 @@ Deno.test("a reason may be anything, also what can't be turned into text", async
   }
 });
 
-Deno.test("a session can be closed by a listener of its signal", async () => {
+Deno.test("a listener of its signal can close a session", async () => {
   const ended = Promise.withResolvers<void>();
   await using serving = serve(async ({ body }, session) => {
     const over = disposed(session);
@@ -218,7 +218,7 @@ Deno.test("a session can be closed by a listener of its signal", async () => {
   assert(session.message?.endsWith("Error: revoked"), `${session.message}`);
 });
 
-Deno.test("a listener that closes the session once more changes nothing", async () => {
+Deno.test("a listener that closes the session again changes nothing", async () => {
   await using serving = serve(ok);
   using peer = await RawPeer.connect(serving.address);
   const session = await onlySession(serving);
@@ -228,7 +228,7 @@ Deno.test("a listener that closes the session once more changes nothing", async 
   await peer.assertClosedSilently();
 });
 
-Deno.test("a session that is closed gives its place free, also where its app never returns", async () => {
+Deno.test("a closed session releases its slot, even if its app never returns", async () => {
   const sessions: Session[] = [];
   await using serving = serve((_request, session) => {
     sessions.push(session);
@@ -244,7 +244,7 @@ Deno.test("a session that is closed gives its place free, also where its app nev
   await first.assertClosedSilently();
 });
 
-Deno.test("over every kind of address a session can be closed, and its peer tells", async () => {
+Deno.test("a session can be closed over every kind of address, and its peer notices", async () => {
   const kinds = endpointKinds.filter(({ available }) => available);
   await Promise.all(kinds.map(async (kind) => {
     await using endpoint = await kind.start(ok);

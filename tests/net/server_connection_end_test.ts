@@ -1,4 +1,4 @@
-/** When a session ends although nothing is wrong, and that its last response gets through. */
+/** When a session ends without an error, and that its last response arrives. */
 import { assert, assertEquals } from "@std/assert";
 import type { App, AppFunction, Request, Session } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
@@ -19,7 +19,7 @@ async function answersOf(app: App, request: string): Promise<number> {
   return received.match(/HTTP\/1\.1 /g)?.length ?? 0;
 }
 
-Deno.test("a status of 400 and above ends the session, but for 404, 409 and 412", async () => {
+Deno.test("a status of 400 and above, except 404, 409 and 412, ends the session", async () => {
   const goOn = [200, 201, 204, 206, 301, 304, 399, 404, 409, 412];
   const end = [400, 401, 403, 405, 408, 410, 411, 413, 416, 418, 429, 499, 500, 501, 503, 599];
   for (const status of [...goOn, ...end]) {
@@ -28,7 +28,7 @@ Deno.test("a status of 400 and above ends the session, but for 404, 409 and 412"
   }
 });
 
-Deno.test("an unread body ends the session with every status that may leave it unread", async () => {
+Deno.test("an unread body ends the session with every status that allows it to be unread", async () => {
   for (const status of [400, 404, 409, 412, 413, 500]) {
     for (const read of [false, true]) {
       const answers = await answersOf(async ({ body }) => {
@@ -41,7 +41,7 @@ Deno.test("an unread body ends the session with every status that may leave it u
   }
 });
 
-Deno.test("a body of which a part was read counts as unread", async () => {
+Deno.test("a partially read body counts as unread", async () => {
   const app: App = async ({ body }) => {
     if (body !== null && !body.chunked) await body.read(3);
     return [404, "Not Found", {}, null];
@@ -68,7 +68,7 @@ Deno.test("maxRequests ends the session after that many requests, answered in or
   }
 });
 
-Deno.test("a connection makes 1000 requests by default, or any number", async () => {
+Deno.test("a connection serves 1000 requests by default, or any configured number", async () => {
   await using limited = serve(() => [200, "OK", {}, null]);
   using conn = await limited.makeClient().connect();
   for (let i = 0; i < 1000; i++) await conn.get("/");
@@ -79,7 +79,7 @@ Deno.test("a connection makes 1000 requests by default, or any number", async ()
   for (let i = 0; i < 1100; i++) await other.get("/");
 });
 
-Deno.test("the last response is not lost although the client still sends up to 1 MiB", async (t) => {
+Deno.test("the last response is not lost even if the client sends up to 1 MiB more", async (t) => {
   const body = new Uint8Array(50_000).fill(0x61);
   for (const status of [404, 413, 500]) {
     for (const rest of [1, 100_000, 900_000]) {
@@ -98,7 +98,7 @@ Deno.test("the last response is not lost although the client still sends up to 1
   }
 });
 
-Deno.test("a session that has ended shuts its write side at once, and drops what has arrived", async () => {
+Deno.test("a session that has ended closes its write side at once, and drops what has arrived", async () => {
   const seen: string[] = [];
   await using serving = serve(({ uri }) => {
     seen.push(uri);
@@ -117,7 +117,7 @@ Deno.test("a session that has ended shuts its write side at once, and drops what
   assertEquals(seen, ["/1"]);
 });
 
-Deno.test("a session that has ended drops no more than about 1 MiB", async () => {
+Deno.test("a session that has ended drops at most about 1 MiB", async () => {
   await using serving = serve(() => [413, "Content Too Large", {}, null]);
   using peer = await RawPeer.connect(serving.address);
   await peer.send("PUT / HTTP/1.1\r\ncontent-length: 1000000000\r\n\r\n");
@@ -161,7 +161,7 @@ Deno.test("after an error the connection closes at once, and nothing more is sen
   }
 });
 
-Deno.test("a body error that the application swallows still ends the session without a byte", async () => {
+Deno.test("a body error that the app ignores still ends the session without a byte", async () => {
   await using serving = serve(async ({ body }) => {
     await body?.read().catch(() => {});
     return [400, "Bad Request", {}, null];
@@ -174,7 +174,7 @@ Deno.test("a body error that the application swallows still ends the session wit
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("an application that gives up a request's body may answer with an error, and with nothing else", async () => {
+Deno.test("an app that cancels a request's body may answer only with an error", async () => {
   const ways: readonly ((body: NonNullable<Request["body"]>) => Promise<unknown>)[] = [
     (body) => body.readable.cancel("not wanted"),
     async (body) => {

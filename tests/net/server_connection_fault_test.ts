@@ -1,4 +1,4 @@
-/** What a server does with the faults of an application: the connection closes, nobody but the logger is told. */
+/** Faults of an app: the connection closes, and only the log says why. */
 import { assert, assertEquals } from "@std/assert";
 import { Body } from "@degu/degu/base";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
@@ -6,7 +6,7 @@ import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 
-Deno.test("whatever an application throws is logged as an error, and nothing is sent", async (t) => {
+Deno.test("whatever an app throws is logged as an error, and nothing is sent", async (t) => {
   const thrown: readonly unknown[] = [
     new Error("secret"),
     "text",
@@ -42,7 +42,7 @@ Deno.test("whatever an application throws is logged as an error, and nothing is 
   }
 });
 
-Deno.test("a source that was handed over is settled when its message is refused", async () => {
+Deno.test("a source that was passed is settled when its message is refused", async () => {
   const tracked = new TrackedStream([new Uint8Array(5)]);
   await using serving = serve(() => [200, "bad reason!", {}, new Body(tracked.stream, 5)]);
   using peer = await RawPeer.connect(serving.address);
@@ -51,7 +51,7 @@ Deno.test("a source that was handed over is settled when its message is refused"
   assertEquals(tracked.settled, true);
 });
 
-Deno.test("a body whose writeTo throws while its cancel closes the server leaves no rejection unhandled", async (t) => {
+Deno.test("a body whose writeTo throws while its cancel closes the server causes no unhandled rejection", async (t) => {
   const failure = new Error("the disk is full");
   const fail = () => {
     throw failure;

@@ -1,4 +1,4 @@
-/** Peers that break off, flood, or never come to the point: other connections never notice, and nothing is left behind. */
+/** Peers that break off, flood or stall: other connections are not affected, and nothing is left behind. */
 import { assert, assertEquals } from "@std/assert";
 import { BodyIter } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
@@ -23,7 +23,7 @@ async function assertServes(serving: Serving): Promise<void> {
   assertEquals(serving.logger.at("error"), []);
 }
 
-Deno.test("a peer that resets instead of reading, at every byte of an exchange", async () => {
+Deno.test("a server survives a peer that resets at any byte of an exchange instead of reading", async () => {
   await using serving = serve(reader, { maxConnections: 3 });
   const request = "PUT /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
   const stream = request + request + get;
@@ -37,7 +37,7 @@ Deno.test("a peer that resets instead of reading, at every byte of an exchange",
   await assertServes(serving);
 });
 
-Deno.test("a peer that ends its side gets all the answers to what it has sent", async () => {
+Deno.test("a peer that closes its write side gets all the responses to what it has sent", async () => {
   await using serving = serve(reader);
   using peer = await RawPeer.connect(serving.address);
   await peer.send(get.repeat(100));
@@ -61,7 +61,7 @@ Deno.test("a flood of pipelined requests is answered in order while it is read",
   await assertServes(serving);
 });
 
-Deno.test("a flood of requests whose answers nobody reads is not read any further", async () => {
+Deno.test("a flood of requests stops being read if its responses are not read", async () => {
   let calls = 0;
   await using serving = serve(() => {
     calls++;
@@ -81,7 +81,7 @@ Deno.test("a flood of requests whose answers nobody reads is not read any furthe
   await flood;
 });
 
-Deno.test("bytes behind the end of a session are dropped", async () => {
+Deno.test("bytes after the end of a session are dropped", async () => {
   let calls = 0;
   await using serving = serve(() => {
     calls++;
@@ -95,7 +95,7 @@ Deno.test("bytes behind the end of a session are dropped", async () => {
   assertEquals(calls, 2);
 });
 
-Deno.test("connections that say nothing do not keep others from being served", async () => {
+Deno.test("silent connections do not prevent others from being served", async () => {
   await using serving = serve(reader, { maxConnections: 60 });
   const peers = [];
   for (let i = 0; i < 55; i++) peers.push(await RawPeer.connect(serving.address));
@@ -103,7 +103,7 @@ Deno.test("connections that say nothing do not keep others from being served", a
   for (const peer of peers) peer.close();
 });
 
-Deno.test("a peer that disappears while an application streams ends the stream, and frees the place", async () => {
+Deno.test("a peer that disappears while an app streams ends the stream, and releases the slot", async () => {
   let returned = 0;
   const gone = Promise.withResolvers<void>();
   async function* endless() {
@@ -138,7 +138,7 @@ Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sende
     await peer.send(`${begin}${"1\r\nx\r\n".repeat(50_000)}0\r\n\r\n`);
     assertEquals(await peer.readPreamble(), ok);
   });
-  await t.step("an extension without an end is cut", async () => {
+  await t.step("an endless extension is cut off", async () => {
     await using serving = serve(reader);
     using peer = await RawPeer.connect(serving.address);
     await peer.send(`${begin}1;k=`);
@@ -147,7 +147,7 @@ Deno.test("tiny chunks, endless extensions and huge chunk sizes cost their sende
     await serving.logger.waitFor("info");
     await assertServes(serving);
   });
-  await t.step("a chunk of 16 MiB that is never sent holds its place only", async () => {
+  await t.step("a chunk of 16 MiB that is never sent occupies only its slot", async () => {
     await using serving = serve(reader);
     const peers = [];
     for (let i = 0; i < 20; i++) {
@@ -179,7 +179,7 @@ Deno.test("a length that is announced and never sent costs no memory", async () 
   for (const peer of peers) peer.close();
 });
 
-Deno.test("an application that never returns can be closed, and its peer may go", async () => {
+Deno.test("an app that never returns can be closed, and its peer may leave", async () => {
   const never = Promise.withResolvers<never>();
   await using serving = serve(({ uri }) => uri === "/" ? [200, "OK", {}, null] : never.promise);
   const peer = await RawPeer.connect(serving.address);

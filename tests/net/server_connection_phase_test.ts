@@ -1,4 +1,4 @@
-/** What a connection is doing when a session ends, in whichever turn that is. */
+/** What a connection is doing when a session ends, in every turn of the event loop. */
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { Session } from "@degu/degu/server";
 import { api } from "@degu/internal/base/app/api.ts";
@@ -11,7 +11,7 @@ const get = "GET / HTTP/1.1\r\n\r\n";
 const ok = () => [200, "OK", {}, null] as const;
 const reason = new Error("revoked");
 
-Deno.test("whenever a session is closed while it answers, that is reported once", async () => {
+Deno.test("closing a session at any moment of an answer is reported once", async () => {
   for (let turn = 0; turn < 40; turn++) {
     const socket = new RecordingSocket();
     const logger = new RecordingLogger();

@@ -1,4 +1,4 @@
-/** How a server takes requests from a stream of bytes: where they begin and end, however the bytes come. */
+/** How a server reads requests from a stream of bytes: where they begin and end, however the bytes are split. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { type Chunk, ChunkedBody } from "@degu/degu/base";
 import type { App, Request } from "@degu/degu/server";
@@ -38,7 +38,7 @@ async function answersTo(peer: RawPeer, ...parts: string[]): Promise<string> {
   return (await peer.readToEnd()).received;
 }
 
-Deno.test("requests say the same however their bytes were split, and are answered in order", async () => {
+Deno.test("requests are parsed the same however their bytes were split, and are answered in order", async () => {
   await using serving = serve(teller);
   using whole = await RawPeer.connect(serving.address);
   const expected = await answersTo(whole, stream);
@@ -55,7 +55,7 @@ Deno.test("requests say the same however their bytes were split, and are answere
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("a stream of requests that is cut after any byte has the answers of those that were whole", async () => {
+Deno.test("a stream of requests that is cut after any byte gets the responses to the complete ones", async () => {
   await using serving = serve(teller);
   const requests = [getRequest, lengthRequest, chunkedRequest, getRequest];
   const ends = requests.map((_, i) => requests.slice(0, i + 1).join("").length);
@@ -71,7 +71,7 @@ Deno.test("a stream of requests that is cut after any byte has the answers of th
   assertEquals(status, 200);
 });
 
-Deno.test("what is no preamble closes the connection without a byte, and is told to the logger alone", async (t) => {
+Deno.test("an invalid preamble closes the connection without a byte, and is only logged", async (t) => {
   const rows: readonly string[] = [
     "\r\n\r\n",
     "\r\nGET / HTTP/1.1\r\n\r\n",
@@ -118,7 +118,7 @@ Deno.test("what is no preamble closes the connection without a byte, and is told
   }
 });
 
-Deno.test("a first byte that begins no method closes the connection, without waiting for the rest", async () => {
+Deno.test("an invalid first byte of a method closes the connection, without waiting for the rest", async () => {
   await using serving = serve(() => [200, "OK", {}, null], { timeout: null });
   for (let byte = 0; byte < 256; byte++) {
     const first = String.fromCharCode(byte);
@@ -144,7 +144,7 @@ Deno.test("a first byte that begins no method closes the connection, without wai
   }
 });
 
-Deno.test("the logger is told that a client speaks TLS", async () => {
+Deno.test("the logger reports that a client speaks TLS", async () => {
   await using serving = serve(teller);
   using peer = await RawPeer.connect(serving.address);
   await peer.send("\x16\x03\x01\x02\x00\x01");
@@ -153,7 +153,7 @@ Deno.test("the logger is told that a client speaks TLS", async () => {
   assert(message.includes('begins with "\\x16": the client seems to speak TLS'), message);
 });
 
-Deno.test("a ProtocolError is an info, a peer that goes away a debug message", async () => {
+Deno.test("a ProtocolError is logged as info, a peer that leaves as debug", async () => {
   await using wrong = serve(teller);
   using first = await RawPeer.connect(wrong.address);
   await first.send("NONSENSE\r\n\r\n");
@@ -169,7 +169,7 @@ Deno.test("a ProtocolError is an info, a peer that goes away a debug message", a
   assertEquals(gone.logger.at("info"), []);
 });
 
-Deno.test("a request after one that breaks the grammar is not read", async () => {
+Deno.test("a request after an invalid one is not read", async () => {
   const seen: string[] = [];
   await using serving = serve(({ uri }) => {
     seen.push(uri);
@@ -197,7 +197,7 @@ Deno.test("a preamble of 32768 bytes is read, one more is not", async () => {
   }
 });
 
-Deno.test("many header lines are read as long as they fit", async () => {
+Deno.test("any number of header lines is read if they fit", async () => {
   await using serving = serve(({ headers }) => {
     return [200, "OK", { count: `${Object.keys(headers).length}` }, null];
   });
@@ -208,7 +208,7 @@ Deno.test("many header lines are read as long as they fit", async () => {
   assertEquals(await peer.readPreamble(), `HTTP/1.1 200 OK\r\ncount: ${count}\r\n\r\n`);
 });
 
-Deno.test("a request says everything that was sent, and nothing more", async () => {
+Deno.test("a request contains everything that was sent, and nothing more", async () => {
   const requests: Request[] = [];
   await using serving = serve((request) => {
     requests.push(request);
@@ -250,7 +250,7 @@ Deno.test("a request says everything that was sent, and nothing more", async () 
   assertEquals(request.buildProxyUri(), "/?k=v");
 });
 
-Deno.test("connection: close and connection: upgrade mean nothing", async () => {
+Deno.test("connection: close and connection: upgrade have no effect", async () => {
   await using serving = serve(() => [200, "OK", {}, null]);
   using peer = await RawPeer.connect(serving.address);
   for (const value of ["close", "upgrade", "keep-alive"]) {

@@ -1,4 +1,4 @@
-/** A session's signal: its app hears when the client has left, also while it works. */
+/** A session's signal tells its app that the client has left, even while the app is busy. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";
@@ -33,7 +33,7 @@ const requests: Readonly<Record<string, string>> = {
 
 /** What can be side by side takes no longer than one of it, of which each takes a part of a second. */
 for (const [how, leave] of Object.entries(leaving)) {
-  Deno.test(`the signal is aborted when a client ${how} while an app works`, async () => {
+  Deno.test(`the signal is aborted when a client ${how} while an app is pending`, async () => {
     await Promise.all(
       Object.entries(requests).map(async ([what, request]) => {
         const begun = Promise.withResolvers<void>();
@@ -54,7 +54,7 @@ for (const [how, leave] of Object.entries(leaving)) {
   });
 }
 
-Deno.test("a client that resets aborts the signal", async () => {
+Deno.test("a reset by the client aborts the signal", async () => {
   const reasons: unknown[] = [];
   const ended = Promise.withResolvers<void>();
   await using serving = serve(async (_request, session) => {
@@ -70,7 +70,7 @@ Deno.test("a client that resets aborts the signal", async () => {
   assertEquals(reasons.length, 1);
 });
 
-Deno.test("an app that answers a client that has ended its writing side still reaches it", async () => {
+Deno.test("an answer still reaches a client that has closed its write side", async () => {
   await using serving = serve(async (_request, session) => {
     await aborted(session);
     return [200, "OK", { hello: "world" }, null];
@@ -102,7 +102,7 @@ Deno.test("the signal is aborted when the server is closed, and when the session
   peers[1]!.close();
 });
 
-Deno.test("a signal that is asked for after the session has ended is aborted", async () => {
+Deno.test("the signal is already aborted if it is first read after the session has ended", async () => {
   const sessions: Session[] = [];
   await using serving = serve((_request, session) => {
     sessions.push(session);
@@ -121,7 +121,7 @@ Deno.test("a signal that is asked for after the session has ended is aborted", a
   await aborted(sessions[0]!);
 });
 
-Deno.test("the signal is aborted when a client leaves while onConnect waits", async () => {
+Deno.test("the signal is aborted when a client leaves while onConnect is pending", async () => {
   await Promise.all(
     Object.entries(leaving).map(async ([how, leave]) => {
       const connecting = Promise.withResolvers<void>();
@@ -149,7 +149,7 @@ Deno.test("the signal is aborted when a client leaves while onConnect waits", as
   );
 });
 
-Deno.test("the signal is aborted when a client leaves while a response is sent and idle", async () => {
+Deno.test("the signal is aborted when a client leaves while a response is idle", async () => {
   let ended = Promise.withResolvers<unknown>();
   await using serving = serve((_request, session) => {
     async function* pieces() {
@@ -191,7 +191,7 @@ Deno.test("over every kind of address the signal is aborted when a client closes
   }));
 });
 
-Deno.test("the signal says that the server was closed, also while an app works", async () => {
+Deno.test("the reason of the signal is that the server was closed, even while an app is pending", async () => {
   const begun = Promise.withResolvers<Session>();
   const serving = serve((_request, session) => {
     begun.resolve(session);
@@ -208,7 +208,7 @@ Deno.test("the signal says that the server was closed, also while an app works",
   assertEquals(session.message, "closed by the server");
 });
 
-Deno.test("an app that passes on what the signal has told it is no error", async () => {
+Deno.test("an app that rethrows the signal's reason is not logged as an error", async () => {
   await using serving = serve(async (_request, session) => {
     throw await aborted(session);
   });

@@ -2,7 +2,7 @@
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("a 204 with content-length or transfer-encoding is refused, to HEAD too", async (t) => {
+Deno.test("a 204 with content-length or transfer-encoding is refused, even for HEAD", async (t) => {
   for (const method of ["GET", "HEAD"]) {
     for (const headers of [{ "content-length": 5 }, { "transfer-encoding": "chunked" }]) {
       await t.step(`${method} ${Deno.inspect(headers)}`, async () => {

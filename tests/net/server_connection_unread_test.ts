@@ -1,4 +1,4 @@
-/** A request's body that is still there when its answer is: nobody gets a part of what follows. */
+/** A request's body that is unread when it is answered: no byte after it is ever read as a part of it. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { type Body, BodyError, type ChunkedBody } from "@degu/degu/base";
 import type { AppFunction } from "@degu/degu/server";
@@ -69,7 +69,7 @@ Deno.test("a body that is first read after its error was answered is a BodyError
   assertInstanceOf(error.cause, BodyError);
 });
 
-Deno.test("an empty body that is read late, after a relayed body, leaves the connection alone", async () => {
+Deno.test("an empty body that is read late, after a relayed body, does not affect the connection", async () => {
   // The relayed body has made the buffer large; reading the old body at the wrong moment would swap it.
   const late: Body[] = [];
   const uris: string[] = [];

@@ -13,7 +13,7 @@ function aborted({ signal }: Session): Promise<unknown> {
   return within(promise, "the signal is aborted", 2);
 }
 
-Deno.test("watching a client loses not a byte of what it sends meanwhile", async () => {
+Deno.test("watching a client loses none of the bytes that it sends meanwhile", async () => {
   const watched = new Set(["IPv4", "Unix path", "TLS over IPv4", "TLS over a Unix path"]);
   const kinds = endpointKinds.filter(({ name, available }) => available && watched.has(name));
   assertEquals(kinds.length, watched.size);
@@ -32,7 +32,7 @@ Deno.test("watching a client loses not a byte of what it sends meanwhile", async
   }));
 });
 
-Deno.test("requests that arrive, whole and in part, while a client is watched are answered in order", async () => {
+Deno.test("requests that arrive, whole or in part, while a client is watched are answered in order", async () => {
   const watched = Promise.withResolvers<void>();
   await using serving = serve(async ({ uri, body }, session) => {
     assert(!session.signal.aborted);
@@ -79,7 +79,7 @@ Deno.test("a request that arrives after a client was watched behind a large body
   }
 });
 
-Deno.test("watching a client while onConnect waits loses nothing of what it sends", async () => {
+Deno.test("watching a client while onConnect is pending loses nothing that it sends", async () => {
   const waited = Promise.withResolvers<void>();
   await using serving = serve({
     async onConnect({ signal }) {
@@ -102,7 +102,7 @@ Deno.test("watching a client while onConnect waits loses nothing of what it send
   );
 });
 
-Deno.test("what is read ahead does not take the bound off the wait for a body", async () => {
+Deno.test("reading ahead keeps the time limit of the wait for a body", async () => {
   const framings = ["content-length: 5", "transfer-encoding: chunked"];
   await Promise.all(framings.map(async (framing) => {
     const begun = Promise.withResolvers<void>();
@@ -123,7 +123,7 @@ Deno.test("what is read ahead does not take the bound off the wait for a body", 
   }));
 });
 
-Deno.test("a reset aborts the signal also after a read was given up", async () => {
+Deno.test("a reset aborts the signal even after a read was abandoned", async () => {
   const reasons: unknown[] = [];
   const ended = Promise.withResolvers<void>();
   const cancelled = Promise.withResolvers<void>();

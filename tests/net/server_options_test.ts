@@ -4,7 +4,7 @@ import { checkServerOptions, type ServerOptions } from "@degu/internal/net/serve
 
 const methods = { debug() {}, info() {}, warn() {}, error() {} };
 
-Deno.test("every allowed option is kept in a copy", () => {
+Deno.test("every valid option is copied", () => {
   const given: ServerOptions[] = [
     {},
     { maxConnections: 1, maxRequests: 1, timeout: 0.001, logger: console },
@@ -20,7 +20,7 @@ Deno.test("every allowed option is kept in a copy", () => {
   }
 });
 
-Deno.test("a wrong option is refused with its name and the value that was given", () => {
+Deno.test("an invalid option is refused with its name and value", () => {
   const rows: readonly (readonly [options: unknown, type: typeof Error, named: string])[] = [
     [{ maxConnection: 1 }, TypeError, "maxConnection"],
     ...["maxConnections", "maxRequests"].flatMap((name) =>

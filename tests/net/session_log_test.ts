@@ -1,4 +1,4 @@
-/** Reports of how sessions end: at which level, and with which message. */
+/** How the end of a session is logged: level and message. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { EmptyPreambleError, ProtocolError, Request, Session } from "@degu/degu";
 import { SessionLog } from "@degu/internal/net/session_log.ts";
@@ -21,13 +21,19 @@ const rows: readonly (readonly [
   ["refused", (log) => log.refused("UNTRUSTED"), "info", "UNTRUSTED"],
   ["closed", (log) => log.closed("by the server"), "debug", "by the server"],
   ["a reset", (log) => log.broken(new Deno.errors.ConnectionReset("x"), undefined), "debug", "x"],
-  ["the end", (log) => log.broken(new EmptyPreambleError("gone"), undefined), "debug", "gone"],
+  [
+    "the end",
+    (log) => log.broken(new EmptyPreambleError("gone"), undefined),
+    "debug",
+    "EmptyPreambleError: gone",
+    "name: ended: gone",
+  ],
   ["bytes", (log) => log.broken(new ProtocolError("EXCESS_BYTES", "z"), undefined), "info", "z"],
   ["time-out", (log) => log.broken(new Deno.errors.TimedOut("late"), undefined), "info", "late"],
 ];
 
 for (const [what, report, level, message, line = message] of rows) {
-  Deno.test(`${what} is reported at level ${level}`, () => {
+  Deno.test(`${what} is logged at level ${level}`, () => {
     const { session, logger, log } = open();
     report(log);
     assertStringIncludes(`${session.message}`, message);
@@ -37,7 +43,7 @@ for (const [what, report, level, message, line = message] of rows) {
   });
 }
 
-Deno.test("an exception of the app is an error with its stack, and names the request", () => {
+Deno.test("an exception of the app is logged as an error with its stack and the request", () => {
   const { session, logger, log } = open();
   const error = new Error("wrong");
   log.appFailed(error, "the app", new Request("GET", "/a?b", {}, null, [], ["a"], "b"));
@@ -49,7 +55,7 @@ Deno.test("an exception of the app is an error with its stack, and names the req
   assertEquals(logger.at("error")[1], `name: an error of onConnect: ${error.stack}`);
 });
 
-Deno.test("only a time-out is explained by what the request expects", () => {
+Deno.test("only a timeout is explained by the expectation of the request", () => {
   const failures = [
     [new Deno.errors.TimedOut("late"), true],
     [new ProtocolError("EXCESS_BYTES", "bytes"), false],
@@ -62,7 +68,7 @@ Deno.test("only a time-out is explained by what the request expects", () => {
   }
 });
 
-Deno.test("a session keeps the first reason, and every one is reported", () => {
+Deno.test("a session keeps the first reason, and every one is logged", () => {
   const { session, logger, log } = open();
   log.closed("first");
   log.refused("second");

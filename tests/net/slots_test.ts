@@ -1,4 +1,4 @@
-/** `maxConnections`: who gets a slot, who waits for one, who is turned away. */
+/** `maxConnections`: which connections get a slot, wait for one, or are refused. */
 import { assert, assertEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { type App, Server, type Session } from "@degu/degu/server";
@@ -10,7 +10,7 @@ import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 const get = "GET / HTTP/1.1\r\n\r\n";
 const ok: App = () => [200, "OK", {}, null];
 
-Deno.test("the first maxConnections have a slot, the next waits and gets the one that becomes free", async () => {
+Deno.test("the first maxConnections get a slot, and the next one waits until a slot is free", async () => {
   await using serving = serve(ok, { maxConnections: 3 });
   const peers = [];
   for (let i = 0; i < 3; i++) {
@@ -29,7 +29,7 @@ Deno.test("the first maxConnections have a slot, the next waits and gets the one
   for (const peer of peers) peer.close();
 });
 
-Deno.test("who waits is closed after 2 s without a byte, and then the next waits", async () => {
+Deno.test("a connection that waits without sending is closed after 2 s, and then the next one waits", async () => {
   let calls = 0;
   await using serving = serve(() => {
     calls++;
@@ -53,7 +53,7 @@ Deno.test("who waits is closed after 2 s without a byte, and then the next waits
   assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
 });
 
-Deno.test("a slot is free again after every way to end", async (t) => {
+Deno.test("every way to end releases the slot", async (t) => {
   const throwing: App = ({ uri }) => {
     if (uri === "/throw") throw new Error("no");
     return uri === "/error" ? [500, "Internal Server Error", {}, null] : [200, "OK", {}, null];
@@ -79,7 +79,7 @@ Deno.test("a slot is free again after every way to end", async (t) => {
   }
 });
 
-Deno.test("onConnect needs a slot, and refusing frees it", async () => {
+Deno.test("onConnect needs a slot, and refusing releases it", async () => {
   let calls = 0;
   await using serving = serve({ handle: ok, onConnect: () => ++calls > 5 }, { maxConnections: 1 });
   for (let i = 0; i < 5; i++) {
@@ -89,7 +89,7 @@ Deno.test("onConnect needs a slot, and refusing frees it", async () => {
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
 });
 
-Deno.test("1000 connections at once share 10 slots, and each is answered", async () => {
+Deno.test("1000 simultaneous connections share 10 slots, and each is answered", async () => {
   await using serving = serve(ok, { maxConnections: 10 });
   const client = serving.makeClient();
   const statuses = await Promise.all(
@@ -99,7 +99,7 @@ Deno.test("1000 connections at once share 10 slots, and each is answered", async
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("several hundred connections one after the other leave nothing behind", async () => {
+Deno.test("several hundred consecutive connections leave nothing behind", async () => {
   await using serving = serve(ok, { maxConnections: 1 });
   const client = serving.makeClient();
   for (let i = 0; i < 400; i++) {
@@ -107,7 +107,7 @@ Deno.test("several hundred connections one after the other leave nothing behind"
   }
 });
 
-Deno.test("any number of connections where maxConnections is Infinity", async () => {
+Deno.test("an unlimited number of connections is served if maxConnections is Infinity", async () => {
   await using serving = serve(ok, { maxConnections: Infinity });
   const peers = [];
   for (let i = 0; i < 200; i++) peers.push(await RawPeer.connect(serving.address));
@@ -116,7 +116,7 @@ Deno.test("any number of connections where maxConnections is Infinity", async ()
   for (const peer of peers) peer.close();
 });
 
-Deno.test("close() and shutdown() turn away who waits, without a byte", async () => {
+Deno.test("close() and shutdown() close waiting connections without a byte", async () => {
   for (const end of ["close", "shutdown"] as const) {
     await using serving = serve(ok, { maxConnections: 1 });
     using holder = await RawPeer.connect(serving.address);
@@ -134,7 +134,7 @@ Deno.test("close() and shutdown() turn away who waits, without a byte", async ()
   }
 });
 
-Deno.test("shutdown() turns away who waits at once, also while a request is being answered", async () => {
+Deno.test("shutdown() closes waiting connections at once, even while a request is being answered", async () => {
   const begun = Promise.withResolvers<void>();
   const answering = Promise.withResolvers<void>();
   const app: App = async () => {
@@ -207,7 +207,7 @@ async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await null;
 }
 
-Deno.test("whenever a server is closed, what was accepted is closed too", async () => {
+Deno.test("closing a server at any moment closes every accepted connection", async () => {
   for (let turn = 0; turn < 20; turn++) {
     const { server, serving, waiting, listener } = await holdSlot();
     listener.hand(waiting);
@@ -218,7 +218,7 @@ Deno.test("whenever a server is closed, what was accepted is closed too", async 
   }
 });
 
-Deno.test("whenever a server shuts down, what was accepted is closed before the last answer", async () => {
+Deno.test("shutting down at any moment closes every accepted connection before the last response", async () => {
   for (let turn = 0; turn < 20; turn++) {
     const answering = Promise.withResolvers<void>();
     const app: App = async () => {
@@ -237,7 +237,7 @@ Deno.test("whenever a server shuts down, what was accepted is closed before the 
   }
 });
 
-Deno.test("whenever a server is closed after a slot has become free, what waited is closed too", async () => {
+Deno.test("closing a server at any moment after a slot was released closes waiting connections too", async () => {
   for (let turn = 0; turn < 30; turn++) {
     const { server, serving, holder, waiting, listener } = await holdSlot();
     listener.hand(waiting);

@@ -1,11 +1,11 @@
-/** What a server's logger is told of peers that keep it waiting, and what happens where the logger fails. */
+/** What a server logs about slow peers, and what happens if the logger fails. */
 import { assertEquals } from "@std/assert";
 import type { BodyIn } from "@degu/degu/base";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("a logger that throws neither ends the server nor reaches the peer", async () => {
+Deno.test("a logger that throws does not end the server or reach the peer", async () => {
   const fail = () => {
     throw new Error("the disk is full");
   };
@@ -24,7 +24,7 @@ Deno.test("a logger that throws neither ends the server nor reaches the peer", a
   assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
 });
 
-Deno.test("a logger with asynchronous methods that reject ends neither the server nor the process", async () => {
+Deno.test("a logger whose asynchronous methods reject does not end the server or the process", async () => {
   using unhandled = unhandledRejections();
   const called: string[] = [];
   const fail = (level: string) => async () => {
@@ -54,7 +54,7 @@ Deno.test("a logger with asynchronous methods that reject ends neither the serve
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("the line of a time-out names the expectation of a peer that waits for 100 Continue", async () => {
+Deno.test("the log line of a timeout mentions that the peer waits for 100 Continue", async () => {
   const app = async ({ body }: { body: BodyIn }) => {
     await body?.bytes();
     return [200, "OK", {}, null] as const;

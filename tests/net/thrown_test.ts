@@ -1,20 +1,20 @@
-/** Anything that is thrown can be told of. */
+/** Any thrown value can be logged. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { messageOf, stackOf } from "@degu/internal/net/thrown.ts";
 
-Deno.test("an error is told by its name and message, and with its stack", () => {
+Deno.test("an error is logged with its name and message, and its stack", () => {
   const error = new RangeError("too large");
   assertEquals(messageOf(error), "RangeError: too large");
   assertStringIncludes(stackOf(error), "thrown_test.ts");
 });
 
-Deno.test("an error without a stack is told by its message alone", () => {
+Deno.test("an error without a stack is logged with its message only", () => {
   const error = new Error("odd");
   delete error.stack;
   assertEquals([messageOf(error), stackOf(error)], ["Error: odd", "Error: odd"]);
 });
 
-Deno.test("what is no error is told as text", () => {
+Deno.test("a value that is not an error is logged as text", () => {
   for (const thrown of [undefined, null, 0, "text", 1n, {}, [1]]) {
     assertEquals([messageOf(thrown), stackOf(thrown)], [`${thrown}`, Deno.inspect(thrown)]);
   }
@@ -42,12 +42,12 @@ const untellable: Record<string, unknown> = {
 };
 
 for (const [what, thrown] of Object.entries(untellable)) {
-  Deno.test(`${what} makes nothing fail`, () => {
+  Deno.test(`${what} never makes logging fail`, () => {
     assertEquals([typeof messageOf(thrown), typeof stackOf(thrown)], ["string", "string"]);
   });
 }
 
-Deno.test("the stack of an error is not made for its message", () => {
+Deno.test("the message of an error is read without creating its stack", () => {
   let made = 0;
   const error = Object.defineProperty(new Error("a"), "stack", { get: () => `${++made}` });
   assertEquals([messageOf(error), made], ["Error: a", 0]);

@@ -49,7 +49,7 @@ function manual(timeout: number | null = null): { socket: ManualSocket; transpor
   return { socket, transport: new Transport(socket, timeout) };
 }
 
-Deno.test("drain() waits for a read that is under way before it reads itself", async () => {
+Deno.test("drain() waits for a pending read before it reads itself", async () => {
   const { socket, transport } = manual();
   const abandoned = transport.read(new Uint8Array(10));
   transport.abandonRead();
@@ -64,7 +64,7 @@ Deno.test("drain() waits for a read that is under way before it reads itself", a
   assertEquals(await draining, true);
 });
 
-Deno.test("drain() ends once more was dropped than it may drop", async () => {
+Deno.test("drain() ends when more was dropped than its limit", async () => {
   const { socket, transport } = manual();
   const draining = transport.drain(100);
   for (const i of [0, 1]) {
@@ -91,7 +91,7 @@ Deno.test("close() calls each listener once, in order, with the failure", () => 
   }
 });
 
-Deno.test("closeOn() closes with the reason of a signal, also of one that is aborted already", () => {
+Deno.test("closeOn() closes with the reason of a signal, even one that is already aborted", () => {
   const reason = new Error("stopped");
   const before = manual();
   before.transport.closeOn(AbortSignal.abort(reason));
@@ -103,7 +103,7 @@ Deno.test("closeOn() closes with the reason of a signal, also of one that is abo
   for (const { transport } of [before, after]) assertStrictEquals(transport.failure, reason);
 });
 
-Deno.test("a connection that is closed leaves no listener on a signal", () => {
+Deno.test("a closed connection leaves no listener on a signal", () => {
   const { signal } = new AbortController();
   const listeners = new Set<unknown>();
   const add = signal.addEventListener.bind(signal);
@@ -119,7 +119,7 @@ Deno.test("a connection that is closed leaves no listener on a signal", () => {
   assertEquals(listeners.size, 0);
 });
 
-Deno.test("watch() issues no read while one is under way, nor after close()", async () => {
+Deno.test("watch() starts no read while one is pending, or after close()", async () => {
   const watching = async (begin: (transport: Transport) => void) => {
     const { socket, transport } = manual();
     begin(transport);
@@ -153,7 +153,7 @@ Deno.test("watch() reports the peer's end and a broken connection, but no bytes"
   }
 });
 
-Deno.test("bytes that a read gives after close() are not taken, and nothing is written", async () => {
+Deno.test("bytes that a read returns after close() are discarded, and nothing is written", async () => {
   const { socket, transport } = manual();
   const reading = rejectionOf(transport.read(new Uint8Array(10)), "the read");
   transport.close();
@@ -164,7 +164,7 @@ Deno.test("bytes that a read gives after close() are not taken, and nothing is w
   assertEquals([socket.reads.length, socket.writes], [1, 0]);
 });
 
-Deno.test("failureOf() gives the connection's own error once it is closed, and keeps the first", () => {
+Deno.test("failureOf() returns the connection's own error after it was closed, and keeps the first one", () => {
   const [first, second] = [new Error("first"), new Error("second")];
   const { transport } = manual();
   assertStrictEquals(transport.failureOf(second, false), second);
@@ -181,7 +181,7 @@ Deno.test("failureOf() gives the connection's own error once it is closed, and k
   assertEquals(closed.failure, null);
 });
 
-Deno.test("a read is bounded while it is under way, and a write while it is", async () => {
+Deno.test("a read and a write have a time limit while they are pending", async () => {
   const { socket, transport } = manual(1000);
   const { deadline } = transport;
   const first = transport.read(new Uint8Array(10));
@@ -202,7 +202,7 @@ Deno.test("a read is bounded while it is under way, and a write while it is", as
   transport.close();
 });
 
-Deno.test("a peer that keeps the connection waiting breaks it", async () => {
+Deno.test("a peer that exceeds the time limit breaks the connection", async () => {
   const { socket, transport } = manual(0.01);
   const reading = rejectionOf(transport.read(new Uint8Array(1)), "the read");
   const closed = new Promise<unknown>((resolve) => transport.addCloseListener(resolve));
@@ -214,7 +214,7 @@ Deno.test("a peer that keeps the connection waiting breaks it", async () => {
   assertEquals(socket.closings, 1);
 });
 
-Deno.test("a read waits for one that was issued ahead, and gets its bytes or its end", async () => {
+Deno.test("a read waits for a read-ahead, and gets its bytes or its end", async () => {
   for (const count of [3, null]) {
     const { socket, transport } = manual();
     transport.readAhead(false);
@@ -231,7 +231,7 @@ Deno.test("a read waits for one that was issued ahead, and gets its bytes or its
   }
 });
 
-Deno.test("a read that fails breaks the connection, also one that was issued ahead", async () => {
+Deno.test("a failed read breaks the connection, and so does a failed read-ahead", async () => {
   for (const ahead of [false, true]) {
     const { socket, transport } = manual();
     const failure = new Error("broken");
@@ -243,7 +243,7 @@ Deno.test("a read that fails breaks the connection, also one that was issued ahe
   }
 });
 
-Deno.test("once a read has ended, the peer can be watched again", async () => {
+Deno.test("the peer can be watched again after a read has ended", async () => {
   for (const end of [3, new Error("broken")]) {
     const { socket, transport } = manual();
     const reading = transport.read(new Uint8Array(10)).catch(() => {});
@@ -259,7 +259,7 @@ Deno.test("once a read has ended, the peer can be watched again", async () => {
   }
 });
 
-Deno.test("the time since bytes came last begins with each of them, or never has", async () => {
+Deno.test("the time since the last arrival restarts with each read, or is infinite", async () => {
   const { socket, transport } = manual();
   transport.forgetArrival();
   assertEquals(transport.sinceArrival, Infinity);
@@ -272,7 +272,7 @@ Deno.test("the time since bytes came last begins with each of them, or never has
   assert(Math.abs(transport.sinceArrival) < 60_000);
 });
 
-Deno.test("drain() drops what has arrived already, too", async () => {
+Deno.test("drain() also drops what has already arrived", async () => {
   const { socket, transport } = manual();
   transport.readAhead(false);
   socket.reads[0]!.resolve(60);
@@ -282,7 +282,7 @@ Deno.test("drain() drops what has arrived already, too", async () => {
   assertEquals([transport.reader.buffered, socket.reads.length], [0, 1]);
 });
 
-Deno.test("closeWrite() ends the side that writes, of a socket that has two", async () => {
+Deno.test("closeWrite() closes the write side of a socket that has one", async () => {
   let ended = 0;
   const socket = Object.assign(new ManualSocket(), {
     closeWrite: () => Promise.resolve(void ended++),

@@ -4,7 +4,7 @@ import { collect } from "@degu/testing/collector.ts";
 
 const SERVER = 2, CLIENT = 3;
 
-Deno.test("spans, metrics and errors reach a collector, in one trace a request, without secrets", async () => {
+Deno.test("spans, metrics and errors reach a collector, in one trace per request, without secrets", async () => {
   const { spans, sent } = await collect("traced.ts");
   const traces = Object.groupBy(spans, ({ traceId }) => traceId);
   const statuses: unknown[] = [];

@@ -1,4 +1,4 @@
-/** A traced app is the app, also where nothing collects traces. */
+/** A traced app behaves like the app, even if nothing collects traces. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { EmptyPreambleError } from "@degu/degu/base";
 import { tracedApp } from "@degu/degu/otel";
@@ -6,7 +6,7 @@ import type { App } from "@degu/degu/server";
 import { assertRejects } from "@std/assert";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("the onConnect of an app stays, and refuses", async () => {
+Deno.test("the onConnect of an app is kept, and can refuse", async () => {
   for (const accepted of [true, false]) {
     const app: App = { onConnect: () => accepted, handle: () => [204, "No Content", {}, null] };
     await using serving = serve(tracedApp(app));
@@ -16,6 +16,6 @@ Deno.test("the onConnect of an app stays, and refuses", async () => {
   }
 });
 
-Deno.test("what is no app is refused", () => {
+Deno.test("an invalid app is refused", () => {
   assertThrows(() => tracedApp(7 as unknown as App), TypeError);
 });

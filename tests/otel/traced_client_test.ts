@@ -1,4 +1,4 @@
-/** A traced client works wherever a client does, and leaves the one that it was made from alone. */
+/** A traced client works wherever a client does, and does not change the original. */
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
@@ -7,7 +7,7 @@ import { SSLServer } from "@degu/degu/server";
 import { createFetch } from "@degu/degu/web";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("it is a Client, for requests, connections and fetch", async () => {
+Deno.test("a traced client is a Client, for requests, connections and fetch", async () => {
   await using serving = serve(() => [200, "OK", {}, new Uint8Array(3)]);
   const plain = serving.makeClient();
   const { request, connect } = plain;
@@ -21,7 +21,7 @@ Deno.test("it is a Client, for requests, connections and fetch", async () => {
   assert(plain.request === request && plain.connect === connect);
 });
 
-Deno.test("it works over TLS", async () => {
+Deno.test("a traced client works over TLS", async () => {
   await using pki = await TempPKI.create();
   const app = () => [204, "No Content", {}, null] as const;
   await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
@@ -33,6 +33,6 @@ Deno.test("it works over TLS", async () => {
   await serving;
 });
 
-Deno.test("what is no client is refused", () => {
+Deno.test("an invalid client is refused", () => {
   assertThrows(() => tracedClient(7 as unknown as Client), TypeError);
 });

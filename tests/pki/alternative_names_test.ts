@@ -1,10 +1,10 @@
-/** For which names a certificate is issued. */
+/** Names for which a certificate can be issued. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { quote } from "@degu/internal/base/errors.ts";
 import { parseAlternativeName } from "@degu/internal/pki/alternative_names.ts";
 
-Deno.test("a DNS name is taken in lower case", () => {
+Deno.test("a DNS name is converted to lower case", () => {
   fc.assert(fc.property(fc.domain(), (name) => {
     for (const given of [name, name.toUpperCase()]) {
       assertEquals(parseAlternativeName("name", given), { type: "dns", value: name.toLowerCase() });
@@ -16,7 +16,7 @@ Deno.test("a DNS name is taken in lower case", () => {
   }
 });
 
-Deno.test("an IP address is taken in its canonical form", () => {
+Deno.test("an IP address is converted to its canonical form", () => {
   const cases = {
     "192.168.7.2": "192.168.7.2",
     "FE80::1": "fe80::1",
@@ -28,7 +28,7 @@ Deno.test("an IP address is taken in its canonical form", () => {
   }
 });
 
-Deno.test("what a certificate has no place for is a RangeError that quotes it", () => {
+Deno.test("a name that a certificate can't contain is a RangeError that quotes it", () => {
   const long = [...new Array(4).fill("a".repeat(63))].join(".");
   const wrong = ["", ".", "a.", ".a", "a..b", "*.a", "a_b", "-a", "a-", "a b", "a/b", "a:1", "ä"];
   const numbers = ["1.2.3", "256.1.1.1", "a.1", "1", "0x7f.1", "[::1]", "fe80::1%eth0", "::g"];

@@ -1,4 +1,4 @@
-/** Certificates as they are made, before they go to a file. */
+/** Certificates as they are created, before they are written to files. */
 import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import {
@@ -22,7 +22,7 @@ const profile: LeafProfile = {
 
 const authority = await createAuthority({ commonName: "authority" }, 10);
 
-Deno.test("an authority signs certificates of ends, and no further authority", () => {
+Deno.test("an authority signs leaves, and no further authority", () => {
   const { certificate, privateKey } = authority;
   const own = new X509Certificate(certificate);
   assert(own.ca && own.verify(own.publicKey) && own.checkPrivateKey(createPrivateKey(privateKey)));
@@ -30,7 +30,7 @@ Deno.test("an authority signs certificates of ends, and no further authority", (
   assertEquals([links.pathLength, links.maySignCertificates, maySign], [0, true, false]);
 });
 
-Deno.test("a certificate has the key, the usages and the names that it was asked for", async () => {
+Deno.test("a certificate has the key, the usages and the names that were requested", async () => {
   const leaf = await createLeaf(authority, profile);
   const own = new X509Certificate(leaf.certificate);
   assert(own.verify(new X509Certificate(authority.certificate).publicKey));
@@ -43,7 +43,7 @@ Deno.test("a certificate has the key, the usages and the names that it was asked
   assertEquals(parseCertificate(derOf(nameless.certificate)).names, null);
 });
 
-Deno.test("a certificate begins a day ago, and never outlives its authority", async () => {
+Deno.test("a certificate starts a day in the past, and never outlives its authority", async () => {
   for (const [days, expected] of [[5, 5], [10, 10], [100, 10]] as const) {
     const { certificate } = await createLeaf(authority, { ...profile, days });
     const { validFrom, validTo } = parseCertificate(derOf(certificate));
@@ -54,7 +54,7 @@ Deno.test("a certificate begins a day ago, and never outlives its authority", as
   }
 });
 
-Deno.test("a renewed certificate is for the same key, with a serial of its own", async () => {
+Deno.test("a renewed certificate has the same key and a new serial", async () => {
   const old = await createLeaf(authority, profile);
   const renewed = await renewLeaf(authority, old.certificate, { ...profile, days: 8 });
   const [before, after] = [new X509Certificate(old.certificate), new X509Certificate(renewed)];
@@ -64,7 +64,7 @@ Deno.test("a renewed certificate is for the same key, with a serial of its own",
   assertNear(Date.parse(after.validTo), Date.now() + 8 * DAY);
 });
 
-Deno.test("no character of a name is taken for syntax", async () => {
+Deno.test("no character of a name is interpreted as syntax", async () => {
   const name = 'a, CN=b+O=c"<>;#=/';
   const { certificate } = await createLeaf(authority, {
     ...profile,

@@ -6,7 +6,7 @@ import { createDevicePki } from "@degu/degu/pki";
 import { readCertificate } from "@degu/testing/certificates.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 
-Deno.test("createDevicePki takes any name of a device, and finds it again", async (t) => {
+Deno.test("createDevicePki accepts any device name, and finds its identity again", async (t) => {
   await using dir = await tempDir();
   const longest = `${"a".repeat(62)}.b`;
   const rows: [name: string, dnsName: string | RegExp][] = [
@@ -52,7 +52,7 @@ Deno.test("createDevicePki takes any name of a device, and finds it again", asyn
   assertEquals(await entries(dir.path), [...made].sort());
 });
 
-Deno.test("createDevicePki derives the same name for all time", async (t) => {
+Deno.test("createDevicePki always derives the same name", async (t) => {
   await using dir = await tempDir();
   // SHA-256 of what stands here in UTF-8, from another program.
   const rows: [name: string, dnsName: string][] = [
@@ -70,7 +70,7 @@ Deno.test("createDevicePki derives the same name for all time", async (t) => {
   assertStrictEquals((await entries(dir.path)).length, 4);
 });
 
-Deno.test("createDevicePki derives a DNS name from any text, another for each", async () => {
+Deno.test("createDevicePki derives a distinct DNS name from any text", async () => {
   await using dir = await tempDir();
   const seen = new Map<string, string>();
   const text = fc.oneof(

@@ -6,7 +6,7 @@ import { entries, tempDir } from "@degu/testing/directories.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { plantTemporary, readOnly } from "@degu/testing/device_identities.ts";
 
-Deno.test("createDevicePki removes what a crash left behind, and nothing else", async () => {
+Deno.test("createDevicePki removes only what a crash left behind", async () => {
   await using dir = await tempDir();
   const home = dirname((await createDevicePki(dir.path, "camera-1")).caFile);
   const rows: [dir: string, name: string, hours: number, removed: boolean][] = [
@@ -31,7 +31,7 @@ Deno.test("createDevicePki removes what a crash left behind, and nothing else", 
   for (const [, name, , removed] of rows) assertStrictEquals(left.includes(name), !removed, name);
 });
 
-Deno.test("createDevicePki leaves what a crash left behind where it may not write", async () => {
+Deno.test("createDevicePki ignores what a crash left behind if it may not write", async () => {
   await using dir = await tempDir();
   await createDevicePki(dir.path, "camera-1");
   await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
@@ -42,7 +42,7 @@ Deno.test("createDevicePki leaves what a crash left behind where it may not writ
   assertEquals(await entries(dir.path), [".camera-1.0123456789abcdef", "camera-1"]);
 });
 
-Deno.test("a process that is killed in the middle leaves nothing that stays, and no half identity", async () => {
+Deno.test("a process that is killed midway leaves nothing permanent, and no incomplete identity", async () => {
   await using dir = await tempDir();
   const script = `
     import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};

@@ -1,4 +1,4 @@
-/** A device's identity as time goes by: renewals, wrong clocks, disks that can't be written, crashes. */
+/** A device's identity over time: renewals, wrong clocks, read-only disks, crashes. */
 import {
   assert,
   assertEquals,
@@ -47,7 +47,7 @@ Deno.test("createDevicePki renews a certificate that expires within 30 days, for
   }
 });
 
-Deno.test("createDevicePki keeps a certificate that lives as long as its authority", async () => {
+Deno.test("createDevicePki keeps a certificate that expires with its authority", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   await replaceIdentity(dirname(device.caFile), 10);
@@ -118,7 +118,7 @@ Deno.test("createDevicePki rejects an authority that is not valid yet", async ()
   await whileClockIsAhead(3, () => createDevicePki(dir.path, "camera-1"));
 });
 
-Deno.test("createDevicePki returns a valid certificate that it may not renew, and says so", async (t) => {
+Deno.test("createDevicePki returns a valid certificate that it may not renew, with a warning", async (t) => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   const script = `
@@ -164,7 +164,7 @@ Deno.test("createDevicePki returns a valid certificate that it may not renew, an
 });
 
 Deno.test({
-  name: "createDevicePki returns a valid certificate on a read-only file system, and says so",
+  name: "createDevicePki returns a valid certificate on a read-only file system, with a warning",
   ignore: !await canMount(),
   async fn() {
     await using dir = await tempDir();
@@ -183,7 +183,7 @@ Deno.test({
   },
 });
 
-Deno.test("createDevicePki with renew: false writes nothing, where it may and where it may not", async (t) => {
+Deno.test("createDevicePki with renew: false writes nothing, whether or not it may", async (t) => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   await plantTemporary(dir.path, ".camera-1.0123456789abcdef", 2);
@@ -226,7 +226,7 @@ Deno.test("createDevicePki with renew: false writes nothing, where it may and wh
   }
 });
 
-Deno.test("createDevicePki with renew: false rejects where there is no identity, and makes none", async (t) => {
+Deno.test("createDevicePki with renew: false rejects if there is no identity, and makes none", async (t) => {
   await using dir = await tempDir();
   await createDevicePki(dir.path, "camera-1");
   const rows: [dir: string, name: string][] = [

@@ -58,7 +58,7 @@ Deno.test({
   },
 });
 
-Deno.test("createDevicePki loads what it made and changes nothing", async () => {
+Deno.test("createDevicePki loads an existing identity and changes nothing", async () => {
   await using dir = await tempDir();
   const device = await createDevicePki(dir.path, "camera-1");
   const before = await snapshot(dirname(device.caFile));
@@ -83,7 +83,7 @@ Deno.test({
   },
 });
 
-Deno.test("createDevicePki: devices that trust each other shake hands both ways", async (t) => {
+Deno.test("createDevicePki: devices that trust each other connect in both directions", async (t) => {
   await using dir = await tempDir();
   const [camera, viewer, stranger] = await Promise.all(
     ["camera-1", "viewer-1", "stranger"].map((name) => createDevicePki(dir.path, name)),
@@ -108,7 +108,7 @@ Deno.test("createDevicePki: devices that trust each other shake hands both ways"
   }
 });
 
-Deno.test("concurrent calls of createDevicePki agree on one identity", async () => {
+Deno.test("concurrent calls of createDevicePki return the same identity", async () => {
   await using dir = await tempDir();
   let run = 0;
   await fc.assert(
@@ -125,7 +125,7 @@ Deno.test("concurrent calls of createDevicePki agree on one identity", async () 
   );
 });
 
-Deno.test("processes that call createDevicePki at once agree, with access to its directory alone", async () => {
+Deno.test("processes that call createDevicePki at the same time agree, with access only to its directory", async () => {
   await using dir = await tempDir();
   const script = `
     import { createDevicePki } from ${JSON.stringify(import.meta.resolve("../../pki.ts"))};
@@ -144,7 +144,7 @@ Deno.test("processes that call createDevicePki at once agree, with access to its
   assertEquals(await entries(dir.path), ["hub"]);
 });
 
-Deno.test("createDevicePki rejects a relative directory, a name that is none, unknown options", async (t) => {
+Deno.test("createDevicePki rejects a relative directory, an invalid name, and unknown options", async (t) => {
   await using dir = await tempDir();
   const invalid: [dir: string, name: string, message: string][] = [
     ["", "camera-1", "dir: must be an absolute path"],

@@ -1,4 +1,4 @@
-/** The files of an identity: those that are missing, do not belong together, or are open to others. */
+/** The files of an identity: missing, mismatched, or open to others. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { dirname, join } from "@std/path";
 import { createDevicePki } from "@degu/degu/pki";
@@ -6,7 +6,7 @@ import { entries, snapshot, tempDir } from "@degu/testing/directories.ts";
 
 const onPosix = Deno.build.os !== "windows";
 
-Deno.test("createDevicePki rejects an identity with a file missing and makes no other", async (t) => {
+Deno.test("createDevicePki rejects an identity with a missing file and makes no other", async (t) => {
   await using dir = await tempDir();
   for (const [index, file] of ["ca.pem", "ca_key.pem", "cert.pem", "key.pem"].entries()) {
     await t.step(file, async () => {
@@ -83,7 +83,7 @@ Deno.test("createDevicePki rejects files that don't belong together, without quo
 });
 
 Deno.test({
-  name: "createDevicePki rejects permissions that let other users in and says what to do",
+  name: "createDevicePki rejects permissions that admit other users, and says what to do",
   ignore: !onPosix,
   async fn(t) {
     const cases: [path: string, mode: number, accepted: boolean][] = [
@@ -114,7 +114,7 @@ Deno.test({
         }
       });
     }
-    await t.step("puts no key into a directory that others can write", async () => {
+    await t.step("writes no key into a directory that others can write", async () => {
       await using dir = await tempDir();
       await Deno.chmod(dir.path, 0o777);
       await assertRejects(
@@ -124,7 +124,7 @@ Deno.test({
       );
       assertEquals(await entries(dir.path), []);
     });
-    await t.step("advises to take another directory than one for all", async () => {
+    await t.step("advises not to use a shared directory", async () => {
       await using dir = await tempDir();
       await Deno.chmod(dir.path, 0o1777);
       const error = await assertRejects(

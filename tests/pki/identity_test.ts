@@ -1,4 +1,4 @@
-/** How long something is valid, and how that is said. */
+/** Validity periods, and the messages about them. */
 import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { describeValidity, isValid } from "@degu/internal/pki/identity.ts";

@@ -4,7 +4,7 @@ import { join } from "@std/path";
 import { exists, removeIfPossible, writePrivateFile } from "@degu/internal/pki/private_files.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 
-Deno.test("writePrivateFile makes a file of mode 0600, and replaces none", async () => {
+Deno.test("writePrivateFile makes a file of mode 0600, and overwrites none", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "key");
   await writePrivateFile(path, "secret");
@@ -14,7 +14,7 @@ Deno.test("writePrivateFile makes a file of mode 0600, and replaces none", async
   assertEquals(await Deno.readTextFile(path), "secret");
 });
 
-Deno.test("exists is true for files and directories, and false where there is nothing", async () => {
+Deno.test("exists is true for files and directories, and false otherwise", async () => {
   await using dir = await tempDir();
   const path = join(dir.path, "a");
   assertEquals([await exists(dir.path), await exists(path)], [true, false]);

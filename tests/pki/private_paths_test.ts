@@ -1,4 +1,4 @@
-/** Who has a hand in the directory of a device's identity, and in the way to it. */
+/** Who can write to the directory of a device's identity, and to its parents. */
 import {
   assert,
   assertEquals,
@@ -17,7 +17,7 @@ const isRoot = Deno.uid() === 0;
 const ANOTHER_USER = 12345;
 
 Deno.test({
-  name: "createDevicePki rejects what belongs to another user",
+  name: "createDevicePki rejects files of another user",
   ignore: !await canGiveAway(),
   async fn(t) {
     const paths = [
@@ -40,7 +40,7 @@ Deno.test({
         await load();
       });
     }
-    await t.step("puts no key into a directory of another user", async () => {
+    await t.step("writes no key into a directory of another user", async () => {
       await using dir = await tempDir();
       await Deno.chown(dir.path, ANOTHER_USER, null);
       await assertRejects(
@@ -63,7 +63,7 @@ Deno.test({
         `${link} belongs to another user (uid 12345)`,
       );
     });
-    await t.step("leaves what another user has left behind", async () => {
+    await t.step("does not touch what another user has left behind", async () => {
       await using dir = await tempDir();
       await createDevicePki(dir.path, "camera-1");
       const left = join(dir.path, ".camera-1.0123456789abcdef");
@@ -77,7 +77,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "createDevicePki takes what belongs to root, and nothing of anybody else",
+  name: "createDevicePki accepts what belongs to root, and to no other user",
   ignore: !await canUnshare(),
   async fn() {
     // Seen from a user namespace in which nobody else has a number, all of theirs belongs to 65534.
@@ -92,7 +92,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "createDevicePki rejects a directory above that others can write, unless it is sticky",
+  name: "createDevicePki rejects a parent directory that others can write, unless it is sticky",
   ignore: !onPosix,
   async fn(t) {
     const rows: [mode: number, accepted: boolean][] = [
@@ -131,7 +131,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "createDevicePki looks at the directories that links lead through",
+  name: "createDevicePki checks the directories that links lead through",
   ignore: !onPosix,
   async fn(t) {
     const links: [what: string, to: string][] = [
@@ -180,7 +180,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "createDevicePki leaves out what is above where it may not read that",
+  name: "createDevicePki skips parent directories that it may not read",
   ignore: !onPosix,
   async fn() {
     await using dir = await tempDir();
@@ -193,7 +193,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "createDevicePki makes nothing without leave to ask who its user is",
+  name: "createDevicePki makes nothing without permission to read its user id",
   ignore: !onPosix,
   async fn() {
     await using dir = await tempDir();

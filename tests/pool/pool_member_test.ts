@@ -11,7 +11,7 @@ import {
 } from "@degu/testing/pools.ts";
 import { dial, within } from "@degu/testing/raw_peer.ts";
 
-Deno.test("a worker that ends itself, or that an error ends, is replaced while the other serves", async (t) => {
+Deno.test("a worker that ends by itself or by an error is replaced while the other serves", async (t) => {
   const rows = [
     ["/exit", "worker N has ended by itself, as with Deno.exit(), with exit code 7; a new one"],
     ["/throw", "worker N has failed: Error: nobody caught this\n    at fail "],
@@ -35,7 +35,7 @@ Deno.test("a worker that ends itself, or that an error ends, is replaced while t
   }
 });
 
-Deno.test("a client in whose handshake a worker ends is disconnected, and served when it tries again", async () => {
+Deno.test("a client is disconnected if a worker ends during its handshake, and served when it retries", async () => {
   await using pooling = await servePool();
   const { client, pool } = pooling;
   const [victim, other] = await meetWorkers(client);
@@ -60,7 +60,7 @@ Deno.test("an app that handles its own rejections keeps its worker", async () =>
   for (const conn of conns) conn.close();
 });
 
-Deno.test("a worker that fails again and again is started ever later, up to a limit", async () => {
+Deno.test("a worker that fails repeatedly is restarted with growing delays, up to a limit", async () => {
   const counters = new SharedArrayBuffer(8);
   const numbers = new Int32Array(counters);
   await using pooling = await servePool(appOf("buildOnce", [counters, 2]));
@@ -75,7 +75,7 @@ Deno.test("a worker that fails again and again is started ever later, up to a li
   other!.close();
 });
 
-Deno.test("a worker that has served for long is started again at once", async () => {
+Deno.test("a worker that has served for long is restarted at once", async () => {
   const times = { ...TIMES, restart: { first: 1, most: 2 } };
   await using pooling = await servePool(appOf("app"), {}, times);
   const known: string[] = [];
@@ -95,7 +95,7 @@ async function takeThread(conn: Parameters<typeof askThread>[0] & Disposable): P
   return await askThread(conn);
 }
 
-Deno.test("a pool that is closed or shut down while a worker starts again resolves, and starts none", async (t) => {
+Deno.test("closing or shutting down a pool while a worker restarts resolves, and starts none", async (t) => {
   for (const how of ["close", "shutdown"] as const) {
     for (const waiting of [true, false]) {
       await t.step(`${how}, ${waiting ? "before it starts" : "as it starts"}`, async () => {

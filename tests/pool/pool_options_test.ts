@@ -1,4 +1,4 @@
-/** What a pool refuses, and how start() fails: with a clear error, and with nothing left behind. */
+/** What a pool refuses, and how start() fails: with a clear error, and leaving nothing behind. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { TempPKI } from "@degu/degu/misc";
@@ -11,7 +11,7 @@ import { RecordingLogger } from "@degu/testing/serving.ts";
 
 const anywhere: Address = ["127.0.0.1", 0];
 
-Deno.test("a wrong argument or option rejects", async (t) => {
+Deno.test("an invalid argument or option rejects", async (t) => {
   const app = appOf("app");
   const relative = { module: "./app.ts", name: "app" };
   const rows: [args: unknown[], error: new () => Error, words: string][] = [
@@ -39,6 +39,14 @@ Deno.test("a wrong argument or option rejects", async (t) => {
     [[anywhere, app, { server: null }], TypeError, "options: must be an object"],
     [[anywhere, app, { server: { logger: console } }], TypeError, "options.server.logger"],
     [[anywhere, app, { server: { onExchange() {} } }], TypeError, "options.server.onExchange"],
+    [[anywhere, app, { onExchange() {} }], TypeError, "options.onExchange: must be an object with"],
+    [
+      [anywhere, app, { onExchange: null }],
+      TypeError,
+      "options.onExchange: must be an object with",
+    ],
+    [[anywhere, app, { onExchange: relative }], RangeError, "options.onExchange.module: must be"],
+    [[anywhere, app, { onExchange: { ...app, args: [] } }], TypeError, 'unknown option "args"'],
     [[anywhere, app, { server: { maxRequests: 0 } }], RangeError, "maxRequests"],
     [[anywhere, app, { server: { unknown: 0 } }], TypeError, 'unknown option "unknown"'],
     [[anywhere, app, { workers: 1, sslconfig: {} }], TypeError, "certFile"],
@@ -53,14 +61,14 @@ Deno.test("a wrong argument or option rejects", async (t) => {
   }
 });
 
-Deno.test("two workers without TLS need --unstable-net, without which Deno would end the process", async () => {
+Deno.test("two workers without TLS need --unstable-net, and its absence is an error instead of a crash", async () => {
   const error = await rejectionOf(ServerPool.start(anywhere, appOf("app"), { workers: 2 }), "");
   assert(error instanceof Error);
   assertEquals(error.name, "DeguError");
   assertStringIncludes(error.message, "--unstable-net");
 });
 
-Deno.test("there are as many workers as cores, if nothing is said, and one for a Unix socket", async () => {
+Deno.test("by default there are as many workers as cores, and one for a Unix socket", async () => {
   await using pki = await TempPKI.create();
   const options = { sslconfig: pki.serverSslconfig };
   const { hardwareConcurrency } = navigator;
@@ -71,12 +79,13 @@ Deno.test("there are as many workers as cores, if nothing is said, and one for a
     workers: undefined,
     sslconfig: undefined,
     logger: undefined,
+    onExchange: undefined,
     server: { timeout: undefined, logger: undefined, onExchange: undefined },
   };
   assertEquals(checkPool("/run/socket", appOf("app"), undefinedOptions).sslconfig, null);
 });
 
-Deno.test("start() rejects with what went wrong in the workers, and nothing is left running", async (t) => {
+Deno.test("start() rejects with the error of a worker, and nothing is left running", async (t) => {
   await using pki = await TempPKI.create();
   const logger = new RecordingLogger();
   const options = { workers: 2, sslconfig: pki.serverSslconfig, logger };

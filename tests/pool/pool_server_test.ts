@@ -1,4 +1,4 @@
-/** The server in a worker, without the worker: what it is told, and what it reports. */
+/** The server in a worker, without the worker: its messages in both directions. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { Client, SSLClient } from "@degu/degu/client";
 import type { Command, Report, Service } from "@degu/internal/pool/messages.ts";
@@ -17,7 +17,18 @@ const LISTEN: Command = {
 
 function serviceOf(name: string, args: unknown[] | null = null): Service {
   const { module } = appOf(name);
-  return { app: { module: `${module}`, name, args }, options: {}, levels: ["error"] };
+  return {
+    app: { module: `${module}`, name, args },
+    options: {},
+    onExchange: null,
+    levels: ["error"],
+  };
+}
+
+/** An app whose exchanges go to an export. */
+function watchedBy(name: string): Service {
+  const service = serviceOf("app");
+  return { ...service, onExchange: { module: service.app.module, name } };
 }
 
 /** A server, and what it reports. */
@@ -41,7 +52,7 @@ function makeServer() {
   return { server, reports, next };
 }
 
-Deno.test("it loads an app, serves, answers pings, and closes", async () => {
+Deno.test("the server in a worker loads an app, serves, answers pings, and closes", async () => {
   for (const end of ["shutdown", "close"] as const) {
     const { server, reports, next } = makeServer();
     await server.receive({ type: "load", service: serviceOf("app"), sslconfig: null });
@@ -59,7 +70,7 @@ Deno.test("it loads an app, serves, answers pings, and closes", async () => {
   }
 });
 
-Deno.test("it logs the levels that are wanted", async () => {
+Deno.test("the server in a worker logs the requested levels", async () => {
   const { server, next, reports } = makeServer();
   await server.receive({ type: "load", service: serviceOf("app"), sslconfig: null });
   const served = server.receive(LISTEN);
@@ -73,7 +84,7 @@ Deno.test("it logs the levels that are wanted", async () => {
   assertEquals(reports.filter(({ type }) => type === "log"), []); // debug lines aren't sent
 });
 
-Deno.test("it replaces the context, before and after it listens", async () => {
+Deno.test("the server in a worker replaces the context, before and after it listens", async () => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   const [first, second] = [pki, other].map((each) => readSslconfig(each.serverSslconfig));
@@ -92,12 +103,17 @@ Deno.test("it replaces the context, before and after it listens", async () => {
   await served;
 });
 
-Deno.test("what fails is reported with its error", async () => {
+Deno.test("a failure is reported with its error", async () => {
   const rows: readonly [service: Service, words: RegExp][] = [
     [serviceOf("missing"), /has no export "missing"/],
     [serviceOf("buildFailing", []), /there is no such database/],
     [serviceOf("buildAnswer", []), /returned an array/],
     [serviceOf("constant", []), /a function or a class if there are args; got number/],
+    [watchedBy("missing"), /has no export "missing"/],
+    [
+      watchedBy("constant"),
+      /options.onExchange: the export "constant" must be a function; got number/,
+    ],
   ];
   for (const [service, words] of rows) {
     const { server, next } = makeServer();

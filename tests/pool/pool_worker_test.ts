@@ -1,16 +1,16 @@
-/** The module of a worker: where it comes from, and that it does nothing elsewhere. */
+/** The module of a worker: where it is loaded from, and that it has no effect elsewhere. */
 import { assertEquals } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
 import { runFromCache } from "@degu/testing/cached_programs.ts";
 import { appOf, askThread, servePool } from "@degu/testing/pools.ts";
 
-Deno.test("importing the module of the worker has no effect in another thread", async () => {
+Deno.test("importing the worker's module has no effect in another thread", async () => {
   const before = Object.getOwnPropertyNames(globalThis);
   await import("@degu/internal/pool/pool_worker.ts");
   assertEquals(Object.getOwnPropertyNames(globalThis), before);
 });
 
-Deno.test("an app that uses the port of its worker gets none of the pool's messages, nor disturbs it", async () => {
+Deno.test("an app that uses the port of its worker gets none of the pool's messages, and does not disturb them", async () => {
   await using pooling = await servePool(appOf("buildTalking", []));
   await pooling.pool.setSslctx(pooling.pki.serverSslconfig);
   for (let i = 0; i < 10; i++) {
@@ -19,7 +19,7 @@ Deno.test("an app that uses the port of its worker gets none of the pool's messa
   assertEquals(pooling.logger.at("error"), []);
 });
 
-Deno.test("a program that was cached from a server finds the worker without it", async () => {
+Deno.test("a cached program finds the worker without its server", async () => {
   await using pki = await TempPKI.create();
   const { serverSslconfig, clientSslconfig } = pki;
   const program = `

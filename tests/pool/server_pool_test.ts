@@ -1,4 +1,4 @@
-/** A pool: its workers share a port, run any app, and end in order. */
+/** A pool: its workers share a port, run any app, and shut down gracefully. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { threadId } from "node:worker_threads";
 import { Client, SSLClient } from "@degu/degu/client";
@@ -27,7 +27,21 @@ Deno.test("the kernel distributes connections over all workers, none of which is
   for (const conn of conns) conn.close();
 });
 
-Deno.test("a pool of one worker without TLS needs no flag, and has its port alone", async () => {
+Deno.test("onExchange is called in each worker, with the exchanges of that worker", async () => {
+  const counters = new SharedArrayBuffer(4);
+  const { module } = appOf("countExchange");
+  const onExchange = { module, name: "countExchange" };
+  await using pooling = await servePool(appOf("buildWatched", [counters]), { onExchange });
+  const conns = await meetWorkers(pooling.client);
+  const before = Atomics.load(new Int32Array(counters), 0);
+  for (const conn of conns) {
+    await askThread(conn);
+    conn.close();
+  }
+  await reaches(new Int32Array(counters), before + 2);
+});
+
+Deno.test("a pool of one worker without TLS needs no flag, and does not share its port", async () => {
   const logger = new RecordingLogger();
   const options = { workers: 1, logger };
   await using pool = await ServerPool.start(["127.0.0.1", 0], appOf("app"), options);
@@ -106,7 +120,7 @@ Deno.test("the logger gets the lines of all workers, and an app that fails ends 
   for (const conn of again) conn.close();
 });
 
-Deno.test("shutdown() answers every request that has begun, and lets no other begin", async () => {
+Deno.test("shutdown() answers every request that has begun, and accepts no other", async () => {
   const counters = new SharedArrayBuffer(8);
   const numbers = new Int32Array(counters);
   await using pooling = await servePool(appOf("buildWaiting", [counters]));
@@ -125,7 +139,7 @@ Deno.test("shutdown() answers every request that has begun, and lets no other be
   assertEquals(Atomics.load(numbers, 0), 40);
 });
 
-Deno.test("shutdown() under load loses no answer to a request that an app has got", async () => {
+Deno.test("shutdown() under load loses no response to a request that has reached an app", async () => {
   const counters = new SharedArrayBuffer(8);
   const numbers = new Int32Array(counters);
   const options = { server: { maxRequests: Infinity } };
@@ -175,7 +189,7 @@ Deno.test("start() settles whenever a worker ends, and what it has started can b
   }
 });
 
-Deno.test("with the address in use, or one more worker than can, start() leaves nothing running", async () => {
+Deno.test("if the address is in use, or a worker can't start, start() leaves nothing running", async () => {
   await using taken = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
   const logger = new RecordingLogger();
   await using pooling = await servePool();

@@ -1,5 +1,5 @@
 /** The context of a pool: replaced in all workers, or in none. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SSLClient } from "@degu/degu/client";
 import { DeguError } from "@degu/degu/base";
 import { TempPKI } from "@degu/degu/misc";
@@ -119,4 +119,27 @@ Deno.test("setSslctx() of a pool that is closed, or has no TLS, rejects", async 
   await within(changed, "a change that the end overtakes resolves");
   const again = () => pooling.pool.setSslctx(pooling.pki.serverSslconfig);
   await assertRejects(again, DeguError, "closed");
+});
+
+Deno.test("that every client is accepted is a warning of the pool, once, and again after a change", async () => {
+  await using pki = await TempPKI.create();
+  const { certFile, keyFile } = pki.serverSslconfig;
+  const open = { certFile, keyFile, allowUnauthenticatedClients: true } as const;
+  await using pooling = await servePool(appOf("app"), { sslconfig: open });
+  const { pool, logger } = pooling;
+  const client = new SSLClient({ caFile: pki.clientSslconfig.caFile }, pool.address);
+  const threads = [];
+  for (const conn of await meetWorkers(client)) {
+    using closed = conn;
+    threads.push(await askThread(closed));
+  }
+  await client.request("GET", "/exit").catch(() => {});
+  await meetNewWorker(client, threads);
+  await pool.setSslctx(open);
+  assertEquals(logger.at("warn").length, 1);
+  await pool.setSslctx(pki.serverSslconfig);
+  await pool.setSslctx(open);
+  for (const conn of await meetWorkers(client)) conn.close(); // their lines have arrived
+  assertEquals(logger.at("warn").length, 2);
+  for (const line of logger.at("warn")) assert(line.includes("allowUnauthenticatedClients"), line);
 });

@@ -22,6 +22,32 @@ Deno.test("a worker that hangs in place of one that has hung is replaced, too", 
   assertEquals(await run("hangTwice"), { workers: 3 });
 });
 
+Deno.test("the port of a worker that hangs stays with those after it, even if the next one ends or can't start", async () => {
+  assertEquals(await run("hangThenExit"), { answers: 30, errors: 2 });
+  assertEquals(await run("hangThenFail"), { answers: 30, errors: 2 });
+});
+
+Deno.test("a worker whose socket file is removed, by one that hung and came back, is replaced", async () => {
+  const { lines, left } = await run("comeBackOnPath");
+  assertEquals(left, 0);
+  assertEquals(lines, [
+    "worker 1 doesn't answer; a new one starts in 10 ms",
+    "worker 1 has lost its socket file; a new one starts in 10 ms",
+  ]);
+});
+
+Deno.test("a worker whose app is never made is not taken for hung, but warned of", async () => {
+  const { lines, errors } = await run("neverMade");
+  assertEquals(lines, [
+    "worker 1 has not started for 2 s: the module or the function of its app has not finished",
+  ]);
+  assertEquals(errors, 1); // that its predecessor has ended
+});
+
+Deno.test("close() leaves no socket file, even if the worker is busy", async () => {
+  assertEquals(await run("closeWhileBusyOnPath"), { left: 0 });
+});
+
 Deno.test("a worker that hangs on a Unix socket is replaced", async () => {
   assertEquals(await run("hangOnPath"), { replaced: true });
 });

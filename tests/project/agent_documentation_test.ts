@@ -41,7 +41,7 @@ Deno.test("the options of all commands, and of those that connect, are explained
   for (const option of ["--help", "--address", "--find"]) assert(named.has(option), option);
 });
 
-Deno.test("no option is explained that there is not", () => {
+Deno.test("no unknown option is explained", () => {
   const own = program.commands.flatMap((command) => command.options.map(({ long }) => long!));
   const known = new Set([
     ...own,

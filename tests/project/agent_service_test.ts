@@ -113,7 +113,7 @@ Deno.test({
   },
 });
 
-Deno.test("each message of Troubleshooting is one that the code has", async () => {
+Deno.test("each message in Troubleshooting is in the code", async () => {
   const [, section = ""] = PAGE.split("\n## Troubleshooting\n");
   const messages = [...section.matchAll(/^\| `([^`]+)` +\|/gm)].map(([, message]) => message!);
   assert(messages.length > 20, `${messages.length} messages`);

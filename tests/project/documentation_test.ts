@@ -1,4 +1,4 @@
-/** What the documentation, the examples and the tasks name. */
+/** What the documentation, the examples and the tasks refer to. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
 
@@ -18,7 +18,7 @@ Deno.test("the offline import map has every name that deno.json has", async () =
   }
 });
 
-Deno.test("no code block of the documentation is left out of the suite", async () => {
+Deno.test("the suite runs every code block of the documentation", async () => {
   const pages = ["README.md", ...await filesUnder("docs", ".md")];
   for (const path of [...pages, ...await libraryFiles()]) {
     const leftOut = (await read(path)).match(
@@ -28,7 +28,7 @@ Deno.test("no code block of the documentation is left out of the suite", async (
   }
 });
 
-Deno.test("every example names its permissions in its first line", async () => {
+Deno.test("every example has its permissions in its first line", async () => {
   const paths = await filesUnder("examples", ".ts");
   const texts = await Promise.all(paths.map(read));
   for (const [i, path] of paths.entries()) {

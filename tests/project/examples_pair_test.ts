@@ -1,4 +1,4 @@
-/** The two programs of examples/ that need each other: they are paired by a line, and a file is sent. */
+/** The two example programs that work together: they pair by a line, and one sends a file. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -85,7 +85,7 @@ class Viewer implements AsyncDisposable {
   }
 }
 
-Deno.test("the viewer and the camera of the examples are paired, and files arrive", async () => {
+Deno.test("the viewer and the camera of the examples pair, and files arrive", async () => {
   await using dir = await tempDir();
   const [here, there] = [`${dir.path}/viewer`, `${dir.path}/camera`];
   for (const each of [here, there]) await Deno.mkdir(each);
@@ -135,7 +135,7 @@ Deno.test("the viewer of the examples needs every permission that it names", asy
   }
 });
 
-Deno.test("the camera of the examples says how it is called", async () => {
+Deno.test("the camera example prints its usage", async () => {
   await using dir = await tempDir();
   const { success, stderr } = await run(commandOf(CAMERA, dir.path, [], []), "");
   assertEquals([success, stderr], [false, "Usage: camera.ts FILE\n"]);

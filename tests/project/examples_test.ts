@@ -1,4 +1,4 @@
-/** Each program in examples/ runs with the permissions that its first line names, and needs them. */
+/** Each program in examples/ runs with the permissions in its first line, and needs them. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { firstLineOf, flagsOf, NO_PROGRAM, ROOT } from "@degu/testing/example_programs.ts";
 
@@ -27,7 +27,7 @@ for (const path of await examplePaths()) {
   const firstLine = await firstLineOf(path);
   if (firstLine.startsWith(NO_PROGRAM)) {
     const reason = firstLine.slice(NO_PROGRAM.length);
-    Deno.test({ name: `${path} is no program: ${reason}`, ignore: true, fn() {} });
+    Deno.test({ name: `${path} is not a program: ${reason}`, ignore: true, fn() {} });
     continue;
   }
 
@@ -39,7 +39,7 @@ for (const path of await examplePaths()) {
     assertMatch(stdout, /^[^\x00-\x09\x0b-\x1f]*$/, "control characters, but no terminal");
   });
 
-  Deno.test(`${path} needs every permission that it names`, async () => {
+  Deno.test(`${path} needs every permission in its first line`, async () => {
     const flags = flagsOf(path, firstLine);
     for (const flag of flags.filter((flag) => flag.startsWith("--allow-"))) {
       const { success } = await runExample(path, flags.filter((other) => other !== flag));
@@ -61,7 +61,7 @@ Deno.test("the tutorial shows the same response twice, and two transfers", async
   }
 });
 
-Deno.test("the devices of the example are paired, and the download that was cut is resumed", async () => {
+Deno.test("the devices of the example pair, and the interrupted download is resumed", async () => {
   const path = `${DIRECTORY}devices.ts`;
   const firstLine = await firstLineOf(path);
   const { success, stdout, stderr } = await runExample(path, flagsOf(path, firstLine));
@@ -73,7 +73,7 @@ Deno.test("the devices of the example are paired, and the download that was cut 
 });
 
 Deno.test({
-  name: "the tutorial takes 127.0.0.1 where there is no IPv6, and says so (needs unshare, python3)",
+  name: "the tutorial uses 127.0.0.1 if there is no IPv6, and says so (needs unshare, python3)",
   ignore: !await canMakeNetworks(),
   async fn() {
     const lines = await runTutorial("unshare", "-rn", "python3", "-c", WITHOUT_IPV6);

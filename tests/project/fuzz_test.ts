@@ -1,4 +1,4 @@
-/** A short run of each fuzzer with a fixed seed, and what a fuzzer does when an oracle objects. */
+/** A short run of each fuzzer with a fixed seed, and how a fuzzer reports a finding. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { demand, Finding, type Fuzzer, Objection, run } from "../fuzz/fuzzer.ts";
 import { Random } from "../fuzz/random.ts";
@@ -19,7 +19,7 @@ const OTHERWISE = 5000;
 const SEED = 1;
 
 for (const [name, make] of Object.entries(targets)) {
-  Deno.test(`fuzzing ${name} finds nothing, and accepts and rejects`, async () => {
+  Deno.test(`fuzzing ${name} finds no errors, and covers accepted and rejected input`, async () => {
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0;
     const fuzzer = make();
@@ -49,7 +49,7 @@ const objecting: Fuzzer = {
   },
 };
 
-Deno.test("a finding has the seed and the smallest bytes that still show it", async () => {
+Deno.test("a finding has the seed and the smallest bytes that still reproduce it", async () => {
   const finding = await assertRejects(() => run(objecting, { seed: 7, inputs: 1000 }), Finding);
   assertEquals(finding.input, "xy");
   assertEquals(finding.seed, 7);
@@ -57,7 +57,7 @@ Deno.test("a finding has the seed and the smallest bytes that still show it", as
   assertStringIncludes(finding.message, 'objecting: x before y\nseed 7, minimal bytes (2): "xy"');
 });
 
-Deno.test("the same seed gives the same inputs, another one others", async () => {
+Deno.test("the same seed produces the same inputs, and another seed different ones", async () => {
   const inputsOf = async (seed: number) => {
     const seen: string[] = [];
     await run({

@@ -1,8 +1,8 @@
-/** What is forgotten is closed, and what is in use is not. */
+/** Unreferenced objects are closed, and objects in use are not. */
 import { assert, assertEquals } from "@std/assert";
 import { runProgram } from "@degu/testing/programs.ts";
 
-Deno.test("what is forgotten closes itself, and what is in use keeps what it needs", async (t) => {
+Deno.test("unreferenced objects close themselves, and objects in use keep what they need", async (t) => {
   const output = await runProgram("garbage_collection.ts", {
     patience: 60,
     flags: ["--v8-flags=--expose-gc", "--allow-net", "--allow-read"],

@@ -4,7 +4,7 @@ import { toFileUrl } from "@std/path";
 import { findBrokenLinks } from "@degu/internal/tools/html_links.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 
-Deno.test("a link to a page, an anchor or a file that isn't there is found, and no other", async () => {
+Deno.test("only links to a page, an anchor or a file that doesn't exist are found", async () => {
   await using dir = await tempDir();
   await Deno.mkdir(`${dir.path}/~`);
   await Deno.writeTextFile(`${dir.path}/style.css`, "");
@@ -31,7 +31,7 @@ Deno.test("a link to a page, an anchor or a file that isn't there is found, and 
   ]);
 });
 
-Deno.test("a directory without pages is no proof of anything", async () => {
+Deno.test("a directory without pages fails the check", async () => {
   await using dir = await tempDir();
   await assertRejects(() => findBrokenLinks(toFileUrl(`${dir.path}/`)), Error, "has no HTML page");
 });

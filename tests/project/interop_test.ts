@@ -21,7 +21,7 @@ const CONFIGURATIONS: Record<string, string> = {
   caddyfile: "Caddyfile",
 };
 
-Deno.test("each line of a configuration on the page is in the one that is run", async () => {
+Deno.test("each configuration line on the page is in the configuration that is run", async () => {
   const page = await read("docs/interop.md");
   for (const [language, file] of Object.entries(CONFIGURATIONS)) {
     const text = (await read(`tools/interop/${file}`))

@@ -1,4 +1,4 @@
-/** What holds for the whole tree: which folder may import which, what a module may hold, and where its tests are. */
+/** Rules for the whole tree: which folder may import which, what a module may contain, and where its tests are. */
 import { assert, assertEquals } from "@std/assert";
 import {
   codeOf,
@@ -39,7 +39,7 @@ const EXCEPTIONS: {
 /** The folders of tests that belong to no room of the library. */
 const OTHER_TESTS = ["tests/integration/", "tests/project/"];
 
-Deno.test("exports names every module at the top and nothing else", async () => {
+Deno.test("exports lists exactly the modules at the top level", async () => {
   const { exports } = await readConfiguration();
   const top = (await filesUnder("", ".ts", false)).map((path) => `./${path}`);
   assertEquals(Object.values(exports).toSorted(), top.toSorted());
@@ -59,23 +59,23 @@ Deno.test("imports go one way", async () => {
   }
 });
 
-Deno.test("no module imports itself by way of others, types included", async () => {
+Deno.test("no module imports itself through others, including types", async () => {
   assertEquals(findCircles(await libraryImports()), []);
 });
 
-Deno.test("a circle is found wherever it is entered", () => {
+Deno.test("a circular import is found from whichever module it is entered", () => {
   const imports = new Map([["a", ["b"]], ["b", ["c", "d"]], ["c", ["b"]], ["d", ["d", "x"]]]);
   assertEquals(findCircles(imports), ["b -> c -> b", "d -> d"]);
 });
 
-Deno.test("base/ takes nothing of Deno but types", async () => {
+Deno.test("base/ uses nothing of Deno but types", async () => {
   for (const path of await filesUnder("base", ".ts")) {
     const used = [...(await codeOf(path)).matchAll(/(?<!")\bDeno\.(\w+)/g)].map(([, name]) => name);
     assertEquals(used.filter((name) => name !== "FsFile"), [], path);
   }
 });
 
-Deno.test("sockets are opened in net/ and misc/ alone", async () => {
+Deno.test("sockets are opened only in net/ and misc/", async () => {
   for (const path of await libraryFiles()) {
     if (path.startsWith("net/") || path.startsWith("misc/")) continue;
     const opened = (await codeOf(path)).match(/\bDeno\.(connect|listen|startTls|serve)\w*/g);
@@ -83,7 +83,7 @@ Deno.test("sockets are opened in net/ and misc/ alone", async () => {
   }
 });
 
-Deno.test("nothing is printed but by the default logger and for a failing worker", async () => {
+Deno.test("nothing is printed except by the default logger and for a failing worker", async () => {
   const printing = [];
   for (const path of await libraryFiles()) {
     if (/\bconsole\b/.test(await codeOf(path))) printing.push(path);
@@ -91,7 +91,7 @@ Deno.test("nothing is printed but by the default logger and for a failing worker
   assertEquals(printing, ["misc/temp_server.ts", "net/standard_logger.ts"]);
 });
 
-Deno.test("mod.ts loads this project and nothing else", async () => {
+Deno.test("mod.ts loads only this project", async () => {
   const { modules } = await graphOf(["mod.ts"]);
   const loaded = modules.flatMap(({ dependencies = [] }) =>
     dependencies.flatMap(({ code }) => code?.specifier ?? [])
@@ -101,7 +101,7 @@ Deno.test("mod.ts loads this project and nothing else", async () => {
   assert(modules.length > 10, "the graph of mod.ts was not read");
 });
 
-Deno.test("the package holds just the modules that its public ones load or start", async () => {
+Deno.test("the package contains exactly the modules that its public ones load or start", async () => {
   const { exports } = await readConfiguration();
   const { modules } = await graphOf(Object.values(exports));
   const loaded = modules.flatMap(({ specifier }) =>
@@ -122,7 +122,7 @@ Deno.test("no file is too long", async () => {
   assertEquals(long, Object.keys(EXCEPTIONS.lines).toSorted());
 });
 
-Deno.test("each module that does something has a test module", async () => {
+Deno.test("each module with code has a test module", async () => {
   const tested = new Set((await testModules()).values());
   const without: string[] = [];
   for (const path of await libraryFiles()) {
@@ -131,7 +131,7 @@ Deno.test("each module that does something has a test module", async () => {
   assertEquals(without, Object.keys(EXCEPTIONS.noTestModule).toSorted());
 });
 
-Deno.test("each test module is named after a module of its room", async () => {
+Deno.test("each test module is named after a module of its folder", async () => {
   const strangers = [...await testModules()].flatMap(([test, path]) => path === null ? test : []);
   assertEquals(strangers, []);
 });

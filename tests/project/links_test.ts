@@ -1,11 +1,11 @@
-/** The links of the documentation and of the doc comments lead somewhere, and none leaves the package. */
+/** The links of the documentation and of the doc comments are valid, and none leaves the package. */
 import { assert, assertEquals } from "@std/assert";
 import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
 
 const { publish: { include } } = await readConfiguration();
 const pages = [...await filesUnder("", ".md", false), ...await filesUnder("docs", ".md")];
 
-Deno.test("every relative link of a page leads to a file of the project and to an anchor in it", async () => {
+Deno.test("every relative link of a page leads to an existing file and anchor", async () => {
   const broken: string[] = [];
   for (const page of pages) {
     for (const link of relativeLinksOf(await read(page))) {
@@ -25,7 +25,7 @@ Deno.test("no link of a published page leaves the package", async () => {
   assertEquals(leaving, []);
 });
 
-Deno.test("the links of doc comments to pages are absolute, since the reference is not beside them", async () => {
+Deno.test("the links from doc comments to pages are absolute, because the reference is elsewhere", async () => {
   for (const path of await libraryFiles()) {
     const lines = (await read(path)).split("\n").filter((line) => /^\s*(\/\*)?\*/.test(line));
     assertEquals(relativeLinksOf(lines.join("\n")), [], path);
@@ -52,7 +52,7 @@ Deno.test("links of every form are found, and none in code", () => {
   ]);
 });
 
-Deno.test("a heading has the anchor that renderers of Markdown give it", () => {
+Deno.test("a heading has the anchor that Markdown renderers generate", () => {
   const text = "# One: `two`, three\n\n## Again\n\n```sh\n# no heading\n```\n## Again\n";
   assertEquals(anchorsOf(text), ["one-two-three", "again", "again-1"]);
 });

@@ -1,4 +1,4 @@
-/** What errors say: which part was wrong, why, and what would be right. */
+/** Error messages: which part was wrong, why, and what would be right. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { buildUri, ContentRange, Range } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -64,7 +64,7 @@ Deno.test("the error of a request names the character of its URI", async () => {
   assertEquals(ends.conn.closed, false);
 });
 
-Deno.test("the error for a path of a Unix socket says what it must be", () => {
+Deno.test("the error for a path of a Unix socket says what is required", () => {
   const rows = [
     ["my.socket", "must be absolute"],
     ["", "must be absolute"],
@@ -91,7 +91,7 @@ Deno.test("the error for a path of a Unix socket says what it must be", () => {
   }
 });
 
-Deno.test("the error for a range names the type of what is no number", () => {
+Deno.test("the error for a range names the type of a value that is not a number", () => {
   for (const [value, name] of [[null, "null"], [undefined, "undefined"], [[1], "Array"]] as const) {
     const make = (Class: unknown, ...args: unknown[]) => () =>
       callWith(Reflect.construct, Class, args);
@@ -104,7 +104,7 @@ Deno.test("the error for a range names the type of what is no number", () => {
   }
 });
 
-Deno.test("the error for a response that can't be says why it is refused", async () => {
+Deno.test("the error for an invalid response says why it is refused", async () => {
   const rows = [
     [
       "HTTP/1.1 100 Continue\r\n\r\n",

@@ -1,4 +1,4 @@
-/** Options that are given as `undefined`, as `{ timeout: config.timeout }` gives them: they count as left out. */
+/** Options that are `undefined`, as in `{ timeout: config.timeout }`, count as omitted. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { ProxyApp, type ProxyOptions } from "@degu/degu/applib";
 import {
@@ -146,6 +146,7 @@ Deno.test("the options of a pool may be undefined", async () => {
     sslconfig: undefined,
     server: undefined,
     logger: undefined,
+    onExchange: undefined,
   };
   const options: PoolOptions = undefinedOptions;
   const module = "data:text/javascript,export const app = () => [200, 'OK', {}, null];";

@@ -122,7 +122,7 @@ async function newDirectory(homes: AgentHomes, name: string): Promise<string> {
   return path;
 }
 
-Deno.test("commands that touch nothing but the device need the flags of their rows", async () => {
+Deno.test("commands that only use the device need the flags of their rows", async () => {
   await runAgentCases(OF_DEVICE);
 });
 
@@ -130,7 +130,7 @@ Deno.test("commands that pair, serve and connect need the flags of their rows", 
   await runAgentCases(OF_NETWORK);
 });
 
-Deno.test("commands that move files need the flags of their rows", async () => {
+Deno.test("commands that transfer files need the flags of their rows", async () => {
   await runAgentCases(OF_FILES);
 });
 

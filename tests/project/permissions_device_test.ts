@@ -1,4 +1,4 @@
-/** What docs/permissions.md says of devices. */
+/** The permissions of devices in docs/permissions.md. */
 import { join } from "@std/path";
 import { Device } from "@degu/degu/device";
 import type { App } from "@degu/degu/server";
@@ -8,7 +8,7 @@ import { runCases } from "@degu/testing/permission_cases.ts";
 
 const ok: App = () => [200, "OK", {}, null];
 
-Deno.test("a device needs what the table says", async () => {
+Deno.test("a device needs the permissions in the table", async () => {
   await using dir = await tempDir();
   await using camera = await Device.open(join(dir.path, "camera"), { name: "camera" });
   await using viewer = await Device.open(join(dir.path, "viewer"), { name: "viewer" });

@@ -1,4 +1,4 @@
-/** What docs/permissions.md says of pools: as in `permissions_test.ts`. */
+/** The permissions of pools in docs/permissions.md: as in `permissions_test.ts`. */
 import { fromFileUrl } from "@std/path";
 import { TempPKI } from "@degu/degu/misc";
 import { runCases } from "@degu/testing/permission_cases.ts";
@@ -6,7 +6,7 @@ import { runCases } from "@degu/testing/permission_cases.ts";
 /** A worker reads its modules as files. */
 const TREE = `read=${fromFileUrl(new URL("../../", import.meta.url))}`;
 
-Deno.test("pools need what the table says", async () => {
+Deno.test("pools need the permissions in the table", async () => {
   await using pki = await TempPKI.create();
   const sslconfig = JSON.stringify(pki.serverSslconfig);
   const { certFile, keyFile, caFile } = pki.serverSslconfig;

@@ -74,7 +74,7 @@ Deno.test("importing every module needs no permission", async () => {
   await runCases([{ name: "every module", permissions: [], script }]);
 });
 
-Deno.test("plain clients and servers need what the table says", async () => {
+Deno.test("plain clients and servers need the permissions in the table", async () => {
   await using dir = await tempDir();
   await using tcp = new Server(["127.0.0.1", 0], ok);
   await using unix = new Server(join(dir.path, "served"), ok);
@@ -154,7 +154,7 @@ session.store.get("conn").close();`,
   ]);
 });
 
-Deno.test("clients and servers with TLS need what the table says", async () => {
+Deno.test("clients and servers with TLS need the permissions in the table", async () => {
   await using dir = await tempDir();
   await using pki = await TempPKI.create();
   const { serverSslconfig, clientSslconfig } = pki;
@@ -229,7 +229,7 @@ function readsOf(sslconfig: object): string[] {
     .map(([, path]) => `read=${path}`);
 }
 
-Deno.test("temporary servers with TLS need what the table says", async () => {
+Deno.test("temporary servers with TLS need the permissions in the table", async () => {
   await using pki = await TempPKI.create();
   await runCases([{
     name: "TempSSLServer",
@@ -242,7 +242,7 @@ console.log(JSON.stringify(server.address));`,
   }]);
 });
 
-Deno.test("files, keys and temporary servers need what the table says", async () => {
+Deno.test("files, keys and temporary servers need the permissions in the table", async () => {
   await using dir = await tempDir();
   const files = join(dir.path, "files");
   await Deno.mkdir(files);

@@ -1,11 +1,11 @@
-/** What docs/permissions.md says of transfers. */
+/** The permissions of transfers in docs/permissions.md. */
 import { join } from "@std/path";
 import { FilesApp } from "@degu/degu/files";
 import { Server } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { runCases } from "@degu/testing/permission_cases.ts";
 
-Deno.test("transfers need what the table says", async () => {
+Deno.test("transfers need the permissions in the table", async () => {
   await using dir = await tempDir();
   const there = join(dir.path, "there");
   const here = join(dir.path, "here");

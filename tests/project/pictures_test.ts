@@ -1,10 +1,10 @@
-/** The pictures of the documentation: each is what its program draws, is shown, and has words for who can't see it. */
+/** The pictures of the documentation: each is the output of its program, is used, and has alternative text. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { Drawing } from "@degu/internal/tools/pictures/drawing.ts";
 import { drawPictures } from "@degu/internal/tools/pictures.ts";
 import { filesUnder, read } from "@degu/testing/tree.ts";
 
-Deno.test("each picture is what deno task pictures draws", async () => {
+Deno.test("each picture equals the output of deno task pictures", async () => {
   const drawn = await drawPictures();
   const paths = Object.keys(drawn).map((name) => `docs/pictures/${name}`);
   assertEquals(await filesUnder("docs/pictures", ".svg"), paths);
@@ -13,7 +13,7 @@ Deno.test("each picture is what deno task pictures draws", async () => {
   }
 });
 
-Deno.test("each picture is on a page, with a text that stands in for it", async () => {
+Deno.test("each picture is on a page, with alternative text", async () => {
   const pages = ["README.md", ...await filesUnder("docs", ".md")];
   const text = (await Promise.all(pages.map(read))).join("\n");
   for (const path of await filesUnder("docs/pictures", ".svg")) {

@@ -1,4 +1,4 @@
-/** The public interface as its users see it: a name or a type that changes fails here first. */
+/** The public interface as its users see it: a name or type that changes fails here first. */
 import { assertEquals } from "@std/assert";
 import type { AssertTrue, IsExact } from "@std/testing/types";
 import * as applib from "@degu/degu/applib";
@@ -38,12 +38,12 @@ const entries: Record<string, [entry: object, names: string]> = {
 };
 
 for (const [name, [entry, names]] of Object.entries(entries)) {
-  Deno.test(`@degu/degu/${name} exports what it promises, and nothing else`, () => {
+  Deno.test(`@degu/degu/${name} exports exactly what it promises`, () => {
     assertEquals(Object.keys(entry).toSorted().join(" "), names);
   });
 }
 
-Deno.test("@degu/degu exports what all of its parts do, but those that load other packages", () => {
+Deno.test("@degu/degu exports everything that its parts do, except those that load other packages", () => {
   const parts = { ...base, ...client, ...server, ...rgi, ...applib, ...web };
   assertEquals(Object.keys(all).toSorted(), Object.keys(parts).toSorted());
 });
@@ -147,7 +147,13 @@ export type OfWeb = [
 ];
 
 export type OfPool = [
-  AssertTrue<IsExact<keyof pool.PoolOptions, "workers" | "sslconfig" | "server" | "logger">>,
+  AssertTrue<
+    IsExact<
+      keyof pool.PoolOptions,
+      "workers" | "sslconfig" | "server" | "logger" | "onExchange"
+    >
+  >,
+  AssertTrue<IsExact<keyof pool.PoolExport, "module" | "name">>,
   AssertTrue<IsExact<keyof pool.PoolApp, "module" | "name" | "args">>,
   AssertTrue<
     IsExact<

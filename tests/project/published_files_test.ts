@@ -1,4 +1,4 @@
-/** What the output of `deno publish --dry-run` says. */
+/** Parsing the output of `deno publish --dry-run`. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { readOutput } from "@degu/internal/tools/package/published_files.ts";
 
@@ -15,7 +15,7 @@ Deno.test("the paths of all files are read", () => {
   assertEquals(readOutput(LISTED, true, ROOT), ["LICENSE", "base/a b.ts", "docs/client.md"]);
 });
 
-Deno.test("a failure, a warning, a file from elsewhere and an empty list are errors", () => {
+Deno.test("a failure, a warning, a file outside the package and an empty list are errors", () => {
   const warning = `warning[unanalyzable-dynamic-import]: unable to analyze\n${LISTED}`;
   const uncommitted = `Warning: there are uncommitted changes\n${LISTED}`;
   for (

@@ -1,4 +1,4 @@
-/** The API reference: what each public module says of itself, and where its links lead. */
+/** The API reference: its completeness, and the targets of its links. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { readReference, type Reference } from "@degu/testing/reference.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
@@ -36,7 +36,7 @@ Deno.test("everything public has a doc comment", () => {
   }
 });
 
-Deno.test("every parameter of what can be called has its @param", () => {
+Deno.test("every parameter of a public function or method has its @param", () => {
   const wrong = new Set<string>();
   for (const { name, location, parameters, documentedParameters } of everything()) {
     if (parameters === null) continue;
@@ -47,7 +47,7 @@ Deno.test("every parameter of what can be called has its @param", () => {
   assertEquals([...wrong], []);
 });
 
-Deno.test("what can be called with arguments says what it throws", () => {
+Deno.test("every public function or method with parameters documents what it throws", () => {
   const silent = new Map<string, string>();
   for (const { name, location, parameters, hasThrows } of everything()) {
     if (parameters?.length && !hasThrows) silent.set(name, location);
@@ -55,7 +55,7 @@ Deno.test("what can be called with arguments says what it throws", () => {
   assertEquals([...silent.keys()].toSorted(), THROWS_NOTHING, [...silent.values()].join(" "));
 });
 
-Deno.test("every link of a doc comment leads to what the package exports", () => {
+Deno.test("every link of a doc comment leads to a documented export", () => {
   const everywhere = new Set([...references.values()].flatMap(targetsOf));
   const wrong = new Set<string>();
   for (const [path, reference] of references) {
@@ -70,7 +70,7 @@ Deno.test("every link of a doc comment leads to what the package exports", () =>
   assertEquals([...wrong], []);
 });
 
-Deno.test("a type of the platform has no name that its module exports, to which it would lead", () => {
+Deno.test("no platform type has the same name as an export to which a link would lead", () => {
   for (const [path, { all, platformTypes }] of references) {
     const wrong = all.flatMap(({ name }) => platformTypes.has(name) ? name : []);
     assertEquals(wrong, [], `${path}: write globalThis.${wrong[0]}`);

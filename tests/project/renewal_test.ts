@@ -1,4 +1,4 @@
-/** Certificates that are renewed by a timer while both ends run, and such that are not. */
+/** Certificates that are renewed by a timer while both ends run, and others that are not. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { DeguError, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
@@ -27,7 +27,7 @@ const OFTEN = 200;
 const PACE = 100;
 
 // It takes four seconds: with less a machine that is busy would not get to renew in time.
-Deno.test("two ends that renew their certificates go on where they would have expired, and no others", async () => {
+Deno.test("two ends that renew their certificates work past the first expiry, and others don't", async () => {
   await using dir = await tempDir();
   const load = (name: string) => () => openDevicePki(dir.path, name, {}, SHORT);
   const [camera, viewer] = await Promise.all([load("camera")(), load("viewer")()]);
@@ -96,7 +96,7 @@ Deno.test("two ends that renew their certificates go on where they would have ex
   assertEquals((await client.request("GET", "/")).status, 204);
 });
 
-Deno.test("renewByTimer goes on after an error, and ends when it is disposed", async () => {
+Deno.test("renewByTimer continues after an error, and ends when it is disposed of", async () => {
   await using dir = await tempDir();
   const pki = await openDevicePki(dir.path, "camera", {}, SHORT);
   const { promise: usedTwice, resolve } = Promise.withResolvers<void>();
@@ -127,7 +127,7 @@ Deno.test("renewByTimer goes on after an error, and ends when it is disposed", a
   assertMatch(reported[1] ?? "", /not renewed: RangeError: no such authority/);
 });
 
-Deno.test("renewByTimer does not keep a program running", async () => {
+Deno.test("renewByTimer does not keep the process alive", async () => {
   const script = `
     import { renewByTimer } from ${JSON.stringify(import.meta.resolve(`../../${EXAMPLE}`))};
     renewByTimer(() => Promise.reject(new Error("too early")), () => {});
@@ -136,7 +136,7 @@ Deno.test("renewByTimer does not keep a program running", async () => {
 });
 
 Deno.test({
-  name: `${EXAMPLE} goes on until SIGTERM, and ends without a trace`,
+  name: `${EXAMPLE} runs until SIGTERM, and cleans up`,
   ignore: Deno.build.os === "windows",
   async fn() {
     const [firstLine = ""] = (await Deno.readTextFile(new URL(EXAMPLE, ROOT))).split("\n");

@@ -1,4 +1,4 @@
-/** What the suite relies on in @std, the same of the real packages and of those that stand in for them. */
+/** What the suite relies on in @std holds for the real packages and for their stand-ins. */
 import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { TextLineStream } from "@std/streams";
@@ -86,7 +86,7 @@ const different: Record<string, [unknown, unknown]> = {
   "texts that are boxed": [Object("a"), Object("b")],
 };
 
-Deno.test("assertEquals takes for equal what has equal contents", async (t) => {
+Deno.test("assertEquals treats equal contents as equal", async (t) => {
   for (const [what, [a, b]] of Object.entries(same)) {
     await t.step(what, () => {
       assertEquals(a, b);
@@ -96,7 +96,7 @@ Deno.test("assertEquals takes for equal what has equal contents", async (t) => {
   }
 });
 
-Deno.test("assertEquals tells apart what anybody could tell apart", async (t) => {
+Deno.test("assertEquals distinguishes everything that is observable", async (t) => {
   for (const [what, [a, b]] of Object.entries(different)) {
     await t.step(what, () => {
       assertNotEquals(a, b);
@@ -112,7 +112,7 @@ Deno.test("weak collections cannot be compared", () => {
   }
 });
 
-Deno.test("in fake time timers are called in their order, each at its time", () => {
+Deno.test("in fake time timers are called in order, each at its time", () => {
   const { setTimeout: real } = globalThis;
   const calls: string[] = [];
   {
@@ -143,12 +143,12 @@ Deno.test("in fake time timers are called in their order, each at its time", () 
   assertEquals(globalThis.setTimeout, real);
 });
 
-Deno.test("lines are what stands between LF or CR LF, whatever the pieces", async () => {
+Deno.test("lines end at LF or CR LF, however the text is split", async () => {
   const pieces = ["a\nb", "c\r", "\n\n", "d"];
   const lines = streamOf(...pieces).pipeThrough(new TextLineStream());
   assertEquals(await collect(lines), ["a", "bc", "", "d"]);
 });
 
-Deno.test("the path of a file URL has no escapes", () => {
+Deno.test("the path of a file URL is unescaped", () => {
   assertEquals(fromFileUrl("file:///a%20b/%25"), "/a b/%");
 });

@@ -35,7 +35,7 @@ function refusingUrl(): string {
   return `http://127.0.0.1:${listener.addr.port}/`;
 }
 
-Deno.test("a JSR that answers is taken, also where it takes longer than a connection may", async () => {
+Deno.test("JSR is used if it answers, even if that takes longer than a connection may", async () => {
   await Promise.all(["", "jsr"].map(async (wanted) => {
     await using cache = await tempDir();
     await using registry = await startRegistry(PATIENCE.connect);
@@ -49,7 +49,7 @@ Deno.test("a JSR that answers is taken, also where it takes longer than a connec
   }));
 });
 
-Deno.test("packages in the cache are taken without a network", async () => {
+Deno.test("cached packages are used without a network", async () => {
   await using cache = await tempDir();
   let url;
   {
@@ -60,7 +60,7 @@ Deno.test("packages in the cache are taken without a network", async () => {
   await findStandardLibrary({ JSR_URL: url, DENO_DIR: cache.path, DEGU_STD: "jsr" }, PATIENCE);
 });
 
-Deno.test("where JSR refuses, has no address, or is too slow, the stand-ins are taken", async () => {
+Deno.test("if JSR refuses, can't be resolved, or is too slow, the stand-ins are used", async () => {
   await using cache = await tempDir();
   await using slow = await startRegistry(1);
   for (const url of [refusingUrl(), "https://jsr.invalid/", slow.url]) {
@@ -78,7 +78,7 @@ Deno.test("where JSR refuses, has no address, or is too slow, the stand-ins are 
   }
 });
 
-Deno.test("DEGU_STD=offline asks nobody, and any other value is refused", async () => {
+Deno.test("DEGU_STD=offline makes no request, and any other value is refused", async () => {
   const { flags } = await findStandardLibrary({ DEGU_STD: "offline", JSR_URL: "none" }, PATIENCE);
   assertEquals(flags.length, 2);
   await assertRejects(

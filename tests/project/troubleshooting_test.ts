@@ -1,4 +1,4 @@
-/** The messages that docs/troubleshooting.md explains are those of the code. */
+/** The messages in docs/troubleshooting.md are those of the code. */
 import { assert, assertEquals } from "@std/assert";
 import { codeOf, libraryFiles, read } from "@degu/testing/tree.ts";
 
@@ -23,7 +23,7 @@ Deno.test("every message that the troubleshooting page explains is in the code",
   assertEquals(missing, []);
 });
 
-Deno.test("a message that is not in the code is noticed", () => {
+Deno.test("a message that is not in the code is detected", () => {
   const code = textOf('`the key in ${name} is ${how(`${a}`)} weak; ` +\n  "use another"');
   const missing = (message: string) => partsOf(message).filter((part) => !code.includes(part));
   assertEquals(missing("file: the key in … is … weak; use another"), []);

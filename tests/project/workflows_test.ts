@@ -1,4 +1,4 @@
-/** The workflows: what they run, with which Deno, and what they may do. */
+/** The workflows: what they run, with which Deno, and with which permissions. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { load as parse } from "js-yaml";
 import { MIN_DENO_VERSION } from "@degu/internal/net/deno_version.ts";
@@ -28,7 +28,7 @@ function commandsOf({ steps = [] }: Job): string[] {
   return steps.flatMap(({ run }) => run ?? []);
 }
 
-Deno.test("every workflow may only read, has time limits, and runs tasks that exist", async () => {
+Deno.test("every workflow has read-only permissions, time limits, and tasks that exist", async () => {
   const { tasks } = await readConfiguration();
   for (const path of await filesUnder(".github/workflows", ".yml")) {
     const { permissions, jobs } = parse(await read(path)) as Workflow;
@@ -45,7 +45,7 @@ Deno.test("every workflow may only read, has time limits, and runs tasks that ex
   }
 });
 
-Deno.test("CI runs with the oldest Deno that is supported, and with the newest", async () => {
+Deno.test("CI runs with the oldest supported Deno, and with the newest", async () => {
   const { jobs } = await readWorkflow("ci.yml");
   for (const job of Object.values(jobs)) {
     assertEquals(job.strategy?.matrix.deno, [MIN_DENO_VERSION, "v2.x"]);
@@ -54,7 +54,7 @@ Deno.test("CI runs with the oldest Deno that is supported, and with the newest",
   assertEquals(commandsOf(jobs["macos"]!), ["deno task test"]);
 });
 
-Deno.test("what is published has passed the checks, and its tag names its version", async () => {
+Deno.test("a published version has passed the checks, and its tag names it", async () => {
   const { on, jobs } = await readWorkflow("publish.yml");
   assertEquals(on, { push: { tags: ["v*"] } });
   const publish = jobs["publish"]!;
@@ -65,7 +65,7 @@ Deno.test("what is published has passed the checks, and its tag names its versio
   assertEquals(commands[1], "deno publish");
 });
 
-Deno.test("a tag that is not the version, or a version without its changes, is found", () => {
+Deno.test("a tag that differs from the version, and a version without changes, are detected", () => {
   const changelog = "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-01-02\n\n## [1.2.2]\n";
   assertEquals(findProblems("v1.2.3", "1.2.3", changelog), []);
   assertEquals(findProblems("1.2.3", "1.2.3", changelog).length, 1);
@@ -74,7 +74,7 @@ Deno.test("a tag that is not the version, or a version without its changes, is f
   assertEquals(findProblems("v1.2", "1.2", changelog).length, 1);
 });
 
-Deno.test("the forms for issues are valid, and ask for something", async () => {
+Deno.test("the issue forms are valid, and ask for something", async () => {
   const folder = ".github/ISSUE_TEMPLATE";
   for (const path of await filesUnder(folder, ".yml")) {
     const form = parse(await read(path));

@@ -1,4 +1,4 @@
-/** Validator: what a server hands to an app. */
+/** Validator: what a server passes to an app. */
 import { assertStrictEquals } from "@std/assert";
 import {
   Body,
@@ -36,7 +36,7 @@ function requestWith(fields: Partial<Record<keyof Request, unknown>>, method: Me
   ) as Request;
 }
 
-Deno.test("Validator names the place of whatever is wrong with a request", async (t) => {
+Deno.test("Validator reports where a request is invalid", async (t) => {
   const body = () => new Body(streamOf(latin1("hello")), 5);
   const chunked = () => new ChunkedBody(streamOf(latin1("0\r\n\r\n")));
   const used = body();
@@ -137,7 +137,7 @@ Deno.test("Validator names the place of whatever is wrong with a request", async
   }
 });
 
-Deno.test("Validator names the place of whatever is wrong with a session", async () => {
+Deno.test("Validator reports where a session is invalid", async () => {
   const sessionWith = (fields: Record<string, unknown>) => ({
     address: null,
     maxRequests: 10,
@@ -184,7 +184,7 @@ Deno.test("Validator names the place of whatever is wrong with a session", async
   }
 });
 
-Deno.test("Validator wants all classes of the api", async () => {
+Deno.test("Validator requires all classes of the api", async () => {
   const validator = new Validator(good);
   const handle = (given: unknown) =>
     validator.handle(mkreq("GET", "/"), makeSession(), given as typeof api);
@@ -219,7 +219,7 @@ Deno.test("Validator passes on whether a peer may connect", async () => {
   }
 });
 
-Deno.test("Validator wants true or false from onConnect", async () => {
+Deno.test("Validator requires onConnect to return true or false", async () => {
   for (const answer of [undefined, null, 1, "true", {}, Promise.resolve("yes")]) {
     const app = { handle: good, onConnect: () => answer as boolean };
     await assertBegins(
@@ -230,7 +230,7 @@ Deno.test("Validator wants true or false from onConnect", async () => {
   }
 });
 
-Deno.test("Validator wants a socket", async () => {
+Deno.test("Validator requires a socket", async () => {
   const onConnect = (sock: unknown) =>
     new Validator(good).onConnect(makeSession(), sock as typeof deadSocket);
   await assertBegins(onConnect(null), TypeError, "sock: must be an object; got null");
@@ -244,7 +244,7 @@ Deno.test("Validator wants a socket", async () => {
   }
 });
 
-Deno.test("Validator wraps nothing but applications", () => {
+Deno.test("Validator wraps only apps", () => {
   for (const wrong of [undefined, null, 5, "app", {}, { handle: 5 }, [good]]) {
     assertTypeError(() => constructWith(Validator, wrong), Deno.inspect(wrong));
   }

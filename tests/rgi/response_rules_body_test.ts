@@ -33,7 +33,7 @@ function validate(response: unknown, request = mkreq("GET", "/")) {
 
 // ───────────────────────── what is in order
 
-Deno.test("Validator names the parts of a Response by their names", async () => {
+Deno.test("Validator refers to the fields of a Response by name", async () => {
   const make = (...parts: unknown[]) => constructWith(Response, ...parts);
   const cases: [response: unknown, beginning: string][] = [
     [make("200", "OK", {}, null), "response.status: must"],
@@ -50,7 +50,7 @@ Deno.test("Validator names the parts of a Response by their names", async () => 
   }
 });
 
-Deno.test("Validator refuses every character that a header may not have, wherever it is", async () => {
+Deno.test("Validator refuses every character that is not allowed in a header, anywhere", async () => {
   const names = "-0123456789abcdefghijklmnopqrstuvwxyz";
   for (let code = 0; code < 300; code++) {
     const character = String.fromCharCode(code);
@@ -65,7 +65,7 @@ Deno.test("Validator refuses every character that a header may not have, whereve
   }
 });
 
-Deno.test("Validator wants no body in a response to HEAD", async () => {
+Deno.test("Validator requires a null body in a response to HEAD", async () => {
   const head = () => mkreq("HEAD", "/");
   for (const body of [new Uint8Array(0), new BodyIter([], 5), new ChunkedBodyIter([])]) {
     await assertBegins(
@@ -100,7 +100,7 @@ Deno.test("Validator refuses a body that was used, or is the request's", async (
   }
 });
 
-Deno.test("Validator gives up the body of a response that it refuses", async () => {
+Deno.test("Validator cancels the body of a response that it refuses", async () => {
   const items = new TrackedItems([latin1("hello")]);
   await rejectionOf(validate([99, "OK", {}, new BodyIter(items.async(), 5)]), "a bad status");
   assertEquals(items.settled, true);
@@ -112,7 +112,7 @@ Deno.test("Validator gives up the body of a response that it refuses", async () 
 
 // ───────────────────────── together with a server
 
-Deno.test("what a server hands over is valid, and what the app returns arrives", async () => {
+Deno.test("what a server passes to the app is valid, and what the app returns arrives", async () => {
   const app: App = async ({ method, body, headers }) => {
     const text = await body?.text() ?? "";
     const answer: HeaderDict = { method, ...headers["range"] && { had: `${headers["range"]}` } };
@@ -135,7 +135,7 @@ Deno.test("what a server hands over is valid, and what the app returns arrives",
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("a server logs what the Validator says, and sends nothing", async () => {
+Deno.test("a server logs the error of Validator, and sends nothing", async () => {
   await using serving = serve(
     new Validator(() => [200, "OK", { "Content-Type": "text/plain" }, null]),
   );
@@ -146,7 +146,7 @@ Deno.test("a server logs what the Validator says, and sends nothing", async () =
   assertEquals(line.includes('RangeError: response[2]["Content-Type"]: the name must'), true, line);
 });
 
-Deno.test("no function of the contract throws where it should reject", () => {
+Deno.test("no function of the contract throws instead of rejecting", () => {
   const validator = new Validator(good);
   const handled = callWith(validator.handle.bind(validator));
   assertInstanceOf(handled, Promise);

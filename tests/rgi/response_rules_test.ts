@@ -26,7 +26,7 @@ function validate(response: unknown, request = mkreq("GET", "/")) {
 
 // ───────────────────────── what is in order
 
-Deno.test("Validator passes on arguments and response as they are", async () => {
+Deno.test("Validator passes on arguments and response unchanged", async () => {
   const request = mkreq("GET", "/foo?bar", {}, null, 1);
   const session = makeSession();
   const responses: (ResponseTuple | Response)[] = [
@@ -54,7 +54,7 @@ Deno.test("Validator passes on the error of an app", async () => {
   assertStrictEquals(error, failure);
 });
 
-Deno.test("Validator lets every valid request through", async () => {
+Deno.test("Validator accepts every valid request", async () => {
   await fc.assert(fc.asyncProperty(
     arbitrary.methodAndHeaders,
     arbitrary.uri,
@@ -75,7 +75,7 @@ Deno.test("Validator lets every valid request through", async () => {
   ));
 });
 
-Deno.test("Validator lets every valid response through", async () => {
+Deno.test("Validator accepts every valid response", async () => {
   await fc.assert(fc.asyncProperty(
     fc.integer({ min: 200, max: 599 }).filter((status) => status !== 204),
     arbitrary.reason,
@@ -94,7 +94,7 @@ Deno.test("Validator lets every valid response through", async () => {
   ));
 });
 
-Deno.test("Validator takes the five kinds of bodies, empty ones too", async () => {
+Deno.test("Validator accepts the five kinds of bodies, including empty ones", async () => {
   const bodies: BodyOut[] = [
     new Uint8Array(0),
     new Uint8Array(16777216),
@@ -110,7 +110,7 @@ Deno.test("Validator takes the five kinds of bodies, empty ones too", async () =
 
 // ───────────────────────── what an app returns
 
-Deno.test("Validator names the place of whatever is wrong with a response", async (t) => {
+Deno.test("Validator reports where a response is invalid", async (t) => {
   const cases: [response: unknown, errorClass: ErrorClass, beginning: string][] = [
     [
       undefined,

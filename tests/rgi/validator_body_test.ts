@@ -1,4 +1,4 @@
-/** Validator: whether an app has read the body of the request to its end. */
+/** Validator: whether an app has read the request's body to its end. */
 import { assertEquals, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { Body, BodyError, type ChunkedBody, type ResponseTuple } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
@@ -58,7 +58,7 @@ for (const [kind, makeRequest] of Object.entries(uploads)) {
   }
 }
 
-Deno.test("Validator refuses an unread body wherever a server does", async (t) => {
+Deno.test("Validator refuses an unread body in the same cases as a server", async (t) => {
   const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
     "a read that is not awaited": (body) => void body.read().catch(() => {}),
     "a text that is not awaited": (body) => void body.text().catch(() => {}),
@@ -94,7 +94,7 @@ Deno.test("Validator refuses an unread body wherever a server does", async (t) =
   }
 });
 
-Deno.test("Validator finds out what it can of a body of somebody else's class", async () => {
+Deno.test("Validator checks what it can of a foreign body", async () => {
   const foreign = (body: Body): Body =>
     new Proxy(body, {
       get(target, name) {
@@ -118,7 +118,7 @@ Deno.test("Validator finds out what it can of a body of somebody else's class", 
   }
 });
 
-Deno.test("Validator takes an empty body as read", async () => {
+Deno.test("Validator treats an empty body as read", async () => {
   const request = mkreq("PUT", "/", { "content-length": 0 }, new Body(streamOf(), 0));
   const [status] = await new Validator(() => [200, "OK", {}, null])
     .handle(request, makeSession(), api);

@@ -7,7 +7,7 @@ import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
-Deno.test("close(): serveForever() settles although an application never returns", async () => {
+Deno.test("close(): serveForever() settles even if an app never returns", async () => {
   const asked = Promise.withResolvers<void>();
   const never = Promise.withResolvers<void>();
   const serving = serve(async () => {
@@ -79,7 +79,7 @@ function gated(): { app: App; asked: Promise<void>; answer: () => void } {
   return { app, asked: asked.promise, answer: gate.resolve };
 }
 
-Deno.test("shutdown(): requests in flight finish, idle connections close, nobody new gets in", async () => {
+Deno.test("shutdown(): pending requests finish, idle connections close, and new ones are refused", async () => {
   const { app, asked, answer } = gated();
   await using serving = serve(app);
   using idle = await RawPeer.connect(serving.address);
@@ -120,7 +120,7 @@ Deno.test("shutdown(): a request whose first bytes have arrived is answered", as
   await down;
 });
 
-Deno.test("shutdown(): a response that is being written is complete", async () => {
+Deno.test("shutdown(): a response that is being written is completed", async () => {
   const total = 8_000_000;
   await using serving = serve(() => [200, "OK", {}, new Uint8Array(total)]);
   using peer = await RawPeer.connect(serving.address);
@@ -134,7 +134,7 @@ Deno.test("shutdown(): a response that is being written is complete", async () =
   await down;
 });
 
-Deno.test("shutdown() and then close(): what is in flight is cut visibly", async () => {
+Deno.test("shutdown() and then close(): pending responses are cut detectably", async () => {
   const { app, asked, answer } = gated();
   const serving = serve(app);
   using peer = await RawPeer.connect(serving.address);
@@ -148,7 +148,7 @@ Deno.test("shutdown() and then close(): what is in flight is cut visibly", async
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("close(): every connection ends now, and a response is cut visibly", async () => {
+Deno.test("close(): every connection ends at once, and a response is cut detectably", async () => {
   const { app, asked, answer } = gated();
   const serving = serve(({ uri }, session, api) => {
     if (uri === "/large") return [200, "OK", {}, new Uint8Array(16_000_000)];
@@ -177,7 +177,7 @@ Deno.test("close(): every connection ends now, and a response is cut visibly", a
   new Server(serving.address, app).close();
 });
 
-Deno.test("what is answered under load is complete, whenever shutdown() comes", async () => {
+Deno.test("every response under load is complete, whenever shutdown() is called", async () => {
   const body = new Uint8Array(100_000).fill(0x61);
   for (let round = 0; round < 5; round++) {
     const serving = serve(() => [200, "OK", {}, body], { maxConnections: 20 });

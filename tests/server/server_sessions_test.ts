@@ -1,4 +1,4 @@
-/** What a server shows of itself: its sessions at every moment, and its options. */
+/** The properties of a server: its sessions at every moment, and its options. */
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
 import { Server, type Session, SSLServer } from "@degu/degu/server";
@@ -22,7 +22,7 @@ async function allOver(sessions: Iterable<Session>): Promise<void> {
   );
 }
 
-Deno.test("a server's sessions are those that were let in and are not over", async () => {
+Deno.test("a server's sessions are those that were accepted and have not ended", async () => {
   const deciding = [Promise.withResolvers<boolean>(), Promise.withResolvers<boolean>()];
   const asked: Session[] = [];
   const seen: Session[][] = [];
@@ -59,7 +59,7 @@ Deno.test("a server's sessions are those that were let in and are not over", asy
   assertEquals([...sessions], []);
 });
 
-Deno.test("a session that ends by an answer is no longer shown while its end is waited for", async () => {
+Deno.test("a session that ends with a response is no longer listed while its end is awaited", async () => {
   await using serving = serve(() => [200, "OK", { connection: "close" }, null]);
   using peer = await RawPeer.connect(serving.address);
   await peer.send(get);
@@ -82,7 +82,7 @@ Deno.test("close() and shutdown() leave no session, over every kind of address",
   }));
 });
 
-Deno.test("nobody can change the sessions of a server", async () => {
+Deno.test("the sessions of a server are read-only", async () => {
   await using serving = serve(ok);
   using conn = await serving.makeClient().connect();
   await conn.get("/");
@@ -127,7 +127,7 @@ Deno.test("all sessions can be closed in one loop over them", async () => {
   for (const conn of conns) conn.close();
 });
 
-Deno.test("a server has the options that it was given, frozen", async () => {
+Deno.test("a server has the options that were passed, frozen", async () => {
   await using pki = await TempPKI.create();
   const given = { maxRequests: 7, timeout: null };
   await using plain = new Server(["127.0.0.1", 0], ok, given);

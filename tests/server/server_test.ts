@@ -1,4 +1,4 @@
-/** What a server is made of, and who is let in. */
+/** Constructing a server, and which connections it accepts. */
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { type App, Server, type Session, type Socket } from "@degu/degu/server";
@@ -57,7 +57,7 @@ Deno.test("an app or option of a wrong type is a TypeError", () => {
   }
 });
 
-Deno.test("an option with a value that is not allowed is a RangeError", () => {
+Deno.test("an option with an invalid value is a RangeError", () => {
   const wrongCounts = [0, -1, 0.5, 1.5, NaN, -Infinity, 2 ** 53];
   for (const name of ["maxConnections", "maxRequests"]) {
     for (const value of wrongCounts) {
@@ -72,7 +72,7 @@ Deno.test("an option with a value that is not allowed is a RangeError", () => {
   }
 });
 
-Deno.test("options at a limit are accepted, and console fits as a logger", async () => {
+Deno.test("options at a limit are accepted, and console is a valid logger", async () => {
   const rows = [
     { maxConnections: 1, maxRequests: 1, timeout: 0.001 },
     { maxConnections: Infinity, maxRequests: Infinity },
@@ -85,7 +85,7 @@ Deno.test("options at a limit are accepted, and console fits as a logger", async
   }
 });
 
-Deno.test("a mistake leaves nothing behind that is bound", async () => {
+Deno.test("an invalid argument leaves nothing bound", async () => {
   const path = `${await Deno.makeTempDir()}/socket`;
   assertThrows(() => constructWith(Server, path, null), TypeError);
   assertThrows(() => constructWith(Server, path, ok, { timeout: 0 }), RangeError);
@@ -93,7 +93,7 @@ Deno.test("a mistake leaves nothing behind that is bound", async () => {
   await Deno.remove(path.slice(0, path.lastIndexOf("/")));
 });
 
-Deno.test("onConnect lets in by exactly true, and by nothing else", async (t) => {
+Deno.test("onConnect accepts only by returning exactly true", async (t) => {
   const rows: readonly (readonly [value: unknown, letsIn: boolean])[] = [
     [true, true],
     [Promise.resolve(true), true],
@@ -158,7 +158,7 @@ Deno.test("onConnect gets the session and the socket, once per connection, befor
   }
 });
 
-Deno.test("onConnect takes its time, and what the peer sends meanwhile is not lost", async () => {
+Deno.test("onConnect may take time, and what the peer sends meanwhile is not lost", async () => {
   const letIn = Promise.withResolvers<boolean>();
   await using serving = serve({ handle: ok, onConnect: () => letIn.promise });
   using peer = await RawPeer.connect(serving.address);
@@ -198,7 +198,7 @@ Deno.test("a server that never served is closed by await using", async () => {
   new Server(address, ok).close();
 });
 
-Deno.test("the standard logger tells of an application's exception on stderr, and of nothing else", async () => {
+Deno.test("the standard logger prints only an app's exception to stderr", async () => {
   const told: string[] = [];
   const { error, warn, log, info, debug } = console;
   const keep = (level: string) => (message: string) => void told.push(`${level} ${message}`);

@@ -1,5 +1,6 @@
 /**
- * Requests that are aborted at any time: each gives its whole answer, or rejects with the reason of its own abort.
+ * Requests that are aborted at any time: each returns its whole response, or rejects with the reason of its
+ * own abort.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * The application under load: it checks what it gets, makes what it is asked for, and fails in every way when it is asked to.
+ * The app under load: it checks its requests, generates what is requested, and fails in every way on
+ * request.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Sessions that are closed at random under load: nothing may be lost that was not closed.
+ * Sessions that are closed at random under load: nothing else may be lost.
  *
  * @module
  */

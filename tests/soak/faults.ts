@@ -1,5 +1,5 @@
 /**
- * What clients do that are broken, slow, hostile or gone, and what servers do that are broken: none of it may reach anybody else.
+ * Clients and servers that are broken, slow, hostile or gone: none of it may affect any other connection.
  *
  * @module
  */

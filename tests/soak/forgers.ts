@@ -1,5 +1,5 @@
 /**
- * What somebody tries who would have an application behind another server see a request that he has not sent.
+ * Attempts to make an app behind another server see a request that was never sent.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Bytes that a number stands for, so that both ends can tell whether any of them was lost, changed or doubled.
+ * Bytes derived from a number, so that both ends can detect loss, change and duplication.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What the process holds.
+ * The resources of the process.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What the traffic goes to: a server over each kind of connection, and a proxy.
+ * The servers under load: one over each kind of connection, and a proxy.
  *
  * @module
  */

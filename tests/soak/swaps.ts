@@ -1,5 +1,6 @@
 /**
- * Trust that changes while a server runs: who is always trusted must not notice, and who is not trusted must not get in.
+ * Trust that changes while a server runs: clients that stay trusted are not affected, and others are
+ * refused.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What well-behaved clients do: exchanges of every kind, each checked to the last byte.
+ * Well-behaved clients: exchanges of every kind, each checked to the last byte.
  *
  * @module
  */

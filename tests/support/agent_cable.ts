@@ -56,10 +56,10 @@ export class SlowCable {
   }
 
   /** Pairs the two, and makes the cable slow. */
-  async pair(): Promise<void> {
+  async pair(rate = RATE): Promise<void> {
     await pair(this.camera, this.viewer);
-    await slowDown(this.camera, "to-viewer", RATE);
-    await slowDown(this.viewer, "to-camera", RATE);
+    await slowDown(this.camera, "to-viewer", rate);
+    await slowDown(this.viewer, "to-camera", rate);
   }
 
   /** Whether a file is the one that was moved, byte for byte. */
@@ -71,7 +71,7 @@ export class SlowCable {
 
 /** Waits until a part of a file has arrived below a directory. */
 export async function partArrives(below: string): Promise<void> {
-  const wanted = await bytesBelow(below) + SIZE / 16;
+  const wanted = await bytesBelow(below) + SIZE / 4;
   const deadline = performance.now() + PATIENCE_MILLISECONDS;
   while (await bytesBelow(below) < wanted) {
     if (performance.now() > deadline) throw new Error(`waited in vain for a part below ${below}`);

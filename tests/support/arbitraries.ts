@@ -1,5 +1,5 @@
 /**
- * fast-check arbitraries for everything that the wire accepts, and for bytes that come close to it.
+ * fast-check arbitraries for everything that the protocol allows, and for bytes that come close to it.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { type Chunk, ContentRange, Range } from "@degu/degu/base";
 import { allowedBytes, latin1, limits, methods } from "./wire_grammar.ts";
 
 /** Text over a set of characters. */
-export function textOver(
+function textOver(
   set: string,
   minLength: number,
   maxLength: number,

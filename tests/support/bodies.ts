@@ -1,5 +1,5 @@
 /**
- * Bodies over each kind of source, and everything that can be done with one.
+ * Bodies over each kind of source, and every operation on them.
  *
  * @module
  */

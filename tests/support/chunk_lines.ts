@@ -1,5 +1,5 @@
 /**
- * How often the lines of chunks are scanned.
+ * Counts how often chunk lines are scanned.
  *
  * @module
  */

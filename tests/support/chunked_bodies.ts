@@ -1,5 +1,5 @@
 /**
- * Chunked bodies over each kind of source, and everything that can be done with one.
+ * Chunked bodies over each kind of source, and every operation on them.
  *
  * @module
  */

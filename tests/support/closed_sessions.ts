@@ -1,5 +1,5 @@
 /**
- * Sessions that are closed from within.
+ * Sessions that their own apps close.
  *
  * @module
  */

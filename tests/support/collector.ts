@@ -1,5 +1,5 @@
 /**
- * A collector of OpenTelemetry on loopback, and a program that Deno's own exporter reports to it.
+ * An OpenTelemetry collector on loopback, and a program that reports to it with Deno's own exporter.
  *
  * @module
  */

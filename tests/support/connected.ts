@@ -1,5 +1,5 @@
 /**
- * A client's connection whose other end speaks bytes.
+ * A client's connection to a raw peer.
  *
  * @module
  */

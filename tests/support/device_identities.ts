@@ -1,5 +1,5 @@
 /**
- * What happens to the identity of a device.
+ * Changes to the identity of a device.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Devices that are paired without an invitation: their entries are written as another process would.
+ * Devices that are paired without an invitation: their entries are written as another process would write
+ * them.
  *
  * @module
  */

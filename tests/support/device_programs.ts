@@ -1,5 +1,5 @@
 /**
- * Devices of other processes.
+ * Devices in other processes.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Entries of lists of directories, as they are sent.
+ * Entries of directory listings, as they are sent.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Every kind of address that both ends can meet at, as one list: a test that walks it covers them all.
+ * Every kind of address over which both ends can connect, as one list: a test that iterates over it covers
+ * them all.
  *
  * @module
  */
@@ -134,7 +135,7 @@ function tlsKind(name: string, makeAddress: MakeAddress, available = true): Endp
 }
 
 /** The same with certificates at both ends. */
-export const tlsKinds: readonly EndpointKind[] = [
+const tlsKinds: readonly EndpointKind[] = [
   tlsKind("IPv4", () => Promise.resolve({ address: ["127.0.0.1", 0] })),
   tlsKind("IPv6 in four parts", () => Promise.resolve({ address: ["::1", 0, 0, 0] }), hasIPv6),
   tlsKind("a Unix path", socketPath),

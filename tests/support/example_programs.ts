@@ -1,5 +1,5 @@
 /**
- * The programs of examples/, and how their first lines say that they are run.
+ * The programs of examples/, and the commands in their first lines.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What bodies from iterables do with items that are none.
+ * How bodies from iterables handle invalid items.
  *
  * @module
  */

@@ -17,7 +17,7 @@ import type { Incoming } from "@degu/internal/agent/mdns/packet.ts";
 import { within } from "./raw_peer.ts";
 
 /** The group of IPv4. */
-export const GROUP = "224.0.0.251";
+const GROUP = "224.0.0.251";
 /** An address that is announced as the one of this machine. No packet goes there. */
 export const ADDRESS = "192.0.2.7";
 

@@ -1,5 +1,5 @@
 /**
- * Network namespaces, in which a test may do with the network what it likes.
+ * Network namespaces, in which a test can change the network freely.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Tables of numbers and ranges as the wire writes them, and of forms that it does not know.
+ * Tables of numbers and ranges in the form that the protocol uses, and of forms that it refuses.
  *
  * @module
  */

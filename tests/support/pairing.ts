@@ -1,5 +1,5 @@
 /**
- * Devices that are paired, and peers that speak the protocol of pairing as they like.
+ * Paired devices, and peers that can break the pairing protocol.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * An inviter that answers as it likes.
+ * An inviter that can send any answer.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
- * Changes the peers of a device for ever, in a process of its own that is to be killed, and says after each
- * change that it is done. Arguments: the directory, the id of the device, the number of the last change,
- * and the certificates of two peers.
+ * Changes the peers of a device in an endless loop, in a separate process that is to be killed, and reports
+ * each change when it is complete. Arguments: the directory, the id of the device, the number of the last
+ * change, and the certificates of two peers.
  *
  * @module
  */

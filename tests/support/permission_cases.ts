@@ -1,5 +1,5 @@
 /**
- * Programs that are run with exactly some permissions, and without each of them.
+ * Programs that run with exactly the given permissions, and without each of them.
  *
  * @module
  */

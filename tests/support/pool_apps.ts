@@ -8,19 +8,25 @@ import { parentPort, threadId, workerData } from "node:worker_threads";
 import { ProxyApp } from "@degu/degu/applib";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import type { AppFunction, AppObject } from "@degu/degu/server";
+import type { AppFunction, AppObject, Exchange } from "@degu/degu/server";
 
 const answer = (text: string) => [200, "OK", {}, new TextEncoder().encode(text)] as const;
 
 /** Answers with the number of its thread, after it has done what the path says. */
-export const app: AppFunction = async ({ path: [what] }) => {
+export const app: AppFunction = async ({ path: [what, milliseconds] }) => {
   if (what === "exit") Deno.exit(7);
   if (what === "throw") setTimeout(() => fail());
   if (what === "reject") Promise.reject(new Error("nobody caught this"));
-  if (what === "hang") { for (;;); }
+  if (what === "hang") compute(Infinity);
+  if (what === "compute") compute(Number(milliseconds));
   if (what === "fail") fail();
   return await answer(`${threadId}`);
 };
+
+function compute(milliseconds: number): void {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+}
 
 function fail(): never {
   throw new Error("nobody caught this");
@@ -50,6 +56,22 @@ export function buildCounting(counters: Counters): AppFunction {
   };
 }
 
+let exchanges: Int32Array<SharedArrayBuffer> | null = null;
+
+/** Makes an app of whose exchanges {@linkcode countExchange} counts those that are complete, at 0. */
+export function buildWatched(counters: Counters): AppFunction {
+  exchanges = new Int32Array(counters);
+  return app;
+}
+
+/** Counts an exchange. */
+export function countExchange({ method, status, error, session }: Exchange): void {
+  const isWhole = method === "GET" && status === 200 && error === null;
+  if (exchanges === null || !isWhole || session.peerCertificate === null) return;
+  Atomics.add(exchanges, 0, 1);
+  Atomics.notify(exchanges, 0);
+}
+
 /** Makes an app that never answers: it counts at 0, and computes. */
 export function buildEndless(counters: Counters): AppFunction {
   const numbers = new Int32Array(counters);
@@ -66,6 +88,21 @@ export function buildOnce(counters: Counters, times: number): AppFunction {
   const made = Atomics.add(numbers, 0, 1);
   Atomics.notify(numbers, 0);
   if (made >= times) throw new Error("not again");
+  return app;
+}
+
+/** Makes an app, except the time with this number, counted at 0 from 0. */
+export function buildExcept(counters: Counters, number: number): AppFunction {
+  if (Atomics.add(new Int32Array(counters), 0, 1) === number) throw new Error("not this time");
+  return app;
+}
+
+/** Makes an app the first time; later it is never made. */
+export async function buildFirst(counters: Counters): Promise<AppFunction> {
+  const numbers = new Int32Array(counters);
+  const made = Atomics.add(numbers, 0, 1);
+  Atomics.notify(numbers, 0);
+  if (made > 0) await new Promise(() => {});
   return app;
 }
 

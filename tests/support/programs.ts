@@ -1,5 +1,5 @@
 /**
- * Programs that tests run in a process of their own, from tests/support/programs.
+ * Runs the programs in tests/support/programs, each in a separate process.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Proxies on servers of their own, with peers on both sides that speak bytes.
+ * Proxies on their own servers, with raw peers on both sides.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * Peers that speak bytes: what no client or server of this project would say, and what it says seen as it is on the wire. Text is Latin-1,
- * one character per byte. Every wait is bounded, so that a test that goes wrong fails instead of hanging.
+ * Peers that send raw bytes, including those that no client or server of this project would send, and read
+ * raw bytes. Text is Latin-1, one character per byte. Every wait has a time limit, so that a broken test
+ * fails instead of hanging.
  *
  * @module
  */

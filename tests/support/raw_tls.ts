@@ -1,5 +1,5 @@
 /**
- * TLS without HTTP, made by hand.
+ * TLS without HTTP, for raw handshakes.
  *
  * @module
  */

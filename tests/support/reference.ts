@@ -1,5 +1,5 @@
 /**
- * The reference of a public module, as `deno doc --json` gives it.
+ * The reference of a public module, from `deno doc --json`.
  *
  * @module
  */

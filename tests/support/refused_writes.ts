@@ -1,5 +1,5 @@
 /**
- * Requests that an app answers in a process of its own: one that may mount file systems, or is another user.
+ * Requests that an app answers in a separate process, which may mount file systems or run as another user.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What a server's onExchange was told.
+ * Records what a server reports to onExchange.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Directories that are served by FilesApp.
+ * Directories that FilesApp serves.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * A file that an app serves from memory, of which the version and what is told of it can be chosen: real files have an entity tag only
- * after two seconds.
+ * A file that an app serves from memory, with a chosen version and validators: real files have an entity
+ * tag only after two seconds.
  *
  * @module
  */

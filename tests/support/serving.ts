@@ -1,5 +1,5 @@
 /**
- * A server that runs for one test, and a logger that keeps what it was told.
+ * A server that runs for one test, and a logger that records its messages.
  *
  * @module
  */

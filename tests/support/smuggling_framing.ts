@@ -1,5 +1,5 @@
 /**
- * Rows of the smuggling corpus that leave in doubt where a body ends: RFC 9112 §6 and §7.
+ * Rows of the smuggling corpus with an ambiguous end of a body: RFC 9112 §6 and §7.
  *
  * @module
  */

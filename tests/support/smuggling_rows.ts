@@ -1,5 +1,5 @@
 /**
- * What the rows of the smuggling corpus are made with.
+ * Helpers for the rows of the smuggling corpus.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * A wire between a proxy and what is behind it, which keeps every byte that the proxy sends.
+ * A relay between a proxy and its upstream, which keeps every byte that the proxy sends.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * What the suite may not do with files by itself, done by a process that may: links can be made only with permission for everything,
- * and which files a process has open nobody else is told.
+ * File operations that the suite has no permission for, run in a process that has it: making links requires
+ * access to everything, and no other process can see which files are open.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * Sources and sinks for the tests of bodies: streams and byte sources made of given pieces that record what was taken from them and
- * whether they were canceled, iterables that record how they were left, and sinks that record what they were given.
+ * Sources and sinks for the tests of bodies: streams and byte sources made of given pieces, which record
+ * what was read and whether they were canceled; iterables, which record how they were left; and sinks,
+ * which record what was written.
  *
  * @module
  */

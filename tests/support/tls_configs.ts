@@ -1,5 +1,5 @@
 /**
- * Configs of TLS, right and wrong.
+ * Valid and invalid TLS configs.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Devices that have an authority each, of which one serves the others.
+ * Devices with their own authorities, one of which serves the others.
  *
  * @module
  */

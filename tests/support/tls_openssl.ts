@@ -1,5 +1,5 @@
 /**
- * Certificates made by the openssl program, and programs that nobody here wrote as peers.
+ * Certificates made by the openssl program, and independent programs as peers.
  *
  * @module
  */

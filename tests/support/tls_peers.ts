@@ -1,5 +1,5 @@
 /**
- * Peers with every kind of certificate, and what becomes of each.
+ * Peers with every kind of certificate, and the expected outcome for each.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * A relay in front of a server, which stops handshakes half-way.
+ * A relay in front of a server, which stops handshakes midway.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Directories of two devices, of which one serves its own.
+ * Directories of two devices, one of which serves its own.
  *
  * @module
  */

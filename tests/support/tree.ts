@@ -1,5 +1,5 @@
 /**
- * The files of the project, and which of its modules import which.
+ * The files of the project, and the imports of its modules.
  *
  * @module
  */
@@ -86,7 +86,7 @@ export async function graphOf(paths: readonly string[]): Promise<ModuleGraph> {
 }
 
 /** Where an import of a module leads to: a path from the project's directory, or what it says. */
-export function relativeToRoot(specifier: string, path: string): string {
+function relativeToRoot(specifier: string, path: string): string {
   if (!specifier.startsWith(".")) return specifier;
   return new URL(specifier, new URL(path, ROOT)).href.slice(ROOT.href.length);
 }

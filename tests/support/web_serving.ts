@@ -1,5 +1,5 @@
 /**
- * The two worlds' servers for the tests of the bridge, and streams that are not there at once.
+ * Servers of both kinds for the tests of the bridge, and streams whose bytes arrive later.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * A second, independent statement of the wire's grammar, made of byte sets and regular expressions only. Tests compare the parsers
- * with it byte by byte. It works on Latin-1 text (one UTF-16 unit per byte) and answers `null` where the wire's rules refuse.
+ * A second, independent statement of the grammar, with byte sets and regular expressions only. Tests
+ * compare the parsers with it byte by byte. It works on Latin-1 text (one UTF-16 unit per byte) and returns
+ * `null` for invalid text.
  *
  * @module
  */
@@ -59,7 +60,7 @@ export function consistsOf(text: string, set: string, least = 0): boolean {
 }
 
 /** A number as the wire writes it, or null. */
-export function referenceNumber(text: string): number | null {
+function referenceNumber(text: string): number | null {
   if (!/^(0|[1-9][0-9]{0,15})$/.test(text)) return null;
   return BigInt(text) <= BigInt(limits.number) ? Number(text) : null;
 }

@@ -1,6 +1,6 @@
 /**
- * Tables of what the wire accepts, with the value it stands for, and of what it refuses, with the codes that are right. Rows are
- * Latin-1 text. Where a row breaks several rules at once the code of any of them is right.
+ * Tables of what the protocol accepts, with the parsed value, and of what it refuses, with the valid error
+ * codes. Rows are Latin-1 text. If a row breaks several rules, the code of any of them is valid.
  *
  * @module
  */

@@ -1,4 +1,4 @@
-/** download: connections that are cut, and files that change on the other end. */
+/** download: connections that break, and files that change at the server. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -11,7 +11,7 @@ import { randomBytes, serveFiles, sha256 } from "@degu/testing/transferring.ts";
 
 const SIZE = 3_000_000;
 
-Deno.test("a download through a connection that is cut again and again arrives", async () => {
+Deno.test("a download over a connection that breaks repeatedly arrives", async () => {
   await using files = await serveFiles();
   const content = randomBytes(SIZE);
   await Deno.writeFile(`${files.there}/file`, content);

@@ -1,4 +1,4 @@
-/** download: what goes wrong, and what is left then. */
+/** download: failures, and what they leave behind. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { ChunkedBodyIter } from "@degu/degu/base";
 import { download, TransferError } from "@degu/degu/transfer";
@@ -7,7 +7,7 @@ import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 
-Deno.test("a file that is not what the other end has is not kept", async () => {
+Deno.test("a file that differs from the server's is not kept", async () => {
   for (const digest of ["get", "head"] as const) {
     const there = new ServedVersion(randomBytes(200_000));
     there.digest = digest;
@@ -44,7 +44,7 @@ Deno.test("a file that changes while it arrives is not kept", async () => {
   }
 });
 
-Deno.test("answers of other servers are refused where they can't be relied upon", async () => {
+Deno.test("responses of other servers are refused if they are not reliable", async () => {
   function* chunks() {
     yield [null, new Uint8Array(9)] as const;
     yield [null, new Uint8Array(0)] as const;
@@ -69,7 +69,7 @@ Deno.test("answers of other servers are refused where they can't be relied upon"
       { "repr-digest": "sha-256=:AA==:" },
       method === "HEAD" ? null : new Uint8Array(1),
     ];
-  }, "bad repr-digest");
+  }, "invalid repr-digest");
   await using serving = serve(({ method }) => {
     return method === "HEAD" ? [404, "Not Found", {}, null] : [200, "OK", {}, new Uint8Array(1)];
   });
@@ -77,7 +77,7 @@ Deno.test("answers of other servers are refused where they can't be relied upon"
   assertEquals((await assertRejects(gone, TransferError, "HEAD")).status, 404);
 });
 
-Deno.test("a signal ends a download with its reason, and what has arrived is kept", async () => {
+Deno.test("a signal aborts a download with its reason, and what has arrived is kept", async () => {
   const there = new ServedVersion(randomBytes(1_000_000));
   await using serving = serve(there.app);
   await using dir = await tempDir();
@@ -102,7 +102,7 @@ Deno.test("a signal ends a download with its reason, and what has arrived is kep
   assertEquals(await Deno.readFile(`${dir.path}/f`), there.content);
 });
 
-Deno.test("replace: false keeps a file that is there, also one that comes into being meanwhile", async () => {
+Deno.test("replace: false keeps an existing file, even one that was created meanwhile", async () => {
   const there = new ServedVersion(randomBytes(300_000));
   await using serving = serve(there.app);
   await using dir = await tempDir();
@@ -112,7 +112,7 @@ Deno.test("replace: false keeps a file that is there, also one that comes into b
   await get();
   const { AlreadyExists } = Deno.errors;
   there.requests.length = 0;
-  await assertRejects(get, AlreadyExists, "is there already");
+  await assertRejects(get, AlreadyExists, "already exists");
   assertEquals(there.requests, []);
   await Deno.remove(file);
   there.beforePiece = () => Deno.writeTextFileSync(file, "mine");

@@ -1,4 +1,4 @@
-/** download: what is continued, and what is begun anew. */
+/** download: what is resumed, and what starts over. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { download, type TransferOptions } from "@degu/degu/transfer";
 import fc from "fast-check";
@@ -67,7 +67,7 @@ async function setUp() {
 }
 
 for (const verify of [true, false]) {
-  Deno.test(`a download that was cut is continued where it ended, with verify: ${verify}`, async () => {
+  Deno.test(`an interrupted download is resumed where it ended, with verify: ${verify}`, async () => {
     for (const cutAfter of [1, 65536, 65537, 600_000, SIZE - 1]) {
       await using files = await setUp();
       await files.cut(cutAfter, { verify });
@@ -79,7 +79,7 @@ for (const verify of [true, false]) {
   });
 }
 
-Deno.test("a download makes progress with each call, wherever it is cut", async () => {
+Deno.test("a download makes progress with each call, wherever it is interrupted", async () => {
   const property = fc.asyncProperty(
     fc.array(fc.nat({ max: 300_000 }), { maxLength: 5 }),
     async (cuts) => {
@@ -99,7 +99,7 @@ Deno.test("a download makes progress with each call, wherever it is cut", async 
   await fc.assert(property, { numRuns: 10, endOnFailure: true });
 });
 
-Deno.test("a digest that comes with the file makes a second request needless", async () => {
+Deno.test("a digest in the response makes a second request unnecessary", async () => {
   await using files = await setUp();
   files.there.digest = "get";
   await files.cut(100_000);
@@ -107,7 +107,7 @@ Deno.test("a digest that comes with the file makes a second request needless", a
   assertEquals(files.there.requests, [`GET bytes=100000-${SIZE - 1}`]);
 });
 
-Deno.test("a file that has changed is begun anew, with one request", async () => {
+Deno.test("the download of a file that has changed starts over, with one request", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   files.there.content = randomBytes(500_000);
@@ -116,7 +116,7 @@ Deno.test("a file that has changed is begun anew, with one request", async () =>
   assertEquals(files.there.requests, ["GET", "HEAD"]);
 });
 
-Deno.test("a file that is another by its digest is begun anew", async () => {
+Deno.test("the download of a file with another digest starts over", async () => {
   await using files = await setUp();
   files.there.digest = "get";
   await files.cut(600_000);
@@ -125,7 +125,7 @@ Deno.test("a file that is another by its digest is begun anew", async () => {
   assertEquals(files.there.requests, [`GET bytes=600000-${SIZE - 1}`, "GET"]);
 });
 
-Deno.test("another URI, and another server, are begun anew", async () => {
+Deno.test("another URI or another server starts over", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   await download(files.client, "/other", files.file);
@@ -136,7 +136,7 @@ Deno.test("another URI, and another server, are begun anew", async () => {
   assertEquals(result.resumedFrom, 0);
 });
 
-Deno.test("resume: false begins anew, and leaves nothing", async () => {
+Deno.test("resume: false starts over, and leaves nothing", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   await files.complete(0, { resume: false });
@@ -145,7 +145,7 @@ Deno.test("resume: false begins anew, and leaves nothing", async () => {
   assertEquals(await entries(files.dir), []);
 });
 
-Deno.test("what another call has left is kept where this one does not begin", async () => {
+Deno.test("the part of another call is kept if this one fails before it begins", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   await using failing = serve(() => [503, "Service Unavailable", {}, null]);
@@ -155,7 +155,7 @@ Deno.test("what another call has left is kept where this one does not begin", as
   assertEquals(await entries(files.dir), [PART, RECORD]);
 });
 
-Deno.test("without a digest nothing is continued that may not be on the disk", async () => {
+Deno.test("without a digest only data that was synced to the disk is resumed", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   await files.complete(0, { verify: false });
@@ -164,7 +164,7 @@ Deno.test("without a digest nothing is continued that may not be on the disk", a
   await files.complete(600_000);
 });
 
-Deno.test("without a strong entity tag nothing is kept, nor of a small file", async () => {
+Deno.test("without a strong entity tag, or for a small file, no part is kept", async () => {
   for (const etag of [null, 'W/"one"']) {
     await using files = await setUp();
     files.there.etag = etag;
@@ -178,7 +178,7 @@ Deno.test("without a strong entity tag nothing is kept, nor of a small file", as
   assertEquals(await entries(files.dir), []);
 });
 
-Deno.test("a part that is complete is verified, and nothing is moved", async () => {
+Deno.test("a complete part is verified, and nothing is transferred", async () => {
   await using files = await setUp();
   files.there.digest = "never";
   await assertRejects(() => files.get(), Error, "verify: false");
@@ -197,7 +197,7 @@ Deno.test("a part that is complete is verified, and nothing is moved", async () 
   await files.complete(0);
 });
 
-Deno.test("what is not a part of this file is begun anew", async (t) => {
+Deno.test("anything that is not a part of this file starts over", async (t) => {
   const changes: Record<string, (dir: string) => Promise<void>> = {
     "without a record": (dir) => Deno.remove(`${dir}/${RECORD}`),
     "with an empty record": (dir) => Deno.truncate(`${dir}/${RECORD}`),
@@ -238,7 +238,7 @@ Deno.test("what is not a part of this file is begun anew", async (t) => {
   }
 });
 
-Deno.test("a link in the place of the part is not followed", async () => {
+Deno.test("a link in place of the part is not followed", async () => {
   await using files = await setUp();
   const victim = `${files.dir}/victim`;
   await Deno.writeTextFile(victim, "precious");
@@ -248,7 +248,7 @@ Deno.test("a link in the place of the part is not followed", async () => {
   assertEquals(await entries(files.dir), ["copy", "victim"]);
 });
 
-Deno.test("a part that was damaged is found by its digest, and not kept", async () => {
+Deno.test("a damaged part is detected by its digest, and not kept", async () => {
   await using files = await setUp();
   await files.cut(600_000);
   using part = await Deno.open(`${files.dir}/${PART}`, { write: true });
@@ -259,7 +259,7 @@ Deno.test("a part that was damaged is found by its digest, and not kept", async 
   await files.complete(0);
 });
 
-Deno.test("an answer with another range is refused, and a range that is none is asked for anew", async () => {
+Deno.test("a response with another range is refused, and a 416 starts over", async () => {
   await using files = await setUp();
   let status = 206;
   await using odd = serve((request, session, api) => {

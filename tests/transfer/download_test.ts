@@ -29,7 +29,7 @@ Deno.test("files of every size arrive, over a client and over a connection", asy
   }
 });
 
-Deno.test("files have names in any language on both ends", async () => {
+Deno.test("file names may be in any language on both ends", async () => {
   await using files = await serveFiles();
   const names = [
     "a b.txt",
@@ -53,7 +53,7 @@ Deno.test("files have names in any language on both ends", async () => {
   assertEquals(await entries(files.here), names.toSorted());
 });
 
-Deno.test("a file gets the time that it is given", async () => {
+Deno.test("a file gets the specified time", async () => {
   await using files = await serveFiles((dir) => new FilesApp(dir, { write: true }));
   await Deno.writeTextFile(`${files.here}/file`, "content");
   const modified = new Date("2001-02-03T04:05:06.789Z");
@@ -63,7 +63,7 @@ Deno.test("a file gets the time that it is given", async () => {
   assertEquals((await Deno.stat(`${files.here}/copy`)).mtime, modified);
 });
 
-Deno.test("download checks its arguments before it connects or writes", async () => {
+Deno.test("download validates its arguments before it connects or writes", async () => {
   await using files = await serveFiles();
   const { client, here } = files;
   const file = `${here}/copy`;

@@ -1,4 +1,4 @@
-/** Entries of directories, as they come piece by piece. */
+/** Directory entries, parsed piece by piece. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { type DirectoryEntry, TransferError } from "@degu/degu/transfer";
 import { EntryParser } from "@degu/internal/transfer/entry_parser.ts";
@@ -19,7 +19,7 @@ function parse(text: string | Uint8Array, length = 7, parsed: DirectoryEntry[] =
   return parsed;
 }
 
-Deno.test("what is written as JSON is read back, however it is cut", () => {
+Deno.test("entries written as JSON are read back, however the bytes are split", () => {
   const makeEntry = fc.record({
     name: fc.constantFrom(...NAMES, "}", "{", "[", '\\"}', "],"),
     kind: fc.constantFrom("file" as const, "directory" as const),
@@ -37,7 +37,7 @@ Deno.test("what is written as JSON is read back, however it is cut", () => {
   fc.assert(property, { numRuns: 200 });
 });
 
-Deno.test("an entry with a bad name, kind, size or time is an error, and those before it are given", () => {
+Deno.test("an entry with an invalid name, kind, size or time is an error, and earlier ones are returned", () => {
   const bad: Readonly<Record<string, unknown>>[] = [
     ...["", ".", "..", "a/b", "a\0b", "x".repeat(256), "\ud800", 1, null, undefined].map((
       name,
@@ -69,7 +69,7 @@ Deno.test("an entry with a bad name, kind, size or time is an error, and those b
   }
 });
 
-Deno.test("what is not an array of objects is an error", () => {
+Deno.test("anything that is not an array of objects is an error", () => {
   const e = JSON.stringify(entry());
   const texts = [
     "",

@@ -24,7 +24,7 @@ async function openPattern() {
   };
 }
 
-Deno.test("the bytes between two positions come in their order", async () => {
+Deno.test("the bytes between two positions are read in order", async () => {
   await using opened = await openPattern();
   const content = pattern(SIZE);
   const position = fc.integer({ min: 0, max: SIZE });
@@ -44,7 +44,7 @@ Deno.test("the bytes between two positions come in their order", async () => {
   await fc.assert(property, { numRuns: 10, examples: [[0, 0], [0, SIZE], [SIZE, SIZE]] });
 });
 
-Deno.test("a file that ends early is the caller's error, and what there is comes first", async () => {
+Deno.test("a file that ends early is the caller's error, after the available bytes", async () => {
   await using opened = await openPattern();
   let count = 0;
   const reading = async () => {
@@ -56,7 +56,7 @@ Deno.test("a file that ends early is the caller's error, and what there is comes
   assertEquals(count, SIZE - 10);
 });
 
-Deno.test("a reader that stops early leaves the file free", async () => {
+Deno.test("a reader that stops early releases the file", async () => {
   await using opened = await openPattern();
   for await (const _piece of readPieces(opened.file, 0, SIZE, tooShort)) break;
   await opened.file.seek(0, Deno.SeekMode.Start);

@@ -1,4 +1,4 @@
-/** listDirectory: lists of every length, and answers that are none. */
+/** listDirectory: lists of every length, and invalid responses. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
@@ -51,7 +51,7 @@ Deno.test("a directory is listed with names in any language", async () => {
   );
 });
 
-Deno.test("a list of 10,000 entries comes entry by entry", async () => {
+Deno.test("a list of 10,000 entries arrives entry by entry", async () => {
   await using files = await serveFiles(listing);
   const expected = new Set(Array.from({ length: 10_000 }, (_, i) => `file ${i}`));
   makeEmptyFiles(files.there, [...expected]);
@@ -61,7 +61,7 @@ Deno.test("a list of 10,000 entries comes entry by entry", async () => {
   assertEquals(expected.size, 0);
 });
 
-Deno.test("entries are given before the list is complete", async () => {
+Deno.test("entries are returned before the list is complete", async () => {
   const release = Promise.withResolvers<void>();
   async function* chunks() {
     yield [null, new TextEncoder().encode(`[${JSON.stringify(entry())},`)] as const;
@@ -79,7 +79,7 @@ Deno.test("entries are given before the list is complete", async () => {
   assertEquals(names, ["a", "b"]);
 });
 
-Deno.test("an answer that is no list says what the other end needs", async () => {
+Deno.test("a response that is not a list says what the server needs", async () => {
   await using files = await serveFiles();
   await Deno.mkdir(`${files.there}/d`);
   await Deno.writeTextFile(`${files.there}/d/index.html`, "[]");
@@ -97,7 +97,7 @@ Deno.test("an answer that is no list says what the other end needs", async () =>
   assertEquals((await conn.get("/d/index.html")).status, 200);
 });
 
-Deno.test("a list that is left early, or aborted, gives up the connection; a whole one keeps it", async () => {
+Deno.test("a list that is abandoned or aborted closes the connection; a complete one keeps it", async () => {
   const more = new Array(10_000).fill(JSON.stringify(entry()));
   await using serving = serve((...args) => {
     const app = answering(`[${more.join()}]`, undefined, 65536) as (...args: unknown[]) => never;
@@ -127,7 +127,7 @@ Deno.test("a list that is left early, or aborted, gives up the connection; a who
   assertEquals(await assertRejects(() => Array.fromAsync(aborted), Error), reason);
 });
 
-Deno.test("listDirectory checks its arguments at once", () => {
+Deno.test("listDirectory validates its arguments at once", () => {
   const client = { connect: () => {} } as never;
   for (const uri of ["/a", "/a?b"]) {
     assertThrows(() => listDirectory(client, uri), RangeError, 'must end with "/"');

@@ -1,4 +1,4 @@
-/** Files of this device: what is there, and what is not. */
+/** Local files that exist, and those that don't. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { TransferError } from "@degu/degu/transfer";
 import {
@@ -10,7 +10,7 @@ import {
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
-Deno.test("a new file is made only where there is nothing", async () => {
+Deno.test("a new file is created only if there is none", async () => {
   await using dir = await tempDir();
   {
     using file = await createFile(`${dir.path}/a`);
@@ -29,7 +29,7 @@ Deno.test("a new file is made only where there is nothing", async () => {
   await assertRejects(() => createFile(`${dir.path}/none/a`), Deno.errors.NotFound);
 });
 
-Deno.test("a regular file is opened, and what else has its name is removed", async () => {
+Deno.test("a regular file is opened, and anything else with its name is removed", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/file`, "12345");
   {
@@ -47,7 +47,7 @@ Deno.test("a regular file is opened, and what else has its name is removed", asy
   await assertRejects(() => openRegularFile(`${dir.path}/full`));
 });
 
-Deno.test("a full disk and a quota that is reached are named, other errors stay", () => {
+Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {
   for (const code of ["ENOSPC", "EDQUOT"]) {
     const cause = Object.assign(new Error("message"), { code });
     const error = explainFullDisk(cause, "/the/file");

@@ -23,7 +23,7 @@ Deno.test("options have defaults, and are copied", () => {
   assertEquals(settings.modified?.getTime(), 1e12);
 });
 
-Deno.test("what is wrong is named", () => {
+Deno.test("invalid options are named", () => {
   type Case = [
     uri: unknown,
     file: unknown,

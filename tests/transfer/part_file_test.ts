@@ -1,4 +1,4 @@
-/** The part of a download: which target may have one, who has it locked, and what it becomes. */
+/** The part of a download: valid targets, its lock, and its completion. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { download, TransferError } from "@degu/degu/transfer";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
@@ -8,7 +8,7 @@ import { serve } from "@degu/testing/serving.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 
-Deno.test("a target that can't be written is refused before anything is asked for", async () => {
+Deno.test("a target that can't be written is refused before any request", async () => {
   await using files = await serveFiles(() => () => {
     throw new Error("asked");
   });
@@ -64,7 +64,7 @@ Deno.test("the second of two downloads to one target is refused, and the first c
   assertEquals(await entries(dir.path), ["f", "g"]);
 });
 
-Deno.test("of many downloads to one target at once each ends well or is refused", async () => {
+Deno.test("of many downloads to one target each succeeds or is refused", async () => {
   await using files = await serveFiles();
   const content = randomBytes(100_000);
   await Deno.writeFile(`${files.there}/f`, content);
@@ -78,7 +78,7 @@ Deno.test("of many downloads to one target at once each ends well or is refused"
   assertEquals(await entries(files.here), ["f"]);
 });
 
-Deno.test("a file that is replaced keeps its permission bits, and a link is replaced itself", async () => {
+Deno.test("a file that is replaced keeps its permission bits, and a link is itself replaced", async () => {
   await using files = await serveFiles();
   await Deno.writeTextFile(`${files.there}/file`, "new");
   await Deno.writeTextFile(`${files.here}/copy`, "old", { mode: 0o600 });

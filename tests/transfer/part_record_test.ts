@@ -19,7 +19,7 @@ const RECORD: PartRecord = {
   synced: 0,
 };
 
-Deno.test("a record is read as it was written, and only its owner reads it", async () => {
+Deno.test("a record is read as it was written, and only its owner can read it", async () => {
   await using dir = await tempDir();
   const part = `${dir.path}/part`;
   assertEquals(await readRecord(part), null);
@@ -44,7 +44,7 @@ Deno.test("a record is read as it was written, and only its owner reads it", asy
   assertEquals(await entries(dir.path), []);
 });
 
-Deno.test("what is left of a record that was being written is in nobody's way", async () => {
+Deno.test("an incomplete record that was being written is harmless", async () => {
   await using dir = await tempDir();
   const part = `${dir.path}/part`;
   await Deno.writeTextFile(`${part}.json.tmp`, "{");
@@ -52,7 +52,7 @@ Deno.test("what is left of a record that was being written is in nobody's way", 
   assertEquals([await readRecord(part), await entries(dir.path)], [RECORD, ["part.json"]]);
 });
 
-Deno.test("what is no record of this format is none", async () => {
+Deno.test("content that is not a record of this format is ignored", async () => {
   await using dir = await tempDir();
   const part = `${dir.path}/part`;
   await writeRecord(part, RECORD);

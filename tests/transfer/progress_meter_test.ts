@@ -28,7 +28,7 @@ Deno.test("progress is reported at most ten times a second, and at the end", asy
   }
 });
 
-Deno.test("what a progress callback throws ends the download, which can be resumed", async () => {
+Deno.test("an error of the progress callback ends the download, which can be resumed", async () => {
   const there = new ServedVersion(randomBytes(200_000));
   await using serving = serve(there.app);
   await using files = await serveFiles();

@@ -1,4 +1,4 @@
-/** Bytes that arrive, on their way to a file. */
+/** Writing received bytes to a file. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
@@ -29,7 +29,7 @@ function collect() {
   };
 }
 
-Deno.test("a body is written and hashed as it is, however it is cut", async () => {
+Deno.test("a body is written and hashed unchanged, however it is split", async () => {
   const lengths = fc.array(fc.integer({ min: 1, max: 300_000 }), { maxLength: 4 });
   const property = fc.asyncProperty(lengths, fc.nat(100), async (lengths, more) => {
     const content = pattern(lengths.reduce((sum, length) => sum + length, more));
@@ -51,7 +51,7 @@ Deno.test("what arrived before a body failed is written", async () => {
   assertEquals([written.length, counted()], [700_000, 700_000]);
 });
 
-Deno.test("a write that fails ends the body", async () => {
+Deno.test("a failed write ends the body", async () => {
   const failure = new Error("full");
   const { receiver } = collect();
   const write = () => Promise.reject(failure);

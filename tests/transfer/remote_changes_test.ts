@@ -6,7 +6,7 @@ import { serveFiles, visible } from "@degu/testing/transferring.ts";
 
 const write = (dir: string) => new FilesApp(dir, { write: true });
 
-Deno.test("a directory is made, and what is empty or a file is deleted, over one connection", async () => {
+Deno.test("a directory is created, and empty directories and files are deleted, over one connection", async () => {
   await using files = await serveFiles(write);
   using connection = await files.client.connect();
   assertEquals(await makeDirectory(connection, fileUri("a b", "Ö", "")), true);
@@ -18,21 +18,25 @@ Deno.test("a directory is made, and what is empty or a file is deleted, over one
   assertEquals(connection.closed, false);
 });
 
-Deno.test("what the other end does not do is an error with its status", async () => {
+Deno.test("an unsupported operation is an error with its status", async () => {
   await using files = await serveFiles(write);
   const { client, there } = files;
   await Deno.mkdir(`${there}/full/inside`, { recursive: true });
   await Deno.writeTextFile(`${there}/file`, "text");
-  const cases: [call: () => Promise<unknown>, status: number][] = [
-    [() => deleteFile(client, "/none"), 404],
-    [() => deleteFile(client, "/full"), 409],
-    [() => deleteFile(client, "/file/"), 404],
-    [() => deleteFile(client, "/"), 403],
-    [() => makeDirectory(client, "/file/"), 409],
-    [() => makeDirectory(client, "/"), 403],
+  const cases: [call: () => Promise<unknown>, status: number, hint: string][] = [
+    [() => deleteFile(client, "/none"), 404, "there is nothing of this name"],
+    [
+      () => deleteFile(client, "/full"),
+      409,
+      "the directory is not empty; delete what is in it first",
+    ],
+    [() => deleteFile(client, "/file/"), 404, "there is nothing of this name"],
+    [() => deleteFile(client, "/"), 403, "may not write there"],
+    [() => makeDirectory(client, "/file/"), 409, "a file has this name"],
+    [() => makeDirectory(client, "/"), 403, "may not write there"],
   ];
-  for (const [call, status] of cases) {
-    assertEquals((await assertRejects(call, TransferError)).status, status);
+  for (const [call, status, hint] of cases) {
+    assertEquals((await assertRejects(call, TransferError, hint)).status, status);
   }
   await assertRejects(() => makeDirectory(client, "/a"), RangeError, "end with");
   await assertRejects(() => makeDirectory(null as unknown as typeof client, "/a/"), TypeError);

@@ -3,7 +3,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { remoteDigest, TransferError } from "@degu/degu/transfer";
 import { randomBytes, serveFiles, sha256 } from "@degu/testing/transferring.ts";
 
-Deno.test("the other end hashes a file, and nothing of it is moved", async () => {
+Deno.test("the server hashes a file without transferring it", async () => {
   await using files = await serveFiles();
   const content = randomBytes(3_000_000);
   await Deno.writeFile(`${files.there}/a`, content);
@@ -14,7 +14,7 @@ Deno.test("the other end hashes a file, and nothing of it is moved", async () =>
   assertEquals(error.status, 404);
 });
 
-Deno.test("a server that does not say the digest is named", async () => {
+Deno.test("a server that does not send the digest is named", async () => {
   await using files = await serveFiles(() => () => [200, "OK", {}, null]);
   const error = await assertRejects(() => remoteDigest(files.client, "/a"), TransferError);
   assertEquals(error.code, "UNEXPECTED_RESPONSE");

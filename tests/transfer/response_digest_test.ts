@@ -1,4 +1,4 @@
-/** The digest that a response gives. */
+/** The digest in a response. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { Response } from "@degu/degu/base";
 import { TransferError } from "@degu/degu/transfer";
@@ -9,20 +9,20 @@ function responseWith(digest?: string): Response {
   return new Response(200, "OK", digest === undefined ? {} : { "repr-digest": digest }, null);
 }
 
-Deno.test("the SHA-256 of a response is read, where it has one", () => {
+Deno.test("the SHA-256 of a response is read, if it has one", () => {
   const zeros = `sha-256=:${"A".repeat(43)}=:`;
   assertEquals(readDigest("GET", "/a", responseWith(zeros)), "0".repeat(64));
   assertEquals(readDigest("GET", "/a", responseWith()), null);
   assertEquals(readDigest("GET", "/a", responseWith("sha-512=:AA==:")), null);
 });
 
-Deno.test("a digest of another form is an error that says where it came from", () => {
+Deno.test("a malformed digest is an error that says where it came from", () => {
   for (const digest of ["", "sha-256", "sha-256=:AA==:", "sha-256=0"]) {
     const read = () => readDigest("HEAD", "/a b", responseWith(digest));
     const error = assertThrows(
       read,
       TransferError,
-      'HEAD "/a b": the answer has a bad repr-digest',
+      'HEAD "/a b": the response has an invalid repr-digest',
     );
     assertEquals([error.code, error.cause instanceof RangeError], ["UNEXPECTED_RESPONSE", true]);
   }

@@ -24,7 +24,7 @@ async function run(failures: number, options: RetryOptions = {}, error: () => un
   return [await result, waits];
 }
 
-Deno.test("a call is made again three times, after a while that doubles", async () => {
+Deno.test("a call is retried three times, with doubling delays", async () => {
   assertEquals(await run(0), ["done", []]);
   assertEquals(await run(3), ["done", [1000, 2000, 4000]]);
   assertEquals(await run(4), ["lost", [1000, 2000, 4000]]);
@@ -33,7 +33,7 @@ Deno.test("a call is made again three times, after a while that doubles", async 
   assertEquals(await run(1, {}, () => new Deno.errors.NotFound("none")), ["none", []]);
 });
 
-Deno.test("attempts are counted anew whenever something has been moved", async () => {
+Deno.test("attempts are counted from zero after each progress", async () => {
   using time = new FakeTime();
   const numbers: number[] = [];
   let calls = 0;
@@ -45,7 +45,7 @@ Deno.test("attempts are counted anew whenever something has been moved", async (
   assertEquals([await result, numbers], ["lost", [1, 2, 1, 2, 3]]);
 });
 
-Deno.test("a signal ends the waiting, and no call is made behind it", async () => {
+Deno.test("a signal ends the wait, and no further call is made", async () => {
   using time = new FakeTime();
   const controller = new AbortController();
   const { signal } = controller;

@@ -1,4 +1,4 @@
-/** The connection of a transfer: who the other end is, and how often it is used. */
+/** The connection of a transfer: its peer, and how often it is used. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SSLClient } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
@@ -12,7 +12,7 @@ import { randomBytes, serveFiles, sha256 } from "@degu/testing/transferring.ts";
 const SIZE = 6_000_000;
 const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
 
-Deno.test("both directions over TLS, and a part of the same device at another address is continued", async () => {
+Deno.test("both directions work over TLS, and a part of the same device at another address is resumed", async () => {
   await using pki = await TempPKI.create();
   await using files = await serveFiles(both);
   const content = randomBytes(SIZE);
@@ -36,7 +36,7 @@ Deno.test("both directions over TLS, and a part of the same device at another ad
   assertEquals(await Deno.readFile(`${files.there}/copy`), content);
 });
 
-Deno.test("many files go over one connection", async () => {
+Deno.test("many files are transferred over one connection", async () => {
   await using files = await serveFiles(both);
   using conn = await files.client.connect();
   const names = Array.from({ length: 50 }, (_, i) => `file ${i} – é`);

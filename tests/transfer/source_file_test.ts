@@ -45,7 +45,7 @@ Deno.test("a file of any size is hashed, and read from any offset, as often as n
   }
 });
 
-Deno.test("only a regular file can be the source, also by a link", async () => {
+Deno.test("only a regular file can be the source, even through a link", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(`${dir.path}/f`, "12345");
   await makeLinks({ [`${dir.path}/link`]: "f", [`${dir.path}/up`]: "." });
@@ -61,7 +61,7 @@ Deno.test("only a regular file can be the source, also by a link", async () => {
   }
 });
 
-Deno.test("a file that was overwritten or cut never comes to its end", async () => {
+Deno.test("a file that was overwritten or truncated never reaches its end", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/f`;
   const changes = [
@@ -79,7 +79,7 @@ Deno.test("a file that was overwritten or cut never comes to its end", async () 
   }
 });
 
-Deno.test("what is appended does not count", async () => {
+Deno.test("appended data is ignored", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/f`;
   await Deno.writeFile(path, pattern(2_500_000));

@@ -1,4 +1,4 @@
-/** What a power failure would leave of a download without a digest: it is noted now and then. */
+/** How much of a download without a digest would survive a power failure: recorded at intervals. */
 import { assertEquals } from "@std/assert";
 import { PartFile } from "@degu/internal/transfer/part_file.ts";
 import { readRecord } from "@degu/internal/transfer/part_record.ts";
@@ -7,7 +7,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 
 const INTERVAL = 268_435_456;
 
-Deno.test("every 256 MiB the record of a part says how much is on the disk", async () => {
+Deno.test("every 256 MiB the record of a part notes how much was synced to the disk", async () => {
   await using dir = await tempDir();
   await using part = await PartFile.open(`${dir.path}/f`, true);
   const noted = async () => (await readRecord(`${dir.path}/.f.degu-part`))?.synced;

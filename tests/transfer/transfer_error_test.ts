@@ -4,16 +4,16 @@ import { download, TransferError } from "@degu/degu/transfer";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("a status says what was asked and what to do, and leaves the connection", async () => {
+Deno.test("the error for a status says what was requested and what to do, and the connection stays usable", async () => {
   const hints: [number, string, string][] = [
     [301, "Moved Permanently", "is a directory"],
     [400, "Bad Request", "did not accept"],
     [403, "Forbidden", "may not read"],
     [404, "Not Found", "there is no such file, or it is not for this client"],
-    [405, "Method Not Allowed", "no FilesApp"],
-    [412, "Precondition Failed", "there is a file already"],
+    [405, "Method Not Allowed", "not a FilesApp"],
+    [412, "Precondition Failed", "the file already exists"],
     [418, "Teapot", "is it a FilesApp"],
-    [500, "Internal Server Error", "look at its log"],
+    [500, "Internal Server Error", "check its log"],
     [206, "Partial Content", "is it a FilesApp"],
   ];
   let answer: [number, string] = [200, "OK"];

@@ -10,7 +10,7 @@ import { isTransient, TransferError } from "@degu/degu/transfer";
 
 const status = (status: number) => new TransferError("STATUS", "", { status });
 
-Deno.test("what the network does may be over in a moment, and what the other end has decided is not", () => {
+Deno.test("network errors are transient, and decisions of the other device are not", () => {
   const transient = [
     new Deno.errors.ConnectionRefused(),
     new Deno.errors.ConnectionReset(),

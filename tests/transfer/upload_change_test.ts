@@ -1,4 +1,4 @@
-/** upload: files that change, calls that are aborted, and answers of other servers. */
+/** upload: files that change, calls that are aborted, and responses of other servers. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
@@ -25,7 +25,7 @@ async function overwrite(path: string, at: number): Promise<void> {
   await file.write(new Uint8Array(10));
 }
 
-Deno.test("a file that changes while it is sent is a clear error, and not visible there", async (t) => {
+Deno.test("a file that changes while it is sent is a clear error, and not visible at the server", async (t) => {
   const changes: Record<string, (path: string) => Promise<void>> = {
     "overwritten at its end": (path) => overwrite(path, SIZE - 10),
     "overwritten at its beginning": (path) => overwrite(path, 0),
@@ -49,7 +49,7 @@ Deno.test("a file that changes while it is sent is a clear error, and not visibl
   }
 });
 
-Deno.test("what is appended to a file while it is sent does not count", async () => {
+Deno.test("data that is appended to a file while it is sent is ignored", async () => {
   let path = "";
   const append = () => Deno.writeFile(path, new Uint8Array(100), { append: true });
   await using files = await serveFiles((dir) => interfering(dir, append));
@@ -60,7 +60,7 @@ Deno.test("what is appended to a file while it is sent does not count", async ()
   assert((await Deno.readFile(`${files.there}/copy`)).every((byte, i) => byte === content[i]));
 });
 
-Deno.test("a signal ends an upload with its reason, and the next call goes on", async () => {
+Deno.test("a signal aborts an upload with its reason, and the next call resumes it", async () => {
   const controller = new AbortController();
   const reason = new Error("enough");
   await using files = await serveFiles((dir) => interfering(dir, () => controller.abort(reason)));
@@ -99,7 +99,7 @@ async function uploadTo(answers: Answers): Promise<TransferError> {
   return await assertRejects(uploading, TransferError);
 }
 
-Deno.test("answers of other servers are refused where they can't be relied upon", async () => {
+Deno.test("responses of other servers are refused if they are not reliable", async () => {
   const refused: [Answers, string, string][] = [
     [{ head: [200, {}] }, "UNEXPECTED_RESPONSE", "write: true"],
     [{ head: [200, { "upload-offset": "6" }] }, "UNEXPECTED_RESPONSE", "how much"],
@@ -108,7 +108,11 @@ Deno.test("answers of other servers are refused where they can't be relied upon"
     [{ head: [404, {}] }, "STATUS", "write: true"],
     [{ head: [301, {}] }, "STATUS", "301"],
     [{ put: [201, {}] }, "UNEXPECTED_RESPONSE", "verify: false"],
-    [{ put: [201, { "repr-digest": "sha-256=:AA==:" }] }, "UNEXPECTED_RESPONSE", "bad repr-digest"],
+    [
+      { put: [201, { "repr-digest": "sha-256=:AA==:" }] },
+      "UNEXPECTED_RESPONSE",
+      "invalid repr-digest",
+    ],
     [
       { put: [201, { "repr-digest": `sha-256=:${"A".repeat(43)}=:` }] },
       "DIGEST_MISMATCH",
@@ -120,7 +124,7 @@ Deno.test("answers of other servers are refused where they can't be relied upon"
     [{ put: [405, {}] }, "STATUS", "write: true"],
     [{ put: [409, {}] }, "STATUS", "directory is in the way"],
     [{ put: [409, OFFSET] }, "STATUS", "another part"],
-    [{ put: [412, {}] }, "STATUS", "there is a file already"],
+    [{ put: [412, {}] }, "STATUS", "the file already exists"],
     [{ put: [413, {}] }, "STATUS", "maxBytes"],
     [{ put: [503, {}] }, "STATUS", "its log"],
     [{ put: [507, {}] }, "STATUS", "no space left"],
@@ -134,7 +138,7 @@ Deno.test("answers of other servers are refused where they can't be relied upon"
   }
 });
 
-Deno.test("another offset is followed once", async () => {
+Deno.test("a different offset is used once", async () => {
   const offsets: string[] = [];
   let conflicts = 1;
   await using serving = serve(async ({ method, body, headers }) => {

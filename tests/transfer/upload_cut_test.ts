@@ -1,4 +1,4 @@
-/** upload: connections that are cut. */
+/** upload: connections that break. */
 import { assert, assertEquals } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
@@ -9,7 +9,7 @@ import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing
 const SIZE = 3_000_000;
 const both = (dir: string) => new FilesApp(dir, { list: true, write: true });
 
-Deno.test("an upload through a connection that is cut again and again arrives", async () => {
+Deno.test("an upload over a connection that breaks repeatedly arrives", async () => {
   await using files = await serveFiles(both);
   const content = randomBytes(SIZE);
   await Deno.writeFile(`${files.here}/file`, content);

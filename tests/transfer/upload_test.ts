@@ -9,7 +9,7 @@ import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing
 const SIZES = [0, 1, 65535, 65536, 1048575, 1048576, 1048577, 3_000_000];
 const writable = (dir: string) => new FilesApp(dir, { write: true });
 
-Deno.test("files of every size get there, over a client and over a connection", async (t) => {
+Deno.test("files of every size are uploaded, over a client and over a connection", async (t) => {
   await using files = await serveFiles(writable);
   using conn = await files.client.connect();
   for (const size of SIZES) {
@@ -31,7 +31,7 @@ Deno.test("files of every size get there, over a client and over a connection", 
   }
 });
 
-Deno.test("a file that is there already is not moved", async () => {
+Deno.test("an existing file with the same content is not sent", async () => {
   await using files = await serveFiles(writable);
   for (const size of [0, 1, 100_000, 2_000_000]) {
     await Deno.writeFile(`${files.here}/file`, randomBytes(size));
@@ -47,7 +47,7 @@ Deno.test("a file that is there already is not moved", async () => {
   }
 });
 
-Deno.test("files have names in any language on both ends, and directories are made", async () => {
+Deno.test("file names may be in any language on both ends, and directories are created", async () => {
   await using files = await serveFiles(writable);
   const names = ["a b.txt", "Öl", "日本語.txt", "😀", "~", "%41", "a\nb", '"\\', "é".repeat(127)];
   for (const name of names) {
@@ -59,7 +59,7 @@ Deno.test("files have names in any language on both ends, and directories are ma
   assertEquals(await entries(`${files.there}/d d/ß`), names.toSorted());
 });
 
-Deno.test("progress is reported at the end, and counts what this call moves", async () => {
+Deno.test("progress is reported at the end, and counts what this call transfers", async () => {
   await using files = await serveFiles(writable);
   await Deno.writeFile(`${files.here}/file`, randomBytes(3_000_000));
   const reports: TransferProgress[] = [];
@@ -70,7 +70,7 @@ Deno.test("progress is reported at the end, and counts what this call moves", as
   assertEquals(reports.at(-1), { bytes: 0, total: 3_000_000, resumedFrom: 3_000_000 });
 });
 
-Deno.test("upload checks its arguments before it reads or connects", async () => {
+Deno.test("upload validates its arguments before it reads or connects", async () => {
   await using files = await serveFiles(writable);
   const { client, here } = files;
   const file = `${here}/file`;
@@ -125,7 +125,7 @@ Deno.test("a server that does not accept a file says why", async () => {
   }
 });
 
-Deno.test("replace: false keeps another file that is there, and accepts the very same", async () => {
+Deno.test("replace: false keeps a different existing file, and accepts an identical one", async () => {
   await using files = await serveFiles(writable);
   for (const size of [0, 5, 2_000_000]) {
     const file = `${files.here}/file`;
@@ -140,7 +140,7 @@ Deno.test("replace: false keeps another file that is there, and accepts the very
       const error = await assertRejects(
         () => put(options),
         TransferError,
-        "there is a file already",
+        "the file already exists",
       );
       assertEquals(error.status, 412);
     }
@@ -149,7 +149,7 @@ Deno.test("replace: false keeps another file that is there, and accepts the very
   }
 });
 
-Deno.test("replace: false is the same over a connection, which is kept where the very same file is there", async () => {
+Deno.test("replace: false works the same over a connection, which is kept if an identical file exists", async () => {
   await using files = await serveFiles(writable);
   const file = `${files.here}/file`;
   for (const size of [0, 5, 2_000_000]) {

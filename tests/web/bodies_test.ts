@@ -55,7 +55,7 @@ for (const [kind, make] of Object.entries(hellos)) {
     assert(await rejectionOf(body.writeTo(new sources.RecordingSink()), "a canceled body"));
   });
 
-  Deno.test(`encodedStreamOf: what a ${kind} writes, and nothing before it is read`, async () => {
+  Deno.test(`encodedStreamOf: the stream has what a ${kind} writes, and nothing is written before a read`, async () => {
     const body = make();
     const stream = encodedStreamOf(body);
     assertEquals(body.used, false);
@@ -63,7 +63,7 @@ for (const [kind, make] of Object.entries(hellos)) {
   });
 }
 
-Deno.test("encodedStreamOf asks for the next write only after a read, and copies it", async () => {
+Deno.test("encodedStreamOf requests the next write only after a read, and copies it", async () => {
   const array = latin1("a");
   const writes: string[] = [];
   const body = {
@@ -90,7 +90,7 @@ Deno.test("encodedStreamOf asks for the next write only after a read, and copies
   ]);
 });
 
-Deno.test("encodedStreamOf fails with the body, and a body fails with its stream", async () => {
+Deno.test("encodedStreamOf errors if the body fails, and a body fails if its stream errors", async () => {
   const failure = new Error("broken");
   const failing = new BodyIter(
     (function* () {
@@ -108,7 +108,7 @@ Deno.test("encodedStreamOf fails with the body, and a body fails with its stream
   assertEquals(items.settled, true);
 });
 
-Deno.test("bodyOfBytes joins pieces in one array, which one piece is already", () => {
+Deno.test("bodyOfBytes joins pieces into one array, and returns a single piece unchanged", () => {
   fc.assert(fc.property(fc.array(fc.uint8Array()), (pieces) => {
     const body = bodyOfBytes(pieces);
     assertInstanceOf(body, Uint8Array);
@@ -122,14 +122,14 @@ Deno.test("bodyOfBytes joins pieces in one array, which one piece is already", (
   assertInstanceOf(bodyOfBytes(large.slice(0, 1)), Uint8Array);
 });
 
-Deno.test("streamedBody has the length in the headers, or is chunked", async () => {
+Deno.test("streamedBody has the length from the headers, or is chunked", async () => {
   const whole = streamedBody(piecesOf(latin1("hello")), { "content-length": 5 });
   assertEquals([whole.chunked, await written(whole)], [false, "hello"]);
   const chunked = streamedBody(piecesOf(latin1("hello")), {});
   assertEquals([chunked.chunked, await written(chunked)], [true, ENCODED]);
 });
 
-Deno.test("chunkedBody makes a chunk of each piece that is not empty, and of a large one several", async () => {
+Deno.test("chunkedBody makes one chunk of each non-empty piece, and several of a large one", async () => {
   const pieces = ["a", "", "bc", ""].map(latin1);
   assertEquals(await written(chunkedBody(piecesOf(...pieces))), "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n");
   assertEquals(await written(chunkedBody(piecesOf())), "0\r\n\r\n");
@@ -146,7 +146,7 @@ Deno.test("chunkedBody cancels its stream if it is not sent to its end", async (
   assertEquals(source.cancelled, [sink.failure]);
 });
 
-Deno.test("takeWhole leaves pieces alone that have to be sent chunked", async () => {
+Deno.test("takeWhole leaves pieces unread that must be sent chunked", async () => {
   const headers = { "transfer-encoding": "chunked" };
   const pieces = piecesOf(latin1("hello"));
   assertEquals(await takeWhole(pieces, headers), null);
@@ -172,13 +172,13 @@ Deno.test("endingWith is a byte stream with the same content, and reports its en
   }
 });
 
-Deno.test("endingWith detaches nothing of the stream that it reads", async () => {
+Deno.test("endingWith detaches no buffer of the stream that it reads", async () => {
   const piece = latin1("hello");
   await textOf(endingWith(sources.streamOf(piece), () => {}));
   assertEquals(fromLatin1(piece), "hello");
 });
 
-Deno.test("endingWith reports a failure, a cancellation and a cut", async () => {
+Deno.test("endingWith reports a failure, a cancellation and a truncation", async () => {
   const failure = new Error("broken");
   const ends: string[] = [];
   const failing = new sources.TrackedStream<Uint8Array<ArrayBuffer>>([], { failure });

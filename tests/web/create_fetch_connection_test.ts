@@ -49,7 +49,7 @@ async function assertCause(
   assertInstanceOf(error.cause, causeClass);
 }
 
-Deno.test("requests one after the other go over the connection", async () => {
+Deno.test("consecutive requests use the connection", async () => {
   await using connected = await connect(countingApp);
   const { fetch, conn } = connected;
   const texts = [];
@@ -61,7 +61,7 @@ Deno.test("requests one after the other go over the connection", async () => {
   assert(!conn.closed);
 });
 
-Deno.test("a URL without an origin has that of the connection", async () => {
+Deno.test("a URL without an origin gets that of the connection", async () => {
   await using connected = await connect(countingApp);
   const { fetch, conn } = connected;
   const response = await fetch("/a");
@@ -83,7 +83,7 @@ Deno.test("a request before the body of the last response is read rejects", asyn
   assertEquals(await (await fetch("/c")).text(), "1 /c ");
 });
 
-Deno.test("a request while another is in flight rejects", async () => {
+Deno.test("a request while another is pending rejects", async () => {
   const goOn = Promise.withResolvers<void>();
   await using connected = await connect(async (request, session, api) => {
     await goOn.promise;
@@ -96,7 +96,7 @@ Deno.test("a request while another is in flight rejects", async () => {
   assertEquals(await (await first).text(), "0 /a ");
 });
 
-Deno.test("a mistake of the caller leaves the connection usable", async () => {
+Deno.test("a caller's mistake leaves the connection usable", async () => {
   await using connected = await connect(countingApp);
   const { fetch } = connected;
   await assertCause(fetch("/", { headers: { a: "{}" } }), RangeError);
@@ -104,7 +104,7 @@ Deno.test("a mistake of the caller leaves the connection usable", async () => {
   assertEquals(await (await fetch("/a")).text(), "0 /a ");
 });
 
-Deno.test("a connection that has ended rejects", async (t) => {
+Deno.test("a request on a connection that has ended rejects", async (t) => {
   await t.step("closed here", async () => {
     await using connected = await connect(countingApp);
     connected.conn.close();
@@ -118,7 +118,7 @@ Deno.test("a connection that has ended rejects", async (t) => {
   });
 });
 
-Deno.test("redirects go over the connection, whatever their bodies", async (t) => {
+Deno.test("redirects use the connection, whatever their bodies", async (t) => {
   const app =
     (redirectBody: Uint8Array | null, location: string): AppFunction => (request, session) => {
       if (request.path[0] !== "old") return countingApp(request, session, undefined as never);
@@ -146,7 +146,7 @@ Deno.test("redirects go over the connection, whatever their bodies", async (t) =
   });
 });
 
-Deno.test("a body that fetch does not show is read", async () => {
+Deno.test("a body that fetch does not expose is read", async () => {
   await using connected = await connect((request, session, api) =>
     request.path[0] === "reset"
       ? [205, "Reset Content", {}, new Uint8Array(10)]
@@ -158,7 +158,7 @@ Deno.test("a body that fetch does not show is read", async () => {
   assertEquals(await (await fetch("/a")).text(), "1 /a ");
 });
 
-Deno.test("an abort closes the connection while it is in use, and neither before nor after", async (t) => {
+Deno.test("an abort closes a connection that is in use, but not an idle one", async (t) => {
   await t.step("before the first byte", async () => {
     await using connected = await connect(countingApp);
     const { fetch, conn } = connected;

@@ -7,7 +7,7 @@ import { serve } from "@degu/testing/serving.ts";
 
 const encoder = new TextEncoder();
 
-Deno.test("over a socket with a name the URL says which host is meant", async (t) => {
+Deno.test("over a named socket the URL determines the host", async (t) => {
   await using dir = await tempDir();
   const app: AppFunction = ({ headers }) => [200, "OK", {}, encoder.encode(`${headers["host"]}`)];
   const addresses: [name: string, address: Address][] = [
@@ -38,12 +38,12 @@ Deno.test("over a socket with a name the URL says which host is meant", async (t
         }
       });
     }
-    await t.step(`${name}: a URL without an origin has that of localhost`, async () => {
+    await t.step(`${name}: a URL without an origin gets that of localhost`, async () => {
       const response = await createFetch(serving.makeClient())("/a");
       assertEquals([response.url, await response.text()], ["http://localhost/a", "localhost"]);
     });
   }
-  await t.step("and over TCP a client that sends none sends none", async () => {
+  await t.step("a client over TCP that sends no host sends none", async () => {
     await using serving = serve(app);
     const client = serving.makeClient({ host: null });
     using conn = await client.connect();
@@ -53,7 +53,7 @@ Deno.test("over a socket with a name the URL says which host is meant", async (t
   });
 });
 
-Deno.test("over a socket with a name a redirect to the host that was sent is followed", async () => {
+Deno.test("over a named socket a redirect to the host that was sent is followed", async () => {
   await using dir = await tempDir();
   const app: AppFunction = ({ path, headers }) =>
     path[0] === "old"

@@ -1,4 +1,4 @@
-/** createFetch: what is sent for a Request, and what becomes of the response. */
+/** createFetch: what is sent for a Request, and how the response is converted. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
@@ -36,7 +36,7 @@ async function answered(
 
 const OK = "HTTP/1.1 200 OK\r\n\r\n";
 
-Deno.test("only path and query of a URL count", async (t) => {
+Deno.test("only the path and query of a URL are used", async (t) => {
   const rows: [input: string | URL | Request, target: string][] = [
     ["/", "/"],
     ["/a/b?c=d&e", "/a/b?c=d&e"],
@@ -60,7 +60,7 @@ Deno.test("only path and query of a URL count", async (t) => {
   }
 });
 
-Deno.test("a request is sent as it is, and nothing is added but the client's headers", async (t) => {
+Deno.test("a request is sent unchanged, and only the client's headers are added", async (t) => {
   const headers = { "X-Thing": "One", accept: "text/plain" };
   const lines = "accept: text/plain\r\nx-thing: One\r\n";
   const form = new FormData();
@@ -182,7 +182,7 @@ Deno.test("a request is sent as it is, and nothing is added but the client's hea
     assertStringIncludes(body, `--${boundary}\r\nContent-Disposition: form-data; name="name"`);
     assert(sent.endsWith(`value\r\n--${boundary}--\r\n`) || sent.endsWith(`--${boundary}--`), sent);
   });
-  await t.step("with the client's headers over those of the request", async () => {
+  await t.step("the client's headers override those of the request", async () => {
     const options = { host: "device.local", authorization: "Bearer a" };
     const start = (fetch: Fetch) => fetch("http://other/", { headers: { authorization: "b" } });
     const { sent } = await answered(start, OK, options);
@@ -243,7 +243,7 @@ Deno.test("a response to HEAD has no body, and its headers stay", async () => {
   assertEquals([response.body, response.headers.get("content-length")], [null, "12"]);
 });
 
-Deno.test("a response is a Response that knows its URL", async () => {
+Deno.test("a response is a Response with its URL", async () => {
   await using serving = serve(() => [200, "OK", { "x-a": "b" }, encoder.encode("hello")]);
   const fetch = createFetch(serving.makeClient());
   const response = await fetch("http://device.local/a?b#c");
@@ -257,7 +257,7 @@ Deno.test("a response is a Response that knows its URL", async () => {
   }
 });
 
-Deno.test("a reader with memory of its own can read a response", async (t) => {
+Deno.test("a response can be read by a reader with its own buffer", async (t) => {
   const chunks = (bytes: Uint8Array): Chunk[] =>
     [bytes, new Uint8Array(0)].map((data) => [null, data]);
   const rows: [name: string, make: () => BodyOut, expected: number[] | null][] = [
@@ -290,7 +290,7 @@ Deno.test("a reader with memory of its own can read a response", async (t) => {
   }
 });
 
-Deno.test("a form has its length, however large it is", async () => {
+Deno.test("a form has a length, however large it is", async () => {
   await using serving = serve(async (request) => {
     const length = request.headers["content-length"] as number;
     const bytes = await request.body!.bytes();
@@ -302,7 +302,7 @@ Deno.test("a form has its length, however large it is", async () => {
   assertEquals(await response.text(), "true true");
 });
 
-Deno.test("init may be null, as for any fetch", async () => {
+Deno.test("init may be null, as with any fetch", async () => {
   await using serving = serve(() => [200, "OK", {}, encoder.encode("hello")]);
   const fetch = createFetch(serving.makeClient());
   const response: Response = await Reflect.apply(fetch, undefined, ["/", null]);
@@ -330,7 +330,7 @@ Deno.test("a response with status 205 has no body, over a client and over a conn
   }
 });
 
-Deno.test("fetches side by side have connections of their own", async () => {
+Deno.test("simultaneous fetches use separate connections", async () => {
   const waiting: (() => void)[] = [];
   await using serving = serve(async (request, session) => {
     // Nobody is answered before all have asked.

@@ -1,4 +1,4 @@
-/** Where the requests of a fetch go. */
+/** Where the requests of a fetch are sent. */
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { Client, type Connection, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
@@ -8,7 +8,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 
 const ok = () => [200, "OK", {}, null] as const;
 
-Deno.test("the base of a client's URLs is its host, with the scheme of its kind", async () => {
+Deno.test("the base of a client's URLs is its host, with the scheme of its class", async () => {
   await using pki = await TempPKI.create();
   const rows: [Client, string][] = [
     [new Client(["127.0.0.1", 8080]), "http://127.0.0.1:8080/"],
@@ -22,7 +22,7 @@ Deno.test("the base of a client's URLs is its host, with the scheme of its kind"
   for (const [client, base] of rows) assertEquals(routeOf(client).base.href, base);
 });
 
-Deno.test("only where an address has no host can a URL alone say which host is meant", () => {
+Deno.test("a URL determines the host only if the address has none", () => {
   const rows: [Client, boolean][] = [
     [new Client(["127.0.0.1", 8080]), false],
     [new Client(["127.0.0.1", 8080], { host: null }), false],
@@ -33,7 +33,7 @@ Deno.test("only where an address has no host can a URL alone say which host is m
   for (const [client, isUnnamed] of rows) assertEquals(routeOf(client).isUnnamed, isUnnamed);
 });
 
-Deno.test("a client's signal aborts what is done with it, and its connections are not kept", () => {
+Deno.test("a client's signal aborts its requests, and its connections are not kept", () => {
   const { signal } = new AbortController();
   const route = routeOf(new Client(["127.0.0.1", 1], { signal }));
   assertStrictEquals(route.signal, signal);
@@ -53,7 +53,7 @@ Deno.test("a connection is kept, and its base is the host that it sends", async 
   }
 });
 
-Deno.test("what is neither a client nor a connection is a TypeError", () => {
+Deno.test("a value that is neither a client nor a connection is a TypeError", () => {
   const wrong = [undefined, null, 1, "http://a/", {}, { request() {} }, { close() {} }, Client];
   for (const target of wrong) {
     assertThrows(() => routeOf(target as unknown as Connection), TypeError, "client: ");

@@ -1,4 +1,4 @@
-/** A response of fetch is a Response, and knows where it came from. */
+/** A response of fetch is a Response with its URL. */
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { FetchResponse } from "@degu/internal/web/fetch_response.ts";
 import { streamOf } from "@degu/testing/streams.ts";
@@ -17,7 +17,7 @@ function partsOf(response: Response): unknown[] {
 
 const PARTS = ["http://a/b?c", true, "basic", 201, "Made", true, "b"];
 
-Deno.test("it is a Response with its URL, and whether that was the first one", async () => {
+Deno.test("the result is a Response with its URL and its redirected flag", async () => {
   const response = make();
   assertInstanceOf(response, Response);
   assertEquals(partsOf(response), PARTS);
@@ -25,7 +25,7 @@ Deno.test("it is a Response with its URL, and whether that was the first one", a
   assertEquals(new FetchResponse(null, {}, "http://a/", false).redirected, false);
 });
 
-Deno.test("a clone says the same, and either body can be read", async () => {
+Deno.test("a clone has the same properties, and either body can be read", async () => {
   const response = make();
   const clone = response.clone();
   assertInstanceOf(clone, FetchResponse);

@@ -1,4 +1,4 @@
-/** toFetchHandler: a session for each request, and what is given up when it ends. */
+/** toFetchHandler: a session for each request, and what is disposed of at its end. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { Body, BodyError, BodyIter, type ChunkedBody, type ResponseTuple } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";
@@ -10,7 +10,7 @@ import { serveWithDeno } from "@degu/testing/web_serving.ts";
 
 const encoder = new TextEncoder();
 
-Deno.test("each request is a session of its own, which ends with the response", async (t) => {
+Deno.test("each request has its own session, which ends with the response", async (t) => {
   const sessions: Session[] = [];
   const disposed: string[] = [];
   const keep = (session: Session) => {
@@ -91,7 +91,7 @@ Deno.test("each request is a session of its own, which ends with the response", 
   });
 });
 
-Deno.test("what fails while a session is disposed of costs neither the response nor the rest", async (t) => {
+Deno.test("an error while a session is disposed of affects neither the response nor the rest", async (t) => {
   const failing: [name: string, value: unknown][] = [
     ["throws", {
       [Symbol.dispose]: () => {
@@ -132,7 +132,7 @@ Deno.test("what fails while a session is disposed of costs neither the response 
       });
     }
   }
-  await t.step("and the error of an application stays its own", async () => {
+  await t.step("an app's own error is preserved", async () => {
     const handler = toFetchHandler((_request, session) => {
       session.store.set("failing", failing[0]![1]);
       throw new Error("of the application");
@@ -143,7 +143,7 @@ Deno.test("what fails while a session is disposed of costs neither the response 
     );
     assertStringIncludes(String(error), "of the application");
   });
-  await t.step("nor does a logger that fails", async () => {
+  await t.step("a logger that fails changes nothing", async () => {
     const loggers = [
       () => Promise.reject(new Error("a full disk")),
       () => {
@@ -160,7 +160,7 @@ Deno.test("what fails while a session is disposed of costs neither the response 
   });
 });
 
-Deno.test("a body that was not read to its end is refused as under our own server", async (t) => {
+Deno.test("an incompletely read body is refused as under our own server", async (t) => {
   const ways: Record<string, (body: Body | ChunkedBody) => unknown> = {
     "left alone": () => {},
     "read, not awaited": (body) => void body.read().catch(() => {}),
@@ -191,7 +191,7 @@ Deno.test("a body that was not read to its end is refused as under our own serve
   }
 });
 
-Deno.test("what an error has left of a request's body is gone after the response", async () => {
+Deno.test("the rest of a request's body after an error is dropped after the response", async () => {
   let left: Body | null = null;
   await using server = serveWithDeno(async ({ body }) => {
     left = body as Body;
@@ -210,7 +210,7 @@ Deno.test("what an error has left of a request's body is gone after the response
   assertEquals(server.errors, []);
 });
 
-Deno.test("a response whose pieces share one buffer arrives whole, with a session to end or without", async () => {
+Deno.test("a response whose pieces share one buffer arrives whole, with or without a session to end", async () => {
   for (const keeps of [false, true]) {
     const shared = encoder.encode("one-two-three");
     const pieces = [shared.subarray(0, 3), shared.subarray(3, 7), shared.subarray(7)];

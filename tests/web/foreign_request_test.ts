@@ -1,4 +1,4 @@
-/** toFetchHandler: what other servers let in and our own does not, as far as it can be seen. */
+/** toFetchHandler: requests that other servers accept and our own does not, as far as that can be detected. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { AppFunction } from "@degu/degu/server";
 import { toFetchHandler } from "@degu/degu/web";
@@ -34,7 +34,7 @@ async function askOnce(server: DenoServing, request: string) {
   return await ask(peer, request);
 }
 
-Deno.test("no character of a target or a host is cut down to another one", async (t) => {
+Deno.test("no character of a target or a host is truncated to another one", async (t) => {
   const counting = new Counting();
   await using server = serveWithDeno(counting.app);
   const forged = "/admin\u0120HTTP/1.1\u010d\u010ax-user:\u0120root";
@@ -66,7 +66,7 @@ Deno.test("no character of a target or a host is cut down to another one", async
   assertEquals(server.errors, []);
 });
 
-Deno.test("a request that is no Request of the platform forges nothing either", async (t) => {
+Deno.test("a fake Request object can't forge anything either", async (t) => {
   const counting = new Counting();
   const handler = toFetchHandler(counting.app);
   const good = { method: "GET", url: "http://a/", headers: new Headers(), body: null };
@@ -91,13 +91,13 @@ Deno.test("a request that is no Request of the platform forges nothing either", 
       assertEquals([status >= 400, counting.take()], [true, []]);
     });
   }
-  await t.step("and a good one is let in", async () => {
+  await t.step("a valid one is accepted", async () => {
     const { status } = await handler(good as unknown as Request);
     assertEquals([status, counting.take()], [200, ["/"]]);
   });
 });
 
-Deno.test("a target with another host than the header's is refused", async (t) => {
+Deno.test("a target with a host other than the header's is refused", async (t) => {
   const counting = new Counting();
   await using server = serveWithDeno(counting.app);
   const rows: [target: string, host: string, let_in: boolean][] = [
@@ -129,7 +129,7 @@ Deno.test("a target with another host than the header's is refused", async (t) =
   }
 });
 
-Deno.test("a fragment is refused where it was sent, and is none of the target where it was not", async () => {
+Deno.test("a fragment is refused if it was sent, and is not part of the target otherwise", async () => {
   const counting = new Counting();
   await using server = serveWithDeno(counting.app);
   const { status, text } = await askOnce(server, "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -194,7 +194,7 @@ Deno.test("over a Unix socket of Deno's server a request has the host that it wa
   }
 });
 
-Deno.test("after a request that was refused the connection is not to be used", async () => {
+Deno.test("after a request that was refused the connection can't be used", async () => {
   await using server = serveWithDeno(() => [200, "OK", {}, null]);
   using peer = await RawPeer.connect(server.address);
   await peer.send("GET /%41 HTTP/1.1\r\nhost: a\r\n\r\n");

@@ -1,4 +1,4 @@
-/** fromFetchHandler: what it refuses, and who is told. */
+/** fromFetchHandler: what it refuses, and how it reports that. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type FetchHandler, fromFetchHandler } from "@degu/degu/web";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -8,7 +8,7 @@ import { exchange, serveHandler, slowStream } from "@degu/testing/web_serving.ts
 
 const encoder = new TextEncoder();
 
-Deno.test("what can't be sent is an error that names it, and nothing is sent", async (t) => {
+Deno.test("a response that can't be sent is an error that names the cause, and nothing is sent", async (t) => {
   const stream = () => new TrackedStream([encoder.encode("x")]).stream;
   const several = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
   const used = () => {
@@ -71,7 +71,7 @@ function headers(init: Record<string, string>): Response {
   return new Response(null, { headers: Object.entries(init) });
 }
 
-Deno.test("a response that can't be sent gives up its body", async (t) => {
+Deno.test("a response that can't be sent cancels its body", async (t) => {
   const several = new Headers([["set-cookie", "a=b"], ["set-cookie", "c=d"]]);
   const inits: [name: string, init: ResponseInit][] = [
     ["refused by the bridge", { headers: several }],
@@ -88,7 +88,7 @@ Deno.test("a response that can't be sent gives up its body", async (t) => {
   }
 });
 
-Deno.test("a stream of something else than bytes is an error, and canceled", async () => {
+Deno.test("a stream whose chunks are not bytes is an error, and canceled", async () => {
   const source = new TrackedStream<unknown>(["hello", "world"]);
   const body = source.stream as ReadableStream<Uint8Array>;
   await using serving = serveHandler(() => new Response(body));
@@ -98,7 +98,7 @@ Deno.test("a stream of something else than bytes is an error, and canceled", asy
   assertEquals(source.cancelled.length, 1);
 });
 
-Deno.test("a body that is shorter or longer than its content-length is seen to be cut", async (t) => {
+Deno.test("a body that is shorter or longer than its content-length is detectably cut", async (t) => {
   for (const length of [11, 13]) {
     await t.step(`${length} instead of 12`, async () => {
       const init = { headers: { "content-length": String(length) } };
@@ -111,7 +111,7 @@ Deno.test("a body that is shorter or longer than its content-length is seen to b
   }
 });
 
-Deno.test("fromFetchHandler refuses arguments that are wrong", async (t) => {
+Deno.test("fromFetchHandler refuses invalid arguments", async (t) => {
   const handler = () => new Response();
   const rows: [
     name: string,

@@ -97,7 +97,7 @@ Deno.test("a response keeps status, headers and body", async (t) => {
   }
 });
 
-Deno.test("a piece beyond the largest chunk is cut, one beyond the largest array has its length", async () => {
+Deno.test("a piece larger than the largest chunk is split, and one larger than the largest array has a length", async () => {
   const size = 16777217;
   const body = () => new Uint8Array(size).fill(7);
   const chunked = { "transfer-encoding": "chunked" };
@@ -138,7 +138,7 @@ Deno.test("the response to HEAD has no body, and its headers stay", async (t) =>
   }
 });
 
-Deno.test("chooseCookie decides which of several cookies is sent", async () => {
+Deno.test("chooseCookie selects one of several cookies", async () => {
   const seen: unknown[] = [];
   await using serving = serveHandler(
     ({ url }) => {

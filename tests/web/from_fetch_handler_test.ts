@@ -1,4 +1,4 @@
-/** fromFetchHandler: what a handler sees of a request, and what becomes of its response. */
+/** fromFetchHandler: how a handler sees a request, and how its response is sent. */
 import { assertEquals } from "@std/assert";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
@@ -26,7 +26,7 @@ Deno.test("the handler gets method, URL and headers", async () => {
   assertEquals(seen, [["GET", "http://device.local:8080/a/b?c=%20&d", headers, null]]);
 });
 
-Deno.test("the origin of the URL is that of the host header, or the option's", async (t) => {
+Deno.test("the origin of the URL is that of the host header, or of the option", async (t) => {
   const rows: [host: string | null, origin: string | undefined, expected: string][] = [
     ["device.local", undefined, "http://device.local/a"],
     ["127.0.0.1:5984", undefined, "http://127.0.0.1:5984/a"],
@@ -47,7 +47,7 @@ Deno.test("the origin of the URL is that of the host header, or the option's", a
   }
 });
 
-Deno.test("a request that has no URL of its own is answered with 400", async (t) => {
+Deno.test("a request without a URL of its own is answered with 400", async (t) => {
   const rows: [uri: string, host: string][] = [
     ["/a", "a/b"],
     ["/a", "a/.."],
@@ -71,7 +71,7 @@ Deno.test("a request that has no URL of its own is answered with 400", async (t)
   }
 });
 
-Deno.test("paths and queries reach the handler letter by letter", async () => {
+Deno.test("paths and queries reach the handler unchanged", async () => {
   await using serving = serveHandler(({ url }) => Response.json(url.slice("http://h".length)));
   using conn = await serving.makeClient({ host: "h" }).connect();
   for (const uri of ["/", "/a/", "/...", "/.a/b.", "/a?", "/?=&%zz%41+~", "/a:b+c_~-", "/a?.."]) {
@@ -79,7 +79,7 @@ Deno.test("paths and queries reach the handler letter by letter", async () => {
   }
 });
 
-Deno.test("behind a router the URL is without what the router has consumed", async () => {
+Deno.test("behind a router the URL does not contain what the router has consumed", async () => {
   const app = fromFetchHandler((request, info) =>
     Response.json([request.url, info.request.mount, info.request.uri])
   );
@@ -93,7 +93,7 @@ Deno.test("behind a router the URL is without what the router has consumed", asy
   assertEquals(await response.body?.json(), expected);
 });
 
-Deno.test("the handler learns who is asking", async (t) => {
+Deno.test("the handler gets information about the peer", async (t) => {
   const handler: FetchHandler = (_request, { session, remoteAddr }) => {
     const count = (session.store.get("count") as number | undefined ?? 0) + 1;
     session.store.set("count", count);
@@ -163,7 +163,7 @@ Deno.test("a request without a body and one of length 0 have none", async () => 
   assertEquals(await empty.body?.json(), [null, "0", ""]);
 });
 
-Deno.test("a reader with memory of its own can read the body of a request", async () => {
+Deno.test("the body of a request can be read by a reader with its own buffer", async () => {
   await using serving = serveHandler(async (request) => {
     const reader = request.body!.getReader({ mode: "byob" });
     const lengths: number[] = [];
@@ -183,7 +183,7 @@ Deno.test("a reader with memory of its own can read the body of a request", asyn
   }
 });
 
-Deno.test("several requests over one connection keep apart", async () => {
+Deno.test("several requests over one connection are kept apart", async () => {
   await using serving = serveHandler(async (request) =>
     new Response(await request.text(), { headers: { "x-url": new URL(request.url).pathname } })
   );
@@ -195,7 +195,7 @@ Deno.test("several requests over one connection keep apart", async () => {
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("a peer with a certificate has asked by https", async () => {
+Deno.test("the URL is https for a peer with a certificate", async () => {
   const certificate: PeerCertificate = {
     subject: "CN=device",
     issuer: "CN=authority",
@@ -217,7 +217,7 @@ Deno.test("a peer with a certificate has asked by https", async () => {
   assertEquals(urls, ["https://device.local/a", "http://device.local/a"]);
 });
 
-Deno.test("Deno's own fetch asks a handler, again and again over one connection", async () => {
+Deno.test("Deno's own fetch sends requests to a handler, repeatedly over one connection", async () => {
   await using serving = serveHandler(async (request, { session }) => {
     if (request.method === "DELETE") return new Response(null);
     return new Response(`${session.requests} ${await request.text()}`);

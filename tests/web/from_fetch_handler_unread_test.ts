@@ -1,4 +1,4 @@
-/** fromFetchHandler: what becomes of a request's body that a handler does not read. */
+/** fromFetchHandler: what happens to a request's body that a handler does not read. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ChunkedBodyIter, EmptyPreambleError } from "@degu/degu/base";
 import { rejectionOf } from "@degu/testing/expectations.ts";
@@ -7,7 +7,7 @@ import { serveHandler } from "@degu/testing/web_serving.ts";
 
 const encoder = new TextEncoder();
 
-Deno.test("what a handler leaves of a request's body is dropped, and the connection goes on", async (t) => {
+Deno.test("the unread rest of a request's body is dropped, and the connection stays usable", async (t) => {
   const ways: [name: string, leave: (request: Request) => unknown][] = [
     ["untouched", () => {}],
     ["cancelled", (request) => request.body?.cancel("not wanted")],
@@ -50,7 +50,7 @@ Deno.test("what a handler leaves of a request's body is dropped, and the connect
   }
 });
 
-Deno.test("more than maxUnreadBytes are not dropped", async (t) => {
+Deno.test("at most maxUnreadBytes are dropped", async (t) => {
   const chunks = (length: number) =>
     new ChunkedBodyIter([[null, new Uint8Array(length)], [null, new Uint8Array(0)]]);
   const rows: [
@@ -83,7 +83,7 @@ Deno.test("more than maxUnreadBytes are not dropped", async (t) => {
   }
 });
 
-Deno.test("an error may leave the body of a request unread, and ends the session", async () => {
+Deno.test("an error response may leave the request's body unread, and ends the session", async () => {
   await using serving = serveHandler(() => new Response("too much", { status: 413 }), {
     maxUnreadBytes: 0,
   });
@@ -113,7 +113,7 @@ Deno.test("a response can't be made from a body that is still arriving", async (
       assertStringIncludes((await serving.logger.waitFor("error"))[0]!, said);
     });
   }
-  await t.step("read lazily it fails instead of looking empty", async () => {
+  await t.step("a lazily read body fails instead of looking empty", async () => {
     await using serving = serveHandler((request) =>
       new Response(
         new ReadableStream({
@@ -131,7 +131,7 @@ Deno.test("a response can't be made from a body that is still arriving", async (
   });
 });
 
-Deno.test("an answer that is at hand goes out, whoever holds the body of the request", async (t) => {
+Deno.test("an available answer is sent, whoever holds the body of the request", async (t) => {
   const holds: [name: string, hold: (request: Request) => unknown][] = [
     ["a clone", (request) => request.clone()],
     ["a clone of a clone", (request) => request.clone().clone()],
@@ -177,7 +177,7 @@ Deno.test("an answer that is at hand goes out, whoever holds the body of the req
   }
 });
 
-Deno.test("who still reads a request's body when the answer goes out is told that it was dropped", async () => {
+Deno.test("a reader of the request's body gets an error when the answer is sent", async () => {
   const told = Promise.withResolvers<unknown>();
   await using serving = serveHandler((request) => {
     const reader = request.clone().body!.getReader();
@@ -190,7 +190,7 @@ Deno.test("who still reads a request's body when the answer goes out is told tha
   assertStringIncludes(String(await within(told.promise, "the reader is told")), "was dropped");
 });
 
-Deno.test("a clone of a request can be read in place of it", async () => {
+Deno.test("a clone of a request can be read instead of the request", async () => {
   await using serving = serveHandler(async (request) => {
     const copy = request.clone();
     return Response.json([await copy.text(), await request.text()]);

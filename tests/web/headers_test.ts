@@ -1,10 +1,10 @@
-/** Headers on their way between the two worlds. */
+/** Converting headers in both directions. */
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ContentRange, Range } from "@degu/degu/base";
 import { dictOf, headersOf } from "@degu/internal/web/headers.ts";
 
-Deno.test("a dictionary has lower-case names, no prototype, and numbers and ranges as such", () => {
+Deno.test("a dictionary has lower-case names, no prototype, and typed numbers and ranges", () => {
   const headers = new Headers({
     "X-Name": "value",
     "Content-Length": "12",
@@ -27,7 +27,7 @@ Deno.test("a dictionary has lower-case names, no prototype, and numbers and rang
   });
 });
 
-Deno.test("headersOf undoes dictOf", () => {
+Deno.test("headersOf is the inverse of dictOf", () => {
   const name = fc.stringMatching(/^[a-z]{1,8}$/).filter((it) => it !== "range");
   const value = fc.stringMatching(/^[!-~]{1,12}$/);
   fc.assert(fc.property(fc.dictionary(name, value), fc.nat(), (given, length) => {
@@ -36,7 +36,7 @@ Deno.test("headersOf undoes dictOf", () => {
   }));
 });
 
-Deno.test("a value of another form than the one that is spoken is a RangeError that names it", () => {
+Deno.test("a header value in an unsupported form is a RangeError that names it", () => {
   const wrong: Record<string, string[]> = {
     "content-length": ["", "+1", "-1", "1.0", "0x1", "01", "1, 1", "1e3", "9007199254740993"],
     "range": ["", "bytes=0-", "bytes=-5", "bytes=0-1,3-4", "items=0-1", "bytes=2-1"],
@@ -50,7 +50,7 @@ Deno.test("a value of another form than the one that is spoken is a RangeError t
   }
 });
 
-Deno.test("of several cookies one is chosen, or none can be sent", () => {
+Deno.test("one of several cookies is selected, or none can be sent", () => {
   const headers = new Headers([["set-cookie", "a=1, b"], ["x", "y"], ["set-cookie", "c=2"]]);
   assertThrows(() => dictOf(headers), RangeError, "chooseCookie");
   const dict = dictOf(headers, (cookies) => {

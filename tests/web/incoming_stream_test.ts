@@ -1,4 +1,4 @@
-/** Bodies through the bridge: they stream in both directions, and nothing waits for the whole of them. */
+/** Bodies through the bridge: they stream in both directions, and nothing waits for the whole body. */
 import { assert, assertEquals } from "@std/assert";
 import { type Address, BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -110,7 +110,7 @@ Deno.test("fromFetchHandler streams responses", async (t) => {
   }
 });
 
-Deno.test("fromFetchHandler sends the headers before there is a body", async () => {
+Deno.test("fromFetchHandler sends the headers before the body is available", async () => {
   const received = Promise.withResolvers<void>();
   await using serving = serveHandler(() => {
     const words = async function* () {
@@ -138,7 +138,7 @@ for (const [where, start] of Object.entries(servers)) {
     }
   });
 
-  Deno.test(`createFetch streams responses of ${where}`, async (t) => {
+  Deno.test(`createFetch streams responses from ${where}`, async (t) => {
     for (const [name, make] of bodies) {
       await t.step(name, async () => {
         const relay = new Relay();
@@ -150,7 +150,7 @@ for (const [where, start] of Object.entries(servers)) {
   });
 }
 
-Deno.test("createFetch gives the response before there is a body", async () => {
+Deno.test("createFetch resolves with the response before the body is available", async () => {
   const received = Promise.withResolvers<void>();
   await using serving = serve(() => {
     const words = async function* (): AsyncGenerator<Chunk> {
@@ -171,7 +171,7 @@ const PIECE_BYTES = 1048576;
 /** So many turns of the event loop without another piece are the sign that everything is full. */
 const QUIET_TURNS = 20;
 
-Deno.test("a response is made no faster than it is read", async () => {
+Deno.test("a response is produced no faster than it is read", async () => {
   let made = 0;
   const body = () =>
     new ReadableStream({
@@ -193,7 +193,7 @@ Deno.test("a response is made no faster than it is read", async () => {
   assertEquals(length, MANY * PIECE_BYTES);
 });
 
-Deno.test("a request is taken no faster than it is read", async () => {
+Deno.test("a request is consumed no faster than it is read", async () => {
   let taken = 0;
   const read = Promise.withResolvers<void>();
   await using serving = serveHandler(async (request) => {

@@ -1,4 +1,4 @@
-/** createFetch: what it rejects with. */
+/** createFetch: its errors. */
 import {
   assert,
   assertEquals,
@@ -13,7 +13,7 @@ import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
-Deno.test("what fails is a TypeError whose cause says why", async (t) => {
+Deno.test("a failure is a TypeError whose cause says why", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
   const fetch = createFetch(serving.makeClient());
   const gone = new RawServer();
@@ -55,7 +55,7 @@ Deno.test("what fails is a TypeError whose cause says why", async (t) => {
   }
 });
 
-Deno.test("what the platform refuses rejects as it does there", async (t) => {
+Deno.test("what the platform refuses rejects in the same way", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
   const fetch = createFetch(serving.makeClient());
   const used = new Request("http://a/", { method: "POST", body: "a" });
@@ -74,7 +74,7 @@ Deno.test("what the platform refuses rejects as it does there", async (t) => {
   }
 });
 
-Deno.test("a URL with a user or a password is refused, and not quoted", async (t) => {
+Deno.test("a URL with a user name or a password is refused, and not quoted", async (t) => {
   const location = "http://user:secret@device.local/a";
   await using plain = serve(() => [200, "OK", {}, null]);
   const fetch = createFetch(plain.makeClient());
@@ -109,7 +109,7 @@ Deno.test("a URL with a user or a password is refused, and not quoted", async (t
   }
 });
 
-Deno.test("a peer that breaks the grammar is the cause", async () => {
+Deno.test("a peer's protocol error is the cause", async () => {
   using server = new RawServer();
   const responding = createFetch(new Client(server.address))("/");
   const peer = await server.accept();
@@ -123,7 +123,7 @@ Deno.test("a peer that breaks the grammar is the cause", async () => {
   await peer.assertClosedSilently();
 });
 
-Deno.test("a body that is cut fails while it is read", async () => {
+Deno.test("a truncated body fails while it is read", async () => {
   using server = new RawServer();
   const responding = createFetch(new Client(server.address))("/");
   const peer = await server.accept();
@@ -136,7 +136,7 @@ Deno.test("a body that is cut fails while it is read", async () => {
   assertEquals(error.code, "BODY_INCOMPLETE");
 });
 
-Deno.test("createFetch needs a client", () => {
+Deno.test("createFetch requires a client", () => {
   for (const client of [undefined, null, "http://a", fetch]) {
     assertThrows(() => Reflect.apply(createFetch, undefined, [client]), TypeError, "Client");
   }

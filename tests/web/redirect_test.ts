@@ -45,7 +45,7 @@ function serveRedirects(
   });
 }
 
-Deno.test("a redirect is followed with the method that the standard says", async (t) => {
+Deno.test("a redirect is followed with the method that the standard requires", async (t) => {
   await using serving = serveRedirects();
   const fetch = createFetch(serving.makeClient({ host: "device.local" }));
   for (const status of STATUSES) {
@@ -79,7 +79,7 @@ Deno.test("a redirect is followed with the method that the standard says", async
   }
 });
 
-Deno.test("a location is taken from where the request went", async (t) => {
+Deno.test("a location is resolved against the URL of the request", async (t) => {
   await using serving = serveRedirects();
   const { host } = serving.makeClient();
   const rows: [location: string, url: string][] = [
@@ -103,7 +103,7 @@ Deno.test("a location is taken from where the request went", async (t) => {
   }
 });
 
-Deno.test("what would leave the origin is refused", async (t) => {
+Deno.test("a redirect to another origin is refused", async (t) => {
   await using serving = serveRedirects();
   const fetch = createFetch(serving.makeClient({ host: "device.local" }));
   const rows: [location: string, said: string][] = [
@@ -125,7 +125,7 @@ Deno.test("what would leave the origin is refused", async (t) => {
   }
 });
 
-Deno.test("a redirect to a path that can't be asked for is refused", async () => {
+Deno.test("a redirect to an invalid path is refused", async () => {
   await using serving = serveRedirects();
   const responding = createFetch(serving.makeClient())("/to/302", { headers: { target: "/a//b" } });
   const error = await rejectionOf(responding, "a path with two slashes");
@@ -133,7 +133,7 @@ Deno.test("a redirect to a path that can't be asked for is refused", async () =>
   assertStringIncludes(error.message, '"/a//b"');
 });
 
-Deno.test("redirect says what becomes of redirects", async (t) => {
+Deno.test("the redirect option decides how redirects are handled", async (t) => {
   await using serving = serveRedirects();
   const fetch = createFetch(serving.makeClient());
   const headers = { target: "/there" };
@@ -188,7 +188,7 @@ Deno.test("20 redirects are followed, and not one more", async () => {
   assertEquals(count, 21);
 });
 
-Deno.test("a body is sent again where it can be", async (t) => {
+Deno.test("a body is sent again if possible", async (t) => {
   await using serving = serveRedirects();
   const fetch = createFetch(serving.makeClient());
   const headers = { target: "/there" };
@@ -242,7 +242,7 @@ Deno.test("an abort ends a chain of redirects", async () => {
   assert(count === 3, `${count} requests`);
 });
 
-Deno.test("the connection of a redirect is closed, whatever is left to read of it", async (t) => {
+Deno.test("the connection of a redirect is closed, whatever is unread of it", async (t) => {
   const rows: [name: string, location: string, redirect: RequestRedirect][] = [
     ["followed", "/there", "follow"],
     ["refused", "http://other.local/", "follow"],

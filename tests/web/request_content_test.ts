@@ -1,4 +1,4 @@
-/** What a request carries, and whether it can be sent again. */
+/** The body of a request, and whether it can be sent again. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { BodyIter, type BodyOut, ChunkedBodyIter } from "@degu/degu/base";
 import { contentOf, noContent, type RequestContent } from "@degu/internal/web/request_content.ts";
@@ -33,14 +33,14 @@ const fixed: Record<string, [body: unknown, text: RegExp]> = {
 };
 
 for (const [what, [body, text]] of Object.entries(fixed)) {
-  Deno.test(`${what} can be sent again and again`, async () => {
+  Deno.test(`${what} can be sent repeatedly`, async () => {
     const content = await contentFor(body);
     assertEquals(content.replayable, true);
     for (let i = 0; i < 3; i++) assertEquals(text.test(await textOf(content.take()) ?? ""), true);
   });
 }
 
-Deno.test("a request without a body says so by a length of 0 where it could have one", async () => {
+Deno.test("a request without a body has a length of 0 if its method allows one", async () => {
   for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"]) {
     const content = await contentFor(null, method);
     const expected = ["PUT", "POST"].includes(method) ? "" : null;
@@ -49,14 +49,14 @@ Deno.test("a request without a body says so by a length of 0 where it could have
   assertEquals([noContent.replayable, noContent.take()], [true, null]);
 });
 
-Deno.test("a stream whose pieces are there already is sent with its length, and again", async () => {
+Deno.test("a stream whose pieces are all available is sent with its length, and can be sent again", async () => {
   const bytes = new TextEncoder().encode("hello");
   const content = await contentFor(streamOf(bytes.subarray(0, 2), bytes.subarray(2)));
   assertEquals(content.replayable, true);
   for (let i = 0; i < 2; i++) assertEquals(await textOf(content.take()), "hello");
 });
 
-Deno.test("a stream that has to be waited for is sent once, in chunks or with the length that is said", async () => {
+Deno.test("a stream that must be awaited is sent once, chunked or with the given length", async () => {
   for (const length of [undefined, 5]) {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const content = await contentFor(readable, "POST", length ? { "content-length": length } : {});
@@ -75,7 +75,7 @@ Deno.test("a stream that has to be waited for is sent once, in chunks or with th
   }
 });
 
-Deno.test("transfer-encoding asks for chunks, whatever is there already", async () => {
+Deno.test("transfer-encoding requests chunks, even if everything is available", async () => {
   const stream = streamOf(new TextEncoder().encode("hello"));
   const content = await contentFor(stream, "POST", { "transfer-encoding": "chunked" });
   assertEquals(content.replayable, false);

@@ -1,4 +1,4 @@
-/** Aborts and cancels through the bridge: each side learns that the other has given up, and why. */
+/** Aborts and cancellation through the bridge: each side learns that the other has stopped, and why. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type Chunk, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -43,7 +43,7 @@ const reads: AppFunction = async (request) => {
   return [200, "OK", {}, null];
 };
 
-Deno.test("fetch rejects with the reason of a signal that is aborted already", async (t) => {
+Deno.test("fetch rejects with the reason of a signal that is already aborted", async (t) => {
   const reason = new Error("not now");
   const { stream, cancelled } = stuck();
   // Nobody listens there: a fetch that began to connect would fail in another way.
@@ -62,7 +62,7 @@ Deno.test("fetch rejects with the reason of a signal that is aborted already", a
   assertStrictEquals(await cancelled, reason);
 });
 
-Deno.test("abort while connecting closes the connection that comes about", async () => {
+Deno.test("an abort while connecting closes the resulting connection", async () => {
   const connected = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<boolean>();
   const aborter = new AbortController();
@@ -86,7 +86,7 @@ Deno.test("abort while connecting closes the connection that comes about", async
   await (await server.accept()).assertClosedSilently();
 });
 
-Deno.test("abort while waiting for the response", async () => {
+Deno.test("an abort while waiting for the response", async () => {
   const aborter = new AbortController();
   const reason = new Error("too slow");
   using server = new RawServer();
@@ -99,7 +99,7 @@ Deno.test("abort while waiting for the response", async () => {
   await peer.assertClosedSilently();
 });
 
-Deno.test("abort while sending never looks like the end of the body", async (t) => {
+Deno.test("an abort while sending is never mistaken for the end of the body", async (t) => {
   for (const headers of [{}, { "content-length": "70000" }]) {
     await t.step(Object.keys(headers)[0] ?? "chunked", async () => {
       const aborter = new AbortController();
@@ -122,7 +122,7 @@ Deno.test("abort while sending never looks like the end of the body", async (t) 
 });
 
 for (const [name, make] of streams) {
-  Deno.test(`abort while sending a body ${name}`, async () => {
+  Deno.test(`an abort while sending a body ${name}`, async () => {
     const aborter = new AbortController();
     const reason = new Error("enough");
     const started = Promise.withResolvers<void>();
@@ -148,7 +148,7 @@ for (const [name, make] of streams) {
     assertEquals(serving.logger.at("error"), []);
   });
 
-  Deno.test(`abort while reading a response ${name}`, async () => {
+  Deno.test(`an abort while reading a response ${name}`, async () => {
     const aborter = new AbortController();
     const reason = new Error("seen enough");
     const { stream, cancelled } = make();
@@ -176,7 +176,7 @@ for (const [name, make] of streams) {
     assertEquals(serving.logger.at("error"), []);
   });
 
-  Deno.test(`canceling a response ${name} ends what makes it`, async () => {
+  Deno.test(`canceling a response ${name} ends its source`, async () => {
     const { stream, cancelled } = make();
     await using serving = serve(fromFetchHandler(() => new Response(stream)));
     const response = await createFetch(serving.makeClient())("/");
@@ -197,7 +197,7 @@ Deno.test("an abort after the end of a response changes nothing", async () => {
   assertEquals((await (await fetch("/")).bytes()).length, 5);
 });
 
-Deno.test("the client's own signal aborts what its fetch does", async () => {
+Deno.test("the client's own signal aborts its fetches", async () => {
   const aborter = new AbortController();
   const reason = new Error("shutting down");
   using server = new RawServer();
@@ -209,7 +209,7 @@ Deno.test("the client's own signal aborts what its fetch does", async () => {
   assertStrictEquals(await rejectionOf(fetch("/"), "an aborted client"), reason);
 });
 
-Deno.test("a peer that breaks off an upload fails the handler's reading", async () => {
+Deno.test("a peer that breaks off an upload makes the handler's reads fail", async () => {
   const failure = Promise.withResolvers<unknown>();
   const signal = Promise.withResolvers<AbortSignal>();
   await using serving = serve(fromFetchHandler(async (request) => {
@@ -232,7 +232,7 @@ Deno.test("a peer that breaks off an upload fails the handler's reading", async 
   assertStrictEquals((await signal.promise).reason, error);
 });
 
-Deno.test("a response whose stream fails is seen to be cut", async (t) => {
+Deno.test("a response whose stream errors is detectably cut", async (t) => {
   const framings = [{}, { "content-length": "100000" }];
   for (const headers of framings) {
     await t.step(Object.keys(headers)[0] ?? "chunked", async () => {
@@ -253,7 +253,7 @@ Deno.test("a response whose stream fails is seen to be cut", async (t) => {
   }
 });
 
-Deno.test("a request whose stream fails is an error of the fetch, and seen to be cut", async () => {
+Deno.test("a request whose stream errors rejects the fetch, and is detectably cut", async () => {
   const error = new Error("the disk is gone");
   const stream = new ReadableStream({
     async pull(controller) {
@@ -269,7 +269,7 @@ Deno.test("a request whose stream fails is an error of the fetch, and seen to be
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("toFetchHandler: a client that goes away ends the body of the response", async () => {
+Deno.test("toFetchHandler: a client that leaves ends the body of the response", async () => {
   const left = Promise.withResolvers<void>();
   const items: AsyncIterable<Chunk> = {
     [Symbol.asyncIterator]: () => ({
@@ -291,7 +291,7 @@ Deno.test("toFetchHandler: a client that goes away ends the body of the response
   await within(server.shutdown(), "Deno's server shuts down");
 });
 
-Deno.test("toFetchHandler: canceling a response gives up a body that waits for its source", async () => {
+Deno.test("toFetchHandler: canceling a response cancels a body that waits for its source", async () => {
   const left = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();
   const items: AsyncIterable<Chunk> = {

@@ -1,4 +1,4 @@
-/** How the bridge to fetch hears of the end of a session, and ends one. */
+/** How the bridge to fetch learns of the end of a session, and ends one. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { App, Session } from "@degu/degu/server";
@@ -38,7 +38,7 @@ const leaving: Readonly<Record<string, (peer: RawPeer) => unknown>> = {
 // ───────────────────────── fromFetchHandler
 
 for (const [how, leave] of Object.entries(leaving)) {
-  Deno.test(`request.signal is aborted when a client ${how} while a handler works`, async () => {
+  Deno.test(`request.signal is aborted when a client ${how} while a handler is pending`, async () => {
     const begun = Promise.withResolvers<void>();
     const told = Promise.withResolvers<unknown>();
     await using serving = serveHandler(async ({ signal }) => {
@@ -54,7 +54,7 @@ for (const [how, leave] of Object.entries(leaving)) {
     if (leave === leaving["ends its writing side"]) await peer.readUntil("too late");
   });
 
-  Deno.test(`a stream that is idle is canceled when a client ${how}`, async () => {
+  Deno.test(`an idle stream is canceled when a client ${how}`, async () => {
     const { stream, cancelled } = events();
     const signals: AbortSignal[] = [];
     await using serving = serveHandler(({ signal }) => {
@@ -75,7 +75,7 @@ for (const [how, leave] of Object.entries(leaving)) {
   });
 }
 
-Deno.test("a stream that a handler begins after its client has left is canceled, too", async () => {
+Deno.test("a stream that a handler creates after its client has left is canceled, too", async () => {
   const { stream, cancelled } = events();
   await using serving = serveHandler(async ({ signal }) => {
     await aborted(signal);
@@ -88,7 +88,7 @@ Deno.test("a stream that a handler begins after its client has left is canceled,
   assertEquals(serving.logger.at("error"), []);
 });
 
-Deno.test("a client that has ended its writing side gets a stream that goes on", async () => {
+Deno.test("a client that has closed its write side still gets a stream", async () => {
   let signal: AbortSignal | undefined;
   await using serving = serveHandler((request) => {
     signal = request.signal;
@@ -107,7 +107,7 @@ Deno.test("a client that has ended its writing side gets a stream that goes on",
   assert(signal!.aborted);
 });
 
-Deno.test("a session has one listener for all its requests, and none is told of what comes later", async () => {
+Deno.test("a session has one listener for all its requests, and completed ones are not notified", async () => {
   let listeners = 0;
   const signals: AbortSignal[] = [];
   const handle = fromFetchHandler(({ signal, url }) => {
@@ -192,7 +192,7 @@ Deno.test("under Deno.serve the session's signal is aborted when the client leav
   await within(told.promise, "the app is told");
 });
 
-Deno.test("a session of fetch is over, and its signal aborted, when its response has ended", async () => {
+Deno.test("a session of fetch ends, and its signal is aborted, when its response has ended", async () => {
   const sessions: Session[] = [];
   const handler = toFetchHandler(({ uri }, session) => {
     sessions.push(session);
@@ -262,7 +262,7 @@ for (const [when, app] of Object.entries(closing)) {
   });
 }
 
-Deno.test("a session that is closed cuts the stream of its response, and is disposed of", async () => {
+Deno.test("closing a session cuts the stream of its response, and the session is disposed of", async () => {
   let disposals = 0;
   const sessions: Session[] = [];
   async function* pieces() {
@@ -283,7 +283,7 @@ Deno.test("a session that is closed cuts the stream of its response, and is disp
   assertStrictEquals(sessions[0]!.signal.reason, reason);
 });
 
-Deno.test("the body of an answer that comes after the session was closed is given up", async () => {
+Deno.test("the body of an answer that comes after the session was closed is canceled", async () => {
   const { stream, cancelled } = events();
   const closed = Promise.withResolvers<void>();
   let disposals = 0;

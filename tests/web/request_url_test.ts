@@ -1,4 +1,4 @@
-/** The URLs that a fetch is given. */
+/** The URLs that are passed to fetch. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { parseRequestUrl, quoteUrl } from "@degu/internal/web/request_url.ts";
 
@@ -18,14 +18,14 @@ Deno.test("a URL is absolute, or relative to the base", () => {
   }
 });
 
-Deno.test("what is no URL is a TypeError that quotes it", () => {
+Deno.test("an invalid URL is a TypeError that quotes it", () => {
   for (const text of ["http://", "http://a b/", "http://[::1", "//:80"]) {
     const { message } = assertThrows(() => parseRequestUrl(text, BASE), TypeError);
     assert(message.includes(JSON.stringify(text)), message);
   }
 });
 
-Deno.test("a user name or a password is a TypeError, and is not shown, in whatever form", () => {
+Deno.test("a user name or a password is a TypeError, and is not shown, in any form", () => {
   const wrong = [
     "http://name:s3cret@a/",
     "http://s3cret@a/",
@@ -42,7 +42,7 @@ Deno.test("a user name or a password is a TypeError, and is not shown, in whatev
   }
 });
 
-Deno.test("an at sign behind the host is part of the path", () => {
+Deno.test("an at sign after the host is part of the path", () => {
   assertEquals(parseRequestUrl("/users/@me", BASE).pathname, "/users/@me");
   assertEquals(parseRequestUrl("http://a/x@y?z@w", BASE).href, "http://a/x@y?z@w");
 });

@@ -29,7 +29,7 @@ Deno.test("StreamPieces iterates over the pieces, empty ones included, and repor
   assertEquals(cuts, []);
 });
 
-Deno.test("StreamPieces cancels the stream of a loop that is left", async () => {
+Deno.test("StreamPieces cancels the stream if a loop is left", async () => {
   const source = new TrackedStream([latin1("a"), latin1("b")]);
   const { pieces, cuts } = observed(source.stream);
   for await (const _ of pieces) break;
@@ -48,7 +48,7 @@ Deno.test("StreamPieces is canceled once, with the first reason, which next() th
   assertEquals([source.cancelled, cuts, ends], [[reason], [reason], []]);
 });
 
-Deno.test("a piece that was being waited for when the stream was canceled is an error, not the end", async () => {
+Deno.test("a pending read when the stream is canceled is an error, not the end", async () => {
   const { stream } = lateStream();
   const { pieces, ends } = observed(stream);
   const next = rejectionOf(pieces.next(), "a canceled stream");
@@ -56,7 +56,7 @@ Deno.test("a piece that was being waited for when the stream was canceled is an 
   assertEquals([await next, ends], ["enough", []]);
 });
 
-Deno.test("a stream that fails reports that once, and fails every later read with it", async () => {
+Deno.test("a stream that fails reports it once, and every later read fails with the same error", async () => {
   const failure = new Error("the disk is gone");
   const { pieces, cuts } = observed(new TrackedStream<Uint8Array>([], { failure }).stream);
   for (let i = 0; i < 2; i++) {
@@ -66,7 +66,7 @@ Deno.test("a stream that fails reports that once, and fails every later read wit
   assertEquals(cuts, [failure]);
 });
 
-Deno.test("a stream of something else than bytes is canceled", async () => {
+Deno.test("a stream whose chunks are not bytes is canceled", async () => {
   for (const item of ["text", 5, [1], new ArrayBuffer(1), new Uint16Array(1)]) {
     const source = new TrackedStream<unknown>([item]);
     const { pieces, cuts } = observed(source.stream as ReadableStream<Uint8Array>);
@@ -76,7 +76,7 @@ Deno.test("a stream of something else than bytes is canceled", async () => {
   }
 });
 
-Deno.test("StreamPieces numbers its waits, and has none while nothing is waited for", async () => {
+Deno.test("StreamPieces numbers its waits, and has none if nothing is awaited", async () => {
   const { stream, controller } = lateStream();
   const pieces = new StreamPieces(stream);
   const waits = [pieces.wait];
@@ -132,7 +132,7 @@ Deno.test("takeWhole loses nothing of a stream that is late, long, or not of byt
   assertStrictEquals(await rejectionOf(failing.pieces.next(), "a failing stream"), failure);
 });
 
-Deno.test("StreamPieces needs an unlocked stream, and locks it", () => {
+Deno.test("StreamPieces requires an unlocked stream, and locks it", () => {
   const stream = streamOf(latin1("a"));
   new StreamPieces(stream);
   assert(stream.locked);

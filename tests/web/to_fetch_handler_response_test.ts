@@ -1,4 +1,4 @@
-/** toFetchHandler: what becomes of an application's responses. */
+/** toFetchHandler: how an app's responses are converted. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import {
@@ -20,7 +20,7 @@ import { serveWithDeno } from "@degu/testing/web_serving.ts";
 
 const encoder = new TextEncoder();
 
-Deno.test("every kind of body is sent, with its length where it has one", async (t) => {
+Deno.test("every kind of body is sent, with its length if it has one", async (t) => {
   const hello = encoder.encode("hello");
   const chunks: Chunk[] = [[null, encoder.encode("he")], [["k", "v"], encoder.encode("llo")], [
     null,
@@ -86,7 +86,7 @@ Deno.test("a response without a body keeps its headers", async (t) => {
   });
 });
 
-Deno.test("what an application may not return is an error that names it", async (t) => {
+Deno.test("an invalid answer from an app is an error that names it", async (t) => {
   const body = () => new ChunkedBodyIter([[null, new Uint8Array(0)]]);
   const rows: [name: string, app: (...args: Parameters<AppFunction>) => unknown, said: string][] = [
     ["nothing", () => undefined, "undefined"],
@@ -116,21 +116,21 @@ Deno.test("what an application may not return is an error that names it", async 
       assertStringIncludes(String(server.errors[0]), said);
     });
   }
-  await t.step("a body to HEAD", async () => {
+  await t.step("a body for HEAD", async () => {
     const handler = toFetchHandler(() => [200, "OK", {}, new Uint8Array(1)]);
     const request = new Request("http://a/", { method: "HEAD" });
     assertStringIncludes(String(await rejectionOf(handler(request), "a body to HEAD")), "HEAD");
   });
 });
 
-Deno.test("an error may leave the body of a request unread", async () => {
+Deno.test("an error response may leave the request's body unread", async () => {
   await using server = serveWithDeno(() => [413, "Content Too Large", {}, encoder.encode("no")]);
   const response = await fetch(server.url, { method: "POST", body: new Uint8Array(100_000) });
   assertEquals([response.status, await response.text()], [413, "no"]);
   assertEquals(server.errors, []);
 });
 
-Deno.test("toFetchHandler refuses options that are wrong", () => {
+Deno.test("toFetchHandler refuses invalid options", () => {
   const rows: [options: unknown, said: string][] = [
     [null, "options"],
     [{ loger: console }, '"loger"'],
@@ -143,7 +143,7 @@ Deno.test("toFetchHandler refuses options that are wrong", () => {
   }
 });
 
-Deno.test("a response with status 205 has no body, and may say so in every way there is", async (t) => {
+Deno.test("a response with status 205 has no body, in whatever way that is expressed", async (t) => {
   const empty = new TrackedStream<Uint8Array>([]);
   const bodies: [name: string, make: () => ResponseTuple[3]][] = [
     ["null", () => null],
@@ -161,7 +161,7 @@ Deno.test("a response with status 205 has no body, and may say so in every way t
     });
   }
   assertEquals(empty.cancelled.length, 1);
-  await t.step("one with bytes is refused, and given up", async () => {
+  await t.step("a 205 with bytes is refused, and canceled", async () => {
     const stream = new TrackedStream([encoder.encode("hello")]);
     const handler = toFetchHandler(() => [205, "Reset Content", {}, new Body(stream.stream, 5)]);
     const error = await rejectionOf(handler(new Request("http://a/")), "a body of 205");

@@ -1,4 +1,4 @@
-/** toFetchHandler: requests to an application under Deno.serve, and wherever else they come from. */
+/** toFetchHandler: requests to an app under Deno.serve, and from elsewhere. */
 import {
   assertEquals,
   assertInstanceOf,
@@ -37,7 +37,7 @@ async function exchange(server: DenoServing, request: string): Promise<string> {
   return preamble + await peer.readExactly(Number(length));
 }
 
-Deno.test("an application sees a request as under our own server", async (t) => {
+Deno.test("an app sees the same request as under our own server", async (t) => {
   const host = "host: a\r\n";
   const rows: [request: string, expected: Record<string, unknown>][] = [
     [`GET / HTTP/1.1\r\n${host}\r\n`, { method: "GET", uri: "/", path: [], query: null }],
@@ -82,7 +82,7 @@ Deno.test("an application sees a request as under our own server", async (t) => 
   assertEquals(server.errors, []);
 });
 
-Deno.test("what our own server would not let in is answered with 400, or 501", async (t) => {
+Deno.test("what our own server would refuse is answered with 400 or 501", async (t) => {
   let calls = 0;
   await using server = serveWithDeno(() => {
     calls++;
@@ -116,14 +116,14 @@ Deno.test("what our own server would not let in is answered with 400, or 501", a
   assertEquals([calls, server.errors], [0, []]);
 });
 
-Deno.test("a request that did not come over a connection is mapped as well", async (t) => {
+Deno.test("a request that did not arrive over a connection is converted, too", async (t) => {
   const tell = async (request: Request) => await (await toFetchHandler(tellingApp)(request)).json();
   const url = "http://device.local:81/a?b#c";
   await t.step("host is taken from the URL", async () => {
     const seen = await tell(new Request(url));
     assertEquals([seen.uri, seen.headers], ["/a?b", { host: "device.local:81" }]);
   });
-  await t.step("and not where the headers have one", async () => {
+  await t.step("host is not taken from the URL if the headers have one", async () => {
     const headers = { host: "Device.local:81" };
     assertEquals((await tell(new Request(url, { headers }))).headers, headers);
   });
@@ -153,7 +153,7 @@ Deno.test("a request that did not come over a connection is mapped as well", asy
     const response = await toFetchHandler(app)(new Request(url, { method: "PUT", body }));
     assertEquals(await response.json(), [16777216, 1, 0]);
   });
-  await t.step("a body of DELETE is refused", async () => {
+  await t.step("a body with DELETE is refused", async () => {
     const request = new Request(url, { method: "DELETE", body: "hello" });
     assertEquals((await toFetchHandler(tellingApp)(request)).status, 400);
   });
@@ -164,7 +164,7 @@ Deno.test("a request that did not come over a connection is mapped as well", asy
   });
 });
 
-Deno.test("an application gets what a server would hand it", async () => {
+Deno.test("an app gets the same arguments as from a server", async () => {
   const app: AppFunction = function (this: unknown, request, session, api) {
     assertInstanceOf(request.headers["range"], Range);
     assertEquals([session.requests, session.maxRequests, session.peerCertificate], [0, 1, null]);
@@ -211,7 +211,7 @@ Deno.test("onConnect is asked before each request", async (t) => {
   }
 });
 
-Deno.test("an application runs over HTTP/2", async () => {
+Deno.test("an app runs over HTTP/2", async () => {
   await using pki = await TempPKI.create();
   const { certFile, keyFile } = pki.serverSslconfig;
   const cert = await Deno.readTextFile(certFile);
@@ -235,7 +235,7 @@ Deno.test("an application runs over HTTP/2", async () => {
   assertEquals(empty.kind, 0);
 });
 
-Deno.test("a client of ours talks to an application under Deno.serve", async () => {
+Deno.test("a client of ours works with an app under Deno.serve", async () => {
   await using server = serveWithDeno(tellingApp);
   using conn = await new Client(server.address, { host: "device.local" }).connect();
   for (let i = 0; i < 3; i++) {
@@ -249,7 +249,7 @@ Deno.test("a client of ours talks to an application under Deno.serve", async () 
   }
 });
 
-Deno.test("toFetchHandler needs an application", () => {
+Deno.test("toFetchHandler requires an app", () => {
   for (const app of [undefined, null, {}, { fetch() {} }, "app"]) {
     assertThrows(() => Reflect.apply(toFetchHandler, undefined, [app]), TypeError, "app: must");
   }

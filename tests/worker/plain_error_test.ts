@@ -1,4 +1,4 @@
-/** Errors cross from a worker with all that they carry. */
+/** Errors are transferred from a worker with all their properties. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { fromPlainError, toPlainError } from "@degu/internal/worker/plain_error.ts";
 
@@ -18,7 +18,7 @@ const errors: Record<string, Error> = {
 };
 
 for (const [what, error] of Object.entries(errors)) {
-  Deno.test(`an error ${what} arrives as what it was`, () => {
+  Deno.test(`an error ${what} arrives unchanged`, () => {
     const arrived = cross(error);
     assertEquals(Object.prototype.toString.call(arrived), Object.prototype.toString.call(error));
     assertStrictEquals(Object.getPrototypeOf(arrived), Object.getPrototypeOf(error));
@@ -44,15 +44,53 @@ Deno.test("an error that is its own cause arrives with itself as its cause", () 
   assertStrictEquals(cause.errors[0], arrived);
 });
 
-Deno.test("a cause that cannot be cloned arrives as text", () => {
+Deno.test("a cause that can't be cloned arrives as text", () => {
   const { cause } = cross(new Error("outer", { cause: { answer: () => 42, secret: 1 } }));
   assert(typeof cause === "string" && cause.includes("secret: 1"), Deno.inspect(cause));
 });
 
-Deno.test("what is thrown and is no error arrives as an error that shows it", () => {
+Deno.test("a thrown value that is not an error arrives as an error that shows it", () => {
   for (const thrown of ["text", undefined, null, 7, { a: 1 }, Symbol("s"), () => {}]) {
     const { name, message } = cross(thrown);
     assertEquals(name, "Error");
     assertEquals(message, typeof thrown === "string" ? thrown : Deno.inspect(thrown));
   }
+});
+
+Deno.test("an error with a property of a wrong type, or one that can't be read, arrives as an error", () => {
+  const changed = (property: string, descriptor: PropertyDescriptor) =>
+    Object.defineProperty(new Error("odd"), property, descriptor);
+  const fail = () => {
+    throw new Error("in a getter");
+  };
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  const rows: Record<string, unknown> = {
+    "a name that is a function": changed("name", { value: () => 5 }),
+    "a stack that is a symbol": changed("stack", { value: Symbol("s") }),
+    "a message that throws": changed("message", { get: fail }),
+    "errors that are no array": Object.assign(new AggregateError([], "odd"), { errors: 5 }),
+    "the name of a class that takes more": changed("name", { value: "AggregateError" }),
+    "a revoked proxy": proxy,
+    "a cause that is one": new Error("odd", { cause: proxy }),
+    "an inspection that throws": { [Symbol.for("Deno.customInspect")]: fail },
+  };
+  for (const [what, thrown] of Object.entries(rows)) {
+    const arrived = cross(thrown);
+    assertInstanceOf(arrived, Error, what);
+    assert(["odd", "what was thrown can't be read"].includes(arrived.message), what);
+  }
+});
+
+Deno.test("a class of the program's own, which throws, is not taken for the one that an error has the name of", () => {
+  class OwnError extends Error {
+    constructor({ code }: { code: { text: string } }) {
+      super(code.text);
+    }
+  }
+  Object.assign(globalThis, { OwnError });
+  const thrown = Object.assign(new Error("odd"), { name: "OwnError" });
+  const arrived = cross(thrown);
+  Reflect.deleteProperty(globalThis, "OwnError");
+  assertEquals([arrived.name, arrived.message], ["OwnError", "odd"]);
 });

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { runAgent } from "@degu/testing/agents.ts";
 
-Deno.test("each shell gets a script of its own, for which no permission is needed", async () => {
+Deno.test("each shell has its own script, which needs no permission", async () => {
   for (
     const [shell, line] of [["bash", "complete -F"], ["zsh", "#compdef degu"], [
       "fish",

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { AgentHomes } from "@degu/testing/agents.ts";
 
-Deno.test("a peer that is forgotten is refused at once, and told what to do", async () => {
+Deno.test("a forgotten peer is refused at once, and its user is told what to do", async () => {
   await using homes = await AgentHomes.create();
   const [, viewer] = await homes.init("camera", "viewer");
   await homes.pair("camera", "viewer");

@@ -10,7 +10,7 @@ const NAMES = [
   ...["-rf", "a\nb", " ", "~", "*", "a:b", '"', "\u202egpj.exe", "\ufeff", "x".repeat(255)],
 ];
 
-Deno.test("get -r keeps names, times and trees; run again it moves nothing", async () => {
+Deno.test("get -r keeps names, times and trees; a second run transfers nothing", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
   const photos = Object.fromEntries(NAMES.map((name, i) => [`photos/${name}`, `text ${i}`]));
@@ -33,7 +33,7 @@ Deno.test("get -r keeps names, times and trees; run again it moves nothing", asy
   assertEquals(await treeOf(`${here}/all`), await treeOf(share));
 });
 
-Deno.test("the target is a directory, one that is made, or the new name", async () => {
+Deno.test("the target is an existing directory, a new one, or the new name", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
   await makeTreeAt(share, { "a": "1", "sub/a": "2", "b": "3" });
@@ -58,7 +58,7 @@ Deno.test("the target is a directory, one that is made, or the new name", async 
   });
 });
 
-Deno.test("what can't be got is named, and the rest is moved", async () => {
+Deno.test("files that can't be downloaded are named, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
   await makeTreeAt(share, { "photos/holiday.jpg": "1", "a": "2", "sub/a": "3" });
@@ -93,7 +93,7 @@ Deno.test("what can't be got is named, and the rest is moved", async () => {
   assertStringIncludes(stderr, "what to get?");
 });
 
-Deno.test("nothing that a peer names gets out of the target by a link", async () => {
+Deno.test("no name of a peer escapes the target through a link", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
   await makeTreeAt(share, { "top/link/a": "new", "top/b": "new" });

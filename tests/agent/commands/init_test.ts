@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { entries } from "@degu/testing/directories.ts";
 
-Deno.test("init makes a device, prints its name and id, and says what is next", async () => {
+Deno.test("init creates a device, prints its name and id, and shows the next step", async () => {
   await using homes = await AgentHomes.create();
   const { code, stdout, stderr } = await homes.run("one", ["init", "--name", "camera"]);
   assertEquals(code, 0);
@@ -11,7 +11,7 @@ Deno.test("init makes a device, prints its name and id, and says what is next", 
   assertEquals(await homes.must("one", ["id"]), stdout);
 });
 
-Deno.test("the name of the machine is the default, for which there is a permission", async () => {
+Deno.test("the default is the machine's name, which needs a permission", async () => {
   await using homes = await AgentHomes.create();
   const { code, stderr } = await homes.run("one", ["init"]);
   assertEquals(code, 1);
@@ -22,7 +22,7 @@ Deno.test("the name of the machine is the default, for which there is a permissi
   );
 });
 
-Deno.test("a second init changes nothing, and says which device there is", async () => {
+Deno.test("a second init changes nothing, and reports the existing device", async () => {
   await using homes = await AgentHomes.create();
   const [id] = await homes.init("one");
   for (const args of [["init"], ["init", "--name", "one"], ["init", "--name", "two"]]) {
@@ -33,7 +33,7 @@ Deno.test("a second init changes nothing, and says which device there is", async
   assertEquals(await homes.must("one", ["id"]), `one ${id}\n`);
 });
 
-Deno.test("a name that no device can have is a wrong command line, and leaves nothing behind", async () => {
+Deno.test("an invalid name is a usage error, and leaves nothing behind", async () => {
   await using homes = await AgentHomes.create();
   for (const name of ["", "a b", "-x", "x".repeat(64), "naïve"]) {
     const { code, stderr } = await homes.run("one", ["init", `--name=${name}`]);
@@ -43,7 +43,7 @@ Deno.test("a name that no device can have is a wrong command line, and leaves no
   assertEquals(await entries(homes.path), []);
 });
 
-Deno.test("with --quiet and --json there is one object and nothing else", async () => {
+Deno.test("with --quiet and --json only one object is printed", async () => {
   await using homes = await AgentHomes.create();
   const { stdout, stderr } = await homes.run("one", ["init", "--name", "one", "--quiet", "--json"]);
   const { name, id, home, ...others } = JSON.parse(stdout);
@@ -51,7 +51,7 @@ Deno.test("with --quiet and --json there is one object and nothing else", async 
   assertEquals(id.length, 52);
 });
 
-Deno.test("global options may stand before the command", async () => {
+Deno.test("global options may precede the command", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("one");
   const { code } = await runAgent(["--home", homes.at("one"), "--json", "id"], {

@@ -1,9 +1,12 @@
 /** What people see of `degu invite` and `degu join` on a terminal. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { agentCommand, AgentHomes } from "@degu/testing/agents.ts";
+import { fromFileUrl } from "@std/path";
+import { agentCommand, AgentHomes, spawnAgent } from "@degu/testing/agents.ts";
+import { screenOf } from "@degu/testing/screen.ts";
 import { hasTerminals, runOnTerminal } from "@degu/testing/terminals.ts";
 
 const isThere = await hasTerminals();
+const PTY = fromFileUrl(new URL("../../support/programs/pseudo_terminal.py", import.meta.url));
 const NET = "--allow-net=127.0.0.1";
 const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1", "--seconds"];
 
@@ -33,6 +36,43 @@ test("an invitation counts down, and clears the line; its error is red", async (
     assertStringIncludes(shown, `\r\x1b[Kwaiting for the other device: ${left} left`);
   }
   assertStringIncludes(shown, "\r\x1b[Kdegu: \x1b[31merror\x1b[0m: nobody has joined");
+});
+
+test("who has joined has a line without the countdown", async (homes) => {
+  const [viewer] = await homes.init("viewer");
+  await using invite = spawnAgent(["--home", homes.at("camera"), ...INVITE, "60"], {
+    flags: homes.flags("camera", NET),
+    through: ["python3", PTY, "2000"],
+  });
+  const line = await invite.line("degu:");
+  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], [NET], line);
+  const { stdout } = await invite.ended();
+  assertEquals(screenOf(stdout).at(-1), `paired with viewer ${viewer}`);
+});
+
+test("a line that is pasted in pieces is asked for only when no more comes", async (homes) => {
+  await homes.init("viewer");
+  const invite = homes.spawn("camera", [...INVITE, "60"], [NET]);
+  const line = (await invite.line("degu:")).match(/.{1,79}/g)!.join("\n");
+  const viewer = ["--home", homes.at("viewer"), "join", "-", "--serving", "127.0.0.1:2"];
+  const { code, shown } = await runOnTerminal({
+    command: agentCommand(viewer, homes.flags("viewer", NET)),
+    steps: [["paste the line", `${line}\n`]],
+  });
+  assertEquals(code, 0, shown);
+  assert(!shown.includes("not whole"), shown);
+  assertEquals((await invite.ended()).code, 0);
+});
+
+test("in a narrow terminal the countdown does not wrap", async (homes) => {
+  const { shown } = await runOnTerminal({
+    command: commandOf(homes, [...INVITE, "60"]),
+    columns: 30,
+    steps: [["left", "\x03"]],
+  });
+  // deno-lint-ignore no-control-regex -- what erases the line is part of it
+  const [, line = ""] = /\r\x1b\[K(waiting[^\r\x1b^]*)/.exec(shown) ?? [];
+  assertEquals([line.length, line.endsWith("left")], [29, true], shown);
 });
 
 test("with NO_COLOR there is none, and with --quiet no countdown", async (homes) => {

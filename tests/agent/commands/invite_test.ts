@@ -7,7 +7,7 @@ const hasBash = await hasShell("bash");
 const INVITE = ["invite", "--listen", "127.0.0.1:0", "--serving", "127.0.0.1:1"];
 const NET = ["--allow-net=127.0.0.1"];
 
-Deno.test("invite prints the line alone on stdout, then who has joined; the other way round is known, too", async () => {
+Deno.test("invite prints only the line on stdout, then who joined, and mentions degu join -", async () => {
   await using homes = await AgentHomes.create();
   const [camera, viewer] = await homes.init("camera", "viewer");
   const invite = homes.spawn("camera", INVITE, NET);
@@ -20,7 +20,7 @@ Deno.test("invite prints the line alone on stdout, then who has joined; the othe
   assertStringIncludes(stderr, '"degu join -"');
 });
 
-Deno.test("with --json the line and the peer are an object each", async () => {
+Deno.test("with --json the line and the peer are one object each", async () => {
   await using homes = await AgentHomes.create();
   const [, viewer] = await homes.init("camera", "viewer");
   const invite = homes.spawn("camera", [...INVITE, "--json", "--quiet", "--as", "tv"], NET);
@@ -32,7 +32,19 @@ Deno.test("with --json the line and the peer are an object each", async () => {
   assertEquals(JSON.parse(stdout.split("\n")[1]!), { name: "tv", id: viewer });
 });
 
-Deno.test("an invitation that nobody uses ends in time, and says what to do", async () => {
+Deno.test("an address of another machine is named", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera");
+  const net = ["--allow-net=203.0.113.7"];
+  const line = ["--listen", "203.0.113.7:0"];
+  for (const args of [["serve", ...line], ["invite", ...line, "--serving", "127.0.0.1:1"]]) {
+    const { code, stderr } = await homes.run("camera", args, net);
+    assertEquals(code, 1, stderr);
+    assertStringIncludes(stderr, "203.0.113.7:0 is no address of this machine: give one that is");
+  }
+});
+
+Deno.test("an invitation that nobody uses expires in time, and says what to do", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   const { code, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1"], NET);
@@ -40,7 +52,7 @@ Deno.test("an invitation that nobody uses ends in time, and says what to do", as
   assertStringIncludes(stderr, 'nobody has joined in time: run "degu invite" again');
 });
 
-Deno.test("an invitation that is interrupted is closed", async () => {
+Deno.test("an interrupted invitation is closed", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   const invite = homes.spawn("camera", INVITE, NET);
@@ -55,7 +67,7 @@ Deno.test("an invitation that is interrupted is closed", async () => {
   assertStringIncludes(joined.stderr, "this line is not open any more");
 });
 
-Deno.test("options that can't be are a wrong command line", async () => {
+Deno.test("invalid options are a usage error", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   for (const [option, value] of [["--seconds", "0"], ["--as", "a b"], ["--serving", "/run/x"]]) {
@@ -65,7 +77,7 @@ Deno.test("options that can't be are a wrong command line", async () => {
   }
 });
 
-Deno.test("without a terminal --qr says that it draws nothing, and the line is printed all the same", async () => {
+Deno.test("without a terminal --qr reports that it draws nothing, and the line is still printed", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   const { stdout, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1", "--qr"], NET);

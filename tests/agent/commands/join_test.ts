@@ -14,7 +14,7 @@ async function invite(homes: AgentHomes, name: string) {
   return { agent, line: await agent.line("degu:") };
 }
 
-Deno.test("a line may come from stdin in pieces, and a second device is turned away", async () => {
+Deno.test("a line may arrive on stdin in pieces, and a second device is refused", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer", "other");
   const { agent, line } = await invite(homes, "camera");
@@ -27,7 +27,7 @@ Deno.test("a line may come from stdin in pieces, and a second device is turned a
   assertStringIncludes(late.stderr, "another device has used it");
 });
 
-Deno.test("a device that joins with its own line is told so", async () => {
+Deno.test("a device that joins with its own line gets an error that says so", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   const { line } = await invite(homes, "camera");
@@ -36,7 +36,7 @@ Deno.test("a device that joins with its own line is told so", async () => {
   assertStringIncludes(stderr, "it is from this device itself");
 });
 
-Deno.test("what is no line, or not all of one, is told apart", async () => {
+Deno.test("text that is not a line and an incomplete line cause different errors", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   const { line } = await invite(homes, "camera");
@@ -87,7 +87,7 @@ Deno.test({
   },
 });
 
-Deno.test("a device that is paired again keeps its name", async () => {
+Deno.test("pairing a device again keeps its name", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   await homes.pair("camera", "viewer", "127.0.0.1:1");

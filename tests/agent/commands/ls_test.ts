@@ -3,7 +3,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { AgentFiles, makeTreeAt, objectsOf } from "@degu/testing/agent_files.ts";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
 
-Deno.test("ls lists by name, with sizes and times if wanted; names are printed escaped", async () => {
+Deno.test("ls lists by name, optionally with sizes and times; names are printed escaped", async () => {
   await using files = await AgentFiles.start();
   await makeTreeAt(files.share, { "b": "12345", "a\nb": "", "日本": "1", "dir/x": "1" });
   await makeTreeAt(files.inbox, { "in": "" });
@@ -19,7 +19,7 @@ Deno.test("ls lists by name, with sizes and times if wanted; names are printed e
   assertEquals(object, { name: "b", kind: "file", size: 5, modified: modified.toISOString() });
 });
 
-Deno.test("a name is found in the other normal form of Unicode, too", async () => {
+Deno.test("a name is also found in the other Unicode normal form", async () => {
   await using files = await AgentFiles.start();
   await makeTreeAt(files.share, { ["Ö".normalize("NFD")]: "1" });
   await files.succeed("get", `camera:${"Ö".normalize("NFC")}`, files.here);
@@ -29,7 +29,7 @@ Deno.test("a name is found in the other normal form of Unicode, too", async () =
   );
 });
 
-Deno.test("what is not there is said at once, with names that are near", async () => {
+Deno.test("a missing file is reported at once, with similar names", async () => {
   await using files = await AgentFiles.start();
   await makeTreeAt(files.share, { "photos/1": "" });
   const { code, stderr } = await files.run("ls", "camera:phots");
@@ -48,7 +48,7 @@ Deno.test("what is not there is said at once, with names that are near", async (
   assertEquals(dead.stderr.includes("trying again"), false);
 });
 
-Deno.test("10,000 files are listed, and of them what is new is synchronized", async () => {
+Deno.test("10,000 files are listed, and the new ones are synchronized", async () => {
   await using files = await AgentFiles.start();
   const names = Array.from({ length: 10_000 }, (_, i) => `file ${i}`);
   makeEmptyFiles(files.share, names);

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { AgentHomes } from "@degu/testing/agents.ts";
 
-Deno.test("peers lists who is trusted, with the addresses, for people and for programs", async () => {
+Deno.test("peers lists the trusted devices, with addresses, for users and for programs", async () => {
   await using homes = await AgentHomes.create();
   const [, viewer] = await homes.init("camera", "viewer");
   const none = await homes.run("camera", ["peers"]);

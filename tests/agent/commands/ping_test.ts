@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { AgentHomes } from "@degu/testing/agents.ts";
 
-Deno.test("ping says who answers, where, how fast, and what it has", async () => {
+Deno.test("ping reports who answers, where, how fast, and what it serves", async () => {
   await using homes = await AgentHomes.create();
   const [camera] = await homes.init("camera", "viewer");
   await Deno.mkdir(homes.at("share"));
@@ -22,7 +22,7 @@ Deno.test("ping says who answers, where, how fast, and what it has", async () =>
   assertEquals([typeof connectMs, typeof answerMs], ["number", "number"]);
 });
 
-Deno.test("where nobody serves, ping says what to look at", async () => {
+Deno.test("if nobody serves, ping says what to check", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   await homes.pair("camera", "viewer", "127.0.0.1:1");
@@ -34,7 +34,7 @@ Deno.test("where nobody serves, ping says what to look at", async () => {
   assertStringIncludes(stderr, 'check that "degu serve" runs there');
 });
 
-Deno.test("another device at the address of a peer is not taken for it", async () => {
+Deno.test("another device at a peer's address is not mistaken for the peer", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer", "other");
   await homes.pair("camera", "viewer");
@@ -51,7 +51,7 @@ Deno.test("another device at the address of a peer is not taken for it", async (
   assertStringIncludes(stderr, "another device answers there");
 });
 
-Deno.test("another program at the address of a peer is told apart", async () => {
+Deno.test("another program at a peer's address is recognized", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera", "viewer");
   await homes.pair("camera", "viewer");

@@ -3,7 +3,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { AgentFiles, makeTreeAt, objectsOf, treeOf } from "@degu/testing/agent_files.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
-Deno.test("put -r keeps names, times, trees and empty directories; links are left out", async () => {
+Deno.test("put -r keeps names, times, trees and empty directories; links are skipped", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   const tree = { "日本 語/a\tb": "1", "日本 語/עברית": "2", "e/f/g": null, "~": "3", "-x": "4" };
@@ -29,7 +29,7 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are lef
   assertEquals((await treeOf(`${inbox}/sub/dir`))["~"], "3");
 });
 
-Deno.test("another file of the name stays, unless --force is given", async () => {
+Deno.test("an existing different file is kept, unless --force is given", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   await makeTreeAt(here, { "a": "new", "b": "other" });
@@ -68,7 +68,7 @@ Deno.test("another file of the name stays, unless --force is given", async () =>
   assertStringIncludes(below.stderr, "a file has that of its directory");
 });
 
-Deno.test("what can't be put is named with its reason, and the rest is moved", async () => {
+Deno.test("files that can't be uploaded are named with the reason, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   await makeTreeAt(here, { "a": "1", "dir/b": "2", "other/a": "3", "x": "" });

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { AgentHomes } from "@degu/testing/agents.ts";
 
-Deno.test("a peer gets another name here alone, unless that is taken or can't be", async () => {
+Deno.test("rename changes a peer's name on this device only, unless the name is taken or invalid", async () => {
   await using homes = await AgentHomes.create();
   const [, viewer] = await homes.init("camera", "viewer", "other");
   await homes.pair("camera", "viewer");
@@ -12,6 +12,7 @@ Deno.test("a peer gets another name here alone, unless that is taken or can't be
   for (const name of ["other", "a b", "x".repeat(64)]) {
     const { code, stderr } = await homes.run("camera", ["rename", "TV-2", name]);
     assertEquals(code, 2, stderr);
+    assertMatch(stderr, /^degu: error: NAME: /);
   }
   assertEquals((await homes.run("camera", ["rename", "viewer", "x"])).code, 3);
 });

@@ -2,7 +2,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { AgentFiles, makeTreeAt, objectsOf, treeOf } from "@degu/testing/agent_files.ts";
 
-Deno.test("rm removes a file, or a directory that is empty, and nothing of the share", async () => {
+Deno.test("rm removes a file or an empty directory, and nothing of the share", async () => {
   await using files = await AgentFiles.start();
   await makeTreeAt(files.inbox, { "a": "1", "日本 語/b": "2", "empty": null });
   await makeTreeAt(files.share, { "a": "1" });
@@ -19,7 +19,7 @@ Deno.test("rm removes a file, or a directory that is empty, and nothing of the s
   assertEquals(await treeOf(files.share), { "a": "1" });
 });
 
-Deno.test("rm says what is not there, and what can't be removed", async () => {
+Deno.test("rm reports what does not exist, and what can't be removed", async () => {
   await using files = await AgentFiles.start();
   await makeTreeAt(files.inbox, { "report.pdf": "1" });
   const { code, stderr } = await files.run("rm", "camera:report.pd");

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Device } from "@degu/degu/device";
 import { AgentHomes } from "@degu/testing/agents.ts";
 
-Deno.test("serve says where and what it serves, and that nobody is paired yet", async () => {
+Deno.test("serve prints where and what it serves, and that nobody is paired yet", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   const { agent } = await homes.serve("camera");
@@ -16,7 +16,7 @@ Deno.test("serve says where and what it serves, and that nobody is paired yet", 
   assertStringIncludes(stderr, "no file is served: add --share DIR");
 });
 
-Deno.test("an address that is in use is named, with another one to try", async () => {
+Deno.test("an address that is in use is reported, with another one to try", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   const { address } = await homes.serve("camera");
@@ -27,7 +27,17 @@ Deno.test("an address that is in use is named, with another one to try", async (
   assertStringIncludes(stderr, "--listen 127.0.0.1:7444");
 });
 
-Deno.test("a directory with the keys of the device in it is not served", async () => {
+Deno.test("a second directory to share is refused, not taken in place of the first", async () => {
+  await using homes = await AgentHomes.create();
+  for (const option of ["--share", "--inbox"]) {
+    const { code, stderr } = await homes.run("camera", ["serve", option, "a", option, "b"]);
+    assertEquals(code, 2);
+    assertStringIncludes(stderr, `option '${option} <dir>' argument 'b' is invalid`);
+    assertStringIncludes(stderr, '"a" is given already');
+  }
+});
+
+Deno.test("a directory that contains the device's keys is not served", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   for (const option of ["--share", "--inbox"]) {
@@ -40,7 +50,7 @@ Deno.test("a directory with the keys of the device in it is not served", async (
   }
 });
 
-Deno.test("what peers do is said, with names made printable, and what is under way is finished", async () => {
+Deno.test("actions of peers are logged with printable names, and pending transfers are finished", async () => {
   await using homes = await AgentHomes.create();
   const [, viewerId] = await homes.init("camera", "viewer");
   const share = homes.at("share");

@@ -6,7 +6,7 @@ import { makeLinks } from "@degu/testing/special_files.ts";
 const TREE = { "a": "1", "b/c": "2", "b/日本": "3", "e/f": null, "x": "same size" };
 
 for (const direction of ["to here", "to a peer"] as const) {
-  Deno.test(`sync ${direction}: what is new or differs is copied, once; --delete removes the rest`, async () => {
+  Deno.test(`sync ${direction}: new and changed files are copied, once; --delete removes the rest`, async () => {
     await using files = await AgentFiles.start();
     const isToHere = direction === "to here";
     const source = isToHere ? `${files.share}/top` : `${files.here}/top`;
@@ -45,7 +45,7 @@ for (const direction of ["to here", "to a peer"] as const) {
   });
 }
 
-Deno.test("--checksum compares contents, whatever the times are", async () => {
+Deno.test("--checksum compares contents, whatever the times", async () => {
   await using files = await AgentFiles.start();
   const { here, share, inbox } = files;
   await makeTreeAt(share, { "a": "old", "b": "new" });
@@ -68,7 +68,7 @@ Deno.test("--checksum compares contents, whatever the times are", async () => {
   assertEquals((await files.succeed("sync", "--checksum", here, "camera:")).stdout, "");
 });
 
-Deno.test("what has the name of a link that is left out stays", async () => {
+Deno.test("an entry with the same name as a skipped link is kept", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
   await makeTreeAt(here, { "top/a": "1" });
@@ -126,7 +126,7 @@ Deno.test({
   },
 });
 
-Deno.test("a file where a directory is needed, and the other way round", async () => {
+Deno.test("a file in place of a directory, and the reverse", async () => {
   await using files = await AgentFiles.start();
   const { here, share } = files;
   await makeTreeAt(share, { "a/b": "1", "c": "2", "d": "3" });

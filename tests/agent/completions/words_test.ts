@@ -4,7 +4,7 @@ import { makeProgram } from "@degu/internal/agent/program.ts";
 
 const words = wordsOf(makeProgram(() => Promise.resolve()));
 
-Deno.test("every command has its words, with what its options and operands take", () => {
+Deno.test("every command has its words, with those of its options and operands", () => {
   const find = (name: string) => words.commands.find((command) => command.name === name)!;
   assertEquals(find("ping").operands, ["peer"]);
   assertEquals(find("ls").operands, ["remote"]);
@@ -27,7 +27,7 @@ Deno.test("every command has its words, with what its options and operands take"
   assertEquals(find("invite").options.find(({ long }) => long === "--qr")?.value, null);
 });
 
-Deno.test("the options of all commands are there, and everything has a summary", () => {
+Deno.test("the options of all commands are included, and everything has a summary", () => {
   const names = words.options.map(({ long }) => long);
   for (const name of ["--home", "--json", "--quiet", "--help"]) assert(names.includes(name), name);
   const all = [

@@ -1,4 +1,4 @@
-import { assertStringIncludes } from "@std/assert";
+import { assert, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { tempDir } from "@degu/testing/directories.ts";
 import { completionScript, hasShell, PEERS } from "@degu/testing/shells.ts";
@@ -11,6 +11,7 @@ const ROWS = [
   ["degu ini", "degu init"],
   ["degu ping ph", "degu ping phone"],
   ["degu ls ca", "degu ls camera:"],
+  ["degu get ca", "degu get camera:"],
   ["degu init --na", "degu init --name"],
   ["degu --home /tmp rena", "degu --home /tmp rename"],
   ["degu completions f", "degu completions fish"],
@@ -44,5 +45,7 @@ print loaded
       columns: 200,
     });
     for (const [, expected] of ROWS) assertStringIncludes(shown, expected);
+    // An empty suffix is not typed as two quotes.
+    assert(!shown.includes("camera:''"), shown);
   },
 });

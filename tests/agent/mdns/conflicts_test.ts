@@ -10,7 +10,7 @@ const [TEXT, SERVER] = OWN as [KnownRecord & { type: "TXT" }, KnownRecord & { ty
 const text = (id: string): KnownRecord => ({ ...TEXT, data: [Buffer.from(`id=${id}`)] });
 const server = (data: object): KnownRecord => ({ ...SERVER, data: { ...SERVER.data, ...data } });
 
-Deno.test("a response is in conflict if it has other data for one of our names", () => {
+Deno.test("a response conflicts if it has other data for one of our names", () => {
   const cases: [KnownRecord[], boolean][] = [
     [OWN, false],
     [[], false],
@@ -30,7 +30,7 @@ Deno.test("a response is in conflict if it has other data for one of our names",
   for (const [received, expected] of cases) assertEquals(isConflict(OWN, received), expected);
 });
 
-Deno.test("the one whose records are earlier in the order of their bytes gives way", () => {
+Deno.test("the device whose records come first in byte order gives way", () => {
   const other: KnownRecord = { name: TEXT.name, type: "A", ttl: 1, data: "192.0.2.1" };
   const later: KnownRecord = { name: TEXT.name, type: "AAAA", ttl: 1, data: "::1" };
   const cases: [string, KnownRecord[], boolean][] = [

@@ -21,7 +21,7 @@ async function handedOn(
   return heard;
 }
 
-Deno.test("packets of 9000 bytes are handed on, and no larger ones", async () => {
+Deno.test("packets of up to 9000 bytes are passed on, and larger ones are not", async () => {
   assertEquals(await handedOn([{ size: 9000 }, { size: 9001 }, { size: 65507 }, { size: 0 }]), 2);
 });
 
@@ -29,7 +29,7 @@ Deno.test("packets from other ports and from other networks are dropped", async 
   assertEquals(await handedOn([{ port: 5354 }, { port: 0 }, { address: "192.0.2.66" }, {}]), 1);
 });
 
-Deno.test("a flood is cut: by its bytes, and small packets by their number", async () => {
+Deno.test("a flood is limited, by bytes and by the number of small packets", async () => {
   const large = await handedOn(Array.from({ length: 1000 }, () => ({ size: 9000 })));
   const small = await handedOn(Array.from({ length: 10_000 }, () => ({ size: 1 })));
   // 100,000 bytes at once, and what a slow machine adds at 50,000 a second.

@@ -21,7 +21,7 @@ const heard = (records: readonly KnownRecord[], scope: number): Hints => {
   return hints;
 };
 
-Deno.test("a link-local address has the scope of the interface on which it was heard", () => {
+Deno.test("a link-local address has the scope of the interface on which it was received", () => {
   const addresses = on("169.254.1.1", "fe80::1", "192.0.2.1", "2001:db8::1");
   assertEquals(heard(allRecords(CAMERA, addresses), 3).addresses(), [
     ["192.0.2.1", 7443],
@@ -29,6 +29,11 @@ Deno.test("a link-local address has the scope of the interface on which it was h
     ["fe80::1", 7443, 0, 3],
     ["169.254.1.1", 7443],
   ]);
+});
+
+Deno.test("a link-local address that was received over IPv4 is not a hint, because its interface is unknown", () => {
+  const addresses = on("fe80::1", "192.0.2.1");
+  assertEquals(heard(allRecords(CAMERA, addresses), 0).addresses(), [["192.0.2.1", 7443]]);
 });
 
 Deno.test("only the first 16 characters of the id are compared, and those exactly", () => {
@@ -41,7 +46,7 @@ Deno.test("only the first 16 characters of the id are compared, and those exactl
   assertEquals(found("b".repeat(15) + "c"), 0);
 });
 
-Deno.test("port 0 is no hint, nor is an instance whose host is not known", () => {
+Deno.test("port 0 is not a hint, and neither is an instance with an unknown host", () => {
   assertEquals(heard(allRecords({ ...CAMERA, port: 0 }, on("192.0.2.1")), 0).addresses(), []);
   const hints = heard(allRecords(CAMERA, []), 0);
   assertEquals(hints.addresses(), []);
@@ -51,7 +56,7 @@ Deno.test("port 0 is no hint, nor is an instance whose host is not known", () =>
   ]);
 });
 
-Deno.test("however much is heard, little is kept and little is asked", () => {
+Deno.test("however much is received, little is kept and little is queried", () => {
   const hints = new Hints(CAMERA.id);
   for (let i = 0; i < 500; i++) {
     hints.add([
@@ -67,7 +72,7 @@ Deno.test("however much is heard, little is kept and little is asked", () => {
   assertEquals(found.at(-1), ["192.0.2.1", 7443]);
 });
 
-Deno.test("names that no device has are neither kept nor asked for", () => {
+Deno.test("names that no device has are neither kept nor queried", () => {
   const hints = new Hints(CAMERA.id);
   const odd = [
     "a b",

@@ -17,7 +17,7 @@ const HOME = [
 const shown = (interfaces: Interface[]) =>
   findPlaces(interfaces).map((place) => [place.type, place.bind, place.interface, place.scope]);
 
-Deno.test("each interface has a place with IPv4, and with IPv6 if it has a link-local address", () => {
+Deno.test("each interface has a link for IPv4, and one for IPv6 if it has a link-local address", () => {
   assertEquals(shown([...LOOPBACK, ...CABLE, ...HOME]), [
     ["udp6", "ff02::fb%eth0", "::%eth0", 2],
     ["udp4", "224.0.0.251", "192.168.1.7", 0],
@@ -38,7 +38,7 @@ Deno.test("over IPv4 only the networks of the interface are accepted", () => {
   assertEquals([...accepted, ...refused].filter((host) => place!.accept(host)), accepted);
 });
 
-Deno.test("the key of a place changes with any address of the interface, and with its number", () => {
+Deno.test("the key of a link changes with any address of the interface, and with its number", () => {
   const keys = [
     CABLE,
     [of("eth0", "fe80::1", "", 9)],

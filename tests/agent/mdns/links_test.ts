@@ -21,7 +21,7 @@ function numbers(seed: number): () => number {
   };
 }
 
-Deno.test("no bytes end the process, nor does an announcement stop because of them", async () => {
+Deno.test("no bytes end the process or stop an announcement", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using camera = announceCamera(network);
@@ -46,7 +46,7 @@ Deno.test("no bytes end the process, nor does an announcement stop because of th
   );
 });
 
-Deno.test("links follow the interfaces: a new address is a new link, and what is gone is closed", async () => {
+Deno.test("links follow the interfaces: a new address is a new link, and one that is gone is closed", async () => {
   const { port, findInterfaces } = await loopbackNetwork();
   let interfaces = findInterfaces();
   const told: string[][] = [];
@@ -70,7 +70,7 @@ Deno.test("links follow the interfaces: a new address is a new link, and what is
   assertEquals(links.size, 1);
 });
 
-Deno.test("interfaces that can't be listed for a moment end nothing", async () => {
+Deno.test("a temporary failure to list the interfaces ends nothing", async () => {
   const network = await loopbackNetwork();
   const failed = Promise.withResolvers<string>();
   let calls = 0;
@@ -87,7 +87,7 @@ Deno.test("interfaces that can't be listed for a moment end nothing", async () =
   assertEquals(await within(failed.promise, "a message"), "mDNS: Error: not now");
 });
 
-Deno.test("an interface that can't be used is told at debug, and closed", async () => {
+Deno.test("an interface that can't be used is logged at debug, and closed", async () => {
   const network = await loopbackNetwork();
   const gone = Promise.withResolvers<string>();
   const logger = { ...SILENT, debug: gone.resolve };
@@ -105,7 +105,7 @@ Deno.test("an interface that can't be used is told at debug, and closed", async 
   assertEquals(links.size, 0);
 });
 
-Deno.test("what can't be sent is told at debug, and rejects nothing", async () => {
+Deno.test("a failed send is logged at debug, and rejects nothing", async () => {
   const network = await loopbackNetwork();
   const messages: string[] = [];
   const logger = { ...SILENT, debug: (message: string) => void messages.push(message) };

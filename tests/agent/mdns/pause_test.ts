@@ -13,7 +13,7 @@ Deno.test("a pause takes its time", async () => {
   await pausing;
 });
 
-Deno.test("a signal ends a pause, one without an end too, and leaves no timer", async () => {
+Deno.test("a signal ends a pause, even an endless one, and leaves no timer", async () => {
   const stop = new AbortController();
   const pausing = [pause(1e6, stop.signal), pause(Infinity, stop.signal)];
   stop.abort();

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import type { Link } from "@degu/internal/agent/mdns/links.ts";
-import type { Incoming } from "@degu/internal/agent/mdns/packet.ts";
+import type { Incoming, KnownRecord } from "@degu/internal/agent/mdns/packet.ts";
 import { Responder } from "@degu/internal/agent/mdns/responder.ts";
 import {
   instanceName,
@@ -18,7 +18,7 @@ const OTHER: Service = { name: "camera", id: idOf("d"), port: 7443 };
 const named = ({ announced }: { announced: Promise<string> }) => within(announced, "announced");
 const isResponse = ({ type }: Incoming) => type === "response";
 
-Deno.test("many questions get one response a second, and those about others none", async () => {
+Deno.test("many queries get one response a second, and those about others none", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using camera = announceCamera(network);
@@ -38,7 +38,7 @@ Deno.test("many questions get one response a second, and those about others none
   assert(responses <= 1 + Math.ceil(seconds), `${responses} responses in ${seconds} s`);
 });
 
-Deno.test("one who is about to take the name is told so at once", async () => {
+Deno.test("a device that is about to claim the name is told at once", async () => {
   const network = await loopbackNetwork();
   await using stranger = await Stranger.join(network);
   await using camera = announceCamera(network);
@@ -50,24 +50,45 @@ Deno.test("one who is about to take the name is told so at once", async () => {
   await stranger.hears("a defense", isResponse, from);
 });
 
-Deno.test("who knows the device is not told again, and who asks for its name is", () => {
+/** A query, as it is received. */
+const query = (name: string, type: string, answers: KnownRecord[] = []): Incoming => {
+  return { type: "query", questions: [{ name, type }], answers, authorities: [], additionals: [] };
+};
+
+/** A link that counts what is sent on it: the parts of one that a responder uses. */
+function countingLink(): { link: Link; sent: () => number } {
+  let count = 0;
+  const respond = () => Promise.resolve(void count++);
+  return { link: { place: { addresses: [] }, respond } as unknown as Link, sent: () => count };
+}
+
+Deno.test("queries for others, or from a device with a fresh record, get no response; queries for its name do", () => {
   const known = { name: SERVICE, type: "PTR", ttl: 4500, data: instanceName(CAMERA) } as const;
-  const query = { type: "query", authorities: [], additionals: [] } as const;
-  const cases = [
-    [{ ...query, questions: [{ name: SERVICE, type: "PTR" }], answers: [known] }, 0],
-    [{ ...query, questions: [{ name: SERVICE, type: "PTR" }], answers: [] }, 1],
-    [{ ...query, questions: [{ name: instanceName(CAMERA), type: "SRV" }], answers: [known] }, 1],
-  ] as const;
+  const cases: [Incoming, number][] = [
+    [query(SERVICE, "PTR"), 1],
+    [query(SERVICE, "PTR", [known]), 0],
+    [query(instanceName(CAMERA), "SRV", [known]), 1],
+    [query("_ipp._tcp.local", "PTR"), 0],
+    [query("other._degu._tcp.local", "ANY"), 0],
+  ];
   for (const [packet, expected] of cases) {
     using time = new FakeTime();
     using responder = new Responder(CAMERA);
-    let responses = 0;
-    // The parts of a link that are used.
-    const respond = () => Promise.resolve(void responses++);
-    const link = { place: { addresses: [] }, respond } as unknown as Link;
+    const { link, sent } = countingLink();
     responder.answer(packet, link);
-    assertEquals(responses, 0); // not at once: others may answer, too
+    assertEquals(sent(), 0); // not at once: others may answer, too
     time.tick(120);
-    assertEquals(responses, expected);
+    assertEquals(sent(), expected);
+  }
+});
+
+Deno.test("there is a second between two responses", () => {
+  using time = new FakeTime();
+  using responder = new Responder(CAMERA);
+  const { link, sent } = countingLink();
+  for (const [wait, expected] of [[120, 1], [700, 1], [310, 2], [700, 2], [310, 3]] as const) {
+    responder.answer(query(SERVICE, "PTR"), link);
+    time.tick(wait);
+    assertEquals(sent(), expected);
   }
 });

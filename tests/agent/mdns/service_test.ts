@@ -35,17 +35,17 @@ Deno.test("the records of a device have 16 characters of its id, its port and it
   ]);
 });
 
-Deno.test("no more than 8 addresses of an interface are announced", () => {
+Deno.test("at most 8 addresses of an interface are announced", () => {
   const many = Array.from({ length: 20 }, (_, i) => `192.0.2.${i}`);
   assertEquals(allRecords(CAMERA, on(...many)).filter(({ type }) => type === "A").length, 8);
 });
 
-Deno.test("a goodbye takes back the service, but not the addresses", () => {
+Deno.test("a goodbye withdraws the service, but not the addresses", () => {
   const types = goodbyes(CAMERA).map(({ type, ttl }) => [type, ttl]);
   assertEquals(types, [["PTR", 0], ["TXT", 0], ["SRV", 0]]);
 });
 
-Deno.test("the id is looked for in the first 16 strings, whatever bytes they have", () => {
+Deno.test("the id is looked for in the first 16 strings, whatever their bytes", () => {
   const strings = (...texts: string[]) => texts.map((text) => new TextEncoder().encode(text));
   assertEquals(idIn(strings("id=abc")), "abc");
   assertEquals(idIn(strings("a=b", "", "\0\xff", "ID=x=y", "id=z")), "x=y");
@@ -56,7 +56,7 @@ Deno.test("the id is looked for in the first 16 strings, whatever bytes they hav
   assertEquals(idIn([new Uint8Array(255).fill(0xff)]), null);
 });
 
-Deno.test("a question for a record is one for its name and its type, or for any type", () => {
+Deno.test("a query matches a record by its name, and by its type or any type", () => {
   const records = allRecords(CAMERA, on("192.0.2.1"));
   const asked = (name: string, type: string) => isAsked([{ name, type }], records);
   assertEquals(asked(SERVICE, "PTR"), true);
@@ -69,7 +69,7 @@ Deno.test("a question for a record is one for its name and its type, or for any 
   assertEquals(isAsked([], records), false);
 });
 
-Deno.test("who knows the instance for half of its time need not be told", () => {
+Deno.test("a known answer with at least half of its lifetime suppresses the response", () => {
   const pointer = { name: SERVICE, type: "PTR", ttl: 2250, data: INSTANCE } as const;
   assertEquals(isKnown([pointer], CAMERA), true);
   assertEquals(isKnown([{ ...pointer, ttl: 2249 }], CAMERA), false);

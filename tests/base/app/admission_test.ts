@@ -1,9 +1,9 @@
-/** Whether the peer of a session is still wanted. */
+/** Whether the peer of a session is still admitted. */
 import { assertEquals } from "@std/assert";
 import { guardSession, isStillAdmitted } from "@degu/internal/base/app/admission.ts";
 import { Session } from "@degu/degu/server";
 
-Deno.test("isStillAdmitted asks whoever guards the session, each time, and never rejects", async () => {
+Deno.test("isStillAdmitted calls the session's guard each time, and never rejects", async () => {
   const session = new Session("peer", null, 1);
   assertEquals(await isStillAdmitted(session), true);
   const answers = [true, false, true];

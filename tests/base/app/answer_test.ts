@@ -1,4 +1,4 @@
-/** What an app may answer: a server, Validator and toFetchHandler say the same. */
+/** Which answers are valid: a server, Validator and toFetchHandler agree. */
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import {
   Body,
@@ -87,7 +87,7 @@ for (const kind of ["length", "chunked"] as const) {
   }
 }
 
-Deno.test("an app that replaces what its request holds is judged by what was there", async () => {
+Deno.test("an app that replaces the fields of its request is judged by the original ones", async () => {
   const app: AnyApp = (request) => {
     Object.assign(request, { body: null, method: "GET" });
     return [200, "OK", {}, null];
@@ -101,7 +101,7 @@ Deno.test("an app that replaces what its request holds is judged by what was the
   assertEquals([validator, fetch], ["answered", "answered"]);
 });
 
-Deno.test("everyone who runs an app says the same of its answers", async (t) => {
+Deno.test("every module that runs an app reports its answers in the same words", async (t) => {
   const nothing: ByteSource = { read: () => Promise.resolve(null) };
   const used = () => {
     const body = new BodyIter([latin1("a")], 1);
@@ -162,7 +162,7 @@ Deno.test("everyone who runs an app says the same of its answers", async (t) => 
   }
 });
 
-Deno.test("readAnswer wants a tuple of four, or an object with all four parts", () => {
+Deno.test("readAnswer requires a tuple of four items, or an object with all four fields", () => {
   const parts = { status: 200, reason: "OK", headers: {}, body: null };
   assertEquals(readAnswer([200, "OK", {}, null]), parts);
   assertEquals(readAnswer(new AppResponse(200, "OK", {}, null)), parts);
@@ -177,12 +177,12 @@ Deno.test("readAnswer wants a tuple of four, or an object with all four parts", 
   assertThrows(() => readAnswer([200, "OK", {}]), TypeError, "got 3 items");
 });
 
-Deno.test("labelsOf names the parts of a tuple by number, of anything else by name", () => {
+Deno.test("labelsOf names the items of a tuple by number, and the fields of an object by name", () => {
   assertEquals(labelsOf([]).headers, "response[2]");
   assertEquals(labelsOf({}).headers, "response.headers");
 });
 
-Deno.test("responseFraming says why there must be no body", () => {
+Deno.test("responseFraming says why there must not be a body", () => {
   const body = latin1("a");
   const rows: [method: Method, status: number, why: string][] = [
     ["HEAD", 200, "response[3]: must be null in a response to HEAD; got Uint8Array"],
@@ -200,7 +200,7 @@ Deno.test("responseFraming says why there must be no body", () => {
   assertEquals(responseFraming("GET", 304, null), undefined);
 });
 
-Deno.test("cancelAnswer cancels what looks like an unused body, but not the request's", async () => {
+Deno.test("cancelAnswer cancels whatever looks like an unused body, except the request's own", async () => {
   const reason = new Error("too late");
   const cancelled: string[] = [];
   const make = (name: string, used = false) => ({

@@ -1,4 +1,4 @@
-/** An app is taken apart in the same way, whichever form it has. */
+/** An app is called in the same way, whichever form it has. */
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import type { ResponseTuple } from "@degu/degu/base";
 import type { App, Session, Socket } from "@degu/degu/server";
@@ -7,14 +7,14 @@ import { allAccept, type OnConnect, readApp } from "@degu/internal/base/app/app_
 const session = {} as Session;
 const sock = {} as Socket;
 
-Deno.test("a function handles requests and has no say in who connects", () => {
+Deno.test("a function handles requests and does not decide who may connect", () => {
   const app = () => [200, "OK", {}, null] as const;
   const { handle, onConnect } = readApp(app, "app");
   assertStrictEquals(handle, app);
   assertEquals(onConnect, null);
 });
 
-Deno.test("the methods of an object are called on it, and looked up when they are called", async () => {
+Deno.test("the methods of an object are called on it, and looked up at each call", async () => {
   class Counting {
     count = 0;
     handle(): ResponseTuple {
@@ -34,13 +34,13 @@ Deno.test("the methods of an object are called on it, and looked up when they ar
   assertEquals(await call(), "other");
 });
 
-Deno.test("an object without onConnect has no say, also where it is undefined", () => {
+Deno.test("an object without onConnect, or with an undefined one, does not decide who may connect", () => {
   const handle = () => [200, "OK", {}, null] as const;
   assertEquals(readApp({ handle }, "app").onConnect, null);
   assertEquals(readApp({ handle, onConnect: undefined } as unknown as App, "app").onConnect, null);
 });
 
-Deno.test("what is no app is a TypeError that names the argument", () => {
+Deno.test("an invalid app is a TypeError that names the argument", () => {
   const handle = () => {};
   const wrong = [undefined, null, 1, "app", {}, [], { handle: 1 }, { handle: null }];
   for (const app of [...wrong, { handle, onConnect: 1 }, { handle, onConnect: null }]) {
@@ -49,7 +49,7 @@ Deno.test("what is no app is a TypeError that names the argument", () => {
   }
 });
 
-Deno.test("everybody has to say exactly true, and after the first other answer nobody is asked", async () => {
+Deno.test("every onConnect must return exactly true, and after any other answer no other is called", async () => {
   const answers: readonly unknown[] = [true, 1, "true", {}, null, undefined, false];
   for (const [i, answer] of answers.entries()) {
     for (const isAsync of [false, true]) {

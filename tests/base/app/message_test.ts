@@ -4,7 +4,7 @@ import { parseResponse } from "@degu/degu/misc";
 import { PieceSource } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
-Deno.test("Response keeps status, reason, headers and body and gives them in that order", () => {
+Deno.test("Response stores status, reason, headers and body and iterates over them in that order", () => {
   const headers: HeaderDict = { hello: "world" };
   const body = new Body(new PieceSource([]), 5);
   const response = new Response(200, "OK", headers, body);
@@ -17,7 +17,7 @@ Deno.test("Response keeps status, reason, headers and body and gives them in tha
   assertStrictEquals(same, body);
 });
 
-Deno.test("Deno.inspect of a Response reads like the arguments that make it", () => {
+Deno.test("Deno.inspect shows a Response like the arguments that construct it", () => {
   const expected = 'Response(status=200, reason="OK", headers={ hello: "world" }, body=null)';
   assertEquals(Deno.inspect(new Response(200, "OK", { hello: "world" }, null)), expected);
   const { headers } = parseResponse("GET", latin1("HTTP/1.1 200 OK\r\nHello: world"));

@@ -4,7 +4,7 @@ import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { disposeStore, Session } from "@degu/internal/base/app/session.ts";
 
-Deno.test("sessions dispose of what an app has kept in session.store, the last first", async () => {
+Deno.test("sessions dispose of what an app has stored in session.store, in reverse order", async () => {
   const disposed: string[] = [];
   const ended = Promise.withResolvers<void>();
   const keep = (name: string): Disposable => ({
@@ -28,7 +28,7 @@ Deno.test("sessions dispose of what an app has kept in session.store, the last f
   assertStringIncludes((await serving.logger.waitFor("error"))[0] ?? "", "can't dispose of b");
 });
 
-Deno.test("a dispose whose promise rejects is told to the logger, and ends nothing", async () => {
+Deno.test("a dispose that rejects is logged, and ends nothing", async () => {
   using unhandled = unhandledRejections();
   const disposed: string[] = [];
   const keep = (name: string) => ({
@@ -55,7 +55,7 @@ Deno.test("a dispose whose promise rejects is told to the logger, and ends nothi
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("a store is empty once it was disposed of, so that nothing is disposed of twice", () => {
+Deno.test("a store is empty after disposal, so nothing is disposed of twice", () => {
   const session = new Session("peer", null, 1, null);
   let count = 0;
   session.store.set("a", { [Symbol.dispose]: () => count++ });

@@ -1,4 +1,4 @@
-/** What an application knows of a connection, and what is left when it has ended. */
+/** What an app can see of a connection, and what remains after its end. */
 import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
@@ -34,7 +34,7 @@ async function openSession(
   return { session, peer };
 }
 
-Deno.test("over IPv4 a session has the address of its peer, and is named after it", async () => {
+Deno.test("an IPv4 session has the address of its peer, and is named after it", async () => {
   const { sessions, app } = keeper();
   await using serving = serve(app);
   const { session, peer } = await openSession(sessions, serving);
@@ -45,7 +45,7 @@ Deno.test("over IPv4 a session has the address of its peer, and is named after i
 });
 
 Deno.test({
-  name: "over IPv6 the address has the form of the server's",
+  name: "the address of an IPv6 session has the same form as the server's",
   ignore: !hasIPv6,
   fn: async () => {
     const addresses: readonly Address[] = [["::1", 0], ["::1", 0, 0, 0]];
@@ -62,7 +62,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a server for IPv6 and IPv4 gives the address of an IPv4 peer as IPv4",
+  name: "a dual-stack server reports the address of an IPv4 peer as IPv4",
   ignore: !hasIPv6,
   fn: async () => {
     await using pki = await TempPKI.create();
@@ -93,7 +93,7 @@ Deno.test({
   },
 });
 
-Deno.test("over Unix sockets a session has no address, and is named by place and number", async () => {
+Deno.test("a session over a Unix socket has no address, and is named by path and number", async () => {
   await using directory = await tempDir();
   const path = `${directory.path}/socket`;
   const name = `degu-test-${crypto.randomUUID()}`;
@@ -129,7 +129,7 @@ Deno.test("a session counts the requests that were answered, and has its own sto
   assertEquals(seen, [0, 1, 2, 0]);
 });
 
-Deno.test("message is null while the session lasts, and says why it ended", async (t) => {
+Deno.test("message is null while the session lasts, then says why it ended", async (t) => {
   const endings: readonly (readonly [what: string, request: string, words: RegExp])[] = [
     ["a status", "GET /500 HTTP/1.1\r\n\r\n", /500/],
     ["a body unread", "PUT /404 HTTP/1.1\r\ncontent-length: 5\r\n\r\n", /body|unread/],
@@ -174,7 +174,7 @@ Deno.test("message is null while the session lasts, and says why it ended", asyn
   });
 });
 
-Deno.test("what is in the store is disposed of when the session has ended, the last first", async () => {
+Deno.test("the store is disposed of in reverse order when the session ends", async () => {
   const disposed: string[] = [];
   const all = Promise.withResolvers<void>();
   const disposable = (name: string) => ({

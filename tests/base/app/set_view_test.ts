@@ -1,11 +1,11 @@
-/** A set that can be looked at does all that a set does, and cannot be changed. */
+/** A read-only view of a set. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 import { SetView } from "@degu/internal/base/app/set_view.ts";
 
 const sets = fc.uniqueArray(fc.integer({ min: 0, max: 9 })).map((items) => new Set(items));
 
-Deno.test("each method returns what that of a set returns", () => {
+Deno.test("each method returns the same as that of a Set", () => {
   fc.assert(fc.property(sets, sets, fc.integer({ min: 0, max: 9 }), (set, other, item) => {
     const view = new SetView(set);
     assertEquals(view.size, set.size);
@@ -27,7 +27,7 @@ Deno.test("each method returns what that of a set returns", () => {
   }));
 });
 
-Deno.test("it shows the set as it is at every moment", () => {
+Deno.test("the view always shows the current set", () => {
   const set = new Set([1]);
   const view = new SetView(set);
   set.add(2);
@@ -42,14 +42,14 @@ Deno.test("it shows the set as it is at every moment", () => {
   assertEquals(view.size, 0);
 });
 
-Deno.test("forEach calls with the `this` that it was given", () => {
+Deno.test("forEach uses the given `this`", () => {
   const self = {};
   new SetView(new Set([1])).forEach(function (this: unknown) {
     assertStrictEquals(this, self);
   }, self);
 });
 
-Deno.test("there is no way to change the set, and what is returned is a copy", () => {
+Deno.test("the view can't change the set, and what it returns is a copy", () => {
   const set = new Set([1]);
   const view = new SetView(set);
   for (const method of ["add", "delete", "clear"]) assert(!(method in view), method);

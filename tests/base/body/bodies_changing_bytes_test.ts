@@ -1,4 +1,4 @@
-/** Arrays that change between the moment a message is announced and the moment its bytes go out. */
+/** Arrays that change between the announcement of a message and the sending of its bytes. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import {
   Body,
@@ -49,7 +49,7 @@ function withoutBody(received: string): string {
 
 for (const [how, make] of Object.entries(arrays)) {
   for (const size of [10, 200_004]) {
-    Deno.test(`an upload from one array of ${size} bytes that is ${how} smuggles nothing`, async () => {
+    Deno.test(`an upload from an array of ${size} bytes that is ${how} smuggles nothing`, async () => {
       using connected = await connect();
       const { bytes, change } = make(size);
       const posting = rejectionOf(connected.conn.post("/", {}, bytes), "the request");
@@ -71,7 +71,7 @@ for (const [how, make] of Object.entries(arrays)) {
     "a chunk": (bytes) => new ChunkedBodyIter([[null, bytes], [null, new Uint8Array(0)]]),
   };
   for (const [what, makeBody] of Object.entries(bodies)) {
-    Deno.test(`${what} that is ${how} while it goes out is sent as announced, or cut`, async () => {
+    Deno.test(`${what} that is ${how} while it is sent is sent as announced, or cut`, async () => {
       using connected = await connect();
       const { bytes, change } = make(large);
       const posting = connected.conn.post("/", {}, makeBody(bytes)).catch((error) => error);
@@ -92,7 +92,7 @@ for (const [how, make] of Object.entries(arrays)) {
     });
   }
 
-  Deno.test(`the empty chunk, if it is ${how} before it goes out, ends the message or cuts it`, async () => {
+  Deno.test(`the empty chunk, if it is ${how} before it is sent, ends the message or cuts it`, async () => {
     const { bytes, change } = make(0);
     async function* chunks(): AsyncGenerator<Chunk> {
       yield [null, latin1("hello")];
@@ -109,7 +109,7 @@ for (const [how, make] of Object.entries(arrays)) {
     assert(!received.includes("smuggled"), received);
   });
 
-  Deno.test(`a response from an array that a header's getter has ${how} is no response`, async () => {
+  Deno.test(`a response is invalid if a header's getter has ${how} the array that is its body`, async () => {
     for (const size of [10, 200_004]) {
       const { bytes, change } = make(size);
       await using serving = serve(lawless(() => {
@@ -130,7 +130,7 @@ for (const [how, make] of Object.entries(arrays)) {
   });
 }
 
-Deno.test("an array of a class that reports another length is sent as long as it is", async () => {
+Deno.test("an array of a class that reports another length is sent with its real length", async () => {
   class Liar extends Uint8Array {
     override get length(): number {
       return 3;
@@ -170,7 +170,7 @@ Deno.test("an item of a stream that shrinks while it is copied is an error", asy
   assertInstanceOf(await posting, BodyError);
 });
 
-Deno.test("LengthEncoderStream passes on what was written, though the writer changes it after", async () => {
+Deno.test("LengthEncoderStream passes on what was written, even if the writer changes it afterwards", async () => {
   const { bytes, change } = growing(5);
   const stream = new LengthEncoderStream(5);
   const writer = stream.writable.getWriter();

@@ -1,4 +1,4 @@
-/** The kinds of bodies: how each is framed, cancelled and kept, and when it counts as consumed. */
+/** The kinds of bodies: how each is framed, canceled and kept, and when it is consumed. */
 import { assertEquals, assertInstanceOf, assertStrictEquals, assertThrows } from "@std/assert";
 import {
   bodies,
@@ -33,7 +33,7 @@ const received: Record<string, () => Body | ChunkedBody> = {
   ChunkedBody: () => new ChunkedBody(streamOf(ENCODED)),
 };
 
-Deno.test("outgoingFraming is the length of a body, or chunked, or null", () => {
+Deno.test("outgoingFraming returns the length of a body, or chunked, or null", () => {
   const rows: [BodyOut, unknown][] = [
     [null, null],
     [new Uint8Array(0), 0],
@@ -47,7 +47,7 @@ Deno.test("outgoingFraming is the length of a body, or chunked, or null", () => 
   for (const [body, framing] of rows) assertEquals(outgoingFraming(body), framing);
 });
 
-Deno.test("outgoingFraming takes the real length of an array, whatever that says", () => {
+Deno.test("outgoingFraming uses the real length of an array, whatever the array reports", () => {
   class Liar extends Uint8Array {
     override get length(): number {
       return 3;
@@ -56,7 +56,7 @@ Deno.test("outgoingFraming takes the real length of an array, whatever that says
   assertEquals(outgoingFraming(new Liar(5)), 5);
 });
 
-Deno.test("outgoingFraming refuses what is no body, is too large, or was used", () => {
+Deno.test("outgoingFraming refuses values that are not a body, are too large, or were used", () => {
   const writeTo = () => {};
   const none: unknown[] = [undefined, "text", 5, {}, [], writeTo, { chunked: true }, { writeTo }];
   for (const contentLength of [-1, 1.5, NaN, 2 ** 53, "5", undefined]) {
@@ -72,7 +72,7 @@ Deno.test("outgoingFraming refuses what is no body, is too large, or was used", 
   assertStrictEquals(makeOutputFromInput(body), body);
 });
 
-Deno.test("checkBodies needs each of the four classes", () => {
+Deno.test("checkBodies requires all four classes", () => {
   checkBodies(bodies);
   for (const name of Object.keys(bodies)) {
     assertThrows(() => checkBodies({ ...bodies, [name]: null }), TypeError, `the class ${name}`);
@@ -124,7 +124,7 @@ Deno.test("an empty body is consumed from the start, a failed one never", async 
   assertEquals(isConsumed(broken), false);
 });
 
-Deno.test("a body of another class is consumed once it was used, or if it is empty", () => {
+Deno.test("a body of another class is consumed after it was used, or if it is empty", () => {
   const rows: [members: object, consumed: boolean][] = [
     [{ chunked: false, contentLength: 5, used: true }, true],
     [{ chunked: false, contentLength: 5, used: false }, false],
@@ -164,7 +164,7 @@ Deno.test("cancelUnused cancels a body unless it is used or kept", async () => {
   for (const each of [keepUnused, releaseKept]) each(null);
 });
 
-Deno.test("cancelQuietly cancels also a body that is used, kept or of another class", async () => {
+Deno.test("cancelQuietly also cancels a body that is used, kept or of another class", async () => {
   const source = new TrackedStream([latin1("hello")]);
   const body = new Body(source.stream, 5);
   await body.read(1);
@@ -179,7 +179,7 @@ Deno.test("cancelQuietly cancels also a body that is used, kept or of another cl
   assertEquals(seen, [reason, reason]);
 });
 
-Deno.test("whatever is handed over instead of a body, canceling it never throws", async () => {
+Deno.test("canceling never throws, whatever is passed instead of a body", async () => {
   using unhandled = unhandledRejections();
   const thrower = (): never => {
     throw new Error("no");
@@ -204,7 +204,7 @@ Deno.test("whatever is handed over instead of a body, canceling it never throws"
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("the items of an iterable are canceled with their body", async () => {
+Deno.test("canceling a body cancels the items of its iterable", async () => {
   const reasons: unknown[] = [];
   const iterable: Iterable<Chunk> = {
     [Symbol.iterator]: () => ({

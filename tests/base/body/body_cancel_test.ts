@@ -1,4 +1,4 @@
-/** A body that is canceled: what waits for it rejects at once, and everything after it. */
+/** Canceling a body rejects pending and later operations. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { Body, BodyError, BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
@@ -50,7 +50,7 @@ const sources: Readonly<Record<string, () => Received>> = {
 };
 
 for (const [source, make] of Object.entries(sources)) {
-  Deno.test(`${source}: cancel() rejects what waits with the reason, and what comes after`, async (t) => {
+  Deno.test(`${source}: cancel() rejects pending and later operations with the reason`, async (t) => {
     for (const [operation, run] of Object.entries(operations)) {
       await t.step(operation, async () => {
         const body = make();
@@ -68,7 +68,7 @@ for (const [source, make] of Object.entries(sources)) {
   });
 }
 
-Deno.test("a reason that is no error becomes the cause of a BodyError", async () => {
+Deno.test("a reason that is not an error becomes the cause of a BodyError", async () => {
   for (const reason of ["revoked", undefined, 7]) {
     const body = new Body(stalling("hello"), 10);
     const waiting = rejectionOf(body.read(), "the read");
@@ -79,7 +79,7 @@ Deno.test("a reason that is no error becomes the cause of a BodyError", async ()
   }
 });
 
-Deno.test("a stream that is waiting while its body is canceled errors with the reason", async () => {
+Deno.test("a stream with a pending read errors with the reason when its body is canceled", async () => {
   const body = new Body(stalling("hello"), 10);
   const reader = body.readable.getReader();
   assertEquals((await reader.read()).value?.length, 5);
@@ -98,7 +98,7 @@ Deno.test("an iteration whose body is canceled between two items rejects with th
   }
 });
 
-Deno.test("a body from an iterable that is canceled while it waits for an item rejects at once", async (t) => {
+Deno.test("a body from an iterable rejects at once if it is canceled while it waits for an item", async (t) => {
   const bodies = {
     BodyIter: () => new BodyIter(endless(""), 10),
     ChunkedBodyIter: () => new ChunkedBodyIter(new ReadableStream()),
@@ -116,7 +116,7 @@ Deno.test("a body from an iterable that is canceled while it waits for an item r
   }
 });
 
-Deno.test("a body from an iterable that is canceled while its sink is busy rejects, and the iterator returns", async () => {
+Deno.test("a body from an iterable rejects if it is canceled while its sink is busy, and the iterator returns", async () => {
   let returned = 0;
   const items: AsyncIterableIterator<Uint8Array> = {
     [Symbol.asyncIterator]: () => items,
@@ -143,7 +143,7 @@ Deno.test("a body from an iterable that is canceled while its sink is busy rejec
   assertEquals(returned, 1);
 });
 
-Deno.test("an upload whose body is canceled by the app rejects at once, and the error response goes out", async (t) => {
+Deno.test("an upload whose body is canceled by the app rejects at once, and the error response is sent", async (t) => {
   for (const [operation, run] of Object.entries(operations)) {
     for (const framing of ["content-length: 100", "transfer-encoding: chunked"]) {
       await t.step(`${operation}, ${framing}`, async () => {
@@ -174,7 +174,7 @@ Deno.test("an upload whose body is canceled by the app rejects at once, and the 
   }
 });
 
-Deno.test("bytes that arrive after a body was canceled are no request, and hold up no answer", async () => {
+Deno.test("bytes that arrive after a body was canceled are not read as a request, and delay no answer", async () => {
   const uris: string[] = [];
   await using serving = serve(async ({ uri, body }) => {
     uris.push(uri);
@@ -192,7 +192,7 @@ Deno.test("bytes that arrive after a body was canceled are no request, and hold 
   assertEquals(uris, ["/1"]);
 });
 
-Deno.test("a response whose body the app cancels is cut, and the reason is logged", async (t) => {
+Deno.test("a response whose body the app cancels is cut short, and the reason is logged", async (t) => {
   const bodies: Record<string, () => Body | BodyIter | ChunkedBody | ChunkedBodyIter> = {
     ...sources,
     BodyIter: () => new BodyIter(endless("hello"), 10),
@@ -234,7 +234,7 @@ Deno.test("a request whose body is canceled rejects with the reason", async (t) 
   }
 });
 
-Deno.test("a client that cancels a response's body rejects what reads it, and closes", async (t) => {
+Deno.test("a client that cancels a response's body rejects its readers, and closes the connection", async (t) => {
   for (const [operation, run] of Object.entries(operations)) {
     await t.step(operation, async () => {
       using connected = await connect();
@@ -251,7 +251,7 @@ Deno.test("a client that cancels a response's body rejects what reads it, and cl
   }
 });
 
-Deno.test("a body that failed says why to whoever uses it next", async () => {
+Deno.test("a failed body reports the failure to its next user", async () => {
   const failure = new Error("the disk is gone");
   const body = new Body({ read: () => Promise.reject(failure) }, 10);
   assertEquals(await rejectionOf(body.read(), "the read"), failure);
@@ -260,7 +260,7 @@ Deno.test("a body that failed says why to whoever uses it next", async () => {
   assertEquals(error.cause, failure);
 });
 
-Deno.test("canceling a body that is consumed does nothing", async () => {
+Deno.test("canceling a consumed body does nothing", async () => {
   await using serving = serve(async ({ body }) => {
     const text = await body?.text();
     await body?.cancel(revoked);

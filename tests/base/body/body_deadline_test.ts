@@ -1,4 +1,4 @@
-/** No wait inside a body goes unbounded, wherever in the coding the peer stops. */
+/** Every wait inside a body has a time limit, wherever in the coding the peer stops. */
 import { assertEquals, assertRejects } from "@std/assert";
 import type { BodyIn } from "@degu/degu/base";
 import { ChunkedBody } from "@degu/degu/base";
@@ -24,7 +24,7 @@ function chunked(body: BodyIn): ChunkedBody {
 }
 
 for (const [name, read] of Object.entries(waysOfReading)) {
-  Deno.test(`a server: ${name} of a body is bounded wherever the peer stops`, async () => {
+  Deno.test(`server: ${name} of a body times out wherever the peer stops`, async () => {
     const errors: unknown[] = [];
     await using serving = serve(async (request) => {
       await read(chunked(request.body)).catch((error) => errors.push(error));
@@ -40,7 +40,7 @@ for (const [name, read] of Object.entries(waysOfReading)) {
     assertEquals(errors.every((error) => error instanceof Deno.errors.TimedOut), true);
   });
 
-  Deno.test(`a client: ${name} of a body is bounded wherever the peer stops`, async () => {
+  Deno.test(`client: ${name} of a body times out wherever the peer stops`, async () => {
     const stops = Array.from(CODING, (_, length) => CODING.slice(0, length));
     await Promise.all(stops.map(async (start) => {
       using connected = await connect({ timeout: TIMEOUT });

@@ -34,7 +34,7 @@ function assertIncomplete(sink: { bytes: Uint8Array }) {
   assert(!/(^|\n)0[^\n]*\n\r\n$/.test(fromLatin1(sink.bytes)), shown(fromLatin1(sink.bytes)));
 }
 
-Deno.test("ChunkedBodyIter says that it is chunked and refuses what is not iterable", () => {
+Deno.test("ChunkedBodyIter reports that it is chunked and refuses what is not iterable", () => {
   assertStrictEquals(new ChunkedBodyIter([]).chunked, true);
   for (const source of [null, undefined, 5, {}, true, { [Symbol.iterator]: 5 }, () => []]) {
     assertTypeError(() => constructWith(ChunkedBodyIter, source), Deno.inspect(source));
@@ -77,7 +77,7 @@ Deno.test("ChunkedBodyIter writes what ChunkedBody reads back", async () => {
   );
 });
 
-Deno.test("ChunkedBodyIter writes the last chunk only once the iterable has ended", async (t) => {
+Deno.test("ChunkedBodyIter writes the last chunk only after the iterable has ended", async (t) => {
   for (const kind of KINDS) {
     await t.step(kind, async () => {
       const sink = new RecordingSink();
@@ -94,7 +94,7 @@ Deno.test("ChunkedBodyIter writes the last chunk only once the iterable has ende
   }
 });
 
-Deno.test("ChunkedBodyIter never completes a message whose iterable is wrong", async (t) => {
+Deno.test("ChunkedBodyIter never completes a message if its iterable misbehaves", async (t) => {
   const data = latin1("123");
   const large = new Uint8Array(limits.chunkData + 1);
   const rows: Record<string, unknown[]> = {
@@ -134,7 +134,7 @@ Deno.test("ChunkedBodyIter never completes a message whose iterable is wrong", a
   }
 });
 
-Deno.test("ChunkedBodyIter fails where an item is not a chunk, and returns the iterator", async (t) => {
+Deno.test("ChunkedBodyIter fails if an item is not a chunk, and returns the iterator", async (t) => {
   const data = latin1("123");
   const wrong = [
     ...["123", 5, null, {}, data, [], [null], [data], [null, "123"], [null, null], [
@@ -157,7 +157,7 @@ Deno.test("ChunkedBodyIter fails where an item is not a chunk, and returns the i
   }
 });
 
-Deno.test("ChunkedBodyIter takes chunks of 16 MiB", async () => {
+Deno.test("ChunkedBodyIter accepts chunks of 16 MiB", async () => {
   const data = new Uint8Array(limits.chunkData);
   let written = 0;
   const sink = {
@@ -188,7 +188,7 @@ Deno.test("ChunkedBodyIter writes a chunk without waiting for the next one", asy
   assertEquals(await new ChunkedBodyIter(source()).writeTo(watched), 13);
 });
 
-Deno.test("ChunkedBodyIter writes whole chunks even where their data changes while it is read", async () => {
+Deno.test("ChunkedBodyIter writes whole chunks even if their data changes while it is read", async () => {
   const chunk: [null, Uint8Array] = [null, latin1("123")];
   let reads = 0;
   Object.defineProperty(chunk, 1, {
@@ -206,13 +206,13 @@ Deno.test("ChunkedBodyIter writes whole chunks even where their data changes whi
   assertEquals(read.map(([, data]) => fromLatin1(data)), ["123", ""]);
 });
 
-Deno.test("ChunkedBodyIter can be sent once", async () => {
+Deno.test("ChunkedBodyIter can be sent only once", async () => {
   const body = new ChunkedBodyIter(CHUNKS);
   await body.writeTo(new RecordingSink());
   await assertBodyError(body.writeTo(new RecordingSink()), "sending it again");
 });
 
-Deno.test("ChunkedBodyIter returns the iterator where the sink fails", async () => {
+Deno.test("ChunkedBodyIter returns the iterator if the sink fails", async () => {
   for (const kind of KINDS) {
     for (const after of [0, 1]) {
       const items = new TrackedItems<Chunk>([...CHUNKS.slice(0, 2), ...CHUNKS.slice(0, 2), END]);
@@ -224,7 +224,7 @@ Deno.test("ChunkedBodyIter returns the iterator where the sink fails", async () 
   }
 });
 
-Deno.test("the chunked bodies respect how their sinks take bytes", async () => {
+Deno.test("the chunked bodies handle sinks that write only a part", async () => {
   const bodies = {
     read: () => new ChunkedBody(streamOf(...cut(latin1(ENCODED), 6))),
     made: () => new ChunkedBodyIter(CHUNKS),

@@ -28,7 +28,7 @@ import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
 const DIGITS = latin1("1234567890");
 const KINDS = ["sync", "async"] as const;
 
-Deno.test("BodyIter says its length and that it is not chunked", () => {
+Deno.test("BodyIter reports its length and that it is not chunked", () => {
   for (const length of [0, 1, limits.number]) {
     const body = new BodyIter([], length);
     assertStrictEquals(body.contentLength, length);
@@ -36,7 +36,7 @@ Deno.test("BodyIter says its length and that it is not chunked", () => {
   }
 });
 
-Deno.test("BodyIter refuses what is not iterable or not a length", () => {
+Deno.test("BodyIter refuses an invalid iterable or length", () => {
   for (const source of [null, undefined, 5, {}, true, { [Symbol.iterator]: 5 }, () => []]) {
     assertTypeError(() => constructWith(BodyIter, source, 5), Deno.inspect(source));
   }
@@ -116,7 +116,7 @@ Deno.test("BodyIter of length 0 writes nothing", async () => {
   assertEquals(sink.bytes.length, 0);
 });
 
-Deno.test("BodyIter writes the last item only once the iterable has ended", async (t) => {
+Deno.test("BodyIter writes the last item only after the iterable has ended", async (t) => {
   for (const kind of KINDS) {
     await t.step(kind, async () => {
       const sink = new RecordingSink();
@@ -131,7 +131,7 @@ Deno.test("BodyIter writes the last item only once the iterable has ended", asyn
   }
 });
 
-Deno.test("BodyIter never completes a message whose iterable is wrong", async (t) => {
+Deno.test("BodyIter never completes a message if its iterable misbehaves", async (t) => {
   const failure = new Error("the disk is gone");
   const rows: Record<string, TrackedItems<Uint8Array>> = {};
   for (const kind of KINDS) {
@@ -164,7 +164,7 @@ Deno.test("BodyIter never completes a message whose iterable is wrong", async (t
   }
 });
 
-Deno.test("BodyIter fails where its iterable ends too early", async (t) => {
+Deno.test("BodyIter fails if its iterable ends too early", async (t) => {
   for (const kind of KINDS) {
     await t.step(kind, async () => {
       for (const list of [[], [latin1("1234")], cut(latin1("1234"), 1)]) {
@@ -176,7 +176,7 @@ Deno.test("BodyIter fails where its iterable ends too early", async (t) => {
   }
 });
 
-Deno.test("BodyIter fails where an item is not bytes, and returns the iterator", async (t) => {
+Deno.test("BodyIter fails if an item is not bytes, and returns the iterator", async (t) => {
   for (
     const item of ["12345", 5, [1, 2, 3, 4, 5], null, new ArrayBuffer(5), new Uint16Array(5), {}]
   ) {
@@ -190,7 +190,7 @@ Deno.test("BodyIter fails where an item is not bytes, and returns the iterator",
   }
 });
 
-Deno.test("BodyIter refuses a text and an array of bytes as its items, early or late", async () => {
+Deno.test("BodyIter refuses a string or an array of bytes as an item, whether first or later", async () => {
   for (const source of ["12345", DIGITS]) {
     const use = async () => {
       const body: BodyIter = Reflect.construct(BodyIter, [source, source.length]);
@@ -217,7 +217,7 @@ Deno.test("BodyIter writes an item without waiting for the next one", async () =
   assertEquals(await new BodyIter(source(), 5).writeTo(sink), 5);
 });
 
-Deno.test("BodyIter allows an iterable that uses the same memory for each item", async (t) => {
+Deno.test("BodyIter accepts an iterable that reuses its memory for each item", async (t) => {
   const source = function* () {
     const buffer = new Uint8Array(2);
     for (let i = 0; i < DIGITS.length; i += 2) {
@@ -240,7 +240,7 @@ Deno.test("BodyIter allows an iterable that uses the same memory for each item",
   });
 });
 
-Deno.test("BodyIter iterates asynchronously over what can do both", async () => {
+Deno.test("BodyIter prefers asynchronous iteration if both kinds are available", async () => {
   const items = new TrackedItems([DIGITS]);
   const both = { ...items.async(), ...new TrackedItems([latin1("wrong")]).sync() };
   const sink = new RecordingSink();
@@ -248,7 +248,7 @@ Deno.test("BodyIter iterates asynchronously over what can do both", async () => 
   assertEquals(sink.bytes, DIGITS);
 });
 
-Deno.test("BodyIter can be sent once", async () => {
+Deno.test("BodyIter can be sent only once", async () => {
   const body = new BodyIter(cut(DIGITS, 4), 10);
   await body.writeTo(new RecordingSink());
   const sink = new RecordingSink();
@@ -256,7 +256,7 @@ Deno.test("BodyIter can be sent once", async () => {
   assertEquals(sink.bytes.length, 0);
 });
 
-Deno.test("BodyIter is not sent twice at the same time", async () => {
+Deno.test("BodyIter can't be sent twice at the same time", async () => {
   const gate = Promise.withResolvers<void>();
   const source = async function* () {
     await gate.promise;
@@ -271,7 +271,7 @@ Deno.test("BodyIter is not sent twice at the same time", async () => {
   assertEquals(sink.bytes, DIGITS);
 });
 
-Deno.test("BodyIter returns the iterator where the sink fails", async (t) => {
+Deno.test("BodyIter returns the iterator if the sink fails", async (t) => {
   for (const kind of KINDS) {
     for (const after of [0, 1]) {
       await t.step(`${kind}, after ${after} writes`, async () => {
@@ -287,7 +287,7 @@ Deno.test("BodyIter returns the iterator where the sink fails", async (t) => {
   }
 });
 
-Deno.test("BodyIter reports the sink's failure where return() fails too", async () => {
+Deno.test("BodyIter reports the sink's failure even if return() fails too", async () => {
   const sink = new FailingSink();
   const source = {
     [Symbol.asyncIterator]: () => ({
@@ -300,7 +300,7 @@ Deno.test("BodyIter reports the sink's failure where return() fails too", async 
   assertStrictEquals(error instanceof Error ? error.cause ?? error : error, sink.failure);
 });
 
-Deno.test("BodyIter writes to a writable stream, neither closing it nor keeping its lock", async () => {
+Deno.test("BodyIter writes to a writable stream without closing it or keeping its lock", async () => {
   const sink = new RecordingStream();
   assertEquals(await new BodyIter(cut(DIGITS, 4), 10).writeTo(sink.writable), 10);
   assertEquals([sink.closed, sink.aborted, sink.writable.locked], [false, false, false]);
@@ -309,7 +309,7 @@ Deno.test("BodyIter writes to a writable stream, neither closing it nor keeping 
   assertEquals(sink.bytes, DIGITS);
 });
 
-Deno.test("BodyIter gives a sink that takes a part the rest again", async () => {
+Deno.test("BodyIter retries the rest after a partial write", async () => {
   for (const most of [1, 3, 11]) {
     const sink = new PartialSink(most);
     assertEquals(await new BodyIter(cut(DIGITS, 4), 10).writeTo(sink), 10);

@@ -37,7 +37,7 @@ async function assertDead(body: Body) {
   await assertBodyError(body.writeTo(new RecordingSink()), "sending a body with an error");
 }
 
-Deno.test("Body takes exactly its length from a byte source and leaves the rest", async (t) => {
+Deno.test("Body reads exactly its length from a byte source and leaves the rest", async (t) => {
   for (const [taker, take] of Object.entries(takers)) {
     await t.step(taker, async () => {
       for (const length of [0, 1, 5, 9, 10]) {
@@ -51,7 +51,7 @@ Deno.test("Body takes exactly its length from a byte source and leaves the rest"
   }
 });
 
-Deno.test("Body takes a slice of a file from its seek position and leaves the file open", async (t) => {
+Deno.test("Body reads a slice of a file from its seek position and leaves the file open", async (t) => {
   for (const [taker, take] of Object.entries(takers)) {
     await t.step(taker, async () => {
       await withFile(DIGITS, async (file) => {
@@ -66,7 +66,7 @@ Deno.test("Body takes a slice of a file from its seek position and leaves the fi
   }
 });
 
-Deno.test("Body takes from a file no more than was asked for in all", async () => {
+Deno.test("Body reads no more from a file than was asked for in total", async () => {
   await withFile(DIGITS, async (file) => {
     const body = new Body(file, 6);
     assertEquals(fromLatin1(await body.read(2)), "12");
@@ -77,7 +77,7 @@ Deno.test("Body takes from a file no more than was asked for in all", async () =
   });
 });
 
-Deno.test("Body fails where its source ends too early", async (t) => {
+Deno.test("Body rejects if its source ends too early", async (t) => {
   for (const [taker, take] of Object.entries(takers)) {
     await t.step(`${taker} of a stream`, async () => {
       for (const pieces of [[], [DIGITS.slice(0, 9)], cut(DIGITS.slice(0, 9), 1)]) {
@@ -102,7 +102,7 @@ Deno.test("Body fails where its source ends too early", async (t) => {
   }
 });
 
-Deno.test("Body fails where its stream gives more, and cancels it", async (t) => {
+Deno.test("Body rejects if its stream is longer than announced, and cancels it", async (t) => {
   const rows: Record<string, Uint8Array[]> = {
     "one item that goes beyond": [latin1("123456")],
     "a last item that goes beyond": [latin1("123"), latin1("456")],
@@ -122,13 +122,13 @@ Deno.test("Body fails where its stream gives more, and cancels it", async (t) =>
   }
 });
 
-Deno.test("Body of length 0 is not sent from a stream that gives a byte", async () => {
+Deno.test("Body of length 0 is not sent from a stream that has a byte", async () => {
   const source = new TrackedStream([latin1("1")]);
   await assertBodyError(new Body(source.stream, 0).writeTo(new RecordingSink()), "a byte of none");
   assert(source.settled);
 });
 
-Deno.test("Body fails where its stream gives what is not bytes, and cancels it", async (t) => {
+Deno.test("Body rejects if its stream yields a value that is not bytes, and cancels it", async (t) => {
   for (const item of ["12345", 5, [1, 2], null, new ArrayBuffer(5), new Uint16Array(5), {}]) {
     await t.step(Deno.inspect(item), async () => {
       for (const take of Object.values(takers)) {
@@ -142,7 +142,7 @@ Deno.test("Body fails where its stream gives what is not bytes, and cancels it",
   }
 });
 
-Deno.test("Body fails with its source", async (t) => {
+Deno.test("Body rejects if its source fails", async (t) => {
   const failure = new Error("the disk is gone");
   /** The error itself, or one of ours that names it as its cause. */
   const assertFailure = (error: unknown) =>
@@ -161,7 +161,7 @@ Deno.test("Body fails with its source", async (t) => {
   }
 });
 
-Deno.test("Body does not believe a byte source that miscounts", async (t) => {
+Deno.test("Body does not trust the count of a byte source", async (t) => {
   for (const count of [-1, 1.5, NaN, Infinity, 1e9, "1", undefined, {}]) {
     await t.step(Deno.inspect(count), async () => {
       const source = { read: () => Promise.resolve(count) };
@@ -193,7 +193,7 @@ Deno.test("Body ignores empty items of its stream", async (t) => {
   }
 });
 
-Deno.test("Body cancels its stream where an iteration is abandoned", async () => {
+Deno.test("Body cancels its stream if an iteration is abandoned", async () => {
   const source = new TrackedStream(cut(DIGITS, 2));
   const body = new Body(source.stream, 10);
   for await (const piece of body) {
@@ -204,7 +204,7 @@ Deno.test("Body cancels its stream where an iteration is abandoned", async () =>
   await assertDead(body);
 });
 
-Deno.test("Body cancels its stream where the loop over it throws", async () => {
+Deno.test("Body cancels its stream if the loop over it throws", async () => {
   const source = new TrackedStream(cut(DIGITS, 2));
   const failure = new Error("no more, please");
   const loop = async () => {
@@ -214,7 +214,7 @@ Deno.test("Body cancels its stream where the loop over it throws", async () => {
   assertEquals(source.cancelled.length, 1);
 });
 
-Deno.test("Body leaves the rest of a byte source where an iteration is abandoned", async () => {
+Deno.test("Body leaves the rest of a byte source unread if an iteration is abandoned", async () => {
   const source = new PieceSource(cut(DIGITS, 2));
   const body = new Body(source, 8);
   for await (const _ of body) break;
@@ -222,7 +222,7 @@ Deno.test("Body leaves the rest of a byte source where an iteration is abandoned
   await assertDead(body);
 });
 
-Deno.test("Body cancels its stream where its readable is canceled", async () => {
+Deno.test("Body cancels its stream if its readable is canceled", async () => {
   const source = new TrackedStream(cut(DIGITS, 2));
   const body = new Body(source.stream, 10);
   await body.readable.cancel(new Error("enough"));
@@ -230,7 +230,7 @@ Deno.test("Body cancels its stream where its readable is canceled", async () => 
   await assertDead(body);
 });
 
-Deno.test("Body refuses a stream that somebody else is reading", async () => {
+Deno.test("Body refuses a locked stream", async () => {
   const source = new TrackedStream(cut(DIGITS, 2));
   const reader = source.stream.getReader();
   const use = async () => await new Body(source.stream, 10).read();
@@ -239,7 +239,7 @@ Deno.test("Body refuses a stream that somebody else is reading", async () => {
   await reader.cancel();
 });
 
-Deno.test("Body does not ask a byte source for anything after its last byte", async (t) => {
+Deno.test("Body does not read from a byte source after its last byte", async (t) => {
   for (const [taker, take] of Object.entries(takers)) {
     await t.step(taker, async () => {
       const source = new StallingSource(DIGITS);
@@ -248,7 +248,7 @@ Deno.test("Body does not ask a byte source for anything after its last byte", as
   }
 });
 
-Deno.test("Body gives what has arrived without waiting for the rest", async (t) => {
+Deno.test("Body passes on what has arrived without waiting for the rest", async (t) => {
   await t.step("read(5)", async () => {
     const body = new Body(new StallingSource(DIGITS), 20);
     assertEquals(fromLatin1(await body.read(5)), "12345");
@@ -285,7 +285,7 @@ Deno.test("Body gives what has arrived without waiting for the rest", async (t) 
   });
 });
 
-Deno.test("Body is not iterated twice", async () => {
+Deno.test("Body can't be iterated twice", async () => {
   const body = new Body(streamOf(...cut(DIGITS, 2)), 10);
   const first = body[Symbol.asyncIterator]();
   const second = async () => await body[Symbol.asyncIterator]().next();
@@ -294,7 +294,7 @@ Deno.test("Body is not iterated twice", async () => {
   assertEquals(fromLatin1((await first.next()).value ?? DIGITS), "34");
 });
 
-Deno.test("a stream is free again once a body that has read some of it was canceled", async () => {
+Deno.test("a stream is unlocked after a partially read body was canceled", async () => {
   const stream = streamOf(DIGITS, DIGITS);
   const body = new Body(stream, 20);
   await body.read(3);

@@ -1,4 +1,4 @@
-/** What a `Body` allows at which moment, and its text and JSON. */
+/** Which operations a `Body` allows when, and its text and JSON. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { bodies, Body, makeOutputFromInput } from "@degu/degu/base";
 import { DIGITS, operations, withEachSource } from "@degu/testing/bodies.ts";
@@ -41,7 +41,7 @@ Deno.test("Body.text decodes UTF-8 strictly and keeps the byte order mark", asyn
   }
 });
 
-Deno.test("Body.json parses JSON of any kind and keeps a byte order mark, which is none", async () => {
+Deno.test("Body.json parses any JSON value and rejects a byte order mark", async () => {
   const parse = (text: string) => {
     const bytes = new TextEncoder().encode(text);
     return new Body(new PieceSource([bytes]), bytes.length).json();
@@ -54,7 +54,7 @@ Deno.test("Body.json parses JSON of any kind and keeps a byte order mark, which 
   }
 });
 
-Deno.test("Body rejects what is asked of it while it is busy, and goes on", async () => {
+Deno.test("Body rejects a second operation while one is pending, and continues the first", async () => {
   const source = new StallingSource(DIGITS.subarray(0, 4));
   const body = new Body(source, 10);
   const first = body.read(10);
@@ -66,7 +66,7 @@ Deno.test("Body rejects what is asked of it while it is busy, and goes on", asyn
   assert(await rejectionOf(first, "a source that ended early") instanceof Error);
 });
 
-Deno.test("Body finishes the read that was under way when another one came", async () => {
+Deno.test("Body completes a pending read when another one is rejected", async () => {
   const gate = Promise.withResolvers<void>();
   const inner = new PieceSource([DIGITS]);
   const source = {
@@ -82,7 +82,7 @@ Deno.test("Body finishes the read that was under way when another one came", asy
   assertEquals(fromLatin1(await first), "1234");
 });
 
-Deno.test("Body gives arrays of their own, which later reads leave alone", async (t) => {
+Deno.test("Body returns new arrays, which later reads don't change", async (t) => {
   await withEachSource(t, DIGITS, async (body) => {
     const first = await body.read(4);
     const second = await body.read(4);
@@ -93,7 +93,7 @@ Deno.test("Body gives arrays of their own, which later reads leave alone", async
   });
 });
 
-Deno.test("Body iterates over all of its bytes, however they are cut", async (t) => {
+Deno.test("Body iterates over all of its bytes, however they are split", async (t) => {
   for (const [shape, lengths] of Object.entries(shapes)) {
     await t.step(shape, async () => {
       for (
@@ -110,7 +110,7 @@ Deno.test("Body iterates over all of its bytes, however they are cut", async (t)
   }
 });
 
-Deno.test("bodies holds the four classes, and makeOutputFromInput hands a body on as it is", () => {
+Deno.test("bodies holds the four classes, and makeOutputFromInput returns a body unchanged", () => {
   assertStrictEquals(bodies.Body, Body);
   assertEquals(Object.keys(bodies).toSorted(), [
     "Body",
@@ -130,7 +130,7 @@ Deno.test("bodies holds the four classes, and makeOutputFromInput hands a body o
   }
 });
 
-Deno.test("Body gives a small piece an array of its size, and a large one the array it was read into", async () => {
+Deno.test("Body copies a small piece into an array of its size, and returns the read buffer for a large one", async () => {
   for (const [length, held] of [[1, 1], [20_000, 20_000], [40_000, 65536]] as const) {
     const source = new PieceSource([new Uint8Array(length), new Uint8Array(70_000 - length)]);
     for await (const piece of new Body(source, 70_000)) {
@@ -140,7 +140,7 @@ Deno.test("Body gives a small piece an array of its size, and a large one the ar
   }
 });
 
-Deno.test("iterating over a Body of length 0 finds bytes that its stream should not have", async () => {
+Deno.test("iterating over a Body of length 0 detects bytes that its stream should not have", async () => {
   const body = new Body(streamOf(latin1("x")), 0);
   await assertBodyError(Array.fromAsync(body), "iterating");
 });

@@ -30,7 +30,7 @@ function pattern(length: number): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 8)) & 255);
 }
 
-Deno.test("Body.readable is one byte stream with all of the bytes", async () => {
+Deno.test("Body.readable is a single byte stream of all bytes", async () => {
   const body = new Body(streamOf(...cut(DIGITS, 3)), 10);
   const readable = body.readable;
   assertStrictEquals(body.readable, readable);
@@ -39,7 +39,7 @@ Deno.test("Body.readable is one byte stream with all of the bytes", async () => 
   await assertBodyError(body.read(), "the second read");
 });
 
-Deno.test("Body.readable counts as starting, even where nothing is read from it", async () => {
+Deno.test("Body.readable starts the body even if nothing is read from it", async () => {
   const body = new Body(new PieceSource([DIGITS]), 10);
   assert(body.readable instanceof ReadableStream);
   await assertBodyError(body.read(), "read()");
@@ -47,7 +47,7 @@ Deno.test("Body.readable counts as starting, even where nothing is read from it"
   await assertBodyError(collect(body), "iteration");
 });
 
-Deno.test("Body.readable fills buffers that the reader brings", async (t) => {
+Deno.test("Body.readable fills the reader's own buffers", async (t) => {
   const bytes = pattern(1000);
   for (const size of [1, 7, 999, 1000, 1001, 70000]) {
     await t.step(`${size} bytes each`, async () => {
@@ -67,14 +67,14 @@ Deno.test("Body.readable fills buffers that the reader brings", async (t) => {
   }
 });
 
-Deno.test("Body.readable ends for readers of both kinds where there is nothing", async () => {
+Deno.test("Body.readable of an empty body ends for both kinds of reader", async () => {
   const byob = new Body(streamOf(), 0).readable.getReader({ mode: "byob" });
   assertEquals((await byob.read(new Uint8Array(5))).done, true);
   const plain = new Body(streamOf(), 0).readable.getReader();
   assertEquals((await plain.read()).done, true);
 });
 
-Deno.test("Body.readable fails where the source ends too early", async () => {
+Deno.test("Body.readable errors if the source ends too early", async () => {
   const reader = new Body(streamOf(latin1("123")), 5).readable.getReader();
   const read = async () => {
     for (let i = 0; i < 5; i++) if ((await reader.read()).done) return;
@@ -83,7 +83,7 @@ Deno.test("Body.readable fails where the source ends too early", async () => {
   await assertCutShort(reader.closed, "closed");
 });
 
-Deno.test("Body.writeTo writes all bytes to a byte sink and says how many", async () => {
+Deno.test("Body.writeTo writes all bytes to a byte sink and returns their number", async () => {
   const bytes = pattern(200000);
   for (const source of [streamOf(...cut(bytes, 70000, 1)), new PieceSource(cut(bytes, 4096))]) {
     const sink = new RecordingSink();
@@ -92,7 +92,7 @@ Deno.test("Body.writeTo writes all bytes to a byte sink and says how many", asyn
   }
 });
 
-Deno.test("Body.writeTo writes from a file", async () => {
+Deno.test("Body.writeTo writes the content of a file", async () => {
   const bytes = pattern(300000);
   await withFile(bytes, async (file) => {
     await file.seek(100, Deno.SeekMode.Start);
@@ -102,7 +102,7 @@ Deno.test("Body.writeTo writes from a file", async () => {
   });
 });
 
-Deno.test("Body.writeTo gives a sink that takes a part the rest again", async () => {
+Deno.test("Body.writeTo retries the rest after a partial write", async () => {
   for (const most of [1, 3, 9, 10, 11]) {
     const sink = new PartialSink(most);
     assertEquals(await new Body(streamOf(...cut(DIGITS, 4)), 10).writeTo(sink), 10);
@@ -110,7 +110,7 @@ Deno.test("Body.writeTo gives a sink that takes a part the rest again", async ()
   }
 });
 
-Deno.test("Body.writeTo does not believe a sink that miscounts", async () => {
+Deno.test("Body.writeTo does not trust the count of a sink", async () => {
   for (const count of [-1, 11, 1.5, NaN, Infinity]) {
     let writes = 0;
     const sink = {
@@ -128,7 +128,7 @@ Deno.test("Body.writeTo does not believe a sink that miscounts", async () => {
   }
 });
 
-Deno.test("Body.writeTo neither closes a writable stream nor keeps its lock", async () => {
+Deno.test("Body.writeTo does not close a writable stream or keep its lock", async () => {
   const sink = new RecordingStream();
   assertEquals(await new Body(streamOf(...cut(DIGITS, 4)), 10).writeTo(sink.writable), 10);
   assertEquals([sink.closed, sink.aborted, sink.writable.locked], [false, false, false]);
@@ -139,7 +139,7 @@ Deno.test("Body.writeTo neither closes a writable stream nor keeps its lock", as
   assertEquals(sink.closed, true);
 });
 
-Deno.test("Body.writeTo gives a writable stream back where the source fails", async () => {
+Deno.test("Body.writeTo releases a writable stream if the source fails", async () => {
   for (const length of [9, 11]) {
     const sink = new RecordingStream();
     await rejectionOf(
@@ -151,7 +151,7 @@ Deno.test("Body.writeTo gives a writable stream back where the source fails", as
   }
 });
 
-Deno.test("Body.writeTo writes the last bytes only once the stream has ended", async () => {
+Deno.test("Body.writeTo writes the last bytes only after the stream has ended", async () => {
   const sink = new RecordingSink();
   const seen: string[] = [];
   const onPull = () => void seen.push(fromLatin1(sink.bytes));
@@ -161,7 +161,7 @@ Deno.test("Body.writeTo writes the last bytes only once the stream has ended", a
   assertEquals(fromLatin1(sink.bytes), "12345");
 });
 
-Deno.test("Body.writeTo never completes a message whose stream is wrong", async (t) => {
+Deno.test("Body.writeTo never completes a message if its stream misbehaves", async (t) => {
   const failure = new Error("the disk is gone");
   const rows: Record<string, TrackedStream> = {
     "a byte more in the last item": new TrackedStream([latin1("1234"), latin1("56")]),
@@ -180,7 +180,7 @@ Deno.test("Body.writeTo never completes a message whose stream is wrong", async 
   }
 });
 
-Deno.test("Body.writeTo fails with its sink and cancels the stream", async () => {
+Deno.test("Body.writeTo rejects if its sink fails, and cancels the stream", async () => {
   for (const after of [0, 1]) {
     const source = new TrackedStream(cut(DIGITS, 2));
     const sink = new FailingSink(after);
@@ -192,7 +192,7 @@ Deno.test("Body.writeTo fails with its sink and cancels the stream", async () =>
   }
 });
 
-Deno.test("Body.writeTo fails with its writable stream and cancels the source", async () => {
+Deno.test("Body.writeTo rejects if its writable stream fails, and cancels the source", async () => {
   const failure = new Error("the sink broke");
   const writable = new WritableStream<Uint8Array>({
     write() {
@@ -216,7 +216,7 @@ Deno.test("Body.writeTo refuses what is not a sink", async () => {
   }
 });
 
-Deno.test("Body.writeTo writes much without holding it", async () => {
+Deno.test("Body.writeTo streams a large body without buffering it", async () => {
   const total = 64 * 1024 * 1024;
   let written = 0;
   let longest = 0;
@@ -232,7 +232,7 @@ Deno.test("Body.writeTo writes much without holding it", async () => {
   assert(longest <= 4 * 1024 * 1024, `${longest} bytes at once`);
 });
 
-Deno.test("Body.writeTo leaves what it gave to a stream alone, however late it is looked at", async (t) => {
+Deno.test("Body.writeTo does not change what it has written to a stream, however late that is read", async (t) => {
   const bytes = pattern(300000);
   const check = async (body: Body) => {
     const late = new TransformStream<Uint8Array, Uint8Array>(
@@ -251,7 +251,7 @@ Deno.test("Body.writeTo leaves what it gave to a stream alone, however late it i
   await t.step("file", () => withFile(bytes, (file) => check(new Body(file, bytes.length))));
 });
 
-Deno.test("Body takes every kind of stream as its source", async (t) => {
+Deno.test("Body accepts every kind of stream as its source", async (t) => {
   const text = "hello, world";
   const bytes = latin1(text);
   const response = new Response(text).body;
@@ -293,7 +293,7 @@ Deno.test("Body takes every kind of stream as its source", async (t) => {
   });
 });
 
-Deno.test("Body.readable goes wherever a stream goes", async (t) => {
+Deno.test("Body.readable works wherever a stream is accepted", async (t) => {
   const text = "hello, world";
   const make = () => new Body(new PieceSource(cut(latin1(text), 5)), text.length);
   await t.step(
@@ -323,7 +323,7 @@ Deno.test("Body.readable goes wherever a stream goes", async (t) => {
   });
 });
 
-Deno.test("an item of an iterated body keeps no more than twice its own bytes alive", async () => {
+Deno.test("an item of an iterated body keeps at most twice its own size alive", async () => {
   const lengths = [1, 100, 20_000, 32_767, 32_768, 65_536, 1];
   const total = lengths.reduce((sum, length) => sum + length);
   const body = new Body(streamOf(...lengths.map((length) => new Uint8Array(length))), total);

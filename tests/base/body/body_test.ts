@@ -34,7 +34,7 @@ const finishers: Record<string, (body: Body) => Promise<unknown>> = {
   "read(11)": (body) => body.read(11),
 };
 
-Deno.test("Body says its length and that it is not chunked", () => {
+Deno.test("Body reports its length and that it is not chunked", () => {
   for (const length of [0, 1, limits.number]) {
     const body = new Body(new PieceSource([]), length);
     assertStrictEquals(body.contentLength, length);
@@ -42,7 +42,7 @@ Deno.test("Body says its length and that it is not chunked", () => {
   }
 });
 
-Deno.test("Body refuses what is not a source or not a length", () => {
+Deno.test("Body refuses an invalid source or length", () => {
   const sources = [null, undefined, "abc", 5, {}, [], DIGITS, new Blob(["a"]), { read: 5 }, [
     DIGITS,
   ]];
@@ -57,11 +57,11 @@ Deno.test("Body refuses what is not a source or not a length", () => {
   }
 });
 
-Deno.test("Body.read without a size gives everything", async (t) => {
+Deno.test("Body.read without a size returns everything", async (t) => {
   await withEachSource(t, DIGITS, async (body) => assertEquals(await body.read(), DIGITS));
 });
 
-Deno.test("Body.read fills the size, and gives less only at the end", async (t) => {
+Deno.test("Body.read returns exactly the size, and less only at the end", async (t) => {
   await withEachSource(t, DIGITS, async (body) => {
     const pieces: string[] = [];
     for (let i = 0; i < 3; i++) pieces.push(fromLatin1(await body.read(4)));
@@ -71,7 +71,7 @@ Deno.test("Body.read fills the size, and gives less only at the end", async (t) 
   });
 });
 
-Deno.test("Body.read fills the size however the source cuts its bytes", async () => {
+Deno.test("Body.read returns exactly the size however the source splits its bytes", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.uint8Array({ minLength: 1, maxLength: 60 }),
@@ -98,14 +98,14 @@ Deno.test("Body.read fills the size however the source cuts its bytes", async ()
   );
 });
 
-Deno.test("Body.read collects what is left after reading a part", async (t) => {
+Deno.test("Body.read returns the rest after a partial read", async (t) => {
   await withEachSource(t, DIGITS, async (body) => {
     assertEquals(fromLatin1(await body.read(3)), "123");
     assertEquals(fromLatin1(await body.read()), "4567890");
   });
 });
 
-Deno.test("Body gives an empty array to the first read after its last byte, then errors", async (t) => {
+Deno.test("Body returns an empty array to the first read after its last byte, then rejects", async (t) => {
   for (const [finisher, finish] of Object.entries(finishers)) {
     for (const read of ["read()", "read(0)", "read(1)", "bytes()"]) {
       await t.step(`${read} after ${finisher}`, async () => {
@@ -134,7 +134,7 @@ Deno.test("Body rejects every other operation after its last byte", async (t) =>
   }
 });
 
-Deno.test("Body starts iterating, readable and writeTo only where nothing has been read", async (t) => {
+Deno.test("Body starts iteration, readable and writeTo only if nothing has been read", async (t) => {
   for (const start of ["read(0)", "read(1)", "readable"] as const) {
     for (const operation of ["iteration", "writeTo()", "readable"]) {
       if (operation === start) continue;
@@ -148,7 +148,7 @@ Deno.test("Body starts iterating, readable and writeTo only where nothing has be
   }
 });
 
-Deno.test("Body.read(0) gives an empty array and leaves the bytes", async (t) => {
+Deno.test("Body.read(0) returns an empty array and consumes nothing", async (t) => {
   await withEachSource(t, DIGITS, async (body) => {
     assertEquals(await body.read(0), new Uint8Array(0));
     assertEquals(await body.read(0), new Uint8Array(0));
@@ -182,7 +182,7 @@ Deno.test("Body of length 0 is consumed from the start", async (t) => {
   }
 });
 
-Deno.test("Body.read refuses sizes that are not allowed and consumes nothing", async () => {
+Deno.test("Body.read refuses invalid sizes and consumes nothing", async () => {
   const body = new Body(new PieceSource([DIGITS]), 10);
   for (const size of [-1, 1.5, NaN, Infinity, limits.collected + 1, 2 ** 53]) {
     const error = await rejectionOf(body.read(size), `read(${size})`);
@@ -197,7 +197,7 @@ Deno.test("Body.read refuses sizes that are not allowed and consumes nothing", a
   assertEquals(await body.read(limits.collected), DIGITS);
 });
 
-Deno.test("Body.read collects 16 MiB and refuses more without consuming anything", async () => {
+Deno.test("Body.read returns up to 16 MiB and refuses more without consuming anything", async () => {
   const source = new ZeroSource();
   const body = new Body(source, limits.collected + 1);
   for (
@@ -217,7 +217,7 @@ Deno.test("Body.read collects 16 MiB and refuses more without consuming anything
   assertEquals(source.taken, limits.collected + 1);
 });
 
-Deno.test("Body allocates little for a length that was announced", async () => {
+Deno.test("Body allocates little for a length that is only announced", async () => {
   const before = Deno.memoryUsage().external;
   const sources = Array.from({ length: 40 }, () => new StallingSource(DIGITS));
   const reads = sources.map((source) => new Body(source, limits.collected).read());
@@ -229,7 +229,7 @@ Deno.test("Body allocates little for a length that was announced", async () => {
   assert(grown < 40 * 512 * 1024, `${grown} bytes for 40 stalled bodies`);
 });
 
-Deno.test("Body.writeTo asks for more at a time only of a source that fills what it is offered", async () => {
+Deno.test("Body.writeTo enlarges its reads only if the source fills them", async () => {
   const sink = { pieceBytes: 2 ** 21, write: () => Promise.resolve() };
   const fast = new PieceSource([new Uint8Array(2 ** 21)]);
   await new Body(fast, 2 ** 21).writeTo(sink);

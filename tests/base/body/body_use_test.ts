@@ -60,7 +60,7 @@ const rules: Record<
 };
 
 for (const [state, make] of Object.entries(states)) {
-  Deno.test(`a body that is ${state} allows what it should`, () => {
+  Deno.test(`a body that is ${state} allows the right operations`, () => {
     const { allowed, used, consumed, over } = rules[state]!;
     const use = make();
     assertEquals([use.used, use.isConsumed, use.isOver], [used, consumed, over]);
@@ -76,7 +76,7 @@ for (const [state, make] of Object.entries(states)) {
   });
 }
 
-Deno.test("a consumed body answers one read with no bytes, unless the last read has said so", () => {
+Deno.test("a consumed body answers one read with zero bytes, unless the last read has reported the end", () => {
   const use = states["consumed"]!();
   assertEquals(use.beginRead(), false);
   assertThrows(() => use.beginRead(), BodyError, "has been consumed");
@@ -85,7 +85,7 @@ Deno.test("a consumed body answers one read with no bytes, unless the last read 
   assertThrows(() => other.beginRead(), BodyError, "has been consumed");
 });
 
-Deno.test("an operation that is withdrawn leaves the body as it was", () => {
+Deno.test("a withdrawn operation leaves the body as it was", () => {
   for (const state of ["untouched", "read in part"]) {
     const use = states[state]!();
     const { used } = use;
@@ -110,13 +110,13 @@ Deno.test("the error of a failed body names the operation, and has the failure a
   }
 });
 
-Deno.test("the error of a body in use names the operation that is under way", () => {
+Deno.test("the error of a body in use names the pending operation", () => {
   const use = new BodyUse();
   use.begin("iterate", true);
   assertThrows(() => use.beginRead(), BodyError, "can't read a body that is in use (iterate)");
 });
 
-Deno.test("a wait ends with what it waits for", async () => {
+Deno.test("a wait settles with what it waits for", async () => {
   const use = new BodyUse();
   use.beginRead();
   assertEquals(await use.wait(Promise.resolve(5)), 5);
@@ -127,7 +127,7 @@ Deno.test("a wait ends with what it waits for", async () => {
   assertEquals(seen, [failure]);
 });
 
-Deno.test("a wait ends when the body fails, and what happens later is not reported", async () => {
+Deno.test("a wait rejects when the body fails, and what happens later is not reported", async () => {
   const late = Promise.withResolvers<number>();
   const use = new BodyUse();
   use.beginRead();
@@ -143,7 +143,7 @@ Deno.test("a wait ends when the body fails, and what happens later is not report
   assertStrictEquals(await rejectionOf(use.wait(Promise.resolve(1)), "a later wait"), failure);
 });
 
-Deno.test("a wait ends when the request is aborted, with the reason itself", async () => {
+Deno.test("a wait rejects with the reason itself when the request is aborted", async () => {
   const interruption = new Interruption();
   const use = new BodyUse(interruption);
   use.beginRead();
@@ -154,7 +154,7 @@ Deno.test("a wait ends when the request is aborted, with the reason itself", asy
   assertEquals(thrownBy(() => use.checkAlive(), "an aborted body"), "enough");
 });
 
-Deno.test("an interruption knows a body only while that waits", async () => {
+Deno.test("an interruption references a body only while the body waits", async () => {
   const interruption = new Interruption();
   const use = new BodyUse(interruption);
   const waits = [Promise.resolve(), Promise.reject(new Error("broken"))];
@@ -176,7 +176,7 @@ class RecordingUse extends BodyUse {
   }
 }
 
-Deno.test("cancel() releases the source once, with an error that has the reason", async () => {
+Deno.test("cancel() releases the source once, with an error that contains the reason", async () => {
   const failure = new Error("enough");
   for (const reason of [failure, "enough", undefined]) {
     const use = new RecordingUse();
@@ -191,7 +191,7 @@ Deno.test("cancel() releases the source once, with an error that has the reason"
   }
 });
 
-Deno.test("cancel() does nothing to a body that is over", async () => {
+Deno.test("cancel() does nothing to a body that has ended", async () => {
   for (const end of ["consume", "fail"] as const) {
     const use = new RecordingUse();
     use.beginRead();
@@ -222,7 +222,7 @@ Deno.test("write() begins at once, unlocks the sink, and cancels a body that fai
   }
 });
 
-Deno.test("write() to what is no sink leaves the body untouched", async () => {
+Deno.test("write() to an invalid sink leaves the body untouched", async () => {
   const use = new BodyUse();
   const write = () => Promise.resolve(0);
   for (const sink of [null, {}, { write: 5 }]) {
@@ -232,7 +232,7 @@ Deno.test("write() to what is no sink leaves the body untouched", async () => {
   await use.write(new RecordingSink(), write);
 });
 
-Deno.test("a body follows its states in any order of operations", () => {
+Deno.test("a body goes through valid states whatever the order of operations", () => {
   const step = fc.constantFrom("read", "part", "whole", "end", "consume", "undo", "fail", "cancel");
   fc.assert(fc.property(fc.array(step, { maxLength: 12 }), (steps) => {
     const use = new BodyUse();

@@ -40,7 +40,7 @@ Deno.test("a ByteReader grows fourfold when it is filled, up to its capacity", a
   assertEquals(await new Messages().receive(65536), 65536);
 });
 
-Deno.test("a ByteReader fits what the last message needed: larger if that filled it, smaller by a step", async () => {
+Deno.test("a ByteReader adapts to the last message: it grows if that filled it, and otherwise shrinks by a step", async () => {
   const messages = new Messages();
   const sizes: number[] = [];
   for (const size of [2048, 10, 10, 65536, 16385, 16384, 4097, 4096, 10, 1]) {
@@ -49,7 +49,7 @@ Deno.test("a ByteReader fits what the last message needed: larger if that filled
   assertEquals(sizes, [2048, 8192, 2048, 65536, 65536, 65536, 16384, 16384, 4096, 2048]);
 });
 
-Deno.test("a ByteReader that is offered the same messages again and again keeps its buffer", async () => {
+Deno.test("a ByteReader that gets the same messages repeatedly keeps its buffer", async () => {
   const messages = new Messages();
   for (const size of [10_000, 10_000]) await messages.receive(size);
   const { bytes } = messages.reader;
@@ -57,7 +57,7 @@ Deno.test("a ByteReader that is offered the same messages again and again keeps 
   assertStrictEquals(messages.reader.bytes, bytes);
 });
 
-Deno.test("a ByteReader is small again after a body that it has grown for", async () => {
+Deno.test("a ByteReader is small again after a body for which it has grown", async () => {
   const messages = new Messages();
   await messages.receive(65536);
   messages.reader.grow(2 ** 20);

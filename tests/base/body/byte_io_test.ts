@@ -24,7 +24,7 @@ const impossible = [-1, 0, 0.5, NaN, Infinity, 6, "5" as unknown as number];
 
 // ───────────────────────── sinks
 
-Deno.test("writeAll writes every byte, however few a sink takes at a time", async () => {
+Deno.test("writeAll writes every byte, however few a sink accepts at a time", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.uint8Array({ maxLength: 50 }),
@@ -38,7 +38,7 @@ Deno.test("writeAll writes every byte, however few a sink takes at a time", asyn
   );
 });
 
-Deno.test("notWritten returns the rest, and refuses counts that can't be", () => {
+Deno.test("notWritten returns the rest, and refuses impossible counts", () => {
   const bytes = latin1("hello");
   assertEquals(fromLatin1(notWritten(bytes, 5, 2)), "llo");
   for (const all of [5, undefined]) assertEquals(notWritten(bytes, 5, all).length, 0);
@@ -47,14 +47,14 @@ Deno.test("notWritten returns the rest, and refuses counts that can't be", () =>
   }
 });
 
-Deno.test("notWritten refuses an array that has lost its bytes during the write", () => {
+Deno.test("notWritten refuses an array that was detached during the write", () => {
   const bytes = latin1("hello");
   bytes.buffer.transfer();
   assertThrows(() => notWritten(bytes, 5, 2), BodyError);
   assertEquals(notWritten(bytes, 5, 5).length, 0);
 });
 
-Deno.test("openSink locks a stream until it is released, and keeps pieces of a sink within bounds", async () => {
+Deno.test("openSink locks a stream until it is released, and limits the size of writes to a sink", async () => {
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   const out = openSink(writable);
   assertEquals([writable.locked, out.keepsBytes, out.pieceBytes], [true, true, undefined]);
@@ -82,7 +82,7 @@ Deno.test("openSink locks a stream until it is released, and keeps pieces of a s
   }
 });
 
-Deno.test("checkCount takes null for the end, and refuses counts that can't be", () => {
+Deno.test("checkCount accepts null as the end, and refuses impossible counts", () => {
   assertEquals([checkCount(null, 5), checkCount(1, 5), checkCount(5, 5)], [0, 1, 5]);
   for (const count of impossible) assertThrows(() => checkCount(count, 5), BodyError, "claims");
 });
@@ -124,7 +124,7 @@ async function readerOf(text: string, capacity = 8): Promise<ByteReader> {
   return reader;
 }
 
-Deno.test("ByteReader returns the bytes in order, however they are read, taken, moved and grown", async () => {
+Deno.test("ByteReader returns the bytes in order, however they are read, consumed, moved and grown", async () => {
   const operation = fc.oneof(
     fc.record({ fill: fc.integer({ min: 1, max: 20 }) }),
     fc.record({ take: fc.nat(20) }),
@@ -163,7 +163,7 @@ Deno.test("ByteReader returns the bytes in order, however they are read, taken, 
   );
 });
 
-Deno.test("ByteReader fills no more than asked for, and ends with its source", async () => {
+Deno.test("ByteReader reads no more than requested, and ends with its source", async () => {
   const reader = new ByteReader(new PieceSource([latin1("hello, world")]), 8);
   assertEquals([await reader.fill(3), textIn(reader)], [3, "hel"]);
   assertEquals([await reader.fill(), textIn(reader)], [5, "hello, w"]);
@@ -172,7 +172,7 @@ Deno.test("ByteReader fills no more than asked for, and ends with its source", a
   assertEquals([await reader.fill(), textIn(reader)], [0, "world"]);
 });
 
-Deno.test("ByteReader starts its buffer again once it is empty, and moves what is left to the front", async () => {
+Deno.test("ByteReader resets its buffer when it is empty, and moves the rest to the front", async () => {
   const reader = await readerOf("12345678");
   reader.start = 8;
   assertEquals([reader.room().length, reader.start, reader.end], [8, 0, 0]);
@@ -183,7 +183,7 @@ Deno.test("ByteReader starts its buffer again once it is empty, and moves what i
   assertStrictEquals(other.bytes, bytes);
 });
 
-Deno.test("ByteReader grows for a larger capacity only, and keeps what is buffered", async () => {
+Deno.test("ByteReader grows only to a larger capacity, and keeps what is buffered", async () => {
   const reader = await readerOf("12345678");
   reader.start = 2;
   const { bytes } = reader;
@@ -216,7 +216,7 @@ Deno.test("ByteReader shrinks only after it has grown, and only if what is buffe
   assertEquals([reader.bytes.length, reader.buffered], [8, 8]);
 });
 
-Deno.test("ByteReader neither grows nor shrinks while a read is under way", async () => {
+Deno.test("ByteReader does not grow or shrink while a read is pending", async () => {
   const source = new ManualSource();
   const reader = new ByteReader(source, 8);
   reader.readAhead(source, false);
@@ -233,7 +233,7 @@ Deno.test("ByteReader neither grows nor shrinks while a read is under way", asyn
   assertEquals(textIn(reader), "abcdef");
 });
 
-Deno.test("a read that is issued ahead is in the buffer once it has settled, and no other begins before", async () => {
+Deno.test("a read-ahead is in the buffer once it has settled, and no other read begins before", async () => {
   const source = new ManualSource();
   const reader = new ByteReader(source, 8);
   const reading = reader.readAhead(source, false);
@@ -245,7 +245,7 @@ Deno.test("a read that is issued ahead is in the buffer once it has settled, and
   assertEquals([await reader.settleAhead(), source.rooms.length], [3, 1]);
 });
 
-Deno.test("no read is issued ahead if the usual capacity is buffered", async () => {
+Deno.test("ByteReader does not read ahead if the usual capacity is buffered", async () => {
   for (const [text, issued] of [["1234567", true], ["12345678", false]] as const) {
     const reader = await readerOf(text);
     const source = new ManualSource();
@@ -254,7 +254,7 @@ Deno.test("no read is issued ahead if the usual capacity is buffered", async () 
   }
 });
 
-Deno.test("a read ahead leaves views that are lent where they are", async () => {
+Deno.test("a read-ahead does not move views that are on loan", async () => {
   const reader = await readerOf("12345678");
   const view = reader.bytes.subarray(0, 4);
   reader.start = 4;
@@ -270,7 +270,7 @@ Deno.test("a read ahead leaves views that are lent where they are", async () => 
   assertEquals([grown.bytes.length, textIn(grown)], [8, "123"]);
 });
 
-Deno.test("the failure of a read ahead is kept for the next read", async () => {
+Deno.test("the failure of a read-ahead is kept for the next read", async () => {
   const failure = new Error("reset");
   const faults: ((source: ManualSource) => Promise<void>)[] = [
     (source) => source.fail(failure),
@@ -297,7 +297,7 @@ function thrower(error: unknown): never {
   throw error;
 }
 
-Deno.test("a closed reader has no bytes, adds none, and fails every read", async () => {
+Deno.test("a closed reader has no bytes, adds none, and rejects every read", async () => {
   const failure = new Error("closed");
   for (const [error, expected] of [[failure, failure], [null, null]] as const) {
     const source = new ManualSource();
@@ -318,7 +318,7 @@ Deno.test("a closed reader has no bytes, adds none, and fails every read", async
   assertEquals([await filling, reader.buffered], [failure, 0]);
 });
 
-Deno.test("ByteReader waits for a read ahead with the time limit of its source", async () => {
+Deno.test("ByteReader waits for a read-ahead with the time limit of its source", async () => {
   let settled = 0;
   const source = new ManualSource();
   const reader: ByteReader = new ByteReader({

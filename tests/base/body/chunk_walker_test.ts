@@ -1,4 +1,4 @@
-/** ChunkWalker: the same parts come out, however the coding is cut into pieces. */
+/** ChunkWalker: the same parts, however the coding is split into pieces. */
 import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
@@ -31,7 +31,7 @@ function walk(
   return { chunks, valid: concat(valid), end: () => walker.end() };
 }
 
-Deno.test("ChunkWalker reports the same chunks however they are cut", () => {
+Deno.test("ChunkWalker reports the same chunks however they are split", () => {
   fc.assert(fc.property(arbitrary.chunks, arbitrary.pieceLengths, (chunks, lengths) => {
     const bytes = concat(chunks.map(formatChunk));
     const { chunks: reported, valid, end } = walk(cut(bytes, ...lengths));
@@ -41,7 +41,7 @@ Deno.test("ChunkWalker reports the same chunks however they are cut", () => {
   }));
 });
 
-Deno.test("ChunkWalker returns what is valid of each piece, and keeps an incomplete line", () => {
+Deno.test("ChunkWalker returns the valid part of each piece, and keeps an incomplete line", () => {
   for (const pieces of everySplit(latin1(ENCODED))) {
     assertEquals(fromLatin1(walk(pieces).valid), ENCODED);
   }
@@ -55,7 +55,7 @@ Deno.test("ChunkWalker returns what is valid of each piece, and keeps an incompl
   }
 });
 
-Deno.test("ChunkWalker keeps no view of a piece, which may change", () => {
+Deno.test("ChunkWalker keeps no view of a piece, because the piece may change", () => {
   const walker = new ChunkWalker();
   const piece = latin1("5\r\nhello\r\n0");
   walker.walk(piece, null);
@@ -78,7 +78,7 @@ Deno.test("ChunkWalker refuses bytes after the last chunk, in its piece or the n
   assertEquals(walk([latin1(ENCODED), new Uint8Array(0)]).valid.length, ENCODED.length);
 });
 
-Deno.test("ChunkWalker refuses the same codings in one piece and in many", () => {
+Deno.test("ChunkWalker refuses the same invalid codings in one piece and in many", () => {
   const text = arbitrary.chunks.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
   fc.assert(fc.property(arbitrary.damaged(text), arbitrary.pieceLengths, (bytes, lengths) => {
     const outcome = (pieces: Uint8Array[]) => {

@@ -30,7 +30,7 @@ import {
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
 
-Deno.test("ChunkedBody takes chunk lines of 4096 bytes with their CR LF", async () => {
+Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF", async () => {
   const value = "v".repeat(4096 - "5;k=\r\n".length);
   const bytes = latin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
   for (
@@ -40,7 +40,7 @@ Deno.test("ChunkedBody takes chunk lines of 4096 bytes with their CR LF", async 
   }
 });
 
-Deno.test("ChunkedBody fails where its source ends inside, wherever that is", async () => {
+Deno.test("ChunkedBody rejects if its source ends anywhere before the last chunk", async () => {
   for (let length = 0; length < ENCODED.length; length++) {
     const part = ENCODED.slice(0, length);
     const pieces = part.length > 0 ? [part] : [];
@@ -54,7 +54,7 @@ Deno.test("ChunkedBody fails where its source ends inside, wherever that is", as
   }
 });
 
-Deno.test("ChunkedBody.readChunk takes chunks of 16 MiB", async () => {
+Deno.test("ChunkedBody.readChunk accepts chunks of 16 MiB", async () => {
   const data = new Uint8Array(limits.chunkData);
   data[data.length - 1] = 7;
   const pieces = [latin1("1000000\r\n"), data, latin1("\r\n0\r\n\r\n")];
@@ -64,7 +64,7 @@ Deno.test("ChunkedBody.readChunk takes chunks of 16 MiB", async () => {
   }
 });
 
-Deno.test("ChunkedBody.read collects 16 MiB and fails at more", async () => {
+Deno.test("ChunkedBody.read returns up to 16 MiB and rejects if there is more", async () => {
   const half = new Uint8Array(limits.collected / 2);
   const chunk = concat([latin1("800000\r\n"), half, latin1("\r\n")]);
   const end = latin1("0\r\n\r\n");
@@ -75,7 +75,7 @@ Deno.test("ChunkedBody.read collects 16 MiB and fails at more", async () => {
   await assertBodyError(more.read(), "read() after it");
 });
 
-Deno.test("ChunkedBody allocates little for a chunk size that was announced", async () => {
+Deno.test("ChunkedBody allocates little for a chunk size that is only announced", async () => {
   const before = Deno.memoryUsage().external;
   const sources = Array.from({ length: 40 }, () => new StallingSource(latin1("1000000\r\nabc")));
   const reads = sources.map((source) => new ChunkedBody(source).readChunk());
@@ -87,7 +87,7 @@ Deno.test("ChunkedBody allocates little for a chunk size that was announced", as
   assert(grown < 40 * 512 * 1024, `${grown} bytes for 40 stalled chunks`);
 });
 
-Deno.test("ChunkedBody rejects what is asked of it while it is busy", async () => {
+Deno.test("ChunkedBody rejects a second operation while one is pending", async () => {
   const source = new StallingSource(latin1("5\r\nhel"));
   const body = new ChunkedBody(source);
   const first = body.readChunk();
@@ -99,7 +99,7 @@ Deno.test("ChunkedBody rejects what is asked of it while it is busy", async () =
   await assertCutShort(first, "the first");
 });
 
-Deno.test("ChunkedBody gives chunks of their own, which later reads leave alone", async (t) => {
+Deno.test("ChunkedBody returns new chunks, which later reads don't change", async (t) => {
   await withEachSource(t, ENCODED, async (body) => {
     const chunks = await readChunks(body);
     const texts = chunks.map(flat);
@@ -129,7 +129,7 @@ Deno.test("ChunkedBody.writeTo refuses what is not a sink", async () => {
   }
 });
 
-Deno.test("ChunkedBody gives a chunk, and its end, without waiting for more", async () => {
+Deno.test("ChunkedBody returns a chunk, and its end, without waiting for more", async () => {
   const body = new ChunkedBody(new StallingSource(ENCODED));
   assertEquals<unknown>((await readChunks(body)).map(flat), CHUNKS);
   assertEquals(fromLatin1(await new ChunkedBody(new StallingSource(ENCODED)).read()), DATA);
@@ -137,7 +137,7 @@ Deno.test("ChunkedBody gives a chunk, and its end, without waiting for more", as
   assertEquals(flat(await part.readChunk()), [null, "123"]);
 });
 
-Deno.test("ChunkedBody leaves what follows it in a byte source", async () => {
+Deno.test("ChunkedBody leaves the bytes after it in a byte source", async () => {
   const names = ["read()", "iteration", "writeTo()", "readable"];
   const takers = [readChunks, ...names.map((name) => operations[name])];
   await fc.assert(
@@ -156,7 +156,7 @@ Deno.test("ChunkedBody leaves what follows it in a byte source", async () => {
   );
 });
 
-Deno.test("ChunkedBody leaves what follows it in a file", async () => {
+Deno.test("ChunkedBody leaves the bytes after it in a file", async () => {
   await withFile(concat([ENCODED, ENCODED]), async (file) => {
     assertEquals(await new ChunkedBody(file).text(), DATA);
     assertEquals(await file.seek(0, Deno.SeekMode.Current), ENCODED.length);

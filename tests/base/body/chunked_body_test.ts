@@ -27,18 +27,18 @@ import { acceptedChunkLines, refusedChunkLines } from "@degu/testing/wire_vector
 /** The operations that take a body to its end. */
 const finishers = { ...operations, "readChunk()": readChunks };
 
-Deno.test("ChunkedBody says that it is chunked", () => {
+Deno.test("ChunkedBody reports that it is chunked", () => {
   assertStrictEquals(new ChunkedBody(new PieceSource([])).chunked, true);
 });
 
-Deno.test("ChunkedBody refuses what is not a source", () => {
+Deno.test("ChunkedBody refuses an invalid source", () => {
   const sources = [null, undefined, "0\r\n\r\n", 5, {}, [], ENCODED, new Blob(["a"]), { read: 5 }];
   for (const source of sources) {
     assertTypeError(() => constructWith(ChunkedBody, source), Deno.inspect(source));
   }
 });
 
-Deno.test("ChunkedBody.readChunk gives each chunk as it was sent, the empty one last", async (t) => {
+Deno.test("ChunkedBody.readChunk returns each chunk as it was sent, the empty one last", async (t) => {
   await withEachSource(t, ENCODED, async (body) => {
     assertEquals<unknown>((await readChunks(body)).map(flat), CHUNKS);
     await assertBodyError(body.readChunk(), "readChunk() after the last one");
@@ -52,7 +52,7 @@ Deno.test("ChunkedBody iterates over the chunks, the empty one last", async (t) 
   });
 });
 
-Deno.test("ChunkedBody.read, bytes, text and json give all the data", async (t) => {
+Deno.test("ChunkedBody.read, bytes, text and json return all the data", async (t) => {
   await withEachSource(
     t,
     ENCODED,
@@ -67,7 +67,7 @@ Deno.test("ChunkedBody.read, bytes, text and json give all the data", async (t) 
   await withEachSource(t, ENCODED, async (body) => assertEquals(await body.json(), Number(DATA)));
 });
 
-Deno.test("ChunkedBody.read collects what is left after some chunks", async () => {
+Deno.test("ChunkedBody.read returns the rest after some chunks", async () => {
   const body = new ChunkedBody(streamOf(ENCODED));
   assertEquals(flat(await body.readChunk()), [null, "123"]);
   assertEquals(fromLatin1(await body.read()), "4567890");
@@ -75,7 +75,7 @@ Deno.test("ChunkedBody.read collects what is left after some chunks", async () =
   await assertBodyError(body.read(), "the second read after the end");
 });
 
-Deno.test("ChunkedBody reads the same chunks in any split", async () => {
+Deno.test("ChunkedBody reads the same chunks however they are split", async () => {
   for (const pieces of everySplit(ENCODED)) {
     assertEquals<unknown>((await collect(new ChunkedBody(streamOf(...pieces)))).map(flat), CHUNKS);
     const body = new ChunkedBody(new PieceSource(pieces));
@@ -91,7 +91,7 @@ Deno.test("ChunkedBody reads the same chunks in any split", async () => {
   );
 });
 
-Deno.test("ChunkedBody gives the same result or error in any split", async () => {
+Deno.test("ChunkedBody has the same result or error however its bytes are split", async () => {
   const outcome = async (source: ReadableStream<Uint8Array> | PieceSource): Promise<unknown> => {
     try {
       return (await readChunks(new ChunkedBody(source))).map(flat);
@@ -113,7 +113,7 @@ Deno.test("ChunkedBody gives the same result or error in any split", async () =>
   );
 });
 
-Deno.test("ChunkedBody gives an empty array to the first read after its end, then errors", async (t) => {
+Deno.test("ChunkedBody returns an empty array to the first read after its end, then rejects", async (t) => {
   for (const [finisher, finish] of Object.entries(finishers)) {
     for (const read of ["read()", "bytes()"]) {
       await t.step(`${read} after ${finisher}`, async () => {
@@ -142,7 +142,7 @@ Deno.test("ChunkedBody rejects every other operation after its end", async (t) =
   }
 });
 
-Deno.test("ChunkedBody starts iterating, readable and writeTo only where nothing has been read", async (t) => {
+Deno.test("ChunkedBody starts iteration, readable and writeTo only if nothing has been read", async (t) => {
   for (const start of ["readChunk()", "readable"]) {
     for (const operation of ["iteration", "writeTo()", "readable", "read()"]) {
       if (operation === start || operation === "read()" && start === "readChunk()") continue;
@@ -156,7 +156,7 @@ Deno.test("ChunkedBody starts iterating, readable and writeTo only where nothing
   }
 });
 
-Deno.test("ChunkedBody is over only when its empty chunk has been taken", async () => {
+Deno.test("ChunkedBody is consumed only after its empty chunk was read", async () => {
   const body = new ChunkedBody(streamOf(ENCODED));
   for (let i = 0; i < 3; i++) await body.readChunk();
   assertEquals(flat(await body.readChunk()), [null, ""]);
@@ -166,7 +166,7 @@ Deno.test("ChunkedBody is over only when its empty chunk has been taken", async 
   await assertBodyError(empty.readChunk(), "readChunk() after the last one");
 });
 
-Deno.test("ChunkedBody.readable gives the data without the chunks", async () => {
+Deno.test("ChunkedBody.readable has the data without the chunk lines", async () => {
   const body = new ChunkedBody(streamOf(...cut(ENCODED, 3)));
   const readable = body.readable;
   assertStrictEquals(body.readable, readable);
@@ -194,7 +194,7 @@ Deno.test("ChunkedBody reads every form of chunk line", async () => {
   }
 });
 
-Deno.test("ChunkedBody refuses what is not a chunk, whatever is asked of it", async (t) => {
+Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) => {
   const rows: (readonly [text: string, ...codes: string[]])[] = [
     ...refusedChunkLines.map(([line, ...codes]) => [`${line}\r\n`, ...codes] as const),
     ["5\r\nhelloXY0\r\n\r\n", "BAD_CHUNK_END"],

@@ -23,7 +23,7 @@ function assertIncomplete(sink: { bytes: Uint8Array }) {
   assert(!/(^|\n)0[^\n]*\n\r\n$/.test(fromLatin1(sink.bytes)), shown(fromLatin1(sink.bytes)));
 }
 
-Deno.test("ChunkedBody.writeTo passes chunks and extensions on as they came", async () => {
+Deno.test("ChunkedBody.writeTo preserves chunks and extensions", async () => {
   for (const pieces of [[latin1(ENCODED)], cut(latin1(ENCODED), 1), cut(latin1(ENCODED), 7)]) {
     for (const source of [streamOf(...pieces), new PieceSource(pieces)]) {
       const sink = new RecordingSink();
@@ -49,7 +49,7 @@ Deno.test("ChunkedBody.writeTo writes chunk sizes in lower case", async () => {
   assertEquals(fromLatin1(sink.bytes), "a;K=V\r\n1234567890\r\n0\r\n\r\n");
 });
 
-Deno.test("ChunkedBody.writeTo never completes a message whose stream is wrong", async (t) => {
+Deno.test("ChunkedBody.writeTo never completes a message if its stream misbehaves", async (t) => {
   const failure = new Error("the disk is gone");
   const end = latin1("0\r\n\r\n");
   const first = latin1("3\r\n123\r\n");
@@ -74,7 +74,7 @@ Deno.test("ChunkedBody.writeTo never completes a message whose stream is wrong",
   }
 });
 
-Deno.test("ChunkedBody fails where bytes follow the last chunk of a stream", async (t) => {
+Deno.test("ChunkedBody rejects if bytes follow the last chunk of a stream", async (t) => {
   const takers: Record<string, (body: ChunkedBody) => Promise<unknown>> = {
     "read()": (body) => body.read(),
     "iteration": (body) => collect(body),
@@ -92,7 +92,7 @@ Deno.test("ChunkedBody fails where bytes follow the last chunk of a stream", asy
   }
 });
 
-Deno.test("ChunkedBody.writeTo writes the last chunk only once the stream has ended", async () => {
+Deno.test("ChunkedBody.writeTo writes the last chunk only after the stream has ended", async () => {
   const sink = new RecordingSink();
   const onPull = () => assertIncomplete(sink);
   const items = [latin1("3\r\n123\r\n"), latin1("0\r\n\r\n")];
@@ -101,7 +101,7 @@ Deno.test("ChunkedBody.writeTo writes the last chunk only once the stream has en
   assert(source.ended);
 });
 
-Deno.test("ChunkedBody.writeTo leaves what it gave to a stream alone, however late it is looked at", async () => {
+Deno.test("ChunkedBody.writeTo does not change what it has written to a stream, however late that is read", async () => {
   const bytes = concat(
     [...cut(new Uint8Array(200000).fill(65), 9000)].map((data, i) =>
       formatChunk([["i", String(i)], data])
@@ -119,7 +119,7 @@ Deno.test("ChunkedBody.writeTo leaves what it gave to a stream alone, however la
   }
 });
 
-Deno.test("ChunkedBody cancels its stream where iterating, reading or sending is abandoned", async () => {
+Deno.test("ChunkedBody cancels its stream if iterating, reading or sending is abandoned", async () => {
   const make = () => new TrackedStream(cut(latin1(ENCODED), 8));
   const left = make();
   const body = new ChunkedBody(left.stream);

@@ -43,7 +43,7 @@ async function encodedOf(decoder: ChunkedDecoder, pieceBytes?: number): Promise<
 }
 
 for (const [kind, make] of Object.entries(sources)) {
-  Deno.test(`ChunkedDecoder reads the same from a ${kind}, however it is cut`, async () => {
+  Deno.test(`ChunkedDecoder reads the same from a ${kind}, however it is split`, async () => {
     await fc.assert(
       fc.asyncProperty(
         arbitrary.chunks,
@@ -60,7 +60,7 @@ for (const [kind, make] of Object.entries(sources)) {
     );
   });
 
-  Deno.test(`ChunkedDecoder fails in the same way whatever is read from a ${kind}`, async () => {
+  Deno.test(`ChunkedDecoder fails in the same way whichever operation reads a ${kind}`, async () => {
     const text = arbitrary.chunks.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
     await fc.assert(
       fc.asyncProperty(arbitrary.damaged(text), arbitrary.pieceLengths, async (bytes, lengths) => {
@@ -79,7 +79,7 @@ for (const [kind, make] of Object.entries(sources)) {
   });
 }
 
-Deno.test("ChunkedDecoder reads no byte beyond the last chunk of a byte source", async () => {
+Deno.test("ChunkedDecoder reads nothing after the last chunk of a byte source", async () => {
   const readers = [chunksOf, encodedOf, (it: ChunkedDecoder) => dataOf(it, 100)];
   for (const read of readers) {
     const source = new PieceSource([latin1(ENCODED + "what follows it")]);
@@ -88,12 +88,12 @@ Deno.test("ChunkedDecoder reads no byte beyond the last chunk of a byte source",
   }
 });
 
-Deno.test("ChunkedDecoder reads as much of a stream as there is", async () => {
+Deno.test("ChunkedDecoder reads as much of a stream as is available", async () => {
   const pieces = await encodedOf(new ChunkedDecoder(openSource(streamOf(latin1(ENCODED)))));
   assertEquals(pieces, [ENCODED]);
 });
 
-Deno.test("ChunkedDecoder reads data that is not buffered straight into the array", async () => {
+Deno.test("ChunkedDecoder reads unbuffered data directly into the array", async () => {
   const source = new PieceSource([latin1("30d40\r\n"), new Uint8Array(200_000)]);
   const decoder = new ChunkedDecoder(openSource(source));
   while (source.taken < 200_000) await decoder.nextDataInto(new Uint8Array(150_000));
@@ -115,7 +115,7 @@ Deno.test("ChunkedDecoder returns data without waiting for more", async () => {
   assertEquals(fromLatin1(into.subarray(0, await decoder.nextDataInto(into))), "hellowo");
 });
 
-Deno.test("ChunkedDecoder refuses bytes of a stream that follow the last chunk", async () => {
+Deno.test("ChunkedDecoder refuses bytes of a stream after the last chunk", async () => {
   for (const read of [chunksOf, encodedOf, (it: ChunkedDecoder) => dataOf(it, 100)]) {
     for (const pieces of [[ENCODED + "x"], [ENCODED, "x"]]) {
       const decoder = new ChunkedDecoder(openSource(streamOf(...pieces.map(latin1))));
@@ -124,7 +124,7 @@ Deno.test("ChunkedDecoder refuses bytes of a stream that follow the last chunk",
   }
 });
 
-Deno.test("ChunkedDecoder puts sizes in lower case, and nothing else", async () => {
+Deno.test("ChunkedDecoder changes sizes to lower case, and nothing else", async () => {
   const data = "ABCDEF".repeat(2);
   for (const [sent, relayed] of [["C", "c"], ["C;C=C", "c;C=C"]]) {
     const source = streamOf(latin1(`${sent}\r\n${data}\r\n0;A=B\r\n\r\n`));
@@ -160,7 +160,7 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
   return sizes;
 }
 
-Deno.test("ChunkedDecoder enlarges its buffer for a sink that is best given more, step by step", async () => {
+Deno.test("ChunkedDecoder enlarges its buffer step by step for a sink that prefers large writes", async () => {
   const steps = (sizes: number[]) => [...new Set(sizes.slice(1, -1))];
   assertEquals(steps(await sizesFor()).filter((size) => size > 65536), []);
   const most = 524288;
@@ -172,7 +172,7 @@ Deno.test("ChunkedDecoder enlarges its buffer for a sink that is best given more
   }
 });
 
-Deno.test("ChunkedDecoder keeps its buffer for a source that does not fill it", async () => {
+Deno.test("ChunkedDecoder does not enlarge its buffer for a source that does not fill it", async () => {
   const chunk = latin1("1\r\nx\r\n");
   const list = Array.from({ length: 100 }, () => chunk);
   const source = openSource(streamOf(...list, latin1("0\r\n\r\n")));

@@ -22,7 +22,7 @@ Deno.test("Collector returns what was appended, in order", () => {
   );
 });
 
-Deno.test("Collector takes bytes that are put into its room", () => {
+Deno.test("Collector accepts bytes that are written into its free space", () => {
   const collector = new Collector(10, 4, 2);
   const rooms: number[] = [];
   for (let i = 0; collector.missing > 0; i++) {
@@ -51,7 +51,7 @@ Deno.test("Collector allocates in proportion to what has arrived, and never more
   assertEquals(sizes(Collector.upTo(20_000), 20_000), [4096, 8192, 16384, 20_000]);
 });
 
-Deno.test("Collector returns an array of its own size", () => {
+Deno.test("Collector returns an array that has its own buffer", () => {
   const full = new Collector(3);
   full.append(new Uint8Array([1, 2, 3]));
   assertEquals(full.collected().buffer.byteLength, 3);

@@ -72,7 +72,7 @@ Deno.test("LengthEncoderStream and LengthDecoderStream pass on exactly their len
   }
 });
 
-Deno.test("LengthEncoderStream and LengthDecoderStream fail at excess and at shortage", async (t) => {
+Deno.test("LengthEncoderStream and LengthDecoderStream error if there is too much or too little", async (t) => {
   for (const [name, Stream] of Object.entries(lengthStreams)) {
     await t.step(name, async () => {
       for (const pieces of [cut(DIGITS, 10), cut(DIGITS, 9, 1), cut(DIGITS, 1)]) {
@@ -89,7 +89,7 @@ Deno.test("LengthEncoderStream and LengthDecoderStream fail at excess and at sho
   }
 });
 
-Deno.test("LengthEncoderStream never completes a message whose source is wrong", async () => {
+Deno.test("LengthEncoderStream never completes a message if its source misbehaves", async () => {
   for (const texts of [["1234", "56"], ["1234", "5", "6"], ["123456"], ["5", "4321", "x"]]) {
     const pieces: Uint8Array[] = [];
     const encoded = streamOf(...texts.map(latin1)).pipeThrough(new LengthEncoderStream(5));
@@ -101,7 +101,7 @@ Deno.test("LengthEncoderStream never completes a message whose source is wrong",
   }
 });
 
-Deno.test("LengthEncoderStream and LengthDecoderStream refuse what is not a length", () => {
+Deno.test("LengthEncoderStream and LengthDecoderStream refuse an invalid length", () => {
   for (const Stream of Object.values(lengthStreams)) {
     for (const length of [undefined, null, "5", 5n, [5], {}]) {
       assertTypeError(() => constructWith(Stream, length), Deno.inspect(length));
@@ -113,7 +113,7 @@ Deno.test("LengthEncoderStream and LengthDecoderStream refuse what is not a leng
   }
 });
 
-Deno.test("the streams fail where they are given what is not bytes", async () => {
+Deno.test("the streams error if a chunk is not bytes", async () => {
   const streams = [
     ...[() => new LengthEncoderStream(5), () => new LengthDecoderStream(5)],
     ...[() => new ChunkedEncoderStream(), () => new ChunkedDecoderStream()],
@@ -138,7 +138,7 @@ Deno.test("the streams fail where they are given what is not bytes", async () =>
   }
 });
 
-Deno.test("ChunkedEncoderStream makes a chunk of each item and adds the last one", async (t) => {
+Deno.test("ChunkedEncoderStream encodes each item as a chunk and adds the last chunk", async (t) => {
   const empty = new Uint8Array(0);
   const rows: [items: (Uint8Array | Chunk)[], text: string][] = [
     [[], "0\r\n\r\n"],
@@ -156,14 +156,14 @@ Deno.test("ChunkedEncoderStream makes a chunk of each item and adds the last one
   }
 });
 
-Deno.test("ChunkedEncoderStream fails where anything follows the last chunk", async () => {
+Deno.test("ChunkedEncoderStream errors if anything follows the last chunk", async () => {
   const last: Chunk = [null, new Uint8Array(0)];
   for (const item of [DIGITS, [null, DIGITS] as const, [["k", "v"], DIGITS] as const, last]) {
     await assertBodyError(encode([last, item]), Deno.inspect(item));
   }
 });
 
-Deno.test("ChunkedEncoderStream fails where a chunk can't be sent", async () => {
+Deno.test("ChunkedEncoderStream errors if a chunk is invalid", async () => {
   const rows: Chunk[] = [
     [["", "v"], DIGITS],
     [["k", ""], DIGITS],
@@ -178,7 +178,7 @@ Deno.test("ChunkedEncoderStream fails where a chunk can't be sent", async () => 
   }
 });
 
-Deno.test("ChunkedDecoderStream gives back every chunk with its extension, the last one too", async () => {
+Deno.test("ChunkedDecoderStream yields every chunk with its extension, including the last", async () => {
   const text = "5\r\nhello\r\n2;k=v\r\n\r\n\r\nA;K=v;w\r\n1234567890\r\n0;end=1\r\n\r\n";
   const expected = [[null, "hello"], ["k=v", "\r\n"], ["K=v;w", "1234567890"], ["end=1", ""]];
   for (const pieces of [[latin1(text)], cut(latin1(text), 1), ...everySplit(latin1(text))]) {
@@ -187,7 +187,7 @@ Deno.test("ChunkedDecoderStream gives back every chunk with its extension, the l
   assertEquals((await decode([latin1("0\r\n\r\n")])).map(flat), [[null, ""]]);
 });
 
-Deno.test("ChunkedDecoderStream undoes ChunkedEncoderStream in any split", async () => {
+Deno.test("ChunkedDecoderStream undoes ChunkedEncoderStream however the bytes are split", async () => {
   await fc.assert(
     fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
       const bytes = concat(chunks.map(formatChunk));
@@ -198,7 +198,7 @@ Deno.test("ChunkedDecoderStream undoes ChunkedEncoderStream in any split", async
   );
 });
 
-Deno.test("ChunkedDecoderStream gives the same result or error in any split", async () => {
+Deno.test("ChunkedDecoderStream has the same result or error however the bytes are split", async () => {
   const text = chunksArbitrary.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
   await fc.assert(
     fc.asyncProperty(damaged(text), pieceLengths, async (bytes, lengths) => {
@@ -210,7 +210,7 @@ Deno.test("ChunkedDecoderStream gives the same result or error in any split", as
   );
 });
 
-Deno.test("ChunkedDecoderStream refuses what is not a chunk, in any split", async (t) => {
+Deno.test("ChunkedDecoderStream refuses invalid chunks however the bytes are split", async (t) => {
   const lines = refusedChunkLines.map(([line, ...codes]) => [`${line}\r\n`, ...codes] as const);
   const rows: (readonly [text: string, ...codes: string[]])[] = [
     ...lines,
@@ -241,7 +241,7 @@ Deno.test("ChunkedDecoderStream refuses what is not a chunk, in any split", asyn
   }
 });
 
-Deno.test("ChunkedDecoderStream takes chunk lines of 4096 bytes with their CR LF", async () => {
+Deno.test("ChunkedDecoderStream accepts chunk lines of 4096 bytes with their CR LF", async () => {
   const value = "v".repeat(4096 - "5;k=\r\n".length);
   const bytes = latin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
   for (const pieces of [[bytes], cut(bytes, 1), cut(bytes, 4095, 1), cut(bytes, 4094)]) {
@@ -249,7 +249,7 @@ Deno.test("ChunkedDecoderStream takes chunk lines of 4096 bytes with their CR LF
   }
 });
 
-Deno.test("ChunkedDecoderStream fails where the bytes end inside, wherever that is", async () => {
+Deno.test("ChunkedDecoderStream errors if the bytes end anywhere before the last chunk", async () => {
   const bytes = latin1("5;k=v\r\nhello\r\n0\r\n\r\n");
   for (let length = 0; length < bytes.length; length++) {
     const part = bytes.slice(0, length);
@@ -257,7 +257,7 @@ Deno.test("ChunkedDecoderStream fails where the bytes end inside, wherever that 
   }
 });
 
-Deno.test("ChunkedDecoderStream fails where bytes follow the last chunk", async () => {
+Deno.test("ChunkedDecoderStream errors if bytes follow the last chunk", async () => {
   const bytes = latin1("2\r\nhi\r\n0\r\n\r\n");
   for (const more of ["X", "0\r\n\r\n", "\r\n", "\0"]) {
     const whole = concat([bytes, latin1(more)]);
@@ -270,7 +270,7 @@ Deno.test("ChunkedDecoderStream fails where bytes follow the last chunk", async 
   }
 });
 
-Deno.test("ChunkedDecoderStream takes chunks of 16 MiB", async () => {
+Deno.test("ChunkedDecoderStream accepts chunks of 16 MiB", async () => {
   const data = new Uint8Array(limits.chunkData);
   data[data.length - 1] = 7;
   const pieces = [latin1("1000000\r\n"), data, latin1("\r\n0\r\n\r\n")];
@@ -278,7 +278,7 @@ Deno.test("ChunkedDecoderStream takes chunks of 16 MiB", async () => {
   assertEquals([first?.[1].length, first?.[1].at(-1), last?.[1].length], [data.length, 7, 0]);
 });
 
-Deno.test("ChunkedDecoderStream allows a writer that uses the same memory for each piece", async () => {
+Deno.test("ChunkedDecoderStream accepts a writer that reuses its memory for each piece", async () => {
   const bytes = latin1("5;k=v\r\nhello\r\n3\r\nabc\r\n0\r\n\r\n");
   for (const length of [1, 2, 3, 7]) {
     const { readable, writable } = new ChunkedDecoderStream();
@@ -295,7 +295,7 @@ Deno.test("ChunkedDecoderStream allows a writer that uses the same memory for ea
   }
 });
 
-Deno.test("ChunkedDecoderStream gives chunks that later ones leave alone", async () => {
+Deno.test("ChunkedDecoderStream yields chunks that later ones don't change", async () => {
   const bytes = latin1("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n");
   const given = await decode([bytes]);
   bytes.fill(0);

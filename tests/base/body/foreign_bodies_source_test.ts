@@ -57,7 +57,7 @@ async function readAll(source: ByteSource, room: number): Promise<string> {
   }
 }
 
-Deno.test("a class of ours, and one that extends it, reads the connection itself", () => {
+Deno.test("one of our body classes, or a class that extends it, reads the connection directly", () => {
   const source = new Connected([]);
   class Extended extends Body {}
   class Twice extends Extended {}
@@ -70,7 +70,7 @@ Deno.test("a class of ours, and one that extends it, reads the connection itself
   }
 });
 
-Deno.test("the source of a foreign body shows nothing of the connection", () => {
+Deno.test("the source of a foreign body exposes nothing of the connection", () => {
   for (const framing of [5, "chunked"] as const) {
     const source = sourceFor(Foreign, Body, new Connected([]), framing);
     assertEquals(Reflect.ownKeys(source), []);
@@ -113,7 +113,7 @@ Deno.test("a foreign chunked body reads its own coding, in any portions, and the
   );
 });
 
-Deno.test("a connection that ends or breaks inside a foreign body fails", async () => {
+Deno.test("a foreign body fails if the connection ends or breaks before its end", async () => {
   const cutShort = new Connected([latin1("abc")]);
   const error = await rejectionOf(readAll(sourceFor(Foreign, Body, cutShort, 5), 9), "a cut body");
   assertEquals([(error as Error).message, cutShort.told], ["2 missing", ["failed"]]);
@@ -123,7 +123,7 @@ Deno.test("a connection that ends or breaks inside a foreign body fails", async 
   assertEquals(broken.told, ["failed"]);
 });
 
-Deno.test("a foreign body reads once at a time, and again after a read has failed", async () => {
+Deno.test("a foreign body can't read twice at once, or again after a read has failed", async () => {
   const connection = new Connected([latin1("hello")]);
   const source = sourceFor(Foreign, Body, connection, 5);
   const first = source.read(new Uint8Array(2));
@@ -131,7 +131,7 @@ Deno.test("a foreign body reads once at a time, and again after a read has faile
   assertEquals([await first, await source.read(new Uint8Array(9))], [2, 3]);
 });
 
-Deno.test("CodingCheck returns a copy, and reports a broken coding with its cause", () => {
+Deno.test("CodingCheck returns a copy, and reports an invalid coding with its cause", () => {
   const check = new CodingCheck();
   const bytes = latin1("1\r\nx\r\n");
   const valid = check.check(bytes);

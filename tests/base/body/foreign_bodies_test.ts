@@ -53,7 +53,7 @@ function assertNoMore(received: string): void {
 }
 
 for (const [what, writeTo] of Object.entries(careless)) {
-  Deno.test(`a body that ${what} rejects the request, and closes`, async () => {
+  Deno.test(`a body that ${what} rejects the request, and closes the connection`, async () => {
     using connected = await connect();
     const body = foreign(100_000, writeTo);
     const error = await rejectionOf(connected.conn.put("/", {}, body), "the request");
@@ -76,7 +76,7 @@ for (const [what, writeTo] of Object.entries(careless)) {
   });
 }
 
-Deno.test("a body that writes after its message has ended is refused, and disturbs no other", async () => {
+Deno.test("a body that writes after its message has ended is refused, and affects no other message", async () => {
   using connected = await connect();
   const kept: ByteSink[] = [];
   const body = foreign(5, async (sink) => {
@@ -94,7 +94,7 @@ Deno.test("a body that writes after its message has ended is refused, and distur
   assertEquals((await next).status, 204);
 });
 
-Deno.test("a body that throws, and whose cancel() fails as well, ends its own session only", async (t) => {
+Deno.test("a body that throws, and whose cancel() fails too, ends only its own session", async (t) => {
   using unhandled = unhandledRejections();
   const failure = new Error("no body today");
   const fail = () => {
@@ -114,7 +114,7 @@ Deno.test("a body that throws, and whose cancel() fails as well, ends its own se
   assertEquals(unhandled.reasons, []);
 });
 
-Deno.test("an answer that can't be taken apart has its bodies canceled", async (t) => {
+Deno.test("the bodies of an answer that can't be read are canceled", async (t) => {
   const answers: Record<string, (body: unknown) => unknown> = {
     "five items": (body) => [200, "OK", {}, body, null],
     "three items": (body) => [200, "OK", body],
@@ -164,7 +164,7 @@ Deno.test("a chunked body that changes its array after it was checked sends what
   assertEquals((await putting).status, 204);
 });
 
-Deno.test("a body of another class that reads twice at once takes nothing of the next message", async (t) => {
+Deno.test("a body of another class that reads twice at once gets nothing of the next message", async (t) => {
   for (const framing of ["content-length: 4", "transfer-encoding: chunked"]) {
     await t.step(framing, async () => {
       const sources: ByteSource[] = [];

@@ -1,9 +1,9 @@
-/** Interruption: what reaches a body when its request is aborted. */
+/** Interruption: what happens to a body when its request is aborted. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { Interruption } from "@degu/internal/base/body/interruption.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
 
-Deno.test("Interruption rejects what waits, once, and whatever comes later throws the reason itself", () => {
+Deno.test("Interruption rejects the pending operation once, and later ones with the reason itself", () => {
   for (const reason of [new Error("enough"), "enough", undefined, null]) {
     const interruption = new Interruption();
     interruption.throwIfAborted();
@@ -19,7 +19,7 @@ Deno.test("Interruption rejects what waits, once, and whatever comes later throw
   }
 });
 
-Deno.test("Interruption is aborted also while nothing waits", () => {
+Deno.test("Interruption can be aborted even if nothing is pending", () => {
   const interruption = new Interruption();
   interruption.abort(new RangeError("enough"));
   assertThrows(() => interruption.throwIfAborted(), RangeError, "enough");

@@ -49,7 +49,7 @@ Deno.test("SourceUse tells the source once that the body is consumed", async () 
   assertEquals([it.isConsumed, source.told], [true, [["consumed"]]]);
 });
 
-Deno.test("SourceUse does not tell the source of an end that a canceled body has reached", async () => {
+Deno.test("SourceUse does not report the end that a canceled body has reached", async () => {
   const { source, use: it } = use();
   const reason = new Error("enough");
   it.beginRead();
@@ -58,7 +58,7 @@ Deno.test("SourceUse does not tell the source of an end that a canceled body has
   assertEquals([it.isConsumed, source.told], [false, [["cancelled", reason]]]);
 });
 
-Deno.test("SourceUse fails the body with its source, and the source with its body", async () => {
+Deno.test("SourceUse fails the body if its source fails, and the source if its body fails", async () => {
   const failure = new Error("the disk is gone");
   const { source, use: it } = use();
   it.beginRead();
@@ -71,7 +71,7 @@ Deno.test("SourceUse fails the body with its source, and the source with its bod
   assertEquals(await use().use.fromSource(Promise.resolve(5)), 5);
 });
 
-Deno.test("SourceUse cancels a body whose iteration was left", () => {
+Deno.test("SourceUse cancels a body if its iteration is abandoned", () => {
   const { source, use: it } = use();
   it.begin("iterate", true);
   it.endIteration();
@@ -94,7 +94,7 @@ Deno.test("SourceUse has one stream, which starts the body and cancels it", asyn
   assertThrows(() => begun.stream(4, () => Promise.resolve(0), () => true), BodyError, "in use");
 });
 
-Deno.test("the stream of SourceUse reads pieces until the end, for either kind of reader", async () => {
+Deno.test("the stream of SourceUse reads pieces until the end, for both kinds of reader", async () => {
   for (const mode of [undefined, "byob"] as const) {
     const pieces = ["hello", ", ", "world"];
     const sizes: number[] = [];
@@ -121,7 +121,7 @@ Deno.test("the stream of SourceUse reads pieces until the end, for either kind o
   }
 });
 
-Deno.test("the stream of an empty body ends at once, for either kind of reader", async () => {
+Deno.test("the stream of an empty body ends at once, for both kinds of reader", async () => {
   for (const mode of [undefined, "byob"] as const) {
     const rooms: number[] = [];
     const stream = use().use.stream(0, (into) => {
@@ -134,13 +134,13 @@ Deno.test("the stream of an empty body ends at once, for either kind of reader",
   }
 });
 
-Deno.test("the stream of an empty body fails if the source has a byte more", async () => {
+Deno.test("the stream of an empty body errors if the source has another byte", async () => {
   const failure = new Error("more");
   const stream = use().use.stream(0, () => Promise.reject(failure), () => true);
   assertStrictEquals(await rejectionOf(stream.getReader().read(), "a byte too many"), failure);
 });
 
-Deno.test("closeByteStream gives a waiting reader its buffer back", async () => {
+Deno.test("closeByteStream returns a pending reader's buffer", async () => {
   const stream = new ReadableStream({
     type: "bytes",
     pull: (controller) => closeByteStream(controller),
@@ -149,7 +149,7 @@ Deno.test("closeByteStream gives a waiting reader its buffer back", async () => 
   assertEquals([done, value!.length, value!.buffer.byteLength], [true, 0, 6]);
 });
 
-Deno.test("SourceUse takes what a body can be made from, and nothing else", () => {
+Deno.test("SourceUse accepts only what a body can be made from", () => {
   assertEquals(new SourceUse(streamOf()).used, false);
   for (const input of [null, {}, "text", 5]) {
     assertThrows(() => new SourceUse(input as never), TypeError, "source: must be");

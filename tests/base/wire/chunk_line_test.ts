@@ -1,4 +1,4 @@
-/** Chunk lines: their limits, wherever they are cut, and the least that has to follow them. */
+/** Chunk lines: their limits, wherever they are split, and the minimum that must follow them. */
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   ChunkScanner,
@@ -22,7 +22,7 @@ function scan(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: numbe
   }
 }
 
-Deno.test("ChunkScanner comes to the same end however the bytes are cut", () => {
+Deno.test("ChunkScanner has the same result however the bytes are split", () => {
   // What precedes the coding in the buffer looks like the end of a line.
   const before = "\r\n\r\n";
   const bytes = latin1(`${before}${encoded}`);
@@ -39,7 +39,7 @@ Deno.test("ChunkScanner comes to the same end however the bytes are cut", () => 
   assertEquals([at, scanner.phase], [bytes.length, "done"], "byte by byte");
 });
 
-Deno.test("leastToCome counts all that has to follow in the shortest coding", () => {
+Deno.test("leastToCome returns the size of all that must follow in the shortest coding", () => {
   const rows: [seen: string, least: number][] = [
     ["", 5],
     ["0", 3],
@@ -60,14 +60,14 @@ Deno.test("leastToCome counts all that has to follow in the shortest coding", ()
   }
 });
 
-Deno.test("a size has at most seven digits, whatever it comes to", () => {
+Deno.test("a size has at most seven digits, whatever its value", () => {
   const parse = (line: string) => () => parseChunkLine(latin1(line), 0, line.length);
   assertEquals(parse("1000000")(), { size: 16777216, extension: null });
   assertProtocolError(parse("1000001"), ["CHUNK_TOO_LARGE"], "seven digits");
   assertProtocolError(parse("10000000"), ["BAD_CHUNK_LINE"], "eight digits");
 });
 
-Deno.test("a chunk line has at most 4096 bytes with its CR LF, also one that is not there yet", () => {
+Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is still incomplete", () => {
   const start = "1;k=";
   const lineOf = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
   const longest = latin1(lineOf(4096));
@@ -88,7 +88,7 @@ Deno.test("a chunk must be a pair", () => {
   }
 });
 
-Deno.test("data that was transferred after its line was made is not encoded", () => {
+Deno.test("data that was transferred after its line was written is not encoded", () => {
   const data = latin1("abc");
   const sendable = makeSendable([null, data]);
   data.buffer.transfer();

@@ -1,4 +1,4 @@
-/** ChunkScanner: each part of the coding is taken once, whatever the buffer holds of it. */
+/** ChunkScanner: each part of the coding is read once, however much of it is buffered. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
 import { ProtocolError } from "@degu/degu/base";
@@ -26,7 +26,7 @@ function scan(bytes: Uint8Array, ends: Iterable<number>, at = 0): [ChunkPhase, n
   return parts;
 }
 
-Deno.test("ChunkScanner takes a line, data and an end, one at a time", () => {
+Deno.test("ChunkScanner consumes a line, data or an end, one at a time", () => {
   const bytes = latin1("??5;a=b\r\nhello\r\n0\r\n\r\n!");
   assertEquals(scan(bytes, [bytes.length], 2), [
     ["line", 9],
@@ -38,7 +38,7 @@ Deno.test("ChunkScanner takes a line, data and an end, one at a time", () => {
   ]);
 });
 
-Deno.test("ChunkScanner takes data as it comes, and lines and ends as a whole", () => {
+Deno.test("ChunkScanner consumes data as it arrives, and lines and ends as a whole", () => {
   const bytes = latin1("5\r\nhello\r\n0\r\n\r\n");
   const everyEnd = Array.from(bytes, (_, i) => i + 1);
   const single = scan(bytes, everyEnd).filter(([phase]) => phase !== "data");
@@ -46,7 +46,7 @@ Deno.test("ChunkScanner takes data as it comes, and lines and ends as a whole", 
   assertEquals(scan(bytes, everyEnd).filter(([phase]) => phase === "data").length, 5);
 });
 
-Deno.test("ChunkScanner reaches the end of any chunks, however many bytes are there", () => {
+Deno.test("ChunkScanner reaches the end of any chunks, however many bytes are available", () => {
   fc.assert(
     fc.property(
       arbitrary.chunks,
@@ -63,7 +63,7 @@ Deno.test("ChunkScanner reaches the end of any chunks, however many bytes are th
   );
 });
 
-Deno.test("ChunkScanner counts data that it was told to skip", () => {
+Deno.test("ChunkScanner counts the data it is told to skip", () => {
   const scanner = new ChunkScanner();
   assertEquals(scanner.advance(latin1("a\r\n"), 0, 3), 3);
   assertEquals([scanner.phase, scanner.remaining], ["data", 10]);
@@ -73,7 +73,7 @@ Deno.test("ChunkScanner counts data that it was told to skip", () => {
   assertEquals([scanner.phase, scanner.remaining], ["end", 0]);
 });
 
-Deno.test("ChunkScanner asks for no byte more than the coding is sure to have", () => {
+Deno.test("ChunkScanner never requests more bytes than the coding must still have", () => {
   fc.assert(fc.property(arbitrary.chunks, (chunks) => {
     const bytes = concat(chunks.map(formatChunk));
     const scanner = new ChunkScanner();
@@ -89,7 +89,7 @@ Deno.test("ChunkScanner asks for no byte more than the coding is sure to have", 
   }));
 });
 
-Deno.test("ChunkScanner refuses what is no end as soon as one byte shows it", () => {
+Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", () => {
   for (
     const [text, there] of [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], [
       "0\r\n\rx",

@@ -41,7 +41,7 @@ Deno.test("parseChunkHeader reads size and extension", async (t) => {
   }
 });
 
-Deno.test("parseChunkHeader refuses what is not a chunk line", async (t) => {
+Deno.test("parseChunkHeader refuses an invalid chunk line", async (t) => {
   for (const [line, ...codes] of refusedChunkLines) {
     await t.step(shown(line), () => {
       assertProtocolError(() => parseChunkHeader(latin1(line)), codes, shown(line));
@@ -169,7 +169,7 @@ Deno.test("formatChunk agrees with the grammar for every byte in an extension", 
   }
 });
 
-Deno.test("formatChunk refuses what is not a chunk", () => {
+Deno.test("formatChunk refuses an invalid chunk", () => {
   const data = latin1("a");
   const chunks = [
     ...[null, undefined, "a", 5, {}, data, { 0: null, 1: data, length: 2 }, [], [null], [data]],
@@ -188,7 +188,7 @@ Deno.test("formatChunk refuses what is not a chunk", () => {
   assertCallerError(() => callWith(formatChunk, [["k", "v", "w"], data]), "three in an extension");
 });
 
-Deno.test("formatChunk lets no extension forge a line by changing while it is read", () => {
+Deno.test("formatChunk can't be made to forge a line by an extension that changes while it is read", () => {
   for (const index of [0, 1]) {
     const pair: [string, string] = ["k", "v"];
     let reads = 0;
@@ -205,7 +205,7 @@ Deno.test("formatChunk lets no extension forge a line by changing while it is re
   }
 });
 
-Deno.test("formatChunk gives one whole chunk even where the data changes while it is read", () => {
+Deno.test("formatChunk returns one whole chunk even if the data changes while it is read", () => {
   for (const [first, later] of [["123", "123456789"], ["123456789", "1"], ["1", ""]] as const) {
     const chunk: [null, Uint8Array] = [null, latin1(first)];
     let reads = 0;

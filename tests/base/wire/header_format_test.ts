@@ -18,7 +18,7 @@ function formatBlock(headers: HeaderDict): string {
   return fromLatin1(formatHeaders(headers));
 }
 
-Deno.test("formatHeaders gives nothing for no headers", () => {
+Deno.test("formatHeaders returns nothing for no headers", () => {
   assertEquals(formatBlock({}), "");
   assertEquals(formatBlock(Object.create(null)), "");
 });
@@ -44,7 +44,7 @@ Deno.test("formatHeaders sorts lines by name in byte order", async (t) => {
   }
 });
 
-Deno.test("formatHeaders writes the headers that have a meaning", () => {
+Deno.test("formatHeaders writes the headers that have a typed value", () => {
   assertEquals(formatBlock({ "content-length": 0 }), "content-length: 0");
   assertEquals(
     formatBlock({ "content-length": limits.number }),
@@ -56,7 +56,7 @@ Deno.test("formatHeaders writes the headers that have a meaning", () => {
   assertEquals(formatBlock(partial), "content-length: 3\r\ncontent-range: bytes 2-4/10");
 });
 
-Deno.test("formatHeaders takes plain objects with and without a prototype, frozen too", () => {
+Deno.test("formatHeaders accepts plain objects with and without a prototype, and frozen ones", () => {
   const bare: HeaderDict = Object.assign(Object.create(null), { b: "2", a: "1" });
   assertEquals(formatBlock(bare), "a: 1\r\nb: 2");
   const frozen = Object.freeze({ b: "2", a: "1" });
@@ -64,7 +64,7 @@ Deno.test("formatHeaders takes plain objects with and without a prototype, froze
   assertEquals(Object.keys(frozen), ["b", "a"]);
 });
 
-Deno.test("formatHeaders undoes parseHeaders and the other way round", () => {
+Deno.test("formatHeaders and parseHeaders undo each other", () => {
   for (
     const [isResponse, arbitrary] of [[false, requestHeaders], [true, responseHeaders]] as const
   ) {
@@ -79,7 +79,7 @@ Deno.test("formatHeaders undoes parseHeaders and the other way round", () => {
   }
 });
 
-Deno.test("formatHeaders refuses names and values that could not be read back", () => {
+Deno.test("formatHeaders refuses names and values that can't be read back", () => {
   const names = [
     "",
     "A",
@@ -107,7 +107,7 @@ Deno.test("formatHeaders refuses names and values that could not be read back", 
   }
 });
 
-Deno.test("formatHeaders refuses wrong values of the headers that have a meaning", () => {
+Deno.test("formatHeaders refuses wrong values of the headers that have a typed value", () => {
   for (const length of [-1, 1.5, NaN, Infinity, 2 ** 53, 1e300]) {
     assertRangeError(() => formatHeaders({ "content-length": length }), `${length}`);
   }
@@ -116,7 +116,7 @@ Deno.test("formatHeaders refuses wrong values of the headers that have a meaning
   }
 });
 
-Deno.test("formatHeaders refuses headers that never stand together", () => {
+Deno.test("formatHeaders refuses headers that exclude each other", () => {
   const range = new Range(0, 1);
   const rows: HeaderDict[] = [
     { "content-length": 0, "transfer-encoding": "chunked" },
@@ -167,7 +167,7 @@ Deno.test("formatHeaders refuses anything but a plain object", () => {
   }
 });
 
-Deno.test("formatHeaders lets no value forge a line by changing while it is read", async (t) => {
+Deno.test("formatHeaders can't be made to forge a line by a value that changes while it is read", async (t) => {
   const forged = "v\r\nevil: 1";
   const changing = (first: unknown) => {
     let reads = 0;

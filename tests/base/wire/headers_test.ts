@@ -50,7 +50,7 @@ Deno.test("parseHeaders reads header lines in requests and responses alike", asy
   }
 });
 
-Deno.test("parseHeaders refuses what no message may hold", async (t) => {
+Deno.test("parseHeaders refuses what is not allowed in any message", async (t) => {
   for (const [block, ...codes] of refusedHeaderBlocks) {
     await t.step(shown(block), () => {
       for (const isResponse of [false, true]) {
@@ -61,7 +61,7 @@ Deno.test("parseHeaders refuses what no message may hold", async (t) => {
   }
 });
 
-Deno.test("parseHeaders gives a dictionary in which only received names are found", () => {
+Deno.test("parseHeaders returns a dictionary with only the received names", () => {
   const parsed: Record<string, unknown> = parseHeaders(latin1("a: b"));
   for (const name of ["constructor", "toString", "hasOwnProperty", "__proto__", "valueOf"]) {
     assertStrictEquals(parsed[name], undefined);
@@ -69,7 +69,7 @@ Deno.test("parseHeaders gives a dictionary in which only received names are foun
   assertEquals(Object.keys(parseHeaders(latin1("Constructor: x"))), ["constructor"]);
 });
 
-Deno.test("parseHeaders keeps content-length as a number", () => {
+Deno.test("parseHeaders returns content-length as a number", () => {
   for (const [text, length] of acceptedContentLengths) {
     for (const name of ["content-length", "Content-Length", "CONTENT-LENGTH"]) {
       const parsed = parseHeaders(latin1(`${name}: ${text}`), true);
@@ -83,7 +83,7 @@ Deno.test("parseHeaders keeps content-length as a number", () => {
   }
 });
 
-Deno.test("parseHeaders keeps range as a Range, in requests only", () => {
+Deno.test("parseHeaders returns range as a Range, in requests only", () => {
   for (const [text, start, stop] of acceptedRanges) {
     const { range } = parseHeaders(latin1(`Range: ${text}`));
     assert(range instanceof Range);
@@ -103,7 +103,7 @@ Deno.test("parseHeaders keeps range as a Range, in requests only", () => {
   }
 });
 
-Deno.test("parseHeaders keeps content-range as a ContentRange, in responses only", () => {
+Deno.test("parseHeaders returns content-range as a ContentRange, in responses only", () => {
   for (const [text, start, stop, total] of acceptedContentRanges) {
     const parsed = parseHeaders(latin1(`Content-Range: ${text}`), true)["content-range"];
     assert(parsed instanceof ContentRange);
@@ -124,7 +124,7 @@ Deno.test("parseHeaders keeps content-range as a ContentRange, in responses only
   }
 });
 
-Deno.test("parseHeaders refuses range beside a header that announces a body", () => {
+Deno.test("parseHeaders refuses range together with a header that announces a body", () => {
   for (const other of ["content-length: 5", "content-length: 0", "transfer-encoding: chunked"]) {
     for (const block of [`range: bytes=0-1\r\n${other}`, `${other}\r\na: b\r\nrange: bytes=0-1`]) {
       assertProtocolError(() => parseHeaders(latin1(block)), ["CONFLICTING_HEADERS"], shown(block));
@@ -174,7 +174,7 @@ Deno.test("parseHeaders allows names of 1 to 32 bytes", () => {
   }
 });
 
-Deno.test("parseHeaders allows 32764 bytes and formatHeaders as many", () => {
+Deno.test("parseHeaders and formatHeaders allow 32764 bytes", () => {
   const filled = (size: number) => `a: ${"v".repeat(size - 3)}`;
   for (const size of [32763, 32764]) {
     assert(parseHeaders(latin1(filled(size))).a === "v".repeat(size - 3), `${size}`);
@@ -190,7 +190,7 @@ Deno.test("parseHeaders allows 32764 bytes and formatHeaders as many", () => {
   }
 });
 
-Deno.test("parseHeaders and formatHeaders know no limit on the number of lines", () => {
+Deno.test("parseHeaders and formatHeaders do not limit the number of lines", () => {
   const names = Array.from({ length: 3600 }, (_, i) => i.toString(36).padStart(3, "0"));
   const headers = Object.fromEntries(names.map((name) => [`n${name}`, "v"]));
   const block = names.toSorted().map((name) => `n${name}: v`).join("\r\n");
@@ -199,7 +199,7 @@ Deno.test("parseHeaders and formatHeaders know no limit on the number of lines",
   assertEquals(Object.keys(parseHeaders(latin1(block))).length, names.length);
 });
 
-Deno.test("parseHeaders gives the same for names in any case, however often it has seen them", () => {
+Deno.test("parseHeaders returns the same for names in any case, however often it has seen them", () => {
   const names = Array.from({ length: 700 }, (_, i) => `n-${i.toString(36)}`);
   const cases = [(name: string) => name, (name: string) => name.toUpperCase()];
   for (const inCase of [...cases, ...cases]) {

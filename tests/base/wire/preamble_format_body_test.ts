@@ -1,4 +1,4 @@
-/** What a preamble says of the body behind it, when it is written. */
+/** How a preamble describes its body when it is formatted. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   Body,
@@ -33,7 +33,7 @@ const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string
   "ChunkedBodyIter": { make: () => new ChunkedBodyIter([]), line: "transfer-encoding: chunked" },
 };
 
-Deno.test("formatRequest and formatResponse let the body set its own header", async (t) => {
+Deno.test("formatRequest and formatResponse set the header that describes the body", async (t) => {
   for (const [kind, { make, line }] of Object.entries(bodyKinds)) {
     await t.step(kind, () => {
       for (const method of ["PUT", "POST"] as const) {
@@ -52,7 +52,7 @@ Deno.test("formatRequest and formatResponse let the body set its own header", as
   }
 });
 
-Deno.test("formatRequest and formatResponse invent no header for a null body", () => {
+Deno.test("formatRequest and formatResponse add no header for a null body", () => {
   for (const method of methods) {
     assertEquals(fromLatin1(formatRequest(method, "/", {}, null)), `${method} / HTTP/1.1\r\n\r\n`);
   }
@@ -64,7 +64,7 @@ Deno.test("formatRequest and formatResponse invent no header for a null body", (
   }
 });
 
-Deno.test("formatRequest and formatResponse want a body and its header to agree", async (t) => {
+Deno.test("formatRequest and formatResponse require a body and its header to agree", async (t) => {
   const lengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
   const chunked: HeaderDict = { "transfer-encoding": "chunked" };
   for (const [kind, { make, line }] of Object.entries(bodyKinds)) {
@@ -89,7 +89,7 @@ Deno.test("formatRequest and formatResponse want a body and its header to agree"
   }
 });
 
-Deno.test("formatRequest and formatResponse want no framing header beside a null body", () => {
+Deno.test("formatRequest and formatResponse refuse a framing header with a null body", () => {
   const rows: HeaderDict[] = [{ "content-length": 0 }, { "content-length": 5 }, {
     "transfer-encoding": "chunked",
   }];
@@ -112,7 +112,7 @@ Deno.test("formatRequest and formatResponse want no framing header beside a null
   assertRangeError(() => formatResponse(304, "Not Modified", { "content-length": -1 }, null), "-1");
 });
 
-Deno.test("formatRequest and formatResponse send the headers as given where the body is left out", () => {
+Deno.test("formatRequest and formatResponse send the headers as given if the body is omitted", () => {
   for (const headers of [{ "content-length": 0 }, { "content-length": 5 }]) {
     const line = `content-length: ${headers["content-length"]}`;
     assertEquals(
@@ -134,7 +134,7 @@ Deno.test("formatRequest refuses a body that its method does not allow", () => {
   }
 });
 
-Deno.test("formatRequest and formatResponse refuse what is not a body", () => {
+Deno.test("formatRequest and formatResponse refuse an invalid body", () => {
   const writeTo = () => Promise.resolve(0);
   const values = [
     ...["hello", 5, true, {}, [], [latin1("a")], new ArrayBuffer(4), new Uint16Array(4)],
@@ -155,7 +155,7 @@ Deno.test("formatRequest and formatResponse refuse what is not a body", () => {
   }
 });
 
-Deno.test("formatRequest and formatResponse recognise bodies by their shape", () => {
+Deno.test("formatRequest and formatResponse recognize bodies by their shape", () => {
   const writeTo = () => Promise.resolve(0);
   const rows = [
     [{ chunked: false, contentLength: 7, writeTo }, "content-length: 7"],

@@ -72,7 +72,7 @@ Deno.test("formatRequest refuses headers that its method does not allow", () => 
   assertRangeError(() => formatResponse(200, "OK", both), "both in a response");
 });
 
-Deno.test("formatRequest undoes parseRequest and the other way round", () => {
+Deno.test("formatRequest and parseRequest undo each other", () => {
   fc.assert(fc.property(methodAndHeaders, uri, ([method, headers], target) => {
     const bytes = formatRequest(method, target, headers);
     const parsed = parseRequest(bytes.slice(0, -4));
@@ -85,7 +85,7 @@ Deno.test("formatRequest undoes parseRequest and the other way round", () => {
   }));
 });
 
-Deno.test("formatResponse undoes parseResponse and the other way round", () => {
+Deno.test("formatResponse and parseResponse undo each other", () => {
   fc.assert(fc.property(status, reason, responseHeaders, (code, phrase, headers) => {
     const bytes = formatResponse(code, phrase, headers);
     const parsed = parseResponse("GET", bytes.slice(0, -4));
@@ -98,7 +98,7 @@ Deno.test("formatResponse undoes parseResponse and the other way round", () => {
   }));
 });
 
-Deno.test("formatRequest refuses a method or URI that would not be read", () => {
+Deno.test("formatRequest refuses a method or URI that could not be read back", () => {
   for (const [target] of refusedUris) {
     assertRangeError(() => formatRequest("GET", target, {}), shown(target));
   }
@@ -123,7 +123,7 @@ Deno.test("formatRequest agrees with the grammar for every byte at every positio
   }
 });
 
-Deno.test("formatResponse refuses a status or reason that would not be read", () => {
+Deno.test("formatResponse refuses a status or reason that could not be read back", () => {
   for (const status of [0, 99, 600, 1000, -200, 200.5, NaN, Infinity]) {
     assertRangeError(() => formatResponse(status, "OK", {}), `${status}`);
   }

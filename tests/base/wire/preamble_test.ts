@@ -89,7 +89,7 @@ Deno.test("parseRequest reads every method with every form of URI", async (t) =>
   }
 });
 
-Deno.test("parseRequest refuses what is not a request line", async (t) => {
+Deno.test("parseRequest refuses an invalid request line", async (t) => {
   const uris = refusedUris.filter(([uri]) => uri !== "")
     .map(([uri, ...codes]) => [`GET ${uri} HTTP/1.1`, ...codes] as const);
   for (const [line, ...codes] of [...refusedRequestLines, ...uris]) {
@@ -117,7 +117,7 @@ Deno.test("parseResponse reads status lines", async (t) => {
   }
 });
 
-Deno.test("parseResponse knows every status from 100 to 599 and no other", () => {
+Deno.test("parseResponse accepts every status from 100 to 599 and no other", () => {
   for (let status = 0; status < 1000; status++) {
     const line = `HTTP/1.1 ${String(status).padStart(3, "0")} OK`;
     if (status >= 100 && status < 600) assertEquals(response(line)?.status, status);
@@ -125,7 +125,7 @@ Deno.test("parseResponse knows every status from 100 to 599 and no other", () =>
   }
 });
 
-Deno.test("parseResponse refuses what is not a status line", async (t) => {
+Deno.test("parseResponse refuses an invalid status line", async (t) => {
   for (const [line, ...codes] of refusedStatusLines) {
     await t.step(shown(line), () => {
       assertProtocolError(() => parseResponse("GET", latin1(line)), codes, shown(line));
@@ -175,7 +175,7 @@ Deno.test("parseRequest and parseResponse refuse an empty line anywhere", () => 
   }
 });
 
-Deno.test("parseRequest allows headers by the method", async (t) => {
+Deno.test("parseRequest allows headers depending on the method", async (t) => {
   const rows: [method: string, lines: string[], code: string | null][] = [
     ["PUT", ["content-length: 0"], null],
     ["POST", ["content-length: 5"], null],
@@ -228,7 +228,7 @@ Deno.test("parseResponse allows headers whatever the request's method and the st
   }
 });
 
-Deno.test("parseRequest and parseResponse refuse an empty preamble with its own error", () => {
+Deno.test("parseRequest and parseResponse refuse an empty preamble with a separate error", () => {
   for (const parse of [parseRequest, (bytes: Uint8Array) => parseResponse("GET", bytes)]) {
     const error = thrownBy(() => parse(new Uint8Array(0)), "nothing");
     assertInstanceOf(error, EmptyPreambleError);
@@ -302,7 +302,7 @@ Deno.test("parseResponse agrees with the grammar on damaged responses", () => {
   );
 });
 
-Deno.test("parseRequest and parseResponse throw nothing but ProtocolError for any bytes", () => {
+Deno.test("parseRequest and parseResponse throw only ProtocolError, whatever the bytes", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
     for (const parse of [parseRequest, (preamble: Uint8Array) => parseResponse("HEAD", preamble)]) {
       assertInstanceOf(thrownBy(() => parse(bytes), "random bytes"), ProtocolError);

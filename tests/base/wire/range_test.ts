@@ -37,21 +37,21 @@ function parts(value: ContentRange) {
   return { start: value.start, stop: value.stop, total: value.total };
 }
 
-Deno.test("Range keeps start and stop and reads as its header's value", () => {
+Deno.test("Range keeps start and stop and converts to the value of its header", () => {
   for (const [text, start, stop] of acceptedRanges) {
     const made = new Range(start, stop);
     assertEquals([made.start, made.stop, `${made}`], [start, stop, text]);
   }
 });
 
-Deno.test("ContentRange keeps start, stop and total and reads as its header's value", () => {
+Deno.test("ContentRange keeps start, stop and total and converts to the value of its header", () => {
   for (const [text, start, stop, total] of acceptedContentRanges) {
     const made = new ContentRange(start, stop, total);
     assertEquals({ ...parts(made), text: `${made}` }, { start, stop, total, text });
   }
 });
 
-Deno.test("Range refuses values that are no range", () => {
+Deno.test("Range refuses invalid values", () => {
   const rows = [[0, 0], [1, 1], [2, 1], [-1, 1], [-2, -1], [MAX, MAX], [MAX, MAX - 1]] as const;
   for (const [start, stop] of rows) {
     assertRangeError(() => new Range(start, stop), `${start}, ${stop}`);
@@ -62,7 +62,7 @@ Deno.test("Range refuses values that are no range", () => {
   }
 });
 
-Deno.test("ContentRange refuses values that are no part of a whole", () => {
+Deno.test("ContentRange refuses values that are not a part of a whole", () => {
   const rows = [[0, 0, 0], [0, 0, 1], [1, 1, 1], [2, 1, 3], [0, 2, 1], [0, 1, 0], [
     5,
     6,
@@ -78,7 +78,7 @@ Deno.test("ContentRange refuses values that are no part of a whole", () => {
   }
 });
 
-Deno.test("Range and ContentRange refuse what is not a number", () => {
+Deno.test("Range and ContentRange refuse values that are not numbers", () => {
   for (const value of NOT_NUMBERS) {
     const what = Deno.inspect(value);
     assertTypeError(() => constructWith(Range, value, 5), `Range start ${what}`);
@@ -89,7 +89,7 @@ Deno.test("Range and ContentRange refuse what is not a number", () => {
   }
 });
 
-Deno.test("Range.contentLength and contentRange cut the range at the end of the whole", async (t) => {
+Deno.test("Range.contentLength and contentRange limit the range to the end of the whole", async (t) => {
   const rows = [
     { start: 0, stop: 1, total: 1, length: 1, text: "bytes 0-0/1" },
     { start: 2, stop: 5, total: 10, length: 3, text: "bytes 2-4/10" },
@@ -121,7 +121,7 @@ Deno.test("Range.contentLength and contentRange refuse a whole that ends before 
   }
 });
 
-Deno.test("parseRange reads the one form of range that the wire knows", async (t) => {
+Deno.test("parseRange reads the only form of range that the protocol has", async (t) => {
   for (const [text, start, stop] of acceptedRanges) {
     await t.step(shown(text), () => {
       const parsed = parseRange(text);
@@ -131,7 +131,7 @@ Deno.test("parseRange reads the one form of range that the wire knows", async (t
   }
 });
 
-Deno.test("parseContentRange reads the one form of content-range that the wire knows", async (t) => {
+Deno.test("parseContentRange reads the only form of content-range that the protocol has", async (t) => {
   for (const [text, start, stop, total] of acceptedContentRanges) {
     await t.step(shown(text), () => {
       const parsed = parseContentRange(text);
@@ -181,7 +181,7 @@ Deno.test("parseRange refuses digits and letters beyond Latin-1", () => {
   }
 });
 
-Deno.test("parseRange and parseContentRange agree with the grammar on texts of their characters", () => {
+Deno.test("parseRange and parseContentRange agree with the grammar on texts made of their characters", () => {
   const unit = fc.constantFrom(..."0123459-/=* ,", "9007199254740991", "bytes");
   fc.assert(
     fc.property(fc.string({ unit, maxLength: 6 }), (tail) => {
@@ -209,7 +209,7 @@ Deno.test("parseRange and parseContentRange undo toString", () => {
   }));
 });
 
-Deno.test("Range.contentRange has the length that contentLength says", () => {
+Deno.test("Range.contentRange has the length that contentLength returns", () => {
   fc.assert(fc.property(range, fc.nat(), (value, extra) => {
     const total = Math.min(value.start + 1 + extra, MAX);
     const { start, stop, total: whole } = value.contentRange(total);
@@ -219,7 +219,7 @@ Deno.test("Range.contentRange has the length that contentLength says", () => {
   }));
 });
 
-Deno.test("parseRange and parseContentRange refuse arguments that are no strings", () => {
+Deno.test("parseRange and parseContentRange refuse arguments that are not strings", () => {
   const values = [
     null,
     undefined,

@@ -1,6 +1,7 @@
 /**
- * The tables of allowed bytes, as far as they show from outside: for every region of a message, the bytes that are read and the
- * characters that are sent, against the lists of RFC 9110 and RFC 9112 cut down to what this library speaks.
+ * The tables of allowed bytes as they are visible from outside: for every region of a message, the bytes
+ * that are read and the characters that are sent, compared with the lists of RFC 9110 and RFC 9112, reduced
+ * to what this library supports.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -87,7 +88,7 @@ function isSent(format: () => unknown): boolean {
   }
 }
 
-Deno.test("each region is read with its allowed bytes and no other", async (t) => {
+Deno.test("each region is read with its allowed bytes and no others", async (t) => {
   for (const { name, allowed, parse } of regions) {
     await t.step(name, () => {
       const read = allBytes.filter((byte) => parsedOrNull(() => parse(byte), name) !== null);
@@ -108,7 +109,7 @@ Deno.test("each region is read with its allowed bytes and no other", async (t) =
   });
 });
 
-Deno.test("each region is sent with its allowed bytes and no other", async (t) => {
+Deno.test("each region is sent with its allowed bytes and no others", async (t) => {
   for (const { name, allowed, format } of regions) {
     await t.step(name, () => {
       const sent = allBytes.filter((byte) => isSent(() => format(byte)));
@@ -143,7 +144,7 @@ Deno.test("no region is sent with a character beyond Latin-1", async (t) => {
   });
 });
 
-Deno.test("upper-case letters in a header name are read as lower-case ones, and only they", () => {
+Deno.test("only upper-case letters in a header name are converted, to lower case", () => {
   for (const byte of allowedBytes.headerName) {
     const [name = ""] = Object.keys(parseHeaders(latin1(`${byte}: a`)));
     const isUpper = byte >= "A" && byte <= "Z";
@@ -151,7 +152,7 @@ Deno.test("upper-case letters in a header name are read as lower-case ones, and 
   }
 });
 
-Deno.test("no region allows what is nowhere allowed", () => {
+Deno.test("no region allows a byte that is allowed nowhere", () => {
   const nowhere = allBytes.filter((byte) =>
     byte < " " || byte > "~" || "!#$@\\^`{|}".includes(byte)
   );

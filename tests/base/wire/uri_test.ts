@@ -32,7 +32,7 @@ Deno.test("buildUri joins what parseUri splits", async (t) => {
   }
 });
 
-Deno.test("parseUri refuses what is not a URI of the wire", async (t) => {
+Deno.test("parseUri refuses an invalid URI", async (t) => {
   for (const [text, ...codes] of refusedUris) {
     await t.step(shown(text), () => assertProtocolError(() => parseUri(text), codes, shown(text)));
   }
@@ -58,7 +58,7 @@ Deno.test("parseUri agrees with the grammar for every byte at every position", (
   }
 });
 
-Deno.test("parseUri agrees with the grammar on anything made of its separators", () => {
+Deno.test("parseUri agrees with the grammar on texts made of its separators", () => {
   const text = fc.string({
     unit: fc.constantFrom("/", "?", ".", "a", "%", "&", "#"),
     maxLength: 9,
@@ -69,7 +69,7 @@ Deno.test("parseUri agrees with the grammar on anything made of its separators",
   }));
 });
 
-Deno.test("parseUri throws nothing but ProtocolError for any text", () => {
+Deno.test("parseUri throws only ProtocolError, whatever the text", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 20 }), (tail) => {
       for (const text of [tail, `/${tail}`, `/?${tail}`]) {
@@ -94,13 +94,13 @@ Deno.test("buildUri undoes parseUri", () => {
   }));
 });
 
-Deno.test("buildUri gives the root for a path of one empty component", () => {
+Deno.test("buildUri returns the root for a path of one empty component", () => {
   assertEquals(buildUri([""], null), "/");
   assertEquals(buildUri([""], ""), "/?");
   assertEquals(buildUri([""], "a=b"), "/?a=b");
 });
 
-Deno.test("buildUri refuses what would not be read back", async (t) => {
+Deno.test("buildUri refuses what could not be read back", async (t) => {
   const paths: string[][] = [
     ...[["", ""], ["", "a"], ["a", "", "b"], ["a", "", ""], ["", "", ""]],
     ...[[".."], ["a", ".."], ["..", "a"], ["a", "..", "b"], ["a", "..", ""]],
@@ -165,7 +165,7 @@ Deno.test("buildUri refuses arguments of the wrong type", () => {
   }
 });
 
-Deno.test("buildUri does not trust what a component turns into when it is read again", () => {
+Deno.test("buildUri does not trust a component whose value changes when it is read again", () => {
   const path = ["a", "b"];
   let reads = 0;
   Object.defineProperty(path, 1, { get: () => reads++ === 0 ? "b" : "x HTTP/1.1\r\nevil: y" });
@@ -180,7 +180,7 @@ Deno.test("buildUri does not trust what a component turns into when it is read a
   assertEquals(built.includes("\r"), false);
 });
 
-Deno.test("buildUri leaves its path unchanged and takes a frozen one", () => {
+Deno.test("buildUri leaves its path unchanged and accepts a frozen one", () => {
   const path = Object.freeze(["a", "b", ""]);
   assertEquals(buildUri(path, ""), "/a/b/?");
   const open = ["a", "b"];
@@ -188,14 +188,14 @@ Deno.test("buildUri leaves its path unchanged and takes a frozen one", () => {
   assertEquals(open, ["a", "b"]);
 });
 
-Deno.test("parseUri refuses arguments that are no strings", () => {
+Deno.test("parseUri refuses arguments that are not strings", () => {
   const values = [null, undefined, 5, [], ["/"], {}, new String("/"), new Uint8Array([47])];
   for (const value of [...values, new URL("http://localhost/")]) {
     assertTypeError(() => callWith(parseUri, value), Deno.inspect(value));
   }
 });
 
-Deno.test("parseUri gives a new path each time", () => {
+Deno.test("parseUri returns a new path each time", () => {
   parseUri("/a/b").path.push("c");
   assertEquals(parseUri("/a/b").path, ["a", "b"]);
   parseUri("/").path.push("c");

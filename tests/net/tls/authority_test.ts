@@ -1,4 +1,4 @@
-/** Who vouched for a peer: by signatures, with certificates of the openssl program. */
+/** Which authority signed for a peer, with certificates of the openssl program. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { X509Certificate } from "node:crypto";
 import type { PeerCertificate } from "@degu/degu/base";
@@ -28,7 +28,7 @@ import {
 const needsOpenssl = await unlessMissing("openssl");
 
 Deno.test({
-  name: "both ends tell the authority that vouched for the other, and a public key that stays",
+  name: "both ends report the authority that signed for the other, with a stable public key",
   ...needsOpenssl,
   async fn() {
     await using pki = await OpensslPki.create();
@@ -51,7 +51,7 @@ Deno.test({
   },
 });
 
-Deno.test("what one session does with the certificate of its authority no other one sees", async () => {
+Deno.test("changes to the authority certificate of one session do not affect another", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, (_request, { peerCertificate }) => {
     const raw = peerCertificate!.authority!.raw;
@@ -67,7 +67,7 @@ Deno.test("what one session does with the certificate of its authority no other 
 });
 
 Deno.test({
-  name: "the authority is found by signatures: names, and what else a peer sends, do not count",
+  name: "the authority is found by signatures: names and extra certificates do not count",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -123,7 +123,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "signatures of every kind that the TLS library takes are known",
+  name: "every kind of signature that the TLS library accepts is recognized",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -158,7 +158,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "rules that only the TLS library knows: nobody is guessed where they matter",
+  name: "no authority is reported if rules that only the TLS library knows decide",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -196,7 +196,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "among 130 authorities of one name each client's own is found, and more than 100 are warned of",
+    "among 130 authorities with one name each client's own is found, and more than 100 cause a warning",
   ...needsOpenssl,
   async fn() {
     await using pki = await OpensslPki.create();

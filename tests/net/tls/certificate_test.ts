@@ -27,7 +27,7 @@ function fingerprintsOf({ raw, publicKey }: Certificate) {
 }
 
 Deno.test({
-  name: "a certificate is read as node:crypto reads it, where that is without doubt",
+  name: "an unambiguous certificate is read as node:crypto reads it",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -61,7 +61,7 @@ Deno.test({
         assertEquals(certificate.isAuthority, expected.ca);
       });
     }
-    await t.step("what node:crypto does not tell", async () => {
+    await t.step("fields that node:crypto does not report are read", async () => {
       const { purposes, maySign } = parseCertificate(await readDer(pki.path("everything.pem")));
       assertEquals(purposes, [PURPOSE.serverAuth, PURPOSE.clientAuth, "1.2.3.4.5"]);
       assertEquals(maySign, true);
@@ -72,7 +72,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "no name of a certificate can be made to look like two",
+  name: "the name of one certificate can't imitate the name of another",
   ...needsOpenssl,
   async fn() {
     await using pki = await OpensslPki.create();
@@ -115,7 +115,7 @@ Deno.test({
   },
 });
 
-Deno.test("bytes that are no certificate are a RangeError, whatever they are", async () => {
+Deno.test("invalid certificates are a RangeError, whatever their bytes", async () => {
   await using pki = await TempPKI.create({ names: ["a.example"] });
   const der = await readDer(pki.serverSslconfig.certFile);
   const parse = (bytes: Uint8Array) => {
@@ -174,7 +174,7 @@ function named(...dns: string[]): Certificate {
   return { ...leaf, names: dns.map((value) => ({ type: "DNS", value })) };
 }
 
-Deno.test("usageProblem() and validityProblem() allow an end of a connection, now, and nothing else", () => {
+Deno.test("usageProblem() and validityProblem() check the role and the current time", () => {
   const both = [PURPOSE.serverAuth, PURPOSE.clientAuth];
   const rows: readonly [Partial<Certificate>, server: boolean, client: boolean][] = [
     [{}, true, true],
@@ -203,7 +203,7 @@ Deno.test("usageProblem() and validityProblem() allow an end of a connection, no
   }
 });
 
-Deno.test("nameProblem() takes a DNS name as RFC 9525 says", () => {
+Deno.test("nameProblem() matches a DNS name as RFC 9525 requires", () => {
   const rows: readonly [presented: string, host: string, matches: boolean][] = [
     ["a.example", "a.example", true],
     ["A.Example", "a.eXample", true],
@@ -246,7 +246,7 @@ Deno.test("nameProblem() takes a DNS name as RFC 9525 says", () => {
   }
 });
 
-Deno.test("nameProblem() takes an IP address in whatever form it is written", () => {
+Deno.test("nameProblem() matches an IP address in any form", () => {
   const rows: readonly [presented: string, host: string, matches: boolean][] = [
     ["192.0.2.1", "192.0.2.1", true],
     ["192.0.2.1", "192.0.2.2", false],
@@ -265,7 +265,7 @@ Deno.test("nameProblem() takes an IP address in whatever form it is written", ()
   }
 });
 
-Deno.test("a DNS name has letters of ASCII alone, also before they are lower case", () => {
+Deno.test("a DNS name has ASCII letters only, even before conversion to lower case", () => {
   const rows: readonly [host: string, name: string | null][] = [
     ["K.local", "k.local"],
     ["\u212a.local", null], // the Kelvin sign, which is k in lower case
@@ -280,7 +280,7 @@ Deno.test("a DNS name has letters of ASCII alone, also before they are lower cas
   }
 });
 
-Deno.test("a host is an IP address or a DNS name or neither, and never both", () => {
+Deno.test("a host is either an IP address, a DNS name or neither, never both", () => {
   fc.assert(fc.property(fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6(), fc.string()), (host) => {
     const address = hostAddress(host);
     const name = canonicalDnsName(host);

@@ -1,4 +1,4 @@
-/** The way from a certificate to an authority. */
+/** The path from a certificate to an authority. */
 import { assertEquals } from "@std/assert";
 import { findAuthority } from "@degu/internal/net/tls/authority.ts";
 import { type Issued, OpensslPki, timeFromNow, unlessMissing } from "@degu/testing/tls_openssl.ts";
@@ -7,7 +7,7 @@ import { assertAuthority, readDer, readDers } from "@degu/testing/tls_authoritie
 const needsOpenssl = await unlessMissing("openssl");
 
 Deno.test({
-  name: "findAuthority() finds nobody where no path is valid",
+  name: "findAuthority() returns null if no path is valid",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -75,7 +75,7 @@ Deno.test({
         else await assertAuthority(found, expected);
       });
     }
-    await t.step("what can't be read is passed over", async () => {
+    await t.step("unreadable certificates are skipped", async () => {
       const [below, between] = await readDers(await make("h", []));
       const junk = [new Uint8Array(), Uint8Array.of(0x30, 0x80), between!.slice(0, -1)];
       const found = findAuthority([below!, ...junk, between!], [await readDer(root)]);
@@ -85,8 +85,7 @@ Deno.test({
 });
 
 Deno.test({
-  name:
-    "an authority that is left after something was left out is not taken for the one that vouched",
+  name: "an authority that remains after others were skipped is not mistaken for the signer",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();

@@ -39,7 +39,7 @@ async function relayAtOnce(relay: RawServer, address: Address): Promise<void> {
   await client.closeWrite();
 }
 
-Deno.test("a client hears of a server that sends much with the handshake, and is gone before it is read", async () => {
+Deno.test("a client receives the response of a server that sends much with the handshake and disconnects", async () => {
   await using pki = await TempPKI.create();
   const answer = new Uint8Array(200_000);
   new TextEncoder().encodeInto("HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", answer);
@@ -54,7 +54,7 @@ Deno.test("a client hears of a server that sends much with the handshake, and is
   await relayed;
 });
 
-Deno.test("connecting over TLS is bounded by timeout and by signal, in each phase", async (t) => {
+Deno.test("timeout and signal limit every phase of connecting over TLS", async (t) => {
   await using pki = await TempPKI.create();
   using silent = new RawServer();
   await t.step("a server that never answers the handshake", async () => {
@@ -91,7 +91,7 @@ Deno.test("connecting over TLS is bounded by timeout and by signal, in each phas
   });
 });
 
-Deno.test("an error of connecting has the class that a plain client's has", async (t) => {
+Deno.test("a connection error has the same class as that of a plain client", async (t) => {
   await using pki = await TempPKI.create();
   const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = free.addr;
@@ -127,7 +127,7 @@ Deno.test("an error of connecting has the class that a plain client's has", asyn
   });
 });
 
-Deno.test("both ends tell the certificate of the other", async () => {
+Deno.test("both ends report the certificate of the other", async () => {
   await using pki = await TempPKI.create();
   const sessions: Session[] = [];
   const socks: Socket[] = [];
@@ -173,7 +173,7 @@ Deno.test("both ends tell the certificate of the other", async () => {
   });
 });
 
-Deno.test("a response that is cut is an error, whether or not the cut says it is an end", async (t) => {
+Deno.test("a truncated response is an error, whether or not TLS was closed cleanly", async (t) => {
   await using pki = await TempPKI.create();
   const cuts = { "close_notify": "end", "no close_notify": "destroy" } as const;
   const messages: readonly [string, string, code: string][] = [
@@ -214,7 +214,7 @@ Deno.test("a response that is cut is an error, whether or not the cut says it is
   }
 });
 
-Deno.test("where one end speaks TLS and the other does not, neither waits for a time-out", async (t) => {
+Deno.test("if only one end speaks TLS, neither waits for a timeout", async (t) => {
   await using pki = await TempPKI.create();
   const app = () => [200, "OK", {}, null] as const;
   const options = { timeout: null };
@@ -249,7 +249,7 @@ Deno.test("where one end speaks TLS and the other does not, neither waits for a 
   });
 });
 
-Deno.test("what TLS needs is loaded when it is needed, and not before", async () => {
+Deno.test("the modules for TLS are loaded only when they are needed", async () => {
   for (const folder of ["net", "net/tls"]) {
     for await (
       const { name, isFile } of Deno.readDir(new URL(`../../../${folder}/`, import.meta.url))

@@ -1,11 +1,11 @@
-/** What is refused in a config of TLS, and how. */
+/** What is refused in an sslconfig, and how. */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { buildClientSslctx, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { buildServerSslctx } from "@degu/degu/server";
 import { assertNoSecret, buildWith, readTexts } from "@degu/testing/tls_configs.ts";
 
-Deno.test("a config with a mistake is refused before anything is connected", async (t) => {
+Deno.test("an invalid config is refused before any connection is made", async (t) => {
   await using pki = await TempPKI.create();
   const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
   const { serverSslconfig } = pki;
@@ -82,7 +82,7 @@ Deno.test("a config with a mistake is refused before anything is connected", asy
   }
 });
 
-Deno.test("text that can't be used, and text beside files, are errors that show none of it", async (t) => {
+Deno.test("unusable text, and text together with files, are errors that show none of it", async (t) => {
   await using pki = await TempPKI.create();
   const { certFile, keyFile, caFile } = pki.clientSslconfig;
   const { cert, key, ca } = await readTexts(pki.clientSslconfig);
@@ -162,7 +162,7 @@ Deno.test("text that can't be used, and text beside files, are errors that show 
   await t.step("server", () => check(buildServerSslctx, [...both, ...servers]));
 });
 
-Deno.test("sslHost is the host of the address, and is needed where names are checked", async (t) => {
+Deno.test("sslHost defaults to the host of the address, and is required if names are checked", async (t) => {
   await using pki = await TempPKI.create();
   const { caFile } = pki.clientSslconfig;
   const name = new TextEncoder().encode("\0name");
@@ -198,7 +198,7 @@ Deno.test("sslHost is the host of the address, and is needed where names are che
     const make = () => Reflect.construct(SSLClient, [{}, ["a", 1], options]);
     assertThrows(make, TypeError, "sslHost: must be a string or null; got number");
   });
-  await t.step("the port is left out of host where it is 443", () => {
+  await t.step("port 443 is omitted from host", () => {
     assertEquals(new SSLClient({}, ["example.com", 443]).host, "example.com");
     assertEquals(new SSLClient({}, ["example.com", 80]).host, "example.com:80");
   });

@@ -60,7 +60,7 @@ Deno.test("an sslctx shows the policy, frozen, and nothing of the files", async 
   assertEquals(buildServerSslctx(pki.anonymousServerSslconfig).verify, false);
 });
 
-Deno.test("an sslctx is taken as it is, and a config makes one", async () => {
+Deno.test("an sslctx is accepted unchanged, and a config is converted to one", async () => {
   await using pki = await TempPKI.create();
   const sslctx = buildClientSslctx(pki.clientSslconfig);
   assertStrictEquals(new SSLClient(sslctx, "/run/socket").sslctx, sslctx);
@@ -76,7 +76,7 @@ Deno.test("an sslctx is taken as it is, and a config makes one", async () => {
   await server.ready;
 });
 
-Deno.test("a server with an empty ca lets nobody in yet, and says so", async (t) => {
+Deno.test("a server with an empty ca refuses everybody, and warns about it", async (t) => {
   await using pki = await TempPKI.create();
   const { cert, key } = await readTexts(pki.serverSslconfig);
   const serverSslconfig = { cert, key, ca: [] };
@@ -107,7 +107,7 @@ Deno.test("a server with an empty ca lets nobody in yet, and says so", async (t)
 });
 
 Deno.test({
-  name: "keys that are encrypted, weak or of an unknown kind are refused; others are taken",
+  name: "encrypted, weak and unknown kinds of keys are refused; others are accepted",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -164,7 +164,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "certificates that peers will not like are listed in warnings",
+  name: "certificates that peers will reject are listed in warnings",
   ...needsOpenssl,
   async fn() {
     await using pki = await OpensslPki.create();
@@ -194,7 +194,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "caFile and caPath together trust all of their authorities, bundles and hashed names too",
+  name:
+    "caFile and caPath together trust all of their authorities, including bundles and hashed names",
   ...needsOpenssl,
   async fn() {
     await using pki = await OpensslPki.create();

@@ -1,4 +1,4 @@
-/** Whom a server and a client trust when there is more than one trust in the process. */
+/** What a server and a client trust if a process uses several authorities. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { ServerSslconfig } from "@degu/degu/server";
@@ -45,7 +45,7 @@ async function startCounting(serverSslconfig: ServerSslconfig, caFile: string) {
 }
 
 Deno.test({
-  name: "a TLS session is resumed only where the same trust has verified its certificate",
+  name: "a TLS session is resumed only under the same trust that has verified its certificate",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -109,7 +109,7 @@ Deno.test({
   },
 });
 
-Deno.test("a server that lets everybody in says so once, and asks for no certificate", async () => {
+Deno.test("a server that accepts everybody warns once, and requests no certificate", async () => {
   await using pki = await TempPKI.create();
   const trust = {
     serverSslconfig: pki.anonymousServerSslconfig,
@@ -160,7 +160,7 @@ console.log(JSON.stringify({
 `;
 
 Deno.test({
-  name: "a private authority takes the place of the default trust store, on both ends",
+  name: "a private authority replaces the default trust store, on both ends",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -192,7 +192,7 @@ Deno.test({
     await t.step("as it is", async () => {
       assertEquals(JSON.parse(await runScript(DEFAULT_STORE, permissions, env)), expected);
     });
-    await t.step("nothing that is meant to switch verification off does", async () => {
+    await t.step("no known way to disable verification has any effect", async () => {
       const off = [...permissions, "--unsafely-ignore-certificate-errors"];
       const unsafe = { ...env, NODE_TLS_REJECT_UNAUTHORIZED: "0" };
       assertEquals(JSON.parse(await runScript(DEFAULT_STORE, off, unsafe)), expected);

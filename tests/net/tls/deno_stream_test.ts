@@ -1,4 +1,4 @@
-/** A connection of Deno as a stream of node:stream. */
+/** A Deno connection as a stream of node:stream. */
 import { assert, assertEquals } from "@std/assert";
 import { once } from "node:events";
 import { makeDuplex } from "@degu/internal/net/tls/deno_stream.ts";
@@ -28,7 +28,7 @@ async function connected() {
   };
 }
 
-Deno.test("bytes go both ways as they are, however large the pieces", async () => {
+Deno.test("bytes arrive unchanged in both directions, however large the pieces", async () => {
   await using ends = await connected();
   const { stream } = ends.below;
   const pieces = [1, 65535, 65536, 300_000].map((length, i) => "abcd"[i]!.repeat(length));
@@ -43,7 +43,7 @@ Deno.test("bytes go both ways as they are, however large the pieces", async () =
   assertEquals([ends.below.heard, ends.below.conn === ends.conn], [true, true]);
 });
 
-Deno.test("pieces that were given keep their bytes while others arrive", async () => {
+Deno.test("pieces that were returned keep their bytes while others arrive", async () => {
   await using ends = await connected();
   const { stream } = ends.below;
   const kept: Uint8Array[] = [];
@@ -58,7 +58,7 @@ Deno.test("pieces that were given keep their bytes while others arrive", async (
   assertEquals(text, [..."abcdefgh"].map((letter) => letter.repeat(20_000)).join(""));
 });
 
-Deno.test("while it is held nothing is read, and after that nothing is lost", async () => {
+Deno.test("nothing is read while the stream is held, and nothing is lost afterwards", async () => {
   await using ends = await connected();
   const { stream } = ends.below;
   ends.below.hold();
@@ -72,7 +72,7 @@ Deno.test("while it is held nothing is read, and after that nothing is lost", as
   assertEquals(received, "hello");
 });
 
-Deno.test("each end hears of the end of the other", async () => {
+Deno.test("each end notices the end of the other", async () => {
   {
     await using ends = await connected();
     const { stream } = ends.below;
@@ -87,7 +87,7 @@ Deno.test("each end hears of the end of the other", async () => {
   assertEquals(received, "bye");
 });
 
-Deno.test("close() closes the connection, also while it is held or read", async () => {
+Deno.test("close() closes the connection, even while it is held or read", async () => {
   for (const isHeld of [false, true]) {
     await using ends = await connected();
     if (isHeld) ends.below.hold();
@@ -100,7 +100,7 @@ Deno.test("close() closes the connection, also while it is held or read", async 
   }
 });
 
-Deno.test("a peer that resets is an error of the stream, and of nobody else", async () => {
+Deno.test("a reset by the peer is an error of the stream only", async () => {
   await using ends = await connected();
   const { stream } = ends.below;
   const failed = once(stream, "close");

@@ -20,7 +20,7 @@ function element(tag: number, content: Uint8Array, lengthBytes: number): Uint8Ar
 
 const tags = fc.integer({ min: 0, max: 0xff }).filter((tag) => (tag & 0x1f) !== 0x1f);
 
-Deno.test("elements are taken one after the other, whichever form their lengths have", () => {
+Deno.test("elements are read one after the other, with lengths in either form", () => {
   const elements = fc.array(fc.tuple(tags, fc.uint8Array({ maxLength: 100 }), fc.nat({ max: 4 })));
   fc.assert(fc.property(elements, (rows) => {
     const bytes = rows.flatMap(([tag, content, form]) => [...element(tag, content, form)]);
@@ -34,7 +34,7 @@ Deno.test("elements are taken one after the other, whichever form their lengths 
   }));
 });
 
-Deno.test("an element that is cut anywhere is a RangeError, and is never read beyond its end", () => {
+Deno.test("an element that is cut anywhere is a RangeError, and is never read past its end", () => {
   const whole = element(TAG.octetString, new Uint8Array(300).fill(7), 2);
   for (let length = 0; length < whole.length; length++) {
     assertThrows(() => new DerReader(whole.slice(0, length)).next(), RangeError, "", `${length}`);
@@ -58,7 +58,7 @@ Deno.test("an indefinite length, one of more than four bytes, and a long tag are
   assertThrows(() => new DerReader(huge).next(), RangeError);
 });
 
-Deno.test("take, takeIf, takeWhole and enter look at the tag", () => {
+Deno.test("take, takeIf, takeWhole and enter check the tag", () => {
   const inner = element(TAG.integer, Uint8Array.of(5), 0);
   const bytes = element(TAG.sequence, inner, 0);
   assertEquals(new DerReader(bytes).take(TAG.sequence), inner);
@@ -100,13 +100,13 @@ Deno.test("an object identifier is formatted as its arcs", () => {
   );
 });
 
-Deno.test("an object identifier that is padded is refused: it could be written in many ways", () => {
+Deno.test("a padded object identifier is refused, because its encoding is not unique", () => {
   for (const bytes of [[0x80, 0x2b], [0x2b, 0x80, 0x06], [0x2b, 6, 0x80, 0x80, 1]]) {
     assertThrows(() => formatObjectIdentifier(Uint8Array.from(bytes)), RangeError, "padded");
   }
 });
 
-Deno.test("a string of any type is decoded, and what is not valid becomes U+FFFD", () => {
+Deno.test("a string of any type is decoded, with U+FFFD for invalid parts", () => {
   const utf16 = Uint8Array.of(0, 0x61, 0x20, 0xac, 0xd8, 0x3d, 0xde, 0x00);
   const utf32 = Uint8Array.of(0, 0, 0, 0x61, 0, 1, 0xf6, 0, 0, 0x11, 0, 0);
   const rows: [number, Uint8Array, string][] = [
@@ -121,7 +121,7 @@ Deno.test("a string of any type is decoded, and what is not valid becomes U+FFFD
   for (const [tag, content, text] of rows) assertEquals(decodeString({ tag, content }), text);
 });
 
-Deno.test("a time is decoded in the two forms that certificates have (RFC 5280 §4.1.2.5)", () => {
+Deno.test("a time is decoded from the two forms used in certificates (RFC 5280 §4.1.2.5)", () => {
   const rows: [number, string, string][] = [
     [TAG.utcTime, "491231235959Z", "2049-12-31T23:59:59.000Z"],
     [TAG.utcTime, "500101000000Z", "1950-01-01T00:00:00.000Z"],
@@ -143,7 +143,7 @@ Deno.test("a time is decoded in the two forms that certificates have (RFC 5280 �
   assertThrows(() => decodeTime(crossed), RangeError);
 });
 
-Deno.test("an indefinite length is not taken for one of 128 bytes", () => {
+Deno.test("an indefinite length is not mistaken for one of 128 bytes", () => {
   const bytes = Uint8Array.of(0x04, 0x80, ...new Uint8Array(128));
   assertThrows(() => new DerReader(bytes).takeWhole(0x04), RangeError);
 });

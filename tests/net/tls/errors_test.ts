@@ -1,4 +1,4 @@
-/** What each end is told of a handshake that has failed. */
+/** What each end reports about a failed handshake. */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertRejects } from "@std/assert";
 import { DeguError, EmptyPreambleError, type Socket, TlsError } from "@degu/degu/base";
 import { SSLClient } from "@degu/degu/client";
@@ -27,7 +27,7 @@ async function reasonOf({ logger }: Awaited<ReturnType<typeof startTls>>): Promi
   return line.replace(/^.*:\d+: the handshake failed: /, "");
 }
 
-Deno.test("a client's TlsError has the code of what the other end does, and the error below", async (t) => {
+Deno.test("a client's TlsError has a code for what the other end does, and the underlying error", async (t) => {
   await using pki = await TempPKI.create();
   using server = new RawServer();
   const rows: readonly [string, (peer: RawPeer) => Promise<void>, RegExp, new () => Error][] = [
@@ -87,7 +87,7 @@ Deno.test("a client's TlsError has the code of what the other end does, and the 
   }
 });
 
-Deno.test("a server's log has the code of what a client does", async (t) => {
+Deno.test("a server's log has a code for what a client does", async (t) => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
   const { server: { address } } = endpoint;
@@ -95,7 +95,11 @@ Deno.test("a server's log has the code of what a client does", async (t) => {
     ["it speaks HTTP", (peer) => peer.send("GET / HTTP/1.1\r\n\r\n"), /^NOT_TLS: [\x20-\x7e]+$/],
     ["it closes", (peer) => Promise.resolve(peer.close()), /^CLOSED: the peer closed the connect/],
     ["it ends its side", (peer) => peer.closeWrite(), /^CLOSED: the peer closed the connection$/],
-    ["it sends an alert", (peer) => peer.send(alert(48)), /^REFUSED_BY_PEER: .*alert: UnknownCA$/],
+    [
+      "it sends an alert",
+      (peer) => peer.send(alert(48)),
+      /^REFUSED_BY_PEER: .*alert: UnknownCA; it doesn't trust the authority of this end's certificate$/,
+    ],
   ];
   for (const [name, act, expected] of rows) {
     await t.step(name, async () => {
@@ -106,7 +110,7 @@ Deno.test("a server's log has the code of what a client does", async (t) => {
   }
 });
 
-Deno.test("each end is told of the other's refusal, as far as TLS tells it", async (t) => {
+Deno.test("each end learns of the other's refusal, as far as TLS reports it", async (t) => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent);
@@ -119,7 +123,10 @@ Deno.test("each end is told of the other's refusal, as far as TLS tells it", asy
     assertEquals(error.code, "UNTRUSTED");
     assertInstanceOf(error.cause, Error);
     assert("code" in error.cause, "the library's error");
-    assertMatch(await reasonOf(endpoint), /^REFUSED_BY_PEER: received fatal alert: UnknownCA$/);
+    assertMatch(
+      await reasonOf(endpoint),
+      /^REFUSED_BY_PEER: received fatal alert: UnknownCA; it doesn't trust the authority/,
+    );
   });
   await t.step("the server's certificate is for another host", async () => {
     const client = new SSLClient(
@@ -137,7 +144,9 @@ Deno.test("each end is told of the other's refusal, as far as TLS tells it", asy
     using conn = await client.connect();
     const error = await assertRejects(() => conn.get("/"), TlsError);
     assertEquals(error.code, "REFUSED_BY_PEER");
-    assertEquals(error.message, "received fatal alert: CertificateRequired");
+    const wanted =
+      "received fatal alert: CertificateRequired; it wants a certificate: give certFile and keyFile";
+    assertEquals(error.message, wanted);
     assertInstanceOf(error.cause, Error);
     assert(conn.closed);
     assertEquals(await reasonOf(endpoint), "NO_CERTIFICATE: peer sent no certificates");
@@ -153,7 +162,7 @@ Deno.test("each end is told of the other's refusal, as far as TLS tells it", asy
       /^UNTRUSTED: the client's certificate was refused \([A-Z_]+\): /,
     );
   });
-  await t.step("nobody waits for ever: a time-out stays one", async () => {
+  await t.step("a timeout keeps its error, and nobody waits forever", async () => {
     using silent = new RawServer();
     const client = new SSLClient(pki.clientSslconfig, silent.address, { timeout: 0.1 });
     await assertRejects(() => client.connect(), Deno.errors.TimedOut);
@@ -161,7 +170,7 @@ Deno.test("each end is told of the other's refusal, as far as TLS tells it", asy
 });
 
 Deno.test({
-  name: "a TLS socket tells its version and cipher suite, on both ends; another one has none",
+  name: "a TLS socket reports its version and cipher suite on both ends, and others have none",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await TempPKI.create();
@@ -207,7 +216,7 @@ Deno.test({
   },
 });
 
-Deno.test("a missing permission, a time-out and a reason that is no error keep what they are", () => {
+Deno.test("a missing permission, a timeout and a reason that is not an error are passed on unchanged", () => {
   const missing = new Deno.errors.NotCapable("no");
   for (const error of [missing, "a reason", undefined]) {
     assertEquals(handshakeError("a server", error), error);

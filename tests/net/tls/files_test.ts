@@ -10,7 +10,7 @@ import { runScript } from "@degu/testing/processes.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { assertNoSecret, readTexts } from "@degu/testing/tls_configs.ts";
 
-Deno.test("PEM text takes the place of files, on both ends, in one piece or in several", async (t) => {
+Deno.test("PEM text replaces files, on both ends, as a single string or several", async (t) => {
   await using pki = await TempPKI.create();
   await using other = await TempPKI.create();
   const server = await readTexts(pki.serverSslconfig);
@@ -72,7 +72,7 @@ Deno.test("PEM text needs no permission to read", async () => {
   assertEquals(await runScript(script, permissions, env), "204\n");
 });
 
-Deno.test("a file that is missing or not what it should be is named with its option", async (t) => {
+Deno.test("a missing or invalid file is reported with its option", async (t) => {
   await using pki = await TempPKI.create();
   await using dir = await tempDir();
   const { caFile, certFile = "", keyFile = "" } = pki.clientSslconfig;
@@ -117,7 +117,7 @@ Deno.test("a file that is missing or not what it should be is named with its opt
       assertNoSecret(error.message);
     });
   }
-  await t.step("a directory in which one file is not an authority's", async () => {
+  await t.step("a directory with a file that holds no certificate of an authority", async () => {
     const caPath = await Deno.makeTempDir({ dir: dir.path });
     await Deno.copyFile(caFile, join(caPath, "a.pem"));
     await Deno.writeTextFile(join(caPath, "b.crt"), key);

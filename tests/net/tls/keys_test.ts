@@ -1,4 +1,4 @@
-/** Which keys are good enough. */
+/** Which keys are strong enough. */
 import { assertEquals } from "@std/assert";
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { isUsableKey } from "@degu/internal/net/tls/keys.ts";
@@ -23,7 +23,7 @@ const kinds: Record<
 };
 
 for (const [what, [make, isUsable]] of Object.entries(kinds)) {
-  Deno.test(`a key of ${what} is ${isUsable ? "taken" : "refused"}`, () => {
+  Deno.test(`a key of ${what} is ${isUsable ? "accepted" : "refused"}`, () => {
     const { publicKey, privateKey } = make();
     assertEquals([isUsableKey(publicKey), isUsableKey(privateKey)], [isUsable, isUsable]);
   });

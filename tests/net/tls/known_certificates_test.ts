@@ -18,7 +18,7 @@ async function issue(bytes = 0): Promise<Uint8Array> {
   return derOf((await createLeaf(authority, profile)).certificate);
 }
 
-Deno.test("a certificate that comes again is not parsed again, and one with other bytes is another one", async () => {
+Deno.test("a known certificate is not parsed again, and different bytes are a different certificate", async () => {
   const der = await issue();
   const known = readCertificate(der);
   assertStrictEquals(readCertificate(Uint8Array.from(der)), known);
@@ -31,7 +31,7 @@ Deno.test("a certificate that comes again is not parsed again, and one with othe
   assert(readCertificate(other) !== known);
 });
 
-Deno.test("the array that was parsed may change afterwards, and so may a description", async () => {
+Deno.test("the parsed array may change afterwards, and so may a description", async () => {
   const der = await issue();
   const original = Uint8Array.from(der);
   const known = readCertificate(der);
@@ -47,7 +47,7 @@ Deno.test("the array that was parsed may change afterwards, and so may a descrip
   assertEquals(validFrom.getTime() > 0, true);
 });
 
-Deno.test("neither a large certificate nor what is none is remembered", async () => {
+Deno.test("large certificates and invalid ones are not cached", async () => {
   const large = await issue(4000);
   assert(readCertificate(large) !== readCertificate(large));
   for (let count = 0; count < 2; count++) {
@@ -55,7 +55,7 @@ Deno.test("neither a large certificate nor what is none is remembered", async ()
   }
 });
 
-Deno.test("a thousand certificates are remembered, and the oldest is forgotten first", async () => {
+Deno.test("a thousand certificates are cached, and the oldest is dropped first", async () => {
   const first = await issue();
   const known = readCertificate(first);
   const other = await issue();

@@ -1,4 +1,4 @@
-/** What a running server trusts can be changed, and that holds at once. */
+/** Changing the trust of a running server takes effect at once. */
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { buildClientSslctx, publicKey256, SSLClient } from "@degu/degu/client";
@@ -11,7 +11,7 @@ import { HandshakeRelay } from "@degu/testing/tls_relay.ts";
 
 const VERSIONS = ["TLSv1.2", "TLSv1.3"] as const;
 
-Deno.test("setSslctx lets in a new client and shuts out an old one, and live sessions go on", async () => {
+Deno.test("setSslctx admits a new client and refuses an old one, and existing sessions continue", async () => {
   await using devices = await Devices.create();
   const { one, two } = devices;
   await using endpoint = await devices.start(devices.trusting());
@@ -67,7 +67,7 @@ Deno.test("setSslctx changes the server's own certificate", async () => {
   await assertRejects(() => clientOf(camera).connect(), Error, "was refused");
 });
 
-Deno.test("a handshake under way ends outside where its client is trusted no more, else inside", async (t) => {
+Deno.test("a pending handshake is refused if its client is no longer trusted, and accepted otherwise", async (t) => {
   await using devices = await Devices.create();
   const { one, two } = devices;
   for (const version of VERSIONS) {
@@ -95,7 +95,7 @@ Deno.test("a handshake under way ends outside where its client is trusted no mor
 });
 
 Deno.test({
-  name: "a handshake under way ends inside where another authority vouches for its client, too",
+  name: "a pending handshake is accepted if another authority vouches for its client",
   ...await unlessMissing("openssl"),
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -136,7 +136,7 @@ Deno.test({
   },
 });
 
-Deno.test("a handshake that begins with everybody let in ends outside where certificates are asked for", async (t) => {
+Deno.test("a handshake that began without client certificates is refused if they are now required", async (t) => {
   await using devices = await Devices.create();
   const { one } = devices;
   for (const version of VERSIONS) {
@@ -157,7 +157,7 @@ Deno.test("a handshake that begins with everybody let in ends outside where cert
   }
 });
 
-Deno.test("a handshake that begins with certificates asked for ends inside where everybody is let in", async () => {
+Deno.test("a handshake that began with client certificates is accepted if they are no longer required", async () => {
   await using devices = await Devices.create();
   const { one } = devices;
   await using endpoint = await devices.start(devices.trusting(one));
@@ -174,7 +174,7 @@ Deno.test("a handshake that begins with certificates asked for ends inside where
   assertEquals(await Promise.all(asking), ["nobody", "nobody"]);
 });
 
-Deno.test("an onConnect under way ends outside where its client is trusted no more", async () => {
+Deno.test("a pending onConnect is refused if its client is no longer trusted", async () => {
   await using devices = await Devices.create();
   const { one, two } = devices;
   const begun = { one: Promise.withResolvers<void>(), two: Promise.withResolvers<void>() };
@@ -203,7 +203,7 @@ Deno.test("an onConnect under way ends outside where its client is trusted no mo
   assertMatch(logger.at("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
 });
 
-Deno.test("who waits for a place ends outside where trusted no more, and onConnect is not asked", async () => {
+Deno.test("a client that waits for a slot is refused without onConnect if it is no longer trusted", async () => {
   await using devices = await Devices.create();
   const { one, two } = devices;
   const asked: string[] = [];
@@ -226,7 +226,7 @@ Deno.test("who waits for a place ends outside where trusted no more, and onConne
   assertEquals(asked, ["two"]);
 });
 
-Deno.test("bad input throws, and leaves the running server with the context in force", async (t) => {
+Deno.test("an invalid context throws, and the server keeps the current one", async (t) => {
   await using devices = await Devices.create();
   const { camera, one, two } = devices;
   const { certFile, keyFile } = camera;
@@ -271,12 +271,12 @@ Deno.test("bad input throws, and leaves the running server with the context in f
   }
   assertEquals(await devices.ask(two, server.address), REFUSED);
   assertEquals((await live.get("/")).headers["who"], "one");
-  await t.step("sslctx can't be set", () => {
+  await t.step("sslctx can't be assigned", () => {
     assertThrows(() => Object.assign(server, { sslctx: null }), TypeError);
   });
 });
 
-Deno.test("while contexts are swapped no client that stays trusted is lost, and no other gets in", async () => {
+Deno.test("while contexts are swapped no trusted client is lost, and no other is admitted", async () => {
   await using devices = await Devices.create();
   const { one, two } = devices;
   let trustsTwo = true;

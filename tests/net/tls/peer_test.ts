@@ -22,7 +22,7 @@ function codeOf(whose: "client" | "server", certificate: Certificate): string {
   return error.code;
 }
 
-Deno.test("a certificate stands for an end that it names as its purpose, and for no other", async () => {
+Deno.test("a certificate is valid only for the roles that it names as its purpose", async () => {
   const [server, client] = [await issue("serverAuth"), await issue("clientAuth")];
   const both = await issue("serverAuth", "clientAuth");
   for (const certificate of [server, both]) checkCertificate("server", certificate);
@@ -31,14 +31,14 @@ Deno.test("a certificate stands for an end that it names as its purpose, and for
   assertEquals(codeOf("client", server), "WRONG_PURPOSE");
 });
 
-Deno.test("the certificate of an authority stands for nobody", () => {
+Deno.test("the certificate of an authority is not valid as a leaf", () => {
   const certificate = parseCertificate(derOf(authority.certificate));
   for (const whose of ["client", "server"] as const) {
     assertEquals(codeOf(whose, certificate), "WRONG_PURPOSE");
   }
 });
 
-Deno.test("a certificate is taken from its first moment to its last", async () => {
+Deno.test("a certificate is valid from its first moment to its last", async () => {
   const certificate = await issue("serverAuth");
   const { validFrom, validTo } = certificate;
   const at = (time: number) => {
@@ -53,7 +53,7 @@ Deno.test("a certificate is taken from its first moment to its last", async () =
   }
 });
 
-Deno.test("a certificate of another version, or with a key that can't be used, is refused", async () => {
+Deno.test("a certificate of another version, or with an unusable key, is refused", async () => {
   const certificate = await issue("clientAuth");
   for (const version of [1, 2, 4]) {
     assertEquals(codeOf("client", { ...certificate, version }), "UNTRUSTED");

@@ -1,4 +1,4 @@
-/** Handshakes under way: they take no place, the oldest gives way, and nobody waits for one of somebody else. */
+/** Pending handshakes: they occupy no slot, the oldest is closed first, and none delays another. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
@@ -26,7 +26,7 @@ async function connectSilently({ server }: TlsEndpoint, count: number): Promise<
   return peers;
 }
 
-Deno.test("a handshake takes no place, and lasts for the timeout where nobody waits", async () => {
+Deno.test("a handshake occupies no slot, and lasts up to the timeout if nobody waits", async () => {
   await using pki = await TempPKI.create();
   const options = { server: { maxConnections: 1, timeout: 0.5 } };
   await using endpoint = await startTls(pki, noContent, options);
@@ -41,7 +41,7 @@ Deno.test("a handshake takes no place, and lasts for the timeout where nobody wa
   assertEquals(reasonsOf(endpoint), ["the TLS handshake took over 0.5 s"]);
 });
 
-Deno.test("with 120 silent peers that reconnect at once a client gets in within 2 s, every time", async (t) => {
+Deno.test("a client is accepted within 2 s despite 120 silent peers that reconnect at once", async (t) => {
   await using pki = await TempPKI.create();
   for (const timeout of [30, null]) {
     await t.step(`timeout ${timeout}`, async () => {
@@ -78,7 +78,7 @@ Deno.test("with 120 silent peers that reconnect at once a client gets in within 
   }
 });
 
-Deno.test("the oldest of 64 handshakes gives way to the next, without a byte, but not within 250 ms", async () => {
+Deno.test("the oldest of 64 handshakes is closed for the next, without a byte, but not within 250 ms", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent, { server: { timeout: null } });
   const begun = performance.now();
@@ -98,7 +98,7 @@ Deno.test("the oldest of 64 handshakes gives way to the next, without a byte, bu
   for (const peer of peers) peer.close();
 });
 
-Deno.test("a handshake that has begun does not give way to strangers who say nothing", async () => {
+Deno.test("a handshake that has begun is not closed for silent strangers", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent, { server: { timeout: null } });
   // It has sent the beginning of a ClientHello, and is slow with the rest.
@@ -121,7 +121,7 @@ Deno.test("a handshake that has begun does not give way to strangers who say not
   for (const peer of peers) peer.close();
 });
 
-Deno.test("who waits for a place and who does a handshake don't wait for one another", async () => {
+Deno.test("waiting for a slot and handshakes don't block one another", async () => {
   await using pki = await TempPKI.create();
   const options = { server: { maxConnections: 1, timeout: null } };
   await using endpoint = await startTls(pki, noContent, options);
@@ -143,9 +143,9 @@ Deno.test("who waits for a place and who does a handshake don't wait for one ano
   for (const peer of peers) peer.close();
 });
 
-Deno.test("clients that wait for a slot get one in turn, or lose their wait after 2 s", async (t) => {
+Deno.test("clients that wait for a slot get one in turn, or are closed after 2 s", async (t) => {
   await using pki = await TempPKI.create();
-  await t.step("60 clients share 2 places", async () => {
+  await t.step("60 clients share 2 slots", async () => {
     await using endpoint = await startTls(pki, noContent, { server: { maxConnections: 2 } });
     const { client } = endpoint;
     const statuses = await Promise.all(
@@ -153,22 +153,25 @@ Deno.test("clients that wait for a slot get one in turn, or lose their wait afte
     );
     assertEquals(statuses, new Array(60).fill(204));
   });
-  await t.step("the first is closed after 2 s, the next waits and gets in", async () => {
-    await using endpoint = await startTls(pki, noContent, { server: { maxConnections: 1 } });
-    using holder = await endpoint.client.connect();
-    await holder.get("/");
-    using first = await endpoint.client.connect();
-    const turnedAway = assertRejects(() => first.get("/"), EmptyPreambleError);
-    await turnOfEventLoop();
-    using second = await endpoint.client.connect();
-    const answer = second.get("/");
-    await within(turnedAway, "who waited is closed", 3.5);
-    holder.close();
-    assertEquals((await within(answer, "the next gets in", 2)).status, 204);
-  });
+  await t.step(
+    "the first is closed after 2 s, and the next one waits and gets a slot",
+    async () => {
+      await using endpoint = await startTls(pki, noContent, { server: { maxConnections: 1 } });
+      using holder = await endpoint.client.connect();
+      await holder.get("/");
+      using first = await endpoint.client.connect();
+      const turnedAway = assertRejects(() => first.get("/"), EmptyPreambleError);
+      await turnOfEventLoop();
+      using second = await endpoint.client.connect();
+      const answer = second.get("/");
+      await within(turnedAway, "who waited is closed", 3.5);
+      holder.close();
+      assertEquals((await within(answer, "the next gets in", 2)).status, 204);
+    },
+  );
 });
 
-Deno.test("one client waits for a place and 64 behind it, with their handshake done; no more", async () => {
+Deno.test("one client waits for a slot, and at most 64 with a finished handshake wait behind it", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, noContent, { server: { maxConnections: 1 } });
   using holder = await endpoint.client.connect();
@@ -183,7 +186,7 @@ Deno.test("one client waits for a place and 64 behind it, with their handshake d
   for (const conn of conns) conn.close();
 });
 
-Deno.test("a server that ends closes handshakes, and those that wait for a slot", async (t) => {
+Deno.test("a closing server closes handshakes, and connections that wait for a slot", async (t) => {
   await using pki = await TempPKI.create();
   const addresses: Address[] = [["127.0.0.1", 0]];
   if (hasIPv6) addresses.push(["::1", 0, 0, 1]);
@@ -217,7 +220,7 @@ Deno.test("a server that ends closes handshakes, and those that wait for a slot"
   }
 });
 
-Deno.test("a handshake that ends makes room at once", async () => {
+Deno.test("a finished handshake makes room at once", async () => {
   const pending = new PendingHandshakes();
   const handshakes = Array.from({ length: MAX_PENDING }, () => pending.add(() => false));
   let hasRoom = false;

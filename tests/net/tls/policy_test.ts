@@ -1,4 +1,4 @@
-/** The policy of TLS: what is offered, and what is refused although it was negotiated. */
+/** The TLS policy: what is offered, and what is refused even if it was negotiated. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { getCiphers, type TLSSocket } from "node:tls";
 import { TlsError } from "@degu/degu/base";
@@ -17,7 +17,7 @@ Deno.test("every suite has forward secrecy and authenticated encryption (RFC 932
   assertEquals(new Set(CIPHERS).size, CIPHERS.length);
 });
 
-Deno.test("the library is told the policy, knows its suites, and nobody can change it", () => {
+Deno.test("the policy is passed to the library, consists of suites it knows, and can't be changed", () => {
   assertEquals(LIBRARY_OPTIONS.ciphers.split(":"), [...CIPHERS]);
   const { minVersion, maxVersion } = LIBRARY_OPTIONS;
   assertEquals([minVersion, maxVersion], ["TLSv1.2", "TLSv1.3"]);
@@ -26,7 +26,7 @@ Deno.test("the library is told the policy, knows its suites, and nobody can chan
   assert(Object.isFrozen(CIPHERS) && Object.isFrozen(LIBRARY_OPTIONS));
 });
 
-Deno.test("what is not part of the policy is refused, whatever the library thinks", () => {
+Deno.test("anything outside the policy is refused, whatever the library accepts", () => {
   for (const version of ["TLSv1.2", "TLSv1.3"]) {
     for (const name of CIPHERS) checkNegotiated(negotiated(version, name));
     for (const name of ["AES256-SHA", "ECDHE-RSA-AES128-SHA", "NULL", "", undefined, "TLS_"]) {

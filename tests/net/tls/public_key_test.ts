@@ -1,10 +1,10 @@
-/** publicKey256 says the same as sessions and sockets do. */
+/** publicKey256 agrees with sessions and sockets. */
 import { assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
 import { publicKey256, SSLClient, SSLServer } from "@degu/degu";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import { publicKey256 as publicKey256OfNode } from "@degu/testing/certificates.ts";
 
-Deno.test("publicKey256 says of a file what a session says of the client and of its authority", async () => {
+Deno.test("publicKey256 of a file equals what a session reports for the client and its authority", async () => {
   await using pki = await TempPKI.create();
   const read = (path: string | undefined) => Deno.readTextFile(path!);
   const clientPem = await read(pki.clientSslconfig.certFile);
@@ -27,7 +27,7 @@ Deno.test("publicKey256 says of a file what a session says of the client and of 
   assertEquals(publicKey256(clientPem + authorityPem), publicKey256(clientPem));
 });
 
-Deno.test("publicKey256 refuses what is no certificate, and shows nothing of it", async () => {
+Deno.test("publicKey256 refuses an invalid certificate, and shows nothing of it", async () => {
   await using pki = await TempPKI.create();
   const key = await Deno.readTextFile(pki.serverSslconfig.keyFile!);
   for (const value of [undefined, null, 1, {}, new Uint8Array(1), [key]]) {

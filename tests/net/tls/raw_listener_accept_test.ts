@@ -15,7 +15,7 @@ async function* addresses(): AsyncGenerator<Address> {
   yield `${directory.path}/socket`;
 }
 
-Deno.test("its address is final once it is ready, and who connects there is accepted", async () => {
+Deno.test("the address is final once ready resolves, and connections are accepted there", async () => {
   for await (const asked of addresses()) {
     const listener = listenRaw(asked, silent);
     await listener.ready;
@@ -43,7 +43,7 @@ Deno.test("its address is final once it is ready, and who connects there is acce
   }
 });
 
-Deno.test("an address that is taken rejects", async () => {
+Deno.test("listening rejects if the address is in use", async () => {
   for await (const asked of addresses()) {
     const listener = listenRaw(asked, silent);
     await listener.ready;
@@ -54,7 +54,7 @@ Deno.test("an address that is taken rejects", async () => {
   }
 });
 
-Deno.test("who is not accepted waits, and the oldest of 64 is closed for the next and told of", async () => {
+Deno.test("connections wait until they are accepted, and the oldest of 64 is closed for the next and reported", async () => {
   const told: string[] = [];
   const refused = Promise.withResolvers<void>();
   const log = {
@@ -81,7 +81,7 @@ Deno.test("who is not accepted waits, and the oldest of 64 is closed for the nex
   listener.close();
 });
 
-Deno.test("of what waits only the beginning is read, and nothing of it is lost", async () => {
+Deno.test("only the beginning of a waiting connection is read, and nothing of it is lost", async () => {
   const listener = listenRaw(["127.0.0.1", 0], silent);
   await listener.ready;
   using _silent = await dial(listener.address);

@@ -6,7 +6,7 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
-Deno.test("a listener that is closed before it is bound never is, and leaves nothing behind", async () => {
+Deno.test("a listener that is closed before it is bound is never bound, and leaves nothing behind", async () => {
   const log = new RecordingLogger();
   const listener = listenRaw(["127.0.0.1", 0], log);
   listener.close();
@@ -23,7 +23,7 @@ Deno.test("a listener that is closed before it is bound never is, and leaves not
   assertEquals(log.lines, []);
 });
 
-Deno.test("closing a listener rejects who waits for a connection, and frees its address", async () => {
+Deno.test("closing a listener rejects a pending accept, and frees its address", async () => {
   await using dir = await tempDir();
   const addresses: Address[] = [["127.0.0.1", 0], `${dir.path}/socket`];
   for (const address of addresses) {
@@ -40,7 +40,7 @@ Deno.test("closing a listener rejects who waits for a connection, and frees its 
   }
 });
 
-Deno.test("a connection that waits is closed with the listener, and the oldest for a 65th", async () => {
+Deno.test("closing the listener closes a waiting connection, and a 65th one closes the oldest", async () => {
   const log = new RecordingLogger();
   const listener = listenRaw(["127.0.0.1", 0], log);
   await within(listener.ready, "the listener is bound");
@@ -63,7 +63,7 @@ Deno.test("a connection that waits is closed with the listener, and the oldest f
   assertEquals(log.at("debug").length, 1, "what is closed with the listener is not logged");
 });
 
-Deno.test("a port is shared by listeners that all ask for it, and by no other", async () => {
+Deno.test("listeners share a port only if all of them request it", async () => {
   const log = new RecordingLogger();
   const shared = { reusePort: true, fd: null };
   const first = listenRaw(["127.0.0.1", 0], log, shared);
@@ -76,7 +76,7 @@ Deno.test("a port is shared by listeners that all ask for it, and by no other", 
   for (const listener of [first, second, alone]) listener.close();
 });
 
-Deno.test("a listener takes over the socket of another one, with the connections that wait there", async () => {
+Deno.test("a listener takes over the socket of another, with its pending connections", async () => {
   const log = new RecordingLogger();
   const first = listenRaw(["127.0.0.1", 0], log);
   await first.ready;

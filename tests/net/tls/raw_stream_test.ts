@@ -1,4 +1,4 @@
-/** What is below a TLS connection: reading can be stopped, and both end together. */
+/** The stream below a TLS connection: reading can be paused, and both end together. */
 import { assert, assertEquals } from "@std/assert";
 import { createServer, type Socket as NetSocket } from "node:net";
 import { once } from "node:events";
@@ -26,7 +26,7 @@ async function connected() {
   };
 }
 
-Deno.test("it says whether the peer has sent a byte", async () => {
+Deno.test("the stream reports whether the peer has sent a byte", async () => {
   await using ends = await connected();
   const below = makeNetStream(ends.socket);
   assertEquals([below.heard, below.conn, below.stream === ends.socket], [false, null, true]);
@@ -36,7 +36,7 @@ Deno.test("it says whether the peer has sent a byte", async () => {
   assertEquals(below.heard, true);
 });
 
-Deno.test("while it is held nothing is read, and after that nothing is lost", async () => {
+Deno.test("nothing is read while the stream is held, and nothing is lost afterwards", async () => {
   await using ends = await connected();
   const below = makeNetStream(ends.socket);
   let received = "";
@@ -52,7 +52,7 @@ Deno.test("while it is held nothing is read, and after that nothing is lost", as
   assertEquals(received, "hello");
 });
 
-Deno.test("holding, releasing and closing a stream that is closed is no error", async () => {
+Deno.test("holding, releasing and closing a closed stream is not an error", async () => {
   await using ends = await connected();
   const below = makeNetStream(ends.socket);
   const closed = once(ends.socket, "close");

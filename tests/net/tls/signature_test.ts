@@ -26,7 +26,7 @@ function keyOf(pair: { certificate: string }) {
   return key;
 }
 
-Deno.test("a signature is right for the key that made it, and for no other", () => {
+Deno.test("a signature is valid only for the key that made it", () => {
   assertEquals(verifySignature(read(leaf), keyOf(authority)), "yes");
   assertEquals(verifySignature(read(authority), keyOf(authority)), "yes");
   for (const other of [namesake, leaf]) {
@@ -40,7 +40,7 @@ Deno.test("a signature is right for the key that made it, and for no other", () 
   }
 });
 
-Deno.test("a certificate of which a byte was changed is not signed, wherever that is", () => {
+Deno.test("a signature is invalid if any byte of the certificate was changed", () => {
   const certificate = read(leaf);
   const key = keyOf(authority);
   for (const part of ["signed", "signature"] as const) {
@@ -56,7 +56,7 @@ Deno.test("a certificate of which a byte was changed is not signed, wherever tha
   }
 });
 
-Deno.test("an algorithm that is not known, or is too old, is no signature", () => {
+Deno.test("a signature with an unknown or obsolete algorithm is invalid", () => {
   const certificate = read(leaf);
   const sha1 = "1.2.840.10045.4.1";
   for (const algorithm of [sha1, "1.2.840.113549.1.1.5", "1.2.840.113549.1.1.11", "1.3.101.112"]) {
@@ -65,7 +65,7 @@ Deno.test("an algorithm that is not known, or is too old, is no signature", () =
   }
 });
 
-Deno.test("a key that is broken, or too weak, is none", () => {
+Deno.test("a signature by a broken or weak key is invalid", () => {
   const certificate = read(leaf);
   const { publicKey: weak } = generateKeyPairSync("rsa", { modulusLength: 1024 });
   const keys = [

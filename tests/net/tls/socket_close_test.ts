@@ -1,4 +1,4 @@
-/** What a TLS socket says to whoever uses it after its end, or twice at a time. */
+/** Using a TLS socket after its end, or twice at the same time. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { TempPKI } from "@degu/degu/misc";
 import { within } from "@degu/testing/raw_peer.ts";
@@ -8,7 +8,7 @@ import { latin1 } from "@degu/testing/wire_grammar.ts";
 const app = () => [204, "No Content", {}, null] as const;
 const request = latin1("GET / HTTP/1.1\r\n\r\n");
 
-Deno.test("a TLS socket that is closed refuses every use, and may be closed again", async () => {
+Deno.test("a closed TLS socket refuses every operation, and can be closed again", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, app);
   const socket = await endpoint.client.createSocket();
@@ -32,7 +32,7 @@ Deno.test("a TLS socket that is closed refuses every use, and may be closed agai
   }
 });
 
-Deno.test("a TLS socket has one read at a time, and one of no bytes that never waits", async () => {
+Deno.test("a TLS socket allows one read at a time, and a read of zero bytes never waits", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, app);
   const socket = await endpoint.client.createSocket();
@@ -51,7 +51,7 @@ Deno.test("a TLS socket has one read at a time, and one of no bytes that never w
   socket.close();
 });
 
-Deno.test("a TLS socket reads what has arrived before the end, and then the end, again and again", async () => {
+Deno.test("a TLS socket returns what has arrived before the end, and then the end, repeatedly", async () => {
   await using pki = await TempPKI.create();
   await using endpoint = await startTls(pki, app, { server: { maxRequests: 1 } });
   const socket = await endpoint.client.createSocket();

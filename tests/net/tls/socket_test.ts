@@ -1,4 +1,4 @@
-/** A TLS socket: its ends, its backpressure, and the process that it keeps alive or not. */
+/** A TLS socket: its ends, its backpressure, and whether it keeps the process alive. */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import * as net from "node:net";
 import * as tls from "node:tls";
@@ -11,7 +11,7 @@ import { within } from "@degu/testing/raw_peer.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { readIdentity, serveRaw } from "@degu/testing/raw_tls.ts";
 
-Deno.test("a client that has said everything and ends its side is still answered", async () => {
+Deno.test("a client that closes its write side after its request is still answered", async () => {
   await using pki = await TempPKI.create();
   const body = new Uint8Array(300_000).fill(120);
   await using endpoint = await startTls(pki, () => [200, "OK", {}, body]);
@@ -31,7 +31,7 @@ Deno.test("a client that has said everything and ends its side is still answered
   assertEquals(answer, `HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n${"x".repeat(300_000)}`);
 });
 
-Deno.test("a request that is cut never reaches the application as a whole", async (t) => {
+Deno.test("a truncated request never reaches the app as a whole", async (t) => {
   await using pki = await TempPKI.create();
   const bodies: unknown[] = [];
   await using endpoint = await startTls(pki, async (request) => {
@@ -90,7 +90,7 @@ function flood(socket: tls.TLSSocket): { sent(): number; stuck(): Promise<void> 
 /** More than the buffers of the kernel and ours hold, and far less than a peer sends in that time. */
 const MOST_UNREAD = 32_000_000;
 
-Deno.test("a server that sends without end does not fill the memory of a client that does not read", async () => {
+Deno.test("a server that sends endlessly does not fill the memory of a client that does not read", async () => {
   await using pki = await TempPKI.create();
   const flooding = Promise.withResolvers<ReturnType<typeof flood>>();
   await using server = await serveRaw(pki, (socket) => {
@@ -109,7 +109,7 @@ Deno.test("a server that sends without end does not fill the memory of a client 
   assert(sent() > unread, "reading did not let the server go on");
 });
 
-Deno.test("a client that sends without end does not fill the memory of a server that does not read", async (t) => {
+Deno.test("a client that sends endlessly does not fill the memory of a server that does not read", async (t) => {
   await using pki = await TempPKI.create();
   const identity = await readIdentity(pki);
   const addresses: Record<string, Address> = {
@@ -154,7 +154,7 @@ Deno.test("a client that sends without end does not fill the memory of a server 
   }
 });
 
-Deno.test("close() ends what waits on a TLS socket, and using it later fails", async () => {
+Deno.test("close() ends pending operations on a TLS socket, and later use fails", async () => {
   await using pki = await TempPKI.create();
   await using server = await serveRaw(pki, () => {});
   const sock = await server.client.createSocket();
@@ -175,7 +175,7 @@ Deno.test("close() ends what waits on a TLS socket, and using it later fails", a
   await assertRejects(() => sock.write(new Uint8Array(1)), Deno.errors.BadResource);
 });
 
-Deno.test("a connection is closed by close(), and its other requests reject", async () => {
+Deno.test("close() closes a connection, and its other requests reject", async () => {
   await using pki = await TempPKI.create();
   await using server = await serveRaw(pki, () => {});
   using conn = await server.client.connect();
@@ -185,7 +185,7 @@ Deno.test("a connection is closed by close(), and its other requests reject", as
   await assertRejects(() => conn.get("/"), ConnectionClosedError);
 });
 
-Deno.test("an idle TLS connection and an idle TLS server keep no process alive", async () => {
+Deno.test("an idle TLS connection or server does not keep the process alive", async () => {
   await using pki = await TempPKI.create();
   await using server = await serveRaw(pki, () => {});
   const script = `

@@ -58,7 +58,7 @@ class CountingServer implements AsyncDisposable {
 const VERSIONS = ["tls1_2", "tls1_3"] as const;
 
 Deno.test({
-  name: "a session is resumed only while its authority is trusted by the context in force",
+  name: "a session is resumed only while the current context trusts its authority",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -117,8 +117,7 @@ Deno.test({
 });
 
 Deno.test({
-  name:
-    "a session that began with everybody let in is not resumed where certificates are asked for",
+  name: "a session that began without client certificates is not resumed if they are now required",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -146,7 +145,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a session that began at a server of node:tls is resumed once its certificate was verified",
+  name: "a session that began at a node:tls server is resumed after its certificate was verified",
   ...needsOpenssl,
   async fn(t) {
     await using pki = await OpensslPki.create();
@@ -170,7 +169,7 @@ Deno.test({
   },
 });
 
-Deno.test("of 10,000 verified certificates the one that was not used for longest is forgotten", () => {
+Deno.test("of 10,000 verified certificates the least recently used one is dropped", () => {
   const keysOf = (name: string) => [...verifiedClients.vouchersOf(name)];
   const used = "the first, which is used again";
   verifiedClients.add(used, "its authority");

@@ -1,4 +1,4 @@
-/** Connections that wait for their handshake: who comes next, and who gives way. */
+/** Connections that wait for their handshake: which is next, and which is closed if there are too many. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { WaitingConnections } from "@degu/internal/net/tls/waiting_connections.ts";
@@ -12,7 +12,7 @@ function make(id: number, heard = false): Waiting {
   return { id, below: { heard } };
 }
 
-Deno.test("those who have sent something come first, each in the order of its arrival", async () => {
+Deno.test("connections that have sent something come first, in the order of their arrival", async () => {
   const heards = fc.array(fc.boolean(), { maxLength: 8 });
   await fc.assert(fc.asyncProperty(heards, async (all) => {
     const waiting = new WaitingConnections<Waiting>(8);
@@ -25,7 +25,7 @@ Deno.test("those who have sent something come first, each in the order of its ar
   }));
 });
 
-Deno.test("for one too many the oldest silent one gives way", async () => {
+Deno.test("one connection too many closes the oldest silent one", async () => {
   const waiting = new WaitingConnections<Waiting>(3);
   const items = [make(0, true), make(1), make(2)];
   for (const item of items) assertEquals(waiting.push(item), null);
@@ -35,7 +35,7 @@ Deno.test("for one too many the oldest silent one gives way", async () => {
   assertEquals([(await waiting.next()).id, (await waiting.next()).id], [0, 2]);
 });
 
-Deno.test("if none is silent any of them gives way, but never the new one", () => {
+Deno.test("if none is silent any older one is closed, never the new one", () => {
   const gone = new Set<number>();
   for (let round = 0; round < 200; round++) {
     const waiting = new WaitingConnections<Waiting>(3);
@@ -45,7 +45,7 @@ Deno.test("if none is silent any of them gives way, but never the new one", () =
   assertEquals([...gone].toSorted(), [0, 1, 2]);
 });
 
-Deno.test("one that has ended leaves its room to another", () => {
+Deno.test("a connection that has ended makes room for another", () => {
   const waiting = new WaitingConnections<Waiting>(2);
   const [first, second] = [make(0), make(1)];
   waiting.push(first);
@@ -56,7 +56,7 @@ Deno.test("one that has ended leaves its room to another", () => {
   assertEquals(waiting.close().map(({ id }) => id), [1, 2]);
 });
 
-Deno.test("who asks gets the next one; closing rejects, and returns what is left", async () => {
+Deno.test("a pending request gets the next connection; closing rejects it, and returns the rest", async () => {
   const waiting = new WaitingConnections<Waiting>(2);
   const asking = waiting.next();
   const item = make(0);

@@ -1,6 +1,6 @@
 /**
- * Stands in for `@std/assert` where JSR is out of reach: the same names and signatures for what
- * this suite uses, over `node:assert`.
+ * Stands in for `@std/assert` if JSR is unreachable: the same names and signatures for what this suite
+ * uses, over `node:assert`.
  *
  * @module
  */

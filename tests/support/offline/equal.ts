@@ -1,5 +1,5 @@
 /**
- * What {@linkcode assertEquals} of `@std/assert` takes for equal.
+ * What {@linkcode assertEquals} of `@std/assert` treats as equal.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Stands in for `@std/path` where JSR is out of reach.
+ * Stands in for `@std/path` if JSR is unreachable.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Stands in for `@std/streams` where JSR is out of reach: the names that bodies are combined with.
+ * Stands in for `@std/streams` if JSR is unreachable: the functions that are used with bodies.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Stands in for `@std/testing/time` where JSR is out of reach: the part of `FakeTime` that does not
- * wait for real time.
+ * Stands in for `@std/testing/time` if JSR is unreachable: the part of `FakeTime` that does not wait for
+ * real time.
  *
  * @module
  */

@@ -1,14 +1,11 @@
 /**
- * Stands in for `@std/testing/types` where JSR is out of reach.
+ * Stands in for `@std/testing/types` if JSR is unreachable.
  *
  * @module
  */
 
 /** Does not compile unless its argument is `true`. */
 export type AssertTrue<T extends true> = never & T;
-
-/** Does not compile unless its argument is `false`. */
-export type AssertFalse<T extends false> = never & T;
 
 /** `true` where two types are the same. */
 export type IsExact<T, U> = (<X>() => X extends T ? 1 : 2) extends (<X>() => X extends U ? 1 : 2)

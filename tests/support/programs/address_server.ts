@@ -1,6 +1,6 @@
 /**
- * Serves at the address that its argument holds as JSON (an array of bytes for an abstract name), prints the address as JSON, and ends
- * when its standard input does.
+ * Serves at the address in its argument, as JSON (an array of bytes for an abstract name), prints the
+ * address as JSON, and ends when its standard input does.
  *
  * @module
  */

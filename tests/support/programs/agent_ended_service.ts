@@ -11,7 +11,7 @@ const [dir = ""] = Deno.args;
 const slow = await SlowCable.make(dir);
 const { camera, viewer } = slow;
 const first = await slow.serve();
-await slow.pair();
+await slow.pair("12mbit"); // seconds, in which another command starts
 
 const files = `${viewer.dir}/files`;
 await using getting = viewer.start(["--json", "get", "camera:film", files]);

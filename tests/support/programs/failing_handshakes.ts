@@ -1,7 +1,7 @@
 /**
- * Lets handshakes fail in every way, and prints by how many bytes the heap and the buffers have grown
- * two seconds after, as JSON; run with `--v8-flags=--expose-gc`. Its argument is the configurations of
- * both ends and the server's time-out, in JSON.
+ * Makes handshakes fail in every way, and prints by how many bytes the heap and the buffers have grown two
+ * seconds later, as JSON; run with `--v8-flags=--expose-gc`. Its argument is the configurations of both
+ * ends and the server's timeout, in JSON.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
- * Serves with so few file descriptors that accepting fails; run with a low limit. Its argument is what
- * to do it with: an address and, for TLS, the configurations of both ends, in JSON. Prints what was
- * found as JSON.
+ * Serves with so few file descriptors that accepting fails; run with a low limit. Its argument is an
+ * address and, for TLS, the configurations of both ends, in JSON. Prints its findings as JSON.
  *
  * @module
  */

@@ -1,4 +1,4 @@
-/** An app of files that can't open any more; argument: the directory. Prints the answers and the warnings. */
+/** A FilesApp that has run out of file descriptors; argument: the directory. Prints the answers and the warnings. */
 import { Body } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { fileUri } from "@degu/internal/files/file_name.ts";

@@ -1,5 +1,5 @@
 /**
- * Moves much through slow readers and looks at the memory that it takes. Prints what was found as JSON, in MiB.
+ * Sends large bodies to slow readers and measures its memory. Prints its findings as JSON, in MiB.
  *
  * @module
  */

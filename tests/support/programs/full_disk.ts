@@ -1,4 +1,4 @@
-/** Downloads a file to a small disk of its own, which is full, and again once it is larger. */
+/** Downloads a file to a small disk of its own, which is full, and again after the disk was enlarged. */
 import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
 import { download, type TransferError } from "@degu/degu/transfer";

@@ -1,5 +1,6 @@
 /**
- * Forgets connections and looks at what becomes of them; run with `--v8-flags=--expose-gc`. Prints a JSON array of findings.
+ * Drops references to connections and checks that they are closed; run with `--v8-flags=--expose-gc`.
+ * Prints a JSON array of findings.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * Moves the file `large` of a directory, its first argument, through a server and a client, and prints how many bytes came and by how
- * many the resident memory has grown meanwhile, as JSON. In a process of its own: memory is counted for a whole process.
+ * Transfers the file `large` of a directory, its first argument, through a server and a client, and prints
+ * how many bytes arrived and by how many the resident memory has grown meanwhile, as JSON. It is a separate
+ * process because memory is counted for a whole process.
  *
  * @module
  */

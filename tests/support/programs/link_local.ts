@@ -1,6 +1,6 @@
 /**
- * Speaks over link-local addresses, in a network namespace of its own that it may set up: run it through `unshare -rn`. Prints what was
- * found as JSON.
+ * Connects over link-local addresses, in a network namespace that it may set up: run it through `unshare
+ * -rn`. Prints its findings as JSON.
  *
  * @module
  */

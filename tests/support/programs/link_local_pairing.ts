@@ -1,6 +1,6 @@
 /**
- * Pairs two devices over link-local addresses, in a network namespace of its own that it may set up: run it
- * through `unshare -rn`, with a directory of its own. Prints what was found as JSON.
+ * Pairs two devices over link-local addresses, in a network namespace that it may set up: run it through
+ * `unshare -rn`, with a separate directory. Prints its findings as JSON.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Opens the part at its first argument, below the root that is its second, and says so. Keeps it open, as a process does that waits for
- * more of an upload, until its standard input ends.
+ * Opens the part at its first argument, below the root in its second, and reports that. Keeps it open until
+ * its standard input ends, like a process that waits for more of an upload.
  *
  * @module
  */

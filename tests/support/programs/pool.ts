@@ -1,6 +1,6 @@
 /**
- * A pool with TLS until its standard input ends, which shuts it down. Its argument is where it listens and
- * its *sslconfig*, in JSON; it prints the address.
+ * A pool with TLS that shuts down when its standard input ends. Its argument is the address and its
+ * *sslconfig*, in JSON; it prints the address.
  *
  * @module
  */

@@ -13,6 +13,7 @@ import {
   askThread,
   meetNewWorker,
   meetWorkers,
+  type Pooling,
   reaches,
   servePool,
   TIMES,
@@ -21,6 +22,25 @@ import { RecordingLogger } from "../serving.ts";
 
 /** Taken for hung after 2 seconds. */
 const IMPATIENT = { ...TIMES, heartbeat: { every: 200, missed: 10 } };
+
+/** Lets the only worker hang, and counts the answers once its successor was replaced, too. */
+async function replaceTwice(
+  { client, pool, pki, logger }: Pooling,
+  endSuccessor?: (conn: Connection) => Promise<unknown>,
+) {
+  const impatient = new SSLClient(pki.clientSslconfig, pool.address, { timeout: 1 });
+  const known = [await askThread(client)];
+  using victim = await client.connect();
+  victim.get("/hang").catch(() => {});
+  known.push(await meetNewWorker(impatient, known));
+  if (endSuccessor !== undefined) {
+    using conn = await impatient.connect();
+    await endSuccessor(conn).catch(() => {});
+    await meetNewWorker(impatient, known);
+  }
+  const answers = await Promise.all(Array.from({ length: 30 }, () => askThread(client)));
+  return { answers: answers.length, errors: logger.at("error").length };
+}
 
 const programs: Record<string, () => Promise<unknown>> = {
   async hang() {
@@ -54,6 +74,16 @@ const programs: Record<string, () => Promise<unknown>> = {
     }
     return { workers: new Set(known).size };
   },
+  async hangThenExit() {
+    await using pooling = await servePool(appOf("app"), { workers: 1 }, IMPATIENT);
+    return await replaceTwice(pooling, (conn) => conn.get("/exit"));
+  },
+  async hangThenFail() {
+    // The first successor can't be made.
+    const app = appOf("buildExcept", [new SharedArrayBuffer(8), 1]);
+    await using pooling = await servePool(app, { workers: 1 }, IMPATIENT);
+    return await replaceTwice(pooling);
+  },
   async hangOnPath() {
     const dir = await Deno.makeTempDir();
     const logger = new RecordingLogger();
@@ -67,6 +97,43 @@ const programs: Record<string, () => Promise<unknown>> = {
     await pool.close();
     await Deno.remove(dir, { recursive: true });
     return { replaced: next !== thread };
+  },
+  async comeBackOnPath() {
+    const dir = await Deno.makeTempDir();
+    const logger = new RecordingLogger();
+    const pool = await startPool(`${dir}/socket`, appOf("app"), { logger }, IMPATIENT);
+    const client = new Client(pool.address, { timeout: 1 });
+    const known = [await askThread(client)];
+    using victim = await client.connect();
+    // Longer than it may, so the worker is replaced; then its thread ends, and removes the file.
+    victim.get("/compute/4000").catch(() => {});
+    known.push(await meetNewWorker(client, known));
+    await meetNewWorker(client, known);
+    await pool.close();
+    const left = [...Deno.readDirSync(dir)].length;
+    await Deno.remove(dir, { recursive: true });
+    return { left, lines: logger.at("error") };
+  },
+  async closeWhileBusyOnPath() {
+    const dir = await Deno.makeTempDir();
+    const app = appOf("buildEndless", [new SharedArrayBuffer(8)]);
+    const numbers = new Int32Array(app.args![0] as SharedArrayBuffer);
+    const pool = await startPool(`${dir}/socket`, app, {}, TIMES);
+    using victim = await new Client(pool.address).connect();
+    victim.get("/").catch(() => {});
+    await reaches(numbers, 1);
+    await pool.close();
+    const left = [...Deno.readDirSync(dir)].length;
+    await Deno.remove(dir, { recursive: true });
+    return { left };
+  },
+  async neverMade() {
+    const app = appOf("buildFirst", [new SharedArrayBuffer(8)]);
+    await using pooling = await servePool(app, { workers: 1 }, IMPATIENT);
+    await pooling.client.request("GET", "/exit").catch(() => {});
+    const lines = await pooling.logger.waitFor("warn");
+    await pooling.pool.close();
+    return { lines, errors: pooling.logger.at("error").length };
   },
   async busyMainThread() {
     const heartbeat = { every: 100, missed: 10 };

@@ -1,6 +1,7 @@
 /**
- * Writes so many new files into a directory, its first argument, by FilesApp: each only if there is none of its name. Prints the status of
- * each as JSON. Begins when it gets a byte from its standard input, and says before that it is ready.
+ * Writes a number of new files into a directory, its first argument, through FilesApp: each only if its
+ * name is free. Prints the status of each as JSON. Reports that it is ready, and begins when it gets a byte
+ * from its standard input.
  *
  * @module
  */

@@ -1,6 +1,7 @@
 /**
- * Writes files of one repeated byte into a directory, its first argument, by FilesApp, again and again until it is killed: new ones,
- * replaced ones, and such that go on where they were cut. Prints a line when the first is there.
+ * Writes files of one repeated byte into a directory, its first argument, through FilesApp, repeatedly
+ * until it is killed: new files, replaced files, and resumed uploads. Prints a line when the first one
+ * exists.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Collects a body that comes in chunks of one byte, and looks at the memory that is held just before its end. Prints, for each way to
- * collect it, the bytes of data and the bytes that were held, as JSON.
+ * Collects a body that arrives in chunks of one byte, and measures the memory that is held just before its
+ * end. Prints, for each way to collect it, the bytes of data and the bytes that were held, as JSON.
  *
  * @module
  */

@@ -1,4 +1,4 @@
-/** A traced client asks a traced proxy, and that a traced app, over real sockets; for tests with a collector. */
+/** A traced client sends requests to a traced proxy, which forwards them to a traced app, over real sockets; for tests with a collector. */
 import { Client, ProxyApp, Server } from "@degu/degu";
 import { tracedApp, tracedClient } from "@degu/degu/otel";
 

@@ -1,6 +1,6 @@
 /**
- * Makes requests of a FilesApp, and prints the status of each as JSON. The first argument is the directory, the second the requests as
- * JSON: method, URI, bytes of the body, and for an upload that may go on its offset.
+ * Makes requests to a FilesApp, and prints the status of each as JSON. The first argument is the directory,
+ * the second the requests as JSON: method, URI, bytes of the body, and for a resumable upload its offset.
  *
  * @module
  */

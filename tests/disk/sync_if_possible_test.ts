@@ -1,10 +1,10 @@
-/** Names that are on the disk. */
+/** Syncing directories that may be gone. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { syncIfPossible } from "@degu/internal/files/sync_if_possible.ts";
+import { syncIfPossible } from "@degu/internal/disk/sync_if_possible.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { openFilesBelow } from "@degu/testing/special_files.ts";
 
-Deno.test("a directory is synced and closed, and one that was deleted is no error", async () => {
+Deno.test("a directory is synced and closed, and a deleted one is not an error", async () => {
   await using dir = await tempDir();
   await syncIfPossible(dir.path);
   await syncIfPossible(`${dir.path}/none`);

@@ -1,4 +1,4 @@
-/** What onExchange is told of exchanges that are cut, over plain and encrypted connections. */
+/** What onExchange reports about exchanges that are cut, over plain and encrypted connections. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { Client, Connection, Response } from "@degu/degu/client";
@@ -87,7 +87,7 @@ async function beginUpload({ client }: Setup) {
 }
 
 for (const [kind, start] of [["plain", startPlain], ["TLS", startEncrypted]] as const) {
-  Deno.test(`${kind}: a peer that leaves in the middle of a download`, async () => {
+  Deno.test(`${kind}: a peer that disconnects during a download`, async () => {
     await using setup = await start(() => [200, "OK", {}, new BodyIter(endless(), TOTAL)]);
     const connection = await setup.client.connect();
     await readPart(connection, 3 * MiB);
@@ -99,7 +99,7 @@ for (const [kind, start] of [["plain", startPlain], ["TLS", startEncrypted]] as 
     assertInstanceOf(error, Error);
   });
 
-  Deno.test(`${kind}: a session that is closed in the middle of a download`, async () => {
+  Deno.test(`${kind}: a session that is closed during a download`, async () => {
     const reason = new Error("forgotten");
     await using setup = await start(() => [200, "OK", {}, new BodyIter(pieces(5, 7), 100)]);
     using connection = await setup.client.connect();
@@ -110,7 +110,7 @@ for (const [kind, start] of [["plain", startPlain], ["TLS", startEncrypted]] as 
     assertStrictEquals(error, reason);
   });
 
-  Deno.test(`${kind}: a session that is closed in the middle of an upload`, async () => {
+  Deno.test(`${kind}: a session that is closed during an upload`, async () => {
     const reason = new Error("forgotten");
     await using setup = await start(async (request, session) => {
       await (request.body as Body).read(9);
@@ -123,7 +123,7 @@ for (const [kind, start] of [["plain", startPlain], ["TLS", startEncrypted]] as 
     assertStrictEquals(error, reason);
   });
 
-  Deno.test(`${kind}: a client that gives up in the middle of an upload`, async () => {
+  Deno.test(`${kind}: a client that cancels during an upload`, async () => {
     const read = Promise.withResolvers<void>();
     await using setup = await start(async (request) => {
       const body = request.body as Body;
@@ -139,7 +139,7 @@ for (const [kind, start] of [["plain", startPlain], ["TLS", startEncrypted]] as 
     assertInstanceOf(error, Error);
   });
 
-  Deno.test(`${kind}: a client that pauses for too long in the middle of an upload`, async () => {
+  Deno.test(`${kind}: a client that pauses for too long during an upload`, async () => {
     const app: App = async (request) => [200, "OK", {}, await request.body!.bytes()];
     await using setup = await start(app, { timeout: 0.3 });
     using _ = await beginUpload(setup);
@@ -148,7 +148,7 @@ for (const [kind, start] of [["plain", startPlain], ["TLS", startEncrypted]] as 
     assertInstanceOf(error, Deno.errors.TimedOut);
   });
 
-  Deno.test(`${kind}: shutdown lets an exchange end, close ends it`, async () => {
+  Deno.test(`${kind}: shutdown lets an exchange finish, close aborts it`, async () => {
     for (const how of ["shutdown", "close"] as const) {
       const called = Promise.withResolvers<void>();
       const answer = Promise.withResolvers<void>();

@@ -1,4 +1,4 @@
-/** Which bytes make an exchange, and that its figures are true to the byte. */
+/** Which bytes make an exchange, and that its counts are exact. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
 import { ProxyApp } from "@degu/degu/applib";
@@ -14,7 +14,7 @@ const drain: App = async (request) => {
   return [200, "OK", {}, null];
 };
 
-Deno.test("an exchange is a request whose preamble is valid, and nothing else is", async () => {
+Deno.test("only a request with a valid preamble is an exchange", async () => {
   const { serving, next, seen } = watch(drain);
   await using _ = serving;
   for (const { name, bytes, accepted, broken } of smugglingCorpus) {
@@ -35,7 +35,7 @@ Deno.test("an exchange is a request whose preamble is valid, and nothing else is
   }
 });
 
-Deno.test("requests that were sent after the last one that is answered are no exchanges", async () => {
+Deno.test("requests after the last one that is answered are not exchanges", async () => {
   const refuse: App = ({ uri }) =>
     uri === "/no" ? [403, "Forbidden", {}, null] : [200, "OK", {}, null];
   const { serving, next, seen } = watch(refuse);
@@ -68,7 +68,7 @@ function encode(sent: readonly Chunk[]): string {
 
 const sizeOf = (sent: readonly Chunk[]) => sent.reduce((sum, [, data]) => sum + data.length, 0);
 
-Deno.test("an upload that is cut anywhere has the bytes of data that had arrived", async () => {
+Deno.test("an upload that is cut anywhere counts the bytes of data that had arrived", async () => {
   const { serving, next } = watch(drain);
   await using _ = serving;
   const cut = fc.double({ min: 0, max: 1, noNaN: true });
@@ -91,7 +91,7 @@ Deno.test("an upload that is cut anywhere has the bytes of data that had arrived
   );
 });
 
-Deno.test("a download has the bytes of data that the peer receives", async () => {
+Deno.test("a download counts the bytes of data that the peer receives", async () => {
   let answer: Chunk[] = [];
   let chunked = false;
   const { serving, next } = watch(() => {
@@ -114,7 +114,7 @@ Deno.test("a download has the bytes of data that the peer receives", async () =>
   );
 });
 
-Deno.test("a proxy whose upstream is gone, or leaves in the middle, says so", async () => {
+Deno.test("a proxy reports an upstream that is unreachable, or disconnects midway", async () => {
   const upstream = new RawServer();
   const logger = { warn: () => {} };
   const { serving, next } = watch(new ProxyApp(new Client(upstream.address), "conn", { logger }));
@@ -140,7 +140,7 @@ Deno.test("a proxy whose upstream is gone, or leaves in the middle, says so", as
   assertEquals([gone.status, gone.error], [502, null]);
 });
 
-Deno.test("the next request waits while onExchange runs, and for no longer", async () => {
+Deno.test("the next request waits only while onExchange runs", async () => {
   const order: string[] = [];
   const app: App = ({ uri }) => {
     order.push(`request ${uri}`);

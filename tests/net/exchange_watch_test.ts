@@ -1,4 +1,4 @@
-/** What onExchange is told of exchanges over real sockets, however they end. */
+/** What onExchange reports about exchanges over real sockets, however they end. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { ProxyApp } from "@degu/degu/applib";
 import { Body, BodyIter, type BodyOut, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
@@ -47,7 +47,7 @@ for (const [name, make, bytes] of BODIES) {
   });
 }
 
-Deno.test("a proxy has the figures of what it relays, as its upstream has", async () => {
+Deno.test("a proxy reports the same counts as its upstream", async () => {
   const upstream = watch(echo);
   await using _upstream = upstream.serving;
   const proxy = watch(new ProxyApp(upstream.serving.makeClient()));
@@ -83,7 +83,7 @@ for (const [name, method, app] of BODYLESS) {
   });
 }
 
-Deno.test("a request that is refused with its body unread has what was read", async () => {
+Deno.test("a refused request with an unread body counts what was read", async () => {
   const { serving, next } = watch(async (request) => {
     const body = request.body as Body;
     await body.read(3);
@@ -107,7 +107,7 @@ const BROKEN: readonly (readonly [string, string, number, string])[] = [
   ["an invalid chunk", "transfer-encoding: chunked\r\n\r\n4\r\nabcd\r\nx\r\n", 4, "BAD_CHUNK_LINE"],
 ];
 for (const [name, rest, bytes, code] of BROKEN) {
-  Deno.test(`${name} is an exchange that has failed, without a status`, async () => {
+  Deno.test(`${name} is a failed exchange, without a status`, async () => {
     const { serving, next } = watch(echo);
     await using _ = serving;
     using peer = await RawPeer.connect(serving.address);
@@ -120,7 +120,7 @@ for (const [name, rest, bytes, code] of BROKEN) {
   });
 }
 
-Deno.test("an app that throws or answers what it must not leaves no status, and its error", async () => {
+Deno.test("an app that throws or returns an invalid answer is reported with its error and no status", async () => {
   const thrown = new Error("disk on fire");
   for (const app of [() => Promise.reject(thrown), lawless(() => 17)]) {
     const { serving, next } = watch(app);
@@ -132,7 +132,7 @@ Deno.test("an app that throws or answers what it must not leaves no status, and 
   }
 });
 
-Deno.test("a response that breaks off has its status and what was sent of it", async () => {
+Deno.test("a response that breaks off is reported with its status and the bytes sent", async () => {
   const failure = new Error("no more");
   const { serving, next } = watch(() => {
     const items = async function* () {
@@ -149,7 +149,7 @@ Deno.test("a response that breaks off has its status and what was sent of it", a
   assertEquals([status, responseBytes, error], [200, 4, failure]);
 });
 
-Deno.test("a session that is closed in the middle ends its exchange with the reason, once", async () => {
+Deno.test("closing a session ends its exchange with the reason, once", async () => {
   const reason = new Error("forgotten");
   const { serving, next, seen } = watch(async (_request, session) => {
     session.close(reason);
@@ -178,7 +178,7 @@ Deno.test("an app that never returns is reported when the server closes", async 
   assertMatch(`${error}`, /closed by the server/);
 });
 
-Deno.test("what is no request is no exchange, nor is a peer that says nothing", async () => {
+Deno.test("an invalid request is not an exchange, and neither is a silent connection", async () => {
   const { serving, seen } = watch(echo);
   await using _ = serving;
   for (const text of ["", "BREW / HTTP/1.1\r\n\r\n"]) {
@@ -190,7 +190,7 @@ Deno.test("what is no request is no exchange, nor is a peer that says nothing", 
   assertEquals(seen, []);
 });
 
-Deno.test("an onExchange that throws, rejects or never resolves is logged and disturbs nothing", async () => {
+Deno.test("an onExchange that throws, rejects or never resolves is logged and affects nothing", async () => {
   const failing: readonly (() => unknown)[] = [
     () => {
       throw new Error("log is full");

@@ -1,9 +1,9 @@
-/** Maps that strangers can't fill without end. */
+/** Maps that strangers can't fill without limit. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { forgetOldest } from "@degu/internal/net/tls/forget_oldest.ts";
+import { forgetOldest } from "@degu/internal/base/forget_oldest.ts";
 
-Deno.test("a map keeps the entries that were added last, and no more than its limit", () => {
+Deno.test("a map keeps the most recently added entries, up to its limit", () => {
   const keys = fc.array(fc.integer({ min: 0, max: 20 }));
   fc.assert(fc.property(keys, fc.integer({ min: 1, max: 10 }), (added, most) => {
     const map = new Map<number, number>();

@@ -1,0 +1,87 @@
+/** A project of its own beside a checkout, made and used as README.md says. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { fromFileUrl, join } from "@std/path";
+import { tempDir } from "@degu/testing/directories.ts";
+import { within } from "@degu/testing/raw_peer.ts";
+import { unlessMissing } from "@degu/testing/tls_openssl.ts";
+import { read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
+
+/** Seconds that a command may take: on a busy machine every module is compiled and type-checked first. */
+const PATIENCE = 120;
+
+Deno.test("a project that links a checkout type-checks every entry with the compiler's defaults", async () => {
+  await using project = await makeProject();
+  const names = Object.keys((await readConfiguration()).exports).map((name) => name.slice(1));
+  const text = names.map((name) => `import ${JSON.stringify(`@degu/degu${name}`)};\n`).join("");
+  await Deno.writeTextFile(join(project.path, "entries.ts"), text);
+  const { success, stderr } = await run(project.path, ["check", "--quiet", "entries.ts"]);
+  assert(success, stderr);
+});
+
+const needsCurl = await unlessMissing("curl");
+
+Deno.test("the server of README.md answers until it is stopped", needsCurl, async () => {
+  const readme = await read("README.md");
+  const example = /^```ts\n(.*?)^await using/ms.exec(readme)?.[1] ?? "";
+  const serving = /`(await new Server\(.*?\)\.serveForever\(\);)`/.exec(readme)?.[1] ?? "";
+  const flags = /^deno run (.*) hello\.ts$/m.exec(readme)?.[1] ?? "";
+  const url = /^curl (http\S+)$/m.exec(readme)?.[1] ?? "";
+  for (const part of [serving, flags, url]) assertMatch(part, /\b8080\b/);
+
+  await using project = await makeProject();
+  const port = `${freePort()}`;
+  const program = (example + serving).replaceAll("8080", port);
+  await Deno.writeTextFile(join(project.path, "hello.ts"), program);
+  const args = ["run", "--quiet", "--no-prompt", ...flags.replaceAll("8080", port).split(" ")];
+  await using child = command(project.path, [...args, "hello.ts"]).spawn();
+  const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
+  const asked = url.replaceAll("8080", port);
+  await using curl = new Deno.Command("curl", {
+    args: [...patient, asked],
+    stdout: "piped",
+  }).spawn();
+  const ended = child.output();
+  const answer = curl.output();
+  const first = Promise.race([ended.then(() => curl), answer.then(() => child)]);
+  (await within(first, "curl ends", PATIENCE)).kill("SIGTERM");
+  assertEquals(textOf((await ended).stderr), "");
+  assertEquals(textOf((await answer).stdout), "hello, world\n");
+});
+
+/** An empty project with the configuration that README.md shows. */
+async function makeProject(): Promise<AsyncDisposable & { path: string }> {
+  const configuration = /^```json\n(.*?)^```$/ms.exec(await read("README.md"))?.[1] ?? "";
+  assertMatch(configuration, /<checkout>/);
+  const dir = await tempDir();
+  const text = configuration.replaceAll("<checkout>", fromFileUrl(ROOT).replace(/\/$/, ""));
+  await Deno.writeTextFile(join(dir.path, "deno.json"), text);
+  return dir;
+}
+
+/** A command of Deno in a directory. */
+function command(cwd: string, args: readonly string[]): Deno.Command {
+  const env = { NO_COLOR: "1" };
+  return new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd,
+    env,
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+async function run(cwd: string, args: readonly string[]) {
+  const output = command(cwd, args).output();
+  const { success, stderr } = await within(output, `deno ${args[0]} ends`, PATIENCE);
+  return { success, stderr: textOf(stderr) };
+}
+
+function textOf(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}
+
+/** A port at which nobody listens. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
