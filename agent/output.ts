@@ -21,7 +21,7 @@ const encoder = new TextEncoder();
 
 /**
  * Prints. Every line is made printable: control and format characters, which a peer may have put into a name,
- * are escaped.
+ * are escaped. A result that can't be printed is an error, a message that can't is none.
  */
 export class Output {
   /** Whether results are JSON. */
@@ -68,7 +68,11 @@ export class Output {
   #message(text: string, kind?: string, color?: number): void {
     const shown = kind !== undefined && this.colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = shown === undefined ? "" : `degu: ${shown}: `;
-    write(Deno.stderr, `${prefix}${printable(text)}\n`);
+    try {
+      write(Deno.stderr, `${prefix}${printable(text)}\n`);
+    } catch {
+      // Nobody reads it, or a full disk takes no more: what is under way goes on, and there is no other place to say so.
+    }
   }
 }
 

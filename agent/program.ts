@@ -129,10 +129,6 @@ function report(output: Output, error: unknown): number {
   if (error instanceof OutputClosed) return FAILED;
   const isUsage = error instanceof WrongUsage;
   if (isUsage && error.exitCode === 0) return 0;
-  try {
-    output.error(isUsage ? error.message : explain(error));
-  } catch {
-    // Nobody reads it, as in `degu … 2>&1 | head`; the exit code says it.
-  }
+  output.error(isUsage ? error.message : explain(error));
   return isUsage ? error.exitCode : exitCodeOf(error);
 }

@@ -7,12 +7,28 @@
 import { peerOf } from "../device.ts";
 import { unescapeName } from "../transfer.ts";
 import type { Exchange } from "../server.ts";
+import { explain } from "./failure.ts";
 import type { Output } from "./output.ts";
 
 const VERBS = { GET: "has got", PUT: "has put", DELETE: "has removed" } as const;
 
-/** Reports what peers have got, put and removed; of lists and questions nothing. */
-export function reportExchange(output: Output, exchange: Exchange): void {
+/**
+ * Makes what reports the files that peers have got, put and removed; of lists and questions nothing. Where the output
+ * takes no more, that is said once: serving goes on.
+ */
+export function exchangeReporter(output: Output): (exchange: Exchange) => void {
+  let isLost = false;
+  return (exchange) => {
+    try {
+      reportExchange(output, exchange);
+    } catch (error) {
+      if (!isLost) output.warn(`what peers do can't be reported: ${explain(error)}`);
+      isLost = true;
+    }
+  };
+}
+
+function reportExchange(output: Output, exchange: Exchange): void {
   const { session, method, status, requestBytes, responseBytes } = exchange;
   if (method !== "GET" && method !== "PUT" && method !== "DELETE") return;
   const path = pathOf(exchange.uri);

@@ -31,8 +31,13 @@ export interface SyncPlan {
   readonly conflicts: readonly TreeProblem[];
   /** Files that are the same by size and time. */
   readonly unchanged: number;
-  /** Whether what the source does not have is kept because something could not be listed. */
-  readonly keepsAll: boolean;
+  /**
+   * Why what the source does not have is kept, though it was to be deleted; `null` if it is not.
+   *
+   * - `"unlisted"`: something could not be listed.
+   * - `"empty"`: the source has nothing at all, as the directory of a disk that is not mounted.
+   */
+  readonly keeps: "unlisted" | "empty" | null;
 }
 
 /** How to synchronize. */
@@ -82,14 +87,19 @@ export function planSync(source: Tree, target: Tree, rules: SyncRules): SyncPlan
     const key = keyOf(names);
     return !wanted.has(key) && !cleared.has(key) && !kept.has(key) && !isBelow(names, kept);
   });
+  const isEmpty = isVoid(source) && superfluous.length > 0;
   return {
     clear,
     steps,
-    deletions: deletes ? superfluous.toReversed().map(deletionOf) : [],
+    deletions: deletes && !isEmpty ? superfluous.toReversed().map(deletionOf) : [],
     conflicts,
     unchanged,
-    keepsAll: rules.delete && !isComplete,
+    keeps: !rules.delete ? null : !isComplete ? "unlisted" : isEmpty ? "empty" : null,
   };
+}
+
+function isVoid({ entries, skipped }: Tree): boolean {
+  return entries.length === 0 && skipped.length === 0;
 }
 
 function deletionOf(entry: TreeEntry): SyncStep {

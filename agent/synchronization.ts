@@ -18,6 +18,11 @@ export interface SyncOptions extends SyncRules {
   readonly dryRun: boolean;
 }
 
+/** Why nothing is deleted where the source is empty. */
+const EMPTY =
+  "it is empty, so nothing is deleted: is its disk mounted? To delete everything all the same, put a " +
+  "file into it first";
+
 /** Makes one side what the other one is. */
 export class Synchronization {
   readonly #sides: SyncSides;
@@ -56,7 +61,7 @@ export class Synchronization {
       else if (step.action === "copy" || await this.#differs(step)) copies.push(step);
     }
     await this.#copy(copies);
-    for (const step of plan.deletions) await this.#remove(step);
+    await this.#delete(plan.deletions);
     const would = this.#options.dryRun ? "would be " : "";
     return [
       ...(this.#options.dryRun ? [`${counted(copies.length, "file")} would be copied`] : []),
@@ -65,7 +70,7 @@ export class Synchronization {
   }
 
   /** Says what is left out, and what can't be done. */
-  #report({ conflicts, keepsAll }: SyncPlan): void {
+  #report({ conflicts, keeps }: SyncPlan): void {
     const { source, target, sourceName, targetName } = this.#sides;
     for (const { names, problem } of source.skipped) {
       this.#transfers.warn(`${sourceName(names)}: left out: ${problem}`);
@@ -77,10 +82,21 @@ export class Synchronization {
       this.#transfers.fail(targetName(names), problem);
     }
     for (const { names, problem } of conflicts) this.#transfers.fail(targetName(names), problem);
-    if (!keepsAll) return;
-    this.#transfers.warn(
-      "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
-    );
+    if (keeps === "empty") this.#transfers.fail(sourceName([]), EMPTY);
+    if (keeps === "unlisted") {
+      this.#transfers.warn(
+        "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
+      );
+    }
+  }
+
+  /** Deletes what is superfluous once all that the source has is at the target: it may be the same by another name. */
+  async #delete(steps: readonly SyncStep[]): Promise<void> {
+    if (steps.length > 0 && this.#transfers.failed > 0) {
+      this.#transfers.warn("nothing more is deleted, as not everything could be copied");
+      return;
+    }
+    for (const step of steps) await this.#remove(step);
   }
 
   async #make({ entry: { names } }: SyncStep): Promise<void> {

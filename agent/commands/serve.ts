@@ -18,7 +18,7 @@ import {
 } from "../commands.ts";
 import { type Context, loggerOf, openDevice } from "../context.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { reportExchange } from "../serve_events.ts";
+import { exchangeReporter } from "../serve_events.ts";
 import { ServeApp, type Served } from "../serve_app.ts";
 import { checkServed } from "../served_directory.ts";
 
@@ -117,7 +117,7 @@ async function bind(
   address: Address,
 ): Promise<DeviceServer> {
   const server = device.listen(address, app, {
-    onExchange: (exchange) => reportExchange(context.output, exchange),
+    onExchange: exchangeReporter(context.output),
   });
   try {
     await server.ready;

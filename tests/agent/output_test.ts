@@ -1,3 +1,4 @@
+/** What the program prints. */
 import { assertEquals } from "@std/assert";
 import { spawnScript } from "@degu/testing/processes.ts";
 
@@ -61,4 +62,15 @@ try {
   await reader.cancel();
   await child.stderr.cancel();
   assertEquals((await child.status).code, 7);
+});
+
+Deno.test("a message that nobody reads is no reason to stop", async () => {
+  const script = `import { Output } from "./agent/output.ts";
+const output = new Output({ json: false, quiet: false });
+for (let i = 0; i < 100; i++) output.note("x".repeat(4096));
+output.result("done", {});`;
+  const child = await spawnScript(script, ["--no-check"]);
+  await child.stderr.cancel();
+  assertEquals(await new Response(child.stdout).text(), "done\n");
+  assertEquals((await child.status).code, 0);
 });

@@ -2,9 +2,10 @@
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import type { Exchange } from "@degu/degu/server";
+import { OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeApp } from "@degu/internal/agent/serve_app.ts";
-import { reportExchange } from "@degu/internal/agent/serve_events.ts";
+import { exchangeReporter } from "@degu/internal/agent/serve_events.ts";
 import { LOOPBACK } from "@degu/testing/device_clients.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -17,13 +18,20 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
   await Deno.mkdir(inbox);
   const texts: string[] = [];
   const objects: unknown[] = [];
+  const warnings: string[] = [];
   const outputs = [
     { json: false, note: (text: string) => texts.push(text) },
     { json: true, result: (_text: string, object: unknown) => objects.push(object) },
+    {
+      json: true,
+      result: () => {
+        throw new OutputClosed("the output was closed");
+      },
+      warn: (text: string) => warnings.push(text),
+    },
   ] as unknown as Output[];
-  const onExchange = (exchange: Exchange) => {
-    for (const output of outputs) reportExchange(output, exchange);
-  };
+  const reporters = outputs.map(exchangeReporter);
+  const onExchange = (exchange: Exchange) => reporters.forEach((report) => report(exchange));
   const app = new ServeApp({ name: "camera", share: null, inbox }, new RecordingLogger());
   const server = camera.listen(LOOPBACK, app, { onExchange });
   server.serveForever();
@@ -48,6 +56,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     "viewer has got inbox/a b/c (5 bytes)",
     "viewer has removed inbox/a b/c",
   ]);
+  assertEquals(warnings, ["what peers do can't be reported: the output was closed"]);
   const common = { peer: "viewer", id: viewer.id, path: "inbox/a b/c", complete: true };
   assertEquals(objects, [
     { event: "put", ...common, status: 201, bytes: 5 },

@@ -63,6 +63,7 @@ const byPath = (tree: Model) => Object.fromEntries([...tree].sort(([a], [b]) => 
 
 Deno.test("with --delete the target becomes equal to the source, and then nothing is left to do", () => {
   fc.assert(fc.property(model, model, (source, target) => {
+    fc.pre(source.size > 0);
     const rules = { checksum: false, delete: true };
     const plan = planSync(treeOf(source), treeOf(target), rules);
     const result = carryOut(plan, target, source);
@@ -97,7 +98,7 @@ Deno.test("nothing is deleted, not even a conflicting entry, if something could 
       treeOf(target, isSource ? {} : { failed }),
       { checksum: false, delete: true },
     );
-    assertEquals([plan.clear, plan.deletions, plan.keepsAll], [[], [], true]);
+    assertEquals([plan.clear, plan.deletions, plan.keeps], [[], [], "unlisted"]);
   }));
 });
 
@@ -130,6 +131,16 @@ Deno.test("size and time decide, to the millisecond; with --checksum the content
       .map(({ action, entry }) => `${action} ${entry.names}`);
   assertEquals(actions(false), ["copy b", "copy c"]);
   assertEquals(actions(true), ["compare a", "compare b", "copy c"]);
+});
+
+Deno.test("an empty source deletes nothing: its disk may be missing", () => {
+  const rules = { checksum: false, delete: true };
+  const empty = treeOf(new Map());
+  const full = treeOf(new Map([["a", [1, 1]], ["d", null]]));
+  const plan = planSync(empty, full, rules);
+  assertEquals([plan.clear, plan.steps, plan.deletions, plan.keeps], [[], [], [], "empty"]);
+  assertEquals(planSync(empty, empty, rules).keeps, null);
+  assertEquals(planSync(empty, full, { ...rules, delete: false }).keeps, null);
 });
 
 Deno.test("a directory in place of a file can have any number of entries", () => {

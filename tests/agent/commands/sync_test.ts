@@ -79,6 +79,29 @@ Deno.test("an entry with the same name as a skipped link is kept", async () => {
   assertEquals(await treeOf(inbox), { "a": "1", "linked": null, "linked/c": "3" });
 });
 
+Deno.test("nothing is deleted for a source that is empty, or that could not be copied as a whole", async () => {
+  await using files = await AgentFiles.start();
+  const { here, share, inbox } = files;
+  await makeTreeAt(here, { "to/a": "1", "empty": null });
+  await makeTreeAt(inbox, { "b": "2" });
+  for (const both of [["camera:", `${here}/to`], [`${here}/empty`, "camera:"]]) {
+    const { code, stdout, stderr } = await files.run("sync", "--delete", ...both);
+    assertEquals([code, stdout], [1, ""]);
+    assertStringIncludes(stderr, "it is empty, so nothing is deleted: is its disk mounted?");
+  }
+  assertEquals([await treeOf(`${here}/to`), await treeOf(inbox)], [{ "a": "1" }, { "b": "2" }]);
+
+  await makeTreeAt(share, { "c": "3", "moved": "1" });
+  await makeLinks({ [`${here}/to/moved`]: here });
+  const { code, stderr } = await files.run("sync", "--delete", "camera:", `${here}/to`);
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, "nothing more is deleted, as not everything could be copied");
+  await Deno.remove(`${here}/to/moved`);
+  assertEquals(await treeOf(`${here}/to`), { "a": "1", "c": "3" });
+  await files.succeed("sync", "--delete", "camera:", `${here}/to`);
+  assertEquals(await treeOf(`${here}/to`), { "c": "3", "moved": "1" });
+});
+
 const hasPython = await runs("python3", "-c", "");
 
 Deno.test({
