@@ -61,10 +61,10 @@ export function parseOnce(text: string, before?: string): string {
 /** The error of addresses to listen at, one of which another machine may have. */
 export function notOfThisMachine(addresses: readonly Address[], cause: Error): Failure {
   const texts = addresses.map(formatAddress).join(" ");
-  const noun = addresses.length === 1 ? "is no address" : "are not all addresses";
-  return new Failure(FAILED, `${texts} ${noun} of this machine: give one that is, or 0.0.0.0`, {
-    cause,
-  });
+  const message = addresses.length === 1
+    ? `${texts} is no address of this machine: give one that is, or 0.0.0.0`
+    : `${texts} are not all addresses of this machine: give those that are, or 0.0.0.0`;
+  return new Failure(FAILED, message, { cause });
 }
 
 /** Reads an address of an option; the port may be left out. */
