@@ -18,3 +18,5 @@
 
 export type { PoolApp, PoolExport, PoolOptions } from "./pool/pool_options.ts";
 export { ServerPool } from "./pool/server_pool.ts";
+export type * from "./base/app/app_types.ts";
+export type { Address, Exchange, Logger, ServerOptions, ServerSslconfig } from "./server.ts";
