@@ -207,7 +207,11 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
         else await within(Promise.resolve(endpoint.server[end]()), `${end}() resolves`);
         await within(endpoint.done, "serveForever() settles");
         const [host, port] = endpoint.server.address as [string, number];
-        Deno.listen({ hostname: host, port }).close();
+        // Not by listening there: a connection of another test may have got the port for its own end.
+        await assertRejects(
+          () => Deno.connect({ hostname: host, port }),
+          Deno.errors.ConnectionRefused,
+        );
         for (const conn of waiting) {
           await assertRejects(() => conn.get("/"), EmptyPreambleError);
         }
