@@ -6,6 +6,7 @@
 
 import { drawConnection } from "./pictures/connection.ts";
 import { drawLayers } from "./pictures/layers.ts";
+import { drawOverview } from "./pictures/overview.ts";
 import { drawPairing } from "./pictures/pairing.ts";
 import { drawTrust } from "./pictures/trust.ts";
 import { PROJECT_ROOT } from "./standard_library.ts";
@@ -16,6 +17,7 @@ export async function drawPictures(): Promise<Record<string, string>> {
   return {
     "connection.svg": drawConnection(),
     "layers.svg": drawLayers(Object.keys(exports)),
+    "overview.svg": drawOverview(),
     "pairing.svg": drawPairing(),
     "trust.svg": drawTrust(),
   };
