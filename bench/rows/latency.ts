@@ -52,7 +52,12 @@ export const latencyRow: Row = {
 async function findMost(message: LatencyWork["message"], setting: RowSetting): Promise<number> {
   const program = await startServer("degu", message, setting);
   try {
-    return (await load(program, message, null, setting)).rate;
+    let most = 0;
+    // Other load on the machine makes a run slower, never faster.
+    for (let run = 0; run < 3; run++) {
+      most = Math.max(most, (await load(program, message, null, setting)).rate);
+    }
+    return most;
   } finally {
     await program.stop();
   }
@@ -160,5 +165,7 @@ async function load(
     command: [...denoCommand(setting), path, JSON.stringify(work)],
     timeout: setting.timeout,
   });
-  return JSON.parse(report);
+  const result: LatencyReport | { readonly error: string } = JSON.parse(report);
+  if ("error" in result) throw new Error(result.error);
+  return result;
 }

@@ -1,6 +1,6 @@
 /**
  * The load of row 17: small requests at fixed times on a few connections, whatever the server is written
- * with. Prints how long the requests took, as a {@linkcode LatencyReport}.
+ * with. Prints how long the requests took, as a {@linkcode LatencyReport}, or why it failed.
  *
  * @module
  */
@@ -142,11 +142,19 @@ async function drive(
   };
 }
 
-if (import.meta.main) {
-  const work: LatencyWork = JSON.parse(Deno.args[0] ?? "{}");
+async function main(work: LatencyWork): Promise<LatencyReport> {
   const opening = Array.from({ length: work.connections }, () => LoadConnection.open(work));
   const connections = await Promise.all(opening);
   await drive(connections, work.rate, work.warmUp);
-  console.log(JSON.stringify(await drive(connections, work.rate, work.seconds)));
-  for (const connection of connections) connection.close();
+  return await drive(connections, work.rate, work.seconds);
+}
+
+if (import.meta.main) {
+  try {
+    console.log(JSON.stringify(await main(JSON.parse(Deno.args[0] ?? "{}"))));
+  } catch (error) {
+    console.log(JSON.stringify({ error: error instanceof Error ? error.message : String(error) }));
+  }
+  // Explicit, because a failed load leaves connections.
+  Deno.exit(0);
 }
