@@ -15,6 +15,7 @@ import { describeCircumstances, formatCircumstances, formatJson } from "./report
 import { bulkRow } from "./rows/bulk.ts";
 import { handshakeRow, idleRow, singleRow } from "./rows/connection.ts";
 import { filesRow } from "./rows/files.ts";
+import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
 import { memoryRow } from "./rows/memory.ts";
 import { movingRow } from "./rows/moving.ts";
@@ -46,6 +47,7 @@ const rows: readonly Row[] = [
   singleRow,
   handshakeRow,
   idleRow,
+  latencyRow,
 ];
 
 /** Seconds that one measurement may take before its contender counts as failed. */

@@ -30,3 +30,10 @@ function medianOf(sorted: readonly number[]): number {
 export function spreadOf({ median, min, max }: Summary): number {
   return median === 0 ? 0 : (max - min) / 2 / median;
 }
+
+/** The smallest of some sorted samples that at least `share` of them don't exceed; there is at least one. */
+export function quantileOf(sorted: ArrayLike<number>, share: number): number {
+  const found = sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)];
+  if (found === undefined) throw new RangeError("no samples");
+  return found;
+}
