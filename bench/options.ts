@@ -34,7 +34,7 @@ export const usage = `deno task bench [options]
   --plot FILE.svg   draw the ratios there
   --help            print this
 
-Everything takes about three quarters of an hour. Nothing else should run meanwhile.
+Everything takes about an hour. Nothing else should run meanwhile.
 
 Row  1  POST 108 B → 108 B, one connection, in sequence, over TCP and Unix
      2  the same over eight connections
