@@ -49,7 +49,7 @@ export const handshakeRow: Row = {
   title: "Row 14 over TLS with certificates on both ends",
   *groups(setting) {
     const { tls } = setting;
-    if ("problem" in tls) return yield makeSkippedGroup("13", "TLS handshakes", tls.problem);
+    if ("problem" in tls) return yield makeSkippedGroup("15", "TLS handshakes", tls.problem);
     const how = { transport: "tcp", tls, notes: tlsNotes } as const;
     yield makeSingleGroup("15-full", ", full handshakes", tlsPeers, how, setting);
   },
