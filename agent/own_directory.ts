@@ -8,7 +8,7 @@ import { resolve } from "node:path";
 import { FAILED, Failure } from "./failure.ts";
 import { isIn } from "./served_directory.ts";
 
-/** The directory of the device: nobody else may have its keys, and no peer may write or delete there. */
+/** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
 export class OwnDirectory {
   readonly #path: string;
   readonly #info: Deno.FileInfo;

@@ -42,7 +42,7 @@ export interface SyncPlan {
 
 /** How to synchronize. */
 export interface SyncRules {
-  /** Whether to compare contents in place of times. */
+  /** Whether to compare contents instead of times. */
   readonly checksum: boolean;
   /** Whether to delete what the source does not have. */
   readonly delete: boolean;
@@ -138,7 +138,7 @@ function problemOf(
     "remove one of the two, or use --delete";
 }
 
-/** What has to stay at the target though the source does not list it: it has something there all the same. */
+/** What has to stay at the target though the source does not list it: the source has something there, though it is not listed. */
 function protectedKeys({ skipped, failed }: Tree): Set<string> {
   return new Set([...skipped, ...failed].map(({ names }) => keyOf(names)));
 }

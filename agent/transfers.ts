@@ -84,7 +84,7 @@ export class Transfers implements Disposable {
     this.#print(() => output.result(text, object));
   }
 
-  /** Notes, and says, that something could not be done. */
+  /** Counts and reports something that could not be done. */
   fail(
     name: string,
     problem: string,
@@ -99,9 +99,9 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Moves files. One that can't be moved does not keep the others from it, unless they would fail as well.
+   * Moves files. If one can't be moved, the others still are, unless they would fail as well.
    *
-   * @throws what all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
+   * @throws an error that all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
    */
   async run(links: Links, jobs: readonly Job[]): Promise<void> {
     this.#totalFiles += jobs.length;
@@ -148,7 +148,7 @@ export class Transfers implements Disposable {
       this.#files++;
       this.#show();
     }
-    // An output that takes no more is not the failure of this file.
+    // A closed output is not a failure of this file.
     this.#done(job, result);
   }
 

@@ -68,7 +68,7 @@ async function pair(device: Device, line: string, options: JoinOptions): Promise
   }
 }
 
-/** Whether nobody has answered, so nobody has refused. */
+/** Whether nothing answered, so that the invitation was not refused. */
 function isOutOfReach({ cause }: DeguError): boolean {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
   return errors.every((error) =>

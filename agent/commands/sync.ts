@@ -1,5 +1,5 @@
 /**
- * `degu sync`: makes a directory what another one is, on another device.
+ * `degu sync`: makes a directory match one on another device.
  *
  * @module
  */
