@@ -48,7 +48,7 @@ export interface SyncRules {
   readonly delete: boolean;
 }
 
-/** Compares two trees. Pure: nothing is asked or done. */
+/** Compares two trees, with no side effects. */
 export function planSync(source: Tree, target: Tree, rules: SyncRules): SyncPlan {
   const there = new Map(target.entries.map((entry) => [keyOf(entry.names), entry]));
   const wanted = new Map(source.entries.map((entry) => [keyOf(entry.names), entry]));
@@ -138,12 +138,12 @@ function problemOf(
     "remove one of the two, or use --delete";
 }
 
-/** What has to stay at the target though the source does not list it: the source has something there, though it is not listed. */
+/** What must stay at the target even if the source doesn't list it: the source does have something of this name. */
 function protectedKeys({ skipped, failed }: Tree): Set<string> {
   return new Set([...skipped, ...failed].map(({ names }) => keyOf(names)));
 }
 
-/** Where nothing can be written: what has the name at the target is neither a file nor a directory. */
+/** Names that can't be written: at the target they belong to neither a file nor a directory. */
 function blockedKeys({ skipped }: Tree): Set<string> {
   return new Set(skipped.map(({ names }) => keyOf(names)));
 }

@@ -192,7 +192,7 @@ class Putting {
     return isDirectory ? [...names, name] : names;
   }
 
-  /** The names of a directory there: always below the target, so that the command means the same again. */
+  /** The names of a directory at the peer: always below the target, so that the command means the same when repeated. */
   #placeDirectory(path: string): readonly string[] {
     const { names, isFile } = this.#target;
     if (!isFile) return [...names, ...nameOf(path)];
