@@ -25,7 +25,7 @@ export type Run = (
 export function addPeerOptions(command: Command): Command {
   return command
     .option("--address <address>", "where the peer is, for this call", parseAddressOption)
-    .option("--find", "look for the peer in the local network first (mDNS)");
+    .option("--find", "look for the peer on the local network first (mDNS)");
 }
 
 /** Adds an option that takes addresses, one each time that it is given. */
@@ -62,7 +62,7 @@ export function parseOnce(text: string, before?: string): string {
 export function notOfThisMachine(addresses: readonly Address[], cause: Error): Failure {
   const texts = addresses.map(formatAddress).join(" ");
   const message = addresses.length === 1
-    ? `${texts} is no address of this machine: give one that is, or 0.0.0.0`
+    ? `${texts} is not an address of this machine: use one that is, or 0.0.0.0`
     : `${texts} are not all addresses of this machine: give those that are, or 0.0.0.0`;
   return new Failure(FAILED, message, { cause });
 }

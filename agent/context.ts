@@ -61,7 +61,7 @@ function defaultHome(): string {
   if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
   const home = Deno.env.get("HOME");
   if (home !== undefined && isAbsolute(home)) return `${home}/.local/state/degu`;
-  throw new Failure(FAILED, "HOME is not set: say with --home DIR where the device is to be");
+  throw new Failure(FAILED, "HOME is not set: use --home DIR to say where the device is");
 }
 
 /** Opens the device that `degu init` has made. Dispose of it. */

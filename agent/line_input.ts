@@ -57,7 +57,7 @@ export async function readLine(
 function askSoon(output: Output): Disposable {
   const timer = setTimeout(() => {
     try {
-      output.note("the line is not whole yet: paste the rest of it, or an empty line to end it");
+      output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
     } catch (error) {
       // The message is lost; the line is still waited for.
       if (!(error instanceof OutputClosed)) throw error;

@@ -38,7 +38,7 @@ export class OwnDirectory {
     if (!isIn(await realPath(path), this.#path)) return;
     throw new Failure(
       FAILED,
-      `${path} is the directory of this device, or in it: the keys there are for nobody else; choose another one`,
+      `${path} is the directory of this device, or in it: its keys must not leave it; choose another one`,
     );
   }
 }

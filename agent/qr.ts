@@ -22,7 +22,7 @@ export function drawQr(output: Output, text: string): void {
   const lines = qrLines(text);
   const columns = lines[0]!.length;
   if (!Deno.stdout.isTerminal()) {
-    return output.warn("--qr: the output is no terminal, so no QR code is drawn");
+    return output.warn("--qr: the output is not a terminal, so no QR code is drawn");
   }
   const size = Deno.consoleSize();
   if (size.columns >= columns && size.rows > lines.length) return output.result(lines, {});

@@ -20,7 +20,7 @@ export interface SyncOptions extends SyncRules {
 
 /** Why nothing is deleted if the source is empty. */
 const EMPTY =
-  "it is empty, so nothing is deleted: is its disk mounted? To delete everything all the same, put a " +
+  "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, put a " +
   "file into it first";
 
 /** Makes one side match the other. */

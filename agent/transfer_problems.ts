@@ -33,7 +33,7 @@ const PUT_PROBLEMS: Readonly<Record<number, string>> = {
   404: "the peer refuses the name, or takes no files any more",
   409: "a directory has this name there, or a file has that of its directory",
   412: ALREADY_THERE,
-  413: "it is larger than the peer takes",
+  413: "it is larger than the peer accepts",
   414: "its path is too long for the peer",
   507:
     "the peer has no space left, or its quota is reached: free some there and run the same command again",

@@ -248,7 +248,7 @@ export class Transfers implements Disposable {
     throw new Failure(
       FAILED,
       `${counted(this.#failed, "error")}: see above; what was moved stays, and running the same ` +
-        "command again goes on with the rest",
+        "command again continues with the rest",
     );
   }
 

@@ -47,7 +47,7 @@ also after Ctrl-C.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
-    .option("-r, --recursive", "get directories with all that is in them")
+    .option("-r, --recursive", "get directories with everything in them")
     .action((paths: string[], options: GetOptions, command: Command) =>
       run(command, (context) => get(context, readArguments(paths), options))
     );

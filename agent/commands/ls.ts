@@ -23,7 +23,7 @@ export function addLs(program: Command, run: Run): void {
   const command = program.command("ls")
     .summary("list what a peer shares")
     .description(
-      "Lists a directory that a peer shares, by name; directories end with a slash. Of a file the name is printed.",
+      "Lists a directory that a peer shares, by name; directories end with a slash. For a file, prints its name.",
     )
     .argument("<peer:path>", "the directory; PEER: is all of it")
     .option("--inbox", "list its inbox instead")

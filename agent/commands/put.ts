@@ -43,7 +43,7 @@ into PATH, and keeps its name. Without PATH that is the inbox itself. Another fi
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")
     .argument("<path...>", "what to put; the last one is where")
-    .option("-r, --recursive", "put directories with all that is in them")
+    .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
     .action((paths: string[], options: PutOptions, command: Command) =>
       run(command, (context) => put(context, readArguments(paths), options))

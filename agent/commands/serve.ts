@@ -49,7 +49,7 @@ export function addServe(program: Command, run: Run): void {
     "--listen <address>",
     `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
   );
-  command.option("--announce", "let peers find this device in the local network (mDNS)");
+  command.option("--announce", "let peers find this device on the local network (mDNS)");
   command.action((options: Options, command: Command) =>
     run(command, (context) => serve(context, options))
   );
