@@ -16,24 +16,24 @@ import { permittedTypes } from "./mdns/permission.ts";
 import { Responder } from "./mdns/responder.ts";
 import { allRecords, goodbyes, instanceName, type Service, uniqueRecords } from "./mdns/service.ts";
 
-/** How often it is asked whether a name is taken, and after how long each time (RFC 6762 §8.1). */
+/** How many probes are sent to find out whether a name is taken, and the pause after each (RFC 6762 §8.1). */
 const PROBES = 3;
 const PROBE_MILLISECONDS = 250;
-/** After a name was lost to one who wanted it at the same moment (RFC 6762 §8.2). */
+/** Pause after losing a name to a device that probed for it at the same time (RFC 6762 §8.2). */
 const GIVE_WAY_MILLISECONDS = 1000;
-/** How often in a row: one who always comes at the same moment is no device. */
+/** How many times in a row that may happen: something that collides every time is not a real device. */
 const MAX_GIVEN_WAY = 3;
 /** Between the two announcements (RFC 6762 §8.3). */
 const AGAIN_MILLISECONDS = 1000;
-/** From so many conflicts on, with so long a pause before each further attempt (RFC 6762 §8.1). */
+/** After this many conflicts, there is this pause before each further attempt (RFC 6762 §8.1). */
 const MANY_CONFLICTS = 15;
 const CONFLICT_MILLISECONDS = 5000;
-/** After so many names that were taken the first one is tried again. */
+/** After this many taken names, the first one is tried again. */
 const MAX_TAKEN = 99;
 
 /** What {@linkcode announce} tells the network about this device. */
 export interface AnnounceOptions {
-  /** The name of the device. Where another one on the link has it, `-2`, `-3` … is added. */
+  /** The name of the device. If another one on the link has it, `-2`, `-3` … is added. */
   readonly name: string;
   /** The id of the device, of which the first 16 characters are announced. */
   readonly id: string;
@@ -42,9 +42,9 @@ export interface AnnounceOptions {
   readonly logger: Logger;
 }
 
-/** An announcement that is being made. Disposing takes it back, and closes its sockets. */
+/** An announcement in progress. Disposing of it withdraws it and closes its sockets. */
 export interface Announcement extends AsyncDisposable {
-  /** The name, once it is free on every link and was announced. Stays pending if that never comes. */
+  /** Resolves to the name once it is free on every link and was announced; stays pending if that never happens. */
   readonly announced: Promise<string>;
 }
 
@@ -59,7 +59,7 @@ export function announce(options: AnnounceOptions, network: Network = NETWORK): 
   return new Announcer(options, network);
 }
 
-/** What comes of a name: another device has it, or wants it and comes first, or it has to be asked for again. */
+/** The verdict on a name: another device has it, another device wins it, or it must be probed for again. */
 type Verdict = "taken" | "give way" | "again";
 
 class Announcer implements Announcement {
@@ -111,7 +111,7 @@ class Announcer implements Announcement {
   async #probe(links: Links, signal: AbortSignal): Promise<Verdict | null> {
     const service = this.#service;
     const questions = [{ name: instanceName(service), type: "ANY" }];
-    // At random, since devices that get power at the same moment would ask in step.
+    // Random: devices that are switched on at the same moment would otherwise probe in step.
     let verdict = await this.#verdictWithin(Math.random() * PROBE_MILLISECONDS, signal);
     for (let i = 0; i < PROBES && verdict === null && !signal.aborted; i++) {
       await links.query({ questions, authorities: uniqueRecords(service) });
@@ -120,7 +120,7 @@ class Announcer implements Announcement {
     return signal.aborted ? "again" : verdict;
   }
 
-  /** Announces the name and answers for it until something is in the way. */
+  /** Announces the name and answers queries for it until there is a conflict. */
   async #hold(links: Links, signal: AbortSignal): Promise<Verdict> {
     const service = this.#service;
     using responder = new Responder(service);
@@ -158,7 +158,7 @@ class Announcer implements Announcement {
     if (++this.#conflicts >= MANY_CONFLICTS) await pause(CONFLICT_MILLISECONDS, signal);
   }
 
-  /** What comes of the name within a time; `null` if nothing does, or at the end of the announcement. */
+  /** The verdict on the name within a time; `null` if there is none, or if the announcement ends. */
   async #verdictWithin(milliseconds: number, signal: AbortSignal): Promise<Verdict | null> {
     const enough = new AbortController();
     try {
@@ -175,12 +175,12 @@ class Announcer implements Announcement {
       if (this.#responder !== null) return this.#responder.answer(packet, link);
       if (hasToGiveWay(own, knownRecords(packet.authorities))) this.#verdict.resolve("give way");
     } else if (isConflict(own, knownRecords([...packet.answers, ...packet.additionals]))) {
-      // One who holds a name asks again: the other one may be wrong, or gone.
+      // The holder of a name probes again: the other device may be wrong, or gone.
       this.#verdict.resolve(this.#responder === null ? "taken" : "again");
     }
   }
 
-  /** Takes the announcement back and closes the sockets. */
+  /** Withdraws the announcement and closes the sockets. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     await this.#life;

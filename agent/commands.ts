@@ -9,7 +9,7 @@ import { type Address, formatAddress, parseAddress } from "../base.ts";
 import type { Context } from "./context.ts";
 import { FAILED, Failure } from "./failure.ts";
 
-/** The port of a device that serves, unless it was told otherwise. */
+/** The default port of a device that serves. */
 export const DEFAULT_PORT = 7443;
 
 /**
@@ -25,7 +25,7 @@ export type Run = (
 export function addPeerOptions(command: Command): Command {
   return command
     .option("--address <address>", "where the peer is, for this call", parseAddressOption)
-    .option("--find", "look for the peer in the local network first (mDNS)");
+    .option("--find", "look for the peer on the local network first (mDNS)");
 }
 
 /** Adds an option that takes addresses, one each time that it is given. */
@@ -43,14 +43,14 @@ export function addExamples(
   command.addHelpText("after", `\nExamples:\n${lines.join("\n")}`);
 }
 
-/** What the library says of an argument, with the name that it has on the command line. */
+/** The library's message about an argument, with the argument's name on the command line. */
 export function optionMessage({ message }: RangeError): string {
   const [, argument = "", rest = message] = /^(\w+): (.*)$/s.exec(message) ?? [];
   if (argument === "peerName") return `--as: ${rest}`;
   return ["listen", "name", "seconds", "serving"].includes(argument) ? `--${message}` : message;
 }
 
-/** Reads an option that may be given once: of two directories the first would be left out without a word. */
+/** Reads an option that may be given once: otherwise the first of two directories would be ignored silently. */
 export function parseOnce(text: string, before?: string): string {
   if (before === undefined) return text;
   throw new InvalidArgumentError(
@@ -62,7 +62,7 @@ export function parseOnce(text: string, before?: string): string {
 export function notOfThisMachine(addresses: readonly Address[], cause: Error): Failure {
   const texts = addresses.map(formatAddress).join(" ");
   const message = addresses.length === 1
-    ? `${texts} is no address of this machine: give one that is, or 0.0.0.0`
+    ? `${texts} is not an address of this machine: use one that is, or 0.0.0.0`
     : `${texts} are not all addresses of this machine: give those that are, or 0.0.0.0`;
   return new Failure(FAILED, message, { cause });
 }
@@ -86,7 +86,7 @@ function bracketed(text: string): string {
   return text.includes(":") && !text.startsWith("[") ? `[${text}]` : text;
 }
 
-/** Reads the number of seconds of an option; which ones are allowed is up to who uses it. */
+/** Reads the number of seconds of an option; the caller decides which values are allowed. */
 export function parseSeconds(text: string): number {
   if (/^[0-9]{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError("need a number of seconds in decimal digits");

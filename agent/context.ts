@@ -48,20 +48,20 @@ export function makeContext(options: CommonOptions, signal: AbortSignal): Contex
   };
 }
 
-/** Where the device is with `--home`; empty is what a variable of a script is that was not set. */
+/** Where the device is with `--home`; an empty value usually comes from an unset variable in a script. */
 function givenHome(home: string): string {
   if (home === "") throw new Failure(USAGE, "--home: must be a directory; it is empty");
   return resolve(home);
 }
 
-/** Where the device is without `--home`; only then the environment is read. */
+/** Where the device is without `--home`; the environment is read only in this case. */
 function defaultHome(): string {
   const state = Deno.env.get("XDG_STATE_HOME");
-  // The specification of these variables has relative paths ignored.
+  // The specification of these variables says to ignore relative paths.
   if (state !== undefined && isAbsolute(state)) return `${state}/degu`;
   const home = Deno.env.get("HOME");
   if (home !== undefined && isAbsolute(home)) return `${home}/.local/state/degu`;
-  throw new Failure(FAILED, "HOME is not set: say with --home DIR where the device is to be");
+  throw new Failure(FAILED, "HOME is not set: use --home DIR to say where the device is");
 }
 
 /** Opens the device that `degu init` has made. Dispose of it. */
@@ -75,7 +75,7 @@ export async function openDevice(context: Context): Promise<Device> {
   }
 }
 
-/** What the library has to say, as messages of the program. */
+/** The library's log lines as messages of the program. */
 export function loggerOf({ output }: Context): Logger {
   const ignore = () => {};
   const warn = (...args: unknown[]) => output.warn(args.map(textOf).join(" "));
@@ -111,7 +111,7 @@ export async function openClient(
   );
 }
 
-/** Where a peer may be: where the local network says, and where it was. */
+/** The addresses to try for a peer: those found on the local network, then the known ones. */
 async function lookFor(context: Context, { id, name, addresses }: Peer): Promise<Address[]> {
   const { signal, output } = context;
   const found = await findAddresses(id, { signal, logger: loggerOf(context) });
@@ -120,12 +120,12 @@ async function lookFor(context: Context, { id, name, addresses }: Peer): Promise
       `${name} was not found in the local network: is "degu serve --announce" running there?`,
     );
   }
-  // Anyone can say that a peer is somewhere, so the known ones are tried, too.
+  // Anyone can claim that a peer is at an address, so the known ones are tried, too.
   const seen = new Map([...found, ...addresses].map((each) => [formatAddress(each), each]));
   return [...seen.values()];
 }
 
-/** The error where a device has no peer of a name; says which names are near. */
+/** The error if a device has no peer of this name; suggests similar names. */
 async function unknownPeer(device: Device, peerName: string): Promise<Failure> {
   const names = (await device.peers()).map(({ name }) => name);
   const near = nearNames(peerName, names);

@@ -31,7 +31,7 @@ export function startCountdown({ quiet }: Output, expires: Date): Disposable {
   };
 }
 
-/** What is shown when so many milliseconds are left. */
+/** The text for a remaining time in milliseconds. */
 export function countdownText(milliseconds: number): string {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   const minutes = Math.floor(seconds / 60);
@@ -42,6 +42,6 @@ function write(text: string): void {
   try {
     Deno.stderr.writeSync(encoder.encode(text));
   } catch {
-    // The terminal was closed; the invitation goes on.
+    // The terminal was closed; the invitation stays open.
   }
 }

@@ -8,7 +8,7 @@ import { isDeviceName, MAX_NAME_LENGTH } from "../device/device_name.ts";
 
 const FALLBACK = "device";
 
-/** The name of this machine, made to fit. Needs `--allow-sys=hostname`. */
+/** The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`. */
 export function defaultName(hostname: string = Deno.hostname()): string {
   const [label = ""] = hostname.split(".");
   const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")

@@ -25,7 +25,7 @@ export interface DownloadPlan {
   readonly directories: LocalDirectories;
   /** The names from there. */
   readonly names: readonly string[];
-  /** Whether size and time are enough to know that the file is there already; else its SHA-256 is compared, too. */
+  /** Whether size and time are enough to know that the file is there already; otherwise the SHA-256 is compared, too. */
   readonly trustsTime: boolean;
 }
 

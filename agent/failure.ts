@@ -29,7 +29,7 @@ export class Failure extends Error {
   }
 }
 
-/** The reason of the signal of a command that SIGINT or SIGTERM has interrupted. */
+/** The abort reason of a command that SIGINT or SIGTERM has interrupted. */
 export class Interrupted extends Error {
   /** The name of the class. */
   override readonly name: string = "Interrupted";
@@ -40,7 +40,7 @@ export class Interrupted extends Error {
   }
 }
 
-/** Whoever reads the output has closed it, as `head` does: nothing is left to say, and nobody to say it to. */
+/** The reader of the output has closed it, as `head` does, so the command ends without a message. */
 export class OutputClosed extends Error {
   /** The name of the class. */
   override readonly name: string = "OutputClosed";
@@ -100,7 +100,7 @@ export function explain(error: unknown): string {
   return hint === undefined ? reasonOf(error) : `${reasonOf(error)}; ${hint}`;
 }
 
-/** What happened, for those who need not do anything yet. */
+/** What happened, for a message that doesn't require any action yet. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof EmptyPreambleError) {
@@ -118,14 +118,14 @@ function hintOf(error: unknown): string | undefined {
   return isUnreachable(error) ? UNREACHABLE_HINT : undefined;
 }
 
-/** Why each of the addresses that were tried has failed; what the library advises is for programs. */
+/** Why each address failed, without the library's advice, which is meant for programs. */
 function attemptsOf({ message, cause }: Error): string {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
   const messages = errors.map((error) => error instanceof Error ? error.message : String(error));
   return messages.join("; ") || message;
 }
 
-/** Whether an error says that nobody answers at an address. */
+/** Whether an error means that nothing answers at an address. */
 export function isUnreachable(error: Error): boolean {
   const { code } = error as { code?: unknown };
   return UNREACHABLE.some((each) => error instanceof each) || UNREACHABLE_CODES.includes(code);

@@ -12,14 +12,14 @@ import { type Incoming, knownRecords } from "./mdns/packet.ts";
 import { pause } from "./mdns/pause.ts";
 import { permittedTypes } from "./mdns/permission.ts";
 
-/** How long is looked if nothing else is asked for. */
+/** How long a search lasts by default. */
 const SECONDS = 3;
-/** When it is asked again, and the factor by which the pause grows (RFC 6762 §5.2). */
+/** The pause before the query is repeated, and the factor by which the pause grows (RFC 6762 §5.2). */
 const FIRST_PAUSE_MILLISECONDS = 250;
 const PAUSE_FACTOR = 2;
 /**
- * How long it is listened on once there is an address: the first one to answer need not be the device, which waits for
- * a second if it has just answered somebody else (RFC 6762 §6).
+ * How long to keep listening after the first address: the first answer may not come from the device, which waits a
+ * second if it has just answered another query (RFC 6762 §6).
  */
 const SETTLE_MILLISECONDS = 1200;
 
@@ -29,17 +29,17 @@ export interface FindOptions {
   readonly signal?: AbortSignal | undefined;
   /** How long to look at most, in seconds; 3 if left out. */
   readonly seconds?: number;
-  /** Is told at level `debug` what goes wrong with a socket. */
+  /** Receives errors of sockets at level `debug`. */
   readonly logger?: Logger;
 }
 
 /**
  * Looks for a device on every interface, until an answer comes. **The addresses are hints**: anyone on the link can
- * send them, and only the certificate says who is there. Needs `--allow-net=224.0.0.251:5353,[ff02::fb]:5353`, or one
+ * send them, and only the certificate proves who is there. Needs `--allow-net=224.0.0.251:5353,[ff02::fb]:5353`, or one
  * of the two, and `--allow-sys=networkInterfaces`.
  *
  * @param id The id of the device.
- * @returns At most 16 addresses, the most useful first; none if nobody has answered. A link-local IPv6 address has
+ * @returns At most 16 addresses, the most useful first; none if there was no answer. A link-local IPv6 address has
  *   the scope of the interface on which it was heard.
  * @throws {Deno.errors.NotCapable} if neither group is permitted.
  */

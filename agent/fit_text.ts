@@ -14,7 +14,7 @@ export function widthOf(text: string): number {
   return stringWidth(text);
 }
 
-/** Cuts out the middle of a text that has more columns than these: both ends of a name tell something. */
+/** Cuts out the middle of a text that has more columns than these: both ends of a name are informative. */
 export function fitText(text: string, columns: number): string {
   if (widthOf(text) <= columns) return text;
   if (columns <= 0) return "";

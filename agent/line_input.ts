@@ -8,17 +8,17 @@ import { isWholeLine } from "../device/invitation_line.ts";
 import { Failure, OutputClosed, USAGE } from "./failure.ts";
 import type { Output } from "./output.ts";
 
-/** So long after a part of a line nothing more is pasted. */
+/** If nothing has arrived for this long after a part of a line, no more is being pasted. */
 const QUIET_MS = 500;
-/** Far longer than any line of an invitation, with all the white space that may be in it. */
+/** Far longer than any line of an invitation, including white space. */
 const MAX_LENGTH = 65536;
 
 /**
- * Reads the line of an invitation from stdin. It may be broken into several: it ends when it is whole, with an
- * empty line after it, or with the input. What writes it need not end, so `degu invite` can be at the other
- * end of a pipe.
+ * Reads the line of an invitation from stdin. It may be wrapped into several lines: it ends when it is complete, at an
+ * empty line, or at the end of the input. The writer need not close the pipe, so `degu invite` can be at its other
+ * end.
  *
- * @throws {Failure} if there is none, or no end of it.
+ * @throws {Failure} if there is none, or if it is incomplete.
  */
 export async function readLine(
   output: Output,
@@ -53,11 +53,11 @@ export async function readLine(
   );
 }
 
-/** Asks for the rest of a line unless it comes at once: what a terminal has wrapped is pasted in several lines. */
+/** Asks for the rest of a line unless it arrives at once: text that a terminal has wrapped is pasted as several lines. */
 function askSoon(output: Output): Disposable {
   const timer = setTimeout(() => {
     try {
-      output.note("the line is not whole yet: paste the rest of it, or an empty line to end it");
+      output.note("the line is incomplete: paste the rest of it, or an empty line to end it");
     } catch (error) {
       // The message is lost; the line is still waited for.
       if (!(error instanceof OutputClosed)) throw error;

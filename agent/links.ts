@@ -1,5 +1,5 @@
 /**
- * Connections to one peer that are used again, and calls that are made again when a connection is lost.
+ * Reused connections to one peer, and calls that are retried when a connection is lost.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { Client, Connection } from "../client.ts";
 import { isTransient, type Retry, retry } from "../transfer.ts";
 import { reasonOf } from "./failure.ts";
 
-/** How often a call is made again. */
+/** How many times a call is retried. */
 const RETRIES = 3;
 
 /** What is moved, and by what. */
@@ -26,8 +26,8 @@ export class Links implements Disposable {
   /**
    * Connects to nothing yet.
    *
-   * @param note Is told when a call is made again.
-   * @param retries How often that is at most, until something has been moved again.
+   * @param note Called when a call is retried.
+   * @param retries The most retries before something has been moved again.
    */
   constructor(
     client: Client,
@@ -41,7 +41,7 @@ export class Links implements Disposable {
     this.#note = note;
   }
 
-  /** Makes a call over a connection that no other call uses; again where that can be of use. */
+  /** Makes a call over a connection that no other call is using; retries it if that can help. */
   async call<T>(action: Call<Connection, T>): Promise<T> {
     return await this.#retry(async (moved) => {
       const used = this.#takeIdle();
@@ -101,7 +101,7 @@ export class Links implements Disposable {
     return await this.#client.connect(undefined, { signal: this.#signal });
   }
 
-  /** Says it once where several calls have lost their connections at the same moment. */
+  /** Reports it once if several calls have lost their connections at the same moment. */
   #noteRetry({ error, number, delay }: Retry): void {
     const now = performance.now();
     if (now < this.#notedUntil) return;

@@ -14,7 +14,7 @@ import { keyOf } from "./tree.ts";
 /** Where things go. */
 export interface LocalTarget {
   readonly path: string;
-  /** Whether a file goes into the directory of this path, and keeps its name. */
+  /** Whether files go into the directory at this path and keep their names. */
   readonly isDirectory: boolean;
 }
 
@@ -23,7 +23,7 @@ export interface LocalTarget {
  * files are put into; everything else is the new name of the only one.
  *
  * @param several Whether there are several sources: then only a directory can be meant.
- * @throws {Failure} if a directory is needed and something else is there, or if it would be in none.
+ * @throws {Failure} if a directory is needed and something else is there, or if the parent directory doesn't exist.
  */
 export async function findLocalTarget(path: string, several: boolean): Promise<LocalTarget> {
   const info = await statIfThere(path);
@@ -43,7 +43,7 @@ export function filePathIn({ path, isDirectory }: LocalTarget, name: string): st
 }
 
 /**
- * Where a directory goes: always below the target, which is made where there is none. So the same command means the
+ * Where a directory goes: always below the target, which is created if there is none. So the same command means the
  * same when it is run again.
  *
  * @param name Its name; none if it is all that is shared.
@@ -64,7 +64,7 @@ function notDirectory(path: string): Failure {
   return new Failure(FAILED, `${path} is not a directory: choose another target`);
 }
 
-/** Looks at what a path leads to; `null` if there is nothing. */
+/** Follows a path, links included; `null` if nothing is there. */
 export async function statIfThere(path: string): Promise<Deno.FileInfo | null> {
   try {
     return await Deno.stat(path);
@@ -125,7 +125,7 @@ export class LocalDirectories {
     try {
       await Deno.mkdir(path);
     } catch (error) {
-      // Another transfer was first.
+      // Another transfer made it first.
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
     }
   }

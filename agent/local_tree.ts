@@ -11,7 +11,7 @@ import { explain } from "./failure.ts";
 import type { OwnDirectory } from "./own_directory.ts";
 import { type Tree, type TreeEntry, walkTree } from "./tree.ts";
 
-/** What Deno replaces bytes with that are not UTF-8. */
+/** What Deno substitutes for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
 
 /** Why the directory of the device is left out. */
@@ -70,14 +70,14 @@ async function readDirectory(
   };
 }
 
-/** Looks at what has a name; `null` if it was removed meanwhile, or is none of the user's. */
+/** Examines the entry of a name; `null` if it was removed meanwhile or isn't one of the user's files. */
 async function look(
   root: string,
   names: readonly string[],
   own: OwnDirectory,
 ): Promise<Found | null> {
   const name = names.at(-1)!;
-  // What a transfer has not completed.
+  // A partial file of an interrupted transfer.
   if (isReservedName(name)) return null;
   const info = await lookAt(pathBelow(root, names));
   if (info === null) {
@@ -106,7 +106,7 @@ function problemOf(name: string): string | null {
   }
 }
 
-/** What has a path itself, and not by a link; `null` if there is nothing. */
+/** What is at a path, without following a link; `null` if nothing is there. */
 export async function lookAt(path: string): Promise<Deno.FileInfo | null> {
   try {
     return await Deno.lstat(path);

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** No more than these are of help. */
+/** The most names to suggest. */
 const MAX_NAMES = 3;
 
 /** The names that differ in few letters from what was typed, or begin with it; the nearest first. */

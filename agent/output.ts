@@ -9,7 +9,7 @@ import { OutputClosed } from "./failure.ts";
 
 /** How to print. */
 export interface OutputOptions {
-  /** One JSON object a line in place of text. */
+  /** One JSON object per line instead of text. */
   readonly json: boolean;
   /** Warnings, errors and results only. */
   readonly quiet: boolean;
@@ -20,8 +20,8 @@ const RED = 31;
 const encoder = new TextEncoder();
 
 /**
- * Prints. Every line is made printable: control and format characters, which a peer may have put into a name,
- * are escaped. A result that can't be printed is an error, a message that can't is none.
+ * Prints results and messages. Control and format characters, which a peer may have put into a name, are escaped.
+ * Failing to print a result is an error; failing to print a message is not.
  */
 export class Output {
   /** Whether results are JSON. */
@@ -42,7 +42,7 @@ export class Output {
    * Prints a result to stdout.
    *
    * @param lines For people.
-   * @param object The same for programs, printed in place of it with `--json`.
+   * @param object The same for programs, printed instead with `--json`.
    */
   result(lines: string | readonly string[], object: Record<string, unknown>): void {
     if (this.json) return write(Deno.stdout, `${printableJson(object)}\n`);
@@ -71,7 +71,7 @@ export class Output {
     try {
       write(Deno.stderr, `${prefix}${printable(text)}\n`);
     } catch {
-      // Nobody reads it, or a full disk takes no more: what is under way goes on, and there is no other place to say so.
+      // The reader is gone or the disk is full. The work continues, and there is nowhere else to report this.
     }
   }
 }

@@ -8,7 +8,7 @@ import { resolve } from "node:path";
 import { FAILED, Failure } from "./failure.ts";
 import { isIn } from "./served_directory.ts";
 
-/** The directory of the device: nobody else may have its keys, and no peer may write or delete there. */
+/** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
 export class OwnDirectory {
   readonly #path: string;
   readonly #info: Deno.FileInfo;
@@ -38,7 +38,7 @@ export class OwnDirectory {
     if (!isIn(await realPath(path), this.#path)) return;
     throw new Failure(
       FAILED,
-      `${path} is the directory of this device, or in it: the keys there are for nobody else; choose another one`,
+      `${path} is the directory of this device, or in it: its keys must not leave it; choose another one`,
     );
   }
 }

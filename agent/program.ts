@@ -86,7 +86,7 @@ export function makeProgram(run: Run): Command {
       "--home <dir>",
       "where the device is (default: $XDG_STATE_HOME/degu, else ~/.local/state/degu)",
     )
-    .option("--json", "print one JSON object a line")
+    .option("--json", "print one JSON object per line")
     .option("--quiet", "print results, warnings and errors only")
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({

@@ -26,7 +26,7 @@ export interface Progress {
 }
 
 const DRAWINGS_PER_SECOND = 10;
-/** A name with fewer says nothing; then the bar goes first. */
+/** A name cut to fewer columns is useless, so the bar is dropped first. */
 const MIN_NAME_COLUMNS = 8;
 const CLEAR_LINE = "\r\x1b[2K";
 
@@ -111,7 +111,7 @@ export class ProgressBar implements Disposable {
     this.#moved = moved;
   }
 
-  /** Removes the line from the terminal, until it is drawn the next time: there is something to print. */
+  /** Removes the line from the terminal until it is drawn again, so that something else can be printed. */
   clear(): void {
     terminal.write(CLEAR_LINE);
   }
@@ -132,7 +132,7 @@ const terminal = {
     return columnsOfTerminal();
   },
   write(text: string): boolean {
-    // What was printed since the bar began would be written over.
+    // Otherwise it would overwrite what was printed since the bar began.
     if (isCursorMark(text)) return true;
     let bytes = encoder.encode(text);
     while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));

@@ -7,7 +7,7 @@
 import { encode } from "npm:uqr@^0.1.3";
 import type { Output } from "./output.ts";
 
-/** Modules around the code, as ISO/IEC 18004 has it. */
+/** Width of the quiet zone in modules (ISO/IEC 18004). */
 const QUIET_ZONE = 4;
 
 /** Two modules, one above the other, in one character. A terminal shows a filled one light, so these are inverted. */
@@ -16,13 +16,13 @@ const HALVES: readonly (readonly [lowerLight: string, lowerDark: string])[] = [
   ["▄", " "],
 ];
 
-/** Draws a text as a QR code if the terminal is large enough; else says how large it would have to be. */
+/** Draws a text as a QR code if the terminal is large enough; otherwise says how large it must be. */
 export function drawQr(output: Output, text: string): void {
   if (output.json) return;
   const lines = qrLines(text);
   const columns = lines[0]!.length;
   if (!Deno.stdout.isTerminal()) {
-    return output.warn("--qr: the output is no terminal, so no QR code is drawn");
+    return output.warn("--qr: the output is not a terminal, so no QR code is drawn");
   }
   const size = Deno.consoleSize();
   if (size.columns >= columns && size.rows > lines.length) return output.result(lines, {});

@@ -15,7 +15,7 @@ import { keyOf, type Tree, type TreeEntry, type TreeProblem, walkTree } from "./
 /** What a peer shares to read, and where it takes files. */
 export type Area = "share" | "inbox";
 
-/** A list may be endless, and all of it is kept. */
+/** A peer's list may be endless, and all of it is kept in memory. */
 const MAX_ENTRIES = 1_000_000;
 /** The longest path in a tree: no system opens a longer one, and a tree may be endless. */
 const MAX_PATH_LENGTH = 4096;
@@ -56,7 +56,7 @@ export class RemoteFiles {
     return listed;
   }
 
-  /** Lists a directory, which is asked for only if the one that it is in has it; `null` if there is none. */
+  /** Lists a directory, but requests it only if its parent lists it; `null` if there is none. */
   async listIfListed(
     names: readonly string[],
   ): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
@@ -100,7 +100,7 @@ export class RemoteFiles {
     return entry && { ...entry, names: [...parent, entry.name] };
   }
 
-  /** The error where a path leads to nothing: says what is near, or how to look. */
+  /** The error if there is nothing at a path: suggests similar names, or how to list them. */
   async missing({ peer, names }: RemotePath): Promise<Failure> {
     const listOption = this.area === "inbox" ? "--inbox " : "";
     for (let depth = 0; depth <= names.length; depth++) {

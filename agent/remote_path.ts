@@ -1,5 +1,5 @@
 /**
- * Paths on another device, as scp has them: `PEER:PATH`.
+ * Paths on another device, written as for scp: `PEER:PATH`.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export function isRemotePath(text: string): boolean {
 }
 
 /**
- * Reads `PEER:[PATH]`. Slashes at the beginning or in a row, and `.`, mean nothing.
+ * Reads `PEER:[PATH]`. Leading slashes, repeated slashes and `.` are ignored.
  *
  * @throws {Failure} if it has another form, or a name in it can't be the name of a file.
  */

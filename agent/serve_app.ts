@@ -24,7 +24,7 @@ export type About = { readonly [Key in keyof Served]: Key extends "name" ? strin
 const NOT_FOUND: ResponseTuple = [404, "Not Found", {}, null];
 const encoder = new TextEncoder();
 
-/** Serves the share below `/share/`, the inbox below `/inbox/`, and at `/` says which of them there are. */
+/** Serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist. */
 export class ServeApp implements AppObject {
   readonly #about: Uint8Array;
   readonly #apps: ReadonlyMap<string | null, FilesApp>;

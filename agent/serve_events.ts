@@ -1,5 +1,5 @@
 /**
- * What `degu serve` says of what peers do.
+ * What `degu serve` reports about its peers.
  *
  * @module
  */
@@ -13,8 +13,8 @@ import type { Output } from "./output.ts";
 const VERBS = { GET: "has got", PUT: "has put", DELETE: "has removed" } as const;
 
 /**
- * Makes what reports the files that peers have got, put and removed; of lists and questions nothing. Where the output
- * takes no more, that is said once: serving goes on.
+ * Makes what reports the files that peers have got, put and removed; it doesn't report listings and queries. If the output
+ * fails, that is reported once, and serving continues.
  */
 export function exchangeReporter(output: Output): (exchange: Exchange) => void {
   let isLost = false;
@@ -51,7 +51,7 @@ function reportExchange(output: Output, exchange: Exchange): void {
   });
 }
 
-/** The path as the files are named; `null` where it has none. */
+/** The path as the files are named; `null` if it has none. */
 function pathOf(uri: string): string | null {
   try {
     return uri.slice(1).split("/").map((part) => part === "" ? "" : unescapeName(part)).join("/");

@@ -31,7 +31,7 @@ export async function checkServed(
   );
 }
 
-/** Otherwise it would be found out when the first peer is refused. */
+/** Otherwise this would be noticed only when the first peer is refused. */
 function checkWritable(path: string): void {
   if (Deno.permissions.requestSync({ name: "write", path }).state === "granted") return;
   throw new Failure(

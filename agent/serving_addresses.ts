@@ -1,5 +1,5 @@
 /**
- * What a device tells a new peer of where it will be found.
+ * The addresses at which a new peer will find this device.
  *
  * @module
  */

@@ -42,13 +42,13 @@ export interface SyncPlan {
 
 /** How to synchronize. */
 export interface SyncRules {
-  /** Whether to compare contents in place of times. */
+  /** Whether to compare contents instead of times. */
   readonly checksum: boolean;
   /** Whether to delete what the source does not have. */
   readonly delete: boolean;
 }
 
-/** Compares two trees. Pure: nothing is asked or done. */
+/** Compares two trees, with no side effects. */
 export function planSync(source: Tree, target: Tree, rules: SyncRules): SyncPlan {
   const there = new Map(target.entries.map((entry) => [keyOf(entry.names), entry]));
   const wanted = new Map(source.entries.map((entry) => [keyOf(entry.names), entry]));
@@ -138,12 +138,12 @@ function problemOf(
     "remove one of the two, or use --delete";
 }
 
-/** What has to stay at the target though the source does not list it: it has something there all the same. */
+/** What must stay at the target even if the source doesn't list it: the source does have something of this name. */
 function protectedKeys({ skipped, failed }: Tree): Set<string> {
   return new Set([...skipped, ...failed].map(({ names }) => keyOf(names)));
 }
 
-/** Where nothing can be written: what has the name at the target is neither a file nor a directory. */
+/** Names that can't be written: at the target they belong to neither a file nor a directory. */
 function blockedKeys({ skipped }: Tree): Set<string> {
   return new Set(skipped.map(({ names }) => keyOf(names)));
 }

@@ -18,12 +18,12 @@ export interface SyncOptions extends SyncRules {
   readonly dryRun: boolean;
 }
 
-/** Why nothing is deleted where the source is empty. */
+/** Why nothing is deleted if the source is empty. */
 const EMPTY =
-  "it is empty, so nothing is deleted: is its disk mounted? To delete everything all the same, put a " +
+  "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, put a " +
   "file into it first";
 
-/** Makes one side what the other one is. */
+/** Makes one side match the other. */
 export class Synchronization {
   readonly #sides: SyncSides;
   readonly #links: Links;
@@ -47,7 +47,7 @@ export class Synchronization {
     this.#signal = signal;
   }
 
-  /** Does it; resolves to what is to be said of it at the end. */
+  /** Carries it out; resolves to the summary to print at the end. */
   async run(): Promise<string[]> {
     const { source, target } = this.#sides;
     const plan = planSync(source, target, this.#options);

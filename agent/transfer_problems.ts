@@ -19,7 +19,7 @@ export function alreadyThere(): NotMoved {
   return new NotMoved(ALREADY_THERE);
 }
 
-/** What the statuses mean of a file that the peer was to send. */
+/** What the statuses mean if the peer was asked to send a file. */
 const GET_PROBLEMS: Readonly<Record<number, string>> = {
   403: "the peer may not read it",
   404: "it is not there any more",
@@ -27,19 +27,19 @@ const GET_PROBLEMS: Readonly<Record<number, string>> = {
 
 const ALREADY_THERE = "another file of this name is there: replace it with --force";
 
-/** What the statuses mean of a file that the peer was to take. */
+/** What the statuses mean if a file was sent to the peer. */
 const PUT_PROBLEMS: Readonly<Record<number, string>> = {
   403: "the peer refuses it: the name is reserved, or its inbox can't be written",
   404: "the peer refuses the name, or takes no files any more",
   409: "a directory has this name there, or a file has that of its directory",
   412: ALREADY_THERE,
-  413: "it is larger than the peer takes",
+  413: "it is larger than the peer accepts",
   414: "its path is too long for the peer",
   507:
     "the peer has no space left, or its quota is reached: free some there and run the same command again",
 };
 
-/** What the statuses mean of something that was to be deleted. */
+/** What the statuses mean if the peer was asked to delete something. */
 const DELETE_PROBLEMS: Readonly<Record<number, string>> = {
   403: "the peer refuses it: the name is reserved, or its inbox can't be written",
   404: "it is not there any more",

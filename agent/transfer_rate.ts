@@ -4,9 +4,9 @@
  * @module
  */
 
-/** What is longer ago does not count. */
+/** Anything older than this doesn't count. */
 const WINDOW_MILLISECONDS = 5000;
-/** Below this, a rate says nothing yet. */
+/** A rate over less time than this is meaningless. */
 const MIN_MILLISECONDS = 300;
 
 /** The rate of the last seconds. */
@@ -26,7 +26,7 @@ export class TransferRate {
     }
   }
 
-  /** Bytes a second; `null` if that can't be said yet. */
+  /** Bytes per second; `null` if it isn't known yet. */
   get bytesPerSecond(): number | null {
     const [first, last] = [this.#samples[0]!, this.#samples.at(-1)!];
     const elapsed = last.at - first.at;

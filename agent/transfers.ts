@@ -13,7 +13,7 @@ import { ProgressBar } from "./progress_bar.ts";
 import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
 import { formatBytes, formatDuration } from "./units.ts";
 
-/** How many files are moved at a time: while one waits for the disk, the next one is on its way. */
+/** How many files are moved at a time: while one waits for the disk, another is being transferred. */
 const AT_A_TIME = 4;
 /** A larger file gets a connection of its own once it is hashed: a server does not wait for that. */
 const LARGE_BYTES = 67_108_864;
@@ -26,7 +26,7 @@ export interface Job {
   readonly size: number;
   /** What is printed when it has been moved. */
   readonly result: string;
-  /** What `--json` says of it, beside the result. */
+  /** What `--json` prints about it besides the result. */
   readonly object: Readonly<Record<string, unknown>>;
   /** Moves it; resolves to `null` if it was there already. */
   move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
@@ -48,7 +48,7 @@ export class Transfers implements Disposable {
   #movedFiles = 0;
   #unchanged = 0;
   #failed = 0;
-  /** Bytes that are there of files that are under way. */
+  /** Bytes of the files in progress that have arrived or were there before. */
   readonly #underWay = new Map<Job, { there: number; moved: number }>();
 
   /** Begins with nothing to do. */
@@ -62,7 +62,7 @@ export class Transfers implements Disposable {
     return this.#failed;
   }
 
-  /** Notes files that need not be moved. */
+  /** Counts files that don't have to be moved. */
   addUnchanged(count: number): void {
     this.#unchanged += count;
   }
@@ -84,7 +84,7 @@ export class Transfers implements Disposable {
     this.#print(() => output.result(text, object));
   }
 
-  /** Notes, and says, that something could not be done. */
+  /** Counts and reports something that could not be done. */
   fail(
     name: string,
     problem: string,
@@ -99,9 +99,9 @@ export class Transfers implements Disposable {
   }
 
   /**
-   * Moves files. One that can't be moved does not keep the others from it, unless they would fail as well.
+   * Moves files. If one can't be moved, the others still are, unless they would fail as well.
    *
-   * @throws what all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
+   * @throws an error that all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
    */
   async run(links: Links, jobs: readonly Job[]): Promise<void> {
     this.#totalFiles += jobs.length;
@@ -148,7 +148,7 @@ export class Transfers implements Disposable {
       this.#files++;
       this.#show();
     }
-    // An output that takes no more is not the failure of this file.
+    // A closed output is not a failure of this file.
     this.#done(job, result);
   }
 
@@ -228,7 +228,7 @@ export class Transfers implements Disposable {
   /**
    * Says what was done.
    *
-   * @param more What is to be said beside that.
+   * @param more What else to print.
    * @param dryRun Whether nothing was to be moved.
    * @throws {Failure} if something could not be done.
    */
@@ -248,7 +248,7 @@ export class Transfers implements Disposable {
     throw new Failure(
       FAILED,
       `${counted(this.#failed, "error")}: see above; what was moved stays, and running the same ` +
-        "command again goes on with the rest",
+        "command again continues with the rest",
     );
   }
 

@@ -30,7 +30,7 @@ export interface Tree {
   readonly entries: readonly TreeEntry[];
   /** What is neither a file nor a directory, such as a symbolic link: it is left out. */
   readonly skipped: readonly TreeProblem[];
-  /** What could not be listed. If there is any of it, nothing may be concluded from what is missing. */
+  /** What could not be listed. If this isn't empty, a missing name doesn't mean that there is no such file. */
   readonly failed: readonly TreeProblem[];
 }
 

@@ -26,7 +26,7 @@ export interface UploadPlan {
   readonly there: Omit<TreeEntry, "names"> | null;
   /** Whether another file of the name is replaced. */
   readonly replace: boolean;
-  /** Whether size and time are enough to know that the file is there already; else its SHA-256 is compared. */
+  /** Whether size and time are enough to know that the file is there already; otherwise the SHA-256 is compared. */
   readonly trustsTime: boolean;
 }
 

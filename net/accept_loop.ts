@@ -9,7 +9,7 @@ import type { Accepted, Listener } from "./listener.ts";
 import type { Slots } from "./slots.ts";
 import type { Logger } from "./standard_logger.ts";
 
-/** What the loop has to know of its server. */
+/** What the loop needs to know about its server. */
 interface ServerState {
   readonly logger: Logger;
   /** True once the server is stopping. */
@@ -31,7 +31,7 @@ export async function serveConnections(
     const accepted = await accept(listener, state);
     if (accepted === null) return;
     const isFree = !state.stopping && await slots.wait();
-    // Checked in the turn of the start: the server may stop in any turn before it.
+    // Checked in the same turn as the start: the server may stop in any earlier turn.
     if (isFree && !state.stopping) {
       start(accepted);
       continue;

@@ -1,6 +1,6 @@
 /**
- * One coarse timer for all connections with the same time-out: neither a connection nor a wait costs a timer, or
- * a reading of the clock.
+ * One coarse timer for all connections with the same time-out: no connection and no wait needs its own timer or
+ * reads the clock.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 import { wrongType } from "../base/checks.ts";
 import { type Interval, startInterval } from "./interval.ts";
 
-/** How often the timer ticks in the time that a wait may take. */
+/** How many times the timer ticks within one time-out. */
 const TICKS = 8;
 const MAX_INTERVAL = 2 ** 31 - 1;
 
@@ -36,9 +36,9 @@ export class Wait {
   since = -1;
 }
 
-/** Ticks for the deadlines that have one interval, as long as there are any. */
+/** Ticks for all deadlines with the same interval, as long as there are any. */
 class Clock {
-  /** How often it has ticked. */
+  /** How many times it has ticked. */
   tick = 0;
   readonly #milliseconds: number;
   readonly #deadlines = new Map<Deadline, () => void>();
@@ -76,14 +76,14 @@ class Clock {
 /** By the interval in milliseconds. */
 const clocks = new Map<number, Clock>();
 
-/** How many have asked that timers run on between connections. */
+/** How many callers want timers to keep running between connections. */
 let keepers = 0;
 
 /**
- * Lets timers run on for a moment after the last of their connections, because another one may follow at
+ * Keeps timers running for a moment after the last of their connections, because another one may follow at
  * once, as at a server.
  *
- * @returns Stops those that are not needed then; to be called once.
+ * @returns A function that stops the timers that are no longer needed; call it once.
  */
 export function keepTimers(): () => void {
   keepers++;
@@ -110,7 +110,7 @@ export class Deadline {
   /**
    * Starts to watch waits.
    *
-   * @param timeout Seconds, or `null` for no bound.
+   * @param timeout Seconds, or `null` for no limit.
    * @param onExpire Called when a wait has taken too long.
    */
   constructor(timeout: number | null, onExpire: () => void) {
@@ -125,7 +125,7 @@ export class Deadline {
   }
 
   #isOver({ since }: Wait): boolean {
-    // The wait began somewhere between two ticks, hence one more than fit in the time.
+    // The wait began between two ticks, so count one tick more than fit in the time-out.
     return since >= 0 && this.#clock!.tick - since > TICKS;
   }
 
@@ -134,7 +134,7 @@ export class Deadline {
     return this.reading.since >= 0;
   }
 
-  /** Begins a wait, one for bytes unless told otherwise, or begins it again. */
+  /** Begins or restarts a wait, by default the one for bytes. */
   start(wait: Wait = this.reading): void {
     wait.since = this.#clock === null ? 0 : this.#clock.tick;
   }

@@ -1,5 +1,5 @@
 /**
- * What is known of an exchange of a request and its response once it is over.
+ * What is known about an exchange of a request and its response once it is over.
  *
  * @module
  */
@@ -46,8 +46,8 @@ export type WatchExchange = (
 ) => ExchangeWatch;
 
 /**
- * Makes what follows the exchanges of a server; `null` if nobody wants to know. What `onExchange` throws
- * or rejects with is logged, and doesn't reach the connection.
+ * Makes the watch over a server's exchanges; `null` if there is no `onExchange`. What `onExchange` throws
+ * or rejects with is logged and doesn't reach the connection.
  */
 export function makeExchangeWatch(
   onExchange: ((exchange: Exchange) => unknown) | undefined,
@@ -57,7 +57,7 @@ export function makeExchangeWatch(
   const fail = (error: unknown) => logger.error(`an error of onExchange: ${stackOf(error)}`);
   const report = (exchange: Exchange) => {
     try {
-      // To the types an async function is a `() => void`, and nobody else awaits it.
+      // For the types an async function is a `() => void`, and nothing else awaits it.
       const returned = onExchange(exchange);
       if (returned instanceof Promise) returned.catch(fail);
     } catch (error) {
@@ -98,7 +98,7 @@ export class ExchangeWatch {
    * The response begins.
    *
    * @param preamble Bytes of its preamble.
-   * @returns What counts the bytes that are sent.
+   * @returns The counter of the bytes that are sent.
    */
   respond(status: number, preamble: number, framing: Framing | undefined): SentBytes {
     this.#status = status;

@@ -14,9 +14,9 @@ import { MessageSink } from "./message_sink.ts";
 import type { SentBytes } from "./sent_bytes.ts";
 import type { Transport } from "./transport.ts";
 
-/** The buffer of a connection at first; it holds a whole message if that is small, as most are. */
+/** The initial buffer of a connection, large enough for a small message, as most are. */
 const FIRST_BYTES = 1024;
-/** How many times larger it gets for a message that doesn't fit, and how many times too large it may be. */
+/** Growth factor for a message that doesn't fit; also how many times too large the buffer may be. */
 const GROWTH = 4;
 /** A preamble and the part of a body that is available now go out in one write up to this size. */
 const JOINED_BYTES = 65536;
@@ -42,7 +42,7 @@ export class MessageWriter {
   /** The bytes of the single write of a small message. */
   #sending: Uint8Array | null = null;
   #failBody: ((error: unknown) => void) | null = null;
-  /** Counts what the socket takes of the message; `null` if nobody wants to know. */
+  /** Counts the bytes of the message that the socket takes; `null` if they aren't counted. */
   sent: SentBytes | null = null;
 
   /** Makes a writer of messages over a transport. */
@@ -80,7 +80,7 @@ export class MessageWriter {
 
   /**
    * Takes the preamble out of the buffer that {@linkcode beginMessage} returned, which must not be used any more.
-   * Without this call, because no preamble could be made, that buffer is not used again.
+   * If no preamble could be made and this isn't called, that buffer is not used again.
    *
    * @param length Bytes of the preamble.
    */
@@ -183,7 +183,7 @@ export class MessageWriter {
   async #sendLarge(length: number, body: Uint8Array): Promise<void> {
     const out = this.#out;
     const announced = body.length;
-    // Not a large copy: the rest goes out from where it is.
+    // Avoids a large copy: the rest is sent from where it is.
     const head = out.length - length;
     out.set(body.subarray(0, head), length);
     await this.write(out);

@@ -15,7 +15,7 @@ import type { PlainError } from "../worker/plain_error.ts";
 /** A level of a logger. */
 export type Level = typeof LEVELS[number];
 
-/** An app for the workers. */
+/** Where the workers get the app from. */
 export interface AppSource extends ModuleExport {
   /** What the export is called with, to make the app; `null` if it is the app. */
   readonly args: readonly unknown[] | null;
@@ -32,16 +32,16 @@ export interface Service {
 }
 
 /**
- * What a worker starts with. It has a port of its own, since the app may use the worker's: neither must get
- * the other's messages, of which some have the private key.
+ * What a worker starts with. It has a port of its own, since the app may use the worker's: neither may receive
+ * the other's messages, some of which contain the private key.
  */
 export interface PoolWorkerData {
   deguPort?: MessagePort;
 }
 
-/** What a worker is told. */
+/** What the pool sends to a worker. */
 export type Command =
-  /** The first one: make the app. `sslconfig` has texts, no files; `null` for a plain server. */
+  /** The first one: make the app. `sslconfig` has PEM texts instead of files; `null` for a plain server. */
   | { readonly type: "load"; readonly service: Service; readonly sslconfig: ServerSslconfig | null }
   /** The second one: serve. */
   | { readonly type: "listen"; readonly address: Address; readonly sharing: PortSharing }
@@ -60,7 +60,7 @@ export type Report =
   | { readonly type: "pong" }
   | { readonly type: "sslctxSet"; readonly id: number }
   | { readonly type: "log"; readonly level: Level; readonly message: string }
-  /** Nothing caught an error, so the worker ends. */
+  /** An uncaught error, which ends the worker. */
   | { readonly type: "crashed"; readonly error: PlainError }
   /** After "shutdown" or "close": the server has ended. */
   | { readonly type: "closed" };

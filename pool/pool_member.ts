@@ -1,5 +1,5 @@
 /**
- * A place in a pool, which one worker after the other takes.
+ * A place in a pool, held by one worker after another.
  *
  * @module
  */
@@ -25,9 +25,9 @@ export interface PoolState {
   /** Whether the port is shared. */
   readonly reusePort: boolean;
   readonly log: (level: Level, message: string) => void;
-  /** What is in force, for workers that start; `null` for a plain pool. */
+  /** The current configuration, for workers that start later; `null` for a plain pool. */
   sslconfig: ServerSslconfig | null;
-  /** Where to listen: as it was given, and from the first worker on where that listens. */
+  /** Where to listen: the given address, and once the first worker listens, its actual address. */
   address: Address;
 }
 
@@ -37,7 +37,7 @@ export class PoolMember {
   readonly #state: PoolState;
   #thread: WorkerThread | null = null;
   #held: HeldSocket | null = null;
-  /** Whether a thread that was taken for hung may have the socket that is held. */
+  /** Whether a thread that was considered hung may still have the held socket. */
   #isHeldByOthers = false;
   #servingSince: number | null = null;
   #isStopping = false;
@@ -68,7 +68,7 @@ export class PoolMember {
     }
   }
 
-  /** An app may take long to make; but if it never is, the place stays empty. */
+  /** Making an app may take long; if it never finishes, the place stays empty. */
   #warnLater(): ReturnType<typeof setTimeout> {
     const { times, log } = this.#state;
     const late = times.heartbeat.every * times.heartbeat.missed;
@@ -101,7 +101,7 @@ export class PoolMember {
     thread.ended.then(() => clearInterval(watching));
   }
 
-  /** From now on a worker that ends is replaced. */
+  /** From now on, a worker that ends is replaced. */
   keep(): void {
     this.#keeping = this.#keep();
   }
@@ -111,14 +111,14 @@ export class PoolMember {
     await this.#thread?.setSslctx(sslconfig);
   }
 
-  /** Ends the worker after the requests in progress; none takes its place. */
+  /** Ends the worker after the requests in progress; it is not replaced. */
   async shutdown(): Promise<void> {
     this.#stop();
     await this.#thread?.shutdown();
     await this.#keeping;
   }
 
-  /** Ends the worker; none takes its place. */
+  /** Ends the worker; it is not replaced. */
   async close(): Promise<void> {
     this.#stop();
     await this.#thread?.close();
@@ -158,7 +158,7 @@ export class PoolMember {
   async #cleanUp({ hung }: Ending): Promise<void> {
     const { address } = this.#state;
     this.#isHeldByOthers ||= hung;
-    // The kernel goes on giving the socket its share of the connections, so every worker from now on takes
+    // The kernel still assigns connections to the socket, so every later worker takes
     // it over.
     if (!this.#isHeldByOthers) this.#hold(null);
     if (!hung || this.#servingSince === null || typeof address !== "string") return;

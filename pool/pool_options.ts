@@ -1,5 +1,5 @@
 /**
- * What a pool is given.
+ * The arguments and options of a pool.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export interface PoolOptions {
   workers?: number | undefined;
   /** Which clients to trust, and the identity of the server; without it the connections are plain. */
   sslconfig?: ServerSslconfig | undefined;
-  /** The options of the server in each worker: its limits are those of one worker. */
+  /** The options of the server in each worker: limits apply to each worker. */
   server?: Omit<ServerOptions, "logger" | "onExchange"> | undefined;
   /**
    * The logger that all workers report to; `console` works.
@@ -62,7 +62,7 @@ export interface PoolOptions {
   onExchange?: PoolExport | undefined;
 }
 
-/** A worker costs memory, and more of them than cores gain nothing. */
+/** Each worker costs memory, and more workers than cores gain nothing. */
 const MAX_WORKERS = 256;
 
 /** The levels of the default logger that aren't discarded. */
@@ -73,13 +73,13 @@ export interface PoolPlan {
   readonly address: Address;
   readonly workers: number;
   readonly service: Service;
-  /** In texts, without a file; `null` for a plain pool. */
+  /** With PEM texts instead of files; `null` for a plain pool. */
   readonly sslconfig: ServerSslconfig | null;
   readonly logger: Logger;
 }
 
 /**
- * Checks what a pool is given, and reads the files of its *sslconfig*.
+ * Checks the arguments of a pool, and reads the files of its *sslconfig*.
  *
  * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed.
@@ -108,8 +108,8 @@ export function checkPool(address: Address, app: PoolApp, options: PoolOptions):
 }
 
 /**
- * Checks an *sslconfig*, reads its files, and returns a copy in texts: so all workers have the same, also
- * those that are started later.
+ * Checks an *sslconfig*, reads its files, and returns a copy with their texts, so that all workers have the same
+ * one, including those that start later.
  *
  * @throws what `buildServerSslctx` does.
  */

@@ -18,7 +18,7 @@ import { loadModuleExport, type ModuleExport } from "../worker/module_export.ts"
 import { toPlainError } from "../worker/plain_error.ts";
 import type { AppSource, Command, Level, Report, Service } from "./messages.ts";
 
-/** Does what the pool tells it, and reports. */
+/** Carries out the pool's messages, and reports back. */
 export class PoolServer {
   readonly #report: (report: Report) => void;
   #service: Service | null = null;
@@ -33,7 +33,7 @@ export class PoolServer {
     this.#report = report;
   }
 
-  /** Does what the pool tells it; resolves when that is done. */
+  /** Carries out a message of the pool; resolves when that is done. */
   async receive(command: Command): Promise<void> {
     try {
       await this.#obey(command);
@@ -86,7 +86,7 @@ export class PoolServer {
 
   #makeLogger(levels: readonly Level[]): Logger {
     const log = (level: Level) => (message: string) => {
-      // The pool says it for all workers.
+      // The pool logs it once for all workers.
       if (message === EVERY_CLIENT_IS_ACCEPTED) return;
       if (levels.includes(level)) this.#report({ type: "log", level, message });
     };

@@ -9,7 +9,7 @@ import { toPlainError } from "../worker/plain_error.ts";
 import type { Command, PoolWorkerData, Report } from "./messages.ts";
 import { PoolServer } from "./pool_server.ts";
 
-/** How a worker ends that an error has ended. */
+/** The exit code of a worker that an error has ended. */
 const CRASHED = 1;
 
 const port = takePort(workerData);
@@ -23,7 +23,7 @@ function run(port: MessagePort): void {
   };
   const onEvent = (event: Event) => {
     if (event.defaultPrevented) return;
-    event.preventDefault(); // else Deno prints it
+    event.preventDefault(); // otherwise Deno prints it
     crash(event instanceof ErrorEvent ? event.error : (event as PromiseRejectionEvent).reason);
   };
   const listen = () => {
@@ -41,7 +41,7 @@ function run(port: MessagePort): void {
   });
 }
 
-/** Takes the port from where the app could find it; `null` in a thread that is no worker of a pool. */
+/** Takes the port from where the app could find it; `null` in a thread that isn't a worker of a pool. */
 function takePort(data: unknown): MessagePort | null {
   const given = (data ?? {}) as PoolWorkerData;
   const port = given.deguPort ?? null;

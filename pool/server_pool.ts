@@ -11,7 +11,7 @@ import { EVERY_CLIENT_IS_ACCEPTED } from "../net/tls/listener.ts";
 import { PoolMember, type PoolState, type PoolTimes } from "./pool_member.ts";
 import { checkPool, type PoolApp, type PoolOptions, readSslconfig } from "./pool_options.ts";
 
-/** A worker that is silent for 30 seconds is taken for hung. */
+/** A worker that is silent for 30 seconds is considered hung. */
 const TIMES: PoolTimes = {
   heartbeat: { every: 5000, missed: 6 },
   restart: { first: 100, most: 10_000 },
@@ -26,13 +26,13 @@ export let startPool: (
 ) => Promise<ServerPool>;
 
 /**
- * Servers of one app in workers, which share a port: so more than one core serves, and an app that is
- * busy doesn't hold up this thread. {@linkcode ServerPool.start} makes one.
+ * Serves one app from several workers that share a port, so that more than one core is used and a busy
+ * app doesn't block this thread. {@linkcode ServerPool.start} makes one.
  *
  * The kernel distributes the connections. A worker that fails, ends itself, or doesn't answer for 30
- * seconds is logged and replaced, after 100 ms, and twice as long each time up to 10 s; the others go
- * on serving. The workers share nothing: each has its own app, and the limits in `server` are those of
- * one worker.
+ * seconds is logged and replaced, after 100 ms at first and then twice as long each time, up to 10 s; the
+ * others continue to serve. The workers share nothing: each has its own app, and the limits in `server`
+ * apply to each worker.
  *
  * @example
  * ```ts
@@ -114,9 +114,9 @@ export class ServerPool implements AsyncDisposable {
   }
 
   /**
-   * Replaces the context of all workers, like `SSLServer.setSslctx`; resolves when it is in force in all
-   * of them. Workers that start later have it, too. The files are read once, here. If this rejects, the
-   * context that was in force stays in force.
+   * Replaces the context of all workers, like `SSLServer.setSslctx`; resolves when all of them use the new
+   * one. Workers that start later use it, too. The files are read once, here. If this rejects, the old
+   * context stays in use.
    *
    * @param sslconfig The new configuration, as of an `SSLServer`.
    * @throws {TypeError} if the pool has no TLS.

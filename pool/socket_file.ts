@@ -1,8 +1,8 @@
 /**
- * The file of a Unix socket, which more than its worker may remove.
+ * The file of a Unix socket, which may be removed by others than its worker.
  *
- * Deno removes whatever is at the path when it closes a socket. A thread that was taken for hung, and comes
- * back after all, so removes the file of its successor, whom nobody can reach from then on.
+ * Deno removes whatever is at the path when it closes a socket. So if a thread that was considered
+ * hung returns after all, it removes the file of its successor, which no client can reach from then on.
  *
  * @module
  */
@@ -15,8 +15,8 @@ const LOST_AFTER = 2;
 /**
  * Looks for a file in the background, and reports once that it is gone.
  *
- * @param every Milliseconds between two looks; the second that misses it counts.
- * @returns What `clearInterval` ends.
+ * @param every Milliseconds between two checks; the file counts as gone if two in a row miss it.
+ * @returns The timer, for `clearInterval`.
  */
 export function watchFile(path: string, every: number, onLost: () => void): Interval {
   let missed = 0;
@@ -29,7 +29,7 @@ export function watchFile(path: string, every: number, onLost: () => void): Inte
   return watching;
 }
 
-/** `false` where it can't be known. */
+/** `false` if it can't be determined. */
 function isMissing(path: string): boolean {
   try {
     Deno.lstatSync(path);

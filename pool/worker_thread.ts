@@ -34,9 +34,9 @@ export interface Heartbeat {
   readonly missed: number;
 }
 
-/** How a worker has ended. */
+/** How a worker ended. */
 export interface Ending {
-  /** What it has done, for a log: `"has ended by itself"`. */
+  /** What happened, for a log: `"has ended by itself"`. */
   readonly what: string;
   /** What {@linkcode WorkerThread.load} and {@linkcode WorkerThread.listen} reject with. */
   readonly error: Error;
@@ -49,13 +49,13 @@ export interface Ending {
 /** A server that is up. */
 export interface Serving {
   readonly address: Address;
-  /** Its listening socket, which outlives the worker; `null` where that is not possible. */
+  /** Its listening socket, which outlives the worker; `null` if that is not possible. */
   readonly held: HeldSocket | null;
 }
 
 /** A worker with a server. It is used once: a new one takes its place. */
 export class WorkerThread {
-  /** Resolves when the worker has ended, or is taken for dead. */
+  /** Resolves when the worker has ended or is considered dead. */
   readonly ended: Promise<Ending>;
   readonly #ended = Promise.withResolvers<Ending>();
   readonly #worker: Worker;
@@ -87,7 +87,7 @@ export class WorkerThread {
     port.on("message", (report: Report) => this.#receive(report));
     worker.on("error", (error) => this.#fail(asError(error)));
     worker.on("exit", async (code) => {
-      // After what the worker has still reported: with its end, its end of the port is closed.
+      // After its last reports: when the worker ends, its end of the port is closed.
       await this.#portClosed.promise;
       this.#end(`has ended by itself, as with Deno.exit(), with exit code ${code}`);
     });
@@ -102,7 +102,7 @@ export class WorkerThread {
   ): Promise<WorkerThread> {
     const { MessageChannel, Worker } = await import("node:worker_threads");
     const url = new URL("./pool_worker.ts", import.meta.url);
-    // It takes modules of files and data alone, so one of a published package is imported by one of data.
+    // Workers start only from file: and data: URLs, so a data: module imports the one of a published package.
     const isFile = url.protocol === "file:";
     const from = isFile ? url : new URL(`data:text/javascript,import ${JSON.stringify(url.href)};`);
     const { port1, port2 } = new MessageChannel();
@@ -155,7 +155,7 @@ export class WorkerThread {
     await this.#terminate();
   }
 
-  /** Ends the worker after the requests in progress that are answered soon; another takes its place. */
+  /** Ends the worker after the requests in progress that finish soon; another one replaces it. */
   async giveUp(what: string): Promise<void> {
     this.#stop("shutdown");
     await this.#soon();
@@ -163,7 +163,7 @@ export class WorkerThread {
     await this.#worker.terminate();
   }
 
-  /** A worker that has been told to listen may hold a socket, which it has to close itself. */
+  /** A worker that has been told to listen may hold a socket, which only it can close. */
   #stop(type: "shutdown" | "close"): void {
     if (this.#mayServe) this.#post({ type });
     else this.#closed.resolve();

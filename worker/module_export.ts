@@ -1,5 +1,5 @@
 /**
- * Exports of modules, by which code is named that a worker is to run.
+ * Exports of modules, which name the code that a worker runs.
  *
  * @module
  */

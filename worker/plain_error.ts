@@ -28,7 +28,7 @@ export function toPlainError(thrown: unknown): PlainError {
     if (thrown instanceof Error) return takeApart(thrown, new Map());
     return makePlain(typeof thrown === "string" ? thrown : Deno.inspect(thrown));
   } catch {
-    // It has a getter that throws, say, or too many causes for the stack.
+    // For example, a getter throws, or there are too many causes for the stack.
     return makePlain("what was thrown can't be read");
   }
 }
@@ -103,12 +103,12 @@ function makeError({ name, message, errors, isDomException }: PlainError): Error
   try {
     return new (Class as ErrorConstructor)(message);
   } catch {
-    // A program may have put a class of its own there.
+    // A program may have replaced the global class.
     return new Error(message);
   }
 }
 
-/** As an error has it: not enumerable. */
+/** Not enumerable, as in a real error. */
 function define(error: Error, name: string, value: unknown): void {
   Object.defineProperty(error, name, { value, writable: true, configurable: true });
 }

@@ -47,7 +47,7 @@ also after Ctrl-C.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
-    .option("-r, --recursive", "get directories with all that is in them")
+    .option("-r, --recursive", "get directories with everything in them")
     .action((paths: string[], options: GetOptions, command: Command) =>
       run(command, (context) => get(context, readArguments(paths), options))
     );
@@ -92,7 +92,7 @@ async function get(context: Context, args: Arguments, options: GetOptions): Prom
       try {
         for (const job of await getting.plan(peer.files, source)) jobs.push(job);
       } catch (error) {
-        // The others can be moved all the same.
+        // The others can still be moved.
         if (!(error instanceof Failure) || sources.length === 1) throw error;
         const { peer: name, names, directory } = source;
         transfers.fail(formatRemotePath(name, names, directory), explain(error));

@@ -108,7 +108,7 @@ async function paired({ output, signal }: Context, invitation: Invitation): Prom
   }
 }
 
-/** The other device may have read its line from a pipe, and have closed that since. */
+/** The other device may have read its line from a pipe, and have closed the pipe since then. */
 function announcePeer({ output }: Context, { name, id }: Peer): void {
   try {
     output.result(`paired with ${name} ${id}`, { name, id });

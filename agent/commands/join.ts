@@ -24,8 +24,8 @@ export function addJoin(program: Command, run: Run): void {
   const command = program.command("join")
     .summary("pair with the device that has invited this one")
     .description(
-      "Pairs with the device whose invitation the line is. White space in it is ignored. With - it is read from " +
-        "stdin, so that it is in no list of processes and no history.",
+      "Pairs with the device that printed the line. White space in it is ignored. With - it is read from " +
+        "stdin, which keeps it out of process lists and the shell's history.",
     )
     .argument("<line>", 'what "degu invite" has printed, or - to read it from stdin')
     .option("--as <name>", "what the other device is called here (default: its own name)");
@@ -68,7 +68,7 @@ async function pair(device: Device, line: string, options: JoinOptions): Promise
   }
 }
 
-/** Whether nobody has answered, so nobody has refused. */
+/** Whether nothing answered, so that the invitation was not refused. */
 function isOutOfReach({ cause }: DeguError): boolean {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
   return errors.every((error) =>

@@ -23,7 +23,7 @@ export function addLs(program: Command, run: Run): void {
   const command = program.command("ls")
     .summary("list what a peer shares")
     .description(
-      "Lists a directory that a peer shares, by name; directories end with a slash. Of a file the name is printed.",
+      "Lists a directory that a peer shares, by name; directories end with a slash. For a file, prints its name.",
     )
     .argument("<peer:path>", "the directory; PEER: is all of it")
     .option("--inbox", "list its inbox instead")
@@ -62,14 +62,14 @@ async function find(files: RemoteFiles, path: RemotePath): Promise<TreeEntry[]> 
     const found = await files.find(names);
     if (found?.kind === "file" && !directory) return [found];
     if (found?.kind !== "directory") throw await files.missing(path);
-    // It has the same name in other characters.
+    // The same name in another Unicode normalization.
     listed = await files.list(found.names);
   }
   const entries = [...listed?.values() ?? []].map((entry) => ({ ...entry, names: [entry.name] }));
   return entries.sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
-/** A time of this place, to the minute. */
+/** A time in the local time zone, to the minute. */
 function formatTime(time: Date): string {
   const local = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
   return local.toISOString().slice(0, 16).replace("T", " ");

@@ -12,7 +12,7 @@ import { type Context, openClient, openDevice } from "../context.ts";
 import { FAILED, Failure } from "../failure.ts";
 import type { About } from "../serve_app.ts";
 
-/** Answers are shorter. */
+/** More than any valid answer. */
 const MAX_BYTES = 4096;
 
 /** Adds `degu ping`. */
@@ -54,7 +54,7 @@ async function ping(context: Context, peerName: string): Promise<void> {
   );
 }
 
-/** What the peer says of itself. */
+/** What the peer reports about itself. */
 async function ask(connection: Connection): Promise<Pick<About, "share" | "inbox">> {
   const { status, headers, body } = await connection.get("/");
   const length = headers["content-length"];

@@ -43,7 +43,7 @@ into PATH, and keeps its name. Without PATH that is the inbox itself. Another fi
     )
     .usage("[OPTION]... FILE... PEER:[PATH]")
     .argument("<path...>", "what to put; the last one is where")
-    .option("-r, --recursive", "put directories with all that is in them")
+    .option("-r, --recursive", "put directories with everything in them")
     .option("--force", "replace other files of the same name")
     .action((paths: string[], options: PutOptions, command: Command) =>
       run(command, (context) => put(context, readArguments(paths), options))
@@ -192,7 +192,7 @@ class Putting {
     return isDirectory ? [...names, name] : names;
   }
 
-  /** The names of a directory there: always below the target, so that the command means the same again. */
+  /** The names of a directory at the peer: always below the target, so that the command means the same when repeated. */
   #placeDirectory(path: string): readonly string[] {
     const { names, isFile } = this.#target;
     if (!isFile) return [...names, ...nameOf(path)];

@@ -17,7 +17,7 @@ import { explainTransfer } from "../transfer_problems.ts";
 export function addRm(program: Command, run: Run): void {
   const command = program.command("rm")
     .summary("remove a file from the inbox of a peer")
-    .description("Removes a file, or a directory that is empty, from the inbox of a peer.")
+    .description("Removes a file or an empty directory from the inbox of a peer.")
     .argument("<peer:path>", "what to remove")
     .action((path: string, _options: unknown, command: Command) =>
       run(command, (context) => rm(context, parseRemotePath(path)))
@@ -25,7 +25,7 @@ export function addRm(program: Command, run: Run): void {
   addPeerOptions(command);
   addExamples(command, [
     ["degu rm laptop:report.pdf", "what was put there"],
-    ["degu rm laptop:photos/", "a directory that is empty"],
+    ["degu rm laptop:photos/", "an empty directory"],
   ]);
 }
 

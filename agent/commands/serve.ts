@@ -49,7 +49,7 @@ export function addServe(program: Command, run: Run): void {
     "--listen <address>",
     `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
   );
-  command.option("--announce", "let peers find this device in the local network (mDNS)");
+  command.option("--announce", "let peers find this device on the local network (mDNS)");
   command.action((options: Options, command: Command) =>
     run(command, (context) => serve(context, options))
   );
@@ -137,7 +137,7 @@ async function bind(
   }
 }
 
-/** Tells the local network where the device is, until it is disposed of. */
+/** Announces the device on the local network until it is disposed of. */
 function startAnnouncing(
   context: Context,
   { name, id }: Device,
@@ -152,7 +152,7 @@ function startAnnouncing(
   return announcement;
 }
 
-/** Says what is still missing for anybody to use it. */
+/** Warns about whatever still keeps peers from using the server. */
 async function advise(
   { output }: Context,
   device: Device,

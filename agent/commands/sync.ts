@@ -1,5 +1,5 @@
 /**
- * `degu sync`: makes a directory what another one is, on another device.
+ * `degu sync`: makes a directory match one on another device.
  *
  * @module
  */
@@ -18,17 +18,17 @@ import { Transfers } from "../transfers.ts";
 /** Adds `degu sync`. */
 export function addSync(program: Command, run: Run): void {
   const command = program.command("sync")
-    .summary("make a directory what another one is, one way")
+    .summary("make one directory match another, one way")
     .description(
       `Copies what is new or differs in size or time: from the share of a peer to a directory here, or from here to \
 the inbox of a peer. What is in the one directory is put into the other one; files that differ are replaced.`,
     )
     .usage("[OPTION]... PEER:DIR DIR | DIR PEER:DIR")
-    .argument("<from>", "the directory that is copied: PEER:DIR, or DIR")
+    .argument("<from>", "the directory to copy: PEER:DIR, or DIR")
     .argument("<to>", "the other one: DIR, or PEER:DIR")
     .option(
       "--checksum",
-      "compare files of the same size by their SHA-256, in place of their times",
+      "compare files of the same size by SHA-256 instead of time",
     )
     .option("--delete", "delete what the first directory does not have")
     .option("--dry-run", "say what would be done, and change nothing")

@@ -1,5 +1,5 @@
 /**
- * Who has a name, where two devices want the same one (RFC 6762 §8 and §9).
+ * Which device gets a name that two devices want (RFC 6762 §8 and §9).
  *
  * @module
  */
@@ -24,8 +24,8 @@ export function isConflict(
 }
 
 /**
- * Whether we have to give way to another device that is about to take our name at the same moment: the one
- * whose records are later in the order of their bytes wins (RFC 6762 §8.2).
+ * Whether this device must yield to another one that probes for the same name at the same time: the device
+ * whose records come later in byte order wins (RFC 6762 §8.2).
  *
  * @param own Our records, in the order of their types.
  * @param authorities What the other one is going to announce.

@@ -1,5 +1,5 @@
 /**
- * A UDP socket that hands on only what is worth decoding.
+ * A UDP socket that passes on only packets worth decoding.
  *
  * @module
  */
@@ -15,7 +15,7 @@ const MAX_PACKET_BYTES = 9000;
  */
 const BYTES_PER_SECOND = 50_000;
 const BURST_BYTES = 100_000;
-/** What a packet counts at least. */
+/** The least that a packet counts. */
 const LEAST_BYTES = 200;
 
 /** Says whether packets from an address are listened to. */
@@ -36,8 +36,8 @@ export function guardedSocket(type: "udp4" | "udp6", port: number, accept: Accep
     return emit(event as "message", ...args as [Buffer, RemoteInfo]);
   };
   const isWorthDecoding = (message: Uint8Array, from: RemoteInfo): boolean => {
-    // A response from another port is to be ignored (RFC 6762 §6); a query from one wants a response sent to
-    // it alone, and so to whomever a forged address names.
+    // A response from another port is to be ignored (RFC 6762 §6); a query from one asks for a response to
+    // its sender alone, which a forged address could direct at a victim.
     if (from.port !== port || message.length > MAX_PACKET_BYTES) return false;
     return accept(from.address) && budget.take(message.length);
   };

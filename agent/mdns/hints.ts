@@ -15,11 +15,11 @@ import { isLoopback } from "./interfaces.ts";
 import { isSameName, type KnownRecord, type Question } from "./packet.ts";
 import { idIn, SERVICE, shortId } from "./service.ts";
 
-/** What is kept of what anyone can send: what came first goes first. */
+/** Limits on what is kept, since anyone can send anything; the oldest entry is dropped first. */
 const MAX_INSTANCES = 64;
 const MAX_HOSTS = 64;
 const MAX_HOST_ADDRESSES = 16;
-/** What comes out of it: each address is tried. */
+/** The most addresses returned: each of them is tried. */
 const MAX_ADDRESSES = 16;
 /** The most questions of one packet. */
 const MAX_QUESTIONS = 8;
@@ -122,7 +122,7 @@ export class Hints {
   }
 }
 
-/** The value of a key, made if there is none; the oldest goes if there are too many. */
+/** The value of a key, made if there is none; the oldest is dropped if there are too many. */
 function remembered<V>(map: Map<string, V>, key: string, most: number, make: () => V): V {
   const known = map.get(key);
   if (known !== undefined) return known;

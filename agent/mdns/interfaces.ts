@@ -34,7 +34,7 @@ export interface Place {
 /** The groups of mDNS (RFC 6762 §3). */
 export const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
 
-/** Where mDNS is spoken: everywhere but on the loopback interface, which is used if there is no other. */
+/** The interfaces for mDNS: all but the loopback interface, which is used only if there is no other. */
 export function findPlaces(interfaces: readonly Interface[]): Place[] {
   const all = [...Map.groupBy(interfaces, ({ name }) => name)];
   const outward = all.filter(([, own]) => !own.some(({ address }) => isLoopback(address)));

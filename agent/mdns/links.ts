@@ -16,7 +16,7 @@ import {
   type Outgoing,
 } from "./packet.ts";
 
-/** How often the interfaces are looked at. */
+/** How often the interfaces are checked. */
 const LOOK_MILLISECONDS = 2000;
 
 /** What differs in a test. */
@@ -28,7 +28,7 @@ export interface Network {
 /** The network that there is. */
 export const NETWORK: Network = { port: 5353, findInterfaces: () => Deno.networkInterfaces() };
 
-/** What a user of links is told. */
+/** What links report to their user. */
 export interface Listener {
   /** A packet has arrived. Must not throw. */
   onPacket(packet: Incoming, link: Link): void;
@@ -134,7 +134,7 @@ export class Links implements AsyncDisposable {
     await Promise.all([...this.#ready].map((link) => link.respond(responseFor(link))));
   }
 
-  /** Nobody waits for it, and it must not end the process: what fails is tried again the next time. */
+  /** Not awaited, and it must not end the process: anything that fails is retried the next time. */
   #lookAgain(): void {
     try {
       this.#look();
@@ -165,7 +165,7 @@ export class Links implements AsyncDisposable {
     socket.on("warning", tell);
     socket.on("error", (error) => {
       tell(error);
-      // The next look tries again.
+      // Retried at the next check.
       if (this.#links.get(key) === link) this.#close(key);
     });
     socket.on("packet", (packet) => {

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Waits so many milliseconds, which may be `Infinity`, or until one of the signals is aborted. Never rejects. */
+/** Waits this many milliseconds, which may be `Infinity`, or until one of the signals is aborted. Never rejects. */
 export function pause(milliseconds: number, ...signals: AbortSignal[]): Promise<void> {
   return new Promise((resolve) => {
     if (signals.some(({ aborted }) => aborted)) return resolve();

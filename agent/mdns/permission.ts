@@ -9,7 +9,7 @@ import { GROUPS, type Place } from "./interfaces.ts";
 /**
  * The protocols whose group may be used.
  *
- * @throws {Deno.errors.NotCapable} if none may be: a socket would end the process.
+ * @throws {Deno.errors.NotCapable} if none may be: opening a socket would then end the process.
  */
 export function permittedTypes(port: number): Place["type"][] {
   const hosts = { udp4: `${GROUPS.udp4}:${port}`, udp6: `[${GROUPS.udp6}]:${port}` };

@@ -1,5 +1,5 @@
 /**
- * Answers what is asked on the links about one service, and no more often than the rules allow.
+ * Answers queries on the links about one service, no more often than the rules allow.
  *
  * @module
  */
@@ -8,9 +8,9 @@ import type { Link } from "./links.ts";
 import { type Incoming, knownRecords } from "./packet.ts";
 import { allRecords, instanceName, isAsked, isKnown, type Service } from "./service.ts";
 
-/** Between two responses on one link (RFC 6762 §6): whatever is asked, the answers are no flood. */
+/** Between two responses on one link (RFC 6762 §6): queries can't provoke a flood of answers. */
 const GAP_MILLISECONDS = 1000;
-/** The same for an answer to somebody who is about to take the name (RFC 6762 §6). */
+/** The same for an answer to a device that probes for the name (RFC 6762 §6). */
 const DEFENSE_GAP_MILLISECONDS = 250;
 /** A response is held back for a moment, at random, since others may answer, too (RFC 6762 §6). */
 const LEAST_DELAY_MILLISECONDS = 20;
@@ -37,7 +37,7 @@ export class Responder implements Disposable {
   /** Answers a query, if it asks for a record of the service. */
   answer({ questions, answers, authorities }: Incoming, link: Link): void {
     if (!isAsked(questions, allRecords(this.#service, link.place.addresses))) return;
-    // Somebody who wants a name says in the same packet what for.
+    // A device that probes for a name sends its proposed records in the same packet.
     if (authorities.length > 0) return this.#respondAfter(0, DEFENSE_GAP_MILLISECONDS, link);
     const asksForName = questions.some(({ name }) => name === instanceName(this.#service));
     if (!asksForName && isKnown(knownRecords(answers), this.#service)) return;

@@ -93,7 +93,7 @@ export function isAsked(questions: readonly Question[], records: readonly KnownR
   );
 }
 
-/** Whether the one who asks knows the instance, and for long enough (RFC 6762 §7.1). */
+/** Whether the querier already knows the instance, and for long enough (RFC 6762 §7.1). */
 export function isKnown(known: readonly KnownRecord[], service: Service): boolean {
   return known.some((record) =>
     record.type === "PTR" && isSameName(record.name, SERVICE) && record.ttl >= OTHER_SECONDS / 2 &&

@@ -27,7 +27,7 @@ export interface ByteSink {
    * many were written, and the rest is passed again.
    */
   write(bytes: Uint8Array): Promise<number | void>;
-  /** How many bytes are best written at a time, if it matters. */
+  /** The best number of bytes for one write, if it matters. */
   readonly pieceBytes?: number;
 }
 
@@ -44,7 +44,7 @@ export async function writeAll(sink: ByteSink, bytes: Uint8Array): Promise<void>
  * The bytes that are left after a write that resolved to `written`.
  *
  * @param length How many bytes there were when the write began.
- * @throws {BodyError} if the sink can't have written as many, or the array has lost its bytes since.
+ * @throws {BodyError} if the sink can't have written as many, or the array was detached meanwhile.
  */
 export function notWritten(bytes: Uint8Array, length: number, written: number | void): Uint8Array {
   if (written === undefined || written === length) return EMPTY;
@@ -108,14 +108,14 @@ function pieceBytesOf({ pieceBytes }: ByteSink): { pieceBytes: number } | undefi
 /** At most this many bytes are passed on at a time. */
 export const MAX_PIECE_BYTES = 2097152;
 const CAPACITY = 65536;
-/** Bytes of a buffer at first. */
+/** The initial size of a buffer, in bytes. */
 const FIRST_BYTES = 2048;
-/** How many times larger a buffer gets that was filled, and how many times too large one may be. */
+/** Growth factor of a buffer that was filled; also how many times too large one may be. */
 const GROWTH = 4;
 
 /**
  * A buffer over a source: the bytes from `start` to `end` have been read but not yet consumed. It begins
- * small, grows when a read fills it, and gets smaller again between messages that need less.
+ * small, grows when a read fills it, and shrinks between messages that need less.
  */
 export class ByteReader {
   /** The buffer; allocated on first use. */
@@ -151,7 +151,7 @@ export class ByteReader {
    */
   room(): Uint8Array {
     const { length } = this.bytes;
-    // A source that fills the buffer probably has more.
+    // A source that has filled the buffer probably has more.
     if (this.end === length && length < this.#usual) {
       this.#moveTo(this.#largerBytes);
     } else if (this.start === this.end) {

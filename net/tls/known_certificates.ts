@@ -1,6 +1,6 @@
 /**
- * What was found out about certificates, for as long as their peers return: a certificate that has the same
- * bytes is parsed once. Whether it is valid now, and trusted, is decided each time.
+ * A cache of parsed certificates, for peers that return: a certificate with the same bytes is parsed once.
+ * Whether it is valid now, and trusted, is decided each time.
  *
  * @module
  */
@@ -12,10 +12,10 @@ import { publicKeyOf } from "./signature.ts";
 
 /** How many certificates are remembered: some megabytes at most. */
 const MAX_KNOWN = 1000;
-/** Larger ones are not remembered: bytes of a certificate. */
+/** The largest certificate that is remembered, in bytes. */
 const MAX_KNOWN_BYTES = 2048;
 
-/** What follows from the bytes of a certificate alone. It is shared, and nothing of it may be changed. */
+/** Everything derived from the bytes of a certificate alone. It is shared and must not be changed. */
 export class KnownCertificate {
   /** The parsed certificate. */
   readonly certificate: Certificate;
@@ -54,7 +54,7 @@ export class KnownCertificate {
 const known = new Map<string, KnownCertificate>();
 
 /**
- * Reads a certificate, or remembers it: only one with the very same bytes counts as known.
+ * Parses a certificate, or returns the remembered one with exactly the same bytes.
  *
  * @param der The certificate in DER.
  * @throws {RangeError} if it isn't one.

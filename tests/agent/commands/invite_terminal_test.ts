@@ -60,7 +60,7 @@ test("a line that is pasted in pieces is asked for only when no more comes", asy
     steps: [["paste the line", `${line}\n`]],
   });
   assertEquals(code, 0, shown);
-  assert(!shown.includes("not whole"), shown);
+  assert(!shown.includes("incomplete"), shown);
   assertEquals((await invite.ended()).code, 0);
 });
 
@@ -113,7 +113,7 @@ test("an interrupt by the keyboard ends it with 130", async (homes) => {
 test("join asks for the line on a terminal, where it can be interrupted", async (homes) => {
   const { code, shown } = await runOnTerminal({
     command: commandOf(homes, ["join", "-", "--serving", "127.0.0.1:2"]),
-    steps: [["paste the line", "degu:AAAA\n"], ["not whole yet", "\x03"]],
+    steps: [["paste the line", "degu:AAAA\n"], ["the line is incomplete", "\x03"]],
   });
   assertEquals(code, 130, shown);
 });

@@ -40,7 +40,10 @@ Deno.test("an address of another machine is named", async () => {
   for (const args of [["serve", ...line], ["invite", ...line, "--serving", "127.0.0.1:1"]]) {
     const { code, stderr } = await homes.run("camera", args, net);
     assertEquals(code, 1, stderr);
-    assertStringIncludes(stderr, "203.0.113.7:0 is no address of this machine: give one that is");
+    assertStringIncludes(
+      stderr,
+      "203.0.113.7:0 is not an address of this machine: use one that is",
+    );
   }
 });
 
@@ -82,7 +85,7 @@ Deno.test("without a terminal --qr reports that it draws nothing, and the line i
   await homes.init("camera");
   const { stdout, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1", "--qr"], NET);
   assertMatch(stdout, /^degu:[\w-]+\n$/);
-  assertStringIncludes(stderr, "--qr: the output is no terminal");
+  assertStringIncludes(stderr, "--qr: the output is not a terminal");
 });
 
 Deno.test({

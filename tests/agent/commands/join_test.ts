@@ -102,7 +102,7 @@ Deno.test("waiting for the rest of the line can be interrupted", async () => {
   await homes.init("viewer");
   const joining = homes.spawn("viewer", ["join", "-", ...SERVING], NET, null);
   joining.feed("degu:AAAA\n");
-  await joining.message("the line is not whole yet");
+  await joining.message("the line is incomplete");
   joining.kill("SIGINT");
   assertEquals((await joining.ended()).code, 130);
 });
