@@ -6,14 +6,14 @@
 
 import type { Device } from "../device.ts";
 import { type Context, openClient } from "./context.ts";
-import { Links } from "./links.ts";
+import { PeerConnections } from "./peer_connections.ts";
 import { type Area, RemoteFiles } from "./remote_files.ts";
 
 /** A peer whose files are listed, moved or deleted. */
 export interface PeerFiles extends Disposable {
   /** What it is called here. */
   readonly peer: string;
-  readonly links: Links;
+  readonly connections: PeerConnections;
   readonly files: RemoteFiles;
 }
 
@@ -36,7 +36,7 @@ export async function openPeerFiles(
   const { signal, output } = context;
   const client = await openClient(context, device, peer);
   const { note = (text: string) => output.note(text), retries } = options;
-  const links = new Links(client, signal, note, retries);
-  const files = new RemoteFiles(links, area, signal);
-  return { peer, links, files, [Symbol.dispose]: () => links[Symbol.dispose]() };
+  const connections = new PeerConnections(client, signal, note, retries);
+  const files = new RemoteFiles(connections, area, signal);
+  return { peer, connections, files, [Symbol.dispose]: () => connections[Symbol.dispose]() };
 }

@@ -7,7 +7,7 @@
 import { isReservedName } from "../files/reserved.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../transfer.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
-import type { Links } from "./links.ts";
+import type { PeerConnections } from "./peer_connections.ts";
 import { nearNames } from "./near_names.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
 import { keyOf, type Tree, type TreeEntry, type TreeProblem, walkTree } from "./tree.ts";
@@ -24,7 +24,7 @@ const MAX_PATH_LENGTH = 4096;
 export class RemoteFiles {
   /** Which one. */
   readonly area: Area;
-  readonly #links: Links;
+  readonly #connections: PeerConnections;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
@@ -34,9 +34,14 @@ export class RemoteFiles {
    *
    * @param maxEntries The most entries of a directory, and of a tree.
    */
-  constructor(links: Links, area: Area, signal: AbortSignal, maxEntries: number = MAX_ENTRIES) {
+  constructor(
+    connections: PeerConnections,
+    area: Area,
+    signal: AbortSignal,
+    maxEntries: number = MAX_ENTRIES,
+  ) {
     this.#maxEntries = maxEntries;
-    this.#links = links;
+    this.#connections = connections;
     this.area = area;
     this.#signal = signal;
   }
@@ -70,7 +75,7 @@ export class RemoteFiles {
   async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
     try {
-      return await this.#links.call(async (connection) => {
+      return await this.#connections.call(async (connection) => {
         const listed = new Map<string, DirectoryEntry>();
         for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
           listed.set(entry.name, entry);

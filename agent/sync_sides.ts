@@ -76,7 +76,7 @@ export async function sidesToHere(
 
 /** From here to a peer. */
 export async function sidesToPeer(
-  { files, links, peer }: PeerFiles,
+  { files, connections, peer }: PeerFiles,
   root: string,
   to: RemotePath,
   own: OwnDirectory,
@@ -101,11 +101,11 @@ export async function sidesToPeer(
     places: (names) => ({ uri: files.uri([...top, ...names]), path: pathBelow(root, names) }),
     makeDirectory: async (names) => {
       const uri = files.uri([...top, ...names, ""]);
-      await links.call((connection) => makeDirectory(connection, uri, { signal }));
+      await connections.call((connection) => makeDirectory(connection, uri, { signal }));
     },
     remove: async ({ names, kind }) => {
       const all = [...top, ...names, ...(kind === "directory" ? [""] : [])];
-      await links.call((connection) => deleteFile(connection, files.uri(all), { signal }));
+      await connections.call((connection) => deleteFile(connection, files.uri(all), { signal }));
     },
     copyJob: (entry) => {
       const names = [...top, ...entry.names];

@@ -5,7 +5,7 @@
  */
 
 import { remoteDigest } from "../transfer.ts";
-import type { Links } from "./links.ts";
+import type { PeerConnections } from "./peer_connections.ts";
 import { localDigest } from "./local_digest.ts";
 import { planSync, type SyncPlan, type SyncRules, type SyncStep } from "./sync_plan.ts";
 import type { SyncSides } from "./sync_sides.ts";
@@ -26,7 +26,7 @@ const EMPTY =
 /** Makes one side match the other. */
 export class Synchronization {
   readonly #sides: SyncSides;
-  readonly #links: Links;
+  readonly #connections: PeerConnections;
   readonly #transfers: Transfers;
   readonly #options: SyncOptions;
   readonly #signal: AbortSignal;
@@ -35,13 +35,13 @@ export class Synchronization {
   /** Changes nothing yet. */
   constructor(
     sides: SyncSides,
-    links: Links,
+    connections: PeerConnections,
     transfers: Transfers,
     options: SyncOptions,
     signal: AbortSignal,
   ) {
     this.#sides = sides;
-    this.#links = links;
+    this.#connections = connections;
     this.#transfers = transfers;
     this.#options = options;
     this.#signal = signal;
@@ -146,7 +146,7 @@ export class Synchronization {
     const signal = this.#signal;
     try {
       const ours = await localDigest(path, signal);
-      const theirs = await this.#links.call((connection) => {
+      const theirs = await this.#connections.call((connection) => {
         return remoteDigest(connection, uri, { signal });
       });
       if (ours === theirs) this.#transfers.addUnchanged(1);
@@ -162,7 +162,10 @@ export class Synchronization {
   async #copy(steps: readonly SyncStep[]): Promise<void> {
     const { targetName, sourceName } = this.#sides;
     if (!this.#options.dryRun) {
-      await this.#transfers.run(this.#links, steps.map(({ entry }) => this.#sides.copyJob(entry)));
+      await this.#transfers.run(
+        this.#connections,
+        steps.map(({ entry }) => this.#sides.copyJob(entry)),
+      );
       return;
     }
     for (const { entry: { names, size } } of steps) {

@@ -8,7 +8,7 @@ import type { Client, Connection } from "../client.ts";
 import { isTransient, type TransferOptions, type TransferResult } from "../transfer.ts";
 import type { Context } from "./context.ts";
 import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
-import type { Links } from "./links.ts";
+import type { PeerConnections } from "./peer_connections.ts";
 import { ProgressBar } from "./progress_bar.ts";
 import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
 import { formatBytes, formatDuration } from "./units.ts";
@@ -103,7 +103,7 @@ export class Transfers implements Disposable {
    *
    * @throws an error that all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
    */
-  async run(links: Links, jobs: readonly Job[]): Promise<void> {
+  async run(connections: PeerConnections, jobs: readonly Job[]): Promise<void> {
     this.#totalFiles += jobs.length;
     for (const { size } of jobs) this.#totalBytes += size;
     this.#openBar();
@@ -113,7 +113,7 @@ export class Transfers implements Disposable {
     const work = async () => {
       for (const job of waiting) {
         if (signal.aborted) return;
-        await this.#moveOne(links, job, signal);
+        await this.#moveOne(connections, job, signal);
       }
     };
     // The first error is the reason that counts.
@@ -129,14 +129,14 @@ export class Transfers implements Disposable {
     stopping.signal.throwIfAborted();
   }
 
-  async #moveOne(links: Links, job: Job, signal: AbortSignal): Promise<void> {
+  async #moveOne(connections: PeerConnections, job: Job, signal: AbortSignal): Promise<void> {
     this.#name = job.name;
     const state = { there: 0, moved: 0 };
     this.#underWay.set(job, state);
     this.#show();
     let result: TransferResult | null;
     try {
-      result = await this.#move(links, job, signal, state);
+      result = await this.#move(connections, job, signal, state);
     } catch (error) {
       signal.throwIfAborted();
       if (endsAll(error)) throw this.#ending(job, error);
@@ -163,7 +163,7 @@ export class Transfers implements Disposable {
   }
 
   async #move(
-    links: Links,
+    connections: PeerConnections,
     job: Job,
     signal: AbortSignal,
     state: { there: number; moved: number },
@@ -180,7 +180,9 @@ export class Transfers implements Disposable {
         },
       });
     };
-    return job.size >= LARGE_BYTES ? await links.callAnew(attempt) : await links.call(attempt);
+    return job.size >= LARGE_BYTES
+      ? await connections.callAnew(attempt)
+      : await connections.call(attempt);
   }
 
   #done({ result: text, object }: Job, result: TransferResult | null): void {

@@ -98,7 +98,7 @@ async function get(context: Context, args: Arguments, options: GetOptions): Prom
         transfers.fail(formatRemotePath(name, names, directory), explain(error));
       }
     }
-    await transfers.run(peer.links, jobs);
+    await transfers.run(peer.connections, jobs);
   }
   transfers.finish();
 }

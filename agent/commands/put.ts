@@ -95,7 +95,7 @@ async function put(context: Context, args: Arguments, options: PutOptions): Prom
       transfers.fail(source, explain(error));
     }
   }
-  await transfers.run(peer.links, jobs);
+  await transfers.run(peer.connections, jobs);
   transfers.finish();
 }
 
@@ -202,12 +202,12 @@ class Putting {
 
   /** Makes a directory with nothing in it. */
   async #make(names: readonly string[]): Promise<void> {
-    const { peer, files, links } = this.#peer;
+    const { peer, files, connections } = this.#peer;
     if (names.length === 0 || await files.listIfListed(names) !== null) return;
     const signal = this.#signal;
     try {
       const uri = files.uri([...names, ""]);
-      await links.call((connection) => makeDirectory(connection, uri, { signal }));
+      await connections.call((connection) => makeDirectory(connection, uri, { signal }));
     } catch (error) {
       signal.throwIfAborted();
       if (endsAll(error)) throw error;

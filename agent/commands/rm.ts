@@ -38,7 +38,7 @@ async function rm(context: Context, path: RemotePath): Promise<void> {
   const { signal, output } = context;
   const uri = peer.files.uri(directory ? [...names, ""] : names);
   try {
-    await peer.links.call((connection) => deleteFile(connection, uri, { signal }));
+    await peer.connections.call((connection) => deleteFile(connection, uri, { signal }));
   } catch (error) {
     if (!(error instanceof TransferError)) throw error;
     if (error.status === 404) throw await peer.files.missing(path);

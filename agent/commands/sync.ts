@@ -68,6 +68,6 @@ async function sync(
   const sides = isRemotePath(from)
     ? await sidesToHere(peer, remote, to, own, signal)
     : await sidesToPeer(peer, from, remote, own, signal);
-  const synchronization = new Synchronization(sides, peer.links, transfers, options, signal);
+  const synchronization = new Synchronization(sides, peer.connections, transfers, options, signal);
   transfers.finish(await synchronization.run(), options.dryRun);
 }

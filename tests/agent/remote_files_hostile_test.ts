@@ -3,7 +3,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { ChunkedBody } from "@degu/degu/base";
 import type { Response, ResponseTuple } from "@degu/degu/server";
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { Links } from "@degu/internal/agent/links.ts";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import { serve } from "@degu/testing/serving.ts";
 
@@ -23,11 +23,11 @@ function list(entries: readonly string[]): ResponseTuple {
 /** The files of a peer that answers so to each path below its share. */
 function setUp(answer: (path: string) => ResponseTuple | Response, maxEntries?: number) {
   const serving = serve(({ uri }) => answer(uri.slice("/share/".length)));
-  const links = new Links(serving.makeClient(), signal, () => {});
+  const connections = new PeerConnections(serving.makeClient(), signal, () => {});
   return {
-    remote: new RemoteFiles(links, "share", signal, maxEntries),
+    remote: new RemoteFiles(connections, "share", signal, maxEntries),
     [Symbol.asyncDispose]: async () => {
-      links[Symbol.dispose]();
+      connections[Symbol.dispose]();
       await serving[Symbol.asyncDispose]();
     },
   };

@@ -1,7 +1,7 @@
 /** The directories that a peer shares. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
-import { Links } from "@degu/internal/agent/links.ts";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import { parseRemotePath } from "@degu/internal/agent/remote_path.ts";
 import { makeTreeAt } from "@degu/testing/agent_files.ts";
@@ -18,14 +18,14 @@ async function setUp() {
     asked.push(request.uri);
     return request.shiftPath() === "share" ? files.handle(request, session) : [404, "no", {}, null];
   });
-  const links = new Links(serving.makeClient(), signal, () => {});
+  const connections = new PeerConnections(serving.makeClient(), signal, () => {});
   return {
     path: dir.path,
     asked,
-    links,
-    remote: new RemoteFiles(links, "share", signal),
+    connections,
+    remote: new RemoteFiles(connections, "share", signal),
     [Symbol.asyncDispose]: async () => {
-      links[Symbol.dispose]();
+      connections[Symbol.dispose]();
       await serving[Symbol.asyncDispose]();
       await dir[Symbol.asyncDispose]();
     },
@@ -72,6 +72,6 @@ Deno.test("a missing path is explained by the deepest directory that exists", as
   for (const [path, hint] of cases) {
     assertStringIncludes((await test.remote.missing(parseRemotePath(path))).message, hint);
   }
-  const inbox = new RemoteFiles(test.links, "inbox", signal);
+  const inbox = new RemoteFiles(test.connections, "inbox", signal);
   assertStringIncludes((await inbox.missing(parseRemotePath("c:a"))).message, "--inbox DIR");
 });

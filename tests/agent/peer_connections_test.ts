@@ -1,6 +1,6 @@
 /** Connections that are used again, and calls that are made again. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { Links } from "@degu/internal/agent/links.ts";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import type { Connection } from "@degu/degu/client";
 import { serve } from "@degu/testing/serving.ts";
 
@@ -19,10 +19,14 @@ Deno.test("there are as many connections as simultaneous calls; one that the ser
     return [204, "No Content", {}, null];
   }, { maxRequests: 10 });
   const notes: string[] = [];
-  using links = new Links(serving.makeClient(), signal, (text) => void notes.push(text));
-  for (let i = 0; i < 25; i++) assertEquals(await links.call(statusOf), 204);
+  using connections = new PeerConnections(
+    serving.makeClient(),
+    signal,
+    (text) => void notes.push(text),
+  );
+  for (let i = 0; i < 25; i++) assertEquals(await connections.call(statusOf), 204);
   assertEquals(sessions.size, 3);
-  await Promise.all(Array.from({ length: 4 }, () => links.call(statusOf)));
+  await Promise.all(Array.from({ length: 4 }, () => connections.call(statusOf)));
   assertEquals(sessions.size <= 6, true);
   assertEquals(notes, []);
 });
@@ -38,23 +42,26 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
     notes.push(text);
     stop.abort(new Error("stop"));
   };
-  using links = new Links(client, stop.signal, note);
-  const calls = [links.call(statusOf), links.callAnew((client) => client.request("GET", "/"))];
+  using connections = new PeerConnections(client, stop.signal, note);
+  const calls = [
+    connections.call(statusOf),
+    connections.callAnew((client) => client.request("GET", "/")),
+  ];
   for (const call of calls) await assertRejects(() => call, Error, "stop");
   assertEquals(notes.length, 1);
   assertEquals(notes[0]?.endsWith("; trying again in 1 s (1 of 3)"), true, notes[0]);
-  using once = new Links(client, signal, note, 0);
+  using once = new PeerConnections(client, signal, note, 0);
   await assertRejects(() => once.call(statusOf), Deno.errors.ConnectionRefused);
   assertEquals(notes.length, 1);
 });
 
 Deno.test("a connection is not reused after an error", async () => {
   await using serving = serve(() => [204, "No Content", {}, null]);
-  using links = new Links(serving.makeClient(), signal, () => {});
+  using connections = new PeerConnections(serving.makeClient(), signal, () => {});
   let first: Connection | null = null;
   await assertRejects(
     () =>
-      links.call((connection) => {
+      connections.call((connection) => {
         first = connection;
         return Promise.reject(new Error("no"));
       }),
@@ -62,5 +69,5 @@ Deno.test("a connection is not reused after an error", async () => {
     "no",
   );
   assertEquals((first as Connection | null)?.closed, true);
-  assertEquals(await links.call(statusOf), 204);
+  assertEquals(await connections.call(statusOf), 204);
 });

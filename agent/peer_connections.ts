@@ -15,7 +15,7 @@ const RETRIES = 3;
 export type Call<Target, T> = (target: Target, moved: () => void) => Promise<T>;
 
 /** The connections to one peer: as many as there are calls at a time. */
-export class Links implements Disposable {
+export class PeerConnections implements Disposable {
   readonly #client: Client;
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
