@@ -11,7 +11,7 @@ import { hasToGiveWay, isConflict } from "./mdns/conflicts.ts";
 import { type Link, Links, NETWORK, type Network } from "./mdns/links.ts";
 import { type Incoming, knownRecords } from "./mdns/packet.ts";
 import type { Place } from "./mdns/interfaces.ts";
-import { pause } from "./mdns/pause.ts";
+import { pause } from "../base/pause.ts";
 import { permittedTypes } from "./mdns/permission.ts";
 import { Responder } from "./mdns/responder.ts";
 import { allRecords, goodbyes, instanceName, type Service, uniqueRecords } from "./mdns/service.ts";

@@ -9,7 +9,7 @@ import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { Hints } from "./mdns/hints.ts";
 import { type Link, Links, NETWORK, type Network } from "./mdns/links.ts";
 import { type Incoming, knownRecords } from "./mdns/packet.ts";
-import { pause } from "./mdns/pause.ts";
+import { pause } from "../base/pause.ts";
 import { permittedTypes } from "./mdns/permission.ts";
 
 /** How long a search lasts by default. */

@@ -234,6 +234,16 @@ export function zoneOf(host: string): string | null {
   return percent < 0 ? null : host.slice(percent + 1);
 }
 
+/** True for an IP address of the machine itself (RFC 1122 §3.2.1.3, RFC 4291 §2.5.3), in its canonical form. */
+export function isLoopback(host: string): boolean {
+  return host === "::1" || host.startsWith("127.");
+}
+
+/** True for an IPv4 address that is valid on one link only (RFC 3927). */
+export function isIPv4LinkLocal(host: string): boolean {
+  return host.startsWith("169.254.");
+}
+
 /** True for an IPv6 address that is valid on one link only (RFC 4291 §2.5.6). */
 export function isLinkLocal(host: string): boolean {
   return /^fe[89ab][0-9a-f]:/i.test(host);

@@ -7,8 +7,10 @@
 import {
   type Address,
   canonicalIPAddress,
+  isIPv4LinkLocal,
   isIPv6,
   isLinkLocal,
+  isLoopback,
   isUnixAddress,
   withoutZone,
 } from "../base/address_rules.ts";
@@ -25,7 +27,7 @@ export type FindInterfaces = () => readonly Interface[];
 
 /** The kinds of addresses, the most useful to a peer first. */
 const KINDS: readonly ((own: Interface) => boolean)[] = [
-  ({ family, address }) => family === "IPv4" && !address.startsWith("169.254."),
+  ({ family, address }) => family === "IPv4" && !isIPv4LinkLocal(address),
   ({ family, address }) => family === "IPv6" && !isLinkLocal(address),
   ({ family }) => family === "IPv6",
   () => true,
@@ -39,7 +41,7 @@ const KINDS: readonly ((own: Interface) => boolean)[] = [
 export function ownAddresses(
   interfaces: readonly Interface[] = Deno.networkInterfaces(),
 ): Address[] {
-  const outward = interfaces.filter((own) => !isLoopback(own));
+  const outward = interfaces.filter(({ address }) => !isLoopback(address));
   const usable = outward.length > 0 ? outward : interfaces;
   const ranked = [...Map.groupBy(usable, ({ name }) => name).values()].flatMap(rankWithin);
   ranked.sort((a, b) => a.rank - b.rank || a.kind - b.kind);
@@ -114,10 +116,6 @@ export function scopeOfOwn(
   if (name === undefined || others.length > 0) return null;
   const [scope = null] = linkLocalScopes(interfaces.filter((each) => each.name === name));
   return scope;
-}
-
-function isLoopback({ address }: Interface): boolean {
-  return address === "::1" || address.startsWith("127.");
 }
 
 function kindOf(own: Interface): number {

@@ -8,7 +8,8 @@ import type { Socket } from "../base/app/app.ts";
 import { TlsError } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
 import { Client, type Connection, type RequestOptions } from "../client.ts";
-import { type ConnectBounds, JoinedSignal, untilAborted } from "../net/connect.ts";
+import { type ConnectBounds, JoinedSignal } from "../net/connect.ts";
+import { pause } from "../base/pause.ts";
 import { connectTls } from "../net/tls/client_handshake.ts";
 import { buildClientSslctx, type ClientSslctx } from "../net/tls/context.ts";
 import type { TlsSocket } from "../net/tls/socket.ts";
@@ -70,22 +71,16 @@ export class PairingClient extends Client {
       } catch (error) {
         if (!isCut(error) || tries === MAX_TRIES) throw error;
       }
-      await pause(tries, bounds.signal);
+      await pauseBeforeTry(tries, bounds.signal);
     }
   }
 }
 
 /** Waits before the next try, half of it random, so that clients that were cut at the same time spread out. */
-async function pause(tries: number, signal: AbortSignal | undefined): Promise<void> {
+async function pauseBeforeTry(tries: number, signal: AbortSignal | undefined): Promise<void> {
   const most = Math.min(FIRST_PAUSE_MILLISECONDS * 2 ** (tries - 1), LONGEST_PAUSE_MILLISECONDS);
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, most * (0.5 + Math.random() / 2));
-  try {
-    signal?.throwIfAborted();
-    await untilAborted(promise, signal);
-  } finally {
-    clearTimeout(timer);
-  }
+  await pause(most * (0.5 + Math.random() / 2), signal);
+  signal?.throwIfAborted();
 }
 
 /** True if the other side, or somebody in between, has closed the connection during its handshake. */

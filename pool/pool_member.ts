@@ -4,6 +4,7 @@
  * @module
  */
 
+import { pause } from "../base/pause.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { HeldSocket } from "../net/held_socket.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
@@ -40,8 +41,8 @@ export class PoolMember {
   /** Whether a thread that was considered hung may still have the held socket. */
   #isHeldByOthers = false;
   #servingSince: number | null = null;
-  #isStopping = false;
-  #endPause: (() => void) | null = null;
+  /** Aborted once the worker is to end for good. */
+  readonly #stopping = new AbortController();
   #keeping: Promise<void> | null = null;
 
   constructor(number: number, state: PoolState) {
@@ -125,11 +126,14 @@ export class PoolMember {
     await this.#keeping;
   }
 
+  get #isStopping(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
   #stop(): void {
-    this.#isStopping = true;
+    this.#stopping.abort();
     // First: as long as any duplicate is open, the kernel queues connections for it.
     this.#hold(null);
-    this.#endPause?.();
   }
 
   async #keep(): Promise<void> {
@@ -143,7 +147,7 @@ export class PoolMember {
       const next = this.#isStopping ? "" : `; a new one starts in ${delay} ms`;
       this.#state.log("error", `${this.#name} ${ending.what}${next}`);
       if (this.#isStopping) return;
-      await this.#pause(delay);
+      await pause(delay, this.#stopping.signal);
       if (this.#isStopping) return;
       try {
         await this.load();
@@ -169,14 +173,5 @@ export class PoolMember {
     this.#held?.close();
     this.#held = this.#isStopping ? null : held;
     if (this.#isStopping) held?.close();
-  }
-
-  async #pause(milliseconds: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#endPause = resolve;
-    const timer = setTimeout(resolve, milliseconds);
-    await promise;
-    clearTimeout(timer);
-    this.#endPause = null;
   }
 }

@@ -6,6 +6,7 @@
 
 import { checkFunction, checkInteger } from "../base/checks.ts";
 import { copyOptions } from "../base/options.ts";
+import { pause } from "../base/pause.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { isTransient } from "./transient.ts";
 
@@ -92,7 +93,7 @@ export async function retry<T>(
       if (number >= retries || !isTransient(error)) throw error;
       const delay = Math.min(first * 2 ** number, MAX_DELAY_MILLISECONDS);
       onRetry?.({ error, number: ++number, delay });
-      await wait(delay, signal);
+      await pause(delay, signal);
     }
   }
 }
@@ -105,15 +106,4 @@ function checkOptions(options: RetryOptions) {
   checkSignal(signal);
   if (onRetry !== undefined) checkFunction("onRetry", onRetry);
   return { retries, delay, signal, onRetry };
-}
-
-async function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, milliseconds);
-  const stop = () => resolve();
-  signal?.addEventListener("abort", stop);
-  await promise;
-  clearTimeout(timer);
-  signal?.removeEventListener("abort", stop);
-  signal?.throwIfAborted();
 }

@@ -8,10 +8,11 @@ import {
   canonicalDnsName,
   canonicalIPAddress,
   isIPv4,
+  isIPv4LinkLocal,
   isLinkLocal,
+  isLoopback,
 } from "../../base/address_rules.ts";
 import type { Address } from "../../base/address_rules.ts";
-import { isLoopback } from "./interfaces.ts";
 import { isSameName, type KnownRecord, type Question } from "./packet.ts";
 import { idIn, SERVICE, shortId } from "./service.ts";
 
@@ -107,7 +108,7 @@ export class Hints {
       );
     // Addresses that routers know first, as those of this machine are in an invitation.
     const rankOf = ([host]: Address) =>
-      isLinkLocal(`${host}`) ? 1 : `${host}`.startsWith("169.254.") ? 2 : 0;
+      isLinkLocal(`${host}`) ? 1 : isIPv4LinkLocal(`${host}`) ? 2 : 0;
     return found.toSorted((a, b) => rankOf(a) - rankOf(b)).slice(0, MAX_ADDRESSES);
   }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isLinkLocal } from "../../base/address_rules.ts";
+import { isLinkLocal, isLoopback } from "../../base/address_rules.ts";
 
 /** The fields of an interface that are used here. */
 export type Interface = Pick<
@@ -79,11 +79,6 @@ function placeOfIPv6(name: string, addresses: readonly Interface[]): Place | nul
 
 function keyOf(type: string, name: string, scope: number, addresses: readonly Interface[]): string {
   return [type, name, scope, ...addresses.map(({ address }) => address)].join(" ");
-}
-
-/** True for an address that leads to this machine itself. */
-export function isLoopback(host: string): boolean {
-  return host === "::1" || host.startsWith("127.");
 }
 
 function isInNetwork(host: string, own: string, mask: string): boolean {

@@ -5,8 +5,8 @@
  */
 
 import { Buffer } from "node:buffer";
-import { canonicalIPAddress } from "../../base/address_rules.ts";
-import { type Interface, isLoopback } from "./interfaces.ts";
+import { canonicalIPAddress, isLoopback } from "../../base/address_rules.ts";
+import type { Interface } from "./interfaces.ts";
 import { isSameName, type KnownRecord, type Question } from "./packet.ts";
 
 /** The service type. */

@@ -8,7 +8,14 @@ import {
   type Service,
   uniqueRecords,
 } from "@degu/internal/agent/mdns/service.ts";
-import { ADDRESS, idOf, loopbackNetwork, SILENT, Stranger } from "@degu/testing/mdns.ts";
+import {
+  ADDRESS,
+  idOf,
+  interfaceOf,
+  loopbackNetwork,
+  SILENT,
+  Stranger,
+} from "@degu/testing/mdns.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
 const CAMERA: Service = { name: "camera", id: idOf("c"), port: 7443 };
@@ -16,14 +23,7 @@ const asksFor = (wanted: string) => ({ questions }: Incoming) =>
   questions.some(({ name }) => name === wanted);
 
 /** Addresses of an interface somewhere else. */
-const at = (...addresses: string[]) =>
-  addresses.map((address) => ({
-    family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
-    name: "eth0",
-    address,
-    netmask: "",
-    scopeid: 0,
-  }));
+const at = (...addresses: string[]) => interfaceOf(0, ...addresses);
 
 Deno.test("a device that sends everything in one packet is found from that", async () => {
   const network = await loopbackNetwork();

@@ -28,6 +28,14 @@ async function firstStep(invitation: Invitation, device: PairingDevice): Promise
   return (await stranger.answer(200))["value"];
 }
 
+/** Takes the first step, and sends the value with the device's certificate; the answer is not read. */
+async function lastStep(invitation: Invitation, device: PairingDevice): Promise<Stranger> {
+  const value = await firstStep(invitation, device);
+  const stranger = await Stranger.connect(addressOf(invitation), device);
+  stranger.post("/value", { value });
+  return stranger;
+}
+
 /** Sends a value, and resolves to whether it was taken. */
 async function isTaken(
   invitation: Invitation,
@@ -228,9 +236,7 @@ Deno.test("if the last answer is lost the inviter keeps an entry, which joining 
   const { camera, viewer } = devices;
   {
     await using invitation = await camera.invite();
-    const value = await firstStep(invitation, viewer);
-    using stranger = await Stranger.connect(addressOf(invitation), viewer);
-    stranger.post("/value", { value });
+    using stranger = await lastStep(invitation, viewer);
     stranger.socket.end();
     assertEquals((await within(invitation.paired, "it is paired")).id, viewer.id);
   }
@@ -245,9 +251,7 @@ Deno.test("a joiner that keeps its last connection open delays the inviter by tw
   await using devices = await makeDevices("camera", "viewer");
   const { camera, viewer } = devices;
   await using invitation = await camera.invite();
-  const value = await firstStep(invitation, viewer);
-  using stranger = await Stranger.connect(addressOf(invitation), viewer);
-  stranger.post("/value", { value });
+  using stranger = await lastStep(invitation, viewer);
   await stranger.answer(204);
   const begin = performance.now();
   // The entry is there before the answer.
@@ -314,9 +318,7 @@ Deno.test("closing an invitation at any moment leaves an entry only if it has re
   const { camera, viewer } = devices;
   for (let round = 0; round < 10; round++) {
     await using invitation = await camera.invite();
-    const value = await firstStep(invitation, viewer);
-    using stranger = await Stranger.connect(addressOf(invitation), viewer);
-    stranger.post("/value", { value });
+    using stranger = await lastStep(invitation, viewer);
     if (round % 2 === 0) await stranger.answer(204);
     const closing = invitation.close();
     stranger.socket.end();

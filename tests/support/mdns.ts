@@ -138,3 +138,14 @@ export function announceCamera(
   const camera = { name: "camera", id: idOf("c"), port: 7443, logger: SILENT };
   return announce({ ...camera, ...options }, network);
 }
+
+/** The addresses of one interface, as the system lists them. */
+export function interfaceOf(scopeid: number, ...addresses: string[]) {
+  return addresses.map((address) => ({
+    family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
+    name: "eth0",
+    address,
+    netmask: "",
+    scopeid,
+  }));
+}

@@ -73,3 +73,10 @@ Deno.test("arguments are checked", async () => {
   }
   await assertRejects(() => retry(null as unknown as typeof attempt), TypeError);
 });
+
+Deno.test("a signal that onRetry itself aborts ends the wait at once", async () => {
+  const stop = new AbortController();
+  const onRetry = () => stop.abort(new Error("stop"));
+  const options = { delay: 60_000, signal: stop.signal, onRetry };
+  await assertRejects(() => retry(() => Promise.reject(lost()), options), Error, "stop");
+});

@@ -2,18 +2,12 @@ import { assertEquals } from "@std/assert";
 import { Hints } from "@degu/internal/agent/mdns/hints.ts";
 import type { KnownRecord } from "@degu/internal/agent/mdns/packet.ts";
 import { allRecords, SERVICE, type Service } from "@degu/internal/agent/mdns/service.ts";
+import { interfaceOf } from "@degu/testing/mdns.ts";
 
 const CAMERA: Service = { name: "camera", id: "b".repeat(52), port: 7443 };
 const HOST = "degu-bbbbbbbbbbbbbbbb.local";
 
-const on = (...addresses: string[]) =>
-  addresses.map((address) => ({
-    family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
-    name: "eth0",
-    address,
-    netmask: "",
-    scopeid: 7,
-  }));
+const on = (...addresses: string[]) => interfaceOf(7, ...addresses);
 
 const heard = (records: readonly KnownRecord[], scope: number): Hints => {
   const hints = new Hints(CAMERA.id);

@@ -18,12 +18,20 @@ const OTHER: Service = { name: "camera", id: idOf("d"), port: 7443 };
 const named = ({ announced }: { announced: Promise<string> }) => within(announced, "announced");
 const isResponse = ({ type }: Incoming) => type === "response";
 
-Deno.test("many queries get one response a second, and those about others none", async () => {
+/** A device that has been announced, and a stranger who has heard that. */
+async function announcedCamera(): Promise<{ stranger: Stranger } & AsyncDisposable> {
+  await using resources = new AsyncDisposableStack();
   const network = await loopbackNetwork();
-  await using stranger = await Stranger.join(network);
-  await using camera = announceCamera(network);
-  await named(camera);
+  const stranger = resources.use(await Stranger.join(network));
+  await named(resources.use(announceCamera(network)));
   await stranger.hearsMany("both announcements", isResponse, 2);
+  const owned = resources.move();
+  return { stranger, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+Deno.test("many queries get one response a second, and those about others none", async () => {
+  await using both = await announcedCamera();
+  const { stranger } = both;
   const from = stranger.heard.length;
   const started = performance.now();
   for (let i = 0; i < 50; i++) {
@@ -39,11 +47,8 @@ Deno.test("many queries get one response a second, and those about others none",
 });
 
 Deno.test("a device that is about to claim the name is told at once", async () => {
-  const network = await loopbackNetwork();
-  await using stranger = await Stranger.join(network);
-  await using camera = announceCamera(network);
-  await named(camera);
-  await stranger.hearsMany("both announcements", isResponse, 2);
+  await using both = await announcedCamera();
+  const { stranger } = both;
   const from = stranger.heard.length;
   const questions = [{ name: instanceName(CAMERA), type: "ANY" }];
   await stranger.query({ questions, authorities: uniqueRecords(OTHER) });

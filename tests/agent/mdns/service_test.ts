@@ -9,19 +9,13 @@ import {
   SERVICE,
   type Service,
 } from "@degu/internal/agent/mdns/service.ts";
+import { interfaceOf } from "@degu/testing/mdns.ts";
 
 const CAMERA: Service = { name: "camera", id: "abcdefghijklmnopqrstuv", port: 7443 };
 const INSTANCE = "camera._degu._tcp.local";
 const HOST = "degu-abcdefghijklmnop.local";
 
-const on = (...addresses: string[]) =>
-  addresses.map((address) => ({
-    family: address.includes(":") ? "IPv6" as const : "IPv4" as const,
-    name: "eth0",
-    address,
-    netmask: "",
-    scopeid: 7,
-  }));
+const on = (...addresses: string[]) => interfaceOf(7, ...addresses);
 
 Deno.test("the records of a device have 16 characters of its id, its port and its addresses", () => {
   const records = allRecords(CAMERA, on("127.0.0.1", "fe80::9%eth0", "192.0.2.1", "fe80::1"));

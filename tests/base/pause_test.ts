@@ -1,6 +1,6 @@
 import { FakeTime } from "@std/testing/time";
 import { assertEquals } from "@std/assert";
-import { pause } from "@degu/internal/agent/mdns/pause.ts";
+import { pause } from "@degu/internal/base/pause.ts";
 
 Deno.test("a pause takes its time", async () => {
   using time = new FakeTime();

@@ -5,7 +5,11 @@
  */
 
 /** Waits this many milliseconds, which may be `Infinity`, or until one of the signals is aborted. Never rejects. */
-export function pause(milliseconds: number, ...signals: AbortSignal[]): Promise<void> {
+export function pause(
+  milliseconds: number,
+  ...given: readonly (AbortSignal | undefined)[]
+): Promise<void> {
+  const signals = given.filter((signal) => signal !== undefined);
   return new Promise((resolve) => {
     if (signals.some(({ aborted }) => aborted)) return resolve();
     const end = () => {
