@@ -12,6 +12,9 @@ import { findAddresses } from "./find.ts";
 import { nearNames } from "./near_names.ts";
 import { Output } from "./output.ts";
 
+/** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
+const CONNECT_SECONDS = 10;
+
 /** What every command is given. */
 export interface Context {
   /** The absolute path of the directory of the device. */
@@ -102,8 +105,9 @@ export async function openClient(
   const peer = await openPeer(device, peerName);
   const { signal, address, find } = context;
   const addresses = address !== null ? [address] : find ? await lookFor(context, peer) : null;
-  if (addresses?.length) return await device.client(peer, { signal, addresses });
-  if (peer.addresses.length > 0) return await device.client(peer, { signal });
+  const options = { signal, connectTimeout: CONNECT_SECONDS };
+  if (addresses?.length) return await device.client(peer, { ...options, addresses });
+  if (peer.addresses.length > 0) return await device.client(peer, options);
   throw new Failure(
     FAILED,
     `no address of ${peer.name} is known, as it did not serve when the two were paired: give it with ` +

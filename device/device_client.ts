@@ -5,6 +5,7 @@
  */
 
 import type { Bodies } from "../base/body/bodies.ts";
+import { checkNumber } from "../base/checks.ts";
 import { DeguError, quote, TlsError, typeName } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
 import { type ClientOptions, type Connection, type RequestOptions, SSLClient } from "../client.ts";
@@ -30,6 +31,13 @@ export interface DeviceClientOptions extends ClientOptions {
    * @default {the stored ones, read again for each connection}
    */
   addresses?: Address[] | undefined;
+  /**
+   * Seconds that connecting to an address may take, and then the handshake: a host that doesn't answer is known sooner
+   * than one that is busy.
+   *
+   * @default {timeout}
+   */
+  connectTimeout?: number | undefined;
 }
 
 /** What a client needs from its device. */
@@ -37,10 +45,13 @@ export interface ClientParts extends DeviceParts {
   readonly lives: PeerLives;
 }
 
+/** All options but the addresses. */
+type OtherOptions = Omit<DeviceClientOptions, "addresses">;
+
 /** Separates the options. */
 export function splitOptions(
   options: DeviceClientOptions,
-): { addresses: readonly Address[] | null; others: ClientOptions } {
+): { addresses: readonly Address[] | null; others: OtherOptions } {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`options: need an object; got ${typeName(options)}`);
   }
@@ -61,6 +72,12 @@ function checkAddresses(addresses: Address[]): readonly Address[] {
   return addresses.map(checkClientAddress);
 }
 
+function checkConnectTimeout(seconds: unknown): void {
+  checkNumber("connectTimeout", seconds);
+  if (seconds > 0 && seconds < Infinity) return;
+  throw new RangeError(`connectTimeout: must be a number of seconds above 0; got ${seconds}`);
+}
+
 /** The error if no address of a peer is known. */
 function noAddress({ name }: Peer): DeguError {
   return new DeguError(
@@ -77,6 +94,8 @@ interface Trusted {
 
 /** A client of one peer. */
 export class DeviceClient extends SSLClient {
+  /** The options that were given. */
+  declare readonly options: Readonly<OtherOptions>;
   readonly #parts: ClientParts;
   readonly #id: string;
   readonly #addresses: readonly Address[] | null;
@@ -90,8 +109,10 @@ export class DeviceClient extends SSLClient {
     parts: ClientParts,
     peer: Peer,
     addresses: readonly Address[] | null,
-    options: ClientOptions,
+    options: OtherOptions,
   ) {
+    const { connectTimeout } = options;
+    if (connectTimeout !== undefined) checkConnectTimeout(connectTimeout);
     const [first] = addresses ?? peer.addresses;
     if (first === undefined) throw noAddress(peer);
     const context = makeContext(parts, peer);
@@ -102,13 +123,18 @@ export class DeviceClient extends SSLClient {
     this.#context = context;
   }
 
+  /** The names of the options. */
+  protected override get knownOptions(): readonly string[] {
+    return [...super.knownOptions, "connectTimeout"];
+  }
+
   /** Connects to the first address whose server is that peer. */
   override async createSocket(options?: RequestOptions): Promise<TlsSocket> {
     const read = options === undefined ? undefined : this.#read.get(options);
     const { peer, life } = read ?? await this.#look();
     const addresses = this.#addresses ?? peer.addresses;
     if (addresses.length === 0) throw noAddress(peer);
-    const { timeout } = this;
+    const timeout = this.options.connectTimeout ?? this.timeout;
     const { sslctx } = this.#context = this.#contextFor(peer);
     using joined = new JoinedSignal(this.options.signal, requestSignal(options), life);
     const attempt = async (address: Address, signal: AbortSignal) => {

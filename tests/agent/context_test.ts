@@ -1,6 +1,9 @@
 /** What every command is given, seen from `degu id` and `degu ping` as processes. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import type { DeviceClientOptions } from "@degu/degu/device";
+import { makeContext, openClient } from "@degu/internal/agent/context.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
+import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 
 const ENV = ["--allow-env=XDG_STATE_HOME,HOME"];
 
@@ -64,4 +67,17 @@ Deno.test("an unknown peer is reported with similar names", async () => {
   const far = await homes.run("viewer", ["ping", "toaster"]);
   assertEquals(far.code, 3);
   assertStringIncludes(far.stderr, '"degu peers" lists those that there are');
+});
+
+Deno.test("an address at which nobody answers is waited for no longer than 10 s, a peer that is busy for longer", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await record(viewer, camera, { addresses: [["127.0.0.1", 1]] });
+  const { signal } = new AbortController();
+  for (const options of [{}, { address: ["127.0.0.1", 2] as const }]) {
+    const context = makeContext({ home: viewer.dir, ...options }, signal);
+    const client = await openClient(context, viewer, "camera");
+    const { connectTimeout }: DeviceClientOptions = client.options;
+    assertEquals([connectTimeout, client.timeout], [10, 90]);
+  }
 });

@@ -168,3 +168,23 @@ Deno.test("the signals of a client and of a request abort a connection attempt",
   assertStrictEquals(await second, reason);
   assert(client.options.signal?.aborted);
 });
+
+Deno.test("connectTimeout bounds connecting and the handshake, and timeout all other waits", async () => {
+  await using setup = await setUpClient();
+  const { viewer, server } = setup;
+  const addresses = [setup.mute().address];
+  const client = await viewer.client("camera", { addresses, connectTimeout: 0.2 });
+  await assertRejects(() => client.connect(), Deno.errors.TimedOut, "took over 0.2 s");
+  assertEquals(client.timeout, 90);
+  const hasty = { timeout: 0.2, connectTimeout: undefined };
+  const other = await viewer.client("camera", { addresses, ...hasty });
+  await assertRejects(() => other.connect(), Deno.errors.TimedOut, "took over 0.2 s");
+  const patient = { addresses: [server.address], connectTimeout: 5 };
+  await assertWorks(await viewer.client("camera", patient));
+  for (const connectTimeout of [0, -1, NaN, Infinity]) {
+    const options = { addresses, connectTimeout };
+    await assertRejects(() => viewer.client("camera", options), RangeError, "connectTimeout");
+  }
+  const text = { addresses, connectTimeout: "1" as never };
+  await assertRejects(() => viewer.client("camera", text), TypeError, "connectTimeout");
+});
