@@ -4,12 +4,19 @@
  * @module
  */
 
+import { EmptyPreambleError } from "../base.ts";
 import type { Client, Connection } from "../client.ts";
 import { isTransient, type Retry, retry } from "../transfer.ts";
 import { reasonOf } from "./failure.ts";
 
 /** How many times a call is retried. */
 const RETRIES = 3;
+
+/**
+ * How many times in a row a peer hangs up without an answer before that counts as a refusal, which retries don't change.
+ * TLS says no more: a peer that has forgotten this device hangs up as one does that is stopped at that moment.
+ */
+const HANG_UPS = 2;
 
 /** What is moved, and by what. */
 export type Call<Target, T> = (target: Target, moved: () => void) => Promise<T>;
@@ -83,11 +90,12 @@ export class PeerConnections implements Disposable {
 
   async #retry<T>(attempt: (moved: () => void) => Promise<T>): Promise<T> {
     const onRetry = (retry: Retry) => this.#noteRetry(retry);
-    return await retry(attempt, {
-      retries: this.#retries,
-      signal: this.#signal,
-      onRetry,
-    });
+    const options = { retries: this.#retries, signal: this.#signal, onRetry };
+    try {
+      return await retry(untilRefused(attempt), options);
+    } catch (error) {
+      throw error instanceof Refusal ? error.cause : error;
+    }
   }
 
   #takeIdle(): Connection | null {
@@ -115,4 +123,23 @@ export class PeerConnections implements Disposable {
   [Symbol.dispose](): void {
     for (const connection of this.#idle.splice(0)) connection.close();
   }
+}
+
+/** An error after which nothing is retried. */
+class Refusal extends Error {}
+
+/** Makes attempts that fail for good once the peer has hung up too often in a row. */
+function untilRefused<T>(attempt: (moved: () => void) => Promise<T>): typeof attempt {
+  let hangUps = 0;
+  return async (moved) => {
+    try {
+      return await attempt(() => {
+        hangUps = 0;
+        moved();
+      });
+    } catch (error) {
+      hangUps = error instanceof EmptyPreambleError ? hangUps + 1 : 0;
+      throw hangUps < HANG_UPS ? error : new Refusal("refused", { cause: error });
+    }
+  };
 }

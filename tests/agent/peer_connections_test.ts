@@ -1,5 +1,6 @@
 /** Connections that are used again, and calls that are made again. */
 import { assertEquals, assertRejects } from "@std/assert";
+import { EmptyPreambleError } from "@degu/degu/base";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import type { Connection } from "@degu/degu/client";
 import { serve } from "@degu/testing/serving.ts";
@@ -70,4 +71,28 @@ Deno.test("a connection is not reused after an error", async () => {
   );
   assertEquals((first as Connection | null)?.closed, true);
   assertEquals(await connections.call(statusOf), 204);
+});
+
+Deno.test("a peer that hangs up twice in a row has refused; one that hangs up once has only ended a connection", async () => {
+  let hangUps = Infinity;
+  let sessions = 0;
+  const app = () => [204, "No Content", {}, null] as const;
+  const onConnect = () => ++sessions > hangUps;
+  await using serving = serve({ handle: app, onConnect });
+  const notes: string[] = [];
+  const note = (text: string) => void notes.push(text);
+  using connections = new PeerConnections(serving.makeClient(), signal, note);
+  await assertRejects(() => connections.call(statusOf), EmptyPreambleError);
+  assertEquals([sessions, notes.length], [2, 1]);
+  [hangUps, sessions] = [1, 0];
+  assertEquals(await connections.call(statusOf), 204);
+  // Between the two something has been moved.
+  [hangUps, sessions] = [2, 0];
+  const moving = async (connection: Connection, moved: () => void) => {
+    if (sessions === 2) moved();
+    return await statusOf(connection);
+  };
+  using others = new PeerConnections(serving.makeClient(), signal, note);
+  assertEquals(await others.call(moving), 204);
+  assertEquals(sessions, 3);
 });
