@@ -232,9 +232,9 @@ export class Transfers implements Disposable {
    *
    * @param more What else to print.
    * @param dryRun Whether nothing was to be moved.
-   * @throws {Failure} if something could not be done.
+   * @returns The exit code: 0, or 1 if something could not be done.
    */
-  finish(more: readonly string[] = [], dryRun = false): void {
+  finish(more: readonly string[] = [], dryRun = false): number {
     this[Symbol.dispose]();
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
@@ -245,13 +245,19 @@ export class Transfers implements Disposable {
       ...(this.#unchanged > 0 ? [`${this.#unchanged} there already`] : []),
       ...more,
     ];
-    if (parts.length > 0) this.#context.output.note(parts.join("; "));
-    if (this.#failed === 0) return;
-    throw new Failure(
-      FAILED,
-      `${counted(this.#failed, "error")}: see above; what was moved stays, and running the same ` +
-        "command again continues with the rest",
-    );
+    const { output } = this.#context;
+    if (parts.length > 0) output.note(parts.join("; "));
+    if (this.#failed === 0) return 0;
+    // If there was only one thing to do, the line above says it all.
+    if (this.#failed > 1 || parts.length > 0) {
+      output.error(
+        `${
+          counted(this.#failed, "error")
+        }: see above; what was moved stays, and running the same ` +
+          "command again continues with the rest",
+      );
+    }
+    return FAILED;
   }
 
   /** Removes the progress bar. */

@@ -75,7 +75,7 @@ function readArguments(paths: readonly string[]): Arguments {
   throw new Failure(USAGE, `what to get? write PEER:PATH before ${JSON.stringify(last)}`);
 }
 
-async function get(context: Context, args: Arguments, options: GetOptions): Promise<void> {
+async function get(context: Context, args: Arguments, options: GetOptions): Promise<number> {
   const { sources, target: path } = args;
   await using device = await openDevice(context);
   const target = await findLocalTarget(path, sources.length > 1);
@@ -100,7 +100,7 @@ async function get(context: Context, args: Arguments, options: GetOptions): Prom
     }
     await transfers.run(peer.connections, jobs);
   }
-  transfers.finish();
+  return transfers.finish();
 }
 
 /** Decides what goes where. */

@@ -77,26 +77,60 @@ function readArguments(paths: readonly string[]): Arguments {
   );
 }
 
-async function put(context: Context, args: Arguments, options: PutOptions): Promise<void> {
-  const { sources, target } = args;
+async function put(context: Context, args: Arguments, options: PutOptions): Promise<number> {
+  const { sources: paths, target } = args;
   await using device = await openDevice(context);
   const own = await OwnDirectory.at(context.home);
   using transfers = new Transfers(context, "put");
+  const attempt = async (path: string, step: () => Promise<void>) => {
+    try {
+      await step();
+    } catch (error) {
+      // The others can still be moved.
+      if (!(error instanceof Failure) || paths.length === 1) throw error;
+      transfers.fail(path, explain(error));
+    }
+  };
+  const sources: Source[] = [];
+  // What is wrong here is known without the peer.
+  for (const path of paths) {
+    await attempt(path, async () => void sources.push(await findSource(path, own, options)));
+  }
+  if (sources.length === 0) return transfers.finish();
   const note = (text: string) => transfers.note(text);
   using peer = await openPeerFiles(context, device, target.peer, "inbox", { note });
-  const found = await findRemoteTarget(peer, target, sources.length > 1);
+  const found = await findRemoteTarget(peer, target, paths.length > 1);
   const putting = new Putting(context.signal, peer, found, own, transfers, options);
   const jobs: Job[] = [];
   for (const source of sources) {
-    try {
+    await attempt(source.path, async () => {
       for (const job of await putting.plan(source)) jobs.push(job);
-    } catch (error) {
-      if (!(error instanceof Failure) || sources.length === 1) throw error;
-      transfers.fail(source, explain(error));
-    }
+    });
   }
   await transfers.run(peer.connections, jobs);
-  transfers.finish();
+  return transfers.finish();
+}
+
+/** What is to be put. */
+interface Source {
+  readonly path: string;
+  readonly info: Deno.FileInfo;
+}
+
+/** Looks at what the command line names; a link is followed. */
+async function findSource(
+  path: string,
+  own: OwnDirectory,
+  { recursive }: PutOptions,
+): Promise<Source> {
+  const info = await statIfThere(path);
+  if (info === null) throw new Failure(FAILED, `${JSON.stringify(path)} is not there`);
+  await own.check(path);
+  if (!info.isFile && !info.isDirectory) {
+    throw new Failure(FAILED, `${path} is neither a file nor a directory`);
+  }
+  if (info.isFile || recursive === true) return { path, info };
+  throw new Failure(FAILED, `${path} is a directory: put it with -r`);
 }
 
 /** Where things go at the peer. */
@@ -150,22 +184,12 @@ class Putting {
     this.#options = options;
   }
 
-  /** The jobs for one source; a link on the command line is followed. */
-  async plan(path: string): Promise<Job[]> {
-    const info = await statIfThere(path);
-    if (info === null) throw new Failure(FAILED, `${JSON.stringify(path)} is not there`);
-    await this.#own.check(path);
-    if (info.isFile) {
-      const { size, mtime } = info;
-      const [root, name] = [dirname(path), basename(path)];
-      const source = { names: [name], kind: "file", size, modified: mtime ?? new Date(0) } as const;
-      return [await this.#job(root, source, this.#placeFile(name), false)];
-    }
-    if (!info.isDirectory) {
-      throw new Failure(FAILED, `${path} is neither a file nor a directory`);
-    }
-    if (this.#options.recursive === true) return await this.#planDirectory(path);
-    throw new Failure(FAILED, `${path} is a directory: put it with -r`);
+  /** The jobs for one source. */
+  async plan({ path, info: { isFile, size, mtime } }: Source): Promise<Job[]> {
+    if (!isFile) return await this.#planDirectory(path);
+    const [root, name] = [dirname(path), basename(path)];
+    const source = { names: [name], kind: "file", size, modified: mtime ?? new Date(0) } as const;
+    return [await this.#job(root, source, this.#placeFile(name), false)];
   }
 
   async #planDirectory(root: string): Promise<Job[]> {

@@ -48,7 +48,7 @@ async function sync(
   from: string,
   to: string,
   options: SyncOptions,
-): Promise<void> {
+): Promise<number> {
   if (isRemotePath(from) === isRemotePath(to)) {
     throw new Failure(
       USAGE,
@@ -69,5 +69,5 @@ async function sync(
     ? await sidesToHere(peer, remote, to, own, signal)
     : await sidesToPeer(peer, from, remote, own, signal);
   const synchronization = new Synchronization(sides, peer.connections, transfers, options, signal);
-  transfers.finish(await synchronization.run(), options.dryRun);
+  return transfers.finish(await synchronization.run(), options.dryRun);
 }

@@ -41,7 +41,11 @@ Deno.test("an existing different file is kept, unless --force is given", async (
     `${here}/a: another file of this name is there: replace it with --force`,
   );
   assertStringIncludes(refused.stderr, `${here}/b: another file of this name is there`);
+  assertStringIncludes(refused.stderr, "degu: error: 2 errors: see above");
   assertEquals(await treeOf(inbox), { "a": "old", "b": "shorter", "dir": null, "dir/c": "" });
+  const single = await files.run("put", `${here}/a`, "camera:");
+  const why = "another file of this name is there: replace it with --force";
+  assertEquals([single.code, single.stderr], [1, `degu: error: ${here}/a: ${why}\n`]);
   const [object] = objectsOf(
     await files.succeed("put", "--json", "--force", `${here}/a`, "camera:"),
   );
@@ -92,6 +96,20 @@ Deno.test("files that can't be uploaded are named with the reason, and the rest 
   );
   assertEquals((await files.run("put", `${here}/a`)).code, 2);
   assertEquals((await files.run("put", `${here}/a`, "camera:../b")).code, 2);
+});
+
+Deno.test("what is wrong with files here is reported before anything is connected", async () => {
+  await using files = await AgentFiles.start();
+  const { here } = files;
+  await files.kill();
+  const none = await files.run("put", `${here}/none`, "camera:");
+  assertEquals([none.code, none.stderr], [1, `degu: error: "${here}/none" is not there\n`]);
+  const both = await files.run("put", `${here}/none`, here, "camera:");
+  assertEquals(both.code, 1);
+  const [first, second, third] = both.stderr.split("\n");
+  assertEquals(first, `degu: error: ${here}/none: "${here}/none" is not there`);
+  assertEquals(second, `degu: error: ${here}: ${here} is a directory: put it with -r`);
+  assertStringIncludes(third ?? "", "degu: error: 2 errors: see above");
 });
 
 function sorted<T>(object: Record<string, T>): Record<string, T> {
