@@ -5,9 +5,9 @@
  */
 
 import { join } from "node:path";
+import { removeIfPossible } from "../disk/present.ts";
+import { randomSuffix } from "../disk/random_suffix.ts";
 import { type Interval, startInterval } from "../net/interval.ts";
-import { randomSuffix } from "../pki/certificates.ts";
-import { removeIfPossible } from "../pki/private_files.ts";
 
 /** Twice in the second within which a change must be noticed. */
 const POLL_MILLISECONDS = 400;

@@ -7,9 +7,8 @@
 import { join } from "node:path";
 import { addressText, parseAddress } from "../base/address.ts";
 import type { Address } from "../base/address_rules.ts";
-import { randomSuffix } from "../pki/certificates.ts";
-import { ifPresent } from "../disk/present.ts";
-import { removeIfPossible } from "../pki/private_files.ts";
+import { ifPresent, removeIfPossible } from "../disk/present.ts";
+import { randomSuffix } from "../disk/random_suffix.ts";
 
 const MAX_RECORD_BYTES = 1024;
 /** A new record is locked a moment after its file was created. */

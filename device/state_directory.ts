@@ -5,10 +5,10 @@
  */
 
 import { join } from "node:path";
-import { ifPresent } from "../disk/present.ts";
+import { ifPresent, removeIfPossible } from "../disk/present.ts";
+import { replacePrivateFile } from "../disk/private_files.ts";
+import { randomSuffix } from "../disk/random_suffix.ts";
 import { syncDirectory } from "../disk/sync_directory.ts";
-import { randomSuffix } from "../pki/certificates.ts";
-import { removeIfPossible, writePrivateFile } from "../pki/private_files.ts";
 
 /** Nobody needs longer for a few small files; a stopped process must not block all others. */
 const LOCK_SECONDS = 10;
@@ -76,13 +76,7 @@ export class StateDirectory {
   async write(name: string, text: string): Promise<void> {
     await this.#removeLeftBehind();
     const temporary = join(this.path, `.${randomSuffix()}`);
-    try {
-      await writePrivateFile(temporary, text);
-      await Deno.rename(temporary, join(this.path, name));
-    } catch (error) {
-      await removeIfPossible(temporary);
-      throw error;
-    }
+    await replacePrivateFile(join(this.path, name), text, temporary);
     await syncDirectory(this.path);
   }
 

@@ -22,3 +22,13 @@ export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
 export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
   await ifPresent(Deno.remove(path, options));
 }
+
+/** Cleanup after an error, which matters more than a failure here; a later call removes what is left. */
+export async function removeIfPossible(path: string): Promise<void> {
+  await removeIfPresent(path, { recursive: true }).catch(() => {});
+}
+
+/** Reports whether something with this name exists. */
+export async function exists(path: string): Promise<boolean> {
+  return await ifPresent(Deno.stat(path)) !== null;
+}

@@ -118,15 +118,6 @@ export async function renewLeaf(
   return toPem(await signLeaf(x509, authority, key, profile));
 }
 
-/**
- * Makes 64 random bits, as 16 hexadecimal digits, to keep the names of two authorities apart.
- *
- * @returns The digits.
- */
-export function randomSuffix(): string {
-  return crypto.getRandomValues(new Uint8Array(8)).toHex();
-}
-
 async function signLeaf(
   x509: X509,
   authority: PemPair,

@@ -9,13 +9,9 @@ import { isAbsolute, join, normalize } from "node:path";
 import { checkBoolean, checkString } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
-import {
-  createAuthority,
-  createLeaf,
-  type LeafProfile,
-  randomSuffix,
-  renewLeaf,
-} from "./certificates.ts";
+import { exists } from "../disk/present.ts";
+import { randomSuffix } from "../disk/random_suffix.ts";
+import { createAuthority, createLeaf, type LeafProfile, renewLeaf } from "./certificates.ts";
 import { deriveDnsName } from "./device_name.ts";
 import { describeValidity, type DeviceIdentity, isValid, loadIdentity } from "./identity.ts";
 import {
@@ -26,7 +22,6 @@ import {
   replaceCertificate,
   writeIdentity,
 } from "./identity_files.ts";
-import { exists } from "./private_files.ts";
 import { PrivatePaths, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** The paths of a device's identity: plain data that can be posted to a worker. */

@@ -7,9 +7,10 @@
 
 import { join } from "node:path";
 import { ifPresent, removeIfPresent } from "../disk/present.ts";
+import { exists, removeIfPossible } from "../disk/present.ts";
+import { replacePrivateFile, writePrivateFile } from "../disk/private_files.ts";
+import { randomSuffix } from "../disk/random_suffix.ts";
 import { syncDirectory } from "../disk/sync_directory.ts";
-import { randomSuffix } from "./certificates.ts";
-import { exists, removeIfPossible, writePrivateFile } from "./private_files.ts";
 import { type PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** The files of an identity, in its directory. */
@@ -83,14 +84,7 @@ export async function writeIdentity(
 
 /** Replaces the certificate atomically: every reader finds the old one or the new one. */
 export async function replaceCertificate({ certFile }: IdentityFiles, pem: string): Promise<void> {
-  const temporary = `${certFile}.${randomSuffix()}`;
-  try {
-    await writePrivateFile(temporary, pem);
-    await Deno.rename(temporary, certFile);
-  } catch (error) {
-    await removeIfPossible(temporary);
-    throw error;
-  }
+  await replacePrivateFile(certFile, pem, `${certFile}.${randomSuffix()}`);
 }
 
 /**

@@ -1,7 +1,12 @@
 /** Files that may or may not exist. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import { ifPresent, removeIfPresent } from "@degu/internal/disk/present.ts";
+import {
+  exists,
+  ifPresent,
+  removeIfPossible,
+  removeIfPresent,
+} from "@degu/internal/disk/present.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 
 Deno.test("ifPresent turns only NotFound into null", async () => {
@@ -29,5 +34,25 @@ Deno.test("removeIfPresent removes a directory with its contents only if request
   await assertRejects(() => removeIfPresent(path));
   assertEquals(await entries(path), ["b"]);
   await removeIfPresent(path, { recursive: true });
+  assertEquals(await entries(dir.path), []);
+});
+
+Deno.test("exists is true for files and directories, and false otherwise", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "a");
+  assertEquals([await exists(dir.path), await exists(path)], [true, false]);
+  await Deno.writeTextFile(path, "");
+  assertEquals(await exists(path), true);
+});
+
+Deno.test("removeIfPossible removes what it can, and never rejects", async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, "file");
+  await Deno.writeTextFile(path, "");
+  const below = join(path, "below"); // a file has nothing below it
+  await removeIfPossible(below);
+  await removeIfPossible(path);
+  await Deno.mkdir(join(path, "b", "c"), { recursive: true });
+  await removeIfPossible(path);
   assertEquals(await entries(dir.path), []);
 });

@@ -215,7 +215,10 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: await part("otel"), mayImport: [...connected, "otel/", "npm:@opentelemetry/api"] },
     { paths: await filesUnder("worker", ".ts"), mayImport: ["base/", "worker/"] },
     { paths: await part("pool"), mayImport: [...connected, "worker/", "pool/", "node:"] },
-    { paths: await part("misc"), mayImport: [...connected, "pki/", "worker/", "misc/", "node:"] },
+    {
+      paths: await part("misc"),
+      mayImport: [...connected, "disk/", "pki/", "worker/", "misc/", "node:"],
+    },
     {
       paths: await part("agent"),
       mayImport: [
