@@ -25,7 +25,8 @@ import { PartFile } from "./part_file.ts";
 import type { PartRecord } from "./part_record.ts";
 import { ProgressMeter } from "./progress_meter.ts";
 import { receiveBody } from "./receive.ts";
-import { readDigest } from "./response_digest.ts";
+import { askDigest } from "./remote_digest.ts";
+import { type Version, versionOf } from "./response_version.ts";
 import { Route } from "./route.ts";
 import { SyncedCount } from "./synced_count.ts";
 import {
@@ -34,6 +35,9 @@ import {
   TransferError,
   unexpectedResponse,
 } from "./transfer_error.ts";
+
+/** What to do if the server has no digest. */
+const UNVERIFIED = "call again with verify: false to skip the check";
 
 /** A smaller file is transferred again faster than a record of it is kept. */
 const MIN_RESUMABLE_BYTES = 65536;
@@ -109,12 +113,6 @@ interface Kept {
   readonly offset: number;
   /** The digest of that much; `null` if nothing is to be verified. */
   readonly hash: Hash | null;
-}
-
-/** A version of the file on the server. */
-interface Version {
-  readonly etag: string | null;
-  readonly sha256: string | null;
 }
 
 /** All of the file, in the part. */
@@ -272,7 +270,9 @@ class Download {
   async #verify({ version, record, hash, meter }: Arrived): Promise<string | null> {
     const [synced, other] = await Promise.allSettled([
       this.#part.sync(),
-      hash === null || version.sha256 !== null ? version : this.#askDigest(),
+      hash === null || version.sha256 !== null
+        ? version
+        : askDigest(this.#route, this.#uri, UNVERIFIED),
     ]);
     if (synced.status === "rejected") throw synced.reason;
     if (other.status === "rejected") {
@@ -288,16 +288,6 @@ class Download {
       : changedWhileMoved(quote(this.#uri));
   }
 
-  async #askDigest(): Promise<Version> {
-    const response = await this.#head();
-    if (response.status !== 200) throw statusError("HEAD", this.#uri, response);
-    const version = versionOf("HEAD", this.#uri, response);
-    if (version.sha256 !== null) return version;
-    const problem = "the server has no SHA-256 of it to compare (repr-digest, RFC 9530); " +
-      "call again with verify: false to skip the check";
-    throw unexpectedResponse("HEAD", this.#uri, problem);
-  }
-
   #get(headers: HeaderDict): Promise<Response> {
     return this.#route.request("GET", this.#uri, { ...headers, ...this.#wanted() });
   }
@@ -308,18 +298,6 @@ class Download {
 
   #wanted(): HeaderDict {
     return this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
-  }
-}
-
-/** Returns what a response is about; its body is canceled if that is not valid. */
-function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
-  const { etag } = response.headers;
-  const isStrong = typeof etag === "string" && !etag.startsWith("W/");
-  try {
-    return { etag: isStrong ? etag : null, sha256: readDigest(method, uri, response) };
-  } catch (error) {
-    cancelUnused(response.body, error);
-    throw error;
   }
 }
 

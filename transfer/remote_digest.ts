@@ -8,7 +8,7 @@ import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
 import { WANT_SHA256 } from "../files/digest.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
-import { readDigest } from "./response_digest.ts";
+import { type Version, versionOf } from "./response_version.ts";
 import { Route } from "./route.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
@@ -48,10 +48,23 @@ export async function remoteDigest(
   const signal = requestSignal(options);
   using route = new Route("from", from, signal);
   signal?.throwIfAborted();
+  return (await askDigest(route, uri)).sha256;
+}
+
+/**
+ * Requests the version of a file that a server has now, with its SHA-256.
+ *
+ * @param advice What to do if the server has no digest.
+ */
+export async function askDigest(
+  route: Route,
+  uri: string,
+  advice?: string,
+): Promise<Version & { readonly sha256: string }> {
   const response = await route.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
   if (response.status !== 200) throw statusError("HEAD", uri, response);
-  const sha256 = readDigest("HEAD", uri, response);
-  if (sha256 !== null) return sha256;
-  const problem = "the other end does not say the SHA-256 of it (repr-digest, RFC 9530)";
-  throw unexpectedResponse("HEAD", uri, problem);
+  const { etag, sha256 } = versionOf("HEAD", uri, response);
+  if (sha256 !== null) return { etag, sha256 };
+  const problem = "the server has no SHA-256 of it (repr-digest, RFC 9530)";
+  throw unexpectedResponse("HEAD", uri, advice === undefined ? problem : `${problem}; ${advice}`);
 }

@@ -17,7 +17,7 @@ import {
   type TransferSettings,
 } from "./options.ts";
 import { ProgressMeter } from "./progress_meter.ts";
-import { readDigest } from "./response_digest.ts";
+import { readDigest } from "./response_version.ts";
 import { Route } from "./route.ts";
 import { SourceFile } from "./source_file.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";

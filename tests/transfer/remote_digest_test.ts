@@ -18,4 +18,6 @@ Deno.test("a server that does not send the digest is named", async () => {
   await using files = await serveFiles(() => () => [200, "OK", {}, null]);
   const error = await assertRejects(() => remoteDigest(files.client, "/a"), TransferError);
   assertEquals(error.code, "UNEXPECTED_RESPONSE");
+  const problem = 'HEAD "/a": the server has no SHA-256 of it (repr-digest, RFC 9530)';
+  assertEquals(error.message, problem);
 });

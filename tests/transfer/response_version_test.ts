@@ -1,8 +1,8 @@
-/** The digest in a response. */
+/** Which version of a file a response is about. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { Response } from "@degu/degu/base";
 import { TransferError } from "@degu/degu/transfer";
-import { readDigest } from "@degu/internal/transfer/response_digest.ts";
+import { readDigest, versionOf } from "@degu/internal/transfer/response_version.ts";
 
 /** A response with this digest, if any. */
 function responseWith(digest?: string): Response {
@@ -25,5 +25,13 @@ Deno.test("a malformed digest is an error that says where it came from", () => {
       'HEAD "/a b": the response has an invalid repr-digest',
     );
     assertEquals([error.code, error.cause instanceof RangeError], ["UNEXPECTED_RESPONSE", true]);
+  }
+});
+
+Deno.test("a version has a strong entity tag, or none", () => {
+  for (const [etag, expected] of [['"a"', '"a"'], ['W/"a"', null], [undefined, null]] as const) {
+    const headers = etag === undefined ? {} : { etag };
+    const version = versionOf("GET", "/a", new Response(200, "OK", headers, null));
+    assertEquals(version, { etag: expected, sha256: null });
   }
 });
