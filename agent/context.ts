@@ -7,6 +7,7 @@
 import { isAbsolute, resolve } from "node:path";
 import { type Address, formatAddress } from "../base.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
+import { plainMessageOf } from "../net/thrown.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
 import { findAddresses } from "./find.ts";
 import { nearNames } from "./near_names.ts";
@@ -81,12 +82,8 @@ export async function openDevice(context: Context): Promise<Device> {
 /** The library's log lines as messages of the program. */
 export function loggerOf({ output }: Context): Logger {
   const ignore = () => {};
-  const warn = (...args: unknown[]) => output.warn(args.map(textOf).join(" "));
+  const warn = (...args: unknown[]) => output.warn(args.map(plainMessageOf).join(" "));
   return { debug: ignore, info: ignore, warn, error: warn };
-}
-
-function textOf(value: unknown): string {
-  return value instanceof Error ? value.message : String(value);
 }
 
 /** The peer of a name or an id. */

@@ -5,6 +5,8 @@
  */
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
+import { plainMessageOf } from "../net/thrown.ts";
+import { isUnreachable, systemCode } from "../net/unreachable.ts";
 
 /** Something failed. */
 export const FAILED = 1;
@@ -68,23 +70,15 @@ const UNREACHABLE_HINT =
   'check that "degu serve" runs there, that the two are in one network, and that ' +
   "no firewall is in between; if its address has changed, give the new one with --address, or look for it with --find";
 
-const UNREACHABLE: readonly (abstract new (...args: never[]) => Error)[] = [
+/** What also ends with "no address answers": a host that answers, but with no service that this program could use. */
+const NOT_SERVING: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionRefused,
   Deno.errors.ConnectionReset,
   Deno.errors.ConnectionAborted,
-  Deno.errors.TimedOut,
-  Deno.errors.NetworkUnreachable,
-  Deno.errors.AddrNotAvailable,
 ];
 
-const UNREACHABLE_CODES: readonly unknown[] = [
-  "EHOSTUNREACH",
-  "EHOSTDOWN",
-  "ENETDOWN",
-  // A name without an address.
-  "ENOTFOUND",
-  "EAI_AGAIN",
-];
+/** The same for a name without an address. */
+const UNKNOWN_NAME: readonly unknown[] = ["ENOTFOUND", "EAI_AGAIN"];
 
 /** The exit code for an error that a command has failed with. */
 export function exitCodeOf(error: unknown): number {
@@ -102,11 +96,11 @@ export function explain(error: unknown): string {
 
 /** What happened, for a message that doesn't require any action yet. */
 export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
+  if (!(error instanceof Error)) return plainMessageOf(error);
   if (error instanceof EmptyPreambleError) {
     return "the peer closed the connection without an answer";
   }
-  return isUnreachable(error) ? `no address answers: ${attemptsOf(error)}` : error.message;
+  return noAddressAnswers(error) ? `no address answers: ${attemptsOf(error)}` : error.message;
 }
 
 /** What to do, unless the error says it. */
@@ -115,18 +109,17 @@ function hintOf(error: unknown): string | undefined {
   if (error instanceof TlsError) return TLS_HINTS[error.code];
   if (error instanceof EmptyPreambleError) return FORGOTTEN_HINT;
   if (error instanceof Deno.errors.NotCapable) return "docs/agent.md has the flags of each command";
-  return isUnreachable(error) ? UNREACHABLE_HINT : undefined;
+  return noAddressAnswers(error) ? UNREACHABLE_HINT : undefined;
 }
 
 /** Why each address failed, without the library's advice, which is meant for programs. */
 function attemptsOf({ message, cause }: Error): string {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
-  const messages = errors.map((error) => error instanceof Error ? error.message : String(error));
-  return messages.join("; ") || message;
+  return errors.map(plainMessageOf).join("; ") || message;
 }
 
-/** Whether an error means that nothing answers at an address. */
-export function isUnreachable(error: Error): boolean {
-  const { code } = error as { code?: unknown };
-  return UNREACHABLE.some((each) => error instanceof each) || UNREACHABLE_CODES.includes(code);
+/** Whether an error means that nothing answers at an address, for whatever reason. */
+export function noAddressAnswers(error: unknown): boolean {
+  return isUnreachable(error) || NOT_SERVING.some((each) => error instanceof each) ||
+    UNKNOWN_NAME.includes(systemCode(error));
 }

@@ -6,6 +6,7 @@
 
 import { dirname } from "node:path";
 import type { Logger } from "../net/standard_logger.ts";
+import { plainMessageOf } from "../net/thrown.ts";
 import { type CertificateLife, openDevicePki } from "../pki/device_pki.ts";
 import { type Authority, readAuthorityText } from "./authority.ts";
 
@@ -81,9 +82,7 @@ export class DeviceIdentity {
       this.#current = loaded;
       for (const listener of [...this.#listeners]) listener();
     } catch (error) {
-      const message = `the identity of the device can't be looked at: ${
-        error instanceof Error ? error.message : String(error)
-      }`;
+      const message = `the identity of the device can't be looked at: ${plainMessageOf(error)}`;
       if (!this.#said.has(message)) this.#logger.error(message);
       this.#said.add(message);
     }

@@ -8,6 +8,7 @@ import { DeguError } from "../base/errors.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { Session } from "../base/app/session.ts";
+import { plainMessageOf } from "../net/thrown.ts";
 import { type Authority, hasSigned, readAuthority } from "./authority.ts";
 import { LimitedWarning } from "./limited_warning.ts";
 import {
@@ -149,7 +150,7 @@ export class Inviter {
       this.#joiner = await this.#admit(bytes, session);
     } catch (error) {
       this.#isClaimed = false;
-      this.#refused.add(`${session}: ${textOf(error)}`);
+      this.#refused.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
     return [200, "OK", {}, encodeAnswer(this.#joiner.answer)];
@@ -202,7 +203,7 @@ export class Inviter {
       this.#finish(session, () => this.#outcome.resolve(peer));
       return [204, "No Content", {}, null];
     } catch (error) {
-      logger.warn(`invitation: the pairing can't be stored: ${textOf(error)}`);
+      logger.warn(`invitation: the pairing can't be stored: ${plainMessageOf(error)}`);
       this.#finish(session, () => this.#outcome.reject(error));
       return hangUp(session);
     }
@@ -231,8 +232,4 @@ export class Inviter {
 function hangUp(session: Session): ResponseTuple {
   session.close(new DeguError("the connection was refused"));
   return [403, "Forbidden", {}, null];
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

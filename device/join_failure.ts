@@ -6,18 +6,10 @@
 
 import { DeguError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import { parseCertificate } from "../net/tls/certificate.ts";
+import { isUnreachable, systemCode } from "../net/unreachable.ts";
 import type { Authority } from "./authority.ts";
 import { isDeviceName } from "./device_name.ts";
 import { isCut } from "./pairing_client.ts";
-
-/** Errors of an address at which nobody answers, so nobody has refused this device. */
-const UNREACHABLE: readonly (new (message: string) => Error)[] = [
-  Deno.errors.TimedOut,
-  Deno.errors.NetworkUnreachable,
-  Deno.errors.AddrNotAvailable,
-];
-/** The same for errors without a class. */
-const UNREACHABLE_CODES: readonly unknown[] = ["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN", "EINVAL"];
 
 /** Creates the errors of one attempt to join. */
 export class JoinFailure {
@@ -61,7 +53,7 @@ export class JoinFailure {
 
   #say(errors: readonly unknown[]): string {
     if (errors.some(isCut)) return this.#overloaded();
-    return errors.every(isUnreachable) ? this.#unreachable() : this.#notOpen();
+    return errors.every(isSilent) ? this.#unreachable() : this.#notOpen();
   }
 
   /** A port that is crowded by strangers is more likely than one that another program now uses. */
@@ -106,9 +98,10 @@ export class JoinFailure {
   }
 }
 
-function isUnreachable(error: unknown): boolean {
-  const { code } = error as { code?: unknown };
-  return UNREACHABLE.some((each) => error instanceof each) || UNREACHABLE_CODES.includes(code);
+/** True if nobody can have refused this device; a refused connection may be an invitation that has ended. */
+function isSilent(error: unknown): boolean {
+  // A link-local address that was tried at an interface without such addresses.
+  return isUnreachable(error) || systemCode(error) === "EINVAL";
 }
 
 /** True if the device of the line has answered, but not by the protocol. */

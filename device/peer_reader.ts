@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import { quote } from "../base/errors.ts";
 import type { Logger } from "../net/standard_logger.ts";
+import { plainMessageOf } from "../net/thrown.ts";
 import { WRITABLE_BY_OTHERS } from "../pki/private_paths.ts";
 import { nameKey } from "./device_name.ts";
 import type { Peer } from "./peer.ts";
@@ -88,7 +89,7 @@ export class PeerReader {
   }
 
   #report(name: string, error: unknown): void {
-    const problem = error instanceof Error ? error.message : String(error);
+    const problem = plainMessageOf(error);
     if (this.#reported.get(name) === problem) return;
     this.#reported.set(name, problem);
     this.#logger.warn(`the file ${quote(name)} among the peers is not used: ${problem}`);

@@ -24,3 +24,12 @@ export function stackOf(error: unknown): string {
     return UNSHOWABLE;
   }
 }
+
+/** The message alone, without the name of the error's class: for people, where the class says nothing more. */
+export function plainMessageOf(error: unknown): string {
+  try {
+    return error instanceof Error ? `${error.message}` : `${error}`;
+  } catch {
+    return UNSHOWABLE;
+  }
+}

@@ -11,6 +11,7 @@ import { quote } from "../base/errors.ts";
 import { copyOptions } from "../base/options.ts";
 import { exists } from "../disk/present.ts";
 import { randomSuffix } from "../disk/random_suffix.ts";
+import { plainMessageOf } from "../net/thrown.ts";
 import { createAuthority, createLeaf, type LeafProfile, renewLeaf } from "./certificates.ts";
 import { deriveDnsName } from "./device_name.ts";
 import { describeValidity, type DeviceIdentity, isValid, loadIdentity } from "./identity.ts";
@@ -285,8 +286,8 @@ async function loadCurrentIdentity(
   }
   const identity = await loadIdentity(files, name); // another process may have renewed it
   if (failure === null || !isDue(identity, life)) return { identity, warnings: [] };
-  const reason = failure instanceof Error ? failure.message : String(failure);
-  return keep(files, identity, `could not be renewed: ${reason}`, { cause: failure });
+  const why = `could not be renewed: ${plainMessageOf(failure)}`;
+  return keep(files, identity, why, { cause: failure });
 }
 
 /** Uses a certificate that was not renewed: it is fine as long as it is valid. */

@@ -11,27 +11,18 @@ import {
   type ProtocolErrorCode,
   TlsError,
 } from "../base/errors.ts";
+import { isUnreachable, systemCode } from "../net/unreachable.ts";
 import { TransferError } from "./transfer_error.ts";
 
-const NETWORK_ERRORS: readonly (abstract new (...args: never[]) => Error)[] = [
+/** How connections break, and what a host says whose server is about to start. */
+const BROKEN: readonly (abstract new (...args: never[]) => Error)[] = [
   Deno.errors.ConnectionRefused,
   Deno.errors.ConnectionReset,
   Deno.errors.ConnectionAborted,
   Deno.errors.BrokenPipe,
   Deno.errors.NotConnected,
-  Deno.errors.TimedOut,
   Deno.errors.UnexpectedEof,
-  Deno.errors.NetworkUnreachable,
-  Deno.errors.AddrNotAvailable,
 ];
-
-/** Deno has no separate classes for these. */
-const NETWORK_CODES: ReadonlySet<unknown> = new Set([
-  "EHOSTUNREACH",
-  "EHOSTDOWN",
-  "ENETDOWN",
-  "ENETRESET",
-]);
 
 /** The codes of a message that broke off. */
 const CUT: ReadonlySet<ProtocolErrorCode> = new Set(["PREAMBLE_INCOMPLETE", "BODY_INCOMPLETE"]);
@@ -60,6 +51,6 @@ export function isTransient(error: unknown): boolean {
   if (error instanceof TlsError) return error.code === "CLOSED";
   if (error instanceof EmptyPreambleError || error instanceof ConnectionClosedError) return true;
   if (error instanceof ProtocolError) return CUT.has(error.code);
-  return NETWORK_ERRORS.some((each) => error instanceof each) ||
-    NETWORK_CODES.has((error as { code?: unknown } | null)?.code);
+  return isUnreachable(error) || BROKEN.some((each) => error instanceof each) ||
+    systemCode(error) === "ENETRESET";
 }

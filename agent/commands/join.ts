@@ -9,7 +9,7 @@ import { type Address, DeguError, formatAddress } from "../../base.ts";
 import type { Device, JoinOptions, Peer } from "../../device.ts";
 import { addAddresses, addExamples, optionMessage, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { FAILED, Failure, isUnreachable, REFUSED, USAGE } from "../failure.ts";
+import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "../failure.ts";
 import { readLine } from "../line_input.ts";
 import { servingAddresses } from "../serving_addresses.ts";
 
@@ -72,7 +72,6 @@ async function pair(device: Device, line: string, options: JoinOptions): Promise
 function isOutOfReach({ cause }: DeguError): boolean {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [cause];
   return errors.every((error) =>
-    error instanceof Error && isUnreachable(error) &&
-    !(error instanceof Deno.errors.ConnectionRefused)
+    noAddressAnswers(error) && !(error instanceof Deno.errors.ConnectionRefused)
   );
 }

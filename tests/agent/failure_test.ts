@@ -5,7 +5,7 @@ import {
   explain,
   Failure,
   Interrupted,
-  isUnreachable,
+  noAddressAnswers,
   reasonOf,
 } from "@degu/internal/agent/failure.ts";
 
@@ -76,6 +76,6 @@ Deno.test("a reason has no advice, which would be given at each attempt", () => 
 });
 
 Deno.test("an error for an unreachable host has only a code", () => {
-  assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EHOSTUNREACH" })), true);
-  assertEquals(isUnreachable(Object.assign(new Error("x"), { code: "EACCES" })), false);
+  assertEquals(noAddressAnswers(Object.assign(new Error("x"), { code: "EHOSTUNREACH" })), true);
+  assertEquals(noAddressAnswers(Object.assign(new Error("x"), { code: "EACCES" })), false);
 });

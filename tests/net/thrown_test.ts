@@ -1,11 +1,12 @@
 /** Any thrown value can be logged. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { messageOf, stackOf } from "@degu/internal/net/thrown.ts";
+import { messageOf, plainMessageOf, stackOf } from "@degu/internal/net/thrown.ts";
 
 Deno.test("an error is logged with its name and message, and its stack", () => {
   const error = new RangeError("too large");
   assertEquals(messageOf(error), "RangeError: too large");
   assertStringIncludes(stackOf(error), "thrown_test.ts");
+  assertEquals(plainMessageOf(error), "too large");
 });
 
 Deno.test("an error without a stack is logged with its message only", () => {
@@ -17,6 +18,7 @@ Deno.test("an error without a stack is logged with its message only", () => {
 Deno.test("a value that is not an error is logged as text", () => {
   for (const thrown of [undefined, null, 0, "text", 1n, {}, [1]]) {
     assertEquals([messageOf(thrown), stackOf(thrown)], [`${thrown}`, Deno.inspect(thrown)]);
+    assertEquals(plainMessageOf(thrown), `${thrown}`);
   }
 });
 
@@ -43,7 +45,9 @@ const untellable: Record<string, unknown> = {
 
 for (const [what, thrown] of Object.entries(untellable)) {
   Deno.test(`${what} never makes logging fail`, () => {
-    assertEquals([typeof messageOf(thrown), typeof stackOf(thrown)], ["string", "string"]);
+    for (const format of [messageOf, plainMessageOf, stackOf]) {
+      assertEquals(typeof format(thrown), "string");
+    }
   });
 }
 

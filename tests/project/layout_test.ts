@@ -223,7 +223,8 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       paths: await part("agent"),
       mayImport: [
         ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts", "transfer.ts"],
-        ...["base/address_rules.ts", "base/pause.ts", "net/standard_logger.ts", "net/thrown.ts"],
+        ...["base/address_rules.ts", "base/pause.ts"],
+        ...["net/standard_logger.ts", "net/thrown.ts", "net/unreachable.ts"],
         ...["device/device_name.ts", "device/invitation_line.ts"],
         ...["files/printable.ts", "files/reserved.ts", "transfer/file_pieces.ts"],
         ...[
