@@ -23,14 +23,19 @@ interface Look {
   readonly state: string;
 }
 
+/** A watch of the system. */
+interface Watch {
+  readonly watcher: BackgroundWatcher;
+  /** Whether it has shown that it works. */
+  isProven: boolean;
+}
+
 /** Calls a function when something in a directory may have changed, sometimes without a reason. */
 export class DirectoryWatch implements AsyncDisposable {
   readonly #dir: string;
   readonly #onChange: OnChange;
   readonly #polling: Interval;
-  #watcher: Deno.FsWatcher | null = null;
-  /** Whether the watch has shown that it works. */
-  #isProven = false;
+  #current: Watch | null = null;
   /** The next check calls the function in any case. */
   #isDue = true;
   #last: Look;
@@ -60,8 +65,8 @@ export class DirectoryWatch implements AsyncDisposable {
     } catch {
       return;
     }
-    this.#watcher = watcher;
-    this.#run(this.#follow(watcher));
+    this.#current = { watcher, isProven: false };
+    this.#run(this.#follow(this.#current));
     this.#run(this.#provoke());
   }
 
@@ -84,7 +89,7 @@ export class DirectoryWatch implements AsyncDisposable {
       this.#watch();
     }
     const hasChanged = now.identity !== identity || now.state !== state;
-    if (!hasChanged && !this.#isDue && this.#isProven) return;
+    if (!hasChanged && !this.#isDue && this.#current?.isProven) return;
     // Another change may happen before the clock of the file system advances.
     this.#isDue = hasChanged;
     await this.#report();
@@ -94,21 +99,21 @@ export class DirectoryWatch implements AsyncDisposable {
     if (!await this.#onChange()) this.#isDue = true;
   }
 
-  async #follow(watcher: Deno.FsWatcher): Promise<void> {
+  async #follow(watch: Watch): Promise<void> {
     try {
       for (;;) {
-        const { done, value } = await nextInBackground(watcher);
+        const { done, value } = await nextInBackground(watch.watcher);
         if (done) break;
         if (value.kind === "access") continue;
         // A directory that is gone, or was restored, sends no further event.
         if (value.paths.includes(this.#dir)) break;
-        if (this.#watcher === watcher) this.#isProven = true;
+        watch.isProven = true;
         this.#report();
       }
     } catch {
       // The checks replace it.
     }
-    if (this.#watcher !== watcher) return;
+    if (this.#current !== watch) return;
     this.#closeWatcher();
     this.#report();
   }
@@ -129,16 +134,15 @@ export class DirectoryWatch implements AsyncDisposable {
     this.#isOver = true;
     clearInterval(this.#polling);
     // Its end is being awaited.
-    (this.#watcher as BackgroundWatcher | null)?.ref?.();
+    this.#current?.watcher.ref?.();
     this.#closeWatcher();
     await Promise.all([this.#looking, ...this.#running]);
   }
 
   #closeWatcher(): void {
-    const watcher = this.#watcher;
-    this.#watcher = null;
-    this.#isProven = false;
-    watcher?.close();
+    const watch = this.#current;
+    this.#current = null;
+    watch?.watcher.close();
   }
 }
 

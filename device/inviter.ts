@@ -43,11 +43,15 @@ export interface InviterOptions {
 interface Joiner {
   readonly authority: Authority;
   readonly introduction: Introduction;
-  /** The answer to the first request. */
+  /** The answer to the first request, with the value that the second one must carry. */
   readonly answer: Answer;
-  /** The value that the second request must carry; `null` once it was used. */
-  value: Uint8Array | null;
 }
+
+/**
+ * How far the pairing is: nobody has sent the secret; somebody has, and what came with it is being checked; that device
+ * has the answer, and may come back with its certificate; it did, and nobody else can be paired any more.
+ */
+type Stage = "open" | "claimed" | Joiner | "storing";
 
 /**
  * Pairs with the first device that has the line, in two steps. In the first the joiner sends the secret and
@@ -66,10 +70,7 @@ export class Inviter {
   readonly #late: LimitedWarning;
   readonly #refused: LimitedWarning;
   readonly #outcome = Promise.withResolvers<Peer>();
-  /** Set by the first right secret, before anything else in the request is looked at. */
-  #isClaimed = false;
-  #joiner: Joiner | null = null;
-  #isWriting = false;
+  #stage: Stage = "open";
   #ending: Promise<void> | null = null;
 
   /** Creates an inviter that listens nowhere yet. */
@@ -108,7 +109,7 @@ export class Inviter {
    */
   async close(reason: unknown): Promise<void> {
     // A stored entry can't be taken back: the other device may have the answer already.
-    if (this.#isWriting) await this.paired.catch(() => {});
+    if (this.#stage === "storing") await this.paired.catch(() => {});
     await this.#end(() => this.#outcome.reject(reason));
   }
 
@@ -139,21 +140,22 @@ export class Inviter {
     const secret = decodeSecret(bytes);
     if (secret === null || !isSameSecret(secret, this.secret)) return this.#refuse(visit);
     const { session } = visit;
-    if (this.#isClaimed) {
+    if (this.#stage !== "open") {
       this.#late.add(String(session));
       return hangUp(session);
     }
-    this.#isClaimed = true;
+    this.#stage = "claimed";
     this.#port.settle(session);
     this.#port.limit(session);
+    let joiner: Joiner;
     try {
-      this.#joiner = await this.#admit(bytes, session);
+      this.#stage = joiner = await this.#admit(bytes, session);
     } catch (error) {
-      this.#isClaimed = false;
+      this.#stage = "open";
       this.#refused.add(`${session}: ${plainMessageOf(error)}`);
       return [403, "Forbidden", {}, null];
     }
-    return [200, "OK", {}, encodeAnswer(this.#joiner.answer)];
+    return [200, "OK", {}, encodeAnswer(joiner.answer)];
   }
 
   /** Checks what the device with the right secret sent, and closes the port to all others. */
@@ -165,25 +167,23 @@ export class Inviter {
         "it sent the authority of this device: it is this device, or a copy of it",
       );
     }
-    const value = makeRandom();
     const addresses = await this.#options.findAddresses();
-    const answer = { value, name: this.#parts.name, addresses };
+    const answer = { value: makeRandom(), name: this.#parts.name, addresses };
     this.#port.trustOnly(authority.certificate, session);
-    return { authority, introduction, answer, value };
+    return { authority, introduction, answer };
   }
 
   /** The second step: the TLS library has verified that the joiner has its authority's key. */
   async #answerValue(bytes: Uint8Array, visit: Visit): Promise<ResponseTuple> {
-    const joiner = this.#joiner;
+    const joiner = this.#stage;
     const certificate = visit.session.peerCertificate;
-    if (joiner === null || certificate === null) return this.#refuse(visit);
+    if (typeof joiner === "string" || certificate === null) return this.#refuse(visit);
     const isSigner = certificate.authority?.publicKey256 === joiner.authority.publicKey256 &&
       hasSigned(joiner.authority.certificate, certificate.raw);
     const value = decodeValue(bytes);
-    if (!isSigner || value === null || joiner.value === null) return this.#refuse(visit);
-    if (!isSameSecret(value, joiner.value)) return this.#refuse(visit);
-    joiner.value = null;
-    this.#isWriting = true;
+    if (!isSigner || value === null) return this.#refuse(visit);
+    if (!isSameSecret(value, joiner.answer.value)) return this.#refuse(visit);
+    this.#stage = "storing";
     this.#port.settle(visit.session);
     this.#port.limit(visit.session, null);
     return await this.#write(joiner, visit);

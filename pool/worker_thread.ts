@@ -53,6 +53,12 @@ export interface Serving {
   readonly held: HeldSocket | null;
 }
 
+/**
+ * What a worker is doing: it has no server yet; it may have one; it has ended that; it is not used any more, and what it
+ * still says is ignored.
+ */
+type Phase = "loading" | "serving" | "closed" | "over";
+
 /** A worker with a server. It is used once: a new one takes its place. */
 export class WorkerThread {
   /** Resolves when the worker has ended or is considered dead. */
@@ -67,10 +73,8 @@ export class WorkerThread {
   readonly #portClosed = Promise.withResolvers<void>();
   readonly #changes = new Map<number, () => void>();
   readonly #beating: Interval;
-  #mayServe = false;
+  #phase: Phase = "loading";
   #unanswered = 0;
-  #isOver = false;
-  #hasClosed = false;
   #changeCount = 0;
 
   private constructor(
@@ -127,7 +131,7 @@ export class WorkerThread {
    * @throws what a server throws; {@linkcode DeguError} if the worker ends.
    */
   async listen(address: Address, sharing: PortSharing): Promise<Serving> {
-    this.#mayServe = true;
+    if (this.#phase === "loading") this.#phase = "serving";
     this.#post({ type: "listen", address, sharing });
     return await this.#serving.promise;
   }
@@ -165,8 +169,8 @@ export class WorkerThread {
 
   /** A worker that has been told to listen may hold a socket, which only it can close. */
   #stop(type: "shutdown" | "close"): void {
-    if (this.#mayServe) this.#post({ type });
-    else this.#closed.resolve();
+    if (this.#phase === "loading") this.#closed.resolve();
+    else this.#post({ type });
   }
 
   /** Gives the server a moment to end. */
@@ -178,17 +182,17 @@ export class WorkerThread {
 
   async #terminate(): Promise<void> {
     await Promise.race([this.#closed.promise, this.ended]);
-    this.#end("was closed", { expected: true, hung: this.#mayServe && !this.#hasClosed });
+    this.#end("was closed", { expected: true, hung: this.#phase === "serving" });
     await this.#worker.terminate();
     await this.#portClosed.promise;
   }
 
   #post(command: Command): void {
-    if (!this.#isOver) this.#port.postMessage(command);
+    if (this.#phase !== "over") this.#port.postMessage(command);
   }
 
   #receive(report: Report): void {
-    if (this.#isOver) return;
+    if (this.#phase === "over") return;
     this.#unanswered = 0;
     if (report.type === "loaded") this.#loaded.resolve();
     else if (report.type === "serving") this.#serve(report.address, report.fd);
@@ -199,7 +203,7 @@ export class WorkerThread {
   }
 
   #markClosed(): void {
-    this.#hasClosed = true;
+    this.#phase = "closed";
     this.#closed.resolve();
   }
 
@@ -223,8 +227,8 @@ export class WorkerThread {
   }
 
   #end(what: string, more: Partial<Ending> = {}): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+    if (this.#phase === "over") return;
+    this.#phase = "over";
     clearInterval(this.#beating);
     this.#port.close();
     const error = new DeguError(`a worker of the pool ${what}`);

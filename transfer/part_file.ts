@@ -36,6 +36,12 @@ export interface KeptPart {
 }
 
 /**
+ * What a part is worth: found as another call, or another program, has left it; resumable by a later call; removed at
+ * the end; or the target by now.
+ */
+type Phase = "found" | "resumable" | "temporary" | "complete";
+
+/**
  * A part, next to its target and locked: nobody else downloads to the same target. It is removed when it
  * is disposed of, unless a later call can resume it, or it has become the target.
  */
@@ -44,23 +50,18 @@ export class PartFile implements AsyncDisposable {
   readonly #path: string;
   readonly #replaces: boolean;
   #file: Deno.FsFile;
-  // From an earlier call, or another program.
-  #found: boolean;
-  // What another call has left is kept if this one fails before it begins.
-  #keep: boolean;
-  #hasRecord: boolean;
-  #exists = true;
+  #phase: Phase;
 
   private constructor(
     { target, path, replaces }: PartLocation,
     file: Deno.FsFile,
-    found: boolean,
+    phase: Phase,
   ) {
     this.#target = target;
     this.#path = path;
     this.#replaces = replaces;
     this.#file = file;
-    this.#found = this.#keep = this.#hasRecord = found;
+    this.#phase = phase;
   }
 
   /**
@@ -93,7 +94,8 @@ export class PartFile implements AsyncDisposable {
       try {
         await lock(file, target);
         // The previous holder of the lock may have just renamed or removed it.
-        if (await isAt(path, file)) return new PartFile(location, file, created === null);
+        const phase = created === null ? "found" : "temporary";
+        if (await isAt(path, file)) return new PartFile(location, file, phase);
       } catch (error) {
         file.close();
         throw error;
@@ -105,7 +107,7 @@ export class PartFile implements AsyncDisposable {
 
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
   async kept(): Promise<KeptPart | null> {
-    const record = this.#found ? await readRecord(this.#path) : null;
+    const record = this.#phase === "found" ? await readRecord(this.#path) : null;
     if (record === null) return null;
     const { size, uid, nlink } = await this.#file.stat();
     if (size === 0 || size > record.total || (nlink ?? 1) > 1) return null;
@@ -127,9 +129,9 @@ export class PartFile implements AsyncDisposable {
    */
   async begin(record: PartRecord | null): Promise<void> {
     await removeRecord(this.#path);
-    if (this.#found) await this.#replace();
+    if (this.#phase === "found") await this.#replace();
     if (record !== null) await writeRecord(this.#path, record);
-    this.#keep = this.#hasRecord = record !== null;
+    this.#phase = record === null ? "temporary" : "resumable";
   }
 
   /** Replaces the existing file with a new one; the path always leads to a locked file. */
@@ -146,7 +148,6 @@ export class PartFile implements AsyncDisposable {
     }
     this.#file.close();
     this.#file = file;
-    this.#found = false;
   }
 
   /** Seeks to the end of what is kept, and drops what follows. */
@@ -189,9 +190,10 @@ export class PartFile implements AsyncDisposable {
     }
     if (this.#replaces) await Deno.rename(this.#path, this.#target);
     else await this.#nameAnew();
-    this.#exists = false;
+    const mayHaveRecord = this.#phase !== "temporary";
+    this.#phase = "complete";
     await syncIfPossible(dirname(this.#target));
-    if (this.#hasRecord) await removeRecord(this.#path);
+    if (mayHaveRecord) await removeRecord(this.#path);
   }
 
   /** Gives it the name of the target unless that was just created. */
@@ -208,13 +210,13 @@ export class PartFile implements AsyncDisposable {
 
   /** Marks it for removal: no call can resume it. */
   discard(): void {
-    this.#keep = false;
+    this.#phase = "temporary";
   }
 
   /** Closes the file, and removes it unless a later call can resume it. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      if (this.#exists && !this.#keep) {
+      if (this.#phase === "temporary") {
         await removeRecord(this.#path);
         await removeIfPresent(this.#path);
       }
