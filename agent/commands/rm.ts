@@ -9,40 +9,68 @@ import { deleteFile, TransferError } from "../../transfer.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
-import { openPeerFiles } from "../peer_files.ts";
+import { openPeerFiles, type PeerFiles } from "../peer_files.ts";
 import { formatRemotePath, parseRemotePath, type RemotePath } from "../remote_path.ts";
 import { explainTransfer } from "../transfer_problems.ts";
 
 /** Adds `degu rm`. */
 export function addRm(program: Command, run: Run): void {
   const command = program.command("rm")
-    .summary("remove a file from the inbox of a peer")
-    .description("Removes a file or an empty directory from the inbox of a peer.")
-    .argument("<peer:path>", "what to remove")
-    .action((path: string, _options: unknown, command: Command) =>
-      run(command, (context) => rm(context, parseRemotePath(path)))
+    .summary("remove files from the inbox of a peer")
+    .description("Removes files or empty directories from the inbox of a peer.")
+    .argument("<peer:path...>", "what to remove")
+    .action((paths: string[], _options: unknown, command: Command) =>
+      run(command, (context) => rm(context, paths.map(readArgument)))
     );
   addPeerOptions(command);
   addExamples(command, [
     ["degu rm laptop:report.pdf", "what was put there"],
-    ["degu rm laptop:photos/", "an empty directory"],
+    ["degu rm laptop:photos/1.jpg laptop:photos/", "a file, and then the empty directory"],
   ]);
 }
 
-async function rm(context: Context, path: RemotePath): Promise<void> {
-  const { peer: peerName, names, directory } = path;
-  const shown = formatRemotePath(peerName, names, directory);
-  if (names.length === 0) throw new Failure(USAGE, `${shown}: the inbox itself stays; name a file`);
+function readArgument(text: string): RemotePath {
+  const path = parseRemotePath(text);
+  if (path.names.length > 0) return path;
+  throw new Failure(USAGE, `${shown(path)}: the inbox itself stays; name a file`);
+}
+
+function shown({ peer, names, directory }: RemotePath): string {
+  return formatRemotePath(peer, names, directory);
+}
+
+async function rm(context: Context, paths: readonly RemotePath[]): Promise<number> {
+  const { output } = context;
+  let exitCode = 0;
   await using device = await openDevice(context);
-  using peer = await openPeerFiles(context, device, peerName, "inbox", { retries: 0 });
+  for (const [peerName, some] of Map.groupBy(paths, ({ peer }) => peer)) {
+    using peer = await openPeerFiles(context, device, peerName, "inbox", { retries: 0 });
+    for (const path of some) {
+      try {
+        await remove(context, peer, path);
+      } catch (error) {
+        // The others can still be removed.
+        if (!(error instanceof Failure) || paths.length === 1) throw error;
+        const { message } = error;
+        output.error(message);
+        if (output.json) output.result("", { path: shown(path), error: message });
+        exitCode = FAILED;
+      }
+    }
+  }
+  return exitCode;
+}
+
+async function remove(context: Context, peer: PeerFiles, path: RemotePath): Promise<void> {
   const { signal, output } = context;
-  const uri = peer.files.uri(directory ? [...names, ""] : names);
+  const name = shown(path);
+  const uri = peer.files.uri(path.directory ? [...path.names, ""] : path.names);
   try {
     await peer.connections.call((connection) => deleteFile(connection, uri, { signal }));
   } catch (error) {
     if (!(error instanceof TransferError)) throw error;
     if (error.status === 404) throw await peer.files.missing(path);
-    throw new Failure(FAILED, `${shown}: ${explainTransfer(error, "delete")}`, { cause: error });
+    throw new Failure(FAILED, `${name}: ${explainTransfer(error, "delete")}`, { cause: error });
   }
-  output.result(shown, { removed: shown });
+  output.result(name, { removed: name });
 }

@@ -13,8 +13,8 @@ Deno.test("rm removes a file or an empty directory, and nothing of the share", a
   const full = await files.run("rm", "camera:日本 語");
   assertEquals(full.code, 1);
   assertStringIncludes(full.stderr, "camera:日本 語: the directory is not empty");
-  await files.succeed("rm", "camera:日本 語/b");
-  await files.succeed("rm", "camera:日本 語");
+  const both = await files.succeed("rm", "camera:日本 語/b", "camera:日本 語");
+  assertEquals(both.stdout, "camera:日本 語/b\ncamera:日本 語\n");
   assertEquals(await treeOf(files.inbox), {});
   assertEquals(await treeOf(files.share), { "a": "1" });
 });
@@ -25,7 +25,14 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   const { code, stderr } = await files.run("rm", "camera:report.pd");
   assertEquals(code, 1);
   assertStringIncludes(stderr, 'did you mean "camera:report.pdf"?');
-  const root = await files.run("rm", "camera:");
+  const some = await files.run("rm", "--json", "camera:none", "camera:report.pdf");
+  assertEquals(some.code, 1);
+  const [none, removed] = objectsOf(some);
+  assertEquals(none?.["path"], "camera:none");
+  assertStringIncludes(String(none?.["error"]), "is not there");
+  assertEquals(removed, { removed: "camera:report.pdf" });
+  await makeTreeAt(files.inbox, { "report.pdf": "1" });
+  const root = await files.run("rm", "camera:report.pdf", "camera:");
   assertEquals(root.code, 2);
   assertStringIncludes(root.stderr, "the inbox itself stays");
   await files.forgetViewer();
