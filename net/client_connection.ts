@@ -98,7 +98,10 @@ export class Connection implements Disposable {
     );
   }
 
-  /** True once the connection has been closed, by either end. */
+  /**
+   * True once the connection has been closed. That the server has closed an idle connection is noticed at the next
+   * request.
+   */
   get closed(): boolean {
     return this.#transport.closed;
   }
