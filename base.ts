@@ -1,5 +1,5 @@
 /**
- * The wire format: the parts of messages, without any I/O.
+ * What client and server have in common: bodies, ranges, URIs, addresses and errors. It opens no socket.
  *
  * @example
  * ```ts

@@ -61,10 +61,27 @@ export { Response } from "./base/app/message.ts";
 export type * from "./base/app/message_types.ts";
 
 /**
- * A client of one server: its address, and how to connect to it. It holds no connection itself, and makes any
+ * A client of one server: its address, and how to connect to it. It holds no connection itself, and opens any
  * number of them.
  *
- * @example
+ * @example Make requests
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const hello = new TextEncoder().encode("hello");
+ * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, hello]);
+ * server.serveForever();
+ *
+ * const client = new Client(server.address, { timeout: 10 });
+ * const response = await client.request("GET", "/");
+ * assertEquals([response.status, await response.body?.text()], [200, "hello"]);
+ *
+ * using conn = await client.connect(); // for several requests
+ * for (const uri of ["/a", "/b"]) assertEquals(await (await conn.get(uri)).body?.text(), "hello");
+ * ```
+ *
+ * @example The host header
  * ```ts
  * import { Client } from "@degu/degu/client";
  * import { assertEquals } from "@std/assert";
@@ -130,7 +147,7 @@ export class Client {
   }
 
   /**
-   * Makes a connection. Needs `--allow-net`; for the path of a Unix socket also `--allow-read` and
+   * Opens a connection. Needs `--allow-net`; for the path of a Unix socket also `--allow-read` and
    * `--allow-write` of it.
    *
    * @param bodies The classes that the bodies of responses are made from, instead of the client's.
@@ -164,7 +181,7 @@ export class Client {
   }
 
   /**
-   * Makes one request over a new connection, which is closed once the body has been read.
+   * Makes one request over a new connection, which is closed once the response's body has been read or canceled.
    *
    * @param method `GET`, `HEAD`, `DELETE`, `PUT` or `POST`.
    * @param uri The path, which starts with `/`, and the query.
@@ -224,15 +241,12 @@ export class Client {
  * await using pki = await TempPKI.create();
  * const app = () => [200, "OK", { hello: "world" }, null] as const;
  * await using server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
- * const serving = server.serveForever();
+ * server.serveForever();
  * await server.ready;
  *
  * const client = new SSLClient(pki.clientSslconfig, server.address);
  * const response = await client.request("GET", "/");
  * assertEquals(response.headers.hello, "world");
- *
- * server.close();
- * await serving;
  * ```
  */
 export class SSLClient extends Client {

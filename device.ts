@@ -6,7 +6,7 @@
  * import { Device, peerOf } from "@degu/degu/device";
  * import { assertEquals } from "@std/assert";
  *
- * const dir = await Deno.makeTempDir(); // really: two machines
+ * const dir = await Deno.makeTempDir(); // in real use: two machines
  * await using camera = await Device.open(`${dir}/camera`, { name: "camera" });
  * await using viewer = await Device.open(`${dir}/viewer`, { name: "viewer" });
  *

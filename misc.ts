@@ -1,5 +1,5 @@
 /**
- * Throw-away servers and keys, and helpers for tests and demos.
+ * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
  *
  * @example
  * ```ts

@@ -7,7 +7,7 @@
  * import { createDevicePki } from "@degu/degu/pki";
  * import { assertEquals } from "@std/assert";
  *
- * const dir = await Deno.makeTempDir(); // really: two machines
+ * const dir = await Deno.makeTempDir(); // in real use: two machines
  * const camera = await createDevicePki(`${dir}/camera`, "camera");
  * const viewer = await createDevicePki(`${dir}/viewer`, "viewer");
  *

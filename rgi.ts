@@ -1,16 +1,15 @@
 /**
- * The types of an RGI app, and middleware that checks whether an app follows the rules.
+ * The types of an app, and a middleware that checks whether an app and its server follow the rules.
  *
  * @example
  * ```ts
  * import { mkreq } from "@degu/degu/misc";
  * import { type App, Validator } from "@degu/degu/rgi";
- * import { bodies, ContentRange, Range, Session } from "@degu/degu";
+ * import { api, Session } from "@degu/degu";
  * import { assertRejects } from "@std/assert";
  *
  * const app: App = () => [200, "OK", { "Content-Type": "text/plain" }, null];
  * const session = new Session("test", null, 10);
- * const api = { ...bodies, Range, ContentRange };
  * await assertRejects(
  *   () => new Validator(app).handle(mkreq("GET", "/"), session, api),
  *   RangeError,

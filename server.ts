@@ -7,12 +7,11 @@
  * import { Server } from "@degu/degu/server";
  * import { assertEquals } from "@std/assert";
  *
- * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", { hello: "world" }, null]);
- * const serving = server.serveForever();
+ * const hello = new TextEncoder().encode("hello, world");
+ * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, hello]);
+ * server.serveForever();
  * const response = await new Client(server.address).request("GET", "/");
- * assertEquals(response.headers.hello, "world");
- * server.close();
- * await serving;
+ * assertEquals(await response.body?.text(), "hello, world");
  * ```
  *
  * @module
@@ -52,8 +51,8 @@ export {
 } from "./net/tls/context.ts";
 
 /**
- * A server of one RGI app. It listens as soon as it is made, and serves once
- * {@linkcode Server.prototype.serveForever} was called.
+ * A server of one app. It listens as soon as it is made, and serves once
+ * {@linkcode Server.prototype.serveForever} is called.
  *
  * @example
  * ```ts
@@ -67,12 +66,11 @@ export {
  *   return [200, "OK", {}, new TextEncoder().encode(answer)];
  * };
  * await using server = new Server(["127.0.0.1", 0], app, { maxRequests: 10 });
- * const serving = server.serveForever();
+ * server.serveForever();
  * const response = await new Client(server.address)
  *   .request("POST", "/", {}, new TextEncoder().encode("hello"));
  * assertEquals(await response.body?.text(), "request 1: 5 characters");
- * await server.shutdown();
- * await serving;
+ * await server.shutdown(); // answers what is in progress, then closes
  * ```
  */
 export class Server implements AsyncDisposable {
@@ -144,7 +142,10 @@ export class Server implements AsyncDisposable {
     this.#listener = listen(checkedAddress, this.#context);
   }
 
-  /** Resolves once the address is bound; for a plain server that is at once. */
+  /**
+   * Resolves once the address is bound; for a plain server that is at once. Rejects if it can't be bound, for
+   * which the constructor of a plain server throws.
+   */
   get ready(): Promise<void> {
     return this.#listener.ready;
   }
@@ -159,7 +160,8 @@ export class Server implements AsyncDisposable {
 
   /**
    * Serves connections until {@linkcode Server.prototype.close} or {@linkcode Server.prototype.shutdown}; then the
-   * address is free.
+   * address is free. Rejects only if the address of an {@linkcode SSLServer} can't be bound. Calling it again
+   * returns the same promise.
    */
   serveForever(): Promise<void> {
     this.#serving ??= this.#serve();
@@ -227,8 +229,8 @@ export class Server implements AsyncDisposable {
 }
 
 /**
- * A server of one RGI app over TLS, which accepts only the clients of the authorities that it trusts or,
- * only where told explicitly, all clients.
+ * A server of one app over TLS. It accepts only the clients of the authorities that it trusts; all clients only
+ * with `allowUnauthenticatedClients: true`.
  *
  * A refused client gets no byte of HTTP, and the app is never called. The client that was
  * accepted is `session.peerCertificate`, also in `onConnect`, which may still refuse it.
@@ -250,14 +252,11 @@ export class Server implements AsyncDisposable {
  *   handle: () => [204, "No Content", {}, null],
  * };
  * await using server = new SSLServer(pki.serverSslconfig, ["::1", 0], app);
- * const serving = server.serveForever();
+ * server.serveForever();
  * await server.ready;
  *
  * const client = new SSLClient(pki.clientSslconfig, server.address);
  * assertEquals((await client.request("GET", "/")).status, 204);
- *
- * await server.shutdown();
- * await serving;
  * ```
  */
 export class SSLServer extends Server {

@@ -14,9 +14,9 @@ const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
  *
  * `127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET /path HTTP/1.1" 200 512`
  *
- * A `-` is in the place of a host, a status or a number of bytes that there is not. The line has no line
- * feed, and nothing that a peer sends can end it or its quotes: everything but printable ASCII, and `"`
- * and `\`, is escaped as `\xHH` or `\uHHHH`. It has the query of the request, which may hold secrets.
+ * A `-` replaces a host, a status or a number of bytes if there is none. The line has no line feed, and
+ * nothing that a peer sends can end it or its quotes: everything but printable ASCII, and `"` and `\`, is
+ * escaped as `\xHH` or `\uHHHH`. It has the query of the request, which may hold secrets.
  *
  * @param write Gets each line.
  * @throws {TypeError} if `write` is not a function.

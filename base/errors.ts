@@ -46,7 +46,7 @@ export type ProtocolErrorCode =
   | "UNFRAMED_BODY";
 
 /**
- * The peer sent invalid bytes. The connection they came from is closed.
+ * The peer sent bytes that break the grammar. The connection that they came from is closed.
  *
  * @example
  * ```ts

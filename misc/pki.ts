@@ -54,11 +54,11 @@ type PemFiles = Readonly<Record<string, string>>;
  * a day ago for 30 days, the directory has mode 0700 and its files mode 0600. The private keys of
  * the two authorities are never written anywhere, so no certificate can be added later.
  *
- * The four configurations are plain JSON with absolute paths, so they can be posted to a worker.
- * They name files, so they are of use until the directory is removed.
+ * The four configurations are plain JSON with absolute paths, so they can be sent to a worker. They
+ * refer to files, so they are valid until the directory is removed.
  *
  * Clients don't check the server's name (`checkHostname: false`): they trust one authority, which
- * has issued one certificate, so they can't be led to another server; and the same
+ * has issued one certificate, so no other server can answer in its place; and the same
  * configuration works over Unix sockets, which have no name to check. The certificate is issued for
  * `localhost`, `127.0.0.1`, `::1` and the `names` of the options, so over TCP
  * `{ ...pki.clientSslconfig, checkHostname: true }` works as well.

@@ -16,8 +16,8 @@ import type { StartCommand } from "./temp_server_protocol.ts";
 export type { AppRef } from "./function_reference.ts";
 
 /**
- * An address, or an object with an address, the options of the server (without a logger, which can't be
- * sent), and a signal that aborts starting the server or closes it later.
+ * An address, or an object with an address, the options of the server, and a signal that aborts starting the
+ * server or closes it later. The options are cloned, so functions, `logger` and `onExchange`, are not possible.
  */
 export type TempAddress = Address | {
   address: Address;
@@ -95,6 +95,7 @@ export class TempServer extends WorkerServer {
    * `null` if the one argument is the app itself, a function.
    * @param args Values that can be cloned.
    * @throws {TypeError} if a function can't be sent to a worker, or an argument has a wrong type.
+   * @throws {DOMException} if an argument or an option can't be cloned.
    * @throws {Error} the error of the worker, if the module, the build function or the address fails.
    * @throws {Error} if the worker ends by itself before the server can be reached.
    */

@@ -50,12 +50,10 @@ export let explainRefusal: (connection: Connection, hint: string) => void;
  * import { assertEquals } from "@std/assert";
  *
  * await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, null]);
- * const serving = server.serveForever();
+ * server.serveForever();
  * using conn = await new Client(server.address).connect();
  * const response = await conn.get("/");
  * assertEquals(response.status, 200);
- * server.close();
- * await serving;
  * ```
  */
 export class Connection implements Disposable {
@@ -100,7 +98,10 @@ export class Connection implements Disposable {
     );
   }
 
-  /** True once the connection has been closed, by either end. */
+  /**
+   * True once the connection has been closed. That the server has closed an idle connection is noticed at the next
+   * request.
+   */
   get closed(): boolean {
     return this.#transport.closed;
   }
@@ -139,7 +140,7 @@ export class Connection implements Disposable {
   }
 
   /**
-   * A `PUT` request: `request("PUT", uri, headers, body)`.
+   * Makes a `PUT` request: the same as `request("PUT", uri, headers, body, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
@@ -157,7 +158,7 @@ export class Connection implements Disposable {
   }
 
   /**
-   * A `POST` request: `request("POST", uri, headers, body)`.
+   * Makes a `POST` request: the same as `request("POST", uri, headers, body, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
@@ -175,7 +176,7 @@ export class Connection implements Disposable {
   }
 
   /**
-   * A `GET` request: `request("GET", uri, headers, null)`.
+   * Makes a `GET` request: the same as `request("GET", uri, headers, null, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
@@ -187,7 +188,7 @@ export class Connection implements Disposable {
   }
 
   /**
-   * A `HEAD` request: `request("HEAD", uri, headers, null)`.
+   * Makes a `HEAD` request: the same as `request("HEAD", uri, headers, null, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
@@ -199,7 +200,7 @@ export class Connection implements Disposable {
   }
 
   /**
-   * A `DELETE` request: `request("DELETE", uri, headers, null)`.
+   * Makes a `DELETE` request: the same as `request("DELETE", uri, headers, null, options)`.
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers The headers by lower-case name; not modified.
@@ -211,7 +212,8 @@ export class Connection implements Disposable {
   }
 
   /**
-   * A `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2).
+   * Makes a `GET` request for the bytes from `start` up to, not including, `stop` (RFC 9110 §14.2). A server that
+   * supports this responds with the status 206 and a `content-range`, others with 200 and everything.
    *
    * @param uri The path, which starts with `/`, and the query.
    * @param headers If they have a `range`, it must be the same one.

@@ -44,7 +44,9 @@ export interface ClientOptions {
    * `content-range`.
    */
   headers?: HeaderDict | undefined;
-  /** Called with each new connection, which is closed unless this returns exactly `true`. */
+  /**
+   * Called with each new connection, which is closed unless this returns exactly `true`. No time-out bounds it.
+   */
   onConnect?: ((conn: Connection) => boolean | Promise<boolean>) | undefined;
   /**
    * Aborts connecting, the handshake, and every connection that this client made. Pending operations and all

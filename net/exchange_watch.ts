@@ -24,7 +24,10 @@ export interface Exchange {
   readonly status: number | null;
   /** Bytes of data of the request's body that were read; the lines between chunks don't count. */
   readonly requestBytes: number;
-  /** Bytes of data of the response's body that the socket took, counted in the same way. */
+  /**
+   * Bytes of data of the response's body that the socket took, counted in the same way; the peer need not have
+   * received all of them.
+   */
   readonly responseBytes: number;
   /**
    * Milliseconds from the end of the request's preamble to when the socket took the first byte of the

@@ -13,7 +13,7 @@ import type { Logger } from "./standard_logger.ts";
 /** The limits and the logger of a server. */
 export interface ServerOptions {
   /**
-   * How many connections are served at a time, or `Infinity`. One more waits for up to 2 seconds.
+   * How many connections are served at a time, or `Infinity`. One more waits up to 2 seconds and is then closed.
    * TLS handshakes don't count: up to 64 may be in progress; a further one ends the oldest.
    *
    * @default {50}

@@ -6,13 +6,13 @@
 
 /** The logger of a server; `console` works. */
 export interface Logger {
-  /** Connections that were reset or have ended. */
+  /** Connections that have ended or were reset, and handshakes that were cut. */
   debug(message: string): void;
-  /** Mistakes of peers: invalid bytes, time-outs, refused handshakes. */
+  /** Errors of peers: invalid bytes, time-outs, refused handshakes, refused connections. */
   info(message: string): void;
-  /** Security concerns. */
+  /** Security concerns, and failures to accept. */
   warn(message: string): void;
-  /** Exceptions of the app. */
+  /** Exceptions of the app, and answers that are not allowed. */
   error(message: string): void;
 }
 

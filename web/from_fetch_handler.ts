@@ -20,7 +20,7 @@ import { quoteUrl } from "./request_url.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
-  /** The request as our server sees it. */
+  /** The request as an app receives it. Don't use its body: read that of the `Request`. */
   readonly request: AppRequest;
   /** The connection: its peer's certificate, and a store for what belongs to it. */
   readonly session: Session;
@@ -49,8 +49,8 @@ export interface FromFetchHandlerOptions {
    */
   chooseCookie?: ChooseCookie | undefined;
   /**
-   * How many bytes of a request's body may be dropped that a handler has left unread when it
-   * responds with a status below 400.
+   * How many bytes of a request's body, which the handler left unread when it responded with a status below
+   * 400, are read and discarded, or `Infinity`; more are an error.
    *
    * @default {1048576}
    */
@@ -65,7 +65,7 @@ const MAX_UNREAD_BYTES = 1048576;
  * as a Hono app is.
  *
  * Bodies stream in both directions. The body of a request must be read before the response; the rest of an
- * unread body is dropped. Anything that the strict grammar has no form for (several `set-cookie` headers, a
+ * unread body is discarded. Anything that the strict grammar has no form for (several `set-cookie` headers, a
  * character, a header's name) is an error that goes to the server's logger, as the handler's exceptions do.
  * docs/web.md lists all of it.
  *

@@ -39,7 +39,7 @@ export interface Api extends Bodies {
   readonly ContentRange: typeof ContentRange;
 }
 
-/** An app that is a function. */
+/** An app that is a function: it answers a request with a status, a reason, headers and a body. */
 export type AppFunction = (
   request: Request,
   session: Session,
@@ -50,9 +50,9 @@ export type AppFunction = (
 export interface AppObject {
   /** Answers a request. */
   handle: AppFunction;
-  /** Accepts a connection by returning exactly `true`. */
+  /** Called when a peer connects: accepts it by returning exactly `true`, refuses it with anything else. */
   onConnect?(session: Session, sock: Socket): boolean | Promise<boolean>;
 }
 
-/** An RGI app. */
+/** An app: a function, or an object with that function as its method `handle`. */
 export type App = AppFunction | AppObject;

@@ -37,12 +37,12 @@ export interface PeerCertificate {
   /**
    * The trusted certificate that vouched for it: that at which the shortest valid path ends, of equal
    * ones the first of those that were given. It is found by signatures, never by names. `null` only
-   * if the system's store is trusted.
+   * if Deno's default store is trusted.
    */
   readonly authority: PeerAuthority | null;
   /** The first moment at which it is valid. */
   readonly validFrom: Date;
-  /** The last one. */
+  /** The last moment at which it is valid. */
   readonly validTo: Date;
   /** The certificate itself, in DER. */
   readonly raw: Uint8Array;
@@ -79,7 +79,7 @@ export class Session {
   readonly maxRequests: number;
   /**
    * Values that an app keeps for the connection. When the connection has ended and the app has returned,
-   * every value with `[Symbol.dispose]` is disposed of, in reverse order.
+   * every value with `[Symbol.dispose]` is disposed of, the last first.
    */
   readonly store: Map<string, unknown> = new Map();
   /** The verified certificate of the peer; `null` if it has none. */
@@ -93,7 +93,7 @@ export class Session {
   #owner: SessionOwner | null = null;
 
   /**
-   * Made by the server.
+   * Makes a session. A server does this; a test of an app may, too: `new Session("test", null, 10)`.
    *
    * @param name The name in logs.
    * @param address The address of the peer; `null` for Unix sockets and abstract names.
@@ -125,8 +125,7 @@ export class Session {
   /**
    * Aborted when the session ends, and within a second after the peer closes or resets its connection, even
    * while the app processes a request or runs `onConnect`. Its reason is that of
-   * {@linkcode Session.prototype.close}, or an
-   * error that says how it ended.
+   * {@linkcode Session.prototype.close}, or an error that says how it ended.
    *
    * A peer that closes its writing side counts as gone, because it looks the same; a response that the
    * app returns nevertheless is sent. A departure is detected only while at most 64 KiB of what the peer sent

@@ -81,13 +81,13 @@ export class Body implements AsyncIterable<Uint8Array> {
     this.contentLength = this.#remaining = contentLength;
   }
 
-  /** True once the body was used in any way. */
+  /** True once anything has been done with the body. */
   get used(): boolean {
     return this.#use.used;
   }
 
   /**
-   * The body as a byte stream, for default and BYOB readers. Getting it starts the body; cancelling it
+   * The body as a byte stream, for default and BYOB readers. Getting it starts the body; canceling it
    * cancels the rest of the body.
    *
    * @throws {BodyError} if something else has been done with the body before.
@@ -179,12 +179,16 @@ export class Body implements AsyncIterable<Uint8Array> {
     return ending;
   }
 
-  /** The bytes that are left: {@linkcode Body.prototype.read} without a size. */
+  /** Reads the bytes that are left, up to 16777216: {@linkcode Body.prototype.read} without a size. */
   bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }
 
-  /** The bytes that are left, decoded as UTF-8: a wrong byte is a `TypeError`, a BOM is kept. */
+  /**
+   * Reads the bytes that are left, up to 16777216, as UTF-8 text. A byte order mark is kept.
+   *
+   * @throws {TypeError} if they are not valid UTF-8; else as {@linkcode Body.prototype.read} does.
+   */
   async text(): Promise<string> {
     const wanted = this.#beginRead();
     // Decoded in the buffer: for a small body, a copy costs more than anything else.
@@ -192,7 +196,11 @@ export class Body implements AsyncIterable<Uint8Array> {
     return text === null ? decodeText(await this.#readWanted(wanted)) : await text;
   }
 
-  /** The bytes that are left, parsed as JSON. */
+  /**
+   * Reads the bytes that are left, up to 16777216, and parses them as JSON.
+   *
+   * @throws {SyntaxError} if they are not JSON; else as {@linkcode Body.prototype.text} does.
+   */
   async json(): Promise<unknown> {
     return JSON.parse(await this.text());
   }

@@ -208,7 +208,7 @@ export let writeTrustedIter: (body: object, sink: ByteSink) => Promise<number> |
  * A chunked body from an iterable of chunks. It can be sent once.
  *
  * The last chunk, and no other, must have empty data. It is written only after the iterable has
- * ended.
+ * ended, so an iterable that fails never makes a complete message.
  *
  * @example
  * ```ts

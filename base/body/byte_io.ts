@@ -27,7 +27,7 @@ export interface ByteSink {
    * many were written, and the rest is passed again.
    */
   write(bytes: Uint8Array): Promise<number | void>;
-  /** The best number of bytes for one write, if it matters. */
+  /** The best number of bytes for one write, if it matters; at most 2097152 count. */
   readonly pieceBytes?: number;
 }
 

@@ -123,24 +123,32 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     return collector.collected();
   }
 
-  /** The data that is left: {@linkcode ChunkedBody.prototype.read}. */
+  /** Reads the data that is left, up to 16777216 bytes: {@linkcode ChunkedBody.prototype.read}. */
   bytes(): Promise<Uint8Array<ArrayBuffer>> {
     return this.read();
   }
 
-  /** The data that is left, decoded as UTF-8: a wrong byte is a `TypeError`, a BOM is kept. */
+  /**
+   * Reads the data that is left, up to 16777216 bytes, as UTF-8 text. A byte order mark is kept.
+   *
+   * @throws {TypeError} if it is not valid UTF-8; else as {@linkcode ChunkedBody.prototype.read} does.
+   */
   async text(): Promise<string> {
     return decodeText(await this.read());
   }
 
-  /** The data that is left, parsed as JSON. */
+  /**
+   * Reads the data that is left, up to 16777216 bytes, and parses it as JSON.
+   *
+   * @throws {SyntaxError} if it is not JSON; else as {@linkcode ChunkedBody.prototype.text} does.
+   */
   async json(): Promise<unknown> {
     return JSON.parse(await this.text());
   }
 
   /**
-   * Writes the whole body, encoded, to a stream, a file or a connection, which is left open and
-   * unlocked.
+   * Writes the whole body, **encoded**, to a stream, a file or a connection, which is left open and
+   * unlocked. For the data alone use {@linkcode ChunkedBody.prototype.readable}.
    *
    * @param sink Where the bytes go.
    * @returns How many bytes were written, chunk lines included.

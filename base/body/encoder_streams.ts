@@ -74,7 +74,10 @@ export class LengthEncoderStream extends TransformStream<Uint8Array, Uint8Array>
   }
 }
 
-/** A transform stream for received bytes. It errors unless exactly `contentLength` bytes pass. */
+/**
+ * A transform stream for received bytes. It errors unless exactly `contentLength` bytes pass. Unlike
+ * {@linkcode LengthEncoderStream} it passes the last piece on at once.
+ */
 export class LengthDecoderStream extends TransformStream<Uint8Array, Uint8Array> {
   /**
    * Makes the stream.

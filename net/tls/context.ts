@@ -73,7 +73,7 @@ export interface ServerMaterial {
 /** The input of the TLS library to make a client, and what the client trusts. */
 export interface ClientMaterial {
   readonly secureContext: SecureContext;
-  /** `null` if the system's store is trusted. */
+  /** `null` if Deno's default store is trusted. */
   readonly authorities: Authorities | null;
 }
 
@@ -86,8 +86,8 @@ const serverMaterials = new WeakMap<object, ServerMaterial>();
 /**
  * Reads and checks the files, or the PEM text, of a client's *sslconfig*. Needs `--allow-read` of the files.
  *
- * `{}` means the authorities that Deno trusts by default, and checking the server's name. With `ca`,
- * `caFile` or `caPath` those authorities are the only ones. The server's certificate is always verified.
+ * With `ca`, `caFile` or `caPath` only servers of those authorities are trusted. `{}` means the authorities that
+ * Deno trusts by default, and checking the server's name. The server's certificate is always verified.
  *
  * @param sslconfig The authorities that are trusted, and the identity of the client.
  * @throws {TypeError} if a value has a wrong type, an option is unknown, or text and files are given

@@ -9,8 +9,8 @@ import { fingerprint256, parseCertificate } from "./certificate.ts";
 import { loadBuiltin } from "./modules.ts";
 
 /**
- * The SHA-256 of the public key of a certificate: `AB:CD:…`, of its SubjectPublicKeyInfo (RFC 5280
- * §4.1.2.7). It is what `publicKey256` of a peer and of its authority is compared with.
+ * Computes the SHA-256 of the public key of a certificate, `AB:CD:…`, of its SubjectPublicKeyInfo (RFC 5280
+ * §4.1.2.7), to compare with the `publicKey256` of a peer or of its authority.
  *
  * @param pem The text of a PEM file; if it has several certificates, the first one is used.
  * @throws {TypeError} if it is not a string.
