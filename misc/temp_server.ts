@@ -21,7 +21,7 @@ export type { AppRef } from "./function_reference.ts";
  */
 export type TempAddress = Address | {
   address: Address;
-  options?: Omit<ServerOptions, "logger"> | undefined;
+  options?: Omit<ServerOptions, "logger" | "onExchange"> | undefined;
   signal?: AbortSignal | undefined;
 };
 
@@ -172,8 +172,9 @@ function readTarget(target: TempAddress): {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw wrongType("signal", "an AbortSignal", signal);
   }
-  if ((options as ServerOptions).logger !== undefined) {
-    throw new TypeError("options.logger: functions can't cross into a worker; use Server instead");
+  for (const name of ["logger", "onExchange"] as const) {
+    if ((options as ServerOptions)[name] === undefined) continue;
+    throw new TypeError(`options.${name}: functions can't cross into a worker; use Server instead`);
   }
   return { address, options: { ...options }, signal };
 }

@@ -110,16 +110,17 @@ Deno.test("the options of the server are transferred with the address", async ()
     RangeError,
     "maxRequests",
   );
-  await assertRejects(
-    () =>
-      Reflect.apply(TempServer.start, TempServer, [
-        { address: anywhere, options: { logger: console } },
-        null,
-        uselessApp,
-      ]),
-    TypeError,
-    "logger",
-  );
+});
+
+Deno.test("functions among the options reject start() with the option's name", async () => {
+  for (const [name, value] of Object.entries({ logger: console, onExchange: () => null })) {
+    const target = { address: anywhere, options: { [name]: value } };
+    await assertRejects(
+      () => Reflect.apply(TempServer.start, TempServer, [target, null, uselessApp]),
+      TypeError,
+      `options.${name}: functions can't cross into a worker`,
+    );
+  }
 });
 
 Deno.test("an address that is in use rejects start() with AddrInUse", async () => {
