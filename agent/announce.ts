@@ -53,7 +53,7 @@ export interface Announcement extends AsyncDisposable {
  * once a second at most on each interface. Needs `--allow-net=224.0.0.251:5353,[ff02::fb]:5353`, or one of the two,
  * and `--allow-sys=networkInterfaces`.
  *
- * @throws {Deno.errors.NotCapable} if neither group is permitted.
+ * @throws {Deno.errors.NotCapable} if neither group is permitted, or the interfaces may not be looked at.
  */
 export function announce(options: AnnounceOptions, network: Network = NETWORK): Announcement {
   return new Announcer(options, network);
