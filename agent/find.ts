@@ -53,9 +53,9 @@ export async function findAddresses(
   const hints = new Hints(id);
   const found = Promise.withResolvers<void>();
   const listener = {
-    onPacket: (packet: Incoming, { place }: Link) => {
+    onPacket: (packet: Incoming, { scope }: Link) => {
       if (packet.type !== "response") return;
-      hints.add(knownRecords([...packet.answers, ...packet.additionals]), place.scope);
+      hints.add(knownRecords([...packet.answers, ...packet.additionals]), scope);
       if (hints.addresses().length > 0) found.resolve();
     },
     onLink: (link: Link) => void link.query({ questions: hints.questions() }),

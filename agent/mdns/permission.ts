@@ -4,7 +4,8 @@
  * @module
  */
 
-import { GROUPS, type Place } from "./interfaces.ts";
+import type { SocketType } from "node:dgram";
+import { GROUPS } from "./interfaces.ts";
 
 /**
  * The protocols whose group may be used.
@@ -12,7 +13,7 @@ import { GROUPS, type Place } from "./interfaces.ts";
  * @throws {Deno.errors.NotCapable} if none may be: opening a socket would then end the process. Also if the interfaces
  * may not be looked at: that happens in the background, and its error would be no more than a warning.
  */
-export function permittedTypes(port: number): Place["type"][] {
+export function permittedTypes(port: number): SocketType[] {
   if (!isGranted({ name: "sys", kind: "networkInterfaces" })) {
     throw new Deno.errors.NotCapable(
       "mDNS needs sys access to the interfaces of this machine; run again with " +
