@@ -14,7 +14,9 @@ import { GROUPS } from "./interfaces.ts";
  * may not be looked at: that happens in the background, and its error would be no more than a warning.
  */
 export function permittedTypes(port: number): SocketType[] {
-  if (!isGranted({ name: "sys", kind: "networkInterfaces" })) {
+  const interfaces = { name: "sys", kind: "networkInterfaces" } as const;
+  // As elsewhere, Deno asks on a terminal.
+  if (Deno.permissions.requestSync(interfaces).state !== "granted") {
     throw new Deno.errors.NotCapable(
       "mDNS needs sys access to the interfaces of this machine; run again with " +
         "--allow-sys=networkInterfaces",
@@ -22,15 +24,11 @@ export function permittedTypes(port: number): SocketType[] {
   }
   const hosts = { udp4: `${GROUPS.udp4}:${port}`, udp6: `[${GROUPS.udp6}]:${port}` };
   const types = (["udp4", "udp6"] as const).filter((type) =>
-    isGranted({ name: "net", host: hosts[type] })
+    Deno.permissions.querySync({ name: "net", host: hosts[type] }).state === "granted"
   );
   if (types.length > 0) return types;
   throw new Deno.errors.NotCapable(
     `mDNS needs net access to ${hosts.udp4} or ${hosts.udp6}; run again with ` +
       `--allow-net=${hosts.udp4},${hosts.udp6}`,
   );
-}
-
-function isGranted(permission: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(permission).state === "granted";
 }
