@@ -4,13 +4,13 @@
  * @module
  */
 
+import type { SocketType } from "node:dgram";
 import { freeName, nameKey } from "../device/device_name.ts";
 import type { Logger } from "../net/standard_logger.ts";
 import { messageOf } from "../net/thrown.ts";
 import { hasToGiveWay, isConflict } from "./mdns/conflicts.ts";
 import { type Link, Links, NETWORK, type Network } from "./mdns/links.ts";
 import { type Incoming, knownRecords } from "./mdns/packet.ts";
-import type { Place } from "./mdns/interfaces.ts";
 import { pause } from "../base/pause.ts";
 import { permittedTypes } from "./mdns/permission.ts";
 import { Responder } from "./mdns/responder.ts";
@@ -53,7 +53,7 @@ export interface Announcement extends AsyncDisposable {
  * once a second at most on each interface. Needs `--allow-net=224.0.0.251:5353,[ff02::fb]:5353`, or one of the two,
  * and `--allow-sys=networkInterfaces`.
  *
- * @throws {Deno.errors.NotCapable} if neither group is permitted.
+ * @throws {Deno.errors.NotCapable} if neither group is permitted, or the interfaces may not be looked at.
  */
 export function announce(options: AnnounceOptions, network: Network = NETWORK): Announcement {
   return new Announcer(options, network);
@@ -62,6 +62,10 @@ export function announce(options: AnnounceOptions, network: Network = NETWORK): 
 /** The verdict on a name: another device has it, another device wins it, or it must be probed for again. */
 type Verdict = "taken" | "give way" | "again";
 
+/**
+ * Probes for a name and holds it. A name with the id in it could not be taken, but other browsers show the name to people,
+ * and finding a device keeps one address for each name, which its holder defends against whoever else claims it.
+ */
 class Announcer implements Announcement {
   readonly #options: AnnounceOptions;
   readonly #closing = new AbortController();
@@ -86,7 +90,7 @@ class Announcer implements Announcement {
     return this.#announced.promise;
   }
 
-  async #live(network: Network, types: readonly Place["type"][]): Promise<void> {
+  async #live(network: Network, types: readonly SocketType[]): Promise<void> {
     const listener = {
       onPacket: (packet: Incoming, link: Link) => this.#receive(packet, link),
       onLink: () => this.#verdict.resolve("again"),
@@ -126,7 +130,7 @@ class Announcer implements Announcement {
     using responder = new Responder(service);
     this.#responder = responder;
     const tell = () =>
-      links.respond(({ place }) => ({ answers: allRecords(service, place.addresses) }));
+      links.respond(({ addresses }) => ({ answers: allRecords(service, addresses) }));
     await tell();
     this.#tellName(service.name);
     let verdict = await this.#verdictWithin(AGAIN_MILLISECONDS, signal);

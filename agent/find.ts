@@ -41,7 +41,7 @@ export interface FindOptions {
  * @param id The id of the device.
  * @returns At most 16 addresses, the most useful first; none if there was no answer. A link-local IPv6 address has
  *   the scope of the interface on which it was heard.
- * @throws {Deno.errors.NotCapable} if neither group is permitted.
+ * @throws {Deno.errors.NotCapable} if neither group is permitted, or the interfaces may not be looked at.
  */
 export async function findAddresses(
   id: string,
@@ -53,9 +53,9 @@ export async function findAddresses(
   const hints = new Hints(id);
   const found = Promise.withResolvers<void>();
   const listener = {
-    onPacket: (packet: Incoming, { place }: Link) => {
+    onPacket: (packet: Incoming, { scope }: Link) => {
       if (packet.type !== "response") return;
-      hints.add(knownRecords([...packet.answers, ...packet.additionals]), place.scope);
+      hints.add(knownRecords([...packet.answers, ...packet.additionals]), scope);
       if (hints.addresses().length > 0) found.resolve();
     },
     onLink: (link: Link) => void link.query({ questions: hints.questions() }),

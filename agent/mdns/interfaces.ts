@@ -4,19 +4,21 @@
  * @module
  */
 
+import type { SocketType } from "node:dgram";
 import { isLinkLocal, isLoopback } from "../../base/address_rules.ts";
 
-/** The fields of an interface that are used here. */
-export type Interface = Pick<
+/** An address of an interface, as the system lists them: the fields that are used here. */
+export type InterfaceAddress = Pick<
   Deno.NetworkInterfaceInfo,
   "family" | "name" | "address" | "netmask" | "scopeid"
 >;
 
 /** An interface, with one of the two protocols. */
-export interface Place {
+export interface Interface {
   /** Changes when the interface or an address of it does. */
   readonly key: string;
-  readonly type: "udp4" | "udp6";
+  /** The protocol, as sockets call it. */
+  readonly type: SocketType;
   /** The name of the interface. */
   readonly name: string;
   /** The number of the interface; 0 with IPv4. */
@@ -24,9 +26,9 @@ export interface Place {
   /** What the socket is bound to: the group itself, so that nothing sent to this machine alone is received. */
   readonly bind: string;
   /** What the library calls the interface. */
-  readonly interface: string;
+  readonly libraryName: string;
   /** All addresses of the interface, of both protocols. */
-  readonly addresses: readonly Interface[];
+  readonly addresses: readonly InterfaceAddress[];
   /** Whether a packet from this address can have come over this interface. */
   accept(host: string): boolean;
 }
@@ -35,15 +37,15 @@ export interface Place {
 export const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
 
 /** The interfaces for mDNS: all but the loopback interface, which is used only if there is no other. */
-export function findPlaces(interfaces: readonly Interface[]): Place[] {
-  const all = [...Map.groupBy(interfaces, ({ name }) => name)];
+export function interfacesOf(addresses: readonly InterfaceAddress[]): Interface[] {
+  const all = [...Map.groupBy(addresses, ({ name }) => name)];
   const outward = all.filter(([, own]) => !own.some(({ address }) => isLoopback(address)));
   return (outward.length > 0 ? outward : all).flatMap(([name, own]) =>
-    [placeOfIPv4(name, own), placeOfIPv6(name, own)].filter((place) => place !== null)
+    [interfaceWithIPv4(name, own), interfaceWithIPv6(name, own)].filter((each) => each !== null)
   );
 }
 
-function placeOfIPv4(name: string, addresses: readonly Interface[]): Place | null {
+function interfaceWithIPv4(name: string, addresses: readonly InterfaceAddress[]): Interface | null {
   const own = addresses.filter(({ family }) => family === "IPv4");
   const [first] = own;
   if (first === undefined) return null;
@@ -53,14 +55,14 @@ function placeOfIPv4(name: string, addresses: readonly Interface[]): Place | nul
     name,
     scope: 0,
     bind: GROUPS.udp4,
-    interface: first.address,
+    libraryName: first.address,
     addresses,
     // A socket also gets what arrives at another interface, where another socket has joined the group.
     accept: (host) => own.some(({ address, netmask }) => isInNetwork(host, address, netmask)),
   };
 }
 
-function placeOfIPv6(name: string, addresses: readonly Interface[]): Place | null {
+function interfaceWithIPv6(name: string, addresses: readonly InterfaceAddress[]): Interface | null {
   const linkLocal = addresses.find(({ address, scopeid }) => isLinkLocal(address) && scopeid);
   if (linkLocal === undefined) return null;
   const scope = linkLocal.scopeid!;
@@ -70,14 +72,19 @@ function placeOfIPv6(name: string, addresses: readonly Interface[]): Place | nul
     name,
     scope,
     bind: `${GROUPS.udp6}%${name}`,
-    interface: `::%${name}`,
+    libraryName: `::%${name}`,
     addresses,
     // A socket that is bound to a group of a link gets what arrives at this link alone.
     accept: () => true,
   };
 }
 
-function keyOf(type: string, name: string, scope: number, addresses: readonly Interface[]): string {
+function keyOf(
+  type: string,
+  name: string,
+  scope: number,
+  addresses: readonly InterfaceAddress[],
+): string {
   return [type, name, scope, ...addresses.map(({ address }) => address)].join(" ");
 }
 

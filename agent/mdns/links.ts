@@ -4,10 +4,11 @@
  * @module
  */
 
+import type { SocketType } from "node:dgram";
 import type { Logger } from "../../net/standard_logger.ts";
 import { messageOf } from "../../net/thrown.ts";
 import { guardedSocket } from "./guarded_socket.ts";
-import { findPlaces, GROUPS, type Interface, type Place } from "./interfaces.ts";
+import { GROUPS, type Interface, type InterfaceAddress, interfacesOf } from "./interfaces.ts";
 import {
   type Incoming,
   loadMulticastDns,
@@ -22,7 +23,8 @@ const LOOK_MILLISECONDS = 2000;
 /** What differs in a test. */
 export interface Network {
   readonly port: number;
-  findInterfaces(): readonly Interface[];
+  /** The addresses of all interfaces. */
+  findInterfaces(): readonly InterfaceAddress[];
 }
 
 /** The network that there is. */
@@ -38,13 +40,19 @@ export interface Listener {
 
 /** One socket. */
 export class Link {
-  readonly place: Place;
+  /** All addresses of its interface, of both protocols. */
+  readonly addresses: readonly InterfaceAddress[];
+  /** The number of the interface; 0 with IPv4. */
+  readonly scope: number;
+  readonly #name: string;
   readonly #socket: MulticastDns;
   readonly #logger: Logger;
 
   /** Takes an open socket. */
-  constructor(place: Place, socket: MulticastDns, logger: Logger) {
-    this.place = place;
+  constructor({ addresses, scope, name }: Interface, socket: MulticastDns, logger: Logger) {
+    this.addresses = addresses;
+    this.scope = scope;
+    this.#name = name;
     this.#socket = socket;
     this.#logger = logger;
   }
@@ -71,7 +79,7 @@ export class Link {
       await promise;
     } catch (error) {
       // The cable may be out.
-      this.#logger.debug(`mDNS on ${this.place.name}: ${messageOf(error)}`);
+      this.#logger.debug(`mDNS on ${this.#name}: ${messageOf(error)}`);
     }
   }
 }
@@ -79,7 +87,7 @@ export class Link {
 /** The sockets, which follow the interfaces as they come and go. */
 export class Links implements AsyncDisposable {
   readonly #network: Network;
-  readonly #types: readonly Place["type"][];
+  readonly #types: readonly SocketType[];
   readonly #listener: Listener;
   readonly #logger: Logger;
   readonly #make: MakeMulticastDns;
@@ -90,7 +98,7 @@ export class Links implements AsyncDisposable {
 
   private constructor(
     network: Network,
-    types: readonly Place["type"][],
+    types: readonly SocketType[],
     listener: Listener,
     logger: Logger,
     make: MakeMulticastDns,
@@ -109,7 +117,7 @@ export class Links implements AsyncDisposable {
    */
   static async open(
     network: Network,
-    types: readonly Place["type"][],
+    types: readonly SocketType[],
     listener: Listener,
     logger: Logger,
   ): Promise<Links> {
@@ -145,23 +153,22 @@ export class Links implements AsyncDisposable {
 
   /** Opens what is new and closes what is gone. */
   #look(): void {
-    const places = findPlaces(this.#network.findInterfaces())
+    const interfaces = interfacesOf(this.#network.findInterfaces())
       .filter(({ type }) => this.#types.includes(type));
-    const keys = new Set(places.map(({ key }) => key));
+    const keys = new Set(interfaces.map(({ key }) => key));
     for (const key of this.#links.keys()) if (!keys.has(key)) this.#close(key);
-    for (const place of places) if (!this.#links.has(place.key)) this.#open(place);
+    for (const each of interfaces) if (!this.#links.has(each.key)) this.#open(each);
   }
 
-  #open(place: Place): void {
-    const { type, bind, key } = place;
+  #open(on: Interface): void {
+    const { type, bind, key, name } = on;
     const { port } = this.#network;
-    const options = { type, ip: GROUPS[type], bind, interface: place.interface, port };
-    const guarded = guardedSocket(type, port, (host) => place.accept(host));
+    const options = { type, ip: GROUPS[type], bind, interface: on.libraryName, port };
+    const guarded = guardedSocket(type, port, (host) => on.accept(host));
     const socket = this.#make({ ...options, socket: guarded });
-    const link = new Link(place, socket, this.#logger);
+    const link = new Link(on, socket, this.#logger);
     this.#links.set(key, link);
-    const tell = (error: unknown) =>
-      this.#logger.debug(`mDNS on ${place.name}: ${messageOf(error)}`);
+    const tell = (error: unknown) => this.#logger.debug(`mDNS on ${name}: ${messageOf(error)}`);
     socket.on("warning", tell);
     socket.on("error", (error) => {
       tell(error);

@@ -36,7 +36,7 @@ export class Responder implements Disposable {
 
   /** Answers a query, if it asks for a record of the service. */
   answer({ questions, answers, authorities }: Incoming, link: Link): void {
-    if (!isAsked(questions, allRecords(this.#service, link.place.addresses))) return;
+    if (!isAsked(questions, allRecords(this.#service, link.addresses))) return;
     // A device that probes for a name sends its proposed records in the same packet.
     if (authorities.length > 0) return this.#respondAfter(0, DEFENSE_GAP_MILLISECONDS, link);
     const asksForName = questions.some(({ name }) => name === instanceName(this.#service));
@@ -57,7 +57,7 @@ export class Responder implements Disposable {
     state.timer = setTimeout(() => {
       state.due = Infinity;
       state.last = performance.now();
-      link.respond({ answers: allRecords(this.#service, link.place.addresses) });
+      link.respond({ answers: allRecords(this.#service, link.addresses) });
     }, due - now);
   }
 

@@ -6,7 +6,7 @@
 
 import { Buffer } from "node:buffer";
 import { canonicalIPAddress, isLoopback } from "../../base/address_rules.ts";
-import type { Interface } from "./interfaces.ts";
+import type { InterfaceAddress } from "./interfaces.ts";
 import { isSameName, type KnownRecord, type Question } from "./packet.ts";
 
 /** The service type. */
@@ -65,7 +65,10 @@ export function uniqueRecords(service: Service): KnownRecord[] {
 }
 
 /** All records, with the addresses of one interface. */
-export function allRecords(service: Service, addresses: readonly Interface[]): KnownRecord[] {
+export function allRecords(
+  service: Service,
+  addresses: readonly InterfaceAddress[],
+): KnownRecord[] {
   const name = hostName(service);
   const useful = addresses.filter(({ address }) => isUseful(address)).slice(0, MAX_ADDRESSES);
   const hosts = useful.map(({ family, address }): KnownRecord => ({

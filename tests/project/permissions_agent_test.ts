@@ -9,10 +9,13 @@ import type { AgentHomes } from "@degu/testing/agents.ts";
 import {
   type AgentCase,
   type AgentCases,
+  assertMissing,
   documentedFlags,
   type PermissionSetup,
   runAgentCases,
 } from "@degu/testing/agent_permissions.ts";
+import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { flagsOf } from "@degu/testing/permission_cases.ts";
 
 /** `degu init`, of a directory that is not there. */
 function initCase({ homes }: PermissionSetup, name: string, ...args: string[]): AgentCase {
@@ -36,6 +39,7 @@ const OF_DEVICE: AgentCases = {
   "rename": ({ at, home }) => ({
     args: at("rename", "camera", "camera"),
     values: { HOME: home },
+    without: "sys=uid",
   }),
   "forget": async ({ homes }) => {
     await homes.init("old");
@@ -66,12 +70,14 @@ const OF_NETWORK: AgentCases = {
     return {
       args: ["--home", homes.at("guest"), "join", "-", "--serving", "127.0.0.1:2"],
       values: { HOME: homes.at("guest"), INVITER: "127.0.0.1" },
+      without: "write=HOME",
       stdin: await invite.line("degu:"),
     };
   },
   "serve --listen ADDRESS --share SHARE --inbox INBOX": ({ at, home, share, inbox }) => ({
     args: at("serve", "--listen", "127.0.0.1:0", "--share", share, "--inbox", inbox),
     values: { HOME: home, SHARE: share, INBOX: inbox, ADDRESS: "127.0.0.1:0" },
+    without: "read=HOME",
     until: "serving",
   }),
   "ping": ({ at, home, peer }) => ({
@@ -92,12 +98,14 @@ const OF_FILES: AgentCases = {
     return {
       args: at("get", "camera:shared", target),
       values: { HOME: home, PEER: peer, TARGET: target },
+      without: "write=HOME",
     };
   },
   "put FILE PEER:PATH": async ({ at, homes, home, peer }) => {
     const file = homes.at("file");
     await Deno.writeTextFile(file, "x");
-    return { args: at("put", file, "camera:"), values: { HOME: home, PEER: peer, FILE: file } };
+    const values = { HOME: home, PEER: peer, FILE: file };
+    return { args: at("put", file, "camera:"), values, without: "sys=uid" };
   },
   "rm": async ({ at, home, peer, inbox }) => {
     await Deno.writeTextFile(join(inbox, "old"), "x");
@@ -107,7 +115,8 @@ const OF_FILES: AgentCases = {
     await Deno.mkdir(join(share, "dir"));
     await Deno.writeTextFile(join(share, "dir", "file"), "x");
     const dir = await newDirectory(homes, "synced");
-    return { args: at("sync", "camera:dir", dir), values: { HOME: home, PEER: peer, DIR: dir } };
+    const values = { HOME: home, PEER: peer, DIR: dir };
+    return { args: at("sync", "camera:dir", dir), values, without: "read=HOME" };
   },
   "sync DIR PEER:DIR": async ({ at, homes, home, peer }) => {
     const dir = await newDirectory(homes, "own");
@@ -132,6 +141,27 @@ Deno.test("commands that pair, serve and connect need the flags of their rows", 
 
 Deno.test("commands that transfer files need the flags of their rows", async () => {
   await runAgentCases(OF_FILES);
+});
+
+Deno.test("--announce and --find need the groups of mDNS, and the interfaces", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await record(viewer, camera, { addresses: [["127.0.0.1", 1]] });
+  const home = viewer.dir;
+  const groups = "net=224.0.0.251:5353";
+  const device = [`read=${home}`, `write=${home}`, "sys=uid"];
+  const commands = [
+    { words: ["serve", "--listen", "127.0.0.1:0", "--announce"], net: "net=127.0.0.1:0" },
+    { words: ["ping", "--find", "camera"], net: "net=127.0.0.1:1" },
+  ];
+  // With both they would speak on every interface: tests/integration/agent_found_test.ts does, in namespaces.
+  for (const { words, net } of commands) {
+    const args = ["--home", home, ...words];
+    for (const more of [groups, "sys=networkInterfaces"]) {
+      const flags = flagsOf([...device, net, more]);
+      await assertMissing(`${words.join(" ")} with ${flags.join(" ")}`, { args, flags });
+    }
+  }
 });
 
 Deno.test("every command has a row, and every row a test", async () => {

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { AgentHomes, runAgent, spawnAgent } from "./agents.ts";
+import { AgentHomes, type AgentOptions, runAgent, spawnAgent } from "./agents.ts";
 import { flagsOf } from "./permission_cases.ts";
 import { read } from "./tree.ts";
 
@@ -26,6 +26,8 @@ export interface AgentCase {
   readonly until?: string;
   /** The exit code with all permissions; 0 if left out. */
   readonly code?: number;
+  /** One of the permissions that open the device: a run without it, too. All of them are left out for `id` and `init`. */
+  readonly without?: string;
   /** What has to be done before each run. */
   before?(): Promise<void>;
 }
@@ -55,8 +57,8 @@ function permissionsOf(flag: string): string[] {
 }
 
 /**
- * Runs cases, a few at a time, each with the flags of its row, and once more without each of them. What every command needs to
- * open the device is left out by `id` and `init` alone: each process takes its time.
+ * Runs cases, a few at a time, each with the flags of its row, and once more without each of them. Of what every command needs
+ * to open the device only `id` and `init` leave out all, and others one: each process takes its time.
  */
 export async function runAgentCases(cases: AgentCases): Promise<void> {
   await using setup = await setUpForPermissions();
@@ -74,7 +76,7 @@ export async function runAgentCases(cases: AgentCases): Promise<void> {
 async function runAgentCase(
   documented: ReadonlyMap<string, readonly string[]>,
   row: string,
-  { args, values, stdin = "", env = {}, until, code = 0, before }: AgentCase,
+  { args, values, stdin = "", env = {}, until, code = 0, without, before }: AgentCase,
 ): Promise<void> {
   const found = documented.get(row);
   assert(found !== undefined, `docs/agent.md has no row ${row}`);
@@ -84,14 +86,14 @@ async function runAgentCase(
       (_all, name) => `=${values[name] ?? assert(false, `${row}: ${name}`)}`,
     )
   );
-  const common = /^(id|init)\b/.test(row) ? [] : documented.get("id")!;
+  const opening = documented.get("id")!;
+  assert(without === undefined || opening.includes(without), `${row}: ${without}`);
+  const kept = /^(id|init)\b/.test(row) ? [] : opening.filter((each) => each !== without);
   for (const [i, left] of permissions.entries()) {
-    if (common.includes(found[i]!)) continue;
+    if (kept.includes(found[i]!)) continue;
     await before?.();
     const fewer = permissions.filter((permission) => permission !== left);
-    const ended = await runAgent(args, { flags: flagsOf(fewer), stdin, env });
-    assertEquals(ended.code, 1, `${row} without ${left}: ${ended.stdout}${ended.stderr}`);
-    assertMatch(ended.stderr, MISSING, `${row} without ${left}`);
+    await assertMissing(`${row} without ${left}`, { args, flags: flagsOf(fewer), stdin, env });
   }
   await before?.();
   await using agent = spawnAgent(args, { flags: flagsOf(permissions), stdin, env });
@@ -101,6 +103,16 @@ async function runAgentCase(
   }
   const { code: ended, stderr } = await agent.ended();
   assertEquals(ended, code, `${row} with ${flagsOf(permissions).join(" ")}: ${stderr}`);
+}
+
+/** Asserts that a command fails with these flags, and says which one is missing. */
+export async function assertMissing(
+  what: string,
+  { args, ...options }: AgentOptions & { readonly args: readonly string[] },
+): Promise<void> {
+  const { code, stdout, stderr } = await runAgent(args, options);
+  assertEquals(code, 1, `${what}: ${stdout}${stderr}`);
+  assertMatch(stderr, MISSING, what);
 }
 
 /** What cases are made from. */

@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { findPlaces, type Interface } from "@degu/internal/agent/mdns/interfaces.ts";
+import { type InterfaceAddress, interfacesOf } from "@degu/internal/agent/mdns/interfaces.ts";
 
 const of = (name: string, address: string, netmask = "", scopeid: number | null = null) => {
   const family = address.includes(":") ? "IPv6" : "IPv4";
-  return { name, address, netmask, scopeid, family } satisfies Interface;
+  return { name, address, netmask, scopeid, family } satisfies InterfaceAddress;
 };
 
 const LOOPBACK = [of("lo", "127.0.0.1", "255.0.0.0"), of("lo", "::1"), of("lo", "10.9.9.9")];
@@ -14,8 +14,8 @@ const HOME = [
   of("wlan0", "2001:db8::1"),
   of("wlan0", "fe80::2", "", 3),
 ];
-const shown = (interfaces: Interface[]) =>
-  findPlaces(interfaces).map((place) => [place.type, place.bind, place.interface, place.scope]);
+const shown = (addresses: InterfaceAddress[]) =>
+  interfacesOf(addresses).map((each) => [each.type, each.bind, each.libraryName, each.scope]);
 
 Deno.test("each interface has a link for IPv4, and one for IPv6 if it has a link-local address", () => {
   assertEquals(shown([...LOOPBACK, ...CABLE, ...HOME]), [
@@ -32,10 +32,10 @@ Deno.test("the loopback interface is used only if there is no other", () => {
 });
 
 Deno.test("over IPv4 only the networks of the interface are accepted", () => {
-  const [, place] = findPlaces([...CABLE, ...HOME]);
+  const [, home] = interfacesOf([...CABLE, ...HOME]);
   const accepted = ["192.168.1.1", "192.168.1.127", "169.254.200.1"];
   const refused = ["192.168.1.128", "192.168.0.1", "169.253.3.4", "8.8.8.8"];
-  assertEquals([...accepted, ...refused].filter((host) => place!.accept(host)), accepted);
+  assertEquals([...accepted, ...refused].filter((host) => home!.accept(host)), accepted);
 });
 
 Deno.test("the key of a link changes with any address of the interface, and with its number", () => {
@@ -44,7 +44,7 @@ Deno.test("the key of a link changes with any address of the interface, and with
     [of("eth0", "fe80::1", "", 9)],
     [...CABLE, of("eth0", "2001:db8::9")],
     [of("eth1", "fe80::1", "", 2)],
-  ].map((interfaces) => findPlaces(interfaces)[0]!.key);
+  ].map((addresses) => interfacesOf(addresses)[0]!.key);
   assertEquals(new Set(keys).size, keys.length);
-  assertEquals(findPlaces([...CABLE, ...HOME])[0]!.key, keys[0]);
+  assertEquals(interfacesOf([...CABLE, ...HOME])[0]!.key, keys[0]);
 });

@@ -51,8 +51,8 @@ Deno.test("links follow the interfaces: a new address is a new link, and one tha
   let interfaces = findInterfaces();
   const told: string[][] = [];
   let wake = () => {};
-  const onLink = ({ place }: Link) => {
-    told.push(place.addresses.map(({ address }) => address));
+  const onLink = ({ addresses }: Link) => {
+    told.push(addresses.map(({ address }) => address));
     wake();
   };
   const nextLink = () => within(new Promise<void>((resolve) => wake = resolve), "a link");

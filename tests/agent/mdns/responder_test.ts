@@ -64,7 +64,7 @@ const query = (name: string, type: string, answers: KnownRecord[] = []): Incomin
 function countingLink(): { link: Link; sent: () => number } {
   let count = 0;
   const respond = () => Promise.resolve(void count++);
-  return { link: { place: { addresses: [] }, respond } as unknown as Link, sent: () => count };
+  return { link: { addresses: [], respond } as unknown as Link, sent: () => count };
 }
 
 Deno.test("queries for others, or from a device with a fresh record, get no response; queries for its name do", () => {
