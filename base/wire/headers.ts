@@ -157,8 +157,8 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
   };
 }
 
-// Taking the prototype away is slow when the processor's caches have forgotten how, as they have from one message
-// to the next. So objects are made in stocks, and each is used once.
+// The native code of Object.setPrototypeOf has left the processor's caches by the time of the next message, and
+// is several times slower then. So objects are made many at a time; each is used once.
 const STOCK = 64;
 const blanks: HeaderDict[] = [];
 
