@@ -35,6 +35,8 @@ export class MessageWriter {
   readonly #transport: Transport;
   /** Begins with the preamble. */
   #out: Uint8Array = EMPTY;
+  /** The part of it that was sent last: many messages have the same length. */
+  #view: Uint8Array = EMPTY;
   /** How much of it the current message needs. */
   #needed = 0;
   /** How far the message has got: nothing was handed to the socket, something was, or it refused. */
@@ -99,7 +101,7 @@ export class MessageWriter {
    */
   beginSend(length: number, body: BodyOut, framing: Framing | undefined): Promise<number | void> {
     if (body === null) {
-      this.#sending = this.#out.subarray(0, length);
+      this.#sending = this.#viewOf(length);
     } else {
       if (!(body instanceof Uint8Array)) return this.#sendBody(length, body, framing);
       checkUnchanged(body, framing as number);
@@ -125,7 +127,12 @@ export class MessageWriter {
     }
     this.#needed = whole;
     this.#out.set(bytes, length);
-    return this.#out.subarray(0, whole);
+    return this.#viewOf(whole);
+  }
+
+  #viewOf(length: number): Uint8Array {
+    if (this.#view.length !== length) this.#view = this.#out.subarray(0, length);
+    return this.#view;
   }
 
   /** Makes the buffer large enough, and smaller if the last message has needed much less. */
@@ -135,7 +142,10 @@ export class MessageWriter {
     if (this.#needed * GROWTH <= length) fitting = Math.floor(length / GROWTH);
     if (fitting < FIRST_BYTES) fitting = FIRST_BYTES;
     while (fitting < size) fitting *= GROWTH;
-    if (fitting !== length) this.#out = new Uint8Array(fitting);
+    if (fitting !== length) {
+      this.#out = new Uint8Array(fitting);
+      this.#view = EMPTY;
+    }
     this.#needed = size;
   }
 

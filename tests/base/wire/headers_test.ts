@@ -50,6 +50,21 @@ Deno.test("parseHeaders reads header lines in requests and responses alike", asy
   }
 });
 
+Deno.test("the headers of each message are an object of their own, even after a refused message", () => {
+  const seen: HeaderDict[] = [];
+  for (let count = 0; count < 300; count++) {
+    assertProtocolError(() => parseHeaders(latin1("a: secret\r\nb")), ["BAD_HEADER_LINE"], "b");
+    const headers = parseHeaders(latin1(`n: ${count}`));
+    headers[`own-${count}`] = "changed";
+    seen.push(headers);
+  }
+  assertEquals(new Set(seen).size, 300);
+  for (const [count, headers] of seen.entries()) {
+    assertStrictEquals(Object.getPrototypeOf(headers), null);
+    assertEquals(Object.entries(headers), [["n", `${count}`], [`own-${count}`, "changed"]]);
+  }
+});
+
 Deno.test("parseHeaders refuses what is not allowed in any message", async (t) => {
   for (const [block, ...codes] of refusedHeaderBlocks) {
     await t.step(shown(block), () => {

@@ -26,6 +26,14 @@ Deno.test("parseUri splits a URI into path and query", async (t) => {
   }
 });
 
+Deno.test("the path of each URI is an array of its own", () => {
+  for (const text of ["/", "/?q=1", "/a"]) {
+    const { path } = parseUri(text);
+    const length = path.push("added");
+    assertEquals(parseUri(text).path.length, length - 1, text);
+  }
+});
+
 Deno.test("buildUri joins what parseUri splits", async (t) => {
   for (const [text, path, query] of acceptedUris) {
     await t.step(shown(text), () => assertEquals(buildUri(path, query), text));
