@@ -4,7 +4,6 @@
  * @module
  */
 
-import { fitText } from "./fit_text.ts";
 import type { Output } from "./output.ts";
 import { columnsOfTerminal } from "./terminal_columns.ts";
 
@@ -14,8 +13,10 @@ const encoder = new TextEncoder();
  * Shows the time that is left in the last line of the terminal, until disposed of; nothing without a terminal or
  * with `--quiet`.
  */
-export function startCountdown({ quiet }: Output, expires: Date): Disposable {
+export async function startCountdown({ quiet }: Output, expires: Date): Promise<Disposable> {
   if (quiet || !Deno.stderr.isTerminal()) return { [Symbol.dispose]: () => {} };
+  // Takes long to load, and is needed on a terminal only.
+  const { fitText } = await import("./fit_text.ts");
   const end = performance.now() + expires.getTime() - Date.now();
   const show = () => {
     // A line that wraps could not be cleared.

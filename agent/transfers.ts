@@ -9,7 +9,7 @@ import { isTransient, type TransferOptions, type TransferResult } from "../trans
 import type { Context } from "./context.ts";
 import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
 import type { PeerConnections } from "./peer_connections.ts";
-import { ProgressBar } from "./progress_bar.ts";
+import type { ProgressBar } from "./progress_bar.ts";
 import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
 import { formatBytes, formatDuration } from "./units.ts";
 
@@ -106,7 +106,7 @@ export class Transfers implements Disposable {
   async run(connections: PeerConnections, jobs: readonly Job[]): Promise<void> {
     this.#totalFiles += jobs.length;
     for (const { size } of jobs) this.#totalBytes += size;
-    this.#openBar();
+    await this.#openBar();
     const stopping = new AbortController();
     const signal = AbortSignal.any([this.#context.signal, stopping.signal]);
     const waiting = jobs.values();
@@ -195,9 +195,11 @@ export class Transfers implements Disposable {
     this.result(text, { ...object, ...result });
   }
 
-  #openBar(): void {
+  async #openBar(): Promise<void> {
     const { json, quiet } = this.#context.output;
     if (this.#bar !== null || json || quiet || !Deno.stderr.isTerminal()) return;
+    // What it is made with takes long to load; most commands need none.
+    const { ProgressBar } = await import("./progress_bar.ts");
     this.#bar = new ProgressBar(this.#progress());
   }
 

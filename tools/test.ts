@@ -1,7 +1,8 @@
 /**
  * Runs the suite: the tests, and every code block of the doc comments and the documentation.
  *
- * All arguments go to `deno test`. Without a file, everything runs; with files, only those. In `--allow-run`,
+ * All arguments go to `deno test`. Without a file, everything runs, in groups of modules; with files, only those, each in a worker
+ * of its own. Types are not checked: `deno task check` does that, for all code blocks, too. In `--allow-run`,
  * `deno` stands for the executable that runs this, which need not be on the PATH, and a program that is not
  * installed is left out: Deno would warn of it in every worker.
  *
@@ -10,6 +11,7 @@
 
 import { isSupportedDeno, MIN_DENO_VERSION } from "../net/deno_version.ts";
 import { chooseStandardLibrary, PROJECT_ROOT, runDeno } from "./standard_library.ts";
+import { writeTestGroups } from "./test_groups.ts";
 
 if (!isSupportedDeno(Deno.version.deno)) {
   // Older ones fail tests, and some of them abort in the middle of the suite.
@@ -20,9 +22,23 @@ if (!isSupportedDeno(Deno.version.deno)) {
   Deno.exit(1);
 }
 const flags = await chooseStandardLibrary();
-const targets = await namesFile(Deno.args) ? [] : ["--doc", "tests", ...await publishedPaths()];
 const args = Deno.args.map(nameInstalled);
-Deno.exit(await runDeno(["test", ...flags, ...args, ...targets]));
+Deno.exit(await namesFile(Deno.args) ? await runTests([]) : await runEverything());
+
+/** Runs `deno test` with our arguments and others; returns the exit code. */
+function runTests(targets: readonly string[]): Promise<number> {
+  return runDeno(["test", ...flags, ...args, ...targets]);
+}
+
+async function runEverything(): Promise<number> {
+  const directory = await Deno.makeTempDir({ prefix: "degu_suite_" });
+  try {
+    const groups = await writeTestGroups(directory);
+    return await runTests(["--doc", ...groups, ...await publishedPaths()]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
 
 /** The contents of the package: the public modules, their folders and the documentation. */
 async function publishedPaths(): Promise<string[]> {

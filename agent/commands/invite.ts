@@ -93,7 +93,7 @@ async function open(context: Context, device: Device, options: Options): Promise
 
 /** Waits for the other device, and shows how long. */
 async function paired({ output, signal }: Context, invitation: Invitation): Promise<Peer> {
-  using _countdown = startCountdown(output, invitation.expires);
+  using _countdown = await startCountdown(output, invitation.expires);
   const close = () => invitation.close();
   signal.addEventListener("abort", close);
   try {

@@ -19,7 +19,7 @@ Deno.test("a countdown shows the remaining minutes and seconds", () => {
   }
 });
 
-Deno.test("a countdown with --quiet runs no timer", () => {
+Deno.test("a countdown with --quiet runs no timer", async () => {
   // The sanitizer of resources would find it.
-  startCountdown(new Output({ json: false, quiet: true }), new Date(Date.now() + 60_000));
+  await startCountdown(new Output({ json: false, quiet: true }), new Date(Date.now() + 60_000));
 });

@@ -6,6 +6,8 @@
 
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
+import { type Address, parseAddress } from "@degu/degu/base";
+import { Device } from "@degu/degu/device";
 import { tempDir } from "./directories.ts";
 import { within } from "./raw_peer.ts";
 
@@ -227,24 +229,30 @@ export class AgentHomes implements AsyncDisposable {
     return this.#running.use(spawnAgent(["--home", this.at(name), ...args], options));
   }
 
-  /** Makes devices; returns their ids. */
+  /** Makes devices as `degu init` does, but in this process; returns their ids. */
   async init(...names: string[]): Promise<string[]> {
-    const made = names.map((name) => this.must(name, ["init", "--name", name, "--json"]));
-    return (await Promise.all(made)).map((text) => JSON.parse(text).id);
+    return await Promise.all(names.map(async (name) => {
+      await using device = await Device.open(this.at(name), { name });
+      return device.id;
+    }));
   }
 
-  /** Pairs two devices on this machine; each learns the addresses that are given for the other. */
+  /**
+   * Pairs two devices on this machine as `degu invite` and `degu join` do, but in this process; each learns the addresses that
+   * are given for the other.
+   */
   async pair(one: string, two: string, servingOne = DEAD, servingTwo = DEAD): Promise<void> {
-    const args = ["invite", "--listen", "127.0.0.1:0", "--serving", servingOne];
-    const invite = this.spawn(one, args, ["--allow-net=127.0.0.1"]);
-    const line = await invite.line("degu:");
-    await this.must(
-      two,
-      ["join", "-", "--serving", servingTwo],
-      ["--allow-net=127.0.0.1"],
-      `${line}\n`,
+    await using inviter = await Device.open(this.at(one));
+    await using joiner = await Device.open(this.at(two));
+    const listen = [LOOPBACK];
+    const serving = [parseAddress(servingOne)];
+    await using invitation = await inviter.invite({ listen, serving });
+    const joined = joiner.join(invitation.line, { serving: [parseAddress(servingTwo)] });
+    await within(
+      Promise.all([joined, invitation.paired]),
+      `${one} and ${two} are paired`,
+      PATIENCE,
     );
-    assertEquals((await invite.ended()).code, 0);
   }
 
   /** Runs `degu serve` at a port that is free; resolves once it serves. */
@@ -264,6 +272,9 @@ export class AgentHomes implements AsyncDisposable {
     await this.#dir[Symbol.asyncDispose]();
   }
 }
+
+/** Where invitations wait. */
+const LOOPBACK: Address = ["127.0.0.1", 0];
 
 /** An address at which nobody serves. */
 const DEAD = "127.0.0.1:1";

@@ -17,15 +17,15 @@ export const app: AppFunction = async ({ path: [what, milliseconds] }) => {
   if (what === "exit") Deno.exit(7);
   if (what === "throw") setTimeout(() => fail());
   if (what === "reject") Promise.reject(new Error("nobody caught this"));
-  if (what === "hang") compute(Infinity);
-  if (what === "compute") compute(Number(milliseconds));
+  if (what === "hang") block(Infinity);
+  if (what === "block") block(Number(milliseconds));
   if (what === "fail") fail();
   return await answer(`${threadId}`);
 };
 
-function compute(milliseconds: number): void {
-  const end = performance.now() + milliseconds;
-  while (performance.now() < end);
+/** Holds up the thread, as a computation would, and leaves the processor to others. */
+function block(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 function fail(): never {
@@ -146,8 +146,9 @@ export function buildDoomed(counters: Counters, times: number, milliseconds: num
 }
 
 /** Keeps the worker from ever answering. */
-export function buildHanging(): never {
-  for (;;);
+export function buildHanging(): AppFunction {
+  block(Infinity);
+  return app;
 }
 
 /** Returns an answer in place of an app. */

@@ -89,9 +89,10 @@ export class RawPeer implements Disposable {
 
   /** Reads up to and with the first occurrence of the text. */
   async readUntil(mark: string): Promise<string> {
-    for (;;) {
-      const at = fromLatin1(this.#buffer.subarray(0, this.#end)).indexOf(mark);
-      if (at >= 0) return this.#take(at + mark.length);
+    for (let from = 0;;) {
+      const at = fromLatin1(this.#buffer.subarray(from, this.#end)).indexOf(mark);
+      if (at >= 0) return this.#take(from + at + mark.length);
+      from = Math.max(0, this.#end - mark.length + 1);
       if (await this.#fill() === 0) {
         throw new Error(`the other end closed after ${JSON.stringify(this.text)}`);
       }
@@ -158,7 +159,8 @@ export class RawPeer implements Disposable {
       this.#buffer = larger;
     }
     const reading = this.conn.read(this.#buffer.subarray(this.#end));
-    const count = await within(reading, `bytes or an end after ${this.text.slice(-200)}`) ?? 0;
+    const before = fromLatin1(this.#buffer.subarray(Math.max(0, this.#end - 200), this.#end));
+    const count = await within(reading, `bytes or an end after ${before}`) ?? 0;
     this.#end += count;
     return count;
   }

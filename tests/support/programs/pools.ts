@@ -1,6 +1,6 @@
 /**
  * Does what can't be done in the process of the tests, with the pool that its argument names, and prints
- * what was found as JSON: a worker that hangs computes until the process ends, and a plain pool needs a flag.
+ * what was found as JSON: a worker that hangs does so until the process ends, and a plain pool needs a flag.
  *
  * @module
  */
@@ -106,7 +106,7 @@ const programs: Record<string, () => Promise<unknown>> = {
     const known = [await askThread(client)];
     using victim = await client.connect();
     // Longer than it may, so the worker is replaced; then its thread ends, and removes the file.
-    victim.get("/compute/4000").catch(() => {});
+    victim.get("/block/4000").catch(() => {});
     known.push(await meetNewWorker(client, known));
     await meetNewWorker(client, known);
     await pool.close();
