@@ -28,7 +28,7 @@ export class PendingHandshake {
   readonly since: number = performance.now();
   /** True while the peer has not sent a byte; in TLS the client sends first. */
   readonly isSilent: () => boolean;
-  // An AbortController with its listeners takes ten times as long.
+  // An AbortController with its listeners would take much longer than this.
   readonly #end = Promise.withResolvers<never>();
   #isCut = false;
 
