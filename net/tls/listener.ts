@@ -7,7 +7,6 @@
 import { TlsError } from "../../base/errors.ts";
 import type { Address } from "../../base/address_rules.ts";
 import { peerName } from "../addresses.ts";
-import { bounded } from "../connect.ts";
 import type { Accepted, Listener, ListenerSide } from "../listener.ts";
 import { NOT_SHARED, type PortSharing } from "../port_sharing.ts";
 import { Queue } from "../queue.ts";
@@ -36,7 +35,7 @@ export class TlsListener implements Listener {
   readonly #raw: RawListener;
   readonly #side: ListenerSide;
   readonly #handshakes: Handshakes;
-  readonly #pending = new PendingHandshakes();
+  readonly #pending: PendingHandshakes;
   readonly #accepted = new Queue<Accepted>(MAX_WAITING);
   readonly #running = new Set<Promise<void>>();
   #receiving: Promise<void> | null = null;
@@ -62,6 +61,7 @@ export class TlsListener implements Listener {
   ) {
     this.#raw = listenRaw(address, side.logger, sharing);
     this.#side = side;
+    this.#pending = new PendingHandshakes(side.timeout);
     this.#sslctx = sslctx;
     this.#protocol = protocol;
     this.#handshakes = new Handshakes(() => this.#material, protocol);
@@ -138,7 +138,7 @@ export class TlsListener implements Listener {
     const name = peerName(this.address, address, ++this.#count);
     const handshake = this.#pending.add(() => !below.heard);
     try {
-      const socket = await this.#open(below, handshake.signal);
+      const socket = await handshake.race(this.#open(below));
       const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#material);
       if (this.#accepted.push({ name, address, socket, isTrusted })) return;
       socket.close();
@@ -148,7 +148,7 @@ export class TlsListener implements Listener {
       const code = error instanceof TlsError ? `${error.code}: ` : "";
       const why = error instanceof Error ? code + error.message : String(error);
       // What was cut to make room is no error of the peer, and there can be hundreds a second.
-      const level = handshake.signal.aborted ? "debug" : "info";
+      const level = handshake.isCut ? "debug" : "info";
       this.#side.logger[level](`${name}: the handshake failed: ${why}`);
     } finally {
       this.#pending.delete(handshake);
@@ -156,16 +156,14 @@ export class TlsListener implements Listener {
   }
 
   /** Does the handshake. None of its errors contains text chosen by the peer. */
-  async #open(below: RawStream, signal: AbortSignal): Promise<TlsSocket> {
-    return await bounded("the TLS handshake", { timeout: this.#side.timeout, signal }, async () => {
-      try {
-        return await this.#handshakes.handshake(
-          below.stream,
-          ({ socket, peerCertificate }) => new TlsSocket(socket, below, peerCertificate),
-        );
-      } catch (error) {
-        throw error instanceof Error ? tlsErrorOf("client", error) : error;
-      }
-    });
+  async #open(below: RawStream): Promise<TlsSocket> {
+    try {
+      return await this.#handshakes.handshake(
+        below.stream,
+        ({ socket, peerCertificate }) => new TlsSocket(socket, below, peerCertificate),
+      );
+    } catch (error) {
+      throw error instanceof Error ? tlsErrorOf("client", error) : error;
+    }
   }
 }

@@ -19,34 +19,73 @@ const MAX_PENDING = 64;
  */
 const LEAST_MILLISECONDS = 250;
 
+/** The longest time that a timer can wait, in milliseconds. */
+const MAX_TIMER = 2 ** 31 - 1;
+
 /** A handshake in progress. */
 export class PendingHandshake {
   /** When it began, in milliseconds. */
   readonly since: number = performance.now();
   /** True while the peer has not sent a byte; in TLS the client sends first. */
   readonly isSilent: () => boolean;
-  readonly #controller = new AbortController();
+  // An AbortController with its listeners would take much longer than this.
+  readonly #end = Promise.withResolvers<never>();
+  #isCut = false;
 
   /** Makes a handshake that begins now. */
   constructor(isSilent: () => boolean) {
     this.isSilent = isSilent;
+    // The caller of `race` handles it.
+    this.#end.promise.catch(() => {});
   }
 
-  /** Aborts, with a `DeguError` that says why, when the handshake must end. */
-  get signal(): AbortSignal {
-    return this.#controller.signal;
+  /** True once it was ended for a reason that is no fault of the peer. */
+  get isCut(): boolean {
+    return this.#isCut;
   }
 
-  /** Ends it. */
+  /**
+   * Waits for the handshake, but only until it must end. A result that comes too late is closed.
+   *
+   * @throws {DeguError} if it was ended, with the reason.
+   * @throws {Deno.errors.TimedOut} if it has taken too long.
+   */
+  async race<T extends { close(): void }>(attempt: Promise<T>): Promise<T> {
+    try {
+      return await Promise.race([this.#end.promise, attempt]);
+    } catch (error) {
+      attempt.then((late) => late.close(), () => {});
+      throw error;
+    }
+  }
+
+  /** Ends it for a reason that is no fault of the peer. */
   cut(reason: string): void {
-    this.#controller.abort(new DeguError(reason));
+    this.#isCut = true;
+    this.#end.reject(new DeguError(reason));
+  }
+
+  /** Ends it because it has taken too long. */
+  expire(seconds: number): void {
+    this.#end.reject(new Deno.errors.TimedOut(`the TLS handshake took over ${seconds} s`));
   }
 }
 
 /** The handshakes of a listener. */
 export class PendingHandshakes {
+  readonly #timeout: number | null;
   readonly #oldestFirst = new Set<PendingHandshake>();
   #changed: (() => void) | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /**
+   * Makes an empty set.
+   *
+   * @param timeout Seconds that a handshake may take, or `null`.
+   */
+  constructor(timeout: number | null) {
+    this.#timeout = timeout;
+  }
 
   /** Waits until there is room for one more; for one caller at a time. */
   async makeRoom(): Promise<void> {
@@ -84,7 +123,31 @@ export class PendingHandshakes {
   add(isSilent: () => boolean): PendingHandshake {
     const handshake = new PendingHandshake(isSilent);
     this.#oldestFirst.add(handshake);
+    if (this.#timer === undefined) this.#expectExpiry(handshake);
     return handshake;
+  }
+
+  /**
+   * One timer for all of them, for the oldest one. It is left alone when that ends, because starting and
+   * stopping one for each handshake takes longer. A connection keeps the process alive, not this.
+   */
+  #expectExpiry({ since }: PendingHandshake): void {
+    if (this.#timeout === null) return;
+    const left = since + this.#timeout * 1000 - performance.now();
+    this.#timer = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_TIMER));
+    // Where `node:` modules are loaded the types are those of Node, whose timers are objects.
+    Deno.unrefTimer(this.#timer as unknown as number);
+  }
+
+  #expire(seconds: number): void {
+    this.#timer = undefined;
+    for (const handshake of this.#oldestFirst) {
+      if (performance.now() - handshake.since < seconds * 1000) {
+        return this.#expectExpiry(handshake);
+      }
+      this.delete(handshake);
+      handshake.expire(seconds);
+    }
   }
 
   /** Removes one that has ended. */
@@ -92,8 +155,9 @@ export class PendingHandshakes {
     if (this.#oldestFirst.delete(handshake)) this.#changed?.();
   }
 
-  /** Ends all of them. */
+  /** Ends all of them. None may be added any more. */
   close(): void {
+    clearTimeout(this.#timer);
     for (const handshake of this.#oldestFirst) {
       this.delete(handshake);
       handshake.cut("the server closed the connection");

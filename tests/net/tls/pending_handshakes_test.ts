@@ -225,7 +225,7 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
 });
 
 Deno.test("a finished handshake makes room at once", async () => {
-  const pending = new PendingHandshakes();
+  const pending = new PendingHandshakes(null);
   const handshakes = Array.from({ length: MAX_PENDING }, () => pending.add(() => false));
   let hasRoom = false;
   const waiting = pending.makeRoom().then(() => hasRoom = true);
@@ -234,5 +234,5 @@ Deno.test("a finished handshake makes room at once", async () => {
   for (let turn = 0; turn < 10; turn++) await null;
   assert(hasRoom);
   await waiting;
-  assertEquals(handshakes.filter(({ signal }) => signal.aborted), []);
+  assertEquals(handshakes.filter(({ isCut }) => isCut), []);
 });
