@@ -41,21 +41,29 @@ class Clock {
   /** How many times it has ticked. */
   tick = 0;
   readonly #milliseconds: number;
-  readonly #deadlines = new Map<Deadline, () => void>();
+  readonly #deadlines = new Set<Deadline>();
   #timer: Interval | undefined;
 
   constructor(milliseconds: number) {
     this.#milliseconds = milliseconds;
   }
 
-  /** Calls a function at each tick; this does not keep the process alive: a wait does. */
-  add(deadline: Deadline, onTick: () => void): void {
-    this.#deadlines.set(deadline, onTick);
+  /** Checks a deadline at each tick; this does not keep the process alive: a wait does. */
+  add(deadline: Deadline): void {
+    this.#deadlines.add(deadline);
     this.#timer ??= startInterval(() => this.#advance(), this.#milliseconds);
   }
 
   delete(deadline: Deadline): void {
-    if (this.#deadlines.delete(deadline) && keepers === 0) this.stopIfUnused();
+    if (this.#deadlines.delete(deadline) && this.#deadlines.size === 0 && keepers === 0 && !this.#ending) this.#end();
+  }
+
+  #ending = false;
+  async #end(): Promise<void> {
+    this.#ending = true;
+    for (let i = 0; i < 10; i++) await null;
+    this.#ending = false;
+    if (keepers === 0) this.stopIfUnused();
   }
 
   /** Stops the timer, unless a deadline needs it. */
@@ -69,7 +77,7 @@ class Clock {
   #advance(): void {
     this.tick++;
     this.stopIfUnused();
-    for (const onTick of this.#deadlines.values()) onTick();
+    for (const deadline of this.#deadlines) deadline.check();
   }
 }
 
@@ -106,6 +114,7 @@ export class Deadline {
   /** The wait for a write, which may be in progress at the same time. */
   readonly writing: Wait = new Wait();
   readonly #clock: Clock | null = null;
+  readonly #onExpire: () => void;
 
   /**
    * Starts to watch waits.
@@ -114,14 +123,18 @@ export class Deadline {
    * @param onExpire Called when a wait has taken too long.
    */
   constructor(timeout: number | null, onExpire: () => void) {
+    this.#onExpire = onExpire;
     if (timeout === null) return;
     this.#clock = clockOf(Math.min(timeout * 1000 / TICKS, MAX_INTERVAL));
-    this.#clock.add(this, () => {
-      if (!this.#isOver(this.reading) && !this.#isOver(this.writing)) return;
-      this.stop(this.reading);
-      this.stop(this.writing);
-      onExpire();
-    });
+    this.#clock.add(this);
+  }
+
+  /** Ends both waits if one of them has taken too long, at a tick. */
+  check(): void {
+    if (!this.#isOver(this.reading) && !this.#isOver(this.writing)) return;
+    this.stop(this.reading);
+    this.stop(this.writing);
+    this.#onExpire();
   }
 
   #isOver({ since }: Wait): boolean {
