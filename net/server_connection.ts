@@ -92,8 +92,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   #peerLeft = false;
-  /** Resolves when the connection is closed without waiting for the app. */
-  readonly #cut = Promise.withResolvers<void>();
+  /** Resolves when the connection has ended, or is closed without waiting for the app. */
+  readonly #served = Promise.withResolvers<void>();
   /** The `expect` of the request whose body is unread, if it had one. */
   #expectation: unknown = undefined;
 
@@ -157,7 +157,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       this.#log.closed(`closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
-    if (transport.closed) this.#cut.resolve();
+    if (transport.closed) this.#served.resolve();
   }
 
   /** True while nothing is lost by closing: before the first byte of a request. */
@@ -171,7 +171,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const broken = closed && failure !== null;
     endSession(this.#session, broken ? messageOf(failure) : "closed by the server");
     this.#transport.close();
-    this.#cut.resolve();
+    this.#served.resolve();
   }
 
   /**
@@ -179,7 +179,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
    * rejects.
    */
   serve(): Promise<void> {
-    return Promise.race([this.#serve(), this.#cut.promise]);
+    void this.#serve();
+    return this.#served.promise;
   }
 
   async #serve(): Promise<void> {
@@ -194,6 +195,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     } finally {
       this.#transport.close();
       disposeStore(this.#session, (error) => this.#log.appFailed(error, "session.store"));
+      this.#served.resolve();
     }
   }
 

@@ -200,6 +200,7 @@ export class Session {
  * @param report Called with each failure; later, if a dispose method returned a promise that rejects.
  */
 export function disposeStore(session: Session, report: (error: unknown) => void): void {
+  if (session.store.size === 0) return;
   const values = [...session.store.values()].reverse();
   session.store.clear();
   for (const value of values) {
