@@ -86,7 +86,7 @@ export class Exchanges implements BodyOwner {
   ) {
     this.#mayBeRefused = encrypted;
     this.#transport = transport;
-    this.#preambles = new PreambleReader(transport, checkResponseStart, END_MESSAGE);
+    this.#preambles = new PreambleReader(transport, checkResponseStart);
     this.#writer = new MessageWriter(transport);
     this.#baseHeaders = baseHeaders;
     this.#bodies = bodies;
@@ -178,7 +178,10 @@ export class Exchanges implements BodyOwner {
         this.#noteRefusal(error);
       }
       let end;
-      while ((end = preambles.find()) < 0) preambles.endReceive(await preambles.beginReceive());
+      while ((end = preambles.find()) < 0) {
+        const goesOn = preambles.endReceive(await preambles.beginReceive());
+        if (!goesOn) throw new EmptyPreambleError(END_MESSAGE);
+      }
       const preamble = this.#parsePreamble(end);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
       return this.#makeResponse(method, preamble, signal !== undefined);

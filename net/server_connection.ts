@@ -14,7 +14,7 @@ import {
 import type { Api, AppFunction, Socket } from "../base/app/app.ts";
 import type { OnConnect } from "../base/app/app_parts.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
-import { BodyError, ConnectionClosedError } from "../base/errors.ts";
+import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import { Request } from "../base/app/message.ts";
 import {
@@ -92,6 +92,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   #peerLeft = false;
+  #endedByPeer = false;
   /** Resolves when the connection has ended, or is closed without waiting for the app. */
   readonly #served = Promise.withResolvers<void>();
   /** The `expect` of the request whose body is unread, if it had one. */
@@ -126,11 +127,24 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
-    const { failure } = this.#transport;
-    const message = `the session has ended: ${session.message}`;
-    const reason = failure ?? new ConnectionClosedError(message);
-    this.#exchange?.end(this.#transport.closed ? reason : null);
-    abortSession(session, reason);
+    const { closed, failure } = this.#transport;
+    // Made on demand: most apps don't look at it, and it costs more than a request.
+    let reason = failure;
+    const makeReason = () => reason ??= this.#makeEndReason();
+    this.#exchange?.end(closed ? makeReason() : null);
+    abortSession(session, makeReason);
+  }
+
+  #makeEndReason(): Error {
+    if (this.#endedByPeer) return new EmptyPreambleError();
+    return new ConnectionClosedError(`the session has ended: ${this.#session.message}`);
+  }
+
+  /** The peer has closed the connection between two requests. */
+  #endByPeer(): void {
+    this.#endedByPeer = true;
+    this.#log.endedByPeer();
+    this.#transport.close();
   }
 
   /**
@@ -141,7 +155,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const onEnd = () => {
       this.#peerLeft = true;
       clearInterval(this.#watching);
-      abortSession(this.#session, new ConnectionClosedError("the peer has closed the connection"));
+      const makeReason = () => new ConnectionClosedError("the peer has closed the connection");
+      abortSession(this.#session, makeReason);
     };
     this.#watching = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
   }
@@ -234,7 +249,10 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const { handle, api } = this.#context;
     for (;;) {
       let end;
-      while ((end = preambles.find()) < 0) preambles.endReceive(await preambles.beginReceive());
+      while ((end = preambles.find()) < 0) {
+        const goesOn = preambles.endReceive(await preambles.beginReceive());
+        if (!goesOn) return this.#endByPeer();
+      }
       const request = this.#parseRequest(end);
       let answer: Answer | null = null;
       let returned: unknown;
