@@ -11,8 +11,7 @@ import {
   readAnswer,
   unreadError,
 } from "../base/app/answer.ts";
-import type { Api, AppFunction, Socket } from "../base/app/app.ts";
-import type { OnConnect } from "../base/app/app_parts.ts";
+import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
 import { saysClose } from "../base/wire/headers.ts";
@@ -31,37 +30,17 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
+import type { ExchangeWatch } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./interval.ts";
 import { linger } from "./linger.ts";
 import { MessageWriter } from "./message_writer.ts";
 import { PreambleReader } from "./preamble_reader.ts";
+import type { ServerContext } from "./server_context.ts";
 import { SessionLog } from "./session_log.ts";
 import type { SlotHolder } from "./slots.ts";
-import type { Logger } from "./standard_logger.ts";
 import { messageOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
-
-/** What all connections of a server share. */
-export interface ServerContext {
-  /** The app. */
-  readonly handle: AppFunction;
-  /** What the app does when a peer connects. */
-  readonly onConnect: OnConnect | null;
-  /** The app's third argument. */
-  readonly api: Api;
-  /** Seconds, or `null`. */
-  readonly timeout: number | null;
-  /** What to report to. */
-  readonly logger: Logger;
-  /** The sessions that were accepted and have not ended. */
-  readonly sessions: Set<Session>;
-  /** Follows an exchange; `null` if it is not observed. */
-  readonly watchExchange: WatchExchange | null;
-  /** True once no further request will be answered. */
-  stopping: boolean;
-}
 
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
