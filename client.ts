@@ -45,6 +45,7 @@ import {
   makeBaseHeaders,
   type SSLClientOptions,
 } from "./net/client_options.ts";
+import { keepTimers } from "./net/deadline.ts";
 import { type RequestOptions, requestSignal } from "./net/request_signal.ts";
 import { checkSslHost, connectTls, sslHostOf } from "./net/tls/client_handshake.ts";
 import { asClientSslctx, type ClientSslconfig, type ClientSslctx } from "./net/tls/context.ts";
@@ -159,15 +160,10 @@ export class Client {
   async connect(bodies: Bodies = this.bodies, options?: RequestOptions): Promise<Connection> {
     checkBodies(bodies);
     const { signal, onConnect } = this.options;
-    using joined = new JoinedSignal(signal, requestSignal(options));
-    const connection = new Connection(
-      await this.createSocket(options),
-      this.#baseHeaders,
-      bodies,
-      this.timeout,
-    );
+    const connection = await this.#connect(bodies, options);
     if (signal !== undefined) closeOn(connection, signal);
     if (onConnect === undefined) return connection;
+    using joined = new JoinedSignal(signal, requestSignal(options));
     try {
       if (await untilAborted(onConnect(connection), joined.signal) !== true) {
         throw new ConnectionClosedError("onConnect did not return true");
@@ -178,6 +174,17 @@ export class Client {
       throw error;
     }
     return connection;
+  }
+
+  /** Makes a connection; the timer that bounds connecting goes on to bound its waits. */
+  async #connect(bodies: Bodies, options: RequestOptions | undefined): Promise<Connection> {
+    const releaseTimers = keepTimers();
+    try {
+      const socket = await this.createSocket(options);
+      return new Connection(socket, this.#baseHeaders, bodies, this.timeout);
+    } finally {
+      releaseTimers();
+    }
   }
 
   /**

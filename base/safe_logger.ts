@@ -19,8 +19,9 @@ export function makeSafeLogger<Level extends string>(
   checkMethods("logger", logger, levels);
   const log = (level: Level) => (message: string) => {
     try {
+      const returned: unknown = logger[level](message);
       // The type allows async methods, and nothing else awaits them.
-      Promise.resolve<unknown>(logger[level](message)).catch(() => {});
+      if (returned !== undefined) Promise.resolve(returned).catch(() => {});
     } catch {
       // Nowhere to report it to.
     }

@@ -30,7 +30,7 @@ export async function serveConnections(
   for (;;) {
     const accepted = await accept(listener, state);
     if (accepted === null) return;
-    const isFree = !state.stopping && await slots.wait();
+    const isFree = !state.stopping && (slots.isFree || await slots.wait());
     // Checked in the same turn as the start: the server may stop in any earlier turn.
     if (isFree && !state.stopping) {
       start(accepted);

@@ -108,8 +108,9 @@ export function boundAddress(asked: Address, bound: Deno.Addr): Address {
 export function peerAddress(server: Address, peer: unknown): HostAddress | ScopedAddress | null {
   if (isUnixAddress(server)) return null;
   const { hostname, port } = peer as Deno.NetAddr;
-  const host = withoutMapping(hostname);
-  if (isIPv4(host)) return Object.freeze([host, port] as const);
+  const host = hostname.includes(":") ? withoutMapping(hostname) : hostname;
+  // It comes from the kernel, so it is an IP address.
+  if (!host.includes(":")) return Object.freeze([host, port] as const);
   const [ownHost, , , ownScope] = server;
   // A peer's address has no scope: use that of the local address of its connection.
   const shares = isLinkLocal(host) && isLinkLocal(ownHost);

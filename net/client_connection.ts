@@ -19,7 +19,7 @@ import { hideSecrets, INSPECT, inspectFields } from "../base/inspect.ts";
 import type { Response } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
-import { checkTimeout } from "./deadline.ts";
+import { checkTimeout, keepTimersForNext } from "./deadline.ts";
 import { Exchanges } from "./exchanges.ts";
 import { type RequestOptions, requestSignal } from "./request_signal.ts";
 import { Transport } from "./transport.ts";
@@ -254,6 +254,7 @@ export class Connection implements Disposable {
   static {
     closeAfterResponse = (connection) => {
       connection.#exchanges.closeAfterResponse();
+      connection.#transport.addCloseListener(keepTimersForNext());
     };
     explainRefusal = (connection, hint) => connection.#exchanges.explainRefusal(hint);
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);

@@ -7,6 +7,7 @@
 import { addressText } from "../base/address.ts";
 import type { Address } from "../base/address_rules.ts";
 import { endpointOf } from "./addresses.ts";
+import { Deadline } from "./deadline.ts";
 
 /** What bounds an attempt. */
 export interface ConnectBounds {
@@ -34,7 +35,8 @@ export async function connectSocket(
 }
 
 /**
- * Runs an attempt until it succeeds, times out or is aborted. A result that comes too late is closed.
+ * Runs an attempt until it succeeds, takes 1.0 to 1.25 times the time-out, or is aborted. A result that comes
+ * too late is closed.
  *
  * @param what Names the attempt in the error.
  * @throws {Deno.errors.TimedOut} if the time is over.
@@ -46,22 +48,27 @@ export async function bounded<T extends { close(): void }>(
   attempt: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted();
-  const expiry = new AbortController();
-  const timer = timeout === null ? undefined : setTimeout(
-    () => expiry.abort(new Deno.errors.TimedOut(`${what} took over ${timeout} s`)),
-    Math.min(timeout * 1000, 2 ** 31 - 1),
-  );
-  using joined = new JoinedSignal(expiry.signal, signal);
-  const either = joined.signal ?? expiry.signal;
-  // A separate async function, so the cleanup also runs after a synchronous throw.
-  const attempting = (async () => await attempt(either))();
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const stopping = new AbortController();
+  const stop = (reason: unknown) => {
+    reject(reason);
+    stopping.abort(reason);
+  };
+  const deadline = new Deadline(timeout, () => {
+    stop(new Deno.errors.TimedOut(`${what} took over ${timeout} s`));
+  });
+  const abort = () => stop(signal!.reason);
+  signal?.addEventListener("abort", abort);
+  deadline.start();
   try {
-    return await untilAborted(attempting, either);
-  } catch (error) {
-    attempting.then((late) => late.close(), () => {});
-    throw either.aborted ? either.reason : error;
+    attempt(stopping.signal).then(
+      (result) => stopping.signal.aborted ? result.close() : resolve(result),
+      reject,
+    );
+    return await promise;
   } finally {
-    clearTimeout(timer);
+    deadline.close();
+    signal?.removeEventListener("abort", abort);
   }
 }
 

@@ -56,13 +56,12 @@ type Phase = "idle" | "requesting" | "responding" | "body";
  * The requests over one connection, one after the other. A request that waits for its response, and a
  * body that is in use, keep this alive; once nothing does, the transport closes.
  */
-export class Exchanges {
+export class Exchanges implements BodyOwner {
   readonly #transport: Transport;
   readonly #preambles: PreambleReader;
   readonly #writer: MessageWriter;
   readonly #baseHeaders: HeaderDict | null;
   readonly #bodies: Bodies;
-  readonly #owner: BodyOwner;
   #phase: Phase = "idle";
   #closeAfterBody = false;
   /** Over TLS a server may refuse a client after its handshake: until the first response. */
@@ -87,15 +86,10 @@ export class Exchanges {
   ) {
     this.#mayBeRefused = encrypted;
     this.#transport = transport;
-    this.#preambles = new PreambleReader(transport, checkResponseStart, END_MESSAGE);
+    this.#preambles = new PreambleReader(transport, checkResponseStart);
     this.#writer = new MessageWriter(transport);
     this.#baseHeaders = baseHeaders;
     this.#bodies = bodies;
-    this.#owner = {
-      bodyConsumed: () => this.#finishBody(),
-      bodyFailed: (error) => transport.close(error),
-      bodyCanceled: () => transport.close(),
-    };
     closeWhenForgotten(this, transport);
   }
 
@@ -184,7 +178,10 @@ export class Exchanges {
         this.#noteRefusal(error);
       }
       let end;
-      while ((end = preambles.find()) < 0) preambles.endReceive(await preambles.beginReceive());
+      while ((end = preambles.find()) < 0) {
+        const goesOn = preambles.endReceive(await preambles.beginReceive());
+        if (!goesOn) throw new EmptyPreambleError(END_MESSAGE);
+      }
       const preamble = this.#parsePreamble(end);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
       return this.#makeResponse(method, preamble, signal !== undefined);
@@ -262,18 +259,29 @@ export class Exchanges {
     const body = makeIncomingBody(
       this.#bodies,
       this.#transport,
-      this.#owner,
+      this,
       framing,
       interruption,
     );
-    if (body === null) this.#finishBody();
+    if (body === null) this.bodyConsumed();
     return new Response(status, reason, headers, body);
   }
 
-  #finishBody(): void {
+  /** The response has been read to its end. */
+  bodyConsumed(): void {
     this.#phase = "idle";
     this.#abort?.end();
     if (this.#closeAfterBody) this.#transport.close();
+  }
+
+  /** The response's body is broken, and the connection with it. */
+  bodyFailed(error: unknown): void {
+    this.#transport.close(error);
+  }
+
+  /** The rest of the response's body is not wanted. */
+  bodyCanceled(): void {
+    this.#transport.close();
   }
 
   /** Ends an exchange that has failed; returns the error to report. */

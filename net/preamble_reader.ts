@@ -4,19 +4,18 @@
  * @module
  */
 
-import { EmptyPreambleError, ProtocolError } from "../base/errors.ts";
+import { ProtocolError } from "../base/errors.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { findPreambleEnd } from "../base/wire/preamble.ts";
 import type { Transport } from "./transport.ts";
 
 /**
  * Receives the preambles of a connection, one after the other:
- * `while ((end = preambles.find()) < 0) preambles.endReceive(await preambles.beginReceive());`
+ * `while ((end = preambles.find()) < 0) if (!preambles.endReceive(await preambles.beginReceive())) …`
  */
 export class PreambleReader {
   readonly #transport: Transport;
   readonly #checkStart: (first: number) => void;
-  readonly #endMessage: string | undefined;
   /** How many bytes of the next preamble were searched for its end. */
   #searched = 0;
   /** What it waits for: a read of the socket, or one that was issued ahead. */
@@ -26,16 +25,10 @@ export class PreambleReader {
    * Makes a reader of the preambles that arrive over a transport.
    *
    * @param checkStart Throws if no preamble begins with this byte.
-   * @param endMessage What to say if the peer closes before a preamble, if not that alone.
    */
-  constructor(
-    transport: Transport,
-    checkStart: (first: number) => void = () => {},
-    endMessage?: string,
-  ) {
+  constructor(transport: Transport, checkStart: (first: number) => void = () => {}) {
     this.#transport = transport;
     this.#checkStart = checkStart;
-    this.#endMessage = endMessage;
   }
 
   /**
@@ -86,16 +79,20 @@ export class PreambleReader {
   /**
    * Ends a read that {@linkcode beginReceive} began.
    *
-   * @throws {EmptyPreambleError} if the peer closed before a preamble.
+   * @returns False if the peer closed before a preamble. Most connections end like this.
    * @throws {ProtocolError} if the peer closed within one.
    */
-  endReceive(count: number | null): void {
+  endReceive(count: number | null): boolean {
     this.#transport.endRead();
     // What was read ahead is in the reader already.
     const arrived = this.#receiving === "read" ? this.#transport.reader.filled(count) : count ?? 0;
-    if (arrived === 0) throw preambleEnded(this.#searched, this.#endMessage);
+    if (arrived === 0) {
+      if (this.#searched === 0) return false;
+      throw new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
+    }
     if (this.#searched === 0) this.#transport.deadline.start();
     this.#receiving = "nothing";
+    return true;
   }
 
   /** The error to report for one that was thrown while a preamble was received, or later. */
@@ -131,9 +128,4 @@ function checkSize(least: number): void {
   if (least <= MAX_PREAMBLE_BYTES) return;
   const message = `a preamble of more than ${MAX_PREAMBLE_BYTES} bytes`;
   throw new ProtocolError("PREAMBLE_TOO_LARGE", message);
-}
-
-function preambleEnded(read: number, endMessage: string | undefined): ProtocolError {
-  if (read === 0) return new EmptyPreambleError(endMessage);
-  return new ProtocolError("PREAMBLE_INCOMPLETE", "the peer closed inside a preamble");
 }

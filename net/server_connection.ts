@@ -11,10 +11,9 @@ import {
   readAnswer,
   unreadError,
 } from "../base/app/answer.ts";
-import type { Api, AppFunction, Socket } from "../base/app/app.ts";
-import type { OnConnect } from "../base/app/app_parts.ts";
+import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
-import { BodyError, ConnectionClosedError } from "../base/errors.ts";
+import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import { Request } from "../base/app/message.ts";
 import {
@@ -31,37 +30,17 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
+import type { ExchangeWatch } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./interval.ts";
 import { linger } from "./linger.ts";
 import { MessageWriter } from "./message_writer.ts";
 import { PreambleReader } from "./preamble_reader.ts";
+import type { ServerContext } from "./server_context.ts";
 import { SessionLog } from "./session_log.ts";
 import type { SlotHolder } from "./slots.ts";
-import type { Logger } from "./standard_logger.ts";
 import { messageOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
-
-/** What all connections of a server share. */
-export interface ServerContext {
-  /** The app. */
-  readonly handle: AppFunction;
-  /** What the app does when a peer connects. */
-  readonly onConnect: OnConnect | null;
-  /** The app's third argument. */
-  readonly api: Api;
-  /** Seconds, or `null`. */
-  readonly timeout: number | null;
-  /** What to report to. */
-  readonly logger: Logger;
-  /** The sessions that were accepted and have not ended. */
-  readonly sessions: Set<Session>;
-  /** Follows an exchange; `null` if it is not observed. */
-  readonly watchExchange: WatchExchange | null;
-  /** True once no further request will be answered. */
-  stopping: boolean;
-}
 
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
@@ -92,8 +71,9 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   #peerLeft = false;
-  /** Resolves when the connection is closed without waiting for the app. */
-  readonly #cut = Promise.withResolvers<void>();
+  #endedByPeer = false;
+  /** Resolves when the connection has ended, or is closed without waiting for the app. */
+  readonly #served = Promise.withResolvers<void>();
   /** The `expect` of the request whose body is unread, if it had one. */
   #expectation: unknown = undefined;
 
@@ -126,11 +106,24 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
-    const { failure } = this.#transport;
-    const message = `the session has ended: ${session.message}`;
-    const reason = failure ?? new ConnectionClosedError(message);
-    this.#exchange?.end(this.#transport.closed ? reason : null);
-    abortSession(session, reason);
+    const { closed, failure } = this.#transport;
+    // Made on demand: most apps don't look at it, and it costs more than a request.
+    let reason = failure;
+    const makeReason = () => reason ??= this.#makeEndReason();
+    this.#exchange?.end(closed ? makeReason() : null);
+    abortSession(session, makeReason);
+  }
+
+  #makeEndReason(): Error {
+    if (this.#endedByPeer) return new EmptyPreambleError();
+    return new ConnectionClosedError(`the session has ended: ${this.#session.message}`);
+  }
+
+  /** The peer has closed the connection between two requests. */
+  #endByPeer(): void {
+    this.#endedByPeer = true;
+    this.#log.endedByPeer();
+    this.#transport.close();
   }
 
   /**
@@ -141,7 +134,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const onEnd = () => {
       this.#peerLeft = true;
       clearInterval(this.#watching);
-      abortSession(this.#session, new ConnectionClosedError("the peer has closed the connection"));
+      const makeReason = () => new ConnectionClosedError("the peer has closed the connection");
+      abortSession(this.#session, makeReason);
     };
     this.#watching = startInterval(() => this.#transport.watch(onEnd), WATCH_MILLISECONDS);
   }
@@ -157,7 +151,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       this.#log.closed(`closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
-    if (transport.closed) this.#cut.resolve();
+    if (transport.closed) this.#served.resolve();
   }
 
   /** True while nothing is lost by closing: before the first byte of a request. */
@@ -171,7 +165,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const broken = closed && failure !== null;
     endSession(this.#session, broken ? messageOf(failure) : "closed by the server");
     this.#transport.close();
-    this.#cut.resolve();
+    this.#served.resolve();
   }
 
   /**
@@ -179,7 +173,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
    * rejects.
    */
   serve(): Promise<void> {
-    return Promise.race([this.#serve(), this.#cut.promise]);
+    void this.#serve();
+    return this.#served.promise;
   }
 
   async #serve(): Promise<void> {
@@ -194,6 +189,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     } finally {
       this.#transport.close();
       disposeStore(this.#session, (error) => this.#log.appFailed(error, "session.store"));
+      this.#served.resolve();
     }
   }
 
@@ -232,7 +228,10 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const { handle, api } = this.#context;
     for (;;) {
       let end;
-      while ((end = preambles.find()) < 0) preambles.endReceive(await preambles.beginReceive());
+      while ((end = preambles.find()) < 0) {
+        const goesOn = preambles.endReceive(await preambles.beginReceive());
+        if (!goesOn) return this.#endByPeer();
+      }
       const request = this.#parseRequest(end);
       let answer: Answer | null = null;
       let returned: unknown;

@@ -10,6 +10,9 @@ import { EmptyPreambleError, ProtocolError, quote } from "../base/errors.ts";
 import type { Logger } from "./standard_logger.ts";
 import { messageOf, stackOf } from "./thrown.ts";
 
+/** How most connections end, which is no error of anybody. */
+const PEER_ENDED = new EmptyPreambleError();
+
 /** Ends one session and reports why. The first reason is the one that the session keeps. */
 export class SessionLog {
   readonly #session: Session;
@@ -25,6 +28,11 @@ export class SessionLog {
   ended(why: string): void {
     endSession(this.#session, why);
     this.#logger.debug(`${this.#session}: ended after ${why}`);
+  }
+
+  /** The peer has closed the connection between two requests. */
+  endedByPeer(): void {
+    this.#end("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
   }
 
   /** The peer was not accepted. */
@@ -53,10 +61,7 @@ export class SessionLog {
     const timedOut = failure instanceof Deno.errors.TimedOut;
     const hint = timedOut && expectation !== undefined ? explainExpectation(expectation) : "";
     const why = messageOf(failure) + hint;
-    if (failure instanceof EmptyPreambleError) {
-      // Most connections end like this, which is no error of anybody.
-      this.#end("debug", why, `ended: ${failure.message}`);
-    } else this.#end(timedOut || failure instanceof ProtocolError ? "info" : "debug", why);
+    this.#end(timedOut || failure instanceof ProtocolError ? "info" : "debug", why);
   }
 
   #end(level: keyof Logger, why: string, line = why): void {

@@ -35,7 +35,7 @@ export class Slots {
    * connections.
    */
   async wait(): Promise<boolean> {
-    if (this.#isFull()) {
+    if (!this.isFree) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#endWait = resolve;
       const timer = setTimeout(resolve, WAIT_MILLISECONDS);
@@ -43,11 +43,12 @@ export class Slots {
       clearTimeout(timer);
       this.#endWait = null;
     }
-    return !this.#isFull();
+    return this.isFree;
   }
 
-  #isFull(): boolean {
-    return this.#holders.size >= this.#most;
+  /** True if there is one now. */
+  get isFree(): boolean {
+    return this.#holders.size < this.#most;
   }
 
   /** Gives a connection a slot until the promise, which never rejects, is fulfilled. */

@@ -5,7 +5,7 @@
  */
 
 import type { Socket } from "../base/app/app.ts";
-import { ByteReader, checkCount } from "../base/body/byte_io.ts";
+import { type AheadSource, ByteReader, checkCount } from "../base/body/byte_io.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import { Deadline } from "./deadline.ts";
 
@@ -19,16 +19,13 @@ export type CloseListener = (failure: unknown) => void;
  * The part that both ends of a connection share: the socket, its deadline, and what broke it. A
  * `PreambleReader` receives preambles through it, and a `MessageWriter` sends messages.
  */
-export class Transport {
+export class Transport implements AheadSource {
   /** Bytes that arrived and were not consumed yet. */
-  readonly reader: ByteReader = new ByteReader({
-    read: (into) => this.read(into),
-    settle: () => this.#settleAhead(),
-  });
+  readonly reader: ByteReader = new ByteReader(this);
   /** Bounds each wait for the peer. */
   readonly deadline: Deadline;
   readonly #socket: Socket;
-  readonly #closeListeners = new Set<CloseListener>();
+  readonly #closeListeners: CloseListener[] = [];
   // The pending read, unless the reader issued it ahead.
   #reading: Promise<number | null> | null = null;
   // Measured with Date.now(), which costs a tenth of performance.now().
@@ -79,14 +76,9 @@ export class Transport {
     for (const listener of this.#closeListeners) listener(this.#failure);
   }
 
-  /**
-   * Calls a function when the connection closes, in the order in which they were added.
-   *
-   * @returns Removes it again.
-   */
-  addCloseListener(listener: CloseListener): () => void {
-    this.#closeListeners.add(listener);
-    return () => this.#closeListeners.delete(listener);
+  /** Calls a function when the connection closes, in the order in which they were added. */
+  addCloseListener(listener: CloseListener): void {
+    this.#closeListeners.push(listener);
   }
 
   /** Closes when a signal is aborted, with its reason. The signal keeps nothing but this alive. */
@@ -156,7 +148,7 @@ export class Transport {
   async read(into: Uint8Array): Promise<number | null> {
     const { reader } = this;
     if (reader.ahead !== null) {
-      await this.#settleAhead();
+      await this.settle();
       if (reader.buffered > 0) return reader.take(into);
     }
     this.deadline.start();
@@ -171,7 +163,7 @@ export class Transport {
   }
 
   /** Waits for the read issued ahead; the deadline bounds that wait, too. */
-  async #settleAhead(): Promise<void> {
+  async settle(): Promise<void> {
     this.deadline.start();
     try {
       await this.reader.settleAhead();

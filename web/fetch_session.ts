@@ -61,7 +61,7 @@ export class FetchSession implements SessionOwner {
   /** Makes the signal of the session follow that of the request. */
   signalWanted(): void {
     const { signal } = this.#request;
-    const abort = () => abortSession(this.session, signal.reason);
+    const abort = () => abortSession(this.session, () => signal.reason);
     if (signal.aborted) return abort();
     signal.addEventListener("abort", abort);
     this.#unfollow = () => signal.removeEventListener("abort", abort);
@@ -70,14 +70,14 @@ export class FetchSession implements SessionOwner {
   /** The app closed the session. */
   sessionClosed(reason: unknown): void {
     if (this.session.message !== null) return;
-    this.#end(`closed by the app: ${messageOf(reason)}`, reason);
+    this.#end(`closed by the app: ${messageOf(reason)}`, () => reason);
     this.#closing.reject(reason);
   }
 
-  #end(message: string, reason: unknown): void {
+  #end(message: string, makeReason: () => unknown): void {
     this.#unfollow();
     endSession(this.session, message);
-    abortSession(this.session, reason);
+    abortSession(this.session, makeReason);
   }
 
   /**
@@ -87,7 +87,7 @@ export class FetchSession implements SessionOwner {
   finish(): void {
     const { session } = this;
     const message = "a session has one request where it comes from fetch";
-    this.#end(message, new ConnectionClosedError(`the session has ended: ${message}`));
+    this.#end(message, () => new ConnectionClosedError(`the session has ended: ${message}`));
     disposeStore(session, (error) => {
       this.#logger.error(`${session}: an error of session.store: ${stackOf(error)}`);
     });

@@ -54,8 +54,11 @@ export let countRequest: (session: Session) => number;
 /** Records why a session ended; only the first reason counts. For servers. */
 export let endSession: (session: Session, message: string) => void;
 
-/** Aborts the signal of a session; only the first reason counts. For servers. */
-export let abortSession: (session: Session, reason: unknown) => void;
+/**
+ * Aborts the signal of a session; only the first call counts. The reason is made once somebody can see it. For
+ * servers.
+ */
+export let abortSession: (session: Session, makeReason: () => unknown) => void;
 
 /** Owns the connection of a session, and learns what the app does with the session. */
 export interface SessionOwner {
@@ -89,7 +92,7 @@ export class Session {
   #message: string | null = null;
   // Created on demand: most apps never use the signal, and it costs more than the session.
   #aborting: AbortController | null = null;
-  #abortReason: { readonly reason: unknown } | null = null;
+  #makeAbortReason: (() => unknown) | null = null;
   #owner: SessionOwner | null = null;
 
   /**
@@ -136,7 +139,7 @@ export class Session {
   get signal(): AbortSignal {
     if (this.#aborting === null) {
       this.#aborting = new AbortController();
-      if (this.#abortReason !== null) this.#aborting.abort(this.#abortReason.reason);
+      if (this.#makeAbortReason !== null) this.#aborting.abort(this.#makeAbortReason());
       else this.#owner?.signalWanted();
     }
     return this.#aborting.signal;
@@ -172,7 +175,7 @@ export class Session {
     const given = reason ?? new ConnectionClosedError("the session was closed by its app");
     if (this.#owner !== null) return this.#owner.sessionClosed(given);
     endSession(this, "closed by the app");
-    abortSession(this, given);
+    abortSession(this, () => given);
   }
 
   /** The name of the session in logs: the peer's address, or for Unix `<path or name>#<count>`. */
@@ -184,10 +187,10 @@ export class Session {
     countRequest = (session) => ++session.#requests;
     endSession = (session, message) => session.#message ??= message;
     ownSession = (session, owner) => session.#owner = owner;
-    abortSession = (session, reason) => {
-      if (session.#abortReason !== null) return;
-      session.#abortReason = { reason };
-      session.#aborting?.abort(reason);
+    abortSession = (session, makeReason) => {
+      if (session.#makeAbortReason !== null) return;
+      session.#makeAbortReason = makeReason;
+      session.#aborting?.abort(makeReason());
     };
   }
 }
@@ -199,6 +202,7 @@ export class Session {
  * @param report Called with each failure; later, if a dispose method returned a promise that rejects.
  */
 export function disposeStore(session: Session, report: (error: unknown) => void): void {
+  if (session.store.size === 0) return;
   const values = [...session.store.values()].reverse();
   session.store.clear();
   for (const value of values) {

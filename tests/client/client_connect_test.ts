@@ -306,3 +306,41 @@ Deno.test("connect() checks the classes of bodies before it connects", async () 
   );
   assert(error instanceof TypeError, Deno.inspect(error));
 });
+
+Deno.test("requests in a row, each over a connection of its own, share one timer, which ends with them", async () => {
+  using server = new RawServer();
+  const client = new Client(server.address, { timeout: 1000 });
+  const answerNext = async () => {
+    using peer = await server.accept();
+    await peer.readPreamble();
+    await peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    await peer.readToEnd();
+  };
+  const answering: Promise<void>[] = [];
+  const { setInterval, clearInterval } = globalThis;
+  const timers: unknown[] = [];
+  const cleared: unknown[] = [];
+  globalThis.setInterval = ((tick: () => void, milliseconds: number) => {
+    const timer = setInterval(tick, milliseconds);
+    timers.push(timer);
+    return timer;
+  }) as typeof setInterval;
+  globalThis.clearInterval = (timer) => {
+    cleared.push(timer);
+    clearInterval(timer);
+  };
+  try {
+    for (let count = 0; count < 5; count++) {
+      answering.push(answerNext());
+      const response = await client.request("GET", "/");
+      assertEquals(await response.body?.text(), "hi");
+    }
+    await Promise.all(answering);
+    assertEquals([timers.length, cleared.length], [1, 1]);
+    const failing = new Client(await deadAddress(), { timeout: 1000 });
+    await assertRejects(() => failing.request("GET", "/"), Deno.errors.ConnectionRefused);
+    assertEquals([timers.length, cleared.length], [2, 2]);
+  } finally {
+    Object.assign(globalThis, { setInterval, clearInterval });
+  }
+});

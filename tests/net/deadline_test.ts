@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import fc from "fast-check";
-import { Deadline, keepTimers } from "@degu/internal/net/deadline.ts";
+import { Deadline, keepTimers, keepTimersForNext } from "@degu/internal/net/deadline.ts";
 
 /** Seconds. */
 const TIMEOUT = 8;
@@ -177,5 +177,24 @@ Deno.test("kept timers run on for a moment after their last deadline", () => {
   stop();
   assertEquals(running.size, 1);
   stopOther();
+  assertEquals(running.size, 0);
+});
+
+Deno.test("timers that are kept for the next wait run on for a few turns, and end if none has begun", async () => {
+  using it = watchTimers();
+  const { running } = it;
+  const wait = () => {
+    const release = keepTimersForNext();
+    new Deadline(TIMEOUT, () => {}).close();
+    return release();
+  };
+  const ended = wait();
+  const [timer] = running;
+  for (let turn = 0; turn < 7; turn++) await null;
+  const endedAgain = wait();
+  assertEquals([...running], [timer]);
+  await ended;
+  assertEquals([...running], [timer]);
+  await endedAgain;
   assertEquals(running.size, 0);
 });

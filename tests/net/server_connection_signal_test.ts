@@ -1,6 +1,6 @@
 /** A session's signal tells its app that the client has left, even while the app is busy. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { BodyIter, ConnectionClosedError } from "@degu/degu/base";
+import { BodyIter, ConnectionClosedError, EmptyPreambleError } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
@@ -218,4 +218,29 @@ Deno.test("an app that rethrows the signal's reason is not logged as an error", 
   await peer.assertClosedSilently();
   await serving.logger.waitFor("debug");
   assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("the reason of the signal is an EmptyPreambleError if the client left between two requests", async () => {
+  for (const isReadBefore of [true, false]) {
+    const sessions: Session[] = [];
+    await using serving = serve((_request, session) => {
+      sessions.push(session);
+      return [200, "OK", {}, null];
+    });
+    const peer = await RawPeer.connect(serving.address);
+    await peer.send(get);
+    await peer.readPreamble();
+    const [session] = sessions;
+    assert(session !== undefined);
+    const early = isReadBefore ? aborted(session) : null;
+    peer.close();
+    const lines = await serving.logger.waitFor("debug");
+    const { message } = new EmptyPreambleError();
+    assertEquals(lines, [`${session}: ended: ${message}`]);
+    assertEquals(session.message, `EmptyPreambleError: ${message}`);
+    const reason = await aborted(session);
+    assertInstanceOf(reason, EmptyPreambleError);
+    assert(early === null || await early === reason);
+    assert(session.signal.reason === reason);
+  }
 });

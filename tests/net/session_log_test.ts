@@ -1,8 +1,10 @@
 /** How the end of a session is logged: level and message. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { EmptyPreambleError, ProtocolError, Request, Session } from "@degu/degu";
+import { ProtocolError, Request, Session } from "@degu/degu";
 import { SessionLog } from "@degu/internal/net/session_log.ts";
 import { type Level, RecordingLogger } from "@degu/testing/serving.ts";
+
+const GONE = "the peer closed the connection before the first byte of a message";
 
 function open() {
   const session = new Session("name", null, 1);
@@ -23,10 +25,10 @@ const rows: readonly (readonly [
   ["a reset", (log) => log.broken(new Deno.errors.ConnectionReset("x"), undefined), "debug", "x"],
   [
     "the end",
-    (log) => log.broken(new EmptyPreambleError("gone"), undefined),
+    (log) => log.endedByPeer(),
     "debug",
-    "EmptyPreambleError: gone",
-    "name: ended: gone",
+    `EmptyPreambleError: ${GONE}`,
+    `name: ended: ${GONE}`,
   ],
   ["bytes", (log) => log.broken(new ProtocolError("EXCESS_BYTES", "z"), undefined), "info", "z"],
   ["time-out", (log) => log.broken(new Deno.errors.TimedOut("late"), undefined), "info", "late"],
