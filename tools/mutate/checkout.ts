@@ -42,7 +42,6 @@ export class Checkout implements AsyncDisposable {
       args: [
         "test",
         "--quiet",
-        "--no-check",
         "--fail-fast",
         ...this.#flags,
         ...moreFlags,
@@ -89,7 +88,7 @@ async function isFile(path: string): Promise<boolean> {
   }
 }
 
-/** What the `test` task gives to `deno test`: the same permissions and sanitizers. */
+/** What the `test` task gives to `deno test`: the same permissions and sanitizers, and no type check. */
 async function permissionFlags(): Promise<string[]> {
   const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", PROJECT_ROOT)));
   const command: string = tasks.test.command;
