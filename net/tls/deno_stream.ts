@@ -65,6 +65,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     },
     hold: () => held ??= Promise.withResolvers(),
     release,
+    freeReads: () => {},
     close: () => void stream.destroy(),
   };
 }

@@ -20,6 +20,11 @@ export interface RawStream {
   hold(): void;
   /** Resumes reading. */
   release(): void;
+  /**
+   * Frees the memory of what arrives as soon as it was decrypted, instead of leaving it to the garbage
+   * collector. Only for use after the handshake, and once.
+   */
+  freeReads(): void;
   /** Closes the stream and the connection below it. */
   close(): void;
 }
@@ -28,7 +33,12 @@ export interface RawStream {
 interface Handle {
   readStop(): number;
   readStart(): number;
+  /** Takes what arrives; TLS decrypts it before this returns. */
+  onread?: (this: Handle, piece: unknown) => void;
 }
+
+/** Smaller pieces than this are left to the garbage collector, which is cheaper. */
+const FREE_BYTES = 4096;
 
 /**
  * Wraps a socket of `node:net`.
@@ -47,8 +57,29 @@ export function makeNetStream(stream: NetSocket): RawStream {
     },
     hold: () => void handle()?.readStop(),
     release: () => void handle()?.readStart(),
+    freeReads: () => freeReads(handle()),
     close: () => void stream.destroy(),
   };
+}
+
+function freeReads(handle: Handle | null | undefined): void {
+  const take = handle?.onread;
+  if (typeof take !== "function") return;
+  handle!.onread = function (piece) {
+    take.call(this, piece);
+    if (piece instanceof ArrayBuffer) freeMemory(piece);
+  };
+  // The handle looks at the property when it starts.
+  handle!.readStop();
+  handle!.readStart();
+}
+
+/**
+ * Frees the memory of a piece that nobody uses any more. The garbage collector would do so, but much later:
+ * over a gigabyte of fresh memory the cost is half of that of TLS.
+ */
+export function freeMemory(piece: ArrayBuffer): void {
+  if (piece.byteLength >= FREE_BYTES) piece.transfer(0);
 }
 
 /**

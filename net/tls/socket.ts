@@ -8,7 +8,7 @@ import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { connectionError } from "./errors.ts";
-import { type RawStream, tieLives } from "./raw_stream.ts";
+import { freeMemory, type RawStream, tieLives } from "./raw_stream.ts";
 
 /** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
 const HOLD_BYTES = 131072;
@@ -41,7 +41,7 @@ export class TlsSocket implements Socket {
   readonly #socket: TLSSocket;
   readonly #below: RawStream;
   /** The pieces that arrived; the bytes of the first one before `#taken` were consumed. */
-  readonly #pieces: Uint8Array[] = [];
+  readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
   #taken = 0;
   #buffered = 0;
   #held = false;
@@ -74,7 +74,8 @@ export class TlsSocket implements Socket {
     this.localAddr = conn?.localAddr ?? netAddress(socket.localAddress, socket.localPort);
     this.remoteAddr = conn?.remoteAddr ?? netAddress(socket.remoteAddress, socket.remotePort);
     tieLives(socket, below.stream);
-    socket.on("data", (piece: Uint8Array) => this.#receive(piece));
+    below.freeReads();
+    socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
     socket.on("end", () => this.#end());
     socket.on("error", (error) => this.#fail(connectionError(error)));
     socket.on("close", () => this.#fail(new Deno.errors.ConnectionReset("the connection is gone")));
@@ -124,7 +125,7 @@ export class TlsSocket implements Socket {
     this.#socket.destroy();
   }
 
-  #receive(piece: Uint8Array): void {
+  #receive(piece: Uint8Array<ArrayBuffer>): void {
     if (this.#closed) return;
     this.#pieces.push(piece);
     this.#buffered += piece.length;
@@ -152,6 +153,8 @@ export class TlsSocket implements Socket {
       if (this.#taken === piece.length) {
         this.#pieces.shift();
         this.#taken = 0;
+        // It is a view of all of the memory that it came in, which nobody else has.
+        if (piece.length === piece.buffer.byteLength) freeMemory(piece.buffer);
       }
     }
     if (this.#held && this.#buffered < RELEASE_BYTES) {
