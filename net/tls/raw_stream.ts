@@ -21,10 +21,10 @@ export interface RawStream {
   /** Resumes reading. */
   release(): void;
   /**
-   * Frees the memory of what arrives as soon as it was decrypted, instead of leaving it to the garbage
-   * collector. Only for use after the handshake, and once.
+   * From now on memory is free again once TLS has decrypted what arrived in it, or it was sent. Only for use
+   * after the handshake, and once.
    */
-  freeReads(): void;
+  reuseMemory(): void;
   /** Closes the stream and the connection below it. */
   close(): void;
 }
@@ -37,7 +37,7 @@ interface Handle {
   onread?: (this: Handle, piece: unknown) => void;
 }
 
-/** Smaller pieces than this are left to the garbage collector, which is cheaper. */
+/** Smaller pieces are left to the garbage collector, for which they are cheap. */
 const FREE_BYTES = 4096;
 
 /**
@@ -57,7 +57,7 @@ export function makeNetStream(stream: NetSocket): RawStream {
     },
     hold: () => void handle()?.readStop(),
     release: () => void handle()?.readStart(),
-    freeReads: () => freeReads(handle()),
+    reuseMemory: () => freeReads(handle()),
     close: () => void stream.destroy(),
   };
 }
@@ -67,7 +67,7 @@ function freeReads(handle: Handle | null | undefined): void {
   if (typeof take !== "function") return;
   handle!.onread = function (piece) {
     take.call(this, piece);
-    if (piece instanceof ArrayBuffer) freeMemory(piece);
+    if (piece instanceof ArrayBuffer) freeMemory(new Uint8Array(piece));
   };
   // The handle looks at the property when it starts.
   handle!.readStop();
@@ -75,11 +75,11 @@ function freeReads(handle: Handle | null | undefined): void {
 }
 
 /**
- * Frees the memory of a piece that nobody uses any more. The garbage collector would do so, but much later:
- * over a gigabyte of fresh memory the cost is half of that of TLS.
+ * Frees the memory of a piece that nobody needs any more, if it is all of a buffer. The garbage collector
+ * would do so much later, and fresh memory for every piece takes longer than its decryption.
  */
-export function freeMemory(piece: ArrayBuffer): void {
-  if (piece.byteLength >= FREE_BYTES) piece.transfer(0);
+export function freeMemory({ buffer, length }: Uint8Array<ArrayBuffer>): void {
+  if (length >= FREE_BYTES && length === buffer.byteLength) buffer.transfer(0);
 }
 
 /**

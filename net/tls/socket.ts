@@ -74,11 +74,11 @@ export class TlsSocket implements Socket {
     this.localAddr = conn?.localAddr ?? netAddress(socket.localAddress, socket.localPort);
     this.remoteAddr = conn?.remoteAddr ?? netAddress(socket.remoteAddress, socket.remotePort);
     tieLives(socket, below.stream);
-    below.freeReads();
+    below.reuseMemory();
     socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
     socket.on("end", () => this.#end());
     socket.on("error", (error) => this.#fail(connectionError(error)));
-    socket.on("close", () => this.#fail(new Deno.errors.ConnectionReset("the connection is gone")));
+    socket.on("close", () => this.#vanish());
     // As with Deno's own sockets it is a wait that keeps the process alive, not the connection.
     socket.unref();
   }
@@ -120,7 +120,7 @@ export class TlsSocket implements Socket {
     this.#pieces.length = 0;
     // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost now.
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
-    this.#fail(new Deno.errors.Interrupted("the socket was closed"));
+    if (this.#isAwaited) this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     if (inOrder) this.#socket.end();
     this.#socket.destroy();
   }
@@ -153,8 +153,7 @@ export class TlsSocket implements Socket {
       if (this.#taken === piece.length) {
         this.#pieces.shift();
         this.#taken = 0;
-        // It is a view of all of the memory that it came in, which nobody else has.
-        if (piece.length === piece.buffer.byteLength) freeMemory(piece.buffer);
+        freeMemory(piece);
       }
     }
     if (this.#held && this.#buffered < RELEASE_BYTES) {
@@ -167,6 +166,12 @@ export class TlsSocket implements Socket {
   #end(): void {
     this.#ended = true;
     this.#endReading()?.resolve(null);
+  }
+
+  /** The connection has ended. Making an error takes time, so none is made that nobody would see. */
+  #vanish(): void {
+    if (this.#closed || this.#failure !== null) return;
+    this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
   }
 
   #fail(error: unknown): void {
@@ -201,8 +206,13 @@ export class TlsSocket implements Socket {
     return reader;
   }
 
+  /** Whether an operation is pending. */
+  get #isAwaited(): boolean {
+    return this.#reader !== null || this.#writers.size > 0;
+  }
+
   #rest(): void {
-    if (this.#reader === null && this.#writers.size === 0) this.#socket.unref();
+    if (!this.#isAwaited) this.#socket.unref();
   }
 }
 
