@@ -112,3 +112,40 @@ Deno.test("a reset by the peer is an error of the stream only", async () => {
   await within(failed, "the stream is closed");
   assert(stream.destroyed);
 });
+
+Deno.test("once memory is reused, pieces that wait keep their bytes, and others make room", async () => {
+  await using ends = await connected();
+  const { below, peer } = ends;
+  const { stream } = below;
+  below.reuseMemory();
+  const buffers = new Set<ArrayBufferLike>();
+  let received = "";
+  stream.on("data", (piece: Uint8Array) => {
+    buffers.add(piece.buffer);
+    received += new TextDecoder().decode(piece);
+  });
+  const text = [..."abcdefghij"].map((letter) => letter.repeat(30_000)).join("");
+  for (let at = 0; at < text.length; at += 30_000) {
+    // Every other piece has to wait.
+    if (at % 60_000 === 0) stream.pause();
+    const sent = peer.send(text.slice(at, at + 30_000));
+    if (at % 60_000 === 0) { for (let i = 0; i < 5; i++) await turnOfEventLoop(); }
+    stream.resume();
+    await sent;
+    while (received.length < at + 30_000) await within(once(stream, "data"), "a piece arrives");
+  }
+  assertEquals(received, text);
+  assert(buffers.size < 6, `${buffers.size} buffers for ${text.length} bytes`);
+});
+
+Deno.test("once memory is reused, what was written is freed, and arrives unchanged", async () => {
+  await using ends = await connected();
+  const { below, peer } = ends;
+  below.reuseMemory();
+  const piece = new Uint8Array(200_000).fill(120);
+  const written = Promise.withResolvers<void>();
+  below.stream.write(piece, () => written.resolve());
+  assertEquals(await peer.readExactly(200_000), "x".repeat(200_000));
+  await within(written.promise, "the write settles");
+  assertEquals(piece.length, 0);
+});
