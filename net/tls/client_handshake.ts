@@ -22,6 +22,7 @@ import type { Authorities } from "./authority.ts";
 import { describeCertificate } from "./certificate.ts";
 import { clientMaterialOf, type ClientSslctx } from "./context.ts";
 import { makeDuplex } from "./deno_stream.ts";
+import { skipDescriptions } from "./descriptions.ts";
 import { handshakeError, translateError } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { hostAddress, nameProblem } from "./names.ts";
@@ -123,10 +124,13 @@ async function handshake(
       reject(error);
     }
   });
+  const closed = () => reject(new TlsError("CLOSED", "the peer closed the connection"));
   socket.on("error", reject);
-  socket.once("close", () => reject(new TlsError("CLOSED", "the peer closed the connection")));
+  socket.on("close", closed);
   try {
-    return await promise;
+    const connected = await promise;
+    socket.off("close", closed);
+    return connected;
   } catch (error) {
     socket.destroy();
     throw error;
@@ -140,7 +144,7 @@ function startTls(
   protocol: string | null,
 ): TLSSocket {
   const isName = sslHost !== null && hostAddress(sslHost) === null;
-  return loadBuiltin("node:tls").connect({
+  const socket = loadBuiltin("node:tls").connect({
     socket: stream,
     secureContext,
     // Explicit, because an environment variable can change the default.
@@ -151,6 +155,8 @@ function startTls(
     checkServerIdentity: () => undefined,
     ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
   });
+  skipDescriptions(socket);
+  return socket;
 }
 
 /** Verifies the server, and describes its certificate. */

@@ -7,7 +7,7 @@
 
 import { writeAll } from "../../base/body/byte_io.ts";
 import { loadBuiltin } from "./modules.ts";
-import type { RawStream } from "./raw_stream.ts";
+import { freeMemory, type RawStream } from "./raw_stream.ts";
 
 const BUFFER_BYTES = 65536;
 /** A buffer with less room left is replaced; the pieces cut from it keep it alive. */
@@ -18,9 +18,11 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
   const { Duplex } = loadBuiltin("node:stream");
   let room = new Uint8Array(0);
   let heard = false;
+  let reuses = false;
   let held: PromiseWithResolvers<void> | null = null;
   const read = async (): Promise<Uint8Array | null> => {
     while (held !== null) await held.promise;
+    if (reuses && stream.readableLength === 0) room = new Uint8Array(room.buffer);
     if (room.length < MIN_ROOM) room = new Uint8Array(BUFFER_BYTES);
     const count = await conn.read(room);
     if (count === null) return null;
@@ -39,8 +41,11 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     read(): void {
       read().then((piece) => this.push(piece), (error) => this.destroy(error));
     },
-    write(bytes: Uint8Array, _encoding, callback): void {
-      writeAll(conn, bytes).then(() => callback(), callback);
+    write(bytes: Uint8Array<ArrayBuffer>, _encoding, callback): void {
+      writeAll(conn, bytes).then(() => {
+        if (reuses) freeMemory(bytes);
+        callback();
+      }, callback);
     },
     final(callback): void {
       conn.closeWrite().then(() => callback(), () => callback());
@@ -65,6 +70,7 @@ export function makeDuplex(conn: Deno.TcpConn | Deno.UnixConn): RawStream {
     },
     hold: () => held ??= Promise.withResolvers(),
     release,
+    reuseMemory: () => void (reuses = true),
     close: () => void stream.destroy(),
   };
 }

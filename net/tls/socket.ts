@@ -8,7 +8,7 @@ import type { TLSSocket } from "node:tls";
 import type { Socket } from "../../base/app/app.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { connectionError } from "./errors.ts";
-import { type RawStream, tieLives } from "./raw_stream.ts";
+import { freeMemory, type RawStream, tieLives } from "./raw_stream.ts";
 
 /** Reading pauses above this many unread bytes, so a fast peer can't fill the memory. */
 const HOLD_BYTES = 131072;
@@ -41,7 +41,7 @@ export class TlsSocket implements Socket {
   readonly #socket: TLSSocket;
   readonly #below: RawStream;
   /** The pieces that arrived; the bytes of the first one before `#taken` were consumed. */
-  readonly #pieces: Uint8Array[] = [];
+  readonly #pieces: Uint8Array<ArrayBuffer>[] = [];
   #taken = 0;
   #buffered = 0;
   #held = false;
@@ -74,10 +74,11 @@ export class TlsSocket implements Socket {
     this.localAddr = conn?.localAddr ?? netAddress(socket.localAddress, socket.localPort);
     this.remoteAddr = conn?.remoteAddr ?? netAddress(socket.remoteAddress, socket.remotePort);
     tieLives(socket, below.stream);
-    socket.on("data", (piece: Uint8Array) => this.#receive(piece));
+    below.reuseMemory();
+    socket.on("data", (piece: Uint8Array<ArrayBuffer>) => this.#receive(piece));
     socket.on("end", () => this.#end());
     socket.on("error", (error) => this.#fail(connectionError(error)));
-    socket.on("close", () => this.#fail(new Deno.errors.ConnectionReset("the connection is gone")));
+    socket.on("close", () => this.#vanish());
     // As with Deno's own sockets it is a wait that keeps the process alive, not the connection.
     socket.unref();
   }
@@ -119,12 +120,12 @@ export class TlsSocket implements Socket {
     this.#pieces.length = 0;
     // The peer gets a close_notify (RFC 8446 §6.1), unless bytes are still unsent, which are lost now.
     const inOrder = this.#writers.size === 0 && !this.#socket.destroyed;
-    this.#fail(new Deno.errors.Interrupted("the socket was closed"));
+    if (this.#isAwaited) this.#fail(new Deno.errors.Interrupted("the socket was closed"));
     if (inOrder) this.#socket.end();
     this.#socket.destroy();
   }
 
-  #receive(piece: Uint8Array): void {
+  #receive(piece: Uint8Array<ArrayBuffer>): void {
     if (this.#closed) return;
     this.#pieces.push(piece);
     this.#buffered += piece.length;
@@ -152,6 +153,7 @@ export class TlsSocket implements Socket {
       if (this.#taken === piece.length) {
         this.#pieces.shift();
         this.#taken = 0;
+        freeMemory(piece);
       }
     }
     if (this.#held && this.#buffered < RELEASE_BYTES) {
@@ -164,6 +166,12 @@ export class TlsSocket implements Socket {
   #end(): void {
     this.#ended = true;
     this.#endReading()?.resolve(null);
+  }
+
+  /** The connection has ended. Making an error takes time, so none is made that nobody would see. */
+  #vanish(): void {
+    if (this.#closed || this.#failure !== null) return;
+    this.#fail(new Deno.errors.ConnectionReset("the connection is gone"));
   }
 
   #fail(error: unknown): void {
@@ -198,8 +206,13 @@ export class TlsSocket implements Socket {
     return reader;
   }
 
+  /** Whether an operation is pending. */
+  get #isAwaited(): boolean {
+    return this.#reader !== null || this.#writers.size > 0;
+  }
+
   #rest(): void {
-    if (this.#reader === null && this.#writers.size === 0) this.#socket.unref();
+    if (!this.#isAwaited) this.#socket.unref();
   }
 }
 

@@ -1,6 +1,7 @@
 /** A Deno connection as a stream of node:stream. */
 import { assert, assertEquals } from "@std/assert";
 import { once } from "node:events";
+import type { Duplex } from "node:stream";
 import { makeDuplex } from "@degu/internal/net/tls/deno_stream.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 
@@ -111,4 +112,62 @@ Deno.test("a reset by the peer is an error of the stream only", async () => {
   ends.peer.close();
   await within(failed, "the stream is closed");
   assert(stream.destroyed);
+});
+
+/** Collects what arrives; each piece is used in its event only, as TLS does. */
+function collect(stream: Duplex) {
+  const buffers = new Set<ArrayBufferLike>();
+  let text = "";
+  stream.on("data", (piece: Uint8Array) => {
+    buffers.add(piece.buffer);
+    text += new TextDecoder().decode(piece);
+  });
+  return {
+    buffers,
+    text: () => text,
+    async upTo(length: number) {
+      while (text.length < length) await within(once(stream, "data"), "the rest arrives");
+    },
+  };
+}
+
+Deno.test("once memory is reused, pieces that wait keep their bytes", async () => {
+  await using ends = await connected();
+  const { below, peer } = ends;
+  below.reuseMemory();
+  const received = collect(below.stream);
+  below.stream.pause();
+  for (const letter of "abc") {
+    await peer.send(letter.repeat(10_000));
+    for (let i = 0; i < 5; i++) await turnOfEventLoop();
+  }
+  assertEquals(below.stream.readableLength, 30_000);
+  below.stream.resume();
+  await received.upTo(30_000);
+  assertEquals(received.text(), [..."abc"].map((letter) => letter.repeat(10_000)).join(""));
+});
+
+Deno.test("once memory is reused, all that is passed on at once comes in one buffer", async () => {
+  await using ends = await connected();
+  const { below, peer } = ends;
+  below.reuseMemory();
+  const received = collect(below.stream);
+  const text = [..."abcdefgh"].map((letter) => letter.repeat(50_000)).join("");
+  const sent = peer.send(text);
+  await received.upTo(text.length);
+  await sent;
+  assertEquals(received.text(), text);
+  assertEquals(received.buffers.size, 1);
+});
+
+Deno.test("once memory is reused, what was written is freed, and arrives unchanged", async () => {
+  await using ends = await connected();
+  const { below, peer } = ends;
+  below.reuseMemory();
+  const piece = new Uint8Array(200_000).fill(120);
+  const written = Promise.withResolvers<void>();
+  below.stream.write(piece, () => written.resolve());
+  assertEquals(await peer.readExactly(200_000), "x".repeat(200_000));
+  await within(written.promise, "the write settles");
+  assertEquals(piece.length, 0);
 });
