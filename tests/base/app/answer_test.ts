@@ -37,8 +37,13 @@ async function verdictsOn(app: AnyApp, method: Method, upload: "length" | "chunk
   const request = upload === null ? mkreq(method, "/") : uploads[upload]!();
   const fetchBody = upload === "chunked" ? streamOf(latin1("hello")) : "hello";
   const init = { method, ...(upload === null ? {} : { body: fetchBody }) };
+  const ask = async () => {
+    const client = serving.makeClient();
+    const { body } = await client.request(method, "/", {}, upload === null ? null : sent);
+    await body?.cancel();
+  };
   const [server, validator, fetch] = await Promise.all([
-    verdict(serving.makeClient().request(method, "/", {}, upload === null ? null : sent)),
+    verdict(ask()),
     verdict(new Validator(run).handle(request, makeSession(), api)),
     verdict(toFetchHandler(run)(new Request("http://a/", init))),
   ]);
