@@ -7,6 +7,7 @@
 import type { Response as AppResponse } from "../base/app/message.ts";
 import type { Client } from "../client.ts";
 import type { Connection } from "../net/client_connection.ts";
+import { plainMessageOf } from "../net/thrown.ts";
 import { streamOf } from "./bodies.ts";
 import { discard, type Exchange, type Route, routeOf, send } from "./exchange.ts";
 import { FetchResponse } from "./fetch_response.ts";
@@ -102,8 +103,7 @@ async function makeExchange(route: Route, request: Request, init: RequestInit): 
 function asFetchError(error: unknown, { method, url, signal }: Request, route: Route): unknown {
   if (signal.aborted) return signal.reason;
   if (route.signal?.aborted) return route.signal.reason;
-  const message = error instanceof Error ? error.message : String(error);
-  return new TypeError(`${method} ${url}: ${message}`, { cause: error });
+  return new TypeError(`${method} ${url}: ${plainMessageOf(error)}`, { cause: error });
 }
 
 /** Makes a request and follows its redirects if that is enabled. */
