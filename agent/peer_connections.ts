@@ -13,10 +13,14 @@ import { reasonOf } from "./failure.ts";
 const RETRIES = 3;
 
 /**
- * How many times in a row a peer hangs up without an answer before that counts as a refusal, which retries don't change.
- * TLS says no more: a peer that has forgotten this device hangs up as one does that is stopped at that moment.
+ * How many times in a row a peer hangs up at once, without an answer, before that counts as a refusal, which retries
+ * don't change. TLS says no more: a peer that has forgotten this device hangs up as one does that is stopped at that
+ * moment.
  */
 const HANG_UPS = 2;
+
+/** A server without a free slot hangs up as well, but only after 2 s: that is no refusal, and a retry may find one. */
+const REFUSAL_MILLISECONDS = 1500;
 
 /** What is moved, and by what. */
 export type Call<Target, T> = (target: Target, moved: () => void) => Promise<T>;
@@ -132,13 +136,15 @@ class Refusal extends Error {}
 function untilRefused<T>(attempt: (moved: () => void) => Promise<T>): typeof attempt {
   let hangUps = 0;
   return async (moved) => {
+    const start = performance.now();
     try {
       return await attempt(() => {
         hangUps = 0;
         moved();
       });
     } catch (error) {
-      hangUps = error instanceof EmptyPreambleError ? hangUps + 1 : 0;
+      const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
+      hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
       throw hangUps < HANG_UPS ? error : new Refusal("refused", { cause: error });
     }
   };

@@ -96,3 +96,21 @@ Deno.test("a peer that hangs up twice in a row has refused; one that hangs up on
   assertEquals(await others.call(moving), 204);
   assertEquals(sessions, 3);
 });
+
+Deno.test("a peer whose slots are all taken hangs up later, which is no refusal", async () => {
+  await using serving = serve(() => [204, "No Content", {}, null], { maxConnections: 1 });
+  const client = serving.makeClient();
+  using busy = await client.connect();
+  assertEquals(await statusOf(busy), 204);
+  const stop = new AbortController();
+  const notes: string[] = [];
+  const note = (text: string) => {
+    if (notes.push(text) === 2) stop.abort(new Error("stop"));
+  };
+  using connections = new PeerConnections(client, stop.signal, note);
+  await assertRejects(() => connections.call(statusOf), Error, "stop");
+  assertEquals(notes.map((text) => text.slice(text.indexOf(";"))), [
+    "; trying again in 1 s (1 of 3)",
+    "; trying again in 2 s (2 of 3)",
+  ]);
+});
