@@ -133,7 +133,7 @@ export class PendingHandshakes {
    */
   #expectExpiry({ since }: PendingHandshake): void {
     if (this.#timeout === null) return;
-    const left = since + this.#timeout * 1000 - performance.now();
+    const left = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
     this.#timer = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_TIMER));
     // Where `node:` modules are loaded the types are those of Node, whose timers are objects.
     Deno.unrefTimer(this.#timer as unknown as number);

@@ -3,14 +3,15 @@ import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/as
 import { Body, type BodyOut, ConnectionClosedError, EmptyPreambleError } from "@degu/degu/base";
 import { Client, type Connection, type Socket } from "@degu/degu/client";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 
 /** Addresses where nobody listens. */
 async function deadAddress(): Promise<readonly [string, number]> {
-  using server = new RawServer();
+  const server = new RawServer();
+  server[Symbol.dispose]();
   assert(typeof server.address !== "string");
-  await Promise.resolve();
+  await untilRefused(server.address);
   return server.address;
 }
 

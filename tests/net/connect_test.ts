@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/as
 import { FakeTime } from "@std/testing/time";
 import { bounded, connectSocket, JoinedSignal, untilAborted } from "@degu/internal/net/connect.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
+import { turnOfEventLoop, untilRefused } from "@degu/testing/raw_peer.ts";
 
 const reason = new Error("changed my mind");
 
@@ -138,5 +138,6 @@ Deno.test("a socket connects if somebody listens, and is refused otherwise", asy
     far.close();
   }
   listener.close();
+  await untilRefused(address);
   await assertRejects(() => connectSocket(address, bounds), Deno.errors.ConnectionRefused);
 });

@@ -41,6 +41,24 @@ export async function dial(address: Address): Promise<Deno.Conn> {
   return await Deno.connect({ hostname: scopeid === 0 ? host : `${host}%${scopeid}`, port });
 }
 
+/**
+ * Waits until nothing listens at an address whose listener was closed; fails the test if something still does.
+ *
+ * A program that another test starts at that moment has a copy of the listening socket until it runs, so a
+ * connection may still be established, or reset.
+ */
+export async function untilRefused(address: Address): Promise<void> {
+  for (const end = performance.now() + PATIENCE * 1000; performance.now() < end;) {
+    try {
+      (await dial(address)).close();
+    } catch (error) {
+      if (error instanceof Deno.errors.ConnectionRefused) return;
+      if (!isBroken(error) && !(error instanceof Deno.errors.NotConnected)) throw error;
+    }
+  }
+  throw new Error(`waited ${PATIENCE} s in vain: connections are refused`);
+}
+
 /** How a connection ended, and what had come until then. */
 export interface Ending {
   readonly received: string;

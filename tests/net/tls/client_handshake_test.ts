@@ -18,7 +18,7 @@ import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, RawServer, untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
@@ -96,6 +96,7 @@ Deno.test("a connection error has the same class as that of a plain client", asy
   const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = free.addr;
   free.close();
+  await untilRefused(["127.0.0.1", port]);
   const rows: readonly [Address, new () => Error][] = [
     [["127.0.0.1", port], Deno.errors.ConnectionRefused],
     [["::1", port, 0, 1], Error],

@@ -6,7 +6,7 @@ import { PendingHandshakes } from "@degu/internal/net/tls/pending_handshakes.ts"
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { App } from "@degu/degu/server";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
-import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { startTls, type TlsEndpoint } from "@degu/testing/tls_endpoints.ts";
 
 const MAX_PENDING = 64;
@@ -208,10 +208,7 @@ Deno.test("a closing server closes handshakes, and connections that wait for a s
         await within(endpoint.done, "serveForever() settles");
         const [host, port] = endpoint.server.address as [string, number];
         // Not by listening there: a connection of another test may have got the port for its own end.
-        await assertRejects(
-          () => Deno.connect({ hostname: host, port }),
-          Deno.errors.ConnectionRefused,
-        );
+        await untilRefused([host, port]);
         for (const conn of waiting) {
           await assertRejects(() => conn.get("/"), EmptyPreambleError);
         }

@@ -1,5 +1,6 @@
 /** How long a handshake may take, and what becomes of one that ends too late. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import process from "node:process";
 import { DeguError } from "@degu/degu/base";
 import {
   type PendingHandshake,
@@ -60,6 +61,18 @@ Deno.test("a time-out longer than a timer can wait is kept, too", async () => {
   const socket = { close: () => {} };
   assertEquals(await handshake.race(Promise.resolve(socket)), socket);
   pending.close();
+});
+
+Deno.test("a time-out that is over before its timer is started is kept, without a warning of the platform", async () => {
+  const warnings: Error[] = [];
+  const listen = (warning: Error) => void warnings.push(warning);
+  process.on("warning", listen);
+  const keepAlive = setTimeout(() => {}, 10_000);
+  const handshake = new PendingHandshakes(1e-9).add(() => false);
+  await assertRejects(() => handshake.race(never()), Deno.errors.TimedOut);
+  clearTimeout(keepAlive);
+  process.off("warning", listen);
+  assertEquals(warnings, []);
 });
 
 Deno.test("a connection whose handshake succeeds after it was ended is closed", async () => {
