@@ -10,6 +10,7 @@ import { TlsError } from "../../base/errors.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { checkClient } from "./client_checks.ts";
 import type { ServerMaterial } from "./context.ts";
+import { skipDescriptions } from "./descriptions.ts";
 import { tlsErrorOf } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
 import { checkProtocol } from "./policy.ts";
@@ -83,6 +84,8 @@ export class Handshakes {
       server.removeAllListeners("tlsClientError");
       if (idle.length < MAX_IDLE) idle.push(server);
       socket.on("error", () => {});
+      // Deno 2.9 never ends describing certificates of which two that are trusted have signed each other.
+      skipDescriptions(socket);
       try {
         resolve(take(socket));
       } catch (error) {

@@ -1,5 +1,5 @@
 /** How a server ends: `close()`, `shutdown()`, dispose. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Body, type BodyOut } from "@degu/degu/base";
 import { type App, Server } from "@degu/degu/server";
 import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
