@@ -61,10 +61,9 @@ export async function bounded<T extends { close(): void }>(
   signal?.addEventListener("abort", abort);
   deadline.start();
   try {
-    attempt(stopping.signal).then(
-      (result) => stopping.signal.aborted ? result.close() : resolve(result),
-      reject,
-    );
+    attempt(stopping.signal)
+      .then((result) => stopping.signal.aborted ? result.close() : resolve(result))
+      .catch(reject);
     return await promise;
   } finally {
     deadline.close();

@@ -54,7 +54,7 @@ export class PendingHandshake {
     try {
       return await Promise.race([this.#end.promise, attempt]);
     } catch (error) {
-      attempt.then((late) => late.close(), () => {});
+      attempt.then((late) => late.close()).catch(() => {});
       throw error;
     }
   }

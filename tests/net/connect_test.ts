@@ -69,6 +69,20 @@ Deno.test("an attempt that exceeds its time limit is a TimedOut, and its result 
   assertEquals(thing.closed, 1);
 });
 
+Deno.test("a result that comes too late and can't be closed ends nothing else", async () => {
+  const late = Promise.withResolvers<{ close(): void }>();
+  const { signal, abort } = counted();
+  const attempt = bounded("trying", { timeout: null, signal }, () => late.promise);
+  abort();
+  assertStrictEquals(await rejectionOf(attempt, "aborted"), reason);
+  const close = () => {
+    throw new Error("it was closed by other code");
+  };
+  late.resolve({ close });
+  // A rejection that nobody handles would fail the test here.
+  await turnOfEventLoop();
+});
+
 Deno.test("no attempt is made if the signal was already aborted", async () => {
   let attempts = 0;
   const attempt = bounded("trying", { timeout: null, signal: AbortSignal.abort(reason) }, () => {
