@@ -254,8 +254,6 @@ export class Connection implements Disposable {
   static {
     closeAfterResponse = (connection) => {
       connection.#exchanges.closeAfterResponse();
-      // Nothing would call the listener: `onConnect` or the client's signal may have closed the connection.
-      if (connection.closed) return;
       connection.#transport.addCloseListener(keepTimersForNext());
     };
     explainRefusal = (connection, hint) => connection.#exchanges.explainRefusal(hint);

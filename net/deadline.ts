@@ -10,7 +10,8 @@ import { type Interval, startInterval } from "./interval.ts";
 
 /** How many times the timer ticks within one time-out. */
 const TICKS = 8;
-const MAX_INTERVAL = 2 ** 31 - 1;
+/** The longest time that a timer can wait, in milliseconds. */
+export const MAX_INTERVAL = 2 ** 31 - 1;
 
 /**
  * Checks a time-out: seconds above zero, or `null` for none.

@@ -76,9 +76,10 @@ export class Transport implements AheadSource {
     for (const listener of this.#closeListeners) listener(this.#failure);
   }
 
-  /** Calls a function when the connection closes, in the order in which they were added. */
+  /** Calls a function when the connection closes, in the order in which they were added; at once if it has closed. */
   addCloseListener(listener: CloseListener): void {
-    this.#closeListeners.push(listener);
+    if (this.#closed) listener(this.#failure);
+    else this.#closeListeners.push(listener);
   }
 
   /** Closes when a signal is aborted, with its reason. The signal keeps nothing but this alive. */

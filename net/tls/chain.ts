@@ -19,8 +19,8 @@ export function presentedChain(socket: TLSSocket): Chain | null {
   const leaf = socket.getPeerX509Certificate();
   if (leaf === undefined) return null;
   const chain: [Uint8Array, ...Uint8Array[]] = [leaf.raw];
-  // The one that was sent after it, whoever signed it. Most peers send none, and asking for all of them
-  // takes longer than the other checks together.
+  // The one that was sent after it, whoever signed it. Most peers send none, and without `skipDescriptions`
+  // asking for all of them takes longer than the other checks together.
   if (leaf.issuerCertificate === undefined) return chain;
   const seen = new Set<DetailedPeerCertificate>();
   let shown: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);

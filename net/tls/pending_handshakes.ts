@@ -5,6 +5,7 @@
  */
 
 import { DeguError } from "../../base/errors.ts";
+import { MAX_INTERVAL } from "../deadline.ts";
 
 /**
  * At most this many handshakes are in progress at a time. Strangers who connect and send nothing use no slot,
@@ -18,9 +19,6 @@ const MAX_PENDING = 64;
  * reconnect at once leave enough time for a handshake, and use a limited part of the processor.
  */
 const LEAST_MILLISECONDS = 250;
-
-/** The longest time that a timer can wait, in milliseconds. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /** A handshake in progress. */
 export class PendingHandshake {
@@ -134,7 +132,7 @@ export class PendingHandshakes {
   #expectExpiry({ since }: PendingHandshake): void {
     if (this.#timeout === null) return;
     const left = Math.max(since + this.#timeout * 1000 - performance.now(), 0);
-    this.#timer = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_TIMER));
+    this.#timer = setTimeout(() => this.#expire(this.#timeout!), Math.min(left, MAX_INTERVAL));
     // Where `node:` modules are loaded the types are those of Node, whose timers are objects.
     Deno.unrefTimer(this.#timer as unknown as number);
   }

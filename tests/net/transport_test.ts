@@ -101,6 +101,15 @@ Deno.test("closeOn() closes with the reason of a signal, even one that is alread
   for (const { transport } of [before, after]) assertStrictEquals(transport.failure, reason);
 });
 
+Deno.test("a listener that is added after the close is called at once", () => {
+  const { transport } = manual();
+  const failure = new Error("broken");
+  transport.close(failure);
+  const seen: unknown[] = [];
+  transport.addCloseListener((reason) => seen.push(reason));
+  assertEquals(seen, [failure]);
+});
+
 Deno.test("a closed connection leaves no listener on a signal", () => {
   const { signal } = new AbortController();
   const listeners = new Set<unknown>();
