@@ -30,7 +30,8 @@ function masked(session: string): string {
     .replace(/\b[a-z2-7]{52}\b/g, "ID")
     .replace(/degu:[\w-]+…/, "LINE")
     .replace(/ +\d+ % .*/g, " BAR")
-    .replace(/\d+(\.\d+)? ([kMG]?B|ms)\b/g, "N $2")
+    // The terminal may break the line within a figure.
+    .replace(/\d+(\.\d+)?\s+([kMG]?B|ms)\b/g, "N $2")
     .replace(/\b\d:\d\d\b/g, "TIME")
     .replace(/\s+/g, " ").trim();
 }
