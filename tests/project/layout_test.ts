@@ -1,4 +1,4 @@
-/** Rules for the whole tree: which folder may import which, what a module may contain, and where its tests are. */
+/** Rules for the whole tree: which folder may import which, and what a module may contain. */
 import { assert, assertEquals } from "@std/assert";
 import {
   codeOf,
@@ -7,37 +7,9 @@ import {
   libraryFiles,
   libraryImports,
   part,
-  read,
   readConfiguration,
   ROOT,
 } from "@degu/testing/tree.ts";
-
-/** The most lines of a file; one that has more has more than one subject. */
-const MOST_LINES = 350;
-
-/** The exceptions, each with its reason. Each must be needed: what is listed for nothing fails. */
-const EXCEPTIONS: {
-  readonly lines: Record<string, string>;
-  readonly noTestModule: Record<string, string>;
-} = {
-  lines: {},
-  noTestModule: {
-    "agent/download_job.ts": "commands/get_test.ts and transfers_test.ts run its jobs",
-    "agent/peer_files.ts": "all tests of commands that move files open them",
-    "agent/sync_sides.ts": "commands/sync_test.ts has both directions",
-    "agent/synchronization.ts": "commands/sync_test.ts carries them out",
-    "agent/upload_job.ts": "commands/put_test.ts and transfers_test.ts run its jobs",
-    "misc/temp_server_worker.ts": "it runs in a worker alone, as in temp_server_test.ts",
-    "net/exchanges.ts": "client_connection_body_test.ts and others go through it",
-    "net/incoming_body.ts": "client_connection_framing_test.ts and others read its bodies",
-    "net/tls/client_checks.ts": "verified_clients_test.ts and integration/tls_matrix_test.ts",
-    "net/tls/modules.ts": "client_handshake_test.ts says what is loaded, and when",
-    "net/tls/names.ts": "certificate_test.ts, with the certificates that have the names",
-  },
-};
-
-/** The folders of tests that belong to no room of the library. */
-const OTHER_TESTS = ["tests/integration/", "tests/project/"];
 
 Deno.test("exports lists exactly the modules at the top level", async () => {
   const { exports } = await readConfiguration();
@@ -112,60 +84,6 @@ Deno.test("the package contains exactly the modules that its public ones load or
   const started = ["misc/temp_server_worker.ts"]; // by its URL
   assertEquals(packed.filter((path) => !loaded.includes(path) && !started.includes(path)), []);
 });
-
-Deno.test("no file is too long", async () => {
-  const long: string[] = [];
-  for (const path of [...await libraryFiles(), ...await filesUnder("tests", ".ts")]) {
-    const { length } = (await read(path)).trimEnd().split("\n");
-    if (length > MOST_LINES) long.push(path);
-  }
-  assertEquals(long, Object.keys(EXCEPTIONS.lines).toSorted());
-});
-
-Deno.test("each module with code has a test module", async () => {
-  const tested = new Set((await testModules()).values());
-  const without: string[] = [];
-  for (const path of await libraryFiles()) {
-    if (!tested.has(path) && await doesSomething(path)) without.push(path);
-  }
-  assertEquals(without, Object.keys(EXCEPTIONS.noTestModule).toSorted());
-});
-
-Deno.test("each test module is named after a module of its folder", async () => {
-  const strangers = [...await testModules()].flatMap(([test, path]) => path === null ? test : []);
-  assertEquals(strangers, []);
-});
-
-/** The test modules, each with the module that it is named after; `null` where there is none. */
-async function testModules(): Promise<Map<string, string | null>> {
-  // The longest name first: body_iter_test.ts is not about body.ts.
-  const paths = (await libraryFiles()).toSorted((a, b) => b.length - a.length);
-  const tests = await filesUnder("tests", "_test.ts");
-  return new Map(
-    tests.filter((test) => !OTHER_TESTS.some((folder) => test.startsWith(folder))).map((test) => {
-      const owner = paths.find((path) => test.startsWith(`${roomOf(path)}${nameOf(path)}_`));
-      return [test, owner ?? null];
-    }),
-  );
-}
-
-/** The folder with the tests of a module; a module at the top has them with those behind it. */
-function roomOf(path: string): string {
-  const folder = path.slice(0, path.lastIndexOf("/") + 1);
-  return `tests/${folder === "" ? `${nameOf(path)}/` : folder}`;
-}
-
-/** The name of a module, without its folder and its extension. */
-function nameOf(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1, -".ts".length);
-}
-
-/** Whether a module has a function or a class, and so more than types, constants and re-exports. */
-async function doesSomething(path: string): Promise<boolean> {
-  return /^(export )?((default |abstract |async )*(function|class)\b|const \w+[^;]*?=> )/m.test(
-    await codeOf(path),
-  );
-}
 
 /** The circles among modules, each once. */
 function findCircles(imports: ReadonlyMap<string, readonly string[]>): string[] {
