@@ -4,7 +4,7 @@
  * @module
  */
 
-import { download, remoteDigest } from "../transfer.ts";
+import { download, remoteDigest } from "../files.ts";
 import { localDigest } from "./local_digest.ts";
 import type { LocalDirectories } from "./local_target.ts";
 import { lookAt, pathBelow } from "./local_tree.ts";

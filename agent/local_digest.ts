@@ -5,7 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { hashPieces } from "../transfer/file_pieces.ts";
+import { hashPieces } from "../files/file_pieces.ts";
 
 /** The SHA-256 of a file, as 64 lower-case hexadecimal digits. */
 export async function localDigest(path: string, signal: AbortSignal | undefined): Promise<string> {

@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import { escapeName } from "../transfer.ts";
+import { escapeName } from "../files.ts";
 import { isReservedName } from "../files/reserved.ts";
 import { explain } from "./failure.ts";
 import type { OwnDirectory } from "./own_directory.ts";

@@ -6,7 +6,7 @@
 
 import { EmptyPreambleError } from "../base.ts";
 import type { Client, Connection } from "../client.ts";
-import { isTransient, type Retry, retry } from "../transfer.ts";
+import { isTransient, type Retry, retry } from "../files.ts";
 import { reasonOf } from "./failure.ts";
 
 /** How many times a call is retried. */

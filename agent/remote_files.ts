@@ -5,7 +5,7 @@
  */
 
 import { isReservedName } from "../files/reserved.ts";
-import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../transfer.ts";
+import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 import type { PeerConnections } from "./peer_connections.ts";
 import { nearNames } from "./near_names.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { escapeName } from "../transfer.ts";
+import { escapeName } from "../files.ts";
 import { Failure, USAGE } from "./failure.ts";
 
 /** A file or directory on another device. */

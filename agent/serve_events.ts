@@ -5,7 +5,7 @@
  */
 
 import { peerOf } from "../device.ts";
-import { unescapeName } from "../transfer.ts";
+import { unescapeName } from "../files.ts";
 import type { Exchange } from "../server.ts";
 import { explain } from "./failure.ts";
 import type { Output } from "./output.ts";

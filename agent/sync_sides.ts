@@ -4,7 +4,7 @@
  * @module
  */
 
-import { deleteFile, makeDirectory } from "../transfer.ts";
+import { deleteFile, makeDirectory } from "../files.ts";
 import { downloadJob } from "./download_job.ts";
 import { FAILED, Failure } from "./failure.ts";
 import { LocalDirectories, statIfThere } from "./local_target.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { remoteDigest } from "../transfer.ts";
+import { remoteDigest } from "../files.ts";
 import type { PeerConnections } from "./peer_connections.ts";
 import { localDigest } from "./local_digest.ts";
 import { planSync, type SyncPlan, type SyncRules, type SyncStep } from "./sync_plan.ts";

@@ -5,7 +5,7 @@
  */
 
 import { EmptyPreambleError, TlsError } from "../base.ts";
-import { isTransient, TransferError } from "../transfer.ts";
+import { isTransient, TransferError } from "../files.ts";
 import { explain } from "./failure.ts";
 
 /** A file that is left as it is, and why. */

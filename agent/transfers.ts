@@ -5,7 +5,7 @@
  */
 
 import type { Client, Connection } from "../client.ts";
-import { isTransient, type TransferOptions, type TransferResult } from "../transfer.ts";
+import { isTransient, type TransferOptions, type TransferResult } from "../files.ts";
 import type { Context } from "./context.ts";
 import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
 import type { PeerConnections } from "./peer_connections.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { upload } from "../transfer.ts";
+import { upload } from "../files.ts";
 import { pathBelow } from "./local_tree.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 import { looksSame } from "./sync_plan.ts";

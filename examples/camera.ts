@@ -4,7 +4,7 @@
 // that viewer.ts shows; what it has to remember of that is in camera-device.
 
 import { Device } from "@degu/degu/device";
-import { fileUri, upload } from "@degu/degu/transfer";
+import { fileUri, upload } from "@degu/degu/files";
 
 const [file] = Deno.args;
 if (file === undefined) {

@@ -8,7 +8,7 @@ import {
   type TransferProgress,
   type TransferResult,
   upload,
-} from "@degu/degu/transfer";
+} from "@degu/degu/files";
 
 const MEBIBYTE = 1024 * 1024;
 const FILE_BYTES = 256 * MEBIBYTE;

@@ -26,7 +26,7 @@ const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
  *
  * @example
  * ```ts
- * import { escapeName } from "@degu/degu/transfer";
+ * import { escapeName } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(escapeName("a b.txt"), "a~20b.txt");
@@ -54,7 +54,7 @@ export function escapeName(name: string): string {
  *
  * @example
  * ```ts
- * import { unescapeName } from "@degu/degu/transfer";
+ * import { unescapeName } from "@degu/degu/files";
  * import { assertEquals, assertThrows } from "@std/assert";
  *
  * assertEquals(unescapeName("a~20b.txt"), "a b.txt");
@@ -84,7 +84,7 @@ export function unescapeName(component: string): string {
  *
  * @example
  * ```ts
- * import { fileUri } from "@degu/degu/transfer";
+ * import { fileUri } from "@degu/degu/files";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(fileUri("my photos", "1.jpg"), "/my~20photos/1.jpg");

@@ -6,7 +6,7 @@
 
 import { basename, dirname } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
-import { makeDirectory } from "../../transfer.ts";
+import { makeDirectory } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";

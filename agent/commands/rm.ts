@@ -5,7 +5,7 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
-import { deleteFile, TransferError } from "../../transfer.ts";
+import { deleteFile, TransferError } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";

@@ -11,7 +11,7 @@ import { Client } from "../../client.ts";
 import { FilesApp } from "../../files.ts";
 import type { Logger } from "../../server.ts";
 import { Server } from "../../server.ts";
-import { download, fileUri, listDirectory, upload } from "../../transfer.ts";
+import { download, fileUri, listDirectory, upload } from "../../files.ts";
 import { answerCommands } from "../peer.ts";
 import type { TlsFiles } from "../work.ts";
 import { makeClient, makeServer } from "./degu_tls.ts";

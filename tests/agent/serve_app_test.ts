@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import type { BodyOut, Method } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
-import { listDirectory } from "@degu/degu/transfer";
+import { listDirectory } from "@degu/degu/files";
 import { ServeApp } from "@degu/internal/agent/serve_app.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";

@@ -1,7 +1,7 @@
 /** Why a file could not be moved. */
 import { assertEquals } from "@std/assert";
 import { TlsError } from "@degu/degu/base";
-import { TransferError } from "@degu/degu/transfer";
+import { TransferError } from "@degu/degu/files";
 import { alreadyThere, endsAll, explainTransfer } from "@degu/internal/agent/transfer_problems.ts";
 
 const status = (status: number) => new TransferError("STATUS", `status ${status}`, { status });

@@ -9,7 +9,7 @@ import { Hints } from "@degu/internal/agent/mdns/hints.ts";
 import { type Incoming, knownRecords } from "@degu/internal/agent/mdns/packet.ts";
 import { formatRemotePath, parseRemotePath } from "@degu/internal/agent/remote_path.ts";
 import { formatAddress, parseAddress } from "@degu/degu/base";
-import { escapeName } from "@degu/degu/transfer";
+import { escapeName } from "@degu/degu/files";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";

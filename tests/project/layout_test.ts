@@ -125,10 +125,6 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       paths: await part("pki"),
       mayImport: ["base/", "disk/", "net/", "pki/", "node:", "npm:@peculiar/x509"],
     },
-    {
-      paths: await part("transfer"),
-      mayImport: [...connected, "disk/", "files/", "transfer/", "node:"],
-    },
     { paths: await part("device"), mayImport: [...connected, "disk/", "pki/", "device/", "node:"] },
     { paths: await part("otel"), mayImport: [...connected, "otel/", "npm:@opentelemetry/api"] },
     { paths: await filesUnder("worker", ".ts"), mayImport: ["base/", "worker/"] },
@@ -140,11 +136,11 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     {
       paths: await part("agent"),
       mayImport: [
-        ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts", "transfer.ts"],
+        ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts"],
         ...["base/address_rules.ts", "base/pause.ts"],
         ...["net/standard_logger.ts", "net/thrown.ts", "net/unreachable.ts"],
         ...["device/device_name.ts", "device/invitation_line.ts"],
-        ...["files/printable.ts", "files/reserved.ts", "transfer/file_pieces.ts"],
+        ...["files/printable.ts", "files/reserved.ts", "files/file_pieces.ts"],
         ...[
           "agent/",
           "node:",

@@ -29,7 +29,6 @@ const ENTRIES = [
   "misc",
   "pki",
   "device",
-  "transfer",
   "otel",
   "pool",
   "agent",

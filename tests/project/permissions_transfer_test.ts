@@ -19,7 +19,7 @@ Deno.test("transfers need the permissions in the table", async () => {
   const connects = `net=127.0.0.1:${port}`;
   const script = (work: string) =>
     `import { Client } from "./client.ts";
-import { deleteFile, download, listDirectory, makeDirectory, remoteDigest, upload } from "./transfer.ts";
+import { deleteFile, download, listDirectory, makeDirectory, remoteDigest, upload } from "./files.ts";
 const client = new Client(["127.0.0.1", ${port}]);
 ${work}`;
   await runCases([

@@ -26,7 +26,11 @@ const entries: Record<string, [entry: object, names: string]> = {
   rgi: [rgi, "Validator"],
   applib: [applib, "AllowedMethods MethodFilter ProxyApp Router accessLog"],
   web: [web, "createFetch fromFetchHandler toFetchHandler"],
-  files: [files, "FilesApp"],
+  files: [
+    files,
+    "FilesApp TransferError deleteFile download escapeName fileUri isTransient listDirectory " +
+    "makeDirectory remoteDigest retry unescapeName upload",
+  ],
   pki: [pki, "createDevicePki"],
   pool: [pool, "ServerPool"],
   misc: [
@@ -44,7 +48,8 @@ for (const [name, [entry, names]] of Object.entries(entries)) {
 }
 
 Deno.test("@degu/degu exports everything that its parts do, except those that load other packages", () => {
-  const parts = { ...base, ...client, ...server, ...rgi, ...applib, ...web };
+  const { isTransient, retry } = files;
+  const parts = { ...base, ...client, ...server, ...rgi, ...applib, ...web, isTransient, retry };
   assertEquals(Object.keys(all).toSorted(), Object.keys(parts).toSorted());
 });
 

@@ -7,7 +7,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
-import { download, upload } from "@degu/degu/transfer";
+import { download, upload } from "@degu/degu/files";
 import { Buffer } from "node:buffer";
 import { entries, tempDir } from "./directories.ts";
 import { programCommand } from "./programs.ts";

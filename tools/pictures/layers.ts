@@ -17,8 +17,7 @@ interface Entry {
 const BUILT_ON: Record<string, Entry> = {
   applib: { lines: ["routers, proxies, logs"], common: true },
   web: { lines: ["fetch-style handlers"], common: true },
-  files: { lines: ["a directory as an app"] },
-  transfer: { lines: ["verified, resumable"] },
+  files: { lines: ["served and transferred"] },
   device: { lines: ["pairing, peers only"] },
   pki: { lines: ["identities in files"] },
   otel: { lines: ["traces and metrics"] },

@@ -1,7 +1,7 @@
 /** Downloads a file to a small disk of its own, which is full, and again after the disk was enlarged. */
 import { Client } from "@degu/degu/client";
 import { Server } from "@degu/degu/server";
-import { download, type TransferError } from "@degu/degu/transfer";
+import { download, type TransferError } from "@degu/degu/files";
 import { ServedVersion } from "../served_version.ts";
 
 const [dir = ""] = Deno.args;

@@ -1,7 +1,7 @@
 // A directory is served, and takes a file.
 import { Client, Server } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
-import { fileUri, listDirectory, upload } from "@degu/degu/transfer";
+import { fileUri, listDirectory, upload } from "@degu/degu/files";
 import { assertEquals } from "@std/assert";
 
 const dir = await Deno.makeTempDir();

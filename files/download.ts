@@ -1,0 +1,319 @@
+/**
+ * Downloads files from another device.
+ *
+ * @module
+ */
+
+import { createHash, type Hash } from "node:crypto";
+import { cancelUnused } from "../base/body/bodies.ts";
+import type { Body } from "../base/body/body.ts";
+import { quote } from "../base/errors.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import type { Response } from "../base/app/message.ts";
+import { isContentRange, Range } from "../base/wire/range.ts";
+import type { Client, Connection } from "../client.ts";
+import { WANT_SHA256 } from "./digest.ts";
+import { hashPieces } from "./file_pieces.ts";
+import { explainFullDisk } from "./local_files.ts";
+import {
+  checkTransfer,
+  type TransferOptions,
+  type TransferResult,
+  type TransferSettings,
+} from "./options.ts";
+import { PartFile } from "./part_file.ts";
+import type { PartRecord } from "./part_record.ts";
+import { ProgressMeter } from "./progress_meter.ts";
+import { receiveBody } from "./receive.ts";
+import { askDigest } from "./remote_digest.ts";
+import { type Version, versionOf } from "./response_version.ts";
+import { Route } from "./route.ts";
+import { SyncedCount } from "./synced_count.ts";
+import {
+  changedWhileMoved,
+  statusError,
+  TransferError,
+  unexpectedResponse,
+} from "./transfer_error.ts";
+
+/** What to do if the server has no digest. */
+const UNVERIFIED = "call again with verify: false to skip the check";
+
+/** A smaller file is transferred again faster than a record of it is kept. */
+const MIN_RESUMABLE_BYTES = 65536;
+
+/**
+ * Downloads a file from a server, usually a `FilesApp`: one attempt, which resumes what an earlier one has
+ * left. After any error, call it again to resume.
+ *
+ * Bytes go to a part next to the target, `.NAME.degu-part`, which is renamed to the target when it
+ * is complete, synced to the disk (fsync), and verified: half a file is never visible, and an existing
+ * file stays until then. A file that is replaced keeps its permission bits; a symbolic link is
+ * itself replaced. A part is resumed only if it is from the same device (its authority's public key, or
+ * its address if it has none), URI and version (entity tag); otherwise the download starts over from the
+ * beginning. A file of less than 64 KiB, and one that was changed in the last two seconds, which
+ * has no entity tag yet, can't be resumed.
+ *
+ * A client opens connections for it, which are closed at the end; a connection is used as it is, and stays
+ * usable unless something broke off.
+ *
+ * Needs `--allow-read` and `--allow-write` of the directory of the target, and what the client needs.
+ *
+ * @param from Where the file is.
+ * @param uri The URI of the file: `fileUri(...names)`.
+ * @param file The path of the target.
+ * @param options How to resume, verify and report.
+ * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
+ * @throws {RangeError} if a value is not allowed, or if the target is neither a file nor a directory.
+ * @throws {TransferError} if the server has no such file, has no digest to compare, or the file changed
+ * meanwhile; if another download to the target is in progress; if the disk is full.
+ * @throws {Deno.errors.IsADirectory} if the target is a directory; `Deno.errors.NotFound` if it would be
+ * in none; `Deno.errors.PermissionDenied` if it can't be written; `Deno.errors.AlreadyExists` if it exists
+ * and `replace` is false.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { download, fileUri } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * const { total } = await download(client, fileUri("a b.txt"), `${dir}/copy.txt`);
+ * assertEquals(total, 5);
+ * assertEquals(await Deno.readTextFile(`${dir}/copy.txt`), "hello");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function download(
+  from: Client | Connection,
+  uri: string,
+  file: string,
+  options: TransferOptions = {},
+): Promise<TransferResult> {
+  const settings = checkTransfer(uri, file, options);
+  using route = new Route("from", from, settings.signal);
+  settings.signal?.throwIfAborted();
+  try {
+    await using part = await PartFile.open(file, settings.replace);
+    return await new Download(route, uri, part, settings).run();
+  } catch (error) {
+    throw explainFullDisk(error, file);
+  }
+}
+
+/** The existing part, if it fits the request. */
+interface Kept {
+  readonly record: PartRecord;
+  readonly offset: number;
+  /** The digest of that much; `null` if nothing is to be verified. */
+  readonly hash: Hash | null;
+}
+
+/** All of the file, in the part. */
+interface Arrived {
+  readonly version: Version;
+  readonly record: PartRecord | null;
+  readonly hash: Hash | null;
+  readonly meter: ProgressMeter;
+}
+
+/** One attempt to download a file. */
+class Download {
+  readonly #route: Route;
+  readonly #uri: string;
+  readonly #part: PartFile;
+  readonly #settings: TransferSettings;
+
+  constructor(route: Route, uri: string, part: PartFile, settings: TransferSettings) {
+    this.#route = route;
+    this.#uri = uri;
+    this.#part = part;
+    this.#settings = settings;
+  }
+
+  async run(): Promise<TransferResult> {
+    const arrived = await this.#continue() ?? await this.#begin(await this.#get({}));
+    const { modified, signal } = this.#settings;
+    if (modified !== null) await this.#part.setModified(modified);
+    const sha256 = await this.#verify(arrived);
+    signal?.throwIfAborted();
+    await this.#part.complete();
+    return arrived.meter.finish(sha256);
+  }
+
+  /** Downloads what is missing of a part; all of the file if it has changed; `null` if there is no part. */
+  async #continue(): Promise<Arrived | null> {
+    const kept = await this.#findKept();
+    if (kept === null) return null;
+    const { record: { etag, total }, offset } = kept;
+    if (offset === total) return await this.#confirm(kept);
+    const response = await this.#get({ range: new Range(offset, total), "if-range": etag });
+    if (response.status === 206) return await this.#append(kept, response);
+    if (response.status !== 412 && response.status !== 416) return await this.#begin(response);
+    await this.#route.discard(response);
+    return null;
+  }
+
+  async #findKept(): Promise<Kept | null> {
+    const { resume, verify, signal } = this.#settings;
+    const found = resume ? await this.#part.kept() : null;
+    if (found === null || found.record.uri !== this.#uri) return null;
+    const { record, size } = found;
+    const offset = verify ? size : Math.min(size, record.synced);
+    if (offset === 0) return null;
+    const hash = verify ? createHash("sha256") : null;
+    if (hash !== null) {
+      // Before connecting: it may take longer than a server waits.
+      await hashPieces(this.#part.readTo(offset), hash, signal);
+    }
+    return record.peer === await this.#route.peer() ? { record, offset, hash } : null;
+  }
+
+  /** Checks that a complete part is still the current file. */
+  async #confirm({ record, offset, hash }: Kept): Promise<Arrived | null> {
+    const response = await this.#head();
+    const version = versionOf("HEAD", this.#uri, response);
+    if (response.status !== 200) await this.#route.discard(response);
+    if (response.status !== 200 || version.etag !== record.etag) return null;
+    const meter = new ProgressMeter(this.#settings.onProgress, record.total, offset);
+    return { version, record, hash, meter };
+  }
+
+  /** Receives the rest of a file. */
+  async #append({ record, offset, hash }: Kept, response: Response): Promise<Arrived | null> {
+    const { total, etag, sha256 } = record;
+    const version = versionOf("GET", this.#uri, response);
+    const range = response.headers["content-range"];
+    const fits = isContentRange(range) && range.start === offset && range.stop === total &&
+      range.total === total && (version.etag === null || version.etag === etag);
+    if (!fits) {
+      await this.#route.discard(response);
+      throw unexpectedResponse(
+        "GET",
+        this.#uri,
+        "the response has another part than was requested",
+      );
+    }
+    if (sha256 !== null && version.sha256 !== null && sha256 !== version.sha256) {
+      await this.#route.discard(response);
+      return null;
+    }
+    const meter = new ProgressMeter(this.#settings.onProgress, total, offset);
+    const arrived = { version: { ...version, etag }, record, hash, meter };
+    await this.#receive(arrived, response, () => this.#part.continueFrom(offset));
+    return arrived;
+  }
+
+  /** Receives a whole file. */
+  async #begin(response: Response): Promise<Arrived> {
+    const { resume, verify, onProgress } = this.#settings;
+    if (response.status !== 200) {
+      await this.#route.discard(response);
+      throw statusError("GET", this.#uri, response);
+    }
+    const version = versionOf("GET", this.#uri, response);
+    const total = lengthOf(this.#uri, response);
+    const { etag, sha256 } = version;
+    const peer = await this.#route.peer();
+    const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;
+    const record = isResumable ? { peer, uri: this.#uri, etag, total, sha256, synced: 0 } : null;
+    const hash = verify ? createHash("sha256") : null;
+    const meter = new ProgressMeter(onProgress, total, 0);
+    const arrived = { version, record, hash, meter };
+    await this.#receive(arrived, response, () => this.#part.begin(record));
+    return arrived;
+  }
+
+  /** Writes a body to the prepared part. */
+  async #receive(
+    { record, hash, meter }: Arrived,
+    response: Response,
+    prepare: () => Promise<void>,
+  ): Promise<void> {
+    // It was checked, and has a known length.
+    const body = response.body as Body;
+    try {
+      await prepare();
+    } catch (error) {
+      await body.cancel(error);
+      throw error;
+    }
+    const part = this.#part;
+    // With a digest to compare, it does not matter what a power failure would leave.
+    const synced = record === null || this.#settings.verify
+      ? null
+      : new SyncedCount(part, record, meter.resumedFrom);
+    try {
+      await receiveBody(body, {
+        hash,
+        write: (bytes) => part.write(bytes),
+        written: (count) => {
+          meter.add(count);
+          synced?.add(count);
+        },
+      });
+      await synced?.settle();
+    } catch (error) {
+      // The first error is the one to report.
+      await synced?.noteAll().catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Syncs all of it to the disk, and compares it with the server's file. */
+  async #verify({ version, record, hash, meter }: Arrived): Promise<string | null> {
+    const [synced, other] = await Promise.allSettled([
+      this.#part.sync(),
+      hash === null || version.sha256 !== null
+        ? version
+        : askDigest(this.#route, this.#uri, UNVERIFIED),
+    ]);
+    if (synced.status === "rejected") throw synced.reason;
+    if (other.status === "rejected") {
+      // All of it is there, without a request for the digest.
+      if (record !== null) await this.#part.noteSynced({ ...record, synced: meter.total });
+      throw other.reason;
+    }
+    const sha256 = hash?.digest("hex") ?? null;
+    if (sha256 === null || other.value.sha256 === sha256) return sha256;
+    this.#part.discard();
+    throw other.value.etag === version.etag && version.etag !== null
+      ? damaged(this.#uri)
+      : changedWhileMoved(quote(this.#uri));
+  }
+
+  #get(headers: HeaderDict): Promise<Response> {
+    return this.#route.request("GET", this.#uri, { ...headers, ...this.#wanted() });
+  }
+
+  #head(): Promise<Response> {
+    return this.#route.request("HEAD", this.#uri, this.#wanted());
+  }
+
+  #wanted(): HeaderDict {
+    return this.#settings.verify ? { "want-repr-digest": WANT_SHA256 } : {};
+  }
+}
+
+function lengthOf(uri: string, { body }: Response): number {
+  if (body !== null && !body.chunked) return body.contentLength;
+  cancelUnused(body, null);
+  const problem = "the response does not state the length of the file (content-length)";
+  throw unexpectedResponse("GET", uri, problem);
+}
+
+function damaged(uri: string): TransferError {
+  return new TransferError(
+    "DIGEST_MISMATCH",
+    `${
+      quote(uri)
+    }: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
+      "was kept, call again to start over",
+  );
+}

@@ -1,0 +1,284 @@
+/**
+ * The app that serves the files of a directory, and accepts new ones.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import type { Api, AppObject } from "../base/app/app.ts";
+import { checkBoolean, checkInteger, checkMethods, wrongType } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
+import { MAX_LENGTH } from "../base/wire/limits.ts";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
+import { copyOptions } from "../base/options.ts";
+import type { Session } from "../base/app/session.ts";
+import { makeSafeLogger } from "../base/safe_logger.ts";
+import { KnownDigests } from "./file_digest.ts";
+import { get } from "./get.ts";
+import { isForDirectory, put, putDirectory, remove } from "./put.ts";
+import { printableError } from "./printable.ts";
+import { notFound, overloadOf, Refusal, refusalOf } from "./refusal.ts";
+import { readTarget } from "./target.ts";
+import { answerOffset, putRest } from "./resume.ts";
+import { Sweeper } from "./sweeper.ts";
+import { readUploadHeaders } from "./upload_headers.ts";
+import type { Logger } from "../server.ts";
+
+/** What a {@linkcode FilesApp} does beyond serving files to GET and HEAD. */
+export interface FilesOptions {
+  /**
+   * Whether a path with a trailing slash is answered with the directory's content as a JSON array.
+   *
+   * @default {false}
+   */
+  list?: boolean | undefined;
+  /**
+   * Whether peers may write files with PUT, and delete files and empty directories with DELETE: everything that
+   * the program may. Needs `--allow-write` of the directory.
+   *
+   * @default {false}
+   */
+  write?: boolean | undefined;
+  /**
+   * The most bytes that a written file may have; larger files are answered with `413 Content Too Large`.
+   *
+   * @default {2⁵³ − 1}
+   */
+  maxBytes?: number | undefined;
+  /**
+   * How many bytes of interrupted uploads are kept, so that they can be resumed: of all clients of one
+   * authority together, in at most 16 parts. The oldest parts of the same authority are removed first, and each
+   * one after 24 hours.
+   *
+   * @default {17179869184}
+   */
+  maxPartBytes?: number | undefined;
+  /**
+   * Gets a warning, with the reason, for each refused write, and each request for which no file can be opened
+   * because too many are open; the peer gets only the status.
+   *
+   * @default {nowhere}
+   */
+  logger?: Pick<Logger, "warn"> | undefined;
+}
+
+const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger"];
+const MAX_PART_BYTES = 16 * 1024 ** 3;
+const READING = "GET, HEAD";
+const WRITING = "GET, HEAD, PUT, DELETE";
+
+/** What all requests of an app share. */
+interface Settings {
+  /** The real path of the directory. */
+  readonly root: string;
+  readonly list: boolean;
+  readonly maxBytes: number;
+  readonly maxPartBytes: number;
+  readonly digests: KnownDigests;
+}
+
+/**
+ * Serves the files below a directory to GET and HEAD; with options it lists directories, and lets peers
+ * write and delete files. Needs `--allow-read` of the directory, and to write `--allow-write`.
+ *
+ * Each component of a path is the name of a file or directory, escaped as {@linkcode escapeName} does.
+ *
+ * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON array of
+ * its content; without the slash a directory is answered with a redirect. Files have `content-type` and,
+ * if they have not changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
+ * requests (RFC 9110 §13, §14) are supported. Everything else is answered with `404 Not Found`:
+ * what does not exist, can't be read, is not a regular file, or is reached by a symbolic link that leads
+ * out of the directory.
+ *
+ * A file is read in pieces while it is sent, and closed whatever the peer does. A file that is
+ * overwritten in place meanwhile is not sent to its end. Its SHA-256 is sent as `repr-digest` (RFC 9530)
+ * if `want-repr-digest` requests it: always with HEAD, and with GET if it is known.
+ *
+ * With `write` a PUT replaces a file by renaming one that is complete and synced to the disk: half a
+ * file is never visible, and an error leaves nothing behind. It can have preconditions and a digest, and an upload
+ * that was sent with its length and digest is resumed where it was interrupted. DELETE removes
+ * a file or an empty directory. Writing follows no symbolic link.
+ *
+ * @example Serve files to read
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${directory}/digits.txt`, "0123456789");
+ *
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(directory));
+ * server.serveForever();
+ * using conn = await new Client(server.address).connect();
+ * const response = await conn.getRange("/digits.txt", {}, 2, 5);
+ * assertEquals(response.status, 206);
+ * assertEquals(String(response.headers["content-range"]), "bytes 2-4/10");
+ * assertEquals(await response.body?.text(), "234");
+ * await Deno.remove(directory, { recursive: true });
+ * ```
+ *
+ * @example Accept files from peers
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = await Deno.makeTempDir();
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(directory, { write: true }));
+ * server.serveForever();
+ * const text = new TextEncoder().encode("hello");
+ * const response = await new Client(server.address).request("PUT", "/sub/hello.txt", {}, text);
+ * assertEquals(response.status, 201);
+ * assertEquals(await Deno.readTextFile(`${directory}/sub/hello.txt`), "hello");
+ * await Deno.remove(directory, { recursive: true });
+ * ```
+ */
+export class FilesApp implements AppObject {
+  readonly #settings: Settings;
+  /** `null` if peers may not write. */
+  readonly #sweeper: Sweeper | null;
+  readonly #logger: Pick<Logger, "warn"> | null;
+
+  /**
+   * Serves a directory. Its path is resolved once, here; its content may change later.
+   *
+   * @param dir The path, or a `file:` URL, of the directory.
+   * @param options What it does beyond serving files to read.
+   * @throws {TypeError} if it is neither a string nor a URL, or an option is unknown or of a wrong type.
+   * @throws {RangeError} if it is empty, has a NUL byte, or is not a `file:` URL; on Windows if `list` or
+   * `write` is true; if `maxBytes` or `maxPartBytes` is not an integer from 0 to 2⁵³ − 1.
+   * @throws {Deno.errors.NotFound} if it does not exist, `Deno.errors.NotADirectory` if it is
+   * something else, `Deno.errors.NotCapable` without the permission to read it.
+   */
+  constructor(dir: string | URL, options: FilesOptions = {}) {
+    const { list = false, write = false, logger, maxBytes, maxPartBytes } = checkOptions(options);
+    this.#settings = {
+      root: realPathOf(pathOf(dir)),
+      list,
+      maxBytes: maxBytes ?? MAX_LENGTH,
+      maxPartBytes: maxPartBytes ?? MAX_PART_BYTES,
+      digests: new KnownDigests(),
+    };
+    this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    const { root } = this.#settings;
+    this.#sweeper = write ? new Sweeper(root, (message) => this.#logger?.warn(message)) : null;
+  }
+
+  /**
+   * Answers with a file, a part of one, or a list; writes or deletes a file; or refuses with the right status.
+   *
+   * @param request The request.
+   * @param session The session of the request.
+   * @throws {Error} if the file system fails in a way that has no status; the server logs
+   * it, and closes the connection.
+   */
+  async handle(request: Request, session?: Session, _api?: Api): Promise<ResponseTuple> {
+    try {
+      return this.#isReading(request)
+        ? await this.#read(request, session)
+        : await this.#change(request, session);
+    } catch (error) {
+      if (error instanceof Refusal) return error.answer(request);
+      throw printableError(error);
+    }
+  }
+
+  /** Reports whether a request reads, rather than writes. */
+  #isReading({ method, headers }: Request): boolean {
+    if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
+    return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
+  }
+
+  async #read(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    const target = readTarget(request);
+    if (target === null) throw notFound();
+    const { root, list, digests } = this.#settings;
+    try {
+      return await get({ request, session, target, root, list, digests });
+    } catch (error) {
+      const refusal = overloadOf(error);
+      if (refusal === null) throw error;
+      throw this.#warn(request, session, refusal);
+    }
+  }
+
+  async #change(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    try {
+      return await this.#carryOut(request, session);
+    } catch (error) {
+      const refusal = refusalOf(error);
+      if (refusal === null) throw error;
+      throw this.#warn(request, session, refusal);
+    }
+  }
+
+  /** Logs why a request is refused. */
+  #warn(request: Request, session: Session | undefined, refusal: Refusal): Refusal {
+    const what = `${request.method} ${quote(request.uri)}`;
+    this.#logger?.warn(`${session ?? "a peer"}: ${what}: ${refusal.message}`);
+    return refusal;
+  }
+
+  async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {
+    const { method } = request;
+    if (this.#sweeper === null || method === "POST") {
+      const allow = this.#sweeper === null ? READING : WRITING;
+      throw new Refusal(405, `only ${allow}`, { allow });
+    }
+    this.#sweeper.sweepIfDue();
+    const target = readTarget(request);
+    if (target === null) throw notFound();
+    const write = { request, session, target, ...this.#settings };
+    if (method === "DELETE") return await remove(write);
+    if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
+    const headers = readUploadHeaders(request.headers);
+    if (method === "HEAD") return await answerOffset(write, headers);
+    const isWhole = headers.offset === null && headers.length === null;
+    return isWhole ? await put(write, headers) : await putRest(write, headers);
+  }
+}
+
+function checkOptions(options: FilesOptions): FilesOptions {
+  const copy = copyOptions(options, OPTIONS);
+  for (const name of ["list", "write"] as const) {
+    const value = copy[name];
+    if (value === undefined) continue;
+    checkBoolean(name, value);
+    if (value && Deno.build.os === "windows") {
+      throw new RangeError(`${name}: does not work on Windows; omit it`);
+    }
+  }
+  for (const name of ["maxBytes", "maxPartBytes"] as const) {
+    if (copy[name] !== undefined) checkInteger(name, copy[name], 0, MAX_LENGTH);
+  }
+  if (copy.logger !== undefined) checkMethods("logger", copy.logger, ["warn"]);
+  return copy;
+}
+
+/** The path of a directory, from a string or a URL. */
+function pathOf(dir: string | URL): string {
+  if (typeof dir !== "string" && !(dir instanceof URL)) {
+    throw wrongType("dir", "a string or a URL", dir);
+  }
+  if (dir instanceof URL && dir.protocol !== "file:") {
+    throw new RangeError(`dir: must be a file: URL; got a ${dir.protocol} URL`);
+  }
+  const path = typeof dir === "string" ? dir : fileURLToPath(dir);
+  if (path === "" || path.includes("\0")) {
+    throw new RangeError("dir: must be the path of a directory, without NUL bytes");
+  }
+  return path;
+}
+
+/** The real path of a directory; errors name the argument. */
+function realPathOf(dir: string): string {
+  try {
+    const real = Deno.realPathSync(dir);
+    if (Deno.statSync(real).isDirectory) return real;
+  } catch (error) {
+    if (error instanceof Error) error.message = `dir: ${error.message}`;
+    throw error;
+  }
+  throw new Deno.errors.NotADirectory(`dir: ${dir} is not a directory`);
+}

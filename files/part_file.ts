@@ -1,0 +1,273 @@
+/**
+ * The file that a download is written to until it is complete.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { basename, dirname, join } from "node:path";
+import { lockFile } from "../disk/lock.ts";
+import { ifPresent, removeIfPresent } from "../disk/present.ts";
+import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { isPartName, PART_SUFFIX } from "./part_name.ts";
+import { readPieces } from "./file_pieces.ts";
+import { createFile, isAt, openRegularFile } from "./local_files.ts";
+import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
+import { TransferError } from "./transfer_error.ts";
+
+/** The limit of Unix file systems, minus what the names of a record add. */
+const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
+/** How often a part may disappear between two checks before something else is wrong. */
+const MAX_ATTEMPTS = 20;
+
+/** Where a part is, and its target. */
+interface PartLocation {
+  readonly target: string;
+  readonly path: string;
+  /** Whether the target may already exist. */
+  readonly replaces: boolean;
+}
+
+/** What an earlier call has left of a file. */
+export interface KeptPart {
+  readonly record: PartRecord;
+  /** In bytes. */
+  readonly size: number;
+}
+
+/**
+ * What a part is worth: found as another call, or another program, has left it; resumable by a later call; removed at
+ * the end; or the target by now.
+ */
+type Phase = "found" | "resumable" | "temporary" | "complete";
+
+/**
+ * A part, next to its target and locked: nobody else downloads to the same target. It is removed when it
+ * is disposed of, unless a later call can resume it, or it has become the target.
+ */
+export class PartFile implements AsyncDisposable {
+  readonly #target: string;
+  readonly #path: string;
+  readonly #replaces: boolean;
+  #file: Deno.FsFile;
+  #phase: Phase;
+
+  private constructor(
+    { target, path, replaces }: PartLocation,
+    file: Deno.FsFile,
+    phase: Phase,
+  ) {
+    this.#target = target;
+    this.#path = path;
+    this.#replaces = replaces;
+    this.#file = file;
+    this.#phase = phase;
+  }
+
+  /**
+   * Opens or creates the part of a target.
+   *
+   * @param replaces Whether the target may already exist.
+   * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if it is
+   * there and must not be.
+   * @throws {RangeError} if the target is something else.
+   * @throws {TransferError} if another download to the target is in progress.
+   */
+  static async open(target: string, replaces: boolean): Promise<PartFile> {
+    await checkTarget(target, replaces);
+    try {
+      return await PartFile.#open({ target, path: partPath(target), replaces });
+    } catch (error) {
+      // It has the path of the part, which the caller doesn't know.
+      const isPlain = error instanceof Error && !(error instanceof TransferError);
+      if (isPlain) error.message = `file: ${target}: ${error.message}`;
+      throw error;
+    }
+  }
+
+  static async #open(location: PartLocation): Promise<PartFile> {
+    const { target, path } = location;
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const created = await createFile(path);
+      const file = created ?? await openRegularFile(path);
+      if (file === null) continue;
+      try {
+        await lock(file, target);
+        // The previous holder of the lock may have just renamed or removed it.
+        const phase = created === null ? "found" : "temporary";
+        if (await isAt(path, file)) return new PartFile(location, file, phase);
+      } catch (error) {
+        file.close();
+        throw error;
+      }
+      file.close();
+    }
+    throw inUse(target);
+  }
+
+  /** What can be resumed; `null` if there is nothing, or another user could have made it. */
+  async kept(): Promise<KeptPart | null> {
+    const record = this.#phase === "found" ? await readRecord(this.#path) : null;
+    if (record === null) return null;
+    const { size, uid, nlink } = await this.#file.stat();
+    if (size === 0 || size > record.total || (nlink ?? 1) > 1) return null;
+    // In a shared directory, this identifies one's own files without --allow-sys.
+    return await writeRecord(this.#path, record) === uid ? { record, size } : null;
+  }
+
+  /** Yields what is kept, up to a position; each piece is valid until the next is requested. */
+  readTo(stop: number): AsyncIterable<Uint8Array> {
+    return readPieces(this.#file, 0, stop, () => {
+      return new TransferError("CHANGED", `${this.#path} was changed while it was in use`);
+    });
+  }
+
+  /**
+   * Starts over, with an empty file of this user's.
+   *
+   * @param record Describes the file, so that a later call can resume; `null` if none can.
+   */
+  async begin(record: PartRecord | null): Promise<void> {
+    await removeRecord(this.#path);
+    if (this.#phase === "found") await this.#replace();
+    if (record !== null) await writeRecord(this.#path, record);
+    this.#phase = record === null ? "temporary" : "resumable";
+  }
+
+  /** Replaces the existing file with a new one; the path always leads to a locked file. */
+  async #replace(): Promise<void> {
+    const path = `${this.#path}.new`;
+    await removeIfPresent(path);
+    const file = await Deno.open(path, { read: true, write: true, createNew: true });
+    try {
+      await lock(file, this.#target);
+      await Deno.rename(path, this.#path);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    this.#file.close();
+    this.#file = file;
+  }
+
+  /** Seeks to the end of what is kept, and drops what follows. */
+  async continueFrom(offset: number): Promise<void> {
+    await this.#file.truncate(offset);
+    await this.#file.seek(offset, Deno.SeekMode.Start);
+  }
+
+  /** Appends all of the bytes. */
+  async write(bytes: Uint8Array): Promise<void> {
+    for (let written = 0; written < bytes.length;) {
+      written += await this.#file.write(bytes.subarray(written));
+    }
+  }
+
+  /** Sets its modification time. */
+  async setModified(modified: Date): Promise<void> {
+    await this.#file.utime(new Date(), modified);
+  }
+
+  /** Syncs everything that was written to the disk. */
+  async sync(): Promise<void> {
+    await this.#file.sync();
+  }
+
+  /** The same, and records how many bytes were synced. */
+  async noteSynced(record: PartRecord): Promise<void> {
+    // Opened again, so that pending writes through the other one don't have to wait.
+    using file = await Deno.open(this.#path, { read: true });
+    await file.syncData();
+    await writeRecord(this.#path, record);
+  }
+
+  /** Renames the synced part to the target, whose permission bits are kept. */
+  async complete(): Promise<void> {
+    const replaced = await ifPresent(Deno.lstat(this.#target));
+    if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
+    if (replaced !== null && replaced.isFile && replaced.mode !== null) {
+      await Deno.chmod(this.#path, replaced.mode & 0o777);
+    }
+    if (this.#replaces) await Deno.rename(this.#path, this.#target);
+    else await this.#nameAnew();
+    const mayHaveRecord = this.#phase !== "temporary";
+    this.#phase = "complete";
+    await syncIfPossible(dirname(this.#target));
+    if (mayHaveRecord) await removeRecord(this.#path);
+  }
+
+  /** Gives it the name of the target unless that was just created. */
+  async #nameAnew(): Promise<void> {
+    try {
+      await Deno.link(this.#path, this.#target);
+    } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) throw alreadyExists(this.#target);
+      // On a file system without hard links another process may have been faster.
+      return await Deno.rename(this.#path, this.#target);
+    }
+    await Deno.remove(this.#path);
+  }
+
+  /** Marks it for removal: no call can resume it. */
+  discard(): void {
+    this.#phase = "temporary";
+  }
+
+  /** Closes the file, and removes it unless a later call can resume it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      if (this.#phase === "temporary") {
+        await removeRecord(this.#path);
+        await removeIfPresent(this.#path);
+      }
+    } finally {
+      this.#file.close();
+    }
+  }
+}
+
+/** The path of the part of a target: a hidden file next to it. */
+function partPath(target: string): string {
+  const name = basename(target);
+  const usual = `.${name}${PART_SUFFIX}`;
+  if (new TextEncoder().encode(usual).length <= MAX_PART_NAME_BYTES) {
+    return join(dirname(target), usual);
+  }
+  const hash = createHash("sha256").update(name).digest("hex");
+  return join(dirname(target), `.${hash}${PART_SUFFIX}`);
+}
+
+async function checkTarget(target: string, replaces: boolean): Promise<void> {
+  if (isPartName(basename(target))) {
+    throw new RangeError(
+      `file: ${target} has the name of a part of a download; choose another name`,
+    );
+  }
+  const info = await ifPresent(Deno.stat(target));
+  if (info?.isDirectory || target.endsWith("/")) {
+    throw new Deno.errors.IsADirectory(
+      `file: ${target} is a directory; pass the path of a file, for example one in it`,
+    );
+  }
+  if (info === null) return;
+  // A device would be replaced by a file.
+  if (!info.isFile) throw new RangeError(`file: ${target} exists and is not a regular file`);
+  if (!replaces) throw alreadyExists(target);
+}
+
+function alreadyExists(target: string): Error {
+  return new Deno.errors.AlreadyExists(
+    `file: ${target} already exists; choose another name, or replace it with replace: true`,
+  );
+}
+
+async function lock(file: Deno.FsFile, target: string): Promise<void> {
+  if (!await lockFile(file)) throw inUse(target);
+}
+
+function inUse(target: string): TransferError {
+  return new TransferError(
+    "IN_USE",
+    `${target}: another download to the same file is in progress; wait for it, or choose another file`,
+  );
+}

@@ -1,0 +1,70 @@
+/**
+ * The digest of a file on another device.
+ *
+ * @module
+ */
+
+import { checkUri } from "../base/wire/uri.ts";
+import type { Client, Connection } from "../client.ts";
+import { WANT_SHA256 } from "./digest.ts";
+import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { type Version, versionOf } from "./response_version.ts";
+import { Route } from "./route.ts";
+import { statusError, unexpectedResponse } from "./transfer_error.ts";
+
+/**
+ * Requests the SHA-256 of a file from a `FilesApp`, which hashes the file; nothing is transferred.
+ *
+ * @param from A client, which opens a connection for this, or a connection.
+ * @param uri The URI of the file: `fileUri(...names)`.
+ * @param options A signal that aborts it.
+ * @returns 64 lower-case hexadecimal digits.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {TransferError} if the server has no such file, or does not send its digest.
+ * @throws the errors of `connect` and `request` of the client or connection.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { fileUri, remoteDigest } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a`, "abc");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir));
+ * server.serveForever();
+ * const sha256 = await remoteDigest(new Client(server.address), fileUri("a"));
+ * assertEquals(sha256.slice(0, 16), "ba7816bf8f01cfea");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export async function remoteDigest(
+  from: Client | Connection,
+  uri: string,
+  options?: RequestOptions,
+): Promise<string> {
+  checkUri(uri);
+  const signal = requestSignal(options);
+  using route = new Route("from", from, signal);
+  signal?.throwIfAborted();
+  return (await askDigest(route, uri)).sha256;
+}
+
+/**
+ * Requests the version of a file that a server has now, with its SHA-256.
+ *
+ * @param advice What to do if the server has no digest.
+ */
+export async function askDigest(
+  route: Route,
+  uri: string,
+  advice?: string,
+): Promise<Version & { readonly sha256: string }> {
+  const response = await route.request("HEAD", uri, { "want-repr-digest": WANT_SHA256 });
+  if (response.status !== 200) throw statusError("HEAD", uri, response);
+  const { etag, sha256 } = versionOf("HEAD", uri, response);
+  if (sha256 !== null) return { etag, sha256 };
+  const problem = "the server has no SHA-256 of it (repr-digest, RFC 9530)";
+  throw unexpectedResponse("HEAD", uri, advice === undefined ? problem : `${problem}; ${advice}`);
+}

@@ -1,0 +1,113 @@
+/** Directory entries, parsed piece by piece. */
+import { assertEquals, assertThrows } from "@std/assert";
+import { type DirectoryEntry, TransferError } from "@degu/degu/files";
+import { EntryParser } from "@degu/internal/files/entry_parser.ts";
+import fc from "fast-check";
+import { entry, NAMES } from "@degu/testing/directory_entries.ts";
+
+/** Adds the entries of a text, which comes in pieces of so many bytes, to a list. */
+function parse(text: string | Uint8Array, length = 7, parsed: DirectoryEntry[] = []) {
+  const parser = new EntryParser();
+  const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
+  for (let at = 0; at < bytes.length; at += length) {
+    // A piece is only valid until the next one.
+    const piece = bytes.slice(at, at + length);
+    for (const entry of parser.push(piece)) parsed.push(entry);
+    piece.fill(0);
+  }
+  parser.end();
+  return parsed;
+}
+
+Deno.test("entries written as JSON are read back, however the bytes are split", () => {
+  const makeEntry = fc.record({
+    name: fc.constantFrom(...NAMES, "}", "{", "[", '\\"}', "],"),
+    kind: fc.constantFrom("file" as const, "directory" as const),
+    size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
+    modified: fc.date({ noInvalidDate: true }),
+  });
+  const property = fc.property(
+    fc.array(makeEntry, { maxLength: 5 }),
+    fc.integer({ min: 1, max: 300 }),
+    fc.constantFrom(undefined, 1, "\t"),
+    (entries, cut, space) => {
+      assertEquals(parse(JSON.stringify(entries, null, space), cut), entries);
+    },
+  );
+  fc.assert(property, { numRuns: 200 });
+});
+
+Deno.test("an entry with an invalid name, kind, size or time is an error, and earlier ones are returned", () => {
+  const bad: Readonly<Record<string, unknown>>[] = [
+    ...["", ".", "..", "a/b", "a\0b", "x".repeat(256), "\ud800", 1, null, undefined].map((
+      name,
+    ) => ({ name })),
+    ...["symlink", "", "File", null, undefined, 1].map((kind) => ({ kind })),
+    ...[-1, 1.5, "1", null, undefined, 2 ** 53, 1e300].map((size) => ({ size })),
+    ...[
+      "",
+      "today",
+      "2024-05-06",
+      "2024-05-06T07:08:09Z",
+      "2024-13-06T07:08:09.123Z",
+      0,
+      null,
+      undefined,
+    ]
+      .map((modified) => ({ modified })),
+    { more: { name: "a" } },
+    { more: ["a"] },
+    { more: "x".repeat(4096) },
+  ];
+  for (const fields of bad) {
+    const good = entry({ name: "good" });
+    const text = JSON.stringify([good, entry(fields)]);
+    const parsed: DirectoryEntry[] = [];
+    const error = assertThrows(() => parse(text, 7, parsed), TransferError, "bad entry");
+    const names = parsed.map(({ name }) => name);
+    assertEquals([error.code, names], ["BAD_LIST", ["good"]], text.slice(0, 200));
+  }
+});
+
+Deno.test("anything that is not an array of objects is an error", () => {
+  const e = JSON.stringify(entry());
+  const texts = [
+    "",
+    " ",
+    "{}",
+    "null",
+    e,
+    "[",
+    "[,]",
+    `[${e}`,
+    `[${e},`,
+    `[${e},]`,
+    `[${e}${e}]`,
+    `[${e}]]`,
+    `[${e}]x`,
+    `[1]`,
+    `["a"]`,
+    `[[${e}]]`,
+    `[null]`,
+    `[{"a":1 "b":2}]`,
+    `[{]`,
+    `[}]`,
+    "[]]",
+    "[] []",
+    "\ufeff[]",
+    "[{",
+    `[{"a`,
+    "[\v]",
+    `[${e.replace("file", "fi\\le")}]`,
+  ];
+  for (const text of texts) {
+    const error = assertThrows(() => parse(text), TransferError);
+    assertEquals(error.code, "BAD_LIST", text);
+  }
+  for (const text of ["[]", " [ ] \n", "\t[\r\n]"]) assertEquals(parse(text), []);
+  const long = "é".repeat(127);
+  const escaped = JSON.stringify([entry({ name: long })]).replaceAll("é", "\\u00e9");
+  assertEquals(parse(escaped).map(({ name }) => name), [long]);
+  const bytes = new Uint8Array([0x5b, 0x7b, 0x22, 0xff, 0x22, 0x7d, 0x5d]);
+  assertThrows(() => parse(bytes), TransferError, "not JSON");
+});

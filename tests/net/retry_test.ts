@@ -1,0 +1,82 @@
+/** Calls that are made again. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { FakeTime } from "@std/testing/time";
+import { retry, type RetryOptions } from "@degu/degu/files";
+
+const lost = () => new Deno.errors.ConnectionReset("lost");
+
+/** Lets what waits for nothing run, and so much time pass. */
+async function pass(time: FakeTime, milliseconds: number): Promise<void> {
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+  time.tick(milliseconds);
+}
+
+/** Runs a call that fails as often as told; resolves to its waits, and whether it has succeeded at last. */
+async function run(failures: number, options: RetryOptions = {}, error: () => unknown = lost) {
+  using time = new FakeTime();
+  const waits: number[] = [];
+  let left = failures;
+  const result = retry(
+    () => left-- > 0 ? Promise.reject(error()) : Promise.resolve("done"),
+    { ...options, onRetry: ({ delay }) => waits.push(delay) },
+  ).catch((error) => error.message);
+  for (let i = 0; i < 10; i++) await pass(time, 60_000);
+  return [await result, waits];
+}
+
+Deno.test("a call is retried three times, with doubling delays", async () => {
+  assertEquals(await run(0), ["done", []]);
+  assertEquals(await run(3), ["done", [1000, 2000, 4000]]);
+  assertEquals(await run(4), ["lost", [1000, 2000, 4000]]);
+  assertEquals(await run(1, { retries: 0 }), ["lost", []]);
+  assertEquals(await run(2, { delay: 40_000 }), ["done", [40_000, 60_000]]);
+  assertEquals(await run(1, {}, () => new Deno.errors.NotFound("none")), ["none", []]);
+});
+
+Deno.test("attempts are counted from zero after each progress", async () => {
+  using time = new FakeTime();
+  const numbers: number[] = [];
+  let calls = 0;
+  const result = retry((moved) => {
+    if (++calls === 3) moved();
+    return Promise.reject(lost());
+  }, { onRetry: ({ number }) => numbers.push(number) }).catch((error) => error.message);
+  for (let i = 0; i < 10; i++) await pass(time, 60_000);
+  assertEquals([await result, numbers], ["lost", [1, 2, 1, 2, 3]]);
+});
+
+Deno.test("a signal ends the wait, and no further call is made", async () => {
+  using time = new FakeTime();
+  const controller = new AbortController();
+  const { signal } = controller;
+  let calls = 0;
+  const attempt = () => {
+    calls++;
+    return Promise.reject(lost());
+  };
+  const result = retry(attempt, { signal }).catch((error) => error.message);
+  await pass(time, 500);
+  controller.abort(new Error("stop"));
+  assertEquals([await result, calls], ["stop", 1]);
+  await assertRejects(() => retry(attempt, { signal }), Error, "stop");
+  assertEquals(calls, 1);
+});
+
+Deno.test("arguments are checked", async () => {
+  const attempt = () => Promise.resolve();
+  const wrong = [{ retries: "3" }, { delay: null }, { signal: {} }, { onRetry: 1 }, { other: 1 }];
+  for (const options of wrong) {
+    await assertRejects(() => retry(attempt, options as RetryOptions), TypeError);
+  }
+  for (const options of [{ retries: -1 }, { retries: 1001 }, { delay: 60_001 }, { delay: 0.5 }]) {
+    await assertRejects(() => retry(attempt, options), RangeError);
+  }
+  await assertRejects(() => retry(null as unknown as typeof attempt), TypeError);
+});
+
+Deno.test("a signal that onRetry itself aborts ends the wait at once", async () => {
+  const stop = new AbortController();
+  const onRetry = () => stop.abort(new Error("stop"));
+  const options = { delay: 60_000, signal: stop.signal, onRetry };
+  await assertRejects(() => retry(() => Promise.reject(lost()), options), Error, "stop");
+});
