@@ -6,6 +6,8 @@
  */
 
 import process from "node:process";
+import { endToEndHeaders } from "@degu/internal/applib/hop_by_hop.ts";
+import type { HeaderDict } from "@degu/degu/base";
 import { ChunkScanner } from "@degu/internal/base/wire/chunk.ts";
 import { ChunkedBody } from "@degu/internal/base/body/chunked_body.ts";
 import { PreambleReader } from "@degu/internal/net/preamble_reader.ts";
@@ -48,6 +50,21 @@ async function settle(work: () => unknown): Promise<void> {
 }
 
 const PREAMBLE = 32000, CHUNK_LINE = 4000;
+
+/** Headers whose `connection` is one half of the text, and that are as many as fit in the other half. */
+export const namedHeaders: Target = {
+  long: PREAMBLE,
+  make(text) {
+    const half = Math.floor(text.length / 2);
+    const headers: HeaderDict = { connection: text.slice(0, half) };
+    for (let i = 0, size = 0; size < half; i++) {
+      const name = `x-${i}`;
+      headers[name] = "1";
+      size += `${name}: 1\r\n`.length;
+    }
+    return () => endToEndHeaders(headers);
+  },
+};
 
 /** What is measured, by the first character of the input. */
 const TARGETS: readonly Target[] = [
@@ -97,6 +114,7 @@ const TARGETS: readonly Target[] = [
   },
   { long: PREAMBLE, make: (text) => () => parseReprDigest(text) },
   { long: PREAMBLE, make: (text) => () => parseWantReprDigest(text) },
+  namedHeaders,
 ];
 
 async function receivePreamble(preambles: PreambleReader): Promise<void> {
@@ -138,8 +156,17 @@ function pump(before: string, part: string, after: string, length: number): stri
 const line = (random: Random) => chunkLine(random.below(20), random);
 const GRAMMARS = [
   ...[requestPreamble, responsePreamble, uri, line, line, requestPreamble, chunks],
-  ...[digests, digests],
+  ...[digests, digests, connectionOptions],
 ];
+
+/** What `connection` names. */
+function connectionOptions(random: Random): string {
+  const names = Array.from(
+    { length: 1 + random.below(4) },
+    () => random.pick(["close", "x-1", `x-${random.below(2000)}`, "a", ""]),
+  );
+  return names.join(random.pick([",", ", ", " , "]));
+}
 
 /** Members of `repr-digest` and `want-repr-digest`. */
 function digests(random: Random): string {
