@@ -28,6 +28,9 @@ Deno.test("a client of a peer is found by name, id or peer object, and works lik
     assertEquals(client.host, `127.0.0.1:${server.address[1]}`);
     assertEquals([client.timeout, client.options.headers], [7, { a: "b" }]);
     await assertWorks(client);
+    // As they are read, without a cast.
+    const { addresses } = (await viewer.peer("camera"))!;
+    await assertWorks(await viewer.client(peer, { addresses }));
   }
 });
 
@@ -56,7 +59,12 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   await assertRejects(() => client("camera", null), TypeError);
   await assertRejects(() => client("camera", { addresses: "a" }), TypeError, "addresses");
   await assertRejects(() => client("camera", { addresses: [] }), RangeError, "addresses");
-  await assertRejects(() => client("camera", { addresses: [["a"]] }), TypeError);
+  await assertRejects(() => client("camera", { addresses: [["a"]] }), TypeError, "addresses[0]: ");
+  await assertRejects(
+    () => client("camera", { addresses: [["a", 0]] }),
+    RangeError,
+    "addresses[0][1]",
+  );
 });
 
 Deno.test("if no address is known the error says so, and an address can be passed", async () => {
