@@ -4,18 +4,15 @@ import type { Address } from "@degu/degu/base";
 import { Body, type BodyOut, ConnectionClosedError, EmptyPreambleError } from "@degu/degu/base";
 import { Client, type Connection, type Socket } from "@degu/degu/client";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer, untilRefused, within } from "@degu/testing/raw_peer.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 
 const encoder = new TextEncoder();
 
-/** Addresses where nobody listens. */
+/** An address where nobody listens. */
 async function deadAddress(): Promise<readonly [string, number]> {
-  const server = new RawServer();
-  server[Symbol.dispose]();
-  assert(typeof server.address !== "string");
-  await untilRefused(server.address);
-  return server.address;
+  return ["127.0.0.1", await unusedPort()];
 }
 
 Deno.test("an error of connecting keeps its class and code, and names the address and what to check", async (t) => {

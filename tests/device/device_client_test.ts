@@ -80,7 +80,7 @@ Deno.test("if no address is known the error says so, and an address can be passe
 Deno.test("connect reads the stored peer again", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
-  await setup.at([setup.dead()]);
+  await setup.at([await setup.dead()]);
   const client = await viewer.client("camera");
   await assertRejects(() => client.connect(), Deno.errors.ConnectionRefused);
   await setup.at([setup.server.address]);
@@ -91,7 +91,7 @@ Deno.test("an impostor or a dead address among good ones costs little time, and 
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   const mute = setup.mute();
-  for (const bad of [setup.dead(), await setup.impostor(), mute.address]) {
+  for (const bad of [await setup.dead(), await setup.impostor(), mute.address]) {
     const client = await viewer.client("camera", { addresses: [bad, server.address] });
     await assertWorks(client);
   }
@@ -120,7 +120,7 @@ Deno.test("if all addresses fail, the most informative error is thrown", async (
   await using setup = await setUpClient();
   const { viewer } = setup;
   const impostor = await setup.impostor();
-  const addresses = [setup.dead(), impostor, setup.dead()];
+  const addresses = [await setup.dead(), impostor, await setup.dead()];
   const client = await viewer.client("camera", { addresses });
   using rejections = unhandledRejections();
   const error = await assertRejects(() => client.connect(), TlsError);
@@ -128,7 +128,7 @@ Deno.test("if all addresses fail, the most informative error is thrown", async (
   assertInstanceOf(error.cause, AggregateError);
   assertEquals(error.cause.errors.length, 3);
   assertMatch(error.message, /2 more/);
-  const dead = await viewer.client("camera", { addresses: [setup.dead()] });
+  const dead = await viewer.client("camera", { addresses: [await setup.dead()] });
   await assertRejects(() => dead.connect(), Deno.errors.ConnectionRefused);
   assertEquals(rejections.reasons, []);
 });

@@ -4,6 +4,7 @@ import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
 import { addressOf, introductionOf, makeDevices, pair } from "@degu/testing/pairing.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 
@@ -123,11 +124,11 @@ Deno.test("the port is free when the pairing has resolved, and after close", asy
   await using invitation = await camera.invite({ listen: QUIET });
   const [hostname, port] = addressOf(invitation);
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
-  Deno.listen({ hostname, port }).close();
+  (await listenAgain(() => Deno.listen({ hostname, port }))).close();
   await using other = await camera.invite({ listen: QUIET });
   const [, otherPort] = addressOf(other);
   await other.close();
-  Deno.listen({ hostname, port: otherPort }).close();
+  (await listenAgain(() => Deno.listen({ hostname, port: otherPort }))).close();
   await assertRejects(() => other.paired, ConnectionClosedError, "the invitation was closed");
 });
 
@@ -146,7 +147,7 @@ Deno.test("an invitation expires in time even if the clock changes, and frees it
       const took = performance.now() - started;
       assert(took > 990 && took < 30_000, `it took ${took} ms`);
       const [hostname, port] = addressOf(invitation);
-      Deno.listen({ hostname, port }).close();
+      (await listenAgain(() => Deno.listen({ hostname, port }))).close();
     } finally {
       Date.now = now;
     }

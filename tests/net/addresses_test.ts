@@ -7,6 +7,7 @@ import { peerAddress } from "@degu/internal/net/addresses.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
@@ -116,7 +117,7 @@ for (const { name, available, start } of plainKinds) {
         const serving = server.serveForever();
         server.close();
         await serving;
-        const again = serve(ok, {}, address);
+        const again = await listenAgain(() => serve(ok, {}, address));
         assertEquals(again.address, address);
         assertEquals((await client.request("GET", "/")).status, 200);
         await again[Symbol.asyncDispose]();
