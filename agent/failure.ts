@@ -60,6 +60,9 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   NOT_TLS: "another program answers there: check the address and the port",
 };
 
+/** TLS errors that say nothing of this device or its trust: nobody has refused. */
+const NOT_REFUSED: readonly TlsErrorCode[] = ["CLOSED", "NOT_TLS"];
+
 /** What to do if the peer hangs up. */
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just been stopped; if this device is missing in " +
@@ -84,12 +87,18 @@ const UNKNOWN_NAME: readonly unknown[] = ["ENOTFOUND", "EAI_AGAIN"];
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Failure) return error.exitCode;
   if (error instanceof Interrupted) return INTERRUPTED;
-  if (error instanceof TlsError) return error.code === "CLOSED" ? FAILED : REFUSED;
+  if (error instanceof TlsError) {
+    return NOT_REFUSED.includes(error.code) ? FAILED : REFUSED;
+  }
   return error instanceof EmptyPreambleError ? REFUSED : FAILED;
 }
 
 /** What to tell the user about an error: what happened, and what to do. */
 export function explain(error: unknown): string {
+  const path = systemPathOf(error);
+  if (path !== null) {
+    return `${path} is of the system, and Deno keeps programs away from it: choose another path`;
+  }
   const hint = hintOf(error);
   return hint === undefined ? reasonOf(error) : `${reasonOf(error)}; ${hint}`;
 }
@@ -110,6 +119,12 @@ function hintOf(error: unknown): string | undefined {
   if (error instanceof EmptyPreambleError) return FORGOTTEN_HINT;
   if (error instanceof Deno.errors.NotCapable) return "docs/agent.md has the flags of each command";
   return noAddressAnswers(error) ? UNREACHABLE_HINT : undefined;
+}
+
+/** The path, in quotes, that Deno lets only programs use which may do everything: in /proc, /sys or /dev. */
+function systemPathOf(error: unknown): string | null {
+  if (!(error instanceof Deno.errors.NotCapable)) return null;
+  return /^Requires all access to (".*"), /s.exec(error.message)?.[1] ?? null;
 }
 
 /** Why each address failed, without the library's advice, which is meant for programs. */

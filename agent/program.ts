@@ -42,11 +42,14 @@ const DESCRIPTION =
   `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
 
 The first minute, on two machines in one network:
-  both$ degu init
-  one$  degu serve --share ~/Pictures --inbox ~/Inbox
-  one$  degu invite              (in another terminal: prints a line)
-  two$  degu join -              (paste the line)
-  two$  degu get -r one:holiday  (or: ls, put, sync)`;
+  one$ degu init --name one
+  one$ degu serve --inbox ~/Inbox
+  one$ degu invite                  (in another terminal; prints a line)
+  two$ degu init --name two
+  two$ degu join -                  (paste the line, press Enter)
+  two$ echo hello > hello.txt
+  two$ degu put hello.txt one:
+Now the file is in ~/Inbox of the first one. With --share DIR it can be the other way round: ls, get, sync.`;
 
 /**
  * Runs the program.
@@ -108,6 +111,14 @@ export function makeProgram(run: Run): Command {
   return program;
 }
 
+/** What other programs, and people, call the commands. */
+const OTHER_NAMES: Readonly<Record<string, string>> = {
+  ...{ send: "put", push: "put", upload: "put", receive: "get", pull: "get", download: "get" },
+  ...{ fetch: "get", copy: "get or degu put", cp: "get or degu put", scp: "get or degu put" },
+  ...{ list: "ls", dir: "ls", delete: "rm", remove: "rm", mirror: "sync", rsync: "sync" },
+  ...{ pair: "invite or degu join", share: "serve", start: "serve", devices: "peers" },
+};
+
 /** The command line is wrong, or asks for no more than help or the version. */
 class WrongUsage extends Error {
   readonly exitCode: number;
@@ -116,8 +127,12 @@ class WrongUsage extends Error {
     const names = command.parent === null
       ? [command.name()]
       : [command.parent.name(), command.name()];
+    const [, unknown = ""] = /^error: unknown command '(.*?)'/.exec(message) ?? [];
+    const meant = Object.hasOwn(OTHER_NAMES, unknown) ? OTHER_NAMES[unknown] : undefined;
     const problem = message === "(outputHelp)"
       ? "a command is missing, or there is none of that name"
+      : meant !== undefined
+      ? `unknown command '${unknown}' (that is degu ${meant})`
       : message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
     super(`${problem}; "${names.join(" ")} --help" explains it`);
     this.exitCode = exitCode === 0 ? 0 : USAGE;

@@ -4,11 +4,20 @@
  * @module
  */
 
-import { sep } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 import { FAILED, Failure, USAGE } from "./failure.ts";
 
+/** A directory to serve. */
+export interface ServedDirectory {
+  /** Its real path. */
+  readonly path: string;
+  /** Whether it is new. */
+  readonly isMade: boolean;
+}
+
 /**
- * Checks the directory of `--share` or `--inbox`; returns its real path.
+ * Checks the directory of `--share` or `--inbox`. An inbox that is not there is made, for its owner alone, if the directory
+ * that it is to be in is there.
  *
  * @throws {Failure} if there is no such directory, if the permission to write to an inbox is missing, or if the
  * device itself is in it, or it in the device: peers could read its keys.
@@ -17,12 +26,14 @@ export async function checkServed(
   option: "--share" | "--inbox",
   dir: string,
   home: string,
-): Promise<string> {
-  const real = await realDirectory(option, dir);
+): Promise<ServedDirectory> {
+  const there = await realDirectory(option, dir);
+  const path = there ?? await pathToMake(option, dir);
   const device = await Deno.realPath(home);
-  if (!isIn(device, real) && !isIn(real, device)) {
-    if (option === "--inbox") checkWritable(real);
-    return real;
+  if (!isIn(device, path) && !isIn(path, device)) {
+    if (option === "--inbox") checkWritable(path);
+    if (there === null) await Deno.mkdir(path, { mode: 0o700 });
+    return { path, isMade: there === null };
   }
   throw new Failure(
     USAGE,
@@ -40,18 +51,26 @@ function checkWritable(path: string): void {
   );
 }
 
-async function realDirectory(option: string, dir: string): Promise<string> {
+/** The real path of a directory; `null` if nothing is there. */
+async function realDirectory(option: string, dir: string): Promise<string | null> {
   try {
     const real = await Deno.realPath(dir);
     if ((await Deno.stat(real)).isDirectory) return real;
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Failure(
-      FAILED,
-      `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`,
-    );
+    if (error instanceof Deno.errors.NotFound) return null;
+    if (!(error instanceof Deno.errors.NotADirectory)) throw error;
   }
   throw new Failure(FAILED, `${option}: ${dir} is no directory`);
+}
+
+/** Where an inbox is made: in a directory that is there, as a typing error in a path should not make a tree. */
+async function pathToMake(option: string, dir: string): Promise<string> {
+  const parent = await realDirectory(option, dirname(dir));
+  if (option === "--inbox" && parent !== null) return join(parent, basename(dir));
+  throw new Failure(
+    FAILED,
+    `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`,
+  );
 }
 
 /** Whether a real path is that of a directory, or in it. */

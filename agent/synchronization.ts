@@ -73,7 +73,7 @@ export class Synchronization {
   #report({ conflicts, keeps }: SyncPlan): void {
     const { source, target, sourceName, targetName } = this.#sides;
     for (const { names, problem } of source.skipped) {
-      this.#transfers.warn(`${sourceName(names)}: left out: ${problem}`);
+      this.#transfers.warn(`${sourceName(names)}: skipped: ${problem}`);
     }
     for (const { names, problem } of source.failed) {
       this.#transfers.fail(sourceName(names), problem);

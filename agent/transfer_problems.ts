@@ -19,8 +19,15 @@ export function alreadyThere(): NotMoved {
   return new NotMoved(ALREADY_THERE);
 }
 
+const IS_ELSEWHERE = "it is a directory by now: run the same command again";
+
 /** What the statuses mean if the peer was asked to send a file. */
 const GET_PROBLEMS: Readonly<Record<number, string>> = {
+  301: IS_ELSEWHERE,
+  302: IS_ELSEWHERE,
+  303: IS_ELSEWHERE,
+  307: IS_ELSEWHERE,
+  308: IS_ELSEWHERE,
   403: "the peer may not read it",
   404: "it is not there any more",
 };
@@ -46,6 +53,9 @@ const DELETE_PROBLEMS: Readonly<Record<number, string>> = {
   409: "the directory is not empty: remove first what is in it",
 };
 
+/** The advice of the library for programs: this one always verifies. */
+const PROGRAMMERS_ADVICE = /[;:] call again with verify: false to skip the check$/;
+
 const PROBLEMS = { get: GET_PROBLEMS, put: PUT_PROBLEMS, delete: DELETE_PROBLEMS };
 
 /** What was to be done with a file. */
@@ -61,11 +71,16 @@ export function explainTransfer(error: unknown, direction: Direction): string {
     case "DISK_FULL":
       return "this device has no space left, or its quota is reached: free some and run the same command again";
     case "CHANGED":
-      return "it changed while it was moved: run the same command again";
+      return "it changed while it was copied: run the same command again";
     case "DIGEST_MISMATCH":
       return "what arrived is not what was sent: run the same command again";
     case "IN_USE":
       return "another download to the same file is under way: wait for it";
+    case "UNEXPECTED_RESPONSE":
+      return error.message.replace(
+        PROGRAMMERS_ADVICE,
+        "; is another version of degu running there?",
+      );
     default:
       return error.message;
   }

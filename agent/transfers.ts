@@ -123,7 +123,7 @@ export class Transfers implements Disposable {
     );
     await Promise.all(workers);
     if (this.#context.signal.aborted) {
-      this.note("what has been moved is kept: run the same command again to continue");
+      this.note("what has been copied is kept: run the same command again to continue");
       this.#context.signal.throwIfAborted();
     }
     stopping.signal.throwIfAborted();
@@ -152,7 +152,7 @@ export class Transfers implements Disposable {
     this.#done(job, result);
   }
 
-  /** The error that ends the command; what was moved stays. */
+  /** The error that ends the command; what was copied stays. */
   #ending({ name, object }: Job, error: unknown): Failure {
     const problem = explainTransfer(error, this.#direction);
     const { output } = this.#context;
@@ -240,11 +240,11 @@ export class Transfers implements Disposable {
     this[Symbol.dispose]();
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
-    const moved = `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}${time}`;
+    const moved = `${counted(this.#movedFiles, "file")} copied, ${formatBytes(this.#moved)}${time}`;
     const isInVain = this.#movedFiles === 0 && this.#failed > 0;
     const parts = [
       ...(dryRun || isInVain ? [] : [moved]),
-      ...(this.#unchanged > 0 ? [`${this.#unchanged} there already`] : []),
+      ...(this.#unchanged > 0 ? [`${this.#unchanged} up to date`] : []),
       ...more,
     ];
     const { output } = this.#context;
@@ -255,7 +255,7 @@ export class Transfers implements Disposable {
       output.error(
         `${
           counted(this.#failed, "error")
-        }: see above; what was moved stays, and running the same ` +
+        }: see above; what was copied stays, and running the same ` +
           "command again continues with the rest",
       );
     }

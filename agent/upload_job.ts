@@ -47,7 +47,8 @@ export function uploadJob(plan: UploadPlan): Job {
       if (there !== null && !replace && there.size !== size) throw alreadyThere();
       const uri = files.uri(names);
       const result = await upload(target, path, uri, { ...options, replace, modified });
-      return there !== null && !replace ? null : result;
+      const wasThere = there !== null && (!replace || there.size === size && result.bytes === 0);
+      return wasThere ? null : result;
     },
   };
 }

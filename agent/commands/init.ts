@@ -37,7 +37,7 @@ async function init(context: Context, given: string | undefined): Promise<void> 
   const { id } = device;
   output.result(`${device.name} ${id}`, { name: device.name, id, home });
   output.note(
-    `made in ${home}; next: "degu invite" here and "degu join -" on the other device, or the other way round`,
+    `created ${home}; to pair, run "degu invite" on one device and "degu join -" on the other`,
   );
 }
 

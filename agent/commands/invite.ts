@@ -12,7 +12,9 @@ import {
   addExamples,
   notOfThisMachine,
   optionMessage,
+  parseListenAddress,
   parseSeconds,
+  parseServingAddress,
   type Run,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
@@ -45,11 +47,13 @@ export function addInvite(program: Command, run: Run): void {
     command,
     "--listen <address>",
     "where to wait for the other device; can be repeated (default: every address, any port)",
+    parseListenAddress,
   );
   addAddresses(
     command,
     "--serving <address>",
     'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
+    parseServingAddress,
   );
   command.action((options: Options, command: Command) =>
     run(command, (context) => invite(context, options))

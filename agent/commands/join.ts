@@ -7,7 +7,13 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { type Address, DeguError, formatAddress } from "../../base.ts";
 import type { Device, JoinOptions, Peer } from "../../device.ts";
-import { addAddresses, addExamples, optionMessage, type Run } from "../commands.ts";
+import {
+  addAddresses,
+  addExamples,
+  optionMessage,
+  parseServingAddress,
+  type Run,
+} from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { FAILED, Failure, noAddressAnswers, REFUSED, USAGE } from "../failure.ts";
 import { readLine } from "../line_input.ts";
@@ -33,6 +39,7 @@ export function addJoin(program: Command, run: Run): void {
     command,
     "--serving <address>",
     'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
+    parseServingAddress,
   );
   command.action((line: string, options: Options, command: Command) =>
     run(command, (context) => join(context, line, options))

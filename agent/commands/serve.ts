@@ -13,6 +13,7 @@ import {
   addExamples,
   DEFAULT_PORT,
   notOfThisMachine,
+  parseListenAddress,
   parseOnce,
   type Run,
 } from "../commands.ts";
@@ -41,13 +42,14 @@ export function addServe(program: Command, run: Run): void {
     .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
     .option(
       "--inbox <dir>",
-      "a directory that they can read, write and delete in: put, rm, sync",
+      "a directory that they can read, write and delete in: put, rm, sync; made if it is not there",
       parseOnce,
     );
   addAddresses(
     command,
     "--listen <address>",
     `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
+    parseListenAddress,
   );
   command.option("--announce", "let peers find this device on the local network (mDNS)");
   command.action((options: Options, command: Command) =>
@@ -80,15 +82,14 @@ async function serve(context: Context, options: Options): Promise<void> {
 }
 
 async function readServed(
-  { home }: Context,
+  { home, output }: Context,
   { name }: Device,
   { share, inbox }: Options,
 ): Promise<Served> {
-  return {
-    name,
-    share: share === undefined ? null : await checkServed("--share", share, home),
-    inbox: inbox === undefined ? null : await checkServed("--inbox", inbox, home),
-  };
+  const shared = share === undefined ? null : await checkServed("--share", share, home);
+  const taking = inbox === undefined ? null : await checkServed("--inbox", inbox, home);
+  if (taking?.isMade === true) output.note(`created ${taking.path}`);
+  return { name, share: shared?.path ?? null, inbox: taking?.path ?? null };
 }
 
 /** Listens on all addresses; resolves when they are bound. */

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   optionMessage,
   parseAddressOption,
@@ -31,6 +31,8 @@ Deno.test("an invalid address is refused with a description of what is needed", 
     const { message } = assertThrows(() => parseAddressOption(text), Error);
     assert(!message.startsWith("address"), message);
   }
+  const { message } = assertThrows(() => parseAddressOption("fe80::1"), Error);
+  assertStringIncludes(message, "write it as in fe80::1%eth0");
 });
 
 Deno.test("seconds are decimal digits", () => {

@@ -18,6 +18,8 @@ Deno.test("the exit code of an error depends on its meaning", () => {
     [new TlsError("UNTRUSTED", "x"), 3],
     [new TlsError("REFUSED_BY_PEER", "x"), 3],
     [new TlsError("CLOSED", "x"), 1],
+    [new TlsError("NOT_TLS", "x"), 1], // nobody has refused
+
     [new EmptyPreambleError(), 3],
     [new DeguError("x"), 1],
     [new Deno.errors.ConnectionRefused("x"), 1],
@@ -43,6 +45,12 @@ Deno.test("a message says what to do next", () => {
     ],
     [new Deno.errors.TimedOut("why"), /^no address answers: why; /],
     [new Deno.errors.NotCapable("why"), /^why; docs\/agent\.md has the flags/],
+    [
+      new Deno.errors.NotCapable(
+        'Requires all access to "/proc", run again with the --allow-all flag',
+      ),
+      /^"\/proc" is of the system, .*: choose another path$/,
+    ],
     [new Error("why"), /^why$/],
     ["why", /^why$/],
   ] as const;

@@ -49,6 +49,21 @@ Deno.test("the help command prints help, too", async () => {
 Deno.test("a usage error is one line that refers to the help, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
     [["inti"], /unknown command 'inti' \(Did you mean init\?\); "degu --help"/],
+    [["send", "a", "one:"], /unknown command 'send' \(that is degu put\); "degu --help"/],
+    [["receive", "one:a"], /unknown command 'receive' \(that is degu get\);/],
+    [["copy"], /unknown command 'copy' \(that is degu get or degu put\);/],
+    [["push"], /unknown command 'push' \(that is degu put\);/],
+    [["pull"], /unknown command 'pull' \(that is degu get\);/],
+    [["constructor"], /unknown command 'constructor'; /],
+    [
+      ["serve", "--listen", "nonsense"],
+      /'--listen <address>'.* an IP address of this machine.*"degu serve/,
+    ],
+    [["invite", "--listen", "localhost:0"], /'--listen <address>'.* an IP address.*"degu invite/],
+    [
+      ["invite", "--serving", "localhost:0"],
+      /'--serving <address>'.* from 1 to 65535.*"degu invite/,
+    ],
     [["frobnicate"], /unknown command 'frobnicate'; "degu --help"/],
     [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); "degu --help"/],
     [["--json"], /a command is missing, or .*; "degu --help"/],
@@ -60,7 +75,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     [["id", "x"], /too many arguments for 'id'.*; "degu id --help"/],
     [["join"], /missing required argument 'line'; "degu join --help"/],
     [["ping", "--address", "a b", "x"], /'a b' is invalid.*; "degu ping --help"/],
-    [["invite", "--seconds", "x"], /need a number of seconds.*; "degu invite --help"/],
+    [["invite", "--seconds", "x"], /must be a number of seconds.*; "degu invite --help"/],
     [["completions", "csh"], /Allowed choices are bash, zsh, fish.*; "degu completions --help"/],
     [["help", "x"], /"degu --help"/],
   ];

@@ -89,10 +89,10 @@ Deno.test({
     assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 80));
     // The cursor was never hidden, and the last line that is drawn is cleared.
     assert(!shown.includes("␛[?25l"), shown);
-    assertMatch(shown, /␛\[2K[^[]*1 file moved, 20\.0 MB in 0:\d\d/);
+    assertMatch(shown, /␛\[2K[^[]*1 file copied, 20\.0 MB in 0:\d\d/);
     assertEquals(screenOf(await getRaw("3")).map((line) => line.replace(/in .*/, "")), [
       `${files.here}/3`,
-      "1 file moved, 20.0 MB ",
+      "1 file copied, 20.0 MB ",
     ]);
     for (const option of ["--quiet", "--json"]) {
       assert(!(await get(option, option)).includes("␛"), option);

@@ -14,6 +14,20 @@ Deno.test("a status is explained by the operation", () => {
     "the directory is not empty: remove first what is in it",
   );
   assertEquals(explainTransfer(status(418), "get"), "status 418");
+  assertEquals(
+    explainTransfer(status(303), "get"),
+    "it is a directory by now: run the same command again",
+  );
+});
+
+Deno.test("the advice that the library has for programs is not passed on", () => {
+  const message = 'HEAD "/a": the server has no SHA-256 of it (repr-digest, RFC 9530)';
+  const advice = "call again with verify: false to skip the check";
+  const error = new TransferError("UNEXPECTED_RESPONSE", `${message}; ${advice}`);
+  assertEquals(
+    explainTransfer(error, "get"),
+    `${message}; is another version of degu running there?`,
+  );
 });
 
 Deno.test("the next file is tried if only this one has failed", () => {
