@@ -9,7 +9,7 @@ import { printable } from "../files/printable.ts";
 import { fitText, widthOf } from "./fit_text.ts";
 import { columnsOfTerminal } from "./terminal_columns.ts";
 import { TransferRate } from "./transfer_rate.ts";
-import { formatBytes, formatDuration } from "./units.ts";
+import { formatBytes, formatDuration } from "./output.ts";
 
 /** How far all transfers of a command are. */
 export interface Progress {

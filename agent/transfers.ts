@@ -8,10 +8,10 @@ import type { Client, Connection } from "../client.ts";
 import { isTransient, type TransferOptions, type TransferResult } from "../files.ts";
 import type { Context } from "./context.ts";
 import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
+import { counted, formatBytes, formatDuration } from "./output.ts";
 import type { PeerConnections } from "./peer_connections.ts";
 import type { ProgressBar } from "./progress_bar.ts";
 import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
-import { formatBytes, formatDuration } from "./units.ts";
 
 /** How many files are moved at a time: while one waits for the disk, another is being transferred. */
 const AT_A_TIME = 4;
@@ -267,9 +267,4 @@ export class Transfers implements Disposable {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
   }
-}
-
-/** A number of things: `"1 file"`, `"2 files"`. */
-export function counted(count: number, thing: string): string {
-  return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }

@@ -19,7 +19,7 @@ import {
 } from "../commands.ts";
 import { type Context, loggerOf, openDevice } from "../context.ts";
 import { FAILED, Failure } from "../failure.ts";
-import { exchangeReporter } from "../serve_events.ts";
+import { ServeEvents } from "../serve_events.ts";
 import { ServeApp, type Served } from "../serve_app.ts";
 import { checkServed } from "../served_directory.ts";
 
@@ -29,6 +29,7 @@ interface Options {
   readonly inbox?: string;
   readonly listen?: Address[];
   readonly announce?: boolean;
+  readonly verbose?: boolean;
 }
 
 /** Adds `degu serve`. */
@@ -52,6 +53,7 @@ export function addServe(program: Command, run: Run): void {
     parseListenAddress,
   );
   command.option("--announce", "let peers find this device on the local network (mDNS)");
+  command.option("--verbose", "print a line for each file, not one for all that a peer does");
   command.action((options: Options, command: Command) =>
     run(command, (context) => serve(context, options))
   );
@@ -67,7 +69,11 @@ async function serve(context: Context, options: Options): Promise<void> {
   await using device = await openDevice(context);
   const served = await readServed(context, device, options);
   const app = new ServeApp(served, loggerOf(context));
-  const servers = await listen(context, device, app, options.listen);
+  using events = new ServeEvents(output, options);
+  const start: Listen = (address) => {
+    return device.listen(address, app, { onExchange: (exchange) => events.addExchange(exchange) });
+  };
+  const servers = await listen(start, options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
@@ -92,34 +98,23 @@ async function readServed(
   return { name, share: shared?.path ?? null, inbox: taking?.path ?? null };
 }
 
+/** Makes a server at an address. */
+type Listen = (address: Address) => DeviceServer;
+
 /** Listens on all addresses; resolves when they are bound. */
-async function listen(
-  context: Context,
-  device: Device,
-  app: ServeApp,
-  given: Address[] | undefined,
-): Promise<DeviceServer[]> {
-  if (given !== undefined) {
-    return await Promise.all(given.map((each) => bind(context, device, app, each)));
-  }
+async function listen(start: Listen, given: Address[] | undefined): Promise<DeviceServer[]> {
+  if (given !== undefined) return await Promise.all(given.map((each) => bind(start, each)));
   try {
-    return [await bind(context, device, app, ["::", DEFAULT_PORT])];
+    return [await bind(start, ["::", DEFAULT_PORT])];
   } catch (error) {
     // A machine without IPv6.
     if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
-    return [await bind(context, device, app, ["0.0.0.0", DEFAULT_PORT])];
+    return [await bind(start, ["0.0.0.0", DEFAULT_PORT])];
   }
 }
 
-async function bind(
-  context: Context,
-  device: Device,
-  app: ServeApp,
-  address: Address,
-): Promise<DeviceServer> {
-  const server = device.listen(address, app, {
-    onExchange: exchangeReporter(context.output),
-  });
+async function bind(start: Listen, address: Address): Promise<DeviceServer> {
+  const server = start(address);
   try {
     await server.ready;
     return server;

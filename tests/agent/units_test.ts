@@ -1,7 +1,7 @@
 /** Sizes and times as people read them. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { formatBytes, formatDuration } from "@degu/internal/agent/units.ts";
+import { formatBytes, formatDuration } from "@degu/internal/agent/output.ts";
 
 Deno.test("bytes are shown with a decimal unit and up to three digits", () => {
   const cases: [number, string][] = [
