@@ -9,7 +9,7 @@ import { type Address, formatAddress } from "../base.ts";
 import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
-import { findAddresses } from "./find.ts";
+import { findAddresses } from "./mdns/find.ts";
 import { nearNames } from "./near_names.ts";
 import { Output } from "./output.ts";
 

@@ -7,7 +7,7 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress } from "../../base.ts";
 import type { Device, DeviceServer } from "../../device.ts";
-import { announce } from "../announce.ts";
+import { announce } from "../mdns/announce.ts";
 import {
   addAddresses,
   addExamples,
