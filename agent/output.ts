@@ -114,3 +114,14 @@ export function formatDuration(seconds: number): string {
   const shown = parts[0] === 0 ? parts.slice(1) : parts;
   return shown.map((part, i) => i === 0 ? `${part}` : `${part}`.padStart(2, "0")).join(":");
 }
+
+const DEFAULT_COLUMNS = 80;
+
+/** How many columns the terminal has; 80 if there is no terminal or its width is unknown. */
+export function columnsOfTerminal(): number {
+  try {
+    return Deno.consoleSize().columns || DEFAULT_COLUMNS;
+  } catch {
+    return DEFAULT_COLUMNS;
+  }
+}

@@ -22,10 +22,19 @@ import { addRename } from "./commands/rename.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
-import { exitCodeOf, explain, FAILED, OutputClosed, USAGE } from "./failure.ts";
+import {
+  exitCodeOf,
+  explain,
+  FAILED,
+  INTERRUPTED,
+  Interrupted,
+  OutputClosed,
+  USAGE,
+} from "./failure.ts";
 import { Output } from "./output.ts";
-import { catchSignals } from "./signals.ts";
-import { VERSION } from "./version.ts";
+
+/** As in `deno.json`, which is not part of what a program loads. */
+const VERSION = "0.1.0";
 
 /** The commands, each of which adds itself, by the headings of the help. */
 const COMMANDS: readonly [
@@ -146,4 +155,31 @@ function report(output: Output, error: unknown): number {
   if (isUsage && error.exitCode === 0) return 0;
   output.error(isUsage ? error.message : explain(error));
   return isUsage ? error.exitCode : exitCodeOf(error);
+}
+
+/** Deno has no SIGTERM on Windows. */
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];
+
+/** The signals of the process, until disposed of. */
+export interface CaughtSignals extends Disposable {
+  /** Is aborted by the first one. */
+  readonly signal: AbortSignal;
+}
+
+/** Catches signals: the first one aborts what is under way, the second one ends the process. */
+export function catchSignals(): CaughtSignals {
+  const controller = new AbortController();
+  const listener = () => {
+    if (controller.signal.aborted) Deno.exit(INTERRUPTED);
+    controller.abort(new Interrupted());
+  };
+  for (const signal of SIGNALS) Deno.addSignalListener(signal, listener);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of SIGNALS) Deno.removeSignalListener(signal, listener);
+    },
+  };
 }

@@ -6,9 +6,9 @@
 
 import { isReservedName } from "../files/reserved.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
+import { nearNames } from "./context.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 import type { PeerConnections } from "./peer_connections.ts";
-import { nearNames } from "./near_names.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
 import { keyOf, type Tree, type TreeEntry, type TreeProblem, walkTree } from "./tree.ts";
 

@@ -10,8 +10,8 @@ import { localDigest } from "./local_digest.ts";
 import { counted } from "./output.ts";
 import { planSync, type SyncPlan, type SyncRules, type SyncStep } from "./sync_plan.ts";
 import type { SyncSides } from "./sync_sides.ts";
-import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
 import type { Transfers } from "./transfers.ts";
+import { type Direction, endsAll, explainTransfer } from "./failure.ts";
 
 /** How to synchronize. */
 export interface SyncOptions extends SyncRules {

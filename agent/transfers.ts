@@ -7,11 +7,18 @@
 import type { Client, Connection } from "../client.ts";
 import { isTransient, type TransferOptions, type TransferResult } from "../files.ts";
 import type { Context } from "./context.ts";
-import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
+import {
+  type Direction,
+  endsAll,
+  exitCodeOf,
+  explainTransfer,
+  FAILED,
+  Failure,
+  REFUSED,
+} from "./failure.ts";
 import { counted, formatBytes, formatDuration } from "./output.ts";
 import type { PeerConnections } from "./peer_connections.ts";
 import type { ProgressBar } from "./progress_bar.ts";
-import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
 
 /** How many files are moved at a time: while one waits for the disk, another is being transferred. */
 const AT_A_TIME = 4;

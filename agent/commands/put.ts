@@ -8,11 +8,10 @@ import { basename, dirname, join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
 import { makeDirectory } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
-import { explain, FAILED, Failure, USAGE } from "../failure.ts";
+import { type Context, nearNames, openDevice } from "../context.ts";
+import { endsAll, explain, explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
 import { statIfThere } from "../local_target.ts";
 import { pathBelow, readLocalTree } from "../local_tree.ts";
-import { nearNames } from "../near_names.ts";
 import { OwnDirectory } from "../own_directory.ts";
 import { openPeerFiles, type PeerFiles } from "../peer_files.ts";
 import {
@@ -21,7 +20,6 @@ import {
   parseRemotePath,
   type RemotePath,
 } from "../remote_path.ts";
-import { endsAll, explainTransfer } from "../transfer_problems.ts";
 import { type Job, Transfers } from "../transfers.ts";
 import { keyOf, leafDirectories } from "../tree.ts";
 import { uploadJob } from "../upload_job.ts";

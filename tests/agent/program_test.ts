@@ -1,7 +1,8 @@
-/** The command line, in processes without any permission. */
+/** The command line, in processes without any permission, and signals. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { runAgent } from "@degu/testing/agents.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 
 /** The commands, as the program knows them. */
@@ -99,3 +100,24 @@ Deno.test("a missing permission is named, with where it is documented", async ()
   assertEquals(code, 1);
   assertMatch(stderr, /XDG_STATE_HOME.*docs\/agent\.md has the flags/);
 });
+
+const SCRIPT = `import { catchSignals } from "./agent/program.ts";
+const signals = catchSignals();
+const { signal } = signals;
+signal.addEventListener("abort", () => console.log(signal.reason.name));
+console.log("ready");
+await new Promise((resolve) => setTimeout(resolve, 60_000));`;
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`the first ${signal} aborts, and the second one ends the process`, async () => {
+    const child = await spawnScript(SCRIPT, ["--no-check"]);
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    assertEquals((await lines.read()).value, "ready\n");
+    child.kill(signal);
+    assertEquals((await lines.read()).value, "Interrupted\n");
+    child.kill(signal);
+    assertEquals((await child.status).code, 130);
+    await lines.cancel();
+    await child.stderr.cancel();
+  });
+}

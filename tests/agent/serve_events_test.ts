@@ -5,7 +5,7 @@ import { FakeTime } from "@std/testing/time";
 import type { Exchange, Session } from "@degu/degu/server";
 import { OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
-import { ServeApp } from "@degu/internal/agent/serve_app.ts";
+import { ServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { type Action, ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { LOOPBACK } from "@degu/testing/device_clients.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
