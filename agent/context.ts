@@ -42,7 +42,7 @@ export interface CommonOptions {
 export function makeContext(
   options: CommonOptions,
   signal: AbortSignal,
-  streams: Streams,
+  streams: Streams = Deno,
 ): Context {
   const { home, json = false, quiet = false, address = null, find = false } = options;
   const output = new Output({ json, quiet, streams });

@@ -226,15 +226,27 @@ export class AgentHomes implements AsyncDisposable {
     return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...more];
   }
 
-  /** Runs a command of a device; besides its home it may use what the flags say. */
-  async run(name: string, args: readonly string[], flags: readonly string[] = [], stdin = "") {
+  /** Runs a command of a device in this process. */
+  async run(name: string, args: readonly string[]): Promise<AgentEnd> {
+    return await runAgentHere(["--home", this.at(name), ...args]);
+  }
+
+  /** Runs a command of a device in a process of its own; besides its home it may use what the flags say. */
+  async runAlone(
+    name: string,
+    args: readonly string[],
+    flags: readonly string[] = [],
+    stdin = "",
+  ): Promise<AgentEnd> {
     const options = { flags: this.flags(name, ...flags), stdin };
     return await runAgent(["--home", this.at(name), ...args], options);
   }
 
   /** Runs a command that has to succeed; returns what it has printed. */
   async must(name: string, args: readonly string[], flags: readonly string[] = [], stdin = "") {
-    const { code, stdout, stderr } = await this.run(name, args, flags, stdin);
+    const { code, stdout, stderr } = stdin === "" && flags.length === 0
+      ? await this.run(name, args)
+      : await this.runAlone(name, args, flags, stdin);
     assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
     return stdout;
   }
