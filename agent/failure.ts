@@ -168,8 +168,10 @@ const ALREADY_THERE = "another file of this name is there: replace it with --for
 
 /** What the statuses mean if a file was sent to the peer. */
 const PUT_PROBLEMS: Readonly<Record<number, string>> = {
+  400: "it was refused: if it changed while it was sent, run the same command again",
   403: "the peer refuses it: the name is reserved, or its inbox can't be written",
   404: "the peer refuses the name, or takes no files any more",
+  405: "the peer takes no files any more",
   409: "a directory has this name there, or a file has that of its directory",
   412: ALREADY_THERE,
   413: "it is larger than the peer accepts",
@@ -185,8 +187,7 @@ const DELETE_PROBLEMS: Readonly<Record<number, string>> = {
   409: "the directory is not empty: remove first what is in it",
 };
 
-/** The advice of the library for programs: this one always verifies. */
-const PROGRAMMERS_ADVICE = /[;:] call again with verify: false to skip the check$/;
+const IS_OTHER_VERSION = "; is another version of degu running there?";
 
 const PROBLEMS = { get: GET_PROBLEMS, put: PUT_PROBLEMS, delete: DELETE_PROBLEMS };
 
@@ -199,7 +200,7 @@ export function explainTransfer(error: unknown, direction: Direction): string {
   if (!(error instanceof TransferError)) return explain(error);
   switch (error.code) {
     case "STATUS":
-      return PROBLEMS[direction][error.status ?? 0] ?? error.message;
+      return PROBLEMS[direction][error.status ?? 0] ?? problemOf(error.status ?? 0);
     case "DISK_FULL":
       return "this device has no space left, or its quota is reached: free some and run the same command again";
     case "CHANGED":
@@ -208,14 +209,19 @@ export function explainTransfer(error: unknown, direction: Direction): string {
       return "what arrived is not what was sent: run the same command again";
     case "IN_USE":
       return "another download to the same file is under way: wait for it";
-    case "UNEXPECTED_RESPONSE":
-      return error.message.replace(
-        PROGRAMMERS_ADVICE,
-        "; is another version of degu running there?",
-      );
     default:
-      return error.message;
+      // What the library advises is for programs.
+      return error.message
+        .replace(/[;:] call again with verify: false to skip the check$/, IS_OTHER_VERSION)
+        .replaceAll("call again", "run the same command again");
   }
+}
+
+/** What a status means, whatever was to be done. */
+function problemOf(status: number): string {
+  return status >= 500
+    ? `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`
+    : `the peer has answered with status ${status}${IS_OTHER_VERSION}`;
 }
 
 /** Whether after an error the next file would fail as well: the peer can't be reached, or a disk is full. */
