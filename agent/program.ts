@@ -58,8 +58,7 @@ The first minute, on two machines in one network:
   two$ degu join -                  (paste the line, press Enter)
   two$ echo hello > hello.txt
   two$ degu put hello.txt one:
-Now the file is in ~/Inbox of one. What one serves with --share DIR, two can list
-and copy: degu ls one:, degu get -r one:holiday, degu sync one:holiday holiday`;
+Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, two can list, get and sync.`;
 
 /**
  * Runs the program.
