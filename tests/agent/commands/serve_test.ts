@@ -223,7 +223,11 @@ Deno.test("a path that is not a directory is refused with what to do", async () 
   await assertRejects(() => checkServed("--inbox", join(home, "inbox"), home), Failure, "keys");
   await assertRejects(() => checkServed("--inbox", join(file, "inbox"), home), Failure);
   await makeLinks({ [join(dir.path, "dangling")]: absent });
-  await assertRejects(() => checkServed("--inbox", join(dir.path, "dangling"), home), Error);
+  await assertRejects(
+    () => checkServed("--inbox", join(dir.path, "dangling"), home),
+    Failure,
+    "is no directory",
+  );
   assertEquals(await entries(dir.path), ["dangling", "file", "home"]);
   assertEquals(await entries(home), []);
   await assertRejects(() => checkServed("--inbox", file, home), Failure, "is no directory");
