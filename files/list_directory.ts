@@ -8,7 +8,7 @@ import type { Response } from "../base/app/message.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { checkDirectoryUri } from "./directory_uri.ts";
-import { type DirectoryEntry, EntryParser } from "./entry_parser.ts";
+import { type DirectoryEntry, EntryParser } from "./entries.ts";
 import { Route } from "./route.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 

@@ -1,9 +1,10 @@
 /**
- * Directory listings, parsed piece by piece.
+ * The entries of lists: of directories, and of trees. Both ends of a connection write and read them here.
  *
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { decodeText } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
 import { escapeName } from "./file_name.ts";
@@ -13,12 +14,58 @@ import { TransferError } from "./transfer_error.ts";
 export interface DirectoryEntry {
   /** The name, as it is on the disk: `escapeName` converts it to a component of a URI. */
   readonly name: string;
-  /** The kind of entry. */
-  readonly kind: "file" | "directory";
-  /** Bytes of a file; for a directory whatever its file system reports. */
+  /** The kind of entry; `"other"` can't be downloaded, for its `reason`. */
+  readonly kind: "file" | "directory" | "other";
+  /** Bytes of a file; for anything else whatever its server reports. */
   readonly size: number;
   /** When it was last changed. */
   readonly modified: Date;
+  /** Why an entry of the kind `"other"` can't be downloaded; other kinds have none. */
+  readonly reason?: OtherReason;
+}
+
+/**
+ * Why an entry can't be downloaded: `"link"`, a symbolic link to a directory, out of what is served, or to nothing;
+ * `"special"`, a FIFO, socket or device; `"unreadable"`, the server may not read or search it; `"name"`, a name that is
+ * not UTF-8 or too long to be requested, and then `name` is for messages only.
+ */
+export type OtherReason = "link" | "special" | "unreadable" | "name";
+
+/** An entry of a tree. */
+export interface TreeEntry extends DirectoryEntry {
+  /** The names from the root of the tree to the entry; the last one is `name`. */
+  readonly path: readonly string[];
+}
+
+/** The last element of the list of a tree: without it the list was cut. */
+export const TREE_END = '{"end":true}';
+
+/**
+ * Formats an element of a list.
+ *
+ * @param place The name of an entry of a directory, or the path of an entry of a tree.
+ */
+export function formatEntry(
+  place: { readonly name: string } | { readonly path: readonly string[] },
+  { kind, size, modified, reason }: Omit<DirectoryEntry, "name">,
+): string {
+  return JSON.stringify({ ...place, kind, size, modified, reason });
+}
+
+/**
+ * What a client has seen in a directory: the SHA-256 of its tree, in hexadecimal digits. A server that is asked to
+ * replace the directory compares it with what is there then.
+ *
+ * @param entries Everything in the directory, in any order, with paths that begin there.
+ */
+export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
+  const lines: string[] = [];
+  for (const { path, kind, size, modified } of entries) {
+    const version = kind === "file" ? [size, modified] : [0, ""];
+    lines.push(JSON.stringify([path, kind, ...version]));
+  }
+  // By code units, as `sort` does by itself.
+  return createHash("sha256").update(lines.sort().join("\n")).digest("hex");
 }
 
 /**
@@ -132,24 +179,38 @@ function parseEntry(bytes: Uint8Array): DirectoryEntry {
   return checkEntry(value);
 }
 
-function checkEntry({ name, kind, size, modified }: Record<string, unknown>): DirectoryEntry {
+const REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
+  "link",
+  "special",
+  "unreadable",
+  "name",
+]);
+
+function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
+  const { name, kind, size, modified, reason } = entry;
   if (typeof name !== "string") throw badEntry("it has no name");
   try {
-    escapeName(name);
+    if (reason !== "name") escapeName(name);
   } catch (error) {
     throw badEntry("its name can't be that of a file", error);
   }
-  if (kind !== "file" && kind !== "directory") throw badEntry(`${quote(name)} has a bad kind`);
+  if (kind !== "file" && kind !== "directory" && kind !== "other") {
+    throw badEntry(`${quote(name)} has a bad kind`);
+  }
+  if (kind === "other" ? !REASONS.has(reason) : reason !== undefined) {
+    throw badEntry(`${quote(name)} has a bad reason`);
+  }
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
     throw badEntry(`${quote(name)} has a bad size`);
   }
-  const date = parseDate(modified);
+  const date = parseTime(modified);
   if (date === null) throw badEntry(`${quote(name)} has a bad time`);
-  return { name, kind, size, modified: date };
+  if (kind !== "other") return { name, kind, size, modified: date };
+  return { name, kind, size, modified: date, reason: reason as OtherReason };
 }
 
-/** Reads a time in ISO 8601, in the one form that `toISOString` writes. */
-function parseDate(text: unknown): Date | null {
+/** Reads a time in ISO 8601, in the one form that `toISOString` writes; `null` if it is something else. */
+export function parseTime(text: unknown): Date | null {
   if (typeof text !== "string") return null;
   const date = new Date(text);
   return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
