@@ -28,7 +28,7 @@ export { FilesApp, type FilesOptions } from "./files/files_app.ts";
 export { escapeName, fileUri, unescapeName } from "./files/file_name.ts";
 export { download } from "./files/download.ts";
 export type { DirectoryEntry, OtherReason, TreeEntry } from "./files/entries.ts";
-export { listDirectory } from "./files/list_directory.ts";
+export { listDirectory, listTree } from "./files/list_tree.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
 export { deleteFile, makeDirectory } from "./files/remote_changes.ts";
 export { remoteDigest } from "./files/remote_digest.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { decodeText } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
@@ -73,6 +74,12 @@ export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
  * limit everything that a peer sends could be buffered.
  */
 const MAX_ENTRY_BYTES = 4096;
+/** Bytes of a path: no system opens a longer one. */
+export const MAX_PATH_BYTES = 4096;
+/** Bytes of one entry of a tree: each byte of its path may be escaped with six. */
+const MAX_TREE_ENTRY_BYTES = 32768;
+/** White space between two entries: more of it than any program writes, and without a limit it would have no end. */
+const MAX_SPACE_BYTES = 65536;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -83,23 +90,45 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
 /** What may follow in the array, besides white space. */
-type Expected = "[" | "entry or ]" | "entry" | ", or ]" | "nothing";
+type Expected = "[" | "entry or ]" | "entry" | ", or ]" | "]" | "nothing";
 
 /** Parses a JSON array of entries that arrives in pieces, and buffers at most one entry. */
-export class EntryParser {
+export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
+  /** Makes an entry of an element; `null` of the one that says that it is the last. */
+  readonly #check: (element: Record<string, unknown>) => Entry | null;
+  readonly #isTree: boolean;
+  readonly #maxBytes: number;
   #expected: Expected = "[";
   // The bytes of an entry that has begun; null between two.
   #bytes: Uint8Array | null = null;
   #length = 0;
+  #spaces = 0;
   #inString = false;
   #escaped = false;
+  #inPath = false;
+
+  private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
+    this.#isTree = isTree;
+    this.#check = check;
+    this.#maxBytes = isTree ? MAX_TREE_ENTRY_BYTES : MAX_ENTRY_BYTES;
+  }
+
+  /** Makes a parser of the list of a directory. */
+  static ofDirectory(): EntryParser<DirectoryEntry> {
+    return new EntryParser(false, checkEntry);
+  }
+
+  /** Makes a parser of the list of a tree, whose last element says that it is the last. */
+  static ofTree(): EntryParser<TreeEntry> {
+    return new EntryParser(true, checkTreeEntry);
+  }
 
   /**
    * Yields the entries that end in this piece.
    *
    * @throws {TransferError} if it does not continue a list.
    */
-  *push(piece: Uint8Array): Generator<DirectoryEntry, void, void> {
+  *push(piece: Uint8Array): Generator<Entry, void, void> {
     let start = 0;
     for (let at = 0; at < piece.length; at++) {
       const byte = piece[at]!;
@@ -108,10 +137,10 @@ export class EntryParser {
         start = at;
       } else if (this.#endsEntry(byte)) {
         this.#hold(piece.subarray(start, at + 1));
-        const entry = parseEntry(this.#bytes.subarray(0, this.#length));
+        const entry = this.#check(parseElement(this.#bytes.subarray(0, this.#length)));
         this.#bytes = null;
-        this.#expected = ", or ]";
-        yield entry;
+        this.#expected = entry === null ? "]" : ", or ]";
+        if (entry !== null) yield entry;
       }
     }
     if (this.#bytes !== null) this.#hold(piece.subarray(start));
@@ -127,16 +156,25 @@ export class EntryParser {
   }
 
   #between(byte: number): void {
-    if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) return;
+    if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) {
+      if (++this.#spaces > MAX_SPACE_BYTES) {
+        throw badList(`it has more than ${MAX_SPACE_BYTES} bytes of white space in one place`);
+      }
+      return;
+    }
+    this.#spaces = 0;
     const expected = this.#expected;
     if (byte === OPEN_BRACKET && expected === "[") {
-      this.#expected = "entry or ]";
+      this.#expected = this.#isTree ? "entry" : "entry or ]";
     } else if (byte === OPEN_BRACE && (expected === "entry" || expected === "entry or ]")) {
       this.#bytes = new Uint8Array(512);
       this.#length = 0;
     } else if (byte === COMMA && expected === ", or ]") {
       this.#expected = "entry";
     } else if (byte === CLOSE_BRACKET && expected.endsWith("]")) {
+      if (this.#isTree && expected !== "]") {
+        throw badList("it ends without saying that it is complete");
+      }
       this.#expected = "nothing";
     } else {
       throw badList(`it has ${quote(Uint8Array.of(byte))} where ${expected} belongs`);
@@ -152,15 +190,17 @@ export class EntryParser {
       return false;
     }
     if (byte === QUOTE) this.#inString = true;
+    else if (byte === OPEN_BRACKET && this.#isTree && !this.#inPath) this.#inPath = true;
+    else if (byte === CLOSE_BRACKET) this.#inPath = false;
     else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) throw badEntry("it has another inside");
     return byte === CLOSE_BRACE;
   }
 
   #hold(part: Uint8Array): void {
     const length = this.#length + part.length;
-    if (length > MAX_ENTRY_BYTES) throw badEntry(`it has more than ${MAX_ENTRY_BYTES} bytes`);
+    if (length > this.#maxBytes) throw badEntry(`it has more than ${this.#maxBytes} bytes`);
     if (length > this.#bytes!.length) {
-      const larger = new Uint8Array(Math.min(MAX_ENTRY_BYTES, length * 2));
+      const larger = new Uint8Array(Math.min(this.#maxBytes, length * 2));
       larger.set(this.#bytes!.subarray(0, this.#length));
       this.#bytes = larger;
     }
@@ -169,14 +209,12 @@ export class EntryParser {
   }
 }
 
-function parseEntry(bytes: Uint8Array): DirectoryEntry {
-  let value;
+function parseElement(bytes: Uint8Array): Record<string, unknown> {
   try {
-    value = JSON.parse(decodeText(bytes));
+    return JSON.parse(decodeText(bytes));
   } catch (error) {
     throw badEntry(`it is not JSON: ${quote(bytes)}`, error);
   }
-  return checkEntry(value);
 }
 
 const REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
@@ -209,6 +247,26 @@ function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
   return { name, kind, size, modified: date, reason: reason as OtherReason };
 }
 
+const { byteLength } = Buffer;
+
+function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
+  const { path, end } = element;
+  if (end === true) return null;
+  if (!Array.isArray(path) || path.length === 0) {
+    throw badEntry("it has no path; the server needs a FilesApp of this version");
+  }
+  const entry = checkEntry({ ...element, name: path.at(-1) });
+  let bytes = -1;
+  for (const name of path) {
+    if (typeof name !== "string") throw badEntry("its path is not one of names");
+    bytes += 1 + byteLength(name);
+  }
+  if (entry.reason !== "name" && bytes > MAX_PATH_BYTES) {
+    throw badEntry(`its path has more than ${MAX_PATH_BYTES} bytes, which no system opens`);
+  }
+  return { path, ...entry };
+}
+
 /** Reads a time in ISO 8601, in the one form that `toISOString` writes; `null` if it is something else. */
 export function parseTime(text: unknown): Date | null {
   if (typeof text !== "string") return null;
@@ -221,7 +279,8 @@ function badEntry(problem: string, cause?: unknown): TransferError {
   return new TransferError("BAD_LIST", `the list has a bad entry: ${problem}`, options);
 }
 
-function badList(problem: string): TransferError {
+/** The error of a response that is not a list. */
+export function badList(problem: string): TransferError {
   return new TransferError(
     "BAD_LIST",
     `the response is not a directory listing: ${problem}; the server needs a FilesApp with list: true`,

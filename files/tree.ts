@@ -7,14 +7,8 @@
  */
 
 import { quote } from "../base/errors.ts";
-import type { DirectoryEntry } from "./entry_parser.ts";
+import type { DirectoryEntry, TreeEntry } from "./entries.ts";
 import { TransferError } from "./transfer_error.ts";
-
-/** An entry of a tree. */
-export interface TreeEntry extends DirectoryEntry {
-  /** The names that lead to it from the root of the tree; the last one is `name`. */
-  readonly path: readonly string[];
-}
 
 /** What is at both ends of a transfer, and how it is made the same. */
 export interface TreeOptions {
@@ -113,11 +107,6 @@ export interface TreeResult {
    */
   readonly deletionsKept: "incomplete" | "failed" | "empty" | null;
 }
-
-/** Entries of a tree; what a peer lists is kept in memory, and may be endless. */
-export const MAX_ENTRIES = 1_000_000;
-/** Bytes of a path: no system opens a longer one. */
-export const MAX_PATH_BYTES = 4096;
 
 /** The reasons of entries that are not shown, and of those that are left out here. */
 export type Reason = NonNullable<DirectoryEntry["reason"]> | "reserved";

@@ -76,9 +76,24 @@ export async function upload(
   const settings = checkTransfer(uri, file, options);
   using route = new Route("to", to, settings.signal);
   settings.signal?.throwIfAborted();
+  return await uploadFile(route, file, uri, settings);
+}
+
+/**
+ * Uploads a file over a route.
+ *
+ * @param headers Additional headers of each PUT.
+ */
+export async function uploadFile(
+  route: Route,
+  file: string,
+  uri: string,
+  settings: TransferSettings,
+  headers: HeaderDict = {},
+): Promise<TransferResult> {
   await using source = await SourceFile.open(file);
   const sha256 = settings.verify ? await source.hash(settings.signal) : null;
-  return await new Upload(route, uri, source, sha256, settings).run();
+  return await new Upload(route, uri, source, sha256, settings, headers).run();
 }
 
 /** One attempt to upload a file. */
@@ -99,6 +114,7 @@ class Upload {
     source: SourceFile,
     sha256: string | null,
     settings: TransferSettings,
+    headers: HeaderDict,
   ) {
     this.#route = route;
     this.#uri = uri;
@@ -108,6 +124,7 @@ class Upload {
     this.#headers = sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
     const { replace, modified } = settings;
     this.#putHeaders = {
+      ...headers,
       ...this.#headers,
       ...(replace ? {} : { "if-none-match": "*" }),
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),

@@ -8,7 +8,7 @@ import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 
 /** Adds the entries of a text, which comes in pieces of so many bytes, to a list. */
 function parse(text: string | Uint8Array, length = 7, parsed: DirectoryEntry[] = []) {
-  const parser = new EntryParser();
+  const parser = EntryParser.ofDirectory();
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
   for (let at = 0; at < bytes.length; at += length) {
     // A piece is only valid until the next one.
