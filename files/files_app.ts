@@ -18,7 +18,7 @@ import { get } from "./get.ts";
 import { isForDirectory, put, putDirectory, remove } from "./put.ts";
 import { printableError } from "./printable.ts";
 import { notFound, overloadOf, Refusal, refusalOf } from "./refusal.ts";
-import { readTarget } from "./target.ts";
+import { readTarget } from "./file_name.ts";
 import { answerOffset, putRest } from "./resume.ts";
 import { Sweeper } from "./sweeper.ts";
 import { readUploadHeaders } from "./upload_headers.ts";

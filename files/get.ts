@@ -23,7 +23,7 @@ import { digestFile, type KnownDigests } from "./file_digest.ts";
 import { listBelow } from "./listing.ts";
 import { openBelow, type OpenFile } from "./open_file.ts";
 import { notFound } from "./refusal.ts";
-import type { Target } from "./target.ts";
+import type { Target } from "./file_name.ts";
 
 const INDEX = "index.html";
 /** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
@@ -53,11 +53,11 @@ export async function get(read: ReadRequest): Promise<ResponseTuple> {
 }
 
 async function answerList(
-  { method }: Request,
+  { method, query }: Request,
   root: string,
   names: readonly string[],
 ): Promise<ResponseTuple> {
-  const body = await listBelow(root, names);
+  const body = await listBelow(root, names, query === "tree");
   if (body === null) throw notFound();
   return [200, "OK", { "content-type": "application/json" }, method === "HEAD" ? null : body];
 }

@@ -9,10 +9,10 @@ import { basename, dirname, join } from "node:path";
 import { lockFile } from "../disk/lock.ts";
 import { ifPresent, removeIfPresent } from "../disk/present.ts";
 import { syncIfPossible } from "../disk/sync_if_possible.ts";
-import { isPartName, PART_SUFFIX } from "./part_name.ts";
 import { readPieces } from "./file_pieces.ts";
 import { createFile, isAt, openRegularFile } from "./local_files.ts";
 import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
+import { isPartName, PART_SUFFIX } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */

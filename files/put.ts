@@ -17,7 +17,7 @@ import { formatReprDigest } from "./digest.ts";
 import { receive } from "./file_writer.ts";
 import { setModified } from "./modified_time.ts";
 import { Refusal } from "./refusal.ts";
-import type { Target } from "./target.ts";
+import type { Target } from "./file_name.ts";
 import { Unfinished } from "./unfinished.ts";
 import type { UploadHeaders } from "./upload_headers.ts";
 
