@@ -159,6 +159,20 @@ export async function readRemoteTree(
   return root;
 }
 
+/** Reads the names in a directory. */
+export async function readRemoteNames(
+  route: Route,
+  uri: string,
+  signal: AbortSignal,
+): Promise<Set<string>> {
+  const names = new Set<string>();
+  for await (const { name } of requestList(route, uri, EntryParser.ofDirectory(), signal)) {
+    if (names.size === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
+    names.add(name);
+  }
+  return names;
+}
+
 function outside(path: readonly string[]): TransferError {
   const text = JSON.stringify(path.join("/"));
   return badList(`${text} is in no directory that was listed before`);

@@ -11,42 +11,15 @@
  */
 
 import { Buffer } from "node:buffer";
-import { setImmediate } from "node:timers";
 import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { Turns } from "../disk/turns.ts";
 import { MAX_PATH_BYTES } from "./entries.ts";
-import { escapeName } from "./file_name.ts";
+import { isName } from "./file_name.ts";
 import { inUse, partPath } from "./part_file.ts";
-import { isPartName, PART_SUFFIX } from "./part_name.ts";
-import { isReservedName, prefixOf } from "./reserved.ts";
+import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 import { type Copy, existsAlready, fold, inTheWay, type Obstacle, show, TreeNode } from "./tree.ts";
 import { removeUnlocked } from "./unfinished.ts";
-
-/** How long the event loop may wait for a series of synchronous operations. */
-const TURN_MILLISECONDS = 4;
-
-/** A series of synchronous operations that is interrupted for everything else that the program does. */
-export class Turns {
-  readonly #signal: AbortSignal;
-  #start = performance.now();
-
-  /** Begins the first turn. */
-  constructor(signal: AbortSignal) {
-    this.#signal = signal;
-  }
-
-  /** Whether the turn has taken its time. */
-  get isOver(): boolean {
-    return performance.now() - this.#start >= TURN_MILLISECONDS;
-  }
-
-  /** Lets the event loop run; rejects with the signal's reason if it is aborted. */
-  async next(): Promise<void> {
-    await new Promise<void>((resolve) => void setImmediate(resolve));
-    this.#signal.throwIfAborted();
-    this.#start = performance.now();
-  }
-}
 
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
@@ -67,7 +40,7 @@ export async function readLocalTree(
   reserved: boolean,
   signal: AbortSignal,
 ): Promise<TreeNode> {
-  const turns = new Turns(signal);
+  const turns = new Turns();
   const tree = TreeNode.root();
   const info = Deno.statSync(root);
   if (!info.isDirectory) {
@@ -75,7 +48,10 @@ export async function readLocalTree(
   }
   const open = [{ node: tree, path: prefixOf(root), bytes: 0, names: await namesIn(root, info) }];
   for (let directory; (directory = open.at(-1)) !== undefined;) {
-    if (turns.isOver) await turns.next();
+    if (turns.isOver) {
+      await turns.next(root);
+      signal.throwIfAborted();
+    }
     const name = directory.names.pop();
     if (name === undefined) {
       open.pop();
@@ -123,15 +99,6 @@ export async function readLocalTree(
     }
   }
   return tree;
-}
-
-function isName(name: string): boolean {
-  try {
-    escapeName(name);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The metadata of what has a path; `null` if nothing has. */
@@ -187,6 +154,7 @@ async function namesOrReason(
 export interface Arrived {
   readonly copy: Copy;
   readonly content: Uint8Array;
+  readonly modified: Date;
 }
 
 /** A part of a small file, locked. */
@@ -205,19 +173,37 @@ const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
 /** The target of a download: files are placed in it, and what is in it is removed. */
 export class LocalTarget {
-  /** Its real path. */
-  readonly root: string;
+  readonly #dir: string;
   readonly #replace: boolean;
   readonly #signal: AbortSignal;
-  readonly #newMode: number | null;
+  #root: string | null;
+  #newMode: number | null = null;
 
-  /** Makes the directory if it is missing; it may be a link to one. */
+  /** Changes nothing yet. */
   constructor(dir: string, replace: boolean, signal: AbortSignal) {
-    Deno.mkdirSync(dir, { recursive: true });
-    this.root = Deno.realPathSync(dir);
+    this.#dir = dir;
     this.#replace = replace;
     this.#signal = signal;
-    this.#newMode = newModeIn(this.root);
+    this.#root = realPathOf(dir);
+  }
+
+  /** Its real path; before it exists the one that was given. */
+  get root(): string {
+    return this.#root ?? this.#dir;
+  }
+
+  /** Lists it; `null` if it does not exist. */
+  async read(): Promise<TreeNode | null> {
+    return this.#root === null ? null : await readLocalTree(this.#root, false, this.#signal);
+  }
+
+  /** Makes the directory if it is missing. */
+  begin(): void {
+    if (this.#root === null) {
+      Deno.mkdirSync(this.#dir, { recursive: true });
+      this.#root = Deno.realPathSync(this.#dir);
+    }
+    this.#newMode = newModeIn(this.#root);
   }
 
   /** The path of a node of the source, once it is here. */
@@ -265,20 +251,21 @@ export class LocalTarget {
   async place(files: readonly Arrived[]): Promise<unknown[]> {
     const errors = new Map<Copy, unknown>();
     const changed = new Set<string>();
-    const turns = new Turns(this.#signal);
+    const turns = new Turns();
     const parts: Part[] = [];
     try {
       let directory: TreeNode | null = null;
-      for (const { copy, content } of files) {
+      for (const { copy, content, modified } of files) {
         if (turns.isOver) {
-          await turns.next();
+          await turns.next(this.root);
+          this.#signal.throwIfAborted();
           directory = null;
         }
         const { node } = copy;
         try {
           if (directory !== node.parent) this.makeDirectory(node.parent!, changed);
           directory = node.parent;
-          parts.push(this.#write(copy, content));
+          parts.push(this.#write(copy, content, modified));
         } catch (error) {
           directory = null;
           errors.set(copy, this.#explain(error, copy));
@@ -288,7 +275,7 @@ export class LocalTarget {
         await file.sync().catch((error) => errors.set(copy, this.#explain(error, copy)));
       }));
       this.#signal.throwIfAborted();
-      await turns.next();
+      turns.begin();
       for (let start = 0, stop; start < parts.length; start = stop) {
         const { parent } = parts[start]!.copy.node;
         stop = start + 1;
@@ -297,7 +284,7 @@ export class LocalTarget {
           stop++;
         }
         this.#rename(parts.slice(start, stop), errors, changed);
-        if (turns.isOver) await turns.next();
+        if (turns.isOver) await turns.next(this.root);
       }
     } finally {
       for (const part of parts) discard(part);
@@ -307,12 +294,12 @@ export class LocalTarget {
   }
 
   /** Writes a part. */
-  #write(copy: Copy, content: Uint8Array): Part {
+  #write(copy: Copy, content: Uint8Array, modified: Date): Part {
     const path = this.partOf(copy.node);
     const file = openPart(path, this.pathOf(copy.node));
     try {
       for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
-      file.utimeSync(new Date(), new Date(copy.node.modified));
+      file.utimeSync(new Date(), modified);
       return { copy, path, file, isPlaced: false };
     } catch (error) {
       discard({ copy, path, file, isPlaced: false });
@@ -495,8 +482,17 @@ function diskFull(root: string, cause: unknown): TransferError {
   );
 }
 
+function realPathOf(path: string): string | null {
+  try {
+    return Deno.realPathSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
 /** Whether a path leads to a directory, and not through a link. */
-function isReal(path: string): boolean {
+export function isReal(path: string): boolean {
   try {
     const real = Deno.realPathSync(path);
     // A file system that ignores case may give another spelling.

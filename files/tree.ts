@@ -222,6 +222,8 @@ export interface Doubtful {
   readonly target: TreeNode | null;
   /** Files of the source that come before it, with what the target has of them. */
   readonly rivals: readonly Doubtful[];
+  /** The directory, with a file in its way, that it is in. */
+  readonly blocked: Blocked | null;
 }
 
 /** A directory that is to be made. */
@@ -433,7 +435,7 @@ class Planner {
     const isPlain = wanted.every(({ target }) => target !== null);
     if (!isAlone && !isPlain) {
       const rivals = wanted.flatMap(({ source }) => this.#doubtful.get(source!) ?? []);
-      const doubtful = { node, target, rivals };
+      const doubtful = { node, target, rivals, blocked };
       this.#doubtful.set(node, doubtful);
       this.plan.doubtful.push(doubtful);
       return;
