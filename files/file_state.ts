@@ -45,7 +45,11 @@ export interface FileIdentity {
 
 /** Whether two states are of one file. */
 export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
-  return Number(one.dev) === Number(other.dev) && Number(one.ino) === Number(other.ino);
+  return isSameNumber(one.dev, other.dev) && isSameNumber(one.ino, other.ino);
+}
+
+function isSameNumber(one: bigint | number | null, other: bigint | number | null): boolean {
+  return typeof one === typeof other ? one === other : Number(one) === Number(other);
 }
 
 /**

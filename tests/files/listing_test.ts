@@ -331,7 +331,7 @@ Deno.test("names that can't be requested are listed as such", async () => {
     os.chdir(sys.argv[1])
     for _ in range(20):
         os.mkdir("${name}"); os.chdir("${name}")
-  `.replaceAll(/^    /gm, "");
+  `.replaceAll(/^ {4}/gm, "");
   let made;
   try {
     made = await new Deno.Command("python3", { args: ["-c", script, files.path] }).output();
