@@ -82,7 +82,7 @@ export async function upload(
 /**
  * Uploads a file over a route.
  *
- * @param headers Additional headers of each PUT.
+ * @param headers Additional headers of all requests that write.
  */
 export async function uploadFile(
   route: Route,
@@ -121,10 +121,11 @@ class Upload {
     this.#source = source;
     this.#sha256 = sha256;
     this.#settings = settings;
-    this.#headers = sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
+    this.#headers = sha256 === null
+      ? headers
+      : { ...headers, "repr-digest": formatReprDigest(sha256) };
     const { replace, modified } = settings;
     this.#putHeaders = {
-      ...headers,
       ...this.#headers,
       ...(replace ? {} : { "if-none-match": "*" }),
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
