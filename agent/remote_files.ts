@@ -5,7 +5,7 @@
  */
 
 import { isReservedName } from "../files/reserved.ts";
-import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
+import { fileUri, listDirectory, TransferError } from "../files.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 import type { PeerConnections } from "./peer_connections.ts";
 import { nearNames } from "./near_names.ts";
@@ -20,6 +20,12 @@ const MAX_ENTRIES = 1_000_000;
 /** The longest path in a tree: no system opens a longer one, and a tree may be endless. */
 const MAX_PATH_LENGTH = 4096;
 
+/** An entry that can be moved. */
+type Listed = Omit<TreeEntry, "names"> & {
+  /** Its name. */
+  readonly name: string;
+};
+
 /** One of the directories of a peer; what was listed is remembered. */
 export class RemoteFiles {
   /** Which one. */
@@ -27,7 +33,7 @@ export class RemoteFiles {
   readonly #connections: PeerConnections;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
-  readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
+  readonly #listed = new Map<string, ReadonlyMap<string, Listed> | null>();
 
   /**
    * Asks for nothing yet.
@@ -52,7 +58,7 @@ export class RemoteFiles {
   }
 
   /** Lists a directory, by name; `null` if there is none. */
-  async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+  async list(names: readonly string[]): Promise<ReadonlyMap<string, Listed> | null> {
     const key = keyOf(names);
     const known = this.#listed.get(key);
     if (known !== undefined) return known;
@@ -64,7 +70,7 @@ export class RemoteFiles {
   /** Lists a directory, but requests it only if its parent lists it; `null` if there is none. */
   async listIfListed(
     names: readonly string[],
-  ): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+  ): Promise<ReadonlyMap<string, Listed> | null> {
     for (let depth = 0; depth < names.length; depth++) {
       const listed = await this.list(names.slice(0, depth));
       if (listed?.get(names[depth]!)?.kind !== "directory") return null;
@@ -72,13 +78,15 @@ export class RemoteFiles {
     return await this.list(names);
   }
 
-  async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
+  async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, Listed> | null> {
     const uri = this.uri([...names, ""]);
     try {
       return await this.#connections.call(async (connection) => {
-        const listed = new Map<string, DirectoryEntry>();
+        const listed = new Map<string, Listed>();
         for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
-          listed.set(entry.name, entry);
+          const { name, kind, size, modified } = entry;
+          if (kind === "other") continue;
+          listed.set(name, { name, kind, size, modified });
           if (listed.size > this.#maxEntries) throw this.#tooMany("the directory");
         }
         return listed;
@@ -167,7 +175,7 @@ function problemOf(names: readonly string[]): string | null {
 /** The entries of one directory, and those that can't be moved. */
 function directoryTree(
   directory: readonly string[],
-  listed: ReadonlyMap<string, DirectoryEntry>,
+  listed: ReadonlyMap<string, Listed>,
 ): Tree {
   const entries: TreeEntry[] = [];
   const failed: TreeProblem[] = [];
@@ -186,8 +194,8 @@ function quoted(path: string): string {
 
 function lookAlike(
   name: string,
-  listed: ReadonlyMap<string, DirectoryEntry> | null,
-): DirectoryEntry | null {
+  listed: ReadonlyMap<string, Listed> | null,
+): Listed | null {
   const wanted = name.normalize();
   const alike = [...listed?.values() ?? []].filter((entry) => entry.name.normalize() === wanted);
   return alike.length === 1 ? alike[0]! : null;

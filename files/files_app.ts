@@ -6,7 +6,13 @@
 
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "../base/app/app.ts";
-import { checkBoolean, checkInteger, checkMethods, wrongType } from "../base/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  wrongType,
+} from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
@@ -15,10 +21,12 @@ import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { KnownDigests } from "./file_digest.ts";
 import { get } from "./get.ts";
-import { isForDirectory, put, putDirectory, remove } from "./put.ts";
+import { NOTHING } from "./destination.ts";
+import { type FileEvent, makeReport, type Report } from "./file_event.ts";
+import { readTarget } from "./file_name.ts";
+import { isForDirectory, put, putDirectory, readReplaceable, remove } from "./put.ts";
 import { printableError } from "./printable.ts";
 import { notFound, overloadOf, Refusal, refusalOf } from "./refusal.ts";
-import { readTarget } from "./target.ts";
 import { answerOffset, putRest } from "./resume.ts";
 import { Sweeper } from "./sweeper.ts";
 import { readUploadHeaders } from "./upload_headers.ts";
@@ -60,9 +68,17 @@ export interface FilesOptions {
    * @default {nowhere}
    */
   logger?: Pick<Logger, "warn"> | undefined;
+  /**
+   * Called once for each file that was sent to a peer, to its end or cut, or that a peer has written or removed, singly or in a
+   * bundle; not for lists. A file of up to 32 KiB that is requested by itself counts as sent when its response is made. If
+   * it throws, the logger gets a warning, and the response is as it would be.
+   *
+   * @default {nothing is called}
+   */
+  onFile?: ((event: FileEvent) => void) | undefined;
 }
 
-const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger"];
+const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger", "onFile"];
 const MAX_PART_BYTES = 16 * 1024 ** 3;
 const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";
@@ -139,6 +155,7 @@ export class FilesApp implements AppObject {
   /** `null` if peers may not write. */
   readonly #sweeper: Sweeper | null;
   readonly #logger: Pick<Logger, "warn"> | null;
+  readonly #onFile: ((event: FileEvent) => void) | undefined;
 
   /**
    * Serves a directory. Its path is resolved once, here; its content may change later.
@@ -152,7 +169,9 @@ export class FilesApp implements AppObject {
    * something else, `Deno.errors.NotCapable` without the permission to read it.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const { list = false, write = false, logger, maxBytes, maxPartBytes } = checkOptions(options);
+    const { list = false, write = false, logger, maxBytes, maxPartBytes, onFile } = checkOptions(
+      options,
+    );
     this.#settings = {
       root: realPathOf(pathOf(dir)),
       list,
@@ -161,6 +180,7 @@ export class FilesApp implements AppObject {
       digests: new KnownDigests(),
     };
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    this.#onFile = onFile;
     const { root } = this.#settings;
     this.#sweeper = write ? new Sweeper(root, (message) => this.#logger?.warn(message)) : null;
   }
@@ -195,7 +215,8 @@ export class FilesApp implements AppObject {
     if (target === null) throw notFound();
     const { root, list, digests } = this.#settings;
     try {
-      return await get({ request, session, target, root, list, digests });
+      const report = this.#report(session);
+      return await get({ request, session, target, root, list, digests, report });
     } catch (error) {
       const refusal = overloadOf(error);
       if (refusal === null) throw error;
@@ -211,6 +232,12 @@ export class FilesApp implements AppObject {
       if (refusal === null) throw error;
       throw this.#warn(request, session, refusal);
     }
+  }
+
+  #report(session: Session | undefined): Report {
+    return makeReport(this.#onFile, session, (error) => {
+      this.#logger?.warn(`onFile: ${error}`);
+    });
   }
 
   /** Logs why a request is refused. */
@@ -229,7 +256,9 @@ export class FilesApp implements AppObject {
     this.#sweeper.sweepIfDue();
     const target = readTarget(request);
     if (target === null) throw notFound();
-    const write = { request, session, target, ...this.#settings };
+    const replaceable = method === "PUT" ? readReplaceable(request.headers) : NOTHING;
+    const report = this.#report(session);
+    const write = { request, session, target, replaceable, report, ...this.#settings };
     if (method === "DELETE") return await remove(write);
     if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
     const headers = readUploadHeaders(request.headers);
@@ -253,6 +282,7 @@ function checkOptions(options: FilesOptions): FilesOptions {
     if (copy[name] !== undefined) checkInteger(name, copy[name], 0, MAX_LENGTH);
   }
   if (copy.logger !== undefined) checkMethods("logger", copy.logger, ["warn"]);
+  if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
   return copy;
 }
 

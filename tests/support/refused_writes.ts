@@ -52,3 +52,15 @@ export async function checkAsked(
   );
   assertEquals(got, asked.map((request) => `${request.slice(0, 4)} ${request[4]}`));
 }
+
+/** Makes requests to a FilesApp in a process of its own; returns the status and the body of each. */
+export async function answersOf(
+  dir: string,
+  through: readonly string[],
+  requests: readonly (readonly [method: "GET" | "POST", uri: string, body?: Uint8Array])[],
+): Promise<[status: number, body: string][]> {
+  const encoded = requests.map(([method, uri, body]) => [method, uri, body?.toBase64() ?? ""]);
+  const flags = ["--allow-read", `--allow-write=${dir}`];
+  const args = [dir, JSON.stringify(encoded)];
+  return JSON.parse(await runProgram("answer_files.ts", { flags, args, through, patience: 60 }));
+}
