@@ -6,6 +6,8 @@
 
 import { type Command, InvalidArgumentError } from "npm:commander@^15.1.0";
 import { type Address, formatAddress, parseAddress } from "../base.ts";
+import { canonicalIPAddress } from "../base/address_rules.ts";
+import type { Device } from "../device.ts";
 import type { Context } from "./context.ts";
 import { FAILED, Failure } from "./failure.ts";
 
@@ -29,8 +31,13 @@ export function addPeerOptions(command: Command): Command {
 }
 
 /** Adds an option that takes addresses, one each time that it is given. */
-export function addAddresses(command: Command, flags: string, description: string): Command {
-  const collect = (text: string, before: Address[] = []) => [...before, parseAddressOption(text)];
+export function addAddresses(
+  command: Command,
+  flags: string,
+  description: string,
+  parse: (text: string) => Address,
+): Command {
+  const collect = (text: string, before: Address[] = []) => [...before, parse(text)];
   return command.option(flags, description, collect);
 }
 
@@ -73,8 +80,29 @@ export function parseAddressOption(text: string): Address {
     return parseAddress(hasPort(text) ? text : `${bracketed(text)}:${DEFAULT_PORT}`);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new InvalidArgumentError(error.message.replace(/^address(\[\d\])?: /, ""));
+    // The library's example is for programs.
+    const message = error.message.replace(/^address(\[\d\])?: /, "")
+      .replace(/: write \[.*/s, ": write it as in fe80::1%eth0");
+    throw new InvalidArgumentError(message);
   }
+}
+
+/** Reads an address to listen at. */
+export function parseListenAddress(text: string): Address {
+  const address = parseAddressOption(text);
+  const host = Array.isArray(address) ? address[0] : null;
+  if (host === null || canonicalIPAddress(host) !== null) return address;
+  throw new InvalidArgumentError(
+    `must be an IP address of this machine, with or without a port; got ${JSON.stringify(host)}: ` +
+      "0.0.0.0 and :: are all of them",
+  );
+}
+
+/** Reads an address at which another device finds this one later. */
+export function parseServingAddress(text: string): Address {
+  const address = parseAddressOption(text);
+  if (!Array.isArray(address) || address[1] !== 0) return address;
+  throw new InvalidArgumentError("must have a port from 1 to 65535; got 0");
 }
 
 function hasPort(text: string): boolean {
@@ -89,5 +117,26 @@ function bracketed(text: string): string {
 /** Reads the number of seconds of an option; the caller decides which values are allowed. */
 export function parseSeconds(text: string): number {
   if (/^[0-9]{1,9}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("need a number of seconds in decimal digits");
+  throw new InvalidArgumentError("must be a number of seconds in decimal digits");
+}
+
+/**
+ * The addresses to send to a new peer: those given; else where `degu serve` runs, which is looked up when they
+ * are sent; else, so that it may be started later, the default port of every address of this machine.
+ *
+ * @returns `undefined` for those that are looked up.
+ */
+export async function servingAddresses(
+  { output }: Context,
+  device: Device,
+  given: Address[] | undefined,
+): Promise<Address[] | undefined> {
+  if (given !== undefined || (await device.serving()).length > 0) return given;
+  const permission = { name: "sys", kind: "networkInterfaces" } as const;
+  if (Deno.permissions.querySync(permission).state === "granted") return [["::", DEFAULT_PORT]];
+  output.note(
+    "the addresses of this machine are not sent, as --allow-sys=networkInterfaces is missing: give them with " +
+      "--serving, if this device is to serve the other one",
+  );
+  return undefined;
 }

@@ -5,6 +5,7 @@
  */
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
+import { isTransient, TransferError } from "../files.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { isUnreachable, systemCode } from "../net/unreachable.ts";
 
@@ -60,6 +61,9 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
   NOT_TLS: "another program answers there: check the address and the port",
 };
 
+/** TLS errors that say nothing of this device or its trust: nobody has refused. */
+const NOT_REFUSED: readonly TlsErrorCode[] = ["CLOSED", "NOT_TLS"];
+
 /** What to do if the peer hangs up. */
 const FORGOTTEN_HINT =
   "it does not trust this device any more, or has just been stopped; if this device is missing in " +
@@ -84,12 +88,18 @@ const UNKNOWN_NAME: readonly unknown[] = ["ENOTFOUND", "EAI_AGAIN"];
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Failure) return error.exitCode;
   if (error instanceof Interrupted) return INTERRUPTED;
-  if (error instanceof TlsError) return error.code === "CLOSED" ? FAILED : REFUSED;
+  if (error instanceof TlsError) {
+    return NOT_REFUSED.includes(error.code) ? FAILED : REFUSED;
+  }
   return error instanceof EmptyPreambleError ? REFUSED : FAILED;
 }
 
 /** What to tell the user about an error: what happened, and what to do. */
 export function explain(error: unknown): string {
+  const path = systemPathOf(error);
+  if (path !== null) {
+    return `${path} is of the system, and Deno keeps programs away from it: choose another path`;
+  }
   const hint = hintOf(error);
   return hint === undefined ? reasonOf(error) : `${reasonOf(error)}; ${hint}`;
 }
@@ -112,6 +122,12 @@ function hintOf(error: unknown): string | undefined {
   return noAddressAnswers(error) ? UNREACHABLE_HINT : undefined;
 }
 
+/** The path, in quotes, that Deno lets only programs use which may do everything: in /proc, /sys or /dev. */
+function systemPathOf(error: unknown): string | null {
+  if (!(error instanceof Deno.errors.NotCapable)) return null;
+  return /^Requires all access to (".*"), /s.exec(error.message)?.[1] ?? null;
+}
+
 /** Why each address failed, without the library's advice, which is meant for programs. */
 function attemptsOf({ message, cause }: Error): string {
   const errors: unknown[] = cause instanceof AggregateError ? cause.errors : [];
@@ -122,4 +138,90 @@ function attemptsOf({ message, cause }: Error): string {
 export function noAddressAnswers(error: unknown): boolean {
   return isUnreachable(error) || NOT_SERVING.some((each) => error instanceof each) ||
     UNKNOWN_NAME.includes(systemCode(error));
+}
+
+/** A file that is left as it is, and why. */
+export class NotMoved extends Error {
+  /** The name of the class. */
+  override readonly name: string = "NotMoved";
+}
+
+/** The error of a file that would replace another one. */
+export function alreadyThere(): NotMoved {
+  return new NotMoved(ALREADY_THERE);
+}
+
+const IS_ELSEWHERE = "it is a directory by now: run the same command again";
+
+/** What the statuses mean if the peer was asked to send a file. */
+const GET_PROBLEMS: Readonly<Record<number, string>> = {
+  301: IS_ELSEWHERE,
+  302: IS_ELSEWHERE,
+  303: IS_ELSEWHERE,
+  307: IS_ELSEWHERE,
+  308: IS_ELSEWHERE,
+  403: "the peer may not read it",
+  404: "it is not there any more",
+};
+
+const ALREADY_THERE = "another file of this name is there: replace it with --force";
+
+/** What the statuses mean if a file was sent to the peer. */
+const PUT_PROBLEMS: Readonly<Record<number, string>> = {
+  403: "the peer refuses it: the name is reserved, or its inbox can't be written",
+  404: "the peer refuses the name, or takes no files any more",
+  409: "a directory has this name there, or a file has that of its directory",
+  412: ALREADY_THERE,
+  413: "it is larger than the peer accepts",
+  414: "its path is too long for the peer",
+  507:
+    "the peer has no space left, or its quota is reached: free some there and run the same command again",
+};
+
+/** What the statuses mean if the peer was asked to delete something. */
+const DELETE_PROBLEMS: Readonly<Record<number, string>> = {
+  403: "the peer refuses it: the name is reserved, or its inbox can't be written",
+  404: "it is not there any more",
+  409: "the directory is not empty: remove first what is in it",
+};
+
+/** The advice of the library for programs: this one always verifies. */
+const PROGRAMMERS_ADVICE = /[;:] call again with verify: false to skip the check$/;
+
+const PROBLEMS = { get: GET_PROBLEMS, put: PUT_PROBLEMS, delete: DELETE_PROBLEMS };
+
+/** What was to be done with a file. */
+export type Direction = keyof typeof PROBLEMS;
+
+/** Says why a file could not be moved, and what to do. */
+export function explainTransfer(error: unknown, direction: Direction): string {
+  if (error instanceof NotMoved) return error.message;
+  if (!(error instanceof TransferError)) return explain(error);
+  switch (error.code) {
+    case "STATUS":
+      return PROBLEMS[direction][error.status ?? 0] ?? error.message;
+    case "DISK_FULL":
+      return "this device has no space left, or its quota is reached: free some and run the same command again";
+    case "CHANGED":
+      return "it changed while it was copied: run the same command again";
+    case "DIGEST_MISMATCH":
+      return "what arrived is not what was sent: run the same command again";
+    case "IN_USE":
+      return "another download to the same file is under way: wait for it";
+    case "UNEXPECTED_RESPONSE":
+      return error.message.replace(
+        PROGRAMMERS_ADVICE,
+        "; is another version of degu running there?",
+      );
+    default:
+      return error.message;
+  }
+}
+
+/** Whether after an error the next file would fail as well: the peer can't be reached, or a disk is full. */
+export function endsAll(error: unknown): boolean {
+  if (error instanceof TransferError && (error.code === "DISK_FULL" || error.status === 507)) {
+    return true;
+  }
+  return isTransient(error) || error instanceof TlsError || error instanceof EmptyPreambleError;
 }

@@ -5,10 +5,9 @@
  */
 
 import { dirname, join } from "node:path";
-import { FAILED, Failure } from "./failure.ts";
+import { FAILED, Failure, NotMoved } from "./failure.ts";
 import { lookAt, OWN_DIRECTORY, pathBelow } from "./local_tree.ts";
 import type { OwnDirectory } from "./own_directory.ts";
-import { NotMoved } from "./transfer_problems.ts";
 import { keyOf } from "./tree.ts";
 
 /** Where things go. */

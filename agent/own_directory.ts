@@ -4,9 +4,8 @@
  * @module
  */
 
-import { resolve } from "node:path";
+import { resolve, sep } from "node:path";
 import { FAILED, Failure } from "./failure.ts";
-import { isIn } from "./served_directory.ts";
 
 /** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
 export class OwnDirectory {
@@ -52,4 +51,10 @@ async function realPath(path: string): Promise<string> {
     }
     return resolve(path);
   }
+}
+
+/** Whether a real path is that of a directory, or in it. */
+export function isIn(path: string, dir: string): boolean {
+  const inside = dir.endsWith(sep) ? dir : dir + sep;
+  return path === dir || path.startsWith(inside);
 }

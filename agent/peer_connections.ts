@@ -22,6 +22,9 @@ const HANG_UPS = 2;
 /** A server without a free slot hangs up as well, but only after 2 s: that is no refusal, and a retry may find one. */
 const REFUSAL_MILLISECONDS = 1500;
 
+/** A peer that has been silent for this long is worth a message: nobody knows otherwise whether anything happens. */
+const SILENCE_MILLISECONDS = 10_000;
+
 /** What is moved, and by what. */
 export type Call<Target, T> = (target: Target, moved: () => void) => Promise<T>;
 
@@ -31,22 +34,29 @@ export class PeerConnections implements Disposable {
   readonly #signal: AbortSignal;
   readonly #note: (text: string) => void;
   readonly #retries: number;
+  readonly #silence: number;
   readonly #idle: Connection[] = [];
   #notedUntil = 0;
+  /** Calls that are under way. */
+  #calls = 0;
+  #silenceTimer: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * Connects to nothing yet.
    *
-   * @param note Called when a call is retried.
+   * @param note Called when a call is retried, and when nothing has been moved for a while.
    * @param retries The most retries before something has been moved again.
+   * @param silence Milliseconds after which that is reported.
    */
   constructor(
     client: Client,
     signal: AbortSignal,
     note: (text: string) => void,
     retries: number = RETRIES,
+    silence: number = SILENCE_MILLISECONDS,
   ) {
     this.#retries = retries;
+    this.#silence = silence;
     this.#client = client;
     this.#signal = signal;
     this.#note = note;
@@ -95,11 +105,30 @@ export class PeerConnections implements Disposable {
   async #retry<T>(attempt: (moved: () => void) => Promise<T>): Promise<T> {
     const onRetry = (retry: Retry) => this.#noteRetry(retry);
     const options = { retries: this.#retries, signal: this.#signal, onRetry };
+    const heard = (moved: () => void) =>
+      attempt(() => {
+        this.#watchSilence();
+        moved();
+      });
+    this.#calls++;
+    this.#watchSilence();
     try {
-      return await retry(untilRefused(attempt), options);
+      return await retry(untilRefused(heard), options);
     } catch (error) {
       throw error instanceof Refusal ? error.cause : error;
+    } finally {
+      this.#calls--;
+      this.#watchSilence();
     }
+  }
+
+  /** Begins a new silence, where any call is under way. */
+  #watchSilence(): void {
+    clearTimeout(this.#silenceTimer);
+    if (this.#calls === 0) return;
+    this.#silenceTimer = setTimeout(() => {
+      this.#note(`nothing has arrived for ${this.#silence / 1000} s; still waiting`);
+    }, this.#silence);
   }
 
   #takeIdle(): Connection | null {

@@ -22,10 +22,19 @@ import { addRename } from "./commands/rename.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSync } from "./commands/sync.ts";
 import { type CommonOptions, makeContext } from "./context.ts";
-import { exitCodeOf, explain, FAILED, OutputClosed, USAGE } from "./failure.ts";
+import {
+  exitCodeOf,
+  explain,
+  FAILED,
+  INTERRUPTED,
+  Interrupted,
+  OutputClosed,
+  USAGE,
+} from "./failure.ts";
 import { Output } from "./output.ts";
-import { catchSignals } from "./signals.ts";
-import { VERSION } from "./version.ts";
+
+/** As in `deno.json`, which is not part of what a program loads. */
+const VERSION = "0.1.0";
 
 /** The commands, each of which adds itself, by the headings of the help. */
 const COMMANDS: readonly [
@@ -42,11 +51,14 @@ const DESCRIPTION =
   `Files between your own devices, over mutual TLS: no cloud, no account, no third party.
 
 The first minute, on two machines in one network:
-  both$ degu init
-  one$  degu serve --share ~/Pictures --inbox ~/Inbox
-  one$  degu invite              (in another terminal: prints a line)
-  two$  degu join -              (paste the line)
-  two$  degu get -r one:holiday  (or: ls, put, sync)`;
+  one$ degu init --name one
+  one$ degu serve --inbox ~/Inbox
+  one$ degu invite                  (in another terminal; prints a line)
+  two$ degu init --name two
+  two$ degu join -                  (paste the line, press Enter)
+  two$ echo hello > hello.txt
+  two$ degu put hello.txt one:
+Now the file is in ~/Inbox of the first one. With --share DIR it can be the other way round: ls, get, sync.`;
 
 /**
  * Runs the program.
@@ -108,6 +120,14 @@ export function makeProgram(run: Run): Command {
   return program;
 }
 
+/** What other programs, and people, call the commands. */
+const OTHER_NAMES: Readonly<Record<string, string>> = {
+  ...{ send: "put", push: "put", upload: "put", receive: "get", pull: "get", download: "get" },
+  ...{ fetch: "get", copy: "get or degu put", cp: "get or degu put", scp: "get or degu put" },
+  ...{ list: "ls", dir: "ls", delete: "rm", remove: "rm", mirror: "sync", rsync: "sync" },
+  ...{ pair: "invite or degu join", share: "serve", start: "serve", devices: "peers" },
+};
+
 /** The command line is wrong, or asks for no more than help or the version. */
 class WrongUsage extends Error {
   readonly exitCode: number;
@@ -116,8 +136,12 @@ class WrongUsage extends Error {
     const names = command.parent === null
       ? [command.name()]
       : [command.parent.name(), command.name()];
+    const [, unknown = ""] = /^error: unknown command '(.*?)'/.exec(message) ?? [];
+    const meant = Object.hasOwn(OTHER_NAMES, unknown) ? OTHER_NAMES[unknown] : undefined;
     const problem = message === "(outputHelp)"
       ? "a command is missing, or there is none of that name"
+      : meant !== undefined
+      ? `unknown command '${unknown}' (that is degu ${meant})`
       : message.replace(/^error: /, "").replace(/\n\((.*)\)$/, " ($1)").replace(/\.$/, "");
     super(`${problem}; "${names.join(" ")} --help" explains it`);
     this.exitCode = exitCode === 0 ? 0 : USAGE;
@@ -131,4 +155,31 @@ function report(output: Output, error: unknown): number {
   if (isUsage && error.exitCode === 0) return 0;
   output.error(isUsage ? error.message : explain(error));
   return isUsage ? error.exitCode : exitCodeOf(error);
+}
+
+/** Deno has no SIGTERM on Windows. */
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];
+
+/** The signals of the process, until disposed of. */
+export interface CaughtSignals extends Disposable {
+  /** Is aborted by the first one. */
+  readonly signal: AbortSignal;
+}
+
+/** Catches signals: the first one aborts what is under way, the second one ends the process. */
+export function catchSignals(): CaughtSignals {
+  const controller = new AbortController();
+  const listener = () => {
+    if (controller.signal.aborted) Deno.exit(INTERRUPTED);
+    controller.abort(new Interrupted());
+  };
+  for (const signal of SIGNALS) Deno.addSignalListener(signal, listener);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of SIGNALS) Deno.removeSignalListener(signal, listener);
+    },
+  };
 }

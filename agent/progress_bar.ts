@@ -1,15 +1,12 @@
 /**
- * The progress bar.
+ * The progress bar: a line that is drawn again and again, with a rate and the time that is left.
  *
  * @module
  */
 
-import cliProgress from "npm:cli-progress@^3.12.0";
+import stringWidth from "npm:string-width@^8.1.0";
 import { printable } from "../files/printable.ts";
-import { fitText, widthOf } from "./fit_text.ts";
-import { columnsOfTerminal } from "./terminal_columns.ts";
-import { TransferRate } from "./transfer_rate.ts";
-import { formatBytes, formatDuration } from "./units.ts";
+import { columnsOfTerminal, formatBytes, formatDuration } from "./output.ts";
 
 /** How far all transfers of a command are. */
 export interface Progress {
@@ -25,10 +22,11 @@ export interface Progress {
   readonly rate: number | null;
 }
 
-const DRAWINGS_PER_SECOND = 10;
+const DRAWING_MILLISECONDS = 100;
 /** A name cut to fewer columns is useless, so the bar is dropped first. */
 const MIN_NAME_COLUMNS = 8;
-const CLEAR_LINE = "\r\x1b[2K";
+/** What erases the line from the cursor on. */
+const ERASE = "\x1b[K";
 
 const encoder = new TextEncoder();
 
@@ -69,36 +67,24 @@ function barOf(fraction: number, columns: number): string {
   return `[${"=".repeat(full)}${" ".repeat(columns - full)}]`;
 }
 
-/** A line on the terminal that stderr is, drawn again and again. */
+/** A line on the terminal that stderr is. */
 export class ProgressBar implements Disposable {
-  readonly #bar: cliProgress.SingleBar;
   readonly #rate = new TransferRate(performance.now());
+  readonly #timer: ReturnType<typeof setInterval>;
   #moved = 0;
   #progress: Omit<Progress, "rate">;
 
-  /** Draws it. */
+  /** Draws it, until it is disposed of. The cursor stays visible: a signal may end the process at any moment. */
   constructor(progress: Omit<Progress, "rate">) {
     this.#progress = progress;
-    this.#bar = new cliProgress.SingleBar({
-      // It needs no more of a stream than this.
-      stream: terminal as unknown as NodeJS.WritableStream,
-      format: () => this.#draw(),
-      fps: DRAWINGS_PER_SECOND,
-      // There is no way to show it again if a signal ends the process.
-      hideCursor: false,
-      clearOnComplete: true,
-      linewrap: true,
-      forceRedraw: true,
-      // Signals are for the program to decide about.
-      gracefulExit: false,
-    });
-    this.#bar.start(1, 0);
+    this.#timer = setInterval(() => this.#draw(), DRAWING_MILLISECONDS);
+    this.#draw();
   }
 
-  #draw(): string {
+  #draw(): void {
     this.#rate.note(performance.now(), this.#moved);
     const rate = this.#rate.bytesPerSecond;
-    return progressLine({ ...this.#progress, rate }, columnsOfTerminal());
+    this.#write(`\r${progressLine({ ...this.#progress, rate }, columnsOfTerminal())}${ERASE}`);
   }
 
   /**
@@ -113,29 +99,78 @@ export class ProgressBar implements Disposable {
 
   /** Removes the line from the terminal until it is drawn again, so that something else can be printed. */
   clear(): void {
-    terminal.write(CLEAR_LINE);
+    this.#write(`\r${ERASE}`);
+  }
+
+  #write(text: string): void {
+    let bytes = encoder.encode(text);
+    try {
+      while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
+    } catch {
+      // The terminal was closed; the work continues.
+      clearInterval(this.#timer);
+    }
   }
 
   /** Removes the line for good. */
   [Symbol.dispose](): void {
-    this.#bar.stop();
+    clearInterval(this.#timer);
+    this.clear();
   }
 }
 
-/** Saves or restores the position of the cursor. */
-const isCursorMark = (text: string) => text === "\x1b7" || text === "\x1b8";
+/** Anything older than this doesn't count. */
+const WINDOW_MILLISECONDS = 5000;
+/** A rate over less time than this is meaningless. */
+const MIN_MILLISECONDS = 300;
 
-/** Stderr, as far as cli-progress needs it; written to at once, so that nothing gets between other messages. */
-const terminal = {
-  isTTY: true,
-  get columns(): number {
-    return columnsOfTerminal();
-  },
-  write(text: string): boolean {
-    // Otherwise it would overwrite what was printed since the bar began.
-    if (isCursorMark(text)) return true;
-    let bytes = encoder.encode(text);
-    while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
-    return true;
-  },
-};
+/** The rate of the last seconds. */
+export class TransferRate {
+  readonly #samples: { at: number; bytes: number }[] = [];
+
+  /** Begins at a time, in milliseconds. */
+  constructor(now: number) {
+    this.#samples.push({ at: now, bytes: 0 });
+  }
+
+  /** Notes how many bytes have been moved by a time. */
+  note(now: number, bytes: number): void {
+    this.#samples.push({ at: now, bytes });
+    while (this.#samples.length > 2 && this.#samples[1]!.at <= now - WINDOW_MILLISECONDS) {
+      this.#samples.shift();
+    }
+  }
+
+  /** Bytes per second; `null` if it isn't known yet. */
+  get bytesPerSecond(): number | null {
+    const [first, last] = [this.#samples[0]!, this.#samples.at(-1)!];
+    const elapsed = last.at - first.at;
+    return elapsed < MIN_MILLISECONDS ? null : (last.bytes - first.bytes) / elapsed * 1000;
+  }
+}
+
+const ELLIPSIS = "…";
+const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+/** How many columns a text takes; wide characters take two. */
+export function widthOf(text: string): number {
+  return stringWidth(text);
+}
+
+/** Cuts out the middle of a text that has more columns than these: both ends of a name are informative. */
+export function fitText(text: string, columns: number): string {
+  if (widthOf(text) <= columns) return text;
+  if (columns <= 0) return "";
+  const characters = [...segmenter.segment(text)].map(({ segment }) => segment);
+  const room = columns - widthOf(ELLIPSIS);
+  const start = takeWhile(characters, Math.ceil(room / 2));
+  const end = takeWhile(characters.toReversed(), room - widthOf(start.join("")));
+  return `${start.join("")}${ELLIPSIS}${end.toReversed().join("")}`;
+}
+
+/** As many characters as fit. */
+function takeWhile(characters: readonly string[], columns: number): string[] {
+  let width = 0;
+  const end = characters.findIndex((character) => (width += widthOf(character)) > columns);
+  return characters.slice(0, end < 0 ? characters.length : end);
+}

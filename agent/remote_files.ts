@@ -6,9 +6,9 @@
 
 import { isReservedName } from "../files/reserved.ts";
 import { fileUri, listDirectory, TransferError } from "../files.ts";
+import { nearNames } from "./context.ts";
 import { explain, FAILED, Failure } from "./failure.ts";
 import type { PeerConnections } from "./peer_connections.ts";
-import { nearNames } from "./near_names.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
 import { keyOf, type Tree, type TreeEntry, type TreeProblem, walkTree } from "./tree.ts";
 
@@ -115,6 +115,8 @@ export class RemoteFiles {
 
   /** The error if there is nothing at a path: suggests similar names, or how to list them. */
   async missing({ peer, names }: RemotePath): Promise<Failure> {
+    const elsewhere = await this.#inOtherArea(peer, names);
+    if (elsewhere !== null) return elsewhere;
     const listOption = this.area === "inbox" ? "--inbox " : "";
     for (let depth = 0; depth <= names.length; depth++) {
       const listed = await this.list(names.slice(0, depth));
@@ -128,6 +130,24 @@ export class RemoteFiles {
       return new Failure(FAILED, `${quoted(formatRemotePath(peer, names))} is not there: ${hint}`);
     }
     return new Failure(FAILED, `${quoted(formatRemotePath(peer, names))} is not there`);
+  }
+
+  /** The error if what a path leads to is in the other area, as what was put is: in the inbox, not in the share. */
+  async #inOtherArea(peer: string, names: readonly string[]): Promise<Failure | null> {
+    if (names.length === 0) return null;
+    const area = this.area === "share" ? "inbox" : "share";
+    const other = new RemoteFiles(this.#connections, area, this.#signal, this.#maxEntries);
+    if ((await other.listIfListed(names.slice(0, -1)))?.has(names.at(-1)!) !== true) return null;
+    const [path, at] = [names, names.slice(0, -1)].map((each) => formatRemotePath(peer, each));
+    const parent = names.length === 1 ? at! : `${at}/`;
+    return new Failure(
+      FAILED,
+      area === "inbox"
+        ? `${
+          quoted(path!)
+        } is not in the share: it is in the inbox, as "degu ls --inbox ${parent}" shows`
+        : `${quoted(path!)} is not in the inbox: it is in the share, as "degu ls ${parent}" shows`,
+    );
   }
 
   /**

@@ -4,57 +4,168 @@
  * @module
  */
 
-import { peerOf } from "../device.ts";
+import { type Peer, peerOf } from "../device.ts";
 import { unescapeName } from "../files.ts";
-import type { Exchange } from "../server.ts";
+import type { Exchange, Session } from "../server.ts";
 import { explain } from "./failure.ts";
-import type { Output } from "./output.ts";
+import { counted, formatBytes, type Output } from "./output.ts";
 
-const VERBS = { GET: "has got", PUT: "has put", DELETE: "has removed" } as const;
+/** What a peer has done with a file. */
+export interface FileEvent {
+  /** Whose request it was; none reports nothing. */
+  readonly session: Session | undefined;
+  readonly action: Action;
+  /** The names from the served directory to the file. */
+  readonly path: readonly string[];
+  /** How many bytes of it were moved. */
+  readonly bytes: number;
+  /** Whether the exchange came to its end. */
+  readonly complete: boolean;
+  readonly status: number;
+}
+
+/** What can be done with a file. */
+export type Action = "get" | "put" | "delete";
+
+/** How to report. */
+export interface ServeEventsOptions {
+  /** A line for each file. */
+  readonly verbose?: boolean;
+  /** After so many milliseconds without an event of a peer a line says what it has done. */
+  readonly silence?: number;
+}
+
+const SILENCE_MILLISECONDS = 1000;
+const VERBS = { get: "downloaded", put: "uploaded", delete: "deleted" } as const;
+const ACTIONS = { GET: "get", PUT: "put", DELETE: "delete" } as const;
+
+/** An event as it is reported. */
+interface Reported extends Omit<FileEvent, "session" | "path"> {
+  readonly peer: Peer;
+  readonly path: string;
+}
+
+/** What one peer has done since it was silent. */
+interface Activity {
+  readonly first: Reported;
+  count: number;
+  cut: number;
+  readonly sums: Map<Action, { files: number; bytes: number; last: string }>;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
 
 /**
- * Makes what reports the files that peers have got, put and removed; it doesn't report listings and queries. If the output
- * fails, that is reported once, and serving continues.
+ * Reports the files that peers get, put and delete: with `--json` an object for each, otherwise a line for all that a peer
+ * has done until it is silent for a while. If the output fails, that is reported once, and serving continues.
  */
-export function exchangeReporter(output: Output): (exchange: Exchange) => void {
-  let isLost = false;
-  return (exchange) => {
-    try {
-      reportExchange(output, exchange);
-    } catch (error) {
-      if (!isLost) output.warn(`what peers do can't be reported: ${explain(error)}`);
-      isLost = true;
-    }
-  };
-}
+export class ServeEvents implements Disposable {
+  readonly #output: Output;
+  readonly #verbose: boolean;
+  readonly #silence: number;
+  /** By the ids of the peers. */
+  readonly #activities = new Map<string, Activity>();
+  #isLost = false;
 
-function reportExchange(output: Output, exchange: Exchange): void {
-  const { session, method, status, requestBytes, responseBytes } = exchange;
-  if (method !== "GET" && method !== "PUT" && method !== "DELETE") return;
-  const path = pathOf(exchange.uri);
-  if (path === null || path === "" || path.endsWith("/") || status === null || status >= 400) {
-    return;
+  /** Reports nothing yet. */
+  constructor(output: Output, options: ServeEventsOptions = {}) {
+    this.#output = output;
+    this.#verbose = options.verbose === true;
+    this.#silence = options.silence ?? SILENCE_MILLISECONDS;
   }
-  const peer = peerOf(session);
-  const bytes = method === "PUT" ? requestBytes : responseBytes;
-  const cut = exchange.error === null ? "" : ", cut off";
-  const size = method === "DELETE" ? "" : ` (${bytes} bytes${cut})`;
-  if (!output.json) return output.note(`${peer.name} ${VERBS[method]} ${path}${size}`);
-  output.result("", {
-    event: method.toLowerCase(),
-    peer: peer.name,
-    id: peer.id,
-    path,
-    status,
-    bytes,
-    complete: exchange.error === null,
-  });
+
+  /** Takes an exchange of a server; listings, queries and refusals are no events. */
+  addExchange(exchange: Exchange): void {
+    const found = eventOf(exchange);
+    if (found !== null) this.add(...found);
+  }
+
+  /** Takes an event of a file in `share` or `inbox`. */
+  add(area: string, { session, path, ...event }: FileEvent): void {
+    if (session === undefined) return;
+    this.#report({ ...event, peer: peerOf(session), path: [area, ...path].join("/") });
+  }
+
+  #report(event: Reported): void {
+    if (this.#output.json) return this.#printObject(event);
+    if (this.#verbose) return this.#output.note(textOf(event));
+    const { id } = event.peer;
+    const activity = this.#activities.get(id) ??
+      { first: event, count: 0, cut: 0, sums: new Map(), timer: undefined };
+    this.#activities.set(id, activity);
+    addTo(activity, event);
+    clearTimeout(activity.timer);
+    activity.timer = setTimeout(() => this.#flush(id), this.#silence);
+  }
+
+  #printObject({ peer: { name, id }, action, path, status, bytes, complete }: Reported): void {
+    try {
+      this.#output.result("", { event: action, peer: name, id, path, status, bytes, complete });
+    } catch (error) {
+      if (!this.#isLost) this.#output.warn(`what peers do can't be reported: ${explain(error)}`);
+      this.#isLost = true;
+    }
+  }
+
+  #flush(id: string): void {
+    const activity = this.#activities.get(id)!;
+    this.#activities.delete(id);
+    clearTimeout(activity.timer);
+    this.#output.note(summaryOf(activity));
+  }
+
+  /** Prints what is not printed yet. */
+  [Symbol.dispose](): void {
+    for (const id of [...this.#activities.keys()]) this.#flush(id);
+  }
 }
 
-/** The path as the files are named; `null` if it has none. */
-function pathOf(uri: string): string | null {
+function addTo(activity: Activity, { action, path, bytes, complete }: Reported): void {
+  const sum = activity.sums.get(action) ?? { files: 0, bytes: 0, last: "" };
+  activity.sums.set(action, sum);
+  // A file that is continued takes several exchanges.
+  if (sum.last !== path) sum.files++;
+  sum.last = path;
+  sum.bytes += bytes;
+  activity.count++;
+  if (!complete) activity.cut++;
+}
+
+function summaryOf({ first, count, cut, sums }: Activity): string {
+  if (count === 1) return textOf(first);
+  const parts = Array.from(sums, ([action, { files, bytes }]) => {
+    const size = action === "delete" ? "" : ` (${formatBytes(bytes)})`;
+    return `${VERBS[action]} ${counted(files, "file")}${size}`;
+  });
+  return `${first.peer.name} ${parts.join(", ")}` + (cut === 0 ? "" : `; ${cut} cut off`);
+}
+
+function textOf({ peer, action, path, bytes, complete }: Reported): string {
+  const cut = complete ? "" : ", cut off";
+  const size = action === "delete" ? "" : ` (${formatBytes(bytes)}${cut})`;
+  return `${peer.name} ${VERBS[action]} ${path}${size}`;
+}
+
+/** What an exchange has done with a file; `null` for one that has done nothing. */
+function eventOf(exchange: Exchange): [area: string, FileEvent] | null {
+  const { session, method, status, requestBytes, responseBytes, error } = exchange;
+  if (method !== "GET" && method !== "PUT" && method !== "DELETE") return null;
+  const [area, ...path] = namesIn(exchange.uri) ?? [];
+  if (area === undefined || path.length === 0 || status === null || status >= 400) return null;
+  const bytes = method === "PUT" ? requestBytes : responseBytes;
+  return [area, {
+    session,
+    action: ACTIONS[method],
+    path,
+    bytes,
+    complete: error === null,
+    status,
+  }];
+}
+
+/** The names of a file; `null` if a URI is not that of a file. */
+function namesIn(uri: string): string[] | null {
   try {
-    return uri.slice(1).split("/").map((part) => part === "" ? "" : unescapeName(part)).join("/");
+    return uri.slice(1).split("/").map(unescapeName);
   } catch {
     return null;
   }

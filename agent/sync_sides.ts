@@ -6,13 +6,12 @@
 
 import { deleteFile, makeDirectory } from "../files.ts";
 import { downloadJob } from "./download_job.ts";
-import { FAILED, Failure } from "./failure.ts";
+import { type Direction, FAILED, Failure } from "./failure.ts";
 import { LocalDirectories, statIfThere } from "./local_target.ts";
 import { pathBelow, readLocalTree } from "./local_tree.ts";
 import type { PeerFiles } from "./peer_files.ts";
 import type { OwnDirectory } from "./own_directory.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
-import type { Direction } from "./transfer_problems.ts";
 import type { Job } from "./transfers.ts";
 import type { Tree, TreeEntry } from "./tree.ts";
 import { uploadJob } from "./upload_job.ts";

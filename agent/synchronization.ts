@@ -7,10 +7,11 @@
 import { remoteDigest } from "../files.ts";
 import type { PeerConnections } from "./peer_connections.ts";
 import { localDigest } from "./local_digest.ts";
+import { counted } from "./output.ts";
 import { planSync, type SyncPlan, type SyncRules, type SyncStep } from "./sync_plan.ts";
 import type { SyncSides } from "./sync_sides.ts";
-import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
-import { counted, type Transfers } from "./transfers.ts";
+import type { Transfers } from "./transfers.ts";
+import { type Direction, endsAll, explainTransfer } from "./failure.ts";
 
 /** How to synchronize. */
 export interface SyncOptions extends SyncRules {
@@ -73,7 +74,7 @@ export class Synchronization {
   #report({ conflicts, keeps }: SyncPlan): void {
     const { source, target, sourceName, targetName } = this.#sides;
     for (const { names, problem } of source.skipped) {
-      this.#transfers.warn(`${sourceName(names)}: left out: ${problem}`);
+      this.#transfers.warn(`${sourceName(names)}: skipped: ${problem}`);
     }
     for (const { names, problem } of source.failed) {
       this.#transfers.fail(sourceName(names), problem);

@@ -7,11 +7,18 @@
 import type { Client, Connection } from "../client.ts";
 import { isTransient, type TransferOptions, type TransferResult } from "../files.ts";
 import type { Context } from "./context.ts";
-import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
+import {
+  type Direction,
+  endsAll,
+  exitCodeOf,
+  explainTransfer,
+  FAILED,
+  Failure,
+  REFUSED,
+} from "./failure.ts";
+import { counted, formatBytes, formatDuration } from "./output.ts";
 import type { PeerConnections } from "./peer_connections.ts";
 import type { ProgressBar } from "./progress_bar.ts";
-import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
-import { formatBytes, formatDuration } from "./units.ts";
 
 /** How many files are moved at a time: while one waits for the disk, another is being transferred. */
 const AT_A_TIME = 4;
@@ -123,7 +130,7 @@ export class Transfers implements Disposable {
     );
     await Promise.all(workers);
     if (this.#context.signal.aborted) {
-      this.note("what has been moved is kept: run the same command again to continue");
+      this.note("what has been copied is kept: run the same command again to continue");
       this.#context.signal.throwIfAborted();
     }
     stopping.signal.throwIfAborted();
@@ -152,7 +159,7 @@ export class Transfers implements Disposable {
     this.#done(job, result);
   }
 
-  /** The error that ends the command; what was moved stays. */
+  /** The error that ends the command; what was copied stays. */
   #ending({ name, object }: Job, error: unknown): Failure {
     const problem = explainTransfer(error, this.#direction);
     const { output } = this.#context;
@@ -240,11 +247,11 @@ export class Transfers implements Disposable {
     this[Symbol.dispose]();
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
-    const moved = `${counted(this.#movedFiles, "file")} moved, ${formatBytes(this.#moved)}${time}`;
+    const moved = `${counted(this.#movedFiles, "file")} copied, ${formatBytes(this.#moved)}${time}`;
     const isInVain = this.#movedFiles === 0 && this.#failed > 0;
     const parts = [
       ...(dryRun || isInVain ? [] : [moved]),
-      ...(this.#unchanged > 0 ? [`${this.#unchanged} there already`] : []),
+      ...(this.#unchanged > 0 ? [`${this.#unchanged} up to date`] : []),
       ...more,
     ];
     const { output } = this.#context;
@@ -255,7 +262,7 @@ export class Transfers implements Disposable {
       output.error(
         `${
           counted(this.#failed, "error")
-        }: see above; what was moved stays, and running the same ` +
+        }: see above; what was copied stays, and running the same ` +
           "command again continues with the rest",
       );
     }
@@ -267,9 +274,4 @@ export class Transfers implements Disposable {
     this.#bar?.[Symbol.dispose]();
     this.#bar = null;
   }
-}
-
-/** A number of things: `"1 file"`, `"2 files"`. */
-export function counted(count: number, thing: string): string {
-  return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }

@@ -8,9 +8,9 @@ import { upload } from "../files.ts";
 import { pathBelow } from "./local_tree.ts";
 import type { RemoteFiles } from "./remote_files.ts";
 import { looksSame } from "./sync_plan.ts";
-import { alreadyThere, NotMoved } from "./transfer_problems.ts";
 import type { Job } from "./transfers.ts";
 import type { TreeEntry } from "./tree.ts";
+import { alreadyThere, NotMoved } from "./failure.ts";
 
 /** What is moved, and where. */
 export interface UploadPlan {
@@ -47,7 +47,8 @@ export function uploadJob(plan: UploadPlan): Job {
       if (there !== null && !replace && there.size !== size) throw alreadyThere();
       const uri = files.uri(names);
       const result = await upload(target, path, uri, { ...options, replace, modified });
-      return there !== null && !replace ? null : result;
+      const wasThere = there !== null && (!replace || there.size === size && result.bytes === 0);
+      return wasThere ? null : result;
     },
   };
 }

@@ -42,7 +42,7 @@ export function addGet(program: Command, run: Run): void {
 
 A file goes into TARGET if that is a directory or ends with a slash; else TARGET is its new name. A directory \
 always goes into TARGET, and keeps its name. Without TARGET that is the current directory. A file of the same name is \
-replaced, unless it is the same one (with -r: of the same size and time): then nothing is moved. What was cut is continued by the same command, \
+replaced, unless it is the same one (with -r: of the same size and time): then nothing is copied. What was cut is continued by the same command, \
 also after Ctrl-C.`,
     )
     .usage("[OPTION]... PEER:PATH... [TARGET]")

@@ -6,9 +6,9 @@
 
 import type { Command } from "npm:commander@^15.1.0";
 import { Device } from "../../device.ts";
+import { isDeviceName, MAX_NAME_LENGTH } from "../../device/device_name.ts";
 import { addExamples, optionMessage, type Run } from "../commands.ts";
 import { type Context, loggerOf } from "../context.ts";
-import { defaultName } from "../default_name.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
 
 /** Adds `degu init`. */
@@ -37,7 +37,7 @@ async function init(context: Context, given: string | undefined): Promise<void> 
   const { id } = device;
   output.result(`${device.name} ${id}`, { name: device.name, id, home });
   output.note(
-    `made in ${home}; next: "degu invite" here and "degu join -" on the other device, or the other way round`,
+    `created ${home}; to pair, run "degu invite" on one device and "degu join -" on the other`,
   );
 }
 
@@ -63,4 +63,15 @@ async function make(context: Context, name: string): Promise<Device> {
     if (!(error instanceof RangeError)) throw error;
     throw new Failure(USAGE, optionMessage(error), { cause: error });
   }
+}
+
+const FALLBACK = "device";
+
+/** The name of this machine, adapted to the rules for device names. Needs `--allow-sys=hostname`. */
+export function defaultName(hostname: string = Deno.hostname()): string {
+  const [label = ""] = hostname.split(".");
+  const name = label.normalize("NFKD").replaceAll(/\p{M}/gu, "")
+    .replaceAll(/[^0-9A-Za-z_-]+/g, "-").replace(/^[^0-9A-Za-z]+/, "")
+    .slice(0, MAX_NAME_LENGTH).replace(/-+$/, "");
+  return isDeviceName(name) ? name : FALLBACK;
 }

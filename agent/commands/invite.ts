@@ -5,6 +5,7 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
+import { encode } from "npm:uqr@^0.1.3";
 import type { Address } from "../../base.ts";
 import type { Device, Invitation, Peer } from "../../device.ts";
 import {
@@ -12,14 +13,15 @@ import {
   addExamples,
   notOfThisMachine,
   optionMessage,
+  parseListenAddress,
   parseSeconds,
+  parseServingAddress,
   type Run,
+  servingAddresses,
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { startCountdown } from "../countdown.ts";
 import { FAILED, Failure, OutputClosed, USAGE } from "../failure.ts";
-import { drawQr } from "../qr.ts";
-import { servingAddresses } from "../serving_addresses.ts";
+import { columnsOfTerminal, type Output } from "../output.ts";
 
 /** The options of `degu invite`. */
 interface Options {
@@ -45,11 +47,13 @@ export function addInvite(program: Command, run: Run): void {
     command,
     "--listen <address>",
     "where to wait for the other device; can be repeated (default: every address, any port)",
+    parseListenAddress,
   );
   addAddresses(
     command,
     "--serving <address>",
     'where the other device finds this one later; can be repeated (default: where "degu serve" listens)',
+    parseServingAddress,
   );
   command.action((options: Options, command: Command) =>
     run(command, (context) => invite(context, options))
@@ -93,7 +97,7 @@ async function open(context: Context, device: Device, options: Options): Promise
 
 /** Waits for the other device, and shows how long. */
 async function paired({ output, signal }: Context, invitation: Invitation): Promise<Peer> {
-  using _countdown = await startCountdown(output, invitation.expires);
+  using _countdown = startCountdown(output, invitation.expires);
   const close = () => invitation.close();
   signal.addEventListener("abort", close);
   try {
@@ -115,4 +119,81 @@ function announcePeer({ output }: Context, { name, id }: Peer): void {
   } catch (error) {
     if (!(error instanceof OutputClosed)) throw error;
   }
+}
+
+const encoder = new TextEncoder();
+
+/**
+ * Shows the time that is left in the last line of the terminal, until disposed of; nothing without a terminal or
+ * with `--quiet`.
+ */
+export function startCountdown({ quiet }: Output, expires: Date): Disposable {
+  if (quiet || !Deno.stderr.isTerminal()) return { [Symbol.dispose]: () => {} };
+  const end = performance.now() + expires.getTime() - Date.now();
+  const show = () => {
+    // A line that wraps could not be cleared; what is left is at its end.
+    write(`\r\x1b[K${countdownText(end - performance.now()).slice(1 - columnsOfTerminal())}`);
+  };
+  show();
+  const timer = setInterval(show, 1000);
+  return {
+    [Symbol.dispose]: () => {
+      clearInterval(timer);
+      write("\r\x1b[K");
+    },
+  };
+}
+
+/** The text for a remaining time in milliseconds. */
+export function countdownText(milliseconds: number): string {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  const minutes = Math.floor(seconds / 60);
+  return `waiting for the other device: ${minutes}:${String(seconds % 60).padStart(2, "0")} left`;
+}
+
+function write(text: string): void {
+  try {
+    Deno.stderr.writeSync(encoder.encode(text));
+  } catch {
+    // The terminal was closed; the invitation stays open.
+  }
+}
+
+/** Width of the quiet zone in modules (ISO/IEC 18004). */
+const QUIET_ZONE = 4;
+
+/** Two modules, one above the other, in one character. A terminal shows a filled one light, so these are inverted. */
+const HALVES: readonly (readonly [lowerLight: string, lowerDark: string])[] = [
+  ["█", "▀"],
+  ["▄", " "],
+];
+
+/** Draws a text as a QR code if the terminal is large enough; otherwise says how large it must be. */
+export function drawQr(output: Output, text: string): void {
+  if (output.json) return;
+  const lines = qrLines(text);
+  const columns = lines[0]!.length;
+  if (!Deno.stdout.isTerminal()) {
+    return output.warn("--qr: the output is not a terminal, so no QR code is drawn");
+  }
+  const size = Deno.consoleSize();
+  if (size.columns >= columns && size.rows > lines.length) return output.result(lines, {});
+  output.warn(
+    `--qr: needs a terminal of ${columns} columns and ${lines.length + 1} rows, and this one has ` +
+      `${size.columns} and ${size.rows}: make it larger, or its text smaller, and invite again`,
+  );
+}
+
+/** The lines of a QR code: a character is one module wide and two high. */
+export function qrLines(text: string): string[] {
+  const { data, size } = encode(text, { ecc: "L", border: QUIET_ZONE });
+  const isDark = (row: number, column: number) => data[row]?.[column] === true ? 1 : 0;
+  return Array.from(
+    { length: Math.ceil(size / 2) },
+    (_, line) =>
+      Array.from(
+        { length: size },
+        (_, column) => HALVES[isDark(2 * line, column)]![isDark(2 * line + 1, column)],
+      ).join(""),
+  );
 }

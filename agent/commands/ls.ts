@@ -7,11 +7,11 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
+import { formatBytes } from "../output.ts";
 import { openPeerFiles } from "../peer_files.ts";
 import type { RemoteFiles } from "../remote_files.ts";
 import { parseRemotePath, type RemotePath } from "../remote_path.ts";
 import type { TreeEntry } from "../tree.ts";
-import { formatBytes } from "../units.ts";
 
 interface LsOptions {
   readonly inbox?: boolean;

@@ -10,7 +10,7 @@ import type { Connection } from "../../client.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openClient, openDevice } from "../context.ts";
 import { FAILED, Failure } from "../failure.ts";
-import type { About } from "../serve_app.ts";
+import type { About } from "./serve.ts";
 
 /** More than any valid answer. */
 const MAX_BYTES = 4096;

@@ -4,12 +4,12 @@
  * @module
  */
 
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
 import { makeDirectory } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
-import { type Context, openDevice } from "../context.ts";
-import { explain, FAILED, Failure, USAGE } from "../failure.ts";
+import { type Context, nearNames, openDevice } from "../context.ts";
+import { endsAll, explain, explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
 import { statIfThere } from "../local_target.ts";
 import { pathBelow, readLocalTree } from "../local_tree.ts";
 import { OwnDirectory } from "../own_directory.ts";
@@ -20,7 +20,6 @@ import {
   parseRemotePath,
   type RemotePath,
 } from "../remote_path.ts";
-import { endsAll, explainTransfer } from "../transfer_problems.ts";
 import { type Job, Transfers } from "../transfers.ts";
 import { keyOf, leafDirectories } from "../tree.ts";
 import { uploadJob } from "../upload_job.ts";
@@ -124,13 +123,27 @@ async function findSource(
   { recursive }: PutOptions,
 ): Promise<Source> {
   const info = await statIfThere(path);
-  if (info === null) throw new Failure(FAILED, `${JSON.stringify(path)} is not there`);
+  if (info === null) throw await nothingAt(path);
   await own.check(path);
   if (!info.isFile && !info.isDirectory) {
     throw new Failure(FAILED, `${path} is neither a file nor a directory`);
   }
   if (info.isFile || recursive === true) return { path, info };
   throw new Failure(FAILED, `${path} is a directory: put it with -r`);
+}
+
+/** The error if there is nothing of a name here: suggests similar names, as far as they may be looked at. */
+async function nothingAt(path: string): Promise<Failure> {
+  const [parent, name] = [dirname(path), basename(path)];
+  const { state } = Deno.permissions.querySync({ name: "read", path: parent });
+  const listed = state === "granted" && (await statIfThere(parent))?.isDirectory === true
+    ? await Array.fromAsync(Deno.readDir(parent), (entry) => entry.name)
+    : [];
+  const near = nearNames(name, listed).map((each) => JSON.stringify(join(parent, each)));
+  const hint = near.length > 0
+    ? `did you mean ${near.join(" or ")}?`
+    : "check the name, and the directory that you are in";
+  return new Failure(FAILED, `${JSON.stringify(path)} is not there: ${hint}`);
 }
 
 /** Where things go at the peer. */
@@ -199,7 +212,7 @@ class Putting {
       this.#transfers.fail(pathBelow(root, names), problem);
     }
     for (const { names, problem } of tree.skipped) {
-      this.#transfers.warn(`${pathBelow(root, names)}: left out: ${problem}`);
+      this.#transfers.warn(`${pathBelow(root, names)}: skipped: ${problem}`);
     }
     for (const names of leafDirectories(tree)) await this.#make([...top, ...names]);
     const jobs: Job[] = [];

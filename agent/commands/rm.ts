@@ -8,10 +8,9 @@ import type { Command } from "npm:commander@^15.1.0";
 import { deleteFile, TransferError } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { FAILED, Failure, USAGE } from "../failure.ts";
+import { explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
 import { openPeerFiles, type PeerFiles } from "../peer_files.ts";
 import { formatRemotePath, parseRemotePath, type RemotePath } from "../remote_path.ts";
-import { explainTransfer } from "../transfer_problems.ts";
 
 /** Adds `degu rm`. */
 export function addRm(program: Command, run: Run): void {

@@ -4,23 +4,26 @@
  * @module
  */
 
+import { basename, dirname, join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
-import { type Address, formatAddress } from "../../base.ts";
+import { type Address, formatAddress, type Response, type ResponseTuple } from "../../base.ts";
 import type { Device, DeviceServer } from "../../device.ts";
-import { announce } from "../announce.ts";
+import { FilesApp } from "../../files.ts";
+import type { AppObject, Logger, Request, Session } from "../../server.ts";
+import { announce } from "../mdns/announce.ts";
 import {
   addAddresses,
   addExamples,
   DEFAULT_PORT,
   notOfThisMachine,
+  parseListenAddress,
   parseOnce,
   type Run,
 } from "../commands.ts";
 import { type Context, loggerOf, openDevice } from "../context.ts";
-import { FAILED, Failure } from "../failure.ts";
-import { exchangeReporter } from "../serve_events.ts";
-import { ServeApp, type Served } from "../serve_app.ts";
-import { checkServed } from "../served_directory.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+import { ServeEvents } from "../serve_events.ts";
+import { isIn } from "../own_directory.ts";
 
 /** The options of `degu serve`. */
 interface Options {
@@ -28,6 +31,7 @@ interface Options {
   readonly inbox?: string;
   readonly listen?: Address[];
   readonly announce?: boolean;
+  readonly verbose?: boolean;
 }
 
 /** Adds `degu serve`. */
@@ -41,15 +45,17 @@ export function addServe(program: Command, run: Run): void {
     .option("--share <dir>", "a directory that they can read: ls, get, sync", parseOnce)
     .option(
       "--inbox <dir>",
-      "a directory that they can read, write and delete in: put, rm, sync",
+      "a directory that they can read, write and delete in: put, rm, sync; made if it is not there",
       parseOnce,
     );
   addAddresses(
     command,
     "--listen <address>",
     `where to listen; can be repeated (default: port ${DEFAULT_PORT} of every address)`,
+    parseListenAddress,
   );
   command.option("--announce", "let peers find this device on the local network (mDNS)");
+  command.option("--verbose", "print a line for each file, not one for all that a peer does");
   command.action((options: Options, command: Command) =>
     run(command, (context) => serve(context, options))
   );
@@ -65,7 +71,11 @@ async function serve(context: Context, options: Options): Promise<void> {
   await using device = await openDevice(context);
   const served = await readServed(context, device, options);
   const app = new ServeApp(served, loggerOf(context));
-  const servers = await listen(context, device, app, options.listen);
+  using events = new ServeEvents(output, options);
+  const start: Listen = (address) => {
+    return device.listen(address, app, { onExchange: (exchange) => events.addExchange(exchange) });
+  };
+  const servers = await listen(start, options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
   output.result(`serving on ${addresses.join(" ")}`, { addresses, ...served });
@@ -80,45 +90,33 @@ async function serve(context: Context, options: Options): Promise<void> {
 }
 
 async function readServed(
-  { home }: Context,
+  { home, output }: Context,
   { name }: Device,
   { share, inbox }: Options,
 ): Promise<Served> {
-  return {
-    name,
-    share: share === undefined ? null : await checkServed("--share", share, home),
-    inbox: inbox === undefined ? null : await checkServed("--inbox", inbox, home),
-  };
+  const shared = share === undefined ? null : await checkServed("--share", share, home);
+  const taking = inbox === undefined ? null : await checkServed("--inbox", inbox, home);
+  if (taking?.isMade === true) output.note(`created ${taking.path}`);
+  return { name, share: shared?.path ?? null, inbox: taking?.path ?? null };
 }
 
+/** Makes a server at an address. */
+type Listen = (address: Address) => DeviceServer;
+
 /** Listens on all addresses; resolves when they are bound. */
-async function listen(
-  context: Context,
-  device: Device,
-  app: ServeApp,
-  given: Address[] | undefined,
-): Promise<DeviceServer[]> {
-  if (given !== undefined) {
-    return await Promise.all(given.map((each) => bind(context, device, app, each)));
-  }
+async function listen(start: Listen, given: Address[] | undefined): Promise<DeviceServer[]> {
+  if (given !== undefined) return await Promise.all(given.map((each) => bind(start, each)));
   try {
-    return [await bind(context, device, app, ["::", DEFAULT_PORT])];
+    return [await bind(start, ["::", DEFAULT_PORT])];
   } catch (error) {
     // A machine without IPv6.
     if (error instanceof Failure || error instanceof Deno.errors.NotCapable) throw error;
-    return [await bind(context, device, app, ["0.0.0.0", DEFAULT_PORT])];
+    return [await bind(start, ["0.0.0.0", DEFAULT_PORT])];
   }
 }
 
-async function bind(
-  context: Context,
-  device: Device,
-  app: ServeApp,
-  address: Address,
-): Promise<DeviceServer> {
-  const server = device.listen(address, app, {
-    onExchange: exchangeReporter(context.output),
-  });
+async function bind(start: Listen, address: Address): Promise<DeviceServer> {
+  const server = start(address);
   try {
     await server.ready;
     return server;
@@ -172,4 +170,119 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     signal.addEventListener("abort", () => resolve(), { once: true });
   });
+}
+
+/** What is served. */
+export interface Served {
+  /** The name of the device. */
+  readonly name: string;
+  /** The directory that peers can read; `null` for none. */
+  readonly share: string | null;
+  /** The directory that peers can read and write; `null` for none. */
+  readonly inbox: string | null;
+}
+
+/** What the path `/` answers with. */
+export type About = { readonly [Key in keyof Served]: Key extends "name" ? string : boolean };
+
+const NOT_FOUND: ResponseTuple = [404, "Not Found", {}, null];
+const encoder = new TextEncoder();
+
+/** Serves the share below `/share/`, the inbox below `/inbox/`, and at `/` reports which of them exist. */
+export class ServeApp implements AppObject {
+  readonly #about: Uint8Array;
+  readonly #apps: ReadonlyMap<string | null, FilesApp>;
+
+  /**
+   * Serves directories.
+   *
+   * @throws what {@linkcode FilesApp} does.
+   */
+  constructor({ name, share, inbox }: Served, logger: Pick<Logger, "warn">) {
+    const about: About = { name, share: share !== null, inbox: inbox !== null };
+    this.#about = encoder.encode(JSON.stringify(about));
+    const apps = new Map<string | null, FilesApp>();
+    if (share !== null) apps.set("share", new FilesApp(share, { list: true, logger }));
+    if (inbox !== null) apps.set("inbox", new FilesApp(inbox, { list: true, write: true, logger }));
+    this.#apps = apps;
+  }
+
+  /** Answers a request. */
+  handle(
+    request: Request,
+    session: Session,
+  ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
+    const part = request.shiftPath();
+    const app = this.#apps.get(part);
+    if (app !== undefined) return app.handle(request, session);
+    if (part !== null) return NOT_FOUND;
+    if (request.method !== "GET") return [405, "only GET", { allow: "GET" }, null];
+    return [200, "OK", { "content-type": "application/json" }, this.#about];
+  }
+}
+
+/** A directory to serve. */
+export interface ServedDirectory {
+  /** Its real path. */
+  readonly path: string;
+  /** Whether it is new. */
+  readonly isMade: boolean;
+}
+
+/**
+ * Checks the directory of `--share` or `--inbox`. An inbox that is not there is made, for its owner alone, if the directory
+ * that it is to be in is there.
+ *
+ * @throws {Failure} if there is no such directory, if the permission to write to an inbox is missing, or if the
+ * device itself is in it, or it in the device: peers could read its keys.
+ */
+export async function checkServed(
+  option: "--share" | "--inbox",
+  dir: string,
+  home: string,
+): Promise<ServedDirectory> {
+  const there = await realDirectory(option, dir);
+  const path = there ?? await pathToMake(option, dir);
+  const device = await Deno.realPath(home);
+  if (!isIn(device, path) && !isIn(path, device)) {
+    if (option === "--inbox") checkWritable(path);
+    if (there === null) await Deno.mkdir(path, { mode: 0o700 });
+    return { path, isMade: there === null };
+  }
+  throw new Failure(
+    USAGE,
+    `${option}: ${dir} has the directory of this device in it, ${home}, or is in that, so peers could read its ` +
+      "keys: serve another directory, or move the device and say where it is with --home",
+  );
+}
+
+/** Otherwise this would be noticed only when the first peer is refused. */
+function checkWritable(path: string): void {
+  if (Deno.permissions.requestSync({ name: "write", path }).state === "granted") return;
+  throw new Failure(
+    FAILED,
+    `--inbox: Requires write access to ${path}, run again with --allow-write=${path}`,
+  );
+}
+
+/** The real path of a directory; `null` if nothing is there. */
+async function realDirectory(option: string, dir: string): Promise<string | null> {
+  try {
+    const real = await Deno.realPath(dir);
+    if ((await Deno.stat(real)).isDirectory) return real;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    if (!(error instanceof Deno.errors.NotADirectory)) throw error;
+  }
+  throw new Failure(FAILED, `${option}: ${dir} is no directory`);
+}
+
+/** Where an inbox is made: in a directory that is there, as a typing error in a path should not make a tree. */
+async function pathToMake(option: string, dir: string): Promise<string> {
+  const parent = await realDirectory(option, dirname(dir));
+  if (option === "--inbox" && parent !== null) return join(parent, basename(dir));
+  throw new Failure(
+    FAILED,
+    `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`,
+  );
 }

@@ -1,16 +1,18 @@
 /**
- * mDNS on every interface of this machine: a socket for each, with IPv4 and with IPv6.
+ * mDNS on every interface of this machine: a socket for each, with IPv4 and with IPv6, that passes on only packets worth
+ * decoding.
  *
  * @module
  */
 
-import type { SocketType } from "node:dgram";
+import type { Buffer } from "node:buffer";
+import { createSocket, type RemoteInfo, type Socket, type SocketType } from "node:dgram";
+import { isLinkLocal, isLoopback } from "../../base/address_rules.ts";
 import type { Logger } from "../../net/standard_logger.ts";
 import { messageOf } from "../../net/thrown.ts";
-import { guardedSocket } from "./guarded_socket.ts";
-import { GROUPS, type Interface, type InterfaceAddress, interfacesOf } from "./interfaces.ts";
 import {
   type Incoming,
+  type InterfaceAddress,
   loadMulticastDns,
   type MakeMulticastDns,
   type MulticastDns,
@@ -18,7 +20,7 @@ import {
 } from "./packet.ts";
 
 /** How often the interfaces are checked. */
-const LOOK_MILLISECONDS = 2000;
+const POLL_MILLISECONDS = 2000;
 
 /** What differs in a test. */
 export interface Network {
@@ -122,8 +124,8 @@ export class Links implements AsyncDisposable {
     logger: Logger,
   ): Promise<Links> {
     const links = new Links(network, types, listener, logger, await loadMulticastDns());
-    links.#look();
-    links.#timer = setInterval(() => links.#lookAgain(), LOOK_MILLISECONDS);
+    links.#poll();
+    links.#timer = setInterval(() => links.#pollAgain(), POLL_MILLISECONDS);
     return links;
   }
 
@@ -143,16 +145,16 @@ export class Links implements AsyncDisposable {
   }
 
   /** Not awaited, and it must not end the process: anything that fails is retried the next time. */
-  #lookAgain(): void {
+  #pollAgain(): void {
     try {
-      this.#look();
+      this.#poll();
     } catch (error) {
       this.#logger.debug(`mDNS: ${messageOf(error)}`);
     }
   }
 
   /** Opens what is new and closes what is gone. */
-  #look(): void {
+  #poll(): void {
     const interfaces = interfacesOf(this.#network.findInterfaces())
       .filter(({ type }) => this.#types.includes(type));
     const keys = new Set(interfaces.map(({ key }) => key));
@@ -168,10 +170,10 @@ export class Links implements AsyncDisposable {
     const socket = this.#make({ ...options, socket: guarded });
     const link = new Link(on, socket, this.#logger);
     this.#links.set(key, link);
-    const tell = (error: unknown) => this.#logger.debug(`mDNS on ${name}: ${messageOf(error)}`);
-    socket.on("warning", tell);
+    const logError = (error: unknown) => this.#logger.debug(`mDNS on ${name}: ${messageOf(error)}`);
+    socket.on("warning", logError);
     socket.on("error", (error) => {
-      tell(error);
+      logError(error);
       // Retried at the next check.
       if (this.#links.get(key) === link) this.#close(key);
     });
@@ -199,5 +201,170 @@ export class Links implements AsyncDisposable {
     clearInterval(this.#timer);
     for (const key of [...this.#links.keys()]) this.#close(key);
     await Promise.all(this.#closing);
+  }
+}
+
+/** An interface, with one of the two protocols. */
+export interface Interface {
+  /** Changes when the interface or an address of it does. */
+  readonly key: string;
+  /** The protocol, as sockets call it. */
+  readonly type: SocketType;
+  /** The name of the interface. */
+  readonly name: string;
+  /** The number of the interface; 0 with IPv4. */
+  readonly scope: number;
+  /** What the socket is bound to: the group itself, so that nothing sent to this machine alone is received. */
+  readonly bind: string;
+  /** What the library calls the interface. */
+  readonly libraryName: string;
+  /** All addresses of the interface, of both protocols. */
+  readonly addresses: readonly InterfaceAddress[];
+  /** Whether a packet from this address can have come over this interface. */
+  accept(host: string): boolean;
+}
+
+/** The groups of mDNS (RFC 6762 §3). */
+export const GROUPS = { udp4: "224.0.0.251", udp6: "ff02::fb" } as const;
+
+/** The interfaces for mDNS: all but the loopback interface, which is used only if there is no other. */
+export function interfacesOf(addresses: readonly InterfaceAddress[]): Interface[] {
+  const all = [...Map.groupBy(addresses, ({ name }) => name)];
+  const outward = all.filter(([, own]) => !own.some(({ address }) => isLoopback(address)));
+  return (outward.length > 0 ? outward : all).flatMap(([name, own]) =>
+    [interfaceWithIPv4(name, own), interfaceWithIPv6(name, own)].filter((each) => each !== null)
+  );
+}
+
+function interfaceWithIPv4(name: string, addresses: readonly InterfaceAddress[]): Interface | null {
+  const own = addresses.filter(({ family }) => family === "IPv4");
+  const [first] = own;
+  if (first === undefined) return null;
+  return {
+    key: keyOf("udp4", name, 0, addresses),
+    type: "udp4",
+    name,
+    scope: 0,
+    bind: GROUPS.udp4,
+    libraryName: first.address,
+    addresses,
+    // A socket also gets what arrives at another interface, where another socket has joined the group.
+    accept: (host) => own.some(({ address, netmask }) => isInNetwork(host, address, netmask)),
+  };
+}
+
+function interfaceWithIPv6(name: string, addresses: readonly InterfaceAddress[]): Interface | null {
+  const linkLocal = addresses.find(({ address, scopeid }) => isLinkLocal(address) && scopeid);
+  if (linkLocal === undefined) return null;
+  const scope = linkLocal.scopeid!;
+  return {
+    key: keyOf("udp6", name, scope, addresses),
+    type: "udp6",
+    name,
+    scope,
+    bind: `${GROUPS.udp6}%${name}`,
+    libraryName: `::%${name}`,
+    addresses,
+    // A socket that is bound to a group of a link gets what arrives at this link alone.
+    accept: () => true,
+  };
+}
+
+function keyOf(
+  type: string,
+  name: string,
+  scope: number,
+  addresses: readonly InterfaceAddress[],
+): string {
+  return [type, name, scope, ...addresses.map(({ address }) => address)].join(" ");
+}
+
+function isInNetwork(host: string, own: string, mask: string): boolean {
+  const [a, b, bits] = [numberOf(host), numberOf(own), numberOf(mask)];
+  return (a & bits) === (b & bits);
+}
+
+function numberOf(ipv4: string): number {
+  return ipv4.split(".").reduce((number, part) => number << 8 | Number(part), 0);
+}
+
+/**
+ * The protocols whose group may be used.
+ *
+ * @throws {Deno.errors.NotCapable} if none may be: opening a socket would then end the process. Also if the interfaces
+ * may not be looked at: that happens in the background, and its error would be no more than a warning.
+ */
+export function permittedTypes(port: number): SocketType[] {
+  const interfaces = { name: "sys", kind: "networkInterfaces" } as const;
+  // As elsewhere, Deno asks on a terminal.
+  if (Deno.permissions.requestSync(interfaces).state !== "granted") {
+    throw new Deno.errors.NotCapable(
+      "mDNS needs sys access to the interfaces of this machine; run again with " +
+        "--allow-sys=networkInterfaces",
+    );
+  }
+  const hosts = { udp4: `${GROUPS.udp4}:${port}`, udp6: `[${GROUPS.udp6}]:${port}` };
+  const types = (["udp4", "udp6"] as const).filter((type) =>
+    Deno.permissions.querySync({ name: "net", host: hosts[type] }).state === "granted"
+  );
+  if (types.length > 0) return types;
+  throw new Deno.errors.NotCapable(
+    `mDNS needs net access to ${hosts.udp4} or ${hosts.udp6}; run again with ` +
+      `--allow-net=${hosts.udp4},${hosts.udp6}`,
+  );
+}
+
+/** The most bytes of a packet (RFC 6762 §17): more would only make decoding slow. */
+const MAX_PACKET_BYTES = 9000;
+/**
+ * How many bytes are decoded a second, and at once after a quiet time, which bounds the time that a flood takes. In
+ * bytes, because that of a malicious packet grows with the square of its size.
+ */
+const BYTES_PER_SECOND = 50_000;
+const BURST_BYTES = 100_000;
+/** The least that a packet counts. */
+const LEAST_BYTES = 200;
+
+/** Says whether packets from an address are listened to. */
+export type Accept = (host: string) => boolean;
+
+/**
+ * Makes a socket that shares its port with other mDNS programs of the machine, and drops packets that are too large,
+ * too many, from another port or from another network, before anyone hears of them.
+ *
+ * @param port The port that packets come from.
+ */
+export function guardedSocket(type: "udp4" | "udp6", port: number, accept: Accept): Socket {
+  const socket = createSocket({ type, reuseAddr: true });
+  const emit = socket.emit.bind(socket);
+  const budget = new Budget();
+  socket.emit = (event: string, ...args: unknown[]): boolean => {
+    if (event === "message" && !isWorthDecoding(...args as [Uint8Array, RemoteInfo])) return false;
+    return emit(event as "message", ...args as [Buffer, RemoteInfo]);
+  };
+  const isWorthDecoding = (message: Uint8Array, from: RemoteInfo): boolean => {
+    // A response from another port is to be ignored (RFC 6762 §6); a query from one asks for a response to
+    // its sender alone, which a forged address could direct at a victim.
+    if (from.port !== port || message.length > MAX_PACKET_BYTES) return false;
+    return accept(from.address) && budget.take(message.length);
+  };
+  return socket;
+}
+
+/** So many bytes a second, and more after a quiet time. */
+class Budget {
+  #left = BURST_BYTES;
+  #since = performance.now();
+
+  /** Whether a packet of so many bytes may be decoded now. */
+  take(size: number): boolean {
+    const now = performance.now();
+    const refilled = this.#left + (now - this.#since) / 1000 * BYTES_PER_SECOND;
+    this.#left = Math.min(BURST_BYTES, refilled);
+    this.#since = now;
+    const cost = Math.max(size, LEAST_BYTES);
+    if (this.#left < cost) return false;
+    this.#left -= cost;
+    return true;
   }
 }

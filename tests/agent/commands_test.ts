@@ -1,10 +1,12 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+/** What a new peer is told, seen from `degu peers` there. */
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   optionMessage,
   parseAddressOption,
   parseOnce,
   parseSeconds,
 } from "@degu/internal/agent/commands.ts";
+import { AgentHomes } from "@degu/testing/agents.ts";
 
 Deno.test("an address may omit the port, and IPv6 then needs no brackets", () => {
   const rows = [
@@ -31,6 +33,8 @@ Deno.test("an invalid address is refused with a description of what is needed", 
     const { message } = assertThrows(() => parseAddressOption(text), Error);
     assert(!message.startsWith("address"), message);
   }
+  const { message } = assertThrows(() => parseAddressOption("fe80::1"), Error);
+  assertStringIncludes(message, "write it as in fe80::1%eth0");
 });
 
 Deno.test("seconds are decimal digits", () => {
@@ -53,4 +57,47 @@ Deno.test("messages name an argument as on the command line", () => {
   for (const [message, expected] of rows) {
     assertEquals(optionMessage(new RangeError(message)), expected);
   }
+});
+
+const INVITE = ["invite", "--listen", "127.0.0.1:0"];
+const NET = ["--allow-net=127.0.0.1"];
+const INTERFACES = "--allow-sys=networkInterfaces";
+
+/** Pairs the camera, that invites with these flags, with the viewer; returns what the viewer then knows. */
+async function pair(homes: AgentHomes, flags: string[]) {
+  const invite = homes.spawn("camera", INVITE, flags);
+  const line = await invite.line("degu:");
+  await homes.must("viewer", ["join", "-", "--serving", "127.0.0.1:2"], NET, line);
+  const { stderr } = await invite.ended();
+  const { addresses } = JSON.parse(await homes.must("viewer", ["peers", "--json"]));
+  return { addresses, stderr };
+}
+
+Deno.test("a new peer gets the address of a running degu serve", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  const { address } = await homes.serve("camera");
+  assertEquals((await pair(homes, NET)).addresses, [address]);
+});
+
+Deno.test("if degu serve is not running, a new peer gets the machine's addresses with the default port", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  const { addresses } = await pair(homes, [...NET, INTERFACES]);
+  assertEquals(addresses.length > 0, true);
+  for (const address of addresses) assertMatch(address, /:7443$/);
+});
+
+Deno.test("without the permission to list them no address is sent, and a message says so", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  const { addresses, stderr } = await pair(homes, NET);
+  assertEquals(addresses, []);
+  assertStringIncludes(
+    stderr,
+    "--allow-sys=networkInterfaces is missing: give them with --serving",
+  );
+  const { code, stderr: advice } = await homes.run("viewer", ["ping", "camera"]);
+  assertEquals(code, 1);
+  assertStringIncludes(advice, "no address of camera is known");
 });

@@ -1,7 +1,7 @@
 /** What every command is given, seen from `degu id` and `degu ping` as processes. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { DeviceClientOptions } from "@degu/degu/device";
-import { makeContext, openClient } from "@degu/internal/agent/context.ts";
+import { makeContext, nearNames, openClient } from "@degu/internal/agent/context.ts";
 import { AgentHomes, runAgent } from "@degu/testing/agents.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 
@@ -80,4 +80,29 @@ Deno.test("an address at which nobody answers is waited for no longer than 10 s,
     const { connectTimeout }: DeviceClientOptions = client.options;
     assertEquals([connectTimeout, client.timeout], [10, 90]);
   }
+});
+
+const NAMES = ["camera", "camera-2", "laptop", "annas-phone", "nas"];
+
+Deno.test("names that differ in few letters, or are longer, are similar; the most similar is first", () => {
+  const rows = [
+    ["camera", ["camera", "camera-2"]],
+    ["camrea", ["camera"]],
+    ["Camera", ["camera", "camera-2"]],
+    ["cam", ["camera", "camera-2"]],
+    ["laptpo", ["laptop"]],
+    ["lapto", ["laptop"]],
+    ["xlaptop", ["laptop"]],
+    ["anas-phone", ["annas-phone"]],
+    ["nsa", ["nas"]],
+    ["", []],
+    ["printer", []],
+    ["phone", []],
+  ] as const;
+  for (const [typed, near] of rows) assertEquals(nearNames(typed, NAMES), [...near], typed);
+});
+
+Deno.test("at most three names are shown", () => {
+  const many = Array.from({ length: 9 }, (_, i) => `camera-${i}`);
+  assertEquals(nearNames("camera", many).length, 3);
 });

@@ -1,8 +1,13 @@
+/** Why a command failed: exit codes and messages. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
+import { TransferError } from "@degu/degu/files";
 import {
+  alreadyThere,
+  endsAll,
   exitCodeOf,
   explain,
+  explainTransfer,
   Failure,
   Interrupted,
   noAddressAnswers,
@@ -18,6 +23,8 @@ Deno.test("the exit code of an error depends on its meaning", () => {
     [new TlsError("UNTRUSTED", "x"), 3],
     [new TlsError("REFUSED_BY_PEER", "x"), 3],
     [new TlsError("CLOSED", "x"), 1],
+    [new TlsError("NOT_TLS", "x"), 1], // nobody has refused
+
     [new EmptyPreambleError(), 3],
     [new DeguError("x"), 1],
     [new Deno.errors.ConnectionRefused("x"), 1],
@@ -43,6 +50,12 @@ Deno.test("a message says what to do next", () => {
     ],
     [new Deno.errors.TimedOut("why"), /^no address answers: why; /],
     [new Deno.errors.NotCapable("why"), /^why; docs\/agent\.md has the flags/],
+    [
+      new Deno.errors.NotCapable(
+        'Requires all access to "/proc", run again with the --allow-all flag',
+      ),
+      /^"\/proc" is of the system, .*: choose another path$/,
+    ],
     [new Error("why"), /^why$/],
     ["why", /^why$/],
   ] as const;
@@ -78,4 +91,51 @@ Deno.test("a reason has no advice, which would be given at each attempt", () => 
 Deno.test("an error for an unreachable host has only a code", () => {
   assertEquals(noAddressAnswers(Object.assign(new Error("x"), { code: "EHOSTUNREACH" })), true);
   assertEquals(noAddressAnswers(Object.assign(new Error("x"), { code: "EACCES" })), false);
+});
+
+const status = (status: number) => new TransferError("STATUS", `status ${status}`, { status });
+
+Deno.test("a status is explained by the operation", () => {
+  assertEquals(explainTransfer(status(404), "get"), "it is not there any more");
+  assertEquals(explainTransfer(status(412), "put"), explainTransfer(alreadyThere(), "put"));
+  assertEquals(
+    explainTransfer(status(409), "delete"),
+    "the directory is not empty: remove first what is in it",
+  );
+  assertEquals(explainTransfer(status(418), "get"), "status 418");
+  assertEquals(
+    explainTransfer(status(303), "get"),
+    "it is a directory by now: run the same command again",
+  );
+});
+
+Deno.test("the advice that the library has for programs is not passed on", () => {
+  const message = 'HEAD "/a": the server has no SHA-256 of it (repr-digest, RFC 9530)';
+  const advice = "call again with verify: false to skip the check";
+  const error = new TransferError("UNEXPECTED_RESPONSE", `${message}; ${advice}`);
+  assertEquals(
+    explainTransfer(error, "get"),
+    `${message}; is another version of degu running there?`,
+  );
+});
+
+Deno.test("the next file is tried if only this one has failed", () => {
+  const goesOn = [
+    status(403),
+    status(404),
+    status(412),
+    status(413),
+    alreadyThere(),
+    new Deno.errors.PermissionDenied(),
+    new TransferError("CHANGED", ""),
+  ];
+  const ends = [
+    status(507),
+    status(503),
+    new TransferError("DISK_FULL", ""),
+    new Deno.errors.ConnectionRefused(),
+    new TlsError("UNTRUSTED", ""),
+  ];
+  for (const error of goesOn) assertEquals(endsAll(error), false, Deno.inspect(error));
+  for (const error of ends) assertEquals(endsAll(error), true, Deno.inspect(error));
 });

@@ -8,7 +8,7 @@ import {
   LocalDirectories,
 } from "@degu/internal/agent/local_target.ts";
 import { OwnDirectory } from "@degu/internal/agent/own_directory.ts";
-import { NotMoved } from "@degu/internal/agent/transfer_problems.ts";
+import { NotMoved } from "@degu/internal/agent/failure.ts";
 import { makeTreeAt } from "@degu/testing/agent_files.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";

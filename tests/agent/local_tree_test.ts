@@ -1,10 +1,12 @@
 /** Trees of this device. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { localDigest } from "@degu/internal/agent/local_digest.ts";
 import { readLocalTree } from "@degu/internal/agent/local_tree.ts";
 import { OwnDirectory } from "@degu/internal/agent/own_directory.ts";
 import { makeTreeAt } from "@degu/testing/agent_files.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { randomBytes, sha256 } from "@degu/testing/transferring.ts";
 
 const { signal } = new AbortController();
 
@@ -45,4 +47,15 @@ Deno.test("a directory that can't be listed is named", async () => {
     Error,
     "stop",
   );
+});
+
+Deno.test("a file is hashed piece by piece, until a signal aborts it", async () => {
+  await using dir = await tempDir();
+  for (const size of [0, 1, 3_000_000]) {
+    const content = randomBytes(size);
+    await Deno.writeFile(`${dir.path}/a`, content);
+    assertEquals(await localDigest(`${dir.path}/a`, undefined), await sha256(content));
+  }
+  const signal = AbortSignal.abort(new Error("stop"));
+  await assertRejects(() => localDigest(`${dir.path}/a`, signal), Error, "stop");
 });

@@ -1,6 +1,10 @@
-/** What the program prints. */
-import { assertEquals } from "@std/assert";
+/** What is printed, and how sizes, times and the width of the terminal are. */
+import { assert, assertEquals } from "@std/assert";
+import { columnsOfTerminal, formatBytes, formatDuration } from "@degu/internal/agent/output.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
+import { screenOf } from "@degu/testing/screen.ts";
+import { hasTerminals, runOnTerminal } from "@degu/testing/terminals.ts";
+import fc from "fast-check";
 
 /** What an output prints in a process of its own, without any permission. */
 async function print(options: string, calls: string): Promise<[stdout: string, stderr: string]> {
@@ -73,4 +77,53 @@ output.result("done", {});`;
   await child.stderr.cancel();
   assertEquals(await new Response(child.stdout).text(), "done\n");
   assertEquals((await child.status).code, 0);
+});
+
+Deno.test("bytes are shown with a decimal unit and up to three digits", () => {
+  const cases: [number, string][] = [
+    [0, "0 B"],
+    [999, "999 B"],
+    [1000, "1.00 kB"],
+    [9994, "9.99 kB"],
+    [9996, "10.0 kB"],
+    [99_960, "100 kB"],
+    [999_499, "999 kB"],
+    [999_500, "1.00 MB"],
+    [12_345_678, "12.3 MB"],
+    [Number.MAX_SAFE_INTEGER, "9.01 PB"],
+  ];
+  for (const [bytes, text] of cases) assertEquals(formatBytes(bytes), text);
+  fc.assert(fc.property(fc.maxSafeNat(), (bytes) => assert(formatBytes(bytes).length <= 7)));
+});
+
+Deno.test("durations have minutes and seconds, and hours if there are any", () => {
+  const cases: [number, string][] = [[0, "0:00"], [59.6, "1:00"], [65, "1:05"], [3599, "59:59"], [
+    3723,
+    "1:02:03",
+  ], [360_000, "100:00:00"]];
+  for (const [seconds, text] of cases) assertEquals(formatDuration(seconds), text);
+});
+
+const SCRIPT = `
+  import { columnsOfTerminal } from "./agent/output.ts";
+  console.log(\`columns \${columnsOfTerminal()}\`);
+`;
+const isThere = await hasTerminals();
+
+Deno.test({
+  name: isThere
+    ? "a terminal says how wide it is, or 80 is taken"
+    : "the width of a terminal: left out, as python3 is not installed",
+  ignore: !isThere,
+  fn: async () => {
+    for (const [columns, expected] of [[37, 37], [0, 80]] as const) {
+      const command = [Deno.execPath(), "eval", "--no-check", SCRIPT];
+      const { shown } = await runOnTerminal({ command, columns });
+      assertEquals(screenOf(shown), [`columns ${expected}`]);
+    }
+  },
+});
+
+Deno.test("without a terminal it is a number all the same", () => {
+  assertEquals(columnsOfTerminal() > 0, true);
 });

@@ -58,6 +58,24 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
   assertEquals(notes.length, 1);
 });
 
+Deno.test("a silence is reported once, and another one again", async () => {
+  const answer = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  await using serving = serve(async () => {
+    await answer[0]!.promise;
+    answer.shift();
+    return [204, "No Content", {}, null];
+  });
+  const notes: string[] = [];
+  const note = (text: string) => {
+    notes.push(text);
+    answer[0]!.resolve();
+  };
+  using connections = new PeerConnections(serving.makeClient(), signal, note, 0, 100);
+  for (let i = 0; i < 2; i++) assertEquals(await connections.call(statusOf), 204);
+  assertEquals(notes, Array(2).fill("nothing has arrived for 0.1 s; still waiting"));
+  // No timer is left: the sanitizer would find it.
+});
+
 Deno.test("a connection is not reused after an error", async () => {
   await using serving = serve(() => [204, "No Content", {}, null]);
   using connections = new PeerConnections(serving.makeClient(), signal, () => {});

@@ -1,7 +1,8 @@
-/** The command line, in processes without any permission. */
+/** The command line, in processes without any permission, and signals. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { runAgent } from "@degu/testing/agents.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 
 /** The commands, as the program knows them. */
@@ -49,6 +50,21 @@ Deno.test("the help command prints help, too", async () => {
 Deno.test("a usage error is one line that refers to the help, with exit code 2", async () => {
   const rows: [args: string[], expected: RegExp][] = [
     [["inti"], /unknown command 'inti' \(Did you mean init\?\); "degu --help"/],
+    [["send", "a", "one:"], /unknown command 'send' \(that is degu put\); "degu --help"/],
+    [["receive", "one:a"], /unknown command 'receive' \(that is degu get\);/],
+    [["copy"], /unknown command 'copy' \(that is degu get or degu put\);/],
+    [["push"], /unknown command 'push' \(that is degu put\);/],
+    [["pull"], /unknown command 'pull' \(that is degu get\);/],
+    [["constructor"], /unknown command 'constructor'; /],
+    [
+      ["serve", "--listen", "nonsense"],
+      /'--listen <address>'.* an IP address of this machine.*"degu serve/,
+    ],
+    [["invite", "--listen", "localhost:0"], /'--listen <address>'.* an IP address.*"degu invite/],
+    [
+      ["invite", "--serving", "localhost:0"],
+      /'--serving <address>'.* from 1 to 65535.*"degu invite/,
+    ],
     [["frobnicate"], /unknown command 'frobnicate'; "degu --help"/],
     [["--jsno"], /unknown option '--jsno' \(Did you mean --json\?\); "degu --help"/],
     [["--json"], /a command is missing, or .*; "degu --help"/],
@@ -60,7 +76,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     [["id", "x"], /too many arguments for 'id'.*; "degu id --help"/],
     [["join"], /missing required argument 'line'; "degu join --help"/],
     [["ping", "--address", "a b", "x"], /'a b' is invalid.*; "degu ping --help"/],
-    [["invite", "--seconds", "x"], /need a number of seconds.*; "degu invite --help"/],
+    [["invite", "--seconds", "x"], /must be a number of seconds.*; "degu invite --help"/],
     [["completions", "csh"], /Allowed choices are bash, zsh, fish.*; "degu completions --help"/],
     [["help", "x"], /"degu --help"/],
   ];
@@ -84,3 +100,24 @@ Deno.test("a missing permission is named, with where it is documented", async ()
   assertEquals(code, 1);
   assertMatch(stderr, /XDG_STATE_HOME.*docs\/agent\.md has the flags/);
 });
+
+const SCRIPT = `import { catchSignals } from "./agent/program.ts";
+const signals = catchSignals();
+const { signal } = signals;
+signal.addEventListener("abort", () => console.log(signal.reason.name));
+console.log("ready");
+await new Promise((resolve) => setTimeout(resolve, 60_000));`;
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`the first ${signal} aborts, and the second one ends the process`, async () => {
+    const child = await spawnScript(SCRIPT, ["--no-check"]);
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    assertEquals((await lines.read()).value, "ready\n");
+    child.kill(signal);
+    assertEquals((await lines.read()).value, "Interrupted\n");
+    child.kill(signal);
+    assertEquals((await child.status).code, 130);
+    await lines.cancel();
+    await child.stderr.cancel();
+  });
+}

@@ -1,11 +1,11 @@
-/** The progress bar: what it says, and that a terminal gets it and nothing else does. */
+/** The progress bar: what it says, that a terminal gets it and nothing else does, rates and texts that fit. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { widthOf } from "@degu/internal/agent/fit_text.ts";
-import { progressLine } from "@degu/internal/agent/progress_bar.ts";
+import { fitText, progressLine, TransferRate, widthOf } from "@degu/internal/agent/progress_bar.ts";
 import { AgentFiles } from "@degu/testing/agent_files.ts";
 import { screenOf } from "@degu/testing/screen.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
+import fc from "fast-check";
 
 const PROGRESS = {
   name: "camera:photos/1.jpg",
@@ -85,14 +85,14 @@ Deno.test({
       (await getRaw(...args)).replaceAll("\x1b", "␛");
     const shown = await get("1");
     assertMatch(shown, /camera:日本 large +\d+ % {2}\[=* *\] {2}[\d.]+ k?M?B of 20\.0 MB/);
-    const drawn = shown.split(/\r|␛\[\d?G/).filter((line) => line.includes(" of 20.0 MB"));
+    const drawn = shown.split("\r").filter((line) => line.includes(" of 20.0 MB"));
     assert(drawn.every((line) => widthOf(line.replaceAll(/␛(\[[\d?;]*[A-Za-z]|\d)/g, "")) < 80));
     // The cursor was never hidden, and the last line that is drawn is cleared.
     assert(!shown.includes("␛[?25l"), shown);
-    assertMatch(shown, /␛\[2K[^[]*1 file moved, 20\.0 MB in 0:\d\d/);
+    assertMatch(shown, /␛\[K[^[]*1 file copied, 20\.0 MB in 0:\d\d/);
     assertEquals(screenOf(await getRaw("3")).map((line) => line.replace(/in .*/, "")), [
       `${files.here}/3`,
-      "1 file moved, 20.0 MB ",
+      "1 file copied, 20.0 MB ",
     ]);
     for (const option of ["--quiet", "--json"]) {
       assert(!(await get(option, option)).includes("␛"), option);
@@ -101,4 +101,31 @@ Deno.test({
     assertEquals(piped.stderr.split("\n").length, 2);
     assert(!piped.stderr.includes("%"));
   },
+});
+
+Deno.test("a rate covers the last five seconds, and is unknown at first", () => {
+  const rate = new TransferRate(0);
+  rate.note(299, 1000);
+  assertEquals(rate.bytesPerSecond, null);
+  rate.note(500, 1000);
+  assertEquals(rate.bytesPerSecond, 2000);
+  for (let at = 1000; at <= 20_000; at += 100) rate.note(at, 1000);
+  assertEquals(rate.bytesPerSecond, 0);
+  for (let at = 20_100; at <= 30_000; at += 100) rate.note(at, 1000 + (at - 20_000));
+  assertEquals(rate.bytesPerSecond, 1000);
+});
+
+Deno.test("the middle of a long text is cut out; wide characters count twice, composed ones once", () => {
+  assertEquals(fitText("holiday-2025.jpg", 16), "holiday-2025.jpg");
+  assertEquals(fitText("holiday-2025.jpg", 11), "holid…5.jpg");
+  assertEquals(fitText("日本語のファイル.txt", 12), "日本語….txt");
+  assertEquals(widthOf("👩‍👩‍👧"), 2);
+  assertEquals(fitText("👩‍👩‍👧👩‍👩‍👧👩‍👩‍👧", 5), "👩‍👩‍👧…👩‍👩‍👧");
+  assertEquals([fitText("abc", 1), fitText("abc", 0)], ["…", ""]);
+});
+
+Deno.test("no text exceeds its maximum width", () => {
+  fc.assert(fc.property(fc.string({ unit: "grapheme" }), fc.nat(40), (text, columns) => {
+    assert(widthOf(fitText(text, columns)) <= columns);
+  }));
 });

@@ -1,11 +1,12 @@
 /** What `degu serve` says of exchanges, with real ones. */
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import type { Exchange } from "@degu/degu/server";
+import { FakeTime } from "@std/testing/time";
+import type { Exchange, Session } from "@degu/degu/server";
 import { OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
-import { ServeApp } from "@degu/internal/agent/serve_app.ts";
-import { exchangeReporter } from "@degu/internal/agent/serve_events.ts";
+import { ServeApp } from "@degu/internal/agent/commands/serve.ts";
+import { type Action, ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { LOOPBACK } from "@degu/testing/device_clients.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -19,7 +20,9 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
   const texts: string[] = [];
   const objects: unknown[] = [];
   const warnings: string[] = [];
+  const lines: string[] = [];
   const outputs = [
+    { json: false, note: (text: string) => lines.push(text) },
     { json: false, note: (text: string) => texts.push(text) },
     { json: true, result: (_text: string, object: unknown) => objects.push(object) },
     {
@@ -30,8 +33,12 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
       warn: (text: string) => warnings.push(text),
     },
   ] as unknown as Output[];
-  const reporters = outputs.map(exchangeReporter);
-  const onExchange = (exchange: Exchange) => reporters.forEach((report) => report(exchange));
+  const reporters = outputs.map((output, i) => new ServeEvents(output, { verbose: i === 1 }));
+  let session: Session | undefined;
+  const onExchange = (exchange: Exchange) => {
+    session = exchange.session;
+    for (const reporter of reporters) reporter.addExchange(exchange);
+  };
   const app = new ServeApp({ name: "camera", share: null, inbox }, new RecordingLogger());
   const server = camera.listen(LOOPBACK, app, { onExchange });
   server.serveForever();
@@ -51,10 +58,14 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     for (const request of requests) await (await request()).body?.bytes();
   }
   await server.shutdown();
+  for (const reporter of reporters) reporter[Symbol.dispose]();
+  assertEquals(lines, [
+    "viewer uploaded 1 file (5 B), downloaded 1 file (5 B), deleted 1 file",
+  ]);
   assertEquals(texts, [
-    "viewer has put inbox/a b/c (5 bytes)",
-    "viewer has got inbox/a b/c (5 bytes)",
-    "viewer has removed inbox/a b/c",
+    "viewer uploaded inbox/a b/c (5 B)",
+    "viewer downloaded inbox/a b/c (5 B)",
+    "viewer deleted inbox/a b/c",
   ]);
   assertEquals(warnings, ["what peers do can't be reported: the output was closed"]);
   const common = { peer: "viewer", id: viewer.id, path: "inbox/a b/c", complete: true };
@@ -63,4 +74,44 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     { event: "get", ...common, status: 200, bytes: 5 },
     { event: "delete", ...common, status: 204, bytes: 0 },
   ]);
+  checkCollecting(session!);
 });
+
+/** Feeds events of many files, as the app reports them. */
+function checkCollecting(session: Session): void {
+  using time = new FakeTime();
+  const lines: string[] = [];
+  const output = { json: false, note: (text: string) => lines.push(text) } as unknown as Output;
+  using events = new ServeEvents(output);
+  const add = (action: Action, name: string, bytes: number, complete = true) =>
+    events.add("inbox", { session, action, path: ["dir", name], bytes, complete, status: 200 });
+  for (let i = 0; i < 10_000; i++) {
+    add("put", `${i}`, 1000);
+    time.tick(1); // so it is never silent for a second
+  }
+  assertEquals(lines, []);
+  time.tick(1000);
+  assertEquals(lines.splice(0), ["viewer uploaded 10000 files (10.0 MB)"]);
+  add("get", "film", 700, false);
+  time.tick(999);
+  assertEquals(lines, []);
+  time.tick(1);
+  assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (700 B, cut off)"]);
+  // Continued: still one file.
+  add("get", "film", 700, false);
+  add("get", "film", 300);
+  events.add("inbox", {
+    session: undefined,
+    action: "get",
+    path: [],
+    bytes: 1,
+    complete: true,
+    status: 200,
+  });
+  time.tick(1000);
+  assertEquals(lines.splice(0), ["viewer downloaded 1 file (1.00 kB); 1 cut off"]);
+  // Nothing is lost at the end.
+  add("delete", "film", 0);
+  events[Symbol.dispose]();
+  assertEquals(lines.splice(0), ["viewer deleted inbox/dir/film"]);
+}

@@ -5,7 +5,7 @@
  */
 
 import { Failure } from "@degu/internal/agent/failure.ts";
-import { Hints } from "@degu/internal/agent/mdns/hints.ts";
+import { Hints } from "@degu/internal/agent/mdns/find.ts";
 import { type Incoming, knownRecords } from "@degu/internal/agent/mdns/packet.ts";
 import { formatRemotePath, parseRemotePath } from "@degu/internal/agent/remote_path.ts";
 import { formatAddress, parseAddress } from "@degu/degu/base";
@@ -25,8 +25,16 @@ const { Buffer } = await import("node:buffer");
 
 const ID = "a".repeat(52);
 const NAMES = [
-  ...["_degu._tcp.local", "camera._degu._tcp.local", "CAMERA._degu._tcp.local", "x.local", "local"],
-  ...["degu-aaaa.local", "a".repeat(63), "b._http._tcp.local", "é\n._degu._tcp.local", ""],
+  ...["_degu._tcp.local", `camera-${ID.slice(0, 16)}._degu._tcp.local`, "x.local", "local"],
+  ...[`CAMERA-${ID.slice(0, 16)}._degu._tcp.local`, "camera._degu._tcp.local"],
+  ...[
+    `degu-${ID.slice(0, 16)}.local`,
+    "degu-aaaa.local",
+    "a".repeat(63),
+    "b._http._tcp.local",
+    "é\n._degu._tcp.local",
+    "",
+  ],
 ];
 const HOSTS = [
   "192.168.1.7",

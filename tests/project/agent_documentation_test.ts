@@ -1,13 +1,14 @@
 /** docs/agent.md and the program say the same. */
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { read } from "@degu/testing/tree.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { read, ROOT } from "@degu/testing/tree.ts";
 
 const program = makeProgram(() => Promise.resolve());
 const page = await read("docs/agent.md");
 
 /** The options of other programs that the text names: of Deno and systemctl. */
-const OF_OTHERS = ["--no-prompt", "--user"];
+const OF_OTHERS = ["--no-prompt", "--user", "--now", "--global"];
 
 /** What is below a heading, up to the next one that is not below it. */
 function sectionOf(heading: string): string {
@@ -56,4 +57,42 @@ Deno.test("no unknown option is explained", () => {
   );
   const strange = [...optionsIn(prose)].filter((option) => !known.has(option));
   assertEquals(strange, []);
+});
+
+/** Runs a command of a page in a shell, in a directory; returns what it prints. */
+async function runLine(line: string, cwd: string | URL): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command("bash", {
+    args: ["-c", line],
+    cwd,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  assert(success, `${line}: ${new TextDecoder().decode(stderr)}`);
+  return new TextDecoder().decode(stdout);
+}
+
+Deno.test("the program is installed from a checkout, and uninstalled, with the commands that are documented", async () => {
+  const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\.ts$/m) ?? [];
+  const [uninstall] = page.match(/deno uninstall [^`]+/) ?? [];
+  assert(install !== undefined && uninstall !== undefined, "docs/agent.md has no such commands");
+  await using dir = await tempDir();
+  const root = ` --root ${dir.path} `;
+  await runLine(install.replace(" --global ", ` --global${root}`), ROOT);
+  const { version } = JSON.parse(await read("deno.json"));
+  assertEquals(await runLine("bin/degu --version", dir.path), `${version}\n`);
+  await runLine(uninstall.replace(" --global ", ` --global${root}`), ROOT);
+  assertEquals(Array.from(Deno.readDirSync(`${dir.path}/bin`)), []);
+});
+
+Deno.test("paths of deno task agent begin where it is typed", async () => {
+  await using dir = await tempDir();
+  const typed = `${dir.path}/a b`;
+  await Deno.mkdir(typed);
+  const config = new URL("deno.json", ROOT).pathname;
+  // The suite may be run by a task itself.
+  await runLine(
+    `unset INIT_CWD; deno task --quiet --config ${config} agent --home home init --name x`,
+    typed,
+  );
+  assertEquals(Array.from(Deno.readDirSync(typed), ({ name }) => name), ["home"]);
 });

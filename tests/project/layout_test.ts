@@ -144,7 +144,6 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
         ...[
           "agent/",
           "node:",
-          "npm:cli-progress",
           "npm:commander",
           "npm:string-width",
           "npm:multicast-dns",

@@ -28,6 +28,7 @@ Deno.test({
 function masked(session: string): string {
   return session
     .replace(/\b[a-z2-7]{52}\b/g, "ID")
+    .replace(/(?<=announced .* as \w+-)[a-z2-7]{16}\b/, "ID")
     .replace(/degu:[\w-]+…/, "LINE")
     .replace(/ +\d+ % .*/g, " BAR")
     // The terminal may break the line within a figure.

@@ -11,7 +11,7 @@ import {
   announce,
   type Announcement,
   type AnnounceOptions,
-} from "@degu/internal/agent/announce.ts";
+} from "@degu/internal/agent/mdns/announce.ts";
 import { type Link, Links, type Network } from "@degu/internal/agent/mdns/links.ts";
 import type { Incoming } from "@degu/internal/agent/mdns/packet.ts";
 import { within } from "./raw_peer.ts";

@@ -24,10 +24,10 @@ Deno.test("get -r keeps names, times and trees; a second run transfers nothing",
   assertStringIncludes(stdout, `${here}/new/photos/a/b/c\n`);
   assertStringIncludes(stdout, `/a\\u{a}b\n`);
   assertStringIncludes(stdout, `/\\u{202e}gpj.exe\n`);
-  assertStringIncludes(stderr, `${NAMES.length + 2} files moved`);
+  assertStringIncludes(stderr, `${NAMES.length + 2} files copied`);
   const again = await files.succeed(...command);
   assertEquals(again.stdout, "");
-  assertStringIncludes(again.stderr, `0 files moved, 0 B; ${NAMES.length + 2} there already`);
+  assertStringIncludes(again.stderr, `0 files copied, 0 B; ${NAMES.length + 2} up to date`);
   assertEquals(await treeOf(`${here}/new`), await treeOf(share));
   await files.succeed("get", "--quiet", "-r", "camera:", `${here}/all`);
   assertEquals(await treeOf(`${here}/all`), await treeOf(share));
@@ -74,6 +74,11 @@ Deno.test("files that can't be downloaded are named, and the rest is transferred
   assertStringIncludes(
     await fail("camera:photos/zzz/1", here),
     '"camera:photos/zzz/1" is not there: "degu ls camera:photos/" lists what is there',
+  );
+  await makeTreeAt(files.inbox, { "sub/report.pdf": "" });
+  assertStringIncludes(
+    await fail("camera:sub/report.pdf", here),
+    '"camera:sub/report.pdf" is not in the share: it is in the inbox, as "degu ls --inbox camera:sub/" shows',
   );
   assertStringIncludes(await fail("camera:photos", here), "is a directory: get it with -r");
   assertStringIncludes(await fail("camera:a/", here), "leave out the slash");

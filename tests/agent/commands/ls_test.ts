@@ -61,5 +61,5 @@ Deno.test("10,000 files are listed, and the new ones are synchronized", async ()
   assertEquals(stderr, "");
   assertEquals([...Deno.readDirSync(files.here)].length, 10_000);
   const again = await files.succeed("sync", "--delete", "camera:", files.here);
-  assertStringIncludes(again.stderr, "0 files moved, 0 B; 10000 there already");
+  assertStringIncludes(again.stderr, "0 files copied, 0 B; 10000 up to date");
 });

@@ -20,11 +20,11 @@ Deno.test("put -r keeps names, times, trees and empty directories; links are ski
   const all = { ...sent, ...expected, "top/日本 語": null, "linked": "3" };
   assertEquals(await treeOf(inbox), sorted(all));
   assertEquals((await Deno.stat(`${inbox}/top/~`)).mtime, time);
-  assertStringIncludes(stderr, `${here}/top/link: left out: a symbolic link`);
-  assertStringIncludes(stderr, "5 files moved");
+  assertStringIncludes(stderr, `${here}/top/link: skipped: a symbolic link`);
+  assertStringIncludes(stderr, "5 files copied");
   const again = await files.succeed("put", "-r", `${here}/top`, `${here}/linked`, "camera:");
   assertEquals(again.stdout, "");
-  assertStringIncludes(again.stderr, "0 files moved, 0 B; 5 there already");
+  assertStringIncludes(again.stderr, "0 files copied, 0 B; 5 up to date");
   await files.succeed("put", "-r", `${here}/top/.`, "camera:sub/dir");
   assertEquals((await treeOf(`${inbox}/sub/dir`))["~"], "3");
 });
@@ -55,7 +55,9 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   // The very same file is no other one.
   await Deno.utime(`${here}/a`, 1, 1);
   const same = await files.succeed("put", `${here}/a`, "camera:");
-  assertStringIncludes(same.stderr, "1 there already");
+  assertStringIncludes(same.stderr, "1 up to date");
+  const forced = await files.succeed("put", "--force", `${here}/a`, "camera:");
+  assertEquals(forced.stderr, "0 files copied, 0 B; 1 up to date\n");
   const expected = {
     "a": "new",
     "b": "shorter",
@@ -102,12 +104,19 @@ Deno.test("what is wrong with files here is reported before anything is connecte
   await using files = await AgentFiles.start();
   const { here } = files;
   await files.kill();
+  await makeTreeAt(here, { "report.pdf": "" });
   const none = await files.run("put", `${here}/none`, "camera:");
-  assertEquals([none.code, none.stderr], [1, `degu: error: "${here}/none" is not there\n`]);
+  const hint = "check the name, and the directory that you are in";
+  assertEquals([none.code, none.stderr], [
+    1,
+    `degu: error: "${here}/none" is not there: ${hint}\n`,
+  ]);
+  const near = await files.run("put", `${here}/raport.pdf`, "camera:");
+  assertStringIncludes(near.stderr, `is not there: did you mean "${here}/report.pdf"?`);
   const both = await files.run("put", `${here}/none`, here, "camera:");
   assertEquals(both.code, 1);
   const [first, second, third] = both.stderr.split("\n");
-  assertEquals(first, `degu: error: ${here}/none: "${here}/none" is not there`);
+  assertEquals(first, `degu: error: ${here}/none: "${here}/none" is not there: ${hint}`);
   assertEquals(second, `degu: error: ${here}: ${here} is a directory: put it with -r`);
   assertStringIncludes(third ?? "", "degu: error: 2 errors: see above");
 });

@@ -25,6 +25,11 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   const { code, stderr } = await files.run("rm", "camera:report.pd");
   assertEquals(code, 1);
   assertStringIncludes(stderr, 'did you mean "camera:report.pdf"?');
+  await makeTreeAt(files.share, { "shared": "1" });
+  assertStringIncludes(
+    (await files.run("rm", "camera:shared")).stderr,
+    '"camera:shared" is not in the inbox: it is in the share, as "degu ls camera:" shows',
+  );
   const some = await files.run("rm", "--json", "camera:none", "camera:report.pdf");
   assertEquals(some.code, 1);
   const [none, removed] = objectsOf(some);

@@ -23,7 +23,7 @@ for (const direction of ["to here", "to a peer"] as const) {
     assertEquals(await treeOf(target), await treeOf(source));
     const second = await files.succeed("sync", "--delete", ...both);
     assertEquals(second.stdout, "");
-    assertStringIncludes(second.stderr, "0 files moved, 0 B; 4 there already");
+    assertStringIncludes(second.stderr, "0 files copied, 0 B; 4 up to date");
 
     await Deno.writeTextFile(`${source}/x`, "SAME SIZE");
     await makeTreeAt(source, { "new/n": "n" });
@@ -75,7 +75,7 @@ Deno.test("an entry with the same name as a skipped link is kept", async () => {
   await makeTreeAt(inbox, { "old": "o", "linked/c": "3" });
   await makeLinks({ [`${here}/top/linked`]: here });
   const { stderr } = await files.succeed("sync", "--delete", `${here}/top`, "camera:");
-  assertStringIncludes(stderr, `${here}/top/linked: left out: a symbolic link`);
+  assertStringIncludes(stderr, `${here}/top/linked: skipped: a symbolic link`);
   assertEquals(await treeOf(inbox), { "a": "1", "linked": null, "linked/c": "3" });
 });
 

@@ -1,6 +1,10 @@
+/** Sockets on the interfaces of a machine, and what they pass on. */
 import { assert, assertEquals } from "@std/assert";
-import { findAddresses } from "@degu/internal/agent/find.ts";
-import { type Link, Links } from "@degu/internal/agent/mdns/links.ts";
+import { Buffer } from "node:buffer";
+import type { RemoteInfo } from "node:dgram";
+import { findAddresses } from "@degu/internal/agent/mdns/find.ts";
+import { guardedSocket, interfacesOf, type Link, Links } from "@degu/internal/agent/mdns/links.ts";
+import type { InterfaceAddress } from "@degu/internal/agent/mdns/packet.ts";
 import {
   ADDRESS,
   announceCamera,
@@ -9,6 +13,7 @@ import {
   SILENT,
   Stranger,
 } from "@degu/testing/mdns.ts";
+import { runScript } from "@degu/testing/processes.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
 /** A generator of numbers below 2^32 that is the same each time (xorshift). */
@@ -27,7 +32,7 @@ Deno.test("no bytes end the process or stop an announcement", async () => {
   await using camera = announceCamera(network);
   await within(camera.announced, "announced");
   await stranger.hears("an announcement", ({ type }) => type === "response");
-  const valid = [...stranger.bytes]; // probes, with authorities, and the announcement
+  const valid = [...stranger.bytes];
   const next = numbers(0x2545f491);
   for (let i = 0; i < 600; i++) {
     const model = valid[next() % valid.length]!;
@@ -115,4 +120,120 @@ Deno.test("a failed send is logged at debug, and rejects nothing", async () => {
   await within(ready.promise, "a link");
   await links.query({ questions: Array(9000).fill({ name: "too.much.local", type: "A" }) });
   assertEquals(messages.length, 1, messages.join());
+});
+
+const of = (name: string, address: string, netmask = "", scopeid: number | null = null) => {
+  const family = address.includes(":") ? "IPv6" : "IPv4";
+  return { name, address, netmask, scopeid, family } satisfies InterfaceAddress;
+};
+
+const LOOPBACK = [of("lo", "127.0.0.1", "255.0.0.0"), of("lo", "::1"), of("lo", "10.9.9.9")];
+const CABLE = [of("eth0", "fe80::1", "ffff:ffff:ffff:ffff::", 2)];
+const HOME = [
+  of("wlan0", "192.168.1.7", "255.255.255.128"),
+  of("wlan0", "169.254.3.4", "255.255.0.0"),
+  of("wlan0", "2001:db8::1"),
+  of("wlan0", "fe80::2", "", 3),
+];
+const shown = (addresses: InterfaceAddress[]) =>
+  interfacesOf(addresses).map((each) => [each.type, each.bind, each.libraryName, each.scope]);
+
+Deno.test("each interface has a link for IPv4, and one for IPv6 if it has a link-local address", () => {
+  assertEquals(shown([...LOOPBACK, ...CABLE, ...HOME]), [
+    ["udp6", "ff02::fb%eth0", "::%eth0", 2],
+    ["udp4", "224.0.0.251", "192.168.1.7", 0],
+    ["udp6", "ff02::fb%wlan0", "::%wlan0", 3],
+  ]);
+  assertEquals(shown([of("tun0", "2001:db8::5")]), []);
+  assertEquals(shown([]), []);
+});
+
+Deno.test("the loopback interface is used only if there is no other", () => {
+  assertEquals(shown(LOOPBACK), [["udp4", "224.0.0.251", "127.0.0.1", 0]]);
+});
+
+Deno.test("over IPv4 only the networks of the interface are accepted", () => {
+  const [, home] = interfacesOf([...CABLE, ...HOME]);
+  const accepted = ["192.168.1.1", "192.168.1.127", "169.254.200.1"];
+  const refused = ["192.168.1.128", "192.168.0.1", "169.253.3.4", "8.8.8.8"];
+  assertEquals([...accepted, ...refused].filter((host) => home!.accept(host)), accepted);
+});
+
+Deno.test("the key of a link changes with any address of the interface, and with its number", () => {
+  const keys = [
+    CABLE,
+    [of("eth0", "fe80::1", "", 9)],
+    [...CABLE, of("eth0", "2001:db8::9")],
+    [of("eth1", "fe80::1", "", 2)],
+  ].map((addresses) => interfacesOf(addresses)[0]!.key);
+  assertEquals(new Set(keys).size, keys.length);
+  assertEquals(interfacesOf([...CABLE, ...HOME])[0]!.key, keys[0]);
+});
+
+const SCRIPT = `
+  import { permittedTypes } from "./agent/mdns/links.ts";
+  try {
+    console.log(permittedTypes(5353).join());
+  } catch (error) {
+    console.log(error.name + ": " + error.message);
+  }
+`;
+
+Deno.test("mDNS uses what is permitted, and says what it needs if nothing is", async () => {
+  const both = "--allow-net=224.0.0.251:5353,[ff02::fb]:5353";
+  const sys = "--allow-sys=networkInterfaces";
+  const results = await Promise.all(
+    [
+      ...[both, "--allow-net", "--allow-net=224.0.0.251:5353", "--allow-net=[ff02::fb]"],
+      ...["--no-prompt"],
+    ].map((flag) => runScript(SCRIPT, [flag, sys], {})),
+  );
+  results.push(await runScript(SCRIPT, [both, "--no-prompt"], {}));
+  assertEquals(results, [
+    "udp4,udp6\n",
+    "udp4,udp6\n",
+    "udp4\n",
+    "udp6\n",
+    "NotCapable: mDNS needs net access to 224.0.0.251:5353 or [ff02::fb]:5353; run again with " +
+    "--allow-net=224.0.0.251:5353,[ff02::fb]:5353\n",
+    "NotCapable: mDNS needs sys access to the interfaces of this machine; run again with " +
+    "--allow-sys=networkInterfaces\n",
+  ]);
+});
+
+/** How many of these messages are handed on. */
+async function handedOn(
+  messages: Iterable<{ size?: number; port?: number; address?: string }>,
+): Promise<number> {
+  const socket = guardedSocket("udp4", 5353, (host) => host !== "192.0.2.66");
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  let heard = 0;
+  socket.on("message", () => heard++);
+  for (const { size = 100, port = 5353, address = "192.0.2.1" } of messages) {
+    const from: RemoteInfo = { address, port, family: "IPv4", size };
+    socket.emit("message", Buffer.alloc(size), from);
+  }
+  await new Promise<void>((resolve) => {
+    socket.close(() => resolve());
+  });
+  return heard;
+}
+
+Deno.test("packets of up to 9000 bytes are passed on, and larger ones are not", async () => {
+  assertEquals(await handedOn([{ size: 9000 }, { size: 9001 }, { size: 65507 }, { size: 0 }]), 2);
+});
+
+Deno.test("packets from other ports and from other networks are dropped", async () => {
+  assertEquals(await handedOn([{ port: 5354 }, { port: 0 }, { address: "192.0.2.66" }, {}]), 1);
+});
+
+Deno.test("a flood is limited, by bytes and by the number of small packets", async () => {
+  const large = await handedOn(Array.from({ length: 1000 }, () => ({ size: 9000 })));
+  const small = await handedOn(Array.from({ length: 10_000 }, () => ({ size: 1 })));
+  // 100,000 bytes at once, and what a slow machine adds at 50,000 a second.
+  assert(large >= 11 && large < 40, `${large}`);
+  assert(small >= 500 && small < 1400, `${small}`);
+  // Those that are dropped for another reason cost nothing.
+  const foreign = Array.from({ length: 10_000 }, () => ({ port: 1 }));
+  assertEquals(await handedOn([...foreign, {}]), 1);
 });

@@ -5,7 +5,7 @@
  */
 
 import { createSocket } from "node:dgram";
-import { announce } from "@degu/internal/agent/announce.ts";
+import { announce } from "@degu/internal/agent/mdns/announce.ts";
 import { SILENT } from "@degu/testing/mdns.ts";
 
 const [id = "", device = ""] = Deno.args;

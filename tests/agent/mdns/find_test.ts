@@ -1,13 +1,15 @@
+/** Looking for a device on a link, and what of all that is heard is believed. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { findAddresses } from "@degu/internal/agent/find.ts";
-import type { Incoming, KnownRecord } from "@degu/internal/agent/mdns/packet.ts";
+import { findAddresses, Hints } from "@degu/internal/agent/mdns/find.ts";
 import {
   allRecords,
+  type Incoming,
   instanceName,
+  type KnownRecord,
   SERVICE,
   type Service,
   uniqueRecords,
-} from "@degu/internal/agent/mdns/service.ts";
+} from "@degu/internal/agent/mdns/packet.ts";
 import {
   ADDRESS,
   idOf,
@@ -124,4 +126,110 @@ Deno.test("an address that can't belong to another device is not a hint, and the
   const found = await within(searching, "found");
   assertEquals(found.length, 16);
   assert(found.every(([host]) => `${host}`.startsWith("192.0.2.")));
+});
+
+const OTHER: Service = { name: "camera", id: "b".repeat(52), port: 7443 };
+const HOST = "degu-bbbbbbbbbbbbbbbb.local";
+
+const on = (...addresses: string[]) => interfaceOf(7, ...addresses);
+
+const heard = (records: readonly KnownRecord[], scope: number): Hints => {
+  const hints = new Hints(OTHER.id);
+  hints.add(records, scope);
+  return hints;
+};
+
+Deno.test("a link-local address has the scope of the interface on which it was received", () => {
+  const addresses = on("169.254.1.1", "fe80::1", "192.0.2.1", "2001:db8::1");
+  assertEquals(heard(allRecords(OTHER, addresses), 3).addresses(), [
+    ["192.0.2.1", 7443],
+    ["2001:db8::1", 7443],
+    ["fe80::1", 7443, 0, 3],
+    ["169.254.1.1", 7443],
+  ]);
+});
+
+Deno.test("a link-local address that was received over IPv4 is not a hint, because its interface is unknown", () => {
+  const addresses = on("fe80::1", "192.0.2.1");
+  assertEquals(heard(allRecords(OTHER, addresses), 0).addresses(), [["192.0.2.1", 7443]]);
+});
+
+Deno.test("only the first 16 characters of the id are compared, and all of those", () => {
+  const found = (id: string) =>
+    heard(allRecords({ ...OTHER, id }, on("192.0.2.1")), 0).addresses().length;
+  assertEquals(found("b".repeat(16)), 1);
+  assertEquals(found("b".repeat(16) + "c"), 1);
+  assertEquals(found("b".repeat(15)), 0);
+  assertEquals(found("B".repeat(16)), 1); // names have no case
+  assertEquals(found("b".repeat(15) + "c"), 0);
+});
+
+Deno.test("port 0 is not a hint, and neither is an instance with an unknown host", () => {
+  assertEquals(heard(allRecords({ ...OTHER, port: 0 }, on("192.0.2.1")), 0).addresses(), []);
+  const hints = heard(allRecords(OTHER, []), 0);
+  assertEquals(hints.addresses(), []);
+  assertEquals(hints.questions(), [
+    { name: SERVICE, type: "PTR" },
+    { name: HOST, type: "ANY" },
+  ]);
+  const elsewhere = uniqueRecords(OTHER).map((record) =>
+    record.type === "SRV" ? { ...record, data: { ...record.data, target: "degu-a.local" } } : record
+  );
+  assertEquals(heard(elsewhere, 0).questions().length, 3);
+});
+
+Deno.test("however much is received, little is kept and little is queried", () => {
+  const hints = new Hints(OTHER.id);
+  for (let i = 0; i < 500; i++) {
+    hints.add([
+      { name: SERVICE, type: "PTR", ttl: 1, data: `n${i}.${SERVICE}` },
+      { name: SERVICE, type: "PTR", ttl: 1, data: instanceName({ ...OTHER, name: `n${i}` }) },
+      { name: `h${i}.local`, type: "A", ttl: 1, data: `192.0.2.${i % 256}` },
+      { name: HOST, type: "A", ttl: 1, data: `198.51.100.${i % 256}` },
+    ], 0);
+  }
+  assertEquals(hints.questions().length, 5);
+  hints.add(allRecords(OTHER, on("192.0.2.1")), 0);
+  const found = hints.addresses();
+  assertEquals(found.length, 16);
+  assertEquals(found.at(-1), ["192.0.2.1", 7443]);
+});
+
+Deno.test("what one says of a device does not replace what another one has said", () => {
+  const hints = heard(allRecords(OTHER, on("192.0.2.1")), 0);
+  hints.add(allRecords({ ...OTHER, port: 1 }, on("192.0.2.66")), 0);
+  hints.add(allRecords(OTHER, on("192.0.2.1")).map((record) => ({ ...record, ttl: 0 })), 0);
+  const found = hints.addresses();
+  assertEquals(found.filter(([host]) => host === "192.0.2.1"), [["192.0.2.1", 7443], [
+    "192.0.2.1",
+    1,
+  ]]);
+  assertEquals(found.length, 4);
+});
+
+Deno.test("names that no device has are neither kept nor queried", () => {
+  const hints = new Hints(OTHER.id);
+  const odd = [
+    "a b",
+    "caf\u00e9",
+    "\ufffd".repeat(63),
+    "x".repeat(64),
+    "\0",
+    "a.b.c.".repeat(60),
+  ];
+  for (const name of odd) {
+    const instance = `${name}-bbbbbbbbbbbbbbbb.${SERVICE}`;
+    hints.add(uniqueRecords(OTHER).map((record) => ({ ...record, name: instance })), 0);
+    hints.add([
+      { name: SERVICE, type: "PTR", ttl: 9, data: instance },
+      { name: `${name}.local`, type: "A", ttl: 9, data: "192.0.2.1" },
+    ], 0);
+  }
+  hints.add(allRecords(OTHER, on("192.0.2.1")).filter(({ type }) => type === "A"), 0);
+  assertEquals(hints.addresses(), []);
+  assertEquals(hints.questions(), [{ name: SERVICE, type: "PTR" }]);
+  const [, , , service] = allRecords(OTHER, []);
+  const data = { priority: 0, weight: 0, port: 1, target: "\ufffd.local" };
+  hints.add([{ ...service!, data } as KnownRecord], 0);
+  assertEquals(hints.addresses(), []);
 });

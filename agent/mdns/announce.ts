@@ -1,0 +1,143 @@
+/**
+ * Tells the network that this device serves, by mDNS and DNS-SD (RFC 6762, RFC 6763).
+ *
+ * @module
+ */
+
+import type { SocketType } from "node:dgram";
+import { pause } from "../../base/pause.ts";
+import type { Logger } from "../../net/standard_logger.ts";
+import { messageOf } from "../../net/thrown.ts";
+import { type Link, Links, NETWORK, type Network, permittedTypes } from "./links.ts";
+import {
+  allRecords,
+  goodbyes,
+  type Incoming,
+  instanceName,
+  isAsked,
+  isKnown,
+  knownRecords,
+  type Service,
+} from "./packet.ts";
+
+/** Between the two announcements (RFC 6762 §8.3). */
+const AGAIN_MILLISECONDS = 1000;
+/** Between two responses on one link (RFC 6762 §6): queries can't provoke a flood of answers. */
+const GAP_MILLISECONDS = 1000;
+/** A response is held back for a moment, at random, since others may answer, too (RFC 6762 §6). */
+const LEAST_DELAY_MILLISECONDS = 20;
+const MOST_DELAY_MILLISECONDS = 120;
+
+/** What {@linkcode announce} tells the network about this device. */
+export interface AnnounceOptions extends Service {
+  readonly logger: Logger;
+}
+
+/** An announcement in progress. Disposing of it withdraws it and closes its sockets. */
+export interface Announcement extends AsyncDisposable {
+  /** Resolves to the announced name once it was announced on a link; stays pending if that never happens. */
+  readonly announced: Promise<string>;
+}
+
+/**
+ * Announces this device on every interface, until it is disposed of. Answers questions about this device only,
+ * once a second at most on each interface. Needs `--allow-net=224.0.0.251:5353,[ff02::fb]:5353`, or one of the two,
+ * and `--allow-sys=networkInterfaces`.
+ *
+ * The announced name has the id in it, so it is never taken, and is not probed for.
+ *
+ * @throws {Deno.errors.NotCapable} if neither group is permitted, or the interfaces may not be looked at.
+ */
+export function announce(options: AnnounceOptions, network: Network = NETWORK): Announcement {
+  const closing = new AbortController();
+  const { promise: announced, resolve } = Promise.withResolvers<string>();
+  const announcing = publish(
+    options,
+    network,
+    permittedTypes(network.port),
+    resolve,
+    closing.signal,
+  )
+    .catch((error) => {
+      options.logger.warn(`the announcement has ended: ${messageOf(error)}`);
+    });
+  return {
+    announced,
+    [Symbol.asyncDispose]: async () => {
+      closing.abort();
+      await announcing;
+    },
+  };
+}
+
+/** Announces a service on each link, and answers queries for it, until a signal is aborted; then withdraws it. */
+async function publish(
+  service: AnnounceOptions,
+  network: Network,
+  types: readonly SocketType[],
+  announced: (name: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const [name = ""] = instanceName(service).split(".");
+  const responder = new Responder(service);
+  const onLink = async (link: Link) => {
+    await responder.respond(link);
+    announced(name);
+    await pause(AGAIN_MILLISECONDS, signal);
+    if (!signal.aborted) await responder.respond(link);
+  };
+  const onPacket = (packet: Incoming, link: Link) => {
+    if (packet.type === "query" && !signal.aborted) responder.answer(packet, link);
+  };
+  await using links = await Links.open(network, types, { onPacket, onLink }, service.logger);
+  await pause(Infinity, signal);
+  responder[Symbol.dispose]();
+  await links.respond(() => ({ answers: goodbyes(service) }));
+}
+
+/** The responses on one link. */
+interface Responses {
+  /** When the last one was sent. */
+  last: number;
+  /** When the next one will be; undefined if none is due. */
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** Sends the records of a service when they are asked for, no more often than the rules allow. */
+export class Responder implements Disposable {
+  readonly #service: Service;
+  readonly #responses = new Map<Link, Responses>();
+
+  /** Answers nothing by itself: it is told what was asked. */
+  constructor(service: Service) {
+    this.#service = service;
+  }
+
+  /** Sends all records on a link; never rejects. */
+  async respond(link: Link): Promise<void> {
+    await link.respond({ answers: allRecords(this.#service, link.addresses) });
+  }
+
+  /** Answers a query, if it asks for a record of the service. */
+  answer({ questions, answers }: Incoming, link: Link): void {
+    if (!isAsked(questions, allRecords(this.#service, link.addresses))) return;
+    const asksForName = questions.some(({ name }) => name === instanceName(this.#service));
+    if (!asksForName && isKnown(knownRecords(answers), this.#service)) return;
+    const responses = this.#responses.get(link) ?? { last: -Infinity, timer: undefined };
+    this.#responses.set(link, responses);
+    if (responses.timer !== undefined) return;
+    const now = performance.now();
+    const range = MOST_DELAY_MILLISECONDS - LEAST_DELAY_MILLISECONDS;
+    const delay = LEAST_DELAY_MILLISECONDS + Math.random() * range;
+    responses.timer = setTimeout(() => {
+      responses.timer = undefined;
+      responses.last = performance.now();
+      this.respond(link);
+    }, Math.max(delay, responses.last + GAP_MILLISECONDS - now));
+  }
+
+  /** Answers nothing more. */
+  [Symbol.dispose](): void {
+    for (const { timer } of this.#responses.values()) clearTimeout(timer);
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * What the texts about the program tell people to type.
+ *
+ * @module
+ */
+
+import { assert } from "@std/assert";
+import { makeProgram } from "@degu/internal/agent/program.ts";
+import { read } from "./tree.ts";
+
+/** The commands of the help's first minute, each with the name of its machine; what is in parentheses explains. */
+export function firstMinute(): [machine: string, command: string][] {
+  const help = makeProgram(() => Promise.resolve()).helpInformation();
+  return commandsIn(help);
+}
+
+/** The commands of a text that follow the name of a machine. */
+export function commandsIn(text: string): [machine: string, command: string][] {
+  return Array.from(
+    text.matchAll(/^ *(\w+)\$ (.*?)(?: +\(.*\))?$/gm),
+    ([, machine = "", command = ""]) => [machine, command],
+  );
+}
+
+/** The permissions with which docs/agent.md installs the program. */
+export async function installFlags(): Promise<string[]> {
+  const [, install] = /```sh\n(deno install [^`]*)```/.exec(await read("docs/agent.md")) ?? [];
+  assert(install !== undefined, "docs/agent.md doesn't say how to install the program");
+  return install.match(/--allow-\S+/g) ?? [];
+}
