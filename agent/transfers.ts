@@ -17,7 +17,7 @@ import {
   REFUSED,
 } from "./failure.ts";
 import { counted, formatBytes, formatDuration } from "./output.ts";
-import type { PeerConnections } from "./peer_connections.ts";
+import type { Moved, PeerConnections } from "./peer_connections.ts";
 import type { ProgressBar } from "./progress_bar.ts";
 
 /** How many files are moved at a time: while one waits for the disk, another is being transferred. */
@@ -175,12 +175,12 @@ export class Transfers implements Disposable {
     signal: AbortSignal,
     state: { there: number; moved: number },
   ): Promise<TransferResult | null> {
-    const attempt = (target: Client | Connection, moved: () => void) => {
+    const attempt = (target: Client | Connection, moved: Moved) => {
       const before = state.moved;
       return job.move(target, {
         signal,
         onProgress: ({ bytes, resumedFrom }) => {
-          if (bytes > 0) moved();
+          moved({ bytes, resumedFrom });
           state.there = resumedFrom + bytes;
           state.moved = before + bytes;
           this.#show();
