@@ -256,7 +256,7 @@ export class FilesApp implements AppObject {
     this.#sweeper.sweepIfDue();
     const target = readTarget(request);
     if (target === null) throw notFound();
-    const replaceable = method === "PUT" ? readReplaceable(request.headers) : NOTHING;
+    const replaceable = method === "DELETE" ? NOTHING : readReplaceable(request.headers);
     const report = this.#report(session);
     const write = { request, session, target, replaceable, report, ...this.#settings };
     if (method === "DELETE") return await remove(write);

@@ -472,7 +472,7 @@ class TreeTransfer {
   async #settle(plan: Plan): Promise<Serial[]> {
     const serial: Serial[] = [];
     const there = new Map<TreeNode, boolean>();
-    for (const { node, target, rivals, blocked } of plan.doubtful) {
+    for (const { node, target, alias, rivals, blocked } of plan.doubtful) {
       const seen = this.#target === null || blocked !== null
         ? null
         : await this.#direction.look(this.#lanes.first, node);
@@ -481,7 +481,7 @@ class TreeTransfer {
         const same = rivals.find((rival) => {
           return there.get(rival.node) && (target === null || rival.target === null);
         });
-        if (same === undefined) decideFile(plan, node, seen, this.#settings);
+        if (same === undefined) decideFile(plan, node, target ?? alias ?? seen, this.#settings);
         else plan.failed.push({ node, error: sameFile(node, same.node) });
         continue;
       }
