@@ -8,7 +8,7 @@
 import type { TreeOptions } from "@degu/degu/files";
 import { FilesApp } from "@degu/degu/files";
 import { serve } from "../serving.ts";
-import { copyTree, type TreeDirection } from "../trees.ts";
+import { content, copyTree, type TreeDirection } from "../trees.ts";
 
 const [root = "", direction = "", json = "[]"] = Deno.args;
 const isDownload = direction === "download";
@@ -16,14 +16,20 @@ const [there, here] = isDownload ? ["source", "target"] : ["target", "source"];
 await using serving = serve(new FilesApp(`${root}/${there}`, { list: true, write: true }));
 const calls = [];
 for (const options of JSON.parse(json) as TreeOptions[]) {
-  const { result, outcomes, deleted, errors } = await copyTree(
-    direction as TreeDirection,
-    serving.makeClient(),
-    `${root}/${here}`,
-    "/",
-    options,
-  );
-  const messages = Object.entries(errors).map(([path, error]) => [path, String(error)]);
-  calls.push({ result, outcomes, deleted, errors: Object.fromEntries(messages) });
+  try {
+    const { result, outcomes, deleted, errors } = await copyTree(
+      direction as TreeDirection,
+      serving.makeClient(),
+      `${root}/${here}`,
+      "/",
+      options,
+    );
+    const messages = Object.entries(errors).map(([path, error]) => [path, String(error)]);
+    calls.push({ result, outcomes, deleted, errors: Object.fromEntries(messages) });
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    const left = Object.keys(await content(`${root}/target`));
+    calls.push({ rejected: `${code}: ${message}`, left });
+  }
 }
 console.log(JSON.stringify(calls));
