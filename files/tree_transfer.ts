@@ -430,6 +430,8 @@ class TreeTransfer {
   readonly #direction: Direction;
   readonly #report: Report;
   readonly #names = new Map<string, Promise<ReadonlySet<string>>>();
+  /** Directories of the source that were made for a file. */
+  readonly #made = new Set<TreeNode>();
   #target: TreeNode | null = null;
 
   constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
@@ -584,6 +586,9 @@ class TreeTransfer {
   }
 
   #copied({ node }: Copy, bytes: number, meter = this.#report.meter(node)): void {
+    for (let { parent } = node; parent !== null && !this.#made.has(parent); { parent } = parent) {
+      this.#made.add(parent);
+    }
     meter(node.size);
     this.#report.copied(node, bytes);
   }
@@ -669,7 +674,9 @@ class TreeTransfer {
         fail(node, error);
       }
     }
-    const plain = makes.flatMap(({ node, obstacle }) => obstacle === null ? node : []);
+    const plain = makes.flatMap(({ node, obstacle }) => {
+      return obstacle === null && !this.#made.has(node) ? node : [];
+    });
     for (let start = 0; start < plain.length; start += BATCH_FILES) {
       const nodes = plain.slice(start, start + BATCH_FILES);
       const errors = await this.#direction.makeDirectories(first, nodes);

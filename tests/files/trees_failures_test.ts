@@ -29,7 +29,9 @@ function changing(
 ): (app: FilesApp) => App {
   return (app) => async (request: Request, session: Session, api: Api) => {
     const answer = () => app.handle(request, session, api);
-    return await change(request, answer) ?? await answer();
+    const changed = await change(request, answer);
+    if (changed !== null && request.body?.used === false) await request.body.bytes();
+    return changed ?? await answer();
   };
 }
 
