@@ -19,19 +19,15 @@ export class Turns {
     return performance.now() - this.#began >= TURN_MILLISECONDS;
   }
 
-  /** Starts to measure anew, after anything has been waited for. */
-  begin(): void {
-    this.#began = performance.now();
-  }
-
   /**
-   * Leaves the thread to others. A real operation, 50 µs: microtasks, `setImmediate` and a `MessageChannel` let no socket in
-   * (measured: 470 ms for a round trip), and a timer takes 2 ms.
+   * Leaves the thread to others, by a real operation of 50 µs: microtasks, `setImmediate` and a `MessageChannel` let no
+   * socket in (measured: 470 ms for a round trip), nor do operations that are ready at once, like most reads and writes of
+   * a body; and a timer takes 2 ms.
    *
    * @param path A directory that the program can read.
    */
   async next(path: string): Promise<void> {
     await Deno.lstat(path);
-    this.begin();
+    this.#began = performance.now();
   }
 }

@@ -18,6 +18,8 @@ export const BUNDLE_TYPE = "application/vnd.degu.bundle";
 export const BUNDLED_BELOW_BYTES = 65536;
 /** The most bytes of a line, with its line feed. */
 export const MAX_LINE_BYTES = 65536;
+/** The same of a line of a request for files: with what the answer adds to it, it is still a line. */
+const MAX_PATH_LINE_BYTES = 32768;
 /** The most records of a request, so that it can't occupy the server for ever. */
 export const MAX_RECORDS = 10_000;
 /** The most bytes of the paths of a request for files. */
@@ -64,9 +66,17 @@ export interface ReceivedRecord<R> {
   readonly content: Uint8Array;
 }
 
-/** Bytes that are not a bundle. */
+/** Bytes that are not a bundle, or not one that may be sent. */
 export class BundleError extends Error {
   override readonly name = "BundleError";
+  /** The status of the response to a request with them. */
+  readonly status: 400 | 413;
+
+  /** Creates an error. */
+  constructor(message: string, status: 400 | 413 = 400, options?: ErrorOptions) {
+    super(message, options);
+    this.status = status;
+  }
 }
 
 /** Which records a bundle has. */
@@ -111,23 +121,21 @@ export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<Arra
 }
 
 /**
- * Parses the body of a request for files.
+ * Yields the paths in the body of a request for files.
  *
  * @throws {BundleError} if it is something else, or has more than {@linkcode MAX_RECORDS} lines.
  */
-export function parsePaths(bytes: Uint8Array): (readonly string[])[] {
-  const paths: (readonly string[])[] = [];
-  for (let start = 0; start < bytes.length;) {
+export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
+  for (let start = 0, count = 0; start < bytes.length; count++) {
     const stop = bytes.indexOf(LINE_FEED, start);
     if (stop < 0) throw new BundleError("the last line has no line feed");
-    if (stop - start >= MAX_LINE_BYTES) throw tooLong();
+    if (stop - start >= MAX_PATH_LINE_BYTES) throw new BundleError("a path that is too long");
     const path = parseLine(bytes.subarray(start, stop));
     if (!isPath(path)) throw new BundleError("a line is not the path of a file");
-    if (paths.length === MAX_RECORDS) throw new BundleError(`more than ${MAX_RECORDS} lines`);
-    paths.push(path);
+    if (count === MAX_RECORDS) throw new BundleError(`more than ${MAX_RECORDS} lines`, 413);
+    yield path;
     start = stop + 1;
   }
-  return paths;
 }
 
 /** Parses a bundle that arrives in pieces, and buffers at most one record. */
@@ -236,7 +244,7 @@ function parseLine(line: Uint8Array): unknown {
     text = decodeText(line);
     value = JSON.parse(text);
   } catch (cause) {
-    throw new BundleError(`${quote(line)} is not JSON`, { cause });
+    throw new BundleError(`${quote(line)} is not JSON`, 400, { cause });
   }
   if (JSON.stringify(value) !== text) {
     throw new BundleError(`${quote(line)} is not the shortest form of its JSON`);

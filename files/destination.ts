@@ -62,6 +62,8 @@ export interface Parent {
   readonly directory: BigIntStats;
   /** The reserved directory in it, by whatever name. */
   readonly reserved: BigIntStats | null;
+  /** The reserved directory of the root, where unfinished files are. */
+  readonly unfinished: BigIntStats | null;
 }
 
 /** What exists on the path to a name below a directory. */
@@ -109,7 +111,8 @@ export function findParent(
     missing.push(path);
   }
   const reserved = missing.length > 0 ? null : lookAt(reservedPath(path));
-  return { path, missing, obstacle, directory, reserved };
+  const unfinished = lookAt(reservedPath(root));
+  return { path, missing, obstacle, directory, reserved, unfinished };
 }
 
 /** Finds a name in a directory. */
@@ -169,14 +172,16 @@ export function findFile(
     const givesWay = existing.isSymbolicLink() && replaceable.link;
     if (!givesWay) throw new Refusal(403, `${path} is not a file`);
   }
-  checkFileSystem(root, path, destination.parent.directory);
+  checkFileSystem(root, destination);
   return destination;
 }
 
 /** Refuses a target on another file system, to which no unfinished file can be renamed. */
-function checkFileSystem(root: string, path: string, directory: BigIntStats): void {
-  const reserved = lookAt(reservedPath(root));
-  if (reserved === null || reserved.dev === directory.dev) return;
+function checkFileSystem(
+  root: string,
+  { path, parent: { directory, unfinished } }: Destination,
+): void {
+  if (unfinished === null || unfinished.dev === directory.dev) return;
   throw new Refusal(507, `${path} is on another file system than ${root}`);
 }
 
@@ -222,7 +227,7 @@ export function moveTo(
   if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
   condition(existing);
   const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
-  checkUnfinished(file);
+  checkUnfinished(file, parent);
   if (file.mode !== mode) chmodSync(file.path, Number(mode));
   makeDirectories(root, parent.missing, parent.obstacle, () => {
     if (isNew) giveNewName(file.path, path);
@@ -237,9 +242,8 @@ function changedBy({ missing }: Parent, path: string): string[] {
 }
 
 /** Checks that neither the file nor its directory was replaced. */
-function checkUnfinished({ path, state }: Complete): void {
-  const directory = lookAt(dirname(path));
-  const now = directory?.isDirectory() ? lookAt(path) : null;
+function checkUnfinished({ path, state }: Complete, { unfinished }: Parent): void {
+  const now = unfinished?.isDirectory() ? lookAt(path) : null;
   if (now !== null && isSameFile(now, state)) return;
   throw new Refusal(409, `${path} was removed or replaced while it was written`);
 }
@@ -320,12 +324,13 @@ export function makeDirectoryAt(
   condition: Condition,
   replaceable: Replaceable = NOTHING,
 ): Moved {
-  const { path, parent, existing } = findDestination(root, names, replaceable);
+  const destination = findDestination(root, names, replaceable);
+  const { path, parent, existing } = destination;
   condition(existing);
   if (existing?.isDirectory()) return { created: false, changed: [] };
   const isLink = existing?.isSymbolicLink() && replaceable.link;
   if (existing !== null && !isLink) checkObstacle(path, existing, replaceable);
-  checkFileSystem(root, path, parent.directory);
+  checkFileSystem(root, destination);
   const obstacle = existing === null ? parent.obstacle : path;
   makeDirectories(root, [...parent.missing, path], obstacle);
   return { created: true, changed: [...changedBy(parent, path), path] };

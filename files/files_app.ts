@@ -19,6 +19,8 @@ import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
 import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
+import { getBundle, putBundle } from "./answer_bundle.ts";
+import { BundleError } from "./bundle.ts";
 import { KnownDigests } from "./file_digest.ts";
 import { get } from "./get.ts";
 import { NOTHING } from "./destination.ts";
@@ -205,7 +207,8 @@ export class FilesApp implements AppObject {
   }
 
   /** Reports whether a request reads, rather than writes. */
-  #isReading({ method, headers }: Request): boolean {
+  #isReading({ method, headers, query }: Request): boolean {
+    if (method === "POST") return query === "bundle=get" || query === "bundle=digest";
     if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
     return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
   }
@@ -216,9 +219,14 @@ export class FilesApp implements AppObject {
     const { root, list, digests } = this.#settings;
     try {
       const report = this.#report(session);
+      if (request.method === "POST") {
+        if (!target.isDirectory) throw notFound();
+        const { names } = target;
+        return await getBundle({ request, root, names, report }, request.query === "bundle=get");
+      }
       return await get({ request, session, target, root, list, digests, report });
     } catch (error) {
-      const refusal = overloadOf(error);
+      const refusal = error instanceof BundleError ? refusalOf(error) : overloadOf(error);
       if (refusal === null) throw error;
       throw this.#warn(request, session, refusal);
     }
@@ -249,16 +257,23 @@ export class FilesApp implements AppObject {
 
   async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {
     const { method } = request;
-    if (this.#sweeper === null || method === "POST") {
+    const isBundle = method === "POST" && request.query === "bundle=put";
+    if (this.#sweeper === null || method === "POST" && !isBundle) {
       const allow = this.#sweeper === null ? READING : WRITING;
       throw new Refusal(405, `only ${allow}`, { allow });
     }
     this.#sweeper.sweepIfDue();
     const target = readTarget(request);
     if (target === null) throw notFound();
-    const replaceable = method === "PUT" ? readReplaceable(request.headers) : NOTHING;
+    const replaceable = method === "DELETE" ? NOTHING : readReplaceable(request.headers);
     const report = this.#report(session);
     const write = { request, session, target, replaceable, report, ...this.#settings };
+    if (isBundle) {
+      if (!target.isDirectory) throw notFound();
+      return await putBundle(write, (refusal, path) => {
+        this.#warn(request, session, new Refusal(refusal.status, `${path}: ${refusal.message}`));
+      });
+    }
     if (method === "DELETE") return await remove(write);
     if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
     const headers = readUploadHeaders(request.headers);

@@ -275,7 +275,7 @@ export class LocalTarget {
         await file.sync().catch((error) => errors.set(copy, this.#explain(error, copy)));
       }));
       this.#signal.throwIfAborted();
-      turns.begin();
+      await turns.next(this.root);
       for (let start = 0, stop; start < parts.length; start = stop) {
         const { parent } = parts[start]!.copy.node;
         stop = start + 1;

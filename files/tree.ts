@@ -220,6 +220,8 @@ export interface Copy {
 export interface Doubtful {
   readonly node: TreeNode;
   readonly target: TreeNode | null;
+  /** The only other spelling of its path at the target. */
+  readonly alias: TreeNode | null;
   /** Files of the source that come before it, with what the target has of them. */
   readonly rivals: readonly Doubtful[];
   /** The directory, with a file in its way, that it is in. */
@@ -435,7 +437,9 @@ class Planner {
     const isPlain = wanted.every(({ target }) => target !== null);
     if (!isAlone && !isPlain) {
       const rivals = wanted.flatMap(({ source }) => this.#doubtful.get(source!) ?? []);
-      const doubtful = { node, target, rivals, blocked };
+      const others = pairs.filter(({ source }) => source === null);
+      const alias = others.length === 1 ? others[0]!.target : null;
+      const doubtful = { node, target, alias, rivals, blocked };
       this.#doubtful.set(node, doubtful);
       this.plan.doubtful.push(doubtful);
       return;

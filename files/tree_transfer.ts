@@ -430,6 +430,8 @@ class TreeTransfer {
   readonly #direction: Direction;
   readonly #report: Report;
   readonly #names = new Map<string, Promise<ReadonlySet<string>>>();
+  /** Directories of the source that were made for a file. */
+  readonly #made = new Set<TreeNode>();
   #target: TreeNode | null = null;
 
   constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
@@ -472,7 +474,7 @@ class TreeTransfer {
   async #settle(plan: Plan): Promise<Serial[]> {
     const serial: Serial[] = [];
     const there = new Map<TreeNode, boolean>();
-    for (const { node, target, rivals, blocked } of plan.doubtful) {
+    for (const { node, target, alias, rivals, blocked } of plan.doubtful) {
       const seen = this.#target === null || blocked !== null
         ? null
         : await this.#direction.look(this.#lanes.first, node);
@@ -481,7 +483,7 @@ class TreeTransfer {
         const same = rivals.find((rival) => {
           return there.get(rival.node) && (target === null || rival.target === null);
         });
-        if (same === undefined) decideFile(plan, node, seen, this.#settings);
+        if (same === undefined) decideFile(plan, node, target ?? alias ?? seen, this.#settings);
         else plan.failed.push({ node, error: sameFile(node, same.node) });
         continue;
       }
@@ -584,6 +586,9 @@ class TreeTransfer {
   }
 
   #copied({ node }: Copy, bytes: number, meter = this.#report.meter(node)): void {
+    for (let { parent } = node; parent !== null && !this.#made.has(parent); { parent } = parent) {
+      this.#made.add(parent);
+    }
     meter(node.size);
     this.#report.copied(node, bytes);
   }
@@ -669,7 +674,9 @@ class TreeTransfer {
         fail(node, error);
       }
     }
-    const plain = makes.flatMap(({ node, obstacle }) => obstacle === null ? node : []);
+    const plain = makes.flatMap(({ node, obstacle }) => {
+      return obstacle === null && !this.#made.has(node) ? node : [];
+    });
     for (let start = 0; start < plain.length; start += BATCH_FILES) {
       const nodes = plain.slice(start, start + BATCH_FILES);
       const errors = await this.#direction.makeDirectories(first, nodes);

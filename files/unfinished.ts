@@ -154,7 +154,7 @@ export function setModified(path: string, seen: FileIdentity, modified: Date): v
 }
 
 /** Removes a file if it exists. */
-function removeIfThere(path: string): void {
+export function removeIfThere(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {

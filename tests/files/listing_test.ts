@@ -245,7 +245,7 @@ Deno.test({
     await Deno.chmod(`${dir.path}/d-r`, 0o700);
     const [list, tree, closed, unlisted] = answers.map(([status, text]) =>
       status === 200
-        ? (JSON.parse(text) as (Entry & TreeEntry)[])
+        ? (JSON.parse(new TextDecoder().decode(text)) as (Entry & TreeEntry)[])
           .filter((entry) => !("end" in entry))
           .map(({ name, path, kind, reason }) => `${name ?? path.join("/")} ${reason ?? kind}`)
           .toSorted()

@@ -5,6 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { tempDir } from "./directories.ts";
 import { runProgram } from "./programs.ts";
 import { hasProgram } from "./tls_openssl.ts";
 
@@ -58,9 +59,15 @@ export async function answersOf(
   dir: string,
   through: readonly string[],
   requests: readonly (readonly [method: "GET" | "POST", uri: string, body?: Uint8Array])[],
-): Promise<[status: number, body: string][]> {
+): Promise<[status: number, body: Uint8Array][]> {
   const encoded = requests.map(([method, uri, body]) => [method, uri, body?.toBase64() ?? ""]);
+  // A file, since arguments can't have that many bytes.
+  await using other = await tempDir();
+  await Deno.writeTextFile(`${other.path}/requests`, JSON.stringify(encoded));
+  await Deno.chmod(other.path, 0o755);
   const flags = ["--allow-read", `--allow-write=${dir}`];
-  const args = [dir, JSON.stringify(encoded)];
-  return JSON.parse(await runProgram("answer_files.ts", { flags, args, through, patience: 60 }));
+  const args = [dir, `${other.path}/requests`];
+  const printed = await runProgram("answer_files.ts", { flags, args, through, patience: 60 });
+  const answers: [number, string][] = JSON.parse(printed);
+  return answers.map(([status, body]) => [status, Uint8Array.fromBase64(body)]);
 }

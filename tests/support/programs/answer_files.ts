@@ -1,6 +1,6 @@
 /**
- * Makes requests to a FilesApp, and prints the status and the body of each as JSON. The first argument is the directory,
- * the second the requests as JSON: method, URI, and the body in base64.
+ * Makes requests to a FilesApp, and prints the status and the body, in base64, of each as JSON. The first argument is the directory,
+ * the second a file with the requests as JSON: method, URI, and the body in base64.
  *
  * @module
  */
@@ -9,24 +9,24 @@ import { Body, ChunkedBody } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
 
-const [root = "", json = "[]"] = Deno.args;
-const requests: ["GET" | "POST", string, string][] = JSON.parse(json);
+const [root = "", file = ""] = Deno.args;
+const requests: ["GET" | "POST", string, string][] = JSON.parse(await Deno.readTextFile(file));
 const app = new FilesApp(root, { list: true, write: true });
 const answers: [number, string][] = [];
 for (const [method, uri, base64] of requests) {
   const content = Uint8Array.fromBase64(base64);
   const body = method === "POST" ? new Body(new Blob([content]).stream(), content.length) : null;
   const [status, , , sent] = await app.handle(mkreq(method, uri, {}, body));
-  let text = "";
-  if (sent instanceof Uint8Array) text = new TextDecoder().decode(sent);
+  let bytes = new Uint8Array(0);
+  if (sent instanceof Uint8Array) bytes = sent.slice();
   else if (sent !== null) {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const sending = sent.writeTo(writable).finally(() => writable.close());
-    text = sent.chunked
-      ? await new ChunkedBody(readable).text()
-      : await new Response(readable).text();
+    bytes = sent.chunked
+      ? await new ChunkedBody(readable).read()
+      : await new Body(readable, sent.contentLength).read();
     await sending;
   }
-  answers.push([status, text]);
+  answers.push([status, bytes.toBase64()]);
 }
 console.log(JSON.stringify(answers));
