@@ -12,6 +12,7 @@ import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readRemoteTree } from "./list_tree.ts";
 import { type Arrived, LocalTarget, syncAll } from "./local_tree.ts";
+import type { TransferResult } from "./options.ts";
 import type { Route } from "./route.ts";
 import {
   changedWhileMoved,
@@ -184,7 +185,8 @@ class Download implements Direction {
           done(copy, { again: problem });
           continue;
         }
-        arrived.push({ copy, content: content.slice(), modified: record.modified });
+        const sha256 = this.#settings.verify ? record.sha256 : null;
+        arrived.push({ copy, content: content.slice(), modified: record.modified, sha256 });
         bytes += content.length;
         if (arrived.length >= PLACED_FILES || bytes >= PLACED_BYTES) await place();
       }
@@ -223,9 +225,9 @@ class Download implements Direction {
   ): Promise<void> {
     if (files.length === 0) return;
     const errors = await this.#target.place(files);
-    for (const [i, { copy, content }] of files.entries()) {
+    for (const [i, { copy, content, sha256 }] of files.entries()) {
       const error = errors[i];
-      done(copy, error === null ? { bytes: content.length } : { error });
+      done(copy, error === null ? { bytes: content.length, sha256 } : { error });
     }
   }
 
@@ -234,12 +236,12 @@ class Download implements Direction {
     copy: Copy,
     way: Obstacle | null,
     progress: (bytes: number) => void,
-  ): Promise<number> {
+  ): Promise<TransferResult> {
     const { node } = copy;
     const { verify, replace, signal } = this.#settings;
     const isBlocked = way?.kind === "file";
     if (!isBlocked) this.#target.makeDirectory(node.parent!, new Set());
-    const { bytes } = await downloadFile(
+    const result = await downloadFile(
       route,
       this.#uriOf(node),
       this.#target.pathOf(isBlocked ? way.node : node),
@@ -257,7 +259,7 @@ class Download implements Direction {
       },
     );
     await this.#target.syncAbove(node);
-    return bytes;
+    return result;
   }
 
   async lookAgain(route: Route, copy: Copy): Promise<void> {

@@ -155,6 +155,8 @@ export interface Arrived {
   readonly copy: Copy;
   readonly content: Uint8Array;
   readonly modified: Date;
+  /** Of the content, if it was compared. */
+  readonly sha256: string | null;
 }
 
 /** A part of a small file, locked. */

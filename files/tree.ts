@@ -8,6 +8,7 @@
 
 import { quote } from "../base/errors.ts";
 import type { DirectoryEntry, TreeEntry } from "./entries.ts";
+import type { TransferResult } from "./options.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** What is at both ends of a transfer, and how it is made the same. */
@@ -23,7 +24,7 @@ export interface TreeOptions {
    */
   compare?: "time" | "digest" | "nothing" | undefined;
   /**
-   * Whether to replace files of the target that differ. With `false` they fail, each alone.
+   * Whether to replace files of the target that differ. With `false` they fail, each alone, but for those with the same content.
    *
    * @default {true}
    */
@@ -71,7 +72,8 @@ export interface TreeOptions {
  * - `"plan"`: once, when both trees have been compared: how many files, and bytes of files, will be copied unless they fail.
  * - `"progress"`: at most 10 times a second, and at the end: how many of these bytes are at the target.
  * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: the outcome of a file, or of what is neither a file nor a directory;
- *   a directory is named only if it has failed.
+ *   a directory is named only if it has failed. A copied one has the result of its transfer, with `dryRun` as if it were new; a failed
+ *   one is the source's, or `at` the target if it could not be deleted.
  * - `"deleted"`: a file or directory of the target; what was in a directory comes before it.
  *
  * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), or `"reserved"` (the name is that of a
@@ -80,9 +82,20 @@ export interface TreeOptions {
 export type TreeEvent =
   | { readonly type: "plan"; readonly files: number; readonly bytes: number }
   | { readonly type: "progress"; readonly bytes: number; readonly total: number }
-  | { readonly type: "copied" | "unchanged" | "deleted"; readonly path: readonly string[] }
+  | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
+  | { readonly type: "unchanged"; readonly path: readonly string[] }
+  | {
+    readonly type: "deleted";
+    readonly path: readonly string[];
+    readonly kind: "file" | "directory";
+  }
   | { readonly type: "skipped"; readonly path: readonly string[]; readonly reason: string }
-  | { readonly type: "failed"; readonly path: readonly string[]; readonly error: unknown };
+  | {
+    readonly type: "failed";
+    readonly path: readonly string[];
+    readonly error: unknown;
+    readonly at: "source" | "target";
+  };
 
 /** What was done to a tree. */
 export interface TreeResult {
@@ -491,7 +504,7 @@ export function decideFile(
   const hasSize = target.kind === "file" && target.size === node.size;
   if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
     plan.unchanged.push(node);
-  } else if (hasSize && compare === "digest") {
+  } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
     if (node.size === 0) plan.unchanged.push(node);
     else plan.compares.push({ node, target, obstacle: null });
   } else if (replace) {

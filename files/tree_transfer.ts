@@ -28,6 +28,7 @@ import {
 } from "./bundle.ts";
 import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
+import type { TransferResult } from "./options.ts";
 import { askDigest } from "./remote_digest.ts";
 import { Route } from "./route.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
@@ -60,7 +61,7 @@ export interface TreeSettings extends PlanRules {
 
 /** What became of a small file: how many bytes it has; what may be better when it is requested again, or alone; or an error. */
 export type Outcome =
-  | { readonly bytes: number }
+  | { readonly bytes: number; readonly sha256: string | null }
   | { readonly again: unknown }
   | { readonly alone: true }
   | { readonly error: unknown };
@@ -96,7 +97,7 @@ export interface Direction {
     copy: Copy,
     way: Obstacle | null,
     progress: (bytes: number) => void,
-  ): Promise<number>;
+  ): Promise<TransferResult>;
   /** Takes a new look at a file that may have changed; rejects if the peer does not answer. */
   lookAgain(route: Route, copy: Copy): Promise<void>;
   /** Makes directories, each after those that it is in; for each of them the reason why it was not made, or `null`. */
@@ -370,10 +371,10 @@ class Report {
     this.event({ type: "plan", files, bytes });
   }
 
-  copied(node: TreeNode, bytes: number): void {
+  copied(node: TreeNode, result: TransferResult): void {
     this.counts.files++;
-    this.counts.bytes += bytes;
-    this.event({ type: "copied", path: node.path });
+    this.counts.bytes += result.bytes;
+    this.event({ type: "copied", path: node.path, ...result });
   }
 
   unchanged(node: TreeNode): void {
@@ -386,15 +387,16 @@ class Report {
     this.event({ type: "skipped", path: node.path, reason: node.reason! });
   }
 
-  failed(node: TreeNode, error: unknown): void {
+  failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
     this.counts.failed++;
-    this.event({ type: "failed", path: node.path, error });
+    this.event({ type: "failed", path: node.path, error, at });
   }
 
   deleted(nodes: readonly TreeNode[]): void {
     for (const node of nodes) {
       this.counts.deleted++;
-      this.event({ type: "deleted", path: node.path });
+      const kind = node.kind === "directory" ? "directory" : "file";
+      this.event({ type: "deleted", path: node.path, kind });
     }
   }
 
@@ -524,7 +526,8 @@ class TreeTransfer {
     for (const { obstacle } of plan.blocked) this.#report.deleted(goneFor(obstacle));
     for (const { node } of copiesOf(plan, serial)) {
       this.#report.meter(node)(node.size);
-      this.#report.copied(node, node.size);
+      const { size } = node;
+      this.#report.copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
     }
   }
 
@@ -573,7 +576,11 @@ class TreeTransfer {
           left.delete(copy);
           if ("alone" in outcome) alone.push(copy);
           else if ("error" in outcome) this.#report.failed(copy.node, outcome.error);
-          else this.#copied(copy, outcome.bytes);
+          else {
+            // What was there already is as large as it was listed.
+            const total = outcome.bytes || copy.node.size;
+            this.#copied(copy, { ...outcome, total, resumedFrom: total - outcome.bytes });
+          }
         });
       } catch (error) {
         // What was in place before the connection broke off stays; the rest is requested once more.
@@ -585,12 +592,12 @@ class TreeTransfer {
     for (const copy of alone) await this.#copyAlone(route, copy, null);
   }
 
-  #copied({ node }: Copy, bytes: number, meter = this.#report.meter(node)): void {
+  #copied({ node }: Copy, result: TransferResult, meter = this.#report.meter(node)): void {
     for (let { parent } = node; parent !== null && !this.#made.has(parent); { parent } = parent) {
       this.#made.add(parent);
     }
     meter(node.size);
-    this.#report.copied(node, bytes);
+    this.#report.copied(node, result);
   }
 
   /** Copies a file; false if it has failed, alone. */
@@ -598,9 +605,9 @@ class TreeTransfer {
     const meter = this.#report.meter(copy.node);
     for (let attempt = 1;; attempt++) {
       try {
-        const bytes = await this.#direction.copyAlone(route, copy, way, meter);
+        const result = await this.#direction.copyAlone(route, copy, way, meter);
         this.#report.deleted([...goneFor(way), ...goneFor(copy.obstacle)]);
-        this.#copied(copy, bytes, meter);
+        this.#copied(copy, result, meter);
         return true;
       } catch (error) {
         this.#settings.signal.throwIfAborted();
@@ -710,7 +717,7 @@ class TreeTransfer {
           this.#settings.signal.throwIfAborted();
           if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
           keep(node);
-          return this.#report.failed(node, error);
+          return this.#report.failed(node, error, "target");
         }
         this.#report.deleted([node]);
       });

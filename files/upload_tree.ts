@@ -25,6 +25,7 @@ import { digestTree } from "./entries.ts";
 import { fileUri } from "./file_name.ts";
 import { readRemoteNames, readRemoteTree } from "./list_tree.ts";
 import { isReal, readLocalTree } from "./local_tree.ts";
+import type { TransferResult } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
 import type { Route } from "./route.ts";
 import {
@@ -118,6 +119,13 @@ const CHUNK_BYTES = 262144;
 
 const encoder = new TextEncoder();
 
+/** A small file in a request. */
+interface Sent {
+  readonly copy: Copy;
+  readonly bytes: number;
+  readonly sha256: string | null;
+}
+
 class Upload implements Direction {
   readonly #dir: string;
   readonly #uri: string;
@@ -200,24 +208,32 @@ class Upload implements Direction {
     copies: readonly Copy[],
     done: (copy: Copy, outcome: Outcome) => void,
   ): Promise<void> {
-    const sent: { copy: Copy; bytes: number }[] = [];
+    const sent: Sent[] = [];
+    const existing: Sent[] = [];
     const body = new ChunkedBodyIter(this.#chunksOf(copies, sent, done));
     const uri = `${this.#uri}?bundle=put`;
     let count = 0;
     for await (const { record } of requestBundle(route, uri, body, PUT_ANSWER, "put")) {
       const file = sent[count++];
       if (file === undefined) throw unexpectedResponse("POST", uri, "the response is too long");
-      done(file.copy, this.#outcomeOf(file.copy, file.bytes, record.status));
+      if (record.status === 412 && !this.#settings.replace) existing.push(file);
+      else done(file.copy, this.#outcomeOf(file, record.status));
     }
     if (count < sent.length) {
       throw unexpectedResponse("POST", uri, "the response does not name all files");
+    }
+    if (existing.length === 0) return;
+    // What an earlier request put there, before its connection broke off, is the same.
+    const same = await this.compare(route, existing.map(({ copy }) => copy));
+    for (const [i, { copy, sha256 }] of existing.entries()) {
+      done(copy, same[i] ? { bytes: 0, sha256 } : { error: existsAlready(copy.node) });
     }
   }
 
   /** The records of a request, and which files are in it. */
   async *#chunksOf(
     copies: readonly Copy[],
-    sent: { copy: Copy; bytes: number }[],
+    sent: Sent[],
     done: (copy: Copy, outcome: Outcome) => void,
   ): AsyncGenerator<Chunk, void, void> {
     let pieces: Uint8Array[] = [];
@@ -243,7 +259,7 @@ class Upload implements Direction {
         sha256,
         ...(this.#settings.replace ? {} : { "if-none-match": "*" as const }),
       });
-      sent.push({ copy, bytes: content.length });
+      sent.push({ copy, bytes: content.length, sha256: this.#settings.verify ? sha256 : null });
       const header = encoder.encode(line);
       pieces.push(header, content);
       bytes += header.length + content.length;
@@ -297,12 +313,11 @@ class Upload implements Direction {
     );
   }
 
-  #outcomeOf({ node }: Copy, bytes: number, status: number): Outcome {
+  #outcomeOf({ copy: { node }, bytes, sha256 }: Sent, status: number): Outcome {
     if (status === 201 || status === 204) {
       this.#refusal = null;
-      return { bytes };
+      return { bytes, sha256 };
     }
-    if (status === 412 && !this.#settings.replace) return { error: existsAlready(node) };
     const error = statusError("PUT", this.#uriOf(node), { status, reason: "" });
     if (status === 507) throw error;
     if (status === 403 && this.#refusal !== null) throw this.#refusal;
@@ -314,11 +329,11 @@ class Upload implements Direction {
     { node, obstacle }: Copy,
     way: Obstacle | null,
     progress: (bytes: number) => void,
-  ): Promise<number> {
+  ): Promise<TransferResult> {
     const path = this.#pathOf(node);
     if (!Deno.lstatSync(path).isFile) throw this.#replaced(node);
     const { verify, replace, signal } = this.#settings;
-    const { bytes } = await uploadFile(
+    return await uploadFile(
       route,
       path,
       this.#uriOf(node),
@@ -332,7 +347,6 @@ class Upload implements Direction {
       },
       { ...replacing(way), ...replacing(obstacle) },
     );
-    return bytes;
   }
 
   async lookAgain(route: Route, { node }: Copy): Promise<void> {

@@ -421,3 +421,40 @@ Deno.test("upload: directories above the target are made; a server that doesn't 
     "a server that does not list takes everything",
   );
 });
+
+both(
+  "copied files are reported with the result of their transfer, deleted entries with their kind",
+  async (direction) => {
+    const large = "x".repeat(100_000);
+    await using trees = await makeTrees(direction, { "a": "small", "b": large }, { "old/c": "3" });
+    const { events } = await trees.copy({ delete: true });
+    const copied = events.filter((event) => event.type === "copied");
+    const sha256 = async (text: string) =>
+      new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)))
+        .toHex();
+    for (const [path, text] of [["a", "small"], ["b", large]] as const) {
+      const size = text.length;
+      const result = { bytes: size, total: size, resumedFrom: 0, sha256: await sha256(text) };
+      const found = copied.find((event) => event.path[0] === path);
+      assertEquals(found, { type: "copied", path: [path], ...result });
+    }
+    assertEquals(events.filter(({ type }) => type === "deleted"), [
+      { type: "deleted", path: ["old", "c"], kind: "file" },
+      { type: "deleted", path: ["old"], kind: "directory" },
+    ]);
+  },
+);
+
+both(
+  "replace: false: a file with another time and the same content is unchanged",
+  async (direction) => {
+    const files = { "a": "same", "b": "x".repeat(70_000), "c": "one" };
+    await using trees = await makeTrees(direction, files, { ...files, "c": "two" });
+    for (const name of Object.keys(files)) {
+      await touch(`${trees.source}/${name}`, "2020-01-02T03:04:05Z");
+      await touch(`${trees.target}/${name}`, "2021-01-02T03:04:05Z");
+    }
+    const { outcomes } = await trees.copy({ replace: false });
+    assertEquals(outcomes, { "a": "unchanged", "b": "unchanged", "c": "failed" });
+  },
+);
