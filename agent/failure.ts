@@ -5,7 +5,7 @@
  */
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
-import { isTransient, TransferError } from "../files.ts";
+import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { isUnreachable, systemCode } from "../net/unreachable.ts";
 
@@ -185,8 +185,27 @@ const DELETE_PROBLEMS: Readonly<Record<number, string>> = {
   409: "the directory is not empty: remove first what is in it",
 };
 
-/** The advice of the library for programs: this one always verifies. */
-const PROGRAMMERS_ADVICE = /[;:] call again with verify: false to skip the check$/;
+/** What the other codes mean if a file was to be copied. */
+const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
+  DISK_FULL:
+    "this device has no space left, or its quota is reached: free some and run the same command again",
+  CHANGED: "it changed while it was copied: run the same command again",
+  DIGEST_MISMATCH: "what arrived is not what was sent: run the same command again",
+  IN_USE: "another download to the same file is under way: wait for it",
+};
+
+/** The advice of the library for programs, and what it means for those who use this one. */
+const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
+  [/^another file has this name at the target.*/s, ALREADY_THERE],
+  [
+    /[;:] (call again with verify: false|the server needs a FilesApp).*/,
+    "; is another version of degu running there?",
+  ],
+  [/; call again\b/, "; run the same command again"],
+  [/\bwith delete: true\b/, "with --delete"],
+  [/, or leave it out by a filter$/, ""],
+];
 
 const PROBLEMS = { get: GET_PROBLEMS, put: PUT_PROBLEMS, delete: DELETE_PROBLEMS };
 
@@ -197,25 +216,10 @@ export type Direction = keyof typeof PROBLEMS;
 export function explainTransfer(error: unknown, direction: Direction): string {
   if (error instanceof NotMoved) return error.message;
   if (!(error instanceof TransferError)) return explain(error);
-  switch (error.code) {
-    case "STATUS":
-      return PROBLEMS[direction][error.status ?? 0] ?? error.message;
-    case "DISK_FULL":
-      return "this device has no space left, or its quota is reached: free some and run the same command again";
-    case "CHANGED":
-      return "it changed while it was copied: run the same command again";
-    case "DIGEST_MISMATCH":
-      return "what arrived is not what was sent: run the same command again";
-    case "IN_USE":
-      return "another download to the same file is under way: wait for it";
-    case "UNEXPECTED_RESPONSE":
-      return error.message.replace(
-        PROGRAMMERS_ADVICE,
-        "; is another version of degu running there?",
-      );
-    default:
-      return error.message;
-  }
+  if (error.code === "STATUS") return PROBLEMS[direction][error.status ?? 0] ?? error.message;
+  const isCopied = direction !== "delete";
+  if (isCopied && Object.hasOwn(COPY_PROBLEMS, error.code)) return COPY_PROBLEMS[error.code]!;
+  return ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message);
 }
 
 /** Whether after an error the next file would fail as well: the peer can't be reached, or a disk is full. */

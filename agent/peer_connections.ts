@@ -8,6 +8,9 @@ import type { Client, Connection } from "../client.ts";
 import { isTransient, type Retry, retry, type RetryProgress } from "../files.ts";
 import { reasonOf } from "./failure.ts";
 
+/** How many things are done at a time: while one waits for the disk, another is being transferred. */
+const AT_A_TIME = 4;
+
 /** How many times a call is retried. */
 const RETRIES = 3;
 
@@ -92,6 +95,23 @@ export class PeerConnections implements Disposable {
   /** Makes a call that connects when it is ready: one that reads a large file first. */
   async callAnew<T>(action: Call<Client, T>): Promise<T> {
     return await this.#retry((moved) => action(this.#client, moved));
+  }
+
+  /** Does something with each of them, a few at a time; the first error ends it. */
+  async each<T>(items: Iterable<T>, work: (item: T, signal: AbortSignal) => Promise<void>) {
+    const stopping = new AbortController();
+    const signal = AbortSignal.any([this.#signal, stopping.signal]);
+    const waiting = Iterator.from(items);
+    const run = async () => {
+      for (const item of waiting) {
+        if (signal.aborted) return;
+        await work(item, signal);
+      }
+    };
+    // The first error is the reason that counts.
+    const running = () => run().catch((error) => stopping.abort(error));
+    await Promise.all(Array.from({ length: AT_A_TIME }, running));
+    signal.throwIfAborted();
   }
 
   async #retry<T>(attempt: (moved: Moved) => Promise<T>): Promise<T> {

@@ -553,8 +553,10 @@ export function inTheWay(node: TreeNode, { kind, reason }: Pick<TreeNode, "kind"
     : reason === "special"
     ? "a pipe, a socket or a device"
     : "something that can't be read";
-  const advice = reason === "link" || kind !== "other"
-    ? "; it gives way only to a file, with delete: true, if nothing in it has to stay"
+  const advice = reason === "link"
+    ? "; with delete: true it gives way, but only to a file"
+    : kind !== "other"
+    ? "; with delete: true it gives way, unless something in it has to stay"
     : "";
   return new TransferError(
     "CONFLICT",

@@ -91,12 +91,15 @@ Deno.test("nothing is deleted for a source that is empty, or that could not be c
   }
   assertEquals([await treeOf(`${here}/to`), await treeOf(inbox)], [{ "a": "1" }, { "b": "2" }]);
 
+  // A link is replaced by a file; a directory with a link in it stays.
   await makeTreeAt(share, { "c": "3", "moved": "1" });
-  await makeLinks({ [`${here}/to/moved`]: here });
+  await makeLinks({ [`${here}/to/c`]: here });
+  await Deno.mkdir(`${here}/to/moved`);
+  await makeLinks({ [`${here}/to/moved/link`]: here });
   const { code, stderr } = await files.run("sync", "--delete", "camera:", `${here}/to`);
   assertEquals(code, 1);
   assertStringIncludes(stderr, "nothing more is deleted, as not everything could be copied");
-  await Deno.remove(`${here}/to/moved`);
+  await Deno.remove(`${here}/to/moved`, { recursive: true });
   assertEquals(await treeOf(`${here}/to`), { "a": "1", "c": "3" });
   await files.succeed("sync", "--delete", "camera:", `${here}/to`);
   assertEquals(await treeOf(`${here}/to`), { "c": "3", "moved": "1" });
@@ -120,7 +123,7 @@ Deno.test({
     assert(await runs("python3", ...args));
     const end = await files.run("sync", "--delete", `${here}/top`, "camera:");
     assertEquals(end.code, 1);
-    assertStringIncludes(end.stderr, "its name is not UTF-8");
+    assertStringIncludes(end.stderr, "its name can't be sent: it is not UTF-8");
     assertStringIncludes(end.stderr, "nothing is deleted");
     assertEquals(await treeOf(inbox), { "a": "1", "old": "o" });
   },
@@ -133,8 +136,14 @@ Deno.test("a file in place of a directory, and the reverse", async () => {
   await makeTreeAt(here, { "a": "file", "c/deep/e": "directory" });
   const { code, stderr } = await files.run("sync", "camera:", here);
   assertEquals(code, 1);
-  assertStringIncludes(stderr, `${here}/a: a file of this name is at the target`);
-  assertStringIncludes(stderr, `${here}/c: a directory of this name is at the target`);
+  assertStringIncludes(
+    stderr,
+    "camera:a: a file has this name at the target; with --delete it gives way",
+  );
+  assertStringIncludes(
+    stderr,
+    "camera:c: a directory has this name at the target; with --delete it gives way",
+  );
   assertEquals(await treeOf(here), {
     "a": "file",
     "c": null,
