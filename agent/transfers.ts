@@ -252,14 +252,16 @@ export class Transfers implements Disposable {
     let hasEntries = false;
     /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
     let first: number | null = null;
+    const sizes = new Map<string, number>();
     const filter = (entry: TreeEntry) => {
       const isIncluded = options.filter?.(entry) ?? true;
       hasEntries ||= isIncluded;
+      if (first !== null) sizes.set(entry.path.join("/"), entry.size);
       return isIncluded;
     };
     try {
       const { deletionsKept } = await connections.callAnew((client, moved) => {
-        const [filesBefore, bytesBefore] = [stage.files, copiedBytes];
+        const [filesBefore, bytesBefore, isFirst] = [stage.files, copiedBytes, first === null];
         failures = [];
         const onEvent = (event: TreeEvent) => {
           if (event.type === "plan") {
@@ -272,12 +274,20 @@ export class Transfers implements Disposable {
             failures.push(event);
           } else {
             const key = event.path.join("/");
+            const isNew = event.type === "deleted" || !reported.has(key);
+            reported.add(key);
             if (event.type === "copied") {
               stage.files++;
               copiedBytes += event.total;
             }
-            if (event.type === "deleted" || !reported.has(key)) this.#tell(job, event);
-            reported.add(key);
+            if (isNew && event.type === "unchanged" && !isFirst) {
+              // It was copied when the connection broke off, too late to be told.
+              const bytes = sizes.get(key) ?? 0;
+              const result = { bytes, total: bytes, resumedFrom: 0, sha256: null };
+              this.#tell(job, { type: "copied", path: event.path, ...result });
+            } else if (isNew) {
+              this.#tell(job, event);
+            }
           }
           const left = stage.totalFiles - stage.files + stage.totalBytes - stage.bytes;
           moved({ bytes: first === null ? 0 : first - left, resumedFrom: 0 });

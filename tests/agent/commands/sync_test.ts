@@ -68,6 +68,46 @@ Deno.test("--checksum compares contents, whatever the times", async () => {
   assertEquals((await files.succeed("sync", "--checksum", here, "camera:")).stdout, "");
 });
 
+for (const direction of ["to here", "to a peer"] as const) {
+  Deno.test(`sync ${direction}: --exclude and .deguignore leave things out, at both ends`, async () => {
+    await using files = await AgentFiles.start();
+    const isToHere = direction === "to here";
+    const source = isToHere ? files.share : `${files.here}/from`;
+    const target = isToHere ? `${files.here}/to` : files.inbox;
+    const both = isToHere ? ["camera:", target] : [source, "camera:"];
+    await makeTreeAt(source, {
+      ".deguignore": "# what is made anew\r\n*.o\n/build/\n!kept.o\n",
+      ...{ "a.o": "1", "sub/b.o": "2", "kept.o": "3", "build/c": "4", "sub/build/d": "5" },
+      ...{ "..a/x.tmp": "", "..a/b": "6", "A.TMP": "7", "notes": "8" },
+    });
+    await makeTreeAt(target, { "old.o": "9", "build/e": "10", "old": "11", "x.tmp": "12" });
+    const exclude = ["--exclude", "*.tmp", "--exclude", "notes"];
+    const { stderr } = await files.succeed("sync", "--delete", ...exclude, ...both);
+    assertStringIncludes(stderr, "5 files copied");
+    assertStringIncludes(stderr, "1 deleted");
+    const { ".deguignore": lines, ...tree } = await treeOf(target);
+    assertStringIncludes(lines!, "*.o");
+    assertEquals(tree, {
+      ...{
+        "..a": null,
+        "..a/b": "6",
+        "A.TMP": "7",
+        "build": null,
+        "build/e": "10",
+        "kept.o": "3",
+        "old.o": "9",
+      },
+      ...{ "sub": null, "sub/build": null, "sub/build/d": "5", "x.tmp": "12" },
+    });
+    await Deno.remove(`${source}/.deguignore`);
+    await Deno.mkdir(`${source}/.deguignore`);
+    const { code, stderr: why } = await files.run("sync", "--delete", ...both);
+    assertEquals(code, 1);
+    assertStringIncludes(why, "can't be read: it has to be a file");
+    assertEquals((await treeOf(target))["old.o"], "9");
+  });
+}
+
 Deno.test("an entry with the same name as a skipped link is kept", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
