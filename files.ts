@@ -25,16 +25,26 @@
  */
 
 export { FilesApp, type FilesOptions } from "./files/files_app.ts";
+export type { FileEvent } from "./files/file_event.ts";
 export { escapeName, fileUri, unescapeName } from "./files/file_name.ts";
 export { download } from "./files/download.ts";
-export type { DirectoryEntry } from "./files/entry_parser.ts";
-export { listDirectory } from "./files/list_directory.ts";
+export { downloadTree } from "./files/download_tree.ts";
+export type { DirectoryEntry, OtherReason, TreeEntry } from "./files/entries.ts";
+export { listDirectory, listTree } from "./files/list_tree.ts";
 export type { TransferOptions, TransferProgress, TransferResult } from "./files/options.ts";
 export { deleteFile, makeDirectory } from "./files/remote_changes.ts";
 export { remoteDigest } from "./files/remote_digest.ts";
 export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
+export type { TreeEvent, TreeOptions, TreeResult } from "./files/tree.ts";
 export { upload } from "./files/upload.ts";
-export { isTransient, type Retry, retry, type RetryOptions } from "./net/retry.ts";
+export { uploadTree } from "./files/upload_tree.ts";
+export {
+  isTransient,
+  type Retry,
+  retry,
+  type RetryOptions,
+  type RetryProgress,
+} from "./net/retry.ts";
 export type * from "./base/app/app_types.ts";
 export type { DeguError } from "./base/errors.ts";
 export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";

@@ -5,7 +5,7 @@
  */
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
-import { isTransient, TransferError } from "../files.ts";
+import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { isUnreachable, systemCode } from "../net/unreachable.ts";
 
@@ -189,6 +189,28 @@ const DELETE_PROBLEMS: Readonly<Record<number, string>> = {
 
 const IS_OTHER_VERSION = "; is another version of degu running there?";
 
+/** What the other codes mean if a file was to be copied. */
+const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
+  DISK_FULL:
+    "this device has no space left, or its quota is reached: free some and run the same command again",
+  CHANGED: "it changed while it was copied: run the same command again",
+  DIGEST_MISMATCH: "what arrived is not what was sent: run the same command again",
+  IN_USE: "another download to the same file is under way: wait for it",
+};
+
+/** The advice of the library for programs, and what it means for those who use this one. */
+const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
+  [/^another file has this name at the target.*/s, ALREADY_THERE],
+  [
+    /[;:] (call again with verify: false|the server needs a FilesApp).*/,
+    IS_OTHER_VERSION,
+  ],
+  [/; call again\b/, "; run the same command again"],
+  [/\bwith delete: true\b/, "with --delete"],
+  [/, or leave it out by a filter$/, ""],
+];
+
 const PROBLEMS = { get: GET_PROBLEMS, put: PUT_PROBLEMS, delete: DELETE_PROBLEMS };
 
 /** What was to be done with a file. */
@@ -198,23 +220,12 @@ export type Direction = keyof typeof PROBLEMS;
 export function explainTransfer(error: unknown, direction: Direction): string {
   if (error instanceof NotMoved) return error.message;
   if (!(error instanceof TransferError)) return explain(error);
-  switch (error.code) {
-    case "STATUS":
-      return PROBLEMS[direction][error.status ?? 0] ?? problemOf(error.status ?? 0);
-    case "DISK_FULL":
-      return "this device has no space left, or its quota is reached: free some and run the same command again";
-    case "CHANGED":
-      return "it changed while it was copied: run the same command again";
-    case "DIGEST_MISMATCH":
-      return "what arrived is not what was sent: run the same command again";
-    case "IN_USE":
-      return "another download to the same file is under way: wait for it";
-    default:
-      // What the library advises is for programs.
-      return error.message
-        .replace(/[;:] call again with verify: false to skip the check$/, IS_OTHER_VERSION)
-        .replaceAll("call again", "run the same command again");
+  if (error.code === "STATUS") {
+    return PROBLEMS[direction][error.status ?? 0] ?? problemOf(error.status ?? 0);
   }
+  const isCopied = direction !== "delete";
+  if (isCopied && Object.hasOwn(COPY_PROBLEMS, error.code)) return COPY_PROBLEMS[error.code]!;
+  return ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message);
 }
 
 /** What a status means, whatever was to be done. */

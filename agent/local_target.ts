@@ -5,10 +5,7 @@
  */
 
 import { dirname, join } from "node:path";
-import { FAILED, Failure, NotMoved } from "./failure.ts";
-import { lookAt, OWN_DIRECTORY, pathBelow } from "./local_tree.ts";
-import type { OwnDirectory } from "./own_directory.ts";
-import { keyOf } from "./tree.ts";
+import { FAILED, Failure } from "./failure.ts";
 
 /** Where things go. */
 export interface LocalTarget {
@@ -72,60 +69,5 @@ export async function statIfThere(path: string): Promise<Deno.FileInfo | null> {
       return null;
     }
     throw error;
-  }
-}
-
-/**
- * Makes the directories below one. None of them is reached through a symbolic link: what a peer names stays below.
- * None of them is the directory of the device.
- */
-export class LocalDirectories {
-  readonly #root: string;
-  readonly #own: OwnDirectory;
-  readonly #made = new Set<string>();
-
-  /**
-   * Makes nothing yet.
-   *
-   * @param root The directory at the top, which was checked.
-   * @param own The directory of the device.
-   */
-  constructor(root: string, own: OwnDirectory) {
-    this.#root = root;
-    this.#own = own;
-  }
-
-  /**
-   * Makes a directory, and those that it is in; that at the top may be a link.
-   *
-   * @throws {NotMoved} if something else is in the way.
-   */
-  async make(names: readonly string[]): Promise<void> {
-    const key = keyOf(names);
-    if (this.#made.has(key)) return;
-    if (names.length === 0) await Deno.mkdir(this.#root, { recursive: true });
-    else {
-      await this.make(names.slice(0, -1));
-      await this.#makeOne(pathBelow(this.#root, names));
-    }
-    this.#made.add(key);
-  }
-
-  async #makeOne(path: string): Promise<void> {
-    const info = await lookAt(path);
-    if (info?.isDirectory) {
-      if (!this.#own.is(info)) return;
-      throw new NotMoved(`${path} is ${OWN_DIRECTORY}: nothing is written there`);
-    }
-    if (info !== null) {
-      const kind = info.isSymlink ? "a symbolic link, which is not followed" : "not a directory";
-      throw new NotMoved(`${path} is ${kind}: remove it, or choose another target`);
-    }
-    try {
-      await Deno.mkdir(path);
-    } catch (error) {
-      // Another transfer made it first.
-      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    }
   }
 }

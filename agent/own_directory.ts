@@ -4,8 +4,13 @@
  * @module
  */
 
-import { resolve, sep } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import type { TreeEntry } from "../files.ts";
+import { fold } from "../files/tree.ts";
 import { FAILED, Failure } from "./failure.ts";
+
+/** Why the directory of the device is left out. */
+export const OWN_DIRECTORY = "the directory of this device, with its keys";
 
 /** The directory of the device: its keys must never leave this device, and no peer may write or delete there. */
 export class OwnDirectory {
@@ -29,6 +34,36 @@ export class OwnDirectory {
   }
 
   /**
+   * Makes a filter that leaves this directory out of a tree, whatever its spelling there.
+   *
+   * @param root The path of the tree on this device, where nothing need be.
+   * @param tell Called with the path when it is left out.
+   */
+  async filter(
+    root: string,
+    tell: (path: readonly string[]) => void,
+  ): Promise<(entry: TreeEntry) => boolean> {
+    const real = await realPath(root);
+    const names = isIn(this.#path, real) ? relative(real, this.#path).split(sep) : [];
+    const key = fold(names.join("/"));
+    return ({ path, kind }) => {
+      // The other end may have a file of this name, which would take its place.
+      const isAlike = path.length === names.length && fold(path.join("/")) === key;
+      if ((kind !== "directory" && !isAlike) || !this.#isAt(join(real, ...path))) return true;
+      tell(path);
+      return false;
+    };
+  }
+
+  #isAt(path: string): boolean {
+    try {
+      return this.is(Deno.lstatSync(path));
+    } catch {
+      return false;
+    }
+  }
+
+  /**
    * Checks a path that a person has named, where nothing need be.
    *
    * @throws {Failure} if it is that of this directory, or of something in it.
@@ -42,6 +77,7 @@ export class OwnDirectory {
   }
 }
 
+/** The real path of something, or that which it would have: of what is there already of the way to it. */
 async function realPath(path: string): Promise<string> {
   try {
     return await Deno.realPath(path);
@@ -49,7 +85,9 @@ async function realPath(path: string): Promise<string> {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
       throw error;
     }
-    return resolve(path);
+    const whole = resolve(path);
+    const parent = dirname(whole);
+    return parent === whole ? whole : join(await realPath(parent), basename(whole));
   }
 }
 

@@ -1,30 +1,49 @@
 /**
- * The directories that a peer shares: its share, and its inbox.
+ * The directories that a peer shares, as a command uses them: its share, and its inbox.
  *
  * @module
  */
 
-import { isReservedName } from "../files/reserved.ts";
+import type { Device } from "../device.ts";
 import { type DirectoryEntry, fileUri, listDirectory, TransferError } from "../files.ts";
-import { nearNames } from "./context.ts";
-import { explain, FAILED, Failure } from "./failure.ts";
-import type { PeerConnections } from "./peer_connections.ts";
+import { type Context, nearNames, openClient } from "./context.ts";
+import { FAILED, Failure } from "./failure.ts";
+import { PeerConnections } from "./peer_connections.ts";
 import { formatRemotePath, type RemotePath } from "./remote_path.ts";
-import { keyOf, type Tree, type TreeEntry, type TreeProblem, walkTree } from "./tree.ts";
 
 /** What a peer shares to read, and where it takes files. */
 export type Area = "share" | "inbox";
 
 /** A peer's list may be endless, and all of it is kept in memory. */
 const MAX_ENTRIES = 1_000_000;
-/** The longest path in a tree: no system opens a longer one, and a tree may be endless. */
-const MAX_PATH_LENGTH = 4096;
+
+/** What is at a path of a peer. */
+export interface RemoteEntry extends DirectoryEntry {
+  /** The names from the root of what is shared. */
+  readonly names: readonly string[];
+}
+
+/** Why something of a peer can't be used. */
+export const REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]>, string>> = {
+  link: "a symbolic link that leads to a directory, out of what is shared, or to nothing",
+  special: "neither a file nor a directory",
+  unreadable: "something that the peer may not read",
+  name: "something with a name that can't be sent",
+};
+
+/** How to use the files of a peer. */
+export interface RemoteFilesOptions {
+  /** How often a call is made again; by default 3 times. */
+  readonly retries?: number;
+  /** Prints a note. */
+  readonly note?: (text: string) => void;
+}
 
 /** One of the directories of a peer; what was listed is remembered. */
-export class RemoteFiles {
+export class RemoteFiles implements Disposable {
   /** Which one. */
   readonly area: Area;
-  readonly #connections: PeerConnections;
+  readonly connections: PeerConnections;
   readonly #signal: AbortSignal;
   readonly #maxEntries: number;
   readonly #listed = new Map<string, ReadonlyMap<string, DirectoryEntry> | null>();
@@ -32,7 +51,8 @@ export class RemoteFiles {
   /**
    * Asks for nothing yet.
    *
-   * @param maxEntries The most entries of a directory, and of a tree.
+   * @param connections Closed with this.
+   * @param maxEntries The most entries of a directory.
    */
   constructor(
     connections: PeerConnections,
@@ -41,9 +61,28 @@ export class RemoteFiles {
     maxEntries: number = MAX_ENTRIES,
   ) {
     this.#maxEntries = maxEntries;
-    this.#connections = connections;
+    this.connections = connections;
     this.area = area;
     this.#signal = signal;
+  }
+
+  /** Opens the share or the inbox of a peer; connects later. */
+  static async open(
+    context: Context,
+    device: Device,
+    peer: string,
+    area: Area,
+    options: RemoteFilesOptions = {},
+  ): Promise<RemoteFiles> {
+    const { signal, output } = context;
+    const client = await openClient(context, device, peer);
+    const { note = (text: string) => output.note(text), retries } = options;
+    return new RemoteFiles(new PeerConnections(client, signal, note, retries), area, signal);
+  }
+
+  /** Closes the connections. */
+  [Symbol.dispose](): void {
+    this.connections[Symbol.dispose]();
   }
 
   /** The URI of a file, or with `""` as the last name of a directory. */
@@ -53,7 +92,7 @@ export class RemoteFiles {
 
   /** Lists a directory, by name; `null` if there is none. */
   async list(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
-    const key = keyOf(names);
+    const key = names.join("/");
     const known = this.#listed.get(key);
     if (known !== undefined) return known;
     const listed = await this.#fetch(names);
@@ -61,25 +100,19 @@ export class RemoteFiles {
     return listed;
   }
 
-  /** Lists a directory, but requests it only if its parent lists it; `null` if there is none. */
-  async listIfListed(
-    names: readonly string[],
-  ): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
-    for (let depth = 0; depth < names.length; depth++) {
-      const listed = await this.list(names.slice(0, depth));
-      if (listed?.get(names[depth]!)?.kind !== "directory") return null;
-    }
-    return await this.list(names);
-  }
-
   async #fetch(names: readonly string[]): Promise<ReadonlyMap<string, DirectoryEntry> | null> {
     const uri = this.uri([...names, ""]);
     try {
-      return await this.#connections.call(async (connection) => {
+      return await this.connections.call(async (connection) => {
         const listed = new Map<string, DirectoryEntry>();
         for await (const entry of listDirectory(connection, uri, { signal: this.#signal })) {
           listed.set(entry.name, entry);
-          if (listed.size > this.#maxEntries) throw this.#tooMany("the directory");
+          if (listed.size > this.#maxEntries) {
+            throw new Failure(
+              FAILED,
+              `the directory has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
+            );
+          }
         }
         return listed;
       });
@@ -93,16 +126,30 @@ export class RemoteFiles {
    * Finds what a path leads to; `null` if there is nothing. The last name may be composed of other characters
    * that look the same (Unicode normalization), if only one does.
    */
-  async find(names: readonly string[]): Promise<TreeEntry | null> {
+  async find(names: readonly string[]): Promise<RemoteEntry | null> {
     const name = names.at(-1);
     if (name === undefined) {
       const isThere = await this.list([]) !== null;
-      return isThere ? { names: [], kind: "directory", size: 0, modified: new Date(0) } : null;
+      const root = { name: "", kind: "directory", size: 0, modified: new Date(0) } as const;
+      return isThere ? { ...root, names: [] } : null;
     }
     const parent = names.slice(0, -1);
     const listed = await this.list(parent);
     const entry = listed?.get(name) ?? lookAlike(name, listed);
     return entry && { ...entry, names: [...parent, entry.name] };
+  }
+
+  /**
+   * Finds a file or directory.
+   *
+   * @throws {Failure} if there is none.
+   */
+  async get(path: RemotePath): Promise<RemoteEntry> {
+    const entry = await this.find(path.names);
+    if (entry === null) throw await this.missing(path);
+    if (entry.kind !== "other") return entry;
+    const shown = formatRemotePath(path.peer, path.names);
+    throw new Failure(FAILED, `${quoted(shown)} is ${REASONS[entry.reason!]}`);
   }
 
   /** The error if there is nothing at a path: suggests similar names, or how to list them. */
@@ -128,8 +175,8 @@ export class RemoteFiles {
   async #inOtherArea(peer: string, names: readonly string[]): Promise<Failure | null> {
     if (names.length === 0) return null;
     const area = this.area === "share" ? "inbox" : "share";
-    const other = new RemoteFiles(this.#connections, area, this.#signal, this.#maxEntries);
-    if ((await other.listIfListed(names.slice(0, -1)))?.has(names.at(-1)!) !== true) return null;
+    const other = new RemoteFiles(this.connections, area, this.#signal, this.#maxEntries);
+    if ((await other.list(names.slice(0, -1)))?.has(names.at(-1)!) !== true) return null;
     const [path, at] = [names, names.slice(0, -1)].map((each) => formatRemotePath(peer, each));
     const parent = names.length === 1 ? at! : `${at}/`;
     return new Failure(
@@ -137,67 +184,10 @@ export class RemoteFiles {
       area === "inbox"
         ? `${
           quoted(path!)
-        } is not in the share: it is in the inbox, as "degu ls --inbox ${parent}" shows`
+        } is not in the share: it is in the inbox, as "degu ls --inbox ${parent}" shows; "degu get --inbox" gets it`
         : `${quoted(path!)} is not in the inbox: it is in the share, as "degu ls ${parent}" shows`,
     );
   }
-
-  /**
-   * Lists a directory and all those below it, in the order of their names.
-   *
-   * @throws {Failure} if they have too many entries; what the connection fails with.
-   */
-  async readTree(root: readonly string[]): Promise<Tree> {
-    let count = 0;
-    return await walkTree(async (names) => {
-      const tree = await this.#readDirectory(root, names);
-      count += tree.entries.length;
-      if (count > this.#maxEntries) throw this.#tooMany("the tree");
-      return tree;
-    }, this.#signal);
-  }
-
-  async #readDirectory(root: readonly string[], names: readonly string[]): Promise<Tree> {
-    try {
-      const listed = await this.list([...root, ...names]);
-      if (listed === null) throw new Failure(FAILED, "it is not there any more");
-      return directoryTree(names, listed);
-    } catch (error) {
-      this.#signal.throwIfAborted();
-      // Without the peer nothing else can be listed.
-      if (!(error instanceof TransferError || error instanceof Failure)) throw error;
-      return { entries: [], skipped: [], failed: [{ names, problem: explain(error) }] };
-    }
-  }
-
-  #tooMany(what: string): Failure {
-    return new Failure(
-      FAILED,
-      `${what} has more than ${this.#maxEntries} files and directories: name smaller parts of it`,
-    );
-  }
-}
-
-/** What keeps an entry of a peer from being moved; `null` if nothing does. */
-function problemOf(names: readonly string[]): string | null {
-  if (isReservedName(names.at(-1)!)) return "its name is reserved for unfinished files";
-  return keyOf(names).length > MAX_PATH_LENGTH ? "its path is too long" : null;
-}
-
-/** The entries of one directory, and those that can't be moved. */
-function directoryTree(
-  directory: readonly string[],
-  listed: ReadonlyMap<string, DirectoryEntry>,
-): Tree {
-  const entries: TreeEntry[] = [];
-  const failed: TreeProblem[] = [];
-  for (const { name, kind, size, modified } of listed.values()) {
-    const names = [...directory, name];
-    const problem = problemOf(names);
-    if (problem !== null) failed.push({ names, problem });
-    else entries.push({ names, kind, size: kind === "file" ? size : 0, modified });
-  }
-  return { entries, skipped: [], failed };
 }
 
 function quoted(path: string): string {

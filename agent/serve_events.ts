@@ -5,27 +5,9 @@
  */
 
 import { type Peer, peerOf } from "../device.ts";
-import { unescapeName } from "../files.ts";
-import type { Exchange, Session } from "../server.ts";
+import type { FileEvent } from "../files.ts";
 import { explain } from "./failure.ts";
 import { counted, formatBytes, type Output } from "./output.ts";
-
-/** What a peer has done with a file. */
-export interface FileEvent {
-  /** Whose request it was; none reports nothing. */
-  readonly session: Session | undefined;
-  readonly action: Action;
-  /** The names from the served directory to the file. */
-  readonly path: readonly string[];
-  /** How many bytes of it were moved. */
-  readonly bytes: number;
-  /** Whether the exchange came to its end. */
-  readonly complete: boolean;
-  readonly status: number;
-}
-
-/** What can be done with a file. */
-export type Action = "get" | "put" | "delete";
 
 /** How to report. */
 export interface ServeEventsOptions {
@@ -37,7 +19,6 @@ export interface ServeEventsOptions {
 
 const SILENCE_MILLISECONDS = 1000;
 const VERBS = { get: "downloaded", put: "uploaded", delete: "deleted" } as const;
-const ACTIONS = { GET: "get", PUT: "put", DELETE: "delete" } as const;
 
 /** An event as it is reported. */
 interface Reported extends Omit<FileEvent, "session" | "path"> {
@@ -50,7 +31,7 @@ interface Activity {
   readonly first: Reported;
   count: number;
   cut: number;
-  readonly sums: Map<Action, { files: number; bytes: number; last: string }>;
+  readonly sums: Map<FileEvent["action"], { files: number; bytes: number; last: string }>;
   timer: ReturnType<typeof setTimeout> | undefined;
 }
 
@@ -71,12 +52,6 @@ export class ServeEvents implements Disposable {
     this.#output = output;
     this.#verbose = options.verbose === true;
     this.#silence = options.silence ?? SILENCE_MILLISECONDS;
-  }
-
-  /** Takes an exchange of a server; listings, queries and refusals are no events. */
-  addExchange(exchange: Exchange): void {
-    const found = eventOf(exchange);
-    if (found !== null) this.add(...found);
   }
 
   /** Takes an event of a file in `share` or `inbox`. */
@@ -143,30 +118,4 @@ function textOf({ peer, action, path, bytes, complete }: Reported): string {
   const cut = complete ? "" : ", cut off";
   const size = action === "delete" ? "" : ` (${formatBytes(bytes)}${cut})`;
   return `${peer.name} ${VERBS[action]} ${path}${size}`;
-}
-
-/** What an exchange has done with a file; `null` for one that has done nothing. */
-function eventOf(exchange: Exchange): [area: string, FileEvent] | null {
-  const { session, method, status, requestBytes, responseBytes, error } = exchange;
-  if (method !== "GET" && method !== "PUT" && method !== "DELETE") return null;
-  const [area, ...path] = namesIn(exchange.uri) ?? [];
-  if (area === undefined || path.length === 0 || status === null || status >= 400) return null;
-  const bytes = method === "PUT" ? requestBytes : responseBytes;
-  return [area, {
-    session,
-    action: ACTIONS[method],
-    path,
-    bytes,
-    complete: error === null,
-    status,
-  }];
-}
-
-/** The names of a file; `null` if a URI is not that of a file. */
-function namesIn(uri: string): string[] | null {
-  try {
-    return uri.slice(1).split("/").map(unescapeName);
-  } catch {
-    return null;
-  }
 }

@@ -1,11 +1,20 @@
 /**
- * Many transfers of one command: some at a time, over few connections, with one progress bar and one end.
+ * The transfers of one command, of files and of trees, with one progress bar and one end.
  *
  * @module
  */
 
 import type { Client, Connection } from "../client.ts";
-import { isTransient, type TransferOptions, type TransferResult } from "../files.ts";
+import {
+  isTransient,
+  TransferError,
+  type TransferOptions,
+  type TransferResult,
+  type TreeEntry,
+  type TreeEvent,
+  type TreeOptions,
+  type TreeResult,
+} from "../files.ts";
 import type { Context } from "./context.ts";
 import {
   type Direction,
@@ -17,11 +26,9 @@ import {
   REFUSED,
 } from "./failure.ts";
 import { counted, formatBytes, formatDuration } from "./output.ts";
-import type { PeerConnections } from "./peer_connections.ts";
+import type { Moved, PeerConnections } from "./peer_connections.ts";
 import type { ProgressBar } from "./progress_bar.ts";
 
-/** How many files are moved at a time: while one waits for the disk, another is being transferred. */
-const AT_A_TIME = 4;
 /** A larger file gets a connection of its own once it is hashed: a server does not wait for that. */
 const LARGE_BYTES = 67_108_864;
 
@@ -39,39 +46,70 @@ export interface Job {
   move(target: Client | Connection, options: TransferOptions): Promise<TransferResult | null>;
 }
 
-/** Moves files, and counts what has happened. */
+/** A tree to be copied. */
+export interface TreeJob {
+  /** What something in the source, or in the target, is called in messages; the roots have no names. */
+  sourceName(path: readonly string[]): string;
+  targetName(path: readonly string[]): string;
+  /** Whether `--json` names what is up to date. */
+  readonly listsUnchanged: boolean;
+  readonly options: Omit<TreeOptions, "signal" | "onEvent">;
+  /** Makes one attempt. */
+  copy(client: Client, options: TreeOptions): Promise<TreeResult>;
+}
+
+/** What has become of something in a tree. */
+type TreeOutcome = TreeEvent & { readonly type: "copied" | "unchanged" | "deleted" | "skipped" };
+
+/** Why something in a tree is skipped. */
+const SKIPPED: Readonly<Record<string, string>> = {
+  link: "a symbolic link, which is not followed",
+  special: "neither a file nor a directory",
+  reserved: "its name is reserved for unfinished files",
+};
+
+/** Why `--delete` has deleted nothing at the end. */
+const KEPT = {
+  incomplete:
+    "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
+  failed: "nothing more is deleted, as not everything could be copied",
+  empty:
+    "it is empty, so nothing is deleted: is its disk mounted? To delete everything anyway, put a " +
+    "file into it first",
+};
+
+/** How far the files of one call are, for the progress bar. */
+interface Stage {
+  files: number;
+  totalFiles: number;
+  /** That are at the target. */
+  bytes: number;
+  totalBytes: number;
+  /** That were transferred. */
+  moved: number;
+}
+
+/** Moves files and trees, and counts what has happened. */
 export class Transfers implements Disposable {
   readonly #context: Context;
-  readonly #direction: Direction;
+  readonly #direction: Exclude<Direction, "delete">;
   readonly #startedAt = performance.now();
+  readonly #stages: Stage[] = [];
+  readonly #warned = new Set<string>();
   #bar: ProgressBar | null = null;
   #name = "";
-  #files = 0;
-  #totalFiles = 0;
-  #totalBytes = 0;
-  /** Of files that are done. */
-  #doneBytes = 0;
+  #copied = 0;
   #moved = 0;
-  #movedFiles = 0;
   #unchanged = 0;
+  #skipped = 0;
+  #deleted = 0;
   #failed = 0;
-  /** Bytes of the files in progress that have arrived or were there before. */
-  readonly #underWay = new Map<Job, { there: number; moved: number }>();
+  #isDryRun = false;
 
   /** Begins with nothing to do. */
-  constructor(context: Context, direction: Direction) {
+  constructor(context: Context, direction: Exclude<Direction, "delete">) {
     this.#context = context;
     this.#direction = direction;
-  }
-
-  /** How many things could not be done so far. */
-  get failed(): number {
-    return this.#failed;
-  }
-
-  /** Counts files that don't have to be moved. */
-  addUnchanged(count: number): void {
-    this.#unchanged += count;
   }
 
   /** Prints a line to stderr. */
@@ -79,13 +117,22 @@ export class Transfers implements Disposable {
     this.#print(() => this.#context.output.note(text));
   }
 
-  /** Prints a warning to stderr. */
+  /** Prints a warning to stderr, once. */
   warn(text: string): void {
+    if (this.#warned.has(text)) return;
+    this.#warned.add(text);
     this.#print(() => this.#context.output.warn(text));
   }
 
+  /** Counts and reports something that is left out, once. */
+  skip(name: string, why: string): void {
+    const text = `${name}: skipped: ${why}`;
+    if (!this.#warned.has(text)) this.#skipped++;
+    this.warn(text);
+  }
+
   /** Prints a result to stdout; only with `--json` when `--quiet` is given. */
-  result(text: string, object: Record<string, unknown>): void {
+  #result(text: string, object: Record<string, unknown>): void {
     const { output } = this.#context;
     if (output.quiet && !output.json) return;
     this.#print(() => output.result(text, object));
@@ -110,57 +157,75 @@ export class Transfers implements Disposable {
    *
    * @throws an error that all would fail with: the peer can't be reached, a disk is full, the command was interrupted.
    */
-  async run(connections: PeerConnections, jobs: readonly Job[]): Promise<void> {
-    this.#totalFiles += jobs.length;
-    for (const { size } of jobs) this.#totalBytes += size;
-    await this.#openBar();
-    const stopping = new AbortController();
-    const signal = AbortSignal.any([this.#context.signal, stopping.signal]);
-    const waiting = jobs.values();
-    const work = async () => {
-      for (const job of waiting) {
-        if (signal.aborted) return;
-        await this.#moveOne(connections, job, signal);
-      }
-    };
-    // The first error is the reason that counts.
-    const workers = Array.from(
-      { length: AT_A_TIME },
-      () => work().catch((error) => stopping.abort(error)),
-    );
-    await Promise.all(workers);
-    if (this.#context.signal.aborted) {
-      this.note("what has been copied is kept: run the same command again to continue");
-      this.#context.signal.throwIfAborted();
+  async files(connections: PeerConnections, jobs: readonly Job[]): Promise<void> {
+    if (jobs.length === 0) return;
+    const totalBytes = jobs.reduce((bytes, { size }) => bytes + size, 0);
+    const stage = { files: 0, totalFiles: jobs.length, bytes: 0, totalBytes, moved: 0 };
+    await this.#begin(stage);
+    try {
+      await connections.each(jobs, (job, signal) => this.#moveOne(connections, job, signal, stage));
+    } finally {
+      this.#checkInterrupted();
     }
-    stopping.signal.throwIfAborted();
   }
 
-  async #moveOne(connections: PeerConnections, job: Job, signal: AbortSignal): Promise<void> {
+  #checkInterrupted(): void {
+    const { signal } = this.#context;
+    if (!signal.aborted) return;
+    this.note("what has been copied is kept: run the same command again to continue");
+    signal.throwIfAborted();
+  }
+
+  async #moveOne(
+    connections: PeerConnections,
+    job: Job,
+    signal: AbortSignal,
+    stage: Stage,
+  ): Promise<void> {
     this.#name = job.name;
-    const state = { there: 0, moved: 0 };
-    this.#underWay.set(job, state);
-    this.#show();
+    let there = 0;
+    const attempt = (target: Client | Connection, moved: Moved) => {
+      let before = 0;
+      return job.move(target, {
+        signal,
+        onProgress: (progress) => {
+          const { bytes, resumedFrom } = progress;
+          moved(progress);
+          stage.bytes += resumedFrom + bytes - there;
+          stage.moved += bytes - before;
+          this.#moved += bytes - before;
+          [there, before] = [resumedFrom + bytes, bytes];
+          this.#show();
+        },
+      });
+    };
     let result: TransferResult | null;
     try {
-      result = await this.#move(connections, job, signal, state);
+      result = job.size >= LARGE_BYTES
+        ? await connections.callAnew(attempt)
+        : await connections.call(attempt);
     } catch (error) {
       signal.throwIfAborted();
-      if (endsAll(error)) throw this.#ending(job, error);
-      return this.fail(job.name, explainTransfer(error, this.#direction), job.object);
+      const { name, object } = job;
+      if (endsAll(error)) throw this.#ending(name, object, error);
+      return this.fail(name, explainTransfer(error, this.#direction), object);
     } finally {
-      this.#underWay.delete(job);
-      this.#moved += state.moved;
-      this.#doneBytes += job.size;
-      this.#files++;
+      stage.bytes += job.size - there;
+      stage.files++;
       this.#show();
     }
     // A closed output is not a failure of this file.
-    this.#done(job, result);
+    if (result === null) {
+      this.#unchanged++;
+      if (this.#context.output.json) this.#result("", { ...job.object, unchanged: true });
+    } else {
+      this.#copied++;
+      this.#result(job.result, { ...job.object, ...result });
+    }
   }
 
   /** The error that ends the command; what was copied stays. */
-  #ending({ name, object }: Job, error: unknown): Failure {
+  #ending(name: string, object: Readonly<Record<string, unknown>>, error: unknown): Failure {
     const problem = explainTransfer(error, this.#direction);
     const { output } = this.#context;
     if (output.json) output.result("", { ...object, error: problem });
@@ -169,40 +234,124 @@ export class Transfers implements Disposable {
     return new Failure(exitCode, `${name}: ${problem}${hint}`, { cause: error });
   }
 
-  async #move(
-    connections: PeerConnections,
-    job: Job,
-    signal: AbortSignal,
-    state: { there: number; moved: number },
-  ): Promise<TransferResult | null> {
-    const attempt = (target: Client | Connection, moved: () => void) => {
-      const before = state.moved;
-      return job.move(target, {
-        signal,
-        onProgress: ({ bytes, resumedFrom }) => {
-          if (bytes > 0) moved();
-          state.there = resumedFrom + bytes;
-          state.moved = before + bytes;
-          this.#show();
-        },
-      });
+  /**
+   * Copies a tree. What can't be copied is reported, and the rest still is.
+   *
+   * @throws what all of it fails with.
+   */
+  async tree(connections: PeerConnections, job: TreeJob): Promise<void> {
+    const { options } = job;
+    this.#isDryRun = options.dryRun === true;
+    const stage = { files: 0, totalFiles: 0, bytes: 0, totalBytes: 0, moved: 0 };
+    await this.#begin(stage);
+    const { signal } = this.#context;
+    // An attempt that breaks off has reported a part of it already; what has failed in it may succeed in the next one.
+    const reported = new Set<string>();
+    let failures: (TreeEvent & { readonly type: "failed" })[] = [];
+    let copiedBytes = 0;
+    let hasEntries = false;
+    /** Files and bytes that there were to copy at first: progress is only what leaves fewer of them. */
+    let first: number | null = null;
+    const sizes = new Map<string, number>();
+    const filter = (entry: TreeEntry) => {
+      const isIncluded = options.filter?.(entry) ?? true;
+      hasEntries ||= isIncluded;
+      if (first !== null) sizes.set(entry.path.join("/"), entry.size);
+      return isIncluded;
     };
-    return job.size >= LARGE_BYTES
-      ? await connections.callAnew(attempt)
-      : await connections.call(attempt);
-  }
-
-  #done({ result: text, object }: Job, result: TransferResult | null): void {
-    if (result === null) {
-      this.#unchanged++;
-      if (this.#context.output.json) this.result("", { ...object, unchanged: true });
-      return;
+    try {
+      const { deletionsKept } = await connections.callAnew((client, moved) => {
+        const [filesBefore, bytesBefore, isFirst] = [stage.files, copiedBytes, first === null];
+        failures = [];
+        const onEvent = (event: TreeEvent) => {
+          if (event.type === "plan") {
+            first ??= event.files + event.bytes;
+            stage.totalFiles = filesBefore + event.files;
+            stage.totalBytes = bytesBefore + event.bytes;
+          } else if (event.type === "progress") {
+            stage.bytes = stage.moved = bytesBefore + event.bytes;
+          } else if (event.type === "failed") {
+            failures.push(event);
+          } else {
+            const key = event.path.join("/");
+            const isNew = event.type === "deleted" || !reported.has(key);
+            reported.add(key);
+            if (event.type === "copied") {
+              stage.files++;
+              copiedBytes += event.total;
+            }
+            if (isNew && event.type === "unchanged" && !isFirst) {
+              // It was copied when the connection broke off, too late to be told.
+              const bytes = sizes.get(key) ?? 0;
+              const result = { bytes, total: bytes, resumedFrom: 0, sha256: null };
+              this.#tell(job, { type: "copied", path: event.path, ...result });
+            } else if (isNew) {
+              this.#tell(job, event);
+            }
+          }
+          const left = stage.totalFiles - stage.files + stage.totalBytes - stage.bytes;
+          moved({ bytes: first === null ? 0 : first - left, resumedFrom: 0 });
+          this.#show();
+        };
+        return job.copy(client, { ...options, filter, signal, onEvent });
+      });
+      for (const failure of failures) this.#tellFailure(job, failure);
+      if (deletionsKept === "empty") {
+        if (hasEntries) this.fail(job.sourceName([]), KEPT.empty);
+      } else if (deletionsKept !== null) {
+        this.warn(KEPT[deletionsKept]);
+      }
+    } catch (error) {
+      for (const failure of failures) this.#tellFailure(job, failure);
+      this.#checkInterrupted();
+      if (!endsAll(error) && !(error instanceof TransferError)) throw error;
+      const [from, to] = [job.sourceName([]), job.targetName([])];
+      throw this.#ending(this.#direction === "get" ? from : to, { from, to }, error);
     }
-    this.#movedFiles++;
-    this.result(text, { ...object, ...result });
   }
 
-  async #openBar(): Promise<void> {
+  #tellFailure(job: TreeJob, { path, error, at }: TreeEvent & { readonly type: "failed" }): void {
+    const [from, to] = [job.sourceName(path), job.targetName(path)];
+    if (at === "source") this.fail(from, explainTransfer(error, this.#direction), { from, to });
+    else this.fail(to, explainTransfer(error, "delete"), { action: "delete", path: to });
+  }
+
+  /** Counts and prints something that has happened in a tree. */
+  #tell(job: TreeJob, event: TreeOutcome): void {
+    const { type, path } = event;
+    const [from, to] = [job.sourceName(path), job.targetName(path)];
+    this.#name = from;
+    if (type === "unchanged") {
+      this.#unchanged++;
+      if (job.listsUnchanged && this.#context.output.json) {
+        this.#result("", { from, to, unchanged: true });
+      }
+    } else if (type === "skipped") {
+      this.skip(from, SKIPPED[event.reason] ?? event.reason);
+    } else if (type === "deleted") {
+      this.#deleted++;
+      const name = event.kind === "directory" ? `${to}/` : to;
+      const text = this.#isDryRun ? `would delete ${name}` : `deleted ${name}`;
+      this.#result(text, { action: "delete", path: name, ...this.#dryRun });
+    } else if (this.#isDryRun) {
+      this.#copied++;
+      const object = { action: "copy", from, to, size: event.total, ...this.#dryRun };
+      this.#result(`would copy ${from} to ${to}`, object);
+    } else {
+      this.#copied++;
+      const { bytes, total, resumedFrom, sha256 } = event;
+      this.#moved += bytes;
+      this.#result(to, { from, to, bytes, total, resumedFrom, sha256 });
+    }
+  }
+
+  get #dryRun(): { readonly dryRun?: true } {
+    return this.#isDryRun ? { dryRun: true } : {};
+  }
+
+  /** Begins to show a stage. */
+  async #begin(stage: Stage): Promise<void> {
+    this.#stages.push(stage);
     const { json, draws } = this.#context.output;
     if (this.#bar !== null || json || !draws) return;
     // What it is made with takes long to load; most commands need none.
@@ -211,24 +360,21 @@ export class Transfers implements Disposable {
   }
 
   #show(): void {
-    const moved = this.#sum("moved");
-    this.#bar?.show(this.#progress(), this.#moved + moved);
+    this.#bar?.show(this.#progress(), this.#sum("moved"));
   }
 
   #progress() {
     return {
       name: this.#name,
-      files: this.#files,
-      totalFiles: this.#totalFiles,
-      bytes: this.#doneBytes + this.#sum("there"),
-      totalBytes: this.#totalBytes,
+      files: this.#sum("files"),
+      totalFiles: this.#sum("totalFiles"),
+      bytes: this.#sum("bytes"),
+      totalBytes: this.#sum("totalBytes"),
     };
   }
 
-  #sum(what: "there" | "moved"): number {
-    let sum = 0;
-    for (const state of this.#underWay.values()) sum += state[what];
-    return sum;
+  #sum(what: keyof Stage): number {
+    return this.#stages.reduce((sum, stage) => sum + stage[what], 0);
   }
 
   #print(print: () => void): void {
@@ -239,20 +385,24 @@ export class Transfers implements Disposable {
   /**
    * Says what was done.
    *
-   * @param more What else to print.
-   * @param dryRun Whether nothing was to be moved.
    * @returns The exit code: 0, or 1 if something could not be done.
    */
-  finish(more: readonly string[] = [], dryRun = false): number {
+  finish(): number {
     this[Symbol.dispose]();
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const time = this.#moved > 0 ? ` in ${formatDuration(seconds)}` : "";
-    const moved = `${counted(this.#movedFiles, "file")} copied, ${formatBytes(this.#moved)}${time}`;
-    const isInVain = this.#movedFiles === 0 && this.#failed > 0;
+    const files = counted(this.#copied, "file");
+    const isInVain = this.#copied === 0 && this.#failed > 0;
+    const would = this.#isDryRun ? "would be " : "";
     const parts = [
-      ...(dryRun || isInVain ? [] : [moved]),
+      ...(this.#isDryRun
+        ? [`${files} would be copied`]
+        : isInVain
+        ? []
+        : [`${files} copied, ${formatBytes(this.#moved)}${time}`]),
       ...(this.#unchanged > 0 ? [`${this.#unchanged} up to date`] : []),
-      ...more,
+      ...(this.#deleted > 0 ? [`${this.#deleted} ${would}deleted`] : []),
+      ...(this.#skipped > 0 ? [`${this.#skipped} skipped`] : []),
     ];
     const { output } = this.#context;
     if (parts.length > 0) output.note(parts.join("; "));

@@ -1,8 +1,8 @@
 /**
  * Where a file is written, replaced or deleted: checked without following any link.
  *
- * All of this is synchronous, so that no other request of the process runs between a check and the action
- * that depends on it.
+ * Checks and the action that depends on them are synchronous, so that no other request of the process runs
+ * between them.
  *
  * @module
  */
@@ -12,27 +12,64 @@ import {
   chmodSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   renameSync,
   rmdirSync,
   unlinkSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { BodyError } from "../base/errors.ts";
 import { syncIfPossible } from "../disk/sync_if_possible.ts";
-import { isSameFile } from "./file_state.ts";
+import { Turns } from "../disk/turns.ts";
+import { digestTree, type TreeEntry } from "./entries.ts";
+import { type FileIdentity, isSameFile } from "./file_state.ts";
+import { readTree } from "./listing.ts";
 import { Refusal } from "./refusal.ts";
-import { isReserved, isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
-import type { Unfinished } from "./unfinished.ts";
+import {
+  isReserved,
+  isReservedName,
+  lookAt,
+  makeReserved,
+  prefixOf,
+  reservedPath,
+} from "./reserved.ts";
+import { isHeld, isUnfinishedName, newPath } from "./unfinished.ts";
 
 /** Permission bits that a file takes over from the one that it replaces; no set-user-ID. */
 const KEPT_BITS = 0o777n;
 
-/** What exists on the path to a name below a directory. */
-export interface Destination {
+/** What may give way to a file or directory: only what the client says it has seen there. */
+export interface Replaceable {
+  /** The SHA-256 of the tree of a directory that has the name of the file. */
+  readonly directory: string | null;
+  /** A file that has the name of a directory. */
+  readonly file: { readonly size: number; readonly modified: Date } | null;
+  /** Whether a link that has the name may be replaced; it is never followed. */
+  readonly link: boolean;
+}
+
+/** Nothing gives way but a file to a file. */
+export const NOTHING: Replaceable = { directory: null, file: null, link: false };
+
+/** A directory on the disk, or to be created, in which something gets a name. Valid as long as nothing else can run. */
+export interface Parent {
   readonly path: string;
   /** The directories to create, outermost first. */
   readonly missing: readonly string[];
+  /** The file that gives way to the first of them. */
+  readonly obstacle: string | null;
   /** The innermost directory that exists. */
   readonly directory: BigIntStats;
+  /** The reserved directory in it, by whatever name. */
+  readonly reserved: BigIntStats | null;
+  /** The reserved directory of the root, where unfinished files are. */
+  readonly unfinished: BigIntStats | null;
+}
+
+/** What exists on the path to a name below a directory. */
+export interface Destination {
+  readonly path: string;
+  readonly parent: Parent;
   /** What has the name now; a link is not followed. */
   readonly existing: BigIntStats | null;
 }
@@ -41,59 +78,110 @@ export interface Destination {
 export type Condition = (existing: BigIntStats | null) => void;
 
 /**
- * Checks the path to a name.
+ * Checks the path to a directory in which something gets a name.
  *
  * @param root The real path of the directory that is served.
  * @param names The names from there.
- * @throws {Refusal} if it is the root or reserved, or leads through a link or a file.
+ * @throws {Refusal} if it is reserved, or leads through a link, or a file that may not give way.
  */
-function findDestination(root: string, names: readonly string[]): Destination {
-  if (names.length === 0) throw new Refusal(403, "the root can't be replaced or deleted");
+export function findParent(
+  root: string,
+  names: readonly string[],
+  replaceable: Replaceable = NOTHING,
+): Parent {
   if (names.some(isReservedName)) throw reservedName();
   if (Deno.realPathSync(root) !== root) throw new Refusal(403, `${root} now leads somewhere else`);
   let directory = lookAt(root)!;
   const missing: string[] = [];
+  let obstacle: string | null = null;
   let path = root;
-  for (const name of names.slice(0, -1)) {
+  for (const name of names) {
     if (missing.length === 0 && isReserved(path, name)) throw reservedName();
     path = prefixOf(path) + name;
     const state = missing.length > 0 ? null : lookAt(path);
-    if (state === null) {
-      missing.push(path);
+    if (state?.isDirectory()) {
+      directory = state;
       continue;
     }
-    if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
-    if (!state.isDirectory()) throw new Refusal(409, `${path} is not a directory`);
-    directory = state;
+    if (state !== null) {
+      if (state.isSymbolicLink()) throw new Refusal(403, `${path} is a link`);
+      checkObstacle(path, state, replaceable);
+      obstacle = path;
+    }
+    missing.push(path);
   }
-  const last = names.at(-1)!;
-  if (missing.length === 0 && isReserved(path, last)) throw reservedName();
-  path = prefixOf(path) + last;
-  return { path, missing, directory, existing: missing.length > 0 ? null : lookAt(path) };
+  const reserved = missing.length > 0 ? null : lookAt(reservedPath(path));
+  const unfinished = lookAt(reservedPath(root));
+  return { path, missing, obstacle, directory, reserved, unfinished };
+}
+
+/** Finds a name in a directory. */
+function findIn(parent: Parent, name: string): Destination {
+  if (isReservedName(name)) throw reservedName();
+  const path = prefixOf(parent.path) + name;
+  const existing = parent.missing.length > 0 ? null : lookAt(path);
+  if (existing !== null && parent.reserved !== null && isSameFile(existing, parent.reserved)) {
+    throw reservedName();
+  }
+  return { path, parent, existing };
+}
+
+/** Checks the path to a name. */
+function findDestination(
+  root: string,
+  names: readonly string[],
+  replaceable?: Replaceable,
+): Destination {
+  const name = names.at(-1);
+  if (name === undefined) throw new Refusal(403, "the root can't be replaced or deleted");
+  return findIn(findParent(root, names.slice(0, -1), replaceable), name);
 }
 
 function reservedName(): Refusal {
   return new Refusal(403, "the name is reserved");
 }
 
+/** Refuses to remove a file for a directory, unless the client has seen this file. */
+function checkObstacle(path: string, state: BigIntStats, { file }: Replaceable): void {
+  // In milliseconds, as lists have it.
+  const modified = file && state.isFile() ? Deno.lstatSync(path).mtime : null;
+  const isSeen = Number(state.size) === file?.size &&
+    modified?.getTime() === file.modified.getTime();
+  if (!isSeen) throw new Refusal(409, `${path} is not a directory`);
+}
+
 /**
  * Checks the path to a file that is written.
  *
- * @throws {Refusal} also if a directory has the name, or anything else that is not a file.
+ * @param parent Its directory, if it has been checked before in the same turn.
+ * @throws {Refusal} also if a directory or a link has the name and may not give way, or anything else that is not a file.
  */
-export function findFile(root: string, names: readonly string[]): Destination {
-  const destination = findDestination(root, names);
-  const { path, existing, directory } = destination;
-  if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
-  if (existing !== null && !existing.isFile()) throw new Refusal(403, `${path} is not a file`);
-  checkFileSystem(root, path, directory);
+export function findFile(
+  root: string,
+  names: readonly string[],
+  replaceable: Replaceable = NOTHING,
+  parent?: Parent,
+): Destination {
+  const destination = parent === undefined
+    ? findDestination(root, names, replaceable)
+    : findIn(parent, names.at(-1)!);
+  const { path, existing } = destination;
+  if (existing?.isDirectory()) {
+    if (replaceable.directory === null) throw new Refusal(409, `${path} is a directory`);
+  } else if (existing !== null && !existing.isFile()) {
+    const givesWay = existing.isSymbolicLink() && replaceable.link;
+    if (!givesWay) throw new Refusal(403, `${path} is not a file`);
+  }
+  checkFileSystem(root, destination);
   return destination;
 }
 
 /** Refuses a target on another file system, to which no unfinished file can be renamed. */
-function checkFileSystem(root: string, path: string, directory: BigIntStats): void {
-  const reserved = lookAt(reservedPath(root));
-  if (reserved === null || reserved.dev === directory.dev) return;
+function checkFileSystem(
+  root: string,
+  { path, parent: { directory, unfinished } }: Destination,
+): void {
+  if (unfinished === null || unfinished.dev === directory.dev) return;
   throw new Refusal(507, `${path} is on another file system than ${root}`);
 }
 
@@ -105,36 +193,57 @@ export interface Moved {
   readonly changed: readonly string[];
 }
 
+/** A complete file in the reserved directory. */
+export interface Complete {
+  readonly path: string;
+  readonly state: FileIdentity;
+  /** Its mode, and that of a new file. */
+  readonly mode: bigint;
+  readonly newMode: bigint;
+}
+
+/** How a file gets its name. */
+export interface Move {
+  readonly condition: Condition;
+  /** True if nothing may have the name: then one of several processes gets it. */
+  readonly isNew: boolean;
+  readonly replaceable?: Replaceable;
+  /** The directory of the file, if it has been checked before in the same turn. */
+  readonly parent?: Parent | undefined;
+}
+
 /**
  * Renames an unfinished file to its final name, replacing what is there.
  *
- * @param isNew True if nothing may have the name: then one of several processes gets it.
  * @throws {Refusal} as {@linkcode findFile} does, or if the condition does.
  */
 export function moveTo(
   root: string,
   names: readonly string[],
-  file: Unfinished,
-  condition: Condition,
-  isNew: boolean,
+  file: Complete,
+  { condition, isNew, replaceable = NOTHING, parent: checked }: Move,
 ): Moved {
-  const { path, missing, existing } = findFile(root, names);
+  const { path, parent, existing } = findFile(root, names, replaceable, checked);
+  if (existing?.isDirectory()) throw new Refusal(409, `${path} is a directory`);
   condition(existing);
-  const mode = existing === null ? file.newMode : existing.mode & KEPT_BITS;
-  checkUnfinished(file);
+  const mode = existing?.isFile() ? existing.mode & KEPT_BITS : file.newMode;
+  checkUnfinished(file, parent);
   if (file.mode !== mode) chmodSync(file.path, Number(mode));
-  makeDirectories(missing, () => {
+  makeDirectories(root, parent.missing, parent.obstacle, () => {
     if (isNew) giveNewName(file.path, path);
     else renameSync(file.path, path);
   });
   checkMoved(path, file);
-  return { created: existing === null, changed: [dirname(missing[0] ?? path), ...missing] };
+  return { created: existing === null, changed: changedBy(parent, path) };
+}
+
+function changedBy({ missing }: Parent, path: string): string[] {
+  return [dirname(missing[0] ?? path), ...missing];
 }
 
 /** Checks that neither the file nor its directory was replaced. */
-function checkUnfinished({ path, state }: Unfinished): void {
-  const directory = lookAt(dirname(path));
-  const now = directory?.isDirectory() ? lookAt(path) : null;
+function checkUnfinished({ path, state }: Complete, { unfinished }: Parent): void {
+  const now = unfinished?.isDirectory() ? lookAt(path) : null;
   if (now !== null && isSameFile(now, state)) return;
   throw new Refusal(409, `${path} was removed or replaced while it was written`);
 }
@@ -153,16 +262,26 @@ function giveNewName(from: string, to: string): void {
   unlinkSync(from);
 }
 
-function checkMoved(path: string, { state }: Unfinished): void {
+function checkMoved(path: string, { state }: Complete): void {
   const directory = dirname(path);
   const now = Deno.realPathSync(directory) === directory ? lookAt(path) : null;
   if (now !== null && isSameFile(now, state)) return;
   throw new Refusal(409, `${path} was replaced by another process at the same time`);
 }
 
-/** Creates directories, outermost first, and then runs a function; if that throws, removes them again. */
-function makeDirectories(paths: readonly string[], then: () => void = () => {}): void {
+/**
+ * Creates directories, outermost first, and then runs a function; if that throws, everything is as before.
+ *
+ * @param obstacle What gives way to the first one.
+ */
+function makeDirectories(
+  root: string,
+  paths: readonly string[],
+  obstacle: string | null,
+  then: () => void = () => {},
+): void {
   const made: string[] = [];
+  const aside = obstacle === null ? null : setAside(root, obstacle);
   try {
     for (const path of paths) {
       mkdirSync(path);
@@ -171,8 +290,18 @@ function makeDirectories(paths: readonly string[], then: () => void = () => {}):
     then();
   } catch (error) {
     removeDirectories(made);
+    if (aside !== null) renameSync(aside, obstacle!);
     throw error;
   }
+  if (aside !== null) unlinkSync(aside);
+}
+
+/** Moves a file or link to the reserved directory; returns its path there. */
+function setAside(root: string, path: string): string {
+  makeReserved(root);
+  const aside = newPath(root);
+  renameSync(path, aside);
+  return aside;
 }
 
 /** Removes new directories again, unless somebody else has put something in them. */
@@ -187,29 +316,31 @@ function removeDirectories(made: readonly string[]): void {
 /**
  * Creates a directory and its missing parents.
  *
- * @throws {Refusal} if something else has the name, or if the condition throws one.
+ * @throws {Refusal} if something else has the name and may not give way, or if the condition throws one.
  */
 export function makeDirectoryAt(
   root: string,
   names: readonly string[],
   condition: Condition,
+  replaceable: Replaceable = NOTHING,
 ): Moved {
-  const { path, missing, directory, existing } = findDestination(root, names);
+  const destination = findDestination(root, names, replaceable);
+  const { path, parent, existing } = destination;
   condition(existing);
-  if (existing !== null) {
-    if (existing.isDirectory()) return { created: false, changed: [] };
-    throw new Refusal(409, `${path} is not a directory`);
-  }
-  checkFileSystem(root, path, directory);
-  makeDirectories([...missing, path]);
-  return { created: true, changed: [dirname(missing[0] ?? path), ...missing, path] };
+  if (existing?.isDirectory()) return { created: false, changed: [] };
+  const isLink = existing?.isSymbolicLink() && replaceable.link;
+  if (existing !== null && !isLink) checkObstacle(path, existing, replaceable);
+  checkFileSystem(root, destination);
+  const obstacle = existing === null ? parent.obstacle : path;
+  makeDirectories(root, [...parent.missing, path], obstacle);
+  return { created: true, changed: [...changedBy(parent, path), path] };
 }
 
 /**
- * Deletes a file, or a directory that is empty.
+ * Deletes a file, or a directory that is empty but for left-over parts, which go with it.
  *
  * @param isDirectory True if only a directory may be deleted.
- * @returns The directory that the entry was removed from.
+ * @returns Whether it was a file, and the directory that it was removed from.
  * @throws {Refusal} if nothing has the name, or if the condition throws one.
  */
 export function deleteAt(
@@ -217,12 +348,12 @@ export function deleteAt(
   names: readonly string[],
   isDirectory: boolean,
   condition: Condition,
-): string {
+): { readonly wasFile: boolean; readonly changed: string } {
   const { path, existing } = findDestination(root, names);
   if (existing === null) throw new Refusal(404, `${path} does not exist`);
   if (existing.isDirectory()) {
     condition(existing);
-    rmdirSync(path);
+    removeDirectory(path);
   } else if (!existing.isFile()) {
     throw new Refusal(403, `${path} is neither a file nor a directory`);
   } else if (isDirectory) {
@@ -231,7 +362,124 @@ export function deleteAt(
     condition(existing);
     unlinkSync(path);
   }
-  return dirname(path);
+  return { wasFile: existing.isFile(), changed: dirname(path) };
+}
+
+/** Removes a directory that is empty, or has nothing but left-over parts. */
+function removeDirectory(path: string): void {
+  try {
+    return rmdirSync(path);
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+  }
+  const { files, directories, isElseEmpty } = findLeftovers(path);
+  if (!isElseEmpty) throw new Refusal(409, `${path} is not empty`);
+  for (const file of files) unlinkSync(file);
+  for (const directory of directories) rmdirSync(directory);
+  rmdirSync(path);
+}
+
+/** What interrupted transfers have left in a directory. */
+interface Leftovers {
+  /** Parts of downloads with their records, and unfinished files of an app that has served the directory. */
+  readonly files: readonly string[];
+  /** The directories of such apps. */
+  readonly directories: readonly string[];
+  /** True if there is nothing else in it. */
+  readonly isElseEmpty: boolean;
+}
+
+/** @throws {Refusal} if somebody still writes to one of them. */
+function findLeftovers(path: string): Leftovers {
+  const files: string[] = [];
+  const directories: string[] = [];
+  let isElseEmpty = true;
+  for (const name of readdirSync(path)) {
+    const at = prefixOf(path) + name;
+    const state = isReservedName(name) ? lookAt(at) : null;
+    if (state?.isFile()) {
+      files.push(at);
+    } else if (state?.isDirectory()) {
+      directories.push(at);
+      for (const inner of readdirSync(at)) {
+        if (!isUnfinishedName(inner)) throw new Refusal(409, `${at} has a file of somebody else`);
+        files.push(prefixOf(at) + inner);
+      }
+    } else {
+      isElseEmpty = false;
+    }
+  }
+  const held = files.find(isHeld);
+  if (held !== undefined) throw new Refusal(409, `${held} is being written`);
+  return { files, directories, isElseEmpty };
+}
+
+/** The most entries of a directory that gives way: all of them are held in memory. */
+const MAX_CLEARED = 100_000;
+
+/**
+ * Removes a directory that gives way to a file, if it has exactly what the client has seen: innermost first, and each entry
+ * only if it is still the same.
+ *
+ * @param condition Decides, by the directory, whether it may be removed.
+ * @param confirm Called before anything is removed.
+ * @returns The names of the files that were removed; `null` if no directory is in the way.
+ * @throws {Refusal} if it has anything else, or anything that a peer could not delete.
+ */
+export async function clearWay(
+  root: string,
+  names: readonly string[],
+  replaceable: Replaceable,
+  condition: Condition,
+  confirm: () => Promise<void>,
+): Promise<(readonly string[])[] | null> {
+  const turns = new Turns();
+  const { path, existing } = findFile(root, names, replaceable);
+  if (!existing?.isDirectory()) return null;
+  condition(existing);
+  const changed = () => new Refusal(409, `${path} is not what the client has seen`);
+  const seen: TreeEntry[] = [];
+  try {
+    for await (const entries of readTree(root, path, turns)) {
+      seen.push(...entries);
+      if (seen.length > MAX_CLEARED) throw new Refusal(409, `more than ${MAX_CLEARED} entries`);
+    }
+  } catch (error) {
+    throw error instanceof BodyError ? changed() : error;
+  }
+  if (digestTree(seen) !== replaceable.directory) throw changed();
+  const pathOf = (entry: TreeEntry) => prefixOf(path) + entry.path.join("/");
+  findLeftovers(path);
+  for (const entry of seen) {
+    if (turns.isOver) await turns.next(root);
+    const at = pathOf(entry);
+    if (entry.kind === "directory") findLeftovers(at);
+    // A link to a file is listed as that file.
+    else if (entry.kind === "other" || !lookAt(at)?.isFile()) {
+      throw new Refusal(409, `${at} can't be removed by a peer`);
+    }
+  }
+  await confirm();
+  const removed: (readonly string[])[] = [];
+  for (const entry of seen.reverse()) {
+    if (turns.isOver) await turns.next(root);
+    const at = pathOf(entry);
+    if (Deno.realPathSync(dirname(at)) !== dirname(at)) throw changed();
+    if (entry.kind === "directory") {
+      removeDirectory(at);
+      continue;
+    }
+    const { isFile, size, mtime } = Deno.lstatSync(at);
+    const isSame = isFile && size === entry.size && mtime?.getTime() === entry.modified.getTime();
+    if (!isSame) throw changed();
+    unlinkSync(at);
+    removed.push([...names, ...entry.path]);
+  }
+  const { existing: now } = findFile(root, names, replaceable);
+  if (now === null || !isSameFile(now, existing)) throw changed();
+  removeDirectory(path);
+  return removed;
 }
 
 /** Makes changes of directories durable, the innermost first. */

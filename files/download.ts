@@ -99,9 +99,33 @@ export async function download(
   const settings = checkTransfer(uri, file, options);
   using route = new Route("from", from, settings.signal);
   settings.signal?.throwIfAborted();
+  return await downloadFile(route, uri, file, settings);
+}
+
+/** How a file of a tree is downloaded. */
+export interface Placement {
+  /** The most bytes that the file may have by now. */
+  readonly maxBytes: number;
+  /** Gives the complete part its name. */
+  readonly place: (part: string) => void;
+}
+
+/**
+ * Downloads a file over a route.
+ *
+ * @param file The path that the part is kept next to.
+ * @param placement Where it goes, if not to that path.
+ */
+export async function downloadFile(
+  route: Route,
+  uri: string,
+  file: string,
+  settings: TransferSettings,
+  placement: Placement | null = null,
+): Promise<TransferResult> {
   try {
-    await using part = await PartFile.open(file, settings.replace);
-    return await new Download(route, uri, part, settings).run();
+    await using part = await PartFile.open(file, settings.replace, placement !== null);
+    return await new Download(route, uri, part, settings, placement).run();
   } catch (error) {
     throw explainFullDisk(error, file);
   }
@@ -129,8 +153,16 @@ class Download {
   readonly #uri: string;
   readonly #part: PartFile;
   readonly #settings: TransferSettings;
+  readonly #placement: Placement | null;
 
-  constructor(route: Route, uri: string, part: PartFile, settings: TransferSettings) {
+  constructor(
+    route: Route,
+    uri: string,
+    part: PartFile,
+    settings: TransferSettings,
+    placement: Placement | null,
+  ) {
+    this.#placement = placement;
     this.#route = route;
     this.#uri = uri;
     this.#part = part;
@@ -143,7 +175,7 @@ class Download {
     if (modified !== null) await this.#part.setModified(modified);
     const sha256 = await this.#verify(arrived);
     signal?.throwIfAborted();
-    await this.#part.complete();
+    await this.#part.complete(this.#placement?.place);
     return arrived.meter.finish(sha256);
   }
 
@@ -219,6 +251,10 @@ class Download {
     }
     const version = versionOf("GET", this.#uri, response);
     const total = lengthOf(this.#uri, response);
+    if (total > (this.#placement?.maxBytes ?? Infinity)) {
+      cancelUnused(response.body, null);
+      throw changedWhileMoved(quote(this.#uri));
+    }
     const { etag, sha256 } = version;
     const peer = await this.#route.peer();
     const isResumable = resume && etag !== null && peer !== null && total >= MIN_RESUMABLE_BYTES;

@@ -26,6 +26,14 @@ const forgotten = new FinalizationRegistry<FileHandle>((handle) => {
 /** Called with the SHA-256 of a file, in hexadecimal digits, after all of it was read unchanged. */
 export type Digested = (sha256: string) => void;
 
+/** Who wants to know about a body. */
+export interface Watcher {
+  /** Called if all bytes of the file are sent; `null` if the digest is not wanted. */
+  readonly digested?: Digested | null;
+  /** Called once, with how many bytes were handed over to be sent. */
+  readonly sent?: (bytes: number) => void;
+}
+
 /**
  * Makes a body of the bytes of a file from `start` up to, not including, `stop`; the file is
  * closed: at once if they are few, else after the body was sent, canceled, or garbage-collected.
@@ -33,7 +41,6 @@ export type Digested = (sha256: string) => void;
  * A file that was overwritten is never sent to its end, so that no peer mistakes bytes of two versions
  * for a whole file.
  *
- * @param digested Called with the digest, if all bytes of the file are sent.
  * @throws {BodyError} if the file was overwritten before a few bytes of it were read; of more
  * bytes sending the body does.
  */
@@ -41,7 +48,7 @@ export async function makeFileBody(
   file: OpenFile,
   start: number,
   stop: number,
-  digested: Digested | null = null,
+  { digested = null, sent = () => {} }: Watcher = {},
 ): Promise<Uint8Array | BodyIter> {
   const { handle } = file;
   const hashing = digested !== null && start === 0 && stop === file.size
@@ -49,7 +56,7 @@ export async function makeFileBody(
     : null;
   if (stop - start > SMALL_BYTES) {
     try {
-      return new BodyIter(new FilePieces(file, start, stop, hashing), stop - start);
+      return new BodyIter(new FilePieces(file, start, stop, hashing, sent), stop - start);
     } catch (error) {
       // A sparse file can be longer than any content-length.
       await handle.close();
@@ -67,6 +74,7 @@ export async function makeFileBody(
     checkUnchanged(file);
     hashing?.hash.update(bytes);
     reportDigest(file, hashing);
+    sent(bytes.length);
     return bytes;
   } finally {
     await handle.close();
@@ -110,14 +118,25 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
   readonly #stop: number;
   readonly #size: number;
   readonly #hashing: Hashing | null;
+  readonly #sent: (bytes: number) => void;
+  /** Bytes of the pieces that were requested after another one, and so have been sent. */
+  #count = 0;
+  #piece = 0;
   #position: number;
   #next: Promise<Uint8Array> | null = null;
   #buffer: Uint8Array | null = null;
   #otherBuffer: Uint8Array | null = null;
   #closed = false;
 
-  constructor(file: OpenFile, start: number, stop: number, hashing: Hashing | null) {
+  constructor(
+    file: OpenFile,
+    start: number,
+    stop: number,
+    hashing: Hashing | null,
+    sent: (bytes: number) => void,
+  ) {
     this.#file = file;
+    this.#sent = sent;
     this.#hashing = hashing;
     this.#position = start;
     this.#stop = stop;
@@ -131,12 +150,15 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
 
   async next(): Promise<IteratorResult<Uint8Array, undefined>> {
     if (this.#closed) return { done: true, value: undefined };
+    this.#count += this.#piece;
+    this.#piece = 0;
     try {
       const piece = await (this.#next ??= this.#read());
       this.#next = null;
       if (piece.length > 0) {
         // It may have been closed meanwhile.
         if (this.#position < this.#stop && !this.#closed) this.#readAhead();
+        this.#piece = piece.length;
         return { done: false, value: piece };
       }
     } catch (error) {
@@ -184,5 +206,6 @@ class FilePieces implements AsyncIterableIterator<Uint8Array> {
     // Its buffer is in use until then.
     await this.#next?.catch(() => {});
     await this.#file.handle.close();
+    this.#sent(this.#count);
   }
 }

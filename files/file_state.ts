@@ -33,15 +33,23 @@ export function versionOf({ dev, ino, size, mtimeNs, ctimeNs }: FileState): stri
 
 /** Whether a file is unchanged, as far as its state shows. */
 export function isUnchanged(first: FileState, now: FileState): boolean {
-  return versionOf(first) === versionOf(now);
+  return first.dev === now.dev && first.ino === now.ino && first.size === now.size &&
+    first.mtimeNs === now.mtimeNs && first.ctimeNs === now.ctimeNs;
+}
+
+/** What a file is, whatever its name: from `node:fs`, or rounded to numbers from `Deno`. */
+export interface FileIdentity {
+  readonly dev: bigint | number;
+  readonly ino: bigint | number | null;
 }
 
 /** Whether two states are of one file. */
-export function isSameFile(
-  one: Pick<FileState, "dev" | "ino">,
-  other: Pick<FileState, "dev" | "ino">,
-): boolean {
-  return one.dev === other.dev && one.ino === other.ino;
+export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
+  return isSameNumber(one.dev, other.dev) && isSameNumber(one.ino, other.ino);
+}
+
+function isSameNumber(one: bigint | number | null, other: bigint | number | null): boolean {
+  return typeof one === typeof other ? one === other : Number(one) === Number(other);
 }
 
 /**

@@ -6,19 +6,29 @@
 
 import { fileURLToPath } from "node:url";
 import type { Api, AppObject } from "../base/app/app.ts";
-import { checkBoolean, checkInteger, checkMethods, wrongType } from "../base/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkMethods,
+  wrongType,
+} from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { copyOptions } from "../base/options.ts";
 import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
+import { getBundle, putBundle } from "./answer_bundle.ts";
+import { BundleError } from "./bundle.ts";
 import { KnownDigests } from "./file_digest.ts";
 import { get } from "./get.ts";
-import { isForDirectory, put, putDirectory, remove } from "./put.ts";
+import { NOTHING } from "./destination.ts";
+import { type FileEvent, makeReport, type Report } from "./file_event.ts";
+import { readTarget } from "./file_name.ts";
+import { isForDirectory, put, putDirectory, readReplaceable, remove } from "./put.ts";
 import { printableError } from "./printable.ts";
 import { notFound, overloadOf, Refusal, refusalOf } from "./refusal.ts";
-import { readTarget } from "./target.ts";
 import { answerOffset, putRest } from "./resume.ts";
 import { Sweeper } from "./sweeper.ts";
 import { readUploadHeaders } from "./upload_headers.ts";
@@ -60,9 +70,17 @@ export interface FilesOptions {
    * @default {nowhere}
    */
   logger?: Pick<Logger, "warn"> | undefined;
+  /**
+   * Called once for each file that was sent to a peer, to its end or cut, or that a peer has written or removed, singly or in a
+   * bundle; not for lists. A file of up to 32 KiB that is requested by itself counts as sent when its response is made. If
+   * it throws, the logger gets a warning, and the response is as it would be.
+   *
+   * @default {nothing is called}
+   */
+  onFile?: ((event: FileEvent) => void) | undefined;
 }
 
-const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger"];
+const OPTIONS = ["list", "write", "maxBytes", "maxPartBytes", "logger", "onFile"];
 const MAX_PART_BYTES = 16 * 1024 ** 3;
 const READING = "GET, HEAD";
 const WRITING = "GET, HEAD, PUT, DELETE";
@@ -139,6 +157,7 @@ export class FilesApp implements AppObject {
   /** `null` if peers may not write. */
   readonly #sweeper: Sweeper | null;
   readonly #logger: Pick<Logger, "warn"> | null;
+  readonly #onFile: ((event: FileEvent) => void) | undefined;
 
   /**
    * Serves a directory. Its path is resolved once, here; its content may change later.
@@ -152,7 +171,9 @@ export class FilesApp implements AppObject {
    * something else, `Deno.errors.NotCapable` without the permission to read it.
    */
   constructor(dir: string | URL, options: FilesOptions = {}) {
-    const { list = false, write = false, logger, maxBytes, maxPartBytes } = checkOptions(options);
+    const { list = false, write = false, logger, maxBytes, maxPartBytes, onFile } = checkOptions(
+      options,
+    );
     this.#settings = {
       root: realPathOf(pathOf(dir)),
       list,
@@ -161,6 +182,7 @@ export class FilesApp implements AppObject {
       digests: new KnownDigests(),
     };
     this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+    this.#onFile = onFile;
     const { root } = this.#settings;
     this.#sweeper = write ? new Sweeper(root, (message) => this.#logger?.warn(message)) : null;
   }
@@ -185,7 +207,8 @@ export class FilesApp implements AppObject {
   }
 
   /** Reports whether a request reads, rather than writes. */
-  #isReading({ method, headers }: Request): boolean {
+  #isReading({ method, headers, query }: Request): boolean {
+    if (method === "POST") return query === "bundle=get" || query === "bundle=digest";
     if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
     return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
   }
@@ -195,9 +218,15 @@ export class FilesApp implements AppObject {
     if (target === null) throw notFound();
     const { root, list, digests } = this.#settings;
     try {
-      return await get({ request, session, target, root, list, digests });
+      const report = this.#report(session);
+      if (request.method === "POST") {
+        if (!target.isDirectory) throw notFound();
+        const { names } = target;
+        return await getBundle({ request, root, names, report }, request.query === "bundle=get");
+      }
+      return await get({ request, session, target, root, list, digests, report });
     } catch (error) {
-      const refusal = overloadOf(error);
+      const refusal = error instanceof BundleError ? refusalOf(error) : overloadOf(error);
       if (refusal === null) throw error;
       throw this.#warn(request, session, refusal);
     }
@@ -213,6 +242,12 @@ export class FilesApp implements AppObject {
     }
   }
 
+  #report(session: Session | undefined): Report {
+    return makeReport(this.#onFile, session, (error) => {
+      this.#logger?.warn(`onFile: ${error}`);
+    });
+  }
+
   /** Logs why a request is refused. */
   #warn(request: Request, session: Session | undefined, refusal: Refusal): Refusal {
     const what = `${request.method} ${quote(request.uri)}`;
@@ -222,14 +257,23 @@ export class FilesApp implements AppObject {
 
   async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {
     const { method } = request;
-    if (this.#sweeper === null || method === "POST") {
+    const isBundle = method === "POST" && request.query === "bundle=put";
+    if (this.#sweeper === null || method === "POST" && !isBundle) {
       const allow = this.#sweeper === null ? READING : WRITING;
       throw new Refusal(405, `only ${allow}`, { allow });
     }
     this.#sweeper.sweepIfDue();
     const target = readTarget(request);
     if (target === null) throw notFound();
-    const write = { request, session, target, ...this.#settings };
+    const replaceable = method === "DELETE" ? NOTHING : readReplaceable(request.headers);
+    const report = this.#report(session);
+    const write = { request, session, target, replaceable, report, ...this.#settings };
+    if (isBundle) {
+      if (!target.isDirectory) throw notFound();
+      return await putBundle(write, (refusal, path) => {
+        this.#warn(request, session, new Refusal(refusal.status, `${path}: ${refusal.message}`));
+      });
+    }
     if (method === "DELETE") return await remove(write);
     if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
     const headers = readUploadHeaders(request.headers);
@@ -253,6 +297,7 @@ function checkOptions(options: FilesOptions): FilesOptions {
     if (copy[name] !== undefined) checkInteger(name, copy[name], 0, MAX_LENGTH);
   }
   if (copy.logger !== undefined) checkMethods("logger", copy.logger, ["warn"]);
+  if (copy.onFile !== undefined) checkFunction("onFile", copy.onFile);
   return copy;
 }
 

@@ -20,10 +20,11 @@ import {
 import { formatReprDigest, parseWantReprDigest } from "./digest.ts";
 import { type Digested, makeFileBody } from "./file_body.ts";
 import { digestFile, type KnownDigests } from "./file_digest.ts";
+import type { Report } from "./file_event.ts";
+import type { Target } from "./file_name.ts";
 import { listBelow } from "./listing.ts";
 import { openBelow, type OpenFile } from "./open_file.ts";
 import { notFound } from "./refusal.ts";
-import type { Target } from "./target.ts";
 
 const INDEX = "index.html";
 /** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
@@ -39,6 +40,7 @@ export interface ReadRequest {
   /** Whether directories are listed. */
   readonly list: boolean;
   readonly digests: KnownDigests;
+  readonly report: Report;
 }
 
 /** Answers with a file, with the content of a directory, or with a redirect to it. */
@@ -53,11 +55,11 @@ export async function get(read: ReadRequest): Promise<ResponseTuple> {
 }
 
 async function answerList(
-  { method }: Request,
+  { method, query }: Request,
   root: string,
   names: readonly string[],
 ): Promise<ResponseTuple> {
-  const body = await listBelow(root, names);
+  const body = await listBelow(root, names, query === "tree");
   if (body === null) throw notFound();
   return [200, "OK", { "content-type": "application/json" }, method === "HEAD" ? null : body];
 }
@@ -87,7 +89,14 @@ async function answer(read: ReadRequest, file: OpenFile, name: string): Promise<
     }
     handedOver = true;
     const { start, stop } = range?.contentRange(file.size) ?? { start: 0, stop: file.size };
-    const body = await makeFileBody(file, start, stop, whenDigested(read, file));
+    const body = await makeFileBody(file, start, stop, {
+      digested: whenDigested(read, file),
+      sent: (bytes) => {
+        const { names, isDirectory } = read.target;
+        const path = isDirectory ? [...names, INDEX] : names;
+        read.report("get", path, bytes, bytes === stop - start, range === null ? 200 : 206);
+      },
+    });
     const digest = await digestHeader(read, file, false);
     if (range === null) return [200, "OK", { ...answerHeaders, ...digest }, body];
     const part = { "content-range": range.contentRange(file.size) };

@@ -1,37 +1,36 @@
 /**
- * The content of a directory, as JSON.
+ * The content of a directory, or of everything below it, as JSON.
  *
  * @module
  */
 
+import { closeSync, constants, openSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
-import { escapeName } from "./file_name.ts";
-import { isAbsence, resolveBelow } from "./open_file.ts";
+import { Turns } from "../disk/turns.ts";
+import { type DirectoryEntry, formatEntry, TREE_END, type TreeEntry } from "./entries.ts";
+import { isName } from "./file_name.ts";
+import { isSameFile } from "./file_state.ts";
+import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
 import { printable } from "./printable.ts";
-import { isReserved, isReservedName, prefixOf } from "./reserved.ts";
+import { isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
 
-/** The number of entries that are read at a time. */
-const AT_A_TIME = 32;
+/** The number of entries that are looked at in a turn: fewer than take too long, even if each is opened. */
+const AT_A_TIME = 128;
 /** The minimum number of characters in a chunk, except the last. */
-const CHUNK_CHARACTERS = 16384;
+const CHUNK_CHARACTERS = 32768;
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
-
-/** A directory that is being read. */
-interface Listing {
-  readonly root: string;
-  /** Its path, without links. */
-  readonly path: string;
-}
+/** Permission bits of a file that everybody may read: whether this user may needs no look. */
+const READABLE = 0o444;
 
 const encoder = new TextEncoder();
 
 /**
- * Makes a body with an array of the files and directories in a directory, each with `name`, `kind`,
- * `size` and `modified`. What can't be served is omitted. Entries are read while they are sent.
+ * Makes a body with an array of everything in a directory, or in the tree below it. It is read while it is sent. What is
+ * reserved is omitted; what can't be served is of the kind `"other"`. If it can't be told what there is, the body is cut.
  *
  * @param root The real path of the directory that is served.
  * @param names The names that lead from it to the one that is read.
@@ -40,27 +39,41 @@ const encoder = new TextEncoder();
 export async function listBelow(
   root: string,
   names: readonly string[],
+  isTree: boolean,
 ): Promise<ChunkedBodyIter | null> {
   try {
     const resolved = await resolveBelow(root, names);
     if (resolved === null || !resolved.seen.isDirectory()) return null;
     const path = resolved.real;
-    // Only to check that it can be read: a body that is never sent must not leave it open.
+    // Only to check that it can be read and searched: a body that is never sent must not leave it open.
     for await (const _entry of Deno.readDir(path)) break;
-    return new ChunkedBodyIter(chunksOf({ root, path }));
+    lookAt(reservedPath(path));
+    return new ChunkedBodyIter(chunksOf(isTree ? treeTexts(root, path) : listTexts(root, path)));
   } catch (error) {
     if (isAbsence(error)) return null;
     throw error;
   }
 }
 
-async function* chunksOf(listing: Listing): AsyncGenerator<Chunk, void, void> {
+async function* listTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
+  for await (const entries of readEntries(root, path, new Turns())) {
+    yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
+  }
+}
+
+async function* treeTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
+  for await (const entries of readTree(root, path, new Turns())) {
+    yield entries.map((entry) => formatEntry({ path: entry.path }, entry));
+  }
+  yield [TREE_END];
+}
+
+async function* chunksOf(elements: AsyncIterable<string[]>): AsyncGenerator<Chunk, void, void> {
   let text = "[";
   let separator = "\n";
-  for await (const names of batchesOf(listing)) {
-    for (const entry of await Promise.all(names.map((name) => describe(listing, name)))) {
-      if (entry === null) continue;
-      text += separator + entry;
+  for await (const batch of elements) {
+    for (const element of batch) {
+      text += separator + element;
       separator = ",\n";
     }
     if (text.length < CHUNK_CHARACTERS) continue;
@@ -71,71 +84,164 @@ async function* chunksOf(listing: Listing): AsyncGenerator<Chunk, void, void> {
   yield [null, EMPTY];
 }
 
-/** The names that can be served, some at a time. */
-async function* batchesOf({ path }: Listing): AsyncGenerator<string[], void, void> {
-  const doubtful = new Set<string>();
-  let batch: string[] = [];
-  for await (const { name } of Deno.readDir(path)) {
-    if (!isRepresentable(name, doubtful)) continue;
-    batch.push(name);
-    if (batch.length < AT_A_TIME) continue;
-    checkPath(path);
-    yield batch;
-    batch = [];
+/**
+ * Yields everything below a directory, some entries at a time, parents before what is in them. Memory is needed for
+ * the directories on the way to the one that is read.
+ *
+ * @param root The real path of the directory that is served.
+ * @param path The real path of a directory in it, where the paths of the entries begin.
+ * @throws {BodyError} if a directory was replaced while it was read.
+ * @throws the error of a directory that can't be read any more.
+ */
+export async function* readTree(
+  root: string,
+  path: string,
+  turns: Turns,
+): AsyncGenerator<TreeEntry[], void, void> {
+  const waiting: (readonly string[])[] = [[]];
+  for (let names; (names = waiting.pop()) !== undefined;) {
+    const directory = names.length === 0 ? path : prefixOf(path) + names.join("/");
+    const below: (readonly string[])[] = [];
+    try {
+      for await (const entries of readEntries(root, directory, turns)) {
+        const found = entries.map((entry) => ({ ...entry, path: [...names, entry.name] }));
+        for (const { kind, path } of found) if (kind === "directory") below.push(path);
+        yield found;
+      }
+    } catch (error) {
+      // It was removed after it was named.
+      if (names.length === 0 || !isGone(error, directory)) throw error;
+    }
+    waiting.push(...below.reverse());
   }
-  checkPath(path);
-  yield batch;
 }
 
-/** Checks, once names have been read, that the directory was not replaced by a link. */
+function isGone(error: unknown, path: string): boolean {
+  return (error as { code?: unknown }).code === "ENOENT" && lookAt(path) === null;
+}
+
+/** Yields the entries of a directory, some at a time, each time after a check that it was not replaced. */
+async function* readEntries(
+  root: string,
+  path: string,
+  turns: Turns,
+): AsyncGenerator<DirectoryEntry[], void, void> {
+  const doubtful = new Set<string>();
+  let names: string[] = [];
+  const lookAtAll = () => {
+    checkPath(path);
+    const directory = { root, path, reserved: lookAt(reservedPath(path)), doubtful };
+    const entries: DirectoryEntry[] = [];
+    for (const name of names) {
+      const entry = describe(directory, name);
+      if (entry !== null) entries.push(entry);
+    }
+    names = [];
+    checkPath(path);
+    return entries;
+  };
+  for await (const { name } of Deno.readDir(path)) {
+    names.push(name);
+    if (names.length < AT_A_TIME) continue;
+    yield lookAtAll();
+    if (turns.isOver) await turns.next(root);
+  }
+  yield lookAtAll();
+  if (turns.isOver) await turns.next(root);
+}
+
+/** Checks that a directory was not replaced by a link. */
 function checkPath(path: string): void {
   if (Deno.realPathSync(path) === path) return;
   throw new BodyError(`${printable(path)} was replaced while it was listed`);
 }
 
-/** Reports whether a name can be escaped. Of equal-looking names only the first can be the real one. */
-function isRepresentable(name: string, doubtful: Set<string>): boolean {
-  if (name.includes(NOT_UTF8)) {
-    if (doubtful.has(name)) return false;
-    doubtful.add(name);
-  }
-  try {
-    escapeName(name);
-    return true;
-  } catch {
-    return false;
-  }
+/** A directory that is being read. */
+interface ReadDirectory {
+  readonly root: string;
+  /** Its path, without links. */
+  readonly path: string;
+  /** The reserved directory in it. */
+  readonly reserved: ReturnType<typeof lookAt>;
+  /** The names so far that are not UTF-8, or look so. */
+  readonly doubtful: Set<string>;
 }
 
-/** An entry as JSON; `null` if it is not served. */
-async function describe({ root, path }: Listing, name: string): Promise<string | null> {
+/** What has a name; `null` if nothing has, or nobody may know. */
+function describe(directory: ReadDirectory, name: string): DirectoryEntry | null {
   if (isReservedName(name)) return null;
+  const { path, doubtful } = directory;
+  const isDoubtful = name.includes(NOT_UTF8);
+  // Of equal-looking names only the first can be the real one.
+  if (!isName(name) || isDoubtful && doubtful.has(name)) return other(name, "name");
+  if (isDoubtful) doubtful.add(name);
   try {
-    const info = await infoOf(root, path, name);
-    if (info === null || !(info.isFile || info.isDirectory)) return null;
-    if (info.isDirectory && isReserved(path, name)) return null;
-    return JSON.stringify({
-      name,
-      kind: info.isFile ? "file" : "directory",
-      size: info.isFile ? info.size : 0,
-      modified: (info.mtime ?? new Date(0)).toISOString(),
-    });
+    return describeAt(directory, prefixOf(path) + name, name);
   } catch (error) {
-    // It was removed meanwhile, or has a time that no Date can hold.
-    if (isAbsence(error) || error instanceof RangeError) return null;
+    const { code } = error as { code?: unknown };
+    if (code === "ENAMETOOLONG") return other(name, "name");
+    // It was removed meanwhile, unless the real name has other bytes.
+    if (code === "ENOENT" || code === "ENOTDIR") return isDoubtful ? other(name, "name") : null;
+    if (isAbsence(error) || code === "EPERM") return other(name, "unreadable");
     throw error;
   }
 }
 
-/**
- * The kind of an entry; of a link, that of its target, if it is a file that is served. Not a directory: two
- * links can lead to each other, and a client that follows the list would never finish.
- */
-async function infoOf(root: string, path: string, name: string): Promise<Deno.FileInfo | null> {
-  const entry = prefixOf(path) + name;
-  const info = await Deno.lstat(entry);
-  if (!info.isSymlink) return info;
-  const names = entry.slice(prefixOf(root).length).split("/");
-  const resolved = await resolveBelow(root, names);
-  return resolved?.seen.isFile() ? await Deno.lstat(resolved.real) : null;
+function describeAt(
+  { root, reserved }: ReadDirectory,
+  path: string,
+  name: string,
+): DirectoryEntry | null {
+  const info = Deno.lstatSync(path);
+  if (info.isSymlink) {
+    // A link to a directory is not followed: two of them can lead to each other, and who follows the list would never end.
+    const target = fileOfLink(root, path);
+    return target === null
+      ? other(name, "link", info)
+      : describeFile(name, target.path, target.info);
+  }
+  if (info.isFile) return describeFile(name, path, info);
+  if (!info.isDirectory) return other(name, "special", info);
+  if (reserved !== null && isSameFile(info, reserved)) return null;
+  checkReadable(path);
+  // A directory that may not be searched can't tell what is in it.
+  lookAt(reservedPath(path));
+  return { name, kind: "directory", size: 0, modified: timeOf(info) };
+}
+
+function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {
+  if (((info.mode ?? 0) & READABLE) !== READABLE) checkReadable(path);
+  return { name, kind: "file", size: info.size, modified: timeOf(info) };
+}
+
+/** The file that a link leads to, if it is one that is served. */
+function fileOfLink(root: string, path: string): { path: string; info: Deno.FileInfo } | null {
+  try {
+    const real = Deno.realPathSync(path);
+    const info = isServed(root, real) ? Deno.lstatSync(real) : null;
+    return info?.isFile ? { path: real, info } : null;
+  } catch (error) {
+    if (isAbsence(error)) return null;
+    throw error;
+  }
+}
+
+/** Opens a file or directory, and throws if that can't be done. */
+function checkReadable(path: string): void {
+  // O_NONBLOCK: a FIFO that has just replaced it would wait for somebody who writes.
+  closeSync(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW));
+}
+
+function other(
+  name: string,
+  reason: NonNullable<DirectoryEntry["reason"]>,
+  info?: Deno.FileInfo,
+): DirectoryEntry {
+  return { name, kind: "other", size: 0, modified: timeOf(info), reason };
+}
+
+/** When something was last changed; 1970 if that is not known, or no Date can hold it. */
+function timeOf(info: Deno.FileInfo | undefined): Date {
+  const time = info?.mtime;
+  return time && !Number.isNaN(time.getTime()) ? time : new Date(0);
 }

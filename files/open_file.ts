@@ -76,18 +76,23 @@ export async function resolveBelow(
   names: readonly string[],
 ): Promise<Resolved | null> {
   if (names.some(isReservedName)) return null;
-  const prefix = prefixOf(root);
-  const real = await Deno.realPath(prefix + names.join("/"));
-  if (real !== root) {
-    if (!real.startsWith(prefix)) return null;
-    let directory = root;
-    for (const name of real.slice(prefix.length).split("/")) {
-      if (isReserved(directory, name)) return null;
-      directory = prefixOf(directory) + name;
-    }
-  }
+  const real = await Deno.realPath(prefixOf(root) + names.join("/"));
+  if (!isServed(root, real)) return null;
   // Checked before it is opened: opening a device can have effects.
   return { real, seen: await lstat(real, { bigint: true }) };
+}
+
+/** Reports whether a real path is in a directory, and nothing on it is reserved. */
+export function isServed(root: string, real: string): boolean {
+  if (real === root) return true;
+  const prefix = prefixOf(root);
+  if (!real.startsWith(prefix)) return false;
+  let directory = root;
+  for (const name of real.slice(prefix.length).split("/")) {
+    if (isReserved(directory, name)) return false;
+    directory = prefixOf(directory) + name;
+  }
+  return true;
 }
 
 /** How often opening is tried if the file is replaced, as by a PUT, at the same moment. */

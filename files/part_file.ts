@@ -9,10 +9,10 @@ import { basename, dirname, join } from "node:path";
 import { lockFile } from "../disk/lock.ts";
 import { ifPresent, removeIfPresent } from "../disk/present.ts";
 import { syncIfPossible } from "../disk/sync_if_possible.ts";
-import { isPartName, PART_SUFFIX } from "./part_name.ts";
 import { readPieces } from "./file_pieces.ts";
 import { createFile, isAt, openRegularFile } from "./local_files.ts";
 import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
+import { isPartName, PART_SUFFIX } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
@@ -68,13 +68,14 @@ export class PartFile implements AsyncDisposable {
    * Opens or creates the part of a target.
    *
    * @param replaces Whether the target may already exist.
+   * @param isChecked Whether what the target is now does not matter.
    * @throws {Deno.errors.IsADirectory} if the target is a directory, `Deno.errors.AlreadyExists` if it is
    * there and must not be.
    * @throws {RangeError} if the target is something else.
    * @throws {TransferError} if another download to the target is in progress.
    */
-  static async open(target: string, replaces: boolean): Promise<PartFile> {
-    await checkTarget(target, replaces);
+  static async open(target: string, replaces: boolean, isChecked = false): Promise<PartFile> {
+    if (!isChecked) await checkTarget(target, replaces);
     try {
       return await PartFile.#open({ target, path: partPath(target), replaces });
     } catch (error) {
@@ -181,8 +182,21 @@ export class PartFile implements AsyncDisposable {
     await writeRecord(this.#path, record);
   }
 
-  /** Renames the synced part to the target, whose permission bits are kept. */
-  async complete(): Promise<void> {
+  /**
+   * Renames the synced part to the target, whose permission bits are kept.
+   *
+   * @param place Gives it its name instead.
+   */
+  async complete(place?: (part: string) => void): Promise<void> {
+    if (place !== undefined) place(this.#path);
+    else await this.#rename();
+    const mayHaveRecord = this.#phase !== "temporary";
+    this.#phase = "complete";
+    await syncIfPossible(dirname(this.#target));
+    if (mayHaveRecord) await removeRecord(this.#path);
+  }
+
+  async #rename(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
     if (replaced !== null && replaced.isFile && replaced.mode !== null) {
@@ -190,10 +204,6 @@ export class PartFile implements AsyncDisposable {
     }
     if (this.#replaces) await Deno.rename(this.#path, this.#target);
     else await this.#nameAnew();
-    const mayHaveRecord = this.#phase !== "temporary";
-    this.#phase = "complete";
-    await syncIfPossible(dirname(this.#target));
-    if (mayHaveRecord) await removeRecord(this.#path);
   }
 
   /** Gives it the name of the target unless that was just created. */
@@ -227,7 +237,7 @@ export class PartFile implements AsyncDisposable {
 }
 
 /** The path of the part of a target: a hidden file next to it. */
-function partPath(target: string): string {
+export function partPath(target: string): string {
   const name = basename(target);
   const usual = `.${name}${PART_SUFFIX}`;
   if (new TextEncoder().encode(usual).length <= MAX_PART_NAME_BYTES) {
@@ -265,7 +275,8 @@ async function lock(file: Deno.FsFile, target: string): Promise<void> {
   if (!await lockFile(file)) throw inUse(target);
 }
 
-function inUse(target: string): TransferError {
+/** The error of a target that another download is writing. */
+export function inUse(target: string): TransferError {
   return new TransferError(
     "IN_USE",
     `${target}: another download to the same file is in progress; wait for it, or choose another file`,

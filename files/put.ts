@@ -4,21 +4,31 @@
  * @module
  */
 
-import type { BigIntStats } from "node:fs";
+import { type BigIntStats, fstatSync } from "node:fs";
 import { createHash, type Hash } from "node:crypto";
 import { isStillAdmitted } from "../base/app/admission.ts";
 import { makeEmptyResponse } from "../base/app/empty_response.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
+import { parseDecimal } from "../base/wire/range.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { allowsWriting, makeValidators, wantsNew } from "./conditions.ts";
-import { deleteAt, findFile, makeDirectoryAt, moveTo, syncDirectories } from "./destination.ts";
+import {
+  clearWay,
+  deleteAt,
+  findFile,
+  makeDirectoryAt,
+  moveTo,
+  type Replaceable,
+  syncDirectories,
+} from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
+import { parseTime } from "./entries.ts";
+import type { Target } from "./file_name.ts";
 import { receive } from "./file_writer.ts";
-import { setModified } from "./modified_time.ts";
 import { Refusal } from "./refusal.ts";
-import type { Target } from "./target.ts";
-import { Unfinished } from "./unfinished.ts";
+import type { Report } from "./file_event.ts";
+import { setModified, Unfinished } from "./unfinished.ts";
 import type { UploadHeaders } from "./upload_headers.ts";
 
 /** A request that writes, and its context. */
@@ -30,6 +40,36 @@ export interface WriteRequest {
   readonly target: Target;
   /** The most bytes of a file. */
   readonly maxBytes: number;
+  /** What may give way to the target. */
+  readonly replaceable: Replaceable;
+  readonly report: Report;
+}
+
+const SHA256 = /^[0-9a-f]{64}$/;
+
+/**
+ * Reads the headers that say what may give way to the target of a PUT.
+ *
+ * @throws {Refusal} if one is not valid.
+ */
+export function readReplaceable(headers: HeaderDict): Replaceable {
+  const directory = headers["replace-directory"] ?? null;
+  const file = headers["replace-file"] ?? null;
+  const link = headers["replace-link"] ?? null;
+  if (directory !== null && (typeof directory !== "string" || !SHA256.test(directory))) {
+    throw new Refusal(400, "a bad replace-directory");
+  }
+  if (link !== null && link !== "*") throw new Refusal(400, "a bad replace-link");
+  const [, size = "", time] = /^(\d+),([^,]+)$/.exec(`${file}`) ?? [];
+  const modified = parseTime(time);
+  if (file !== null && (parseDecimal(size) < 0 || modified === null)) {
+    throw new Refusal(400, "a bad replace-file");
+  }
+  return {
+    directory,
+    file: modified && { size: parseDecimal(size), modified },
+    link: link !== null,
+  };
 }
 
 /** Writes a file in a single request. */
@@ -50,11 +90,10 @@ export function isForDirectory({ request: { body }, target }: WriteRequest): boo
 
 /** Creates a directory, unless it exists. */
 export async function putDirectory(write: WriteRequest): Promise<ResponseTuple> {
-  const { request, root, target } = write;
+  const { request, root, target, replaceable } = write;
   await checkAdmission(write.session);
-  const { created, changed } = makeDirectoryAt(root, target.names, (existing) => {
-    checkCondition(request.headers, existing);
-  });
+  const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
+  const { created, changed } = makeDirectoryAt(root, target.names, condition, replaceable);
   await syncDirectories(changed);
   return answerOf(created, {});
 }
@@ -73,11 +112,11 @@ function bodyLength({ body }: Request): number {
 
 /** Refuses what can't be written, whatever the body. */
 export function checkDestination(write: WriteRequest, length: number): BigIntStats | null {
-  const { root, target, maxBytes } = write;
+  const { root, target, maxBytes, replaceable } = write;
   if (target.names.length > 0 && target.isDirectory) {
     throw new Refusal(409, "the path of a file has no trailing slash");
   }
-  const { existing } = findFile(root, target.names);
+  const { existing } = findFile(root, target.names, replaceable);
   if (length > maxBytes) throw new Refusal(413, `${length} bytes, more than ${maxBytes}`);
   return existing;
 }
@@ -99,29 +138,33 @@ export async function finish(
   { digest, modified }: UploadHeaders,
   file: Unfinished,
 ): Promise<ResponseTuple> {
-  const { request, root, target } = write;
+  const { request, root, target, replaceable, report } = write;
+  const { names } = target;
   if (modified !== null) setModified(file.path, file.state, modified);
   await file.handle.sync();
-  await checkAdmission(write.session);
+  const admit = () => checkAdmission(write.session);
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
-  const { created, changed } = moveTo(
-    root,
-    target.names,
-    file,
-    condition,
-    wantsNew(request.headers),
-  );
+  if (replaceable.directory !== null) {
+    const removed = await clearWay(root, names, replaceable, condition, admit);
+    for (const path of removed ?? []) report("delete", path, 0, true, 204);
+  }
+  await admit();
+  const isNew = wantsNew(request.headers);
+  const { created, changed } = moveTo(root, names, file, { condition, isNew, replaceable });
   await syncDirectories(changed);
   const headers: HeaderDict = digest === null ? {} : { "repr-digest": formatReprDigest(digest) };
+  report("put", names, fstatSync(file.handle.fd).size, true, created ? 201 : 204);
   return answerOf(created, headers);
 }
 
 /** Deletes a file or an empty directory. */
 export async function remove(write: WriteRequest): Promise<ResponseTuple> {
-  const { request, root, target } = write;
+  const { request, root, target, report } = write;
   const condition = (existing: BigIntStats | null) => checkCondition(request.headers, existing);
   await checkAdmission(write.session);
-  await syncDirectories([deleteAt(root, target.names, target.isDirectory, condition)]);
+  const { wasFile, changed } = deleteAt(root, target.names, target.isDirectory, condition);
+  await syncDirectories([changed]);
+  if (wasFile) report("delete", target.names, 0, true, 204);
   return [204, "No Content", {}, null];
 }
 

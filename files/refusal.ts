@@ -7,6 +7,7 @@
 import { makeEmptyResponse } from "../base/app/empty_response.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
+import { BundleError } from "./bundle.ts";
 import { printable } from "./printable.ts";
 
 /** The statuses of refused requests (RFC 9110 §15.5, §15.6.4; RFC 4918 §11.5 for 507). */
@@ -86,6 +87,9 @@ const STATUSES: Readonly<Record<string, Refusal["status"]>> = {
 /** Converts a file system error during a write to a refusal; `null` for other errors. */
 export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error;
+  if (error instanceof BundleError) {
+    return new Refusal(error.status, error.message, {}, { cause: error });
+  }
   const { code } = error as { code?: unknown };
   const status = error instanceof Deno.errors.NotCapable
     ? 403

@@ -7,7 +7,6 @@
 
 import { type BigIntStats, chmodSync, lstatSync, mkdirSync } from "node:fs";
 import { isSameFile } from "./file_state.ts";
-import { isPartName } from "./part_name.ts";
 import { Refusal } from "./refusal.ts";
 
 /**
@@ -24,6 +23,20 @@ export function reservedPath(root: string): string {
 /** The prefix of every path in a directory. */
 export function prefixOf(directory: string): string {
   return directory.endsWith("/") ? directory : `${directory}/`;
+}
+
+/** The suffix of the name of a part of a download, which is kept next to its target. */
+export const PART_SUFFIX = ".degu-part";
+
+/** Parts, their replacements and their records; ignoring case, as some file systems do. */
+const PART_NAME = /^\..*\.degu-part(\.new|\.json(\.tmp)?)?$/isu;
+
+/**
+ * Reports whether a name is that of a part or of a file that belongs to one. A peer that used such a name could forge
+ * what a download resumes, or change what another peer has sent.
+ */
+export function isPartName(name: string): boolean {
+  return PART_NAME.test(name);
 }
 
 /** The name, ignoring case as some file systems do. */

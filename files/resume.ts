@@ -13,7 +13,6 @@ import { formatReprDigest } from "./digest.ts";
 import { digestFile, hashBytes, type KnownDigests } from "./file_digest.ts";
 import { type FileState, isUnchanged } from "./file_state.ts";
 import { receive } from "./file_writer.ts";
-import { setModified } from "./modified_time.ts";
 import { openBelow } from "./open_file.ts";
 import {
   asUpload,
@@ -34,7 +33,7 @@ import {
   type WriteRequest,
 } from "./put.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
-import { Unfinished } from "./unfinished.ts";
+import { setModified, Unfinished } from "./unfinished.ts";
 import type { UploadHeaders } from "./upload_headers.ts";
 
 /** What a resumable upload needs besides what every request has. */

@@ -7,6 +7,7 @@
 import { addressText } from "../base/address.ts";
 import { bodies, type BodyOut } from "../base/body/bodies.ts";
 import { wrongType } from "../base/checks.ts";
+import { EmptyPreambleError } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";
@@ -59,15 +60,26 @@ export class Route implements Disposable {
     return sock.remoteAddr === undefined ? null : `address ${JSON.stringify(sock.remoteAddr)}`;
   }
 
-  /** Makes a request over the connection, which is opened if there is none. */
+  /**
+   * Makes a request over the connection, which is opened if there is none. If the server has closed it since the last one,
+   * which it may at any time, another one is opened.
+   */
   async request(
     method: Method,
     uri: string,
     headers: HeaderDict,
     body: BodyOut = null,
   ): Promise<Response> {
+    const used = this.#connection;
     const connection = await this.#connect();
-    return await connection.request(method, uri, headers, body, this.#options());
+    try {
+      return await connection.request(method, uri, headers, body, this.#options());
+    } catch (error) {
+      const isStale = connection === used && error instanceof EmptyPreambleError;
+      if (!isStale || !(body === null || body instanceof Uint8Array || !body.used)) throw error;
+    }
+    const another = await this.#connect();
+    return await another.request(method, uri, headers, body, this.#options());
   }
 
   /**

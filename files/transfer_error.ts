@@ -17,6 +17,9 @@ import type { Method } from "../base/wire/preamble.ts";
  * - `"DIGEST_MISMATCH"`: what arrived differs from the original.
  * - `"IN_USE"`: another download to the same target is in progress, in this process or another.
  * - `"DISK_FULL"`: there is no space left for a download on this device, or its quota is exceeded.
+ * - `"CONFLICT"`: something else has the name at the target of a tree.
+ * - `"UNREADABLE"`: an entry of a tree can't be read where it is.
+ * - `"BAD_NAME"`: an entry of a tree has a name that can't be sent.
  */
 export type TransferErrorCode =
   | "STATUS"
@@ -25,7 +28,10 @@ export type TransferErrorCode =
   | "CHANGED"
   | "DIGEST_MISMATCH"
   | "IN_USE"
-  | "DISK_FULL";
+  | "DISK_FULL"
+  | "CONFLICT"
+  | "UNREADABLE"
+  | "BAD_NAME";
 
 /**
  * A transfer has failed, and neither the connection nor an argument is the reason.

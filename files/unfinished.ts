@@ -7,7 +7,7 @@
 import { type BigIntStats, readdirSync, unlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { lockFile } from "../disk/lock.ts";
-import { isSameFile } from "./file_state.ts";
+import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { lookAt, makeReserved, prefixOf, reservedPath } from "./reserved.ts";
 
@@ -50,7 +50,7 @@ export class Unfinished implements AsyncDisposable {
   /** Creates an empty file that is removed on dispose, unless it was given a name. */
   static async create(root: string): Promise<Unfinished> {
     makeReserved(root);
-    return await Unfinished.#open(pathOf(root, `put-${randomDigits()}`), "wx+", 0o666);
+    return await Unfinished.#open(newPath(root), "wx+", 0o666);
   }
 
   /**
@@ -126,12 +126,35 @@ export function pathOf(root: string, name: string): string {
   return prefixOf(reservedPath(root)) + name;
 }
 
-function randomDigits(): string {
-  return crypto.getRandomValues(new Uint8Array(16)).toHex();
+/** Returns a path in the reserved directory that nobody else chooses. */
+export function newPath(root: string): string {
+  return pathOf(root, `put-${crypto.getRandomValues(new Uint8Array(16)).toHex()}`);
+}
+
+/** Whether a name is that of an unfinished file. */
+export function isUnfinishedName(name: string): boolean {
+  return NAME.test(name);
+}
+
+/**
+ * Sets the modification time of a file. Synchronous, so that no other request of the process runs
+ * between a check of the file and this.
+ *
+ * @param seen The metadata of the file.
+ * @throws {Refusal} if another file has the path now, or the program may not write to it.
+ */
+export function setModified(path: string, seen: FileIdentity, modified: Date): void {
+  // Deno needs no permission to set the times of an open file.
+  const { state } = Deno.permissions.querySync({ name: "write", path });
+  if (state !== "granted") throw new Refusal(403, `no permission to write to ${path}`);
+  // Not with node:fs: it has times in seconds as floating-point numbers, and is off by a millisecond.
+  using file = Deno.openSync(path, { read: true });
+  if (!isSameFile(file.statSync(), seen)) throw new Refusal(409, `${path} was replaced meanwhile`);
+  file.utimeSync(new Date(), modified);
 }
 
 /** Removes a file if it exists. */
-function removeIfThere(path: string): void {
+export function removeIfThere(path: string): void {
   try {
     unlinkSync(path);
   } catch (error) {
@@ -146,12 +169,7 @@ function removeIfThere(path: string): void {
  */
 export function removeUnlocked(path: string): boolean {
   const before = lookAt(path);
-  let file: Deno.FsFile | null = null;
-  try {
-    file = Deno.openSync(path, { write: true });
-  } catch {
-    // It is gone, or left from a process that made it read-only before renaming it.
-  }
+  const file = openIfPossible(path);
   try {
     if (file !== null && !isLockable(file)) return false;
     const now = lookAt(path);
@@ -162,6 +180,25 @@ export function removeUnlocked(path: string): boolean {
   } finally {
     file?.close();
   }
+}
+
+/** Opens a file; `null` if it is gone, or left from a process that made it read-only before renaming it. */
+function openIfPossible(path: string): Deno.FsFile | null {
+  try {
+    return Deno.openSync(path, { write: true });
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Reports whether this process writes to a file, or another one has locked it. An upload of another process that can't be resumed
+ * has no lock; if its file is removed, it notices, and is refused.
+ */
+export function isHeld(path: string): boolean {
+  if (inUse.has(path)) return true;
+  using file = openIfPossible(path);
+  return file !== null && !isLockable(file);
 }
 
 function isLockable(file: Deno.FsFile): boolean {

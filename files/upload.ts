@@ -76,9 +76,24 @@ export async function upload(
   const settings = checkTransfer(uri, file, options);
   using route = new Route("to", to, settings.signal);
   settings.signal?.throwIfAborted();
+  return await uploadFile(route, file, uri, settings);
+}
+
+/**
+ * Uploads a file over a route.
+ *
+ * @param headers Additional headers of all requests that write.
+ */
+export async function uploadFile(
+  route: Route,
+  file: string,
+  uri: string,
+  settings: TransferSettings,
+  headers: HeaderDict = {},
+): Promise<TransferResult> {
   await using source = await SourceFile.open(file);
   const sha256 = settings.verify ? await source.hash(settings.signal) : null;
-  return await new Upload(route, uri, source, sha256, settings).run();
+  return await new Upload(route, uri, source, sha256, settings, headers).run();
 }
 
 /** One attempt to upload a file. */
@@ -99,13 +114,16 @@ class Upload {
     source: SourceFile,
     sha256: string | null,
     settings: TransferSettings,
+    headers: HeaderDict,
   ) {
     this.#route = route;
     this.#uri = uri;
     this.#source = source;
     this.#sha256 = sha256;
     this.#settings = settings;
-    this.#headers = sha256 === null ? {} : { "repr-digest": formatReprDigest(sha256) };
+    this.#headers = sha256 === null
+      ? headers
+      : { ...headers, "repr-digest": formatReprDigest(sha256) };
     const { replace, modified } = settings;
     this.#putHeaders = {
       ...this.#headers,

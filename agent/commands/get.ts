@@ -1,36 +1,36 @@
 /**
- * `degu get`: files from the share of a peer.
+ * `degu get`: files from the share or the inbox of a peer.
  *
  * @module
  */
 
-import { basename, dirname } from "node:path";
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
+import { download, downloadTree, remoteDigest } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { downloadJob } from "../download_job.ts";
 import { explain, FAILED, Failure, USAGE } from "../failure.ts";
 import {
   directoryPathIn,
   filePathIn,
   findLocalTarget,
-  LocalDirectories,
   type LocalTarget,
+  statIfThere,
 } from "../local_target.ts";
-import { OwnDirectory } from "../own_directory.ts";
-import { openPeerFiles } from "../peer_files.ts";
-import type { RemoteFiles } from "../remote_files.ts";
+import { OWN_DIRECTORY, OwnDirectory } from "../own_directory.ts";
+import { type RemoteEntry, RemoteFiles } from "../remote_files.ts";
 import {
   formatRemotePath,
   isRemotePath,
   parseRemotePath,
   type RemotePath,
 } from "../remote_path.ts";
-import { type Job, Transfers } from "../transfers.ts";
-import type { TreeEntry } from "../tree.ts";
+import { type Job, Transfers, type TreeJob } from "../transfers.ts";
 
 interface GetOptions {
   readonly recursive?: boolean;
+  readonly inbox?: boolean;
 }
 
 /** Adds `degu get`. */
@@ -48,6 +48,7 @@ also after Ctrl-C.`,
     .usage("[OPTION]... PEER:PATH... [TARGET]")
     .argument("<path...>", "PEER:PATH of what to get; the last one may be the target")
     .option("-r, --recursive", "get directories with everything in them")
+    .option("--inbox", "get them from its inbox instead")
     .action((paths: string[], options: GetOptions, command: Command) =>
       run(command, (context) => get(context, readArguments(paths), options))
     );
@@ -59,6 +60,7 @@ also after Ctrl-C.`,
       "a directory, as pictures/2025",
     ],
     ["degu get laptop:a.txt laptop:b.txt texts/", "several; the directory is made"],
+    ["degu get --inbox laptop:report.pdf", "what was put there"],
   ]);
 }
 
@@ -82,30 +84,32 @@ async function get(context: Context, args: Arguments, options: GetOptions): Prom
   const own = await OwnDirectory.at(context.home);
   await own.check(target.isDirectory ? target.path : dirname(target.path));
   using transfers = new Transfers(context, "get");
-  const isRecursive = options.recursive === true;
-  const getting = new Getting(context.signal, target, own, transfers, isRecursive);
-  for (const [peerName, paths] of Map.groupBy(sources, ({ peer }) => peer)) {
-    const note = (text: string) => transfers.note(text);
-    using peer = await openPeerFiles(context, device, peerName, "share", { note });
+  const getting = new Getting(target, own, transfers, options.recursive === true);
+  const area = options.inbox === true ? "inbox" : "share";
+  const note = (text: string) => transfers.note(text);
+  for (const [peer, paths] of Map.groupBy(sources, ({ peer }) => peer)) {
+    using files = await RemoteFiles.open(context, device, peer, area, { note });
     const jobs: Job[] = [];
+    const trees: TreeJob[] = [];
     for (const source of paths) {
       try {
-        for (const job of await getting.plan(peer.files, source)) jobs.push(job);
+        const found = await files.get(source);
+        if (found.kind === "file") jobs.push(getting.planFile(files, source, found));
+        else trees.push(await getting.planTree(files, source, found));
       } catch (error) {
         // The others can still be moved.
         if (!(error instanceof Failure) || sources.length === 1) throw error;
-        const { peer: name, names, directory } = source;
-        transfers.fail(formatRemotePath(name, names, directory), explain(error));
+        transfers.fail(formatRemotePath(peer, source.names, source.directory), explain(error));
       }
     }
-    await transfers.run(peer.connections, jobs);
+    await transfers.files(files.connections, jobs);
+    for (const tree of trees) await transfers.tree(files.connections, tree);
   }
   return transfers.finish();
 }
 
 /** Decides what goes where. */
 class Getting {
-  readonly #signal: AbortSignal;
   readonly #target: LocalTarget;
   readonly #own: OwnDirectory;
   readonly #transfers: Transfers;
@@ -114,74 +118,68 @@ class Getting {
   readonly #taken = new Map<string, string>();
 
   constructor(
-    signal: AbortSignal,
     target: LocalTarget,
     own: OwnDirectory,
     transfers: Transfers,
     isRecursive: boolean,
   ) {
-    this.#signal = signal;
     this.#target = target;
     this.#own = own;
     this.#transfers = transfers;
     this.#isRecursive = isRecursive;
   }
 
-  /** The jobs for one source. */
-  async plan(files: RemoteFiles, path: RemotePath): Promise<Job[]> {
-    const source = await files.find(path.names);
-    if (source === null) throw await files.missing(path);
-    const shown = formatRemotePath(path.peer, source.names, source.kind === "directory");
-    if (source.kind === "file") {
-      if (!path.directory) return this.#planFile(files, source, shown);
-      throw new Failure(FAILED, `${shown} is a file: leave out the slash at the end`);
+  /** Plans to get a file, unless it is there already. */
+  planFile(files: RemoteFiles, source: RemotePath, found: RemoteEntry): Job {
+    const { names, size, modified } = found;
+    const name = formatRemotePath(source.peer, names);
+    if (source.directory) {
+      throw new Failure(FAILED, `${name} is a file: leave out the slash at the end`);
     }
-    if (this.#isRecursive) return await this.#planDirectory(files, source, path.peer);
-    throw new Failure(FAILED, `${shown} is a directory: get it with -r`);
-  }
-
-  #planFile(files: RemoteFiles, source: TreeEntry, name: string): Job[] {
-    const path = filePathIn(this.#target, source.names.at(-1)!);
+    const path = filePathIn(this.#target, names.at(-1)!);
     this.#take(path, name);
-    const root = dirname(path);
-    const directories = new LocalDirectories(root, this.#own);
-    const names = [basename(path)];
-    const trustsTime = false;
-    return [downloadJob({ files, source, name, root, directories, names, trustsTime })];
+    const uri = files.uri(names);
+    return {
+      name,
+      size,
+      result: path,
+      object: { from: name, to: path },
+      move: async (from, options) => {
+        await Deno.mkdir(dirname(path), { recursive: true });
+        const info = await statIfThere(path);
+        if (info?.isFile && info.size === size && info.mtime?.getTime() === modified.getTime()) {
+          const { signal } = options;
+          if (await remoteDigest(from, uri, { signal }) === await digestOf(path, signal)) {
+            return null;
+          }
+        }
+        return await download(from, uri, path, { ...options, modified });
+      },
+    };
   }
 
-  async #planDirectory(files: RemoteFiles, source: TreeEntry, peer: string): Promise<Job[]> {
-    const root = await directoryPathIn(this.#target, source.names.at(-1));
+  /** Plans to get a directory. */
+  async planTree(files: RemoteFiles, { peer }: RemotePath, found: RemoteEntry): Promise<TreeJob> {
+    const { names } = found;
+    const sourceName = (path: readonly string[]) => formatRemotePath(peer, [...names, ...path]);
+    if (!this.#isRecursive) {
+      const shown = formatRemotePath(peer, names, true);
+      throw new Failure(FAILED, `${shown} is a directory: get it with -r`);
+    }
+    const root = await directoryPathIn(this.#target, names.at(-1));
+    this.#take(root, sourceName([]));
     await this.#own.check(root);
-    const tree = await files.readTree(source.names);
-    this.#signal.throwIfAborted();
-    const nameOf = (names: readonly string[]) =>
-      formatRemotePath(peer, [...source.names, ...names]);
-    for (const { names, problem } of tree.failed) this.#transfers.fail(nameOf(names), problem);
-    const directories = new LocalDirectories(root, this.#own);
-    await this.#make(directories, [], root);
-    const jobs: Job[] = [];
-    for (const entry of tree.entries) {
-      const { names } = entry;
-      const name = nameOf(names);
-      if (entry.kind === "directory") {
-        await this.#make(directories, names, name);
-        continue;
-      }
-      this.#take([root, ...names].join("/"), name);
-      const from = { ...entry, names: [...source.names, ...names] };
-      const trustsTime = true;
-      jobs.push(downloadJob({ files, source: from, name, root, directories, names, trustsTime }));
-    }
-    return jobs;
-  }
-
-  async #make(directories: LocalDirectories, names: readonly string[], name: string) {
-    try {
-      await directories.make(names);
-    } catch (error) {
-      this.#transfers.fail(name, explain(error));
-    }
+    return {
+      sourceName,
+      targetName: (path) => join(root, ...path),
+      listsUnchanged: true,
+      options: {
+        filter: await this.#own.filter(root, (path) => {
+          this.#transfers.skip(join(root, ...path), OWN_DIRECTORY);
+        }),
+      },
+      copy: (client, options) => downloadTree(client, files.uri([...names, ""]), root, options),
+    };
   }
 
   #take(path: string, name: string): void {
@@ -194,4 +192,16 @@ class Getting {
     }
     this.#taken.set(path, name);
   }
+}
+
+/** The SHA-256 of a file of this device, as 64 lower-case hexadecimal digits. */
+async function digestOf(path: string, signal: AbortSignal | undefined): Promise<string> {
+  const hash = createHash("sha256");
+  using file = await Deno.open(path);
+  const buffer = new Uint8Array(524288);
+  for (let count; (count = await file.read(buffer)) !== null;) {
+    signal?.throwIfAborted();
+    hash.update(buffer.subarray(0, count));
+  }
+  return hash.digest("hex");
 }

@@ -5,13 +5,12 @@
  */
 
 import type { Command } from "npm:commander@^15.1.0";
+import type { DirectoryEntry } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { formatBytes } from "../output.ts";
-import { openPeerFiles } from "../peer_files.ts";
-import type { RemoteFiles } from "../remote_files.ts";
+import { REASONS, RemoteFiles } from "../remote_files.ts";
 import { parseRemotePath, type RemotePath } from "../remote_path.ts";
-import type { TreeEntry } from "../tree.ts";
 
 interface LsOptions {
   readonly inbox?: boolean;
@@ -42,31 +41,34 @@ export function addLs(program: Command, run: Run): void {
 async function ls(context: Context, path: RemotePath, options: LsOptions): Promise<void> {
   await using device = await openDevice(context);
   const area = options.inbox === true ? "inbox" : "share";
-  using peer = await openPeerFiles(context, device, path.peer, area, { retries: 0 });
-  const entries = await find(peer.files, path);
+  using files = await RemoteFiles.open(context, device, path.peer, area, { retries: 0 });
+  const entries = await find(files, path);
   const width = entries.reduce((most, { size }) => Math.max(most, formatBytes(size).length), 0);
-  for (const { names, kind, size, modified } of entries) {
-    const name = names.at(-1)!;
+  for (const { name, kind, size, modified, reason } of entries) {
+    if (kind === "other" && !context.output.json) {
+      context.output.warn(`${name} is ${REASONS[reason!]}`);
+      continue;
+    }
     const shown = kind === "directory" ? `${name}/` : name;
     const sizeText = (kind === "directory" ? "" : formatBytes(size)).padStart(width);
     const text = options.long === true ? `${sizeText}  ${formatTime(modified)}  ${shown}` : shown;
-    context.output.result(text, { name, kind, size, modified: modified.toISOString() });
+    context.output.result(text, { name, kind, size, modified: modified.toISOString(), reason });
   }
 }
 
 /** What a path leads to: what is in a directory, in the order of the names; or a file. */
-async function find(files: RemoteFiles, path: RemotePath): Promise<TreeEntry[]> {
-  const { names, directory } = path;
-  let listed = await files.list(names);
+async function find(files: RemoteFiles, path: RemotePath): Promise<DirectoryEntry[]> {
+  let listed = await files.list(path.names);
   if (listed === null) {
-    const found = await files.find(names);
-    if (found?.kind === "file" && !directory) return [found];
-    if (found?.kind !== "directory") throw await files.missing(path);
+    const found = await files.get(path);
+    if (found.kind === "file") {
+      if (!path.directory) return [found];
+      throw await files.missing(path);
+    }
     // The same name in another Unicode normalization.
     listed = await files.list(found.names);
   }
-  const entries = [...listed?.values() ?? []].map((entry) => ({ ...entry, names: [entry.name] }));
-  return entries.sort((a, b) => a.name < b.name ? -1 : 1);
+  return [...listed?.values() ?? []].sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
 /** A time in the local time zone, to the minute. */

@@ -6,23 +6,20 @@
 
 import { basename, dirname, join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
-import { makeDirectory } from "../../files.ts";
+import { upload, uploadTree } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, nearNames, openDevice } from "../context.ts";
-import { endsAll, explain, explainTransfer, FAILED, Failure, USAGE } from "../failure.ts";
+import { alreadyThere, explain, FAILED, Failure, NotMoved, USAGE } from "../failure.ts";
 import { statIfThere } from "../local_target.ts";
-import { pathBelow, readLocalTree } from "../local_tree.ts";
-import { OwnDirectory } from "../own_directory.ts";
-import { openPeerFiles, type PeerFiles } from "../peer_files.ts";
+import { OWN_DIRECTORY, OwnDirectory } from "../own_directory.ts";
+import { RemoteFiles } from "../remote_files.ts";
 import {
   formatRemotePath,
   isRemotePath,
   parseRemotePath,
   type RemotePath,
 } from "../remote_path.ts";
-import { type Job, Transfers } from "../transfers.ts";
-import { keyOf, leafDirectories } from "../tree.ts";
-import { uploadJob } from "../upload_job.ts";
+import { type Job, Transfers, type TreeJob } from "../transfers.ts";
 
 interface PutOptions {
   readonly recursive?: boolean;
@@ -97,16 +94,19 @@ async function put(context: Context, args: Arguments, options: PutOptions): Prom
   }
   if (sources.length === 0) return transfers.finish();
   const note = (text: string) => transfers.note(text);
-  using peer = await openPeerFiles(context, device, target.peer, "inbox", { note });
-  const found = await findRemoteTarget(peer, target, paths.length > 1);
-  const putting = new Putting(context.signal, peer, found, own, transfers, options);
+  using files = await RemoteFiles.open(context, device, target.peer, "inbox", { note });
+  const found = await findRemoteTarget(files, target, paths.length > 1);
+  const putting = new Putting(target.peer, files, found, own, transfers, options.force === true);
   const jobs: Job[] = [];
+  const trees: TreeJob[] = [];
   for (const source of sources) {
     await attempt(source.path, async () => {
-      for (const job of await putting.plan(source)) jobs.push(job);
+      if (source.info.isFile) jobs.push(await putting.planFile(source));
+      else trees.push(await putting.planTree(source.path));
     });
   }
-  await transfers.run(peer.connections, jobs);
+  await transfers.files(files.connections, jobs);
+  for (const tree of trees) await transfers.tree(files.connections, tree);
   return transfers.finish();
 }
 
@@ -156,7 +156,7 @@ interface RemoteTarget {
 }
 
 async function findRemoteTarget(
-  { files }: PeerFiles,
+  files: RemoteFiles,
   path: RemotePath,
   several: boolean,
 ): Promise<RemoteTarget> {
@@ -172,106 +172,93 @@ async function findRemoteTarget(
 
 /** Decides what goes where. */
 class Putting {
-  readonly #signal: AbortSignal;
-  readonly #peer: PeerFiles;
+  readonly #peer: string;
+  readonly #files: RemoteFiles;
   readonly #target: RemoteTarget;
   readonly #own: OwnDirectory;
   readonly #transfers: Transfers;
-  readonly #options: PutOptions;
+  readonly #replace: boolean;
   /** What is written by this command: two sources must not have the same name. */
   readonly #taken = new Map<string, string>();
 
   constructor(
-    signal: AbortSignal,
-    peer: PeerFiles,
+    peer: string,
+    files: RemoteFiles,
     target: RemoteTarget,
     own: OwnDirectory,
     transfers: Transfers,
-    options: PutOptions,
+    replace: boolean,
   ) {
-    this.#signal = signal;
     this.#peer = peer;
+    this.#files = files;
     this.#target = target;
     this.#own = own;
     this.#transfers = transfers;
-    this.#options = options;
+    this.#replace = replace;
   }
 
-  /** The jobs for one source. */
-  async plan({ path, info: { isFile, size, mtime } }: Source): Promise<Job[]> {
-    if (!isFile) return await this.#planDirectory(path);
-    const [root, name] = [dirname(path), basename(path)];
-    const source = { names: [name], kind: "file", size, modified: mtime ?? new Date(0) } as const;
-    return [await this.#job(root, source, this.#placeFile(name), false)];
+  /** Plans to put a file, unless it is there already. */
+  async planFile({ path, info: { size, mtime } }: Source): Promise<Job> {
+    const names = this.#target.isDirectory
+      ? [...this.#target.names, basename(path)]
+      : this.#target.names;
+    const name = formatRemotePath(this.#peer, names);
+    this.#take(names, path);
+    const there = (await this.#files.list(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
+    const replace = this.#replace;
+    return {
+      name: path,
+      size,
+      result: name,
+      object: { from: path, to: name },
+      move: async (to, options) => {
+        if (there?.kind === "directory") throw new NotMoved(`a directory is there: ${name}/`);
+        const isOther = there !== null && there.size !== size;
+        if (isOther && !replace) throw alreadyThere();
+        const modified = mtime ?? new Date(0);
+        const uri = this.#files.uri(names);
+        const result = await upload(to, path, uri, { ...options, replace, modified });
+        const wasThere = there !== null && (!replace || (!isOther && result.bytes === 0));
+        return wasThere ? null : result;
+      },
+    };
   }
 
-  async #planDirectory(root: string): Promise<Job[]> {
-    const tree = await readLocalTree(root, this.#own, this.#signal);
-    const top = this.#placeDirectory(root);
-    for (const { names, problem } of tree.failed) {
-      this.#transfers.fail(pathBelow(root, names), problem);
-    }
-    for (const { names, problem } of tree.skipped) {
-      this.#transfers.warn(`${pathBelow(root, names)}: skipped: ${problem}`);
-    }
-    for (const names of leafDirectories(tree)) await this.#make([...top, ...names]);
-    const jobs: Job[] = [];
-    for (const entry of tree.entries) {
-      if (entry.kind === "directory") continue;
-      jobs.push(await this.#job(root, entry, [...top, ...entry.names], true));
-    }
-    return jobs;
-  }
-
-  /** The names of a file at the peer. */
-  #placeFile(name: string): readonly string[] {
-    const { names, isDirectory } = this.#target;
-    return isDirectory ? [...names, name] : names;
-  }
-
-  /** The names of a directory at the peer: always below the target, so that the command means the same when repeated. */
-  #placeDirectory(path: string): readonly string[] {
+  /** Plans to put a directory: always below the target, so that the command means the same when it is repeated. */
+  async planTree(root: string): Promise<TreeJob> {
     const { names, isFile } = this.#target;
-    if (!isFile) return [...names, ...nameOf(path)];
-    const shown = formatRemotePath(this.#peer.peer, names);
-    throw new Failure(FAILED, `${shown} is a file: name a directory`);
-  }
-
-  /** Makes a directory with nothing in it. */
-  async #make(names: readonly string[]): Promise<void> {
-    const { peer, files, connections } = this.#peer;
-    if (names.length === 0 || await files.listIfListed(names) !== null) return;
-    const signal = this.#signal;
-    try {
-      const uri = files.uri([...names, ""]);
-      await connections.call((connection) => makeDirectory(connection, uri, { signal }));
-    } catch (error) {
-      signal.throwIfAborted();
-      if (endsAll(error)) throw error;
-      this.#transfers.fail(formatRemotePath(peer, names, true), explainTransfer(error, "put"));
+    if (isFile) {
+      throw new Failure(
+        FAILED,
+        `${formatRemotePath(this.#peer, names)} is a file: name a directory`,
+      );
     }
+    const top = [...names, ...nameOf(root)];
+    this.#take(top, root);
+    return {
+      sourceName: (path) => join(root, ...path),
+      targetName: (path) => formatRemotePath(this.#peer, [...top, ...path]),
+      listsUnchanged: true,
+      options: {
+        replace: this.#replace,
+        filter: await this.#own.filter(root, (path) => {
+          this.#transfers.skip(join(root, ...path), OWN_DIRECTORY);
+        }),
+      },
+      copy: (client, options) => uploadTree(client, root, this.#files.uri([...top, ""]), options),
+    };
   }
 
-  async #job(
-    root: string,
-    source: Parameters<typeof uploadJob>[0]["source"],
-    names: readonly string[],
-    trustsTime: boolean,
-  ): Promise<Job> {
-    const { peer, files } = this.#peer;
-    const name = formatRemotePath(peer, names);
-    const path = pathBelow(root, source.names);
-    const other = this.#taken.get(keyOf(names));
+  #take(names: readonly string[], path: string): void {
+    const key = names.join("/");
+    const other = this.#taken.get(key);
     if (other !== undefined) {
       throw new Failure(
         FAILED,
         `${path}: ${other} has the same name: put the two into different directories`,
       );
     }
-    this.#taken.set(keyOf(names), path);
-    const there = (await files.listIfListed(names.slice(0, -1)))?.get(names.at(-1)!) ?? null;
-    const replace = this.#options.force === true;
-    return uploadJob({ files, source, root, names, name, there, replace, trustsTime });
+    this.#taken.set(key, path);
   }
 }
 

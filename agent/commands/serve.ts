@@ -7,7 +7,7 @@
 import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress, type Response, type ResponseTuple } from "../../base.ts";
 import type { Device, DeviceServer } from "../../device.ts";
-import { FilesApp } from "../../files.ts";
+import { type FileEvent, FilesApp } from "../../files.ts";
 import type { AppObject, Logger, Request, Session } from "../../server.ts";
 import { announce } from "../mdns/announce.ts";
 import {
@@ -69,11 +69,9 @@ async function serve(context: Context, options: Options): Promise<void> {
   const { output, signal } = context;
   await using device = await openDevice(context);
   const served = await readServed(context, device, options);
-  const app = new ServeApp(served, loggerOf(context));
   using events = new ServeEvents(output, options);
-  const start: Listen = (address) => {
-    return device.listen(address, app, { onExchange: (exchange) => events.addExchange(exchange) });
-  };
+  const app = new ServeApp(served, loggerOf(context), (area, event) => events.add(area, event));
+  const start: Listen = (address) => device.listen(address, app);
   const servers = await listen(start, options.listen);
   const serving = servers.map((server) => server.serveForever());
   const addresses = servers.map(({ address }) => formatAddress(address));
@@ -195,14 +193,24 @@ export class ServeApp implements AppObject {
   /**
    * Serves directories.
    *
+   * @param onFile Called for each file that a peer gets, puts or deletes, with the directory that it is in.
    * @throws what {@linkcode FilesApp} does.
    */
-  constructor({ name, share, inbox }: Served, logger: Pick<Logger, "warn">) {
+  constructor(
+    { name, share, inbox }: Served,
+    logger: Pick<Logger, "warn">,
+    onFile: (area: "share" | "inbox", event: FileEvent) => void = () => {},
+  ) {
     const about: About = { name, share: share !== null, inbox: inbox !== null };
     this.#about = encoder.encode(JSON.stringify(about));
     const apps = new Map<string | null, FilesApp>();
-    if (share !== null) apps.set("share", new FilesApp(share, { list: true, logger }));
-    if (inbox !== null) apps.set("inbox", new FilesApp(inbox, { list: true, write: true, logger }));
+    const optionsOf = (area: "share" | "inbox") => {
+      return { list: true, logger, onFile: (event: FileEvent) => onFile(area, event) };
+    };
+    if (share !== null) apps.set("share", new FilesApp(share, optionsOf("share")));
+    if (inbox !== null) {
+      apps.set("inbox", new FilesApp(inbox, { ...optionsOf("inbox"), write: true }));
+    }
     this.#apps = apps;
   }
 

@@ -4,16 +4,24 @@
  * @module
  */
 
+import { join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
+import { downloadTree, type TreeEntry, type TreeOptions, uploadTree } from "../../files.ts";
 import { addExamples, addPeerOptions, type Run } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
-import { Failure, USAGE } from "../failure.ts";
-import { OwnDirectory } from "../own_directory.ts";
-import { openPeerFiles } from "../peer_files.ts";
-import { isRemotePath, parseRemotePath } from "../remote_path.ts";
-import { sidesToHere, sidesToPeer } from "../sync_sides.ts";
-import { Synchronization, type SyncOptions } from "../synchronization.ts";
-import { Transfers } from "../transfers.ts";
+import { FAILED, Failure, USAGE } from "../failure.ts";
+import { statIfThere } from "../local_target.ts";
+import { OWN_DIRECTORY, OwnDirectory } from "../own_directory.ts";
+import { RemoteFiles } from "../remote_files.ts";
+import { formatRemotePath, isRemotePath, parseRemotePath } from "../remote_path.ts";
+import { Transfers, type TreeJob } from "../transfers.ts";
+
+interface SyncOptions {
+  readonly checksum?: boolean;
+  readonly delete?: boolean;
+  readonly dryRun?: boolean;
+  readonly exclude?: readonly string[];
+}
 
 /** Adds `degu sync`. */
 export function addSync(program: Command, run: Run): void {
@@ -31,15 +39,20 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
       "compare files of the same size by SHA-256 instead of time",
     )
     .option("--delete", "delete what the first directory does not have")
+    .option(
+      "--exclude <glob>",
+      `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the first directory has such lines`,
+      (glob: string, before: readonly string[] = []) => [...before, glob],
+    )
     .option("--dry-run", "say what would be done, and change nothing")
-    .action((from: string, to: string, given: Partial<SyncOptions>, command: Command) => {
-      const options = { checksum: false, delete: false, dryRun: false, ...given };
-      return run(command, (context) => sync(context, from, to, options));
-    });
+    .action((from: string, to: string, options: SyncOptions, command: Command) =>
+      run(command, (context) => sync(context, from, to, options))
+    );
   addPeerOptions(command);
   addExamples(command, [
     ["degu sync laptop:photos photos", "from there to here"],
     ["degu sync --dry-run --delete photos laptop:photos", "what would be copied and deleted there"],
+    ["degu sync --exclude '*.tmp' --exclude /build/ project laptop:project", "without these"],
   ]);
 }
 
@@ -47,27 +60,114 @@ async function sync(
   context: Context,
   from: string,
   to: string,
-  options: SyncOptions,
+  given: SyncOptions,
 ): Promise<number> {
-  if (isRemotePath(from) === isRemotePath(to)) {
+  const isToHere = isRemotePath(from);
+  if (isToHere === isRemotePath(to)) {
     throw new Failure(
       USAGE,
-      isRemotePath(from)
+      isToHere
         ? "one of the two directories has to be on this device"
         : "one of the two directories has to be on another device: write PEER:DIR",
     );
   }
-  const remote = parseRemotePath(isRemotePath(from) ? from : to);
-  const { signal } = context;
+  const remote = parseRemotePath(isToHere ? from : to);
+  const root = isToHere ? to : from;
   await using device = await openDevice(context);
   const own = await OwnDirectory.at(context.home);
-  using transfers = new Transfers(context, isRemotePath(from) ? "get" : "put");
-  const area = isRemotePath(from) ? "share" : "inbox";
+  await checkLocal(own, root, isToHere);
+  using transfers = new Transfers(context, isToHere ? "get" : "put");
   const note = (text: string) => transfers.note(text);
-  using peer = await openPeerFiles(context, device, remote.peer, area, { note });
-  const sides = isRemotePath(from)
-    ? await sidesToHere(peer, remote, to, own, signal)
-    : await sidesToPeer(peer, from, remote, own, signal);
-  const synchronization = new Synchronization(sides, peer.connections, transfers, options, signal);
-  return transfers.finish(await synchronization.run(), options.dryRun);
+  const area = isToHere ? "share" : "inbox";
+  using files = await RemoteFiles.open(context, device, remote.peer, area, { note });
+  if (!isToHere && await files.list([]) === null) throw await files.missing(remote);
+  const found = isToHere ? await files.get(remote) : await files.find(remote.names);
+  const names = found?.names ?? remote.names;
+  const remoteName = (path: readonly string[]) =>
+    formatRemotePath(remote.peer, [...names, ...path]);
+  if (found !== null && found.kind !== "directory") {
+    const advice = isToHere ? 'get it with "degu get"' : "name a directory";
+    throw new Failure(FAILED, `${remoteName([])} is a file: ${advice}`);
+  }
+  const uri = files.uri([...names, ""]);
+  const isNotOwn = await own.filter(root, (path) => {
+    transfers.skip(join(root, ...path), OWN_DIRECTORY);
+  });
+  const lines = isToHere ? await readRemoteIgnore(files, names) : await readLocalIgnore(root);
+  const isWanted = await makeFilter([...lines, ...given.exclude ?? []]);
+  const options: TreeOptions = {
+    compare: given.checksum === true ? "digest" : "time",
+    delete: given.delete === true,
+    dryRun: given.dryRun === true,
+    filter: (entry) => isWanted(entry) && isNotOwn(entry),
+  };
+  const localName = (path: readonly string[]) => join(root, ...path);
+  const job: TreeJob = {
+    sourceName: isToHere ? remoteName : localName,
+    targetName: isToHere ? localName : remoteName,
+    listsUnchanged: false,
+    options,
+    copy: (client, options) =>
+      isToHere ? downloadTree(client, uri, root, options) : uploadTree(client, root, uri, options),
+  };
+  await transfers.tree(files.connections, job);
+  return transfers.finish();
+}
+
+/** Checks the directory of this device. */
+async function checkLocal(own: OwnDirectory, root: string, isTarget: boolean): Promise<void> {
+  await own.check(root);
+  const info = await statIfThere(root);
+  if (info === null && isTarget) return;
+  if (info === null) throw new Failure(FAILED, `there is no directory ${JSON.stringify(root)}`);
+  if (info.isDirectory) return;
+  throw new Failure(FAILED, `${JSON.stringify(root)} is not a directory: sync takes directories`);
+}
+
+/** The file in the first directory that says what to leave out. */
+const IGNORE_FILE = ".deguignore";
+/** No list that a person has written is longer. */
+const MAX_IGNORE_BYTES = 1_048_576;
+
+async function readLocalIgnore(root: string): Promise<string[]> {
+  const path = join(root, IGNORE_FILE);
+  const info = await statIfThere(path);
+  if (info === null) return [];
+  if (!info.isFile || info.size > MAX_IGNORE_BYTES) throw badIgnoreFile(path);
+  return (await Deno.readTextFile(path)).split(/\r?\n/);
+}
+
+async function readRemoteIgnore(files: RemoteFiles, names: readonly string[]): Promise<string[]> {
+  const path = [...names, IGNORE_FILE];
+  const entry = (await files.list(names))?.get(IGNORE_FILE);
+  if (entry === undefined) return [];
+  if (entry.kind !== "file" || entry.size > MAX_IGNORE_BYTES) throw badIgnoreFile(path.join("/"));
+  return await files.connections.call(async (connection) => {
+    const { status, body } = await connection.get(files.uri(path));
+    const text = await body?.text() ?? "";
+    if (status !== 200) throw badIgnoreFile(path.join("/"));
+    return text.split(/\r?\n/);
+  });
+}
+
+/** Without it too much would be copied, or deleted. */
+function badIgnoreFile(path: string): Failure {
+  return new Failure(
+    FAILED,
+    `${
+      JSON.stringify(path)
+    } can't be read: it has to be a file of at most ${MAX_IGNORE_BYTES} bytes, whose lines ` +
+      "say what to leave out",
+  );
+}
+
+/** Makes a filter from lines of `.gitignore`. */
+async function makeFilter(lines: readonly string[]): Promise<(entry: TreeEntry) => boolean> {
+  if (lines.length === 0) return () => true;
+  const { default: ignore } = await import("npm:ignore@^7.0.5");
+  // Git looks at the case of letters, too, and a name may begin with dots.
+  const rules = ignore({ ignorecase: false, allowRelativePaths: true }).add([...lines]);
+  return ({ path, kind }) => {
+    return !rules.ignores(path.join("/") + (kind === "directory" ? "/" : ""));
+  };
 }

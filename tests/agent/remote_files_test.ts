@@ -9,6 +9,7 @@ import { RemoteFiles } from "@degu/internal/agent/remote_files.ts";
 import { parseRemotePath } from "@degu/internal/agent/remote_path.ts";
 import { makeTreeAt } from "@degu/testing/agent_files.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 const { signal } = new AbortController();
@@ -35,33 +36,26 @@ async function setUp() {
   };
 }
 
-Deno.test("a listing is cached, and unlisted paths are not requested", async () => {
+Deno.test("a directory is listed once", async () => {
   await using test = await setUp();
   await makeTreeAt(test.path, { "a/b/c": "1", "file": "22" });
   const { remote, asked } = test;
-  assertEquals([...(await remote.listIfListed(["a", "b"]))!.keys()], ["c"]);
+  assertEquals([...(await remote.list(["a", "b"]))!.keys()], ["c"]);
   assertEquals((await remote.find(["a", "b", "c"]))?.kind, "file");
-  assertEquals(await remote.listIfListed(["file"]), null);
-  assertEquals(await remote.listIfListed(["none", "x"]), null);
-  assertEquals(asked, ["/share/", "/share/a/", "/share/a/b/"]);
-  assertEquals(await remote.list(["none"]), null);
+  for (let i = 0; i < 2; i++) assertEquals(await remote.list(["file"]), null);
+  assertEquals((await remote.find([]))?.kind, "directory");
+  assertEquals(asked, ["/share/a/b/", "/share/file/", "/share/"]);
 });
 
-Deno.test("a tree has each directory before its content", async () => {
+Deno.test("what can't be copied is found, but not usable, and the message says why", async () => {
   await using test = await setUp();
-  await makeTreeAt(test.path, { "b/z": "1", "b/a/d": "22", "a": "", "c": null });
-  const { entries, failed } = await test.remote.readTree([]);
-  const shown = entries.map(({ names, kind, size }) => `${names.join("/")} ${kind} ${size}`);
-  assertEquals(shown, [
-    "a file 0",
-    "b directory 0",
-    "c directory 0",
-    "b/a directory 0",
-    "b/z file 1",
-    "b/a/d file 2",
-  ]);
-  assertEquals(failed, []);
-  assertEquals((await test.remote.readTree(["a"])).failed.length, 1);
+  await makeTreeAt(test.path, { "a": "1" });
+  await makeLinks({ [`${test.path}/link`]: "/" });
+  const path = parseRemotePath("c:link");
+  assertEquals((await test.remote.find(["link"]))?.kind, "other");
+  const error = await assertRejects(() => test.remote.get(path), Failure);
+  assertStringIncludes(error.message, '"c:link" is a symbolic link that leads');
+  await assertRejects(() => test.remote.get(parseRemotePath("c:none")), Failure, "is not there");
 });
 
 Deno.test("a missing path is explained by the deepest directory that exists", async () => {
@@ -87,10 +81,6 @@ function entry(name: string, kind: "file" | "directory" = "file"): string {
   return JSON.stringify({ name, kind, size: 0, modified: "2020-01-01T00:00:00.000Z" });
 }
 
-function list(entries: readonly string[]): ResponseTuple {
-  return [200, "OK", HEADERS, encoder.encode(`[${entries.join()}]`)];
-}
-
 /** The files of a peer that answers so to each path below its share. */
 function setUpAnswers(answer: (path: string) => ResponseTuple | Response, maxEntries?: number) {
   const serving = serve(({ uri }) => answer(uri.slice("/share/".length)));
@@ -103,34 +93,6 @@ function setUpAnswers(answer: (path: string) => ResponseTuple | Response, maxEnt
     },
   };
 }
-
-Deno.test("a tree has as many entries as a peer has files", async () => {
-  const many = Array.from({ length: 150_000 }, (_, i) => entry(`${i}`));
-  await using test = setUpAnswers((path) =>
-    path === "" ? list([entry("d", "directory")]) : list(many)
-  );
-  const { entries, failed } = await test.remote.readTree([]);
-  assertEquals([entries.length, failed], [many.length + 1, []]);
-});
-
-Deno.test("a name that is reserved here is none of a peer's files", async () => {
-  const names = [".degu-files", ".DEGU-FILES", ".a.degu-part", ".a.degu-part.json"];
-  await using test = setUpAnswers(() => list(["a", ...names].map((name) => entry(name))));
-  const { entries, failed } = await test.remote.readTree([]);
-  assertEquals(entries.map(({ names }) => names), [["a"]]);
-  const problem = "its name is reserved for unfinished files";
-  assertEquals(failed, names.toSorted().map((name) => ({ names: [name], problem })));
-});
-
-Deno.test("a tree that goes down for ever ends where no path is long enough for it", async () => {
-  const name = "d".repeat(200);
-  await using test = setUpAnswers(() => list([entry(name, "directory")]));
-  const { entries, failed } = await test.remote.readTree([]);
-  assertEquals(entries.length, 20);
-  assertEquals(failed.map(({ names, problem }) => [names.length, problem]), [
-    [21, "its path is too long"],
-  ]);
-});
 
 Deno.test("a list that never ends is given up", async () => {
   let sent = 0;

@@ -1,12 +1,13 @@
-/** What `degu serve` says of exchanges, with real ones. */
+/** What `degu serve` says of the files of its peers. */
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
-import type { Exchange, Session } from "@degu/degu/server";
+import type { FileEvent } from "@degu/degu/files";
+import type { Session } from "@degu/degu/server";
 import { OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeApp } from "@degu/internal/agent/commands/serve.ts";
-import { type Action, ServeEvents } from "@degu/internal/agent/serve_events.ts";
+import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
 import { LOOPBACK } from "@degu/testing/device_clients.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -35,12 +36,12 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
   ] as unknown as Output[];
   const reporters = outputs.map((output, i) => new ServeEvents(output, { verbose: i === 1 }));
   let session: Session | undefined;
-  const onExchange = (exchange: Exchange) => {
-    session = exchange.session;
-    for (const reporter of reporters) reporter.addExchange(exchange);
-  };
-  const app = new ServeApp({ name: "camera", share: null, inbox }, new RecordingLogger());
-  const server = camera.listen(LOOPBACK, app, { onExchange });
+  const served = { name: "camera", share: null, inbox };
+  const app = new ServeApp(served, new RecordingLogger(), (area, event) => {
+    session = event.session;
+    for (const reporter of reporters) reporter.add(area, event);
+  });
+  const server = camera.listen(LOOPBACK, app);
   server.serveForever();
   await server.ready;
   await record(viewer, camera, { addresses: [server.address] });
@@ -83,7 +84,7 @@ function checkCollecting(session: Session): void {
   const lines: string[] = [];
   const output = { json: false, note: (text: string) => lines.push(text) } as unknown as Output;
   using events = new ServeEvents(output);
-  const add = (action: Action, name: string, bytes: number, complete = true) =>
+  const add = (action: FileEvent["action"], name: string, bytes: number, complete = true) =>
     events.add("inbox", { session, action, path: ["dir", name], bytes, complete, status: 200 });
   for (let i = 0; i < 10_000; i++) {
     add("put", `${i}`, 1000);

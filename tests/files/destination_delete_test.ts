@@ -4,6 +4,7 @@ import { BodyIter, type HeaderDict } from "@degu/degu/base";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { entries } from "@degu/testing/directories.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -83,4 +84,44 @@ Deno.test("a file that is deleted while it is sent arrives whole", async () => {
   assertEquals(await statusOf(await files.request("DELETE", "/large")), 204);
   assertEquals(await body!.writeTo(new WritableStream()), 20_000_000);
   assertEquals((await conn.get("/large")).status, 404);
+});
+
+Deno.test("a directory with nothing but left-over parts is deleted, unless one of them is held", async () => {
+  await using files = await serveForWriting();
+  const { root } = files;
+  const unfinished = [`put-${"0".repeat(32)}`, `part-${"0".repeat(32)}-${"1".repeat(64)}`];
+  const parts = [".a.degu-part", ".a.degu-part.json", ".b.degu-part.new"];
+  const make = async (...names: string[]) => {
+    await Deno.mkdir(`${root}/dir/${RESERVED}`, { recursive: true });
+    for (const name of names) await Deno.writeTextFile(`${root}/dir/${name}`, "part");
+  };
+  const all = [...parts, ...unfinished.map((name) => `${RESERVED}/${name}`)];
+  const remove = async () => await statusOf(await files.request("DELETE", "/dir"));
+  await make(...all);
+  assertEquals(await remove(), 204);
+  assertEquals((await entries(root)).includes("dir"), false);
+  await make();
+  assertEquals(await remove(), 204);
+  // Anything that is not a part keeps all of it.
+  for (const name of ["file", `${RESERVED}/mine`, `${RESERVED}/put-1`]) {
+    await make(...all, name);
+    assertEquals(await remove(), 409, name);
+    assertEquals((await entries(`${root}/dir`)).length, parts.length + (name === "file" ? 2 : 1));
+    await Deno.remove(`${root}/dir/${name}`);
+  }
+  for (const name of [parts[0]!, `${RESERVED}/${unfinished[1]}`]) {
+    {
+      using held = await Deno.open(`${root}/dir/${name}`, { write: true });
+      await held.lock(true);
+      assertEquals(await remove(), 409, name);
+      assertEquals(files.warnings.at(-1)?.includes(name), true);
+      assertEquals((await entries(`${root}/dir`)).length, parts.length + 1);
+    }
+  }
+  assertEquals(await remove(), 204);
+  await Deno.mkdir(`${root}/${RESERVED}`, { recursive: true });
+  await Deno.mkdir(`${root}/dir`);
+  await makeLinks({ [`${root}/dir/${RESERVED}`]: "../../outside" });
+  assertEquals(await remove(), 409);
+  assertEquals((await entries(`${root}/dir`)).length, 1);
 });

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { PATH } from "@degu/internal/base/wire/tables.ts";
-import { escapeName, fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
+import { escapeName, fileUri, readTarget, unescapeName } from "@degu/internal/files/file_name.ts";
 import { parseUri } from "@degu/degu/misc";
 import { assertRangeError, assertTypeError } from "@degu/testing/expectations.ts";
 
@@ -136,4 +136,29 @@ Deno.test("a URI has each name as a component, and a trailing slash for a direct
   assertEquals(fileUri("my photos", "é.jpg"), "/my~20photos/~C3~A9.jpg");
   assertRangeError(() => fileUri("", "a"), "an empty name");
   assertRangeError(() => fileUri("a", "", ""), "two of them");
+});
+
+Deno.test("a path is split into names, and a trailing slash means a directory", () => {
+  const cases: [path: string[], names: string[], isDirectory: boolean, last: string][] = [
+    [["a"], ["a"], false, "a"],
+    [["a", "b"], ["a", "b"], false, "b"],
+    [["a", "~20"], ["a", " "], false, "~20"],
+    [["a", ""], ["a"], true, ""],
+    [[""], [], true, ""],
+  ];
+  for (const [path, names, isDirectory, last] of cases) {
+    assertEquals(readTarget({ mount: ["m"], path } as never), { names, isDirectory, last });
+  }
+});
+
+Deno.test("a path without a slash is the root of a mounted app", () => {
+  const root = { names: [], isDirectory: false, last: "foo" };
+  assertEquals(readTarget({ mount: ["foo"], path: [] } as never), root);
+  assertEquals(readTarget({ mount: [], path: [] } as never)?.names, []);
+});
+
+Deno.test("a component that is not a valid name is not found", () => {
+  for (const path of [["", "a"], ["a", "", "b"], ["."], ["a", ".."], ["~2F"], ["a:b"], ["", ""]]) {
+    assertEquals(readTarget({ mount: [], path } as never), null, path.join("/"));
+  }
 });

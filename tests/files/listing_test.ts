@@ -1,11 +1,13 @@
 /** Listings of directories. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { FilesApp } from "@degu/degu/files";
 import { fileUri, unescapeName } from "@degu/internal/files/file_name.ts";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
-import type { Response } from "@degu/degu/base";
-import { makeEmptyFiles } from "@degu/testing/directories.ts";
+import { BodyError, type Response } from "@degu/degu/base";
+import { mkreq } from "@degu/degu/misc";
+import { makeEmptyFiles, tempDir } from "@degu/testing/directories.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";
+import { answersOf, AS_USER, canRun } from "@degu/testing/refused_writes.ts";
 import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 
 const listing = (dir: string) => new FilesApp(dir, { list: true });
@@ -15,6 +17,11 @@ interface Entry {
   readonly kind: string;
   readonly size: number;
   readonly modified: string;
+  readonly reason?: string;
+}
+
+interface TreeEntry extends Omit<Entry, "name"> {
+  readonly path: readonly string[];
 }
 
 /** The entries of a response, by name. */
@@ -84,7 +91,7 @@ Deno.test("names in any language are listed unchanged, and their links work", as
 });
 
 Deno.test({
-  name: "entries that can't be served are not listed",
+  name: "what can't be served is listed with the reason, and what is reserved is not listed",
   ignore: Deno.build.os === "windows",
   async fn() {
     await using files = await serveDirectory(listing);
@@ -96,7 +103,7 @@ Deno.test({
     await files.write(`sub/${RESERVED}/part`, "secret");
     await files.write("sub/.a.degu-part", "secret");
     await files.write(".a.degu-part.json", "secret");
-    await makeFifo(`${files.path}/fifo`);
+    const fifo = await makeFifo(`${files.path}/fifo`);
     using _listener = Deno.listen({ transport: "unix", path: `${files.path}/socket` });
     await makeLinks({
       [`${files.path}/in`]: "file",
@@ -113,14 +120,26 @@ Deno.test({
       [`${files.path}/.b.degu-part`]: "file",
     });
     // Bytes that are not UTF-8, and further down a name that Deno shows in the same way.
-    await makeBadName(files.path);
+    const badName = await makeBadName(files.path);
     const seen = async (uri: string) =>
-      (await entriesOf(await files.conn.get(uri))).map(({ name, kind, size }) =>
-        `${kind} ${name} ${size}`
+      (await entriesOf(await files.conn.get(uri))).map(({ name, kind, size, reason }) =>
+        [kind, name, size, ...(reason === undefined ? [] : [reason])].join(" ")
       );
-    assertEquals(await seen("/"), ["directory sub 0", "file file 5", "file in 5"].toSorted(by));
+    const expected = [
+      "directory sub 0",
+      "file file 5",
+      "file in 5",
+      ...(fifo ? ["other fifo 0 special"] : []),
+      "other socket 0 special",
+      ...["in-dir", "self", "out", "out-dir", "none", "loop", "part", "parts", "deep-part"].map(
+        (name) => `other ${name} 0 link`,
+      ),
+      "other download 0 link",
+    ];
+    const bad = badName ? ["other \ufffd 0 name"] : [];
+    assertEquals(await seen("/"), [...expected, ...bad].toSorted(by));
     await files.write("\ufffd", "123");
-    assertEquals((await seen("/")).at(-1), "file \ufffd 3");
+    assertEquals((await seen("/")).slice(expected.length).toSorted(), ["file \ufffd 3", ...bad]);
     assertEquals(await seen("/in-dir/"), []);
     assertEquals(await seen("/sub/"), []);
     for (const name of [RESERVED, "parts", `sub/${RESERVED}`, `in-dir/${RESERVED}`]) {
@@ -140,8 +159,8 @@ Deno.test({
   },
 });
 
-/** Makes a file whose name is not UTF-8. */
-async function makeBadName(dir: string): Promise<void> {
+/** Makes a file whose name is not UTF-8; false where the program that does it is missing. */
+async function makeBadName(dir: string): Promise<boolean> {
   const script = "import os, sys; open(os.fsencode(sys.argv[1]) + b'/\\xff', 'w')";
   try {
     const args = ["-c", script, dir];
@@ -151,9 +170,11 @@ async function makeBadName(dir: string): Promise<void> {
       (await Array.fromAsync(Deno.readDir(dir))).some(({ name }) => name === "\ufffd"),
       true,
     );
+    return true;
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     console.log("python3 is missing: names that are not UTF-8 are not tested");
+    return false;
   }
 }
 
@@ -195,4 +216,163 @@ Deno.test("a peer that leaves during a listing is not an error", async () => {
   await body.readChunk();
   conn.close();
   assertEquals((await entriesOf(await files.conn.get("/"))).length, 3000);
+});
+
+const canBeUser = await canRun(...AS_USER);
+
+Deno.test({
+  name: "what the program may not read or search is listed as unreadable (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    await using dir = await tempDir();
+    const modes = {
+      secret: 0o200,
+      mine: 0o600,
+      public: 0o644,
+      "d-r": 0o644,
+      "d-x": 0o311,
+      d: 0o700,
+    };
+    for (const name of Object.keys(modes)) {
+      if (name.startsWith("d")) await Deno.mkdir(`${dir.path}/${name}`);
+      else await Deno.writeTextFile(`${dir.path}/${name}`, name);
+    }
+    for (const name of ["d-r", "d-x", "d"]) await Deno.writeTextFile(`${dir.path}/${name}/a`, "");
+    await makeLinks({ [`${dir.path}/link`]: "secret" });
+    for (const [name, mode] of Object.entries(modes)) await Deno.chmod(`${dir.path}/${name}`, mode);
+    const uris = ["/", "/?tree", "/d-r/", "/d-x/?tree"];
+    const answers = await answersOf(dir.path, AS_USER, uris.map((uri) => ["GET", uri]));
+    await Deno.chmod(`${dir.path}/d-r`, 0o700);
+    const [list, tree, closed, unlisted] = answers.map(([status, text]) =>
+      status === 200
+        ? (JSON.parse(new TextDecoder().decode(text)) as (Entry & TreeEntry)[])
+          .filter((entry) => !("end" in entry))
+          .map(({ name, path, kind, reason }) => `${name ?? path.join("/")} ${reason ?? kind}`)
+          .toSorted()
+        : status
+    );
+    const seen = [
+      "d directory",
+      "d-r unreadable",
+      "d-x unreadable",
+      "link unreadable",
+      "mine file",
+      "public file",
+      "secret unreadable",
+    ];
+    assertEquals([list, tree], [seen, [...seen, "d/a file"].toSorted()]);
+    assertEquals([closed, unlisted], [404, 404]);
+  },
+});
+
+/** The entries of a tree, in the order of the response, which has one in each line. */
+async function treeOf(response: Response): Promise<TreeEntry[]> {
+  assertEquals([response.status, response.headers["content-type"]], [200, "application/json"]);
+  const text = new TextDecoder().decode(await response.body!.bytes());
+  const elements = JSON.parse(text) as TreeEntry[];
+  assertEquals(text, `[\n${elements.map((element) => JSON.stringify(element)).join(",\n")}\n]\n`);
+  assertEquals(elements.pop(), { end: true } as never);
+  return elements;
+}
+
+Deno.test("a tree is listed whole, parents before what is in them, and ends with its last element", async () => {
+  await using files = await serveDirectory(listing);
+  assertEquals(await treeOf(await files.conn.get("/?tree")), []);
+  for (const dir of ["a/b c/d", "a/é", "empty", `a/${RESERVED}`]) await files.mkdir(dir);
+  for (const file of ["top", "a/one", "a/b c/two", "a/b c/d/three", `a/${RESERVED}/part`]) {
+    await files.write(file, file);
+  }
+  await files.write("a/.x.degu-part", "");
+  await makeLinks({
+    [`${files.path}/a/up`]: "..",
+    [`${files.path}/a/b c/one`]: "../one",
+    [`${files.path}/a/none`]: "nothing",
+  });
+  const tree = await treeOf(await files.conn.get("/?tree"));
+  const seen = new Set([""]);
+  for (const { path, kind } of tree) {
+    assert(seen.has(path.slice(0, -1).join("/")), `${path} before its parent`);
+    if (kind === "directory") seen.add(path.join("/"));
+  }
+  const lines = tree.map(({ path, kind, size, reason }) => [path.join("/"), kind, size, reason]);
+  const expected = [
+    ["a", "directory", 0, undefined],
+    ["a/b c", "directory", 0, undefined],
+    ["a/b c/d", "directory", 0, undefined],
+    ["a/b c/d/three", "file", 13, undefined],
+    ["a/b c/one", "file", 5, undefined],
+    ["a/b c/two", "file", 9, undefined],
+    ["a/none", "other", 0, "link"],
+    ["a/one", "file", 5, undefined],
+    ["a/up", "other", 0, "link"],
+    ["a/é", "directory", 0, undefined],
+    ["empty", "directory", 0, undefined],
+    ["top", "file", 3, undefined],
+  ];
+  assertEquals(lines.toSorted((a, b) => `${a[0]}` < `${b[0]}` ? -1 : 1), expected);
+  const { mtime } = await Deno.stat(`${files.path}/a/one`);
+  assertEquals(tree.find(({ path }) => path.at(-1) === "one")?.modified, mtime?.toISOString());
+  const below = await treeOf(await files.conn.get(`${fileUri("a", "b c", "")}?tree`));
+  assertEquals(below.map(({ path }) => path.join("/")).sort(), ["d", "d/three", "one", "two"]);
+  assertEquals((await files.conn.head("/?tree")).status, 200);
+  for (const uri of ["/none/?tree", "/top/?tree", "/a/up/x/?tree", `/a/${RESERVED}/?tree`]) {
+    assertEquals((await files.conn.get(uri)).status, 404, uri);
+  }
+  await using plain = await serveDirectory();
+  assertEquals((await plain.conn.get("/?tree")).status, 404);
+});
+
+Deno.test("names that can't be requested are listed as such", async () => {
+  await using files = await serveDirectory(listing);
+  // A path of 4095 bytes is the longest that can be opened: one level more is possible from within.
+  const name = "n".repeat(250);
+  const script = `
+    import os, sys
+    os.chdir(sys.argv[1])
+    for _ in range(20):
+        os.mkdir("${name}"); os.chdir("${name}")
+  `.replaceAll(/^ {4}/gm, "");
+  let made;
+  try {
+    made = await new Deno.Command("python3", { args: ["-c", script, files.path] }).output();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return console.log("python3 is missing: paths that are too long are not tested");
+  }
+  assert(made.success);
+  const tree = await treeOf(await files.conn.get("/?tree"));
+  const last = tree.at(-1)!;
+  assertEquals([last.kind, last.reason], ["other", "name"]);
+  assert(tree.length < 20 && tree.slice(0, -1).every(({ kind }) => kind === "directory"));
+  const remove = `import shutil, sys; shutil.rmtree(sys.argv[1] + "/${name}")`;
+  assert(
+    (await new Deno.Command("python3", { args: ["-c", remove, files.path] }).output()).success,
+  );
+});
+
+Deno.test("a directory that is replaced by a link while its tree is listed cuts the list", async () => {
+  await using dir = await tempDir();
+  const path = await Deno.realPath(dir.path);
+  const app = new FilesApp(path, { list: true });
+  const names = Array.from({ length: 20 }, (_, i) => `${path}/d${i}`);
+  for (const name of names) {
+    await Deno.mkdir(name);
+    makeEmptyFiles(name, Array.from({ length: 200 }, (_, i) => `${"n".repeat(200)}-${i}`));
+  }
+  const [status, , , body] = await app.handle(mkreq("GET", "/?tree"));
+  assert(status === 200 && body !== null && !(body instanceof Uint8Array));
+  let text = "";
+  let replaced = false;
+  const sink = new WritableStream<Uint8Array>({
+    async write(bytes) {
+      text += new TextDecoder().decode(bytes);
+      if (replaced) return;
+      replaced = true;
+      // All of them have been named, and most have not been read.
+      for (const name of names) await Deno.rename(name, `${name}.kept`);
+      await makeLinks(Object.fromEntries(names.map((name) => [name, "/etc"])));
+    },
+  });
+  await assertRejects(() => body.writeTo(sink), BodyError, "was replaced while it was listed");
+  assert(text.includes('["d19"]') && !text.includes("passwd") && !text.includes('"end"'));
 });

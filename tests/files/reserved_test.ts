@@ -1,9 +1,11 @@
 /** The reserved directory: who can reach it, and how it is made. */
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  isPartName,
   isReserved,
   lookAt,
   makeReserved,
+  PART_SUFFIX,
   prefixOf,
   RESERVED,
   reservedPath,
@@ -71,4 +73,21 @@ Deno.test({
     await Deno.rename(`${dir.path}/sub/${RESERVED}`, `${dir.path}/${RESERVED}`);
     assertEquals(await entries(`${dir.path}/${RESERVED}`), ["part"]);
   },
+});
+
+Deno.test("the parts of downloads are recognized by their names, and nothing else is", () => {
+  const part = `.a${PART_SUFFIX}`;
+  const parts = ["", ".new", ".json", ".json.tmp"].map((end) => part + end);
+  const others = [
+    "a.degu-part",
+    `${part}.txt`,
+    `${part}.new.tmp`,
+    ".degu-part",
+    ".a.part",
+    part + "\n",
+  ];
+  for (const name of [...parts, ".a\nb.degu-part", ".A.DEGU-PART.JSON", `.${part}`]) {
+    assertEquals(isPartName(name), true, name);
+  }
+  for (const name of others) assertEquals(isPartName(name), false, name);
 });

@@ -1,16 +1,20 @@
 /** Unfinished files: their owners, what remains of them, and several processes that write the same names. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { lstatSync } from "node:fs";
 import { makeReserved, reservedPath } from "@degu/internal/files/reserved.ts";
 import { findRoom, makeRoom } from "@degu/internal/files/parts.ts";
+import { Refusal } from "@degu/internal/files/refusal.ts";
 import { Sweeper } from "@degu/internal/files/sweeper.ts";
 import {
   listUnfinished,
   pathOf,
   removeUnlocked,
+  setModified,
   Unfinished,
 } from "@degu/internal/files/unfinished.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { programCommand } from "@degu/testing/programs.ts";
+import fc from "fast-check";
 
 const PART = `part-${"0".repeat(32)}-${"1".repeat(64)}`;
 
@@ -135,4 +139,32 @@ Deno.test("exactly one of two processes that write the same new file gets 201", 
   for (let i = 0; i < count; i++) {
     assertEquals(all.map((statuses) => statuses[i]!).toSorted(), [201, 412], `the file ${i}`);
   }
+});
+
+Deno.test("a time is set to the millisecond, even before 1970", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/file`;
+  await Deno.writeTextFile(path, "text");
+  const state = lstatSync(path, { bigint: true });
+  const times = fc.date({
+    min: new Date("1902-01-01T00:00:00Z"),
+    max: new Date("2100-01-01T00:00:00Z"),
+    noInvalidDate: true,
+  });
+  fc.assert(fc.property(times, (time) => {
+    setModified(path, state, time);
+    assertEquals(Deno.statSync(path).mtime, time);
+  }));
+});
+
+Deno.test("a file that has replaced another keeps its time", async () => {
+  await using dir = await tempDir();
+  const [path, other] = [`${dir.path}/file`, `${dir.path}/other`];
+  await Deno.writeTextFile(path, "text");
+  await Deno.writeTextFile(other, "other");
+  const { mtime } = await Deno.stat(other);
+  const state = lstatSync(path, { bigint: true });
+  await Deno.rename(other, path);
+  const error = assertThrows(() => setModified(path, state, new Date(0)), Refusal);
+  assertEquals([error.status, (await Deno.stat(path)).mtime], [409, mtime]);
 });

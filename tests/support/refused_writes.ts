@@ -5,6 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { tempDir } from "./directories.ts";
 import { runProgram } from "./programs.ts";
 import { hasProgram } from "./tls_openssl.ts";
 
@@ -51,4 +52,22 @@ export async function checkAsked(
     `${asked[i]?.slice(0, 4)} ${status}`
   );
   assertEquals(got, asked.map((request) => `${request.slice(0, 4)} ${request[4]}`));
+}
+
+/** Makes requests to a FilesApp in a process of its own; returns the status and the body of each. */
+export async function answersOf(
+  dir: string,
+  through: readonly string[],
+  requests: readonly (readonly [method: "GET" | "POST", uri: string, body?: Uint8Array])[],
+): Promise<[status: number, body: Uint8Array][]> {
+  const encoded = requests.map(([method, uri, body]) => [method, uri, body?.toBase64() ?? ""]);
+  // A file, since arguments can't have that many bytes.
+  await using other = await tempDir();
+  await Deno.writeTextFile(`${other.path}/requests`, JSON.stringify(encoded));
+  await Deno.chmod(other.path, 0o755);
+  const flags = ["--allow-read", `--allow-write=${dir}`];
+  const args = [dir, `${other.path}/requests`];
+  const printed = await runProgram("answer_files.ts", { flags, args, through, patience: 60 });
+  const answers: [number, string][] = JSON.parse(printed);
+  return answers.map(([status, body]) => [status, Uint8Array.fromBase64(body)]);
 }

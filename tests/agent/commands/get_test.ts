@@ -109,8 +109,21 @@ Deno.test("no name of a peer escapes the target through a link", async () => {
   });
   const { code, stderr } = await files.run("get", "-r", "camera:top", here);
   assertEquals(code, 1);
-  assertStringIncludes(stderr, "is a symbolic link, which is not followed");
+  for (const name of ["link", "b"]) {
+    const problem = "a symbolic link, which is not followed, has this name at the target";
+    assertStringIncludes(stderr, `camera:top/${name}: ${problem}`);
+  }
   assertEquals(await Deno.readTextFile(`${here}/outside/a`), "old");
   assertEquals(await entries(`${here}/outside`), ["a"]);
-  assertEquals((await Deno.lstat(`${here}/top/b`)).isFile, true);
+  assertEquals((await Deno.lstat(`${here}/top/b`)).isSymlink, true);
+});
+
+Deno.test("get --inbox gets back what was put", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await makeTreeAt(inbox, { "a": "1", "dir/b": "2" });
+  const refused = await files.run("get", "camera:a", here);
+  assertStringIncludes(refused.stderr, '"degu get --inbox" gets it');
+  await files.succeed("get", "--inbox", "-r", "camera:a", "camera:dir", `${here}/back`);
+  assertEquals(await treeOf(`${here}/back`), await treeOf(inbox));
 });

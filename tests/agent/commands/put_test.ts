@@ -74,6 +74,24 @@ Deno.test("an existing different file is kept, unless --force is given", async (
   assertStringIncludes(below.stderr, "a file has that of its directory");
 });
 
+Deno.test("put -r keeps other files too, unless --force is given; the same ones are up to date", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox } = files;
+  await makeTreeAt(here, { "top/a": "new", "top/b": "same", "top/c": "3" });
+  await makeTreeAt(inbox, { "top/a": "old", "top/b": "same" });
+  const refused = await files.run("put", "-r", `${here}/top`, "camera:");
+  assertEquals(refused.code, 1);
+  assertStringIncludes(
+    refused.stderr,
+    `${here}/top/a: another file of this name is there: replace it with --force`,
+  );
+  assertStringIncludes(refused.stderr, "1 file copied, 1 B");
+  assertStringIncludes(refused.stderr, "1 up to date");
+  assertEquals((await treeOf(inbox))["top/a"], "old");
+  await files.succeed("put", "--force", "-r", `${here}/top`, "camera:");
+  assertEquals(await treeOf(inbox), await treeOf(here));
+});
+
 Deno.test("files that can't be uploaded are named with the reason, and the rest is transferred", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;

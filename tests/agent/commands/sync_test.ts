@@ -68,6 +68,46 @@ Deno.test("--checksum compares contents, whatever the times", async () => {
   assertEquals((await files.succeed("sync", "--checksum", here, "camera:")).stdout, "");
 });
 
+for (const direction of ["to here", "to a peer"] as const) {
+  Deno.test(`sync ${direction}: --exclude and .deguignore leave things out, at both ends`, async () => {
+    await using files = await AgentFiles.start();
+    const isToHere = direction === "to here";
+    const source = isToHere ? files.share : `${files.here}/from`;
+    const target = isToHere ? `${files.here}/to` : files.inbox;
+    const both = isToHere ? ["camera:", target] : [source, "camera:"];
+    await makeTreeAt(source, {
+      ".deguignore": "# what is made anew\r\n*.o\n/build/\n!kept.o\n",
+      ...{ "a.o": "1", "sub/b.o": "2", "kept.o": "3", "build/c": "4", "sub/build/d": "5" },
+      ...{ "..a/x.tmp": "", "..a/b": "6", "A.TMP": "7", "notes": "8" },
+    });
+    await makeTreeAt(target, { "old.o": "9", "build/e": "10", "old": "11", "x.tmp": "12" });
+    const exclude = ["--exclude", "*.tmp", "--exclude", "notes"];
+    const { stderr } = await files.succeed("sync", "--delete", ...exclude, ...both);
+    assertStringIncludes(stderr, "5 files copied");
+    assertStringIncludes(stderr, "1 deleted");
+    const { ".deguignore": lines, ...tree } = await treeOf(target);
+    assertStringIncludes(lines!, "*.o");
+    assertEquals(tree, {
+      ...{
+        "..a": null,
+        "..a/b": "6",
+        "A.TMP": "7",
+        "build": null,
+        "build/e": "10",
+        "kept.o": "3",
+        "old.o": "9",
+      },
+      ...{ "sub": null, "sub/build": null, "sub/build/d": "5", "x.tmp": "12" },
+    });
+    await Deno.remove(`${source}/.deguignore`);
+    await Deno.mkdir(`${source}/.deguignore`);
+    const { code, stderr: why } = await files.run("sync", "--delete", ...both);
+    assertEquals(code, 1);
+    assertStringIncludes(why, "can't be read: it has to be a file");
+    assertEquals((await treeOf(target))["old.o"], "9");
+  });
+}
+
 Deno.test("an entry with the same name as a skipped link is kept", async () => {
   await using files = await AgentFiles.start();
   const { here, inbox } = files;
@@ -91,12 +131,15 @@ Deno.test("nothing is deleted for a source that is empty, or that could not be c
   }
   assertEquals([await treeOf(`${here}/to`), await treeOf(inbox)], [{ "a": "1" }, { "b": "2" }]);
 
+  // A link is replaced by a file; a directory with a link in it stays.
   await makeTreeAt(share, { "c": "3", "moved": "1" });
-  await makeLinks({ [`${here}/to/moved`]: here });
+  await makeLinks({ [`${here}/to/c`]: here });
+  await Deno.mkdir(`${here}/to/moved`);
+  await makeLinks({ [`${here}/to/moved/link`]: here });
   const { code, stderr } = await files.run("sync", "--delete", "camera:", `${here}/to`);
   assertEquals(code, 1);
   assertStringIncludes(stderr, "nothing more is deleted, as not everything could be copied");
-  await Deno.remove(`${here}/to/moved`);
+  await Deno.remove(`${here}/to/moved`, { recursive: true });
   assertEquals(await treeOf(`${here}/to`), { "a": "1", "c": "3" });
   await files.succeed("sync", "--delete", "camera:", `${here}/to`);
   assertEquals(await treeOf(`${here}/to`), { "c": "3", "moved": "1" });
@@ -120,7 +163,7 @@ Deno.test({
     assert(await runs("python3", ...args));
     const end = await files.run("sync", "--delete", `${here}/top`, "camera:");
     assertEquals(end.code, 1);
-    assertStringIncludes(end.stderr, "its name is not UTF-8");
+    assertStringIncludes(end.stderr, "its name can't be sent: it is not UTF-8");
     assertStringIncludes(end.stderr, "nothing is deleted");
     assertEquals(await treeOf(inbox), { "a": "1", "old": "o" });
   },
@@ -133,8 +176,14 @@ Deno.test("a file in place of a directory, and the reverse", async () => {
   await makeTreeAt(here, { "a": "file", "c/deep/e": "directory" });
   const { code, stderr } = await files.run("sync", "camera:", here);
   assertEquals(code, 1);
-  assertStringIncludes(stderr, `${here}/a: a file of this name is at the target`);
-  assertStringIncludes(stderr, `${here}/c: a directory of this name is at the target`);
+  assertStringIncludes(
+    stderr,
+    "camera:a: a file has this name at the target; with --delete it gives way",
+  );
+  assertStringIncludes(
+    stderr,
+    "camera:c: a directory has this name at the target; with --delete it gives way",
+  );
   assertEquals(await treeOf(here), {
     "a": "file",
     "c": null,

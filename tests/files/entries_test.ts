@@ -1,13 +1,14 @@
 /** Directory entries, parsed piece by piece. */
 import { assertEquals, assertThrows } from "@std/assert";
+import { createHash } from "node:crypto";
 import { type DirectoryEntry, TransferError } from "@degu/degu/files";
-import { EntryParser } from "@degu/internal/files/entry_parser.ts";
+import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import fc from "fast-check";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 
 /** Adds the entries of a text, which comes in pieces of so many bytes, to a list. */
 function parse(text: string | Uint8Array, length = 7, parsed: DirectoryEntry[] = []) {
-  const parser = new EntryParser();
+  const parser = EntryParser.ofDirectory();
   const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
   for (let at = 0; at < bytes.length; at += length) {
     // A piece is only valid until the next one.
@@ -55,6 +56,9 @@ Deno.test("an entry with an invalid name, kind, size or time is an error, and ea
       undefined,
     ]
       .map((modified) => ({ modified })),
+    ...["link", "name", "", null, 1].map((reason) => ({ reason })),
+    ...["", "x", "LINK", null, undefined, ["link"]].map((reason) => ({ kind: "other", reason })),
+    { kind: "other", reason: "link", name: "x".repeat(256) },
     { more: { name: "a" } },
     { more: ["a"] },
     { more: "x".repeat(4096) },
@@ -110,4 +114,37 @@ Deno.test("anything that is not an array of objects is an error", () => {
   assertEquals(parse(escaped).map(({ name }) => name), [long]);
   const bytes = new Uint8Array([0x5b, 0x7b, 0x22, 0xff, 0x22, 0x7d, 0x5d]);
   assertThrows(() => parse(bytes), TransferError, "not JSON");
+});
+
+Deno.test("an entry that can't be downloaded has a reason, and any name if the name is the reason", () => {
+  const modified = new Date(0);
+  for (const reason of ["link", "special", "unreadable", "name"] as const) {
+    for (const name of reason === "name" ? ["a", "\ufffd".repeat(255), "a\ufffd"] : ["a"]) {
+      const text = formatEntry({ name }, { kind: "other", size: 0, modified, reason });
+      assertEquals(parse(`[${text}]`), [{ name, kind: "other", size: 0, modified, reason }]);
+    }
+  }
+  const path = ["sub", "a b"];
+  assertEquals(
+    formatEntry({ path }, { kind: "file", size: 5, modified }),
+    '{"path":["sub","a b"],"kind":"file","size":5,"modified":"1970-01-01T00:00:00.000Z"}',
+  );
+});
+
+Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of files, in any order", () => {
+  const modified = new Date(0);
+  const tree = [
+    { path: ["é"], kind: "file", size: 5, modified },
+    { path: ["b"], kind: "directory", size: 4096, modified },
+    { path: ["b", "c"], kind: "other", size: 7, modified, reason: "link" },
+  ] as const;
+  const lines = [
+    '[["b","c"],"other",0,""]',
+    '[["b"],"directory",0,""]',
+    '[["é"],"file",5,"1970-01-01T00:00:00.000Z"]',
+  ];
+  const expected = createHash("sha256").update(lines.join("\n")).digest("hex");
+  assertEquals(digestTree(tree), expected);
+  assertEquals(digestTree(tree.toReversed()), expected);
+  assertEquals(digestTree([]), createHash("sha256").digest("hex"));
 });

@@ -1,0 +1,600 @@
+/**
+ * Requests for bundles, and with bundles: many small files at once, each with the promises of a single one.
+ *
+ * Small files are read and written with synchronous operations, in turns: an asynchronous operation costs several times
+ * as much, and whatever is checked holds until the end of the turn. Only what waits for the disk is asynchronous.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { EMPTY } from "../base/bytes.ts";
+import type { Request, ResponseTuple } from "../base/app/message.ts";
+import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { Turns } from "../disk/turns.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
+import {
+  type AbsentStatus,
+  BUNDLE_END,
+  BUNDLE_TYPE,
+  BUNDLED_BELOW_BYTES,
+  BundleParser,
+  formatRecord,
+  type FoundRecord,
+  MAX_LINE_BYTES,
+  MAX_PATHS_BYTES,
+  MAX_RECORDS,
+  parsePaths,
+  PUT_REQUEST,
+  type PutRecord,
+  type PutStatus,
+} from "./bundle.ts";
+import {
+  type Complete,
+  findFile,
+  findParent,
+  makeDirectoryAt,
+  moveTo,
+  type Parent,
+} from "./destination.ts";
+import type { Report } from "./file_event.ts";
+import { isName } from "./file_name.ts";
+import { isSameFile, isUnchanged } from "./file_state.ts";
+import { isServed, openBelow } from "./open_file.ts";
+import { checkAdmission, type WriteRequest } from "./put.ts";
+import { Refusal, refusalOf } from "./refusal.ts";
+import { isReservedName, lookAt, makeReserved, prefixOf } from "./reserved.ts";
+import { inUse, newPath, removeIfThere } from "./unfinished.ts";
+
+/** About how many bytes are sent at once. */
+const PIECE_BYTES = 262144;
+/** How often a file is read that changes meanwhile. */
+const ATTEMPTS = 3;
+/** How many files are synced at once: all of them are open. */
+const BATCH = 64;
+
+const encoder = new TextEncoder();
+
+/** A request for files, and its context. */
+export interface BundleRequest {
+  readonly request: Request;
+  /** The real path of the directory that is served. */
+  readonly root: string;
+  /** The names of the directory where the paths of the request begin. */
+  readonly names: readonly string[];
+  readonly report: Report;
+}
+
+/** Answers with the files that a request names, or only with their digests. */
+export async function getBundle(
+  bundle: BundleRequest,
+  hasContent: boolean,
+): Promise<ResponseTuple> {
+  const paths: (readonly string[])[] = [];
+  const turns = new Turns();
+  for (const path of parsePaths(await readPaths(bundle.request))) {
+    paths.push(path);
+    if (turns.isOver) await turns.next(bundle.root);
+  }
+  const body = new ChunkedBodyIter(foundChunks(bundle, paths, hasContent));
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, body];
+}
+
+async function readPaths({ body }: Request): Promise<Uint8Array> {
+  const tooMuch = () => new Refusal(413, `more than ${MAX_PATHS_BYTES} bytes of paths`);
+  if (body === null) return EMPTY;
+  if (!body.chunked) {
+    if (body.contentLength > MAX_PATHS_BYTES) throw tooMuch();
+    return await body.read();
+  }
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const [, data] of body) {
+    length += data.length;
+    if (length > MAX_PATHS_BYTES) throw tooMuch();
+    pieces.push(data);
+  }
+  return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+}
+
+async function* foundChunks(
+  { root, names, report }: BundleRequest,
+  paths: readonly (readonly string[])[],
+  hasContent: boolean,
+): AsyncGenerator<Chunk, void, void> {
+  const reader = new BundleReader(root, names, paths, hasContent);
+  for (let isOver = false; !isOver;) {
+    isOver = await reader.fill();
+    const { bytes, sizes } = reader.take(isOver);
+    let isSent = false;
+    try {
+      yield [null, bytes];
+      isSent = true;
+    } finally {
+      if (hasContent) {
+        for (const { path, size } of sizes) report("get", path, size, isSent, 200);
+      }
+    }
+  }
+  yield [null, EMPTY];
+}
+
+/** A file that was read in this turn, by its path, so that it can be looked at again. */
+interface JustRead {
+  readonly path: string;
+  readonly state: BigIntStats;
+}
+
+/** Reads files into a buffer, those of one directory together. */
+class BundleReader {
+  readonly #root: string;
+  readonly #names: readonly string[];
+  readonly #paths: readonly (readonly string[])[];
+  readonly #hasContent: boolean;
+  readonly #turns = new Turns();
+  /** The position of the next path. */
+  #next = 0;
+  readonly #buffer = new Uint8Array(PIECE_BYTES + 2 * MAX_LINE_BYTES);
+  #length = 0;
+  #sizes: { path: readonly string[]; size: number }[] = [];
+  readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES);
+
+  constructor(
+    root: string,
+    names: readonly string[],
+    paths: readonly (readonly string[])[],
+    hasContent: boolean,
+  ) {
+    this.#root = root;
+    this.#names = names;
+    this.#paths = paths;
+    this.#hasContent = hasContent;
+  }
+
+  /** Reads until the buffer is full, or all files have been read: then it returns true. */
+  async fill(): Promise<boolean> {
+    while (this.#next < this.#paths.length && this.#length < PIECE_BYTES) {
+      if (this.#turns.isOver) await this.#turns.next(this.#root);
+      if (!this.#readGroup()) await this.#readAlone();
+    }
+    return this.#next === this.#paths.length;
+  }
+
+  /** What was read, valid until the next call of `fill`. */
+  take(isLast: boolean): { bytes: Uint8Array; sizes: { path: readonly string[]; size: number }[] } {
+    if (isLast) this.#write(BUNDLE_END, EMPTY);
+    const taken = { bytes: this.#buffer.subarray(0, this.#length), sizes: this.#sizes };
+    this.#length = 0;
+    this.#sizes = [];
+    return taken;
+  }
+
+  /**
+   * Reads the next files that are in one directory, in one turn. The directory must be the same place before and after
+   * all of them were read, and each path must still lead to the file that was read; only then anything is kept.
+   *
+   * @returns False if nothing was read: links are on the way, or somebody is exchanging something.
+   */
+  #readGroup(): boolean {
+    const [first, length, count] = [this.#next, this.#length, this.#sizes.length];
+    const parent = this.#paths[first]!.slice(0, -1);
+    const names = [...this.#names, ...parent];
+    const directory = prefixOf(this.#root) + names.join("/");
+    // Without a last slash, as real paths are.
+    const path = names.length === 0 ? this.#root : directory;
+    const read: JustRead[] = [];
+    let refused: AbsentStatus | null = null;
+    try {
+      if (!names.every(isServedName)) refused = 404;
+      else if (Deno.realPathSync(path) !== path) return false;
+      else if (!isServed(this.#root, path)) refused = 404;
+    } catch (error) {
+      refused = statusOf(error);
+    }
+    while (this.#next < this.#paths.length && this.#length < PIECE_BYTES) {
+      const wanted = this.#paths[this.#next]!;
+      if (!isSamePath(wanted, parent)) break;
+      const found = refused ?? this.#readFile(path, wanted, read);
+      if (found === "link") break;
+      this.#next++;
+      if (typeof found === "number") this.#add({ path: wanted, status: found }, EMPTY);
+      if (this.#turns.isOver) break;
+    }
+    if (read.length > 0 && !areStillThere(path, read)) {
+      [this.#next, this.#length, this.#sizes.length] = [first, length, count];
+      return false;
+    }
+    return this.#next > first;
+  }
+
+  /** Reads a file in a directory that was checked; returns why not, or `"link"` if it is one, and `null` after it was read. */
+  #readFile(
+    directory: string,
+    wanted: readonly string[],
+    read: JustRead[],
+  ): AbsentStatus | "link" | null {
+    const name = wanted.at(-1)!;
+    if (!isServedName(name)) return 404;
+    const path = prefixOf(directory) + name;
+    try {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const seen = lookAt(path);
+        if (seen?.isSymbolicLink()) return "link";
+        // Opening a device can have effects.
+        if (!seen?.isFile()) return 404;
+        if (seen.size >= BUNDLED_BELOW_BYTES) return 413;
+        const state = this.#readUnchanged(path, seen);
+        if (state === null) continue;
+        read.push({ path, state });
+        this.#addFile(wanted, state);
+        return null;
+      }
+      return 409;
+    } catch (error) {
+      return statusOf(error);
+    }
+  }
+
+  /** Reads a small file into the buffer for contents; `null` if it was replaced or changed meanwhile. */
+  #readUnchanged(path: string, seen: BigIntStats): BigIntStats | null {
+    const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+    const file = openSync(path, flags);
+    try {
+      const state = fstatSync(file, { bigint: true });
+      if (!state.isFile() || !isSameFile(state, seen)) return null;
+      const size = Number(state.size);
+      if (size >= BUNDLED_BELOW_BYTES) return null;
+      if (!isReadInto(file, this.#content, size)) return null;
+      return isUnchanged(state, fstatSync(file, { bigint: true })) ? state : null;
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  /** Reads the next file as a single GET does, through a link to a file that is served. */
+  async #readAlone(): Promise<void> {
+    const wanted = this.#paths[this.#next++]!;
+    const names = [...this.#names, ...wanted];
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const found = names.every(isName) ? await this.#open(names) : null;
+      if (found === null || found === "directory") {
+        return this.#add({ path: wanted, status: 404 }, EMPTY);
+      }
+      if (typeof found === "number") return this.#add({ path: wanted, status: found }, EMPTY);
+      const { handle, size } = found;
+      try {
+        if (size >= BUNDLED_BELOW_BYTES) return this.#add({ path: wanted, status: 413 }, EMPTY);
+        const state = fstatSync(handle.fd, { bigint: true });
+        const isWhole = Number(state.size) === size &&
+          isReadInto(handle.fd, this.#content, size) &&
+          isUnchanged(state, fstatSync(handle.fd, { bigint: true }));
+        if (isWhole) return this.#addFile(wanted, state);
+      } finally {
+        await handle.close();
+      }
+    }
+    this.#add({ path: wanted, status: 409 }, EMPTY);
+  }
+
+  async #open(names: readonly string[]) {
+    try {
+      return await openBelow(this.#root, names);
+    } catch (error) {
+      return statusOf(error);
+    }
+  }
+
+  #addFile(path: readonly string[], state: BigIntStats): void {
+    const size = Number(state.size);
+    const content = this.#content.subarray(0, size);
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    this.#sizes.push({ path: [...this.#names, ...path], size });
+    const modified = new Date(Number(state.mtimeMs));
+    this.#add({ path, status: 200, size, modified, sha256 }, this.#hasContent ? content : EMPTY);
+  }
+
+  #add(record: FoundRecord, content: Uint8Array): void {
+    this.#write(formatRecord(record), content);
+  }
+
+  #write(line: string, content: Uint8Array): void {
+    const { written } = encoder.encodeInto(line, this.#buffer.subarray(this.#length));
+    this.#length += written;
+    this.#buffer.set(content, this.#length);
+    this.#length += content.length;
+  }
+}
+
+/** Whether a name can be that of something that is served. */
+function isServedName(name: string): boolean {
+  return isName(name) && !isReservedName(name);
+}
+
+/** Whether a path is that of something in a directory. */
+function isSamePath(path: readonly string[], directory: readonly string[]): boolean {
+  return path.length === directory.length + 1 &&
+    directory.every((name, i) => path[i] === name);
+}
+
+/** Reads exactly so many bytes; false if the file has fewer. */
+function isReadInto(file: number, buffer: Uint8Array, size: number): boolean {
+  for (let length = 0; length < size;) {
+    const count = readSync(file, buffer, length, size - length, length);
+    if (count === 0) return false;
+    length += count;
+  }
+  return true;
+}
+
+/**
+ * Checks that files were read where they seemed to be: who exchanges a directory for a link while they are opened must
+ * exchange it back and forth between these looks, too.
+ */
+function areStillThere(directory: string, read: readonly JustRead[]): boolean {
+  try {
+    if (Deno.realPathSync(directory) !== directory) return false;
+    for (const { path, state } of read) {
+      const now = lookAt(path);
+      if (now === null || !isSameFile(now, state)) return false;
+    }
+    return Deno.realPathSync(directory) === directory;
+  } catch {
+    return false;
+  }
+}
+
+/** The status of a file that can't be read. */
+function statusOf(error: unknown): AbsentStatus {
+  const { code } = error as { code?: unknown };
+  if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") return 403;
+  if (code === "EMFILE" || code === "ENFILE") return 503;
+  if (ABSENT_CODES.has(code)) return 404;
+  throw error;
+}
+
+const ABSENT_CODES: ReadonlySet<unknown> = new Set([
+  "ENOENT",
+  "ENOTDIR",
+  "ELOOP",
+  "ENAMETOOLONG",
+  "ENXIO",
+]);
+
+/** Writes the files of a bundle, and answers with a status for each. */
+export async function putBundle(
+  write: WriteRequest,
+  warn: (refusal: Refusal, path: string) => void,
+): Promise<ResponseTuple> {
+  await using writer = new BundleWriter(write, warn);
+  const parser = new BundleParser(PUT_REQUEST);
+  try {
+    for await (const piece of piecesOf(write.request)) {
+      writer.begin();
+      for (const { record, content } of parser.push(piece)) await writer.add(record, content);
+    }
+  } finally {
+    // What has arrived whole is not lost, so that the client can go on behind it.
+    await writer.flush();
+  }
+  parser.end();
+  const answer = writer.statuses.map((status) => formatRecord({ status })).join("") + BUNDLE_END;
+  return [200, "OK", { "content-type": BUNDLE_TYPE }, encoder.encode(answer)];
+}
+
+async function* piecesOf({ body }: Request): AsyncGenerator<Uint8Array, void, void> {
+  if (body === null) return;
+  if (!body.chunked) return yield* body;
+  for await (const [, data] of body) yield data;
+}
+
+/** A file or directory that has arrived, and has no name yet. */
+interface Arrived {
+  /** The position of its status. */
+  readonly index: number;
+  readonly names: readonly string[];
+  readonly record: PutRecord;
+  /** `null` for a directory. */
+  readonly file: ArrivedFile | null;
+}
+
+interface ArrivedFile extends Complete {
+  readonly open: Deno.FsFile;
+}
+
+/** Writes the files of a bundle: some are written, then synced together, then renamed. */
+class BundleWriter implements AsyncDisposable {
+  /** The statuses of all records, in their order. */
+  readonly statuses: PutStatus[] = [];
+  readonly #write: WriteRequest;
+  readonly #warn: (refusal: Refusal, path: string) => void;
+  readonly #turns = new Turns();
+  #arrived: Arrived[] = [];
+  /** The directory of the previous file, as long as nothing else could run. */
+  #parent: { readonly key: string; readonly parent: Parent } | null = null;
+
+  constructor(write: WriteRequest, warn: (refusal: Refusal, path: string) => void) {
+    this.#write = write;
+    this.#warn = warn;
+  }
+
+  /** Forgets what was checked: call it after anything has been waited for. */
+  begin(): void {
+    this.#parent = null;
+  }
+
+  /** Writes a file, which gets its name later. */
+  async add(record: PutRecord, content: Uint8Array): Promise<void> {
+    const index = this.statuses.length;
+    if (index === MAX_RECORDS) throw new Refusal(413, `more than ${MAX_RECORDS} records`);
+    const names = [...this.#write.target.names, ...record.path];
+    this.statuses.push(201);
+    try {
+      const file = "kind" in record
+        ? this.#checkDirectory(names)
+        : this.#receive(names, record, content);
+      this.#arrived.push({ index, names, record, file });
+    } catch (error) {
+      this.#refuse(index, names, error);
+    }
+    if (this.#arrived.length === BATCH) await this.flush();
+    if (!this.#turns.isOver) return;
+    await this.#turns.next(this.#write.root);
+    this.begin();
+  }
+
+  #refuse(index: number, names: readonly string[], error: unknown): void {
+    const refusal = refusalOf(error);
+    if (refusal === null) throw error;
+    // No other status is the result of what is done here.
+    this.statuses[index] = refusal.status as PutStatus;
+    this.#warn(refusal, names.join("/"));
+  }
+
+  #checkDirectory(names: readonly string[]): null {
+    checkNames(names);
+    findParent(this.#write.root, names.slice(0, -1));
+    return null;
+  }
+
+  /** Checks all that can be checked before a file is complete, and writes it. */
+  #receive(
+    names: readonly string[],
+    record: Exclude<PutRecord, { kind: "directory" }>,
+    content: Uint8Array,
+  ): ArrivedFile {
+    const { root, maxBytes } = this.#write;
+    checkNames(names);
+    const { existing } = findFile(root, names, undefined, this.#parentOf(names));
+    if (existing !== null && record["if-none-match"] === "*") throw alreadyExists();
+    if (record.size > maxBytes) {
+      throw new Refusal(413, `${record.size} bytes, more than ${maxBytes}`);
+    }
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    if (sha256 !== record.sha256) throw new Refusal(400, "the file does not have its digest");
+    return this.#writeFile(record.modified, content);
+  }
+
+  #writeFile(modified: Date, content: Uint8Array): ArrivedFile {
+    const path = newPath(this.#write.root);
+    const open = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });
+    inUse.add(path);
+    try {
+      for (let length = 0; length < content.length;) {
+        length += open.writeSync(content.subarray(length));
+      }
+      open.utimeSync(new Date(), modified);
+      const state = open.statSync();
+      const mode = BigInt((state.mode ?? 0) & 0o7777);
+      return { path, open, state, mode, newMode: mode };
+    } catch (error) {
+      open.close();
+      removeUnfinished(path);
+      throw error;
+    }
+  }
+
+  /** The directory of a file, checked in this turn. */
+  #parentOf(names: readonly string[]): Parent {
+    const parent = names.slice(0, -1);
+    const key = parent.join("/");
+    if (this.#parent?.key !== key) {
+      makeReserved(this.#write.root);
+      this.#parent = { key, parent: findParent(this.#write.root, parent) };
+    }
+    return this.#parent.parent;
+  }
+
+  /** Gives what has arrived its names. */
+  async flush(): Promise<void> {
+    const arrived = this.#arrived;
+    this.#arrived = [];
+    const changed = new Set<string>();
+    try {
+      await this.#sync(arrived);
+      const { root, session } = this.#write;
+      let isAdmitted = false;
+      for (const item of arrived) {
+        if (!isAdmitted || this.#turns.isOver) {
+          if (isAdmitted) await this.#turns.next(root);
+          await checkAdmission(session);
+          isAdmitted = true;
+          this.begin();
+        }
+        if (this.statuses[item.index] !== 201) continue;
+        try {
+          for (const directory of this.#finish(item)) changed.add(directory);
+        } catch (error) {
+          this.#refuse(item.index, item.names, error);
+        }
+      }
+    } finally {
+      for (const { file } of arrived) {
+        if (file !== null && inUse.has(file.path)) removeUnfinished(file.path);
+      }
+    }
+    await Promise.all(Array.from(changed, syncIfPossible));
+    this.begin();
+  }
+
+  /** Waits until the contents are on the disk, and closes the files. */
+  async #sync(arrived: readonly Arrived[]): Promise<void> {
+    const results = await Promise.allSettled(arrived.map(({ file }) => file?.open.sync()));
+    for (const { file } of arrived) file?.open.close();
+    for (const [i, result] of results.entries()) {
+      if (result.status === "rejected") {
+        this.#refuse(arrived[i]!.index, arrived[i]!.names, result.reason);
+      }
+    }
+  }
+
+  /** Gives a file its name, or creates a directory; returns the directories that have new entries. */
+  #finish({ index, names, record, file }: Arrived): readonly string[] {
+    const { root, report } = this.#write;
+    const isNew = "if-none-match" in record;
+    const condition = (existing: BigIntStats | null) => {
+      if (isNew && existing !== null) throw alreadyExists();
+    };
+    if (file === null) {
+      this.#parent = null;
+      const { created, changed } = makeDirectoryAt(root, names, condition);
+      this.statuses[index] = created ? 201 : 204;
+      return changed;
+    }
+    const parent = this.#parentOf(names);
+    // Whatever happens to directories, they are looked at again.
+    if (parent.missing.length > 0) this.#parent = null;
+    const { created, changed } = moveTo(root, names, file, { condition, isNew, parent });
+    inUse.delete(file.path);
+    this.statuses[index] = created ? 201 : 204;
+    report("put", names, (record as { size: number }).size, true, created ? 201 : 204);
+    return changed;
+  }
+
+  /** Removes what has no name. */
+  [Symbol.asyncDispose](): Promise<void> {
+    for (const { file } of this.#arrived) {
+      if (file === null) continue;
+      file.open.close();
+      removeUnfinished(file.path);
+    }
+    return Promise.resolve();
+  }
+}
+
+function checkNames(names: readonly string[]): void {
+  if (!names.every(isName)) throw new Refusal(404, "a name that no file can have");
+}
+
+function alreadyExists(): Refusal {
+  return new Refusal(412, "it already exists");
+}
+
+function removeUnfinished(path: string): void {
+  try {
+    removeIfThere(path);
+  } finally {
+    inUse.delete(path);
+  }
+}

@@ -1,0 +1,314 @@
+/**
+ * Bundles: many small files in one message, and the answers to them, as both ends write and read them.
+ *
+ * A bundle is a sequence of records and then the line `{"end":true}`. A record is a line of JSON, and the bytes of a
+ * file if the line has a `size` (only where the format has contents). A line is exactly what `JSON.stringify` makes of
+ * its value, and a line feed: no white space, no key twice, one way to write each text. An unknown key is refused.
+ *
+ * @module
+ */
+
+import { decodeText, EMPTY } from "../base/bytes.ts";
+import { quote } from "../base/errors.ts";
+import { parseTime } from "./entries.ts";
+
+/** The media type of a bundle. */
+export const BUNDLE_TYPE = "application/vnd.degu.bundle";
+/** Only smaller files travel in bundles: whoever reads one holds at most one file. */
+export const BUNDLED_BELOW_BYTES = 65536;
+/** The most bytes of a line, with its line feed. */
+export const MAX_LINE_BYTES = 65536;
+/** The same of a line of a request for files: with what the answer adds to it, it is still a line. */
+const MAX_PATH_LINE_BYTES = 32768;
+/** The most records of a request, so that it can't occupy the server for ever. */
+export const MAX_RECORDS = 10_000;
+/** The most bytes of the paths of a request for files. */
+export const MAX_PATHS_BYTES = 4 * 1024 * 1024;
+
+/** The statuses of a file that was requested and is not in the bundle. */
+export type AbsentStatus = 403 | 404 | 409 | 413 | 503;
+/** The statuses of a file or directory that was sent. */
+export type PutStatus = 201 | 204 | 400 | 403 | 404 | 409 | 412 | 413 | 414 | 503 | 507;
+
+/** What a bundle says of a file. */
+export interface BundledFile {
+  /** The names from the directory of the request to the file. */
+  readonly path: readonly string[];
+  /** In bytes, less than {@linkcode BUNDLED_BELOW_BYTES}. */
+  readonly size: number;
+  /** When it was last changed. */
+  readonly modified: Date;
+  /** 64 lower-case hexadecimal digits. */
+  readonly sha256: string;
+}
+
+/** A record of the answer to `bundle=get` or `bundle=digest`: a file, or why it is not there. */
+export type FoundRecord =
+  | BundledFile & { readonly status: 200 }
+  | { readonly path: readonly string[]; readonly status: AbsentStatus };
+
+/** A record of the request `bundle=put`: a file, or a directory to create. */
+export type PutRecord =
+  | BundledFile & {
+    /** `*`: the file must not exist yet. */
+    readonly "if-none-match"?: "*";
+  }
+  | { readonly path: readonly string[]; readonly kind: "directory" };
+
+/** A record of the answer to `bundle=put`, in the order of the request. */
+export interface PutAnswer {
+  readonly status: PutStatus;
+}
+
+/** A record with its bytes, which are valid until the next record is requested. */
+export interface ReceivedRecord<R> {
+  readonly record: R;
+  readonly content: Uint8Array;
+}
+
+/** Bytes that are not a bundle, or not one that may be sent. */
+export class BundleError extends Error {
+  override readonly name = "BundleError";
+  /** The status of the response to a request with them. */
+  readonly status: 400 | 413;
+
+  /** Creates an error. */
+  constructor(message: string, status: 400 | 413 = 400, options?: ErrorOptions) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+/** Which records a bundle has. */
+export interface BundleFormat<R> {
+  /** Whether the bytes of files follow the lines with a `size`. */
+  readonly hasContent: boolean;
+  /** Checks the value of a line. */
+  readonly check: (value: Record<string, unknown>) => R;
+}
+
+const ABSENT: ReadonlySet<unknown> = new Set<AbsentStatus>([403, 404, 409, 413, 503]);
+const PUT: ReadonlySet<unknown> = new Set<PutStatus>([
+  ...[201, 204, 400, 403, 404, 409, 412, 413, 414, 503, 507] as const,
+]);
+const SHA256 = /^[0-9a-f]{64}$/;
+const LINE_FEED = 0x0a;
+
+/** The answer to `bundle=get`. */
+export const GET_ANSWER: BundleFormat<FoundRecord> = { hasContent: true, check: checkFound };
+/** The answer to `bundle=digest`. */
+export const DIGEST_ANSWER: BundleFormat<FoundRecord> = { hasContent: false, check: checkFound };
+/** The request `bundle=put`. */
+export const PUT_REQUEST: BundleFormat<PutRecord> = { hasContent: true, check: checkPut };
+/** The answer to `bundle=put`. */
+export const PUT_ANSWER: BundleFormat<PutAnswer> = { hasContent: false, check: checkPutAnswer };
+
+const encoder = new TextEncoder();
+
+/** Formats the line of a record; the bytes of the file, if any, follow it. */
+export function formatRecord(record: FoundRecord | PutRecord | PutAnswer): string {
+  return `${JSON.stringify(record)}\n`;
+}
+
+/** The line that ends each bundle. */
+export const BUNDLE_END = '{"end":true}\n';
+
+/** Formats the body of a request for files: a line for each path. */
+export function formatPaths(paths: Iterable<readonly string[]>): Uint8Array<ArrayBuffer> {
+  let text = "";
+  for (const path of paths) text += `${JSON.stringify(path)}\n`;
+  return encoder.encode(text);
+}
+
+/**
+ * Yields the paths in the body of a request for files.
+ *
+ * @throws {BundleError} if it is something else, or has more than {@linkcode MAX_RECORDS} lines.
+ */
+export function* parsePaths(bytes: Uint8Array): Generator<readonly string[], void, void> {
+  for (let start = 0, count = 0; start < bytes.length; count++) {
+    const stop = bytes.indexOf(LINE_FEED, start);
+    if (stop < 0) throw new BundleError("the last line has no line feed");
+    if (stop - start >= MAX_PATH_LINE_BYTES) throw new BundleError("a path that is too long");
+    const path = parseLine(bytes.subarray(start, stop));
+    if (!isPath(path)) throw new BundleError("a line is not the path of a file");
+    if (count === MAX_RECORDS) throw new BundleError(`more than ${MAX_RECORDS} lines`, 413);
+    yield path;
+    start = stop + 1;
+  }
+}
+
+/** Parses a bundle that arrives in pieces, and buffers at most one record. */
+export class BundleParser<R> {
+  readonly #format: BundleFormat<R>;
+  /** The beginning of the line, or of the content, that has not arrived in full. */
+  #buffer: Uint8Array<ArrayBuffer> = EMPTY;
+  #length = 0;
+  /** The record whose content is next. */
+  #record: R | null = null;
+  #size = 0;
+  #hasEnded = false;
+
+  /** Creates a parser for one of the formats above. */
+  constructor(format: BundleFormat<R>) {
+    this.#format = format;
+  }
+
+  /**
+   * Yields the records that end in this piece.
+   *
+   * @throws {BundleError} if it does not continue a bundle.
+   */
+  *push(piece: Uint8Array): Generator<ReceivedRecord<R>, void, void> {
+    for (let at = 0; at < piece.length;) {
+      if (this.#hasEnded) throw new BundleError("bytes follow the end");
+      if (this.#record === null) {
+        const stop = piece.indexOf(LINE_FEED, at);
+        const part = piece.subarray(at, stop < 0 ? undefined : stop);
+        if (this.#length + part.length >= MAX_LINE_BYTES) throw tooLong();
+        at += part.length;
+        if (stop < 0) return this.#hold(part);
+        at++;
+        this.#readLine(this.#take(part));
+      } else {
+        const part = piece.subarray(at, at + this.#size - this.#length);
+        at += part.length;
+        if (this.#length + part.length < this.#size) return this.#hold(part);
+        const record = this.#record;
+        this.#record = null;
+        yield { record, content: this.#take(part) };
+        continue;
+      }
+      if (this.#record !== null && this.#size === 0) {
+        const record: R = this.#record;
+        this.#record = null;
+        yield { record, content: EMPTY };
+      }
+    }
+  }
+
+  /**
+   * Checks that the bundle is complete.
+   *
+   * @throws {BundleError} if it is not.
+   */
+  end(): void {
+    if (!this.#hasEnded) throw new BundleError("it ends early");
+  }
+
+  #readLine(line: Uint8Array): void {
+    const value = parseLine(line);
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new BundleError(`${quote(line)} is not an object`);
+    }
+    const { hasContent, check } = this.#format;
+    if ("end" in value) {
+      checkKeys(value, ["end"]);
+      if (value.end !== true) throw new BundleError("a bad end");
+      this.#hasEnded = true;
+      return;
+    }
+    this.#record = check(value as Record<string, unknown>);
+    this.#size = hasContent && "size" in value ? value.size as number : 0;
+  }
+
+  /** What was held and this part, which is the rest of it. */
+  #take(part: Uint8Array): Uint8Array {
+    if (this.#length === 0) return part;
+    this.#hold(part);
+    const whole = this.#buffer.subarray(0, this.#length);
+    this.#length = 0;
+    return whole;
+  }
+
+  #hold(part: Uint8Array): void {
+    const length = this.#length + part.length;
+    if (length > this.#buffer.length) {
+      // Never more than 64 KiB: the limit of a line and of a content.
+      const larger = new Uint8Array(Math.min(MAX_LINE_BYTES, length * 2));
+      larger.set(this.#buffer.subarray(0, this.#length));
+      this.#buffer = larger;
+    }
+    this.#buffer.set(part, this.#length);
+    this.#length = length;
+  }
+}
+
+function tooLong(): BundleError {
+  return new BundleError(`a line has more than ${MAX_LINE_BYTES} bytes`);
+}
+
+function parseLine(line: Uint8Array): unknown {
+  let text, value;
+  try {
+    text = decodeText(line);
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new BundleError(`${quote(line)} is not JSON`, 400, { cause });
+  }
+  if (JSON.stringify(value) !== text) {
+    throw new BundleError(`${quote(line)} is not the shortest form of its JSON`);
+  }
+  return value;
+}
+
+function checkFound(value: Record<string, unknown>): FoundRecord {
+  const { path, status } = value;
+  if (status === 200) {
+    checkKeys(value, ["path", "status", "size", "modified", "sha256"]);
+    return { ...checkFile(value), status };
+  }
+  checkKeys(value, ["path", "status"]);
+  if (!isPath(path)) throw new BundleError("a bad path");
+  if (!ABSENT.has(status)) throw new BundleError("a bad status");
+  return { path, status: status as AbsentStatus };
+}
+
+function checkPut(value: Record<string, unknown>): PutRecord {
+  const { path, kind } = value;
+  if (kind !== undefined) {
+    checkKeys(value, ["path", "kind"]);
+    if (!isPath(path)) throw new BundleError("a bad path");
+    if (kind !== "directory") throw new BundleError("a bad kind");
+    return { path, kind };
+  }
+  const condition = value["if-none-match"];
+  if (condition === undefined) {
+    checkKeys(value, ["path", "size", "modified", "sha256"]);
+    return checkFile(value);
+  }
+  checkKeys(value, ["path", "size", "modified", "sha256", "if-none-match"]);
+  if (condition !== "*") throw new BundleError("a bad if-none-match");
+  return { ...checkFile(value), "if-none-match": condition };
+}
+
+function checkPutAnswer(value: Record<string, unknown>): PutAnswer {
+  const { status } = value;
+  checkKeys(value, ["status"]);
+  if (!PUT.has(status)) throw new BundleError("a bad status");
+  return { status: status as PutStatus };
+}
+
+function checkFile({ path, size, modified, sha256 }: Record<string, unknown>): BundledFile {
+  if (!isPath(path)) throw new BundleError("a bad path");
+  const isSmall = Number.isInteger(size) && size as number >= 0 &&
+    size as number < BUNDLED_BELOW_BYTES;
+  if (!isSmall) throw new BundleError("a bad size");
+  const time = parseTime(modified);
+  if (time === null) throw new BundleError("a bad time");
+  if (typeof sha256 !== "string" || !SHA256.test(sha256)) throw new BundleError("a bad sha256");
+  return { path, size: size as number, modified: time, sha256 };
+}
+
+/** Whether the keys of an object are exactly these, in any order. */
+function checkKeys(value: object, keys: readonly string[]): void {
+  const given = Object.keys(value);
+  if (given.length === keys.length && keys.every((key) => Object.hasOwn(value, key))) return;
+  throw new BundleError(`a record has the keys ${quote(given.join(" "))}, not ${keys.join(" ")}`);
+}
+
+/** Whether a value is a path; who uses it checks that its names can be those of files. */
+function isPath(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.length > 0 &&
+    value.every((name) => typeof name === "string");
+}

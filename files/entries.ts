@@ -1,0 +1,288 @@
+/**
+ * The entries of lists: of directories, and of trees. Both ends of a connection write and read them here.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { decodeText } from "../base/bytes.ts";
+import { quote } from "../base/errors.ts";
+import { escapeName } from "./file_name.ts";
+import { TransferError } from "./transfer_error.ts";
+
+/** An entry of a directory. */
+export interface DirectoryEntry {
+  /** The name, as it is on the disk: `escapeName` converts it to a component of a URI. */
+  readonly name: string;
+  /** The kind of entry; `"other"` can't be downloaded, for its `reason`. */
+  readonly kind: "file" | "directory" | "other";
+  /** Bytes of a file; for anything else whatever its server reports. */
+  readonly size: number;
+  /** When it was last changed. */
+  readonly modified: Date;
+  /** Why an entry of the kind `"other"` can't be downloaded; other kinds have none. */
+  readonly reason?: OtherReason;
+}
+
+/**
+ * Why an entry can't be downloaded: `"link"`, a symbolic link to a directory, out of what is served, or to nothing;
+ * `"special"`, a FIFO, socket or device; `"unreadable"`, the server may not read or search it; `"name"`, a name that is
+ * not UTF-8 or too long to be requested, and then `name` is for messages only.
+ */
+export type OtherReason = "link" | "special" | "unreadable" | "name";
+
+/** An entry of a tree. */
+export interface TreeEntry extends DirectoryEntry {
+  /** The names from the root of the tree to the entry; the last one is `name`. */
+  readonly path: readonly string[];
+}
+
+/** The last element of the list of a tree: without it the list was cut. */
+export const TREE_END = '{"end":true}';
+
+/**
+ * Formats an element of a list.
+ *
+ * @param place The name of an entry of a directory, or the path of an entry of a tree.
+ */
+export function formatEntry(
+  place: { readonly name: string } | { readonly path: readonly string[] },
+  { kind, size, modified, reason }: Omit<DirectoryEntry, "name">,
+): string {
+  return JSON.stringify({ ...place, kind, size, modified, reason });
+}
+
+/**
+ * What a client has seen in a directory: the SHA-256 of its tree, in hexadecimal digits. A server that is asked to
+ * replace the directory compares it with what is there then.
+ *
+ * @param entries Everything in the directory, in any order, with paths that begin there.
+ */
+export function digestTree(entries: Iterable<Omit<TreeEntry, "name">>): string {
+  const lines: string[] = [];
+  for (const { path, kind, size, modified } of entries) {
+    const version = kind === "file" ? [size, modified] : [0, ""];
+    lines.push(JSON.stringify([path, kind, ...version]));
+  }
+  // By code units, as `sort` does by itself.
+  return createHash("sha256").update(lines.sort().join("\n")).digest("hex");
+}
+
+/**
+ * Bytes of one entry: a name of 255 bytes has up to 1530 with every one of them escaped. Without a
+ * limit everything that a peer sends could be buffered.
+ */
+const MAX_ENTRY_BYTES = 4096;
+/** Bytes of a path: no system opens a longer one. */
+export const MAX_PATH_BYTES = 4096;
+/** Bytes of one entry of a tree: each byte of its path may be escaped with six. */
+const MAX_TREE_ENTRY_BYTES = 32768;
+/** White space between two entries: more of it than any program writes, and without a limit it would have no end. */
+const MAX_SPACE_BYTES = 65536;
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COMMA = 0x2c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/** What may follow in the array, besides white space. */
+type Expected = "[" | "entry or ]" | "entry" | ", or ]" | "]" | "nothing";
+
+/** Parses a JSON array of entries that arrives in pieces, and buffers at most one entry. */
+export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
+  /** Makes an entry of an element; `null` of the one that says that it is the last. */
+  readonly #check: (element: Record<string, unknown>) => Entry | null;
+  readonly #isTree: boolean;
+  readonly #maxBytes: number;
+  #expected: Expected = "[";
+  // The bytes of an entry that has begun; null between two.
+  #bytes: Uint8Array | null = null;
+  #length = 0;
+  #spaces = 0;
+  #inString = false;
+  #escaped = false;
+  #inPath = false;
+
+  private constructor(isTree: boolean, check: (element: Record<string, unknown>) => Entry | null) {
+    this.#isTree = isTree;
+    this.#check = check;
+    this.#maxBytes = isTree ? MAX_TREE_ENTRY_BYTES : MAX_ENTRY_BYTES;
+  }
+
+  /** Makes a parser of the list of a directory. */
+  static ofDirectory(): EntryParser<DirectoryEntry> {
+    return new EntryParser(false, checkEntry);
+  }
+
+  /** Makes a parser of the list of a tree, whose last element says that it is the last. */
+  static ofTree(): EntryParser<TreeEntry> {
+    return new EntryParser(true, checkTreeEntry);
+  }
+
+  /**
+   * Yields the entries that end in this piece.
+   *
+   * @throws {TransferError} if it does not continue a list.
+   */
+  *push(piece: Uint8Array): Generator<Entry, void, void> {
+    let start = 0;
+    for (let at = 0; at < piece.length; at++) {
+      const byte = piece[at]!;
+      if (this.#bytes === null) {
+        this.#between(byte);
+        start = at;
+      } else if (this.#endsEntry(byte)) {
+        this.#hold(piece.subarray(start, at + 1));
+        const entry = this.#check(parseElement(this.#bytes.subarray(0, this.#length)));
+        this.#bytes = null;
+        this.#expected = entry === null ? "]" : ", or ]";
+        if (entry !== null) yield entry;
+      }
+    }
+    if (this.#bytes !== null) this.#hold(piece.subarray(start));
+  }
+
+  /**
+   * Checks that the list is complete.
+   *
+   * @throws {TransferError} if it is not.
+   */
+  end(): void {
+    if (this.#expected !== "nothing") throw badList("it ends early");
+  }
+
+  #between(byte: number): void {
+    if (byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09) {
+      if (++this.#spaces > MAX_SPACE_BYTES) {
+        throw badList(`it has more than ${MAX_SPACE_BYTES} bytes of white space in one place`);
+      }
+      return;
+    }
+    this.#spaces = 0;
+    const expected = this.#expected;
+    if (byte === OPEN_BRACKET && expected === "[") {
+      this.#expected = this.#isTree ? "entry" : "entry or ]";
+    } else if (byte === OPEN_BRACE && (expected === "entry" || expected === "entry or ]")) {
+      this.#bytes = new Uint8Array(512);
+      this.#length = 0;
+    } else if (byte === COMMA && expected === ", or ]") {
+      this.#expected = "entry";
+    } else if (byte === CLOSE_BRACKET && expected.endsWith("]")) {
+      if (this.#isTree && expected !== "]") {
+        throw badList("it ends without saying that it is complete");
+      }
+      this.#expected = "nothing";
+    } else {
+      throw badList(`it has ${quote(Uint8Array.of(byte))} where ${expected} belongs`);
+    }
+  }
+
+  /** Reads a byte after the `{` of an entry; true if it is its `}`. */
+  #endsEntry(byte: number): boolean {
+    if (this.#inString) {
+      if (this.#escaped) this.#escaped = false;
+      else if (byte === BACKSLASH) this.#escaped = true;
+      else if (byte === QUOTE) this.#inString = false;
+      return false;
+    }
+    if (byte === QUOTE) this.#inString = true;
+    else if (byte === OPEN_BRACKET && this.#isTree && !this.#inPath) this.#inPath = true;
+    else if (byte === CLOSE_BRACKET) this.#inPath = false;
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) throw badEntry("it has another inside");
+    return byte === CLOSE_BRACE;
+  }
+
+  #hold(part: Uint8Array): void {
+    const length = this.#length + part.length;
+    if (length > this.#maxBytes) throw badEntry(`it has more than ${this.#maxBytes} bytes`);
+    if (length > this.#bytes!.length) {
+      const larger = new Uint8Array(Math.min(this.#maxBytes, length * 2));
+      larger.set(this.#bytes!.subarray(0, this.#length));
+      this.#bytes = larger;
+    }
+    this.#bytes!.set(part, this.#length);
+    this.#length = length;
+  }
+}
+
+function parseElement(bytes: Uint8Array): Record<string, unknown> {
+  try {
+    return JSON.parse(decodeText(bytes));
+  } catch (error) {
+    throw badEntry(`it is not JSON: ${quote(bytes)}`, error);
+  }
+}
+
+const REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
+  "link",
+  "special",
+  "unreadable",
+  "name",
+]);
+
+function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
+  const { name, kind, size, modified, reason } = entry;
+  if (typeof name !== "string") throw badEntry("it has no name");
+  try {
+    if (reason !== "name") escapeName(name);
+  } catch (error) {
+    throw badEntry("its name can't be that of a file", error);
+  }
+  if (kind !== "file" && kind !== "directory" && kind !== "other") {
+    throw badEntry(`${quote(name)} has a bad kind`);
+  }
+  if (kind === "other" ? !REASONS.has(reason) : reason !== undefined) {
+    throw badEntry(`${quote(name)} has a bad reason`);
+  }
+  if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
+    throw badEntry(`${quote(name)} has a bad size`);
+  }
+  const date = parseTime(modified);
+  if (date === null) throw badEntry(`${quote(name)} has a bad time`);
+  if (kind !== "other") return { name, kind, size, modified: date };
+  return { name, kind, size, modified: date, reason: reason as OtherReason };
+}
+
+const { byteLength } = Buffer;
+
+function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
+  const { path, end } = element;
+  if (end === true) return null;
+  if (!Array.isArray(path) || path.length === 0) {
+    throw badEntry("it has no path; the server needs a FilesApp of this version");
+  }
+  const entry = checkEntry({ ...element, name: path.at(-1) });
+  let bytes = -1;
+  for (const name of path) {
+    if (typeof name !== "string") throw badEntry("its path is not one of names");
+    bytes += 1 + byteLength(name);
+  }
+  if (entry.reason !== "name" && bytes > MAX_PATH_BYTES) {
+    throw badEntry(`its path has more than ${MAX_PATH_BYTES} bytes, which no system opens`);
+  }
+  return { path, ...entry };
+}
+
+/** Reads a time in ISO 8601, in the one form that `toISOString` writes; `null` if it is something else. */
+export function parseTime(text: unknown): Date | null {
+  if (typeof text !== "string") return null;
+  const date = new Date(text);
+  return !Number.isNaN(date.getTime()) && date.toISOString() === text ? date : null;
+}
+
+function badEntry(problem: string, cause?: unknown): TransferError {
+  const options = cause === undefined ? undefined : { cause };
+  return new TransferError("BAD_LIST", `the list has a bad entry: ${problem}`, options);
+}
+
+/** The error of a response that is not a list. */
+export function badList(problem: string): TransferError {
+  return new TransferError(
+    "BAD_LIST",
+    `the response is not a directory listing: ${problem}; the server needs a FilesApp with list: true`,
+  );
+}

@@ -1,0 +1,242 @@
+/**
+ * Lists directories, and trees of them, on another device.
+ *
+ * @module
+ */
+
+import type { Response } from "../base/app/message.ts";
+import type { Client, Connection } from "../client.ts";
+import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
+import { checkDirectoryUri } from "./directory_uri.ts";
+import { badList, type DirectoryEntry, EntryParser, type TreeEntry } from "./entries.ts";
+import { isReservedName } from "./reserved.ts";
+import { Route } from "./route.ts";
+import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import { TreeNode } from "./tree.ts";
+
+/** Entries of a tree: a client keeps them in memory, and a peer's list may be endless. */
+const MAX_ENTRIES = 1_000_000;
+
+/**
+ * Lists a directory that a `FilesApp` with `list: true` serves, in no particular order. Entries are
+ * yielded as they arrive and not kept, so a list may have any length.
+ *
+ * A client opens a connection for it, which is closed at the end. A connection is in use until
+ * then: open another one to download what is listed, or collect the entries first
+ * (`Array.fromAsync`). Leaving the loop early closes it, unless all of the list has arrived. Each
+ * iteration makes a new request.
+ *
+ * @param from Where the directory is.
+ * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
+ * @param options A signal that aborts the list with its reason.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {RangeError} if the path does not end with `/`.
+ * @throws {TransferError} during iteration: if the response is not a list, or has an entry that
+ * has a bad name, kind, size or time.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp } from "@degu/degu/files";
+ * import { fileUri, listDirectory } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.writeTextFile(`${dir}/a b.txt`, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
+ * server.serveForever();
+ * for await (const { name, kind, size } of listDirectory(new Client(server.address), fileUri(""))) {
+ *   assertEquals([name, kind, size], ["a b.txt", "file", 5]);
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export function listDirectory(
+  from: Client | Connection,
+  uri: string,
+  options?: RequestOptions,
+): AsyncIterable<DirectoryEntry> {
+  checkDirectoryUri(uri);
+  return iterate(from, options, (route, signal) => {
+    return requestList(route, uri, EntryParser.ofDirectory(), signal);
+  });
+}
+
+/**
+ * Lists everything below a directory that a `FilesApp` with `list: true` serves, in a single request. Each directory comes
+ * before what is in it; there is no other order. Links are not followed, and nothing else that could lead out of the tree.
+ *
+ * The end of the list is seen: if it is cut, even where a connection ends properly, the iteration rejects. A list with
+ * something that the server can't show has an entry of the kind `"other"` for it. At most 1,000,000 entries are listed.
+ *
+ * A client opens a connection for it, which is closed at the end. A connection is in use until then. Leaving the loop early
+ * closes it, unless all of the list has arrived. Each iteration makes a new request.
+ *
+ * @param from Where the directory is.
+ * @param uri The URI of the directory, as `fileUri` returns it for a final `""`; it ends with `/`.
+ * @param options A signal that aborts the list with its reason.
+ * @throws {TypeError} if an argument has the wrong type.
+ * @throws {RangeError} if the URI does not end with `/`.
+ * @throws {TransferError} during iteration: if the response is not a complete list, or has an entry that has a bad path, kind,
+ * size or time, or is in no directory of the list; if it has too many entries.
+ *
+ * @example
+ * ```ts
+ * import { Client, Server } from "@degu/degu";
+ * import { FilesApp, listTree } from "@degu/degu/files";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.mkdir(`${dir}/sub`);
+ * await Deno.writeTextFile(`${dir}/sub/a b.txt`, "hello");
+ * await using server = new Server(["127.0.0.1", 0], new FilesApp(dir, { list: true }));
+ * server.serveForever();
+ *
+ * const paths = [];
+ * for await (const { path } of listTree(new Client(server.address), "/")) paths.push(path.join("/"));
+ * assertEquals(paths, ["sub", "sub/a b.txt"]);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ */
+export function listTree(
+  from: Client | Connection,
+  uri: string,
+  options?: RequestOptions,
+): AsyncIterable<TreeEntry> {
+  checkTreeUri(uri);
+  return iterate(from, options, async function* (route, signal) {
+    const directories = new Set([""]);
+    for await (const entry of requestTree(route, uri, signal)) {
+      const { path, kind } = entry;
+      if (!directories.has(path.slice(0, -1).join("/"))) throw outside(path);
+      if (kind === "directory") directories.add(path.join("/"));
+      yield entry;
+    }
+  });
+}
+
+/**
+ * Checks the URI of a tree: its path ends with a slash, and there is no query.
+ *
+ * @throws {TypeError} if it is not a string.
+ * @throws {RangeError} if it is not a URI, or does not end with `/`.
+ */
+export function checkTreeUri(uri: string): void {
+  checkDirectoryUri(uri);
+  if (!uri.endsWith("/")) throw new RangeError(`uri: must end with "/"; got ${uri}`);
+}
+
+/**
+ * Reads the tree below a directory.
+ *
+ * @param reserved Whether what has a reserved name is in it, as something that is not copied.
+ * @returns Its root.
+ */
+export async function readRemoteTree(
+  route: Route,
+  uri: string,
+  reserved: boolean,
+  signal: AbortSignal,
+): Promise<TreeNode> {
+  const root = TreeNode.root();
+  for await (
+    const { path, name, kind, size, modified, reason } of requestTree(route, uri, signal)
+  ) {
+    let parent: TreeNode | null = root;
+    for (let depth = 0; depth < path.length - 1; depth++) {
+      parent = parent?.get(path[depth]!) ??
+        null;
+    }
+    if (parent?.kind !== "directory") throw outside(path);
+    const time = modified.getTime();
+    const isReserved = reason !== "name" && isReservedName(name);
+    if (isReserved && !reserved) continue;
+    const node = isReserved
+      ? new TreeNode(parent, name, "other", 0, time, "reserved")
+      : new TreeNode(parent, name, kind, kind === "file" ? size : 0, time, reason ?? null);
+    if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
+  }
+  return root;
+}
+
+/** Reads the names in a directory. */
+export async function readRemoteNames(
+  route: Route,
+  uri: string,
+  signal: AbortSignal,
+): Promise<Set<string>> {
+  const names = new Set<string>();
+  for await (const { name } of requestList(route, uri, EntryParser.ofDirectory(), signal)) {
+    if (names.size === MAX_ENTRIES) throw badList(`it has more than ${MAX_ENTRIES} entries`);
+    names.add(name);
+  }
+  return names;
+}
+
+function outside(path: readonly string[]): TransferError {
+  const text = JSON.stringify(path.join("/"));
+  return badList(`${text} is in no directory that was listed before`);
+}
+
+async function* requestTree(
+  route: Route,
+  uri: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<TreeEntry, void, void> {
+  let count = 0;
+  for await (const entry of requestList(route, `${uri}?tree`, EntryParser.ofTree(), signal)) {
+    if (++count > MAX_ENTRIES) {
+      throw new TransferError(
+        "BAD_LIST",
+        `${uri} has more than ${MAX_ENTRIES} files and directories below it; name smaller parts of it`,
+      );
+    }
+    yield entry;
+  }
+}
+
+/** Checks the arguments now, rather than at the first iteration. */
+function iterate<Entry>(
+  from: Client | Connection,
+  options: RequestOptions | undefined,
+  list: (route: Route, signal: AbortSignal | undefined) => AsyncGenerator<Entry, void, void>,
+): AsyncIterable<Entry> {
+  const signal = requestSignal(options);
+  const makeRoute = () => new Route("from", from, signal);
+  makeRoute()[Symbol.dispose]();
+  return {
+    async *[Symbol.asyncIterator]() {
+      using route = makeRoute();
+      yield* list(route, signal);
+    },
+  };
+}
+
+async function* requestList<Entry extends DirectoryEntry>(
+  route: Route,
+  uri: string,
+  parser: EntryParser<Entry>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Entry, void, void> {
+  signal?.throwIfAborted();
+  const response = await route.request("GET", uri, {});
+  await checkListResponse(route, response, uri);
+  for await (const piece of response.body!.readable) {
+    for (const entry of parser.push(piece)) {
+      yield entry;
+      signal?.throwIfAborted();
+    }
+  }
+  parser.end();
+}
+
+async function checkListResponse(route: Route, response: Response, uri: string): Promise<void> {
+  const { status, headers, body } = response;
+  const [type = ""] = `${headers["content-type"] ?? ""}`.split(";");
+  if (status === 200 && body !== null && type.trim() === "application/json") return;
+  await route.discard(response);
+  if (status !== 200) throw statusError("GET", uri, response, "list");
+  const problem =
+    "the response is not a directory listing; the server needs a FilesApp with list: true";
+  throw unexpectedResponse("GET", uri, problem);
+}

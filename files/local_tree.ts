@@ -1,0 +1,642 @@
+/**
+ * Trees on the disks of this device: listing one, placing files in it, and removing what is in it.
+ *
+ * Operations on paths are synchronous, which takes a fifth of the time of asynchronous ones, in turns of a few
+ * milliseconds: connections and timers of the program wait no longer than that.
+ *
+ * A directory may be exchanged for a link at any time. So no path is relied on for longer than a turn: before something is
+ * placed or removed the real path of its directory is compared with what it has to be, and after the last one again.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { Turns } from "../disk/turns.ts";
+import { MAX_PATH_BYTES } from "./entries.ts";
+import { isName } from "./file_name.ts";
+import { inUse, partPath } from "./part_file.ts";
+import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
+import { TransferError } from "./transfer_error.ts";
+import { type Copy, existsAlready, fold, inTheWay, type Obstacle, show, TreeNode } from "./tree.ts";
+import { removeUnlocked } from "./unfinished.ts";
+
+/** Deno's replacement for bytes that are not UTF-8. */
+const NOT_UTF8 = "\ufffd";
+/** A directory whose own entry has more bytes than this is listed by another thread. */
+const LARGE_DIRECTORY_BYTES = 65536;
+const ALL_READ = 0o444;
+const ALL_SEARCH = 0o111;
+
+/**
+ * Lists a tree. Links are not followed, but for the root, which may be one.
+ *
+ * @param root The path of the directory.
+ * @param reserved Whether what has a reserved name is in it, as something that is not copied.
+ * @throws {Deno.errors.NotFound} if there is none; `Deno.errors.NotADirectory` if it is something else.
+ */
+export async function readLocalTree(
+  root: string,
+  reserved: boolean,
+  signal: AbortSignal,
+): Promise<TreeNode> {
+  const turns = new Turns();
+  const tree = TreeNode.root();
+  const info = Deno.statSync(root);
+  if (!info.isDirectory) {
+    throw new Deno.errors.NotADirectory(`dir: ${root} is not a directory`);
+  }
+  const open = [{ node: tree, path: prefixOf(root), bytes: 0, names: await namesIn(root, info) }];
+  for (let directory; (directory = open.at(-1)) !== undefined;) {
+    if (turns.isOver) {
+      await turns.next(root);
+      signal.throwIfAborted();
+    }
+    const name = directory.names.pop();
+    if (name === undefined) {
+      open.pop();
+      continue;
+    }
+    const { node: parent, path } = directory;
+    const add = (
+      kind: TreeNode["kind"],
+      info: Deno.FileInfo | null,
+      reason?: TreeNode["reason"],
+    ) => {
+      const time = info?.mtime?.getTime() ?? 0;
+      const size = kind === "file" ? info!.size : 0;
+      const node = new TreeNode(parent, name, kind, size, Number.isNaN(time) ? 0 : time, reason);
+      parent.add(node);
+      return node;
+    };
+    if (isReservedName(name)) {
+      if (reserved) add("other", null, "reserved");
+      continue;
+    }
+    const bytes = directory.bytes + Buffer.byteLength(name) + 1;
+    const info = lookAt(path + name);
+    if (info === null || info === "too long") {
+      // It has vanished, unless no path leads to it.
+      if (info !== null || name.includes(NOT_UTF8)) add("other", null, "name");
+    } else if (info === "unreadable") {
+      add("other", null, "unreadable");
+    } else if (info.isSymlink) {
+      add("other", info, "link");
+    } else if (!info.isFile && !info.isDirectory) {
+      add("other", info, "special");
+    } else if (bytes - 1 > MAX_PATH_BYTES || !isName(name) || parent.get(name) !== null) {
+      // The second of two names that look the same isn't UTF-8.
+      add("other", info, "name");
+    } else if (info.isFile) {
+      if (isReadable(path + name, info)) add("file", info);
+      else add("other", info, "unreadable");
+    } else {
+      const names = await namesOrReason(path + name, info);
+      if (typeof names === "string") add("other", info, names);
+      else if (names !== null) {
+        open.push({ node: add("directory", info), path: `${path}${name}/`, bytes, names });
+      }
+    }
+  }
+  return tree;
+}
+
+/** The metadata of what has a path; `null` if nothing has. */
+function lookAt(path: string): Deno.FileInfo | "too long" | "unreadable" | null {
+  try {
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (isMissing(error)) return null;
+    const { code } = error as { code?: unknown };
+    if (code === "ENAMETOOLONG") return "too long";
+    if (code === "EACCES" || code === "EPERM" || code === "EIO") return "unreadable";
+    throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory ||
+    (error as { code?: unknown } | null)?.code === "ENOTDIR";
+}
+
+function isReadable(path: string, { mode }: Deno.FileInfo): boolean {
+  if (mode === null || (mode & ALL_READ) === ALL_READ) return true;
+  try {
+    Deno.openSync(path, { read: true }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function namesIn(path: string, { size }: Deno.FileInfo): Promise<string[]> {
+  if (size <= LARGE_DIRECTORY_BYTES) return Array.from(Deno.readDirSync(path), ({ name }) => name);
+  return await Array.fromAsync(Deno.readDir(path), ({ name }) => name);
+}
+
+/** The names in a directory; `null` if it is gone. */
+async function namesOrReason(
+  path: string,
+  info: Deno.FileInfo,
+): Promise<string[] | "unreadable" | "name" | null> {
+  try {
+    const names = await namesIn(path, info);
+    // The names can be read, but what they lead to perhaps not.
+    if (((info.mode ?? ALL_SEARCH) & ALL_SEARCH) !== ALL_SEARCH) Deno.lstatSync(`${path}/.`);
+    return names;
+  } catch (error) {
+    if (isMissing(error)) return null;
+    return (error as { code?: unknown }).code === "ENAMETOOLONG" ? "name" : "unreadable";
+  }
+}
+
+/** A small file that has arrived, and was verified. */
+export interface Arrived {
+  readonly copy: Copy;
+  readonly content: Uint8Array;
+  readonly modified: Date;
+  /** Of the content, if it was compared. */
+  readonly sha256: string | null;
+}
+
+/** A part of a small file, locked. */
+interface Part {
+  readonly copy: Copy;
+  readonly path: string;
+  readonly file: Deno.FsFile;
+  /** Whether it has the name of its file. */
+  isPlaced: boolean;
+}
+
+/** How many files of a batch are placed between two looks at the real path of their directory. */
+const AT_A_TIME = 64;
+const KEPT_BITS = 0o777;
+const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
+
+/** The target of a download: files are placed in it, and what is in it is removed. */
+export class LocalTarget {
+  readonly #dir: string;
+  readonly #replace: boolean;
+  readonly #signal: AbortSignal;
+  #root: string | null;
+  #newMode: number | null = null;
+
+  /** Changes nothing yet. */
+  constructor(dir: string, replace: boolean, signal: AbortSignal) {
+    this.#dir = dir;
+    this.#replace = replace;
+    this.#signal = signal;
+    this.#root = realPathOf(dir);
+  }
+
+  /** Its real path; before it exists the one that was given. */
+  get root(): string {
+    return this.#root ?? this.#dir;
+  }
+
+  /** Lists it; `null` if it does not exist. */
+  async read(): Promise<TreeNode | null> {
+    return this.#root === null ? null : await readLocalTree(this.#root, false, this.#signal);
+  }
+
+  /** Makes the directory if it is missing. */
+  begin(): void {
+    if (this.#root === null) {
+      Deno.mkdirSync(this.#dir, { recursive: true });
+      this.#root = Deno.realPathSync(this.#dir);
+    }
+    this.#newMode = newModeIn(this.#root);
+  }
+
+  /** The path of a node of the source, once it is here. */
+  pathOf(node: TreeNode): string {
+    return prefixOf(this.root) + node.path.join("/");
+  }
+
+  /** The path where the part of a file is kept. */
+  partOf(node: TreeNode): string {
+    return partPath(this.pathOf(node));
+  }
+
+  /**
+   * Makes a directory, and those that it is in; none of them may be a link.
+   *
+   * @param changed Gets the directories that have a new entry.
+   */
+  makeDirectory(node: TreeNode, changed: Set<string>): void {
+    const path = node.parent === null ? this.root : this.pathOf(node);
+    if (isReal(path)) return;
+    if (node.parent === null) {
+      throw new TransferError(
+        "CONFLICT",
+        `${this.root} was removed, or leads to another place now`,
+      );
+    }
+    this.makeDirectory(node.parent, changed);
+    try {
+      Deno.mkdirSync(path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+      const info = Deno.lstatSync(path);
+      if (!info.isDirectory) throw inTheWay(node, kindOf(info));
+    }
+    changed.add(path.slice(0, path.lastIndexOf("/")) || "/");
+    changed.add(path);
+  }
+
+  /**
+   * Places small files: each is written to a part, synced, and renamed.
+   *
+   * @returns For each of them the reason why it was not placed, or `null`.
+   * @throws {TransferError} if the disk is full; the reason of the signal.
+   */
+  async place(files: readonly Arrived[]): Promise<unknown[]> {
+    const errors = new Map<Copy, unknown>();
+    const changed = new Set<string>();
+    const turns = new Turns();
+    const parts: Part[] = [];
+    try {
+      let directory: TreeNode | null = null;
+      for (const { copy, content, modified } of files) {
+        if (turns.isOver) {
+          await turns.next(this.root);
+          this.#signal.throwIfAborted();
+          directory = null;
+        }
+        const { node } = copy;
+        try {
+          if (directory !== node.parent) this.makeDirectory(node.parent!, changed);
+          directory = node.parent;
+          parts.push(this.#write(copy, content, modified));
+        } catch (error) {
+          directory = null;
+          errors.set(copy, this.#explain(error, copy));
+        }
+      }
+      await Promise.all(parts.map(async ({ copy, file }) => {
+        await file.sync().catch((error) => errors.set(copy, this.#explain(error, copy)));
+      }));
+      this.#signal.throwIfAborted();
+      await turns.next(this.root);
+      for (let start = 0, stop; start < parts.length; start = stop) {
+        const { parent } = parts[start]!.copy.node;
+        stop = start + 1;
+        while (stop < parts.length && stop - start < AT_A_TIME) {
+          if (parts[stop]!.copy.node.parent !== parent) break;
+          stop++;
+        }
+        this.#rename(parts.slice(start, stop), errors, changed);
+        if (turns.isOver) await turns.next(this.root);
+      }
+    } finally {
+      for (const part of parts) discard(part);
+    }
+    await syncAll(changed);
+    return files.map(({ copy }) => errors.get(copy) ?? null);
+  }
+
+  /** Writes a part. */
+  #write(copy: Copy, content: Uint8Array, modified: Date): Part {
+    const path = this.partOf(copy.node);
+    const file = openPart(path, this.pathOf(copy.node));
+    try {
+      for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
+      file.utimeSync(new Date(), modified);
+      return { copy, path, file, isPlaced: false };
+    } catch (error) {
+      discard({ copy, path, file, isPlaced: false });
+      throw error;
+    }
+  }
+
+  /** Renames parts of one directory, in one turn. */
+  #rename(parts: readonly Part[], errors: Map<Copy, unknown>, changed: Set<string>): void {
+    const directory = this.#directoryOf(parts[0]!.copy.node);
+    const isSafe = isReal(directory);
+    for (const part of parts) {
+      const { copy, path } = part;
+      if (errors.has(copy)) continue;
+      try {
+        if (!isSafe) throw moved(directory);
+        this.#giveName(copy, path);
+        part.isPlaced = true;
+      } catch (error) {
+        errors.set(copy, this.#explain(error, copy));
+      }
+    }
+    changed.add(directory);
+    if (isReal(directory)) return;
+    for (const { copy } of parts) errors.set(copy, moved(directory));
+  }
+
+  #directoryOf({ parent }: TreeNode): string {
+    return parent!.parent === null ? this.root : this.pathOf(parent!);
+  }
+
+  /**
+   * Gives a complete part the name of its file, after what is in its way has gone.
+   *
+   * @returns What was removed, innermost first.
+   */
+  placePart(copy: Copy, part: string, way: Obstacle | null): readonly TreeNode[] {
+    const { node } = copy;
+    let removed: readonly TreeNode[] = [];
+    if (way?.kind === "file") {
+      removed = [this.#removeFile(way.node)];
+      this.makeDirectory(node.parent!, new Set());
+    }
+    const directory = this.#directoryOf(node);
+    if (!isReal(directory)) throw moved(directory);
+    if (copy.obstacle?.kind === "directory") {
+      this.#removeTree(copy.obstacle);
+      removed = copy.obstacle.nodes;
+    }
+    this.#giveName(copy, part);
+    if (!isReal(directory)) throw moved(directory);
+    return removed;
+  }
+
+  /** Synced to the disk: the directory of a file, and all those that it is in. */
+  async syncAbove(node: TreeNode): Promise<void> {
+    const directories = new Set([this.root]);
+    for (let { parent } = node; parent !== null && parent.parent !== null; { parent } = parent) {
+      directories.add(this.pathOf(parent));
+    }
+    await syncAll(directories);
+  }
+
+  /** Renames a part, whose directory was checked in the same turn. */
+  #giveName({ node, obstacle }: Copy, part: string): void {
+    const path = this.pathOf(node);
+    const info = lookAt(path);
+    if (typeof info === "string") {
+      throw new Deno.errors.PermissionDenied(`${path} can't be looked at`);
+    }
+    if (info?.isFile && !this.#replace) throw existsAlready(node);
+    if (info !== null && !info.isFile && !(info.isSymlink && obstacle?.kind === "link")) {
+      throw inTheWay(node, kindOf(info));
+    }
+    const mode = info?.isFile ? info.mode === null ? null : info.mode & KEPT_BITS : this.#newMode;
+    if (mode !== null && mode !== 0o600) Deno.chmodSync(part, mode);
+    if (this.#replace || info !== null) Deno.renameSync(part, path);
+    else nameAnew(part, path, node);
+  }
+
+  /** What has the path of a node now: as the target would list it; `null` if nothing has. */
+  look(node: TreeNode): TreeNode | null {
+    const path = this.pathOf(node);
+    const info = lookAt(path);
+    if (info === null) return null;
+    if (typeof info === "string") {
+      return new TreeNode(null, node.name, "other", 0, 0, "unreadable");
+    }
+    const { kind, reason } = kindOf(info);
+    return new TreeNode(null, node.name, kind, info.size, info.mtime?.getTime() ?? 0, reason);
+  }
+
+  /** The names in a directory of the target. */
+  names(path: readonly string[]): Set<string> {
+    const directory = [this.root, ...path].join("/");
+    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => name));
+  }
+
+  /** Removes a file or an empty directory of the target, unless it is something else by now. */
+  remove(node: TreeNode): void {
+    const directory = this.#directoryOf(node);
+    if (!isReal(directory)) throw moved(directory);
+    if (node.kind === "directory") this.#removeDirectory(node);
+    else this.#removeFile(node);
+  }
+
+  /** Makes a directory in the place of what is in its way. */
+  replaceByDirectory(node: TreeNode, obstacle: Obstacle): readonly TreeNode[] {
+    const directory = this.#directoryOf(node);
+    if (!isReal(directory)) throw moved(directory);
+    const path = this.pathOf(node);
+    if (obstacle.kind === "file") this.#removeFile(obstacle.node);
+    else if (Deno.lstatSync(path).isSymlink) Deno.removeSync(path);
+    this.makeDirectory(node, new Set());
+    return obstacle.kind === "file" ? [obstacle.node] : [];
+  }
+
+  /** Removes a file that is as it was listed, or was replaced by another one. */
+  #removeFile(node: TreeNode): TreeNode {
+    const path = this.pathOf(node);
+    const info = Deno.lstatSync(path);
+    if (!info.isFile) throw changedAt(path);
+    Deno.removeSync(path);
+    return node;
+  }
+
+  #removeDirectory(node: TreeNode): void {
+    const path = this.pathOf(node);
+    if (!Deno.lstatSync(path).isDirectory) throw changedAt(path);
+    removeParts(path);
+    Deno.removeSync(path);
+  }
+
+  /** Removes a directory and everything in it, if that is what was listed. */
+  #removeTree({ nodes }: Obstacle & { kind: "directory" }): void {
+    const listed = new Set(nodes);
+    for (const node of nodes) {
+      const path = this.pathOf(node);
+      const info = Deno.lstatSync(path);
+      const isSame = node.kind === "directory"
+        ? info.isDirectory
+        : info.isFile && info.size === node.size && info.mtime?.getTime() === node.modified;
+      if (!isSame) throw changedAt(path);
+      if (node.kind !== "directory") continue;
+      for (const { name } of Deno.readDirSync(path)) {
+        const child = node.get(name);
+        if (child !== null ? !listed.has(child) : !isReservedName(name)) throw changedAt(path);
+      }
+      checkParts(path);
+    }
+    for (const node of nodes) {
+      if (node.kind === "directory") this.#removeDirectory(node);
+      else Deno.removeSync(this.pathOf(node));
+    }
+  }
+
+  /** An error of the disk, for one file; throws what is so for all of them. */
+  #explain(error: unknown, { node }: Copy): unknown {
+    const { code } = error as { code?: unknown };
+    if (FULL.has(code)) throw diskFull(this.root, error);
+    const isPlain = error instanceof Error && !(error instanceof TransferError);
+    if (isPlain && !error.message.includes(node.name)) {
+      error.message = `${show(node.path)}: ${error.message}`;
+    }
+    return error;
+  }
+}
+
+/** Syncs directories to the disk, at the same time. */
+export async function syncAll(directories: Iterable<string>): Promise<void> {
+  await Promise.all(Array.from(directories, syncIfPossible));
+}
+
+function diskFull(root: string, cause: unknown): TransferError {
+  return new TransferError(
+    "DISK_FULL",
+    `${root}: there is no space left on this device, or its quota is exceeded; free some and call ` +
+      "again to continue",
+    { cause },
+  );
+}
+
+function realPathOf(path: string): string | null {
+  try {
+    return Deno.realPathSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/** Whether a path leads to a directory, and not through a link. */
+export function isReal(path: string): boolean {
+  try {
+    const real = Deno.realPathSync(path);
+    // A file system that ignores case may give another spelling.
+    return real === path || fold(real) === fold(path);
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+function moved(directory: string): TransferError {
+  return new TransferError(
+    "CONFLICT",
+    `${directory} was removed meanwhile, or is reached by a symbolic link, which is not followed`,
+  );
+}
+
+function changedAt(path: string): TransferError {
+  return new TransferError(
+    "CHANGED",
+    `${path} is not what it was when it was listed, so nothing of it is removed; call again`,
+  );
+}
+
+/** How something is listed. */
+function kindOf(info: Deno.FileInfo): { kind: TreeNode["kind"]; reason: TreeNode["reason"] } {
+  if (info.isFile) return { kind: "file", reason: null };
+  if (info.isDirectory) return { kind: "directory", reason: null };
+  return { kind: "other", reason: info.isSymlink ? "link" : "special" };
+}
+
+/** The mode of new files, which reading the umask itself would need a permission for. */
+function newModeIn(directory: string): number | null {
+  const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
+  const path = `${prefixOf(directory)}.${digits}${PART_SUFFIX}`;
+  using file = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });
+  try {
+    const { mode } = file.statSync();
+    return mode === null ? null : mode & KEPT_BITS;
+  } finally {
+    Deno.removeSync(path);
+  }
+}
+
+/** Creates and locks a part that only this user can read; one that nobody holds any more is removed. */
+function openPart(path: string, target: string): Deno.FsFile {
+  for (let attempt = 0;; attempt++) {
+    try {
+      const file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+      if (tryLock(file)) return file;
+      file.close();
+      throw inUse(target);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists) || attempt === 1) throw error;
+      removePart(path, target);
+    }
+  }
+}
+
+function tryLock(file: Deno.FsFile): boolean {
+  try {
+    return file.tryLockSync(true);
+  } catch {
+    // Some file systems have no locks.
+    return true;
+  }
+}
+
+/** Removes a part that nobody holds, with what belongs to it. */
+function removePart(path: string, target: string): void {
+  if (Deno.lstatSync(path).isFile && !removeUnlocked(path)) throw inUse(target);
+  for (const suffix of ["", ".new", ".json", ".json.tmp"]) {
+    try {
+      Deno.removeSync(path + suffix);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+/** Closes a part, and removes it if it was not renamed. */
+function discard({ path, file, isPlaced }: Part): void {
+  try {
+    if (!isPlaced) Deno.removeSync(path);
+  } catch {
+    // The error that made it superfluous is the one to report.
+  } finally {
+    file.close();
+  }
+}
+
+/** Gives a part a name that nothing has. */
+function nameAnew(part: string, path: string, node: TreeNode): void {
+  try {
+    Deno.linkSync(part, path);
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) throw existsAlready(node);
+    // There are file systems without hard links. That nothing has the name was seen just now.
+    return Deno.renameSync(part, path);
+  }
+  Deno.removeSync(part);
+}
+
+/** Parts and reserved directories in a directory. */
+function reservedIn(directory: string): string[] {
+  return Array.from(Deno.readDirSync(directory), ({ name }) => name).filter(isReservedName);
+}
+
+/** Checks that nobody holds a part in a directory. */
+function checkParts(directory: string): void {
+  for (const name of reservedIn(directory)) {
+    const path = `${directory}/${name}`;
+    if (!name.endsWith(PART_SUFFIX) || !Deno.lstatSync(path).isFile) continue;
+    using file = Deno.openSync(path, { write: true });
+    if (!tryLock(file)) throw inUse(path);
+  }
+}
+
+/** Removes the parts in a directory that nobody holds. */
+function removeParts(directory: string): void {
+  for (const name of reservedIn(directory)) {
+    const path = `${directory}/${name}`;
+    const info = lookAt(path);
+    if (info === null || typeof info === "string") continue;
+    if (info.isDirectory && !isPartName(name)) {
+      for (const { name } of Deno.readDirSync(path)) {
+        if (!removeUnlocked(`${path}/${name}`)) throw held(`${path}/${name}`);
+      }
+      Deno.removeSync(path);
+    } else if (info.isDirectory) {
+      continue;
+    } else if (name.endsWith(PART_SUFFIX) && info.isFile) {
+      if (!removeUnlocked(path)) throw held(path);
+    } else {
+      Deno.removeSync(path);
+    }
+  }
+}
+
+function held(path: string): TransferError {
+  return new TransferError(
+    "IN_USE",
+    `${path} is the part of a transfer that is in progress, so its directory stays; call again later`,
+  );
+}

@@ -1,0 +1,595 @@
+/**
+ * Trees of files: what is in one, how two of them differ, and what makes one the copy of the other. No input, no output.
+ *
+ * A tree is held as nodes rather than entries with whole paths: a list may have a million of them.
+ *
+ * @module
+ */
+
+import { quote } from "../base/errors.ts";
+import type { DirectoryEntry, TreeEntry } from "./entries.ts";
+import type { TransferResult } from "./options.ts";
+import { TransferError } from "./transfer_error.ts";
+
+/** What is at both ends of a transfer, and how it is made the same. */
+export interface TreeOptions {
+  /**
+   * What makes a file unchanged, so that it is not copied:
+   *
+   * - `"time"`: size and modification time; a difference that one of the file systems can't store is none.
+   * - `"digest"`: size and SHA-256; a difference in time alone is left as it is.
+   * - `"nothing"`: every file is copied.
+   *
+   * @default {"time"}
+   */
+  compare?: "time" | "digest" | "nothing" | undefined;
+  /**
+   * Whether to replace files of the target that differ. With `false` they fail, each alone, but for those with the same content.
+   *
+   * @default {true}
+   */
+  replace?: boolean | undefined;
+  /**
+   * Whether to delete at the target what the source does not have, after everything has been copied. It is deleted only if the
+   * source's list is complete and not empty, and no file has failed.
+   *
+   * @default {false}
+   */
+  delete?: boolean | undefined;
+  /**
+   * Whether to only report what would be done.
+   *
+   * @default {false}
+   */
+  dryRun?: boolean | undefined;
+  /**
+   * Called once for each path, parents first, with the source's entry if there is one; `false` excludes it with everything below
+   * it, as if it were at neither end.
+   */
+  filter?: ((entry: TreeEntry) => boolean) | undefined;
+  /**
+   * How many connections of a client are used at a time, 1 to 64; each is opened when it is needed. A connection is
+   * used alone.
+   *
+   * @default {4}
+   */
+  connections?: number | undefined;
+  /**
+   * Whether to compare the SHA-256 of each file with that of the other end before the file gets its name.
+   *
+   * @default {true}
+   */
+  verify?: boolean | undefined;
+  /** Aborts everything, which rejects with its reason. What is complete stays. */
+  signal?: AbortSignal | undefined;
+  /** Called for each event. */
+  onEvent?: ((event: TreeEvent) => void) | undefined;
+}
+
+/**
+ * What happens while a tree is copied.
+ *
+ * - `"plan"`: once, when both trees have been compared: how many files, and bytes of files, will be copied unless they fail.
+ * - `"progress"`: at most 10 times a second, and at the end: how many of these bytes are at the target.
+ * - `"copied"`, `"unchanged"`, `"skipped"`, `"failed"`: the outcome of a file, or of what is neither a file nor a directory;
+ *   a directory is named only if it has failed. A copied one has the result of its transfer, with `dryRun` as if it were new; a failed
+ *   one is the source's, or `at` the target if it could not be deleted.
+ * - `"deleted"`: a file or directory of the target; what was in a directory comes before it.
+ *
+ * The reason of what was skipped is `"link"`, `"special"` (a pipe, socket or device), or `"reserved"` (the name is that of a
+ * part of a transfer).
+ */
+export type TreeEvent =
+  | { readonly type: "plan"; readonly files: number; readonly bytes: number }
+  | { readonly type: "progress"; readonly bytes: number; readonly total: number }
+  | { readonly type: "copied"; readonly path: readonly string[] } & TransferResult
+  | { readonly type: "unchanged"; readonly path: readonly string[] }
+  | {
+    readonly type: "deleted";
+    readonly path: readonly string[];
+    readonly kind: "file" | "directory";
+  }
+  | { readonly type: "skipped"; readonly path: readonly string[]; readonly reason: string }
+  | {
+    readonly type: "failed";
+    readonly path: readonly string[];
+    readonly error: unknown;
+    readonly at: "source" | "target";
+  };
+
+/** What was done to a tree. */
+export interface TreeResult {
+  /** Files that were copied. */
+  readonly files: number;
+  /** Bytes that this call has transferred for them; with `dryRun` the sum of their sizes. */
+  readonly bytes: number;
+  /** Files that were the same at both ends. */
+  readonly unchanged: number;
+  /** Files and directories of the target that were deleted. */
+  readonly deleted: number;
+  /** What is neither a file nor a directory, or has a reserved name. */
+  readonly skipped: number;
+  /** What could not be copied or deleted. */
+  readonly failed: number;
+  /**
+   * Why what the source does not have was not deleted at the end, with `delete`:
+   *
+   * - `"incomplete"`: the source has something that can't be read, or has a name that can't be sent.
+   * - `"failed"`: something could not be copied.
+   * - `"empty"`: the source has nothing, as the directory of a disk that is not mounted.
+   */
+  readonly deletionsKept: "incomplete" | "failed" | "empty" | null;
+}
+
+/** The reasons of entries that are not shown, and of those that are left out here. */
+export type Reason = NonNullable<DirectoryEntry["reason"]> | "reserved";
+
+/** A file, a directory, or something else, and where it is in its tree. */
+export class TreeNode {
+  readonly parent: TreeNode | null;
+  readonly name: string;
+  readonly kind: DirectoryEntry["kind"];
+  readonly size: number;
+  /** In milliseconds since 1970. */
+  readonly modified: number;
+  readonly reason: Reason | null;
+  /** What is in a directory; `null` if nothing is. */
+  children: Map<string, TreeNode> | null = null;
+
+  /** A root has no parent, and no name. */
+  constructor(
+    parent: TreeNode | null,
+    name: string,
+    kind: DirectoryEntry["kind"],
+    size: number,
+    modified: number,
+    reason: Reason | null = null,
+  ) {
+    this.parent = parent;
+    this.name = name;
+    this.kind = kind;
+    this.size = size;
+    this.modified = modified;
+    this.reason = reason;
+  }
+
+  /** Makes the root of a tree. */
+  static root(): TreeNode {
+    return new TreeNode(null, "", "directory", 0, 0);
+  }
+
+  /** The names that lead to it from the root. */
+  get path(): string[] {
+    const path: string[] = [];
+    for (let node: TreeNode = this; node.parent !== null; node = node.parent) path.push(node.name);
+    return path.reverse();
+  }
+
+  /** What users see of it. */
+  get entry(): TreeEntry {
+    const { path, name, kind, size, reason } = this;
+    const modified = new Date(this.modified);
+    return reason === null
+      ? { path, name, kind, size, modified }
+      : { path, name, kind, size, modified, reason: reason === "reserved" ? "name" : reason };
+  }
+
+  /**
+   * Adds an entry.
+   *
+   * @returns False if there is one of this name.
+   */
+  add(node: TreeNode): boolean {
+    // Bytes that are not UTF-8 look like another name.
+    const key = node.reason === "name" ? `\0${node.name}` : node.name;
+    this.children ??= new Map();
+    if (this.children.has(key)) return false;
+    this.children.set(key, node);
+    return true;
+  }
+
+  /** The entry of this name, if that can be used as one. */
+  get(name: string): TreeNode | null {
+    return this.children?.get(name) ?? null;
+  }
+}
+
+const ASCII = /^[\0-\x7f]*$/;
+
+/** Folds a name: names that some file system takes for one are equal then. */
+export function fold(name: string): string {
+  if (ASCII.test(name)) return name.toLowerCase();
+  return name.normalize("NFC").toLowerCase().normalize("NFC");
+}
+
+/** Whether two times are the same, as far as both file systems can store them: FAT cuts them to even seconds. */
+export function isSameTime(one: number, other: number): boolean {
+  const [first, last] = one < other ? [one, other] : [other, one];
+  return last - first < 1 || [1000, 2000].some((unit) => Math.floor(last / unit) * unit === first);
+}
+
+/** A path in a message. */
+export function show(path: readonly string[]): string {
+  return quote(path.join("/"));
+}
+
+/** What is in the way, and goes when what takes its place has arrived. */
+export type Obstacle =
+  | { readonly kind: "link" }
+  | { readonly kind: "file"; readonly node: TreeNode }
+  /** With everything in it, innermost first, and itself. */
+  | { readonly kind: "directory"; readonly node: TreeNode; readonly nodes: readonly TreeNode[] };
+
+/** A file that is to be copied. */
+export interface Copy {
+  /** Of the source. */
+  readonly node: TreeNode;
+  /** What the target has of it. */
+  readonly target: TreeNode | null;
+  readonly obstacle: Obstacle | null;
+}
+
+/** A file that may be another one at the target by another spelling of its path. */
+export interface Doubtful {
+  readonly node: TreeNode;
+  readonly target: TreeNode | null;
+  /** The only other spelling of its path at the target. */
+  readonly alias: TreeNode | null;
+  /** Files of the source that come before it, with what the target has of them. */
+  readonly rivals: readonly Doubtful[];
+  /** The directory, with a file in its way, that it is in. */
+  readonly blocked: Blocked | null;
+}
+
+/** A directory that is to be made. */
+export interface Make {
+  readonly node: TreeNode;
+  readonly obstacle: Obstacle | null;
+}
+
+/** A directory with a file in its way, which goes once the first file of the directory has arrived. */
+export interface Blocked {
+  readonly node: TreeNode;
+  readonly obstacle: Obstacle & { readonly kind: "file" };
+  readonly copies: Copy[];
+  readonly makes: Make[];
+}
+
+/** Something of the target that the source does not have. */
+export interface Deletion {
+  readonly node: TreeNode;
+  /** What the source has by another spelling of the path, or of a path above it. */
+  readonly doubts: readonly TreeNode[];
+}
+
+/** Something that can't be done. */
+export interface Failure {
+  readonly node: TreeNode;
+  readonly error: unknown;
+}
+
+/** What is to be done to make the target like the source. */
+export interface Plan {
+  readonly copies: Copy[];
+  /** Files of equal sizes, whose contents have to be compared. */
+  readonly compares: Copy[];
+  readonly doubtful: readonly Doubtful[];
+  readonly blocked: readonly Blocked[];
+  /** Missing directories, each before what is in it. */
+  readonly makes: readonly Make[];
+  readonly unchanged: TreeNode[];
+  readonly skipped: readonly TreeNode[];
+  readonly failed: Failure[];
+  /** Innermost first. */
+  readonly deletions: readonly Deletion[];
+  /** Directories of the target that stay because of what is in them. */
+  readonly staying: Set<TreeNode>;
+  /** Whether something of the source is not known. */
+  readonly isIncomplete: boolean;
+  /** Whether nothing is left of the source. */
+  readonly isEmpty: boolean;
+}
+
+/** What decides about a plan. */
+export interface PlanRules {
+  readonly compare: "time" | "digest" | "nothing";
+  readonly replace: boolean;
+  readonly delete: boolean;
+  readonly filter: ((entry: TreeEntry) => boolean) | undefined;
+}
+
+/** Compares two trees. */
+export function makePlan(source: TreeNode, target: TreeNode | null, rules: PlanRules): Plan {
+  const planner = new Planner(rules);
+  planner.compare([{ source, target, failure: null, blocked: null }], []);
+  return planner.plan;
+}
+
+/** What both ends have of one path, and what is so for all that is below it. */
+interface Pair {
+  readonly source: TreeNode | null;
+  readonly target: TreeNode | null;
+  /** Why nothing below can be copied; `null` if it can. */
+  failure: unknown;
+  /** The directory, with a file in its way, that it is in. */
+  blocked: Blocked | null;
+}
+
+class Planner {
+  readonly #rules: PlanRules;
+  readonly #doubtful = new Map<TreeNode, Doubtful>();
+  readonly plan = {
+    copies: [] as Copy[],
+    compares: [] as Copy[],
+    doubtful: [] as Doubtful[],
+    blocked: [] as Blocked[],
+    makes: [] as Make[],
+    unchanged: [] as TreeNode[],
+    skipped: [] as TreeNode[],
+    failed: [] as Failure[],
+    deletions: [] as Deletion[],
+    staying: new Set<TreeNode>(),
+    isIncomplete: false,
+    isEmpty: true,
+  };
+
+  constructor(rules: PlanRules) {
+    this.#rules = rules;
+  }
+
+  /**
+   * Compares what is in directories that some file system takes for one: usually one of each end.
+   *
+   * @param doubts What the source has in place of a directory above them, by another spelling.
+   */
+  compare(directories: readonly Pair[], doubts: readonly TreeNode[]): void {
+    for (const all of classesOf(directories)) {
+      const pairs = all.filter((pair) => this.#isIncluded(pair));
+      const wanted = pairs.filter(({ source }) => source !== null);
+      if (wanted.length > 0) this.plan.isEmpty = false;
+      const inside = pairs.filter((pair) => this.#decide(pair, pairs, wanted));
+      const others = wanted.flatMap(({ source }) => source!.kind === "directory" ? [] : source!);
+      if (inside.length > 0) {
+        this.compare(inside, others.length === 0 ? doubts : [...doubts, ...others]);
+      }
+      if (!this.#rules.delete) continue;
+      for (const { source, target } of pairs) {
+        if (source !== null) continue;
+        if (target!.kind === "other") this.#keep(target!);
+        else {
+          const spelled = wanted.map(({ source }) => source!);
+          this.plan.deletions.push({ node: target!, doubts: [...doubts, ...spelled] });
+        }
+      }
+    }
+  }
+
+  /** Asks the filter; what it excludes is at neither end. */
+  #isIncluded({ source, target }: Pair): boolean {
+    const { filter } = this.#rules;
+    const node = source ?? (this.#rules.delete ? target : null);
+    if (filter === undefined || node === null || filter(node.entry)) return true;
+    if (target !== null) this.#keep(target);
+    return false;
+  }
+
+  /** Something of the target stays, and so do the directories that it is in. */
+  #keep(target: TreeNode): void {
+    for (let node = target.parent; node !== null; node = node.parent) {
+      this.plan.staying.add(node);
+    }
+  }
+
+  #fail(node: TreeNode, error: unknown): void {
+    this.plan.failed.push({ node, error });
+  }
+
+  /** Decides what is done about a pair; true if what is in it has to be compared. */
+  #decide(pair: Pair, pairs: readonly Pair[], wanted: readonly Pair[]): boolean {
+    const { source, target } = pair;
+    if (source === null) return target!.kind === "directory";
+    if (source.kind === "other") this.#leaveOut(source);
+    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted);
+    else if (pair.failure !== null) this.#fail(source, below(source, pair.failure));
+    else this.#decideFile(pair, pairs, wanted);
+    return false;
+  }
+
+  #leaveOut(node: TreeNode): void {
+    const { reason } = node;
+    if (reason !== "unreadable" && reason !== "name") return void this.plan.skipped.push(node);
+    this.plan.isIncomplete = true;
+    this.#fail(
+      node,
+      reason === "name"
+        ? new TransferError(
+          "BAD_NAME",
+          `${show(node.path)}: its name can't be sent: it is not UTF-8, or too long; rename it`,
+        )
+        : new TransferError(
+          "UNREADABLE",
+          `${
+            show(node.path)
+          } can't be read where it is; change its permissions, or leave it out by a filter`,
+        ),
+    );
+  }
+
+  #decideDirectory(pair: Pair, wanted: readonly Pair[]): boolean {
+    const { source, target, failure, blocked } = pair;
+    const node = source!;
+    if (failure !== null || target?.kind === "directory") return true;
+    if (target === null) {
+      (blocked ?? this.plan).makes.push({ node, obstacle: null });
+      return true;
+    }
+    const mayGo = this.#rules.delete && this.#rules.replace && wanted.length === 1;
+    if (target.kind === "file" && mayGo) {
+      const obstacle = { kind: "file", node: target } as const;
+      pair.blocked = { node, obstacle, copies: [], makes: [{ node, obstacle }] };
+      this.plan.blocked.push(pair.blocked);
+      return true;
+    }
+    pair.failure = inTheWay(node, target);
+    const { failed, skipped, makes } = this.plan;
+    const before = failed.length + skipped.length;
+    this.compare([{ ...pair, target: null }], []);
+    if (failed.length + skipped.length === before && target.reason === "link" && mayGo) {
+      // Nothing is below it, so that the link is not on the way to anything.
+      makes.push({ node, obstacle: { kind: "link" } });
+    } else {
+      this.#fail(node, pair.failure);
+    }
+    return false;
+  }
+
+  #decideFile(pair: Pair, pairs: readonly Pair[], wanted: readonly Pair[]): void {
+    const { source, target, blocked } = pair;
+    const node = source!;
+    const isAlone = wanted.length === 1 && (target !== null || pairs.length === 1);
+    const isPlain = wanted.every(({ target }) => target !== null);
+    if (!isAlone && !isPlain) {
+      const rivals = wanted.flatMap(({ source }) => this.#doubtful.get(source!) ?? []);
+      const others = pairs.filter(({ source }) => source === null);
+      const alias = others.length === 1 ? others[0]!.target : null;
+      const doubtful = { node, target, alias, rivals, blocked };
+      this.#doubtful.set(node, doubtful);
+      this.plan.doubtful.push(doubtful);
+      return;
+    }
+    if (blocked !== null) return void blocked.copies.push({ node, target: null, obstacle: null });
+    const { kind, reason } = target ?? {};
+    if (kind === "directory" || reason === "link") {
+      const obstacle = this.#obstacleOf(target!, wanted);
+      if (obstacle === null) this.#fail(node, inTheWay(node, target!));
+      else this.plan.copies.push({ node, target: null, obstacle });
+    } else {
+      decideFile(this.plan, node, target, this.#rules);
+    }
+  }
+
+  /** What has to go for a file; `null` if it may not. */
+  #obstacleOf(target: TreeNode, wanted: readonly Pair[]): Obstacle | null {
+    if (!this.#rules.delete || !this.#rules.replace) return null;
+    if (target.kind === "other") return { kind: "link" };
+    const nodes: TreeNode[] = [];
+    const isFree = wanted.length === 1 && this.#collect(target, nodes);
+    return isFree ? { kind: "directory", node: target, nodes } : null;
+  }
+
+  /** Collects a directory of the target, innermost first; false if something in it has to stay. */
+  #collect(node: TreeNode, nodes: TreeNode[]): boolean {
+    for (const child of node.children?.values() ?? []) {
+      const { filter } = this.#rules;
+      if (child.kind === "other" || (filter !== undefined && !filter(child.entry))) return false;
+      if (child.kind === "file") nodes.push(child);
+      else if (!this.#collect(child, nodes)) return false;
+    }
+    nodes.push(node);
+    return true;
+  }
+}
+
+/** Decides about a file of which it is known what the target has of it. */
+export function decideFile(
+  plan: Pick<Plan, "copies" | "compares" | "unchanged" | "failed">,
+  node: TreeNode,
+  target: TreeNode | null,
+  { compare, replace }: Pick<PlanRules, "compare" | "replace">,
+): void {
+  if (target === null) return void plan.copies.push({ node, target, obstacle: null });
+  // Whether an unreadable one is a file only the attempt tells.
+  const isFile = target.kind === "file" || target.reason === "unreadable";
+  if (!isFile) return void plan.failed.push({ node, error: inTheWay(node, target) });
+  const hasSize = target.kind === "file" && target.size === node.size;
+  if (hasSize && compare === "time" && isSameTime(target.modified, node.modified)) {
+    plan.unchanged.push(node);
+  } else if (hasSize && (compare === "digest" || (compare === "time" && !replace))) {
+    if (node.size === 0) plan.unchanged.push(node);
+    else plan.compares.push({ node, target, obstacle: null });
+  } else if (replace) {
+    plan.copies.push({ node, target, obstacle: null });
+  } else {
+    plan.failed.push({ node, error: existsAlready(node) });
+  }
+}
+
+/** The error of a file that may not be replaced. */
+export function existsAlready(node: TreeNode): TransferError {
+  return new TransferError(
+    "CONFLICT",
+    `${
+      show(node.path)
+    }: another file has this name at the target; with replace: true it is replaced`,
+  );
+}
+
+/** The error of two names that are one file at the target. */
+export function sameFile(node: TreeNode, other: TreeNode): TransferError {
+  return new TransferError(
+    "CONFLICT",
+    `${show(node.path)} and ${
+      show(other.path)
+    } are one file at the target, which takes their names ` +
+      "for the same; rename one of them",
+  );
+}
+
+/** The error of what lies below something that failed. */
+export function below(node: TreeNode, cause: unknown): TransferError {
+  return new TransferError(
+    "CONFLICT",
+    `${show(node.path)}: a directory that it is in could not be made at the target`,
+    { cause },
+  );
+}
+
+/** The error of something that can't take the place of something else. */
+export function inTheWay(node: TreeNode, { kind, reason }: Pick<TreeNode, "kind" | "reason">) {
+  const what = kind !== "other"
+    ? `a ${kind}`
+    : reason === "link"
+    ? "a symbolic link, which is not followed,"
+    : reason === "special"
+    ? "a pipe, a socket or a device"
+    : "something that can't be read";
+  const advice = reason === "link"
+    ? "; with delete: true it gives way, but only to a file"
+    : kind !== "other"
+    ? "; with delete: true it gives way, unless something in it has to stay"
+    : "";
+  return new TransferError(
+    "CONFLICT",
+    `${
+      show(node.path)
+    }: ${what} has this name at the target${advice}; remove or rename one of the two`,
+  );
+}
+
+/** What is in directories, in classes of paths that some file system takes for one; those of the source by name. */
+function classesOf(directories: readonly Pair[]): Iterable<Pair[]> {
+  const classes = new Map<string, Pair[]>();
+  const add = (under: Pair, source: TreeNode | null, target: TreeNode | null) => {
+    const { name, reason } = (source ?? target)!;
+    const key = reason === "name" ? `\0${name}` : fold(name);
+    const { failure, blocked } = under;
+    const pair = { source, target, failure, blocked };
+    const members = classes.get(key);
+    if (members === undefined) classes.set(key, [pair]);
+    else members.push(pair);
+  };
+  for (const under of directories) {
+    const { source, target } = under;
+    for (const child of [...source?.children?.values() ?? []].sort(byName)) {
+      add(under, child, child.reason === "name" ? null : target?.get(child.name) ?? null);
+    }
+    for (const child of target?.children?.values() ?? []) {
+      if (child.reason === "name" || !source?.get(child.name)) add(under, null, child);
+    }
+  }
+  return classes.values();
+}
+
+function byName(one: TreeNode, other: TreeNode): number {
+  return one.name < other.name ? -1 : one.name > other.name ? 1 : 0;
+}

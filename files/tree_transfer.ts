@@ -1,0 +1,818 @@
+/**
+ * The copying of trees, the same in both directions: compares both ends, copies what differs over several
+ * connections, deletes what is superfluous, and reports all of it.
+ *
+ * What is so for one file fails alone; what is so for all of them rejects the whole: the peer is gone, a disk is full, the
+ * signal is aborted, a callback throws.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import type { BodyOut } from "../base/body/bodies.ts";
+import { checkBoolean, checkFunction, checkInteger, wrongType } from "../base/checks.ts";
+import { ProtocolError, TlsError } from "../base/errors.ts";
+import { copyOptions } from "../base/options.ts";
+import type { Client, Connection } from "../client.ts";
+import { checkSignal } from "../net/request_signal.ts";
+import { isTransient } from "../net/retry.ts";
+import {
+  BUNDLE_TYPE,
+  BUNDLED_BELOW_BYTES,
+  BundleError,
+  type BundleFormat,
+  BundleParser,
+  DIGEST_ANSWER,
+  formatPaths,
+  type ReceivedRecord,
+} from "./bundle.ts";
+import { fileUri } from "./file_name.ts";
+import { checkTreeUri } from "./list_tree.ts";
+import type { TransferResult } from "./options.ts";
+import { askDigest } from "./remote_digest.ts";
+import { Route } from "./route.ts";
+import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
+import {
+  type Blocked,
+  type Copy,
+  decideFile,
+  type Deletion,
+  existsAlready,
+  makePlan,
+  type Obstacle,
+  type Plan,
+  type PlanRules,
+  sameFile,
+  type TreeEvent,
+  type TreeNode,
+  type TreeOptions,
+  type TreeResult,
+} from "./tree.ts";
+
+/** The options of a transfer, checked and with their defaults. */
+export interface TreeSettings extends PlanRules {
+  readonly dryRun: boolean;
+  readonly verify: boolean;
+  readonly connections: number;
+  readonly onEvent: TreeOptions["onEvent"];
+  /** Aborted by the caller, or by the first error that is so for all. */
+  readonly signal: AbortSignal;
+}
+
+/** What became of a small file: how many bytes it has; what may be better when it is requested again, or alone; or an error. */
+export type Outcome =
+  | { readonly bytes: number; readonly sha256: string | null }
+  | { readonly again: unknown }
+  | { readonly alone: true }
+  | { readonly error: unknown };
+
+/** What differs between a download and an upload. */
+export interface Direction {
+  /** Lists the source. */
+  readSource(route: Route): Promise<TreeNode>;
+  /** Lists the target; `null` if it does not exist. */
+  readTarget(route: Route): Promise<TreeNode | null>;
+  /** Makes the target, or checks that it can be. */
+  begin(route: Route): Promise<void>;
+  /** What has the path of a node of the source at the target, in whatever spelling. */
+  look(route: Route, node: TreeNode): Promise<TreeNode | null>;
+  /** The names in a directory of the target. */
+  names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>>;
+  /** For each of them, whether it has the same content at both ends. */
+  compare(route: Route, copies: readonly Copy[]): Promise<boolean[]>;
+  /** Copies small files; what has no outcome when it rejects may be requested again. */
+  copySmall(
+    route: Route,
+    copies: readonly Copy[],
+    done: (copy: Copy, outcome: Outcome) => void,
+  ): Promise<void>;
+  /**
+   * Copies a single file.
+   *
+   * @param way The file that is in the way of one of its directories.
+   * @param progress Gets how many bytes of it are at the target.
+   */
+  copyAlone(
+    route: Route,
+    copy: Copy,
+    way: Obstacle | null,
+    progress: (bytes: number) => void,
+  ): Promise<TransferResult>;
+  /** Takes a new look at a file that may have changed; rejects if the peer does not answer. */
+  lookAgain(route: Route, copy: Copy): Promise<void>;
+  /** Makes directories, each after those that it is in; for each of them the reason why it was not made, or `null`. */
+  makeDirectories(route: Route, nodes: readonly TreeNode[]): Promise<unknown[]>;
+  /** Makes a directory in the place of a file or a link. */
+  replaceByDirectory(route: Route, node: TreeNode, obstacle: Obstacle): Promise<void>;
+  /** Removes a file or an empty directory of the target. */
+  remove(route: Route, node: TreeNode): Promise<void>;
+  /** Syncs what was removed. */
+  finish(): Promise<void>;
+}
+
+const OPTIONS = [
+  "compare",
+  "replace",
+  "delete",
+  "dryRun",
+  "filter",
+  "connections",
+  "verify",
+  "signal",
+  "onEvent",
+];
+const COMPARES: readonly unknown[] = ["time", "digest", "nothing"];
+const MAX_CONNECTIONS = 64;
+
+/** The most files of a request. */
+const BATCH_FILES = 512;
+/** The most bytes of a request, as far as the list says. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Checks the arguments, and copies a tree.
+ *
+ * @param label The name of the client or connection in errors.
+ */
+export async function transferTree(
+  label: "from" | "to",
+  peer: Client | Connection,
+  dir: string,
+  uri: string,
+  options: TreeOptions,
+  makeDirection: (settings: TreeSettings, lanes: Lanes) => Direction,
+): Promise<TreeResult> {
+  checkTreeUri(uri);
+  if (typeof dir !== "string") throw wrongType("dir", "the path of a directory", dir);
+  if (dir === "" || dir.includes("\0")) {
+    throw new RangeError("dir: must be the path of a directory, without NUL bytes");
+  }
+  const controller = new AbortController();
+  const settings = checkOptions(options, controller.signal);
+  using lanes = new Lanes(label, peer, settings, controller);
+  settings.signal.throwIfAborted();
+  return await new TreeTransfer(settings, lanes, makeDirection(settings, lanes)).run();
+}
+
+function checkOptions(options: TreeOptions, ended: AbortSignal): TreeSettings {
+  const copy = copyOptions(options, OPTIONS);
+  const { compare = "time", filter, onEvent, connections = 4, signal } = copy;
+  const { replace = true, delete: deletes = false, dryRun = false, verify = true } = copy;
+  if (!COMPARES.includes(compare)) {
+    throw new RangeError(`compare: must be "time", "digest" or "nothing"; got ${String(compare)}`);
+  }
+  for (const [name, value] of Object.entries({ replace, delete: deletes, dryRun, verify })) {
+    checkBoolean(name, value);
+  }
+  checkInteger("connections", connections, 1, MAX_CONNECTIONS);
+  for (const [name, value] of Object.entries({ filter, onEvent })) {
+    if (value !== undefined) checkFunction(name, value);
+  }
+  checkSignal(signal);
+  return {
+    compare,
+    replace,
+    delete: deletes,
+    dryRun,
+    verify,
+    connections,
+    filter,
+    onEvent,
+    signal: signal === undefined ? ended : AbortSignal.any([signal, ended]),
+  };
+}
+
+/** Connections that work at the same time, each opened when it is needed. */
+export class Lanes implements Disposable {
+  readonly #controller: AbortController;
+  readonly #routes: Route[];
+
+  /** Opens none yet. */
+  constructor(
+    label: string,
+    peer: Client | Connection,
+    { connections, signal }: TreeSettings,
+    controller: AbortController,
+  ) {
+    const first = new Route(label, peer, signal);
+    const others = first.canReconnect ? connections - 1 : 0;
+    this.#routes = [
+      first,
+      ...Array.from({ length: others }, () => new Route(label, peer, signal)),
+    ];
+    this.#controller = controller;
+  }
+
+  /** The first of them. */
+  get first(): Route {
+    return this.#routes[0]!;
+  }
+
+  /**
+   * Runs jobs, as many at a time as there are connections. The first error aborts all of them.
+   *
+   * @param queues Half of the connections begin with the first, the others with the second.
+   */
+  async run<Job>(
+    queues: readonly [readonly Job[], readonly Job[]],
+    run: (route: Route, job: Job) => Promise<void>,
+  ): Promise<void> {
+    const next = [0, 0] as [number, number];
+    const take = (preferred: 0 | 1): Job | undefined => {
+      const other = (1 - preferred) as 0 | 1;
+      const which = next[preferred] < queues[preferred].length ? preferred : other;
+      return queues[which][next[which]++];
+    };
+    await this.together(this.#routes.map((route, i) => async () => {
+      for (let job; (job = take(i % 2 as 0 | 1)) !== undefined;) await run(route, job);
+    }));
+  }
+
+  /** Runs functions at the same time; the first error aborts all of them, and is thrown when they have ended. */
+  async together<T>(tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
+    let failure: { error: unknown } | null = null;
+    const results = await Promise.all(tasks.map(async (task) => {
+      try {
+        return await task();
+      } catch (error) {
+        failure ??= { error };
+        this.#controller.abort(error);
+        return undefined as T;
+      }
+    }));
+    if (failure !== null) throw (failure as { error: unknown }).error;
+    return results;
+  }
+
+  /** Closes the connections that were opened here. */
+  [Symbol.dispose](): void {
+    for (const route of this.#routes) route[Symbol.dispose]();
+  }
+}
+
+/**
+ * Requests a bundle, and yields its records as they arrive.
+ *
+ * @param task What is done, for the error of a refusal.
+ */
+export async function* requestBundle<R>(
+  route: Route,
+  uri: string,
+  body: BodyOut,
+  format: BundleFormat<R>,
+  task: "get" | "put",
+): AsyncGenerator<ReceivedRecord<R>, void, void> {
+  const response = await route.request("POST", uri, {}, body);
+  const { status, headers } = response;
+  if (status !== 200 || headers["content-type"] !== BUNDLE_TYPE || response.body === null) {
+    await route.discard(response);
+    if (status !== 200) throw statusError("POST", uri, response, task);
+    const problem = "the response is not a bundle; the server needs a FilesApp of this version";
+    throw unexpectedResponse("POST", uri, problem);
+  }
+  const parser = new BundleParser(format);
+  try {
+    for await (const piece of response.body.readable) yield* parser.push(piece);
+    parser.end();
+  } catch (error) {
+    if (!(error instanceof BundleError)) throw error;
+    const problem = `the response is not a bundle: ${error.message}`;
+    throw unexpectedResponse("POST", uri, problem, { cause: error });
+  }
+}
+
+/** Bytes of a local file that are hashed at a time. */
+const PIECE_BYTES = 524288;
+
+/**
+ * Compares the contents of files here and at the other end.
+ *
+ * @param copies Small ones, or a single one.
+ * @param pathOf The path of each of them here.
+ * @returns For each whether they are known to be the same.
+ */
+export async function compareContents(
+  route: Route,
+  uri: string,
+  copies: readonly Copy[],
+  pathOf: (node: TreeNode) => string,
+  signal: AbortSignal,
+): Promise<boolean[]> {
+  const [first] = copies;
+  if (copies.length === 1 && !isSmall(first!)) {
+    const { node } = first!;
+    const ours = await digestHere(pathOf(node), signal);
+    if (ours === null) return [false];
+    try {
+      const { sha256 } = await askDigest(route, `${uri}${fileUri(...node.path).slice(1)}`);
+      return [sha256 === ours];
+    } catch (error) {
+      if (!(error instanceof TransferError) || endsAll(error) || !route.isUsable) throw error;
+      return [false];
+    }
+  }
+  const same: boolean[] = [];
+  const body = formatPaths(copies.map(({ node }) => node.path));
+  const records = requestBundle(route, `${uri}?bundle=digest`, body, DIGEST_ANSWER, "get");
+  for await (const { record } of records) {
+    const copy = copies[same.length];
+    if (copy === undefined) break;
+    const ours = record.status === 200 ? await digestHere(pathOf(copy.node), signal) : null;
+    same.push(ours !== null && "sha256" in record && record.sha256 === ours);
+  }
+  return same;
+}
+
+/** The SHA-256 of a file of this device; `null` if it can't be read. */
+async function digestHere(path: string, signal: AbortSignal): Promise<string | null> {
+  const hash = createHash("sha256");
+  try {
+    const info = Deno.lstatSync(path);
+    if (!info.isFile) return null;
+    if (info.size < BUNDLED_BELOW_BYTES) return hash.update(Deno.readFileSync(path)).digest("hex");
+    using file = await Deno.open(path);
+    const buffer = new Uint8Array(PIECE_BYTES);
+    for (let count; (count = await file.read(buffer)) !== null;) {
+      signal.throwIfAborted();
+      hash.update(buffer.subarray(0, count));
+    }
+    return hash.digest("hex");
+  } catch {
+    signal.throwIfAborted();
+    return null;
+  }
+}
+
+/** The minimum time between two reports of progress. */
+const INTERVAL_MILLISECONDS = 100;
+
+/** Counts what happens, and calls back. */
+class Report {
+  readonly #onEvent: TreeOptions["onEvent"];
+  readonly #signal: AbortSignal;
+  readonly counts = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
+  total = 0;
+  #bytes = 0;
+  #reportedAt = performance.now();
+
+  constructor({ onEvent, signal }: TreeSettings) {
+    this.#onEvent = onEvent;
+    this.#signal = signal;
+  }
+
+  event(event: TreeEvent): void {
+    // After an error nothing more is reported.
+    this.#signal.throwIfAborted();
+    this.#onEvent?.(event);
+  }
+
+  plan(files: number, bytes: number): void {
+    this.total = bytes;
+    this.event({ type: "plan", files, bytes });
+  }
+
+  copied(node: TreeNode, result: TransferResult): void {
+    this.counts.files++;
+    this.counts.bytes += result.bytes;
+    this.event({ type: "copied", path: node.path, ...result });
+  }
+
+  unchanged(node: TreeNode): void {
+    this.counts.unchanged++;
+    this.event({ type: "unchanged", path: node.path });
+  }
+
+  skipped(node: TreeNode): void {
+    this.counts.skipped++;
+    this.event({ type: "skipped", path: node.path, reason: node.reason! });
+  }
+
+  failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
+    this.counts.failed++;
+    this.event({ type: "failed", path: node.path, error, at });
+  }
+
+  deleted(nodes: readonly TreeNode[]): void {
+    for (const node of nodes) {
+      this.counts.deleted++;
+      const kind = node.kind === "directory" ? "directory" : "file";
+      this.event({ type: "deleted", path: node.path, kind });
+    }
+  }
+
+  /** Counts how much of a file is at the target; call it with more and more of it, and with 0 if it has failed. */
+  meter({ size }: TreeNode): (bytes: number) => void {
+    let counted = 0;
+    return (bytes) => {
+      const now = Math.min(bytes, size);
+      this.#bytes += now - counted;
+      counted = now;
+      const time = performance.now();
+      if (time - this.#reportedAt < INTERVAL_MILLISECONDS) return;
+      this.#reportedAt = time;
+      this.progress();
+    };
+  }
+
+  progress(): void {
+    this.event({ type: "progress", bytes: this.#bytes, total: this.total });
+  }
+}
+
+/** A file that may be the same at the target as one that comes before it. */
+interface Serial {
+  readonly copy: Copy;
+  readonly rivals: readonly TreeNode[];
+}
+
+/** Copies a tree. */
+class TreeTransfer {
+  readonly #settings: TreeSettings;
+  readonly #lanes: Lanes;
+  readonly #direction: Direction;
+  readonly #report: Report;
+  readonly #names = new Map<string, Promise<ReadonlySet<string>>>();
+  /** Directories of the source that were made for a file. */
+  readonly #made = new Set<TreeNode>();
+  #target: TreeNode | null = null;
+
+  constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
+    this.#settings = settings;
+    this.#lanes = lanes;
+    this.#direction = direction;
+    this.#report = new Report(settings);
+  }
+
+  async run(): Promise<TreeResult> {
+    const { first } = this.#lanes;
+    const [source, target] = await this.#lanes.together<TreeNode | null>([
+      () => this.#direction.readSource(first),
+      () => this.#direction.readTarget(first),
+    ]);
+    this.#target = target!;
+    const plan = makePlan(source!, target!, this.#settings);
+    const serial = await this.#settle(plan);
+    await this.#compare(plan);
+    this.#announce(plan, serial);
+    if (this.#settings.dryRun) this.#pretend(plan, serial);
+    else await this.#carryOut(plan, serial);
+    const deletionsKept = !this.#settings.delete
+      ? null
+      : plan.isIncomplete
+      ? "incomplete"
+      : this.#report.counts.failed > 0
+      ? "failed"
+      : plan.isEmpty
+      ? "empty"
+      : null;
+    if (this.#settings.delete && deletionsKept === null) await this.#delete(plan);
+    if (!this.#settings.dryRun) await this.#direction.finish();
+    this.#settings.signal.throwIfAborted();
+    this.#report.progress();
+    return { ...this.#report.counts, deletionsKept };
+  }
+
+  /** Finds out of what else, by another spelling, the target has already. */
+  async #settle(plan: Plan): Promise<Serial[]> {
+    const serial: Serial[] = [];
+    const there = new Map<TreeNode, boolean>();
+    for (const { node, target, alias, rivals, blocked } of plan.doubtful) {
+      const seen = this.#target === null || blocked !== null
+        ? null
+        : await this.#direction.look(this.#lanes.first, node);
+      there.set(node, seen !== null);
+      if (seen !== null) {
+        const same = rivals.find((rival) => {
+          return there.get(rival.node) && (target === null || rival.target === null);
+        });
+        if (same === undefined) decideFile(plan, node, target ?? alias ?? seen, this.#settings);
+        else plan.failed.push({ node, error: sameFile(node, same.node) });
+        continue;
+      }
+      const copy = { node, target: null, obstacle: null };
+      const open = rivals.filter((rival) => !there.get(rival.node)).map(({ node }) => node);
+      if (open.length > 0) serial.push({ copy, rivals: open });
+      else (blocked ?? plan).copies.push(copy);
+    }
+    return serial;
+  }
+
+  /** Compares the contents of files of equal sizes. */
+  async #compare(plan: Plan): Promise<void> {
+    await this.#lanes.run(queuesOf(plan.compares), async (route, copies) => {
+      const same = await this.#direction.compare(route, copies);
+      for (const [i, copy] of copies.entries()) {
+        if (same[i]) plan.unchanged.push(copy.node);
+        else if (this.#settings.replace) plan.copies.push(copy);
+        else plan.failed.push({ node: copy.node, error: existsAlready(copy.node) });
+      }
+    });
+  }
+
+  /** Reports what will be done, and what won't. */
+  #announce(plan: Plan, serial: readonly Serial[]): void {
+    const nodes = copiesOf(plan, serial).map(({ node }) => node);
+    this.#report.plan(nodes.length, nodes.reduce((bytes, { size }) => bytes + size, 0));
+    for (const node of plan.unchanged) this.#report.unchanged(node);
+    for (const node of plan.skipped) this.#report.skipped(node);
+    for (const { node, error } of plan.failed) this.#report.failed(node, error);
+  }
+
+  /** Reports as if it had been done. */
+  #pretend(plan: Plan, serial: readonly Serial[]): void {
+    for (const { obstacle } of [...plan.copies, ...plan.makes]) {
+      this.#report.deleted(goneFor(obstacle));
+    }
+    for (const { obstacle } of plan.blocked) this.#report.deleted(goneFor(obstacle));
+    for (const { node } of copiesOf(plan, serial)) {
+      this.#report.meter(node)(node.size);
+      const { size } = node;
+      this.#report.copied(node, { bytes: size, total: size, resumedFrom: 0, sha256: null });
+    }
+  }
+
+  async #carryOut(plan: Plan, serial: readonly Serial[]): Promise<void> {
+    await this.#direction.begin(this.#lanes.first);
+    const makes = [...plan.makes];
+    await this.#lanes.run([plan.blocked, []], async (route, blocked) => {
+      const rest = await this.#unblock(route, blocked);
+      for (const copy of rest?.copies ?? []) plan.copies.push(copy);
+      for (const make of rest?.makes ?? []) makes.push(make);
+    });
+    await this.#lanes.run(queuesOf(plan.copies), (route, copies) => this.#copy(route, copies));
+    for (const { copy, rivals } of serial) await this.#copySerially(copy, rivals);
+    await this.#makeDirectories(makes);
+  }
+
+  /**
+   * Copies the first file of a directory that has a file in its way.
+   *
+   * @returns What is left to do; `null` if none of its files could be copied.
+   */
+  async #unblock(route: Route, { copies, makes, obstacle }: Blocked) {
+    for (const [i, copy] of copies.entries()) {
+      if (!await this.#copyAlone(route, copy, obstacle)) continue;
+      return { copies: copies.slice(i + 1), makes: makes.slice(1) };
+    }
+    return copies.length === 0 ? { copies, makes } : null;
+  }
+
+  async #copy(route: Route, copies: readonly Copy[]): Promise<void> {
+    const [first] = copies;
+    if (copies.length > 1 || isSmall(first!)) await this.#copySmall(route, copies);
+    else await this.#copyAlone(route, first!, null);
+  }
+
+  /** Copies small files in one request, and some of them in a second one. */
+  async #copySmall(route: Route, copies: readonly Copy[]): Promise<void> {
+    const left = new Map<Copy, unknown>(copies.map((copy) => [copy, null]));
+    const alone: Copy[] = [];
+    for (let attempt = 1; left.size > 0 && attempt <= 2; attempt++) {
+      const asked = new Set(left.keys());
+      try {
+        await this.#direction.copySmall(route, [...asked], (copy, outcome) => {
+          asked.delete(copy);
+          if ("again" in outcome) return void left.set(copy, outcome.again);
+          left.delete(copy);
+          if ("alone" in outcome) alone.push(copy);
+          else if ("error" in outcome) this.#report.failed(copy.node, outcome.error);
+          else {
+            // What was there already is as large as it was listed.
+            const total = outcome.bytes || copy.node.size;
+            this.#copied(copy, { ...outcome, total, resumedFrom: total - outcome.bytes });
+          }
+        });
+      } catch (error) {
+        // What was in place before the connection broke off stays; the rest is requested once more.
+        if (attempt === 2 || !route.canReconnect || !isCut(error)) throw error;
+        this.#settings.signal.throwIfAborted();
+      }
+    }
+    for (const [{ node }, error] of left) this.#report.failed(node, error);
+    for (const copy of alone) await this.#copyAlone(route, copy, null);
+  }
+
+  #copied({ node }: Copy, result: TransferResult, meter = this.#report.meter(node)): void {
+    for (let { parent } = node; parent !== null && !this.#made.has(parent); { parent } = parent) {
+      this.#made.add(parent);
+    }
+    meter(node.size);
+    this.#report.copied(node, result);
+  }
+
+  /** Copies a file; false if it has failed, alone. */
+  async #copyAlone(route: Route, copy: Copy, way: Obstacle | null): Promise<boolean> {
+    const meter = this.#report.meter(copy.node);
+    for (let attempt = 1;; attempt++) {
+      try {
+        const result = await this.#direction.copyAlone(route, copy, way, meter);
+        this.#report.deleted([...goneFor(way), ...goneFor(copy.obstacle)]);
+        this.#copied(copy, result, meter);
+        return true;
+      } catch (error) {
+        this.#settings.signal.throwIfAborted();
+        if (endsAll(error) || !route.isUsable) throw error;
+        const mayHelp = isCut(error) || hasChanged(error);
+        if (mayHelp) {
+          try {
+            await this.#direction.lookAgain(route, copy);
+          } catch {
+            // No answer either: it was not the file.
+            throw error;
+          }
+        }
+        if (mayHelp && attempt === 1) continue;
+        meter(0);
+        this.#report.failed(copy.node, error);
+        return false;
+      }
+    }
+  }
+
+  /** Copies a file, unless it is one at the target that comes before it. */
+  async #copySerially(copy: Copy, rivals: readonly TreeNode[]): Promise<void> {
+    const { first } = this.#lanes;
+    const { node } = copy;
+    if (await this.#direction.look(first, node) !== null) {
+      this.#names.clear();
+      for (const rival of rivals) {
+        if (await this.#areDistinct(node.path, rival.path)) continue;
+        return this.#report.failed(node, sameFile(node, rival));
+      }
+    }
+    await this.#copy(first, [copy]);
+  }
+
+  /** Whether two paths, which some file system takes for one, are two at the target. */
+  async #areDistinct(path: readonly string[], other: readonly string[]): Promise<boolean> {
+    for (let depth = 0; depth < Math.min(path.length, other.length); depth++) {
+      const [name, otherName] = [path[depth]!, other[depth]!];
+      if (name === otherName) continue;
+      const directory = path.slice(0, depth);
+      const key = directory.join("/");
+      let listed = this.#names.get(key);
+      if (listed === undefined) {
+        listed = this.#direction.names(this.#lanes.first, directory);
+        this.#names.set(key, listed);
+      }
+      const names = await listed;
+      if (names.has(name) && names.has(otherName)) return true;
+    }
+    return false;
+  }
+
+  /** Makes the directories that were not made for a file. */
+  async #makeDirectories(makes: readonly { node: TreeNode; obstacle: Obstacle | null }[]) {
+    const { first } = this.#lanes;
+    const failed = new Map<TreeNode, unknown>();
+    const fail = (node: TreeNode, error: unknown) => {
+      const above = node.parent !== null && failed.has(node.parent);
+      failed.set(node, error);
+      if (!above) this.#report.failed(node, error);
+    };
+    for (const { node, obstacle } of makes) {
+      if (obstacle === null) continue;
+      try {
+        await this.#direction.replaceByDirectory(first, node, obstacle);
+        this.#report.deleted(goneFor(obstacle));
+      } catch (error) {
+        this.#settings.signal.throwIfAborted();
+        if (endsAll(error) || isCut(error) || !first.isUsable) throw error;
+        fail(node, error);
+      }
+    }
+    const plain = makes.flatMap(({ node, obstacle }) => {
+      return obstacle === null && !this.#made.has(node) ? node : [];
+    });
+    for (let start = 0; start < plain.length; start += BATCH_FILES) {
+      const nodes = plain.slice(start, start + BATCH_FILES);
+      const errors = await this.#direction.makeDirectories(first, nodes);
+      for (const [i, error] of errors.entries()) if (error !== null) fail(nodes[i]!, error);
+    }
+  }
+
+  /** Deletes what the source does not have. */
+  async #delete({ deletions, staying }: Plan): Promise<void> {
+    const keep = ({ parent }: TreeNode) => {
+      for (let node = parent; node !== null && !staying.has(node); { parent: node } = node) {
+        staying.add(node);
+      }
+    };
+    this.#names.clear();
+    const chosen: TreeNode[] = [];
+    for (const deletion of deletions) {
+      const { node } = deletion;
+      if (staying.has(node)) continue;
+      if (await this.#isSuperfluous(deletion)) chosen.push(node);
+      else keep(node);
+    }
+    if (this.#settings.dryRun) return this.#report.deleted(chosen);
+    // Directories after what is in them; those of one depth at the same time.
+    for (const nodes of byDepth(chosen)) {
+      await this.#lanes.run([nodes, []], async (route, node) => {
+        if (staying.has(node)) return;
+        try {
+          await this.#direction.remove(route, node);
+        } catch (error) {
+          this.#settings.signal.throwIfAborted();
+          if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
+          keep(node);
+          return this.#report.failed(node, error, "target");
+        }
+        this.#report.deleted([node]);
+      });
+    }
+  }
+
+  /** Whether something is at the target besides all that the source has by another spelling. */
+  async #isSuperfluous({ node, doubts }: Deletion): Promise<boolean> {
+    const { path } = node;
+    for (const wanted of doubts) {
+      const isDistinct = this.#settings.dryRun
+        ? await this.#wouldBeDistinct(wanted)
+        : await this.#areDistinct(path, wanted.path);
+      if (!isDistinct) return false;
+    }
+    return true;
+  }
+
+  async #wouldBeDistinct(wanted: TreeNode): Promise<boolean> {
+    let node = this.#target;
+    for (const name of wanted.path) node = node?.get(name) ?? null;
+    if (node !== null) return true;
+    if (wanted.kind === "other") return false;
+    return await this.#direction.look(this.#lanes.first, wanted) === null;
+  }
+}
+
+function isSmall({ node, obstacle }: Copy): boolean {
+  return node.size < BUNDLED_BELOW_BYTES && obstacle === null;
+}
+
+/** All files that are to be copied. */
+function copiesOf({ copies, blocked }: Plan, serial: readonly Serial[]): Copy[] {
+  return [...copies, ...blocked.flatMap(({ copies }) => copies), ...serial.map(({ copy }) => copy)];
+}
+
+/** Small files in batches, and the others alone. */
+function queuesOf(copies: readonly Copy[]): [Copy[][], Copy[][]] {
+  const small: Copy[][] = [];
+  const large: Copy[][] = [];
+  let batch: Copy[] = [];
+  let bytes = 0;
+  for (const copy of copies) {
+    if (!isSmall(copy)) {
+      large.push([copy]);
+      continue;
+    }
+    if (batch.length === 0 || batch.length === BATCH_FILES || bytes > BATCH_BYTES) {
+      small.push(batch = []);
+      bytes = 0;
+    }
+    batch.push(copy);
+    bytes += copy.node.size;
+  }
+  return [small, large];
+}
+
+/** What is deleted for the sake of something else. */
+function goneFor(obstacle: Obstacle | null): readonly TreeNode[] {
+  if (obstacle === null || obstacle.kind === "link") return [];
+  return obstacle.kind === "file" ? [obstacle.node] : obstacle.nodes;
+}
+
+/** Files first, and then directories, the innermost first. */
+function byDepth(nodes: readonly TreeNode[]): TreeNode[][] {
+  const files: TreeNode[] = [];
+  const directories: TreeNode[][] = [];
+  for (const node of nodes) {
+    if (node.kind !== "directory") files.push(node);
+    else (directories[node.path.length] ??= []).push(node);
+  }
+  return [files, ...directories.reverse()].filter((level) => level !== undefined);
+}
+
+/** Whether the connection broke off, rather than that something was refused. */
+function isCut(error: unknown): boolean {
+  return !(error instanceof TransferError) && isTransient(error);
+}
+
+/** Whether a file changed while it was copied. */
+function hasChanged(error: unknown): boolean {
+  if (!(error instanceof TransferError)) return false;
+  const { code, status } = error;
+  return code === "CHANGED" || code === "DIGEST_MISMATCH" || status === 400;
+}
+
+/** The statuses after which no other file can be copied either. */
+const FINAL_STATUSES: ReadonlySet<number | null> = new Set([401, 405, 507]);
+
+/** Whether an error is so for every file. */
+function endsAll(error: unknown): boolean {
+  if (!(error instanceof TransferError)) {
+    return (error instanceof ProtocolError || error instanceof TlsError) && !isTransient(error);
+  }
+  const { code, status } = error;
+  if (code === "DISK_FULL" || FINAL_STATUSES.has(status)) return true;
+  return code === "STATUS" && status !== null && status >= 500;
+}

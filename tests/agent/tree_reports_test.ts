@@ -1,0 +1,252 @@
+/** What commands say of the trees that they copy, in this process. */
+import { assert, assertEquals } from "@std/assert";
+import { type Address, BodyIter } from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
+import { downloadTree, type FilesApp, uploadTree } from "@degu/degu/files";
+import type { Request, Session } from "@degu/degu/server";
+import type { Context } from "@degu/internal/agent/context.ts";
+import { Failure } from "@degu/internal/agent/failure.ts";
+import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
+import { Transfers, type TreeJob } from "@degu/internal/agent/transfers.ts";
+import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { randomBytes } from "@degu/testing/transferring.ts";
+import { content, makeTrees, type TreeDirection, type Trees } from "@degu/testing/trees.ts";
+
+const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
+
+/** How a command has ended, and what it has printed. */
+interface Told {
+  readonly code: number | null;
+  readonly error: unknown;
+  readonly results: readonly string[];
+  readonly objects: readonly Record<string, unknown>[];
+  readonly notes: readonly string[];
+  readonly warnings: readonly string[];
+  readonly errors: readonly string[];
+}
+
+/** Copies a tree as a command does; the source is called `from:`, the target `to:`. */
+async function tell(
+  trees: Trees,
+  options: TreeJob["options"] = {},
+  {
+    json = false,
+    retries = 0,
+    address = null as Address | null,
+    listsUnchanged = false,
+    onNote = (_text: string) => {},
+  } = {},
+): Promise<Told> {
+  const results: string[] = [];
+  const objects: Record<string, unknown>[] = [];
+  const [notes, warnings, errors]: string[][] = [[], [], []];
+  const output = {
+    json,
+    quiet: false,
+    result: (text: string, object: Record<string, unknown>) => {
+      results.push(text);
+      objects.push(object);
+    },
+    note: (text: string) => notes!.push(text),
+    warn: (text: string) => warnings!.push(text),
+    error: (text: string) => errors!.push(text),
+  };
+  const { signal } = new AbortController();
+  const context = { output, signal } as unknown as Context;
+  const isDownload = trees.direction === "download";
+  using transfers = new Transfers(context, isDownload ? "get" : "put");
+  const client = address === null ? trees.client : new Client(address);
+  const note = (text: string) => {
+    notes!.push(text);
+    onNote(text);
+  };
+  using connections = new PeerConnections(client, signal, note, retries);
+  const job: TreeJob = {
+    sourceName: (path) => `from:${path.join("/")}`,
+    targetName: (path) => `to:${path.join("/")}`,
+    listsUnchanged,
+    options,
+    copy: (client, options) =>
+      isDownload
+        ? downloadTree(client, "/tree/", trees.target, options)
+        : uploadTree(client, trees.source, "/tree/", options),
+  };
+  let [code, error]: [number | null, unknown] = [null, null];
+  try {
+    await transfers.tree(connections, job);
+    code = transfers.finish();
+  } catch (thrown) {
+    error = thrown;
+  }
+  return { code, error, results, objects, notes: notes!, warnings: warnings!, errors: errors! };
+}
+
+function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
+}
+
+/** Without the time that it took. */
+function summary({ notes }: Told): string | undefined {
+  return notes.at(-1)?.replace(/ in \d+:\d\d/, "");
+}
+
+both("each file is printed once it is copied, and counted", async (direction) => {
+  await using trees = await makeTrees(direction, { "a": "1", "sub/b": "22", "empty": null });
+  const first = await tell(trees);
+  assertEquals([first.code, first.results.toSorted()], [0, ["to:a", "to:sub/b"]]);
+  assertEquals(summary(first), "2 files copied, 3 B");
+  const again = await tell(trees, {}, { json: true, listsUnchanged: true });
+  assertEquals([again.code, summary(again)], [0, "0 files copied, 0 B; 2 up to date"]);
+  assertEquals(again.objects, [
+    { from: "from:a", to: "to:a", unchanged: true },
+    { from: "from:sub/b", to: "to:sub/b", unchanged: true },
+  ]);
+  assertEquals((await tell(trees, {}, { json: true })).objects, []);
+});
+
+both("--json has for a copied file what it has for a single one", async (direction) => {
+  await using trees = await makeTrees(direction, { "a": "1" });
+  const sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
+  const result = { bytes: 1, total: 1, resumedFrom: 0, sha256 };
+  const { objects } = await tell(trees, {}, { json: true });
+  assertEquals(objects, [{ from: "from:a", to: "to:a", ...result }]);
+});
+
+both("links and special files are warnings that name them: 0", async (direction) => {
+  await using trees = await makeTrees(direction, { "a": "1", "dir/b": "2" }, { "old": "3" });
+  await makeLinks({ [`${trees.source}/dir/link`]: "/nowhere" });
+  const hasFifo = await makeFifo(`${trees.source}/fifo`);
+  const told = await tell(trees, { delete: true });
+  assertEquals(told.warnings.toSorted(), [
+    "from:dir/link: skipped: a symbolic link, which is not followed",
+    ...(hasFifo ? ["from:fifo: skipped: neither a file nor a directory"] : []),
+  ]);
+  assertEquals([told.code, told.errors], [0, []]);
+  assertEquals(summary(told), `2 files copied, 2 B; 1 deleted; ${hasFifo ? 2 : 1} skipped`);
+  assertEquals(told.results.at(-1), "deleted to:old");
+});
+
+both("a name that can't be sent is an error, and nothing is deleted: 1", async (direction) => {
+  await using trees = await makeTrees(direction, { "a": "1" }, { "old": "3" });
+  const { success } = await new Deno.Command("python3", {
+    args: ["-c", `import os, sys; open(os.fsencode(sys.argv[1]) + b"/\\xff", "w")`, trees.source],
+    stdin: "null",
+  }).output();
+  assert(success);
+  const told = await tell(trees, { delete: true });
+  assertEquals(told.errors, [
+    "from:\ufffd: its name can't be sent: it is not UTF-8, or too long; rename it",
+    "1 error: see above; what was copied stays, and running the same command again continues with the rest",
+  ]);
+  assertEquals(told.warnings, [
+    "nothing is deleted, as not everything could be listed: what seems to be missing may be there",
+  ]);
+  assertEquals(told.code, 1);
+  assertEquals(await content(trees.target), { "a": "1", "old": "3" });
+});
+
+both(
+  "an empty source deletes nothing, which is an error only where there is something",
+  async (direction) => {
+    await using trees = await makeTrees(direction, {}, { "old": "3" });
+    const told = await tell(trees, { delete: true });
+    assertEquals(told.code, 1);
+    assert(told.errors[0]?.startsWith("from:: it is empty, so nothing is deleted: is its disk"));
+    assertEquals(await content(trees.target), { "old": "3" });
+    await Deno.remove(`${trees.target}/old`);
+    assertEquals((await tell(trees, { delete: true })).code, 0);
+  },
+);
+
+both(
+  "what fails alone is an error that names it, and keeps what would be deleted",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { "a": "1", "b": "2" }, {
+      "a/x": "3",
+      "old": "4",
+    });
+    const told = await tell(trees, { delete: true, replace: false }, { json: true });
+    const problem = "a directory has this name at the target; with --delete it gives way, unless " +
+      "something in it has to stay; remove or rename one of the two";
+    assertEquals(told.errors[0], `from:a: ${problem}`);
+    assertEquals(told.objects.at(-1), { from: "from:a", to: "to:a", error: problem });
+    assertEquals(told.warnings, [
+      "nothing more is deleted, as not everything could be copied",
+    ]);
+    assertEquals([told.code, summary(told)], [1, "1 file copied, 1 B"]);
+  },
+);
+
+both("a dry run says what would be done", async (direction) => {
+  await using trees = await makeTrees(direction, { "a": "12" }, { "old/b": "3" });
+  const before = await content(trees.target);
+  const told = await tell(trees, { delete: true, dryRun: true });
+  assertEquals(told.results, [
+    "would copy from:a to to:a",
+    "would delete to:old/b",
+    "would delete to:old/",
+  ]);
+  const object = { from: "from:a", to: "to:a", size: 2, dryRun: true };
+  assertEquals(told.objects[0], { action: "copy", ...object });
+  assertEquals(told.objects.at(-1), { action: "delete", path: "to:old/", dryRun: true });
+  assertEquals([told.code, summary(told)], [0, "1 file would be copied; 2 would be deleted"]);
+  assertEquals(await content(trees.target), before);
+});
+
+both("a connection that breaks off loses, repeats and hides nothing", async (direction) => {
+  const files = Object.fromEntries(
+    Array.from({ length: 200 }, (_, i) => [`${i % 9}/${i}`, `${i}`]),
+  );
+  await using trees = await makeTrees(direction, files);
+  await Deno.writeFile(`${trees.source}/large`, randomBytes(3_000_000));
+  await makeLinks({ [`${trees.source}/link`]: "/nowhere" });
+  await using relay = new CuttingRelay(trees.serving.address);
+  for (const cut of [20_000, 300_000]) {
+    relay.cutAfter(cut);
+    const { address } = relay;
+    const onNote = () => relay.cutAfter(Infinity);
+    const told = await tell(trees, {}, { retries: 3, address, onNote });
+    assertEquals(told.notes.filter((note) => note.includes("trying again in 1 s")).length, 1);
+    assertEquals([told.error, told.code, told.errors], [null, 0, []]);
+    assertEquals(
+      told.results.toSorted(),
+      [...Object.keys(files), "large"].map((path) => `to:${path}`).toSorted(),
+    );
+    assertEquals(told.warnings, ["from:link: skipped: a symbolic link, which is not followed"]);
+    assert(summary(told)?.startsWith("201 files copied, "), summary(told));
+    const { link: _, ...copied } = await content(trees.source);
+    assertEquals(await content(trees.target), copied);
+    await Deno.remove(trees.target, { recursive: true });
+    await Deno.mkdir(trees.target);
+  }
+});
+
+both("a peer that always breaks off at the same place is given up", async (direction) => {
+  let sent = 0;
+  const wrap = (app: FilesApp) => async (request: Request, session: Session) => {
+    if (request.uri.endsWith("?tree")) return await app.handle(request, session);
+    if (request.method === "HEAD" && request.headers["upload-length"] !== undefined) {
+      return [200, "OK", { "upload-offset": 0 }, null] as const;
+    }
+    sent++;
+    if (request.method === "PUT") await request.body!.read(100_000);
+    if (request.method !== "GET") {
+      session.close();
+      return [204, "No Content", {}, null] as const;
+    }
+    const body = async function* () {
+      yield randomBytes(100_000);
+      session.close();
+    };
+    const headers = { "etag": '"a"', "content-length": 200_000 };
+    return [200, "OK", headers, new BodyIter(body(), 200_000)] as const;
+  };
+  await using trees = await makeTrees(direction, {}, {}, wrap);
+  await Deno.writeFile(`${trees.source}/large`, randomBytes(200_000));
+  const told = await tell(trees, {}, { retries: 1 });
+  const retries = told.notes.filter((note) => note.includes("trying again"));
+  assertEquals(retries.length, 1, told.notes.join("\n"));
+  assert(told.error instanceof Failure, String(told.error));
+  assert(sent >= 2, `${sent}`);
+});

@@ -1,0 +1,460 @@
+/** downloadTree and uploadTree: what is copied, what is unchanged, and what is reported. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  downloadTree,
+  FilesApp,
+  TransferError,
+  type TreeEvent,
+  uploadTree,
+} from "@degu/degu/files";
+import { mode, tempDir } from "@degu/testing/directories.ts";
+import { NAMES } from "@degu/testing/directory_entries.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { partsOf, randomBytes } from "@degu/testing/transferring.ts";
+import { content, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+
+const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
+const NOTHING = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
+
+/** A test in both directions. */
+function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
+}
+
+/** Changes the times of a file. */
+async function touch(path: string, time: string): Promise<void> {
+  await Deno.utime(path, new Date(time), new Date(time));
+}
+
+both(
+  "files of every size and name arrive with their times, and are unchanged afterwards",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { "empty/below": null });
+    const { source, target } = trees;
+    const sizes = [0, 1, 4096, 65535, 65536, 65537, 1_000_000];
+    let bytes = 0;
+    for (const [i, name] of [...NAMES, "x", "y"].entries()) {
+      const dir = `${source}/${i % 2 === 0 ? "." : name}/sub`;
+      await Deno.mkdir(dir, { recursive: true });
+      const size = sizes[i % sizes.length]!;
+      await Deno.writeFile(`${dir}/${name}`, randomBytes(size));
+      await touch(`${dir}/${name}`, `2020-01-02T03:04:05.${100 + i}Z`);
+      bytes += size;
+    }
+    const files = NAMES.length + 2;
+    const first = await trees.copy();
+    assertEquals(first.result, { ...NOTHING, files, bytes, deletionsKept: null });
+    assertEquals(Object.values(first.outcomes), new Array(files).fill("copied"));
+    assertEquals(await content(target), await content(source));
+    assertEquals(
+      (await Deno.stat(`${target}/./sub/${NAMES[0]}`)).mtime,
+      new Date("2020-01-02T03:04:05.100Z"),
+    );
+    const again = await trees.copy({ delete: true });
+    assertEquals(again.result, { ...NOTHING, unchanged: files, deletionsKept: null });
+    assertEquals(again.events[0], { type: "plan", files: 0, bytes: 0 });
+    assertEquals((await trees.copy({ compare: "digest" })).result.unchanged, files);
+    assertEquals((await trees.copy({ compare: "nothing", verify: false })).result.files, files);
+    assertEquals(await content(target), await content(source));
+  },
+);
+
+both("a connection is used alone, and stays usable", async (direction) => {
+  await using trees = await makeTrees(direction, {
+    a: "1",
+    "b/c": "2",
+    "b/d": "x".repeat(100_000),
+  });
+  using connection = await trees.client.connect();
+  const { result } = await trees.copy({}, connection);
+  assertEquals([result.files, result.failed], [3, 0]);
+  assertEquals(connection.closed, false);
+  assertEquals((await trees.copy({}, connection)).result.unchanged, 3);
+  assertEquals(await content(trees.target), await content(trees.source));
+});
+
+both("many files go over several connections, which are closed", async (direction) => {
+  const texts: Record<string, string> = {};
+  for (let i = 0; i < 600; i++) texts[`${i % 7}/${i}`] = `text ${i}`;
+  for (let i = 0; i < 6; i++) texts[`large ${i}`] = `${i}`.repeat(70_000);
+  await using trees = await makeTrees(direction, texts);
+  const { result, outcomes } = await trees.copy({ connections: 3 });
+  assertEquals([result.files, Object.keys(outcomes).length], [606, 606]);
+  assertEquals(await content(trees.target), await content(trees.source));
+  assert(await eventually(() => trees.serving.server.sessions.size === 0));
+});
+
+/** Whether a condition comes true. */
+async function eventually(condition: () => boolean): Promise<boolean> {
+  for (let i = 0; i < 1000 && !condition(); i++) await new Promise((go) => setTimeout(go, 5));
+  return condition();
+}
+
+both("progress goes up to the bytes of the plan, at most ten times a second", async (direction) => {
+  await using trees = await makeTrees(direction, {
+    a: "x".repeat(3_000_000),
+    b: "y".repeat(10),
+    c: "same",
+  });
+  await Deno.writeTextFile(`${trees.target}/c`, "same");
+  await touch(`${trees.source}/c`, "2020-01-02T03:04:05Z");
+  await touch(`${trees.target}/c`, "2020-01-02T03:04:05Z");
+  const start = performance.now();
+  const { events, result } = await trees.copy();
+  const seconds = (performance.now() - start) / 1000;
+  const progress = events.filter((event) => event.type === "progress");
+  const bytes = progress.map((event) => event.bytes);
+  assertEquals(bytes, bytes.toSorted((one, other) => one - other));
+  assertEquals(events.at(-1), { type: "progress", bytes: 3_000_010, total: 3_000_010 });
+  assert(progress.length <= seconds * 10 + 1, `${progress.length} in ${seconds} s`);
+  assertEquals([result.files, result.bytes, result.unchanged], [2, 3_000_010, 1]);
+  assertEquals(events.filter(({ type }) => type === "plan"), [
+    { type: "plan", files: 2, bytes: 3_000_010 },
+  ]);
+});
+
+both("what makes a file unchanged is size and time, its content, or nothing", async (direction) => {
+  const rows: [string, string, "time" | "digest" | "nothing", "copied" | "unchanged"][] = [
+    ["2020-01-01T00:00:00.000Z", "text", "time", "unchanged"],
+    ["2020-01-01T00:00:00.000Z", "TEXT", "time", "unchanged"],
+    ["2020-01-01T00:00:03.000Z", "text", "time", "copied"],
+    ["2020-01-01T00:00:01.999Z", "text", "time", "unchanged"],
+    ["2020-01-01T00:00:00.000Z", "longer", "time", "copied"],
+    ["2020-01-01T00:00:03.000Z", "text", "digest", "unchanged"],
+    ["2020-01-01T00:00:00.000Z", "TEXT", "digest", "copied"],
+    ["2020-01-01T00:00:00.000Z", "longer", "digest", "copied"],
+    ["2020-01-01T00:00:00.000Z", "text", "nothing", "copied"],
+  ];
+  for (const filler of ["", "x".repeat(70_000)]) {
+    for (const [time, text, compare, expected] of rows) {
+      await using trees = await makeTrees(direction, { f: text + filler }, { f: "text" + filler });
+      await touch(`${trees.source}/f`, time);
+      await touch(`${trees.target}/f`, "2020-01-01T00:00:00Z");
+      for (const dryRun of [true, false]) {
+        const { outcomes } = await trees.copy({ compare, dryRun });
+        assertEquals(outcomes, { f: expected }, `${time} ${text} ${compare}`);
+      }
+      const now = (await Deno.stat(`${trees.target}/f`)).mtime;
+      assertEquals(now, new Date(expected === "copied" ? time : "2020-01-01T00:00:00Z"));
+    }
+  }
+});
+
+both("replace: false: another file fails alone, the same one is unchanged", async (direction) => {
+  for (const filler of ["", "x".repeat(70_000)]) {
+    await using trees = await makeTrees(
+      direction,
+      { a: "new" + filler, b: "same" + filler, "d/c": "c" + filler },
+      { a: "old!" + filler, b: "same" + filler },
+    );
+    const { outcomes, result } = await trees.copy({ replace: false, compare: "digest" });
+    assertEquals(outcomes, { a: "failed", b: "unchanged", "d/c": "copied" });
+    assertEquals(result.failed, 1);
+    assertEquals((await content(trees.target)).a, "old!" + filler);
+  }
+});
+
+both("directories are made, empty ones too; the root as well", async (direction) => {
+  await using trees = await makeTrees(direction, { "a/b/c": null, "d/e": "text" });
+  await Deno.remove(trees.target);
+  const dry = await trees.copy({ dryRun: true });
+  assertEquals(dry.result.files, 1);
+  await assertRejects(() => Deno.stat(trees.target), Deno.errors.NotFound);
+  assertEquals((await trees.copy()).result, {
+    ...NOTHING,
+    files: 1,
+    bytes: 4,
+    deletionsKept: null,
+  });
+  assertEquals(await content(trees.target), await content(trees.source));
+});
+
+both(
+  "a source of nothing makes an empty target; one that is missing is an error",
+  async (direction) => {
+    await using trees = await makeTrees(direction);
+    await Deno.remove(trees.target);
+    assertEquals((await trees.copy()).result, { ...NOTHING, deletionsKept: null });
+    assertEquals(await content(trees.target), {});
+    await Deno.remove(trees.source);
+    await Deno.writeTextFile(`${trees.target}/a`, "");
+    const missing = direction === "download" ? TransferError : Deno.errors.NotFound;
+    await assertRejects(() => trees.copy({ delete: true }), missing);
+    await Deno.writeTextFile(trees.source, "");
+    const file = direction === "download" ? TransferError : Deno.errors.NotADirectory;
+    await assertRejects(() => trees.copy({ delete: true }), file);
+    assertEquals(await content(trees.target), { a: "" });
+  },
+);
+
+both("a new file has the umask's mode, a replaced one keeps its own", async (direction) => {
+  await using trees = await makeTrees(
+    direction,
+    { a: "new", b: "new", c: "new".repeat(50_000), d: "new".repeat(50_000) },
+    { a: "old", c: "old" },
+  );
+  for (const name of ["a", "c"]) await Deno.chmod(`${trees.target}/${name}`, 0o640);
+  for (const name of ["a", "b", "c", "d"]) await Deno.chmod(`${trees.source}/${name}`, 0o600);
+  const probe = `${trees.target}/probe`;
+  await Deno.writeTextFile(probe, "");
+  const usual = await mode(probe);
+  await Deno.remove(probe);
+  assertEquals((await trees.copy({ compare: "nothing" })).result.files, 4);
+  const modes = await Promise.all(
+    ["a", "b", "c", "d"].map((name) => mode(`${trees.target}/${name}`)),
+  );
+  assertEquals(modes, [0o640, usual, 0o640, usual]);
+});
+
+both("links and special files are skipped, and named", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "a", "d/x": "x" });
+  await using elsewhere = await tempDir();
+  const links = { in: "a", dir: "d", out: elsewhere.path, none: "nowhere", "d/up": ".." };
+  await makeLinks(
+    Object.fromEntries(
+      Object.entries(links).map(([name, to]) => [`${trees.source}/${name}`, to]),
+    ),
+  );
+  const hasFifo = await makeFifo(`${trees.source}/fifo`);
+  const { outcomes, result } = await trees.copy({ delete: true });
+  const skipped = "skipped: link";
+  assertEquals(outcomes, {
+    a: "copied",
+    "d/x": "copied",
+    // A server shows the file that a link in its directory leads to.
+    in: direction === "download" ? "copied" : skipped,
+    dir: skipped,
+    out: skipped,
+    none: skipped,
+    "d/up": skipped,
+    ...(hasFifo ? { fifo: "skipped: special" } : {}),
+  });
+  assertEquals([result.failed, result.deletionsKept], [0, null]);
+});
+
+both("reserved names are skipped, and never written", async (direction) => {
+  await using trees = await makeTrees(direction, {
+    ".a.degu-part": "x",
+    "d/.degu-files/y": "y",
+    "d/b": "b",
+  });
+  const { outcomes, result } = await trees.copy({ delete: true });
+  assertEquals(outcomes, {
+    "d/b": "copied",
+    ...(direction === "upload"
+      ? { ".a.degu-part": "skipped: reserved", "d/.degu-files": "skipped: reserved" }
+      : {}),
+  });
+  assertEquals(result.deletionsKept, null);
+  assertEquals(await content(trees.target), { d: null, "d/b": "b" });
+});
+
+both("filter: what is excluded is at neither end", async (direction) => {
+  await using trees = await makeTrees(
+    direction,
+    { "keep/a": "a", "skip/b": "b", "keep/c.tmp": "c" },
+    { "skip/z": "z", "keep/d.tmp": "d", "keep/e": "e" },
+  );
+  const asked: string[] = [];
+  const { outcomes, deleted } = await trees.copy({
+    delete: true,
+    filter: ({ path, name, kind, size, modified }) => {
+      asked.push(path.join("/"));
+      assertEquals([name, typeof kind, typeof size], [path.at(-1)!, "string", "number"]);
+      assert(modified instanceof Date);
+      return name !== "skip" && !name.endsWith(".tmp");
+    },
+  });
+  assertEquals(outcomes, { "keep/a": "copied" });
+  assertEquals(deleted, ["keep/e"]);
+  assertEquals(asked.toSorted(), [
+    "keep",
+    "keep/a",
+    "keep/c.tmp",
+    "keep/d.tmp",
+    "keep/e",
+    "skip",
+  ]);
+  assertEquals(await content(trees.target), {
+    keep: null,
+    "keep/a": "a",
+    "keep/d.tmp": "d",
+    skip: null,
+    "skip/z": "z",
+  });
+});
+
+both("what filter or onEvent throws rejects the whole", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "a", b: "b".repeat(70_000) });
+  const thrown = new Error("thrown");
+  const fail = () => {
+    throw thrown;
+  };
+  assertEquals(await assertRejects(() => trees.copy({ filter: fail }), Error), thrown);
+  for (const type of ["plan", "copied", "progress"]) {
+    const onEvent = (event: TreeEvent) => event.type === type ? fail() : undefined;
+    assertEquals(await assertRejects(() => trees.copy({ onEvent }), Error), thrown);
+  }
+  const { result } = await trees.copy({ compare: "nothing" });
+  assertEquals([result.files, result.failed], [2, 0]);
+});
+
+both("a signal aborts at any event, and calling again completes", async (direction) => {
+  const texts: Record<string, string> = { large: "l".repeat(500_000) };
+  for (let i = 0; i < 200; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;
+  for (const after of [1, 2, 3, 50, 190]) {
+    await using trees = await makeTrees(direction, texts);
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    let count = 0;
+    const onEvent = () => {
+      if (++count === after) controller.abort(reason);
+    };
+    const { signal } = controller;
+    assertEquals(await assertRejects(() => trees.copy({ signal, onEvent }), Error), reason);
+    assertEquals(count, after, "no event follows");
+    const left = Object.keys(await content(trees.target)).filter((name) =>
+      name.includes("degu-part")
+    );
+    assertEquals(left.filter((name) => !name.includes("large")), []);
+    const { result } = await trees.copy();
+    assertEquals(result.files + result.unchanged, 201);
+    assertEquals(await content(trees.target), await content(trees.source));
+  }
+  await using trees = await makeTrees(direction, texts);
+  const signal = AbortSignal.abort(new Error("before"));
+  await assertRejects(() => trees.copy({ signal }), Error, "before");
+  assertEquals(await content(trees.target), {});
+});
+
+both("dryRun reports what then happens, and changes nothing", async (direction) => {
+  await using trees = await makeTrees(
+    direction,
+    { a: "new", "d/b": "b", "e/f": "f", g: "g", h: "h".repeat(70_000), "i/": null, same: "s" },
+    { a: "old!", d: "a file", "g/x": "x", "g/y/z": "z", "old/o": "o", "e/p": "p", same: "s" },
+  );
+  for (const end of [trees.source, trees.target]) {
+    await touch(`${end}/same`, "2020-01-01T00:00:00Z");
+  }
+  const before = await content(trees.target);
+  const dry = await trees.copy({ delete: true, dryRun: true });
+  assertEquals(await content(trees.target), before);
+  const real = await trees.copy({ delete: true });
+  assertEquals(dry.outcomes, real.outcomes);
+  assertEquals(dry.deleted.toSorted(), real.deleted.toSorted());
+  assertEquals(dry.result, real.result);
+  assertEquals(dry.events[0], real.events[0]);
+  assertEquals(await content(trees.target), await content(trees.source));
+});
+
+both("nothing of a file is visible before it is complete", async (direction) => {
+  const text = "x".repeat(200_000);
+  await using trees = await makeTrees(direction, { a: text, b: "small" });
+  const names = new Set<string>();
+  const onEvent = (event: TreeEvent) => {
+    if (event.type !== "copied") return;
+    for (const { name } of Deno.readDirSync(trees.target)) names.add(name);
+    assertEquals(
+      Deno.readTextFileSync(`${trees.target}/${event.path}`),
+      event.path[0] === "a" ? text : "small",
+    );
+  };
+  await trees.copy({ onEvent });
+  const left = direction === "upload" ? await partsOf(`${trees.target}/..`) : [];
+  assertEquals(left, []);
+  assertEquals(Object.keys(await content(trees.target)), ["a", "b"]);
+});
+
+Deno.test("the arguments are checked before anything is done", async () => {
+  await using dir = await tempDir();
+  await using serving = serve(new FilesApp(dir.path, { list: true, write: true }));
+  const client = serving.makeClient();
+  const rows: [unknown, unknown, unknown, unknown, typeof TypeError | typeof RangeError, string][] =
+    [
+      [{}, "/", "d", {}, TypeError, "must be a Client or a Connection"],
+      [client, "/a", "d", {}, RangeError, 'must end with "/"'],
+      [client, "/a/?b", "d", {}, RangeError, 'must end with "/"'],
+      [client, 1, "d", {}, TypeError, ""],
+      [client, "/", "", {}, RangeError, "dir"],
+      [client, "/", "a\0", {}, RangeError, "dir"],
+      [client, "/", new URL("file:///tmp"), {}, TypeError, "dir"],
+      [client, "/", "d", { compare: "size" }, RangeError, "compare"],
+      [client, "/", "d", { compares: "time" }, TypeError, '"compares"'],
+      [client, "/", "d", { delete: 1 }, TypeError, "delete"],
+      [client, "/", "d", { connections: 0 }, RangeError, "connections"],
+      [client, "/", "d", { connections: 65 }, RangeError, "connections"],
+      [client, "/", "d", { connections: "4" }, TypeError, "connections"],
+      [client, "/", "d", { filter: true }, TypeError, "filter"],
+      [client, "/", "d", { onEvent: {} }, TypeError, "onEvent"],
+      [client, "/", "d", { signal: {} }, TypeError, "signal"],
+    ];
+  for (const [peer, uri, path, options, Class, message] of rows) {
+    const call = [peer, uri, path, options] as Parameters<typeof downloadTree>;
+    await assertRejects(() => downloadTree(...call), Class, message);
+    const other = [peer, path, uri, options] as Parameters<typeof uploadTree>;
+    await assertRejects(() => uploadTree(...other), Class, message);
+  }
+});
+
+Deno.test("upload: directories above the target are made; a server that doesn't write rejects the whole", async () => {
+  await using dir = await tempDir();
+  await using here = await tempDir();
+  await Deno.writeTextFile(`${here.path}/a`, "a");
+  await using serving = serve(new FilesApp(dir.path, { list: true, write: true }));
+  const { files } = await uploadTree(serving.makeClient(), here.path, "/x/y/z/");
+  assertEquals([files, await Deno.readTextFile(`${dir.path}/x/y/z/a`)], [1, "a"]);
+  await using reading = serve(new FilesApp(dir.path, { list: true }));
+  for (const uri of ["/", "/x/", "/new/"]) {
+    const error = await assertRejects(
+      () => uploadTree(reading.makeClient(), here.path, uri),
+      TransferError,
+    );
+    assertEquals(error.status, 405);
+  }
+  await using writing = serve(new FilesApp(dir.path, { write: true }));
+  await Deno.remove(`${dir.path}/x`, { recursive: true });
+  const result = await uploadTree(writing.makeClient(), here.path, "/");
+  assertEquals(
+    [result.files, result.failed],
+    [1, 0],
+    "a server that does not list takes everything",
+  );
+});
+
+both(
+  "copied files are reported with the result of their transfer, deleted entries with their kind",
+  async (direction) => {
+    const large = "x".repeat(100_000);
+    await using trees = await makeTrees(direction, { "a": "small", "b": large }, { "old/c": "3" });
+    const { events } = await trees.copy({ delete: true });
+    const copied = events.filter((event) => event.type === "copied");
+    const sha256 = async (text: string) =>
+      new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)))
+        .toHex();
+    for (const [path, text] of [["a", "small"], ["b", large]] as const) {
+      const size = text.length;
+      const result = { bytes: size, total: size, resumedFrom: 0, sha256: await sha256(text) };
+      const found = copied.find((event) => event.path[0] === path);
+      assertEquals(found, { type: "copied", path: [path], ...result });
+    }
+    assertEquals(events.filter(({ type }) => type === "deleted"), [
+      { type: "deleted", path: ["old", "c"], kind: "file" },
+      { type: "deleted", path: ["old"], kind: "directory" },
+    ]);
+  },
+);
+
+both(
+  "replace: false: a file with another time and the same content is unchanged",
+  async (direction) => {
+    const files = { "a": "same", "b": "x".repeat(70_000), "c": "one" };
+    await using trees = await makeTrees(direction, files, { ...files, "c": "two" });
+    for (const name of Object.keys(files)) {
+      await touch(`${trees.source}/${name}`, "2020-01-02T03:04:05Z");
+      await touch(`${trees.target}/${name}`, "2021-01-02T03:04:05Z");
+    }
+    const { outcomes } = await trees.copy({ replace: false });
+    assertEquals(outcomes, { "a": "unchanged", "b": "unchanged", "c": "failed" });
+  },
+);

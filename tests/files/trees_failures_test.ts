@@ -1,0 +1,356 @@
+/** downloadTree and uploadTree where something goes wrong: files that change, peers that lie or leave, full disks. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { type Api, type App, type Request, type Session } from "@degu/degu/server";
+import { ChunkedBodyIter } from "@degu/degu/base";
+import { FilesApp, isTransient, TransferError, type TreeEvent } from "@degu/degu/files";
+import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
+import { tempDir } from "@degu/testing/directories.ts";
+import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
+import { canMount, MOUNTING } from "@degu/testing/refused_writes.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
+import { content, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+
+const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
+const encoder = new TextEncoder();
+
+/** A test in both directions. */
+function both(name: string, fn: (direction: TreeDirection) => Promise<void>): void {
+  for (const direction of DIRECTIONS) Deno.test(`${direction}: ${name}`, () => fn(direction));
+}
+
+type Answer = Awaited<ReturnType<FilesApp["handle"]>>;
+
+/** Changes some of the answers of an app; `null` leaves one as it is. */
+function changing(
+  change: (
+    request: Request,
+    answer: () => Promise<Answer>,
+  ) => Promise<Answer | null> | Answer | null,
+): (app: FilesApp) => App {
+  return (app) => async (request: Request, session: Session, api: Api) => {
+    const answer = () => app.handle(request, session, api);
+    const changed = await change(request, answer);
+    if (changed !== null && request.body?.used === false) await request.body.bytes();
+    return changed ?? await answer();
+  };
+}
+
+/** An answer of these pieces. */
+function streamed(type: string, pieces: readonly string[]): Answer {
+  const chunks = [...pieces.map((piece) => encoder.encode(piece)), new Uint8Array(0)];
+  return [
+    200,
+    "OK",
+    { "content-type": type },
+    new ChunkedBodyIter(chunks.map((chunk) => [null, chunk] as const)),
+  ];
+}
+
+const ENTRY = { kind: "file", size: 1, modified: "2024-05-06T07:08:09.123Z" };
+
+/** A server that lists this, and serves nothing of it. */
+async function listing(entries: readonly Readonly<Record<string, unknown>>[], end = true) {
+  const lines = [...entries, ...(end ? [{ end: true }] : [])].map((entry) => JSON.stringify(entry));
+  return await makeTrees(
+    "download",
+    {},
+    { kept: "kept" },
+    changing(({ query }) => query === "tree" ? streamed("application/json", [`[${lines}]`]) : null),
+  );
+}
+
+Deno.test("download: a list without its end rejects, and nothing is deleted", async () => {
+  for (const entries of [[], [{ path: ["a"], ...ENTRY }]]) {
+    await using trees = await listing(entries, false);
+    const error = await assertRejects(() => trees.copy({ delete: true }), TransferError);
+    assertEquals(error.code, "BAD_LIST");
+    assertEquals(await content(trees.target), { kept: "kept" });
+  }
+});
+
+Deno.test("download: a list that leads out of the target, or to the same path twice, is refused", async () => {
+  const rows: Readonly<Record<string, unknown>>[][] = [
+    [{ path: ["..", "a"], ...ENTRY }],
+    [{ path: [".."], ...ENTRY }],
+    [{ path: ["a/b"], ...ENTRY }],
+    [{ path: ["a\0"], ...ENTRY }],
+    [{ path: [], ...ENTRY }],
+    [{ path: [1], ...ENTRY }],
+    [{ path: "a", ...ENTRY }],
+    [{ path: ["a", "b"], ...ENTRY }],
+    [{ path: ["a"], ...ENTRY }, { path: ["a", "b"], ...ENTRY }],
+    [{ path: ["a"], ...ENTRY }, { path: ["a"], ...ENTRY }],
+    [{ path: ["a"], ...ENTRY, kind: "other", reason: "link" }, { path: ["a", "b"], ...ENTRY }],
+    [{ path: new Array(2100).fill("ab"), ...ENTRY }],
+  ];
+  for (const entries of rows) {
+    await using trees = await listing(entries);
+    const error = await assertRejects(() => trees.copy({ delete: true }), TransferError);
+    assertEquals(error.code, "BAD_LIST", JSON.stringify(entries).slice(0, 100));
+    assertEquals(await content(trees.target), { kept: "kept" });
+  }
+});
+
+Deno.test("download: reserved names of a list are skipped", async () => {
+  await using trees = await listing([
+    { path: [".degu-files"], ...ENTRY },
+    { path: [".a.DEGU-part"], ...ENTRY },
+  ]);
+  const { outcomes } = await trees.copy({ delete: true });
+  assertEquals(outcomes, {
+    ".degu-files": "skipped: reserved",
+    ".a.DEGU-part": "skipped: reserved",
+  });
+});
+
+/** A server whose list says that every file has one byte. */
+function understating(sizes: (uri: string) => number | null): (app: FilesApp) => App {
+  return changing(({ query, method, uri }) => {
+    if (query === "tree") {
+      const lines = ["large", "small"].map((name) => JSON.stringify({ path: [name], ...ENTRY }));
+      return streamed("application/json", [`[${lines},{"end":true}]`]);
+    }
+    const size = method === "HEAD" ? sizes(uri) : null;
+    return size === null ? null : [200, "OK", { "content-length": size }, null];
+  });
+}
+
+Deno.test("download: what is larger than its list said is requested again with a new size", async () => {
+  const texts = { small: "s".repeat(50_000), large: "l".repeat(300_000) };
+  await using honest = await makeTrees("download", texts, {}, understating(() => null));
+  assertEquals((await honest.copy()).outcomes, { large: "copied", small: "copied" });
+  assertEquals(await content(honest.target), texts);
+  await using lying = await makeTrees("download", texts, {}, understating(() => 1));
+  const { outcomes, errors } = await lying.copy();
+  assertEquals(outcomes, { large: "failed", small: "failed" });
+  for (const error of Object.values(errors)) {
+    assert(error instanceof TransferError && error.code === "CHANGED", String(error));
+  }
+});
+
+Deno.test("download: records with another path, or too many or too few of them, reject the whole", async () => {
+  const sha256 = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afe48bb";
+  const record = (path: string[]) => {
+    const time = new Date(ENTRY.modified);
+    return `${formatRecord({ path, status: 200, size: 1, modified: time, sha256: `${sha256}b` })}a`;
+  };
+  const rows = [
+    [record(["b"]), BUNDLE_END],
+    [record(["a"]), record(["a"]), BUNDLE_END],
+    [BUNDLE_END],
+    [record(["a"])],
+    ["{}\n", BUNDLE_END],
+    ["nonsense"],
+  ];
+  for (const pieces of rows) {
+    await using trees = await makeTrees(
+      "download",
+      { a: "a" },
+      { kept: "kept" },
+      changing(({ method }) => method === "POST" ? streamed(BUNDLE_TYPE, pieces) : null),
+    );
+    const error = await assertRejects(() => trees.copy({ delete: true }), TransferError);
+    assertEquals(error.code, "UNEXPECTED_RESPONSE", JSON.stringify(pieces));
+    assertEquals((await content(trees.target)).kept, "kept");
+  }
+});
+
+Deno.test("download: a small file with another digest is requested once more, then fails alone", async () => {
+  for (const wrong of [1, 2]) {
+    let requests = 0;
+    await using trees = await makeTrees(
+      "download",
+      { a: "a", b: "b" },
+      {},
+      changing(({ query }) => {
+        if (query !== "bundle=get" || ++requests > wrong) return null;
+        const lines = ["a", ...(requests === 1 ? ["b"] : [])].map((name) => {
+          const sha256 = "0".repeat(64);
+          const modified = new Date(ENTRY.modified);
+          return `${formatRecord({ path: [name], status: 200, size: 1, modified, sha256 })}x`;
+        });
+        if (requests === 2) lines.push(lines[0]!.replace('"a"', '"b"'));
+        return streamed(BUNDLE_TYPE, [...lines, BUNDLE_END]);
+      }),
+    );
+    const { outcomes } = await trees.copy();
+    const outcome = wrong === 1 ? "copied" : "failed";
+    assertEquals([outcomes, requests], [{ a: outcome, b: outcome }, 2]);
+  }
+});
+
+both("a file that is gone when its turn comes fails alone", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "a", b: "b", large: "l".repeat(100_000) });
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type !== "plan") return;
+    Deno.removeSync(`${trees.source}/a`);
+    Deno.removeSync(`${trees.source}/large`);
+  };
+  const { outcomes, result } = await trees.copy({ onEvent, delete: true });
+  assertEquals(outcomes, { a: "failed", b: "copied", large: "failed" });
+  assertEquals([result.failed, result.deletionsKept], [2, "failed"]);
+  assertEquals(await content(trees.target), { b: "b" });
+});
+
+both("a small file that has become large meanwhile is copied all the same", async (direction) => {
+  await using trees = await makeTrees(direction, { a: "a", b: "b" });
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type === "plan") Deno.writeTextFileSync(`${trees.source}/a`, "a".repeat(65_537));
+  };
+  assertEquals((await trees.copy({ onEvent })).outcomes, { a: "copied", b: "copied" });
+  assertEquals(await content(trees.target), await content(trees.source));
+});
+
+both("a source that is exchanged for a link is not followed", async (direction) => {
+  await using trees = await makeTrees(direction, { "d/a": "a", b: "b" });
+  await using elsewhere = await tempDir();
+  await fill(elsewhere.path, { a: "secret" });
+  await makeLinks({ [`${trees.source}/../link`]: elsewhere.path });
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type !== "plan") return;
+    Deno.removeSync(`${trees.source}/d`, { recursive: true });
+    Deno.renameSync(`${trees.source}/../link`, `${trees.source}/d`);
+  };
+  const { outcomes } = await trees.copy({ onEvent });
+  assertEquals(outcomes, { "d/a": "failed", b: "copied" });
+});
+
+Deno.test("download: a target directory that is exchanged for a link is not followed", async () => {
+  await using trees = await makeTrees(
+    "download",
+    { "d/a": "a", b: "b", "d/l": "l".repeat(70_000) },
+    {
+      "d/x": "x",
+    },
+  );
+  await using elsewhere = await tempDir();
+  await makeLinks({ [`${trees.target}/../link`]: elsewhere.path });
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type !== "plan") return;
+    Deno.removeSync(`${trees.target}/d`, { recursive: true });
+    Deno.renameSync(`${trees.target}/../link`, `${trees.target}/d`);
+  };
+  const { outcomes } = await trees.copy({ onEvent });
+  assertEquals(outcomes, { "d/a": "failed", "d/l": "failed", b: "copied" });
+  assertEquals(await content(elsewhere.path), {});
+});
+
+Deno.test("download: a large file that changes while it is sent is requested again once, then fails alone", async () => {
+  for (const times of [1, 2]) {
+    let changes = 0;
+    let source = "";
+    await using trees = await makeTrees(
+      "download",
+      { large: "0".repeat(2_000_000), other: "other" },
+      {},
+      changing(async ({ method, uri }, answer) => {
+        if (method !== "GET" || uri !== "/tree/large") return null;
+        const answered = await answer();
+        if (changes < times) Deno.writeTextFileSync(source, `${++changes}`.repeat(1_000_000));
+        return answered;
+      }),
+    );
+    source = `${trees.source}/large`;
+    const { outcomes, result } = await trees.copy({ delete: true });
+    assertEquals(outcomes, { large: times === 1 ? "copied" : "failed", other: "copied" });
+    assertEquals(changes, times);
+    assertEquals(result.deletionsKept, times === 1 ? null : "failed");
+    if (times === 1) assertEquals((await content(trees.target)).large, "1".repeat(1_000_000));
+  }
+});
+
+both("a peer that leaves rejects the whole, and calling again continues", async (direction) => {
+  const texts: Record<string, string> = {};
+  for (let i = 0; i < 100; i++) texts[`d/${i}`] = `text ${i}`;
+  for (let i = 0; i < 4; i++) texts[`large ${i}`] = `${i}`.repeat(100_000);
+  await using trees = await makeTrees(direction, texts, { superfluous: "x" });
+  let count = 0;
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type === "copied" && ++count === 2) trees.serving.server.close();
+  };
+  const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
+  assert(isTransient(error), String(error));
+  assert("superfluous" in await content(trees.target), "nothing is deleted");
+});
+
+both(
+  "connections that are cut are replaced, and complete files are not copied again",
+  async (direction) => {
+    const texts: Record<string, string> = {};
+    for (let i = 0; i < 300; i++) texts[`d/${i}`] = `text ${i}`;
+    let requests = 0;
+    await using trees = await makeTrees(
+      direction,
+      texts,
+      {},
+      changing(({ method }) => {
+        if (method !== "POST" || ++requests > 1) return null;
+        throw new Error("the connection is cut here");
+      }),
+    );
+    const { result } = await trees.copy();
+    assertEquals([result.files, result.failed, requests], [300, 0, 2]);
+    assertEquals(await content(trees.target), await content(trees.source));
+  },
+);
+
+both("a refusal of one file leaves the others alone", async (direction) => {
+  await using trees = await makeTrees(
+    direction,
+    { a: "a", b: "b".repeat(100_000), c: "c".repeat(100_000) },
+    {},
+    changing(({ uri, method }) => {
+      if (uri !== "/tree/b" || method === "POST") return null;
+      return [403, "Forbidden", method === "HEAD" ? {} : { "content-length": 0 }, null];
+    }),
+  );
+  const { outcomes } = await trees.copy();
+  assertEquals(outcomes, { a: "copied", b: "failed", c: "copied" });
+});
+
+Deno.test("download: a part that another run holds fails alone; one that nobody holds is removed", async () => {
+  await using trees = await makeTrees("download", { a: "a", b: "b", c: "c".repeat(70_000) });
+  for (const name of ["a", "b", "c"]) {
+    await Deno.writeTextFile(`${trees.target}/.${name}.degu-part`, "old");
+  }
+  const held = ["a", "c"].map((name) => {
+    const file = Deno.openSync(`${trees.target}/.${name}.degu-part`, { write: true });
+    file.lockSync(true);
+    return file;
+  });
+  const { outcomes, errors } = await trees.copy();
+  for (const file of held) file.close();
+  assertEquals(outcomes, { a: "failed", b: "copied", c: "failed" });
+  for (const error of Object.values(errors)) {
+    assert(error instanceof TransferError && error.code === "IN_USE", String(error));
+  }
+  assertEquals((await trees.copy()).result.files, 2);
+  assertEquals(Object.keys(await content(trees.target)), ["a", "b", "c"]);
+});
+
+const mayMount = await canMount();
+for (const direction of DIRECTIONS) {
+  Deno.test({
+    name: `${direction}: a full disk rejects the whole, and leaves no part (needs unshare)`,
+    ignore: !mayMount,
+    async fn() {
+      await using dir = await tempDir();
+      await Deno.mkdir(`${dir.path}/target`);
+      for (let i = 0; i < 200; i++) {
+        await fill(`${dir.path}/source`, { [`${i}`]: "x".repeat(20_000) });
+      }
+      const script = 'mount -t tmpfs -o size=2M tmpfs $0/target && exec "$@"';
+      const through = [...MOUNTING.slice(0, -1), "-c", script, dir.path];
+      const printed = await runProgram("copy_trees.ts", {
+        flags: ["--allow-all", ...importMapFlags()],
+        args: [dir.path, direction, JSON.stringify([{ connections: 2 }])],
+        through,
+        patience: 60,
+      });
+      const [{ rejected, left }] = JSON.parse(printed);
+      const isFull = direction === "download" ? "DISK_FULL" : "507";
+      assert(rejected.includes(isFull), rejected);
+      assertEquals(left.filter((name: string) => name.includes("part")), []);
+    },
+  });
+}

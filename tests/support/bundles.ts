@@ -1,0 +1,84 @@
+/**
+ * Bundles as a client sends and reads them.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import { createHash } from "node:crypto";
+import type { Response } from "@degu/degu/base";
+import {
+  BUNDLE_END,
+  BUNDLE_TYPE,
+  type BundleFormat,
+  BundleParser,
+  formatRecord,
+  PUT_ANSWER,
+  type PutRecord,
+} from "@degu/internal/files/bundle.ts";
+import { latin1 } from "./wire_grammar.ts";
+
+/** The SHA-256 of bytes in hexadecimal digits. */
+export function sha256Of(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** A record of a bundle that is sent: a file with its content, or a directory. */
+export type Sent = readonly [path: string, content: string | Uint8Array | null, more?: object];
+
+/** The bytes of a record; `more` replaces what its line says. */
+export function recordBytes([path, content, more = {}]: Sent): Uint8Array<ArrayBuffer> {
+  const names = path.split("/");
+  const bytes = typeof content === "string" ? latin1(content) : content ?? new Uint8Array(0);
+  const file = { path: names, size: bytes.length, modified: new Date(0), sha256: sha256Of(bytes) };
+  const record = content === null ? { path: names, kind: "directory" } : file;
+  return concat([encode(formatRecord({ ...record, ...more } as PutRecord)), bytes]);
+}
+
+/** The bytes of a bundle with these records. */
+export function bundleBytes(sent: readonly Sent[], end = BUNDLE_END): Uint8Array<ArrayBuffer> {
+  return concat([...sent.map(recordBytes), encode(end)]);
+}
+
+/** Parses a whole bundle. */
+export function parseBundle<R>(
+  format: BundleFormat<R>,
+  bytes: Uint8Array,
+): { record: R; content: Uint8Array }[] {
+  const parser = new BundleParser(format);
+  const received = Array.from(
+    parser.push(bytes),
+    ({ record, content }) => ({ record, content: content.slice() }),
+  );
+  parser.end();
+  return received;
+}
+
+/** The records of a response. */
+export async function recordsOf<R>(format: BundleFormat<R>, { status, headers, body }: Response) {
+  assertEquals([status, headers["content-type"]], [200, BUNDLE_TYPE]);
+  return parseBundle(format, await body!.bytes());
+}
+
+/** The statuses in a response to `bundle=put`, or its own if that is another one than 200. */
+export async function putStatuses(response: Response): Promise<number | number[]> {
+  if (response.status === 200) {
+    return (await recordsOf(PUT_ANSWER, response)).map(({ record }) => record.status);
+  }
+  await response.body?.bytes();
+  return response.status;
+}
+
+function encode(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}

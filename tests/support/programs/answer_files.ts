@@ -1,0 +1,32 @@
+/**
+ * Makes requests to a FilesApp, and prints the status and the body, in base64, of each as JSON. The first argument is the directory,
+ * the second a file with the requests as JSON: method, URI, and the body in base64.
+ *
+ * @module
+ */
+
+import { Body, ChunkedBody } from "@degu/degu/base";
+import { FilesApp } from "@degu/degu/files";
+import { mkreq } from "@degu/degu/misc";
+
+const [root = "", file = ""] = Deno.args;
+const requests: ["GET" | "POST", string, string][] = JSON.parse(await Deno.readTextFile(file));
+const app = new FilesApp(root, { list: true, write: true });
+const answers: [number, string][] = [];
+for (const [method, uri, base64] of requests) {
+  const content = Uint8Array.fromBase64(base64);
+  const body = method === "POST" ? new Body(new Blob([content]).stream(), content.length) : null;
+  const [status, , , sent] = await app.handle(mkreq(method, uri, {}, body));
+  let bytes = new Uint8Array(0);
+  if (sent instanceof Uint8Array) bytes = sent.slice();
+  else if (sent !== null) {
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    const sending = sent.writeTo(writable).finally(() => writable.close());
+    bytes = sent.chunked
+      ? await new ChunkedBody(readable).read()
+      : await new Body(readable, sent.contentLength).read();
+    await sending;
+  }
+  answers.push([status, bytes.toBase64()]);
+}
+console.log(JSON.stringify(answers));

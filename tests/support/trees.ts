@@ -1,0 +1,148 @@
+/**
+ * Trees that are copied between two directories, in both directions.
+ *
+ * @module
+ */
+
+import type { App } from "@degu/degu/server";
+import type { Client } from "@degu/degu/client";
+import {
+  downloadTree,
+  FilesApp,
+  type TreeEvent,
+  type TreeOptions,
+  type TreeResult,
+  uploadTree,
+} from "@degu/degu/files";
+import { tempDir } from "./directories.ts";
+import { serve, type Serving } from "./serving.ts";
+
+/** Where a tree is copied to: from the server, or to it. */
+export type TreeDirection = "download" | "upload";
+
+/** A call, and what it has reported. */
+export interface CopiedTree {
+  readonly result: TreeResult;
+  readonly events: readonly TreeEvent[];
+  /** The outcome of each path, with the path of a deletion apart. */
+  readonly outcomes: Readonly<Record<string, string>>;
+  /** What was deleted, in this order. */
+  readonly deleted: readonly string[];
+  /** The errors of what has failed, by path. */
+  readonly errors: Readonly<Record<string, unknown>>;
+}
+
+/** A source, a target and a server of one of them. */
+export interface Trees extends AsyncDisposable {
+  readonly direction: TreeDirection;
+  readonly source: string;
+  readonly target: string;
+  readonly serving: Serving;
+  readonly client: Client;
+  /** Copies the source to the target. */
+  copy(options?: TreeOptions, over?: Parameters<typeof downloadTree>[0]): Promise<CopiedTree>;
+}
+
+/** Makes a source with this content, an empty target, and a server. */
+export async function makeTrees(
+  direction: TreeDirection,
+  source: Readonly<Record<string, string | null>> = {},
+  target: Readonly<Record<string, string | null>> = {},
+  wrap: (app: FilesApp) => App = (app) => app,
+): Promise<Trees> {
+  const there = await tempDir();
+  const here = await tempDir();
+  await Deno.mkdir(`${there.path}/tree`);
+  await Deno.mkdir(`${here.path}/tree`);
+  const app = new FilesApp(there.path, { list: true, write: true });
+  const serving = serve(wrap(app));
+  const client = serving.makeClient();
+  const [from, to] = direction === "download" ? [there, here] : [here, there];
+  const trees: Trees = {
+    direction,
+    source: `${from.path}/tree`,
+    target: `${to.path}/tree`,
+    serving,
+    client,
+    copy: (options = {}, over = client) => {
+      return copyTree(direction, over, `${here.path}/tree`, "/tree/", options);
+    },
+    [Symbol.asyncDispose]: async () => {
+      await serving[Symbol.asyncDispose]();
+      await there[Symbol.asyncDispose]();
+      await here[Symbol.asyncDispose]();
+    },
+  };
+  await fill(trees.source, source);
+  await fill(trees.target, target);
+  return trees;
+}
+
+/** Copies a tree, and collects what is reported. */
+export async function copyTree(
+  direction: TreeDirection,
+  over: Parameters<typeof downloadTree>[0],
+  dir: string,
+  uri: string,
+  options: TreeOptions = {},
+): Promise<CopiedTree> {
+  const events: TreeEvent[] = [];
+  const outcomes: Record<string, string> = {};
+  const errors: Record<string, unknown> = {};
+  const deleted: string[] = [];
+  const onEvent = (event: TreeEvent) => {
+    events.push(event);
+    options.onEvent?.(event);
+    if (event.type === "plan" || event.type === "progress") return;
+    const path = event.path.join("/");
+    if (event.type === "deleted") return void deleted.push(path);
+    if (Object.hasOwn(outcomes, path)) throw new Error(`${path} has two outcomes`);
+    outcomes[path] = event.type === "skipped" ? `skipped: ${event.reason}` : event.type;
+    if (event.type === "failed") errors[path] = event.error;
+  };
+  const result = direction === "download"
+    ? await downloadTree(over, uri, dir, { ...options, onEvent })
+    : await uploadTree(over, dir, uri, { ...options, onEvent });
+  return { result, events, outcomes, deleted, errors };
+}
+
+/** Writes files with these texts; `null` is a directory. */
+export async function fill(
+  dir: string,
+  content: Readonly<Record<string, string | null>>,
+): Promise<void> {
+  for (const [path, text] of Object.entries(content)) {
+    const full = `${dir}/${path}`;
+    await Deno.mkdir(text === null ? full : full.slice(0, full.lastIndexOf("/")), {
+      recursive: true,
+    });
+    if (text !== null) await Deno.writeTextFile(full, text);
+  }
+}
+
+/** Everything below a directory: the texts of files, `null` for directories, and where links lead. */
+export async function content(
+  dir: string,
+  below = "",
+): Promise<Record<string, string | null>> {
+  const found: Record<string, string | null> = {};
+  const entries = await Array.fromAsync(Deno.readDir(dir));
+  for (const { name, isDirectory, isFile, isSymlink } of entries.toSorted(byName)) {
+    const path = `${dir}/${name}`;
+    // What a server has made for uploads.
+    if (name === ".degu-files" && below === "") continue;
+    if (isDirectory) {
+      found[below + name] = null;
+      Object.assign(found, await content(path, `${below}${name}/`));
+    } else if (isFile) {
+      found[below + name] = await Deno.readTextFile(path);
+    } else {
+      found[below + name] = isSymlink ? "a link" : "something else";
+    }
+  }
+  return found;
+}
+
+function byName(one: { readonly name: string }, other: { readonly name: string }): number {
+  return one.name < other.name ? -1 : 1;
+}
