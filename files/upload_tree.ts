@@ -37,7 +37,6 @@ import {
   type Copy,
   existsAlready,
   type Obstacle,
-  show,
   TreeNode,
   type TreeOptions,
   type TreeResult,
