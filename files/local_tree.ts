@@ -168,6 +168,8 @@ interface Part {
 
 /** How many files of a batch are placed between two looks at the real path of their directory. */
 const AT_A_TIME = 64;
+/** For so many new files it is faster to list their directory than to look for each of them. */
+const LISTED_FROM = 16;
 const KEPT_BITS = 0o777;
 const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
@@ -311,12 +313,13 @@ export class LocalTarget {
   #rename(parts: readonly Part[], errors: Map<Copy, unknown>, changed: Set<string>): void {
     const directory = this.#directoryOf(parts[0]!.copy.node);
     const isSafe = isReal(directory);
+    const names = isSafe && parts.length >= LISTED_FROM ? foldedNames(directory) : null;
     for (const part of parts) {
       const { copy, path } = part;
       if (errors.has(copy)) continue;
       try {
         if (!isSafe) throw moved(directory);
-        this.#giveName(copy, path);
+        this.#giveName(copy, path, names?.has(fold(copy.node.name)) === false);
         part.isPlaced = true;
       } catch (error) {
         errors.set(copy, this.#explain(error, copy));
@@ -363,10 +366,14 @@ export class LocalTarget {
     await syncAll(directories);
   }
 
-  /** Renames a part, whose directory was checked in the same turn. */
-  #giveName({ node, obstacle }: Copy, part: string): void {
+  /**
+   * Renames a part, whose directory was checked in the same turn.
+   *
+   * @param isNew Whether nothing is known to have the name.
+   */
+  #giveName({ node, obstacle }: Copy, part: string, isNew = false): void {
     const path = this.pathOf(node);
-    const info = lookAt(path);
+    const info = isNew ? null : lookAt(path);
     if (typeof info === "string") {
       throw new Deno.errors.PermissionDenied(`${path} can't be looked at`);
     }
@@ -466,6 +473,12 @@ export class LocalTarget {
     }
     return error;
   }
+}
+
+/** The folded names in a directory, unless listing it would take long. */
+function foldedNames(directory: string): Set<string> | null {
+  if (Deno.statSync(directory).size > LARGE_DIRECTORY_BYTES) return null;
+  return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
 }
 
 /** Syncs directories to the disk, at the same time. */
