@@ -34,7 +34,13 @@ export { deleteFile, makeDirectory } from "./files/remote_changes.ts";
 export { remoteDigest } from "./files/remote_digest.ts";
 export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts";
 export { upload } from "./files/upload.ts";
-export { isTransient, type Retry, retry, type RetryOptions } from "./net/retry.ts";
+export {
+  isTransient,
+  type Retry,
+  retry,
+  type RetryOptions,
+  type RetryProgress,
+} from "./net/retry.ts";
 export type * from "./base/app/app_types.ts";
 export type { DeguError } from "./base/errors.ts";
 export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
