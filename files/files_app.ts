@@ -15,7 +15,7 @@ import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { KnownDigests } from "./file_digest.ts";
 import { get } from "./get.ts";
-import { isForDirectory, put, putDirectory, remove } from "./put.ts";
+import { isForDirectory, isWhole, put, putDirectory, remove } from "./put.ts";
 import { printableError } from "./printable.ts";
 import { notFound, overloadOf, Refusal, refusalOf } from "./refusal.ts";
 import { readTarget } from "./target.ts";
@@ -187,7 +187,8 @@ export class FilesApp implements AppObject {
   /** Reports whether a request reads, rather than writes. */
   #isReading({ method, headers }: Request): boolean {
     if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
-    return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
+    return headers["upload-length"] === undefined ||
+      (headers["repr-digest"] === undefined && headers["upload-version"] === undefined);
   }
 
   async #read(request: Request, session: Session | undefined): Promise<ResponseTuple> {
@@ -234,8 +235,7 @@ export class FilesApp implements AppObject {
     if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
     const headers = readUploadHeaders(request.headers);
     if (method === "HEAD") return await answerOffset(write, headers);
-    const isWhole = headers.offset === null && headers.length === null;
-    return isWhole ? await put(write, headers) : await putRest(write, headers);
+    return isWhole(request, headers) ? await put(write, headers) : await putRest(write, headers);
   }
 }
 
