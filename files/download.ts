@@ -12,6 +12,7 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
+import { EarlySync } from "../disk/early_sync.ts";
 import { WANT_SHA256 } from "./digest.ts";
 import { hashPieces } from "./file_pieces.ts";
 import { explainFullDisk } from "./local_files.ts";
@@ -249,6 +250,7 @@ class Download {
     const synced = record === null || this.#settings.verify
       ? null
       : new SyncedCount(part, record, meter.resumedFrom);
+    const early = new EarlySync(part.path);
     try {
       await receiveBody(body, {
         hash,
@@ -256,6 +258,7 @@ class Download {
         written: (count) => {
           meter.add(count);
           synced?.add(count);
+          early.add(count);
         },
       });
       await synced?.settle();
@@ -263,6 +266,8 @@ class Download {
       // The first error is the one to report.
       await synced?.noteAll().catch(() => {});
       throw error;
+    } finally {
+      await early.settle();
     }
   }
 

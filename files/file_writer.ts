@@ -10,7 +10,9 @@ import type { BodyIn } from "../base/body/bodies.ts";
 import type { ByteSink } from "../base/body/byte_io.ts";
 import { type ChunkVisitor, ChunkWalker } from "../base/body/chunk_walker.ts";
 import type { ChunkHeader } from "../base/wire/chunk.ts";
+import { EarlySync } from "../disk/early_sync.ts";
 import { Refusal } from "./refusal.ts";
+import type { Unfinished } from "./unfinished.ts";
 
 /** Bytes of each of the two buffers. */
 const BUFFER_BYTES = 524288;
@@ -22,7 +24,7 @@ const DIGEST = /^[0-9a-f]{64}$/;
 
 /** The destination of a body. */
 export interface Destined {
-  readonly handle: FileHandle;
+  readonly file: Pick<Unfinished, "path" | "handle">;
   /** The position of the first byte. */
   readonly start: number;
   /** The position that the last byte must stay below. */
@@ -103,10 +105,12 @@ class FileWriter implements ByteSink {
   /** Bytes in the buffer that is not being written. */
   #filled = 0;
   #writing: Promise<void> | null = null;
+  readonly #sync: EarlySync;
   #failure: { readonly error: unknown } | null = null;
 
-  constructor({ handle, start, limit, length, hash }: Destined, bytes: number) {
-    this.#handle = handle;
+  constructor({ file, start, limit, length, hash }: Destined, bytes: number) {
+    this.#handle = file.handle;
+    this.#sync = new EarlySync(file.path);
     this.#position = this.#written = start;
     this.#limit = limit;
     this.#length = length;
@@ -130,6 +134,7 @@ class FileWriter implements ByteSink {
   /** Waits until everything is in the file. */
   async settle(): Promise<void> {
     while (this.#writing !== null) await this.#writing;
+    await this.#sync.settle();
     if (this.#failure !== null) throw this.#failure.error;
   }
 
@@ -177,6 +182,7 @@ class FileWriter implements ByteSink {
       );
       at += bytesWritten;
       this.#written += bytesWritten;
+      this.#sync.add(bytesWritten);
     }
   }
 }

@@ -105,6 +105,11 @@ export class PartFile implements AsyncDisposable {
     throw inUse(target);
   }
 
+  /** Where it is. */
+  get path(): string {
+    return this.#path;
+  }
+
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
   async kept(): Promise<KeptPart | null> {
     const record = this.#phase === "found" ? await readRecord(this.#path) : null;

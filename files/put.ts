@@ -48,7 +48,7 @@ export async function put(write: WriteRequest, headers: UploadHeaders): Promise<
   checkBeforeBody(write, length ?? bodyLength(request));
   await using file = await Unfinished.create(root);
   const hash = digest === null && length === null ? null : createHash("sha256");
-  const whole = { handle: file.handle, start: 0, limit: maxBytes, length, hash };
+  const whole = { file, start: 0, limit: maxBytes, length, hash };
   const told = await receive(request.body, whole);
   const sha256 = length === null ? digest : told;
   checkDigest(hash, sha256);

@@ -197,9 +197,10 @@ async function confirm(
 async function append(
   { request }: WriteRequest,
   { digest, offset, length }: WantedFile & { readonly offset: number },
-  { handle, state }: Unfinished,
+  file: Unfinished,
   upload: { readonly isEnded: boolean },
 ): Promise<string> {
+  const { handle, state } = file;
   if (offset === 0) await handle.truncate(0);
   else if (Number(state.size) !== offset) {
     // Another process had it; the new part is empty.
@@ -209,7 +210,7 @@ async function append(
   await hashBytes(handle, offset, hash, () => {
     if (upload.isEnded) throw new Refusal(409, "a newer request for the same part");
   });
-  const told = await receive(request.body, { handle, start: offset, limit: length, length, hash });
+  const told = await receive(request.body, { file, start: offset, limit: length, length, hash });
   const announced = digest ?? told;
   checkDigest(hash, announced);
   return announced!;
