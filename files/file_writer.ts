@@ -120,8 +120,8 @@ class FileWriter implements ByteSink {
 
   async write(bytes: Uint8Array): Promise<void> {
     const position = this.#position + bytes.length;
-    if (position > this.#limit) throw new Refusal(413, `more than ${this.#limit} bytes`);
     if (this.#length !== null && position > this.#length) throw this.#otherLength();
+    if (position > this.#limit) throw new Refusal(413, `more than ${this.#limit} bytes`);
     for (let taken = 0; taken < bytes.length;) {
       while (this.#filled === this.#capacity) await this.#writing;
       if (this.#failure !== null) throw this.#failure.error;
