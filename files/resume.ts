@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { fstatSync, ftruncateSync } from "node:fs";
 import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import { findFile } from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
 import { digestFile, hashBytes, type KnownDigests } from "./file_digest.ts";
@@ -73,7 +74,7 @@ export async function answerOffset(
   }
   const offset = partOffset(part, wanted.length);
   const here = offset === 0 && wantsDigest(write.request) ? await findHere(write, wanted) : null;
-  const digest = here === null ? {} : { "repr-digest": formatReprDigest(here.digest) };
+  const digest: HeaderDict = here === null ? {} : { "repr-digest": formatReprDigest(here.digest) };
   return [200, "OK", { ...offsetHeader(offset), ...digest }, null];
 }
 

@@ -28,9 +28,10 @@ import { isTransient } from "../net/retry.ts";
  * Uploads a file to a `FilesApp` with `write: true`: one attempt, which resumes what an earlier one has
  * sent. After any error, call it again to resume.
  *
- * The file is hashed before a client connects. The server reports how much of it is there, all of
- * it if it already has an identical file; the rest is sent, verified there, and the file gets its name when all of it
- * is synced to the disk. With `verify: false` the file is not hashed, and always sent from its beginning.
+ * The server reports how much of it is there; a file of the same length is compared, and nothing is sent if it is
+ * identical. The rest is hashed while it is sent, verified there, and the file gets its name when all of it
+ * is synced to the disk. With `verify: false` the file is not hashed, and always sent from its beginning. A file that
+ * was changed less than two seconds ago is not resumed: another version could look the same.
  *
  * The server hashes what it has before it continues, and sends nothing meanwhile: the `timeout` of the
  * client must be longer than that takes.
