@@ -22,7 +22,7 @@
  * @module
  */
 
-export { accessLog } from "./applib/access_log.ts";
+export { accessLog, type AccessLogOptions } from "./applib/access_log.ts";
 export { AllowedMethods, MethodFilter } from "./applib/method_filter.ts";
 export { type AppMap, Router } from "./applib/router.ts";
 export { ProxyApp, type ProxyOptions } from "./applib/proxy.ts";

@@ -45,4 +45,5 @@ export type {
   ServerSslctx,
   Sslctx,
   SSLServer,
+  UntilSignalOptions,
 } from "./server.ts";

@@ -38,7 +38,13 @@ export { TransferError, type TransferErrorCode } from "./files/transfer_error.ts
 export type { TreeEvent, TreeOptions, TreeResult } from "./files/tree.ts";
 export { upload } from "./files/upload.ts";
 export { uploadTree } from "./files/upload_tree.ts";
-export { isTransient, type Retry, retry, type RetryOptions } from "./net/retry.ts";
+export {
+  isTransient,
+  type Retry,
+  retry,
+  type RetryOptions,
+  type RetryProgress,
+} from "./net/retry.ts";
 export type * from "./base/app/app_types.ts";
 export type { DeguError } from "./base/errors.ts";
 export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";

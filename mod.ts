@@ -22,4 +22,10 @@ export * from "./server.ts";
 export * from "./rgi.ts";
 export * from "./applib.ts";
 export * from "./web.ts";
-export { isTransient, type Retry, retry, type RetryOptions } from "./net/retry.ts";
+export {
+  isTransient,
+  type Retry,
+  retry,
+  type RetryOptions,
+  type RetryProgress,
+} from "./net/retry.ts";

@@ -19,4 +19,11 @@
 export type { PoolApp, PoolExport, PoolOptions } from "./pool/pool_options.ts";
 export { ServerPool } from "./pool/server_pool.ts";
 export type * from "./base/app/app_types.ts";
-export type { Address, Exchange, Logger, ServerOptions, ServerSslconfig } from "./server.ts";
+export type {
+  Address,
+  Exchange,
+  Logger,
+  ServerOptions,
+  ServerSslconfig,
+  UntilSignalOptions,
+} from "./server.ts";

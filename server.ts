@@ -34,13 +34,14 @@ import type { ServerContext } from "./net/server_context.ts";
 import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
 import { Slots } from "./net/slots.ts";
 import { standardLogger } from "./net/standard_logger.ts";
+import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";
 import { TlsListener } from "./net/tls/listener.ts";
 
 export { Request } from "./base/app/message.ts";
 export { Session } from "./base/app/session.ts";
 export type * from "./base/app/app_types.ts";
-export type { Exchange };
+export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/standard_logger.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
@@ -167,6 +168,31 @@ export class Server implements AsyncDisposable {
   serveForever(): Promise<void> {
     this.#serving ??= this.#serve();
     return this.#serving;
+  }
+
+  /**
+   * Serves, like {@linkcode Server.prototype.serveForever}, until the process receives a signal: SIGINT or
+   * SIGTERM, unless the options name others. The first one is a {@linkcode Server.prototype.shutdown}, which answers
+   * the requests in flight; a second one, or the deadline, a {@linkcode Server.prototype.close}. Resolves when all has
+   * ended, also if the server is shut down or closed in another way; then the signals have their usual effect
+   * again. Needs no permission.
+   *
+   * @param options The signals, and seconds until whatever is left is closed.
+   * @throws {TypeError} if an option is of a wrong type or unknown, or Deno doesn't know a signal.
+   * @throws {RangeError} if a value is not allowed.
+   *
+   * @example The end of a program that only serves
+   * ```ts
+   * import { Server } from "@degu/degu/server";
+   *
+   * const server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+   * const serving = server.serveUntilSignal({ deadline: 30 });
+   * await server.shutdown(); // here instead of a signal
+   * await serving;
+   * ```
+   */
+  serveUntilSignal(options: UntilSignalOptions = {}): Promise<void> {
+    return serveUntilSignal(this, options);
   }
 
   async #serve(): Promise<void> {

@@ -4,26 +4,18 @@
  * @module
  */
 
-import { EmptyPreambleError } from "../base.ts";
 import type { Client, Connection } from "../client.ts";
-import { isTransient, type Retry, retry } from "../files.ts";
+import { isTransient, type Retry, retry, type RetryProgress } from "../files.ts";
 import { reasonOf } from "./failure.ts";
 
 /** How many times a call is retried. */
 const RETRIES = 3;
 
-/**
- * How many times in a row a peer hangs up at once, without an answer, before that counts as a refusal, which retries
- * don't change. TLS says no more: a peer that has forgotten this device hangs up as one does that is stopped at that
- * moment.
- */
-const HANG_UPS = 2;
-
-/** A server without a free slot hangs up as well, but only after 2 s: that is no refusal, and a retry may find one. */
-const REFUSAL_MILLISECONDS = 1500;
+/** Called after progress, which resets the count of retries. */
+export type Moved = (progress?: RetryProgress) => void;
 
 /** What is moved, and by what. */
-export type Call<Target, T> = (target: Target, moved: () => void) => Promise<T>;
+export type Call<Target, T> = (target: Target, moved: Moved) => Promise<T>;
 
 /** The connections to one peer: as many as there are calls at a time. */
 export class PeerConnections implements Disposable {
@@ -59,9 +51,9 @@ export class PeerConnections implements Disposable {
       if (used === null) return await this.#callOver(await this.#connect(), action, moved);
       let hasMoved = false;
       try {
-        return await this.#callOver(used, action, () => {
+        return await this.#callOver(used, action, (progress) => {
           hasMoved = true;
-          moved();
+          moved(progress);
         });
       } catch (error) {
         // The server may close a connection between two calls: that is no reason to wait.
@@ -74,7 +66,7 @@ export class PeerConnections implements Disposable {
   async #callOver<T>(
     connection: Connection,
     action: Call<Connection, T>,
-    moved: () => void,
+    moved: Moved,
   ): Promise<T> {
     let isUsable = false;
     try {
@@ -92,14 +84,10 @@ export class PeerConnections implements Disposable {
     return await this.#retry((moved) => action(this.#client, moved));
   }
 
-  async #retry<T>(attempt: (moved: () => void) => Promise<T>): Promise<T> {
+  async #retry<T>(attempt: (moved: Moved) => Promise<T>): Promise<T> {
     const onRetry = (retry: Retry) => this.#noteRetry(retry);
     const options = { retries: this.#retries, signal: this.#signal, onRetry };
-    try {
-      return await retry(untilRefused(attempt), options);
-    } catch (error) {
-      throw error instanceof Refusal ? error.cause : error;
-    }
+    return await retry(attempt, options);
   }
 
   #takeIdle(): Connection | null {
@@ -127,25 +115,4 @@ export class PeerConnections implements Disposable {
   [Symbol.dispose](): void {
     for (const connection of this.#idle.splice(0)) connection.close();
   }
-}
-
-/** An error after which nothing is retried. */
-class Refusal extends Error {}
-
-/** Makes attempts that fail for good once the peer has hung up too often in a row. */
-function untilRefused<T>(attempt: (moved: () => void) => Promise<T>): typeof attempt {
-  let hangUps = 0;
-  return async (moved) => {
-    const start = performance.now();
-    try {
-      return await attempt(() => {
-        hangUps = 0;
-        moved();
-      });
-    } catch (error) {
-      const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
-      hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
-      throw hangUps < HANG_UPS ? error : new Refusal("refused", { cause: error });
-    }
-  };
 }

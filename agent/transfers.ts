@@ -8,7 +8,7 @@ import type { Client, Connection } from "../client.ts";
 import { isTransient, type TransferOptions, type TransferResult } from "../files.ts";
 import type { Context } from "./context.ts";
 import { exitCodeOf, FAILED, Failure, REFUSED } from "./failure.ts";
-import type { PeerConnections } from "./peer_connections.ts";
+import { type Moved, PeerConnections } from "./peer_connections.ts";
 import type { ProgressBar } from "./progress_bar.ts";
 import { type Direction, endsAll, explainTransfer } from "./transfer_problems.ts";
 import { formatBytes, formatDuration } from "./units.ts";
@@ -168,12 +168,12 @@ export class Transfers implements Disposable {
     signal: AbortSignal,
     state: { there: number; moved: number },
   ): Promise<TransferResult | null> {
-    const attempt = (target: Client | Connection, moved: () => void) => {
+    const attempt = (target: Client | Connection, moved: Moved) => {
       const before = state.moved;
       return job.move(target, {
         signal,
         onProgress: ({ bytes, resumedFrom }) => {
-          if (bytes > 0) moved();
+          moved({ bytes, resumedFrom });
           state.there = resumedFrom + bytes;
           state.moved = before + bytes;
           this.#show();

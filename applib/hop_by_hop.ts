@@ -32,11 +32,11 @@ function isHopByHop(name: string): boolean {
 export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   const names = Object.keys(headers);
   if (!names.some(isHopByHop)) return headers;
-  const options = connectionOptions(headers);
+  const options = new Set(connectionOptions(headers));
   // Without a prototype, as headers are received.
   const kept: HeaderDict = Object.setPrototypeOf({}, null);
   for (const name of names) {
-    const isNamed = options.includes(name) && name !== "host" && specialOf(name) === 0;
+    const isNamed = options.has(name) && name !== "host" && specialOf(name) === 0;
     if (!isHopByHop(name) && !isNamed) kept[name] = headers[name]!;
   }
   return kept;

@@ -15,6 +15,7 @@ import {
   isIPv6,
   isNameOrIPv4,
   makeTuple,
+  withoutPrefix,
   withoutZone,
   zoneOf,
 } from "./address_rules.ts";
@@ -34,7 +35,8 @@ const encoder = new TextEncoder();
  * Formats an address as text: the inverse of {@linkcode parseAddress}. Logs and session names use it.
  *
  * A numeric scope looks the same in a pair and in a four-tuple, and is parsed as a four-tuple. A four-tuple
- * with scope 0, which means none, is parsed as a pair.
+ * with scope 0, which means none, is parsed as a pair. The length of a prefix, which a client takes in a four-tuple, is
+ * left out.
  *
  * @param address The address of a server or a client.
  * @throws {TypeError} if it has none of the forms of an address.
@@ -55,7 +57,8 @@ const encoder = new TextEncoder();
 export function formatAddress(address: Address): string {
   if (address instanceof Uint8Array) return addressText(checkName(address));
   if (typeof address === "string") return addressText(checkPath(address));
-  const [host, port, flowinfo, scopeid] = checkTuple(address);
+  const [given, port, flowinfo, scopeid] = checkTuple(address);
+  const host = flowinfo === undefined ? given : withoutPrefix(given);
   checkHost(host, flowinfo !== undefined, scopeid);
   checkPort(port, 0);
   if (flowinfo) {
@@ -104,7 +107,8 @@ export function addressText(address: Address): string {
   if (typeof address === "string" || address instanceof Uint8Array) {
     return UNIX + socketName(address);
   }
-  const [host, port, , scopeid = 0] = address;
+  const [given, port, , scopeid = 0] = address;
+  const host = withoutPrefix(given);
   const zone = scopeid === 0 ? zoneOf(host) : String(scopeid);
   const scoped = zone === null || zone === "0" ? withoutZone(host) : `${withoutZone(host)}%${zone}`;
   return scoped.includes(":") ? `[${scoped}]:${port}` : `${scoped}:${port}`;

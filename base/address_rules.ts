@@ -32,6 +32,8 @@ const MAX_DNS_NAME_LENGTH = 253;
 const DNS_LABEL = /^[0-9A-Za-z_-]{1,63}$/;
 /** The zone of an IPv6 address: the name or the number of an interface. */
 const ZONE = /^[-.0-9A-Z_a-z]+$/;
+/** Another text for the number of an interface. */
+const PADDED = /^0[0-9]+$/;
 const PREFIX = /\/[0-9]{1,3}$/;
 const encoder = new TextEncoder();
 
@@ -54,7 +56,10 @@ export function isNameOrIPv4(host: string): boolean {
   return isIPv4(host) || canonicalDnsName(host) !== null;
 }
 
-/** Removes the length of a prefix, `/64`, from an address. */
+/**
+ * Removes the length of a prefix, `/64`, from an IPv6 address. A client takes it in a four-tuple, as systems print the
+ * address of an interface.
+ */
 export function withoutPrefix(host: string): string {
   return host.replace(PREFIX, "");
 }
@@ -67,10 +72,17 @@ export function checkScope(host: string, scopeid = 0): void {
       `address[0]: must have the name or the number of an interface after %; got ${quote(host)}`,
     );
   }
+  if (zone !== null && PADDED.test(zone)) {
+    throw new RangeError(
+      `address[0]: must have the number of an interface without zeros before it; got ${
+        quote(host)
+      }`,
+    );
+  }
   if (zone !== null && scopeid !== 0 && zone !== String(scopeid)) {
     throw new RangeError(`address: must give the scope once; got ${quote(host)} and ${scopeid}`);
   }
-  const scoped = scopeid !== 0 || (zone !== null && !/^0+$/.test(zone));
+  const scoped = scopeid !== 0 || (zone !== null && zone !== "0");
   if (scoped || !isLinkLocal(host)) return;
   throw new RangeError(
     `address[0]: must have a scope, the interface of a link-local address; got ${quote(host)}: ` +

@@ -21,6 +21,7 @@ import { hasSigned } from "./authority.ts";
 import type { DeviceParts } from "./parts.ts";
 import type { PeerLives } from "./peer_lives.ts";
 import type { Peer } from "./peer.ts";
+import { checkAddresses } from "./received_addresses.ts";
 import { forgottenHint, mostTelling } from "./telling_error.ts";
 
 /** The options of a client of a peer. */
@@ -30,7 +31,7 @@ export interface DeviceClientOptions extends ClientOptions {
    *
    * @default {the stored ones, read again for each connection}
    */
-  addresses?: Address[] | undefined;
+  addresses?: readonly Address[] | undefined;
   /**
    * Seconds that connecting to an address may take, and then the handshake: a host that doesn't answer is known sooner
    * than one that is busy.
@@ -61,15 +62,10 @@ export function splitOptions(
       'options: unknown option "sslHost"; a peer is known by its authority alone',
     );
   }
-  return { addresses: addresses === undefined ? null : checkAddresses(addresses), others };
-}
-
-function checkAddresses(addresses: Address[]): readonly Address[] {
-  if (!Array.isArray(addresses)) {
-    throw new TypeError(`addresses: need an array of addresses; got ${typeName(addresses)}`);
-  }
-  if (addresses.length === 0) throw new RangeError("addresses: need at least one; got none");
-  return addresses.map(checkClientAddress);
+  if (addresses === undefined) return { addresses: null, others };
+  const checked = checkAddresses("addresses", addresses, checkClientAddress);
+  if (checked.length > 0) return { addresses: checked, others };
+  throw new RangeError("addresses: must be at least one; got none");
 }
 
 function checkConnectTimeout(seconds: unknown): void {

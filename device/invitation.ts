@@ -22,13 +22,13 @@ export interface InviteOptions {
    *
    * @default {up to six addresses of this machine that a peer can use, port 0}
    */
-  listen?: Address[] | undefined;
+  listen?: readonly Address[] | undefined;
   /**
    * Where this device can be reached later: up to 6 addresses, which the other device stores.
    *
    * @default {where servers of this directory listen when the other device joins}
    */
-  serving?: Address[] | undefined;
+  serving?: readonly Address[] | undefined;
   /**
    * Seconds until it expires, from 1 to 86,400.
    *

@@ -37,7 +37,7 @@ export interface JoinOptions {
    *
    * @default {where servers of this directory listen now}
    */
-  serving?: Address[] | undefined;
+  serving?: readonly Address[] | undefined;
   /** Cancels joining, which rejects with its reason; no effect once the other device has answered. */
   signal?: AbortSignal | undefined;
 }

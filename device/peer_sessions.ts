@@ -5,7 +5,7 @@
  */
 
 import { typeName } from "../base/errors.ts";
-import { Session } from "../base/app/session.ts";
+import { nameUser, Session } from "../base/app/session.ts";
 import { deviceId } from "./device_id.ts";
 import type { Peer } from "./peer.ts";
 import type { PeerStore } from "./peer_store.ts";
@@ -21,6 +21,7 @@ const sessions = new WeakMap<Session, Known>();
 /** Records which peer a session belongs to. For servers. */
 export function rememberPeer(session: Session, store: PeerStore, peer: Peer): void {
   sessions.set(session, { store, peer });
+  nameUser(session, () => peerOf(session).name);
 }
 
 /** The id of the device whose authority has vouched for the peer of a session; `null` without one. */

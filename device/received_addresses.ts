@@ -14,11 +14,35 @@ import {
 } from "../base/address_rules.ts";
 import type { Socket } from "../base/app/app.ts";
 import { addressText, formatAddress } from "../base/address.ts";
-import { typeName } from "../base/errors.ts";
+import { wrongType } from "../base/checks.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
 import { checkClientAddress, checkServerAddress } from "../net/addresses.ts";
 import { MAX_ADDRESSES } from "./invitation_line.ts";
 import { type FindInterfaces, isWildcard, scopeOfOwn, withoutWildcards } from "./own_addresses.ts";
+
+/**
+ * Checks the addresses of an option, and copies them. Its name takes the place of `address` in errors:
+ * `listen[0][1]: must be …`.
+ *
+ * @throws {TypeError} if they are not an array of addresses.
+ * @throws {RangeError} if a part of one is not allowed.
+ */
+export function checkAddresses(
+  label: string,
+  addresses: readonly Address[],
+  check: (address: Address) => Address,
+): readonly Address[] {
+  if (!Array.isArray(addresses)) throw wrongType(label, "an array of addresses", addresses);
+  return addresses.map((address, i) => {
+    try {
+      return check(address);
+    } catch (error) {
+      const { message } = error as Error;
+      const Class = error instanceof TypeError ? TypeError : RangeError;
+      throw new Class(message.replace(/^address/, `${label}[${i}]`));
+    }
+  });
+}
 
 /**
  * Checks the `serving` option: where a device can be reached.
@@ -27,22 +51,18 @@ import { type FindInterfaces, isWildcard, scopeOfOwn, withoutWildcards } from ".
  * @throws {RangeError} if it has more than 6, or one that can't be reached from another machine.
  */
 export function checkServing(serving: readonly Address[]): readonly Address[] {
-  if (!Array.isArray(serving)) {
-    throw new TypeError(`serving: must be an array of addresses; got ${typeName(serving)}`);
-  }
-  if (serving.length > MAX_ADDRESSES) {
-    throw new RangeError(
-      `serving: must be at most ${MAX_ADDRESSES} addresses; got ${serving.length}`,
-    );
-  }
-  return serving.map((address) => {
+  const checked = checkAddresses("serving", serving, (address) => {
     const checked = checkClientAddress(address);
     if (isWildcard(checked) || isHost(hostAsSent(checked) ?? "")) return checked;
     throw new RangeError(
-      "serving: must be IP addresses or DNS names with a port, at which another machine can reach this " +
+      "address: must be an IP address or a DNS name with a port, at which another machine can reach this " +
         `one; got ${addressText(checked)}`,
     );
   });
+  if (checked.length <= MAX_ADDRESSES) return checked;
+  throw new RangeError(
+    `serving: must be at most ${MAX_ADDRESSES} addresses; got ${checked.length}`,
+  );
 }
 
 /**
@@ -52,20 +72,16 @@ export function checkServing(serving: readonly Address[]): readonly Address[] {
  * @throws {RangeError} if it has no address, more than 6, or one that is not an IP address.
  */
 export function checkListen(listen: readonly Address[]): readonly Address[] {
-  if (!Array.isArray(listen)) {
-    throw new TypeError(`listen: must be an array of addresses; got ${typeName(listen)}`);
-  }
-  if (listen.length === 0 || listen.length > MAX_ADDRESSES) {
-    throw new RangeError(
-      `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${listen.length}; omit it for every ` +
-        "address of this machine",
-    );
-  }
-  return listen.map((address) => {
+  const checked = checkAddresses("listen", listen, (address) => {
     const checked = checkServerAddress(address);
     if (!isUnixAddress(checked)) return checked;
-    throw new RangeError("listen: must be IP addresses with a port; got a Unix socket");
+    throw new RangeError("address: must be an IP address with a port; got a Unix socket");
   });
+  if (checked.length > 0 && checked.length <= MAX_ADDRESSES) return checked;
+  throw new RangeError(
+    `listen: must be 1 to ${MAX_ADDRESSES} addresses; got ${checked.length}; omit it for every ` +
+      "address of this machine",
+  );
 }
 
 /**

@@ -59,8 +59,7 @@ async function main(): Promise<void> {
       server.setSslctx(forServer(pki)); // live sessions are not affected
     });
 
-    using _signals = onSignal(() => server.shutdown());
-    const serving = server.serveForever();
+    const serving = server.serveUntilSignal();
     await server.ready;
 
     const makeClient = ({ certFile, keyFile }: DevicePki) => {
@@ -81,18 +80,6 @@ async function main(): Promise<void> {
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
-}
-
-/** Calls a function when the program receives SIGTERM or SIGINT; requests in flight can still be answered. */
-function onSignal(stop: () => void): Disposable {
-  // Windows has no SIGTERM.
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, stop);
-  return {
-    [Symbol.dispose]() {
-      for (const signal of signals) Deno.removeSignalListener(signal, stop);
-    },
-  };
 }
 
 if (import.meta.main) await main();

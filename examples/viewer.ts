@@ -18,7 +18,7 @@ await using viewer = await Device.open(`${Deno.cwd()}/viewer-device`, { name: "v
 const app = new FilesApp(inbox, { write: true });
 const onExchange = accessLog((line) => console.log(line));
 await using server = viewer.listen(address, app, { onExchange });
-const serving = server.serveForever();
+server.serveForever();
 await server.ready;
 
 if ((await viewer.peers()).length === 0) {
@@ -33,9 +33,4 @@ ${invitation.line}
 }
 
 console.log("Waiting for files; Ctrl+C ends it.");
-const stop = () => void server.shutdown();
-Deno.addSignalListener("SIGINT", stop);
-Deno.addSignalListener("SIGTERM", stop);
-await serving;
-Deno.removeSignalListener("SIGINT", stop);
-Deno.removeSignalListener("SIGTERM", stop);
+await server.serveUntilSignal();

@@ -15,7 +15,8 @@ import { syncIfPossible } from "../disk/sync_if_possible.ts";
 import { Turns } from "../disk/turns.ts";
 import { MAX_PATH_BYTES } from "./entries.ts";
 import { isName } from "./file_name.ts";
-import { inUse, partPath } from "./part_file.ts";
+import { newFileMode } from "./local_files.ts";
+import { explainForeignPart, inUse, partPath } from "./part_file.ts";
 import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 import { type Copy, existsAlready, fold, inTheWay, type Obstacle, show, TreeNode } from "./tree.ts";
@@ -179,7 +180,8 @@ export class LocalTarget {
   readonly #replace: boolean;
   readonly #signal: AbortSignal;
   #root: string | null;
-  #newMode: number | null = null;
+  /** The mode of new files; `undefined` until it is needed. */
+  #newMode: number | null | undefined;
 
   /** Changes nothing yet. */
   constructor(dir: string, replace: boolean, signal: AbortSignal) {
@@ -201,11 +203,9 @@ export class LocalTarget {
 
   /** Makes the directory if it is missing. */
   begin(): void {
-    if (this.#root === null) {
-      Deno.mkdirSync(this.#dir, { recursive: true });
-      this.#root = Deno.realPathSync(this.#dir);
-    }
-    this.#newMode = newModeIn(this.#root);
+    if (this.#root !== null) return;
+    Deno.mkdirSync(this.#dir, { recursive: true });
+    this.#root = Deno.realPathSync(this.#dir);
   }
 
   /** The path of a node of the source, once it is here. */
@@ -270,7 +270,8 @@ export class LocalTarget {
           parts.push(this.#write(copy, content, modified));
         } catch (error) {
           directory = null;
-          errors.set(copy, this.#explain(error, copy));
+          const explained = await explainForeignPart(error, this.pathOf(node));
+          errors.set(copy, this.#explain(explained, copy));
         }
       }
       await Promise.all(parts.map(async ({ copy, file }) => {
@@ -307,6 +308,15 @@ export class LocalTarget {
       discard({ copy, path, file, isPlaced: false });
       throw error;
     }
+  }
+
+  /** The usual mode of new files, found out in a directory where one is about to be named. */
+  #usualMode(directory: string): number | null {
+    if (this.#newMode === undefined) {
+      const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
+      this.#newMode = newFileMode(`${prefixOf(directory)}.${digits}${PART_SUFFIX}`);
+    }
+    return this.#newMode;
   }
 
   /** Renames parts of one directory, in one turn. */
@@ -381,8 +391,8 @@ export class LocalTarget {
     if (info !== null && !info.isFile && !(info.isSymlink && obstacle?.kind === "link")) {
       throw inTheWay(node, kindOf(info));
     }
-    const mode = info?.isFile ? info.mode === null ? null : info.mode & KEPT_BITS : this.#newMode;
-    if (mode !== null && mode !== 0o600) Deno.chmodSync(part, mode);
+    const mode = info?.isFile ? info.mode : this.#usualMode(path.slice(0, path.lastIndexOf("/")));
+    if (mode !== null && (mode & KEPT_BITS) !== 0o600) Deno.chmodSync(part, mode & KEPT_BITS);
     if (this.#replace || info !== null) Deno.renameSync(part, path);
     else nameAnew(part, path, node);
   }
@@ -535,19 +545,6 @@ function kindOf(info: Deno.FileInfo): { kind: TreeNode["kind"]; reason: TreeNode
   if (info.isFile) return { kind: "file", reason: null };
   if (info.isDirectory) return { kind: "directory", reason: null };
   return { kind: "other", reason: info.isSymlink ? "link" : "special" };
-}
-
-/** The mode of new files, which reading the umask itself would need a permission for. */
-function newModeIn(directory: string): number | null {
-  const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
-  const path = `${prefixOf(directory)}.${digits}${PART_SUFFIX}`;
-  using file = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });
-  try {
-    const { mode } = file.statSync();
-    return mode === null ? null : mode & KEPT_BITS;
-  } finally {
-    Deno.removeSync(path);
-  }
 }
 
 /** Creates and locks a part that only this user can read; one that nobody holds any more is removed. */

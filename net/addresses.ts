@@ -86,7 +86,8 @@ export function endpointOf(address: Address): Endpoint {
       path: new TextDecoder("utf-8", { ignoreBOM: true }).decode(address),
     };
   }
-  const [host, port, , scopeid = 0] = address;
+  const [given, port, , scopeid = 0] = address;
+  const host = withoutPrefix(given);
   const hostname = scopeid === 0 ? host : `${withoutZone(host)}%${scopeid}`;
   return { transport: "tcp", hostname, port };
 }

@@ -57,7 +57,10 @@ export let explainRefusal: (connection: Connection, hint: string) => void;
  * ```
  */
 export class Connection implements Disposable {
-  /** The socket that was given to the constructor. */
+  /**
+   * The socket that was given to the constructor. It does not keep the connection alive, which closes it when it is
+   * garbage collected.
+   */
   readonly sock: Socket;
   /** Headers sent with each request, overriding the caller's; `null` for none. */
   readonly baseHeaders: HeaderDict | null;

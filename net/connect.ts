@@ -5,9 +5,11 @@
  */
 
 import { addressText } from "../base/address.ts";
-import type { Address } from "../base/address_rules.ts";
+import { type Address, isUnixAddress, zoneOf } from "../base/address_rules.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
+import { reworded } from "./thrown.ts";
+import { systemCode } from "./unreachable.ts";
 
 /** What bounds an attempt. */
 export interface ConnectBounds {
@@ -15,6 +17,37 @@ export interface ConnectBounds {
   readonly timeout: number | null;
   /** Aborts the attempt with its reason. */
   readonly signal: AbortSignal | undefined;
+}
+
+/** What to check, by the code of an error. */
+const HINTS: Readonly<Record<string, readonly [host: string, socket: string]>> = {
+  EACCES: ["check the firewall", "check who may use the socket and enter its directory"],
+  ECONNREFUSED: [
+    "nobody listens there: check that the server runs, and its port",
+    "nobody listens there: check that the server runs, and where",
+  ],
+  EHOSTUNREACH: ["check that both devices are on, and in one network", ""],
+  ENETUNREACH: ["check that this device is in that network", ""],
+  ENOENT: ["", "there is no such socket: check that the server runs, and the path"],
+};
+
+/** How the error begins for a name without an address; it has no code. */
+const UNRESOLVED = "failed to lookup address information";
+
+function unresolvedHint(address: Address): string {
+  return zoneOf(String(address[0])) === null
+    ? "check the name, and the DNS"
+    : "check the interface";
+}
+
+/** An error of the system, with the address, which it doesn't name, and what to check. */
+function explainConnecting(error: unknown, address: Address): unknown {
+  const hints = HINTS[String(systemCode(error))] ?? ["", ""];
+  const what = isUnixAddress(address) ? hints[1] : hints[0];
+  return reworded(error, ({ message }) => {
+    const hint = message.startsWith(UNRESOLVED) ? unresolvedHint(address) : what;
+    return `can't connect to ${addressText(address)}: ${message}${hint === "" ? "" : `; ${hint}`}`;
+  });
 }
 
 /** Connects to a checked address. */
@@ -26,8 +59,15 @@ export async function connectSocket(
   const conn = await bounded<Deno.TcpConn | Deno.UnixConn>(
     `connecting to ${addressText(address)}`,
     bounds,
-    (signal) =>
-      endpoint.transport === "tcp" ? Deno.connect({ ...endpoint, signal }) : Deno.connect(endpoint),
+    async (signal) => {
+      try {
+        return endpoint.transport === "tcp"
+          ? await Deno.connect({ ...endpoint, signal })
+          : await Deno.connect(endpoint);
+      } catch (error) {
+        throw explainConnecting(error, address);
+      }
+    },
   );
   // A message goes out in one write, which must not wait for the acknowledgement of the last one.
   if ("setNoDelay" in conn) conn.setNoDelay(true);

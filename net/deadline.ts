@@ -16,17 +16,18 @@ export const MAX_INTERVAL = 2 ** 31 - 1;
 /**
  * Checks a time-out: seconds above zero, or `null` for none.
  *
+ * @param label The name of the option.
  * @throws {TypeError} if it is of a wrong type.
  * @throws {RangeError} if it is not a finite number above 0.
  */
-export function checkTimeout(timeout: number | null): void {
+export function checkTimeout(timeout: number | null, label = "timeout"): void {
   if (timeout === null) return;
   if (typeof timeout !== "number") {
-    throw wrongType("timeout", "a number of seconds, or null", timeout);
+    throw wrongType(label, "a number of seconds, or null", timeout);
   }
   if (!(timeout > 0 && timeout < Infinity)) {
     throw new RangeError(
-      `timeout: must be a number of seconds above 0, or null for no limit; got ${timeout}`,
+      `${label}: must be a number of seconds above 0, or null for no limit; got ${timeout}`,
     );
   }
 }

@@ -6,9 +6,10 @@
 
 import type { Socket } from "../base/app/app.ts";
 import type { Address, HostAddress, ScopedAddress } from "../base/address_rules.ts";
-import { formatAddress } from "../base/address.ts";
+import { addressText } from "../base/address.ts";
 import { boundAddress, endpointOf, peerAddress, peerName } from "./addresses.ts";
 import { NOT_SHARED, type PortSharing } from "./port_sharing.ts";
+import { reworded } from "./thrown.ts";
 
 /** A connection that was accepted. */
 export interface Accepted {
@@ -184,21 +185,13 @@ function listenAt(
   }
 }
 
-const SYSTEM_ERRORS = [
-  Deno.errors.AddrInUse,
-  Deno.errors.AddrNotAvailable,
-  Deno.errors.NotFound,
-  Deno.errors.PermissionDenied,
-];
-
-/** An error of the system, with the address, which it doesn't name; any other error is returned unchanged. */
+/** An error of the system, with the address, which it doesn't name. */
 function explainBinding(error: unknown, address: Address): unknown {
-  const Class = SYSTEM_ERRORS.find((Class) => error instanceof Class);
-  if (Class === undefined || !(error instanceof Error)) return error;
-  const exists = Class === Deno.errors.AddrInUse && typeof address === "string";
-  const hint = exists ? "; the path exists: remove it if nothing listens there any more" : "";
-  const message = `can't listen at ${formatAddress(address)}: ${error.message}${hint}`;
-  return new Class(message, { cause: error });
+  return reworded(error, ({ message, constructor }) => {
+    const exists = constructor === Deno.errors.AddrInUse && typeof address === "string";
+    const hint = exists ? "; the path exists: remove it if nothing listens there any more" : "";
+    return `can't listen at ${addressText(address)}: ${message}${hint}`;
+  });
 }
 
 /**

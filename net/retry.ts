@@ -18,6 +18,14 @@ import { pause } from "../base/pause.ts";
 import { checkSignal } from "./request_signal.ts";
 import { isUnreachable, systemCode } from "./unreachable.ts";
 
+/** How far an attempt has got: the progress of a transfer. */
+export interface RetryProgress {
+  /** Bytes that this attempt has transferred. */
+  readonly bytes: number;
+  /** Bytes that were there before it. */
+  readonly resumedFrom: number;
+}
+
 /** How often, and when, to retry. */
 export interface RetryOptions {
   /**
@@ -55,10 +63,22 @@ const DELAY_MILLISECONDS = 1000;
 const MAX_DELAY_MILLISECONDS = 60_000;
 
 /**
+ * How many times in a row a peer hangs up at once, without an answer, before that counts as a refusal. TLS says no
+ * more: a peer that has forgotten this device hangs up as one does that is stopped at that moment.
+ */
+const HANG_UPS = 2;
+/** A server without a free slot hangs up as well, but only after 2 s: that is no refusal, and a retry may find one. */
+const REFUSAL_MILLISECONDS = 1500;
+
+/**
  * Makes a call, and retries it a few times after {@linkcode isTransient | transient} errors, with doubling delays.
  *
+ * Two {@linkcode EmptyPreambleError}s in a row, each less than 1.5 s after its attempt began, end it: the peer hangs up on
+ * this device, most likely because it no longer trusts it.
+ *
  * @param attempt Makes the call. Its argument is a function to call after each progress, which resets
- * the count: a long transfer may be interrupted more often than a short one.
+ * the count: a long transfer may be interrupted more often than a short one. Given the progress of a transfer,
+ * it counts only what exceeds all that earlier attempts had reached, so that a file that always starts over ends at last.
  * @param options How often and after which delays to retry, and a callback.
  * @returns The result of the call.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
@@ -86,21 +106,35 @@ const MAX_DELAY_MILLISECONDS = 60_000;
  * ```
  */
 export async function retry<T>(
-  attempt: (moved: () => void) => Promise<T>,
+  attempt: (moved: (progress?: RetryProgress) => void) => Promise<T>,
   options: RetryOptions = {},
 ): Promise<T> {
   checkFunction("attempt", attempt);
   const { retries, delay: first, signal, onRetry } = checkOptions(options);
   let number = 0;
+  let hangUps = 0;
+  let furthest = 0;
+  const moved = (progress?: RetryProgress) => {
+    if (progress !== undefined) {
+      const reached = progress.resumedFrom + progress.bytes;
+      if (reached <= furthest) return;
+      furthest = reached;
+    }
+    number = hangUps = 0;
+  };
   while (true) {
     signal?.throwIfAborted();
+    const start = performance.now();
     try {
-      return await attempt(() => number = 0);
+      return await attempt(moved);
     } catch (error) {
       signal?.throwIfAborted();
-      if (number >= retries || !isTransient(error)) throw error;
+      const isAtOnce = performance.now() - start < REFUSAL_MILLISECONDS;
+      hangUps = isAtOnce && error instanceof EmptyPreambleError ? hangUps + 1 : 0;
+      if (number >= retries || hangUps >= HANG_UPS || !isTransient(error)) throw error;
       const delay = Math.min(first * 2 ** number, MAX_DELAY_MILLISECONDS);
-      onRetry?.({ error, number: ++number, delay });
+      number++;
+      onRetry?.({ error, number, delay });
       await pause(delay, signal);
     }
   }

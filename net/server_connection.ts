@@ -13,6 +13,7 @@ import {
 } from "../base/app/answer.ts";
 import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
+import { isTooLong } from "../base/body/source_use.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import { Request } from "../base/app/message.ts";
@@ -235,15 +236,18 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       const request = this.#parseRequest(end);
       let answer: Answer | null = null;
       let returned: unknown;
+      let isSending = false;
       try {
         returned = handle(request, this.#session, api);
         if (!Array.isArray(returned)) returned = await returned;
         answer = readAnswer(returned);
-        const rest = writer.endSend(await this.#beginSend(request, answer));
+        const sending = this.#beginSend(request, answer);
+        isSending = true;
+        const rest = writer.endSend(await sending);
         if (rest !== null) await rest;
       } catch (error) {
         cancelAnswer(answer ?? returned, request.body, error);
-        this.#cutShort(writer.failureOf(error), "the app", request);
+        this.#cutShort(writer.failureOf(error), "the app", request, isSending);
         return;
       }
       if (this.#isLast(answer)) {
@@ -305,13 +309,19 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     return true;
   }
 
-  /** Closes the connection at once, without a response. */
-  #cutShort(error: unknown, where: string, request?: Request): void {
+  /**
+   * Closes the connection at once; what is left of the response is not sent.
+   *
+   * @param isSending Whether the answer was valid, so that only the source of its body can have failed.
+   */
+  #cutShort(error: unknown, where: string, request?: Request, isSending = false): void {
     const { closed, failure } = this.#transport;
-    // An operation that fails because the peer left is not the app's mistake.
-    const broken = failure !== null || closed ||
-      (this.#peerLeft && error instanceof ConnectionClosedError);
-    if (broken) this.#report(failure ?? error);
+    // What fails because the peer left is not the app's mistake: an operation that was told so, or the source
+    // of a body, which may end in any way when nobody wants the rest.
+    const isOfLeaving = isSending || error instanceof ConnectionClosedError;
+    if (closed || failure !== null) this.#report(failure ?? error);
+    else if (this.#peerLeft && isOfLeaving) this.#log.peerLeft(error);
+    else if (request !== undefined && isTooLong(request.body, error)) this.#log.tooLong(error);
     else this.#log.appFailed(error, where, request);
     this.#exchange?.end(failure ?? error);
     this.#transport.close();

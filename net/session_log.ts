@@ -35,6 +35,20 @@ export class SessionLog {
     this.#end("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
   }
 
+  /** The peer had left when the response failed. */
+  peerLeft(error: unknown): void {
+    this.#end("debug", `the peer has left; the response ended with ${messageOf(error)}`);
+  }
+
+  /** The body of a request was longer than the app can collect, which any peer can cause. */
+  tooLong(error: unknown): void {
+    this.#end(
+      "info",
+      `the body of a request is too long for the app: ${messageOf(error)}; ` +
+        'to answer with 413, see "A limit for bodies" in docs/cookbook.md',
+    );
+  }
+
   /** The peer was not accepted. */
   refused(why: string): void {
     this.#end("info", why);

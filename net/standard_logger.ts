@@ -6,9 +6,12 @@
 
 /** The logger of a server; `console` works. */
 export interface Logger {
-  /** Connections that have ended or were reset, and handshakes that were cut. */
+  /** Connections that have ended or were reset, even while a response was sent, and handshakes that were cut. */
   debug(message: string): void;
-  /** Errors of peers: invalid bytes, time-outs, refused handshakes, refused connections. */
+  /**
+   * Errors of peers: invalid bytes, time-outs, refused handshakes, refused connections, and bodies that are too
+   * long to be read at once.
+   */
   info(message: string): void;
   /** Security concerns, and failures to accept. */
   warn(message: string): void;

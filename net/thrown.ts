@@ -1,5 +1,5 @@
 /**
- * Formats thrown values as text.
+ * Thrown values as text, and errors of the system in other words.
  *
  * @module
  */
@@ -32,4 +32,19 @@ export function plainMessageOf(error: unknown): string {
   } catch {
     return UNSHOWABLE;
   }
+}
+
+/**
+ * An error of the system with another message: of the same class, with the same `code`, and the error as its
+ * `cause`. Any other value is returned unchanged: a missing permission, for one, says itself what to do.
+ *
+ * @param reword Makes the message.
+ */
+export function reworded(error: unknown, reword: (error: Error) => string): unknown {
+  if (!(error instanceof Error)) return error;
+  const code = "code" in error ? { code: error.code } : undefined;
+  // A name that can't be resolved is an error without a class and without a code.
+  if (code === undefined && error.constructor !== Error) return error;
+  const Class = Object.values(Deno.errors).find((each) => error.constructor === each) ?? Error;
+  return Object.assign(new Class(reword(error), { cause: error }), code);
 }

@@ -7,6 +7,7 @@
 import type { Address } from "../base/address_rules.ts";
 import { DeguError } from "../base/errors.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
+import { serveUntilSignal, type UntilSignalOptions } from "../net/until_signal.ts";
 import { EVERY_CLIENT_IS_ACCEPTED } from "../net/tls/listener.ts";
 import { PoolMember, type PoolState, type PoolTimes } from "./pool_member.ts";
 import { checkPool, type PoolApp, type PoolOptions, readSslconfig } from "./pool_options.ts";
@@ -60,6 +61,7 @@ export class ServerPool implements AsyncDisposable {
   readonly #state: PoolState;
   readonly #members: readonly PoolMember[];
   #isStopped = false;
+  readonly #ended = Promise.withResolvers<void>();
 
   private constructor(state: PoolState, members: readonly PoolMember[]) {
     this.address = state.address;
@@ -138,18 +140,40 @@ export class ServerPool implements AsyncDisposable {
   }
 
   /**
+   * Resolves once the process has received a signal and all workers have ended, as
+   * `Server.serveUntilSignal()` does: the first signal is a {@linkcode ServerPool.prototype.shutdown}, a second one, or the
+   * deadline, a {@linkcode ServerPool.prototype.close}. Needs no permission.
+   *
+   * @param options The signals, and seconds until whatever is left is closed.
+   * @throws {TypeError} if an option is of a wrong type or unknown, or Deno doesn't know a signal.
+   * @throws {RangeError} if a value is not allowed.
+   */
+  serveUntilSignal(options: UntilSignalOptions = {}): Promise<void> {
+    const serving = {
+      serveForever: () => this.#ended.promise,
+      shutdown: () => this.shutdown(),
+      close: () => this.close(),
+    };
+    return serveUntilSignal(serving, options);
+  }
+
+  /**
    * Ends the workers: requests in progress are answered, other connections are closed. Resolves when that
    * is done; {@linkcode ServerPool.prototype.close} cuts it short.
    */
   async shutdown(): Promise<void> {
-    this.#isStopped = true;
-    await Promise.all(this.#members.map((member) => member.shutdown()));
+    await this.#end((member) => member.shutdown());
   }
 
   /** Ends the workers and all connections, now; when it resolves, the address is free. */
   async close(): Promise<void> {
+    await this.#end((member) => member.close());
+  }
+
+  async #end(end: (member: PoolMember) => Promise<void>): Promise<void> {
     this.#isStopped = true;
-    await Promise.all(this.#members.map((member) => member.close()));
+    await Promise.all(this.#members.map(end));
+    this.#ended.resolve();
   }
 
   /** Closes the pool: {@linkcode ServerPool.prototype.close}. */

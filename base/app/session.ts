@@ -68,6 +68,12 @@ export interface SessionOwner {
   sessionClosed(reason: unknown): void;
 }
 
+/** Sets what returns the name by which a server knows its peer now. For servers. */
+export let nameUser: (session: Session, name: () => string) => void;
+
+/** The name by which a server knows the peer of a session; `null` if it knows none. */
+export let userOf: (session: Session) => string | null;
+
 /** Sets the owner of the connection of a session. For servers. */
 export let ownSession: (session: Session, owner: SessionOwner) => void;
 
@@ -94,6 +100,7 @@ export class Session {
   #aborting: AbortController | null = null;
   #makeAbortReason: (() => unknown) | null = null;
   #owner: SessionOwner | null = null;
+  #user: (() => string) | null = null;
 
   /**
    * Makes a session. A server does this; a test of an app may, too: `new Session("test", null, 10)`.
@@ -187,6 +194,9 @@ export class Session {
     countRequest = (session) => ++session.#requests;
     endSession = (session, message) => session.#message ??= message;
     ownSession = (session, owner) => session.#owner = owner;
+    nameUser = (session, name) => session.#user = name;
+    // It may be what a test of an app has in place of one.
+    userOf = (session) => #user in session ? session.#user?.() ?? null : null;
     abortSession = (session, makeReason) => {
       if (session.#makeAbortReason !== null) return;
       session.#makeAbortReason = makeReason;

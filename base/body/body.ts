@@ -9,7 +9,7 @@ import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
 import { Collector } from "./collector.ts";
-import { PIECE_BYTES, SourceUse } from "./source_use.ts";
+import { PIECE_BYTES, SourceUse, tooLongError } from "./source_use.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
 /** Converts part of a reused buffer into a value that outlives it. */
@@ -124,10 +124,7 @@ export class Body implements AsyncIterable<Uint8Array> {
     const wanted = Math.min(size ?? Infinity, this.#remaining);
     if (wanted <= MAX_READ_BYTES) return wanted;
     this.#use.undo();
-    throw new RangeError(
-      `one read returns at most ${MAX_READ_BYTES} bytes; ${wanted} are left: ` +
-        "give a size, iterate, or use writeTo",
-    );
+    throw tooLongError(this, `${wanted}`, "give a size, iterate, or use writeTo");
   }
 
   #readWanted(wanted: number | null): Promise<Uint8Array<ArrayBuffer>> {

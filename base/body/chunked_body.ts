@@ -10,7 +10,7 @@ import { decodeText } from "../bytes.ts";
 import type { Chunk } from "../wire/chunk.ts";
 import { ChunkedDecoder } from "./chunked_decoder.ts";
 import { Collector } from "./collector.ts";
-import { PIECE_BYTES, SourceUse } from "./source_use.ts";
+import { PIECE_BYTES, SourceUse, tooLongError } from "./source_use.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
 /** Whether the last chunk of a body has been read; `null` for a body of another class. */
@@ -111,10 +111,7 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
     while (!this.#decoder.done) {
       collector.add(await this.#use.fromSource(this.#decoder.nextDataInto(collector.room())));
       if (collector.length > MAX_READ_BYTES) {
-        const error = new RangeError(
-          `one read returns at most ${MAX_READ_BYTES} bytes; more are left: ` +
-            "iterate, or use writeTo",
-        );
+        const error = tooLongError(this, "more", "iterate, or use writeTo");
         this.#use.cancel(error);
         throw error;
       }

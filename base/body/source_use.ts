@@ -8,8 +8,31 @@ import { type BodyInput, type BodySource, openSource } from "./body_source.ts";
 import { BodyUse } from "./body_use.ts";
 import { EMPTY } from "../bytes.ts";
 import { BodyError } from "../errors.ts";
+import { MAX_READ_BYTES } from "../wire/limits.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The bodies that were too long to be collected, by the error that said so. */
+const tooLong = new WeakMap<Error, object>();
+
+/**
+ * The error for collecting more of a body than one read may return.
+ *
+ * @param left How many bytes are left, as text.
+ * @param instead What to do instead.
+ */
+export function tooLongError(body: object, left: string, instead: string): RangeError {
+  const error = new RangeError(
+    `one read returns at most ${MAX_READ_BYTES} bytes; ${left} are left: ${instead}`,
+  );
+  tooLong.set(error, body);
+  return error;
+}
+
+/** Whether an error says that this body was too long to be collected. */
+export function isTooLong(body: object | null, error: unknown): boolean {
+  return body !== null && error instanceof RangeError && tooLong.get(error) === body;
+}
 
 /** Bytes of one piece of a body that is iterated or streamed, and of the first that is passed on. */
 export const PIECE_BYTES = 65536;

@@ -141,8 +141,13 @@ export function formatHeaderLines(
   context: HeaderContext,
   label = "headers",
 ): number {
-  const names = Object.keys(headers);
-  const values: unknown[] = Object.values(headers);
+  const names: string[] = [];
+  const values: unknown[] = [];
+  for (const name in headers) {
+    if (!Object.hasOwn(headers, name)) continue;
+    names.push(name);
+    values.push(headers[name]);
+  }
   if (base !== null) putOver(base, names, values);
   addFraming(framing, names, values);
   const lines = planFor(names, label);

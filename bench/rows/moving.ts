@@ -11,6 +11,7 @@ import { LARGE, MANY, type MovingWork, type Task } from "../peers/moving.ts";
 import { Program, runToEnd } from "../process.ts";
 import type { TlsFiles } from "../work.ts";
 import { makeSkippedGroup, type Row, type RowSetting } from "./row.ts";
+import { treeGroups } from "./trees.ts";
 
 const mebibyte = 1 << 20;
 const manyBytes = 1024;
@@ -35,6 +36,7 @@ export const movingRow: Row = {
       const count = setting.quick ? 1000 : 10_000;
       await writeMany(`${places.there}/${MANY}`, count);
       yield* manyGroups(setting, places, count);
+      yield* treeGroups(setting);
     } finally {
       await Deno.remove(root, { recursive: true });
     }
@@ -112,7 +114,7 @@ function* largeGroups(
       makeCurl("upload", tls, places, setting, size),
     ],
     notes: [
-      "“upload” reads and hashes the file before it connects, and the server hashes it again.",
+      "“upload” is hashed while it is sent, and while it is written.",
     ],
   };
 }

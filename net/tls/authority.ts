@@ -7,7 +7,13 @@
 
 import type { PeerAuthority } from "../../base/app/session.ts";
 import { forgetOldest } from "../../base/forget_oldest.ts";
-import { type Certificate, describeAuthority, PURPOSE, validityProblem } from "./certificate.ts";
+import {
+  ANY_PURPOSE,
+  type Certificate,
+  describeAuthority,
+  PURPOSE,
+  validityProblem,
+} from "./certificate.ts";
 import { type KnownCertificate, readCertificate } from "./known_certificates.ts";
 import { type Verdict, verifySignature } from "./signature.ts";
 
@@ -24,11 +30,11 @@ const MAX_SIGNERS = 1000;
 /**
  * Finds the trusted certificate that vouched for a chain: that at which the shortest valid path ends,
  * of equal ones the first. It is for chains that the TLS library has verified against the same trusted
- * certificates.
+ * certificates; the library ignores the limits that those have.
  *
  * @param chain What the peer sent, in DER, its own certificate first.
  * @param trusted The certificates that are trusted, in DER, in the order of the configuration.
- * @param purpose What the peer uses its certificate for; the intermediate authorities must allow it.
+ * @param purpose What the peer uses its certificate for; all authorities of the path must allow it.
  * @returns `null` if none of them is found to have vouched for it.
  * @throws {RangeError} if a trusted certificate, or the peer's own, can't be read.
  */
@@ -45,8 +51,7 @@ export class Authorities {
   /** The certificates themselves, in DER, in the order of the configuration. */
   readonly certificates: readonly Uint8Array[];
   readonly #bySubject: IssuersBySubject;
-  /** By the key; of those with one key the first. */
-  readonly #byKey = new Map<string, Issuer>();
+  readonly #keys = new Set<string>();
   readonly #signers = new Signers();
 
   /**
@@ -59,20 +64,12 @@ export class Authorities {
     const issuers = certificates.map((der, index) => new Issuer(der, index));
     this.certificates = issuers.map(({ known }) => known.certificate.raw);
     this.#bySubject = Map.groupBy(issuers, ({ known }) => known.subject);
-    for (const issuer of issuers) {
-      const { publicKey256 } = issuer.known;
-      if (!this.trusts(publicKey256)) this.#byKey.set(publicKey256, issuer);
-    }
+    for (const { known } of issuers) this.#keys.add(known.publicKey256);
   }
 
   /** Whether the key of one of them has this SHA-256, as in {@linkcode PeerAuthority}. */
   trusts(publicKey256: string): boolean {
-    return this.#byKey.has(publicKey256);
-  }
-
-  /** Describes the first one whose key has this SHA-256; `null` if there is none. */
-  describe(publicKey256: string): PeerAuthority | null {
-    return describe(this.#byKey.get(publicKey256));
+    return this.#keys.has(publicKey256);
   }
 
   /** Finds the one that vouched for a chain, as {@linkcode findAuthority} does. */
@@ -83,13 +80,20 @@ export class Authorities {
 
   /**
    * Finds the one that vouched for a chain which the TLS library verified against other certificates than
-   * these: every signature must be certain.
+   * these: every signature must be certain, unless the path ends at a key that is known to have vouched for it.
+   *
+   * @param vouchers The keys that are known to have vouched for it.
    */
-  findCertain(
+  findAgain(
     chain: readonly Uint8Array[],
+    vouchers: ReadonlySet<string>,
     purpose?: keyof typeof PURPOSE,
   ): PeerAuthority | null {
-    return describe(this.#search(chain, purpose).run("yes")[0]);
+    const search = this.#search(chain, purpose);
+    return describe(
+      search.run("yes")[0] ??
+        search.run("maybe").find(({ known }) => vouchers.has(known.publicKey256)),
+    );
   }
 
   #search(chain: readonly Uint8Array[], purpose?: keyof typeof PURPOSE): PathSearch {
@@ -103,7 +107,7 @@ export class Authorities {
    */
   #onlyPossible(search: PathSearch): Issuer | undefined {
     const [possible, ...others] = search.run("maybe");
-    const isAlone = this.#byKey.size === 1 || (search.isComplete &&
+    const isAlone = this.#keys.size === 1 || (search.isComplete &&
       others.every(({ known }) => known.publicKey256 === possible?.known.publicKey256));
     return isAlone ? possible : undefined;
   }
@@ -146,12 +150,13 @@ type IssuersBySubject = ReadonlyMap<string, readonly Issuer[]>;
 
 /** Looks for paths from the certificate of a peer to a trusted one, the shortest first. */
 class PathSearch {
-  /** True if no certificate that the peer sent was ignored. */
-  readonly isComplete: boolean;
+  /** False if a path may go over a certificate that was ignored, or end at one whose limits exclude it. */
+  isComplete: boolean;
   readonly #leaf: Issuer | null;
   readonly #between: IssuersBySubject;
   readonly #trusted: IssuersBySubject;
   readonly #signers: Signers;
+  readonly #purpose: keyof typeof PURPOSE | undefined;
   /** The results so far, by certificate and key. */
   readonly #verdicts = new Map<Issuer, Map<string, Verdict>>();
   #signatures = MAX_SIGNATURES;
@@ -170,6 +175,7 @@ class PathSearch {
     this.#between = Map.groupBy(between, ({ known }) => known.subject);
     this.#trusted = trusted;
     this.#signers = signers;
+    this.#purpose = purpose;
     for (const { length } of trusted.values()) this.#signatures += 2 * length;
   }
 
@@ -184,11 +190,17 @@ class PathSearch {
     let level = this.#leaf === null ? [] : [this.#leaf];
     for (let depth = 0; level.length > 0; depth++) {
       const ends = level.flatMap((child) => this.#issuersOf(child, this.#trusted, least));
-      for (const end of ends.sort((a, b) => a.order - b.order)) found.add(end);
+      for (const end of ends.sort((a, b) => a.order - b.order)) {
+        const { certificate } = end.known;
+        if (mayFollow(certificate, depth) && isForPurpose(certificate, this.#purpose)) {
+          found.add(end);
+        } else {
+          this.isComplete = false;
+        }
+      }
       const next = new Set<Issuer>();
       for (const issuer of level.flatMap((child) => this.#issuersOf(child, this.#between, least))) {
-        const { pathLength } = issuer.known.certificate.links;
-        if (!seen.has(issuer) && (pathLength === null || pathLength >= depth)) next.add(issuer);
+        if (!seen.has(issuer) && mayFollow(issuer.known.certificate, depth)) next.add(issuer);
       }
       for (const issuer of next) seen.add(issuer);
       level = [...next];
@@ -253,9 +265,18 @@ function readIssuer(der: Uint8Array, order: number): Issuer | null {
 
 /** Whether a certificate that a peer sent can be an intermediate one. */
 function maySignOthers(certificate: Certificate, purpose?: keyof typeof PURPOSE): boolean {
-  const { version, isAuthority, purposes, links } = certificate;
-  const isForPurpose = purposes === null || purpose === undefined ||
-    purposes.includes(PURPOSE[purpose]);
-  return version === 3 && isAuthority && links.maySignCertificates && isForPurpose &&
-    validityProblem(certificate, Date.now()) === null;
+  const { version, isAuthority, links } = certificate;
+  return version === 3 && isAuthority && links.maySignCertificates &&
+    isForPurpose(certificate, purpose) && validityProblem(certificate, Date.now()) === null;
+}
+
+/** Whether an authority may have so many authorities below it in a path (RFC 5280 §4.2.1.9). */
+function mayFollow({ links: { pathLength } }: Certificate, below: number): boolean {
+  return pathLength === null || pathLength >= below;
+}
+
+/** Whether an authority may vouch for peers that use their certificate so (RFC 5280 §4.2.1.12). */
+function isForPurpose({ purposes }: Certificate, purpose?: keyof typeof PURPOSE): boolean {
+  return purposes === null || purpose === undefined ||
+    purposes.includes(PURPOSE[purpose]) || purposes.includes(ANY_PURPOSE);
 }

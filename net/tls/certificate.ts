@@ -23,6 +23,9 @@ export const PURPOSE = {
   clientAuth: "1.3.6.1.5.5.7.3.2",
 } as const;
 
+/** What an authority may have in place of each purpose: `anyExtendedKeyUsage`. */
+export const ANY_PURPOSE = "2.5.29.37.0";
+
 /** One name of a certificate (RFC 5280 §4.2.1.6). */
 export interface CertificateName {
   /** `"DNS"`, `"IP Address"`, `"URI"`, `"email"` or another type. */
@@ -119,17 +122,18 @@ const ATTRIBUTES: Readonly<Record<string, string>> = {
 /** Bits of the extension keyUsage. */
 const KEY_USAGE = { digitalSignature: 0x80, keyCertSign: 0x04 } as const;
 
-const NAME_TYPES = [
-  "othername",
-  "email",
-  "DNS",
-  "X400Name",
-  "DirName",
-  "EDIPartyName",
-  "URI",
-  "IP Address",
-  "Registered ID",
-] as const;
+/** The types of names, by their whole tag (RFC 5280 §4.2.1.6): one of another class or form is none of them. */
+const NAME_TYPES: ReadonlyMap<number, string> = new Map([
+  [0xa0, "othername"],
+  [0x81, "email"],
+  [0x82, "DNS"],
+  [0xa3, "X400Name"],
+  [0xa4, "DirName"],
+  [0xa5, "EDIPartyName"],
+  [0x86, "URI"],
+  [0x87, "IP Address"],
+  [0x88, "Registered ID"],
+]);
 
 /**
  * Parses a certificate.
@@ -305,7 +309,7 @@ function readAlternativeNames(extension: DerReader | undefined): CertificateName
 }
 
 function readAlternativeName(element: DerElement): CertificateName {
-  const type = NAME_TYPES[element.tag & 0x1f] ?? "unknown";
+  const type = NAME_TYPES.get(element.tag) ?? "unknown";
   switch (type) {
     case "email":
     case "DNS":

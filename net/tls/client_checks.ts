@@ -60,8 +60,8 @@ function verifyAuthority(
   const verified = findVoucher("client", begun.authorities, chain);
   verifiedClients.add(leaf.certificate256, verified.publicKey256);
   if (begun === inForce) return verified;
-  const authority = inForce.authorities.findCertain(chain, "clientAuth") ??
-    inForce.authorities.describe(verified.publicKey256);
+  const vouchers = new Set([verified.publicKey256]);
+  const authority = inForce.authorities.findAgain(chain, vouchers, "clientAuth");
   if (authority === null) {
     throw new TlsError("UNTRUSTED", "the client's authority is not trusted any more");
   }
@@ -78,10 +78,9 @@ function recallAuthority(
   inForce: ServerMaterial,
 ): PeerAuthority {
   const vouchers = verifiedClients.vouchersOf(leaf.certificate256);
-  for (const publicKey256 of vouchers) {
-    const authority = inForce.authorities.describe(publicKey256);
-    if (authority === null) continue;
-    return inForce.authorities.findCertain(chain, "clientAuth") ?? authority;
+  if (vouchers.values().some((publicKey256) => inForce.trusts(publicKey256))) {
+    const authority = inForce.authorities.findAgain(chain, vouchers, "clientAuth");
+    if (authority !== null) return authority;
   }
   if (vouchers.size > 0) {
     throw new TlsError("UNTRUSTED", "the client resumed a session, whose authority is not trusted");

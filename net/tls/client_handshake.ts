@@ -13,6 +13,7 @@ import {
   type Address,
   canonicalDnsName,
   isUnixAddress,
+  withoutPrefix,
   withoutZone,
 } from "../../base/address_rules.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
@@ -34,7 +35,7 @@ import { makeNetStream, type RawStream } from "./raw_stream.ts";
 /** The name that a server's certificate is checked against; `null` if the address has none. */
 export function sslHostOf(address: Address): string | null {
   if (isUnixAddress(address)) return null;
-  const [host] = address;
+  const host = withoutPrefix(address[0]);
   return hostAddress(host) === null ? host : withoutZone(host);
 }
 

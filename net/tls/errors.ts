@@ -32,7 +32,8 @@ export function translateError(error: unknown): unknown {
   const isListening = "syscall" in error && error.syscall === "listen";
   // Deno's `node:net` says this of an address that the machine doesn't have.
   const Class = CLASSES[isListening && code === "EINVAL" ? "EADDRNOTAVAIL" : code ?? ""];
-  return Class === undefined ? error : new Class(error.message, { cause: error });
+  if (Class === undefined) return error;
+  return Object.assign(new Class(error.message, { cause: error }), { code });
 }
 
 /** What is wrong with a certificate. */

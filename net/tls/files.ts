@@ -146,16 +146,23 @@ function listAuthorityFiles(option: string, caPath: string): string[] {
   );
 }
 
-/** Version 1 has no extension for it; version 3 must have it (RFC 5280 §4.2.1.9). */
+/**
+ * Version 1 has no extensions; version 3 must have CA:TRUE (RFC 5280 §4.2.1.9), and may say what its key is for
+ * (§4.2.1.3).
+ */
 function checkAuthority(
   { option, name }: PemSource,
-  { version, isAuthority, subject }: Certificate,
+  { version, isAuthority, subject, links }: Certificate,
   index: number,
 ): void {
-  if (isAuthority || version === 1) return;
+  const problem = !isAuthority && version !== 1
+    ? "is not the certificate of an authority: its basicConstraints don't say CA:TRUE"
+    : !links.maySignCertificates
+    ? "may not sign certificates: it has a keyUsage without keyCertSign"
+    : null;
+  if (problem === null) return;
   throw new RangeError(
-    `${option}: certificate ${index + 1} in ${name}, of ${quote(subject)}, is not the ` +
-      "certificate of an authority: its basicConstraints don't say CA:TRUE",
+    `${option}: certificate ${index + 1} in ${name}, of ${quote(subject)}, ${problem}`,
   );
 }
 

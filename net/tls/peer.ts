@@ -55,7 +55,8 @@ export function findVoucher(
   if (authority !== null) return authority;
   throw new TlsError(
     "UNTRUSTED",
-    `none of the trusted authorities is known for certain to have vouched for the ${whose}`,
+    `none of the trusted authorities is known for certain to have vouched for the ${whose}, within the ` +
+      "limits of its pathlen and extendedKeyUsage",
   );
 }
 

@@ -3,6 +3,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { EmptyPreambleError } from "@degu/degu/base";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import type { Connection } from "@degu/degu/client";
+import { untilRefused } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 const { signal } = new AbortController();
@@ -37,6 +38,7 @@ Deno.test("a call is retried, and several that fail at the same time are reporte
   const client = serving.makeClient();
   serving.server.close();
   await serving.done;
+  await untilRefused(serving.address);
   const notes: string[] = [];
   const stop = new AbortController();
   const note = (text: string) => {

@@ -1,23 +1,25 @@
 /** Access log lines, which no peer can end or forge. */
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { accessLog } from "@degu/degu/applib";
-import type { Exchange, Session } from "@degu/degu/server";
+import { accessLog, type AccessLogOptions } from "@degu/degu/applib";
+import { type Exchange, Session } from "@degu/degu/server";
 import { uri } from "../fuzz/grammar.ts";
 import { mutate } from "../fuzz/mutation.ts";
 import { Random } from "../fuzz/random.ts";
 import { readAccessLine } from "@degu/testing/access_lines.ts";
+import { LOOPBACK } from "@degu/testing/device_serving.ts";
+import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
 
-/** The line for a request target, as if any had got through the parser. */
-function lineOf(target: string): string {
+/** The line for a request target, as if any had got through the parser, and a user. */
+function lineOf(target: string, options?: AccessLogOptions): string {
   const lines: string[] = [];
-  const session = { address: ["::1", 80, 0, 0] } as unknown as Session;
+  const session = new Session("a session", ["::1", 80, 0, 0], 1);
   const figures = { requestBytes: 1, responseBytes: 2, firstByteMs: 1, totalMs: 1, error: null };
   const exchange: Exchange = { session, method: "GET", uri: target, status: 200, ...figures };
-  accessLog((line) => lines.push(line))(exchange);
+  accessLog((line) => lines.push(line), options)(exchange);
   assertEquals(lines.length, 1);
   return lines[0]!;
 }
@@ -28,22 +30,67 @@ function assertTells(target: string): void {
   assertEquals([request, status, bytes], [`GET ${target} HTTP/1.1`, 200, 2]);
 }
 
+const nasty = fc.string({
+  unit: fc.constantFrom(
+    '"',
+    "\\",
+    "\n",
+    "\r",
+    "\0",
+    "\x1b[2J",
+    "\u2028",
+    "\u202e",
+    "é",
+    "x",
+    " ",
+  ),
+});
+
+Deno.test("no user can end its field, or look like another one", () => {
+  fc.assert(fc.property(fc.oneof(fc.string({ unit: "binary" }), nasty), (user) => {
+    const { host, user: found, request } = readAccessLine(lineOf("/", { user: () => user })) ?? {};
+    const expected = user === "" || user === "-" ? null : user;
+    assertEquals([host, found, request], ["::1", expected, "GET / HTTP/1.1"]);
+  }));
+});
+
+Deno.test("a session without a user has a dash", () => {
+  for (const options of [undefined, {}, { user: undefined }, { user: () => null }]) {
+    assertMatch(lineOf("/", options), /^::1 - - \[/);
+  }
+});
+
+Deno.test("the user of a device's server is its peer's name, as it is now, unless it is given", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  const viewer = await devices.open("viewer");
+  await record(camera, viewer);
+  const usersOf = async (
+    options: AccessLogOptions,
+    between = () => Promise.resolve<unknown>(0),
+  ) => {
+    const lines: string[] = [];
+    const logged = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const onExchange = accessLog((line) => logged[lines.push(line) - 1]!.resolve(), options);
+    const app = () => [204, "No Content", {}, null] as const;
+    await using server = camera.listen(LOOPBACK, app, { onExchange });
+    server.serveForever();
+    await server.ready;
+    await record(viewer, camera, { addresses: [server.address] });
+    using conn = await (await viewer.client(camera.id)).connect();
+    await conn.get("/");
+    await within(logged[0]!.promise, "the first line");
+    await between();
+    await conn.get("/");
+    await within(logged[1]!.promise, "the second line");
+    return lines.map((line) => readAccessLine(line)?.user);
+  };
+  assertEquals(await usersOf({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
+  assertEquals(await usersOf({ user: () => "somebody" }), ["somebody", "somebody"]);
+  assertEquals(await usersOf({ user: () => null }), [null, null]);
+});
+
 Deno.test("no target can end a line, its quotes or an escape", () => {
-  const nasty = fc.string({
-    unit: fc.constantFrom(
-      '"',
-      "\\",
-      "\n",
-      "\r",
-      "\0",
-      "\x1b[2J",
-      "\u2028",
-      "\u202e",
-      "é",
-      "x",
-      " ",
-    ),
-  });
   fc.assert(fc.property(fc.oneof(fc.string({ unit: "binary" }), nasty), (target) => {
     assertTells(target);
   }));
@@ -95,6 +142,10 @@ Deno.test("a line has the figures of an exchange over a socket, and a dash for e
   ]);
 });
 
-Deno.test("an argument that is not a function is refused", () => {
+Deno.test("arguments that are not allowed are refused", () => {
   assertThrows(() => accessLog(7 as unknown as () => void), TypeError, "write");
+  const log = (options: unknown) => accessLog(() => {}, options as AccessLogOptions);
+  assertThrows(() => log({ user: "me" }), TypeError, "user: must be a function");
+  assertThrows(() => log({ users: () => "me" }), TypeError, 'unknown option "users"');
+  assertThrows(() => log(null), TypeError, "options");
 });

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
+import { checkLinear, namedHeaders } from "../fuzz/linear.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { connectThrough, serveProxy } from "@degu/testing/proxies.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -122,6 +123,11 @@ Deno.test("a peer can't remove host or framing headers by naming them in connect
       assertEquals(through.near.text, "");
     }
   });
+});
+
+Deno.test("the time to remove the headers that connection names grows linearly with their number", async () => {
+  const cases = [["", "a,", ""], ["x-1", ", x-1", ""], ["x-", "1", ",x-1"]] as const;
+  for (const [before, part, after] of cases) await checkLinear(namedHeaders, before, part, after);
 });
 
 Deno.test("the client's own authorization is sent, whatever connection names", async () => {

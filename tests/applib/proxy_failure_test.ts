@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { ProxyApp } from "@degu/degu/applib";
 import { BodyIter, ProtocolError, type ResponseTuple } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { RawPeer, RawServer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { connectThrough, echo, serveProxy } from "@degu/testing/proxies.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
@@ -62,9 +63,7 @@ Deno.test("an unreachable upstream, or one that does not speak HTTP, is a bad ga
     });
   }
   await t.step("nobody", async () => {
-    const gone = new RawServer();
-    gone[Symbol.dispose]();
-    await using proxy = serveProxy(gone.address);
+    await using proxy = serveProxy(["127.0.0.1", await unusedPort()]);
     const response = await proxy.makeClient().request("PUT", "/", {}, latin1("hello"));
     assertEquals([response.status, response.reason], [502, "Bad Gateway"]);
     assertEquals(await response.body?.text(), "");
@@ -94,9 +93,8 @@ Deno.test("an upstream that exceeds the timeout is a gateway timeout", async (t)
 
 Deno.test("the reason for a bad gateway is logged, and not sent to the client", async () => {
   const logger = new RecordingLogger();
-  const gone = new RawServer();
-  gone[Symbol.dispose]();
-  const app = new ProxyApp(new Client(gone.address), "conn", { logger });
+  const gone = new Client(["127.0.0.1", await unusedPort()]);
+  const app = new ProxyApp(gone, "conn", { logger });
   await using proxy = serve(app);
   using conn = await proxy.makeClient().connect();
   const response = await conn.get("/");
@@ -106,8 +104,7 @@ Deno.test("the reason for a bad gateway is logged, and not sent to the client", 
 });
 
 Deno.test("a proxy whose logger fails still answers", async (t) => {
-  const gone = new RawServer();
-  gone[Symbol.dispose]();
+  const gone = new Client(["127.0.0.1", await unusedPort()]);
   const failure = new Error("the disk is full");
   const ways: Record<string, () => unknown> = {
     throws: () => {
@@ -119,7 +116,7 @@ Deno.test("a proxy whose logger fails still answers", async (t) => {
     await t.step(how, async () => {
       using unhandled = unhandledRejections();
       await using proxy = serve(
-        new ProxyApp(new Client(gone.address), "conn", { logger: { warn } }),
+        new ProxyApp(gone, "conn", { logger: { warn } }),
       );
       assertEquals((await proxy.makeClient().request("GET", "/")).status, 502);
       await turnOfEventLoop();

@@ -85,11 +85,16 @@ Deno.test("a link-local address needs exactly one scope, and a zone must be a na
   checkScope("fe80::1", 2);
   checkScope("fe80::1%2", 2);
   checkScope("::1");
+  checkScope("::1%0");
+  checkScope("fe80::1%0eth");
   const wrong: [string, number?][] = [
     ["fe80::1"],
     ["fe80::1", 0],
     ["fe80::1%0"],
     ["fe80::1%000"],
+    ["fe80::1%03"],
+    ["::1%00"],
+    ["fe80::1%03", 3],
     ["fe80::1%eth0", 2],
     ["fe80::1%3", 2],
     ["fe80::1%"],

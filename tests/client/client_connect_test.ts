@@ -1,29 +1,65 @@
 /** How a client connects: what `connect()` and the one-shot `request()` do, refuse and close. */
-import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStrictEquals } from "@std/assert";
+import type { Address } from "@degu/degu/base";
 import { Body, type BodyOut, ConnectionClosedError, EmptyPreambleError } from "@degu/degu/base";
 import { Client, type Connection, type Socket } from "@degu/degu/client";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer, untilRefused, within } from "@degu/testing/raw_peer.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
 
-/** Addresses where nobody listens. */
+const encoder = new TextEncoder();
+
+/** An address where nobody listens. */
 async function deadAddress(): Promise<readonly [string, number]> {
-  const server = new RawServer();
-  server[Symbol.dispose]();
-  assert(typeof server.address !== "string");
-  await untilRefused(server.address);
-  return server.address;
+  return ["127.0.0.1", await unusedPort()];
 }
 
-Deno.test("errors of the socket are passed on unchanged", async () => {
-  const refused = new Client(await deadAddress());
-  await assertRejects(() => refused.connect(), Deno.errors.ConnectionRefused);
-  await assertRejects(() => refused.createSocket(), Deno.errors.ConnectionRefused);
-  await assertRejects(() => refused.request("GET", "/"), Deno.errors.ConnectionRefused);
-  const missing = new Client("/tmp/degu-test-no-such.socket");
-  await assertRejects(() => missing.connect(), Deno.errors.NotFound);
-  const nameless = new Client(new TextEncoder().encode(`\0degu-test-${crypto.randomUUID()}`));
-  await assertRejects(() => nameless.connect(), Deno.errors.ConnectionRefused);
+Deno.test("an error of connecting keeps its class and code, and names the address and what to check", async (t) => {
+  const [host, port] = await deadAddress();
+  const name = crypto.randomUUID();
+  const { ConnectionRefused, NotFound } = Deno.errors;
+  const refused = "ECONNREFUSED";
+  const rows: readonly [Address, new () => Error, string | undefined, string, RegExp][] = [
+    [[host, port], ConnectionRefused, refused, `${host}:${port}`, /the server runs, and its port$/],
+    [
+      "/tmp/degu-test-no-such.socket",
+      NotFound,
+      "ENOENT",
+      "unix:/tmp/degu-test-no-such.socket",
+      /path$/,
+    ],
+    [["fe80::1%nowhere", port], Error, undefined, `[fe80::1%nowhere]:${port}`, /the interface$/],
+    [encoder.encode(`\0${name}`), ConnectionRefused, refused, `unix:@${name}`, /the server runs/],
+  ];
+  for (const [address, Class, code, text, hint] of rows) {
+    await t.step(text, async () => {
+      const client = new Client(address);
+      for (
+        const call of [
+          () => client.connect(),
+          () => client.createSocket(),
+          () => client.request("GET", "/"),
+        ]
+      ) {
+        const error = await assertRejects(call, Class);
+        assert(error instanceof Error);
+        assertEquals(error.constructor, Class);
+        assertEquals((error as { code?: unknown }).code, code);
+        assert(error.message.startsWith(`can't connect to ${text}: `), error.message);
+        assertMatch(error.message, hint);
+        assert(error.cause instanceof Class);
+        assertMatch(error.message, new RegExp(error.cause.message.replaceAll(/[()]/g, "."), "u"));
+      }
+    });
+  }
+});
+
+Deno.test("a missing permission says itself what to do, and names the address", async () => {
+  // The tests may neither read nor write there.
+  const error = await assertRejects(() => new Client("/dev/null/a").connect());
+  assert(error instanceof Deno.errors.NotCapable, "it keeps its class");
+  assertMatch(error.message, /^Requires read access to "\/dev\/null\/a", run again/);
 });
 
 Deno.test("a body that was passed is canceled if connecting fails", async () => {

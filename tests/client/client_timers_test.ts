@@ -2,6 +2,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { ConnectionClosedError } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 
 /** Counts the intervals that are started and cleared. */
@@ -47,9 +48,7 @@ Deno.test("requests in a row, each over a connection of its own, share one timer
 });
 
 Deno.test("the timer ends with a request that can't connect", async () => {
-  const server = new RawServer();
-  const client = new Client(server.address, { timeout: 1000 });
-  server[Symbol.dispose]();
+  const client = new Client(["127.0.0.1", await unusedPort()], { timeout: 1000 });
   using timers = countTimers();
   await assertRejects(() => client.request("GET", "/"), Deno.errors.ConnectionRefused);
   assertEquals(timers.counts, { started: 1, cleared: 1 });

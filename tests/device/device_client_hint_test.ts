@@ -9,7 +9,7 @@ import { storeOf } from "@degu/testing/device_pairs.ts";
 
 Deno.test("if nobody listens at a stored address, the error says so, and what to do", async () => {
   await using setup = await setUpClient();
-  const [one, two] = [setup.dead(), setup.dead()];
+  const [one, two] = [await setup.dead(), await setup.dead()];
   await setup.at([one, two]);
   const client = await setup.viewer.client("camera");
   const error = await assertRejects(
@@ -26,7 +26,7 @@ Deno.test("if nobody listens at a stored address, the error says so, and what to
 
 Deno.test("if nobody listens at a given address, the error says so without mentioning the entry", async () => {
   await using setup = await setUpClient();
-  const address = setup.dead();
+  const address = await setup.dead();
   const client = await setup.viewer.client("camera", { addresses: [address] });
   const { message } = await assertRejects(
     () => client.connect(),

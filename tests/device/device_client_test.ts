@@ -28,6 +28,9 @@ Deno.test("a client of a peer is found by name, id or peer object, and works lik
     assertEquals(client.host, `127.0.0.1:${server.address[1]}`);
     assertEquals([client.timeout, client.options.headers], [7, { a: "b" }]);
     await assertWorks(client);
+    // As they are read, without a cast.
+    const { addresses } = (await viewer.peer("camera"))!;
+    await assertWorks(await viewer.client(peer, { addresses }));
   }
 });
 
@@ -56,7 +59,12 @@ Deno.test("client rejects an unknown peer, and invalid arguments", async () => {
   await assertRejects(() => client("camera", null), TypeError);
   await assertRejects(() => client("camera", { addresses: "a" }), TypeError, "addresses");
   await assertRejects(() => client("camera", { addresses: [] }), RangeError, "addresses");
-  await assertRejects(() => client("camera", { addresses: [["a"]] }), TypeError);
+  await assertRejects(() => client("camera", { addresses: [["a"]] }), TypeError, "addresses[0]: ");
+  await assertRejects(
+    () => client("camera", { addresses: [["a", 0]] }),
+    RangeError,
+    "addresses[0][1]",
+  );
 });
 
 Deno.test("if no address is known the error says so, and an address can be passed", async () => {
@@ -72,7 +80,7 @@ Deno.test("if no address is known the error says so, and an address can be passe
 Deno.test("connect reads the stored peer again", async () => {
   await using setup = await setUpClient();
   const { viewer } = setup;
-  await setup.at([setup.dead()]);
+  await setup.at([await setup.dead()]);
   const client = await viewer.client("camera");
   await assertRejects(() => client.connect(), Deno.errors.ConnectionRefused);
   await setup.at([setup.server.address]);
@@ -83,7 +91,7 @@ Deno.test("an impostor or a dead address among good ones costs little time, and 
   await using setup = await setUpClient();
   const { viewer, server } = setup;
   const mute = setup.mute();
-  for (const bad of [setup.dead(), await setup.impostor(), mute.address]) {
+  for (const bad of [await setup.dead(), await setup.impostor(), mute.address]) {
     const client = await viewer.client("camera", { addresses: [bad, server.address] });
     await assertWorks(client);
   }
@@ -112,7 +120,7 @@ Deno.test("if all addresses fail, the most informative error is thrown", async (
   await using setup = await setUpClient();
   const { viewer } = setup;
   const impostor = await setup.impostor();
-  const addresses = [setup.dead(), impostor, setup.dead()];
+  const addresses = [await setup.dead(), impostor, await setup.dead()];
   const client = await viewer.client("camera", { addresses });
   using rejections = unhandledRejections();
   const error = await assertRejects(() => client.connect(), TlsError);
@@ -120,7 +128,7 @@ Deno.test("if all addresses fail, the most informative error is thrown", async (
   assertInstanceOf(error.cause, AggregateError);
   assertEquals(error.cause.errors.length, 3);
   assertMatch(error.message, /2 more/);
-  const dead = await viewer.client("camera", { addresses: [setup.dead()] });
+  const dead = await viewer.client("camera", { addresses: [await setup.dead()] });
   await assertRejects(() => dead.connect(), Deno.errors.ConnectionRefused);
   assertEquals(rejections.reasons, []);
 });

@@ -4,6 +4,7 @@ import { TlsError } from "@degu/degu/base";
 import { Server } from "@degu/degu/server";
 import { assertWorks, hello, LOOPBACK, setUpClient } from "@degu/testing/device_clients.ts";
 import { record } from "@degu/testing/device_pairs.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 
 const ANOTHER_USER = 12345;
 
@@ -56,7 +57,7 @@ Deno.test("a process that has taken over the port of a device is not mistaken fo
   const { viewer, server } = setup;
   const { address } = server;
   await server.shutdown();
-  await using plain = new Server(address, hello);
+  await using plain = await listenAgain(() => new Server(address, hello));
   plain.serveForever();
   const client = await viewer.client("camera");
   const error = await assertRejects(() => client.connect(), TlsError);

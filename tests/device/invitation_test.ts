@@ -4,6 +4,7 @@ import { join } from "@std/path";
 import { type Address, ConnectionClosedError, DeguError } from "@degu/degu/base";
 import { type App, peerOf } from "@degu/degu/device";
 import { addressOf, introductionOf, makeDevices, pair } from "@degu/testing/pairing.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 
@@ -123,11 +124,11 @@ Deno.test("the port is free when the pairing has resolved, and after close", asy
   await using invitation = await camera.invite({ listen: QUIET });
   const [hostname, port] = addressOf(invitation);
   await Promise.all([viewer.join(invitation.line), invitation.paired]);
-  Deno.listen({ hostname, port }).close();
+  (await listenAgain(() => Deno.listen({ hostname, port }))).close();
   await using other = await camera.invite({ listen: QUIET });
   const [, otherPort] = addressOf(other);
   await other.close();
-  Deno.listen({ hostname, port: otherPort }).close();
+  (await listenAgain(() => Deno.listen({ hostname, port: otherPort }))).close();
   await assertRejects(() => other.paired, ConnectionClosedError, "the invitation was closed");
 });
 
@@ -146,7 +147,7 @@ Deno.test("an invitation expires in time even if the clock changes, and frees it
       const took = performance.now() - started;
       assert(took > 990 && took < 30_000, `it took ${took} ms`);
       const [hostname, port] = addressOf(invitation);
-      Deno.listen({ hostname, port }).close();
+      (await listenAgain(() => Deno.listen({ hostname, port }))).close();
     } finally {
       Date.now = now;
     }
@@ -267,4 +268,60 @@ Deno.test("invalid options of an invitation are refused, and leave no port open"
   }
   await assertRejects(() => viewer.join("degu:AAAA"), RangeError, "garbled");
   await assertRejects(() => viewer.join(7 as never), TypeError);
+});
+
+Deno.test("an error of an address names the option, and its place in it", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const good: Address = ["127.0.0.1", 1];
+  const listen: [unknown, string][] = [
+    [[["localhost", 0]], "listen[0][0]: must be an IPv4 or IPv6 address"],
+    [[good, ["127.0.0.1", 65536]], "listen[1][1]: must be an integer"],
+    [[good, good, ["::1", 0, 0]], "listen[2]: must have 2 or 4 items"],
+    [["/run/a.socket"], "listen[0]: must be an IP address with a port; got a Unix socket"],
+    [[good, 7], "listen[1]: must be [host, port]"],
+    [good, 'listen[0]: the path of a Unix socket must be absolute; got "127.0.0.1"'],
+    [{}, "listen: must be an array of addresses"],
+    [[], "listen: must be 1 to 6 addresses; got 0"],
+  ];
+  const serving: [unknown, string][] = [
+    [[["a b", 1]], "serving[0][0]: must be an IP address or a DNS name"],
+    [[good, ["127.0.0.1", 0]], "serving[1][1]: must be an integer from 1 to 65535"],
+    [[["fe80::1", 1]], "serving[0][0]: must have a scope"],
+    [[["::1", 1, 0, -1]], "serving[0][3]: must be an integer"],
+    [[good, "/run/a.socket"], "serving[1]: must be an IP address or a DNS name"],
+    ["127.0.0.1:1", "serving: must be an array of addresses"],
+    [Array(7).fill(good), "serving: must be at most 6 addresses; got 7"],
+  ];
+  const messageOf = async (promise: Promise<unknown>) => {
+    const error = await assertRejects(() => promise, Error);
+    assert(error instanceof TypeError || error instanceof RangeError, `${error}`);
+    return error.message;
+  };
+  for (const [value, message] of listen) {
+    const found = await messageOf(camera.invite({ listen: value as Address[] }));
+    assert(found.startsWith(message), found);
+  }
+  for (const [value, message] of serving) {
+    const options = { serving: value as Address[] };
+    for (const call of [() => camera.invite(options), () => viewer.join("degu:", options)]) {
+      const found = await messageOf(call());
+      assert(found.startsWith(message), found);
+    }
+  }
+});
+
+Deno.test("listen and serving take the addresses of a peer as they are", async () => {
+  await using devices = await makeDevices("camera", "viewer");
+  const { camera, viewer } = devices;
+  const { atInviter, atJoiner } = await pair(camera, viewer, { serving: [["127.0.0.1", 1]] }, {
+    serving: [["127.0.0.1", 2]],
+  });
+  const { addresses } = atJoiner;
+  const again = await pair(camera, viewer, { serving: addresses }, {
+    serving: atInviter.addresses,
+  });
+  assertEquals(again.atJoiner.addresses, addresses);
+  const own: readonly Address[] = QUIET;
+  await using _invitation = await camera.invite({ listen: own });
 });

@@ -12,6 +12,7 @@ import {
   PairingDevice,
   Stranger,
 } from "@degu/testing/pairing.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 
 Deno.test("a line that was broken by white space still pairs", async () => {
@@ -181,11 +182,8 @@ Deno.test("pairing succeeds even if one address of the line is dead and another 
   await using invitation = await camera.invite();
   await using other = await impostor.invite();
   using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const dead = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const deadPort = (dead.addr as Deno.NetAddr).port;
-  dead.close();
   const line = lineWith(invitation.line, [
-    ["127.0.0.1", deadPort],
+    ["127.0.0.1", await unusedPort()],
     addressOf(other),
     ["127.0.0.1", (silent.addr as Deno.NetAddr).port],
     addressOf(invitation),

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { download, type TransferOptions } from "@degu/degu/files";
 import fc from "fast-check";
 import { entries, tempDir } from "@degu/testing/directories.ts";
+import { untilRefused } from "@degu/testing/raw_peer.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
@@ -151,6 +152,7 @@ Deno.test("the part of another call is kept if this one fails before it begins",
   await using failing = serve(() => [503, "Service Unavailable", {}, null]);
   await assertRejects(() => download(failing.makeClient(), "/file", files.file), Error, "503");
   await files.serving[Symbol.asyncDispose]();
+  await untilRefused(files.serving.address);
   await assertRejects(() => files.get(), Deno.errors.ConnectionRefused);
   assertEquals(await entries(files.dir), [PART, RECORD]);
 });

@@ -5,6 +5,7 @@ import { type BuildFunction, TempPKI, TempServer, TempSSLServer } from "@degu/de
 import { Server } from "@degu/degu/server";
 import { runFromCache } from "@degu/testing/cached_programs.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 
@@ -117,7 +118,7 @@ Deno.test("a signal closes a server that has started, with or without TLS", asyn
   controller.abort();
   for (const server of servers) {
     await within(server.close(), "close() resolves");
-    new Server(server.address, app).close();
+    (await listenAgain(() => new Server(server.address, app))).close();
   }
 });
 

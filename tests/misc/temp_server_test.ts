@@ -6,6 +6,7 @@ import { TempServer } from "@degu/degu/misc";
 import { type AppFunction, Server } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
@@ -45,7 +46,7 @@ Deno.test("it runs on every kind of address, and its address is final", async ()
     const server = await TempServer.start(address, null, uselessApp);
     assertEquals((await new Client(server.address).request("GET", "/")).status, 200);
     await server.close();
-    new Server(server.address, uselessApp).close();
+    (await listenAgain(() => new Server(server.address, uselessApp))).close();
   }));
   await assertRejects(() => Deno.lstat(`${directory.path}/socket`), Deno.errors.NotFound);
 });
@@ -142,7 +143,7 @@ Deno.test("close() is idempotent, ends connections, and frees the address", asyn
   await conn.get("/");
   await Promise.all([server.close(), server.close()]);
   await server[Symbol.asyncDispose]();
-  new Server(server.address, uselessApp).close();
+  (await listenAgain(() => new Server(server.address, uselessApp))).close();
   await assertRejects(() => conn.get("/"));
 });
 
@@ -159,7 +160,7 @@ Deno.test("close() waits for a busy app, but not for one that never answers", as
     const error = conn.get("/").catch(() => {});
     for (let i = 0; i < 3; i++) await turnOfEventLoop();
     await within(server.close(), "close() resolves");
-    new Server(server.address, uselessApp).close();
+    (await listenAgain(() => new Server(server.address, uselessApp))).close();
     await error;
   }
 });

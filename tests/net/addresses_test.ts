@@ -1,12 +1,13 @@
 /** Addresses of servers: what is refused, what is bound, and what remains after the server has closed. */
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import type { Address } from "@degu/degu/base";
-import { Client } from "@degu/degu/client";
+import { Client, SSLClient } from "@degu/degu/client";
 import { type App, Server } from "@degu/degu/server";
 import { peerAddress } from "@degu/internal/net/addresses.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6, plainKinds } from "@degu/testing/endpoints.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 
@@ -116,7 +117,7 @@ for (const { name, available, start } of plainKinds) {
         const serving = server.serveForever();
         server.close();
         await serving;
-        const again = serve(ok, {}, address);
+        const again = await listenAgain(() => serve(ok, {}, address));
         assertEquals(again.address, address);
         assertEquals((await client.request("GET", "/")).status, 200);
         await again[Symbol.asyncDispose]();
@@ -220,12 +221,31 @@ Deno.test("later changes to the address have no effect", async () => {
   assertEquals(named.address, copy);
 });
 
-Deno.test("a prefix length is removed only if the address is given in full", () => {
+Deno.test("a prefix length is accepted only if the address is given in full", () => {
   assertEquals(new Client(["fe80::1/64", 80, 0, 3]).address, ["fe80::1/64", 80, 0, 3]);
   for (const host of ["::1/128", "fe80::1/64%3"]) {
     assertThrows(() => new Client([host, 80]), RangeError, "must be an IP address or a DNS name");
   }
 });
+
+Deno.test(
+  "an address with a prefix length is connected to without it",
+  { ignore: !hasIPv6 },
+  async () => {
+    const app: App = (request) => [200, "OK", { host: String(request.headers["host"]) }, null];
+    await using serving = serve(app, {}, ["::1", 0]);
+    const [, port] = serving.address as readonly [string, number];
+    const client = new Client(["::1/128", port, 0, 0]);
+    // The header is as the caller wrote it.
+    assertEquals((await client.request("GET", "/")).headers["host"], `[::1/128]:${port}`);
+    assertEquals(new SSLClient({}, ["2001:db8::1/64", 443, 0, 0]).sslHost, "2001:db8::1");
+    const gone = new Client(["fe80::1/64", port, 0, 2 ** 31]);
+    const error = await assertRejects(() => gone.connect());
+    assert(
+      error instanceof Error && error.message.startsWith("can't connect to [fe80::1%2147483648]:"),
+    );
+  },
+);
 
 Deno.test("an invalid host is refused with a description of what is needed", () => {
   for (const host of ["localhost", "a b", ""]) {

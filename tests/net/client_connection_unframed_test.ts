@@ -63,6 +63,32 @@ Deno.test("bytes after a response without a length are a ProtocolError, UNFRAMED
   }
 });
 
+Deno.test("a body without a length that comes after the preamble is not seen, and the next request rejects", async (t) => {
+  const preamble = "HTTP/1.1 200 OK\r\n\r\n";
+  for (const bytes of ["h", "hello", "HTTP/1.1 200 Forged\r\n\r\n"]) {
+    await t.step(`${shown(bytes)}, over a connection that is kept`, async () => {
+      using ends = await connect();
+      const { status, body } = await ends.answer(preamble);
+      assertEquals([status, body], [200, null]);
+      // Only now, so that no delay on the way puts the two together.
+      await ends.peer.send(bytes);
+      await turnOfEventLoop();
+      await assertProtocolRejection(ends.conn.get("/"), ["EXCESS_BYTES"], "the next request");
+      assertEquals(ends.conn.closed, true);
+    });
+    await t.step(`${shown(bytes)}, over a connection for one request`, async () => {
+      using server = new RawServer();
+      const answer = new Client(server.address).request("GET", "/");
+      using peer = await server.accept();
+      await peer.readPreamble();
+      await peer.send(preamble);
+      const { status, body } = await answer;
+      await peer.send(bytes);
+      assertEquals([status, body], [200, null]);
+    });
+  }
+});
+
 Deno.test("with connection: close the end of the connection ends a response without a length", async (t) => {
   for (const value of CLOSES) {
     await t.step(value, async () => {

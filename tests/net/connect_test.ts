@@ -3,7 +3,8 @@ import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/as
 import { FakeTime } from "@std/testing/time";
 import { bounded, connectSocket, JoinedSignal, untilAborted } from "@degu/internal/net/connect.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { turnOfEventLoop, untilRefused } from "@degu/testing/raw_peer.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 
 const reason = new Error("changed my mind");
 
@@ -152,6 +153,6 @@ Deno.test("a socket connects if somebody listens, and is refused otherwise", asy
     far.close();
   }
   listener.close();
-  await untilRefused(address);
-  await assertRejects(() => connectSocket(address, bounds), Deno.errors.ConnectionRefused);
+  const nobody = ["127.0.0.1", await unusedPort()] as const;
+  await assertRejects(() => connectSocket(nobody, bounds), Deno.errors.ConnectionRefused);
 });

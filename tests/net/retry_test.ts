@@ -1,6 +1,7 @@
 /** Calls that are made again. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
+import { EmptyPreambleError } from "@degu/degu/base";
 import { retry, type RetryOptions } from "@degu/degu/files";
 
 const lost = () => new Deno.errors.ConnectionReset("lost");
@@ -31,6 +32,66 @@ Deno.test("a call is retried three times, with doubling delays", async () => {
   assertEquals(await run(1, { retries: 0 }), ["lost", []]);
   assertEquals(await run(2, { delay: 40_000 }), ["done", [40_000, 60_000]]);
   assertEquals(await run(1, {}, () => new Deno.errors.NotFound("none")), ["none", []]);
+});
+
+Deno.test("without onRetry the retries end, too, and their delays double", async () => {
+  using time = new FakeTime();
+  const start = Date.now();
+  const times: number[] = [];
+  const result = retry(() => {
+    times.push(Date.now() - start);
+    return Promise.reject(lost());
+  }).catch((error) => error.message);
+  for (let i = 0; i < 20; i++) await pass(time, 500);
+  assertEquals([await result, times], ["lost", [0, 1000, 3000, 7000]]);
+});
+
+Deno.test("progress counts if it goes beyond all that earlier attempts had reached", async () => {
+  const rows: [string, { resumedFrom: number; bytes: number }[], number][] = [
+    [
+      "each attempt starts over and ends at the same place",
+      Array(9).fill({ resumedFrom: 0, bytes: 5 }),
+      4,
+    ],
+    ["each attempt gets less far", [9, 8, 7, 6, 5].map((bytes) => ({ resumedFrom: 0, bytes })), 4],
+    ["each attempt continues, and moves nothing", [
+      { resumedFrom: 0, bytes: 5 },
+      ...Array(8).fill({ resumedFrom: 5, bytes: 0 }),
+    ], 4],
+    ["the third attempt gets further", [
+      { resumedFrom: 0, bytes: 5 },
+      { resumedFrom: 5, bytes: 0 },
+      { resumedFrom: 5, bytes: 1 },
+      ...Array(6).fill({ resumedFrom: 0, bytes: 6 }),
+    ], 6],
+  ];
+  for (const [name, reached, expected] of rows) {
+    let calls = 0;
+    const failed = retry((moved) => {
+      moved(reached[calls++]!);
+      return Promise.reject(lost());
+    }, { delay: 0 });
+    await assertRejects(() => failed, Deno.errors.ConnectionReset);
+    assertEquals(calls, expected, name);
+  }
+});
+
+Deno.test("two hang-ups at once in a row end the retries, unless something was moved or another error came between", async () => {
+  const hangUp = () => new EmptyPreambleError();
+  const rows: [string, (call: number, moved: () => void) => unknown, number][] = [
+    ["each time", hangUp, 2],
+    ["every other time", (call) => call % 2 === 1 ? hangUp() : lost(), 4],
+    ["with progress in between", (call, moved) => {
+      if (call < 4) moved();
+      return hangUp();
+    }, 4],
+  ];
+  for (const [name, failure, expected] of rows) {
+    let calls = 0;
+    const failed = retry((moved) => Promise.reject(failure(++calls, moved)), { delay: 0 });
+    await assertRejects(() => failed);
+    assertEquals(calls, expected, name);
+  }
 });
 
 Deno.test("attempts are counted from zero after each progress", async () => {

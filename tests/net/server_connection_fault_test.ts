@@ -1,6 +1,6 @@
 /** Faults of an app: the connection closes, and only the log says why. */
-import { assert, assertEquals } from "@std/assert";
-import { Body } from "@degu/degu/base";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Body, type BodyIn } from "@degu/degu/base";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
@@ -87,4 +87,54 @@ Deno.test("a body whose writeTo throws while its cancel closes the server causes
       });
     }
   }
+});
+
+/** What an app reads a whole body with. */
+const READS: Readonly<Record<string, (body: NonNullable<BodyIn>) => Promise<unknown>>> = {
+  "bytes": (body) => body.bytes(),
+  "text": (body) => body.text(),
+  "json": (body) => body.json(),
+  "read": (body) => body.read(),
+};
+const MOST = 16_777_216;
+
+Deno.test("a body that is too long to be read at once is logged at level info, without a stack, with the recipe for 413", async (t) => {
+  const piece = `100000\r\n${" ".repeat(0x100000)}\r\n`;
+  const framings: Readonly<Record<string, string[]>> = {
+    "announced": [`content-length: ${MOST + 1}\r\n\r\n`],
+    "in chunks": ["transfer-encoding: chunked\r\n\r\n", ...Array(16).fill(piece), "1\r\n \r\n"],
+  };
+  for (const [framing, parts] of Object.entries(framings)) {
+    for (const [how, read] of Object.entries(READS)) {
+      await t.step(`${how}, ${framing}`, async () => {
+        await using serving = serve(async ({ body }) => {
+          await read(body!);
+          return [200, "OK", {}, null];
+        });
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send("PUT /upload HTTP/1.1\r\n", ...parts);
+        await peer.assertClosedSilently();
+        const [line = ""] = await serving.logger.waitFor("info");
+        assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
+        assertStringIncludes(
+          line,
+          'to answer with 413, see "A limit for bodies" in docs/cookbook.md',
+        );
+        assert(!line.includes("\n"), line);
+        assertEquals(serving.logger.at("error"), []);
+      });
+    }
+  }
+});
+
+Deno.test("a body of the app's own that is too long to be read at once is an error of the app", async () => {
+  await using serving = serve(async () => {
+    await new Body(new Blob([]).stream(), MOST + 1).bytes();
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+  await peer.assertClosedSilently();
+  await serving.logger.waitFor("error");
+  assertEquals(serving.logger.at("info"), []);
 });

@@ -38,6 +38,16 @@ async function answersTo(peer: RawPeer, ...parts: string[]): Promise<string> {
   return (await peer.readToEnd()).received;
 }
 
+Deno.test("host is a header like any other: text, and not required", async () => {
+  await using serving = serve(({ headers }) => [200, "OK", {}, latin1(JSON.stringify(headers))]);
+  for (const host of ["camera.local", "a, b", "a/b", " ", "evil.example:1:2", null]) {
+    using peer = await RawPeer.connect(serving.address);
+    const line = host === null ? "" : `host: ${host}\r\n`;
+    const answer = await answersTo(peer, `GET / HTTP/1.1\r\n${line}\r\n`);
+    assertEquals(answer.split("\r\n\r\n")[1], JSON.stringify(host === null ? {} : { host }));
+  }
+});
+
 Deno.test("requests are parsed the same however their bytes were split, and are answered in order", async () => {
   await using serving = serve(teller);
   using whole = await RawPeer.connect(serving.address);

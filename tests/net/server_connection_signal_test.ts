@@ -1,10 +1,21 @@
 /** A session's signal tells its app that the client has left, even while the app is busy. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
-import { BodyIter, ConnectionClosedError, EmptyPreambleError } from "@degu/degu/base";
-import type { Session } from "@degu/degu/server";
+import { setTimeout } from "node:timers/promises";
+import {
+  Body,
+  BodyIter,
+  type BodyOut,
+  type Chunk,
+  ChunkedBody,
+  ChunkedBodyIter,
+  ConnectionClosedError,
+  EmptyPreambleError,
+} from "@degu/degu/base";
+import type { ResponseTuple, Session } from "@degu/degu/server";
 import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 
@@ -243,4 +254,120 @@ Deno.test("the reason of the signal is an EmptyPreambleError if the client left 
     assert(early === null || await early === reason);
     assert(session.signal.reason === reason);
   }
+});
+
+/** How the source of an endless body may end, or fail, once its viewer has left. */
+const sources: Readonly<Record<string, (session: Session) => BodyOut>> = {
+  "chunks that just end": (session) =>
+    new ChunkedBodyIter((async function* (): AsyncGenerator<Chunk> {
+      yield [null, latin1("frame")];
+      await aborted(session);
+    })()),
+  "pieces that end too early": (session) =>
+    new BodyIter(
+      (async function* () {
+        yield latin1("frame");
+        await aborted(session);
+      })(),
+      1000,
+    ),
+  "a piece that is too long": (session) =>
+    new BodyIter(
+      (async function* () {
+        yield latin1("frame");
+        await aborted(session);
+        yield new Uint8Array(1000);
+      })(),
+      10,
+    ),
+  "the AbortError of a timer": (session) =>
+    new ChunkedBodyIter((async function* (): AsyncGenerator<Chunk> {
+      yield [null, latin1("frame")];
+      await setTimeout(60_000, null, { signal: session.signal });
+    })()),
+  "a stream that fails": (session) =>
+    new Body(
+      new ReadableStream({
+        async start(controller) {
+          controller.enqueue(latin1("frame"));
+          controller.error(await aborted(session).then(() => new Error("the camera was closed")));
+        },
+      }),
+      1000,
+    ),
+  "a time-out of its own": (session) =>
+    new ChunkedBodyIter((async function* (): AsyncGenerator<Chunk> {
+      yield [null, latin1("frame")];
+      await aborted(session);
+      throw new Deno.errors.TimedOut("no frame");
+    })()),
+  "bytes that break a rule": (session) => {
+    const encoder = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = encoder.writable.getWriter();
+    (async () => {
+      await writer.write(latin1("5\r\nframe\r\n"));
+      await aborted(session);
+      await writer.write(latin1("no chunk\r\n"));
+    })().catch(() => {});
+    return new ChunkedBody(encoder.readable);
+  },
+};
+
+Deno.test("however the source of a body ends once the client has left, the log says so at level debug only", async (t) => {
+  for (const [how, leave] of Object.entries(leaving)) {
+    await t.step(`a client that ${how}`, async () => {
+      await Promise.all(
+        Object.entries(sources).map(async ([what, makeBody]) => {
+          const begun = Promise.withResolvers<Session>();
+          await using serving = serve((_request, session) => {
+            begun.resolve(session);
+            return [200, "OK", {}, makeBody(session)];
+          });
+          using peer = await RawPeer.connect(serving.address);
+          await peer.send(get);
+          await peer.readUntil("frame");
+          await leave(peer);
+          await aborted(await begun.promise);
+          const [line = ""] = await serving.logger.waitFor("debug");
+          assertEquals(serving.logger.lines.filter(([level]) => level !== "debug"), [], what);
+          assert(!line.includes("\n"), line);
+        }),
+      );
+    });
+  }
+});
+
+Deno.test("what an app does wrong stays an error of the app, even once the client has left", async (t) => {
+  const wrong: Readonly<Record<string, (session: Session) => Promise<ResponseTuple>>> = {
+    "it throws": async (session) => {
+      await aborted(session);
+      throw new Error("a mistake");
+    },
+    "its answer is not allowed": async (session) => {
+      await aborted(session);
+      return [200, "bad reason!", {}, null];
+    },
+    "its body is no body": async (session) => {
+      await aborted(session);
+      return [204, "No Content", {}, new Uint8Array(1)];
+    },
+  };
+  for (const [what, app] of Object.entries(wrong)) {
+    await t.step(what, async () => {
+      await using serving = serve((_request, session) => app(session));
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(get);
+      await peer.closeWrite();
+      await serving.logger.waitFor("error");
+    });
+  }
+  await t.step("its body fails while the client is there", async () => {
+    await using serving = serve((_request, session) => {
+      assert(!session.signal.aborted);
+      return [200, "OK", {}, new BodyIter([latin1("frame")], 1000)];
+    });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(get);
+    await serving.logger.waitFor("error");
+  });
 });

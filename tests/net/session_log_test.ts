@@ -30,6 +30,8 @@ const rows: readonly (readonly [
     `EmptyPreambleError: ${GONE}`,
     `name: ended: ${GONE}`,
   ],
+  ["an abandoned response", (log) => log.peerLeft(new Error("no more")), "debug", "no more"],
+  ["a long body", (log) => log.tooLong(new RangeError("long")), "info", "RangeError: long; to"],
   ["bytes", (log) => log.broken(new ProtocolError("EXCESS_BYTES", "z"), undefined), "info", "z"],
   ["time-out", (log) => log.broken(new Deno.errors.TimedOut("late"), undefined), "info", "late"],
 ];

@@ -247,20 +247,31 @@ Deno.test("createDevicePki with renew: false rejects if there is no identity, an
   }
 });
 
-/** Tells whether this user can mount something, in namespaces of its own. */
+/** Runs a program in a namespace of its own, in which a directory can't be written. */
+async function runOnReadOnlyMount(dir: string, ...program: readonly string[]) {
+  const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
+  const { success, stdout, stderr } = await new Deno.Command("unshare", {
+    args: ["-rm", "sh", "-c", mount, dir, ...program],
+  }).output();
+  const [said, problem] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { success, stdout: said!, stderr: problem! };
+}
+
+/** Tells whether this user can make a directory read-only, in namespaces of its own. */
 async function canMount(): Promise<boolean> {
   if (Deno.build.os !== "linux") return false;
+  // A directory of its own: one below which something else is mounted can't be mounted again.
+  await using dir = await tempDir();
+  let problem;
   try {
-    const script = "mount --bind /tmp /tmp && mount -o remount,bind,ro /tmp";
-    const { success } = await new Deno.Command("unshare", {
-      args: ["-rm", "sh", "-c", script],
-      stderr: "null",
-    }).output();
+    const { success, stderr } = await runOnReadOnlyMount(dir.path, "true");
     if (success) return true;
+    problem = stderr.trim();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
+    problem = "there is no unshare";
   }
-  console.warn("This user can't mount anything with unshare: a test is skipped");
+  console.warn(`This user can't mount anything: a test is skipped (${problem})`);
   return false;
 }
 
@@ -274,15 +285,12 @@ async function loadOnReadOnlyMount(
     const call = ${JSON.stringify([dir, "camera-1", options])};
     const { validTo, warnings } = await createDevicePki(...call);
     console.log(JSON.stringify({ validTo, warnings }));`;
-  const mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
   const module = `data:text/javascript,${encodeURIComponent(script)}`;
   const permissions = [...readOnly(dir), `--allow-write=${dir}`];
   const program = [Deno.execPath(), "run", "--no-prompt", "--quiet", ...permissions, module];
-  const { success, stdout, stderr } = await new Deno.Command("unshare", {
-    args: ["-rm", "sh", "-c", mount, dir, ...program],
-  }).output();
-  assert(success, new TextDecoder().decode(stderr));
-  return JSON.parse(new TextDecoder().decode(stdout));
+  const { success, stdout, stderr } = await runOnReadOnlyMount(dir, ...program);
+  assert(success, stderr);
+  return JSON.parse(stdout);
 }
 
 /** What shows that something in a directory was written: its times, its size, which file it is. */

@@ -14,6 +14,7 @@ import {
   reaches,
   servePool,
 } from "@degu/testing/pools.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 
@@ -73,7 +74,9 @@ Deno.test("a Unix socket has one worker, which is replaced when it ends, and is 
       await client.request("GET", "/exit").catch(() => {});
       await meetNewWorker(client, [thread, `${threadId}`]);
       await pool.close();
-      await using server = new Server(address, () => [200, "OK", {}, null]);
+      await using server = await listenAgain(() =>
+        new Server(address, () => [204, "No Content", {}, null])
+      );
       assertEquals(server.address, address);
     }
   }
@@ -173,7 +176,8 @@ Deno.test("close() cuts shutdown() short, and both can be called again", async (
   await within(Promise.all([...closed, down]), "all resolve");
   await failed;
   await within(pool.shutdown(), "shutdown() after close() resolves");
-  await using server = new Server(pool.address, () => [200, "OK", {}, null]); // it is free
+  const again = () => new Server(pool.address, () => [204, "No Content", {}, null]);
+  await using server = await listenAgain(again);
   assertEquals(server.address, pool.address);
 });
 

@@ -1,5 +1,6 @@
 /** What the documentation, the examples and the tasks refer to. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Client } from "@degu/degu/client";
 import { filesUnder, libraryFiles, read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
 
 Deno.test("the offline import map has every name that deno.json has", async () => {
@@ -48,4 +49,28 @@ Deno.test("the demo task runs the tutorial, then the devices, as their first lin
     paths.map(async (path) => (await read(path)).split("\n")[0]?.replace("// ", "")),
   );
   assertEquals((await readConfiguration()).tasks["demo"]?.command, commands.join(" && "));
+});
+
+Deno.test("the page for users of Python Degu names its versions, their defaults, and what has no counterpart", async () => {
+  const page = await read("docs/coming_from.md");
+  const rows = [...page.matchAll(/^\|(.*)\|$/gm)].map(([, row = ""]) =>
+    row.split("|").map((cell) => cell.trim())
+  );
+  const cellsOf = (first: string) => rows.find(([cell = ""]) => cell.startsWith(first)) ?? [];
+  assertEquals(cellsOf("Python Degu 0.1"), [
+    "Python Degu 0.18 and 0.19",
+    "0.3 to 0.11, where they differ",
+    "here",
+  ]);
+  assertMatch(
+    cellsOf("`def app(session, request, api)`").at(-1)!,
+    /^`\(request, session, api\) => …`/,
+  );
+  assertMatch(cellsOf("`TempServer(address, app, **options)`").at(-1)!, /TempServer\.start/);
+  const { timeout } = new Client(["127.0.0.1", 1]);
+  assertMatch(cellsOf("`timeout` of a client")[1]!, /^65 s .*0\.19/);
+  assertMatch(cellsOf("`timeout` of a client")[2]!, new RegExp(`^${timeout} s `));
+  for (const missing of ["`session.credentials`", "a listening socket that another program"]) {
+    assertMatch(cellsOf(missing)[1]!, /^Deno can't /);
+  }
 });

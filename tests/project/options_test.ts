@@ -1,6 +1,6 @@
 /** Options that are `undefined`, as in `{ timeout: config.timeout }`, count as omitted. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { ProxyApp, type ProxyOptions } from "@degu/degu/applib";
+import { accessLog, type AccessLogOptions, ProxyApp, type ProxyOptions } from "@degu/degu/applib";
 import {
   buildClientSslctx,
   Client,
@@ -19,6 +19,7 @@ import {
   type ServerOptions,
   type ServerSslconfig,
   SSLServer,
+  type UntilSignalOptions,
 } from "@degu/degu/server";
 import {
   fromFetchHandler,
@@ -98,6 +99,14 @@ Deno.test("a server's options may be undefined", async () => {
   assertEquals((await client.request(...request)).status, 200);
   server.close();
   await serving;
+
+  const untilSignal: Undefined<UntilSignalOptions> = { signals: undefined, deadline: undefined };
+  const untilOptions: UntilSignalOptions = untilSignal;
+  await server.serveUntilSignal(untilOptions); // it has ended
+
+  const undefinedLog: Undefined<AccessLogOptions> = { user: undefined };
+  const logOptions: AccessLogOptions = undefinedLog;
+  accessLog(() => {}, logOptions);
 });
 
 Deno.test("the options of an sslconfig may be undefined", async () => {

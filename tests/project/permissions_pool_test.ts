@@ -2,6 +2,7 @@
 import { fromFileUrl } from "@std/path";
 import { TempPKI } from "@degu/degu/misc";
 import { runCases } from "@degu/testing/permission_cases.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
 
 /** A worker reads its modules as files. */
 const TREE = `read=${fromFileUrl(new URL("../../", import.meta.url))}`;
@@ -11,7 +12,7 @@ Deno.test("pools need the permissions in the table", async () => {
   const sslconfig = JSON.stringify(pki.serverSslconfig);
   const { certFile, keyFile, caFile } = pki.serverSslconfig;
   const files = [certFile, keyFile, caFile].map((path) => `read=${path}`);
-  const port = freePort();
+  const port = await unusedPort();
   const app = new URL("../support/pool_apps.ts", import.meta.url).href;
   const start = (address: string, options: string) =>
     `import { ServerPool } from "./pool.ts";
@@ -36,9 +37,3 @@ console.log(JSON.stringify(pool.address));`;
     },
   ]);
 });
-
-/** A port that was free a moment ago, for a permission that names it. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}

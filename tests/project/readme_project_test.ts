@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { tempDir } from "@degu/testing/directories.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { unlessMissing } from "@degu/testing/tls_openssl.ts";
 import { read, readConfiguration, ROOT } from "@degu/testing/tree.ts";
@@ -29,7 +30,7 @@ Deno.test("the server of README.md answers until it is stopped", needsCurl, asyn
   for (const part of [serving, flags, url]) assertMatch(part, /\b8080\b/);
 
   await using project = await makeProject();
-  const port = `${freePort()}`;
+  const port = `${await unusedPort()}`;
   const program = (example + serving).replaceAll("8080", port);
   await Deno.writeTextFile(join(project.path, "hello.ts"), program);
   const args = ["run", "--quiet", "--no-prompt", ...flags.replaceAll("8080", port).split(" ")];
@@ -78,10 +79,4 @@ async function run(cwd: string, args: readonly string[]) {
 
 function textOf(bytes: Uint8Array): string {
   return new TextDecoder().decode(bytes);
-}
-
-/** A port at which nobody listens. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Body, type BodyOut } from "@degu/degu/base";
 import { type App, Server } from "@degu/degu/server";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { RawPeer, turnOfEventLoop, untilRefused, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -21,7 +22,8 @@ Deno.test("close(): serveForever() settles even if an app never returns", async 
     serving.server.close();
     await peer.assertClosedSilently();
     await within(serving.done, "serveForever() settles", 2);
-    new Server(serving.address, () => [200, "OK", {}, null]).close();
+    const again = () => new Server(serving.address, () => [200, "OK", {}, null]);
+    (await listenAgain(again)).close();
   } finally {
     never.resolve();
     await serving[Symbol.asyncDispose]();
@@ -100,7 +102,7 @@ Deno.test("shutdown(): pending requests finish, idle connections close, and new 
   assertEquals(how, "end");
   busy.close();
   await Promise.all([down, serving.done]);
-  new Server(serving.address, app).close();
+  (await listenAgain(() => new Server(serving.address, app))).close();
 });
 
 Deno.test("shutdown(): a request whose first bytes have arrived is answered", async () => {
@@ -170,7 +172,7 @@ Deno.test("close(): every connection ends at once, and a response is cut detecta
   assert(received.length < 16_000_000, "a response that was not written is complete");
   answer();
   assertEquals(serving.logger.at("error"), []);
-  new Server(serving.address, app).close();
+  (await listenAgain(() => new Server(serving.address, app))).close();
 });
 
 Deno.test("every response under load is complete, whenever shutdown() is called", async () => {

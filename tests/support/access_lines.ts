@@ -7,6 +7,8 @@
 /** A line, with its escapes undone. */
 export interface AccessLine {
   readonly host: string;
+  /** `null` where there is a dash. */
+  readonly user: string | null;
   /** The method, the target and the version. */
   readonly request: string;
   /** `null` where there is a dash. */
@@ -17,7 +19,7 @@ export interface AccessLine {
 
 const LINE = new RegExp(
   [
-    /^(?<host>[^ ]+) - - /,
+    /^(?<host>[^ ]+) - (?<user>(?:[!#-[\]-~]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4})+) /,
     /\[\d\d\/[A-Z][a-z]{2}\/\d{4}:\d\d:\d\d:\d\d \+0000\] /,
     /"(?<request>(?:[ !#-[\]-~]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4})*)" /,
     /(?<status>\d{3}|-) (?<bytes>\d+|-)$/,
@@ -26,15 +28,20 @@ const LINE = new RegExp(
 
 /** Reads a line; `null` where it is none. */
 export function readAccessLine(line: string): AccessLine | null {
-  const { host, request, status, bytes } = LINE.exec(line)?.groups ?? {};
-  if (host === undefined || request === undefined) return null;
+  const { host, user, request, status, bytes } = LINE.exec(line)?.groups ?? {};
+  if (host === undefined || user === undefined || request === undefined) return null;
   return {
     host,
-    request: request.replace(
-      /\\(?:x(..)|u(....))/g,
-      (_, byte, unit) => String.fromCharCode(parseInt(byte ?? unit, 16)),
-    ),
+    user: user === "-" ? null : unescape(user),
+    request: unescape(request),
     status: status === "-" ? null : Number(status),
     bytes: bytes === "-" ? 0 : Number(bytes),
   };
+}
+
+function unescape(text: string): string {
+  return text.replace(
+    /\\(?:x(..)|u(....))/g,
+    (_, byte, unit) => String.fromCharCode(parseInt(byte ?? unit, 16)),
+  );
 }

@@ -10,6 +10,7 @@ import type { Device } from "@degu/degu/device";
 import { type AgentEnd, type RunningAgent, spawnAgent } from "./agents.ts";
 import { record, TestDevices } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
+import { unusedPort } from "./ports.ts";
 import { SETTLED_MILLISECONDS } from "@degu/internal/files/file_state.ts";
 
 /** Two devices that are paired, and the directories of both. */
@@ -55,7 +56,7 @@ export class AgentFiles implements AsyncDisposable {
   /** Begins to serve, at the same address as before. */
   async serve(...options: string[]): Promise<void> {
     await this.kill();
-    const port = this.#address === null ? 0 : this.#address[1];
+    const port = this.#address?.[1] ?? await unusedPort();
     const shared = options.length > 0 ? options : ["--share", this.share, "--inbox", this.inbox];
     const args = ["serve", "--json", ...shared, "--listen", `127.0.0.1:${port}`];
     this.#server = this.#spawn("camera", args, [this.share, this.inbox]);

@@ -15,7 +15,8 @@ export interface Deviation {
   readonly issuer?: TestAuthority;
   /** Its name; one of its own otherwise. */
   readonly name?: string;
-  readonly purposes?: readonly string[];
+  /** Its keys; new ones otherwise. */
+  readonly keys?: CryptoKeyPair;
 }
 
 /** A certificate and its keys. */
@@ -33,27 +34,29 @@ const { keyCertSign, cRLSign, digitalSignature } = x509.KeyUsageFlags;
 
 /** Extensions, by what they say. */
 export const EXTENSIONS = {
-  authority: () => new x509.BasicConstraintsExtension(true, undefined, true),
+  authority: (pathLength?: number) => new x509.BasicConstraintsExtension(true, pathLength, true),
   noAuthority: () => new x509.BasicConstraintsExtension(false, undefined, true),
   signsCertificates: () => new x509.KeyUsagesExtension(keyCertSign | cRLSign, true),
   signsAlsoHandshakes: () => new x509.KeyUsagesExtension(keyCertSign | digitalSignature, true),
+  signsLists: () => new x509.KeyUsagesExtension(cRLSign, true),
   signsHandshakes: () => new x509.KeyUsagesExtension(digitalSignature, true),
   unknown: (critical: boolean, length = 2) =>
     new x509.Extension("1.3.6.1.4.1.99999.1", critical, new Uint8Array(length)),
   nameConstraints: (critical: boolean) =>
     // permittedSubtrees: dNSName "a"
     new x509.Extension("2.5.29.30", critical, Uint8Array.fromHex("3007a0053003820161")),
-  clientAndServer: () =>
-    new x509.ExtendedKeyUsageExtension([
-      x509.ExtendedKeyUsage.serverAuth,
-      x509.ExtendedKeyUsage.clientAuth,
-    ]),
+  alternativeNames: (der: Uint8Array<ArrayBuffer>) => new x509.Extension("2.5.29.17", false, der),
+  isFor: (...purposes: readonly (keyof typeof x509.ExtendedKeyUsage | "any")[]) =>
+    new x509.ExtendedKeyUsageExtension(
+      purposes.map((each) => each === "any" ? "2.5.29.37.0" : x509.ExtendedKeyUsage[each]),
+    ),
 } as const;
 
 /** Makes a certificate, like a device's authority unless told otherwise. */
 export async function makeAuthority(deviation: Deviation = {}): Promise<TestAuthority> {
   const { algorithm = P256, hash = "SHA-256", issuer, name = crypto.randomUUID() } = deviation;
-  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const keys = deviation.keys ??
+    await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: "01",
     subject: `CN=${name}`,
@@ -82,7 +85,7 @@ export function makeLeaf(issuer: TestAuthority, name?: string): Promise<TestAuth
   const extensions = [
     EXTENSIONS.noAuthority(),
     EXTENSIONS.signsHandshakes(),
-    EXTENSIONS.clientAndServer(),
+    EXTENSIONS.isFor("serverAuth", "clientAuth"),
   ];
   return makeAuthority({ issuer, extensions, ...(name === undefined ? {} : { name }) });
 }

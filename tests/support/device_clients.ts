@@ -9,6 +9,7 @@ import type { Address } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
 import { record, TestDevices } from "./device_pairs.ts";
+import { unusedPort } from "./ports.ts";
 
 /** Any port of this machine. */
 export const LOOPBACK: Address = ["127.0.0.1", 0];
@@ -43,12 +44,7 @@ export async function setUpClient() {
       return server.address;
     },
     /** An address at which nobody listens. */
-    dead: () => {
-      const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-      const { port } = listener.addr;
-      listener.close();
-      return ["127.0.0.1", port] as const;
-    },
+    dead: async () => ["127.0.0.1", await unusedPort()] as const,
     /** An address at which nobody answers; counts who has connected. */
     mute: () => {
       const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

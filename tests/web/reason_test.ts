@@ -10,15 +10,14 @@ import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { createFetch } from "@degu/degu/web";
 import { rejectionOf } from "@degu/testing/expectations.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 
 Deno.test("a failure is a TypeError whose cause says why", async (t) => {
   await using serving = serve(() => [200, "OK", {}, null]);
   const fetch = createFetch(serving.makeClient());
-  const gone = new RawServer();
-  gone[Symbol.dispose]();
-  const goneFetch = createFetch(new Client(gone.address));
+  const goneFetch = createFetch(new Client(["127.0.0.1", await unusedPort()]));
   const several = [["set-cookie", "a"], ["set-cookie", "b"]] as [string, string][];
   const put = (body: BodyInit, headers: HeadersInit) =>
     fetch("/", { method: "PUT", body, headers });

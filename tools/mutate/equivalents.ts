@@ -119,8 +119,7 @@ const EQUIVALENTS: readonly Equivalent[] = [
   },
   {
     path: "net/connect.ts",
-    code:
-      'endpoint.transport === "tcp" ? Deno.connect({ ...endpoint, signal }) : Deno.connect(endpoint),',
+    code: 'return endpoint.transport === "tcp"',
     before: 'endpoint.transport === "tcp"',
     after: "false",
     reason: "the wait ends either way; the signal frees the socket a little sooner",

@@ -204,3 +204,24 @@ Deno.test("formatHeaders can't be made to forge a line by a value that changes w
     });
   }
 });
+
+Deno.test("formatHeaders gives each name its own value, also if the object changes while it is read", () => {
+  const removing = {
+    get a() {
+      Reflect.deleteProperty(this, "b");
+      return "of a";
+    },
+    b: "of b",
+    c: "of c",
+  };
+  assertEquals(fromLatin1(formatHeaders(removing)), "a: of a\r\nc: of c");
+  const names = ["a", "b", "c"];
+  const proxy = new Proxy<Record<string, string>>({}, {
+    ownKeys: () => names.reverse(),
+    getOwnPropertyDescriptor: () => ({ enumerable: true, configurable: true }),
+    get: (_target, name) => `of ${String(name)}`,
+  });
+  for (let i = 0; i < 3; i++) {
+    assertEquals(fromLatin1(formatHeaders(proxy)), "a: of a\r\nb: of b\r\nc: of c");
+  }
+});

@@ -14,6 +14,7 @@ import {
   validityProblem,
 } from "@degu/internal/net/tls/certificate.ts";
 import { hostAddress, nameProblem } from "@degu/internal/net/tls/names.ts";
+import { EXTENSIONS, makeAuthority } from "@degu/testing/authorities.ts";
 import { KEY, OpensslPki, unlessMissing } from "@degu/testing/tls_openssl.ts";
 
 const needsOpenssl = await unlessMissing("openssl");
@@ -113,6 +114,21 @@ Deno.test({
     assert(nameProblem(certificate, "evil.example") !== null);
     assert(nameProblem(certificate, "a.example") !== null);
   },
+});
+
+Deno.test("an alternative name whose tag has another class or form than its type is none", async () => {
+  const text = new TextEncoder().encode("a.example");
+  const namesOf = async (tag: number) => {
+    const san = Uint8Array.of(0x30, text.length + 2, tag, text.length, ...text);
+    const extensions = [EXTENSIONS.alternativeNames(san)];
+    return parseCertificate((await makeAuthority({ extensions })).der);
+  };
+  assertEquals(nameProblem(await namesOf(0x82), "a.example"), null);
+  for (const tag of [0x02, 0x22, 0x42, 0x62, 0xa2, 0xc2, 0xe2]) {
+    const certificate = await namesOf(tag);
+    assertEquals(certificate.names, [{ type: "unknown", value: "<unsupported>" }]);
+    assert(nameProblem(certificate, "a.example") !== null);
+  }
 });
 
 Deno.test("invalid certificates are a RangeError, whatever their bytes", async () => {

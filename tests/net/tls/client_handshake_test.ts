@@ -18,7 +18,8 @@ import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
 import type { Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { RawPeer, RawServer, untilRefused, within } from "@degu/testing/raw_peer.ts";
+import { unusedPort } from "@degu/testing/ports.ts";
+import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { serveRaw } from "@degu/testing/raw_tls.ts";
@@ -93,10 +94,7 @@ Deno.test("timeout and signal limit every phase of connecting over TLS", async (
 
 Deno.test("a connection error has the same class as that of a plain client", async (t) => {
   await using pki = await TempPKI.create();
-  const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = free.addr;
-  free.close();
-  await untilRefused(["127.0.0.1", port]);
+  const port = await unusedPort();
   const rows: readonly [Address, new () => Error][] = [
     [["127.0.0.1", port], Deno.errors.ConnectionRefused],
     [["::1", port, 0, 1], Error],

@@ -1,6 +1,6 @@
 /** Which keys are strong enough. */
 import { assertEquals } from "@std/assert";
-import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { isUsableKey } from "@degu/internal/net/tls/keys.ts";
 
 const ec = (namedCurve: string) => () => generateKeyPairSync("ec", { namedCurve });
@@ -28,3 +28,26 @@ for (const [what, [make, isUsable]] of Object.entries(kinds)) {
     assertEquals([isUsableKey(publicKey), isUsableKey(privateKey)], [isUsable, isUsable]);
   });
 }
+
+// Making keys of these sizes takes many seconds.
+const limits: readonly [number, bigint, boolean][] = [
+  [2048, 3n, true],
+  [8192, 65537n, true],
+  [8193, 65537n, false],
+  [16384, 65537n, false],
+  [2048, 2n ** 32n, true],
+  [2048, 2n ** 32n + 1n, false],
+];
+for (const [modulusLength, publicExponent, isUsable] of limits) {
+  const verdict = isUsable ? "accepted" : "refused";
+  Deno.test(`RSA with ${modulusLength} bits and the exponent ${publicExponent} is ${verdict}`, () => {
+    const asymmetricKeyDetails = { modulusLength, publicExponent };
+    assertEquals(isUsableKey({ asymmetricKeyType: "rsa", asymmetricKeyDetails }), isUsable);
+  });
+}
+
+Deno.test("the exponent of a key that is read from a certificate is seen", () => {
+  const n = new Uint8Array(256).fill(0xff).toBase64({ alphabet: "base64url", omitPadding: true });
+  const read = (e: string) => createPublicKey({ format: "jwk", key: { kty: "RSA", n, e } });
+  assertEquals([read("AQAB"), read("AQAAAAE")].map(isUsableKey), [true, false]);
+});

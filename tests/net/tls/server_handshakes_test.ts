@@ -15,6 +15,7 @@ import { createDevicePki } from "@degu/degu/pki";
 import { type App, SSLServer } from "@degu/degu/server";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { listenAgain } from "@degu/testing/ports.ts";
 import { runScript } from "@degu/testing/processes.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { startTls } from "@degu/testing/tls_endpoints.ts";
@@ -244,7 +245,7 @@ Deno.test("a server closes at once, and its address is free", async (t) => {
     assertNotEquals(port, 0);
     server.close();
     await within(serving, "serveForever() settles");
-    Deno.listen({ hostname, port }).close();
+    (await listenAgain(() => Deno.listen({ hostname, port }))).close();
   });
   await t.step("with a handshake under way", async () => {
     await using server = make(["127.0.0.1", 0]);

@@ -69,6 +69,7 @@ Deno.test({
     const client = await pki.client("client", { issuer: authority });
     const both = await pki.join("both.pem", other.certFile, authority.certFile);
     const renewed = await renew(pki, "authority");
+    const limited = await renew(pki, "authority", "extendedKeyUsage=serverAuth");
     const trusting = (caFile: string): ServerSslconfig => ({ ...own, caFile });
     for (const version of VERSIONS) {
       const ticket = pki.path(`${version}.ticket`);
@@ -85,6 +86,7 @@ Deno.test({
         ["its authority is withdrawn", other.certFile, "resumed, refused"],
         ["it is trusted again", authority.certFile, "resumed, answered"],
         ["its authority with the same key", renewed, "resumed, answered"],
+        ["with the same key, for servers only", limited, "resumed, refused"],
       ];
       for (const [name, caFile, expected] of rows) {
         await t.step(`${version}: ${name}`, async () => {
@@ -217,11 +219,17 @@ class LaxServer implements AsyncDisposable {
 }
 
 /** Makes another certificate of an authority, with its key and name. */
-async function renew(pki: OpensslPki, name: string): Promise<string> {
-  const certFile = pki.path(`${name}.renewed.pem`);
+async function renew(
+  pki: OpensslPki,
+  name: string,
+  ...extensions: readonly string[]
+): Promise<string> {
+  const certFile = pki.path(`${name}.renewed${extensions.length}.pem`);
   await pki.run(
     ...["req", "-x509", "-new", "-config", "ca.cnf", "-key", `${name}.key`, "-subj", `/CN=${name}`],
-    ...["-days", "5", "-addext", "basicConstraints=critical,CA:TRUE", "-out", certFile],
+    ...["-days", "5", "-addext", "basicConstraints=critical,CA:TRUE"],
+    ...extensions.flatMap((extension) => ["-addext", extension]),
+    ...["-out", certFile],
   );
   return certFile;
 }

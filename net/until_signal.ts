@@ -1,0 +1,86 @@
+/**
+ * Serving until the process receives a signal.
+ *
+ * @module
+ */
+
+import { checkArray, checkString } from "../base/checks.ts";
+import { copyOptions } from "../base/options.ts";
+import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
+
+/** Options of `serveUntilSignal()`. */
+export interface UntilSignalOptions {
+  /**
+   * The signals that end serving.
+   *
+   * @default {SIGINT and SIGTERM; on Windows SIGINT}
+   */
+  signals?: readonly Deno.Signal[] | undefined;
+  /**
+   * Seconds after the first signal at which whatever is left is closed, or `null` for no limit.
+   *
+   * @default {10}
+   */
+  deadline?: number | null | undefined;
+}
+
+/** What serves, and how it ends. */
+export interface Serving {
+  /** Serves until it is shut down or closed. */
+  serveForever(): Promise<void>;
+  /** Ends it once the requests in flight are answered. */
+  shutdown(): Promise<void>;
+  /** Ends it now. */
+  close(): void | Promise<void>;
+}
+
+/** Windows can't send a process SIGTERM. */
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];
+const DEADLINE = 10;
+
+/**
+ * Serves until the process receives a signal: the first one is a `shutdown()`, a second one, or the deadline, a
+ * `close()`. Resolves when all has ended; the signals have their usual effect again.
+ *
+ * @throws {TypeError} if an option is of a wrong type or unknown, or Deno doesn't know a signal.
+ * @throws {RangeError} if a value is not allowed.
+ * @throws what `serveForever()` does.
+ */
+export async function serveUntilSignal(
+  serving: Serving,
+  options: UntilSignalOptions,
+): Promise<void> {
+  const { signals, deadline } = checkOptions(options);
+  let stopping: Promise<void> | null = null;
+  let limit: ReturnType<typeof setTimeout> | undefined;
+  const stop = () => {
+    if (stopping !== null) return void serving.close();
+    stopping = serving.shutdown();
+    // It is awaited below, when nothing serves any more.
+    stopping.catch(() => {});
+    if (deadline === null) return;
+    limit = setTimeout(() => serving.close(), Math.min(deadline * 1000, MAX_INTERVAL));
+  };
+  using listeners = new DisposableStack();
+  for (const signal of new Set(signals)) {
+    Deno.addSignalListener(signal, stop);
+    listeners.defer(() => Deno.removeSignalListener(signal, stop));
+  }
+  try {
+    await serving.serveForever();
+    await stopping;
+  } finally {
+    clearTimeout(limit);
+  }
+}
+
+function checkOptions(options: UntilSignalOptions) {
+  const { signals = SIGNALS, deadline = DEADLINE } = copyOptions(options, ["signals", "deadline"]);
+  checkArray("signals", signals);
+  for (const [i, signal] of signals.entries()) checkString(`signals[${i}]`, signal);
+  if (signals.length === 0) throw new RangeError("signals: must be at least one; got none");
+  checkTimeout(deadline, "deadline");
+  return { signals, deadline };
+}

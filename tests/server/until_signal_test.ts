@@ -1,0 +1,246 @@
+/** serveUntilSignal: the signals of a service manager, and of a person at a terminal. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { type Client, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import { ServerPool } from "@degu/degu/pool";
+import { type App, Server, SSLServer, type UntilSignalOptions } from "@degu/degu/server";
+import { setUp as setUpDevices } from "@degu/testing/device_serving.ts";
+import { buildWaiting, type Counters } from "@degu/testing/pool_apps.ts";
+import { appOf, reaches } from "@degu/testing/pools.ts";
+import { spawnScript } from "@degu/testing/processes.ts";
+import { turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+
+/** Nothing else in this process listens to it, and without a listener it has no effect. */
+const SIGNAL = "SIGURG";
+/** Seconds: programs are compiled first. */
+const PATIENCE = 20;
+
+function signal(): void {
+  Deno.kill(Deno.pid, SIGNAL);
+}
+
+/** An app whose answers wait for {@linkcode answer}, and how many requests it was asked. */
+class Gate {
+  readonly counters: Counters = new SharedArrayBuffer(8);
+  readonly app: App = buildWaiting(this.counters);
+  readonly #numbers = new Int32Array(this.counters);
+
+  /** Resolves once so many requests have reached the app. */
+  async asked(count = 1): Promise<void> {
+    await reaches(this.#numbers, count);
+  }
+
+  answer(): void {
+    Atomics.store(this.#numbers, 1, 1);
+    Atomics.notify(this.#numbers, 1);
+  }
+}
+
+/** What serves until a signal, a client of it, and what has made it. */
+interface Kind extends AsyncDisposable {
+  readonly server: Pick<Server, "serveUntilSignal" | "shutdown"> & { close(): unknown };
+  readonly client: Pick<Client, "connect">;
+}
+
+const kinds: Readonly<Record<string, (gate: Gate) => Promise<Kind>>> = {
+  async "a server"({ app }) {
+    const serving = serve(app);
+    return await {
+      server: serving.server,
+      client: serving.makeClient(),
+      [Symbol.asyncDispose]: () => serving[Symbol.asyncDispose](),
+    };
+  },
+  async "a server over TLS"({ app }) {
+    const pki = await TempPKI.create();
+    const server = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app);
+    await server.ready;
+    return {
+      server,
+      client: new SSLClient(pki.clientSslconfig, server.address),
+      [Symbol.asyncDispose]: async () => {
+        await server[Symbol.asyncDispose]();
+        await pki[Symbol.asyncDispose]();
+      },
+    };
+  },
+  async "a device's server"({ app }) {
+    const setup = await setUpDevices(app);
+    return {
+      server: setup.server,
+      client: await setup.viewer.client(setup.camera.id),
+      [Symbol.asyncDispose]: () => setup[Symbol.asyncDispose](),
+    };
+  },
+  async "a pool"({ counters }) {
+    const pki = await TempPKI.create();
+    const { serverSslconfig: sslconfig, clientSslconfig } = pki;
+    const app = appOf("buildWaiting", [counters]);
+    const server = await ServerPool.start(["127.0.0.1", 0], app, { workers: 2, sslconfig });
+    return {
+      server,
+      client: new SSLClient(clientSslconfig, server.address),
+      [Symbol.asyncDispose]: async () => {
+        await server.close();
+        await pki[Symbol.asyncDispose]();
+      },
+    };
+  },
+};
+
+/** Deno has no signals but SIGINT and SIGBREAK on Windows, and can't send them. */
+const ignore = Deno.build.os === "windows";
+
+for (const [what, start] of Object.entries(kinds)) {
+  Deno.test({
+    name: `${what} answers what is in progress at the first signal, and ends`,
+    ignore,
+    async fn() {
+      const gate = new Gate();
+      await using kind = await start(gate);
+      const over = kind.server.serveUntilSignal({ signals: [SIGNAL, SIGNAL] });
+      using conn = await kind.client.connect();
+      const answer = conn.get("/");
+      await gate.asked();
+      let isOver = false;
+      over.then(() => isOver = true);
+      signal();
+      await assertRefused(kind.client);
+      assert(!isOver);
+      gate.answer();
+      assertEquals((await within(answer, "the answer")).status, 200);
+      conn.close();
+      await within(over, "it ends");
+    },
+  });
+
+  Deno.test({
+    name: `${what} is closed at the second signal`,
+    ignore,
+    async fn() {
+      const gate = new Gate();
+      await using kind = await start(gate);
+      const over = kind.server.serveUntilSignal({ signals: [SIGNAL], deadline: null });
+      using conn = await kind.client.connect();
+      const answer = conn.get("/").catch(() => "cut");
+      await gate.asked();
+      signal();
+      await assertRefused(kind.client);
+      signal();
+      assertEquals(await within(answer, "the connection is cut"), "cut");
+      await within(over, "it ends");
+    },
+  });
+}
+
+/** Waits until nobody accepts connections any more. */
+async function assertRefused(client: Kind["client"]): Promise<void> {
+  const refused = async () => {
+    for (;;) {
+      const conn = await client.connect().catch(() => null);
+      if (conn === null) return;
+      conn.close();
+      await turnOfEventLoop();
+    }
+  };
+  await within(refused(), "new connections are refused");
+}
+
+Deno.test({
+  name: "what is left at the deadline is closed, after one signal",
+  ignore,
+  async fn() {
+    for (const kind of ["a server", "a pool"]) {
+      const gate = new Gate();
+      await using serving = await kinds[kind]!(gate);
+      const { server, client } = serving;
+      const over = server.serveUntilSignal({ signals: [SIGNAL], deadline: 0.1 });
+      using conn = await client.connect();
+      const answer = conn.get("/").catch(() => "cut");
+      await gate.asked();
+      const start = performance.now();
+      signal();
+      assertEquals(await within(answer, "the connection is cut"), "cut");
+      await within(over, "it ends");
+      assert(performance.now() - start >= 95, kind);
+    }
+  },
+});
+
+Deno.test({
+  name: "it resolves when the server ends in another way, and the signal has no effect any more",
+  ignore,
+  async fn() {
+    for (const [what, start] of Object.entries(kinds)) {
+      for (const end of ["close", "shutdown"] as const) {
+        await using kind = await start(new Gate());
+        const over = kind.server.serveUntilSignal({ signals: [SIGNAL] });
+        await kind.server[end]();
+        await within(over, `${what} ends by ${end}()`);
+        let stopped = 0;
+        kind.server.shutdown = () => Promise.resolve(void stopped++);
+        const { promise: received, resolve } = Promise.withResolvers<void>();
+        Deno.addSignalListener(SIGNAL, resolve);
+        signal();
+        await within(received, "the signal arrives");
+        Deno.removeSignalListener(SIGNAL, resolve);
+        assertEquals(stopped, 0);
+        // When it has ended it is over at once.
+        await within(kind.server.serveUntilSignal({ signals: [SIGNAL] }), "it has ended");
+      }
+    }
+  },
+});
+
+Deno.test("options that are not allowed are refused, and it does not serve", async () => {
+  const rows: [unknown, new () => Error, string][] = [
+    [null, TypeError, "options: must be an object"],
+    [{ signal: "SIGINT" }, TypeError, 'options: unknown option "signal"'],
+    [{ signals: "SIGINT" }, TypeError, "signals: must be an array"],
+    [{ signals: [15] }, TypeError, "signals[0]: must be a string"],
+    [{ signals: [] }, RangeError, "signals: must be at least one"],
+    [{ signals: ["SIGURG", "SIGNONE"] }, TypeError, "SIGNONE"],
+    [{ deadline: "10" }, TypeError, "deadline: must be a number of seconds, or null"],
+    [{ deadline: 0 }, RangeError, "deadline: must be a number of seconds above 0"],
+    [{ deadline: NaN }, RangeError, "deadline: must be a number of seconds above 0"],
+  ];
+  await using server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+  for (const [options, error, message] of rows) {
+    const serving = server.serveUntilSignal(options as UntilSignalOptions);
+    await assertRejects(() => serving, error, message);
+  }
+});
+
+Deno.test("it rejects if the address can't be bound", async () => {
+  await using pki = await TempPKI.create();
+  await using first = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+  const second = new SSLServer(pki.serverSslconfig, first.address, () => [204, "OK", {}, null]);
+  await assertRejects(() => second.serveUntilSignal(), Deno.errors.AddrInUse);
+});
+
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test({
+    name: `by default ${name} ends a program gracefully, and afterwards at once`,
+    ignore,
+    async fn() {
+      const script = `
+        import { Server } from ${JSON.stringify(import.meta.resolve("../../server.ts"))};
+        const server = new Server(["127.0.0.1", 0], () => [204, "No Content", {}, null]);
+        const serving = server.serveUntilSignal();
+        console.log("serving");
+        await serving;
+        console.log("over");
+        setTimeout(() => {}, 60_000);`;
+      const child = await spawnScript(script, ["--allow-net=127.0.0.1"]);
+      const errors = new Response(child.stderr).text();
+      let stdout = "";
+      for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+        stdout += text;
+        child.kill(name);
+      }
+      const status = await within(child.status, "the program ends", PATIENCE);
+      assertEquals([stdout, status.signal, await errors], ["serving\nover\n", name, ""]);
+    },
+  });
+}

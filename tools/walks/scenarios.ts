@@ -1,0 +1,137 @@
+/**
+ * Everyday actions, each done so many times: `scenarios.ts ACTION TIMES`.
+ *
+ * @module
+ */
+
+import { Client, Server } from "../../mod.ts";
+import { Device } from "../../device.ts";
+import { FilesApp, fileUri, upload } from "../../files.ts";
+
+const [action = "", count = "1"] = Deno.args;
+const times = Number(count);
+/** So many of what can't be done twice are prepared, whether or not they are used. */
+const MOST = 4;
+const dir = await Deno.makeTempDir({ prefix: "degu_walks_" });
+const text = new TextEncoder().encode("hello");
+
+/** Two paired devices. */
+async function pair(other = "b"): Promise<[Device, Device]> {
+  const a = await Device.open(`${dir}/a`, { name: "a" });
+  const b = await Device.open(`${dir}/${other}`, { name: other });
+  await using invitation = await a.invite({ listen: [["127.0.0.1", 0]], serving: [] });
+  await b.join(invitation.line, { serving: [] });
+  await invitation.paired;
+  return [a, b];
+}
+
+const actions: Record<string, () => Promise<void>> = {
+  async get() {
+    await using server = new Server(["127.0.0.1", 0], () => [200, "OK", {}, text]);
+    server.serveForever();
+    using conn = await new Client(server.address).connect();
+    for (let i = 0; i < times; i++) await (await conn.get("/")).body!.bytes();
+  },
+
+  async put() {
+    await using server = new Server(["127.0.0.1", 0], async ({ body }) => {
+      await body?.text();
+      return [200, "OK", {}, null];
+    });
+    server.serveForever();
+    using conn = await new Client(server.address).connect();
+    for (let i = 0; i < times; i++) await conn.put("/", {}, text);
+  },
+
+  async connect() {
+    const [a, b] = await pair();
+    await using _both = { [Symbol.asyncDispose]: () => close(a, b) };
+    await using server = a.listen(["127.0.0.1", 0], () => [200, "OK", {}, text]);
+    await server.ready;
+    server.serveForever();
+    for (let i = 0; i < times; i++) {
+      const client = await b.client("a", { addresses: [server.address] });
+      using conn = await client.connect();
+      await (await conn.get("/")).body!.bytes();
+    }
+  },
+
+  async resume() {
+    await Deno.mkdir(`${dir}/served`);
+    const bytes = 4 * 2 ** 20;
+    await using server = new Server(
+      ["127.0.0.1", 0],
+      new FilesApp(`${dir}/served`, { write: true }),
+    );
+    server.serveForever();
+    for (let i = 0; i < times; i++) {
+      const path = `${dir}/file${i}`;
+      await Deno.writeFile(path, crypto.getRandomValues(new Uint8Array(65536)));
+      await Deno.truncate(path, bytes);
+      // Only an older file is resumed.
+      await new Promise((resolve) => setTimeout(resolve, 3100));
+      const cut = new AbortController();
+      const onProgress = () => cut.abort();
+      const uri = fileUri(`file${i}`);
+      await upload(new Client(server.address), path, uri, { onProgress, signal: cut.signal })
+        .catch(() => {});
+      await upload(new Client(server.address), path, uri);
+    }
+  },
+
+  async sync() {
+    const { runAgent } = await import("../../agent/program.ts");
+    const [a, b] = await pair();
+    await Deno.mkdir(`${dir}/share`);
+    await Deno.writeFile(`${dir}/share/file`, text);
+    await close(b);
+    const { FilesApp } = await import("../../files.ts");
+    const { Router } = await import("../../mod.ts");
+    const share = new FilesApp(`${dir}/share`, { list: true });
+    await using server = a.listen(["127.0.0.1", 0], new Router(new Map([["share", share]])));
+    await server.ready;
+    server.serveForever();
+    const [, port] = server.address as [string, number];
+    const paths = ["a:", `${dir}/copy`];
+    // The whole program: compared with none of it.
+    const code = times === 1 ? 0 : await runAgent([
+      ...["sync", ...paths, "--home", `${dir}/b`, "--address", `127.0.0.1:${port}`],
+    ]);
+    if (code !== 0) throw new Error(`exit code ${code}`);
+    await close(a);
+  },
+
+  async forget() {
+    const names = Array.from({ length: MOST }, (_, i) => `peer${i}`);
+    const pairs = await Promise.all(names.map((name) => pair(name)));
+    await using _all = { [Symbol.asyncDispose]: () => close(...pairs.flat()) };
+    const server = pairs[0]![0].listen(["127.0.0.1", 0], () => [200, "OK", {}, text]);
+    await server.ready;
+    server.serveForever();
+    const clients = await Promise.all(pairs.map(([, peer]) => {
+      return peer.client("a", { addresses: [server.address] });
+    }));
+    const connections = await Promise.all(clients.map((client) => client.connect()));
+    for (const conn of connections) await (await conn.get("/")).body!.bytes();
+    const ended = [...server.sessions].map(({ signal }) => {
+      return new Promise((resolve) => signal.addEventListener("abort", resolve));
+    });
+    // As another process does it.
+    await using other = await Device.open(`${dir}/a`);
+    for (let i = 0; i < times; i++) {
+      await other.forget(names[i]!);
+      await Promise.race(ended.splice(0, 1).concat(ended));
+    }
+    for (const conn of connections) conn.close();
+  },
+};
+
+async function close(...devices: readonly Device[]): Promise<void> {
+  for (const device of devices) await device[Symbol.asyncDispose]();
+}
+
+try {
+  await actions[action]!();
+} finally {
+  await Deno.remove(dir, { recursive: true });
+}
