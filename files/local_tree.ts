@@ -412,7 +412,12 @@ export class LocalTarget {
   /** The names in a directory of the target. */
   names(path: readonly string[]): Set<string> {
     const directory = [this.root, ...path].join("/");
-    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => name));
+    try {
+      return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => name));
+    } catch (error) {
+      if (isMissing(error)) return new Set();
+      throw error;
+    }
   }
 
   /** Removes a file or an empty directory of the target, unless it is something else by now. */
