@@ -6,7 +6,7 @@
 
 import { type Command, InvalidArgumentError } from "npm:commander@^15.1.0";
 import { type Address, formatAddress, parseAddress } from "../base.ts";
-import { canonicalIPAddress } from "../base/address_rules.ts";
+import { canonicalIPAddress, withoutZone } from "../base/address_rules.ts";
 import type { Device } from "../device.ts";
 import type { Context } from "./context.ts";
 import { FAILED, Failure } from "./failure.ts";
@@ -91,7 +91,7 @@ export function parseAddressOption(text: string): Address {
 export function parseListenAddress(text: string): Address {
   const address = parseAddressOption(text);
   const host = Array.isArray(address) ? address[0] : null;
-  if (host === null || canonicalIPAddress(host) !== null) return address;
+  if (host === null || canonicalIPAddress(withoutZone(host)) !== null) return address;
   throw new InvalidArgumentError(
     `must be an IP address of this machine, with or without a port; got ${JSON.stringify(host)}: ` +
       "0.0.0.0 and :: are all of them",

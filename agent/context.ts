@@ -10,7 +10,7 @@ import { type Client, Device, type Logger, type Peer } from "../device.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { FAILED, Failure, REFUSED, USAGE } from "./failure.ts";
 import { findAddresses } from "./mdns/find.ts";
-import { Output } from "./output.ts";
+import { Output, type Streams } from "./output.ts";
 
 /** How long to wait for an address: one at which nothing answers looks like a slow one, and people wait for it. */
 const CONNECT_SECONDS = 10;
@@ -39,9 +39,13 @@ export interface CommonOptions {
 }
 
 /** Makes the context of a command. */
-export function makeContext(options: CommonOptions, signal: AbortSignal): Context {
+export function makeContext(
+  options: CommonOptions,
+  signal: AbortSignal,
+  streams: Streams = Deno,
+): Context {
   const { home, json = false, quiet = false, address = null, find = false } = options;
-  const output = new Output({ json, quiet });
+  const output = new Output({ json, quiet, streams });
   return {
     home: home === undefined ? defaultHome() : givenHome(home),
     output,

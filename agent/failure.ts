@@ -168,8 +168,10 @@ const ALREADY_THERE = "another file of this name is there: replace it with --for
 
 /** What the statuses mean if a file was sent to the peer. */
 const PUT_PROBLEMS: Readonly<Record<number, string>> = {
+  400: "it was refused: if it changed while it was sent, run the same command again",
   403: "the peer refuses it: the name is reserved, or its inbox can't be written",
   404: "the peer refuses the name, or takes no files any more",
+  405: "the peer takes no files any more",
   409: "a directory has this name there, or a file has that of its directory",
   412: ALREADY_THERE,
   413: "it is larger than the peer accepts",
@@ -185,6 +187,8 @@ const DELETE_PROBLEMS: Readonly<Record<number, string>> = {
   409: "the directory is not empty: remove first what is in it",
 };
 
+const IS_OTHER_VERSION = "; is another version of degu running there?";
+
 /** What the other codes mean if a file was to be copied. */
 const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
   DISK_FULL:
@@ -198,11 +202,8 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
   [/^another file has this name at the target.*/s, ALREADY_THERE],
-  [
-    /[;:] (call again with verify: false|the server needs a FilesApp).*/,
-    "; is another version of degu running there?",
-  ],
-  [/; call again\b/, "; run the same command again"],
+  [/[;:] (call again with verify: false|the server needs a FilesApp).*/, IS_OTHER_VERSION],
+  [/\bcall again\b/g, "run the same command again"],
   [/\bwith delete: true\b/, "with --delete"],
   [/, or leave it out by a filter$/, ""],
 ];
@@ -216,10 +217,19 @@ export type Direction = keyof typeof PROBLEMS;
 export function explainTransfer(error: unknown, direction: Direction): string {
   if (error instanceof NotMoved) return error.message;
   if (!(error instanceof TransferError)) return explain(error);
-  if (error.code === "STATUS") return PROBLEMS[direction][error.status ?? 0] ?? error.message;
+  if (error.code === "STATUS") {
+    return PROBLEMS[direction][error.status ?? 0] ?? problemOf(error.status ?? 0);
+  }
   const isCopied = direction !== "delete";
   if (isCopied && Object.hasOwn(COPY_PROBLEMS, error.code)) return COPY_PROBLEMS[error.code]!;
   return ADVICE.reduce((text, [from, to]) => text.replace(from, to), error.message);
+}
+
+/** What a status means, whatever was to be done. */
+function problemOf(status: number): string {
+  return status >= 500
+    ? `the peer has a problem of its own (status ${status}): see what "degu serve" prints there`
+    : `the peer has answered with status ${status}${IS_OTHER_VERSION}`;
 }
 
 /** Whether after an error the next file would fail as well: the peer can't be reached, or a disk is full. */

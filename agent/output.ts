@@ -7,12 +7,25 @@
 import { printable, printableJson } from "../files/printable.ts";
 import { OutputClosed } from "./failure.ts";
 
+/** Where to print: what `Deno` has of it. */
+export interface Streams {
+  readonly stdout: Stream;
+  readonly stderr: Stream;
+}
+
+interface Stream {
+  writeSync(bytes: Uint8Array): number;
+  isTerminal(): boolean;
+}
+
 /** How to print. */
 export interface OutputOptions {
   /** One JSON object per line instead of text. */
   readonly json: boolean;
   /** Warnings, errors and results only. */
   readonly quiet: boolean;
+  /** Where; `Deno` if left out. */
+  readonly streams?: Streams;
 }
 
 const YELLOW = 33;
@@ -30,12 +43,18 @@ export class Output {
   readonly quiet: boolean;
   /** Whether messages have colors: on a terminal, unless `NO_COLOR` is set. */
   readonly colors: boolean;
+  /** Whether stderr is a terminal on which something may be drawn. */
+  readonly draws: boolean;
+  readonly #streams: Streams;
 
   /** Makes an output. */
-  constructor({ json, quiet }: OutputOptions) {
+  constructor({ json, quiet, streams = Deno }: OutputOptions) {
     this.json = json;
     this.quiet = quiet;
-    this.colors = !Deno.noColor && Deno.stderr.isTerminal();
+    this.#streams = streams;
+    const isTerminal = streams.stderr.isTerminal();
+    this.colors = !Deno.noColor && isTerminal;
+    this.draws = isTerminal && !quiet;
   }
 
   /**
@@ -45,9 +64,9 @@ export class Output {
    * @param object The same for programs, printed instead with `--json`.
    */
   result(lines: string | readonly string[], object: Record<string, unknown>): void {
-    if (this.json) return write(Deno.stdout, `${printableJson(object)}\n`);
+    if (this.json) return writeText(this.#streams.stdout, `${printableJson(object)}\n`);
     const all = typeof lines === "string" ? [lines] : lines;
-    write(Deno.stdout, all.map((line) => `${printable(line)}\n`).join(""));
+    writeText(this.#streams.stdout, all.map((line) => `${printable(line)}\n`).join(""));
   }
 
   /** Prints one line to stderr, unless `--quiet` is given. */
@@ -69,15 +88,19 @@ export class Output {
     const shown = kind !== undefined && this.colors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = shown === undefined ? "" : `degu: ${shown}: `;
     try {
-      write(Deno.stderr, `${prefix}${printable(text)}\n`);
+      writeText(this.#streams.stderr, `${prefix}${printable(text)}\n`);
     } catch {
       // The reader is gone or the disk is full. The work continues, and there is nowhere else to report this.
     }
   }
 }
 
-/** Writes all of a text. */
-function write(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+/**
+ * Writes all of a text.
+ *
+ * @throws {OutputClosed} if its reader has closed it.
+ */
+export function writeText(stream: Pick<Stream, "writeSync">, text: string): void {
   let bytes = encoder.encode(text);
   try {
     while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));

@@ -31,7 +31,7 @@ import {
   OutputClosed,
   USAGE,
 } from "./failure.ts";
-import { Output } from "./output.ts";
+import { Output, type Streams, writeText } from "./output.ts";
 
 /** As in `deno.json`, which is not part of what a program loads. */
 const VERSION = "0.1.0";
@@ -58,26 +58,30 @@ The first minute, on two machines in one network:
   two$ degu join -                  (paste the line, press Enter)
   two$ echo hello > hello.txt
   two$ degu put hello.txt one:
-Now the file is in ~/Inbox of the first one. With --share DIR it can be the other way round: ls, get, sync.`;
+Now the file is in ~/Inbox of one. What one shares with degu serve --share DIR, two can list, get and sync.`;
 
 /**
  * Runs the program.
  *
  * @param args What follows its name on the command line.
+ * @param streams Where it prints.
  * @returns The exit code.
  */
-export async function runAgent(args: readonly string[]): Promise<number> {
+export async function runAgent(
+  args: readonly string[],
+  streams: Streams = Deno,
+): Promise<number> {
   let exitCode = 0;
-  let output = new Output({ json: false, quiet: false });
+  let output = new Output({ json: false, quiet: false, streams });
   using signals = catchSignals();
   const { signal } = signals;
   const run: Run = async (command, action) => {
-    const context = makeContext(command.optsWithGlobals<CommonOptions>(), signal);
+    const context = makeContext(command.optsWithGlobals<CommonOptions>(), signal, streams);
     output = context.output;
     exitCode = await action(context) ?? 0;
   };
   try {
-    const program = makeProgram(run);
+    const program = makeProgram(run, streams);
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: "user" });
     return exitCode;
@@ -87,7 +91,7 @@ export async function runAgent(args: readonly string[]): Promise<number> {
 }
 
 /** Makes the parser of the command line. */
-export function makeProgram(run: Run): Command {
+export function makeProgram(run: Run, streams: Streams = Deno): Command {
   const program = new Command("degu");
   program
     .description(DESCRIPTION)
@@ -103,8 +107,9 @@ export function makeProgram(run: Run): Command {
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
       // Otherwise the environment is read, for which there is no permission.
-      getOutHasColors: () => !Deno.noColor && Deno.stdout.isTerminal(),
-      getErrHasColors: () => !Deno.noColor && Deno.stderr.isTerminal(),
+      getOutHasColors: () => !Deno.noColor && streams.stdout.isTerminal(),
+      getErrHasColors: () => !Deno.noColor && streams.stderr.isTerminal(),
+      writeOut: (text) => writeText(streams.stdout, text),
       writeErr: () => {}, // report() does
     });
   for (const [heading, adds] of COMMANDS) {

@@ -6,7 +6,7 @@
 
 import stringWidth from "npm:string-width@^8.1.0";
 import { printable } from "../files/printable.ts";
-import { columnsOfTerminal, formatBytes, formatDuration } from "./output.ts";
+import { columnsOfTerminal, formatBytes, formatDuration, writeText } from "./output.ts";
 
 /** How far all transfers of a command are. */
 export interface Progress {
@@ -27,8 +27,6 @@ const DRAWING_MILLISECONDS = 100;
 const MIN_NAME_COLUMNS = 8;
 /** What erases the line from the cursor on. */
 const ERASE = "\x1b[K";
-
-const encoder = new TextEncoder();
 
 /** Makes the line that shows a progress in so many columns. */
 export function progressLine(progress: Progress, columns: number): string {
@@ -103,9 +101,8 @@ export class ProgressBar implements Disposable {
   }
 
   #write(text: string): void {
-    let bytes = encoder.encode(text);
     try {
-      while (bytes.length > 0) bytes = bytes.subarray(Deno.stderr.writeSync(bytes));
+      writeText(Deno.stderr, text);
     } catch {
       // The terminal was closed; the work continues.
       clearInterval(this.#timer);
@@ -115,6 +112,7 @@ export class ProgressBar implements Disposable {
   /** Removes the line for good. */
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
+    this.#draw();
     this.clear();
   }
 }

@@ -352,8 +352,8 @@ export class Transfers implements Disposable {
   /** Begins to show a stage. */
   async #begin(stage: Stage): Promise<void> {
     this.#stages.push(stage);
-    const { json, quiet } = this.#context.output;
-    if (this.#bar !== null || json || quiet || !Deno.stderr.isTerminal()) return;
+    const { json, draws } = this.#context.output;
+    if (this.#bar !== null || json || !draws) return;
     // What it is made with takes long to load; most commands need none.
     const { ProgressBar } = await import("./progress_bar.ts");
     this.#bar = new ProgressBar(this.#progress());

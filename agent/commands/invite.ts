@@ -21,7 +21,7 @@ import {
 } from "../commands.ts";
 import { type Context, openDevice } from "../context.ts";
 import { FAILED, Failure, OutputClosed, USAGE } from "../failure.ts";
-import { columnsOfTerminal, type Output } from "../output.ts";
+import { columnsOfTerminal, type Output, writeText } from "../output.ts";
 
 /** The options of `degu invite`. */
 interface Options {
@@ -121,14 +121,12 @@ function announcePeer({ output }: Context, { name, id }: Peer): void {
   }
 }
 
-const encoder = new TextEncoder();
-
 /**
  * Shows the time that is left in the last line of the terminal, until disposed of; nothing without a terminal or
  * with `--quiet`.
  */
-export function startCountdown({ quiet }: Output, expires: Date): Disposable {
-  if (quiet || !Deno.stderr.isTerminal()) return { [Symbol.dispose]: () => {} };
+export function startCountdown({ draws }: Output, expires: Date): Disposable {
+  if (!draws) return { [Symbol.dispose]: () => {} };
   const end = performance.now() + expires.getTime() - Date.now();
   const show = () => {
     // A line that wraps could not be cleared; what is left is at its end.
@@ -153,7 +151,7 @@ export function countdownText(milliseconds: number): string {
 
 function write(text: string): void {
   try {
-    Deno.stderr.writeSync(encoder.encode(text));
+    writeText(Deno.stderr, text);
   } catch {
     // The terminal was closed; the invitation stays open.
   }

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { basename, dirname, join } from "node:path";
 import type { Command } from "npm:commander@^15.1.0";
 import { type Address, formatAddress, type Response, type ResponseTuple } from "../../base.ts";
 import type { Device, DeviceServer } from "../../device.ts";
@@ -250,18 +249,19 @@ export async function checkServed(
   home: string,
 ): Promise<ServedDirectory> {
   const there = await realDirectory(option, dir);
-  const path = there ?? await pathToMake(option, dir);
+  const path = there ?? await makeDirectory(option, dir);
+  const isMade = there === null;
   const device = await Deno.realPath(home);
-  if (!isIn(device, path) && !isIn(path, device)) {
-    if (option === "--inbox") checkWritable(path);
-    if (there === null) await Deno.mkdir(path, { mode: 0o700 });
-    return { path, isMade: there === null };
+  if (isIn(device, path) || isIn(path, device)) {
+    if (isMade) await Deno.remove(path);
+    throw new Failure(
+      USAGE,
+      `${option}: ${dir} has the directory of this device in it, ${home}, or is in that, so peers could read its ` +
+        "keys: serve another directory, or move the device and say where it is with --home",
+    );
   }
-  throw new Failure(
-    USAGE,
-    `${option}: ${dir} has the directory of this device in it, ${home}, or is in that, so peers could read its ` +
-      "keys: serve another directory, or move the device and say where it is with --home",
-  );
+  if (option === "--inbox") checkWritable(path);
+  return { path, isMade };
 }
 
 /** Otherwise this would be noticed only when the first peer is refused. */
@@ -282,15 +282,25 @@ async function realDirectory(option: string, dir: string): Promise<string | null
     if (error instanceof Deno.errors.NotFound) return null;
     if (!(error instanceof Deno.errors.NotADirectory)) throw error;
   }
-  throw new Failure(FAILED, `${option}: ${dir} is no directory`);
+  throw noDirectory(option, dir);
 }
 
-/** Where an inbox is made: in a directory that is there, as a typing error in a path should not make a tree. */
-async function pathToMake(option: string, dir: string): Promise<string> {
-  const parent = await realDirectory(option, dirname(dir));
-  if (option === "--inbox" && parent !== null) return join(parent, basename(dir));
-  throw new Failure(
-    FAILED,
-    `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`,
-  );
+/** Makes an inbox, but not those that it is in: a typing error in a path should not make a tree. */
+async function makeDirectory(option: string, dir: string): Promise<string> {
+  try {
+    if (option !== "--inbox") throw new Deno.errors.NotFound();
+    await Deno.mkdir(dir, { mode: 0o700 });
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) throw noDirectory(option, dir); // a link to nothing
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Failure(
+      FAILED,
+      `${option}: there is no directory ${dir}; make it first: mkdir -p ${dir}`,
+    );
+  }
+  return await Deno.realPath(dir);
+}
+
+function noDirectory(option: string, dir: string): Failure {
+  return new Failure(FAILED, `${option}: ${dir} is no directory`);
 }

@@ -5,7 +5,6 @@
  * @module
  */
 
-import type { Buffer } from "node:buffer";
 import { createSocket, type RemoteInfo, type Socket, type SocketType } from "node:dgram";
 import { isLinkLocal, isLoopback } from "../../base/address_rules.ts";
 import type { Logger } from "../../net/standard_logger.ts";
@@ -13,14 +12,18 @@ import { messageOf } from "../../net/thrown.ts";
 import {
   type Incoming,
   type InterfaceAddress,
-  loadMulticastDns,
-  type MakeMulticastDns,
-  type MulticastDns,
+  loadPacketCoder,
   type Outgoing,
+  type PacketCoder,
 } from "./packet.ts";
 
 /** How often the interfaces are checked. */
 const POLL_MILLISECONDS = 2000;
+
+/** How far packets go: as on all links (RFC 6762 §11). */
+const TTL = 255;
+/** The flag of responses (RFC 1035 §4.1.1, RFC 6762 §18.4). */
+const AUTHORITATIVE_ANSWER = 1 << 10;
 
 /** What differs in a test. */
 export interface Network {
@@ -40,50 +43,96 @@ export interface Listener {
   onLink(link: Link): void;
 }
 
-/** One socket. */
+/** The socket of one interface, with one of the two protocols; it shares its port with other mDNS programs of the machine. */
 export class Link {
   /** All addresses of its interface, of both protocols. */
   readonly addresses: readonly InterfaceAddress[];
   /** The number of the interface; 0 with IPv4. */
   readonly scope: number;
-  readonly #name: string;
-  readonly #socket: MulticastDns;
+  readonly #on: Interface;
+  readonly #port: number;
+  readonly #socket: Socket;
+  readonly #coder: PacketCoder;
   readonly #logger: Logger;
 
-  /** Takes an open socket. */
-  constructor({ addresses, scope, name }: Interface, socket: MulticastDns, logger: Logger) {
-    this.addresses = addresses;
-    this.scope = scope;
-    this.#name = name;
-    this.#socket = socket;
+  /** Opens it. A link that fails is of no use any more. */
+  constructor(on: Interface, port: number, coder: PacketCoder, logger: Logger, events: LinkEvents) {
+    this.addresses = on.addresses;
+    this.scope = on.scope;
+    this.#on = on;
+    this.#port = port;
+    this.#coder = coder;
     this.#logger = logger;
+    const socket = createSocket({ type: on.type, reuseAddr: true });
+    this.#socket = socket;
+    const fail = (error: unknown) => {
+      this.#logError(error);
+      events.onFailure(this);
+    };
+    const filter = new PacketFilter(port, (host) => on.accept(host));
+    socket.on("error", fail);
+    socket.on("message", (bytes, from) => {
+      if (!filter.isWorthDecoding(bytes.length, from)) return;
+      let packet: Incoming;
+      try {
+        packet = coder.decode(bytes);
+      } catch (error) {
+        return this.#logError(error);
+      }
+      events.onPacket(packet, this);
+    });
+    socket.bind(port, on.bind, () => {
+      try {
+        socket.addMembership(GROUPS[on.type], on.multicastInterface);
+        socket.setMulticastInterface(on.multicastInterface);
+        socket.setMulticastTTL(TTL);
+        socket.setMulticastLoopback(true);
+      } catch (error) {
+        return fail(error);
+      }
+      events.onReady(this);
+    });
   }
 
   /** Sends a query; never rejects. */
   query(packet: Outgoing): Promise<void> {
-    return this.#sent((done) => this.#socket.query(packet, done));
+    return this.#send({ ...packet, type: "query" });
   }
 
   /** Sends a response; never rejects. */
   respond(packet: Outgoing): Promise<void> {
-    return this.#sent((done) => this.#socket.respond(packet, done));
+    return this.#send({ ...packet, type: "response", flags: AUTHORITATIVE_ANSWER });
+  }
+
+  async #send(packet: Outgoing & { type: string; flags?: number }): Promise<void> {
+    try {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const done = (error: unknown) => error ? reject(error) : resolve();
+      this.#socket.send(this.#coder.encode(packet), this.#port, GROUPS[this.#on.type], done);
+      await promise;
+    } catch (error) {
+      // The cable may be out.
+      this.#logError(error);
+    }
+  }
+
+  #logError(error: unknown): void {
+    this.#logger.debug(`mDNS on ${this.#on.name}: ${messageOf(error)}`);
   }
 
   /** Closes it. */
   close(): Promise<void> {
-    return new Promise((resolve) => this.#socket.destroy(resolve));
+    return new Promise((resolve) => {
+      this.#socket.close(() => resolve());
+    });
   }
+}
 
-  async #sent(send: (done: (error?: unknown) => void) => void): Promise<void> {
-    try {
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      send((error) => error ? reject(error) : resolve());
-      await promise;
-    } catch (error) {
-      // The cable may be out.
-      this.#logger.debug(`mDNS on ${this.#name}: ${messageOf(error)}`);
-    }
-  }
+/** What a link reports. */
+interface LinkEvents {
+  onReady(link: Link): void;
+  onPacket(packet: Incoming, link: Link): void;
+  onFailure(link: Link): void;
 }
 
 /** The sockets, which follow the interfaces as they come and go. */
@@ -92,7 +141,7 @@ export class Links implements AsyncDisposable {
   readonly #types: readonly SocketType[];
   readonly #listener: Listener;
   readonly #logger: Logger;
-  readonly #make: MakeMulticastDns;
+  readonly #coder: PacketCoder;
   readonly #links = new Map<string, Link>();
   readonly #ready = new Set<Link>();
   readonly #closing = new Set<Promise<void>>();
@@ -103,13 +152,13 @@ export class Links implements AsyncDisposable {
     types: readonly SocketType[],
     listener: Listener,
     logger: Logger,
-    make: MakeMulticastDns,
+    coder: PacketCoder,
   ) {
     this.#network = network;
     this.#types = types;
     this.#listener = listener;
     this.#logger = logger;
-    this.#make = make;
+    this.#coder = coder;
   }
 
   /**
@@ -123,7 +172,7 @@ export class Links implements AsyncDisposable {
     listener: Listener,
     logger: Logger,
   ): Promise<Links> {
-    const links = new Links(network, types, listener, logger, await loadMulticastDns());
+    const links = new Links(network, types, listener, logger, await loadPacketCoder());
     links.#poll();
     links.#timer = setInterval(() => links.#pollAgain(), POLL_MILLISECONDS);
     return links;
@@ -163,28 +212,22 @@ export class Links implements AsyncDisposable {
   }
 
   #open(on: Interface): void {
-    const { type, bind, key, name } = on;
-    const { port } = this.#network;
-    const options = { type, ip: GROUPS[type], bind, interface: on.libraryName, port };
-    const guarded = guardedSocket(type, port, (host) => on.accept(host));
-    const socket = this.#make({ ...options, socket: guarded });
-    const link = new Link(on, socket, this.#logger);
-    this.#links.set(key, link);
-    const logError = (error: unknown) => this.#logger.debug(`mDNS on ${name}: ${messageOf(error)}`);
-    socket.on("warning", logError);
-    socket.on("error", (error) => {
-      logError(error);
+    const isOpen = (link: Link) => this.#links.get(on.key) === link;
+    const link = new Link(on, this.#network.port, this.#coder, this.#logger, {
+      onReady: (link) => {
+        if (!isOpen(link)) return;
+        this.#ready.add(link);
+        this.#listener.onLink(link);
+      },
+      onPacket: (packet, link) => {
+        if (isOpen(link)) this.#listener.onPacket(packet, link);
+      },
       // Retried at the next check.
-      if (this.#links.get(key) === link) this.#close(key);
+      onFailure: (link) => {
+        if (isOpen(link)) this.#close(on.key);
+      },
     });
-    socket.on("packet", (packet) => {
-      if (this.#links.get(key) === link) this.#listener.onPacket(packet, link);
-    });
-    socket.on("networkInterface", () => {
-      if (this.#links.get(key) !== link) return;
-      this.#ready.add(link);
-      this.#listener.onLink(link);
-    });
+    this.#links.set(on.key, link);
   }
 
   #close(key: string): void {
@@ -216,8 +259,8 @@ export interface Interface {
   readonly scope: number;
   /** What the socket is bound to: the group itself, so that nothing sent to this machine alone is received. */
   readonly bind: string;
-  /** What the library calls the interface. */
-  readonly libraryName: string;
+  /** What sockets call the interface where they join the group and send. */
+  readonly multicastInterface: string;
   /** All addresses of the interface, of both protocols. */
   readonly addresses: readonly InterfaceAddress[];
   /** Whether a packet from this address can have come over this interface. */
@@ -246,7 +289,7 @@ function interfaceWithIPv4(name: string, addresses: readonly InterfaceAddress[])
     name,
     scope: 0,
     bind: GROUPS.udp4,
-    libraryName: first.address,
+    multicastInterface: first.address,
     addresses,
     // A socket also gets what arrives at another interface, where another socket has joined the group.
     accept: (host) => own.some(({ address, netmask }) => isInNetwork(host, address, netmask)),
@@ -263,7 +306,7 @@ function interfaceWithIPv6(name: string, addresses: readonly InterfaceAddress[])
     name,
     scope,
     bind: `${GROUPS.udp6}%${name}`,
-    libraryName: `::%${name}`,
+    multicastInterface: `::%${name}`,
     addresses,
     // A socket that is bound to a group of a link gets what arrives at this link alone.
     accept: () => true,
@@ -325,39 +368,30 @@ const BURST_BYTES = 100_000;
 /** The least that a packet counts. */
 const LEAST_BYTES = 200;
 
-/** Says whether packets from an address are listened to. */
-export type Accept = (host: string) => boolean;
-
-/**
- * Makes a socket that shares its port with other mDNS programs of the machine, and drops packets that are too large,
- * too many, from another port or from another network, before anyone hears of them.
- *
- * @param port The port that packets come from.
- */
-export function guardedSocket(type: "udp4" | "udp6", port: number, accept: Accept): Socket {
-  const socket = createSocket({ type, reuseAddr: true });
-  const emit = socket.emit.bind(socket);
-  const budget = new Budget();
-  socket.emit = (event: string, ...args: unknown[]): boolean => {
-    if (event === "message" && !isWorthDecoding(...args as [Uint8Array, RemoteInfo])) return false;
-    return emit(event as "message", ...args as [Buffer, RemoteInfo]);
-  };
-  const isWorthDecoding = (message: Uint8Array, from: RemoteInfo): boolean => {
-    // A response from another port is to be ignored (RFC 6762 §6); a query from one asks for a response to
-    // its sender alone, which a forged address could direct at a victim.
-    if (from.port !== port || message.length > MAX_PACKET_BYTES) return false;
-    return accept(from.address) && budget.take(message.length);
-  };
-  return socket;
-}
-
-/** So many bytes a second, and more after a quiet time. */
-class Budget {
+/** Drops packets that are too large, too many, from another port or from another network. */
+export class PacketFilter {
+  readonly #port: number;
+  readonly #accept: (host: string) => boolean;
   #left = BURST_BYTES;
   #since = performance.now();
 
+  /**
+   * Has heard nothing yet.
+   *
+   * @param port The port that packets come from.
+   * @param accept Says whether packets from an address are listened to.
+   */
+  constructor(port: number, accept: (host: string) => boolean) {
+    this.#port = port;
+    this.#accept = accept;
+  }
+
   /** Whether a packet of so many bytes may be decoded now. */
-  take(size: number): boolean {
+  isWorthDecoding(size: number, from: Pick<RemoteInfo, "port" | "address">): boolean {
+    // A response from another port is to be ignored (RFC 6762 §6); a query from one asks for a response to
+    // its sender alone, which a forged address could direct at a victim.
+    if (from.port !== this.#port || size > MAX_PACKET_BYTES) return false;
+    if (!this.#accept(from.address)) return false;
     const now = performance.now();
     const refilled = this.#left + (now - this.#since) / 1000 * BYTES_PER_SECOND;
     this.#left = Math.min(BURST_BYTES, refilled);

@@ -6,7 +6,6 @@
  */
 
 import { Buffer } from "node:buffer";
-import type { Socket } from "node:dgram";
 import { canonicalIPAddress, isLoopback } from "../../base/address_rules.ts";
 
 /** An address of an interface, as the system lists them: the fields that are used here. */
@@ -59,33 +58,20 @@ export interface Incoming {
   readonly additionals: readonly { readonly type: string }[];
 }
 
-/** One socket of the library. */
-export interface MulticastDns {
-  on(event: "packet", listener: (packet: Incoming) => void): void;
-  on(event: "error" | "warning", listener: (error: unknown) => void): void;
-  on(event: "networkInterface", listener: () => void): void;
-  query(packet: Outgoing, done: (error?: unknown) => void): void;
-  respond(packet: Outgoing, done: (error?: unknown) => void): void;
-  destroy(done: () => void): void;
+/** What codes packets. */
+export interface PacketCoder {
+  encode(packet: Outgoing & { type: string; flags?: number }): Uint8Array;
+  /** Throws if the bytes are no packet. */
+  decode(bytes: Uint8Array): Incoming;
 }
-
-/** Makes a socket of the library. */
-export type MakeMulticastDns = (options: {
-  socket: Socket;
-  type: "udp4" | "udp6";
-  ip: string;
-  bind: string;
-  interface: string;
-  port: number;
-}) => MulticastDns;
 
 const KNOWN = new Set(["PTR", "SRV", "TXT", "A", "AAAA"]);
 
 /** Loads the library, which is only needed when something is announced or looked for. */
-export async function loadMulticastDns(): Promise<MakeMulticastDns> {
-  const { default: make } = await import("npm:multicast-dns@^7.2.5");
+export async function loadPacketCoder(): Promise<PacketCoder> {
+  const { default: coder } = await import("npm:dns-packet@^5.6.1");
   // The package has no types of its own.
-  return make as unknown as MakeMulticastDns;
+  return coder as unknown as PacketCoder;
 }
 
 /** The records of the types that are used here; the library has decoded their data by their type. */
@@ -191,7 +177,7 @@ export function isKnown(known: readonly KnownRecord[], service: Service): boolea
   );
 }
 
-/** Whether an address is of use to others. The library ends the process over one that it can't encode. */
+/** Whether an address is of use to others. The library can't encode a text that is none. */
 function isUseful(address: string): boolean {
   return canonicalIPAddress(address) !== null && !isLoopback(address);
 }

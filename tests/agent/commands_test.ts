@@ -3,8 +3,10 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import {
   optionMessage,
   parseAddressOption,
+  parseListenAddress,
   parseOnce,
   parseSeconds,
+  parseServingAddress,
 } from "@degu/internal/agent/commands.ts";
 import { AgentHomes } from "@degu/testing/agents.ts";
 
@@ -35,6 +37,23 @@ Deno.test("an invalid address is refused with a description of what is needed", 
   }
   const { message } = assertThrows(() => parseAddressOption("fe80::1"), Error);
   assertStringIncludes(message, "write it as in fe80::1%eth0");
+});
+
+Deno.test("only an IP address of this machine can be listened at, and only a port can be found later", () => {
+  for (
+    const text of ["::", "0.0.0.0:0", "192.168.1.7", "fe80::1%eth0", "[fe80::1%3]:80", "unix:/x"]
+  ) {
+    assertEquals(parseListenAddress(text), parseAddressOption(text), text);
+  }
+  for (const text of ["localhost", "camera.local:80"]) {
+    assertThrows(() => parseListenAddress(text), Error, "must be an IP address of this machine");
+  }
+  assertEquals(parseServingAddress("camera.local"), ["camera.local", 7443]);
+  assertThrows(
+    () => parseServingAddress("camera.local:0"),
+    Error,
+    "must have a port from 1 to 65535",
+  );
 });
 
 Deno.test("seconds are decimal digits", () => {

@@ -102,7 +102,14 @@ Deno.test("a status is explained by the operation", () => {
     explainTransfer(status(409), "delete"),
     "the directory is not empty: remove first what is in it",
   );
-  assertEquals(explainTransfer(status(418), "get"), "status 418");
+  assertEquals(
+    explainTransfer(status(418), "get"),
+    "the peer has answered with status 418; is another version of degu running there?",
+  );
+  assertEquals(
+    explainTransfer(status(500), "put"),
+    'the peer has a problem of its own (status 500): see what "degu serve" prints there',
+  );
   assertEquals(
     explainTransfer(status(303), "get"),
     "it is a directory by now: run the same command again",

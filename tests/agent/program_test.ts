@@ -1,7 +1,7 @@
 /** The command line, in processes without any permission, and signals. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { runAgent } from "@degu/testing/agents.ts";
+import { runAgent, runAgentHere } from "@degu/testing/agents.ts";
 import { spawnScript } from "@degu/testing/processes.ts";
 import { readConfiguration } from "@degu/testing/tree.ts";
 
@@ -41,7 +41,7 @@ Deno.test("the help of each command has a description, examples, and all of its 
 
 Deno.test("the help command prints help, too", async () => {
   const [asked, called] = await Promise.all(
-    [["help", "init"], ["init", "--help"]].map((args) => runAgent(args)),
+    [["help", "init"], ["init", "--help"]].map((args) => runAgentHere(args)),
   );
   assertEquals(asked, called);
   assertEquals(asked?.code, 0);
@@ -80,7 +80,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
     [["completions", "csh"], /Allowed choices are bash, zsh, fish.*; "degu completions --help"/],
     [["help", "x"], /"degu --help"/],
   ];
-  const ends = await Promise.all(rows.map(([args]) => runAgent(args)));
+  const ends = await Promise.all(rows.map(([args]) => runAgentHere(args)));
   for (const [i, [args, expected]] of rows.entries()) {
     const { code, stdout, stderr } = ends[i]!;
     assertEquals([code, stdout], [2, ""], args.join(" "));
@@ -90,7 +90,7 @@ Deno.test("a usage error is one line that refers to the help, with exit code 2",
 });
 
 Deno.test("two dashes end the options", async () => {
-  const { code, stderr } = await runAgent(["init", "--", "--name"]);
+  const { code, stderr } = await runAgentHere(["init", "--", "--name"]);
   assertEquals(code, 2);
   assertStringIncludes(stderr, "too many arguments");
 });

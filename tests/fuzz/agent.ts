@@ -14,7 +14,7 @@ import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import type { Random } from "./random.ts";
 
-/** The library that decodes packets for multicast-dns. */
+/** The library that codes packets. */
 interface DnsPacket {
   encode(packet: unknown): Uint8Array;
   decode(bytes: Uint8Array): Incoming;

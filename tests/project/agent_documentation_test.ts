@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { makeProgram } from "@degu/internal/agent/program.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { hasShell } from "@degu/testing/shells.ts";
 import { read, ROOT } from "@degu/testing/tree.ts";
 
 const program = makeProgram(() => Promise.resolve());
@@ -59,6 +60,14 @@ Deno.test("no unknown option is explained", () => {
   assertEquals(strange, []);
 });
 
+const hasBash = await hasShell("bash");
+
+/** Registers a test of what is typed in a shell. */
+function shellTest(name: string, fn: () => Promise<void>): void {
+  const text = hasBash ? name : `${name}: left out, as bash is not installed`;
+  Deno.test({ name: text, ignore: !hasBash, fn });
+}
+
 /** Runs a command of a page in a shell, in a directory; returns what it prints. */
 async function runLine(line: string, cwd: string | URL): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command("bash", {
@@ -71,20 +80,23 @@ async function runLine(line: string, cwd: string | URL): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-Deno.test("the program is installed from a checkout, and uninstalled, with the commands that are documented", async () => {
-  const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\.ts$/m) ?? [];
-  const [uninstall] = page.match(/deno uninstall [^`]+/) ?? [];
-  assert(install !== undefined && uninstall !== undefined, "docs/agent.md has no such commands");
-  await using dir = await tempDir();
-  const root = ` --root ${dir.path} `;
-  await runLine(install.replace(" --global ", ` --global${root}`), ROOT);
-  const { version } = JSON.parse(await read("deno.json"));
-  assertEquals(await runLine("bin/degu --version", dir.path), `${version}\n`);
-  await runLine(uninstall.replace(" --global ", ` --global${root}`), ROOT);
-  assertEquals(Array.from(Deno.readDirSync(`${dir.path}/bin`)), []);
-});
+shellTest(
+  "the program is installed from a checkout, and uninstalled, with the commands that are documented",
+  async () => {
+    const [install] = page.match(/^deno install (?:[^`](?!deno ))*? agent\.ts$/m) ?? [];
+    const [uninstall] = page.match(/deno uninstall [^`]+/) ?? [];
+    assert(install !== undefined && uninstall !== undefined, "docs/agent.md has no such commands");
+    await using dir = await tempDir();
+    const root = ` --root ${dir.path} `;
+    await runLine(install.replace(" --global ", ` --global${root}`), ROOT);
+    const { version } = JSON.parse(await read("deno.json"));
+    assertEquals(await runLine("bin/degu --version", dir.path), `${version}\n`);
+    await runLine(uninstall.replace(" --global ", ` --global${root}`), ROOT);
+    assertEquals(Array.from(Deno.readDirSync(`${dir.path}/bin`)), []);
+  },
+);
 
-Deno.test("paths of deno task agent begin where it is typed", async () => {
+shellTest("paths of deno task agent begin where it is typed", async () => {
   await using dir = await tempDir();
   const typed = `${dir.path}/a b`;
   await Deno.mkdir(typed);

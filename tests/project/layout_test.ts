@@ -146,7 +146,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
           "node:",
           "npm:commander",
           "npm:string-width",
-          "npm:multicast-dns",
+          "npm:dns-packet",
           "npm:uqr",
         ],
       ],

@@ -7,7 +7,7 @@
 import { assertEquals } from "@std/assert";
 import { type Address, parseAddress } from "@degu/degu/base";
 import type { Device } from "@degu/degu/device";
-import { type AgentEnd, type RunningAgent, spawnAgent } from "./agents.ts";
+import { type AgentEnd, runAgentHere, type RunningAgent, spawnAgent } from "./agents.ts";
 import { record, TestDevices } from "./device_pairs.ts";
 import { tempDir } from "./directories.ts";
 import { unusedPort } from "./ports.ts";
@@ -108,10 +108,9 @@ export class AgentFiles implements AsyncDisposable {
     return this.#spawn("viewer", args, [this.here], through);
   }
 
-  /** Runs the program to its end. */
+  /** Runs the program of the viewer to its end, in this process. */
   async run(...args: string[]): Promise<AgentEnd> {
-    await using agent = this.spawn(...args);
-    return await agent.ended();
+    return await runAgentHere(["--home", this.home, ...args]);
   }
 
   /** Runs it, and fails the test where it does not succeed. */

@@ -9,6 +9,7 @@ import { join } from "@std/path";
 import { type Address, parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { tempDir } from "./directories.ts";
+import { runAgent as runProgram } from "@degu/internal/agent/program.ts";
 import { within } from "./raw_peer.ts";
 
 /** Seconds that a process may take on a busy machine. */
@@ -39,6 +40,26 @@ export async function runAgent(
 ): Promise<AgentEnd> {
   await using agent = spawnAgent(args, options);
   return await agent.ended();
+}
+
+/** Runs it to its end in this process, with the permissions of the tests and no terminal; it may read nothing from stdin. */
+export async function runAgentHere(args: readonly string[]): Promise<AgentEnd> {
+  const decoder = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+  const texts = { stdout: "", stderr: "" };
+  const streamOf = (name: "stdout" | "stderr") => ({
+    writeSync: (bytes: Uint8Array) => {
+      texts[name] += decoder[name].decode(bytes, { stream: true });
+      return bytes.length;
+    },
+    isTerminal: () => false,
+  });
+  const streams = { stdout: streamOf("stdout"), stderr: streamOf("stderr") };
+  const code = await within(
+    runProgram(args, streams),
+    `the end of degu ${args.join(" ")}`,
+    PATIENCE,
+  );
+  return { code, ...texts };
 }
 
 /** The command that runs it, to be run in the directory of the project. */
@@ -205,15 +226,27 @@ export class AgentHomes implements AsyncDisposable {
     return [`--allow-read=${home}`, `--allow-write=${home}`, "--allow-sys=uid", ...more];
   }
 
-  /** Runs a command of a device; besides its home it may use what the flags say. */
-  async run(name: string, args: readonly string[], flags: readonly string[] = [], stdin = "") {
+  /** Runs a command of a device in this process. */
+  async run(name: string, args: readonly string[]): Promise<AgentEnd> {
+    return await runAgentHere(["--home", this.at(name), ...args]);
+  }
+
+  /** Runs a command of a device in a process of its own; besides its home it may use what the flags say. */
+  async runAlone(
+    name: string,
+    args: readonly string[],
+    flags: readonly string[] = [],
+    stdin = "",
+  ): Promise<AgentEnd> {
     const options = { flags: this.flags(name, ...flags), stdin };
     return await runAgent(["--home", this.at(name), ...args], options);
   }
 
   /** Runs a command that has to succeed; returns what it has printed. */
   async must(name: string, args: readonly string[], flags: readonly string[] = [], stdin = "") {
-    const { code, stdout, stderr } = await this.run(name, args, flags, stdin);
+    const { code, stdout, stderr } = stdin === "" && flags.length === 0
+      ? await this.run(name, args)
+      : await this.runAlone(name, args, flags, stdin);
     assertEquals(code, 0, `degu ${args.join(" ")}: ${stderr}`);
     return stdout;
   }

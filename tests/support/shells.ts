@@ -5,11 +5,11 @@
  */
 
 import { assert } from "@std/assert";
-import { runAgent } from "./agents.ts";
+import { runAgentHere } from "./agents.ts";
 
 /** The completion script of the program for a shell. */
 export async function completionScript(shell: string): Promise<string> {
-  const { code, stdout, stderr } = await runAgent(["completions", shell, "--home", "/nowhere"]);
+  const { code, stdout, stderr } = await runAgentHere(["completions", shell, "--home", "/nowhere"]);
   assert(code === 0, stderr);
   return stdout;
 }

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { wordsOf } from "@degu/internal/agent/commands/completions.ts";
 import { makeProgram } from "@degu/internal/agent/program.ts";
-import { runAgent } from "@degu/testing/agents.ts";
+import { runAgent, runAgentHere } from "@degu/testing/agents.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { completionScript, hasShell, PEERS, runShell } from "@degu/testing/shells.ts";
 import { hasTerminals, runOnTerminal } from "@degu/testing/terminals.ts";
@@ -18,7 +18,7 @@ Deno.test("each shell has its own script, which needs no permission", async () =
     const { code, stdout, stderr } = await runAgent(["completions", shell!, "--home", "/nowhere"]);
     assertEquals([code, stderr], [0, ""]);
     assertStringIncludes(stdout, line!);
-    const json = await runAgent(["completions", shell!, "--home", "/nowhere", "--json"]);
+    const json = await runAgentHere(["completions", shell!, "--home", "/nowhere", "--json"]);
     assertEquals(JSON.parse(json.stdout), { shell, script: stdout });
   }
 });

@@ -19,7 +19,7 @@ Deno.test("invite prints only the line on stdout, then who joined, and mentions 
   const [camera, viewer] = await homes.init("camera", "viewer");
   const invite = homes.spawn("camera", INVITE, NET);
   const line = await invite.line("degu:");
-  const joined = await homes.run("viewer", ["join", line, "--serving", "127.0.0.1:2"], NET);
+  const joined = await homes.run("viewer", ["join", line, "--serving", "127.0.0.1:2"]);
   assertEquals([joined.code, joined.stdout], [0, `paired with camera ${camera}\n`]);
   assertStringIncludes(joined.stderr, '"degu ping camera"');
   const { code, stdout, stderr } = await invite.ended();
@@ -42,10 +42,9 @@ Deno.test("with --json the line and the peer are one object each", async () => {
 Deno.test("an address of another machine is named", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
-  const net = ["--allow-net=203.0.113.7"];
   const line = ["--listen", "203.0.113.7:0"];
   for (const args of [["serve", ...line], ["invite", ...line, "--serving", "127.0.0.1:1"]]) {
-    const { code, stderr } = await homes.run("camera", args, net);
+    const { code, stderr } = await homes.run("camera", args);
     assertEquals(code, 1, stderr);
     assertStringIncludes(
       stderr,
@@ -57,7 +56,7 @@ Deno.test("an address of another machine is named", async () => {
 Deno.test("an invitation that nobody uses expires in time, and says what to do", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
-  const { code, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1"], NET);
+  const { code, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1"]);
   assertEquals(code, 1);
   assertStringIncludes(stderr, 'nobody has joined in time: run "degu invite" again');
 });
@@ -72,7 +71,7 @@ Deno.test("an interrupted invitation is closed", async () => {
   const { code, stderr } = await invite.ended();
   assertEquals(code, 130);
   assertStringIncludes(stderr, "interrupted");
-  const joined = await homes.run("viewer", ["join", line, "--serving", "127.0.0.1:2"], NET);
+  const joined = await homes.run("viewer", ["join", line, "--serving", "127.0.0.1:2"]);
   assertEquals(joined.code, 3);
   assertStringIncludes(joined.stderr, "this line is not open any more");
 });
@@ -81,7 +80,7 @@ Deno.test("invalid options are a usage error", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   for (const [option, value] of [["--seconds", "0"], ["--as", "a b"], ["--serving", "/run/x"]]) {
-    const { code, stderr } = await homes.run("camera", [...INVITE, option!, value!], NET);
+    const { code, stderr } = await homes.run("camera", [...INVITE, option!, value!]);
     assertEquals(code, 2, stderr);
     assertStringIncludes(stderr, option!);
   }
@@ -90,7 +89,7 @@ Deno.test("invalid options are a usage error", async () => {
 Deno.test("without a terminal --qr reports that it draws nothing, and the line is still printed", async () => {
   await using homes = await AgentHomes.create();
   await homes.init("camera");
-  const { stdout, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1", "--qr"], NET);
+  const { stdout, stderr } = await homes.run("camera", [...INVITE, "--seconds", "1", "--qr"]);
   assertMatch(stdout, /^degu:[\w-]+\n$/);
   assertStringIncludes(stderr, "--qr: the output is not a terminal");
 });

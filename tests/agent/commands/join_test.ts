@@ -27,7 +27,7 @@ Deno.test("a line may arrive on stdin in pieces, and a second device is refused"
   await homes.must("viewer", ["join", "-", ...SERVING, "--as", "door"], NET, wrapped);
   assertEquals((await agent.ended()).code, 0);
   assertEquals(JSON.parse(await homes.must("viewer", ["peers", "--json"])).name, "door");
-  const late = await homes.run("other", ["join", line, ...SERVING], NET);
+  const late = await homes.run("other", ["join", line, ...SERVING]);
   assertEquals([late.code, late.stdout], [3, ""]);
   assertStringIncludes(late.stderr, "another device has used it");
 });
@@ -36,7 +36,7 @@ Deno.test("a device that joins with its own line gets an error that says so", as
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   const { line } = await invite(homes, "camera");
-  const { code, stderr } = await homes.run("camera", ["join", line, ...SERVING], NET);
+  const { code, stderr } = await homes.run("camera", ["join", line, ...SERVING]);
   assertEquals(code, 2);
   assertStringIncludes(stderr, "it is from this device itself");
 });
@@ -52,7 +52,7 @@ Deno.test("text that is not a line and an incomplete line cause different errors
   ] as const;
   for (const [text, expected] of rows) {
     for (const [argument, stdin] of [[text, ""], ["-", `${text}\n\n`]] as const) {
-      const { code, stderr } = await homes.run(
+      const { code, stderr } = await homes.runAlone(
         "viewer",
         ["join", argument, ...SERVING],
         NET,
@@ -62,7 +62,7 @@ Deno.test("text that is not a line and an incomplete line cause different errors
       assertStringIncludes(stderr, expected);
     }
   }
-  const empty = await homes.run("viewer", ["join", "-", ...SERVING], NET);
+  const empty = await homes.runAlone("viewer", ["join", "-", ...SERVING], NET);
   assertEquals(empty.code, 2);
   assertStringIncludes(empty.stderr, "stdin is empty");
 });

@@ -47,7 +47,7 @@ Deno.test("a forgotten peer is refused at once, and its user is told what to do"
   const net = [`--allow-net=${address}`];
   await homes.must("viewer", ping, net);
   assertEquals(await homes.must("camera", ["forget", "viewer"]), `forgotten: viewer ${viewer}\n`);
-  const { code, stderr } = await homes.run("viewer", ping, net);
+  const { code, stderr } = await homes.run("viewer", ping);
   assertEquals(code, 3);
   assertStringIncludes(stderr, "pair the two again");
   assertEquals((await homes.run("camera", ["forget", "viewer"])).code, 3);

@@ -32,7 +32,7 @@ Deno.test("an address that is in use is reported, with another one to try", asyn
   await homes.init("camera");
   const { address } = await homes.serve("camera");
   const args = ["serve", "--listen", address];
-  const { code, stdout, stderr } = await homes.run("camera", args, [`--allow-net=${address}`]);
+  const { code, stdout, stderr } = await homes.run("camera", args);
   assertEquals([code, stdout], [1, ""]);
   assertStringIncludes(stderr, `${address} is in use`);
   assertStringIncludes(stderr, "--listen 127.0.0.1:7444");
@@ -52,9 +52,7 @@ Deno.test("a directory that contains the device's keys is not served", async () 
   await using homes = await AgentHomes.create();
   await homes.init("camera");
   for (const option of ["--share", "--inbox"]) {
-    const { code, stderr } = await homes.run("camera", ["serve", option, homes.path], [
-      `--allow-read=${homes.path}`,
-    ]);
+    const { code, stderr } = await homes.run("camera", ["serve", option, homes.path]);
     assertEquals(code, 2);
     assertStringIncludes(stderr, `${option}: `);
     assertStringIncludes(stderr, "peers could read its keys");
@@ -225,7 +223,11 @@ Deno.test("a path that is not a directory is refused with what to do", async () 
   await assertRejects(() => checkServed("--inbox", join(home, "inbox"), home), Failure, "keys");
   await assertRejects(() => checkServed("--inbox", join(file, "inbox"), home), Failure);
   await makeLinks({ [join(dir.path, "dangling")]: absent });
-  await assertRejects(() => checkServed("--inbox", join(dir.path, "dangling"), home), Error);
+  await assertRejects(
+    () => checkServed("--inbox", join(dir.path, "dangling"), home),
+    Failure,
+    "is no directory",
+  );
   assertEquals(await entries(dir.path), ["dangling", "file", "home"]);
   assertEquals(await entries(home), []);
   await assertRejects(() => checkServed("--inbox", file, home), Failure, "is no directory");
