@@ -12,6 +12,8 @@ import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
+import { isTransient } from "../net/retry.ts";
+import { EarlySync } from "../disk/early_sync.ts";
 import { WANT_SHA256 } from "./digest.ts";
 import { hashPieces } from "./file_pieces.ts";
 import { explainFullDisk } from "./local_files.ts";
@@ -21,7 +23,7 @@ import {
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
-import { PartFile } from "./part_file.ts";
+import { explainForeignPart, PartFile } from "./part_file.ts";
 import type { PartRecord } from "./part_record.ts";
 import { ProgressMeter } from "./progress_meter.ts";
 import { receiveBody } from "./receive.ts";
@@ -127,7 +129,7 @@ export async function downloadFile(
     await using part = await PartFile.open(file, settings.replace, placement !== null);
     return await new Download(route, uri, part, settings, placement).run();
   } catch (error) {
-    throw explainFullDisk(error, file);
+    throw await explainForeignPart(explainFullDisk(error, file), file);
   }
 }
 
@@ -268,7 +270,7 @@ class Download {
 
   /** Writes a body to the prepared part. */
   async #receive(
-    { record, hash, meter }: Arrived,
+    { version, record, hash, meter }: Arrived,
     response: Response,
     prepare: () => Promise<void>,
   ): Promise<void> {
@@ -285,6 +287,7 @@ class Download {
     const synced = record === null || this.#settings.verify
       ? null
       : new SyncedCount(part, record, meter.resumedFrom);
+    const early = new EarlySync(part.path);
     try {
       await receiveBody(body, {
         hash,
@@ -292,13 +295,37 @@ class Download {
         written: (count) => {
           meter.add(count);
           synced?.add(count);
+          early.add(count);
         },
       });
       await synced?.settle();
     } catch (error) {
       // The first error is the one to report.
       await synced?.noteAll().catch(() => {});
-      throw error;
+      if (!await this.#isChanged(error, version, meter.total)) throw error;
+      this.#part.discard();
+      throw changedWhileMoved(quote(this.#uri), { cause: error });
+    } finally {
+      await early.settle();
+    }
+  }
+
+  /**
+   * Reports whether a body broke off because the file is another one by now: a server can tell it in no other way.
+   * Only a new connection can ask.
+   */
+  async #isChanged(error: unknown, { etag }: Version, total: number): Promise<boolean> {
+    if (!isTransient(error) || error instanceof Deno.errors.TimedOut) return false;
+    if (!this.#route.canReconnect || this.#settings.signal?.aborted) return false;
+    try {
+      this.#route.release();
+      const response = await this.#route.request("HEAD", this.#uri, {});
+      if (response.status !== 200) return false;
+      const length = response.headers["content-length"];
+      if (length !== undefined && length !== total) return true;
+      return etag !== null && versionOf("HEAD", this.#uri, response).etag !== etag;
+    } catch {
+      return false;
     }
   }
 

@@ -26,19 +26,19 @@ export async function* readPieces(
   let buffer: Uint8Array = new Uint8Array(size);
   let other: Uint8Array = EMPTY;
   let position = start;
+  const read = () => file.read(buffer.subarray(0, stop - position));
   await file.seek(start, Deno.SeekMode.Start);
   let reading: Promise<number | null> | null = null;
   try {
     while (position < stop) {
-      const count = await (reading ?? file.read(buffer));
+      const count = await (reading ?? read());
       reading = null;
       if (count === null) throw tooShort();
-      // A file may have grown.
-      const piece = buffer.subarray(0, Math.min(count, stop - position));
+      const piece = buffer.subarray(0, count);
       position += piece.length;
       if (other.length === 0 && position < stop) other = new Uint8Array(size);
       [buffer, other] = [other, buffer];
-      if (position < stop) reading = file.read(buffer);
+      if (position < stop) reading = read();
       yield piece;
     }
   } finally {

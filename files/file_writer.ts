@@ -8,18 +8,29 @@ import type { Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import type { BodyIn } from "../base/body/bodies.ts";
 import type { ByteSink } from "../base/body/byte_io.ts";
+import { type ChunkVisitor, ChunkWalker } from "../base/body/chunk_walker.ts";
+import type { ChunkHeader } from "../base/wire/chunk.ts";
+import { EarlySync } from "../disk/early_sync.ts";
 import { Refusal } from "./refusal.ts";
+import type { Unfinished } from "./unfinished.ts";
 
-/** Bytes that are written at a time. */
-const PIECE_BYTES = 524288;
+/** Bytes of each of the two buffers. */
+const BUFFER_BYTES = 524288;
+/** Bytes of a chunked body that are best taken at a time. */
+const CHUNKED_BYTES = 262144;
+/** The key of the extension of the last chunk that has the digest of the whole file. */
+const DIGEST_KEY = "sha256";
+const DIGEST = /^[0-9a-f]{64}$/;
 
 /** The destination of a body. */
 export interface Destined {
-  readonly handle: FileHandle;
+  readonly file: Pick<Unfinished, "path" | "handle">;
   /** The position of the first byte. */
   readonly start: number;
   /** The position that the last byte must stay below. */
   readonly limit: number;
+  /** Where the file must end, if that was announced. */
+  readonly length: number | null;
   /** Hashes all bytes; `null` if their digest is not needed. */
   readonly hash: Hash | null;
 }
@@ -27,85 +38,151 @@ export interface Destined {
 /**
  * Writes a body into a file.
  *
- * @throws {Refusal} if it has more bytes than allowed.
+ * @returns The digest that the last chunk of the body has; `null` if it has none.
+ * @throws {Refusal} if it has more bytes than allowed, or another number than was announced.
  * @throws the error of the body or the file; the bytes received before are then in the file.
  */
-export async function receive(body: BodyIn, destined: Destined): Promise<void> {
-  if (body === null) return;
-  const writer = new FileWriter(destined);
+export async function receive(body: BodyIn, destined: Destined): Promise<string | null> {
+  if (body === null) return null;
+  const writer = new FileWriter(destined, body.chunked ? Infinity : body.contentLength);
+  const chunks = body.chunked ? new ChunkSink(writer) : null;
   try {
-    if (!body.chunked) await body.writeTo(writer);
-    else for await (const [, data] of body) await writer.write(data);
+    await body.writeTo(chunks ?? writer);
   } finally {
     await writer.settle();
   }
+  writer.checkEnd();
+  return chunks === null ? null : chunks.digest;
+}
+
+/** Takes the data out of the chunked coding. */
+class ChunkSink implements ByteSink, ChunkVisitor {
+  readonly pieceBytes = CHUNKED_BYTES;
+  /** The digest that the last chunk has. */
+  digest: string | null = null;
+  readonly #writer: FileWriter;
+  readonly #walker = new ChunkWalker();
+  #pieces: Uint8Array[] = [];
+
+  constructor(writer: FileWriter) {
+    this.#writer = writer;
+  }
+
+  async write(encoded: Uint8Array): Promise<void> {
+    this.#walker.walk(encoded, this);
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    for (const piece of pieces) await this.#writer.write(piece);
+  }
+
+  line({ size, extension }: ChunkHeader): void {
+    if (size > 0 || extension === null || extension[0] !== DIGEST_KEY) return;
+    if (!DIGEST.test(extension[1])) throw new Refusal(400, "the last chunk has a bad sha256");
+    this.digest = extension[1];
+  }
+
+  data(piece: Uint8Array): void {
+    this.#pieces.push(piece);
+  }
+
+  end(): void {}
 }
 
 /**
- * Writes the given bytes while the next ones arrive: through two buffers, of which one is
- * being written, and hashed meanwhile.
+ * Writes what it gets while more arrives: through two buffers, of which one is being written, and hashed
+ * meanwhile. What has arrived goes to the file at once; only behind a write it waits, and then goes together.
  */
 class FileWriter implements ByteSink {
   readonly #handle: FileHandle;
   readonly #limit: number;
+  readonly #length: number | null;
   readonly #hash: Hash | null;
+  readonly #capacity: number;
   #position: number;
+  #written: number;
   #buffer = new Uint8Array(0);
   #otherBuffer = new Uint8Array(0);
-  #writing: Promise<void> = Promise.resolve();
+  /** Bytes in the buffer that is not being written. */
+  #filled = 0;
+  #writing: Promise<void> | null = null;
+  readonly #sync: EarlySync;
+  #failure: { readonly error: unknown } | null = null;
 
-  constructor({ handle, start, limit, hash }: Destined) {
-    this.#handle = handle;
-    this.#position = start;
+  constructor({ file, start, limit, length, hash }: Destined, bytes: number) {
+    this.#handle = file.handle;
+    this.#sync = new EarlySync(file.path);
+    this.#position = this.#written = start;
     this.#limit = limit;
+    this.#length = length;
     this.#hash = hash;
+    this.#capacity = Math.min(BUFFER_BYTES, bytes);
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    if (bytes.length > this.#limit - this.#position) {
-      throw new Refusal(413, `more than ${this.#limit} bytes`);
+    const position = this.#position + bytes.length;
+    if (this.#length !== null && position > this.#length) throw this.#otherLength();
+    if (position > this.#limit) throw new Refusal(413, `more than ${this.#limit} bytes`);
+    for (let taken = 0; taken < bytes.length;) {
+      while (this.#filled === this.#capacity) await this.#writing;
+      if (this.#failure !== null) throw this.#failure.error;
+      taken += this.#take(bytes, taken);
+      if (this.#writing === null) this.#begin();
     }
-    for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
-      await this.#writePiece(bytes.subarray(start, start + PIECE_BYTES));
-    }
+    this.#position = position;
   }
 
   /** Waits until everything is in the file. */
-  settle(): Promise<void> {
-    return this.#writing;
+  async settle(): Promise<void> {
+    while (this.#writing !== null) await this.#writing;
+    await this.#sync.settle();
+    if (this.#failure !== null) throw this.#failure.error;
   }
 
-  async #writePiece(bytes: Uint8Array): Promise<void> {
-    const copy = this.#copy(bytes);
-    await this.#writing;
-    this.#writing = this.#writeAll(copy, this.#position);
-    // The next write gets the error, or the final wait.
-    this.#writing.catch(() => {});
-    this.#position += copy.length;
-    this.#hash?.update(copy);
+  /** Checks that the file has the length that was announced. */
+  checkEnd(): void {
+    if (this.#length !== null && this.#position !== this.#length) throw this.#otherLength();
   }
 
-  /** Copies bytes into the buffer that is not being written. */
-  #copy(bytes: Uint8Array): Uint8Array {
-    const buffer = this.#otherBuffer.length < bytes.length
-      ? new Uint8Array(bytes.length)
-      : this.#otherBuffer;
-    this.#otherBuffer = this.#buffer;
-    this.#buffer = buffer;
-    buffer.set(bytes);
-    return buffer.subarray(0, bytes.length);
+  #otherLength(): Refusal {
+    return new Refusal(400, `the file does not have the ${this.#length} bytes that were announced`);
   }
 
-  async #writeAll(bytes: Uint8Array, position: number): Promise<void> {
-    let written = 0;
-    while (written < bytes.length) {
+  /** Copies as many bytes as there is room for. */
+  #take(bytes: Uint8Array, from: number): number {
+    if (this.#buffer.length === 0) this.#buffer = new Uint8Array(this.#capacity);
+    const count = Math.min(bytes.length - from, this.#capacity - this.#filled);
+    this.#buffer.set(bytes.subarray(from, from + count), this.#filled);
+    this.#filled += count;
+    return count;
+  }
+
+  /** Begins to write what the buffer has, and hashes it meanwhile; goes on until nothing is left. */
+  #begin(): void {
+    const piece = this.#buffer.subarray(0, this.#filled);
+    [this.#buffer, this.#otherBuffer] = [this.#otherBuffer, this.#buffer];
+    this.#filled = 0;
+    this.#writing = this.#writeAll(piece).then(() => {
+      this.#writing = null;
+      if (this.#filled > 0) this.#begin();
+    }, (error) => {
+      this.#writing = null;
+      this.#failure = { error };
+      this.#filled = 0;
+    });
+    this.#hash?.update(piece);
+  }
+
+  async #writeAll(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length;) {
       const { bytesWritten } = await this.#handle.write(
         bytes,
-        written,
-        bytes.length - written,
-        position + written,
+        at,
+        bytes.length - at,
+        this.#written,
       );
-      written += bytesWritten;
+      at += bytesWritten;
+      this.#written += bytesWritten;
+      this.#sync.add(bytesWritten);
     }
   }
 }

@@ -26,7 +26,7 @@ import { get } from "./get.ts";
 import { NOTHING } from "./destination.ts";
 import { type FileEvent, makeReport, type Report } from "./file_event.ts";
 import { readTarget } from "./file_name.ts";
-import { isForDirectory, put, putDirectory, readReplaceable, remove } from "./put.ts";
+import { isForDirectory, isWhole, put, putDirectory, readReplaceable, remove } from "./put.ts";
 import { printableError } from "./printable.ts";
 import { notFound, overloadOf, Refusal, refusalOf } from "./refusal.ts";
 import { answerOffset, putRest } from "./resume.ts";
@@ -210,7 +210,8 @@ export class FilesApp implements AppObject {
   #isReading({ method, headers, query }: Request): boolean {
     if (method === "POST") return query === "bundle=get" || query === "bundle=digest";
     if (method !== "HEAD" || this.#sweeper === null) return method === "GET" || method === "HEAD";
-    return headers["repr-digest"] === undefined || headers["upload-length"] === undefined;
+    return headers["upload-length"] === undefined ||
+      (headers["repr-digest"] === undefined && headers["upload-version"] === undefined);
   }
 
   async #read(request: Request, session: Session | undefined): Promise<ResponseTuple> {
@@ -278,8 +279,7 @@ export class FilesApp implements AppObject {
     if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
     const headers = readUploadHeaders(request.headers);
     if (method === "HEAD") return await answerOffset(write, headers);
-    const isWhole = headers.offset === null && headers.length === null;
-    return isWhole ? await put(write, headers) : await putRest(write, headers);
+    return isWhole(request, headers) ? await put(write, headers) : await putRest(write, headers);
   }
 }
 

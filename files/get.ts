@@ -107,7 +107,7 @@ async function answer(read: ReadRequest, file: OpenFile, name: string): Promise<
 }
 
 /** Reports whether the peer requests the SHA-256 of the whole file; an invalid header is ignored. */
-function wantsDigest({ headers }: Request): boolean {
+export function wantsDigest({ headers }: Request): boolean {
   const value = headers["want-repr-digest"];
   try {
     return typeof value === "string" && parseWantReprDigest(value) > 0;

@@ -9,10 +9,10 @@ import { TransferError } from "./transfer_error.ts";
 
 const NO_SPACE: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
-/** Opens a new file for reading and writing; `null` if something has that name. */
+/** Opens a new file of mode 0600 for reading and writing; `null` if something has that name. */
 export async function createFile(path: string): Promise<Deno.FsFile | null> {
   try {
-    return await Deno.open(path, { read: true, write: true, createNew: true });
+    return await Deno.open(path, { read: true, write: true, createNew: true, mode: 0o600 });
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return null;
     throw error;
@@ -31,6 +31,21 @@ export async function openRegularFile(path: string): Promise<Deno.FsFile | null>
     return null;
   }
   return await ifPresent(Deno.open(path, { read: true, write: true }));
+}
+
+/**
+ * Finds out the mode of new files, `null` where files have none: it depends on the umask, which can be read only with a
+ * permission, and on the directory.
+ *
+ * @param temporary A path in the directory, where nothing is.
+ */
+export function newFileMode(temporary: string): number | null {
+  using file = Deno.openSync(temporary, { write: true, createNew: true });
+  try {
+    return file.statSync().mode;
+  } finally {
+    Deno.removeSync(temporary);
+  }
 }
 
 /** Reports whether a path leads to this open file, and not through a link. */

@@ -15,7 +15,8 @@ import { syncIfPossible } from "../disk/sync_if_possible.ts";
 import { Turns } from "../disk/turns.ts";
 import { MAX_PATH_BYTES } from "./entries.ts";
 import { isName } from "./file_name.ts";
-import { inUse, partPath } from "./part_file.ts";
+import { newFileMode } from "./local_files.ts";
+import { explainForeignPart, inUse, partPath } from "./part_file.ts";
 import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 import { type Copy, existsAlready, fold, inTheWay, type Obstacle, show, TreeNode } from "./tree.ts";
@@ -170,6 +171,8 @@ interface Part {
 
 /** How many files of a batch are placed between two looks at the real path of their directory. */
 const AT_A_TIME = 64;
+/** For so many new files it is faster to list their directory than to look for each of them. */
+const LISTED_FROM = 16;
 const KEPT_BITS = 0o777;
 const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
@@ -179,7 +182,8 @@ export class LocalTarget {
   readonly #replace: boolean;
   readonly #signal: AbortSignal;
   #root: string | null;
-  #newMode: number | null = null;
+  /** The mode of new files; `undefined` until it is needed. */
+  #newMode: number | null | undefined;
 
   /** Changes nothing yet. */
   constructor(dir: string, replace: boolean, signal: AbortSignal) {
@@ -201,11 +205,9 @@ export class LocalTarget {
 
   /** Makes the directory if it is missing. */
   begin(): void {
-    if (this.#root === null) {
-      Deno.mkdirSync(this.#dir, { recursive: true });
-      this.#root = Deno.realPathSync(this.#dir);
-    }
-    this.#newMode = newModeIn(this.#root);
+    if (this.#root !== null) return;
+    Deno.mkdirSync(this.#dir, { recursive: true });
+    this.#root = Deno.realPathSync(this.#dir);
   }
 
   /** The path of a node of the source, once it is here. */
@@ -270,7 +272,8 @@ export class LocalTarget {
           parts.push(this.#write(copy, content, modified));
         } catch (error) {
           directory = null;
-          errors.set(copy, this.#explain(error, copy));
+          const explained = await explainForeignPart(error, this.pathOf(node));
+          errors.set(copy, this.#explain(explained, copy));
         }
       }
       await Promise.all(parts.map(async ({ copy, file }) => {
@@ -309,16 +312,26 @@ export class LocalTarget {
     }
   }
 
+  /** The usual mode of new files, found out in a directory where one is about to be named. */
+  #usualMode(directory: string): number | null {
+    if (this.#newMode === undefined) {
+      const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
+      this.#newMode = newFileMode(`${prefixOf(directory)}.${digits}${PART_SUFFIX}`);
+    }
+    return this.#newMode;
+  }
+
   /** Renames parts of one directory, in one turn. */
   #rename(parts: readonly Part[], errors: Map<Copy, unknown>, changed: Set<string>): void {
     const directory = this.#directoryOf(parts[0]!.copy.node);
     const isSafe = isReal(directory);
+    const names = isSafe && parts.length >= LISTED_FROM ? foldedNames(directory) : null;
     for (const part of parts) {
       const { copy, path } = part;
       if (errors.has(copy)) continue;
       try {
         if (!isSafe) throw moved(directory);
-        this.#giveName(copy, path);
+        this.#giveName(copy, path, names?.has(fold(copy.node.name)) === false);
         part.isPlaced = true;
       } catch (error) {
         errors.set(copy, this.#explain(error, copy));
@@ -365,10 +378,14 @@ export class LocalTarget {
     await syncAll(directories);
   }
 
-  /** Renames a part, whose directory was checked in the same turn. */
-  #giveName({ node, obstacle }: Copy, part: string): void {
+  /**
+   * Renames a part, whose directory was checked in the same turn.
+   *
+   * @param isNew Whether nothing is known to have the name.
+   */
+  #giveName({ node, obstacle }: Copy, part: string, isNew = false): void {
     const path = this.pathOf(node);
-    const info = lookAt(path);
+    const info = isNew ? null : lookAt(path);
     if (typeof info === "string") {
       throw new Deno.errors.PermissionDenied(`${path} can't be looked at`);
     }
@@ -376,8 +393,8 @@ export class LocalTarget {
     if (info !== null && !info.isFile && !(info.isSymlink && obstacle?.kind === "link")) {
       throw inTheWay(node, kindOf(info));
     }
-    const mode = info?.isFile ? info.mode === null ? null : info.mode & KEPT_BITS : this.#newMode;
-    if (mode !== null && mode !== 0o600) Deno.chmodSync(part, mode);
+    const mode = info?.isFile ? info.mode : this.#usualMode(path.slice(0, path.lastIndexOf("/")));
+    if (mode !== null && (mode & KEPT_BITS) !== 0o600) Deno.chmodSync(part, mode & KEPT_BITS);
     if (this.#replace || info !== null) Deno.renameSync(part, path);
     else nameAnew(part, path, node);
   }
@@ -397,7 +414,12 @@ export class LocalTarget {
   /** The names in a directory of the target. */
   names(path: readonly string[]): Set<string> {
     const directory = [this.root, ...path].join("/");
-    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => name));
+    try {
+      return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => name));
+    } catch (error) {
+      if (isMissing(error)) return new Set();
+      throw error;
+    }
   }
 
   /** Removes a file or an empty directory of the target, unless it is something else by now. */
@@ -470,6 +492,12 @@ export class LocalTarget {
   }
 }
 
+/** The folded names in a directory, unless listing it would take long. */
+function foldedNames(directory: string): Set<string> | null {
+  if (Deno.statSync(directory).size > LARGE_DIRECTORY_BYTES) return null;
+  return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
+}
+
 /** Syncs directories to the disk, at the same time. */
 export async function syncAll(directories: Iterable<string>): Promise<void> {
   await Promise.all(Array.from(directories, syncIfPossible));
@@ -524,19 +552,6 @@ function kindOf(info: Deno.FileInfo): { kind: TreeNode["kind"]; reason: TreeNode
   if (info.isFile) return { kind: "file", reason: null };
   if (info.isDirectory) return { kind: "directory", reason: null };
   return { kind: "other", reason: info.isSymlink ? "link" : "special" };
-}
-
-/** The mode of new files, which reading the umask itself would need a permission for. */
-function newModeIn(directory: string): number | null {
-  const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
-  const path = `${prefixOf(directory)}.${digits}${PART_SUFFIX}`;
-  using file = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });
-  try {
-    const { mode } = file.statSync();
-    return mode === null ? null : mode & KEPT_BITS;
-  } finally {
-    Deno.removeSync(path);
-  }
 }
 
 /** Creates and locks a part that only this user can read; one that nobody holds any more is removed. */

@@ -7,16 +7,24 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { lockFile } from "../disk/lock.ts";
-import { ifPresent, removeIfPresent } from "../disk/present.ts";
+import { ifPresent, removeIfPossible, removeIfPresent } from "../disk/present.ts";
 import { syncIfPossible } from "../disk/sync_if_possible.ts";
 import { readPieces } from "./file_pieces.ts";
-import { createFile, isAt, openRegularFile } from "./local_files.ts";
-import { type PartRecord, readRecord, removeRecord, writeRecord } from "./part_record.ts";
+import { createFile, isAt, newFileMode, openRegularFile } from "./local_files.ts";
+import {
+  type PartRecord,
+  readRecord,
+  recordPath,
+  removeRecord,
+  writeRecord,
+} from "./part_record.ts";
 import { isPartName, PART_SUFFIX } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** The limit of Unix file systems, minus what the names of a record add. */
 const MAX_PART_NAME_BYTES = 255 - ".json.tmp".length;
+const READ_WRITE = { read: true, write: true };
+
 /** How often a part may disappear between two checks before something else is wrong. */
 const MAX_ATTEMPTS = 20;
 
@@ -79,9 +87,9 @@ export class PartFile implements AsyncDisposable {
     try {
       return await PartFile.#open({ target, path: partPath(target), replaces });
     } catch (error) {
-      // It has the path of the part, which the caller doesn't know.
-      const isPlain = error instanceof Error && !(error instanceof TransferError);
-      if (isPlain) error.message = `file: ${target}: ${error.message}`;
+      if (error instanceof TransferError) throw error;
+      // The path of the part says nothing to the caller.
+      if (error instanceof Error) error.message = `file: ${target}: ${error.message}`;
       throw error;
     }
   }
@@ -104,6 +112,11 @@ export class PartFile implements AsyncDisposable {
       file.close();
     }
     throw inUse(target);
+  }
+
+  /** Where it is. */
+  get path(): string {
+    return this.#path;
   }
 
   /** What can be resumed; `null` if there is nothing, or another user could have made it. */
@@ -139,12 +152,13 @@ export class PartFile implements AsyncDisposable {
   async #replace(): Promise<void> {
     const path = `${this.#path}.new`;
     await removeIfPresent(path);
-    const file = await Deno.open(path, { read: true, write: true, createNew: true });
+    const file = await Deno.open(path, { ...READ_WRITE, createNew: true, mode: 0o600 });
     try {
       await lock(file, this.#target);
       await Deno.rename(path, this.#path);
     } catch (error) {
       file.close();
+      await removeIfPossible(path);
       throw error;
     }
     this.#file.close();
@@ -183,7 +197,7 @@ export class PartFile implements AsyncDisposable {
   }
 
   /**
-   * Renames the synced part to the target, whose permission bits are kept.
+   * Renames the synced part to the target, whose permission bits are kept; a new file gets the usual ones.
    *
    * @param place Gives it its name instead.
    */
@@ -199,11 +213,23 @@ export class PartFile implements AsyncDisposable {
   async #rename(): Promise<void> {
     const replaced = await ifPresent(Deno.lstat(this.#target));
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
-    if (replaced !== null && replaced.isFile && replaced.mode !== null) {
-      await Deno.chmod(this.#path, replaced.mode & 0o777);
-    }
+    await this.#setMode(replaced?.isFile ? replaced.mode : await this.#newMode());
     if (this.#replaces) await Deno.rename(this.#path, this.#target);
     else await this.#nameAnew();
+  }
+
+  async #newMode(): Promise<number | null> {
+    const path = `${this.#path}.new`;
+    await removeIfPresent(path);
+    return newFileMode(path);
+  }
+
+  /** Gives it the permission bits of the complete file: until now only this user could read it. */
+  async #setMode(mode: number | null): Promise<void> {
+    if (mode === null) return;
+    const now = (await this.#file.stat()).mode ?? 0;
+    // Where the mount decides, they can't be set.
+    if (((now ^ mode) & 0o777) !== 0) await Deno.chmod(this.#path, mode & 0o777);
   }
 
   /** Gives it the name of the target unless that was just created. */
@@ -227,8 +253,8 @@ export class PartFile implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       if (this.#phase === "temporary") {
-        await removeRecord(this.#path);
-        await removeIfPresent(this.#path);
+        await removeIfPossible(recordPath(this.#path));
+        await removeIfPossible(this.#path);
       }
     } finally {
       this.#file.close();
@@ -279,6 +305,29 @@ async function lock(file: Deno.FsFile, target: string): Promise<void> {
 export function inUse(target: string): TransferError {
   return new TransferError(
     "IN_USE",
-    `${target}: another download to the same file is in progress; wait for it, or choose another file`,
+    `${target}: another download to the same file is in progress, which has locked ${
+      partPath(target)
+    }; wait for it, or choose another file`,
   );
+}
+
+/**
+ * Replaces the error for a part that this user may not open or replace, by one that says whose it is: in a directory such as
+ * /tmp only its owner can remove it. Other errors are returned unchanged.
+ */
+export async function explainForeignPart(error: unknown, target: string): Promise<unknown> {
+  const isDenied = error instanceof Deno.errors.PermissionDenied ||
+    (error as { code?: unknown }).code === "EPERM";
+  if (!isDenied) return error;
+  const part = partPath(target);
+  for (const path of [part, `${part}.new`, `${part}.json`, `${part}.json.tmp`]) {
+    const info = await Deno.lstat(path).catch(() => null);
+    if (info === null || info.uid === null) continue;
+    return new Deno.errors.PermissionDenied(
+      `file: ${target}: ${path}, which is left of another download, can't be replaced: it belongs to the ` +
+        `user with the uid ${info.uid}, who can remove it; or choose another name or directory`,
+      { cause: error },
+    );
+  }
+  return error;
 }

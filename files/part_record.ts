@@ -61,7 +61,8 @@ export async function removeRecord(part: string): Promise<void> {
   await removeIfPresent(recordPath(part));
 }
 
-function recordPath(part: string): string {
+/** The path of the record of a part. */
+export function recordPath(part: string): string {
   return `${part}.json`;
 }
 

@@ -18,8 +18,9 @@ export interface Wanted {
   readonly names: readonly string[];
   /** Bytes of the whole file. */
   readonly length: number;
-  /** The SHA-256 of the whole file. */
-  readonly digest: string;
+  /** The SHA-256 of the whole file, or else what the client calls this version of it. */
+  readonly digest: string | null;
+  readonly version: string | null;
 }
 
 /** Where a part is kept, whether or not there is one. */
@@ -36,11 +37,11 @@ export interface PartName {
 export function namePart(
   root: string,
   session: Session | undefined,
-  { names, length, digest }: Wanted,
+  { names, length, digest, version }: Wanted,
 ): PartName {
   const certificate = session?.peerCertificate;
   const authority = certificate?.authority?.publicKey256 ?? "";
-  const identity = [authority, certificate?.publicKey256 ?? "", names, length, digest];
+  const identity = [authority, certificate?.publicKey256 ?? "", names, length, digest, version];
   const beginning = `part-${sha256(authority).slice(0, 32)}-`;
   return { path: pathOf(root, beginning + sha256(JSON.stringify(identity))), beginning };
 }

@@ -72,15 +72,27 @@ export function readReplaceable(headers: HeaderDict): Replaceable {
   };
 }
 
+/** Reports whether a PUT is for a whole file, of which nothing is kept if it breaks off. */
+export function isWhole(
+  { body }: Request,
+  { digest, offset, length, version }: UploadHeaders,
+): boolean {
+  if (offset !== null || version !== null) return false;
+  return length === null || (body !== null && body.chunked && digest === null);
+}
+
 /** Writes a file in a single request. */
 export async function put(write: WriteRequest, headers: UploadHeaders): Promise<ResponseTuple> {
   const { request, root, maxBytes } = write;
-  checkBeforeBody(write, bodyLength(request));
+  const { digest, length } = headers;
+  checkBeforeBody(write, length ?? bodyLength(request));
   await using file = await Unfinished.create(root);
-  const hash = headers.digest === null ? null : createHash("sha256");
-  await receive(request.body, { handle: file.handle, start: 0, limit: maxBytes, hash });
-  checkDigest(hash, headers.digest);
-  return await finish(write, headers, file);
+  const hash = digest === null && length === null ? null : createHash("sha256");
+  const whole = { file, start: 0, limit: maxBytes, length, hash };
+  const told = await receive(request.body, whole);
+  const sha256 = length === null ? digest : told;
+  checkDigest(hash, sha256);
+  return await finish(write, { ...headers, digest: sha256 }, file);
 }
 
 /** Reports whether a PUT creates a directory: its path has a trailing slash, and its body is empty. */
@@ -128,7 +140,9 @@ export function checkBeforeBody(write: WriteRequest, length: number): void {
 
 /** Refuses a file that does not match its announced digest. */
 export function checkDigest(hash: Hash | null, digest: string | null): void {
-  if (hash === null || hash.digest("hex") === digest) return;
+  if (hash === null) return;
+  if (digest === null) throw new Refusal(400, "the last chunk has no extension sha256");
+  if (hash.digest("hex") === digest) return;
   throw new Refusal(400, "the file does not have the digest that was announced");
 }
 

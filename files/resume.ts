@@ -6,13 +6,15 @@
 
 import { createHash } from "node:crypto";
 import { fstatSync, ftruncateSync } from "node:fs";
-import { cancelQuietly } from "../base/body/bodies.ts";
+import { type BodyIn, cancelQuietly } from "../base/body/bodies.ts";
 import type { ResponseTuple } from "../base/app/message.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
 import { findFile } from "./destination.ts";
 import { formatReprDigest } from "./digest.ts";
 import { digestFile, hashBytes, type KnownDigests } from "./file_digest.ts";
 import { type FileState, isUnchanged } from "./file_state.ts";
 import { receive } from "./file_writer.ts";
+import { wantsDigest } from "./get.ts";
 import { openBelow } from "./open_file.ts";
 import {
   asUpload,
@@ -43,16 +45,18 @@ export interface ResumableWrite extends WriteRequest {
   readonly digests: KnownDigests;
 }
 
-/** The headers of a request for a file that may have a part here. */
+/** The headers of a request for a file that may have a part here: it has either a digest or a version. */
 interface WantedFile extends UploadHeaders {
-  readonly digest: string;
   readonly length: number;
 }
 
 function wantedFile(headers: UploadHeaders): WantedFile {
-  const { digest, length } = headers;
-  if (digest !== null && length !== null) return { ...headers, digest, length };
-  throw new Refusal(400, "need upload-length and a repr-digest with sha-256");
+  const { digest, version, length } = headers;
+  if (length !== null && (digest === null) !== (version === null)) return { ...headers, length };
+  throw new Refusal(
+    400,
+    "upload-length must come with a repr-digest with sha-256 or an upload-version",
+  );
 }
 
 /** Answers how much of a file is here. Creates nothing. */
@@ -64,7 +68,13 @@ export async function answerOffset(
   checkDestination(write, wanted.length);
   const part = nameOf(write, wanted);
   for (let older; (older = endOlder(part)) !== null;) await older;
-  return [200, "OK", offsetHeader(await offsetOf(write, wanted, part)), null];
+  if (wanted.digest !== null) {
+    return [200, "OK", offsetHeader(await offsetOf(write, wanted, part)), null];
+  }
+  const offset = partOffset(part, wanted.length);
+  const here = offset === 0 && wantsDigest(write.request) ? await findHere(write, wanted) : null;
+  const digest: HeaderDict = here === null ? {} : { "repr-digest": formatReprDigest(here.digest) };
+  return [200, "OK", { ...offsetHeader(offset), ...digest }, null];
 }
 
 /** Writes the rest of a file that has a part here, or all of it. */
@@ -77,35 +87,45 @@ export async function putRest(
   const wanted = wantedFile(headers);
   const { offset, length } = wanted;
   if (offset === null) throw new Refusal(400, "need upload-offset");
-  if (body?.chunked || (body?.contentLength ?? 0) !== length - offset) {
-    throw new Refusal(400, "the body is not exactly the rest of the file");
+  if (wanted.version !== null ? !body?.chunked : !isRest(body, length - offset)) {
+    throw new Refusal(
+      400,
+      "the body must be exactly the rest of the file, and with upload-version chunked",
+    );
   }
   checkBeforeBody(write, length);
   const part = nameOf(write, wanted);
   for (let older; (older = endOlder(part)) !== null;) await older;
   if (offset !== 0 && offset !== partSize(part)) {
-    const state = await findHere(write, wanted);
-    if (offset === length && state !== null) return await confirm(write, wanted, state);
-    const right = state === null ? partOffset(part, length) : length;
+    const here = wanted.digest === null ? null : await findHere(write, wanted);
+    const isHere = here !== null && here.digest === wanted.digest;
+    if (offset === length && isHere) return await confirm(write, here, wanted.modified);
+    const right = isHere ? length : partOffset(part, length);
     throw new Refusal(409, `the offset is ${right}, not ${offset}`, offsetHeader(right));
   }
   const cancel = () => body && cancelQuietly(body, new Refusal(409, "a newer request"));
   return await asUpload(part, cancel, async (upload) => {
     makeRoom(root, part);
     await using file = await Unfinished.openPart(part.path, root);
+    let digest: string;
     try {
-      await append(write, { ...wanted, offset }, file, upload);
+      digest = await append(write, { ...wanted, offset }, file, upload);
     } catch (error) {
       // An interrupted upload is resumed later. What can't be written or kept is removed.
       if (upload.isEnded || refusalOf(error) === null) keep(write, part, file);
       throw upload.isEnded ? new Refusal(409, "a newer request for the same part") : error;
     }
-    return await finish(write, wanted, file);
+    return await finish(write, { ...wanted, digest }, file);
   });
 }
 
-function nameOf({ root, session, target }: WriteRequest, { length, digest }: WantedFile): PartName {
-  return namePart(root, session, { names: target.names, length, digest });
+function isRest(body: BodyIn, rest: number): boolean {
+  return body === null ? rest === 0 : !body.chunked && body.contentLength === rest;
+}
+
+function nameOf({ root, session, target }: WriteRequest, wanted: WantedFile): PartName {
+  const { length, digest, version } = wanted;
+  return namePart(root, session, { names: target.names, length, digest, version });
 }
 
 function offsetHeader(offset: number): { "upload-offset": string } {
@@ -118,8 +138,8 @@ async function offsetOf(
   wanted: WantedFile,
   part: PartName,
 ): Promise<number> {
-  const state = await findHere(write, wanted);
-  return state === null ? partOffset(part, wanted.length) : wanted.length;
+  const here = await findHere(write, wanted);
+  return here?.digest === wanted.digest ? wanted.length : partOffset(part, wanted.length);
 }
 
 /** The length of a file's part. */
@@ -128,21 +148,27 @@ function partOffset(part: PartName, length: number): number {
   return size <= length ? size : 0;
 }
 
-/** The state of the file that has the name now, if it is the wanted one by its length and digest. */
+/** A file that has the name now. */
+interface FileHere {
+  readonly state: FileState;
+  readonly digest: string;
+}
+
+/** The file that has the name now, if it has the wanted length. */
 async function findHere(
   { root, target, digests, session }: ResumableWrite,
-  { length, digest }: WantedFile,
-): Promise<FileState | null> {
+  { length }: WantedFile,
+): Promise<FileHere | null> {
   const file = await openBelow(root, target.names);
   if (file === null || file === "directory") return null;
   try {
     if (file.size !== length) return null;
-    let found = digests.find(file);
-    if (found === null) {
-      found = await digestFile(file, session?.signal);
-      if (found !== null) digests.remember(file, found);
+    let digest = digests.find(file);
+    if (digest === null) {
+      digest = await digestFile(file, session?.signal);
+      if (digest !== null) digests.remember(file, digest);
     }
-    return found === digest ? file.state : null;
+    return digest === null ? null : { state: file.state, digest };
   } finally {
     await file.handle.close();
   }
@@ -151,8 +177,8 @@ async function findHere(
 /** Answers an upload of a file that is already here; it gets the time in the request. */
 async function confirm(
   write: ResumableWrite,
-  { digest, modified }: WantedFile,
-  state: FileState,
+  { digest, state }: FileHere,
+  modified: Date | null,
 ): Promise<ResponseTuple> {
   const { request, root, session, target } = write;
   if (modified !== null) {
@@ -167,13 +193,14 @@ async function confirm(
   return [204, "No Content", { "repr-digest": formatReprDigest(digest) }, null];
 }
 
-/** Appends the body to the part, and checks the digest of the whole file. */
+/** Appends the body to the part; returns the digest of the whole file, which is the one that was announced. */
 async function append(
   { request }: WriteRequest,
   { digest, offset, length }: WantedFile & { readonly offset: number },
-  { handle, state }: Unfinished,
+  file: Unfinished,
   upload: { readonly isEnded: boolean },
-): Promise<void> {
+): Promise<string> {
+  const { handle, state } = file;
   if (offset === 0) await handle.truncate(0);
   else if (Number(state.size) !== offset) {
     // Another process had it; the new part is empty.
@@ -183,8 +210,10 @@ async function append(
   await hashBytes(handle, offset, hash, () => {
     if (upload.isEnded) throw new Refusal(409, "a newer request for the same part");
   });
-  await receive(request.body, { handle, start: offset, limit: length, hash });
-  checkDigest(hash, digest);
+  const told = await receive(request.body, { file, start: offset, limit: length, length, hash });
+  const announced = digest ?? told;
+  checkDigest(hash, announced);
+  return announced!;
 }
 
 /** Keeps the received part of a file, as far as there is room. */

@@ -82,6 +82,11 @@ export class Route implements Disposable {
     return await another.request(method, uri, headers, body, this.#options());
   }
 
+  /** Closes a connection that was opened here, if what follows takes longer than the server may wait. */
+  release(): void {
+    this.#connection?.close();
+  }
+
   /**
    * Reads the body of an unwanted response if it is short; else closes the connection. After an
    * error most servers close it, so that the next request gets another one if it can.

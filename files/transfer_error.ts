@@ -112,11 +112,12 @@ export function unexpectedResponse(
 }
 
 /** Creates the error for a file that changed, on either device. */
-export function changedWhileMoved(name: string): TransferError {
+export function changedWhileMoved(name: string, options?: ErrorOptions): TransferError {
   return new TransferError(
     "CHANGED",
     `${name} changed while it was moved; call again once it is complete, and write to another file ` +
       "and rename that if it changes often",
+    options,
   );
 }
 

@@ -160,8 +160,10 @@ export class TreeNode {
 
   /** The names that lead to it from the root. */
   get path(): string[] {
-    const path: string[] = [];
-    for (let node: TreeNode = this; node.parent !== null; node = node.parent) path.push(node.name);
+    const path: string[] = this.parent === null ? [] : [this.name];
+    for (let node = this.parent; node !== null && node.parent !== null; node = node.parent) {
+      path.push(node.name);
+    }
     return path.reverse();
   }
 

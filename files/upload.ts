@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { BodyOut } from "../base/body/bodies.ts";
 import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Response } from "../base/app/message.ts";
@@ -27,9 +28,10 @@ import { isTransient } from "../net/retry.ts";
  * Uploads a file to a `FilesApp` with `write: true`: one attempt, which resumes what an earlier one has
  * sent. After any error, call it again to resume.
  *
- * The file is hashed before a client connects. The server reports how much of it is there, all of
- * it if it already has an identical file; the rest is sent, verified there, and the file gets its name when all of it
- * is synced to the disk. With `verify: false` the file is not hashed, and always sent from its beginning.
+ * The server reports how much of it is there; a file of the same length is compared, and nothing is sent if it is
+ * identical. The rest is hashed while it is sent, verified there, and the file gets its name when all of it
+ * is synced to the disk. With `verify: false` the file is not hashed, and always sent from its beginning. A file that
+ * was changed less than two seconds ago is not resumed: another version could look the same.
  *
  * The server hashes what it has before it continues, and sends nothing meanwhile: the `timeout` of the
  * client must be longer than that takes.
@@ -92,8 +94,7 @@ export async function uploadFile(
   headers: HeaderDict = {},
 ): Promise<TransferResult> {
   await using source = await SourceFile.open(file);
-  const sha256 = settings.verify ? await source.hash(settings.signal) : null;
-  return await new Upload(route, uri, source, sha256, settings, headers).run();
+  return await new Upload(route, uri, source, settings, headers).run();
 }
 
 /** One attempt to upload a file. */
@@ -101,65 +102,94 @@ class Upload {
   readonly #route: Route;
   readonly #uri: string;
   readonly #source: SourceFile;
-  readonly #sha256: string | null;
   readonly #settings: TransferSettings;
-  /** Headers of all requests. */
+  /** Additional headers of all requests that write. */
   readonly #headers: HeaderDict;
-  /** Additional headers of a PUT. */
+  /** Headers of every PUT. */
   readonly #putHeaders: HeaderDict;
 
   constructor(
     route: Route,
     uri: string,
     source: SourceFile,
-    sha256: string | null,
     settings: TransferSettings,
     headers: HeaderDict,
   ) {
     this.#route = route;
     this.#uri = uri;
     this.#source = source;
-    this.#sha256 = sha256;
     this.#settings = settings;
-    this.#headers = sha256 === null
-      ? headers
-      : { ...headers, "repr-digest": formatReprDigest(sha256) };
+    this.#headers = headers;
     const { replace, modified } = settings;
     this.#putHeaders = {
-      ...this.#headers,
+      ...headers,
       ...(replace ? {} : { "if-none-match": "*" }),
       ...(modified === null ? {} : { "upload-modified": modified.toISOString() }),
     };
   }
 
   async run(): Promise<TransferResult> {
-    if (this.#sha256 === null || !this.#settings.resume) {
-      const meter = this.#meter(0);
-      return await this.#finish(await this.#put(this.#putHeaders, meter), meter);
+    const { verify, resume } = this.#settings;
+    if (!verify) return await this.#send(0, (meter) => this.#putPlain(meter, {}));
+    if (!this.#source.isSmall) return await this.#runHashed();
+    const sha256 = await this.#source.hash(this.#settings.signal);
+    const named = { "repr-digest": formatReprDigest(sha256) };
+    if (!resume) return await this.#send(0, (meter) => this.#putPlain(meter, named));
+    const { offset } = await this.#ask(named);
+    return await this.#send(
+      offset,
+      (meter) => this.#putPlain(meter, this.#announced(named, meter)),
+    );
+  }
+
+  /** Uploads a large file, which is hashed while it is sent. */
+  async #runHashed(): Promise<TransferResult> {
+    const { resume, signal } = this.#settings;
+    const source = this.#source;
+    // Of a file that was just changed another version could have the same name.
+    const isResumable = resume && source.isSettled;
+    const named = { "upload-version": source.version };
+    let offset = 0;
+    if (resume) {
+      const asked = await this.#ask({ ...named, "want-repr-digest": WANT_SHA256 });
+      if (asked.sha256 !== null) {
+        this.#route.release();
+        const sha256 = await source.hash(signal);
+        if (sha256 === asked.sha256) return await this.#confirm(sha256);
+      }
+      if (isResumable) offset = asked.offset;
     }
-    let meter = this.#meter(await this.#askOffset());
-    let response = await this.#putRest(meter);
-    const other = response.status === 409 ? this.#offsetOf(response) : null;
-    if (other !== null && this.#route.isUsable) {
-      // Another upload has sent some of it, or what was there is gone.
-      await this.#route.discard(response);
-      meter = this.#meter(other);
-      response = await this.#putRest(meter);
-    }
-    return await this.#finish(response, meter);
+    return await this.#send(offset, async (meter) => {
+      if (meter.resumedFrom > 0) this.#route.release();
+      const prefix = await source.hashTo(meter.resumedFrom, signal);
+      const headers = isResumable
+        ? this.#announced(named, meter)
+        : { "upload-length": `${source.size}` };
+      const body = source.hashedBody(meter.resumedFrom, prefix, (count) => meter.add(count));
+      return await this.#put(headers, body);
+    });
+  }
+
+  /** Makes sure that an identical file, which is there already, has the time that was wanted. */
+  async #confirm(sha256: string): Promise<TransferResult> {
+    const { modified, replace } = this.#settings;
+    const meter = this.#meter(this.#source.size);
+    if (modified === null || !replace) return meter.finish(sha256);
+    const headers = this.#announced({ "repr-digest": formatReprDigest(sha256) }, meter);
+    return await this.#finish(await this.#put(headers, null), meter);
   }
 
   #meter(offset: number): ProgressMeter {
     return new ProgressMeter(this.#settings.onProgress, this.#source.size, offset);
   }
 
-  /** Requests how much is there. */
-  async #askOffset(): Promise<number> {
-    const headers = { ...this.#headers, "upload-length": `${this.#source.size}` };
+  /** Requests how much is there, and the digest of a file of the same length. */
+  async #ask(named: HeaderDict): Promise<{ offset: number; sha256: string | null }> {
+    const headers = { ...this.#headers, ...named, "upload-length": `${this.#source.size}` };
     const response = await this.#route.request("HEAD", this.#uri, headers);
     if (response.status !== 200) throw statusError("HEAD", this.#uri, response, "put");
     const offset = this.#offsetOf(response);
-    if (offset !== null) return offset;
+    if (offset !== null) return { offset, sha256: readDigest("HEAD", this.#uri, response) };
     const problem =
       "the server does not report how much of the file it has; it needs a FilesApp with write: true";
     throw unexpectedResponse("HEAD", this.#uri, problem);
@@ -171,26 +201,52 @@ class Upload {
     return offset >= 0 && offset <= this.#source.size ? offset : null;
   }
 
-  #putRest(meter: ProgressMeter): Promise<Response> {
-    return this.#put({
-      ...this.#putHeaders,
-      "upload-offset": `${meter.resumedFrom}`,
-      "upload-length": `${meter.total}`,
-    }, meter);
+  /** Sends the file from an offset on; if the server has another part by now, once more from its offset. */
+  async #send(
+    offset: number,
+    put: (meter: ProgressMeter) => Promise<Response>,
+  ): Promise<TransferResult> {
+    let meter = this.#meter(offset);
+    let response = await put(meter);
+    const { resume, verify } = this.#settings;
+    const other = response.status === 409 && resume && verify ? this.#offsetOf(response) : null;
+    if (other !== null && this.#route.isUsable) {
+      // Another upload has sent some of it, or what was there is gone.
+      await this.#route.discard(response);
+      meter = this.#meter(other);
+      response = await put(meter);
+    }
+    return await this.#finish(response, meter);
   }
 
-  async #put(headers: HeaderDict, meter: ProgressMeter): Promise<Response> {
+  #announced(named: HeaderDict, meter: ProgressMeter): HeaderDict {
+    return {
+      ...named,
+      "upload-offset": `${meter.resumedFrom}`,
+      "upload-length": `${meter.total}`,
+    };
+  }
+
+  async #putPlain(meter: ProgressMeter, headers: HeaderDict): Promise<Response> {
     const body = await this.#source.body(meter.resumedFrom, (count) => meter.add(count));
-    return await this.#route.request("PUT", this.#uri, headers, body);
+    return await this.#put(headers, body);
+  }
+
+  #put(headers: HeaderDict, body: BodyOut): Promise<Response> {
+    return this.#route.request("PUT", this.#uri, { ...this.#putHeaders, ...headers }, body);
   }
 
   /** True if an identical file already exists, so that it need not be replaced. */
   async #isThere(): Promise<boolean> {
-    if (this.#sha256 === null || !this.#route.isUsable) return false;
+    const { verify, signal } = this.#settings;
+    if (!verify || !this.#route.isUsable) return false;
     const wanted = { "want-repr-digest": WANT_SHA256 };
     try {
       const response = await this.#route.request("HEAD", this.#uri, wanted);
-      return response.status === 200 && readDigest("HEAD", this.#uri, response) === this.#sha256;
+      if (response.status !== 200) return false;
+      const length = response.headers["content-length"];
+      if (length !== undefined && length !== this.#source.size) return false;
+      return readDigest("HEAD", this.#uri, response) === await this.#source.hash(signal);
     } catch (error) {
       // A server closes a connection after a body that it did not read.
       if (this.#route.canReconnect || !isTransient(error)) throw error;
@@ -202,14 +258,13 @@ class Upload {
   async #finish(response: Response, meter: ProgressMeter): Promise<TransferResult> {
     const { status } = response;
     await this.#route.discard(response);
-    if (status === 412 && await this.#isThere()) return meter.finish(this.#sha256);
+    if (status === 412 && await this.#isThere()) return meter.finish(this.#source.sha256);
     if (status !== 201 && status !== 204) throw statusError("PUT", this.#uri, response);
-    if (this.#sha256 !== null) {
-      const other = readDigest("PUT", this.#uri, response);
-      if (other === null) throw notVerified(this.#uri);
-      if (other !== this.#sha256) throw otherDigest(this.#uri);
-    }
-    return meter.finish(this.#sha256);
+    if (!this.#settings.verify) return meter.finish(null);
+    const other = readDigest("PUT", this.#uri, response);
+    if (other === null) throw notVerified(this.#uri);
+    if (other !== this.#source.sha256) throw otherDigest(this.#uri);
+    return meter.finish(other);
   }
 }
 

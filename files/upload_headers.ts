@@ -19,10 +19,15 @@ export interface UploadHeaders {
   readonly offset: number | null;
   /** Bytes of the whole file. */
   readonly length: number | null;
+  /** What the client calls this version of the file, whose digest it does not know yet. */
+  readonly version: string | null;
 }
 
 /** ISO 8601 as `Date.prototype.toISOString` writes it; milliseconds may be omitted. */
 const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{3})?Z$/;
+
+/** It is compared with that of an earlier request, and means nothing else here. */
+const VERSION = /^[0-9a-f]{1,64}$/;
 
 /**
  * Reads the headers.
@@ -35,6 +40,7 @@ export function readUploadHeaders(headers: HeaderDict): UploadHeaders {
     modified: read(headers, "upload-modified", parseTime),
     offset: read(headers, "upload-offset", parseCount),
     length: read(headers, "upload-length", parseCount),
+    version: read(headers, "upload-version", parseVersion),
   };
 }
 
@@ -52,6 +58,11 @@ function parseCount(value: string): number {
   const count = parseDecimal(value);
   if (count < 0) throw new RangeError("must be an integer from 0 to 2⁵³ − 1");
   return count;
+}
+
+function parseVersion(value: string): string {
+  if (!VERSION.test(value)) throw new RangeError("must be 1 to 64 lower-case hexadecimal digits");
+  return value;
 }
 
 function parseTime(value: string): Date {

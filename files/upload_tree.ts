@@ -38,7 +38,6 @@ import {
   type Copy,
   existsAlready,
   type Obstacle,
-  show,
   TreeNode,
   type TreeOptions,
   type TreeResult,
@@ -177,7 +176,8 @@ class Upload implements Direction {
     if (status === 404) return null;
     const { "content-length": size, "last-modified": modified } = headers;
     if (status !== 200 || typeof size !== "number") {
-      const isDirectory = status === 301;
+      // A directory is redirected to the path with a slash.
+      const isDirectory = status > 300 && status < 400;
       const kind = isDirectory ? "directory" : "other";
       return new TreeNode(null, node.name, kind, 0, 0, isDirectory ? null : "unreadable");
     }
@@ -185,9 +185,14 @@ class Upload implements Direction {
     return new TreeNode(null, node.name, "file", size, Number.isNaN(time) ? 0 : time);
   }
 
-  names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
+  async names(route: Route, path: readonly string[]): Promise<ReadonlySet<string>> {
     const uri = this.#uri + fileUri(...path, "").slice(1);
-    return readRemoteNames(route, uri, this.#settings.signal);
+    try {
+      return await readRemoteNames(route, uri, this.#settings.signal);
+    } catch (error) {
+      if (error instanceof TransferError && error.status === 404) return new Set();
+      throw error;
+    }
   }
 
   compare(route: Route, copies: readonly Copy[]): Promise<boolean[]> {

@@ -114,7 +114,7 @@ function* largeGroups(
       makeCurl("upload", tls, places, setting, size),
     ],
     notes: [
-      "“upload” reads and hashes the file before it connects, and the server hashes it again.",
+      "“upload” is hashed while it is sent, and while it is written.",
     ],
   };
 }

@@ -1,7 +1,7 @@
 /** download: failures, and what they leave behind. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { ChunkedBodyIter } from "@degu/degu/base";
-import { download, TransferError } from "@degu/degu/files";
+import { download, isTransient, TransferError } from "@degu/degu/files";
 import { entries, tempDir } from "@degu/testing/directories.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -120,4 +120,34 @@ Deno.test("replace: false keeps an existing file, even one that was created mean
   assertEquals(await Deno.readTextFile(file), "mine");
   assertEquals((await download(client, "/f", file)).resumedFrom, 300_000);
   assertEquals(await entries(dir.path), ["f"]);
+});
+
+Deno.test("a body that breaks off because the file has changed is no lost connection", async () => {
+  const cases: [name: string, change: (there: ServedVersion) => void, isChanged: boolean][] = [
+    ["the same", () => {}, false],
+    ["another etag", (there) => there.etag = '"two"', true],
+    ["no etag any more", (there) => there.etag = null, true],
+    ["another length", (there) => there.content = randomBytes(200_001), true],
+  ];
+  for (const [name, change, isChanged] of cases) {
+    const there = new ServedVersion(randomBytes(200_000));
+    there.cutAfter = 131_072;
+    there.beforePiece = (sent) => {
+      if (sent >= 65536) change(there);
+    };
+    await using serving = serve(there.app);
+    await using dir = await tempDir();
+    const client = serving.makeClient();
+    const attempt = () => download(client, "/f", `${dir.path}/f`);
+    const error = await attempt().catch((error) => error);
+    assertEquals([error instanceof TransferError && error.code === "CHANGED", isTransient(error)], [
+      isChanged,
+      !isChanged,
+    ], name);
+    assertEquals((await entries(dir.path)).length, isChanged ? 0 : 2, name);
+    // Of a connection the next call finds out.
+    using connection = await client.connect();
+    const failed = await download(connection, "/f", `${dir.path}/g`).catch((error) => error);
+    assertEquals(isTransient(failed), true, name);
+  }
 });

@@ -1,7 +1,7 @@
 /** Directory entries, parsed piece by piece. */
 import { assertEquals, assertThrows } from "@std/assert";
 import { createHash } from "node:crypto";
-import { type DirectoryEntry, TransferError } from "@degu/degu/files";
+import { type DirectoryEntry, TransferError, type TreeEntry } from "@degu/degu/files";
 import { digestTree, EntryParser, formatEntry } from "@degu/internal/files/entries.ts";
 import fc from "fast-check";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
@@ -147,4 +147,95 @@ Deno.test("the digest of a tree is of its paths, kinds, and sizes and times of f
   assertEquals(digestTree(tree), expected);
   assertEquals(digestTree(tree.toReversed()), expected);
   assertEquals(digestTree([]), createHash("sha256").digest("hex"));
+});
+
+/** The entries of the text of a tree's list, in pieces of so many bytes. */
+function parseTree(text: string, length = 7, parsed: TreeEntry[] = []): TreeEntry[] {
+  const parser = EntryParser.ofTree();
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length; at += length) {
+    for (const entry of parser.push(bytes.slice(at, at + length))) parsed.push(entry);
+  }
+  parser.end();
+  return parsed;
+}
+
+Deno.test("entries of trees are read back, however the bytes are split", () => {
+  const makeEntry = fc.record({
+    path: fc.array(fc.constantFrom(...NAMES, "}", "{", "[", "]", '\\"}', "],"), { minLength: 1 }),
+    kind: fc.constantFrom("file" as const, "directory" as const),
+    size: fc.nat({ max: Number.MAX_SAFE_INTEGER }),
+    modified: fc.date({ noInvalidDate: true }),
+  });
+  const property = fc.property(
+    fc.array(makeEntry, { maxLength: 5 }),
+    fc.integer({ min: 1, max: 300 }),
+    fc.constantFrom(undefined, 1, "\t"),
+    (entries, cut, space) => {
+      const text = JSON.stringify([...entries, { end: true }], null, space);
+      assertEquals(
+        parseTree(text, cut),
+        entries.map((entry) => ({ ...entry, name: entry.path.at(-1)! })),
+      );
+    },
+  );
+  fc.assert(property, { numRuns: 200 });
+});
+
+Deno.test("the list of a tree without its last element is an error, and so is anything behind it", () => {
+  const [one] = [JSON.stringify({ ...entry(), name: undefined, path: ["a"] })];
+  assertEquals(parseTree(`[${one},{"end":true}]\n`).length, 1);
+  assertEquals(parseTree('[{"end":true}]'), []);
+  for (
+    const text of [
+      "",
+      "[",
+      "[]",
+      `[${one}]`,
+      `[${one},]`,
+      `[${one},{"end":true}`,
+      `[{"end":true},${one}]`,
+      '[{"end":true},{"end":true}]',
+      '[{"end":true}]]',
+      '[{"end":false}]',
+      "{}",
+    ]
+  ) {
+    const error = assertThrows(() => parseTree(text), TransferError);
+    assertEquals(error.code, "BAD_LIST", text);
+  }
+});
+
+Deno.test("a path of a tree is an array of names, of at most 4,096 bytes", () => {
+  const parseOne = (path: unknown, more = {}) => {
+    return parseTree(JSON.stringify([{ ...entry(), ...more, path }, { end: true }]));
+  };
+  const longest = [...new Array(16).fill("x".repeat(255)), "x"];
+  assertEquals(longest.join("/").length, 4097);
+  assertEquals(parseOne(longest.slice(1)).length, 1);
+  assertThrows(() => parseOne(longest), TransferError, "more than 4096 bytes");
+  for (const path of [undefined, null, "a", [], [1], ["a", ""], ["a", ".."], [["a"]], { a: 1 }]) {
+    assertThrows(() => parseOne(path), TransferError, "bad entry");
+  }
+  const other = { kind: "other", reason: "name" };
+  assertEquals(parseOne(["a", "x".repeat(300)], other)[0]?.reason, "name");
+  assertThrows(() => parseOne(["a".repeat(40_000)], other), TransferError, "32768 bytes");
+});
+
+Deno.test("more than 64 KiB of white space between two entries is an error", () => {
+  const lists = [(space: string) => `[${space}{`, (space: string) => `${space}[`];
+  for (const list of lists) {
+    const parser = EntryParser.ofDirectory();
+    Array.from(parser.push(new TextEncoder().encode(list(" ".repeat(65536)))));
+    assertThrows(
+      () => {
+        const space = new TextEncoder().encode(list("\n".repeat(65537)));
+        Array.from(EntryParser.ofDirectory().push(space));
+      },
+      TransferError,
+      "white space",
+    );
+  }
+  const pairs = new Array(40).fill(JSON.stringify(entry())).join(",".padEnd(60_000));
+  assertEquals(parse(`[${pairs}]`, 10_000).length, 40);
 });

@@ -2,11 +2,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { download, TransferError } from "@degu/degu/files";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
-import { programCommand } from "@degu/testing/programs.ts";
+import { giveLinkAway, makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
+import { mountObstacle, THROUGH_MOUNT_NAMESPACE } from "@degu/testing/mount_namespace.ts";
+import { importMapFlags, programCommand } from "@degu/testing/programs.ts";
 import { ServedVersion } from "@degu/testing/served_version.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
-import { randomBytes, serveFiles } from "@degu/testing/transferring.ts";
 
 Deno.test("a target that can't be written is refused before any request", async () => {
   await using files = await serveFiles(() => () => {
@@ -93,4 +94,75 @@ Deno.test("a file that is replaced keeps its permission bits, and a link is itse
   assertEquals(await Deno.readTextFile(`${files.here}/another`), "another");
   assert((await Deno.lstat(`${files.here}/link`)).isFile);
   assertEquals(await Deno.readTextFile(`${files.here}/link`), "new");
+});
+
+Deno.test("only this user can read a part, whatever becomes of it; a new file gets the usual mode", async () => {
+  const there = new ServedVersion(randomBytes(200_000));
+  const modes = new Set<number>();
+  await using serving = serve(there.app);
+  await using dir = await tempDir();
+  const part = `${dir.path}/.f.degu-part`;
+  there.beforePiece = async (sent) => {
+    if (sent > 0) modes.add(await mode(part));
+  };
+  const get = () => download(serving.makeClient(), "/f", `${dir.path}/f`);
+  await Deno.writeTextFile(`${dir.path}/plain`, "");
+  const usual = await mode(`${dir.path}/plain`);
+  assert(usual !== 0o600, "the umask must let this test see a difference");
+  for (const expected of [usual, 0o600, 0o640, usual]) {
+    for (const cutAfter of [131_072, Infinity]) {
+      there.cutAfter = cutAfter;
+      const result = await get().catch(() => "cut");
+      assertEquals(result === "cut", cutAfter < Infinity);
+      if (result === "cut") assertEquals(await mode(part), 0o600);
+    }
+    assertEquals([await mode(`${dir.path}/f`), [...modes]], [expected, [0o600]]);
+    assertEquals(await entries(dir.path), ["f", "plain"]);
+    // What is replaced next.
+    if (expected === 0o640) await Deno.remove(`${dir.path}/f`);
+    else await Deno.chmod(`${dir.path}/f`, expected === usual ? 0o600 : 0o640);
+  }
+});
+
+Deno.test({
+  name: "a part that another user has left in a sticky directory is named, with its owner",
+  ignore: Deno.build.os === "windows" || Deno.uid() !== 0 || await mountObstacle() !== null,
+  fn: async (t) => {
+    const cases: [name: string, path: string, mode: number][] = [
+      ["unreadable", ".f.degu-part", 0o600],
+      ["readable", ".f.degu-part", 0o644],
+      ["writable", ".f.degu-part", 0o666],
+      ["a record", ".f.degu-part.json", 0o644],
+      ["a replacement", ".f.degu-part.new", 0o644],
+    ];
+    for (const [name, path, bits] of cases) {
+      await t.step(name, async () => {
+        await using files = await serveFiles();
+        await Deno.writeFile(`${files.there}/f`, randomBytes(100_000));
+        const foreign = `${files.here}/${path}`;
+        await Deno.writeTextFile(foreign, "content");
+        await Deno.chmod(foreign, bits);
+        await Deno.chmod(files.here, 0o1777);
+        await giveLinkAway(foreign, 12345);
+        await giveLinkAway(files.here, 12345);
+        const [, port] = files.serving.address as readonly [string, number];
+        const command = programCommand("transfer.ts", {
+          // Whose files are of a user that the namespace doesn't know.
+          through: THROUGH_MOUNT_NAMESPACE,
+          flags: [
+            ...importMapFlags(),
+            "--allow-net=127.0.0.1",
+            `--allow-read=${files.here}`,
+            `--allow-write=${files.here}`,
+          ],
+          args: ["download", `${port}`, `${files.here}/f`, "/f"],
+        });
+        const { success, stderr } = await command.output();
+        const text = new TextDecoder().decode(stderr);
+        assertEquals(success, false);
+        assert(text.includes(`${foreign}, which is left of`) && text.includes("uid 65534"), text);
+        assertEquals(await entries(files.here), [path]);
+      });
+    }
+  },
 });

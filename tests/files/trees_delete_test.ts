@@ -276,6 +276,38 @@ for (const direction of DIRECTIONS) {
   });
 }
 
+for (const direction of DIRECTIONS) {
+  Deno.test({
+    name:
+      `${direction}: what can't be read at the target stays, with its directory (needs unshare)`,
+    ignore: !canBeUser,
+    async fn() {
+      await using dir = await tempDir();
+      await fill(`${dir.path}/source`, { a: "a" });
+      await fill(`${dir.path}/target`, {
+        "d/secret": "s",
+        "d/old": "o",
+        "closed/x": "x",
+        old: "o",
+      });
+      await Deno.chmod(`${dir.path}/target/d/secret`, 0o200);
+      await Deno.chmod(`${dir.path}/target/closed`, 0o300);
+      const [copied] = await copyElsewhere(dir.path, direction, AS_USER, [{ delete: true }]);
+      await Deno.chmod(`${dir.path}/target/closed`, 0o700);
+      const { result, deleted } = copied!;
+      assertEquals([result.failed, result.deletionsKept], [0, null]);
+      assertEquals(deleted.toSorted(), ["d/old", "old"]);
+      assertEquals(await content(`${dir.path}/target`), {
+        a: "a",
+        closed: null,
+        "closed/x": "x",
+        d: null,
+        "d/secret": "s",
+      });
+    },
+  });
+}
+
 /** A shell that mounts an image that ignores case at the target, and runs a command; then prints what is there. */
 const DISKS: readonly [name: string, make: string, mount: string][] = [
   ["exFAT", "mkfs.exfat $0/image", "mount -t exfat -o loop $0/image $0/target"],

@@ -1,6 +1,6 @@
 /** downloadTree and uploadTree where something goes wrong: files that change, peers that lie or leave, full disks. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type Api, type App, type Request, type Session } from "@degu/degu/server";
+import type { Api, AppFunction, Request, Session } from "@degu/degu/rgi";
 import { ChunkedBodyIter } from "@degu/degu/base";
 import { FilesApp, isTransient, TransferError, type TreeEvent } from "@degu/degu/files";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
@@ -8,7 +8,8 @@ import { tempDir } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
 import { canMount, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
-import { content, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { content, copyTree, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
 
 const DIRECTIONS: readonly TreeDirection[] = ["download", "upload"];
 const encoder = new TextEncoder();
@@ -26,7 +27,7 @@ function changing(
     request: Request,
     answer: () => Promise<Answer>,
   ) => Promise<Answer | null> | Answer | null,
-): (app: FilesApp) => App {
+): (app: FilesApp) => AppFunction {
   return (app) => async (request: Request, session: Session, api: Api) => {
     const answer = () => app.handle(request, session, api);
     const changed = await change(request, answer);
@@ -104,7 +105,7 @@ Deno.test("download: reserved names of a list are skipped", async () => {
 });
 
 /** A server whose list says that every file has one byte. */
-function understating(sizes: (uri: string) => number | null): (app: FilesApp) => App {
+function understating(sizes: (uri: string) => number | null): (app: FilesApp) => AppFunction {
   return changing(({ query, method, uri }) => {
     if (query === "tree") {
       const lines = ["large", "small"].map((name) => JSON.stringify({ path: [name], ...ENTRY }));
@@ -271,6 +272,12 @@ both("a peer that leaves rejects the whole, and calling again continues", async 
   const error = await assertRejects(() => trees.copy({ onEvent, delete: true }));
   assert(isTransient(error), String(error));
   assert("superfluous" in await content(trees.target), "nothing is deleted");
+  const isDownload = direction === "download";
+  const [served, dir] = isDownload ? [trees.source, trees.target] : [trees.target, trees.source];
+  await using serving = serve(new FilesApp(served, { list: true, write: true }));
+  const { result } = await copyTree(direction, serving.makeClient(), dir, "/", { delete: true });
+  assertEquals([result.files + result.unchanged, result.deleted], [104, 1]);
+  assert(result.unchanged >= 2);
 });
 
 both(

@@ -1,12 +1,13 @@
-/** listDirectory: lists of every length, and invalid responses. */
+/** listDirectory and listTree: lists of every length, and invalid responses. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import type { App } from "@degu/degu/rgi";
-import { download, fileUri, listDirectory, TransferError } from "@degu/degu/files";
+import { download, fileUri, listDirectory, listTree, TransferError } from "@degu/degu/files";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";
 import { serve } from "@degu/testing/serving.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 import { serveFiles } from "@degu/testing/transferring.ts";
 
 const listing = (dir: string) => new FilesApp(dir, { list: true });
@@ -138,4 +139,70 @@ Deno.test("listDirectory validates its arguments at once", () => {
   assertThrows(() => listDirectory(null as never, "/"), TypeError);
   assertThrows(() => listDirectory(client, "/", { sginal: 1 } as never), TypeError);
   assertThrows(() => listDirectory(client, "/", { signal: 1 } as never), TypeError);
+});
+
+Deno.test("listTree lists everything below a directory, parents before what is in them", async () => {
+  await using files = await serveFiles(listing);
+  const paths = ["a", "a/b c", "a/b c/Öl", "a/d", "e"];
+  await Deno.mkdir(`${files.there}/a/b c`, { recursive: true });
+  await Deno.mkdir(`${files.there}/a/d`);
+  for (const name of ["a/b c/Öl", "e"]) await Deno.writeTextFile(`${files.there}/${name}`, name);
+  await makeLinks({ [`${files.there}/a/link`]: "d" });
+  const listed = await Array.fromAsync(listTree(files.client, "/"));
+  assertEquals(
+    listed.map(({ path }) => path.join("/")).toSorted(),
+    [...paths, "a/link"].toSorted(),
+  );
+  for (const [i, { path, name }] of listed.entries()) {
+    assertEquals(path.at(-1), name);
+    const parent = path.slice(0, -1).join("/");
+    assert(parent === "" || listed.slice(0, i).some(({ path }) => path.join("/") === parent));
+  }
+  const link = listed.find(({ name }) => name === "link");
+  assertEquals([link?.kind, link?.reason], ["other", "link"]);
+  const below = await Array.fromAsync(listTree(files.client, fileUri("a", "b c", "")));
+  assertEquals(below.map(({ path }) => path), [["Öl"]]);
+  using connection = await files.client.connect();
+  assertEquals((await Array.fromAsync(listTree(connection, "/a/d/"))).length, 0);
+  assertEquals((await Array.fromAsync(listTree(connection, "/"))).length, 6);
+});
+
+Deno.test("listTree rejects where a list is cut, and where an entry is in no directory of it", async () => {
+  const element = (path: string[], kind = "file") => {
+    const { name: _name, ...fields } = entry({ kind });
+    return JSON.stringify({ path, ...fields });
+  };
+  const end = '{"end":true}';
+  const rows: [string, string][] = [
+    [`[${element(["a"])}]`, "complete"],
+    [`[${element(["a"])}`, "ends early"],
+    [`[${element(["a"])},${element(["a", "b"])},${end}]`, "no directory"],
+    [`[${element(["a", "b"])},${element(["a"], "directory")},${end}]`, "no directory"],
+    [JSON.stringify([entry()]), "path"],
+  ];
+  for (const [text, message] of rows) {
+    await using serving = serve(answering(text));
+    const error = await assertRejects(
+      () => Array.fromAsync(listTree(serving.makeClient(), "/")),
+      TransferError,
+      message,
+    );
+    assertEquals(error.code, "BAD_LIST");
+  }
+  await using files = await serveFiles();
+  const none = await assertRejects(
+    () => Array.fromAsync(listTree(files.client, "/")),
+    TransferError,
+    "list: true",
+  );
+  assertEquals(none.status, 404);
+});
+
+Deno.test("listTree validates its arguments at once", () => {
+  const client = { connect: () => {} } as never;
+  for (const uri of ["/a", "/a/?b", "/?tree"]) {
+    assertThrows(() => listTree(client, uri), RangeError, 'must end with "/"');
+  }
+  assertThrows(() => listTree({} as never, "/"), TypeError, "from: must be a Client");
+  assertThrows(() => listTree(client, "/", { sginal: 1 } as never), TypeError);
 });

@@ -3,7 +3,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { Refusal } from "@degu/internal/files/refusal.ts";
 import { readUploadHeaders } from "@degu/internal/files/upload_headers.ts";
 
-const NONE = { digest: null, modified: null, offset: null, length: null };
+const NONE = { digest: null, modified: null, offset: null, length: null, version: null };
 
 Deno.test("headers that are present are read", () => {
   assertEquals(readUploadHeaders({}), NONE);
@@ -13,12 +13,14 @@ Deno.test("headers that are present are read", () => {
     "upload-modified": "2024-02-29T01:02:03.456Z",
     "upload-offset": "0",
     "upload-length": `${Number.MAX_SAFE_INTEGER}`,
+    "upload-version": "0123456789abcdef".repeat(4),
   };
   assertEquals(readUploadHeaders(all), {
     digest: "0".repeat(64),
     modified: new Date("2024-02-29T01:02:03.456Z"),
     offset: 0,
     length: Number.MAX_SAFE_INTEGER,
+    version: "0123456789abcdef".repeat(4),
   });
   const whole = readUploadHeaders({ "upload-modified": "2024-02-29T01:02:03Z" });
   assertEquals(whole.modified, new Date("2024-02-29T01:02:03Z"));
@@ -42,6 +44,7 @@ Deno.test("a malformed header is refused by its name", () => {
     ],
     "upload-offset": counts,
     "upload-length": counts,
+    "upload-version": ["", "A", "g", " a", "a a", "a".repeat(65)],
   };
   for (const [name, values] of Object.entries(bad)) {
     for (const value of values) {

@@ -28,8 +28,8 @@ const entries: Record<string, [entry: object, names: string]> = {
   web: [web, "createFetch fromFetchHandler toFetchHandler"],
   files: [
     files,
-    "FilesApp TransferError deleteFile download escapeName fileUri isTransient listDirectory " +
-    "makeDirectory remoteDigest retry unescapeName upload",
+    "FilesApp TransferError deleteFile download downloadTree escapeName fileUri isTransient listDirectory " +
+    "listTree makeDirectory remoteDigest retry unescapeName upload uploadTree",
   ],
   pki: [pki, "createDevicePki"],
   pool: [pool, "ServerPool"],

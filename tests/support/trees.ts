@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { App } from "@degu/degu/server";
+import type { AppFunction } from "@degu/degu/rgi";
 import type { Client } from "@degu/degu/client";
 import {
   downloadTree,
@@ -48,14 +48,21 @@ export async function makeTrees(
   direction: TreeDirection,
   source: Readonly<Record<string, string | null>> = {},
   target: Readonly<Record<string, string | null>> = {},
-  wrap: (app: FilesApp) => App = (app) => app,
+  wrap: (app: FilesApp) => AppFunction = (app) => (...args) => app.handle(...args),
 ): Promise<Trees> {
   const there = await tempDir();
   const here = await tempDir();
   await Deno.mkdir(`${there.path}/tree`);
   await Deno.mkdir(`${here.path}/tree`);
   const app = new FilesApp(there.path, { list: true, write: true });
-  const serving = serve(wrap(app));
+  const running = new Set<Promise<unknown>>();
+  const handle = wrap(app);
+  const serving = serve((...args) => {
+    const answer = Promise.resolve(handle(...args));
+    const settled: Promise<unknown> = answer.catch(() => {}).finally(() => running.delete(settled));
+    running.add(settled);
+    return answer;
+  });
   const client = serving.makeClient();
   const [from, to] = direction === "download" ? [there, here] : [here, there];
   const trees: Trees = {
@@ -69,6 +76,8 @@ export async function makeTrees(
     },
     [Symbol.asyncDispose]: async () => {
       await serving[Symbol.asyncDispose]();
+      // A server that is closed does not wait for what its app has begun to write.
+      await Promise.all(running);
       await there[Symbol.asyncDispose]();
       await here[Symbol.asyncDispose]();
     },
