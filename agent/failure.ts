@@ -202,11 +202,8 @@ const COPY_PROBLEMS: Partial<Record<TransferErrorCode, string>> = {
 const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/^"(?:[^"\\]|\\.)*"(?:: | (?=can't))/s, ""],
   [/^another file has this name at the target.*/s, ALREADY_THERE],
-  [
-    /[;:] (call again with verify: false|the server needs a FilesApp).*/,
-    IS_OTHER_VERSION,
-  ],
-  [/; call again\b/, "; run the same command again"],
+  [/[;:] (call again with verify: false|the server needs a FilesApp).*/, IS_OTHER_VERSION],
+  [/\bcall again\b/g, "run the same command again"],
   [/\bwith delete: true\b/, "with --delete"],
   [/, or leave it out by a filter$/, ""],
 ];
