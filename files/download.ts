@@ -13,24 +13,21 @@ import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
-import { EarlySync } from "../disk/early_sync.ts";
+import { EarlySync } from "../disk/files.ts";
 import { WANT_SHA256 } from "./digest.ts";
 import { hashPieces } from "./file_pieces.ts";
-import { explainFullDisk } from "./local_files.ts";
 import {
   checkTransfer,
   type TransferOptions,
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
-import { explainForeignPart, PartFile } from "./part_file.ts";
-import type { PartRecord } from "./part_record.ts";
+import { explainForeignPart, explainFullDisk, PartFile, type PartRecord } from "./part_file.ts";
 import { ProgressMeter } from "./progress_meter.ts";
 import { receiveBody } from "./receive.ts";
 import { askDigest } from "./remote_digest.ts";
 import { type Version, versionOf } from "./response_version.ts";
 import { Route } from "./route.ts";
-import { SyncedCount } from "./synced_count.ts";
 import {
   changedWhileMoved,
   statusError,
@@ -379,4 +376,49 @@ function damaged(uri: string): TransferError {
     }: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
       "was kept, call again to start over",
   );
+}
+
+/** About how many bytes are written between two syncs. */
+const NOTED_BYTES = 268435456;
+
+/** Syncs what is written to a part at intervals, in the background, and updates its record. */
+export class SyncedCount {
+  readonly #part: PartFile;
+  readonly #record: PartRecord;
+  #position: number;
+  #noted: number;
+  #noting: Promise<void> | null = null;
+
+  /** Begins to count at a position. */
+  constructor(part: PartFile, record: PartRecord, position: number) {
+    this.#part = part;
+    this.#record = record;
+    this.#position = this.#noted = position;
+  }
+
+  /** Counts bytes that were written. */
+  add(count: number): void {
+    this.#position += count;
+    if (this.#noting !== null || this.#position - this.#noted < NOTED_BYTES) return;
+    this.#noting = this.#note().finally(() => this.#noting = null);
+    // A failing disk is detected when the whole file is synced.
+    this.#noting.catch(() => {});
+  }
+
+  /** Waits for the pending sync in the background. */
+  async settle(): Promise<void> {
+    await this.#noting?.catch(() => {});
+  }
+
+  /** Syncs and records all of it. */
+  async noteAll(): Promise<void> {
+    await this.settle();
+    if (this.#position > this.#noted) await this.#note();
+  }
+
+  async #note(): Promise<void> {
+    const synced = this.#position;
+    await this.#part.noteSynced({ ...this.#record, synced });
+    this.#noted = synced;
+  }
 }
