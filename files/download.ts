@@ -18,15 +18,13 @@ import { WANT_SHA256 } from "./digest.ts";
 import { hashPieces } from "./file_pieces.ts";
 import {
   checkTransfer,
+  ProgressMeter,
   type TransferOptions,
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
 import { explainForeignPart, explainFullDisk, PartFile, type PartRecord } from "./part_file.ts";
-import { ProgressMeter } from "./progress_meter.ts";
-import { receiveBody } from "./receive.ts";
-import { askDigest } from "./remote_digest.ts";
-import { type Version, versionOf } from "./response_version.ts";
+import { askDigest, type Version, versionOf } from "./remote_digest.ts";
 import { Route } from "./route.ts";
 import {
   changedWhileMoved,
@@ -421,4 +419,58 @@ export class SyncedCount {
     await this.#part.noteSynced({ ...this.#record, synced });
     this.#noted = synced;
   }
+}
+
+/** Bytes of each of the two buffers for a body. */
+const BUFFER_BYTES = 524288;
+/** A body of at most this many bytes is not worth a stream. */
+const SMALL_BYTES = 65536;
+
+/** The destination of a body's bytes, in order. */
+export interface Receiver {
+  /** Hashes every byte, if present. */
+  readonly hash: Hash | null;
+  /** Writes all of the bytes, which are valid until it resolves. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Called after each write with how many bytes it had. */
+  written(count: number): void;
+}
+
+/**
+ * Writes a body, and hashes it on the way: while one piece is being written the next one is received
+ * and hashed. Everything that has arrived is written even if the body is cut.
+ */
+export async function receiveBody(body: Body, receiver: Receiver): Promise<void> {
+  if (body.contentLength > SMALL_BYTES) return await receiveStream(body, receiver);
+  const bytes = await body.read();
+  receiver.hash?.update(bytes);
+  await writePiece(receiver, bytes);
+}
+
+async function receiveStream(body: Body, receiver: Receiver): Promise<void> {
+  const reader = body.readable.getReader({ mode: "byob" });
+  let buffer = new ArrayBuffer(BUFFER_BYTES);
+  let writing = Promise.resolve(new ArrayBuffer(BUFFER_BYTES));
+  try {
+    for (;;) {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      if (done) break;
+      receiver.hash?.update(value);
+      buffer = await writing;
+      writing = writePiece(receiver, value).then(() => value.buffer);
+      // It is awaited before the next write, and at the end.
+      writing.catch(() => {});
+    }
+    await writing;
+  } catch (error) {
+    await writing.catch(() => {});
+    await reader.cancel(error).catch(() => {});
+    throw error;
+  }
+}
+
+async function writePiece({ write, written }: Receiver, piece: Uint8Array): Promise<void> {
+  if (piece.length === 0) return;
+  await write(piece);
+  written(piece.length);
 }
