@@ -12,7 +12,7 @@ import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync }
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { syncIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
