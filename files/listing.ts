@@ -10,13 +10,7 @@ import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
 import { Turns } from "../disk/turns.ts";
-import {
-  type DirectoryEntry,
-  formatEntry,
-  type ListedEntry,
-  TREE_END,
-  type TreeEntry,
-} from "./entries.ts";
+import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName } from "./file_name.ts";
 import { isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
