@@ -6,7 +6,6 @@
 
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import type { TreeEntry } from "../files.ts";
-import { fold } from "../files/tree.ts";
 import { FAILED, Failure } from "./failure.ts";
 
 /** Why the directory of the device is left out. */
@@ -45,11 +44,10 @@ export class OwnDirectory {
   ): Promise<(entry: TreeEntry) => boolean> {
     const real = await realPath(root);
     const names = isIn(this.#path, real) ? relative(real, this.#path).split(sep) : [];
-    const key = fold(names.join("/"));
     return ({ path, kind }) => {
       // The other end may have a file of this name, which would take its place.
-      const isAlike = path.length === names.length && fold(path.join("/")) === key;
-      if ((kind !== "directory" && !isAlike) || !this.#isAt(join(real, ...path))) return true;
+      const isCandidate = kind === "directory" || path.length === names.length;
+      if (!isCandidate || !this.#isAt(join(real, ...path))) return true;
       tell(path);
       return false;
     };

@@ -124,10 +124,11 @@ async function removeTree(context: Context, files: RemoteFiles, path: RemotePath
       await connections.call((connection) => deleteFile(connection, uri, { signal }));
     } catch (error) {
       if (!(error instanceof TransferError)) throw error;
-      // Somebody else has removed it.
-      if (error.status === 404) return;
-      const isInUse = error.status === 409;
-      return fail(below, name, isInUse ? IN_USE : explainTransfer(error, "delete"));
+      // With 404 it is gone, most likely by an attempt whose answer was lost.
+      if (error.status !== 404) {
+        const isInUse = error.status === 409;
+        return fail(below, name, isInUse ? IN_USE : explainTransfer(error, "delete"));
+      }
     }
     output.result(name, { removed: name });
   };
