@@ -5,8 +5,7 @@
  */
 
 import { type Session, userOf } from "../base/app/session.ts";
-import { checkFunction } from "../base/checks.ts";
-import { copyOptions } from "../base/options.ts";
+import { checkFunction, copyOptions } from "../base/checks.ts";
 import type { Exchange } from "../server.ts";
 
 /** Options of an access log. */

@@ -4,13 +4,23 @@
  * @module
  */
 
-import type { Api, App, AppObject, Socket } from "../base/app/app.ts";
-import { makeEmptyResponse } from "../base/app/empty_response.ts";
+import {
+  type Api,
+  type App,
+  type AppObject,
+  type AppParts,
+  readApp,
+  type Socket,
+} from "../base/app/app.ts";
+import {
+  makeEmptyResponse,
+  type Request,
+  type Response,
+  type ResponseTuple,
+} from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
 import { checkMethod, type Method } from "../base/wire/preamble.ts";
 import type { Session } from "../base/app/session.ts";
-import { type AppParts, readApp } from "../base/app/app_parts.ts";
 
 function checkMethods(methods: Iterable<Method>): ReadonlySet<Method> {
   const checked = new Set<Method>();

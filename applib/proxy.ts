@@ -5,9 +5,14 @@
  */
 
 import type { Api, AppObject } from "../base/app/app.ts";
-import { checkString, wrongType } from "../base/checks.ts";
+import { checkString, copyOptions, wrongType } from "../base/checks.ts";
 import { keepUnused, makeOutputFromInput, releaseKept } from "../base/body/bodies.ts";
-import { makeEmptyResponse } from "../base/app/empty_response.ts";
+import {
+  makeEmptyResponse,
+  type Request,
+  Response,
+  type ResponseTuple,
+} from "../base/app/message.ts";
 import {
   BodyError,
   ConnectionClosedError,
@@ -15,8 +20,6 @@ import {
   EmptyPreambleError,
   quote,
 } from "../base/errors.ts";
-import { type Request, Response, type ResponseTuple } from "../base/app/message.ts";
-import { copyOptions } from "../base/options.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Session } from "../base/app/session.ts";
 import type { Client, Connection } from "../client.ts";

@@ -4,14 +4,22 @@
  * @module
  */
 
-import type { Api, App, AppFunction, AppObject, Socket } from "../base/app/app.ts";
+import {
+  allAccept,
+  type Api,
+  type App,
+  type AppFunction,
+  type AppObject,
+  type OnConnect,
+  readApp,
+  type Socket,
+} from "../base/app/app.ts";
 import { wrongType } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { MAX_ROUTER_DEPTH } from "../base/wire/limits.ts";
 import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
 import { allows, PATH } from "../base/wire/tables.ts";
-import { allAccept, type OnConnect, readApp } from "../base/app/app_parts.ts";
 
 /**
  * Maps components of a path to apps. The key is `null` if the path has no more components, and `""` if it

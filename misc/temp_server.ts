@@ -5,8 +5,7 @@
  */
 
 import type { App, AppFunction } from "../base/app/app.ts";
-import { wrongType } from "../base/checks.ts";
-import { copyOptions } from "../base/options.ts";
+import { copyOptions, wrongType } from "../base/checks.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { ServerOptions, ServerSslconfig } from "../server.ts";
 import { type AppRef, refer } from "./function_reference.ts";

@@ -5,9 +5,8 @@
  */
 
 import { type Context, context, propagation } from "npm:@opentelemetry/api@^1.9.0";
-import { readAnswer } from "../base/app/answer.ts";
-import type { App, AppObject, Socket } from "../base/app/app.ts";
-import { readApp } from "../base/app/app_parts.ts";
+import { readAnswer } from "../base/app/message.ts";
+import { type App, type AppObject, readApp, type Socket } from "../base/app/app.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Session } from "../base/app/session.ts";
 import { attempt, measure, pathOf } from "./measure.ts";

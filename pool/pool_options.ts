@@ -5,9 +5,8 @@
  */
 
 import type { Address } from "../base/address_rules.ts";
-import { checkArray, checkInteger, wrongType } from "../base/checks.ts";
+import { checkArray, checkInteger, copyOptions, wrongType } from "../base/checks.ts";
 import { DeguError } from "../base/errors.ts";
-import { copyOptions } from "../base/options.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { checkServerAddress, endpointOf } from "../net/addresses.ts";
 import { denoSharesPorts } from "../net/port_sharing.ts";

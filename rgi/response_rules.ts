@@ -11,7 +11,7 @@ import {
   cancelAnswer,
   labelsOf,
   readAnswer,
-} from "../base/app/answer.ts";
+} from "../base/app/message.ts";
 import { isConsumed } from "../base/body/bodies.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";

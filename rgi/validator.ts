@@ -4,11 +4,17 @@
  * @module
  */
 
-import type { Api, App, AppObject, Socket } from "../base/app/app.ts";
+import {
+  type Api,
+  type App,
+  type AppObject,
+  type AppParts,
+  readApp,
+  type Socket,
+} from "../base/app/app.ts";
 import { wrongType } from "../base/checks.ts";
 import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
 import type { Session } from "../base/app/session.ts";
-import { type AppParts, readApp } from "../base/app/app_parts.ts";
 import { checkApi, checkRequest, checkSession, checkSocket } from "./request_rules.ts";
 import { checkResponse } from "./response_rules.ts";
 

@@ -8,7 +8,7 @@ import type { WritableBody } from "../base/body/bodies.ts";
 import type { Body } from "../base/body/body.ts";
 import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { concatenate, EMPTY } from "../base/bytes.ts";
-import { closeByteStream } from "../base/body/source_use.ts";
+import { closeByteStream } from "../base/body/body_state.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";

@@ -5,11 +5,16 @@
  */
 
 import type { AppFunction } from "../base/app/app.ts";
-import { checkFunction, checkInteger, checkString, wrongType } from "../base/checks.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkString,
+  copyOptions,
+  wrongType,
+} from "../base/checks.ts";
 import { BodyError, typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
-import { copyOptions } from "../base/options.ts";
 import type { Session } from "../base/app/session.ts";
 import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
 import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";

@@ -7,7 +7,7 @@
 import type { Body } from "../base/body/body.ts";
 import type { ChunkedBody } from "../base/body/chunked_body.ts";
 import { BodyError } from "../base/errors.ts";
-import { closeByteStream } from "../base/body/source_use.ts";
+import { closeByteStream } from "../base/body/body_state.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

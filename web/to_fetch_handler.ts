@@ -4,9 +4,8 @@
  * @module
  */
 
-import { api } from "../base/app/api.ts";
-import type { App } from "../base/app/app.ts";
-import { cancelAnswer } from "../base/app/answer.ts";
+import { api, type App, readApp } from "../base/app/app.ts";
+import { cancelAnswer, Request as AppRequest } from "../base/app/message.ts";
 import { type BodyIn, type BodyOut, cancelUnused, isConsumed } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
@@ -14,10 +13,8 @@ import type { ByteSource } from "../base/body/byte_io.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
 import { BodyError, ProtocolError, typeName } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
-import { Request as AppRequest } from "../base/app/message.ts";
-import { copyOptions } from "../base/options.ts";
+import { copyOptions } from "../base/checks.ts";
 import { mayHaveBody, type RequestPreamble } from "../base/wire/preamble.ts";
-import { readApp } from "../base/app/app_parts.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { standardLogger } from "../net/standard_logger.ts";
 import { type CheckedAnswer, checkResponse } from "../rgi/response_rules.ts";

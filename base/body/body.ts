@@ -4,12 +4,11 @@
  * @module
  */
 
-import { type BodyInput, largerPiece } from "./body_source.ts";
-import type { ByteSink, OpenSink } from "./byte_io.ts";
+import { type BodyInput, type ByteSink, largerPiece, type OpenSink } from "./byte_io.ts";
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
-import { Collector } from "./collector.ts";
-import { PIECE_BYTES, SourceUse, tooLongError } from "./source_use.ts";
+import { Collector } from "./readers.ts";
+import { PIECE_BYTES, SourceUse, tooLongError } from "./body_state.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
 /** Converts part of a reused buffer into a value that outlives it. */

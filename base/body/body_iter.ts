@@ -5,7 +5,7 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { BodyUse } from "./body_use.ts";
+import { BodyUse } from "./body_state.ts";
 import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";

@@ -4,13 +4,11 @@
  * @module
  */
 
-import type { BodyInput } from "./body_source.ts";
-import type { ByteSink } from "./byte_io.ts";
+import type { BodyInput, ByteSink } from "./byte_io.ts";
 import { decodeText } from "../bytes.ts";
 import type { Chunk } from "../wire/chunk.ts";
-import { ChunkedDecoder } from "./chunked_decoder.ts";
-import { Collector } from "./collector.ts";
-import { PIECE_BYTES, SourceUse, tooLongError } from "./source_use.ts";
+import { ChunkedDecoder, Collector } from "./readers.ts";
+import { PIECE_BYTES, SourceUse, tooLongError } from "./body_state.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
 /** Whether the last chunk of a body has been read; `null` for a body of another class. */

@@ -5,10 +5,9 @@
  * @module
  */
 
-import type { BodySource } from "./body_source.ts";
-import type { ByteSource } from "./byte_io.ts";
-import { ChunkWalker } from "./chunk_walker.ts";
-import { ChunkedDecoder } from "./chunked_decoder.ts";
+import type { BodySource, ByteSource } from "./byte_io.ts";
+import { ChunkWalker } from "../wire/chunk.ts";
+import { ChunkedDecoder } from "./readers.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 

@@ -1,6 +1,6 @@
 /** Options are copied, and unknown ones are detected. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { copyOptions } from "@degu/internal/base/options.ts";
+import { copyOptions } from "@degu/internal/base/checks.ts";
 
 const KNOWN = ["timeout", "host"];
 

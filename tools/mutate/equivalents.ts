@@ -26,7 +26,7 @@ const EQUIVALENTS: readonly Equivalent[] = [
     reason: "it is the size of a buffer",
   },
   {
-    path: "base/body/body_use.ts",
+    path: "base/body/body_state.ts",
     code: "this.#interrupt = null;",
     before: "this.#interrupt = null;",
     after: ";",
@@ -61,7 +61,7 @@ const EQUIVALENTS: readonly Equivalent[] = [
     reason: "every negative number is refused",
   },
   {
-    path: "base/wire/header_format.ts",
+    path: "base/wire/headers.ts",
     code: "if (count < PLAN_SLOTS) plans[slot] = { names, lines };",
     before: "count < PLAN_SLOTS",
     after: "true",

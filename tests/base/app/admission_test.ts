@@ -1,6 +1,6 @@
 /** Whether the peer of a session is still admitted. */
 import { assertEquals } from "@std/assert";
-import { guardSession, isStillAdmitted } from "@degu/internal/base/app/admission.ts";
+import { guardSession, isStillAdmitted } from "@degu/internal/base/app/session.ts";
 import { Session } from "@degu/degu/server";
 
 Deno.test("isStillAdmitted calls the session's guard each time, and never rejects", async () => {

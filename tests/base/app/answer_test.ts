@@ -16,7 +16,7 @@ import {
   labelsOf,
   readAnswer,
   responseFraming,
-} from "@degu/internal/base/app/answer.ts";
+} from "@degu/internal/base/app/message.ts";
 import { api, makeSession, uploads } from "@degu/testing/calling.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { streamOf } from "@degu/testing/streams.ts";

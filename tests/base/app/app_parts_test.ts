@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import type { ResponseTuple } from "@degu/degu/base";
 import type { App, Session, Socket } from "@degu/degu/server";
-import { allAccept, type OnConnect, readApp } from "@degu/internal/base/app/app_parts.ts";
+import { allAccept, type OnConnect, readApp } from "@degu/internal/base/app/app.ts";
 
 const session = {} as Session;
 const sock = {} as Socket;

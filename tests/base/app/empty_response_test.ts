@@ -1,7 +1,7 @@
 /** Responses without content, and how they are framed. */
 import { assertEquals } from "@std/assert";
 import { methods } from "@degu/testing/wire_grammar.ts";
-import { makeEmptyResponse } from "@degu/internal/base/app/empty_response.ts";
+import { makeEmptyResponse } from "@degu/internal/base/app/message.ts";
 
 Deno.test("an empty response has a body of zero bytes, and none for HEAD", () => {
   for (const method of methods) {

@@ -1,7 +1,7 @@
 /** A read-only view of a set. */
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
-import { SetView } from "@degu/internal/base/app/set_view.ts";
+import { SetView } from "@degu/internal/base/app/session.ts";
 
 const sets = fc.uniqueArray(fc.integer({ min: 0, max: 9 })).map((items) => new Set(items));
 

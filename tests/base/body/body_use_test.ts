@@ -8,8 +8,8 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { BodyError } from "@degu/degu/base";
-import { BodyUse } from "@degu/internal/base/body/body_use.ts";
-import { Interruption } from "@degu/internal/base/body/interruption.ts";
+import { BodyUse } from "@degu/internal/base/body/body_state.ts";
+import { Interruption } from "@degu/internal/base/body/byte_io.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";
 import { RecordingSink } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";

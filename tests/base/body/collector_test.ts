@@ -1,7 +1,7 @@
 /** Collector: bytes in order, in memory that grows with them. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { Collector } from "@degu/internal/base/body/collector.ts";
+import { Collector } from "@degu/internal/base/body/readers.ts";
 import { concat } from "@degu/testing/streams.ts";
 
 const pieces = fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 });

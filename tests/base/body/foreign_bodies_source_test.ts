@@ -3,8 +3,7 @@ import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std
 import fc from "fast-check";
 import { Body, BodyError, type ByteSource, ChunkedBody, ProtocolError } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
-import { BodySource } from "@degu/internal/base/body/body_source.ts";
-import { ByteReader } from "@degu/internal/base/body/byte_io.ts";
+import { BodySource, ByteReader } from "@degu/internal/base/body/byte_io.ts";
 import { CodingCheck, sourceFor } from "@degu/internal/base/body/foreign_bodies.ts";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { rejectionOf, thrownBy } from "@degu/testing/expectations.ts";

@@ -1,6 +1,6 @@
 /** Interruption: what happens to a body when its request is aborted. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { Interruption } from "@degu/internal/base/body/interruption.ts";
+import { Interruption } from "@degu/internal/base/body/byte_io.ts";
 import { thrownBy } from "@degu/testing/expectations.ts";
 
 Deno.test("Interruption rejects the pending operation once, and later ones with the reason itself", () => {

@@ -1,9 +1,8 @@
 /** SourceUse: a body and its source end, fail and are canceled together. */
 import { assertEquals, assertInstanceOf, assertStrictEquals, assertThrows } from "@std/assert";
 import { BodyError } from "@degu/degu/base";
-import { BodySource } from "@degu/internal/base/body/body_source.ts";
-import { ByteReader } from "@degu/internal/base/body/byte_io.ts";
-import { closeByteStream, SourceUse } from "@degu/internal/base/body/source_use.ts";
+import { BodySource, ByteReader } from "@degu/internal/base/body/byte_io.ts";
+import { closeByteStream, SourceUse } from "@degu/internal/base/body/body_state.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { streamOf } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
