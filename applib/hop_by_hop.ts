@@ -4,7 +4,7 @@
  * @module
  */
 
-import { connectionOptions, type HeaderDict, specialOf } from "../base/wire/headers.ts";
+import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";
 
 /**
  * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides those that begin with `proxy-`; and
@@ -36,7 +36,7 @@ export function endToEndHeaders(headers: HeaderDict): HeaderDict {
   // Without a prototype, as headers are received.
   const kept: HeaderDict = Object.setPrototypeOf({}, null);
   for (const name of names) {
-    const isNamed = options.has(name) && name !== "host" && specialOf(name) === 0;
+    const isNamed = options.has(name) && name !== "host" && !isSpecial(name);
     if (!isHopByHop(name) && !isNamed) kept[name] = headers[name]!;
   }
   return kept;

@@ -340,8 +340,14 @@ export class Interruption {
   /** Makes what the body waits for, and every later operation, reject with the reason. */
   abort(reason: unknown): void {
     this.aborted = { reason };
-    this.waiting?.(reason);
+    this.interrupt(reason);
+  }
+
+  /** Makes what the body waits for reject. */
+  interrupt(error: unknown): void {
+    const { waiting } = this;
     this.waiting = null;
+    waiting?.(error);
   }
 
   /** Throws the reason itself, once there is one. */

@@ -151,12 +151,10 @@ export class ChunkedDecoderStream extends TransformStream<Uint8Array, Chunk> {
     super({
       transform(bytes, controller) {
         checkUint8Array("chunk", bytes);
-        walker.walk(bytes, {
-          line: ({ size }) => {
-            data = new Collector(size);
-          },
-          data: (piece) => data.append(piece),
-          end: ({ extension }) => controller.enqueue([extension, data.collected()]),
+        walker.walk(bytes, (part, { size, extension }, piece) => {
+          if (part === "line") data = new Collector(size);
+          else if (part === "data") data.append(piece);
+          else controller.enqueue([extension, data.collected()]);
         });
       },
       flush() {

@@ -1,5 +1,9 @@
 /**
- * Collects bytes in one array.
+ * Reads a body from its source (RFC 9112 §6), and no byte that follows it.
+ *
+ * A body of known length is read by a {@linkcode LengthReader}, a chunked one by a
+ * {@linkcode ChunkedReader}. Both are done only after the source has confirmed that it has ended, or will
+ * not be read further: a source with too many bytes never makes a complete body.
  *
  * @module
  */
@@ -9,92 +13,74 @@ import { checkUnchanged } from "../bytes.ts";
 import { type Chunk, ChunkScanner, chunksIncomplete } from "../wire/chunk.ts";
 import { MAX_UNSEEN_BYTES } from "../wire/limits.ts";
 
-/** Growth factor for a size that was announced: the new buffer relative to what has arrived. */
-const ANNOUNCED_GROWTH = 8;
-/** The same for an unknown size: smaller, since the last buffer and the one before are both in memory. */
-const UNKNOWN_GROWTH = 2;
-/** Bytes of the first buffer for an unknown size. */
-const UNKNOWN_BYTES = 4096;
+/** Reads a body of known length (RFC 9112 §6.2). After any error it must not be used again. */
+export class LengthReader {
+  /** How many bytes are left. */
+  remaining: number;
+  /** True once the last byte has been read, and nothing follows it. */
+  done = false;
+  readonly #source: BodySource;
 
-/** Collects up to `size` bytes. Its memory grows with what has arrived, not with what was announced. */
-export class Collector {
-  #bytes: Uint8Array<ArrayBuffer>;
-  #length = 0;
-  readonly #size: number;
-  readonly #growth: number;
+  /** Makes a reader of so many bytes from the source's current position. */
+  constructor(source: BodySource, contentLength: number) {
+    this.#source = source;
+    this.remaining = contentLength;
+  }
+
+  /** Reads bytes into the array; resolves to how many, 0 only if none is left or the array is empty. */
+  async read(into: Uint8Array): Promise<number> {
+    const room = into.length > this.remaining ? into.subarray(0, this.remaining) : into;
+    let count: number | null = this.#source.reader.take(room);
+    if (count === 0 && room.length > 0) count = await this.#source.read(room);
+    if (count === null) throw this.#source.incomplete(this.remaining);
+    this.remaining -= count;
+    const ending = this.end();
+    if (ending !== null) await ending;
+    return count;
+  }
+
+  /** How many bytes have arrived. */
+  get buffered(): number {
+    return Math.min(this.#source.reader.buffered, this.remaining);
+  }
 
   /**
-   * Makes a collector.
-   *
-   * @param size How many bytes were announced.
-   * @param first Bytes of the first buffer, at most.
-   * @param growth How many times as large each buffer is as the one before, at most.
+   * Takes bytes that have arrived; returns where they begin in the source's buffer, until the next read. With
+   * the last one, {@linkcode LengthReader.prototype.end} must follow.
    */
-  constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
-    this.#size = size;
-    this.#growth = growth;
-    this.#bytes = new Uint8Array(Math.min(size, first));
+  take(count: number): number {
+    const { reader } = this.#source;
+    const { start } = reader;
+    reader.start += count;
+    this.remaining -= count;
+    return start;
   }
 
-  /** Makes a collector for an unknown number of bytes, up to `most`. */
-  static upTo(most: number): Collector {
-    return new Collector(most, UNKNOWN_BYTES, UNKNOWN_GROWTH);
-  }
-
-  /** How many bytes have been collected. */
-  get length(): number {
-    return this.#length;
-  }
-
-  /** How many bytes are still missing. */
-  get missing(): number {
-    return this.#size - this.#length;
-  }
-
-  /** Where to put the next bytes; never empty while some are missing. */
-  room(): Uint8Array<ArrayBuffer> {
-    if (this.#length === this.#bytes.length) {
-      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growth));
-      larger.set(this.#bytes);
-      this.#bytes = larger;
-    }
-    return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
-  }
-
-  /** Copies bytes, which must not be more than are missing. */
-  append(bytes: Uint8Array): void {
-    let at = 0;
-    while (at < bytes.length) {
-      const room = this.room();
-      const piece = bytes.subarray(at, at + room.length);
-      room.set(piece);
-      this.add(piece.length);
-      at += piece.length;
-    }
-  }
-
-  /** Adds bytes that were put into the {@linkcode room}. */
-  add(count: number): void {
-    this.#length += count;
-  }
-
-  /** The bytes collected so far, in an array of their own. */
-  collected(): Uint8Array<ArrayBuffer> {
-    return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
+  /**
+   * Ends the body if no byte is left. The promise rejects if the source has more; `null` if there is
+   * nothing to wait for.
+   */
+  end(): Promise<void> | null {
+    if (this.remaining > 0) return null;
+    const ending = this.#source.finish();
+    if (ending !== null) return ending.then(() => void (this.done = true));
+    this.done = true;
+    return null;
   }
 }
 
-const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
-
-/** Decodes one body. After any error it must not be used again. */
-export class ChunkedDecoder {
+/**
+ * Reads a chunked body (RFC 9112 §7.1) in one of three forms: chunks, their data, or the encoded bytes,
+ * checked. After any error it must not be used again.
+ */
+export class ChunkedReader {
   readonly #source: BodySource;
   readonly #reader: ByteReader;
   readonly #scanner = new ChunkScanner();
   // How many bytes the last view of encoded bytes had.
   #viewed = 0;
 
-  /** Makes a decoder that starts at the source's current position. */
+  /** Makes a reader that starts at the source's current position. */
   constructor(source: BodySource) {
     this.#source = source;
     this.#reader = source.reader;
@@ -124,7 +110,7 @@ export class ChunkedDecoder {
    * Reads data into the array, of all the chunks that are buffered; resolves to how many bytes, 0 only
    * at the end.
    */
-  async nextDataInto(into: Uint8Array): Promise<number> {
+  async read(into: Uint8Array): Promise<number> {
     const scanner = this.#scanner;
     const reader = this.#reader;
     let count = 0;
@@ -239,10 +225,87 @@ export class ChunkedDecoder {
   }
 }
 
+const UPPER_A = 0x41, UPPER_F = 0x46, SEMICOLON = 0x3b, CR = 0x0d;
+
 /** Puts the size in a chunk's line in lower case, as it is sent. */
 function lowerSize(bytes: Uint8Array, at: number, end: number): void {
   for (; at < end && bytes[at] !== SEMICOLON && bytes[at] !== CR; at++) {
     const byte = bytes[at]!;
     if (byte >= UPPER_A && byte <= UPPER_F) bytes[at] = byte | 0x20;
+  }
+}
+
+/** Growth factor for a size that was announced: the new buffer relative to what has arrived. */
+const ANNOUNCED_GROWTH = 8;
+/** The same for an unknown size: smaller, since the last buffer and the one before are both in memory. */
+const UNKNOWN_GROWTH = 2;
+/** Bytes of the first buffer for an unknown size. */
+const UNKNOWN_BYTES = 4096;
+
+/** Collects up to `size` bytes. Its memory grows with what has arrived, not with what was announced. */
+export class Collector {
+  #bytes: Uint8Array<ArrayBuffer>;
+  #length = 0;
+  readonly #size: number;
+  readonly #growth: number;
+
+  /**
+   * Makes a collector.
+   *
+   * @param size How many bytes were announced.
+   * @param first Bytes of the first buffer, at most.
+   * @param growth How many times as large each buffer is as the one before, at most.
+   */
+  constructor(size: number, first = MAX_UNSEEN_BYTES, growth = ANNOUNCED_GROWTH) {
+    this.#size = size;
+    this.#growth = growth;
+    this.#bytes = new Uint8Array(Math.min(size, first));
+  }
+
+  /** Makes a collector for an unknown number of bytes, up to `most`. */
+  static upTo(most: number): Collector {
+    return new Collector(most, UNKNOWN_BYTES, UNKNOWN_GROWTH);
+  }
+
+  /** How many bytes have been collected. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** How many bytes are still missing. */
+  get missing(): number {
+    return this.#size - this.#length;
+  }
+
+  /** Where to put the next bytes; never empty while some are missing. */
+  room(): Uint8Array<ArrayBuffer> {
+    if (this.#length === this.#bytes.length) {
+      const larger = new Uint8Array(Math.min(this.#size, this.#bytes.length * this.#growth));
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    return this.#length === 0 ? this.#bytes : this.#bytes.subarray(this.#length);
+  }
+
+  /** Copies bytes, which must not be more than are missing. */
+  append(bytes: Uint8Array): void {
+    let at = 0;
+    while (at < bytes.length) {
+      const room = this.room();
+      const piece = bytes.subarray(at, at + room.length);
+      room.set(piece);
+      this.add(piece.length);
+      at += piece.length;
+    }
+  }
+
+  /** Adds bytes that were put into the {@linkcode room}. */
+  add(count: number): void {
+    this.#length += count;
+  }
+
+  /** The bytes collected so far, in an array of their own. */
+  collected(): Uint8Array<ArrayBuffer> {
+    return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }
 }

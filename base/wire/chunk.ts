@@ -269,17 +269,13 @@ export function makeSendableOf(chunk: Chunk): SendableChunk {
   }
 }
 
-/** Receives the parts of the coding, in order. */
-export interface ChunkVisitor {
-  /** The line of a chunk has ended. */
-  line(header: ChunkHeader): void;
-  /** Some of the chunk's data, never empty; a view of the bytes that are checked. */
-  data(piece: Uint8Array): void;
-  /** The chunk has ended. */
-  end(header: ChunkHeader): void;
-}
+/**
+ * Receives the parts of the coding, in order: a chunk's line has ended, some of its data has come (never
+ * none; a view of the bytes that are checked), or the chunk has ended.
+ */
+export type ChunkReport = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
 
-/** Checks the coding, and reports its parts to a visitor. */
+/** Checks the coding in pieces of any size, and reports its parts. */
 export class ChunkWalker {
   readonly #scanner = new ChunkScanner();
   // The beginning of a line or an end that is not complete yet.
@@ -292,14 +288,14 @@ export class ChunkWalker {
    * @throws {ProtocolError} if the grammar is broken.
    * @throws {BodyError} if anything follows the last chunk.
    */
-  walk(piece: Uint8Array, visitor: ChunkVisitor | null): Uint8Array {
+  walk(piece: Uint8Array, report?: ChunkReport): Uint8Array {
     const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);
     let at = 0;
     for (;;) {
       const { phase } = this.#scanner;
       const next = this.#scanner.advance(bytes, at, bytes.length);
       if (next === -1) break;
-      if (visitor !== null) this.#report(phase, bytes.subarray(at, next), visitor);
+      report?.(phase, this.#scanner.header, bytes.subarray(at, next));
       at = next;
     }
     if (this.isComplete && at < bytes.length) throw new BodyError("bytes after the last chunk");
@@ -319,12 +315,5 @@ export class ChunkWalker {
    */
   end(): void {
     if (!this.isComplete) throw chunksIncomplete();
-  }
-
-  #report(phase: ChunkPhase, part: Uint8Array, visitor: ChunkVisitor): void {
-    const { header } = this.#scanner;
-    if (phase === "line") visitor.line(header);
-    else if (phase === "data") visitor.data(part);
-    else visitor.end(header);
   }
 }

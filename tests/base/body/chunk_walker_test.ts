@@ -21,10 +21,10 @@ function walk(
   const valid: Uint8Array[] = [];
   let data = new Collector(0);
   for (const piece of pieces) {
-    const checked = walker.walk(piece, {
-      line: ({ size }) => data = new Collector(size),
-      data: (part) => data.append(part),
-      end: ({ extension }) => chunks.push([extension, data.collected()]),
+    const checked = walker.walk(piece, (part, { size, extension }, bytes) => {
+      if (part === "line") data = new Collector(size);
+      else if (part === "data") data.append(bytes);
+      else chunks.push([extension, data.collected()]);
     });
     valid.push(checked.slice());
   }
@@ -51,16 +51,16 @@ Deno.test("ChunkWalker returns the valid part of each piece, and keeps an incomp
     "\r\n",
   ]];
   for (const [piece, valid] of rows) {
-    assertEquals(fromLatin1(walker.walk(latin1(piece!), null)), valid);
+    assertEquals(fromLatin1(walker.walk(latin1(piece!))), valid);
   }
 });
 
 Deno.test("ChunkWalker keeps no view of a piece, because the piece may change", () => {
   const walker = new ChunkWalker();
   const piece = latin1("5\r\nhello\r\n0");
-  walker.walk(piece, null);
+  walker.walk(piece);
   piece.fill(0x78);
-  assertEquals(fromLatin1(walker.walk(latin1("\r\n\r\n"), null)), "0\r\n\r\n");
+  assertEquals(fromLatin1(walker.walk(latin1("\r\n\r\n"))), "0\r\n\r\n");
 });
 
 Deno.test("ChunkWalker refuses a coding that ended before its last chunk", () => {

@@ -1,10 +1,10 @@
-/** ChunkedDecoder: the same chunks, data and encoded bytes, however the source delivers them. */
+/** ChunkedReader: the same chunks, data and encoded bytes, however the source delivers them. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
 import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
 import { formatChunk } from "@degu/degu/misc";
 import { openSource } from "@degu/internal/base/body/byte_io.ts";
-import { ChunkedDecoder } from "@degu/internal/base/body/readers.ts";
+import { ChunkedReader } from "@degu/internal/base/body/readers.ts";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { concat, cut, PieceSource, streamOf, ZeroSource } from "@degu/testing/streams.ts";
@@ -20,30 +20,30 @@ const sources = {
     openSource(new PieceSource(cut(bytes, ...lengths))),
 };
 
-async function chunksOf(decoder: ChunkedDecoder): Promise<Chunk[]> {
+async function chunksOf(reader: ChunkedReader): Promise<Chunk[]> {
   const chunks: Chunk[] = [];
-  while (!decoder.done) chunks.push(await decoder.nextChunk());
+  while (!reader.done) chunks.push(await reader.nextChunk());
   return chunks;
 }
 
-async function dataOf(decoder: ChunkedDecoder, room: number): Promise<Uint8Array> {
+async function dataOf(reader: ChunkedReader, room: number): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   for (;;) {
     const into = new Uint8Array(room);
-    const count = await decoder.nextDataInto(into);
+    const count = await reader.read(into);
     pieces.push(into.subarray(0, count));
-    if (count === 0 || decoder.done) return concat(pieces);
+    if (count === 0 || reader.done) return concat(pieces);
   }
 }
 
-async function encodedOf(decoder: ChunkedDecoder, pieceBytes?: number): Promise<string[]> {
+async function encodedOf(reader: ChunkedReader, pieceBytes?: number): Promise<string[]> {
   const pieces: string[] = [];
-  while (!decoder.done) pieces.push(fromLatin1(await decoder.nextEncoded(pieceBytes)));
+  while (!reader.done) pieces.push(fromLatin1(await reader.nextEncoded(pieceBytes)));
   return pieces;
 }
 
 for (const [kind, make] of Object.entries(sources)) {
-  Deno.test(`ChunkedDecoder reads the same from a ${kind}, however it is split`, async () => {
+  Deno.test(`ChunkedReader reads the same from a ${kind}, however it is split`, async () => {
     await fc.assert(
       fc.asyncProperty(
         arbitrary.chunks,
@@ -51,23 +51,23 @@ for (const [kind, make] of Object.entries(sources)) {
         fc.integer({ min: 1, max: 60 }),
         async (chunks, lengths, room) => {
           const bytes = concat(chunks.map(formatChunk));
-          const decoder = () => new ChunkedDecoder(make(bytes, ...lengths));
-          assertEquals(await chunksOf(decoder()), chunks);
-          assertEquals(await dataOf(decoder(), room), concat(chunks.map(([, data]) => data)));
-          assertEquals((await encodedOf(decoder())).join(""), fromLatin1(bytes));
+          const reader = () => new ChunkedReader(make(bytes, ...lengths));
+          assertEquals(await chunksOf(reader()), chunks);
+          assertEquals(await dataOf(reader(), room), concat(chunks.map(([, data]) => data)));
+          assertEquals((await encodedOf(reader())).join(""), fromLatin1(bytes));
         },
       ),
     );
   });
 
-  Deno.test(`ChunkedDecoder fails in the same way whichever operation reads a ${kind}`, async () => {
+  Deno.test(`ChunkedReader fails in the same way whichever operation reads a ${kind}`, async () => {
     const text = arbitrary.chunks.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
     await fc.assert(
       fc.asyncProperty(arbitrary.damaged(text), arbitrary.pieceLengths, async (bytes, lengths) => {
         const outcomes = [];
-        for (const read of [chunksOf, encodedOf, (it: ChunkedDecoder) => dataOf(it, 7)]) {
+        for (const read of [chunksOf, encodedOf, (it: ChunkedReader) => dataOf(it, 7)]) {
           outcomes.push(
-            await read(new ChunkedDecoder(make(bytes, ...lengths))).then(
+            await read(new ChunkedReader(make(bytes, ...lengths))).then(
               () => "complete",
               (error) => error instanceof ProtocolError ? error.code : (error as Error).name,
             ),
@@ -79,28 +79,28 @@ for (const [kind, make] of Object.entries(sources)) {
   });
 }
 
-Deno.test("ChunkedDecoder reads nothing after the last chunk of a byte source", async () => {
-  const readers = [chunksOf, encodedOf, (it: ChunkedDecoder) => dataOf(it, 100)];
+Deno.test("ChunkedReader reads nothing after the last chunk of a byte source", async () => {
+  const readers = [chunksOf, encodedOf, (it: ChunkedReader) => dataOf(it, 100)];
   for (const read of readers) {
     const source = new PieceSource([latin1(ENCODED + "what follows it")]);
-    await read(new ChunkedDecoder(openSource(source)));
+    await read(new ChunkedReader(openSource(source)));
     assertEquals(source.taken, ENCODED.length);
   }
 });
 
-Deno.test("ChunkedDecoder reads as much of a stream as is available", async () => {
-  const pieces = await encodedOf(new ChunkedDecoder(openSource(streamOf(latin1(ENCODED)))));
+Deno.test("ChunkedReader reads as much of a stream as is available", async () => {
+  const pieces = await encodedOf(new ChunkedReader(openSource(streamOf(latin1(ENCODED)))));
   assertEquals(pieces, [ENCODED]);
 });
 
-Deno.test("ChunkedDecoder reads unbuffered data directly into the array", async () => {
+Deno.test("ChunkedReader reads unbuffered data directly into the array", async () => {
   const source = new PieceSource([latin1("30d40\r\n"), new Uint8Array(200_000)]);
-  const decoder = new ChunkedDecoder(openSource(source));
-  while (source.taken < 200_000) await decoder.nextDataInto(new Uint8Array(150_000));
+  const reader = new ChunkedReader(openSource(source));
+  while (source.taken < 200_000) await reader.read(new Uint8Array(150_000));
   assert(source.offered.includes(150_000), `${source.offered}`);
 });
 
-Deno.test("ChunkedDecoder returns data without waiting for more", async () => {
+Deno.test("ChunkedReader returns data without waiting for more", async () => {
   const never = new Promise<null>(() => {});
   const first = new PieceSource([latin1("5\r\nhello\r\n5\r\nwo")]);
   const stream = new ReadableStream<Uint8Array>({
@@ -110,29 +110,29 @@ Deno.test("ChunkedDecoder returns data without waiting for more", async () => {
       controller.enqueue(into.subarray(0, count!));
     },
   });
-  const decoder = new ChunkedDecoder(openSource(stream));
+  const reader = new ChunkedReader(openSource(stream));
   const into = new Uint8Array(100);
-  assertEquals(fromLatin1(into.subarray(0, await decoder.nextDataInto(into))), "hellowo");
+  assertEquals(fromLatin1(into.subarray(0, await reader.read(into))), "hellowo");
 });
 
-Deno.test("ChunkedDecoder refuses bytes of a stream after the last chunk", async () => {
-  for (const read of [chunksOf, encodedOf, (it: ChunkedDecoder) => dataOf(it, 100)]) {
+Deno.test("ChunkedReader refuses bytes of a stream after the last chunk", async () => {
+  for (const read of [chunksOf, encodedOf, (it: ChunkedReader) => dataOf(it, 100)]) {
     for (const pieces of [[ENCODED + "x"], [ENCODED, "x"]]) {
-      const decoder = new ChunkedDecoder(openSource(streamOf(...pieces.map(latin1))));
-      assertInstanceOf(await rejectionOf(read(decoder), "a byte too many"), BodyError);
+      const reader = new ChunkedReader(openSource(streamOf(...pieces.map(latin1))));
+      assertInstanceOf(await rejectionOf(read(reader), "a byte too many"), BodyError);
     }
   }
 });
 
-Deno.test("ChunkedDecoder changes sizes to lower case, and nothing else", async () => {
+Deno.test("ChunkedReader changes sizes to lower case, and nothing else", async () => {
   const data = "ABCDEF".repeat(2);
   for (const [sent, relayed] of [["C", "c"], ["C;C=C", "c;C=C"]]) {
     const source = streamOf(latin1(`${sent}\r\n${data}\r\n0;A=B\r\n\r\n`));
-    const encoded = await encodedOf(new ChunkedDecoder(openSource(source)));
+    const encoded = await encodedOf(new ChunkedReader(openSource(source)));
     assertEquals(encoded.join(""), `${relayed}\r\n${data}\r\n0;A=B\r\n\r\n`);
   }
   const big = streamOf(latin1(`ABC\r\n${"x".repeat(0xabc)}\r\n0\r\n\r\n`));
-  assert((await encodedOf(new ChunkedDecoder(openSource(big))))[0]!.startsWith("abc\r\n"));
+  assert((await encodedOf(new ChunkedReader(openSource(big))))[0]!.startsWith("abc\r\n"));
 });
 
 /** The lengths of the pieces in which a chunk of 4 MiB is passed on. */
@@ -153,14 +153,14 @@ async function sizesFor(pieceBytes?: number): Promise<number[]> {
       return null;
     },
   });
-  const decoder = new ChunkedDecoder(source);
+  const reader = new ChunkedReader(source);
   const sizes: number[] = [];
-  while (!decoder.done) sizes.push((await decoder.nextEncoded(pieceBytes)).length);
+  while (!reader.done) sizes.push((await reader.nextEncoded(pieceBytes)).length);
   assertEquals(sizes.reduce((sum, each) => sum + each, 0), head.length + size + tail.length);
   return sizes;
 }
 
-Deno.test("ChunkedDecoder enlarges its buffer step by step for a sink that prefers large writes", async () => {
+Deno.test("ChunkedReader enlarges its buffer step by step for a sink that prefers large writes", async () => {
   const steps = (sizes: number[]) => [...new Set(sizes.slice(1, -1))];
   assertEquals(steps(await sizesFor()).filter((size) => size > 65536), []);
   const most = 524288;
@@ -172,11 +172,11 @@ Deno.test("ChunkedDecoder enlarges its buffer step by step for a sink that prefe
   }
 });
 
-Deno.test("ChunkedDecoder does not enlarge its buffer for a source that does not fill it", async () => {
+Deno.test("ChunkedReader does not enlarge its buffer for a source that does not fill it", async () => {
   const chunk = latin1("1\r\nx\r\n");
   const list = Array.from({ length: 100 }, () => chunk);
   const source = openSource(streamOf(...list, latin1("0\r\n\r\n")));
-  const decoder = new ChunkedDecoder(source);
-  while (!decoder.done) await decoder.nextEncoded(16777216);
+  const reader = new ChunkedReader(source);
+  while (!reader.done) await reader.nextEncoded(16777216);
   assertEquals(source.reader.bytes.length, 2048);
 });
