@@ -35,7 +35,7 @@ import {
   withFile,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
-import { acceptedChunkLines, refusedChunkLines } from "@degu/testing/wire_vectors.ts";
+import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
 
 /** The operations that take a body to its end. */
 const finishers = { ...operations, "readChunk()": readChunks };
@@ -197,18 +197,8 @@ Deno.test("ChunkedBody reads every form of chunk line", async () => {
 });
 
 Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) => {
-  const rows: (readonly [text: string, ...codes: string[]])[] = [
-    ...refusedChunkLines.map(([line, ...codes]) => [`${line}\r\n`, ...codes] as const),
-    ["5\r\nhelloXY0\r\n\r\n", "BAD_CHUNK_END"],
-    ["5\r\nhello\n", "BAD_CHUNK_END", "BODY_INCOMPLETE"],
-    ["5\r\nhello\n\r", "BAD_CHUNK_END"],
-    ["0\r\nXY", "BAD_CHUNK_END"],
-    ["0\r\na: b\r\n\r\n", "BAD_CHUNK_END"],
-    [`5;k=${"v".repeat(4091)}\r\n`, "CHUNK_LINE_TOO_LONG"],
-    ["1".repeat(4097), "CHUNK_LINE_TOO_LONG", "BAD_CHUNK_LINE"],
-  ];
-  for (const [text, ...codes] of rows) {
-    await t.step(shown(text), async () => {
+  for (const { rule, rfc, text, codes } of refusedCodings) {
+    await t.step(`${rule} (${rfc}): ${shown(text)}`, async () => {
       for (const [operation, run] of Object.entries(operations)) {
         for (const source of [streamOf(latin1(text)), new PieceSource(cut(latin1(text), 1))]) {
           const body = new ChunkedBody(source);

@@ -21,7 +21,7 @@ import {
   mutations,
   referenceChunkLine,
 } from "@degu/testing/wire_grammar.ts";
-import { acceptedChunkLines, refusedChunkLines } from "@degu/testing/wire_vectors.ts";
+import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
 
 /** What a chunk line says, in a shape that compares; null where it is refused. */
 function parse(line: string) {
@@ -42,9 +42,9 @@ Deno.test("parseChunkHeader reads size and extension", async (t) => {
 });
 
 Deno.test("parseChunkHeader refuses an invalid chunk line", async (t) => {
-  for (const [line, ...codes] of refusedChunkLines) {
-    await t.step(shown(line), () => {
-      assertProtocolError(() => parseChunkHeader(latin1(line)), codes, shown(line));
+  for (const { rule, rfc, text, codes } of refusedChunkLines) {
+    await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
+      assertProtocolError(() => parseChunkHeader(latin1(text)), codes, shown(text));
     });
   }
 });
