@@ -1,8 +1,8 @@
-/** An app is called in the same way, whichever form it has. */
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
+/** The functions of an app, in either of its two forms. */
 import type { ResponseTuple } from "@degu/degu/base";
 import type { App, Session, Socket } from "@degu/degu/server";
 import { allAccept, type OnConnect, readApp } from "@degu/internal/base/app/app.ts";
+import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 
 const session = {} as Session;
 const sock = {} as Socket;
