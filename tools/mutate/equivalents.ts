@@ -26,13 +26,6 @@ const EQUIVALENTS: readonly Equivalent[] = [
     reason: "it is the size of a buffer",
   },
   {
-    path: "base/body/body_state.ts",
-    code: "this.#interrupt = null;",
-    before: "this.#interrupt = null;",
-    after: ";",
-    reason: "a promise that is settled ignores a second rejection",
-  },
-  {
     path: "base/body/byte_io.ts",
     code: "if (this.end === this.bytes.length || this.#capacity > this.#usual) {",
     before: "this.end === this.bytes.length || this.#capacity > this.#usual",
