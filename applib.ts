@@ -22,10 +22,10 @@
  * @module
  */
 
-export { accessLog, type AccessLogOptions } from "./applib/access_log.ts";
-export { AllowedMethods, MethodFilter } from "./applib/method_filter.ts";
-export { type AppMap, Router } from "./applib/router.ts";
-export { ProxyApp, type ProxyOptions } from "./applib/proxy.ts";
+export { accessLog, type AccessLogOptions } from "./apps/access_log.ts";
+export { AllowedMethods, MethodFilter } from "./apps/method_filter.ts";
+export { type AppMap, Router } from "./apps/router.ts";
+export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
 export type * from "./base/app/app_types.ts";
 export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";
 export type { Exchange, Logger } from "./server.ts";

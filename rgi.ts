@@ -21,4 +21,4 @@
  */
 
 export type * from "./base/app/app_types.ts";
-export { Validator } from "./rgi/validator.ts";
+export { Validator } from "./apps/validator.ts";
