@@ -8,7 +8,7 @@
  * import { assertEquals } from "@std/assert";
  *
  * // In a program of your own: { module: import.meta.resolve("./app.ts"), name: "app" }
- * const app = { module: import.meta.resolve("@degu/degu/applib"), name: "Router", args: [new Map()] };
+ * const app = { module: import.meta.resolve("@degu/degu"), name: "Router", args: [new Map()] };
  * await using pool = await ServerPool.start(["127.0.0.1", 0], app, { workers: 1 });
  * assertEquals((await new Client(pool.address).request("GET", "/")).status, 410);
  * ```

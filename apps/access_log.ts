@@ -36,8 +36,7 @@ const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
  *
  * @example
  * ```ts
- * import { accessLog } from "@degu/degu/applib";
- * import { Client, Server } from "@degu/degu";
+ * import { accessLog, Client, Server } from "@degu/degu";
  * import { assertMatch } from "@std/assert";
  *
  * const lines: string[] = [];

@@ -35,8 +35,7 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
  *
  * @example
  * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { createFetch } from "@degu/degu/web";
+ * import { Client, createFetch, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
  * await using server = new Server(["127.0.0.1", 0], async (request) => {
@@ -51,8 +50,7 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
  *
  * @example Many requests over one connection
  * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { createFetch } from "@degu/degu/web";
+ * import { Client, createFetch, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
  * await using server = new Server(["127.0.0.1", 0], (_request, session) => {

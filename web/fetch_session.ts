@@ -23,9 +23,6 @@ export interface PeerInfo {
   readonly remoteAddr?: Deno.Addr | undefined;
 }
 
-/** Gets errors that occur after the response was made; a server's logger works, and so does `console`. */
-export type ErrorLogger = Pick<Logger, "error">;
-
 /**
  * The session of one request. Its signal follows that of the request, but listens only once it is
  * requested.
@@ -34,12 +31,12 @@ export class FetchSession implements SessionOwner {
   /** The session as an app sees it. */
   readonly session: Session;
   readonly #request: Request;
-  readonly #logger: ErrorLogger;
+  readonly #logger: Pick<Logger, "error">;
   readonly #closing = Promise.withResolvers<never>();
   #unfollow: () => void = () => {};
 
   /** Makes the session of a request. */
-  constructor(request: Request, { remoteAddr }: PeerInfo, logger: ErrorLogger) {
+  constructor(request: Request, { remoteAddr }: PeerInfo, logger: Pick<Logger, "error">) {
     this.session = makeSession(remoteAddr);
     this.#request = request;
     this.#logger = logger;

@@ -81,8 +81,7 @@ const MAX_UNREAD_BYTES = 1048576;
  *
  * @example
  * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { fromFetchHandler } from "@degu/degu/web";
+ * import { Client, fromFetchHandler, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
  * const app = fromFetchHandler(async (request) => {

@@ -16,10 +16,10 @@ import type { Framing } from "../base/wire/headers.ts";
 import { copyOptions } from "../base/checks.ts";
 import { mayHaveBody, type RequestPreamble } from "../base/wire/preamble.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
-import { standardLogger } from "../net/standard_logger.ts";
+import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { type CheckedAnswer, checkResponse } from "../apps/response_rules.ts";
 import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
-import { type ErrorLogger, FetchSession, makeSocket, type PeerInfo } from "./fetch_session.ts";
+import { FetchSession, makeSocket } from "./fetch_session.ts";
 import { readForeignRequest } from "./foreign_request.ts";
 import { headersOf } from "./headers.ts";
 import { StreamPieces } from "./stream_pieces.ts";
@@ -27,11 +27,12 @@ import { StreamPieces } from "./stream_pieces.ts";
 /** Options of {@linkcode toFetchHandler}. */
 export interface ToFetchHandlerOptions {
   /**
-   * Gets errors that occur after the response was made: a value in `session.store` that can't be disposed of.
+   * Gets errors that occur after the response was made: a value in `session.store` that can't be disposed of. A
+   * server's logger works, and so does `console`.
    *
    * @default {errors, to stderr}
    */
-  logger?: ErrorLogger | undefined;
+  logger?: Pick<Logger, "error"> | undefined;
 }
 
 /**
@@ -49,8 +50,7 @@ export interface ToFetchHandlerOptions {
  *
  * @example
  * ```ts
- * import type { App } from "@degu/degu";
- * import { toFetchHandler } from "@degu/degu/web";
+ * import { type App, toFetchHandler } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
  * const app: App = (request) => [200, "OK", { path: request.path.join(" ") }, null];
@@ -63,7 +63,10 @@ export interface ToFetchHandlerOptions {
 export function toFetchHandler(
   app: App,
   options: ToFetchHandlerOptions = {},
-): (request: globalThis.Request, info?: PeerInfo) => Promise<globalThis.Response> {
+): (
+  request: globalThis.Request,
+  info?: { readonly remoteAddr?: Deno.Addr | undefined },
+) => Promise<globalThis.Response> {
   const { handle, onConnect } = readApp(app, "app");
   const { logger: given = standardLogger } = copyOptions(options, ["logger"]);
   const logger = makeSafeLogger(given, ["error"]);

@@ -63,8 +63,7 @@ export type App = AppFunction | AppObject;
  *
  * @example An app that is called without a server
  * ```ts
- * import { api } from "@degu/degu/base";
- * import type { Api } from "@degu/degu/rgi";
+ * import { type Api, api } from "@degu/degu/base";
  * import { assertEquals } from "@std/assert";
  *
  * const items = [new Uint8Array(2), new Uint8Array(3)];

@@ -1,7 +1,7 @@
 /** Access log lines, which no peer can end or forge. */
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { accessLog, type AccessLogOptions } from "@degu/degu/applib";
+import { accessLog, type AccessLogOptions } from "@degu/degu";
 import { type Exchange, Session } from "@degu/degu/server";
 import { uri } from "../fuzz/grammar.ts";
 import { mutate } from "../fuzz/mutation.ts";

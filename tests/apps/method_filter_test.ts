@@ -1,10 +1,17 @@
-/** AllowedMethods and MethodFilter, and how the apps of applib.ts work together. */
+/** AllowedMethods and MethodFilter, and how the building blocks work together. */
 import { assertEquals, assertInstanceOf, assertRejects, assertStrictEquals } from "@std/assert";
-import { AllowedMethods, MethodFilter, ProxyApp, Router } from "@degu/degu/applib";
+import {
+  AllowedMethods,
+  type App,
+  type AppFunction,
+  MethodFilter,
+  ProxyApp,
+  Router,
+  Validator,
+} from "@degu/degu";
 import type { HeaderDict, Method, ResponseTuple } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { type App, type AppFunction, Validator } from "@degu/degu/rgi";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import {

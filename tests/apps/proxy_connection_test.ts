@@ -1,9 +1,8 @@
 /** ProxyApp: which connection a request uses, and what happens to it. */
 import { assertEquals, assertRejects, assertStrictEquals, assertStringIncludes } from "@std/assert";
-import { ProxyApp } from "@degu/degu/applib";
+import { type App, type AppFunction, ProxyApp } from "@degu/degu";
 import { Client, type Connection } from "@degu/degu/client";
 import { mkreq } from "@degu/degu/misc";
-import type { App, AppFunction } from "@degu/degu/rgi";
 import { makeSession } from "@degu/testing/calling.ts";
 import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { connectThrough, echo, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";

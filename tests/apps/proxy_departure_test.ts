@@ -1,6 +1,6 @@
 /** ProxyApp: when a client leaves, its upstream connection is closed. */
 import { assertEquals } from "@std/assert";
-import { ProxyApp } from "@degu/degu/applib";
+import { ProxyApp } from "@degu/degu";
 import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";

@@ -1,6 +1,6 @@
 /** ProxyApp: what it does when one of its connections fails. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { ProxyApp } from "@degu/degu/applib";
+import { ProxyApp } from "@degu/degu";
 import { BodyIter, ProtocolError, type ResponseTuple } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { unusedPort } from "@degu/testing/ports.ts";

@@ -1,11 +1,10 @@
 /** ProxyApp: what it relays, unchanged except for headers of a single connection. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { ProxyApp } from "@degu/degu/applib";
+import { type App, ProxyApp } from "@degu/degu";
 import { type Address, type Chunk, ChunkedBodyIter, Range } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { formatChunk, formatRequest, formatResponse, TempPKI } from "@degu/degu/misc";
-import type { App } from "@degu/degu/rgi";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";

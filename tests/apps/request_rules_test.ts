@@ -10,7 +10,7 @@ import {
   Range,
 } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
-import { type App, type AppFunction, Validator } from "@degu/degu/rgi";
+import { type App, type AppFunction, Validator } from "@degu/degu";
 import { Request, type Session } from "@degu/degu/server";
 import {
   api,

@@ -10,7 +10,7 @@ import {
   type ResponseTuple,
 } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
-import { type App, type AppFunction, Validator } from "@degu/degu/rgi";
+import { type App, type AppFunction, Validator } from "@degu/degu";
 import { api, assertBegins, makeSession, uploads } from "@degu/testing/calling.ts";
 import {
   assertCallerError,

@@ -12,7 +12,7 @@ import {
   type ResponseTuple,
 } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
-import { type AppFunction, Validator } from "@degu/degu/rgi";
+import { type AppFunction, Validator } from "@degu/degu";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
 import { api, assertBegins, type ErrorClass, makeSession } from "@degu/testing/calling.ts";
 import { streamOf } from "@degu/testing/streams.ts";

@@ -1,9 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { type AppMap, Router } from "@degu/degu/applib";
+import { type App, type AppFunction, type AppMap, Router } from "@degu/degu";
 import type { Method, ResponseTuple } from "@degu/degu/base";
 import { mkreq, mkuri } from "@degu/degu/misc";
-import type { App, AppFunction } from "@degu/degu/rgi";
 import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";

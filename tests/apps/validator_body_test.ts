@@ -2,7 +2,7 @@
 import { assertEquals, assertStrictEquals, assertStringIncludes } from "@std/assert";
 import { Body, BodyError, type ChunkedBody, type ResponseTuple } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
-import { type App, Validator } from "@degu/degu/rgi";
+import { type App, Validator } from "@degu/degu";
 import { api, assertBegins, makeSession, uploads } from "@degu/testing/calling.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -5,7 +5,7 @@ import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { tracedClient } from "@degu/degu/otel";
 import { SSLServer } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { type Attributes, INVALID_SPAN_CONTEXT, trace } from "npm:@opentelemetry/api@^1.9.0";
 import { tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -114,15 +114,13 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     { paths: await filesUnder("net", ".ts"), mayImport: ["base/", "net/", "node:"] },
     { paths: await filesUnder("disk", ".ts"), mayImport: ["disk/"] },
     { paths: ["client.ts", "server.ts"], mayImport: ["base/", "net/"] },
-    {
-      paths: ["applib.ts", "rgi.ts", ...await filesUnder("apps", ".ts")],
-      mayImport: [...connected, "apps/"],
-    },
+    { paths: await filesUnder("apps", ".ts"), mayImport: [...connected, "apps/"] },
     {
       paths: await part("files"),
       mayImport: [...connected, "disk/", "files/", "node:", "npm:mime"],
     },
-    { paths: await part("web"), mayImport: [...connected, "apps/", "web/"] },
+    { paths: await filesUnder("web", ".ts"), mayImport: [...connected, "apps/", "web/"] },
+    { paths: ["mod.ts"], mayImport: [...connected, "base.ts", "apps/", "web/"] },
     {
       paths: await part("pki"),
       mayImport: ["base/", "disk/", "net/", "pki/", "node:", "npm:@peculiar/x509"],

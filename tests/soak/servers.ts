@@ -4,19 +4,8 @@
  * @module
  */
 
-import { ProxyApp } from "@degu/degu/applib";
+import { type App, Client, ProxyApp, publicKey256, Server, type ServerOptions, type ServerSslconfig, SSLClient, SSLServer, toFetchHandler } from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
-import {
-  type App,
-  Client,
-  publicKey256,
-  Server,
-  type ServerOptions,
-  type ServerSslconfig,
-  SSLClient,
-  SSLServer,
-  toFetchHandler,
-} from "@degu/degu";
 import { type Closing, noting } from "./closing.ts";
 
 /** Servers that run, with a client of each. */

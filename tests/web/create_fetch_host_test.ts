@@ -1,7 +1,7 @@
 /** createFetch: which host a request is for. */
 import { assertEquals } from "@std/assert";
 import type { Address, AppFunction } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";
 

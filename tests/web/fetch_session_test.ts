@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { Body, BodyError, BodyIter, type ChunkedBody, type ResponseTuple } from "@degu/degu/base";
 import type { Session } from "@degu/degu/server";
-import { toFetchHandler } from "@degu/degu/web";
+import { toFetchHandler } from "@degu/degu";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";

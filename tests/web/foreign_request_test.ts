@@ -1,7 +1,7 @@
 /** toFetchHandler: requests that other servers accept and our own does not, as far as that can be detected. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { AppFunction } from "@degu/degu/server";
-import { toFetchHandler } from "@degu/degu/web";
+import { toFetchHandler } from "@degu/degu";
 import { tempDir } from "@degu/testing/directories.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { type DenoServing, serveWithDeno } from "@degu/testing/web_serving.ts";

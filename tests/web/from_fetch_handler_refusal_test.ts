@@ -1,6 +1,6 @@
 /** fromFetchHandler: what it refuses, and how it reports that. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type FetchHandler, fromFetchHandler } from "@degu/degu/web";
+import { type FetchHandler, fromFetchHandler } from "@degu/degu";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type Address, BodyIter, type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { serveHandler, serveWithDeno } from "@degu/testing/web_serving.ts";

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { unusedPort } from "@degu/testing/ports.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";

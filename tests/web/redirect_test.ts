@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { Client } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";

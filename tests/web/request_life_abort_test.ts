@@ -3,7 +3,7 @@ import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std
 import { type Chunk, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
-import { createFetch, fromFetchHandler, toFetchHandler } from "@degu/degu/web";
+import { createFetch, fromFetchHandler, toFetchHandler } from "@degu/degu";
 import { rejectionOf as unboundedRejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";

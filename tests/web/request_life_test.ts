@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { type Body, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import type { App, Session } from "@degu/degu/server";
-import { fromFetchHandler, toFetchHandler } from "@degu/degu/web";
+import { fromFetchHandler, toFetchHandler } from "@degu/degu";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -12,8 +12,7 @@ import {
   Response as AppResponse,
 } from "@degu/degu/base";
 import { mkreq, parseResponse } from "@degu/degu/misc";
-import { type AppFunction, Validator } from "@degu/degu/rgi";
-import { toFetchHandler } from "@degu/degu/web";
+import { type AppFunction, toFetchHandler, Validator } from "@degu/degu";
 import {
   cancelAnswer,
   labelsOf,
