@@ -120,7 +120,15 @@ function copyMap(
   }
   const routes = new Map<string | null, AppFunction | Routes>();
   for (const [key, value] of appmap as AppMap) {
-    checkKey(label, key);
+    if (key !== null && typeof key !== "string") {
+      throw wrongType(label, "a Map whose keys are strings or null", key);
+    }
+    if (key !== null && (key === ".." || !allows(PATH, key))) {
+      throw new RangeError(
+        `${label}: a key must be a component of a path (letters, digits and - + . : _ ~, not ".."); ` +
+          `got ${quote(key)}`,
+      );
+    }
     const valueLabel = `${label}[${key === null ? "null" : quote(key)}]`;
     if (value instanceof Map) {
       routes.set(key, copyMap(value, valueLabel, depth + 1, askers));
@@ -132,15 +140,4 @@ function copyMap(
     if (onConnect !== null) askers.set(app, onConnect);
   }
   return routes;
-}
-
-function checkKey(label: string, key: string | null): void {
-  if (key === null) return;
-  if (typeof key !== "string") throw wrongType(label, "a Map whose keys are strings or null", key);
-  if (key === ".." || !allows(PATH, key)) {
-    throw new RangeError(
-      `${label}: a key must be a component of a path (letters, digits and - + . : _ ~, not ".."); ` +
-        `got ${quote(key)}`,
-    );
-  }
 }

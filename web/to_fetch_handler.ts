@@ -17,7 +17,7 @@ import { copyOptions } from "../base/checks.ts";
 import { mayHaveBody, type RequestPreamble } from "../base/wire/preamble.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
-import { type CheckedAnswer, checkResponse } from "../apps/response_rules.ts";
+import { type CheckedAnswer, checkResponse } from "../apps/validator.ts";
 import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
 import { FetchSession, makeSocket } from "./fetch_session.ts";
 import { readForeignRequest } from "./foreign_request.ts";
