@@ -90,6 +90,8 @@ Deno.test("a URL with a user name or a password is refused, and not quoted", asy
     ["a user", () => fetch("http://secret@device.local/"), refused],
     ["a password", () => fetch("http://:secret@device.local/"), refused],
     ["without slashes", () => fetch("https:user:secret@device.local"), refused],
+    ["no path", () => fetch("http://name:secret@"), "must be a URL; got text that is not shown"],
+    ["backslashes", () => fetch("http:\\\\user:secret@device.local"), refused],
     ["relative to the scheme", () => fetch("//user:secret@device.local/"), refused],
     [
       "one that is no URL",
@@ -135,8 +137,19 @@ Deno.test("a truncated body fails while it is read", async () => {
   assertEquals(error.code, "BODY_INCOMPLETE");
 });
 
-Deno.test("createFetch requires a client", () => {
-  for (const client of [undefined, null, "http://a", fetch]) {
+Deno.test("createFetch requires a client or a connection", () => {
+  const wrong = [
+    undefined,
+    null,
+    1,
+    "http://a/",
+    {},
+    { request() {} },
+    { close() {} },
+    Client,
+    fetch,
+  ];
+  for (const client of wrong) {
     assertThrows(() => Reflect.apply(createFetch, undefined, [client]), TypeError, "Client");
   }
 });
