@@ -1,6 +1,9 @@
 /**
  * Servers on more than one core: workers that share a port.
  *
+ * {@linkcode ServerPool} starts them, with {@linkcode PoolOptions}, from a {@linkcode PoolApp}. Every other name is a
+ * type that these refer to.
+ *
  * @example
  * ```ts
  * import { Client } from "@degu/degu";
@@ -16,8 +19,7 @@
  * @module
  */
 
-export type { PoolApp, PoolExport, PoolOptions } from "./pool/pool_options.ts";
-export { ServerPool } from "./pool/server_pool.ts";
+export { type PoolApp, type PoolExport, type PoolOptions, ServerPool } from "./pool/server_pool.ts";
 export type * from "./base/app/app_types.ts";
 export type {
   Address,

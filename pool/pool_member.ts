@@ -7,9 +7,9 @@
 import { pause } from "../base/pause.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { HeldSocket } from "../net/held_socket.ts";
+import { type Interval, startInterval } from "../net/interval.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
-import type { Level, Service } from "./messages.ts";
-import { watchFile } from "./socket_file.ts";
+import type { Level, Service } from "./pool_worker.ts";
 import { type Ending, type Heartbeat, WorkerThread } from "./worker_thread.ts";
 
 /** The times of a pool. */
@@ -173,5 +173,38 @@ export class PoolMember {
     this.#held?.close();
     this.#held = this.#isStopping ? null : held;
     if (this.#isStopping) held?.close();
+  }
+}
+
+/** A worker that ends removes its file a moment before its end is known. */
+const LOST_AFTER = 2;
+
+/**
+ * Looks for the file of a Unix socket in the background, and reports once that it is gone.
+ *
+ * Deno removes whatever is at the path when it closes a socket. So if a thread that was considered
+ * hung returns after all, it removes the file of its successor, which no client can reach from then on.
+ *
+ * @param every Milliseconds between two checks; the file counts as gone if two in a row miss it.
+ * @returns The timer, for `clearInterval`.
+ */
+export function watchFile(path: string, every: number, onLost: () => void): Interval {
+  let missed = 0;
+  const watching = startInterval(() => {
+    missed = isMissing(path) ? missed + 1 : 0;
+    if (missed < LOST_AFTER) return;
+    clearInterval(watching);
+    onLost();
+  }, every);
+  return watching;
+}
+
+/** `false` if it can't be determined. */
+function isMissing(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
   }
 }

@@ -12,7 +12,7 @@ import { type Interval, startInterval } from "../net/interval.ts";
 import type { PortSharing } from "../net/port_sharing.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPlainError } from "../worker/plain_error.ts";
-import type { Command, Level, PoolWorkerData, Report, Service } from "./messages.ts";
+import type { Command, Level, PoolWorkerData, Report, Service } from "./pool_worker.ts";
 
 /**
  * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by

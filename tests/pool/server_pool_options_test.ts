@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Address } from "@degu/degu/base";
 import { TempPKI } from "@degu/degu/misc";
 import { ServerPool } from "@degu/degu/pool";
-import { checkPool } from "@degu/internal/pool/pool_options.ts";
+import { checkPool } from "@degu/internal/pool/server_pool.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { appOf } from "@degu/testing/pools.ts";
 import { within } from "@degu/testing/raw_peer.ts";
