@@ -1,8 +1,8 @@
 /** The worker of a temporary server: its end is noticed, it can be stopped, and its code is found. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Address } from "@degu/degu/base";
-import { type BuildFunction, TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
-import { Server } from "@degu/degu/server";
+import { TempPKI, TempServer, TempSSLServer } from "@degu/degu/misc";
+import { type App, Server } from "@degu/degu/server";
 import { runFromCache } from "@degu/testing/cached_programs.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
@@ -16,7 +16,7 @@ const app = () => [200, "OK", {}, null] as const;
 const PATIENCE = 30;
 
 Deno.test("start() rejects if the worker terminates before the server is ready", async (t) => {
-  const rows: [what: string, build: BuildFunction, words: string][] = [
+  const rows: [what: string, build: () => Promise<App>, words: string][] = [
     ["Deno.exit()", () => Deno.exit(0), "has ended by itself"],
     ["self.close()", () => (self.close(), new Promise(() => {})), "has ended by itself"],
     [
@@ -86,7 +86,7 @@ Deno.test("a worker that terminates later is reported, and does not block close(
 });
 
 Deno.test("a signal aborts starting a server", async (t) => {
-  const never: BuildFunction = () => new Promise(() => {});
+  const never = () => new Promise<App>(() => {});
   await t.step("that was aborted before", async () => {
     const reason = new Error("no more");
     const signal = AbortSignal.abort(reason);

@@ -1,10 +1,10 @@
-/** A traced client works wherever a client does, and does not change the original. */
+/** Traced apps and clients behave as those that they are made of, even if nothing collects traces. */
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
-import { type Address, Response } from "@degu/degu/base";
+import { type Address, EmptyPreambleError, Response } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
-import { tracedClient } from "@degu/degu/otel";
-import { SSLServer } from "@degu/degu/server";
+import { tracedApp, tracedClient } from "@degu/degu/otel";
+import { type App, SSLServer } from "@degu/degu/server";
 import { createFetch } from "@degu/degu";
 import { type Attributes, INVALID_SPAN_CONTEXT, trace } from "npm:@opentelemetry/api@^1.9.0";
 import { tempDir } from "@degu/testing/directories.ts";
@@ -108,4 +108,18 @@ Deno.test("a span has no URL over a Unix socket, or if the request target is no 
   await assertRejects(() => client.request("GET", 7 as unknown as string), TypeError);
   assertEquals(recorded.length, addresses.length + 2);
   for (const attributes of recorded) assert(!("url.full" in attributes));
+});
+
+Deno.test("the onConnect of a traced app is kept, and can refuse", async () => {
+  for (const accepted of [true, false]) {
+    const app: App = { onConnect: () => accepted, handle: () => [204, "No Content", {}, null] };
+    await using serving = serve(tracedApp(app));
+    const answer = serving.makeClient().request("GET", "/");
+    if (accepted) assertEquals((await answer).status, 204);
+    else await assertRejects(() => answer, EmptyPreambleError);
+  }
+});
+
+Deno.test("a traced app needs an app", () => {
+  assertThrows(() => tracedApp(7 as unknown as App), TypeError);
 });
