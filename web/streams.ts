@@ -217,30 +217,79 @@ export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
 
 // ───────────────────────── streams from bodies
 
-/** The content of a body, without any coding, as a stream. Canceling it cancels the body. */
-export function streamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
-  if (body.chunked) {
-    return "readable" in body ? body.readable : new ChunkedBody(encodedStreamOf(body)).readable;
+/**
+ * The content of a body, without any coding, as a stream. Canceling it cancels the body.
+ *
+ * @param onEnd Called when the stream has ended, failed or been canceled.
+ * @param cut If it rejects, the stream fails with the reason.
+ */
+export function streamOf(
+  body: WritableBody,
+  onEnd: () => void = () => {},
+  cut?: Promise<never>,
+): ReadableStream<Bytes> {
+  if (!body.chunked && Symbol.asyncIterator in body) {
+    // Much faster for small bodies than `body.readable`, and the last byte is known by the length.
+    const pieces = (body as Body)[Symbol.asyncIterator]();
+    const cancel = (reason: unknown) => body.cancel(reason);
+    return byteStreamOf({ read: () => pieces.next(), cancel }, body.contentLength, onEnd, cut);
   }
-  return Symbol.asyncIterator in body ? iteratedStreamOf(body) : encodedStreamOf(body);
+  const stream = !body.chunked
+    ? encodedStreamOf(body)
+    : "readable" in body
+    ? body.readable
+    : new ChunkedBody(encodedStreamOf(body)).readable;
+  if (cut === undefined) return stream;
+  const reader = stream.getReader();
+  const read = async (): Promise<IteratorResult<Bytes, undefined>> => {
+    const { done, value } = await reader.read();
+    // A copy: a byte stream detaches the memory that it is given, and this may be in use.
+    return done ? { done, value: undefined } : { done, value: value.slice() };
+  };
+  return byteStreamOf({ read, cancel: (reason) => reader.cancel(reason) }, Infinity, onEnd, cut);
 }
 
-/** Like `body.readable`, but much faster for small bodies. */
-function iteratedStreamOf(body: Body): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const pieces = body[Symbol.asyncIterator]();
-  let missing = body.contentLength;
+/** A byte stream of pieces; its last byte is that of the given length, or the last that there is. */
+function byteStreamOf(
+  pieces: {
+    read(): Promise<IteratorResult<Bytes, unknown>>;
+    cancel(reason: unknown): Promise<unknown>;
+  },
+  length: number,
+  onEnd: () => void,
+  cut?: Promise<never>,
+): ReadableStream<Bytes> {
+  let missing = length;
   return new ReadableStream({
     type: "bytes",
-    pull: async (controller) => {
-      const { done, value } = await pieces.next();
-      if (!done) {
-        missing -= value.length;
-        controller.enqueue(value);
+    start(controller) {
+      cut?.catch((reason) => {
+        controller.error(reason);
+        onEnd();
+        pieces.cancel(reason).catch(() => {});
+      });
+    },
+    async pull(controller) {
+      try {
+        let result;
+        // A byte stream can't have empty pieces.
+        do result = await pieces.read(); while (!result.done && result.value.length === 0);
+        if (!result.done) {
+          missing -= result.value.length;
+          controller.enqueue(result.value);
+          if (missing > 0) return;
+        }
+      } catch (error) {
+        onEnd();
+        throw error;
       }
-      if (!done && missing > 0) return;
+      onEnd();
       closeByteStream(controller);
     },
-    cancel: (reason) => body.cancel(reason),
+    async cancel(reason) {
+      onEnd();
+      await pieces.cancel(reason);
+    },
   });
 }
 
@@ -268,46 +317,4 @@ export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<A
       await body.cancel(reason);
     },
   }, { highWaterMark: 0 });
-}
-
-/**
- * A byte stream with the same content.
- *
- * @param ended Called when the stream has ended, failed or been canceled.
- * @param cut If it rejects, the stream fails with the reason.
- */
-export function endingWith(
-  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
-  ended: () => void,
-  cut?: Promise<never>,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const reader = stream.getReader();
-  return new ReadableStream({
-    type: "bytes",
-    start(controller) {
-      cut?.catch((reason) => {
-        controller.error(reason);
-        ended();
-        reader.cancel(reason).catch(() => {});
-      });
-    },
-    async pull(controller) {
-      let result;
-      try {
-        // A byte stream can't have empty pieces.
-        do result = await reader.read(); while (result.value?.length === 0);
-      } catch (error) {
-        ended();
-        throw error;
-      }
-      // A copy: a byte stream detaches the memory that it is given, and this may be in use.
-      if (!result.done) return controller.enqueue(result.value.slice());
-      ended();
-      closeByteStream(controller);
-    },
-    async cancel(reason) {
-      ended();
-      await reader.cancel(reason);
-    },
-  });
 }

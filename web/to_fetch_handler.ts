@@ -39,7 +39,7 @@ import { allows, NAME, VALUE } from "../base/wire/tables.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { messageOf, stackOf } from "../net/thrown.ts";
 import { headersOf } from "./headers.ts";
-import { chunkedBody, encodedStreamOf, endingWith, streamOf, StreamPieces } from "./streams.ts";
+import { chunkedBody, encodedStreamOf, streamOf, StreamPieces } from "./streams.ts";
 
 /** The second argument of a fetch-style handler, as `Deno.serve` passes it. */
 interface PeerInfo {
@@ -365,7 +365,7 @@ function makeResponse(
     end();
     return new Response(body as Uint8Array<ArrayBuffer> | null, init);
   }
-  return new Response(endingWith(streamOf(body), end, closed), init);
+  return new Response(streamOf(body, end, closed), init);
 }
 
 /** A `Response` with status 205 has no body, not even an empty one, which is the one that HTTP allows. */

@@ -14,7 +14,6 @@ import {
   bodyOfBytes,
   chunkedBody,
   encodedStreamOf,
-  endingWith,
   streamedBody,
   streamOf,
   StreamPieces,
@@ -294,47 +293,87 @@ Deno.test("takeWhole leaves pieces unread that must be sent chunked", async () =
   assertEquals((await pieces.takeWhole({}))!.map(fromLatin1), ["hello"]);
 });
 
-Deno.test("endingWith is a byte stream with the same content, and reports its end once", async () => {
-  const pieces = ["", "hello", "", "world"].map(latin1);
-  for (const mode of [undefined, "byob"] as const) {
-    let ends = 0;
-    const stream = endingWith(sources.streamOf(...pieces), () => ends++);
-    let text = "";
-    if (mode === undefined) text = await textOf(stream);
-    else {
-      const reader = stream.getReader({ mode });
-      for (;;) {
-        const { done, value } = await reader.read(new Uint8Array(3));
-        text += fromLatin1(value!);
-        if (done) break;
-      }
+// ───────────────────────── streams that report their end
+
+/** A promise that never settles. */
+const never = new Promise<never>(() => {});
+
+Deno.test("streamOf reports the end once, and is a byte stream, whatever the pieces are", async (t) => {
+  const pieces = () => ["", "hello", "", "world", ""].map(latin1);
+  const chunks = () => [...pieces().filter(({ length }) => length > 0), latin1("")];
+  const rows: Record<string, () => WritableBody> = {
+    Body: () => new Body(sources.streamOf(...pieces()), 10),
+    BodyIter: () => new BodyIter(pieces(), 10),
+    ChunkedBody: () =>
+      new ChunkedBody(
+        sources.streamOf(latin1("5\r\nhello\r\n"), latin1("5\r\nworld\r\n0\r\n\r\n")),
+      ),
+    ChunkedBodyIter: () => new ChunkedBodyIter(chunks().map((data) => [null, data])),
+    "Body of nothing": () => new Body(sources.streamOf(), 0),
+    "BodyIter of nothing": () => new BodyIter([], 0),
+  };
+  for (const [name, make] of Object.entries(rows)) {
+    for (const mode of [undefined, "byob"] as const) {
+      await t.step(`${name}, ${mode ?? "default"}`, async () => {
+        let ends = 0;
+        const stream = streamOf(make(), () => ends++, never);
+        let text = "";
+        if (mode === undefined) text = await textOf(stream);
+        else {
+          const reader = stream.getReader({ mode });
+          for (;;) {
+            const { done, value } = await reader.read(new Uint8Array(3));
+            text += fromLatin1(value!);
+            if (done) break;
+          }
+        }
+        assertEquals([text, ends], [name.endsWith("nothing") ? "" : "helloworld", 1]);
+      });
     }
-    assertEquals([text, ends], ["helloworld", 1]);
   }
 });
 
-Deno.test("endingWith detaches no buffer of the stream that it reads", async () => {
-  const piece = latin1("hello");
-  await textOf(endingWith(sources.streamOf(piece), () => {}));
-  assertEquals(fromLatin1(piece), "hello");
+Deno.test("streamOf detaches no buffer of the body that it reads", async () => {
+  for (
+    const [kind, make] of Object.entries({
+      Body: (piece: Uint8Array) => new Body(sources.streamOf(piece), 5),
+      BodyIter: (piece: Uint8Array) => new BodyIter([piece], 5),
+      ChunkedBodyIter: (piece: Uint8Array) =>
+        new ChunkedBodyIter([[null, piece], [null, new Uint8Array(0)]]),
+    })
+  ) {
+    const piece = latin1("hello");
+    await textOf(streamOf(make(piece), () => {}, never));
+    assertEquals(fromLatin1(piece), "hello", kind);
+  }
 });
 
-Deno.test("endingWith reports a failure, a cancellation and a truncation", async () => {
+Deno.test("streamOf reports a failure, a cancellation and a truncation", async (t) => {
   const failure = new Error("broken");
-  const ends: string[] = [];
-  const failing = new sources.TrackedStream<Uint8Array<ArrayBuffer>>([], { failure });
-  const failed = textOf(endingWith(failing.stream, () => ends.push("failed")));
-  assertStrictEquals(await rejectionOf(failed, "a failing stream"), failure);
+  const makers: Record<string, (stream: ReadableStream<Uint8Array>) => WritableBody> = {
+    Body: (stream) => new Body(stream, 2),
+    BodyIter: (stream) => new BodyIter(new StreamPieces(stream), 2),
+    ChunkedBodyIter: (stream) => chunkedBody(new StreamPieces(stream)),
+  };
+  for (const [kind, make] of Object.entries(makers)) {
+    await t.step(kind, async () => {
+      const ends: string[] = [];
+      const failing = make(new sources.TrackedStream<Uint8Array>([], { failure }).stream);
+      const failed = textOf(streamOf(failing, () => ends.push("failed"), never));
+      assertStrictEquals(await rejectionOf(failed, "a failing body"), failure);
 
-  const cancelled = new sources.TrackedStream([latin1("a")]);
-  await endingWith(cancelled.stream, () => ends.push("cancelled")).cancel(failure);
-  assertEquals(cancelled.cancelled, [failure]);
+      const cancelled = new sources.TrackedStream([latin1("a")]);
+      const stream = streamOf(make(cancelled.stream), () => ends.push("cancelled"), never);
+      await stream.cancel(failure);
+      assertEquals(cancelled.cancelled, [failure]);
 
-  const closed = Promise.withResolvers<never>();
-  const cut = new sources.TrackedStream([latin1("a"), latin1("b")]);
-  const reader = endingWith(cut.stream, () => ends.push("cut"), closed.promise).getReader();
-  await reader.read();
-  closed.reject(failure);
-  assertStrictEquals(await rejectionOf(reader.read(), "a cut stream"), failure);
-  assertEquals([cut.cancelled, ends], [[failure], ["failed", "cancelled", "cut"]]);
+      const closed = Promise.withResolvers<never>();
+      const cut = new sources.TrackedStream([latin1("a"), latin1("b")]);
+      const reader = streamOf(make(cut.stream), () => ends.push("cut"), closed.promise).getReader();
+      await reader.read();
+      closed.reject(failure);
+      assertStrictEquals(await rejectionOf(reader.read(), "a cut stream"), failure);
+      assertEquals([cut.cancelled, ends], [[failure], ["failed", "cancelled", "cut"]]);
+    });
+  }
 });
