@@ -61,7 +61,6 @@ export interface FromFetchHandlerOptions {
   maxUnreadBytes?: number | undefined;
 }
 
-const OPTIONS = ["origin", "chooseCookie", "maxUnreadBytes"];
 const MAX_UNREAD_BYTES = 1048576;
 
 /**
@@ -99,22 +98,27 @@ export function fromFetchHandler(
   options: FromFetchHandlerOptions = {},
 ): AppFunction {
   const { origin, chooseCookie, maxUnreadBytes = MAX_UNREAD_BYTES } = checkOptions(options);
-  const handle = readHandler(handler);
+  const isFunction = typeof handler === "function";
+  if (!isFunction && typeof handler?.fetch !== "function") {
+    throw wrongType("handler", 'a function or an object with a method "fetch"', handler);
+  }
   return async (request, session) => {
     const url = urlOf(request, origin ?? originOf(request, session));
     if (url === null) return [400, "Bad Request", {}, null];
-    const life = new RequestLife(session);
-    const incoming = hasContent(request) ? new IncomingStream(request.body, life.abort) : null;
+    const { body } = request;
+    const scope = new RequestScope(session);
+    const hasContent = body !== null && (body.chunked || body.contentLength > 0);
+    const incoming = hasContent ? new IncomingStream(body, scope.abort) : null;
     try {
-      const response = await handle(
-        new Request(url, {
-          method: request.method,
-          headers: headersOf(request.headers),
-          body: incoming?.stream ?? null,
-          signal: life.signal,
-        }),
-        { request, session, remoteAddr: remoteAddrOf(session) },
-      );
+      const fetchRequest = new Request(url, {
+        method: request.method,
+        headers: headersOf(request.headers),
+        body: incoming?.stream ?? null,
+        signal: scope.signal,
+      });
+      const info = { request, session, remoteAddr: remoteAddrOf(session) };
+      const response =
+        await (isFunction ? handler(fetchRequest, info) : handler.fetch(fetchRequest, info));
       checkResponse(response);
       try {
         if (response.body !== null && response.body === incoming?.stream) {
@@ -127,7 +131,7 @@ export function fromFetchHandler(
         // response must be complete without the rest of the body.
         if (isHeld) unread?.abandon();
         else await unread?.drain(maxUnreadBytes);
-        const answer = await answerOf(request, response, headers, isHeld, life);
+        const answer = await answerOf(request, response, headers, isHeld, scope);
         if (isHeld) await unread?.drain(maxUnreadBytes);
         return answer;
       } catch (error) {
@@ -136,15 +140,9 @@ export function fromFetchHandler(
       }
     } finally {
       incoming?.abandon();
-      if (!life.isStreaming) life.end();
+      if (!scope.isStreaming) scope.end();
     }
   };
-}
-
-type RequestWithBody = AppRequest & { readonly body: NonNullable<AppRequest["body"]> };
-
-function hasContent(request: AppRequest): request is RequestWithBody {
-  return request.body !== null && (request.body.chunked || request.body.contentLength > 0);
 }
 
 /**
@@ -157,7 +155,7 @@ async function answerOf(
   { status, statusText, body }: Response,
   headers: HeaderDict,
   wholeOnly: boolean,
-  life: RequestLife,
+  scope: RequestScope,
 ): Promise<ResponseTuple> {
   const reason = statusText || (REASONS.get(status) ?? "Unknown");
   if (method === "HEAD") {
@@ -169,11 +167,11 @@ async function answerOf(
     const empty = status === 204 || status === 304 ? null : new Uint8Array(0);
     return [status, reason, headers, empty];
   }
-  const pieces = life.takePieces(body);
+  const pieces = scope.takePieces(body);
   const whole = await pieces.takeWhole(headers);
   if (whole !== null) return [status, reason, headers, bodyOfBytes(whole)];
   if (!wholeOnly) {
-    life.stream(pieces);
+    scope.stream(pieces);
     return [status, reason, headers, streamedBody(pieces, headers)];
   }
   const error = new BodyError(
@@ -227,30 +225,20 @@ function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
   return { transport: "tcp", hostname: address[0], port: address[1] };
 }
 
-function readHandler(handler: FetchHandler | { readonly fetch: FetchHandler }): FetchHandler {
-  if (typeof handler === "function") return handler;
-  if (typeof handler?.fetch === "function") return (request, info) => handler.fetch(request, info);
-  throw wrongType("handler", 'a function or an object with a method "fetch"', handler);
-}
-
 function checkOptions(options: FromFetchHandlerOptions): FromFetchHandlerOptions {
-  const copy = copyOptions(options, OPTIONS);
+  const copy = copyOptions(options, ["origin", "chooseCookie", "maxUnreadBytes"]);
   const { origin, chooseCookie, maxUnreadBytes } = copy;
-  if (origin !== undefined) copy.origin = readOrigin(origin);
   if (chooseCookie !== undefined) checkFunction("chooseCookie", chooseCookie);
   if (maxUnreadBytes !== undefined) checkInteger("maxUnreadBytes", maxUnreadBytes, 0, Infinity);
-  return copy;
-}
-
-function readOrigin(origin: string): string {
+  if (origin === undefined) return copy;
   checkString("origin", origin);
   const url = URL.parse(origin);
-  if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
-    throw new RangeError(
-      `origin: must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
-    );
+  if (url !== null && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`) {
+    return { ...copy, origin: url.origin };
   }
-  return url.origin;
+  throw new RangeError(
+    `origin: must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+  );
 }
 
 // ───────────────────────── the body of the request
@@ -362,35 +350,23 @@ class IncomingStream {
 const IDLE_MILLISECONDS = 500;
 
 /** The request that a session is processing: one at a time, so all of them share one listener. */
-interface Current {
-  life: RequestLife | null;
-}
-
-const currents = new WeakMap<Session, Current>();
-
-function currentOf(session: Session): Current {
-  const known = currents.get(session);
-  if (known !== undefined) return known;
-  const current: Current = { life: null };
-  currents.set(session, current);
-  session.signal.addEventListener("abort", () => current.life?.sessionEnded(), { once: true });
-  return current;
-}
+const scopes = new WeakMap<Session, RequestScope | null>();
 
 /** One request, from when a handler gets it until its response has been sent or canceled. */
-class RequestLife {
+class RequestScope {
   readonly #session: Session;
-  readonly #current: Current;
   readonly #aborter = new AbortController();
   #pieces: StreamPieces | null = null;
   #watching: ReturnType<typeof setInterval> | undefined;
 
-  /** Begins the life of the next request of a session. */
   constructor(session: Session) {
     this.#session = session;
-    this.#current = currentOf(session);
-    this.#current.life = this;
-    if (session.signal.aborted) this.#aborter.abort(session.signal.reason);
+    const { signal } = session;
+    if (!scopes.has(session)) {
+      signal.addEventListener("abort", () => scopes.get(session)?.sessionEnded(), { once: true });
+    }
+    scopes.set(session, this);
+    if (signal.aborted) this.#aborter.abort(signal.reason);
   }
 
   /**
@@ -411,7 +387,7 @@ class RequestLife {
     this.#aborter.abort(reason);
   };
 
-  /** Takes over the stream of a response; the life ends with it. */
+  /** Takes over the stream of a response; the scope ends with it. */
   takePieces(stream: ReadableStream<Uint8Array>): StreamPieces {
     const cut = (reason: unknown) => {
       this.end();
@@ -453,7 +429,7 @@ class RequestLife {
   end(): void {
     clearInterval(this.#watching);
     this.#pieces = null;
-    if (this.#current.life === this) this.#current.life = null;
+    if (scopes.get(this.#session) === this) scopes.set(this.#session, null);
   }
 }
 
@@ -461,21 +437,23 @@ class RequestLife {
 
 /** The phrases of the IANA registry (RFC 9110 §16.2.1), in the characters that are allowed here. */
 const REASONS: ReadonlyMap<number, string> = new Map(
-  `200 OK, 201 Created, 202 Accepted, 203 Non-Authoritative Information, 204 No Content,
-205 Reset Content, 206 Partial Content, 207 Multi-Status, 208 Already Reported, 226 IM Used,
-300 Multiple Choices, 301 Moved Permanently, 302 Found, 303 See Other, 304 Not Modified,
-305 Use Proxy, 307 Temporary Redirect, 308 Permanent Redirect, 400 Bad Request,
-401 Unauthorized, 402 Payment Required, 403 Forbidden, 404 Not Found, 405 Method Not Allowed,
-406 Not Acceptable, 407 Proxy Authentication Required, 408 Request Timeout, 409 Conflict,
-410 Gone, 411 Length Required, 412 Precondition Failed, 413 Content Too Large,
-414 URI Too Long, 415 Unsupported Media Type, 416 Range Not Satisfiable,
-417 Expectation Failed, 421 Misdirected Request, 422 Unprocessable Content, 423 Locked,
-424 Failed Dependency, 425 Too Early, 426 Upgrade Required, 428 Precondition Required,
-429 Too Many Requests, 431 Request Header Fields Too Large,
-451 Unavailable For Legal Reasons, 500 Internal Server Error, 501 Not Implemented,
-502 Bad Gateway, 503 Service Unavailable, 504 Gateway Timeout,
-505 HTTP Version Not Supported, 506 Variant Also Negotiates, 507 Insufficient Storage,
-508 Loop Detected, 511 Network Authentication Required`.split(/,\s/).map((
-    line,
-  ) => [Number(line.slice(0, 3)), line.slice(4)]),
+  Array.from(
+    `
+    200 OK, 201 Created, 202 Accepted, 203 Non-Authoritative Information, 204 No Content
+    205 Reset Content, 206 Partial Content, 207 Multi-Status, 208 Already Reported, 226 IM Used
+    300 Multiple Choices, 301 Moved Permanently, 302 Found, 303 See Other, 304 Not Modified
+    305 Use Proxy, 307 Temporary Redirect, 308 Permanent Redirect
+    400 Bad Request, 401 Unauthorized, 402 Payment Required, 403 Forbidden, 404 Not Found
+    405 Method Not Allowed, 406 Not Acceptable, 407 Proxy Authentication Required
+    408 Request Timeout, 409 Conflict, 410 Gone, 411 Length Required, 412 Precondition Failed
+    413 Content Too Large, 414 URI Too Long, 415 Unsupported Media Type, 416 Range Not Satisfiable
+    417 Expectation Failed, 421 Misdirected Request, 422 Unprocessable Content, 423 Locked
+    424 Failed Dependency, 425 Too Early, 426 Upgrade Required, 428 Precondition Required
+    429 Too Many Requests, 431 Request Header Fields Too Large, 451 Unavailable For Legal Reasons
+    500 Internal Server Error, 501 Not Implemented, 502 Bad Gateway, 503 Service Unavailable
+    504 Gateway Timeout, 505 HTTP Version Not Supported, 506 Variant Also Negotiates
+    507 Insufficient Storage, 508 Loop Detected, 511 Network Authentication Required
+    `.matchAll(/(\d{3}) ([^,\n]+)/g),
+    ([, status, phrase]) => [Number(status), phrase!],
+  ),
 );
