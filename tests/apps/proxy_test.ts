@@ -6,13 +6,14 @@ import { type Address, type Chunk, ChunkedBodyIter, Range } from "@degu/degu/bas
 import { Client, type ClientOptions } from "@degu/degu/client";
 import { formatChunk, formatRequest, formatResponse, TempPKI } from "@degu/degu/misc";
 import * as arbitrary from "@degu/testing/arbitraries.ts";
+import { countLines } from "@degu/testing/chunk_lines.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
-import type { RawPeer } from "@degu/testing/raw_peer.ts";
 import { connectThrough, echo, endToEnd, REQUESTS, serveProxy } from "@degu/testing/proxies.ts";
-import { startTls } from "@degu/testing/tls_endpoints.ts";
+import type { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
 import { concat } from "@degu/testing/streams.ts";
+import { startTls } from "@degu/testing/tls_endpoints.ts";
 import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
 
 // ───────────────────────── nothing is changed
@@ -251,4 +252,25 @@ Deno.test("ProxyApp refuses arguments of a wrong type", () => {
   for (const wrong of [{ log: console }, { logger: null }, { logger: {} }]) {
     assertTypeError(() => constructWith(ProxyApp, client, "conn", wrong), Deno.inspect(wrong));
   }
+});
+
+Deno.test("ProxyApp scans each chunk once, in requests and in responses", async () => {
+  const chunks = "3;key=value\r\nabc\r\n".repeat(50) + "0\r\n\r\n";
+  const lines = 51;
+  const request = `POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`;
+  const response = `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`;
+  await using through = await connectThrough();
+  const uploading = await countLines(async () => {
+    await through.near.send(request);
+    const far = await through.upstream.accept();
+    assertEquals(await far.readExactly(request.length), request);
+    assertEquals(
+      await countLines(async () => {
+        await far.send(response);
+        assertEquals(await through.near.readExactly(response.length), response);
+      }),
+      lines,
+    );
+  });
+  assertEquals(uploading, 2 * lines);
 });
