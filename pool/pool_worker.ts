@@ -93,13 +93,13 @@ export class PoolServer {
   /** Carries out a message of the pool; resolves when that is done. */
   async receive(command: Command): Promise<void> {
     try {
-      await this.#obey(command);
+      await this.#execute(command);
     } catch (error) {
       this.#report({ type: "failed", error: toPlainError(error) });
     }
   }
 
-  async #obey(command: Command): Promise<void> {
+  async #execute(command: Command): Promise<void> {
     if (command.type === "load") {
       this.#service = command.service;
       this.#sslconfig = command.sslconfig;

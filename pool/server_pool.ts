@@ -144,7 +144,7 @@ export class ServerPool implements AsyncDisposable {
         await Promise.all(members.map((member) => member.close()));
         throw error;
       }
-      warnOfStrangers(state, null);
+      warnOfUnauthenticated(state, null);
       return new ServerPool(state, members);
     };
   }
@@ -186,14 +186,14 @@ export class ServerPool implements AsyncDisposable {
   async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
     if (this.#state.sslconfig === null) {
       throw new TypeError(
-        "setSslctx: needs a pool with TLS; this one was started without sslconfig",
+        "setSslctx: the pool must have TLS; it was started without sslconfig",
       );
     }
     if (this.#isStopped) throw new DeguError("the pool was closed");
     const texts = readSslconfig(sslconfig);
     const before = this.#state.sslconfig;
     this.#state.sslconfig = texts;
-    warnOfStrangers(this.#state, before);
+    warnOfUnauthenticated(this.#state, before);
     await Promise.all(this.#members.map((member) => member.setSslctx(texts)));
   }
 
@@ -246,11 +246,14 @@ async function serve(members: readonly PoolMember[], state: PoolState): Promise<
   const [first, ...others] = members;
   state.address = await first!.listen();
   await Promise.all(others.map((member) => member.listen()));
-  for (const member of members) member.keep();
+  for (const member of members) member.supervise();
 }
 
 /** Warns, once for all workers, if clients are no longer authenticated. */
-function warnOfStrangers({ sslconfig, log }: PoolState, before: ServerSslconfig | null): void {
+function warnOfUnauthenticated(
+  { sslconfig, log }: PoolState,
+  before: ServerSslconfig | null,
+): void {
   const isOpen = sslconfig?.allowUnauthenticatedClients === true;
   if (!isOpen || before?.allowUnauthenticatedClients === true) return;
   log("warn", EVERY_CLIENT_IS_ACCEPTED);
