@@ -1,6 +1,9 @@
 /**
  * HTTP/1.1 clients, with and without TLS.
  *
+ * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and make requests;
+ * {@linkcode buildClientSslctx} reads a configuration of TLS once for many. The other names are what these refer to.
+ *
  * @example
  * ```ts
  * import { Client } from "@degu/degu/client";

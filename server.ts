@@ -1,6 +1,9 @@
 /**
  * HTTP/1.1 servers, with and without TLS.
  *
+ * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with each request;
+ * {@linkcode buildServerSslctx} reads a configuration of TLS once for many. The other names are what these refer to.
+ *
  * @example
  * ```ts
  * import { Client } from "@degu/degu/client";
