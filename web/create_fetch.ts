@@ -171,15 +171,13 @@ async function exchange(route: Route, request: Request, given: unknown): Promise
     let next;
     try {
       next = findRedirect(answer, redirect, url, route.host ?? headers["host"]);
-      if (next !== null) {
-        if (redirects === MAX_REDIRECTS) {
-          throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
-        }
-        if (status !== 303 && !content.replayable) {
-          throw new TypeError(
-            `a redirect (status ${status}), but the body is a stream and has been sent`,
-          );
-        }
+      if (next !== null && redirects === MAX_REDIRECTS) {
+        throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
+      }
+      if (next !== null && status !== 303 && !content.replayable) {
+        throw new TypeError(
+          `a redirect (status ${status}), but the body is a stream and has been sent`,
+        );
       }
     } catch (error) {
       await discard(route, answer);
@@ -287,7 +285,7 @@ async function makeResponse(
   return new FetchResponse(streamOf(body), init, url.href, redirected);
 }
 
-/** A response with the URL that it came from, and whether that was the first one. */
+/** A response with the URL that it came from, and whether it was redirected there. */
 class FetchResponse extends Response {
   readonly #url: string;
   readonly #redirected: boolean;

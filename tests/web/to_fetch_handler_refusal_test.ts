@@ -168,6 +168,14 @@ Deno.test("an authorization that a server has joined from two is refused", async
   }
 });
 
+Deno.test("any other header may have what looks like several credentials", async () => {
+  const counting = new Counting();
+  await using server = serveWithDeno(counting.app);
+  const request = "GET / HTTP/1.1\r\nhost: a\r\nx-offers: Basic a, Bearer b\r\n\r\n";
+  assertEquals((await askOnce(server, request)).status, 200);
+  assertEquals(counting.take().length, 1);
+});
+
 Deno.test("over a Unix socket of Deno's server a request has the host that it was sent with", async (t) => {
   await using dir = await tempDir();
   const path = `${dir.path}/socket`;
