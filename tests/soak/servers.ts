@@ -4,7 +4,18 @@
  * @module
  */
 
-import { type App, Client, ProxyApp, publicKey256, Server, type ServerOptions, type ServerSslconfig, SSLClient, SSLServer, toFetchHandler } from "@degu/degu";
+import {
+  type App,
+  Client,
+  ProxyApp,
+  publicKey256,
+  Server,
+  type ServerOptions,
+  type ServerSslconfig,
+  SSLClient,
+  SSLServer,
+  toFetchHandler,
+} from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
 import { type Closing, noting } from "./closing.ts";
 
