@@ -102,14 +102,14 @@ export function toFetchHandler(
       throw error;
     }
     const { method, uri, headers, path, query } = preamble;
-    const life = new FetchSession(request, info, logger);
-    const { session, closed } = life;
+    const owner = new FetchSession(request, info, logger);
+    const { session, closed } = owner;
     closed.catch((reason) => cancelBody(body, reason));
     const end = () => {
       if (body !== null && !isConsumed(body)) {
         cancelBody(body, new BodyError("the request was answered, and the rest is gone"));
       }
-      life.finish();
+      owner.finish();
     };
     const respond = async () => {
       try {
@@ -117,11 +117,11 @@ export function toFetchHandler(
           end();
           return new Response(null, { status: 403, statusText: "Forbidden" });
         }
-        life.throwIfClosed();
+        owner.throwIfClosed();
         const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
         const returned = await handle(appRequest, session, api);
         if (session.message !== null) cancelAnswer(returned, body, session.signal.reason);
-        life.throwIfClosed();
+        owner.throwIfClosed();
         return makeResponse(checkResponse(returned, { method, body }), closed, end);
       } catch (error) {
         cancelBody(body, error);
