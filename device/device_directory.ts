@@ -7,7 +7,7 @@
 import { isAbsolute, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { quote, typeName } from "../base/errors.ts";
-import { ifPresent } from "../disk/present.ts";
+import { ifPresent } from "../disk/names.ts";
 import { PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "../pki/private_paths.ts";
 import { isDeviceName, nameKey } from "./device_name.ts";
 import { StateDirectory } from "./state_directory.ts";

@@ -5,8 +5,7 @@
  */
 
 import { join } from "node:path";
-import { removeIfPossible } from "../disk/present.ts";
-import { randomSuffix } from "../disk/random_suffix.ts";
+import { randomSuffix, removeIfPossible } from "../disk/names.ts";
 import { type Interval, startInterval } from "../net/interval.ts";
 
 /** Twice in the second within which a change must be noticed. */

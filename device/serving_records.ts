@@ -7,8 +7,7 @@
 import { join } from "node:path";
 import { addressText, parseAddress } from "../base/address.ts";
 import type { Address } from "../base/address_rules.ts";
-import { ifPresent, removeIfPossible } from "../disk/present.ts";
-import { randomSuffix } from "../disk/random_suffix.ts";
+import { ifPresent, randomSuffix, removeIfPossible } from "../disk/names.ts";
 
 const MAX_RECORD_BYTES = 1024;
 /** A new record is locked a moment after its file was created. */

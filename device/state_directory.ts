@@ -5,10 +5,8 @@
  */
 
 import { join } from "node:path";
-import { ifPresent, removeIfPossible } from "../disk/present.ts";
-import { replacePrivateFile } from "../disk/private_files.ts";
-import { randomSuffix } from "../disk/random_suffix.ts";
-import { syncDirectory } from "../disk/sync_directory.ts";
+import { replacePrivateFile } from "../disk/files.ts";
+import { ifPresent, randomSuffix, removeIfPossible, syncDirectory } from "../disk/names.ts";
 
 /** Nobody needs longer for a few small files; a stopped process must not block all others. */
 const LOCK_SECONDS = 10;

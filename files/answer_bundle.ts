@@ -12,7 +12,7 @@ import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync }
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { syncIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -41,11 +41,11 @@ import {
 } from "./destination.ts";
 import type { Report } from "./file_event.ts";
 import { isName } from "./file_name.ts";
-import { isSameFile, isUnchanged } from "./file_state.ts";
+import { type FileIdentity, isSameFile, isUnchanged } from "./file_state.ts";
 import { isServed, openBelow } from "./open_file.ts";
 import { checkAdmission, type WriteRequest } from "./put.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
-import { isReservedName, lookAt, makeReserved, prefixOf } from "./reserved.ts";
+import { isReservedName, makeReserved, prefixOf } from "./reserved.ts";
 import { inUse, newPath, removeIfThere } from "./unfinished.ts";
 
 /** About how many bytes are sent at once. */
@@ -220,10 +220,10 @@ class BundleReader {
     const path = prefixOf(directory) + name;
     try {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-        const seen = lookAt(path);
-        if (seen?.isSymbolicLink()) return "link";
+        const seen = Deno.lstatSync(path);
+        if (seen.isSymlink) return "link";
         // Opening a device can have effects.
-        if (!seen?.isFile()) return 404;
+        if (!seen.isFile) return 404;
         if (seen.size >= BUNDLED_BELOW_BYTES) return 413;
         const state = this.#readUnchanged(path, seen);
         if (state === null) continue;
@@ -238,7 +238,7 @@ class BundleReader {
   }
 
   /** Reads a small file into the buffer for contents; `null` if it was replaced or changed meanwhile. */
-  #readUnchanged(path: string, seen: BigIntStats): BigIntStats | null {
+  #readUnchanged(path: string, seen: FileIdentity): BigIntStats | null {
     const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
     const file = openSync(path, flags);
     try {
@@ -336,8 +336,7 @@ function areStillThere(directory: string, read: readonly JustRead[]): boolean {
   try {
     if (Deno.realPathSync(directory) !== directory) return false;
     for (const { path, state } of read) {
-      const now = lookAt(path);
-      if (now === null || !isSameFile(now, state)) return false;
+      if (!isSameFile(Deno.lstatSync(path), state)) return false;
     }
     return Deno.realPathSync(directory) === directory;
   } catch {
@@ -371,7 +370,7 @@ export async function putBundle(
   const parser = new BundleParser(PUT_REQUEST);
   try {
     for await (const piece of piecesOf(write.request)) {
-      writer.begin();
+      writer.forget();
       for (const { record, content } of parser.push(piece)) await writer.add(record, content);
     }
   } finally {
@@ -420,7 +419,7 @@ class BundleWriter implements AsyncDisposable {
   }
 
   /** Forgets what was checked: call it after anything has been waited for. */
-  begin(): void {
+  forget(): void {
     this.#parent = null;
   }
 
@@ -441,7 +440,7 @@ class BundleWriter implements AsyncDisposable {
     if (this.#arrived.length === BATCH) await this.flush();
     if (!this.#turns.isOver) return;
     await this.#turns.next(this.#write.root);
-    this.begin();
+    this.forget();
   }
 
   #refuse(index: number, names: readonly string[], error: unknown): void {
@@ -520,7 +519,7 @@ class BundleWriter implements AsyncDisposable {
           if (isAdmitted) await this.#turns.next(root);
           await checkAdmission(session);
           isAdmitted = true;
-          this.begin();
+          this.forget();
         }
         if (this.statuses[item.index] !== 201) continue;
         try {
@@ -535,7 +534,7 @@ class BundleWriter implements AsyncDisposable {
       }
     }
     await Promise.all(Array.from(changed, syncIfPossible));
-    this.begin();
+    this.forget();
   }
 
   /** Waits until the contents are on the disk, and closes the files. */

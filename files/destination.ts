@@ -10,7 +10,6 @@
 import {
   type BigIntStats,
   chmodSync,
-  linkSync,
   mkdirSync,
   readdirSync,
   renameSync,
@@ -19,7 +18,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { BodyError } from "../base/errors.ts";
-import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { giveNewName, syncIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { digestTree, type TreeEntry } from "./entries.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
@@ -230,8 +229,8 @@ export function moveTo(
   checkUnfinished(file, parent);
   if (file.mode !== mode) chmodSync(file.path, Number(mode));
   makeDirectories(root, parent.missing, parent.obstacle, () => {
-    if (isNew) giveNewName(file.path, path);
-    else renameSync(file.path, path);
+    if (!isNew) renameSync(file.path, path);
+    else if (!giveNewName(file.path, path)) throw new Refusal(412, `${path} already exists`);
   });
   checkMoved(path, file);
   return { created: existing === null, changed: changedBy(parent, path) };
@@ -246,20 +245,6 @@ function checkUnfinished({ path, state }: Complete, { unfinished }: Parent): voi
   const now = unfinished?.isDirectory() ? lookAt(path) : null;
   if (now !== null && isSameFile(now, state)) return;
   throw new Refusal(409, `${path} was removed or replaced while it was written`);
-}
-
-/** Renames a file to a name that does not exist yet; the file system guarantees that, also across processes. */
-function giveNewName(from: string, to: string): void {
-  try {
-    linkSync(from, to);
-  } catch (error) {
-    const { code } = error as { code?: unknown };
-    if (code === "EEXIST") throw new Refusal(412, `${to} already exists`, {}, { cause: error });
-    if (code === "ENOENT" || code === "ENOSPC" || code === "EDQUOT") throw error;
-    // There are file systems without hard links. That nothing has the name was seen just now.
-    return renameSync(from, to);
-  }
-  unlinkSync(from);
 }
 
 function checkMoved(path: string, { state }: Complete): void {

@@ -13,24 +13,19 @@ import type { Response } from "../base/app/message.ts";
 import { isContentRange, Range } from "../base/wire/range.ts";
 import type { Client, Connection } from "../client.ts";
 import { isTransient } from "../net/retry.ts";
-import { EarlySync } from "../disk/early_sync.ts";
+import { EarlySync } from "../disk/files.ts";
 import { WANT_SHA256 } from "./digest.ts";
 import { hashPieces } from "./file_pieces.ts";
-import { explainFullDisk } from "./local_files.ts";
 import {
   checkTransfer,
+  ProgressMeter,
   type TransferOptions,
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
-import { explainForeignPart, PartFile } from "./part_file.ts";
-import type { PartRecord } from "./part_record.ts";
-import { ProgressMeter } from "./progress_meter.ts";
-import { receiveBody } from "./receive.ts";
-import { askDigest } from "./remote_digest.ts";
-import { type Version, versionOf } from "./response_version.ts";
+import { explainForeignPart, explainFullDisk, PartFile, type PartRecord } from "./part_file.ts";
+import { askDigest, type Version, versionOf } from "./remote_digest.ts";
 import { Route } from "./route.ts";
-import { SyncedCount } from "./synced_count.ts";
 import {
   changedWhileMoved,
   statusError,
@@ -379,4 +374,103 @@ function damaged(uri: string): TransferError {
     }: what arrived is not what the other end has: its SHA-256 is another one; nothing ` +
       "was kept, call again to start over",
   );
+}
+
+/** About how many bytes are written between two syncs. */
+const NOTED_BYTES = 268435456;
+
+/** Syncs what is written to a part at intervals, in the background, and updates its record. */
+export class SyncedCount {
+  readonly #part: PartFile;
+  readonly #record: PartRecord;
+  #position: number;
+  #noted: number;
+  #noting: Promise<void> | null = null;
+
+  /** Begins to count at a position. */
+  constructor(part: PartFile, record: PartRecord, position: number) {
+    this.#part = part;
+    this.#record = record;
+    this.#position = this.#noted = position;
+  }
+
+  /** Counts bytes that were written. */
+  add(count: number): void {
+    this.#position += count;
+    if (this.#noting !== null || this.#position - this.#noted < NOTED_BYTES) return;
+    this.#noting = this.#note().finally(() => this.#noting = null);
+    // A failing disk is detected when the whole file is synced.
+    this.#noting.catch(() => {});
+  }
+
+  /** Waits for the pending sync in the background. */
+  async settle(): Promise<void> {
+    await this.#noting?.catch(() => {});
+  }
+
+  /** Syncs and records all of it. */
+  async noteAll(): Promise<void> {
+    await this.settle();
+    if (this.#position > this.#noted) await this.#note();
+  }
+
+  async #note(): Promise<void> {
+    const synced = this.#position;
+    await this.#part.noteSynced({ ...this.#record, synced });
+    this.#noted = synced;
+  }
+}
+
+/** Bytes of each of the two buffers for a body. */
+const BUFFER_BYTES = 524288;
+/** A body of at most this many bytes is not worth a stream. */
+const SMALL_BYTES = 65536;
+
+/** The destination of a body's bytes, in order. */
+export interface Receiver {
+  /** Hashes every byte, if present. */
+  readonly hash: Hash | null;
+  /** Writes all of the bytes, which are valid until it resolves. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Called after each write with how many bytes it had. */
+  written(count: number): void;
+}
+
+/**
+ * Writes a body, and hashes it on the way: while one piece is being written the next one is received
+ * and hashed. Everything that has arrived is written even if the body is cut.
+ */
+export async function receiveBody(body: Body, receiver: Receiver): Promise<void> {
+  if (body.contentLength > SMALL_BYTES) return await receiveStream(body, receiver);
+  const bytes = await body.read();
+  receiver.hash?.update(bytes);
+  await writePiece(receiver, bytes);
+}
+
+async function receiveStream(body: Body, receiver: Receiver): Promise<void> {
+  const reader = body.readable.getReader({ mode: "byob" });
+  let buffer = new ArrayBuffer(BUFFER_BYTES);
+  let writing = Promise.resolve(new ArrayBuffer(BUFFER_BYTES));
+  try {
+    for (;;) {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      if (done) break;
+      receiver.hash?.update(value);
+      buffer = await writing;
+      writing = writePiece(receiver, value).then(() => value.buffer);
+      // It is awaited before the next write, and at the end.
+      writing.catch(() => {});
+    }
+    await writing;
+  } catch (error) {
+    await writing.catch(() => {});
+    await reader.cancel(error).catch(() => {});
+    throw error;
+  }
+}
+
+async function writePiece({ write, written }: Receiver, piece: Uint8Array): Promise<void> {
+  if (piece.length === 0) return;
+  await write(piece);
+  written(piece.length);
 }

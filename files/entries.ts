@@ -38,6 +38,12 @@ export interface TreeEntry extends DirectoryEntry {
   readonly path: readonly string[];
 }
 
+/** An entry of a tree as it is listed. */
+export interface ListedEntry extends TreeEntry {
+  /** Whether it is a link to the file. */
+  readonly link?: true;
+}
+
 /** The last element of the list of a tree: without it the list was cut. */
 export const TREE_END = '{"end":true}';
 
@@ -45,12 +51,13 @@ export const TREE_END = '{"end":true}';
  * Formats an element of a list.
  *
  * @param place The name of an entry of a directory, or the path of an entry of a tree.
+ * @param entry With `link` if it is a link to a file: who writes there has to know, since no link is written through.
  */
 export function formatEntry(
   place: { readonly name: string } | { readonly path: readonly string[] },
-  { kind, size, modified, reason }: Omit<DirectoryEntry, "name">,
+  { kind, size, modified, reason, link }: Omit<DirectoryEntry, "name"> & { readonly link?: true },
 ): string {
-  return JSON.stringify({ ...place, kind, size, modified, reason });
+  return JSON.stringify({ ...place, kind, size, modified, reason, link });
 }
 
 /**
@@ -119,7 +126,7 @@ export class EntryParser<Entry extends DirectoryEntry = DirectoryEntry> {
   }
 
   /** Makes a parser of the list of a tree, whose last element says that it is the last. */
-  static ofTree(): EntryParser<TreeEntry> {
+  static ofTree(): EntryParser<ListedEntry> {
     return new EntryParser(true, checkTreeEntry);
   }
 
@@ -249,8 +256,8 @@ function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
 
 const { byteLength } = Buffer;
 
-function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
-  const { path, end } = element;
+function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
+  const { path, end, link } = element;
   if (end === true) return null;
   if (!Array.isArray(path) || path.length === 0) {
     throw badEntry("it has no path; the server needs a FilesApp of this version");
@@ -264,7 +271,7 @@ function checkTreeEntry(element: Record<string, unknown>): TreeEntry | null {
   if (entry.reason !== "name" && bytes > MAX_PATH_BYTES) {
     throw badEntry(`its path has more than ${MAX_PATH_BYTES} bytes, which no system opens`);
   }
-  return { path, ...entry };
+  return link === true ? { path, ...entry, link } : { path, ...entry };
 }
 
 /** Reads a time in ISO 8601, in the one form that `toISOString` writes; `null` if it is something else. */

@@ -8,25 +8,32 @@ import type { Hash } from "node:crypto";
 import { EMPTY } from "../base/bytes.ts";
 
 /** Bytes of each of the two buffers. */
-const PIECE_BYTES = 1048576;
+const PIECE_BYTES = 2097152;
 
 /**
  * Yields the bytes of a file from `start` up to, not including, `stop`; each piece is valid until the
  * next is requested. While one is in use the next is being read.
  *
  * @param tooShort Creates the error for a file that ends before `stop`.
+ * @param arrived Called with each piece as soon as it has been read, while the one before may still be in use.
  */
 export async function* readPieces(
   file: Deno.FsFile,
   start: number,
   stop: number,
   tooShort: () => Error,
+  arrived: (piece: Uint8Array) => void = () => {},
 ): AsyncGenerator<Uint8Array, void, void> {
   const size = Math.min(PIECE_BYTES, stop - start);
   let buffer: Uint8Array = new Uint8Array(size);
   let other: Uint8Array = EMPTY;
   let position = start;
-  const read = () => file.read(buffer.subarray(0, stop - position));
+  const read = async () => {
+    const into = buffer.subarray(0, stop - position);
+    const count = await file.read(into);
+    if (count !== null) arrived(into.subarray(0, count));
+    return count;
+  };
   await file.seek(start, Deno.SeekMode.Start);
   let reading: Promise<number | null> | null = null;
   try {
@@ -38,7 +45,11 @@ export async function* readPieces(
       position += piece.length;
       if (other.length === 0 && position < stop) other = new Uint8Array(size);
       [buffer, other] = [other, buffer];
-      if (position < stop) reading = read();
+      if (position < stop) {
+        reading = read();
+        // It is awaited before the next piece, and in the end.
+        reading.catch(() => {});
+      }
       yield piece;
     }
   } finally {

@@ -10,7 +10,7 @@ import type { BodyIn } from "../base/body/bodies.ts";
 import type { ByteSink } from "../base/body/byte_io.ts";
 import { type ChunkVisitor, ChunkWalker } from "../base/body/chunk_walker.ts";
 import type { ChunkHeader } from "../base/wire/chunk.ts";
-import { EarlySync } from "../disk/early_sync.ts";
+import { EarlySync, writeAll } from "../disk/files.ts";
 import { Refusal } from "./refusal.ts";
 import type { Unfinished } from "./unfinished.ts";
 
@@ -172,17 +172,12 @@ class FileWriter implements ByteSink {
     this.#hash?.update(piece);
   }
 
-  async #writeAll(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length;) {
-      const { bytesWritten } = await this.#handle.write(
-        bytes,
-        at,
-        bytes.length - at,
-        this.#written,
-      );
-      at += bytesWritten;
+  #writeAll(bytes: Uint8Array): Promise<void> {
+    return writeAll(bytes, async (rest) => {
+      const { bytesWritten } = await this.#handle.write(rest, 0, rest.length, this.#written);
       this.#written += bytesWritten;
       this.#sync.add(bytesWritten);
-    }
+      return bytesWritten;
+    });
   }
 }

@@ -102,7 +102,7 @@ interface Settings {
  * Each component of a path is the name of a file or directory, escaped as {@linkcode escapeName} does.
  *
  * A path with a trailing slash refers to the `index.html` of a directory, or with `list` to a JSON array of
- * its content; without the slash a directory is answered with a redirect. Files have `content-type` and,
+ * its content, with the query `tree` of everything below it; without the slash a directory is answered with a redirect. Files have `content-type` and,
  * if they have not changed for two seconds, `last-modified` and a strong `etag`; a single range and conditional
  * requests (RFC 9110 §13, §14) are supported. Everything else is answered with `404 Not Found`:
  * what does not exist, can't be read, is not a regular file, or is reached by a symbolic link that leads
@@ -116,6 +116,9 @@ interface Settings {
  * file is never visible, and an error leaves nothing behind. It can have preconditions and a digest, and an upload
  * that was sent with its length and digest is resumed where it was interrupted. DELETE removes
  * a file or an empty directory. Writing follows no symbolic link.
+ *
+ * A POST with the query `bundle=get`, `bundle=digest` or, with `write`, `bundle=put` reads or writes many small files in
+ * one message.
  *
  * @example Serve files to read
  * ```ts

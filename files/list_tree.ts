@@ -8,7 +8,13 @@ import type { Response } from "../base/app/message.ts";
 import type { Client, Connection } from "../client.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
 import { checkDirectoryUri } from "./directory_uri.ts";
-import { badList, type DirectoryEntry, EntryParser, type TreeEntry } from "./entries.ts";
+import {
+  badList,
+  type DirectoryEntry,
+  EntryParser,
+  type ListedEntry,
+  type TreeEntry,
+} from "./entries.ts";
 import { isReservedName } from "./reserved.ts";
 import { Route } from "./route.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";
@@ -106,7 +112,7 @@ export function listTree(
   checkTreeUri(uri);
   return iterate(from, options, async function* (route, signal) {
     const directories = new Set([""]);
-    for await (const entry of requestTree(route, uri, signal)) {
+    for await (const { link: _link, ...entry } of requestTree(route, uri, signal)) {
       const { path, kind } = entry;
       if (!directories.has(path.slice(0, -1).join("/"))) throw outside(path);
       if (kind === "directory") directories.add(path.join("/"));
@@ -129,30 +135,31 @@ export function checkTreeUri(uri: string): void {
 /**
  * Reads the tree below a directory.
  *
- * @param reserved Whether what has a reserved name is in it, as something that is not copied.
+ * @param isSource Whether it is copied: then what has a reserved name is in it, as something that is skipped, and a link to
+ * a file is that file. In a target it is a link.
  * @returns Its root.
  */
 export async function readRemoteTree(
   route: Route,
   uri: string,
-  reserved: boolean,
+  isSource: boolean,
   signal: AbortSignal,
 ): Promise<TreeNode> {
   const root = TreeNode.root();
-  for await (
-    const { path, name, kind, size, modified, reason } of requestTree(route, uri, signal)
-  ) {
+  for await (const entry of requestTree(route, uri, signal)) {
+    const { path, name, kind, size, modified, reason, link } = entry;
     let parent: TreeNode | null = root;
     for (let depth = 0; depth < path.length - 1; depth++) {
-      parent = parent?.get(path[depth]!) ??
-        null;
+      parent = parent?.get(path[depth]!) ?? null;
     }
     if (parent?.kind !== "directory") throw outside(path);
     const time = modified.getTime();
     const isReserved = reason !== "name" && isReservedName(name);
-    if (isReserved && !reserved) continue;
+    if (isReserved && !isSource) continue;
     const node = isReserved
       ? new TreeNode(parent, name, "other", 0, time, "reserved")
+      : link && !isSource
+      ? new TreeNode(parent, name, "other", 0, time, "link")
       : new TreeNode(parent, name, kind, kind === "file" ? size : 0, time, reason ?? null);
     if (!parent.add(node) && reason !== "name") throw badList("it has an entry twice");
   }
@@ -182,7 +189,7 @@ async function* requestTree(
   route: Route,
   uri: string,
   signal: AbortSignal | undefined,
-): AsyncGenerator<TreeEntry, void, void> {
+): AsyncGenerator<ListedEntry, void, void> {
   let count = 0;
   for await (const entry of requestList(route, `${uri}?tree`, EntryParser.ofTree(), signal)) {
     if (++count > MAX_ENTRIES) {

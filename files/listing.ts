@@ -10,7 +10,7 @@ import { EMPTY } from "../base/bytes.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
 import { Turns } from "../disk/turns.ts";
-import { type DirectoryEntry, formatEntry, TREE_END, type TreeEntry } from "./entries.ts";
+import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName } from "./file_name.ts";
 import { isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
@@ -57,7 +57,7 @@ export async function listBelow(
 
 async function* listTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
   for await (const entries of readEntries(root, path, new Turns())) {
-    yield entries.map((entry) => formatEntry({ name: entry.name }, entry));
+    yield entries.map(({ link: _link, ...entry }) => formatEntry({ name: entry.name }, entry));
   }
 }
 
@@ -97,7 +97,7 @@ export async function* readTree(
   root: string,
   path: string,
   turns: Turns,
-): AsyncGenerator<TreeEntry[], void, void> {
+): AsyncGenerator<ListedEntry[], void, void> {
   const waiting: (readonly string[])[] = [[]];
   for (let names; (names = waiting.pop()) !== undefined;) {
     const directory = names.length === 0 ? path : prefixOf(path) + names.join("/");
@@ -125,13 +125,13 @@ async function* readEntries(
   root: string,
   path: string,
   turns: Turns,
-): AsyncGenerator<DirectoryEntry[], void, void> {
+): AsyncGenerator<Found[], void, void> {
   const doubtful = new Set<string>();
   let names: string[] = [];
   const lookAtAll = () => {
     checkPath(path);
     const directory = { root, path, reserved: lookAt(reservedPath(path)), doubtful };
-    const entries: DirectoryEntry[] = [];
+    const entries: Found[] = [];
     for (const name of names) {
       const entry = describe(directory, name);
       if (entry !== null) entries.push(entry);
@@ -156,6 +156,9 @@ function checkPath(path: string): void {
   throw new BodyError(`${printable(path)} was replaced while it was listed`);
 }
 
+/** An entry, and whether it is a link to a file. */
+type Found = DirectoryEntry & Pick<ListedEntry, "link">;
+
 /** A directory that is being read. */
 interface ReadDirectory {
   readonly root: string;
@@ -168,7 +171,7 @@ interface ReadDirectory {
 }
 
 /** What has a name; `null` if nothing has, or nobody may know. */
-function describe(directory: ReadDirectory, name: string): DirectoryEntry | null {
+function describe(directory: ReadDirectory, name: string): Found | null {
   if (isReservedName(name)) return null;
   const { path, doubtful } = directory;
   const isDoubtful = name.includes(NOT_UTF8);
@@ -191,14 +194,14 @@ function describeAt(
   { root, reserved }: ReadDirectory,
   path: string,
   name: string,
-): DirectoryEntry | null {
+): Found | null {
   const info = Deno.lstatSync(path);
   if (info.isSymlink) {
     // A link to a directory is not followed: two of them can lead to each other, and who follows the list would never end.
     const target = fileOfLink(root, path);
     return target === null
       ? other(name, "link", info)
-      : describeFile(name, target.path, target.info);
+      : { ...describeFile(name, target.path, target.info), link: true };
   }
   if (info.isFile) return describeFile(name, path, info);
   if (!info.isDirectory) return other(name, "special", info);

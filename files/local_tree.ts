@@ -11,11 +11,11 @@
  */
 
 import { Buffer } from "node:buffer";
-import { syncIfPossible } from "../disk/sync_if_possible.ts";
+import { newFileMode } from "../disk/files.ts";
+import { syncIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { MAX_PATH_BYTES } from "./entries.ts";
 import { isName } from "./file_name.ts";
-import { newFileMode } from "./local_files.ts";
 import { explainForeignPart, inUse, partPath } from "./part_file.ts";
 import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";

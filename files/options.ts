@@ -1,5 +1,5 @@
 /**
- * Options of transfers.
+ * Options of transfers, their progress and their results.
  *
  * @module
  */
@@ -110,5 +110,54 @@ function checkFile(file: string): void {
   if (typeof file !== "string") throw wrongType("file", "the path of a file", file);
   if (file === "" || file.includes("\0")) {
     throw new RangeError("file: must be the path of a file, without NUL bytes");
+  }
+}
+
+/** The minimum time between two reports. */
+const INTERVAL_MILLISECONDS = 100;
+
+/** Counts the bytes of one transfer and reports them. */
+export class ProgressMeter {
+  /** Bytes of the whole file. */
+  readonly total: number;
+  /** Bytes that were already there. */
+  readonly resumedFrom: number;
+  readonly #report: ((progress: TransferProgress) => void) | undefined;
+  #bytes = 0;
+  #reportedAt: number;
+
+  /** Creates a meter for a transfer that begins now. */
+  constructor(
+    report: ((progress: TransferProgress) => void) | undefined,
+    total: number,
+    resumedFrom: number,
+  ) {
+    this.#report = report;
+    this.total = total;
+    this.resumedFrom = resumedFrom;
+    this.#reportedAt = performance.now();
+  }
+
+  /** Counts bytes that were transferred. */
+  add(count: number): void {
+    this.#bytes += count;
+    if (this.#report === undefined || this.resumedFrom + this.#bytes >= this.total) return;
+    const now = performance.now();
+    if (now - this.#reportedAt < INTERVAL_MILLISECONDS) return;
+    this.#reportedAt = now;
+    this.#callBack();
+  }
+
+  /** Reports the end, with all bytes, and returns the result of the transfer. */
+  finish(sha256: string | null): TransferResult {
+    const { total, resumedFrom } = this;
+    const bytes = this.#bytes = total - resumedFrom;
+    this.#callBack();
+    return { bytes, total, resumedFrom, sha256 };
+  }
+
+  #callBack(): void {
+    const { total, resumedFrom } = this;
+    this.#report?.({ bytes: this.#bytes, total, resumedFrom });
   }
 }

@@ -6,18 +6,15 @@
 
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { lockFile } from "../disk/lock.ts";
-import { ifPresent, removeIfPossible, removeIfPresent } from "../disk/present.ts";
-import { syncIfPossible } from "../disk/sync_if_possible.ts";
-import { readPieces } from "./file_pieces.ts";
-import { createFile, isAt, newFileMode, openRegularFile } from "./local_files.ts";
+import { isAt, lockFile, newFileMode, writeAll } from "../disk/files.ts";
 import {
-  type PartRecord,
-  readRecord,
-  recordPath,
-  removeRecord,
-  writeRecord,
-} from "./part_record.ts";
+  giveNewName,
+  ifPresent,
+  removeIfPossible,
+  removeIfPresent,
+  syncIfPossible,
+} from "../disk/names.ts";
+import { readPieces } from "./file_pieces.ts";
 import { isPartName, PART_SUFFIX } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 
@@ -173,9 +170,7 @@ export class PartFile implements AsyncDisposable {
 
   /** Appends all of the bytes. */
   async write(bytes: Uint8Array): Promise<void> {
-    for (let written = 0; written < bytes.length;) {
-      written += await this.#file.write(bytes.subarray(written));
-    }
+    await writeAll(bytes, (rest) => this.#file.write(rest));
   }
 
   /** Sets its modification time. */
@@ -215,7 +210,7 @@ export class PartFile implements AsyncDisposable {
     if (replaced !== null && !this.#replaces) throw alreadyExists(this.#target);
     await this.#setMode(replaced?.isFile ? replaced.mode : await this.#newMode());
     if (this.#replaces) await Deno.rename(this.#path, this.#target);
-    else await this.#nameAnew();
+    else if (!giveNewName(this.#path, this.#target)) throw alreadyExists(this.#target);
   }
 
   async #newMode(): Promise<number | null> {
@@ -230,18 +225,6 @@ export class PartFile implements AsyncDisposable {
     const now = (await this.#file.stat()).mode ?? 0;
     // Where the mount decides, they can't be set.
     if (((now ^ mode) & 0o777) !== 0) await Deno.chmod(this.#path, mode & 0o777);
-  }
-
-  /** Gives it the name of the target unless that was just created. */
-  async #nameAnew(): Promise<void> {
-    try {
-      await Deno.link(this.#path, this.#target);
-    } catch (error) {
-      if (error instanceof Deno.errors.AlreadyExists) throw alreadyExists(this.#target);
-      // On a file system without hard links another process may have been faster.
-      return await Deno.rename(this.#path, this.#target);
-    }
-    await Deno.remove(this.#path);
   }
 
   /** Marks it for removal: no call can resume it. */
@@ -260,6 +243,105 @@ export class PartFile implements AsyncDisposable {
       this.#file.close();
     }
   }
+}
+
+/** A part is resumed only if all of this is the same. */
+export interface PartRecord {
+  /** Where the file is: an authority, or an address. */
+  readonly peer: string;
+  /** Its URI. */
+  readonly uri: string;
+  /** Its strong entity tag. */
+  readonly etag: string;
+  /** In bytes. */
+  readonly total: number;
+  /** SHA-256 of the whole file, if it was known before all of it had arrived; else `null`. */
+  readonly sha256: string | null;
+  /** Bytes of the part that are synced to the disk, and not only in the memory of the system. */
+  readonly synced: number;
+}
+
+const FORMAT = "degu-part/1";
+/** A URI and an entity tag are from a preamble, which is no longer than this. */
+const MAX_RECORD_BYTES = 65536;
+
+/** Reads the record of a part; `null` if there is no valid one. */
+export async function readRecord(part: string): Promise<PartRecord | null> {
+  const path = recordPath(part);
+  // Opening a FIFO would block.
+  const info = await ifPresent(Deno.lstat(path));
+  if (info === null || !info.isFile || info.size > MAX_RECORD_BYTES) return null;
+  try {
+    return asRecord(JSON.parse(await Deno.readTextFile(path)));
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof TypeError) return null;
+    throw error;
+  }
+}
+
+/**
+ * Writes the record of a part atomically: a reader finds this one, or the one before.
+ *
+ * @returns The user who owns it, which is that of this process; `null` on Windows.
+ */
+export async function writeRecord(part: string, record: PartRecord): Promise<number | null> {
+  const path = recordPath(part);
+  const temporary = `${path}.tmp`;
+  const text = JSON.stringify({ format: FORMAT, ...record });
+  await removeIfPresent(temporary);
+  await Deno.writeTextFile(temporary, text, { createNew: true, mode: 0o600 });
+  const { uid } = await Deno.lstat(temporary);
+  await Deno.rename(temporary, path);
+  return uid;
+}
+
+/** Removes the record of a part, if there is one. */
+export async function removeRecord(part: string): Promise<void> {
+  await removeIfPresent(recordPath(part));
+}
+
+/** The path of the record of a part. */
+export function recordPath(part: string): string {
+  return `${part}.json`;
+}
+
+function asRecord(value: Record<string, unknown> | null): PartRecord | null {
+  const { format, peer, uri, etag, total, sha256, synced } = value ?? {};
+  if (format !== FORMAT || !isText(peer) || !isText(uri) || !isText(etag)) return null;
+  if (!isCount(total) || !isCount(synced) || !(sha256 === null || isText(sha256))) return null;
+  return { peer, uri, etag, total, sha256, synced };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** Opens a new file of mode 0600 for reading and writing; `null` if something has that name. */
+export async function createFile(path: string): Promise<Deno.FsFile | null> {
+  try {
+    return await Deno.open(path, { read: true, write: true, createNew: true, mode: 0o600 });
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return null;
+    throw error;
+  }
+}
+
+/**
+ * Opens a regular file for reading and writing, but not a link to one; `null` if there is none. Anything else
+ * with that name is removed: only this package uses it.
+ */
+export async function openRegularFile(path: string): Promise<Deno.FsFile | null> {
+  const info = await ifPresent(Deno.lstat(path));
+  if (info === null) return null;
+  if (!info.isFile) {
+    await removeIfPresent(path);
+    return null;
+  }
+  return await ifPresent(Deno.open(path, { read: true, write: true }));
 }
 
 /** The path of the part of a target: a hidden file next to it. */
@@ -330,4 +412,17 @@ export async function explainForeignPart(error: unknown, target: string): Promis
     );
   }
   return error;
+}
+
+const NO_SPACE: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
+
+/** Converts the error of a full disk, which has no class of its own; other errors are returned unchanged. */
+export function explainFullDisk(error: unknown, file: string): unknown {
+  if (!NO_SPACE.has((error as { code?: unknown } | null)?.code)) return error;
+  return new TransferError(
+    "DISK_FULL",
+    `${file}: there is no space left on this device, or its quota is exceeded; free some and call ` +
+      "again to resume",
+    { cause: error },
+  );
 }

@@ -1,14 +1,16 @@
 /**
- * The digest of a file on another device.
+ * Which version of a file another device has: its digest and entity tag.
  *
  * @module
  */
 
+import { cancelUnused } from "../base/body/bodies.ts";
+import type { Response } from "../base/app/message.ts";
+import type { Method } from "../base/wire/preamble.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import type { Client, Connection } from "../client.ts";
-import { WANT_SHA256 } from "./digest.ts";
+import { parseReprDigest, WANT_SHA256 } from "./digest.ts";
 import { type RequestOptions, requestSignal } from "../net/request_signal.ts";
-import { type Version, versionOf } from "./response_version.ts";
 import { Route } from "./route.ts";
 import { statusError, unexpectedResponse } from "./transfer_error.ts";
 
@@ -67,4 +69,42 @@ export async function askDigest(
   if (sha256 !== null) return { etag, sha256 };
   const problem = "the server has no SHA-256 of it (repr-digest, RFC 9530)";
   throw unexpectedResponse("HEAD", uri, advice === undefined ? problem : `${problem}; ${advice}`);
+}
+
+/**
+ * Reads the SHA-256 of the whole file from a response; `null` if it has none.
+ *
+ * @throws {TransferError} if its `repr-digest` is not valid.
+ */
+export function readDigest(
+  method: Method,
+  uri: string,
+  { headers }: Response,
+): string | null {
+  const { "repr-digest": digest } = headers;
+  try {
+    return typeof digest === "string" ? parseReprDigest(digest) : null;
+  } catch (cause) {
+    throw unexpectedResponse(method, uri, "the response has an invalid repr-digest", { cause });
+  }
+}
+
+/** A version of the file on the server. */
+export interface Version {
+  /** The strong entity tag. */
+  readonly etag: string | null;
+  /** Of the whole file. */
+  readonly sha256: string | null;
+}
+
+/** Returns what a response is about; its body is canceled if that is not valid. */
+export function versionOf(method: "GET" | "HEAD", uri: string, response: Response): Version {
+  const { etag } = response.headers;
+  const isStrong = typeof etag === "string" && !etag.startsWith("W/");
+  try {
+    return { etag: isStrong ? etag : null, sha256: readDigest(method, uri, response) };
+  } catch (error) {
+    cancelUnused(response.body, error);
+    throw error;
+  }
 }

@@ -168,16 +168,16 @@ export class SourceFile implements AsyncDisposable {
       let unsettled = { bytes: 0, hash };
       let position = start;
       let lookedAt = Date.now();
-      for await (const piece of readPieces(this.#file, start, this.size, changed)) {
+      const arrived = (piece: Uint8Array) => {
         hash?.update(piece);
         position += piece.length;
-        // It was read when the piece before was yielded.
+        // It was asked for when the piece before had arrived, or later.
         if (hash !== null && lookedAt < this.#settledAt) {
           unsettled = { bytes: position, hash: hash.copy() };
         }
         lookedAt = Date.now();
-        yield piece;
-      }
+      };
+      yield* readPieces(this.#file, start, this.size, changed, arrived);
       // Before the last piece is sent, for which a body waits until this has ended.
       if (unsettled.bytes > 0) {
         const again = await this.#hashTo(unsettled.bytes);

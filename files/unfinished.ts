@@ -6,7 +6,7 @@
 
 import { type BigIntStats, readdirSync, unlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { lockFile } from "../disk/lock.ts";
+import { lockFile } from "../disk/files.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { Refusal } from "./refusal.ts";
 import { lookAt, makeReserved, prefixOf, reservedPath } from "./reserved.ts";

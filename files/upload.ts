@@ -13,12 +13,12 @@ import type { Client, Connection } from "../client.ts";
 import { formatReprDigest, WANT_SHA256 } from "./digest.ts";
 import {
   checkTransfer,
+  ProgressMeter,
   type TransferOptions,
   type TransferResult,
   type TransferSettings,
 } from "./options.ts";
-import { ProgressMeter } from "./progress_meter.ts";
-import { readDigest } from "./response_version.ts";
+import { readDigest } from "./remote_digest.ts";
 import { Route } from "./route.ts";
 import { SourceFile } from "./source_file.ts";
 import { statusError, TransferError, unexpectedResponse } from "./transfer_error.ts";

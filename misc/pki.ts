@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { checkArray, checkBoolean, checkString } from "../base/checks.ts";
 import { copyOptions } from "../base/options.ts";
 import { type AlternativeName, parseAlternativeName } from "../pki/alternative_names.ts";
-import { randomSuffix } from "../disk/random_suffix.ts";
+import { randomSuffix } from "../disk/names.ts";
 import { createAuthority, createLeaf, type PemPair } from "../pki/certificates.ts";
 
 /** Options of {@linkcode TempPKI.create}. */

@@ -6,11 +6,15 @@
  */
 
 import { join } from "node:path";
-import { ifPresent, removeIfPresent } from "../disk/present.ts";
-import { exists, removeIfPossible } from "../disk/present.ts";
-import { replacePrivateFile, writePrivateFile } from "../disk/private_files.ts";
-import { randomSuffix } from "../disk/random_suffix.ts";
-import { syncDirectory } from "../disk/sync_directory.ts";
+import { replacePrivateFile, writePrivateFile } from "../disk/files.ts";
+import {
+  exists,
+  ifPresent,
+  randomSuffix,
+  removeIfPossible,
+  removeIfPresent,
+  syncDirectory,
+} from "../disk/names.ts";
 import { type PrivatePaths, USABLE_BY_OTHERS, WRITABLE_BY_OTHERS } from "./private_paths.ts";
 
 /** The files of an identity, in its directory. */

@@ -574,3 +574,28 @@ Deno.test("onFile is told of a file that was cut", async () => {
   assertEquals([action, complete, status], ["get", false, 200]);
   assert(bytes < 20_000_000);
 });
+
+Deno.test("the program in docs/files.md reads a bundle (needs python3)", async () => {
+  const docs = await Deno.readTextFile("docs/files.md");
+  const [, program = ""] = /```python\n([^]*?)```/.exec(docs) ?? [];
+  await using files = await serveBundles({ write: false });
+  await Deno.mkdir(`${files.root}/é`);
+  await Deno.writeFile(`${files.root}/é/a "b"`, pattern(60_000));
+  const time = new Date("2026-01-02T03:04:05.678Z");
+  for (const name of ["file", 'é/a "b"']) await Deno.utime(`${files.root}/${name}`, time, time);
+  const [, port] = files.serving.address as [string, number];
+  const args = ["-c", program, "127.0.0.1", `${port}`, "file", "none", 'é/a "b"'];
+  let output;
+  try {
+    const env = { PYTHONIOENCODING: "utf-8" };
+    output = await new Deno.Command("python3", { args, env, stdin: "null" }).output();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return console.log("python3 is missing: its program is not tested");
+  }
+  const decoder = new TextDecoder();
+  assertEquals(
+    [decoder.decode(output.stdout), decoder.decode(output.stderr)],
+    [`file 6 ${time.toISOString()}\nnone 404\né/a "b" 60000 ${time.toISOString()}\n`, ""],
+  );
+});

@@ -38,7 +38,14 @@ Deno.test("every documented example ends if the server is gone", async () => {
       stdout: "null",
       stderr: "piped",
     }).spawn();
-    const { success, stderr } = await within(child.output(), `example ${i} ends`, 60);
+    const output = child.output();
+    const { success, stderr } = await within(output, `example ${i} ends`, 60).catch(
+      async (error) => {
+        child.kill("SIGKILL");
+        await output;
+        throw error;
+      },
+    );
     assertEquals(success, false, code);
     const text = new TextDecoder().decode(stderr);
     assert(/ConnectionRefused|Connection refused/.test(text), text);

@@ -1,14 +1,21 @@
-/** The record of a part. */
-import { assertEquals } from "@std/assert";
+/** What is kept of a part: its file, its record, and how much of it is on the disk. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
+import { TransferError } from "@degu/degu/files";
+import { isAt } from "@degu/internal/disk/files.ts";
+import { SyncedCount } from "@degu/internal/files/download.ts";
 import {
+  createFile,
+  explainFullDisk,
+  openRegularFile,
+  PartFile,
   type PartRecord,
   readRecord,
   removeRecord,
   writeRecord,
-} from "@degu/internal/files/part_record.ts";
+} from "@degu/internal/files/part_file.ts";
 import { entries, mode, tempDir } from "@degu/testing/directories.ts";
-import { makeFifo } from "@degu/testing/special_files.ts";
+import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
 
 const RECORD: PartRecord = {
   peer: "authority AB:CD",
@@ -82,4 +89,78 @@ Deno.test("content that is not a record of this format is ignored", async () => 
   assertEquals(await readRecord(part), null);
   await Deno.remove(`${part}.json`);
   if (await makeFifo(`${part}.json`)) assertEquals(await readRecord(part), null);
+});
+
+const INTERVAL = 268_435_456;
+
+Deno.test("every 256 MiB the record of a part notes how much was synced to the disk", async () => {
+  await using dir = await tempDir();
+  await using part = await PartFile.open(`${dir.path}/f`, true);
+  const noted = async () => (await readRecord(`${dir.path}/.f.degu-part`))?.synced;
+  const record = { peer: "p", uri: "/f", etag: '"e"', total: 2 ** 40, sha256: null, synced: 0 };
+  await part.begin(record);
+  const count = new SyncedCount(part, record, 1000);
+  count.add(INTERVAL - 1);
+  await count.settle();
+  assertEquals(await noted(), 0);
+  count.add(1);
+  // One at a time.
+  count.add(INTERVAL);
+  await count.settle();
+  assertEquals(await noted(), 1000 + INTERVAL);
+  count.add(5);
+  await count.settle();
+  assertEquals(await noted(), 1000 + 2 * INTERVAL + 5);
+  count.add(7);
+  await count.noteAll();
+  assertEquals(await noted(), 1000 + 2 * INTERVAL + 12);
+});
+
+Deno.test("a new file is created only if there is none", async () => {
+  await using dir = await tempDir();
+  {
+    using file = await createFile(`${dir.path}/a`);
+    assert(file !== null && await isAt(`${dir.path}/a`, file));
+    assertEquals(await isAt(`${dir.path}/b`, file), false);
+    await Deno.writeTextFile(`${dir.path}/b`, "");
+    assertEquals(await isAt(`${dir.path}/b`, file), false, "another file");
+    await Deno.remove(`${dir.path}/b`);
+  }
+  await Deno.mkdir(`${dir.path}/dir`);
+  await makeLinks({ [`${dir.path}/link`]: "new" });
+  for (const name of ["a", "dir", "link"]) {
+    assertEquals(await createFile(`${dir.path}/${name}`), null, name);
+  }
+  assertEquals(await entries(dir.path), ["a", "dir", "link"]);
+  await assertRejects(() => createFile(`${dir.path}/none/a`), Deno.errors.NotFound);
+});
+
+Deno.test("a regular file is opened, and anything else with its name is removed", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "12345");
+  {
+    using file = await openRegularFile(`${dir.path}/file`);
+    assertEquals((await file?.stat())?.size, 5);
+  }
+  await makeLinks({ [`${dir.path}/link`]: "file" });
+  await Deno.mkdir(`${dir.path}/dir`);
+  for (const name of ["none", "link", "dir"]) {
+    assertEquals(await openRegularFile(`${dir.path}/${name}`), null, name);
+  }
+  assertEquals(await entries(dir.path), ["file"]);
+  assertEquals(await Deno.readTextFile(`${dir.path}/file`), "12345");
+  await Deno.mkdir(`${dir.path}/full/sub`, { recursive: true });
+  await assertRejects(() => openRegularFile(`${dir.path}/full`));
+});
+
+Deno.test("a full disk and an exceeded quota are named, and other errors are unchanged", () => {
+  for (const code of ["ENOSPC", "EDQUOT"]) {
+    const cause = Object.assign(new Error("message"), { code });
+    const error = explainFullDisk(cause, "/the/file");
+    assert(error instanceof TransferError && error.message.startsWith("/the/file: "));
+    assertEquals([error.code, error.cause], ["DISK_FULL", cause]);
+  }
+  for (const other of [new Error("x"), Object.assign(new Error(), { code: "EIO" }), null, "x"]) {
+    assertEquals(explainFullDisk(other, "f"), other);
+  }
 });

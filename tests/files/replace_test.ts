@@ -115,17 +115,23 @@ Deno.test("a directory that has anything else, or what no peer may delete, stays
     assertEquals(await entries(`${root}/a`), tree, what);
     assertEquals(await entries(`${root}/a/deep`), ["two"], what);
   }
-  await makeLinks({ [`${root}/a/deep/link`]: "two" });
-  const fifo = await makeFifo(`${root}/a/deep/fifo`);
-  for (const name of [...(fifo ? ["deep/fifo"] : []), "deep/link"]) {
+  // What is deeper would be removed before it.
+  const assertWhole = async (...more: string[]) => {
+    assertEquals(await entries(`${root}/a`), [...tree, ...more].toSorted());
+    assertEquals((await entries(`${root}/a/deep`)).includes("two"), true);
+  };
+  const fifo = await makeFifo(`${root}/a/fifo`);
+  for (const name of [...(fifo ? ["fifo"] : []), "link"]) {
+    if (name === "link") await makeLinks({ [`${root}/a/${name}`]: "one" });
     assertEquals(await files.put("/a", CONTENT, await seen(files, "/a")), 409, name);
+    await assertWhole(name);
     await Deno.remove(`${root}/a/${name}`);
   }
   {
     using part = await Deno.open(`${root}/a/deep/.two.degu-part`, { write: true, createNew: true });
     await part.lock(true);
     assertEquals(await files.put("/a", CONTENT, await seen(files, "/a")), 409);
-    assertEquals((await Deno.stat(`${root}/a/one`)).isFile, true);
+    await assertWhole();
   }
   await Deno.mkdir(`${root}/a/deep/${RESERVED}`);
   await Deno.writeTextFile(`${root}/a/deep/${RESERVED}/mine`, "");
@@ -173,7 +179,10 @@ Deno.test("a file gives way to a directory if it is the one that the client has 
     // A request that fails in the end removes nothing.
     const inner = await seenFile(files, "file/a/b");
     assertEquals(await put("/file/a/b/c", { ...inner, "if-match": "*" }), 412);
-    assertEquals(await put(`/file/a/b/${"n".repeat(255)}/${"n".repeat(255)}`, inner), 201);
+    assertEquals(await put(`/file/a/b/${`${"n".repeat(255)}/`.repeat(20)}c`, inner), 414);
+    assertEquals(await files.read("file/a/b"), "new");
+    assertEquals(await entries(`${root}/file/a`), ["b", "c"]);
+    assertEquals(await put("/file/a/b/c/d", inner), 201);
     assertEquals(await files.unfinished(), []);
     await Deno.writeTextFile(`${root}/other`, "1");
     assertEquals(await files.put("/other/", null), 409);

@@ -131,6 +131,8 @@ both("links and special files of the target stay, with their directories", async
   await makeLinks({
     [`${trees.target}/d/e/link`]: elsewhere.path,
     [`${trees.target}/out`]: elsewhere.path,
+    // A server lists it as the file.
+    [`${trees.target}/to a file`]: "d/g",
   });
   await makeFifo(`${trees.target}/fifo`);
   const { deleted, result } = await trees.copy({ delete: true });
@@ -156,7 +158,9 @@ both(
       b: "b".repeat(70_000),
       "d/c": "c",
       "e/": null,
-    });
+      f: "f",
+      file: "file",
+    }, { file: "file" });
     await using elsewhere = await tempDir();
     await fill(elsewhere.path, { c: "untouched", file: "untouched" });
     const { target } = trees;
@@ -165,7 +169,11 @@ both(
       [`${target}/b`]: `${elsewhere.path}/file`,
       [`${target}/d`]: elsewhere.path,
       [`${target}/e`]: elsewhere.path,
+      // A server lists it as the file.
+      [`${target}/f`]: "file",
     });
+    const time = new Date("2020-01-01T00:00:00Z");
+    for (const end of [trees.source, target]) await Deno.utime(`${end}/file`, time, time);
     const without = await trees.copy();
     assertEquals(without.outcomes, {
       a: "failed",
@@ -173,11 +181,20 @@ both(
       "d/c": "failed",
       d: "failed",
       e: "failed",
+      f: "failed",
+      file: "unchanged",
     });
     const { outcomes } = await trees.copy({ delete: true });
-    assertEquals(outcomes, { a: "copied", b: "copied", "d/c": "failed", d: "failed" });
-    const { a, d, e } = await content(target);
-    assertEquals([a, d, e], ["a", "a link", null]);
+    assertEquals(outcomes, {
+      a: "copied",
+      b: "copied",
+      "d/c": "failed",
+      d: "failed",
+      f: "copied",
+      file: "unchanged",
+    });
+    const { a, d, e, f, file } = await content(target);
+    assertEquals([a, d, e, f, file], ["a", "a link", null, "f", "file"]);
     assertEquals(await content(elsewhere.path), { c: "untouched", file: "untouched" });
   },
 );

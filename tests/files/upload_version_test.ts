@@ -204,6 +204,8 @@ Deno.test("of many simultaneous uploads of one version, to two apps, the last on
 // ───────────────────────── the client
 
 const SIZE = 3_000_000;
+/** With a clock that is behind each file was just changed, however long this test is kept waiting. */
+const asJustChanged = () => setClockAhead(-3_600_000);
 const writable = (dir: string) => new FilesApp(dir, { write: true });
 
 /** Uploads what a relay lets through: less than the whole. */
@@ -237,7 +239,10 @@ Deno.test("an upload reads the file once, also one that is resumed; one that was
   const file = `${files.here}/file`;
   const content = randomBytes(SIZE);
   await Deno.writeFile(file, content);
-  assertEquals(await readWhile(() => upload(files.client, file, "/fresh")), 2 * SIZE);
+  {
+    using _now = asJustChanged();
+    assertEquals(await readWhile(() => upload(files.client, file, "/fresh")), 2 * SIZE);
+  }
   using _later = setClockAhead();
   assertEquals(await readWhile(() => upload(files.client, file, "/settled")), SIZE);
   await interrupt(files, file);
@@ -250,6 +255,7 @@ Deno.test("an upload reads the file once, also one that is resumed; one that was
 });
 
 Deno.test("an upload of a file that was just changed is not resumed", async () => {
+  using _now = asJustChanged();
   await using files = await serveFiles(writable);
   const file = `${files.here}/file`;
   await Deno.writeFile(file, randomBytes(SIZE));

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { Body } from "@degu/degu/base";
-import { receiveBody } from "@degu/internal/files/receive.ts";
+import { receiveBody } from "@degu/internal/files/download.ts";
 import { bodyOf } from "@degu/testing/bodies.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
 

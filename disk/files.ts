@@ -1,0 +1,117 @@
+/**
+ * The contents of files: locked, private, and on the disk.
+ *
+ * @module
+ */
+
+import { ifPresent, removeIfPossible } from "./names.ts";
+
+const TRIES = 10;
+const PAUSE_MILLISECONDS = 30;
+
+/**
+ * Locks a file unless another open file of it is locked. Tries for a third of a second: a process that
+ * starts another one shares its locks with it for a moment, even those of files that it has just closed.
+ *
+ * @returns False if it stays locked.
+ */
+export async function lockFile(file: Deno.FsFile): Promise<boolean> {
+  for (let tries = 1; !await file.tryLock(true); tries++) {
+    if (tries === TRIES) return false;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MILLISECONDS));
+  }
+  return true;
+}
+
+/** Reports whether a path leads to this open file, and not through a link. */
+export async function isAt(path: string, file: Deno.FsFile): Promise<boolean> {
+  const [there, opened] = await Promise.all([ifPresent(Deno.lstat(path)), file.stat()]);
+  return there !== null && there.isFile && there.dev === opened.dev && there.ino === opened.ino;
+}
+
+/** Writes all of the bytes, where one write may take only some of them. */
+export async function writeAll(
+  bytes: Uint8Array,
+  write: (rest: Uint8Array) => Promise<number>,
+): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await write(bytes.subarray(at));
+}
+
+/**
+ * Finds out the mode of new files, `null` where files have none: it depends on the umask, which can be read only with a
+ * permission, and on the directory.
+ *
+ * @param temporary A path in the directory, where nothing is.
+ */
+export function newFileMode(temporary: string): number | null {
+  using file = Deno.openSync(temporary, { write: true, createNew: true });
+  try {
+    return file.statSync().mode;
+  } finally {
+    Deno.removeSync(temporary);
+  }
+}
+
+/** Writes a new file, of mode 0600, that is on the disk when this returns. */
+export async function writePrivateFile(path: string, text: string): Promise<void> {
+  await Deno.writeTextFile(path, text, { createNew: true, mode: 0o600 });
+  using file = await Deno.open(path, { write: true });
+  await file.sync();
+}
+
+/**
+ * Writes a file, of mode 0600, atomically: every reader finds this text or the one before. Sync the directory if the
+ * change has to survive a power failure.
+ *
+ * @param temporary A path in the same file system, where nothing is.
+ */
+export async function replacePrivateFile(
+  path: string,
+  text: string,
+  temporary: string,
+): Promise<void> {
+  try {
+    await writePrivateFile(temporary, text);
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await removeIfPossible(temporary);
+    throw error;
+  }
+}
+
+/** About how many bytes are written between two syncs. */
+const SYNC_BYTES = 67_108_864;
+
+/**
+ * Syncs what was written to a file at intervals, in the background: at the end the disk has little left to do. The last
+ * sync is the writer's own, and reports whatever has failed.
+ */
+export class EarlySync {
+  readonly #path: string;
+  #bytes = 0;
+  #syncing: Promise<void> | null = null;
+
+  /** Does nothing before enough has been written. */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Counts bytes that were written. */
+  add(count: number): void {
+    this.#bytes += count;
+    if (this.#bytes < SYNC_BYTES || this.#syncing !== null) return;
+    this.#bytes = 0;
+    this.#syncing = this.#sync().catch(() => {}).finally(() => this.#syncing = null);
+  }
+
+  async #sync(): Promise<void> {
+    // Opened again: through one open file, a sync and a write wait for each other.
+    using file = await Deno.open(this.#path, { read: true });
+    await file.syncData();
+  }
+
+  /** Resolves when nothing is going on in the background. */
+  async settle(): Promise<void> {
+    await this.#syncing;
+  }
+}

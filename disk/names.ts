@@ -1,0 +1,96 @@
+/**
+ * Names on the disk: what has one, what gets one, and what has lost it; all of it survives a crash.
+ *
+ * @module
+ */
+
+/** Resolves to `null` if nothing has the requested name. */
+export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
+  try {
+    return await result;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/**
+ * Removes a file, or whatever else has this name, if anything has.
+ *
+ * @param options `recursive` also removes a directory with all that is in it.
+ */
+export async function removeIfPresent(path: string, options?: Deno.RemoveOptions): Promise<void> {
+  await ifPresent(Deno.remove(path, options));
+}
+
+/** Cleanup after an error, which matters more than a failure here; a later call removes what is left. */
+export async function removeIfPossible(path: string): Promise<void> {
+  await removeIfPresent(path, { recursive: true }).catch(() => {});
+}
+
+/** Reports whether something with this name exists. */
+export async function exists(path: string): Promise<boolean> {
+  return await ifPresent(Deno.stat(path)) !== null;
+}
+
+/**
+ * Makes 64 random bits, as 16 hexadecimal digits, to keep apart what would have the same name: temporary files, authorities.
+ *
+ * @returns The digits.
+ */
+export function randomSuffix(): string {
+  return crypto.getRandomValues(new Uint8Array(8)).toHex();
+}
+
+/**
+ * Gives a file a name that nothing has: of several processes that do so at the same time one succeeds. Synchronous, so that
+ * nothing else of this process runs between a check and this.
+ *
+ * @returns False if something has the name.
+ */
+export function giveNewName(from: string, to: string): boolean {
+  try {
+    Deno.linkSync(from, to);
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    if (NOT_OF_LINKS.has((error as { code?: unknown }).code)) throw error;
+    // There are file systems without hard links: another process may be faster after this check.
+    if (isPresent(to)) return false;
+    Deno.renameSync(from, to);
+    return true;
+  }
+  Deno.removeSync(from);
+  return true;
+}
+
+/** Errors of a link that a rename would have, too. */
+const NOT_OF_LINKS: ReadonlySet<unknown> = new Set(["ENOENT", "ENOSPC", "EDQUOT"]);
+
+function isPresent(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Resolves once the names in a directory are on the disk, where the system can open directories. */
+export async function syncDirectory(path: string): Promise<void> {
+  if (Deno.build.os === "windows") return;
+  using directory = await Deno.open(path, { read: true });
+  await directory.sync();
+}
+
+/** Errors that are ignored: the directory can't be read, was deleted, or its file system can't sync it. */
+const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ENOENT", "EINVAL"]);
+
+/** Resolves when the names in a directory are on the disk, or can't be synced. */
+export async function syncIfPossible(path: string): Promise<void> {
+  try {
+    await syncDirectory(path);
+  } catch (error) {
+    if (!HARMLESS.has((error as { code?: unknown }).code)) throw error;
+  }
+}
