@@ -12,7 +12,7 @@ import { type Context, openDevice } from "../context.ts";
 import { FAILED, Failure, USAGE } from "../failure.ts";
 import { statIfThere } from "../local_target.ts";
 import { OWN_DIRECTORY, OwnDirectory } from "../own_directory.ts";
-import { RemoteFiles } from "../remote_files.ts";
+import { REASONS, RemoteFiles } from "../remote_files.ts";
 import { formatRemotePath, isRemotePath, parseRemotePath } from "../remote_path.ts";
 import { Transfers, type TreeJob } from "../transfers.ts";
 
@@ -86,8 +86,9 @@ async function sync(
   const remoteName = (path: readonly string[]) =>
     formatRemotePath(remote.peer, [...names, ...path]);
   if (found !== null && found.kind !== "directory") {
+    const what = found.kind === "file" ? "a file" : REASONS[found.reason!];
     const advice = isToHere ? 'get it with "degu get"' : "name a directory";
-    throw new Failure(FAILED, `${remoteName([])} is a file: ${advice}`);
+    throw new Failure(FAILED, `${remoteName([])} is ${what}: ${advice}`);
   }
   const uri = files.uri([...names, ""]);
   const isNotOwn = await own.filter(root, (path) => {

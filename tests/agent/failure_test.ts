@@ -1,4 +1,5 @@
 /** Why a command failed: exit codes and messages. */
+import { existsAlready, inTheWay, sameFile, show, TreeNode } from "@degu/internal/files/tree.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 import { DeguError, EmptyPreambleError, TlsError } from "@degu/degu/base";
 import { TransferError } from "@degu/degu/files";
@@ -124,6 +125,33 @@ Deno.test("the advice that the library has for programs is not passed on", () =>
     explainTransfer(error, "get"),
     `${message}; is another version of degu running there?`,
   );
+});
+
+Deno.test("what a tree says of one file is told in terms of the program", () => {
+  const root = TreeNode.root();
+  const node = new TreeNode(root, 'a "b"', "file", 1, 0);
+  const other = new TreeNode(root, "A", "file", 1, 0);
+  const unreadable =
+    `"a \\"b\\"" can't be read where it is; change its permissions, or leave it out by a filter`;
+  const rows: [Error, string][] = [
+    [existsAlready(node), "another file of this name is there: replace it with --force"],
+    [
+      inTheWay(node, new TreeNode(root, "a", "directory", 0, 0)),
+      "a directory has this name at the target; with --delete it gives way, unless something in it has to " +
+      "stay; remove or rename one of the two",
+    ],
+    [
+      sameFile(node, other),
+      `${
+        show(node.path)
+      } and "A" are one file at the target, which takes their names for the same; rename one of them`,
+    ],
+    [
+      new TransferError("UNREADABLE", unreadable),
+      "can't be read where it is; change its permissions",
+    ],
+  ];
+  for (const [error, text] of rows) assertEquals(explainTransfer(error, "put"), text);
 });
 
 Deno.test("the next file is tried if only this one has failed", () => {

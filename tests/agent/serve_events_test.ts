@@ -2,12 +2,13 @@
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { FakeTime } from "@std/testing/time";
-import type { FileEvent } from "@degu/degu/files";
+import { downloadTree, type FileEvent, uploadTree } from "@degu/degu/files";
 import type { Session } from "@degu/degu/server";
 import { OutputClosed } from "@degu/internal/agent/failure.ts";
 import type { Output } from "@degu/internal/agent/output.ts";
 import { ServeApp } from "@degu/internal/agent/commands/serve.ts";
 import { ServeEvents } from "@degu/internal/agent/serve_events.ts";
+import { makeTreeAt } from "@degu/testing/agent_files.ts";
 import { LOOPBACK } from "@degu/testing/device_clients.ts";
 import { record, TestDevices } from "@degu/testing/device_pairs.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
@@ -76,6 +77,31 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     { event: "delete", ...common, status: 204, bytes: 0 },
   ]);
   checkCollecting(session!);
+});
+
+Deno.test("each file of a bundle is counted", async () => {
+  await using devices = await TestDevices.create();
+  const [camera, viewer] = [await devices.open("camera"), await devices.open("viewer")];
+  await record(camera, viewer);
+  const dir = (name: string) => join(devices.path("."), name);
+  await makeTreeAt(dir("here"), { "a": "1", "sub/b": "22", "sub/c": "333" });
+  await Deno.mkdir(dir("inbox"));
+  const lines: string[] = [];
+  const output = { json: false, note: (text: string) => lines.push(text) } as unknown as Output;
+  const events = new ServeEvents(output);
+  const served = { name: "camera", share: null, inbox: dir("inbox") };
+  const onFile = (area: "share" | "inbox", event: FileEvent) => events.add(area, event);
+  const app = new ServeApp(served, new RecordingLogger(), onFile);
+  const server = camera.listen(LOOPBACK, app);
+  server.serveForever();
+  await server.ready;
+  await record(viewer, camera, { addresses: [server.address] });
+  const client = await viewer.client("camera");
+  await uploadTree(client, dir("here"), "/inbox/top/");
+  await downloadTree(client, "/inbox/top/", dir("back"));
+  await server.shutdown();
+  events[Symbol.dispose]();
+  assertEquals(lines, ["viewer uploaded 3 files (6 B), downloaded 3 files (6 B)"]);
 });
 
 /** Feeds events of many files, as the app reports them. */

@@ -5,11 +5,11 @@ import { Client } from "@degu/degu/client";
 import { downloadTree, type FilesApp, uploadTree } from "@degu/degu/files";
 import type { Request, Session } from "@degu/degu/server";
 import type { Context } from "@degu/internal/agent/context.ts";
-import { Failure } from "@degu/internal/agent/failure.ts";
+import { Failure, Interrupted } from "@degu/internal/agent/failure.ts";
 import { PeerConnections } from "@degu/internal/agent/peer_connections.ts";
 import { Transfers, type TreeJob } from "@degu/internal/agent/transfers.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
-import { makeFifo, makeLinks } from "@degu/testing/special_files.ts";
+import { makeFifo, makeLinks, makeNonUtf8Name } from "@degu/testing/special_files.ts";
 import { randomBytes } from "@degu/testing/transferring.ts";
 import { content, makeTrees, type TreeDirection, type Trees } from "@degu/testing/trees.ts";
 
@@ -36,6 +36,8 @@ async function tell(
     address = null as Address | null,
     listsUnchanged = false,
     onNote = (_text: string) => {},
+    onResult = () => {},
+    signal = new AbortController().signal,
   } = {},
 ): Promise<Told> {
   const results: string[] = [];
@@ -46,13 +48,13 @@ async function tell(
     quiet: false,
     result: (text: string, object: Record<string, unknown>) => {
       results.push(text);
+      onResult();
       objects.push(object);
     },
     note: (text: string) => notes!.push(text),
     warn: (text: string) => warnings!.push(text),
     error: (text: string) => errors!.push(text),
   };
-  const { signal } = new AbortController();
   const context = { output, signal } as unknown as Context;
   const isDownload = trees.direction === "download";
   using transfers = new Transfers(context, isDownload ? "get" : "put");
@@ -129,11 +131,7 @@ both("links and special files are warnings that name them: 0", async (direction)
 
 both("a name that can't be sent is an error, and nothing is deleted: 1", async (direction) => {
   await using trees = await makeTrees(direction, { "a": "1" }, { "old": "3" });
-  const { success } = await new Deno.Command("python3", {
-    args: ["-c", `import os, sys; open(os.fsencode(sys.argv[1]) + b"/\\xff", "w")`, trees.source],
-    stdin: "null",
-  }).output();
-  assert(success);
+  if (!await makeNonUtf8Name(trees.source)) return;
   const told = await tell(trees, { delete: true });
   assertEquals(told.errors, [
     "from:\ufffd: its name can't be sent: it is not UTF-8, or too long; rename it",
@@ -192,6 +190,21 @@ both("a dry run says what would be done", async (direction) => {
   assertEquals(told.objects.at(-1), { action: "delete", path: "to:old/", dryRun: true });
   assertEquals([told.code, summary(told)], [0, "1 file would be copied; 2 would be deleted"]);
   assertEquals(await content(trees.target), before);
+});
+
+both("an interruption says what to do, and the same command continues", async (direction) => {
+  const files = Object.fromEntries(Array.from({ length: 600 }, (_, i) => [`${i}`, "text"]));
+  await using trees = await makeTrees(direction, files);
+  const controller = new AbortController();
+  const interrupted = new Interrupted();
+  const onResult = () => controller.abort(interrupted);
+  const told = await tell(trees, {}, { signal: controller.signal, onResult });
+  assertEquals(told.error, interrupted);
+  assertEquals(told.notes, [
+    "what has been copied is kept: run the same command again to continue",
+  ]);
+  assertEquals((await tell(trees)).code, 0);
+  assertEquals(await content(trees.target), await content(trees.source));
 });
 
 both("a connection that breaks off loses, repeats and hides nothing", async (direction) => {

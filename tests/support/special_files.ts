@@ -49,6 +49,20 @@ export async function makeFifo(path: string): Promise<boolean> {
   return printed === "0\n";
 }
 
+/** Makes a file whose name is not UTF-8; false where the program that does it is missing. */
+export async function makeNonUtf8Name(dir: string): Promise<boolean> {
+  const code = `import os, sys; open(os.fsencode(sys.argv[1]) + b"/\\xff", "w")`;
+  try {
+    const args = ["-c", code, dir];
+    const { success } = await new Deno.Command("python3", { args, stdin: "null" }).output();
+    assert(success, `a name that is not UTF-8 in ${dir}`);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 /** The paths below a directory of the files that this process has open; on Linux. */
 export async function openFilesBelow(dir: string): Promise<string[]> {
   const printed = await evaluate(
