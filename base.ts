@@ -23,8 +23,7 @@ export {
   TlsError,
   type TlsErrorCode,
 } from "./base/errors.ts";
-export { type ByteSink, type ByteSource } from "./base/body/byte_io.ts";
-export { type BodyInput } from "./base/body/body_source.ts";
+export type { BodyInput, ByteSink, ByteSource } from "./base/body/byte_io.ts";
 export { Body } from "./base/body/body.ts";
 export { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
 export { ChunkedBody } from "./base/body/chunked_body.ts";
@@ -49,6 +48,5 @@ export { formatAddress, parseAddress } from "./base/address.ts";
 export { ContentRange, Range } from "./base/wire/range.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address_rules.ts";
 export { type PeerAuthority, type PeerCertificate } from "./base/app/session.ts";
-export { api } from "./base/app/api.ts";
-export { type Api, type Socket } from "./base/app/app.ts";
+export { type Api, api, type Socket } from "./base/app/app.ts";
 export { buildUri } from "./base/wire/uri.ts";

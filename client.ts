@@ -1,6 +1,9 @@
 /**
  * HTTP/1.1 clients, with and without TLS.
  *
+ * {@linkcode Client} and {@linkcode SSLClient} open connections, each a {@linkcode Connection}, and make requests;
+ * {@linkcode buildClientSslctx} reads a configuration of TLS once for many. The other names are what these refer to.
+ *
  * @example
  * ```ts
  * import { Client } from "@degu/degu/client";
@@ -59,7 +62,18 @@ export {
 } from "./net/tls/context.ts";
 export { publicKey256 } from "./net/tls/public_key.ts";
 export { Response } from "./base/app/message.ts";
-export type * from "./base/app/message_types.ts";
+export type { Address, HostAddress, ScopedAddress } from "./base/address_rules.ts";
+export type { Bodies, BodyIn, BodyOut } from "./base/body/bodies.ts";
+export type { Body } from "./base/body/body.ts";
+export type { BodyIter, ChunkedBodyIter } from "./base/body/body_iter.ts";
+export type { BodyInput, ByteSink, ByteSource } from "./base/body/byte_io.ts";
+export type { ChunkedBody } from "./base/body/chunked_body.ts";
+export type { Chunk, ChunkExtension } from "./base/wire/chunk.ts";
+export type { HeaderDict } from "./base/wire/headers.ts";
+export type { Method } from "./base/wire/preamble.ts";
+export type { ContentRange, Range } from "./base/wire/range.ts";
+export type { Socket } from "./base/app/app.ts";
+export type { PeerAuthority, PeerCertificate } from "./base/app/session.ts";
 
 /**
  * A client of one server: its address, and how to connect to it. It holds no connection itself, and opens any

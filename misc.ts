@@ -1,6 +1,10 @@
 /**
  * For tests and demos: temporary servers and certificates, and helpers to build and parse messages.
  *
+ * {@linkcode TempServer} and {@linkcode TempSSLServer} run an app in a worker, {@linkcode TempPKI} makes certificates,
+ * {@linkcode mkreq} and {@linkcode mkuri} what an app gets; {@linkcode parseRequest}, {@linkcode formatRequest} and
+ * those beside them are the parts of a message. Every other name is a type that these refer to.
+ *
  * @example
  * ```ts
  * import { SSLClient } from "@degu/degu/client";
@@ -37,13 +41,6 @@ export {
 } from "./misc/wire.ts";
 export type { UriParts } from "./base/wire/uri.ts";
 export { TempPKI, type TempPKIOptions } from "./misc/pki.ts";
-export {
-  type AppRef,
-  type BuildFunction,
-  type TempAddress,
-  TempServer,
-  TempSSLServer,
-  type WorkerServer,
-} from "./misc/temp_server.ts";
+export { TempServer, TempSSLServer } from "./misc/temp_server.ts";
 export type * from "./base/app/app_types.ts";
 export type { Exchange, Logger, ServerOptions, ServerSslconfig } from "./server.ts";

@@ -1,6 +1,11 @@
 /**
  * A secure, fast HTTP/1.1 client and server for device-to-device communication on a local network.
  *
+ * An app is a function from a request to a response, which a {@linkcode Server} or an {@linkcode SSLServer}
+ * serves; {@linkcode Router}, {@linkcode AllowedMethods}, {@linkcode ProxyApp} and {@linkcode accessLog} help with it, and a
+ * {@linkcode Validator} tests it. A {@linkcode Client} or an {@linkcode SSLClient} makes requests;
+ * {@linkcode fromFetchHandler}, {@linkcode toFetchHandler} and {@linkcode createFetch} are the bridge to `fetch`.
+ *
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
@@ -19,9 +24,20 @@
 export * from "./base.ts";
 export * from "./client.ts";
 export * from "./server.ts";
-export * from "./rgi.ts";
-export * from "./applib.ts";
-export * from "./web.ts";
+export { accessLog, type AccessLogOptions } from "./apps/access_log.ts";
+export { AllowedMethods, MethodFilter } from "./apps/method_filter.ts";
+export { ProxyApp, type ProxyOptions } from "./apps/proxy.ts";
+export { type AppMap, Router } from "./apps/router.ts";
+export { Validator } from "./apps/validator.ts";
+export { createFetch } from "./web/create_fetch.ts";
+export {
+  type FetchHandler,
+  type FetchHandlerInfo,
+  fromFetchHandler,
+  type FromFetchHandlerOptions,
+} from "./web/from_fetch_handler.ts";
+export { type ChooseCookie } from "./web/headers.ts";
+export { toFetchHandler, type ToFetchHandlerOptions } from "./web/to_fetch_handler.ts";
 export {
   isTransient,
   type Retry,

@@ -2,6 +2,8 @@
  * Traces and metrics by OpenTelemetry, with the HTTP semantic conventions: a span and a duration for
  * each request, on both sides, in one trace. Deno's own exporter sends them (`OTEL_DENO=true`).
  *
+ * {@linkcode tracedApp} is for servers, {@linkcode tracedClient} for clients. Every other name is a type that these refer to.
+ *
  * @example
  * ```ts
  * import { Client, Server } from "@degu/degu";
@@ -18,7 +20,6 @@
  * @module
  */
 
-export { tracedApp } from "./otel/traced_app.ts";
-export { tracedClient } from "./otel/traced_client.ts";
+export { tracedApp, tracedClient } from "./otel/traced.ts";
 export type * from "./base/app/app_types.ts";
 export type { Client, ClientOptions, Connection, RequestOptions } from "./client.ts";

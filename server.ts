@@ -1,6 +1,9 @@
 /**
  * HTTP/1.1 servers, with and without TLS.
  *
+ * {@linkcode Server} and {@linkcode SSLServer} serve an app, which gets a {@linkcode Session} with each request;
+ * {@linkcode buildServerSslctx} reads a configuration of TLS once for many. The other names are what these refer to.
+ *
  * @example
  * ```ts
  * import { Client } from "@degu/degu/client";
@@ -17,13 +20,10 @@
  * @module
  */
 
-import { api } from "./base/app/api.ts";
-import type { App } from "./base/app/app.ts";
-import { readApp } from "./base/app/app_parts.ts";
+import { api, type App, readApp } from "./base/app/app.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address_rules.ts";
-import { Session } from "./base/app/session.ts";
-import { SetView } from "./base/app/set_view.ts";
+import { Session, SetView } from "./base/app/session.ts";
 import { serveConnections } from "./net/accept_loop.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { keepTimers } from "./net/deadline.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { typeName } from "./errors.ts";
+import { quote, typeName } from "./errors.ts";
 
 /** The error for a value of a wrong type: `label: must be a string; got number`. */
 export function wrongType(label: string, wanted: string, value: unknown): TypeError {
@@ -108,4 +108,26 @@ export function checkMethods(label: string, value: unknown, names: readonly stri
     }
     throw wrongType(label, `an object with the method ${name}`, value);
   }
+}
+
+/**
+ * Copies options, so later changes can't bypass the checks.
+ *
+ * @param label The name of the options in errors.
+ * @throws {TypeError} if they are not an object, or one of them is unknown (usually misspelled).
+ */
+export function copyOptions<T extends object>(
+  options: T,
+  known: readonly string[],
+  label = "options",
+): T {
+  checkObject(label, options);
+  const copy = { ...options };
+  for (const name of Object.keys(copy)) {
+    if (known.includes(name)) continue;
+    throw new TypeError(
+      `${label}: unknown option ${quote(name)}; the options are ${known.join(", ")}`,
+    );
+  }
+  return copy;
 }

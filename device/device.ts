@@ -6,7 +6,7 @@
 
 import type { App } from "../base/app/app.ts";
 import { ConnectionClosedError, DeguError } from "../base/errors.ts";
-import { copyOptions } from "../base/options.ts";
+import { copyOptions } from "../base/checks.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { Client } from "../client.ts";

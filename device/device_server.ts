@@ -4,12 +4,10 @@
  * @module
  */
 
-import { guardSession } from "../base/app/admission.ts";
-import type { App, AppObject, Socket } from "../base/app/app.ts";
-import { type OnConnect, readApp } from "../base/app/app_parts.ts";
+import { guardSession, type Session } from "../base/app/session.ts";
+import { type App, type AppObject, type OnConnect, readApp, type Socket } from "../base/app/app.ts";
 import { ConnectionClosedError } from "../base/errors.ts";
 import type { Address } from "../base/address_rules.ts";
-import type { Session } from "../base/app/session.ts";
 import { type ServerOptions, SSLServer } from "../server.ts";
 import { hasSigned } from "./authority.ts";
 import type { DeviceIdentity } from "./identity.ts";

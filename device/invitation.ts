@@ -5,7 +5,7 @@
  */
 
 import { ConnectionClosedError, DeguError, typeName } from "../base/errors.ts";
-import { copyOptions } from "../base/options.ts";
+import { copyOptions } from "../base/checks.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
 import { encodeLine, lineAddress, MAX_ADDRESSES } from "./invitation_line.ts";
 import { Inviter } from "./inviter.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { copyOptions } from "../base/options.ts";
+import { copyOptions } from "../base/checks.ts";
 import type { Address, HostAddress } from "../base/address_rules.ts";
 import type { Connection } from "../client.ts";
 import { JoinedSignal } from "../net/connect.ts";

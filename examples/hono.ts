@@ -1,9 +1,14 @@
 // deno run --allow-net=127.0.0.1 --allow-read=/tmp --allow-write=/tmp examples/hono.ts
 
 import { Hono } from "hono";
-import { SSLClient, SSLServer } from "@degu/degu";
+import {
+  createFetch,
+  type FetchHandlerInfo,
+  fromFetchHandler,
+  SSLClient,
+  SSLServer,
+} from "@degu/degu";
 import { TempPKI } from "@degu/degu/misc";
-import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu/web";
 
 // A Hono app like any other. Its env identifies the client: here, by the public key of its certificate.
 const app = new Hono<{ Bindings: FetchHandlerInfo }>();

@@ -3,7 +3,7 @@
 // Start this one first, on the machine that receives files, and then camera.ts on the other one. What a
 // device has to remember is in viewer-device, and what it receives in inbox. The address is the argument.
 
-import { accessLog } from "@degu/degu/applib";
+import { accessLog } from "@degu/degu";
 import { parseAddress } from "@degu/degu/base";
 import { Device } from "@degu/degu/device";
 import { FilesApp } from "@degu/degu/files";

@@ -8,8 +8,7 @@ import type { Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import type { BodyIn } from "../base/body/bodies.ts";
 import type { ByteSink } from "../base/body/byte_io.ts";
-import { type ChunkVisitor, ChunkWalker } from "../base/body/chunk_walker.ts";
-import type { ChunkHeader } from "../base/wire/chunk.ts";
+import { type ChunkHeader, ChunkWalker } from "../base/wire/chunk.ts";
 import { EarlySync, writeAll } from "../disk/files.ts";
 import { Refusal } from "./refusal.ts";
 import type { Unfinished } from "./unfinished.ts";
@@ -56,36 +55,31 @@ export async function receive(body: BodyIn, destined: Destined): Promise<string 
 }
 
 /** Takes the data out of the chunked coding. */
-class ChunkSink implements ByteSink, ChunkVisitor {
+class ChunkSink implements ByteSink {
   readonly pieceBytes = CHUNKED_BYTES;
   /** The digest that the last chunk has. */
   digest: string | null = null;
   readonly #writer: FileWriter;
   readonly #walker = new ChunkWalker();
-  #pieces: Uint8Array[] = [];
 
   constructor(writer: FileWriter) {
     this.#writer = writer;
   }
 
   async write(encoded: Uint8Array): Promise<void> {
-    this.#walker.walk(encoded, this);
-    const pieces = this.#pieces;
-    this.#pieces = [];
+    const pieces: Uint8Array[] = [];
+    this.#walker.walk(encoded, (part, header, bytes) => {
+      if (part === "line") this.#readDigest(header);
+      else if (part === "data") pieces.push(bytes);
+    });
     for (const piece of pieces) await this.#writer.write(piece);
   }
 
-  line({ size, extension }: ChunkHeader): void {
+  #readDigest({ size, extension }: ChunkHeader): void {
     if (size > 0 || extension === null || extension[0] !== DIGEST_KEY) return;
     if (!DIGEST.test(extension[1])) throw new Refusal(400, "the last chunk has a bad sha256");
     this.digest = extension[1];
   }
-
-  data(piece: Uint8Array): void {
-    this.#pieces.push(piece);
-  }
-
-  end(): void {}
 }
 
 /**

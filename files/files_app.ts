@@ -11,12 +11,12 @@ import {
   checkFunction,
   checkInteger,
   checkMethods,
+  copyOptions,
   wrongType,
 } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import { MAX_LENGTH } from "../base/wire/limits.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { copyOptions } from "../base/options.ts";
 import type { Session } from "../base/app/session.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { getBundle, putBundle } from "./answer_bundle.ts";

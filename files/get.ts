@@ -5,9 +5,8 @@
  */
 
 import mime from "npm:mime@^4.1.2";
-import { makeEmptyResponse } from "../base/app/empty_response.ts";
+import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { isRange, type Range } from "../base/wire/range.ts";
 import type { Session } from "../base/app/session.ts";
 import {

@@ -4,8 +4,7 @@
  * @module
  */
 
-import { checkBoolean, checkFunction, wrongType } from "../base/checks.ts";
-import { copyOptions } from "../base/options.ts";
+import { checkBoolean, checkFunction, copyOptions, wrongType } from "../base/checks.ts";
 import { checkUri } from "../base/wire/uri.ts";
 import { checkSignal } from "../net/request_signal.ts";
 

@@ -6,12 +6,10 @@
 
 import { type BigIntStats, fstatSync } from "node:fs";
 import { createHash, type Hash } from "node:crypto";
-import { isStillAdmitted } from "../base/app/admission.ts";
-import { makeEmptyResponse } from "../base/app/empty_response.ts";
+import { isStillAdmitted, type Session } from "../base/app/session.ts";
+import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import { parseDecimal } from "../base/wire/range.ts";
-import type { Request, ResponseTuple } from "../base/app/message.ts";
-import type { Session } from "../base/app/session.ts";
 import { allowsWriting, makeValidators, wantsNew } from "./conditions.ts";
 import {
   clearWay,

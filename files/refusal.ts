@@ -4,9 +4,8 @@
  * @module
  */
 
-import { makeEmptyResponse } from "../base/app/empty_response.ts";
+import { makeEmptyResponse, type Request, type ResponseTuple } from "../base/app/message.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
-import type { Request, ResponseTuple } from "../base/app/message.ts";
 import { BundleError } from "./bundle.ts";
 import { printable } from "./printable.ts";
 

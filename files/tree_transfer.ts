@@ -10,9 +10,14 @@
 
 import { createHash } from "node:crypto";
 import type { BodyOut } from "../base/body/bodies.ts";
-import { checkBoolean, checkFunction, checkInteger, wrongType } from "../base/checks.ts";
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  copyOptions,
+  wrongType,
+} from "../base/checks.ts";
 import { ProtocolError, TlsError } from "../base/errors.ts";
-import { copyOptions } from "../base/options.ts";
 import type { Client, Connection } from "../client.ts";
 import { checkSignal } from "../net/request_signal.ts";
 import { isTransient } from "../net/retry.ts";

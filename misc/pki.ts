@@ -5,8 +5,7 @@
  */
 
 import { join } from "node:path";
-import { checkArray, checkBoolean, checkString } from "../base/checks.ts";
-import { copyOptions } from "../base/options.ts";
+import { checkArray, checkBoolean, checkString, copyOptions } from "../base/checks.ts";
 import { type AlternativeName, parseAlternativeName } from "../pki/alternative_names.ts";
 import { randomSuffix } from "../disk/names.ts";
 import { createAuthority, createLeaf, type PemPair } from "../pki/certificates.ts";

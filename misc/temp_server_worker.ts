@@ -1,14 +1,48 @@
 /**
- * The worker in which a temporary server runs.
+ * The worker in which a temporary server runs, and the messages between both ends.
  *
  * @module
  */
 
+import type { MessagePort as NodeMessagePort } from "node:worker_threads";
+import type { Address } from "../base/address_rules.ts";
 import type { App } from "../base/app/app.ts";
-import { Server, type ServerOptions, SSLServer } from "../server.ts";
+import { Server, type ServerOptions, type ServerSslconfig, SSLServer } from "../server.ts";
 import { loadModuleExport } from "../worker/module_export.ts";
-import { toPlainError } from "../worker/plain_error.ts";
-import type { Beginning, FunctionReference, Report, StartCommand } from "./temp_server_protocol.ts";
+import { type PlainError, toPlainError } from "../worker/plain_error.ts";
+
+/** A function for the worker: by its source, or as an export of a module. */
+export type FunctionReference =
+  | { readonly kind: "source"; readonly source: string }
+  | { readonly kind: "module"; readonly module: string; readonly name: string };
+
+/** What the worker must start. */
+export interface StartCommand {
+  /** `null` for a plain server. */
+  readonly sslconfig: ServerSslconfig | null;
+  readonly address: Address;
+  readonly options: Record<string, unknown>;
+  /** The function that builds the app from the arguments; `null` if `app` is given. */
+  readonly build: FunctionReference | null;
+  readonly app: FunctionReference | null;
+  readonly args: readonly unknown[];
+}
+
+/** The first and only message to the worker itself. */
+export interface Beginning {
+  readonly command: StartCommand;
+  /**
+   * Carries the reports; any message to the worker asks it to close. It closes by itself when the
+   * worker ends for any reason, for which a `Worker` has no event.
+   */
+  readonly port: NodeMessagePort;
+}
+
+/** What the worker reports. */
+export type Report =
+  | { readonly type: "ready"; readonly address: Address }
+  | { readonly type: "failed"; readonly error: PlainError }
+  | { readonly type: "closed" };
 
 interface WorkerScope {
   onmessage: ((event: MessageEvent<Beginning>) => void) | null;

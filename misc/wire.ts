@@ -5,7 +5,7 @@
  */
 
 import { decodeAscii } from "../base/bytes.ts";
-import { responseFraming } from "../base/app/answer.ts";
+import { Request, responseFraming } from "../base/app/message.ts";
 import { type BodyIn, type BodyOut, outgoingFraming } from "../base/body/bodies.ts";
 import { type Chunk, encodeChunk, makeSendable, parseChunkLine } from "../base/wire/chunk.ts";
 import {
@@ -16,10 +16,13 @@ import {
   wrongType,
 } from "../base/checks.ts";
 import { ProtocolError, typeName } from "../base/errors.ts";
-import { checkHeaderDict, formatHeaderLines } from "../base/wire/header_format.ts";
-import { type HeaderDict, parseHeaderLines } from "../base/wire/headers.ts";
+import {
+  checkHeaderDict,
+  formatHeaderLines,
+  type HeaderDict,
+  parseHeaderLines,
+} from "../base/wire/headers.ts";
 import { MAX_CHUNK_LINE_BYTES, MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
-import { Request } from "../base/app/message.ts";
 import {
   checkMethod,
   formatRequestPreamble,

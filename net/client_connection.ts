@@ -13,8 +13,7 @@ import {
   checkBodies,
 } from "../base/body/bodies.ts";
 import { checkMethods, wrongType } from "../base/checks.ts";
-import { checkHeaderDict } from "../base/wire/header_format.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../base/inspect.ts";
 import type { Response } from "../base/app/message.ts";
 import type { Method } from "../base/wire/preamble.ts";

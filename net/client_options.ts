@@ -5,11 +5,9 @@
  */
 
 import { type Bodies, checkBodies } from "../base/body/bodies.ts";
-import { checkFunction, checkString } from "../base/checks.ts";
+import { checkFunction, checkString, copyOptions } from "../base/checks.ts";
 import { hideSecretsOf } from "../base/inspect.ts";
-import { copyOptions } from "../base/options.ts";
-import { checkBaseHeaders } from "../base/wire/header_format.ts";
-import type { HeaderDict } from "../base/wire/headers.ts";
+import { checkBaseHeaders, type HeaderDict } from "../base/wire/headers.ts";
 import { allows, VALUE } from "../base/wire/tables.ts";
 import type { Connection } from "./client_connection.ts";
 import { checkTimeout } from "./deadline.ts";

@@ -13,7 +13,7 @@ import {
   TlsError,
 } from "../base/errors.ts";
 import { type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
-import { Interruption } from "../base/body/interruption.ts";
+import { Interruption } from "../base/body/byte_io.ts";
 import { Response } from "../base/app/message.ts";
 import {
   checkMethod,

@@ -5,14 +5,17 @@
  */
 
 import { Body } from "../base/body/body.ts";
-import { BodySource } from "../base/body/body_source.ts";
+import {
+  BodySource,
+  type ByteReader,
+  type Interruption,
+  MAX_PIECE_BYTES,
+} from "../base/body/byte_io.ts";
 import type { Bodies, BodyIn } from "../base/body/bodies.ts";
-import { type ByteReader, MAX_PIECE_BYTES } from "../base/body/byte_io.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
 import { BodyError, ProtocolError } from "../base/errors.ts";
 import { sourceFor } from "../base/body/foreign_bodies.ts";
 import type { Framing } from "../base/wire/headers.ts";
-import type { Interruption } from "../base/body/interruption.ts";
 import type { Transport } from "./transport.ts";
 
 /** Notified of how a body ends. The body keeps it alive. */

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { wrongType } from "../base/checks.ts";
-import type { Interruption } from "../base/body/interruption.ts";
-import { copyOptions } from "../base/options.ts";
+import { copyOptions, wrongType } from "../base/checks.ts";
+import type { Interruption } from "../base/body/byte_io.ts";
 import type { MessageWriter } from "./message_writer.ts";
 import type { Transport } from "./transport.ts";
 

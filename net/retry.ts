@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkFunction, checkInteger } from "../base/checks.ts";
+import { checkFunction, checkInteger, copyOptions } from "../base/checks.ts";
 import {
   ConnectionClosedError,
   DeguError,
@@ -13,7 +13,6 @@ import {
   type ProtocolErrorCode,
   TlsError,
 } from "../base/errors.ts";
-import { copyOptions } from "../base/options.ts";
 import { pause } from "../base/pause.ts";
 import { checkSignal } from "./request_signal.ts";
 import { isUnreachable, systemCode } from "./unreachable.ts";

@@ -9,14 +9,14 @@ import {
   answerFraming,
   cancelAnswer,
   readAnswer,
+  Request,
   unreadError,
-} from "../base/app/answer.ts";
+} from "../base/app/message.ts";
 import type { Socket } from "../base/app/app.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
-import { isTooLong } from "../base/body/source_use.ts";
+import { isTooLong } from "../base/body/body_state.ts";
 import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
 import { saysClose } from "../base/wire/headers.ts";
-import { Request } from "../base/app/message.ts";
 import {
   checkRequestStart,
   formatResponsePreamble,

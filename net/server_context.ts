@@ -4,8 +4,7 @@
  * @module
  */
 
-import type { Api, AppFunction } from "../base/app/app.ts";
-import type { OnConnect } from "../base/app/app_parts.ts";
+import type { Api, AppFunction, OnConnect } from "../base/app/app.ts";
 import type { Session } from "../base/app/session.ts";
 import type { WatchExchange } from "./exchange_watch.ts";
 import type { Logger } from "./standard_logger.ts";

@@ -4,8 +4,7 @@
  * @module
  */
 
-import { checkFunction, checkInteger, checkMethods } from "../base/checks.ts";
-import { copyOptions } from "../base/options.ts";
+import { checkFunction, checkInteger, checkMethods, copyOptions } from "../base/checks.ts";
 import { checkTimeout } from "./deadline.ts";
 import type { Exchange } from "./exchange_watch.ts";
 import type { Logger } from "./standard_logger.ts";

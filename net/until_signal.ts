@@ -4,8 +4,7 @@
  * @module
  */
 
-import { checkArray, checkString } from "../base/checks.ts";
-import { copyOptions } from "../base/options.ts";
+import { checkArray, checkString, copyOptions } from "../base/checks.ts";
 import { checkTimeout, MAX_INTERVAL } from "./deadline.ts";
 
 /** Options of `serveUntilSignal()`. */

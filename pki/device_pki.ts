@@ -6,9 +6,8 @@
  */
 
 import { isAbsolute, join, normalize } from "node:path";
-import { checkBoolean, checkString } from "../base/checks.ts";
+import { checkBoolean, checkString, copyOptions } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
-import { copyOptions } from "../base/options.ts";
 import { exists, randomSuffix } from "../disk/names.ts";
 import { plainMessageOf } from "../net/thrown.ts";
 import { createAuthority, createLeaf, type LeafProfile, renewLeaf } from "./certificates.ts";

@@ -7,9 +7,9 @@
 import { pause } from "../base/pause.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { HeldSocket } from "../net/held_socket.ts";
+import { type Interval, startInterval } from "../net/interval.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
-import type { Level, Service } from "./messages.ts";
-import { watchFile } from "./socket_file.ts";
+import type { Level, Service } from "./pool_worker.ts";
 import { type Ending, type Heartbeat, WorkerThread } from "./worker_thread.ts";
 
 /** The times of a pool. */
@@ -39,11 +39,11 @@ export class PoolMember {
   #thread: WorkerThread | null = null;
   #held: HeldSocket | null = null;
   /** Whether a thread that was considered hung may still have the held socket. */
-  #isHeldByOthers = false;
+  #hungThreadMayServe = false;
   #servingSince: number | null = null;
   /** Aborted once the worker is to end for good. */
   readonly #stopping = new AbortController();
-  #keeping: Promise<void> | null = null;
+  #supervising: Promise<void> | null = null;
 
   constructor(number: number, state: PoolState) {
     this.#name = `worker ${number}`;
@@ -61,21 +61,16 @@ export class PoolMember {
     this.#thread = await WorkerThread.start(times.heartbeat, log);
     // The pool was closed meanwhile, and knew nothing of the thread.
     if (this.#isStopping) return await this.#thread.close();
-    const warning = this.#warnLater();
+    // Making an app may take long; if it never finishes, the place stays empty.
+    const late = times.heartbeat.every * times.heartbeat.missed;
+    const what = "the module or the function of its app has not finished";
+    const line = `${this.#name} has not started for ${late / 1000} s: ${what}`;
+    const warning = setTimeout(() => log("warn", line), late);
     try {
       await this.#thread.load(service, this.#state.sslconfig);
     } finally {
       clearTimeout(warning);
     }
-  }
-
-  /** Making an app may take long; if it never finishes, the place stays empty. */
-  #warnLater(): ReturnType<typeof setTimeout> {
-    const { times, log } = this.#state;
-    const late = times.heartbeat.every * times.heartbeat.missed;
-    const what = "the module or the function of its app has not finished";
-    const line = `${this.#name} has not started for ${late / 1000} s: ${what}`;
-    return setTimeout(() => log("warn", line), late);
   }
 
   /**
@@ -84,27 +79,25 @@ export class PoolMember {
    * @throws what `WorkerThread.listen` does.
    */
   async listen(): Promise<Address> {
-    const { address, reusePort } = this.#state;
+    const { address, reusePort, times } = this.#state;
+    const thread = this.#thread!;
     const fd = this.#held?.duplicate() ?? null;
-    const serving = await this.#thread!.listen(address, { reusePort, fd });
+    const serving = await thread.listen(address, { reusePort, fd });
     this.#servingSince = performance.now();
     this.#hold(serving.held);
-    if (typeof address === "string") this.#watch(address);
+    if (typeof address === "string") {
+      // Without its file a worker can't be reached.
+      const watching = watchFile(address, times.heartbeat.every, () => {
+        if (!this.#isStopping) thread.retire("has lost its socket file");
+      });
+      thread.ended.then(() => clearInterval(watching));
+    }
     return serving.address;
   }
 
-  /** Without its file a worker can't be reached. */
-  #watch(path: string): void {
-    const thread = this.#thread!;
-    const watching = watchFile(path, this.#state.times.heartbeat.every, () => {
-      if (!this.#isStopping) thread.giveUp("has lost its socket file");
-    });
-    thread.ended.then(() => clearInterval(watching));
-  }
-
   /** From now on, a worker that ends is replaced. */
-  keep(): void {
-    this.#keeping = this.#keep();
+  supervise(): void {
+    this.#supervising = this.#supervise();
   }
 
   /** Replaces the context of the worker; resolves when that is done, or the worker has ended. */
@@ -116,14 +109,14 @@ export class PoolMember {
   async shutdown(): Promise<void> {
     this.#stop();
     await this.#thread?.shutdown();
-    await this.#keeping;
+    await this.#supervising;
   }
 
   /** Ends the worker; it is not replaced. */
   async close(): Promise<void> {
     this.#stop();
     await this.#thread?.close();
-    await this.#keeping;
+    await this.#supervising;
   }
 
   get #isStopping(): boolean {
@@ -136,11 +129,11 @@ export class PoolMember {
     this.#hold(null);
   }
 
-  async #keep(): Promise<void> {
+  async #supervise(): Promise<void> {
     const { first, most } = this.#state.times.restart;
     for (let delay = first;; delay = Math.min(delay * 2, most)) {
       const ending = await this.#thread!.ended;
-      await this.#cleanUp(ending);
+      await this.#freeAddress(ending);
       if (ending.expected) return;
       const since = this.#servingSince;
       if (since !== null && performance.now() - since >= most) delay = first;
@@ -159,12 +152,12 @@ export class PoolMember {
   }
 
   /** Frees the address; a thread that hangs can't do that itself. */
-  async #cleanUp({ hung }: Ending): Promise<void> {
+  async #freeAddress({ hung }: Ending): Promise<void> {
     const { address } = this.#state;
-    this.#isHeldByOthers ||= hung;
+    this.#hungThreadMayServe ||= hung;
     // The kernel still assigns connections to the socket, so every later worker takes
     // it over.
-    if (!this.#isHeldByOthers) this.#hold(null);
+    if (!this.#hungThreadMayServe) this.#hold(null);
     if (!hung || this.#servingSince === null || typeof address !== "string") return;
     await Deno.remove(address).catch(() => {});
   }
@@ -173,5 +166,38 @@ export class PoolMember {
     this.#held?.close();
     this.#held = this.#isStopping ? null : held;
     if (this.#isStopping) held?.close();
+  }
+}
+
+/** A worker that ends removes its file a moment before its end is known. */
+const LOST_AFTER = 2;
+
+/**
+ * Looks for the file of a Unix socket in the background, and reports once that it is gone.
+ *
+ * Deno removes whatever is at the path when it closes a socket. So if a thread that was considered
+ * hung returns after all, it removes the file of its successor, which no client can reach from then on.
+ *
+ * @param every Milliseconds between two checks; the file counts as gone if two in a row miss it.
+ * @returns The timer, for `clearInterval`.
+ */
+export function watchFile(path: string, every: number, onLost: () => void): Interval {
+  let missed = 0;
+  const watching = startInterval(() => {
+    missed = isMissing(path) ? missed + 1 : 0;
+    if (missed < LOST_AFTER) return;
+    clearInterval(watching);
+    onLost();
+  }, every);
+  return watching;
+}
+
+/** `false` if it can't be determined. */
+function isMissing(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
   }
 }

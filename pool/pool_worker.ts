@@ -1,13 +1,188 @@
 /**
- * The worker of a pool. Importing it has no effect in the main thread.
+ * The worker of a pool, its server, and the messages between both ends. Importing it has no effect in the main thread.
  *
  * @module
  */
 
 import { type MessagePort, workerData } from "node:worker_threads";
-import { toPlainError } from "../worker/plain_error.ts";
-import type { Command, PoolWorkerData, Report } from "./messages.ts";
-import { PoolServer } from "./pool_server.ts";
+import type { Address } from "../base/address_rules.ts";
+import type { App } from "../base/app/app.ts";
+import { typeName } from "../base/errors.ts";
+import { PlainListener } from "../net/listener.ts";
+import type { PortSharing } from "../net/port_sharing.ts";
+import { LEVELS, type ServerOptions } from "../net/server_options.ts";
+import type { Logger } from "../net/standard_logger.ts";
+import { buildServerSslctx, type ServerSslconfig } from "../net/tls/context.ts";
+import { EVERY_CLIENT_IS_ACCEPTED, TlsListener } from "../net/tls/listener.ts";
+import { Server } from "../server.ts";
+import { loadModuleExport, type ModuleExport } from "../worker/module_export.ts";
+import { type PlainError, toPlainError } from "../worker/plain_error.ts";
+
+// ───────────────────────── the messages
+
+/** A level of a logger. */
+export type Level = typeof LEVELS[number];
+
+/** Where the workers get the app from. */
+export interface AppSource extends ModuleExport {
+  /** What the export is called with, to make the app; `null` if it is the app. */
+  readonly args: readonly unknown[] | null;
+}
+
+/** What every worker of a pool serves. */
+export interface Service {
+  readonly app: AppSource;
+  readonly options: ServerOptions;
+  /** The function that is called after each exchange. */
+  readonly onExchange: ModuleExport | null;
+  /** The levels that the pool's logger wants. */
+  readonly levels: readonly Level[];
+}
+
+/**
+ * What a worker starts with. It has a port of its own, since the app may use the worker's: neither may receive
+ * the other's messages, some of which contain the private key.
+ */
+export interface PoolWorkerData {
+  deguPort?: MessagePort;
+}
+
+/** What the pool sends to a worker. */
+export type Command =
+  /** The first one: make the app. `sslconfig` has PEM texts instead of files; `null` for a plain server. */
+  | { readonly type: "load"; readonly service: Service; readonly sslconfig: ServerSslconfig | null }
+  /** The second one: serve. */
+  | { readonly type: "listen"; readonly address: Address; readonly sharing: PortSharing }
+  | { readonly type: "ping" }
+  | { readonly type: "setSslctx"; readonly id: number; readonly sslconfig: ServerSslconfig }
+  | { readonly type: "shutdown" }
+  | { readonly type: "close" };
+
+/** What a worker reports. */
+export type Report =
+  | { readonly type: "loaded" }
+  /** `fd` is a duplicate of the listening socket, for the pool; `null` if there is none. */
+  | { readonly type: "serving"; readonly address: Address; readonly fd: number | null }
+  /** The app can't be made or the address can't be bound. */
+  | { readonly type: "failed"; readonly error: PlainError }
+  | { readonly type: "pong" }
+  | { readonly type: "sslctxSet"; readonly id: number }
+  | { readonly type: "log"; readonly level: Level; readonly message: string }
+  /** An uncaught error, which ends the worker. */
+  | { readonly type: "crashed"; readonly error: PlainError }
+  /** After "shutdown" or "close": the server has ended. */
+  | { readonly type: "closed" };
+
+// ───────────────────────── the server
+
+/** Carries out the pool's messages, and reports back. */
+export class PoolServer {
+  readonly #report: (report: Report) => void;
+  #service: Service | null = null;
+  #app: App | null = null;
+  #onExchange: ServerOptions["onExchange"];
+  #sslconfig: ServerSslconfig | null = null;
+  #listener: TlsListener | null = null;
+  #server: Server | null = null;
+
+  /** @param report Posts to the pool. */
+  constructor(report: (report: Report) => void) {
+    this.#report = report;
+  }
+
+  /** Carries out a message of the pool; resolves when that is done. */
+  async receive(command: Command): Promise<void> {
+    try {
+      await this.#execute(command);
+    } catch (error) {
+      this.#report({ type: "failed", error: toPlainError(error) });
+    }
+  }
+
+  async #execute(command: Command): Promise<void> {
+    if (command.type === "load") {
+      this.#service = command.service;
+      this.#sslconfig = command.sslconfig;
+      const { app, onExchange } = command.service;
+      this.#app = await makeApp(app);
+      if (onExchange !== null) this.#onExchange = await loadOnExchange(onExchange);
+      this.#report({ type: "loaded" });
+    } else if (command.type === "listen") {
+      await this.#listen(command.address, command.sharing);
+    } else if (command.type === "ping") {
+      this.#report({ type: "pong" });
+    } else if (command.type === "setSslctx") {
+      this.#sslconfig = command.sslconfig;
+      this.#listener?.setSslctx(buildServerSslctx(command.sslconfig));
+      this.#report({ type: "sslctxSet", id: command.id });
+    } else if (command.type === "shutdown") {
+      await this.#server?.shutdown();
+    } else {
+      this.#server?.close();
+    }
+  }
+
+  async #listen(address: Address, sharing: PortSharing): Promise<void> {
+    const { options, levels } = this.#service!;
+    const logger = this.#makeLogger(levels);
+    const given = { ...options, logger, onExchange: this.#onExchange };
+    const server = new Server(address, this.#app!, given, (address, side) => {
+      if (this.#sslconfig === null) return new PlainListener(address, side.logger, sharing);
+      const sslctx = buildServerSslctx(this.#sslconfig);
+      this.#listener = new TlsListener(address, side, sslctx, null, sharing);
+      return this.#listener;
+    });
+    this.#server = server;
+    await server.ready;
+    const serving = server.serveForever();
+    const fd = this.#listener?.duplicate() ?? null;
+    this.#report({ type: "serving", address: server.address, fd });
+    await serving;
+    this.#report({ type: "closed" });
+  }
+
+  #makeLogger(levels: readonly Level[]): Logger {
+    const log = (level: Level) => (message: string) => {
+      // The pool logs it once for all workers.
+      if (message === EVERY_CLIENT_IS_ACCEPTED) return;
+      if (levels.includes(level)) this.#report({ type: "log", level, message });
+    };
+    const [debug, info, warn, error] = LEVELS.map(log);
+    return { debug, info, warn, error } as Logger;
+  }
+}
+
+/** Imports the export, and calls it if there are arguments. */
+async function makeApp({ args, ...source }: AppSource): Promise<App> {
+  const value = await loadModuleExport(source);
+  if (args === null) return value as App; // a server checks it
+  if (typeof value !== "function") {
+    throw new TypeError(
+      `app: the export "${source.name}" must be a function or a class if there are args; got ` +
+        typeName(value),
+    );
+  }
+  const built = isClass(value) ? Reflect.construct(value, args) : await value(...args);
+  if (!Array.isArray(built)) return built as App;
+  throw new TypeError(
+    `app: the export "${source.name}" returned an array, as an app does, and not an app; if it is ` +
+      "the app itself, leave out args",
+  );
+}
+
+async function loadOnExchange(source: ModuleExport): Promise<ServerOptions["onExchange"]> {
+  const value = await loadModuleExport(source);
+  if (typeof value === "function") return value as ServerOptions["onExchange"];
+  throw new TypeError(
+    `options.onExchange: the export "${source.name}" must be a function; got ${typeName(value)}`,
+  );
+}
+
+function isClass(value: CallableFunction): boolean {
+  return /^class\b/.test(Function.prototype.toString.call(value));
+}
+
+// ───────────────────────── the worker
 
 /** The exit code of a worker that an error has ended. */
 const CRASHED = 1;

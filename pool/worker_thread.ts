@@ -12,7 +12,7 @@ import { type Interval, startInterval } from "../net/interval.ts";
 import type { PortSharing } from "../net/port_sharing.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import { fromPlainError } from "../worker/plain_error.ts";
-import type { Command, Level, PoolWorkerData, Report, Service } from "./messages.ts";
+import type { Command, Level, PoolWorkerData, Report, Service } from "./pool_worker.ts";
 
 /**
  * Never called. It lets `deno cache` and other tools that analyze the code find the module that is started by
@@ -71,11 +71,11 @@ export class WorkerThread {
   readonly #serving = Promise.withResolvers<Serving>();
   readonly #closed = Promise.withResolvers<void>();
   readonly #portClosed = Promise.withResolvers<void>();
-  readonly #changes = new Map<number, () => void>();
-  readonly #beating: Interval;
+  readonly #contextChanges = new Map<number, () => void>();
+  readonly #heartbeat: Interval;
   #phase: Phase = "loading";
   #unanswered = 0;
-  #changeCount = 0;
+  #contextChangeCount = 0;
 
   private constructor(
     worker: Worker,
@@ -96,7 +96,7 @@ export class WorkerThread {
       this.#end(`has ended by itself, as with Deno.exit(), with exit code ${code}`);
     });
     port.on("close", this.#portClosed.resolve);
-    this.#beating = startInterval(() => this.#beat(heartbeat), heartbeat.every);
+    this.#heartbeat = startInterval(() => this.#checkHeartbeat(heartbeat), heartbeat.every);
   }
 
   /** Starts a worker, which does nothing yet. */
@@ -138,12 +138,12 @@ export class WorkerThread {
 
   /** Replaces the context, which was checked; resolves when that is done, or the worker has ended. */
   async setSslctx(sslconfig: ServerSslconfig): Promise<void> {
-    const id = ++this.#changeCount;
+    const id = ++this.#contextChangeCount;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#changes.set(id, resolve);
+    this.#contextChanges.set(id, resolve);
     this.#post({ type: "setSslctx", id, sslconfig });
     await Promise.race([promise, this.ended]);
-    this.#changes.delete(id);
+    this.#contextChanges.delete(id);
   }
 
   /** Ends the server after the requests in progress, and then the worker. */
@@ -155,14 +155,14 @@ export class WorkerThread {
   /** Ends the server and the worker. */
   async close(): Promise<void> {
     this.#stop("close");
-    await this.#soon();
+    await this.#waitForEnd();
     await this.#terminate();
   }
 
   /** Ends the worker after the requests in progress that finish soon; another one replaces it. */
-  async giveUp(what: string): Promise<void> {
+  async retire(what: string): Promise<void> {
     this.#stop("shutdown");
-    await this.#soon();
+    await this.#waitForEnd();
     this.#end(what);
     await this.#worker.terminate();
   }
@@ -174,7 +174,7 @@ export class WorkerThread {
   }
 
   /** Gives the server a moment to end. */
-  async #soon(): Promise<void> {
+  async #waitForEnd(): Promise<void> {
     const timer = setTimeout(this.#closed.resolve, TERMINATE_AFTER_MILLISECONDS);
     await Promise.race([this.#closed.promise, this.ended]);
     clearTimeout(timer);
@@ -195,20 +195,15 @@ export class WorkerThread {
     if (this.#phase === "over") return;
     this.#unanswered = 0;
     if (report.type === "loaded") this.#loaded.resolve();
-    else if (report.type === "serving") this.#serve(report.address, report.fd);
-    else if (report.type === "sslctxSet") this.#changes.get(report.id)?.();
+    else if (report.type === "serving") {
+      const { address, fd } = report;
+      this.#serving.resolve({ address, held: fd === null ? null : HeldSocket.open(fd) });
+    } else if (report.type === "sslctxSet") this.#contextChanges.get(report.id)?.();
     else if (report.type === "log") this.#log(report.level, report.message);
-    else if (report.type === "closed") this.#markClosed();
-    else if (report.type !== "pong") this.#fail(fromPlainError(report.error));
-  }
-
-  #markClosed(): void {
-    this.#phase = "closed";
-    this.#closed.resolve();
-  }
-
-  #serve(address: Address, fd: number | null): void {
-    this.#serving.resolve({ address, held: fd === null ? null : HeldSocket.open(fd) });
+    else if (report.type === "closed") {
+      this.#phase = "closed";
+      this.#closed.resolve();
+    } else if (report.type !== "pong") this.#fail(fromPlainError(report.error));
   }
 
   #fail(error: Error): void {
@@ -216,7 +211,7 @@ export class WorkerThread {
     this.#worker.terminate();
   }
 
-  #beat({ missed }: Heartbeat): void {
+  #checkHeartbeat({ missed }: Heartbeat): void {
     if (this.#unanswered >= missed) {
       this.#end("doesn't answer", { hung: true });
       this.#worker.terminate();
@@ -229,7 +224,7 @@ export class WorkerThread {
   #end(what: string, more: Partial<Ending> = {}): void {
     if (this.#phase === "over") return;
     this.#phase = "over";
-    clearInterval(this.#beating);
+    clearInterval(this.#heartbeat);
     this.#port.close();
     const error = new DeguError(`a worker of the pool ${what}`);
     const ending = { what, error, expected: false, hung: false, ...more };

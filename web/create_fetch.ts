@@ -5,19 +5,30 @@
  */
 
 import type { Response as AppResponse } from "../base/app/message.ts";
-import type { Client } from "../client.ts";
-import type { Connection } from "../net/client_connection.ts";
+import { type BodyOut, cancelUnused } from "../base/body/bodies.ts";
+import { BodyIter } from "../base/body/body_iter.ts";
+import { wrongType } from "../base/checks.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { mayHaveBody, type Method } from "../base/wire/preamble.ts";
+import { type Client, type Connection, SSLClient } from "../client.ts";
 import { plainMessageOf } from "../net/thrown.ts";
-import { streamOf } from "./bodies.ts";
-import { discard, type Exchange, type Route, routeOf, send } from "./exchange.ts";
-import { FetchResponse } from "./fetch_response.ts";
-import { dictOf, headersOf } from "./headers.ts";
-import { redirect } from "./redirect.ts";
-import { contentOf } from "./request_content.ts";
-import { parseRequestUrl } from "./request_url.ts";
+import { dictOf, headersOf, quoteUrl } from "./headers.ts";
+import { bodyOfBytes, streamedBody, streamOf, StreamPieces } from "./streams.ts";
 
 /** Statuses whose responses have no body in the Fetch standard. */
 const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
+/** Statuses that redirect (Fetch standard, redirect status). */
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const MAX_REDIRECTS = 20;
+/** The headers that describe a body (Fetch standard, request-body-header name), and its framing. */
+const BODY_HEADERS = [
+  "content-encoding",
+  "content-language",
+  "content-location",
+  "content-type",
+  "content-length",
+  "transfer-encoding",
+];
 
 /**
  * Makes a `fetch` whose requests all go to one server.
@@ -35,8 +46,7 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
  *
  * @example
  * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { createFetch } from "@degu/degu/web";
+ * import { Client, createFetch, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
  * await using server = new Server(["127.0.0.1", 0], async (request) => {
@@ -51,8 +61,7 @@ const NULL_BODY: ReadonlySet<number> = new Set([204, 205, 304]);
  *
  * @example Many requests over one connection
  * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { createFetch } from "@degu/degu/web";
+ * import { Client, createFetch, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
  * await using server = new Server(["127.0.0.1", 0], (_request, session) => {
@@ -76,58 +85,196 @@ export function createFetch(client: Client | Connection): typeof fetch {
       );
     }
     const isRequest = input instanceof Request;
-    const url = parseRequestUrl(isRequest ? input.url : String(input), route.base);
+    const url = parseUrl(isRequest ? input.url : String(input), route.base);
     const request = new Request(isRequest ? input : url, init);
     try {
-      return await follow(await makeExchange(route, request, init), request.redirect);
+      return await exchange(route, request, init.body);
     } catch (error) {
       if (request.body !== null && !request.body.locked) request.body.cancel(error).catch(() => {});
-      throw asFetchError(error, request, route);
+      if (request.signal.aborted) throw request.signal.reason;
+      if (route.signal?.aborted) throw route.signal.reason;
+      const message = `${request.method} ${request.url}: ${plainMessageOf(error)}`;
+      throw new TypeError(message, { cause: error });
     }
   };
 }
 
-async function makeExchange(route: Route, request: Request, init: RequestInit): Promise<Exchange> {
-  const { method, signal } = request;
+/** Where requests go, and over which connections. */
+interface Route {
+  readonly target: Client | Connection;
+  /** What URLs without an origin are relative to. */
+  readonly base: URL;
+  /** The value of the `host` header, or `null`. */
+  readonly host: string | null;
+  /** True if only a URL can name the host: over Unix sockets and abstract names. */
+  readonly isUnnamed: boolean;
+  /** Aborts everything on this route, if there is one. */
+  readonly signal: AbortSignal | undefined;
+  /** True if all requests use one connection, which the caller owns. */
+  readonly kept: boolean;
+}
+
+function routeOf(target: Client | Connection): Route {
+  if (typeof (target as Client | null)?.connect === "function") {
+    const { address, host, options: { signal } } = target as Client;
+    const base = baseOf(target instanceof SSLClient, host);
+    const isUnnamed = host === null && !Array.isArray(address);
+    return { target, base, host, isUnnamed, signal, kept: false };
+  }
+  if (typeof target?.request !== "function" || typeof (target as Connection).close !== "function") {
+    throw wrongType("client", "a Client or a Connection", target);
+  }
+  const { sock, baseHeaders } = target as Connection;
+  const host = typeof baseHeaders?.["host"] === "string" ? baseHeaders["host"] : null;
+  const base = baseOf(sock.peerCertificate !== undefined, host);
+  // Deno's address of a Unix socket has at most a path.
+  const { hostname } = (sock.remoteAddr ?? {}) as Partial<Deno.NetAddr>;
+  const isUnnamed = host === null && typeof hostname !== "string";
+  return { target, base, host, isUnnamed, signal: undefined, kept: true };
+}
+
+function baseOf(secure: boolean, host: string | null): URL {
+  const scheme = secure ? "https" : "http";
+  return URL.parse(`${scheme}://${host ?? "localhost"}`) ?? new URL(`${scheme}://localhost`);
+}
+
+/** Parses a URL, absolute or relative to `base`. */
+function parseUrl(text: string, base: URL): URL {
+  const url = URL.parse(text, base);
+  if (url === null) throw new TypeError(`input: must be a URL; got ${quoteUrl(text)}`);
+  // Errors of a fetch show the URL, and would show them.
+  if (url.username === "" && url.password === "") return url;
+  throw new TypeError(
+    "input: must be a URL without a user name and a password; remove them, and set the authorization " +
+      "header or the client's option authorization",
+  );
+}
+
+/** Makes a request, and those that it is redirected to (Fetch standard, HTTP-redirect fetch). */
+async function exchange(route: Route, request: Request, given: unknown): Promise<Response> {
+  const { signal, redirect } = request;
   signal.throwIfAborted();
-  const url = new URL(request.url);
+  let { method } = request;
+  let url = new URL(request.url);
   if (!/^https?:$/.test(url.protocol)) throw new TypeError(`can't fetch ${url.protocol} URLs`);
   url.hash = "";
-  const headers = dictOf(request.headers);
+  let headers = dictOf(request.headers);
   if (route.isUnnamed) headers["host"] ??= url.host;
-  const content = await contentOf(request, init.body, headers);
-  return { route, signal, method, url, headers, content };
-}
-
-/** What a `fetch` rejects with. */
-function asFetchError(error: unknown, { method, url, signal }: Request, route: Route): unknown {
-  if (signal.aborted) return signal.reason;
-  if (route.signal?.aborted) return route.signal.reason;
-  return new TypeError(`${method} ${url}: ${plainMessageOf(error)}`, { cause: error });
-}
-
-/** Makes a request and follows its redirects if that is enabled. */
-async function follow(first: Exchange, mode: RequestRedirect): Promise<Response> {
-  let exchange = first;
+  let content = await contentOf(request, given, headers);
   for (let redirects = 0;; redirects++) {
-    const answer = await send(exchange);
+    const uri = url.href.slice(url.origin.length);
+    // The target checks all of this, the method too, and cancels a body that it doesn't send.
+    const answer = await route.target.request(method as Method, uri, headers, content.take(), {
+      signal,
+    });
+    const { status } = answer;
     let next;
     try {
-      next = redirect(exchange, answer, mode, redirects);
+      next = findRedirect(answer, redirect, url, route.host ?? headers["host"]);
+      if (next !== null && redirects === MAX_REDIRECTS) {
+        throw new TypeError(`more than ${MAX_REDIRECTS} redirects`);
+      }
+      if (next !== null && status !== 303 && !content.replayable) {
+        throw new TypeError(
+          `a redirect (status ${status}), but the body is a stream and has been sent`,
+        );
+      }
     } catch (error) {
-      await discard(exchange.route, answer);
+      await discard(route, answer);
       throw error;
     }
-    if (next === null) return await makeResponse(exchange, answer, redirects > 0);
-    await discard(exchange.route, answer);
-    exchange = next;
+    if (next === null) return await makeResponse(route, method, url, redirects > 0, answer);
+    await discard(route, answer);
+    url = next;
+    const becomesGet = status === 303
+      ? method !== "GET" && method !== "HEAD"
+      : method === "POST" && (status === 301 || status === 302);
+    if (!becomesGet) continue;
+    method = "GET";
+    content = NO_CONTENT;
+    const kept = Object.entries(headers).filter(([name]) => !BODY_HEADERS.includes(name));
+    headers = Object.fromEntries(kept);
   }
 }
 
+/**
+ * The URL that a response redirects to; `null` if it doesn't, or is not to be followed.
+ *
+ * @param host What the server is called in requests, which need not be the host of their URL.
+ * @throws {TypeError} if it must not be followed.
+ */
+function findRedirect(
+  { status, headers: { location } }: AppResponse,
+  mode: RequestRedirect,
+  from: URL,
+  host: unknown,
+): URL | null {
+  if (mode === "manual" || !REDIRECTS.has(status)) return null;
+  if (mode === "error") throw new TypeError(`a redirect (status ${status}), which was forbidden`);
+  if (typeof location !== "string") return null;
+  const to = URL.parse(location, from);
+  if (to === null) throw new TypeError(`a redirect to ${quoteUrl(location)}, which is not a URL`);
+  // All requests go to one server, so a redirect must stay there.
+  if (to.origin === from.origin || (to.protocol === from.protocol && to.host === host)) return to;
+  throw new TypeError(`a redirect from ${from.origin} to ${to.origin}, another origin`);
+}
+
+/** Discards an unwanted body. A connection that is kept stays usable, if possible. */
+async function discard({ kept }: Route, { body }: AppResponse): Promise<void> {
+  if (body === null) return;
+  const giveUp = () => cancelUnused(body, new TypeError("the response was not wanted"));
+  // Reading a long body to the end costs more than a new connection.
+  if (kept) await body.read().catch(giveUp);
+  else giveUp();
+}
+
+// ───────────────────────── the body of a request
+
+/** The content of a request, each time that it is sent. */
+interface RequestContent {
+  /** False for a stream, which can be sent only once. */
+  readonly replayable: boolean;
+  /** The body for the next request. */
+  take(): BodyOut;
+}
+
+const NO_CONTENT: RequestContent = { replayable: true, take: () => null };
+
+async function contentOf(
+  request: Request,
+  given: unknown,
+  headers: HeaderDict,
+): Promise<RequestContent> {
+  if (given instanceof Blob) {
+    const take = () => new BodyIter(new StreamPieces(given.stream()), given.size);
+    return { replayable: true, take };
+  }
+  // Text, bytes and forms; a Request doesn't show what its body was made from.
+  const isFixed = given !== undefined && given !== null &&
+    (typeof given !== "object" || !(Symbol.asyncIterator in given));
+  if (isFixed) return contentOfBytes([await request.bytes()]);
+  if (request.body === null) {
+    // A length of 0 if the method allows a body (Fetch standard, HTTP-network-or-cache fetch, 8).
+    return mayHaveBody(request.method) ? contentOfBytes([]) : NO_CONTENT;
+  }
+  const pieces = new StreamPieces(request.body);
+  const whole = await pieces.takeWhole(headers);
+  if (whole !== null) return contentOfBytes(whole);
+  return { replayable: false, take: () => streamedBody(pieces, headers) };
+}
+
+function contentOfBytes(pieces: readonly Uint8Array[]): RequestContent {
+  return { replayable: true, take: () => bodyOfBytes(pieces) };
+}
+
+// ───────────────────────── the response
+
 async function makeResponse(
-  { method, url, route }: Exchange,
-  answer: AppResponse,
+  route: Route,
+  method: string,
+  url: URL,
   redirected: boolean,
+  answer: AppResponse,
 ): Promise<Response> {
   const { status, reason, headers, body } = answer;
   const init = { status, statusText: reason, headers: headersOf(headers) };
@@ -136,4 +283,34 @@ async function makeResponse(
     return new FetchResponse(null, init, url.href, redirected);
   }
   return new FetchResponse(streamOf(body), init, url.href, redirected);
+}
+
+/** A response with the URL that it came from, and whether it was redirected there. */
+class FetchResponse extends Response {
+  readonly #url: string;
+  readonly #redirected: boolean;
+
+  constructor(body: BodyInit | null, init: ResponseInit, url: string, redirected: boolean) {
+    super(body, init);
+    this.#url = url;
+    this.#redirected = redirected;
+  }
+
+  override get url(): string {
+    return this.#url;
+  }
+
+  override get redirected(): boolean {
+    return this.#redirected;
+  }
+
+  /** The type of a response that is not filtered. */
+  override get type(): ResponseType {
+    return "basic";
+  }
+
+  override clone(): FetchResponse {
+    const { body, status, statusText, headers } = super.clone();
+    return new FetchResponse(body, { status, statusText, headers }, this.#url, this.#redirected);
+  }
 }

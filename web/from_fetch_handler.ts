@@ -5,18 +5,22 @@
  */
 
 import type { AppFunction } from "../base/app/app.ts";
-import { checkFunction, checkInteger, checkString, wrongType } from "../base/checks.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkString,
+  copyOptions,
+  wrongType,
+} from "../base/checks.ts";
 import { BodyError, typeName } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Request as AppRequest, ResponseTuple } from "../base/app/message.ts";
-import { copyOptions } from "../base/options.ts";
 import type { Session } from "../base/app/session.ts";
-import { bodyOfBytes, streamedBody, takeWhole } from "./bodies.ts";
-import { type ChooseCookie, dictOf, headersOf } from "./headers.ts";
-import { IncomingStream } from "./incoming_stream.ts";
-import { reasonPhrase } from "./reason.ts";
-import { RequestLife } from "./request_life.ts";
-import { quoteUrl } from "./request_url.ts";
+import type { Body } from "../base/body/body.ts";
+import { closeByteStream } from "../base/body/body_state.ts";
+import type { ChunkedBody } from "../base/body/chunked_body.ts";
+import { type ChooseCookie, dictOf, headersOf, quoteUrl } from "./headers.ts";
+import { bodyOfBytes, streamedBody, StreamPieces } from "./streams.ts";
 
 /** The second argument of a fetch-style handler. In Hono it is the `env` of the context. */
 export interface FetchHandlerInfo {
@@ -57,7 +61,6 @@ export interface FromFetchHandlerOptions {
   maxUnreadBytes?: number | undefined;
 }
 
-const OPTIONS = ["origin", "chooseCookie", "maxUnreadBytes"];
 const MAX_UNREAD_BYTES = 1048576;
 
 /**
@@ -76,8 +79,7 @@ const MAX_UNREAD_BYTES = 1048576;
  *
  * @example
  * ```ts
- * import { Client, Server } from "@degu/degu";
- * import { fromFetchHandler } from "@degu/degu/web";
+ * import { Client, fromFetchHandler, Server } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
  * const app = fromFetchHandler(async (request) => {
@@ -96,22 +98,27 @@ export function fromFetchHandler(
   options: FromFetchHandlerOptions = {},
 ): AppFunction {
   const { origin, chooseCookie, maxUnreadBytes = MAX_UNREAD_BYTES } = checkOptions(options);
-  const handle = readHandler(handler);
+  const isFunction = typeof handler === "function";
+  if (!isFunction && typeof handler?.fetch !== "function") {
+    throw wrongType("handler", 'a function or an object with a method "fetch"', handler);
+  }
   return async (request, session) => {
     const url = urlOf(request, origin ?? originOf(request, session));
     if (url === null) return [400, "Bad Request", {}, null];
-    const life = new RequestLife(session);
-    const incoming = hasContent(request) ? new IncomingStream(request.body, life.abort) : null;
+    const { body } = request;
+    const scope = new RequestScope(session);
+    const hasContent = body !== null && (body.chunked || body.contentLength > 0);
+    const incoming = hasContent ? new IncomingStream(body, scope.abort) : null;
     try {
-      const response = await handle(
-        new Request(url, {
-          method: request.method,
-          headers: headersOf(request.headers),
-          body: incoming?.stream ?? null,
-          signal: life.signal,
-        }),
-        { request, session, remoteAddr: remoteAddrOf(session) },
-      );
+      const fetchRequest = new Request(url, {
+        method: request.method,
+        headers: headersOf(request.headers),
+        body: incoming?.stream ?? null,
+        signal: scope.signal,
+      });
+      const info = { request, session, remoteAddr: remoteAddrOf(session) };
+      const response =
+        await (isFunction ? handler(fetchRequest, info) : handler.fetch(fetchRequest, info));
       checkResponse(response);
       try {
         if (response.body !== null && response.body === incoming?.stream) {
@@ -124,7 +131,7 @@ export function fromFetchHandler(
         // response must be complete without the rest of the body.
         if (isHeld) unread?.abandon();
         else await unread?.drain(maxUnreadBytes);
-        const answer = await answerOf(request, response, headers, isHeld, life);
+        const answer = await answerOf(request, response, headers, isHeld, scope);
         if (isHeld) await unread?.drain(maxUnreadBytes);
         return answer;
       } catch (error) {
@@ -133,15 +140,9 @@ export function fromFetchHandler(
       }
     } finally {
       incoming?.abandon();
-      if (!life.isStreaming) life.end();
+      if (!scope.isStreaming) scope.end();
     }
   };
-}
-
-type RequestWithBody = AppRequest & { readonly body: NonNullable<AppRequest["body"]> };
-
-function hasContent(request: AppRequest): request is RequestWithBody {
-  return request.body !== null && (request.body.chunked || request.body.contentLength > 0);
 }
 
 /**
@@ -154,9 +155,9 @@ async function answerOf(
   { status, statusText, body }: Response,
   headers: HeaderDict,
   wholeOnly: boolean,
-  life: RequestLife,
+  scope: RequestScope,
 ): Promise<ResponseTuple> {
-  const reason = statusText === "" ? reasonPhrase(status) : statusText;
+  const reason = statusText || (REASONS.get(status) ?? "Unknown");
   if (method === "HEAD") {
     cancel(body, new BodyError("a response to HEAD has no body"));
     return [status, reason, headers, null];
@@ -166,11 +167,11 @@ async function answerOf(
     const empty = status === 204 || status === 304 ? null : new Uint8Array(0);
     return [status, reason, headers, empty];
   }
-  const pieces = life.takePieces(body);
-  const whole = await takeWhole(pieces, headers);
+  const pieces = scope.takePieces(body);
+  const whole = await pieces.takeWhole(headers);
   if (whole !== null) return [status, reason, headers, bodyOfBytes(whole)];
   if (!wholeOnly) {
-    life.stream(pieces);
+    scope.stream(pieces);
     return [status, reason, headers, streamedBody(pieces, headers)];
   }
   const error = new BodyError(
@@ -224,28 +225,235 @@ function remoteAddrOf({ address }: Session): Deno.NetAddr | Deno.UnixAddr {
   return { transport: "tcp", hostname: address[0], port: address[1] };
 }
 
-function readHandler(handler: FetchHandler | { readonly fetch: FetchHandler }): FetchHandler {
-  if (typeof handler === "function") return handler;
-  if (typeof handler?.fetch === "function") return (request, info) => handler.fetch(request, info);
-  throw wrongType("handler", 'a function or an object with a method "fetch"', handler);
-}
-
 function checkOptions(options: FromFetchHandlerOptions): FromFetchHandlerOptions {
-  const copy = copyOptions(options, OPTIONS);
+  const copy = copyOptions(options, ["origin", "chooseCookie", "maxUnreadBytes"]);
   const { origin, chooseCookie, maxUnreadBytes } = copy;
-  if (origin !== undefined) copy.origin = readOrigin(origin);
   if (chooseCookie !== undefined) checkFunction("chooseCookie", chooseCookie);
   if (maxUnreadBytes !== undefined) checkInteger("maxUnreadBytes", maxUnreadBytes, 0, Infinity);
-  return copy;
-}
-
-function readOrigin(origin: string): string {
+  if (origin === undefined) return copy;
   checkString("origin", origin);
   const url = URL.parse(origin);
-  if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
-    throw new RangeError(
-      `origin: must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+  if (url !== null && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`) {
+    return { ...copy, origin: url.origin };
+  }
+  throw new RangeError(
+    `origin: must be "http://host" or "https://host:port"; got ${quoteUrl(origin)}`,
+  );
+}
+
+// ───────────────────────── the body of the request
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/**
+ * A stream over the body of a request, which tracks whether it was read to its end. If its reader cancels it,
+ * the body is not canceled, only left unread.
+ */
+class IncomingStream {
+  /** The stream for the handler. */
+  readonly stream: ReadableStream<Bytes>;
+  readonly #pieces: AsyncIterator<Bytes, unknown>;
+  readonly #onFailure: (error: unknown) => void;
+  #controller: ReadableByteStreamController | null = null;
+  #missing: number;
+  #canceled = false;
+
+  /**
+   * Takes over a body that has at least one byte or is chunked. Nothing is read before it is requested.
+   *
+   * @param onFailure Called if the body fails.
+   */
+  constructor(body: Body | ChunkedBody, onFailure: (error: unknown) => void) {
+    this.#onFailure = onFailure;
+    // Iterating is faster than a stream, but yields a chunk only once it is complete.
+    this.#pieces = (body.chunked ? body.readable : body)[Symbol.asyncIterator]();
+    this.#missing = body.chunked ? Infinity : body.contentLength;
+    this.stream = new ReadableStream({
+      type: "bytes",
+      start: (controller) => {
+        this.#controller = controller;
+      },
+      pull: async (controller) => {
+        const piece = await this.#next();
+        if (piece !== null) controller.enqueue(piece);
+        if (!this.#ended) return;
+        closeByteStream(controller);
+      },
+      cancel: () => {
+        this.#canceled = true;
+      },
+    });
+  }
+
+  /** True once the last byte has been read. */
+  get #ended(): boolean {
+    return this.#missing === 0;
+  }
+
+  /** The next piece; `null` at the end. */
+  async #next(): Promise<Bytes | null> {
+    let result;
+    try {
+      result = await this.#pieces.next();
+    } catch (error) {
+      this.#onFailure(error);
+      throw error;
+    }
+    if (result.done === true) {
+      this.#missing = 0;
+      return null;
+    }
+    this.#missing -= result.value.length;
+    return result.value;
+  }
+
+  /** True if what is left of the body has a reader, which may be waiting for it. */
+  get isHeld(): boolean {
+    return this.stream.locked && !this.#ended && !this.#canceled;
+  }
+
+  /**
+   * Drops the rest of the body after the handler has responded.
+   *
+   * @throws {BodyError} if more than `limit` bytes are left.
+   */
+  async drain(limit: number): Promise<void> {
+    if (this.#ended) return;
+    this.abandon();
+    const tooMuch = new BodyError(
+      `the handler left more than ${limit} bytes of the request's body unread; read them, or ` +
+        "respond with an error, or raise the option maxUnreadBytes",
+    );
+    if (Number.isFinite(this.#missing) && this.#missing > limit) throw tooMuch;
+    let drained = 0;
+    while (!this.#ended) {
+      drained += (await this.#next())?.length ?? 0;
+      if (drained > limit) throw tooMuch;
+    }
+  }
+
+  /** Makes every later read fail: bytes that were dropped must not look like the end of the body. */
+  abandon(): void {
+    if (this.#ended || this.#canceled) return;
+    this.#controller?.error(
+      new BodyError("the handler has responded, so the rest of the request's body was dropped"),
     );
   }
-  return url.origin;
 }
+
+// ───────────────────────── until the response is sent
+
+/**
+ * How long the stream of a response may stay silent once the client has left. The client may have closed only
+ * its writing side, so pieces that come in time are still sent.
+ */
+const IDLE_MILLISECONDS = 500;
+
+/** The request that a session is processing: one at a time, so all of them share one listener. */
+const scopes = new WeakMap<Session, RequestScope | null>();
+
+/** One request, from when a handler gets it until its response has been sent or canceled. */
+class RequestScope {
+  readonly #session: Session;
+  readonly #aborter = new AbortController();
+  #pieces: StreamPieces | null = null;
+  #watching: ReturnType<typeof setInterval> | undefined;
+
+  constructor(session: Session) {
+    this.#session = session;
+    const { signal } = session;
+    if (!scopes.has(session)) {
+      signal.addEventListener("abort", () => scopes.get(session)?.sessionEnded(), { once: true });
+    }
+    scopes.set(session, this);
+    if (signal.aborted) this.#aborter.abort(signal.reason);
+  }
+
+  /**
+   * Aborted when the session ends or its client leaves, when the body of the request fails, and when
+   * that of the response can't be sent to its end. A request that is over is no longer aborted.
+   */
+  get signal(): AbortSignal {
+    return this.#aborter.signal;
+  }
+
+  /** True if the response is a stream that is still being sent. */
+  get isStreaming(): boolean {
+    return this.#pieces !== null;
+  }
+
+  /** The body of the request has failed, or that of the response was cut. */
+  readonly abort = (reason: unknown): void => {
+    this.#aborter.abort(reason);
+  };
+
+  /** Takes over the stream of a response; the scope ends with it. */
+  takePieces(stream: ReadableStream<Uint8Array>): StreamPieces {
+    const cut = (reason: unknown) => {
+      this.end();
+      this.abort(reason);
+    };
+    return new StreamPieces(stream, cut, () => this.end());
+  }
+
+  /** The response consists of these pieces, which have not arrived yet. */
+  stream(pieces: StreamPieces): void {
+    this.#pieces = pieces;
+    if (this.#session.signal.aborted) this.#leave(pieces);
+  }
+
+  /** The session is over, or its client has left. */
+  sessionEnded(): void {
+    this.#aborter.abort(this.#session.signal.reason);
+    if (this.#pieces !== null) this.#leave(this.#pieces);
+  }
+
+  /** Cancels a stream that is no longer wanted: at once, or when it has been silent for a while. */
+  #leave(pieces: StreamPieces): void {
+    const session = this.#session;
+    const { reason } = session.signal;
+    if (session.message !== null) return pieces.cancel(reason);
+    let last = pieces.wait;
+    this.#watching = setInterval(() => {
+      const { wait } = pieces;
+      if (wait === 0 || wait !== last) {
+        last = wait;
+        return;
+      }
+      pieces.cancel(reason);
+      session.close(reason);
+    }, IDLE_MILLISECONDS);
+  }
+
+  /** Nothing more will be sent. */
+  end(): void {
+    clearInterval(this.#watching);
+    this.#pieces = null;
+    if (scopes.get(this.#session) === this) scopes.set(this.#session, null);
+  }
+}
+
+// ───────────────────────── reason phrases
+
+/** The phrases of the IANA registry (RFC 9110 §16.2.1), in the characters that are allowed here. */
+const REASONS: ReadonlyMap<number, string> = new Map(
+  Array.from(
+    `
+    200 OK, 201 Created, 202 Accepted, 203 Non-Authoritative Information, 204 No Content
+    205 Reset Content, 206 Partial Content, 207 Multi-Status, 208 Already Reported, 226 IM Used
+    300 Multiple Choices, 301 Moved Permanently, 302 Found, 303 See Other, 304 Not Modified
+    305 Use Proxy, 307 Temporary Redirect, 308 Permanent Redirect
+    400 Bad Request, 401 Unauthorized, 402 Payment Required, 403 Forbidden, 404 Not Found
+    405 Method Not Allowed, 406 Not Acceptable, 407 Proxy Authentication Required
+    408 Request Timeout, 409 Conflict, 410 Gone, 411 Length Required, 412 Precondition Failed
+    413 Content Too Large, 414 URI Too Long, 415 Unsupported Media Type, 416 Range Not Satisfiable
+    417 Expectation Failed, 421 Misdirected Request, 422 Unprocessable Content, 423 Locked
+    424 Failed Dependency, 425 Too Early, 426 Upgrade Required, 428 Precondition Required
+    429 Too Many Requests, 431 Request Header Fields Too Large, 451 Unavailable For Legal Reasons
+    500 Internal Server Error, 501 Not Implemented, 502 Bad Gateway, 503 Service Unavailable
+    504 Gateway Timeout, 505 HTTP Version Not Supported, 506 Variant Also Negotiates
+    507 Insufficient Storage, 508 Loop Detected, 511 Network Authentication Required
+    `.matchAll(/(\d{3}) ([^,\n]+)/g),
+    ([, status, phrase]) => [Number(status), phrase!],
+  ),
+);

@@ -1,5 +1,5 @@
 /**
- * Converts headers of fetch to dictionaries, and back.
+ * Headers of fetch as dictionaries, and back; and URLs in messages.
  *
  * @module
  */
@@ -11,8 +11,8 @@ import {
   parseContentRange,
   parseDecimal,
   parseRange,
+  type Range,
 } from "../base/wire/range.ts";
-import type { Range } from "../base/wire/range.ts";
 
 /** Chooses the one `set-cookie` header to send, if there are several. */
 export type ChooseCookie = (cookies: readonly string[]) => string;
@@ -62,4 +62,11 @@ function valueOf(name: string, value: string): string | number | Range | Content
 /** A dictionary as headers. */
 export function headersOf(dict: HeaderDict): Headers {
   return new Headers(Object.entries(dict).map(([name, value]) => [name, String(value)]));
+}
+
+/** Quotes what may be a URL, unless it may have a password in it. */
+export function quoteUrl(text: string): string {
+  return text.includes("@")
+    ? "text that is not shown, because it may hold a password"
+    : quote(text);
 }

@@ -4,37 +4,57 @@
  * @module
  */
 
-import { api } from "../base/app/api.ts";
-import type { App } from "../base/app/app.ts";
-import { cancelAnswer } from "../base/app/answer.ts";
+import { api, type App, readApp, type Socket } from "../base/app/app.ts";
+import { cancelAnswer, Request as AppRequest } from "../base/app/message.ts";
+import {
+  abortSession,
+  disposeStore,
+  endSession,
+  ownSession,
+  Session,
+  type SessionOwner,
+} from "../base/app/session.ts";
+import { type CheckedAnswer, checkResponse } from "../apps/validator.ts";
 import { type BodyIn, type BodyOut, cancelUnused, isConsumed } from "../base/body/bodies.ts";
 import { Body } from "../base/body/body.ts";
-import { ChunkedBodyIter } from "../base/body/body_iter.ts";
-import type { ByteSource } from "../base/body/byte_io.ts";
 import { ChunkedBody } from "../base/body/chunked_body.ts";
-import { BodyError, ProtocolError, typeName } from "../base/errors.ts";
-import type { Framing } from "../base/wire/headers.ts";
-import { Request as AppRequest } from "../base/app/message.ts";
-import { copyOptions } from "../base/options.ts";
-import { mayHaveBody, type RequestPreamble } from "../base/wire/preamble.ts";
-import { readApp } from "../base/app/app_parts.ts";
+import { copyOptions } from "../base/checks.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  ProtocolError,
+  quote,
+  typeName,
+} from "../base/errors.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
-import { standardLogger } from "../net/standard_logger.ts";
-import { type CheckedAnswer, checkResponse } from "../rgi/response_rules.ts";
-import { chunkedBody, encodedStreamOf, endingWith, streamOf } from "./bodies.ts";
-import { type ErrorLogger, FetchSession, makeSocket, type PeerInfo } from "./fetch_session.ts";
-import { readForeignRequest } from "./foreign_request.ts";
+import type { Framing } from "../base/wire/headers.ts";
+import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
+import {
+  isMethod,
+  mayHaveBody,
+  parseRequestPreamble,
+  type RequestPreamble,
+} from "../base/wire/preamble.ts";
+import { allows, NAME, VALUE } from "../base/wire/tables.ts";
+import { type Logger, standardLogger } from "../net/standard_logger.ts";
+import { messageOf, stackOf } from "../net/thrown.ts";
 import { headersOf } from "./headers.ts";
-import { StreamPieces } from "./stream_pieces.ts";
+import { chunkedBody, encodedStreamOf, streamOf, StreamPieces } from "./streams.ts";
+
+/** The second argument of a fetch-style handler, as `Deno.serve` passes it. */
+interface PeerInfo {
+  readonly remoteAddr?: Deno.Addr | undefined;
+}
 
 /** Options of {@linkcode toFetchHandler}. */
 export interface ToFetchHandlerOptions {
   /**
-   * Gets errors that occur after the response was made: a value in `session.store` that can't be disposed of.
+   * Gets errors that occur after the response was made: a value in `session.store` that can't be disposed of. A
+   * server's logger works, and so does `console`.
    *
    * @default {errors, to stderr}
    */
-  logger?: ErrorLogger | undefined;
+  logger?: Pick<Logger, "error"> | undefined;
 }
 
 /**
@@ -52,8 +72,7 @@ export interface ToFetchHandlerOptions {
  *
  * @example
  * ```ts
- * import type { App } from "@degu/degu";
- * import { toFetchHandler } from "@degu/degu/web";
+ * import { type App, toFetchHandler } from "@degu/degu";
  * import { assertEquals } from "@std/assert";
  *
  * const app: App = (request) => [200, "OK", { path: request.path.join(" ") }, null];
@@ -66,7 +85,10 @@ export interface ToFetchHandlerOptions {
 export function toFetchHandler(
   app: App,
   options: ToFetchHandlerOptions = {},
-): (request: globalThis.Request, info?: PeerInfo) => Promise<globalThis.Response> {
+): (
+  request: globalThis.Request,
+  info?: { readonly remoteAddr?: Deno.Addr | undefined },
+) => Promise<globalThis.Response> {
   const { handle, onConnect } = readApp(app, "app");
   const { logger: given = standardLogger } = copyOptions(options, ["logger"]);
   const logger = makeSafeLogger(given, ["error"]);
@@ -80,26 +102,26 @@ export function toFetchHandler(
       throw error;
     }
     const { method, uri, headers, path, query } = preamble;
-    const life = new FetchSession(request, info, logger);
-    const { session, closed } = life;
+    const owner = new FetchSession(request, info, logger);
+    const { session, closed } = owner;
     closed.catch((reason) => cancelBody(body, reason));
     const end = () => {
-      if (isUnread(body)) {
+      if (body !== null && !isConsumed(body)) {
         cancelBody(body, new BodyError("the request was answered, and the rest is gone"));
       }
-      life.finish();
+      owner.finish();
     };
     const respond = async () => {
       try {
-        if (onConnect !== null && await onConnect(session, makeSocket(info)) !== true) {
+        if (onConnect !== null && await onConnect(session, socketOf(info)) !== true) {
           end();
           return new Response(null, { status: 403, statusText: "Forbidden" });
         }
-        life.throwIfClosed();
+        owner.throwIfClosed();
         const appRequest = new AppRequest(method, uri, headers, body, [], path, query);
         const returned = await handle(appRequest, session, api);
         if (session.message !== null) cancelAnswer(returned, body, session.signal.reason);
-        life.throwIfClosed();
+        owner.throwIfClosed();
         return makeResponse(checkResponse(returned, { method, body }), closed, end);
       } catch (error) {
         cancelBody(body, error);
@@ -112,16 +134,194 @@ export function toFetchHandler(
   };
 }
 
+// ───────────────────────── the session
+
+/**
+ * The session of one request. Its signal follows that of the request, but listens only once it is
+ * requested.
+ */
+class FetchSession implements SessionOwner {
+  readonly session: Session;
+  readonly #request: Request;
+  readonly #logger: Pick<Logger, "error">;
+  readonly #closing = Promise.withResolvers<never>();
+  #unfollow: () => void = () => {};
+
+  constructor(request: Request, { remoteAddr }: PeerInfo, logger: Pick<Logger, "error">) {
+    this.session = makeSession(remoteAddr);
+    this.#request = request;
+    this.#logger = logger;
+    ownSession(this.session, this);
+    // It may be closed while nothing waits for it.
+    this.closed.catch(() => {});
+  }
+
+  /** Rejects with the reason when the app closes the session. */
+  get closed(): Promise<never> {
+    return this.#closing.promise;
+  }
+
+  /** Throws the reason if the app has closed the session. */
+  throwIfClosed(): void {
+    if (this.session.message !== null) this.session.signal.throwIfAborted();
+  }
+
+  /** Makes the signal of the session follow that of the request. */
+  signalWanted(): void {
+    const { signal } = this.#request;
+    const abort = () => abortSession(this.session, () => signal.reason);
+    if (signal.aborted) return abort();
+    signal.addEventListener("abort", abort);
+    this.#unfollow = () => signal.removeEventListener("abort", abort);
+  }
+
+  /** The app closed the session. */
+  sessionClosed(reason: unknown): void {
+    if (this.session.message !== null) return;
+    this.#end(`closed by the app: ${messageOf(reason)}`, () => reason);
+    this.#closing.reject(reason);
+  }
+
+  #end(message: string, makeReason: () => unknown): void {
+    this.#unfollow();
+    endSession(this.session, message);
+    abortSession(this.session, makeReason);
+  }
+
+  /**
+   * Ends the session, and disposes of what the app stored for it, like our own server. Never throws: a
+   * finished response must not be lost.
+   */
+  finish(): void {
+    const { session } = this;
+    const message = "a session has one request where it comes from fetch";
+    this.#end(message, () => new ConnectionClosedError(`the session has ended: ${message}`));
+    disposeStore(session, (error) => {
+      this.#logger.error(`${session}: an error of session.store: ${stackOf(error)}`);
+    });
+  }
+}
+
+function makeSession(remoteAddr: Deno.Addr | undefined): Session {
+  if (remoteAddr === undefined || !("hostname" in remoteAddr)) {
+    return new Session("fetch", null, 1);
+  }
+  const { hostname, port } = remoteAddr;
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return new Session(`${host}:${port}`, [hostname, port], 1);
+}
+
+/** What is known about the connection, which can't be read or written. */
+function socketOf({ remoteAddr }: PeerInfo): Socket {
+  const refuse = () =>
+    Promise.reject(new TypeError("a handler of fetch requests has no socket to read or write"));
+  return { read: refuse, write: refuse, close() {}, remoteAddr };
+}
+
 // ───────────────────────── the request
 
-const noBytes: ByteSource = { read: () => Promise.resolve(null) };
+/**
+ * The parts of a request's URL, which the server composed: a URL parser would read "/a/../b"
+ * as "/b". Over Unix sockets Deno uses its own schemes.
+ */
+const URL_PARTS = /^(https?|http\+(?:unix|vsock)):\/\/([^/?#]*)([^#]*)(#?)/;
+const encoder = new TextEncoder();
+
+/**
+ * Reads the preamble of a request. Whatever our own server would have refused is refused, as far as it can
+ * still be detected.
+ *
+ * All text is checked before it is encoded, so no character turns into bytes with another meaning.
+ *
+ * @param connected Whether it came over a connection, on which a target has no fragment.
+ * @throws {ProtocolError} if it is refused.
+ */
+function readForeignRequest(request: Request, connected: boolean): RequestPreamble {
+  const { method } = request;
+  if (!isMethod(method)) {
+    throw new ProtocolError("BAD_METHOD", `unknown method: ${quote(method)}`);
+  }
+  const { uri, host } = readTarget(request, connected);
+  const bytes = encoder.encode(
+    `${method} ${uri} HTTP/1.1\r\n${headerLines(request.headers, host)}\r\n`,
+  );
+  if (bytes.length > MAX_PREAMBLE_BYTES) {
+    throw new ProtocolError("PREAMBLE_TOO_LARGE", `more than ${MAX_PREAMBLE_BYTES} bytes`);
+  }
+  return parseRequestPreamble(bytes, 0, bytes.length);
+}
+
+/** The target, and the host if only the URL has it. */
+function readTarget(
+  { url, headers }: Request,
+  connected: boolean,
+): { uri: string; host: string | null } {
+  const [, scheme = "", authority = "", uri = "", mark = ""] = URL_PARTS.exec(url) ?? [];
+  // Deno decodes raw UTF-8, and some characters beyond ASCII become ASCII in lower case.
+  if (scheme === "" || /[^!-~]/.test(url)) {
+    throw new ProtocolError("BAD_URI", `bad URL: ${quote(url)}`);
+  }
+  if (connected && mark !== "") {
+    throw new ProtocolError("BAD_URI", `a target with a fragment: ${quote(url)}`);
+  }
+  const host = headers.get("host");
+  if (host !== null) {
+    if (sameHost(scheme, authority, host)) return { uri, host: null };
+    throw new ProtocolError(
+      "BAD_URI",
+      `the target is for ${quote(authority)}, the header host says ${quote(host)}`,
+    );
+  }
+  // HTTP/2 has it in a separate field; a translation to HTTP/1.1 must add it (RFC 9113 §8.3.1).
+  // For a Unix socket Deno invents one.
+  const isNamed = authority !== "" && /^https?$/.test(scheme);
+  return { uri, host: isNamed ? authority : null };
+}
+
+/** Whether two names are those of the same host and port (RFC 9110 §4.2.3). */
+function sameHost(scheme: string, one: string, other: string): boolean {
+  const defaultPort = scheme === "https" ? /:443$/ : /:80$/;
+  const [a, b] = [one, other].map((host) => host.toLowerCase().replace(defaultPort, ""));
+  return a === b;
+}
+
+function headerLines(headers: Headers, host: string | null): string {
+  let lines = host === null ? "" : headerLine("host", host);
+  for (const [name, value] of headers) lines += headerLine(name, value);
+  return lines;
+}
+
+function headerLine(name: string, value: string): string {
+  if (!allows(NAME, name)) {
+    throw new ProtocolError("BAD_HEADER_NAME", `bad header name: ${quote(name)}`);
+  }
+  if (!allows(VALUE, value)) {
+    throw new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${quote(value)}`);
+  }
+  if (name.toLowerCase() === "authorization") checkAuthorization(value);
+  return `${name}: ${value}\r\n`;
+}
+
+/** Schemes whose credentials are one token without a comma (RFC 7617 §2, RFC 6750 §2.1). */
+const SINGLE_TOKEN = /^(?:basic|bearer)(?![^ ,])/i;
+/** A scheme, and at most one token. */
+const ONE_TOKEN = /^[a-z]+(?: +[^ ,]+)? *$/i;
+/** One of these schemes in a list, which this header is not. */
+const LISTED = /, *(?:basic|bearer) /i;
+
+/** A server joins duplicate headers with a comma, and readers could differ on which of the two counts. */
+function checkAuthorization(value: string): void {
+  if (!LISTED.test(value) && (!SINGLE_TOKEN.test(value) || ONE_TOKEN.test(value))) return;
+  throw new ProtocolError("DUPLICATE_HEADER", "the header authorization has more than one value");
+}
 
 async function makeRequestBody(
   { method, framing, headers }: RequestPreamble,
-  stream: ReadableStream<Uint8Array> | null,
+  given: ReadableStream<Uint8Array> | null,
 ): Promise<BodyIn> {
-  if (typeof framing === "number") return new Body(stream ?? noBytes, framing);
-  if (stream === null) return framing === null ? null : new ChunkedBody(emptyChunked());
+  if (given === null && framing === null) return null;
+  const stream = given ?? ReadableStream.from<Uint8Array>([]);
+  if (typeof framing === "number") return new Body(stream, framing);
   const pieces = new StreamPieces(stream);
   // HTTP/2 frames bodies by itself, and a Request that was made here has no framing at all.
   if (framing === null) {
@@ -134,17 +334,9 @@ async function makeRequestBody(
   return new ChunkedBody(encodedStreamOf(chunkedBody(pieces)));
 }
 
-function isUnread(body: BodyIn): body is NonNullable<BodyIn> {
-  return body !== null && !isConsumed(body);
-}
-
 /** Makes every read of the body fail, as our own server does when it closes. */
 function cancelBody(body: BodyIn, reason: unknown): void {
   body?.cancel(reason).catch(() => {});
-}
-
-function emptyChunked(): ReadableStream<Uint8Array> {
-  return encodedStreamOf(new ChunkedBodyIter([[null, new Uint8Array(0)]]));
 }
 
 /** Our own server would have closed the connection, so the rest of it is not trusted. */
@@ -173,7 +365,7 @@ function makeResponse(
     end();
     return new Response(body as Uint8Array<ArrayBuffer> | null, init);
   }
-  return new Response(endingWith(streamOf(body), end, closed), init);
+  return new Response(streamOf(body, end, closed), init);
 }
 
 /** A `Response` with status 205 has no body, not even an empty one, which is the one that HTTP allows. */

@@ -25,7 +25,7 @@ export type PlainValue =
 /** Converts what was thrown; it never throws, and the result can be cloned. */
 export function toPlainError(thrown: unknown): PlainError {
   try {
-    if (thrown instanceof Error) return takeApart(thrown, new Map());
+    if (thrown instanceof Error) return plainErrorOf(thrown, new Map());
     return makePlain(typeof thrown === "string" ? thrown : Deno.inspect(thrown));
   } catch {
     // For example, a getter throws, or there are too many causes for the stack.
@@ -39,11 +39,11 @@ function makePlain(message: string): PlainError {
 
 /** Restores an error, with its class if that is a built-in one. */
 export function fromPlainError(plain: PlainError): Error {
-  return putTogether(plain, new Map());
+  return errorOf(plain, new Map());
 }
 
 /** An error may be among its own causes. */
-function takeApart(error: Error, seen: Map<Error, PlainError>): PlainError {
+function plainErrorOf(error: Error, seen: Map<Error, PlainError>): PlainError {
   const known = seen.get(error);
   if (known !== undefined) return known;
   const { stack } = error;
@@ -63,7 +63,7 @@ function takeApart(error: Error, seen: Map<Error, PlainError>): PlainError {
 }
 
 function toPlainValue(value: unknown, seen: Map<Error, PlainError>): PlainValue {
-  if (value instanceof Error) return { error: takeApart(value, seen) };
+  if (value instanceof Error) return { error: plainErrorOf(value, seen) };
   try {
     return { value: structuredClone(value) };
   } catch {
@@ -71,7 +71,7 @@ function toPlainValue(value: unknown, seen: Map<Error, PlainError>): PlainValue 
   }
 }
 
-function putTogether(plain: PlainError, seen: Map<PlainError, Error>): Error {
+function errorOf(plain: PlainError, seen: Map<PlainError, Error>): Error {
   const known = seen.get(plain);
   if (known !== undefined) return known;
   const { name, stack, cause, errors } = plain;
@@ -87,7 +87,7 @@ function putTogether(plain: PlainError, seen: Map<PlainError, Error>): Error {
 }
 
 function fromPlainValue(plain: PlainValue, seen: Map<PlainError, Error>): unknown {
-  return "error" in plain ? putTogether(plain.error, seen) : plain.value;
+  return "error" in plain ? errorOf(plain.error, seen) : plain.value;
 }
 
 /** Their constructors don't take just a message. */

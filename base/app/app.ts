@@ -1,13 +1,14 @@
 /**
- * The types of an RGI app.
+ * Apps: their types, and their functions in either of their two forms.
  *
  * @module
  */
 
-import type { Bodies } from "../body/bodies.ts";
 import type { Request, Response, ResponseTuple } from "./message.ts";
-import type { ContentRange, Range } from "../wire/range.ts";
 import type { PeerCertificate, Session } from "./session.ts";
+import { type Bodies, bodies } from "../body/bodies.ts";
+import { wrongType } from "../checks.ts";
+import { ContentRange, Range } from "../wire/range.ts";
 
 /** The connection that a client or a server uses; a `Deno.Conn` is one. */
 export interface Socket {
@@ -56,3 +57,66 @@ export interface AppObject {
 
 /** An app: a function, or an object with that function as its method `handle`. */
 export type App = AppFunction | AppObject;
+
+/**
+ * What an app gets as its third argument: the four body classes, `Range` and `ContentRange`.
+ *
+ * @example An app that is called without a server
+ * ```ts
+ * import { type Api, api } from "@degu/degu/base";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const items = [new Uint8Array(2), new Uint8Array(3)];
+ * const app = (_request: null, _session: null, { BodyIter }: Api) =>
+ *   [200, "OK", {}, new BodyIter(items, 5)] as const;
+ * assertEquals(app(null, null, api)[3].contentLength, 5);
+ * ```
+ */
+export const api: Api = Object.freeze({ ...bodies, Range, ContentRange });
+
+/** What an app decides about a connection. */
+export type OnConnect = NonNullable<AppObject["onConnect"]>;
+
+/** The two functions of an app. */
+export interface AppParts {
+  /** Answers a request. */
+  readonly handle: AppFunction;
+  /** Accepts or refuses a connection; `null` if the app accepts all. */
+  readonly onConnect: OnConnect | null;
+}
+
+/**
+ * Returns the functions of an app. The methods of an object are looked up when they are called.
+ *
+ * @param label The name of the app in errors.
+ * @throws {TypeError} if it is neither a function nor an object with a method `handle`.
+ */
+export function readApp(app: App, label: string): AppParts {
+  if (typeof app === "function") return { handle: app, onConnect: null };
+  if (typeof app !== "object" || app === null || typeof app.handle !== "function") {
+    throw wrongType(label, 'a function or an object with a method "handle"', app);
+  }
+  const { onConnect } = app;
+  if (onConnect !== undefined && typeof onConnect !== "function") {
+    throw wrongType(`${label}.onConnect`, "a function", onConnect);
+  }
+  return {
+    handle: (request, session, api) => app.handle(request, session, api),
+    onConnect: onConnect === undefined ? null : (session, sock) => app.onConnect!(session, sock),
+  };
+}
+
+/**
+ * Asks each app in turn whether to accept a peer; false as soon as one of them does not return
+ * exactly `true`.
+ */
+export async function allAccept(
+  askers: Iterable<OnConnect>,
+  session: Session,
+  sock: Socket,
+): Promise<boolean> {
+  for (const onConnect of askers) {
+    if (await onConnect(session, sock) !== true) return false;
+  }
+  return true;
+}

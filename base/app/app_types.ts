@@ -4,7 +4,16 @@
  * @module
  */
 
-export type { Api, App, AppFunction, AppObject } from "./app.ts";
-export type { Request, ResponseTuple } from "./message.ts";
-export type * from "./message_types.ts";
-export type { Session } from "./session.ts";
+export type { Address, HostAddress, ScopedAddress } from "../address_rules.ts";
+export type { Bodies, BodyIn, BodyOut } from "../body/bodies.ts";
+export type { Body } from "../body/body.ts";
+export type { BodyIter, ChunkedBodyIter } from "../body/body_iter.ts";
+export type { BodyInput, ByteSink, ByteSource } from "../body/byte_io.ts";
+export type { ChunkedBody } from "../body/chunked_body.ts";
+export type { Chunk, ChunkExtension } from "../wire/chunk.ts";
+export type { HeaderDict } from "../wire/headers.ts";
+export type { Method } from "../wire/preamble.ts";
+export type { ContentRange, Range } from "../wire/range.ts";
+export type { Api, App, AppFunction, AppObject, Socket } from "./app.ts";
+export type { Request, Response, ResponseTuple } from "./message.ts";
+export type { PeerAuthority, PeerCertificate, Session } from "./session.ts";

@@ -1,13 +1,21 @@
 /**
- * Requests as an app gets them, and responses as a client does.
+ * Requests as an app gets them, responses as a client does, and the rules for what may answer a request.
  *
  * @module
  */
 
-import type { BodyIn, BodyOut } from "../body/bodies.ts";
-import type { HeaderDict } from "../wire/headers.ts";
+import { type BodyIn, type BodyOut, cancelUnused, outgoingFraming } from "../body/bodies.ts";
+import { EMPTY } from "../bytes.ts";
+import { wrongType } from "../checks.ts";
+import { BodyError, typeName } from "../errors.ts";
 import { INSPECT, inspectFields } from "../inspect.ts";
-import type { Method } from "../wire/preamble.ts";
+import type { Framing, HeaderDict } from "../wire/headers.ts";
+import {
+  checkStatus,
+  type Method,
+  RESPONSE_LABELS,
+  type ResponseLabels,
+} from "../wire/preamble.ts";
 import { buildUri } from "../wire/uri.ts";
 
 /** What an app may return instead of a `Response`. */
@@ -154,4 +162,140 @@ export class Request {
     const fields = { method, uri, headers, body, mount, path, query };
     return inspectFields("Request", fields, inspect, options);
   }
+}
+
+/**
+ * Makes a response with an empty body; in answer to HEAD, without one.
+ *
+ * With a body of `null` the response would have neither a content-length nor a coding. Other clients then
+ * read until the connection closes (RFC 9112 §6.3), but it may stay open.
+ */
+export function makeEmptyResponse(
+  method: Method,
+  status: number,
+  reason: string,
+  headers: HeaderDict = {},
+): ResponseTuple {
+  return [status, reason, headers, method === "HEAD" ? null : EMPTY];
+}
+
+/** The parts of what an app returned. */
+export interface Answer {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: HeaderDict;
+  readonly body: BodyOut;
+}
+
+const FIELDS = ["status", "reason", "headers", "body"] as const;
+
+/**
+ * Splits what an app returned into its parts.
+ *
+ * @throws {TypeError} if it is neither a tuple of four items nor an object with the fields of a response.
+ */
+export function readAnswer(returned: unknown): Answer {
+  if (Array.isArray(returned)) {
+    if (returned.length === FIELDS.length) {
+      return { status: returned[0], reason: returned[1], headers: returned[2], body: returned[3] };
+    }
+    throw new TypeError(
+      `response: must be [status, reason, headers, body]; got ${returned.length} items`,
+    );
+  }
+  const isResponse = typeof returned === "object" && returned !== null &&
+    "status" in returned && "reason" in returned && "headers" in returned && "body" in returned;
+  if (!isResponse) {
+    throw wrongType("response", "[status, reason, headers, body] or a Response", returned);
+  }
+  const { status, reason, headers, body } = returned as Answer;
+  return { status, reason, headers, body };
+}
+
+/** What errors call the parts of what an app has returned: `response[0]` or `response.status`. */
+export function labelsOf(returned: unknown): ResponseLabels {
+  const label = (field: typeof FIELDS[number], index: number) =>
+    Array.isArray(returned) ? `response[${index}]` : `response.${field}`;
+  const [status = "", reason = "", headers = "", body = ""] = FIELDS.map(label);
+  return { status, reason, headers, body };
+}
+
+/** The parts of a request that its response depends on. */
+export interface AnsweredRequest {
+  readonly method: Method;
+  readonly body: BodyIn;
+}
+
+/**
+ * Checks everything about an answer except its reason and headers.
+ *
+ * @param unread Whether the request has a body that was not read to its end.
+ * @returns How the end of the body will be determined, as {@linkcode responseFraming} does.
+ * @throws {TypeError} if the status or the body has a wrong type.
+ * @throws {RangeError} if the status is not allowed, or the response must not have a body.
+ * @throws {BodyError} if the body of the request is unread, or is that of the response as well, or the
+ * body was used before.
+ */
+export function answerFraming(
+  request: AnsweredRequest,
+  unread: boolean,
+  { status, body }: Answer,
+  labels: ResponseLabels = RESPONSE_LABELS,
+): Framing | undefined {
+  checkStatus(status, 200, labels.status);
+  if (body !== null && (body as unknown) === request.body) {
+    throw new BodyError(`${labels.body}: must not be the body of the request`);
+  }
+  if (unread && status < 400) {
+    throw new BodyError(
+      `request.body: must be read to its end before a response with status ${status}; it may stay ` +
+        "unread if the status is 400 or above",
+    );
+  }
+  return responseFraming(request.method, status, body, labels.body);
+}
+
+/**
+ * How the end of a response's body will be determined; `undefined` if the headers are sent as given, because
+ * they may describe a body that is not sent: in a response to HEAD, and with 304 (RFC 9110 §15.4.5).
+ *
+ * @throws {TypeError} if it is not a body.
+ * @throws {RangeError} if the response must not have a body.
+ * @throws {BodyError} if the body was used before.
+ */
+export function responseFraming(
+  method: Method,
+  status: number,
+  body: BodyOut,
+  label = "body",
+): Framing | undefined {
+  const isBodiless = method === "HEAD" || status === 204 || status === 304;
+  if (isBodiless && body !== null) {
+    const where = method === "HEAD" ? "in a response to HEAD" : `with status ${status}`;
+    throw new RangeError(`${label}: must be null ${where}; got ${typeName(body)}`);
+  }
+  return isBodiless && status !== 204 ? undefined : outgoingFraming(body, label);
+}
+
+/**
+ * Cancels whatever an app returned that looks like an unused body, because it will not be sent; but not the
+ * body of the request, which belongs to the server. Never throws.
+ */
+export function cancelAnswer(returned: unknown, requestBody: BodyIn, reason: unknown): void {
+  for (const body of bodiesIn(returned)) if (body !== requestBody) cancelUnused(body, reason);
+}
+
+/** Finds what may be the body in a value that might not be an answer. */
+function bodiesIn(returned: unknown): readonly unknown[] {
+  if (Array.isArray(returned)) return returned;
+  try {
+    return [(returned as Partial<Answer> | null | undefined)?.body];
+  } catch {
+    return [];
+  }
+}
+
+/** The error for reading the body of a request that was already answered with an error. */
+export function unreadError(status: number): BodyError {
+  return new BodyError(`the response, with status ${status}, was sent before this body was read`);
 }

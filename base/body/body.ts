@@ -4,19 +4,27 @@
  * @module
  */
 
-import { type BodyInput, largerPiece } from "./body_source.ts";
-import type { ByteSink, OpenSink } from "./byte_io.ts";
+import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
+import {
+  type BodyInput,
+  type BodySource,
+  type ByteSink,
+  largerPiece,
+  type OpenSink,
+  openSource,
+} from "./byte_io.ts";
 import { decodeText, EMPTY } from "../bytes.ts";
 import { checkInteger } from "../checks.ts";
-import { Collector } from "./collector.ts";
-import { PIECE_BYTES, SourceUse, tooLongError } from "./source_use.ts";
+import { Collector, LengthReader } from "./readers.ts";
 import { MAX_LENGTH, MAX_READ_BYTES } from "../wire/limits.ts";
 
-/** Converts part of a reused buffer into a value that outlives it. */
-type Convert<Value> = (buffer: Uint8Array, start: number, end: number) => Value;
+type Bytes = Uint8Array<ArrayBuffer>;
 
-const copyOf: Convert<Uint8Array<ArrayBuffer>> = (buffer, start, end) =>
-  (buffer as Uint8Array<ArrayBuffer>).slice(start, end);
+/** Converts a part of a buffer, which another read will change unless it is the reader's own. */
+type Convert<Value> = (buffer: Bytes, start: number, end: number, isOwn: boolean) => Value;
+
+const ownBytes: Convert<Bytes> = (buffer, start, end, isOwn) =>
+  isOwn ? buffer : buffer.slice(start, end);
 const textOf: Convert<string> = (buffer, start, end) => decodeText(buffer.subarray(start, end));
 
 /** The first bytes of a piece, copied if they would keep much more memory alive. */
@@ -63,8 +71,9 @@ export class Body implements AsyncIterable<Uint8Array> {
   readonly contentLength: number;
   /** False: the body has a known length and no chunks. */
   readonly chunked = false as const;
-  readonly #use: SourceUse;
-  #remaining: number;
+  readonly #source: BodySource;
+  readonly #state: BodyState;
+  readonly #reader: LengthReader;
 
   /**
    * Makes a body from a source of `contentLength` bytes.
@@ -77,13 +86,15 @@ export class Body implements AsyncIterable<Uint8Array> {
    */
   constructor(source: BodyInput, contentLength: number) {
     checkContentLength(contentLength);
-    this.#use = new SourceUse(source);
-    this.contentLength = this.#remaining = contentLength;
+    this.#source = openSource(source);
+    this.#state = new BodyState(this.#source);
+    this.#reader = new LengthReader(this.#source, contentLength);
+    this.contentLength = contentLength;
   }
 
   /** True once anything has been done with the body. */
   get used(): boolean {
-    return this.#use.used;
+    return this.#state.used;
   }
 
   /**
@@ -93,10 +104,10 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if something else has been done with the body before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#use.stream(
-      Math.min(PIECE_BYTES, this.#remaining),
-      (into) => this.#readInto(into),
-      () => this.#remaining === 0,
+    return this.#state.stream(
+      Math.min(PIECE_BYTES, this.#reader.remaining),
+      (into) => this.#readPiece(into),
+      () => this.#reader.done,
     );
   }
 
@@ -110,70 +121,44 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   read(size?: number): Promise<Uint8Array<ArrayBuffer>> {
-    try {
-      return this.#readWanted(this.#beginRead(size));
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    return this.#readAs(size, ownBytes);
   }
 
-  /** Begins a read; returns how many bytes it is for, or `null` if the body ended before. */
-  #beginRead(size?: number): number | null {
+  /**
+   * Reads bytes and converts them: in the source's buffer if all have arrived, because for a small body a copy
+   * costs more than anything else.
+   */
+  async #readAs<Value>(size: number | undefined, convert: Convert<Value>): Promise<Value> {
     if (size !== undefined) checkInteger("size", size, 0, MAX_READ_BYTES);
-    if (!this.#use.beginRead()) return null;
-    const wanted = Math.min(size ?? Infinity, this.#remaining);
-    if (wanted <= MAX_READ_BYTES) return wanted;
-    this.#use.undo();
-    throw tooLongError(this, `${wanted}`, "give a size, iterate, or use writeTo");
-  }
-
-  #readWanted(wanted: number | null): Promise<Uint8Array<ArrayBuffer>> {
-    if (wanted === null) return Promise.resolve(new Uint8Array(0));
-    if (wanted === 0) return this.#readNothing();
-    return this.#takeBuffered(wanted, copyOf) ?? this.#collect(wanted);
-  }
-
-  async #readNothing(): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#remaining > 0) {
-      this.#use.end();
-    } else {
-      await this.#finish();
-      this.#use.giveEmptyRead();
+    if (!this.#state.beginRead()) return convert(EMPTY, 0, 0, false);
+    const wanted = Math.min(size ?? Infinity, this.#reader.remaining);
+    if (wanted > MAX_READ_BYTES) {
+      this.#state.undo();
+      throw tooLongError(this, `${wanted}`, "give a size, iterate, or use writeTo");
     }
-    return new Uint8Array(0);
-  }
-
-  /** Consumes bytes in the source's buffer and converts them; `null` if they haven't all arrived. */
-  #takeBuffered<Value>(wanted: number, convert: Convert<Value>): Promise<Value> | null {
-    const { reader } = this.#use.source;
-    const { bytes, start } = reader;
-    if (wanted > reader.buffered) return null;
-    reader.start += wanted;
-    const ending = this.#endRead(wanted);
-    const end = start + wanted;
-    return ending === null
-      ? Promise.resolve(convert(bytes, start, end))
-      : ending.then(() => convert(bytes, start, end));
-  }
-
-  async #collect(wanted: number): Promise<Uint8Array<ArrayBuffer>> {
-    const collector = new Collector(wanted);
-    while (collector.missing > 0) {
-      const count = await this.#readSome(collector.room());
-      collector.add(count);
-      this.#remaining -= count;
+    const isOwn = wanted > this.#reader.buffered;
+    const buffer = isOwn ? await this.#collect(wanted) : this.#source.reader.bytes as Bytes;
+    const start = isOwn ? 0 : this.#reader.take(wanted);
+    if (!this.#reader.done) {
+      const ending = this.#reader.end();
+      if (ending !== null) await this.#state.fromSource(ending);
     }
-    this.#remaining += wanted;
-    const ending = this.#endRead(wanted);
-    if (ending !== null) await ending;
+    // An empty body has been read to its end before: this was the read that returns no bytes.
+    if (this.#reader.done) this.#state.consume(this.contentLength === 0);
+    else this.#state.end();
+    return convert(buffer, start, start + wanted, isOwn);
+  }
+
+  async #collect(size: number): Promise<Bytes> {
+    const collector = new Collector(size);
+    while (collector.missing > 0) collector.add(await this.#readInto(collector.room()));
     return collector.collected();
   }
 
-  /** Ends a read that consumed some bytes. */
-  #endRead(count: number): Promise<void> | null {
-    const ending = this.#advance(count);
-    if (ending === null && !this.#use.isConsumed) this.#use.end();
-    return ending;
+  /** Reads at least one byte, unless none is left. */
+  #readInto(into: Uint8Array): Promise<number> {
+    this.#state.checkAlive();
+    return this.#state.fromSource(this.#reader.read(into));
   }
 
   /** Reads the bytes that are left, up to 16777216: {@linkcode Body.prototype.read} without a size. */
@@ -186,11 +171,8 @@ export class Body implements AsyncIterable<Uint8Array> {
    *
    * @throws {TypeError} if they are not valid UTF-8; else as {@linkcode Body.prototype.read} does.
    */
-  async text(): Promise<string> {
-    const wanted = this.#beginRead();
-    // Decoded in the buffer: for a small body, a copy costs more than anything else.
-    const text = wanted ? this.#takeBuffered(wanted, textOf) : null;
-    return text === null ? decodeText(await this.#readWanted(wanted)) : await text;
+  text(): Promise<string> {
+    return this.#readAs(undefined, textOf);
   }
 
   /**
@@ -210,52 +192,37 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @throws {BodyError} if something else has been done with the body before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#use.write(sink, async (out) => {
+    return this.#state.write(sink, async (out) => {
       await this.#copyTo(out);
+      this.#state.consume();
       return this.contentLength;
     });
   }
 
+  /** Passes the body on. Its last byte is written only after the source has confirmed that it was the last. */
   async #copyTo(out: OpenSink): Promise<void> {
-    const { reader } = this.#use.source;
+    const reader = this.#reader;
     const { keepsBytes } = out;
-    const here = Math.min(reader.buffered, this.#remaining);
-    if (here > 0) {
-      const piece = reader.bytes.subarray(reader.start, reader.start + here);
-      reader.start += here;
-      await this.#passOn(keepsBytes ? piece.slice() : piece, out);
+    if (reader.buffered > 0) {
+      const { buffered } = reader;
+      const start = reader.take(buffered);
+      const piece = this.#source.reader.bytes.subarray(start, start + buffered);
+      const ending = reader.end();
+      if (ending !== null) await this.#state.fromSource(ending);
+      await this.#state.wait(out.write(keepsBytes ? piece.slice() : piece));
     }
-    const most = keepsBytes ? PIECE_BYTES : this.#bestPiece(out);
+    const { pieceBytes, mostBytes } = this.#source;
+    const most = keepsBytes ? PIECE_BYTES : Math.min(out.pieceBytes ?? pieceBytes, mostBytes);
     let size = Math.min(most, PIECE_BYTES);
     let buffer = EMPTY;
-    while (this.#remaining > 0) {
-      const wanted = Math.min(size, this.#remaining);
+    while (!reader.done) {
+      const wanted = Math.min(size, reader.remaining);
       if (keepsBytes || buffer.length < wanted) buffer = new Uint8Array(wanted);
-      const count = await this.#readSome(buffer.subarray(0, wanted));
+      const count = await this.#readInto(buffer.subarray(0, wanted));
       // A source that fills the buffer probably has more; a slow one doesn't get much memory.
       if (count === size) size = largerPiece(size, most);
-      await this.#passOn(buffer.subarray(0, count), out);
+      if (count > 0) await this.#state.wait(out.write(buffer.subarray(0, count)));
     }
-    if (!this.#use.isConsumed) await this.#finish();
-  }
-
-  #bestPiece({ pieceBytes }: ByteSink): number {
-    const { pieceBytes: usual, mostBytes } = this.#use.source;
-    return Math.min(pieceBytes ?? usual, mostBytes);
-  }
-
-  /** Writes a piece; the last one only after the source has confirmed that nothing follows. */
-  async #passOn(piece: Uint8Array, out: ByteSink): Promise<void> {
-    if (piece.length < this.#remaining) {
-      this.#remaining -= piece.length;
-      await this.#use.wait(out.write(piece));
-      return;
-    }
-    const finishing = this.#use.source.finish();
-    if (finishing !== null) await this.#use.fromSource(finishing);
-    await this.#use.wait(out.write(piece));
-    this.#remaining = 0;
-    this.#use.consume();
   }
 
   /**
@@ -263,16 +230,22 @@ export class Body implements AsyncIterable<Uint8Array> {
    * early cancels the rest.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
-    this.#use.begin("iterate", true);
+    this.#state.begin("iterate", true);
     try {
-      while (this.#remaining > 0) {
-        const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#remaining));
-        yield partOf(piece, await this.#readInto(piece));
+      while (!this.#reader.done) {
+        const piece = new Uint8Array(Math.min(PIECE_BYTES, this.#reader.remaining));
+        const count = await this.#readPiece(piece);
+        if (count > 0) yield partOf(piece, count);
       }
-      if (!this.#use.isConsumed) await this.#finish();
     } finally {
-      this.#use.endIteration();
+      this.#state.endIteration();
     }
+  }
+
+  async #readPiece(into: Uint8Array): Promise<number> {
+    const count = await this.#readInto(into);
+    if (this.#reader.done) this.#state.consume();
+    return count;
   }
 
   /**
@@ -283,54 +256,15 @@ export class Body implements AsyncIterable<Uint8Array> {
    * @param reason What waiting operations reject with, or the `cause` of what they reject with.
    */
   cancel(reason?: unknown): Promise<void> {
-    return this.#use.cancel(reason);
-  }
-
-  /** Reads at least one byte, unless none is left, and moves past what was read. */
-  async #readInto(into: Uint8Array): Promise<number> {
-    const room = into.length > this.#remaining ? into.subarray(0, this.#remaining) : into;
-    const count = room.length === 0 ? 0 : await this.#readSome(room);
-    const ending = this.#advance(count);
-    if (ending !== null) await ending;
-    return count;
-  }
-
-  /** Reads at least one byte into the array. */
-  async #readSome(into: Uint8Array): Promise<number> {
-    const use = this.#use;
-    use.checkAlive();
-    const buffered = use.source.reader.take(into);
-    if (buffered > 0) return buffered;
-    const count = await use.fromSource(use.source.read(into));
-    if (count !== null) return count;
-    const error = use.source.incomplete(this.#remaining);
-    use.breakOff(error);
-    throw error;
-  }
-
-  /** Moves past bytes that were read; past the last one only if the source confirms the end. */
-  #advance(count: number): Promise<void> | null {
-    this.#remaining -= count;
-    if (this.#remaining > 0) return null;
-    const finishing = this.#use.source.finish();
-    if (finishing === null) {
-      this.#use.consume();
-      return null;
-    }
-    return this.#use.fromSource(finishing).then(() => this.#use.consume());
-  }
-
-  async #finish(): Promise<void> {
-    const ending = this.#advance(0);
-    if (ending !== null) await ending;
+    return this.#state.cancel(reason);
   }
 
   static {
-    bodyBytesRead = (body) => #use in body ? body.contentLength - body.#remaining : null;
+    bodyBytesRead = (body) => #reader in body ? body.contentLength - body.#reader.remaining : null;
     isBodyConsumed = (body) => {
-      if (!(#use in body)) return null;
+      if (!(#state in body)) return null;
       // An empty body is at its end from the start.
-      return body.#use.isConsumed || body.contentLength === 0;
+      return body.#state.isConsumed || body.contentLength === 0;
     };
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { BodyUse } from "./body_use.ts";
+import { type BodyOrigin, BodyState } from "./body_state.ts";
 import type { ByteSink, OpenSink } from "./byte_io.ts";
 import { checkUnchanged, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
@@ -15,8 +15,10 @@ import { BodyError, typeName } from "../errors.ts";
 type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
 type AnyIterator<T> = Iterator<T> | AsyncIterator<T>;
 
-/** The base of both kinds: one pass over the iterable, whose iterator is always closed. */
-class IterableUse<T> extends BodyUse {
+/** What a body is made of: one pass over the items of an iterable, whose iterator is always closed. */
+class Items<T> implements BodyOrigin {
+  readonly interruption = null;
+  readonly state: BodyState = new BodyState(this);
   readonly #iterable: AnyIterable<T>;
   #iterator: AnyIterator<T> | null = null;
   // True from when the iterator is asked for an item until it returns one.
@@ -24,7 +26,6 @@ class IterableUse<T> extends BodyUse {
   #ended = false;
 
   constructor(source: AnyIterable<T>) {
-    super();
     const iterable = source as Partial<Iterable<T> & AsyncIterable<T>> | null | undefined;
     if (
       typeof source === "string" || (typeof iterable?.[Symbol.asyncIterator] !== "function" &&
@@ -40,16 +41,21 @@ class IterableUse<T> extends BodyUse {
     sink: WritableStream<Uint8Array> | ByteSink,
     write: (next: () => Promise<IteratorResult<T>>, out: OpenSink) => Promise<number>,
   ): Promise<number> {
-    return this.write(sink, async (out) => {
+    const { state } = this;
+    return state.write(sink, async (out) => {
       const iterator = this.#iterator = this.#open();
-      const written = await write(() => this.wait(this.#next(iterator)), {
+      const written = await write(() => state.wait(this.#next(iterator)), {
         ...out,
-        write: (bytes) => this.wait(out.write(bytes)),
+        write: (bytes) => state.wait(out.write(bytes)),
       });
-      this.consume();
+      state.consume();
       return written;
     });
   }
+
+  consumed(): void {}
+
+  failed(): void {}
 
   async #next(iterator: AnyIterator<T>): Promise<IteratorResult<T>> {
     this.#asked = true;
@@ -73,7 +79,7 @@ class IterableUse<T> extends BodyUse {
       : iterable[Symbol.iterator]();
   }
 
-  protected override async release(_error: Error, reason: unknown): Promise<void> {
+  async cancel(_error: Error, reason: unknown): Promise<void> {
     if (this.#ended) return;
     try {
       // The iterator of a stream cancels the stream with the reason.
@@ -112,7 +118,7 @@ export class BodyIter {
   readonly contentLength: number;
   /** False: the body has a known length and no chunks. */
   readonly chunked = false as const;
-  readonly #use: IterableUse<Uint8Array>;
+  readonly #items: Items<Uint8Array>;
 
   /**
    * Makes a body from an iterable whose items have `contentLength` bytes in all.
@@ -124,13 +130,13 @@ export class BodyIter {
    */
   constructor(source: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, contentLength: number) {
     checkContentLength(contentLength);
-    this.#use = new IterableUse(source);
+    this.#items = new Items(source);
     this.contentLength = contentLength;
   }
 
   /** True once anything has been done with the body. */
   get used(): boolean {
-    return this.#use.used;
+    return this.#items.state.used;
   }
 
   /**
@@ -141,7 +147,7 @@ export class BodyIter {
    * @throws {BodyError} if the items have more or fewer bytes, or the body was used before.
    */
   writeTo(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#use.pass(sink, async (next, out) => {
+    return this.#items.pass(sink, async (next, out) => {
       let left = this.contentLength;
       let last: Uint8Array | null = null;
       for (;;) {
@@ -176,7 +182,7 @@ export class BodyIter {
    * @param reason What waiting operations reject with, or the `cause` of what they reject with.
    */
   cancel(reason?: unknown): Promise<void> {
-    return this.#use.cancel(reason);
+    return this.#items.state.cancel(reason);
   }
 }
 
@@ -230,7 +236,7 @@ export let writeTrustedIter: (body: object, sink: ByteSink) => Promise<number> |
 export class ChunkedBodyIter {
   /** True: the body consists of chunks. */
   readonly chunked = true as const;
-  readonly #use: IterableUse<Chunk>;
+  readonly #items: Items<Chunk>;
   readonly #trusted: boolean;
 
   /**
@@ -240,13 +246,13 @@ export class ChunkedBodyIter {
    * @throws {TypeError} if the source is not an iterable.
    */
   constructor(source: Iterable<Chunk> | AsyncIterable<Chunk>) {
-    this.#use = new IterableUse(source);
+    this.#items = new Items(source);
     this.#trusted = new.target === ChunkedBodyIter;
   }
 
   /** True once anything has been done with the body. */
   get used(): boolean {
-    return this.#use.used;
+    return this.#items.state.used;
   }
 
   /**
@@ -263,7 +269,7 @@ export class ChunkedBodyIter {
   }
 
   #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#use.pass(sink, async (next, out) => {
+    return this.#items.pass(sink, async (next, out) => {
       let written = 0;
       let last: SendableChunk | null = null;
       for (;;) {
@@ -286,12 +292,12 @@ export class ChunkedBodyIter {
    * @param reason What waiting operations reject with, or the `cause` of what they reject with.
    */
   cancel(reason?: unknown): Promise<void> {
-    return this.#use.cancel(reason);
+    return this.#items.state.cancel(reason);
   }
 
   static {
     const { writeTo } = ChunkedBodyIter.prototype;
     writeTrustedIter = (body, sink) =>
-      #use in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
+      #items in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
   }
 }

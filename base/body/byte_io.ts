@@ -1,12 +1,12 @@
 /**
- * Sources and sinks of bytes, and a buffer that reads ahead.
+ * Where the bytes of bodies come from and go to: sources, sinks, and a buffer that reads ahead.
  *
  * @module
  */
 
-import { checkUnchanged, EMPTY } from "../bytes.ts";
+import { checkUnchanged, EMPTY, viewOf } from "../bytes.ts";
 import { wrongType } from "../checks.ts";
-import { BodyError, ConnectionClosedError } from "../errors.ts";
+import { BodyError, ConnectionClosedError, typeName } from "../errors.ts";
 
 /** A source of bytes: a connection, a file, or any other object with this one method. */
 export interface ByteSource {
@@ -324,5 +324,193 @@ export class ByteReader {
       this.start += count;
     }
     return count;
+  }
+}
+
+/**
+ * The link from a signal to a body. The signal may live forever, so the link refers to the body only
+ * while the body waits for something: an unreachable body can be collected.
+ */
+export class Interruption {
+  /** Rejects the promise that the body waits for. */
+  waiting: ((reason: unknown) => void) | null = null;
+  /** The reason, once the request was aborted. */
+  aborted: { readonly reason: unknown } | null = null;
+
+  /** Makes what the body waits for, and every later operation, reject with the reason. */
+  abort(reason: unknown): void {
+    this.aborted = { reason };
+    this.interrupt(reason);
+  }
+
+  /** Makes what the body waits for reject. */
+  interrupt(error: unknown): void {
+    const { waiting } = this;
+    this.waiting = null;
+    waiting?.(error);
+  }
+
+  /** Throws the reason itself, once there is one. */
+  throwIfAborted(): void {
+    if (this.aborted !== null) throw this.aborted.reason;
+  }
+}
+
+/** Bytes of the buffer that a body of any size is copied through; a larger one leaves the cache. */
+const COPY_BYTES = 524288;
+
+/** How large a piece may be after a full one of this many bytes: a source gets memory as it fills it. */
+export function largerPiece(bytes: number, most: number): number {
+  return Math.min(bytes * 4, most);
+}
+
+/** The sources that a body can be made from. A `Deno.FsFile` is a {@linkcode ByteSource}. */
+export type BodyInput = ReadableStream<Uint8Array> | ByteSource;
+
+/** A source of bytes that is notified of how the body ends. */
+export abstract class BodySource implements ByteSource {
+  /** The buffer for what is read ahead. */
+  abstract readonly reader: ByteReader;
+  /** True if not one byte beyond the body may be read. */
+  abstract readonly exact: boolean;
+  /** True if no other code can change bytes in the buffer after they were checked. */
+  abstract readonly isPrivate: boolean;
+  /** How many bytes are best read at a time, unless the sink says. */
+  abstract readonly pieceBytes: number;
+  /** How many bytes are worth reading at a time at most. */
+  abstract readonly mostBytes: number;
+  /** Aborts the body from outside; `null` if nothing can. */
+  readonly interruption: Interruption | null = null;
+  /** Reads past the reader, which must be empty. */
+  abstract read(into: Uint8Array): Promise<number | null>;
+
+  /**
+   * Called after the last byte was read and before it is passed on. Resolves once the source has
+   * ended, and rejects if it has more bytes; `null` if the bytes that follow must not be read.
+   */
+  finish(): Promise<void> | null {
+    return null;
+  }
+
+  /** Called when the body has been consumed. */
+  consumed(): void {}
+
+  /** Called when the source has failed, or its bytes are invalid. */
+  failed(_error: unknown): void {}
+
+  /** Called when the rest of the body is canceled. Never rejects. */
+  cancel(_reason: unknown): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** The error if the source ends `missing` bytes too early. */
+  incomplete(missing: number): Error {
+    return new BodyError(`the source ended ${missing} bytes before the content-length`);
+  }
+}
+
+/**
+ * Makes the source of a body from what the body's constructor was given.
+ *
+ * @throws {TypeError} if that is neither an unlocked stream nor has a `read` method.
+ */
+export function openSource(input: BodyInput): BodySource {
+  if (input instanceof BodySource) return input;
+  if (typeof (input as ReadableStream | null)?.getReader === "function") {
+    return new StreamSource(input as ReadableStream<Uint8Array>);
+  }
+  if (typeof (input as ByteSource | null)?.read === "function") {
+    return new PlainSource(input as ByteSource);
+  }
+  throw wrongType("source", "a ReadableStream, a Deno.FsFile or a ByteSource", input);
+}
+
+/** A file or another source with a position: exactly the bytes of the body are read from it. */
+class PlainSource extends BodySource {
+  readonly reader: ByteReader = new ByteReader(this);
+  readonly exact = true;
+  // read() belongs to the caller and may have kept the buffer.
+  readonly isPrivate = false;
+  readonly pieceBytes = COPY_BYTES;
+  readonly mostBytes = COPY_BYTES;
+  readonly #source: ByteSource;
+
+  constructor(source: ByteSource) {
+    super();
+    this.#source = source;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    const count = await this.#source.read(into);
+    return checkCount(count, into.length) === 0 ? null : count;
+  }
+}
+
+/** A stream of byte arrays, which must end where the body does. */
+class StreamSource extends BodySource {
+  readonly reader: ByteReader = new ByteReader(this);
+  readonly exact = false;
+  readonly isPrivate = true;
+  readonly pieceBytes = COPY_BYTES;
+  readonly mostBytes = COPY_BYTES;
+  readonly #stream: ReadableStream<Uint8Array>;
+  #streamReader: ReadableStreamDefaultReader<Uint8Array> | null = null;
+  #item: Uint8Array | null = null;
+  #length = 0;
+  #position = 0;
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    super();
+    if (stream.locked) throw new TypeError("source: must be an unlocked stream; got a locked one");
+    this.#stream = stream;
+  }
+
+  async read(into: Uint8Array): Promise<number | null> {
+    const item = this.#item ?? await this.#nextItem();
+    if (item === null) return null;
+    checkUnchanged(item, this.#length);
+    const count = Math.min(into.length, item.length - this.#position);
+    into.set(item.subarray(this.#position, this.#position + count));
+    this.#position += count;
+    this.#item = this.#position === item.length ? null : item;
+    return count;
+  }
+
+  /** The next item that is not empty, or `null` at the end. */
+  async #nextItem(): Promise<Uint8Array | null> {
+    this.#position = 0;
+    this.#streamReader ??= this.#stream.getReader();
+    for (;;) {
+      const { done, value } = await this.#streamReader.read();
+      if (done) {
+        this.#streamReader.releaseLock();
+        return null;
+      }
+      if (!(value instanceof Uint8Array)) {
+        throw new BodyError(`the stream's pieces must be Uint8Arrays; got ${typeName(value)}`);
+      }
+      const item = viewOf(value);
+      this.#length = item.length;
+      if (item.length > 0) return item;
+    }
+  }
+
+  override async finish(): Promise<void> {
+    if (this.reader.buffered > 0 || (this.#item ?? await this.#nextItem()) !== null) {
+      throw new BodyError("the source has more bytes than the body");
+    }
+  }
+
+  override failed(error: unknown): void {
+    this.cancel(error);
+  }
+
+  override async cancel(reason: unknown): Promise<void> {
+    try {
+      await (this.#streamReader ?? this.#stream).cancel(reason);
+      this.#streamReader?.releaseLock();
+    } catch {
+      // The stream has failed or was locked by other code: either way it is no longer ours.
+    }
   }
 }

@@ -4,13 +4,11 @@
  * @module
  */
 
-import type { BodyInput } from "./body_source.ts";
-import type { ByteSink } from "./byte_io.ts";
+import { BodyState, PIECE_BYTES, tooLongError } from "./body_state.ts";
+import { type BodyInput, type ByteSink, openSource } from "./byte_io.ts";
 import { decodeText } from "../bytes.ts";
 import type { Chunk } from "../wire/chunk.ts";
-import { ChunkedDecoder } from "./chunked_decoder.ts";
-import { Collector } from "./collector.ts";
-import { PIECE_BYTES, SourceUse, tooLongError } from "./source_use.ts";
+import { ChunkedReader, Collector } from "./readers.ts";
 import { MAX_READ_BYTES } from "../wire/limits.ts";
 
 /** Whether the last chunk of a body has been read; `null` for a body of another class. */
@@ -48,8 +46,8 @@ export let writeTrustedChunks: (body: object, sink: ByteSink) => Promise<number>
 export class ChunkedBody implements AsyncIterable<Chunk> {
   /** True: the body consists of chunks. */
   readonly chunked = true as const;
-  readonly #use: SourceUse;
-  readonly #decoder: ChunkedDecoder;
+  readonly #state: BodyState;
+  readonly #reader: ChunkedReader;
   readonly #trusted: boolean;
 
   /**
@@ -60,14 +58,15 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {TypeError} if the source is not a free stream, a file or a {@linkcode ByteSource}.
    */
   constructor(source: BodyInput) {
-    this.#use = new SourceUse(source);
-    this.#decoder = new ChunkedDecoder(this.#use.source);
-    this.#trusted = new.target === ChunkedBody && this.#use.source.isPrivate;
+    const opened = openSource(source);
+    this.#state = new BodyState(opened);
+    this.#reader = new ChunkedReader(opened);
+    this.#trusted = new.target === ChunkedBody && opened.isPrivate;
   }
 
   /** True once anything has been done with the body. */
   get used(): boolean {
-    return this.#use.used;
+    return this.#state.used;
   }
 
   /**
@@ -77,10 +76,10 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if something else has been done with the body before.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#use.stream(
+    return this.#state.stream(
       PIECE_BYTES,
       (into) => this.#readInto(into),
-      () => this.#decoder.done,
+      () => this.#reader.done,
     );
   }
 
@@ -91,8 +90,8 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or its last chunk was read before.
    */
   async readChunk(): Promise<Chunk> {
-    this.#use.begin("read a chunk of", false);
-    const chunk = await this.#use.fromSource(this.#decoder.nextChunk());
+    this.#state.begin("read a chunk of", false);
+    const chunk = await this.#state.fromSource(this.#reader.nextChunk());
     this.#endPart();
     return chunk;
   }
@@ -105,14 +104,14 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @throws {BodyError} if the body is in use, has failed, or was consumed before.
    */
   async read(): Promise<Uint8Array<ArrayBuffer>> {
-    if (!this.#use.beginRead()) return new Uint8Array(0);
+    if (!this.#state.beginRead()) return new Uint8Array(0);
     // Room for one byte more than is allowed, to detect whether there is one.
     const collector = Collector.upTo(MAX_READ_BYTES + 1);
-    while (!this.#decoder.done) {
-      collector.add(await this.#use.fromSource(this.#decoder.nextDataInto(collector.room())));
+    while (!this.#reader.done) {
+      collector.add(await this.#state.fromSource(this.#reader.read(collector.room())));
       if (collector.length > MAX_READ_BYTES) {
         const error = tooLongError(this, "more", "iterate, or use writeTo");
-        this.#use.cancel(error);
+        this.#state.cancel(error);
         throw error;
       }
     }
@@ -156,12 +155,12 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
   }
 
   #write(sink: WritableStream<Uint8Array> | ByteSink): Promise<number> {
-    return this.#use.write(sink, async (out) => {
+    return this.#state.write(sink, async (out) => {
       let written = 0;
-      while (!this.#decoder.done) {
-        const encoded = await this.#use.fromSource(this.#decoder.nextEncoded(out.pieceBytes));
+      while (!this.#reader.done) {
+        const encoded = await this.#state.fromSource(this.#reader.nextEncoded(out.pieceBytes));
         written += encoded.length;
-        await this.#use.wait(out.write(out.keepsBytes ? encoded.slice() : encoded));
+        await this.#state.wait(out.write(out.keepsBytes ? encoded.slice() : encoded));
       }
       this.#endPart();
       return written;
@@ -170,16 +169,16 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
 
   /** Iterates over the chunks, the empty last one included. Leaving early cancels the rest. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
-    this.#use.begin("iterate", true);
+    this.#state.begin("iterate", true);
     try {
-      while (!this.#decoder.done) {
-        this.#use.checkAlive();
-        const chunk = await this.#use.fromSource(this.#decoder.nextChunk());
-        if (this.#decoder.done) this.#endPart();
+      while (!this.#reader.done) {
+        this.#state.checkAlive();
+        const chunk = await this.#state.fromSource(this.#reader.nextChunk());
+        if (this.#reader.done) this.#endPart();
         yield chunk;
       }
     } finally {
-      this.#use.endIteration();
+      this.#state.endIteration();
     }
   }
 
@@ -191,27 +190,27 @@ export class ChunkedBody implements AsyncIterable<Chunk> {
    * @param reason What waiting operations reject with, or the `cause` of what they reject with.
    */
   cancel(reason?: unknown): Promise<void> {
-    return this.#use.cancel(reason);
+    return this.#state.cancel(reason);
   }
 
   async #readInto(into: Uint8Array<ArrayBuffer>): Promise<number> {
-    this.#use.checkAlive();
-    const count = await this.#use.fromSource(this.#decoder.nextDataInto(into));
-    if (this.#decoder.done) this.#endPart();
+    this.#state.checkAlive();
+    const count = await this.#state.fromSource(this.#reader.read(into));
+    if (this.#reader.done) this.#endPart();
     return count;
   }
 
   /** Ends an operation; with the last chunk, the body. */
   #endPart(): void {
-    if (!this.#decoder.done) this.#use.end();
-    else if (!this.#use.isConsumed) this.#use.consume();
+    if (!this.#reader.done) this.#state.end();
+    else if (!this.#state.isConsumed) this.#state.consume();
   }
 
   static {
     const { writeTo } = ChunkedBody.prototype;
-    isChunkedBodyConsumed = (body) => #use in body ? body.#use.isConsumed : null;
-    chunkedBytesRead = (body) => #use in body ? body.#decoder.dataBytes : null;
+    isChunkedBodyConsumed = (body) => #state in body ? body.#state.isConsumed : null;
+    chunkedBytesRead = (body) => #state in body ? body.#reader.dataBytes : null;
     writeTrustedChunks = (body, sink) =>
-      #use in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
+      #state in body && body.#trusted && body.writeTo === writeTo ? body.#write(sink) : null;
   }
 }

@@ -5,9 +5,10 @@
  */
 
 import { checkContentLength } from "./body.ts";
-import { Collector } from "./collector.ts";
+import { Collector } from "./readers.ts";
 import {
   type Chunk,
+  ChunkWalker,
   encodeChunk,
   makeSendable,
   makeSendableOf,
@@ -15,7 +16,6 @@ import {
 } from "../wire/chunk.ts";
 import { viewOf } from "../bytes.ts";
 import { checkUint8Array } from "../checks.ts";
-import { ChunkWalker } from "./chunk_walker.ts";
 import { BodyError } from "../errors.ts";
 
 /** Passes bytes on; errors at the first byte too many, or at the end if some are missing. */
@@ -151,12 +151,10 @@ export class ChunkedDecoderStream extends TransformStream<Uint8Array, Chunk> {
     super({
       transform(bytes, controller) {
         checkUint8Array("chunk", bytes);
-        walker.walk(bytes, {
-          line: ({ size }) => {
-            data = new Collector(size);
-          },
-          data: (piece) => data.append(piece),
-          end: ({ extension }) => controller.enqueue([extension, data.collected()]),
+        walker.walk(bytes, (part, { size, extension }, piece) => {
+          if (part === "line") data = new Collector(size);
+          else if (part === "data") data.append(piece);
+          else controller.enqueue([extension, data.collected()]);
         });
       },
       flush() {

@@ -5,10 +5,10 @@
  * @module
  */
 
-import type { BodySource } from "./body_source.ts";
-import type { ByteSource } from "./byte_io.ts";
-import { ChunkWalker } from "./chunk_walker.ts";
-import { ChunkedDecoder } from "./chunked_decoder.ts";
+import type { BodySource, ByteSource } from "./byte_io.ts";
+import { EMPTY } from "../bytes.ts";
+import { ChunkWalker } from "../wire/chunk.ts";
+import { ChunkedReader, LengthReader } from "./readers.ts";
 import { BodyError } from "../errors.ts";
 import type { Framing } from "../wire/headers.ts";
 
@@ -28,89 +28,76 @@ export function sourceFor(
   const isOurs = used === ours ||
     Object.prototype.isPrototypeOf.call(ours.prototype, used.prototype as object);
   if (isOurs) return source;
-  return framing === "chunked" ? new EncodedSource(source) : new LengthSource(source, framing);
+  return new ForeignSource(
+    source,
+    framing === "chunked" ? encodedBytes(source) : bytesOfLength(source, framing),
+  );
 }
 
-/** One read at a time of a source that a foreign body must not reach itself. */
-abstract class ForeignSource implements ByteSource {
+/** What a foreign body may read. */
+interface OwnBytes {
+  /** True once all has been read. */
+  readonly isDone: boolean;
+  /** Reads at least one byte. */
+  read(into: Uint8Array): Promise<number>;
+}
+
+/** The bytes of a body of known length. */
+function bytesOfLength(source: BodySource, contentLength: number): OwnBytes {
+  const reader = new LengthReader(source, contentLength);
+  return {
+    get isDone() {
+      return reader.remaining === 0;
+    },
+    read: (into) => reader.read(into),
+  };
+}
+
+/** The encoded chunks of a body, checked. */
+function encodedBytes(source: BodySource): OwnBytes {
+  const reader = new ChunkedReader(source);
+  let encoded: Uint8Array = EMPTY;
+  return {
+    get isDone() {
+      return reader.done && encoded.length === 0;
+    },
+    async read(into) {
+      if (encoded.length === 0) encoded = await reader.nextEncoded();
+      const count = Math.min(into.length, encoded.length);
+      into.set(encoded.subarray(0, count));
+      encoded = encoded.subarray(count);
+      return count;
+    },
+  };
+}
+
+/** Allows one read at a time of those bytes and no others, and then gives the end. */
+class ForeignSource implements ByteSource {
+  readonly #source: BodySource;
+  readonly #bytes: OwnBytes;
   #reading = false;
+
+  constructor(source: BodySource, bytes: OwnBytes) {
+    this.#source = source;
+    this.#bytes = bytes;
+  }
 
   async read(into: Uint8Array): Promise<number | null> {
     if (this.#reading) {
       throw new BodyError("the body reads again before its last read has ended; await each read");
     }
+    if (this.#bytes.isDone) return null;
     this.#reading = true;
     try {
-      return await this.readNext(into);
+      const count = await this.#bytes.read(into);
+      if (this.#bytes.isDone) this.#source.consumed();
+      return count;
+    } catch (error) {
+      this.#source.failed(error);
+      throw error;
     } finally {
       this.#reading = false;
     }
-  }
-
-  protected abstract readNext(into: Uint8Array): Promise<number | null>;
-}
-
-/** The bytes of a body of known length, and then the end. */
-class LengthSource extends ForeignSource {
-  readonly #source: BodySource;
-  #remaining: number;
-
-  constructor(source: BodySource, contentLength: number) {
-    super();
-    this.#source = source;
-    this.#remaining = contentLength;
-  }
-
-  protected async readNext(into: Uint8Array): Promise<number | null> {
-    if (this.#remaining === 0) return null;
-    const source = this.#source;
-    const room = into.length > this.#remaining ? into.subarray(0, this.#remaining) : into;
-    let count: number | null = source.reader.take(room);
-    if (count === 0) count = await fromSource(source, source.read(room));
-    if (count === null) {
-      const error = source.incomplete(this.#remaining);
-      source.failed(error);
-      throw error;
-    }
-    this.#remaining -= count;
-    if (this.#remaining === 0) source.consumed();
-    return count;
-  }
-}
-
-/** The encoded chunks of a body, checked, and then the end. */
-class EncodedSource extends ForeignSource {
-  readonly #source: BodySource;
-  readonly #decoder: ChunkedDecoder;
-  #encoded: Uint8Array | null = null;
-
-  constructor(source: BodySource) {
-    super();
-    this.#source = source;
-    this.#decoder = new ChunkedDecoder(source);
-  }
-
-  protected async readNext(into: Uint8Array): Promise<number | null> {
-    let encoded = this.#encoded;
-    if (encoded === null) {
-      if (this.#decoder.done) return null;
-      encoded = await fromSource(this.#source, this.#decoder.nextEncoded());
-    }
-    const count = Math.min(into.length, encoded.length);
-    into.set(encoded.subarray(0, count));
-    this.#encoded = count < encoded.length ? encoded.subarray(count) : null;
-    if (this.#encoded === null && this.#decoder.done) this.#source.consumed();
-    return count;
-  }
-}
-
-/** Waits for the source; notifies it of a failure. */
-async function fromSource<T>(source: BodySource, promise: Promise<T>): Promise<T> {
-  try {
-    return await promise;
-  } catch (error) {
-    source.failed(error);
-    throw error;
   }
 }
 
@@ -125,7 +112,7 @@ export class CodingCheck {
    * @throws {BodyError} if they break the coding.
    */
   check(bytes: Uint8Array): Uint8Array {
-    return asBodyError(() => this.#walker.walk(bytes.slice(), null));
+    return asBodyError(() => this.#walker.walk(bytes.slice()));
   }
 
   /**

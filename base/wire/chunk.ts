@@ -4,7 +4,7 @@
  * @module
  */
 
-import { checkUnchanged, decodeAscii, viewOf } from "../bytes.ts";
+import { checkUnchanged, concatenate, decodeAscii, EMPTY, viewOf } from "../bytes.ts";
 import { checkUint8Array, wrongType } from "../checks.ts";
 import { BodyError, ProtocolError, quote, typeName } from "../errors.ts";
 import { MAX_CHUNK_BYTES, MAX_CHUNK_LINE_BYTES } from "./limits.ts";
@@ -266,5 +266,54 @@ export function makeSendableOf(chunk: Chunk): SendableChunk {
     return makeSendable(chunk);
   } catch (error) {
     throw new BodyError(`the source gave a chunk that can't be sent: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * Receives the parts of the coding, in order: a chunk's line has ended, some of its data has come (never
+ * none; a view of the bytes that are checked), or the chunk has ended.
+ */
+export type ChunkReport = (part: ChunkPhase, header: ChunkHeader, bytes: Uint8Array) => void;
+
+/** Checks the coding in pieces of any size, and reports its parts. */
+export class ChunkWalker {
+  readonly #scanner = new ChunkScanner();
+  // The beginning of a line or an end that is not complete yet.
+  #rest: Uint8Array = EMPTY;
+
+  /**
+   * Checks the next piece. Returns the bytes that are known to be valid: the piece, without an
+   * incomplete line at its end, and preceded by the incomplete line of the piece before.
+   *
+   * @throws {ProtocolError} if the grammar is broken.
+   * @throws {BodyError} if anything follows the last chunk.
+   */
+  walk(piece: Uint8Array, report?: ChunkReport): Uint8Array {
+    const bytes = this.#rest.length === 0 ? piece : concatenate([this.#rest, piece]);
+    let at = 0;
+    for (;;) {
+      const { phase } = this.#scanner;
+      const next = this.#scanner.advance(bytes, at, bytes.length);
+      if (next === -1) break;
+      report?.(phase, this.#scanner.header, bytes.subarray(at, next));
+      at = next;
+    }
+    if (this.isComplete && at < bytes.length) throw new BodyError("bytes after the last chunk");
+    this.#rest = bytes.slice(at);
+    return bytes.subarray(0, at);
+  }
+
+  /** True once the last chunk has been seen. */
+  get isComplete(): boolean {
+    return this.#scanner.phase === "done";
+  }
+
+  /**
+   * Checks that the last chunk has been seen.
+   *
+   * @throws {ProtocolError} if it has not.
+   */
+  end(): void {
+    if (!this.isComplete) throw chunksIncomplete();
   }
 }

@@ -1,21 +1,24 @@
 /**
- * Header lines: parsing, formatting, and the rules that hold for both.
+ * Header lines: the rules, parsing, and formatting, which refuses what a reader would reject.
  *
  * @module
  */
 
-import { decodeAscii, startsWith } from "../bytes.ts";
+import { decodeAscii, startsWith, writeBytes } from "../bytes.ts";
+import { checkInteger, checkString, wrongType } from "../checks.ts";
 import { ProtocolError, quote } from "../errors.ts";
 import { quoteLine, quoteValue } from "../inspect.ts";
-import { MAX_HEADER_NAME_BYTES } from "./limits.ts";
+import { MAX_HEADER_NAME_BYTES, MAX_LENGTH, MAX_PREAMBLE_BYTES } from "./limits.ts";
 import {
   type ContentRange,
+  isContentRange,
+  isRange,
   parseContentRange,
   parseDecimal,
   parseRange,
   type Range,
 } from "./range.ts";
-import { NAME, VALUE } from "./tables.ts";
+import { allows, NAME, NAME_LOWER, VALUE } from "./tables.ts";
 
 /**
  * Headers by name. As received: lower-case names and no prototype. As sent: a plain object. In both
@@ -33,53 +36,120 @@ export type HeaderContext = "request" | "request without body" | "response" | "a
  */
 export type Framing = number | "chunked" | null;
 
-/** The bit of `content-length` in a set of the four headers that have a meaning here. */
-export const CONTENT_LENGTH_BIT = 1;
-/** The bit of `transfer-encoding`. */
-export const TRANSFER_ENCODING_BIT = 2;
-/** The bit of `range`. */
-export const RANGE_BIT = 4;
-/** The bit of `content-range`. */
-export const CONTENT_RANGE_BIT = 8;
+/** What the headers of a message may hold, if they have a meaning here: one rule for each. */
+interface SpecialHeader {
+  /** Its bit in the set of those that are present. */
+  readonly bit: number;
+  /** Reads a value; its bytes have been checked. */
+  parse(value: string): HeaderDict[string];
+  /**
+   * Formats a value.
+   *
+   * @param item What errors call it.
+   */
+  format(value: unknown, item: () => string): unknown;
+}
 
-const SPECIAL: Readonly<Record<string, number>> = Object.freeze(Object.assign(
+const CONTENT_LENGTH = 1, TRANSFER_ENCODING = 2, RANGE = 4, CONTENT_RANGE = 8;
+const FRAMING = CONTENT_LENGTH | TRANSFER_ENCODING;
+
+const SPECIAL: Readonly<Record<string, SpecialHeader>> = Object.assign(
   Object.create(null),
   {
-    "content-length": CONTENT_LENGTH_BIT,
-    "transfer-encoding": TRANSFER_ENCODING_BIT,
-    "range": RANGE_BIT,
-    "content-range": CONTENT_RANGE_BIT,
-  },
-));
+    // RFC 9110 §8.6: one number, once, in the one spelling it has: two readers can't see two lengths.
+    "content-length": {
+      bit: CONTENT_LENGTH,
+      parse(value) {
+        const length = parseDecimal(value);
+        if (length >= 0) return length;
+        throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
+      },
+      format(value, item) {
+        checkLength(value, item);
+        return String(value);
+      },
+    },
+    // RFC 9112 §6.1: chunked, and no other coding before it.
+    "transfer-encoding": {
+      bit: TRANSFER_ENCODING,
+      parse(value) {
+        if (value === "chunked") return value;
+        throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
+      },
+      format(value, item) {
+        if (typeof value !== "string" || value === "chunked") return value;
+        throw new RangeError(`${item()}: must be "chunked"; got ${quote(value)}`);
+      },
+    },
+    // RFC 9110 §14.2: one range of bytes, both ends given.
+    "range": {
+      bit: RANGE,
+      parse: parseRange,
+      format(value, item) {
+        if (isRange(value)) return formatParsed(parseRange, value, item);
+        throw wrongType(item(), "a Range", value);
+      },
+    },
+    // RFC 9110 §14.4: the same, with the total.
+    "content-range": {
+      bit: CONTENT_RANGE,
+      parse: parseContentRange,
+      format(value, item) {
+        if (isContentRange(value)) return formatParsed(parseContentRange, value, item);
+        throw wrongType(item(), "a ContentRange", value);
+      },
+    },
+  } satisfies Record<string, SpecialHeader>,
+);
 
-/** The bit of a header; 0 for all others. */
-export function specialOf(name: string): number {
-  return SPECIAL[name] ?? 0;
+function checkLength(value: unknown, item: () => string): void {
+  if (Number.isSafeInteger(value) && value as number >= 0 && !Object.is(value, -0)) return;
+  checkInteger(item(), value, 0, MAX_LENGTH);
+  throw new RangeError(`${item()}: must be an integer from 0 to ${MAX_LENGTH}; got -0`);
+}
+
+/** Formats a range from a parse of itself: an object that only claims to be a range can't send more. */
+function formatParsed(
+  parse: (value: string) => Range | ContentRange,
+  range: unknown,
+  item: () => string,
+): string {
+  const text = String(range);
+  try {
+    return String(parse(text));
+  } catch (error) {
+    throw new RangeError(`${item()}: ${(error as Error).message}`);
+  }
+}
+
+/** True for the four headers that describe one message: its body, or a range of it. */
+export function isSpecial(name: string): boolean {
+  return SPECIAL[name] !== undefined;
 }
 
 /**
- * Checks which headers exclude each other, and which are not allowed in this message.
+ * Which headers exclude each other, and which are not allowed in this message.
  *
  * @param present Which of the four headers are present, as a set of bits.
+ * @returns The rule that is broken, as an error; `null` if none is.
  */
-export function checkPresence(present: number, context: HeaderContext): ProtocolError | null {
-  const framed = present & (CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT);
-  if (framed === (CONTENT_LENGTH_BIT | TRANSFER_ENCODING_BIT)) {
+function checkTogether(present: number, context: HeaderContext): ProtocolError | null {
+  // RFC 9112 §6.1: whichever of the two a reader believes, another one may believe the other.
+  if ((present & FRAMING) === FRAMING) {
     return conflict("content-length and transfer-encoding (RFC 9112 §6.1)");
   }
-  if (present & RANGE_BIT && (framed || present & CONTENT_RANGE_BIT)) {
+  // A range asks for a part of what a message with content would change.
+  if (present & RANGE && present & (FRAMING | CONTENT_RANGE)) {
     return conflict("range and a header of a message with content");
   }
   if (context === "any") return null;
   if (context === "response") {
-    return present & RANGE_BIT ? forbidden("range", "a response") : null;
+    return present & RANGE ? forbidden("range", "a response") : null;
   }
-  if (present & CONTENT_RANGE_BIT) return forbidden("content-range", "a request");
-  if (framed && context === "request without body") {
-    return forbidden(
-      present & CONTENT_LENGTH_BIT ? "content-length" : "transfer-encoding",
-      "such a request",
-    );
+  if (present & CONTENT_RANGE) return forbidden("content-range", "a request");
+  if (present & FRAMING && context === "request without body") {
+    const name = present & CONTENT_LENGTH ? "content-length" : "transfer-encoding";
+    return forbidden(name, "such a request");
   }
   return null;
 }
@@ -109,67 +179,6 @@ const NONE: readonly string[] = [];
 
 const CR = 0x0d, LF = 0x0a, COLON = 0x3a, SPACE = 0x20;
 
-/** A header's name as it arrived, and what it means. */
-interface KnownName {
-  /** Its bytes, with the colon and the space. */
-  readonly bytes: Uint8Array;
-  readonly name: string;
-  readonly special: number;
-  readonly slot: number;
-  /** The slot of the name that followed last time: most messages of a peer have the same names. */
-  nextSlot: number;
-}
-
-// Names repeat from message to message: a name that was seen before is compared byte by byte with the
-// one in its slot, and needs no new string. A miss overwrites the slot, and names refer to each other by
-// their slots only, so a peer that keeps sending new names costs time but no memory.
-const KNOWN_NAME_SLOTS = 512;
-const knownNames: KnownName[] = Array.from({ length: KNOWN_NAME_SLOTS }, (_, slot) => ({
-  // Longer than any name, so it matches none.
-  bytes: new Uint8Array(MAX_HEADER_NAME_BYTES + 3),
-  name: "",
-  special: 0,
-  slot,
-  nextSlot: 0,
-}));
-
-/** The slot of the first name, as if it followed another name. */
-const beforeFirst: KnownName = { ...knownNames[0]! };
-
-/** Reads a name with its colon and space; `null` if there is none. */
-function readName(bytes: Uint8Array, start: number): KnownName | null {
-  let i = start;
-  while (NAME[bytes[i]!] === 1) i++;
-  const length = i - start;
-  if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
-  if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
-  const slot = (bytes[start]! * 7 + bytes[i - 1]! * 31 + bytes[(start + i) >> 1]! * 3 +
-    length * 13) & (KNOWN_NAME_SLOTS - 1);
-  const known = knownNames[slot]!;
-  if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
-  const name = String.fromCharCode(...bytes.subarray(start, i)).toLowerCase();
-  return knownNames[slot] = {
-    bytes: bytes.slice(start, i + 2),
-    name,
-    special: specialOf(name),
-    slot,
-    nextSlot: 0,
-  };
-}
-
-// The native code of Object.setPrototypeOf has left the processor's caches by the time of the next message, and
-// is several times slower then. So objects are made many at a time; each is used once.
-const STOCK = 64;
-const blanks: HeaderDict[] = [];
-
-/** A new object without a prototype. It is a fast one; Object.create(null) would be in dictionary mode. */
-function takeBlank(): HeaderDict {
-  if (blanks.length === 0) {
-    while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));
-  }
-  return blanks.pop()!;
-}
-
 /** What a block of header lines says. */
 export interface ParsedHeaders {
   /** By lower-case name, without a prototype. */
@@ -195,59 +204,48 @@ export function parseHeaderLines(
   textOffset: number,
   context: HeaderContext,
 ): ParsedHeaders {
-  const headers = takeBlank();
+  const headers = newHeaderDict();
   let framing: Framing = null;
   let present = 0;
-  let previous = beforeFirst;
-  let i = start;
-  while (bytes[i] !== CR) {
-    const lineStart = i;
-    let known: KnownName | null = knownNames[previous.nextSlot]!;
-    if (!startsWith(bytes, lineStart, known.bytes)) {
-      known = readName(bytes, lineStart);
-      if (known === null) throw badLine(bytes, lineStart, end);
-      previous.nextSlot = known.slot;
+  let at = start;
+  while (bytes[at] !== CR) {
+    // A name and exactly ": " (RFC 9112 §5), in any case; nothing else separates it from its value.
+    const header = readName(bytes, at);
+    if (header === null) throw badLine(bytes, at, end);
+
+    // A value of one or more allowed bytes, up to CR LF: no space is trimmed, and no line is folded.
+    const valueStart = at + header.bytes.length;
+    let valueEnd = valueStart;
+    while (VALUE[bytes[valueEnd]!] === 1) valueEnd++;
+    if (valueEnd === valueStart || bytes[valueEnd] !== CR || bytes[valueEnd + 1] !== LF) {
+      throw badLine(bytes, at, end);
     }
-    previous = known;
-    const { name, special } = known;
-    const valueStart = lineStart + known.bytes.length;
-    i = valueStart;
-    while (VALUE[bytes[i]!] === 1) i++;
-    if (i === valueStart || bytes[i] !== CR || bytes[i + 1] !== LF) {
-      throw badLine(bytes, lineStart, end);
-    }
+    const value = text.substring(valueStart - textOffset, valueEnd - textOffset);
+
+    // Each name once: of two, one reader may take the first and another the last (RFC 9110 §5.3).
+    const { name, special } = header;
     if (headers[name] !== undefined) {
       throw new ProtocolError("DUPLICATE_HEADER", `duplicate header: ${name}`);
     }
-    const value = text.substring(valueStart - textOffset, i - textOffset);
-    if (special === 0) {
+
+    // Four headers have a meaning here, and a value of their own.
+    if (special === null) {
       headers[name] = value;
     } else {
-      present |= special;
-      const parsed = headers[name] = parseSpecial(special, value);
-      if (special === CONTENT_LENGTH_BIT) framing = parsed as number;
-      else if (special === TRANSFER_ENCODING_BIT) framing = "chunked";
+      present |= special.bit;
+      const parsed = headers[name] = special.parse(value);
+      if (special.bit & FRAMING) framing = parsed as number | "chunked";
     }
-    i += 2;
+    at = valueEnd + 2;
   }
-  if (i !== end - 2 || bytes[i + 1] !== LF) throw badLine(bytes, i, end);
+  // The empty line is the end, and nothing but the end is an empty line.
+  if (at !== end - 2 || bytes[at + 1] !== LF) throw badLine(bytes, at, end);
+
   if (present !== 0) {
-    const error = checkPresence(present, context);
+    const error = checkTogether(present, context);
     if (error !== null) throw error;
   }
   return { headers, framing };
-}
-
-function parseSpecial(special: number, value: string): string | number | Range | ContentRange {
-  if (special === RANGE_BIT) return parseRange(value);
-  if (special === CONTENT_RANGE_BIT) return parseContentRange(value);
-  if (special === TRANSFER_ENCODING_BIT) {
-    if (value === "chunked") return value;
-    throw new ProtocolError("BAD_TRANSFER_ENCODING", `bad transfer-encoding: ${quote(value)}`);
-  }
-  const length = parseDecimal(value);
-  if (length >= 0) return length;
-  throw new ProtocolError("BAD_CONTENT_LENGTH", `bad content-length: ${quote(value)}`);
 }
 
 /** Finds the wrong part of a line that is known to be wrong. */
@@ -269,4 +267,275 @@ function badLine(bytes: Uint8Array, start: number, end: number): ProtocolError {
   const value = line.subarray(colon + 2);
   const shown = quoteValue(decodeAscii(name), value);
   return new ProtocolError("BAD_HEADER_VALUE", `bad value of a header: ${shown}`);
+}
+
+/** A name as it arrived, and what it means. */
+interface KnownName {
+  /** Its bytes, with the colon and the space. */
+  readonly bytes: Uint8Array;
+  /** In lower case. */
+  readonly name: string;
+  readonly special: SpecialHeader | null;
+}
+
+// Names repeat from message to message: a name that was seen before is compared byte by byte with the
+// one in its slot, and needs no new string. A miss overwrites the slot, so a peer that keeps sending new
+// names costs time but no memory.
+const KNOWN_NAME_SLOTS = 512;
+const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS).fill({
+  // Longer than any name, so it matches none.
+  bytes: new Uint8Array(MAX_HEADER_NAME_BYTES + 3),
+  name: "",
+  special: null,
+});
+
+/** Reads a name of 1 to 32 letters, digits and "-", with its colon and space; `null` if there is none. */
+function readName(bytes: Uint8Array, start: number): KnownName | null {
+  let i = start;
+  while (NAME[bytes[i]!] === 1) i++;
+  const length = i - start;
+  if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
+  if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
+  const slot = (bytes[start]! * 7 + bytes[i - 1]! * 31 + bytes[(start + i) >> 1]! * 3 +
+    length * 13) & (KNOWN_NAME_SLOTS - 1);
+  const known = knownNames[slot]!;
+  if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
+  const name = String.fromCharCode(...bytes.subarray(start, i)).toLowerCase();
+  return knownNames[slot] = {
+    bytes: bytes.slice(start, i + 2),
+    name,
+    special: SPECIAL[name] ?? null,
+  };
+}
+
+// The native code of Object.setPrototypeOf has left the processor's caches by the time of the next message, and
+// is several times slower then. So objects are made many at a time; each is used once.
+const STOCK = 64;
+const blanks: HeaderDict[] = [];
+
+/** A new object without a prototype. It is a fast one; Object.create(null) would be in dictionary mode. */
+function newHeaderDict(): HeaderDict {
+  if (blanks.length === 0) {
+    while (blanks.length < STOCK) blanks.push(Object.setPrototypeOf({}, null));
+  }
+  return blanks.pop()!;
+}
+
+// ───────────────────────── formatting
+
+/** Throws a `TypeError` unless the value is a dictionary of headers. */
+export function checkHeaderDict(headers: HeaderDict, label = "headers"): void {
+  if (typeof headers === "object" && headers !== null) {
+    const prototype = Object.getPrototypeOf(headers);
+    if (prototype === null || prototype === Object.prototype) return;
+  }
+  throw wrongType(label, "a plain object", headers);
+}
+
+/** The label of one header in errors: `headers["content-type"]`. */
+function itemLabel(label: string, name: string): string {
+  return `${label}[${quote(name)}]`;
+}
+
+/** Headers for which a client has a separate option. */
+const OPTIONS: readonly string[] = ["host", "authorization"];
+
+/**
+ * Checks headers that a client sends with every request: names and values, and that none of them has a
+ * separate option or describes a single message.
+ *
+ * @throws {TypeError} if they are not a dictionary, or a value is not a string.
+ * @throws {RangeError} if a name or a value can't be sent, or a header is not allowed here.
+ */
+export function checkBaseHeaders(headers: HeaderDict): void {
+  checkHeaderDict(headers);
+  let size = 0;
+  for (const [name, value] of Object.entries(headers)) {
+    const { bytes, special } = makeLine(name, 0, "headers");
+    if (OPTIONS.includes(name)) {
+      throw new RangeError(`headers["${name}"]: must be given as the option ${name}`);
+    }
+    if (special !== null) {
+      throw new RangeError(
+        `headers["${name}"]: is for one message, and can't be sent with every request`,
+      );
+    }
+    const room = new Uint8Array(typeof value === "string" ? value.length + 2 : 0);
+    const end = writeValue(room, 0, value);
+    if (end < 0) throw badValue("headers", name, value);
+    size += bytes.length + end;
+  }
+  if (size > MAX_PREAMBLE_BYTES) {
+    throw new RangeError(
+      `headers: must fit in a preamble of ${MAX_PREAMBLE_BYTES} bytes; got ${size} bytes`,
+    );
+  }
+}
+
+/** A header line to be written, without its value. */
+interface Line {
+  readonly name: string;
+  /** The bytes of the name, with the colon and the space. */
+  readonly bytes: Uint8Array;
+  readonly special: SpecialHeader | null;
+  /** The index of its name, in the order in which the names were given. */
+  readonly index: number;
+}
+
+/** What is known about one set of names. */
+interface Plan {
+  readonly names: readonly string[];
+  /** By name in byte order. */
+  readonly lines: readonly Line[];
+}
+
+// An app sends the same few sets of names again and again: comparing them with the previous set is faster
+// than checking and sorting them.
+const PLAN_SLOTS = 32;
+const plans = new Array<Plan | undefined>(PLAN_SLOTS).fill(undefined);
+
+function planFor(names: readonly string[], label: string): readonly Line[] {
+  const count = names.length;
+  const slot = count & (PLAN_SLOTS - 1);
+  const plan = plans[slot];
+  if (plan !== undefined && plan.names.length === count) {
+    let i = 0;
+    while (i < count && names[i] === plan.names[i]) i++;
+    if (i === count) return plan.lines;
+  }
+  const lines = names.map((name, index) => makeLine(name, index, label))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
+  if (count < PLAN_SLOTS) plans[slot] = { names, lines };
+  return lines;
+}
+
+function makeLine(name: string, index: number, label: string): Line {
+  if (name.length === 0 || name.length > MAX_HEADER_NAME_BYTES || !allows(NAME_LOWER, name)) {
+    throw new RangeError(
+      `${itemLabel(label, name)}: the name must be 1 to ${MAX_HEADER_NAME_BYTES} of the ` +
+        "characters a-z, 0-9 and -",
+    );
+  }
+  const bytes = Uint8Array.from(`${name}: `, (character) => character.charCodeAt(0));
+  return { name, bytes, special: SPECIAL[name] ?? null, index };
+}
+
+/**
+ * Writes header lines, sorted by name, and returns the position after the last one. Bytes beyond
+ * the end of the buffer are dropped: the caller checks the position against the limit.
+ *
+ * @param into Where to write.
+ * @param at Where the first line starts.
+ * @param headers The caller's headers, which are not changed.
+ * @param base Headers that override the caller's.
+ * @param framing The framing that the body requires, or `undefined` to send the headers as they are.
+ * @param label The name of the headers in errors.
+ */
+export function formatHeaderLines(
+  into: Uint8Array,
+  at: number,
+  headers: HeaderDict,
+  base: HeaderDict | null,
+  framing: Framing | undefined,
+  context: HeaderContext,
+  label = "headers",
+): number {
+  const names: string[] = [];
+  const values: unknown[] = [];
+  for (const name in headers) {
+    if (!Object.hasOwn(headers, name)) continue;
+    names.push(name);
+    values.push(headers[name]);
+  }
+  if (base !== null) putOver(base, names, values);
+  addFraming(framing, names, values);
+  const lines = planFor(names, label);
+  let present = 0;
+  for (let n = 0; n < lines.length; n++) {
+    const { name, bytes, special, index } = lines[n]!;
+    let value = values[index];
+    if (special !== null) {
+      present |= special.bit;
+      const item = () => itemLabel(label, name);
+      if (special.bit & FRAMING) checkFraming(special, value, framing, item);
+      value = special.format(value, item);
+    }
+    at = writeValue(into, writeBytes(into, at, bytes), value);
+    if (at < 0) throw badValue(label, name, value);
+  }
+  if (present !== 0) {
+    const error = checkTogether(present, context);
+    if (error !== null) throw new RangeError(`${label}: ${error.message}`);
+  }
+  return at;
+}
+
+function putOver(base: HeaderDict, names: string[], values: unknown[]): void {
+  for (const name of Object.keys(base)) {
+    const index = names.indexOf(name);
+    if (index >= 0) {
+      values[index] = base[name];
+    } else {
+      names.push(name);
+      values.push(base[name]);
+    }
+  }
+}
+
+/** Adds the header that the body requires, unless the caller gave it. */
+function addFraming(framing: Framing | undefined, names: string[], values: unknown[]): void {
+  if (framing === null || framing === undefined) return;
+  const name = framing === "chunked" ? "transfer-encoding" : "content-length";
+  if (names.includes(name)) return;
+  names.push(name);
+  values.push(framing);
+}
+
+/**
+ * Writes the value of a header and CR LF; returns the position after them, or -1 if the value can't be sent. Making the
+ * error here would make the loop slower by an eighth.
+ */
+function writeValue(into: Uint8Array, at: number, value: unknown): number {
+  if (typeof value !== "string" || value === "") return -1;
+  const length = value.length;
+  for (let i = 0; i < length; i++) {
+    const code = value.charCodeAt(i);
+    if (VALUE[code] !== 1) return -1;
+    into[at + i] = code;
+  }
+  into[at + length] = CR;
+  into[at + length + 1] = LF;
+  return at + length + 2;
+}
+
+/** The error for a value that can't be sent. */
+function badValue(label: string, name: string, value: unknown): Error {
+  const item = itemLabel(label, name);
+  if (typeof value !== "string") return wrongType(item, "a string", value);
+  if (value === "") return new RangeError(`${item}: must have at least one character; got ""`);
+  const bad = value.split("").find((character) => !allows(VALUE, character))!;
+  return new RangeError(
+    `${item}: bad character ${quote(bad)} in ${
+      quoteValue(name, value)
+    }; must be letters and digits ` +
+      "of ASCII, spaces and - + . : _ ~ % & = / ? \" ' ( ) * , ; < > [ ]: encodeURIComponent() " +
+      "turns any text into these",
+  );
+}
+
+/** A framing header from the caller must match the body. */
+function checkFraming(
+  { bit }: SpecialHeader,
+  value: unknown,
+  framing: Framing | undefined,
+  item: () => string,
+): void {
+  if (framing === undefined || value === framing) return;
+  if (framing === null) throw new RangeError(`${item()}: must be left out, as there is no body`);
+  if (bit === CONTENT_LENGTH) checkInteger(item(), value, 0, MAX_LENGTH);
+  else checkString(item(), value);
+  const body = framing === "chunked" ? "is chunked" : `has ${framing} bytes`;
+  throw new RangeError(
+    `${item()}: must match the body, which ${body}, or be left out; got ${quote(String(value))}`,
+  );
 }

@@ -7,8 +7,14 @@
 import { decodeAscii, startsWith, writeBytes } from "../bytes.ts";
 import { checkInteger, checkString } from "../checks.ts";
 import { EmptyPreambleError, ProtocolError, quote } from "../errors.ts";
-import { checkHeaderDict, formatHeaderLines } from "./header_format.ts";
-import { type Framing, type HeaderContext, type HeaderDict, parseHeaderLines } from "./headers.ts";
+import {
+  checkHeaderDict,
+  formatHeaderLines,
+  type Framing,
+  type HeaderContext,
+  type HeaderDict,
+  parseHeaderLines,
+} from "./headers.ts";
 import { MAX_PREAMBLE_BYTES } from "./limits.ts";
 import { allows, REASON } from "./tables.ts";
 import { parseUri } from "./uri.ts";

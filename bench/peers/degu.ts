@@ -7,8 +7,7 @@
 import type { Address, BodyOut, Chunk } from "../../base.ts";
 import { Body, BodyIter, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
 import { Client } from "../../client.ts";
-import type { App, ResponseTuple } from "../../rgi.ts";
-import type { Request, ServerOptions } from "../../server.ts";
+import type { App, Request, ResponseTuple, ServerOptions } from "../../server.ts";
 import { Server } from "../../server.ts";
 import {
   answerBody,
@@ -48,7 +47,7 @@ async function makeObserver(work: ServerWork): Promise<ServerOptions["onExchange
       if (Number.isNaN(observed)) throw new Error("an exchange without figures");
     };
   }
-  const { accessLog } = await import("../../applib.ts");
+  const { accessLog } = await import("../../apps/access_log.ts");
   return accessLog((line) => {
     observed += line.length;
   });
@@ -84,7 +83,7 @@ async function makeApp(work: ServerWork): Promise<App> {
       return new FilesApp(work.directory);
     }
     case "relay": {
-      const { ProxyApp } = await import("../../applib.ts");
+      const { ProxyApp } = await import("../../apps/proxy.ts");
       return new ProxyApp(await makeClient(work.upstream));
     }
     case "answer":

@@ -6,8 +6,7 @@
 
 import type { Address } from "../../base.ts";
 import { SSLClient } from "../../client.ts";
-import type { App } from "../../rgi.ts";
-import type { ServerOptions } from "../../server.ts";
+import type { App, ServerOptions } from "../../server.ts";
 import { SSLServer } from "../../server.ts";
 import type { TlsFiles } from "../work.ts";
 

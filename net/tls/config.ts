@@ -4,9 +4,8 @@
  * @module
  */
 
-import { checkBoolean, checkString, wrongType } from "../../base/checks.ts";
+import { checkBoolean, checkString, copyOptions, wrongType } from "../../base/checks.ts";
 import { quote } from "../../base/errors.ts";
-import { copyOptions } from "../../base/options.ts";
 import { type IdentitySources, pemDirectory, pemFile, type PemSource, pemText } from "./files.ts";
 
 /** What a client trusts, and its identity: plain JSON, every path absolute. */

@@ -1,8 +1,19 @@
-/** Byte arrays whose length or class is misleading. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+/** Byte arrays, which can change at any time. */
 import fc from "fast-check";
 import { BodyError } from "@degu/degu/base";
-import { checkUnchanged, decodeAscii, realLength, viewOf } from "@degu/internal/base/bytes.ts";
+import {
+  checkUnchanged,
+  concatenate,
+  decodeAscii,
+  decodeText,
+  EMPTY,
+  realLength,
+  startsWith,
+  viewOf,
+  writeBytes,
+} from "@degu/internal/base/bytes.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 
 /** An array of 8 bytes over a buffer that can be resized. */
 function resizable(): Uint8Array<ArrayBuffer> {
@@ -74,4 +85,46 @@ Deno.test("decodeAscii maps each ASCII byte to its character, and all others to 
     assertEquals(kept, String.fromCharCode(...bytes.filter((byte) => byte < 0x80)));
   }));
   assertEquals(decodeAscii(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61)), "\ufeffa");
+});
+
+const bytes = fc.uint8Array({ maxLength: 20 });
+
+Deno.test("startsWith compares exactly what is at the position", () => {
+  fc.assert(fc.property(bytes, bytes, bytes, (before, wanted, after) => {
+    const whole = concatenate([before, wanted, after]);
+    assertEquals(startsWith(whole, before.length, wanted), true);
+    if (wanted.length === 0) return;
+    assertEquals(
+      startsWith(whole.subarray(0, before.length + wanted.length - 1), before.length, wanted),
+      false,
+    );
+    const other = wanted.map((byte, i) => i === wanted.length - 1 ? byte ^ 1 : byte);
+    assertEquals(startsWith(whole, before.length, other), false);
+  }));
+});
+
+Deno.test("writeBytes copies, returns the next position, and drops what is beyond the end", () => {
+  const into = new Uint8Array(5);
+  assertEquals(writeBytes(into, 1, latin1("ab")), 3);
+  assertEquals(writeBytes(into, 4, latin1("cd")), 6);
+  assertEquals([...into], [0, 0x61, 0x62, 0, 0x63]);
+});
+
+Deno.test("concatenate joins arrays into a new one", () => {
+  fc.assert(fc.property(fc.array(bytes), (pieces) => {
+    const whole = concatenate(pieces);
+    assertEquals([...whole], pieces.flatMap((piece) => [...piece]));
+    assertEquals(pieces.some((piece) => piece.buffer === whole.buffer), false);
+  }));
+  assertEquals(concatenate([]), EMPTY);
+});
+
+Deno.test("decodeText keeps a byte order mark, and refuses invalid UTF-8", () => {
+  fc.assert(fc.property(fc.string({ unit: "grapheme" }), (text) => {
+    assertEquals(decodeText(new TextEncoder().encode(text)), text.toWellFormed());
+  }));
+  assertEquals(decodeText(new Uint8Array([0xef, 0xbb, 0xbf, 0x61])), "\ufeffa");
+  for (const wrong of [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80]]) {
+    assertThrows(() => decodeText(new Uint8Array(wrong)), TypeError);
+  }
 });

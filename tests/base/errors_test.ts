@@ -177,7 +177,7 @@ Deno.test("every code of a ProtocolError is in its type, in use, and documented"
   assert(codes.length > 20, type);
 
   const sources: string[] = [];
-  for (const folder of ["base", "net", "rgi", "web", "misc"]) {
+  for (const folder of ["base", "net", "apps", "web", "misc"]) {
     for await (const path of modulesIn(new URL(`${folder}/`, root))) {
       sources.push(await Deno.readTextFile(path));
     }

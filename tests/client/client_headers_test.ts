@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type HeaderDict, Range } from "@degu/degu/base";
 import { Client, type ClientOptions, SSLClient } from "@degu/degu/client";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { connect } from "@degu/testing/connected.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";

@@ -7,11 +7,10 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { ProxyApp } from "@degu/degu/applib";
+import { createFetch, ProxyApp } from "@degu/degu";
 import { DeguError, TlsError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { Server, SSLServer } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
 import { makeAuthority, makeLeaf } from "@degu/testing/authorities.ts";
 import { authorityOf, storeOf } from "@degu/testing/device_pairs.ts";
 import { unhandledRejections } from "@degu/testing/rejections.ts";

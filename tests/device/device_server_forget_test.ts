@@ -1,6 +1,6 @@
 /** What happens to the sessions of a peer that is forgotten. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { isStillAdmitted } from "@degu/internal/base/app/admission.ts";
+import { isStillAdmitted } from "@degu/internal/base/app/session.ts";
 import { peerOf } from "@degu/degu/device";
 import type { Session } from "@degu/degu/server";
 import { record, storeOf } from "@degu/testing/device_pairs.ts";

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import { type FileEvent, FilesApp, type FilesOptions } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import { guardSession } from "@degu/internal/base/app/admission.ts";
+import { guardSession } from "@degu/internal/base/app/session.ts";
 import {
   BUNDLE_END,
   DIGEST_ANSWER,

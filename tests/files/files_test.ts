@@ -1,11 +1,10 @@
 /** FilesApp: what it serves, and how it answers all other requests. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { toFileUrl } from "@std/path";
-import { Router } from "@degu/degu/applib";
+import { type App, Router } from "@degu/degu";
 import { FilesApp } from "@degu/degu/files";
 import { fileUri } from "@degu/internal/files/file_name.ts";
 import { mkreq } from "@degu/degu/misc";
-import type { App } from "@degu/degu/rgi";
 import { tempDir } from "@degu/testing/directories.ts";
 import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
 import { serveDirectory, summarize } from "@degu/testing/served_directory.ts";

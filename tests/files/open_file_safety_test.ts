@@ -4,7 +4,7 @@ import { Range, type ResponseTuple } from "@degu/degu/base";
 import type { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { mkreq } from "@degu/degu/misc";
-import type { App } from "@degu/degu/rgi";
+import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
 import { runScript } from "@degu/testing/processes.ts";
 import { runProgram } from "@degu/testing/programs.ts";

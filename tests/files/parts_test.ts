@@ -1,7 +1,7 @@
 /** Parts of uploads: their owners, their number, and their lifetime. */
 import { assert, assertEquals } from "@std/assert";
 import { Body, type HeaderDict } from "@degu/degu/base";
-import { guardSession } from "@degu/internal/base/app/admission.ts";
+import { guardSession } from "@degu/internal/base/app/session.ts";
 import { FilesApp, type FilesOptions } from "@degu/degu/files";
 import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { mkreq } from "@degu/degu/misc";

@@ -1,6 +1,6 @@
 /** downloadTree and uploadTree where something goes wrong: files that change, peers that lie or leave, full disks. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { Api, AppFunction, Request, Session } from "@degu/degu/rgi";
+import type { Api, AppFunction, Request, Session } from "@degu/degu";
 import { ChunkedBodyIter } from "@degu/degu/base";
 import { FilesApp, isTransient, TransferError, type TreeEvent } from "@degu/degu/files";
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";

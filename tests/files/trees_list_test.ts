@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { BodyError, ChunkedBodyIter, type HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
-import type { App } from "@degu/degu/rgi";
+import type { App } from "@degu/degu";
 import { download, fileUri, listDirectory, listTree, TransferError } from "@degu/degu/files";
 import { makeEmptyFiles } from "@degu/testing/directories.ts";
 import { entry, NAMES } from "@degu/testing/directory_entries.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { HeaderDict } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
-import type { AppFunction } from "@degu/degu/rgi";
+import type { AppFunction } from "@degu/degu";
 import { TransferError, upload } from "@degu/degu/files";
 import { tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";

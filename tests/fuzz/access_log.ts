@@ -4,7 +4,7 @@
  * @module
  */
 
-import { accessLog } from "@degu/degu/applib";
+import { accessLog } from "@degu/degu";
 import type { App, Session } from "@degu/degu/server";
 import { readAccessLine } from "../support/access_lines.ts";
 import { bytesOf } from "./bytes.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { App } from "@degu/internal/base/app/app.ts";
-import { toFetchHandler } from "@degu/degu/web";
+import { toFetchHandler } from "@degu/degu";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { requestPreamble } from "./grammar.ts";

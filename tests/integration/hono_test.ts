@@ -12,7 +12,7 @@ import { stream, streamSSE, streamText } from "npm:hono@^4.13.19/streaming";
 import { AutoRouter, error as ittyError, type IRequest, Router } from "itty-router";
 import { type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import type { Connection } from "@degu/degu/client";
-import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu/web";
+import { createFetch, type FetchHandlerInfo, fromFetchHandler } from "@degu/degu";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";

@@ -2,7 +2,7 @@
 import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import ky, { HTTPError, TimeoutError } from "ky";
 import type { AppFunction } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";

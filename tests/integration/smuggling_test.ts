@@ -1,6 +1,6 @@
 /** Bytes that two parties could interpret in two ways: at our server, behind our proxy, and under Deno's server. */
 import { assert, assertEquals, AssertionError } from "@std/assert";
-import { ProxyApp } from "@degu/degu/applib";
+import { ProxyApp } from "@degu/degu";
 import { type Address, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";

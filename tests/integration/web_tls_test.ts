@@ -3,7 +3,7 @@ import { assertEquals, assertInstanceOf } from "@std/assert";
 import { SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import { type Address, type AppFunction, SSLServer } from "@degu/degu/server";
-import { createFetch, fromFetchHandler } from "@degu/degu/web";
+import { createFetch, fromFetchHandler } from "@degu/degu";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";

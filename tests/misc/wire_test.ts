@@ -13,7 +13,7 @@ import {
 } from "@degu/testing/expectations.ts";
 import { PieceSource } from "@degu/testing/streams.ts";
 import { methods } from "@degu/testing/wire_grammar.ts";
-import { acceptedUris, refusedUris } from "@degu/testing/wire_vectors.ts";
+import { acceptedUris, refusedUris } from "../base/wire/uri.rows.ts";
 
 Deno.test("mkuri joins its arguments, and adds a query if there is one", () => {
   assertEquals(mkuri(), "/");
@@ -105,7 +105,7 @@ Deno.test("mkreq's request shifts its path and builds the URI for an upstream se
 });
 
 Deno.test("mkreq refuses a request that could not have been received", () => {
-  for (const [uri] of refusedUris) assertCallerError(() => mkreq("GET", uri), shown(uri));
+  for (const { text } of refusedUris) assertCallerError(() => mkreq("GET", text), shown(text));
   for (const method of ["get", "PATCH", "", "constructor"]) {
     assertRangeError(() => callWith(mkreq, method, "/"), method);
   }

@@ -6,11 +6,10 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { ProxyApp } from "@degu/degu/applib";
+import { createFetch, ProxyApp } from "@degu/degu";
 import { ProtocolError, type ResponseTuple } from "@degu/degu/base";
 import { Client, Connection, type Response } from "@degu/degu/client";
 import type { Session } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
 import { connect } from "@degu/testing/connected.ts";
 import { assertProtocolRejection, rejectionOf, shown } from "@degu/testing/expectations.ts";
 import { serveProxy } from "@degu/testing/proxies.ts";

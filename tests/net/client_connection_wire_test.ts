@@ -9,7 +9,7 @@ import {
   type HeaderDict,
 } from "@degu/degu/base";
 import { Connection } from "@degu/degu/client";
-import type { ResponseTuple } from "@degu/degu/rgi";
+import type { ResponseTuple } from "@degu/degu";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
 import { serve } from "@degu/testing/serving.ts";

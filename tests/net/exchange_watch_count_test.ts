@@ -1,7 +1,7 @@
 /** Which bytes make an exchange, and that its counts are exact. */
 import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import fc from "fast-check";
-import { ProxyApp } from "@degu/degu/applib";
+import { ProxyApp } from "@degu/degu";
 import { BodyIter, type Chunk, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";

@@ -1,6 +1,6 @@
 /** What onExchange reports about exchanges over real sockets, however they end. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
-import { ProxyApp } from "@degu/degu/applib";
+import { ProxyApp } from "@degu/degu";
 import { Body, BodyIter, type BodyOut, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
 import type { App } from "@degu/degu/server";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";

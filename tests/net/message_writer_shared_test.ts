@@ -1,7 +1,6 @@
 /** Preambles of different connections are made in one buffer, and none gets into another's. */
 import { assertEquals } from "@std/assert";
-import { Client, type Response, Server } from "@degu/degu";
-import type { App } from "@degu/degu/rgi";
+import { type App, Client, type Response, Server } from "@degu/degu";
 
 /** Answers with what arrived. */
 const tell: App = ({ uri, headers }) => [

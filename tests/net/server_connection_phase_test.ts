@@ -1,7 +1,7 @@
 /** What a connection is doing when a session ends, in every turn of the event loop. */
 import { assertEquals, assertStrictEquals } from "@std/assert";
 import { Session } from "@degu/degu/server";
-import { api } from "@degu/internal/base/app/api.ts";
+import { api } from "@degu/internal/base/app/app.ts";
 import { ServerConnection } from "@degu/internal/net/server_connection.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";

@@ -102,7 +102,7 @@ function findCircles(imports: ReadonlyMap<string, readonly string[]>): string[] 
 
 /** The parts of the library, with the beginnings of what each may import. */
 async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
-  const connected = ["base/", "net/", "rgi/", "client.ts", "server.ts"];
+  const connected = ["base/", "net/", "client.ts", "server.ts"];
   return [
     { paths: await filesUnder("base", ".ts", false), mayImport: ["base/*"] },
     { paths: await filesUnder("base/wire", ".ts"), mayImport: ["base/*", "base/wire/"] },
@@ -111,16 +111,16 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       mayImport: ["base/*", "base/wire/", "base/body/"],
     },
     { paths: ["base.ts", ...await filesUnder("base/app", ".ts")], mayImport: ["base/"] },
-    { paths: await part("rgi"), mayImport: ["base/", "rgi/"] },
     { paths: await filesUnder("net", ".ts"), mayImport: ["base/", "net/", "node:"] },
     { paths: await filesUnder("disk", ".ts"), mayImport: ["disk/"] },
     { paths: ["client.ts", "server.ts"], mayImport: ["base/", "net/"] },
-    { paths: await part("applib"), mayImport: [...connected, "applib/"] },
+    { paths: await filesUnder("apps", ".ts"), mayImport: [...connected, "apps/"] },
     {
       paths: await part("files"),
       mayImport: [...connected, "disk/", "files/", "node:", "npm:mime"],
     },
-    { paths: await part("web"), mayImport: [...connected, "web/"] },
+    { paths: await filesUnder("web", ".ts"), mayImport: [...connected, "apps/", "web/"] },
+    { paths: ["mod.ts"], mayImport: [...connected, "base.ts", "apps/", "web/"] },
     {
       paths: await part("pki"),
       mayImport: ["base/", "disk/", "net/", "pki/", "node:", "npm:@peculiar/x509"],

@@ -1,6 +1,15 @@
 /** Options that are `undefined`, as in `{ timeout: config.timeout }`, count as omitted. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { accessLog, type AccessLogOptions, ProxyApp, type ProxyOptions } from "@degu/degu/applib";
+import {
+  accessLog,
+  type AccessLogOptions,
+  fromFetchHandler,
+  type FromFetchHandlerOptions,
+  ProxyApp,
+  type ProxyOptions,
+  toFetchHandler,
+  type ToFetchHandlerOptions,
+} from "@degu/degu";
 import {
   buildClientSslctx,
   Client,
@@ -21,13 +30,6 @@ import {
   SSLServer,
   type UntilSignalOptions,
 } from "@degu/degu/server";
-import {
-  fromFetchHandler,
-  type FromFetchHandlerOptions,
-  type PeerInfo,
-  toFetchHandler,
-  type ToFetchHandlerOptions,
-} from "@degu/degu/web";
 import { tempDir } from "@degu/testing/directories.ts";
 
 /** Every option that there is, each of them `undefined`; one that is missing here is an error of types. */
@@ -179,8 +181,9 @@ Deno.test("the options of apps, handlers and temporary servers may be undefined"
     maxUnreadBytes: undefined,
   };
   const handlerOptions: FromFetchHandlerOptions = undefinedHandler;
-  const undefinedInfo: Undefined<PeerInfo> = { remoteAddr: undefined };
-  const info: PeerInfo = undefinedInfo;
+  type Info = NonNullable<Parameters<ReturnType<typeof toFetchHandler>>[1]>;
+  const undefinedInfo: Undefined<Info> = { remoteAddr: undefined };
+  const info: Info = undefinedInfo;
   const undefinedOptions: Undefined<ToFetchHandlerOptions> = { logger: undefined };
   const handler = toFetchHandler(
     fromFetchHandler(() => new Response("hello"), handlerOptions),

@@ -22,9 +22,6 @@ const ENTRIES = [
   "base",
   "client",
   "server",
-  "rgi",
-  "applib",
-  "web",
   "files",
   "misc",
   "pki",
@@ -134,14 +131,14 @@ Deno.test("plain clients and servers need the permissions in the table", async (
       name: "createFetch",
       permissions: [`net=127.0.0.1:${port}`],
       script: `import { Client } from "./client.ts";
-import { createFetch } from "./web.ts";
+import { createFetch } from "./mod.ts";
 await createFetch(new Client(["127.0.0.1", ${port}]))("/");`,
     },
     {
       name: "ProxyApp",
       permissions: [`net=127.0.0.1:${port}`],
       script: `import { Client } from "./client.ts";
-import { ProxyApp } from "./applib.ts";
+import { ProxyApp } from "./mod.ts";
 import { mkreq } from "./misc.ts";
 import { Session } from "./server.ts";
 const proxy = new ProxyApp(new Client(["127.0.0.1", ${port}]));

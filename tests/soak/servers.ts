@@ -4,11 +4,10 @@
  * @module
  */
 
-import { ProxyApp } from "@degu/degu/applib";
-import { TempPKI } from "@degu/degu/misc";
 import {
   type App,
   Client,
+  ProxyApp,
   publicKey256,
   Server,
   type ServerOptions,
@@ -17,6 +16,7 @@ import {
   SSLServer,
   toFetchHandler,
 } from "@degu/degu";
+import { TempPKI } from "@degu/degu/misc";
 import { type Closing, noting } from "./closing.ts";
 
 /** Servers that run, with a client of each. */

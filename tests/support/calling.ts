@@ -7,7 +7,7 @@
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { bodies, Body, ChunkedBody, ContentRange, Range } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
-import type { Api, Socket } from "@degu/degu/rgi";
+import type { Api, Socket } from "@degu/degu";
 import { type Request, Session } from "@degu/degu/server";
 import { rejectionOf } from "./expectations.ts";
 import { streamOf } from "./streams.ts";

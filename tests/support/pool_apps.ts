@@ -5,7 +5,7 @@
  */
 
 import { parentPort, threadId, workerData } from "node:worker_threads";
-import { ProxyApp } from "@degu/degu/applib";
+import { ProxyApp } from "@degu/degu";
 import type { Address } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { AppFunction, AppObject, Exchange } from "@degu/degu/server";

@@ -4,10 +4,9 @@
  * @module
  */
 
-import { ProxyApp } from "@degu/degu/applib";
+import { type AppFunction, ProxyApp } from "@degu/degu";
 import { type Address, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
-import type { AppFunction } from "@degu/degu/rgi";
 import { RawPeer, RawServer } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 

@@ -7,7 +7,7 @@
 import { assertEquals } from "@std/assert";
 import type { Response } from "@degu/degu/base";
 import { FilesApp } from "@degu/degu/files";
-import type { App } from "@degu/degu/rgi";
+import type { App } from "@degu/degu";
 import type { ServerOptions } from "@degu/degu/server";
 import { tempDir } from "./directories.ts";
 import { serve } from "./serving.ts";

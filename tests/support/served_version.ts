@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import { BodyIter, ContentRange, Range } from "@degu/degu/base";
 import { formatReprDigest } from "@degu/internal/files/digest.ts";
-import type { AppFunction } from "@degu/degu/rgi";
+import type { AppFunction } from "@degu/degu";
 
 /** Bytes of a piece in which it is sent. */
 const PIECE_BYTES = 65536;

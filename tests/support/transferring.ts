@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { App } from "@degu/degu/rgi";
+import type { App } from "@degu/degu";
 import type { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { isReserved } from "@degu/internal/files/reserved.ts";

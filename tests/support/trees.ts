@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { AppFunction } from "@degu/degu/rgi";
+import type { AppFunction } from "@degu/degu";
 import type { Client } from "@degu/degu/client";
 import {
   downloadTree,

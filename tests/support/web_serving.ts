@@ -10,7 +10,7 @@ import {
   fromFetchHandler,
   type FromFetchHandlerOptions,
   toFetchHandler,
-} from "@degu/degu/web";
+} from "@degu/degu";
 import { RawPeer, within } from "./raw_peer.ts";
 import { serve, type Serving } from "./serving.ts";
 

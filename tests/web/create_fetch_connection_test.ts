@@ -3,7 +3,7 @@ import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@s
 import { BodyError, ConnectionClosedError, DeguError } from "@degu/degu/base";
 import { Client, type Connection } from "@degu/degu/client";
 import type { App, AppFunction } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { tempDir } from "@degu/testing/directories.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { type BodyOut, type Chunk, ChunkedBodyIter } from "@degu/degu/base";
 import { Client, type ClientOptions } from "@degu/degu/client";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 import { RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { slowStream } from "@degu/testing/web_serving.ts";

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { type Chunk, ChunkedBodyIter, type PeerCertificate } from "@degu/degu/base";
 import { mkreq } from "@degu/degu/misc";
 import { Session } from "@degu/degu/server";
-import { type FetchHandler, fromFetchHandler } from "@degu/degu/web";
+import { type FetchHandler, fromFetchHandler } from "@degu/degu";
 import { api } from "@degu/testing/calling.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { serve } from "@degu/testing/serving.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ChunkedBodyIter, EmptyPreambleError } from "@degu/degu/base";
 import { rejectionOf } from "@degu/testing/expectations.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { serveHandler } from "@degu/testing/web_serving.ts";
 
 const encoder = new TextEncoder();
@@ -48,6 +48,24 @@ Deno.test("the unread rest of a request's body is dropped, and the connection st
       });
     }
   }
+});
+
+Deno.test("what a handler has read does not count as dropped", async () => {
+  const read = Promise.withResolvers<void>();
+  const handler = async (request: Request) => {
+    const reader = request.body!.getReader();
+    await reader.read();
+    reader.releaseLock();
+    read.resolve();
+    return new Response("hello");
+  };
+  await using serving = serveHandler(handler, { maxUnreadBytes: 10 });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("POST / HTTP/1.1\r\ncontent-length: 20\r\n\r\n123456789012345");
+  await within(read.promise, "the first piece is read");
+  await peer.send("67890");
+  assertStringIncludes(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n");
+  assertEquals(await peer.readExactly(5), "hello");
 });
 
 Deno.test("at most maxUnreadBytes are dropped", async (t) => {

@@ -1,6 +1,6 @@
 /** toFetchHandler: how an app's responses are converted. */
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { ProxyApp } from "@degu/degu/applib";
+import { ProxyApp, toFetchHandler } from "@degu/degu";
 import {
   Body,
   BodyIter,
@@ -12,7 +12,6 @@ import {
 } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { AppFunction } from "@degu/degu/server";
-import { toFetchHandler } from "@degu/degu/web";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";

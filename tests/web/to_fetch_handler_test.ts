@@ -10,7 +10,7 @@ import { type ChunkedBody, ChunkedBodyIter, Range, type ResponseTuple } from "@d
 import { Client } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
 import type { AppFunction, Session, Socket } from "@degu/degu/server";
-import { toFetchHandler } from "@degu/degu/web";
+import { toFetchHandler } from "@degu/degu";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { type DenoServing, serveWithDeno } from "@degu/testing/web_serving.ts";
 

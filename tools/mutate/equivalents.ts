@@ -26,13 +26,6 @@ const EQUIVALENTS: readonly Equivalent[] = [
     reason: "it is the size of a buffer",
   },
   {
-    path: "base/body/body_use.ts",
-    code: "this.#interrupt = null;",
-    before: "this.#interrupt = null;",
-    after: ";",
-    reason: "a promise that is settled ignores a second rejection",
-  },
-  {
     path: "base/body/byte_io.ts",
     code: "if (this.end === this.bytes.length || this.#capacity > this.#usual) {",
     before: "this.end === this.bytes.length || this.#capacity > this.#usual",
@@ -61,7 +54,7 @@ const EQUIVALENTS: readonly Equivalent[] = [
     reason: "every negative number is refused",
   },
   {
-    path: "base/wire/header_format.ts",
+    path: "base/wire/headers.ts",
     code: "if (count < PLAN_SLOTS) plans[slot] = { names, lines };",
     before: "count < PLAN_SLOTS",
     after: "true",

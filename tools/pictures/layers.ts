@@ -6,28 +6,20 @@
 
 import { Drawing } from "./drawing.ts";
 
-/** What a picture says of a public module. */
-interface Entry {
-  readonly lines: readonly string[];
-  /** Whether `@degu/degu` exports it, too. */
-  readonly common?: true;
-}
-
 /** The modules that are built on the client and the server, in the order of the picture. */
-const BUILT_ON: Record<string, Entry> = {
-  applib: { lines: ["routers, proxies, logs"], common: true },
-  web: { lines: ["fetch-style handlers"], common: true },
-  files: { lines: ["served and transferred"] },
-  device: { lines: ["pairing, peers only"] },
-  pki: { lines: ["identities in files"] },
-  otel: { lines: ["traces and metrics"] },
-  misc: { lines: ["servers, keys for tests"] },
-  pool: { lines: ["workers that serve"] },
-  agent: { lines: ["a program for devices"] },
+const BUILT_ON: Record<string, string> = {
+  "": "routers, proxies, fetch",
+  files: "served and transferred",
+  device: "pairing, peers only",
+  pki: "identities in files",
+  otel: "traces and metrics",
+  misc: "servers, keys for tests",
+  pool: "workers that serve",
+  agent: "a program for devices",
 };
 
 /** The modules below those. */
-const FOUNDATION = ["client", "server", "rgi", "base"];
+const FOUNDATION = ["client", "server", "base"];
 
 const COLUMNS = 4;
 const WIDTH = 195;
@@ -44,7 +36,7 @@ const HALF = (FULL - GAP) / 2;
  * @throws {Error} if one of them has no place in the picture.
  */
 export function drawLayers(exports: readonly string[]): string {
-  const names = exports.filter((name) => name !== ".").map((name) => name.slice(2));
+  const names = exports.map((name) => name.slice(2));
   const unknown = names.filter((name) => !FOUNDATION.includes(name) && !(name in BUILT_ON));
   if (unknown.length > 0) throw new Error(`tools/pictures/layers.ts does not know ${unknown}`);
   const built = Object.keys(BUILT_ON).filter((name) => names.includes(name));
@@ -57,20 +49,21 @@ export function drawLayers(exports: readonly string[]): string {
     below + 3 * step + 44,
     "The modules of Degu",
     "Your program uses modules that are built on the client and the server; those are built on the " +
-      "sockets and TLS of net/ and the contract of apps; all of them on base.",
+      "sockets and TLS of net/, and all of them on base.",
   );
   drawing.box({ x: LEFT, y: 16, width: FULL, height: 42 }, "your program", [
     "apps that answer, and clients that ask",
   ], "frame");
   for (const [i, name] of built.entries()) {
-    const { lines, common = false } = BUILT_ON[name]!;
     const area = {
       x: LEFT + (i % COLUMNS) * (WIDTH + GAP),
       y: top + Math.floor(i / COLUMNS) * (HEIGHT + GAP),
       width: WIDTH,
       height: HEIGHT,
     };
-    drawing.box(area, `@degu/degu/${name}`, lines, common ? "own" : "plain");
+    const isCommon = name === "";
+    const title = isCommon ? "@degu/degu" : `@degu/degu/${name}`;
+    drawing.box(area, title, [BUILT_ON[name]!], isCommon ? "own" : "plain");
   }
   const wide = { width: HALF, height: HEIGHT };
   drawing.box(
@@ -82,12 +75,9 @@ export function drawLayers(exports: readonly string[]): string {
   drawing.box({ x: LEFT + HALF + GAP, y: below, ...wide }, "@degu/degu/server", [
     "listening, sessions, answers",
   ], "own");
-  drawing.box({ x: LEFT, y: below + step, ...wide }, "net/ (internal)", [
+  drawing.box({ x: LEFT, y: below + step, width: FULL, height: HEIGHT }, "net/ (internal)", [
     "sockets, TLS, time limits",
   ], "frame");
-  drawing.box({ x: LEFT + HALF + GAP, y: below + step, ...wide }, "@degu/degu/rgi", [
-    "the contract of apps, and its checks",
-  ], "own");
   drawing.box({ x: LEFT, y: below + 2 * step, width: FULL, height: HEIGHT }, "@degu/degu/base", [
     "the grammar of HTTP/1.1, bodies, addresses, errors",
   ], "own");
@@ -96,10 +86,9 @@ export function drawLayers(exports: readonly string[]): string {
   for (const x of [middle, right]) {
     drawing.arrow([[x, 58], [x, top - 3]]);
     drawing.arrow([[x, below - GAP - 14], [x, below - 3]]);
+    drawing.arrow([[x, below + HEIGHT], [x, below + step - 3]]);
     drawing.arrow([[x, below + step + HEIGHT], [x, below + 2 * step - 3]]);
   }
-  drawing.arrow([[middle, below + HEIGHT], [middle, below + step - 3]]);
-  drawing.arrow([[right, below + HEIGHT], [middle + 60, below + step - 3]]);
   drawing.text(
     [LEFT, below + 3 * step + 4],
     "Blue: @degu/degu exports it, too, and loads no third-party code.",

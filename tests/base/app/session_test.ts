@@ -1,13 +1,28 @@
-/** What an app can see of a connection, and what remains after its end. */
-import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
+/** Sessions: what an app sees of a connection, what it keeps for it, and whether its peer is still admitted. */
+import fc from "fast-check";
 import type { Address } from "@degu/degu/base";
 import { Client, SSLClient } from "@degu/degu/client";
 import { TempPKI } from "@degu/degu/misc";
-import { type App, Server, type Session, SSLServer } from "@degu/degu/server";
+import { type App, Server, SSLServer } from "@degu/degu/server";
+import {
+  disposeStore,
+  guardSession,
+  isStillAdmitted,
+  Session,
+  SetView,
+} from "@degu/internal/base/app/session.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { hasIPv6 } from "@degu/testing/endpoints.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { serve, type Serving } from "@degu/testing/serving.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStrictEquals,
+  assertStringIncludes,
+} from "@std/assert";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 
@@ -210,4 +225,133 @@ Deno.test("a session of a plain connection has no certificate", async () => {
   peer.close();
   assertStrictEquals(session.peerCertificate, null);
   assertStrictEquals(session.maxRequests, 1000);
+});
+
+Deno.test("sessions dispose of what an app has stored in session.store, in reverse order", async () => {
+  const disposed: string[] = [];
+  const ended = Promise.withResolvers<void>();
+  const keep = (name: string): Disposable => ({
+    [Symbol.dispose]() {
+      disposed.push(name);
+      if (name === "b") throw new Error("can't dispose of b");
+      if (name === "a") ended.resolve();
+    },
+  });
+  await using serving = serve((_request, session) => {
+    for (const name of ["a", "b", "c"]) session.store.set(name, keep(name));
+    session.store.set("null", null).set("text", "text").set("object", {});
+    return [200, "OK", {}, null];
+  });
+  using conn = await serving.makeClient().connect();
+  await conn.get("/");
+  assertEquals(disposed, []);
+  conn.close();
+  await within(ended.promise, "everything is disposed of");
+  assertEquals(disposed, ["c", "b", "a"]);
+  assertStringIncludes((await serving.logger.waitFor("error"))[0] ?? "", "can't dispose of b");
+});
+
+Deno.test("a dispose that rejects is logged, and ends nothing", async () => {
+  using unhandled = unhandledRejections();
+  const disposed: string[] = [];
+  const keep = (name: string) => ({
+    async [Symbol.dispose]() {
+      disposed.push(name);
+      await null;
+      throw new Error(`can't dispose of ${name}`);
+    },
+  });
+  await using serving = serve((_request, session) => {
+    for (const name of ["a", "b"]) session.store.set(name, keep(name));
+    return [200, "OK", {}, null];
+  });
+  await serving.makeClient().request("GET", "/");
+  await serving.logger.waitFor("error");
+  await turnOfEventLoop();
+  assertEquals(disposed, ["b", "a"]);
+  const lines = serving.logger.at("error");
+  assertEquals(lines.length, 2);
+  for (const [i, name] of disposed.entries()) {
+    assertStringIncludes(lines[i]!, "an error of session.store: ");
+    assertStringIncludes(lines[i]!, `can't dispose of ${name}`);
+  }
+  assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("a store is empty after disposal, so nothing is disposed of twice", () => {
+  const session = new Session("peer", null, 1, null);
+  let count = 0;
+  session.store.set("a", { [Symbol.dispose]: () => count++ });
+  for (let i = 0; i < 2; i++) disposeStore(session, () => {});
+  assertEquals([count, session.store.size], [1, 0]);
+});
+
+Deno.test("isStillAdmitted calls the session's guard each time, and never rejects", async () => {
+  const session = new Session("peer", null, 1);
+  assertEquals(await isStillAdmitted(session), true);
+  const answers = [true, false, true];
+  guardSession(
+    session,
+    () => Promise.resolve(answers.shift() ?? Promise.reject(new Error("gone"))),
+  );
+  const asked = [];
+  for (let i = 0; i < 4; i++) asked.push(await isStillAdmitted(session));
+  assertEquals(asked, [true, false, true, false]);
+  assertEquals(await isStillAdmitted(new Session("other", null, 1)), true);
+});
+
+const sets = fc.uniqueArray(fc.integer({ min: 0, max: 9 })).map((items) => new Set(items));
+
+Deno.test("each method returns the same as that of a Set", () => {
+  fc.assert(fc.property(sets, sets, fc.integer({ min: 0, max: 9 }), (set, other, item) => {
+    const view = new SetView(set);
+    assertEquals(view.size, set.size);
+    assertEquals(view.has(item), set.has(item));
+    for (const method of ["values", "keys", "entries"] as const) {
+      assertEquals([...view[method]()] as unknown[], [...set[method]()]);
+    }
+    assertEquals([...view], [...set]);
+    for (const like of [other, new SetView(other)]) {
+      assertEquals([...view.union(like)], [...set.union(other)]);
+      assertEquals([...view.intersection(like)], [...set.intersection(other)]);
+      assertEquals([...view.difference(like)], [...set.difference(other)]);
+      assertEquals([...view.symmetricDifference(like)], [...set.symmetricDifference(other)]);
+      assertEquals(view.isSubsetOf(like), set.isSubsetOf(other));
+      assertEquals(view.isSupersetOf(like), set.isSupersetOf(other));
+      assertEquals(view.isDisjointFrom(like), set.isDisjointFrom(other));
+    }
+    assertEquals(Deno.inspect(view), Deno.inspect(set));
+  }));
+});
+
+Deno.test("the view always shows the current set", () => {
+  const set = new Set([1]);
+  const view = new SetView(set);
+  set.add(2);
+  assertEquals([view.size, [...view]], [2, [1, 2]]);
+  const seen: unknown[] = [];
+  view.forEach((item, same, whole) => {
+    seen.push([item, same]);
+    assertStrictEquals(whole, view);
+    set.delete(item);
+  });
+  assertEquals(seen, [[1, 1], [2, 2]]);
+  assertEquals(view.size, 0);
+});
+
+Deno.test("forEach uses the given `this`", () => {
+  const self = {};
+  new SetView(new Set([1])).forEach(function (this: unknown) {
+    assertStrictEquals(this, self);
+  }, self);
+});
+
+Deno.test("the view can't change the set, and what it returns is a copy", () => {
+  const set = new Set([1]);
+  const view = new SetView(set);
+  for (const method of ["add", "delete", "clear"]) assert(!(method in view), method);
+  view.union(new Set([2])).clear();
+  assertEquals([...set], [1]);
+  const shown = Object.values(Object.getOwnPropertyDescriptors(view));
+  assertEquals(shown, []);
 });

@@ -1,3 +1,4 @@
+/** `ChunkedBody`: what its operations read and write, when each is allowed, its limits, and what it leaves in its source. */
 import { toText } from "@std/streams";
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
@@ -15,28 +16,29 @@ import {
 } from "@degu/testing/chunked_bodies.ts";
 import {
   assertBodyError,
+  assertCutShort,
   assertProtocolRejection,
-  assertTypeError,
-  constructWith,
+  rejectionOf,
   shown,
 } from "@degu/testing/expectations.ts";
-import { collect, concat, cut, everySplit, PieceSource, streamOf } from "@degu/testing/streams.ts";
-import { fromLatin1, latin1 } from "@degu/testing/wire_grammar.ts";
-import { acceptedChunkLines, refusedChunkLines } from "@degu/testing/wire_vectors.ts";
+import {
+  collect,
+  concat,
+  cut,
+  everySplit,
+  FailingSink,
+  PieceSource,
+  RecordingSink,
+  StallingSource,
+  streamOf,
+  TrackedStream,
+  withFile,
+} from "@degu/testing/streams.ts";
+import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { acceptedChunkLines, refusedCodings } from "../wire/chunk.rows.ts";
 
 /** The operations that take a body to its end. */
 const finishers = { ...operations, "readChunk()": readChunks };
-
-Deno.test("ChunkedBody reports that it is chunked", () => {
-  assertStrictEquals(new ChunkedBody(new PieceSource([])).chunked, true);
-});
-
-Deno.test("ChunkedBody refuses an invalid source", () => {
-  const sources = [null, undefined, "0\r\n\r\n", 5, {}, [], ENCODED, new Blob(["a"]), { read: 5 }];
-  for (const source of sources) {
-    assertTypeError(() => constructWith(ChunkedBody, source), Deno.inspect(source));
-  }
-});
 
 Deno.test("ChunkedBody.readChunk returns each chunk as it was sent, the empty one last", async (t) => {
   await withEachSource(t, ENCODED, async (body) => {
@@ -195,18 +197,8 @@ Deno.test("ChunkedBody reads every form of chunk line", async () => {
 });
 
 Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) => {
-  const rows: (readonly [text: string, ...codes: string[]])[] = [
-    ...refusedChunkLines.map(([line, ...codes]) => [`${line}\r\n`, ...codes] as const),
-    ["5\r\nhelloXY0\r\n\r\n", "BAD_CHUNK_END"],
-    ["5\r\nhello\n", "BAD_CHUNK_END", "BODY_INCOMPLETE"],
-    ["5\r\nhello\n\r", "BAD_CHUNK_END"],
-    ["0\r\nXY", "BAD_CHUNK_END"],
-    ["0\r\na: b\r\n\r\n", "BAD_CHUNK_END"],
-    [`5;k=${"v".repeat(4091)}\r\n`, "CHUNK_LINE_TOO_LONG"],
-    ["1".repeat(4097), "CHUNK_LINE_TOO_LONG", "BAD_CHUNK_LINE"],
-  ];
-  for (const [text, ...codes] of rows) {
-    await t.step(shown(text), async () => {
+  for (const { rule, rfc, text, codes } of refusedCodings) {
+    await t.step(`${rule} (${rfc}): ${shown(text)}`, async () => {
       for (const [operation, run] of Object.entries(operations)) {
         for (const source of [streamOf(latin1(text)), new PieceSource(cut(latin1(text), 1))]) {
           const body = new ChunkedBody(source);
@@ -216,4 +208,172 @@ Deno.test("ChunkedBody refuses an invalid chunk in every operation", async (t) =
       }
     });
   }
+});
+
+Deno.test("ChunkedBody.writeTo preserves chunks and extensions", async () => {
+  for (const pieces of [[ENCODED], cut(ENCODED, 1), cut(ENCODED, 7)]) {
+    for (const source of [streamOf(...pieces), new PieceSource(pieces)]) {
+      const sink = new RecordingSink();
+      assertEquals(await new ChunkedBody(source).writeTo(sink), ENCODED.length);
+      assertEquals(sink.bytes, ENCODED);
+    }
+  }
+  await fc.assert(
+    fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
+      const bytes = concat(chunks.map(formatChunk));
+      const sink = new RecordingSink();
+      const body = new ChunkedBody(streamOf(...cut(bytes, ...lengths)));
+      assertEquals(await body.writeTo(sink), bytes.length);
+      assertEquals(sink.bytes, bytes);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+Deno.test("ChunkedBody.writeTo writes chunk sizes in lower case", async () => {
+  const sink = new RecordingSink();
+  await new ChunkedBody(streamOf(latin1("A;K=V\r\n1234567890\r\n0\r\n\r\n"))).writeTo(sink);
+  assertEquals(fromLatin1(sink.bytes), "a;K=V\r\n1234567890\r\n0\r\n\r\n");
+});
+
+Deno.test("ChunkedBody cancels its stream if iterating, reading or sending is abandoned", async () => {
+  const make = () => new TrackedStream(cut(ENCODED, 8));
+  const left = make();
+  const body = new ChunkedBody(left.stream);
+  for await (const _ of body) break;
+  assertEquals(left.cancelled.length, 1);
+  await assertBodyError(body.readChunk(), "readChunk() after it");
+  const cancelled = make();
+  await new ChunkedBody(cancelled.stream).readable.cancel();
+  assertEquals(cancelled.cancelled.length, 1);
+  const failed = make();
+  const sink = new FailingSink();
+  const error = await rejectionOf(new ChunkedBody(failed.stream).writeTo(sink), "a failing sink");
+  assertStrictEquals(error instanceof Error ? error.cause ?? error : error, sink.failure);
+  assertEquals(failed.cancelled.length, 1);
+});
+
+Deno.test("ChunkedBody accepts chunk lines of 4096 bytes with their CR LF", async () => {
+  const value = "v".repeat(4096 - "5;k=\r\n".length);
+  const bytes = latin1(`5;k=${value}\r\nhello\r\n0\r\n\r\n`);
+  for (
+    const source of [streamOf(bytes), streamOf(...cut(bytes, 4095)), new PieceSource(cut(bytes, 1))]
+  ) {
+    assertEquals(flat(await new ChunkedBody(source).readChunk()), [`k=${value}`, "hello"]);
+  }
+});
+
+Deno.test("ChunkedBody rejects if its source ends anywhere before the last chunk", async () => {
+  for (let length = 0; length < ENCODED.length; length++) {
+    const part = ENCODED.slice(0, length);
+    const pieces = part.length > 0 ? [part] : [];
+    for (const take of [readChunks, operations["read()"], operations["writeTo()"]]) {
+      for (const source of [streamOf(...pieces), new PieceSource(pieces)]) {
+        const body = new ChunkedBody(source);
+        await assertCutShort(take?.(body) ?? Promise.resolve(), shown(fromLatin1(part)));
+        await assertBodyError(body.read(), "read() after it");
+      }
+    }
+  }
+});
+
+Deno.test("ChunkedBody.readChunk accepts chunks of 16 MiB", async () => {
+  const data = new Uint8Array(limits.chunkData);
+  data[data.length - 1] = 7;
+  const pieces = [latin1("1000000\r\n"), data, latin1("\r\n0\r\n\r\n")];
+  for (const source of [streamOf(...pieces), new PieceSource(pieces)]) {
+    const [, read] = await new ChunkedBody(source).readChunk();
+    assertEquals([read.length, read.at(-1)], [data.length, 7]);
+  }
+});
+
+Deno.test("ChunkedBody.read returns up to 16 MiB and rejects if there is more", async () => {
+  const half = new Uint8Array(limits.collected / 2);
+  const chunk = concat([latin1("800000\r\n"), half, latin1("\r\n")]);
+  const end = latin1("0\r\n\r\n");
+  const most = new ChunkedBody(new PieceSource([chunk, chunk, end]));
+  assertEquals((await most.read()).length, limits.collected);
+  const more = new ChunkedBody(new PieceSource([chunk, chunk, latin1("1\r\nx\r\n"), end]));
+  assert(await rejectionOf(more.read(), "a byte more than 16 MiB") instanceof Error);
+  await assertBodyError(more.read(), "read() after it");
+});
+
+Deno.test("ChunkedBody allocates little for a chunk size that is only announced", async () => {
+  const before = Deno.memoryUsage().external;
+  const sources = Array.from({ length: 40 }, () => new StallingSource(latin1("1000000\r\nabc")));
+  const reads = sources.map((source) => new ChunkedBody(source).readChunk());
+  await Promise.all(sources.map((source) => source.stalled));
+  const grown = Deno.memoryUsage().external - before;
+  for (const source of sources) source.release();
+  const results = await Promise.allSettled(reads);
+  assert(results.every(({ status }) => status === "rejected"));
+  assert(grown < 40 * 512 * 1024, `${grown} bytes for 40 stalled chunks`);
+});
+
+Deno.test("ChunkedBody rejects a second operation while one is pending", async () => {
+  const source = new StallingSource(latin1("5\r\nhel"));
+  const body = new ChunkedBody(source);
+  const first = body.readChunk();
+  await source.stalled;
+  for (const [operation, run] of Object.entries(operations)) {
+    await assertBodyError(run(body), `${operation} while reading`);
+  }
+  source.release();
+  await assertCutShort(first, "the first");
+});
+
+Deno.test("ChunkedBody returns new chunks, which later reads don't change", async (t) => {
+  await withEachSource(t, ENCODED, async (body) => {
+    const chunks = await readChunks(body);
+    const texts = chunks.map(flat);
+    chunks[1]?.[1].fill(0);
+    assertEquals<unknown>(texts, CHUNKS);
+    assertEquals(chunks[0] && flat(chunks[0]), [null, "123"]);
+    assertEquals(chunks[2] && flat(chunks[2]), [null, "890"]);
+  });
+});
+
+Deno.test("ChunkedBody.text decodes UTF-8 strictly across chunks and keeps the byte order mark", async () => {
+  const encode = (bytes: Uint8Array) =>
+    concat([...cut(bytes, 1).map((data) => formatChunk([null, data])), latin1("0\r\n\r\n")]);
+  const text = "\ufeffé€😀";
+  const bytes = encode(new TextEncoder().encode(text));
+  assertEquals(await new ChunkedBody(streamOf(bytes)).text(), text);
+  const bad = new ChunkedBody(streamOf(encode(Uint8Array.of(0xc3, 0x28))));
+  assert(await rejectionOf(bad.text(), "bad UTF-8") instanceof Error);
+});
+
+Deno.test("ChunkedBody returns a chunk, and its end, without waiting for more", async () => {
+  const body = new ChunkedBody(new StallingSource(ENCODED));
+  assertEquals<unknown>((await readChunks(body)).map(flat), CHUNKS);
+  assertEquals(fromLatin1(await new ChunkedBody(new StallingSource(ENCODED)).read()), DATA);
+  const part = new ChunkedBody(new StallingSource(ENCODED.slice(0, 8)));
+  assertEquals(flat(await part.readChunk()), [null, "123"]);
+});
+
+Deno.test("ChunkedBody leaves the bytes after it in a byte source", async () => {
+  const names = ["read()", "iteration", "writeTo()", "readable"];
+  const takers = [readChunks, ...names.map((name) => operations[name])];
+  await fc.assert(
+    fc.asyncProperty(chunksArbitrary, pieceLengths, async (chunks, lengths) => {
+      const bytes = concat(chunks.map(formatChunk));
+      const followed = concat([bytes, latin1("what follows it")]);
+      for (const take of takers) {
+        for (const pieces of [[followed], cut(followed, ...lengths)]) {
+          const source = new PieceSource(pieces);
+          await take?.(new ChunkedBody(source));
+          assertEquals(source.taken, bytes.length);
+        }
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("ChunkedBody leaves the bytes after it in a file", async () => {
+  await withFile(concat([ENCODED, ENCODED]), async (file) => {
+    assertEquals(await new ChunkedBody(file).text(), DATA);
+    assertEquals(await file.seek(0, Deno.SeekMode.Current), ENCODED.length);
+    assertEquals(await new ChunkedBody(file).text(), DATA);
+  });
 });

@@ -30,7 +30,7 @@ import {
   TrackedStream,
 } from "@degu/testing/streams.ts";
 import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
-import { refusedChunkLines } from "@degu/testing/wire_vectors.ts";
+import { refusedCodings } from "../wire/chunk.rows.ts";
 
 const DIGITS = latin1("1234567890");
 const lengthStreams = { LengthEncoderStream, LengthDecoderStream };
@@ -211,25 +211,8 @@ Deno.test("ChunkedDecoderStream has the same result or error however the bytes a
 });
 
 Deno.test("ChunkedDecoderStream refuses invalid chunks however the bytes are split", async (t) => {
-  const lines = refusedChunkLines.map(([line, ...codes]) => [`${line}\r\n`, ...codes] as const);
-  const rows: (readonly [text: string, ...codes: string[]])[] = [
-    ...lines,
-    ["5\r\nhello0\r\n", "BAD_CHUNK_END"],
-    ["5\r\nhello\n0\r\n", "BAD_CHUNK_END"],
-    ["5\r\nhello\r0\r\n", "BAD_CHUNK_END"],
-    ["5\r\nhello\n\r0\r\n", "BAD_CHUNK_END"],
-    ["5\r\nhelloXY0\r\n\r\n", "BAD_CHUNK_END"],
-    ["0\r\nX\n", "BAD_CHUNK_END"],
-    ["0\r\n\rX", "BAD_CHUNK_END"],
-    ["0\r\na: b\r\n\r\n", "BAD_CHUNK_END"],
-    ["5\nhello\r\n", "BAD_CHUNK_LINE"],
-    ["5\rhello\r\n", "BAD_CHUNK_LINE"],
-    [`5;k=${"v".repeat(4092)}\r\n`, "CHUNK_LINE_TOO_LONG"],
-    ["1".repeat(5000), "CHUNK_LINE_TOO_LONG", "BAD_CHUNK_LINE"],
-    [`5;k=${"v".repeat(5000)}`, "CHUNK_LINE_TOO_LONG"],
-  ];
-  for (const [text, ...codes] of rows) {
-    await t.step(shown(text), async () => {
+  for (const { rule, rfc, text, codes } of refusedCodings) {
+    await t.step(`${rule} (${rfc}): ${shown(text)}`, async () => {
       const bytes = latin1(text);
       for (const start of ["", "3\r\nabc\r\n"]) {
         const whole = concat([latin1(start), bytes]);

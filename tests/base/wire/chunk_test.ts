@@ -1,7 +1,18 @@
-import { assert, assertEquals } from "@std/assert";
+/** The chunked coding (RFC 9112 §7.1): lines, the scanner, and the walk over pieces of any size. The rows are in chunk.rows.ts. */
+import * as arbitrary from "@degu/testing/arbitraries.ts";
 import fc from "fast-check";
-import type { Chunk } from "@degu/degu/base";
+import { acceptedChunkLines, refusedChunkLines } from "./chunk.rows.ts";
+import { BodyError, type Chunk, ProtocolError } from "@degu/degu/base";
 import { formatChunk, parseChunkHeader } from "@degu/degu/misc";
+import { Collector } from "@degu/internal/base/body/readers.ts";
+import {
+  type ChunkPhase,
+  ChunkScanner,
+  ChunkWalker,
+  encodeChunk,
+  makeSendable,
+  parseChunkLine,
+} from "@degu/internal/base/wire/chunk.ts";
 import { chunk as chunkArbitrary, damaged, extension } from "@degu/testing/arbitraries.ts";
 import {
   assertCallerError,
@@ -11,7 +22,9 @@ import {
   callWith,
   parsedOrNull,
   shown,
+  thrownBy,
 } from "@degu/testing/expectations.ts";
+import { concat, cut, everySplit } from "@degu/testing/streams.ts";
 import {
   allowedBytes,
   consistsOf,
@@ -21,7 +34,7 @@ import {
   mutations,
   referenceChunkLine,
 } from "@degu/testing/wire_grammar.ts";
-import { acceptedChunkLines, refusedChunkLines } from "@degu/testing/wire_vectors.ts";
+import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 
 /** What a chunk line says, in a shape that compares; null where it is refused. */
 function parse(line: string) {
@@ -42,9 +55,9 @@ Deno.test("parseChunkHeader reads size and extension", async (t) => {
 });
 
 Deno.test("parseChunkHeader refuses an invalid chunk line", async (t) => {
-  for (const [line, ...codes] of refusedChunkLines) {
-    await t.step(shown(line), () => {
-      assertProtocolError(() => parseChunkHeader(latin1(line)), codes, shown(line));
+  for (const { rule, rfc, text, codes } of refusedChunkLines) {
+    await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
+      assertProtocolError(() => parseChunkHeader(latin1(text)), codes, shown(text));
     });
   }
 });
@@ -242,4 +255,266 @@ Deno.test("parseChunkHeader refuses arguments of the wrong type", () => {
 Deno.test("parseChunkHeader reads a view into a larger buffer", () => {
   const buffer = latin1("ff\r\n5;k=v\r\nhello");
   assertEquals(parseChunkHeader(buffer.subarray(4, 9)).size, 5);
+});
+
+/** The phases and positions of a scan of bytes of which `ends` are there, one after the other. */
+function scan(bytes: Uint8Array, ends: Iterable<number>, at = 0): [ChunkPhase, number][] {
+  const scanner = new ChunkScanner();
+  const parts: [ChunkPhase, number][] = [];
+  for (const end of ends) {
+    for (;;) {
+      const { phase } = scanner;
+      const next = scanner.advance(bytes, at, end);
+      if (next === -1) break;
+      parts.push([phase, next]);
+      at = next;
+    }
+  }
+  parts.push([scanner.phase, at]);
+  return parts;
+}
+
+Deno.test("ChunkScanner consumes a line, data or an end, one at a time", () => {
+  const bytes = latin1("??5;a=b\r\nhello\r\n0\r\n\r\n!");
+  assertEquals(scan(bytes, [bytes.length], 2), [
+    ["line", 9],
+    ["data", 14],
+    ["end", 16],
+    ["line", 19],
+    ["end", 21],
+    ["done", 21],
+  ]);
+});
+
+Deno.test("ChunkScanner consumes data as it arrives, and lines and ends as a whole", () => {
+  const bytes = latin1("5\r\nhello\r\n0\r\n\r\n");
+  const everyEnd = Array.from(bytes, (_, i) => i + 1);
+  const single = scan(bytes, everyEnd).filter(([phase]) => phase !== "data");
+  assertEquals(single, scan(bytes, [bytes.length]).filter(([phase]) => phase !== "data"));
+  assertEquals(scan(bytes, everyEnd).filter(([phase]) => phase === "data").length, 5);
+});
+
+Deno.test("ChunkScanner reaches the end of any chunks, however many bytes are available", () => {
+  fc.assert(
+    fc.property(
+      arbitrary.chunks,
+      fc.infiniteStream(fc.integer({ min: 1, max: 40 })),
+      (chunks, steps) => {
+        const bytes = concat(chunks.map(formatChunk));
+        const ends: number[] = [];
+        for (let end = 0; end < bytes.length; end += steps.next().value) ends.push(end);
+        const parts = scan(bytes, [...ends, bytes.length]);
+        assertEquals(parts.at(-1), ["done", bytes.length]);
+        assertEquals(parts.filter(([phase]) => phase === "line").length, chunks.length);
+      },
+    ),
+  );
+});
+
+Deno.test("ChunkScanner counts the data it is told to skip", () => {
+  const scanner = new ChunkScanner();
+  assertEquals(scanner.advance(latin1("a\r\n"), 0, 3), 3);
+  assertEquals([scanner.phase, scanner.remaining], ["data", 10]);
+  scanner.skipData(4);
+  assertEquals([scanner.phase, scanner.remaining], ["data", 6]);
+  assertEquals(scanner.advance(latin1("123456789"), 0, 9), 6);
+  assertEquals([scanner.phase, scanner.remaining], ["end", 0]);
+});
+
+Deno.test("ChunkScanner never requests more bytes than the coding must still have", () => {
+  fc.assert(fc.property(arbitrary.chunks, (chunks) => {
+    const bytes = concat(chunks.map(formatChunk));
+    const scanner = new ChunkScanner();
+    let at = 0;
+    let end = 0;
+    while (scanner.phase !== "done") {
+      end += scanner.leastToCome(end - at);
+      if (end > bytes.length) throw new Error(`${end} of ${bytes.length} bytes`);
+      let next;
+      while ((next = scanner.advance(bytes, at, end)) >= 0) at = next;
+    }
+    assertEquals([at, end, scanner.leastToCome(0)], [bytes.length, bytes.length, 0]);
+  }));
+});
+
+Deno.test("ChunkScanner refuses an invalid end as soon as one byte shows it", () => {
+  for (
+    const [text, there] of [["1\r\nxy", 5], ["1\r\nx\ry", 6], ["0\r\nx", 4], [
+      "0\r\n\rx",
+      5,
+    ]] as const
+  ) {
+    const error = thrownBy(() => scan(latin1(text), [there]), text);
+    assertInstanceOf(error, ProtocolError);
+    assertEquals(error.code, "BAD_CHUNK_END");
+  }
+});
+
+const encoded = "3;key=value\r\nabc\r\n10\r\n0123456789abcdef\r\n0;last=1\r\n\r\n";
+
+/** Scans as far as the bytes go. */
+function scanTo(scanner: ChunkScanner, bytes: Uint8Array, from: number, end: number): number {
+  let at = from;
+  for (;;) {
+    const next = scanner.advance(bytes, at, end);
+    if (next < 0) return at;
+    at = next;
+  }
+}
+
+Deno.test("ChunkScanner has the same result however the bytes are split", () => {
+  // What precedes the coding in the buffer looks like the end of a line.
+  const before = "\r\n\r\n";
+  const bytes = latin1(`${before}${encoded}`);
+  for (let cut = before.length; cut <= bytes.length; cut++) {
+    const scanner = new ChunkScanner();
+    const at = scanTo(scanner, bytes, before.length, cut);
+    assertEquals(scanTo(scanner, bytes, at, bytes.length), bytes.length, `cut at ${cut}`);
+    assertEquals(scanner.phase, "done", `cut at ${cut}`);
+    assertEquals(scanner.header, { size: 0, extension: ["last", "1"] });
+  }
+  const scanner = new ChunkScanner();
+  let at = before.length;
+  for (let end = at; end <= bytes.length; end++) at = scanTo(scanner, bytes, at, end);
+  assertEquals([at, scanner.phase], [bytes.length, "done"], "byte by byte");
+});
+
+Deno.test("leastToCome returns the size of all that must follow in the shortest coding", () => {
+  const rows: [seen: string, least: number][] = [
+    ["", 5],
+    ["0", 3],
+    ["0\r\n", 2],
+    ["0\r\n\r", 1],
+    ["0\r\n\r\n", 0],
+    ["3\r\n", 3 + 2 + 5],
+    ["3\r\nab", 1 + 2 + 5],
+    ["3\r\nabc", 2 + 5],
+    ["3\r\nabc\r", 1 + 5],
+    ["3\r\nabc\r\n", 5],
+  ];
+  for (const [seen, least] of rows) {
+    const bytes = latin1(seen);
+    const scanner = new ChunkScanner();
+    const at = scanTo(scanner, bytes, 0, bytes.length);
+    assertEquals(scanner.leastToCome(bytes.length - at), least, JSON.stringify(seen));
+  }
+});
+
+Deno.test("a size has at most seven digits, whatever its value", () => {
+  const parse = (line: string) => () => parseChunkLine(latin1(line), 0, line.length);
+  assertEquals(parse("1000000")(), { size: 16777216, extension: null });
+  assertProtocolError(parse("1000001"), ["CHUNK_TOO_LARGE"], "seven digits");
+  assertProtocolError(parse("10000000"), ["BAD_CHUNK_LINE"], "eight digits");
+});
+
+Deno.test("a chunk line has at most 4096 bytes with its CR LF, even if it is still incomplete", () => {
+  const start = "1;k=";
+  const lineOf = (length: number) => `${start}${"v".repeat(length - start.length - 2)}\r\n`;
+  const longest = latin1(lineOf(4096));
+  assertEquals(new ChunkScanner().advance(longest, 0, longest.length), 4096);
+  for (const text of [lineOf(4097), `${start}${"v".repeat(4092)}`]) {
+    const bytes = latin1(text);
+    const advance = () => new ChunkScanner().advance(bytes, 0, bytes.length);
+    assertProtocolError(advance, ["CHUNK_LINE_TOO_LONG"], `${text.length} bytes`);
+  }
+  const unfinished = latin1(`${start}${"v".repeat(4091)}`);
+  assertEquals(new ChunkScanner().advance(unfinished, 0, unfinished.length), -1);
+});
+
+Deno.test("a chunk must be a pair", () => {
+  const data = latin1("abc");
+  for (const chunk of [[null], [null, data, data], { 0: null, 1: data, length: 2 }, "ab"]) {
+    assertThrows(() => makeSendable(chunk as unknown as Chunk), TypeError, "[extension, data]");
+  }
+});
+
+Deno.test("data that was transferred after its line was written is not encoded", () => {
+  const data = latin1("abc");
+  const sendable = makeSendable([null, data]);
+  data.buffer.transfer();
+  assertThrows(() => encodeChunk(sendable), BodyError);
+});
+
+const ENCODED = "5;key=value\r\nhello\r\n1\r\nx\r\n0;a=b\r\n\r\n";
+
+/** Walks over the pieces; returns the chunks that were reported and the bytes that were valid. */
+function walk(
+  pieces: Iterable<Uint8Array>,
+): { chunks: Chunk[]; valid: Uint8Array; end: () => void } {
+  const walker = new ChunkWalker();
+  const chunks: Chunk[] = [];
+  const valid: Uint8Array[] = [];
+  let data = new Collector(0);
+  for (const piece of pieces) {
+    const checked = walker.walk(piece, (part, { size, extension }, bytes) => {
+      if (part === "line") data = new Collector(size);
+      else if (part === "data") data.append(bytes);
+      else chunks.push([extension, data.collected()]);
+    });
+    valid.push(checked.slice());
+  }
+  return { chunks, valid: concat(valid), end: () => walker.end() };
+}
+
+Deno.test("ChunkWalker reports the same chunks however they are split", () => {
+  fc.assert(fc.property(arbitrary.chunks, arbitrary.pieceLengths, (chunks, lengths) => {
+    const bytes = concat(chunks.map(formatChunk));
+    const { chunks: reported, valid, end } = walk(cut(bytes, ...lengths));
+    assertEquals(reported, chunks);
+    assertEquals(valid, bytes);
+    end();
+  }));
+});
+
+Deno.test("ChunkWalker returns the valid part of each piece, and keeps an incomplete line", () => {
+  for (const pieces of everySplit(latin1(ENCODED))) {
+    assertEquals(fromLatin1(walk(pieces).valid), ENCODED);
+  }
+  const walker = new ChunkWalker();
+  const rows = [["5;key=va", ""], ["lue\r\nhel", "5;key=value\r\nhel"], ["lo\r", "lo"], [
+    "\n0",
+    "\r\n",
+  ]];
+  for (const [piece, valid] of rows) {
+    assertEquals(fromLatin1(walker.walk(latin1(piece!))), valid);
+  }
+});
+
+Deno.test("ChunkWalker keeps no view of a piece, because the piece may change", () => {
+  const walker = new ChunkWalker();
+  const piece = latin1("5\r\nhello\r\n0");
+  walker.walk(piece);
+  piece.fill(0x78);
+  assertEquals(fromLatin1(walker.walk(latin1("\r\n\r\n"))), "0\r\n\r\n");
+});
+
+Deno.test("ChunkWalker refuses a coding that ended before its last chunk", () => {
+  for (let length = 0; length < ENCODED.length; length++) {
+    const { end } = walk([latin1(ENCODED.slice(0, length))]);
+    assertInstanceOf(thrownBy(end, `${length} bytes`), ProtocolError);
+  }
+  walk([latin1(ENCODED)]).end();
+});
+
+Deno.test("ChunkWalker refuses bytes after the last chunk, in its piece or the next one", () => {
+  for (const pieces of everySplit(latin1(`${ENCODED}x`))) {
+    assertThrows(() => walk(pieces), BodyError, "after the last chunk");
+  }
+  assertEquals(walk([latin1(ENCODED), new Uint8Array(0)]).valid.length, ENCODED.length);
+});
+
+Deno.test("ChunkWalker refuses the same invalid codings in one piece and in many", () => {
+  const text = arbitrary.chunks.map((chunks) => fromLatin1(concat(chunks.map(formatChunk))));
+  fc.assert(fc.property(arbitrary.damaged(text), arbitrary.pieceLengths, (bytes, lengths) => {
+    const outcome = (pieces: Uint8Array[]) => {
+      try {
+        const { chunks, end } = walk(pieces);
+        end();
+        return chunks;
+      } catch (error) {
+        return error instanceof ProtocolError ? error.code : "excess";
+      }
+    };
+    assertEquals(outcome(cut(bytes, ...lengths)), outcome([bytes]));
+  }));
 });

@@ -1,6 +1,16 @@
-import { assertEquals } from "@std/assert";
+/** What preambles are sent, and how they describe their bodies. */
 import fc from "fast-check";
-import { ContentRange, Range } from "@degu/degu/base";
+import { acceptedUris, refusedUris } from "./uri.rows.ts";
+import {
+  Body,
+  BodyIter,
+  type BodyOut,
+  ChunkedBody,
+  ChunkedBodyIter,
+  ContentRange,
+  type HeaderDict,
+  Range,
+} from "@degu/degu/base";
 import { formatRequest, formatResponse, parseRequest, parseResponse } from "@degu/degu/misc";
 import {
   methodAndHeaders,
@@ -10,21 +20,24 @@ import {
   uri,
 } from "@degu/testing/arbitraries.ts";
 import {
+  assertCallerError,
   assertRangeError,
   assertTypeError,
   callWith,
   flatten,
   shown,
 } from "@degu/testing/expectations.ts";
+import { PieceSource, streamOf, TrackedItems } from "@degu/testing/streams.ts";
 import {
   fromLatin1,
   latin1,
+  limits,
   methods,
   mutations,
   referenceStatusLine,
   referenceUri,
 } from "@degu/testing/wire_grammar.ts";
-import { acceptedUris, refusedUris } from "@degu/testing/wire_vectors.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 
 Deno.test("formatRequest writes the line, the sorted headers and the empty line", () => {
   assertEquals(fromLatin1(formatRequest("GET", "/", {})), "GET / HTTP/1.1\r\n\r\n");
@@ -99,8 +112,8 @@ Deno.test("formatResponse and parseResponse undo each other", () => {
 });
 
 Deno.test("formatRequest refuses a method or URI that could not be read back", () => {
-  for (const [target] of refusedUris) {
-    assertRangeError(() => formatRequest("GET", target, {}), shown(target));
+  for (const { text } of refusedUris) {
+    assertRangeError(() => formatRequest("GET", text, {}), shown(text));
   }
   for (const [target] of acceptedUris) formatRequest("GET", target, {});
   for (const target of ["/\u0141", "/\u010d\u010a", "/?\u212a", "/ HTTP/1.1\r\nevil: 1\r\n"]) {
@@ -174,4 +187,177 @@ Deno.test("formatRequest and formatResponse allow 32768 bytes", () => {
   assertEquals(formatResponse(200, "OK", { a: "v".repeat(answer) }).length, 32768);
   assertRangeError(() => formatResponse(200, "OK", { a: "v".repeat(answer + 1) }), "response");
   assertRangeError(() => formatResponse(200, "R".repeat(32768), {}), "reason");
+});
+
+/** A body of each kind with the header that it sets. */
+const bodyKinds: Record<string, { make: () => NonNullable<BodyOut>; line: string }> = {
+  "Uint8Array": { make: () => latin1("hello"), line: "content-length: 5" },
+  "empty Uint8Array": { make: () => new Uint8Array(0), line: "content-length: 0" },
+  "Body": { make: () => new Body(new PieceSource([]), 5), line: "content-length: 5" },
+  "empty Body": { make: () => new Body(streamOf(), 0), line: "content-length: 0" },
+  "BodyIter": { make: () => new BodyIter([latin1("hello")], 5), line: "content-length: 5" },
+  "ChunkedBody": {
+    make: () => new ChunkedBody(new PieceSource([])),
+    line: "transfer-encoding: chunked",
+  },
+  "ChunkedBodyIter": { make: () => new ChunkedBodyIter([]), line: "transfer-encoding: chunked" },
+};
+
+Deno.test("formatRequest and formatResponse set the header that describes the body", async (t) => {
+  for (const [kind, { make, line }] of Object.entries(bodyKinds)) {
+    await t.step(kind, () => {
+      for (const method of ["PUT", "POST"] as const) {
+        const headers = Object.freeze({ a: "1", z: "2" });
+        assertEquals(
+          fromLatin1(formatRequest(method, "/", headers, make())),
+          `${method} / HTTP/1.1\r\na: 1\r\n${line}\r\nz: 2\r\n\r\n`,
+        );
+        assertEquals(Object.keys(headers), ["a", "z"]);
+      }
+      assertEquals(
+        fromLatin1(formatResponse(200, "OK", {}, make())),
+        `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`,
+      );
+    });
+  }
+});
+
+Deno.test("formatRequest and formatResponse add no header for a null body", () => {
+  for (const method of methods) {
+    assertEquals(fromLatin1(formatRequest(method, "/", {}, null)), `${method} / HTTP/1.1\r\n\r\n`);
+  }
+  for (const status of [200, 204, 304, 404]) {
+    assertEquals(
+      fromLatin1(formatResponse(status, "xx", {}, null)),
+      `HTTP/1.1 ${status} xx\r\n\r\n`,
+    );
+  }
+});
+
+Deno.test("formatRequest and formatResponse require a body and its header to agree", async (t) => {
+  const lengthHeaders = (n: number): HeaderDict => ({ "content-length": n });
+  const chunked: HeaderDict = { "transfer-encoding": "chunked" };
+  for (const [kind, { make, line }] of Object.entries(bodyKinds)) {
+    await t.step(kind, () => {
+      const isChunked = line === "transfer-encoding: chunked";
+      const own = isChunked ? chunked : lengthHeaders(Number(line.slice(16)));
+      const whole = `PUT / HTTP/1.1\r\n${line}\r\n\r\n`;
+      assertEquals(fromLatin1(formatRequest("PUT", "/", own, make())), whole);
+      const answer = `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`;
+      assertEquals(fromLatin1(formatResponse(200, "OK", own, make())), answer);
+      const wrong = isChunked ? [lengthHeaders(0), lengthHeaders(5)] : [
+        ...[chunked, lengthHeaders(4), lengthHeaders(6), { ...own, ...chunked }],
+      ];
+      for (const headers of wrong) {
+        const what = Deno.inspect(headers);
+        assertRangeError(() => formatRequest("PUT", "/", headers, make()), what);
+        assertRangeError(() => formatResponse(200, "OK", headers, make()), what);
+      }
+      const range = { range: new Range(0, 1) };
+      assertRangeError(() => formatRequest("PUT", "/", range, make()), "range beside a body");
+    });
+  }
+});
+
+Deno.test("formatRequest and formatResponse refuse a framing header with a null body", () => {
+  const rows: HeaderDict[] = [{ "content-length": 0 }, { "content-length": 5 }, {
+    "transfer-encoding": "chunked",
+  }];
+  for (const headers of rows) {
+    const what = Deno.inspect(headers);
+    for (const method of methods) {
+      assertRangeError(() => formatRequest(method, "/", headers, null), `${method} ${what}`);
+    }
+    for (const status of [200, 201, 204, 404, 500]) {
+      assertRangeError(() => formatResponse(status, "xx", headers, null), `${status} ${what}`);
+    }
+    const [[name, value] = []] = Object.entries(headers);
+    assertEquals(
+      fromLatin1(formatResponse(304, "Not Modified", headers, null)),
+      `HTTP/1.1 304 Not Modified\r\n${name}: ${value}\r\n\r\n`,
+    );
+  }
+  const both = { "content-length": 5, "transfer-encoding": "chunked" };
+  assertRangeError(() => formatResponse(304, "Not Modified", both, null), "both in a 304");
+  assertRangeError(() => formatResponse(304, "Not Modified", { "content-length": -1 }, null), "-1");
+});
+
+Deno.test("formatRequest and formatResponse send the headers as given if the body is omitted", () => {
+  for (const headers of [{ "content-length": 0 }, { "content-length": 5 }]) {
+    const line = `content-length: ${headers["content-length"]}`;
+    assertEquals(
+      fromLatin1(formatRequest("PUT", "/", headers)),
+      `PUT / HTTP/1.1\r\n${line}\r\n\r\n`,
+    );
+    assertEquals(
+      fromLatin1(formatResponse(200, "OK", headers)),
+      `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`,
+    );
+  }
+});
+
+Deno.test("formatRequest refuses a body that its method does not allow", () => {
+  for (const method of ["GET", "HEAD", "DELETE"] as const) {
+    for (const [kind, { make }] of Object.entries(bodyKinds)) {
+      assertRangeError(() => formatRequest(method, "/", {}, make()), `${method} ${kind}`);
+    }
+  }
+});
+
+Deno.test("formatRequest and formatResponse refuse an invalid body", () => {
+  const writeTo = () => Promise.resolve(0);
+  const values = [
+    ...["hello", 5, true, {}, [], [latin1("a")], new ArrayBuffer(4), new Uint16Array(4)],
+    ...[new DataView(new ArrayBuffer(4)), new Blob(["a"]), streamOf(latin1("a")), () => {}],
+    ...[{ contentLength: 5 }, { chunked: false, contentLength: 5 }, { chunked: true }, { writeTo }],
+    ...[{ chunked: "yes", writeTo }, { chunked: false, contentLength: "5", writeTo }],
+    ...[{ chunked: false, writeTo }, { chunked: false, contentLength: 5, writeTo: "no" }],
+    ...[{ contentLength: 5, writeTo }],
+  ];
+  for (const value of values) {
+    const what = Deno.inspect(value);
+    assertTypeError(() => callWith(formatRequest, "PUT", "/", {}, value), what);
+    assertTypeError(() => callWith(formatResponse, 200, "OK", {}, value), what);
+  }
+  for (const contentLength of [-1, 1.5, NaN, 2 ** 53]) {
+    const body = { chunked: false, contentLength, writeTo };
+    assertCallerError(() => callWith(formatRequest, "PUT", "/", {}, body), `${contentLength}`);
+  }
+});
+
+Deno.test("formatRequest and formatResponse recognize bodies by their shape", () => {
+  const writeTo = () => Promise.resolve(0);
+  const rows = [
+    [{ chunked: false, contentLength: 7, writeTo }, "content-length: 7"],
+    [{ chunked: true, writeTo }, "transfer-encoding: chunked"],
+  ] as const;
+  for (const [body, line] of rows) {
+    const request = callWith(formatRequest, "PUT", "/", {}, body);
+    assert(request instanceof Uint8Array);
+    assertEquals(fromLatin1(request), `PUT / HTTP/1.1\r\n${line}\r\n\r\n`);
+    const response = callWith(formatResponse, 200, "OK", {}, body);
+    assert(response instanceof Uint8Array);
+    assertEquals(fromLatin1(response), `HTTP/1.1 200 OK\r\n${line}\r\n\r\n`);
+  }
+});
+
+Deno.test("formatRequest and formatResponse leave the body untouched", async () => {
+  const items = new TrackedItems([latin1("hello")]);
+  const body = new BodyIter(items.async(), 5);
+  formatRequest("PUT", "/", {}, body);
+  formatResponse(200, "OK", {}, body);
+  assertThrows(() => formatRequest("GET", "/", {}, body), RangeError);
+  assertEquals(items.settled, false);
+  assertEquals(await body.writeTo(new WritableStream<Uint8Array>()), 5);
+});
+
+Deno.test("formatRequest and formatResponse allow a Uint8Array of 16 MiB", () => {
+  const whole = new Uint8Array(limits.collected + 1);
+  const most = whole.subarray(1);
+  assertEquals(
+    fromLatin1(formatRequest("PUT", "/", {}, most)),
+    "PUT / HTTP/1.1\r\ncontent-length: 16777216\r\n\r\n",
+  );
+  assertRangeError(() => formatRequest("PUT", "/", {}, whole), "request");
+  assertRangeError(() => formatResponse(200, "OK", {}, whole), "response");
 });

@@ -13,7 +13,7 @@ import {
   shown,
 } from "@degu/testing/expectations.ts";
 import { mutations, referenceUri } from "@degu/testing/wire_grammar.ts";
-import { acceptedUris, refusedUris } from "@degu/testing/wire_vectors.ts";
+import { acceptedUris, refusedUris } from "./uri.rows.ts";
 
 /** Characters beyond Latin-1 that a careless table, mask or case folding takes for an allowed one. */
 const LOOK_ALIKES = ["\u0141", "\u012f", "\u212a", "\u017f", "\u0130", "\uff0f", "\ud800", "😀"];
@@ -41,8 +41,10 @@ Deno.test("buildUri joins what parseUri splits", async (t) => {
 });
 
 Deno.test("parseUri refuses an invalid URI", async (t) => {
-  for (const [text, ...codes] of refusedUris) {
-    await t.step(shown(text), () => assertProtocolError(() => parseUri(text), codes, shown(text)));
+  for (const { rule, rfc, text, codes } of refusedUris) {
+    await t.step(`${rule} (${rfc}): ${shown(text)}`, () => {
+      assertProtocolError(() => parseUri(text), codes, shown(text));
+    });
   }
 });
 

@@ -9,7 +9,7 @@ import { bodies, ChunkedBody } from "@degu/degu/base";
 import { Client, type ClientOptions, type RequestOptions } from "@degu/degu/client";
 import { TempServer } from "@degu/degu/misc";
 import { Server } from "@degu/degu/server";
-import { createFetch } from "@degu/degu/web";
+import { createFetch } from "@degu/degu";
 
 declare const gc: () => void;
 

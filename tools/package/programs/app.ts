@@ -1,5 +1,5 @@
 // The app of temp_server.ts, which its worker imports.
-import type { App } from "@degu/degu/rgi";
+import type { App } from "@degu/degu";
 
 export function buildApp(from: string): App {
   return () => [200, "OK", { from }, null];

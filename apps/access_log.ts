@@ -1,0 +1,92 @@
+/**
+ * Lines of the common log format.
+ *
+ * @module
+ */
+
+import { type Session, userOf } from "../base/app/session.ts";
+import { checkFunction, copyOptions } from "../base/checks.ts";
+import type { Exchange } from "../server.ts";
+
+/** Options of an access log. */
+export interface AccessLogOptions {
+  /**
+   * Returns who the peer of a session is, or `null`.
+   *
+   * @default {the name of the peer, if a device's server has accepted it}
+   */
+  user?: ((session: Session) => string | null) | undefined;
+}
+
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+
+/**
+ * Makes an `onExchange` that writes a line of the common log format for each exchange, in UTC:
+ *
+ * `127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET /path HTTP/1.1" 200 512`
+ *
+ * The third field is the user: of a device's server the name of the peer, unless the options say otherwise. A `-`
+ * replaces a host, a user, a status or a number of bytes if there is none. The line has no line feed, and
+ * nothing that a peer sends can end it, a field or its quotes: everything but printable ASCII, and `"` and `\`, is
+ * escaped as `\xHH` or `\uHHHH`, in the user also a space. It has the query of the request, which may hold secrets.
+ *
+ * @param write Gets each line.
+ * @param options Who the user is.
+ * @throws {TypeError} if an argument or option is of a wrong type, or an option is unknown.
+ *
+ * @example
+ * ```ts
+ * import { accessLog, Client, Server } from "@degu/degu";
+ * import { assertMatch } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * const app = () => [200, "OK", {}, null] as const;
+ * const onExchange = accessLog((line) => lines.push(line));
+ * await using server = new Server(["127.0.0.1", 0], app, { onExchange });
+ * server.serveForever();
+ * await new Client(server.address).request("GET", "/hello");
+ * assertMatch(lines[0]!, /^127\.0\.0\.1 - - \[.* \+0000\] "GET \/hello HTTP\/1\.1" 200 -$/);
+ * ```
+ */
+export function accessLog(
+  write: (line: string) => void,
+  options: AccessLogOptions = {},
+): (exchange: Exchange) => void {
+  checkFunction("write", write);
+  const { user = userOf } = copyOptions(options, ["user"]);
+  checkFunction("user", user);
+  let second = -1;
+  let time = "";
+  return (exchange) => {
+    const now = Math.floor(Date.now() / 1000);
+    // The text of the time costs more than the rest of the line.
+    if (now !== second) time = formatTime(new Date((second = now) * 1000));
+    write(formatLine(exchange, user(exchange.session), time));
+  };
+}
+
+function formatLine(exchange: Exchange, user: string | null, time: string): string {
+  const { session, method, uri, status, responseBytes } = exchange;
+  const host = session.address?.[0] ?? "-";
+  const request = `${escape(method)} ${escape(uri)} HTTP/1.1`;
+  const bytes = responseBytes === 0 ? "-" : responseBytes;
+  const name = user ? escape(user).replaceAll(" ", "\\x20") : "-";
+  return `${escape(host)} - ${name} [${time}] "${request}" ${status ?? "-"} ${bytes}`;
+}
+
+function formatTime(time: Date): string {
+  const two = (value: number) => String(value).padStart(2, "0");
+  const day = `${two(time.getUTCDate())}/${MONTHS[time.getUTCMonth()]}/${time.getUTCFullYear()}`;
+  const clock = [time.getUTCHours(), time.getUTCMinutes(), time.getUTCSeconds()].map(two).join(":");
+  return `${day}:${clock} +0000`;
+}
+
+/** Escapes what could end a line or its quotes, or look like something else: log injection. */
+function escape(text: string): string {
+  return text.replace(/[^ !#-[\]-~]/g, (unit) => {
+    const code = unit.charCodeAt(0);
+    return code < 256
+      ? `\\x${code.toString(16).padStart(2, "0")}`
+      : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}

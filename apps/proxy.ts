@@ -1,0 +1,252 @@
+/**
+ * An app that forwards each request to another server.
+ *
+ * @module
+ */
+
+import type { Api, AppObject } from "../base/app/app.ts";
+import { checkString, copyOptions, wrongType } from "../base/checks.ts";
+import { keepUnused, makeOutputFromInput, releaseKept } from "../base/body/bodies.ts";
+import {
+  makeEmptyResponse,
+  type Request,
+  Response,
+  type ResponseTuple,
+} from "../base/app/message.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  quote,
+} from "../base/errors.ts";
+import { makeSafeLogger } from "../base/safe_logger.ts";
+import type { Session } from "../base/app/session.ts";
+import { connectionOptions, type HeaderDict, isSpecial } from "../base/wire/headers.ts";
+import type { Client, Connection } from "../client.ts";
+import type { Logger } from "../server.ts";
+
+/** How a proxy behaves. */
+export interface ProxyOptions {
+  /**
+   * Gets a warning with the reason if a request could not be relayed; the client gets none.
+   *
+   * @default {nowhere}
+   */
+  logger?: Pick<Logger, "warn"> | undefined;
+}
+
+/** Which proxy made a connection: two with the same key must not use each other's. */
+const makers = new WeakMap<Connection, ProxyApp>();
+
+/**
+ * A reverse proxy: relays each request to a server and its response back, with nothing changed:
+ * method, path and query (without what was shifted to `mount`), headers, body, the boundaries and
+ * extensions of chunks, status, reason. A `host` or `authorization` of the client replaces the one
+ * that came with the request, and hop-by-hop headers are not forwarded (RFC 9110 §7.6.1): `connection` and
+ * what it names, `keep-alive`, `te`, `upgrade`, `expect`, `proxy-…`.
+ *
+ * Each session has its own upstream connection, in `session.store` under `key`. It is closed when the session
+ * ends, and within a second after the client leaves, even while the upstream processes its request. A client
+ * that closes its writing side counts as gone.
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, ProxyApp, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const app: App = (request) => [200, "OK", { path: request.uri }, null];
+ * await using upstream = new Server(["127.0.0.1", 0], app);
+ * upstream.serveForever();
+ *
+ * await using proxy = new Server(["127.0.0.1", 0], new ProxyApp(new Client(upstream.address)));
+ * proxy.serveForever();
+ *
+ * const response = await new Client(proxy.address).request("GET", "/foo?bar");
+ * assertEquals({ ...response.headers }, { path: "/foo?bar" });
+ * ```
+ */
+export class ProxyApp implements AppObject {
+  readonly #client: Client;
+  readonly #key: string;
+  readonly #logger: Pick<Logger, "warn"> | null;
+  readonly #followed = new WeakSet<Session>();
+
+  /**
+   * Makes a proxy to the server that a client is for.
+   *
+   * @param client Makes the connections to the server.
+   * @param key Where in `session.store` the connection is kept. Each proxy that the same session can reach
+   * needs its own key.
+   * @param options Where failures are logged.
+   * @throws {TypeError} if an argument has a wrong type.
+   */
+  constructor(client: Client, key = "conn", options: ProxyOptions = {}) {
+    if (typeof client?.connect !== "function") throw wrongType("client", "a Client", client);
+    checkString("key", key);
+    const { logger } = copyOptions(options, ["logger"]);
+    this.#client = client;
+    this.#key = key;
+    this.#logger = logger === undefined ? null : makeSafeLogger(logger, ["warn"]);
+  }
+
+  /**
+   * Relays a request. If the upstream can't be reached, or fails before it answers, the response is
+   * `502 Bad Gateway`; if it takes longer than the client's `timeout`, `504 Gateway Timeout`.
+   *
+   * @param request The request, of which the path that is left is relayed.
+   * @param session Its `store` holds the connection to the server.
+   * @throws {BodyError} if another app has used the body of the request.
+   * @throws {DeguError} if another value is at `key` in `session.store`.
+   * @throws {RangeError} if the request can't be sent with the headers of the client.
+   * @throws {Deno.errors.NotCapable} without the permission to connect.
+   */
+  async handle(request: Request, session: Session, _api?: Api): Promise<ResponseTuple | Response> {
+    const uri = request.buildProxyUri();
+    // A body that was already used is this app's mistake: throw it, don't answer 502.
+    makeOutputFromInput(request.body);
+    const stored = this.#findConnection(request, session);
+    try {
+      return await this.#relay(request, uri, session, stored);
+    } catch (error) {
+      // Mistakes of this side: headers that grew too long with the client's, a missing permission.
+      if (isMistake(error)) throw error;
+      // When a client leaves, its upstream connection is closed, too.
+      const left = session.signal.aborted;
+      if (!left) this.#logger?.warn(`${session}: a request could not be relayed: ${error}`);
+      return error instanceof Deno.errors.TimedOut
+        ? makeEmptyResponse(request.method, 504, "Gateway Timeout")
+        : makeEmptyResponse(request.method, 502, "Bad Gateway");
+    }
+  }
+
+  /** The connection of the session, if there is one that this request may use. */
+  #findConnection({ method, body }: Request, session: Session): Connection | null {
+    const stored = session.store.get(this.#key);
+    if (stored === undefined) return null;
+    if (!isConnection(stored) || (makers.get(stored) ?? this) !== this) {
+      throw new DeguError(
+        `session.store: ${
+          quote(this.#key)
+        } is in use by something else; give each ProxyApp a key of ` +
+          "its own",
+      );
+    }
+    // If the upstream closes, it is unknown whether a POST without a body was processed, and it must not
+    // be sent twice (RFC 9110 §9.2.2); a new connection was not closed while idle.
+    const onlyOnce = method === "POST" && body === null;
+    if (!onlyOnce && !stored.closed) return stored;
+    stored.close();
+    return null;
+  }
+
+  async #relay(
+    request: Request,
+    uri: string,
+    session: Session,
+    stored: Connection | null,
+  ): Promise<Response> {
+    const { method, body } = request;
+    const headers = endToEndHeaders(request.headers);
+    this.#endWith(session);
+    const connection = stored ?? await this.#connect(session);
+    // If the stored connection turns out to be stale, a new one needs the same body.
+    keepUnused(body);
+    try {
+      return passOn(await connection.request(method, uri, headers, body));
+    } catch (error) {
+      const untouched = body === null || !body.used;
+      if (stored === null || !untouched || !isStale(error) || session.signal.aborted) throw error;
+    } finally {
+      releaseKept(body);
+    }
+    connection.close();
+    const another = await this.#connect(session);
+    return passOn(await another.request(method, uri, headers, body));
+  }
+
+  async #connect(session: Session): Promise<Connection> {
+    const connection = await this.#client.connect(undefined, { signal: session.signal });
+    makers.set(connection, this);
+    session.store.set(this.#key, connection);
+    return connection;
+  }
+
+  /** Ends a session, and its upstream connection with it, as soon as its client has left. */
+  #endWith(session: Session): void {
+    const { signal } = session;
+    if (signal.aborted) return this.#end(session);
+    if (this.#followed.has(session)) return;
+    this.#followed.add(session);
+    signal.addEventListener("abort", () => this.#end(session), { once: true });
+  }
+
+  #end(session: Session): void {
+    // This listener comes first: failures of the upstream connection are then expected.
+    session.close(session.signal.reason);
+    const connection = session.store.get(this.#key);
+    if (isConnection(connection)) connection.close();
+  }
+}
+
+/** The response as the client gets it. */
+function passOn(response: Response): Response {
+  const { status, reason, headers, body } = response;
+  const kept = endToEndHeaders(headers);
+  return kept === headers ? response : new Response(status, reason, kept, body);
+}
+
+function isConnection(value: unknown): value is Connection {
+  return typeof (value as Partial<Connection> | null)?.request === "function" &&
+    typeof (value as Connection).close === "function";
+}
+
+/**
+ * True if a connection that was used before turned out to be unusable: closed by the upstream while it
+ * was idle, or left with an unread response.
+ */
+function isStale(error: unknown): boolean {
+  return error instanceof EmptyPreambleError || error instanceof ConnectionClosedError ||
+    error instanceof BodyError;
+}
+
+function isMistake(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError ||
+    error instanceof Deno.errors.NotCapable;
+}
+
+/**
+ * The headers that an intermediary must remove (RFC 9110 §7.6.1), besides those that begin with `proxy-`; and
+ * `expect`, since no interim response is relayed that could meet it (§10.1.1).
+ */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "te",
+  "upgrade",
+  "expect",
+]);
+
+function isHopByHop(name: string): boolean {
+  return HOP_BY_HOP.has(name) || name.startsWith("proxy-");
+}
+
+/**
+ * Returns the headers without hop-by-hop headers and without those that `connection` names. `host` and the
+ * headers that define a body's end or range are kept even if it names them: the message would be a different
+ * one without them.
+ *
+ * @returns The same object if there is nothing to remove.
+ */
+export function endToEndHeaders(headers: HeaderDict): HeaderDict {
+  const names = Object.keys(headers);
+  if (!names.some(isHopByHop)) return headers;
+  const options = new Set(connectionOptions(headers));
+  // Without a prototype, as headers are received.
+  const kept: HeaderDict = Object.setPrototypeOf({}, null);
+  for (const name of names) {
+    const isNamed = options.has(name) && name !== "host" && !isSpecial(name);
+    if (!isHopByHop(name) && !isNamed) kept[name] = headers[name]!;
+  }
+  return kept;
+}

@@ -1,0 +1,143 @@
+/**
+ * An app that passes each request to another app, by its path.
+ *
+ * @module
+ */
+
+import {
+  allAccept,
+  type Api,
+  type App,
+  type AppFunction,
+  type AppObject,
+  type OnConnect,
+  readApp,
+  type Socket,
+} from "../base/app/app.ts";
+import { wrongType } from "../base/checks.ts";
+import { quote } from "../base/errors.ts";
+import { MAX_ROUTER_DEPTH } from "../base/wire/limits.ts";
+import type { Request, Response, ResponseTuple } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
+import { allows, PATH } from "../base/wire/tables.ts";
+
+/**
+ * Maps components of a path to apps. The key is `null` if the path has no more components, and `""` if it
+ * ends with a slash. A nested map decides by the next component.
+ */
+export type AppMap = ReadonlyMap<string | null, App | AppMap>;
+
+/** A copy of such a map, with the function of each app. */
+type Routes = ReadonlyMap<string | null, AppFunction | Routes>;
+
+/**
+ * Passes each request to the app that a map names for its path, and answers `410 Gone` if there is
+ * none.
+ *
+ * For each map that it goes through, one component of the path is shifted to `mount`, so the app sees only
+ * the rest of the path.
+ *
+ * When a peer connects, every app in the map that has an `onConnect` is asked, each object once, in
+ * the order of the map; the peer is accepted if all of them return exactly `true`. (Its requests are not
+ * known yet, so all must agree.)
+ *
+ * @example
+ * ```ts
+ * import { type App, Client, Router, Server } from "@degu/degu";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const echoPath: App = (request) => [200, "OK", { path: request.buildProxyUri() }, null];
+ * const router = new Router(
+ *   new Map([["api", new Map([["v1", echoPath]])]]),
+ * );
+ *
+ * await using server = new Server(["127.0.0.1", 0], router);
+ * server.serveForever();
+ * const client = new Client(server.address);
+ * assertEquals((await client.request("GET", "/api/v1/foo?bar")).headers["path"], "/foo?bar");
+ * assertEquals((await client.request("GET", "/api/v2/foo")).status, 410);
+ * ```
+ */
+export class Router implements AppObject {
+  readonly #routes: Routes;
+  readonly #askers: readonly OnConnect[];
+
+  /**
+   * Makes a router from a map, which is copied together with all nested maps.
+   *
+   * @param appmap An app, or another map, by the component of the path that leads to it.
+   * @throws {TypeError} if a map is not a `Map`, a key is neither a string nor `null`, or a value is
+   * neither an app nor a map.
+   * @throws {RangeError} if a key can't be a component of a path, or more than 10 maps are nested.
+   */
+  constructor(appmap: AppMap) {
+    const askers = new Map<App, OnConnect>();
+    this.#routes = copyMap(appmap, "appmap", 1, askers);
+    this.#askers = [...askers.values()];
+  }
+
+  /**
+   * Passes a request on; answers `410 Gone` if there is no app for its path.
+   *
+   * @param request The request.
+   * @param session The connection that it came over.
+   * @param api The classes to make a response from.
+   * @throws what the app throws.
+   */
+  handle(
+    request: Request,
+    session: Session,
+    api: Api,
+  ): ResponseTuple | Response | Promise<ResponseTuple | Response> {
+    let target: AppFunction | Routes | undefined = this.#routes;
+    while (typeof target === "object") target = target.get(request.shiftPath());
+    if (target === undefined) return [410, "Gone", {}, null];
+    return target(request, session, api);
+  }
+
+  /**
+   * Accepts a peer if every app in the map does.
+   *
+   * @param session The session that begins.
+   * @param sock The socket of the connection.
+   * @throws what an app throws.
+   */
+  onConnect(session: Session, sock: Socket): Promise<boolean> {
+    return allAccept(this.#askers, session, sock);
+  }
+}
+
+function copyMap(
+  appmap: AppMap,
+  label: string,
+  depth: number,
+  askers: Map<App, OnConnect>,
+): Routes {
+  if (!(appmap instanceof Map)) throw wrongType(label, "a Map", appmap);
+  // A map that contains itself ends here, too.
+  if (depth > MAX_ROUTER_DEPTH) {
+    throw new RangeError(`${label}: must be at most ${MAX_ROUTER_DEPTH} nested maps; got more`);
+  }
+  const routes = new Map<string | null, AppFunction | Routes>();
+  for (const [key, value] of appmap as AppMap) {
+    if (key !== null && typeof key !== "string") {
+      throw wrongType(label, "a Map whose keys are strings or null", key);
+    }
+    if (key !== null && (key === ".." || !allows(PATH, key))) {
+      throw new RangeError(
+        `${label}: a key must be a component of a path (letters, digits and - + . : _ ~, not ".."); ` +
+          `got ${quote(key)}`,
+      );
+    }
+    const valueLabel = `${label}[${key === null ? "null" : quote(key)}]`;
+    if (value instanceof Map) {
+      routes.set(key, copyMap(value, valueLabel, depth + 1, askers));
+      continue;
+    }
+    const app = value as App;
+    const { handle, onConnect } = readApp(app, valueLabel);
+    routes.set(key, handle);
+    if (onConnect !== null) askers.set(app, onConnect);
+  }
+  return routes;
+}

@@ -1,0 +1,262 @@
+/**
+ * Apps and clients whose requests are traced: one span and one duration for each.
+ *
+ * @module
+ */
+
+import {
+  type Attributes,
+  type Context,
+  context,
+  diag,
+  INVALID_SPAN_CONTEXT,
+  metrics,
+  propagation,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from "npm:@opentelemetry/api@^1.9.0";
+import type { Address } from "../base/address_rules.ts";
+import { type App, type AppObject, readApp, type Socket } from "../base/app/app.ts";
+import { readAnswer } from "../base/app/message.ts";
+import type { Session } from "../base/app/session.ts";
+import { wrongType } from "../base/checks.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { isMethod } from "../base/wire/preamble.ts";
+import type { Client, Connection } from "../client.ts";
+import { hostOf } from "../net/addresses.ts";
+
+/**
+ * Makes an app that does what another does, each request in a span that continues the trace in its
+ * `traceparent`; the `onConnect` of the app stays. The span ends, and
+ * `http.server.request.duration` is recorded, when the app has answered; its body is sent later.
+ *
+ * The span has the path of the request, but neither its query nor any header. What the app throws is
+ * recorded with its message.
+ *
+ * @param app The app that answers the requests.
+ * @throws {TypeError} if `app` is not an app.
+ */
+export function tracedApp(app: App): AppObject {
+  const { handle, onConnect } = readApp(app, "app");
+  const encrypted = new WeakSet<Session>();
+  return {
+    async handle(request, session, api) {
+      const { method, uri, headers } = request;
+      const scheme = encrypted.has(session) ? "https" : "http";
+      const peer = session.address;
+      const { returned } = await measure({
+        side: "server",
+        method,
+        shared: { "url.scheme": scheme },
+        ofSpan: {
+          "url.path": pathOf(uri),
+          ...(peer === null ? {} : {
+            "client.address": peer[0],
+            "network.peer.address": peer[0],
+            "network.peer.port": peer[1],
+          }),
+        },
+        parent: attempt(() => readParent(headers), context.active()),
+      }, async () => {
+        const returned = await handle(request, session, api);
+        return { status: readAnswer(returned).status, returned };
+      });
+      return returned;
+    },
+    onConnect(session: Session, socket: Socket) {
+      if (socket.protocol !== undefined) encrypted.add(session);
+      return onConnect === null || onConnect(session, socket);
+    },
+  };
+}
+
+/** The context that a request was sent in, as its headers say. */
+function readParent(headers: HeaderDict): Context {
+  const { baggage } = headers;
+  return propagation.extract(
+    context.active(),
+    // For each that can't be decoded, Deno's own propagator would print a stack.
+    baggage === undefined || isDecodable(`${baggage}`) ? headers : { ...headers, baggage: "" },
+  );
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Makes a client that does what another does, each request in a span of its own, whose `traceparent` is
+ * sent in place of one that is given. It works wherever a client does. The span ends, and
+ * `http.client.request.duration` is recorded, when the preamble of the response has arrived.
+ *
+ * The span has the URL of the request, but neither its query nor any header. Over a Unix socket it has the
+ * path alone.
+ *
+ * @param client The client that makes the connections.
+ * @throws {TypeError} if `client` is not a client.
+ */
+export function tracedClient<T extends Client>(client: T): T {
+  if (typeof client?.connect !== "function") throw wrongType("client", "a Client", client);
+  const scheme = "sslctx" in client ? "https" : "http";
+  const shared = { "url.scheme": scheme, ...attributesOf(client.address) };
+  const origin = originOf(scheme, client.address);
+  const request = traced(client.request.bind(client), shared, origin);
+  const connect: Client["connect"] = async (...args) => {
+    const connection = await client.connect(...args);
+    // Its other methods go through this one.
+    connection.request = traced(connection.request.bind(connection), shared, origin);
+    return connection;
+  };
+  return new Proxy(client, {
+    get(target, name) {
+      if (name === "connect") return connect;
+      if (name === "request") return request;
+      // Private fields belong to the client itself.
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" && name !== "constructor" ? value.bind(target) : value;
+    },
+  });
+}
+
+function attributesOf(address: Address): Attributes {
+  if (typeof address === "string") return { "server.address": address };
+  if (address instanceof Uint8Array) return {};
+  return { "server.address": address[0], "server.port": address[1] };
+}
+
+/** What the URLs of all requests begin with; `null` if they have none, as over Unix sockets. */
+function originOf(scheme: "http" | "https", address: Address): string | null {
+  const host = hostOf(address, scheme === "https" ? 443 : 80);
+  const origin = `${scheme}://${host}`;
+  return host !== null && URL.canParse(origin) ? origin : null;
+}
+
+function traced(
+  request: Connection["request"],
+  shared: Attributes,
+  origin: string | null,
+): Connection["request"] {
+  return (method, uri, headers = {}, body = null, options) => {
+    const path = pathOf(uri);
+    const hasUrl = origin !== null && path.startsWith("/");
+    const ofSpan = { "url.path": path, ...(hasUrl ? { "url.full": origin + path } : {}) };
+    const measured = { side: "client", method, shared, ofSpan } as const;
+    return measure({ ...measured, parent: context.active() }, (within) => {
+      const carrier: HeaderDict = {};
+      attempt(() => propagation.inject(within, carrier), undefined);
+      return request(method, uri, { ...headers, ...carrier }, body, options);
+    });
+  };
+}
+
+// ───────────────────────── one request
+
+const NAME = "@degu/degu";
+/** Seconds, as the conventions recommend for the duration of requests. */
+const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
+
+/** Which end of a connection a request is measured at, and which statuses count as errors there. */
+const SIDES = {
+  server: { kind: SpanKind.SERVER, metric: "http.server.request.duration", errorsFrom: 500 },
+  client: { kind: SpanKind.CLIENT, metric: "http.client.request.duration", errorsFrom: 400 },
+} as const;
+
+/** What is known of a request before it is processed. */
+interface Measured {
+  /** Which end measures it. */
+  readonly side: keyof typeof SIDES;
+  /** The method, which is the name of the span as well; a client may be given anything. */
+  readonly method: string;
+  /** Attributes of the span and of the metric. */
+  readonly shared: Attributes;
+  /** Attributes of the span alone: they have too many values for a metric. */
+  readonly ofSpan: Attributes;
+  /** The context whose span is the parent. */
+  readonly parent: Context;
+}
+
+/**
+ * Does what belongs to telemetry alone. An SDK or an exporter may fail, but no request fails for that: it
+ * goes to the API's diagnostic logger.
+ */
+function attempt<T>(work: () => T, otherwise: T): T {
+  try {
+    return work();
+  } catch (error) {
+    diag.error("@degu/degu/otel: telemetry fails", error);
+    return otherwise;
+  }
+}
+
+/**
+ * Processes a request within a span, and records how long that took and how it ended.
+ *
+ * @throws what `process` does.
+ */
+async function measure<T extends { readonly status: number }>(
+  { side, method, shared, ofSpan, parent }: Measured,
+  process: (context: Context) => T | Promise<T>,
+): Promise<T> {
+  const { kind, metric, errorsFrom } = SIDES[side];
+  const known = isMethod(method);
+  const attributes: Attributes = {
+    // As the conventions say: any other one is text of any kind.
+    "http.request.method": known ? method : "_OTHER",
+    "network.protocol.version": "1.1",
+    ...shared,
+  };
+  const start = performance.now();
+  const span = attempt(() =>
+    trace.getTracer(NAME).startSpan(
+      known ? method : "HTTP",
+      { kind, attributes: { ...attributes, ...ofSpan } },
+      parent,
+    ), trace.wrapSpanContext(INVALID_SPAN_CONTEXT));
+  const within = trace.setSpan(parent, span);
+  const ending: Attributes = {};
+  try {
+    const response = await context.with(within, () => process(within));
+    const { status } = response;
+    ending["http.response.status_code"] = status;
+    if (status >= errorsFrom) {
+      ending["error.type"] = String(status);
+      attempt(() => span.setStatus({ code: SpanStatusCode.ERROR }), span);
+    }
+    return response;
+  } catch (error) {
+    ending["error.type"] = attempt(() => recordError(span, side, error), "_OTHER");
+    throw error;
+  } finally {
+    const seconds = (performance.now() - start) / 1000;
+    attempt(() => span.setAttributes(ending), span);
+    attempt(() => span.end(), undefined);
+    const advice = { explicitBucketBoundaries: BUCKETS };
+    const description = `Duration of HTTP ${side} requests.`;
+    attempt(() => {
+      metrics.getMeter(NAME).createHistogram(metric, { unit: "s", description, advice })
+        .record(seconds, { ...attributes, ...ending });
+    }, undefined);
+  }
+}
+
+/** Records what was thrown; returns its type. */
+function recordError(span: Span, side: Measured["side"], error: unknown): string {
+  span.setStatus({ code: SpanStatusCode.ERROR });
+  if (!(error instanceof Error)) return "_OTHER";
+  // The message of a wrong argument shows it: a URI with its query, say.
+  const isArgument = error instanceof TypeError || error instanceof RangeError;
+  if (side === "server" || !isArgument) span.recordException(error);
+  return error.name;
+}
+
+/** The path of a URI, without its query; a client may be given anything. */
+function pathOf(uri: unknown): string {
+  return String(uri).split(/[?#]/, 1)[0]!;
+}

@@ -1,0 +1,151 @@
+/** Access log lines, which no peer can end or forge. */
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { accessLog, type AccessLogOptions } from "@degu/degu";
+import { type Exchange, Session } from "@degu/degu/server";
+import { uri } from "../fuzz/grammar.ts";
+import { mutate } from "../fuzz/mutation.ts";
+import { Random } from "../fuzz/random.ts";
+import { readAccessLine } from "@degu/testing/access_lines.ts";
+import { LOOPBACK } from "@degu/testing/device_serving.ts";
+import { record, TestDevices } from "@degu/testing/device_pairs.ts";
+import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
+
+/** The line for a request target, as if any had got through the parser, and a user. */
+function lineOf(target: string, options?: AccessLogOptions): string {
+  const lines: string[] = [];
+  const session = new Session("a session", ["::1", 80, 0, 0], 1);
+  const figures = { requestBytes: 1, responseBytes: 2, firstByteMs: 1, totalMs: 1, error: null };
+  const exchange: Exchange = { session, method: "GET", uri: target, status: 200, ...figures };
+  accessLog((line) => lines.push(line), options)(exchange);
+  assertEquals(lines.length, 1);
+  return lines[0]!;
+}
+
+/** Asserts that the line for a target is one line, and has that target. */
+function assertTells(target: string): void {
+  const { request, status, bytes } = readAccessLine(lineOf(target)) ?? {};
+  assertEquals([request, status, bytes], [`GET ${target} HTTP/1.1`, 200, 2]);
+}
+
+const nasty = fc.string({
+  unit: fc.constantFrom(
+    '"',
+    "\\",
+    "\n",
+    "\r",
+    "\0",
+    "\x1b[2J",
+    "\u2028",
+    "\u202e",
+    "é",
+    "x",
+    " ",
+  ),
+});
+
+Deno.test("no user can end its field, or look like another one", () => {
+  fc.assert(fc.property(fc.oneof(fc.string({ unit: "binary" }), nasty), (user) => {
+    const { host, user: found, request } = readAccessLine(lineOf("/", { user: () => user })) ?? {};
+    const expected = user === "" || user === "-" ? null : user;
+    assertEquals([host, found, request], ["::1", expected, "GET / HTTP/1.1"]);
+  }));
+});
+
+Deno.test("a session without a user has a dash", () => {
+  for (const options of [undefined, {}, { user: undefined }, { user: () => null }]) {
+    assertMatch(lineOf("/", options), /^::1 - - \[/);
+  }
+});
+
+Deno.test("the user of a device's server is its peer's name, as it is now, unless it is given", async () => {
+  await using devices = await TestDevices.create();
+  const camera = await devices.open("camera");
+  const viewer = await devices.open("viewer");
+  await record(camera, viewer);
+  const usersOf = async (
+    options: AccessLogOptions,
+    between = () => Promise.resolve<unknown>(0),
+  ) => {
+    const lines: string[] = [];
+    const logged = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const onExchange = accessLog((line) => logged[lines.push(line) - 1]!.resolve(), options);
+    const app = () => [204, "No Content", {}, null] as const;
+    await using server = camera.listen(LOOPBACK, app, { onExchange });
+    server.serveForever();
+    await server.ready;
+    await record(viewer, camera, { addresses: [server.address] });
+    using conn = await (await viewer.client(camera.id)).connect();
+    await conn.get("/");
+    await within(logged[0]!.promise, "the first line");
+    await between();
+    await conn.get("/");
+    await within(logged[1]!.promise, "the second line");
+    return lines.map((line) => readAccessLine(line)?.user);
+  };
+  assertEquals(await usersOf({}, () => camera.rename("viewer", "screen")), ["viewer", "screen"]);
+  assertEquals(await usersOf({ user: () => "somebody" }), ["somebody", "somebody"]);
+  assertEquals(await usersOf({ user: () => null }), [null, null]);
+});
+
+Deno.test("no target can end a line, its quotes or an escape", () => {
+  fc.assert(fc.property(fc.oneof(fc.string({ unit: "binary" }), nasty), (target) => {
+    assertTells(target);
+  }));
+});
+
+Deno.test("no mutated target of the fuzzer can either", () => {
+  const random = new Random(17);
+  for (let i = 0; i < 5000; i++) assertTells(mutate(uri(random), uri(random), random));
+});
+
+Deno.test("what could be read as two requests is logged as one line per answered request", async () => {
+  let lines: string[] = [];
+  const onExchange = accessLog((line) => lines.push(line));
+  await using serving = serve(async ({ body }) => {
+    await body?.writeTo(new WritableStream());
+    return [200, "OK", {}, null];
+  }, { onExchange });
+  const rows = smugglingCorpus.filter(({ bytes }) => bytes.length < 70_000);
+  for (const { name, bytes, accepted, broken } of rows) {
+    lines = [];
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(bytes).catch(() => {});
+    await peer.closeWrite().catch(() => {});
+    await peer.readToEnd();
+    const requests = accepted.map(({ method, uri }) => `${method} ${uri} HTTP/1.1`);
+    if (broken !== undefined) requests.push(`POST ${broken} HTTP/1.1`);
+    assertEquals(lines.map((line) => readAccessLine(line)?.request), requests, name);
+  }
+});
+
+Deno.test("a line has the figures of an exchange over a socket, and a dash for each missing one", async () => {
+  const lines: string[] = [];
+  const wait = Promise.withResolvers<void>();
+  const onExchange = accessLog((line) => {
+    if (lines.push(line) === 3) wait.resolve();
+  });
+  const app = (request: { uri: string }) => {
+    if (request.uri === "/throws") throw new Error("no");
+    return [200, "OK", {}, request.uri === "/five" ? new Uint8Array(5) : null] as const;
+  };
+  await using serving = serve(app, { onExchange });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send(...["/five", "/?a=%22", "/throws"].map((path) => `GET ${path} HTTP/1.1\r\n\r\n`));
+  await within(wait.promise, "three lines");
+  assertEquals(lines.map((line) => line.replace(/\[.*?\]/, "[]")), [
+    '127.0.0.1 - - [] "GET /five HTTP/1.1" 200 5',
+    '127.0.0.1 - - [] "GET /?a=%22 HTTP/1.1" 200 -',
+    '127.0.0.1 - - [] "GET /throws HTTP/1.1" - -',
+  ]);
+});
+
+Deno.test("arguments that are not allowed are refused", () => {
+  assertThrows(() => accessLog(7 as unknown as () => void), TypeError, "write");
+  const log = (options: unknown) => accessLog(() => {}, options as AccessLogOptions);
+  assertThrows(() => log({ user: "me" }), TypeError, "user: must be a function");
+  assertThrows(() => log({ users: () => "me" }), TypeError, 'unknown option "users"');
+  assertThrows(() => log(null), TypeError, "options");
+});

@@ -1,0 +1,297 @@
+import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { type App, type AppFunction, type AppMap, Router } from "@degu/degu";
+import type { Method, ResponseTuple } from "@degu/degu/base";
+import { mkreq, mkuri } from "@degu/degu/misc";
+import { api, deadSocket, makeSession } from "@degu/testing/calling.ts";
+import { assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { allowedBytes } from "@degu/testing/wire_grammar.ts";
+
+/** An app that tells its name and what it has seen of the request. */
+function named(name: string): AppFunction {
+  return ({ mount, path }) => [
+    200,
+    "OK",
+    { name, mount: Deno.inspect(mount), path: Deno.inspect(path) },
+    null,
+  ];
+}
+
+/** What a router answers to a GET. */
+async function answer(router: Router, uri: string, method: Method = "GET") {
+  const [status, reason, headers, body] = await router.handle(
+    mkreq(method, uri),
+    makeSession(),
+    api,
+  );
+  return { status, reason, headers, body };
+}
+
+Deno.test("Router forwards a request to the app of its path and shifts the matched component", async (t) => {
+  const router = new Router(
+    new Map<string | null, App | AppMap>([
+      [null, named("root")],
+      ["", named("never")],
+      ["foo", named("foo")],
+      [
+        "bar",
+        new Map<string | null, App | AppMap>([
+          [null, named("bar")],
+          ["", named("bar/")],
+          ["constructor", { handle: named("object") }],
+          ["deep", new Map([["er", named("deeper")]])],
+        ]),
+      ],
+    ]),
+  );
+  const cases: [uri: string, name: string, mount: string[], path: string[]][] = [
+    ["/", "root", [], []],
+    ["/foo", "foo", ["foo"], []],
+    ["/foo/", "foo", ["foo"], [""]],
+    ["/foo/a/b?c=d", "foo", ["foo"], ["a", "b"]],
+    ["/bar", "bar", ["bar"], []],
+    ["/bar/", "bar/", ["bar", ""], []],
+    ["/bar/constructor/x", "object", ["bar", "constructor"], ["x"]],
+    ["/bar/deep/er/", "deeper", ["bar", "deep", "er"], [""]],
+  ];
+  for (const [uri, name, mount, path] of cases) {
+    await t.step(uri, async () => {
+      const { status, headers } = await answer(router, uri);
+      assertEquals(status, 200);
+      assertEquals(headers, { name, mount: Deno.inspect(mount), path: Deno.inspect(path) });
+    });
+  }
+});
+
+Deno.test("Router answers 410 if there is no entry, whatever the method", async () => {
+  const router = new Router(new Map([["foo", new Map([["bar", named("bar")]])]]));
+  for (const uri of ["/", "/Foo", "/foo", "/foo/", "/foo/baz", "/bar", "/foo.", "/toString"]) {
+    for (const method of ["GET", "HEAD", "DELETE", "PUT", "POST"] as const) {
+      assertEquals(
+        await answer(router, uri, method),
+        { status: 410, reason: "Gone", headers: {}, body: null },
+        `${method} ${uri}`,
+      );
+    }
+  }
+});
+
+Deno.test("Router finds the same app as a walk through the maps", async () => {
+  const key = fc.constantFrom<string | null>(null, "", "a", "b", ".");
+  const { map } = fc.letrec<{ map: AppMap; value: App | AppMap }>((tie) => ({
+    value: fc.oneof({ maxDepth: 3 }, fc.constant<App>(() => [200, "OK", {}, null]), tie("map")),
+    map: fc.array(fc.tuple(key, tie("value")), { maxLength: 4 }).map((entries) => new Map(entries)),
+  }));
+  const paths = fc.array(fc.constantFrom("a", "b", "."), { maxLength: 5 });
+  await fc.assert(
+    fc.asyncProperty(map, paths, fc.boolean(), async (appmap, parts, slash) => {
+      const path = slash && parts.length > 0 ? [...parts, ""] : parts;
+      let expected: App | AppMap | undefined = appmap;
+      let depth = 0;
+      while (expected instanceof Map) expected = (expected as AppMap).get(path[depth++] ?? null);
+      const request = mkreq("GET", mkuri(...path));
+      const [status] = await new Router(appmap).handle(request, makeSession(), api);
+      assertEquals(status, expected === undefined ? 410 : 200);
+      assertEquals(request.mount, path.slice(0, depth));
+      assertEquals(request.path, path.slice(depth));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+Deno.test("Router passes on what the app returns or throws unchanged", async () => {
+  const response: ResponseTuple = [200, "OK", { a: "b" }, new Uint8Array(3)];
+  const failure = new Error("an app's error");
+  const router = new Router(
+    new Map<string, App>([
+      ["good", () => response],
+      ["later", () => Promise.resolve(response)],
+      ["bad", () => Promise.reject(failure)],
+    ]),
+  );
+  const call = async (uri: string) => await router.handle(mkreq("GET", uri), makeSession(), api);
+  assertStrictEquals(await call("/good"), response);
+  assertStrictEquals(await call("/later"), response);
+  assertStrictEquals(await assertRejects(() => call("/bad")), failure);
+});
+
+Deno.test("Router passes on its arguments, and calls the methods of objects on them", async () => {
+  const request = mkreq("GET", "/foo");
+  const session = makeSession();
+  const app = {
+    status: 201,
+    handle(...args: Parameters<AppFunction>): ResponseTuple {
+      assertEquals(args.length, 3);
+      assertStrictEquals(args[0], request);
+      assertStrictEquals(args[1], session);
+      assertStrictEquals(args[2], api);
+      return [this.status, "Created", {}, null];
+    },
+  };
+  const [status] = await new Router(new Map([["foo", app]])).handle(request, session, api);
+  assertEquals(status, 201);
+});
+
+/** Maps inside of each other, an app in the last. */
+function nested(depth: number): AppMap {
+  let appmap: AppMap = new Map([["x", named("deep")]]);
+  for (let i = 1; i < depth; i++) appmap = new Map([["x", appmap]]);
+  return appmap;
+}
+
+Deno.test("Router accepts ten nested maps, and not eleven", async () => {
+  for (const depth of [1, 9, 10]) {
+    const { status } = await answer(new Router(nested(depth)), "/x".repeat(depth));
+    assertEquals(status, 200, `${depth}`);
+  }
+  for (const depth of [11, 12, 100]) {
+    assertThrows(() => new Router(nested(depth)), RangeError, "must be at most 10 nested maps");
+  }
+});
+
+Deno.test("Router refuses a map that contains itself", () => {
+  const appmap = new Map<string, App | AppMap>();
+  appmap.set("again", appmap);
+  assertThrows(() => new Router(appmap), RangeError, "must be at most 10 nested maps");
+});
+
+Deno.test("Router accepts every key that can be a path component, and no other", async () => {
+  for (let code = 0; code < 300; code++) {
+    const character = String.fromCharCode(code);
+    for (const key of [character, `a${character}`, `${character}a`, `a${character}a`]) {
+      const appmap = new Map([[key, named("app")]]);
+      if (allowedBytes.path.includes(character)) {
+        assertEquals((await answer(new Router(appmap), `/${key}`)).status, 200, key);
+      } else {
+        assertThrows(() => new Router(appmap), RangeError, "appmap: a key must be", key);
+      }
+    }
+  }
+  for (const key of [".", "...", "..a", "-"]) new Router(new Map([[key, named("app")]]));
+  assertThrows(() => new Router(new Map([["..", named("app")]])), RangeError, '".."');
+});
+
+Deno.test("Router reports which entry of which map is wrong", () => {
+  const app = named("app");
+  const inside = (key: unknown, value: unknown) =>
+    new Map([["a", new Map([[null, new Map([["b", app]])]])], [
+      "c",
+      new Map([[key, value]]),
+    ]] as never);
+  const wrongKeys = [undefined, 5, 5n, true, Symbol("a"), {}, ["a"]];
+  for (const key of wrongKeys) {
+    assertThrows(
+      () => constructWith(Router, inside(key, app)),
+      TypeError,
+      'appmap["c"]: must be a Map whose keys',
+    );
+  }
+  const wrongValues = [undefined, null, 5, "app", {}, { handle: 5 }, [app], new Set([app])];
+  for (const value of wrongValues) {
+    assertThrows(
+      () => constructWith(Router, inside(null, value)),
+      TypeError,
+      'appmap["c"][null]: must be a function or an object with a method "handle"',
+      Deno.inspect(value),
+    );
+  }
+  assertThrows(
+    () => constructWith(Router, inside("d", { handle: app, onConnect: true })),
+    TypeError,
+    'appmap["c"]["d"].onConnect: must be a function',
+  );
+});
+
+Deno.test("Router refuses anything that is not a Map", () => {
+  for (const appmap of [undefined, null, {}, { foo: named("foo") }, [], "foo", () => []]) {
+    assertTypeError(() => constructWith(Router, appmap), Deno.inspect(appmap));
+  }
+});
+
+Deno.test("Router keeps a copy of its maps", async () => {
+  const inner = new Map<string | null, App>([["b", named("b")]]);
+  const outer = new Map<string | null, App | AppMap>([["a", inner]]);
+  const router = new Router(outer);
+  inner.delete("b");
+  inner.set("c", named("c"));
+  outer.set("d", named("d"));
+  outer.delete("a");
+  assertEquals((await answer(router, "/a/b")).status, 200);
+  for (const uri of ["/a/c", "/d"]) assertEquals((await answer(router, uri)).status, 410, uri);
+});
+
+// ───────────────────────── onConnect
+
+/** An app with a say, which notes in a list when it is asked. */
+function asker(name: string, asked: string[], says: unknown) {
+  return {
+    handle: named(name),
+    onConnect: () => {
+      asked.push(name);
+      return says as boolean;
+    },
+  };
+}
+
+Deno.test("Router accepts a peer if no app has an onConnect", async () => {
+  for (const appmap of [new Map(), new Map([["a", named("a")]])]) {
+    assertStrictEquals(await new Router(appmap).onConnect(makeSession(), deadSocket), true);
+  }
+});
+
+Deno.test("Router asks every app in the order of its maps, each object once", async () => {
+  const asked: string[] = [];
+  const shared = asker("shared", asked, true);
+  const router = new Router(
+    new Map<string | null, App | AppMap>([
+      ["first", asker("first", asked, true)],
+      ["function", named("function")],
+      [
+        "map",
+        new Map<string | null, App | AppMap>([["x", shared], ["y", asker("y", asked, true)]]),
+      ],
+      [null, shared],
+      ["last", asker("last", asked, Promise.resolve(true))],
+    ]),
+  );
+  assertStrictEquals(await router.onConnect(makeSession(), deadSocket), true);
+  assertEquals(asked, ["first", "shared", "y", "last"]);
+});
+
+Deno.test("Router refuses a peer as soon as one app does not return exactly true", async () => {
+  const noes = [false, undefined, null, 1, "true", {}, Promise.resolve(false), Promise.resolve(1)];
+  for (const says of noes) {
+    const asked: string[] = [];
+    const apps = [asker("a", asked, true), asker("b", asked, says), asker("c", asked, true)];
+    const router = new Router(new Map(apps.map((app, i) => [`${i}`, app])));
+    assertStrictEquals(await router.onConnect(makeSession(), deadSocket), false);
+    assertEquals(asked, ["a", "b"], Deno.inspect(says));
+  }
+});
+
+Deno.test("Router passes on session and socket, and calls onConnect on its object", async () => {
+  const session = makeSession();
+  const app = {
+    allowed: session,
+    handle: named("app"),
+    onConnect(...args: unknown[]): boolean {
+      return args[0] === this.allowed && args[1] === deadSocket && args.length === 2;
+    },
+  };
+  assertStrictEquals(await new Router(new Map([["a", app]])).onConnect(session, deadSocket), true);
+});
+
+Deno.test("Router inside of a Router and on a server: routes, and vetoes", async () => {
+  let open = true;
+  const guarded: App = { handle: named("guarded"), onConnect: () => open };
+  const inner = new Router(new Map([["guarded", guarded]]));
+  await using serving = serve(new Router(new Map([["outer", inner]])));
+  const client = serving.makeClient();
+  const response = await client.request("GET", "/outer/guarded/x");
+  assertEquals(response.headers["mount"], '[ "outer", "guarded" ]');
+  assertEquals((await client.request("GET", "/outer")).status, 410);
+  open = false;
+  await assertRejects(() => client.request("GET", "/outer/guarded/x"));
+  assert((await serving.logger.waitFor("info")).some((line) => line.includes("onConnect")));
+});

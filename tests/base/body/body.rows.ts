@@ -1,0 +1,296 @@
+/**
+ * The contract of the four body classes as rows: what each is made of and writes, what else it can be made from, and
+ * what its source may not do. wire.md §11; RFC 9112 §6.2 (known length), §7.1 (chunked).
+ *
+ * @module
+ */
+
+import { Body, BodyIter, type Chunk, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
+import { cut, PieceSource, streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { latin1, limits } from "@degu/testing/wire_grammar.ts";
+
+export type AnyBody = Body | BodyIter | ChunkedBody | ChunkedBodyIter;
+
+/** A source of given items that records how it ended. */
+export interface Tracked {
+  readonly source: unknown;
+  /** It was read to its end. */
+  readonly ended: boolean;
+  /** It was canceled, or its iterator returned. */
+  readonly canceled: boolean;
+}
+
+/** How a source hands its items over: as a stream, or as an iterable of either kind. */
+export type Track = (
+  items: readonly unknown[],
+  options?: { onPull?: (index: number) => void; failure?: unknown },
+) => Tracked;
+
+const stream: Track = (items, options) => {
+  const tracked = new TrackedStream(items, options);
+  return {
+    source: tracked.stream,
+    get ended() {
+      return tracked.ended;
+    },
+    get canceled() {
+      return tracked.cancelled.length === 1;
+    },
+  };
+};
+
+const iterable = (kind: "sync" | "async"): Track => (items, options) => {
+  const tracked = new TrackedItems(items, options);
+  return {
+    source: tracked[kind](),
+    get ended() {
+      return tracked.ended;
+    },
+    get canceled() {
+      return tracked.returned;
+    },
+  };
+};
+
+/** What a source does wrong: the rule, the items, and how the body fails. */
+export interface Fault {
+  readonly rule: string;
+  readonly items: readonly unknown[];
+  /** "cut short": a `BodyError` or BODY_INCOMPLETE; "no item": `TypeError` or `BodyError`, before a byte was written. */
+  readonly fails: "BodyError" | "cut short" | "no item" | "ProtocolError";
+}
+
+/** One of the four classes. */
+export interface BodyRow {
+  readonly name: string;
+  readonly chunked: boolean;
+  /** What a sound source gives, in items. */
+  readonly items: readonly unknown[];
+  /** What the body writes. */
+  readonly written: string;
+  /** The data that it stands for. */
+  readonly data: string;
+  /** Makes a body for as many bytes as the sound source has. */
+  make(source: unknown): AnyBody;
+  /** How the source of a body may hand its items over, and be tracked. */
+  readonly tracks: Readonly<Record<string, Track>>;
+  /** Everything else that a body can be made from. */
+  readonly sources: Readonly<Record<string, () => unknown>>;
+  /** What no body can be made from. */
+  readonly refused: readonly unknown[];
+  readonly faults: readonly Fault[];
+}
+
+export const DIGITS: Uint8Array<ArrayBuffer> = latin1("1234567890");
+const END: Chunk = [null, new Uint8Array(0)];
+const CHUNKS: readonly Chunk[] = [
+  [null, latin1("123")],
+  [["k", "v"], latin1("4567")],
+  [null, latin1("890")],
+  [["e", "1"], END[1]],
+];
+/** A chunked body as it is sent. */
+export const ENCODED = "3\r\n123\r\n4;k=v\r\n4567\r\n3\r\n890\r\n0;e=1\r\n\r\n";
+
+const iterables = { "an iterable": iterable("sync"), "an async iterable": iterable("async") };
+
+/** Every kind of iterable over the items. */
+function iterablesOf<T>(items: readonly T[]): Record<string, () => unknown> {
+  return {
+    "an array": () => items,
+    "a set": () => new Set(items),
+    "a generator": function* () {
+      yield* items;
+    },
+    "an asynchronous generator": async function* () {
+      yield* items;
+    },
+    "an iterator without return": () => ({
+      [Symbol.iterator]() {
+        let index = 0;
+        return { next: () => ({ done: index === items.length, value: items[index++] }) };
+      },
+    }),
+    "a stream": () => streamOf(...items),
+    "an object that can be iterated both ways": () => ({
+      ...new TrackedItems(items).async(),
+      ...new TrackedItems([latin1("wrong")]).sync(),
+    }),
+  };
+}
+
+const noSources = [null, undefined, 5, {}, { read: 5 }, "0\r\n\r\n", new Blob(["a"]), [DIGITS]];
+const noIterables = [null, undefined, 5, {}, true, { [Symbol.iterator]: 5 }, () => []];
+const noBytes = ["12345", 5, [1, 2], null, new ArrayBuffer(5), new Uint16Array(5), {}];
+const noChunks = [
+  ...["123", 5, null, {}, DIGITS, [], [null], [DIGITS], [null, "123"], [null, null]],
+  ...[[undefined, DIGITS], ["k=v", DIGITS], [["k"], DIGITS], [["k", 5], DIGITS]],
+  ...[[{ k: "v" }, DIGITS], [null, new ArrayBuffer(3)]],
+];
+
+const text = (...items: string[]) => items.map(latin1);
+
+/** What is wrong with the items of a body of ten bytes. */
+const lengthFaults: readonly Fault[] = [
+  { rule: "a last item with a byte more", items: text("12345", "678901"), fails: "BodyError" },
+  { rule: "an item more", items: text("12345", "67890", "1"), fails: "BodyError" },
+  { rule: "an item more after small ones", items: [...cut(DIGITS, 1), DIGITS], fails: "BodyError" },
+  { rule: "one item that is too long", items: text("12345678901"), fails: "BodyError" },
+  { rule: "no end in sight", items: Array(1000).fill(DIGITS), fails: "BodyError" },
+  { rule: "no bytes at all", items: [], fails: "cut short" },
+  { rule: "a byte too few", items: text("123456789"), fails: "cut short" },
+  { rule: "a byte too few, one by one", items: cut(latin1("123456789"), 1), fails: "cut short" },
+  ...noBytes.map((item) => ({
+    rule: `an item that is no bytes: ${Deno.inspect(item)}`,
+    items: [item],
+    fails: "no item" as const,
+  })),
+];
+
+/** What is wrong with encoded chunks. */
+const codingFaults: readonly Fault[] = [
+  {
+    rule: "a byte after the end",
+    items: text("3\r\n123\r\n", "0\r\n\r\n", "X"),
+    fails: "BodyError",
+  },
+  { rule: "a byte after the end, in its item", items: text("0\r\n\r\nX"), fails: "BodyError" },
+  { rule: "a second end", items: text("3\r\n123\r\n0\r\n\r\n0\r\n\r\n"), fails: "BodyError" },
+  {
+    rule: "a chunk after the end",
+    items: text("3\r\n123\r\n", "0\r\n\r\n", "3\r\n123\r\n"),
+    fails: "BodyError",
+  },
+  { rule: "no bytes at all", items: [], fails: "cut short" },
+  { rule: "no last chunk", items: text("3\r\n123\r\n", "3\r\n123\r\n"), fails: "cut short" },
+  { rule: "half an end", items: text("3\r\n123\r\n", "0\r\n\r"), fails: "cut short" },
+  { rule: "a trailer", items: text("0\r\na: b\r\n\r\n"), fails: "ProtocolError" },
+  ...noBytes.map((item) => ({
+    rule: `an item that is no bytes: ${Deno.inspect(item)}`,
+    items: [item],
+    fails: "no item" as const,
+  })),
+];
+
+const data = latin1("123");
+
+/** What is wrong with chunks. */
+const chunkFaults: readonly Fault[] = [
+  { rule: "nothing at all", items: [], fails: "BodyError" },
+  { rule: "no last chunk", items: [[null, data]], fails: "BodyError" },
+  {
+    rule: "a chunk after the last one",
+    items: [[null, data], END, [null, data]],
+    fails: "BodyError",
+  },
+  { rule: "two last chunks", items: [[null, data], END, END], fails: "BodyError" },
+  { rule: "an empty chunk before others", items: [END, [null, data], END], fails: "BodyError" },
+  {
+    rule: "a chunk above 16 MiB",
+    items: [[null, new Uint8Array(limits.chunkData + 1)], END],
+    fails: "BodyError",
+  },
+  {
+    rule: "an extension that forges a line",
+    items: [[["k", "v\r\nevil: 1"], data], END],
+    fails: "BodyError",
+  },
+  { rule: "an extension with an empty key", items: [[["", "v"], data], END], fails: "BodyError" },
+  {
+    rule: "an extension of the last chunk with an empty value",
+    items: [[null, data], [["k", ""], END[1]]],
+    fails: "BodyError",
+  },
+  {
+    rule: "an extension above the limit of a chunk line",
+    items: [[["k", "v".repeat(4096)], data], END],
+    fails: "BodyError",
+  },
+  ...noChunks.map((item) => ({
+    rule: `an item that is no chunk: ${Deno.inspect(item)}`,
+    items: [item, END],
+    fails: "no item" as const,
+  })),
+];
+
+export const bodyRows: readonly BodyRow[] = [
+  {
+    name: "Body",
+    chunked: false,
+    items: cut(DIGITS, 3),
+    written: "1234567890",
+    data: "1234567890",
+    make: (source) => Reflect.construct(Body, [source, 10]),
+    tracks: { "a stream": stream },
+    sources: {
+      "a byte source": () => new PieceSource(cut(DIGITS, 4, 1)),
+      "a stream with empty items": () => streamOf(...text("", "12", "", "", "345", "67890", "")),
+      "an iterable stream": () => ReadableStream.from(cut(DIGITS, 2)),
+      "a Response": () => new Response(DIGITS).body,
+      "a Blob": () => new Blob([DIGITS]).stream(),
+      "a transformed stream": () => streamOf(...cut(DIGITS, 5)).pipeThrough(new TransformStream()),
+      "an encoded text": () =>
+        ReadableStream.from(["12345", "67890"]).pipeThrough(new TextEncoderStream()),
+      "a decompressed stream": () =>
+        new Blob([DIGITS]).stream().pipeThrough(new CompressionStream("gzip"))
+          .pipeThrough(new DecompressionStream("gzip")),
+      "one of two streams": () => streamOf(DIGITS).tee()[0],
+      "a byte stream": () =>
+        new ReadableStream({
+          type: "bytes",
+          start(controller) {
+            controller.enqueue(DIGITS.slice());
+            controller.close();
+          },
+        }),
+      "another body": () => new Body(new PieceSource([DIGITS]), 10).readable,
+    },
+    refused: noSources,
+    faults: lengthFaults,
+  },
+  {
+    name: "BodyIter",
+    chunked: false,
+    items: cut(DIGITS, 3),
+    written: "1234567890",
+    data: "1234567890",
+    make: (source) => Reflect.construct(BodyIter, [source, 10]),
+    tracks: iterables,
+    sources: {
+      ...iterablesOf(cut(DIGITS, 3)),
+      "items with empty ones": () => text("", "12", "", "345", "67890", ""),
+    },
+    refused: [...noIterables, "1234567890"],
+    faults: lengthFaults,
+  },
+  {
+    name: "ChunkedBody",
+    chunked: true,
+    items: cut(latin1(ENCODED), 5),
+    written: ENCODED,
+    data: "1234567890",
+    make: (source) => Reflect.construct(ChunkedBody, [source]),
+    tracks: { "a stream": stream },
+    sources: {
+      "a byte source": () => new PieceSource(cut(latin1(ENCODED), 1)),
+      "a stream of one item": () => streamOf(latin1(ENCODED)),
+    },
+    refused: noSources,
+    faults: codingFaults,
+  },
+  {
+    name: "ChunkedBodyIter",
+    chunked: true,
+    items: CHUNKS,
+    written: ENCODED,
+    data: "1234567890",
+    make: (source) => Reflect.construct(ChunkedBodyIter, [source]),
+    tracks: iterables,
+    sources: {
+      ...iterablesOf(CHUNKS),
+      "a chunked body": () => new ChunkedBody(streamOf(latin1(ENCODED))),
+    },
+    refused: [...noIterables, "text"],
+    faults: chunkFaults,
+  },
+];

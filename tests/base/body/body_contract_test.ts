@@ -1,0 +1,452 @@
+/** What the four body classes have in common: how each is made, written, canceled and fails. The rows are in body.rows.ts. */
+import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import {
+  bodies,
+  Body,
+  BodyIter,
+  ChunkedBody,
+  makeOutputFromInput,
+  ProtocolError,
+} from "@degu/degu/base";
+import { chunks, pieceLengths } from "@degu/testing/arbitraries.ts";
+import {
+  assertBodyError,
+  assertCutShort,
+  assertRangeError,
+  assertTypeError,
+  callWith,
+  constructWith,
+  rejectionOf,
+  shown,
+} from "@degu/testing/expectations.ts";
+import {
+  collect,
+  concat,
+  cut,
+  FailingSink,
+  PartialSink,
+  RecordingSink,
+  RecordingStream,
+  TrackedItems,
+} from "@degu/testing/streams.ts";
+import { fromLatin1, latin1, limits } from "@degu/testing/wire_grammar.ts";
+import { formatChunk } from "@degu/degu/misc";
+import fc from "fast-check";
+import { type AnyBody, type BodyRow, bodyRows, DIGITS } from "./body.rows.ts";
+
+/** A test of each class, with a step for each way in which its source may hand its items over. */
+function testEach(
+  what: string,
+  run: (row: BodyRow, track: BodyRow["tracks"][string]) => void | Promise<void>,
+): void {
+  for (const row of bodyRows) {
+    Deno.test(`${row.name} ${what}`, async (t) => {
+      for (const [kind, track] of Object.entries(row.tracks)) {
+        await t.step(kind, async () => await run(row, track));
+      }
+    });
+  }
+}
+
+/** Asserts that what a sink was given is the beginning of a message, and not a whole one. */
+function assertIncomplete({ chunked, written }: BodyRow, { bytes }: { bytes: Uint8Array }) {
+  const text = fromLatin1(bytes);
+  if (chunked) assert(!/(^|\n)0[^\n]*\n\r\n$/.test(text), shown(text));
+  else assert(text.length < written.length && written.startsWith(text), shown(text));
+  assert(!text.includes("evil"), shown(text));
+}
+
+/** Asserts that a body which has failed stays unusable. */
+async function assertDead(body: AnyBody) {
+  const sink = new RecordingSink();
+  await assertBodyError(body.writeTo(sink), "sending it again");
+  assertEquals([body.used, sink.bytes.length], [true, 0]);
+  if (!("read" in body)) return;
+  await assertBodyError(body.read(), "reading it");
+  await assertBodyError(collect<unknown>(body), "iterating over it");
+  await assertBodyError(Promise.resolve().then(() => void body.readable), "its stream");
+}
+
+const cause = (error: unknown) => error instanceof Error ? error.cause ?? error : error;
+
+for (const row of bodyRows) {
+  Deno.test(`${row.name} reports its framing`, () => {
+    for (const track of Object.values(row.tracks)) {
+      const body = row.make(track(row.items).source);
+      assertEquals([body.chunked, body.used], [row.chunked, false]);
+      assertEquals("contentLength" in body ? body.contentLength : null, row.chunked ? null : 10);
+    }
+  });
+
+  Deno.test(`${row.name} refuses what it can't be made from`, () => {
+    for (const source of row.refused) {
+      assertTypeError(() => row.make(source), Deno.inspect(source));
+    }
+  });
+
+  Deno.test(`${row.name} refuses what is not a sink`, async () => {
+    for (const sink of [null, undefined, "a", 5, {}, [], { write: 5 }, new Uint8Array(5)]) {
+      for (const track of Object.values(row.tracks)) {
+        const body = row.make(track(row.items).source);
+        const promise = callWith(body.writeTo.bind(body), sink);
+        assert(promise instanceof Promise, "writeTo throws instead of rejecting");
+        assert(await rejectionOf(promise, Deno.inspect(sink)) instanceof TypeError);
+        assertEquals(body.used, false);
+      }
+    }
+  });
+
+  Deno.test(`${row.name} writes its bytes, whatever it is made from`, async (t) => {
+    for (const [kind, make] of Object.entries(row.sources)) {
+      await t.step(kind, async () => {
+        const sink = new RecordingSink();
+        assertEquals(await row.make(make()).writeTo(sink), row.written.length);
+        assertEquals(fromLatin1(sink.bytes), row.written);
+      });
+    }
+  });
+}
+
+for (const Class of [Body, BodyIter]) {
+  Deno.test(`${Class.name} accepts a length from 0 to 2⁵³ − 1 and no other`, () => {
+    const source = Class === Body ? { read: () => Promise.resolve(null) } : [];
+    for (const length of [0, 1, limits.number]) {
+      const body: Body | BodyIter = Reflect.construct(Class, [source, length]);
+      assertStrictEquals(body.contentLength, length);
+    }
+    for (const length of [undefined, null, "5", 5n, [5], {}, new Number(5)]) {
+      assertTypeError(() => constructWith(Class, source, length), Deno.inspect(length));
+    }
+    for (const length of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
+      assertRangeError(() => constructWith(Class, source, length), `${length}`);
+    }
+  });
+}
+
+testEach(
+  "writes its bytes to every kind of sink, which stays open and is unlocked",
+  async (row, track) => {
+    const make = () => row.make(track(row.items).source);
+    const { length } = row.written;
+    for (const most of [1, 3, 9, 10, 11, 100]) {
+      const sink = new PartialSink(most);
+      assertEquals(await make().writeTo(sink), length);
+      assertEquals(fromLatin1(sink.bytes), row.written);
+    }
+    const stream = new RecordingStream();
+    assertEquals(await make().writeTo(stream.writable), length);
+    assertEquals([stream.closed, stream.aborted, stream.writable.locked], [false, false, false]);
+    assertEquals(await make().writeTo(stream.writable), length);
+    assertEquals(fromLatin1(stream.bytes), row.written + row.written);
+    await stream.writable.close();
+  },
+);
+
+testEach("does not trust the count of a sink", async (row, track) => {
+  for (const count of [-1, 0, 1e9, 1.5, NaN, Infinity]) {
+    let writes = 0;
+    const sink = {
+      write: (): Promise<number> => {
+        if (writes++ > 100) throw new Error("asked too often");
+        return Promise.resolve(count);
+      },
+    };
+    const error = await rejectionOf(row.make(track(row.items).source).writeTo(sink), `${count}`);
+    assert(error instanceof Error && writes <= 2, `${count}: ${writes} writes`);
+  }
+});
+
+testEach("writes its end only after its source has ended", async (row, track) => {
+  const sink = new RecordingSink();
+  let pulls = 0;
+  const onPull = () => {
+    pulls++;
+    assertIncomplete(row, sink);
+  };
+  const tracked = track(row.items, { onPull });
+  assertEquals(await row.make(tracked.source).writeTo(sink), row.written.length);
+  assertEquals([pulls, tracked.ended, tracked.canceled], [row.items.length + 1, true, false]);
+  assertEquals(fromLatin1(sink.bytes), row.written);
+});
+
+testEach("writes what has arrived without waiting for the rest", async (row, track) => {
+  const sink = new RecordingSink();
+  const written = Promise.withResolvers<void>();
+  const watched = {
+    async write(bytes: Uint8Array) {
+      await sink.write(bytes);
+      written.resolve();
+    },
+  };
+  // An iterable that waits is asynchronous; a stream of it is a stream.
+  const items = async function* () {
+    for (const [i, item] of row.items.entries()) {
+      if (i === row.items.length - 1) await written.promise;
+      yield item;
+    }
+  };
+  const isStream = track([]).source instanceof ReadableStream;
+  const body = row.make(isStream ? ReadableStream.from(items()) : items());
+  assertEquals(await body.writeTo(watched), row.written.length);
+});
+
+for (const row of bodyRows) {
+  Deno.test(`${row.name} never completes a message if its source breaks a rule`, async (t) => {
+    for (const [kind, track] of Object.entries(row.tracks)) {
+      for (const { rule, items, fails } of row.faults) {
+        await t.step(`${kind}: ${rule}`, async () => {
+          for (const asStream of [false, true]) {
+            const sink = asStream ? new RecordingStream() : new RecordingSink();
+            const tracked = track(items);
+            const body = row.make(tracked.source);
+            const target = sink instanceof RecordingStream ? sink.writable : sink;
+            const writing = body.writeTo(target);
+            if (fails === "BodyError") await assertBodyError(writing, rule);
+            else if (fails === "cut short") await assertCutShort(writing, rule);
+            else {
+              const error = await rejectionOf(writing, rule);
+              if (fails === "ProtocolError") assertInstanceOf(error, ProtocolError);
+              else {
+                assert(error instanceof TypeError || (error as Error).name === "BodyError");
+                assertEquals(sink.bytes.length, 0);
+              }
+            }
+            assertIncomplete(row, sink);
+            assert(tracked.ended || tracked.canceled, "neither read to its end nor canceled");
+            if (sink instanceof RecordingStream) {
+              assertEquals([sink.closed, sink.writable.locked], [false, false]);
+            }
+            await assertDead(body);
+          }
+        });
+      }
+    }
+  });
+}
+
+/** What reads a received body: whichever does, it finds the same fault. */
+const readers: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
+  "read()": (body) => body.read(),
+  "text()": (body) => body.text(),
+  "iteration": (body) => collect<unknown>(body),
+  "readable": (body) => new Response(body.readable).bytes(),
+};
+
+for (const row of bodyRows.filter(({ name }) => name === "Body" || name === "ChunkedBody")) {
+  Deno.test(`${row.name} finds a source that breaks a rule, whatever reads it`, async (t) => {
+    for (const { rule, items, fails } of row.faults) {
+      for (const [reader, read] of Object.entries(readers)) {
+        await t.step(`${reader}: ${rule}`, async () => {
+          const tracked = row.tracks["a stream"]!(items);
+          const body = row.make(tracked.source) as Body | ChunkedBody;
+          const reading = read(body);
+          if (fails === "BodyError") await assertBodyError(reading, rule);
+          else if (fails === "cut short") await assertCutShort(reading, rule);
+          else assertInstanceOf(await rejectionOf(reading, rule), Error);
+          assert(tracked.ended || tracked.canceled, "neither read to its end nor canceled");
+          if (reader !== "readable") await assertDead(body);
+        });
+      }
+    }
+  });
+}
+
+testEach("fails as its source does, even in place of its end", async (row, track) => {
+  const failure = new Error("the disk is gone");
+  for (const count of [0, 1, row.items.length]) {
+    const sink = new RecordingSink();
+    const body = row.make(track(row.items.slice(0, count), { failure }).source);
+    assertStrictEquals(cause(await rejectionOf(body.writeTo(sink), "it")), failure);
+    assertIncomplete(row, sink);
+    await assertDead(body);
+  }
+});
+
+testEach("fails as its sink does, and cancels its source", async (row, track) => {
+  const items = row.name === "ChunkedBodyIter"
+    ? [...row.items.slice(0, 3), ...row.items]
+    : row.items;
+  for (const after of [0, 1]) {
+    const tracked = track(items);
+    const sink = new FailingSink(after);
+    const body = row.make(tracked.source);
+    assertStrictEquals(cause(await rejectionOf(body.writeTo(sink), "it")), sink.failure);
+    assertEquals(tracked.canceled, true);
+    await assertDead(body);
+  }
+  const failure = new Error("the stream broke");
+  const writable = new WritableStream<Uint8Array>({
+    write() {
+      throw failure;
+    },
+  });
+  const tracked = track(items);
+  assertStrictEquals(await rejectionOf(row.make(tracked.source).writeTo(writable), "it"), failure);
+  assertEquals([tracked.canceled, writable.locked], [true, false]);
+});
+
+testEach("is sent once, and by one at a time", async (row, track) => {
+  const gate = Promise.withResolvers<void>();
+  const first = new RecordingSink();
+  const gated = {
+    async write(bytes: Uint8Array) {
+      await gate.promise;
+      await first.write(bytes);
+    },
+  };
+  const body = row.make(track(row.items).source);
+  const writing = body.writeTo(gated);
+  const second = new RecordingSink();
+  assertEquals(body.used, true);
+  await assertBodyError(body.writeTo(second), "a second time, meanwhile");
+  gate.resolve();
+  assertEquals(await writing, row.written.length);
+  await assertBodyError(body.writeTo(second), "a second time");
+  assertEquals([fromLatin1(first.bytes), second.bytes.length], [row.written, 0]);
+});
+
+testEach("can be canceled before it is sent", async (row, track) => {
+  const tracked = track(row.items);
+  const body = row.make(tracked.source);
+  await body.cancel(new Error("enough"));
+  assertEquals(tracked.canceled, true);
+  await assertDead(body);
+});
+
+Deno.test("each body writes any bytes in any pieces, and changes nothing that it has written to a stream", async () => {
+  const late = async (body: AnyBody) => {
+    const strategy = { highWaterMark: 1e6 };
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>(
+      {},
+      strategy,
+      strategy,
+    );
+    const count = await body.writeTo(writable);
+    await writable.close();
+    const bytes = concat(await collect(readable));
+    assertEquals(count, bytes.length);
+    return bytes;
+  };
+  await fc.assert(
+    fc.asyncProperty(chunks, pieceLengths, fc.boolean(), async (list, lengths, isAsync) => {
+      const data = concat(list.map(([, bytes]) => bytes));
+      const coding = concat(list.map(formatChunk));
+      for (const { name, tracks } of bodyRows) {
+        const track = Object.values(tracks)[isAsync ? Object.keys(tracks).length - 1 : 0]!;
+        const isLength = name === "Body" || name === "BodyIter";
+        const items = isLength
+          ? cut(data, ...lengths)
+          : name === "ChunkedBody"
+          ? cut(coding, ...lengths)
+          : list;
+        const { source } = track(items);
+        const body: AnyBody = Reflect.construct(bodies[name as keyof typeof bodies], [
+          source,
+          data.length,
+        ]);
+        assertEquals(await late(body), isLength ? data : coding, name);
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("bodies from iterables accept one that reuses its memory for each item", async () => {
+  const source = function* () {
+    const buffer = new Uint8Array(2);
+    for (let i = 0; i < DIGITS.length; i += 2) {
+      buffer.set(DIGITS.subarray(i, i + 2));
+      yield buffer;
+      buffer.fill(0);
+    }
+  };
+  const sink = new RecordingSink();
+  await new BodyIter(source(), 10).writeTo(sink);
+  assertEquals(sink.bytes, DIGITS);
+  const strategy = { highWaterMark: 100 };
+  const late = new TransformStream<Uint8Array, Uint8Array>({}, strategy, strategy);
+  await new BodyIter(source(), 10).writeTo(late.writable);
+  await late.writable.close();
+  assertEquals(concat(await collect(late.readable)), DIGITS);
+});
+
+Deno.test("BodyIter reports the sink's failure even if return() fails too", async () => {
+  const sink = new FailingSink();
+  const source = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => Promise.resolve({ done: false, value: latin1("12") }),
+      return: () => Promise.reject(new Error("return() is broken too")),
+    }),
+  };
+  const body: BodyIter = Reflect.construct(BodyIter, [source, 5]);
+  assertStrictEquals(cause(await rejectionOf(body.writeTo(sink), "a failing sink")), sink.failure);
+});
+
+Deno.test("a body of length 0 writes nothing, and its source must have nothing", async () => {
+  for (const Class of [Body, BodyIter]) {
+    for (const items of [[], [latin1("1")]]) {
+      const source = Class === Body ? ReadableStream.from(items) : new TrackedItems(items).sync();
+      const sink = new RecordingSink();
+      const writing = (Reflect.construct(Class, [source, 0]) as AnyBody).writeTo(sink);
+      if (items.length === 0) assertEquals(await writing, 0);
+      else await assertBodyError(writing, "a byte of none");
+      assertEquals(sink.bytes.length, 0);
+    }
+  }
+});
+
+Deno.test("items of known length may be above 16 MiB, chunks up to it", async () => {
+  const count = () => {
+    let written = 0;
+    return {
+      write: (bytes: Uint8Array) => {
+        written += bytes.length;
+        return Promise.resolve();
+      },
+      get written() {
+        return written;
+      },
+    };
+  };
+  const item = new Uint8Array(limits.chunkData + 1);
+  const sink = count();
+  assertEquals(await new BodyIter([item], item.length).writeTo(sink), item.length);
+  assertEquals(sink.written, item.length);
+  const chunk = item.subarray(1);
+  const total = "1000000\r\n".length + chunk.length + 2 + "0\r\n\r\n".length;
+  const another = count();
+  const chunked = new bodies.ChunkedBodyIter([[null, chunk], [null, new Uint8Array(0)]]);
+  assertEquals([await chunked.writeTo(another), another.written], [total, total]);
+});
+
+Deno.test("ChunkedBodyIter writes whole chunks even if their data changes while it is read", async () => {
+  const chunk: [null, Uint8Array] = [null, latin1("123")];
+  let reads = 0;
+  Object.defineProperty(chunk, 1, {
+    get: () => latin1(reads++ === 0 ? "123" : "123\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
+  });
+  const sink = new RecordingSink();
+  try {
+    await new bodies.ChunkedBodyIter([chunk, [null, new Uint8Array(0)]]).writeTo(sink);
+  } catch (error) {
+    assert(error instanceof Error);
+    return assertIncomplete(bodyRows[3]!, sink);
+  }
+  const read = await collect(new ChunkedBody(new Blob([sink.bytes.slice()]).stream()));
+  assertEquals(read.map(([, data]) => fromLatin1(data)), ["123", ""]);
+});
+
+Deno.test("bodies holds the four classes, and makeOutputFromInput returns a body unchanged", () => {
+  assertStrictEquals(bodies.Body, Body);
+  assertEquals(Object.keys(bodies).toSorted(), bodyRows.map(({ name }) => name).toSorted());
+  for (const row of bodyRows) {
+    const body = row.make(Object.values(row.tracks)[0]!(row.items).source);
+    assertStrictEquals(callWith(makeOutputFromInput, body), body);
+  }
+  assertStrictEquals(makeOutputFromInput(null), null);
+  const foreign = { chunked: false, contentLength: 5, writeTo: () => Promise.resolve(5) };
+  assertStrictEquals(callWith(makeOutputFromInput, foreign), foreign);
+  for (const value of [undefined, "abc", 5, {}, []]) {
+    assertTypeError(() => callWith(makeOutputFromInput, value), Deno.inspect(value));
+  }
+});

@@ -1,0 +1,115 @@
+/**
+ * What the line of a chunk may be, without its CR LF, rule by rule (RFC 9112 §7.1).
+ *
+ * @module
+ */
+
+import { refused, type RefusedRow } from "@degu/testing/rows.ts";
+
+const SIZE = "RFC 9112 §7.1";
+
+/** Chunk lines with what they say. */
+export const acceptedChunkLines: readonly (readonly [
+  line: string,
+  size: number,
+  extension: readonly [key: string, value: string] | null,
+])[] = [
+  ["0", 0, null],
+  ["1", 1, null],
+  ["a", 10, null],
+  ["A", 10, null],
+  ["fF", 255, null],
+  ["10", 16, null],
+  ["ffffff", 16777215, null],
+  ["FFFFFF", 16777215, null],
+  ["1000000", 16777216, null],
+  ["0;k=v", 0, ["k", "v"]],
+  ["5;k=v", 5, ["k", "v"]],
+  ["5;K-9=V", 5, ["K-9", "V"]],
+  ["5;k=v;w", 5, ["k", "v;w"]],
+  ["5;k=v;", 5, ["k", "v;"]],
+  ["5;k=;", 5, ["k", ";"]],
+  ["5;-=-+.:_~\"'()*,;<>[]", 5, ["-", "-+.:_~\"'()*,;<>[]"]],
+  ["5;constructor=toString", 5, ["constructor", "toString"]],
+  ["1000000;k=v", 16777216, ["k", "v"]],
+];
+
+export const refusedChunkLines: readonly RefusedRow[] = [
+  ...sizes("no size", "", ";k=v"),
+  ...sizes("leading zeros", "00", "05", "000", "0000001", "05;k=v"),
+  ...sizes("a sign or a prefix", "+5", "-5", "0x5"),
+  ...sizes("white space", "5 ", " 5", "5\t", "5 ;k=v"),
+  ...sizes("a byte that is no hex digit", "g", "5g", "5.0", "5,", "\xb5"),
+  ...sizes("a bare CR or LF", "5\r", "5\n"),
+  ...refused("a size above 16777216", SIZE, "CHUNK_TOO_LARGE", "1000001", "1000001;k=v", "fffffff"),
+  ...refused(
+    "more than 7 digits",
+    SIZE,
+    ["BAD_CHUNK_LINE", "CHUNK_TOO_LARGE"],
+    ...["10000000", "100000000000000000"],
+  ),
+  ...extensions("no key or no value", "5;", "5;k", "5;=", "5;=v", "5;k="),
+  ...extensions("a second extension", "5;k=v;a=b", "5;;k=v"),
+  ...extensions("a second equals sign", "5;k==v"),
+  ...extensions("white space", "5; k=v", "5;k =v", "5;k= v", "5;k=v "),
+  ...extensions("a byte that no key or value has", "5;k_=v", "5;k=v/w", "5;k=v%"),
+  ...extensions("a bare CR or LF", "5;k=v\r", "5;k=v\n"),
+  ...extensions("a byte above 127", "5;\xe9=v", "5;k=\xe9"),
+  ...refused(
+    "leading zeros, and an extension without a value",
+    SIZE,
+    ["BAD_CHUNK_LINE", "BAD_CHUNK_EXTENSION"],
+    "05;k",
+  ),
+];
+
+function sizes(rule: string, ...lines: string[]): RefusedRow[] {
+  return refused(rule, SIZE, "BAD_CHUNK_LINE", ...lines);
+}
+
+function extensions(rule: string, ...lines: string[]): RefusedRow[] {
+  return refused(`extension: ${rule}`, "RFC 9112 §7.1.1", "BAD_CHUNK_EXTENSION", ...lines);
+}
+
+/** Codings that are refused wherever they are read: the lines above, and what follows a line. */
+export const refusedCodings: readonly RefusedRow[] = [
+  ...refusedChunkLines.map((row) => ({ ...row, text: `${row.text}\r\n` })),
+  ...refused(
+    "no CR LF after the data",
+    SIZE,
+    "BAD_CHUNK_END",
+    ...["5\r\nhello0\r\n", "5\r\nhelloXY0\r\n\r\n", "5\r\nhello\n\r", "5\r\nhello\n\r0\r\n"],
+  ),
+  ...refused(
+    "a bare CR or LF after the data",
+    "RFC 9112 §2.2",
+    "BAD_CHUNK_END",
+    ...["5\r\nhello\n0\r\n", "5\r\nhello\r0\r\n"],
+  ),
+  ...refused(
+    "a bare LF after the data, and then the end",
+    "RFC 9112 §2.2",
+    ["BAD_CHUNK_END", "BODY_INCOMPLETE"],
+    "5\r\nhello\n",
+  ),
+  ...refused(
+    "no CR LF after the last chunk",
+    SIZE,
+    "BAD_CHUNK_END",
+    ...["0\r\nXY", "0\r\nX\n", "0\r\n\rX"],
+  ),
+  ...refused("a trailer", "RFC 9112 §7.1.2", "BAD_CHUNK_END", "0\r\na: b\r\n\r\n"),
+  ...sizes("a bare CR or LF after the size", "5\nhello\r\n", "5\rhello\r\n"),
+  ...refused(
+    "a line above 4096 bytes",
+    "RFC 9112 §7.1.1",
+    "CHUNK_LINE_TOO_LONG",
+    ...[`5;k=${"v".repeat(4091)}\r\n`, `5;k=${"v".repeat(4092)}\r\n`, `5;k=${"v".repeat(5000)}`],
+  ),
+  ...refused(
+    "a line above 4096 bytes that is no size either",
+    "RFC 9112 §7.1.1",
+    ["CHUNK_LINE_TOO_LONG", "BAD_CHUNK_LINE"],
+    ...["1".repeat(4097), "1".repeat(5000)],
+  ),
+];

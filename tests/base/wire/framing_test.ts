@@ -1,0 +1,158 @@
+/** What body a message has. The table is in framing.rows.ts; here it is run by the parser and by both ends of a connection. */
+import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { type Method, ProtocolError, type Response } from "@degu/degu/base";
+import { type Address, Client } from "@degu/degu/client";
+import type { Request } from "@degu/degu/server";
+import { parseRequestPreamble, parseResponsePreamble } from "@degu/internal/base/wire/preamble.ts";
+import { assertProtocolError, rejectionOf } from "@degu/testing/expectations.ts";
+import { connectThrough } from "@degu/testing/proxies.ts";
+import { RawPeer, RawServer } from "@degu/testing/raw_peer.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
+import { type FramingRow, type Outcome, requestFraming, responseFraming } from "./framing.rows.ts";
+
+/** The bytes of a body with this framing, and what it holds. */
+const bodies = (framing: Outcome): [bytes: string, text: string | null] =>
+  framing === "chunked"
+    ? ["5\r\nhello\r\n0\r\n\r\n", "hello"]
+    : framing === 5
+    ? ["hello", "hello"]
+    : ["", framing === 0 ? "" : null];
+
+/** Every order of the lines, with others around them. */
+function preambles({ method, status, lines }: FramingRow): string[] {
+  const first = status === undefined ? `${method} /framed HTTP/1.1` : `HTTP/1.1 ${status} xx`;
+  return [lines, lines.toReversed()].map((order) => [first, ...order, "x: y"].join("\r\n"))
+    .map((text) => `${text}\r\n\r\n`);
+}
+
+const nameOf = ({ rule, rfc, method, status, lines }: FramingRow) =>
+  `${rule} (${rfc}): ${method} ${status ?? ""} ${lines.join(", ")}`;
+
+/** What arrived, in a shape that compares. */
+async function shape(body: Request["body"] | Response["body"]): Promise<[Outcome, string | null]> {
+  if (body === null) return [null, null];
+  const text = await body.text();
+  return [body.chunked ? "chunked" : body.contentLength, text];
+}
+
+Deno.test("the parser frames each message as the table says", async (t) => {
+  for (const row of [...requestFraming, ...responseFraming]) {
+    await t.step(nameOf(row), () => {
+      for (const text of preambles(row)) {
+        const bytes = latin1(text);
+        const parse = () =>
+          row.status === undefined
+            ? parseRequestPreamble(bytes, 0, bytes.length)
+            : parseResponsePreamble(bytes, 0, bytes.length);
+        const { framing } = row;
+        if (framing === null || typeof framing !== "object") {
+          assertEquals(parse().framing, framing);
+        } else assertProtocolError(parse, [framing.code], text);
+      }
+    });
+  }
+});
+
+Deno.test("a server frames each request as the table says, and finds the next one after it", async (t) => {
+  const seen: [uri: string, ...Awaited<ReturnType<typeof shape>>][] = [];
+  await using serving = serve(async ({ uri, body }) => {
+    seen.push([uri, ...await shape(body)]);
+    return [204, "No Content", {}, null];
+  });
+  for (const row of requestFraming) {
+    await t.step(nameOf(row), async () => {
+      for (const preamble of preambles(row)) {
+        seen.length = 0;
+        using peer = await RawPeer.connect(serving.address);
+        const [bytes, text] = bodies(row.framing);
+        await peer.send(`${preamble}${bytes}GET /next HTTP/1.1\r\n\r\n`);
+        await peer.closeWrite();
+        const { received } = await peer.readToEnd();
+        const { framing } = row;
+        if (framing === null || typeof framing !== "object") {
+          assertEquals(seen, [["/framed", framing, text], ["/next", null, null]]);
+        } else assertEquals([received, seen], ["", []]);
+      }
+    });
+  }
+});
+
+/** Makes a request that the bytes answer, and then a second one. */
+async function exchange(address: Address, server: RawServer, method: Method, bytes: string) {
+  using conn = await new Client(address, { host: null, timeout: 10 }).connect();
+  using peer = await server.accept();
+  const first = conn.request(method, "/", {}, null);
+  first.catch(() => {});
+  await peer.readPreamble();
+  await peer.send(bytes);
+  if (bytes.includes("connection: close")) await peer.closeWrite();
+  const { headers, body } = await first;
+  const arrived = await shape(body);
+  if (conn.closed) return { headers, arrived, next: null };
+  const second = conn.get("/next");
+  // A client that finds a byte too many sends no second request.
+  const answering = peer.readPreamble().then(() => peer.send("HTTP/1.1 204 No Content\r\n\r\n"));
+  answering.catch(() => {});
+  return { headers, arrived, next: (await second).status };
+}
+
+Deno.test("a client frames each response as the table says, and finds the next one after it", async (t) => {
+  using server = new RawServer();
+  for (const row of responseFraming) {
+    await t.step(nameOf(row), async () => {
+      for (const preamble of preambles(row)) {
+        const expected = row.body === undefined ? row.framing : row.body;
+        const [bytes, text] = bodies(expected);
+        const exchanged = exchange(server.address, server, row.method, preamble + bytes);
+        if (expected === null || typeof expected !== "object") {
+          const { headers, arrived, next } = await exchanged;
+          assertEquals(arrived, [expected, text]);
+          assertEquals(next, preamble.includes("connection: close") ? null : 204);
+          assertEquals(Object.keys(headers).length, row.lines.length + 1);
+        } else {
+          const error = await rejectionOf(exchanged, preamble);
+          assertInstanceOf(error, ProtocolError);
+          assertEquals(error.code, expected.code);
+        }
+      }
+    });
+  }
+});
+
+Deno.test("a byte after a response without a body is never the next response", async (t) => {
+  using server = new RawServer();
+  for (const row of responseFraming) {
+    const expected = row.body === undefined ? row.framing : row.body;
+    if (expected !== null || row.lines.includes("connection: close")) continue;
+    await t.step(nameOf(row), async () => {
+      const forged = `${preambles(row)[0]!}HTTP/1.1 200 Forged\r\n\r\n`;
+      const error = await rejectionOf(
+        exchange(server.address, server, row.method, forged),
+        "a forged response",
+      );
+      assertInstanceOf(error, ProtocolError);
+      assert(["UNFRAMED_BODY", "EXCESS_BYTES"].includes(error.code), error.code);
+    });
+  }
+});
+
+Deno.test("a proxy passes each request on with its framing, and refuses what the table refuses", async (t) => {
+  for (const row of requestFraming.filter(({ method }) => method !== "HEAD")) {
+    await t.step(nameOf(row), async () => {
+      await using ends = await connectThrough();
+      const [preamble = ""] = preambles(row);
+      const { framing } = row;
+      const [bytes] = bodies(framing);
+      await ends.near.send(preamble + bytes);
+      if (framing !== null && typeof framing === "object") {
+        return await ends.near.assertClosedSilently("the connection to the proxy");
+      }
+      const far = await ends.upstream.accept();
+      const forwarded = await far.readPreamble();
+      for (const line of row.lines) assert(forwarded.includes(`\r\n${line}\r\n`), forwarded);
+      await far.send("HTTP/1.1 204 No Content\r\n\r\n");
+      assert((await ends.near.readPreamble()).startsWith("HTTP/1.1 204 "));
+    });
+  }
+});

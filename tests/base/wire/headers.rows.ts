@@ -1,0 +1,194 @@
+/**
+ * What a block of header lines may be, rule by rule. The rows hold in every message: they are run by the parser, by a server
+ * over a socket and by a client. Which headers a message may have depends on the message: see framing.rows.ts.
+ *
+ * @module
+ */
+
+import { refused, type RefusedRow } from "@degu/testing/rows.ts";
+import { allowedBytes, consistsOf, type FlatHeaders } from "@degu/testing/wire_grammar.ts";
+import { refusedNumbers } from "./range.rows.ts";
+
+/** A block that is accepted. */
+export interface AcceptedBlock {
+  readonly rule: string;
+  readonly rfc: string;
+  readonly text: string;
+  readonly headers: FlatHeaders;
+}
+
+function accepted(
+  rule: string,
+  rfc: string,
+  ...blocks: readonly (readonly [text: string, headers: FlatHeaders])[]
+): AcceptedBlock[] {
+  return blocks.map(([text, headers]) => ({ rule, rfc, text, headers }));
+}
+
+export const acceptedBlocks: readonly AcceptedBlock[] = [
+  ...accepted("no header at all", "RFC 9112 §2.1", ["", {}]),
+  ...accepted(
+    "a name of letters, digits and -, kept in lower case",
+    "RFC 9110 §5.1",
+    ["a: b", { a: "b" }],
+    ["A: b", { a: "b" }],
+    ["-: -", { "-": "-" }],
+    ["0: 1", { "0": "1" }],
+    [`${"n".repeat(32)}: v`, { ["n".repeat(32)]: "v" }],
+  ),
+  ...accepted(
+    "spaces in a value are bytes like any other, and none is trimmed",
+    "RFC 9110 §5.5",
+    ["a:  ", { a: " " }],
+    ["a:  b ", { a: " b " }],
+  ),
+  ...accepted(
+    "the name ends at the first colon and space",
+    "RFC 9112 §5",
+    ["a: b: c", { a: "b: c" }],
+    ["a: : ", { a: ": " }],
+    ["a: b:c", { a: "b:c" }],
+  ),
+  ...accepted(
+    "every byte that a value may have",
+    "RFC 9110 §5.5",
+    ["a: \"'()*,;<>[]", { a: "\"'()*,;<>[]" }],
+    ["a: -+.:_~%&=/? ", { a: "-+.:_~%&=/? " }],
+  ),
+  ...accepted("several headers, in any order", "RFC 9110 §5.3", [
+    "b: 1\r\na: 2",
+    { a: "2", b: "1" },
+  ]),
+  ...accepted(
+    "headers without a meaning here are text",
+    "RFC 9110 §16.3",
+    ["Set-Cookie: a=b; Path=/", { "set-cookie": "a=b; Path=/" }],
+    ["Connection: close\r\nExpect: 100-continue", { connection: "close", expect: "100-continue" }],
+    ["Upgrade: h2c\r\nTrailer: a", { upgrade: "h2c", trailer: "a" }],
+    ["x: chunked\r\nte: trailers", { x: "chunked", te: "trailers" }],
+  ),
+  ...accepted(
+    "a name like one of Object.prototype's is a name like any other",
+    "RFC 9110 §5.1",
+    ["constructor: a\r\nToString: b", { constructor: "a", tostring: "b" }],
+    ["hasOwnProperty: a\r\nvalueOf: b", { hasownproperty: "a", valueof: "b" }],
+  ),
+  ...accepted(
+    "a name that only resembles one with a meaning",
+    "RFC 9110 §5.1",
+    ["contentlength: x\r\ncontent-length-: 05", { contentlength: "x", "content-length-": "05" }],
+    ["ranges: bytes=9-1\r\nif-range: *", { ranges: "bytes=9-1", "if-range": "*" }],
+  ),
+];
+
+export const refusedBlocks: readonly RefusedRow[] = [
+  ...refused(
+    "no colon and space",
+    "RFC 9112 §5",
+    "BAD_HEADER_LINE",
+    ...["a", "a:", "a:b", "a :b", "a=b", "a:\tb", " "],
+  ),
+  ...refused(
+    "an empty line before the end",
+    "RFC 9112 §2.1",
+    "BAD_HEADER_LINE",
+    ...["a: b\r\n", "\r\na: b", "a: b\r\n\r\nc: d", "\r\n"],
+  ),
+  ...refused("a folded line", "RFC 9112 §5.2", "BAD_HEADER_LINE", "a: b\r\n c", "a: b\r\n\tc"),
+  ...refused("a folded line with a colon", "RFC 9112 §5.2", "BAD_HEADER_NAME", "a: b\r\n c: d"),
+  ...refused("an empty name", "RFC 9110 §5.1", ["BAD_HEADER_NAME", "BAD_HEADER_LINE"], ": b"),
+  ...refused("a space before the colon", "RFC 9112 §5.1", "BAD_HEADER_NAME", "a : b"),
+  ...refused("a space before the name", "RFC 9112 §2.2", "BAD_HEADER_NAME", " a: b"),
+  ...refused(
+    "a byte that no name has",
+    "RFC 9110 §5.1",
+    "BAD_HEADER_NAME",
+    ...["a:b: c", "a_b: c", "__proto__: c", "a.b: c", "a\0: b", "\xe0: b", "\xc0: b"],
+  ),
+  ...refused("a bare CR or LF in a name", "RFC 9112 §2.2", "BAD_HEADER_NAME", "a\rb: c", "a\nb: c"),
+  ...refused(
+    "a name of more than 32 bytes",
+    "RFC 9110 §5.4",
+    "BAD_HEADER_NAME",
+    `${"a".repeat(33)}: b`,
+  ),
+  ...refused("an empty value", "RFC 9110 §5.5", ["BAD_HEADER_VALUE", "BAD_HEADER_LINE"], "a: "),
+  ...refused("a tab in a value", "RFC 9110 §5.5", "BAD_HEADER_VALUE", "a: b\t", "a: \tb"),
+  ...refused(
+    "a bare CR or LF in a value",
+    "RFC 9112 §2.2",
+    "BAD_HEADER_VALUE",
+    ...["a: b\rc: d", "a: b\nc: d", "a: b\n"],
+  ),
+  ...refused(
+    "a byte that no value has",
+    "RFC 9110 §5.5",
+    "BAD_HEADER_VALUE",
+    ...["a: b\0", "a: {}", "a: b@c", "a: $", "a: b\\c"],
+  ),
+  ...refused(
+    "a byte above 127 in a value",
+    "RFC 9110 §5.5",
+    "BAD_HEADER_VALUE",
+    ...["a: \x80", "a: caf\xe9"],
+  ),
+  ...refused(
+    "duplicate header",
+    "RFC 9110 §5.3",
+    "DUPLICATE_HEADER",
+    ...["a: b\r\na: b", "a: b\r\nA: c", "a: b\r\nc: d\r\na: e"],
+    "constructor: a\r\nConstructor: a",
+  ),
+  ...refused(
+    "duplicate header: set-cookie, too",
+    "RFC 9110 §5.3",
+    "DUPLICATE_HEADER",
+    "Set-Cookie: a=b\r\nset-cookie: c=d",
+  ),
+  ...refused(
+    "duplicate header: content-length, even with the same value",
+    "RFC 9110 §8.6",
+    "DUPLICATE_HEADER",
+    "content-length: 5\r\nContent-Length: 5",
+    "content-length: 0\r\nContent-Length: 0",
+  ),
+  ...refused(
+    "duplicate header: transfer-encoding",
+    "RFC 9112 §6.1",
+    "DUPLICATE_HEADER",
+    "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+  ),
+  ...refusedNumbers.map(({ rule, text }) => ({
+    rule: `content-length: ${rule}`,
+    rfc: "RFC 9110 §8.6",
+    text: `content-length: ${text}`,
+    codes: consistsOf(text, allowedBytes.headerValue)
+      ? ["BAD_CONTENT_LENGTH"]
+      : ["BAD_CONTENT_LENGTH", "BAD_HEADER_VALUE"],
+  })),
+  ...refused(
+    "transfer-encoding: another coding than chunked",
+    "RFC 9112 §6.1",
+    "BAD_TRANSFER_ENCODING",
+    ...["transfer-encoding: gzip", "transfer-encoding: identity"],
+  ),
+  ...refused(
+    "transfer-encoding: a list",
+    "RFC 9112 §6.1",
+    "BAD_TRANSFER_ENCODING",
+    "transfer-encoding: gzip, chunked",
+  ),
+  ...refused(
+    "transfer-encoding: chunked in another case or with spaces",
+    "RFC 9112 §7",
+    "BAD_TRANSFER_ENCODING",
+    ...["transfer-encoding: Chunked", "transfer-encoding: chunked ", "transfer-encoding:  chunked"],
+  ),
+  ...refused(
+    "content-length together with transfer-encoding",
+    "RFC 9112 §6.1",
+    "CONFLICTING_HEADERS",
+    "content-length: 5\r\ntransfer-encoding: chunked",
+    "Transfer-Encoding: chunked\r\nContent-Length: 0",
+  ),
+];

@@ -1,0 +1,29 @@
+/**
+ * Rows of what a rule accepts and refuses. Each has the rule's name and where it comes from, so that a search for
+ * either finds it.
+ *
+ * @module
+ */
+
+/** A text that a rule refuses. */
+export interface RefusedRow {
+  /** The rule, in words. */
+  readonly rule: string;
+  /** The section of the RFC that it comes from, or that it narrows. */
+  readonly rfc: string;
+  /** Latin-1: one character per byte. */
+  readonly text: string;
+  /** The codes that are right: where several rules are broken, the code of any of them. */
+  readonly codes: readonly string[];
+}
+
+/** A row for each of the texts. */
+export function refused(
+  rule: string,
+  rfc: string,
+  codes: string | readonly string[],
+  ...texts: readonly string[]
+): RefusedRow[] {
+  const list = typeof codes === "string" ? [codes] : codes;
+  return texts.map((text) => ({ rule, rfc, text, codes: list }));
+}

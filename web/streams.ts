@@ -1,0 +1,320 @@
+/**
+ * Web streams, piece by piece: bodies from streams, and streams from bodies.
+ *
+ * @module
+ */
+
+import type { WritableBody } from "../base/body/bodies.ts";
+import type { Body } from "../base/body/body.ts";
+import { BodyIter, ChunkedBodyIter } from "../base/body/body_iter.ts";
+import { closeByteStream } from "../base/body/body_state.ts";
+import { ChunkedBody } from "../base/body/chunked_body.ts";
+import { concatenate, EMPTY } from "../base/bytes.ts";
+import { BodyError, typeName } from "../base/errors.ts";
+import type { Chunk } from "../base/wire/chunk.ts";
+import type { HeaderDict } from "../base/wire/headers.ts";
+import { MAX_CHUNK_BYTES, MAX_READ_BYTES } from "../base/wire/limits.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/**
+ * How many turns of the microtask queue a read may take to count as immediate. Text and bytes take
+ * two, through a `TransformStream` four. A read from a file, a socket or a timer takes a turn of the
+ * event loop, which is longer than any number of these.
+ */
+const TURNS = 8;
+/** How many pieces of a stream are read in this way. */
+const MAX_PIECES_AHEAD = 16;
+
+/**
+ * The pieces of a stream, one at a time. This object owns the stream, which is read to its end or
+ * canceled.
+ */
+export class StreamPieces implements AsyncIterableIterator<Bytes> {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #onCut: (reason: unknown) => void;
+  readonly #onEnd: () => void;
+  readonly #ahead: Promise<ReadableStreamReadResult<Uint8Array>>[] = [];
+  #over = false;
+  #cut: { readonly reason: unknown } | null = null;
+  #waits = 0;
+  #waiting = false;
+
+  /**
+   * Locks a stream.
+   *
+   * @param onCut Called if the stream is canceled before its end, or fails.
+   * @param onEnd Called when {@linkcode next} has reached the end.
+   * @throws {TypeError} if the stream is locked.
+   */
+  constructor(
+    stream: ReadableStream<Uint8Array>,
+    onCut: (reason: unknown) => void = () => {},
+    onEnd: () => void = () => {},
+  ) {
+    this.#reader = stream.getReader();
+    this.#onCut = onCut;
+    this.#onEnd = onEnd;
+  }
+
+  /** The number of the pending wait for a piece; each wait has a different one. 0 if there is none. */
+  get wait(): number {
+    return this.#waiting ? this.#waits : 0;
+  }
+
+  /** The next piece, which may be empty. */
+  async next(): Promise<IteratorResult<Bytes, undefined>> {
+    if (this.#over) return { done: true, value: undefined };
+    const { done, value } = await this.#readNext();
+    // A canceled stream reads as if it had ended, but its message is not complete.
+    if (this.#cut !== null) throw this.#cut.reason;
+    if (done) {
+      this.#over = true;
+      this.#onEnd();
+      return { done, value: undefined };
+    }
+    if (!(value instanceof Uint8Array)) {
+      const error = new BodyError(
+        `the stream's pieces must be Uint8Arrays; got ${typeName(value)}`,
+      );
+      this.cancel(error);
+      throw error;
+    }
+    return { done, value: value as Bytes };
+  }
+
+  async #readNext(): Promise<ReadableStreamReadResult<Uint8Array>> {
+    this.#waits++;
+    this.#waiting = true;
+    try {
+      return await (this.#ahead.shift() ?? this.#reader.read());
+    } catch (error) {
+      // The stream has failed, so there is nothing to cancel.
+      if (this.#cut === null) this.#onCut(error);
+      this.#cut ??= { reason: error };
+      throw error;
+    } finally {
+      this.#waiting = false;
+    }
+  }
+
+  /** Cancels the rest of the stream, with the reason if there is one. */
+  return(reason?: unknown): Promise<IteratorResult<Bytes, undefined>> {
+    this.cancel(reason ?? new BodyError("the message was not sent to its end"));
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /** Cancels the rest of the stream. Never throws. */
+  cancel(reason: unknown): void {
+    if (this.#over || this.#cut !== null) return;
+    this.#cut = { reason };
+    this.#reader.cancel(reason).catch(() => {});
+    this.#onCut(reason);
+  }
+
+  /** These pieces themselves. */
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** Waits for the first piece that is not empty; resolves to false if there is none. */
+  async hasBytes(): Promise<boolean> {
+    for (;;) {
+      const reading = this.#reader.read();
+      const { done, value } = await reading;
+      if (!done && value.length === 0) continue;
+      this.#ahead.push(reading);
+      return !done;
+    }
+  }
+
+  /**
+   * All pieces, if they are available at once, as those of a text are, and may be sent with their length. Else
+   * `null`, and nothing is lost: {@linkcode next} returns the pieces that were read.
+   */
+  async takeWhole(headers: HeaderDict): Promise<Bytes[] | null> {
+    if (Object.hasOwn(headers, "transfer-encoding")) return null;
+    const pieces: Bytes[] = [];
+    for (let i = 0; i < MAX_PIECES_AHEAD; i++) {
+      const reading = this.#reader.read();
+      this.#ahead.push(reading);
+      const result = await settledWithinTurns(reading);
+      if (result === null) return null;
+      if (result.done) {
+        this.#over = true;
+        return pieces;
+      }
+      if (!(result.value instanceof Uint8Array)) return null;
+      pieces.push(result.value as Bytes);
+    }
+    return null;
+  }
+}
+
+/** What the promise resolves to within a few turns of the microtask queue; else `null`. */
+async function settledWithinTurns<T>(promise: Promise<T>): Promise<T | null> {
+  let result: T | null = null;
+  // next() reports a failure.
+  promise.then((value) => result = value, () => {});
+  for (let turn = 0; turn < TURNS && result === null; turn++) await null;
+  return result;
+}
+
+// ───────────────────────── bodies from streams
+
+/** The pieces of a stream as chunks, and the empty chunk after the last one. */
+class StreamChunks implements AsyncIterableIterator<Chunk> {
+  readonly #pieces: StreamPieces;
+  #rest: Uint8Array = EMPTY;
+  #ended = false;
+
+  constructor(pieces: StreamPieces) {
+    this.#pieces = pieces;
+  }
+
+  async next(): Promise<IteratorResult<Chunk, undefined>> {
+    if (this.#ended) return { done: true, value: undefined };
+    while (this.#rest.length === 0 && !this.#ended) {
+      const { done, value } = await this.#pieces.next();
+      if (done) this.#ended = true;
+      else this.#rest = value;
+    }
+    const data = this.#rest.subarray(0, MAX_CHUNK_BYTES);
+    this.#rest = this.#rest.subarray(data.length);
+    return { done: false, value: [null, data] };
+  }
+
+  async return(reason?: unknown): Promise<IteratorResult<Chunk, undefined>> {
+    await this.#pieces.return(reason);
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+/** A body of pieces that have not arrived yet: of the length in the headers, or chunked. */
+export function streamedBody(
+  pieces: StreamPieces,
+  headers: HeaderDict,
+): BodyIter | ChunkedBodyIter {
+  const { "content-length": length } = headers;
+  return typeof length === "number" ? new BodyIter(pieces, length) : chunkedBody(pieces);
+}
+
+/** A body of known bytes; can be called any number of times with the same pieces. */
+export function bodyOfBytes(pieces: readonly Uint8Array[]): Uint8Array | BodyIter {
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  if (length > MAX_READ_BYTES) return new BodyIter(pieces, length);
+  return pieces.length === 1 ? pieces[0]! : concatenate(pieces);
+}
+
+/** A chunked body of the pieces of a stream. */
+export function chunkedBody(pieces: StreamPieces): ChunkedBodyIter {
+  return new ChunkedBodyIter(new StreamChunks(pieces));
+}
+
+// ───────────────────────── streams from bodies
+
+/**
+ * The content of a body, without any coding, as a stream. Canceling it cancels the body.
+ *
+ * @param onEnd Called when the stream has ended, failed or been canceled.
+ * @param cut If it rejects, the stream fails with the reason.
+ */
+export function streamOf(
+  body: WritableBody,
+  onEnd: () => void = () => {},
+  cut?: Promise<never>,
+): ReadableStream<Bytes> {
+  if (!body.chunked && Symbol.asyncIterator in body) {
+    // Much faster for small bodies than `body.readable`, and the last byte is known by the length.
+    const pieces = (body as Body)[Symbol.asyncIterator]();
+    const cancel = (reason: unknown) => body.cancel(reason);
+    return byteStreamOf({ read: () => pieces.next(), cancel }, body.contentLength, onEnd, cut);
+  }
+  const stream = !body.chunked
+    ? encodedStreamOf(body)
+    : "readable" in body
+    ? body.readable
+    : new ChunkedBody(encodedStreamOf(body)).readable;
+  if (cut === undefined) return stream;
+  const reader = stream.getReader();
+  const read = async (): Promise<IteratorResult<Bytes, undefined>> => {
+    const { done, value } = await reader.read();
+    // A copy: a byte stream detaches the memory that it is given, and this may be in use.
+    return done ? { done, value: undefined } : { done, value: value.slice() };
+  };
+  return byteStreamOf({ read, cancel: (reason) => reader.cancel(reason) }, Infinity, onEnd, cut);
+}
+
+/** A byte stream of pieces; its last byte is that of the given length, or the last that there is. */
+function byteStreamOf(
+  pieces: {
+    read(): Promise<IteratorResult<Bytes, unknown>>;
+    cancel(reason: unknown): Promise<unknown>;
+  },
+  length: number,
+  onEnd: () => void,
+  cut?: Promise<never>,
+): ReadableStream<Bytes> {
+  let missing = length;
+  return new ReadableStream({
+    type: "bytes",
+    start(controller) {
+      cut?.catch((reason) => {
+        controller.error(reason);
+        onEnd();
+        pieces.cancel(reason).catch(() => {});
+      });
+    },
+    async pull(controller) {
+      try {
+        let result;
+        // A byte stream can't have empty pieces.
+        do result = await pieces.read(); while (!result.done && result.value.length === 0);
+        if (!result.done) {
+          missing -= result.value.length;
+          controller.enqueue(result.value);
+          if (missing > 0) return;
+        }
+      } catch (error) {
+        onEnd();
+        throw error;
+      }
+      onEnd();
+      closeByteStream(controller);
+    },
+    async cancel(reason) {
+      onEnd();
+      await pieces.cancel(reason);
+    },
+  });
+}
+
+/** The bytes that a body writes, as a stream. Nothing is written before it is requested. */
+export function encodedStreamOf(body: WritableBody): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let wanted = Promise.withResolvers<void>();
+  let started = false;
+  return new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull(controller) {
+      wanted.resolve();
+      if (started) return;
+      started = true;
+      const write = async (bytes: Uint8Array) => {
+        await wanted.promise;
+        wanted = Promise.withResolvers();
+        controller.enqueue(bytes.slice());
+      };
+      body.writeTo({ write }).then(() => controller.close()).catch((error) => {
+        controller.error(error);
+      });
+    },
+    async cancel(reason) {
+      wanted.promise.catch(() => {});
+      wanted.reject(reason);
+      await body.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
+}
