@@ -29,7 +29,7 @@ import { counted, formatBytes, formatDuration } from "./output.ts";
 import type { Moved, PeerConnections } from "./peer_connections.ts";
 import type { ProgressBar } from "./progress_bar.ts";
 
-/** A larger file gets a connection of its own once it is hashed: a server does not wait for that. */
+/** A larger file gets a connection of its own once what there is of it is hashed: a server does not wait for that. */
 const LARGE_BYTES = 67_108_864;
 
 /** A file to be moved. */
