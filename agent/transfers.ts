@@ -29,7 +29,7 @@ import { counted, formatBytes, formatDuration } from "./output.ts";
 import type { Moved, PeerConnections } from "./peer_connections.ts";
 import type { ProgressBar } from "./progress_bar.ts";
 
-/** A larger file gets a connection of its own once it is hashed: a server does not wait for that. */
+/** A larger file gets a connection of its own once what there is of it is hashed: a server does not wait for that. */
 const LARGE_BYTES = 67_108_864;
 
 /** A file to be moved. */
@@ -96,6 +96,8 @@ export class Transfers implements Disposable {
   readonly #startedAt = performance.now();
   readonly #stages: Stage[] = [];
   readonly #warned = new Set<string>();
+  /** Where there is a bar to be shown. */
+  #makeBar: (() => ProgressBar) | null = null;
   #bar: ProgressBar | null = null;
   #name = "";
   #copied = 0;
@@ -353,13 +355,16 @@ export class Transfers implements Disposable {
   async #begin(stage: Stage): Promise<void> {
     this.#stages.push(stage);
     const { json, draws } = this.#context.output;
-    if (this.#bar !== null || json || !draws) return;
+    if (this.#makeBar !== null || json || !draws) return;
     // What it is made with takes long to load; most commands need none.
     const { ProgressBar } = await import("./progress_bar.ts");
-    this.#bar = new ProgressBar(this.#progress());
+    this.#makeBar = () => new ProgressBar(this.#progress());
+    this.#show();
   }
 
   #show(): void {
+    // Before trees have been compared nobody knows of how much.
+    if (this.#makeBar !== null && this.#sum("totalFiles") > 0) this.#bar ??= this.#makeBar();
     this.#bar?.show(this.#progress(), this.#sum("moved"));
   }
 
@@ -422,6 +427,6 @@ export class Transfers implements Disposable {
   /** Removes the progress bar. */
   [Symbol.dispose](): void {
     this.#bar?.[Symbol.dispose]();
-    this.#bar = null;
+    this.#bar = this.#makeBar = null;
   }
 }
