@@ -512,7 +512,8 @@ function diskFull(root: string, cause: unknown): TransferError {
   );
 }
 
-function realPathOf(path: string): string | null {
+/** The real path of something; `null` if there is nothing. */
+export function realPathOf(path: string): string | null {
   try {
     return Deno.realPathSync(path);
   } catch (error) {

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { checkBoolean } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import type { DirectoryEntry, TreeEntry } from "./entries.ts";
 import type { TransferResult } from "./options.ts";
@@ -368,11 +369,19 @@ class Planner {
 
   /** Asks the filter; what it excludes is at neither end. */
   #isIncluded({ source, target }: Pair): boolean {
-    const { filter } = this.#rules;
     const node = source ?? (this.#rules.delete ? target : null);
-    if (filter === undefined || node === null || filter(node.entry)) return true;
+    if (node === null || this.#passesFilter(node)) return true;
     if (target !== null) this.#keep(target);
     return false;
+  }
+
+  #passesFilter(node: TreeNode): boolean {
+    const { filter } = this.#rules;
+    if (filter === undefined) return true;
+    const passes: unknown = filter(node.entry);
+    // The promise of an async function would include everything, and a forgotten `return` nothing.
+    checkBoolean("filter: what it returns", passes);
+    return passes;
   }
 
   /** Something of the target stays, and so do the directories that it is in. */
@@ -482,8 +491,7 @@ class Planner {
   /** Collects a directory of the target, innermost first; false if something in it has to stay. */
   #collect(node: TreeNode, nodes: TreeNode[]): boolean {
     for (const child of node.children?.values() ?? []) {
-      const { filter } = this.#rules;
-      if (child.kind === "other" || (filter !== undefined && !filter(child.entry))) return false;
+      if (child.kind === "other" || !this.#passesFilter(child)) return false;
       if (child.kind === "file") nodes.push(child);
       else if (!this.#collect(child, nodes)) return false;
     }

@@ -393,6 +393,8 @@ class Report {
   }
 
   failed(node: TreeNode, error: unknown, at: "source" | "target" = "source"): void {
+    // The program lacks a permission: that is no fault of this file, and so for others as well.
+    if (error instanceof Deno.errors.NotCapable) throw error;
     this.counts.failed++;
     this.event({ type: "failed", path: node.path, error, at });
   }

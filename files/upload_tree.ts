@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
+import { quote } from "../base/errors.ts";
 import type { HeaderDict } from "../base/wire/headers.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import { Turns } from "../disk/turns.ts";
@@ -24,7 +25,7 @@ import { BUNDLE_END, BUNDLED_BELOW_BYTES, formatRecord, PUT_ANSWER } from "./bun
 import { digestTree } from "./entries.ts";
 import { fileUri } from "./file_name.ts";
 import { readRemoteNames, readRemoteTree } from "./list_tree.ts";
-import { isReal, readLocalTree } from "./local_tree.ts";
+import { isReal, readLocalTree, realPathOf } from "./local_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
 import type { Route } from "./route.ts";
@@ -143,7 +144,13 @@ class Upload implements Direction {
   }
 
   async readSource(): Promise<TreeNode> {
-    this.#root = Deno.realPathSync(this.#dir);
+    const root = realPathOf(this.#dir);
+    if (root === null) {
+      throw new Deno.errors.NotFound(
+        `dir: there is no directory ${quote(this.#dir)}; is its disk mounted?`,
+      );
+    }
+    this.#root = root;
     return await readLocalTree(this.#root, true, this.#settings.signal);
   }
 

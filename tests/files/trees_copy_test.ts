@@ -180,7 +180,11 @@ both(
     await Deno.remove(trees.source);
     await Deno.writeTextFile(`${trees.target}/a`, "");
     const missing = direction === "download" ? TransferError : Deno.errors.NotFound;
-    await assertRejects(() => trees.copy({ delete: true }), missing);
+    const error = await assertRejects(() => trees.copy({ delete: true }), missing);
+    if (direction === "upload") {
+      const message = `dir: there is no directory "${trees.source}"; is its disk mounted?`;
+      assertEquals((error as Error).message, message);
+    }
     await Deno.writeTextFile(trees.source, "");
     const file = direction === "download" ? TransferError : Deno.errors.NotADirectory;
     await assertRejects(() => trees.copy({ delete: true }), file);
@@ -284,6 +288,23 @@ both("filter: what is excluded is at neither end", async (direction) => {
     "skip/z": "z",
   });
 });
+
+both(
+  "a filter that returns neither true nor false rejects the whole, and nothing is done",
+  async (direction) => {
+    await using trees = await makeTrees(direction, { a: "a" }, { b: "b" });
+    const before = await content(trees.target);
+    for (const [answer, type] of [[undefined, "undefined"], [Promise.resolve(false), "Promise"]]) {
+      const filter = (() => answer) as unknown as () => boolean;
+      await assertRejects(
+        () => trees.copy({ delete: true, filter }),
+        TypeError,
+        `filter: what it returns: must be a boolean; got ${type}`,
+      );
+    }
+    assertEquals(await content(trees.target), before);
+  },
+);
 
 both("what filter or onEvent throws rejects the whole", async (direction) => {
   await using trees = await makeTrees(direction, { a: "a", b: "b".repeat(70_000) });

@@ -19,7 +19,8 @@ Deno.test("transfers need the permissions in the table", async () => {
   const connects = `net=127.0.0.1:${port}`;
   const script = (work: string) =>
     `import { Client } from "./client.ts";
-import { deleteFile, download, listDirectory, makeDirectory, remoteDigest, upload } from "./files.ts";
+import * as files from "./files.ts";
+const { deleteFile, download, downloadTree, listDirectory, listTree, makeDirectory, remoteDigest, upload, uploadTree } = files;
 const client = new Client(["127.0.0.1", ${port}]);
 ${work}`;
   await runCases([
@@ -27,6 +28,11 @@ ${work}`;
       name: "listDirectory",
       permissions: [connects],
       script: script(`for await (const { name } of listDirectory(client, "/")) console.log(name);`),
+    },
+    {
+      name: "listTree",
+      permissions: [connects],
+      script: script(`for await (const { path } of listTree(client, "/")) console.log(path);`),
     },
     {
       name: "remoteDigest, makeDirectory, deleteFile",
@@ -44,6 +50,22 @@ await deleteFile(client, "/new");`),
       name: "upload",
       permissions: [connects, `read=${join(here, "file")}`],
       script: script(`await upload(client, ${JSON.stringify(join(here, "file"))}, "/copy");`),
+    },
+    {
+      name: "downloadTree",
+      permissions: [connects, `read=${join(here, "tree")}`, `write=${join(here, "tree")}`],
+      script: script(
+        `await downloadTree(client, "/", ${
+          JSON.stringify(join(here, "tree"))
+        }, { compare: "nothing", delete: true });`,
+      ),
+    },
+    {
+      name: "uploadTree",
+      permissions: [connects, `read=${here}`],
+      script: script(
+        `await uploadTree(client, ${JSON.stringify(here)}, "/tree/", { delete: true });`,
+      ),
     },
   ]);
 });
