@@ -172,7 +172,8 @@ const PUT_PROBLEMS: Readonly<Record<number, string>> = {
   403: "the peer refuses it: the name is reserved, or its inbox can't be written",
   404: "the peer refuses the name, or takes no files any more",
   405: "the peer takes no files any more",
-  409: "a directory has this name there, or a file has that of its directory",
+  409:
+    "a directory has this name there, a file has that of its directory, or another command is sending it: run the same command again",
   412: ALREADY_THERE,
   413: "it is larger than the peer accepts",
   414: "its path is too long for the peer",

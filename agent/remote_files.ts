@@ -184,7 +184,7 @@ export class RemoteFiles implements Disposable {
       area === "inbox"
         ? `${
           quoted(path!)
-        } is not in the share: it is in the inbox, as "degu ls --inbox ${parent}" shows; "degu get --inbox" gets it`
+        } is not in the share: it is in the inbox, as "degu ls --inbox ${parent}" shows; add --inbox to read it there`
         : `${quoted(path!)} is not in the inbox: it is in the share, as "degu ls ${parent}" shows`,
     );
   }

@@ -40,7 +40,10 @@ export function addRm(program: Command, run: Run): void {
 function readArgument(text: string): RemotePath {
   const path = parseRemotePath(text);
   if (path.names.length > 0) return path;
-  throw new Failure(USAGE, `${shown(path)}: the inbox itself stays; name a file`);
+  throw new Failure(
+    USAGE,
+    `the inbox itself stays: name what is in it, as "degu ls --inbox ${shown(path)}" lists it`,
+  );
 }
 
 function shown({ peer, names, directory }: RemotePath): string {
@@ -87,7 +90,10 @@ async function remove(context: Context, files: RemoteFiles, path: RemotePath): P
   } catch (error) {
     if (!(error instanceof TransferError)) throw error;
     if (error.status === 404) throw await files.missing(path);
-    throw new Failure(FAILED, `${name}: ${explainTransfer(error, "delete")}`, { cause: error });
+    const problem = error.status === 409
+      ? "the directory is not empty: -r removes it with everything in it"
+      : explainTransfer(error, "delete");
+    throw new Failure(FAILED, `${name}: ${problem}`, { cause: error });
   }
   output.result(name, { removed: name });
 }

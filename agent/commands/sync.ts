@@ -21,6 +21,7 @@ interface SyncOptions {
   readonly delete?: boolean;
   readonly dryRun?: boolean;
   readonly exclude?: readonly string[];
+  readonly inbox?: boolean;
 }
 
 /** Adds `degu sync`. */
@@ -44,6 +45,7 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
       `leave out what this matches, as a line of .gitignore does, at both ends; can be repeated; a file ${IGNORE_FILE} in the first directory has such lines`,
       (glob: string, before: readonly string[] = []) => [...before, glob],
     )
+    .option("--inbox", "copy from its inbox instead of its share")
     .option("--dry-run", "say what would be done, and change nothing")
     .action((from: string, to: string, options: SyncOptions, command: Command) =>
       run(command, (context) => sync(context, from, to, options))
@@ -52,6 +54,7 @@ the inbox of a peer. What is in the one directory is put into the other one; fil
   addExamples(command, [
     ["degu sync laptop:photos photos", "from there to here"],
     ["degu sync --dry-run --delete photos laptop:photos", "what would be copied and deleted there"],
+    ["degu sync --inbox laptop:photos photos", "back again what was synced there"],
     ["degu sync --exclude '*.tmp' --exclude /build/ project laptop:project", "without these"],
   ]);
 }
@@ -78,7 +81,7 @@ async function sync(
   await checkLocal(own, root, isToHere);
   using transfers = new Transfers(context, isToHere ? "get" : "put");
   const note = (text: string) => transfers.note(text);
-  const area = isToHere ? "share" : "inbox";
+  const area = isToHere && given.inbox !== true ? "share" : "inbox";
   using files = await RemoteFiles.open(context, device, remote.peer, area, { note });
   if (!isToHere && await files.list([]) === null) throw await files.missing(remote);
   const found = isToHere ? await files.get(remote) : await files.find(remote.names);

@@ -100,6 +100,11 @@ Deno.test("a status is explained by the operation", () => {
   assertEquals(explainTransfer(status(404), "get"), "it is not there any more");
   assertEquals(explainTransfer(status(412), "put"), explainTransfer(alreadyThere(), "put"));
   assertEquals(
+    explainTransfer(status(409), "put"),
+    "a directory has this name there, a file has that of its directory, or another command is sending it: " +
+      "run the same command again",
+  );
+  assertEquals(
     explainTransfer(status(409), "delete"),
     "the directory is not empty: remove first what is in it",
   );

@@ -123,7 +123,7 @@ Deno.test("get --inbox gets back what was put", async () => {
   const { here, inbox } = files;
   await makeTreeAt(inbox, { "a": "1", "dir/b": "2" });
   const refused = await files.run("get", "camera:a", here);
-  assertStringIncludes(refused.stderr, '"degu get --inbox" gets it');
+  assertStringIncludes(refused.stderr, "add --inbox to read it there");
   await files.succeed("get", "--inbox", "-r", "camera:a", "camera:dir", `${here}/back`);
   assertEquals(await treeOf(`${here}/back`), await treeOf(inbox));
 });

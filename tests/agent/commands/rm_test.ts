@@ -13,7 +13,7 @@ Deno.test("rm removes a file or an empty directory, and nothing of the share", a
   }]);
   const full = await files.run("rm", "camera:日本 語");
   assertEquals(full.code, 1);
-  assertStringIncludes(full.stderr, "camera:日本 語: the directory is not empty");
+  assertStringIncludes(full.stderr, "camera:日本 語: the directory is not empty: -r removes it");
   const both = await files.succeed("rm", "camera:日本 語/b", "camera:日本 語");
   assertEquals(both.stdout, "camera:日本 語/b\ncamera:日本 語\n");
   assertEquals(await treeOf(files.inbox), {});
@@ -40,7 +40,10 @@ Deno.test("rm reports what does not exist, and what can't be removed", async () 
   await makeTreeAt(files.inbox, { "report.pdf": "1" });
   const root = await files.run("rm", "camera:report.pdf", "camera:");
   assertEquals(root.code, 2);
-  assertStringIncludes(root.stderr, "the inbox itself stays");
+  assertStringIncludes(
+    root.stderr,
+    'the inbox itself stays: name what is in it, as "degu ls --inbox camera:" lists it',
+  );
   await files.forgetViewer();
   assertEquals((await files.run("rm", "camera:report.pdf")).code, 3);
   assertEquals(await treeOf(files.inbox), { "report.pdf": "1" });

@@ -45,6 +45,23 @@ for (const direction of ["to here", "to a peer"] as const) {
   });
 }
 
+Deno.test("sync --inbox brings back what was synced there", async () => {
+  await using files = await AgentFiles.start();
+  const { here, inbox, share } = files;
+  await makeTreeAt(`${here}/top`, { "a": "1", "b/c": "2", "d.tmp": "3", ".deguignore": "*.tmp\n" });
+  await makeTreeAt(share, { "top/shared": "1" });
+  await files.succeed("sync", `${here}/top`, "camera:top");
+  await makeTreeAt(`${here}/back`, { "b/old": "4", "kept.tmp": "5" });
+  await files.succeed("sync", "--inbox", "--delete", "camera:top", `${here}/back`);
+  const { "kept.tmp": kept, ...back } = await treeOf(`${here}/back`);
+  assertEquals(kept, "5");
+  assertEquals(back, await treeOf(`${inbox}/top`));
+  await files.succeed("sync", "--inbox", "--delete", `${here}/top`, "camera:top");
+  const missing = await files.run("sync", "camera:top/b", `${here}/none`);
+  assertEquals(missing.code, 1);
+  assertStringIncludes(missing.stderr, "add --inbox to read it there");
+});
+
 Deno.test("--checksum compares contents, whatever the times", async () => {
   await using files = await AgentFiles.start();
   const { here, share, inbox } = files;
