@@ -67,19 +67,31 @@ Deno.test("the command of the systemd unit serves with exactly its flags", async
 const hasSystemd = await isThere("systemd-analyze");
 Deno.test({
   name: hasSystemd
-    ? "systemd finds nothing wrong with the unit"
-    : "the systemd unit: left out, there is no systemd-analyze",
+    ? "systemd finds nothing wrong with the units"
+    : "the systemd units: left out, there is no systemd-analyze",
   ignore: !hasSystemd,
   fn: async () => {
     await using dir = await tempDir();
-    const path = `${dir.path}/degu.service`;
-    await Deno.writeTextFile(path, block("ini").replace("/usr/bin/deno", Deno.execPath()));
+    const units = [
+      ...PAGE.matchAll(/`~\/\.config\/systemd\/user\/([^`]+)`:\n\n```ini\n([^]*?)^```$/gm),
+    ];
+    assertEquals(units.map(([, name]) => name), [
+      "degu.service",
+      "degu-backup.service",
+      "degu-backup.timer",
+    ]);
+    const paths = units.map(([, name]) => `${dir.path}/${name}`);
+    for (const [index, [, , unit]] of units.entries()) {
+      await Deno.writeTextFile(paths[index]!, unit!.replace("/usr/bin/deno", Deno.execPath()));
+    }
     // What is wrong is a warning: systemd would ignore it.
-    const verify = ["verify", "--user", path];
+    const verify = ["verify", "--user", ...paths];
     const { stdout, stderr } = await output("systemd-analyze", verify, {
       XDG_RUNTIME_DIR: dir.path,
     });
-    const about = `${stdout}${stderr}`.split("\n").filter((line) => line.includes("degu.service"));
+    const about = `${stdout}${stderr}`.split("\n").filter((line) =>
+      /\bdegu[a-z-]*\.(service|timer)/.test(line)
+    );
     assertEquals(about, []);
   },
 });
