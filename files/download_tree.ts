@@ -59,6 +59,7 @@ import {
  * @returns What was done.
  * @throws {TypeError} if an argument or option has the wrong type, or an option is unknown.
  * @throws {RangeError} if a value is not allowed, or the URI does not end with `/`.
+ * @throws {Deno.errors.NotCapable} if the program may not write it: files don't fail one by one then.
  * @throws {TransferError} if there is no such directory, the list is not valid or was cut, or a disk is full.
  * @throws what `filter` or `onEvent` throws; the reason of the signal; the errors of `connect` and `request`.
  *

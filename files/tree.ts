@@ -45,7 +45,7 @@ export interface TreeOptions {
   dryRun?: boolean | undefined;
   /**
    * Called once for each path, parents first, with the source's entry if there is one; `false` excludes it with everything below
-   * it, as if it were at neither end.
+   * it, as if it were at neither end. It must return a boolean: with anything else, a promise too, nothing is copied.
    */
   filter?: ((entry: TreeEntry) => boolean) | undefined;
   /**
