@@ -33,7 +33,6 @@ import {
 } from "./bundle.ts";
 import {
   type Complete,
-  findFile,
   findParent,
   makeDirectoryAt,
   moveTo,
@@ -463,10 +462,10 @@ class BundleWriter implements AsyncDisposable {
     record: Exclude<PutRecord, { kind: "directory" }>,
     content: Uint8Array,
   ): ArrivedFile {
-    const { root, maxBytes } = this.#write;
+    const { maxBytes } = this.#write;
     checkNames(names);
-    const { existing } = findFile(root, names, undefined, this.#parentOf(names));
-    if (existing !== null && record["if-none-match"] === "*") throw alreadyExists();
+    // What has the name itself is looked at once, when the file gets it.
+    this.#parentOf(names);
     if (record.size > maxBytes) {
       throw new Refusal(413, `${record.size} bytes, more than ${maxBytes}`);
     }
