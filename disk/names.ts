@@ -4,6 +4,9 @@
  * @module
  */
 
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
+
 /** Resolves to `null` if nothing has the requested name. */
 export async function ifPresent<T>(result: Promise<T>): Promise<T | null> {
   try {
@@ -79,12 +82,17 @@ function isPresent(path: string): boolean {
 /** Resolves once the names in a directory are on the disk, where the system can open directories. */
 export async function syncDirectory(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
-  using directory = await Deno.open(path, { read: true });
-  await directory.sync();
+  // O_DIRECTORY: opening a FIFO that has replaced it would block until somebody writes.
+  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
 }
 
-/** Errors that are ignored: the directory can't be read, was deleted, or its file system can't sync it. */
-const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ENOENT", "EINVAL"]);
+/** Errors that are ignored: the directory can't be read, was deleted or replaced, or its file system can't sync it. */
+const HARMLESS: ReadonlySet<unknown> = new Set(["EACCES", "ENOENT", "ENOTDIR", "ELOOP", "EINVAL"]);
 
 /** Resolves when the names in a directory are on the disk, or can't be synced. */
 export async function syncIfPossible(path: string): Promise<void> {

@@ -241,7 +241,8 @@ class Download implements Direction {
     const { node } = copy;
     const { verify, replace, signal } = this.#settings;
     const isBlocked = way?.kind === "file";
-    if (!isBlocked) this.#target.makeDirectory(node.parent!, new Set());
+    // The part lies beside what is in the way.
+    this.#target.makeDirectory((isBlocked ? way.node : node).parent!, new Set());
     const result = await downloadFile(
       route,
       this.#uriOf(node),

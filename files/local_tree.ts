@@ -529,7 +529,7 @@ export function isReal(path: string): boolean {
     // A file system that ignores case may give another spelling.
     return real === path || fold(real) === fold(path);
   } catch (error) {
-    if (isMissing(error)) return false;
+    if (isMissing(error) || error instanceof Deno.errors.PermissionDenied) return false;
     throw error;
   }
 }
@@ -537,7 +537,7 @@ export function isReal(path: string): boolean {
 function moved(directory: string): TransferError {
   return new TransferError(
     "CONFLICT",
-    `${directory} was removed meanwhile, or is reached by a symbolic link, which is not followed`,
+    `${directory} was removed or closed to this user meanwhile, or is reached by a symbolic link, which is not followed`,
   );
 }
 

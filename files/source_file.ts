@@ -59,9 +59,9 @@ export class SourceFile implements AsyncDisposable {
    * @throws {RangeError} if it is not a regular file.
    */
   static async open(path: string): Promise<SourceFile> {
-    // Before it is opened: opening a FIFO would block.
-    checkRegular(path, await Deno.stat(path));
-    const file = await Deno.open(path, { read: true });
+    // Before it is opened, and in the same turn: opening a FIFO that has just replaced it would block.
+    checkRegular(path, Deno.statSync(path));
+    const file = Deno.openSync(path, { read: true });
     try {
       const lookedAt = Date.now();
       const info = await file.stat();

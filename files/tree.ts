@@ -321,6 +321,8 @@ interface Pair {
 class Planner {
   readonly #rules: PlanRules;
   readonly #doubtful = new Map<TreeNode, Doubtful>();
+  /** Directories below one that can't be made, unless it turns out that it can. */
+  readonly #unmade: TreeNode[] = [];
   readonly plan = {
     copies: [] as Copy[],
     compares: [] as Copy[],
@@ -429,7 +431,11 @@ class Planner {
   #decideDirectory(pair: Pair, wanted: readonly Pair[]): boolean {
     const { source, target, failure, blocked } = pair;
     const node = source!;
-    if (failure !== null || target?.kind === "directory") return true;
+    if (target?.kind === "directory") return true;
+    if (failure !== null) {
+      this.#unmade.push(node);
+      return true;
+    }
     if (target === null) {
       (blocked ?? this.plan).makes.push({ node, obstacle: null });
       return true;
@@ -443,11 +449,12 @@ class Planner {
     }
     pair.failure = inTheWay(node, target);
     const { failed, skipped, makes } = this.plan;
-    const before = failed.length + skipped.length;
+    const before = failed.length + skipped.length, first = this.#unmade.length;
     this.compare([{ ...pair, target: null }], []);
     if (failed.length + skipped.length === before && target.reason === "link" && mayGo) {
       // Nothing is below it, so that the link is not on the way to anything.
       makes.push({ node, obstacle: { kind: "link" } });
+      for (const inner of this.#unmade.slice(first)) makes.push({ node: inner, obstacle: null });
     } else {
       this.#fail(node, pair.failure);
     }

@@ -187,7 +187,11 @@ class Upload {
   async #ask(named: HeaderDict): Promise<{ offset: number; sha256: string | null }> {
     const headers = { ...this.#headers, ...named, "upload-length": `${this.#source.size}` };
     const response = await this.#route.request("HEAD", this.#uri, headers);
-    if (response.status !== 200) throw statusError("HEAD", this.#uri, response, "put");
+    if (response.status !== 200) {
+      // The server closes the connection, which is then not taken for the next request.
+      await this.#route.discard(response);
+      throw statusError("HEAD", this.#uri, response, "put");
+    }
     const offset = this.#offsetOf(response);
     if (offset !== null) return { offset, sha256: readDigest("HEAD", this.#uri, response) };
     const problem =

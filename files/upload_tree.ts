@@ -367,10 +367,8 @@ class Upload implements Direction {
 
   async makeDirectories(route: Route, nodes: readonly TreeNode[]): Promise<unknown[]> {
     const lines = nodes.map(({ path }) => formatRecord({ path, kind: "directory" }));
-    const body = new ChunkedBodyIter([
-      [null, encoder.encode(lines.join("") + BUNDLE_END)],
-      [null, EMPTY],
-    ]);
+    // Bytes: a request whose connection the server has closed meanwhile can be made again.
+    const body = encoder.encode(lines.join("") + BUNDLE_END);
     const errors: unknown[] = [];
     const uri = `${this.#uri}?bundle=put`;
     for await (const { record: { status } } of requestBundle(route, uri, body, PUT_ANSWER, "put")) {

@@ -20,7 +20,7 @@ interface CrashRun {
 
 const RUNS: readonly CrashRun[] = [
   { name: "writers of a device's peers", kills: 200, run: killPeerWriters },
-  ...transfers.map(({ name, run }) => ({ name, kills: 100, run })),
+  ...transfers,
 ];
 
 for (const { name, kills, run } of RUNS) {

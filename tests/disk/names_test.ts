@@ -12,7 +12,7 @@ import {
   syncIfPossible,
 } from "@degu/internal/disk/names.ts";
 import { entries, tempDir } from "@degu/testing/directories.ts";
-import { openFilesBelow } from "@degu/testing/special_files.ts";
+import { makeFifo, openFilesBelow } from "@degu/testing/special_files.ts";
 
 Deno.test("ifPresent turns only NotFound into null", async () => {
   assertEquals(await ifPresent(Promise.resolve(1)), 1);
@@ -79,7 +79,7 @@ Deno.test({
   ignore: Deno.build.os === "windows",
   async fn() {
     await using dir = await tempDir();
-    await assertRejects(() => syncDirectory(`${dir.path}/none`), Deno.errors.NotFound);
+    await assertRejects(() => syncDirectory(`${dir.path}/none`), Error, "ENOENT");
     await assertRejects(() => syncDirectory("/proc"), Deno.errors.NotCapable);
   },
 });
@@ -89,6 +89,14 @@ Deno.test("where a directory may be gone it is synced and closed, and a deleted 
   await syncIfPossible(dir.path);
   await syncIfPossible(`${dir.path}/none`);
   if (Deno.build.os === "linux") assertEquals(await openFilesBelow(dir.path), []);
+});
+
+Deno.test("what has replaced a directory, or one above it, is not an error when it is synced, and not waited for", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/file`, "");
+  await syncIfPossible(`${dir.path}/file`);
+  await syncIfPossible(`${dir.path}/file/below`);
+  if (await makeFifo(`${dir.path}/fifo`)) await syncIfPossible(`${dir.path}/fifo`);
 });
 
 Deno.test("a directory that the program may not read is an error also where it may be gone", async () => {

@@ -10,6 +10,7 @@
 
 import { Finding, type Report, run } from "./fuzzer.ts";
 import { targets } from "./targets.ts";
+import { fuzzTrees } from "./trees.ts";
 
 interface Options {
   readonly seconds: number;
@@ -17,26 +18,28 @@ interface Options {
   readonly names: readonly string[];
 }
 
+/** A target that is a program of its own. */
+const TREES = "trees";
+const ALL = [...Object.keys(targets), TREES];
+
 const USAGE = `usage: deno task fuzz [--seconds N] [--seed N] [--target name]…
 --seconds  for all targets together, 60 where it is left out
 --seed     an integer; a new one where it is left out
---target   may be given again; all targets where it is left out: ${
-  Object.keys(targets).join(", ")
-}`;
+--target   may be given again; all targets where it is left out: ${ALL.join(", ")}`;
 
 class UsageError extends Error {}
 
 function readOptions(args: readonly string[]): Options {
   let seconds = 60, seed = Math.floor(Math.random() * 2 ** 31);
-  const names: string[] = [];
+  const chosen: string[] = [];
   for (let i = 0; i < args.length; i += 2) {
     const flag = args[i], value = args[i + 1] ?? "";
     if (flag === "--seconds") seconds = readNumber(flag, value);
     else if (flag === "--seed") seed = readNumber(flag, value);
-    else if (flag === "--target" && Object.hasOwn(targets, value)) names.push(value);
+    else if (flag === "--target" && ALL.includes(value)) chosen.push(value);
     else throw new UsageError(`unknown argument: ${flag} ${value}`);
   }
-  return { seconds, seed, names: names.length > 0 ? names : Object.keys(targets) };
+  return { seconds, seed, names: chosen.length > 0 ? chosen : ALL };
 }
 
 function readNumber(flag: string, value: string): number {
@@ -70,6 +73,10 @@ async function main(args: readonly string[]): Promise<number> {
       `${"speed".padStart(11)}  accepted     time`,
   );
   for (const name of names) {
+    if (name === TREES) {
+      console.log(format(await fuzzTrees(seed, seconds / names.length)));
+      continue;
+    }
     const fuzzer = targets[name]!();
     try {
       console.log(format(await run(fuzzer, { seed, seconds: seconds / names.length })));

@@ -112,7 +112,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
     },
     { paths: ["base.ts", ...await filesUnder("base/app", ".ts")], mayImport: ["base/"] },
     { paths: await filesUnder("net", ".ts"), mayImport: ["base/", "net/", "node:"] },
-    { paths: await filesUnder("disk", ".ts"), mayImport: ["disk/"] },
+    { paths: await filesUnder("disk", ".ts"), mayImport: ["disk/", "node:fs"] },
     { paths: ["client.ts", "server.ts"], mayImport: ["base/", "net/"] },
     { paths: await filesUnder("apps", ".ts"), mayImport: [...connected, "apps/"] },
     {

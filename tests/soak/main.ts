@@ -18,6 +18,7 @@ import { measure, type Resources, settle } from "./resources.ts";
 import { type Servers, startServers } from "./servers.ts";
 import { runSwaps } from "./swaps.ts";
 import { runHonestly, type Tally } from "./traffic.ts";
+import { runTrees } from "./trees.ts";
 
 const HONEST_CLIENTS = 3, FAULTY_CLIENTS = 2, ABORTING_CLIENTS = 2;
 const WARM_UP_SECONDS = 10;
@@ -31,13 +32,19 @@ function makeTally(): Tally {
 }
 
 /** Lets all clients of all servers run for some seconds, and waits for each to end. */
-async function runTraffic(servers: Servers, seconds: number, seed: number): Promise<Tally> {
+async function runTraffic(
+  servers: Servers,
+  dir: string,
+  seconds: number,
+  seed: number,
+): Promise<Tally> {
   const tally = makeTally();
   const ending = new AbortController();
   const timer = setTimeout(() => ending.abort(), seconds * 1000);
   const running: Promise<void>[] = [
     runStranger(servers, tally, ending.signal),
     runSwaps(servers.swapping, seed++, tally, ending.signal),
+    runTrees(dir, seed++, tally, ending.signal),
   ];
   for (const [name, client] of servers.clients) {
     for (let i = 0; i < HONEST_CLIENTS; i++) {
@@ -136,11 +143,11 @@ async function soak(minutes: number): Promise<readonly string[]> {
     const ledger: Ledger = { requests: 0, bytes: 0, mismatches: [] };
     await using servers = await startServers(makeApp(ledger), dir);
     const before = await measure();
-    const warmUp = await runTraffic(servers, WARM_UP_SECONDS, 1);
+    const warmUp = await runTraffic(servers, dir, WARM_UP_SECONDS, 1);
     const start = await settle(before.descriptors);
     console.log(`start: ${describe(start)}, after ${WARM_UP_SECONDS} s of warming up`);
     const began = performance.now();
-    const tally = await runTraffic(servers, minutes * 60, 1000);
+    const tally = await runTraffic(servers, dir, minutes * 60, 1000);
     report(tally, (performance.now() - began) / 1000);
     const end = await settle(start.descriptors);
     console.log(`end:   ${describe(end)}, after ${minutes} min`);

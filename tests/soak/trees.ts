@@ -1,0 +1,94 @@
+/**
+ * Trees of files that are downloaded and uploaded while connections end, runs are aborted and files change: nothing may be torn or lost, and
+ * a run that is not disturbed makes both ends the same.
+ *
+ * @module
+ */
+
+import { Client } from "@degu/degu/client";
+import { downloadTree, FilesApp, type TreeOptions, uploadTree } from "@degu/degu/files";
+import { Server } from "@degu/degu/server";
+import { Random } from "../fuzz/random.ts";
+import { ChangingTrees } from "../trees/changing.ts";
+import type { Tally } from "./traffic.ts";
+
+const SMALL_FILES = 120;
+/** When a fault comes: sometimes after the end. */
+const MOST_MILLISECONDS = 120;
+
+/** Moves a tree to a directory, and another one back, with faults, until the signal is aborted. */
+export async function runTrees(
+  dir: string,
+  seed: number,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<void> {
+  const random = new Random(seed);
+  for (let round = 0; !signal.aborted; round++) {
+    const parent = `${dir}/trees${seed}-${round}`;
+    Deno.mkdirSync(parent);
+    const isUpload = round % 2 === 0;
+    const trees = new ChangingTrees(`${parent}/source`, `${parent}/target`, SMALL_FILES);
+    const app = new FilesApp(isUpload ? trees.target : trees.source, {
+      list: true,
+      write: isUpload,
+    });
+    await using server = new Server(["127.0.0.1", 0], app, { logger: SILENT });
+    server.serveForever();
+    for (let turn = 0; turn < 6 && !signal.aborted; turn++) {
+      trees.change();
+      await moveWithFault(trees, isUpload, server, random, tally);
+    }
+    const { failed, deletionsKept } = await move(trees, isUpload, server, {});
+    const problems = trees.problems(true);
+    if (failed > 0 || deletionsKept !== null) problems.push(`${failed} failed, ${deletionsKept}`);
+    for (const problem of [...problems, ...trees.leftParts()]) {
+      tally.failures.push(`${isUpload ? "upload" : "download"} of a tree: ${problem}`);
+    }
+    Deno.removeSync(parent, { recursive: true });
+  }
+}
+
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+
+function move(trees: ChangingTrees, isUpload: boolean, server: Server, options: TreeOptions) {
+  const client = new Client(server.address, { timeout: 20 });
+  const all = { delete: true, ...options };
+  return isUpload
+    ? uploadTree(client, trees.source, "/", all)
+    : downloadTree(client, "/", trees.target, all);
+}
+
+/** Moves a tree, of which something goes wrong on the way. */
+async function moveWithFault(
+  trees: ChangingTrees,
+  isUpload: boolean,
+  server: Server,
+  random: Random,
+  tally: Tally,
+): Promise<void> {
+  const fault = random.pick(["abort", "cut", "change", "none"]);
+  const name = `tree: ${fault}`;
+  tally.faults.set(name, (tally.faults.get(name) ?? 0) + 1);
+  const aborter = new AbortController();
+  const timer = setTimeout(() => {
+    if (fault === "abort") aborter.abort(name);
+    if (fault === "change") trees.change();
+    if (fault !== "cut") return;
+    for (const session of server.sessions) session.close(new Error(name));
+  }, random.below(MOST_MILLISECONDS));
+  let isComplete = false;
+  try {
+    const { failed, bytes } = await move(trees, isUpload, server, { signal: aborter.signal });
+    tally.bytes += bytes;
+    isComplete = failed === 0 && fault !== "change";
+  } catch (error) {
+    const isExpected = fault === "cut" || fault === "abort" && error === name;
+    if (!isExpected) tally.failures.push(`${name}: ${Deno.inspect(error)}`);
+  } finally {
+    clearTimeout(timer);
+  }
+  // What a server has received whole it still writes.
+  while (server.sessions.size > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  tally.failures.push(...trees.problems(isComplete).map((problem) => `${name}: ${problem}`));
+}

@@ -1,0 +1,124 @@
+/**
+ * A tree of files that changes, and its copy.
+ *
+ * @module
+ */
+
+import { contentOf, keyOf, see } from "./disk.ts";
+
+/** Files of the trees; a few are so large that each is moved by itself. */
+const SMALL_FILES = 240, LARGE_FILES = 4, LARGE_BYTES = 1_500_000;
+
+/** A source that changes between two runs, and its copy. */
+export class ChangingTrees {
+  readonly source: string;
+  readonly target: string;
+  /** The version of each file of the source. */
+  readonly #files = new Map<string, { id: number; size: number }>();
+  /** Every version that there has ever been at a path. */
+  readonly #versions = new Map<string, Set<string>>();
+  #ids = 1;
+
+  /** Makes both directories, and the files of the source. */
+  constructor(source: string, target: string, smallFiles = SMALL_FILES) {
+    this.source = source;
+    this.target = target;
+    Deno.mkdirSync(source);
+    Deno.mkdirSync(target);
+    for (let i = 0; i < smallFiles; i++) this.#write(`d${i % 7}/f${i}`, 10 + i * 20);
+    for (let i = 0; i < LARGE_FILES; i++) this.#write(`large/f${i}`, LARGE_BYTES);
+  }
+
+  #write(path: string, size: number): void {
+    const id = this.#ids++;
+    Deno.mkdirSync(`${this.source}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
+    Deno.writeFileSync(`${this.source}/${path}`, contentOf(id, size));
+    this.#files.set(path, { id, size });
+    const versions = this.#versions.get(path) ?? new Set();
+    this.#versions.set(path, versions.add(keyOf(id, size)));
+  }
+
+  /** Changes a part of the source: new contents, files that are gone or new, a file in place of a directory, and back. */
+  change(): void {
+    const paths = [...this.#files.keys()];
+    const pick = () => paths[Math.floor(Math.random() * paths.length)]!;
+    for (let i = 0; i < 60; i++) {
+      const path = pick();
+      const file = this.#files.get(path);
+      if (file !== undefined) this.#write(path, file.size);
+    }
+    for (let i = 0; i < 5; i++) {
+      const path = pick();
+      if (path.startsWith("large/") || !this.#files.delete(path)) continue;
+      Deno.removeSync(`${this.source}/${path}`);
+      this.#write(`d${this.#ids % 7}/g${this.#ids}`, 50);
+    }
+    const turning = "turn/ing";
+    if (this.#files.delete(turning)) {
+      Deno.removeSync(`${this.source}/${turning}`);
+      for (const name of ["a", "b"]) this.#write(`${turning}/${name}`, 300);
+      return;
+    }
+    for (const name of ["a", "b"]) this.#files.delete(`${turning}/${name}`);
+    try {
+      Deno.removeSync(`${this.source}/${turning}`, { recursive: true });
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+    this.#write(turning, 100_000);
+  }
+
+  /**
+   * What is wrong at the target: a file that is torn, or something that the source has and was lost.
+   *
+   * @param isComplete Whether both must be the same by now.
+   */
+  problems(isComplete: boolean): string[] {
+    const problems: string[] = [];
+    const found = filesBelow(this.target);
+    for (const [path, key] of found) {
+      if (this.#versions.get(path)?.has(key)) continue;
+      problems.push(`${path} has ${key}, which was never there`);
+    }
+    const isCopied = [...this.#files].every(([path, { id, size }]) =>
+      found.get(path) === keyOf(id, size)
+    );
+    for (const path of this.#had) {
+      if (found.has(path) || path.startsWith("turn/")) continue;
+      if (this.#files.has(path)) problems.push(`${path}, which both ends had, is gone`);
+      else if (!isCopied) problems.push(`${path} was deleted before all was copied`);
+    }
+    if (isComplete && (!isCopied || found.size > this.#files.size)) {
+      problems.push(`a complete run has left ${found.size} files, of ${this.#files.size}`);
+    }
+    this.#had = new Set(found.keys());
+    return problems;
+  }
+
+  /** What the target had after the run before. */
+  #had = new Set<string>();
+
+  /** The parts at the target of files that the source has; what a server keeps, it keeps for a day. */
+  leftParts(): string[] {
+    const all = new Set(filesBelow(this.target, true).keys());
+    const parts = [...this.#files.keys()].map((path) => path.replace(/[^/]*$/, ".$&.degu-part"));
+    return parts.filter((path) => all.has(path) || all.has(`${path}.json`));
+  }
+}
+
+/** The files below a directory, with their contents. */
+function filesBelow(dir: string, hasReserved = false): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const { name, isDirectory } of Deno.readDirSync(dir)) {
+    if (!hasReserved && name.includes(".degu-")) continue;
+    if (isDirectory) {
+      for (const [path, key] of filesBelow(`${dir}/${name}`, hasReserved)) {
+        found.set(`${name}/${path}`, key);
+      }
+    } else {
+      const raw = see(`${dir}/${name}`);
+      if (raw?.kind === "file") found.set(name, raw.key);
+    }
+  }
+  return found;
+}

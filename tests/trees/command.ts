@@ -1,0 +1,41 @@
+/**
+ * The command that runs random transfers of trees: in a process of its own, which may make links and mount disks.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+
+/** In these disks can be mounted; of all kinds in the first, which only root can make. */
+const NAMESPACES = [["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"]];
+/** Without these rights even root may not read what its modes close. */
+const OVERRIDES = "-dac_override,-dac_read_search";
+const WITHOUT_OVERRIDES = ["setpriv", `--bounding-set=${OVERRIDES}`, `--inh-caps=${OVERRIDES}`];
+
+/**
+ * Returns the command, with the arguments of `tests/trees/main.ts`. Where it can it runs in a mount namespace, so that a disk can be filled,
+ * and without the right to read everything.
+ */
+export async function treesCommand(...args: string[]): Promise<Deno.Command> {
+  const main = fileURLToPath(import.meta.resolve("./main.ts"));
+  const flags = ["run", "--quiet", "--no-prompt", "--no-check", "-A"];
+  const command = [Deno.execPath(), ...flags, main, ...args];
+  for (const namespace of NAMESPACES) {
+    if (!await works(...namespace, "mount", "-t", "tmpfs", "tmpfs", "/tmp")) continue;
+    const canDrop = await works(...namespace, ...WITHOUT_OVERRIDES, "true");
+    command.unshift(...namespace, ...(canDrop ? WITHOUT_OVERRIDES : []));
+    break;
+  }
+  const [program = "", ...rest] = command;
+  return new Deno.Command(program, { args: rest, stdin: "null", stdout: "piped", stderr: "piped" });
+}
+
+async function works(program = "", ...args: string[]): Promise<boolean> {
+  try {
+    const { success } = await new Deno.Command(program, { args }).output();
+    return success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,285 @@
+/**
+ * Trees on the disk: made from a description, seen as they are, changed, and removed.
+ *
+ * @module
+ */
+
+import { Buffer } from "node:buffer";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
+
+/** What lies under a name, as it is on the disk. */
+export type Raw = RawFile | RawDirectory | RawLink | RawSpecial;
+
+/** A regular file. */
+export interface RawFile {
+  readonly kind: "file";
+  /** Which content: two files have the same one if their keys are equal. */
+  readonly key: string;
+  readonly size: number;
+  /** Milliseconds since 1970. */
+  readonly modified: number;
+  readonly mode: number;
+}
+
+/** A directory. */
+export interface RawDirectory {
+  readonly kind: "directory";
+  readonly mode: number;
+  readonly modified: number;
+  readonly entries: ReadonlyMap<string, Raw>;
+  /** How many entries have names that are not UTF-8. */
+  readonly unnamed: number;
+}
+
+/** A symbolic link. */
+export interface RawLink {
+  readonly kind: "link";
+  readonly target: string;
+  /** The regular file that it leads to, if it does, and its real path. */
+  readonly file: RawFile | null;
+  readonly real: string | null;
+}
+
+/** A FIFO or a socket. */
+export interface RawSpecial {
+  readonly kind: "special";
+  readonly what: string;
+}
+
+/** What is to be made. */
+export type Plan =
+  | { readonly kind: "file"; id: number; size: number; modified: number; mode: number }
+  | { readonly kind: "directory"; mode: number; unnamed: boolean; entries: Map<string, Plan> }
+  | { readonly kind: "link"; target: string }
+  | { readonly kind: "fifo" | "socket" };
+
+/**
+ * The content of a version of a file. Each group of eight bytes says which version and which group it is, so any mix
+ * of two versions, and any part that is missing, shows.
+ */
+export function contentOf(id: number, size: number): Uint8Array<ArrayBuffer> {
+  const words = new Uint32Array(Math.ceil(size / 8) * 2);
+  for (let at = 0; at < words.length; at += 2) {
+    words[at] = id;
+    words[at + 1] = at;
+  }
+  return new Uint8Array(words.buffer, 0, size);
+}
+
+/** The key of a version. */
+export function keyOf(id: number, size: number): string {
+  return size === 0 ? "empty" : `${id}/${size}`;
+}
+
+function identify(bytes: Uint8Array): string {
+  if (bytes.length < 4) return bytes.length === 0 ? "empty" : `torn/${bytes.length}`;
+  const id = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const isWhole = Buffer.compare(bytes, contentOf(id, bytes.length)) === 0;
+  return isWhole ? keyOf(id, bytes.length) : `torn/${id}/${bytes.length}`;
+}
+
+/** What Deno can't make itself, or only slowly: hard links of it, and directories to rename. */
+export class Stock {
+  readonly #dir: string;
+  #directories: string[] = [];
+  #made = 0;
+
+  constructor(dir: string) {
+    this.#dir = dir;
+    Deno.mkdirSync(dir, { recursive: true });
+    run("mkfifo", `${dir}/fifo`);
+    Deno.listen({ transport: "unix", path: `${dir}/socket` }).close();
+    // Deno removes the socket's file with the listener on some systems.
+    if (!exists(`${dir}/socket`)) {
+      run("python3", "-c", `import socket; socket.socket(socket.AF_UNIX).bind("${dir}/socket")`);
+    }
+  }
+
+  linkSpecial(what: "fifo" | "socket", path: string): void {
+    Deno.linkSync(`${this.#dir}/${what}`, path);
+  }
+
+  /** Makes a directory that has an entry whose name is not UTF-8. */
+  makeUnnamed(path: string): void {
+    if (this.#directories.length === 0) {
+      const first = this.#made, last = this.#made += 50;
+      run(
+        "sh",
+        "-c",
+        `cd "${this.#dir}" && i=${first}; while [ $i -lt ${last} ]; do mkdir d$i && ` +
+          `: > "d$i/$(printf 'not\\377utf')"; i=$((i+1)); done`,
+      );
+      this.#directories = Array.from({ length: 50 }, (_, i) => `${this.#dir}/d${first + i}`);
+    }
+    Deno.renameSync(this.#directories.pop()!, path);
+  }
+}
+
+/** Runs a program to its end. */
+export function run(program: string, ...args: string[]): string {
+  const { success, stdout, stderr } = new Deno.Command(program, { args, stdin: "null" })
+    .outputSync();
+  if (!success) throw new Error(`${program} ${args}: ${new TextDecoder().decode(stderr)}`);
+  return new TextDecoder().decode(stdout);
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Makes a tree at a path at which nothing is. */
+export function make(path: string, plan: Plan, stock: Stock): void {
+  switch (plan.kind) {
+    case "file":
+      Deno.writeFileSync(path, contentOf(plan.id, plan.size));
+      Deno.utimeSync(path, plan.modified / 1000, plan.modified / 1000);
+      Deno.chmodSync(path, plan.mode);
+      break;
+    case "directory":
+      if (plan.unnamed) stock.makeUnnamed(path);
+      else Deno.mkdirSync(path);
+      for (const [name, entry] of plan.entries) make(`${path}/${name}`, entry, stock);
+      Deno.chmodSync(path, plan.mode);
+      break;
+    case "link":
+      Deno.symlinkSync(plan.target, path);
+      break;
+    default:
+      stock.linkSpecial(plan.kind, path);
+  }
+}
+
+/** What is to be made for the same to be there. */
+export function planOf(raw: Raw): Plan {
+  switch (raw.kind) {
+    case "file": {
+      const { size, modified, mode, key } = raw;
+      return { kind: "file", id: key === "empty" ? 0 : parseInt(key), size, modified, mode };
+    }
+    case "directory": {
+      const entries = new Map([...raw.entries].map(([name, entry]) => [name, planOf(entry)]));
+      return { kind: "directory", mode: raw.mode, unnamed: raw.unnamed > 0, entries };
+    }
+    case "link":
+      return { kind: "link", target: raw.target };
+    case "special":
+      return { kind: raw.what === "fifo" ? "fifo" : "socket" };
+  }
+}
+
+/** What is at a path; `null` if nothing is. What may not be read is opened to this user for a moment. */
+export function see(path: string, isFollowed = false): Raw | null {
+  let info: Deno.FileInfo;
+  try {
+    info = isFollowed ? Deno.statSync(path) : Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+  const mode = (info.mode ?? 0) & 0o7777;
+  const modified = info.mtime?.getTime() ?? 0;
+  if (info.isSymlink) return seeLink(path);
+  if (info.isFile) {
+    const key = identify(opened(path, mode, 0o400, () => Deno.readFileSync(path)));
+    return { kind: "file", key, size: info.size, modified, mode };
+  }
+  if (!info.isDirectory) return { kind: "special", what: info.isFifo ? "fifo" : "socket" };
+  const entries = new Map<string, Raw>();
+  let unnamed = 0;
+  opened(path, mode, 0o500, () => {
+    for (const { name } of Deno.readDirSync(path)) {
+      const raw = see(`${path}/${name}`);
+      if (raw === null) unnamed++;
+      else entries.set(name, raw);
+    }
+  });
+  return { kind: "directory", mode, modified, entries, unnamed };
+}
+
+/** The directory at a path; `null` if nothing is. */
+export function seeDirectory(path: string): RawDirectory | null {
+  const raw = see(path, true);
+  if (raw !== null && raw.kind !== "directory") throw new Error(`${path} is a ${raw.kind}`);
+  return raw;
+}
+
+function seeLink(path: string): RawLink {
+  const target = Deno.readLinkSync(path);
+  try {
+    const real = Deno.realPathSync(path);
+    const raw = Deno.statSync(real).isFile ? see(real) : null;
+    return { kind: "link", target, real, file: raw?.kind === "file" ? raw : null };
+  } catch {
+    return { kind: "link", target, real: null, file: null };
+  }
+}
+
+function opened<T>(path: string, mode: number, needed: number, work: () => T): T {
+  const isClosed = (mode & needed) !== needed;
+  if (isClosed) Deno.chmodSync(path, mode | needed);
+  try {
+    return work();
+  } finally {
+    if (isClosed) Deno.chmodSync(path, mode);
+  }
+}
+
+/** Removes a tree, whatever its modes. */
+export function removeTree(path: string): void {
+  try {
+    Deno.removeSync(path, { recursive: true });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    run("sh", "-c", `chmod -R u+rwX "$1" 2>/dev/null; rm -rf -- "$1"`, "sh", path);
+  }
+}
+
+/** A text for each path of a tree, for comparing; times of directories and what is reserved are left out. */
+export function flatten(
+  raw: Raw | null,
+  options: { reserved?: boolean; directoryTimes?: boolean } = {},
+  prefix = "",
+  texts: Map<string, string> = new Map(),
+): Map<string, string> {
+  if (raw === null) return texts;
+  if (raw.kind !== "directory") {
+    texts.set(prefix, textOf(raw));
+    return texts;
+  }
+  const time = options.directoryTimes ? ` ${raw.modified}` : "";
+  texts.set(prefix, `directory ${raw.mode.toString(8)} ${raw.unnamed}${time}`);
+  for (const [name, entry] of raw.entries) {
+    if (!options.reserved && isReservedName(name)) continue;
+    flatten(entry, options, prefix === "" ? name : `${prefix}/${name}`, texts);
+  }
+  return texts;
+}
+
+/** An entry other than a directory, as text. */
+export function textOf(raw: Exclude<Raw, RawDirectory>): string {
+  if (raw.kind === "file") {
+    return `file ${raw.key} ${raw.size} ${raw.modified} ${raw.mode.toString(8)}`;
+  }
+  return raw.kind === "link" ? `link ${raw.target}` : raw.what;
+}
+
+/** The differences of two flattened trees. */
+export function differences(
+  before: ReadonlyMap<string, string>,
+  after: ReadonlyMap<string, string>,
+): string[] {
+  const found: string[] = [];
+  for (const [path, text] of before) {
+    const now = after.get(path);
+    if (now !== text) found.push(`${JSON.stringify(path)}: was ${text}, is ${now ?? "gone"}`);
+  }
+  for (const [path, text] of after) {
+    if (!before.has(path)) found.push(`${JSON.stringify(path)}: was not there, is ${text}`);
+  }
+  return found;
+}

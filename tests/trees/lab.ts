@@ -1,0 +1,918 @@
+/**
+ * Runs a case: makes its trees, transfers one to the other through a real server, with faults, and compares what is on the disk, and
+ * what was told, with the model.
+ *
+ * @module
+ */
+
+import { Client, type Connection } from "@degu/degu/client";
+import {
+  downloadTree,
+  escapeName,
+  FilesApp,
+  type TreeEntry,
+  type TreeEvent,
+  type TreeOptions,
+  type TreeResult,
+  uploadTree,
+} from "@degu/degu/files";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
+import { type App, Server } from "@degu/degu/server";
+import { type Case, type Change, type Options, plansOf } from "./cases.ts";
+import {
+  contentOf,
+  differences,
+  flatten,
+  keyOf,
+  make,
+  type Plan,
+  planOf,
+  type Raw,
+  type RawDirectory,
+  removeTree,
+  run,
+  see,
+  seeDirectory,
+  Stock,
+} from "./disk.ts";
+import { accepts, objections } from "./model.ts";
+import { compare, rsync } from "./rsync.ts";
+
+/** What a case did otherwise than documented. */
+export class Objection extends Error {
+  /** The name of the class. */
+  override readonly name = "Objection";
+}
+
+/** Where the trees of a case lie. */
+export interface Site {
+  readonly dir: string;
+  /** The server's root. */
+  readonly root: string;
+  /** The tree below it. */
+  readonly remote: string;
+  readonly uri: string;
+  /** The local tree, as the call gets it. */
+  readonly local: string;
+  readonly outside: string;
+}
+
+/** A transfer that was run. */
+interface Transferred {
+  readonly events: readonly TreeEvent[];
+  readonly result: TreeResult | null;
+  readonly error: unknown;
+  /** What the filter was asked that it must not be. */
+  readonly objections: readonly string[];
+}
+
+/** What happens while a transfer runs. */
+interface Hooks {
+  onEvent?(event: TreeEvent, count: number): void;
+  onRequest?(count: number): void;
+  readonly signal?: AbortSignal;
+}
+
+const PATIENCE_MILLISECONDS = 30_000;
+
+/** Directories, and a server, in which one case after the other is run. */
+export class Lab implements AsyncDisposable {
+  readonly #dir: string;
+  /** A small disk, which can be filled. */
+  readonly #small: string | null;
+  readonly #stock: Stock;
+  readonly #smallStock: Stock | null;
+  readonly #server: Server;
+  readonly #serving: Promise<void>;
+  #app: FilesApp | null = null;
+  #running = 0;
+  #requests = 0;
+  #onRequest: ((count: number) => void) | null = null;
+  #cases = 0;
+  /** How many transfers have been made. */
+  transfers = 0;
+  #ids = 1000;
+  /** Whether modes keep this process out of anything. */
+  readonly isKeptOut: boolean;
+  /** Lines of the server's log that say that something failed in it. */
+  readonly errors: string[] = [];
+
+  constructor(dir: string, small: string | null) {
+    this.#dir = Deno.realPathSync(dir);
+    this.#small = small === null ? null : Deno.realPathSync(small);
+    this.#stock = new Stock(`${this.#dir}/stock`);
+    this.isKeptOut = isKeptOut(`${this.#dir}/closed`);
+    this.#smallStock = this.#small === null ? null : new Stock(`${this.#small}/stock`);
+    const app: App = (request, session, api) => this.#handle(request, session, api);
+    const log = (message: string) => this.errors.push(message);
+    const logger = { debug: () => {}, info: () => {}, warn: () => {}, error: log };
+    this.#server = new Server(["127.0.0.1", 0], app, { logger });
+    this.#serving = this.#server.serveForever();
+  }
+
+  async #handle(
+    ...args: Parameters<FilesApp["handle"]>
+  ): Promise<Awaited<ReturnType<FilesApp["handle"]>>> {
+    this.#running++;
+    try {
+      this.#onRequest?.(this.#requests++);
+      return await this.#app!.handle(...args);
+    } finally {
+      this.#running--;
+    }
+  }
+
+  /** Runs a case; rejects with an {@linkcode Objection} where it differs from the model. */
+  async run(it: Case): Promise<void> {
+    const site = this.#prepare(it);
+    try {
+      const before = this.#surroundings(it, site);
+      if (it.fault.is === "nothing") await this.#runPlainly(it, site);
+      else await this.#runWithFault(it, site);
+      const changed = differences(before, this.#surroundings(it, site));
+      if (changed.length > 0) throw objection("outside of the trees", changed);
+      if (this.errors.length > 0) throw objection("the server's log", this.errors.splice(0));
+    } finally {
+      this.errors.splice(0);
+      this.#app = null;
+      removeTree(site.dir);
+      if (this.#small !== null) removeTree(`${this.#small}/case`);
+    }
+  }
+
+  /** Makes the trees of a case. */
+  #prepare(it: Case): Site {
+    const dir = `${this.#dir}/case${this.#cases++}`;
+    Deno.mkdirSync(dir);
+    const isFilled = it.fault.is === "full" && this.#small !== null;
+    const there = isFilled ? `${this.#small}/case` : `${dir}/there`;
+    const outside = `${dir}/outside`;
+    Deno.mkdirSync(`${outside}/deep`, { recursive: true });
+    for (const path of ["secret", "deep/secret", "a"]) {
+      Deno.writeFileSync(`${outside}/${path}`, contentOf(99, 64));
+    }
+    const root = it.download || !isFilled ? `${dir}/root` : `${there}/root`;
+    const remote = it.place === "" ? root : `${root}/${it.place}`;
+    const real = it.download && isFilled ? `${there}/here` : `${dir}/here`;
+    const local = it.linked ? `${dir}/link` : real;
+    const beside = it.place === "" ? `${dir}/beside` : `${root}/beside`;
+    if (isFilled) Deno.mkdirSync(there);
+    Deno.mkdirSync(it.place.includes("/") ? remote.slice(0, remote.lastIndexOf("/")) : root, {
+      recursive: true,
+    });
+    Deno.mkdirSync(beside);
+    Deno.writeFileSync(`${beside}/neighbor`, contentOf(98, 80));
+    const { source, target } = plansOf(it.pairs, { outside, beside });
+    if (!this.isKeptOut) { for (const plan of [source, target]) open(plan); }
+    const [from, to] = it.download ? [remote, real] : [real, remote];
+    const isMissing = it.targetMissing && to !== root;
+    if (from === root) Deno.removeSync(root);
+    if (to === root) Deno.removeSync(root);
+    make(from, source, this.#stock);
+    const isMadeSmall = isFilled && this.#smallStock !== null;
+    if (!isMissing) make(to, target, isMadeSmall ? this.#smallStock : this.#stock);
+    else if (it.linked && it.download) Deno.mkdirSync(real);
+    if (it.linked) Deno.symlinkSync(real, local);
+    this.#app = new FilesApp(root, { list: true, write: true });
+    const uri = it.place === "" ? "/" : `/${it.place.split("/").map(escapeName).join("/")}/`;
+    return { dir, root: Deno.realPathSync(root), remote, uri, local, outside };
+  }
+
+  /** What no transfer may touch: everything beside the trees. */
+  #surroundings(it: Case, site: Site): Map<string, string> {
+    // A part, or its record, that is written just when its directory is exchanged for a link does not stay there.
+    const options = { reserved: true, directoryTimes: it.fault.is !== "changes" };
+    const all = flatten(see(site.outside), options);
+    const beside = it.place === "" ? `${site.dir}/beside` : `${site.root}/beside`;
+    for (const [path, text] of flatten(see(beside), options)) {
+      all.set(`beside/${path}`, text);
+    }
+    for (const { name } of Deno.readDirSync(site.root)) {
+      const isOwn = it.place === "" || name === it.place.split("/")[0];
+      if (!isOwn && !isReservedName(name)) all.set(`root/${name}`, "there");
+    }
+    return all;
+  }
+
+  #see(it: Case, site: Site): { source: RawDirectory; target: RawDirectory | null } {
+    const [from, to] = it.download ? [site.remote, site.local] : [site.local, site.remote];
+    return { source: seeDirectory(from)!, target: seeDirectory(to) };
+  }
+
+  async #runPlainly(it: Case, site: Site): Promise<void> {
+    const before = this.#see(it, site);
+    const untouched = flatten(before.source, { reserved: true, directoryTimes: true });
+    let target = before.target;
+    const told: Transferred[] = [];
+    const unfinishedBefore = this.#unfinished(site);
+    const isRepeatable = it.options.compare !== "nothing";
+    for (const phase of ["dry run", "run", "second run"] as const) {
+      if (phase === "second run" && !isRepeatable) continue;
+      const dryRun = phase === "dry run";
+      const partsBefore = reservedPaths(target);
+      const transferred = await this.#transfer(it, site, dryRun);
+      const { source, target: after } = this.#see(it, site);
+      const changed = differences(
+        untouched,
+        flatten(source, { reserved: true, directoryTimes: true }),
+      );
+      if (changed.length > 0) throw objection(`${phase}: the source has changed`, changed);
+      this.#judge(it, site, phase, before.source, target, after, dryRun, transferred);
+      if (dryRun) {
+        const made = differences(
+          flatten(target, { reserved: true, directoryTimes: true }),
+          flatten(after, { reserved: true, directoryTimes: true }),
+        );
+        if (made.length > 0) throw objection("the dry run has changed the target", made);
+      }
+      const parts = reservedPaths(after).filter((path) => !partsBefore.includes(path));
+      if (parts.length > 0) throw objection(`${phase}: left over`, parts);
+      const left = this.#unfinished(site).filter((name) => !unfinishedBefore.includes(name));
+      if (left.length > 0) throw objection(`${phase}: left at the server`, left);
+      told.push(transferred);
+      target = after;
+      if (transferred.result === null) return;
+      if (phase === "second run" && told[1]!.result!.failed === 0) {
+        const { files, deleted, failed } = transferred.result!;
+        // Of a file that can't be read nobody can say that it is unchanged.
+        // A link that leads to a file by now is listed as one, which a server does not delete.
+        const isBlind = [...flatten(after).values()].some((text) =>
+          text.startsWith("link ") || /^file .* [0-3]?\d?\d$/.test(text)
+        );
+        if (files + deleted + failed > 0 && !isBlind) {
+          throw objection("the second run did something", [Deno.inspect(transferred.events)]);
+        }
+      }
+    }
+    const [dry, real] = told as [Transferred, Transferred];
+    if (dry.result!.failed > 0 || real.result!.failed > 0) return;
+    for (const type of ["copied", "unchanged", "skipped"]) {
+      const [one, other] = [pathsOf(dry, type), pathsOf(real, type)];
+      const only = [...one].filter((key) => !other.has(key));
+      const missing = [...other].filter((key) => !one.has(key));
+      if (only.length + missing.length > 0) {
+        throw objection(`the dry run and the run differ in what is ${type}`, [...only, ...missing]);
+      }
+    }
+  }
+
+  /** Compares a run that nothing has disturbed with the model. */
+  #judge(
+    it: Case,
+    site: Site,
+    phase: string,
+    source: RawDirectory,
+    target: RawDirectory | null,
+    after: RawDirectory | null,
+    dryRun: boolean,
+    { events, result, error, objections: asked }: Transferred,
+  ): void {
+    if (result === null) {
+      // A server may end a connection after a refusal, and a Connection can't be opened again.
+      const isEnded = it.connection && events.some(({ type }) => type === "failed");
+      if (!isEnded) throw objection(`${phase}: rejects`, [Deno.inspect(error)]);
+      return;
+    }
+    const { download, options } = it;
+    const { root } = site;
+    const found = objections({
+      download,
+      options,
+      dryRun,
+      root,
+      source,
+      target,
+      after,
+      events,
+      result,
+    });
+    found.push(...asked);
+    if (found.length === 0) return;
+    const failures = events.flatMap((event) => {
+      return event.type === "failed" ? [`${event.path.join("/")} failed: ${event.error}`] : [];
+    });
+    throw objection(phase, [...found, ...failures, Deno.inspect(result)]);
+  }
+
+  /** What is in the server's directory for unfinished files. */
+  #unfinished(site: Site): string[] {
+    try {
+      return Array.from(Deno.readDirSync(`${site.root}/.degu-files`), ({ name }) => name);
+    } catch {
+      return [];
+    }
+  }
+
+  async #transfer(
+    it: Case,
+    site: Site,
+    dryRun: boolean,
+    hooks: Hooks = {},
+  ): Promise<Transferred> {
+    const events: TreeEvent[] = [];
+    const found: string[] = [];
+    const asked = new Map<string, TreeEntry>();
+    const { hidden: _, ...plain } = it.options;
+    const options: TreeOptions = {
+      ...plain,
+      dryRun,
+      ...hooks.signal === undefined ? {} : { signal: hooks.signal },
+      filter: (entry) => ask(it.options, entry, asked, found),
+      onEvent: (event) => {
+        hooks.onEvent?.(event, events.length);
+        events.push(event);
+      },
+    };
+    this.transfers++;
+    this.#requests = 0;
+    this.#onRequest = hooks.onRequest ?? null;
+    const client = new Client(this.#server.address, { timeout: 20 });
+    let conn: Connection | null = null;
+    try {
+      if (it.connection) conn = await client.connect();
+      const { local, uri } = site;
+      const ending = it.download
+        ? downloadTree(conn ?? client, uri, local, options)
+        : uploadTree(conn ?? client, local, uri, options);
+      const result = await patiently(ending, () => [
+        `fault ${JSON.stringify(it.fault)}; ${this.#running} requests at the server`,
+        ...events.map((event) => Deno.inspect(event)),
+      ]);
+      return { events, result, error: null, objections: found };
+    } catch (error) {
+      if (error instanceof Objection) throw error;
+      return { events, result: null, error, objections: found };
+    } finally {
+      this.#onRequest = null;
+      conn?.close();
+      await this.#settle();
+    }
+  }
+
+  /** Ends every connection. */
+  #cut(): void {
+    for (const session of this.#server.sessions) session.close(new Error("cut"));
+  }
+
+  /** Waits until the server works on nothing. */
+  async #settle(): Promise<void> {
+    const end = performance.now() + PATIENCE_MILLISECONDS;
+    while (this.#running > 0 || this.#server.sessions.size > 0) {
+      if (performance.now() > end) throw new Objection("the server works on and on");
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /** Transfers a case's trees twice, with a new source in between, and lets rsync do the same; counts the differences that are meant. */
+  async compareWithRsync(it: Case, next: Case["pairs"]): Promise<Map<string, number>> {
+    const options: Options = {
+      ...it.options,
+      compare: "time",
+      replace: true,
+      delete: true,
+      hidden: { names: [], kind: null },
+    };
+    const asRsync: Case = { ...it, options, targetMissing: false, fault: { is: "nothing" } };
+    const site = this.#prepare(asRsync);
+    const total = new Map<string, number>();
+    try {
+      const from = it.download ? site.remote : site.local;
+      const theirs = `${site.dir}/rsync`;
+      for (const round of ["at first", "with another source"]) {
+        const { source, target: before } = this.#see(it, site);
+        make(theirs, planOf(before!), this.#stock);
+        const { result, error, events } = await this.#transfer(asRsync, site, false);
+        if (result === null) throw objection(`${round}: rejects`, [Deno.inspect(error)]);
+        const code = rsync(from, theirs);
+        const failed = events.flatMap((event) => {
+          return event.type === "failed" ? [event.path.join("/")] : [];
+        });
+        const { named, unnamed } = compare({
+          download: it.download,
+          root: site.root,
+          source,
+          before: before!,
+          ours: this.#see(it, site).target!,
+          theirs: seeDirectory(theirs)!,
+          result,
+          failed: new Set(failed),
+          code,
+        });
+        if (unnamed.length > 0) {
+          throw objection(`${round}: differs from rsync, code ${code}`, [
+            ...unnamed,
+            Deno.inspect(result),
+            ...failed,
+          ]);
+        }
+        for (const [name, count] of named) total.set(name, (total.get(name) ?? 0) + count);
+        removeTree(theirs);
+        const { outside } = site;
+        const beside = it.place === "" ? `${site.dir}/beside` : `${site.root}/beside`;
+        const { source: plan } = plansOf(next, { outside, beside }, 500);
+        if (!this.isKeptOut) open(plan);
+        if (from === site.root || plan.kind !== "directory") continue;
+        const real = Deno.realPathSync(from);
+        removeTree(real);
+        make(real, plan, this.#stock);
+      }
+      return total;
+    } finally {
+      this.errors.splice(0);
+      this.#app = null;
+      removeTree(site.dir);
+    }
+  }
+
+  async #runWithFault(it: Case, site: Site): Promise<void> {
+    const before = this.#see(it, site);
+    const { fault } = it;
+    const record = new Changes(it, site, before, () => this.#ids++, this.#stock, this.isKeptOut);
+    const controller = new AbortController();
+    const reason = new Error("stopped");
+    const timers: ReturnType<typeof setTimeout>[] = [];
+    const at = (when: Change["when"], work: () => void, hooks: Hooks): void => {
+      const { on, n } = when;
+      if (on === "event") {
+        const next = hooks.onEvent;
+        hooks.onEvent = (event, count) => {
+          next?.(event, count);
+          if (count === n) work();
+        };
+      } else if (on === "request") {
+        const next = hooks.onRequest;
+        hooks.onRequest = (count) => {
+          next?.(count);
+          if (count === n) work();
+        };
+      } else {
+        const next = hooks.onEvent;
+        hooks.onEvent = (event, count) => {
+          next?.(event, count);
+          if (event.type === "plan") timers.push(setTimeout(work, n / 2));
+        };
+      }
+    };
+    let isPlanned = false;
+    const hooks: Hooks = { onEvent: (event) => void (isPlanned ||= event.type === "plan") };
+    if (fault.is === "changes") {
+      for (const change of fault.changes) {
+        at(change.when, () => record.make(change, isPlanned), hooks);
+      }
+    } else if (fault.is === "abort") at(fault.when, () => controller.abort(reason), hooks);
+    else if (fault.is === "cut") at(fault.when, () => this.#cut(), hooks);
+    let ballast: string | null = null;
+    if (fault.is === "full" && this.#small !== null) {
+      ballast = `${this.#small}/ballast`;
+      fill(ballast, this.#small, fault.kibibytes);
+    }
+    const transferred = await this.#transfer(it, site, false, {
+      ...hooks,
+      signal: controller.signal,
+    });
+    for (const timer of timers) clearTimeout(timer);
+    if (ballast !== null) Deno.removeSync(ballast);
+    const { result, error } = transferred;
+    if (fault.is === "abort" && controller.signal.aborted && result === null && error !== reason) {
+      throw objection("rejects with something else than the signal's reason", [
+        Deno.inspect(error),
+      ]);
+    }
+    if (result === null && fault.is === "changes" && !it.connection) {
+      throw objection("changes made the whole reject", [Deno.inspect(error)]);
+    }
+    const now = this.#see(it, site);
+    const found = record.objections(transferred.events, result, now.source, now.target);
+    found.push(...transferred.objections);
+    if (found.length > 0) {
+      throw objection(`with the fault ${Deno.inspect(fault, { depth: 9 })}`, [
+        ...found,
+        Deno.inspect(result ?? error),
+        ...transferred.events.map((event) => Deno.inspect(event)),
+      ]);
+    }
+    if (fault.is !== "changes") this.errors.splice(0);
+    await this.#runAgain(it, site, now);
+  }
+
+  /** After a fault the same call does what it would have done at once. */
+  async #runAgain(
+    it: Case,
+    site: Site,
+    before: { source: RawDirectory; target: RawDirectory | null },
+  ): Promise<void> {
+    const transferred = await this.#transfer(it, site, false);
+    const { source, target } = this.#see(it, site);
+    const changed = differences(
+      flatten(before.source, { reserved: true, directoryTimes: true }),
+      flatten(source, { reserved: true, directoryTimes: true }),
+    );
+    if (changed.length > 0) throw objection("run again: the source has changed", changed);
+    // What the first run had moved already is not moved again.
+    const { result } = transferred;
+    const isResumed = it.fault.is !== "changes" && result !== null && result.failed === 0;
+    const planned = transferred.events.find((event) => event.type === "plan");
+    const adjusted = isResumed && planned?.type === "plan" && result.bytes <= planned.bytes
+      ? { ...transferred, result: { ...result, bytes: planned.bytes } }
+      : transferred;
+    this.#judge(it, site, "run again", before.source, before.target, target, false, adjusted);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.close();
+    await this.#serving;
+  }
+}
+
+function isKeptOut(path: string): boolean {
+  Deno.writeTextFileSync(path, "", { mode: 0 });
+  try {
+    Deno.openSync(path).close();
+    return false;
+  } catch {
+    return true;
+  } finally {
+    Deno.removeSync(path);
+  }
+}
+
+/** Takes the modes out of a plan whose effect the model knows, and that have none here. */
+function open(plan: Plan): void {
+  if (plan.kind === "file") plan.mode |= 0o400;
+  if (plan.kind !== "directory") return;
+  plan.mode = 0o755;
+  for (const entry of plan.entries.values()) open(entry);
+}
+
+function objection(where: string, what: readonly string[]): Objection {
+  return new Objection(`${where}:\n  ${what.slice(0, 12).join("\n  ")}`);
+}
+
+function pathsOf({ events }: Transferred, type: string): Set<string> {
+  return new Set(events.flatMap((event) => {
+    return event.type === type && "path" in event ? [JSON.stringify(event.path)] : [];
+  }));
+}
+
+async function patiently<T>(promise: Promise<T>, state: () => string[]): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(objection("it does not end", state())),
+    PATIENCE_MILLISECONDS,
+  );
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Answers as a filter, and notes what it must not be asked. */
+function ask(
+  options: Options,
+  entry: TreeEntry,
+  asked: Map<string, TreeEntry>,
+  found: string[],
+): boolean {
+  const key = JSON.stringify(entry.path);
+  if (entry.name !== entry.path.at(-1)) found.push(`the filter gets ${Deno.inspect(entry)}`);
+  if (entry.reason !== "name") {
+    if (asked.has(key)) found.push(`the filter is asked twice about ${key}`);
+    asked.set(key, entry);
+  }
+  for (let length = 1; length < entry.path.length; length++) {
+    const parent = asked.get(JSON.stringify(entry.path.slice(0, length)));
+    if (parent === undefined) found.push(`the filter is asked about ${key} before its parent`);
+    else if (!accepts(options, parent)) {
+      found.push(`the filter is asked about ${key}, which lies in what it refused`);
+    }
+  }
+  return accepts(options, entry);
+}
+
+/** Lets a disk have only so much space. */
+function fill(path: string, disk: string, kibibytes: number): void {
+  const free = Number(run("df", "--output=avail", "-k", disk).split("\n")[1]);
+  using file = Deno.createSync(path);
+  const piece = new Uint8Array(65536);
+  for (let left = (free - kibibytes) * 1024; left > 0;) {
+    left -= file.writeSync(left < piece.length ? piece.subarray(0, left) : piece);
+  }
+}
+
+function reservedPaths(target: Raw | null): string[] {
+  // A server keeps its directory for them.
+  const all = [...flatten(target, { reserved: true }).keys()].filter((it) => it !== ".degu-files");
+  return all.filter((path) => isReservedName(path.slice(path.lastIndexOf("/") + 1)));
+}
+
+/** Changes that others make meanwhile, and what nevertheless has to hold. */
+class Changes {
+  readonly #it: Case;
+  readonly #site: Site;
+  readonly #stock: Stock;
+  readonly #nextId: () => number;
+  readonly #isKeptOut: boolean;
+  readonly #source: RawDirectory;
+  readonly #target: RawDirectory | null;
+  /** The source's state after the last change. */
+  #latest: RawDirectory;
+  /** Each content that ever was at a path of the source or, by itself, of the target. */
+  readonly #versions = new Map<string, Set<string>>();
+  readonly #touched = { source: new Set<string>(), target: new Set<string>() };
+  /** Files that appeared at the target after the plan, with their keys. */
+  readonly #added = new Map<string, string>();
+
+  constructor(
+    it: Case,
+    site: Site,
+    before: { source: RawDirectory; target: RawDirectory | null },
+    nextId: () => number,
+    stock: Stock,
+    isKeptOut: boolean,
+  ) {
+    this.#isKeptOut = isKeptOut;
+    this.#it = it;
+    this.#site = site;
+    this.#nextId = nextId;
+    this.#stock = stock;
+    this.#source = this.#latest = before.source;
+    this.#target = before.target;
+    this.#remember(before.source);
+    this.#remember(before.target);
+  }
+
+  #remember(raw: Raw | null, prefix = ""): void {
+    if (raw === null) return;
+    if (raw.kind === "file") this.#addVersion(prefix, raw.key);
+    if (raw.kind === "link" && raw.file !== null && this.#it.download) {
+      // A server shows links inside of its root as what they lead to, but none that lead out of it.
+      if (raw.real!.startsWith(`${this.#site.root}/`)) this.#addVersion(prefix, raw.file.key);
+    }
+    if (raw.kind !== "directory") return;
+    for (const [name, entry] of raw.entries) {
+      this.#remember(entry, prefix === "" ? name : `${prefix}/${name}`);
+    }
+  }
+
+  #addVersion(path: string, key: string): void {
+    const versions = this.#versions.get(path) ?? new Set();
+    this.#versions.set(path, versions.add(key));
+  }
+
+  /** Makes a change now. */
+  make({ side, which, what }: Change, isPlanned: boolean): void {
+    const { download } = this.#it;
+    const isRemote = (side === "source") === download;
+    const root = isRemote ? this.#site.remote : this.#site.local;
+    let tree: RawDirectory | null;
+    try {
+      tree = seeDirectory(root);
+    } catch {
+      return;
+    }
+    if (tree === null) return;
+    const paths = [...flatten(tree).keys()].filter((path) => path !== "").sort();
+    const path = paths[which % Math.max(1, paths.length)];
+    try {
+      this.#apply(side, what, root, path, isPlanned);
+    } catch (error) {
+      // Directories may be closed to this user, and so many other things.
+      if (!(error instanceof Error)) throw error;
+    }
+    if (side === "source") {
+      this.#latest = seeDirectory(root)!;
+      this.#remember(this.#latest);
+    }
+  }
+
+  #apply(
+    side: "source" | "target",
+    what: Change["what"],
+    root: string,
+    path: string | undefined,
+    isPlanned: boolean,
+  ): void {
+    const id = this.#nextId();
+    const write = (to: string, size: number) => {
+      this.#addVersion(to, keyOf(id, size));
+      this.#touched[side].add(to);
+      Deno.writeFileSync(`${root}/${to}`, contentOf(id, size));
+    };
+    if (what === "add" || path === undefined) {
+      const parent = path === undefined ? "" : path.slice(0, path.lastIndexOf("/") + 1);
+      const isDirectory = path !== undefined && Deno.lstatSync(`${root}/${path}`).isDirectory;
+      const to = isDirectory ? `${path}/added${id}` : `${parent}added${id}`;
+      write(to, 40);
+      if (side === "target" && isPlanned) this.#added.set(to, keyOf(id, 40));
+      return;
+    }
+    if (side === "target") {
+      for (const added of this.#added.keys()) {
+        if (added === path || added.startsWith(`${path}/`)) this.#added.delete(added);
+      }
+    }
+    const full = `${root}/${path}`;
+    const info = Deno.lstatSync(full);
+    this.#touched[side].add(path);
+    const replace = (make: (temporary: string) => void) => {
+      make(`${root}/.new${id}`);
+      if (info.isDirectory) Deno.renameSync(full, `${this.#site.dir}/removed${id}`);
+      Deno.renameSync(`${root}/.new${id}`, full);
+    };
+    switch (what) {
+      case "rewrite":
+        this.#addVersion(path, keyOf(id, info.size));
+        return replace((temporary) => {
+          Deno.writeFileSync(temporary, contentOf(id, info.isFile ? info.size : 60));
+          this.#addVersion(path, keyOf(id, info.isFile ? info.size : 60));
+        });
+      case "rewrite in place":
+        // The same size, and the same time: of all changes the hardest to see.
+        if (!info.isFile) return;
+        write(path, info.size);
+        Deno.utimeSync(full, info.mtime!, info.mtime!);
+        return;
+      case "grow":
+        // What is appended is ignored; a file that is overwritten and longer then is taken for one of these.
+        if (info.isFile) append(full, (key) => this.#addVersion(path, key));
+        return;
+      case "remove":
+        return Deno.removeSync(full, { recursive: true });
+      case "rename":
+        this.#touched[side].add(`renamed${id}`);
+        Deno.renameSync(full, `${root}/renamed${id}`);
+        this.#remember(see(`${root}/renamed${id}`), `renamed${id}`);
+        return;
+      case "link to a file":
+        return replace((temporary) => Deno.symlinkSync(`${this.#site.outside}/secret`, temporary));
+      case "link to a directory":
+        return replace((temporary) => Deno.symlinkSync(this.#site.outside, temporary));
+      case "fifo":
+        return replace((temporary) => this.#stock.linkSpecial("fifo", temporary));
+      case "become a directory":
+        return replace((temporary) => {
+          Deno.mkdirSync(temporary);
+          Deno.writeFileSync(`${temporary}/a`, contentOf(id, 50));
+          this.#addVersion(`${path}/a`, keyOf(id, 50));
+        });
+      case "become a file":
+        if (info.isDirectory) {
+          replace((temporary) => {
+            Deno.writeFileSync(temporary, contentOf(id, 50));
+            this.#addVersion(path, keyOf(id, 50));
+          });
+        }
+        return;
+      case "close":
+        return info.isSymlink || !this.#isKeptOut ? undefined : Deno.chmodSync(full, 0);
+    }
+  }
+
+  #isTouched(side: "source" | "target", path: string): boolean {
+    return [...this.#touched[side]].some((it) =>
+      it === path || path.startsWith(`${it}/`) || it.startsWith(`${path}/`)
+    );
+  }
+
+  /** What holds whatever happens. */
+  objections(
+    events: readonly TreeEvent[],
+    result: TreeResult | null,
+    source: RawDirectory,
+    target: RawDirectory | null,
+  ): string[] {
+    const all = { reserved: true, directoryTimes: true };
+    const found = differences(flatten(this.#latest, all), flatten(source, all))
+      .map((text) => `the source: ${text}`);
+    const now = flatten(target), before = flatten(this.#target), sources = flatten(this.#source);
+    found.push(...this.#torn(target));
+    const { options } = this.#it;
+    for (const [path, text] of before) {
+      if (path === "" || this.#isTouched("target", path) || this.#isTouched("source", path)) {
+        continue;
+      }
+      const isThere = now.get(path);
+      if (this.#isProtected(path)) {
+        if (isThere !== text) found.push(`${path} is protected: was ${text}, is ${isThere}`);
+      } else if (text.startsWith("file ") && sources.get(path)?.startsWith("file ")) {
+        if (!isThere?.startsWith("file ")) found.push(`${path} was ${text}, is ${isThere}`);
+        else if (!options.replace && isThere !== text) found.push(`${path} was replaced`);
+      } else if (!options.delete && isThere === undefined) found.push(`${path} is gone`);
+    }
+    for (const [path, key] of this.#added) {
+      const isWanted = sources.has(path);
+      const isThere = now.get(path)?.startsWith(`file ${key} `);
+      if (isThere || isWanted && options.replace || this.#isAddedAbove(path)) continue;
+      found.push(`${path}, which appeared after the plan, is ${now.get(path) ?? "gone"}`);
+    }
+    found.push(...this.#told(events, result, now));
+    return found;
+  }
+
+  /** Whether something else that was changed could have taken a file along. */
+  #isAddedAbove(path: string): boolean {
+    return [...this.#touched.target].some((it) => path !== it && path.startsWith(`${it}/`));
+  }
+
+  #torn(raw: Raw | null, prefix = ""): string[] {
+    if (raw?.kind === "file") {
+      const isWhole = this.#versions.get(prefix)?.has(raw.key);
+      return isWhole ? [] : [`${prefix} has ${raw.key}, which was never there`];
+    }
+    if (raw?.kind !== "directory") return [];
+    return [...raw.entries].flatMap(([name, entry]) => {
+      if (isReservedName(name) || name.startsWith(".new") || name.startsWith("renamed")) return [];
+      return this.#torn(entry, prefix === "" ? name : `${prefix}/${name}`);
+    });
+  }
+
+  /** Whether an entry of the target may not go, whatever happens to others. */
+  #isProtected(path: string): boolean {
+    const { options, download } = this.#it;
+    const names = path.split("/");
+    let source: Raw | undefined = this.#source, target: Raw | undefined = this.#target!;
+    for (const [at, name] of names.entries()) {
+      source = source?.kind === "directory" ? source.entries.get(name) : undefined;
+      target = target?.kind === "directory" ? target.entries.get(name) : undefined;
+      if (target === undefined) return false;
+      const asked: Raw = source ?? target;
+      const isLocal = (asked === source) !== download;
+      if (asked === source && isOther(asked, isLocal, this.#site.root)) return true;
+      const isAskedOther = isOther(asked, isLocal, this.#site.root);
+      const kind = isAskedOther ? "other" : asked.kind === "link" ? "file" : asked.kind;
+      const reason = asked.kind === "link" || asked.kind === "special" ? "link" : "unreadable";
+      if (!accepts(options, { name, kind, reason })) return true;
+      if (isOther(target, download, this.#site.root)) {
+        const isLast = at === names.length - 1;
+        const mayGiveWay = target.kind === "link" && source !== undefined && isLast;
+        const mayBeReplaced = target.kind === "file" && kind === "file" && asked === source;
+        return !mayGiveWay && !mayBeReplaced;
+      }
+    }
+    return false;
+  }
+
+  #told(
+    events: readonly TreeEvent[],
+    result: TreeResult | null,
+    now: ReadonlyMap<string, string>,
+  ): string[] {
+    const found: string[] = [];
+    const outcomes = new Map<string, string>();
+    for (const event of events) {
+      if (event.type === "plan" || event.type === "progress" || event.type === "deleted") continue;
+      const path = event.path.join("/");
+      const earlier = outcomes.get(path);
+      if (earlier !== undefined && !path.includes("\ufffd")) {
+        found.push(`${path} is ${earlier} and ${event.type}`);
+      }
+      outcomes.set(path, event.type);
+      if (event.type !== "copied" || this.#isTouched("target", path)) continue;
+      const text = now.get(path);
+      if (text === undefined) found.push(`${path} was copied, and is not there`);
+    }
+    if (result === null) return found;
+    const counts: Record<string, number> = {};
+    for (const { type } of events) counts[type] = (counts[type] ?? 0) + 1;
+    for (
+      const [name, type] of [
+        ["files", "copied"],
+        ["unchanged", "unchanged"],
+        [
+          "deleted",
+          "deleted",
+        ],
+        ["skipped", "skipped"],
+        ["failed", "failed"],
+      ] as const
+    ) {
+      if (result[name] !== (counts[type] ?? 0)) {
+        found.push(`result.${name} is ${result[name]}, events: ${counts[type] ?? 0}`);
+      }
+    }
+    return found;
+  }
+}
+
+/** Appends to a file of which we know the content. */
+function append(path: string, added: (key: string) => void): void {
+  const raw = see(path);
+  if (raw?.kind !== "file" || !/^\d+\//.test(raw.key)) return;
+  const id = parseInt(raw.key), size = raw.size + 70_000;
+  added(keyOf(id, size));
+  Deno.writeFileSync(path, contentOf(id, size).subarray(raw.size), { append: true });
+}
+
+function isOther(raw: Raw, isLocal: boolean, root: string): boolean {
+  switch (raw.kind) {
+    case "special":
+      return true;
+    case "link":
+      return isLocal || raw.file === null || !raw.real!.startsWith(`${root}/`);
+    case "file":
+      return (raw.mode & 0o400) === 0;
+    case "directory":
+      return (raw.mode & 0o500) !== 0o500;
+  }
+}

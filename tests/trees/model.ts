@@ -1,0 +1,873 @@
+/**
+ * What a transfer of a tree must have done, from its documentation alone: what each path may become, what is deleted, and what must be
+ * there afterwards. It shares no code with the library but the rule of which names are reserved.
+ *
+ * @module
+ */
+
+import type { TreeEvent, TreeResult } from "@degu/degu/files";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
+import { type Raw, type RawDirectory, type RawFile, textOf } from "./disk.ts";
+import type { Options } from "./cases.ts";
+
+/** Which end sees a tree: a program sees its own links as links, a server follows some. */
+export interface Viewpoint {
+  /** The real path of the server's root; `null` for a local tree. */
+  readonly root: string | null;
+}
+
+/** An entry as the end that lists it sees it. */
+interface View {
+  readonly name: string;
+  readonly path: readonly string[];
+  readonly kind: "file" | "directory" | "other";
+  readonly reason: "link" | "special" | "unreadable" | null;
+  /** What lies there itself, the link and not the file that it leads to. */
+  readonly raw: Raw;
+  /** The file, behind the link if there is one. */
+  readonly file: RawFile | null;
+  readonly isHidden: boolean;
+  /** False for a file that its owner may not read. */
+  readonly isReadable: boolean;
+  readonly below: ReadonlyMap<string, View>;
+  /** How many entries have names that are not UTF-8. */
+  readonly unnamed: number;
+  readonly hidesUnnamed: boolean;
+  /** Reserved names in a directory. */
+  readonly reserved: readonly string[];
+}
+
+/** What a run was asked, and what it told. */
+export interface Run {
+  readonly download: boolean;
+  readonly options: Options;
+  readonly dryRun: boolean;
+  /** The real path of the server's root. */
+  readonly root: string;
+  readonly source: RawDirectory;
+  readonly target: RawDirectory | null;
+  readonly after: RawDirectory | null;
+  readonly events: readonly TreeEvent[];
+  readonly result: TreeResult;
+}
+
+/** Whether a filter of the cases accepts an entry. */
+export function accepts(
+  { hidden }: Options,
+  entry: { readonly name: string; readonly kind: string; readonly reason?: string | null },
+): boolean {
+  if (hidden.names.includes(entry.name)) return false;
+  // Not every end opens a file to list it, so the filter does not ask for what can't be read.
+  const isPlain = entry.kind !== "other" || entry.reason === "link" || entry.reason === "special";
+  return hidden.kind !== entry.kind || !isPlain;
+}
+
+/** Whether two times are one and the same, as far as either end can store them. */
+export function isSameTime(one: number, other: number): boolean {
+  if (Math.abs(one - other) < 1) return true;
+  return [1000, 2000].some((unit) =>
+    Math.floor(one / unit) * unit === other || Math.floor(other / unit) * unit === one
+  );
+}
+
+/** How names are compared where a file system may take two spellings for one. */
+export function fold(name: string): string {
+  return name.normalize("NFC").toLowerCase().normalize("NFC");
+}
+
+const foldPath = (path: readonly string[]) => path.map(fold).join("/");
+const canRead = (mode: number) => (mode & 0o400) !== 0;
+const canSearch = (mode: number) => (mode & 0o500) === 0o500;
+const canWrite = (mode: number) => (mode & 0o300) === 0o300;
+
+const show = (path: readonly string[]) => JSON.stringify(path.join("/"));
+
+/** Everything that a run did otherwise than documented; empty where there is nothing. */
+export function objections(run: Run): string[] {
+  return new Judge(run).judge();
+}
+
+/** The expected state of a path of the target. */
+interface Expected {
+  /** Anything may be there: nothing is promised. */
+  readonly isOpen?: boolean;
+  /** It may also be gone. */
+  readonly mayBeGone?: boolean;
+  /** It stays because it can't be removed, which is a failure. */
+  readonly isStuck?: boolean;
+  /** It is as it was. */
+  readonly kept?: Raw;
+  /** It is a copy of this file, with the mode of the one that was there. */
+  readonly copy?: { readonly file: RawFile; readonly mode: number | null };
+  /** It is a directory with these entries. */
+  readonly entries?: Map<string, Expected>;
+}
+
+/** How far the target lets a directory of the source be written. */
+type Way =
+  | "free"
+  /** What lies on the way is not to be passed: everything below fails. */
+  | "blocked"
+  /** Nobody can know what is there. */
+  | "unknown";
+
+type Outcome = "copied" | "unchanged" | "skipped" | "failed";
+
+class Judge {
+  readonly #run: Run;
+  readonly #objections: string[] = [];
+  readonly #source: View;
+  readonly #target: View | null;
+  readonly #outcomes = new Map<string, Outcome[]>();
+  readonly #deleted: readonly (readonly string[])[];
+  readonly #mustBeDeleted = new Set<string>();
+  readonly #mayBeDeleted = new Set<string>();
+  /** Paths that may have failed because they could not be deleted. */
+  readonly #mayFail = new Set<string>();
+  /** How many paths of the source differ only in spelling, by what they have in common. */
+  readonly #spellings = new Map<string, number>();
+  /** Whether deletions at the end are made, or supposed. */
+  #deletes = false;
+  /** The paths of the source that do not come to the target, by the same. */
+  readonly #unplaced = new Map<string, string[]>();
+
+  constructor(run: Run) {
+    this.#run = run;
+    const { source, target, download, root, options } = run;
+    const [from, to] = download ? [root, null] : [null, root];
+    this.#source = view("", [], source, null, { root: from }, options, false);
+    for (const entry of entriesOf(this.#source)) {
+      const key = foldPath(entry.path);
+      this.#spellings.set(key, (this.#spellings.get(key) ?? 0) + 1);
+    }
+    for (const entry of unplaced(this.#source)) {
+      const key = foldPath(entry.path);
+      this.#unplaced.set(key, [...this.#unplaced.get(key) ?? [], entry.path.join("/")]);
+    }
+    this.#target = target && view("", [], target, this.#source, { root: to }, options, false);
+    this.#deleted = run.events.flatMap((event) => event.type === "deleted" ? [event.path] : []);
+    for (const event of run.events) {
+      if (event.type === "plan" || event.type === "progress" || event.type === "deleted") continue;
+      const key = JSON.stringify(event.path);
+      this.#outcomes.set(key, [...this.#outcomes.get(key) ?? [], event.type]);
+    }
+  }
+
+  judge(): string[] {
+    this.#checkEvents();
+    this.#checkDirectory(this.#source, this.#target, "free", true);
+    this.#checkKept();
+    this.#deletes = this.#isDeleting();
+    const expected = this.#expectDirectory(this.#source, this.#target, this.#deletes);
+    this.#checkDeleted();
+    this.#checkForeignOutcomes();
+    const { after, dryRun, target } = this.#run;
+    if (dryRun) {
+      const kept: Expected = target === null ? {} : { kept: target };
+      this.#compare([], kept, after);
+    } else if (after === null) {
+      this.#object("the root of the target was not made");
+    } else this.#compare([], expected, after);
+    return this.#objections;
+  }
+
+  #object(text: string): void {
+    this.#objections.push(text);
+  }
+
+  /** The rules that hold for the events, whatever the trees are. */
+  #checkEvents(): void {
+    const { events, result, dryRun, options } = this.#run;
+    const counts: Record<string, number> = {};
+    let plan: { files: number; bytes: number } | null = null;
+    let bytes = -1, lastBytes = 0;
+    for (const event of events) {
+      counts[event.type] = (counts[event.type] ?? 0) + 1;
+      if (event.type === "plan") {
+        if (plan !== null) this.#object("two plans");
+        plan = event;
+      } else if (event.type === "progress") {
+        if (plan === null) this.#object("progress before the plan");
+        if (event.bytes < bytes) this.#object(`progress went back to ${event.bytes} of ${bytes}`);
+        if (event.total !== plan?.bytes) this.#object(`total ${event.total}, plan ${plan?.bytes}`);
+        bytes = lastBytes = event.bytes;
+      } else if (event.type === "copied" || event.type === "deleted") {
+        if (plan === null) this.#object(`${event.type} ${show(event.path)} before the plan`);
+      }
+    }
+    if (plan === null) return this.#object("no plan");
+    for (
+      const [name, type] of [
+        ["files", "copied"],
+        ["unchanged", "unchanged"],
+        [
+          "deleted",
+          "deleted",
+        ],
+        ["skipped", "skipped"],
+        ["failed", "failed"],
+      ] as const
+    ) {
+      if (result[name] !== (counts[type] ?? 0)) {
+        this.#object(`result.${name} is ${result[name]}, events: ${counts[type] ?? 0}`);
+      }
+    }
+    const copied = counts["copied"] ?? 0, failed = counts["failed"] ?? 0;
+    if (plan.files < copied || plan.files > copied + failed) {
+      this.#object(`planned ${plan.files} files; ${copied} copied, ${failed} failed`);
+    }
+    if (!dryRun && failed === 0 && bytes >= 0 && lastBytes !== plan.bytes) {
+      this.#object(`progress ended at ${lastBytes} of ${plan.bytes}`);
+    }
+    if (!dryRun && failed === 0 && plan.bytes > 0 && bytes < 0) this.#object("no progress");
+    if (failed === 0) this.#checkBytes(plan.bytes);
+    if (!options.delete && this.#deleted.length > 0) this.#object("deleted without `delete`");
+    const gone = new Set<string>();
+    for (const path of this.#deleted) {
+      const key = JSON.stringify(path);
+      if (gone.has(key)) this.#object(`${show(path)} was deleted twice`);
+      gone.add(key);
+      for (let length = 1; length < path.length; length++) {
+        if (gone.has(JSON.stringify(path.slice(0, length)))) {
+          this.#object(`${show(path)} was deleted after a directory that it lay in`);
+        }
+      }
+    }
+  }
+
+  /** What is at the target already, at another time, need not be moved. */
+  #checkBytes(planned: number): void {
+    const { events, result, dryRun } = this.#run;
+    let there = 0;
+    for (const event of events) {
+      if (event.type !== "copied" || dryRun) continue;
+      const { file } = find(this.#source, event.path) ?? {};
+      const found = this.#target && find(this.#target, event.path)?.file;
+      if (file && found?.key === file.key) there += file.size;
+    }
+    if (result.bytes > planned || result.bytes < planned - there) {
+      this.#object(`result.bytes is ${result.bytes}, planned were ${planned}`);
+    }
+  }
+
+  /** The outcome of a path; checks that it is one of those that are allowed. */
+  #outcome(path: readonly string[], allowed: readonly (Outcome | null)[]): Outcome | null {
+    const outcomes = this.#outcomes.get(JSON.stringify(path)) ?? [];
+    if (outcomes.length > 1) this.#object(`${show(path)} has the outcomes ${outcomes}`);
+    const outcome = outcomes[0] ?? null;
+    if (!allowed.includes(outcome)) {
+      this.#object(`${show(path)} is ${outcome ?? "without outcome"}; allowed: ${allowed}`);
+    }
+    return outcome;
+  }
+
+  #outcomeOf(path: readonly string[]): Outcome | null {
+    return this.#outcomes.get(JSON.stringify(path))?.[0] ?? null;
+  }
+
+  get #givesWay(): boolean {
+    const { options } = this.#run;
+    return options.delete && options.replace;
+  }
+
+  #checkDirectory(source: View, target: View | null, way: Way, isWritable: boolean): void {
+    const writable = target?.raw.kind === "directory" ? canWrite(target.raw.mode) : isWritable;
+    for (const entry of source.below.values()) {
+      if (entry.isHidden) continue;
+      const there = target?.below.get(entry.name) ?? null;
+      if (entry.kind === "other") this.#checkOther(entry, way);
+      else if (entry.kind === "file") this.#checkFile(entry, there, way, writable);
+      else this.#checkEntryDirectory(entry, there, way, writable);
+    }
+    // What is reserved is left out by a server, and named by a program that sends.
+    for (const name of source.reserved) {
+      if (!accepts(this.#run.options, { name, kind: "other", reason: null })) continue;
+      this.#outcome([...source.path, name], this.#run.download ? [null] : ["skipped", null]);
+    }
+  }
+
+  #checkOther(entry: View, way: Way): void {
+    const isFault = entry.reason === "unreadable" || way !== "free";
+    this.#outcome(entry.path, isFault ? ["skipped", "failed"] : ["skipped"]);
+  }
+
+  #checkFile(entry: View, there: View | null, way: Way, isWritable: boolean): void {
+    const { path } = entry;
+    const { dryRun, options } = this.#run;
+    let allowed: Outcome[];
+    if (way === "blocked") allowed = ["failed"];
+    else if (way === "unknown") allowed = ["failed", "copied", "unchanged"];
+    else allowed = this.#allowed(entry, there);
+    const copies = allowed.includes("copied");
+    if (copies && !isWritable) {
+      // Where only the time differs, that can be set in place.
+      const isInPlace = there?.file?.key === entry.file!.key;
+      allowed = allowed.filter((outcome) => outcome !== "copied" || dryRun || isInPlace);
+      allowed.push("failed");
+    }
+    if (!entry.isReadable) {
+      // Whoever lists it need not have opened it.
+      const isEqual = allowed.includes("unchanged");
+      allowed = ["failed", "skipped"];
+      if (isEqual && options.compare === "time") allowed.push("unchanged");
+      if (dryRun && copies) allowed.push("copied");
+    }
+    this.#outcome(path, allowed);
+  }
+
+  #allowed(entry: View, there: View | null): Outcome[] {
+    const { dryRun, options: { compare, replace } } = this.#run;
+    if (there === null) return ["copied"];
+    // Where two names of the source may be one at the target, nothing has to give way to either.
+    const hasRival = this.#spellings.get(foldPath(entry.path))! > 1;
+    const wanted = entry.file!;
+    if (there.kind === "directory") {
+      if (!this.#givesWay) return ["failed"];
+      // Where both may be one, what is below the other would go with it.
+      const clear = hasRival && isClear(there, dryRun) ? null : isClear(there, dryRun);
+      return clear === null ? ["copied", "failed"] : clear ? ["copied"] : ["failed"];
+    }
+    const found = there.file;
+    // From the list alone nobody knows whether it is a file.
+    if (there.raw.kind === "directory" && dryRun && replace) return ["failed", "copied"];
+    if (found === null) {
+      // A link that is not followed, or something that is never deleted.
+      if (hasRival && dryRun) return ["copied", "failed"];
+      if (there.reason !== "link" || !this.#givesWay) return ["failed"];
+      return hasRival ? ["copied", "failed"] : ["copied"];
+    }
+    const isLink = there.raw.kind === "link";
+    // In advance nobody knows that it is a link.
+    if (isLink && dryRun && replace) {
+      this.#mayBeDeleted.add(JSON.stringify(there.path));
+      return ["copied", "failed", "unchanged"];
+    }
+    const changed: Outcome[] = isLink
+      ? [this.#givesWay ? "copied" : "failed"]
+      : [replace ? "copied" : "failed"];
+    if (!there.isReadable || there.kind === "other") {
+      return [...new Set<Outcome>([...changed, "failed", "unchanged"])];
+    }
+    if (compare === "nothing" && replace) return changed;
+    const isEqual = compare !== "nothing" && found.size === wanted.size &&
+      (compare === "time" ? isSameTime(found.modified, wanted.modified) : found.key === wanted.key);
+    // Whether the same content at another time is another file is not said.
+    if (!isEqual && !replace && found.key === wanted.key) return [...changed, "unchanged"];
+    return isEqual ? ["unchanged"] : changed;
+  }
+
+  #checkEntryDirectory(entry: View, there: View | null, way: Way, isWritable: boolean): void {
+    let next = way;
+    let mayFail = way !== "free";
+    if (way === "free" && there !== null && there.kind !== "directory") {
+      mayFail = true;
+      next = this.#wayThrough(entry, there);
+    }
+    if (there === null && !isWritable) mayFail = true;
+    const writable = isWritable || there?.kind === "directory";
+    if (mayFail || !writable) {
+      this.#outcome(entry.path, ["failed", null]);
+      if (way === "free" && next === "blocked" && !this.#hasFailedBelow(entry)) {
+        this.#object(`${show(entry.path)}: nothing tells that it can't be made`);
+      }
+    } else this.#outcome(entry.path, [null]);
+    const directory = there?.kind === "directory" ? there : null;
+    if (this.#outcomeOf(entry.path) === "failed" && next === "free") next = "blocked";
+    this.#checkDirectory(entry, directory, next, writable);
+  }
+
+  /** Whether a directory can take the place of something else. */
+  #wayThrough(entry: View, there: View): Way {
+    const { raw, kind, isReadable, path } = there;
+    switch (raw.kind) {
+      case "directory":
+        return "unknown";
+      case "file":
+        return this.#givesWay && isReadable && kind === "file" ? "free" : "blocked";
+      case "special":
+        return "blocked";
+      case "link": {
+        // Where a server lists it as a file, nobody knows in advance that it is a link.
+        const isUnseen = this.#run.dryRun && kind === "file";
+        if (isUnseen) this.#mayBeDeleted.add(JSON.stringify(path));
+        // The link itself may give way to a directory in which there is no file.
+        return this.#givesWay && (isUnseen || !hasReadableFile(entry)) ? "unknown" : "blocked";
+      }
+    }
+  }
+
+  /** The failures that are not those of a deletion at the end. */
+  #hasFailed(): boolean {
+    return [...this.#outcomes].some(([key, outcomes]) =>
+      outcomes.includes("failed") && find(this.#source, JSON.parse(key)) !== null
+    );
+  }
+
+  /** Whether a file, which could not be read, was skipped. */
+  #hasSkippedFile(): boolean {
+    return [...this.#outcomes].some(([key, outcomes]) =>
+      outcomes.includes("skipped") && find(this.#source, JSON.parse(key))?.kind === "file"
+    );
+  }
+
+  #checkKept(): void {
+    const { options, result } = this.#run;
+    if (!options.delete) {
+      if (result.deletionsKept !== null) {
+        this.#object(`deletionsKept is ${result.deletionsKept} without \`delete\``);
+      }
+      return;
+    }
+    const { isIncomplete, mayBeIncomplete } = completeness(this.#source);
+    const allowed: (TreeResult["deletionsKept"])[] = [];
+    const orFailed = this.#hasFailed() ? "failed" : isEmpty(this.#source) ? "empty" : null;
+    if (isIncomplete) allowed.push("incomplete");
+    else {
+      if (mayBeIncomplete) allowed.push("incomplete");
+      if (!mayBeIncomplete || orFailed === "failed" || !this.#hasSkippedFile()) {
+        allowed.push(orFailed);
+      }
+    }
+    // Nothing says whether reserved names, which a program that sends skips, are something.
+    if (allowed[0] === "empty" && this.#source.reserved.length > 0 && !this.#run.download) {
+      allowed.push(null);
+    }
+    // With nothing to delete there may be no reason to name one.
+    if (allowed[0] !== null && !this.#wouldDelete()) allowed.push(null);
+    if (!allowed.includes(result.deletionsKept)) {
+      this.#object(`deletionsKept is ${result.deletionsKept}; allowed: ${allowed}`);
+    }
+  }
+
+  #wouldDelete(): boolean {
+    const must = new Set(this.#mustBeDeleted), may = new Set(this.#mayBeDeleted);
+    this.#mustBeDeleted.clear();
+    this.#mayBeDeleted.clear();
+    this.#deletes = true;
+    this.#expectDirectory(this.#source, this.#target, true);
+    this.#deletes = false;
+    const would = this.#mustBeDeleted.size > 0 || this.#mayBeDeleted.size > 0;
+    for (const [set, before] of [[this.#mustBeDeleted, must], [this.#mayBeDeleted, may]] as const) {
+      set.clear();
+      for (const key of before) set.add(key);
+    }
+    return would;
+  }
+
+  #isDeleting(): boolean {
+    const { options, result } = this.#run;
+    return options.delete && result.deletionsKept === null;
+  }
+
+  /** What must be in a directory that the source has, and notes what must have been deleted in it. */
+  #expectDirectory(source: View, target: View | null, isDeleting: boolean): Expected {
+    const entries = new Map<string, Expected>();
+    const names = new Set([...source.below.keys(), ...target?.below.keys() ?? []]);
+    for (const name of names) {
+      const entry = source.below.get(name) ?? null, there = target?.below.get(name) ?? null;
+      const expected = entry === null
+        ? this.#expectForeign(there!, source, isDeleting && isWritableDirectory(target))
+        : this.#expectEntry(entry, there, isDeleting);
+      if (expected !== null) entries.set(name, expected);
+    }
+    return { entries };
+  }
+
+  #expectEntry(entry: View, there: View | null, isDeleting: boolean): Expected | null {
+    const kept = there === null ? null : { kept: there.raw };
+    if (entry.isHidden || entry.kind === "other") return kept;
+    if (entry.kind === "file") {
+      if (this.#outcomeOf(entry.path) !== "copied") return kept;
+      if (there?.raw.kind === "directory") {
+        const isKnown = there.kind === "directory";
+        this.#noteAll(there, isKnown ? this.#mustBeDeleted : this.#mayBeDeleted);
+      }
+      if (there?.raw.kind === "link") this.#mayBeDeleted.add(JSON.stringify(there.path));
+      const mode = there?.raw.kind === "file" ? there.raw.mode : null;
+      return { copy: { file: entry.file!, mode } };
+    }
+    if (there === null) {
+      const expected = this.#expectDirectory(entry, null, isDeleting);
+      const isMade = this.#hasCopied(entry);
+      const hasFailed = this.#hasFailedBelow(entry);
+      if (isMade || !hasFailed) return expected;
+      return { ...expected, mayBeGone: true };
+    }
+    if (there.kind === "directory") return this.#expectDirectory(entry, there, isDeleting);
+    if (there.raw.kind === "directory") return { isOpen: true };
+    if (there.raw.kind === "file") {
+      const key = JSON.stringify(there.path);
+      if (!hasReadableFile(entry) && hasFile(entry) && this.#givesWay) {
+        // Whether it is one without a file depends on whether its files were opened to list them.
+        this.#mayBeDeleted.add(key);
+        return { isOpen: true };
+      }
+      const isReplaced = this.#hasCopied(entry) ||
+        !hasFile(entry) && this.#givesWay && !this.#hasFailedDirectory(entry);
+      if (!isReplaced) return kept;
+      this.#mustBeDeleted.add(key);
+      return this.#expectDirectory(entry, null, isDeleting);
+    }
+    if (there.raw.kind === "link" && this.#givesWay && !hasReadableFile(entry)) {
+      this.#mayBeDeleted.add(JSON.stringify(there.path));
+      if (hasFile(entry)) return { isOpen: true };
+      return this.#hasFailedBelow(entry) ? kept : this.#expectDirectory(entry, null, isDeleting);
+    }
+    return kept;
+  }
+
+  /** What must be of an entry that the source does not have; `parent` is the source's directory. */
+  #expectForeign(there: View, parent: View | null, isDeleting: boolean): Expected | null {
+    const kept = { kept: there.raw };
+    const key = JSON.stringify(there.path);
+    if (!this.#deletes || there.isHidden || there.kind === "other" || !there.isReadable) {
+      return kept;
+    }
+    if (!isDeleting && there.kind === "file") {
+      // Where nothing can be removed that is a failure; in advance nobody has tried.
+      this.#mayFail.add(key);
+      if (!this.#run.dryRun) return { ...kept, isStuck: true };
+      this.#mayBeDeleted.add(key);
+      return { ...kept, mayBeGone: true };
+    }
+    const folded = fold(there.name);
+    const spellings = [...parent?.below.values() ?? []].filter((entry) =>
+      fold(entry.name) === folded
+    );
+    // Nothing says whether another spelling of what is not copied, here or above, counts as one.
+    const isDoubtful = there.path.some((_, at) => {
+      const prefix = there.path.slice(0, at + 1);
+      const exact = prefix.join("/");
+      return this.#unplaced.get(foldPath(prefix))?.some((path) => path !== exact) ?? false;
+    });
+    // In advance nobody can know whether both spellings will be there.
+    const mayStay = isDoubtful || this.#run.dryRun && spellings.length > 0;
+    if (there.kind === "file") {
+      // Whether a link that a server lists as a file can be deleted is up to the server.
+      if (mayStay || there.raw.kind === "link") {
+        this.#mayBeDeleted.add(key);
+        if (there.raw.kind === "link") this.#mayFail.add(key);
+        return { ...kept, mayBeGone: true, isStuck: there.raw.kind === "link" };
+      }
+      this.#mustBeDeleted.add(key);
+      return null;
+    }
+    if (mayStay) {
+      this.#noteAll(there, this.#mayBeDeleted);
+      this.#noteAll(there, this.#mayFail);
+      return { isOpen: true };
+    }
+    const entries = new Map<string, Expected>();
+    const isWritable = isWritableDirectory(there);
+    for (const [name, entry] of there.below) {
+      const expected = this.#expectForeign(entry, null, isWritable);
+      if (expected !== null) entries.set(name, expected);
+    }
+    const isStaying = there.unnamed > 0 || [...entries.values()].some((it) => !it.mayBeGone);
+    if (!isDeleting) {
+      this.#mayFail.add(key);
+      if (!this.#run.dryRun) return { entries, isStuck: true };
+      this.#mayBeDeleted.add(key);
+      return { entries, mayBeGone: true };
+    }
+    const isStuck = !isWritable || [...entries.values()].some((it) => it.isStuck);
+    if (isStaying) {
+      // What has to stay keeps its directory, and that is no failure.
+      if (isStuck) this.#mayFail.add(key);
+      return { entries, isStuck };
+    }
+    // What is reserved can't go where nothing can be removed.
+    if (entries.size > 0 || !isWritable && there.reserved.length > 0) {
+      this.#mayBeDeleted.add(key);
+      this.#mayFail.add(key);
+      return { entries, mayBeGone: true, isStuck: true };
+    }
+    this.#mustBeDeleted.add(key);
+    return null;
+  }
+
+  #noteAll(view: View, paths: Set<string>): void {
+    paths.add(JSON.stringify(view.path));
+    for (const entry of view.below.values()) this.#noteAll(entry, paths);
+  }
+
+  #hasCopied(directory: View): boolean {
+    return [...directory.below.values()].some((entry) =>
+      entry.kind === "file" ? this.#outcomeOf(entry.path) === "copied" : this.#hasCopied(entry)
+    );
+  }
+
+  #hasFailedBelow(directory: View): boolean {
+    return this.#outcomeOf(directory.path) === "failed" ||
+      [...directory.below.values()].some((entry) => this.#hasFailedBelow(entry));
+  }
+
+  #hasFailedDirectory(directory: View): boolean {
+    return this.#outcomeOf(directory.path) === "failed" ||
+      [...directory.below.values()].some((entry) =>
+        entry.kind === "directory" && this.#hasFailedDirectory(entry)
+      );
+  }
+
+  #checkDeleted(): void {
+    const deleted = new Set(this.#deleted.map((path) => JSON.stringify(path)));
+    for (const key of this.#mustBeDeleted) {
+      if (!deleted.has(key)) this.#object(`${key} was not deleted`);
+    }
+    for (const key of deleted) {
+      if (!this.#mustBeDeleted.has(key) && !this.#mayBeDeleted.has(key)) {
+        this.#object(`${key} was deleted`);
+      }
+    }
+  }
+
+  /** Outcomes of paths that the source doesn't have: only of what could not be deleted. */
+  #checkForeignOutcomes(): void {
+    for (const [key, outcomes] of this.#outcomes) {
+      const path: string[] = JSON.parse(key);
+      const entry = find(this.#source, path);
+      if (entry !== null && !entry.isHidden) continue;
+      const parent = find(this.#source, path.slice(0, -1));
+      const name = path.at(-1) ?? "";
+      if (name.includes("\ufffd") && parent !== null && parent.unnamed > 0) {
+        if (outcomes.length > parent.unnamed) this.#object(`${key}: ${outcomes}`);
+        continue;
+      }
+      if (parent?.reserved.includes(name)) continue;
+      if (outcomes.length === 1 && outcomes[0] === "failed" && this.#mayFail.has(key)) continue;
+      this.#object(`${key}, which is not in the source, is ${outcomes}`);
+    }
+    for (const directory of directoriesOf(this.#source)) {
+      if (directory.unnamed === 0) continue;
+      const count = [...this.#outcomes].filter(([key]) => {
+        const path: string[] = JSON.parse(key);
+        return path.length === directory.path.length + 1 && path.at(-1)!.includes("\ufffd") &&
+          directory.path.every((name, at) => path[at] === name);
+      }).length;
+      if (!directory.hidesUnnamed && count === 0) {
+        this.#object(`${show(directory.path)}: no word of its bad name`);
+      }
+    }
+  }
+
+  #compare(path: readonly string[], expected: Expected, after: Raw | null): void {
+    if (expected.isOpen) return;
+    if (after === null) {
+      const isAbsent = expected.mayBeGone ||
+        expected.kept === undefined && expected.copy === undefined &&
+          expected.entries === undefined;
+      if (!isAbsent) this.#object(`${show(path)} is missing`);
+      return;
+    }
+    const { kept, copy } = expected;
+    if (kept !== undefined) this.#compareKept(path, kept, after);
+    else if (copy !== undefined) {
+      if (after.kind !== "file") return this.#object(`${show(path)} is a ${after.kind}`);
+      const { file } = copy;
+      if (after.key !== file.key) this.#object(`${show(path)} has ${after.key}, not ${file.key}`);
+      if (Math.abs(after.modified - file.modified) > 1) {
+        this.#object(`${show(path)} has the time ${after.modified}, not ${file.modified}`);
+      }
+      const mode = copy.mode ?? 0o644;
+      if (after.mode !== mode) {
+        this.#object(`${show(path)} has mode ${after.mode.toString(8)}, not ${mode.toString(8)}`);
+      }
+    } else if (expected.entries !== undefined) {
+      if (after.kind !== "directory") return this.#object(`${show(path)} is a ${after.kind}`);
+      const names = [...after.entries.keys()].filter((name) => !isReservedName(name));
+      for (const name of new Set([...expected.entries.keys(), ...names])) {
+        const entry = expected.entries.get(name), found = after.entries.get(name) ?? null;
+        if (entry !== undefined) this.#compare([...path, name], entry, found);
+        else this.#object(`${show([...path, name])} is there`);
+      }
+    } else this.#object(`${show(path)} is there`);
+  }
+
+  #compareKept(path: readonly string[], before: Raw, after: Raw | null): void {
+    if (after === null) return this.#object(`${show(path)} is gone`);
+    if (before.kind !== after.kind) {
+      return this.#object(`${show(path)} was a ${before.kind}, is a ${after.kind}`);
+    }
+    if (before.kind === "directory" && after.kind === "directory") {
+      if (before.mode !== after.mode || before.unnamed !== after.unnamed) {
+        this.#object(`${show(path)} has changed`);
+      }
+      for (const name of new Set([...before.entries.keys(), ...after.entries.keys()])) {
+        if (isReservedName(name)) continue;
+        const entry = before.entries.get(name), now = after.entries.get(name) ?? null;
+        if (entry !== undefined) this.#compareKept([...path, name], entry, now);
+        else this.#object(`${show([...path, name])} is there`);
+      }
+      return;
+    }
+    if (before.kind === "directory" || after.kind === "directory") return;
+    if (textOf(before) !== textOf(after)) {
+      this.#object(`${show(path)} was ${textOf(before)}, is ${textOf(after)}`);
+    }
+  }
+}
+
+/**
+ * Sees a tree as one of the ends does.
+ *
+ * @param asked The view of the source at the same path, about which the filter was asked; `null` if there is none.
+ */
+function view(
+  name: string,
+  path: readonly string[],
+  raw: Raw,
+  asked: View | null,
+  viewpoint: Viewpoint,
+  options: Options,
+  isInHidden: boolean,
+): View {
+  const { kind, reason, file } = kindOf(raw, viewpoint);
+  const isHidden = isInHidden || (path.length > 0 &&
+    (asked?.isHidden ?? !accepts(options, { name, kind, reason })));
+  const below = new Map<string, View>();
+  const reserved: string[] = [];
+  let unnamed = 0, hidesUnnamed = false;
+  if (kind === "directory" && raw.kind === "directory") {
+    unnamed = raw.unnamed;
+    hidesUnnamed = !accepts(options, { name: "not\ufffdutf", kind: "other", reason: "name" });
+    for (const [child, entry] of raw.entries) {
+      if (isReservedName(child)) reserved.push(child);
+      else {
+        const source = asked?.below.get(child) ?? null;
+        below.set(
+          child,
+          view(child, [...path, child], entry, source, viewpoint, options, isHidden),
+        );
+      }
+    }
+  }
+  const isReadable = file === null || canRead(file.mode);
+  return {
+    name,
+    path,
+    kind,
+    reason,
+    raw,
+    file,
+    isHidden,
+    isReadable,
+    below,
+    unnamed,
+    hidesUnnamed,
+    reserved,
+  };
+}
+
+function kindOf(raw: Raw, { root }: Viewpoint): Pick<View, "kind" | "reason" | "file"> {
+  const other = (reason: View["reason"], file: RawFile | null = null) => ({
+    kind: "other" as const,
+    reason,
+    file,
+  });
+  switch (raw.kind) {
+    case "special":
+      return other("special");
+    case "directory":
+      return canSearch(raw.mode)
+        ? { kind: "directory", reason: null, file: null }
+        : other("unreadable");
+    case "file":
+      // A program need not open its own files to list them.
+      return canRead(raw.mode) || root === null
+        ? { kind: "file", reason: null, file: raw }
+        : other("unreadable", raw);
+    case "link":
+      if (root === null || raw.file === null || !raw.real?.startsWith(`${root}/`)) {
+        return other("link");
+      }
+      return canRead(raw.file.mode)
+        ? { kind: "file", reason: null, file: raw.file }
+        : other("unreadable");
+  }
+}
+
+/** Whether nothing in a directory keeps it from giving way; `null` where that is not said. */
+function isClear(directory: View, isForeseen: boolean): boolean | null {
+  let isDoubtful = false;
+  if (directory.unnamed > 0) return false;
+  if (directory.raw.kind === "directory" && !canWrite(directory.raw.mode)) {
+    if (isForeseen) isDoubtful = true;
+    else if (directory.below.size > 0 || directory.reserved.length > 0) return false;
+  }
+  for (const entry of directory.below.values()) {
+    if (entry.isHidden || entry.kind === "other" || !entry.isReadable) return false;
+    if (entry.raw.kind === "link") isDoubtful = true;
+    if (entry.kind !== "directory") continue;
+    const isClearBelow = isClear(entry, isForeseen);
+    if (isClearBelow === false) return false;
+    isDoubtful ||= isClearBelow === null;
+  }
+  return isDoubtful ? null : true;
+}
+
+function isWritableDirectory(view: View | null): boolean {
+  return view?.raw.kind === "directory" && canWrite(view.raw.mode);
+}
+
+function hasFile(directory: View): boolean {
+  return [...directory.below.values()].some((entry) =>
+    !entry.isHidden && (entry.kind === "file" || entry.kind === "directory" && hasFile(entry))
+  );
+}
+
+function hasReadableFile(directory: View): boolean {
+  return [...directory.below.values()].some((entry) => {
+    if (entry.isHidden) return false;
+    return entry.kind === "file" ? entry.isReadable : hasReadableFile(entry);
+  });
+}
+
+function hasEntry(directory: View): boolean {
+  return directory.unnamed > 0 && !directory.hidesUnnamed ||
+    [...directory.below.values()].some((entry) => !entry.isHidden);
+}
+
+function isEmpty(root: View): boolean {
+  return !hasEntry(root);
+}
+
+function completeness(root: View): { isIncomplete: boolean; mayBeIncomplete: boolean } {
+  let isIncomplete = false, mayBeIncomplete = false;
+  for (const directory of directoriesOf(root)) {
+    if (directory.unnamed > 0 && !directory.hidesUnnamed) isIncomplete = true;
+    for (const entry of directory.below.values()) {
+      if (entry.isHidden) continue;
+      if (entry.reason === "unreadable") isIncomplete = true;
+      if (!entry.isReadable) mayBeIncomplete = true;
+    }
+  }
+  return { isIncomplete, mayBeIncomplete };
+}
+
+function directoriesOf(root: View): View[] {
+  const below = [...root.below.values()].filter((entry) =>
+    !entry.isHidden && entry.kind === "directory"
+  );
+  return [root, ...below.flatMap(directoriesOf)];
+}
+
+/** What of a tree does not come to the target. */
+function unplaced(root: View): View[] {
+  return [...root.below.values()].flatMap((entry) => [
+    ...entry.isHidden || entry.kind === "other" ? [entry] : [],
+    ...unplaced(entry),
+  ]);
+}
+
+/** What is in a tree and not hidden. */
+function entriesOf(root: View): View[] {
+  return [...root.below.values()].flatMap((entry) =>
+    entry.isHidden ? [] : [entry, ...entriesOf(entry)]
+  );
+}
+
+function find(root: View, path: readonly string[]): View | null {
+  let found: View | undefined = root;
+  for (const name of path) found = found?.below.get(name);
+  return found ?? null;
+}

@@ -1,0 +1,219 @@
+/**
+ * What `rsync -rt --delete` makes of the same trees, and which differences are meant.
+ *
+ * @module
+ */
+
+import type { TreeResult } from "@degu/degu/files";
+import { isReservedName } from "@degu/internal/files/reserved.ts";
+import { run } from "./disk.ts";
+import type { Raw, RawDirectory } from "./disk.ts";
+import { fold, isSameTime } from "./model.ts";
+
+/** A target after the same transfer by both. */
+export interface Compared {
+  readonly download: boolean;
+  /** The real path of the server's root. */
+  readonly root: string;
+  readonly source: RawDirectory;
+  readonly before: RawDirectory;
+  readonly ours: RawDirectory;
+  readonly theirs: RawDirectory;
+  readonly result: TreeResult;
+  /** The paths, joined by slashes, that failed. */
+  readonly failed: ReadonlySet<string>;
+  /** What rsync reported. */
+  readonly code: number;
+}
+
+/** A path at which the two targets are not the same. */
+interface Difference {
+  readonly path: readonly string[];
+  readonly ours: string | null;
+  readonly theirs: string | null;
+}
+
+/** A difference that is meant, and where docs/agent.md says so. */
+interface Named {
+  readonly name: string;
+  explains(difference: Difference, compared: Compared): boolean;
+}
+
+/** Every difference from rsync that is meant. */
+export const NAMED: readonly Named[] = [
+  {
+    name: "after a failure, an incomplete list or an empty source nothing is deleted at the end",
+    explains: ({ ours, theirs }, { result }) =>
+      result.deletionsKept !== null && ours !== null && theirs === null,
+  },
+  {
+    name: "a link at the server to a file inside of its root is that file",
+    explains: ({ path }, { download, source, root }) => {
+      const raw = at(source, path);
+      return download && raw?.kind === "link" && raw.real?.startsWith(`${root}/`) === true;
+    },
+  },
+  {
+    name: "links, special files and what can't be read stay at the target, and what they lie in",
+    explains: ({ path, theirs, ours }, { before }) => {
+      const raw = at(before, path);
+      return ours !== null && theirs !== ours && raw !== null && holdsProtected(raw);
+    },
+  },
+  {
+    name: "what can't take its place fails, and so does what lies below it",
+    explains: ({ path }, { failed }) =>
+      path.some((_, index) => failed.has(path.slice(0, index + 1).join("/"))) ||
+      [...failed].some((it) => it.startsWith(`${path.join("/")}/`)),
+  },
+  {
+    name: "what has a special file, a link or an unreadable entry of its name in the source stays",
+    explains: ({ path, ours }, { source, before }) =>
+      ours !== null && at(before, path) !== null &&
+      path.some((_, index) => {
+        const raw = at(source, path.slice(0, index + 1));
+        return raw !== null && isOther(raw);
+      }),
+  },
+  {
+    name: "times that differ only by how a disk rounds them are the same",
+    explains: ({ path, ours }, { source, before }) => {
+      const one = at(source, path), other = at(before, path);
+      return one?.kind === "file" && other?.kind === "file" && one.size === other.size &&
+        one.modified !== other.modified && isSameTime(one.modified, other.modified) &&
+        ours !== null;
+    },
+  },
+  {
+    name: "reserved names are not copied, and do not keep their directory",
+    explains: ({ path, ours }, { source, before }) =>
+      ours === null && at(source, path) === null && hasReserved(at(before, path)),
+  },
+  {
+    name: "names that are not UTF-8 are not copied, and stay",
+    explains: ({ path }, { source, before }) =>
+      [at(source, path), at(before, path)].some((raw) =>
+        raw?.kind === "directory" && hasUnnamed(raw)
+      ),
+  },
+  {
+    name: "a new directory can be written, whatever the mode of the source's",
+    explains: ({ path, ours }, { source }) =>
+      ours !== null && path.some((_, index) => {
+        const raw = at(source, path.slice(0, index));
+        return raw?.kind === "directory" && (raw.mode & 0o200) === 0;
+      }),
+  },
+  {
+    name: "another spelling of a name stays if the source's own is not at the target",
+    explains: ({ path, ours, theirs }, { source, ours: after }) =>
+      ours !== null && theirs === null && path.some((name, index) => {
+        const parent = at(source, path.slice(0, index));
+        const there = at(after, path.slice(0, index));
+        return parent?.kind === "directory" && there?.kind === "directory" &&
+          [...parent.entries.keys()].some((other) =>
+            other !== name && fold(other) === fold(name) && !there.entries.has(other)
+          );
+      }),
+  },
+  {
+    name: "rsync gives up deletions after an error",
+    explains: ({ ours, theirs }, { code, before, source }) =>
+      ours === null && theirs !== null && code !== 0 && before !== source,
+  },
+];
+
+/** Runs rsync; returns its exit code. */
+export function rsync(from: string, to: string): number {
+  const { code, stderr } = new Deno.Command("rsync", {
+    args: ["-rt", "--delete", `${from}/`, `${to}/`],
+    stdin: "null",
+    stdout: "null",
+  }).outputSync();
+  // 23 and 24: some files could not be transferred, or vanished.
+  if (![0, 23, 24].includes(code)) throw new Error(new TextDecoder().decode(stderr));
+  return code;
+}
+
+/** Whether there is an rsync here. */
+export function hasRsync(): boolean {
+  try {
+    run("rsync", "--version");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Counts the differences by their names; what has none is returned as text. */
+export function compare(compared: Compared): { named: Map<string, number>; unnamed: string[] } {
+  const ours = texts(compared.ours), theirs = texts(compared.theirs);
+  const named = new Map<string, number>(), unnamed: string[] = [];
+  for (const key of new Set([...ours.keys(), ...theirs.keys()])) {
+    const difference = {
+      path: key.split("/"),
+      ours: ours.get(key) ?? null,
+      theirs: theirs.get(key) ?? null,
+    };
+    if (difference.ours === difference.theirs) continue;
+    const name = NAMED.find((it) => it.explains(difference, compared))?.name;
+    if (name !== undefined) named.set(name, (named.get(name) ?? 0) + 1);
+    else {
+      unnamed.push(
+        `${JSON.stringify(key)}: ours ${difference.ours}, rsync's ${difference.theirs}`,
+      );
+    }
+  }
+  return { named, unnamed };
+}
+
+/** What is there, without modes, times of directories and reserved names. */
+function texts(raw: Raw, prefix = "", found = new Map<string, string>()): Map<string, string> {
+  if (raw.kind !== "directory") {
+    const text = raw.kind === "file"
+      ? `file ${raw.key} ${Math.round(raw.modified)}`
+      : raw.kind === "link"
+      ? `link ${raw.target}`
+      : raw.what;
+    return found.set(prefix, text);
+  }
+  if (prefix !== "") found.set(prefix, `directory ${raw.unnamed}`);
+  for (const [name, entry] of raw.entries) {
+    if (!isReservedName(name)) texts(entry, prefix === "" ? name : `${prefix}/${name}`, found);
+  }
+  return found;
+}
+
+function at(root: RawDirectory, path: readonly string[]): Raw | null {
+  let raw: Raw | undefined = root;
+  for (const name of path) raw = raw?.kind === "directory" ? raw.entries.get(name) : undefined;
+  return raw ?? null;
+}
+
+function isOther(raw: Raw): boolean {
+  switch (raw.kind) {
+    case "link":
+    case "special":
+      return true;
+    case "file":
+      return (raw.mode & 0o400) === 0;
+    case "directory":
+      return (raw.mode & 0o500) !== 0o500;
+  }
+}
+
+function holdsProtected(raw: Raw): boolean {
+  return isOther(raw) || raw.kind === "directory" &&
+      (raw.unnamed > 0 || (raw.mode & 0o200) === 0 ||
+        [...raw.entries.values()].some(holdsProtected));
+}
+
+function hasUnnamed(raw: RawDirectory): boolean {
+  return raw.unnamed > 0 ||
+    [...raw.entries.values()].some((entry) => entry.kind === "directory" && hasUnnamed(entry));
+}
+
+function hasReserved(raw: Raw | null): boolean {
+  return raw?.kind === "directory" &&
+    [...raw.entries].some(([name, entry]) => isReservedName(name) || hasReserved(entry));
+}
