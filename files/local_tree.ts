@@ -47,7 +47,9 @@ export async function readLocalTree(
   if (!info.isDirectory) {
     throw new Deno.errors.NotADirectory(`dir: ${root} is not a directory`);
   }
-  const open = [{ node: tree, path: prefixOf(root), bytes: 0, names: await namesIn(root, info) }];
+  const open: OpenDirectory[] = [
+    { node: tree, path: prefixOf(root), info, bytes: 0, names: await namesIn(root, info) },
+  ];
   for (let directory; (directory = open.at(-1)) !== undefined;) {
     if (turns.isOver) {
       await turns.next(root);
@@ -79,6 +81,7 @@ export async function readLocalTree(
     if (info === null || info === "too long") {
       // It has vanished, unless no path leads to it.
       if (info !== null || name.includes(NOT_UTF8)) add("other", null, "name");
+      else checkOpen(open);
     } else if (info === "unreadable") {
       add("other", null, "unreadable");
     } else if (info.isSymlink) {
@@ -95,11 +98,45 @@ export async function readLocalTree(
       const names = await namesOrReason(path + name, info);
       if (typeof names === "string") add("other", info, names);
       else if (names !== null) {
-        open.push({ node: add("directory", info), path: `${path}${name}/`, bytes, names });
-      }
+        open.push({ node: add("directory", info), path: `${path}${name}/`, info, bytes, names });
+      } else checkOpen(open);
     }
   }
+  checkSame(prefixOf(root), info);
   return tree;
+}
+
+/** A directory that is being listed. */
+interface OpenDirectory {
+  readonly node: TreeNode;
+  /** With a slash at the end. */
+  readonly path: string;
+  readonly info: Deno.FileInfo;
+  /** Of its path in the tree. */
+  readonly bytes: number;
+  /** That are yet to be looked at. */
+  readonly names: string[];
+}
+
+/**
+ * Checks that what has vanished was removed from a directory that is still there: else it has only lost its place, as when a
+ * disk is unmounted or a directory is renamed, and the list would be one of what is left.
+ */
+function checkOpen(open: readonly OpenDirectory[]): void {
+  for (const { path, info } of open.toReversed()) {
+    if (lookAt(path) !== null) return checkSame(path, info);
+  }
+  checkSame(open[0]!.path, open[0]!.info);
+}
+
+/** Checks that a directory is the one that was listed. */
+function checkSame(path: string, { dev, ino }: Deno.FileInfo): void {
+  const now = lookAt(path);
+  if (now !== null && typeof now !== "string" && now.dev === dev && now.ino === ino) return;
+  throw new TransferError(
+    "CHANGED",
+    `${path} was removed or replaced while it was listed; call again`,
+  );
 }
 
 /** The metadata of what has a path; `null` if nothing has. */
