@@ -20,7 +20,7 @@ import { explainForeignPart, inUse, partPath } from "./part_file.ts";
 import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 import { type Copy, existsAlready, fold, inTheWay, type Obstacle, show, TreeNode } from "./tree.ts";
-import { removeUnlocked } from "./unfinished.ts";
+import { isUnfinishedName, removeUnlocked } from "./unfinished.ts";
 
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
@@ -351,10 +351,7 @@ export class LocalTarget {
 
   /** The usual mode of new files, found out in a directory where one is about to be named. */
   #usualMode(directory: string): number | null {
-    if (this.#newMode === undefined) {
-      const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
-      this.#newMode = newFileMode(`${prefixOf(directory)}.${digits}${PART_SUFFIX}`);
-    }
+    if (this.#newMode === undefined) this.#newMode = newFileMode(unusedPart(directory));
     return this.#newMode;
   }
 
@@ -389,21 +386,66 @@ export class LocalTarget {
    * @returns What was removed, innermost first.
    */
   placePart(copy: Copy, part: string, way: Obstacle | null): readonly TreeNode[] {
-    const { node } = copy;
-    let removed: readonly TreeNode[] = [];
-    if (way?.kind === "file") {
-      removed = [this.#removeFile(way.node)];
-      this.makeDirectory(node.parent!, new Set());
-    }
+    const { node, obstacle } = copy;
     const directory = this.#directoryOf(node);
-    if (!isReal(directory)) throw moved(directory);
-    if (copy.obstacle?.kind === "directory") {
-      this.#removeTree(copy.obstacle);
-      removed = copy.obstacle.nodes;
+    const place = () => {
+      if (!isReal(directory)) throw moved(directory);
+      this.#giveName(copy, part);
+      if (!isReal(directory)) throw moved(directory);
+    };
+    if (way?.kind === "file") {
+      this.#replaceFile(way.node, (changed) => {
+        this.makeDirectory(node.parent!, changed);
+        place();
+      });
+      return [way.node];
     }
-    this.#giveName(copy, part);
+    if (obstacle?.kind !== "directory") {
+      place();
+      return [];
+    }
     if (!isReal(directory)) throw moved(directory);
-    return removed;
+    this.#checkTree(obstacle);
+    this.#exchange(this.pathOf(obstacle.node), place, (aside) => {
+      try {
+        this.#removeTree(obstacle, aside);
+      } catch (error) {
+        Deno.renameSync(this.pathOf(node), part);
+        throw error;
+      }
+    });
+    return obstacle.nodes;
+  }
+
+  /** Replaces a file by a directory, and what is in it. */
+  #replaceFile(node: TreeNode, make: (changed: Set<string>) => void): void {
+    const path = this.pathOf(node);
+    if (!Deno.lstatSync(path).isFile) throw changedAt(path);
+    const changed = new Set<string>();
+    this.#exchange(path, () => {
+      try {
+        make(changed);
+      } catch (error) {
+        for (const made of [...changed].toReversed()) {
+          if (prefixOf(made).startsWith(`${path}/`)) removeIfEmpty(made);
+        }
+        throw error;
+      }
+    }, (aside) => Deno.removeSync(aside));
+  }
+
+  /** Moves something aside while something else takes its place, and then removes it; if either fails, it comes back. */
+  #exchange(path: string, place: () => void, remove: (aside: string) => void): void {
+    const directory = path.slice(0, path.lastIndexOf("/"));
+    const aside = unusedPart(directory);
+    Deno.renameSync(path, aside);
+    try {
+      place();
+      remove(aside);
+    } catch (error) {
+      Deno.renameSync(aside, path);
+      throw error;
+    }
   }
 
   /** Synced to the disk: the directory of a file, and all those that it is in. */
@@ -463,7 +505,7 @@ export class LocalTarget {
   remove(node: TreeNode): void {
     const directory = this.#directoryOf(node);
     if (!isReal(directory)) throw moved(directory);
-    if (node.kind === "directory") this.#removeDirectory(node);
+    if (node.kind === "directory") this.#removeDirectory(this.pathOf(node));
     else this.#removeFile(node);
   }
 
@@ -471,31 +513,37 @@ export class LocalTarget {
   replaceByDirectory(node: TreeNode, obstacle: Obstacle): readonly TreeNode[] {
     const directory = this.#directoryOf(node);
     if (!isReal(directory)) throw moved(directory);
+    if (obstacle.kind === "file") {
+      this.#replaceFile(obstacle.node, (changed) => this.makeDirectory(node, changed));
+      return [obstacle.node];
+    }
     const path = this.pathOf(node);
-    if (obstacle.kind === "file") this.#removeFile(obstacle.node);
-    else if (Deno.lstatSync(path).isSymlink) Deno.removeSync(path);
-    this.makeDirectory(node, new Set());
-    return obstacle.kind === "file" ? [obstacle.node] : [];
+    const make = () => this.makeDirectory(node, new Set());
+    if (!Deno.lstatSync(path).isSymlink) make();
+    else this.#exchange(path, make, (aside) => Deno.removeSync(aside));
+    return [];
   }
 
   /** Removes a file that is as it was listed, or was replaced by another one. */
-  #removeFile(node: TreeNode): TreeNode {
+  #removeFile(node: TreeNode): void {
     const path = this.pathOf(node);
-    const info = Deno.lstatSync(path);
-    if (!info.isFile) throw changedAt(path);
+    if (!Deno.lstatSync(path).isFile) throw changedAt(path);
     Deno.removeSync(path);
-    return node;
   }
 
-  #removeDirectory(node: TreeNode): void {
-    const path = this.pathOf(node);
+  #removeDirectory(path: string): void {
     if (!Deno.lstatSync(path).isDirectory) throw changedAt(path);
-    removeParts(path);
-    Deno.removeSync(path);
+    try {
+      Deno.removeSync(path);
+    } catch (error) {
+      if (Array.from(Deno.readDirSync(path)).some(({ name }) => !isReservedName(name))) throw error;
+      removeParts(path);
+      Deno.removeSync(path);
+    }
   }
 
-  /** Removes a directory and everything in it, if that is what was listed. */
-  #removeTree({ nodes }: Obstacle & { kind: "directory" }): void {
+  /** Checks that what is in a directory is what was listed. */
+  #checkTree({ nodes }: Obstacle & { kind: "directory" }): void {
     const listed = new Set(nodes);
     for (const node of nodes) {
       const path = this.pathOf(node);
@@ -511,9 +559,15 @@ export class LocalTarget {
       }
       checkParts(path);
     }
+  }
+
+  /** Removes a directory, which was checked in the same turn and has this path now, and everything in it. */
+  #removeTree({ node: top, nodes }: Obstacle & { kind: "directory" }, path: string): void {
+    const depth = top.path.length;
     for (const node of nodes) {
-      if (node.kind === "directory") this.#removeDirectory(node);
-      else Deno.removeSync(this.pathOf(node));
+      const at = [path, ...node.path.slice(depth)].join("/");
+      if (node.kind === "directory") this.#removeDirectory(at);
+      else Deno.removeSync(at);
     }
   }
 
@@ -526,6 +580,20 @@ export class LocalTarget {
       error.message = `${show(node.path)}: ${error.message}`;
     }
     return error;
+  }
+}
+
+/** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
+function unusedPart(directory: string): string {
+  const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
+  return `${prefixOf(directory)}.${digits}${PART_SUFFIX}`;
+}
+
+function removeIfEmpty(directory: string): void {
+  try {
+    Deno.removeSync(directory);
+  } catch {
+    // Somebody else has put something there.
   }
 }
 
@@ -597,7 +665,8 @@ function openPart(path: string, target: string): Deno.FsFile {
   for (let attempt = 0;; attempt++) {
     try {
       const file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
-      if (tryLock(file)) return file;
+      // Another process may have removed it before it was locked, and have its own one there.
+      if (tryLock(file) && isAt(path, file)) return file;
       file.close();
       throw inUse(target);
     } catch (error) {
@@ -605,6 +674,12 @@ function openPart(path: string, target: string): Deno.FsFile {
       removePart(path, target);
     }
   }
+}
+
+function isAt(path: string, file: Deno.FsFile): boolean {
+  const [there, opened] = [lookAt(path), file.statSync()];
+  return there !== null && typeof there !== "string" && there.ino === opened.ino &&
+    there.dev === opened.dev;
 }
 
 function tryLock(file: Deno.FsFile): boolean {
@@ -618,8 +693,9 @@ function tryLock(file: Deno.FsFile): boolean {
 
 /** Removes a part that nobody holds, with what belongs to it. */
 function removePart(path: string, target: string): void {
-  if (Deno.lstatSync(path).isFile && !removeUnlocked(path)) throw inUse(target);
-  for (const suffix of ["", ".new", ".json", ".json.tmp"]) {
+  if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
+  else if (!removeUnlocked(path)) throw inUse(target);
+  for (const suffix of [".new", ".json", ".json.tmp"]) {
     try {
       Deno.removeSync(path + suffix);
     } catch (error) {
@@ -674,7 +750,9 @@ function removeParts(directory: string): void {
     if (info === null || typeof info === "string") continue;
     if (info.isDirectory && !isPartName(name)) {
       for (const { name } of Deno.readDirSync(path)) {
-        if (!removeUnlocked(`${path}/${name}`)) throw held(`${path}/${name}`);
+        const inside = `${path}/${name}`;
+        if (!isUnfinishedName(name)) throw foreign(inside);
+        if (!removeUnlocked(inside)) throw held(inside);
       }
       Deno.removeSync(path);
     } else if (info.isDirectory) {
@@ -685,6 +763,13 @@ function removeParts(directory: string): void {
       Deno.removeSync(path);
     }
   }
+}
+
+function foreign(path: string): TransferError {
+  return new TransferError(
+    "CONFLICT",
+    `${path} is not the part of a transfer, though it has its place, so its directory stays`,
+  );
 }
 
 function held(path: string): TransferError {

@@ -92,6 +92,33 @@ Deno.test("download: a list that leads out of the target, or to the same path tw
   }
 });
 
+Deno.test("download: a file in the way comes back if the directory can't be made", async () => {
+  const names = ["a", ...new Array(19).fill("n".repeat(205))];
+  const paths = names.map((_, i) => names.slice(0, i + 1));
+  const list = [
+    ...paths.map((path) => ({ path, ...ENTRY, kind: "directory" })),
+    { path: [...names, "f"], ...ENTRY },
+    { end: true },
+  ].map((entry) => JSON.stringify(entry));
+  await using trees = await makeTrees(
+    "download",
+    {},
+    { a: "precious" },
+    changing(({ query }) => {
+      if (query === "tree") return streamed("application/json", [`[${list}]`]);
+      return [200, "OK", {}, encoder.encode("f")];
+    }),
+  );
+  const dir = `${trees.target}/${"t".repeat(200)}`;
+  await Deno.mkdir(dir);
+  await Deno.rename(`${trees.target}/a`, `${dir}/a`);
+  const options = { delete: true, verify: false };
+  const { outcomes, result } = await copyTree("download", trees.client, dir, "/tree/", options);
+  assertEquals(Object.values(outcomes), ["failed"]);
+  assertEquals([result.deleted, result.failed], [0, 1]);
+  assertEquals(await content(dir), { a: "precious" });
+});
+
 Deno.test("download: reserved names of a list are skipped", async () => {
   await using trees = await listing([
     { path: [".degu-files"], ...ENTRY },
