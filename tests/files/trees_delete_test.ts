@@ -391,5 +391,21 @@ for (const [name, make, mount] of DISKS) {
         assertEquals([again!.deleted, dry!.deleted], [[], []]);
       },
     });
+    Deno.test({
+      name:
+        `${direction}: a letter with two small forms is one on a disk that ignores case (${name})`,
+      ignore: !isThere,
+      async fn() {
+        await using dir = await tempDir();
+        await Deno.mkdir(`${dir.path}/target`);
+        await fill(`${dir.path}/source`, { "ΟΔΟΣ": "new" });
+        const older = `${mount} && echo older > $0/target/οδοσ && exec "$@"`;
+        const run = [...through.slice(0, -1), script.replace(`${mount} && exec "$@"`, older)];
+        const options = [{ delete: true }, { delete: true }];
+        const calls = await copyElsewhere(dir.path, direction, [...run, dir.path], options);
+        assertEquals(calls.map(({ outcomes }) => outcomes["ΟΔΟΣ"]), ["copied", "unchanged"]);
+        assertEquals(calls.map(({ deleted }) => deleted), [[], []]);
+      },
+    });
   }
 }
