@@ -12,7 +12,7 @@
 
 import { Buffer } from "node:buffer";
 import { newFileMode } from "../disk/files.ts";
-import { syncIfPossible } from "../disk/names.ts";
+import { syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { MAX_PATH_BYTES } from "./entries.ts";
 import { isName } from "./file_name.ts";
@@ -292,8 +292,22 @@ export class LocalTarget {
   async place(files: readonly Arrived[]): Promise<unknown[]> {
     const errors = new Map<Copy, unknown>();
     const changed = new Set<string>();
+    for (let at = 0; at < files.length;) {
+      at += await this.#placeSome(files.slice(at), errors, changed);
+    }
+    await syncAllIfPossible(changed);
+    return files.map(({ copy }) => errors.get(copy) ?? null);
+  }
+
+  /** Places as many of them as can be open at once; returns their number. */
+  async #placeSome(
+    files: readonly Arrived[],
+    errors: Map<Copy, unknown>,
+    changed: Set<string>,
+  ): Promise<number> {
     const turns = new Turns();
     const parts: Part[] = [];
+    let count = 0;
     try {
       let directory: TreeNode | null = null;
       for (const { copy, content, modified } of files) {
@@ -308,10 +322,13 @@ export class LocalTarget {
           directory = node.parent;
           parts.push(this.#write(copy, content, modified));
         } catch (error) {
+          // There are descriptors again when those that are open have their names.
+          if (isOverload(error) && parts.length > 0) break;
           directory = null;
           const explained = await explainForeignPart(error, this.pathOf(node));
           errors.set(copy, this.#explain(explained, copy));
         }
+        count++;
       }
       await Promise.all(parts.map(async ({ copy, file }) => {
         await file.sync().catch((error) => errors.set(copy, this.#explain(error, copy)));
@@ -331,8 +348,7 @@ export class LocalTarget {
     } finally {
       for (const part of parts) discard(part);
     }
-    await syncAll(changed);
-    return files.map(({ copy }) => errors.get(copy) ?? null);
+    return count;
   }
 
   /** Writes a part. */
@@ -454,7 +470,7 @@ export class LocalTarget {
     for (let { parent } = node; parent !== null && parent.parent !== null; { parent } = parent) {
       directories.add(this.pathOf(parent));
     }
-    await syncAll(directories);
+    await syncAllIfPossible(directories);
   }
 
   /**
@@ -597,15 +613,21 @@ function removeIfEmpty(directory: string): void {
   }
 }
 
+/** Whether the process, or the system, has too many files open at the moment. */
+export function isOverload(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return code === "EMFILE" || code === "ENFILE";
+}
+
 /** The folded names in a directory, unless listing it would take long. */
 function foldedNames(directory: string): Set<string> | null {
   if (Deno.statSync(directory).size > LARGE_DIRECTORY_BYTES) return null;
-  return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
-}
-
-/** Syncs directories to the disk, at the same time. */
-export async function syncAll(directories: Iterable<string>): Promise<void> {
-  await Promise.all(Array.from(directories, syncIfPossible));
+  try {
+    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
+  } catch (error) {
+    if (isOverload(error)) return null;
+    throw error;
+  }
 }
 
 function diskFull(root: string, cause: unknown): TransferError {

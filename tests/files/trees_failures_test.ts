@@ -6,7 +6,7 @@ import { FilesApp, isTransient, TransferError, type TreeEvent } from "@degu/degu
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { canMount, MOUNTING } from "@degu/testing/refused_writes.ts";
+import { canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { content, copyTree, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
@@ -385,6 +385,36 @@ for (const direction of DIRECTIONS) {
       const isFull = direction === "download" ? "DISK_FULL" : "507";
       assert(rejected.includes(isFull), rejected);
       assertEquals(left.filter((name: string) => name.includes("part")), []);
+    },
+  });
+}
+
+const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
+const canLimit = await canRun(...LIMITED);
+for (const direction of DIRECTIONS) {
+  Deno.test({
+    name: `${direction}: more files and directories than can be open at once (needs unshare)`,
+    ignore: !canLimit,
+    async fn() {
+      await using dir = await tempDir();
+      await Deno.mkdir(`${dir.path}/target`);
+      for (let i = 0; i < 400; i++) {
+        await fill(dir.path, {
+          [`source/${i}`]: "x",
+          [`source/made/${i}`]: null,
+          [`source/kept/${i}`]: null,
+          [`target/kept/${i}/old`]: "old",
+        });
+      }
+      const printed = await runProgram("copy_trees.ts", {
+        flags: ["--allow-all", ...importMapFlags()],
+        args: [dir.path, direction, JSON.stringify([{ delete: true }])],
+        through: LIMITED,
+        patience: 60,
+      });
+      const [{ result, rejected }] = JSON.parse(printed);
+      assertEquals(rejected, undefined);
+      assertEquals([result.files, result.deleted, result.failed], [400, 400, 0]);
     },
   });
 }
