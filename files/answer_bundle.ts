@@ -8,7 +8,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { type BigIntStats, closeSync, constants, fstatSync, openSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
@@ -34,6 +34,7 @@ import {
 import { type Complete, findParent, makeDirectoryAt, moveTo, type Parent } from "./destination.ts";
 import type { Report } from "./file_event.ts";
 import { isName } from "./file_name.ts";
+import { readWhole } from "./file_pieces.ts";
 import { type FileIdentity, isSameFile, isUnchanged } from "./file_state.ts";
 import { isServed, openBelow } from "./open_file.ts";
 import { checkAdmission, type WriteRequest } from "./put.ts";
@@ -239,7 +240,7 @@ class BundleReader {
       if (!state.isFile() || !isSameFile(state, seen)) return null;
       const size = Number(state.size);
       if (size >= BUNDLED_BELOW_BYTES) return null;
-      if (!isReadInto(file, this.#content, size)) return null;
+      if (!readWhole(file, this.#content.subarray(0, size), Number(state.ctimeMs))) return null;
       return isUnchanged(state, fstatSync(file, { bigint: true })) ? state : null;
     } finally {
       closeSync(file);
@@ -261,7 +262,7 @@ class BundleReader {
         if (size >= BUNDLED_BELOW_BYTES) return this.#add({ path: wanted, status: 413 }, EMPTY);
         const state = fstatSync(handle.fd, { bigint: true });
         const isWhole = Number(state.size) === size &&
-          isReadInto(handle.fd, this.#content, size) &&
+          readWhole(handle.fd, this.#content.subarray(0, size), Number(state.ctimeMs)) &&
           isUnchanged(state, fstatSync(handle.fd, { bigint: true }));
         if (isWhole) return this.#addFile(wanted, state);
       } finally {
@@ -309,16 +310,6 @@ function isServedName(name: string): boolean {
 function isSamePath(path: readonly string[], directory: readonly string[]): boolean {
   return path.length === directory.length + 1 &&
     directory.every((name, i) => path[i] === name);
-}
-
-/** Reads exactly so many bytes; false if the file has fewer. */
-function isReadInto(file: number, buffer: Uint8Array, size: number): boolean {
-  for (let length = 0; length < size;) {
-    const count = readSync(file, buffer, length, size - length, length);
-    if (count === 0) return false;
-    length += count;
-  }
-  return true;
 }
 
 /**

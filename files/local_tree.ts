@@ -661,6 +661,11 @@ export function isReal(path: string): boolean {
   }
 }
 
+/** Whether a path leads to a file, and not through a link. */
+export function isRealFile(path: string): boolean {
+  return Deno.lstatSync(path).isFile && isReal(path.slice(0, path.lastIndexOf("/")) || "/");
+}
+
 function moved(directory: string): TransferError {
   return new TransferError(
     "CONFLICT",

@@ -33,6 +33,7 @@ import {
 } from "./bundle.ts";
 import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
+import { isRealFile } from "./local_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { askDigest } from "./remote_digest.ts";
 import { Route } from "./route.ts";
@@ -333,8 +334,8 @@ export async function compareContents(
 async function digestHere(path: string, signal: AbortSignal): Promise<string | null> {
   const hash = createHash("sha256");
   try {
+    if (!isRealFile(path)) return null;
     const info = Deno.lstatSync(path);
-    if (!info.isFile) return null;
     if (info.size < BUNDLED_BELOW_BYTES) return hash.update(Deno.readFileSync(path)).digest("hex");
     using file = await Deno.open(path);
     const buffer = new Uint8Array(PIECE_BYTES);

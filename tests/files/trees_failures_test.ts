@@ -230,9 +230,10 @@ both("a small file that has become large meanwhile is copied all the same", asyn
 });
 
 both("a source that is exchanged for a link is not followed", async (direction) => {
-  await using trees = await makeTrees(direction, { "d/a": "a", b: "b" });
+  const large = "l".repeat(100_000);
+  await using trees = await makeTrees(direction, { "d/a": "a", "d/l": large, b: "b" });
   await using elsewhere = await tempDir();
-  await fill(elsewhere.path, { a: "secret" });
+  await fill(elsewhere.path, { a: "secret", l: large });
   await makeLinks({ [`${trees.source}/../link`]: elsewhere.path });
   const onEvent = ({ type }: TreeEvent) => {
     if (type !== "plan") return;
@@ -240,7 +241,7 @@ both("a source that is exchanged for a link is not followed", async (direction) 
     Deno.renameSync(`${trees.source}/../link`, `${trees.source}/d`);
   };
   const { outcomes } = await trees.copy({ onEvent });
-  assertEquals(outcomes, { "d/a": "failed", b: "copied" });
+  assertEquals(outcomes, { "d/a": "failed", "d/l": "failed", b: "copied" });
 });
 
 Deno.test("download: a target directory that is exchanged for a link is not followed", async () => {
