@@ -102,3 +102,14 @@ export async function syncIfPossible(path: string): Promise<void> {
     if (!HARMLESS.has((error as { code?: unknown }).code)) throw error;
   }
 }
+
+/** How many directories are open at the same time: systems let a program have as few as 256 descriptors. */
+const AT_ONCE = 32;
+
+/** Does {@linkcode syncIfPossible} for many directories. */
+export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> {
+  const next = new Set(paths).values();
+  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    for (const path of next) await syncIfPossible(path);
+  }));
+}

@@ -8,11 +8,11 @@
  */
 
 import { createHash } from "node:crypto";
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { type BigIntStats, closeSync, constants, fstatSync, openSync } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import type { Request, ResponseTuple } from "../base/app/message.ts";
-import { syncIfPossible } from "../disk/names.ts";
+import { syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Chunk } from "../base/wire/chunk.ts";
 import {
@@ -31,15 +31,10 @@ import {
   type PutRecord,
   type PutStatus,
 } from "./bundle.ts";
-import {
-  type Complete,
-  findParent,
-  makeDirectoryAt,
-  moveTo,
-  type Parent,
-} from "./destination.ts";
+import { type Complete, findParent, makeDirectoryAt, moveTo, type Parent } from "./destination.ts";
 import type { Report } from "./file_event.ts";
 import { isName } from "./file_name.ts";
+import { readWhole } from "./file_pieces.ts";
 import { type FileIdentity, isSameFile, isUnchanged } from "./file_state.ts";
 import { isServed, openBelow } from "./open_file.ts";
 import { checkAdmission, type WriteRequest } from "./put.ts";
@@ -51,7 +46,7 @@ import { inUse, newPath, removeIfThere } from "./unfinished.ts";
 const PIECE_BYTES = 262144;
 /** How often a file is read that changes meanwhile. */
 const ATTEMPTS = 3;
-/** How many files are synced at once: all of them are open. */
+/** How many files are synced at once: all of them are open then. */
 const BATCH = 64;
 
 const encoder = new TextEncoder();
@@ -245,7 +240,7 @@ class BundleReader {
       if (!state.isFile() || !isSameFile(state, seen)) return null;
       const size = Number(state.size);
       if (size >= BUNDLED_BELOW_BYTES) return null;
-      if (!isReadInto(file, this.#content, size)) return null;
+      if (!readWhole(file, this.#content.subarray(0, size), Number(state.ctimeMs))) return null;
       return isUnchanged(state, fstatSync(file, { bigint: true })) ? state : null;
     } finally {
       closeSync(file);
@@ -267,7 +262,7 @@ class BundleReader {
         if (size >= BUNDLED_BELOW_BYTES) return this.#add({ path: wanted, status: 413 }, EMPTY);
         const state = fstatSync(handle.fd, { bigint: true });
         const isWhole = Number(state.size) === size &&
-          isReadInto(handle.fd, this.#content, size) &&
+          readWhole(handle.fd, this.#content.subarray(0, size), Number(state.ctimeMs)) &&
           isUnchanged(state, fstatSync(handle.fd, { bigint: true }));
         if (isWhole) return this.#addFile(wanted, state);
       } finally {
@@ -315,16 +310,6 @@ function isServedName(name: string): boolean {
 function isSamePath(path: readonly string[], directory: readonly string[]): boolean {
   return path.length === directory.length + 1 &&
     directory.every((name, i) => path[i] === name);
-}
-
-/** Reads exactly so many bytes; false if the file has fewer. */
-function isReadInto(file: number, buffer: Uint8Array, size: number): boolean {
-  for (let length = 0; length < size;) {
-    const count = readSync(file, buffer, length, size - length, length);
-    if (count === 0) return false;
-    length += count;
-  }
-  return true;
 }
 
 /**
@@ -394,11 +379,7 @@ interface Arrived {
   readonly names: readonly string[];
   readonly record: PutRecord;
   /** `null` for a directory. */
-  readonly file: ArrivedFile | null;
-}
-
-interface ArrivedFile extends Complete {
-  readonly open: Deno.FsFile;
+  readonly file: Complete | null;
 }
 
 /** Writes the files of a bundle: some are written, then synced together, then renamed. */
@@ -461,7 +442,7 @@ class BundleWriter implements AsyncDisposable {
     names: readonly string[],
     record: Exclude<PutRecord, { kind: "directory" }>,
     content: Uint8Array,
-  ): ArrivedFile {
+  ): Complete {
     const { maxBytes } = this.#write;
     checkNames(names);
     // What has the name itself is looked at once, when the file gets it.
@@ -474,9 +455,10 @@ class BundleWriter implements AsyncDisposable {
     return this.#writeFile(record.modified, content);
   }
 
-  #writeFile(modified: Date, content: Uint8Array): ArrivedFile {
+  /** Writes a file and closes it: a client that sends nothing more must not hold a descriptor for each of them. */
+  #writeFile(modified: Date, content: Uint8Array): Complete {
     const path = newPath(this.#write.root);
-    const open = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });
+    using open = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });
     inUse.add(path);
     try {
       for (let length = 0; length < content.length;) {
@@ -485,9 +467,8 @@ class BundleWriter implements AsyncDisposable {
       open.utimeSync(new Date(), modified);
       const state = open.statSync();
       const mode = BigInt((state.mode ?? 0) & 0o7777);
-      return { path, open, state, mode, newMode: mode };
+      return { path, state, mode, newMode: mode };
     } catch (error) {
-      open.close();
       removeUnfinished(path);
       throw error;
     }
@@ -532,14 +513,17 @@ class BundleWriter implements AsyncDisposable {
         if (file !== null && inUse.has(file.path)) removeUnfinished(file.path);
       }
     }
-    await Promise.all(Array.from(changed, syncIfPossible));
+    await syncAllIfPossible(changed);
     this.forget();
   }
 
-  /** Waits until the contents are on the disk, and closes the files. */
+  /** Waits until the contents are on the disk. */
   async #sync(arrived: readonly Arrived[]): Promise<void> {
-    const results = await Promise.allSettled(arrived.map(({ file }) => file?.open.sync()));
-    for (const { file } of arrived) file?.open.close();
+    const results = await Promise.allSettled(arrived.map(async ({ file }) => {
+      if (file === null) return;
+      using open = Deno.openSync(file.path, { read: true });
+      await open.sync();
+    }));
     for (const [i, result] of results.entries()) {
       if (result.status === "rejected") {
         this.#refuse(arrived[i]!.index, arrived[i]!.names, result.reason);
@@ -572,11 +556,7 @@ class BundleWriter implements AsyncDisposable {
 
   /** Removes what has no name. */
   [Symbol.asyncDispose](): Promise<void> {
-    for (const { file } of this.#arrived) {
-      if (file === null) continue;
-      file.open.close();
-      removeUnfinished(file.path);
-    }
+    for (const { file } of this.#arrived) if (file !== null) removeUnfinished(file.path);
     return Promise.resolve();
   }
 }

@@ -5,13 +5,14 @@
  */
 
 import { createHash } from "node:crypto";
+import { syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import type { Client, Connection } from "../client.ts";
 import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readRemoteTree } from "./list_tree.ts";
-import { type Arrived, LocalTarget, syncAll } from "./local_tree.ts";
+import { type Arrived, isOverload, LocalTarget } from "./local_tree.ts";
 import type { TransferResult } from "./options.ts";
 import type { Route } from "./route.ts";
 import {
@@ -228,7 +229,8 @@ class Download implements Direction {
     const errors = await this.#target.place(files);
     for (const [i, { copy, content, sha256 }] of files.entries()) {
       const error = errors[i];
-      done(copy, error === null ? { bytes: content.length, sha256 } : { error });
+      if (error === null) done(copy, { bytes: content.length, sha256 });
+      else done(copy, isOverload(error) ? { again: error } : { error });
     }
   }
 
@@ -285,7 +287,7 @@ class Download implements Direction {
         errors.push(error);
       }
     }
-    await syncAll(changed);
+    await syncAllIfPossible(changed);
     return errors;
   }
 
@@ -303,7 +305,7 @@ class Download implements Direction {
   }
 
   finish(): Promise<void> {
-    return syncAll(this.#changed);
+    return syncAllIfPossible(this.#changed);
   }
 
   async #pause(): Promise<void> {

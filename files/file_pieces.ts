@@ -4,6 +4,9 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
+import { readSync } from "node:fs";
+import { SETTLED_MILLISECONDS } from "./file_state.ts";
 import type { Hash } from "node:crypto";
 import { EMPTY } from "../base/bytes.ts";
 
@@ -68,4 +71,30 @@ export async function hashPieces(
     signal?.throwIfAborted();
     hash.update(piece);
   }
+}
+
+/**
+ * Reads a small file at once. Its times show a change only if they are older than it: what was changed just before is read
+ * twice, and has to be the same.
+ *
+ * @param file An open file.
+ * @param buffer Gets the bytes, as many as the file has.
+ * @param ctimeMs When it was last changed, in milliseconds since 1970.
+ * @returns False if it has fewer bytes, or is being written.
+ */
+export function readWhole(file: number, buffer: Uint8Array, ctimeMs: number): boolean {
+  const isSettled = ctimeMs + SETTLED_MILLISECONDS <= Date.now();
+  if (!readInto(file, buffer)) return false;
+  if (isSettled) return true;
+  const again = new Uint8Array(buffer.length);
+  return readInto(file, again) && Buffer.compare(buffer, again) === 0;
+}
+
+function readInto(file: number, buffer: Uint8Array): boolean {
+  for (let length = 0; length < buffer.length;) {
+    const count = readSync(file, buffer, length, buffer.length - length, length);
+    if (count === 0) return false;
+    length += count;
+  }
+  return true;
 }

@@ -12,7 +12,7 @@ import { BodyError } from "../base/errors.ts";
 import { Turns } from "../disk/turns.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
 import { isName } from "./file_name.ts";
-import { isSameFile } from "./file_state.ts";
+import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
 import { printable } from "./printable.ts";
 import { isReservedName, lookAt, prefixOf, reservedPath } from "./reserved.ts";
@@ -56,7 +56,7 @@ export async function listBelow(
 }
 
 async function* listTexts(root: string, path: string): AsyncGenerator<string[], void, void> {
-  for await (const entries of readEntries(root, path, new Turns())) {
+  for await (const entries of readEntries(root, { path, state: lookAt(path) }, new Turns())) {
     yield entries.map(({ link: _link, ...entry }) => formatEntry({ name: entry.name }, entry));
   }
 }
@@ -98,34 +98,74 @@ export async function* readTree(
   path: string,
   turns: Turns,
 ): AsyncGenerator<ListedEntry[], void, void> {
-  const waiting: (readonly string[])[] = [[]];
-  for (let names; (names = waiting.pop()) !== undefined;) {
-    const directory = names.length === 0 ? path : prefixOf(path) + names.join("/");
-    const below: (readonly string[])[] = [];
+  const first: WaitingDirectory = { names: [], path, state: lookAt(path), above: null };
+  const waiting = [first];
+  for (let directory; (directory = waiting.pop()) !== undefined;) {
+    const { names } = directory;
+    const below: WaitingDirectory[] = [];
     try {
       for await (const entries of readEntries(root, directory, turns)) {
-        const found = entries.map((entry) => ({ ...entry, path: [...names, entry.name] }));
-        for (const { kind, path } of found) if (kind === "directory") below.push(path);
-        yield found;
+        yield entries.map(({ state: _, ...entry }) => ({ ...entry, path: [...names, entry.name] }));
+        for (const { name, kind, state = null } of entries) {
+          if (kind !== "directory") continue;
+          const path = prefixOf(directory.path) + name;
+          below.push({ names: [...names, name], path, state, above: directory });
+        }
       }
     } catch (error) {
       // It was removed after it was named.
-      if (names.length === 0 || !isGone(error, directory)) throw error;
+      if (directory === first || !isGone(error, directory.path)) throw error;
+      checkAbove(directory);
     }
     waiting.push(...below.reverse());
   }
+  checkSame(first);
 }
 
 function isGone(error: unknown, path: string): boolean {
   return (error as { code?: unknown }).code === "ENOENT" && lookAt(path) === null;
 }
 
+/** A directory as it was when it was named. */
+interface NamedDirectory {
+  /** Its path, without links. */
+  readonly path: string;
+  readonly state: FileIdentity | null;
+}
+
+/** A directory that is yet to be read. */
+interface WaitingDirectory extends NamedDirectory {
+  readonly names: readonly string[];
+  readonly above: WaitingDirectory | null;
+}
+
+/**
+ * Checks that a directory that is gone was removed from one that is still there: else what seems to be removed has only lost its
+ * place, as when a disk is unmounted or a directory is renamed, and the list would be one of what is left.
+ */
+function checkAbove(gone: WaitingDirectory): void {
+  let { above } = gone;
+  while (above!.above !== null && lookAt(above!.path) === null) above = above!.above;
+  checkSame(above!);
+}
+
+/** Checks that a directory is the one that was named. */
+function checkSame({ path, state }: NamedDirectory): void {
+  const now = lookAt(path);
+  if (now === null || state === null || !isSameFile(now, state)) throw replaced(path);
+}
+
+function replaced(path: string): BodyError {
+  return new BodyError(`${printable(path)} was removed or replaced while it was listed`);
+}
+
 /** Yields the entries of a directory, some at a time, each time after a check that it was not replaced. */
 async function* readEntries(
   root: string,
-  path: string,
+  named: NamedDirectory,
   turns: Turns,
 ): AsyncGenerator<Found[], void, void> {
+  const { path } = named;
   const doubtful = new Set<string>();
   let names: string[] = [];
   const lookAtAll = () => {
@@ -138,6 +178,7 @@ async function* readEntries(
     }
     names = [];
     checkPath(path);
+    checkSame(named);
     return entries;
   };
   for await (const { name } of Deno.readDir(path)) {
@@ -152,12 +193,11 @@ async function* readEntries(
 
 /** Checks that a directory was not replaced by a link. */
 function checkPath(path: string): void {
-  if (Deno.realPathSync(path) === path) return;
-  throw new BodyError(`${printable(path)} was replaced while it was listed`);
+  if (Deno.realPathSync(path) !== path) throw replaced(path);
 }
 
-/** An entry, and whether it is a link to a file. */
-type Found = DirectoryEntry & Pick<ListedEntry, "link">;
+/** An entry, whether it is a link to a file, and of a directory what it is on the disk. */
+type Found = DirectoryEntry & Pick<ListedEntry, "link"> & { readonly state?: FileIdentity };
 
 /** A directory that is being read. */
 interface ReadDirectory {
@@ -209,7 +249,7 @@ function describeAt(
   checkReadable(path);
   // A directory that may not be searched can't tell what is in it.
   lookAt(reservedPath(path));
-  return { name, kind: "directory", size: 0, modified: timeOf(info) };
+  return { name, kind: "directory", size: 0, modified: timeOf(info), state: info };
 }
 
 function describeFile(name: string, path: string, info: Deno.FileInfo): DirectoryEntry {

@@ -12,7 +12,7 @@
 
 import { Buffer } from "node:buffer";
 import { newFileMode } from "../disk/files.ts";
-import { syncIfPossible } from "../disk/names.ts";
+import { syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { MAX_PATH_BYTES } from "./entries.ts";
 import { isName } from "./file_name.ts";
@@ -20,7 +20,7 @@ import { explainForeignPart, inUse, partPath } from "./part_file.ts";
 import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
 import { type Copy, existsAlready, fold, inTheWay, type Obstacle, show, TreeNode } from "./tree.ts";
-import { removeUnlocked } from "./unfinished.ts";
+import { isUnfinishedName, removeUnlocked } from "./unfinished.ts";
 
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
@@ -47,7 +47,9 @@ export async function readLocalTree(
   if (!info.isDirectory) {
     throw new Deno.errors.NotADirectory(`dir: ${root} is not a directory`);
   }
-  const open = [{ node: tree, path: prefixOf(root), bytes: 0, names: await namesIn(root, info) }];
+  const open: OpenDirectory[] = [
+    { node: tree, path: prefixOf(root), info, bytes: 0, names: await namesIn(root, info) },
+  ];
   for (let directory; (directory = open.at(-1)) !== undefined;) {
     if (turns.isOver) {
       await turns.next(root);
@@ -79,6 +81,7 @@ export async function readLocalTree(
     if (info === null || info === "too long") {
       // It has vanished, unless no path leads to it.
       if (info !== null || name.includes(NOT_UTF8)) add("other", null, "name");
+      else checkOpen(open);
     } else if (info === "unreadable") {
       add("other", null, "unreadable");
     } else if (info.isSymlink) {
@@ -95,11 +98,45 @@ export async function readLocalTree(
       const names = await namesOrReason(path + name, info);
       if (typeof names === "string") add("other", info, names);
       else if (names !== null) {
-        open.push({ node: add("directory", info), path: `${path}${name}/`, bytes, names });
-      }
+        open.push({ node: add("directory", info), path: `${path}${name}/`, info, bytes, names });
+      } else checkOpen(open);
     }
   }
+  checkSame(prefixOf(root), info);
   return tree;
+}
+
+/** A directory that is being listed. */
+interface OpenDirectory {
+  readonly node: TreeNode;
+  /** With a slash at the end. */
+  readonly path: string;
+  readonly info: Deno.FileInfo;
+  /** Of its path in the tree. */
+  readonly bytes: number;
+  /** That are yet to be looked at. */
+  readonly names: string[];
+}
+
+/**
+ * Checks that what has vanished was removed from a directory that is still there: else it has only lost its place, as when a
+ * disk is unmounted or a directory is renamed, and the list would be one of what is left.
+ */
+function checkOpen(open: readonly OpenDirectory[]): void {
+  for (const { path, info } of open.toReversed()) {
+    if (lookAt(path) !== null) return checkSame(path, info);
+  }
+  checkSame(open[0]!.path, open[0]!.info);
+}
+
+/** Checks that a directory is the one that was listed. */
+function checkSame(path: string, { dev, ino }: Deno.FileInfo): void {
+  const now = lookAt(path);
+  if (now !== null && typeof now !== "string" && now.dev === dev && now.ino === ino) return;
+  throw new TransferError(
+    "CHANGED",
+    `${path} was removed or replaced while it was listed; call again`,
+  );
 }
 
 /** The metadata of what has a path; `null` if nothing has. */
@@ -255,8 +292,22 @@ export class LocalTarget {
   async place(files: readonly Arrived[]): Promise<unknown[]> {
     const errors = new Map<Copy, unknown>();
     const changed = new Set<string>();
+    for (let at = 0; at < files.length;) {
+      at += await this.#placeSome(files.slice(at), errors, changed);
+    }
+    await syncAllIfPossible(changed);
+    return files.map(({ copy }) => errors.get(copy) ?? null);
+  }
+
+  /** Places as many of them as can be open at once; returns their number. */
+  async #placeSome(
+    files: readonly Arrived[],
+    errors: Map<Copy, unknown>,
+    changed: Set<string>,
+  ): Promise<number> {
     const turns = new Turns();
     const parts: Part[] = [];
+    let count = 0;
     try {
       let directory: TreeNode | null = null;
       for (const { copy, content, modified } of files) {
@@ -271,10 +322,13 @@ export class LocalTarget {
           directory = node.parent;
           parts.push(this.#write(copy, content, modified));
         } catch (error) {
+          // There are descriptors again when those that are open have their names.
+          if (isOverload(error) && parts.length > 0) break;
           directory = null;
           const explained = await explainForeignPart(error, this.pathOf(node));
           errors.set(copy, this.#explain(explained, copy));
         }
+        count++;
       }
       await Promise.all(parts.map(async ({ copy, file }) => {
         await file.sync().catch((error) => errors.set(copy, this.#explain(error, copy)));
@@ -294,8 +348,7 @@ export class LocalTarget {
     } finally {
       for (const part of parts) discard(part);
     }
-    await syncAll(changed);
-    return files.map(({ copy }) => errors.get(copy) ?? null);
+    return count;
   }
 
   /** Writes a part. */
@@ -314,10 +367,7 @@ export class LocalTarget {
 
   /** The usual mode of new files, found out in a directory where one is about to be named. */
   #usualMode(directory: string): number | null {
-    if (this.#newMode === undefined) {
-      const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
-      this.#newMode = newFileMode(`${prefixOf(directory)}.${digits}${PART_SUFFIX}`);
-    }
+    if (this.#newMode === undefined) this.#newMode = newFileMode(unusedPart(directory));
     return this.#newMode;
   }
 
@@ -352,21 +402,66 @@ export class LocalTarget {
    * @returns What was removed, innermost first.
    */
   placePart(copy: Copy, part: string, way: Obstacle | null): readonly TreeNode[] {
-    const { node } = copy;
-    let removed: readonly TreeNode[] = [];
-    if (way?.kind === "file") {
-      removed = [this.#removeFile(way.node)];
-      this.makeDirectory(node.parent!, new Set());
-    }
+    const { node, obstacle } = copy;
     const directory = this.#directoryOf(node);
-    if (!isReal(directory)) throw moved(directory);
-    if (copy.obstacle?.kind === "directory") {
-      this.#removeTree(copy.obstacle);
-      removed = copy.obstacle.nodes;
+    const place = () => {
+      if (!isReal(directory)) throw moved(directory);
+      this.#giveName(copy, part);
+      if (!isReal(directory)) throw moved(directory);
+    };
+    if (way?.kind === "file") {
+      this.#replaceFile(way.node, (changed) => {
+        this.makeDirectory(node.parent!, changed);
+        place();
+      });
+      return [way.node];
     }
-    this.#giveName(copy, part);
+    if (obstacle?.kind !== "directory") {
+      place();
+      return [];
+    }
     if (!isReal(directory)) throw moved(directory);
-    return removed;
+    this.#checkTree(obstacle);
+    this.#exchange(this.pathOf(obstacle.node), place, (aside) => {
+      try {
+        this.#removeTree(obstacle, aside);
+      } catch (error) {
+        Deno.renameSync(this.pathOf(node), part);
+        throw error;
+      }
+    });
+    return obstacle.nodes;
+  }
+
+  /** Replaces a file by a directory, and what is in it. */
+  #replaceFile(node: TreeNode, make: (changed: Set<string>) => void): void {
+    const path = this.pathOf(node);
+    if (!Deno.lstatSync(path).isFile) throw changedAt(path);
+    const changed = new Set<string>();
+    this.#exchange(path, () => {
+      try {
+        make(changed);
+      } catch (error) {
+        for (const made of [...changed].toReversed()) {
+          if (prefixOf(made).startsWith(`${path}/`)) removeIfEmpty(made);
+        }
+        throw error;
+      }
+    }, (aside) => Deno.removeSync(aside));
+  }
+
+  /** Moves something aside while something else takes its place, and then removes it; if either fails, it comes back. */
+  #exchange(path: string, place: () => void, remove: (aside: string) => void): void {
+    const directory = path.slice(0, path.lastIndexOf("/"));
+    const aside = unusedPart(directory);
+    Deno.renameSync(path, aside);
+    try {
+      place();
+      remove(aside);
+    } catch (error) {
+      Deno.renameSync(aside, path);
+      throw error;
+    }
   }
 
   /** Synced to the disk: the directory of a file, and all those that it is in. */
@@ -375,7 +470,7 @@ export class LocalTarget {
     for (let { parent } = node; parent !== null && parent.parent !== null; { parent } = parent) {
       directories.add(this.pathOf(parent));
     }
-    await syncAll(directories);
+    await syncAllIfPossible(directories);
   }
 
   /**
@@ -426,7 +521,7 @@ export class LocalTarget {
   remove(node: TreeNode): void {
     const directory = this.#directoryOf(node);
     if (!isReal(directory)) throw moved(directory);
-    if (node.kind === "directory") this.#removeDirectory(node);
+    if (node.kind === "directory") this.#removeDirectory(this.pathOf(node));
     else this.#removeFile(node);
   }
 
@@ -434,31 +529,37 @@ export class LocalTarget {
   replaceByDirectory(node: TreeNode, obstacle: Obstacle): readonly TreeNode[] {
     const directory = this.#directoryOf(node);
     if (!isReal(directory)) throw moved(directory);
+    if (obstacle.kind === "file") {
+      this.#replaceFile(obstacle.node, (changed) => this.makeDirectory(node, changed));
+      return [obstacle.node];
+    }
     const path = this.pathOf(node);
-    if (obstacle.kind === "file") this.#removeFile(obstacle.node);
-    else if (Deno.lstatSync(path).isSymlink) Deno.removeSync(path);
-    this.makeDirectory(node, new Set());
-    return obstacle.kind === "file" ? [obstacle.node] : [];
+    const make = () => this.makeDirectory(node, new Set());
+    if (!Deno.lstatSync(path).isSymlink) make();
+    else this.#exchange(path, make, (aside) => Deno.removeSync(aside));
+    return [];
   }
 
   /** Removes a file that is as it was listed, or was replaced by another one. */
-  #removeFile(node: TreeNode): TreeNode {
+  #removeFile(node: TreeNode): void {
     const path = this.pathOf(node);
-    const info = Deno.lstatSync(path);
-    if (!info.isFile) throw changedAt(path);
+    if (!Deno.lstatSync(path).isFile) throw changedAt(path);
     Deno.removeSync(path);
-    return node;
   }
 
-  #removeDirectory(node: TreeNode): void {
-    const path = this.pathOf(node);
+  #removeDirectory(path: string): void {
     if (!Deno.lstatSync(path).isDirectory) throw changedAt(path);
-    removeParts(path);
-    Deno.removeSync(path);
+    try {
+      Deno.removeSync(path);
+    } catch (error) {
+      if (Array.from(Deno.readDirSync(path)).some(({ name }) => !isReservedName(name))) throw error;
+      removeParts(path);
+      Deno.removeSync(path);
+    }
   }
 
-  /** Removes a directory and everything in it, if that is what was listed. */
-  #removeTree({ nodes }: Obstacle & { kind: "directory" }): void {
+  /** Checks that what is in a directory is what was listed. */
+  #checkTree({ nodes }: Obstacle & { kind: "directory" }): void {
     const listed = new Set(nodes);
     for (const node of nodes) {
       const path = this.pathOf(node);
@@ -474,9 +575,15 @@ export class LocalTarget {
       }
       checkParts(path);
     }
+  }
+
+  /** Removes a directory, which was checked in the same turn and has this path now, and everything in it. */
+  #removeTree({ node: top, nodes }: Obstacle & { kind: "directory" }, path: string): void {
+    const depth = top.path.length;
     for (const node of nodes) {
-      if (node.kind === "directory") this.#removeDirectory(node);
-      else Deno.removeSync(this.pathOf(node));
+      const at = [path, ...node.path.slice(depth)].join("/");
+      if (node.kind === "directory") this.#removeDirectory(at);
+      else Deno.removeSync(at);
     }
   }
 
@@ -492,15 +599,35 @@ export class LocalTarget {
   }
 }
 
+/** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
+function unusedPart(directory: string): string {
+  const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
+  return `${prefixOf(directory)}.${digits}${PART_SUFFIX}`;
+}
+
+function removeIfEmpty(directory: string): void {
+  try {
+    Deno.removeSync(directory);
+  } catch {
+    // Somebody else has put something there.
+  }
+}
+
+/** Whether the process, or the system, has too many files open at the moment. */
+export function isOverload(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return code === "EMFILE" || code === "ENFILE";
+}
+
 /** The folded names in a directory, unless listing it would take long. */
 function foldedNames(directory: string): Set<string> | null {
   if (Deno.statSync(directory).size > LARGE_DIRECTORY_BYTES) return null;
-  return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
-}
-
-/** Syncs directories to the disk, at the same time. */
-export async function syncAll(directories: Iterable<string>): Promise<void> {
-  await Promise.all(Array.from(directories, syncIfPossible));
+  try {
+    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
+  } catch (error) {
+    if (isOverload(error)) return null;
+    throw error;
+  }
 }
 
 function diskFull(root: string, cause: unknown): TransferError {
@@ -534,6 +661,11 @@ export function isReal(path: string): boolean {
   }
 }
 
+/** Whether a path leads to a file, and not through a link. */
+export function isRealFile(path: string): boolean {
+  return Deno.lstatSync(path).isFile && isReal(path.slice(0, path.lastIndexOf("/")) || "/");
+}
+
 function moved(directory: string): TransferError {
   return new TransferError(
     "CONFLICT",
@@ -560,7 +692,8 @@ function openPart(path: string, target: string): Deno.FsFile {
   for (let attempt = 0;; attempt++) {
     try {
       const file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
-      if (tryLock(file)) return file;
+      // Another process may have removed it before it was locked, and have its own one there.
+      if (tryLock(file) && isAt(path, file)) return file;
       file.close();
       throw inUse(target);
     } catch (error) {
@@ -568,6 +701,12 @@ function openPart(path: string, target: string): Deno.FsFile {
       removePart(path, target);
     }
   }
+}
+
+function isAt(path: string, file: Deno.FsFile): boolean {
+  const [there, opened] = [lookAt(path), file.statSync()];
+  return there !== null && typeof there !== "string" && there.ino === opened.ino &&
+    there.dev === opened.dev;
 }
 
 function tryLock(file: Deno.FsFile): boolean {
@@ -581,8 +720,9 @@ function tryLock(file: Deno.FsFile): boolean {
 
 /** Removes a part that nobody holds, with what belongs to it. */
 function removePart(path: string, target: string): void {
-  if (Deno.lstatSync(path).isFile && !removeUnlocked(path)) throw inUse(target);
-  for (const suffix of ["", ".new", ".json", ".json.tmp"]) {
+  if (!Deno.lstatSync(path).isFile) Deno.removeSync(path);
+  else if (!removeUnlocked(path)) throw inUse(target);
+  for (const suffix of [".new", ".json", ".json.tmp"]) {
     try {
       Deno.removeSync(path + suffix);
     } catch (error) {
@@ -637,7 +777,9 @@ function removeParts(directory: string): void {
     if (info === null || typeof info === "string") continue;
     if (info.isDirectory && !isPartName(name)) {
       for (const { name } of Deno.readDirSync(path)) {
-        if (!removeUnlocked(`${path}/${name}`)) throw held(`${path}/${name}`);
+        const inside = `${path}/${name}`;
+        if (!isUnfinishedName(name)) throw foreign(inside);
+        if (!removeUnlocked(inside)) throw held(inside);
       }
       Deno.removeSync(path);
     } else if (info.isDirectory) {
@@ -648,6 +790,13 @@ function removeParts(directory: string): void {
       Deno.removeSync(path);
     }
   }
+}
+
+function foreign(path: string): TransferError {
+  return new TransferError(
+    "CONFLICT",
+    `${path} is not the part of a transfer, though it has its place, so its directory stays`,
+  );
 }
 
 function held(path: string): TransferError {

@@ -199,10 +199,13 @@ export class TreeNode {
 
 const ASCII = /^[\0-\x7f]*$/;
 
-/** Folds a name: names that some file system takes for one are equal then. */
+/**
+ * Folds a name: names that some file system takes for one are equal then. Most compare capitals: to them the two small sigmas
+ * are one letter, as are `s` and the long one, which differ in lower case.
+ */
 export function fold(name: string): string {
   if (ASCII.test(name)) return name.toLowerCase();
-  return name.normalize("NFC").toLowerCase().normalize("NFC");
+  return name.normalize("NFC").toLowerCase().toUpperCase().toLowerCase().normalize("NFC");
 }
 
 /** Whether two times are the same, as far as both file systems can store them: FAT cuts them to even seconds. */
@@ -238,8 +241,10 @@ export interface Doubtful {
   readonly target: TreeNode | null;
   /** The only other spelling of its path at the target. */
   readonly alias: TreeNode | null;
-  /** Files of the source that come before it, with what the target has of them. */
+  /** It and its like, with what the target has of them: one list for all, since a peer can list thousands of spellings. */
   readonly rivals: readonly Doubtful[];
+  /** How many of them come before it. */
+  readonly rank: number;
   /** The directory, with a file in its way, that it is in. */
   readonly blocked: Blocked | null;
 }
@@ -318,9 +323,21 @@ interface Pair {
   blocked: Blocked | null;
 }
 
+/** Pairs of paths that some file system takes for one. */
+interface Class {
+  readonly pairs: readonly Pair[];
+  /** Those that the source has. */
+  readonly wanted: readonly Pair[];
+  /** Whether the target has each of them. */
+  readonly isPlain: boolean;
+  /** The only one that only the target has. */
+  readonly alias: TreeNode | null;
+  /** The files that may be one at the target. */
+  readonly doubtful: Doubtful[];
+}
+
 class Planner {
   readonly #rules: PlanRules;
-  readonly #doubtful = new Map<TreeNode, Doubtful>();
   /** Directories below one that can't be made, unless it turns out that it can. */
   readonly #unmade: TreeNode[] = [];
   readonly plan = {
@@ -352,19 +369,28 @@ class Planner {
       const pairs = all.filter((pair) => this.#isIncluded(pair));
       const wanted = pairs.filter(({ source }) => source !== null);
       if (wanted.length > 0) this.plan.isEmpty = false;
-      const inside = pairs.filter((pair) => this.#decide(pair, pairs, wanted));
-      const others = wanted.flatMap(({ source }) => source!.kind === "directory" ? [] : source!);
+      const others = pairs.filter(({ source }) => source === null);
+      const members: Class = {
+        pairs,
+        wanted,
+        alias: others.length === 1 ? others[0]!.target : null,
+        isPlain: wanted.every(({ target }) => target !== null),
+        doubtful: [],
+      };
+      const inside = pairs.filter((pair) => this.#decide(pair, members));
+      const plain = wanted.flatMap(({ source }) => source!.kind === "directory" ? [] : source!);
       if (inside.length > 0) {
-        this.compare(inside, others.length === 0 ? doubts : [...doubts, ...others]);
+        this.compare(inside, plain.length === 0 ? doubts : [...doubts, ...plain]);
       }
       if (!this.#rules.delete) continue;
+      // One list for all of them, too.
+      const spelled = wanted.length === 0
+        ? doubts
+        : [...doubts, ...wanted.map(({ source }) => source!)];
       for (const { source, target } of pairs) {
         if (source !== null) continue;
         if (target!.kind === "other") this.#keep(target!);
-        else {
-          const spelled = wanted.map(({ source }) => source!);
-          this.plan.deletions.push({ node: target!, doubts: [...doubts, ...spelled] });
-        }
+        else this.plan.deletions.push({ node: target!, doubts: spelled });
       }
     }
   }
@@ -398,13 +424,13 @@ class Planner {
   }
 
   /** Decides what is done about a pair; true if what is in it has to be compared. */
-  #decide(pair: Pair, pairs: readonly Pair[], wanted: readonly Pair[]): boolean {
+  #decide(pair: Pair, members: Class): boolean {
     const { source, target } = pair;
     if (source === null) return target!.kind === "directory";
     if (source.kind === "other") this.#leaveOut(source);
-    else if (source.kind === "directory") return this.#decideDirectory(pair, wanted);
+    else if (source.kind === "directory") return this.#decideDirectory(pair, members.wanted);
     else if (pair.failure !== null) this.#fail(source, below(source, pair.failure));
-    else this.#decideFile(pair, pairs, wanted);
+    else this.#decideFile(pair, members);
     return false;
   }
 
@@ -461,17 +487,13 @@ class Planner {
     return false;
   }
 
-  #decideFile(pair: Pair, pairs: readonly Pair[], wanted: readonly Pair[]): void {
+  #decideFile(pair: Pair, { pairs, wanted, isPlain, alias, doubtful: rivals }: Class): void {
     const { source, target, blocked } = pair;
     const node = source!;
     const isAlone = wanted.length === 1 && (target !== null || pairs.length === 1);
-    const isPlain = wanted.every(({ target }) => target !== null);
     if (!isAlone && !isPlain) {
-      const rivals = wanted.flatMap(({ source }) => this.#doubtful.get(source!) ?? []);
-      const others = pairs.filter(({ source }) => source === null);
-      const alias = others.length === 1 ? others[0]!.target : null;
-      const doubtful = { node, target, alias, rivals, blocked };
-      this.#doubtful.set(node, doubtful);
+      const doubtful = { node, target, alias, rivals, rank: rivals.length, blocked };
+      rivals.push(doubtful);
       this.plan.doubtful.push(doubtful);
       return;
     }

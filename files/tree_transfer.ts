@@ -33,6 +33,7 @@ import {
 } from "./bundle.ts";
 import { fileUri } from "./file_name.ts";
 import { checkTreeUri } from "./list_tree.ts";
+import { isRealFile } from "./local_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { askDigest } from "./remote_digest.ts";
 import { Route } from "./route.ts";
@@ -42,6 +43,7 @@ import {
   type Copy,
   decideFile,
   type Deletion,
+  type Doubtful,
   existsAlready,
   makePlan,
   type Obstacle,
@@ -332,8 +334,8 @@ export async function compareContents(
 async function digestHere(path: string, signal: AbortSignal): Promise<string | null> {
   const hash = createHash("sha256");
   try {
+    if (!isRealFile(path)) return null;
     const info = Deno.lstatSync(path);
-    if (!info.isFile) return null;
     if (info.size < BUNDLED_BELOW_BYTES) return hash.update(Deno.readFileSync(path)).digest("hex");
     using file = await Deno.open(path);
     const buffer = new Uint8Array(PIECE_BYTES);
@@ -429,7 +431,7 @@ class Report {
 /** A file that may be the same at the target as one that comes before it. */
 interface Serial {
   readonly copy: Copy;
-  readonly rivals: readonly TreeNode[];
+  readonly doubtful: Doubtful;
 }
 
 /** Copies a tree. */
@@ -441,6 +443,8 @@ class TreeTransfer {
   readonly #names = new Map<string, Promise<ReadonlySet<string>>>();
   /** Directories of the source that were made for a file. */
   readonly #made = new Set<TreeNode>();
+  /** Whether the target had what may be there by another spelling. */
+  readonly #there = new Map<TreeNode, boolean>();
   #target: TreeNode | null = null;
 
   constructor(settings: TreeSettings, lanes: Lanes, direction: Direction) {
@@ -482,24 +486,27 @@ class TreeTransfer {
   /** Finds out of what else, by another spelling, the target has already. */
   async #settle(plan: Plan): Promise<Serial[]> {
     const serial: Serial[] = [];
-    const there = new Map<TreeNode, boolean>();
-    for (const { node, target, alias, rivals, blocked } of plan.doubtful) {
+    const there = this.#there;
+    for (const doubtful of plan.doubtful) {
+      const { node, target, alias, rivals, blocked } = doubtful;
       const seen = this.#target === null || blocked !== null
         ? null
         : await this.#direction.look(this.#lanes.first, node);
-      there.set(node, seen !== null);
+      // What comes later is not known yet.
+      const before = (isThere: boolean) => (rival: Doubtful) => {
+        return there.get(rival.node) === isThere &&
+          (!isThere || target === null || rival.target === null);
+      };
       if (seen !== null) {
-        const same = rivals.find((rival) => {
-          return there.get(rival.node) && (target === null || rival.target === null);
-        });
+        const same = rivals.find(before(true));
         if (same === undefined) decideFile(plan, node, target ?? alias ?? seen, this.#settings);
         else plan.failed.push({ node, error: sameFile(node, same.node) });
-        continue;
+      } else {
+        const copy = { node, target: null, obstacle: null };
+        if (rivals.some(before(false))) serial.push({ copy, doubtful });
+        else (blocked ?? plan).copies.push(copy);
       }
-      const copy = { node, target: null, obstacle: null };
-      const open = rivals.filter((rival) => !there.get(rival.node)).map(({ node }) => node);
-      if (open.length > 0) serial.push({ copy, rivals: open });
-      else (blocked ?? plan).copies.push(copy);
+      there.set(node, seen !== null);
     }
     return serial;
   }
@@ -547,7 +554,7 @@ class TreeTransfer {
       for (const make of rest?.makes ?? []) makes.push(make);
     });
     await this.#lanes.run(queuesOf(plan.copies), (route, copies) => this.#copy(route, copies));
-    for (const { copy, rivals } of serial) await this.#copySerially(copy, rivals);
+    for (const each of serial) await this.#copySerially(each);
     await this.#makeDirectories(makes);
   }
 
@@ -637,13 +644,12 @@ class TreeTransfer {
   }
 
   /** Copies a file, unless it is one at the target that comes before it. */
-  async #copySerially(copy: Copy, rivals: readonly TreeNode[]): Promise<void> {
+  async #copySerially({ copy, doubtful: { node, rivals, rank } }: Serial): Promise<void> {
     const { first } = this.#lanes;
-    const { node } = copy;
     if (await this.#direction.look(first, node) !== null) {
       this.#names.clear();
-      for (const rival of rivals) {
-        if (await this.#areDistinct(node.path, rival.path)) continue;
+      for (const { node: rival } of rivals.slice(0, rank)) {
+        if (this.#there.get(rival) || await this.#areDistinct(node.path, rival.path)) continue;
         return this.#report.failed(node, sameFile(node, rival));
       }
     }

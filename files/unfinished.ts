@@ -182,11 +182,16 @@ export function removeUnlocked(path: string): boolean {
   }
 }
 
-/** Opens a file; `null` if it is gone, or left from a process that made it read-only before renaming it. */
+/**
+ * Opens a file; `null` if it is gone, or left from a process that made it read-only before renaming it. Without a descriptor
+ * left nobody can tell whether another process has locked it.
+ */
 function openIfPossible(path: string): Deno.FsFile | null {
   try {
     return Deno.openSync(path, { write: true });
-  } catch {
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (code === "EMFILE" || code === "ENFILE") throw error;
     return null;
   }
 }

@@ -85,6 +85,7 @@ export async function upload(
  * Uploads a file over a route.
  *
  * @param headers Additional headers of all requests that write.
+ * @param opened Called when the file is open, before anything of it is read.
  */
 export async function uploadFile(
   route: Route,
@@ -92,8 +93,10 @@ export async function uploadFile(
   uri: string,
   settings: TransferSettings,
   headers: HeaderDict = {},
+  opened: () => void = () => {},
 ): Promise<TransferResult> {
   await using source = await SourceFile.open(file);
+  opened();
   return await new Upload(route, uri, source, settings, headers).run();
 }
 

@@ -5,15 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readSync,
-  type Stats,
-} from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, type Stats } from "node:fs";
 import { ChunkedBodyIter } from "../base/body/body_iter.ts";
 import { EMPTY } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
@@ -24,8 +16,9 @@ import type { Client, Connection } from "../client.ts";
 import { BUNDLE_END, BUNDLED_BELOW_BYTES, formatRecord, PUT_ANSWER } from "./bundle.ts";
 import { digestTree } from "./entries.ts";
 import { fileUri } from "./file_name.ts";
+import { readWhole } from "./file_pieces.ts";
 import { readRemoteNames, readRemoteTree } from "./list_tree.ts";
-import { isReal, readLocalTree, realPathOf } from "./local_tree.ts";
+import { isRealFile, readLocalTree, realPathOf } from "./local_tree.ts";
 import type { TransferResult } from "./options.ts";
 import { prefixOf } from "./reserved.ts";
 import type { Route } from "./route.ts";
@@ -298,15 +291,9 @@ class Upload implements Direction {
         if (before.ino !== seen.ino || before.dev !== seen.dev) return null;
         if (before.size >= BUNDLED_BELOW_BYTES) return { alone: true };
         const content = new Uint8Array(before.size);
-        for (let at = 0; at < content.length;) {
-          const count = readSync(file, content, at, content.length - at, at);
-          if (count === 0) return null;
-          at += count;
-        }
+        if (!readWhole(file, content, before.ctimeMs)) return null;
         if (!isSameVersion(before, fstatSync(file))) return null;
-        if (!isReal(path.slice(0, path.lastIndexOf("/")) || "/")) {
-          return { error: this.#replaced(node) };
-        }
+        if (!isRealFile(path)) return { error: this.#replaced(node) };
         return { content, modified: new Date(Math.floor(before.mtimeMs)) };
       } finally {
         closeSync(file);
@@ -343,7 +330,10 @@ class Upload implements Direction {
     progress: (bytes: number) => void,
   ): Promise<TransferResult> {
     const path = this.#pathOf(node);
-    if (!Deno.lstatSync(path).isFile) throw this.#replaced(node);
+    const check = () => {
+      if (!isRealFile(path)) throw this.#replaced(node);
+    };
+    check();
     const { verify, replace, signal } = this.#settings;
     return await uploadFile(
       route,
@@ -358,6 +348,7 @@ class Upload implements Direction {
         signal,
       },
       { ...replacing(way), ...replacing(obstacle) },
+      check,
     );
   }
 

@@ -26,7 +26,12 @@ import { entries, mode, tempDir } from "@degu/testing/directories.ts";
 import { RawPeer, within } from "@degu/testing/raw_peer.ts";
 import { answersOf, AS_USER, canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { pattern } from "@degu/testing/served_directory.ts";
-import { makeFifo, makeLinks, startExchanging } from "@degu/testing/special_files.ts";
+import {
+  makeFifo,
+  makeLinks,
+  openFilesBelow,
+  startExchanging,
+} from "@degu/testing/special_files.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 import { serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
 
@@ -410,6 +415,18 @@ Deno.test("of a bundle that is cut anywhere whole files are in place, and nothin
     assertEquals(there, length >= first.length ? ["first"] : [], `${length}`);
     if (there.length > 0) assertEquals(await files.read("new/first"), "12345");
   }
+});
+
+Deno.test("a bundle that does not go on has no file open (Linux)", async () => {
+  await using files = await serveBundles();
+  using peer = await RawPeer.connect(files.serving.address);
+  await peer.send("POST /?bundle=put HTTP/1.1\r\ncontent-length: 100000\r\n\r\n");
+  for (let i = 0; i < 40; i++) await peer.send(recordBytes([`${i}`, "x"]));
+  while ((await files.unfinished()).length < 40);
+  if (Deno.build.os === "linux") assertEquals(await openFilesBelow(files.root), []);
+  await peer.closeWrite();
+  await peer.readToEnd();
+  await files.serving.server.shutdown();
 });
 
 Deno.test("a link that replaces a directory between the arrival of a file and its rename is not followed", async () => {

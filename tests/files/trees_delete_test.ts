@@ -199,6 +199,13 @@ both(
   },
 );
 
+Deno.test("download: what has the place of parts but is none keeps its directory", async () => {
+  await using trees = await makeTrees("download", { a: "a" }, { "d/.degu-files/mine": "mine" });
+  const { deleted, outcomes } = await trees.copy({ delete: true });
+  assertEquals([deleted, outcomes], [[], { a: "copied", d: "failed" }]);
+  assertEquals((await content(trees.target))["d/.degu-files/mine"], "mine");
+});
+
 both("left-over parts go with their directory, one that is held stays", async (direction) => {
   await using trees = await makeTrees(
     direction,
@@ -325,6 +332,24 @@ for (const direction of DIRECTIONS) {
   });
 }
 
+Deno.test({
+  name:
+    "download: a directory in the way that can't be removed is left for the file (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    await using dir = await tempDir();
+    await fill(`${dir.path}/source`, { a: "a" });
+    await fill(`${dir.path}/target`, { "a/1": "1", "a/closed/x": "x", "a/z/2": "2" });
+    await Deno.chmod(`${dir.path}/target/a/closed`, 0o500);
+    const [copied] = await copyElsewhere(dir.path, "download", AS_USER, [{ delete: true }]);
+    await Deno.chmod(`${dir.path}/target/a/closed`, 0o700);
+    assertEquals([copied!.outcomes, copied!.deleted], [{ a: "failed" }, []]);
+    const left = await content(`${dir.path}/target`);
+    assertEquals([left.a, left["a/closed/x"]], [null, "x"]);
+    assertEquals(Object.keys(left).filter((path) => path.includes("degu-part")), []);
+  },
+});
+
 /** A shell that mounts an image that ignores case at the target, and runs a command; then prints what is there. */
 const DISKS: readonly [name: string, make: string, mount: string][] = [
   ["exFAT", "mkfs.exfat $0/image", "mount -t exfat -o loop $0/image $0/target"],
@@ -364,6 +389,22 @@ for (const [name, make, mount] of DISKS) {
           "Photos/two": "unchanged",
         });
         assertEquals([again!.deleted, dry!.deleted], [[], []]);
+      },
+    });
+    Deno.test({
+      name:
+        `${direction}: a letter with two small forms is one on a disk that ignores case (${name})`,
+      ignore: !isThere,
+      async fn() {
+        await using dir = await tempDir();
+        await Deno.mkdir(`${dir.path}/target`);
+        await fill(`${dir.path}/source`, { "ΟΔΟΣ": "new" });
+        const older = `${mount} && echo older > $0/target/οδοσ && exec "$@"`;
+        const run = [...through.slice(0, -1), script.replace(`${mount} && exec "$@"`, older)];
+        const options = [{ delete: true }, { delete: true }];
+        const calls = await copyElsewhere(dir.path, direction, [...run, dir.path], options);
+        assertEquals(calls.map(({ outcomes }) => outcomes["ΟΔΟΣ"]), ["copied", "unchanged"]);
+        assertEquals(calls.map(({ deleted }) => deleted), [[], []]);
       },
     });
   }

@@ -6,7 +6,7 @@ import { FilesApp, isTransient, TransferError, type TreeEvent } from "@degu/degu
 import { BUNDLE_END, BUNDLE_TYPE, formatRecord } from "@degu/internal/files/bundle.ts";
 import { tempDir } from "@degu/testing/directories.ts";
 import { importMapFlags, runProgram } from "@degu/testing/programs.ts";
-import { canMount, MOUNTING } from "@degu/testing/refused_writes.ts";
+import { canMount, canRun, MOUNTING } from "@degu/testing/refused_writes.ts";
 import { makeLinks } from "@degu/testing/special_files.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { content, copyTree, fill, makeTrees, type TreeDirection } from "@degu/testing/trees.ts";
@@ -90,6 +90,33 @@ Deno.test("download: a list that leads out of the target, or to the same path tw
     assertEquals(error.code, "BAD_LIST", JSON.stringify(entries).slice(0, 100));
     assertEquals(await content(trees.target), { kept: "kept" });
   }
+});
+
+Deno.test("download: a file in the way comes back if the directory can't be made", async () => {
+  const names = ["a", ...new Array(19).fill("n".repeat(205))];
+  const paths = names.map((_, i) => names.slice(0, i + 1));
+  const list = [
+    ...paths.map((path) => ({ path, ...ENTRY, kind: "directory" })),
+    { path: [...names, "f"], ...ENTRY },
+    { end: true },
+  ].map((entry) => JSON.stringify(entry));
+  await using trees = await makeTrees(
+    "download",
+    {},
+    { a: "precious" },
+    changing(({ query }) => {
+      if (query === "tree") return streamed("application/json", [`[${list}]`]);
+      return [200, "OK", {}, encoder.encode("f")];
+    }),
+  );
+  const dir = `${trees.target}/${"t".repeat(200)}`;
+  await Deno.mkdir(dir);
+  await Deno.rename(`${trees.target}/a`, `${dir}/a`);
+  const options = { delete: true, verify: false };
+  const { outcomes, result } = await copyTree("download", trees.client, dir, "/tree/", options);
+  assertEquals(Object.values(outcomes), ["failed"]);
+  assertEquals([result.deleted, result.failed], [0, 1]);
+  assertEquals(await content(dir), { a: "precious" });
 });
 
 Deno.test("download: reserved names of a list are skipped", async () => {
@@ -203,9 +230,10 @@ both("a small file that has become large meanwhile is copied all the same", asyn
 });
 
 both("a source that is exchanged for a link is not followed", async (direction) => {
-  await using trees = await makeTrees(direction, { "d/a": "a", b: "b" });
+  const large = "l".repeat(100_000);
+  await using trees = await makeTrees(direction, { "d/a": "a", "d/l": large, b: "b" });
   await using elsewhere = await tempDir();
-  await fill(elsewhere.path, { a: "secret" });
+  await fill(elsewhere.path, { a: "secret", l: large });
   await makeLinks({ [`${trees.source}/../link`]: elsewhere.path });
   const onEvent = ({ type }: TreeEvent) => {
     if (type !== "plan") return;
@@ -213,7 +241,7 @@ both("a source that is exchanged for a link is not followed", async (direction) 
     Deno.renameSync(`${trees.source}/../link`, `${trees.source}/d`);
   };
   const { outcomes } = await trees.copy({ onEvent });
-  assertEquals(outcomes, { "d/a": "failed", b: "copied" });
+  assertEquals(outcomes, { "d/a": "failed", "d/l": "failed", b: "copied" });
 });
 
 Deno.test("download: a target directory that is exchanged for a link is not followed", async () => {
@@ -358,6 +386,36 @@ for (const direction of DIRECTIONS) {
       const isFull = direction === "download" ? "DISK_FULL" : "507";
       assert(rejected.includes(isFull), rejected);
       assertEquals(left.filter((name: string) => name.includes("part")), []);
+    },
+  });
+}
+
+const LIMITED = ["unshare", "-r", "sh", "-c", 'ulimit -n 256; exec "$@"', "sh"];
+const canLimit = await canRun(...LIMITED);
+for (const direction of DIRECTIONS) {
+  Deno.test({
+    name: `${direction}: more files and directories than can be open at once (needs unshare)`,
+    ignore: !canLimit,
+    async fn() {
+      await using dir = await tempDir();
+      await Deno.mkdir(`${dir.path}/target`);
+      for (let i = 0; i < 400; i++) {
+        await fill(dir.path, {
+          [`source/${i}`]: "x",
+          [`source/made/${i}`]: null,
+          [`source/kept/${i}`]: null,
+          [`target/kept/${i}/old`]: "old",
+        });
+      }
+      const printed = await runProgram("copy_trees.ts", {
+        flags: ["--allow-all", ...importMapFlags()],
+        args: [dir.path, direction, JSON.stringify([{ delete: true }])],
+        through: LIMITED,
+        patience: 60,
+      });
+      const [{ result, rejected }] = JSON.parse(printed);
+      assertEquals(rejected, undefined);
+      assertEquals([result.files, result.deleted, result.failed], [400, 400, 0]);
     },
   });
 }

@@ -222,3 +222,19 @@ Deno.test("two times are the same if one is the other, cut to seconds or to even
     assertEquals([isSameTime(one, other), isSameTime(other, one)], [same, same]);
   }
 });
+
+Deno.test("a name in thousands of spellings is planned in little time and memory", () => {
+  const source = TreeNode.root();
+  const target = TreeNode.root();
+  for (let i = 0; i < 30_000; i++) {
+    const letters = Array.from("abcdefghijklmno", (letter, bit) => {
+      return (i >> bit) & 1 ? letter.toUpperCase() : letter;
+    });
+    const tree = i < 20_000 ? source : target;
+    tree.add(new TreeNode(tree, letters.join(""), "file", 1, TIME));
+  }
+  const rules = { compare: "time", replace: true, delete: true, filter: undefined } as const;
+  const { doubtful, deletions } = makePlan(source, target, rules);
+  assertEquals([doubtful.length, deletions.length], [20_000, 10_000]);
+  assertEquals(doubtful.every(({ rivals, rank }, i) => rivals[rank] === doubtful[i]), true);
+});
