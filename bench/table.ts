@@ -13,7 +13,7 @@ export function formatPage(facts: Circumstances, groups: readonly GroupResult[])
   const introduction = [
     "# Results of the benchmark",
     "",
-    "Written by `deno task bench --tables`; `docs/performance.md` has the summary and the reasons.",
+    "Written by `deno task bench --tables`; `bench/README.md` has the reasons, `docs/performance.md` the summary.",
     "",
     formatCircumstances(facts),
   ];

@@ -63,7 +63,8 @@ async function findPrograms(dir: string): Promise<Program[]> {
   const everywhere = [NET, ...tmp, "--allow-sys=uid"];
   const read = (name: string) => Deno.readTextFile(new URL(name, PROGRAMS));
   const readme = await Deno.readTextFile(new URL("README.md", PROJECT_ROOT));
-  const blocks = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code);
+  const blocks = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code = ""]) => code)
+    .filter((code) => !code.includes("serveUntilSignal")); // what ends here
   if (blocks.length === 0) throw new Error("README.md has no example");
   return [
     { name: "entries.ts", source: importAll(), flags: [] },

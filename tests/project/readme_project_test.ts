@@ -23,16 +23,16 @@ const needsCurl = await unlessMissing("curl");
 
 Deno.test("the server of README.md answers until it is stopped", needsCurl, async () => {
   const readme = await read("README.md");
-  const example = /^```ts\n(.*?)^await using/ms.exec(readme)?.[1] ?? "";
-  const serving = /`(await new Server\(.*?\)\.serveForever\(\);)`/.exec(readme)?.[1] ?? "";
-  const flags = /^deno run (.*) hello\.ts$/m.exec(readme)?.[1] ?? "";
-  const url = /^curl (http\S+)$/m.exec(readme)?.[1] ?? "";
-  for (const part of [serving, flags, url]) assertMatch(part, /\b8080\b/);
+  const [hello = "", flags = "", url = ""] = [
+    /^`hello\.ts`:\n+```ts\n(.*?)^```$/ms,
+    /^deno run (.*) hello\.ts$/m,
+    /^curl (http\S+)$/m,
+  ].map((part) => part.exec(readme)?.[1]);
+  for (const part of [hello, flags, url]) assertMatch(part, /\b8080\b/);
 
   await using project = await makeProject();
   const port = `${await unusedPort()}`;
-  const program = (example + serving).replaceAll("8080", port);
-  await Deno.writeTextFile(join(project.path, "hello.ts"), program);
+  await Deno.writeTextFile(join(project.path, "hello.ts"), hello.replaceAll("8080", port));
   const args = ["run", "--quiet", "--no-prompt", ...flags.replaceAll("8080", port).split(" ")];
   await using child = command(project.path, [...args, "hello.ts"]).spawn();
   const patient = ["--retry", "100", "--retry-delay", "1", "--retry-connrefused", "--silent"];
@@ -52,9 +52,9 @@ Deno.test("the server of README.md answers until it is stopped", needsCurl, asyn
 /** An empty project with the configuration that README.md shows. */
 async function makeProject(): Promise<AsyncDisposable & { path: string }> {
   const configuration = /^```json\n(.*?)^```$/ms.exec(await read("README.md"))?.[1] ?? "";
-  assertMatch(configuration, /<checkout>/);
+  assertMatch(configuration, /"\.\.\/degu"/);
   const dir = await tempDir();
-  const text = configuration.replaceAll("<checkout>", fromFileUrl(ROOT).replace(/\/$/, ""));
+  const text = configuration.replaceAll("../degu", fromFileUrl(ROOT).replace(/\/$/, ""));
   await Deno.writeTextFile(join(dir.path, "deno.json"), text);
   return dir;
 }
