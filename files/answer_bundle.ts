@@ -33,7 +33,7 @@ import {
 } from "./bundle.ts";
 import { type Complete, findParent, makeDirectoryAt, moveTo, type Parent } from "./destination.ts";
 import type { Report } from "./file_event.ts";
-import { isName } from "./file_name.ts";
+import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readWhole } from "./file_pieces.ts";
 import { type FileIdentity, isSameFile, isUnchanged } from "./file_state.ts";
 import { isServed, openBelow } from "./open_file.ts";
@@ -181,7 +181,7 @@ class BundleReader {
     const read: JustRead[] = [];
     let refused: AbsentStatus | null = null;
     try {
-      if (!names.every(isServedName)) refused = 404;
+      if (names.length >= MAX_DEPTH || !names.every(isServedName)) refused = 404;
       else if (Deno.realPathSync(path) !== path) return false;
       else if (!isServed(this.#root, path)) refused = 404;
     } catch (error) {
@@ -252,7 +252,9 @@ class BundleReader {
     const wanted = this.#paths[this.#next++]!;
     const names = [...this.#names, ...wanted];
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const found = names.every(isName) ? await this.#open(names) : null;
+      const found = names.length <= MAX_DEPTH && names.every(isName)
+        ? await this.#open(names)
+        : null;
       if (found === null || found === "directory") {
         return this.#add({ path: wanted, status: 404 }, EMPTY);
       }
@@ -562,7 +564,9 @@ class BundleWriter implements AsyncDisposable {
 }
 
 function checkNames(names: readonly string[]): void {
-  if (!names.every(isName)) throw new Refusal(404, "a name that no file can have");
+  if (names.length > MAX_DEPTH || !names.every(isName)) {
+    throw new Refusal(404, "a name that no file can have");
+  }
 }
 
 function alreadyExists(): Refusal {

@@ -8,7 +8,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { decodeText } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
-import { escapeName } from "./file_name.ts";
+import { escapeName, MAX_DEPTH } from "./file_name.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** An entry of a directory. */
@@ -270,6 +270,9 @@ function checkTreeEntry(element: Record<string, unknown>): ListedEntry | null {
   }
   if (entry.reason !== "name" && bytes > MAX_PATH_BYTES) {
     throw badEntry(`its path has more than ${MAX_PATH_BYTES} bytes, which no system opens`);
+  }
+  if (path.length > MAX_DEPTH + 1 || entry.reason !== "name" && path.length > MAX_DEPTH) {
+    throw badEntry(`its path has more than ${MAX_DEPTH} names`);
   }
   return link === true ? { path, ...entry, link } : { path, ...entry };
 }

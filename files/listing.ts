@@ -11,7 +11,7 @@ import type { Chunk } from "../base/wire/chunk.ts";
 import { BodyError } from "../base/errors.ts";
 import { Turns } from "../disk/turns.ts";
 import { type DirectoryEntry, formatEntry, type ListedEntry, TREE_END } from "./entries.ts";
-import { isName } from "./file_name.ts";
+import { isName, MAX_DEPTH } from "./file_name.ts";
 import { type FileIdentity, isSameFile } from "./file_state.ts";
 import { isAbsence, isServed, resolveBelow } from "./open_file.ts";
 import { printable } from "./printable.ts";
@@ -168,9 +168,11 @@ async function* readEntries(
   const { path } = named;
   const doubtful = new Set<string>();
   let names: string[] = [];
+  const isTooDeep = path !== root &&
+    path.slice(prefixOf(root).length).split("/").length >= MAX_DEPTH;
   const lookAtAll = () => {
     checkPath(path);
-    const directory = { root, path, reserved: lookAt(reservedPath(path)), doubtful };
+    const directory = { root, path, reserved: lookAt(reservedPath(path)), doubtful, isTooDeep };
     const entries: Found[] = [];
     for (const name of names) {
       const entry = describe(directory, name);
@@ -208,12 +210,15 @@ interface ReadDirectory {
   readonly reserved: ReturnType<typeof lookAt>;
   /** The names so far that are not UTF-8, or look so. */
   readonly doubtful: Set<string>;
+  /** Whether paths in it are too long to be asked for. */
+  readonly isTooDeep: boolean;
 }
 
 /** What has a name; `null` if nothing has, or nobody may know. */
 function describe(directory: ReadDirectory, name: string): Found | null {
   if (isReservedName(name)) return null;
-  const { path, doubtful } = directory;
+  const { path, doubtful, isTooDeep } = directory;
+  if (isTooDeep) return other(name, "name");
   const isDoubtful = name.includes(NOT_UTF8);
   // Of equal-looking names only the first can be the real one.
   if (!isName(name) || isDoubtful && doubtful.has(name)) return other(name, "name");

@@ -15,7 +15,7 @@ import { newFileMode } from "../disk/files.ts";
 import { syncAllIfPossible } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { MAX_PATH_BYTES } from "./entries.ts";
-import { isName } from "./file_name.ts";
+import { isName, MAX_DEPTH } from "./file_name.ts";
 import { explainForeignPart, inUse, partPath } from "./part_file.ts";
 import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
@@ -88,7 +88,10 @@ export async function readLocalTree(
       add("other", info, "link");
     } else if (!info.isFile && !info.isDirectory) {
       add("other", info, "special");
-    } else if (bytes - 1 > MAX_PATH_BYTES || !isName(name) || parent.get(name) !== null) {
+    } else if (
+      open.length > MAX_DEPTH || bytes - 1 > MAX_PATH_BYTES || !isName(name) ||
+      parent.get(name) !== null
+    ) {
       // The second of two names that look the same isn't UTF-8.
       add("other", info, "name");
     } else if (info.isFile) {
