@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { App } from "@degu/degu";
+import type { App, AppFunction } from "@degu/degu";
 import type { Client } from "@degu/degu/client";
 import { FilesApp } from "@degu/degu/files";
 import { isReserved } from "@degu/internal/files/reserved.ts";
@@ -27,7 +27,19 @@ export async function serveFiles(
 ): Promise<Transferring> {
   const there = await tempDir();
   const here = await tempDir();
-  const serving = serve(makeApp(there.path));
+  const app = makeApp(there.path);
+  const handle: AppFunction = typeof app === "function" ? app : (...args) => app.handle(...args);
+  // A server does not wait for the app when it is closed; what the app does is not to reach into the next test.
+  const working = new Set<Promise<unknown>>();
+  const serving = serve(async (...args) => {
+    const answer = Promise.resolve(handle(...args));
+    working.add(answer);
+    try {
+      return await answer;
+    } finally {
+      working.delete(answer);
+    }
+  });
   return {
     there: there.path,
     here: here.path,
@@ -35,6 +47,7 @@ export async function serveFiles(
     client: serving.makeClient(),
     [Symbol.asyncDispose]: async () => {
       await serving[Symbol.asyncDispose]();
+      await Promise.allSettled(working);
       await there[Symbol.asyncDispose]();
       await here[Symbol.asyncDispose]();
     },
