@@ -32,7 +32,11 @@ export class ChangingTrees {
   #write(path: string, size: number): void {
     const id = this.#ids++;
     Deno.mkdirSync(`${this.source}/${path.slice(0, path.lastIndexOf("/"))}`, { recursive: true });
-    Deno.writeFileSync(`${this.source}/${path}`, contentOf(id, size));
+    const file = `${this.source}/${path}`;
+    Deno.writeFileSync(file, contentOf(id, size));
+    // A later time of the same second is taken for this one if it is whole: it may have been cut by a file system.
+    const time = Deno.statSync(file).mtime!.getTime();
+    if (time % 1000 === 0) Deno.utimeSync(file, new Date(time), new Date(time + 1));
     this.#files.set(path, { id, size });
     const versions = this.#versions.get(path) ?? new Set();
     this.#versions.set(path, versions.add(keyOf(id, size)));
@@ -72,8 +76,10 @@ export class ChangingTrees {
    * What is wrong at the target: a file that is torn, or something that the source has and was lost.
    *
    * @param isComplete Whether both must be the same by now.
+   * @param isSteady Whether the source was the same all the time: else what was deleted may have been gone when all that there
+   * was had been copied, and something else was changed afterwards.
    */
-  problems(isComplete: boolean): string[] {
+  problems(isComplete: boolean, isSteady = true): string[] {
     const problems: string[] = [];
     const found = filesBelow(this.target);
     for (const [path, key] of found) {
@@ -86,7 +92,7 @@ export class ChangingTrees {
     for (const path of this.#had) {
       if (found.has(path) || path.startsWith("turn/")) continue;
       if (this.#files.has(path)) problems.push(`${path}, which both ends had, is gone`);
-      else if (!isCopied) problems.push(`${path} was deleted before all was copied`);
+      else if (isSteady && !isCopied) problems.push(`${path} was deleted before all was copied`);
     }
     if (isComplete && (!isCopied || found.size > this.#files.size)) {
       problems.push(`a complete run has left ${found.size} files, of ${this.#files.size}`);
