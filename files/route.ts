@@ -21,6 +21,8 @@ export class Route implements Disposable {
   readonly #target: Client | Connection;
   readonly #signal: AbortSignal | undefined;
   #connection: Connection | null = null;
+  #connecting: Promise<Connection> | null = null;
+  #isDisposed = false;
 
   /**
    * Creates a route that is not connected yet.
@@ -102,10 +104,17 @@ export class Route implements Disposable {
   async #connect(): Promise<Connection> {
     const target = this.#target;
     if (!isClient(target)) return target;
-    if (this.#connection === null || this.#connection.closed) {
-      this.#connection = await target.connect(bodies, this.#options());
-    }
-    return this.#connection;
+    if (this.#connection !== null && !this.#connection.closed) return this.#connection;
+    // Two requests at once share it: the second one fails, and no connection is forgotten.
+    this.#connecting ??= this.#open(target).finally(() => this.#connecting = null);
+    return await this.#connecting;
+  }
+
+  async #open(client: Client): Promise<Connection> {
+    const connection = await client.connect(bodies, this.#options());
+    if (this.#isDisposed) connection.close();
+    this.#connection = connection;
+    return connection;
   }
 
   #options(): { signal?: AbortSignal } {
@@ -114,6 +123,7 @@ export class Route implements Disposable {
 
   /** Closes a connection that was opened here. */
   [Symbol.dispose](): void {
+    this.#isDisposed = true;
     this.#connection?.close();
   }
 }
