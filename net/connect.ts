@@ -90,6 +90,8 @@ export async function bounded<T extends { close(): void }>(
   signal?.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const stopping = new AbortController();
+  // Deno.connect() asks this after it has connected, and would then forget the open socket.
+  stopping.signal.throwIfAborted = () => {};
   const stop = (reason: unknown) => {
     reject(reason);
     stopping.abort(reason);

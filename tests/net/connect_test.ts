@@ -141,6 +141,22 @@ Deno.test("a single signal, or one that is already aborted, is used as it is", (
   assertEquals(listeners(), 0);
 });
 
+Deno.test("an abort at the moment at which a socket is connected leaves no socket open", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const address = ["127.0.0.1", listener.addr.port] as const;
+  for (let round = 0; round < 20; round++) {
+    const { signal, abort } = counted();
+    const connecting = connectSocket(address, { timeout: 10, signal });
+    setTimeout(abort, 1);
+    // The socket is connected, and the timer due, when the event loop next turns.
+    const until = performance.now() + 3;
+    while (performance.now() < until);
+    await connecting.then((socket) => socket.close(), () => {});
+    using peer = await listener.accept();
+    await peer.read(new Uint8Array(1)).catch(() => {});
+  }
+});
+
 Deno.test("a socket connects if somebody listens, and is refused otherwise", async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const address = ["127.0.0.1", listener.addr.port] as const;
