@@ -113,3 +113,34 @@ export async function syncAllIfPossible(paths: Iterable<string>): Promise<void> 
     for (const path of next) await syncIfPossible(path);
   }));
 }
+
+const ASCII = /^[\0-\x7f]*$/;
+
+/**
+ * Folds a name: names that some file system takes for one are equal then. Most compare capitals: to them the two small sigmas
+ * are one letter, as are `s` and the long one, which differ in lower case.
+ */
+export function fold(name: string): string {
+  if (ASCII.test(name)) return name.toLowerCase();
+  return name.normalize("NFC").toLowerCase().toUpperCase().toLowerCase().normalize("NFC");
+}
+
+/** A directory whose own entry has more bytes than this takes long to list. */
+export const LARGE_DIRECTORY_BYTES = 65536;
+
+/** The folded names in a directory, unless listing it would take long. */
+export function foldedNames(directory: string): Set<string> | null {
+  if (Deno.statSync(directory).size > LARGE_DIRECTORY_BYTES) return null;
+  try {
+    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
+  } catch (error) {
+    if (isOverload(error)) return null;
+    throw error;
+  }
+}
+
+/** Whether the process, or the system, has too many files open at the moment. */
+export function isOverload(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return code === "EMFILE" || code === "ENFILE";
+}

@@ -31,7 +31,15 @@ import {
   type PutRecord,
   type PutStatus,
 } from "./bundle.ts";
-import { type Complete, findParent, makeDirectoryAt, moveTo, type Parent } from "./destination.ts";
+import {
+  checkStillThere,
+  type Complete,
+  findParent,
+  makeDirectoryAt,
+  moveTo,
+  type Parent,
+  withNames,
+} from "./destination.ts";
 import type { Report } from "./file_event.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { readWhole } from "./file_pieces.ts";
@@ -46,8 +54,10 @@ import { inUse, newPath, removeIfThere } from "./unfinished.ts";
 const PIECE_BYTES = 262144;
 /** How often a file is read that changes meanwhile. */
 const ATTEMPTS = 3;
-/** How many files are synced at once: all of them are open then. */
+/** How many files get their names together. */
 const BATCH = 64;
+/** For so many new files it is faster to list their directory than to look for each of them. */
+const LISTED_FROM = 16;
 
 const encoder = new TextEncoder();
 
@@ -381,17 +391,33 @@ interface Arrived {
   readonly names: readonly string[];
   readonly record: PutRecord;
   /** `null` for a directory. */
-  readonly file: Complete | null;
+  readonly file: Written | null;
 }
 
-/** Writes the files of a bundle: some are written, then synced together, then renamed. */
+/** A file without a name. */
+interface Written extends Complete {
+  /** Resolves to `null` once the content is on the disk, or to the error. */
+  readonly synced: Promise<unknown>;
+}
+
+/** Where files get their names in one turn. */
+interface Place {
+  readonly key: string;
+  readonly parent: Parent;
+  readonly placed: Arrived[];
+}
+
+/** Writes the files of a bundle: while some are synced and renamed, others arrive. */
 class BundleWriter implements AsyncDisposable {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
   readonly #write: WriteRequest;
   readonly #warn: (refusal: Refusal, path: string) => void;
   readonly #turns = new Turns();
+  readonly #changed = new Set<string>();
   #arrived: Arrived[] = [];
+  /** The files before those that arrive now. */
+  #naming: Promise<void> = Promise.resolve();
   /** The directory of the previous file, as long as nothing else could run. */
   #parent: { readonly key: string; readonly parent: Parent } | null = null;
 
@@ -419,9 +445,9 @@ class BundleWriter implements AsyncDisposable {
     } catch (error) {
       this.#refuse(index, names, error);
     }
-    if (this.#arrived.length === BATCH) await this.flush();
-    if (!this.#turns.isOver) return;
-    await this.#turns.next(this.#write.root);
+    if (this.#arrived.length === BATCH) await this.#nameArrived();
+    else if (!this.#turns.isOver) return;
+    else await this.#turns.next(this.#write.root);
     this.forget();
   }
 
@@ -444,11 +470,16 @@ class BundleWriter implements AsyncDisposable {
     names: readonly string[],
     record: Exclude<PutRecord, { kind: "directory" }>,
     content: Uint8Array,
-  ): Complete {
-    const { maxBytes } = this.#write;
+  ): Written {
+    const { root, maxBytes } = this.#write;
     checkNames(names);
     // What has the name itself is looked at once, when the file gets it.
-    this.#parentOf(names);
+    const parent = names.slice(0, -1);
+    const key = parent.join("/");
+    if (this.#parent?.key !== key) {
+      makeReserved(root);
+      this.#parent = { key, parent: findParent(root, parent) };
+    }
     if (record.size > maxBytes) {
       throw new Refusal(413, `${record.size} bytes, more than ${maxBytes}`);
     }
@@ -457,109 +488,135 @@ class BundleWriter implements AsyncDisposable {
     return this.#writeFile(record.modified, content);
   }
 
-  /** Writes a file and closes it: a client that sends nothing more must not hold a descriptor for each of them. */
-  #writeFile(modified: Date, content: Uint8Array): Complete {
+  #writeFile(modified: Date, content: Uint8Array): Written {
     const path = newPath(this.#write.root);
-    using open = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });
+    const open = Deno.openSync(path, { write: true, createNew: true, mode: 0o666 });
     inUse.add(path);
     try {
       for (let length = 0; length < content.length;) {
         length += open.writeSync(content.subarray(length));
       }
       open.utimeSync(new Date(), modified);
-      const state = open.statSync();
+      // Not of the open file: for that Deno resolves the path once more.
+      const state = Deno.lstatSync(path);
       const mode = BigInt((state.mode ?? 0) & 0o7777);
-      return { path, state, mode, newMode: mode };
+      // It is closed without waiting for more: a client that sends nothing must not hold a descriptor for each file.
+      const synced = open.sync().then(() => null, (error) => error).finally(() => open.close());
+      return { path, state, mode, newMode: mode, synced };
     } catch (error) {
+      open.close();
       removeUnfinished(path);
       throw error;
     }
   }
 
-  /** The directory of a file, checked in this turn. */
-  #parentOf(names: readonly string[]): Parent {
-    const parent = names.slice(0, -1);
-    const key = parent.join("/");
-    if (this.#parent?.key !== key) {
-      makeReserved(this.#write.root);
-      this.#parent = { key, parent: findParent(this.#write.root, parent) };
-    }
-    return this.#parent.parent;
-  }
-
-  /** Gives what has arrived its names. */
-  async flush(): Promise<void> {
+  /** Lets what has arrived get its names, after what has arrived before. */
+  async #nameArrived(): Promise<void> {
+    await this.#naming;
     const arrived = this.#arrived;
     this.#arrived = [];
-    const changed = new Set<string>();
+    this.#naming = this.#name(arrived);
+    // It is awaited later.
+    this.#naming.catch(() => {});
+  }
+
+  /** Waits until all that has arrived has its name, and the names are on the disk. */
+  async flush(): Promise<void> {
+    await this.#nameArrived();
+    await this.#naming;
+    await syncAllIfPossible(this.#changed);
+  }
+
+  /** Gives files their names. */
+  async #name(arrived: readonly Arrived[]): Promise<void> {
+    const { root, session } = this.#write;
+    let place: Place | null = null;
     try {
-      await this.#sync(arrived);
-      const { root, session } = this.#write;
+      for (const { index, names, file } of arrived) {
+        const error = await file?.synced ?? null;
+        if (error !== null) this.#refuse(index, names, error);
+      }
       let isAdmitted = false;
-      for (const item of arrived) {
+      for (const [i, item] of arrived.entries()) {
         if (!isAdmitted || this.#turns.isOver) {
+          place = this.#leave(place);
           if (isAdmitted) await this.#turns.next(root);
           await checkAdmission(session);
           isAdmitted = true;
-          this.forget();
         }
         if (this.statuses[item.index] !== 201) continue;
         try {
-          for (const directory of this.#finish(item)) changed.add(directory);
+          place = this.#finish(item, place, arrived.length - i);
         } catch (error) {
           this.#refuse(item.index, item.names, error);
         }
       }
     } finally {
+      this.#leave(place);
       for (const { file } of arrived) {
         if (file !== null && inUse.has(file.path)) removeUnfinished(file.path);
       }
     }
-    await syncAllIfPossible(changed);
-    this.forget();
   }
 
-  /** Waits until the contents are on the disk. */
-  async #sync(arrived: readonly Arrived[]): Promise<void> {
-    const results = await Promise.allSettled(arrived.map(async ({ file }) => {
-      if (file === null) return;
-      using open = Deno.openSync(file.path, { read: true });
-      await open.sync();
-    }));
-    for (const [i, result] of results.entries()) {
-      if (result.status === "rejected") {
-        this.#refuse(arrived[i]!.index, arrived[i]!.names, result.reason);
-      }
-    }
-  }
-
-  /** Gives a file its name, or creates a directory; returns the directories that have new entries. */
-  #finish({ index, names, record, file }: Arrived): readonly string[] {
-    const { root, report } = this.#write;
+  /**
+   * Gives a file its name, or creates a directory.
+   *
+   * @param left How many files get their names in this turn, about.
+   * @returns Where the next one gets its name; `null` if that has to be looked at again.
+   */
+  #finish(item: Arrived, place: Place | null, left: number): Place | null {
+    const { index, names, record, file } = item;
+    const { root } = this.#write;
     const isNew = "if-none-match" in record;
     const condition = (existing: BigIntStats | null) => {
       if (isNew && existing !== null) throw alreadyExists();
     };
+    const directory = names.slice(0, -1);
+    const key = directory.join("/");
+    if (place !== null && (file === null || place.key !== key)) place = this.#leave(place);
     if (file === null) {
-      this.#parent = null;
       const { created, changed } = makeDirectoryAt(root, names, condition);
       this.statuses[index] = created ? 201 : 204;
-      return changed;
+      for (const path of changed) this.#changed.add(path);
+      return null;
     }
-    const parent = this.#parentOf(names);
-    // Whatever happens to directories, they are looked at again.
-    if (parent.missing.length > 0) this.#parent = null;
+    if (place === null) {
+      const parent = findParent(root, directory);
+      place = { key, parent: left < LISTED_FROM ? parent : withNames(parent), placed: [] };
+    }
+    const { parent, placed } = place;
     const { created, changed } = moveTo(root, names, file, { condition, isNew, parent });
     inUse.delete(file.path);
     this.statuses[index] = created ? 201 : 204;
-    report("put", names, (record as { size: number }).size, true, created ? 201 : 204);
-    return changed;
+    for (const path of changed) this.#changed.add(path);
+    placed.push(item);
+    // Whatever happens to directories, they are looked at again.
+    return parent.missing.length > 0 ? this.#leave(place) : place;
+  }
+
+  /** Checks that a directory was not replaced while files got their names in it. */
+  #leave(place: Place | null): null {
+    if (place === null) return null;
+    let error: unknown = null;
+    try {
+      checkStillThere(place.parent);
+    } catch (thrown) {
+      error = thrown;
+    }
+    for (const { index, names, record } of place.placed) {
+      if (error !== null) this.#refuse(index, names, error);
+      const status = this.statuses[index]!;
+      const { size } = record as { size: number };
+      if (error === null) this.#write.report("put", names, size, true, status);
+    }
+    return null;
   }
 
   /** Removes what has no name. */
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#naming.catch(() => {});
     for (const { file } of this.#arrived) if (file !== null) removeUnfinished(file.path);
-    return Promise.resolve();
   }
 }
 

@@ -12,7 +12,8 @@ import { formatPaths, GET_ANSWER } from "./bundle.ts";
 import { downloadFile } from "./download.ts";
 import { fileUri } from "./file_name.ts";
 import { readRemoteTree } from "./list_tree.ts";
-import { type Arrived, isOverload, LocalTarget } from "./local_tree.ts";
+import { isOverload } from "../disk/names.ts";
+import { type Arrived, LocalTarget } from "./local_tree.ts";
 import type { TransferResult } from "./options.ts";
 import type { Route } from "./route.ts";
 import {

@@ -12,20 +12,24 @@
 
 import { Buffer } from "node:buffer";
 import { newFileMode } from "../disk/files.ts";
-import { syncAllIfPossible } from "../disk/names.ts";
+import {
+  fold,
+  foldedNames,
+  isOverload,
+  LARGE_DIRECTORY_BYTES,
+  syncAllIfPossible,
+} from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
 import { MAX_PATH_BYTES } from "./entries.ts";
 import { isName, MAX_DEPTH } from "./file_name.ts";
 import { explainForeignPart, inUse, partPath } from "./part_file.ts";
 import { isPartName, isReservedName, PART_SUFFIX, prefixOf } from "./reserved.ts";
 import { TransferError } from "./transfer_error.ts";
-import { type Copy, existsAlready, fold, inTheWay, type Obstacle, show, TreeNode } from "./tree.ts";
+import { type Copy, existsAlready, inTheWay, type Obstacle, show, TreeNode } from "./tree.ts";
 import { isUnfinishedName, removeUnlocked } from "./unfinished.ts";
 
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
-/** A directory whose own entry has more bytes than this is listed by another thread. */
-const LARGE_DIRECTORY_BYTES = 65536;
 const ALL_READ = 0o444;
 const ALL_SEARCH = 0o111;
 
@@ -205,6 +209,8 @@ interface Part {
   readonly copy: Copy;
   readonly path: string;
   readonly file: Deno.FsFile;
+  /** Resolves to `null` once the content is on the disk, or to the error. */
+  readonly synced: Promise<unknown>;
   /** Whether it has the name of its file. */
   isPlaced: boolean;
 }
@@ -333,9 +339,10 @@ export class LocalTarget {
         }
         count++;
       }
-      await Promise.all(parts.map(async ({ copy, file }) => {
-        await file.sync().catch((error) => errors.set(copy, this.#explain(error, copy)));
-      }));
+      for (const { copy, synced } of parts) {
+        const error = await synced;
+        if (error !== null) errors.set(copy, this.#explain(error, copy));
+      }
       this.#signal.throwIfAborted();
       await turns.next(this.root);
       for (let start = 0, stop; start < parts.length; start = stop) {
@@ -349,6 +356,7 @@ export class LocalTarget {
         if (turns.isOver) await turns.next(this.root);
       }
     } finally {
+      await Promise.all(parts.map(({ synced }) => synced));
       for (const part of parts) discard(part);
     }
     return count;
@@ -361,9 +369,10 @@ export class LocalTarget {
     try {
       for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
       file.utimeSync(new Date(), modified);
-      return { copy, path, file, isPlaced: false };
+      const synced = file.sync().then(() => null, (error) => error);
+      return { copy, path, file, synced, isPlaced: false };
     } catch (error) {
-      discard({ copy, path, file, isPlaced: false });
+      discard({ path, file, isPlaced: false });
       throw error;
     }
   }
@@ -616,23 +625,6 @@ function removeIfEmpty(directory: string): void {
   }
 }
 
-/** Whether the process, or the system, has too many files open at the moment. */
-export function isOverload(error: unknown): boolean {
-  const { code } = (error ?? {}) as { code?: unknown };
-  return code === "EMFILE" || code === "ENFILE";
-}
-
-/** The folded names in a directory, unless listing it would take long. */
-function foldedNames(directory: string): Set<string> | null {
-  if (Deno.statSync(directory).size > LARGE_DIRECTORY_BYTES) return null;
-  try {
-    return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
-  } catch (error) {
-    if (isOverload(error)) return null;
-    throw error;
-  }
-}
-
 function diskFull(root: string, cause: unknown): TransferError {
   return new TransferError(
     "DISK_FULL",
@@ -735,7 +727,7 @@ function removePart(path: string, target: string): void {
 }
 
 /** Closes a part, and removes it if it was not renamed. */
-function discard({ path, file, isPlaced }: Part): void {
+function discard({ path, file, isPlaced }: Pick<Part, "path" | "file" | "isPlaced">): void {
   try {
     if (!isPlaced) Deno.removeSync(path);
   } catch {

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { fold } from "../disk/names.ts";
 import { checkBoolean } from "../base/checks.ts";
 import { quote } from "../base/errors.ts";
 import type { DirectoryEntry, TreeEntry } from "./entries.ts";
@@ -195,17 +196,6 @@ export class TreeNode {
   get(name: string): TreeNode | null {
     return this.children?.get(name) ?? null;
   }
-}
-
-const ASCII = /^[\0-\x7f]*$/;
-
-/**
- * Folds a name: names that some file system takes for one are equal then. Most compare capitals: to them the two small sigmas
- * are one letter, as are `s` and the long one, which differ in lower case.
- */
-export function fold(name: string): string {
-  if (ASCII.test(name)) return name.toLowerCase();
-  return name.normalize("NFC").toLowerCase().toUpperCase().toLowerCase().normalize("NFC");
 }
 
 /** Whether two times are the same, as far as both file systems can store them: FAT cuts them to even seconds. */

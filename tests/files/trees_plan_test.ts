@@ -1,7 +1,8 @@
 /** What makes one tree like another: names, times, what is copied, kept and deleted. */
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { fold, isSameTime, makePlan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
+import { fold } from "@degu/internal/disk/names.ts";
+import { isSameTime, makePlan, type PlanRules, TreeNode } from "@degu/internal/files/tree.ts";
 
 const TIME = 1_700_000_000_000;
 
