@@ -402,7 +402,10 @@ export async function explainForeignPart(error: unknown, target: string): Promis
     (error as { code?: unknown }).code === "EPERM";
   if (!isDenied) return error;
   const part = partPath(target);
-  for (const path of [part, `${part}.new`, `${part}.json`, `${part}.json.tmp`]) {
+  const paths = [part, `${part}.new`, `${part}.json`, `${part}.json.tmp`];
+  // Of several the one that the system names: the part may be ours, and its replacement somebody else's.
+  const named = paths.filter((path) => (error as Error).message.includes(`'${path}'`));
+  for (const path of [...named, ...paths]) {
     const info = await Deno.lstat(path).catch(() => null);
     if (info === null || info.uid === null) continue;
     return new Deno.errors.PermissionDenied(

@@ -8,7 +8,7 @@ import { RESERVED } from "@degu/internal/files/reserved.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { entries } from "@degu/testing/directories.ts";
-import { RawPeer } from "@degu/testing/raw_peer.ts";
+import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
 import { makeTree, pattern } from "@degu/testing/served_directory.ts";
 import { partsOf, randomBytes, serveFiles, sha256, visible } from "@degu/testing/transferring.ts";
 import { digestOf, serveForWriting, statusOf } from "@degu/testing/written_directory.ts";
@@ -60,8 +60,11 @@ async function cut(files: Files, content = CONTENT) {
     const [part] = await files.unfinished();
     if (part === undefined) continue;
     const info = await Deno.stat(`${files.root}/${RESERVED}/${part}`).catch(() => null);
-    if (info?.size === CUT) return;
+    if (info?.size === CUT) break;
   }
+  peer.close();
+  // Until then the server still writes to the part.
+  while (files.serving.server.sessions.size > 0) await turnOfEventLoop();
 }
 
 Deno.test("an upload that names its version is resumed in the middle of a chunk, and compared with its last chunk", async () => {
