@@ -417,6 +417,22 @@ Deno.test("of a bundle that is cut anywhere whole files are in place, and nothin
   }
 });
 
+Deno.test("a name that occurs again in a bundle is that of an existing file, also where names are listed", async () => {
+  await using files = await serveBundles();
+  const many = Array.from({ length: 40 }, (_, i): Sent => [`sub/${i}a`, `${i}`]);
+  const sent: Sent[] = [
+    ...many,
+    ["sub/3a", "again"],
+    ["sub/4a", "never", { "if-none-match": "*" }],
+    // Where names are compared exactly, it is another one.
+    ["sub/5A", "other", { "if-none-match": "*" }],
+  ];
+  assertEquals(await files.sendAll(sent), [...many.map(() => 201), 204, 412, 201]);
+  assertEquals(await files.read("sub/3a"), "again");
+  assertEquals(await files.read("sub/4a"), "4");
+  assertEquals([await files.read("sub/5a"), await files.read("sub/5A")], ["5", "other"]);
+});
+
 Deno.test("a bundle that does not go on has no file open (Linux)", async () => {
   await using files = await serveBundles();
   using peer = await RawPeer.connect(files.serving.address);
