@@ -35,6 +35,7 @@ export class PeerConnections implements Disposable {
   /** Calls that are under way. */
   #calls = 0;
   #silenceTimer: ReturnType<typeof setTimeout> | undefined;
+  #heardAt = 0;
 
   /**
    * Connects to nothing yet.
@@ -134,11 +135,20 @@ export class PeerConnections implements Disposable {
 
   /** Begins a new silence, where any call is under way. */
   #watchSilence(): void {
+    this.#heardAt = performance.now();
+    if (this.#calls > 0) return this.#awaitSilence(this.#silence);
     clearTimeout(this.#silenceTimer);
-    if (this.#calls === 0) return;
-    this.#silenceTimer = setTimeout(() => {
-      this.#note(`nothing has arrived for ${this.#silence / 1000} s; still waiting`);
-    }, this.#silence);
+    this.#silenceTimer = undefined;
+  }
+
+  /** One timer for many silences that end early: it is set anew only when it is over. */
+  #awaitSilence(milliseconds: number): void {
+    this.#silenceTimer ??= setTimeout(() => {
+      this.#silenceTimer = undefined;
+      const left = this.#heardAt + this.#silence - performance.now();
+      if (left > 0) this.#awaitSilence(left);
+      else this.#note(`nothing has arrived for ${this.#silence / 1000} s; still waiting`);
+    }, milliseconds);
   }
 
   #takeIdle(): Connection | null {

@@ -290,6 +290,8 @@ export class Transfers implements Disposable {
             } else if (isNew) {
               this.#tell(job, event);
             }
+            // Of a tree that is up to date there may be a hundred thousand of them.
+            if (event.type === "unchanged") return;
           }
           const left = stage.totalFiles - stage.files + stage.totalBytes - stage.bytes;
           moved({ bytes: first === null ? 0 : first - left, resumedFrom: 0 });
@@ -321,13 +323,13 @@ export class Transfers implements Disposable {
   /** Counts and prints something that has happened in a tree. */
   #tell(job: TreeJob, event: TreeOutcome): void {
     const { type, path } = event;
+    const isUnlisted = !job.listsUnchanged || !this.#context.output.json;
+    if (type === "unchanged") this.#unchanged++;
+    if (type === "unchanged" && isUnlisted) return;
     const [from, to] = [job.sourceName(path), job.targetName(path)];
     this.#name = from;
     if (type === "unchanged") {
-      this.#unchanged++;
-      if (job.listsUnchanged && this.#context.output.json) {
-        this.#result("", { from, to, unchanged: true });
-      }
+      this.#result("", { from, to, unchanged: true });
     } else if (type === "skipped") {
       this.skip(from, SKIPPED[event.reason] ?? event.reason);
     } else if (type === "deleted") {

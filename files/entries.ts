@@ -8,7 +8,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { decodeText } from "../base/bytes.ts";
 import { quote } from "../base/errors.ts";
-import { escapeName, MAX_DEPTH } from "./file_name.ts";
+import { isName, MAX_DEPTH } from "./file_name.ts";
 import { TransferError } from "./transfer_error.ts";
 
 /** An entry of a directory. */
@@ -234,10 +234,8 @@ const REASONS: ReadonlySet<unknown> = new Set<OtherReason>([
 function checkEntry(entry: Record<string, unknown>): DirectoryEntry {
   const { name, kind, size, modified, reason } = entry;
   if (typeof name !== "string") throw badEntry("it has no name");
-  try {
-    if (reason !== "name") escapeName(name);
-  } catch (error) {
-    throw badEntry("its name can't be that of a file", error);
+  if (reason !== "name" && !isName(name)) {
+    throw badEntry(`its name can't be that of a file: ${quote(name)}`);
   }
   if (kind !== "file" && kind !== "directory" && kind !== "other") {
     throw badEntry(`${quote(name)} has a bad kind`);
