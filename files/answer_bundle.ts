@@ -546,26 +546,26 @@ class BundleWriter implements AsyncDisposable {
         }
         if (this.statuses[item.index] !== 201) continue;
         try {
-          place = this.#finish(item, place, arrived.length - i);
+          place = this.#finish(item, place, arrived.slice(i, i + LISTED_FROM));
         } catch (error) {
           this.#refuse(item.index, item.names, error);
         }
       }
     } finally {
-      this.#leave(place);
       for (const { file } of arrived) {
         if (file !== null && inUse.has(file.path)) removeUnfinished(file.path);
       }
+      this.#leave(place);
     }
   }
 
   /**
    * Gives a file its name, or creates a directory.
    *
-   * @param left How many files get their names in this turn, about.
+   * @param rest What gets its name next, from this file on.
    * @returns Where the next one gets its name; `null` if that has to be looked at again.
    */
-  #finish(item: Arrived, place: Place | null, left: number): Place | null {
+  #finish(item: Arrived, place: Place | null, rest: readonly Arrived[]): Place | null {
     const { index, names, record, file } = item;
     const { root } = this.#write;
     const isNew = "if-none-match" in record;
@@ -583,7 +583,9 @@ class BundleWriter implements AsyncDisposable {
     }
     if (place === null) {
       const parent = findParent(root, directory);
-      place = { key, parent: left < LISTED_FROM ? parent : withNames(parent), placed: [] };
+      const last = rest[LISTED_FROM - 1];
+      const areMany = last !== undefined && isSamePath(last.names, directory);
+      place = { key, parent: areMany ? withNames(parent) : parent, placed: [] };
     }
     const { parent, placed } = place;
     const { created, changed } = moveTo(root, names, file, { condition, isNew, parent });
@@ -616,7 +618,10 @@ class BundleWriter implements AsyncDisposable {
   /** Removes what has no name. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#naming.catch(() => {});
-    for (const { file } of this.#arrived) if (file !== null) removeUnfinished(file.path);
+    for (const { file } of this.#arrived) {
+      await file?.synced;
+      if (file !== null) removeUnfinished(file.path);
+    }
   }
 }
 

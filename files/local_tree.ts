@@ -15,6 +15,7 @@ import { newFileMode } from "../disk/files.ts";
 import {
   fold,
   foldedNames,
+  giveNewName,
   isOverload,
   LARGE_DIRECTORY_BYTES,
   syncAllIfPossible,
@@ -503,7 +504,7 @@ export class LocalTarget {
     const mode = info?.isFile ? info.mode : this.#usualMode(path.slice(0, path.lastIndexOf("/")));
     if (mode !== null && (mode & KEPT_BITS) !== 0o600) Deno.chmodSync(part, mode & KEPT_BITS);
     if (this.#replace || info !== null) Deno.renameSync(part, path);
-    else nameAnew(part, path, node);
+    else if (!giveNewName(part, path)) throw existsAlready(node);
   }
 
   /** What has the path of a node now: as the target would list it; `null` if nothing has. */
@@ -735,18 +736,6 @@ function discard({ path, file, isPlaced }: Pick<Part, "path" | "file" | "isPlace
   } finally {
     file.close();
   }
-}
-
-/** Gives a part a name that nothing has. */
-function nameAnew(part: string, path: string, node: TreeNode): void {
-  try {
-    Deno.linkSync(part, path);
-  } catch (error) {
-    if (error instanceof Deno.errors.AlreadyExists) throw existsAlready(node);
-    // There are file systems without hard links. That nothing has the name was seen just now.
-    return Deno.renameSync(part, path);
-  }
-  Deno.removeSync(part);
 }
 
 /** Parts and reserved directories in a directory. */
