@@ -18,6 +18,7 @@ import {
   giveNewName,
   isOverload,
   LARGE_DIRECTORY_BYTES,
+  randomSuffix,
   syncAllIfPossible,
 } from "../disk/names.ts";
 import { Turns } from "../disk/turns.ts";
@@ -38,13 +39,14 @@ const ALL_SEARCH = 0o111;
  * Lists a tree. Links are not followed, but for the root, which may be one.
  *
  * @param root The path of the directory.
- * @param reserved Whether what has a reserved name is in it, as something that is not copied.
+ * @param onReserved Called with the path of what has a reserved name; if it is left out, that is in the tree, as something
+ * that is not copied.
  * @throws {Deno.errors.NotFound} if there is none; `Deno.errors.NotADirectory` if it is something else.
  */
 export async function readLocalTree(
   root: string,
-  reserved: boolean,
   signal: AbortSignal,
+  onReserved?: (path: string) => void,
 ): Promise<TreeNode> {
   const turns = new Turns();
   const tree = TreeNode.root();
@@ -78,7 +80,8 @@ export async function readLocalTree(
       return node;
     };
     if (isReservedName(name)) {
-      if (reserved) add("other", null, "reserved");
+      if (onReserved === undefined) add("other", null, "reserved");
+      else onReserved(path + name);
       continue;
     }
     const bytes = directory.bytes + Buffer.byteLength(name) + 1;
@@ -205,11 +208,16 @@ export interface Arrived {
   readonly sha256: string | null;
 }
 
-/** A part of a small file, locked. */
+/**
+ * A part of a small file. It is locked, so that nobody takes it for left over; its name is nobody else's, so it needs no check
+ * that it is still there.
+ */
 interface Part {
   readonly copy: Copy;
   readonly path: string;
   readonly file: Deno.FsFile;
+  /** Whether it has the mode of a new file, and not one that only this user can read. */
+  readonly isUsual: boolean;
   /** Resolves to `null` once the content is on the disk, or to the error. */
   readonly synced: Promise<unknown>;
   /** Whether it has the name of its file. */
@@ -221,6 +229,9 @@ const AT_A_TIME = 64;
 /** For so many new files it is faster to list their directory than to look for each of them. */
 const LISTED_FROM = 16;
 const KEPT_BITS = 0o777;
+/** What the names of the parts of small files begin with. */
+const SMALL_PREFIX = ".small-";
+const SMALL_PART = /\/\.small-[0-9a-f]{16}-\d+\.degu-part$/;
 const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
 /** The target of a download: files are placed in it, and what is in it is removed. */
@@ -231,6 +242,11 @@ export class LocalTarget {
   #root: string | null;
   /** The mode of new files; `undefined` until it is needed. */
   #newMode: number | null | undefined;
+  /** The parts of earlier runs. */
+  readonly #parts = new Set<string>();
+  /** What the names of the parts of this run's small files begin with. */
+  readonly #partPrefix = `${SMALL_PREFIX}${randomSuffix()}-`;
+  #partCount = 0;
 
   /** Changes nothing yet. */
   constructor(dir: string, replace: boolean, signal: AbortSignal) {
@@ -247,11 +263,22 @@ export class LocalTarget {
 
   /** Lists it; `null` if it does not exist. */
   async read(): Promise<TreeNode | null> {
-    return this.#root === null ? null : await readLocalTree(this.#root, false, this.#signal);
+    if (this.#root === null) return null;
+    return await readLocalTree(this.#root, this.#signal, (path) => {
+      if (path.endsWith(PART_SUFFIX)) this.#parts.add(path);
+    });
   }
 
-  /** Makes the directory if it is missing. */
+  /** Makes the directory if it is missing, and removes the parts of small files that a killed run has left. */
   begin(): void {
+    for (const path of this.#parts) {
+      if (!SMALL_PART.test(path)) continue;
+      try {
+        if (Deno.lstatSync(path).isFile) removeUnlocked(path);
+      } catch {
+        // It is gone, or somebody else's.
+      }
+    }
     if (this.#root !== null) return;
     Deno.mkdirSync(this.#dir, { recursive: true });
     this.#root = Deno.realPathSync(this.#dir);
@@ -260,11 +287,6 @@ export class LocalTarget {
   /** The path of a node of the source, once it is here. */
   pathOf(node: TreeNode): string {
     return prefixOf(this.root) + node.path.join("/");
-  }
-
-  /** The path where the part of a file is kept. */
-  partOf(node: TreeNode): string {
-    return partPath(this.pathOf(node));
   }
 
   /**
@@ -365,13 +387,20 @@ export class LocalTarget {
 
   /** Writes a part. */
   #write(copy: Copy, content: Uint8Array, modified: Date): Part {
-    const path = this.partOf(copy.node);
-    const file = openPart(path, this.pathOf(copy.node));
+    const target = this.pathOf(copy.node);
+    const old = this.#parts.size === 0 ? "" : partPath(target);
+    if (this.#parts.delete(old)) removePart(old, target);
+    const directory = target.slice(0, target.lastIndexOf("/") + 1);
+    const path = `${directory}${this.#partPrefix}${this.#partCount++}${PART_SUFFIX}`;
+    const isUsual = copy.target === null;
+    const mode = isUsual ? 0o666 : 0o600;
+    const file = Deno.openSync(path, { write: true, createNew: true, mode });
     try {
+      tryLock(file);
       for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
       file.utimeSync(new Date(), modified);
       const synced = file.sync().then(() => null, (error) => error);
-      return { copy, path, file, synced, isPlaced: false };
+      return { copy, path, file, synced, isUsual, isPlaced: false };
     } catch (error) {
       discard({ path, file, isPlaced: false });
       throw error;
@@ -390,11 +419,11 @@ export class LocalTarget {
     const isSafe = isReal(directory);
     const names = isSafe && parts.length >= LISTED_FROM ? foldedNames(directory) : null;
     for (const part of parts) {
-      const { copy, path } = part;
+      const { copy, path, isUsual } = part;
       if (errors.has(copy)) continue;
       try {
         if (!isSafe) throw moved(directory);
-        this.#giveName(copy, path, names?.has(fold(copy.node.name)) === false);
+        this.#giveName(copy, path, names?.has(fold(copy.node.name)) === false, isUsual);
         part.isPlaced = true;
       } catch (error) {
         errors.set(copy, this.#explain(error, copy));
@@ -490,8 +519,9 @@ export class LocalTarget {
    * Renames a part, whose directory was checked in the same turn.
    *
    * @param isNew Whether nothing is known to have the name.
+   * @param isUsual Whether the part has the mode of a new file.
    */
-  #giveName({ node, obstacle }: Copy, part: string, isNew = false): void {
+  #giveName({ node, obstacle }: Copy, part: string, isNew = false, isUsual = false): void {
     const path = this.pathOf(node);
     const info = isNew ? null : lookAt(path);
     if (typeof info === "string") {
@@ -501,8 +531,14 @@ export class LocalTarget {
     if (info !== null && !info.isFile && !(info.isSymlink && obstacle?.kind === "link")) {
       throw inTheWay(node, kindOf(info));
     }
-    const mode = info?.isFile ? info.mode : this.#usualMode(path.slice(0, path.lastIndexOf("/")));
-    if (mode !== null && (mode & KEPT_BITS) !== 0o600) Deno.chmodSync(part, mode & KEPT_BITS);
+    const mode = info?.isFile
+      ? info.mode
+      : isUsual
+      ? null
+      : this.#usualMode(path.slice(0, path.lastIndexOf("/")));
+    if (mode !== null && (isUsual || (mode & KEPT_BITS) !== 0o600)) {
+      Deno.chmodSync(part, mode & KEPT_BITS);
+    }
     if (this.#replace || info !== null) Deno.renameSync(part, path);
     else if (!giveNewName(part, path)) throw existsAlready(node);
   }
@@ -614,8 +650,7 @@ export class LocalTarget {
 
 /** A path in a directory that nothing else has: with the name of a part, so that nobody lists it. */
 function unusedPart(directory: string): string {
-  const digits = crypto.getRandomValues(new Uint8Array(8)).toHex();
-  return `${prefixOf(directory)}.${digits}${PART_SUFFIX}`;
+  return `${prefixOf(directory)}.${randomSuffix()}${PART_SUFFIX}`;
 }
 
 function removeIfEmpty(directory: string): void {
@@ -681,28 +716,6 @@ function kindOf(info: Deno.FileInfo): { kind: TreeNode["kind"]; reason: TreeNode
   if (info.isFile) return { kind: "file", reason: null };
   if (info.isDirectory) return { kind: "directory", reason: null };
   return { kind: "other", reason: info.isSymlink ? "link" : "special" };
-}
-
-/** Creates and locks a part that only this user can read; one that nobody holds any more is removed. */
-function openPart(path: string, target: string): Deno.FsFile {
-  for (let attempt = 0;; attempt++) {
-    try {
-      const file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
-      // Another process may have removed it before it was locked, and have its own one there.
-      if (tryLock(file) && isAt(path, file)) return file;
-      file.close();
-      throw inUse(target);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AlreadyExists) || attempt === 1) throw error;
-      removePart(path, target);
-    }
-  }
-}
-
-function isAt(path: string, file: Deno.FsFile): boolean {
-  const [there, opened] = [lookAt(path), file.statSync()];
-  return there !== null && typeof there !== "string" && there.ino === opened.ino &&
-    there.dev === opened.dev;
 }
 
 function tryLock(file: Deno.FsFile): boolean {

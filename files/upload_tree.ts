@@ -144,7 +144,7 @@ class Upload implements Direction {
       );
     }
     this.#root = root;
-    return await readLocalTree(this.#root, true, this.#settings.signal);
+    return await readLocalTree(this.#root, this.#settings.signal);
   }
 
   async readTarget(route: Route): Promise<TreeNode | null> {

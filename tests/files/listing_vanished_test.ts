@@ -34,7 +34,7 @@ const lists: readonly [name: string, list: List][] = [
         collect(child);
       }
     };
-    collect(await readLocalTree(root, false, signal));
+    collect(await readLocalTree(root, signal));
     return paths;
   }],
 ];

@@ -363,6 +363,24 @@ Deno.test("download: a part that another run holds fails alone; one that nobody 
   assertEquals(Object.keys(await content(trees.target)), ["a", "b", "c"]);
 });
 
+Deno.test("download: parts of small files that a killed run has left are removed, unless another run holds them", async () => {
+  await using trees = await makeTrees("download", { a: "a", "d/b": "b" }, { d: null });
+  const [free, held, deep] = ["", "", "d/"].map((directory, i) =>
+    `${trees.target}/${directory}.small-0123456789abcde${i}-${i}.degu-part`
+  );
+  for (const path of [free, held, deep]) await Deno.writeTextFile(path!, "old");
+  const lock = Deno.openSync(held!, { write: true });
+  lock.lockSync(true);
+  await trees.copy({ dryRun: true });
+  assertEquals(Deno.statSync(free!).size, 3);
+  await trees.copy();
+  lock.close();
+  const left = Object.keys(await content(trees.target));
+  assertEquals(left, [".small-0123456789abcde1-1.degu-part", "a", "d", "d/b"]);
+  await trees.copy();
+  assertEquals(Object.keys(await content(trees.target)), ["a", "d", "d/b"]);
+});
+
 const mayMount = await canMount();
 for (const direction of DIRECTIONS) {
   Deno.test({
