@@ -24,7 +24,7 @@ import { api, type App, readApp } from "./base/app/app.ts";
 import { makeSafeLogger } from "./base/safe_logger.ts";
 import type { Address } from "./base/address_rules.ts";
 import { Session, SetView } from "./base/app/session.ts";
-import { serveConnections } from "./net/accept_loop.ts";
+import { serveConnections, Slots } from "./net/accept_loop.ts";
 import { checkServerAddress } from "./net/addresses.ts";
 import { keepTimers } from "./net/deadline.ts";
 import { type Exchange, makeExchangeWatch } from "./net/exchange_watch.ts";
@@ -32,7 +32,6 @@ import { type Accepted, type Listen, type Listener, listenPlain } from "./net/li
 import { ServerConnection } from "./net/server_connection.ts";
 import type { ServerContext } from "./net/server_context.ts";
 import { checkServerOptions, LEVELS, type ServerOptions } from "./net/server_options.ts";
-import { Slots } from "./net/slots.ts";
 import { standardLogger } from "./net/standard_logger.ts";
 import { serveUntilSignal, type UntilSignalOptions } from "./net/until_signal.ts";
 import { asServerSslctx, type ServerSslconfig, type ServerSslctx } from "./net/tls/context.ts";

@@ -11,7 +11,7 @@ import { ConnectionClosedError } from "../base/errors.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import { MAX_PREAMBLE_BYTES } from "../base/wire/limits.ts";
 import { MessageSink } from "./message_sink.ts";
-import type { SentBytes } from "./sent_bytes.ts";
+import type { SentBytes } from "./exchange_watch.ts";
 import type { Transport } from "./transport.ts";
 
 /** The initial buffer of a connection, large enough for a small message, as most are. */

@@ -33,13 +33,13 @@ import {
 } from "../base/app/session.ts";
 import type { ExchangeWatch } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import { type Interval, startInterval } from "./interval.ts";
+import { type Interval, startInterval } from "./deadline.ts";
 import { linger } from "./linger.ts";
 import { MessageWriter } from "./message_writer.ts";
 import { PreambleReader } from "./preamble_reader.ts";
 import type { ServerContext } from "./server_context.ts";
 import { SessionLog } from "./session_log.ts";
-import type { SlotHolder } from "./slots.ts";
+import type { SlotHolder } from "./accept_loop.ts";
 import { messageOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 

@@ -1,7 +1,7 @@
 /** A timer in the background. */
 import { assertEquals } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { startInterval } from "@degu/internal/net/interval.ts";
+import { startInterval } from "@degu/internal/net/deadline.ts";
 import { runScript } from "@degu/testing/processes.ts";
 
 Deno.test("an interval calls repeatedly until it is cleared", () => {
@@ -22,7 +22,7 @@ Deno.test("an interval calls repeatedly until it is cleared", () => {
 Deno.test("an interval does not keep the process alive, with or without Node's modules", async () => {
   for (const first of ["", 'import "node:timers";']) {
     const script = `${first}
-      import { startInterval } from "./net/interval.ts";
+      import { startInterval } from "./net/deadline.ts";
       startInterval(() => {}, 1_000_000);
       console.log("end");`;
     assertEquals(await runScript(script, ["--no-check"], {}), "end\n");

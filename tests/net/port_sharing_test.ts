@@ -4,7 +4,7 @@ import { runScript } from "@degu/testing/processes.ts";
 
 Deno.test("Deno's own sockets share a port only with --unstable-net", async () => {
   const script = `
-    import { denoSharesPorts } from "./net/port_sharing.ts";
+    import { denoSharesPorts } from "./net/listener.ts";
     import { PlainListener } from "./net/listener.ts";
     const shared = { reusePort: denoSharesPorts(), fd: null };
     const first = new PlainListener(["127.0.0.1", 0], console, shared);

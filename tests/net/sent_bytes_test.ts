@@ -1,7 +1,7 @@
 /** How the bytes of data in a message are counted, however the socket accepts them. */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { SentBytes } from "@degu/internal/net/sent_bytes.ts";
+import { SentBytes } from "@degu/internal/net/exchange_watch.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
 

@@ -1,6 +1,6 @@
 /** Hosts that give no sign of life. */
 import { assertEquals } from "@std/assert";
-import { isUnreachable, systemCode } from "@degu/internal/net/unreachable.ts";
+import { isUnreachable, systemCode } from "@degu/internal/net/thrown.ts";
 
 Deno.test("a host is unreachable if there is no way to it, or no answer in time", () => {
   const unreachable = [
