@@ -12,10 +12,19 @@ import {
   Request,
   unreadError,
 } from "../base/app/message.ts";
-import type { Socket } from "../base/app/app.ts";
+import type { Api, AppFunction, OnConnect, Socket } from "../base/app/app.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  quote,
+} from "../base/errors.ts";
+import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
+import type { Logger } from "./standard_logger.ts";
+import { messageOf, stackOf } from "./thrown.ts";
 import { cancelQuietly } from "../base/body/bodies.ts";
 import { isTooLong } from "../base/body/body_state.ts";
-import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
 import { saysClose } from "../base/wire/headers.ts";
 import {
   checkRequestStart,
@@ -31,16 +40,11 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import type { ExchangeWatch } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { type Interval, startInterval } from "./deadline.ts";
-import { linger } from "./linger.ts";
 import { MessageWriter } from "./message_writer.ts";
 import { PreambleReader } from "./preamble_reader.ts";
-import type { ServerContext } from "./server_context.ts";
-import { SessionLog } from "./session_log.ts";
 import type { SlotHolder } from "./accept_loop.ts";
-import { messageOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
@@ -57,6 +61,26 @@ const WATCH_MILLISECONDS = 300;
  * closed, or the app closed it.
  */
 type Phase = "idle" | "body" | "answering" | "over" | "closed by the app";
+
+/** What all connections of a server share. */
+export interface ServerContext {
+  /** The app. */
+  readonly handle: AppFunction;
+  /** What the app does when a peer connects. */
+  readonly onConnect: OnConnect | null;
+  /** The app's third argument. */
+  readonly api: Api;
+  /** Seconds, or `null`. */
+  readonly timeout: number | null;
+  /** What to report to. */
+  readonly logger: Logger;
+  /** The sessions that were accepted and have not ended. */
+  readonly sessions: Set<Session>;
+  /** Follows an exchange; `null` if it is not observed. */
+  readonly watchExchange: WatchExchange | null;
+  /** True once no further request will be answered. */
+  stopping: boolean;
+}
 
 /** Serves one connection. */
 export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
@@ -349,5 +373,122 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /** The app canceled the rest: it may still answer with an error. */
   bodyCanceled(): void {
     this.#transport.abandonRead();
+  }
+}
+
+// ───────────────────────── how sessions end
+
+/** How most connections end, which is no error of anybody. */
+const PEER_ENDED = new EmptyPreambleError();
+
+/** Ends one session and reports why. The first reason is the one that the session keeps. */
+export class SessionLog {
+  readonly #session: Session;
+  readonly #logger: Logger;
+
+  /** Makes a log of one session. */
+  constructor(session: Session, logger: Logger) {
+    this.#session = session;
+    this.#logger = logger;
+  }
+
+  /** The session ended with its last response. */
+  ended(why: string): void {
+    endSession(this.#session, why);
+    this.#logger.debug(`${this.#session}: ended after ${why}`);
+  }
+
+  /** The peer has closed the connection between two requests. */
+  endedByPeer(): void {
+    this.#end("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
+  }
+
+  /** The peer had left when the response failed. */
+  peerLeft(error: unknown): void {
+    this.#end("debug", `the peer has left; the response ended with ${messageOf(error)}`);
+  }
+
+  /** The body of a request was longer than the app can collect, which any peer can cause. */
+  tooLong(error: unknown): void {
+    this.#end(
+      "info",
+      `the body of a request is too long for the app: ${messageOf(error)}; ` +
+        'to answer with 413, see "A limit for bodies" in docs/cookbook.md',
+    );
+  }
+
+  /** The peer was not accepted. */
+  refused(why: string): void {
+    this.#end("info", why);
+  }
+
+  /** This end closed it. */
+  closed(why: string): void {
+    this.#end("debug", why);
+  }
+
+  /** The app threw an error. */
+  appFailed(error: unknown, where: string, request?: Request): void {
+    endSession(this.#session, `an error of ${where}: ${messageOf(error)}`);
+    const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
+    this.#logger.error(`${this.#session}: an error of ${where}: ${stackOf(error)}${what}`);
+  }
+
+  /**
+   * The peer, the network or the deadline broke the connection.
+   *
+   * @param expectation The `expect` header of the request whose body was waited for.
+   */
+  broken(failure: unknown, expectation: unknown): void {
+    const timedOut = failure instanceof Deno.errors.TimedOut;
+    const hint = timedOut && expectation !== undefined ? explainExpectation(expectation) : "";
+    const why = messageOf(failure) + hint;
+    this.#end(timedOut || failure instanceof ProtocolError ? "info" : "debug", why);
+  }
+
+  #end(level: keyof Logger, why: string, line = why): void {
+    endSession(this.#session, why);
+    this.#logger[level](`${this.#session}: ${line}`);
+  }
+}
+
+/** What a peer that has timed out may have been waiting for (RFC 9110 §10.1.1). */
+function explainExpectation(expectation: unknown): string {
+  return `; its request has expect: ${
+    quote(String(expectation))
+  }, but no interim response is ever ` +
+    "sent: set the client not to wait for one";
+}
+
+const LINGER_MILLISECONDS = 1000;
+const LINGER_BYTES = 1048576;
+/** How long a peer that only writes may take to begin to read once its writes block. */
+const LAST_CHANCE_MILLISECONDS = 20;
+/** Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. */
+const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
+
+/**
+ * Ends the writing side and drops what arrives, so that a reset can't destroy the last response. Resolves
+ * when the connection can be closed, or has been. Never rejects.
+ *
+ * @param encrypted Whether this is a TLS connection.
+ */
+async function linger(transport: Transport, encrypted: boolean): Promise<void> {
+  if (transport.closed) return;
+  const closed = Promise.withResolvers<void>();
+  transport.addCloseListener(() => closed.resolve());
+  let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
+  try {
+    await transport.closeWrite();
+    if (!await transport.drain(LINGER_BYTES)) {
+      clearTimeout(timer);
+      const chance = encrypted ? LAST_CHANCE_ENCRYPTED_MILLISECONDS : LAST_CHANCE_MILLISECONDS;
+      timer = setTimeout(() => transport.close(), chance);
+      await closed.promise;
+    }
+  } catch {
+    // The caller closes it anyway.
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -1,7 +1,7 @@
 /** How the end of a session is logged: level and message. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { ProtocolError, Request, Session } from "@degu/degu";
-import { SessionLog } from "@degu/internal/net/session_log.ts";
+import { SessionLog } from "@degu/internal/net/server_connection.ts";
 import { type Level, RecordingLogger } from "@degu/testing/serving.ts";
 
 const GONE = "the peer closed the connection before the first byte of a message";
