@@ -45,6 +45,7 @@ import { type Interval, startInterval } from "./deadline.ts";
 import { MessageWriter } from "./message_writer.ts";
 import { PreambleReader } from "./preamble_reader.ts";
 import type { SlotHolder } from "./accept_loop.ts";
+import { SERVER } from "./state.ts";
 import { Transport } from "./transport.ts";
 
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
@@ -54,13 +55,6 @@ const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
  * check finds what the peer had sent before, so its leaving is seen at the second.
  */
 const WATCH_MILLISECONDS = 300;
-
-/**
- * What a connection is doing: waiting for a request, or for `onConnect`; answering a request whose body
- * has not been read to its end; answering any other. Or over: the last response was sent, the connection was
- * closed, or the app closed it.
- */
-type Phase = "idle" | "body" | "answering" | "over" | "closed by the app";
 
 /** What all connections of a server share. */
 export interface ServerContext {
@@ -92,11 +86,10 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   readonly #session: Session;
   readonly #log: SessionLog;
   readonly #isTrusted: () => boolean;
-  #phase: Phase = "idle";
+  #state = SERVER.idle;
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   #peerLeft = false;
-  #endedByPeer = false;
   /** Resolves when the connection has ended, or is closed without waiting for the app. */
   readonly #served = Promise.withResolvers<void>();
   /** The `expect` of the request whose body is unread, if it had one. */
@@ -127,7 +120,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    if (this.#phase !== "closed by the app") this.#phase = "over";
+    this.#state = this.#state.ends;
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
@@ -140,13 +133,13 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   }
 
   #makeEndReason(): Error {
-    if (this.#endedByPeer) return new EmptyPreambleError();
+    if (this.#state === SERVER.left) return new EmptyPreambleError();
     return new ConnectionClosedError(`the session has ended: ${this.#session.message}`);
   }
 
   /** The peer has closed the connection between two requests. */
   #endByPeer(): void {
-    this.#endedByPeer = true;
+    this.#state = this.#state.peerEnds;
     this.#log.endedByPeer();
     this.#transport.close();
   }
@@ -171,8 +164,9 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
    */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    if (this.#phase !== "over" && this.#phase !== "closed by the app") {
-      this.#phase = "closed by the app";
+    const before = this.#state;
+    this.#state = before.appCloses;
+    if (this.#state !== before) {
       this.#log.closed(`closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
@@ -181,7 +175,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** True while nothing is lost by closing: before the first byte of a request. */
   isIdle(): boolean {
-    return this.#phase === "idle" && this.#transport.reader.buffered === 0;
+    return this.#state === SERVER.idle && this.#transport.reader.buffered === 0;
   }
 
   /** Closes the connection. */
@@ -276,22 +270,23 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       }
       if (this.#isLast(answer)) {
         // What follows is dropped, and no part of it may be read.
-        if (this.#phase === "body") cancelQuietly(request.body, unreadError(answer.status));
+        if (this.#state === SERVER.unread) cancelQuietly(request.body, unreadError(answer.status));
         return;
       }
-      if (!this.#transport.closed) this.#phase = "idle";
+      this.#state = this.#state.answered;
       this.#exchange?.end(null);
     }
   }
 
   #parseRequest(end: number): Request {
     const { reader } = this.#transport;
-    this.#phase = "answering";
     const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
     reader.start = end;
     const { method, uri, headers, framing, path, query } = preamble;
-    if (framing !== null) {
-      this.#phase = "body";
+    if (framing === null) {
+      this.#state = this.#state.request;
+    } else {
+      this.#state = this.#state.requestWithBody;
       this.#expectation = headers["expect"];
     }
     const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
@@ -304,7 +299,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const transport = this.#transport;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers, body } = answer;
-    const framing = answerFraming(request, this.#phase === "body", answer);
+    const framing = answerFraming(request, this.#state === SERVER.unread, answer);
     const buffer = this.#writer.beginMessage();
     const length = formatResponsePreamble(buffer, status, reason, headers, framing);
     this.#writer.endPreamble(buffer, length);
@@ -319,7 +314,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     if (this.#transport.closed) return false;
     if (saysClose(headers)) {
       this.#log.ended(`a response with connection: close (status ${status})`);
-    } else if (this.#phase === "body") {
+    } else if (this.#state === SERVER.unread) {
       this.#log.ended(`the body of a request was left unread (status ${status})`);
     } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
       this.#log.ended(`a response with status ${status}`);
@@ -353,7 +348,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** Reports a failure of the peer, the network or the deadline. */
   #report(error: unknown): void {
-    if (this.#phase === "closed by the app") return;
+    if (this.#state === SERVER.closedByApp) return;
     const { closed, failure } = this.#transport;
     if (closed && failure === null) this.#log.closed("closed by the server");
     else this.#log.broken(failure ?? error, this.#expectation);
@@ -361,13 +356,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** The request's body has been read. */
   bodyConsumed(): void {
-    this.#phase = "answering";
+    this.#state = this.#state.bodyRead;
     this.#expectation = undefined;
-  }
-
-  /** The request's body is broken, and the connection with it. */
-  bodyFailed(error: unknown): void {
-    this.#transport.close(error);
   }
 
   /** The app canceled the rest: it may still answer with an error. */

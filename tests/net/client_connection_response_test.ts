@@ -136,16 +136,44 @@ Deno.test("a reset before the first byte of a response is an EmptyPreambleError"
   });
 });
 
-Deno.test("a socket that is reset before it returns anything is an EmptyPreambleError", async () => {
-  for (const Failure of [Deno.errors.ConnectionReset, Deno.errors.ConnectionAborted]) {
-    const socket = new RecordingSocket();
-    using conn = new Connection(socket, null);
-    const written = socket.written();
-    const error = rejectionOf(conn.get("/"), Failure.name);
-    await written;
-    socket.fail(new Failure("reset"));
-    assertInstanceOf(await error, EmptyPreambleError);
-    assertEquals(conn.closed, true);
+Deno.test("only a reset, an abort and a broken pipe before a response mean that the peer has left", async (t) => {
+  const { ConnectionReset, ConnectionAborted, BrokenPipe, TimedOut, BadResource, Interrupted } =
+    Deno.errors;
+  const left = [ConnectionReset, ConnectionAborted, BrokenPipe].map((Class) => new Class("x"));
+  const others = [TimedOut, BadResource, Interrupted, Error].map((Class) => new Class("reset"));
+  for (const failure of [...left, ...others, "ConnectionReset"]) {
+    await t.step(Deno.inspect(failure).split("\n")[0]!, async () => {
+      using conn = new Connection({
+        read: () => Promise.reject(failure),
+        write: (bytes) => Promise.resolve(bytes.length),
+        close: () => {},
+      }, null);
+      const error = await conn.get("/").catch((error) => error);
+      if (left.includes(failure as Error)) assertInstanceOf(error, EmptyPreambleError);
+      else assertStrictEquals(error, failure);
+      assertEquals(conn.closed, true);
+    });
+  }
+});
+
+Deno.test("an interim response is refused, and so is a 204 that announces a body", async () => {
+  const framings = [
+    "",
+    "content-length: 0\r\n",
+    "content-length: 5\r\n",
+    "transfer-encoding: chunked\r\n",
+  ];
+  for (let status = 100; status < 600; status++) {
+    for (const framing of framings) {
+      const socket = new RecordingSocket();
+      using conn = new Connection(socket, null);
+      const written = socket.written();
+      const responding = conn.get("/").then(({ status }) => status, ({ code }) => code);
+      await written;
+      socket.give(`HTTP/1.1 ${status} OK\r\n${framing}\r\n`);
+      const isPossible = status >= 200 && (status !== 204 || framing === "");
+      assertEquals(await responding, isPossible ? status : "UNEXPECTED_STATUS");
+    }
   }
 });
 
