@@ -1,8 +1,12 @@
-/** When a session ends without an error, and that its last response arrives. */
-import { assert, assertEquals } from "@std/assert";
-import type { App, AppFunction, Request, Session } from "@degu/degu/server";
-import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { serve } from "@degu/testing/serving.ts";
+/** When a session ends, that its last response arrives, and how that is logged. */
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { type Body, BodyError, type ChunkedBody, ProtocolError } from "@degu/degu/base";
+import { type App, type AppFunction, Request, Session } from "@degu/degu/server";
+import { SessionLog } from "@degu/internal/net/server_connection.ts";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { type Level, RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
@@ -194,4 +198,187 @@ Deno.test("an app that cancels a request's body may answer only with an error", 
       assertEquals(received, expected);
     }
   }
+});
+
+Deno.test("a session lingers for 1 s even if its timeout is shorter", async () => {
+  const start = performance.now();
+  await using serving = serve(() => [500, "Internal Server Error", {}, null], {
+    timeout: 0.2,
+    maxConnections: 1,
+  });
+  using first = await RawPeer.connect(serving.address);
+  await first.send("GET / HTTP/1.1\r\n\r\n");
+  assertEquals((await first.readToEnd()).how, "end");
+  // The first keeps its place until it is closed, so the second is answered after that.
+  using second = await RawPeer.connect(serving.address);
+  await second.send("GET / HTTP/1.1\r\n\r\n");
+  await second.readPreamble();
+  const seconds = (performance.now() - start) / 1000;
+  assert(seconds >= 1 && seconds < 1.8, `${seconds} s`);
+});
+
+/** Answers 413 at once, while somebody still reads the body, or begins to. */
+function refusing(read: (body: Body | ChunkedBody) => Promise<unknown>, results: unknown[]) {
+  const answered = Promise.withResolvers<void>();
+  const app: AppFunction = ({ body }) => {
+    if (body === null) return [204, "No Content", {}, null];
+    results.push(rejectionOf(read(body), "reading on"));
+    answered.resolve();
+    return [413, "Content Too Large", {}, null];
+  };
+  return { app, answered: answered.promise };
+}
+
+for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) {
+  const chunked = framing.includes("chunked");
+  const start = chunked ? "61a80\r\n" : "";
+
+  Deno.test(`a body that is read while an error is answered fails with a BodyError (${framing})`, async (t) => {
+    const ways: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
+      "collected": (body) => body.read(),
+      "iterated": async (body) => {
+        for await (const _ of body);
+      },
+      "in pieces": async (body) => {
+        for (;;) await (body.chunked ? body.readChunk() : body.read(10));
+      },
+      "as a stream": (body) => new Response(body.readable).bytes(),
+    };
+    for (const [way, read] of Object.entries(ways)) {
+      await t.step(way, async () => {
+        const results: Promise<unknown>[] = [];
+        const { app } = refusing(read, results);
+        await using serving = serve(app);
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n${start}`);
+        assertEquals(await peer.readPreamble(), "HTTP/1.1 413 Content Too Large\r\n\r\n");
+        // The server is lingering now, and drops all of this.
+        await peer.send(latin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
+        await peer.closeWrite();
+        assertEquals((await peer.readToEnd()).received, "");
+        const error = await within(results[0]!, "the read rejects");
+        assertInstanceOf(error, BodyError);
+        assert(error.message.includes("413"), error.message);
+      });
+    }
+  });
+}
+
+Deno.test("a body that is first read after its error was answered is a BodyError", async () => {
+  const bodies: Body[] = [];
+  await using serving = serve(({ body }) => {
+    if (body !== null && !body.chunked) bodies.push(body);
+    return [404, "Not Found", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
+  await peer.closeWrite();
+  await peer.readToEnd();
+  const error = await rejectionOf(bodies[0]!.read(), "the read");
+  assertInstanceOf(error, BodyError);
+  assertInstanceOf(error.cause, BodyError);
+});
+
+Deno.test("an empty body that is read late, after a relayed body, does not affect the connection", async () => {
+  // The relayed body has made the buffer large; reading the old body at the wrong moment would swap it.
+  const late: Body[] = [];
+  const uris: string[] = [];
+  const waiting = Promise.withResolvers<void>();
+  await using serving = serve(async ({ uri, body }) => {
+    uris.push(uri);
+    if (uri === "/late" && body !== null && !body.chunked) late.push(body);
+    if (uri === "/large") {
+      await body?.writeTo({ pieceBytes: 1048576, write: () => Promise.resolve() });
+      waiting.resolve();
+    }
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT /late HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+  await peer.readPreamble();
+  const chunk = `100000\r\n${"x".repeat(1048576)}\r\n`;
+  await peer.send("PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+  await peer.send(latin1(chunk), latin1(chunk), "0\r\n\r\nGET /half HTTP/1.1\r\n");
+  await peer.readPreamble();
+  await within(waiting.promise, "the large body is over");
+  assertEquals((await late[0]!.read()).length, 0);
+  await peer.send("\r\n");
+  assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(uris, ["/late", "/large", "/half"]);
+});
+
+const GONE = "the peer closed the connection before the first byte of a message";
+
+function open() {
+  const session = new Session("name", null, 1);
+  const logger = new RecordingLogger();
+  return { session, logger, log: new SessionLog(session, logger) };
+}
+
+const rows: readonly (readonly [
+  what: string,
+  report: (log: SessionLog) => void,
+  level: Level,
+  message: string,
+  line?: string,
+])[] = [
+  ["ended", (log) => log.ended("a response"), "debug", "a response", "ended after a response"],
+  ["refused", (log) => log.refused("UNTRUSTED"), "info", "UNTRUSTED"],
+  ["closed", (log) => log.closed("by the server"), "debug", "by the server"],
+  ["a reset", (log) => log.broken(new Deno.errors.ConnectionReset("x"), undefined), "debug", "x"],
+  [
+    "the end",
+    (log) => log.endedByPeer(),
+    "debug",
+    `EmptyPreambleError: ${GONE}`,
+    `name: ended: ${GONE}`,
+  ],
+  ["an abandoned response", (log) => log.peerLeft(new Error("no more")), "debug", "no more"],
+  ["a long body", (log) => log.tooLong(new RangeError("long")), "info", "RangeError: long; to"],
+  ["bytes", (log) => log.broken(new ProtocolError("EXCESS_BYTES", "z"), undefined), "info", "z"],
+  ["time-out", (log) => log.broken(new Deno.errors.TimedOut("late"), undefined), "info", "late"],
+];
+
+for (const [what, report, level, message, line = message] of rows) {
+  Deno.test(`${what} is logged at level ${level}`, () => {
+    const { session, logger, log } = open();
+    report(log);
+    assertStringIncludes(`${session.message}`, message);
+    assertEquals(logger.lines.map(([at]) => at), [level]);
+    assertStringIncludes(logger.lines[0]![1], "name: ");
+    assertStringIncludes(logger.lines[0]![1], line);
+  });
+}
+
+Deno.test("an exception of the app is logged as an error with its stack and the request", () => {
+  const { session, logger, log } = open();
+  const error = new Error("wrong");
+  log.appFailed(error, "the app", new Request("GET", "/a?b", {}, null, [], ["a"], "b"));
+  assertEquals(session.message, "an error of the app: Error: wrong");
+  const [line] = logger.at("error");
+  assertStringIncludes(line!, `name: an error of the app: ${error.stack}`);
+  assertStringIncludes(line!, 'for GET "/a?b"');
+  log.appFailed(error, "onConnect");
+  assertEquals(logger.at("error")[1], `name: an error of onConnect: ${error.stack}`);
+});
+
+Deno.test("only a timeout is explained by the expectation of the request", () => {
+  const failures = [
+    [new Deno.errors.TimedOut("late"), true],
+    [new ProtocolError("EXCESS_BYTES", "bytes"), false],
+    [new Deno.errors.ConnectionReset("reset"), false],
+  ] as const;
+  for (const [failure, isExplained] of failures) {
+    const { session, log } = open();
+    log.broken(failure, "100-continue");
+    assertEquals(`${session.message}`.includes('expect: "100-continue"'), isExplained);
+  }
+});
+
+Deno.test("a session keeps the first reason, and every one is logged", () => {
+  const { session, logger, log } = open();
+  log.closed("first");
+  log.refused("second");
+  assertEquals(session.message, "first");
+  assertEquals(logger.lines, [["debug", "name: first"], ["info", "name: second"]]);
 });
