@@ -348,8 +348,8 @@ export class Connection implements Disposable {
       }
       let end;
       while ((end = preambles.find()) < 0) {
-        const goesOn = preambles.endReceive(await preambles.beginReceive());
-        if (!goesOn) throw new EmptyPreambleError(END_MESSAGE);
+        const hasReceived = preambles.endReceive(await preambles.beginReceive());
+        if (!hasReceived) throw new EmptyPreambleError(END_MESSAGE);
       }
       const preamble = this.#parsePreamble(end);
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();

@@ -133,7 +133,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   }
 
   #makeEndReason(): Error {
-    if (this.#state === SERVER.left) return new EmptyPreambleError();
+    if (this.#state === SERVER.endedByPeer) return new EmptyPreambleError();
     return new ConnectionClosedError(`the session has ended: ${this.#session.message}`);
   }
 
@@ -248,8 +248,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     for (;;) {
       let end;
       while ((end = preambles.find()) < 0) {
-        const goesOn = preambles.endReceive(await preambles.beginReceive());
-        if (!goesOn) return this.#endByPeer();
+        const hasReceived = preambles.endReceive(await preambles.beginReceive());
+        if (!hasReceived) return this.#endByPeer();
       }
       const request = this.#parseRequest(end);
       let answer: Answer | null = null;

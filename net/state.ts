@@ -10,7 +10,7 @@
  * runs in it, too. The app then has the request: its body is `unread` until its last byte was read, and `answering` is
  * what is left to do; a request without a body begins there. Once its response was sent the end is `idle` again, unless
  * the response is the last one: after an error, after `connection: close`, at a limit, or if the body is still unread,
- * since nobody knows where the next request would begin. There are three ways to be over. `left`: the peer ended the
+ * since nobody knows where the next request would begin. There are three ways to be over. `endedByPeer`: the peer ended the
  * connection while it was idle, as most do. `closedByApp`: the app closed the session, and reports the reason itself.
  * `over`: all others.
  *
@@ -39,7 +39,7 @@ export type States<Name extends string, Event extends string> = Readonly<
 >;
 
 /** What a server's end of a connection is doing. */
-export type ServerState = "idle" | "unread" | "answering" | "over" | "left" | "closedByApp";
+export type ServerState = "idle" | "unread" | "answering" | "over" | "endedByPeer" | "closedByApp";
 
 /** What happens to a server's end: `ends` is its last response, or that its socket was closed. */
 export type ServerEvent =
@@ -56,14 +56,14 @@ export const SERVER: States<ServerState, ServerEvent> = link<ServerState, Server
   idle: {
     request: "answering",
     requestWithBody: "unread",
-    peerEnds: "left",
+    peerEnds: "endedByPeer",
     appCloses: "closedByApp",
     ends: "over",
   },
   unread: { bodyRead: "answering", appCloses: "closedByApp", ends: "over" },
   answering: { answered: "idle", appCloses: "closedByApp", ends: "over" },
   over: {},
-  left: {},
+  endedByPeer: {},
   closedByApp: {},
 });
 

@@ -28,7 +28,7 @@ for (const [end, table] of Object.entries(ends)) {
 }
 
 Deno.test("SERVER: a session that is over stays over, in the way in which it ended", () => {
-  for (const state of [SERVER.over, SERVER.left, SERVER.closedByApp]) {
+  for (const state of [SERVER.over, SERVER.endedByPeer, SERVER.closedByApp]) {
     assertEquals(reachedFrom(state), new Set([state.name]));
   }
 });
