@@ -4,12 +4,7 @@ import { FakeTime } from "@std/testing/time";
 import { BodyIter } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import { type App, Server } from "@degu/degu/server";
-import {
-  Deadline,
-  keepTimers,
-  keepTimersForNext,
-  startInterval,
-} from "@degu/internal/net/deadline.ts";
+import { Deadline, keepTimers, keepTimersForNext } from "@degu/internal/net/deadline.ts";
 import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { runScript } from "@degu/testing/processes.ts";
@@ -413,21 +408,6 @@ Deno.test("a timeout beyond the longest timer has no effect", async () => {
   );
   server.close();
   await serving;
-});
-
-Deno.test("an interval calls repeatedly until it is cleared", () => {
-  using time = new FakeTime();
-  let calls = 0;
-  const interval = startInterval(() => calls++, 100);
-  time.tick(99);
-  assertEquals(calls, 0);
-  time.tick(1);
-  assertEquals(calls, 1);
-  time.tick(1000);
-  assertEquals(calls, 11);
-  clearInterval(interval);
-  time.tick(1000);
-  assertEquals(calls, 11);
 });
 
 Deno.test("an interval does not keep the process alive, with or without Node's modules", async () => {

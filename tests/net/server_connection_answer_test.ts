@@ -11,8 +11,6 @@ import {
   Body,
   type BodyIn,
   BodyIter,
-  ChunkedBody,
-  ChunkedBodyIter,
   ContentRange,
   Range,
   Response,
@@ -166,34 +164,6 @@ Deno.test("the body of the same request can't be its response", async () => {
     return [200, "OK", {}, body];
   }, put);
   assertEquals([read.received, read.errors.length], ["", 1]);
-});
-
-/** Bodies that break after the preamble could be sent. */
-const broken: readonly (readonly [what: string, make: () => unknown, complete: RegExp])[] = [
-  ["too short", () => new Body(streamOf(latin1("hell")), 5), /hello/],
-  ["too long", () => new Body(streamOf(latin1("hello"), latin1("!")), 5), /hello/],
-  ["an iterable too short", () => new BodyIter([latin1("hell")], 5), /hello/],
-  ["an iterable too long", () => new BodyIter([latin1("hell"), latin1("o!")], 5), /hello/],
-  ["a source that fails", () => new BodyIter(failing(), 5), /hello/],
-  ["chunks without an end", () => new ChunkedBodyIter([[null, latin1("hello")]]), /0\r\n\r\n/],
-  ["coded chunks that are cut", () => new ChunkedBody(streamOf(latin1("5\r\nhe"))), /0\r\n\r\n/],
-];
-
-function* failing(): Generator<Uint8Array> {
-  yield latin1("he");
-  throw new Error("the source broke");
-}
-
-Deno.test("a body that sends another length than announced is cut, and the connection closes", async (t) => {
-  for (const [what, make, complete] of broken) {
-    await t.step(what, async () => {
-      const { received, errors } = await exchange(() => [200, "OK", {}, make()], get);
-      const body = received.slice(received.indexOf("\r\n\r\n") + 4);
-      assert(!complete.test(body), JSON.stringify(received));
-      assert(!body.includes("HTTP/1.1"), "nothing follows a broken message");
-      assertEquals(errors.length, 1);
-    });
-  }
 });
 
 Deno.test("a body that was used before, or belongs to another request, is an error", async (t) => {
