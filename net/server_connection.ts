@@ -372,7 +372,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 const PEER_ENDED = new EmptyPreambleError();
 
 /** Ends one session and reports why. The first reason is the one that the session keeps. */
-export class SessionLog {
+class SessionLog {
   readonly #session: Session;
   readonly #logger: Logger;
 

@@ -1,11 +1,10 @@
 /** When a session ends, that its last response arrives, and how that is logged. */
-import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
-import { type Body, BodyError, type ChunkedBody, ProtocolError } from "@degu/degu/base";
-import { type App, type AppFunction, Request, Session } from "@degu/degu/server";
-import { SessionLog } from "@degu/internal/net/server_connection.ts";
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { type Body, BodyError, type ChunkedBody } from "@degu/degu/base";
+import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
-import { type Level, RecordingLogger, serve } from "@degu/testing/serving.ts";
+import { type Level, serve, type Serving } from "@degu/testing/serving.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
@@ -308,77 +307,90 @@ Deno.test("an empty body that is read late, after a relayed body, does not affec
 });
 
 const GONE = "the peer closed the connection before the first byte of a message";
+const EXPECTS = "PUT / HTTP/1.1\r\nexpect: 100-continue\r\n";
+const mistake = new Error("wrong");
 
-function open() {
-  const session = new Session("name", null, 1);
-  const logger = new RecordingLogger();
-  return { session, logger, log: new SessionLog(session, logger) };
-}
-
-const rows: readonly (readonly [
-  what: string,
-  report: (log: SessionLog) => void,
-  level: Level,
-  message: string,
-  line?: string,
-])[] = [
-  ["ended", (log) => log.ended("a response"), "debug", "a response", "ended after a response"],
-  ["refused", (log) => log.refused("UNTRUSTED"), "info", "UNTRUSTED"],
-  ["closed", (log) => log.closed("by the server"), "debug", "by the server"],
-  ["a reset", (log) => log.broken(new Deno.errors.ConnectionReset("x"), undefined), "debug", "x"],
-  [
-    "the end",
-    (log) => log.endedByPeer(),
-    "debug",
-    `EmptyPreambleError: ${GONE}`,
-    `name: ended: ${GONE}`,
-  ],
-  ["an abandoned response", (log) => log.peerLeft(new Error("no more")), "debug", "no more"],
-  ["a long body", (log) => log.tooLong(new RangeError("long")), "info", "RangeError: long; to"],
-  ["bytes", (log) => log.broken(new ProtocolError("EXCESS_BYTES", "z"), undefined), "info", "z"],
-  ["time-out", (log) => log.broken(new Deno.errors.TimedOut("late"), undefined), "info", "late"],
+/** How sessions end, and what is logged then; time-outs are in standard_logger_test.ts. */
+const ends: readonly {
+  readonly what: string;
+  readonly level: Level;
+  readonly message: RegExp;
+  /** What is logged, if it is more than the session's message. */
+  readonly line?: string;
+  readonly sent?: string;
+  readonly answer?: () => ResponseTuple;
+  readonly accepts?: boolean;
+  readonly then?: (peer: RawPeer, serving: Serving) => unknown;
+}[] = [
+  {
+    what: "the last response",
+    level: "debug",
+    message: /^a response with status 500$/,
+    line: "ended after a response with status 500",
+    answer: () => [500, "Internal Server Error", {}, null],
+  },
+  { what: "onConnect", level: "info", message: /^refused by onConnect$/, accepts: false },
+  {
+    what: "the server",
+    level: "debug",
+    message: /^closed by the server$/,
+    then: async (peer, { server }) => {
+      await peer.readPreamble();
+      server.close();
+    },
+  },
+  {
+    what: "the peer, between two requests",
+    level: "debug",
+    message: new RegExp(`^EmptyPreambleError: ${GONE}$`),
+    line: `ended: ${GONE}`,
+    then: (peer) => peer.closeWrite(),
+  },
+  {
+    what: "a peer that closes instead of reading",
+    level: "debug",
+    message: /^(ConnectionReset|BrokenPipe): /,
+    answer: () => [200, "OK", {}, new Uint8Array(8 * 1048576)],
+    then: async (peer) => {
+      await peer.readExactly(100);
+      peer.close();
+    },
+  },
+  {
+    what: "bytes that break a rule, however the peer waits",
+    level: "info",
+    message: /^ProtocolError: /,
+    sent: `${EXPECTS}transfer-encoding: chunked\r\n\r\nzz\r\n`,
+  },
+  {
+    what: "an exception of the app",
+    level: "error",
+    message: /^an error of the app: Error: wrong$/,
+    line: `an error of the app: ${mistake.stack}\n    for GET "/a?b"`,
+    sent: "GET /a?b HTTP/1.1\r\n\r\n",
+    answer: () => {
+      throw mistake;
+    },
+  },
 ];
 
-for (const [what, report, level, message, line = message] of rows) {
-  Deno.test(`${what} is logged at level ${level}`, () => {
-    const { session, logger, log } = open();
-    report(log);
-    assertStringIncludes(`${session.message}`, message);
-    assertEquals(logger.lines.map(([at]) => at), [level]);
-    assertStringIncludes(logger.lines[0]![1], "name: ");
-    assertStringIncludes(logger.lines[0]![1], line);
+for (const { what, level, message, line, sent = get, answer, accepts = true, then } of ends) {
+  Deno.test(`a session that ends by ${what} is logged once, at level ${level}`, async () => {
+    const sessions: Session[] = [];
+    await using serving = serve({
+      onConnect: (session) => sessions.push(session) > 0 && accepts,
+      handle: async ({ body }) => {
+        await body?.bytes();
+        return answer?.() ?? [200, "OK", {}, null];
+      },
+    });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(sent);
+    await then?.(peer, serving);
+    const [logged] = await serving.logger.waitFor(level);
+    const [session] = sessions;
+    assertMatch(`${session!.message}`, message);
+    assertEquals(serving.logger.lines, [[level, `${session}: ${line ?? session!.message}`]]);
+    assert(!logged!.includes("expect:"), logged);
   });
 }
-
-Deno.test("an exception of the app is logged as an error with its stack and the request", () => {
-  const { session, logger, log } = open();
-  const error = new Error("wrong");
-  log.appFailed(error, "the app", new Request("GET", "/a?b", {}, null, [], ["a"], "b"));
-  assertEquals(session.message, "an error of the app: Error: wrong");
-  const [line] = logger.at("error");
-  assertStringIncludes(line!, `name: an error of the app: ${error.stack}`);
-  assertStringIncludes(line!, 'for GET "/a?b"');
-  log.appFailed(error, "onConnect");
-  assertEquals(logger.at("error")[1], `name: an error of onConnect: ${error.stack}`);
-});
-
-Deno.test("only a timeout is explained by the expectation of the request", () => {
-  const failures = [
-    [new Deno.errors.TimedOut("late"), true],
-    [new ProtocolError("EXCESS_BYTES", "bytes"), false],
-    [new Deno.errors.ConnectionReset("reset"), false],
-  ] as const;
-  for (const [failure, isExplained] of failures) {
-    const { session, log } = open();
-    log.broken(failure, "100-continue");
-    assertEquals(`${session.message}`.includes('expect: "100-continue"'), isExplained);
-  }
-});
-
-Deno.test("a session keeps the first reason, and every one is logged", () => {
-  const { session, logger, log } = open();
-  log.closed("first");
-  log.refused("second");
-  assertEquals(session.message, "first");
-  assertEquals(logger.lines, [["debug", "name: first"], ["info", "name: second"]]);
-});
