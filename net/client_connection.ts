@@ -331,12 +331,17 @@ export class Connection implements Disposable {
   ): Promise<Response> {
     const preambles = this.#preambles;
     const writer = this.#writer;
+    const { reader } = this.#transport;
     try {
-      this.#readEarlyBytes();
+      // A read is issued before the request is sent: what arrived before can't be its response, and must never be
+      // taken for it.
+      if (reader.buffered > 0) throw excessBytes();
+      preambles.readAhead();
       // A read that finds bytes settles within two turns.
       await null;
       await null;
-      if (this.#hasPaused()) await turnOfEventLoop();
+      // A clock that was set back counts as a pause.
+      if (Math.abs(this.#transport.sinceArrival) > PAUSE_MILLISECONDS) await turnOfEventLoop();
       // What was read ahead is kept for the next request.
       if (signal !== undefined && signal.aborted) throw signal.reason;
       if (preambles.aheadSettled) await this.#refuseEarlyBytes();
@@ -351,26 +356,16 @@ export class Connection implements Disposable {
         const hasReceived = preambles.endReceive(await preambles.beginReceive());
         if (!hasReceived) throw new EmptyPreambleError(END_MESSAGE);
       }
-      const preamble = this.#parsePreamble(end);
+      const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
+      reader.start = end;
+      if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
+      this.#state = this.#state.preamble;
+      this.#mayBeRefused = false;
       if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
       return this.#makeResponse(method, preamble, signal !== undefined);
     } catch (error) {
       throw this.#fail(error, body, signal);
     }
-  }
-
-  /**
-   * Issues a read before the request is sent: what arrived before can't be its response, and must never be
-   * taken for it.
-   */
-  #readEarlyBytes(): void {
-    if (this.#transport.reader.buffered > 0) throw excessBytes();
-    this.#preambles.readAhead();
-  }
-
-  #hasPaused(): boolean {
-    // A clock that was set back counts as a pause.
-    return Math.abs(this.#transport.sinceArrival) > PAUSE_MILLISECONDS;
   }
 
   async #refuseEarlyBytes(): Promise<never> {
@@ -385,16 +380,6 @@ export class Connection implements Disposable {
     if (!this.#writer.failed || !isReset(error)) throw error;
     this.#refusal = error;
     this.#isLast = true;
-  }
-
-  #parsePreamble(end: number): ResponsePreamble {
-    const { reader } = this.#transport;
-    const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
-    reader.start = end;
-    if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
-    this.#state = this.#state.preamble;
-    this.#mayBeRefused = false;
-    return preamble;
   }
 
   /** Whether the body of the response would end with the connection (RFC 9112 §6.3, case 8). */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Api, AppFunction, OnConnect, Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
@@ -12,25 +13,6 @@ import {
   Request,
   unreadError,
 } from "../base/app/message.ts";
-import type { Api, AppFunction, OnConnect, Socket } from "../base/app/app.ts";
-import {
-  BodyError,
-  ConnectionClosedError,
-  EmptyPreambleError,
-  ProtocolError,
-  quote,
-} from "../base/errors.ts";
-import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
-import type { Logger } from "./standard_logger.ts";
-import { messageOf, stackOf } from "./thrown.ts";
-import { cancelQuietly } from "../base/body/bodies.ts";
-import { isTooLong } from "../base/body/body_state.ts";
-import { saysClose } from "../base/wire/headers.ts";
-import {
-  checkRequestStart,
-  formatResponsePreamble,
-  parseRequestPreamble,
-} from "../base/wire/preamble.ts";
 import {
   abortSession,
   countRequest,
@@ -40,14 +22,35 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { cancelQuietly } from "../base/body/bodies.ts";
+import { isTooLong } from "../base/body/body_state.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  quote,
+} from "../base/errors.ts";
+import { saysClose } from "../base/wire/headers.ts";
+import {
+  checkRequestStart,
+  formatResponsePreamble,
+  parseRequestPreamble,
+} from "../base/wire/preamble.ts";
+import type { SlotHolder } from "./accept_loop.ts";
 import { type Interval, startInterval } from "./deadline.ts";
+import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
+import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
 import { MessageWriter } from "./message_writer.ts";
 import { PreambleReader } from "./preamble_reader.ts";
-import type { SlotHolder } from "./accept_loop.ts";
+import type { Logger } from "./standard_logger.ts";
 import { SERVER } from "./state.ts";
+import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
+/** How most connections end, which is no error of anybody. */
+const PEER_ENDED = new EmptyPreambleError();
+const TOO_LONG_HINT = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 /**
@@ -84,7 +87,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   readonly #writer: MessageWriter;
   readonly #socket: Socket;
   readonly #session: Session;
-  readonly #log: SessionLog;
   readonly #isTrusted: () => boolean;
   #state = SERVER.idle;
   #exchange: ExchangeWatch | null = null;
@@ -109,7 +111,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     this.#context = context;
     this.#socket = socket;
     this.#session = session;
-    this.#log = new SessionLog(session, context.logger);
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout);
     this.#preambles = new PreambleReader(this.#transport, checkRequestStart);
@@ -140,7 +141,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /** The peer has closed the connection between two requests. */
   #endByPeer(): void {
     this.#state = this.#state.peerEnds;
-    this.#log.endedByPeer();
+    this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
     this.#transport.close();
   }
 
@@ -167,7 +168,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const before = this.#state;
     this.#state = before.appCloses;
     if (this.#state !== before) {
-      this.#log.closed(`closed by the app: ${messageOf(reason)}`);
+      this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
     if (transport.closed) this.#served.resolve();
@@ -207,7 +208,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       this.#report(this.#preambles.failureOf(error));
     } finally {
       this.#transport.close();
-      disposeStore(this.#session, (error) => this.#log.appFailed(error, "session.store"));
+      disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
       this.#served.resolve();
     }
   }
@@ -225,7 +226,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
     if (!accepted) {
-      this.#log.refused("refused by onConnect");
+      this.#endSession("info", "refused by onConnect");
       return false;
     }
     if (!this.#checkTrust()) return false;
@@ -236,7 +237,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /** Trust may have been withdrawn while the peer waited for a slot, or for `onConnect`. */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
-    this.#log.refused("UNTRUSTED: the client's authority is not trusted any more");
+    this.#endSession("info", "UNTRUSTED: the client's authority is not trusted any more");
     return false;
   }
 
@@ -312,19 +313,16 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const requests = countRequest(this.#session);
     // If it was closed while the last bytes were sent, the reason was already reported.
     if (this.#transport.closed) return false;
-    if (saysClose(headers)) {
-      this.#log.ended(`a response with connection: close (status ${status})`);
-    } else if (this.#state === SERVER.unread) {
-      this.#log.ended(`the body of a request was left unread (status ${status})`);
+    let why;
+    if (saysClose(headers)) why = `a response with connection: close (status ${status})`;
+    else if (this.#state === SERVER.unread) {
+      why = `the body of a request was left unread (status ${status})`;
     } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
-      this.#log.ended(`a response with status ${status}`);
-    } else if (requests >= this.#session.maxRequests) {
-      this.#log.ended(`the limit of ${requests} requests`);
-    } else if (this.#context.stopping) {
-      this.#log.ended("the server is shutting down");
-    } else {
-      return false;
-    }
+      why = `a response with status ${status}`;
+    } else if (requests >= this.#session.maxRequests) why = `the limit of ${requests} requests`;
+    else if (this.#context.stopping) why = "the server is shutting down";
+    else return false;
+    this.#endSession("debug", why, `ended after ${why}`);
     return true;
   }
 
@@ -338,10 +336,19 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     // What fails because the peer left is not the app's mistake: an operation that was told so, or the source
     // of a body, which may end in any way when nobody wants the rest.
     const isOfLeaving = isSending || error instanceof ConnectionClosedError;
-    if (closed || failure !== null) this.#report(failure ?? error);
-    else if (this.#peerLeft && isOfLeaving) this.#log.peerLeft(error);
-    else if (request !== undefined && isTooLong(request.body, error)) this.#log.tooLong(error);
-    else this.#log.appFailed(error, where, request);
+    if (closed || failure !== null) {
+      this.#report(failure ?? error);
+    } else if (this.#peerLeft && isOfLeaving) {
+      this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
+    } else if (request !== undefined && isTooLong(request.body, error)) {
+      // Any peer can cause it.
+      this.#endSession(
+        "info",
+        `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
+      );
+    } else {
+      this.#reportApp(error, where, request);
+    }
     this.#exchange?.end(failure ?? error);
     this.#transport.close();
   }
@@ -350,8 +357,30 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   #report(error: unknown): void {
     if (this.#state === SERVER.closedByApp) return;
     const { closed, failure } = this.#transport;
-    if (closed && failure === null) this.#log.closed("closed by the server");
-    else this.#log.broken(failure ?? error, this.#expectation);
+    if (closed && failure === null) return this.#endSession("debug", "closed by the server");
+    const broke = failure ?? error;
+    const timedOut = broke instanceof Deno.errors.TimedOut;
+    const expectation = timedOut ? this.#expectation : undefined;
+    const hint = expectation === undefined ? "" : explainExpectation(expectation);
+    const level = timedOut || broke instanceof ProtocolError ? "info" : "debug";
+    this.#endSession(level, messageOf(broke) + hint);
+  }
+
+  /** Reports an error of the app. */
+  #reportApp(error: unknown, where: string, request?: Request): void {
+    const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
+    const why = `an error of ${where}: `;
+    this.#endSession("error", why + messageOf(error), why + stackOf(error) + what);
+  }
+
+  /**
+   * Ends the session and reports why. The first reason is the one that the session keeps.
+   *
+   * @param line What is logged.
+   */
+  #endSession(level: keyof Logger, why: string, line = why): void {
+    endSession(this.#session, why);
+    this.#context.logger[level](`${this.#session}: ${line}`);
   }
 
   /** The request's body has been read. */
@@ -366,88 +395,11 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   }
 }
 
-// ───────────────────────── how sessions end
-
-/** How most connections end, which is no error of anybody. */
-const PEER_ENDED = new EmptyPreambleError();
-
-/** Ends one session and reports why. The first reason is the one that the session keeps. */
-class SessionLog {
-  readonly #session: Session;
-  readonly #logger: Logger;
-
-  /** Makes a log of one session. */
-  constructor(session: Session, logger: Logger) {
-    this.#session = session;
-    this.#logger = logger;
-  }
-
-  /** The session ended with its last response. */
-  ended(why: string): void {
-    endSession(this.#session, why);
-    this.#logger.debug(`${this.#session}: ended after ${why}`);
-  }
-
-  /** The peer has closed the connection between two requests. */
-  endedByPeer(): void {
-    this.#end("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
-  }
-
-  /** The peer had left when the response failed. */
-  peerLeft(error: unknown): void {
-    this.#end("debug", `the peer has left; the response ended with ${messageOf(error)}`);
-  }
-
-  /** The body of a request was longer than the app can collect, which any peer can cause. */
-  tooLong(error: unknown): void {
-    this.#end(
-      "info",
-      `the body of a request is too long for the app: ${messageOf(error)}; ` +
-        'to answer with 413, see "A limit for bodies" in docs/cookbook.md',
-    );
-  }
-
-  /** The peer was not accepted. */
-  refused(why: string): void {
-    this.#end("info", why);
-  }
-
-  /** This end closed it. */
-  closed(why: string): void {
-    this.#end("debug", why);
-  }
-
-  /** The app threw an error. */
-  appFailed(error: unknown, where: string, request?: Request): void {
-    endSession(this.#session, `an error of ${where}: ${messageOf(error)}`);
-    const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
-    this.#logger.error(`${this.#session}: an error of ${where}: ${stackOf(error)}${what}`);
-  }
-
-  /**
-   * The peer, the network or the deadline broke the connection.
-   *
-   * @param expectation The `expect` header of the request whose body was waited for.
-   */
-  broken(failure: unknown, expectation: unknown): void {
-    const timedOut = failure instanceof Deno.errors.TimedOut;
-    const hint = timedOut && expectation !== undefined ? explainExpectation(expectation) : "";
-    const why = messageOf(failure) + hint;
-    this.#end(timedOut || failure instanceof ProtocolError ? "info" : "debug", why);
-  }
-
-  #end(level: keyof Logger, why: string, line = why): void {
-    endSession(this.#session, why);
-    this.#logger[level](`${this.#session}: ${line}`);
-  }
-}
-
 /** What a peer that has timed out may have been waiting for (RFC 9110 §10.1.1). */
 function explainExpectation(expectation: unknown): string {
-  return `; its request has expect: ${
-    quote(String(expectation))
-  }, but no interim response is ever ` +
-    "sent: set the client not to wait for one";
+  const shown = quote(String(expectation));
+  return `; its request has expect: ${shown}, but no interim response is ever sent: set the client ` +
+    "not to wait for one";
 }
 
 const LINGER_MILLISECONDS = 1000;
