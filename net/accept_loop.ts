@@ -9,7 +9,7 @@ import type { Accepted, Listener } from "./listener.ts";
 import type { Logger } from "./standard_logger.ts";
 
 /** What the loop needs to know about its server. */
-interface ServerState {
+interface ServerStatus {
   readonly logger: Logger;
   /** True once the server is stopping. */
   readonly stopping: boolean;
@@ -23,30 +23,32 @@ interface ServerState {
 export async function serveConnections(
   listener: Listener,
   slots: Slots,
-  state: ServerState,
+  status: ServerStatus,
   start: (accepted: Accepted) => void,
 ): Promise<void> {
   for (;;) {
-    const accepted = await accept(listener, state);
+    const accepted = await accept(listener, status);
     if (accepted === null) return;
-    const isFree = !state.stopping && (slots.isFree || await slots.wait());
+    const isFree = !status.stopping && (slots.isFree || await slots.wait());
     // Checked in the same turn as the start: the server may stop in any earlier turn.
-    if (isFree && !state.stopping) {
+    if (isFree && !status.stopping) {
       start(accepted);
       continue;
     }
-    if (!state.stopping) state.logger.info(`${accepted.name}: closed, because no slot became free`);
+    if (!status.stopping) {
+      status.logger.info(`${accepted.name}: closed, because no slot became free`);
+    }
     closeQuietly(accepted.socket);
   }
 }
 
 /** The next connection; `null` once the server is stopping. */
-async function accept(listener: Listener, state: ServerState): Promise<Accepted | null> {
-  if (state.stopping) return null;
+async function accept(listener: Listener, status: ServerStatus): Promise<Accepted | null> {
+  if (status.stopping) return null;
   try {
     return await listener.accept();
   } catch (error) {
-    if (state.stopping) return null;
+    if (status.stopping) return null;
     throw error;
   }
 }

@@ -18,7 +18,10 @@ import { sourceFor } from "../base/body/foreign_bodies.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
-/** Notified of how a body ends, unless the peer or the network breaks it, which closes the transport. The body keeps it alive. */
+/**
+ * Notified of how a body ends, unless the peer or the network breaks it, which closes the transport. The body keeps it
+ * alive.
+ */
 export interface BodyOwner {
   /** The last byte has been read. */
   bodyConsumed(): void;

@@ -1,18 +1,19 @@
 /**
  * The states of a connection, at each of its ends.
  *
- * A connection carries one exchange after the other: a request, then its response. Nothing is pipelined, there are no
- * interim responses, and no protocol is switched, so either end is always in one of a few states. What happens to it
- * is an event, and the tables below say which state follows. An event that a state doesn't name changes nothing: it
- * comes too late, as when an app closes a session whose last response was sent.
+ * A connection carries one exchange after the other: a request, then its response. A client sends no request before it
+ * has read the last response, a server answers one request at a time, there are no interim responses, and no protocol
+ * is switched, so either end is always in one of a few states. What happens to it is an event, and the tables below say
+ * which state follows. An event that a state doesn't name changes nothing: it comes too late, as when an app closes a
+ * session whose last response was sent.
  *
  * The server's end begins `idle`, which lasts until a request has arrived up to the end of its preamble; `onConnect`
  * runs in it, too. The app then has the request: its body is `unread` until its last byte was read, and `answering` is
  * what is left to do; a request without a body begins there. Once its response was sent the end is `idle` again, unless
  * the response is the last one: after an error, after `connection: close`, at a limit, or if the body is still unread,
- * since nobody knows where the next request would begin. There are three ways to be over. `endedByPeer`: the peer ended the
- * connection while it was idle, as most do. `closedByApp`: the app closed the session, and reports the reason itself.
- * `over`: all others.
+ * since nobody knows where the next request would begin. There are three ways to be over. `endedByPeer`: the peer ended
+ * the connection while it was idle, as most do. `closedByApp`: the app closed the session, which is reported then and
+ * not again. `over`: all others.
  *
  * The client's end begins `idle`, too. It is `requesting` from the moment at which a request is looked at, since
  * getters of its headers are code that may make another one, to the end of the response's preamble; an error that comes
