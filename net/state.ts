@@ -18,10 +18,10 @@
  * The client's end begins `idle`, too. It is `requesting` from the moment at which a request is looked at, since
  * getters of its headers are code that may make another one, to the end of the response's preamble; an error that comes
  * before is one that a server without an answer causes. While the rest of a response without a body is checked it is
- * `responding`; then its body is `unread`, and only when its last byte was read may the next request be made. A failed
- * exchange ends `idle`: its connection is closed, unless it failed before a byte was sent. Whether it is closed is for
- * its `Transport` to say: what the transport refers to is never garbage collected before it is closed, and a
- * connection is.
+ * `responding`; then its body is `unread`, and only when its last byte was read may the next request be made. A request
+ * that fails before a byte of it was sent leaves the end `idle`, as it was; any later failure closes the connection.
+ * Whether it is closed is for its `Transport` to say: what the transport refers to is never garbage collected before
+ * it is closed, and a connection is.
  *
  * How far the current message has got in or out is known where bytes move, in `PreambleReader` and `MessageWriter`,
  * and what broke a connection in `Transport`.
@@ -71,15 +71,15 @@ export const SERVER: States<ServerState, ServerEvent> = link<ServerState, Server
 /** What a client's end of a connection is doing. */
 export type ClientState = "idle" | "requesting" | "responding" | "unread";
 
-/** What happens to a client's end: `fails` is an error before the response is returned. */
+/** What happens to a client's end: `fails` is an error before the response. */
 export type ClientEvent = "request" | "preamble" | "response" | "bodyRead" | "fails";
 
 /** The states of a client's end. */
 export const CLIENT: States<ClientState, ClientEvent> = link<ClientState, ClientEvent>({
   idle: { request: "requesting" },
   requesting: { preamble: "responding", fails: "idle" },
-  responding: { response: "unread", fails: "idle" },
-  unread: { bodyRead: "idle", fails: "idle" },
+  responding: { response: "unread" },
+  unread: { bodyRead: "idle" },
 });
 
 /** Makes states that refer to each other: to follow an event is to read a property. */
