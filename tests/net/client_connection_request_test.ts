@@ -327,15 +327,19 @@ Deno.test("a file and a byte source are read exactly up to content-length", asyn
   assertEquals(await file.seek(0, Deno.SeekMode.Start), 0, "the file is still open");
 });
 
-Deno.test("a body that was sent can't be sent again", async () => {
+Deno.test("a body that was sent or read can't be sent again", async () => {
   using ends = await connect();
   const body = new Body(streamOf(latin1("hello")), 5);
   const responding = ends.conn.put("/", {}, body);
   await ends.peer.readUntil("hello");
   await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
   await responding;
-  await assertRejects(() => ends.conn.put("/", {}, body), BodyError);
-  assertEquals(ends.conn.closed, false);
+  const read = new Body(streamOf(latin1("x")), 1);
+  await read.read();
+  for (const used of [body, read]) {
+    await assertRejects(() => ends.conn.put("/", {}, used), BodyError);
+    assertEquals(ends.conn.closed, false);
+  }
 });
 
 Deno.test("a response's body can be the next request's body on another connection", async () => {

@@ -14,7 +14,6 @@ import {
   type BodyOut,
   type ByteSink,
   ChunkedBody,
-  ChunkedBodyIter,
   ConnectionClosedError,
   ContentRange,
   type HeaderDict,
@@ -25,7 +24,7 @@ import { connect, requestWith, sent } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
-import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
+import { TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 Deno.test("the shortcut methods send requests with their methods", async () => {
@@ -190,32 +189,6 @@ Deno.test("close() is final and idempotent, and `using` calls it", async () => {
   await ends.peer.assertClosedSilently();
 });
 
-Deno.test("every kind of body arrives as it was sent", async () => {
-  using ends = await connect();
-  const bodies: readonly (readonly [() => BodyOut, string, string])[] = [
-    [() => latin1("hello"), "content-length: 5", "hello"],
-    [() => new Body(streamOf(latin1("hel"), latin1("lo")), 5), "content-length: 5", "hello"],
-    [() => new BodyIter([latin1("hel"), latin1("lo")], 5), "content-length: 5", "hello"],
-    [
-      () => new ChunkedBody(streamOf(latin1("5;k=v\r\nhello\r\n0\r\n\r\n"))),
-      "transfer-encoding: chunked",
-      "5;k=v\r\nhello\r\n0\r\n\r\n",
-    ],
-    [
-      () => new ChunkedBodyIter([[["k", "v"], latin1("hello")], [null, latin1("")]]),
-      "transfer-encoding: chunked",
-      "5;k=v\r\nhello\r\n0\r\n\r\n",
-    ],
-  ];
-  for (const [make, header, bytes] of bodies) {
-    const responding = ends.conn.put("/", {}, make());
-    assertEquals(await ends.peer.readPreamble(), `PUT / HTTP/1.1\r\n${header}\r\n\r\n`);
-    assertEquals(await ends.peer.readExactly(bytes.length), bytes);
-    await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
-    await responding;
-  }
-});
-
 Deno.test("a request that is made while another one is being checked is refused", async () => {
   const makes: Record<string, (inner: () => void) => readonly [HeaderDict, BodyOut]> = {
     "a header's getter": (inner) => [{
@@ -350,14 +323,6 @@ Deno.test("a body that was passed is canceled if a check fails", async (t) => {
       assert(items.settled || items.returned, "the iterator was not returned");
     });
   }
-});
-
-Deno.test("a body that can no longer be sent is a BodyError", async () => {
-  using ends = await connect();
-  const body = new Body(streamOf(latin1("x")), 1);
-  await body.read();
-  await assertRejects(() => ends.conn.put("/", {}, body), BodyError);
-  assertEquals(ends.conn.closed, false);
 });
 
 /** Everything is wrong in this request from some check on. */
