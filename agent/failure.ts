@@ -6,8 +6,7 @@
 
 import { EmptyPreambleError, TlsError, type TlsErrorCode } from "../base.ts";
 import { isTransient, TransferError, type TransferErrorCode } from "../files.ts";
-import { plainMessageOf } from "../net/thrown.ts";
-import { isUnreachable, systemCode } from "../net/unreachable.ts";
+import { isUnreachable, plainMessageOf, systemCode } from "../net/thrown.ts";
 
 /** Something failed. */
 export const FAILED = 1;

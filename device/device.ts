@@ -10,7 +10,7 @@ import { copyOptions } from "../base/checks.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { Client } from "../client.ts";
-import { type Interval, startInterval } from "../net/interval.ts";
+import { type Interval, startInterval } from "../net/deadline.ts";
 import { LEVELS } from "../net/server_options.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { CERTIFICATE_LIFE } from "../pki/device_pki.ts";

@@ -6,7 +6,7 @@
 
 import { join } from "node:path";
 import { randomSuffix, removeIfPossible } from "../disk/names.ts";
-import { type Interval, startInterval } from "../net/interval.ts";
+import { type Interval, startInterval } from "../net/deadline.ts";
 
 /** Twice in the second within which a change must be noticed. */
 const POLL_MILLISECONDS = 400;

@@ -6,7 +6,7 @@
 
 import { DeguError, EmptyPreambleError, ProtocolError } from "../base/errors.ts";
 import { parseCertificate } from "../net/tls/certificate.ts";
-import { isUnreachable, systemCode } from "../net/unreachable.ts";
+import { isUnreachable, systemCode } from "../net/thrown.ts";
 import type { Authority } from "./authority.ts";
 import { isDeviceName } from "./device_name.ts";
 import { isCut } from "./pairing_client.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { startInterval } from "../net/interval.ts";
+import { startInterval } from "../net/deadline.ts";
 import { listUnfinished, removeUnlocked } from "./unfinished.ts";
 
 const HOUR = 60 * 60 * 1000;

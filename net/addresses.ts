@@ -93,13 +93,13 @@ export function endpointOf(address: Address): Endpoint {
 }
 
 /** The requested address, with the port or the name that was chosen. */
-export function boundAddress(asked: Address, bound: Deno.Addr): Address {
-  if (typeof asked === "string") return asked;
-  if (asked instanceof Uint8Array) return encoder.encode((bound as Deno.UnixAddr).path);
+export function boundAddress(requested: Address, bound: Deno.Addr): Address {
+  if (typeof requested === "string") return requested;
+  if (requested instanceof Uint8Array) return encoder.encode((bound as Deno.UnixAddr).path);
   const { port } = bound as Deno.NetAddr;
-  return asked.length === 2
-    ? Object.freeze([asked[0], port] as const)
-    : Object.freeze([asked[0], port, asked[2], asked[3]] as const);
+  return requested.length === 2
+    ? Object.freeze([requested[0], port] as const)
+    : Object.freeze([requested[0], port, requested[2], requested[3]] as const);
 }
 
 /**

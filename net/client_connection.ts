@@ -5,26 +5,62 @@
  */
 
 import type { Socket } from "../base/app/app.ts";
+import { Response } from "../base/app/message.ts";
 import {
   type Bodies,
   bodies as defaultBodies,
   type BodyOut,
   cancelUnused,
   checkBodies,
+  outgoingFraming,
 } from "../base/body/bodies.ts";
+import { Interruption } from "../base/body/byte_io.ts";
 import { checkMethods, wrongType } from "../base/checks.ts";
-import { checkHeaderDict, type HeaderDict } from "../base/wire/headers.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  DeguError,
+  EmptyPreambleError,
+  ProtocolError,
+  TlsError,
+} from "../base/errors.ts";
 import { hideSecrets, INSPECT, inspectFields } from "../base/inspect.ts";
-import type { Response } from "../base/app/message.ts";
-import type { Method } from "../base/wire/preamble.ts";
+import { checkHeaderDict, type Framing, type HeaderDict, saysClose } from "../base/wire/headers.ts";
+import {
+  checkMethod,
+  checkResponseStart,
+  formatRequestPreamble,
+  mayHaveBody,
+  type Method,
+  parseResponsePreamble,
+  type ResponsePreamble,
+} from "../base/wire/preamble.ts";
 import { isRange, Range } from "../base/wire/range.ts";
+import { checkUri } from "../base/wire/uri.ts";
 import { checkTimeout, keepTimersForNext } from "./deadline.ts";
-import { Exchanges } from "./exchanges.ts";
-import { type RequestOptions, requestSignal } from "./request_signal.ts";
+import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
+import { MessageWriter } from "./message_writer.ts";
+import { PreambleReader } from "./preamble_reader.ts";
+import { RequestAbort, type RequestOptions, requestSignal } from "./request_signal.ts";
+import { CLIENT } from "./state.ts";
 import { Transport } from "./transport.ts";
 
 /** Seconds that a wait may take by default. */
 export const DEFAULT_TIMEOUT = 90;
+
+/**
+ * After this long without bytes from the peer, a request first waits for a turn of the event loop. Only then
+ * is it known what arrived while the program computed; that must not be taken for the response.
+ */
+const PAUSE_MILLISECONDS = 10;
+
+const forgotten = new FinalizationRegistry<Transport>((transport) => transport.close());
+
+/** Closes the socket of a connection that was garbage collected. No closure here may refer to the connection. */
+function closeWhenForgotten(connection: Connection, transport: Transport): void {
+  forgotten.register(connection, transport, transport);
+  transport.addCloseListener(() => forgotten.unregister(transport));
+}
 
 /** Makes a connection close itself once its response has been read. For clients. */
 export let closeAfterResponse: (connection: Connection) => void;
@@ -66,7 +102,19 @@ export class Connection implements Disposable {
   /** The classes that the bodies of responses are made from. */
   readonly bodies: Bodies;
   readonly #transport: Transport;
-  readonly #exchanges: Exchanges;
+  readonly #preambles: PreambleReader;
+  readonly #writer: MessageWriter;
+  #state = CLIENT.idle;
+  /** The connection ends with the response to come, or the one that is read. */
+  #isLast = false;
+  /** Over TLS a server may refuse a client after its handshake: until the first response. */
+  #mayBeRefused: boolean;
+  /** What to tell a client that was refused: why that may be, and what to do. */
+  #refusalHint: string | null = null;
+  /** The error of a write, if the server has refused the request's body: then only an error may follow. */
+  #refusal: unknown = null;
+  // Made for the first request that has a signal.
+  #abort: RequestAbort | null = null;
 
   /**
    * Makes a connection over a socket, which it owns from now on.
@@ -92,12 +140,10 @@ export class Connection implements Disposable {
     this.baseHeaders = baseHeaders;
     this.bodies = bodies;
     this.#transport = new Transport(sock, timeout);
-    this.#exchanges = new Exchanges(
-      this.#transport,
-      baseHeaders,
-      bodies,
-      sock.protocol !== undefined,
-    );
+    this.#preambles = new PreambleReader(this.#transport, checkResponseStart);
+    this.#writer = new MessageWriter(this.#transport);
+    this.#mayBeRefused = sock.protocol !== undefined;
+    closeWhenForgotten(this, this.#transport);
   }
 
   /**
@@ -134,7 +180,25 @@ export class Connection implements Disposable {
     try {
       const signal = requestSignal(options);
       signal?.throwIfAborted();
-      return this.#exchanges.request(method, uri, headers, body, signal);
+      this.#checkReady(method, uri, body);
+      // Getters of the headers and the body run now, and may try to make another request.
+      this.#state = this.#state.request;
+      let framing, length;
+      try {
+        framing = outgoingFraming(body);
+        const buffer = this.#writer.beginMessage();
+        length = formatRequestPreamble(buffer, method, uri, headers, this.baseHeaders, framing);
+        this.#writer.endPreamble(buffer, length);
+        if (signal !== undefined) {
+          signal.throwIfAborted();
+          this.#abort ??= new RequestAbort(this.#transport, this.#writer);
+          this.#abort.begin(signal);
+        }
+      } catch (error) {
+        this.#state = this.#state.fails;
+        throw error;
+      }
+      return this.#exchange(method, length, body, framing, signal);
     } catch (error) {
       cancelUnused(body, error);
       return Promise.reject(error);
@@ -232,8 +296,173 @@ export class Connection implements Disposable {
     options?: RequestOptions,
   ): Promise<Response> {
     requestSignal(options)?.throwIfAborted();
-    this.#exchanges.checkReady("GET", uri, null);
+    this.#checkReady("GET", uri, null);
     return await this.request("GET", uri, withRange(headers, start, stop), null, options);
+  }
+
+  /**
+   * Checks whether a request can be made now.
+   *
+   * @throws the same errors as {@linkcode Connection.prototype.request}.
+   */
+  #checkReady(method: Method, uri: string, body: BodyOut): void {
+    if (this.#transport.closed) throw new ConnectionClosedError();
+    const isUnread = this.#state === CLIENT.unread;
+    if (this.#state !== CLIENT.idle && !isUnread) {
+      throw new DeguError("another request is in flight on this connection");
+    }
+    checkMethod(method);
+    checkUri(uri);
+    if (body !== null && !mayHaveBody(method)) {
+      throw new RangeError(`body: must be null if the method is ${method}`);
+    }
+    if (isUnread) {
+      throw new BodyError("the body of the previous response has not been read to its end");
+    }
+  }
+
+  // Hot path: every await is here, because each async function costs one promise per request.
+  async #exchange(
+    method: Method,
+    length: number,
+    body: BodyOut,
+    framing: Framing,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    const preambles = this.#preambles;
+    const writer = this.#writer;
+    const { reader } = this.#transport;
+    try {
+      // A read is issued before the request is sent: what arrived before can't be its response, and must never be
+      // taken for it.
+      if (reader.buffered > 0) throw excessBytes();
+      preambles.readAhead();
+      // A read that finds bytes settles within two turns.
+      await null;
+      await null;
+      // A clock that was set back counts as a pause.
+      if (Math.abs(this.#transport.sinceArrival) > PAUSE_MILLISECONDS) await turnOfEventLoop();
+      // What was read ahead is kept for the next request.
+      if (signal !== undefined && signal.aborted) throw signal.reason;
+      if (preambles.aheadSettled) await this.#refuseEarlyBytes();
+      try {
+        const rest = writer.endSend(await writer.beginSend(length, body, framing));
+        if (rest !== null) await rest;
+      } catch (error) {
+        this.#noteRefusal(error);
+      }
+      let end;
+      while ((end = preambles.find()) < 0) {
+        const hasReceived = preambles.endReceive(await preambles.beginReceive());
+        if (!hasReceived) throw new EmptyPreambleError(END_MESSAGE);
+      }
+      const preamble = parseResponsePreamble(reader.bytes, reader.start, end);
+      reader.start = end;
+      if (this.#refusal !== null && preamble.status < 400) throw this.#refusal;
+      this.#state = this.#state.preamble;
+      this.#mayBeRefused = false;
+      if (this.#endsByClosing(method, preamble)) await this.#expectEnd();
+      return this.#makeResponse(method, preamble, signal !== undefined);
+    } catch (error) {
+      throw this.#fail(error, body, signal);
+    }
+  }
+
+  async #refuseEarlyBytes(): Promise<never> {
+    await this.#preambles.settleAhead();
+    if (this.#transport.reader.buffered > 0) throw excessBytes();
+    throw new EmptyPreambleError("the peer had closed the connection before the request was sent");
+  }
+
+  /** Continues if a write was refused: a server that refuses a body responds and closes. */
+  #noteRefusal(thrown: unknown): void {
+    const error = this.#writer.failureOf(thrown);
+    if (!this.#writer.failed || !isReset(error)) throw error;
+    this.#refusal = error;
+    this.#isLast = true;
+  }
+
+  /** Whether the body of the response would end with the connection (RFC 9112 §6.3, case 8). */
+  #endsByClosing(method: Method, preamble: ResponsePreamble): boolean {
+    checkPossible(preamble);
+    const { status, headers, framing } = preamble;
+    const closes = saysClose(headers);
+    if (closes) this.#isLast = true;
+    if (framing !== null || method === "HEAD" || status === 204 || status === 304) return false;
+    if (this.#transport.reader.buffered > 0) throw unframedBody();
+    return closes;
+  }
+
+  /** Reads to the end of the connection; no byte may come before it. */
+  async #expectEnd(): Promise<void> {
+    try {
+      if (await this.#transport.reader.fill() > 0) throw unframedBody();
+    } catch (error) {
+      // A connection that broke while the request was sent ends with a reset.
+      if (this.#refusal === null || !isReset(error)) throw error;
+    }
+  }
+
+  #makeResponse(method: Method, preamble: ResponsePreamble, abortable: boolean): Response {
+    const { status, reason, headers } = preamble;
+    const bodiless = method === "HEAD" || status === 304;
+    const framing = bodiless ? null : preamble.framing;
+    this.#state = this.#state.response;
+    const interruption = abortable && framing !== null ? new Interruption() : null;
+    if (interruption !== null) this.#abort!.interrupt(interruption);
+    const owner = this.#owner;
+    const body = makeIncomingBody(this.bodies, this.#transport, owner, framing, interruption);
+    if (body === null) owner.bodyConsumed();
+    return new Response(status, reason, headers, body);
+  }
+
+  /** What the end of a response's body does; not public as members of this class would be. */
+  readonly #owner: BodyOwner = {
+    bodyConsumed: () => {
+      this.#state = this.#state.bodyRead;
+      this.#abort?.end();
+      if (this.#isLast) this.#transport.close();
+    },
+    bodyCanceled: () => this.#transport.close(),
+  };
+
+  /** Ends an exchange that has failed; returns the error to report. */
+  #fail(thrown: unknown, body: BodyOut, signal: AbortSignal | undefined): unknown {
+    if (signal !== undefined && this.#abort!.fired) {
+      // The connection is closed already, or nothing was sent and it stays as it was.
+      cancelUnused(body, signal.reason);
+      this.#state = this.#state.fails;
+      return signal.reason;
+    }
+    const failure = this.#preambles.failureOf(thrown);
+    const error = this.#state === CLIENT.requesting ? this.#asRefusal(failure) : failure;
+    cancelUnused(body, error);
+    this.#transport.close(error);
+    this.#state = this.#state.fails;
+    return error;
+  }
+
+  /** The error to report instead for one that came before the first byte of a response. */
+  #asRefusal(error: unknown): unknown {
+    const hint = this.#refusalHint;
+    if (hint !== null && error instanceof TlsError && error.code === "REFUSED_BY_PEER") {
+      const { code, message, cause } = error;
+      return new TlsError(code, `${message}; ${hint}`, { cause });
+    }
+    return this.#asEmptyPreamble(error);
+  }
+
+  /** A reset counts as an end. */
+  #asEmptyPreamble(error: unknown): unknown {
+    const { closed, reader, failure } = this.#transport;
+    const refusal = this.#refusal;
+    if (closed || error === refusal || reader.buffered > 0) return error;
+    const reset = isReset(error) && (refusal !== null || error === failure);
+    if (this.#mayBeRefused && (reset || error instanceof EmptyPreambleError)) {
+      return new EmptyPreambleError(`${REFUSED_MESSAGE}: ${this.#refusalHint ?? LOG_HINT}`);
+    }
+    if (reset) return new EmptyPreambleError("the peer reset the connection before it answered");
+    return refusal === null || error instanceof EmptyPreambleError ? error : refusal;
   }
 
   /** Closes the connection; pending operations reject. Closing it again has no effect. */
@@ -255,10 +484,12 @@ export class Connection implements Disposable {
 
   static {
     closeAfterResponse = (connection) => {
-      connection.#exchanges.closeAfterResponse();
+      connection.#isLast = true;
       connection.#transport.addCloseListener(keepTimersForNext());
     };
-    explainRefusal = (connection, hint) => connection.#exchanges.explainRefusal(hint);
+    explainRefusal = (connection, hint) => {
+      connection.#refusalHint = hint;
+    };
     closeOn = (connection, signal) => connection.#transport.closeOn(signal);
   }
 }
@@ -275,4 +506,51 @@ function withRange(headers: HeaderDict, start: number, stop: number): HeaderDict
     }
   }
   return { ...headers, range };
+}
+
+const LOG_HINT = "the server's log says why, at level info";
+const END_MESSAGE = `the server closed the connection before it answered anything; ${LOG_HINT}`;
+const REFUSED_MESSAGE =
+  "the server closed the connection before it answered anything, which over TLS may be its way to " +
+  "refuse this client's certificate";
+
+/**
+ * Waits until the runtime has polled its sockets, which only a timer is sure to make it do, and has
+ * reported what it found, which on a busy machine happens after that timer.
+ */
+function turnOfEventLoop(): Promise<void> {
+  return new Promise((resolve) => setTimeout(() => setTimeout(resolve)));
+}
+
+// ───────────────────────── which responses are refused, and which errors mean that the peer left
+
+/** Refuses a response that none of our requests can have (RFC 9110 §15.2, §15.3.5). */
+function checkPossible({ status, framing }: ResponsePreamble): void {
+  if (status < 200) {
+    const why = "interim responses are refused; a request has one response";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status ${status}: ${why}`);
+  }
+  if (status === 204 && framing !== null) {
+    const why = "has no body; its content-length or transfer-encoding is refused";
+    throw new ProtocolError("UNEXPECTED_STATUS", `status 204 ${why}`);
+  }
+}
+
+/** The error for bytes after a response that has no body. */
+function unframedBody(): ProtocolError {
+  return new ProtocolError(
+    "UNFRAMED_BODY",
+    "the response has a body, but neither content-length nor transfer-encoding",
+  );
+}
+
+/** The error for bytes that came before the request was sent. */
+function excessBytes(): ProtocolError {
+  return new ProtocolError("EXCESS_BYTES", "the peer sent bytes that no request has asked for");
+}
+
+/** True for the errors of a socket that its peer closed or reset. */
+function isReset(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted || error instanceof Deno.errors.BrokenPipe;
 }

@@ -8,8 +8,7 @@ import { addressText } from "../base/address.ts";
 import { type Address, isUnixAddress, zoneOf } from "../base/address_rules.ts";
 import { endpointOf } from "./addresses.ts";
 import { Deadline } from "./deadline.ts";
-import { reworded } from "./thrown.ts";
-import { systemCode } from "./unreachable.ts";
+import { reworded, systemCode } from "./thrown.ts";
 
 /** What bounds an attempt. */
 export interface ConnectBounds {

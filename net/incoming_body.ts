@@ -18,14 +18,15 @@ import { sourceFor } from "../base/body/foreign_bodies.ts";
 import type { Framing } from "../base/wire/headers.ts";
 import type { Transport } from "./transport.ts";
 
-/** Notified of how a body ends. The body keeps it alive. */
+/**
+ * Notified of how a body ends, unless the peer or the network breaks it, which closes the transport. The body keeps it
+ * alive.
+ */
 export interface BodyOwner {
   /** The last byte has been read. */
   bodyConsumed(): void;
-  /** The peer sent invalid bytes, closed the connection or timed out. */
-  bodyFailed(error: unknown): void;
   /** The rest is not wanted. */
-  bodyCanceled(reason: unknown): void;
+  bodyCanceled(): void;
 }
 
 /**
@@ -97,11 +98,11 @@ class ConnectionSource extends BodySource {
   }
 
   override failed(error: unknown): void {
-    this.#releaseOwner()?.bodyFailed(error);
+    if (this.#releaseOwner() !== null) this.#transport.close(error);
   }
 
-  override cancel(reason: unknown): Promise<void> {
-    this.#releaseOwner()?.bodyCanceled(reason);
+  override cancel(): Promise<void> {
+    this.#releaseOwner()?.bodyCanceled();
     return Promise.resolve();
   }
 

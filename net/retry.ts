@@ -15,7 +15,7 @@ import {
 } from "../base/errors.ts";
 import { pause } from "../base/pause.ts";
 import { checkSignal } from "./request_signal.ts";
-import { isUnreachable, systemCode } from "./unreachable.ts";
+import { isUnreachable, systemCode } from "./thrown.ts";
 
 /** How far an attempt has got: the progress of a transfer. */
 export interface RetryProgress {

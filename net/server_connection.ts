@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Api, AppFunction, OnConnect, Socket } from "../base/app/app.ts";
 import {
   type Answer,
   answerFraming,
@@ -12,16 +13,6 @@ import {
   Request,
   unreadError,
 } from "../base/app/message.ts";
-import type { Socket } from "../base/app/app.ts";
-import { cancelQuietly } from "../base/body/bodies.ts";
-import { isTooLong } from "../base/body/body_state.ts";
-import { BodyError, ConnectionClosedError, EmptyPreambleError } from "../base/errors.ts";
-import { saysClose } from "../base/wire/headers.ts";
-import {
-  checkRequestStart,
-  formatResponsePreamble,
-  parseRequestPreamble,
-} from "../base/wire/preamble.ts";
 import {
   abortSession,
   countRequest,
@@ -31,18 +22,35 @@ import {
   type Session,
   type SessionOwner,
 } from "../base/app/session.ts";
-import type { ExchangeWatch } from "./exchange_watch.ts";
+import { cancelQuietly } from "../base/body/bodies.ts";
+import { isTooLong } from "../base/body/body_state.ts";
+import {
+  BodyError,
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  quote,
+} from "../base/errors.ts";
+import { saysClose } from "../base/wire/headers.ts";
+import {
+  checkRequestStart,
+  formatResponsePreamble,
+  parseRequestPreamble,
+} from "../base/wire/preamble.ts";
+import type { SlotHolder } from "./accept_loop.ts";
+import { type Interval, startInterval } from "./deadline.ts";
+import type { ExchangeWatch, WatchExchange } from "./exchange_watch.ts";
 import { type BodyOwner, makeIncomingBody } from "./incoming_body.ts";
-import { type Interval, startInterval } from "./interval.ts";
-import { linger } from "./linger.ts";
 import { MessageWriter } from "./message_writer.ts";
 import { PreambleReader } from "./preamble_reader.ts";
-import type { ServerContext } from "./server_context.ts";
-import { SessionLog } from "./session_log.ts";
-import type { SlotHolder } from "./slots.ts";
-import { messageOf } from "./thrown.ts";
+import type { Logger } from "./standard_logger.ts";
+import { SERVER } from "./state.ts";
+import { messageOf, stackOf } from "./thrown.ts";
 import { Transport } from "./transport.ts";
 
+/** How most connections end, which is no error of anybody. */
+const PEER_ENDED = new EmptyPreambleError();
+const TOO_LONG_HINT = 'to answer with 413, see "A limit for bodies" in docs/cookbook.md';
 /** Statuses of errors after which the connection goes on: they are part of ordinary work. */
 const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
 /**
@@ -51,12 +59,25 @@ const HARMLESS_ERRORS: ReadonlySet<number> = new Set([404, 409, 412]);
  */
 const WATCH_MILLISECONDS = 300;
 
-/**
- * What a connection is doing: waiting for a request, or for `onConnect`; answering a request whose body
- * has not been read to its end; answering any other. Or over: the last response was sent, the connection was
- * closed, or the app closed it.
- */
-type Phase = "idle" | "body" | "answering" | "over" | "closed by the app";
+/** What all connections of a server share. */
+export interface ServerContext {
+  /** The app. */
+  readonly handle: AppFunction;
+  /** What the app does when a peer connects. */
+  readonly onConnect: OnConnect | null;
+  /** The app's third argument. */
+  readonly api: Api;
+  /** Seconds, or `null`. */
+  readonly timeout: number | null;
+  /** What to report to. */
+  readonly logger: Logger;
+  /** The sessions that were accepted and have not ended. */
+  readonly sessions: Set<Session>;
+  /** Follows an exchange; `null` if it is not observed. */
+  readonly watchExchange: WatchExchange | null;
+  /** True once no further request will be answered. */
+  stopping: boolean;
+}
 
 /** Serves one connection. */
 export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
@@ -66,13 +87,11 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   readonly #writer: MessageWriter;
   readonly #socket: Socket;
   readonly #session: Session;
-  readonly #log: SessionLog;
   readonly #isTrusted: () => boolean;
-  #phase: Phase = "idle";
+  #state = SERVER.idle;
   #exchange: ExchangeWatch | null = null;
   #watching: Interval | undefined;
   #peerLeft = false;
-  #endedByPeer = false;
   /** Resolves when the connection has ended, or is closed without waiting for the app. */
   readonly #served = Promise.withResolvers<void>();
   /** The `expect` of the request whose body is unread, if it had one. */
@@ -92,7 +111,6 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     this.#context = context;
     this.#socket = socket;
     this.#session = session;
-    this.#log = new SessionLog(session, context.logger);
     this.#isTrusted = isTrusted;
     this.#transport = new Transport(socket, context.timeout);
     this.#preambles = new PreambleReader(this.#transport, checkRequestStart);
@@ -103,7 +121,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** The last response has been sent, or the connection has been closed. */
   #end(): void {
-    if (this.#phase !== "closed by the app") this.#phase = "over";
+    this.#state = this.#state.ends;
     clearInterval(this.#watching);
     const session = this.#session;
     this.#context.sessions.delete(session);
@@ -116,14 +134,14 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   }
 
   #makeEndReason(): Error {
-    if (this.#endedByPeer) return new EmptyPreambleError();
+    if (this.#state === SERVER.endedByPeer) return new EmptyPreambleError();
     return new ConnectionClosedError(`the session has ended: ${this.#session.message}`);
   }
 
   /** The peer has closed the connection between two requests. */
   #endByPeer(): void {
-    this.#endedByPeer = true;
-    this.#log.endedByPeer();
+    this.#state = this.#state.peerEnds;
+    this.#endSession("debug", messageOf(PEER_ENDED), `ended: ${PEER_ENDED.message}`);
     this.#transport.close();
   }
 
@@ -147,9 +165,10 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
    */
   sessionClosed(reason: unknown): void {
     const transport = this.#transport;
-    if (this.#phase !== "over" && this.#phase !== "closed by the app") {
-      this.#phase = "closed by the app";
-      this.#log.closed(`closed by the app: ${messageOf(reason)}`);
+    const before = this.#state;
+    this.#state = before.appCloses;
+    if (this.#state !== before) {
+      this.#endSession("debug", `closed by the app: ${messageOf(reason)}`);
       transport.close(reason);
     }
     if (transport.closed) this.#served.resolve();
@@ -157,7 +176,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
 
   /** True while nothing is lost by closing: before the first byte of a request. */
   isIdle(): boolean {
-    return this.#phase === "idle" && this.#transport.reader.buffered === 0;
+    return this.#state === SERVER.idle && this.#transport.reader.buffered === 0;
   }
 
   /** Closes the connection. */
@@ -189,7 +208,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       this.#report(this.#preambles.failureOf(error));
     } finally {
       this.#transport.close();
-      disposeStore(this.#session, (error) => this.#log.appFailed(error, "session.store"));
+      disposeStore(this.#session, (error) => this.#reportApp(error, "session.store"));
       this.#served.resolve();
     }
   }
@@ -207,7 +226,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const { closed, failure } = this.#transport;
     if (closed) throw failure ?? new ConnectionClosedError();
     if (!accepted) {
-      this.#log.refused("refused by onConnect");
+      this.#endSession("info", "refused by onConnect");
       return false;
     }
     if (!this.#checkTrust()) return false;
@@ -218,7 +237,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
   /** Trust may have been withdrawn while the peer waited for a slot, or for `onConnect`. */
   #checkTrust(): boolean {
     if (this.#isTrusted()) return true;
-    this.#log.refused("UNTRUSTED: the client's authority is not trusted any more");
+    this.#endSession("info", "UNTRUSTED: the client's authority is not trusted any more");
     return false;
   }
 
@@ -230,8 +249,8 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     for (;;) {
       let end;
       while ((end = preambles.find()) < 0) {
-        const goesOn = preambles.endReceive(await preambles.beginReceive());
-        if (!goesOn) return this.#endByPeer();
+        const hasReceived = preambles.endReceive(await preambles.beginReceive());
+        if (!hasReceived) return this.#endByPeer();
       }
       const request = this.#parseRequest(end);
       let answer: Answer | null = null;
@@ -252,22 +271,23 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
       }
       if (this.#isLast(answer)) {
         // What follows is dropped, and no part of it may be read.
-        if (this.#phase === "body") cancelQuietly(request.body, unreadError(answer.status));
+        if (this.#state === SERVER.unread) cancelQuietly(request.body, unreadError(answer.status));
         return;
       }
-      if (!this.#transport.closed) this.#phase = "idle";
+      this.#state = this.#state.answered;
       this.#exchange?.end(null);
     }
   }
 
   #parseRequest(end: number): Request {
     const { reader } = this.#transport;
-    this.#phase = "answering";
     const preamble = parseRequestPreamble(reader.bytes, reader.start, end);
     reader.start = end;
     const { method, uri, headers, framing, path, query } = preamble;
-    if (framing !== null) {
-      this.#phase = "body";
+    if (framing === null) {
+      this.#state = this.#state.request;
+    } else {
+      this.#state = this.#state.requestWithBody;
       this.#expectation = headers["expect"];
     }
     const body = makeIncomingBody(this.#context.api, this.#transport, this, framing);
@@ -280,7 +300,7 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const transport = this.#transport;
     if (transport.closed) throw transport.failure ?? new BodyError("too late");
     const { status, reason, headers, body } = answer;
-    const framing = answerFraming(request, this.#phase === "body", answer);
+    const framing = answerFraming(request, this.#state === SERVER.unread, answer);
     const buffer = this.#writer.beginMessage();
     const length = formatResponsePreamble(buffer, status, reason, headers, framing);
     this.#writer.endPreamble(buffer, length);
@@ -293,19 +313,16 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     const requests = countRequest(this.#session);
     // If it was closed while the last bytes were sent, the reason was already reported.
     if (this.#transport.closed) return false;
-    if (saysClose(headers)) {
-      this.#log.ended(`a response with connection: close (status ${status})`);
-    } else if (this.#phase === "body") {
-      this.#log.ended(`the body of a request was left unread (status ${status})`);
+    let why;
+    if (saysClose(headers)) why = `a response with connection: close (status ${status})`;
+    else if (this.#state === SERVER.unread) {
+      why = `the body of a request was left unread (status ${status})`;
     } else if (status >= 400 && !HARMLESS_ERRORS.has(status)) {
-      this.#log.ended(`a response with status ${status}`);
-    } else if (requests >= this.#session.maxRequests) {
-      this.#log.ended(`the limit of ${requests} requests`);
-    } else if (this.#context.stopping) {
-      this.#log.ended("the server is shutting down");
-    } else {
-      return false;
-    }
+      why = `a response with status ${status}`;
+    } else if (requests >= this.#session.maxRequests) why = `the limit of ${requests} requests`;
+    else if (this.#context.stopping) why = "the server is shutting down";
+    else return false;
+    this.#endSession("debug", why, `ended after ${why}`);
     return true;
   }
 
@@ -319,35 +336,101 @@ export class ServerConnection implements BodyOwner, SessionOwner, SlotHolder {
     // What fails because the peer left is not the app's mistake: an operation that was told so, or the source
     // of a body, which may end in any way when nobody wants the rest.
     const isOfLeaving = isSending || error instanceof ConnectionClosedError;
-    if (closed || failure !== null) this.#report(failure ?? error);
-    else if (this.#peerLeft && isOfLeaving) this.#log.peerLeft(error);
-    else if (request !== undefined && isTooLong(request.body, error)) this.#log.tooLong(error);
-    else this.#log.appFailed(error, where, request);
+    if (closed || failure !== null) {
+      this.#report(failure ?? error);
+    } else if (this.#peerLeft && isOfLeaving) {
+      this.#endSession("debug", `the peer has left; the response ended with ${messageOf(error)}`);
+    } else if (request !== undefined && isTooLong(request.body, error)) {
+      // Any peer can cause it.
+      this.#endSession(
+        "info",
+        `the body of a request is too long for the app: ${messageOf(error)}; ${TOO_LONG_HINT}`,
+      );
+    } else {
+      this.#reportApp(error, where, request);
+    }
     this.#exchange?.end(failure ?? error);
     this.#transport.close();
   }
 
   /** Reports a failure of the peer, the network or the deadline. */
   #report(error: unknown): void {
-    if (this.#phase === "closed by the app") return;
+    if (this.#state === SERVER.closedByApp) return;
     const { closed, failure } = this.#transport;
-    if (closed && failure === null) this.#log.closed("closed by the server");
-    else this.#log.broken(failure ?? error, this.#expectation);
+    if (closed && failure === null) return this.#endSession("debug", "closed by the server");
+    const broke = failure ?? error;
+    const timedOut = broke instanceof Deno.errors.TimedOut;
+    const expectation = timedOut ? this.#expectation : undefined;
+    const hint = expectation === undefined ? "" : explainExpectation(expectation);
+    const level = timedOut || broke instanceof ProtocolError ? "info" : "debug";
+    this.#endSession(level, messageOf(broke) + hint);
+  }
+
+  /** Reports an error of the app. */
+  #reportApp(error: unknown, where: string, request?: Request): void {
+    const what = request === undefined ? "" : `\n    for ${request.method} ${quote(request.uri)}`;
+    const why = `an error of ${where}: `;
+    this.#endSession("error", why + messageOf(error), why + stackOf(error) + what);
+  }
+
+  /**
+   * Ends the session and reports why. The first reason is the one that the session keeps.
+   *
+   * @param line What is logged.
+   */
+  #endSession(level: keyof Logger, why: string, line = why): void {
+    endSession(this.#session, why);
+    this.#context.logger[level](`${this.#session}: ${line}`);
   }
 
   /** The request's body has been read. */
   bodyConsumed(): void {
-    this.#phase = "answering";
+    this.#state = this.#state.bodyRead;
     this.#expectation = undefined;
-  }
-
-  /** The request's body is broken, and the connection with it. */
-  bodyFailed(error: unknown): void {
-    this.#transport.close(error);
   }
 
   /** The app canceled the rest: it may still answer with an error. */
   bodyCanceled(): void {
     this.#transport.abandonRead();
+  }
+}
+
+/** What a peer that has timed out may have been waiting for (RFC 9110 §10.1.1). */
+function explainExpectation(expectation: unknown): string {
+  const shown = quote(String(expectation));
+  return `; its request has expect: ${shown}, but no interim response is ever sent: set the client ` +
+    "not to wait for one";
+}
+
+const LINGER_MILLISECONDS = 1000;
+const LINGER_BYTES = 1048576;
+/** How long a peer that only writes may take to begin to read once its writes block. */
+const LAST_CHANCE_MILLISECONDS = 20;
+/** Over TLS a peer loses what it has not decrypted when a write fails, which takes a busy one longer. */
+const LAST_CHANCE_ENCRYPTED_MILLISECONDS = 200;
+
+/**
+ * Ends the writing side and drops what arrives, so that a reset can't destroy the last response. Resolves
+ * when the connection can be closed, or has been. Never rejects.
+ *
+ * @param encrypted Whether this is a TLS connection.
+ */
+async function linger(transport: Transport, encrypted: boolean): Promise<void> {
+  if (transport.closed) return;
+  const closed = Promise.withResolvers<void>();
+  transport.addCloseListener(() => closed.resolve());
+  let timer = setTimeout(() => transport.close(), LINGER_MILLISECONDS);
+  try {
+    await transport.closeWrite();
+    if (!await transport.drain(LINGER_BYTES)) {
+      clearTimeout(timer);
+      const chance = encrypted ? LAST_CHANCE_ENCRYPTED_MILLISECONDS : LAST_CHANCE_MILLISECONDS;
+      timer = setTimeout(() => transport.close(), chance);
+      await closed.promise;
+    }
+  } catch {
+    // The caller closes it anyway.
+  } finally {
+    clearTimeout(timer);
   }
 }

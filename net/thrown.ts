@@ -1,5 +1,5 @@
 /**
- * Thrown values as text, and errors of the system in other words.
+ * Thrown values as text; errors of the system: in other words, their codes, whether a host is unreachable.
  *
  * @module
  */
@@ -47,4 +47,26 @@ export function reworded(error: unknown, reword: (error: Error) => string): unkn
   if (code === undefined && error.constructor !== Error) return error;
   const Class = Object.values(Deno.errors).find((each) => error.constructor === each) ?? Error;
   return Object.assign(new Class(reword(error), { cause: error }), code);
+}
+
+const CLASSES: readonly (abstract new (...args: never[]) => Error)[] = [
+  Deno.errors.TimedOut,
+  Deno.errors.NetworkUnreachable,
+  Deno.errors.AddrNotAvailable,
+];
+
+/** Deno has no separate classes for these. */
+const CODES: ReadonlySet<unknown> = new Set(["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"]);
+
+/**
+ * Reports whether nothing came back from an address: there is no way to it, or no answer in time. A host that
+ * refuses or resets a connection is reachable.
+ */
+export function isUnreachable(error: unknown): boolean {
+  return CLASSES.some((each) => error instanceof each) || CODES.has(systemCode(error));
+}
+
+/** The code of the operating system in an error, such as `"EHOSTUNREACH"`, if it has one. */
+export function systemCode(error: unknown): unknown {
+  return (error as { code?: unknown } | null | undefined)?.code;
 }

@@ -7,7 +7,7 @@
 import { pause } from "../base/pause.ts";
 import type { Address } from "../base/address_rules.ts";
 import type { HeldSocket } from "../net/held_socket.ts";
-import { type Interval, startInterval } from "../net/interval.ts";
+import { type Interval, startInterval } from "../net/deadline.ts";
 import type { ServerSslconfig } from "../net/tls/context.ts";
 import type { Level, Service } from "./pool_worker.ts";
 import { type Ending, type Heartbeat, WorkerThread } from "./worker_thread.ts";

@@ -9,7 +9,7 @@ import { checkArray, checkInteger, copyOptions, wrongType } from "../base/checks
 import { DeguError } from "../base/errors.ts";
 import { makeSafeLogger } from "../base/safe_logger.ts";
 import { checkServerAddress, endpointOf } from "../net/addresses.ts";
-import { denoSharesPorts } from "../net/port_sharing.ts";
+import { denoSharesPorts } from "../net/listener.ts";
 import { checkServerOptions, LEVELS, type ServerOptions } from "../net/server_options.ts";
 import { type Logger, standardLogger } from "../net/standard_logger.ts";
 import { buildServerSslctx, type ServerSslconfig, serverTextsOf } from "../net/tls/context.ts";

@@ -7,8 +7,13 @@
 import { TlsError } from "../../base/errors.ts";
 import type { Address } from "../../base/address_rules.ts";
 import { peerName } from "../addresses.ts";
-import type { Accepted, Listener, ListenerSide } from "../listener.ts";
-import { NOT_SHARED, type PortSharing } from "../port_sharing.ts";
+import {
+  type Accepted,
+  type Listener,
+  type ListenerSide,
+  NOT_SHARED,
+  type PortSharing,
+} from "../listener.ts";
 import { Queue } from "../queue.ts";
 import { isStillTrusted } from "./client_checks.ts";
 import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";

@@ -2,7 +2,12 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { bodies } from "@degu/degu/base";
 import { Client, Connection } from "@degu/degu/client";
-import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import {
+  assertRangeError,
+  assertTypeError,
+  constructWith,
+  optionOf,
+} from "@degu/testing/expectations.ts";
 
 Deno.test("an unknown option is a TypeError that names it", () => {
   for (const name of ["Host", "timeOut", "sslHost", "maxRequests", "toString", ""]) {
@@ -34,10 +39,8 @@ Deno.test("an option of a wrong type is a TypeError", () => {
     { signal: new AbortController() },
   ];
   for (const options of rows) {
-    assertTypeError(
-      () => constructWith(Client, ["127.0.0.1", 80], options),
-      Deno.inspect(options),
-    );
+    const make = () => constructWith(Client, ["127.0.0.1", 80], options);
+    assertThrows(make, TypeError, optionOf(options), Deno.inspect(options));
   }
 });
 
@@ -56,10 +59,8 @@ Deno.test("an option with an invalid value is a RangeError", () => {
     { timeout: Infinity },
   ];
   for (const options of rows) {
-    assertRangeError(
-      () => constructWith(Client, ["127.0.0.1", 80], options),
-      Deno.inspect(options),
-    );
+    const make = () => constructWith(Client, ["127.0.0.1", 80], options);
+    assertThrows(make, RangeError, optionOf(options), Deno.inspect(options));
   }
 });
 

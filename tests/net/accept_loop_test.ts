@@ -1,7 +1,12 @@
 /** Which connections a server serves, and what becomes of the others; server_life_test.ts has how it ends. */
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { EmptyPreambleError } from "@degu/degu";
-import { serve } from "@degu/testing/serving.ts";
+import type { Address } from "@degu/degu/base";
+import { type App, Server, type Session } from "@degu/degu/server";
+import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
+import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { RecordingSocket } from "@degu/testing/recording_socket.ts";
+import { RecordingLogger, serve } from "@degu/testing/serving.ts";
 
 Deno.test("a connection that never gets a slot is closed, and logged by name", async () => {
   await using serving = serve(() => [204, "No Content", {}, null], { maxConnections: 1 });
@@ -24,4 +29,247 @@ Deno.test("a connection that waits for a slot when the server stops is closed, a
   await refused;
   await serving.done;
   assertEquals(serving.logger.at("info"), []);
+});
+
+const get = "GET / HTTP/1.1\r\n\r\n";
+const ok: App = () => [200, "OK", {}, null];
+
+Deno.test("the first maxConnections get a slot, and the next one waits until a slot is free", async () => {
+  await using serving = serve(ok, { maxConnections: 3 });
+  const peers = [];
+  for (let i = 0; i < 3; i++) {
+    const peer = await RawPeer.connect(serving.address);
+    peers.push(peer);
+    await peer.send(get);
+    await peer.readPreamble();
+  }
+  using waiting = await RawPeer.connect(serving.address);
+  await waiting.send(get);
+  await turnOfEventLoop();
+  await turnOfEventLoop();
+  assertEquals(waiting.text, "");
+  peers[1]?.close();
+  assertEquals(await waiting.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  for (const peer of peers) peer.close();
+});
+
+Deno.test("a connection that waits without sending is closed after 2 s, and then the next one waits", async () => {
+  let calls = 0;
+  await using serving = serve(() => {
+    calls++;
+    return [200, "OK", {}, null];
+  }, { maxConnections: 1 });
+  using holder = await RawPeer.connect(serving.address);
+  await holder.send(get);
+  await holder.readPreamble();
+  const start = performance.now();
+  using first = await RawPeer.connect(serving.address);
+  await first.send(get);
+  await turnOfEventLoop();
+  // The kernel has accepted this one; the server has not, so nothing happens to it meanwhile.
+  using second = await RawPeer.connect(serving.address);
+  await second.send(get);
+  await first.assertClosedSilently("who waited");
+  const seconds = (performance.now() - start) / 1000;
+  assert(seconds >= 1.99 && seconds < 3.5, `${seconds} s`);
+  assertEquals(calls, 1);
+  holder.close();
+  assertEquals(await second.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+});
+
+Deno.test("every way to end releases the slot", async (t) => {
+  const throwing: App = ({ uri }) => {
+    if (uri === "/throw") throw new Error("no");
+    return uri === "/error" ? [500, "Internal Server Error", {}, null] : [200, "OK", {}, null];
+  };
+  const ways: readonly (readonly [what: string, bytes: string])[] = [
+    ["nothing", ""],
+    ["half a preamble", "GET / HT"],
+    ["nonsense", "NONSENSE\r\n\r\n"],
+    ["a request", get],
+    ["an error", "GET /error HTTP/1.1\r\n\r\n"],
+    ["an exception", "GET /throw HTTP/1.1\r\n\r\n"],
+    ["an unread body", "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhel"],
+  ];
+  for (const [what, bytes] of ways) {
+    await t.step(what, async () => {
+      await using serving = serve(throwing, { maxConnections: 2 });
+      for (let i = 0; i < 6; i++) {
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send(bytes);
+      }
+      assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+    });
+  }
+});
+
+Deno.test("onConnect needs a slot, and refusing releases it", async () => {
+  let calls = 0;
+  await using serving = serve({ handle: ok, onConnect: () => ++calls > 5 }, { maxConnections: 1 });
+  for (let i = 0; i < 5; i++) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.assertClosedSilently("who was refused");
+  }
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 200);
+});
+
+Deno.test("1000 simultaneous connections share 10 slots, and each is answered", async () => {
+  await using serving = serve(ok, { maxConnections: 10 });
+  const client = serving.makeClient();
+  const statuses = await Promise.all(
+    Array.from({ length: 1000 }, async () => (await client.request("GET", "/")).status),
+  );
+  assertEquals(statuses, new Array(1000).fill(200));
+  assertEquals(serving.logger.at("error"), []);
+});
+
+Deno.test("several hundred consecutive connections leave nothing behind", async () => {
+  await using serving = serve(ok, { maxConnections: 1 });
+  const client = serving.makeClient();
+  for (let i = 0; i < 400; i++) {
+    assertEquals((await client.request("GET", "/")).status, 200);
+  }
+});
+
+Deno.test("an unlimited number of connections is served if maxConnections is Infinity", async () => {
+  await using serving = serve(ok, { maxConnections: Infinity });
+  const peers = [];
+  for (let i = 0; i < 200; i++) peers.push(await RawPeer.connect(serving.address));
+  for (const peer of peers) await peer.send(get);
+  for (const peer of peers) assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  for (const peer of peers) peer.close();
+});
+
+Deno.test("close() and shutdown() close waiting connections without a byte", async () => {
+  for (const end of ["close", "shutdown"] as const) {
+    await using serving = serve(ok, { maxConnections: 1 });
+    using holder = await RawPeer.connect(serving.address);
+    await holder.send(get);
+    await holder.readPreamble();
+    using waiting = await RawPeer.connect(serving.address);
+    await waiting.send(get);
+    await turnOfEventLoop();
+    const start = performance.now();
+    await serving.server[end]();
+    await waiting.assertClosedSilently("who waited");
+    await holder.assertClosedSilently("who was idle");
+    await serving.done;
+    assert(performance.now() - start < 1500, "it waited for its 2 s");
+  }
+});
+
+Deno.test("shutdown() closes waiting connections at once, even while a request is being answered", async () => {
+  const begun = Promise.withResolvers<void>();
+  const answering = Promise.withResolvers<void>();
+  const app: App = async () => {
+    begun.resolve();
+    await answering.promise;
+    return [200, "OK", {}, null];
+  };
+  await using serving = serve(app, { maxConnections: 1 });
+  using holder = await RawPeer.connect(serving.address);
+  await holder.send(get);
+  await begun.promise;
+  using waiting = await RawPeer.connect(serving.address);
+  await waiting.send(get);
+  await turnOfEventLoop();
+  const start = performance.now();
+  const shutdown = serving.server.shutdown();
+  await waiting.assertClosedSilently("who waited");
+  assert(performance.now() - start < 1500, "it waited for its 2 s");
+  answering.resolve();
+  assertEquals(await holder.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  await shutdown;
+});
+
+/** Accepts sockets that the test hands to it. */
+class HandedListener implements Listener {
+  readonly ready = Promise.resolve();
+  readonly address: Address = ["127.0.0.1", 1];
+  #accepting = Promise.withResolvers<Accepted>();
+
+  hand(socket: RecordingSocket): void {
+    this.#accepting.resolve({ name: "handed", address: null, socket, isTrusted: () => true });
+  }
+
+  accept(): Promise<Accepted> {
+    this.#accepting = Promise.withResolvers();
+    return this.#accepting.promise;
+  }
+
+  close(): void {
+    this.#accepting.reject(new Deno.errors.BadResource("closed"));
+  }
+
+  ended(): Promise<void> {
+    return this.ready;
+  }
+}
+
+/** A server with one slot, which a first connection holds, and the socket of a second one. */
+async function holdSlot(app: App = ok): Promise<{
+  server: Server;
+  serving: Promise<void>;
+  holder: Session;
+  waiting: RecordingSocket;
+  listener: HandedListener;
+}> {
+  const listener = new HandedListener();
+  const logger = new RecordingLogger();
+  const server = new Server(["127.0.0.1", 1], app, { maxConnections: 1, logger }, () => listener);
+  const serving = server.serveForever();
+  await turns(10);
+  const first = new RecordingSocket();
+  first.give(get);
+  listener.hand(first);
+  await turns(100);
+  const [holder] = server.sessions;
+  return { server, serving, holder: holder!, waiting: new RecordingSocket(), listener };
+}
+
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await null;
+}
+
+Deno.test("closing a server at any moment closes every accepted connection", async () => {
+  for (let turn = 0; turn < 20; turn++) {
+    const { server, serving, waiting, listener } = await holdSlot();
+    listener.hand(waiting);
+    for (let passed = 0; passed < turn; passed++) await null;
+    server.close();
+    await within(serving, `closed ${turn} turns after it was accepted`, 1);
+    assertEquals(waiting.closings, 1);
+  }
+});
+
+Deno.test("shutting down at any moment closes every accepted connection before the last response", async () => {
+  for (let turn = 0; turn < 20; turn++) {
+    const answering = Promise.withResolvers<void>();
+    const app: App = async () => {
+      await answering.promise;
+      return [200, "OK", {}, null];
+    };
+    const { server, serving, waiting, listener } = await holdSlot(app);
+    listener.hand(waiting);
+    for (let passed = 0; passed < turn; passed++) await null;
+    const shutdown = server.shutdown();
+    await turns(20);
+    assertEquals(waiting.closings, 1, `shut down ${turn} turns after it was accepted`);
+    answering.resolve();
+    server.close();
+    await Promise.all([shutdown, serving]);
+  }
+});
+
+Deno.test("closing a server at any moment after a slot was released closes waiting connections too", async () => {
+  for (let turn = 0; turn < 30; turn++) {
+    const { server, serving, holder, waiting, listener } = await holdSlot();
+    listener.hand(waiting);
+    await turns(20);
+    holder.close();
+    for (let passed = 0; passed < turn; passed++) await null;
+    server.close();
+    await within(serving, `closed ${turn} turns after a slot became free`, 1);
+    assertEquals(waiting.closings, 1);
+  }
 });

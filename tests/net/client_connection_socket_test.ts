@@ -1,13 +1,15 @@
-/** Connections over foreign sockets that misbehave. */
+/** Connections over foreign sockets that misbehave, and closing a connection at any moment. */
 import {
   assert,
   assertEquals,
   assertInstanceOf,
   assertRejects,
+  assertStrictEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { BodyError, BodyIter, ConnectionClosedError } from "@degu/degu/base";
+import { Body, BodyError, BodyIter, ConnectionClosedError } from "@degu/degu/base";
 import { Connection, type Socket } from "@degu/degu/client";
+import { connect } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingSocket } from "@degu/testing/recording_socket.ts";
@@ -27,13 +29,21 @@ function socketWith(faults: Partial<Socket>): { socket: Socket; inner: Recording
 }
 
 Deno.test("a socket that reports an impossible count is an error, and is closed", async (t) => {
-  for (const count of [-1, 0.5, NaN, Infinity, 2 ** 40]) {
-    await t.step(`a read of ${count} bytes`, async () => {
-      const { socket, inner } = socketWith({ read: () => Promise.resolve(count) });
-      using conn = new Connection(socket, null);
-      await assertRejects(() => within(conn.get("/"), "the request rejects", 1));
-      assertEquals([conn.closed, inner.closings], [true, 1]);
-    });
+  for (const count of [-1, 0.5, NaN, 65537, Infinity, 2 ** 40]) {
+    for (const isSent of [false, true]) {
+      await t.step(`a read of ${count} bytes, after the request was sent: ${isSent}`, async () => {
+        const late = Promise.withResolvers<number>();
+        const { socket, inner } = socketWith({ read: () => late.promise });
+        using conn = new Connection(socket, null);
+        const written = inner.written();
+        if (!isSent) late.resolve(count);
+        const error = rejectionOf(conn.get("/"), `${count}`);
+        if (isSent) await written;
+        late.resolve(count);
+        assertInstanceOf(await within(error, "the request rejects", 1), Error);
+        assertEquals([conn.closed, inner.closings], [true, 1]);
+      });
+    }
   }
   for (const count of [-1, 0, 0.5, NaN, Infinity, 2 ** 40]) {
     await t.step(`a write of ${count} bytes`, async () => {
@@ -98,33 +108,6 @@ Deno.test("bytes that a socket returns after close() are discarded", async () =>
   }
 });
 
-Deno.test("a read that reports an impossible count after the request was sent is an error", async () => {
-  for (const count of [-1, 0.5, NaN, 65537, 2 ** 40]) {
-    const late = Promise.withResolvers<number>();
-    const { socket, inner } = socketWith({ read: () => late.promise });
-    using conn = new Connection(socket, null);
-    const written = inner.written();
-    const error = rejectionOf(conn.get("/"), `${count}`);
-    await written;
-    late.resolve(count);
-    assertInstanceOf(await within(error, "the request rejects", 1), Error);
-    assertEquals([conn.closed, inner.closings], [true, 1]);
-  }
-});
-
-Deno.test("a socket is closed exactly once, whatever happens", async () => {
-  const socket = new RecordingSocket();
-  const conn = new Connection(socket, null);
-  const written = socket.written();
-  const error = rejectionOf(conn.get("/"), "nonsense");
-  await written;
-  socket.give("NONSENSE\r\n\r\n");
-  await error;
-  conn.close();
-  conn[Symbol.dispose]();
-  assertEquals(socket.closings, 1);
-});
-
 Deno.test("everything works over a socket that transfers one byte at a time", async () => {
   const socket = new RecordingSocket({ perRead: 1, perWrite: 1 });
   using conn = new Connection(socket, { host: "a" });
@@ -138,6 +121,9 @@ Deno.test("everything works over a socket that transfers one byte at a time", as
   const request = "PUT / HTTP/1.1\r\ncontent-length: 5\r\nhost: a\r\n\r\nhello";
   assertEquals(socket.writes.join(""), request.repeat(3));
   assert(socket.writes.every((piece) => piece.length === 1));
+  conn.close();
+  conn[Symbol.dispose]();
+  assertEquals(socket.closings, 1);
 });
 
 Deno.test("a pair of web streams works like a socket", async () => {
@@ -217,5 +203,58 @@ Deno.test("a connection releases the memory that relaying a body needed", async 
       assertEquals((await conn.get("/")).status, 204);
       assertEquals(offered, [2 ** 11]);
     });
+  }
+});
+
+for (const by of ["close()", "the client's signal"]) {
+  Deno.test(`${by} ends a request whose body waits for its source, and cancels the source`, async () => {
+    const controller = new AbortController();
+    const reason = new Error("no longer wanted");
+    using ends = await connect({ signal: controller.signal });
+    const cancelled = Promise.withResolvers<void>();
+    const stream = new ReadableStream<Uint8Array>({ cancel: () => cancelled.resolve() });
+    const responding = rejectionOf(ends.conn.post("/", {}, new Body(stream, 5)), "the request");
+    await ends.peer.readPreamble();
+    if (by === "close()") ends.conn.close();
+    else controller.abort(reason);
+    const error = await responding;
+    if (by === "close()") assertInstanceOf(error, ConnectionClosedError);
+    else assertStrictEquals(error, reason);
+    await within(cancelled.promise, "the source is canceled", 2);
+    assertEquals(ends.conn.closed, true);
+  });
+}
+
+Deno.test("a connection that is closed while a read completes never returns stale bytes of its buffer", async () => {
+  const response = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r";
+  for (let turns = 0; turns < 60; turns++) {
+    const sent = Promise.withResolvers<void>();
+    const pieces = [response, "\n5", "\r\nwo", "rld\r", "\n0\r", "\n\r", "\n"];
+    const socket: Socket = {
+      async read(into) {
+        await sent.promise;
+        const piece = pieces.shift();
+        if (piece === undefined) return null;
+        const { written } = new TextEncoder().encodeInto(piece, into);
+        if (written < piece.length) pieces.unshift(piece.slice(written));
+        return written;
+      },
+      write(bytes) {
+        sent.resolve();
+        return Promise.resolve(bytes.length);
+      },
+      close() {},
+    };
+    using conn = new Connection(socket, null, undefined, null);
+    const { body } = await conn.get("/");
+    const seen: string[] = [];
+    const reading = (async () => {
+      if (body === null || !body.chunked) return;
+      for await (const [, data] of body) seen.push(new TextDecoder().decode(data));
+    })().catch((error) => assertInstanceOf(error, ConnectionClosedError));
+    for (let turn = 0; turn < turns; turn++) await null;
+    conn.close();
+    await reading;
+    assert("helloworld".startsWith(seen.join("")), `after ${turns} turns: ${seen}`);
   }
 });

@@ -1,7 +1,8 @@
-/** Requests over one connection: the methods, the headers, and mistakes that are detected before the first byte. */
+/** The methods of a client's connection, and what they check before a byte is sent. */
 import {
   assert,
   assertEquals,
+  assertInstanceOf,
   assertRejects,
   assertStrictEquals,
   assertStringIncludes,
@@ -13,17 +14,18 @@ import {
   type BodyOut,
   type ByteSink,
   ChunkedBody,
-  ChunkedBodyIter,
   ConnectionClosedError,
+  ContentRange,
   type HeaderDict,
+  Range,
 } from "@degu/degu/base";
 import { Client, Connection } from "@degu/degu/client";
-import { connect, requestWith } from "@degu/testing/connected.ts";
+import { connect, requestWith, sent } from "@degu/testing/connected.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { RawServer } from "@degu/testing/raw_peer.ts";
-import { streamOf } from "@degu/testing/streams.ts";
+import { serve } from "@degu/testing/serving.ts";
+import { TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
-import { sent } from "@degu/testing/connected.ts";
 
 Deno.test("the shortcut methods send requests with their methods", async () => {
   using ends = await connect();
@@ -187,32 +189,6 @@ Deno.test("close() is final and idempotent, and `using` calls it", async () => {
   await ends.peer.assertClosedSilently();
 });
 
-Deno.test("every kind of body arrives as it was sent", async () => {
-  using ends = await connect();
-  const bodies: readonly (readonly [() => BodyOut, string, string])[] = [
-    [() => latin1("hello"), "content-length: 5", "hello"],
-    [() => new Body(streamOf(latin1("hel"), latin1("lo")), 5), "content-length: 5", "hello"],
-    [() => new BodyIter([latin1("hel"), latin1("lo")], 5), "content-length: 5", "hello"],
-    [
-      () => new ChunkedBody(streamOf(latin1("5;k=v\r\nhello\r\n0\r\n\r\n"))),
-      "transfer-encoding: chunked",
-      "5;k=v\r\nhello\r\n0\r\n\r\n",
-    ],
-    [
-      () => new ChunkedBodyIter([[["k", "v"], latin1("hello")], [null, latin1("")]]),
-      "transfer-encoding: chunked",
-      "5;k=v\r\nhello\r\n0\r\n\r\n",
-    ],
-  ];
-  for (const [make, header, bytes] of bodies) {
-    const responding = ends.conn.put("/", {}, make());
-    assertEquals(await ends.peer.readPreamble(), `PUT / HTTP/1.1\r\n${header}\r\n\r\n`);
-    assertEquals(await ends.peer.readExactly(bytes.length), bytes);
-    await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
-    await responding;
-  }
-});
-
 Deno.test("a request that is made while another one is being checked is refused", async () => {
   const makes: Record<string, (inner: () => void) => readonly [HeaderDict, BodyOut]> = {
     "a header's getter": (inner) => [{
@@ -253,4 +229,202 @@ Deno.test("a request that is made while another one is being checked is refused"
     await ends.peer.send("HTTP/1.1 204 No Content\r\n\r\n");
     assertEquals((await next).status, 204);
   }
+});
+
+/** Mistakes of a caller, and the error that tells of them. */
+const mistakes: readonly (readonly [what: string, args: readonly unknown[], Class: ErrorClass])[] =
+  [
+    ["method unknown", ["FOO", "/", {}, null], RangeError],
+    ["method in lower case", ["get", "/", {}, null], RangeError],
+    ["method no string", [null, "/", {}, null], TypeError],
+    ["uri empty", ["GET", "", {}, null], RangeError],
+    ["uri relative", ["GET", "foo", {}, null], RangeError],
+    ["uri absolute", ["GET", "http://localhost/", {}, null], RangeError],
+    ["uri with a space", ["GET", "/a b", {}, null], RangeError],
+    ["uri with a line", ["GET", "/ HTTP/1.1\r\na: b\r\n\r\nGET /", {}, null], RangeError],
+    ["uri with a fragment", ["GET", "/#a", {}, null], RangeError],
+    ["uri with //", ["GET", "//a", {}, null], RangeError],
+    ["uri with ..", ["GET", "/../a", {}, null], RangeError],
+    ["uri no string", ["GET", new URL("http://localhost/"), {}, null], TypeError],
+    ["GET with a body", ["GET", "/", {}, latin1("x")], RangeError],
+    ["HEAD with a body", ["HEAD", "/", {}, latin1("")], RangeError],
+    ["DELETE with a body", ["DELETE", "/", {}, latin1("x")], RangeError],
+    ["headers null", ["GET", "/", null, null], TypeError],
+    ["headers Headers", ["GET", "/", new Headers(), null], TypeError],
+    ["headers Map", ["GET", "/", new Map(), null], TypeError],
+    ["headers array", ["GET", "/", [], null], TypeError],
+    ["name in upper case", ["GET", "/", { A: "b" }, null], RangeError],
+    ["name empty", ["GET", "/", { "": "b" }, null], RangeError],
+    ["name too long", ["GET", "/", { ["a".repeat(33)]: "b" }, null], RangeError],
+    ["value empty", ["GET", "/", { a: "" }, null], RangeError],
+    ["value with a line", ["GET", "/", { a: "b\r\nc: d" }, null], RangeError],
+    ["value a number", ["GET", "/", { a: 5 }, null], TypeError],
+    ["value undefined", ["GET", "/", { a: undefined }, null], TypeError],
+    ["range as text", ["GET", "/", { range: "bytes=0-1" }, null], TypeError],
+    ["range with a body", ["PUT", "/", { range: new Range(0, 1) }, latin1("x")], RangeError],
+    ["content-length in GET", ["GET", "/", { "content-length": 0 }, null], RangeError],
+    ["content-length without a body", ["PUT", "/", { "content-length": 0 }, null], RangeError],
+    [
+      "content-length of another body",
+      ["PUT", "/", { "content-length": 2 }, latin1("x")],
+      RangeError,
+    ],
+    ["content-length as text", ["PUT", "/", { "content-length": "1" }, latin1("x")], TypeError],
+    ["chunked without a body", ["PUT", "/", { "transfer-encoding": "chunked" }, null], RangeError],
+    [
+      "chunked beside a length",
+      ["PUT", "/", { "transfer-encoding": "chunked" }, latin1("x")],
+      RangeError,
+    ],
+    ["body text", ["PUT", "/", {}, "text"], TypeError],
+    ["body undefined", ["PUT", "/", {}, undefined], TypeError],
+    ["body ArrayBuffer", ["PUT", "/", {}, new ArrayBuffer(1)], TypeError],
+    ["body stream", ["PUT", "/", {}, new Blob(["x"]).stream()], TypeError],
+    ["body over 16 MiB", ["PUT", "/", {}, new Uint8Array(16777217)], RangeError],
+    ["preamble over 32768 bytes", ["GET", `/${"a".repeat(32768)}`, {}, null], RangeError],
+  ];
+
+type ErrorClass = typeof TypeError | typeof RangeError;
+
+Deno.test("a caller's mistake sends nothing and leaves the connection as it was", async (t) => {
+  using ends = await connect();
+  for (const [what, args, Class] of mistakes) {
+    await t.step(what, async () => {
+      const error = await rejectionOf(requestWith(ends.conn, ...args), what);
+      assertInstanceOf(error, Class);
+      assertEquals(ends.conn.closed, false);
+      assertEquals(await sent(ends, ends.conn.get("/")), "GET / HTTP/1.1\r\n\r\n");
+    });
+  }
+});
+
+Deno.test("a body that was passed is canceled if a check fails", async (t) => {
+  using closed = await connect();
+  closed.conn.close();
+  using unread = await connect();
+  await unread.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
+  using free = await connect();
+  const rows = [
+    ["closed", closed, ["PUT", "/", {}]],
+    ["previous body unread", unread, ["PUT", "/", {}]],
+    ["method", free, ["FOO", "/", {}]],
+    ["uri", free, ["PUT", "", {}]],
+    ["method without a body", free, ["GET", "/", {}]],
+    ["headers", free, ["PUT", "/", { A: "b" }]],
+    ["content-length", free, ["PUT", "/", { "content-length": 6 }]],
+  ] as const;
+  for (const [what, { conn }, args] of rows) {
+    await t.step(what, async () => {
+      const stream = new TrackedStream([new Uint8Array(5)]);
+      const items = new TrackedItems([new Uint8Array(5)]);
+      await assertRejects(() => requestWith(conn, ...args, new Body(stream.stream, 5)));
+      await assertRejects(() => requestWith(conn, ...args, new BodyIter(items.async(), 5)));
+      assert(stream.settled, "the stream was not canceled");
+      assert(items.settled || items.returned, "the iterator was not returned");
+    });
+  }
+});
+
+/** Everything is wrong in this request from some check on. */
+function wrongFrom(check: "method" | "uri" | "body" | "headers"): readonly unknown[] {
+  const order = ["method", "uri", "body", "headers"];
+  const isWrong = (name: string) => order.indexOf(name) >= order.indexOf(check);
+  return [
+    isWrong("method") ? null : "GET",
+    isWrong("uri") ? "http:" : "/",
+    isWrong("headers") ? new Headers() : {},
+    isWrong("body") ? latin1("x") : null,
+  ];
+}
+
+Deno.test("the checks run in a fixed order", async () => {
+  using closed = await connect();
+  await closed.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
+  closed.conn.close();
+  await assertRejects(
+    () => requestWith(closed.conn, ...wrongFrom("method")),
+    ConnectionClosedError,
+  );
+
+  using busy = await connect();
+  const first = busy.conn.get("/");
+  const second = await rejectionOf(requestWith(busy.conn, ...wrongFrom("method")), "a second");
+  assert(!(second instanceof TypeError) && !(second instanceof ConnectionClosedError));
+  await sent(busy, first);
+
+  using unread = await connect();
+  const { body } = await unread.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx");
+  // Each row is wrong in what its error does not tell of, too: the type of the error says which check came first.
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("method")), TypeError);
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("uri")), RangeError);
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("body")), RangeError);
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("headers")), BodyError);
+  await body?.read();
+  await assertRejects(() => requestWith(unread.conn, ...wrongFrom("headers")), TypeError);
+});
+
+Deno.test("getRange() requests the bytes from start up to, but not including, stop", async () => {
+  const whole = new TextEncoder().encode("0123456789");
+  await using serving = serve(({ headers }) => {
+    const { range } = headers;
+    if (!(range instanceof Range)) return [200, "OK", {}, whole];
+    const part = whole.slice(range.start, Math.min(range.stop, whole.length));
+    const contentRange = range.contentRange(whole.length);
+    return [206, "Partial Content", { "content-range": contentRange }, part];
+  });
+  using conn = await serving.makeClient().connect();
+  const { status, headers, body } = await conn.getRange("/", { accept: "text/plain" }, 2, 5);
+  assertEquals(status, 206);
+  assertInstanceOf(headers["content-range"], ContentRange);
+  assertEquals(String(headers["content-range"]), "bytes 2-4/10");
+  assertEquals(await body?.text(), "234");
+  assertEquals(await (await conn.getRange("/", {}, 8, 20)).body?.text(), "89");
+});
+
+Deno.test("getRange() accepts an existing range header only if it is equal", async () => {
+  using ends = await connect();
+  const headers = { range: new Range(2, 5) };
+  const responding = ends.conn.getRange("/", headers, 2, 5);
+  assertEquals(await ends.peer.readPreamble(), "GET / HTTP/1.1\r\nrange: bytes=2-4\r\n\r\n");
+  await ends.peer.send("HTTP/1.1 200 OK\r\n\r\n");
+  await responding;
+  assertEquals(headers, { range: new Range(2, 5) });
+  for (const [start, stop] of [[2, 6], [1, 5], [0, 1]] as const) {
+    await assertRejects(() => ends.conn.getRange("/", headers, start, stop), RangeError);
+  }
+  assertEquals(ends.conn.closed, false);
+});
+
+Deno.test("getRange() refuses an invalid range, and leaves the connection as it was", async () => {
+  using ends = await connect();
+  const rows: readonly (readonly [args: readonly unknown[], Class: typeof TypeError])[] = [
+    [["/", {}, 0, 0], RangeError],
+    [["/", {}, 5, 2], RangeError],
+    [["/", {}, -1, 2], RangeError],
+    [["/", {}, 0, 0.5], RangeError],
+    [["/", {}, 0, NaN], RangeError],
+    [["/", {}, 0, 2 ** 53], RangeError],
+    [["/", {}, "0", 1], TypeError],
+    [["/", {}, 0, undefined], TypeError],
+    [["", {}, 0, 1], RangeError],
+    [["/", null, 0, 1], TypeError],
+    [["/", new Headers(), 0, 1], TypeError],
+    [["/", { range: "bytes=0-0" }, 0, 1], TypeError],
+    [["/", { A: "b" }, 0, 1], RangeError],
+  ];
+  for (const [args, Class] of rows) {
+    const error = await rejectionOf(
+      Reflect.apply(ends.conn.getRange, ends.conn, args),
+      Deno.inspect(args),
+    );
+    assertInstanceOf(error, Class, Deno.inspect([args, error]));
+    assertEquals(ends.conn.closed, false);
+  }
+});
+
+Deno.test("getRange(): an unread body is reported before wrong headers are", async () => {
+  using ends = await connect();
+  await ends.answer("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n");
+  const headers = { range: new Range(2, 6) };
+  await assertRejects(() => ends.conn.getRange("/", headers, 2, 5), BodyError);
 });

@@ -1,11 +1,22 @@
-/** What onExchange reports about exchanges over real sockets, however they end. */
+/** What onExchange is told, and what it counts. */
 import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
 import { ProxyApp } from "@degu/degu";
-import { Body, BodyIter, type BodyOut, ChunkedBodyIter, ProtocolError } from "@degu/degu/base";
+import {
+  Body,
+  BodyIter,
+  type BodyOut,
+  type Chunk,
+  ChunkedBodyIter,
+  ProtocolError,
+} from "@degu/degu/base";
+import { Client } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
-import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { SentBytes } from "@degu/internal/net/exchange_watch.ts";
+import { RawPeer, RawServer, within } from "@degu/testing/raw_peer.ts";
 import { watch } from "@degu/testing/seen_exchanges.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
+import { smugglingCorpus } from "@degu/testing/smuggling_corpus.ts";
+import fc from "fast-check";
 
 const echo: App = async (request) => {
   const data = request.body === null ? new Uint8Array() : await request.body.bytes();
@@ -96,30 +107,6 @@ Deno.test("a refused request with an unread body counts what was read", async ()
   assertEquals([status, requestBytes, responseBytes, error], [413, 3, 2, null]);
 });
 
-const BROKEN: readonly (readonly [string, string, number, string])[] = [
-  ["a body that ends too early", "content-length: 10\r\n\r\n1234567", 7, "BODY_INCOMPLETE"],
-  [
-    "chunks that end too early",
-    "transfer-encoding: chunked\r\n\r\n4\r\nabcd\r\n4\r\nab",
-    6,
-    "BODY_INCOMPLETE",
-  ],
-  ["an invalid chunk", "transfer-encoding: chunked\r\n\r\n4\r\nabcd\r\nx\r\n", 4, "BAD_CHUNK_LINE"],
-];
-for (const [name, rest, bytes, code] of BROKEN) {
-  Deno.test(`${name} is a failed exchange, without a status`, async () => {
-    const { serving, next } = watch(echo);
-    await using _ = serving;
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(`PUT / HTTP/1.1\r\n${rest}`);
-    await peer.closeWrite();
-    const { status, requestBytes, responseBytes, firstByteMs, error } = await next();
-    assertEquals([status, requestBytes, responseBytes, firstByteMs], [null, bytes, 0, null]);
-    assertInstanceOf(error, ProtocolError);
-    assertEquals(error.code, code);
-  });
-}
-
 Deno.test("an app that throws or returns an invalid answer is reported with its error and no status", async () => {
   const thrown = new Error("disk on fire");
   for (const app of [() => Promise.reject(thrown), lawless(() => 17)]) {
@@ -178,18 +165,6 @@ Deno.test("an app that never returns is reported when the server closes", async 
   assertMatch(`${error}`, /closed by the server/);
 });
 
-Deno.test("an invalid request is not an exchange, and neither is a silent connection", async () => {
-  const { serving, seen } = watch(echo);
-  await using _ = serving;
-  for (const text of ["", "BREW / HTTP/1.1\r\n\r\n"]) {
-    using peer = await RawPeer.connect(serving.address);
-    await peer.send(text);
-    await peer.closeWrite();
-    await peer.readToEnd();
-  }
-  assertEquals(seen, []);
-});
-
 Deno.test("an onExchange that throws, rejects or never resolves is logged and affects nothing", async () => {
   const failing: readonly (() => unknown)[] = [
     () => {
@@ -212,4 +187,220 @@ Deno.test("onExchange may close the session; the response still arrives", async 
   await using serving = serve(echo, { onExchange: ({ session }) => session.close() });
   const response = await serving.makeClient().request("PUT", "/", {}, large);
   assertEquals((await response.body?.bytes())?.length, large.length);
+});
+
+const drain: App = async (request) => {
+  await request.body?.writeTo(new WritableStream());
+  return [200, "OK", {}, null];
+};
+
+Deno.test("only a request with a valid preamble is an exchange", async () => {
+  const { serving, next, seen } = watch(drain);
+  await using _ = serving;
+  const silent = { name: "nothing", bytes: "", accepted: [], broken: undefined };
+  for (const { name, bytes, accepted, broken } of [silent, ...smugglingCorpus]) {
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(bytes).catch(() => {});
+    await peer.closeWrite().catch(() => {});
+    await peer.readToEnd();
+    for (const { uri } of accepted) {
+      const exchange = await next();
+      assertEquals([exchange.uri, exchange.status, exchange.error], [uri, 200, null], name);
+    }
+    if (broken !== undefined) {
+      const { uri, status, error } = await next();
+      assertEquals([uri, status], [broken, null], name);
+      assertInstanceOf(error, ProtocolError, name);
+    }
+    assertEquals(seen, [], name);
+  }
+});
+
+Deno.test("requests after the last one that is answered are not exchanges", async () => {
+  const refuse: App = ({ uri }) =>
+    uri === "/no" ? [403, "Forbidden", {}, null] : [200, "OK", {}, null];
+  const { serving, next, seen } = watch(refuse);
+  await using _ = serving;
+  using peer = await RawPeer.connect(serving.address);
+  const request = (uri: string) => `GET ${uri} HTTP/1.1\r\n\r\n`;
+  await peer.send(request("/yes") + request("/no") + request("/late"));
+  await peer.readToEnd();
+  assertEquals([(await next()).uri, (await next()).uri], ["/yes", "/no"]);
+  assertEquals(seen, []);
+});
+
+/** Chunks of which some have an extension; the last one is empty. */
+const chunks = fc.array(fc.tuple(fc.integer({ min: 1, max: 300 }), fc.boolean()), { maxLength: 8 })
+  .map((sizes): Chunk[] => [
+    ...sizes.map(([size, extended]): Chunk => [
+      extended ? ["size", String(size)] : null,
+      new Uint8Array(size),
+    ]),
+    [null, new Uint8Array()],
+  ]);
+
+/** The chunks as they are sent. */
+function encode(sent: readonly Chunk[]): string {
+  return sent.map(([extension, data]) => {
+    const suffix = extension === null ? "" : `;${extension.join("=")}`;
+    return `${data.length.toString(16)}${suffix}\r\n${"\0".repeat(data.length)}\r\n`;
+  }).join("");
+}
+
+const sizeOf = (sent: readonly Chunk[]) => sent.reduce((sum, [, data]) => sum + data.length, 0);
+
+Deno.test("an upload that is cut anywhere counts the bytes of data that had arrived", async () => {
+  const { serving, next } = watch(drain);
+  await using _ = serving;
+  const cut = fc.double({ min: 0, max: 1, noNaN: true });
+  await fc.assert(
+    fc.asyncProperty(chunks, cut, fc.boolean(), async (sent, part, chunked) => {
+      const size = sizeOf(sent);
+      const body = chunked ? encode(sent) : "\0".repeat(size);
+      const framing = chunked ? "transfer-encoding: chunked" : `content-length: ${size}`;
+      const arrived = body.slice(0, Math.round(part * body.length));
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n`, arrived);
+      await peer.closeWrite();
+      await peer.readToEnd();
+      const { requestBytes, responseBytes, firstByteMs, status, error } = await next();
+      // The data is NUL bytes, which no line has.
+      assertEquals(requestBytes, arrived.split("\0").length - 1);
+      const isWhole = arrived === body;
+      assertEquals([status, responseBytes, firstByteMs !== null], [
+        isWhole ? 200 : null,
+        0,
+        isWhole,
+      ]);
+      assertEquals((error as ProtocolError | null)?.code, isWhole ? undefined : "BODY_INCOMPLETE");
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("a download counts the bytes of data that the peer receives", async () => {
+  let answer: Chunk[] = [];
+  let chunked = false;
+  const { serving, next } = watch(() => {
+    const data = answer.map(([, each]) => each).slice(0, -1);
+    const body = chunked ? new ChunkedBodyIter(answer) : new BodyIter(data, sizeOf(answer));
+    return [200, "OK", { connection: "close" }, body];
+  });
+  await using _ = serving;
+  await fc.assert(
+    fc.asyncProperty(chunks, fc.boolean(), async (sent, isChunked) => {
+      [answer, chunked] = [sent, isChunked];
+      using peer = await RawPeer.connect(serving.address);
+      await peer.send("GET / HTTP/1.1\r\n\r\n");
+      const { received } = await peer.readToEnd();
+      const { responseBytes, error } = await next();
+      assertEquals([responseBytes, error], [received.split("\0").length - 1, null]);
+      assertEquals(responseBytes, sizeOf(sent));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("a proxy reports an upstream that is unreachable, or disconnects midway", async () => {
+  const upstream = new RawServer();
+  const logger = { warn: () => {} };
+  const { serving, next } = watch(new ProxyApp(new Client(upstream.address), "conn", { logger }));
+  await using _ = serving;
+  using stack = new DisposableStack();
+  stack.use(upstream);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET /cut HTTP/1.1\r\n\r\n");
+  const relayed = await upstream.accept();
+  await relayed.readPreamble();
+  await relayed.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+  relayed.close();
+  await peer.readToEnd();
+  const cut = await next();
+  assertEquals([cut.status, cut.responseBytes], [200, 5]);
+  assert(cut.error instanceof Error);
+
+  using late = await RawPeer.connect(serving.address);
+  stack.dispose();
+  await late.send("GET /gone HTTP/1.1\r\n\r\n");
+  await late.readToEnd();
+  const gone = await next();
+  assertEquals([gone.status, gone.error], [502, null]);
+});
+
+Deno.test("the next request waits only while onExchange runs", async () => {
+  const order: string[] = [];
+  const app: App = ({ uri }) => {
+    order.push(`request ${uri}`);
+    return [200, "OK", {}, null];
+  };
+  const { serving } = watch(app, {
+    onExchange: async ({ uri }) => {
+      order.push(`exchange ${uri}`);
+      await new Promise<never>(() => {});
+    },
+  });
+  await using _ = serving;
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+  await peer.readPreamble();
+  await peer.readPreamble();
+  await peer.send("GET /3 HTTP/1.1\r\n\r\n");
+  await peer.readPreamble();
+  assertEquals(
+    order.slice(0, 5),
+    [1, 2, 3].flatMap((n) => [`request /${n}`, `exchange /${n}`]).slice(0, 5),
+  );
+});
+
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+
+/** Counts a message that goes out in pieces of these sizes. */
+function count(
+  message: Uint8Array,
+  preamble: number,
+  framing: number | "chunked",
+  sizes: number[],
+) {
+  const sent = new SentBytes(preamble, framing);
+  let at = 0;
+  for (const size of [...sizes, message.length]) {
+    const piece = message.subarray(at);
+    const taken = Math.min(size, piece.length);
+    sent.add(piece, taken);
+    at += taken;
+  }
+  return sent.data;
+}
+
+Deno.test("data is counted without the preamble and the chunk lines, in pieces of any size", () => {
+  const chunk = fc.tuple(fc.string({ unit: "binary-ascii", maxLength: 40 }), fc.boolean());
+  fc.assert(fc.property(
+    fc.array(chunk),
+    fc.array(fc.nat(9)),
+    fc.nat(30),
+    (chunks, sizes, preamble) => {
+      const data = chunks.map(([text]) => text).filter((text) => text !== "");
+      const lines = chunks.filter(([text]) => text !== "").map(([text, extended]) =>
+        `${text.length.toString(16)}${extended ? ";key=a1" : ""}\r\n${text}\r\n`
+      );
+      const head = "p".repeat(preamble);
+      const total = data.join("").length;
+      const chunked = bytesOf(`${head}${lines.join("")}0\r\n\r\n`);
+      assertEquals(count(chunked, preamble, "chunked", sizes), total);
+      assertEquals(count(bytesOf(head + data.join("")), preamble, total, sizes), total);
+    },
+  ));
+});
+
+Deno.test("the first and the last byte are recorded after the socket has accepted them", () => {
+  const sent = new SentBytes(3, 2);
+  sent.add(bytesOf("abcde"), 0);
+  assertEquals([sent.firstByteAt, sent.lastByteAt], [null, null]);
+  sent.add(bytesOf("abcde"), 4);
+  const { firstByteAt, lastByteAt, data } = sent;
+  assertEquals([typeof firstByteAt, lastByteAt, data], ["number", firstByteAt, 1]);
+  while (performance.now() === firstByteAt);
+  sent.add(bytesOf("e"), 1);
+  assertEquals([sent.firstByteAt, sent.data], [firstByteAt, 2]);
+  assert(sent.lastByteAt! > firstByteAt!);
 });

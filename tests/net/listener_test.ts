@@ -1,8 +1,17 @@
-/** Listening for plain connections. */
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+/** Listening: accepting in spite of faults, sharing a port, and sockets that outlive their server. */
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Server as NetServer } from "node:net";
 import type { Address } from "@degu/degu/base";
+import { Client, SSLClient } from "@degu/degu/client";
+import { type App, Server, SSLServer } from "@degu/degu/server";
+import { TempPKI } from "@degu/internal/misc/pki.ts";
+import { duplicateDescriptor, HeldSocket } from "@degu/internal/net/held_socket.ts";
 import { PlainListener } from "@degu/internal/net/listener.ts";
 import { tempDir } from "@degu/testing/directories.ts";
+import { hasIPv6 } from "@degu/testing/endpoints.ts";
+import { runScript } from "@degu/testing/processes.ts";
+import { within } from "@degu/testing/raw_peer.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 
 /** What a call of `setNoDelay` was given. */
@@ -53,4 +62,122 @@ Deno.test("a system error at binding names the address, and keeps its class", as
   } finally {
     listener.close();
   }
+});
+
+const RESETS = 200;
+const app: App = () => [204, "No Content", {}, null];
+
+/** Connects and resets, before anybody has accepted it. */
+async function connectAndReset(host: string, port: number): Promise<void> {
+  const socket = connect(port, host);
+  await new Promise((resolve) => socket.once("connect", resolve));
+  const closed = new Promise((resolve) => socket.once("close", resolve));
+  socket.resetAndDestroy();
+  await closed;
+}
+
+Deno.test("peers that reset before they are accepted cause no pause and no warning", async (t) => {
+  await using pki = await TempPKI.create();
+  await t.step("a plain server", async () => {
+    const logger = new RecordingLogger();
+    await using server = new Server(["127.0.0.1", 0], app, { logger });
+    const [host, port] = server.address as [string, number];
+    for (let i = 0; i < RESETS; i++) await connectAndReset(host, port);
+    const serving = server.serveForever();
+    const asking = new Client(server.address, { timeout: 10 }).request("GET", "/");
+    // With a pause of 50 ms for each of them it would take 10 s.
+    assertEquals((await within(asking, "somebody else is served")).status, 204);
+    assertEquals(logger.at("warn"), []);
+    assertEquals(logger.at("debug").filter((line) => line.includes("gone before")).length, RESETS);
+    server.close();
+    await within(serving, "serveForever() settles");
+  });
+  const addresses: Address[] = [["127.0.0.1", 0]];
+  if (hasIPv6) addresses.push(["::1", 0, 0, 1]);
+  for (const address of addresses) {
+    await t.step(`over TLS at ${Deno.inspect(address)}`, async () => {
+      const logger = new RecordingLogger();
+      await using server = new SSLServer(pki.serverSslconfig, address, app, { logger });
+      await server.ready;
+      const [host, port] = server.address as [string, number];
+      for (let i = 0; i < RESETS; i++) await connectAndReset(host, port);
+      const serving = server.serveForever();
+      const client = new SSLClient(pki.clientSslconfig, [host, port], { timeout: 10 });
+      const asking = client.request("GET", "/");
+      assertEquals((await within(asking, "somebody else is served")).status, 204);
+      assertEquals(logger.at("warn"), []);
+      server.close();
+      await within(serving, "serveForever() settles");
+    });
+  }
+});
+
+Deno.test("Deno's own sockets share a port only with --unstable-net", async () => {
+  const script = `
+    import { denoSharesPorts } from "./net/listener.ts";
+    import { PlainListener } from "./net/listener.ts";
+    const shared = { reusePort: denoSharesPorts(), fd: null };
+    const first = new PlainListener(["127.0.0.1", 0], console, shared);
+    try {
+      new PlainListener(first.address, console, shared).close();
+      console.log("shared");
+    } catch (error) {
+      console.log(error.name);
+    }
+    first.close();`;
+  assertEquals(await runScript(script, ["--allow-net", "--unstable-net"], {}), "shared\n");
+  assertEquals(await runScript(script, ["--allow-net"], {}), "AddrInUse\n");
+});
+
+async function listen(where: { port: number; host: string } | { fd: number }): Promise<NetServer> {
+  const server = createServer();
+  server.listen(where);
+  await once(server, "listening");
+  return server;
+}
+
+async function close(server: NetServer): Promise<void> {
+  server.close();
+  await once(server, "close");
+}
+
+Deno.test("a connection that arrives while nobody accepts waits for the server that takes over the socket", async () => {
+  const first = await listen({ port: 0, host: "127.0.0.1" });
+  const address = first.address() as AddressInfo;
+  const held = HeldSocket.open(duplicateDescriptor(first)!)!;
+  await close(first);
+  const client = connect(address.port, address.address);
+  await within(once(client, "connect"), "the kernel takes the connection");
+  const second = await listen({ fd: held.duplicate()! });
+  assertEquals(second.address(), address);
+  const [accepted] = await within(once(second, "connection"), "the second server accepts it");
+  accepted.destroy();
+  client.destroy();
+  held.close();
+  await close(second);
+  const [error] = await once(connect(address.port, address.address), "error");
+  assertEquals(error.code, "ECONNREFUSED");
+});
+
+Deno.test("a held socket accepts nothing, and its duplicates stay open when it closes", async () => {
+  const server = await listen({ port: 0, host: "127.0.0.1" });
+  const { port, address } = server.address() as AddressInfo;
+  const held = HeldSocket.open(duplicateDescriptor(server)!)!;
+  for (let i = 0; i < 20; i++) {
+    const client = connect(port, address);
+    const [accepted] = await within(once(server, "connection"), "the server accepts each");
+    accepted.destroy();
+    client.destroy();
+  }
+  const fd = held.duplicate()!;
+  held.close();
+  const other = await listen({ fd });
+  assert(other.listening);
+  await close(server);
+  await close(other);
+});
+
+Deno.test("a descriptor that is not a socket can't be held, and one that doesn't listen can't be duplicated", () => {
+  assertEquals(HeldSocket.open(1_000_000), null);
+  assertEquals(duplicateDescriptor(createServer()), null);
 });

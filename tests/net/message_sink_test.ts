@@ -3,7 +3,7 @@ import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@s
 import { Body, BodyError, BodyIter, ChunkedBody, ChunkedBodyIter } from "@degu/degu/base";
 import type { ByteSink, ByteSource, Chunk } from "@degu/degu/base";
 import type { WritableBody } from "@degu/internal/base/body/bodies.ts";
-import { MessageSink } from "@degu/internal/net/message_sink.ts";
+import { MessageSink } from "@degu/internal/net/message_writer.ts";
 import { rejectionOf } from "@degu/testing/expectations.ts";
 import { countLines } from "@degu/testing/chunk_lines.ts";
 import { collect, PieceSource, streamOf } from "@degu/testing/streams.ts";

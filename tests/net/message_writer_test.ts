@@ -1,4 +1,4 @@
-/** Sending messages: how they are divided into writes, and what happens to a message that fails. */
+/** How messages are written: the buffer of a connection, one write, and what breaks a message. */
 import {
   assert,
   assertEquals,
@@ -6,6 +6,7 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
+import { type App, Client, type Response, Server } from "@degu/degu";
 import {
   BodyError,
   BodyIter,
@@ -129,38 +130,19 @@ Deno.test("a preamble is sent even if the body waits for its source", async () =
   assertEquals(ends.socket.writes, [PREAMBLE, "hello"]);
 });
 
-Deno.test("a message is sent whole over a socket that writes a byte at a time", async () => {
-  for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
-    const ends = open({ perWrite: 1 });
-    await send(ends, body);
-    assertEquals(ends.socket.writes.join(""), PREAMBLE + (body === null ? "" : "hello"));
-  }
-});
-
 Deno.test("begun tells whether the socket was given a byte of the message", async () => {
   const ends = open();
+  const write = ends.socket.write.bind(ends.socket);
+  ends.socket.write = (bytes) => {
+    assertEquals(ends.writer.begun, true, "during the write");
+    return write(bytes);
+  };
   for (const body of [null, latin1("hello"), new BodyIter([latin1("hello")], 5)]) {
     begin(ends.writer, PREAMBLE);
     assertEquals(ends.writer.begun, false);
     await send(ends, body);
     assertEquals([ends.writer.begun, ends.writer.failed], [true, false]);
   }
-});
-
-Deno.test("begun is already true during the write", async () => {
-  const begun: boolean[] = [];
-  const transport = new Transport({
-    read: () => Promise.resolve(null),
-    write(bytes) {
-      begun.push(writer.begun);
-      return Promise.resolve(bytes.length);
-    },
-    close() {},
-  }, null);
-  const writer = new MessageWriter(transport);
-  begin(writer, PREAMBLE);
-  await writer.beginSend(5, null, null);
-  assertEquals(begun, [true]);
 });
 
 Deno.test("an error of the socket breaks the connection, and a body's own error does not", async () => {
@@ -265,11 +247,13 @@ Deno.test("an array that shrinks while it is sent is a BodyError that says so", 
   }
 });
 
-Deno.test("a large array is sent whole and in order", async () => {
-  const bytes = Uint8Array.from({ length: 200_000 }, (_, i) => 97 + i % 26);
-  const ends = open();
-  await send(ends, bytes);
-  assert(ends.socket.writes.join("") === PREAMBLE + new TextDecoder().decode(bytes));
+Deno.test("an array of any size is sent whole and in order", async () => {
+  for (const length of [65_400, 65_500, 65_527, 65_528, 65_536, 70_000, 1_000_000]) {
+    const bytes = Uint8Array.from({ length }, (_, i) => 97 + i % 26);
+    const ends = open();
+    await send(ends, bytes);
+    assert(ends.socket.writes.join("") === PREAMBLE + new TextDecoder().decode(bytes), `${length}`);
+  }
 });
 
 Deno.test("a large array that shrinks while its beginning is sent is not sent to its end", async () => {
@@ -336,4 +320,54 @@ Deno.test("an error after a message was sent is not attributed to the socket", a
   const error = new Error("of the app");
   assertStrictEquals(ends.writer.failureOf(error), error);
   assertEquals([ends.transport.failure, ends.writer.failed], [null, false]);
+});
+
+/** Answers with what arrived. */
+const tell: App = ({ uri, headers }) => [
+  200,
+  "OK",
+  { "x-seen": `${uri} ${headers["x-name"]}` },
+  null,
+];
+
+Deno.test("a header getter that makes a request over another connection affects neither message", async () => {
+  await using server = new Server(["127.0.0.1", 0], tell);
+  server.serveForever();
+  const client = new Client(server.address);
+  using outer = await client.connect();
+  using inner = await client.connect();
+  let other: Promise<Response> | null = null;
+  const headers = {
+    get "x-name"() {
+      other ??= inner.get("/inner", { "x-name": "a longer value than the other one has" });
+      return "outer";
+    },
+  };
+  for (let count = 0; count < 3; count++) {
+    other = null;
+    const response = await outer.get("/outer", headers);
+    assertEquals(response.headers["x-seen"], "/outer outer");
+    const { headers: seen } = await other!;
+    assertEquals(seen["x-seen"], "/inner a longer value than the other one has");
+  }
+});
+
+Deno.test("a header getter that throws leaves nothing for the next message of any connection", async () => {
+  await using server = new Server(["127.0.0.1", 0], tell);
+  server.serveForever();
+  const client = new Client(server.address);
+  using conn = await client.connect();
+  using other = await client.connect();
+  const failure = new Error("no value");
+  const headers = {
+    "x-name": "secret",
+    get "x-other"(): string {
+      throw failure;
+    },
+  };
+  assertEquals(await conn.get("/secret", headers).catch((error) => error), failure);
+  for (const each of [other, conn]) {
+    const response = await each.get("/", { "x-name": "next" });
+    assertEquals(response.headers["x-seen"], "/ next");
+  }
 });

@@ -1,6 +1,7 @@
-/** `{ signal }` of one request: how an abort affects it, its bodies and the connection. */
+/** The signal of one request, at every moment of it. */
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import {
+  bodies,
   Body,
   BodyIter,
   type BodyOut,
@@ -9,13 +10,15 @@ import {
   ChunkedBodyIter,
   type Response,
 } from "@degu/degu/base";
-import { Client, type Connection, type RequestOptions } from "@degu/degu/client";
+import { Client, type Connection, type RequestOptions, SSLClient } from "@degu/degu/client";
+import { TempPKI } from "@degu/degu/misc";
+import { assertReason, half, never, reason, reasons, withAbort } from "@degu/testing/aborts.ts";
 import { connect } from "@degu/testing/connected.ts";
+import { endpointKinds } from "@degu/testing/endpoints.ts";
 import { callWith, rejectionOf } from "@degu/testing/expectations.ts";
-import { within } from "@degu/testing/raw_peer.ts";
+import { RawServer, within } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
 import { TrackedStream } from "@degu/testing/streams.ts";
-import { assertReason, reason, reasons, withAbort } from "@degu/testing/aborts.ts";
 
 type Make = (conn: Connection, options: RequestOptions) => Promise<Response>;
 
@@ -276,4 +279,318 @@ Deno.test("the next request detects what a peer had sent too early", async () =>
   await assertReason(responding, reason);
   const error = await rejectionOf(conn.get("/"), "bytes that nobody has asked for");
   assertEquals((error as { code?: string }).code, "EXCESS_BYTES");
+});
+
+const halfChunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+
+/** What can be done with the body of a response: all of it has to fail with the reason. */
+const reads: Readonly<Record<string, (body: Body | ChunkedBody) => Promise<unknown>>> = {
+  read: (body) => body.read(),
+  text: (body) => body.text(),
+  json: (body) => body.json(),
+  writeTo: (body) => body.writeTo({ write: () => Promise.resolve() }),
+  "writeTo a sink that is blocked": (body) => body.writeTo({ write: never }),
+  "writeTo a stream that is blocked": (body) => body.writeTo(new WritableStream({ write: never })),
+  readable: async (body) => {
+    const reader = body.readable.getReader();
+    try {
+      while (!(await reader.read()).done);
+    } finally {
+      reader.releaseLock();
+    }
+  },
+  iterating: async (body) => {
+    for await (const _ of body);
+  },
+  readChunk: async (body) => {
+    if (!body.chunked) return await body.read();
+    for (;;) await body.readChunk();
+  },
+};
+
+class OtherBody {
+  readonly chunked = false as const;
+  readonly contentLength: number;
+  constructor(readonly source: { read(into: Uint8Array): Promise<number | null> }, length: number) {
+    this.contentLength = length;
+  }
+  async read(): Promise<unknown> {
+    for (;;) await this.source.read(new Uint8Array(100));
+  }
+}
+
+for (const [kind, answer] of Object.entries({ "known length": half, "chunked": halfChunked })) {
+  for (const [name, read] of Object.entries(reads)) {
+    Deno.test(`${kind}, ${name}: pending and later reads of the body reject with the reason`, async () => {
+      for (const expected of reasons) {
+        for (const early of [true, false]) {
+          using connected = await connect();
+          const { conn, peer } = connected;
+          const aborter = new AbortController();
+          const { body } = await connected.answer(answer, { signal: aborter.signal });
+          assert(body !== null);
+          const reading = early ? assertReason(read(body), expected, name) : null;
+          // The body has taken what is there, and waits.
+          if (early) await new Promise((resolve) => setTimeout(resolve));
+          aborter.abort(expected);
+          assert(conn.closed);
+          await reading;
+          await assertReason(read(body), expected, `${name}, later`);
+          await assertReason(body.read(), expected, "read, again");
+          await assertReason(body.read(1 as never), expected, "read a byte, again");
+          await peer.readToEnd();
+        }
+      }
+    });
+  }
+}
+
+Deno.test("a foreign body rejects with the reason, too", async () => {
+  const others = { ...bodies, Body: OtherBody as never };
+  using connected = await connect({ bodies: others });
+  const aborter = new AbortController();
+  const { body } = await connected.answer(half, { signal: aborter.signal });
+  const reading = assertReason(body!.read(), reason);
+  aborter.abort(reason);
+  await reading;
+  await assertReason(body!.read(), reason, "later");
+});
+
+Deno.test("an abort while the last byte is passed on takes effect, and one after it does not", async () => {
+  const whole = `${half}world`;
+  {
+    using connected = await connect();
+    const aborter = new AbortController();
+    const { body } = await connected.answer(whole, { signal: aborter.signal });
+    const sink = {
+      write: () => {
+        aborter.abort(reason);
+        return Promise.resolve();
+      },
+    };
+    await assertReason(body!.writeTo(sink), reason);
+    assert(connected.conn.closed);
+  }
+  {
+    using connected = await connect();
+    const aborter = new AbortController();
+    const { body } = await connected.answer(whole, { signal: aborter.signal });
+    const reading = body!.text();
+    // All of it was there: the last byte is taken.
+    aborter.abort(reason);
+    assertEquals(await reading, "helloworld");
+    assertEquals(connected.conn.closed, false);
+  }
+});
+
+Deno.test("an abort in the same turn as the last byte yields the whole body, or the reason", async () => {
+  let aborted = 0;
+  for (let turns = 0; turns < 12; turns++) {
+    using connected = await connect();
+    const { conn, peer } = connected;
+    const aborter = new AbortController();
+    const { body } = await connected.answer(half, { signal: aborter.signal });
+    const reading = body!.text().catch((error) => error);
+    const sending = peer.send("world");
+    for (let i = 0; i < turns; i++) await new Promise((resolve) => setTimeout(resolve));
+    aborter.abort(reason);
+    await sending.catch(() => {});
+    const result = await within(reading, "reading ends");
+    if (conn.closed) aborted++;
+    assertStrictEquals(result, conn.closed ? reason : "helloworld");
+  }
+  assert(aborted > 0);
+});
+
+Deno.test("the first of two signals to be aborted counts", async (t) => {
+  for (const first of ["client's", "request's"]) {
+    for (const phase of ["waiting", "reading"]) {
+      await t.step(`${first}, ${phase}`, async () => {
+        const client = new AbortController();
+        const request = new AbortController();
+        using connected = await connect({ signal: client.signal });
+        const { conn, peer } = connected;
+        const responding = conn.get("/", {}, { signal: request.signal });
+        responding.catch(() => {});
+        await peer.readPreamble();
+        if (phase === "reading") await peer.send(half);
+        const failing = phase === "reading" ? (await responding).body!.text() : responding;
+        const rejecting = assertReason(failing, reason);
+        const [now, later] = first === "client's" ? [client, request] : [request, client];
+        now.abort(reason);
+        later.abort(new Error("too late"));
+        await rejecting;
+        assert(conn.closed);
+      });
+    }
+  }
+  await t.step("one and the same", async () => {
+    const { signal, abort } = withAbort();
+    using connected = await connect({ signal });
+    const rejecting = assertReason(connected.conn.get("/", {}, { signal }), reason);
+    await connected.peer.readPreamble();
+    abort(reason);
+    await rejecting;
+  });
+});
+
+Deno.test("client request: if already aborted, no connection is made", async () => {
+  using server = new RawServer();
+  const tracked = new TrackedStream([new Uint8Array(5)]);
+  const body = new Body(tracked.stream, 5);
+  const client = new Client(server.address);
+  const signal = AbortSignal.abort(reason);
+  await assertReason(client.request("PUT", "/", {}, body, { signal }), reason);
+  assertEquals(tracked.cancelled, [reason]);
+  const { signal: soon, abort } = withAbort();
+  const responding = client.request("GET", "/", {}, null, { signal: soon });
+  abort(reason);
+  await assertReason(responding, reason, "in the same turn");
+  await assertReason(client.connect(undefined, { signal }), reason, "connect");
+  await assertReason(client.createSocket({ signal }), reason, "createSocket");
+});
+
+Deno.test("client request: aborted in onConnect, and while it waits", async (t) => {
+  for (const phase of ["onConnect", "waiting", "reading"]) {
+    await t.step(phase, async () => {
+      using server = new RawServer();
+      const { signal, abort } = withAbort();
+      const connected = Promise.withResolvers<void>();
+      const client = new Client(server.address, {
+        onConnect: () => {
+          connected.resolve();
+          return phase === "onConnect" ? never() : true;
+        },
+      });
+      const responding = client.request("GET", "/", {}, null, { signal });
+      responding.catch(() => {});
+      const peer = await server.accept();
+      await connected.promise;
+      if (phase !== "onConnect") await peer.readPreamble();
+      if (phase === "reading") await peer.send(half);
+      const failing = phase === "reading" ? (await responding).body!.text() : responding;
+      const rejecting = assertReason(failing, reason);
+      abort(reason);
+      await rejecting;
+      await peer.assertClosedSilently();
+    });
+  }
+});
+
+Deno.test("SSL client request: aborted in the handshake, the socket closes", async () => {
+  await using pki = await TempPKI.create();
+  using server = new RawServer();
+  const { signal, abort } = withAbort();
+  const client = new SSLClient(pki.clientSslconfig, server.address);
+  const responding = client.request("GET", "/", {}, null, { signal });
+  const rejecting = assertReason(responding, reason);
+  const peer = await server.accept();
+  // The beginning of a handshake, to which nobody answers.
+  await peer.readExactly(5);
+  abort(reason);
+  await rejecting;
+  await peer.readToEnd();
+});
+
+for (const { name, available, start } of endpointKinds) {
+  Deno.test({
+    name: `${name}: aborted while it waits; another connection is served`,
+    ignore: !available,
+    fn: async () => {
+      const arrived = Promise.withResolvers<void>();
+      await using endpoint = await start(async ({ path }, session) => {
+        if (path[0] !== "slow") return [200, "OK", {}, null];
+        arrived.resolve();
+        await new Promise((resolve) => session.signal.addEventListener("abort", resolve));
+        return [200, "OK", {}, null];
+      });
+      const { signal, abort } = withAbort();
+      using conn = await endpoint.client.connect();
+      assertEquals((await conn.get("/", {}, { signal })).status, 200);
+      const rejecting = assertReason(conn.get("/slow", {}, { signal }), reason, name);
+      await within(arrived.promise, "the request arrives");
+      abort(reason);
+      await rejecting;
+      assert(conn.closed);
+      assertEquals((await endpoint.client.request("GET", "/")).status, 200);
+    },
+  });
+}
+
+Deno.test("AbortSignal.timeout limits a request", async () => {
+  using connected = await connect();
+  const signal = AbortSignal.timeout(20);
+  const error = await rejectionOf(connected.conn.get("/", {}, { signal }), "a time-out");
+  assertStrictEquals(error, signal.reason);
+  assertInstanceOf(error, DOMException);
+  assertEquals(error.name, "TimeoutError");
+});
+
+/** A signal that counts who listens. */
+function counted(signal: AbortSignal) {
+  const count = { now: 0, most: 0 };
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...args: Parameters<typeof addEventListener>) => {
+    count.most = Math.max(count.most, ++count.now);
+    Reflect.apply(addEventListener, signal, args);
+  };
+  signal.removeEventListener = (...args: Parameters<typeof removeEventListener>) => {
+    count.now--;
+    Reflect.apply(removeEventListener, signal, args);
+  };
+  return count;
+}
+
+Deno.test("no listener remains on a signal after thousands of requests", async () => {
+  await using serving = serve(async ({ path, body }) => {
+    await body?.read();
+    const length = Number(path[0]);
+    return [200, "OK", {}, length < 0 ? null : new Uint8Array(length)];
+  }, { maxRequests: Infinity });
+  const { signal } = new AbortController();
+  const count = counted(signal);
+  const options = { signal };
+  const client = serving.makeClient();
+  using conn = await client.connect();
+  for (let i = 0; i < 2000; i++) {
+    const length = [-1, 0, 5][i % 3]!;
+    const { body } = await conn.put(`/${length}`, {}, new Uint8Array(i % 2), options);
+    await body?.read();
+    assertEquals(count.now, 0);
+  }
+  for (let i = 0; i < 30; i++) {
+    // Read, cancelled, and left when the connection closes.
+    const { body } = await client.request("GET", "/5", {}, null, options);
+    if (i % 3 === 0) await body!.text();
+    else if (i % 3 === 1) await body!.cancel();
+    else await body!.read(3).then(() => body!.cancel());
+    assertEquals(count.now, 0);
+    using other = await client.connect(undefined, options);
+    await other.get("/5", {}, options);
+    other.close();
+    await rejectionOf(conn.get("bad uri", {}, options), "a mistake");
+    assertEquals(count.now, 0);
+  }
+  using server = new RawServer();
+  const failing = new Client(server.address).request("GET", "/", {}, null, options);
+  const rejection = rejectionOf(failing, "a peer that closes");
+  (await server.accept()).close();
+  await rejection;
+  assertEquals(count.now, 0);
+  assert(count.most <= 2, `${count.most} at a time`);
+});
+
+Deno.test("no listener remains on the client's signal either", async () => {
+  await using serving = serve(() => [200, "OK", {}, new Uint8Array(5)]);
+  const ofClient = new AbortController().signal;
+  const ofRequest = new AbortController().signal;
+  const counts = [counted(ofClient), counted(ofRequest)];
+  const client = serving.makeClient({ signal: ofClient });
+  for (let i = 0; i < 50; i++) {
+    const response = await client.request("GET", "/", {}, null, { signal: ofRequest });
+    await response.body?.text();
+    (await client.createSocket({ signal: ofRequest })).close();
+  }
+  assertEquals(counts.map(({ now }) => now), [0, 0]);
+  assert(counts.every(({ most }) => most > 0));
 });

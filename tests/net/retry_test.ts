@@ -1,8 +1,13 @@
-/** Calls that are made again. */
+/** Which errors are transient, and retrying after them. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { FakeTime } from "@std/testing/time";
-import { EmptyPreambleError } from "@degu/degu/base";
-import { retry, type RetryOptions } from "@degu/degu/files";
+import {
+  ConnectionClosedError,
+  EmptyPreambleError,
+  ProtocolError,
+  TlsError,
+} from "@degu/degu/base";
+import { isTransient, retry, type RetryOptions, TransferError } from "@degu/degu/files";
 
 const lost = () => new Deno.errors.ConnectionReset("lost");
 
@@ -140,4 +145,41 @@ Deno.test("a signal that onRetry itself aborts ends the wait at once", async () 
   const onRetry = () => stop.abort(new Error("stop"));
   const options = { delay: 60_000, signal: stop.signal, onRetry };
   await assertRejects(() => retry(() => Promise.reject(lost()), options), Error, "stop");
+});
+
+const status = (status: number) => new TransferError("STATUS", "", { status });
+
+Deno.test("network errors are transient, and decisions of the other device are not", () => {
+  const transient = [
+    new Deno.errors.ConnectionRefused(),
+    new Deno.errors.ConnectionReset(),
+    new Deno.errors.BrokenPipe(),
+    new Deno.errors.TimedOut(),
+    new Deno.errors.UnexpectedEof(),
+    Object.assign(new Error(), { code: "EHOSTUNREACH" }),
+    new EmptyPreambleError(),
+    new ConnectionClosedError(""),
+    new ProtocolError("BODY_INCOMPLETE", ""),
+    new TlsError("CLOSED", ""),
+    ...[408, 429, 502, 503, 504].map(status),
+  ];
+  const final = [
+    ...[301, 400, 401, 403, 404, 405, 409, 412, 413, 500, 507].map(status),
+    ...(["CHANGED", "DIGEST_MISMATCH", "IN_USE", "DISK_FULL", "BAD_LIST"] as const).map((code) =>
+      new TransferError(code, "")
+    ),
+    new TlsError("UNTRUSTED", ""),
+    new TlsError("REFUSED_BY_PEER", ""),
+    new ProtocolError("BAD_HEADER_NAME", ""),
+    new Deno.errors.NotFound(),
+    new Deno.errors.PermissionDenied(),
+    new Deno.errors.NotCapable(),
+    Object.assign(new Error(), { code: "ENOSPC" }),
+    new TypeError(),
+    "text",
+    null,
+    undefined,
+  ];
+  for (const error of transient) assertEquals(isTransient(error), true, Deno.inspect(error));
+  for (const error of final) assertEquals(isTransient(error), false, Deno.inspect(error));
 });

@@ -1,17 +1,23 @@
-/** Which answers a server accepts from an app; anything else closes the connection without a byte. */
-import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+/** Which answers a server accepts from an app; anything else closes the connection without a byte, and only the log says why. */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   bodies,
   Body,
+  type BodyIn,
   BodyIter,
-  ChunkedBody,
-  ChunkedBodyIter,
   ContentRange,
   Range,
   Response,
 } from "@degu/degu/base";
 import type { Api, Request } from "@degu/degu/server";
-import { RawPeer, within } from "@degu/testing/raw_peer.ts";
+import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { unhandledRejections } from "@degu/testing/rejections.ts";
 import { lawless, serve } from "@degu/testing/serving.ts";
 import { streamOf, TrackedItems, TrackedStream } from "@degu/testing/streams.ts";
 import { latin1 } from "@degu/testing/wire_grammar.ts";
@@ -160,34 +166,6 @@ Deno.test("the body of the same request can't be its response", async () => {
   assertEquals([read.received, read.errors.length], ["", 1]);
 });
 
-/** Bodies that break after the preamble could be sent. */
-const broken: readonly (readonly [what: string, make: () => unknown, complete: RegExp])[] = [
-  ["too short", () => new Body(streamOf(latin1("hell")), 5), /hello/],
-  ["too long", () => new Body(streamOf(latin1("hello"), latin1("!")), 5), /hello/],
-  ["an iterable too short", () => new BodyIter([latin1("hell")], 5), /hello/],
-  ["an iterable too long", () => new BodyIter([latin1("hell"), latin1("o!")], 5), /hello/],
-  ["a source that fails", () => new BodyIter(failing(), 5), /hello/],
-  ["chunks without an end", () => new ChunkedBodyIter([[null, latin1("hello")]]), /0\r\n\r\n/],
-  ["coded chunks that are cut", () => new ChunkedBody(streamOf(latin1("5\r\nhe"))), /0\r\n\r\n/],
-];
-
-function* failing(): Generator<Uint8Array> {
-  yield latin1("he");
-  throw new Error("the source broke");
-}
-
-Deno.test("a body that sends another length than announced is cut, and the connection closes", async (t) => {
-  for (const [what, make, complete] of broken) {
-    await t.step(what, async () => {
-      const { received, errors } = await exchange(() => [200, "OK", {}, make()], get);
-      const body = received.slice(received.indexOf("\r\n\r\n") + 4);
-      assert(!complete.test(body), JSON.stringify(received));
-      assert(!body.includes("HTTP/1.1"), "nothing follows a broken message");
-      assertEquals(errors.length, 1);
-    });
-  }
-});
-
 Deno.test("a body that was used before, or belongs to another request, is an error", async (t) => {
   await t.step("read before", async () => {
     const { received, errors } = await exchange(async () => {
@@ -296,4 +274,152 @@ Deno.test("an object is an answer only if it has all four fields", async () => {
     assertMatch(errors[0] ?? "", /TypeError: .*\[status, reason, headers, body\]/, missing);
   }
   assertEquals((await exchange(() => whole, get)).errors, []);
+});
+
+Deno.test("a 204 with content-length or transfer-encoding is refused, even for HEAD", async (t) => {
+  for (const method of ["GET", "HEAD"]) {
+    for (const headers of [{ "content-length": 5 }, { "transfer-encoding": "chunked" }]) {
+      await t.step(`${method} ${Deno.inspect(headers)}`, async () => {
+        await using serving = serve(() => [204, "No Content", { ...headers }, null]);
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send(`${method} / HTTP/1.1\r\n\r\n`);
+        await peer.closeWrite();
+        await peer.assertClosedSilently();
+        await serving.logger.waitFor("error");
+      });
+    }
+  }
+});
+
+Deno.test("whatever an app throws is logged as an error, and nothing is sent", async (t) => {
+  const thrown: readonly unknown[] = [
+    new Error("secret"),
+    "text",
+    null,
+    undefined,
+    0,
+    Symbol("symbol"),
+    Object.create(null),
+    { toString: () => fail() },
+    Object.defineProperty(new Error("x"), "stack", { get: () => fail() }),
+  ];
+  function fail(): never {
+    throw new Error("can't be shown");
+  }
+  for (const [i, value] of thrown.entries()) {
+    for (const when of ["handle", "onConnect"] as const) {
+      await t.step(`value ${i}, by ${when}`, async () => {
+        const raise = () => {
+          throw value;
+        };
+        await using serving = serve({
+          handle: raise,
+          onConnect: () => when === "handle" || raise(),
+        });
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send("GET / HTTP/1.1\r\n\r\n");
+        await peer.assertClosedSilently();
+        const [message = ""] = await serving.logger.waitFor("error");
+        const { port } = peer.conn.localAddr as Deno.NetAddr;
+        assert(message.startsWith(`127.0.0.1:${port}: `), message);
+      });
+    }
+  }
+});
+
+Deno.test("a source that was passed is settled when its message is refused", async () => {
+  const tracked = new TrackedStream([new Uint8Array(5)]);
+  await using serving = serve(() => [200, "bad reason!", {}, new Body(tracked.stream, 5)]);
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("GET / HTTP/1.1\r\n\r\n");
+  await peer.assertClosedSilently();
+  assertEquals(tracked.settled, true);
+});
+
+Deno.test("a body whose writeTo throws while its cancel closes the server causes no unhandled rejection", async (t) => {
+  const failure = new Error("the disk is full");
+  const fail = () => {
+    throw failure;
+  };
+  const writings: Record<string, () => Promise<number>> = {
+    "throws": fail,
+    "rejects": () => Promise.reject(failure),
+  };
+  const thens: Record<string, () => unknown> = {
+    "nothing": () => {},
+    "throws": fail,
+    "rejects": () => Promise.reject(failure),
+  };
+  for (const [how, writeTo] of Object.entries(writings)) {
+    for (const [then, finish] of Object.entries(thens)) {
+      await t.step(`writeTo ${how}, cancel closes and then ${then}`, async () => {
+        using unhandled = unhandledRejections();
+        let cancelled = 0;
+        const cancel = () => {
+          cancelled++;
+          serving.server.close();
+          return finish();
+        };
+        const body = { chunked: true, writeTo, cancel };
+        await using serving = serve(lawless(() => [200, "OK", {}, body]));
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send("GET / HTTP/1.1\r\n\r\n");
+        await peer.readToEnd();
+        await within(serving.done, "serveForever() settles");
+        await turnOfEventLoop();
+        assert(cancelled > 0);
+        assertEquals(unhandled.reasons, []);
+      });
+    }
+  }
+});
+
+/** What an app reads a whole body with. */
+const READS: Readonly<Record<string, (body: NonNullable<BodyIn>) => Promise<unknown>>> = {
+  "bytes": (body) => body.bytes(),
+  "text": (body) => body.text(),
+  "json": (body) => body.json(),
+  "read": (body) => body.read(),
+};
+const MOST = 16_777_216;
+
+Deno.test("a body that is too long to be read at once is logged at level info, without a stack, with the recipe for 413", async (t) => {
+  const piece = `100000\r\n${" ".repeat(0x100000)}\r\n`;
+  const framings: Readonly<Record<string, string[]>> = {
+    "announced": [`content-length: ${MOST + 1}\r\n\r\n`],
+    "in chunks": ["transfer-encoding: chunked\r\n\r\n", ...Array(16).fill(piece), "1\r\n \r\n"],
+  };
+  for (const [framing, parts] of Object.entries(framings)) {
+    for (const [how, read] of Object.entries(READS)) {
+      await t.step(`${how}, ${framing}`, async () => {
+        await using serving = serve(async ({ body }) => {
+          await read(body!);
+          return [200, "OK", {}, null];
+        });
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send("PUT /upload HTTP/1.1\r\n", ...parts);
+        await peer.assertClosedSilently();
+        const [line = ""] = await serving.logger.waitFor("info");
+        assertStringIncludes(line, `one read returns at most ${MOST} bytes`);
+        assertStringIncludes(
+          line,
+          'to answer with 413, see "A limit for bodies" in docs/cookbook.md',
+        );
+        assert(!line.includes("\n"), line);
+        assertEquals(serving.logger.at("error"), []);
+      });
+    }
+  }
+});
+
+Deno.test("a body of the app's own that is too long to be read at once is an error of the app", async () => {
+  await using serving = serve(async () => {
+    await new Body(new Blob([]).stream(), MOST + 1).bytes();
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+  await peer.assertClosedSilently();
+  await serving.logger.waitFor("error");
+  assertEquals(serving.logger.at("info"), []);
 });

@@ -1,8 +1,11 @@
-/** When a session ends without an error, and that its last response arrives. */
-import { assert, assertEquals } from "@std/assert";
-import type { App, AppFunction, Request, Session } from "@degu/degu/server";
-import { RawPeer, turnOfEventLoop } from "@degu/testing/raw_peer.ts";
-import { serve } from "@degu/testing/serving.ts";
+/** When a session ends, that its last response arrives, and how that is logged. */
+import { assert, assertEquals, assertInstanceOf, assertMatch } from "@std/assert";
+import { type Body, BodyError, type ChunkedBody } from "@degu/degu/base";
+import type { App, AppFunction, Request, ResponseTuple, Session } from "@degu/degu/server";
+import { rejectionOf } from "@degu/testing/expectations.ts";
+import { RawPeer, turnOfEventLoop, within } from "@degu/testing/raw_peer.ts";
+import { type Level, serve, type Serving } from "@degu/testing/serving.ts";
+import { latin1 } from "@degu/testing/wire_grammar.ts";
 
 const get = "GET / HTTP/1.1\r\n\r\n";
 const put = "PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello";
@@ -195,3 +198,225 @@ Deno.test("an app that cancels a request's body may answer only with an error", 
     }
   }
 });
+
+Deno.test("a session lingers for 1 s even if its timeout is shorter", async () => {
+  const start = performance.now();
+  await using serving = serve(() => [500, "Internal Server Error", {}, null], {
+    timeout: 0.2,
+    maxConnections: 1,
+  });
+  using first = await RawPeer.connect(serving.address);
+  await first.send("GET / HTTP/1.1\r\n\r\n");
+  assertEquals((await first.readToEnd()).how, "end");
+  // The first keeps its place until it is closed, so the second is answered after that.
+  using second = await RawPeer.connect(serving.address);
+  await second.send("GET / HTTP/1.1\r\n\r\n");
+  await second.readPreamble();
+  const seconds = (performance.now() - start) / 1000;
+  assert(seconds >= 1 && seconds < 1.8, `${seconds} s`);
+});
+
+/** Answers 413 at once, while somebody still reads the body, or begins to. */
+function refusing(read: (body: Body | ChunkedBody) => Promise<unknown>, results: unknown[]) {
+  const answered = Promise.withResolvers<void>();
+  const app: AppFunction = ({ body }) => {
+    if (body === null) return [204, "No Content", {}, null];
+    results.push(rejectionOf(read(body), "reading on"));
+    answered.resolve();
+    return [413, "Content Too Large", {}, null];
+  };
+  return { app, answered: answered.promise };
+}
+
+for (const framing of ["content-length: 400000", "transfer-encoding: chunked"]) {
+  const chunked = framing.includes("chunked");
+  const start = chunked ? "61a80\r\n" : "";
+
+  Deno.test(`a body that is read while an error is answered fails with a BodyError (${framing})`, async (t) => {
+    const ways: Record<string, (body: Body | ChunkedBody) => Promise<unknown>> = {
+      "collected": (body) => body.read(),
+      "iterated": async (body) => {
+        for await (const _ of body);
+      },
+      "in pieces": async (body) => {
+        for (;;) await (body.chunked ? body.readChunk() : body.read(10));
+      },
+      "as a stream": (body) => new Response(body.readable).bytes(),
+    };
+    for (const [way, read] of Object.entries(ways)) {
+      await t.step(way, async () => {
+        const results: Promise<unknown>[] = [];
+        const { app } = refusing(read, results);
+        await using serving = serve(app);
+        using peer = await RawPeer.connect(serving.address);
+        await peer.send(`PUT / HTTP/1.1\r\n${framing}\r\n\r\n${start}`);
+        assertEquals(await peer.readPreamble(), "HTTP/1.1 413 Content Too Large\r\n\r\n");
+        // The server is lingering now, and drops all of this.
+        await peer.send(latin1("x".repeat(400_000)), chunked ? "\r\n0\r\n\r\n" : "");
+        await peer.closeWrite();
+        assertEquals((await peer.readToEnd()).received, "");
+        const error = await within(results[0]!, "the read rejects");
+        assertInstanceOf(error, BodyError);
+        assert(error.message.includes("413"), error.message);
+      });
+    }
+  });
+}
+
+Deno.test("a body that is first read after its error was answered is a BodyError", async () => {
+  const bodies: Body[] = [];
+  await using serving = serve(({ body }) => {
+    if (body !== null && !body.chunked) bodies.push(body);
+    return [404, "Not Found", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello");
+  await peer.closeWrite();
+  await peer.readToEnd();
+  const error = await rejectionOf(bodies[0]!.read(), "the read");
+  assertInstanceOf(error, BodyError);
+  assertInstanceOf(error.cause, BodyError);
+});
+
+Deno.test("an empty body that is read late, after a relayed body, does not affect the connection", async () => {
+  // The relayed body has made the buffer large; reading the old body at the wrong moment would swap it.
+  const late: Body[] = [];
+  const uris: string[] = [];
+  const waiting = Promise.withResolvers<void>();
+  await using serving = serve(async ({ uri, body }) => {
+    uris.push(uri);
+    if (uri === "/late" && body !== null && !body.chunked) late.push(body);
+    if (uri === "/large") {
+      await body?.writeTo({ pieceBytes: 1048576, write: () => Promise.resolve() });
+      waiting.resolve();
+    }
+    return [200, "OK", {}, null];
+  });
+  using peer = await RawPeer.connect(serving.address);
+  await peer.send("PUT /late HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
+  await peer.readPreamble();
+  const chunk = `100000\r\n${"x".repeat(1048576)}\r\n`;
+  await peer.send("PUT /large HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+  await peer.send(latin1(chunk), latin1(chunk), "0\r\n\r\nGET /half HTTP/1.1\r\n");
+  await peer.readPreamble();
+  await within(waiting.promise, "the large body is over");
+  assertEquals((await late[0]!.read()).length, 0);
+  await peer.send("\r\n");
+  assertEquals(await peer.readPreamble(), "HTTP/1.1 200 OK\r\n\r\n");
+  assertEquals(uris, ["/late", "/large", "/half"]);
+});
+
+for (
+  const [what, request, status] of [
+    ["without a body", get, 200],
+    ["whose body was read", put, 200],
+    ["whose body is unread", put, 413],
+  ] as const
+) {
+  Deno.test(`shutdown() lets a request be answered ${what}`, async () => {
+    const begun = Promise.withResolvers<void>();
+    const answering = Promise.withResolvers<void>();
+    await using serving = serve(async ({ body }) => {
+      if (status === 200) await body?.bytes();
+      begun.resolve();
+      await answering.promise;
+      return [status, "As it is", {}, null];
+    });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(request);
+    await within(begun.promise, "the app is called");
+    const shutdown = serving.server.shutdown();
+    answering.resolve();
+    assertEquals((await peer.readToEnd()).received, `HTTP/1.1 ${status} As it is\r\n\r\n`);
+    await shutdown;
+  });
+}
+
+const GONE = "the peer closed the connection before the first byte of a message";
+const EXPECTS = "PUT / HTTP/1.1\r\nexpect: 100-continue\r\n";
+const mistake = new Error("wrong");
+
+/** How sessions end, and what is logged then; time-outs are in standard_logger_test.ts. */
+const ends: readonly {
+  readonly what: string;
+  readonly level: Level;
+  readonly message: RegExp;
+  /** What is logged, if it is more than the session's message. */
+  readonly line?: string;
+  readonly sent?: string;
+  readonly answer?: () => ResponseTuple;
+  readonly accepts?: boolean;
+  readonly then?: (peer: RawPeer, serving: Serving) => unknown;
+}[] = [
+  {
+    what: "the last response",
+    level: "debug",
+    message: /^a response with status 500$/,
+    line: "ended after a response with status 500",
+    answer: () => [500, "Internal Server Error", {}, null],
+  },
+  { what: "onConnect", level: "info", message: /^refused by onConnect$/, accepts: false },
+  {
+    what: "the server",
+    level: "debug",
+    message: /^closed by the server$/,
+    then: async (peer, { server }) => {
+      await peer.readPreamble();
+      server.close();
+    },
+  },
+  {
+    what: "the peer, between two requests",
+    level: "debug",
+    message: new RegExp(`^EmptyPreambleError: ${GONE}$`),
+    line: `ended: ${GONE}`,
+    then: (peer) => peer.closeWrite(),
+  },
+  {
+    what: "a peer that closes instead of reading",
+    level: "debug",
+    message: /^(ConnectionReset|BrokenPipe): /,
+    answer: () => [200, "OK", {}, new Uint8Array(8 * 1048576)],
+    then: async (peer) => {
+      await peer.readExactly(100);
+      peer.close();
+    },
+  },
+  {
+    what: "bytes that break a rule, however the peer waits",
+    level: "info",
+    message: /^ProtocolError: /,
+    sent: `${EXPECTS}transfer-encoding: chunked\r\n\r\nzz\r\n`,
+  },
+  {
+    what: "an exception of the app",
+    level: "error",
+    message: /^an error of the app: Error: wrong$/,
+    line: `an error of the app: ${mistake.stack}\n    for GET "/a?b"`,
+    sent: "GET /a?b HTTP/1.1\r\n\r\n",
+    answer: () => {
+      throw mistake;
+    },
+  },
+];
+
+for (const { what, level, message, line, sent = get, answer, accepts = true, then } of ends) {
+  Deno.test(`a session that ends by ${what} is logged once, at level ${level}`, async () => {
+    const sessions: Session[] = [];
+    await using serving = serve({
+      onConnect: (session) => sessions.push(session) > 0 && accepts,
+      handle: async ({ body }) => {
+        await body?.bytes();
+        return answer?.() ?? [200, "OK", {}, null];
+      },
+    });
+    using peer = await RawPeer.connect(serving.address);
+    await peer.send(sent);
+    await then?.(peer, serving);
+    const [logged] = await serving.logger.waitFor(level);
+    const [session] = sessions;
+    assertMatch(`${session!.message}`, message);
+    assertEquals(serving.logger.lines, [[level, `${session}: ${line ?? session!.message}`]]);
+    assert(!logged!.includes("expect:"), logged);
+  });
+}

@@ -1,6 +1,12 @@
-/** Any thrown value can be logged. */
+/** Thrown values as text, and errors of the system. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { messageOf, plainMessageOf, stackOf } from "@degu/internal/net/thrown.ts";
+import {
+  isUnreachable,
+  messageOf,
+  plainMessageOf,
+  stackOf,
+  systemCode,
+} from "@degu/internal/net/thrown.ts";
 
 Deno.test("an error is logged with its name and message, and its stack", () => {
   const error = new RangeError("too large");
@@ -56,4 +62,35 @@ Deno.test("the message of an error is read without creating its stack", () => {
   const error = Object.defineProperty(new Error("a"), "stack", { get: () => `${++made}` });
   assertEquals([messageOf(error), made], ["Error: a", 0]);
   assertEquals([stackOf(error), made], ["1", 1]);
+});
+
+Deno.test("a host is unreachable if there is no way to it, or no answer in time", () => {
+  const unreachable = [
+    new Deno.errors.TimedOut(),
+    new Deno.errors.NetworkUnreachable(),
+    new Deno.errors.AddrNotAvailable(),
+    ...["EHOSTUNREACH", "EHOSTDOWN", "ENETDOWN"].map((code) =>
+      Object.assign(new Error(), { code })
+    ),
+  ];
+  for (const error of unreachable) assertEquals(isUnreachable(error), true, Deno.inspect(error));
+});
+
+Deno.test("a host that refuses or resets a connection is reachable", () => {
+  const reachable = [
+    new Deno.errors.ConnectionRefused(),
+    new Deno.errors.ConnectionReset(),
+    Object.assign(new Error(), { code: "EACCES" }),
+    new Error(),
+    ...["text", null, undefined],
+  ];
+  for (const error of reachable) assertEquals(isUnreachable(error), false, Deno.inspect(error));
+});
+
+Deno.test("only an error of the system has a code", () => {
+  const error = Object.assign(new Error(), { code: "EACCES" });
+  assertEquals([error, new Error(), "text", null].map(systemCode), [
+    "EACCES",
+    ...[undefined, undefined, undefined],
+  ]);
 });

@@ -138,7 +138,7 @@ async function layers(): Promise<{ paths: string[]; mayImport: string[] }[]> {
       mayImport: [
         ...["base.ts", "client.ts", "device.ts", "files.ts", "server.ts"],
         ...["base/address_rules.ts", "base/pause.ts"],
-        ...["net/standard_logger.ts", "net/thrown.ts", "net/unreachable.ts"],
+        ...["net/standard_logger.ts", "net/thrown.ts"],
         ...["device/device_name.ts", "device/invitation_line.ts"],
         "files/printable.ts",
         ...[

@@ -1,8 +1,8 @@
 /** Constructing a server, and which connections it accepts. */
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { Client } from "@degu/degu/client";
-import { type App, Server, type Session, type Socket } from "@degu/degu/server";
-import { assertRangeError, assertTypeError, constructWith } from "@degu/testing/expectations.ts";
+import { type App, Server, type ServerOptions, type Session, type Socket } from "@degu/degu/server";
+import { assertTypeError, constructWith, optionOf } from "@degu/testing/expectations.ts";
 import { listenAgain } from "@degu/testing/ports.ts";
 import { RawPeer } from "@degu/testing/raw_peer.ts";
 import { serve } from "@degu/testing/serving.ts";
@@ -51,10 +51,14 @@ Deno.test("an app or option of a wrong type is a TypeError", () => {
     { logger: null },
     { logger: () => {} },
     { logger: {} },
-    { logger: { ...console, warn: undefined } },
+    ...["debug", "info", "warn", "error"].map((level) => ({
+      logger: { ...console, [level]: undefined },
+    })),
+    { onExchange: null },
   ];
   for (const options of rows) {
-    assertTypeError(() => constructWith(Server, anywhere, ok, options), Deno.inspect(options));
+    const make = () => constructWith(Server, anywhere, ok, options);
+    assertThrows(make, TypeError, optionOf(options), Deno.inspect(options));
   }
 });
 
@@ -62,19 +66,18 @@ Deno.test("an option with an invalid value is a RangeError", () => {
   const wrongCounts = [0, -1, 0.5, 1.5, NaN, -Infinity, 2 ** 53];
   for (const name of ["maxConnections", "maxRequests"]) {
     for (const value of wrongCounts) {
-      assertRangeError(
-        () => constructWith(Server, anywhere, ok, { [name]: value }),
-        `${name} ${value}`,
-      );
+      const make = () => constructWith(Server, anywhere, ok, { [name]: value });
+      assertThrows(make, RangeError, name, `${name} ${value}`);
     }
   }
   for (const timeout of [0, -1, NaN, Infinity, -Infinity]) {
-    assertRangeError(() => constructWith(Server, anywhere, ok, { timeout }), `timeout ${timeout}`);
+    const make = () => constructWith(Server, anywhere, ok, { timeout });
+    assertThrows(make, RangeError, "timeout", `timeout ${timeout}`);
   }
 });
 
 Deno.test("options at a limit are accepted, and console is a valid logger", async () => {
-  const rows = [
+  const rows: readonly ServerOptions[] = [
     { maxConnections: 1, maxRequests: 1, timeout: 0.001 },
     { maxConnections: Infinity, maxRequests: Infinity },
     { logger: console },
@@ -83,6 +86,8 @@ Deno.test("options at a limit are accepted, and console is a valid logger", asyn
   for (const options of rows) {
     await using server = new Server(anywhere, ok, options);
     await server.ready;
+    assertEquals({ ...server.options }, options);
+    assert(server.options !== options);
   }
 });
 

@@ -53,6 +53,8 @@ Deno.test("a server refuses every request that breaks a rule, without a byte and
       assertEquals(calls, 0);
     });
   }
+  assertEquals([serving.logger.at("warn"), serving.logger.at("error")], [[], []]);
+  assertEquals((await serving.makeClient().request("GET", "/")).status, 204);
 });
 
 Deno.test("a client refuses every response that breaks a rule, and closes its connection", async (t) => {

@@ -1,0 +1,103 @@
+/**
+ * The states of a connection, at each of its ends.
+ *
+ * A connection carries one exchange after the other: a request, then its response. A client sends no request before it
+ * has read the last response, a server answers one request at a time, there are no interim responses, and no protocol
+ * is switched, so either end is always in one of a few states. What happens to it is an event, and the tables below say
+ * which state follows. An event that a state doesn't name changes nothing: it comes too late, as when an app closes a
+ * session whose last response was sent.
+ *
+ * The server's end begins `idle`, which lasts until a request has arrived up to the end of its preamble; `onConnect`
+ * runs in it, too. The app then has the request: its body is `unread` until its last byte was read, and `answering` is
+ * what is left to do; a request without a body begins there. Once its response was sent the end is `idle` again, unless
+ * the response is the last one: after an error, after `connection: close`, at a limit, or if the body is still unread,
+ * since nobody knows where the next request would begin. There are three ways to be over. `endedByPeer`: the peer ended
+ * the connection while it was idle, as most do. `closedByApp`: the app closed the session, which is reported then and
+ * not again. `over`: all others.
+ *
+ * The client's end begins `idle`, too. It is `requesting` from the moment at which a request is looked at, since
+ * getters of its headers are code that may make another one, to the end of the response's preamble; an error that comes
+ * before is one that a server without an answer causes. While the rest of a response without a body is checked it is
+ * `responding`; then its body is `unread`, and only when its last byte was read may the next request be made. A request
+ * that fails before a byte of it was sent leaves the end `idle`, as it was; any later failure closes the connection.
+ * Whether it is closed is for its `Transport` to say: what the transport refers to is never garbage collected before
+ * it is closed, and a connection is.
+ *
+ * How far the current message has got in or out is known where bytes move, in `PreambleReader` and `MessageWriter`,
+ * and what broke a connection in `Transport`.
+ *
+ * @module
+ */
+
+/** A state of one end of a connection: its name, and which state follows each event. */
+export type State<Name extends string, Event extends string> =
+  & { readonly name: Name }
+  & { readonly [Each in Event]: State<Name, Event> };
+
+/** All states of one end by name. */
+export type States<Name extends string, Event extends string> = Readonly<
+  Record<Name, State<Name, Event>>
+>;
+
+/** What a server's end of a connection is doing. */
+export type ServerState = "idle" | "unread" | "answering" | "over" | "endedByPeer" | "closedByApp";
+
+/** What happens to a server's end: `ends` is its last response, or that its socket was closed. */
+export type ServerEvent =
+  | "request"
+  | "requestWithBody"
+  | "bodyRead"
+  | "answered"
+  | "peerEnds"
+  | "appCloses"
+  | "ends";
+
+/** The states of a server's end. */
+export const SERVER: States<ServerState, ServerEvent> = link<ServerState, ServerEvent>({
+  idle: {
+    request: "answering",
+    requestWithBody: "unread",
+    peerEnds: "endedByPeer",
+    appCloses: "closedByApp",
+    ends: "over",
+  },
+  unread: { bodyRead: "answering", appCloses: "closedByApp", ends: "over" },
+  answering: { answered: "idle", appCloses: "closedByApp", ends: "over" },
+  over: {},
+  endedByPeer: {},
+  closedByApp: {},
+});
+
+/** What a client's end of a connection is doing. */
+export type ClientState = "idle" | "requesting" | "responding" | "unread";
+
+/** What happens to a client's end: `fails` is an error before the response. */
+export type ClientEvent = "request" | "preamble" | "response" | "bodyRead" | "fails";
+
+/** The states of a client's end. */
+export const CLIENT: States<ClientState, ClientEvent> = link<ClientState, ClientEvent>({
+  idle: { request: "requesting" },
+  requesting: { preamble: "responding", fails: "idle" },
+  responding: { response: "unread" },
+  unread: { bodyRead: "idle" },
+});
+
+/** Makes states that refer to each other: to follow an event is to read a property. */
+function link<Name extends string, Event extends string>(
+  rows: Readonly<Record<Name, Readonly<Partial<Record<Event, Name>>>>>,
+): States<Name, Event> {
+  const names = Object.keys(rows) as Name[];
+  const events = new Set(names.flatMap((name) => Object.keys(rows[name]) as Event[]));
+  // The properties for the events are not there yet.
+  const states = Object.fromEntries(names.map((name) => [name, { name }])) as Record<
+    Name,
+    { -readonly [Key in keyof State<Name, Event>]: State<Name, Event>[Key] }
+  >;
+  for (const name of names) {
+    for (const event of events) {
+      states[name][event] = states[rows[name][event] ?? name] as typeof states[Name][Event];
+    }
+    Object.freeze(states[name]);
+  }
+  return states;
+}
