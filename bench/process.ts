@@ -18,15 +18,6 @@ export interface ProgramOptions {
   readonly timeout: number;
 }
 
-/** What a program answers to a command. */
-export interface Reply {
-  readonly ready?: unknown;
-  readonly seconds?: number;
-  readonly samples?: unknown;
-  readonly bytes?: number;
-  readonly error?: string;
-}
-
 /** Characters of a program's error output that are kept. */
 const keptErrorLength = 2000;
 /** The processes to end when the benchmark ends. */
@@ -68,27 +59,10 @@ export class Program {
     return this.#ready;
   }
 
-  /** Sends a command and waits for its reply, `timeout` seconds at most. */
-  async ask(command: Command, timeout: number): Promise<Reply> {
+  /** Sends a command and waits for the figure in its reply, `timeout` seconds at most. */
+  async ask(command: Command, timeout: number): Promise<number> {
     await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
-    return await this.#readReply(timeout);
-  }
-
-  /** Seconds of processor time that the program has used; it answers within `timeout` seconds. */
-  async takeCpu(timeout: number): Promise<number> {
-    const { seconds } = await this.ask({ command: "cpu" }, timeout);
-    if (seconds === undefined) throw new Error("the program doesn't know its processor time");
-    return seconds;
-  }
-
-  /** Ends the program's input and waits until it has ended itself, `timeout` seconds at most. */
-  async finish(timeout: number): Promise<void> {
-    try {
-      await this.#input.close();
-      await within(timeout, this.#process.status);
-    } finally {
-      await this.stop();
-    }
+    return (await this.#readReply(timeout)).value ?? 0;
   }
 
   /** Ends the program now and waits until it is gone. */
@@ -104,13 +78,15 @@ export class Program {
     killProcess(this.#process);
   }
 
-  async #readReply(timeout: number): Promise<Reply> {
+  async #readReply(
+    timeout: number,
+  ): Promise<{ readonly ready?: unknown; readonly value?: number | null }> {
     const line = await within(timeout, this.#lines.next());
     if (line.done) {
       await this.#errors;
       throw new Error(`the program ended: ${summarizeErrors(this.#errorText)}`);
     }
-    const reply: Reply = JSON.parse(line.value);
+    const reply = JSON.parse(line.value);
     if (reply.error !== undefined) throw new Error(reply.error);
     return reply;
   }

@@ -6,37 +6,25 @@
  */
 
 import type { Address } from "../../base.ts";
-import type { Connection } from "../../client.ts";
 import { Client } from "../../client.ts";
-import { FilesApp } from "../../files.ts";
+import { download, FilesApp, upload } from "../../files.ts";
 import type { Logger } from "../../server.ts";
 import { Server } from "../../server.ts";
-import { download, fileUri, listDirectory, upload } from "../../files.ts";
-import { answerCommands } from "../peer.ts";
-import type { TlsFiles } from "../work.ts";
+import { answerCommands, time, type TlsFiles } from "../peer.ts";
 import { makeClient, makeServer } from "./degu_tls.ts";
 
-/** What a measurement of a {@link MovingWork} is of. */
+/** What a program does. */
 export type Task =
-  | "raw download"
+  | `raw ${"download" | "upload"}`
   | "get"
-  | "download"
-  | "download, hashed meanwhile"
-  | "download, verify: false"
-  | "raw upload"
   | "put"
-  | "upload"
-  | "upload, verify: false"
-  | "list"
-  | "list at once"
-  | "each"
-  | "each, verify: false";
+  | `${"download" | "upload"}${"" | ", verify: false"}`
+  | "download, hashed meanwhile";
 
 /** The task of one end. */
-export interface MovingWork {
-  /** `null` for the server of the directory, over HTTP or as bytes. */
-  readonly task: Task | null;
-  readonly raw: boolean;
+export interface FilesWork {
+  /** `null` for the server of the directory, over HTTP; `raw` for the one that sends and takes bytes. */
+  readonly task: Task | "raw" | null;
   readonly port: number;
   readonly tls: TlsFiles | null;
   /** The directory that is served. */
@@ -44,19 +32,17 @@ export interface MovingWork {
   readonly here: string;
 }
 
-/** The file that is moved, in either directory. */
+/** The file that is transferred, in either directory. */
 export const LARGE = "large.bin";
-/** The directory of many files, below the one that is served. */
-export const MANY = "many";
 
 const BUFFER_BYTES = 1 << 20;
 const SETTLED_MILLISECONDS = 2100;
 const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
-async function serve({ raw, there, tls }: MovingWork): Promise<number> {
-  if (raw) return serveBytes(there);
+async function serve({ task, there, tls }: FilesWork): Promise<number> {
+  if (task === "raw") return serveBytes(there);
   const address: Address = ["127.0.0.1", 0];
-  const app = new FilesApp(there, { list: true, write: true });
+  const app = new FilesApp(there, { write: true });
   const options = { logger: quiet, maxRequests: Infinity };
   const server = tls === null
     ? new Server(address, app, options)
@@ -107,7 +93,7 @@ async function write(path: string, from: Reader): Promise<void> {
   await file.sync();
 }
 
-async function measure(work: MovingWork): Promise<number> {
+async function measure(work: FilesWork): Promise<number> {
   const { task, there, here, port, tls } = work;
   await remove(`${here}/down.bin`);
   await remove(`${there}/up.bin`);
@@ -119,12 +105,10 @@ async function measure(work: MovingWork): Promise<number> {
   const address: Address = ["127.0.0.1", port];
   const options = { timeout: null };
   const client = tls === null ? new Client(address, options) : makeClient(tls, address);
-  const start = performance.now();
-  await run(work, client);
-  return (performance.now() - start) / 1000;
+  return await time(() => run(work, client));
 }
 
-async function run({ task, port, here }: MovingWork, client: Client): Promise<void> {
+async function run({ task, port, here }: FilesWork, client: Client): Promise<void> {
   switch (task) {
     case "raw download": {
       using conn = await Deno.connect({ port });
@@ -162,26 +146,6 @@ async function run({ task, port, here }: MovingWork, client: Client): Promise<vo
       return void await download(client, `/${LARGE}`, `${here}/down.bin`);
     case "download, verify: false":
       return void await download(client, `/${LARGE}`, `${here}/down.bin`, { verify: false });
-    case "list": {
-      let count = 0;
-      for await (const _entry of listDirectory(client, fileUri(MANY, ""))) count++;
-      if (count === 0) throw new Error("nothing is listed");
-      return;
-    }
-    case "list at once":
-      return void await (await client.request("GET", `/${MANY}/`)).body!.json();
-    case "each":
-    case "each, verify: false": {
-      using conn = await client.connect();
-      return await getEach(conn, here, task === "each");
-    }
-  }
-}
-
-async function getEach(conn: Connection, here: string, verify: boolean): Promise<void> {
-  const entries = await Array.fromAsync(listDirectory(conn, fileUri(MANY, "")));
-  for (const { name } of entries) {
-    await download(conn, fileUri(MANY, name), `${here}/${MANY}/${name}`, { verify });
   }
 }
 
@@ -190,7 +154,7 @@ async function remove(path: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  const work: MovingWork = JSON.parse(Deno.args[0] ?? "{}");
-  const ready = work.task === null ? await serve(work) : true;
-  await answerCommands(ready, () => measure(work));
+  const work: FilesWork = JSON.parse(Deno.args[0] ?? "{}");
+  const isServer = work.task === null || work.task === "raw";
+  await answerCommands(isServer ? await serve(work) : true, { run: () => measure(work) });
 }
