@@ -8,7 +8,7 @@
  * Takes N mutants (400) of base/, net/, client.ts and server.ts, or of the paths given: the same for the same seed,
  * and as many of each module as its size calls for. After `--seconds` no further one is begun. A mutant is killed when
  * one of the test modules that run its line fails, or takes far longer than before. With paths, the tests of their
- * rooms run (`tests/base/` for `base/wire`); `--tests` names others.
+ * rooms run (`tests/base/` for `base/wire`); `--tests` names others. A path may end with the number of a line.
  *
  * A mutant that no test can detect has a marker above its line, with the reason: see tools/mutants.ts. Prints the
  * mutants that survive and the rate. Fails below 95 %, and if a marker matches nothing.
@@ -239,13 +239,19 @@ async function main(args: readonly string[]): Promise<boolean> {
     prefixes.some((prefix) => path.startsWith(prefix));
   const all: Mutant[] = [];
   const unmatched: string[] = [];
-  for (const path of files.filter((each) => each.endsWith(".ts")).filter(isIn(paths))) {
+  for (
+    const path of files.filter((each) => each.endsWith(".ts")).filter(
+      isIn(paths.map((path) => path.replace(/:.*/, ""))),
+    )
+  ) {
     const found = mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT)));
     all.push(...found.mutants);
     unmatched.push(...found.unmatched);
   }
   for (const marker of unmatched) console.log(`matches nothing: ${marker}`);
-  const mutants = sample(all.filter(({ isMarked }) => !isMarked), count, seed);
+  const isMeant = ({ path, line, isMarked }: Mutant) =>
+    !isMarked && (isIn(paths)(path) || paths.includes(`${path}:${line}`));
+  const mutants = sample(all.filter(isMeant), count, seed);
   console.log(`${mutants.length} of ${all.length} mutants, seed ${seed}`);
 
   await using first = await Checkout.make(files);

@@ -298,6 +298,7 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
   if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
   // mutant `-` → `+`: it is a hash for a cache
+  // mutant `31` → `32`: it is a hash for a cache
   const slot = (bytes[start]! * 7 + bytes[i - 1]! * 31 + bytes[(start + i) >> 1]! * 3 +
     length * 13) & (KNOWN_NAME_SLOTS - 1);
   const known = knownNames[slot]!;
@@ -403,6 +404,7 @@ function planFor(names: readonly string[], label: string): readonly Line[] {
   const plan = plans[slot];
   if (plan !== undefined && plan.names.length === count) {
     let i = 0;
+    // mutant `i < count && names[i] === plan.names[i]` → `false`: it is a cache: a plan that is not found is made
     while (i < count && names[i] === plan.names[i]) i++;
     if (i === count) return plan.lines;
   }

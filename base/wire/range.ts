@@ -169,11 +169,13 @@ export function parseDecimal(text: string): number {
   let value = 0;
   for (let i = 0; i < digits; i++) {
     const digit = text.charCodeAt(i) - 0x30;
+    // mutant `1` → `2`: every negative number is refused
     if (digit < 0 || digit > 9) return -1;
     value = value * 10 + digit;
   }
   // 16 digits are at most 10¹⁶ − 1: beyond the exact integers, but not by so much that the sum
   // could round down to a safe one.
+  // mutant `1` → `2`: every negative number is refused
   return value <= MAX_LENGTH ? value : -1;
 }
 
