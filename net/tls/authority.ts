@@ -232,7 +232,6 @@ class PathSearch {
     const signer = this.#signers.get(child.known.certificate256);
     const hint = child.known.certificate.links.authorityKeyId?.toHex();
     const isLikely = ([key256, [first]]: [string, Issuer[]]) =>
-      // mutant `||` → `&&`: it decides only which key is tried first
       key256 === signer ||
       (hint !== undefined && first!.known.certificate.links.subjectKeyId?.toHex() === hint);
     const keys = [...Map.groupBy(candidates, ({ known }) => known.publicKey256)];
@@ -242,7 +241,6 @@ class PathSearch {
   #verify(child: Issuer, issuer: Issuer, key256: string): Verdict {
     if (this.#signers.get(child.known.certificate256) === key256) return "yes";
     let verdicts = this.#verdicts.get(child);
-    // mutant `verdicts === undefined` → `true`: it is a cache of verified signatures
     if (verdicts === undefined) this.#verdicts.set(child, verdicts = new Map());
     const known = verdicts.get(key256);
     if (known !== undefined) return known;

@@ -104,7 +104,6 @@ export function readAuthorities(
   for (const source of sources) {
     for (const [index, each] of readCertificates(source).entries()) {
       const fingerprint = fingerprint256(each.certificate.raw);
-      // mutant `authorities.has(fingerprint)` → `false`: the same certificate replaces itself
       if (authorities.has(fingerprint)) continue;
       checkAuthority(source, each.certificate, index);
       authorities.set(fingerprint, each);

@@ -6,21 +6,24 @@
  */
 
 import { killPeerWriters } from "@degu/testing/killed_peer_writers.ts";
-import { killDownloads, killUploads, killWriters } from "@degu/testing/transfer_kills.ts";
-import { killTreeDownloads, killTreeServers, killTreeUploads } from "@degu/testing/tree_kills.ts";
+import { runs as transfers } from "./transfers.ts";
 
-/** What is killed, how often, and how: it rejects if what is left on the disk is wrong. */
-const RUNS: readonly [name: string, kills: number, run: (kills: number) => Promise<void>][] = [
-  ["writers of a device's peers", 200, killPeerWriters],
-  ["downloads", 100, killDownloads],
-  ["uploads", 100, killUploads],
-  ["writers of one directory", 100, killWriters],
-  ["downloads of a tree", 30, killTreeDownloads],
-  ["uploads of a tree", 30, killTreeUploads],
-  ["servers of a tree", 30, killTreeServers],
+/** A kind of program to kill. */
+interface CrashRun {
+  /** What is killed. */
+  readonly name: string;
+  /** How often. */
+  readonly kills: number;
+  /** Kills it so often; rejects if what is left on the disk is wrong. */
+  readonly run: (kills: number) => Promise<void>;
+}
+
+const RUNS: readonly CrashRun[] = [
+  { name: "writers of a device's peers", kills: 200, run: killPeerWriters },
+  ...transfers,
 ];
 
-for (const [name, kills, run] of RUNS) {
+for (const { name, kills, run } of RUNS) {
   const start = performance.now();
   await run(kills);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
