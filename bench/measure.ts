@@ -36,9 +36,8 @@ export interface Group {
 
 /** A group without contenders, that says why. */
 export function makeSkippedGroup(id: string, title: string, why: string): Group {
-  const notes = [`Skipped: ${why}`];
-  const nothing = { unit: "", better: "higher", placement: "", references: [], contenders: [] };
-  return { id, title, notes, ...nothing } as Group;
+  const nothing = { unit: "", placement: "", references: [], contenders: [] };
+  return { id, title, better: "higher", notes: [`Skipped: ${why}`], ...nothing };
 }
 
 /** What came out for one contender: its samples, and why there are no more of them. */
