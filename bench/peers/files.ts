@@ -1,6 +1,5 @@
 /**
- * A device that serves a directory, and one that transfers files from and to it, or the same over a bare
- * socket.
+ * A device that serves a directory, and one that transfers files from and to it.
  *
  * @module
  */
@@ -15,7 +14,6 @@ import { makeClient, makeServer } from "./degu_tls.ts";
 
 /** What a program does. */
 export type Task =
-  | `raw ${"download" | "upload"}`
   | "get"
   | "put"
   | `${"download" | "upload"}${"" | ", verify: false"}`
@@ -23,8 +21,8 @@ export type Task =
 
 /** The task of one end. */
 export interface FilesWork {
-  /** `null` for the server of the directory, over HTTP; `raw` for the one that sends and takes bytes. */
-  readonly task: Task | "raw" | null;
+  /** `null` for the server of the directory. */
+  readonly task: Task | null;
   readonly port: number;
   readonly tls: TlsFiles | null;
   /** The directory that is served. */
@@ -35,12 +33,10 @@ export interface FilesWork {
 /** The file that is transferred, in either directory. */
 export const LARGE = "large.bin";
 
-const BUFFER_BYTES = 1 << 20;
 const SETTLED_MILLISECONDS = 2100;
 const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
-async function serve({ task, there, tls }: FilesWork): Promise<number> {
-  if (task === "raw") return serveBytes(there);
+async function serve({ there, tls }: FilesWork): Promise<number> {
   const address: Address = ["127.0.0.1", 0];
   const app = new FilesApp(there, { write: true });
   const options = { logger: quiet, maxRequests: Infinity };
@@ -50,47 +46,6 @@ async function serve({ task, there, tls }: FilesWork): Promise<number> {
   await server.ready;
   server.serveForever();
   return (server.address as readonly [string, number])[1];
-}
-
-/** Sends the file to who sends a `g`, and takes it from who sends another byte first. */
-function serveBytes(there: string): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const answer = async (conn: Deno.Conn) => {
-    using _conn = conn;
-    const first = new Uint8Array(1);
-    if (await conn.read(first) === null) return;
-    if (first[0] === "g".charCodeAt(0)) {
-      using file = await Deno.open(`${there}/${LARGE}`);
-      await copy(file, conn);
-      await conn.closeWrite();
-    } else {
-      await write(`${there}/up.bin`, conn);
-      await conn.write(first);
-    }
-  };
-  (async () => {
-    for await (const conn of listener) answer(conn).catch(() => {});
-  })();
-  return listener.addr.port;
-}
-
-type Reader = Pick<Deno.Conn, "read">;
-type Writer = Pick<Deno.Conn, "write">;
-
-async function copy(from: Reader, to: Writer): Promise<void> {
-  const buffer = new Uint8Array(BUFFER_BYTES);
-  for (;;) {
-    const count = await from.read(buffer);
-    if (count === null) return;
-    for (let at = 0; at < count;) at += await to.write(buffer.subarray(at, count));
-  }
-}
-
-/** Writes a file that is on the disk at the end. */
-async function write(path: string, from: Reader): Promise<void> {
-  using file = await Deno.open(path, { write: true, create: true, truncate: true });
-  await copy(from, file);
-  await file.sync();
 }
 
 async function measure(work: FilesWork): Promise<number> {
@@ -108,21 +63,8 @@ async function measure(work: FilesWork): Promise<number> {
   return await time(() => run(work, client));
 }
 
-async function run({ task, port, here }: FilesWork, client: Client): Promise<void> {
+async function run({ task, here }: FilesWork, client: Client): Promise<void> {
   switch (task) {
-    case "raw download": {
-      using conn = await Deno.connect({ port });
-      await conn.write(new TextEncoder().encode("g"));
-      return await write(`${here}/down.bin`, conn);
-    }
-    case "raw upload": {
-      using conn = await Deno.connect({ port });
-      using file = await Deno.open(`${here}/${LARGE}`);
-      await conn.write(new TextEncoder().encode("p"));
-      await copy(file, conn);
-      await conn.closeWrite();
-      return void await conn.read(new Uint8Array(1));
-    }
     case "put": {
       using conn = await client.connect();
       using file = await Deno.open(`${here}/${LARGE}`);
@@ -155,6 +97,6 @@ async function remove(path: string): Promise<void> {
 
 if (import.meta.main) {
   const work: FilesWork = JSON.parse(Deno.args[0] ?? "{}");
-  const isServer = work.task === null || work.task === "raw";
-  await answerCommands(isServer ? await serve(work) : true, { run: () => measure(work) });
+  const ready = work.task === null ? await serve(work) : true;
+  await answerCommands(ready, { run: () => measure(work) });
 }

@@ -59,24 +59,19 @@ function* largeGroups(
 ): Generator<Group, void, undefined> {
   const over = tls === null ? "tcp" : "tls";
   for (const direction of ["download", "upload"] as const) {
-    const raw = `raw ${direction}` as const;
     const bare = direction === "download" ? "get" : "put";
     const tasks: Task[] = [bare, `${direction}, verify: false`, direction];
     if (direction === "download") tasks.push("download, hashed meanwhile");
     const make = (task: Task) =>
-      makeContender(task === raw ? task : `degu ${task}`, { task, tls, ...places }, setting, size);
+      makeContender(`degu ${task}`, { task, tls, ...places }, setting, size);
     yield {
       id: `11-${over}-${direction}`,
       title: `A file of ${size / mebibyte} MiB: ${direction} over ${over}`,
       unit: "MiB/s",
       better: "higher",
       placement: setting.cores.describe("two"),
-      references: [`degu ${bare}`, ...(tls === null ? [raw] : [])],
-      contenders: [
-        ...(tls === null ? [make(raw)] : []),
-        ...tasks.map(make),
-        makeCurl(direction, tls, places, setting, size),
-      ],
+      references: [`degu ${bare}`],
+      contenders: [...tasks.map(make), makeCurl(direction, tls, places, setting, size)],
       notes: [
         "All write to a file and end with fsync; curl is followed by one. The files are in the page cache.",
         direction === "upload"
@@ -118,8 +113,7 @@ function makeContender(
 }
 
 function startServer(work: Omit<FilesWork, "port">, setting: RowSetting) {
-  const raw = work.task?.startsWith("raw") === true;
-  return startFiles({ ...work, task: raw ? "raw" : null, port: 0 }, setting);
+  return startFiles({ ...work, task: null, port: 0 }, setting);
 }
 
 function startFiles(work: FilesWork, setting: RowSetting) {
