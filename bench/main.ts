@@ -5,55 +5,82 @@
  * @module
  */
 
-import { Cores } from "./cores.ts";
-import type { GroupResult } from "./interleave.ts";
-import { measureGroup } from "./interleave.ts";
-import { type Options, parseOptions, usage } from "./options.ts";
+import { parseArgs } from "node:util";
+import { measureGroup } from "./measure.ts";
+import { Cores, type Row, type RowSetting } from "./pair.ts";
+import type { CertificateFiles } from "./peer.ts";
 import { killAll } from "./process.ts";
-import type { Circumstances } from "./report.ts";
-import { describeCircumstances, formatCircumstances, formatJson } from "./report.ts";
+import { describeCircumstances, formatGroup, pagePath, replaceRow } from "./report.ts";
 import { bulkRow } from "./rows/bulk.ts";
-import { handshakeRow, idleRow, singleRow } from "./rows/connection.ts";
+import {
+  eightConnectionsRow,
+  handshakeRow,
+  headersRow,
+  idleRow,
+  oneConnectionRow,
+  singleRow,
+  tlsRow,
+} from "./rows/exchanges.ts";
 import { filesRow } from "./rows/files.ts";
 import { latencyRow } from "./rows/latency.ts";
 import { loadRow } from "./rows/load.ts";
-import { memoryRow } from "./rows/memory.ts";
-import { movingRow } from "./rows/moving.ts";
-import { observingRow } from "./rows/observing.ts";
-import { parsingRow } from "./rows/parsing.ts";
-import { poolRow } from "./rows/pool.ts";
-import type { Row, RowSetting } from "./rows/row.ts";
-import { eightConnectionsRow, headersRow, oneConnectionRow } from "./rows/sequential.ts";
-import { startupRow } from "./rows/startup.ts";
-import { tlsRow } from "./rows/tls.ts";
-import { formatGroup, formatPage } from "./table.ts";
-import type { CertificateFiles } from "./work.ts";
-import { findWriteLength } from "./write_length.ts";
 
 const rows: readonly Row[] = [
-  oneConnectionRow,
-  eightConnectionsRow,
-  headersRow,
-  bulkRow,
-  filesRow,
-  tlsRow,
-  loadRow,
-  parsingRow,
-  memoryRow,
-  startupRow,
-  movingRow,
-  observingRow,
-  poolRow,
-  singleRow,
-  handshakeRow,
-  idleRow,
-  latencyRow,
+  ...[oneConnectionRow, eightConnectionsRow, headersRow, bulkRow, tlsRow, loadRow, filesRow],
+  ...[singleRow, handshakeRow, idleRow, latencyRow],
 ];
+const rowNumbers = rows.map(({ number }) => number);
+
+const usage = `deno task bench [options]
+
+  --quick           small amounts, in less than a minute: rows 1 to 4, unless --rows names others
+  --rows 1,4,…      only these rows (default: all of them)
+  --rounds N        measurements of each contender (default: 7, quick: 3)
+  --save            put the tables of each row into bench/results.md, in place of the row's old ones
+  --help            print this
+
+Everything takes about an hour. Nothing else should run meanwhile. TMPDIR names the directory for files; /tmp without it.
+
+${rows.map(({ number, title }) => `Row ${String(number).padStart(2)}  ${title}`).join("\n")}
+`;
 
 /** Seconds that one measurement may take before its contender counts as failed. */
 const measurementTimeout = 120;
 /** The shell's exit status for a program that was interrupted. */
 const interruptedStatus = 130;
+
+interface Options {
+  readonly quick: boolean;
+  readonly save: boolean;
+  readonly help: boolean;
+  /** Numbers of the rows to measure. */
+  readonly rows: readonly number[];
+  /** Measurements of each contender. */
+  readonly rounds: number;
+}
+
+/** Reads the command line; throws `TypeError` or `RangeError` with what is wrong with it. */
+function parseOptions(args: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: "boolean", default: false },
+      save: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+      rows: { type: "string" },
+      rounds: { type: "string" },
+    },
+  });
+  const { quick, rows, rounds = quick ? "3" : "7" } = values;
+  if (!/^[1-9]\d{0,3}$/.test(rounds)) {
+    throw new RangeError(`--rounds takes a number of 1 or more, not "${rounds}"`);
+  }
+  const chosen = rows?.split(",").map(Number) ?? (quick ? [1, 2, 3, 4] : rowNumbers);
+  if (!chosen.every((row) => rowNumbers.includes(row))) {
+    throw new RangeError(`--rows takes ${rowNumbers.join(", ")}, not "${rows}"`);
+  }
+  return { ...values, rows: chosen, rounds: Number(rounds) };
+}
 
 async function main(): Promise<void> {
   let options: Options;
@@ -76,63 +103,38 @@ async function main(): Promise<void> {
       Deno.exit(interruptedStatus);
     });
   }
-  const results = await run(options, {
+  const failed = await run(options, {
     cores: await Cores.find(),
     directory,
     timeout: measurementTimeout,
     quick: options.quick,
-    writeLength: await findWriteLength(),
-    tls: [6, 11, 12, 15, 16].some((row) => options.rows.includes(row))
-      ? await makeCertificates(stack)
-      : { problem: "not asked for" },
-    hasPythonDegu: await hasPythonDegu(),
+    tls: await makeCertificates(stack),
   });
   await stack.disposeAsync();
   // Explicit, because the signal listeners keep the process alive.
-  Deno.exit(results.some(hasOwnFailure) ? 1 : 0);
+  Deno.exit(failed ? 1 : 0);
 }
 
-/** Whether a contender of this project failed. A peer that can't be had is not our failure. */
-function hasOwnFailure({ results }: GroupResult): boolean {
-  return results.some(({ name, error }) => name.startsWith("degu") && error !== null);
-}
-
-async function run(options: Options, setting: RowSetting): Promise<GroupResult[]> {
-  const save = await prepareFiles(options);
-  const facts = describeCircumstances(options, setting.cores.problem);
-  write(Deno.stdout, formatCircumstances(facts) + "\n");
-  const results: GroupResult[] = [];
-  for (const row of rows) {
-    if (!options.rows.includes(row.number)) continue;
-    write(Deno.stdout, `## Row ${row.number}: ${row.title}\n\n`);
+/** Returns whether a contender of this project failed. A peer that can't be had is not our failure. */
+async function run({ rows: chosen, rounds, save }: Options, setting: RowSetting): Promise<boolean> {
+  let failed = false;
+  for (const row of rows.filter(({ number }) => chosen.includes(number))) {
+    const facts = describeCircumstances(rounds, setting.quick, setting.cores.problem);
+    let section = `## Row ${row.number}: ${row.title}\n\n${facts}\n`;
+    write(Deno.stdout, `${section}\n`);
     for await (const group of row.groups(setting)) {
-      const result = await measureGroup(group, options.rounds, reportProgress);
+      const results = await measureGroup(group, rounds, reportProgress);
       reportProgress("");
-      write(Deno.stdout, formatGroup(result) + "\n");
-      results.push(result);
-      await save(facts, results);
+      const text = formatGroup(group, results);
+      write(Deno.stdout, `${text}\n`);
+      section += `\n${text}`;
+      failed ||= results.some(({ name, error }) => name.startsWith("degu") && error !== null);
     }
+    if (!save) continue;
+    const page = await Deno.readTextFile(pagePath).catch(() => "");
+    await Deno.writeTextFile(pagePath, replaceRow(page, row.number, section));
   }
-  return results;
-}
-
-/** Writes what has been measured so far to the files that were asked for. */
-type Save = (facts: Circumstances, results: readonly GroupResult[]) => Promise<void>;
-
-/** Makes sure now, not after the measurements, that the results can be written. */
-async function prepareFiles({ json, plot, tables }: Options): Promise<Save> {
-  for (const path of [json, plot, tables]) {
-    if (path !== null) (await Deno.open(path, { write: true, create: true })).close();
-  }
-  // Loaded on demand: the library is large and most runs draw nothing.
-  const drawing = plot === null ? null : await import("./plot.ts");
-  return async (facts, results) => {
-    if (json !== null) await Deno.writeTextFile(json, formatJson(facts, results));
-    if (tables !== null) await Deno.writeTextFile(tables, formatPage(facts, results));
-    if (plot !== null && drawing !== null) {
-      await Deno.writeTextFile(plot, drawing.drawPlot(results));
-    }
-  };
+  return failed;
 }
 
 /** Certificates for the time of the run, or why there are none. */
@@ -152,20 +154,6 @@ function pickFiles({ certFile, keyFile, caFile }: Partial<CertificateFiles>): Ce
     throw new Error("a configuration with certificates on both ends names three files");
   }
   return { certFile, keyFile, caFile };
-}
-
-async function hasPythonDegu(): Promise<boolean> {
-  try {
-    const { success } = await new Deno.Command("python3", {
-      args: ["-c", "import degu"],
-      stdout: "null",
-      stderr: "null",
-    }).output();
-    return success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
 
 /** Shows where the run is, in one line that the next one replaces, where somebody can see it. */

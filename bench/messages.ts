@@ -5,8 +5,10 @@
  * @module
  */
 
-import type { ExchangeWork } from "./work.ts";
-import { payloadLength } from "./work.ts";
+import type { ExchangeWork } from "./peer.ts";
+
+/** Bytes in the body of a small message. */
+export const payloadLength = 108;
 
 /** Twelve headers as a browser or an API client sends them, beside `host`. */
 export const requestHeaders: Readonly<Record<string, string>> = {

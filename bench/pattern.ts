@@ -26,21 +26,13 @@ function makeBlock(): Uint8Array<ArrayBuffer> {
 /** Bytes of the buffer that a BYOB reader passes around. */
 const readerLength = 64 * 1024;
 
-/** The progress of a body, for the sampling of memory. */
-export interface Progress {
-  /** Bytes of the body sent or received so far. */
-  position: number;
-}
-
 /** Delivers the bytes of a large body, either into buffers it is given or as pieces. */
 export class PatternSource {
   readonly total: number;
-  readonly #progress: Progress;
   #position = 0;
 
-  constructor(total: number, progress: Progress = { position: 0 }) {
+  constructor(total: number) {
     this.total = total;
-    this.#progress = progress;
   }
 
   /** Fills `into`, or less of it at the end; `null` after the end. */
@@ -54,7 +46,7 @@ export class PatternSource {
       into.set(part, filled);
       filled += part.length;
     }
-    this.#advance(wanted);
+    this.#position += wanted;
     return wanted;
   }
 
@@ -68,14 +60,9 @@ export class PatternSource {
     while (this.#position < this.total) {
       const offset = this.#position % blockLength;
       const size = Math.min(length, this.total - this.#position, blockLength - offset);
-      this.#advance(size);
+      this.#position += size;
       yield block.subarray(offset, offset + size);
     }
-  }
-
-  #advance(count: number): void {
-    this.#position += count;
-    this.#progress.position = this.#position;
   }
 }
 
@@ -84,17 +71,14 @@ export class PatternChecker {
   readonly #total: number;
   readonly #period: Uint8Array;
   readonly #tail: Uint8Array;
-  readonly #progress: Progress;
   #position = 0;
 
   constructor(
     total: number,
-    progress: Progress = { position: 0 },
     period: Uint8Array = block,
     tail: Uint8Array = new Uint8Array(),
   ) {
     this.#total = total;
-    this.#progress = progress;
     this.#period = period;
     this.#tail = tail;
   }
@@ -106,7 +90,6 @@ export class PatternChecker {
     this.#compare(piece, piece.length >> 1);
     this.#compare(piece, piece.length - 1);
     this.#position += piece.length;
-    this.#progress.position = this.#position;
   }
 
   /** As {@linkcode PatternChecker.check}, in the shape of a `ByteSink`. */
@@ -138,7 +121,6 @@ export class PatternChecker {
 export function makeEncodedChecker(
   total: number,
   pieceLength: number,
-  progress: Progress,
 ): PatternChecker {
   if (total % blockLength !== 0) throw new RangeError("a chunked body is a multiple of 1 MiB here");
   const head = new TextEncoder().encode(`${pieceLength.toString(16)}\r\n`);
@@ -150,7 +132,7 @@ export function makeEncodedChecker(
   const period = concatenate(chunks);
   const tail = new TextEncoder().encode("0\r\n\r\n");
   const length = total / blockLength * period.length + tail.length;
-  return new PatternChecker(length, progress, period, tail);
+  return new PatternChecker(length, period, tail);
 }
 
 /** Gives a byte stream to a checker, through a BYOB reader with one buffer. */

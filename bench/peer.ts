@@ -7,8 +7,60 @@
  */
 
 import { checkSame, makePayload } from "./messages.ts";
-import type { Progress } from "./pattern.ts";
-import type { ClientWork, Endpoint, ExchangeWork, ServerWork, TransferWork } from "./work.ts";
+
+/** Paths of the PEM files of one end of a mutually authenticated TLS connection. */
+export interface CertificateFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** The authority that the other end's certificate must come from. */
+  readonly caFile: string;
+}
+
+/** The PEM files of both ends. */
+export interface TlsFiles {
+  readonly server: CertificateFiles;
+  readonly client: CertificateFiles;
+}
+
+/** Where a server listens. Port 0 asks for any free port. */
+export type Endpoint =
+  | { readonly transport: "tcp"; readonly hostname: string; readonly port: number; tls?: TlsFiles }
+  | { readonly transport: "unix"; readonly path: string; tls?: TlsFiles };
+
+/** Small messages in sequence on each of some connections. */
+export interface ExchangeWork {
+  readonly kind: "exchange";
+  /** `post`: a body of `payloadLength` bytes each way. `headers`: a GET with twelve headers each way and no body. */
+  readonly message: "post" | "headers";
+  readonly connections: number;
+  /** Whether each message has a connection of its own; `connections` of them at a time. */
+  readonly single?: boolean;
+}
+
+/** How a receiver takes a body. Peers that have one way only ignore it. */
+export type Taking = "writeTo" | "byob" | "stream" | "iterate";
+
+/** One large body in one direction. */
+export interface TransferWork {
+  readonly kind: "transfer";
+  readonly direction: "upload" | "download";
+  readonly framing: "length" | "chunked";
+  /** Bytes per write of the sender, and per chunk where the framing is chunked. Divides 1 MiB. */
+  readonly pieceLength: number;
+  readonly taking: Taking;
+}
+
+/** What a client can be started for. */
+export type ClientWork = ExchangeWork | TransferWork;
+
+/**
+ * What a server can be started for: to pass each message on to another server, and to answer a GET of `/` with
+ * `payloadLength` bytes, too.
+ */
+export type ServerWork =
+  | ClientWork
+  | { readonly kind: "relay"; readonly upstream: Endpoint }
+  | { readonly kind: "answer" };
 
 /** One connection on which small messages go back and forth. */
 export interface Exchange {
@@ -17,27 +69,18 @@ export interface Exchange {
   close(): void | Promise<void>;
 }
 
-/** A large body for a client to send or receive. */
-export interface Transfer extends TransferWork {
-  readonly bytes: number;
-  /** The path that a download asks for; a server that makes its bytes itself reads their number there. */
-  readonly uri: string;
-  /** The sender or receiver keeps this current. */
-  readonly progress: Progress;
-}
-
 /** What a peer can do; one without a part is never asked for it. */
 export interface Peer {
   /** Starts a server that lives as long as the process, and says where it listens. */
-  serve?(endpoint: Endpoint, work: ServerWork): Promise<Endpoint>;
+  serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint>;
   /** Opens one connection for small messages. */
-  exchange?(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
+  exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
   /**
    * What each message over a connection of its own goes through; without this, an {@link exchange} for each.
    */
   single?(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange>;
-  /** Sends or receives one large body on a connection of its own, and checks that it arrived. */
-  transfer?(endpoint: Endpoint, transfer: Transfer): Promise<void>;
+  /** Sends or receives one body of so many bytes on a connection of its own, and checks that it arrived. */
+  transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void>;
 }
 
 /** The second argument of a peer's program, as JSON. */
@@ -47,93 +90,70 @@ export interface PeerArgument<Work extends ServerWork | ClientWork> {
 }
 
 /**
- * A line on a peer's standard input. `amount` counts messages, bytes, or, to `hold`, connections that are
- * opened, used once and kept. `rest` collects the garbage and says how much memory is left.
+ * A line on a peer's standard input. `run` does so many messages or bytes, and says how many seconds it took. `hold`
+ * opens so many connections, uses each once and keeps it. `rest` collects the garbage and says how many bytes of memory
+ * are left.
  */
-export type Command =
-  | { readonly command: "run" | "hold"; readonly amount: number }
-  | { readonly command: "memory" | "cpu" | "rest" };
+export interface Command {
+  readonly command: "run" | "hold" | "rest";
+  readonly amount?: number;
+}
 
-/** A moment's resident memory: milliseconds since 1970, bytes, and bytes of body so far. */
-export type MemorySample = readonly [time: number, rss: number, position: number];
+/** Does some work, and gives a figure. */
+export type Answers = Partial<
+  Record<Command["command"], (amount: number) => Promise<number | void>>
+>;
 
-/** Measures `amount` units of work and gives the seconds it took. */
-export type Measure = (amount: number) => Promise<number>;
-
-/** Opens some connections, and keeps them. */
-export type Hold = (amount: number) => Promise<void>;
-
-const holdNothing: Hold = () => Promise.reject(new Error("this program holds no connections"));
-
-const progress: Progress = { position: 0 };
 /** Small messages on each fresh connection before the clock starts. */
 const settlingMessages = 20;
+/** How often the garbage is collected, with turns between for what waits for that. */
+const collections = 5;
 
 /** Runs a file of `peers/` as the program that its arguments ask for. */
 export async function runPeer(peer: Peer): Promise<void> {
   const [role, json = "{}"] = Deno.args;
   if (role === "serve") {
-    if (peer.serve === undefined) throw new Error("this peer has no server");
     const { endpoint, work }: PeerArgument<ServerWork> = JSON.parse(json);
-    const bound = await peer.serve(endpoint, work);
-    await answerCommands(bound, () => Promise.reject(new Error("a server runs no work")));
-  } else {
-    const { endpoint, work }: PeerArgument<ClientWork> = JSON.parse(json);
-    const hold = makeHold(peer, endpoint, work);
-    await answerCommands(true, makeMeasure(peer, endpoint, work), hold);
+    await answerCommands(await peer.serve(endpoint, work), {});
   }
+  const { endpoint, work }: PeerArgument<ClientWork> = JSON.parse(json);
+  if (work.kind === "transfer") {
+    await answerCommands(true, {
+      run: (bytes) => time(() => peer.transfer(endpoint, work, bytes)),
+    });
+    return;
+  }
+  const open = () => peer.exchange(endpoint, work);
+  const single = () => peer.single?.(endpoint, work) ?? Promise.resolve(singly(open));
+  const kept: Exchange[] = [];
+  await answerCommands(true, {
+    run: (amount) => measureExchange(work.single === true ? single : open, work, amount),
+    async hold(amount) {
+      for (let count = 0; count < amount; count++) {
+        const opened = await open();
+        await repeat(opened, work, 1);
+        kept.push(opened);
+      }
+    },
+  });
 }
 
 /** Says that the program is ready, then answers commands until standard input ends, and exits. */
-export async function answerCommands(
-  ready: unknown,
-  measure: Measure,
-  hold = holdNothing,
-): Promise<never> {
-  const sampler = new MemorySampler();
+export async function answerCommands(ready: unknown, answers: Answers): Promise<never> {
+  const all: Answers = { rest, ...answers };
   say({ ready });
   for await (const line of linesOf(Deno.stdin.readable)) {
-    const command: Command = JSON.parse(line);
+    const { command, amount = 0 }: Command = JSON.parse(line);
     try {
-      say(await answer(command, measure, hold, sampler));
+      const answer = all[command];
+      if (answer === undefined) throw new Error(`this program does not ${command}`);
+      say({ value: await answer(amount) ?? null });
     } catch (error) {
       say({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
     }
   }
   Deno.exit(0);
 }
-
-/** Seconds of processor time that this process has used, all of its threads together. */
-async function cpuSeconds(): Promise<number> {
-  // Loaded on demand: memory and start-up are measured without it.
-  const { cpuUsage } = await import("node:process");
-  const { user, system } = cpuUsage();
-  return (user + system) / 1e6;
-}
-
-async function answer(
-  command: Command,
-  measure: Measure,
-  hold: Hold,
-  sampler: MemorySampler,
-): Promise<unknown> {
-  switch (command.command) {
-    case "memory":
-      return { samples: sampler.take() };
-    case "cpu":
-      return { seconds: await cpuSeconds() };
-    case "rest":
-      return { bytes: await rest() };
-    case "hold":
-      await hold(command.amount);
-      return {};
-    case "run":
-      return { seconds: await measure(command.amount) };
-  }
-}
-
-/** How often the garbage is collected, with turns between for what waits for that. */
-const collections = 5;
 
 /** Collects the garbage; resolves to the resident memory in bytes. */
 async function rest(): Promise<number> {
@@ -147,36 +167,11 @@ async function rest(): Promise<number> {
   return Deno.memoryUsage().rss;
 }
 
-function makeHold(peer: Peer, endpoint: Endpoint, work: ClientWork): Hold {
-  const kept: Exchange[] = [];
-  return async (amount) => {
-    const { exchange } = peer;
-    if (exchange === undefined || work.kind !== "exchange") throw new Error("nothing to hold");
-    for (let count = 0; count < amount; count++) {
-      const opened = await exchange(endpoint, work);
-      await repeat(opened, work, 1);
-      kept.push(opened);
-    }
-  };
-}
-
-function makeMeasure(peer: Peer, endpoint: Endpoint, work: ClientWork): Measure {
-  if (work.kind === "exchange") {
-    const { exchange } = peer;
-    if (exchange === undefined) throw new Error("this peer has no client for small messages");
-    const open = () => exchange(endpoint, work);
-    if (work.single !== true) return (amount) => measureExchange(open, work, amount);
-    const single = peer.single ?? (() => Promise.resolve(singly(open)));
-    return (amount) => measureExchange(() => single(endpoint, work), work, amount);
-  }
-  const { transfer } = peer;
-  if (transfer === undefined) throw new Error("this peer has no client for large bodies");
-  return async (bytes) => {
-    progress.position = 0;
-    const start = performance.now();
-    await transfer(endpoint, { uri: `/${bytes}`, ...work, bytes, progress });
-    return (performance.now() - start) / 1000;
-  };
+/** Resolves to the seconds that some work takes. */
+export async function time(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return (performance.now() - start) / 1000;
 }
 
 /** Opens a connection for each message. */
@@ -203,10 +198,11 @@ async function measureExchange(
   try {
     await Promise.all(exchanges.map((each) => repeat(each, work, settlingMessages)));
     const share = Math.ceil(amount / exchanges.length);
-    const start = performance.now();
-    await Promise.all(exchanges.map((each) => repeat(each, work, share)));
+    const seconds = await time(() =>
+      Promise.all(exchanges.map((each) => repeat(each, work, share)))
+    );
     // The last share may be larger than asked for: seconds are for `amount` messages.
-    return (performance.now() - start) / 1000 * amount / (share * exchanges.length);
+    return seconds * amount / (share * exchanges.length);
   } finally {
     for (const exchange of exchanges) await exchange.close();
   }
@@ -219,27 +215,6 @@ async function repeat(exchange: Exchange, work: ExchangeWork, count: number): Pr
     // A different body each time reveals a stale answer.
     if (payload !== null) payload[0] = index & 0xff;
     checkSame(expected, await exchange.request(payload));
-  }
-}
-
-/** Samples this process's resident memory from the first question on. */
-class MemorySampler {
-  #samples: MemorySample[] = [];
-  #running = false;
-
-  take(): MemorySample[] {
-    if (!this.#running) {
-      this.#running = true;
-      setInterval(() => this.#sample(), 20);
-    }
-    this.#sample();
-    const samples = this.#samples;
-    this.#samples = [];
-    return samples;
-  }
-
-  #sample(): void {
-    this.#samples.push([Date.now(), Deno.memoryUsage().rss, progress.position]);
   }
 }
 

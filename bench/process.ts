@@ -5,8 +5,7 @@
  * @module
  */
 
-import type { Command } from "./peer.ts";
-import { linesOf } from "./peer.ts";
+import { type Command, linesOf } from "./peer.ts";
 
 /** What starts a program. */
 export interface ProgramOptions {
@@ -18,44 +17,36 @@ export interface ProgramOptions {
   readonly timeout: number;
 }
 
-/** What a program answers to a command. */
-export interface Reply {
-  readonly ready?: unknown;
-  readonly seconds?: number;
-  readonly samples?: unknown;
-  readonly bytes?: number;
-  readonly error?: string;
-}
-
 /** Characters of a program's error output that are kept. */
 const keptErrorLength = 2000;
 /** The processes to end when the benchmark ends. */
-const running = new Set<{ kill(): void }>();
+const running = new Set<Deno.ChildProcess>();
 let ended = false;
 
 /** A running program that answers commands. */
 export class Program {
+  /** What the program said when it was ready. */
+  ready: unknown = null;
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
   readonly #lines: AsyncGenerator<string, void, undefined>;
   readonly #errors: Promise<void>;
   #errorText = "";
-  #ready: unknown = null;
 
   private constructor(process: Deno.ChildProcess) {
     this.#process = process;
     this.#input = process.stdin.getWriter();
     this.#lines = linesOf(process.stdout);
     this.#errors = this.#collectErrors();
-    running.add(this);
   }
 
   /** Starts a program and waits until it is ready. */
   static async start({ prefix, command, timeout }: ProgramOptions): Promise<Program> {
-    const process = makeCommand([...prefix, ...command], { stdin: "piped", stderr: "piped" });
-    const program = new Program(process.spawn());
+    const program = new Program(
+      spawn([...prefix, ...command], { stdin: "piped", stderr: "piped" }),
+    );
     try {
-      program.#ready = (await program.#readReply(timeout)).ready;
+      program.ready = (await program.#readReply(timeout)).ready;
       return program;
     } catch (error) {
       await program.stop();
@@ -63,54 +54,29 @@ export class Program {
     }
   }
 
-  /** What the program said when it was ready. */
-  get ready(): unknown {
-    return this.#ready;
-  }
-
-  /** Sends a command and waits for its reply, `timeout` seconds at most. */
-  async ask(command: Command, timeout: number): Promise<Reply> {
+  /** Sends a command and waits for the figure in its reply, `timeout` seconds at most. */
+  async ask(command: Command, timeout: number): Promise<number> {
     await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
-    return await this.#readReply(timeout);
-  }
-
-  /** Seconds of processor time that the program has used; it answers within `timeout` seconds. */
-  async takeCpu(timeout: number): Promise<number> {
-    const { seconds } = await this.ask({ command: "cpu" }, timeout);
-    if (seconds === undefined) throw new Error("the program doesn't know its processor time");
-    return seconds;
-  }
-
-  /** Ends the program's input and waits until it has ended itself, `timeout` seconds at most. */
-  async finish(timeout: number): Promise<void> {
-    try {
-      await this.#input.close();
-      await within(timeout, this.#process.status);
-    } finally {
-      await this.stop();
-    }
+    return (await this.#readReply(timeout)).value ?? 0;
   }
 
   /** Ends the program now and waits until it is gone. */
   async stop(): Promise<void> {
-    this.kill();
+    kill(this.#process);
     await this.#process.status;
     await this.#errors;
-    running.delete(this);
   }
 
-  /** Ends the program now. */
-  kill(): void {
-    killProcess(this.#process);
-  }
-
-  async #readReply(timeout: number): Promise<Reply> {
+  async #readReply(timeout: number): Promise<{ ready?: unknown; value?: number | null }> {
     const line = await within(timeout, this.#lines.next());
     if (line.done) {
       await this.#errors;
-      throw new Error(`the program ended: ${summarizeErrors(this.#errorText)}`);
+      // The first telling line.
+      const lines = this.#errorText.split("\n").map((text) => text.trim()).filter(Boolean);
+      const why = lines.find((text) => /error/i.test(text)) ?? lines[0] ?? "without a word";
+      throw new Error(`the program ended: ${why}`);
     }
-    const reply: Reply = JSON.parse(line.value);
+    const reply = JSON.parse(line.value);
     if (reply.error !== undefined) throw new Error(reply.error);
     return reply;
   }
@@ -124,33 +90,35 @@ export class Program {
 
 /** Runs a command that ends by itself, and gives what it printed; throws where it fails. */
 export async function runToEnd({ prefix, command, timeout }: ProgramOptions): Promise<string> {
-  const process = makeCommand([...prefix, ...command], { stderr: "null" }).spawn();
-  const entry = { kill: () => killProcess(process) };
-  running.add(entry);
+  const process = spawn([...prefix, ...command], { stderr: "null" });
   try {
     const { stdout, success } = await within(timeout, process.output());
     if (!success) throw new Error(`${command[0]} failed`);
     return new TextDecoder().decode(stdout);
   } finally {
-    entry.kill();
-    running.delete(entry);
+    kill(process);
   }
 }
 
-function makeCommand(words: readonly string[], options: Deno.CommandOptions): Deno.Command {
-  const [executable, ...args] = words;
-  if (executable === undefined) throw new TypeError("a command line is not empty");
+function spawn(
+  [executable = "", ...args]: readonly string[],
+  options: Deno.CommandOptions,
+): Deno.ChildProcess {
   if (ended) throw new Error("the benchmark is ending");
-  return new Deno.Command(executable, { ...options, args, stdout: "piped" });
+  const env = { NO_COLOR: "1" };
+  const process = new Deno.Command(executable, { ...options, args, env, stdout: "piped" }).spawn();
+  running.add(process);
+  return process;
 }
 
 /** Ends every program that still runs, and starts no other. */
 export function killAll(): void {
   ended = true;
-  for (const program of running) program.kill();
+  for (const process of running) kill(process);
 }
 
-function killProcess(process: Deno.ChildProcess): void {
+function kill(process: Deno.ChildProcess): void {
+  running.delete(process);
   try {
     process.kill("SIGKILL");
   } catch (error) {
@@ -161,24 +129,11 @@ function killProcess(process: Deno.ChildProcess): void {
 
 async function within<Value>(seconds: number, promise: Promise<Value>): Promise<Value> {
   const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(new Deno.errors.TimedOut(`no answer within ${seconds} s`)),
-    seconds * 1000,
-  );
+  const error = new Deno.errors.TimedOut(`no answer within ${seconds} s`);
+  const timer = setTimeout(() => reject(error), seconds * 1000);
   try {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** The first telling line of what a program wrote to standard error. */
-function summarizeErrors(text: string): string {
-  const lines = stripColours(text).split("\n").map((line) => line.trim()).filter(Boolean);
-  return lines.find((line) => /error/i.test(line)) ?? lines[0] ?? "without a word";
-}
-
-function stripColours(text: string): string {
-  return text.split("\x1b[").map((part, index) => index === 0 ? part : part.replace(/^[\d;]*m/, ""))
-    .join("");
 }

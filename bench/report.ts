@@ -1,47 +1,33 @@
 /**
- * Results as JSON, with what is needed to judge them: the machine, the versions, the load.
+ * Results as Markdown tables, with what is needed to judge them: the machine, the versions, the load.
  *
  * @module
  */
 
-import type { GroupResult } from "./interleave.ts";
-import type { Options } from "./options.ts";
+import { type Group, medianOf, type Result } from "./measure.ts";
 
-/** The circumstances of a run. */
-export interface Circumstances {
-  readonly date: string;
-  readonly deno: string;
-  readonly v8: string;
-  readonly system: string;
-  readonly processor: string;
-  readonly cores: number;
-  readonly memoryBytes: number;
-  /** Load averages of 1, 5 and 15 minutes before the run. */
-  readonly load: readonly number[];
-  readonly rounds: number;
-  readonly quick: boolean;
-  /** Why programs were not pinned to cores, or `null`. */
-  readonly pinningProblem: string | null;
-}
+const pageHead = `# Results of the benchmark
 
-/** Describes this machine. */
+Written by \`deno task bench --save\`, row by row; \`bench/README.md\` has the reasons, \`docs/performance.md\` the summary.
+“spread” is half the distance from the smallest to the largest sample; ratios are of medians.
+`;
+
+/** The page with the tables of all rows. */
+export const pagePath = new URL("results.md", import.meta.url);
+
+/** Says when and where a row is measured. */
 export function describeCircumstances(
-  { rounds, quick }: Options,
+  rounds: number,
+  quick: boolean,
   pinningProblem: string | null,
-): Circumstances {
-  return {
-    date: new Date().toISOString(),
-    deno: Deno.version.deno,
-    v8: Deno.version.v8,
-    system: `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`,
-    processor: readProcessor(),
-    cores: navigator.hardwareConcurrency,
-    memoryBytes: Deno.systemMemoryInfo().total,
-    load: Deno.loadavg(),
-    rounds,
-    quick,
-    pinningProblem,
-  };
+): string {
+  const memory = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
+  const load = Deno.loadavg().map((value) => value.toFixed(2)).join(", ");
+  const system = `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`;
+  return `${new Date().toISOString().slice(0, 10)}, Deno ${Deno.version.deno}, ${system}, ` +
+    `${navigator.hardwareConcurrency} cores of ${readProcessor()}, ${memory} GiB; ${rounds} rounds` +
+    `${quick ? " of a quick run" : ""}; load average at the start ${load}.` +
+    (pinningProblem === null ? "" : ` Attention: ${pinningProblem}.`);
 }
 
 function readProcessor(): string {
@@ -54,21 +40,64 @@ function readProcessor(): string {
   }
 }
 
-/** One paragraph for people. */
-export function formatCircumstances(facts: Circumstances): string {
-  const { deno, v8, system, processor, cores, memoryBytes, load, rounds, quick } = facts;
-  const memory = Math.round(memoryBytes / 2 ** 30);
-  const lines = [
-    `Deno ${deno}, V8 ${v8}, ${system}, ${cores} cores of ${processor}, ${memory} GiB.`,
-    `${rounds} rounds${quick ? " of a quick run: small amounts, few peers" : ""}; ` +
-    `load average at the start ${load.map((value) => value.toFixed(2)).join(", ")}.`,
-    "“spread” is half the distance from the smallest to the largest sample; ratios are of medians.",
-  ];
-  if (facts.pinningProblem !== null) lines.push(`Attention: ${facts.pinningProblem}.`);
-  return lines.join("\n") + "\n";
+/** Puts the section of a row into the page, in place of the one that it has, in the order of the numbers. */
+export function replaceRow(page: string, row: number, section: string): string {
+  const sections = new Map<number, string>();
+  for (const text of page.split(/^(?=## Row )/m)) {
+    const number = /^## Row (\d+):/.exec(text)?.[1];
+    if (number !== undefined) sections.set(Number(number), text);
+  }
+  sections.set(row, section);
+  const ordered = [...sections].sort(([a], [b]) => a - b).map(([, text]) => text.trim());
+  return [pageHead.trim(), ...ordered].join("\n\n") + "\n";
 }
 
-/** Everything that was measured, as JSON text. */
-export function formatJson(facts: Circumstances, groups: readonly GroupResult[]): string {
-  return JSON.stringify({ ...facts, groups }, null, 2) + "\n";
+/** A heading, what the figures are, a table of them and their ratios, and notes. */
+export function formatGroup(group: Group, results: readonly Result[]): string {
+  const { id, title, unit, better, placement, references, notes = [] } = group;
+  const lines = [`### ${id}: ${title}`, ""];
+  const medians = new Map(
+    results.filter(({ samples }) => samples.length > 0)
+      .map(({ name, samples }) => [name, medianOf(samples)]),
+  );
+  if (results.length > 0) {
+    lines.push(`In ${unit}, ${better} is better; ${placement}.`, "");
+    const rows = results.map(({ name, samples }) => {
+      const median = medians.get(name);
+      if (median === undefined) return [name, "—", "—", ...references.map(() => "—")];
+      const spread = (Math.max(...samples) - Math.min(...samples)) / 2 / (median || 1);
+      const ratios = references.map((reference) => (
+        medians.has(reference) ? (median / medians.get(reference)!).toFixed(2) : "—"
+      ));
+      return [name, formatNumber(median), `± ${Math.round(spread * 100)} %`, ...ratios];
+    });
+    const head = ["", `median ${unit}`, "spread", ...references.map((name) => `× ${name}`)];
+    lines.push(...formatTable([head, ...rows]), "");
+  }
+  for (const { name, error } of results) {
+    if (error !== null) lines.push(`- ${name} failed: ${error.split("\n", 1)[0]}`);
+  }
+  return [...lines, ...notes.map((note) => `- ${note}`)].join("\n").trimEnd() + "\n";
+}
+
+/** Four significant digits, thousands apart. */
+function formatNumber(value: number): string {
+  const digits = Math.max(0, 3 - Math.floor(Math.log10(Math.max(1, Math.abs(value)))));
+  const [whole = "", fraction] = value.toFixed(Math.min(digits, 2)).split(".");
+  const spaced = whole.replace(/\B(?=(\d{3})+$)/g, " ");
+  return fraction === undefined ? spaced : `${spaced}.${fraction}`;
+}
+
+function formatTable(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const format = (row: readonly string[]) => {
+    const cells = row.map((cell, column) => (
+      column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!)
+    ));
+    return `| ${cells.join(" | ")} |`;
+  };
+  const rule = widths.map((width, column) =>
+    column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`
+  );
+  return [format(rows[0]!), `| ${rule.join(" | ")} |`, ...rows.slice(1).map(format)];
 }

@@ -42,8 +42,10 @@ export class PreambleReader {
     const { reader, deadline } = this.#transport;
     const from = reader.start + Math.max(0, this.#searched - 3);
     const end = findPreambleEnd(reader.bytes, from, reader.end);
+    // mutant `<` → `<=`: the end of a preamble is never at position 0
     const size = end < 0 ? reader.buffered + 1 : end - reader.start;
     // The parser has better messages, and gets every whole preamble.
+    // mutant `<` → `<=`: the end of a preamble is never at position 0
     if (this.#searched === 0 && reader.buffered > 0 && (end < 0 || size > MAX_PREAMBLE_BYTES)) {
       this.#checkStart(reader.bytes[reader.start]!);
     }

@@ -6,10 +6,9 @@
  */
 
 import { TempPKI } from "@degu/degu/misc";
-import { printClients } from "./interop/client_table.ts";
-import { startDeguServers } from "./interop/degu_server.ts";
-import { printRefused } from "./interop/refused.ts";
-import { printProxies, printServers } from "./interop/server_tables.ts";
+import { printClients } from "./interop/clients.ts";
+import { Served } from "./interop/programs.ts";
+import { printProxies, printRefused, printServers } from "./interop/servers.ts";
 
 const PARTS = {
   clients: printClients,
@@ -25,7 +24,7 @@ try {
   await Deno.mkdir(`${dir}/files`);
   await Deno.writeTextFile(`${dir}/files/digits`, "0123456789");
   await using pki = await TempPKI.create();
-  await using served = await startDeguServers(pki, `${dir}/files`);
+  await using served = await Served.start(pki, `${dir}/files`);
   for (const [name, print] of Object.entries(PARTS)) {
     if (Deno.args.length > 0 && !Deno.args.includes(name)) continue;
     console.log(`\n## ${name}\n`);

@@ -2,31 +2,27 @@
  * Mutation testing: changes the code in one spot at a time and checks whether a test notices.
  *
  * ```text
- * deno task mutate [--count N] [--seed N] [--tests PATH] [PATH…]
+ * deno task mutate [--count N] [--seed N] [--seconds N] [--tests PATH] [PATH…]
  * ```
  *
- * Takes N mutants (400) of base/, net/, client.ts and server.ts, or of the paths given, the same for
- * the same seed, and as many of each module as its size calls for; with `--tests`, runs only the test
- * modules whose paths begin so. A mutant is killed when one of the
- * test modules that run its line fails, or takes far longer than before. Prints those that survive,
- * and the rates. Fails below 90 % of all, and below 95 % of those that are not in
- * tools/mutate/equivalents.ts.
+ * Takes N mutants (400) of base/, net/, client.ts and server.ts, or of the paths given: the same for the same seed,
+ * and as many of each module as its size calls for. After `--seconds` no further one is begun. A mutant is killed when
+ * one of the test modules that run its line fails, or takes far longer than before. With paths, the tests of their
+ * rooms run (`tests/base/` for `base/wire`); `--tests` names others. A path may end with the number of a line.
+ *
+ * A mutant that no test can detect has a marker above its line, with the reason: see tools/mutants.ts. Prints the
+ * mutants that survive and the rate. Fails below 95 %, and if a marker matches nothing.
  *
  * @module
  */
 
-import { Checkout, trackedFiles } from "./mutate/checkout.ts";
-import { type CoverageMap, mapCoverage } from "./mutate/coverage_map.ts";
-import { reasonFor } from "./mutate/equivalents.ts";
-import { type Mutant, mutantsOf } from "./mutate/mutants.ts";
-import { PROJECT_ROOT } from "./standard_library.ts";
+import { type Mutant, mutantsOf } from "./mutants.ts";
+import { findStandardLibrary, PROJECT_ROOT } from "./standard_library.ts";
 
-/** Percent of all mutants, and of those that change what the code does. */
-const REQUIRED_OF_ALL = 90;
-const REQUIRED_WITHOUT_EQUIVALENTS = 95;
+const REQUIRED_PERCENT = 95;
 
 /** The modules that are mutated if no path is given. */
-const CORE = /^(base\/.+|net\/.+|client|server)\.ts$/;
+const CORE = ["base/", "net/", "client.ts", "server.ts"];
 
 /** The tests that run first, in seconds that they took before; most mutants go no further. */
 const FIRST_SECONDS = 6;
@@ -34,39 +30,32 @@ const FIRST_SECONDS = 6;
 /** All tests of one mutant together: what the nearest tests don't notice counts as not noticed. */
 const ALL_SECONDS = 60;
 
-const options = readArguments(Deno.args);
-const files = await trackedFiles();
-const mutants = await sample(files);
-console.log(`${mutants.length} mutants, seed ${options.seed}`);
-
-await using first = await Checkout.make();
-await using second = await Checkout.make();
-const checkouts = [first, second];
-const tests = files.filter((path) =>
-  path.startsWith(options.tests) && path.endsWith("_test.ts") && !isAboutText(path)
-);
-const coverage = await mapCoverage(checkouts, tests);
-console.log(`${coverage.seconds.size} test modules`);
-const survivors = await findSurvivors();
-Deno.exitCode = report(survivors) ? 0 : 1;
-
 interface Options {
-  readonly count: number;
-  readonly seed: number;
-  readonly tests: string;
-  readonly paths: readonly string[];
+  count: number;
+  seed: number;
+  seconds: number;
+  tests: string[];
+  paths: string[];
 }
 
 function readArguments(args: readonly string[]): Options {
-  const paths: string[] = [];
-  let [count, seed, tests] = [400, 1, "tests/"];
+  const options: Options = { count: 400, seed: 1, seconds: Infinity, tests: [], paths: [] };
   for (let i = 0; i < args.length; i++) {
-    if (args[i] === "--count") count = Number(args[++i]);
-    else if (args[i] === "--seed") seed = Number(args[++i]);
-    else if (args[i] === "--tests") tests = args[++i] ?? "";
-    else paths.push(args[i] ?? "");
+    const flag = args[i]!.replace(/^--/, "");
+    if (flag === args[i]) options.paths.push(flag);
+    else if (flag === "tests") options.tests.push(args[++i] ?? "");
+    else if (flag === "count" || flag === "seed" || flag === "seconds") {
+      options[flag] = Number(args[++i]);
+      if (!(options[flag] > 0)) throw new RangeError(`--${flag} takes a number above 0`);
+    } else throw new TypeError(`unknown option --${flag}`);
   }
-  return { count, seed, tests, paths };
+  if (options.tests.length === 0) {
+    const rooms = options.paths.filter((path) => path.includes("/"));
+    const all = rooms.length === 0 || rooms.length < options.paths.length;
+    options.tests = all ? ["tests/"] : rooms.map((path) => `tests/${path.split("/")[0]}/`);
+  }
+  if (options.paths.length === 0) options.paths = CORE;
+  return options;
 }
 
 /** The layout, the permissions and the fuzzers read or run everything, and are no tests of a module. */
@@ -74,70 +63,112 @@ function isAboutText(path: string): boolean {
   return /^tests\/project\/(layout|permissions|examples|fuzz)_/.test(path);
 }
 
-/** Some mutants of each module, by its share of all. */
-async function sample(files: readonly string[]): Promise<Mutant[]> {
-  const isMeant = (path: string) =>
-    options.paths.length === 0
-      ? CORE.test(path)
-      : path.endsWith(".ts") && options.paths.some((prefix) => path.startsWith(prefix));
-  const all: Mutant[] = [];
-  for (const path of files.filter(isMeant)) {
-    all.push(...mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT))));
-  }
-  const random = randomNumbers(options.seed);
-  const step = Math.max(1, all.length / options.count);
-  const sampled: Mutant[] = [];
-  for (let at = 0; at < all.length; at += step) {
-    const index = Math.floor(at + random() * Math.min(step, all.length - at));
-    const mutant = all[index];
-    if (mutant !== undefined) sampled.push(mutant);
-  }
-  return sampled;
+/** The paths of the files that git knows and that are there. */
+async function trackedFiles(): Promise<string[]> {
+  const { stdout } = await new Deno.Command("git", {
+    args: ["ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+    cwd: PROJECT_ROOT,
+  }).output();
+  const isFile = async (path: string) => {
+    const info = await Deno.stat(new URL(path, PROJECT_ROOT)).catch(() => null);
+    return info?.isFile ? [path] : [];
+  };
+  const paths = new TextDecoder().decode(stdout).split("\0").filter((path) => path !== "");
+  return (await Promise.all(paths.map(isFile))).flat();
 }
 
-/** Numbers from 0 to 1 that are the same for the same seed (xorshift32). */
-function randomNumbers(seed: number): () => number {
+/** Some of all, at about the same distance, and the same for the same seed (xorshift32). */
+function sample(all: readonly Mutant[], count: number, seed: number): Mutant[] {
   let state = (seed * 2654435761) >>> 0 || 1;
-  return () => {
+  const random = () => {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
-    state >>>= 0;
-    return state / 2 ** 32;
+    return (state >>> 0) / 2 ** 32;
   };
+  const step = Math.max(1, all.length / count);
+  const sampled: Mutant[] = [];
+  for (let at = 0; at < all.length; at += step) {
+    const mutant = all[Math.floor(at + random() * Math.min(step, all.length - at))];
+    if (mutant !== undefined) sampled.push(mutant);
+  }
+  // In any order, so that a run that is broken off has seen something of everything.
+  return sampled.map((mutant) => [random(), mutant] as const).sort(([a], [b]) => a - b)
+    .map(([, mutant]) => mutant);
 }
 
-async function findSurvivors(): Promise<Mutant[]> {
-  const survivors: Mutant[] = [];
-  const waiting = [...mutants];
-  const begin = performance.now();
-  await Promise.all(checkouts.map(async (checkout) => {
-    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-      if (await survives(checkout, mutant)) {
-        survivors.push(mutant);
-        const seconds = Math.round((performance.now() - begin) / 1000);
-        console.log(
-          `survived (${mutants.length - waiting.length}th, ${seconds} s): ${text(mutant)}`,
-        );
-      }
+/** A copy of the project in a temporary directory, in which mutants are tested. */
+class Checkout implements AsyncDisposable {
+  private constructor(readonly root: string, readonly flags: readonly string[]) {}
+
+  static async make(files: readonly string[]): Promise<Checkout> {
+    const root = `${await Deno.makeTempDir({ prefix: "degu_mutate_" })}/`;
+    for (const path of files) {
+      await Deno.mkdir(root + path.slice(0, path.lastIndexOf("/") + 1), { recursive: true });
+      await Deno.copyFile(new URL(path, PROJECT_ROOT), root + path);
     }
-  }));
-  return survivors;
+    // What the `test` task gives to `deno test`: the same permissions and sanitizers, and no type check.
+    const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
+    const [, flags = ""] = tasks.test.command.split("tools/test.ts ");
+    const own = flags.split(" ").filter((flag: string) => flag !== "--parallel")
+      .map((flag: string) => flag.replace(/^(--allow-run=.*)\bdeno\b/, `$1${Deno.execPath()}`));
+    return new Checkout(root, [...(await findStandardLibrary()).flags, ...own]);
+  }
+
+  /** Runs test modules until the first test fails; returns whether all passed in that time. */
+  async test(paths: readonly string[], seconds: number, more: string[] = []): Promise<boolean> {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["test", "--quiet", "--fail-fast", ...this.flags, ...more, ...paths],
+      cwd: this.root,
+      env: { TMPDIR: "/tmp", NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    const timer = setTimeout(() => child.kill("SIGKILL"), seconds * 1000);
+    const { success } = await child.status;
+    clearTimeout(timer);
+    return success;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.root, { recursive: true });
+  }
 }
 
-async function survives(checkout: Checkout, mutant: Mutant): Promise<boolean> {
-  const path = checkout.root + mutant.path;
-  const original = await Deno.readTextFile(path);
-  const { start, end, after } = mutant;
-  await Deno.writeTextFile(path, original.slice(0, start) + after + original.slice(end));
+/** A test module: how long it takes, and which lines and modules of the library it runs. */
+interface TestModule {
+  readonly path: string;
+  readonly seconds: number;
+  readonly places: ReadonlySet<string>;
+}
+
+/** Runs a test module by itself with coverage. One that fails is left out and reported. */
+async function mapCoverage(checkout: Checkout, path: string): Promise<TestModule[]> {
+  const directory = await Deno.makeTempDir({ prefix: "degu_mutate_coverage_" });
   try {
-    for (const batch of batchesFor(mutant, coverage)) {
-      const before = batch.reduce((sum, test) => sum + (coverage.seconds.get(test) ?? 0), 0);
-      if (await checkout.test(batch, 10 + 3 * before) !== "passed") return false;
+    const begin = performance.now();
+    const flags = [`--coverage=${directory}`, "--coverage-raw-data-only"];
+    if (!await checkout.test([path], 180, flags)) {
+      console.log(`left out: ${path} failed before anything was changed`);
+      return [];
     }
-    return true;
+    const seconds = (performance.now() - begin) / 1000;
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["coverage", "--quiet", "--lcov", directory],
+      cwd: checkout.root,
+      stderr: "null",
+    }).output();
+    const places = new Set<string>();
+    let module = "";
+    for (const row of new TextDecoder().decode(stdout).split("\n")) {
+      if (row.startsWith("SF:")) module = row.slice(3 + checkout.root.length);
+      const [, line, count] = /^DA:(\d+),(\d+)/.exec(row) ?? [];
+      if (line !== undefined && count !== "0") places.add(`${module}:${line}`).add(module);
+    }
+    return [{ path, seconds, places }];
   } finally {
-    await Deno.writeTextFile(path, original);
+    await Deno.remove(directory, { recursive: true });
   }
 }
 
@@ -145,43 +176,114 @@ async function survives(checkout: Checkout, mutant: Mutant): Promise<boolean> {
  * The tests that run a mutant's line: the nearest and quickest, then all others. Coverage misses lines,
  * so the tests of the module itself always count, and those of its other lines if none runs this one.
  */
-function batchesFor(mutant: Mutant, { testsOf, testsOfModule, seconds }: CoverageMap): string[][] {
-  const room = `tests/${mutant.path.slice(0, mutant.path.lastIndexOf("/") + 1)}`;
-  const name = mutant.path.slice(mutant.path.lastIndexOf("/") + 1, -".ts".length);
-  const distance = (test: string) => {
-    if (test.startsWith(`${room}${name}_`)) return 0;
-    return test.startsWith(room) ? 1 : 2;
-  };
-  const cost = (test: string) => seconds.get(test) ?? 0;
-  const ofModule = testsOfModule.get(mutant.path) ?? new Set();
-  const ofLine = testsOf.get(`${mutant.path}:${mutant.line}`) ?? [...ofModule];
-  const own = [...ofModule].filter((test) => distance(test) === 0);
-  const ordered = [...new Set([...own, ...ofLine])].toSorted((a, b) =>
-    distance(a) - distance(b) || cost(a) - cost(b)
-  );
+function batchesFor({ path, line }: Mutant, tests: readonly TestModule[]): TestModule[][] {
+  const room = `tests/${path.slice(0, path.lastIndexOf("/") + 1)}`;
+  const own = `${room}${path.slice(path.lastIndexOf("/") + 1, -".ts".length)}_`;
+  const distance = (test: TestModule) =>
+    test.path.startsWith(own) ? 0 : test.path.startsWith(room) ? 1 : 2;
+  const ofModule = tests.filter(({ places }) => places.has(path));
+  const ofLine = ofModule.filter(({ places }) => places.has(`${path}:${line}`));
+  const chosen = ofLine.length === 0
+    ? ofModule
+    : ofModule.filter((test) => distance(test) === 0 || ofLine.includes(test));
+  chosen.sort((a, b) => distance(a) - distance(b) || a.seconds - b.seconds);
+  const batches: [TestModule[], TestModule[]] = [[], []];
   let sum = 0;
-  const sums = ordered.map((test) => sum += cost(test));
-  const early = ordered.filter((_, index) => index === 0 || sums[index]! <= FIRST_SECONDS);
-  const late = ordered.filter((_, index) => sums[index]! <= ALL_SECONDS).slice(early.length);
-  return [early, late].filter((batch) => batch.length > 0);
+  for (const [i, test] of chosen.entries()) {
+    sum += test.seconds;
+    if (i === 0 || sum <= FIRST_SECONDS) batches[0].push(test);
+    else if (sum <= ALL_SECONDS) batches[1].push(test);
+  }
+  return batches.filter((batch) => batch.length > 0);
 }
 
-function text({ path, line, before, after }: Mutant): string {
+async function survives(
+  checkout: Checkout,
+  mutant: Mutant,
+  tests: readonly TestModule[],
+): Promise<boolean> {
+  const path = checkout.root + mutant.path;
+  const original = await Deno.readTextFile(path);
+  const { start, end, after } = mutant;
+  await Deno.writeTextFile(path, original.slice(0, start) + after + original.slice(end));
+  try {
+    for (const batch of batchesFor(mutant, tests)) {
+      const before = batch.reduce((sum, { seconds }) => sum + seconds, 0);
+      if (!await checkout.test(batch.map(({ path }) => path), 10 + 3 * before)) return false;
+    }
+    return true;
+  } finally {
+    await Deno.writeTextFile(path, original);
+  }
+}
+
+/** Takes what is waiting, in every checkout one at a time. */
+async function share<T>(
+  checkouts: readonly Checkout[],
+  waiting: T[],
+  work: (checkout: Checkout, item: T) => Promise<void>,
+): Promise<void> {
+  await Promise.all(checkouts.map(async (checkout) => {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) {
+      await work(checkout, item);
+    }
+  }));
+}
+
+async function main(args: readonly string[]): Promise<boolean> {
+  const { count, seed, seconds, tests, paths } = readArguments(args);
+  const begin = performance.now();
+  const elapsed = () => (performance.now() - begin) / 1000;
+  const files = await trackedFiles();
+  const isIn = (prefixes: readonly string[]) => (path: string) =>
+    prefixes.some((prefix) => path.startsWith(prefix));
+  const all: Mutant[] = [];
+  const unmatched: string[] = [];
+  for (
+    const path of files.filter((each) => each.endsWith(".ts")).filter(
+      isIn(paths.map((path) => path.replace(/:.*/, ""))),
+    )
+  ) {
+    const found = mutantsOf(path, await Deno.readTextFile(new URL(path, PROJECT_ROOT)));
+    all.push(...found.mutants);
+    unmatched.push(...found.unmatched);
+  }
+  for (const marker of unmatched) console.log(`matches nothing: ${marker}`);
+  const isMeant = ({ path, line, isMarked }: Mutant) =>
+    !isMarked && (isIn(paths)(path) || paths.includes(`${path}:${line}`));
+  const mutants = sample(all.filter(isMeant), count, seed);
+  console.log(`${mutants.length} of ${all.length} mutants, seed ${seed}`);
+
+  await using first = await Checkout.make(files);
+  await using second = await Checkout.make(files);
+  const modules: TestModule[] = [];
+  const testPaths = files.filter((each) => each.endsWith("_test.ts") && !isAboutText(each))
+    .filter(isIn(tests));
+  await share([first, second], testPaths, async (checkout, path) => {
+    modules.push(...await mapCoverage(checkout, path));
+  });
+  console.log(`${modules.length} test modules, ${Math.round(elapsed())} s`);
+
+  const survivors: Mutant[] = [];
+  let tried = 0;
+  await share([first, second], mutants, async (checkout, mutant) => {
+    if (elapsed() > seconds) return;
+    if (await survives(checkout, mutant, modules)) {
+      survivors.push(mutant);
+      console.log(`survived (${tried + 1}., ${Math.round(elapsed())} s): ${textOf(mutant)}`);
+    }
+    tried++;
+  });
+  console.log(`\n${survivors.length} of ${tried} mutants survive, ${Math.round(elapsed())} s`);
+  for (const text of survivors.map(textOf).sort()) console.log(`  ${text}`);
+  const percent = 100 * (tried - survivors.length) / tried;
+  console.log(`killed: ${percent.toFixed(1)} %`);
+  return percent >= REQUIRED_PERCENT && unmatched.length === 0;
+}
+
+function textOf({ path, line, before, after }: Mutant): string {
   const oneLine = (code: string) => code.replaceAll(/\s+/g, " ");
   return `${path}:${line}  ${oneLine(before)}  →  ${oneLine(after) || "(nothing)"}`;
 }
 
-/** Prints the survivors and the rates, and returns whether the rates are high enough. */
-function report(survivors: readonly Mutant[]): boolean {
-  const explained = survivors.filter((mutant) => reasonFor(mutant) !== undefined);
-  const unexplained = survivors.filter((mutant) => reasonFor(mutant) === undefined);
-  console.log(`\n${survivors.length} of ${mutants.length} mutants survive`);
-  for (const mutant of explained) console.log(`  ${text(mutant)}: ${reasonFor(mutant)}`);
-  console.log(`${unexplained.length} of them without a reason`);
-  for (const mutant of unexplained) console.log(`  ${text(mutant)}`);
-  const killed = mutants.length - survivors.length;
-  const ofAll = 100 * killed / mutants.length;
-  const ofOthers = 100 * killed / (mutants.length - explained.length);
-  console.log(`killed: ${ofAll.toFixed(1)} % of all, ${ofOthers.toFixed(1)} % without equivalents`);
-  return ofAll >= REQUIRED_OF_ALL && ofOthers >= REQUIRED_WITHOUT_EQUIVALENTS;
-}
+if (import.meta.main) Deno.exitCode = await main(Deno.args) ? 0 : 1;

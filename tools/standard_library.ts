@@ -1,6 +1,7 @@
 /**
  * Where the tests' `@std` packages come from: JSR if it can be reached, otherwise the stand-ins in
- * tests/support/offline.
+ * tests/support/offline. As a program it runs `deno` with its own arguments and these packages:
+ * `tools/standard_library.ts check .`. In `--allow-run`, `deno` stands for the executable that runs this.
  *
  * @module
  */
@@ -151,4 +152,11 @@ export async function runDeno(
     stdin: "null",
   }).spawn().status;
   return status.code;
+}
+
+if (import.meta.main) {
+  const [command = "", ...args] = Deno.args.map((arg) =>
+    arg === "--allow-run=deno" ? `--allow-run=${Deno.execPath()}` : arg
+  );
+  Deno.exit(await runDeno([command, ...await chooseStandardLibrary(), ...args]));
 }

@@ -187,6 +187,7 @@ export class BodyIter {
 }
 
 /** A chunk of up to this many bytes is written together with its line. */
+// mutant `131072` → `131073`: it is the size of a buffer
 const STAGED_BYTES = 131072;
 const CRLF = new Uint8Array([0x0d, 0x0a]);
 

@@ -155,6 +155,7 @@ export class ByteReader {
     if (this.end === length && length < this.#usual) {
       this.#moveTo(this.#largerBytes);
     } else if (this.start === this.end) {
+      // mutant `0` → `1`: start and end stay equal, so nothing is buffered
       this.start = this.end = 0;
     } else if (this.end === length) {
       this.bytes.copyWithin(0, this.start, this.end);
@@ -284,6 +285,7 @@ export class ByteReader {
    * @param error What reads fail with; `null` for a {@linkcode ConnectionClosedError}.
    */
   close(error: unknown): void {
+    // mutant `0` → `1`: start and end stay equal, so nothing is buffered
     this.start = this.end = 0;
     this.#failure = { error };
   }

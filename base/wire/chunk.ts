@@ -30,6 +30,7 @@ const MAX_SIZE_DIGITS = 7;
 function hexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const lower = byte | 0x20;
+  // mutant `1` → `2`: every negative number is refused
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 

@@ -284,6 +284,7 @@ interface KnownName {
 const KNOWN_NAME_SLOTS = 512;
 const knownNames: KnownName[] = new Array(KNOWN_NAME_SLOTS).fill({
   // Longer than any name, so it matches none.
+  // mutant `3` → `4`: an entry of a cache that must match nothing is longer than any name
   bytes: new Uint8Array(MAX_HEADER_NAME_BYTES + 3),
   name: "",
   special: null,
@@ -296,9 +297,12 @@ function readName(bytes: Uint8Array, start: number): KnownName | null {
   const length = i - start;
   if (length === 0 || length > MAX_HEADER_NAME_BYTES) return null;
   if (bytes[i] !== COLON || bytes[i + 1] !== SPACE) return null;
+  // mutant `-` → `+`: it is a hash for a cache
+  // mutant `31` → `32`: it is a hash for a cache
   const slot = (bytes[start]! * 7 + bytes[i - 1]! * 31 + bytes[(start + i) >> 1]! * 3 +
     length * 13) & (KNOWN_NAME_SLOTS - 1);
   const known = knownNames[slot]!;
+  // mutant `+` → `-`: it is a cache: a name that is not found is parsed
   if (known.bytes.length === length + 2 && startsWith(bytes, start, known.bytes)) return known;
   const name = String.fromCharCode(...bytes.subarray(start, i)).toLowerCase();
   return knownNames[slot] = {
@@ -402,11 +406,13 @@ function planFor(names: readonly string[], label: string): readonly Line[] {
   const plan = plans[slot];
   if (plan !== undefined && plan.names.length === count) {
     let i = 0;
+    // mutant `i < count && names[i] === plan.names[i]` → `false`: it is a cache: a plan that is not found is made
     while (i < count && names[i] === plan.names[i]) i++;
     if (i === count) return plan.lines;
   }
   const lines = names.map((name, index) => makeLine(name, index, label))
     .sort((a, b) => a.name < b.name ? -1 : 1);
+  // mutant `count < PLAN_SLOTS` → `true`: it keeps a cache from being replaced too often
   if (count < PLAN_SLOTS) plans[slot] = { names, lines };
   return lines;
 }

@@ -163,16 +163,19 @@ export function isContentRange(value: unknown): value is ContentRange {
  */
 export function parseDecimal(text: string): number {
   const digits = text.length;
+  // mutant `16` → `17`: a number of 17 digits is above the limit that is checked below
   if (digits === 0 || digits > 16) return -1;
   if (text.charCodeAt(0) === 0x30) return digits === 1 ? 0 : -1;
   let value = 0;
   for (let i = 0; i < digits; i++) {
     const digit = text.charCodeAt(i) - 0x30;
+    // mutant `1` → `2`: every negative number is refused
     if (digit < 0 || digit > 9) return -1;
     value = value * 10 + digit;
   }
   // 16 digits are at most 10¹⁶ − 1: beyond the exact integers, but not by so much that the sum
   // could round down to a safe one.
+  // mutant `1` → `2`: every negative number is refused
   return value <= MAX_LENGTH ? value : -1;
 }
 
@@ -194,6 +197,7 @@ export function parseContentRange(value: string): ContentRange {
   const first = value.startsWith("bytes ") ? parseDecimal(value.slice(6, dash)) : -1;
   const last = parseDecimal(value.slice(dash + 1, slash));
   const total = parseDecimal(value.slice(slash + 1));
+  // mutant `<` → `<=`: a slash and a dash are never at the same position
   if (dash < 0 || slash < dash || first < 0 || last < first || last >= total) {
     throw new ProtocolError("BAD_CONTENT_RANGE", `bad content-range: ${quote(value)}`);
   }

@@ -48,6 +48,7 @@ export function parseUri(uri: string): UriParts {
     }
   }
   if (end === 1) path.pop();
+  // mutant `<` → `<=`: a URI begins with a slash, so the question mark is never first
   if (mark < 0) return { path, query: null };
   const query = uri.substring(mark + 1);
   if (!allows(QUERY, query)) {

@@ -5,9 +5,9 @@
  */
 
 import type { Address, BodyOut, Chunk } from "../../base.ts";
-import { Body, BodyIter, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
+import { Body, ChunkedBody, ChunkedBodyIter } from "../../base.ts";
 import { Client } from "../../client.ts";
-import type { App, Request, ResponseTuple, ServerOptions } from "../../server.ts";
+import type { App, Request, ResponseTuple } from "../../server.ts";
 import { Server } from "../../server.ts";
 import {
   answerBody,
@@ -18,39 +18,20 @@ import {
   responseHeaders,
 } from "../messages.ts";
 import { checkByReader, makeEncodedChecker, PatternChecker, PatternSource } from "../pattern.ts";
-import type { Progress } from "../pattern.ts";
-import type { Exchange, Transfer } from "../peer.ts";
+import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
-import type { Endpoint, ExchangeWork, ServerWork, TransferWork } from "../work.ts";
 
 const serverOptions = { maxConnections: 2048, maxRequests: Infinity, timeout: 30 };
 
 async function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
   const address = toAddress(endpoint);
   const app = await makeApp(work);
-  const options = { ...serverOptions, onExchange: await makeObserver(work) };
   const server = endpoint.tls === undefined
-    ? new Server(address, app, options)
-    : (await import("./degu_tls.ts")).makeServer(endpoint.tls, address, app, options);
+    ? new Server(address, app, serverOptions)
+    : (await import("./degu_tls.ts")).makeServer(endpoint.tls, address, app, serverOptions);
   await server.ready;
   server.serveForever();
   return fromAddress(server.address, endpoint);
-}
-
-async function makeObserver(work: ServerWork): Promise<ServerOptions["onExchange"]> {
-  const observer = "observer" in work ? work.observer : undefined;
-  if (observer === undefined) return undefined;
-  let observed = 0;
-  if (observer === "onExchange") {
-    return ({ status, requestBytes, responseBytes }) => {
-      observed += (status ?? 0) + requestBytes + responseBytes;
-      if (Number.isNaN(observed)) throw new Error("an exchange without figures");
-    };
-  }
-  const { accessLog } = await import("../../apps/access_log.ts");
-  return accessLog((line) => {
-    observed += line.length;
-  });
 }
 
 function toAddress(endpoint: Endpoint): Address {
@@ -78,10 +59,6 @@ async function makeApp(work: ServerWork): Promise<App> {
       return work.message === "post" ? echo : answerHeaders;
     case "transfer":
       return (request) => answerTransfer(request, work);
-    case "file": {
-      const { FilesApp } = await import("../../files.ts");
-      return new FilesApp(work.directory);
-    }
     case "relay": {
       const { ProxyApp } = await import("../../apps/proxy.ts");
       return new ProxyApp(await makeClient(work.upstream));
@@ -140,32 +117,27 @@ async function single(endpoint: Endpoint): Promise<Exchange> {
 
 async function answerTransfer(request: Request, work: TransferWork): Promise<ResponseTuple> {
   const bytes = Number(request.path[0]);
-  const progress = { position: 0 };
-  if (work.direction === "download") {
-    return [200, "OK", {}, makeBody(new PatternSource(bytes, progress), work)];
-  }
-  await take(request.body, work, bytes, progress);
+  if (work.direction === "download") return [200, "OK", {}, makeBody(bytes, work)];
+  await take(request.body, work, bytes);
   return [200, "OK", {}, null];
 }
 
-async function transfer(endpoint: Endpoint, work: Transfer): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
   using conn = await (await makeClient(endpoint)).connect();
   if (work.direction === "download") {
-    const response = await conn.get(work.uri);
+    const response = await conn.get(`/${bytes}`);
     checkStatus(response.status);
-    await take(response.body, work, work.bytes, work.progress);
+    await take(response.body, work, bytes);
   } else {
-    const source = new PatternSource(work.bytes, work.progress);
-    const response = await conn.post(work.uri, {}, makeBody(source, work));
-    checkStatus(response.status);
+    checkStatus((await conn.post(`/${bytes}`, {}, makeBody(bytes, work))).status);
   }
 }
 
-function makeBody(source: PatternSource, work: TransferWork): BodyOut {
-  if (work.framing === "chunked") return new ChunkedBodyIter(makeChunks(source, work.pieceLength));
-  return work.origin === "source"
-    ? new Body(source, source.total)
-    : new BodyIter(source.pieces(work.pieceLength), source.total);
+function makeBody(bytes: number, { framing, pieceLength }: TransferWork): BodyOut {
+  const source = new PatternSource(bytes);
+  return framing === "chunked"
+    ? new ChunkedBodyIter(makeChunks(source, pieceLength))
+    : new Body(source, bytes);
 }
 
 function* makeChunks(source: PatternSource, length: number): Generator<Chunk, void, undefined> {
@@ -173,36 +145,22 @@ function* makeChunks(source: PatternSource, length: number): Generator<Chunk, vo
   yield [null, new Uint8Array()];
 }
 
-async function take(
-  body: BodyOut,
-  work: TransferWork,
-  bytes: number,
-  progress: Progress,
-): Promise<void> {
+async function take(body: BodyOut, work: TransferWork, bytes: number): Promise<void> {
   if (!(body instanceof Body || body instanceof ChunkedBody)) {
     throw new Error("a message without a body to stream");
   }
-  if (work.taking === "writeTo") {
-    // A chunked body writes itself as it was encoded.
-    const checker = body.chunked
-      ? makeEncodedChecker(bytes, work.pieceLength, progress)
-      : new PatternChecker(bytes, progress);
-    await body.writeTo(checker);
-    checker.finish();
-    return;
-  }
-  const checker = new PatternChecker(bytes, progress);
-  switch (work.taking) {
-    case "byob":
-      await checkByReader(body.readable, checker);
-      break;
-    case "stream":
-      for await (const piece of body.readable) checker.check(piece);
-      break;
-    case "iterate":
-      if (body.chunked) { for await (const [, data] of body) checker.check(data); }
-      else for await (const piece of body) checker.check(piece);
-      break;
+  // A chunked body writes itself as it was encoded.
+  const checker = body.chunked && work.taking === "writeTo"
+    ? makeEncodedChecker(bytes, work.pieceLength)
+    : new PatternChecker(bytes);
+  if (work.taking === "writeTo") await body.writeTo(checker);
+  else if (work.taking === "byob") await checkByReader(body.readable, checker);
+  else if (work.taking === "stream") {
+    for await (const piece of body.readable) checker.check(piece);
+  } else if (body.chunked) {
+    for await (const [, data] of body) checker.check(data);
+  } else {
+    for await (const piece of body) checker.check(piece);
   }
   checker.finish();
 }

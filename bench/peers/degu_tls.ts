@@ -8,7 +8,7 @@ import type { Address } from "../../base.ts";
 import { SSLClient } from "../../client.ts";
 import type { App, ServerOptions } from "../../server.ts";
 import { SSLServer } from "../../server.ts";
-import type { TlsFiles } from "../work.ts";
+import type { TlsFiles } from "../peer.ts";
 
 /** A server that accepts only clients of the private authority. */
 export function makeServer(

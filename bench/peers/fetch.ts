@@ -12,19 +12,14 @@ import {
   requestHeaders,
   responseHeaders,
 } from "../messages.ts";
-import { checkByReader, PatternChecker, PatternSource } from "../pattern.ts";
-import type { Exchange, Transfer } from "../peer.ts";
+import { PatternChecker, PatternSource } from "../pattern.ts";
+import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
-import type { Endpoint, ExchangeWork, FileWork, ServerWork, TransferWork } from "../work.ts";
 
 type Handler = (request: Request) => Response | Promise<Response>;
 
 function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
-  return listen(endpoint, makeHandler(work));
-}
-
-/** Starts `Deno.serve` with a handler, quietly; also for peers that stand on it. */
-export function listen(endpoint: Endpoint, handler: Handler): Promise<Endpoint> {
+  const handler = makeHandler(work);
   const { promise, resolve } = Promise.withResolvers<Endpoint>();
   if (endpoint.transport === "unix") {
     Deno.serve({ path: endpoint.path, onListen: () => resolve(endpoint) }, handler);
@@ -32,14 +27,11 @@ export function listen(endpoint: Endpoint, handler: Handler): Promise<Endpoint> 
   }
   const { hostname, tls } = endpoint;
   const onListen = ({ port }: Deno.NetAddr) => resolve({ ...endpoint, port });
-  const options = { hostname, port: endpoint.port, onListen };
-  if (tls === undefined) {
-    Deno.serve(options, handler);
-  } else {
-    const cert = Deno.readTextFileSync(tls.server.certFile);
-    const key = Deno.readTextFileSync(tls.server.keyFile);
-    Deno.serve({ ...options, cert, key }, handler);
-  }
+  const certificate = tls === undefined ? {} : {
+    cert: Deno.readTextFileSync(tls.server.certFile),
+    key: Deno.readTextFileSync(tls.server.keyFile),
+  };
+  Deno.serve({ hostname, port: endpoint.port, onListen, ...certificate }, handler);
   return promise;
 }
 
@@ -49,8 +41,6 @@ function makeHandler(work: ServerWork): Handler {
       return work.message === "post" ? echo : answerHeaders;
     case "transfer":
       return (request) => answerTransfer(request, work);
-    case "file":
-      return () => sendFile(work);
     case "relay":
       return makeRelay(work.upstream);
     case "answer":
@@ -75,14 +65,8 @@ async function answerTransfer(request: Request, work: TransferWork): Promise<Res
       : {};
     return new Response(toStream(new PatternSource(bytes), work.pieceLength), { headers });
   }
-  await take(request.body, work, new PatternChecker(bytes));
+  await take(request.body, new PatternChecker(bytes));
   return new Response(null);
-}
-
-async function sendFile(work: FileWork): Promise<Response> {
-  const file = await Deno.open(`${work.directory}/${work.name}`);
-  const { size } = await file.stat();
-  return new Response(file.readable, { headers: { "content-length": String(size) } });
 }
 
 function makeRelay(upstream: Endpoint): Handler {
@@ -154,15 +138,15 @@ function single(endpoint: Endpoint): Promise<Exchange> {
   });
 }
 
-async function transfer(endpoint: Endpoint, work: Transfer): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
   using client = makeClient(endpoint);
-  const url = baseUrl(endpoint) + work.uri;
+  const url = `${baseUrl(endpoint)}/${bytes}`;
   if (work.direction === "download") {
     const response = await fetch(url, { client });
     checkStatus(response.status);
-    await take(response.body, work, new PatternChecker(work.bytes, work.progress));
+    await take(response.body, new PatternChecker(bytes));
   } else {
-    const body = toStream(new PatternSource(work.bytes, work.progress), work.pieceLength);
+    const body = toStream(new PatternSource(bytes), work.pieceLength);
     const response = await fetch(url, { client, method: "POST", body });
     checkStatus(response.status);
     await response.bytes();
@@ -175,12 +159,10 @@ function toStream(source: PatternSource, length: number): ReadableStream<Uint8Ar
 
 async function take(
   body: ReadableStream<Uint8Array> | null,
-  work: TransferWork,
   checker: PatternChecker,
 ): Promise<void> {
   if (body === null) throw new Error("a message without body");
-  if (work.taking === "byob") await checkByReader(body, checker);
-  else for await (const piece of body) checker.check(piece);
+  for await (const piece of body) checker.check(piece);
   checker.finish();
 }
 

@@ -7,7 +7,7 @@
 import { once } from "node:events";
 import * as http from "node:http";
 import * as https from "node:https";
-import { createReadStream, readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { Buffer } from "node:buffer";
 import {
@@ -19,9 +19,8 @@ import {
   responseHeaders,
 } from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
-import type { Exchange, Transfer } from "../peer.ts";
+import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
-import type { Endpoint, ExchangeWork, FileWork, ServerWork, TransferWork } from "../work.ts";
 
 type Handler = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 
@@ -50,14 +49,12 @@ function makeHandler(work: ServerWork): Handler {
       return work.message === "post" ? echo : answerHeaders;
     case "transfer":
       return (request, response) => answerTransfer(request, response, work);
-    case "file":
-      return (_request, response) => sendFile(response, work);
-    case "relay":
-      return makeRelay(work.upstream);
     case "answer":
       return (_request, response) => {
         response.writeHead(200, { "content-length": answerBody.length }).end(answerBody);
       };
+    default:
+      throw new Error(`node:http is not measured with ${work.kind}`);
   }
 }
 
@@ -94,25 +91,6 @@ async function answerTransfer(
   }
 }
 
-function sendFile(response: http.ServerResponse, work: FileWork): void {
-  const path = `${work.directory}/${work.name}`;
-  response.writeHead(200, { "content-length": statSync(path).size });
-  createReadStream(path).pipe(response);
-}
-
-function makeRelay(upstream: Endpoint): Handler {
-  const open = makeOpener(upstream);
-  return (request, response) => {
-    const { method = "GET", url = "/", headers } = request;
-    const forwarded = open.request(method, url, headers);
-    forwarded.on("response", (answer: http.IncomingMessage) => {
-      response.writeHead(answer.statusCode ?? 502, answer.headers);
-      answer.pipe(response);
-    });
-    request.pipe(forwarded);
-  };
-}
-
 interface Opener {
   request(method: string, path: string, headers: http.OutgoingHttpHeaders): http.ClientRequest;
   close(): void;
@@ -123,25 +101,21 @@ function makeOpener(endpoint: Endpoint, keepAlive = true): Opener {
   const target = endpoint.transport === "unix"
     ? { socketPath: endpoint.path }
     : { host: endpoint.hostname, port: endpoint.port };
-  if (endpoint.tls === undefined) {
-    const agent = new http.Agent({ keepAlive, maxSockets: 1 });
-    return {
-      request: (method, path, headers) => http.request({ ...target, agent, method, path, headers }),
-      close: () => agent.destroy(),
-    };
-  }
-  const agent = new https.Agent({
-    keepAlive,
-    ...(keepAlive ? {} : { maxCachedSessions: 0 }),
-    maxSockets: 1,
-    cert: readFileSync(endpoint.tls.client.certFile),
-    key: readFileSync(endpoint.tls.client.keyFile),
-    ca: readFileSync(endpoint.tls.client.caFile),
-    // The authority is private: whoever has a certificate of it is the server.
-    checkServerIdentity: () => undefined,
-  });
+  const agent = endpoint.tls === undefined
+    ? new http.Agent({ keepAlive, maxSockets: 1 })
+    : new https.Agent({
+      keepAlive,
+      ...(keepAlive ? {} : { maxCachedSessions: 0 }),
+      maxSockets: 1,
+      cert: readFileSync(endpoint.tls.client.certFile),
+      key: readFileSync(endpoint.tls.client.keyFile),
+      ca: readFileSync(endpoint.tls.client.caFile),
+      // The authority is private: whoever has a certificate of it is the server.
+      checkServerIdentity: () => undefined,
+    });
+  const { request } = endpoint.tls === undefined ? http : https;
   return {
-    request: (method, path, headers) => https.request({ ...target, agent, method, path, headers }),
+    request: (method, path, headers) => request({ ...target, agent, method, path, headers }),
     close: () => agent.destroy(),
   };
 }
@@ -172,20 +146,19 @@ function exchange(endpoint: Endpoint, work: ExchangeWork): Promise<Exchange> {
   });
 }
 
-async function transfer(endpoint: Endpoint, work: Transfer): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
   const opener = makeOpener(endpoint);
   try {
     const download = work.direction === "download";
-    const headers = !download && work.framing === "length" ? { "content-length": work.bytes } : {};
-    const request = opener.request(download ? "GET" : "POST", work.uri, headers);
+    const headers = !download && work.framing === "length" ? { "content-length": bytes } : {};
+    const request = opener.request(download ? "GET" : "POST", `/${bytes}`, headers);
     const answered = once(request, "response");
     if (download) request.end();
-    else await send(request, new PatternSource(work.bytes, work.progress), work.pieceLength);
+    else await send(request, new PatternSource(bytes), work.pieceLength);
     const [response]: http.IncomingMessage[] = await answered;
     if (response === undefined) throw new Error("no response");
     checkStatus(response.statusCode ?? 0);
-    const expected = download ? work.bytes : 0;
-    await take(response, new PatternChecker(expected, download ? work.progress : undefined));
+    await take(response, new PatternChecker(download ? bytes : 0));
   } finally {
     opener.close();
   }

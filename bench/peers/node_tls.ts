@@ -11,9 +11,8 @@ import type { AddressInfo } from "node:net";
 import * as tls from "node:tls";
 import { answerBody, requestPreamble, responsePreamble } from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
-import type { Exchange, Transfer } from "../peer.ts";
+import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
-import type { Endpoint, ExchangeWork, ServerWork, TransferWork } from "../work.ts";
 
 /** A transfer starts with the number of its bytes. */
 const prefixLength = 8;
@@ -147,18 +146,17 @@ function answerTransfer(socket: tls.TLSSocket, work: TransferWork): void {
   });
 }
 
-async function transfer(endpoint: Endpoint, work: Transfer): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
   const socket = await connect(endpoint);
   try {
     const prefix = new Uint8Array(prefixLength);
-    new DataView(prefix.buffer).setBigUint64(0, BigInt(work.bytes));
+    new DataView(prefix.buffer).setBigUint64(0, BigInt(bytes));
     socket.write(prefix);
     if (work.direction === "download") {
-      const checker = new PatternChecker(work.bytes, work.progress);
-      await receive(socket, new Uint8Array(), work.bytes, checker);
+      await receive(socket, new Uint8Array(), bytes, new PatternChecker(bytes));
     } else {
       const answered = once(socket, "data");
-      await send(socket, new PatternSource(work.bytes, work.progress), work.pieceLength);
+      await send(socket, new PatternSource(bytes), work.pieceLength);
       const [answer]: Uint8Array[] = await answered;
       if (answer?.[0] !== accepted) throw new Error("the server did not accept the upload");
     }

@@ -7,38 +7,35 @@
 
 import { answerBody, requestPreamble, responsePreamble } from "../messages.ts";
 import { PatternChecker, PatternSource } from "../pattern.ts";
-import type { Exchange, Transfer } from "../peer.ts";
+import type { Endpoint, Exchange, ExchangeWork, ServerWork, TransferWork } from "../peer.ts";
 import { runPeer } from "../peer.ts";
-import type { Endpoint, ExchangeWork, ServerWork, TransferWork } from "../work.ts";
 
 /** Bytes that a receiver of a large body asks for at once: larger buffers leave the cache and are slower. */
 const readLength = 64 * 1024;
-/** A transfer starts with its direction in one byte and the number of bytes in eight. */
-const prefixLength = 9;
+/** A transfer starts with the number of its bytes. */
+const prefixLength = 8;
 const accepted = 1;
-
-async function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
-  const handle = await makeHandler(work);
-  const listener = listen(endpoint);
-  acceptAll(listener, handle);
-  return endpoint.transport === "tcp" && listener.addr.transport === "tcp"
-    ? { ...endpoint, port: listener.addr.port }
-    : endpoint;
-}
 
 type Handler = (conn: Deno.Conn) => Promise<void>;
 
-async function makeHandler(work: ServerWork): Promise<Handler> {
+function serve(endpoint: Endpoint, work: ServerWork): Promise<Endpoint> {
+  const listener = endpoint.transport === "unix"
+    ? Deno.listen({ transport: "unix", path: endpoint.path })
+    : Deno.listen({ hostname: endpoint.hostname, port: endpoint.port });
+  acceptAll(listener, makeHandler(work));
+  return Promise.resolve(
+    endpoint.transport === "tcp" && listener.addr.transport === "tcp"
+      ? { ...endpoint, port: listener.addr.port }
+      : endpoint,
+  );
+}
+
+function makeHandler(work: ServerWork): Handler {
   switch (work.kind) {
     case "exchange":
       return (conn) => answerExchanges(conn, work);
     case "transfer":
       return (conn) => answerTransfer(conn, work);
-    case "file": {
-      const path = `${work.directory}/${work.name}`;
-      const { size } = await Deno.stat(path);
-      return (conn) => sendFile(conn, path, size, work.pieceLength);
-    }
     case "relay":
       return (conn) => relay(conn, work.upstream);
     case "answer":
@@ -46,34 +43,13 @@ async function makeHandler(work: ServerWork): Promise<Handler> {
   }
 }
 
-function listen(endpoint: Endpoint): Deno.Listener {
-  if (endpoint.transport === "unix") {
-    return Deno.listen({ transport: "unix", path: endpoint.path });
-  }
-  const { hostname, port, tls } = endpoint;
-  if (tls === undefined) return Deno.listen({ hostname, port });
-  const cert = Deno.readTextFileSync(tls.server.certFile);
-  const key = Deno.readTextFileSync(tls.server.keyFile);
-  return Deno.listenTls({ hostname, port, cert, key });
-}
-
 async function connect(endpoint: Endpoint): Promise<Deno.Conn> {
   if (endpoint.transport === "unix") {
     return await Deno.connect({ transport: "unix", path: endpoint.path });
   }
-  const { hostname, port, tls } = endpoint;
-  if (tls === undefined) {
-    const conn = await Deno.connect({ hostname, port });
-    conn.setNoDelay();
-    return conn;
-  }
-  const caCerts = [Deno.readTextFileSync(tls.client.caFile)];
-  return await Deno.connectTls({
-    hostname,
-    port,
-    caCerts,
-    unsafelyDisableHostnameVerification: true,
-  });
+  const conn = await Deno.connect({ hostname: endpoint.hostname, port: endpoint.port });
+  conn.setNoDelay();
+  return conn;
 }
 
 async function acceptAll(listener: Deno.Listener, handle: Handler): Promise<void> {
@@ -154,17 +130,16 @@ async function answerRequests(conn: Deno.Conn): Promise<void> {
   while (await conn.read(buffer) !== null) await writeAll(conn, response);
 }
 
-function writePrefix(direction: TransferWork["direction"], bytes: number): Uint8Array {
+function writePrefix(bytes: number): Uint8Array {
   const prefix = new Uint8Array(prefixLength);
-  prefix[0] = direction === "upload" ? 0 : 1;
-  new DataView(prefix.buffer).setBigUint64(1, BigInt(bytes));
+  new DataView(prefix.buffer).setBigUint64(0, BigInt(bytes));
   return prefix;
 }
 
 async function readPrefix(conn: Deno.Conn): Promise<number> {
   const prefix = new Uint8Array(prefixLength);
   if (!await readFull(conn, prefix)) throw new Error("the client closed before its first byte");
-  return Number(new DataView(prefix.buffer).getBigUint64(1));
+  return Number(new DataView(prefix.buffer).getBigUint64(0));
 }
 
 async function answerTransfer(conn: Deno.Conn, work: TransferWork): Promise<void> {
@@ -177,14 +152,14 @@ async function answerTransfer(conn: Deno.Conn, work: TransferWork): Promise<void
   }
 }
 
-async function transfer(endpoint: Endpoint, work: Transfer): Promise<void> {
+async function transfer(endpoint: Endpoint, work: TransferWork, bytes: number): Promise<void> {
   const conn = await connect(endpoint);
   try {
-    await writeAll(conn, writePrefix(work.direction, work.bytes));
+    await writeAll(conn, writePrefix(bytes));
     if (work.direction === "download") {
-      await receive(conn, work.bytes, new PatternChecker(work.bytes, work.progress));
+      await receive(conn, bytes, new PatternChecker(bytes));
     } else {
-      await send(conn, new PatternSource(work.bytes, work.progress), work.pieceLength);
+      await send(conn, new PatternSource(bytes), work.pieceLength);
       const answer = new Uint8Array(1);
       if (!await readFull(conn, answer) || answer[0] !== accepted) {
         throw new Error("the server did not accept the upload");
@@ -214,23 +189,6 @@ async function receive(conn: Deno.Conn, bytes: number, checker: PatternChecker):
     received += count;
   }
   checker.finish();
-}
-
-async function sendFile(
-  conn: Deno.Conn,
-  path: string,
-  size: number,
-  pieceLength: number,
-): Promise<void> {
-  const bytes = await readPrefix(conn);
-  if (bytes !== size) throw new Error(`the file has ${size} bytes, not ${bytes}`);
-  using file = await Deno.open(path);
-  const buffer = new Uint8Array(pieceLength);
-  while (true) {
-    const count = await file.read(buffer);
-    if (count === null) return;
-    await writeAll(conn, buffer.subarray(0, count));
-  }
 }
 
 async function relay(conn: Deno.Conn, upstream: Endpoint): Promise<void> {

@@ -1,61 +1,43 @@
 /**
  * Row 17: how long servers let small requests wait that come at a fixed rate, the same for all of them,
- * server and load on one core each.
+ * server and load on one core each. This module is also the program that is the load.
  *
  * @module
  */
 
-import type { Contender, Group, Trial } from "../interleave.ts";
-import type { PeerName } from "../pair.ts";
+import { setImmediate } from "node:timers/promises";
+import type { Contender, Group, Trial } from "../measure.ts";
+import { quantileOf } from "../measure.ts";
+import { answerBody, checkSame, formatPreamble } from "../messages.ts";
+import type { PeerName, Row, RowSetting } from "../pair.ts";
 import { denoCommand, makeEndpoint, startPeer } from "../pair.ts";
+import type { Endpoint } from "../peer.ts";
 import { type Program, runToEnd } from "../process.ts";
-import type { Endpoint, ServerWork } from "../work.ts";
-import type { LatencyReport, LatencyWork } from "./latency_program.ts";
-import type { Row, RowSetting } from "./row.ts";
+import { servers } from "./load.ts";
 
 const connections = 8;
-const servers: readonly { readonly name: string; readonly peer: PeerName }[] = [
-  { name: "raw", peer: "raw" },
-  { name: "degu", peer: "degu" },
-  { name: "Deno.serve", peer: "fetch" },
-  { name: "node:http", peer: "node_http" },
-];
-const messages: Readonly<Record<LatencyWork["message"], ServerWork>> = {
-  get: { kind: "answer" },
-  post: { kind: "exchange", message: "post", connections },
-};
 /** Parts of the rate that this project's server reaches at most. node:http reaches about half of that rate. */
-const loads = [{ name: "half", share: 1 / 2 }, { name: "quarter", share: 1 / 4 }] as const;
+const loads = [["half", 1 / 2], ["quarter", 1 / 4]] as const;
 const percentiles = [["p50", "p50"], ["p99", "p99"], ["p999", "p99.9"]] as const;
 
 /** Row 17. */
 export const latencyRow: Row = {
   number: 17,
-  title: "Latency of servers under a fixed rate",
+  title: "Latency of servers under a fixed rate with 8 connections: p50, p99 and p99.9",
   async *groups(setting) {
-    for (const message of ["get", "post"] as const) {
-      const most = await findMost(message, setting);
-      for (const { name, share } of loads) {
-        yield* makeGroups(
-          `17-${message}-${name}`,
-          message,
-          Math.round(most * share),
-          name,
-          setting,
-        );
-      }
-    }
+    const most = await findMost(setting);
+    for (const [part, share] of loads) yield* makeGroups(part, Math.round(most * share), setting);
   },
 };
 
 /** Requests a second that this project's server answers at most. */
-async function findMost(message: LatencyWork["message"], setting: RowSetting): Promise<number> {
-  const program = await startServer("degu", message, setting);
+async function findMost(setting: RowSetting): Promise<number> {
+  const program = await startServer("degu", setting);
   try {
     let most = 0;
     // Other load on the machine makes a run slower, never faster.
     for (let run = 0; run < 3; run++) {
-      most = Math.max(most, (await load(program, message, null, setting)).rate);
+      most = Math.max(most, (await load(program, null, setting)).rate);
     }
     return most;
   } finally {
@@ -65,33 +47,25 @@ async function findMost(message: LatencyWork["message"], setting: RowSetting): P
 
 /** A group for each percentile. The first one measures, the others show the same runs. */
 function* makeGroups(
-  id: string,
-  message: LatencyWork["message"],
-  rate: number,
   part: string,
+  rate: number,
   setting: RowSetting,
 ): Generator<Group, void, undefined> {
   const reports = servers.map((): LatencyReport[] => []);
   for (const [index, [key, title]] of percentiles.entries()) {
-    const contenders = servers.map(({ name, peer }, place): Contender => {
-      const own = reports[place]!;
-      return {
-        name,
-        start: () =>
-          index === 0
-            ? startMeasuring(peer, message, rate, own, setting)
-            : Promise.resolve(replay(own, key)),
-      };
-    });
     yield {
-      id: `${id}-${title}`,
-      title: `${title} of ${message.toUpperCase()} with 108 B, ${connections} connections, ` +
+      id: `17-get-${part}-${title}`,
+      title: `${title} of GET with 108 B, ${connections} connections, ` +
         `${rate} requests/s (a ${part} of what degu reaches)`,
       unit: "µs",
       better: "lower",
       placement: setting.cores.describe("apart"),
       references: ["raw", "Deno.serve"],
-      contenders,
+      contenders: servers.map(([name, peer], place): Contender => {
+        const own = reports[place]!;
+        const start = () => startMeasuring(peer, rate, own, setting);
+        return { name, start: index === 0 ? start : () => Promise.resolve(replay(own, key)) };
+      }),
       notes: [
         "From the time at which a request is due, so waiting for a free connection counts.",
         "“raw” doesn't look at what it reads.",
@@ -102,16 +76,15 @@ function* makeGroups(
 
 async function startMeasuring(
   peer: PeerName,
-  message: LatencyWork["message"],
   rate: number,
   reports: LatencyReport[],
   setting: RowSetting,
 ): Promise<Trial> {
-  const program = await startServer(peer, message, setting);
+  const program = await startServer(peer, setting);
   return {
-    warmUp: async () => void await load(program, message, rate, setting),
+    warmUp: () => load(program, rate, setting),
     async measure(): Promise<number> {
-      const report = await load(program, message, rate, setting);
+      const report = await load(program, rate, setting);
       reports.push(report);
       return report.p50;
     },
@@ -121,51 +94,176 @@ async function startMeasuring(
 
 /** Gives what was measured, one report after the other. */
 function replay(reports: readonly LatencyReport[], key: keyof LatencyReport): Trial {
-  let next = 0;
+  const left = reports.values();
   return {
-    warmUp: () => Promise.resolve(),
-    measure(): Promise<number> {
-      const report = reports[next++];
-      return report === undefined
+    measure: () => {
+      const { value } = left.next();
+      return value === undefined
         ? Promise.reject(new Error("see p50"))
-        : Promise.resolve(report[key]);
+        : Promise.resolve(value[key]);
     },
-    stop: () => Promise.resolve(),
   };
 }
 
-function startServer(
-  peer: PeerName,
-  message: LatencyWork["message"],
-  setting: RowSetting,
-): Promise<Program> {
+function startServer(peer: PeerName, setting: RowSetting): Promise<Program> {
   const endpoint = makeEndpoint({ transport: "tcp" }, setting);
-  return startPeer(peer, "serve", "server", setting, { endpoint, work: messages[message] });
+  const argument = { endpoint, work: { kind: "answer" } } as const;
+  return startPeer(peer, "serve", "server", setting, argument);
 }
 
 async function load(
   program: Program,
-  message: LatencyWork["message"],
   rate: number | null,
   setting: RowSetting,
 ): Promise<LatencyReport> {
-  const endpoint = program.ready as Endpoint;
-  if (endpoint.transport !== "tcp") throw new Error("the load speaks to TCP ports only");
-  const work: LatencyWork = {
-    port: endpoint.port,
-    message,
-    connections,
-    rate,
-    warmUp: 1,
-    seconds: setting.quick ? 1 : 3,
-  };
-  const path = `${import.meta.dirname}/latency_program.ts`;
+  const { port } = program.ready as Extract<Endpoint, { transport: "tcp" }>;
+  const work: LatencyWork = { port, rate, warmUp: 1, seconds: setting.quick ? 1 : 3 };
   const report = await runToEnd({
     prefix: setting.cores.prefix("client"),
-    command: [...denoCommand(setting), path, JSON.stringify(work)],
+    command: [...denoCommand(setting), import.meta.url, JSON.stringify(work)],
     timeout: setting.timeout,
   });
   const result: LatencyReport | { readonly error: string } = JSON.parse(report);
   if ("error" in result) throw new Error(result.error);
   return result;
+}
+
+/** What the load is asked for, as JSON. */
+interface LatencyWork {
+  readonly port: number;
+  /** Requests a second, or `null` for as many as the connections carry. */
+  readonly rate: number | null;
+  /** Seconds for which requests are sent before those that count. */
+  readonly warmUp: number;
+  readonly seconds: number;
+}
+
+/** What the program prints, as JSON. Latencies are in microseconds. */
+interface LatencyReport {
+  /** Responses a second. */
+  readonly rate: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+}
+
+const microseconds = 1000;
+/** Milliseconds after the last request's time in which those that wait must have been sent. */
+const patience = 1000;
+const request = formatPreamble("GET / HTTP/1.1", { host: "127.0.0.1" });
+const statusLine = new TextEncoder().encode("HTTP/1.1 200 ");
+const lengthLine = /^content-length: (\d+)\r$/im;
+
+/** One connection with one request at a time. */
+class LoadConnection {
+  readonly #conn: Deno.TcpConn;
+  readonly #buffer = new Uint8Array(4096);
+  /** Bytes of a response, the same for all of them once the first one has come. */
+  #length: number | null = null;
+
+  private constructor(conn: Deno.TcpConn) {
+    this.#conn = conn;
+  }
+
+  static async open({ port }: LatencyWork): Promise<LoadConnection> {
+    const conn = await Deno.connect({ hostname: "127.0.0.1", port });
+    conn.setNoDelay();
+    return new LoadConnection(conn);
+  }
+
+  async exchange(): Promise<void> {
+    const written = await this.#conn.write(request);
+    if (written !== request.length) throw new Error("a request was written in part only");
+    let received = 0;
+    do {
+      const count = await this.#conn.read(this.#buffer.subarray(received));
+      if (count === null) throw new Error("the server closed the connection");
+      received += count;
+      this.#length ??= findLength(this.#buffer.subarray(0, received));
+    } while (this.#length === null || received < this.#length);
+    if (received !== this.#length) throw new Error("a response has another length than the first");
+    checkSame(statusLine, this.#buffer.subarray(0, statusLine.length));
+    checkSame(answerBody, this.#buffer.subarray(received - answerBody.length, received));
+  }
+
+  close(): void {
+    this.#conn.close();
+  }
+}
+
+/** Bytes of the response that begins like this, or `null` if its headers are incomplete. */
+function findLength(bytes: Uint8Array): number | null {
+  const text = new TextDecoder("latin1").decode(bytes);
+  const end = text.indexOf("\r\n\r\n");
+  if (end < 0) return null;
+  const length = lengthLine.exec(text.slice(0, end + 1))?.[1];
+  if (length === undefined) throw new Error("a response without content-length");
+  return end + 4 + Number(length);
+}
+
+/**
+ * Sends requests for some seconds. Each has a time at which it is due, whatever happened to those before:
+ * its latency starts then, so waiting for a connection that is busy counts.
+ */
+async function drive(
+  idle: LoadConnection[],
+  rate: number | null,
+  seconds: number,
+): Promise<LatencyReport> {
+  const interval = rate === null ? 0 : 1000 / rate;
+  const latencies: number[] = [];
+  const failures: unknown[] = [];
+  const exchange = async (connection: LoadConnection, due: number) => {
+    try {
+      await connection.exchange();
+      latencies.push((performance.now() - due) * microseconds);
+      idle.push(connection);
+    } catch (error) {
+      failures.push(error);
+    }
+  };
+  const start = performance.now();
+  const end = start + seconds * 1000;
+  let due = start;
+  for (let now = start; due < end && now < end + patience; now = performance.now()) {
+    // Without a rate, a request is due as soon as a connection is free for it.
+    if (rate === null) due = now;
+    while (due <= now && due < end && idle.length > 0) {
+      exchange(idle.shift()!, due);
+      due += interval;
+    }
+    if (failures.length > 0) throw failures[0];
+    // A timer would be late by up to a millisecond, which is longer than what is measured.
+    await setImmediate();
+  }
+  if (due < end) throw new Error(`it didn't keep up with ${Math.round(rate ?? 0)} requests/s`);
+  while (idle.length < connections) {
+    if (failures.length > 0) throw failures[0];
+    await setImmediate();
+  }
+  const elapsed = (performance.now() - start) / 1000;
+  const sorted = Float64Array.from(latencies).sort();
+  return {
+    rate: latencies.length / elapsed,
+    p50: quantileOf(sorted, 0.5),
+    p99: quantileOf(sorted, 0.99),
+    p999: quantileOf(sorted, 0.999),
+  };
+}
+
+async function main(work: LatencyWork): Promise<LatencyReport> {
+  const opening = Array.from({ length: connections }, () => LoadConnection.open(work));
+  const opened = await Promise.all(opening);
+  await drive(opened, work.rate, work.warmUp);
+  return await drive(opened, work.rate, work.seconds);
+}
+
+if (import.meta.main) {
+  try {
+    console.log(JSON.stringify(await main(JSON.parse(Deno.args[0] ?? "{}"))));
+  } catch (error) {
+    console.log(JSON.stringify({ error: error instanceof Error ? error.message : String(error) }));
+  }
+  // Explicit, because a failed load leaves connections.
+  Deno.exit(0);
 }

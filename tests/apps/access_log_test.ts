@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { accessLog, type AccessLogOptions } from "@degu/degu";
 import { type Exchange, Session } from "@degu/degu/server";
 import { uri } from "../fuzz/grammar.ts";
-import { mutate } from "../fuzz/mutation.ts";
+import { mutate } from "../fuzz/fuzzer.ts";
 import { Random } from "../fuzz/random.ts";
 import { readAccessLine } from "@degu/testing/access_lines.ts";
 import { LOOPBACK } from "@degu/testing/device_serving.ts";

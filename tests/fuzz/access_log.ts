@@ -10,9 +10,8 @@ import { readAccessLine } from "../support/access_lines.ts";
 import { bytesOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
-import { MemoryServer } from "./memory_server.ts";
-import { MemorySocket, whole } from "./memory_socket.ts";
-import { type ModelRequest, readRequests } from "./model.ts";
+import { MemoryServer, MemorySocket, whole } from "./memory.ts";
+import { type ModelRequest, readRequests } from "./oracle.ts";
 import type { Random } from "./random.ts";
 
 const answer: App = async ({ method, body }) => {

@@ -10,9 +10,8 @@ import { BodyError, ProtocolError } from "@degu/internal/base/errors.ts";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { chunks } from "./grammar.ts";
-import { MemorySocket, splits } from "./memory_socket.ts";
-import type { ModelBody } from "./model.ts";
-import { readChunks } from "./oracle.ts";
+import { MemorySocket, splits } from "./memory.ts";
+import { type ModelBody, readChunks } from "./oracle.ts";
 import { receive, seenAs, WAYS } from "./received.ts";
 
 const MOST_SPLITS = 200;

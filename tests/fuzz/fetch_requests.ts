@@ -9,8 +9,7 @@ import { toFetchHandler } from "@degu/degu";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { requestPreamble } from "./grammar.ts";
-import { describeMessage } from "./model.ts";
-import { readRequest, type ReferenceRequest } from "./oracle.ts";
+import { describeMessage, readRequest, type ReferenceRequest } from "./oracle.ts";
 import type { Random } from "./random.ts";
 import { flatten } from "./received.ts";
 

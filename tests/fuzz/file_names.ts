@@ -44,23 +44,9 @@ function readName(component: string): string | null {
   return spelled === component ? name : null;
 }
 
+// deno-fmt-ignore
 const CHARACTERS = [
-  "a",
-  "Z",
-  "0",
-  ".",
-  "-",
-  "_",
-  "+",
-  " ",
-  "~",
-  ":",
-  "%",
-  "é",
-  "日",
-  "😀",
-  "\n",
-  "\ufeff",
+  "a", "Z", "0", ".", "-", "_", "+", " ", "~", ":", "%", "é", "日", "😀", "\n", "\ufeff",
 ];
 
 function component(random: Random): string {

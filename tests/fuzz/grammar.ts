@@ -7,71 +7,46 @@
 import { allowedBytes, limits } from "../support/wire_grammar.ts";
 import type { Random } from "./random.ts";
 
+// deno-fmt-ignore
 const NAMES = [
-  "a",
-  "b",
-  "Host",
-  "host",
-  "x-y",
-  "0",
-  "1",
-  "constructor",
-  "toString",
-  "connection",
-  "Connection",
-  "expect",
-  "upgrade",
-  "te",
-  "trailer",
-  "set-cookie",
-  "Set-Cookie",
-  "x".repeat(limits.headerName),
-]; // deno-fmt-ignore
+  "a", "b", "Host", "host", "x-y", "0", "1", "constructor", "toString", "connection",
+  "Connection", "expect", "upgrade", "te", "trailer", "set-cookie", "Set-Cookie", "x".repeat(limits.headerName),
+];
+// deno-fmt-ignore
 const SPECIAL_NAMES = [
   "content-length", "Content-Length", "CONTENT-LENGTH", "transfer-encoding", "Transfer-Encoding",
   "range", "Range", "content-range", "Content-Range",
-]; // deno-fmt-ignore
+];
+// deno-fmt-ignore
 const BAD_NAMES = [
   "", " ", "a ", " a", "a_b", "a\t", "\xe0", "a\0", "content-length ", "content_length",
   " transfer-encoding", "Transfer-Encoding\t", "x".repeat(limits.headerName + 1), "__proto__",
-]; // deno-fmt-ignore
+];
+// deno-fmt-ignore
 const NUMBERS = [
   "0", "1", "4", "5", "9", "10", "255", "65535", "65536", "16777216", "16777217", "4294967296",
   "999999999999999", "9007199254740990", "9007199254740991", "9007199254740992",
   "9999999999999999", "10000000000000000", "18446744073709551616", "00", "05", "+5", "-1", "5 ",
   " 5", "0x5", "5,5", "5.0", "1e3", "",
-]; // deno-fmt-ignore
+];
+// deno-fmt-ignore
 const CODINGS = [
   "chunked", "chunked", "chunked", "Chunked", "chunked ", " chunked", "gzip", "gzip, chunked",
   "chunked, chunked", "chunked;q=1", "identity", "xchunked", "\x0bchunked", "chunke",
-]; // deno-fmt-ignore
+];
+// deno-fmt-ignore
 const VALUES = [
   "b", "close", "keep-alive", "100-continue", "h2c", "content-length", "a b", " ", "  b  ",
   "text/plain; charset=utf-8", 'W/"abc"', "[::1]:80", "*", "%0d%0a", "-", "a: b",
-]; // deno-fmt-ignore
+];
 const BAD_VALUES = ["", "\t", "a\tb", "\xe9", "a\0", "a\rb", "a\nb", "{}", "@", "a\\b", "#", "$"];
 const METHODS = ["GET", "GET", "PUT", "POST", "HEAD", "DELETE"];
 const BAD_METHODS = ["get", "", "PATCH", "OPTIONS", "CONNECT", "TRACE", "G", "GETT", " GET", "PRI"];
+// deno-fmt-ignore
 const BAD_URIS = [
-  "*",
-  "",
-  "//",
-  "/../",
-  "/a/..",
-  "/a//b",
-  "/%2e%2e/",
-  "http://a/",
-  "a",
-  "/a#b",
-  "/a?b?c",
-  "/?/",
-  "/a\\b",
-  "/a;b",
-  "a:80",
-  "/ ",
-  "/..?",
-  "/\xe9",
-]; // deno-fmt-ignore
+  "*", "", "//", "/../", "/a/..", "/a//b", "/%2e%2e/", "http://a/", "a", "/a#b", "/a?b?c", "/?/",
+  "/a\\b", "/a;b", "a:80", "/ ", "/..?", "/\xe9",
+];
 const PROTOCOLS = ["HTTP/1.0", "HTTP/0.9", "HTTP/2", "HTTP/1.2", "http/1.1", "", "HTTP/1.1 "];
 
 /** A decimal number. */

@@ -22,7 +22,7 @@ import { parseReprDigest, parseWantReprDigest } from "@degu/internal/files/diges
 import { bytesOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { chunkLine, chunks, requestPreamble, responsePreamble, uri } from "./grammar.ts";
-import { MemorySocket, single } from "./memory_socket.ts";
+import { MemorySocket, single } from "./memory.ts";
 import type { Random } from "./random.ts";
 
 /** How much longer the long text is than the short one. */

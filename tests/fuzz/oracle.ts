@@ -175,3 +175,100 @@ export function readChunks(
     if (header.size === 0) return { chunks, end: at };
   }
 }
+
+/** A body: none, its bytes, or its chunks; as Latin-1 text. */
+export type ModelBody = null | string | readonly ReferenceChunk[];
+
+/** A request with its body. */
+export interface ModelRequest {
+  readonly method: string;
+  readonly uri: string;
+  readonly headers: FlatHeaders;
+  readonly body: ModelBody;
+}
+
+/** What a server has to make of all that a peer sends. */
+export interface RequestStream {
+  /** The requests that are complete. */
+  readonly requests: readonly ModelRequest[];
+  /** The preamble of one more, whose body is broken or cut. */
+  readonly broken: Omit<ModelRequest, "body"> | null;
+  /** True where the bytes end where a message does. */
+  readonly clean: boolean;
+}
+
+/** Reads the requests in what a peer sends, up to the first that is wrong. */
+export function readRequests(text: string): RequestStream {
+  const requests: ModelRequest[] = [];
+  for (let at = 0;;) {
+    if (at === text.length) return { requests, broken: null, clean: true };
+    const end = preambleEnd(text, at);
+    const preamble = end < 0 ? null : readRequest(text.slice(at, end));
+    if (preamble === null) return { requests, broken: null, clean: false };
+    const content = readBody(text, end + 4, preamble.headers);
+    if (content === null) return { requests, broken: preamble, clean: false };
+    requests.push({ ...preamble, body: content.body });
+    at = content.end;
+  }
+}
+
+/** What a client has to make of the answer to one request: a response, or nothing. */
+export interface ModelResponse {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: FlatHeaders;
+  /** `undefined` where it is broken or cut. */
+  readonly body: ModelBody | undefined;
+  /** Characters that follow the response. */
+  readonly excess: number;
+  /** True where nothing says how long a body would be. */
+  readonly unframed: boolean;
+  /** True where the connection ends with it. */
+  readonly closes: boolean;
+}
+
+/** Reads the response at the start of what a peer sends in answer to a request. */
+export function readOneResponse(method: string, text: string): ModelResponse | null {
+  const end = preambleEnd(text, 0);
+  const preamble = end < 0 ? null : readResponse(text.slice(0, end));
+  if (preamble === null) return null;
+  const { status, headers } = preamble;
+  const framed = "content-length" in headers || "transfer-encoding" in headers;
+  if (status < 200 || (status === 204 && framed)) return null;
+  const closes = /(^|,) *close *(,|$)/i.test(String(headers["connection"]));
+  const unframed = !framed && method !== "HEAD" && status !== 204 && status !== 304;
+  const ending = { unframed, closes };
+  if (method === "HEAD" || status === 304) {
+    return { ...preamble, ...ending, body: null, excess: text.length - end - 4 };
+  }
+  const content = readBody(text, end + 4, headers);
+  if (content === null) return { ...preamble, ...ending, body: undefined, excess: 0 };
+  return { ...preamble, ...ending, body: content.body, excess: text.length - content.end };
+}
+
+/** Where the CR LF CR LF of a preamble is, or -1 where it is not in time. */
+function preambleEnd(text: string, start: number): number {
+  const end = text.indexOf("\r\n\r\n", start);
+  return end < 0 || end + 4 - start > limits.preamble ? -1 : end;
+}
+
+function readBody(
+  text: string,
+  start: number,
+  headers: FlatHeaders,
+): { body: ModelBody; end: number } | null {
+  if ("transfer-encoding" in headers) {
+    const read = readChunks(text, start);
+    return read === null ? null : { body: read.chunks, end: read.end };
+  }
+  const length = headers["content-length"];
+  if (typeof length !== "number") return { body: null, end: start };
+  if (length > text.length - start) return null;
+  return { body: text.slice(start, start + length), end: start + length };
+}
+
+/** A message as text that is equal where the messages are; the order of headers does not count. */
+export function describeMessage(message: object): string {
+  const { headers, ...rest } = message as { headers: FlatHeaders };
+  return JSON.stringify([Object.entries(headers).sort(([a], [b]) => a < b ? -1 : 1), rest]);
+}

@@ -9,7 +9,7 @@ import type { Body } from "@degu/internal/base/body/body.ts";
 import type { HeaderDict } from "@degu/internal/base/wire/headers.ts";
 import type { FlatHeaders } from "../support/wire_grammar.ts";
 import { textOf } from "./bytes.ts";
-import type { ModelBody } from "./model.ts";
+import type { ModelBody } from "./oracle.ts";
 
 /** Headers with ranges as their text. */
 export function flatten(headers: HeaderDict): FlatHeaders {

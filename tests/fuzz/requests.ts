@@ -10,9 +10,8 @@ import { Server } from "@degu/degu/server";
 import { bytesOf, textOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { request } from "./grammar.ts";
-import { MemoryServer, quiet } from "./memory_server.ts";
-import { MemorySocket, splits, whole } from "./memory_socket.ts";
-import { describeMessage, readRequests } from "./model.ts";
+import { MemoryServer, MemorySocket, quiet, splits, whole } from "./memory.ts";
+import { describeMessage, readRequests } from "./oracle.ts";
 import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 import type { Random } from "./random.ts";
 

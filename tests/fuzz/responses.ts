@@ -11,8 +11,8 @@ import { Connection } from "@degu/degu/client";
 import { bytesOf } from "./bytes.ts";
 import { demand, type Fuzzer, type Outcome } from "./fuzzer.ts";
 import { response } from "./grammar.ts";
-import { MemorySocket, splits } from "./memory_socket.ts";
-import { describeMessage, readOneResponse } from "./model.ts";
+import { MemorySocket, splits } from "./memory.ts";
+import { describeMessage, readOneResponse } from "./oracle.ts";
 import type { Random } from "./random.ts";
 import { flatten, receive, seenAs, type Way, WAYS } from "./received.ts";
 

@@ -6,20 +6,27 @@
 
 import { accessLines } from "./access_log.ts";
 import { mdnsPackets, remotePaths } from "./agent.ts";
-import { cancelledBodies } from "./cancelled.ts";
+import { cancelledBodies, closedSessions } from "./interrupted.ts";
 import { chunkStreams } from "./chunk_streams.ts";
 import { fetchRequests } from "./fetch_requests.ts";
-import { closedSessions } from "./closed_sessions.ts";
 import { digests, fileNames } from "./file_names.ts";
-import { chunkFormats, requestFormats, responseFormats } from "./formats.ts";
+import {
+  chunkFormats,
+  chunkLines,
+  contentRanges,
+  ranges,
+  requestFormats,
+  requestPreambles,
+  responseFormats,
+  responsePreambles,
+  uris,
+} from "./parsers.ts";
 import type { Fuzzer } from "./fuzzer.ts";
 import { linearTime } from "./linear.ts";
-import { requestPreambles, responsePreambles } from "./preambles.ts";
 import { loopbackRequests, requestStreams } from "./requests.ts";
 import { responseStreams } from "./responses.ts";
 import { carelessSenders } from "./senders.ts";
 import { tinyChunks } from "./tiny_chunks.ts";
-import { chunkLines, contentRanges, ranges, uris } from "./values.ts";
 
 /** Makes each fuzzer, by its name. One that is made has to be closed. */
 export const targets: Readonly<Record<string, () => Fuzzer>> = {

@@ -4,7 +4,7 @@ import { ProxyApp } from "@degu/degu";
 import { type Address, ProtocolError } from "@degu/degu/base";
 import { Client } from "@degu/degu/client";
 import type { App } from "@degu/degu/server";
-import { describeMessage, readRequests } from "../fuzz/model.ts";
+import { describeMessage, readRequests } from "../fuzz/oracle.ts";
 import { endToEnd } from "@degu/testing/proxies.ts";
 import { readRequest } from "../fuzz/oracle.ts";
 import { flatten, receive, seenAs } from "../fuzz/received.ts";

@@ -74,3 +74,24 @@ Deno.test("the page for users of Python Degu names its versions, their defaults,
     assertMatch(cellsOf(missing)[1]!, /^Deno can't /);
   }
 });
+
+Deno.test("each picture has a title and a description, and is on a page with alternative text", async () => {
+  const pages = ["README.md", ...await filesUnder("docs", ".md")];
+  const text = (await Promise.all(pages.map(read))).join("\n");
+  for (const path of await filesUnder("docs/pictures", ".svg")) {
+    const name = path.slice("docs/pictures/".length);
+    const [, alternative = ""] = new RegExp(`!\\[([^\\]]*)\\]\\(\\S*${name}\\)`).exec(text) ?? [];
+    assert(alternative.length > 60, `${name} is on no page, or has no alternative`);
+    const svg = await read(path);
+    assertMatch(svg, /<title id="title">[^<]+<\/title>/, path);
+    assertMatch(svg, /<desc id="description">[^<]+<\/desc>/, path);
+  }
+});
+
+Deno.test("the picture of the layers names every public module", async () => {
+  const svg = await read("docs/pictures/layers.svg");
+  for (const name of Object.keys((await readConfiguration()).exports)) {
+    const shown = name === "." ? "@degu/degu" : name.slice(1);
+    assert(svg.includes(shown), `${shown} is missing`);
+  }
+});

@@ -1,9 +1,10 @@
-/** README.md shows what the program prints, as it was printed in a real session. */
+/** README.md shows what the program prints, as it was printed in a real session; with `-- --record`, now. */
 import { assert, assertEquals } from "@std/assert";
 import { labObstacle, runInLab } from "@degu/testing/agent_lab.ts";
 import { hasTerminals } from "@degu/testing/terminals.ts";
-import { read } from "@degu/testing/tree.ts";
+import { read, ROOT } from "@degu/testing/tree.ts";
 
+const BLOCK = /(?<=<!-- recorded by deno task record -->\n+```text\n)[^]*?(?=```\n)/;
 const why = await labObstacle() ?? (await hasTerminals() ? null : "there are no terminals");
 
 Deno.test({
@@ -12,15 +13,16 @@ Deno.test({
     : `the session in README.md: left out (${why})`,
   ignore: why !== null,
   fn: async () => {
-    const [, session] =
-      /<!-- recorded by deno task record -->\n+```text\n([^]*?)```/.exec(await read("README.md")) ??
-        [];
-    assert(session !== undefined && session.length > 500, "README.md has no recording");
-    assertEquals(
-      masked(await runInLab("agent_session.ts")),
-      masked(session),
-      "run deno task record",
-    );
+    const readme = await read("README.md");
+    const [session] = BLOCK.exec(readme) ?? [];
+    assert(session !== undefined, "README.md has no block of text behind the mark");
+    const now = await runInLab("agent_session.ts");
+    if (Deno.args.includes("--record")) {
+      const text = readme.replace(BLOCK, () => `${now.trimEnd()}\n`);
+      return await Deno.writeTextFile(new URL("README.md", ROOT), text);
+    }
+    assert(session.length > 500, "README.md has no recording");
+    assertEquals(masked(now), masked(session), "run deno task record");
   },
 });
 

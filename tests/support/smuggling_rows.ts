@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ModelRequest } from "../fuzz/model.ts";
+import type { ModelRequest } from "../fuzz/oracle.ts";
 
 /** What a server makes of the bytes of a row; it closes without a byte after the requests that it accepts. */
 export interface Verdict {

@@ -1,41 +1,42 @@
 /**
- * The clients that send requests to a Degu server, each as a command.
+ * Clients of a Degu server: the table of what works, and what the server logs about the rest.
  *
  * @module
  */
 
-/** What a client is asked to do. */
-export type Operation =
-  | "get"
-  | "null"
-  | "put"
-  | "chunked"
-  | "delete"
-  | "range"
-  | "keep-alive"
-  | "mtls";
+import type { TempPKI } from "@degu/degu/misc";
+import { complaintOf, delay, Notes, printTable, run, type Served } from "./programs.ts";
 
-/** The files for TLS with a client certificate. */
-export interface TlsFiles {
-  readonly ca: string;
-  readonly cert: string;
-  readonly key: string;
-  /** The certificate and its key once more, for Java. */
-  readonly pkcs12: string;
-}
+/** What a client is asked to do: the path, and what the response's body must be. */
+const OPERATIONS = {
+  get: ["/", "GET"],
+  null: ["/null", ""],
+  put: ["/", "PUT length hello"],
+  chunked: ["/", "PUT chunked hello"],
+  delete: ["/", "DELETE"],
+  range: ["/files/digits", "234"],
+  "keep-alive": ["/", "GET"],
+  mtls: ["/", "GET"],
+} as const;
+type Operation = keyof typeof OPERATIONS;
+
+/** The files for TLS with a client certificate; the certificate and its key once more, for Java. */
+type TlsFiles = readonly [ca: string, cert: string, key: string, pkcs12: string];
 
 /** A client: the command for an operation, or `null` if it has no such operation. */
-export interface ForeignClient {
+interface ForeignClient {
   readonly name: string;
   command(operation: Operation, url: string, tls?: TlsFiles): readonly string[] | null;
 }
 
+/** How long a client may take to notice that a response without `content-length` is complete. */
+const PATIENCE_MS = 2000;
 const HERE = import.meta.dirname ?? "";
 
 const curl: ForeignClient = {
   name: "curl",
   command(operation, url, tls) {
-    const files = tls ? ["--cacert", tls.ca, "--cert", tls.cert, "--key", tls.key] : [];
+    const files = tls ? ["--cacert", tls[0], "--cert", tls[1], "--key", tls[2]] : [];
     const args: Partial<Record<Operation, string[]>> = {
       put: ["-X", "PUT", "-d", "hello"],
       chunked: ["-X", "PUT", "-d", "hello", "-H", "Transfer-Encoding: chunked"],
@@ -51,8 +52,9 @@ const wget: ForeignClient = {
   name: "wget",
   command(operation, url, tls) {
     if (operation === "chunked") return null;
+    const [ca, cert, key] = tls ?? [];
     const files = tls
-      ? [`--ca-certificate=${tls.ca}`, `--certificate=${tls.cert}`, `--private-key=${tls.key}`]
+      ? [`--ca-certificate=${ca}`, `--certificate=${cert}`, `--private-key=${key}`]
       : [];
     const args: Partial<Record<Operation, string[]>> = {
       put: ["--method=PUT", "--body-data=hello"],
@@ -64,70 +66,102 @@ const wget: ForeignClient = {
   },
 };
 
-/** A library of Python; a Python is given that has it. */
-export function pythonClient(python: string, library: string): ForeignClient {
+/** A program of this directory: it is given the operation, the URL and the paths of the files for TLS. */
+function ownClient(name: string, ...program: string[]): ForeignClient {
   return {
-    name: library,
-    command: (operation, url, tls) => [
-      python,
-      `${HERE}/client.py`,
-      library,
-      operation,
-      url,
-      ...tls ? [tls.ca, tls.cert, tls.key] : [],
-    ],
+    name,
+    command: (operation, url, tls) => [...program, operation, url, ...tls?.slice(0, 3) ?? []],
   };
 }
 
-function nodeClient(library: "fetch" | "http"): ForeignClient {
-  return {
-    name: library === "fetch" ? "Node fetch" : "node:http",
-    command: (operation, url, tls) =>
-      tls && library === "fetch" ? null : [
-        "node",
-        `${HERE}/client.mjs`,
-        library,
-        operation,
-        url,
-        ...tls ? [tls.ca, tls.cert, tls.key] : [],
+const nodeFetch: ForeignClient = {
+  name: "Node fetch",
+  command: (operation, url, tls) =>
+    tls ? null : ["node", `${HERE}/client.mjs`, "fetch", operation, url],
+};
+
+/** Runs every client and prints the table. */
+export async function printClients(served: Served, pki: TempPKI, dir: string): Promise<void> {
+  const tls = await makeTlsFiles(pki, dir);
+  const notes = new Notes();
+  const operations = Object.keys(OPERATIONS) as Operation[];
+  const rows: string[][] = [];
+  for (const client of await installedClients(dir)) {
+    const row = [client.name];
+    for (const operation of operations) {
+      row.push(await tryOperation(client, operation, served, tls, notes));
+    }
+    rows.push(row);
+  }
+  printTable(["client", ...operations], rows);
+  notes.print();
+}
+
+async function tryOperation(
+  client: ForeignClient,
+  operation: Operation,
+  served: Served,
+  tls: TlsFiles,
+  notes: Notes,
+): Promise<string> {
+  const [path, expected] = OPERATIONS[operation];
+  const origin = operation === "mtls" ? served.https : served.http;
+  const command = client.command(operation, origin + path, operation === "mtls" ? tls : undefined);
+  if (command === null) return "–";
+  served.reset();
+  const limit = operation === "null"
+    ? served.nextExchange().then(() => delay(PATIENCE_MS))
+    : undefined;
+  const ending = await run(command, limit);
+  if (ending === null) return "not installed";
+  const { log: [logged], connections } = served;
+  if (logged !== undefined) return notes.cell(logged);
+  if (ending.cut) return "waits";
+  if (!ending.success) return notes.cell(complaintOf(ending));
+  if (!ending.stdout.includes(expected)) return notes.cell(`printed ${ending.stdout}`);
+  return operation !== "keep-alive" || connections === 1 ? "yes" : `${connections} connections`;
+}
+
+/** What can be run here; says what can't. */
+async function installedClients(dir: string): Promise<ForeignClient[]> {
+  const nodeHttp = ownClient("node:http", "node", `${HERE}/client.mjs`, "http");
+  const clients = [curl, wget, nodeFetch, nodeHttp];
+  for (const library of ["requests", "urllib3", "httpx", "aiohttp", "http.client"]) {
+    let found = "not installed";
+    // Distributions often have libraries for their own Python only.
+    for (const python of ["python3", "/usr/bin/python3"]) {
+      const program = [python, `${HERE}/client.py`, library];
+      const ending = await run([...program, "version", ""]);
+      if (!ending?.success) continue;
+      found = ending.stdout.trim();
+      clients.push(ownClient(library, ...program));
+      break;
+    }
+    console.log(`${library}: ${found}`);
+  }
+  const built = await run(["go", "build", "-o", `${dir}/client`, `${HERE}/client.go`]);
+  if (built?.success) clients.push(ownClient("Go net/http", `${dir}/client`));
+  else console.log(`Go: ${complaintOf(built)}`);
+  const compiled = await run(["javac", "-d", dir, `${HERE}/Client.java`]);
+  if (!compiled?.success) console.log(`Java: ${complaintOf(compiled)}`);
+  for (const library of compiled?.success ? ["HttpClient", "HttpURLConnection"] : []) {
+    clients.push({
+      name: `Java ${library}`,
+      command: (operation, url, tls) => [
+        ...["java", "-cp", dir, "Client", library, operation, url],
+        ...tls ? [tls[0], tls[3]] : [],
       ],
-  };
+    });
+  }
+  return clients;
 }
 
-/** Go's client, from a program that `go build` has made. */
-export function goClient(program: string): ForeignClient {
-  return {
-    name: "Go net/http",
-    command: (operation, url, tls) => [
-      program,
-      operation,
-      url,
-      ...tls ? [tls.ca, tls.cert, tls.key] : [],
-    ],
-  };
+/** The files of a client, with its certificate and key in PKCS #12 for Java. */
+async function makeTlsFiles(pki: TempPKI, dir: string): Promise<TlsFiles> {
+  const { caFile: ca = "", certFile: cert = "", keyFile: key = "" } = pki.clientSslconfig;
+  const pkcs12 = `${dir}/client.p12`;
+  const args = ["-export", "-in", cert, "-inkey", key, "-out", pkcs12, "-passout", "pass:degu"];
+  const made = await run(["openssl", "pkcs12", ...args]);
+  if (!made?.success) console.log("openssl: not installed, so Java has no certificate");
+  return [ca, cert, key, pkcs12];
 }
-
-/** One of Java's clients, from the class that `javac` has put into a directory. */
-export function javaClient(directory: string, library: string): ForeignClient {
-  return {
-    name: `Java ${library}`,
-    command: (operation, url, tls) => [
-      "java",
-      "-cp",
-      directory,
-      "Client",
-      library,
-      operation,
-      url,
-      ...tls ? [tls.ca, tls.pkcs12] : [],
-    ],
-  };
-}
-
-/** The clients that need nothing but their program. */
-export const SIMPLE_CLIENTS: readonly ForeignClient[] = [
-  curl,
-  wget,
-  nodeClient("fetch"),
-  nodeClient("http"),
-];

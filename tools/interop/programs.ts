@@ -1,8 +1,19 @@
 /**
- * Programs that may or may not be installed.
+ * Programs that may or may not be installed, the Degu server that they talk to, and tables of what came of it.
  *
  * @module
  */
+
+import {
+  type App,
+  type Logger,
+  Server,
+  type ServerOptions,
+  type Session,
+  SSLServer,
+} from "@degu/degu";
+import { FilesApp } from "@degu/degu/files";
+import type { TempPKI } from "@degu/degu/misc";
 
 /** How a program ended, or that it did not. */
 export interface Ending {
@@ -18,37 +29,28 @@ const ENV = { no_proxy: "127.0.0.1,localhost", NO_PROXY: "127.0.0.1,localhost" }
 
 /** Runs a program until it ends or `limit` resolves; `null` if it isn't installed. */
 export async function run(
-  command: readonly string[],
+  [program = "", ...args]: readonly string[],
   limit: Promise<unknown> = delay(60_000),
   env: Readonly<Record<string, string>> = {},
 ): Promise<Ending | null> {
-  const [program = "", ...args] = command;
   let child;
   try {
-    child = new Deno.Command(program, {
-      args,
-      env: { ...ENV, ...env },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
+    const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+    child = new Deno.Command(program, { args, env: { ...ENV, ...env }, ...streams }).spawn();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;
   }
   const output = child.output();
   const cut = await Promise.race([output.then(() => false), limit.then(() => true)]);
-  if (cut) await stop(child);
+  if (cut) {
+    // A program ends its own children; one that doesn't end in time is killed.
+    child.kill("SIGTERM");
+    if (await Promise.race([child.status, delay(3000)]) === undefined) child.kill("SIGKILL");
+  }
   const { success, stdout, stderr } = await output;
   const decoder = new TextDecoder();
   return { success, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr), cut };
-}
-
-/** Lets a program end its own children; one that doesn't end in time is killed. */
-async function stop(child: Deno.ChildProcess): Promise<void> {
-  child.kill("SIGTERM");
-  const ended = await Promise.race([child.status, delay(3000)]);
-  if (ended === undefined) child.kill("SIGKILL");
 }
 
 /** Resolves after a time, and does not keep the process alive. */
@@ -57,8 +59,115 @@ export function delay(milliseconds: number): Promise<void> {
 }
 
 /** The last line that says why a program failed. */
-export function complaintOf({ stderr, stdout }: Ending): string {
-  const lines = `${stdout}\n${stderr}`.split("\n").map((line) => line.trim()).filter(Boolean);
+export function complaintOf(ending: Ending | null): string {
+  if (ending === null) return "not installed";
+  const lines = `${ending.stdout}\n${ending.stderr}`.split("\n").map((line) => line.trim())
+    .filter(Boolean);
   return lines.findLast((line) => /error|exception|curl:|failed|refused/i.test(line)) ??
     lines.at(-1) ?? "nothing was printed";
+}
+
+/** Notes that several cells of a table may share. */
+export class Notes {
+  readonly #texts: string[] = [];
+
+  /** The cell for what went wrong, or `null`: such as `yes`, or `no [1]`. */
+  cell(complaint: string | null): string {
+    if (complaint === null) return "yes";
+    const same = complaint.replaceAll(/127\.0\.0\.1:\d+/g, "127.0.0.1:PORT");
+    if (!this.#texts.includes(same)) this.#texts.push(same);
+    return `no [${this.#texts.indexOf(same) + 1}]`;
+  }
+
+  /** Prints them, one a line. */
+  print(): void {
+    for (const [i, text] of this.#texts.entries()) console.log(`[${i + 1}] ${text}`);
+    console.log();
+  }
+}
+
+/** Prints a table in Markdown. */
+export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
+  for (const row of [header, header.map(() => "---"), ...rows]) {
+    console.log(`| ${row.join(" | ")} |`);
+  }
+}
+
+/** Degu servers over TCP and over TLS, and what they have seen of their clients. */
+export class Served implements AsyncDisposable {
+  /** What the servers logged since the last `reset`, `debug` left out. */
+  log: string[] = [];
+  #sessions = new Set<Session>();
+  #exchanged = Promise.withResolvers<void>();
+
+  private constructor(
+    /** Without a slash at the end. */
+    readonly http: string,
+    readonly https: string,
+    readonly dispose: () => Promise<void>,
+  ) {}
+
+  /** Serves `directory` below `/files`, a `null` body at `/null`, and elsewhere what the request was. */
+  static async start(pki: TempPKI, directory: string): Promise<Served> {
+    const keep = (line: string) => void served.log.push(line.split("\n")[0] ?? "");
+    const logger: Logger = { debug() {}, info: keep, warn: keep, error: keep };
+    const onExchange: ServerOptions["onExchange"] = ({ session }) => {
+      served.#sessions.add(session);
+      served.#exchanged.resolve();
+      served.#exchanged = Promise.withResolvers();
+    };
+    const app = describingApp(new FilesApp(directory, { write: true }));
+    const options = { logger, onExchange };
+    const plain = new Server(["127.0.0.1", 0], app, options);
+    const secure = new SSLServer(pki.serverSslconfig, ["127.0.0.1", 0], app, options);
+    await Promise.all([plain.ready, secure.ready]);
+    plain.serveForever();
+    secure.serveForever();
+    const served = new Served(
+      `http://127.0.0.1:${plain.address[1]}`,
+      `https://127.0.0.1:${secure.address[1]}`,
+      async () => {
+        await plain[Symbol.asyncDispose]();
+        await secure[Symbol.asyncDispose]();
+      },
+    );
+    return served;
+  }
+
+  /** How many connections have brought a request since the last `reset`. */
+  get connections(): number {
+    return this.#sessions.size;
+  }
+
+  /** Forgets what was seen. */
+  reset(): void {
+    this.log = [];
+    this.#sessions = new Set();
+  }
+
+  /** Resolves once the next exchange is complete. */
+  nextExchange(): Promise<void> {
+    return this.#exchanged.promise;
+  }
+
+  /** Closes the servers. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+function describingApp(files: FilesApp): App {
+  return async (request, session, api) => {
+    const [first] = request.path;
+    if (first === "null") return [200, "OK", {}, null];
+    if (first === "files") {
+      request.shiftPath();
+      return await files.handle(request, session, api);
+    }
+    let text: string = request.method;
+    if (request.body !== null) {
+      text += ` ${request.body.chunked ? "chunked" : "length"} ${await request.body.text()}`;
+    }
+    return [200, "OK", { "content-type": "text/plain" }, new TextEncoder().encode(text)];
+  };
 }

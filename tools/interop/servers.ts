@@ -1,28 +1,25 @@
 /**
- * Foreign servers: each serves a directory, with and without TLS, and is a proxy in front of Degu servers.
+ * Other servers behind a Degu client, and proxies in front of a Degu server: the tables of what works; and what is
+ * refused by design.
  *
  * @module
  */
 
+import { Client, type Method, SSLClient } from "@degu/degu";
+import { type BodyOut, ChunkedBodyIter, type HeaderDict, Range } from "@degu/degu/base";
 import type { TempPKI } from "@degu/degu/misc";
-import type { Served } from "./degu_server.ts";
-import { complaintOf, delay, run } from "./programs.ts";
+import { complaintOf, delay, Notes, printTable, run, type Served } from "./programs.ts";
+
+const TIMEOUT_SECONDS = 5;
+const HERE = import.meta.dirname ?? "";
+/** A cell of what a configuration doesn't have. */
+const NOT_TRIED = "–";
 
 /** The ports on which a program listens: files, and as a proxy in front of a `Server` and an `SSLServer`. */
-export interface Ports {
-  readonly FILES: number;
-  readonly FILES_TLS: number;
-  readonly PROXY: number;
-  readonly PROXY_TLS: number;
-}
-
-/** A server that runs. */
-export interface ForeignServer extends AsyncDisposable {
-  readonly name: string;
-  readonly ports: Ports;
-}
+type Ports = Readonly<Record<"FILES" | "FILES_TLS" | "PROXY" | "PROXY_TLS", number>>;
 
 type Values = Readonly<Record<string, string | number>>;
+const asArguments = (values: Values) => Object.entries(values).map(([k, v]) => `${k}=${v}`);
 
 interface Start {
   readonly name: string;
@@ -31,11 +28,11 @@ interface Start {
   command(config: string, values: Values): Promise<readonly string[]> | readonly string[];
 }
 
-const HERE = import.meta.dirname ?? "";
-const asArguments = (values: Values) => Object.entries(values).map(([k, v]) => `${k}=${v}`);
-
-/** How each one is started. */
-export const STARTS: readonly Start[] = [
+const NODE: Start = {
+  name: "Node",
+  command: (_, values) => ["node", `${HERE}/server.mjs`, ...asArguments(values)],
+};
+const STARTS: readonly Start[] = [
   { name: "nginx", file: "nginx.conf", command: (config) => ["nginx", "-c", config] },
   { name: "Apache", file: "apache.conf", command: (config) => ["apache2", "-X", "-f", config] },
   { name: "HAProxy", file: "haproxy.cfg", command: (config) => ["haproxy", "-db", "-f", config] },
@@ -49,7 +46,7 @@ export const STARTS: readonly Start[] = [
     file: "lighttpd.conf",
     command: (config) => ["lighttpd", "-D", "-f", config],
   },
-  { name: "Node", command: (_, values) => ["node", `${HERE}/server.mjs`, ...asArguments(values)] },
+  NODE,
   {
     name: "Go",
     async command(_, values) {
@@ -62,17 +59,13 @@ export const STARTS: readonly Start[] = [
 ];
 
 /** Starts a server and waits until it listens; `null` if it isn't installed. */
-export async function startServer(
-  start: Start,
-  served: Served,
-  pki: TempPKI,
-  dir: string,
-): Promise<ForeignServer | null> {
+async function startServer(start: Start, served: Served, pki: TempPKI, dir: string) {
   const ports = freePorts();
   const values: Values = {
     DIR: dir,
     ...ports,
-    ...portsOf(served),
+    DEGU: new URL(served.http).port,
+    DEGU_TLS: new URL(served.https).port,
     ...await writeIdentities(pki, dir),
   };
   const config = `${dir}/${start.file}`;
@@ -85,30 +78,19 @@ export async function startServer(
   // Caddy saves its configuration there.
   const env = { XDG_CONFIG_HOME: dir };
   const running = run(await start.command(config, values), ending.promise, env);
-  const stop = async () => {
+  const stop = () => {
     ending.resolve();
-    return await running;
+    return running;
   };
   for (let attempt = 0; attempt < 100; attempt++) {
     if (await isListening(ports.FILES) && await isListening(ports.PROXY)) {
-      return {
-        name: start.name,
-        ports,
-        async [Symbol.asyncDispose]() {
-          await stop();
-        },
-      };
+      return { ports, [Symbol.asyncDispose]: async () => void await stop() };
     }
     const ended = await Promise.race([running, delay(100)]);
     if (ended === null) return null;
     if (ended !== undefined) break;
   }
-  const ended = await stop();
-  throw new Error(`${start.name} does not listen: ${ended && complaintOf(ended)}`);
-}
-
-function portsOf(served: Served): Values {
-  return { DEGU: new URL(served.http).port, DEGU_TLS: new URL(served.https).port };
+  throw new Error(`${start.name} does not listen: ${complaintOf(await stop())}`);
 }
 
 /** Paths of certificates and keys; some programs want both in one file. */
@@ -134,21 +116,180 @@ async function writeIdentities(pki: TempPKI, dir: string): Promise<Record<string
 
 /** Ports that were free a moment ago: these programs can't be asked to choose one. */
 function freePorts(): Ports {
-  const listeners = Array.from(
-    { length: 4 },
-    () => Deno.listen({ hostname: "127.0.0.1", port: 0 }),
-  );
+  const hostname = "127.0.0.1";
+  const listeners = Array.from({ length: 4 }, () => Deno.listen({ hostname, port: 0 }));
   const [FILES = 0, FILES_TLS = 0, PROXY = 0, PROXY_TLS = 0] = listeners.map((l) => l.addr.port);
   for (const listener of listeners) listener.close();
   return { FILES, FILES_TLS, PROXY, PROXY_TLS };
 }
 
-/** Whether something accepts connections on a port. */
-export async function isListening(port: number): Promise<boolean> {
+async function isListening(port: number): Promise<boolean> {
   try {
     (await Deno.connect({ hostname: "127.0.0.1", port })).close();
     return true;
   } catch {
     return false;
   }
+}
+
+/** A request, and what the response has to be: its status and the text of its body. */
+interface Trial {
+  readonly method?: Method;
+  readonly path: string;
+  readonly headers?: HeaderDict;
+  readonly body?: () => BodyOut;
+  readonly expected: string;
+}
+
+const hello = () => new TextEncoder().encode("hello");
+const inChunks = () => new ChunkedBodyIter([[null, hello()], [null, new Uint8Array(0)]]);
+const RANGE = { range: new Range(2, 5) };
+
+const FILE_TRIALS: Record<string, Trial> = {
+  get: { path: "/digits", expected: "200 0123456789" },
+  head: { method: "HEAD", path: "/digits", expected: "200 " },
+  range: { path: "/digits", headers: RANGE, expected: "206 234" },
+};
+
+const PROXY_TRIALS: Record<string, Trial> = {
+  get: { path: "/", expected: "200 GET" },
+  null: { path: "/null", expected: "200 " },
+  put: { method: "PUT", path: "/", body: hello, expected: "200 PUT length hello" },
+  chunked: { method: "PUT", path: "/", body: inChunks, expected: "200 PUT chunked hello" },
+  delete: { method: "DELETE", path: "/", expected: "200 DELETE" },
+  range: { path: "/files/digits", headers: RANGE, expected: "206 234" },
+};
+
+/** Tries what a server does; the cells of its row. */
+type Trier = (ports: Ports, notes: Notes) => Promise<string[]>;
+
+/** Runs every server with a Degu client in front, and prints the table. */
+export async function printServers(served: Served, pki: TempPKI, dir: string): Promise<void> {
+  const tryServer: Trier = async ({ FILES, FILES_TLS }, notes) => {
+    const cells = [];
+    for (const trial of Object.values(FILE_TRIALS)) {
+      cells.push(notes.cell(await attempt(clientOf(FILES), trial)));
+    }
+    cells.push(notes.cell(await attemptTwice(clientOf(FILES))));
+    const secure = new SSLClient(pki.clientSslconfig, ["127.0.0.1", FILES_TLS], {
+      timeout: TIMEOUT_SECONDS,
+      host: `localhost:${FILES_TLS}`,
+      sslHost: "localhost",
+    });
+    if (!await isListening(FILES_TLS)) return [...cells, NOT_TRIED];
+    return [...cells, notes.cell(await attempt(secure, FILE_TRIALS["get"]!))];
+  };
+  const columns = [...Object.keys(FILE_TRIALS), "keep-alive", "mtls"];
+  await printEach(served, pki, dir, columns, tryServer);
+}
+
+/** Runs every proxy between a Degu client and a Degu server, and prints the table. */
+export async function printProxies(served: Served, pki: TempPKI, dir: string): Promise<void> {
+  const get = PROXY_TRIALS["get"]!;
+  const tryProxy: Trier = async ({ PROXY, PROXY_TLS }, notes) => {
+    const cells = [];
+    for (const trial of Object.values(PROXY_TRIALS)) {
+      served.reset();
+      const complaint = await attempt(clientOf(PROXY), trial);
+      cells.push(notes.cell(served.log[0] ?? complaint));
+    }
+    served.reset();
+    for (let i = 0; i < 4; i++) notes.cell(await attempt(clientOf(PROXY), get));
+    cells.push(`${served.connections} for 4`);
+    if (!await isListening(PROXY_TLS)) return [...cells, NOT_TRIED];
+    return [...cells, notes.cell(await attempt(clientOf(PROXY_TLS), get))];
+  };
+  const columns = [...Object.keys(PROXY_TRIALS), "connections", "mtls"];
+  await printEach(served, pki, dir, columns, tryProxy);
+}
+
+async function printEach(
+  served: Served,
+  pki: TempPKI,
+  dir: string,
+  columns: readonly string[],
+  trier: Trier,
+): Promise<void> {
+  const notes = new Notes();
+  const rows: string[][] = [];
+  for (const start of STARTS) {
+    await using server = await startServer(start, served, pki, dir);
+    if (server === null) console.log(`${start.name}: not installed`);
+    else rows.push([start.name, ...await trier(server.ports, notes)]);
+  }
+  printTable(["server", ...columns], rows);
+  notes.print();
+}
+
+function clientOf(port: number): Client {
+  return new Client(["127.0.0.1", port], { timeout: TIMEOUT_SECONDS });
+}
+
+/** What came of a request: the status and the text of the body, or the error. */
+async function outcomeOf(client: Client, trial: Omit<Trial, "expected">): Promise<string> {
+  const { method = "GET", path, headers = {}, body } = trial;
+  try {
+    const response = await client.request(method, path, headers, body?.() ?? null);
+    return `${response.status} ${await response.body?.text() ?? ""}`;
+  } catch (error) {
+    return String(error);
+  }
+}
+
+/** What went wrong with a request, or `null`. */
+async function attempt(client: Client, trial: Trial): Promise<string | null> {
+  const got = await outcomeOf(client, trial);
+  return got === trial.expected ? null : got.split("\n")[0] ?? "";
+}
+
+/** What went wrong with two requests over one connection, or `null`. */
+async function attemptTwice(client: Client): Promise<string | null> {
+  try {
+    using conn = await client.connect();
+    for (let i = 0; i < 2; i++) await (await conn.get("/digits")).body?.bytes();
+    return null;
+  } catch (error) {
+    return String(error);
+  }
+}
+
+/** Requests of curl that a Degu server refuses: the path, and arguments before it. */
+const REFUSED: readonly (readonly [path: string, ...args: string[]])[] = [
+  ["/files/digits", "-r", "3-"],
+  ["/files/digits", "-r", "-3"],
+  ["/files/digits", "-r", "0-1,4-5"],
+  ["/a%20b"],
+  ["/a;b=c"],
+  ["//a"],
+  ["/", "-X", "PATCH", "-d", "x"],
+  ["/", "-X", "OPTIONS"],
+  ["/", "--http1.0"],
+  ["/", "-X", "DELETE", "-d", "x"],
+  ["/", "-H", "content-length: 0"],
+  ["/", "-H", "a: é"],
+];
+
+/** Paths of server.mjs whose responses a Degu client refuses. */
+const REFUSED_RESPONSES = ["/cookies", "/hints", "/trailers", "/unsatisfied", "/until-close"];
+
+/** Prints what is refused by design: what the server logs, and what the client reports. */
+export async function printRefused(served: Served, pki: TempPKI, dir: string): Promise<void> {
+  const requests = [];
+  for (const [path, ...args] of REFUSED) {
+    served.reset();
+    const ending = await run(["curl", "-sS", "--fail", ...args, served.http + path]);
+    if (ending === null) return console.log("curl: not installed");
+    const outcome = served.log[0]?.replace(/^\S+: /, "") ?? "accepted";
+    requests.push([`curl ${[...args, path].join(" ")}`, outcome, complaintOf(ending)]);
+  }
+  printTable(["request", "the server logs", "curl prints"], requests);
+  console.log();
+
+  await using server = await startServer(NODE, served, pki, dir);
+  if (server === null) return console.log("Node: not installed");
+  const responses = [];
+  for (const path of REFUSED_RESPONSES) {
+    responses.push([path, await outcomeOf(clientOf(server.ports.FILES), { path })]);
+  }
+  printTable(["response", "the client rejects with"], responses);
 }

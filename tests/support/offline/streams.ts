@@ -21,13 +21,6 @@ export async function toText(
   return text + decoder.decode();
 }
 
-/** The streams one after the other, as one. */
-export function concatReadableStreams<T>(...streams: ReadableStream<T>[]): ReadableStream<T> {
-  return ReadableStream.from((async function* () {
-    for (const stream of streams) yield* stream;
-  })());
-}
-
 /** Strings in any split to lines, without their LF or CR LF. */
 export class TextLineStream extends TransformStream<string, string> {
   constructor() {

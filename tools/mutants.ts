@@ -1,5 +1,12 @@
 /**
- * The mutants of a module: small changes of its code, each of which a test should detect.
+ * The mutants of a module: small changes of its code, each of which a test should detect. One that changes nothing has
+ * a marker of its own line above its code:
+ *
+ * ```text
+ * // mutant `<` → `<=`: a slash and a dash are never at the same position
+ * ```
+ *
+ * It stands for every such change of the next line that is no comment.
  *
  * @module
  */
@@ -12,15 +19,17 @@ export interface Mutant {
   readonly path: string;
   /** The line, from 1. */
   readonly line: number;
-  /** That line, without the white space around it. */
-  readonly code: string;
   /** The code that is replaced, and what replaces it. */
   readonly before: string;
   readonly after: string;
   /** Where the code begins and ends in the module's text, in UTF-16 code units. */
   readonly start: number;
   readonly end: number;
+  /** Whether a marker says that no test can detect it. */
+  readonly isMarked: boolean;
 }
+
+const MARKER = /^\s*\/\/ mutant `(.+?)` → `(.*?)`: .+/;
 
 const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [ts.SyntaxKind.LessThanToken, "<="],
@@ -43,16 +52,29 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, string> = new Map([
   [ts.SyntaxKind.BarToken, "&"],
 ]);
 
-/** All mutants of a module, in the order of its text. */
-export function mutantsOf(path: string, text: string): Mutant[] {
+/** All mutants of a module, in the order of its text, and the markers that stand for none of them. */
+export function mutantsOf(
+  path: string,
+  text: string,
+): { readonly mutants: Mutant[]; readonly unmatched: string[] } {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
+  const markers = new Map<string, { readonly place: string; isMatched: boolean }>();
   const lines = text.split("\n");
+  for (const [index, line] of lines.entries()) {
+    const [marker, before, after] = MARKER.exec(line) ?? [];
+    if (marker === undefined) continue;
+    let target = index + 1;
+    while (/^\s*\/\//.test(lines[target] ?? "")) target++;
+    const place = `${path}:${index + 1} ${marker.trim()}`;
+    markers.set(`${target + 1} ${before} ${after}`, { place, isMatched: false });
+  }
   const mutants: Mutant[] = [];
   const add = (start: number, end: number, after: string) => {
-    const index = source.getLineAndCharacterOfPosition(start).line;
-    const code = (lines[index] ?? "").trim();
+    const line = source.getLineAndCharacterOfPosition(start).line + 1;
     const before = text.slice(start, end);
-    mutants.push({ path, line: index + 1, code, before, after, start, end });
+    const marker = markers.get(`${line} ${before} ${after}`);
+    if (marker !== undefined) marker.isMatched = true;
+    mutants.push({ path, line, before, after, start, end, isMarked: marker !== undefined });
   };
   const visit = (node: ts.Node): void => {
     if (isOutside(node)) return;
@@ -60,7 +82,9 @@ export function mutantsOf(path: string, text: string): Mutant[] {
     ts.forEachChild(node, visit);
   };
   visit(source);
-  return mutants.sort((a, b) => a.start - b.start || a.end - b.end);
+  mutants.sort((a, b) => a.start - b.start || a.end - b.end);
+  const unmatched = [...markers.values()].filter(({ isMatched }) => !isMatched);
+  return { mutants, unmatched: unmatched.map(({ place }) => place) };
 }
 
 /** Types don't run, and error texts are checked by the tests of messages. */

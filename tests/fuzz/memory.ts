@@ -1,10 +1,13 @@
 /**
- * A connection whose other end is a list of pieces: what the peer sends, as it arrives.
+ * Connections in memory: what the peer sends is a list of pieces, as they arrive; and a server of such connections.
  *
  * @module
  */
 
-import type { Socket } from "@degu/internal/base/app/app.ts";
+import type { App, Socket } from "@degu/internal/base/app/app.ts";
+import type { Address } from "@degu/internal/base/address_rules.ts";
+import type { Accepted, Listener } from "@degu/internal/net/listener.ts";
+import { Server, type ServerOptions } from "@degu/degu/server";
 import { textOf } from "./bytes.ts";
 
 /** A socket that reads what it was given and keeps what is written. */
@@ -94,5 +97,61 @@ export function* splits(bytes: Uint8Array, most: number): Generator<Uint8Array[]
   for (let at = 1; at < bytes.length; at += step) {
     const position = Math.floor(at);
     yield [bytes.subarray(0, position), bytes.subarray(position)];
+  }
+}
+
+/** A logger that says nothing. */
+export const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** Accepts sockets that are handed to it. */
+class MemoryListener implements Listener {
+  readonly ready: Promise<void> = Promise.resolve();
+  readonly address: Address = ["127.0.0.1", 1];
+  readonly #waiting: MemorySocket[] = [];
+  #accept: PromiseWithResolvers<Accepted> | null = null;
+
+  offer(socket: MemorySocket): void {
+    this.#waiting.push(socket);
+    this.#match();
+  }
+
+  accept(): Promise<Accepted> {
+    this.#accept = Promise.withResolvers();
+    const { promise } = this.#accept;
+    this.#match();
+    return promise;
+  }
+
+  close(): void {
+    this.#accept?.reject(new Deno.errors.BadResource("closed"));
+  }
+
+  ended(): Promise<void> {
+    return this.ready;
+  }
+
+  #match(): void {
+    const socket = this.#accept === null ? undefined : this.#waiting.shift();
+    if (socket === undefined) return;
+    this.#accept?.resolve({ name: "memory", address: null, socket, isTrusted: () => true });
+    this.#accept = null;
+  }
+}
+
+/** A server whose connections are in memory; all else is the real one. */
+export class MemoryServer extends Server {
+  readonly memory: MemoryListener;
+
+  constructor(app: App, onExchange?: ServerOptions["onExchange"]) {
+    const memory = new MemoryListener();
+    const options = {
+      timeout: null,
+      logger: quiet,
+      maxConnections: Infinity,
+      maxRequests: Infinity,
+      onExchange,
+    };
+    super(["127.0.0.1", 1], app, options, () => memory);
+    this.memory = memory;
   }
 }

@@ -1,0 +1,100 @@
+/**
+ * Measures contenders in turns: A B C A B C …, so that other load on the machine affects all of them.
+ *
+ * @module
+ */
+
+/** Something that can be started, measured again and again, and ended. */
+export interface Contender {
+  readonly name: string;
+  start(): Promise<Trial>;
+}
+
+/** A started contender. */
+export interface Trial {
+  /** Brings caches and compilers into the state in which measuring begins. */
+  warmUp?(): Promise<unknown>;
+  /** One measurement, in the unit of its group. */
+  measure(): Promise<number>;
+  stop?(): Promise<void>;
+}
+
+/** Contenders that are compared with each other. */
+export interface Group {
+  /** Stable name of the group in results: the row's number, and more. */
+  readonly id: string;
+  readonly title: string;
+  readonly unit: string;
+  readonly better: "higher" | "lower";
+  /** Which cores the programs ran on. */
+  readonly placement: string;
+  /** Names of contenders whose median the others are divided by. */
+  readonly references: readonly string[];
+  readonly contenders: readonly Contender[];
+  readonly notes?: readonly string[];
+}
+
+/** A group without contenders, that says why. */
+export function makeSkippedGroup(id: string, title: string, why: string): Group {
+  const nothing = { unit: "", placement: "", references: [], contenders: [] };
+  return { id, title, better: "higher", notes: [`Skipped: ${why}`], ...nothing };
+}
+
+/** What came out for one contender: its samples, and why there are no more of them. */
+export interface Result {
+  readonly name: string;
+  readonly samples: number[];
+  error: string | null;
+}
+
+/** Measures a group in `rounds` rounds. A contender that fails is reported, the others go on. */
+export async function measureGroup(
+  { id, contenders }: Group,
+  rounds: number,
+  report: (text: string) => void,
+): Promise<Result[]> {
+  const trials = new Map<Result, Trial>();
+  const results = contenders.map(({ name }): Result => ({ name, samples: [], error: null }));
+  const attempt = async (result: Result, action: () => Promise<unknown>) => {
+    try {
+      await action();
+    } catch (error) {
+      result.error = error instanceof Error ? error.message : String(error);
+      await trials.get(result)?.stop?.();
+      trials.delete(result);
+    }
+  };
+  try {
+    for (const [index, result] of results.entries()) {
+      report(`${id}: starting ${result.name}`);
+      await attempt(result, async () => {
+        const trial = await contenders[index]!.start();
+        trials.set(result, trial);
+        await trial.warmUp?.();
+      });
+    }
+    for (let round = 1; round <= rounds; round++) {
+      report(`${id}: round ${round} of ${rounds}`);
+      // A copy: one that fails leaves.
+      for (const [result, trial] of [...trials]) {
+        await attempt(result, async () => result.samples.push(await trial.measure()));
+      }
+    }
+  } finally {
+    await Promise.all([...trials.values()].map((trial) => trial.stop?.()));
+  }
+  return results;
+}
+
+/** The smallest of some sorted samples that at least `share` of them don't exceed; there is at least one. */
+export function quantileOf(sorted: ArrayLike<number>, share: number): number {
+  const found = sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)];
+  if (found === undefined) throw new RangeError("no samples");
+  return found;
+}
+
+/** The middle of some samples. */
+export function medianOf(samples: readonly number[]): number {
+  const sorted = samples.toSorted((a, b) => a - b);
+  return (quantileOf(sorted, 0.5) + sorted[sorted.length >> 1]!) / 2;
+}

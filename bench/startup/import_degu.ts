@@ -1,4 +1,0 @@
-import "../../mod.ts";
-import { sayReady } from "./ready.ts";
-
-await sayReady();

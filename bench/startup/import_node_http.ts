@@ -1,4 +1,0 @@
-import "node:http";
-import { sayReady } from "./ready.ts";
-
-await sayReady();

@@ -1,3 +1,0 @@
-import { sayReady } from "./ready.ts";
-
-await sayReady();
