@@ -646,12 +646,17 @@ class TreeTransfer {
   /** Copies a file, unless it is one at the target that comes before it. */
   async #copySerially({ copy, doubtful: { node, rivals, rank } }: Serial): Promise<void> {
     const { first } = this.#lanes;
-    if (await this.#direction.look(first, node) !== null) {
-      this.#names.clear();
-      for (const { node: rival } of rivals.slice(0, rank)) {
-        if (this.#there.get(rival) || await this.#areDistinct(node.path, rival.path)) continue;
-        return this.#report.failed(node, sameFile(node, rival));
+    try {
+      if (await this.#direction.look(first, node) !== null) {
+        this.#names.clear();
+        for (const { node: rival } of rivals.slice(0, rank)) {
+          if (this.#there.get(rival) || await this.#areDistinct(node.path, rival.path)) continue;
+          return this.#report.failed(node, sameFile(node, rival));
+        }
       }
+    } catch (error) {
+      this.#throwIfForAll(error, first);
+      return this.#report.failed(node, error);
     }
     await this.#copy(first, [copy]);
   }
@@ -674,6 +679,12 @@ class TreeTransfer {
     return false;
   }
 
+  /** Throws an error that is so for all; what is so for one file is for the caller to report. */
+  #throwIfForAll(error: unknown, route: Route): void {
+    this.#settings.signal.throwIfAborted();
+    if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
+  }
+
   /** Makes the directories that were not made for a file. */
   async #makeDirectories(makes: readonly { node: TreeNode; obstacle: Obstacle | null }[]) {
     const { first } = this.#lanes;
@@ -689,8 +700,7 @@ class TreeTransfer {
         await this.#direction.replaceByDirectory(first, node, obstacle);
         this.#report.deleted(goneFor(obstacle));
       } catch (error) {
-        this.#settings.signal.throwIfAborted();
-        if (endsAll(error) || isCut(error) || !first.isUsable) throw error;
+        this.#throwIfForAll(error, first);
         fail(node, error);
       }
     }
@@ -716,8 +726,14 @@ class TreeTransfer {
     for (const deletion of deletions) {
       const { node } = deletion;
       if (staying.has(node)) continue;
-      if (await this.#isSuperfluous(deletion)) chosen.push(node);
-      else keep(node);
+      try {
+        if (await this.#isSuperfluous(deletion)) chosen.push(node);
+        else keep(node);
+      } catch (error) {
+        this.#throwIfForAll(error, this.#lanes.first);
+        keep(node);
+        this.#report.failed(node, error, "target");
+      }
     }
     if (this.#settings.dryRun) return this.#report.deleted(chosen);
     // Directories after what is in them; those of one depth at the same time.
@@ -727,8 +743,7 @@ class TreeTransfer {
         try {
           await this.#direction.remove(route, node);
         } catch (error) {
-          this.#settings.signal.throwIfAborted();
-          if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
+          this.#throwIfForAll(error, route);
           keep(node);
           return this.#report.failed(node, error, "target");
         }
