@@ -128,14 +128,14 @@ export function fold(name: string): string {
 /** A directory whose own entry has more bytes than this takes long to list. */
 export const LARGE_DIRECTORY_BYTES = 65536;
 
-/** The folded names in a directory, unless listing it would take long. */
+/** The folded names in a directory; `null` if listing it would take long, or is not possible. */
 export function foldedNames(directory: string): Set<string> | null {
-  if (Deno.statSync(directory).size > LARGE_DIRECTORY_BYTES) return null;
   try {
+    if (Deno.statSync(directory).size > LARGE_DIRECTORY_BYTES) return null;
     return new Set(Array.from(Deno.readDirSync(directory), ({ name }) => fold(name)));
-  } catch (error) {
-    if (isOverload(error)) return null;
-    throw error;
+  } catch {
+    // One that may be written need not be readable; whatever else it is, each name will show it.
+    return null;
   }
 }
 

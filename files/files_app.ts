@@ -64,8 +64,8 @@ export interface FilesOptions {
    */
   maxPartBytes?: number | undefined;
   /**
-   * Gets a warning, with the reason, for each refused write, and each request for which no file can be opened
-   * because too many are open; the peer gets only the status.
+   * Gets a warning, with the reason, for each refused write, each request for which no file can be opened because
+   * too many are open, and each file of a bundle that the disk does not give; the peer gets only the status.
    *
    * @default {nowhere}
    */
@@ -226,7 +226,9 @@ export class FilesApp implements AppObject {
       if (request.method === "POST") {
         if (!target.isDirectory) throw notFound();
         const { names } = target;
-        return await getBundle({ request, root, names, report }, request.query === "bundle=get");
+        const warn = this.#bundleWarner(request, session);
+        const bundle = { request, root, names, report, warn };
+        return await getBundle(bundle, request.query === "bundle=get");
       }
       return await get({ request, session, target, root, list, digests, report });
     } catch (error) {
@@ -259,6 +261,13 @@ export class FilesApp implements AppObject {
     return refusal;
   }
 
+  /** Logs why a file of a bundle is refused. */
+  #bundleWarner(request: Request, session: Session | undefined) {
+    return (refusal: Refusal, path: string) => {
+      this.#warn(request, session, new Refusal(refusal.status, `${path}: ${refusal.message}`));
+    };
+  }
+
   async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {
     const { method } = request;
     const isBundle = method === "POST" && request.query === "bundle=put";
@@ -274,9 +283,7 @@ export class FilesApp implements AppObject {
     const write = { request, session, target, replaceable, report, ...this.#settings };
     if (isBundle) {
       if (!target.isDirectory) throw notFound();
-      return await putBundle(write, (refusal, path) => {
-        this.#warn(request, session, new Refusal(refusal.status, `${path}: ${refusal.message}`));
-      });
+      return await putBundle(write, this.#bundleWarner(request, session));
     }
     if (method === "DELETE") return await remove(write);
     if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);
