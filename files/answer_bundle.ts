@@ -427,6 +427,8 @@ class BundleWriter implements AsyncDisposable {
   readonly #changed = new Set<string>();
   /** Where files get their names in this turn. */
   #place: Place | null = null;
+  /** The directory that was listed last for the files that get their names now: where that takes a turn, not again in each. */
+  #listed: string | null = null;
   #arrived: Arrived[] = [];
   /** The files before those that arrive now. */
   #naming: Promise<void> = Promise.resolve();
@@ -545,6 +547,7 @@ class BundleWriter implements AsyncDisposable {
   /** Gives files their names. */
   async #name(arrived: readonly Arrived[]): Promise<void> {
     const { root, session } = this.#write;
+    this.#listed = null;
     try {
       for (const { index, names, file } of arrived) {
         const error = await file?.synced ?? null;
@@ -600,7 +603,9 @@ class BundleWriter implements AsyncDisposable {
       const parent = findParent(root, directory);
       const last = rest[LISTED_FROM - 1];
       const areMany = last !== undefined && isSamePath(last.names, directory);
-      this.#place = { key, parent: areMany ? withNames(parent) : parent, placed: [] };
+      const isListed = areMany && this.#listed !== key;
+      if (isListed) this.#listed = key;
+      this.#place = { key, parent: isListed ? withNames(parent) : parent, placed: [] };
     }
     const { parent, placed } = this.#place;
     const { created, changed } = moveTo(root, names, file, { condition, isNew, parent });

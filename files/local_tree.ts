@@ -17,7 +17,6 @@ import {
   foldedNames,
   giveNewName,
   isOverload,
-  LARGE_DIRECTORY_BYTES,
   randomSuffix,
   syncAllIfPossible,
 } from "../disk/names.ts";
@@ -32,6 +31,8 @@ import { isUnfinishedName, removeUnlocked } from "./unfinished.ts";
 
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
+/** A directory whose own entry has more bytes than this is listed by another thread. */
+const LARGE_DIRECTORY_BYTES = 65536;
 const ALL_READ = 0o444;
 const ALL_SEARCH = 0o111;
 
