@@ -56,6 +56,8 @@ const PIECE_BYTES = 262144;
 const ATTEMPTS = 3;
 /** How many files get their names together. */
 const BATCH = 64;
+/** How many directories wait at most until they are synced: their paths are held, and a path of 4 KiB can make 250 of them. */
+const MAX_CHANGED = 1024;
 /** For so many new files it is faster to list their directory than to look for each of them. */
 const LISTED_FROM = 16;
 
@@ -540,8 +542,14 @@ class BundleWriter implements AsyncDisposable {
       await this.#nameArrived();
       await this.#naming;
     } finally {
-      await syncAllIfPossible(this.#changed);
+      await this.#syncChanged();
     }
+  }
+
+  async #syncChanged(): Promise<void> {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    await syncAllIfPossible(changed);
   }
 
   /** Gives files their names. */
@@ -576,6 +584,7 @@ class BundleWriter implements AsyncDisposable {
       }
       this.#leave();
     }
+    if (this.#changed.size > MAX_CHANGED) await this.#syncChanged();
   }
 
   /**
