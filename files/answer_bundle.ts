@@ -46,7 +46,7 @@ import { readWhole } from "./file_pieces.ts";
 import { type FileIdentity, isSameFile, isUnchanged } from "./file_state.ts";
 import { isServed, openBelow } from "./open_file.ts";
 import { checkAdmission, type WriteRequest } from "./put.ts";
-import { Refusal, refusalOf } from "./refusal.ts";
+import { Refusal, refusalOf, unreadable, type Warn } from "./refusal.ts";
 import { isReservedName, makeReserved, prefixOf } from "./reserved.ts";
 import { inUse, newPath, removeIfThere } from "./unfinished.ts";
 
@@ -73,9 +73,6 @@ export interface BundleRequest {
   readonly report: Report;
   readonly warn: Warn;
 }
-
-/** Tells the log why a file is refused, or can't be read. */
-type Warn = (refusal: Refusal, path: string) => void;
 
 /** Answers with the files that a request names, or only with their digests. */
 export async function getBundle(
@@ -324,8 +321,7 @@ class BundleReader {
       return 403;
     }
     if (ABSENT_CODES.has(code)) return 404;
-    if (typeof code !== "string") throw error;
-    this.#warn(new Refusal(503, `${error}`, {}, { cause: error }), names.join("/"));
+    this.#warn(unreadable(error), names.join("/"));
     return 503;
   }
 

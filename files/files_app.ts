@@ -65,7 +65,7 @@ export interface FilesOptions {
   maxPartBytes?: number | undefined;
   /**
    * Gets a warning, with the reason, for each refused write, each request for which no file can be opened because
-   * too many are open, and each file of a bundle that the disk does not give; the peer gets only the status.
+   * too many are open, and each file of a bundle, or for a digest, that the disk does not give; the peer gets only the status.
    *
    * @default {nowhere}
    */
@@ -223,14 +223,14 @@ export class FilesApp implements AppObject {
     const { root, list, digests } = this.#settings;
     try {
       const report = this.#report(session);
+      const warn = this.#warner(request, session);
       if (request.method === "POST") {
         if (!target.isDirectory) throw notFound();
         const { names } = target;
-        const warn = this.#bundleWarner(request, session);
         const bundle = { request, root, names, report, warn };
         return await getBundle(bundle, request.query === "bundle=get");
       }
-      return await get({ request, session, target, root, list, digests, report });
+      return await get({ request, session, target, root, list, digests, report, warn });
     } catch (error) {
       const refusal = error instanceof BundleError ? refusalOf(error) : overloadOf(error);
       if (refusal === null) throw error;
@@ -261,8 +261,8 @@ export class FilesApp implements AppObject {
     return refusal;
   }
 
-  /** Logs why a file of a bundle is refused. */
-  #bundleWarner(request: Request, session: Session | undefined) {
+  /** For files that are not refused with the whole request. */
+  #warner(request: Request, session: Session | undefined) {
     return (refusal: Refusal, path: string) => {
       this.#warn(request, session, new Refusal(refusal.status, `${path}: ${refusal.message}`));
     };
@@ -283,7 +283,7 @@ export class FilesApp implements AppObject {
     const write = { request, session, target, replaceable, report, ...this.#settings };
     if (isBundle) {
       if (!target.isDirectory) throw notFound();
-      return await putBundle(write, this.#bundleWarner(request, session));
+      return await putBundle(write, this.#warner(request, session));
     }
     if (method === "DELETE") return await remove(write);
     if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);

@@ -567,7 +567,8 @@ async function canDamage(): Promise<boolean> {
 }
 
 Deno.test({
-  name: "a file that the disk does not give is 503 in a bundle, and costs no other (needs unshare)",
+  name:
+    "a file that the disk does not give is 503 in a bundle and has no digest, and costs no other (needs unshare)",
   ignore: !mayDamage,
   async fn() {
     await using dir = await tempDir();
@@ -577,7 +578,9 @@ Deno.test({
     const answers = await answersOf(dir.path, [...DAMAGING, dir.path], [
       ["POST", "/?bundle=get", body],
       ["POST", "/?bundle=digest", body],
+      ["HEAD", "/damaged"],
     ]);
+    assertEquals(answers[2]![0], 200);
     for (const [i, format] of [GET_ANSWER, DIGEST_ANSWER].entries()) {
       const records = parseBundle(format, answers[i]![1]);
       assertEquals(records.map(({ record }) => record.status), [200, 503, 503, 200]);
