@@ -357,6 +357,8 @@ const INTERVAL_MILLISECONDS = 100;
 class Report {
   readonly #onEvent: TreeOptions["onEvent"];
   readonly #signal: AbortSignal;
+  /** What the callback has thrown. */
+  #thrown: { readonly error: unknown } | null = null;
   readonly counts = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
   total = 0;
   #bytes = 0;
@@ -368,9 +370,15 @@ class Report {
   }
 
   event(event: TreeEvent): void {
-    // After an error nothing more is reported.
+    // After an error nothing more is reported: other files may be complete before the signal is aborted.
     this.#signal.throwIfAborted();
-    this.#onEvent?.(event);
+    if (this.#thrown !== null) throw this.#thrown.error;
+    try {
+      this.#onEvent?.(event);
+    } catch (error) {
+      this.#thrown = { error };
+      throw error;
+    }
   }
 
   plan(files: number, bytes: number): void {
