@@ -46,7 +46,7 @@ import { readWhole } from "./file_pieces.ts";
 import { type FileIdentity, isSameFile, isUnchanged } from "./file_state.ts";
 import { isServed, openBelow } from "./open_file.ts";
 import { checkAdmission, type WriteRequest } from "./put.ts";
-import { Refusal, refusalOf } from "./refusal.ts";
+import { Refusal, refusalOf, unreadable, type Warn } from "./refusal.ts";
 import { isReservedName, makeReserved, prefixOf } from "./reserved.ts";
 import { inUse, newPath, removeIfThere } from "./unfinished.ts";
 
@@ -56,6 +56,8 @@ const PIECE_BYTES = 262144;
 const ATTEMPTS = 3;
 /** How many files get their names together. */
 const BATCH = 64;
+/** How many directories wait at most until they are synced: their paths are held, and a path of 4 KiB can make 250 of them. */
+const MAX_CHANGED = 1024;
 /** For so many new files it is faster to list their directory than to look for each of them. */
 const LISTED_FROM = 16;
 
@@ -69,6 +71,7 @@ export interface BundleRequest {
   /** The names of the directory where the paths of the request begin. */
   readonly names: readonly string[];
   readonly report: Report;
+  readonly warn: Warn;
 }
 
 /** Answers with the files that a request names, or only with their digests. */
@@ -104,11 +107,11 @@ async function readPaths({ body }: Request): Promise<Uint8Array> {
 }
 
 async function* foundChunks(
-  { root, names, report }: BundleRequest,
+  bundle: BundleRequest,
   paths: readonly (readonly string[])[],
   hasContent: boolean,
 ): AsyncGenerator<Chunk, void, void> {
-  const reader = new BundleReader(root, names, paths, hasContent);
+  const reader = new BundleReader(bundle, paths, hasContent);
   for (let isOver = false; !isOver;) {
     isOver = await reader.fill();
     const { bytes, sizes } = reader.take(isOver);
@@ -118,7 +121,7 @@ async function* foundChunks(
       isSent = true;
     } finally {
       if (hasContent) {
-        for (const { path, size } of sizes) report("get", path, size, isSent, 200);
+        for (const { path, size } of sizes) bundle.report("get", path, size, isSent, 200);
       }
     }
   }
@@ -137,6 +140,7 @@ class BundleReader {
   readonly #names: readonly string[];
   readonly #paths: readonly (readonly string[])[];
   readonly #hasContent: boolean;
+  readonly #warn: Warn;
   readonly #turns = new Turns();
   /** The position of the next path. */
   #next = 0;
@@ -146,13 +150,13 @@ class BundleReader {
   readonly #content = new Uint8Array(BUNDLED_BELOW_BYTES);
 
   constructor(
-    root: string,
-    names: readonly string[],
+    { root, names, warn }: BundleRequest,
     paths: readonly (readonly string[])[],
     hasContent: boolean,
   ) {
     this.#root = root;
     this.#names = names;
+    this.#warn = warn;
     this.#paths = paths;
     this.#hasContent = hasContent;
   }
@@ -195,7 +199,7 @@ class BundleReader {
       else if (Deno.realPathSync(path) !== path) return false;
       else if (!isServed(this.#root, path)) refused = 404;
     } catch (error) {
-      refused = statusOf(error);
+      refused = this.#statusOf(error, names);
     }
     while (this.#next < this.#paths.length && this.#length < PIECE_BYTES) {
       const wanted = this.#paths[this.#next]!;
@@ -237,7 +241,7 @@ class BundleReader {
       }
       return 409;
     } catch (error) {
-      return statusOf(error);
+      return this.#statusOf(error, [...this.#names, ...wanted]);
     }
   }
 
@@ -261,35 +265,40 @@ class BundleReader {
   async #readAlone(): Promise<void> {
     const wanted = this.#paths[this.#next++]!;
     const names = [...this.#names, ...wanted];
+    let status: AbsentStatus | null;
+    try {
+      status = names.length <= MAX_DEPTH && names.every(isName)
+        ? await this.#readBelow(names, wanted)
+        : 404;
+    } catch (error) {
+      status = this.#statusOf(error, names);
+    }
+    if (status !== null) this.#add({ path: wanted, status }, EMPTY);
+  }
+
+  /** Reads a file; returns why not, and `null` after it was read. */
+  async #readBelow(
+    names: readonly string[],
+    wanted: readonly string[],
+  ): Promise<AbsentStatus | null> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const found = names.length <= MAX_DEPTH && names.every(isName)
-        ? await this.#open(names)
-        : null;
-      if (found === null || found === "directory") {
-        return this.#add({ path: wanted, status: 404 }, EMPTY);
-      }
-      if (typeof found === "number") return this.#add({ path: wanted, status: found }, EMPTY);
+      const found = await openBelow(this.#root, names);
+      if (found === null || found === "directory") return 404;
       const { handle, size } = found;
       try {
-        if (size >= BUNDLED_BELOW_BYTES) return this.#add({ path: wanted, status: 413 }, EMPTY);
+        if (size >= BUNDLED_BELOW_BYTES) return 413;
         const state = fstatSync(handle.fd, { bigint: true });
         const isWhole = Number(state.size) === size &&
           readWhole(handle.fd, this.#content.subarray(0, size), Number(state.ctimeMs)) &&
           isUnchanged(state, fstatSync(handle.fd, { bigint: true }));
-        if (isWhole) return this.#addFile(wanted, state);
+        if (!isWhole) continue;
+        this.#addFile(wanted, state);
+        return null;
       } finally {
         await handle.close();
       }
     }
-    this.#add({ path: wanted, status: 409 }, EMPTY);
-  }
-
-  async #open(names: readonly string[]) {
-    try {
-      return await openBelow(this.#root, names);
-    } catch (error) {
-      return statusOf(error);
-    }
+    return 409;
   }
 
   #addFile(path: readonly string[], state: BigIntStats): void {
@@ -303,6 +312,17 @@ class BundleReader {
 
   #add(record: FoundRecord, content: Uint8Array): void {
     this.#write(formatRecord(record), content);
+  }
+
+  /** The status of a file that can't be read: a bad sector, too, costs no other file. */
+  #statusOf(error: unknown, names: readonly string[]): AbsentStatus {
+    const { code } = error as { code?: unknown };
+    if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") {
+      return 403;
+    }
+    if (ABSENT_CODES.has(code)) return 404;
+    this.#warn(unreadable(error), names.join("/"));
+    return 503;
   }
 
   #write(line: string, content: Uint8Array): void {
@@ -340,15 +360,6 @@ function areStillThere(directory: string, read: readonly JustRead[]): boolean {
   }
 }
 
-/** The status of a file that can't be read. */
-function statusOf(error: unknown): AbsentStatus {
-  const { code } = error as { code?: unknown };
-  if (error instanceof Deno.errors.NotCapable || code === "EACCES" || code === "EPERM") return 403;
-  if (code === "EMFILE" || code === "ENFILE") return 503;
-  if (ABSENT_CODES.has(code)) return 404;
-  throw error;
-}
-
 const ABSENT_CODES: ReadonlySet<unknown> = new Set([
   "ENOENT",
   "ENOTDIR",
@@ -358,10 +369,7 @@ const ABSENT_CODES: ReadonlySet<unknown> = new Set([
 ]);
 
 /** Writes the files of a bundle, and answers with a status for each. */
-export async function putBundle(
-  write: WriteRequest,
-  warn: (refusal: Refusal, path: string) => void,
-): Promise<ResponseTuple> {
+export async function putBundle(write: WriteRequest, warn: Warn): Promise<ResponseTuple> {
   await using writer = new BundleWriter(write, warn);
   const parser = new BundleParser(PUT_REQUEST);
   try {
@@ -412,16 +420,20 @@ class BundleWriter implements AsyncDisposable {
   /** The statuses of all records, in their order. */
   readonly statuses: PutStatus[] = [];
   readonly #write: WriteRequest;
-  readonly #warn: (refusal: Refusal, path: string) => void;
+  readonly #warn: Warn;
   readonly #turns = new Turns();
   readonly #changed = new Set<string>();
+  /** Where files get their names in this turn. */
+  #place: Place | null = null;
+  /** The directory that was listed last for the files that get their names now: where that takes a turn, not again in each. */
+  #listed: string | null = null;
   #arrived: Arrived[] = [];
   /** The files before those that arrive now. */
   #naming: Promise<void> = Promise.resolve();
   /** The directory of the previous file, as long as nothing else could run. */
   #parent: { readonly key: string; readonly parent: Parent } | null = null;
 
-  constructor(write: WriteRequest, warn: (refusal: Refusal, path: string) => void) {
+  constructor(write: WriteRequest, warn: Warn) {
     this.#write = write;
     this.#warn = warn;
   }
@@ -522,15 +534,24 @@ class BundleWriter implements AsyncDisposable {
 
   /** Waits until all that has arrived has its name, and the names are on the disk. */
   async flush(): Promise<void> {
-    await this.#nameArrived();
-    await this.#naming;
-    await syncAllIfPossible(this.#changed);
+    try {
+      await this.#nameArrived();
+      await this.#naming;
+    } finally {
+      await this.#syncChanged();
+    }
+  }
+
+  async #syncChanged(): Promise<void> {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    await syncAllIfPossible(changed);
   }
 
   /** Gives files their names. */
   async #name(arrived: readonly Arrived[]): Promise<void> {
     const { root, session } = this.#write;
-    let place: Place | null = null;
+    this.#listed = null;
     try {
       for (const { index, names, file } of arrived) {
         const error = await file?.synced ?? null;
@@ -539,33 +560,35 @@ class BundleWriter implements AsyncDisposable {
       let isAdmitted = false;
       for (const [i, item] of arrived.entries()) {
         if (!isAdmitted || this.#turns.isOver) {
-          place = this.#leave(place);
+          this.#leave();
           if (isAdmitted) await this.#turns.next(root);
           await checkAdmission(session);
           isAdmitted = true;
         }
         if (this.statuses[item.index] !== 201) continue;
         try {
-          place = this.#finish(item, place, arrived.slice(i, i + LISTED_FROM));
+          this.#finish(item, arrived.slice(i, i + LISTED_FROM));
         } catch (error) {
           this.#refuse(item.index, item.names, error);
         }
+        // Whatever happens to directories, they are looked at again.
+        if (this.#place !== null && this.#place.parent.missing.length > 0) this.#leave();
       }
     } finally {
       for (const { file } of arrived) {
         if (file !== null && inUse.has(file.path)) removeUnfinished(file.path);
       }
-      this.#leave(place);
+      this.#leave();
     }
+    if (this.#changed.size > MAX_CHANGED) await this.#syncChanged();
   }
 
   /**
    * Gives a file its name, or creates a directory.
    *
    * @param rest What gets its name next, from this file on.
-   * @returns Where the next one gets its name; `null` if that has to be looked at again.
    */
-  #finish(item: Arrived, place: Place | null, rest: readonly Arrived[]): Place | null {
+  #finish(item: Arrived, rest: readonly Arrived[]): void {
     const { index, names, record, file } = item;
     const { root } = this.#write;
     const isNew = "if-none-match" in record;
@@ -574,32 +597,34 @@ class BundleWriter implements AsyncDisposable {
     };
     const directory = names.slice(0, -1);
     const key = directory.join("/");
-    if (place !== null && (file === null || place.key !== key)) place = this.#leave(place);
+    if (file === null || this.#place?.key !== key) this.#leave();
     if (file === null) {
       const { created, changed } = makeDirectoryAt(root, names, condition);
       this.statuses[index] = created ? 201 : 204;
       for (const path of changed) this.#changed.add(path);
-      return null;
+      return;
     }
-    if (place === null) {
+    if (this.#place === null) {
       const parent = findParent(root, directory);
       const last = rest[LISTED_FROM - 1];
       const areMany = last !== undefined && isSamePath(last.names, directory);
-      place = { key, parent: areMany ? withNames(parent) : parent, placed: [] };
+      const isListed = areMany && this.#listed !== key;
+      if (isListed) this.#listed = key;
+      this.#place = { key, parent: isListed ? withNames(parent) : parent, placed: [] };
     }
-    const { parent, placed } = place;
+    const { parent, placed } = this.#place;
     const { created, changed } = moveTo(root, names, file, { condition, isNew, parent });
     inUse.delete(file.path);
     this.statuses[index] = created ? 201 : 204;
     for (const path of changed) this.#changed.add(path);
     placed.push(item);
-    // Whatever happens to directories, they are looked at again.
-    return parent.missing.length > 0 ? this.#leave(place) : place;
   }
 
-  /** Checks that a directory was not replaced while files got their names in it. */
-  #leave(place: Place | null): null {
-    if (place === null) return null;
+  /** Checks that the directory was not replaced while files got their names in it; the next file is looked for anew. */
+  #leave(): void {
+    const place = this.#place;
+    this.#place = null;
+    if (place === null) return;
     let error: unknown = null;
     try {
       checkStillThere(place.parent);
@@ -612,7 +637,6 @@ class BundleWriter implements AsyncDisposable {
       const { size } = record as { size: number };
       if (error === null) this.#write.report("put", names, size, true, status);
     }
-    return null;
   }
 
   /** Removes what has no name. */

@@ -64,8 +64,8 @@ export interface FilesOptions {
    */
   maxPartBytes?: number | undefined;
   /**
-   * Gets a warning, with the reason, for each refused write, and each request for which no file can be opened
-   * because too many are open; the peer gets only the status.
+   * Gets a warning, with the reason, for each refused write, each request for which no file can be opened because
+   * too many are open, and each file of a bundle, or for a digest, that the disk does not give; the peer gets only the status.
    *
    * @default {nowhere}
    */
@@ -223,12 +223,14 @@ export class FilesApp implements AppObject {
     const { root, list, digests } = this.#settings;
     try {
       const report = this.#report(session);
+      const warn = this.#warner(request, session);
       if (request.method === "POST") {
         if (!target.isDirectory) throw notFound();
         const { names } = target;
-        return await getBundle({ request, root, names, report }, request.query === "bundle=get");
+        const bundle = { request, root, names, report, warn };
+        return await getBundle(bundle, request.query === "bundle=get");
       }
-      return await get({ request, session, target, root, list, digests, report });
+      return await get({ request, session, target, root, list, digests, report, warn });
     } catch (error) {
       const refusal = error instanceof BundleError ? refusalOf(error) : overloadOf(error);
       if (refusal === null) throw error;
@@ -259,6 +261,13 @@ export class FilesApp implements AppObject {
     return refusal;
   }
 
+  /** For files that are not refused with the whole request. */
+  #warner(request: Request, session: Session | undefined) {
+    return (refusal: Refusal, path: string) => {
+      this.#warn(request, session, new Refusal(refusal.status, `${path}: ${refusal.message}`));
+    };
+  }
+
   async #carryOut(request: Request, session: Session | undefined): Promise<ResponseTuple> {
     const { method } = request;
     const isBundle = method === "POST" && request.query === "bundle=put";
@@ -274,9 +283,7 @@ export class FilesApp implements AppObject {
     const write = { request, session, target, replaceable, report, ...this.#settings };
     if (isBundle) {
       if (!target.isDirectory) throw notFound();
-      return await putBundle(write, (refusal, path) => {
-        this.#warn(request, session, new Refusal(refusal.status, `${path}: ${refusal.message}`));
-      });
+      return await putBundle(write, this.#warner(request, session));
     }
     if (method === "DELETE") return await remove(write);
     if (method === "PUT" && isForDirectory(write)) return await putDirectory(write);

@@ -23,7 +23,7 @@ import type { Report } from "./file_event.ts";
 import type { Target } from "./file_name.ts";
 import { listBelow } from "./listing.ts";
 import { openBelow, type OpenFile } from "./open_file.ts";
-import { notFound } from "./refusal.ts";
+import { notFound, unreadable, type Warn } from "./refusal.ts";
 
 const INDEX = "index.html";
 /** The type of RFC 9110 §8.3 for unknown content; without it a browser would guess. */
@@ -40,6 +40,7 @@ export interface ReadRequest {
   readonly list: boolean;
   readonly digests: KnownDigests;
   readonly report: Report;
+  readonly warn: Warn;
 }
 
 /** Answers with a file, with the content of a directory, or with a redirect to it. */
@@ -123,14 +124,19 @@ function whenDigested({ request, digests }: ReadRequest, file: OpenFile): Digest
 
 /** The digest, if it is requested, and known or computable. */
 async function digestHeader(
-  { request, session, digests }: ReadRequest,
+  { request, session, target, digests, warn }: ReadRequest,
   file: OpenFile,
   compute: boolean,
 ): Promise<HeaderDict> {
   if (!wantsDigest(request)) return {};
   let digest = digests.find(file);
   if (digest === null && compute) {
-    digest = await digestFile(file, session?.signal);
+    try {
+      digest = await digestFile(file, session?.signal);
+    } catch (error) {
+      session?.signal.throwIfAborted();
+      warn(unreadable(error), target.names.join("/"));
+    }
     if (digest !== null) digests.remember(file, digest);
   }
   return digest === null ? {} : { "repr-digest": formatReprDigest(digest) };

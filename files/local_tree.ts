@@ -17,7 +17,6 @@ import {
   foldedNames,
   giveNewName,
   isOverload,
-  LARGE_DIRECTORY_BYTES,
   randomSuffix,
   syncAllIfPossible,
 } from "../disk/names.ts";
@@ -32,6 +31,8 @@ import { isUnfinishedName, removeUnlocked } from "./unfinished.ts";
 
 /** Deno's replacement for bytes that are not UTF-8. */
 const NOT_UTF8 = "\ufffd";
+/** A directory whose own entry has more bytes than this is listed by another thread. */
+const LARGE_DIRECTORY_BYTES = 65536;
 const ALL_READ = 0o444;
 const ALL_SEARCH = 0o111;
 
@@ -158,10 +159,13 @@ function lookAt(path: string): Deno.FileInfo | "too long" | "unreadable" | null 
     if (isMissing(error)) return null;
     const { code } = error as { code?: unknown };
     if (code === "ENAMETOOLONG") return "too long";
-    if (code === "EACCES" || code === "EPERM" || code === "EIO") return "unreadable";
+    if (UNREADABLE.has(code)) return "unreadable";
     throw error;
   }
 }
+
+/** A loop of links, too, has replaced a directory on the way. */
+const UNREADABLE: ReadonlySet<unknown> = new Set(["EACCES", "EPERM", "EIO", "ELOOP"]);
 
 function isMissing(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory ||
@@ -687,7 +691,7 @@ export function isReal(path: string): boolean {
     // A file system that ignores case may give another spelling.
     return real === path || fold(real) === fold(path);
   } catch (error) {
-    if (isMissing(error) || error instanceof Deno.errors.PermissionDenied) return false;
+    if (isMissing(error) || UNREADABLE.has((error as { code?: unknown }).code)) return false;
     throw error;
   }
 }

@@ -53,6 +53,19 @@ export function notFound(): Refusal {
   return new Refusal(404, "nothing has this name");
 }
 
+/** Tells the log why a file, by its path, is refused or can't be read. */
+export type Warn = (refusal: Refusal, path: string) => void;
+
+/**
+ * Creates the refusal of what the disk does not give, though it is there: a sector may be damaged.
+ *
+ * @throws the error if it is not one of the file system.
+ */
+export function unreadable(error: unknown): Refusal {
+  if (typeof (error as { code?: unknown }).code !== "string") throw error;
+  return new Refusal(503, `${error}`, {}, { cause: error });
+}
+
 /** The meaning of file system errors for a client that writes. */
 const STATUSES: Readonly<Record<string, Refusal["status"]>> = {
   ENOSPC: 507,

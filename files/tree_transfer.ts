@@ -357,6 +357,8 @@ const INTERVAL_MILLISECONDS = 100;
 class Report {
   readonly #onEvent: TreeOptions["onEvent"];
   readonly #signal: AbortSignal;
+  /** What the callback has thrown. */
+  #thrown: { readonly error: unknown } | null = null;
   readonly counts = { files: 0, bytes: 0, unchanged: 0, deleted: 0, skipped: 0, failed: 0 };
   total = 0;
   #bytes = 0;
@@ -368,9 +370,15 @@ class Report {
   }
 
   event(event: TreeEvent): void {
-    // After an error nothing more is reported.
+    // After an error nothing more is reported: other files may be complete before the signal is aborted.
     this.#signal.throwIfAborted();
-    this.#onEvent?.(event);
+    if (this.#thrown !== null) throw this.#thrown.error;
+    try {
+      this.#onEvent?.(event);
+    } catch (error) {
+      this.#thrown = { error };
+      throw error;
+    }
   }
 
   plan(files: number, bytes: number): void {
@@ -646,12 +654,17 @@ class TreeTransfer {
   /** Copies a file, unless it is one at the target that comes before it. */
   async #copySerially({ copy, doubtful: { node, rivals, rank } }: Serial): Promise<void> {
     const { first } = this.#lanes;
-    if (await this.#direction.look(first, node) !== null) {
-      this.#names.clear();
-      for (const { node: rival } of rivals.slice(0, rank)) {
-        if (this.#there.get(rival) || await this.#areDistinct(node.path, rival.path)) continue;
-        return this.#report.failed(node, sameFile(node, rival));
+    try {
+      if (await this.#direction.look(first, node) !== null) {
+        this.#names.clear();
+        for (const { node: rival } of rivals.slice(0, rank)) {
+          if (this.#there.get(rival) || await this.#areDistinct(node.path, rival.path)) continue;
+          return this.#report.failed(node, sameFile(node, rival));
+        }
       }
+    } catch (error) {
+      this.#throwIfForAll(error, first);
+      return this.#report.failed(node, error);
     }
     await this.#copy(first, [copy]);
   }
@@ -674,6 +687,12 @@ class TreeTransfer {
     return false;
   }
 
+  /** Throws an error that is so for all; what is so for one file is for the caller to report. */
+  #throwIfForAll(error: unknown, route: Route): void {
+    this.#settings.signal.throwIfAborted();
+    if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
+  }
+
   /** Makes the directories that were not made for a file. */
   async #makeDirectories(makes: readonly { node: TreeNode; obstacle: Obstacle | null }[]) {
     const { first } = this.#lanes;
@@ -689,8 +708,7 @@ class TreeTransfer {
         await this.#direction.replaceByDirectory(first, node, obstacle);
         this.#report.deleted(goneFor(obstacle));
       } catch (error) {
-        this.#settings.signal.throwIfAborted();
-        if (endsAll(error) || isCut(error) || !first.isUsable) throw error;
+        this.#throwIfForAll(error, first);
         fail(node, error);
       }
     }
@@ -716,8 +734,14 @@ class TreeTransfer {
     for (const deletion of deletions) {
       const { node } = deletion;
       if (staying.has(node)) continue;
-      if (await this.#isSuperfluous(deletion)) chosen.push(node);
-      else keep(node);
+      try {
+        if (await this.#isSuperfluous(deletion)) chosen.push(node);
+        else keep(node);
+      } catch (error) {
+        this.#throwIfForAll(error, this.#lanes.first);
+        keep(node);
+        this.#report.failed(node, error, "target");
+      }
     }
     if (this.#settings.dryRun) return this.#report.deleted(chosen);
     // Directories after what is in them; those of one depth at the same time.
@@ -727,8 +751,7 @@ class TreeTransfer {
         try {
           await this.#direction.remove(route, node);
         } catch (error) {
-          this.#settings.signal.throwIfAborted();
-          if (endsAll(error) || isCut(error) || !route.isUsable) throw error;
+          this.#throwIfForAll(error, route);
           keep(node);
           return this.#report.failed(node, error, "target");
         }

@@ -536,6 +536,58 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name:
+    "a directory that the program may write and not read takes as many files as come (needs unshare)",
+  ignore: !canBeUser,
+  async fn() {
+    await using dir = await tempDir();
+    await Deno.mkdir(`${dir.path}/box`);
+    await Deno.chmod(`${dir.path}/box`, 0o300);
+    const sent = Array.from({ length: 100 }, (_, i): Sent => [`box/${i}`, `${i}`]);
+    const [[, bundle] = [0, NONE]] = await answersOf(dir.path, AS_USER, [
+      ["POST", "/?bundle=put", bundleBytes(sent)],
+    ]);
+    const statuses = parseBundle(PUT_ANSWER, bundle).map(({ record }) => record.status);
+    assertEquals(statuses, sent.map(() => 201));
+  },
+});
+
+/** Puts a file that can be opened and not read, as if its disk were damaged, in the place of one in the directory. */
+const DAMAGING = [
+  ...MOUNTING,
+  'mount --bind /sys/class/net/lo/speed "$0/damaged" && ! cat "$0/damaged" 2>/dev/null && exec "$@"',
+];
+const mayDamage = await canDamage();
+
+async function canDamage(): Promise<boolean> {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(`${dir.path}/damaged`, "");
+  return await canRun(...DAMAGING, dir.path);
+}
+
+Deno.test({
+  name:
+    "a file that the disk does not give is 503 in a bundle and has no digest, and costs no other (needs unshare)",
+  ignore: !mayDamage,
+  async fn() {
+    await using dir = await tempDir();
+    for (const name of ["a", "damaged", "z"]) await Deno.writeTextFile(`${dir.path}/${name}`, name);
+    await makeLinks({ [`${dir.path}/link`]: "damaged" });
+    const body = formatPaths([["a"], ["damaged"], ["link"], ["z"]]);
+    const answers = await answersOf(dir.path, [...DAMAGING, dir.path], [
+      ["POST", "/?bundle=get", body],
+      ["POST", "/?bundle=digest", body],
+      ["HEAD", "/damaged"],
+    ]);
+    assertEquals(answers[2]![0], 200);
+    for (const [i, format] of [GET_ANSWER, DIGEST_ANSWER].entries()) {
+      const records = parseBundle(format, answers[i]![1]);
+      assertEquals(records.map(({ record }) => record.status), [200, 503, 503, 200]);
+    }
+  },
+});
+
 Deno.test("of two bundles with the same new file one gets 201, and 412 the other", async () => {
   await using files = await serveBundles();
   const sent = Array.from(
@@ -591,6 +643,16 @@ Deno.test("onFile is called for each file that is sent, written or removed, and 
     const thrown = files.warnings.filter((line) => line.includes("from onFile")).length;
     assertEquals(thrown, throws ? 8 : 0);
     assertEquals(files.serving.logger.at("error"), []);
+  }
+});
+
+Deno.test("onFile is told once of each file, whatever is refused between", async () => {
+  const told: string[] = [];
+  await using files = await serveBundles({ onFile: ({ path }) => told.push(path.join("/")) });
+  for (const refused of [["file", null], ["sub/file", "1", { "if-none-match": "*" }]] as Sent[]) {
+    const sent = Array.from({ length: 40 }, (_, i): Sent => i % 10 === 9 ? refused : [`${i}`, "1"]);
+    await files.sendAll(sent);
+    assertEquals(told.splice(0), sent.flatMap((each) => each === refused ? [] : [each[0]]));
   }
 });
 

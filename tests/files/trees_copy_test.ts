@@ -321,6 +321,22 @@ both("what filter or onEvent throws rejects the whole", async (direction) => {
   assertEquals([result.files, result.failed], [2, 0]);
 });
 
+both(
+  "nothing is reported after onEvent has thrown, of other connections either",
+  async (direction) => {
+    // More than 4 MiB for each connection.
+    const text = "x".repeat(60_000);
+    const source = Array.from({ length: 250 }, (_, i) => [`${i}`, text]);
+    await using trees = await makeTrees(direction, Object.fromEntries(source));
+    let left = 100;
+    const onEvent = () => {
+      if (--left <= 0) throw new Error("thrown");
+    };
+    await assertRejects(() => trees.copy({ onEvent }), Error, "thrown");
+    assertEquals(left, 0);
+  },
+);
+
 both("a signal aborts at any event, and calling again completes", async (direction) => {
   const texts: Record<string, string> = { large: "l".repeat(500_000) };
   for (let i = 0; i < 200; i++) texts[`d${i % 3}/${i}`] = `text ${i}`;

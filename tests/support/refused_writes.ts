@@ -54,11 +54,11 @@ export async function checkAsked(
   assertEquals(got, asked.map((request) => `${request.slice(0, 4)} ${request[4]}`));
 }
 
-/** Makes requests to a FilesApp in a process of its own; returns the status and the body of each. */
+/** Makes requests to a FilesApp in a process of its own, HEAD with the wish for a digest; returns the status and the body of each. */
 export async function answersOf(
   dir: string,
   through: readonly string[],
-  requests: readonly (readonly [method: "GET" | "POST", uri: string, body?: Uint8Array])[],
+  requests: readonly (readonly [method: "GET" | "HEAD" | "POST", uri: string, body?: Uint8Array])[],
 ): Promise<[status: number, body: Uint8Array][]> {
   const encoded = requests.map(([method, uri, body]) => [method, uri, body?.toBase64() ?? ""]);
   // A file, since arguments can't have that many bytes.
