@@ -32,22 +32,21 @@ import { checkNegotiated, checkProtocol } from "./policy.ts";
 import { TlsSocket } from "./socket.ts";
 import { makeNetStream, type RawStream } from "./raw_stream.ts";
 
-/** The name that a server's certificate is checked against; `null` if the address has none. */
-export function sslHostOf(address: Address): string | null {
-  if (isUnixAddress(address)) return null;
-  const host = withoutPrefix(address[0]);
-  return hostAddress(host) === null ? host : withoutZone(host);
-}
-
 /**
- * Checks the name that a server's certificate is checked against.
+ * The name that a server's certificate is checked against: the one that is given, else that of the address.
  *
+ * @returns `null` if neither has one.
  * @throws {TypeError} if it is neither a string nor `null`.
  * @throws {RangeError} if it is neither a DNS name nor an IP address, or is missing but needed.
  */
-export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void {
+export function findSslHost(
+  given: string | null | undefined,
+  address: Address,
+  { checkHostname }: ClientSslctx,
+): string | null {
+  const sslHost = given === undefined ? hostIn(address) : given;
   if (sslHost === null) {
-    if (!sslctx.checkHostname) return;
+    if (!checkHostname) return null;
     throw new RangeError(
       "sslHost: must be the name to check the server's certificate against, as the address has none; " +
         "got null: give one, or checkHostname: false in the sslconfig",
@@ -57,6 +56,19 @@ export function checkSslHost(sslHost: string | null, sslctx: ClientSslctx): void
   if (hostAddress(sslHost) === null && canonicalDnsName(sslHost) === null) {
     throw new RangeError(`sslHost: must be a DNS name or an IP address; got ${quote(sslHost)}`);
   }
+  return sslHost;
+}
+
+function hostIn(address: Address): string | null {
+  if (isUnixAddress(address)) return null;
+  const host = withoutPrefix(address[0]);
+  return hostAddress(host) === null ? host : withoutZone(host);
+}
+
+/** What connects the clients that use a context to a checked address. */
+export function connectorOverTls(sslctx: ClientSslctx, sslHost: string | null) {
+  return (address: Address, bounds: ConnectBounds): Promise<TlsSocket> =>
+    connectTls(address, sslctx, sslHost, bounds);
 }
 
 /**

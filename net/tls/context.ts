@@ -219,6 +219,39 @@ export function serverMaterialOf(sslctx: ServerSslctx): ServerMaterial {
   return serverMaterials.get(sslctx)!;
 }
 
+/** The context of a server that runs, which its listeners share; replacing it takes effect at once. */
+export class ContextInForce {
+  #sslctx: ServerSslctx;
+  readonly #openedListeners: (() => void)[] = [];
+
+  /** Begins with a context. */
+  constructor(sslctx: ServerSslctx) {
+    this.#sslctx = sslctx;
+  }
+
+  /** The context itself. */
+  get sslctx(): ServerSslctx {
+    return this.#sslctx;
+  }
+
+  /** What belongs to it. */
+  get material(): ServerMaterial {
+    return serverMaterialOf(this.#sslctx);
+  }
+
+  /** Replaces it. */
+  replace(sslctx: ServerSslctx): void {
+    const opened = this.#sslctx.verify && !sslctx.verify;
+    this.#sslctx = sslctx;
+    if (opened) for (const listener of this.#openedListeners) listener();
+  }
+
+  /** Calls a function whenever every client is accepted from then on, and was not before. */
+  onOpened(listener: () => void): void {
+    this.#openedListeners.push(listener);
+  }
+}
+
 function makeAuthorities(certificates: readonly PemCertificate[]): Authorities {
   return new Authorities(certificates.map(({ certificate }) => certificate.raw));
 }

@@ -16,7 +16,7 @@ import {
 } from "../listener.ts";
 import { Queue } from "../queue.ts";
 import { isStillTrusted } from "./client_checks.ts";
-import { type ServerMaterial, serverMaterialOf, type ServerSslctx } from "./context.ts";
+import type { ContextInForce } from "./context.ts";
 import { tlsErrorOf } from "./errors.ts";
 import { Handshakes } from "./server_handshakes.ts";
 import { listenRaw, type RawConnection, type RawListener } from "./raw_listener.ts";
@@ -44,9 +44,7 @@ export class TlsListener implements Listener {
   readonly #accepted = new Queue<Accepted>(MAX_WAITING);
   readonly #running = new Set<Promise<void>>();
   #receiving: Promise<void> | null = null;
-  readonly #protocol: string | null;
-  #sslctx: ServerSslctx;
-  #bound = false;
+  readonly #context: ContextInForce;
   #count = 0;
   #closed = false;
 
@@ -60,19 +58,21 @@ export class TlsListener implements Listener {
   constructor(
     address: Address,
     side: ListenerSide,
-    sslctx: ServerSslctx,
+    context: ContextInForce,
     protocol: string | null = null,
     sharing: PortSharing = NOT_SHARED,
   ) {
     this.#raw = listenRaw(address, side.logger, sharing);
     this.#side = side;
     this.#pending = new PendingHandshakes(side.timeout);
-    this.#sslctx = sslctx;
-    this.#protocol = protocol;
-    this.#handshakes = new Handshakes(() => this.#material, protocol);
+    this.#context = context;
+    this.#handshakes = new Handshakes(context, protocol);
+    const warn = () => {
+      if (protocol === null) side.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
+    };
     this.ready = this.#raw.ready.then(() => {
-      this.#bound = true;
-      if (!this.#sslctx.verify) this.#warn();
+      if (!context.sslctx.verify) warn();
+      context.onOpened(warn);
     });
     // serveForever() and `ready` report the error.
     this.ready.catch(() => {});
@@ -82,30 +82,9 @@ export class TlsListener implements Listener {
     return this.#raw.address;
   }
 
-  /** The context in force. */
-  get sslctx(): ServerSslctx {
-    return this.#sslctx;
-  }
-
-  get #material(): ServerMaterial {
-    return serverMaterialOf(this.#sslctx);
-  }
-
-  /** Replaces the context in force. */
-  setSslctx(sslctx: ServerSslctx): void {
-    const opened = this.#sslctx.verify && !sslctx.verify;
-    this.#sslctx = sslctx;
-    if (opened && this.#bound) this.#warn();
-  }
-
   /** Duplicates the file descriptor of the listening socket; `null` if it can't. */
   duplicate(): number | null {
     return this.#raw.duplicate();
-  }
-
-  #warn(): void {
-    if (this.#protocol !== null) return;
-    this.#side.logger.warn(EVERY_CLIENT_IS_ACCEPTED);
   }
 
   accept(): Promise<Accepted> {
@@ -144,7 +123,7 @@ export class TlsListener implements Listener {
     const handshake = this.#pending.add(() => !below.heard);
     try {
       const socket = await handshake.race(this.#open(below));
-      const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#material);
+      const isTrusted = () => isStillTrusted(socket.peerCertificate, this.#context.material);
       if (this.#accepted.push({ name, address, socket, isTrusted })) return;
       socket.close();
       if (!this.#closed) this.#side.logger.info(`${name}: too many wait for a slot`);

@@ -9,7 +9,7 @@ import type { Server as TlsServer, TLSSocket } from "node:tls";
 import { TlsError } from "../../base/errors.ts";
 import type { PeerCertificate } from "../../base/app/session.ts";
 import { checkClient } from "./client_checks.ts";
-import type { ServerMaterial } from "./context.ts";
+import type { ContextInForce, ServerMaterial } from "./context.ts";
 import { skipDescriptions } from "./descriptions.ts";
 import { tlsErrorOf } from "./errors.ts";
 import { loadBuiltin } from "./modules.ts";
@@ -31,22 +31,21 @@ export interface HandshakeResult {
 
 /** Does the handshakes of one listener. */
 export class Handshakes {
-  readonly #inForce: () => ServerMaterial;
+  readonly #context: ContextInForce;
   readonly #protocol: string | null;
   /** The context that the idle servers were made with. */
   #material: ServerMaterial;
   #idle: TlsServer[] = [];
 
   /**
-   * Makes the handshakes for a context.
+   * Makes the handshakes for a context, which may have changed when a handshake is over.
    *
-   * @param inForce Returns the current one; it may have changed when a handshake is over.
    * @param protocol The name by ALPN that both ends must give, or `null` for none.
    */
-  constructor(inForce: () => ServerMaterial, protocol: string | null) {
-    this.#inForce = inForce;
+  constructor(context: ContextInForce, protocol: string | null) {
+    this.#context = context;
     this.#protocol = protocol;
-    this.#material = inForce();
+    this.#material = context.material;
   }
 
   /**
@@ -56,10 +55,10 @@ export class Handshakes {
    */
   async handshake<T>(stream: Duplex, take: (result: HandshakeResult) => T): Promise<T> {
     try {
-      const begun = this.#inForce();
+      const begun = this.#context.material;
       return await this.#run(stream, begun, (socket) => {
         checkProtocol(socket, this.#protocol);
-        return take({ socket, peerCertificate: checkClient(socket, begun, this.#inForce()) });
+        return take({ socket, peerCertificate: checkClient(socket, begun, this.#context.material) });
       });
     } catch (error) {
       stream.destroy();
