@@ -61,7 +61,7 @@ export {
   type ClientSslctx,
   type Sslctx,
 } from "./net/tls/context.ts";
-export { publicKey256 } from "./net/tls/public_key.ts";
+export { publicKey256 } from "./net/tls/certificate.ts";
 export { Response } from "./base/app/message.ts";
 export type { Address, HostAddress, ScopedAddress } from "./base/address_rules.ts";
 export type { Bodies, BodyIn, BodyOut } from "./base/body/bodies.ts";
@@ -346,7 +346,11 @@ export class SSLClient extends Client {
     const context = asClientSslctx(sslctx);
     const name = findSslHost(options?.sslHost, checkClientAddress(address), context);
     const { moreOptions = [], connect = connectorOverTls(context, name) } = connector ?? {};
-    super(address, options, { defaultPort: 443, moreOptions: ["sslHost", ...moreOptions], connect });
+    super(address, options, {
+      defaultPort: 443,
+      moreOptions: ["sslHost", ...moreOptions],
+      connect,
+    });
     this.sslctx = context;
     this.sslHost = name;
   }

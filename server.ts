@@ -47,7 +47,7 @@ export type * from "./base/app/app_types.ts";
 export type { Exchange, UntilSignalOptions };
 export type { ServerOptions } from "./net/server_options.ts";
 export type { Logger } from "./net/standard_logger.ts";
-export { publicKey256 } from "./net/tls/public_key.ts";
+export { publicKey256 } from "./net/tls/certificate.ts";
 export {
   buildServerSslctx,
   type ServerSslconfig,
