@@ -1,6 +1,6 @@
 /** Who gets a handshake: it occupies no slot, the oldest gives way first, and none delays another. */
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { type Address, DeguError, EmptyPreambleError } from "@degu/degu/base";
+import { type Address, EmptyPreambleError } from "@degu/degu/base";
 import { type ClientSslconfig, SSLClient } from "@degu/degu/client";
 import { type App, SSLServer } from "@degu/degu/server";
 import { TempPKI } from "@degu/internal/misc/pki.ts";
